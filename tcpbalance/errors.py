@@ -1,0 +1,25 @@
+"""The base of every error of ours: what happened, whose fault it is, and whether another try may help."""
+
+from __future__ import annotations
+
+import enum
+
+
+class Fault(enum.Enum):
+    """Who has to act for the error to go away."""
+
+    CLIENT = "client"
+    BACKEND = "backend"
+    CONFIGURATION = "configuration"
+    BALANCER = "balancer"
+
+
+class TcpbalanceError(Exception):
+    """An error that tcpbalance raises; its text says what happened, where, and what to do.
+
+    :cvar fault: who has to act.
+    :cvar retryable: whether the same call may succeed later, or on another backend, with nothing changed.
+    """
+
+    fault: Fault = Fault.BALANCER
+    retryable: bool = False

@@ -1,0 +1,50 @@
+"""What all tests share: hypothesis profiles, programs that may be missing, the hunt for open descriptors."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from support.descriptors import open_descriptors, opened_since
+from support.programs import in_ci, require
+
+TESTS = Path(__file__).parent
+WATCHED = (TESTS / "loopback", TESTS / "scenarios")
+"""Folders whose tests open real sockets and start real programs."""
+
+# The same examples on every run, so that a red run says something about the change and not about the dice; no
+# deadline, because the machine may be busy with something else.
+hypothesis.settings.register_profile("ci", derandomize=True, max_examples=100, deadline=None, database=None)
+hypothesis.settings.register_profile("dev", max_examples=100, deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if in_ci() else "dev"))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Obey ``@pytest.mark.requires("nginx", "wrk")``."""
+    for mark in item.iter_markers("requires"):
+        require(*mark.args)
+
+
+@pytest.fixture(autouse=True)
+def no_descriptor_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that opened a descriptor and did not close it."""
+    if not any(folder in request.node.path.parents for folder in WATCHED):
+        yield
+        return
+    _open_the_reactor()
+    before = open_descriptors()
+    yield
+    leaked = opened_since(before)
+    if leaked:
+        pytest.fail(f"left open: {', '.join(leaked.values())}", pytrace=False)
+
+
+def _open_the_reactor() -> None:
+    """Import the reactor, which opens descriptors of its own that it keeps for good, as its ports do."""
+    from twisted.internet import reactor, tcp  # noqa: F401
+
+    tcp._reservedFD.reserve()

@@ -1,0 +1,70 @@
+"""What the wheel holds, what it does once installed, and that it goes without a trace."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from support.environment import Environment
+
+TREE = Path(__file__).parents[2]
+PLUGIN = "twisted/plugins/tcpbalance_plugin.py"
+METADATA = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE", "top_level.txt"}
+
+LOAD_PLUGIN = """
+import sys, twisted.plugins.tcpbalance_plugin
+print([name for name in sys.modules if name.startswith("tcpbalance")])
+"""
+LOAD_ENTRY_POINTS = """
+import importlib.metadata, sys
+print(len([entry.load() for entry in importlib.metadata.entry_points(group=sys.argv[1])]))
+"""
+
+
+def of_the_tree() -> set[str]:
+    return {str(module.relative_to(TREE)) for module in (TREE / "tcpbalance").rglob("*.py")}
+
+
+def test_it_holds_our_modules_the_plugin_and_nothing_else(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    metadata = {name for name in names if ".dist-info/" in name}
+    assert names - metadata == {*of_the_tree(), "tcpbalance/py.typed", PLUGIN}
+    assert {name.partition("/")[2] for name in metadata} == METADATA
+
+
+def test_twistd_lists_the_command(environment: Environment, wheel: Path) -> None:
+    assert "load balancer" not in environment.twistd("--help").stdout
+    environment.install(wheel)
+    assert "tcpbalance " in environment.twistd("--help").stdout
+
+
+def test_nothing_is_left_after_uninstall(environment: Environment, wheel: Path) -> None:
+    before = environment.files()
+    environment.install(wheel)
+    assert environment.files() - before
+    environment.pip("uninstall", "--yes", "tcpbalance")
+    assert environment.files() == before
+
+
+def test_the_plugin_loads_nothing_of_ours(environment: Environment, wheel: Path) -> None:
+    environment.install(wheel)
+    assert environment.run("python", "-c", LOAD_PLUGIN).stdout == "[]\n"
+
+
+def test_a_tcpbalance_that_cannot_be_imported_hurts_no_other_command(
+    environment: Environment, wheel: Path
+) -> None:
+    environment.install(wheel)
+    (environment.packages / "tcpbalance" / "__init__.py").write_text("raise ImportError('broken')\n")
+    shown = environment.twistd("--help")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert environment.twistd("-n", "web", "--help").returncode == 0
+
+
+@pytest.mark.parametrize("group", ["tcpbalance.policies", "tcpbalance.probes"])
+def test_every_extension_of_ours_can_be_loaded(environment: Environment, wheel: Path, group: str) -> None:
+    environment.install(wheel)
+    loaded = environment.run("python", "-W", "error", "-c", LOAD_ENTRY_POINTS, group)
+    assert (loaded.stderr, int(loaded.stdout or 0) > 0) == ("", True)
