@@ -1,0 +1,94 @@
+"""Validators for the fields of the models; each refuses with the key, what must be, and what was got."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sized
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+import attrs
+
+from tcpbalance.config.errors import Refusal
+from tcpbalance.config.values import HIGHEST_PORT, Address
+from tcpbalance.config.wording import shown
+
+T = TypeVar("T")
+Validator: TypeAlias = "Callable[[Any, attrs.Attribute[T], T], None]"
+
+_CONGESTION = re.compile(r"[A-Za-z0-9_-]{1,15}")
+
+
+class _Ordered(Protocol):
+    def __lt__(self, other: Any, /) -> bool: ...
+
+    def __le__(self, other: Any, /) -> bool: ...
+
+
+N = TypeVar("N", bound=_Ordered)
+
+
+def between(low: N, high: N) -> Validator[N]:
+    """Allow values from ``low`` to ``high``, both included."""
+
+    def check(_: object, key: attrs.Attribute[N], value: N) -> None:
+        if not low <= value <= high:
+            raise Refusal(key.name, f"must be {low} to {high}, got {shown(value)}")
+
+    return check
+
+
+def at_least(low: N) -> Validator[N]:
+    """Allow ``low`` and what is larger."""
+
+    def check(_: object, key: attrs.Attribute[N], value: N) -> None:
+        if not low <= value:
+            raise Refusal(key.name, f"must be at least {low}, got {shown(value)}")
+
+    return check
+
+
+def longer_than_zero(_: object, key: attrs.Attribute[Any], value: float) -> None:
+    """Refuse a duration of nothing, where it would end or repeat everything at once."""
+    if not value > 0:
+        raise Refusal(key.name, f"must be longer than 0s, got {shown(value)}")
+
+
+def not_empty(thing: str) -> Validator[Sized]:
+    """Refuse a list of nothing.
+
+    :param thing: what the list has to hold at least one of.
+    """
+
+    def check(_: object, key: attrs.Attribute[Sized], value: Sized) -> None:
+        if not len(value):
+            raise Refusal(key.name, f"must have at least one {thing}")
+
+    return check
+
+
+def name(_: object, key: attrs.Attribute[Any], value: str) -> None:
+    """Refuse a name that could not be read in a log."""
+    if not is_name(value):
+        raise Refusal(key.name, not_a_name(value))
+
+
+def is_name(value: str) -> bool:
+    """Tell whether a name can be read in a log."""
+    return value.isprintable() and bool(value.strip())
+
+
+def not_a_name(value: str) -> str:
+    """Word the refusal of a name."""
+    return f"must be a name of printable characters, got {shown(value)}"
+
+
+def connectable(_: object, key: attrs.Attribute[Any], value: Address) -> None:
+    """Refuse port 0, which stands for any free port and makes sense only to listen on."""
+    if value.port == 0:
+        raise Refusal(key.name, f"must have a port from 1 to {HIGHEST_PORT}, got {shown(str(value))}")
+
+
+def congestion_control(_: object, key: attrs.Attribute[Any], value: str) -> None:
+    """Allow what can name a congestion control; Linux takes 15 bytes, ``TCP_CA_NAME_MAX`` less the NUL."""
+    if not _CONGESTION.fullmatch(value):
+        raise Refusal(key.name, f'must be the name of a congestion control such as "bbr", got {shown(value)}')

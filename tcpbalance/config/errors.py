@@ -1,0 +1,106 @@
+"""What is wrong with a configuration, and where."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TypeAlias
+
+from attrs import frozen
+
+from tcpbalance.config.wording import quoted
+from tcpbalance.errors import Fault, TcpbalanceError
+
+KeyPath: TypeAlias = tuple[str | int, ...]
+"""The way to a value: keys of tables and indexes of lists, from the root."""
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,60}")
+
+
+def key_text(path: KeyPath) -> str:
+    """Word a path as the operator would: ``pools.web.backends[1].weight``."""
+    return "".join(_step(part) for part in path).removeprefix(".")
+
+
+def _step(part: str | int) -> str:
+    if isinstance(part, int):
+        return f"[{part}]"
+    return f".{part if _BARE_KEY.fullmatch(part) else quoted(part)}"
+
+
+@frozen
+class Flaw:
+    """One mistake, before anyone has looked up its line.
+
+    :param path: the key; empty when it is the file as a whole.
+    :param message: what must be, and what was got.
+    """
+
+    path: KeyPath
+    message: str
+
+
+@frozen
+class Problem:
+    """One mistake in a file.
+
+    :param file: the name as the operator gave it.
+    :param line: counted from 1.
+    :param path: the key; empty when it is the file as a whole.
+    :param message: what must be, and what was got.
+    """
+
+    file: str
+    line: int
+    path: KeyPath
+    message: str
+
+    def __str__(self) -> str:
+        key = f"{key_text(self.path)}: " if self.path else ""
+        return f"{self.file}:{self.line}: {key}{self.message}"
+
+
+class ConfigError(TcpbalanceError):
+    """The configuration cannot be used; the text is one line for each mistake.
+
+    :ivar problems: all mistakes, in the order of their lines.
+    """
+
+    fault = Fault.CONFIGURATION
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(sorted(problems, key=lambda problem: problem.line))
+        super().__init__("\n".join(map(str, self.problems)))
+
+    @classmethod
+    def of(cls, file: str, line: int, message: str) -> ConfigError:
+        """Make the error for a file that cannot be read at all."""
+        return cls([Problem(file, line, (), message)])
+
+
+class Refusal(TcpbalanceError):
+    """A value that its key does not take; what the validators of the models raise.
+
+    :ivar key: the key.
+    :ivar message: what must be, and what was got.
+    """
+
+    fault = Fault.CONFIGURATION
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(f"{key} {message}")
+        self.key = key
+        self.message = message
+
+
+class BrokenRules(TcpbalanceError):
+    """Parts of a configuration that are each sound do not go together.
+
+    :ivar flaws: the rules that they break.
+    """
+
+    fault = Fault.CONFIGURATION
+
+    def __init__(self, flaws: Iterable[Flaw]) -> None:
+        self.flaws = tuple(flaws)
+        super().__init__("; ".join(f"{key_text(flaw.path)}: {flaw.message}" for flaw in self.flaws))

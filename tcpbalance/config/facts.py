@@ -1,0 +1,89 @@
+"""Gathers what the rules look at from a document; what is wrong in it is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+from tcpbalance.config.errors import KeyPath
+from tcpbalance.config.rules import BackendFacts, Facts, FrontendFacts, PoolFacts
+from tcpbalance.config.values import Address
+
+ReadAddress: TypeAlias = Callable[[object], Address]
+
+
+def gather(document: Mapping[str, Any], read_address: ReadAddress) -> Facts:
+    """Read the facts of a document.
+
+    :param document: what ``tomllib`` gave.
+    :param read_address: turns a value into an address or raises ValueError.
+    """
+    return Facts(
+        frontends=tuple(
+            _frontend(("frontends", name), table, read_address)
+            for name, table in _table(document.get("frontends")).items()
+        ),
+        pools=tuple(
+            _pool(("pools", name), _table(table), read_address)
+            for name, table in _table(document.get("pools")).items()
+        ),
+    )
+
+
+def _frontend(path: KeyPath, value: object, read_address: ReadAddress) -> FrontendFacts:
+    table = _table(value)
+    listens = (
+        (place, _address(item, read_address))
+        for place, item in _elements((*path, "listen"), table.get("listen"))
+    )
+    return FrontendFacts(
+        path=path,
+        listens=tuple((place, address) for place, address in listens if address is not None),
+        pool=_string(table.get("pool")),
+    )
+
+
+def _pool(path: KeyPath, table: Mapping[str, Any], read_address: ReadAddress) -> PoolFacts:
+    return PoolFacts(
+        path=path,
+        backends=tuple(
+            _backend(place, item, read_address)
+            for place, item in _elements((*path, "backends"), table.get("backends"))
+        ),
+    )
+
+
+def _backend(path: KeyPath, value: object, read_address: ReadAddress) -> BackendFacts:
+    table = value if isinstance(value, dict) else {"address": value}
+    address = _address(table.get("address"), read_address)
+    default = None if address is None else str(address)
+    return BackendFacts(
+        path=path,
+        name=_string(table.get("name", default)),
+        address=address,
+        backup=table.get("backup") is True,
+    )
+
+
+def _elements(path: KeyPath, value: object) -> Iterator[tuple[KeyPath, object]]:
+    """Give the elements of a list, or a string that stands for a list of one."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield (*path, index), item
+
+
+def _table(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _string(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _address(value: object, read_address: ReadAddress) -> Address | None:
+    try:
+        return read_address(value)
+    except ValueError:
+        return None

@@ -1,0 +1,366 @@
+"""What an operator can write, one frozen class for each table of the file.
+
+Each field says what it does, in Markdown, in its metadata: the configuration reference is made from these
+classes. A field's validator looks at its own value; what has to hold between tables stands in
+`tcpbalance.config.rules` and is checked when a `Config` is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import attrs
+from attrs import field, frozen
+from attrs.validators import optional
+
+from tcpbalance.config import checks, rules
+from tcpbalance.config.errors import BrokenRules
+from tcpbalance.config.values import Address, Duration, Fraction, LogPath, Size
+
+MAX_WEIGHT = 256
+
+# What Linux takes: TCP_MIN_MSS and MAX_TCP_WINDOW for the segment, MAX_TCP_KEEPIDLE for keepalive, an int of
+# milliseconds for TCP_USER_TIMEOUT, and half an int for buffers, because the system doubles what it is given.
+_SEGMENT = (Size(88), Size(32767))
+_KEEPALIVE = (Duration(1), Duration(32767))
+_USER_TIMEOUT = (Duration(0.001), Duration(2147483))
+_BUFFER = (Size(1), Size(2**30 - 1))
+_QUEUE = (1, 65535)
+
+
+def _doc(doc: str, **more: str) -> dict[str, str]:
+    """Make a field's metadata.
+
+    :param doc: what the key does, in Markdown.
+    :param more: ``example``, a value as written in TOML; ``default``, the default in words where it depends.
+    """
+    return {"doc": doc, **more}
+
+
+@frozen(kw_only=True)
+class SocketConfig:
+    """`[frontends.NAME.socket]`: settings of the sockets on both sides; absent ones are the system's."""
+
+    receive_buffer: Size | None = field(
+        default=None,
+        validator=optional(checks.between(*_BUFFER)),
+        metadata=_doc("Receive buffer (`SO_RCVBUF`); the window that is offered follows from it."),
+    )
+    send_buffer: Size | None = field(
+        default=None,
+        validator=optional(checks.between(*_BUFFER)),
+        metadata=_doc("Send buffer (`SO_SNDBUF`)."),
+    )
+    max_segment: Size | None = field(
+        default=None,
+        validator=optional(checks.between(*_SEGMENT)),
+        metadata=_doc("Largest segment, in bytes, 88 to 32767 (`TCP_MAXSEG`)."),
+    )
+    window_clamp: Size | None = field(
+        default=None,
+        validator=optional(checks.between(*_BUFFER)),
+        metadata=_doc("Upper bound of the window that is offered (`TCP_WINDOW_CLAMP`)."),
+    )
+    keepalive: Duration | None = field(
+        default=None,
+        validator=optional(checks.between(*_KEEPALIVE)),
+        metadata=_doc(
+            "How long a connection may be quiet before the system asks the peer whether it is still there, "
+            '`"1s"` or more (`SO_KEEPALIVE`, `TCP_KEEPIDLE`).'
+        ),
+    )
+    user_timeout: Duration | None = field(
+        default=None,
+        validator=optional(checks.between(*_USER_TIMEOUT)),
+        metadata=_doc(
+            "How long bytes that were sent may stay unacknowledged before the connection counts as broken "
+            "(`TCP_USER_TIMEOUT`)."
+        ),
+    )
+    fast_open: int | None = field(
+        default=None,
+        validator=optional(checks.between(*_QUEUE)),
+        metadata=_doc(
+            "How many connections may wait with data in their first packet (`TCP_FASTOPEN`), listeners only."
+        ),
+    )
+    congestion: str | None = field(
+        default=None,
+        validator=optional(checks.congestion_control),
+        metadata=_doc(
+            'Congestion control, such as `"bbr"` (`TCP_CONGESTION`); it has to be available on the system.'
+        ),
+    )
+
+
+@frozen(kw_only=True)
+class FrontendConfig:
+    """`[frontends.NAME]`: addresses where clients come in, and the pool that serves them."""
+
+    listen: tuple[Address, ...] = field(
+        validator=checks.not_empty("address"),
+        metadata=_doc(
+            "Where clients connect: IP addresses or unix sockets; one may be written without a list. "
+            "`0.0.0.0` and `[::]` stand for all addresses; port 0 lets the system choose one.",
+            example='"0.0.0.0:5432"',
+        ),
+    )
+    mode: Literal["tcp"] = field(
+        default="tcp", metadata=_doc("How connections are treated: as streams of bytes.")
+    )
+    pool: str = field(metadata=_doc("Name of the pool that serves this frontend.", example='"db"'))
+    backlog: int = field(
+        default=4096,
+        validator=checks.between(*_QUEUE),
+        metadata=_doc(
+            "How many connections the system keeps until they are accepted, 1 to 65535; "
+            "Linux limits it further to `net.core.somaxconn`."
+        ),
+    )
+    idle_timeout: Duration = field(
+        default=Duration(3600),
+        validator=checks.longer_than_zero,
+        metadata=_doc("A session ends when no byte has gone either way for this long."),
+    )
+    half_close_timeout: Duration = field(
+        default=Duration(30),
+        validator=checks.longer_than_zero,
+        metadata=_doc(
+            "A session ends when one side has finished sending and no byte has gone the other way "
+            "for this long."
+        ),
+    )
+    max_connection_age: Duration | None = field(
+        default=None,
+        validator=optional(checks.longer_than_zero),
+        metadata=_doc("A session ends at this age, give or take 10 %; absent means no limit."),
+    )
+    socket: SocketConfig = field(
+        factory=SocketConfig, metadata=_doc("Settings of the sockets on both sides.")
+    )
+
+
+@frozen(kw_only=True)
+class BackendConfig:
+    """An element of `backends` in `[pools.NAME]`: an address, or a table with these keys."""
+
+    address: Address = field(
+        validator=checks.connectable,
+        metadata=_doc(
+            "Where the backend listens; a host name is looked up again at each connection.",
+            example='"10.0.0.11:5432"',
+        ),
+    )
+    name: str = field(
+        default=attrs.Factory(lambda self: str(self.address), takes_self=True),
+        validator=checks.name,
+        metadata=_doc(
+            "What logs call it, and what `source_hash` places it by; unique in its pool.",
+            default="the address",
+        ),
+    )
+    weight: int = field(
+        default=1,
+        validator=checks.between(1, MAX_WEIGHT),
+        metadata=_doc(f"Its share against the others, 1 to {MAX_WEIGHT}."),
+    )
+    max_connections: int | None = field(
+        default=None,
+        validator=optional(checks.at_least(1)),
+        metadata=_doc("How many connections it may have at once; absent means no limit."),
+    )
+    backup: bool = field(default=False, metadata=_doc("Whether it serves only when none of the others can."))
+
+
+@frozen(kw_only=True)
+class AffinityConfig:
+    """`[pools.NAME.affinity]`: the same client address gets the same backend."""
+
+    by: Literal["source_ip"] = field(
+        default="source_ip", metadata=_doc("What clients are told apart by: their address.")
+    )
+    ttl: Duration = field(
+        default=Duration(1800),
+        validator=checks.longer_than_zero,
+        metadata=_doc("How long a client is remembered after its last connection has ended."),
+    )
+    max_entries: int = field(
+        default=100_000,
+        validator=checks.at_least(1),
+        metadata=_doc(
+            "How many clients are remembered; beyond that, the one not seen for longest is forgotten."
+        ),
+    )
+    ipv4_prefix: int = field(
+        default=32,
+        validator=checks.between(1, 32),
+        metadata=_doc("IPv4 addresses that agree in this many bits are one client."),
+    )
+    ipv6_prefix: int = field(
+        default=64,
+        validator=checks.between(1, 128),
+        metadata=_doc(
+            "IPv6 addresses that agree in this many bits are one client; 64 bits are one network, "
+            "in which a machine changes its address as it likes."
+        ),
+    )
+
+
+@frozen(kw_only=True)
+class HealthConfig:
+    """`[pools.NAME.health]`: probes that mark backends up and down.
+
+    Without this table a backend counts as up until dialling it fails.
+    """
+
+    check: str = field(default="tcp", metadata=_doc("The probe; its own keys stand in the same table."))
+    interval: Duration = field(
+        default=Duration(2),
+        validator=checks.longer_than_zero,
+        metadata=_doc("Time from one probe of a backend to its next."),
+    )
+    timeout: Duration = field(
+        default=Duration(1),
+        validator=checks.longer_than_zero,
+        metadata=_doc("A probe that has not passed after this long has failed."),
+    )
+    rise: int = field(
+        default=2,
+        validator=checks.at_least(1),
+        metadata=_doc("How many probes in a row have to pass for a backend to come up."),
+    )
+    fall: int = field(
+        default=3,
+        validator=checks.at_least(1),
+        metadata=_doc("How many probes in a row have to fail for a backend to go down."),
+    )
+    initial: Literal["checked", "up", "down"] = field(
+        default="checked",
+        metadata=_doc(
+            'How a backend starts: `"checked"`, as its first probe finds it, with no traffic before; '
+            '`"up"`, with traffic at once; `"down"`, with traffic after `rise` probes.'
+        ),
+    )
+    down_interval: Duration | None = field(
+        default=None,
+        validator=optional(checks.longer_than_zero),
+        metadata=_doc("Time from one probe to the next while the backend is down.", default="as `interval`"),
+    )
+    on_down: Literal["keep", "reset"] = field(
+        default="keep",
+        metadata=_doc(
+            "What happens to open connections when their backend goes down: "
+            '`"keep"` leaves them, `"reset"` resets them.'
+        ),
+    )
+    probe: object = field(metadata=_doc("The probe made from the further keys of the table."))
+
+
+@frozen(kw_only=True)
+class PoolConfig:
+    """`[pools.NAME]`: the backends behind one or more frontends, and how one of them is chosen."""
+
+    backends: tuple[BackendConfig, ...] = field(
+        validator=checks.not_empty("backend"),
+        metadata=_doc(
+            "The servers: each an address, or a table with the keys below.",
+            example='["10.0.0.11:5432", "10.0.0.12:5432"]',
+        ),
+    )
+    balance: str = field(default="round_robin", metadata=_doc("The policy that chooses the backend."))
+    bounded_load: float | None = field(
+        default=None,
+        validator=optional(checks.at_least(1)),
+        metadata=_doc(
+            "No backend gets more than this multiple of the mean load, 1 or more; "
+            'only with `balance = "source_hash"`; absent means no bound.'
+        ),
+    )
+    panic_threshold: Fraction = field(
+        default=Fraction(0),
+        validator=checks.between(Fraction(0), Fraction(1)),
+        metadata=_doc(
+            "When a smaller part of the backends than this is up, health is ignored and all of them serve; "
+            '`"0%"` means never.'
+        ),
+    )
+    connect_timeout: Duration = field(
+        default=Duration(3),
+        validator=checks.longer_than_zero,
+        metadata=_doc("A backend that has not accepted after this long has failed."),
+    )
+    retries: int = field(
+        default=2,
+        validator=checks.at_least(0),
+        metadata=_doc("How many other backends are tried when one does not accept."),
+    )
+    affinity: AffinityConfig | None = field(
+        default=None, metadata=_doc("The same client address gets the same backend.")
+    )
+    health: HealthConfig | None = field(default=None, metadata=_doc("Probes that mark backends up and down."))
+
+
+@frozen(kw_only=True)
+class AccessLogConfig:
+    """`[access_log]`: one line for each session; without this table there is none."""
+
+    path: LogPath = field(
+        default=LogPath("-"),
+        converter=LogPath,
+        metadata=_doc('The file to write to, opened again on SIGUSR1; `"-"` is standard output.'),
+    )
+    format: Literal["text", "json"] = field(
+        default="text", metadata=_doc('`"text"`: `key=value` pairs; `"json"`: one object a line.')
+    )
+
+
+@frozen(kw_only=True)
+class Config:
+    """The whole file; these keys stand before the first table.
+
+    :raises BrokenRules: when parts that are each sound do not go together, such as a frontend and a pool
+        that is not there.
+    """
+
+    shutdown_grace: Duration = field(
+        default=Duration(30),
+        metadata=_doc("How long open sessions may go on after SIGTERM or SIGINT before they are ended."),
+    )
+    access_log: AccessLogConfig | None = field(default=None, metadata=_doc("One line for each session."))
+    frontends: Mapping[str, FrontendConfig] = field(
+        factory=dict, metadata=_doc("Where clients come in, by name; at least one.", default="required")
+    )
+    pools: Mapping[str, PoolConfig] = field(
+        factory=dict, metadata=_doc("Who serves them, by name.", default="required")
+    )
+
+    def __attrs_post_init__(self) -> None:
+        flaws = tuple(rules.broken(_facts(self)))
+        if flaws:
+            raise BrokenRules(flaws)
+
+
+def _facts(config: Config) -> rules.Facts:
+    """Gather what the rules look at."""
+    return rules.Facts(
+        frontends=tuple(_frontend_facts(*item) for item in config.frontends.items()),
+        pools=tuple(_pool_facts(*item) for item in config.pools.items()),
+    )
+
+
+def _frontend_facts(name: str, frontend: FrontendConfig) -> rules.FrontendFacts:
+    path = ("frontends", name)
+    listens = tuple(((*path, "listen", index), address) for index, address in enumerate(frontend.listen))
+    return rules.FrontendFacts(path=path, listens=listens, pool=frontend.pool)
+
+
+def _pool_facts(name: str, pool: PoolConfig) -> rules.PoolFacts:
+    path = ("pools", name)
+    return rules.PoolFacts(
+        path=path,
+        backends=tuple(
+            rules.BackendFacts((*path, "backends", index), backend.name, backend.address, backend.backup)
+            for index, backend in enumerate(pool.backends)
+        ),
+    )

@@ -1,0 +1,145 @@
+"""What has to hold between the tables of a configuration.
+
+The rules look at facts, which can be gathered from the models as well as from a document in which other
+things are still wrong, so that a broken rule is reported together with every other mistake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from attrs import frozen
+
+from tcpbalance.config.checks import is_name, not_a_name
+from tcpbalance.config.errors import Flaw, KeyPath, key_text
+from tcpbalance.config.values import Address
+from tcpbalance.config.wording import guess, shown
+
+_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104  # recognised here, not listened on
+_ANY = "any address"
+
+
+@frozen
+class FrontendFacts:
+    """A frontend, as far as it can be read.
+
+    :param path: where it stands.
+    :param listens: its addresses, each with where it stands.
+    :param pool: the name of its pool, None when it cannot be read.
+    """
+
+    path: KeyPath
+    listens: tuple[tuple[KeyPath, Address], ...]
+    pool: str | None
+
+
+@frozen
+class BackendFacts:
+    """A backend, as far as it can be read; what cannot be is None."""
+
+    path: KeyPath
+    name: str | None
+    address: Address | None
+    backup: bool
+
+
+@frozen
+class PoolFacts:
+    """A pool, as far as it can be read.
+
+    :param path: where it stands.
+    """
+
+    path: KeyPath
+    backends: tuple[BackendFacts, ...]
+
+
+@frozen
+class Facts:
+    """A configuration, as far as it can be read."""
+
+    frontends: tuple[FrontendFacts, ...]
+    pools: tuple[PoolFacts, ...]
+
+
+def broken(facts: Facts) -> Iterator[Flaw]:
+    """Yield each rule that is broken, at the key that breaks it."""
+    if not facts.frontends:
+        yield Flaw(("frontends",), "must have at least one frontend, such as [frontends.web]")
+    for path in [frontend.path for frontend in facts.frontends] + [pool.path for pool in facts.pools]:
+        yield from _unreadable_name(path)
+    yield from _missing_pools(facts)
+    yield from _listens(facts)
+    for pool in facts.pools:
+        yield from _pool(pool)
+
+
+def _unreadable_name(path: KeyPath) -> Iterator[Flaw]:
+    name = str(path[-1])
+    if not is_name(name):
+        yield Flaw(path, not_a_name(name))
+
+
+def _missing_pools(facts: Facts) -> Iterator[Flaw]:
+    names = [str(pool.path[-1]) for pool in facts.pools]
+    for frontend in facts.frontends:
+        if frontend.pool is not None and frontend.pool not in names:
+            mend = guess(frontend.pool, names, "the pools are") if names else "add its table [pools.NAME]"
+            yield Flaw((*frontend.path, "pool"), f"no pool is named {shown(frontend.pool)}, {mend}")
+
+
+def _listens(facts: Facts) -> Iterator[Flaw]:
+    taken: dict[tuple[object, ...], KeyPath] = {}
+    for path, address in (listen for frontend in facts.frontends for listen in frontend.listens):
+        rival = next((taken[place] for place in _shut_by(address) if place in taken), None)
+        if rival is not None:
+            yield Flaw(path, f"{address} is taken by {key_text(rival)}, choose another address or port")
+        for place in _takes(address):
+            taken.setdefault(place, path)
+
+
+def _takes(address: Address) -> list[tuple[object, ...]]:
+    """Give the places that an address takes; port 0 takes none, because the system finds a free port."""
+    if address.is_unix:
+        return [("unix", address.path)]
+    if address.port == 0:
+        return []
+    return [(address.host, address.port), (_family(address), _ANY, address.port)]
+
+
+def _shut_by(address: Address) -> list[tuple[object, ...]]:
+    """Give the places of which none may be taken.
+
+    On one port, the system refuses an address beside all addresses of its family. The families do not meet:
+    an IPv6 listener takes no IPv4.
+    """
+    if address.is_unix:
+        return [("unix", address.path)]
+    if address.host in _WILDCARDS:
+        return [(_family(address), _ANY, address.port)]
+    return [(address.host, address.port), (_WILDCARDS[_family(address)], address.port)]
+
+
+def _family(address: Address) -> int:
+    """Give the index of the address's family in `_WILDCARDS`."""
+    return int(":" in (address.host or ""))
+
+
+def _pool(pool: PoolFacts) -> Iterator[Flaw]:
+    if pool.backends and all(backend.backup for backend in pool.backends):
+        yield Flaw((*pool.path, "backends"), "must have at least one backend without backup = true")
+    yield from _doubles(pool)
+
+
+def _doubles(pool: PoolFacts) -> Iterator[Flaw]:
+    addresses: dict[Address, KeyPath] = {}
+    names: dict[str, KeyPath] = {}
+    for backend in pool.backends:
+        address, name = backend.address, backend.name
+        if address is not None and addresses.setdefault(address, backend.path) != backend.path:
+            yield Flaw(backend.path, f"{address} is already the address of {key_text(addresses[address])}")
+        elif name is not None and names.setdefault(name, backend.path) != backend.path:
+            yield Flaw(
+                backend.path,
+                f"the name {shown(name)} is already that of {key_text(names[name])}, choose another",
+            )

@@ -1,0 +1,205 @@
+"""Values, keys and combinations that a configuration may not have, each with its line and mend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from support.configs import SMALLEST, backends, frontend, pool, problems
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (frontend("listen_ = 1"), '4: frontends.db.listen_: unknown key, did you mean "listen"?'),
+        (frontend('mode = "http"'), '4: frontends.db.mode: must be "tcp", got "http"'),
+        (frontend("mode = 1"), '4: frontends.db.mode: must be "tcp", got 1'),
+        (frontend("backlog = 0"), "4: frontends.db.backlog: must be 1 to 65535, got 0"),
+        (frontend("backlog = 1.0"), "4: frontends.db.backlog: must be a whole number, got 1.0"),
+        (frontend('backlog = "1"'), '4: frontends.db.backlog: must be a whole number, got "1"'),
+        (frontend('idle_timeout = "0s"'), "4: frontends.db.idle_timeout: must be longer than 0s, got 0s"),
+        (frontend("socket = 1"), "4: frontends.db.socket: must be a table, got 1"),
+        (
+            frontend('socket.max_segment = "1MiB"'),
+            "4: frontends.db.socket.max_segment: must be 88 to 32767, got 1MiB",
+        ),
+        (
+            frontend("socket.keepalive = 0.5"),
+            "4: frontends.db.socket.keepalive: must be 1s to 32767s, got 500ms",
+        ),
+        (
+            frontend('socket.congestion = "b b"'),
+            (
+                "4: frontends.db.socket.congestion: must be the name of a congestion control "
+                'such as "bbr", got "b b"'
+            ),
+        ),
+        (SMALLEST.replace('"0.0.0.0:5432"', "[]"), "2: frontends.db.listen: must have at least one address"),
+        (SMALLEST.replace('"0.0.0.0:5432"', "7"), "2: frontends.db.listen: must be a list, got 7"),
+        (SMALLEST.replace('pool = "db"', "pool = 1"), "3: frontends.db.pool: must be a string, got 1"),
+        (
+            SMALLEST.replace('pool = "db"', 'pool = "x"'),
+            '3: frontends.db.pool: no pool is named "x", the pools are "db"',
+        ),
+        (
+            "[frontends.a]\nlisten='[::]:1'\npool='x'",
+            ('3: frontends.a.pool: no pool is named "x", add its table [pools.NAME]'),
+        ),
+        (backends("[]"), "6: pools.db.backends: must have at least one backend"),
+        (backends('"10.0.0.1:1"'), '6: pools.db.backends: must be a list, got "10.0.0.1:1"'),
+        (backends('["a:0"]'), '6: pools.db.backends[0]: must have a port from 1 to 65535, got "a:0"'),
+        (
+            backends('[{ address = "a:0" }]'),
+            '6: pools.db.backends[0].address: must have a port from 1 to 65535, got "a:0"',
+        ),
+        (
+            backends('[{ address = "a:1", backup = 1 }]'),
+            "6: pools.db.backends[0].backup: must be true or false, got 1",
+        ),
+        (
+            backends('[{ address = "a:1", weight = 257 }]'),
+            "6: pools.db.backends[0].weight: must be 1 to 256, got 257",
+        ),
+        (
+            backends('[{ address = "a:1", weight = true }]'),
+            "6: pools.db.backends[0].weight: must be a whole number, got true",
+        ),
+        (
+            backends('[{ address = "a:1", max_connections = 0 }]'),
+            "6: pools.db.backends[0].max_connections: must be at least 1, got 0",
+        ),
+        (
+            backends('[{ address = "a:1", name = "a\\nb" }]'),
+            '6: pools.db.backends[0].name: must be a name of printable characters, got "a\\nb"',
+        ),
+        (
+            backends('["unix:a\\nb"]'),
+            "6: pools.db.backends[0]: must be a name of printable characters, got ",
+        ),
+        (
+            backends('[{ address = "a:1", name = "x" }, { address = "b:1", name = "x" }]'),
+            '6: pools.db.backends[1]: the name "x" is already that of pools.db.backends[0], choose another',
+        ),
+        (
+            backends('["A:1", { address = "a:1", name = "x" }]'),
+            "6: pools.db.backends[1]: a:1 is already the address of pools.db.backends[0]",
+        ),
+        (
+            backends('[{ address = "a:1", backup = true }]'),
+            "6: pools.db.backends: must have at least one backend without backup = true",
+        ),
+        (
+            pool('balance = "round-robin"'),
+            (
+                '7: pools.db.balance: must be one of "round_robin", "least_connections", '
+                '"power_of_two_choices", "peak_ewma", "random" or "source_hash", got "round-robin", '
+                'did you mean "round_robin"?'
+            ),
+        ),
+        (pool("balance = 1"), "7: pools.db.balance: must be a string, got 1"),
+        (
+            pool('bounded_load = 0.5\nbalance = "source_hash"'),
+            "7: pools.db.bounded_load: must be at least 1, got 0.5",
+        ),
+        (
+            pool("bounded_load = inf\nbalance = 'source_hash'"),
+            "7: pools.db.bounded_load: must be a number, got inf",
+        ),
+        (
+            pool("panic_threshold = 0.5"),
+            '7: pools.db.panic_threshold: must be a percentage from "0%" to "100%", got 0.5',
+        ),
+        (pool('affinity.by = "cookie"'), '7: pools.db.affinity.by: must be "source_ip", got "cookie"'),
+        (pool("affinity.ipv4_prefix = 33"), "7: pools.db.affinity.ipv4_prefix: must be 1 to 32, got 33"),
+        (pool("affinity.ipv6_prefix = 0"), "7: pools.db.affinity.ipv6_prefix: must be 1 to 128, got 0"),
+        (pool("affinity.max_entries = 0"), "7: pools.db.affinity.max_entries: must be at least 1, got 0"),
+        (pool("health.rise = 0"), "7: pools.db.health.rise: must be at least 1, got 0"),
+        (pool("health = []"), "7: pools.db.health: must be a table, got an empty list"),
+        (
+            pool('health.initial = "check"'),
+            (
+                '7: pools.db.health.initial: must be one of "checked", "up" or "down", got "check", '
+                'did you mean "checked"?'
+            ),
+        ),
+        (
+            pool('[access_log]\npath = ""'),
+            ('8: access_log.path: must be the name of a file or "-" for standard output, got ""'),
+        ),
+        (
+            pool('[access_log]\nformat = "jso"'),
+            ('8: access_log.format: must be one of "text" or "json", got "jso", did you mean "json"?'),
+        ),
+        (
+            pool('[frontends."\\u0007"]\nlisten = "[::1]:1"\npool = "db"'),
+            '7: frontends."\\x07": must be a name of printable characters, got "\\x07"',
+        ),
+        (
+            pool('[pools."  "]\nbackends = ["a:1"]'),
+            '7: pools."  ": must be a name of printable characters, got "  "',
+        ),
+    ],
+)
+def test_refused_values(tmp_path: Path, text: str, problem: str) -> None:
+    (found,) = problems(tmp_path, text)
+    # A path in the test's folder ends the one message that has one.
+    assert found == problem or (problem.endswith("got ") and found.startswith(problem))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "taken"),
+    [
+        ("127.0.0.1:80", "127.0.0.1:80", True),
+        ("0.0.0.0:80", "127.0.0.1:80", True),
+        ("127.0.0.1:80", "0.0.0.0:80", True),
+        ("0.0.0.0:80", "0.0.0.0:80", True),
+        ("[::]:80", "[::1]:80", True),
+        ("[::1]:80", "[::]:80", True),
+        ("[0:0::1]:80", "[::1]:80", True),
+        ("unix:a", "unix:./a", True),
+        ("[::]:80", "127.0.0.1:80", False),
+        ("0.0.0.0:80", "[::]:80", False),
+        ("0.0.0.0:80", "127.0.0.1:81", False),
+        ("127.0.0.1:80", "127.0.0.2:80", False),
+        ("127.0.0.1:0", "127.0.0.1:0", False),
+        ("unix:a", "unix:b", False),
+    ],
+)
+def test_two_listeners_on_one_address(tmp_path: Path, first: str, second: str, taken: bool) -> None:
+    text = pool(f'[frontends.b]\npool = "db"\nlisten = ["10.0.0.1:1", "{second}"]').replace(
+        "0.0.0.0:5432", first
+    )
+    found = problems(tmp_path, text)
+    assert len(found) == taken
+    for line in found:
+        assert line.startswith("9: frontends.b.listen[1]: ")
+        assert line.endswith(" is taken by frontends.db.listen, choose another address or port")
+
+
+LATER = {
+    "": ["workers = 1", 'data_path = "auto"', "[admin]\n", "[overload]\n"],
+    "[frontends.db]": ["accept_proxy_protocol = []", 'preread_timeout = "5s"'],
+    "[frontends.db.": ["access]", "limits]", "tls]", "sni_routes]"],
+    "[pools.db]": [
+        "queue = 1000",
+        'queue_timeout = "10s"',
+        'slow_start = "30s"',
+        'send_proxy_protocol = "v2"',
+        'source_address = "10.0.0.5"',
+    ],
+    "[pools.db.": ["outlier]", "tls]"],
+    "[pools.db.affinity]": ['state_file = "web.affinity"'],
+}
+
+
+@pytest.mark.parametrize(("table", "key"), [(table, key) for table, keys in LATER.items() for key in keys])
+def test_keys_of_what_does_not_exist_yet_are_unknown(tmp_path: Path, table: str, key: str) -> None:
+    if table.endswith("."):
+        text = f"{SMALLEST}{table}{key}\n"
+    elif table and table in SMALLEST:
+        text = SMALLEST.replace(f"{table}\n", f"{table}\n{key}\n")
+    else:
+        text = f"{SMALLEST}{table}\n{key}\n" if table else f"{key}\n{SMALLEST}"
+    (found,) = problems(tmp_path, text)
+    assert f"{key.split(maxsplit=1)[0].strip('[]')}: unknown key, " in found
