@@ -1,0 +1,1 @@
+"""How bytes move: listening, connecting, socket options and the coarse timer wheel."""

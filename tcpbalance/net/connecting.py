@@ -1,0 +1,254 @@
+"""Opens connections to backends: options first, names resolved anew at each attempt, under one deadline."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from typing import Any, Protocol
+
+from twisted.internet.interfaces import IProtocol, IWriteDescriptor
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from tcpbalance.config.values import Address
+from tcpbalance.errors import Fault, TcpbalanceError
+from tcpbalance.net.names import Names, Target, numeric_target
+from tcpbalance.net.socket_options import SocketOptionError, SocketOptions
+from tcpbalance.net.transports import attach, peer_address
+
+_CAUSES = {
+    errno.ECONNREFUSED: "refused",
+    errno.ECONNRESET: "reset",
+    errno.ETIMEDOUT: "timed out",
+    errno.EHOSTUNREACH: "no route to host",
+    errno.ENETUNREACH: "network unreachable",
+    errno.ENOENT: "no such socket",
+    errno.EACCES: "permission denied",
+    errno.EADDRNOTAVAIL: "no local port free",
+    errno.EAGAIN: "backlog full",
+}
+NOT_FOUND = "name not found"
+"""The cause when a name has no address, or a literal one a zone that the system does not know."""
+
+_OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
+
+
+class ConnectFailed(TcpbalanceError):
+    """A backend could not be connected; ``cause`` is the reason in a word or two, as logs show it.
+
+    :param cause: why, for people.
+    :param out_of_descriptors: it was this process that had no descriptor left: no other backend would do
+        better.
+    """
+
+    fault = Fault.BACKEND
+    retryable = True
+
+    def __init__(self, cause: str, *, out_of_descriptors: bool = False) -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.out_of_descriptors = out_of_descriptors
+
+    @classmethod
+    def from_errno(cls, code: int) -> ConnectFailed:
+        """The failure that an error number of the system stands for."""
+        return cls(
+            _CAUSES.get(code) or os.strerror(code).lower(), out_of_descriptors=code in _OUT_OF_DESCRIPTORS
+        )
+
+
+def timed_out(seconds: float) -> str:
+    """The cause of what took longer than it may."""
+    return f"timed out after {seconds:g} s"
+
+
+class ConnectionFactory(Protocol):
+    """What learns how an attempt ended: the part of Twisted's ``ClientFactory`` that is used."""
+
+    def buildProtocol(self, addr: Any) -> IProtocol | None:
+        """Called when the connection stands; None closes it."""
+        ...
+
+    def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
+        """Called when it does not come about, *reason* holding a ``ConnectFailed``."""
+        ...
+
+
+class Pending(Protocol):
+    """An attempt under way."""
+
+    def cancel(self) -> None:
+        """Give up; the factory hears nothing more."""
+        ...
+
+
+class Connector(Protocol):
+    """Opens connections: the seam at which carriers and tests replace sockets."""
+
+    def connect(self, address: Address, factory: ConnectionFactory, timeout: float) -> Pending:
+        """Start an attempt of at most *timeout* seconds; *factory* never hears of it before this returns."""
+        ...
+
+
+class SocketConnector:
+    """A ``Connector`` over the system's sockets and Twisted's transports.
+
+    :param reactor: IReactorFDSet, IReactorTime and, for names, IReactorThreads.
+    :param options: set on each socket before it connects.
+    """
+
+    def __init__(self, reactor: Any, options: SocketOptions) -> None:
+        self._reactor = reactor
+        self._options = options
+        self._names = Names(reactor)
+
+    def connect(self, address: Address, factory: ConnectionFactory, timeout: float) -> Pending:
+        """See ``Connector``."""
+        attempt = _Attempt(self._reactor, self._options, factory, timeout)
+        if address.path is not None:
+            attempt.begin([(socket.AF_UNIX, address.path)])
+        elif address.is_numeric:
+            self._begin_numeric(attempt, str(address.host), int(address.port or 0))
+        else:
+            lookup = self._names.look_up(str(address.host), int(address.port or 0))
+            lookup.addCallbacks(attempt.begin, attempt.not_found)
+        return attempt
+
+    def _begin_numeric(self, attempt: _Attempt, host: str, port: int) -> None:
+        try:
+            targets = [numeric_target(host, port)]
+        except OSError:
+            attempt.fail(ConnectFailed(NOT_FOUND))
+        else:
+            attempt.begin(targets)
+
+
+@implementer(IWriteDescriptor)
+class _Attempt:
+    """One attempt: the addresses of one backend in turn, until one accepts or the time is over.
+
+    Each address gets its part of the time that is left, so that one which hangs leaves some for the others.
+    """
+
+    def __init__(
+        self, reactor: Any, options: SocketOptions, factory: ConnectionFactory, timeout: float
+    ) -> None:
+        self._reactor = reactor
+        self._options = options
+        self._factory = factory
+        self._targets: list[Target] = []
+        self._socket: socket.socket | None = None
+        self._target: Any = None
+        self._failure = self._too_late = ConnectFailed(timed_out(timeout))
+        self._over = False
+        self._deadline = reactor.seconds() + timeout
+        self._timer = reactor.callLater(timeout, self._time_out)
+
+    def begin(self, targets: list[Target]) -> None:
+        """Go ahead, now that it is known where to."""
+        if not self._over:
+            self._targets = list(targets)
+            self._next(ConnectFailed(NOT_FOUND))
+
+    def not_found(self, reason: Failure) -> None:
+        """The name could not be looked up, or has no address."""
+        error = reason.value
+        if isinstance(error, OSError) and not isinstance(error, socket.gaierror):
+            self.fail(ConnectFailed.from_errno(error.errno or 0))
+        else:
+            self.fail(ConnectFailed(NOT_FOUND))
+
+    def fail(self, failure: ConnectFailed) -> None:
+        """Let *failure* be the outcome, told in a later turn of the reactor."""
+        if not self._over:
+            self._failure = failure
+            self._targets = []
+            self._timer.reset(0)
+
+    def cancel(self) -> None:
+        """See ``Pending``."""
+        self._over = True
+        if self._timer.active():
+            self._timer.cancel()
+        self._drop_socket()
+
+    def _next(self, failure: ConnectFailed) -> None:
+        """Go on to the next address; with none left, *failure* is the outcome."""
+        while self._targets and not failure.out_of_descriptors:
+            self._share_time()
+            family, self._target = self._targets.pop(0)
+            try:
+                self._open(family)
+            except OSError as error:
+                failure = ConnectFailed.from_errno(error.errno or 0)
+            except SocketOptionError as error:
+                failure = ConnectFailed(str(error))
+            else:
+                return
+            self._drop_socket()
+        self.fail(failure)
+
+    def _share_time(self) -> None:
+        left = max(0.0, self._deadline - self._reactor.seconds())
+        self._timer.reset(left / len(self._targets))
+
+    def _open(self, family: int) -> None:
+        sock = self._socket = socket.socket(family, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        self._options.prepare_dial(sock)
+        code = sock.connect_ex(self._target)
+        if code not in (0, errno.EINPROGRESS):
+            raise OSError(code, os.strerror(code))
+        self._reactor.addWriter(self)
+
+    def _drop_socket(self) -> None:
+        if self._socket is not None:
+            self._reactor.removeWriter(self)
+            self._socket.close()
+            self._socket = None
+
+    def _time_out(self) -> None:
+        self._drop_socket()
+        if self._targets:
+            self._timer = self._reactor.callLater(0, self._time_out)
+            self._next(self._too_late)
+            return
+        self._over = True
+        failure = Failure(self._failure)  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+        self._factory.clientConnectionFailed(self, failure)
+
+    def doWrite(self) -> None:
+        """The kernel has decided: connected or not."""
+        assert self._socket is not None
+        code = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            self._drop_socket()
+            self._next(ConnectFailed.from_errno(code))
+        else:
+            self._succeed()
+
+    def _succeed(self) -> None:
+        assert self._socket is not None
+        self._over = True
+        self._timer.cancel()
+        self._reactor.removeWriter(self)
+        sock, self._socket = self._socket, None
+        protocol = self._factory.buildProtocol(peer_address(sock.family, self._target))
+        if protocol is None:
+            sock.close()
+        else:
+            attach(self._reactor, sock, protocol, self._target)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor saw only that something is wrong with the descriptor; the socket knows what."""
+        if self._socket is not None:
+            self.doWrite()
+
+    def fileno(self) -> int:
+        """The descriptor to watch, -1 when there is none."""
+        return -1 if self._socket is None else self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        """See ``ILoggingContext``."""
+        return "dial"

@@ -1,0 +1,310 @@
+"""Accepts connections: bound first, listening later, and shedding load when the process runs out of
+descriptors."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+import struct
+from typing import Any
+
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IListeningPort,
+    IProtocolFactory,
+    IReadDescriptor,
+)
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from tcpbalance.config.values import Address
+from tcpbalance.errors import Fault, TcpbalanceError
+from tcpbalance.net.socket_options import SocketOptionError, SocketOptions
+from tcpbalance.net.transports import PeerAddress, attach, peer_address, shown
+from tcpbalance.throttle import Throttle
+
+ACCEPTS_A_TURN = 64
+"""Connections accepted in one wake-up, so that a flood of new ones leaves the open ones their turn."""
+
+REST = 0.2
+"""Seconds that accepting stops when the system has nothing left to accept with; the kernel's backlog waits
+meanwhile."""
+
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+class ListenError(TcpbalanceError):
+    """An address could not be listened on; the text names it and says what to do."""
+
+    fault = Fault.CONFIGURATION
+
+
+_ADVICE = {
+    errno.EADDRINUSE: "address already in use: stop the program that holds it or choose another address",
+    errno.EACCES: "permission denied: a port below 1024 needs root or CAP_NET_BIND_SERVICE, "
+    "a socket file needs a folder that may be written",
+    errno.EADDRNOTAVAIL: "address not on this machine: use one that `ip address` shows, "
+    "or 0.0.0.0 or [::] for all",
+    errno.ENOENT: "no such folder: make it first",
+}
+
+
+def _listen_error(address: object, error: OSError) -> ListenError:
+    advice = _ADVICE.get(error.errno or 0) or (error.strerror or str(error)).lower()
+    return ListenError(f"cannot listen on {address}: {advice}")
+
+
+def bind(address: Address, options: SocketOptions) -> socket.socket:
+    """Take an address without listening on it yet: connections are refused until ``Listener.startListening``.
+
+    A socket file that nobody answers on, as a killed process leaves behind, is replaced.
+
+    :param address: host and port, or the path of a unix socket; a name is looked up, blocking.
+    :param options: set before binding, so that the TCP window scale follows the buffers.
+    :raises ListenError: the address cannot be had, or an option was refused.
+    """
+    try:
+        family, target = _bind_target(address)
+        sock = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise _listen_error(address, error) from error
+    try:
+        _bind(sock, target, options)
+    except OSError as error:
+        sock.close()
+        raise _listen_error(address, error) from error
+    except SocketOptionError as error:
+        sock.close()
+        raise ListenError(f"cannot listen on {address}: {error}") from error
+    return sock
+
+
+def _bind_target(address: Address) -> tuple[int, Any]:
+    if address.path is not None:
+        return socket.AF_UNIX, address.path
+    info = socket.getaddrinfo(address.host, address.port, 0, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)
+    return info[0][0], info[0][4]
+
+
+def _bind(sock: socket.socket, target: Any, options: SocketOptions) -> None:
+    sock.setblocking(False)
+    if sock.family == socket.AF_UNIX:
+        _remove_stale(target)
+    else:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if sock.family == socket.AF_INET6:
+        # 0.0.0.0 and [::] on one port are two listeners of their own, whatever the system's default.
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    options.prepare_listener(sock)
+    sock.bind(target)
+
+
+def _remove_stale(path: str) -> None:
+    """Unlink a socket file whose listener is gone; anything else that stands there is left to ``bind`` to
+    refuse."""
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISSOCK(os.stat(path).st_mode) and _nobody_listens(path):
+            os.unlink(path)
+
+
+def _nobody_listens(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        return probe.connect_ex(path) == errno.ECONNREFUSED
+
+
+def _unlink_own(path: str, inode: tuple[int, int] | None) -> None:
+    """Remove the socket file unless another process has put its own in that place.
+
+    :raises OSError: it may not be removed.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if inode == _inode(path):
+            os.unlink(path)
+
+
+def _inode(path: str) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
+
+
+@implementer(IReadDescriptor, IListeningPort)
+class Listener:
+    """A listening socket that makes a protocol for each connection.
+
+    :param reactor: watches the socket (IReactorFDSet) and times the rests (IReactorTime).
+    :param sock: bound, as ``bind`` gives it; the listener owns it from here on.
+    :param factory: ``buildProtocol`` answers None to refuse a client, who then sees a reset.
+    :param backlog: connections that the kernel may hold ready.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, sock: socket.socket, factory: IProtocolFactory, backlog: int) -> None:
+        self._reactor = reactor
+        self._socket = sock
+        self._factory = factory
+        self._backlog = backlog
+        self._host = peer_address(sock.family, sock.getsockname())
+        self._inode = _inode(sock.getsockname()) if sock.family == socket.AF_UNIX else None
+        self._spare: int | None = None
+        self._rest: IDelayedCall | None = None
+        self._started = False
+        self._closed = False
+        self._shed_count = 0
+        self._shed_log = Throttle(1.0, reactor.seconds)
+
+    def startListening(self) -> None:
+        """Let clients in; calling it again does nothing.
+
+        :raises ListenError: another process listens on the address since it was bound.
+        """
+        if self._started:
+            return
+        try:
+            self._check_file()
+            self._socket.listen(self._backlog)
+        except OSError as error:
+            raise _listen_error(self, error) from error
+        self._started = True
+        self._reserve()
+        self._factory.doStart()
+        self._reactor.addReader(self)
+
+    def _check_file(self) -> None:
+        """Notice that another process took our socket file for a dead one's before we listened.
+
+        :raises OSError: it did.
+        """
+        if self._inode is not None and self._inode != _inode(self._socket.getsockname()):
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+    def stopListening(self) -> None:
+        """Close the socket at once, listening or not; calling it again does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        self._reactor.removeReader(self)
+        if self._rest is not None:
+            self._rest.cancel()
+        if self._spare is not None:
+            os.close(self._spare)
+        path = self._socket.getsockname()
+        self._socket.close()
+        if self._inode is not None:
+            self._remove_file(path)
+        if self._started:
+            self._factory.doStop()
+
+    def _remove_file(self, path: str) -> None:
+        try:
+            _unlink_own(path, self._inode)
+        except OSError as error:
+            self._log.warn(
+                "socket file {path} is left behind: {reason}; "
+                "its folder should belong to the user that tcpbalance runs as",
+                path=path,
+                reason=(error.strerror or "").lower(),
+            )
+
+    def getHost(self) -> PeerAddress:
+        """The address that clients connect to, with the port the kernel chose where 0 was asked for."""
+        return self._host
+
+    def __str__(self) -> str:
+        return shown(self._host)
+
+    def fileno(self) -> int:
+        """The descriptor to watch."""
+        return self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        """See ``ILoggingContext``."""
+        return "listener"
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor is being torn down."""
+        self.stopListening()
+
+    def doRead(self) -> None:
+        """Accept what is waiting, within one turn's bound."""
+        for _ in range(ACCEPTS_A_TURN):
+            try:
+                sock, peer = self._socket.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    self._shed(error)
+                    return
+                # That client is gone already, or a firewall took it: accept(2), "Error handling".
+                continue
+            self._serve(sock, peer)
+            if self._closed:
+                return
+
+    def _serve(self, sock: socket.socket, peer: Any) -> None:
+        try:
+            protocol = self._factory.buildProtocol(peer_address(sock.family, peer))
+        except Exception:
+            self._log.failure("a connection to {listener} could not be served", listener=self)
+            protocol = None
+        if protocol is None:
+            _reset(sock)
+        else:
+            attach(self._reactor, sock, protocol, peer)
+
+    def _shed(self, error: OSError) -> None:
+        """Answer waiting clients with a reset through the spare descriptor, and say so at most once a
+        second."""
+        self._shed_count += self._turn_away()
+        self._rest_a_while()
+        if self._shed_log.admit():
+            shed, self._shed_count = self._shed_count, 0
+            self._log.warn(
+                "{listener}: {reason}: {shed} waiting connections turned away; "
+                "raise LimitNOFILE or `ulimit -n`",
+                listener=self,
+                reason=(error.strerror or "").lower(),
+                shed=shed,
+            )
+
+    def _turn_away(self) -> int:
+        """Reset the clients that wait; return how many there were."""
+        if self._spare is None:
+            return 0
+        os.close(self._spare)
+        self._spare = None
+        shed = 0
+        with contextlib.suppress(OSError):
+            while shed < self._backlog:
+                _reset(self._socket.accept()[0])
+                shed += 1
+        self._reserve()
+        return shed
+
+    def _reserve(self) -> None:
+        """Hold one descriptor back, to be given up for a moment when there is no other to accept with."""
+        with contextlib.suppress(OSError):
+            self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+    def _rest_a_while(self) -> None:
+        self._reactor.removeReader(self)
+        self._rest = self._reactor.callLater(REST, self._resume)
+
+    def _resume(self) -> None:
+        self._rest = None
+        if self._spare is None:
+            self._reserve()
+        self._reactor.addReader(self)
+
+
+def _reset(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    sock.close()

@@ -1,0 +1,128 @@
+"""The window, segment and liveness settings of sockets, from the names operators write to the numbers the
+kernel takes."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+from attrs import frozen
+
+from tcpbalance.config.models import SocketConfig
+from tcpbalance.errors import Fault, TcpbalanceError
+
+KEEPALIVE_PROBES = 3
+"""Unanswered keepalive probes after which the peer is dead; with probes every third of the quiet time, a
+peer that vanished is found out after twice the ``keepalive`` that was asked for, where Linux's own defaults
+take eleven minutes."""
+
+
+class SocketOptionError(TcpbalanceError):
+    """The system refused a socket option; the text names the key, the value and the system's reason."""
+
+    fault = Fault.CONFIGURATION
+
+
+@frozen
+class Option:
+    """One ``setsockopt`` call and the configuration key it comes from."""
+
+    key: str
+    level: int
+    name: int
+    value: int | bytes
+
+
+@frozen
+class SocketOptions:
+    """What to set on a listener before ``listen`` and on a backend's socket before ``connect``.
+
+    :param listener: for TCP listeners; accepted sockets inherit them.
+    :param dial: for TCP connections to backends.
+    :param unix: for unix sockets, which know buffers only.
+    """
+
+    listener: tuple[Option, ...]
+    dial: tuple[Option, ...]
+    unix: tuple[Option, ...]
+
+    @classmethod
+    def of(cls, config: SocketConfig) -> SocketOptions:
+        """Work out the options once, so that a dial only has to walk a tuple."""
+        buffers = tuple(_buffers(config))
+        tcp = (*buffers, Option("no delay", socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), *_tcp(config))
+        return cls(listener=(*tcp, *_fast_open(config)), dial=tcp, unix=buffers)
+
+    def prepare_listener(self, sock: socket.socket) -> None:
+        """Set what belongs on a listening socket.
+
+        :raises SocketOptionError: the system refused one.
+        """
+        _set(sock, self.unix if sock.family == socket.AF_UNIX else self.listener)
+
+    def prepare_dial(self, sock: socket.socket) -> None:
+        """Set what belongs on a socket that is to be connected to a backend.
+
+        :raises SocketOptionError: the system refused one.
+        """
+        _set(sock, self.unix if sock.family == socket.AF_UNIX else self.dial)
+
+
+def _buffers(config: SocketConfig) -> Iterator[Option]:
+    if config.receive_buffer is not None:
+        yield Option("receive_buffer", socket.SOL_SOCKET, socket.SO_RCVBUF, int(config.receive_buffer))
+    if config.send_buffer is not None:
+        yield Option("send_buffer", socket.SOL_SOCKET, socket.SO_SNDBUF, int(config.send_buffer))
+
+
+def _tcp(config: SocketConfig) -> Iterator[Option]:
+    tcp = socket.IPPROTO_TCP
+    if config.max_segment is not None:
+        yield Option("max_segment", tcp, socket.TCP_MAXSEG, config.max_segment)
+    if config.window_clamp is not None:
+        yield Option("window_clamp", tcp, socket.TCP_WINDOW_CLAMP, int(config.window_clamp))
+    if config.keepalive is not None:
+        quiet = max(1, round(config.keepalive))
+        yield Option("keepalive", socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        yield Option("keepalive", tcp, socket.TCP_KEEPIDLE, quiet)
+        yield Option("keepalive", tcp, socket.TCP_KEEPINTVL, max(1, quiet // KEEPALIVE_PROBES))
+        yield Option("keepalive", tcp, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
+    if config.user_timeout is not None:
+        yield Option("user_timeout", tcp, socket.TCP_USER_TIMEOUT, round(config.user_timeout * 1000))
+    if config.congestion is not None:
+        yield Option("congestion", tcp, socket.TCP_CONGESTION, config.congestion.encode())
+
+
+def _fast_open(config: SocketConfig) -> Iterator[Option]:
+    # Listeners only. Towards a backend, TCP_FASTOPEN_CONNECT holds the SYN back until the first byte is
+    # written: a protocol in which the server speaks first would hang, and a dead backend would look
+    # connected, so that no retry could help.
+    if config.fast_open is not None:
+        yield Option("fast_open", socket.IPPROTO_TCP, socket.TCP_FASTOPEN, config.fast_open)
+
+
+def _set(sock: socket.socket, options: tuple[Option, ...]) -> None:
+    for option in options:
+        try:
+            sock.setsockopt(option.level, option.name, option.value)
+        except OSError as error:
+            shown = option.value.decode() if isinstance(option.value, bytes) else option.value
+            raise SocketOptionError(
+                f"socket.{option.key}: the system refuses {shown}: {error.strerror}; "
+                "choose another value or leave it out"
+            ) from error
+
+
+def shrunk_buffers(sock: socket.socket, config: SocketConfig) -> Iterator[str]:
+    """Tell which buffers the system made smaller than asked for, which it does without an error.
+
+    :param sock: a socket with its options set.
+    :returns: a sentence for each, with the mend.
+    """
+    limits = {"receive_buffer": ("rmem_max", socket.SO_RCVBUF), "send_buffer": ("wmem_max", socket.SO_SNDBUF)}
+    for key, (sysctl, name) in limits.items():
+        asked = getattr(config, key)
+        # Linux doubles what is asked for to make room for its own bookkeeping: socket(7).
+        got = sock.getsockopt(socket.SOL_SOCKET, name) // 2
+        if asked is not None and got < asked:
+            yield f"socket.{key} is {got} bytes, not {int(asked)}: raise sysctl net.core.{sysctl} to get it"

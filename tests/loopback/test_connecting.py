@@ -1,0 +1,213 @@
+"""Connections to every kind of address; each failure is told in its word, once, in a later turn."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import resource
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+from twisted.internet import reactor as global_reactor
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.trial.unittest import TestCase
+
+from support.sockets import Recorder, until
+from tcpbalance.config.models import SocketConfig
+from tcpbalance.config.values import Address, Duration, Size
+from tcpbalance.net.connecting import ConnectFailed, SocketConnector
+from tcpbalance.net.socket_options import SocketOptions
+
+reactor: Any = global_reactor
+
+
+class Server(Protocol):
+    """Closes when the client does, and says that it has."""
+
+    ended = 0
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        Server.ended += 1
+
+
+class Outcome:
+    """A factory that keeps what came of the attempt."""
+
+    def __init__(self) -> None:
+        self.protocol: Recorder | None = None
+        self.failures: list[ConnectFailed] = []
+
+    def buildProtocol(self, addr: Any) -> Recorder:
+        self.protocol = Recorder()
+        return self.protocol
+
+    def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
+        self.failures.append(cast(ConnectFailed, reason.value))
+
+
+@contextlib.contextmanager
+def full_backlog() -> Iterator[int]:
+    """A port of 127.0.0.1 at which connecting hangs: its queue is full and no one accepts."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        address = listener.getsockname()
+        for _ in range(3):
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(address)
+        yield address[1]
+
+
+class ConnectingTests(TestCase):
+    """``SocketConnector`` against listeners of the stock reactor, and against none."""
+
+    def connect(self, address: str, timeout: float = 5.0, config: SocketConfig | None = None) -> Outcome:
+        connector = SocketConnector(reactor, SocketOptions.of(config or SocketConfig()))
+        self.outcome = Outcome()
+        self.pending = connector.connect(Address.parse(address), self.outcome, timeout)
+        assert self.outcome.protocol is None
+        assert self.outcome.failures == []
+        return self.outcome
+
+    async def answers(self, outcome: Outcome) -> Recorder:
+        await until(reactor, lambda: outcome.protocol or outcome.failures)
+        assert outcome.protocol is not None, outcome.failures
+        ended, protocol = Server.ended, outcome.protocol
+        protocol.transport.loseConnection()
+        await until(reactor, lambda: protocol.lost and Server.ended > ended)
+        return protocol
+
+    async def cause(self, outcome: Outcome) -> str:
+        await until(reactor, lambda: outcome.protocol or outcome.failures)
+        assert outcome.protocol is None
+        (failure,) = outcome.failures
+        return failure.cause
+
+    def listen(self, interface: str) -> int:
+        self.port = reactor.listenTCP(0, Factory.forProtocol(Server), interface=interface)
+        self.addCleanup(self.port.stopListening)
+        return int(self.port.getHost().port)
+
+    async def test_ipv4(self) -> None:
+        number = self.listen("127.0.0.1")
+        protocol = await self.answers(self.connect(f"127.0.0.1:{number}"))
+        assert (protocol.connected_to.host, protocol.connected_to.port) == ("127.0.0.1", number)
+
+    async def test_ipv6(self) -> None:
+        protocol = await self.answers(self.connect(f"[::1]:{self.listen('::1')}"))
+        assert protocol.connected_to.host == "::1"
+
+    async def test_name(self) -> None:
+        await self.answers(self.connect(f"localhost:{self.listen('127.0.0.1')}"))
+
+    async def test_unix(self) -> None:
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        path = str(Path(folder) / "socket")
+        port = reactor.listenUNIX(path, Factory.forProtocol(Server))
+        self.addCleanup(port.stopListening)
+        await self.answers(self.connect(f"unix:{path}"))
+
+    async def test_options_are_set_before_connecting(self) -> None:
+        config = SocketConfig(max_segment=Size(1000), keepalive=Duration(60))
+        outcome = self.connect(f"127.0.0.1:{self.listen('127.0.0.1')}", config=config)
+        await until(reactor, lambda: outcome.protocol)
+        sock = outcome.protocol.transport.getHandle()
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG) <= 1000
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+        await self.answers(outcome)
+
+    async def test_refused(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            number = listener.getsockname()[1]
+        assert await self.cause(self.connect(f"127.0.0.1:{number}")) == "refused"
+
+    async def test_no_such_socket(self) -> None:
+        assert await self.cause(self.connect("unix:/nonexistent/socket")) == "no such socket"
+
+    async def test_refused_option(self) -> None:
+        outcome = self.connect("127.0.0.1:9", config=SocketConfig(congestion="nonesuch"))
+        assert (await self.cause(outcome)).startswith("socket.congestion: the system refuses nonesuch")
+
+    async def test_name_not_found(self) -> None:
+        assert await self.cause(self.connect("nonexistent.invalid:80")) == "name not found"
+
+    async def test_no_such_zone(self) -> None:
+        assert await self.cause(self.connect("[fe80::1%nosuch0]:80")) == "name not found"
+
+    async def test_a_name_of_which_one_address_hangs(self) -> None:
+        port = self.listen("127.0.0.1")
+        with full_backlog() as hanging:
+            found = [(socket.AF_INET, 1, 6, "", ("127.0.0.1", number)) for number in (hanging, port)]
+            self.patch(socket, "getaddrinfo", lambda *_: found)
+            await self.answers(self.connect("db.example:1", 1.0))
+
+    async def test_dials_that_wait_for_one_name_share_the_answer(self) -> None:
+        port = self.listen("127.0.0.1")
+        asked: list[object] = []
+
+        def answer(host: object, *_: object) -> list[Any]:
+            asked.append(host)
+            return [(socket.AF_INET, 1, 6, "", ("127.0.0.1", port))]
+
+        self.patch(socket, "getaddrinfo", answer)
+        connector = SocketConnector(reactor, SocketOptions.of(SocketConfig()))
+        outcomes = [Outcome() for _ in range(5)]
+        for outcome in outcomes:
+            connector.connect(Address.parse("db.example:1"), outcome, 5.0)
+        for outcome in outcomes:
+            await self.answers(outcome)
+        assert asked == ["db.example"]
+        last = Outcome()
+        connector.connect(Address.parse("db.example:1"), last, 5.0)
+        await self.answers(last)
+        assert len(asked) == 2
+
+    async def test_a_lookup_that_runs_out_of_descriptors_is_our_own_fault(self) -> None:
+        def exhausted(*_: object) -> list[Any]:
+            raise OSError(errno.EMFILE, "too many open files")
+
+        self.patch(socket, "getaddrinfo", exhausted)
+        outcome = self.connect("db.example:1")
+        await until(reactor, lambda: outcome.failures)
+        assert outcome.failures[0].out_of_descriptors
+
+    async def test_timed_out(self) -> None:
+        with full_backlog() as number:
+            assert await self.cause(self.connect(f"127.0.0.1:{number}", 0.2)) == "timed out after 0.2 s"
+
+    async def test_cancelled_is_silent(self) -> None:
+        with full_backlog() as number:
+            outcome = self.connect(f"127.0.0.1:{number}", 30.0)
+            self.pending.cancel()
+            self.pending.cancel()
+        assert outcome.failures == []
+
+    async def test_cancelled_while_a_name_is_looked_up(self) -> None:
+        outcome = self.connect("localhost:9")
+        self.pending.cancel()
+        other = self.connect("localhost:9")
+        await self.cause(other)
+        assert outcome.failures == []
+
+    async def test_out_of_descriptors_is_our_own_fault(self) -> None:
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+        fillers = [os.open(os.devnull, os.O_RDONLY) for _ in range(highest)]
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(fillers), limits[1]))
+            outcome = self.connect("127.0.0.1:9")
+        finally:
+            for filler in fillers:
+                os.close(filler)
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        await until(reactor, lambda: outcome.failures)
+        assert outcome.failures[0].out_of_descriptors

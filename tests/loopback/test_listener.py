@@ -1,0 +1,287 @@
+"""Listening: what is refused and why, what is left behind, and what running out of descriptors does."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import resource
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet import reactor as global_reactor
+from twisted.internet.protocol import Factory
+from twisted.internet.task import deferLater
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import TestCase
+
+from support.sockets import Recorder, until
+from tcpbalance.config.models import SocketConfig
+from tcpbalance.config.values import Address, Duration, Size
+from tcpbalance.net.listener import Listener, ListenError, bind
+from tcpbalance.net.socket_options import SocketOptions, shrunk_buffers
+
+reactor: Any = global_reactor
+
+PLAIN = SocketOptions.of(SocketConfig())
+
+
+class Kept(Factory):
+    """Keeps the protocols it makes; makes none when told to refuse."""
+
+    noisy = False
+
+    def __init__(self) -> None:
+        self.made: list[Recorder] = []
+        self.refuses = False
+        self.breaks = False
+
+    def buildProtocol(self, addr: Any) -> Recorder | None:
+        if self.breaks:
+            raise RuntimeError("broken on purpose")
+        if self.refuses:
+            return None
+        self.made.append(Recorder())
+        return self.made[-1]
+
+
+class ListenerTests(TestCase):
+    """A ``Listener`` and blocking clients that never wait long."""
+
+    def setUp(self) -> None:
+        self.factory = Kept()
+        self.folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder)
+
+    def listen(self, address: str, config: SocketConfig | None = None, backlog: int = 64) -> Listener:
+        options = SocketOptions.of(config or SocketConfig())
+        self.listener = Listener(reactor, bind(Address.parse(address), options), self.factory, backlog)
+        self.listener.startListening()
+        self.addCleanup(self.listener.stopListening)
+        return self.listener
+
+    def client(self, family: int, target: Any) -> socket.socket:
+        client = socket.socket(family, socket.SOCK_STREAM)
+        self.addCleanup(client.close)
+        client.settimeout(5.0)
+        client.connect(target)
+        return client
+
+    def tcp_client(self) -> socket.socket:
+        host = self.listener.getHost()
+        return self.client(socket.AF_INET, (host.host, host.port))
+
+    async def close_all(self) -> None:
+        for protocol in self.factory.made:
+            protocol.transport.abortConnection()
+        await until(reactor, lambda: all(protocol.lost for protocol in self.factory.made))
+
+    async def test_ipv4(self) -> None:
+        self.listen("127.0.0.1:0")
+        client = self.tcp_client()
+        await until(reactor, lambda: self.factory.made)
+        assert self.factory.made[0].connected_to.port == client.getsockname()[1]
+        assert str(self.listener).startswith("127.0.0.1:")
+        await self.close_all()
+
+    async def test_ipv6(self) -> None:
+        host = self.listen("[::1]:0").getHost()
+        self.client(socket.AF_INET6, ("::1", host.port))
+        await until(reactor, lambda: self.factory.made)
+        assert str(self.listener) == f"[::1]:{host.port}"
+        await self.close_all()
+
+    async def test_unix_file_comes_and_goes(self) -> None:
+        path = self.folder / "socket"
+        self.listen(f"unix:{path}")
+        self.client(socket.AF_UNIX, str(path))
+        await until(reactor, lambda: self.factory.made)
+        await self.close_all()
+        self.listener.stopListening()
+        assert not path.exists()
+
+    def test_both_families_of_one_port(self) -> None:
+        port = self.listen("0.0.0.0:0").getHost().port
+        self.listen(f"[::]:{port}")
+
+    def test_replaces_the_file_of_a_killed_process(self) -> None:
+        path = self.folder / "socket"
+        with socket.socket(socket.AF_UNIX) as killed:
+            killed.bind(str(path))
+            killed.listen()
+        self.listen(f"unix:{path}")
+
+    def test_leaves_a_living_listeners_file_alone(self) -> None:
+        path = self.folder / "socket"
+        self.listen(f"unix:{path}")
+        with pytest.raises(ListenError, match="address already in use"):
+            bind(Address.parse(f"unix:{path}"), PLAIN)
+        assert path.exists()
+
+    def test_leaves_a_plain_file_alone(self) -> None:
+        path = self.folder / "precious"
+        path.write_text("data")
+        with pytest.raises(ListenError, match="address already in use"):
+            bind(Address.parse(f"unix:{path}"), PLAIN)
+        assert path.read_text() == "data"
+
+    def test_does_not_remove_a_successors_file(self) -> None:
+        path = self.folder / "socket"
+        self.listen(f"unix:{path}")
+        path.unlink()
+        with socket.socket(socket.AF_UNIX) as successor:
+            successor.bind(str(path))
+            self.listener.stopListening()
+            assert path.exists()
+
+    def test_address_in_use(self) -> None:
+        port = self.listen("127.0.0.1:0").getHost().port
+        with pytest.raises(ListenError, match=f"cannot listen on 127.0.0.1:{port}: address already in use"):
+            bind(Address.parse(f"127.0.0.1:{port}"), PLAIN)
+
+    def test_address_of_another_machine(self) -> None:
+        with pytest.raises(ListenError, match="address not on this machine"):
+            bind(Address.parse("192.0.2.1:8080"), PLAIN)
+
+    def test_no_folder_for_the_file(self) -> None:
+        with pytest.raises(ListenError, match="no such folder"):
+            bind(Address.parse(f"unix:{self.folder}/missing/socket"), PLAIN)
+
+    def test_a_race_for_the_address_is_lost_with_a_clear_word(self) -> None:
+        first = bind(Address.parse("127.0.0.1:0"), PLAIN)
+        self.addCleanup(first.close)
+        second = bind(Address.parse(f"127.0.0.1:{first.getsockname()[1]}"), PLAIN)
+        first.listen()
+        listener = Listener(reactor, second, self.factory, 16)
+        self.addCleanup(listener.stopListening)
+        with pytest.raises(ListenError, match="address already in use"):
+            listener.startListening()
+
+    def test_refused_option(self) -> None:
+        options = SocketOptions.of(SocketConfig(congestion="nonesuch"))
+        with pytest.raises(ListenError, match=r"socket\.congestion: the system refuses nonesuch"):
+            bind(Address.parse("127.0.0.1:0"), options)
+
+    async def test_options_are_inherited_by_accepted_sockets(self) -> None:
+        config = SocketConfig(
+            receive_buffer=Size(65536),
+            send_buffer=Size(32768),
+            max_segment=Size(1000),
+            window_clamp=Size(20000),
+            keepalive=Duration(60),
+            user_timeout=Duration(7),
+            fast_open=16,
+            congestion="reno",
+        )
+        self.listen("127.0.0.1:0", config)
+        self.tcp_client()
+        await until(reactor, lambda: self.factory.made)
+        sock = self.factory.made[0].transport.getHandle()
+        tcp = socket.IPPROTO_TCP
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 2 * 65536
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 2 * 32768
+        assert sock.getsockopt(tcp, socket.TCP_MAXSEG) <= 1000
+        assert sock.getsockopt(tcp, socket.TCP_WINDOW_CLAMP) == 20000
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert sock.getsockopt(tcp, socket.TCP_KEEPIDLE) == 60
+        assert sock.getsockopt(tcp, socket.TCP_KEEPINTVL) == 20
+        assert sock.getsockopt(tcp, socket.TCP_USER_TIMEOUT) == 7000
+        assert sock.getsockopt(tcp, socket.TCP_CONGESTION, 16).rstrip(b"\0") == b"reno"
+        assert sock.getsockopt(tcp, socket.TCP_NODELAY) == 1
+        await self.close_all()
+
+    def test_tells_of_buffers_that_the_system_made_smaller(self) -> None:
+        config = SocketConfig(receive_buffer=Size(2**29))
+        with bind(Address.parse("127.0.0.1:0"), SocketOptions.of(config)) as sock:
+            (complaint,) = shrunk_buffers(sock, config)
+        assert "socket.receive_buffer is" in complaint
+        assert "net.core.rmem_max" in complaint
+
+    async def test_a_refused_client_sees_a_reset(self) -> None:
+        self.factory.refuses = True
+        self.listen("127.0.0.1:0")
+        client = self.tcp_client()
+        client.setblocking(False)
+        await until(reactor, lambda: client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0)
+
+    async def test_a_factory_that_raises_costs_only_that_client(self) -> None:
+        self.factory.breaks = True
+        self.listen("127.0.0.1:0")
+        self.tcp_client()
+        await until(reactor, lambda: self.flushLoggedErrors(RuntimeError))
+        self.factory.breaks = False
+        self.tcp_client()
+        await until(reactor, lambda: self.factory.made)
+        await self.close_all()
+
+    async def test_a_protocol_that_cannot_begin_costs_only_that_client(self) -> None:
+        self.patch(Recorder, "connectionMade", _break)
+        self.listen("127.0.0.1:0")
+        client = self.tcp_client()
+        client.setblocking(False)
+        await until(reactor, lambda: self.factory.made and self.factory.made[0].lost and _is_reset(client))
+        assert len(self.flushLoggedErrors(RuntimeError)) == 1
+        self.patch(Recorder, "connectionMade", lambda _: None)
+        self.tcp_client()
+        await until(reactor, lambda: len(self.factory.made) == 2)
+        await self.close_all()
+
+    def test_a_file_that_may_not_be_removed(self) -> None:
+        self.listen(f"unix:{self.folder}/socket")
+
+        def forbidden(_: str) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        self.patch(os, "unlink", forbidden)
+        with capturedLogs() as events:
+            self.listener.stopListening()
+        assert "left behind" in events[0]["log_format"]
+        assert self.listener.fileno() == -1
+
+    def test_two_at_once_on_one_file(self) -> None:
+        """The second takes the first one's file for a dead process's: the first must not listen to nobody."""
+        path = Address.parse(f"unix:{self.folder}/socket")
+        first, second = (Listener(reactor, bind(path, PLAIN), self.factory, 1) for _ in range(2))
+        for listener in (first, second):
+            self.addCleanup(listener.stopListening)
+        second.startListening()
+        with pytest.raises(ListenError, match="address already in use"):
+            first.startListening()
+
+    async def test_out_of_descriptors_sheds_and_recovers(self) -> None:
+        self.listen("127.0.0.1:0")
+        await deferLater(reactor, 0, lambda: None)  # Starting the reactor takes descriptors of its own.
+        clients = [self.tcp_client() for _ in range(20)]
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+        with contextlib.ExitStack() as fillers:
+            while (filler := os.open(os.devnull, os.O_RDONLY)) < highest + 5:
+                fillers.callback(os.close, filler)
+            fillers.callback(os.close, filler)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (filler + 1, limits[1]))
+            for client in clients:
+                client.setblocking(False)
+            await until(reactor, lambda: all(_is_reset(client) for client in clients))
+            assert self.factory.made == []
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        self.tcp_client()
+        await until(reactor, lambda: self.factory.made)
+        await self.close_all()
+
+
+def _break(protocol: Recorder) -> None:
+    raise RuntimeError("broken on purpose")
+
+
+def _is_reset(client: socket.socket) -> bool:
+    try:
+        return client.send(b"x") < 0
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True

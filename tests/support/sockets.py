@@ -1,0 +1,57 @@
+"""Small servers and clients on real sockets, for tests that run the reactor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+
+@implementer(IHalfCloseableProtocol)
+class Recorder(Protocol):
+    """Keeps all that it is told, and closes nothing by itself."""
+
+    def __init__(self) -> None:
+        self.received = b""
+        self.finished = False
+        self.lost: Failure | None = None
+        self.connected_to: Any = None
+
+    def connectionMade(self) -> None:
+        self.connected_to = self.transport.getPeer()
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+
+    def readConnectionLost(self) -> None:
+        self.finished = True
+
+    def writeConnectionLost(self) -> None:
+        pass
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.lost = reason
+
+
+async def until(reactor: Any, condition: Callable[[], object], seconds: float = 10.0) -> None:
+    """Let the reactor run until *condition* holds.
+
+    :raises AssertionError: it does not within *seconds*.
+    """
+    deadline = reactor.seconds() + seconds
+    while not condition():
+        assert reactor.seconds() < deadline, f"did not come true within {seconds} s"
+        await deferLater(reactor, 0.002, lambda: None)
+
+
+def fired(deferred: Deferred[Any]) -> list[Any]:
+    """What a Deferred has come to, in a list that is empty until it has."""
+    outcome: list[Any] = []
+    deferred.addBoth(outcome.append)
+    return outcome
