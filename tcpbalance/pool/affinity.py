@@ -1,0 +1,116 @@
+"""Affinity: the same client goes to the same backend."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.client import masked
+
+MAX_BONDS = 2
+"""Of one client: its home, and the stand-in that serves it while home cannot."""
+
+
+class Bond:
+    """That a client belongs to a backend: as long as it has connections there, and for the ttl afterwards."""
+
+    __slots__ = ("backend", "client", "expires", "open")
+
+    def __init__(self, client: bytes, backend: Backend) -> None:
+        self.client = client
+        self.backend = backend
+        self.open = 0
+        self.expires = 0.0
+
+    def lasts(self, now: float) -> bool:
+        """Whether it still holds.
+
+        :param now: the clock, in seconds.
+        """
+        return self.open > 0 or self.expires > now
+
+
+class Affinity:
+    """Remembers where each client was served; of too many clients the least recently used leaves first.
+
+    :param ttl: seconds a bond outlives its last connection.
+    :param max_entries: how many clients are remembered.
+    :param ipv4_prefix: leading bits of an IPv4 address that make a client, 0 to 32.
+    :param ipv6_prefix: leading bits of an IPv6 address that make a client, 0 to 128.
+    :param seconds: the clock.
+    """
+
+    def __init__(
+        self,
+        ttl: float,
+        max_entries: int,
+        ipv4_prefix: int,
+        ipv6_prefix: int,
+        seconds: Callable[[], float],
+    ) -> None:
+        self._ttl = ttl
+        self._max_entries = max_entries
+        self._ipv4_prefix = ipv4_prefix
+        self._ipv6_prefix = ipv6_prefix
+        self._seconds = seconds
+        self._entries: OrderedDict[bytes, list[Bond]] = OrderedDict()
+
+    def __len__(self) -> int:
+        """How many clients are remembered."""
+        return len(self._entries)
+
+    def lookup(self, client: bytes) -> Sequence[Backend]:
+        """Tell where the client belongs: its home, then its stand-in; empty when it is not known.
+
+        :param client: its packed address, whole.
+        """
+        entry = self._entries.get(self._key(client))
+        if entry is None:
+            return ()
+        now = self._seconds()
+        return [bond.backend for bond in entry if bond.lasts(now)]
+
+    def opened(self, client: bytes, backend: Backend) -> Bond:
+        """Take note that a connection of the client to the backend was established.
+
+        :param client: its packed address, whole.
+        :returns: the bond, to be handed to `closed` when the connection ends.
+        """
+        bond = self._bond(self._key(client), backend)
+        bond.open += 1
+        return bond
+
+    def closed(self, bond: Bond) -> None:
+        """Take note that a connection ended; with the last one the ttl begins.
+
+        :param bond: what `opened` returned for it; the client may have been forgotten since.
+        """
+        bond.open -= 1
+        bond.expires = self._seconds() + self._ttl
+        if bond in self._entries.get(bond.client, ()):
+            self._entries.move_to_end(bond.client)
+
+    def _bond(self, key: bytes, backend: Backend) -> Bond:
+        entry = self._entries.get(key)
+        if entry is None:
+            entry = self._entry(key)
+        else:
+            self._entries.move_to_end(key)
+            now = self._seconds()
+            entry[:] = [bond for bond in entry if bond.lasts(now)]
+        for bond in entry:
+            if bond.backend is backend:
+                return bond
+        bond = Bond(key, backend)
+        entry[MAX_BONDS - 1 :] = [bond]  # a second stand-in takes the place of the first
+        return bond
+
+    def _entry(self, key: bytes) -> list[Bond]:
+        entry = self._entries[key] = []
+        if len(self._entries) > self._max_entries:
+            self._entries.popitem(last=False)
+        return entry
+
+    def _key(self, client: bytes) -> bytes:
+        return masked(client, self._ipv4_prefix, self._ipv6_prefix)

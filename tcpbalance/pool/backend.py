@@ -1,0 +1,65 @@
+"""One server behind the balancer: what the operator says of it, and how it stands now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+from attrs import define, field
+
+from tcpbalance.config.values import Address
+from tcpbalance.pool.errors import PoolError
+from tcpbalance.pool.ewma import PeakEwma
+
+MAX_WEIGHT = 256
+"""As HAProxy's; more would only make the cycle of round robin longer."""
+
+
+def _address(value: Address | str) -> Address:
+    return Address.parse(value) if isinstance(value, str) else value
+
+
+def _weight(backend: Backend, _: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, int) or not 1 <= value <= MAX_WEIGHT:
+        raise PoolError(f"backend {backend.name}: weight must be 1 to {MAX_WEIGHT}, got {value!r}")
+
+
+def _limit(backend: Backend, _: attrs.Attribute[Any], value: int | None) -> None:
+    if value is not None and value < 1:
+        raise PoolError(f"backend {backend.name}: max_connections must be at least 1 or None, got {value!r}")
+
+
+# Checks and conversions run when it is made, not on each `active += 1`.
+@define(eq=False, on_setattr=attrs.setters.NO_OP)
+class Backend:
+    """A server that takes connections; belongs to one pool, which alone changes how it stands.
+
+    :ivar address: where it listens; a str is parsed.
+    :ivar name: how logs, metrics and the source hash call it; unique in its pool.
+    :ivar weight: its share against the others, 1 to 256.
+    :ivar max_connections: how many it may have at once, None for no limit.
+    :ivar backup: whether it serves only when no other can.
+    :ivar active: connections open or being opened.
+    :ivar up: whether health lets it serve.
+    :ivar cause: why it is down, empty while it is up.
+    :ivar rests_until: by the pool's clock; until then it is passed over as long as others can serve.
+    :ivar connect_time: what connecting to it cost lately.
+    :raises PoolError: for a weight or limit out of range.
+    """
+
+    address: Address = field(converter=_address)
+    name: str = field(default=attrs.Factory(lambda self: str(self.address), takes_self=True))
+    weight: int = field(default=1, validator=_weight)
+    max_connections: int | None = field(default=None, validator=_limit)
+    backup: bool = False
+
+    active: int = field(default=0, init=False)
+    up: bool = field(default=True, init=False)
+    cause: str = field(default="", init=False)
+    rests_until: float = field(default=0.0, init=False)
+    connect_time: PeakEwma = field(factory=PeakEwma, init=False, repr=False)
+
+    @property
+    def full(self) -> bool:
+        """Whether it has as many connections as it may."""
+        return self.max_connections is not None and self.active >= self.max_connections

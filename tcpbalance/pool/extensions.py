@@ -1,0 +1,92 @@
+"""Policies and probes by name, from the entry points of every installed distribution; ours are among them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, cast
+
+from twisted.logger import Logger
+
+from tcpbalance.pool.errors import PoolError
+from tcpbalance.pool.policies.base import PolicyFactory
+
+POLICIES = "tcpbalance.policies"
+PROBES = "tcpbalance.probes"
+
+_OWN = "tcpbalance"
+_log = Logger()
+
+
+def policies() -> dict[str, PolicyFactory]:
+    """Load every balancing policy there is, by the name that `balance` gives it.
+
+    One that cannot be loaded is logged and left out.
+    """
+    return dict(_loaded(POLICIES))
+
+
+def policy(name: str) -> PolicyFactory:
+    """Load one balancing policy.
+
+    :raises PoolError: when there is none of that name, or it cannot be loaded.
+    """
+    entry = _own_first_by_name(POLICIES).get(name)
+    if entry is None:
+        known = ", ".join(sorted(entry_points(group=POLICIES).names)) or "none, is tcpbalance installed?"
+        raise PoolError(f"no balancing policy is called {name!r}; known are: {known}")
+    try:
+        return cast(PolicyFactory, _load(entry))
+    except Exception as error:
+        raise PoolError(f"balancing policy {name} ({entry.value}) cannot be loaded: {error}") from error
+
+
+def probes() -> dict[str, type]:
+    """Load every health probe there is, by the name that `check` gives it.
+
+    One that cannot be loaded is logged and left out.
+    """
+    return dict(_loaded(PROBES))
+
+
+def _loaded(group: str) -> Iterator[tuple[str, Any]]:
+    for entry in _own_first_by_name(group).values():
+        try:
+            thing = _load(entry)
+        except Exception:
+            _log.failure(
+                "{group}: {name} ({value}) of {distribution} cannot be loaded and is left out",
+                group=group,
+                name=entry.name,
+                value=entry.value,
+                distribution=_distribution(entry),
+            )
+        else:
+            yield entry.name, thing
+
+
+def _load(entry: EntryPoint) -> Any:
+    thing = entry.load()
+    if not callable(thing):
+        raise TypeError(f"{entry.value} must be a class, got {thing!r}")
+    return thing
+
+
+def _own_first_by_name(group: str) -> dict[str, EntryPoint]:
+    """Settle which entry point has a name: ours before a third party's, then the first found."""
+    found: dict[str, EntryPoint] = {}
+    for entry in sorted(entry_points(group=group), key=lambda entry: _distribution(entry) != _OWN):
+        holder = found.setdefault(entry.name, entry)
+        if holder.value != entry.value:
+            _log.warn(
+                "{group}: {name} of {distribution} is left out, the name is taken by {holder}",
+                group=group,
+                name=entry.name,
+                distribution=_distribution(entry),
+                holder=_distribution(holder),
+            )
+    return found
+
+
+def _distribution(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist is not None else "an unknown distribution"

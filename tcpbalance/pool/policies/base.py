@@ -1,0 +1,44 @@
+"""The seam where a balancing policy is plugged in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from random import Random
+from typing import Protocol, TypeAlias
+
+from attrs import frozen
+
+from tcpbalance.pool.backend import Backend
+
+
+@frozen
+class PolicyTools:
+    """What a policy may use of the world.
+
+    :ivar seconds: the clock; it only goes forward.
+    :ivar random: where chance comes from.
+    """
+
+    seconds: Callable[[], float]
+    random: Random
+
+
+class Policy(Protocol):
+    """Puts the backends in order for each connection; never looks at health or fullness.
+
+    One instance serves one set of backends that never changes: a pool's primaries, or its backups.
+    """
+
+    def candidates(self, client: bytes | None) -> Iterator[Backend]:
+        """Yield the backends lazily, best first, each at most once.
+
+        Code after a ``yield`` runs only when that candidate was passed over: because it is down or full, or
+        because connecting to it failed. Other connections may ask meanwhile.
+
+        :param client: the client's packed address, None when it has none (a unix socket).
+        """
+        ...
+
+
+PolicyFactory: TypeAlias = Callable[[Sequence[Backend], PolicyTools], Policy]
+"""Makes a policy of the backends, of which there is at least one; most often the policy's class."""

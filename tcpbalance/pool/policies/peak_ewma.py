@@ -1,0 +1,45 @@
+"""Peak EWMA: two by chance, and the one that connects sooner for the load it has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.policies.base import PolicyTools
+from tcpbalance.pool.policies.draw import WeightedDraw, cheaper_of_two
+
+FASTEST = 0.0001
+"""Seconds. Differences below it say more of our own event loop than of the backend. And since the average of
+an idle backend decays towards nothing, without it one that has begun to hang would get every connection."""
+
+UNKNOWN = 1.0
+"""Seconds that a backend never measured is taken to need while the first connection to it is under way, so
+that one tries it and not all at once."""
+
+
+class PeakEwmaPolicy:
+    """The cheaper of two drawn by weight, as in Finagle: connect time, times the connections there would be.
+
+    The connect time is an average that jumps to every peak (`PeakEwma`). Connections that are there count by
+    weight, the one to come counts one: among idle backends weights decide in the draw alone. A backend never
+    measured and idle costs nothing, so that it gets measured.
+    """
+
+    def __init__(self, backends: Sequence[Backend], tools: PolicyTools) -> None:
+        self._draw = WeightedDraw(backends, tools.random)
+        self._seconds = tools.seconds
+        self._mean_weight = sum(backend.weight for backend in backends) / len(backends)
+
+    def candidates(self, client: bytes | None) -> Iterator[Backend]:
+        """Yield the cheaper of two, then the other, then the rest by chance."""
+        return cheaper_of_two(self._draw, self._cost)
+
+    def _cost(self, backend: Backend) -> float:
+        active = backend.active
+        if backend.connect_time.measured:
+            needs = max(FASTEST, backend.connect_time.value(self._seconds()))
+        elif active:
+            needs = UNKNOWN
+        else:
+            return 0.0
+        return needs * (1.0 + active * self._mean_weight / backend.weight)

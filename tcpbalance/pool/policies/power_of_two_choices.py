@@ -1,0 +1,29 @@
+"""Power of two choices: two by chance, and the less loaded of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.policies.base import PolicyTools
+from tcpbalance.pool.policies.draw import WeightedDraw, cheaper_of_two
+
+
+class PowerOfTwoChoices:
+    """The less loaded of two drawn by weight.
+
+    Mitzenmacher, "The power of two choices in randomized load balancing", IEEE Transactions on Parallel and
+    Distributed Systems 12(10), 2001: the second draw takes the greatest load from the order of
+    log n / log log n to that of log log n.
+    """
+
+    def __init__(self, backends: Sequence[Backend], tools: PolicyTools) -> None:
+        self._draw = WeightedDraw(backends, tools.random)
+
+    def candidates(self, client: bytes | None) -> Iterator[Backend]:
+        """Yield the less loaded of two, then the other, then the rest by chance."""
+        return cheaper_of_two(self._draw, _load)
+
+
+def _load(backend: Backend) -> float:
+    return backend.active / backend.weight

@@ -1,0 +1,21 @@
+"""Round robin: each backend in turn, as often as its weight says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.policies.base import PolicyTools
+from tcpbalance.pool.policies.turns import SmoothTurns
+
+
+class RoundRobin:
+    """Smooth weighted round robin; see `SmoothTurns`."""
+
+    def __init__(self, backends: Sequence[Backend], tools: PolicyTools) -> None:
+        self._turns = SmoothTurns(backends)
+        self._everyone = range(len(backends))
+
+    def candidates(self, client: bytes | None) -> Iterator[Backend]:
+        """Yield the backend whose turn it is, then those that come next."""
+        return self._turns.among(self._everyone)

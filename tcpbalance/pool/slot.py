@@ -1,0 +1,65 @@
+"""One connection's place on a backend, from dialling to its end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tcpbalance.pool.affinity import Bond
+from tcpbalance.pool.backend import Backend
+
+if TYPE_CHECKING:
+    from tcpbalance.pool.pool import Pool
+
+REST = 10.0
+"""Seconds for which a backend without health checks is passed over after a failed dial; nginx's default
+``fail_timeout``. A restarted server is found again soon, and few clients wait for one that is dead."""
+
+
+class Slot:
+    """Counts as one of the backend's active connections until it is released.
+
+    Whoever took it tells how dialling went, and calls `release` once the connection is over or has failed.
+    """
+
+    __slots__ = ("_bond", "_client", "_held", "_pool", "backend")
+
+    def __init__(self, pool: Pool, backend: Backend, client: bytes | None) -> None:
+        self.backend = backend
+        self._pool = pool
+        self._client = client
+        self._bond: Bond | None = None
+        self._held = True
+        backend.active += 1
+
+    def connected(self, seconds: float) -> None:
+        """The backend accepted: remember how fast, and that this client belongs to it.
+
+        :param seconds: what connecting took.
+        """
+        pool, backend = self._pool, self.backend
+        backend.connect_time.observe(seconds, pool.seconds())
+        backend.rests_until = 0.0
+        if pool.affinity is not None and self._client is not None and self._held and self._bond is None:
+            self._bond = pool.affinity.opened(self._client, backend)
+
+    def failed(self, seconds: float) -> None:
+        """The backend could not be reached: let others go first for a while.
+
+        The average takes in no less than the pool's connect timeout: a refusal is quick, yet no merit.
+
+        :param seconds: what the attempt took.
+        """
+        pool, backend = self._pool, self.backend
+        now = pool.seconds()
+        backend.connect_time.observe(max(seconds, pool.connect_timeout), now)
+        if not pool.checked:
+            backend.rests_until = now + REST
+
+    def release(self) -> None:
+        """Give the place back; further calls do nothing."""
+        if not self._held:
+            return
+        self._held = False
+        self.backend.active -= 1
+        if self._bond is not None and self._pool.affinity is not None:
+            self._pool.affinity.closed(self._bond)

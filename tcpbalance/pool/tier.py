@@ -1,0 +1,62 @@
+"""A pool's primaries, or its backups: one policy over them, and what happens when that policy fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NoReturn
+
+from twisted.logger import Logger
+
+from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.policies.base import PolicyFactory, PolicyTools
+from tcpbalance.pool.policies.round_robin import RoundRobin
+from tcpbalance.throttle import Throttle
+
+COMPLAINT_INTERVAL = 60.0
+"""Seconds between two log lines on a policy that fails; it may do so at every connection."""
+
+
+class Tier:
+    """Backends of equal rank, in the order of a policy that is not trusted to be right.
+
+    :param where: which pool and policy this is, for the log.
+    :param balance: makes the policy.
+    :param backends: at least one.
+    :param tools: handed to the policy.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, where: str, balance: PolicyFactory, backends: Sequence[Backend], tools: PolicyTools
+    ) -> None:
+        self.backends = tuple(backends)
+        self._where = where
+        self._members = frozenset(self.backends)
+        self._policy = balance(self.backends, tools)
+        self._fallback = RoundRobin(self.backends, tools)
+        self._throttle = Throttle(COMPLAINT_INTERVAL, tools.seconds)
+
+    def candidates(self, client: bytes | None) -> Iterator[Backend]:
+        """Yield what the policy does; once that goes wrong, what round robin does, which may repeat some."""
+        try:
+            for given, backend in enumerate(self._policy.candidates(client)):
+                if given == len(self._members) or backend not in self._members:
+                    _refuse(backend)
+                yield backend
+        except Exception:
+            self._complain()
+            yield from self._fallback.candidates(client)
+
+    def _complain(self) -> None:
+        times = self._throttle.admit()
+        if times:
+            self._log.failure(
+                "{where} failed; round robin serves instead (failures since last reported: {times})",
+                where=self._where,
+                times=times,
+            )
+
+
+def _refuse(candidate: object) -> NoReturn:
+    raise LookupError(f"it must yield each backend of its own at most once, got {candidate!r} beyond that")

@@ -1,0 +1,213 @@
+"""Affinity, by rule and against a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from twisted.internet.task import Clock
+
+from support.pools import names, some_backends
+from tcpbalance.pool.affinity import Affinity, Bond
+from tcpbalance.pool.backend import Backend
+
+TTL = 60.0
+ANNE, BOB, CARL = (bytes((192, 0, 2, host)) for host in (1, 2, 3))
+
+
+class Remembering:
+    """An affinity over backends a, b and c, at a clock that the test moves."""
+
+    def __init__(self, max_entries: int = 100, ipv4_prefix: int = 32, ipv6_prefix: int = 64) -> None:
+        self.clock = Clock()
+        self.a, self.b, self.c = some_backends(1, 1, 1)
+        self.affinity = Affinity(TTL, max_entries, ipv4_prefix, ipv6_prefix, self.clock.seconds)
+
+    def visit(self, client: bytes, backend: Backend) -> None:
+        """One connection, opened and closed."""
+        self.affinity.closed(self.affinity.opened(client, backend))
+
+    def where(self, client: bytes) -> str:
+        return names(self.affinity.lookup(client))
+
+
+@pytest.fixture
+def remembering() -> Remembering:
+    return Remembering()
+
+
+def test_a_client_never_seen_belongs_nowhere(remembering: Remembering) -> None:
+    assert remembering.where(ANNE) == ""
+
+
+def test_a_client_belongs_where_it_was_served(remembering: Remembering) -> None:
+    remembering.visit(ANNE, remembering.b)
+    assert (remembering.where(ANNE), remembering.where(BOB)) == ("b", "")
+
+
+def test_the_ttl_begins_when_the_last_connection_ends(remembering: Remembering) -> None:
+    first = remembering.affinity.opened(ANNE, remembering.a)
+    second = remembering.affinity.opened(ANNE, remembering.a)
+    remembering.clock.advance(10 * TTL)
+    remembering.affinity.closed(first)
+    remembering.clock.advance(10 * TTL)
+    assert remembering.where(ANNE) == "a"
+    remembering.affinity.closed(second)
+    remembering.clock.advance(TTL - 1)
+    assert remembering.where(ANNE) == "a"
+    remembering.clock.advance(1)
+    assert remembering.where(ANNE) == ""
+
+
+def test_a_stand_in_comes_after_home(remembering: Remembering) -> None:
+    remembering.visit(ANNE, remembering.a)
+    remembering.visit(ANNE, remembering.b)
+    assert remembering.where(ANNE) == "ab"
+
+
+def test_a_second_stand_in_takes_the_place_of_the_first(remembering: Remembering) -> None:
+    for backend in (remembering.a, remembering.b, remembering.c):
+        remembering.visit(ANNE, backend)
+    assert remembering.where(ANNE) == "ac"
+
+
+def test_a_home_away_for_longer_than_the_ttl_is_home_no_more(remembering: Remembering) -> None:
+    remembering.visit(ANNE, remembering.a)
+    for _ in range(4):
+        remembering.clock.advance(TTL / 3)
+        remembering.visit(ANNE, remembering.b)
+    assert remembering.where(ANNE) == "b"
+    remembering.visit(ANNE, remembering.a)
+    assert remembering.where(ANNE) == "ba"
+
+
+def test_a_home_back_in_time_is_home_still(remembering: Remembering) -> None:
+    remembering.visit(ANNE, remembering.a)
+    remembering.clock.advance(TTL - 1)
+    remembering.visit(ANNE, remembering.b)
+    remembering.visit(ANNE, remembering.a)
+    remembering.clock.advance(TTL - 1)
+    assert remembering.where(ANNE) == "ab"
+
+
+def test_the_least_recently_used_leaves_first() -> None:
+    remembering = Remembering(max_entries=2)
+    remembering.visit(ANNE, remembering.a)
+    remembering.visit(BOB, remembering.b)
+    remembering.visit(ANNE, remembering.a)
+    remembering.visit(CARL, remembering.c)
+    assert (remembering.where(ANNE), remembering.where(BOB), remembering.where(CARL)) == ("a", "", "c")
+    assert len(remembering.affinity) == 2
+
+
+def test_the_end_of_a_connection_is_a_use() -> None:
+    remembering = Remembering(max_entries=2)
+    bond = remembering.affinity.opened(ANNE, remembering.a)
+    remembering.visit(BOB, remembering.b)
+    remembering.affinity.closed(bond)
+    remembering.visit(CARL, remembering.c)
+    assert (remembering.where(ANNE), remembering.where(BOB)) == ("a", "")
+
+
+def test_a_connection_of_a_forgotten_client_ends_without_harm() -> None:
+    remembering = Remembering(max_entries=1)
+    bond = remembering.affinity.opened(ANNE, remembering.a)
+    remembering.visit(BOB, remembering.b)
+    remembering.affinity.closed(bond)
+    assert (remembering.where(ANNE), remembering.where(BOB), len(remembering.affinity)) == ("", "b", 1)
+
+
+def test_clients_of_one_network_are_one_client() -> None:
+    remembering = Remembering(ipv4_prefix=24)
+    remembering.visit(bytes((192, 0, 2, 1)), remembering.a)
+    assert remembering.where(bytes((192, 0, 2, 200))) == "a"
+    assert remembering.where(bytes((192, 0, 3, 1))) == ""
+
+
+def test_an_ipv4_client_and_an_ipv6_client_are_two() -> None:
+    remembering = Remembering(ipv4_prefix=0, ipv6_prefix=0)
+    remembering.visit(bytes(4), remembering.a)
+    assert remembering.where(bytes(16)) == ""
+
+
+class Model:
+    """The same rules once more, by listing instead of indexing."""
+
+    def __init__(self, max_entries: int) -> None:
+        self.max_entries = max_entries
+        self.recent: list[bytes] = []  # least recently used first
+        self.bonds: list[
+            tuple[bytes, Backend, list[float]]
+        ] = []  # in the order made; ends of its connections
+
+    def holding(self, client: bytes, now: float) -> list[tuple[bytes, Backend, list[float]]]:
+        return [bond for bond in self.bonds if bond[0] == client and now < max(bond[2])]
+
+    def opened(self, client: bytes, backend: Backend, now: float) -> list[float]:
+        holding = self.holding(client, now)
+        self.bonds = [bond for bond in self.bonds if bond[0] != client]
+        ends = next((ends for _, held, ends in holding if held is backend), None)
+        if ends is None:
+            ends = []
+            holding = [*holding[:1], (client, backend, ends)]
+        ends.append(float("inf"))
+        self.bonds += holding
+        self._use(client)
+        return ends
+
+    def closed(self, ends: list[float], now: float) -> None:
+        ends.remove(float("inf"))
+        ends.append(now + TTL)
+        for client, _, held in self.bonds:
+            if held is ends:
+                self._use(client)
+                return
+
+    def _use(self, client: bytes) -> None:
+        self.recent = [other for other in self.recent if other != client] + [client]
+        for gone in self.recent[: -self.max_entries]:
+            self.bonds = [bond for bond in self.bonds if bond[0] != gone]
+        self.recent = self.recent[-self.max_entries :]
+
+
+class AffinityMachine(RuleBasedStateMachine):
+    """Whatever happens in whatever order, affinity answers as the model does."""
+
+    clients: Sequence[bytes] = (ANNE, BOB, CARL, bytes((192, 0, 2, 4)))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = Clock()
+        self.backends = some_backends(1, 1, 1)
+        self.affinity = Affinity(TTL, 3, 32, 64, self.clock.seconds)
+        self.model = Model(3)
+        self.open: list[tuple[Bond, list[float]]] = []
+
+    @rule(client=st.sampled_from(clients), which=st.integers(0, 2))
+    def opens(self, client: bytes, which: int) -> None:
+        backend = self.backends[which]
+        bond = self.affinity.opened(client, backend)
+        self.open.append((bond, self.model.opened(client, backend, self.clock.seconds())))
+
+    @rule(which=st.integers(0, 10**6))
+    def closes(self, which: int) -> None:
+        if self.open:
+            bond, ends = self.open.pop(which % len(self.open))
+            self.affinity.closed(bond)
+            self.model.closed(ends, self.clock.seconds())
+
+    @rule(seconds=st.sampled_from([1.0, TTL / 2, TTL - 1, TTL]))
+    def time_passes(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    @invariant()
+    def both_agree(self) -> None:
+        now = self.clock.seconds()
+        for client in self.clients:
+            assert list(self.affinity.lookup(client)) == [bond[1] for bond in self.model.holding(client, now)]
+        assert len(self.affinity) <= 3
+
+
+TestAffinityMachine = AffinityMachine.TestCase

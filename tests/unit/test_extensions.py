@@ -1,0 +1,105 @@
+"""Policies and probes found by name."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from twisted.logger import capturedLogs, formatEvent
+
+from support.distributions import pretend_installed
+from tcpbalance.pool import extensions
+from tcpbalance.pool.errors import PoolError
+from tcpbalance.pool.policies.least_connections import LeastConnections
+from tcpbalance.pool.policies.peak_ewma import PeakEwmaPolicy
+from tcpbalance.pool.policies.power_of_two_choices import PowerOfTwoChoices
+from tcpbalance.pool.policies.round_robin import RoundRobin
+from tcpbalance.pool.policies.source_hash import SourceHash
+from tcpbalance.pool.policies.weighted_random import WeightedRandom
+
+OURS = {
+    "round_robin": RoundRobin,
+    "least_connections": LeastConnections,
+    "power_of_two_choices": PowerOfTwoChoices,
+    "peak_ewma": PeakEwmaPolicy,
+    "random": WeightedRandom,
+    "source_hash": SourceHash,
+}
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder on the path, whose modules are forgotten afterwards."""
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+def install_policies(site: Path, **entries: str) -> None:
+    pretend_installed(site, "third-party", extensions.POLICIES, entries)
+
+
+def test_ours_are_there() -> None:
+    with capturedLogs() as events:
+        found = extensions.policies()
+    assert found == OURS
+    assert events == []
+    assert all(extensions.policy(name) is policy for name, policy in OURS.items())
+
+
+def test_our_probes_are_there() -> None:
+    assert set(extensions.probes()) == {"tcp", "tls", "http", "expect", "command"}
+
+
+def test_a_third_partys_is_found(site: Path) -> None:
+    (site / "theirs.py").write_text("class Theirs: pass\n")
+    install_policies(site, theirs="theirs:Theirs")
+    assert set(extensions.policies()) == {*OURS, "theirs"}
+    assert extensions.policy("theirs").__qualname__ == "Theirs"
+
+
+BROKEN = {
+    "not there": "",
+    "raises": "raise RuntimeError('half installed')\n",
+    "does not parse": "class\n",
+    "is no class": "Theirs = 'text'\n",
+}
+
+
+@pytest.mark.parametrize("source", BROKEN.values(), ids=list(BROKEN))
+def test_one_that_is_broken_is_named_and_left_out(site: Path, source: str) -> None:
+    (site / "theirs.py").write_text(source)
+    install_policies(site, theirs="theirs:Theirs")
+    with capturedLogs() as events:
+        assert extensions.policies() == OURS
+    assert [formatEvent(event) for event in events] == [
+        "tcpbalance.policies: theirs (theirs:Theirs) of third-party cannot be loaded and is left out"
+    ]
+    with pytest.raises(PoolError, match=r"^balancing policy theirs \(theirs:Theirs\) cannot be loaded: "):
+        extensions.policy("theirs")
+
+
+def test_one_that_is_broken_hurts_no_other(site: Path) -> None:
+    install_policies(site, theirs="theirs:Theirs")
+    assert extensions.policy("round_robin") is RoundRobin
+
+
+def test_no_one_takes_a_name_of_ours(site: Path) -> None:
+    (site / "theirs.py").write_text("class Theirs: pass\n")
+    install_policies(site, round_robin="theirs:Theirs")
+    with capturedLogs() as events:
+        assert extensions.policies() == OURS
+    assert [formatEvent(event) for event in events] == [
+        "tcpbalance.policies: round_robin of third-party is left out, the name is taken by tcpbalance"
+    ]
+
+
+def test_an_unknown_name_gets_the_known_ones() -> None:
+    with pytest.raises(
+        PoolError, match=r"^no balancing policy is called 'maglev'; known are: least_connections, "
+    ):
+        extensions.policy("maglev")

@@ -1,0 +1,165 @@
+"""A pool under connections that come, fail, are retried and end in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from twisted.internet.task import Clock
+
+from support.pools import a_pool
+from tcpbalance.pool.affinity import Affinity
+from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.policies.base import PolicyFactory
+from tcpbalance.pool.policies.least_connections import LeastConnections
+from tcpbalance.pool.policies.peak_ewma import PeakEwmaPolicy
+from tcpbalance.pool.policies.power_of_two_choices import PowerOfTwoChoices
+from tcpbalance.pool.policies.round_robin import RoundRobin
+from tcpbalance.pool.policies.weighted_random import WeightedRandom
+from tcpbalance.pool.pool import Slot
+
+anyone = st.integers(0, 10**6)
+
+
+class Dialling:
+    """A connection that is looking for its backend."""
+
+    def __init__(self, choices: Iterator[Backend], client: bytes | None) -> None:
+        self.choices = choices
+        self.client = client
+        self.slot: Slot | None = None
+        self.tried: list[Backend] = []
+
+
+class PoolMachine(RuleBasedStateMachine):
+    """Slots and active connections agree, limits hold, and no connection is offered one backend twice."""
+
+    policies: ClassVar[list[PolicyFactory]] = [
+        RoundRobin,
+        LeastConnections,
+        PowerOfTwoChoices,
+        PeakEwmaPolicy,
+        WeightedRandom,
+    ]
+
+    @initialize(
+        policy=st.sampled_from(policies),
+        backends=st.lists(
+            st.tuples(st.integers(1, 256), st.none() | st.integers(1, 3), st.booleans()),
+            min_size=1,
+            max_size=5,
+        ),
+        affine=st.booleans(),
+        bounded_load=st.none() | st.just(1.25),
+        panic_threshold=st.sampled_from([0.0, 0.5]),
+        checked=st.booleans(),
+    )
+    def build(
+        self,
+        policy: PolicyFactory,
+        backends: list[tuple[int, int | None, bool]],
+        affine: bool,
+        bounded_load: float | None,
+        panic_threshold: float,
+        checked: bool,
+    ) -> None:
+        self.clock = Clock()
+        self.dialling: list[Dialling] = []
+        self.open: list[Slot] = []
+        self.ended: list[Slot] = []
+        self.panic_threshold = panic_threshold
+        self.pool = a_pool(
+            [
+                Backend(f"192.0.2.{number}:80", weight=weight, max_connections=limit, backup=backup)
+                for number, (weight, limit, backup) in enumerate(backends)
+            ],
+            self.clock,
+            balance=policy,
+            bounded_load=bounded_load,
+            panic_threshold=panic_threshold,
+            affinity=Affinity(60.0, 3, 32, 64, self.clock.seconds) if affine else None,
+            checked=checked,
+        )
+
+    def can_serve(self, backend: Backend) -> bool:
+        up = sum(other.up for other in self.pool.backends)
+        panic = up < self.panic_threshold * len(self.pool.backends)
+        room = backend.max_connections is None or backend.active < backend.max_connections
+        return room and (backend.up or panic)
+
+    def try_next(self, dialling: Dialling) -> None:
+        backend = next(dialling.choices, None)
+        if backend is None:
+            # One that was full when it was its turn, and no longer is, is not asked again: so only at first.
+            assert dialling.tried or not any(map(self.can_serve, self.pool.backends))
+            return
+        assert self.can_serve(backend)
+        assert backend not in dialling.tried
+        dialling.tried.append(backend)
+        dialling.slot = self.pool.take(backend, dialling.client)
+        self.dialling.append(dialling)
+
+    @rule(client=st.none() | st.sampled_from([bytes((192, 0, 2, host)) for host in range(5)]))
+    def arrives(self, client: bytes | None) -> None:
+        self.try_next(Dialling(self.pool.choices(client), client))
+
+    @rule(which=anyone, seconds=st.sampled_from([0.0, 0.001, 2.0]))
+    def connects(self, which: int, seconds: float) -> None:
+        if self.dialling:
+            slot = self.dialling.pop(which % len(self.dialling)).slot
+            assert slot is not None
+            slot.connected(seconds)
+            self.open.append(slot)
+
+    @rule(which=anyone, seconds=st.sampled_from([0.0, 0.001, 3.0]))
+    def fails(self, which: int, seconds: float) -> None:
+        if self.dialling:
+            dialling = self.dialling.pop(which % len(self.dialling))
+            assert dialling.slot is not None
+            dialling.slot.failed(seconds)
+            dialling.slot.release()
+            self.ended.append(dialling.slot)
+            self.try_next(dialling)
+
+    @rule(which=anyone)
+    def ends(self, which: int) -> None:
+        if self.open:
+            slot = self.open.pop(which % len(self.open))
+            slot.release()
+            self.ended.append(slot)
+
+    @rule(which=anyone)
+    def is_released_again(self, which: int) -> None:
+        if self.ended:
+            self.ended[which % len(self.ended)].release()
+
+    @rule(which=anyone, up=st.booleans())
+    def flips(self, which: int, up: bool) -> None:
+        backend = self.pool.backends[which % len(self.pool.backends)]
+        was_up = backend.up
+        told = self.pool.mark_up(backend) if up else self.pool.mark_down(backend, "refused")
+        assert told == (was_up != up)
+
+    @rule(seconds=st.sampled_from([1.0, 10.0, 60.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    @rule()
+    def looks_at_all(self) -> None:
+        offered = list(self.pool.choices(None))
+        assert len(offered) == len(set(offered))
+        assert set(offered) == {backend for backend in self.pool.backends if self.can_serve(backend)}
+
+    @invariant()
+    def active_connections_are_the_slots_held(self) -> None:
+        held = [*self.open, *(dialling.slot for dialling in self.dialling if dialling.slot)]
+        for backend in self.pool.backends:
+            assert backend.active == sum(slot.backend is backend for slot in held)
+            assert backend.max_connections is None or backend.active <= backend.max_connections
+
+
+TestPoolMachine = PoolMachine.TestCase
+TestPoolMachine.settings = settings(max_examples=60, stateful_step_count=40)

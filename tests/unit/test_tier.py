@@ -1,0 +1,112 @@
+"""Policies that go wrong, and who serves then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import cycle
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock
+from twisted.logger import LogEvent, capturedLogs, formatEvent
+
+from support.pools import names, some_backends, some_tools
+from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.policies.base import Policy, PolicyFactory, PolicyTools
+from tcpbalance.pool.tier import COMPLAINT_INTERVAL, Tier
+
+
+def policy_of(candidates: Callable[[Sequence[Backend]], Any]) -> PolicyFactory:
+    """A policy whose ``candidates`` is *candidates* of the backends, whatever that gives."""
+
+    class Some:
+        def __init__(self, backends: Sequence[Backend], tools: PolicyTools) -> None:
+            self.backends = backends
+
+        def candidates(self, client: bytes | None) -> Any:
+            return candidates(self.backends)
+
+    return Some
+
+
+def raising_after(count: int) -> PolicyFactory:
+    def candidates(backends: Sequence[Backend]) -> Iterator[Backend]:
+        yield from backends[:count]
+        raise RuntimeError("out of ideas")
+
+    return policy_of(candidates)
+
+
+def tier(balance: PolicyFactory, clock: Clock | None = None) -> Tier:
+    return Tier("pool web: policy odd", balance, some_backends(1, 1, 1), some_tools(clock))
+
+
+def complaints(events: Iterable[LogEvent]) -> list[str]:
+    return [text for text in map(formatEvent, events) if text]
+
+
+class Weird:
+    def __hash__(self) -> int:
+        raise RuntimeError("no hash")
+
+
+MISBEHAVING: dict[str, PolicyFactory] = {
+    "raises at once": raising_after(0),
+    "raises in the middle": raising_after(1),
+    "yields the backends of others": policy_of(lambda _: some_backends(1)),
+    "yields what is no backend": policy_of(lambda _: ["192.0.2.1:80"]),
+    "yields what has no hash": policy_of(lambda backends: [backends[0], Weird()]),
+    "repeats itself without end": policy_of(lambda backends: cycle(backends[:2])),
+    "gives nothing to walk": policy_of(lambda _: None),
+}
+
+
+@pytest.mark.parametrize("balance", MISBEHAVING.values(), ids=list(MISBEHAVING))
+def test_round_robin_serves_and_the_policy_is_named(balance: PolicyFactory) -> None:
+    odd = tier(balance)
+    with capturedLogs() as events:
+        assert set(odd.candidates(None)) == set(odd.backends)
+    assert len(events) == 1
+    assert complaints(events)[0].startswith("pool web: policy odd failed; round robin serves instead")
+
+
+def test_what_it_yielded_before_it_failed_comes_first() -> None:
+    odd = tier(raising_after(2))
+    with capturedLogs():
+        candidates = odd.candidates(None)
+        assert names([next(candidates), next(candidates)]) == "ab"
+        assert "c" in names(list(candidates))
+
+
+def test_round_robin_keeps_its_turns_meanwhile() -> None:
+    odd = tier(raising_after(0))
+    with capturedLogs():
+        assert names([next(odd.candidates(None)) for _ in range(6)]) == "abcabc"
+
+
+def test_it_is_reported_once_a_minute_with_how_often() -> None:
+    clock = Clock()
+    odd = tier(raising_after(0), clock)
+    with capturedLogs() as events:
+        for _ in range(50):
+            next(odd.candidates(None))
+        clock.advance(COMPLAINT_INTERVAL)
+        next(odd.candidates(None))
+    assert [event["times"] for event in events] == [1, 50]
+    assert all("out of ideas" in event["log_failure"].getErrorMessage() for event in events)
+
+
+def test_a_policy_may_leave_backends_out() -> None:
+    one = tier(policy_of(lambda backends: backends[1:2]))
+    with capturedLogs() as events:
+        assert names(list(one.candidates(None))) == "b"
+    assert events == []
+
+
+def test_it_is_asked_for_no_more_than_is_needed() -> None:
+    def candidates(backends: Sequence[Backend]) -> Iterator[Backend]:
+        yield backends[0]
+        pytest.fail("went on although the first candidate was taken")
+
+    lazy: Policy = tier(policy_of(candidates))
+    assert next(lazy.candidates(None)).name == "a"
