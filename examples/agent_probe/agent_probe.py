@@ -1,0 +1,23 @@
+"""A health check that asks an agent on the backend's host, which listens on a port of its own."""
+
+from __future__ import annotations
+
+from attrs import evolve, field, frozen
+
+from tcpbalance import ProbeFailed, Target
+from tcpbalance.pool.probes import ExpectProbe
+
+
+@frozen
+class AgentProbe:
+    """Passes when the agent says what it should."""
+
+    agent_port: int = field(metadata={"doc": "The port of the agent on each backend's host."})
+    says: str = field(default="up\n", metadata={"doc": "What an agent says when the backend may serve."})
+
+    async def check(self, target: Target) -> None:
+        """Ask the agent of one backend."""
+        if target.address.is_unix:
+            raise ProbeFailed("no agent for a unix socket")
+        agent = evolve(target.address, port=self.agent_port)
+        await ExpectProbe(contains=self.says).check(evolve(target, address=agent))

@@ -1,0 +1,210 @@
+"""Finds out by periodic checks which backends of a pool are up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any, Self, cast
+
+from attrs import Factory, define, field
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from tcpbalance.config.models import HealthConfig
+from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.health_counter import Flip, HealthCounter
+from tcpbalance.pool.health_watch import Watch
+from tcpbalance.pool.pool import Pool
+from tcpbalance.pool.probe_run import Outcome, ProbeRun
+from tcpbalance.pool.probes.base import Probe, Target
+from tcpbalance.throttle import Throttle
+
+TROUBLE_INTERVAL = 60.0
+"""Seconds between two log lines about trouble of the same kind with the probes of a pool."""
+
+STOP_GRACE = 1.0
+"""Seconds that cancelled probes get to end, with their children and connections."""
+
+NOT_CHECKED = "not checked yet"
+"""Why a backend is down before its first check has an outcome."""
+
+
+def _probe_name(monitor: HealthMonitor) -> str:
+    return type(monitor.probe).__name__
+
+
+def _ignore(_: Backend) -> None:
+    """Do nothing about a backend that goes down."""
+
+
+@define(eq=False, slots=False, kw_only=True)
+class HealthMonitor(Service):
+    """Checks every backend of a pool, and marks it up and down; each flip is logged once, with its cause.
+
+    It goes on for as long as the service runs. When it stops, backends stay as they were found.
+
+    :param pool: whose backends are checked.
+    :param probe: checks one backend once.
+    :param probe_name: what the log calls the probe.
+    :param interval: seconds from one check of a backend to its next.
+    :param timeout: seconds after which a check has failed and is cancelled.
+    :param rise: passes in a row that bring a backend up.
+    :param fall: failures in a row that take it down.
+    :param initial: where it starts: ``"up"``, ``"down"``, or ``"checked"``, down until the first check.
+    :param down_interval: seconds from one check to the next while it is down; None for *interval*.
+    :param reactor: IReactorTime, and whatever the probe needs.
+    :param random: where the jitter comes from.
+    :param on_down: told of a backend that has just gone down.
+    :ivar first_round: fires when the first check of each backend has its outcome, not at all when the monitor
+        is stopped before; a start that follows a stop makes a new one.
+    :raises PoolError: when it is started, for *rise*, *fall* or *initial* that make no sense.
+    """
+
+    _log = Logger()
+
+    pool: Pool = field(kw_only=False)
+    probe: Probe = field(kw_only=False)
+    reactor: Any
+    random: Random
+    probe_name: str = field(default=Factory(_probe_name, takes_self=True))
+    interval: float = 2.0
+    timeout: float = 1.0
+    rise: int = 2
+    fall: int = 3
+    initial: str = "checked"
+    down_interval: float | None = None
+    on_down: Callable[[Backend], object] = _ignore
+
+    first_round: Deferred[None] = field(init=False, factory=Deferred)
+    _watches: list[Watch] = field(init=False, factory=list)
+    _errors: Throttle = field(init=False)
+    _shortages: Throttle = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._errors = Throttle(TROUBLE_INTERVAL, self.reactor.seconds)
+        self._shortages = Throttle(TROUBLE_INTERVAL, self.reactor.seconds)
+
+    @classmethod
+    def from_config(
+        cls,
+        pool: Pool,
+        config: HealthConfig,
+        *,
+        reactor: Any,
+        random: Random,
+        on_down: Callable[[Backend], object] = _ignore,
+    ) -> Self:
+        """Make the monitor that `[pools.NAME.health]` asks for; what *on_down* does is up to the caller."""
+        return cls(
+            pool,
+            cast(Probe, config.probe),
+            probe_name=config.check,
+            interval=config.interval,
+            timeout=config.timeout,
+            rise=config.rise,
+            fall=config.fall,
+            initial=config.initial,
+            down_interval=config.down_interval,
+            reactor=reactor,
+            random=random,
+            on_down=on_down,
+        )
+
+    def startService(self) -> None:
+        """Start the first check of every backend at once; the later ones are spread over the interval."""
+        super().startService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+        self._watches = [self._watch(backend, place) for place, backend in enumerate(self.pool.backends)]
+        for watch in self._watches:
+            watch.start()
+        round_ = DeferredList([watch.first.wait() for watch in self._watches])
+        round_.addCallback(lambda _: self.first_round.callback(None))
+
+    def stopService(self) -> Deferred[None]:
+        """Cancel the checks that run, and make no more.
+
+        :returns: fires when they have ended and their connections and children are gone; a probe that cannot
+            be cancelled is left behind after a second, with a line in the log.
+        """
+        super().stopService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+        watches, self._watches = self._watches, []
+        self.first_round = Deferred()
+        ended = DeferredList([watch.stop() for watch in watches], consumeErrors=True)
+        ended.addTimeout(STOP_GRACE, self.reactor)
+        return ended.addCallback(lambda _: self._tell_of_the_unstoppable(watches))
+
+    def _watch(self, backend: Backend, place: int) -> Watch:
+        counter = HealthCounter(self.rise, self.fall, self.initial)
+        if counter.up:
+            self.pool.mark_up(backend)
+        else:
+            self.pool.mark_down(backend, NOT_CHECKED)
+        target = Target(backend.address, backend.name, self.timeout, self.reactor)
+        return Watch(
+            self.reactor,
+            lambda: ProbeRun(self.probe, self.probe_name, target),
+            lambda: self.interval if counter.up else self.down_interval or self.interval,
+            (place + self.random.random()) / len(self.pool.backends),
+            lambda outcome: self._take(backend, counter, outcome),
+        )
+
+    def _take(self, backend: Backend, counter: HealthCounter, outcome: Outcome) -> None:
+        if outcome.trouble is not None:
+            self._complain(outcome, outcome.trouble)
+        if outcome.passed is None:
+            return
+        flip = counter.record(outcome.passed)
+        if flip is Flip.UP:
+            self._take_up(backend)
+        elif flip is Flip.DOWN:
+            self._take_down(backend, outcome.cause)
+        elif not counter.up and not outcome.passed:
+            # No flip, but the operator who looks should find why it is down now.
+            self.pool.mark_down(backend, outcome.cause)
+
+    def _take_up(self, backend: Backend) -> None:
+        self.pool.mark_up(backend)
+        self._tell(self._log.info, backend, "is up")
+
+    def _take_down(self, backend: Backend, cause: str) -> None:
+        self.pool.mark_down(backend, cause)
+        self._tell(self._log.warn, backend, f"is down: {cause}")
+        self.on_down(backend)
+
+    def _tell(self, emit: Callable[..., None], backend: Backend, state: str) -> None:
+        pool = self.pool.name
+        emit("pool {pool}: backend {backend} {state}", pool=pool, backend=_described(backend), state=state)
+
+    def _complain(self, outcome: Outcome, trouble: Failure) -> None:
+        if outcome.passed is None:
+            if count := self._shortages.admit():
+                self._log.warn(
+                    "pool {pool}: backends stay as they are, checks could not be made ({count}): {cause}",
+                    pool=self.pool.name,
+                    count=count,
+                    cause=outcome.cause,
+                )
+        elif count := self._errors.admit():
+            self._log.failure(
+                "pool {pool}: error in probe {probe}, which counts as failed ({count})",
+                failure=trouble,
+                pool=self.pool.name,
+                probe=self.probe_name,
+                count=count,
+            )
+
+    def _tell_of_the_unstoppable(self, watches: list[Watch]) -> None:
+        count = sum(not watch.idle for watch in watches)
+        if count:
+            self._log.warn(
+                "pool {pool}: {count} checks by probe {probe} go on although they were cancelled",
+                pool=self.pool.name,
+                count=count,
+                probe=self.probe_name,
+            )
+
+
+def _described(backend: Backend) -> str:
+    address = str(backend.address)
+    return address if backend.name == address else f"{backend.name} ({address})"

@@ -1,0 +1,92 @@
+"""The checks of one backend, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from tcpbalance.pool.probe_run import Outcome, ProbeRun
+from tcpbalance.pool.probes.event import Event
+
+
+class Watch:
+    """Checks a backend again and again, never twice at once.
+
+    :param clock: the reactor.
+    :param new_run: makes the next check.
+    :param interval: seconds between the starts of two checks, asked after each.
+    :param phase: 0 to 1, the part of the interval after which the second check comes; it sets the watches of
+        a pool apart, and they stay apart because all later checks come at the interval.
+    :param report: takes the outcome of each check.
+    :ivar first: the first check has its outcome.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        new_run: Callable[[], ProbeRun],
+        interval: Callable[[], float],
+        phase: float,
+        report: Callable[[Outcome], None],
+    ) -> None:
+        self._clock = clock
+        self._new_run = new_run
+        self._interval = interval
+        self._phase = phase
+        self._report = report
+        self._run: ProbeRun | None = None
+        self._began = 0.0
+        self._loop = LoopingCall(self._check)
+        self._loop.clock = clock
+        self.first: Event[None] = Event()
+
+    @property
+    def idle(self) -> bool:
+        """Whether no probe is running."""
+        return self._run is None or self._run.ended.settled
+
+    def start(self) -> None:
+        """Make the first check at once."""
+        self._loop.start(self._interval())
+
+    def stop(self) -> Deferred[None]:
+        """Make no more checks, and cancel the one that runs.
+
+        :returns: fires when it has ended.
+        """
+        if self._loop.running:
+            self._loop.stop()
+        if self._run is None:
+            return succeed(None)
+        self._run.cancel()
+        return self._run.ended.wait()
+
+    def _check(self) -> Deferred[None] | None:
+        self._began = self._clock.seconds()
+        if self._run is not None and not self.idle:
+            self._heard(self._run.still_running())
+            return None
+        self._run = self._new_run()
+        return self._run.start().addCallback(self._heard)
+
+    def _heard(self, outcome: Outcome) -> None:
+        if not self._loop.running:
+            return
+        try:
+            self._report(outcome)
+        except Exception:
+            self._log.failure("the outcome of a health check could not be dealt with")
+        self._set_pace()
+        self.first.settle(None)
+
+    def _set_pace(self) -> None:
+        """Let the loop count its intervals from the start of this check, the first time less the phase."""
+        self._loop.interval = self._interval()
+        self._loop.starttime = self._began - (1 - self._phase) * self._loop.interval
+        self._phase = 1.0

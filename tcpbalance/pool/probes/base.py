@@ -1,0 +1,70 @@
+"""The seam where a health probe is plugged in."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any, Protocol
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+
+from tcpbalance.config.values import Address
+from tcpbalance.config.wording import one_line
+from tcpbalance.errors import Fault, TcpbalanceError
+
+MAX_CAUSE = 200
+"""Characters of a cause: it goes into one line of the log."""
+
+
+@frozen
+class Target:
+    """What is to be checked, and with what.
+
+    :ivar address: where the backend listens.
+    :ivar name: what the operator calls it.
+    :ivar timeout: seconds the check may take. Whoever asked for it cancels it then; a probe need not.
+    :ivar reactor: the reactor, for connections, children and time.
+    """
+
+    address: Address
+    name: str
+    timeout: float
+    reactor: Any
+
+
+class Probe(Protocol):
+    """Finds out whether a backend can serve: an attrs class whose fields are the keys of the configuration.
+
+    One instance serves all backends of a pool, so it keeps nothing of a check on itself.
+    """
+
+    def check(self, target: Target) -> Deferred[None] | Coroutine[Deferred[Any], Any, None]:
+        """Check one backend once; ``async def check(self, target) -> None`` does.
+
+        Passes by coming to its end with None. Fails with `ProbeFailed`, or with one of Twisted's errors of
+        connecting and connections, which are named for the operator. Closes what it opened, cancelled or not.
+
+        :raises ProbeFailed: the backend cannot serve.
+        :raises NoVerdict: nothing was learnt about the backend.
+        """
+        ...
+
+
+class ProbeFailed(TcpbalanceError):
+    """The backend did not pass; ``cause`` is the reason in a few words, as the log shows it.
+
+    :param cause: why, for people; made fit for one line, because it may come from anywhere.
+    """
+
+    fault = Fault.BACKEND
+    retryable = True
+
+    def __init__(self, cause: object) -> None:
+        self.cause = one_line(str(cause), MAX_CAUSE)
+        super().__init__(self.cause)
+
+
+class NoVerdict(TcpbalanceError):
+    """The check could not be made for want of something on our side; the backend stays what it was."""
+
+    retryable = True

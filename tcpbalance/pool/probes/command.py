@@ -1,0 +1,147 @@
+"""The probe that runs a program of the operator's."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from attrs import field, frozen
+from twisted.internet.defer import CancelledError
+from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
+from twisted.internet.protocol import ProcessProtocol
+from twisted.python.failure import Failure
+
+from tcpbalance.config.values import Address
+from tcpbalance.pool.probes.argv import EXAMPLE, Argv
+from tcpbalance.pool.probes.base import NoVerdict, ProbeFailed, Target
+from tcpbalance.pool.probes.causes import named_causes
+from tcpbalance.pool.probes.event import Event
+
+_PLACEHOLDER = re.compile(r"\{(host|port|path|name)\}")
+_LEAD_A_SESSION = "import os, sys; os.setsid(); os.execv(sys.argv[1], sys.argv[1:])"
+
+
+def _argv(value: Sequence[str]) -> Argv:
+    return Argv.parse(value)
+
+
+@frozen
+class CommandProbe:
+    """Passes when the program exits with status 0.
+
+    It is started without a shell, with nothing to read, its output discarded, and an environment of `PATH`
+    and `TCPBALANCE_HOST` with `TCPBALANCE_PORT`, or `TCPBALANCE_PATH` for a unix socket. It leads a
+    session of its own; whatever still runs there when it ends, or when the check is cancelled, is killed.
+    """
+
+    argv: Argv = field(
+        converter=_argv,
+        metadata={
+            "doc": "The program and its arguments; `{host}`, `{port}`, `{path}` (of a unix socket) and "
+            "`{name}` stand for the backend's, anything else in braces for itself. A program without a "
+            "slash is looked for in `PATH`.",
+            "example": EXAMPLE,
+        },
+    )
+
+    async def check(self, target: Target) -> None:
+        """See `Probe`.
+
+        :raises ProbeFailed: it exits with another status, is killed by a signal, or is not there.
+        :raises NoVerdict: the system has no room for another process.
+        """
+        child = _Child()
+        with named_causes():
+            _spawn(child, [_filled(argument, target) for argument in self.argv], target)
+        try:
+            await child.ended.wait()
+        except CancelledError:
+            child.kill()
+            await child.ended.wait()
+            raise
+
+
+class _Child(ProcessProtocol):
+    """The program while it runs.
+
+    :ivar ended: it has ended and been reaped; fails with `ProbeFailed` when it did not exit with status 0.
+    """
+
+    transport: Any
+
+    def __init__(self) -> None:
+        self.ended: Event[None] = Event()
+        self._session = 0
+
+    def connectionMade(self) -> None:
+        self._session = self.transport.pid
+
+    def kill(self) -> None:
+        """Kill it and all that it started; it may be so young that it does not lead a session yet."""
+        with suppress(ProcessExitedAlready, PermissionError):
+            self.transport.signalProcess("KILL")
+        self._kill_session()
+
+    def processEnded(self, reason: Failure) -> None:
+        self._kill_session()
+        if isinstance(reason.value, ProcessTerminated):
+            self.ended.fail(ProbeFailed(_cause(reason.value)))
+        else:
+            self.ended.settle(None)
+
+    def _kill_session(self) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._session, signal.SIGKILL)
+
+
+def _spawn(child: _Child, argv: list[str], target: Target) -> None:
+    path = os.environ.get("PATH", os.defpath)
+    program = shutil.which(argv[0], path=path)
+    if program is None:
+        raise ProbeFailed(f"command not found: {argv[0]}")
+    launched = _leading_a_session([program, *argv[1:]])
+    with Path(os.devnull).open("r+b", buffering=0) as null:
+        descriptors = dict.fromkeys((0, 1, 2), null.fileno())
+        environment = {"PATH": path, **_environment(target.address)}
+        try:
+            target.reactor.spawnProcess(child, launched[0], launched, environment, childFDs=descriptors)
+        except BlockingIOError as error:
+            raise NoVerdict("no room for another process") from error
+
+
+def _leading_a_session(argv: list[str]) -> list[str]:
+    """Put in front what makes it lead a session: neither Twisted nor a program does that by itself.
+
+    The setsid of util-linux takes a millisecond, Python ten.
+    """
+    setsid = shutil.which("setsid")
+    return [setsid, *argv] if setsid else [sys.executable, "-I", "-S", "-c", _LEAD_A_SESSION, *argv]
+
+
+def _environment(address: Address) -> dict[str, str]:
+    if address.path is not None:
+        return {"TCPBALANCE_PATH": address.path}
+    return {"TCPBALANCE_HOST": str(address.host), "TCPBALANCE_PORT": str(address.port)}
+
+
+def _filled(argument: str, target: Target) -> str:
+    address = target.address
+    values = {"host": address.host, "port": address.port, "path": address.path, "name": target.name}
+    return _PLACEHOLDER.sub(lambda match: _text(values[match[1]]), argument)
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _cause(ended: ProcessTerminated) -> str:
+    if ended.signal is not None:
+        return f"killed by signal {ended.signal}"
+    return f"exit status {ended.exitCode}"

@@ -1,0 +1,57 @@
+"""The probe that says something and waits for the right answer."""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+from twisted.internet.error import ConnectionDone
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+
+from tcpbalance.pool.probes.base import Target
+from tcpbalance.pool.probes.causes import named_causes
+from tcpbalance.pool.probes.connection import Peer, connected, endpoint_for
+from tcpbalance.pool.probes.keys import some_text
+from tcpbalance.pool.probes.search import Search
+
+
+@frozen
+class ExpectProbe:
+    """Passes when the backend says the expected, of its own accord or after it was spoken to."""
+
+    contains: str = field(
+        validator=some_text,
+        metadata={"doc": "What the answer has to contain, within its first 64 KiB."},
+    )
+    send: str | None = field(
+        default=None,
+        metadata={"doc": "What is sent first, as UTF-8; absent: nothing, the backend speaks first."},
+    )
+
+    async def check(self, target: Target) -> None:
+        """See `Probe`.
+
+        :raises ProbeFailed: it does not accept, closes, or says something else.
+        """
+        peer = _Answer(Search(self.contains.encode()))
+        endpoint = endpoint_for(target.reactor, target.address, target.timeout)
+        with named_causes():
+            async with connected(endpoint, peer, target):
+                peer.transport.write((self.send or "").encode())
+                await peer.verdict.wait()
+
+
+class _Answer(Peer):
+    """Takes what the backend says to the search."""
+
+    def __init__(self, search: Search) -> None:
+        super().__init__()
+        self._search = search
+        self.verdict = search.verdict
+
+    def dataReceived(self, data: bytes) -> None:
+        self._search.feed(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._search.began and isinstance(reason.value, ConnectionDone):
+            self._search.end()
+        super().connectionLost(reason)

@@ -1,0 +1,27 @@
+"""Validators for the keys of probes."""
+
+from __future__ import annotations
+
+import re
+
+import attrs
+
+from tcpbalance.config.checks import Validator
+from tcpbalance.config.errors import Refusal
+from tcpbalance.config.wording import shown
+
+
+def matching(pattern: str, must_be: str) -> Validator[str]:
+    """Allow text that matches a regular expression from beginning to end.
+
+    :param must_be: the mend, for anything else.
+    """
+
+    def check(_: object, key: attrs.Attribute[str], value: str) -> None:
+        if not re.fullmatch(pattern, value, re.DOTALL):
+            raise Refusal(key.name, f"{must_be}, got {shown(value)}")
+
+    return check
+
+
+some_text = matching(".+", "must have at least one character")

@@ -1,0 +1,49 @@
+"""Looks for bytes in what a backend says, within a bound."""
+
+from __future__ import annotations
+
+from tcpbalance.config.wording import quoted
+from tcpbalance.pool.probes.base import ProbeFailed
+from tcpbalance.pool.probes.event import Event
+
+ANSWER_LIMIT = 64 * 1024
+"""Bytes of an answer that are looked at: what a check waits for stands at its beginning."""
+
+
+class Search:
+    """Finds bytes in a stream, also across the edges of its pieces.
+
+    :param wanted: what to look for, not empty.
+    :ivar verdict: they have been found; fails with `ProbeFailed` when they cannot be any more.
+    """
+
+    __slots__ = ("_seen", "_wanted", "verdict")
+
+    def __init__(self, wanted: bytes) -> None:
+        self._wanted = wanted
+        self._seen = bytearray()
+        self.verdict: Event[None] = Event()
+
+    @property
+    def began(self) -> bool:
+        """Whether there has been anything at all."""
+        return bool(self._seen)
+
+    def feed(self, data: bytes) -> None:
+        """Go on with the next piece; what lies beyond the limit is not looked at."""
+        if self.verdict.settled:
+            return
+        start = max(0, len(self._seen) - len(self._wanted) + 1)
+        self._seen += data[: ANSWER_LIMIT - len(self._seen)]
+        if self._seen.find(self._wanted, start) >= 0:
+            self.verdict.settle(None)
+        elif len(self._seen) == ANSWER_LIMIT:
+            self._miss(f"the first {ANSWER_LIMIT // 1024} KiB")
+
+    def end(self) -> None:
+        """There is no more."""
+        self._miss("the answer")
+
+    def _miss(self, where: str) -> None:
+        wanted = quoted(self._wanted.decode(errors="replace"))
+        self.verdict.fail(ProbeFailed(f"no {wanted} in {where}"))

@@ -1,0 +1,24 @@
+"""The probe that only connects."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from tcpbalance.pool.probes.base import Target
+from tcpbalance.pool.probes.causes import named_causes
+from tcpbalance.pool.probes.connection import Peer, connected, endpoint_for
+
+
+@frozen
+class TcpProbe:
+    """Passes when the backend accepts a connection, which is closed again at once."""
+
+    async def check(self, target: Target) -> None:
+        """See `Probe`.
+
+        :raises ProbeFailed: it does not accept.
+        """
+        endpoint = endpoint_for(target.reactor, target.address, target.timeout)
+        with named_causes():
+            async with connected(endpoint, Peer(), target):
+                pass

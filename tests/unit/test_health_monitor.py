@@ -1,0 +1,585 @@
+"""The monitor: when it checks, what it makes of the outcomes, and what it leaves behind when it stops."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from random import Random
+from typing import Any
+
+import pytest
+from attrs import define, field, frozen
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.error import ConnectError, getConnectError
+from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from support.sockets import fired
+from tcpbalance.config.models import HealthConfig
+from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.errors import PoolError
+from tcpbalance.pool.health import STOP_GRACE, HealthMonitor
+from tcpbalance.pool.pool import Pool
+from tcpbalance.pool.probes import NoVerdict, Probe, ProbeFailed, Target
+
+Answer = Callable[[], Any]
+
+INSTANT = 1e-9
+"""Seconds; what makes up for the rounding of a sum of times."""
+
+
+def passes() -> Deferred[None]:
+    return succeed(None)
+
+
+def connect_error(number: int) -> ConnectError:
+    """What Twisted's clients fail with."""
+    error: ConnectError = getConnectError((number, os.strerror(number)))
+    return error
+
+
+def refused() -> Deferred[None]:
+    return fail(connect_error(errno.ECONNREFUSED))
+
+
+def hangs() -> Deferred[None]:
+    return Deferred()
+
+
+@define(eq=False)
+class FakeProbe:
+    """Answers as it is told, for each backend, and remembers when it was asked."""
+
+    answers: dict[str, Answer] = field(factory=dict)
+    otherwise: Answer = passes
+    calls: list[tuple[float, str]] = field(factory=list)
+
+    def check(self, target: Target) -> Deferred[None]:
+        self.calls.append((target.reactor.seconds(), target.name))
+        answer: Deferred[None] = self.answers.get(target.name, self.otherwise)()
+        return answer
+
+    def times(self, name: str) -> list[float]:
+        return [when for when, whom in self.calls if whom == name]
+
+
+@frozen
+class Bench:
+    """A monitor under a clock of its own."""
+
+    clock: Clock
+    pool: Pool
+    probe: Any
+    monitor: HealthMonitor
+    went_down: list[Backend]
+
+    @classmethod
+    def of(cls, probe: Any, names: str = "a", **settings: Any) -> Bench:
+        clock = Clock()
+        backends = [Backend(f"10.0.0.{number}:80", name) for number, name in enumerate(names, start=1)]
+        pool = Pool("web", backends, seconds=clock.seconds, random=Random(1), checked=True)
+        went_down: list[Backend] = []
+        settings = {"interval": 10.0, "timeout": 1.0, "on_down": went_down.append, **settings}
+        monitor = HealthMonitor(pool, probe, reactor=clock, random=Random(2), **settings)
+        return cls(clock, pool, probe, monitor, went_down)
+
+    @property
+    def up(self) -> str:
+        return "".join(backend.name for backend in self.pool.backends if backend.up)
+
+    def start(self) -> list[Any]:
+        """Start it, and return what the first round comes to."""
+        self.monitor.startService()
+        return fired(self.monitor.first_round)
+
+    def run(self, seconds: float) -> None:
+        """Let time go by, from one delayed call to the next, so that each comes when it is due."""
+        end = self.clock.seconds() + seconds
+        while due := [call.getTime() for call in self.clock.getDelayedCalls() if call.getTime() <= end]:
+            self.clock.advance(max(min(due) - self.clock.seconds(), INSTANT))
+        self.clock.advance(max(end - self.clock.seconds(), 0))
+
+
+@pytest.fixture
+def lines() -> Iterator[list[str]]:
+    """The lines that are logged while the test runs."""
+    logged: list[str] = []
+
+    @implementer(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        logged.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    yield logged
+    globalLogPublisher.removeObserver(observe)
+
+
+def gaps(times: list[float]) -> list[float]:
+    return [round(later - earlier, 3) for earlier, later in pairwise(times)]
+
+
+# The first round
+
+
+def test_the_first_round_begins_at_once_for_all() -> None:
+    bench = Bench.of(FakeProbe(), "abc")
+    bench.start()
+    assert bench.probe.calls == [(0, "a"), (0, "b"), (0, "c")]
+
+
+def test_the_first_round_is_over_when_each_has_answered_or_timed_out() -> None:
+    slow: Deferred[None] = Deferred()
+    bench = Bench.of(FakeProbe({"b": lambda: slow, "c": hangs}), "abc")
+    over = bench.start()
+    assert bench.up == "a"
+    bench.clock.advance(0.5)
+    slow.callback(None)
+    assert (bench.up, over) == ("ab", [])
+    bench.clock.advance(0.5)
+    assert (bench.up, over) == ("ab", [None])
+
+
+def test_no_backend_serves_before_its_first_check() -> None:
+    bench = Bench.of(FakeProbe(otherwise=hangs), "ab")
+    bench.start()
+    assert bench.up == ""
+    assert bench.pool.backends[0].cause == "not checked yet"
+
+
+def test_initial_up_serves_until_checks_have_failed() -> None:
+    bench = Bench.of(FakeProbe(otherwise=refused), initial="up", fall=2)
+    bench.start()
+    assert bench.up == "a"
+    bench.run(10)
+    assert bench.up == ""
+
+
+def test_initial_down_serves_after_rise_checks() -> None:
+    bench = Bench.of(FakeProbe(), initial="down", rise=2)
+    assert bench.start() == [None]
+    assert bench.up == ""
+    bench.run(10)
+    assert bench.up == "a"
+
+
+def test_initial_up_does_away_with_what_an_earlier_monitor_found() -> None:
+    bench = Bench.of(FakeProbe(otherwise=hangs), initial="up")
+    bench.pool.mark_down(bench.pool.backends[0], "refused")
+    bench.start()
+    assert bench.up == "a"
+
+
+def test_nonsense_is_refused() -> None:
+    with pytest.raises(PoolError):
+        Bench.of(FakeProbe(), rise=0).start()
+
+
+# The pace
+
+
+def test_checks_come_at_the_interval_counted_from_start_to_start() -> None:
+    def answer_late() -> Deferred[None]:
+        late: Deferred[None] = Deferred()
+        bench.clock.callLater(0.7, late.callback, None)
+        return late
+
+    bench = Bench.of(FakeProbe(otherwise=answer_late))
+    bench.start()
+    bench.run(60)
+    assert gaps(bench.probe.times("a"))[1:] == [10.0] * 5
+
+
+def test_later_rounds_are_spread_over_the_interval() -> None:
+    names = [chr(ord("a") + number) for number in range(20)]
+    bench = Bench.of(FakeProbe(), "".join(names))
+    bench.start()
+    bench.run(30)
+    second = [bench.probe.times(name)[1] for name in names]
+    # One in each twentieth of the interval, but not all at its beginning.
+    assert [int(when / 0.5 + 1e-6) for when in second] == list(range(20))
+    assert len({round(when % 0.5, 2) for when in second}) > 10
+    third = [bench.probe.times(name)[2] for name in names]
+    assert third == pytest.approx([when + 10 for when in second])
+
+
+def test_no_backend_is_checked_twice_at_once() -> None:
+    running = 0
+    most = 0
+
+    def answer_after_three_intervals() -> Deferred[None]:
+        nonlocal running, most
+
+        def answer() -> None:
+            nonlocal running
+            running -= 1
+            late.callback(None)
+
+        running += 1
+        most = max(most, running)
+        late: Deferred[None] = Deferred()
+        bench.clock.callLater(3.3, answer)
+        return late
+
+    bench = Bench.of(FakeProbe(otherwise=answer_after_three_intervals), interval=1.0, timeout=5.0)
+    bench.start()
+    bench.run(60)
+    assert most == 1
+    assert set(gaps(bench.probe.times("a"))[1:]) == {4.0}
+
+
+def test_a_down_backend_is_checked_at_the_down_interval_until_it_is_up_again() -> None:
+    bench = Bench.of(FakeProbe(), fall=1, rise=2, down_interval=3.0)
+    bench.start()
+    bench.run(20)
+    bench.probe.otherwise = refused
+    bench.run(20)
+    bench.probe.otherwise = passes
+    bench.run(30)
+    assert gaps(bench.probe.times("a"))[1:] == [10.0, 10.0, *[3.0] * 5, 10.0, 10.0]
+
+
+def test_those_down_from_the_first_check_on_are_spread_too() -> None:
+    bench = Bench.of(FakeProbe(otherwise=refused), "abcd", down_interval=2.0)
+    bench.start()
+    bench.run(2)
+    second = [bench.probe.times(name)[1] for name in "abcd"]
+    assert [int(when / 0.5 + 1e-6) for when in second] == [0, 1, 2, 3]
+
+
+# Outcomes
+
+
+def test_a_flip_is_logged_once_with_its_cause(lines: list[str]) -> None:
+    bench = Bench.of(FakeProbe(), "ab", fall=3, rise=2)
+    bench.start()
+    assert lines == ["pool web: backend a (10.0.0.1:80) is up", "pool web: backend b (10.0.0.2:80) is up"]
+    lines.clear()
+    bench.probe.answers["b"] = refused
+    bench.run(60)
+    assert lines == ["pool web: backend b (10.0.0.2:80) is down: refused"]
+    assert bench.pool.backends[1].cause == "refused"
+    lines.clear()
+    bench.probe.answers["b"] = passes
+    bench.run(60)
+    assert lines == ["pool web: backend b (10.0.0.2:80) is up"]
+    assert bench.pool.backends[1].cause == ""
+
+
+def test_a_backend_without_a_name_is_logged_by_its_address(lines: list[str]) -> None:
+    pool = Pool("web", [Backend("10.0.0.1:80")], seconds=Clock().seconds, random=Random(1))
+    HealthMonitor(pool, FakeProbe(), reactor=Clock(), random=Random(2)).startService()
+    assert lines == ["pool web: backend 10.0.0.1:80 is up"]
+
+
+def test_a_backend_that_stays_down_shows_its_latest_cause(lines: list[str]) -> None:
+    bench = Bench.of(FakeProbe(otherwise=refused))
+    bench.start()
+    bench.probe.otherwise = lambda: fail(ProbeFailed("status 503"))
+    bench.run(10)
+    assert bench.pool.backends[0].cause == "status 503"
+    assert lines == ["pool web: backend a (10.0.0.1:80) is down: refused"]
+
+
+def test_on_down_is_told_on_each_flip_to_down() -> None:
+    bench = Bench.of(FakeProbe(), "ab", fall=2)
+    bench.start()
+    assert bench.went_down == []
+    bench.probe.answers["a"] = refused
+    bench.run(50)
+    assert bench.went_down == [bench.pool.backends[0]]
+
+
+def test_checks_go_on_when_on_down_raises(lines: list[str]) -> None:
+    def on_down(backend: Backend) -> None:
+        raise RuntimeError(backend.name)
+
+    bench = Bench.of(FakeProbe(otherwise=refused), on_down=on_down, rise=1)
+    assert bench.start() == [None]
+    bench.probe.otherwise = passes
+    bench.run(10)
+    assert bench.up == "a"
+    assert any("could not be dealt with" in line for line in lines)
+
+
+def test_a_check_that_takes_too_long_is_cancelled_and_has_failed(lines: list[str]) -> None:
+    cancelled: list[Deferred[None]] = []
+    bench = Bench.of(FakeProbe(otherwise=lambda: Deferred(cancelled.append)))
+    bench.start()
+    bench.clock.advance(0.99)
+    assert not cancelled
+    bench.clock.advance(0.01)
+    assert len(cancelled) == 1
+    assert lines == ["pool web: backend a (10.0.0.1:80) is down: timed out after 1 s"]
+
+
+def test_the_timeout_is_written_as_people_do(lines: list[str]) -> None:
+    bench = Bench.of(FakeProbe(otherwise=hangs), timeout=0.25)
+    bench.start()
+    bench.clock.advance(0.25)
+    assert lines == ["pool web: backend a (10.0.0.1:80) is down: timed out after 0.25 s"]
+
+
+def test_an_answer_in_time_leaves_no_timer() -> None:
+    bench = Bench.of(FakeProbe())
+    bench.start()
+    assert len(bench.clock.getDelayedCalls()) == 1  # the next check
+
+
+def test_want_of_descriptors_takes_no_backend_down(lines: list[str]) -> None:
+    bench = Bench.of(FakeProbe(), fall=1)
+    bench.start()
+    lines.clear()
+    bench.probe.otherwise = lambda: fail(connect_error(errno.EMFILE))
+    bench.run(59)
+    assert bench.up == "a"
+    assert lines == [
+        "pool web: backends stay as they are, checks could not be made (1): too many open files",
+    ]
+
+
+def test_a_probe_may_say_that_it_learnt_nothing() -> None:
+    bench = Bench.of(FakeProbe(otherwise=lambda: fail(NoVerdict("no room"))))
+    assert bench.start() == [None]
+    assert bench.up == ""
+    bench.probe.otherwise = passes
+    bench.run(10)
+    assert bench.up == "a"  # its first real outcome still decides alone
+
+
+# Probes that do not keep to the rules
+
+
+class BadProbe:
+    """Does what it is told to, which is wrong."""
+
+    def __init__(self, misdeed: Callable[[Target], Any]) -> None:
+        self.misdeed = misdeed
+
+    def check(self, target: Target) -> Any:
+        return self.misdeed(target)
+
+
+async def raise_later(_: Target) -> None:
+    raise LookupError("boom")
+
+
+def raise_now(_: Target) -> None:
+    raise LookupError("boom")
+
+
+async def end_with_something(_: Target) -> bool:
+    return False
+
+
+@pytest.mark.parametrize(
+    "misdeed",
+    [
+        raise_now,
+        raise_later,
+        end_with_something,
+        lambda target: None,
+        lambda target: False,
+        lambda target: succeed(True),
+        lambda target: fail(LookupError("boom")),
+        lambda target: Failure(LookupError("boom")),
+        lambda target: fail(CancelledError()),
+    ],
+)
+def test_a_broken_probe_counts_as_failed(misdeed: Callable[[Target], Any], lines: list[str]) -> None:
+    bench = Bench.of(BadProbe(misdeed), probe_name="my_probe")
+    assert bench.start() == [None]
+    assert bench.pool.backends[0].cause == "error in probe my_probe"
+    assert lines == [
+        "pool web: error in probe my_probe, which counts as failed (1)",
+        "pool web: backend a (10.0.0.1:80) is down: error in probe my_probe",
+    ]
+
+
+def test_a_broken_probe_is_logged_once_a_minute(lines: list[str]) -> None:
+    bench = Bench.of(BadProbe(raise_now), "ab", interval=1.0)
+    bench.start()
+    bench.run(59)
+    assert len([line for line in lines if "counts as failed" in line]) == 1
+    bench.run(2)
+    told = [line for line in lines if "counts as failed" in line]
+    assert len(told) == 2
+    # Two backends, one check a second, for a minute.
+    assert 117 <= int(told[1].removesuffix(")").rpartition("(")[2]) <= 122
+
+
+def test_an_error_of_the_network_needs_no_handling_in_the_probe(lines: list[str]) -> None:
+    async def misdeed(_: Target) -> None:
+        raise connect_error(errno.ECONNREFUSED)
+
+    Bench.of(BadProbe(misdeed)).start()
+    assert lines == ["pool web: backend a (10.0.0.1:80) is down: refused"]
+
+
+def test_a_cause_from_anywhere_fits_on_a_line(lines: list[str]) -> None:
+    Bench.of(FakeProbe(otherwise=lambda: fail(ProbeFailed("no\nsuch\x1b[31m" + "x" * 1000)))).start()
+    (line,) = lines
+    assert line.isprintable()
+    assert len(line) < 300
+
+
+async def ignore_cancellation(target: Target) -> None:
+    while True:
+        try:
+            await Deferred()
+        except CancelledError:
+            continue
+
+
+def refuse_cancellation(_: Target) -> Deferred[None]:
+    def canceller(_: Deferred[None]) -> None:
+        raise RuntimeError("not now")
+
+    return Deferred(canceller)
+
+
+@pytest.mark.parametrize("misdeed", [ignore_cancellation, refuse_cancellation])
+def test_a_probe_that_cannot_be_cancelled_stalls_nothing(
+    misdeed: Callable[[Target], Any], lines: list[str]
+) -> None:
+    calls: list[str] = []
+
+    def count(target: Target) -> Any:
+        calls.append(target.name)
+        return misdeed(target) if target.name == "a" else succeed(None)
+
+    bench = Bench.of(BadProbe(count), "ab", probe_name="my_probe")
+    over = bench.start()
+    bench.clock.advance(1)
+    assert over == [None]
+    assert bench.pool.backends[0].cause == "timed out after 1 s"
+    bench.run(30)
+    assert bench.up == "b"
+    assert calls.count("b") == 4
+    assert calls.count("a") == 1  # never two at once
+    assert bench.pool.backends[0].cause == "error in probe my_probe"
+    stopped = fired(bench.monitor.stopService())
+    assert stopped == []
+    bench.clock.advance(STOP_GRACE)
+    assert len(stopped) == 1
+    assert lines[-1] == "pool web: 1 checks by probe my_probe go on although they were cancelled"
+    assert bench.clock.getDelayedCalls() == []
+
+
+def test_a_probe_that_ends_after_its_cancellation_is_used_again() -> None:
+    cleaned_up: list[Deferred[None]] = []
+
+    async def take_long_to_clean_up(_: Target) -> None:
+        try:
+            await Deferred()
+        finally:
+            cleaned_up.append(Deferred())
+            await cleaned_up[-1]
+
+    bench = Bench.of(BadProbe(take_long_to_clean_up))
+    bench.start()
+    bench.run(15)
+    assert len(cleaned_up) == 1
+    cleaned_up[0].callback(None)
+    bench.run(15)
+    assert len(cleaned_up) == 2
+
+
+# Stopping
+
+
+def test_stopping_before_anything_is_due_leaves_nothing() -> None:
+    bench = Bench.of(FakeProbe(), "abc")
+    bench.start()
+    assert len(fired(bench.monitor.stopService())) == 1
+    assert bench.clock.getDelayedCalls() == []
+    bench.clock.advance(100)
+    assert len(bench.probe.calls) == 3
+
+
+def test_stopping_in_mid_probe_cancels_it_and_judges_no_one(lines: list[str]) -> None:
+    cancelled: list[Deferred[None]] = []
+    bench = Bench.of(FakeProbe(otherwise=lambda: Deferred(cancelled.append)), "ab")
+    over = bench.start()
+    assert len(fired(bench.monitor.stopService())) == 1
+    assert len(cancelled) == 2
+    assert bench.clock.getDelayedCalls() == []
+    assert (lines, over, bench.went_down) == ([], [], [])
+
+
+def test_stopping_waits_for_what_probes_have_to_clean_up() -> None:
+    done: Deferred[None] = Deferred()
+
+    async def clean_up(_: Target) -> None:
+        try:
+            await Deferred()
+        finally:
+            await done
+
+    bench = Bench.of(BadProbe(clean_up))
+    bench.start()
+    stopped = fired(bench.monitor.stopService())
+    assert stopped == []
+    done.callback(None)
+    assert len(stopped) == 1
+    assert bench.clock.getDelayedCalls() == []
+
+
+def test_a_monitor_that_was_never_started_can_be_stopped() -> None:
+    bench = Bench.of(FakeProbe())
+    assert len(fired(bench.monitor.stopService())) == 1
+    assert bench.clock.getDelayedCalls() == []
+
+
+def test_it_can_stop_from_within_on_down() -> None:
+    stopped: list[Any] = []
+
+    def on_down(_: Backend) -> None:
+        stopped.append(bench.monitor.stopService())
+
+    bench = Bench.of(FakeProbe(), fall=1, on_down=on_down)
+    bench.start()
+    bench.probe.otherwise = refused
+    bench.run(10)
+    assert len(fired(stopped[0])) == 1
+    assert bench.clock.getDelayedCalls() == []
+
+
+def test_it_can_be_started_again() -> None:
+    bench = Bench.of(FakeProbe())
+    bench.start()
+    fired(bench.monitor.stopService())
+    bench.probe.otherwise = hangs
+    over = bench.start()
+    assert (bench.up, over) == ("", [])
+    bench.clock.advance(1)
+    assert over == [None]
+
+
+# From the configuration
+
+
+def test_it_is_made_from_the_configuration() -> None:
+    probe = FakeProbe()
+    config = HealthConfig(check="mine", fall=7, initial="up", probe=probe)
+    clock = Clock()
+    pool = Pool("web", [Backend("10.0.0.1:80")], seconds=clock.seconds, random=Random(1))
+    monitor = HealthMonitor.from_config(pool, config, reactor=clock, random=Random(2))
+    assert (monitor.probe, monitor.probe_name) == (probe, "mine")
+    assert (monitor.interval, monitor.timeout, monitor.rise, monitor.fall) == (2.0, 1.0, 2, 7)
+    assert (monitor.initial, monitor.down_interval) == ("up", None)
+
+
+def test_both_kinds_of_check_fit_the_seam() -> None:
+    class Async:
+        async def check(self, target: Target) -> None:
+            """Pass."""
+
+    probes: list[Probe] = [FakeProbe(), Async()]  # a question to the type checker, too
+    for probe in probes:
+        bench = Bench.of(probe)
+        assert bench.start() == [None]
+        assert bench.up == "a"

@@ -1,0 +1,62 @@
+"""Looking for bytes in an answer that comes in pieces."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.python.failure import Failure
+
+from tcpbalance.pool.probes import ProbeFailed
+from tcpbalance.pool.probes.search import ANSWER_LIMIT, Search
+
+
+def cause_of(search: Search) -> str | None:
+    """Why nothing was found; None when something was."""
+    found: list[object] = []
+    search.verdict.wait().addBoth(found.append)
+    (result,) = found
+    if result is None:
+        return None
+    assert isinstance(result, Failure)
+    assert isinstance(result.value, ProbeFailed)
+    return result.value.cause
+
+
+def test_it_finds_what_is_split_between_two_pieces() -> None:
+    search = Search(b"PONG")
+    search.feed(b"+PO")
+    assert not search.verdict.settled
+    search.feed(b"NG\r\n")
+    assert cause_of(search) is None
+
+
+def test_it_says_what_is_missing() -> None:
+    search = Search(b"PONG")
+    search.feed(b"-ERR\r\n")
+    search.end()
+    assert cause_of(search) == 'no "PONG" in the answer'
+
+
+def test_it_looks_no_further_than_the_limit() -> None:
+    search = Search(b"PONG")
+    search.feed(b"x" * (ANSWER_LIMIT - 3))
+    assert not search.verdict.settled
+    search.feed(b"PONG")
+    assert cause_of(search) == 'no "PONG" in the first 64 KiB'
+
+
+@pytest.mark.parametrize("before", [0, 1, ANSWER_LIMIT - 4])
+def test_it_finds_what_ends_within_the_limit(before: int) -> None:
+    search = Search(b"PONG")
+    search.feed(b"x" * before + b"PONG")
+    assert cause_of(search) is None
+
+
+@given(st.binary(min_size=1, max_size=4), st.lists(st.binary(max_size=5), max_size=20))
+def test_pieces_make_no_difference(wanted: bytes, pieces: list[bytes]) -> None:
+    search = Search(wanted)
+    for piece in pieces:
+        search.feed(piece)
+    search.end()
+    assert (cause_of(search) is None) == (wanted in b"".join(pieces))
