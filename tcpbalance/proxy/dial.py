@@ -1,0 +1,137 @@
+"""Finds a backend that accepts: the pool's choices in order, each at most once, under the pool's bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+
+from tcpbalance.net.connecting import ConnectFailed, Connector, Pending
+from tcpbalance.pool.pool import Pool, Slot
+
+
+class BackendFactory:
+    """Makes the one ``BackendProtocol`` of one attempt, or reports that there is none to make."""
+
+    def __init__(self, dial: Dial) -> None:
+        self._dial = dial
+
+    def buildProtocol(self, addr: Any) -> Protocol:
+        """The connection stands."""
+        return self._dial.accepted()
+
+    def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
+        """It does not; *reason* holds a ``ConnectFailed``."""
+        self._dial.refused(cast(ConnectFailed, reason.value))
+
+
+class Dial:
+    """The attempts of one session to reach a backend.
+
+    At any time at most one slot of the pool is held: the attempt's, which becomes the connection's.
+
+    :param pool: whose backends are tried, at most ``1 + pool.retries`` of them.
+    :param connector: opens the connections.
+    :param client: the client's packed address, None when it has none.
+    :param seconds: the clock.
+    :param accept: makes the protocol for a connection that stands.
+    :param give_up: called when nobody is left to be tried.
+    """
+
+    __slots__ = (
+        "_accept",
+        "_choices",
+        "_connector",
+        "_give_up",
+        "_pending",
+        "_pool",
+        "_seconds",
+        "attempts",
+        "began",
+        "client",
+        "connect_time",
+        "failure",
+        "slot",
+    )
+
+    def __init__(
+        self,
+        pool: Pool,
+        connector: Connector,
+        client: bytes | None,
+        seconds: Callable[[], float],
+        accept: Callable[[], Protocol],
+        give_up: Callable[[], None],
+    ) -> None:
+        self._pool = pool
+        self._connector = connector
+        self._choices = pool.choices(client)
+        self._seconds = seconds
+        self._accept = accept
+        self._give_up = give_up
+        self._pending: Pending | None = None
+        self.began = 0.0
+        self.client = client
+        self.slot: Slot | None = None
+        self.attempts = 0
+        self.connect_time: float | None = None
+        self.failure: ConnectFailed | None = None
+
+    def next(self) -> None:
+        """Try the next backend, or give up."""
+        backend = next(self._choices, None) if self.attempts <= self._pool.retries else None
+        if backend is None:
+            self._give_up()
+            return
+        self.attempts += 1
+        self.slot = self._pool.take(backend, self.client)
+        self.began = self._seconds()
+        self._pending = self._connector.connect(
+            backend.address, BackendFactory(self), self._pool.connect_timeout
+        )
+
+    def accepted(self) -> Protocol:
+        """The backend accepted: its slot is the session's until ``end``."""
+        assert self.slot is not None
+        self._pending = None
+        self.connect_time = self._seconds() - self.began
+        self.slot.connected(self.connect_time)
+        return self._accept()
+
+    def refused(self, failure: ConnectFailed) -> None:
+        """The attempt failed. When the fault is ours, no other backend could do better and none is blamed."""
+        self._pending = None
+        self.failure = failure
+        if failure.out_of_descriptors:
+            self._drop_slot(blame=False)
+            self._give_up()
+        else:
+            self._drop_slot(blame=True)
+            self.next()
+
+    def again(self, cause: str) -> None:
+        """The backend broke off before it had said anything: try another.
+
+        :param cause: what it did, in a word.
+        """
+        self.failure = ConnectFailed(cause)
+        self.connect_time = None
+        self._drop_slot(blame=True)
+        self.next()
+
+    def end(self) -> None:
+        """Give up what is under way and give back the slot; calling it again does nothing."""
+        if self._pending is not None:
+            self._pending.cancel()
+            self._pending = None
+        self._drop_slot(blame=False)
+
+    def _drop_slot(self, blame: bool) -> None:
+        if self.slot is None:
+            return
+        if blame:
+            self.slot.failed(self._seconds() - self.began)
+        self.slot.release()
+        self.slot = None

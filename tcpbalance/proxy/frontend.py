@@ -1,0 +1,180 @@
+"""The client's side: makes a session of each connection, keeps count of them, and renders their accounts."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+
+from tcpbalance.config.models import SocketConfig
+from tcpbalance.net.connecting import Connector, SocketConnector
+from tcpbalance.net.socket_options import SocketOptions
+from tcpbalance.net.wheel import Wheel
+from tcpbalance.pool.pool import Pool
+from tcpbalance.proxy.protocols import SideProtocol
+from tcpbalance.proxy.reasons import EndReason
+from tcpbalance.proxy.record import SessionRecord
+from tcpbalance.proxy.session import Session
+from tcpbalance.throttle import Throttle
+
+AGE_JITTER = 0.1
+"""Share of ``max_connection_age`` by which ages differ, so that connections opened together do not all end
+together."""
+
+_COMPLAINTS = (EndReason.NO_BACKEND, EndReason.CONNECT_FAILED, EndReason.OUT_OF_DESCRIPTORS)
+
+
+class FrontendProtocol(SideProtocol):
+    """The client's side of a session."""
+
+    def __init__(self, frontend: FrontendFactory) -> None:
+        self._frontend = frontend
+
+    def connectionMade(self) -> None:
+        """A client has come."""
+        self.session = Session(self._frontend, self.transport)
+        self.side = self.session.client
+        self._frontend.begin(self.session)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes came from the client."""
+        self.session.client_sent(data)
+
+
+@frozen
+class FrontendSettings:
+    """How long things may last at a frontend, in seconds.
+
+    :param idle_timeout: without a byte either way.
+    :param half_close_timeout: without a byte once one side has finished sending, and for the last bytes to
+        go out at the end.
+    :param max_connection_age: from accepting a client, give or take a tenth; None for no limit.
+    """
+
+    idle_timeout: float = 3600.0
+    half_close_timeout: float = 30.0
+    max_connection_age: float | None = None
+
+
+class FrontendFactory(Factory):
+    """Serves clients from a pool, on whatever Twisted endpoint it is given to.
+
+    :param reactor: the reactor that the connections live on.
+    :param pool: where the backends are chosen.
+    :param name: the frontend's name in logs.
+    :param settings: how long things may last.
+    :param socket: options of the sockets to the backends.
+    :param account: called with the record of each session that has ended.
+    :param connector: opens connections to backends; sockets of the system by default.
+    :param seconds: a monotonic clock.
+    :param random: spreads the ages at which connections end.
+    """
+
+    noisy = False
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        pool: Pool,
+        *,
+        name: str = "frontend",
+        settings: FrontendSettings | None = None,
+        socket: SocketConfig | None = None,
+        account: Callable[[SessionRecord], None] | None = None,
+        connector: Connector | None = None,
+        seconds: Callable[[], float] = time.monotonic,
+        random: Random | None = None,
+    ) -> None:
+        self.name = name
+        self.pool = pool
+        self.settings = settings or FrontendSettings()
+        self.connector = connector or SocketConnector(reactor, SocketOptions.of(socket or SocketConfig()))
+        self.seconds = seconds
+        self.wall_seconds: Callable[[], float] = reactor.seconds
+        self.wheel = Wheel(reactor, seconds)
+        self.sessions: set[Session] = set()
+        self.ended: Counter[EndReason] = Counter()
+        self._account = account
+        self._random = random or Random()
+        self._waiters: list[Deferred[None]] = []
+        self._complaints = {reason: Throttle(1.0, seconds) for reason in _COMPLAINTS}
+
+    def buildProtocol(self, addr: Any) -> FrontendProtocol:
+        """Twisted's call: a client has come."""
+        return FrontendProtocol(self)
+
+    def age_limit(self) -> float:
+        """How old the next session may get, in seconds; infinite without a limit."""
+        age = self.settings.max_connection_age
+        if age is None:
+            return math.inf
+        return age * self._random.uniform(1 - AGE_JITTER, 1 + AGE_JITTER)
+
+    def begin(self, session: Session) -> None:
+        """Enter a session in the books and let it start."""
+        self.sessions.add(session)
+        try:
+            session.start()
+        except Exception:
+            self._log.failure("frontend {name}: a session could not be started", name=self.name)
+            session.end(EndReason.INTERNAL_ERROR)
+
+    def account(self, session: Session, reason: EndReason) -> None:
+        """Strike an ended session from the books, count it, and report it."""
+        self.sessions.discard(session)
+        self.ended[reason] += 1
+        if self._account is not None:
+            self._report(self._account, session)
+        if reason in self._complaints:
+            self._complain(session, reason)
+        if not self.sessions:
+            waiters, self._waiters = self._waiters, []
+            for waiter in waiters:
+                waiter.callback(None)
+
+    def _report(self, account: Callable[[SessionRecord], None], session: Session) -> None:
+        # Whoever listens may be anybody's code; the session's end must not depend on it.
+        try:
+            account(session.record())
+        except Exception:
+            self._log.failure("frontend {name}: the account of a session could not be taken", name=self.name)
+
+    def _complain(self, session: Session, reason: EndReason) -> None:
+        clients = self._complaints[reason].admit()
+        if clients:
+            self._log.warn(
+                "frontend {name}: clients turned away: {clients} ({reason}: {meaning}{last})",
+                name=self.name,
+                clients=clients,
+                reason=reason.word,
+                meaning=reason.meaning,
+                last=f", the last: {session.dial_failure}" if session.dial_failure else "",
+            )
+
+    def when_idle(self) -> Deferred[None]:
+        """Fires once no session is open; at once when none is."""
+        waiter: Deferred[None] = Deferred()
+        if self.sessions:
+            self._waiters.append(waiter)
+        else:
+            waiter.callback(None)
+        return waiter
+
+    def end_sessions(self, reason: EndReason, served_by: object = None) -> None:
+        """End the open sessions, or only those that one backend serves.
+
+        :param reason: why.
+        :param served_by: a ``Backend``, None for all sessions.
+        """
+        for session in tuple(self.sessions):
+            if served_by is None or session.served_by is served_by:
+                session.end(reason)

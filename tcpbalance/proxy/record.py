@@ -1,0 +1,39 @@
+"""What is known of a session once it has ended."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from tcpbalance.proxy.reasons import EndReason
+
+
+@frozen
+class SessionRecord:
+    """One ended session; all durations in seconds.
+
+    :ivar started: when the client was accepted, seconds since the epoch.
+    :ivar client: the client's address.
+    :ivar frontend: the frontend's name.
+    :ivar backend: the name of the backend that served, None when none did.
+    :ivar attempts: backends that were dialled.
+    :ivar wait: from accepting the client to dialling the backend that served (or to the end, when none did).
+    :ivar connect: what that dial took, None when none succeeded.
+    :ivar total: from accepting the client to the end.
+    :ivar client_bytes: bytes received from the client.
+    :ivar backend_bytes: bytes received from the backend.
+    :ivar reason: why it ended.
+    :ivar cause: why the last failed dial failed, empty when none did.
+    """
+
+    started: float
+    client: str
+    frontend: str
+    backend: str | None
+    attempts: int
+    wait: float
+    connect: float | None
+    total: float
+    client_bytes: int
+    backend_bytes: int
+    reason: EndReason
+    cause: str

@@ -1,0 +1,351 @@
+"""One client's connection from accept to account: the one place where it is decided that it ends, and why.
+
+A session has three phases, told apart by what it holds: a dial under way (``backend`` is None), a backend
+that has said nothing yet (``_kept`` holds what the client has sent, so that another backend can still be
+given all of it), and the relay (``_kept`` is None). ``_reason`` is set once the end has been decided;
+``_finish`` runs once, when both transports are gone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from OpenSSL import SSL
+from twisted.internet.error import ConnectionClosed, ConnectionDone
+from twisted.python.failure import Failure
+
+from tcpbalance.net.transports import shown
+from tcpbalance.net.wheel import RESOLUTION
+from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.client import packed
+from tcpbalance.proxy.dial import Dial
+from tcpbalance.proxy.protocols import BackendProtocol
+from tcpbalance.proxy.reasons import EndReason
+from tcpbalance.proxy.record import SessionRecord
+from tcpbalance.proxy.relay import Side, join, part
+
+if TYPE_CHECKING:
+    from tcpbalance.proxy.frontend import FrontendFactory
+
+KEEP_LIMIT = 64 * 1024
+"""Bytes of the client's kept for a backend that is not there yet, or that may break off before its first
+byte. Without a backend the client is read no further; with one, a client that sends more gives up the
+second chance instead of waiting."""
+
+_BROKEN_OFF = (ConnectionClosed, SSL.Error)
+"""How transports say that the peer, or the network, broke off; anything else is an exception of our own."""
+
+
+class Session:
+    """Owns both sides of one connection and everything taken for it.
+
+    :param frontend: settings, pool, wheel, and where the account goes.
+    :param transport: the client's; owned from here on.
+    """
+
+    __slots__ = (
+        "_age_limit",
+        "_born",
+        "_dial",
+        "_finished",
+        "_first_finished",
+        "_frontend",
+        "_in_flight",
+        "_kept",
+        "_kept_size",
+        "_last_active",
+        "_reason",
+        "_served_by",
+        "_started",
+        "_wheel",
+        "backend",
+        "client",
+        "slot",
+    )
+
+    def __init__(self, frontend: FrontendFactory, transport: Any) -> None:
+        self._frontend = frontend
+        self._wheel = frontend.wheel
+        self.slot: int | None = None
+        self.client = Side(transport)
+        self.backend: Side | None = None
+        self._kept: list[bytes] | None = []
+        self._kept_size = 0
+        self._first_finished: Side | None = None
+        self._finished = False
+        self._in_flight = (0, 0)
+        self._reason: EndReason | None = None
+        self._served_by: Backend | None = None
+        self._started = frontend.wall_seconds()
+        self._born = self._last_active = frontend.seconds()
+        self._age_limit = frontend.age_limit()
+        self._dial = Dial(
+            frontend.pool,
+            frontend.connector,
+            packed(getattr(transport.getPeer(), "host", "")),
+            frontend.seconds,
+            self._make_backend_protocol,
+            self._no_backend_left,
+        )
+
+    @property
+    def served_by(self) -> Backend | None:
+        """The backend that this session is connected to, None while it is not."""
+        return self._served_by if self.backend is not None else None
+
+    @property
+    def dial_failure(self) -> str:
+        """Why the last dial that failed did so, empty when none did."""
+        return self._dial.failure.cause if self._dial.failure else ""
+
+    def start(self) -> None:
+        """Begin, with the client connected."""
+        self._wheel.watch(self, self._next_check())
+        self._dial.next()
+
+    # Bytes
+
+    def client_sent(self, data: bytes) -> None:
+        """Bytes came from the client."""
+        self._last_active = self._wheel.now
+        self.client.received += len(data)
+        if self._kept is not None:
+            self._keep(data)
+        if self.backend is not None:
+            self.backend.transport.write(data)
+
+    def backend_sent(self, data: bytes) -> None:
+        """Bytes came from the backend."""
+        self._last_active = self._wheel.now
+        self._kept = None
+        if self.backend is not None:
+            self.backend.received += len(data)
+            self.client.transport.write(data)
+
+    def _keep(self, data: bytes) -> None:
+        if self.backend is not None and self._kept_size >= KEEP_LIMIT:
+            self._kept = None
+            return
+        assert self._kept is not None
+        self._kept.append(data)
+        self._kept_size += len(data)
+        if self.backend is None:
+            self._read_client_while_there_is_room()
+
+    def _read_client_while_there_is_room(self) -> None:
+        if self._kept_size < KEEP_LIMIT:
+            self.client.resumeProducing()
+        else:
+            self.client.pauseProducing()
+
+    # Reaching a backend
+
+    def _make_backend_protocol(self) -> BackendProtocol:
+        return BackendProtocol(self)
+
+    def backend_connected(self, transport: Any) -> Side:
+        """A backend has accepted: give it what the client has sent so far, and join the two.
+
+        :returns: the backend's side.
+        """
+        side = self.backend = Side(transport)
+        self._last_active = self._wheel.now
+        self._served_by = self._dial.slot.backend if self._dial.slot else None
+        if not self.client.gone:
+            self.client.resumeProducing()
+            join(self.client, side)
+        transport.writeSequence(self._kept or ())
+        if self.client.gone:
+            self.end(EndReason.CLIENT_CLOSED)
+        elif self.client.finished:
+            self._carry_finish(side)
+        return side
+
+    def _no_backend_left(self) -> None:
+        failure = self._dial.failure
+        if failure is None:
+            self.end(EndReason.NO_BACKEND)
+        elif failure.out_of_descriptors:
+            self.end(EndReason.OUT_OF_DESCRIPTORS)
+        elif self._served_by is not None:
+            self.end(EndReason.BACKEND_RESET)
+        else:
+            self.end(EndReason.CONNECT_FAILED)
+
+    def _try_another(self) -> None:
+        """The backend broke off before its first byte, and all that the client has sent is still here.
+
+        A process that closes with unread bytes is reset by its kernel (RFC 2525, section 2.17), where one
+        that has read what it got and then dies ends with FIN: so a reset before the first byte says that
+        the request was most likely not worked on.
+        """
+        self.backend = None
+        part(self.client)
+        self._read_client_while_there_is_room()
+        self._dial.again("reset")
+
+    # Ends of a side
+
+    def finished(self, side: Side) -> None:
+        """The peer at *side* has finished sending."""
+        if side.finished or self._reason is not None:
+            return
+        side.finished = True
+        self._first_finished = self._first_finished or side
+        self._last_active = self._wheel.now
+        other = self.backend if side is self.client else self.client
+        if side is self.backend:
+            self._kept = None
+        if other is not None:
+            self._carry_finish(other)
+
+    def _carry_finish(self, other: Side) -> None:
+        if other.can_half_close:
+            self._wheel.watch(self, self._next_check())
+            other.finish_writing()
+        else:
+            self.end(self._closed_reason())
+
+    def write_closed(self, side: Side) -> None:
+        """All bytes for the peer at *side* are out, and it has been told that no more will come."""
+        side.write_closed = True
+        if self.client.write_closed and self.backend is not None and self.backend.write_closed:
+            self.end(self._closed_reason())
+
+    def _closed_reason(self) -> EndReason:
+        if self._first_finished is self.client:
+            return EndReason.CLIENT_CLOSED
+        return EndReason.BACKEND_CLOSED
+
+    def lost(self, side: Side, failure: Failure) -> None:
+        """The transport at *side* is gone."""
+        side.gone = True
+        if self._reason is not None:
+            self._finish_when_gone()
+        elif isinstance(failure.value, ConnectionDone):
+            self._lost_in_order(side)
+        elif not isinstance(failure.value, _BROKEN_OFF):
+            self.end(EndReason.INTERNAL_ERROR)
+        elif self.client.finished and self.backend is not None and self.backend.finished:
+            # Each had sent all it had to send: a unix socket whose peer has closed looks broken from then on.
+            self.write_closed(side)
+        elif side is self.client:
+            self.end(EndReason.CLIENT_RESET)
+        elif self._kept is not None:
+            self._try_another()
+        else:
+            self.end(EndReason.BACKEND_RESET)
+
+    def _lost_in_order(self, side: Side) -> None:
+        """A transport without half-close ends whole: what its peer sent before still goes out."""
+        self._first_finished = self._first_finished or side
+        side.finished = True
+        if self.backend is None and self._kept:
+            return
+        self.end(EndReason.CLIENT_CLOSED if side is self.client else EndReason.BACKEND_CLOSED)
+
+    # Ends of the session
+
+    def check(self, now: float) -> float | None:
+        """The wheel's call: end what has lasted too long.
+
+        :param now: seconds on the frontend's clock.
+        :returns: the seconds until the next check, None when the end has been decided.
+        """
+        if self._reason is None and now >= self._born + self._age_limit:
+            self.end(EndReason.MAX_CONNECTION_AGE)
+        elif self._reason is None and (self.backend is None or now < self._quiet_until()):
+            return self._next_check()
+        elif self._something_was_fetched():
+            self._last_active = now
+            return self._next_check()
+        elif self._reason is None:
+            self.end(EndReason.HALF_CLOSE_TIMEOUT if self._first_finished else EndReason.IDLE_TIMEOUT)
+        else:
+            self._close(orderly=False)
+        return None
+
+    def _something_was_fetched(self) -> bool:
+        """Whether a slow reader got on since the last look: nobody sends, and yet this is not idle."""
+        in_flight = (self.client.in_flight(), self.backend.in_flight() if self.backend is not None else 0)
+        fetched = in_flight != self._in_flight
+        self._in_flight = in_flight
+        return fetched
+
+    def _quiet_until(self) -> float:
+        # A time read off the wheel may be one turn old.
+        settings = self._frontend.settings
+        limit = settings.half_close_timeout if self._first_finished else settings.idle_timeout
+        return self._last_active + limit + RESOLUTION
+
+    def _next_check(self) -> float:
+        """Seconds until the first deadline that may come."""
+        settings = self._frontend.settings
+        if self._reason is not None:
+            return settings.half_close_timeout
+        now = self._frontend.seconds()
+        quiet = self._quiet_until() if self.backend is not None else now + settings.idle_timeout
+        return max(0.0, min(quiet, self._born + self._age_limit) - now)
+
+    def end(self, reason: EndReason) -> None:
+        """Decide the end; a session that is ending already keeps its reason.
+
+        What is buffered still goes out where the reason is an orderly one, for ``half_close_timeout`` at
+        most.
+        """
+        if self._reason is not None:
+            return
+        self._reason = reason
+        self._kept = None
+        if self.backend is None:
+            self._dial.end()
+        self._wheel.watch(self, self._next_check())
+        self._close(reason.orderly)
+        self._finish_when_gone()
+
+    def _close(self, orderly: bool) -> None:
+        """Close both sides; in order, a side is only told of an end that the other has really come to."""
+        backend = self.backend
+        self.client.close(
+            self._knows_the_end(self.client) or (orderly and (backend is None or backend.finished))
+        )
+        if backend is not None:
+            backend.close(self._knows_the_end(backend) or (orderly and self.client.finished))
+
+    def _knows_the_end(self, side: Side) -> bool:
+        """Whether we end what this peer was told the end of before: the kernel has the rest for it."""
+        return side.write_closed and self._reason is not None and self._reason.closer == "balancer"
+
+    def _finish_when_gone(self) -> None:
+        if self.client.gone and (self.backend is None or self.backend.gone):
+            self._finish()
+
+    def _finish(self) -> None:
+        """Give back everything taken and render the account; runs once."""
+        if self._finished:
+            return
+        self._finished = True
+        self._wheel.forget(self)
+        self._dial.end()
+        assert self._reason is not None
+        self._frontend.account(self, self._reason)
+
+    def record(self) -> SessionRecord:
+        """The account of an ended session."""
+        assert self._reason is not None
+        dial, now = self._dial, self._frontend.seconds()
+        connected = dial.connect_time is not None
+        return SessionRecord(
+            started=self._started,
+            client=shown(self.client.transport.getPeer()),
+            frontend=self._frontend.name,
+            backend=self._served_by.name if self._served_by else None,
+            attempts=dial.attempts,
+            wait=(dial.began if connected else now) - self._born,
+            connect=dial.connect_time,
+            total=now - self._born,
+            client_bytes=self.client.received,
+            backend_bytes=self.backend.received if self.backend else 0,
+            reason=self._reason,
+            cause=self.dial_failure,
+        )

@@ -1,0 +1,134 @@
+"""What is known of a session once it has ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.address import IPv6Address, UNIXAddress
+
+from support.scene import ONE, THREE, TWO
+from tcpbalance.pool.backend import Backend
+from tcpbalance.proxy.reasons import EndReason
+from tcpbalance.proxy.record import SessionRecord
+
+
+def test_a_whole_account(make_scene: Any) -> None:
+    scene = make_scene(
+        {ONE: "hangs", TWO: "refuses", THREE: "hangs"},
+        members=[Backend(ONE), Backend(TWO), Backend(THREE, name="the third")],
+    )
+    scene.advance(100)
+    client = scene.connect(early=b"12345")
+    scene.advance(3)
+    scene.advance(0.5)
+    scene.backends[THREE].behaviour = "accepts"
+    scene.run()
+    client.send(b"67")
+    backend = scene.backends[THREE].connection
+    backend.send(b"answer")
+    scene.advance(1.5)
+    client.finish()
+    scene.run()
+    backend.finish()
+    scene.run()
+    assert scene.record == SessionRecord(
+        started=100.0,
+        client="198.51.100.7:40000",
+        frontend="frontend",
+        backend="the third",
+        attempts=3,
+        wait=3.0,
+        connect=0.5,
+        total=5.0,
+        client_bytes=7,
+        backend_bytes=6,
+        reason=EndReason.CLIENT_CLOSED,
+        cause="refused",
+    )
+
+
+def test_nobody_accepted(make_scene: Any) -> None:
+    scene = make_scene({ONE: "hangs", TWO: "hangs"}, connect_timeout=2)
+    client = scene.connect(early=b"12345")
+    scene.advance(10)
+    assert client.saw in {"fin", "reset"}
+    record = scene.record
+    assert (record.backend, record.connect, record.attempts, record.cause) == (
+        None,
+        None,
+        2,
+        "timed out after 2 s",
+    )
+    assert (record.wait, record.total, record.client_bytes, record.backend_bytes) == (4.0, 4.0, 5, 0)
+
+
+def test_no_dial_at_all(make_scene: Any) -> None:
+    scene = make_scene()
+    scene.pool.mark_down(scene.pool.backends[0], "status 503")
+    scene.connect()
+    scene.run()
+    record = scene.record
+    assert (record.backend, record.connect, record.attempts, record.cause) == (None, None, 0, "")
+
+
+def test_bytes_are_counted_once_when_they_are_sent_again(make_scene: Any) -> None:
+    scene = make_scene({ONE: "resets_at_once", TWO: "accepts"})
+    client = scene.connect(early=b"12345")
+    scene.run()
+    backend = scene.backends[TWO].connection
+    backend.send(b"123")
+    for peer in (client, backend):
+        peer.finish()
+    scene.run()
+    assert (scene.record.client_bytes, scene.record.backend_bytes) == (5, 3)
+    assert (scene.record.attempts, scene.record.backend, scene.record.cause) == (2, TWO, "reset")
+
+
+def test_much_traffic_is_counted(make_scene: Any) -> None:
+    scene = make_scene()
+    client, backend = scene.joined()
+    client.send(bytes(3_000_000))
+    backend.send(bytes(5_000_000))
+    client.finish()
+    backend.finish()
+    scene.run()
+    assert (scene.record.client_bytes, scene.record.backend_bytes) == (3_000_000, 5_000_000)
+
+
+def test_what_was_received_counts_even_when_it_was_not_delivered(make_scene: Any) -> None:
+    scene = make_scene()
+    client, backend = scene.joined()
+    client.stop_reading()
+    backend.send(bytes(30_000))
+    scene.run()
+    client.reset()
+    scene.run()
+    backend.send(b"x")
+    scene.run()
+    assert scene.record.backend_bytes == 30_000
+
+
+def test_addresses_of_every_kind(make_scene: Any) -> None:
+    scene = make_scene()
+    for address in (
+        IPv6Address("TCP", "2001:db8::1", 5000),
+        UNIXAddress(b"/run/app.sock"),
+        UNIXAddress(None),
+    ):
+        scene.connect(address=address).reset()
+        scene.run()
+    assert [record.client for record in scene.records] == [
+        "[2001:db8::1]:5000",
+        "unix:/run/app.sock",
+        "unix:",
+    ]
+
+
+def test_reasons_are_counted(make_scene: Any) -> None:
+    scene = make_scene()
+    for _ in range(3):
+        scene.connect()
+        scene.run()
+        scene.clients[-1].reset()
+        scene.run()
+    assert scene.frontend.ended == {EndReason.CLIENT_RESET: 3}

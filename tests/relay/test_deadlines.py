@@ -1,0 +1,214 @@
+"""Nothing lasts for ever: the three deadlines of a session, and bytes that nobody fetches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from support.scene import ONE, TWO
+from tcpbalance.proxy.reasons import EndReason
+
+LATE = 3.0
+"""Seconds that a deadline may be late: the clock of deadlines is coarse."""
+
+MIB = 1024 * 1024
+
+
+# idle_timeout
+
+
+def test_idle(make_scene: Any) -> None:
+    scene = make_scene(settings={"idle_timeout": 60})
+    client, backend = scene.joined()
+    scene.advance(59.9)
+    assert scene.records == []
+    scene.advance(0.1 + LATE)
+    assert scene.ended == "idle_timeout"
+    assert scene.record.reason.closer == "balancer"
+    assert client.saw == backend.saw == "reset"
+
+
+@pytest.mark.parametrize("who", ["client", "backend"])
+def test_a_byte_either_way_keeps_it_alive(make_scene: Any, who: str) -> None:
+    scene = make_scene(settings={"idle_timeout": 10})
+    client, backend = scene.joined()
+    for _ in range(12):
+        (client if who == "client" else backend).send(b"x")
+        scene.advance(9.9)
+    assert scene.records == []
+    scene.advance(LATE)
+    assert scene.ended == "idle_timeout"
+
+
+def test_dialling_is_not_idling(make_scene: Any) -> None:
+    scene = make_scene({ONE: "hangs", TWO: "hangs"}, settings={"idle_timeout": 1}, connect_timeout=20)
+    scene.connect()
+    scene.advance(39)
+    assert scene.records == []
+    scene.advance(1 + LATE)
+    assert scene.ended == "connect_failed"
+
+
+def test_each_session_has_its_own_deadline(make_scene: Any) -> None:
+    scene = make_scene(settings={"idle_timeout": 10})
+    first, _ = scene.joined()
+    scene.advance(8)
+    second, _ = scene.joined()
+    scene.advance(2 + LATE)
+    assert (first.saw, second.saw) == ("reset", "open")
+    scene.advance(8)
+    assert second.saw == "reset"
+
+
+# half_close_timeout
+
+
+@pytest.mark.parametrize("who", ["client", "backend"])
+def test_one_side_has_finished_and_the_other_is_silent(make_scene: Any, who: str) -> None:
+    scene = make_scene(settings={"half_close_timeout": 5})
+    client, backend = scene.joined()
+    (client if who == "client" else backend).finish()
+    scene.advance(4.9)
+    assert scene.records == []
+    scene.advance(0.1 + LATE)
+    assert scene.ended == "half_close_timeout"
+    assert scene.record.reason.closer == "balancer"
+    finished = client if who == "client" else backend
+    assert (finished.saw, finished.complete) == ("reset", False)
+
+
+@pytest.mark.parametrize("who", ["client", "backend"])
+def test_one_side_has_finished_and_the_other_goes_on(make_scene: Any, who: str) -> None:
+    scene = make_scene(settings={"half_close_timeout": 5})
+    client, backend = scene.joined()
+    finished, other = (client, backend) if who == "client" else (backend, client)
+    finished.finish()
+    for _ in range(20):
+        other.send(b"x")
+        scene.advance(4.9)
+    other.finish()
+    scene.run()
+    assert finished.received == b"x" * 20
+    assert scene.ended == f"{who}_closed"
+
+
+def test_a_client_that_finished_early_waits_for_the_dial(make_scene: Any) -> None:
+    scene = make_scene({ONE: "hangs"}, settings={"half_close_timeout": 5}, connect_timeout=60)
+    client = scene.connect(early=b"question")
+    client.finish()
+    scene.advance(50)
+    scene.backends[ONE].behaviour = "accepts"
+    scene.advance(4)
+    backend = scene.backends[ONE].connection
+    assert (backend.received, backend.saw, scene.records) == (b"question", "fin", [])
+    scene.advance(1 + LATE)
+    assert scene.ended == "half_close_timeout"
+
+
+@pytest.mark.parametrize("who", ["client", "backend"])
+def test_last_bytes_that_nobody_fetches(make_scene: Any, who: str) -> None:
+    """Both have finished, one does not read: it has half_close_timeout, and as long again while closing."""
+    scene = make_scene(settings={"half_close_timeout": 5})
+    client, backend = scene.joined()
+    reader, other = (client, backend) if who == "client" else (backend, client)
+    reader.stop_reading()
+    other.send(bytes(MIB))
+    for peer in (reader, other):
+        peer.finish()
+    scene.advance(4)
+    assert scene.records == []
+    scene.advance(6 + 2 * LATE)
+    assert scene.record.reason.closer == "balancer"
+    reader.start_reading()
+    scene.run()
+    assert (reader.saw, reader.complete) == ("reset", False)
+
+
+def test_bytes_that_nobody_fetches_after_the_end(make_scene: Any) -> None:
+    """What an orderly end still has to deliver is given up after half_close_timeout, with a reset."""
+    scene = make_scene(settings={"half_close_timeout": 5})
+    client, backend = scene.joined()
+    client.stop_reading()
+    backend.send(bytes(120_000))
+    backend.finish()
+    scene.run()
+    (session,) = scene.frontend.sessions
+    session.end(EndReason.CLIENT_CLOSED)
+    scene.advance(4.9)
+    assert scene.records == []
+    scene.advance(0.1 + LATE)
+    assert client.saw == "reset"
+    assert scene.ended == "client_closed"
+
+
+# max_connection_age
+
+
+def test_age(make_scene: Any) -> None:
+    scene = make_scene(settings={"max_connection_age": 100})
+    client, backend = scene.joined()
+    for _ in range(9):
+        client.send(b"x")
+        backend.send(b"y")
+        scene.advance(9.9)
+    assert scene.records == []
+    scene.advance(21 + LATE)
+    assert scene.ended == "max_connection_age"
+    assert client.saw == backend.saw == "reset"
+
+
+def test_ages_differ(make_scene: Any) -> None:
+    scene = make_scene(settings={"max_connection_age": 1000})
+    for _ in range(20):
+        scene.joined()
+    scene.advance(1100 + LATE)
+    ages = {round(record.total) for record in scene.records}
+    assert len(scene.records) == 20
+    assert len(ages) > 5
+    assert min(ages) >= 900
+    assert max(ages) <= 1100 + LATE
+
+
+def test_age_counts_while_dialling(make_scene: Any) -> None:
+    scene = make_scene({ONE: "hangs"}, settings={"max_connection_age": 10}, connect_timeout=60)
+    client = scene.connect()
+    scene.advance(11 + LATE)
+    assert client.saw == "reset"
+    assert (scene.ended, scene.active) == ("max_connection_age", [0])
+
+
+# No deadline makes a part look like the whole
+
+
+@pytest.mark.parametrize("key", ["idle_timeout", "half_close_timeout", "max_connection_age"])
+def test_a_deadline_over_a_client_that_has_stopped_reading(make_scene: Any, key: str) -> None:
+    """The backend has sent more than was delivered; the client, reading again, must see that."""
+    scene = make_scene(settings={key: 10})
+    client, backend = scene.joined()
+    client.stop_reading()
+    backend.send(bytes(4 * MIB))
+    if key == "half_close_timeout":
+        client.finish()
+    scene.advance(11 + LATE)
+    client.start_reading()
+    scene.advance(100)
+    assert scene.ended == key
+    assert len(client.received) < 4 * MIB
+    assert (client.saw, client.complete) == ("reset", False)
+
+
+@pytest.mark.parametrize("key", ["idle_timeout", "half_close_timeout", "max_connection_age"])
+def test_a_deadline_in_the_middle_of_a_stream(make_scene: Any, key: str) -> None:
+    """When the deadline is looked at, the backend's next bytes have come in and were not read yet."""
+    scene = make_scene(settings={key: 10})
+    client, backend = scene.joined()
+    backend.send(b"part one, ")
+    if key == "half_close_timeout":
+        client.finish()
+    scene.advance(8)
+    scene.network.clock.rightNow += 4 + LATE
+    backend.send(b"part two")
+    scene.run()
+    assert scene.ended == key
+    assert (client.saw, client.complete) == ("reset", False)

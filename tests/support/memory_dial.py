@@ -1,0 +1,132 @@
+"""Where the balancer dials to: backends in memory, and the ``Connector`` that reaches them."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import Any, Literal
+
+from attrs import define, field
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
+
+from support.memory_peers import Peer
+from tcpbalance.config.values import Address
+from tcpbalance.net.connecting import ConnectFailed, ConnectionFactory, timed_out
+
+Behaviour = Literal["accepts", "refuses", "hangs", "resets_at_once", "lacks_descriptor"]
+
+
+@define(eq=False)
+class MemoryBackend:
+    """A listener that stands for a backend; every connection it accepted is kept.
+
+    :param address: as the operator writes it.
+    :param behaviour: what becomes of a dial: ``hangs`` lets it wait (until the behaviour changes),
+        ``resets_at_once`` accepts and breaks off, ``lacks_descriptor`` means the balancer has none left.
+    :param tls: whether its connections carry (null) TLS.
+    :param turns: how many turns of the network a dial is under way before its outcome is known.
+    :param on_accept: called with each connection as soon as it is accepted.
+    :ivar dials: dials that reached this backend, with every outcome.
+    """
+
+    address: str
+    behaviour: Behaviour = "accepts"
+    tls: bool = False
+    turns: int = 0
+    on_accept: Callable[[Any], None] = lambda _: None
+    connections: list[Any] = field(factory=list)
+    dials: int = 0
+
+    @property
+    def connection(self) -> Any:
+        """The one connection that it has accepted."""
+        (only,) = self.connections
+        return only
+
+    def accepted(self, peer: Peer) -> None:
+        """Take a connection."""
+        self.connections.append(peer)
+        self.on_accept(peer)
+        if self.behaviour == "resets_at_once":
+            peer.reset()
+
+
+class MemoryDial:
+    """An attempt under way; see ``tcpbalance.net.connecting.Pending``."""
+
+    def __init__(
+        self, clock: IReactorTime, backend: MemoryBackend | None, factory: ConnectionFactory, timeout: float
+    ) -> None:
+        self.backend = backend
+        self.factory = factory
+        self.over = False
+        self.turns = 0
+        self._cause = ConnectFailed(timed_out(timeout))
+        self._timer: IDelayedCall = clock.callLater(timeout, self._fail)
+
+    def cancel(self) -> None:
+        self.over = True
+        if self._timer.active():
+            self._timer.cancel()
+
+    def fail(self, code: int) -> None:
+        """End with the failure that an error number stands for."""
+        self._cause = ConnectFailed.from_errno(code)
+        self._fail()
+
+    def _fail(self) -> None:
+        self.cancel()
+        self.factory.clientConnectionFailed(self, Failure(self._cause))
+
+
+class MemoryConnector:
+    """Dials backends in memory; see ``tcpbalance.net.connecting.Connector``. No dial ends within the call.
+
+    :param clock: for the timeouts.
+    :param establish: makes the connection once the backend accepts.
+    :ivar backends: what listens, by address; any other address refuses.
+    """
+
+    def __init__(
+        self, clock: IReactorTime, establish: Callable[[MemoryBackend, ConnectionFactory], None]
+    ) -> None:
+        self.backends: dict[str, MemoryBackend] = {}
+        self._clock = clock
+        self._establish = establish
+        self._dials: list[MemoryDial] = []
+
+    def connect(self, address: Address, factory: ConnectionFactory, timeout: float) -> MemoryDial:
+        backend = self.backends.get(str(address))
+        if backend is not None:
+            backend.dials += 1
+        dial = MemoryDial(self._clock, backend, factory, timeout)
+        self._dials.append(dial)
+        return dial
+
+    @property
+    def pending(self) -> list[MemoryDial]:
+        """The dials whose outcome is open."""
+        self._dials = [dial for dial in self._dials if not dial.over]
+        return list(self._dials)
+
+    def step(self) -> bool:
+        """Decide the dials that can be decided; tell whether there was one."""
+        decided = [self._decide(dial) for dial in self.pending if not dial.over]
+        return any(decided)
+
+    def _decide(self, dial: MemoryDial) -> bool:
+        behaviour = "refuses" if dial.backend is None else dial.backend.behaviour
+        if dial.over or behaviour == "hangs":
+            return False
+        if dial.backend is not None and dial.turns < dial.backend.turns:
+            dial.turns += 1
+            return True
+        if dial.backend is None or behaviour == "refuses":
+            dial.fail(errno.ECONNREFUSED)
+        elif behaviour == "lacks_descriptor":
+            dial.fail(errno.EMFILE)
+        else:
+            dial.cancel()
+            self._establish(dial.backend, dial.factory)
+        return True

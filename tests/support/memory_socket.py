@@ -1,0 +1,239 @@
+"""Connected stream sockets in memory, with what a kernel does to bytes, FIN and RST.
+
+They follow Linux (tcp(7), net/ipv4/tcp.c) where that shows to a program: what has arrived stays readable
+after a reset, closing with unread bytes resets, bytes for a closed socket are answered with a reset, a socket
+is writable only while a third of its buffer is free, and ``poll`` reports errors and hang-ups to whoever is
+registered, asked for or not. Travelling takes no time, as over the loopback device.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import select
+import socket
+import struct
+from collections.abc import Iterator
+
+from attrs import define, field
+
+SEND_BUFFER = 32 * 1024
+"""Bytes the sender's kernel holds for a receiver that has no room."""
+
+RECEIVE_BUFFER = 64 * 1024
+"""Bytes the receiver's kernel holds for a program that does not read."""
+
+NO_LINGER = struct.pack("ii", 1, 0)
+"""SO_LINGER set to this makes ``close`` a reset."""
+
+
+@define(eq=False)
+class Pipe:
+    """One direction of a connection: the sender's buffer, the receiver's buffer, and where the FIN is.
+
+    :param send_limit: capacity of the sender's buffer, in bytes.
+    :param receive_limit: capacity of the receiver's buffer, in bytes.
+    """
+
+    send_limit: int
+    receive_limit: int
+    unsent: bytearray = field(factory=bytearray)
+    unread: bytearray = field(factory=bytearray)
+    finished: bool = False
+    fin_arrived: bool = False
+
+    @property
+    def writable(self) -> bool:
+        """Whether ``poll`` would call the sender: at least a third of the buffer is free."""
+        return 3 * len(self.unsent) <= 2 * self.send_limit
+
+    def push(self, data: bytes | memoryview) -> int:
+        """Take as many bytes as there is room for and tell how many."""
+        room = self.send_limit - len(self.unsent)
+        straight = 0 if self.unsent else self.receive_limit - len(self.unread)
+        taken = min(len(data), room + straight)
+        self.unsent += data[:taken]
+        self.carry()
+        return taken
+
+    def pull(self, limit: int) -> bytes:
+        """Give the receiver at most *limit* bytes."""
+        data = bytes(self.unread[:limit])
+        del self.unread[:limit]
+        self.carry()
+        return data
+
+    def finish(self) -> None:
+        """Put the FIN behind the last byte."""
+        self.finished = True
+        self.carry()
+
+    def break_off(self) -> None:
+        """Forget what has not travelled yet."""
+        self.unsent.clear()
+        self.finished = False
+
+    def carry(self) -> None:
+        """Move what the receiver has room for; the FIN goes when the last byte has gone."""
+        room = self.receive_limit - len(self.unread)
+        self.unread += self.unsent[:room]
+        del self.unsent[:room]
+        if self.finished and not self.unsent:
+            self.fin_arrived = True
+
+
+class MemorySocket:
+    """One end of a connection: the part of ``socket.socket`` that transports use.
+
+    :param incoming: what the other end sends.
+    :param outgoing: what this end sends.
+    :param number: stands for the file descriptor; a later connection has a higher one.
+    """
+
+    family = socket.AF_INET
+    type = socket.SOCK_STREAM
+
+    def __init__(self, incoming: Pipe, outgoing: Pipe, number: int) -> None:
+        self.incoming = incoming
+        self.outgoing = outgoing
+        self.other: MemorySocket
+        self.options: dict[tuple[int, int], int | bytes] = {}
+        self.closed = False
+        self.was_reset = False
+        self.number = number
+        self._dead = False
+        self._error = 0
+
+    @property
+    def write_closed(self) -> bool:
+        """Whether this end has said that it sends no more."""
+        return self.outgoing.finished
+
+    # What programs call.
+
+    def fileno(self) -> int:
+        return -1 if self.closed else self.number
+
+    def setblocking(self, blocking: bool) -> None:
+        assert not blocking, "nothing here can wait"
+
+    def setsockopt(self, level: int, name: int, value: int | bytes) -> None:
+        self.options[level, name] = value
+
+    def getsockopt(self, level: int, name: int) -> int | bytes:
+        if (level, name) == (socket.SOL_SOCKET, socket.SO_ERROR):
+            return self._take_error()
+        return self.options.get((level, name), 0)
+
+    def recv(self, limit: int, flags: int = 0) -> bytes:
+        self._check_open()
+        if self.incoming.unread and flags & socket.MSG_PEEK:
+            return bytes(self.incoming.unread[:limit])
+        if self.incoming.unread:
+            return self.incoming.pull(limit)
+        if self.incoming.fin_arrived:
+            return b""
+        if self._error:
+            raise _os_error(self._take_error())
+        if self._dead:
+            return b""
+        raise _os_error(errno.EWOULDBLOCK)
+
+    def send(self, data: bytes | memoryview) -> int:
+        self._check_open()
+        if self._error:
+            raise _os_error(self._take_error())
+        if self._dead or self.outgoing.finished:
+            raise _os_error(errno.EPIPE)
+        if self.other.closed:
+            self.other._send_reset()
+            return len(data)
+        taken = self.outgoing.push(data)
+        if data and not taken:
+            raise _os_error(errno.EWOULDBLOCK)
+        return taken
+
+    def shutdown(self, how: int) -> None:
+        self._check_open()
+        if self._dead:
+            raise _os_error(errno.ENOTCONN)
+        if how != socket.SHUT_RD:
+            self.outgoing.finish()
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        if self._dead or self._over:
+            return
+        if self._lingers_not() or self.incoming.unread:
+            self._send_reset()
+        else:
+            self.outgoing.finish()
+
+    # What the kernel does.
+
+    def events(self) -> int:
+        """The conditions that hold, as epoll(7) names them, asked for or not."""
+        if self._dead:
+            failed = select.EPOLLERR if self._error else 0
+            return select.EPOLLIN | select.EPOLLOUT | select.EPOLLHUP | failed
+        readable = self.incoming.unread or self.incoming.fin_arrived
+        writable = self.outgoing.finished or self.outgoing.writable
+        over = self.outgoing.finished and self.incoming.fin_arrived
+        return (
+            (select.EPOLLIN if readable else 0)
+            | (select.EPOLLOUT if writable else 0)
+            | (select.EPOLLHUP if over else 0)
+        )
+
+    def hear_reset(self) -> None:
+        """A RST came in: what has arrived stays readable, what has not left never leaves."""
+        if self._dead:
+            return
+        self._dead = self.was_reset = True
+        self._error = errno.EPIPE if self.incoming.fin_arrived else errno.ECONNRESET
+        self.outgoing.break_off()
+
+    def _send_reset(self) -> None:
+        self._dead = True
+        self.outgoing.break_off()
+        self.other.hear_reset()
+
+    @property
+    def _over(self) -> bool:
+        """Both FINs have arrived: there is no connection left to reset."""
+        return self.incoming.fin_arrived and self.outgoing.fin_arrived
+
+    def _lingers_not(self) -> bool:
+        return self.options.get((socket.SOL_SOCKET, socket.SO_LINGER)) == NO_LINGER
+
+    def _take_error(self) -> int:
+        code, self._error = self._error, 0
+        return code
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise _os_error(errno.EBADF)
+
+
+def _os_error(code: int) -> OSError:
+    return OSError(code, os.strerror(code))
+
+
+def connected_pair(
+    numbers: Iterator[int] | None = None, send_buffer: int = SEND_BUFFER, receive_buffer: int = RECEIVE_BUFFER
+) -> tuple[MemorySocket, MemorySocket]:
+    """Two sockets connected to each other.
+
+    :param numbers: where their descriptor numbers come from.
+    :param send_buffer: bytes the kernel holds on the sender's side, in each direction.
+    :param receive_buffer: bytes the kernel holds on the receiver's side, in each direction.
+    """
+    numbers = numbers or itertools.count(1000)
+    one_way, other_way = Pipe(send_buffer, receive_buffer), Pipe(send_buffer, receive_buffer)
+    one = MemorySocket(one_way, other_way, next(numbers))
+    other = MemorySocket(other_way, one_way, next(numbers))
+    one.other, other.other = other, one
+    return one, other

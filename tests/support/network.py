@@ -1,0 +1,198 @@
+"""A network in memory with three parties: clients, the balancer, backends.
+
+The balancer's ends are Twisted's own transports (``memory_transport``) on sockets that exist only in memory
+(``memory_socket``), watched by a reactor that runs only when told to (``memory_reactor``); so pausing,
+half-close, reset and full buffers are real, nothing waits and every run is the same. ::
+
+    network = Network()
+    backend = network.backend("10.0.0.1:80")
+    client = network.connect_client(frontend_factory)  # the factory dials with network.connector
+    client.send(b"hello")
+    network.run()
+    assert backend.connection.received == b"hello"
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.interfaces import IAddress, IProtocol
+from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, LogLevel, eventAsText, globalLogPublisher
+from zope.interface import implementer
+
+from support.memory_dial import Behaviour, MemoryBackend, MemoryConnector
+from support.memory_peers import Peer, TlsPeer
+from support.memory_reactor import MemoryReactor
+from support.memory_socket import NO_LINGER, RECEIVE_BUFFER, SEND_BUFFER, MemorySocket, connected_pair
+from support.memory_tls import tls_around
+from support.memory_transport import MemoryTransport
+from tcpbalance.net.connecting import ConnectionFactory
+
+FRONTEND = IPv4Address("TCP", "192.0.2.1", 80)
+"""The address that clients connect to."""
+
+
+class Network:
+    """Carries bytes in steps; deterministic, without sockets and without a running reactor.
+
+    :param send_buffer: bytes that the kernel holds on the sender's side of each direction.
+    :param receive_buffer: bytes that the kernel holds on the receiver's side of each direction.
+    :param shuffle: draws the order in which connections that are ready together are served; None = by age.
+    :ivar clock: the time of everything here.
+    :ivar reactor: what the balancer's transports run on.
+    :ivar connector: what the balancer dials with.
+    :ivar transports: the balancer's end of every connection that there ever was.
+    """
+
+    def __init__(
+        self,
+        *,
+        send_buffer: int = SEND_BUFFER,
+        receive_buffer: int = RECEIVE_BUFFER,
+        shuffle: random.Random | None = None,
+    ) -> None:
+        self.clock = Clock()
+        self.reactor = MemoryReactor(self.clock, shuffle)
+        self.connector = MemoryConnector(self.clock, self._connect_backend)
+        self.transports: list[MemoryTransport] = []
+        self._buffers = (send_buffer, receive_buffer)
+        self._numbers = itertools.count(1000)
+        self._ports = itertools.count(40000)
+        self._peers: list[Peer] = []
+        self._ours: list[MemorySocket] = []
+
+    # The parties.
+
+    def backend(self, address: str, behaviour: Behaviour = "accepts", *, tls: bool = False) -> MemoryBackend:
+        """Put a backend at *address*."""
+        backend = self.connector.backends[address] = MemoryBackend(address, behaviour, tls)
+        return backend
+
+    def connect_client(
+        self, factory: Any, address: IAddress | None = None, *, tls: bool = False, early: bytes = b""
+    ) -> Any:
+        """Let a client connect to *factory*, as through a listener that has just accepted it.
+
+        :param address: the client's; a new port of 198.51.100.7 when left out.
+        :param tls: whether Twisted's TLS stands between.
+        :param early: what the client had sent before it was accepted.
+        :returns: the client; it sees a reset when the factory refuses it.
+        """
+        address = address or IPv4Address("TCP", "198.51.100.7", next(self._ports))
+        client, ours = self._link(tls)
+        client.send(early)
+        protocol = factory.buildProtocol(address)
+        if protocol is None:
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+            ours.close()
+        else:
+            self._attach(ours, tls_around(protocol, self.clock, client=False) if tls else protocol, address)
+        return client
+
+    # Its time.
+
+    def step(self) -> bool:
+        """Let everybody do once what can be done now; tell whether there was anything to do."""
+        outside = [peer.step() for peer in self._peers]
+        dialled = self.connector.step()
+        inside = self.reactor.turn()
+        return any(outside) or dialled or inside
+
+    def run(self, limit: int = 20_000) -> None:
+        """Step until nothing can be done without time passing.
+
+        :raises AssertionError: after *limit* steps: something is called again and again.
+        """
+        for _ in range(limit):
+            if not self.step():
+                return
+        raise AssertionError(f"not quiet after {limit} steps")
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, stopping at each delayed call on the way to run everything that follows from it."""
+        end = self.clock.seconds() + seconds
+        self.run()
+        while (due := self._next_call()) is not None and due <= end:
+            self.clock.rightNow = max(due, self.clock.rightNow)
+            self.run()
+        self.clock.rightNow = end
+
+    # What is left.
+
+    def leftovers(self) -> list[str]:
+        """What the balancer still holds: connections, registrations, dials and delayed calls."""
+        return [
+            *(f"open: {sock.fileno()}" for sock in self._ours if not sock.closed),
+            *(f"read: {reader}" for reader in self.reactor.getReaders()),
+            *(f"written: {writer}" for writer in self.reactor.getWriters()),
+            *(f"dialled: {dial.backend}" for dial in self.connector.pending),
+            *(f"delayed: {call}" for call in self.clock.getDelayedCalls()),
+        ]
+
+    # How it is made.
+
+    def _next_call(self) -> float | None:
+        return min((call.getTime() for call in self.clock.calls), default=None)
+
+    def _link(self, tls: bool) -> tuple[Any, MemorySocket]:
+        theirs, ours = connected_pair(self._numbers, *self._buffers)
+        peer = TlsPeer(theirs) if tls else Peer(theirs)
+        self._peers.append(peer)
+        self._ours.append(ours)
+        self.reactor.know(ours.fileno(), ours.events)
+        return peer, ours
+
+    def _connect_backend(self, backend: MemoryBackend, factory: ConnectionFactory) -> None:
+        peer, ours = self._link(backend.tls)
+        backend.accepted(peer)
+        host, _, port = backend.address.rpartition(":")
+        address = IPv4Address("TCP", host, int(port))
+        protocol = factory.buildProtocol(address)
+        if protocol is None:
+            ours.close()
+        else:
+            self._attach(
+                ours, tls_around(protocol, self.clock, client=True) if backend.tls else protocol, address
+            )
+
+    def _attach(self, sock: MemorySocket, protocol: IProtocol, address: IAddress) -> None:
+        transport = MemoryTransport(sock, protocol, self.reactor, FRONTEND, address)
+        self.transports.append(transport)
+        protocol.makeConnection(transport)
+
+
+_WATCHES: list[list[str]] = []
+
+
+@contextmanager
+def no_logged_failure() -> Iterator[None]:
+    """Fail when code run in here logs a failure, as Twisted does with an exception from a protocol.
+
+    Of several one in the other, the innermost counts.
+
+    :raises AssertionError: with the failures.
+    """
+    failures: list[str] = []
+
+    @implementer(ILogObserver)
+    def look(event: dict[str, Any]) -> None:
+        # What comes through the older twisted.python.log has no log_failure, but is critical all the same.
+        failed = "log_failure" in event or event["log_level"] is LogLevel.critical
+        if failed and failures is _WATCHES[-1]:
+            failures.append(eventAsText(event))
+
+    _WATCHES.append(failures)
+    globalLogPublisher.addObserver(look)
+    try:
+        yield
+    finally:
+        globalLogPublisher.removeObserver(look)
+        _WATCHES.remove(failures)
+    assert not failures, "\n".join(failures)

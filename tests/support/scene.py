@@ -1,0 +1,148 @@
+"""A frontend, its pool and backends in the memory network, ready for a script."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from support.memory_dial import Behaviour, MemoryBackend
+from support.network import Network
+from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.policies.round_robin import RoundRobin
+from tcpbalance.pool.pool import Pool
+from tcpbalance.proxy.frontend import FrontendFactory, FrontendSettings
+from tcpbalance.proxy.record import SessionRecord
+
+ONE, TWO, THREE, FOUR = (f"10.0.0.{number}:80" for number in (1, 2, 3, 4))
+"""Addresses for backends; round robin tries them in this order."""
+
+HALF_CLOSE_TIMEOUT = 30.0
+"""Seconds; the default of ``FrontendSettings``."""
+
+
+class Scene:
+    """One frontend before one pool.
+
+    :param backends: addresses with what a dial there meets; or addresses alone, which accept.
+    :param settings: arguments of ``FrontendSettings``.
+    :param members: the pool's backends where they need more than an address.
+    :param tls_backends: whether the backends speak (null) TLS.
+    :param network: where it takes place.
+    :param pool: further arguments of ``Pool``.
+    """
+
+    def __init__(
+        self,
+        backends: Mapping[str, Behaviour] | Sequence[str] = (ONE,),
+        *,
+        settings: Mapping[str, float] | None = None,
+        members: Sequence[Backend] | None = None,
+        tls_backends: bool = False,
+        network: Network | None = None,
+        **pool: Any,
+    ) -> None:
+        self.network = network or Network()
+        self.records: list[SessionRecord] = []
+        self.clients: list[Any] = []
+        outcomes = backends if isinstance(backends, Mapping) else dict.fromkeys(backends, "accepts")
+        self.backends: dict[str, MemoryBackend] = {
+            address: self.network.backend(address, outcome, tls=tls_backends)  # type: ignore[arg-type]
+            for address, outcome in outcomes.items()
+        }
+        seconds = self.network.clock.seconds
+        self.pool = Pool(
+            "pool",
+            members or [Backend(address) for address in self.backends],
+            seconds=seconds,
+            random=random.Random(1),
+            **{"balance": RoundRobin, **pool},
+        )
+        self.frontend = FrontendFactory(
+            self.network.reactor,
+            self.pool,
+            name="frontend",
+            settings=FrontendSettings(**(settings or {})),
+            account=self.records.append,
+            connector=self.network.connector,
+            seconds=seconds,
+        )
+
+    def connect(self, **how: Any) -> Any:
+        """A client comes; see ``Network.connect_client``."""
+        client = self.network.connect_client(self.frontend, **how)
+        self.clients.append(client)
+        return client
+
+    def joined(self, **how: Any) -> tuple[Any, Any]:
+        """A client and the backend that it reached, at the one backend there is."""
+        client = self.connect(**how)
+        self.network.run()
+        (backend,) = self.backends.values()
+        return client, backend.connections[-1]
+
+    def run(self) -> None:
+        """See ``Network.run``."""
+        self.network.run()
+
+    def advance(self, seconds: float) -> None:
+        """See ``Network.advance``."""
+        self.network.advance(seconds)
+
+    @property
+    def record(self) -> SessionRecord:
+        """The account of the one session that has ended."""
+        (only,) = self.records
+        return only
+
+    @property
+    def ended(self) -> str:
+        """The word for why the one session ended."""
+        return self.record.reason.word
+
+    @property
+    def decided(self) -> bool:
+        """Whether no session is left whose end has not been decided yet."""
+        return all(session._reason is not None for session in self.frontend.sessions)
+
+    @property
+    def active(self) -> list[int]:
+        """The connections that each backend of the pool is thought to have."""
+        return [backend.active for backend in self.pool.backends]
+
+    @property
+    def kept(self) -> int:
+        """Bytes kept now for all sessions: by transports, and for backends that are not there yet."""
+        return sum(transport.kept for transport in self.network.transports if transport.is_open) + self._early
+
+    @property
+    def _early(self) -> int:
+        return sum(_early_bytes(session) for session in self.frontend.sessions)
+
+    def leave(self) -> None:
+        """Everybody outside goes away, and all that is bounded by time comes to its end."""
+        for client in self.clients:
+            client.reset()
+        for backend in self.backends.values():
+            for connection in backend.connections:
+                connection.reset()
+        self.run()
+        settings = self.frontend.settings
+        self.advance(settings.idle_timeout + 2 * settings.half_close_timeout + 10)
+
+    def leftovers(self) -> list[str]:
+        """What was not given back: see ``Network.leftovers``; sessions, slots, accounts."""
+        return [
+            *self.network.leftovers(),
+            *(f"session: {session}" for session in self.frontend.sessions),
+            *(f"slots: {backend.name}: {backend.active}" for backend in self.pool.backends if backend.active),
+            *([f"{len(self.clients)} clients, {len(self.records)} accounts"] * (not self._accounted)),
+        ]
+
+    @property
+    def _accounted(self) -> bool:
+        return len(self.clients) == len(self.records) == sum(self.frontend.ended.values())
+
+
+def _early_bytes(session: Any) -> int:
+    return sum(map(len, session._kept or ()))
