@@ -1,0 +1,55 @@
+"""The lines that the reference shows are lines that the program writes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from support.records import record
+from tcpbalance.admin.log_format import json_line, text_line
+from tcpbalance.proxy.reasons import EndReason
+
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "log-format.md").read_text()
+SHOWN = [
+    record(),
+    record(
+        started=1777885954.02,
+        client="[2001:db8::7]:40112",
+        frontend="db",
+        backend="10.0.0.12:5432",
+        attempts=2,
+        wait=3.000731,
+        connect=0.000402,
+        total=60.412118,
+        client_bytes=4096,
+        backend_bytes=9211,
+        reason=EndReason.BACKEND_RESET,
+        cause="timed out",
+    ),
+    record(
+        started=1777885955.3,
+        client="192.0.2.9:51330",
+        backend=None,
+        attempts=3,
+        wait=0.001204,
+        connect=None,
+        total=0.001204,
+        client_bytes=0,
+        backend_bytes=0,
+        reason=EndReason.CONNECT_FAILED,
+        cause="refused",
+    ),
+]
+
+
+def test_the_text_lines_are_real() -> None:
+    assert re.findall(r"^start=.*$", PAGE, re.MULTILINE) == [text_line(shown) for shown in SHOWN]
+
+
+def test_the_json_lines_are_real() -> None:
+    assert re.findall(r'^\{"start":.*$', PAGE, re.MULTILINE) == [json_line(shown) for shown in SHOWN]
+
+
+def test_the_table_has_every_key_in_the_order_of_the_line() -> None:
+    in_a_line = re.findall(r"([a-z_]+)=", text_line(record()))
+    assert re.findall(r"^\| `([a-z_]+)` \|", PAGE, re.MULTILINE) == in_a_line

@@ -1,0 +1,122 @@
+"""A line of the access log says everything once, in a stable order, and stays one line whatever it says."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.records import record
+from tcpbalance.admin.log_format import json_line, text_line
+from tcpbalance.proxy.reasons import EndReason
+
+KEYS = [
+    "start",
+    "client",
+    "frontend",
+    "backend",
+    "attempts",
+    "wait_ms",
+    "connect_ms",
+    "total_ms",
+    "client_bytes",
+    "backend_bytes",
+    "closed_by",
+    "reason",
+    "cause",
+]
+PAIR = re.compile(r'([a-z_]+)=("(?:[^"\\]|\\.)*"|[^ "\\=]*)')
+HOSTILE = 'a b="c"\nstart=1 \\ \r\t\x00\x1b[31m\x7f\x85\u2028é\udc80'
+
+
+def pairs(line: str) -> dict[str, str]:
+    """Read a text line as docs/reference/log-format.md says: `key=value`, quoted values are JSON strings."""
+    found = PAIR.findall(line)
+    assert " ".join(f"{key}={value}" for key, value in found) == line
+    return {key: json.loads(value) if value.startswith('"') else value for key, value in found}
+
+
+def test_a_text_line_says_everything_in_order() -> None:
+    assert text_line(record()) == (
+        "start=2026-05-04T09:12:33.481Z client=192.0.2.7:51324 frontend=web backend=b attempts=1"
+        " wait_ms=0.412 connect_ms=0.388 total_ms=1520.042 client_bytes=512 backend_bytes=18230"
+        " closed_by=client reason=client_closed cause=-"
+    )
+
+
+def test_a_json_line_says_everything_in_order() -> None:
+    assert json_line(record()) == (
+        '{"start":"2026-05-04T09:12:33.481Z","client":"192.0.2.7:51324","frontend":"web","backend":"b","attempts":1,'
+        '"wait_ms":0.412,"connect_ms":0.388,"total_ms":1520.042,"client_bytes":512,"backend_bytes":18230,'
+        '"closed_by":"client","reason":"client_closed","cause":null}'
+    )
+
+
+def test_what_there_is_not_is_a_dash_in_text_and_null_in_json() -> None:
+    unserved = record(backend=None, connect=None, attempts=0, reason=EndReason.NO_BACKEND)
+    assert " backend=- attempts=0 wait_ms=0.412 connect_ms=- " in text_line(unserved)
+    assert '"backend":null' in json_line(unserved)
+    assert '"connect_ms":null' in json_line(unserved)
+
+
+def test_a_value_that_looks_like_what_there_is_not_is_told_from_it() -> None:
+    assert pairs(text_line(record(frontend="-", client="")))["frontend"] == "-"
+    assert ' client="" frontend="-" ' in text_line(record(frontend="-", client=""))
+
+
+def test_a_cause_is_quoted_where_it_has_spaces() -> None:
+    failed = record(reason=EndReason.CONNECT_FAILED, cause="timed out after 3 s")
+    assert text_line(failed).endswith(' closed_by=balancer reason=connect_failed cause="timed out after 3 s"')
+
+
+@pytest.mark.parametrize("reason", EndReason)
+def test_every_reason_has_its_word_and_who_closed(reason: EndReason) -> None:
+    fields = json.loads(json_line(record(reason=reason)))
+    assert (fields["reason"], fields["closed_by"]) == (reason.word, reason.closer)
+
+
+def test_an_address_needs_no_quotes() -> None:
+    assert " client=[2001:db8::7]:51324 " in text_line(record(client="[2001:db8::7]:51324"))
+    assert " backend=unix:/run/app.sock " in text_line(record(backend="unix:/run/app.sock"))
+
+
+@pytest.mark.parametrize("line", [text_line, json_line])
+@pytest.mark.parametrize("field", ["client", "frontend", "backend", "cause"])
+def test_no_field_breaks_the_line(line: object, field: str) -> None:
+    assert callable(line)
+    assert re.fullmatch(r"[ -~]+", line(record(**{field: HOSTILE})))
+
+
+@given(st.text(), st.text(), st.none() | st.text(), st.text())
+def test_text_can_be_read_back_whatever_it_says(
+    client: str, frontend: str, backend: str | None, cause: str
+) -> None:
+    line = text_line(record(client=client, frontend=frontend, backend=backend, cause=cause))
+    assert re.fullmatch(r"[ -~]+", line)
+    read = pairs(line)
+    assert list(read) == KEYS
+    assert (read["client"], read["frontend"]) == (client, frontend)
+    assert read["backend"] == ("-" if backend is None else backend)
+    assert read["cause"] == (cause or "-")
+
+
+@given(st.text(), st.text(), st.none() | st.text(), st.text())
+def test_json_can_be_read_back_whatever_it_says(
+    client: str, frontend: str, backend: str | None, cause: str
+) -> None:
+    line = json_line(record(client=client, frontend=frontend, backend=backend, cause=cause))
+    assert re.fullmatch(r"[ -~]+", line)
+    read = json.loads(line)
+    assert list(read) == KEYS
+    assert (read["client"], read["frontend"], read["backend"]) == (client, frontend, backend)
+    assert read["cause"] == (cause or None)
+
+
+@given(st.floats(min_value=0, max_value=253402300799), st.floats(min_value=0, max_value=1e9))
+def test_times_are_to_the_millisecond_and_durations_to_the_microsecond(started: float, total: float) -> None:
+    line = text_line(record(started=started, total=total))
+    assert re.match(r"start=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z ", line)
+    assert re.search(r" total_ms=\d+\.\d{3} ", line)
