@@ -1,0 +1,66 @@
+"""A TCP reverse proxy and load balancer on Twisted: as a daemon, in your own application, at the edge.
+
+What is named here is the public face; everything else may move.
+"""
+
+from tcpbalance.admin.access_log import AccessLog, AccessLogError
+from tcpbalance.config.errors import ConfigError
+from tcpbalance.config.models import Config, HealthConfig, SocketConfig
+from tcpbalance.config.values import Address
+from tcpbalance.errors import Fault, TcpbalanceError
+from tcpbalance.net.connecting import ConnectFailed
+from tcpbalance.net.listener import ListenError
+from tcpbalance.parts import Frontend, read_config
+from tcpbalance.pool.affinity import Affinity
+from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.errors import PoolError
+from tcpbalance.pool.policies.base import Policy, PolicyFactory, PolicyTools
+from tcpbalance.pool.pool import Pool
+from tcpbalance.pool.probes import NoVerdict, Probe, ProbeFailed, StatusSet, Target
+from tcpbalance.pool.probes.command import CommandProbe
+from tcpbalance.pool.probes.expect import ExpectProbe
+from tcpbalance.pool.probes.http import HttpProbe
+from tcpbalance.pool.probes.tcp import TcpProbe
+from tcpbalance.pool.probes.tls import TlsProbe
+from tcpbalance.proxy.frontend import FrontendFactory, FrontendSettings
+from tcpbalance.proxy.reasons import EndReason
+from tcpbalance.proxy.record import SessionRecord
+from tcpbalance.service import Balancer
+
+__all__ = [
+    "AccessLog",
+    "AccessLogError",
+    "Address",
+    "Affinity",
+    "Backend",
+    "Balancer",
+    "CommandProbe",
+    "Config",
+    "ConfigError",
+    "ConnectFailed",
+    "EndReason",
+    "ExpectProbe",
+    "Fault",
+    "Frontend",
+    "FrontendFactory",
+    "FrontendSettings",
+    "HealthConfig",
+    "HttpProbe",
+    "ListenError",
+    "NoVerdict",
+    "Policy",
+    "PolicyFactory",
+    "PolicyTools",
+    "Pool",
+    "PoolError",
+    "Probe",
+    "ProbeFailed",
+    "SessionRecord",
+    "SocketConfig",
+    "StatusSet",
+    "Target",
+    "TcpProbe",
+    "TcpbalanceError",
+    "TlsProbe",
+    "read_config",
+]

@@ -1,0 +1,103 @@
+"""The parts that a balancer is made of, and how a configuration becomes them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from random import Random
+
+from attrs import field, frozen
+from twisted.logger import Logger
+
+from tcpbalance.config.loader import load
+from tcpbalance.config.models import AffinityConfig, Config, FrontendConfig, PoolConfig, SocketConfig
+from tcpbalance.config.values import Address
+from tcpbalance.pool import extensions
+from tcpbalance.pool.affinity import Affinity
+from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.pool import Pool
+from tcpbalance.proxy.frontend import FrontendSettings
+
+BOUNDED = "source_hash"
+"""The policy that ``bounded_load`` belongs to; the others look at load themselves, or are blind by choice."""
+
+_log = Logger()
+
+
+def _addresses(listen: Sequence[Address | str] | Address | str) -> tuple[Address, ...]:
+    given = [listen] if isinstance(listen, Address | str) else listen
+    return tuple(Address.parse(address) if isinstance(address, str) else address for address in given)
+
+
+@frozen
+class Frontend:
+    """What clients connect to: addresses, and the pool behind them.
+
+    :param name: what logs call it.
+    :param listen: one address or several; a str is parsed. Port 0 lets the kernel choose.
+    :param pool: where its clients are served.
+    :param settings: how long things may last.
+    :param backlog: connections that the kernel may hold ready to be accepted.
+    :param socket: options of the listening sockets and of those to the backends.
+    """
+
+    name: str
+    listen: tuple[Address, ...] = field(converter=_addresses)
+    pool: Pool
+    settings: FrontendSettings = FrontendSettings()
+    backlog: int = 4096
+    socket: SocketConfig = SocketConfig()
+
+
+def build_frontend(name: str, config: FrontendConfig, pool: Pool) -> Frontend:
+    """Make a frontend of what its table in the configuration says.
+
+    :param pool: the pool that the table names.
+    """
+    settings = FrontendSettings(config.idle_timeout, config.half_close_timeout, config.max_connection_age)
+    return Frontend(name, config.listen, pool, settings, config.backlog, config.socket)
+
+
+def build_pool(name: str, config: PoolConfig) -> Pool:
+    """Make a pool of what its table in the configuration says, its health checks aside."""
+    bounded_load = config.bounded_load
+    if bounded_load is not None and config.balance != BOUNDED:
+        _log.warn(
+            "pool {name}: bounded_load has no effect with balance = {balance!r}, only with {bounded!r}",
+            name=name,
+            balance=config.balance,
+            bounded=BOUNDED,
+        )
+        bounded_load = None
+    return Pool(
+        name,
+        [Backend(b.address, b.name, b.weight, b.max_connections, b.backup) for b in config.backends],
+        balance=config.balance,
+        bounded_load=bounded_load,
+        panic_threshold=config.panic_threshold,
+        affinity=_affinity(config.affinity) if config.affinity else None,
+        connect_timeout=config.connect_timeout,
+        retries=config.retries,
+        checked=config.health is not None,
+        seconds=time.monotonic,
+        random=Random(),
+    )
+
+
+def _affinity(config: AffinityConfig) -> Affinity:
+    return Affinity(
+        ttl=config.ttl,
+        max_entries=config.max_entries,
+        ipv4_prefix=config.ipv4_prefix,
+        ipv6_prefix=config.ipv6_prefix,
+        seconds=time.monotonic,
+    )
+
+
+def read_config(path: str | os.PathLike[str]) -> Config:
+    """Load a configuration file, with the policies and probes that are installed.
+
+    :raises ConfigError: the file has mistakes; the text lists them all.
+    """
+    return load(path, policies=extensions.policies(), probes=extensions.probes())

@@ -1,0 +1,300 @@
+"""Assembly: a configuration, or parts, made into one Twisted service that listens, checks, serves, drains
+and ends."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from random import Random
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred, succeed
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from tcpbalance.admin.access_log import AccessLog
+from tcpbalance.config.models import Config, HealthConfig
+from tcpbalance.errors import TcpbalanceError
+from tcpbalance.net.listener import Listener, ListenError, bind
+from tcpbalance.net.socket_options import SocketOptionError, SocketOptions, shrunk_buffers
+from tcpbalance.parts import Frontend, build_frontend, build_pool, read_config
+from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.health import HealthMonitor
+from tcpbalance.pool.pool import Pool
+from tcpbalance.proxy.frontend import FrontendFactory
+from tcpbalance.proxy.reasons import EndReason
+
+
+class Doors:
+    """The listening sockets of one frontend, from being bound to being closed."""
+
+    _log = Logger("tcpbalance.service")
+
+    def __init__(self, reactor: Any, frontend: Frontend, factory: FrontendFactory) -> None:
+        self._reactor = reactor
+        self._frontend = frontend
+        self._factory = factory
+        self._listeners: list[Listener] = []
+
+    def bind(self) -> None:
+        options = SocketOptions.of(self._frontend.socket)
+        self._try(options)
+        for address in self._frontend.listen:
+            try:
+                sock = bind(address, options)
+            except ListenError as error:
+                raise ListenError(f"frontend {self._frontend.name}: {error}") from error
+            for complaint in shrunk_buffers(sock, self._frontend.socket):
+                self._log.warn("frontend {name}: {complaint}", name=self._frontend.name, complaint=complaint)
+            self._listeners.append(Listener(self._reactor, sock, self._factory, self._frontend.backlog))
+
+    def _try(self, options: SocketOptions) -> None:
+        """Find out now whether sockets to backends can have their options, not at each dial.
+
+        :raises ListenError: the system refuses one.
+        """
+        with socket.socket() as scratch:
+            try:
+                options.prepare_dial(scratch)
+            except SocketOptionError as error:
+                raise ListenError(f"frontend {self._frontend.name}: {error}") from error
+
+    def open(self) -> None:
+        for listener in self._listeners:
+            try:
+                listener.startListening()
+            except ListenError as error:
+                raise ListenError(f"frontend {self._frontend.name}: {error}") from error
+            self._log.info("frontend {name} listens on {address}", name=self._frontend.name, address=listener)
+
+    def close(self) -> None:
+        listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            listener.stopListening()
+
+    def hosts(self) -> list[Any]:
+        return [listener.getHost() for listener in self._listeners]
+
+
+class Balancer(Service):
+    """Frontends, their pools, health checks and the access log as one service.
+
+    Starting it binds every address at once, so that what cannot be had is known at once, and lets clients
+    in when the first round of health checks is over. Stopping it closes the listeners at once and lets open
+    sessions finish for ``shutdown_grace``.
+
+    :param reactor: the reactor that everything lives on.
+    :param frontends: what to listen on; pools may be shared between them.
+    :param health: the active checks of pools; a pool without is judged by its dials alone.
+    :param access_log: takes a record of each session; None for no log.
+    :param shutdown_grace: seconds that open sessions may go on after ``stopService``.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        frontends: Sequence[Frontend],
+        *,
+        health: Mapping[Pool, HealthConfig] | None = None,
+        access_log: AccessLog | None = None,
+        shutdown_grace: float = 30.0,
+    ) -> None:
+        self._reactor = reactor
+        self._access_log = access_log
+        self._shutdown_grace = shutdown_grace
+        account = access_log.log if access_log else None
+        names = Counter(frontend.name for frontend in frontends)
+        if len(names) < len(frontends):
+            raise ValueError(
+                f"frontends must have different names, {names.most_common(1)[0][0]!r} is there twice"
+            )
+        self.factories = {
+            frontend.name: FrontendFactory(
+                reactor,
+                frontend.pool,
+                name=frontend.name,
+                settings=frontend.settings,
+                socket=frontend.socket,
+                account=account,
+            )
+            for frontend in frontends
+        }
+        self._doors = {
+            frontend.name: Doors(reactor, frontend, self.factories[frontend.name]) for frontend in frontends
+        }
+        self._monitors = [self._monitor(pool, config) for pool, config in (health or {}).items()]
+        self._prepared = False
+        self._outcome: Failure | bool = False
+        self._stopping = False
+        self._waiters: list[Deferred[Any]] = []
+        self._grace: IDelayedCall | None = None
+
+    @classmethod
+    def from_config(cls, reactor: Any, config: Config) -> Balancer:
+        """Build a balancer from a configuration that was loaded or made by hand."""
+        pools = {name: build_pool(name, pool) for name, pool in config.pools.items()}
+        frontends = [build_frontend(name, f, pools[f.pool]) for name, f in config.frontends.items()]
+        log = config.access_log
+        return cls(
+            reactor,
+            frontends,
+            health={pools[name]: pool.health for name, pool in config.pools.items() if pool.health},
+            access_log=AccessLog(log.path, log.format, reactor) if log else None,
+            shutdown_grace=config.shutdown_grace,
+        )
+
+    @classmethod
+    def from_file(cls, reactor: Any, path: str | os.PathLike[str]) -> Balancer:
+        """Build a balancer from a configuration file.
+
+        :raises ConfigError: the file has mistakes; the text lists them all.
+        """
+        return cls.from_config(reactor, read_config(path))
+
+    def _monitor(self, pool: Pool, config: HealthConfig) -> HealthMonitor:
+        def on_down(backend: Backend) -> None:
+            if config.on_down == "reset":
+                for factory in self.factories.values():
+                    factory.end_sessions(EndReason.BACKEND_DOWN, served_by=backend)
+
+        return HealthMonitor.from_config(
+            pool, config, reactor=self._reactor, random=Random(), on_down=on_down
+        )
+
+    # Starting
+
+    def prepare(self) -> None:
+        """Take what others may have taken or forbidden: every address and the log file. Does nothing the
+        second time.
+
+        :raises ListenError: an address cannot be had; none is held then.
+        :raises TcpbalanceError: the service is still being stopped.
+        :raises AccessLogError: the log file cannot be opened; no address is held then.
+        """
+        if self._prepared:
+            return
+        if self._stopping:
+            raise TcpbalanceError("still stopping: wait until stopService() is done before starting again")
+        try:
+            for doors in self._doors.values():
+                doors.bind()
+            if self._access_log is not None:
+                self._access_log.startService()
+        except Exception:
+            self._close_doors()
+            raise
+        self._prepared = True
+
+    def privilegedStartService(self) -> None:
+        """Twisted's call while the process may still have rights that it is about to give up."""
+        self.prepare()
+
+    def startService(self) -> None:
+        """Start checking, and let clients in once each backend has been checked.
+
+        :raises ListenError: see ``prepare``.
+        :raises AccessLogError: see ``prepare``.
+        """
+        self.prepare()
+        super().startService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+        for monitor in self._monitors:
+            monitor.startService()
+        first_rounds = DeferredList([monitor.first_round for monitor in self._monitors])
+        first_rounds.addCallback(self._open_doors)
+
+    def _open_doors(self, _: object) -> None:
+        if not self.running:
+            return
+        try:
+            for doors in self._doors.values():
+                doors.open()
+        except ListenError as error:
+            self._log.critical("{error}", error=str(error))
+            self._close_doors()
+            self._tell(Failure(error))  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+        else:
+            self._tell(True)
+
+    def _tell(self, outcome: Failure | bool) -> None:
+        self._outcome = outcome
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            waiter.callback(outcome)
+
+    def when_listening(self) -> Deferred[Any]:
+        """Tell when clients are let in.
+
+        :returns: fires then, at once if they are; fails with ListenError when another process took an address
+            since it was bound; is cancelled when the service is stopped before.
+        """
+        waiter: Deferred[Any] = Deferred()
+        if self._outcome:
+            waiter.callback(self._outcome)
+        else:
+            self._waiters.append(waiter)
+        return waiter
+
+    def listens_on(self, name: str) -> list[Any]:
+        """The addresses that a frontend listens on, as Twisted's address objects."""
+        return self._doors[name].hosts()
+
+    # Ending
+
+    def stopService(self) -> Deferred[None]:
+        """Close the listeners and stop checking; fires when the last session has ended and its record is
+        written."""
+        if not self._prepared:
+            return succeed(None)
+        super().stopService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+        self._prepared = False
+        self._stopping = True
+        self._close_doors()
+        self._tell(Failure(CancelledError()))  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+        self._outcome = False
+        return Deferred.fromCoroutine(self._stop())
+
+    def hurry(self) -> None:
+        """Cut the grace short: open sessions are ended now."""
+        if self._grace is not None and self._grace.active():
+            self._grace.reset(0)
+
+    def reopen_logs(self) -> None:
+        """Open the access log anew, for logrotate."""
+        if self._access_log is not None:
+            self._access_log.reopen()
+
+    async def _stop(self) -> None:
+        monitors = [maybeDeferred(monitor.stopService) for monitor in self._monitors if monitor.running]
+        await DeferredList([*monitors, self._drained()])
+        if self._access_log is not None:
+            await maybeDeferred(self._access_log.stopService)
+        self._stopping = False
+
+    def _drained(self) -> Deferred[Any]:
+        """Let open sessions finish within the grace, and end those that do not."""
+        factories = self.factories.values()
+        count = sum(len(factory.sessions) for factory in factories)
+        if not count:
+            return succeed(None)
+        grace = self._shutdown_grace
+        self._log.info("{count} open sessions may finish within {grace:g} s", count=count, grace=grace)
+        self._grace = self._reactor.callLater(grace, self._end_sessions)
+        return DeferredList([factory.when_idle() for factory in factories]).addCallback(self._end_grace)
+
+    def _end_grace(self, _: object) -> None:
+        if self._grace is not None and self._grace.active():
+            self._grace.cancel()
+
+    def _end_sessions(self) -> None:
+        for factory in self.factories.values():
+            factory.end_sessions(EndReason.SHUTDOWN)
+
+    def _close_doors(self) -> None:
+        for doors in self._doors.values():
+            doors.close()

@@ -1,0 +1,142 @@
+"""What ``twistd tcpbalance`` runs: options, one clear line for what cannot be, and the signals."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Any, NoReturn
+
+from twisted.application.service import IService, MultiService, Service
+from twisted.internet.defer import CancelledError
+from twisted.internet.error import ReactorNotRunning
+from twisted.logger import Logger
+from twisted.python import usage
+from twisted.python.failure import Failure
+
+from tcpbalance.errors import TcpbalanceError
+from tcpbalance.service import Balancer
+
+
+class Options(usage.Options):
+    """The options of ``twistd tcpbalance``."""
+
+    synopsis = "--config FILE | --demo"
+    longdesc = "A TCP reverse proxy and load balancer."
+    optParameters = [["config", "c", None, "The configuration file (TOML)."]]  # noqa: RUF012  # Twisted's way to declare
+    optFlags = [["demo", None, "Balance over three small HTTP servers on 127.0.0.1:8080, to look at."]]  # noqa: RUF012
+
+    def postOptions(self) -> None:
+        """Refuse what makes no sense.
+
+        :raises usage.UsageError: neither or both of the two ways to run were asked for.
+        """
+        if bool(self["config"]) == bool(self["demo"]):
+            raise usage.UsageError("give either --config FILE, or --demo to have a look")
+
+
+def makeService(options: Options) -> IService:
+    """Build what ``twistd`` runs; ends the process with one line for each reason when it cannot.
+
+    :param options: as parsed.
+    """
+    from twisted.internet import reactor
+
+    try:
+        return _demo(reactor) if options["demo"] else _balancer(reactor, options["config"])
+    except TcpbalanceError as error:
+        _refuse(str(error))
+
+
+def _balancer(reactor: Any, path: str) -> IService:
+    balancer = Balancer.from_file(reactor, path)
+    balancer.prepare()
+    return daemon(reactor, balancer)
+
+
+def _demo(reactor: Any) -> IService:
+    # The demo brings a web server along, which nobody else should have to load.
+    from tcpbalance.demo import Demo
+
+    demo = Demo(reactor)
+    demo.balancer.prepare()
+    service = daemon(reactor, demo.balancer)
+    demo.setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
+    return service
+
+
+def _refuse(text: str) -> NoReturn:
+    print(text, file=sys.stderr)
+    raise SystemExit(1)
+
+
+def daemon(reactor: Any, balancer: Balancer) -> MultiService:
+    """Put a balancer and the handling of signals under one roof."""
+    service = MultiService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+    balancer.setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
+    Signals(reactor, balancer).setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
+    balancer.when_listening().addErrback(_fail, reactor)
+    return service
+
+
+def _fail(failure: Failure, reactor: Any) -> None:
+    """End a daemon that cannot go on, with exit status 1; ``twistd`` offers no way to set one."""
+    if failure.check(CancelledError):  # type: ignore[no-untyped-call]  # Twisted's
+        return  # It is being stopped before clients were let in.
+    atexit.register(_exit_with_failure)
+    reactor.callWhenRunning(reactor.stop)
+
+
+def _exit_with_failure() -> None:
+    sys.stdout.flush()
+    os._exit(1)
+
+
+class Signals(Service):
+    """SIGTERM and SIGINT end in order, a second one at once; SIGUSR1 reopens the access log.
+
+    Twisted's own handlers make ``twistd`` end by the signal it got; an orderly end is a success and exits
+    with 0.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, balancer: Balancer) -> None:
+        self._reactor = reactor
+        self._balancer = balancer
+        self._stopping = False
+
+    def startService(self) -> None:
+        """Take the signals over once the reactor has set its own handlers."""
+        super().startService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+        self._reactor.callWhenRunning(self._install)
+
+    def _install(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_end)
+        before = signal.getsignal(signal.SIGUSR1)
+
+        def reopen(number: int, frame: FrameType | None) -> None:
+            self._reactor.callFromThread(self._balancer.reopen_logs)
+            if callable(before):  # twistd's own, which rotates the file of --logfile
+                before(number, frame)
+
+        signal.signal(signal.SIGUSR1, reopen)
+
+    def _on_end(self, number: int, frame: FrameType | None) -> None:
+        self._reactor.callFromThread(self._end, number)
+
+    def _end(self, number: int) -> None:
+        name = signal.Signals(number).name
+        if self._stopping:
+            self._log.info("{name} again: ending open sessions now", name=name)
+            self._balancer.hurry()
+            return
+        self._stopping = True
+        self._log.info("{name}: no new connections; open sessions may finish", name=name)
+        try:
+            self._reactor.stop()
+        except ReactorNotRunning:
+            self._log.debug("already stopping")

@@ -1,0 +1,457 @@
+"""The assembled service on real sockets: built three ways, opened when backends are known, ended in order."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import tempfile
+import time
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from twisted.application.service import MultiService
+from twisted.internet import reactor as global_reactor
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.endpoints import TCP4ServerEndpoint, serverFromString
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
+from twisted.python.failure import Failure
+from twisted.trial.unittest import TestCase
+
+from support.sockets import fired, until
+from tcpbalance import (
+    AccessLog,
+    Backend,
+    Balancer,
+    EndReason,
+    Frontend,
+    FrontendFactory,
+    FrontendSettings,
+    HealthConfig,
+    ListenError,
+    Pool,
+    SessionRecord,
+    SocketConfig,
+    Target,
+    TcpbalanceError,
+)
+from tcpbalance.config.values import Duration
+from tcpbalance.net.wheel import Wheel
+
+reactor: Any = global_reactor
+
+
+class Echo(Protocol):
+    """Sends back what it gets, behind its name, and ends when the client does."""
+
+    def connectionMade(self) -> None:
+        self.factory.open.append(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.transport.write(self.factory.name + b":" + data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.factory.open.remove(self)
+
+
+class Backends(Factory):
+    """One echo server."""
+
+    protocol = Echo
+    noisy = False
+
+    def __init__(self, name: bytes) -> None:
+        self.name = name
+        self.open: list[Echo] = []
+
+
+class Gate:
+    """A probe that answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.asked: list[Deferred[None]] = []
+
+    def check(self, target: Target) -> Deferred[None]:
+        self.asked.append(Deferred())
+        return self.asked[-1]
+
+
+class BalancerCase(TestCase):
+    """Two echo backends, blocking-free clients, and a balancer that is stopped at the end."""
+
+    def setUp(self) -> None:
+        self.servers = [Backends(b"a"), Backends(b"b")]
+        self.ports = [reactor.listenTCP(0, server, interface="127.0.0.1") for server in self.servers]
+        for port in self.ports:
+            self.addCleanup(port.stopListening)
+
+    def pool(self, **options: Any) -> Pool:
+        backends = [
+            Backend(f"127.0.0.1:{port.getHost().port}", name)
+            for port, name in zip(self.ports, ("a", "b"), strict=True)
+        ]
+        return Pool("echo", backends, seconds=time.monotonic, random=Random(1), **options)
+
+    def balancer(self, pool: Pool | None = None, **options: Any) -> Balancer:
+        settings = options.pop("settings", FrontendSettings())
+        frontend = Frontend("front", "127.0.0.1:0", pool or self.pool(), settings)
+        options.setdefault("shutdown_grace", 5.0)
+        balancer = Balancer(reactor, [frontend], **options)
+        self.addCleanup(balancer.stopService)
+        return balancer
+
+    async def started(self, balancer: Balancer) -> Balancer:
+        balancer.startService()
+        await balancer.when_listening()
+        return balancer
+
+    def client(self, balancer: Balancer) -> socket.socket:
+        (host,) = balancer.listens_on("front")
+        return self.connect(("127.0.0.1", host.port))
+
+    def connect(self, target: Any, family: int = socket.AF_INET) -> socket.socket:
+        client = socket.socket(family)
+        self.addCleanup(client.close)
+        client.connect(target)
+        client.setblocking(False)
+        return client
+
+    async def open(self, **options: Any) -> tuple[Balancer, socket.socket]:
+        balancer = await self.started(self.balancer(**options))
+        client = self.client(balancer)
+        assert await self.ask(client, b"x") == b"a:x"
+        return balancer, client
+
+    async def read(self, client: socket.socket, size: int) -> bytes:
+        received = b""
+
+        def enough() -> bool:
+            nonlocal received
+            try:
+                data = client.recv(size - len(received))
+            except BlockingIOError:
+                return False
+            received += data
+            return not data or len(received) >= size
+
+        await until(reactor, enough)
+        return received
+
+    async def ask(self, client: socket.socket, question: bytes) -> bytes:
+        client.send(question)
+        return await self.read(client, len(question) + 2)
+
+
+class ServingTests(BalancerCase):
+    """Built from parts, from a file, on any endpoint: the same service."""
+
+    async def test_from_parts(self) -> None:
+        balancer = await self.started(self.balancer())
+        clients = [self.client(balancer) for _ in range(4)]
+        answers = [await self.ask(client, b"hello") for client in clients]
+        assert sorted(answers) == [b"a:hello", b"a:hello", b"b:hello", b"b:hello"]
+        for client in clients:
+            client.close()
+        await until(reactor, lambda: balancer.factories["front"].ended[EndReason.CLIENT_CLOSED] == 4)
+        assert all(backend.active == 0 for backend in balancer.factories["front"].pool.backends)
+
+    async def test_from_a_file(self) -> None:
+        folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, folder)
+        file = folder / "tcpbalance.toml"
+        file.write_text(
+            "[access_log]\npath = 'access.log'\nformat = 'json'\n"
+            "[frontends.front]\nlisten = '127.0.0.1:0'\npool = 'echo'\n"
+            f"[pools.echo]\nbackends = ['127.0.0.1:{self.ports[0].getHost().port}']\n"
+            "[pools.echo.health]\ncheck = 'tcp'\n[pools.echo.affinity]\n"
+        )
+        balancer = Balancer.from_file(reactor, file)
+        self.addCleanup(balancer.stopService)
+        await self.started(balancer)
+        client = self.client(balancer)
+        assert await self.ask(client, b"hello") == b"a:hello"
+        client.close()
+        await until(reactor, lambda: (folder / "access.log").read_text().count('"client_closed"') == 1)
+
+    async def test_as_child_of_an_application(self) -> None:
+        parent = MultiService()
+        balancer = self.balancer()
+        balancer.setServiceParent(parent)
+        parent.privilegedStartService()
+        parent.startService()
+        await balancer.when_listening()
+        client = self.client(balancer)
+        assert await self.ask(client, b"x") == b"a:x"
+        client.close()
+        await parent.stopService()
+
+    async def test_stopped_and_started_again(self) -> None:
+        balancer = await self.started(self.balancer())
+        await balancer.stopService()
+        await self.started(balancer)
+        assert await self.ask(self.client(balancer), b"x") == b"a:x"
+
+    async def test_the_factory_on_a_tcp_endpoint(self) -> None:
+        port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(self.factory())
+        self.addCleanup(port.stopListening)
+        client = self.connect(("127.0.0.1", port.getHost().port))
+        assert await self.ask(client, b"x") == b"a:x"
+        await self.leave(client)
+
+    async def test_the_factory_on_a_unix_endpoint(self) -> None:
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        port = await serverFromString(reactor, f"unix:{folder}/socket").listen(self.factory())
+        self.addCleanup(port.stopListening)
+        client = self.connect(f"{folder}/socket", socket.AF_UNIX)
+        assert await self.ask(client, b"x") == b"a:x"
+        await self.leave(client)
+
+    def factory(self) -> FrontendFactory:
+        self.records: list[SessionRecord] = []
+        return FrontendFactory(reactor, self.pool(), account=self.records.append)
+
+    async def leave(self, client: socket.socket) -> None:
+        client.close()
+        await until(reactor, lambda: self.records and not self.servers[0].open)
+        assert self.records[0].reason is EndReason.CLIENT_CLOSED
+
+
+class OpeningTests(BalancerCase):
+    """Clients are let in when the backends are known, and not before."""
+
+    async def test_not_before_the_first_round_of_checks(self) -> None:
+        gate = Gate()
+        pool = self.pool(checked=True)
+        balancer = self.balancer(pool, health={pool: HealthConfig(check="gate", probe=gate)})
+        balancer.startService()
+        (host,) = balancer.listens_on("front")
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", host.port), timeout=5)
+        listening = fired(balancer.when_listening())
+        gate.asked[0].callback(None)
+        assert listening == []
+        gate.asked[1].errback(RuntimeError("broken"))
+        assert listening == [True]
+        self.flushLoggedErrors(RuntimeError)
+        assert [await self.ask(self.client(balancer), b"x") for _ in range(2)] == [b"a:x", b"a:x"]
+
+    async def test_an_address_in_use_leaves_no_other_taken(self) -> None:
+        taken = self.ports[0].getHost().port
+        with socket.create_server(("127.0.0.1", 0)) as spare:
+            free = spare.getsockname()[1]
+        pool = self.pool()
+        frontends = [
+            Frontend("good", f"127.0.0.1:{free}", pool),
+            Frontend("bad", f"127.0.0.1:{taken}", pool),
+        ]
+        with pytest.raises(ListenError, match=f"frontend bad: cannot listen on 127.0.0.1:{taken}: address"):
+            Balancer(reactor, frontends).startService()
+        socket.create_server(("127.0.0.1", free)).close()
+
+    async def test_a_log_that_cannot_be_opened_leaves_no_address_taken(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as spare:
+            free = spare.getsockname()[1]
+        frontend = Frontend("front", f"127.0.0.1:{free}", self.pool())
+        log = AccessLog("/nonexistent/access.log", "text", reactor)
+        with pytest.raises(Exception, match=r"access log /nonexistent/access\.log"):
+            Balancer(reactor, [frontend], access_log=log).prepare()
+        socket.create_server(("127.0.0.1", free)).close()
+
+    async def test_an_address_that_is_lost_between_binding_and_opening(self) -> None:
+        gate = Gate()
+        pool = self.pool(checked=True)
+        balancer = self.balancer(pool, health={pool: HealthConfig(check="gate", probe=gate)})
+        balancer.startService()
+        (host,) = balancer.listens_on("front")
+        quicker = socket.socket()
+        self.addCleanup(quicker.close)
+        quicker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        quicker.bind(("127.0.0.1", host.port))
+        quicker.listen()
+        listening = balancer.when_listening()
+        for asked in gate.asked:
+            asked.callback(None)
+        self.failureResultOf(listening, ListenError)
+
+
+class EndingTests(BalancerCase):
+    """Nothing new is let in, what is open may finish, and nothing is left."""
+
+    async def test_open_sessions_finish(self) -> None:
+        balancer, client = await self.open()
+        (host,) = balancer.listens_on("front")
+        stopped = fired(balancer.stopService())
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", host.port), timeout=5)
+        assert await self.ask(client, b"still here") == b"a:still here"
+        assert stopped == []
+        client.close()
+        await until(reactor, lambda: stopped)
+        assert balancer.factories["front"].ended == {EndReason.CLIENT_CLOSED: 1}
+
+    async def test_a_grace_that_runs_out_resets_them(self) -> None:
+        balancer, client = await self.open(shutdown_grace=0.05)
+        await balancer.stopService()
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+        assert balancer.factories["front"].ended == {EndReason.SHUTDOWN: 1}
+
+    async def test_hurry_cuts_the_grace_short(self) -> None:
+        balancer, _ = await self.open(shutdown_grace=1000.0)
+        stopped = balancer.stopService()
+        balancer.hurry()
+        await stopped
+        assert balancer.factories["front"].ended == {EndReason.SHUTDOWN: 1}
+
+    async def test_stopped_before_clients_were_let_in(self) -> None:
+        gate = Gate()
+        pool = self.pool(checked=True)
+        balancer = self.balancer(pool, health={pool: HealthConfig(check="gate", probe=gate)})
+        balancer.startService()
+        listening = fired(balancer.when_listening())
+        await balancer.stopService()
+        assert len(listening) == 1
+        assert isinstance(listening[0], Failure)
+
+    async def test_on_down_reset(self) -> None:
+        gate = Gate()
+        pool = self.pool(checked=True)
+        check = HealthConfig(
+            check="gate",
+            probe=gate,
+            interval=Duration(0.02),
+            down_interval=Duration(60),
+            fall=1,
+            rise=1,
+            on_down="reset",
+        )
+        balancer = self.balancer(pool, health={pool: check})
+        balancer.startService()
+        for asked in gate.asked:
+            asked.callback(None)
+        clients = [self.client(balancer) for _ in range(2)]
+        assert sorted([await self.ask(client, b"x") for client in clients]) == [b"a:x", b"b:x"]
+        await until(reactor, lambda: len(gate.asked) >= 3)
+        gate.asked[2].errback(RuntimeError("down"))
+        await until(reactor, lambda: balancer.factories["front"].ended[EndReason.BACKEND_DOWN] == 1)
+        self.flushLoggedErrors(RuntimeError)
+        assert len(balancer.factories["front"].sessions) == 1
+
+
+class AccountTests(BalancerCase):
+    """What is called with the records may be anybody's code."""
+
+    async def test_one_that_raises_harms_nobody(self) -> None:
+        def broken(record: SessionRecord) -> None:
+            raise RuntimeError("broken on purpose")
+
+        factory = FrontendFactory(reactor, self.pool(), account=broken)
+        port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(factory)
+        self.addCleanup(port.stopListening)
+        client = self.connect(("127.0.0.1", port.getHost().port))
+        assert await self.ask(client, b"x") == b"a:x"
+        client.close()
+        await factory.when_idle()
+        assert len(self.flushLoggedErrors(RuntimeError)) == 1
+        await until(reactor, lambda: not self.servers[0].open)
+
+
+class Stubborn:
+    """A probe that cannot be cancelled."""
+
+    async def check(self, target: Target) -> None:
+        while not self.may_end:
+            with contextlib.suppress(CancelledError):
+                await Deferred()
+
+    may_end = False
+
+
+class LifecycleTests(BalancerCase):
+    """Started, stopped and started again, in the order that embedders come up with."""
+
+    async def test_stopped_and_started_in_the_first_round_opens_once(self) -> None:
+        gate = Gate()
+        pool = self.pool(checked=True)
+        balancer = self.balancer(pool, health={pool: HealthConfig(check="gate", probe=gate)})
+        for _ in range(3):
+            balancer.startService()
+            await balancer.stopService()
+        balancer.startService()
+        with capturedLogs() as events:
+            for asked in gate.asked[-2:]:
+                asked.callback(None)
+        opened = [event for event in events if "listens on" in event.get("log_format", "")]
+        assert len(opened) == 1
+
+    async def test_started_while_it_stops_is_refused(self) -> None:
+        balancer, client = await self.open()
+        stopped = balancer.stopService()
+        with pytest.raises(TcpbalanceError, match="still stopping"):
+            balancer.startService()
+        client.close()
+        await stopped
+
+    async def test_hurry_does_not_wait_for_probes(self) -> None:
+        stubborn = Stubborn()
+        pool = self.pool(checked=True)
+        check = HealthConfig(check="stubborn", probe=stubborn, initial="up", timeout=Duration(0.05))
+        balancer, _ = await self.open(pool=pool, health={pool: check}, shutdown_grace=1000.0)
+        stopped = balancer.stopService()
+        balancer.hurry()
+        await until(reactor, lambda: balancer.factories["front"].ended, 0.9)
+        await stopped
+        self.flushLoggedErrors()
+        stubborn.may_end = True
+
+    async def test_asked_after_it_could_not_listen(self) -> None:
+        with socket.socket() as holder:
+            holder.bind(("127.0.0.3", 0))
+            frontends = [Frontend(n, f"127.0.0.3:{holder.getsockname()[1]}", self.pool()) for n in ("a", "b")]
+        balancer = Balancer(reactor, frontends)
+        self.addCleanup(balancer.stopService)
+        balancer.startService()
+        self.failureResultOf(balancer.when_listening(), ListenError)
+
+    def test_two_frontends_of_one_name(self) -> None:
+        frontend = Frontend("front", "127.0.0.1:0", self.pool())
+        with pytest.raises(ValueError, match="'front' is there twice"):
+            Balancer(reactor, [frontend, frontend])
+
+    def test_an_option_that_only_dials_have_is_tried_at_the_start(self) -> None:
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        config = SocketConfig(congestion="nonesuch")
+        frontend = Frontend("front", f"unix:{folder}/socket", self.pool(), socket=config)
+        with pytest.raises(ListenError, match=r"frontend front: socket\.congestion: the system refuses"):
+            Balancer(reactor, [frontend]).prepare()
+
+
+class SlowReaderTests(BalancerCase):
+    """Nobody sends any more, but what was sent is still being fetched: that is not idle."""
+
+    async def test_it_gets_everything_however_long_it_takes(self) -> None:
+        clock = Clock()
+        settings = FrontendSettings(half_close_timeout=5.0)
+        factory = FrontendFactory(reactor, self.pool(), settings=settings, seconds=clock.seconds)
+        factory.wheel = Wheel(clock, clock.seconds)
+        port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(factory)
+        self.addCleanup(port.stopListening)
+        client = self.connect(("127.0.0.1", port.getHost().port))
+        await until(reactor, lambda: self.servers[0].open)
+        size = 4_000_000
+        self.servers[0].open[0].transport.write(bytes(size))
+        self.servers[0].open[0].transport.loseConnection()
+        received = 0
+        while received < size:
+            clock.pump([1.0] * 4)
+            received += len(await self.read(client, min(100_000, size - received)))
+        assert len(factory.sessions) == 1
+        clock.pump([1.0] * 30)
+        await until(reactor, lambda: factory.ended == {EndReason.HALF_CLOSE_TIMEOUT: 1})
+        assert client.recv(1) == b""

@@ -1,0 +1,76 @@
+"""What `tcpbalance` prints, and what it exits with."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from support.configs import EVERYTHING, POLICIES, PROBES, SMALLEST
+from tcpbalance.cli import main
+from tcpbalance.pool import extensions
+
+
+@pytest.fixture(autouse=True)
+def known_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the known policies and probes independent of what is installed."""
+    monkeypatch.setattr(extensions, "policies", lambda: dict.fromkeys(POLICIES, object))
+    monkeypatch.setattr(extensions, "probes", lambda: PROBES)
+
+
+@pytest.mark.parametrize(
+    ("text", "counts"),
+    [
+        (SMALLEST, "1 frontend, 1 pool"),
+        (
+            SMALLEST + "[frontends.b]\nlisten = 'unix:b'\npool = 'db'\n" + "[pools.c]\nbackends = ['c:1']\n",
+            "2 frontends, 2 pools",
+        ),
+    ],
+    ids=["one", "more"],
+)
+def test_check_says_that_a_file_is_sound(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, counts: str
+) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text(text)
+    assert main(["check", str(file)]) == 0
+    out, err = capsys.readouterr()
+    assert out == f"{file}: ok, {counts}\n"
+    assert err == ""
+
+
+def test_check_prints_every_problem(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = EVERYTHING.replace("weight = 2", "weight = -3").replace('mode = "tcp"', "moed = 1")
+    (tmp_path / "a.toml").write_text(bad)
+    monkeypatch.chdir(tmp_path)
+    assert main(["check", "./a.toml"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == (
+        './a.toml:9: frontends.web.moed: unknown key, did you mean "mode"?\n'
+        "./a.toml:34: pools.web.backends[1].weight: must be 1 to 256, got -3\n"
+    )
+
+
+def test_check_without_a_file_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", f"{tmp_path}/a.toml"]) == 1
+    assert capsys.readouterr().err == f"{tmp_path}/a.toml:1: cannot be read: No such file or directory\n"
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"tcpbalance {version('tcpbalance')}\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["check"], ["chek", "a.toml"], ["check", "a", "b"], ["--verison"]])
+def test_arguments_that_make_no_sense(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: tcpbalance" in capsys.readouterr().err

@@ -1,0 +1,69 @@
+"""A configuration becomes parts: what is written reaches the part that it is for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.logger import LogLevel, capturedLogs
+
+from tcpbalance.config.models import AffinityConfig, BackendConfig, FrontendConfig, HealthConfig, PoolConfig
+from tcpbalance.config.values import Address, Duration
+from tcpbalance.parts import build_frontend, build_pool
+from tcpbalance.pool.pool import Pool
+
+BACKENDS = (
+    BackendConfig(address=Address.parse("10.0.0.1:80")),
+    BackendConfig(address=Address.parse("10.0.0.2:80"), name="b", weight=3, max_connections=5, backup=True),
+)
+
+
+def pool(**options: Any) -> Pool:
+    return build_pool("web", PoolConfig(backends=BACKENDS, **options))
+
+
+def test_backends() -> None:
+    first, second = pool().backends
+    assert (first.name, first.weight, first.max_connections, first.backup) == ("10.0.0.1:80", 1, None, False)
+    assert (second.name, second.weight, second.max_connections, second.backup) == ("b", 3, 5, True)
+
+
+def test_dialling() -> None:
+    made = pool(connect_timeout=Duration(7), retries=5)
+    assert (made.connect_timeout, made.retries) == (7, 5)
+
+
+def test_checked_where_there_are_checks() -> None:
+    assert not pool().checked
+    assert pool(health=HealthConfig(probe=object())).checked
+
+
+def test_affinity() -> None:
+    assert pool().affinity is None
+    affinity = pool(affinity=AffinityConfig(ipv4_prefix=24)).affinity
+    assert affinity is not None
+    backend = pool().backends[0]
+    affinity.opened(bytes([10, 0, 0, 1]), backend)
+    assert list(affinity.lookup(bytes([10, 0, 0, 9]))) == [backend]
+
+
+def test_frontend() -> None:
+    config = FrontendConfig(
+        listen=(Address.parse("127.0.0.1:0"),),
+        pool="web",
+        backlog=7,
+        idle_timeout=Duration(1),
+        half_close_timeout=Duration(2),
+        max_connection_age=Duration(3),
+    )
+    made = build_frontend("front", config, pool())
+    settings = made.settings
+    assert (made.name, made.backlog, made.pool.name) == ("front", 7, "web")
+    assert (settings.idle_timeout, settings.half_close_timeout, settings.max_connection_age) == (1, 2, 3)
+
+
+@pytest.mark.parametrize(("balance", "warnings"), [("source_hash", 0), ("round_robin", 1)])
+def test_a_bound_that_has_no_effect_is_told_of(balance: str, warnings: int) -> None:
+    with capturedLogs() as events:
+        pool(balance=balance, bounded_load=1.25)
+    assert sum(event["log_level"] is LogLevel.warn for event in events) == warnings
