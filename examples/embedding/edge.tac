@@ -1,0 +1,16 @@
+"""A balancer as one service of an application: `twistd -ny edge.tac`.
+
+The file names the configuration beside it; whatever else your application runs goes under the same application.
+"""
+
+from pathlib import Path
+
+from twisted.application.service import Application
+from twisted.internet import reactor
+
+from tcpbalance import Balancer
+
+CONFIG = Path(__file__).with_name("edge.toml")
+
+application = Application("edge")
+Balancer.from_file(reactor, CONFIG).setServiceParent(application)

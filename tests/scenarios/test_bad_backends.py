@@ -1,0 +1,157 @@
+"""Backends that refuse, do not answer, break off or stop half-way: what the client and the log see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support import peers
+from support.clients import ask, connect, read_all, reset
+from support.daemon import Daemon
+from support.ports import free_port
+from support.waiting import until
+
+CONFIG = """
+[access_log]
+path = "access.log"
+format = "json"
+
+[frontends.web]
+listen = "127.0.0.1:0"
+pool = "web"
+
+[pools.web]
+backends = [{backends}]
+connect_timeout = "300ms"
+{more}
+"""
+
+Record = dict[str, Any]
+
+
+def config(*addresses: str, more: str = "") -> str:
+    """Give a configuration over some backends."""
+    return CONFIG.format(backends=", ".join(f'"{address}"' for address in addresses), more=more)
+
+
+def the_record(daemon: Daemon) -> Record:
+    """Give the only record there is."""
+    (record,) = daemon.wait_for_records(1)
+    return record
+
+
+def test_a_backend_that_refuses_is_passed_over(tmp_path: Path) -> None:
+    nobody = f"127.0.0.1:{free_port()}"
+    with peers.named("good") as (good,), Daemon(config(nobody, good.address), tmp_path) as daemon:
+        assert ask(daemon.port) == b"good"
+        record = the_record(daemon)
+    assert (record["backend"], record["attempts"]) == (good.address, 2)
+    assert record["cause"] == "refused"
+
+
+def test_a_backend_that_does_not_answer_is_passed_over_after_connect_timeout(tmp_path: Path) -> None:
+    with (
+        peers.unanswering() as silent,
+        peers.named("good") as (good,),
+        Daemon(config(silent, good.address), tmp_path) as daemon,
+    ):
+        assert ask(daemon.port) == b"good"
+        record = the_record(daemon)
+    assert (record["backend"], record["attempts"]) == (good.address, 2)
+    assert "timed out" in record["cause"]
+    assert 300 <= record["wait_ms"] < 3000
+
+
+def test_when_every_backend_refuses_the_client_is_closed_at_once(tmp_path: Path) -> None:
+    addresses = [f"127.0.0.1:{free_port()}" for _ in range(3)]
+    with Daemon(config(*addresses), tmp_path) as daemon:
+        with connect(daemon.port) as client:
+            assert client.recv(1) == b""
+        record = the_record(daemon)
+        # The balancer goes on: the next client is served as soon as there is someone to serve it.
+        with _listening_at(addresses[0]):
+            until(lambda: ask(daemon.port) == b"late", "the backend that came late")
+    assert (record["reason"], record["closed_by"]) == ("connect_failed", "balancer")
+    assert (record["backend"], record["attempts"], record["connect_ms"]) == (None, 3, None)
+    assert record["cause"] == "refused"
+
+
+def _listening_at(address: str) -> Any:
+    return peers.peer(peers.says(b"late"), port=int(address.rpartition(":")[2]))
+
+
+def test_when_no_backend_is_up_the_client_is_closed_at_once(tmp_path: Path) -> None:
+    checked = '[pools.web.health]\ninterval = "100ms"\nfall = 1'
+    nobody = f"127.0.0.1:{free_port()}"
+    with Daemon(config(nobody, more=checked), tmp_path) as daemon:
+        with connect(daemon.port) as client:
+            assert client.recv(1) == b""
+        record = the_record(daemon)
+        with _listening_at(nobody):
+            daemon.wait_for_log(f"backend {nobody} is up")
+            assert ask(daemon.port) == b"late"
+    assert (record["reason"], record["attempts"], record["backend"]) == ("no_backend", 0, None)
+
+
+def test_a_backend_that_breaks_off_before_its_first_byte_is_passed_over(tmp_path: Path) -> None:
+    with (
+        peers.peer(peers.reset_at_once) as bad,
+        peers.peer(peers.echo) as good,
+        Daemon(config(bad.address, good.address), tmp_path) as daemon,
+    ):
+        assert ask(daemon.port, b"question") == b"question"
+        record = the_record(daemon)
+    assert (record["backend"], record["attempts"], record["cause"]) == (good.address, 2, "reset")
+
+
+@pytest.mark.parametrize("kept", [1, 30_000])
+def test_a_question_is_kept_for_the_backend_that_answers(tmp_path: Path, kept: int) -> None:
+    question = b"?" * kept
+    with (
+        peers.peer(peers.reset_at_once) as bad,
+        peers.peer(peers.hash_after_end) as good,
+        peers.peer(peers.hash_after_end) as direct,
+        Daemon(config(bad.address, good.address), tmp_path) as daemon,
+    ):
+        assert ask(daemon.port, question) == ask(direct.port, question)
+        assert the_record(daemon)["client_bytes"] == kept
+
+
+def test_a_backend_that_breaks_off_in_mid_stream_is_broken_off_for_the_client(tmp_path: Path) -> None:
+    with (
+        peers.peer(peers.reset_after(b"half")) as bad,
+        peers.named("good") as (good,),
+        Daemon(config(bad.address, good.address), tmp_path) as daemon,
+    ):
+        with connect(daemon.port) as client:
+            client.sendall(b"?")
+            assert client.recv(100) == b"half"
+            client.sendall(b"!")
+            with pytest.raises(ConnectionResetError):
+                client.recv(1)
+        record = the_record(daemon)
+        assert good.accepted == 0
+    assert (record["reason"], record["closed_by"]) == ("backend_reset", "backend")
+    assert (record["attempts"], record["client_bytes"], record["backend_bytes"]) == (1, 2, 4)
+
+
+def test_a_backend_that_closes_in_mid_stream_is_closed_for_the_client(tmp_path: Path) -> None:
+    with peers.peer(peers.close_after(b"half")) as bad, Daemon(config(bad.address), tmp_path) as daemon:
+        with connect(daemon.port) as client:
+            client.sendall(b"?")
+            assert read_all(client) == b"half"
+        record = the_record(daemon)
+    assert (record["reason"], record["closed_by"], record["attempts"]) == ("backend_closed", "backend", 1)
+
+
+def test_a_client_that_breaks_off_is_broken_off_for_the_backend(tmp_path: Path) -> None:
+    with peers.peer(peers.hang) as backend, Daemon(config(backend.address), tmp_path) as daemon:
+        client = connect(daemon.port)
+        until(lambda: backend.open_connections == 1, "the backend's connection")
+        reset(client)
+        until(lambda: backend.open_connections == 0, "the end of the backend's connection")
+        record = the_record(daemon)
+        assert backend.broken == 1
+    assert (record["reason"], record["closed_by"]) == ("client_reset", "client")

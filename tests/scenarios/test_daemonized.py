@@ -1,0 +1,78 @@
+"""Without -n, `twistd` forks into the background: everything that was opened before still works after."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+from support import peers
+from support.clients import ask
+from support.daemon import TWISTD
+from support.process import run
+from support.waiting import until
+
+CONFIG = """
+[access_log]
+path = "access.log"
+format = "json"
+
+[frontends.web]
+listen = ["127.0.0.1:0", "unix:web.sock"]
+pool = "web"
+
+[pools.web]
+backends = ["{backend}"]
+"""
+
+
+@contextlib.contextmanager
+def in_the_background(folder: Path) -> Iterator[int]:
+    """Run the balancer as a daemon, and see that it has ended afterwards.
+
+    :returns: its process id.
+    """
+    files = [f"--pidfile={folder}/twistd.pid", f"--logfile={folder}/twistd.log"]
+    run([TWISTD, *files, "tcpbalance", "--config", folder / "tcpbalance.toml"], cwd=folder)
+    until((folder / "twistd.pid").exists, "the file with the process id")
+    pid = int((folder / "twistd.pid").read_text())
+    try:
+        yield pid
+    finally:
+        if _runs(pid):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _runs(pid: int) -> bool:
+    """Tell whether it runs; who inherited it may be slow to take note of its end: Z, a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def _port(log: Path) -> int:
+    until(log.exists, "the log")
+    listens = re.compile(r"frontend web listens on 127\.0\.0\.1:(\d+)$", re.MULTILINE)
+    found = until(lambda: listens.search(log.read_text()), log.read_text)
+    assert found is not None
+    return int(found[1])
+
+
+def test_it_serves_logs_and_ends(tmp_path: Path) -> None:
+    with peers.named("a") as (backend,):
+        (tmp_path / "tcpbalance.toml").write_text(CONFIG.format(backend=backend.address))
+        with in_the_background(tmp_path) as pid:
+            port = _port(tmp_path / "twistd.log")
+            for _ in range(5):
+                assert ask(port) == b"a"
+            os.kill(pid, signal.SIGTERM)
+            until(lambda: not _runs(pid), "its end")
+    records = [json.loads(line) for line in (tmp_path / "access.log").read_text().splitlines()]
+    assert [record["backend_bytes"] for record in records] == [1] * 5
+    assert not (tmp_path / "twistd.pid").exists()
+    assert not (tmp_path / "web.sock").exists()

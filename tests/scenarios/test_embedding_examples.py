@@ -1,0 +1,65 @@
+"""The programs in `examples/embedding` run as their first lines say."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+from support.clients import ask
+from support.daemon import TWISTD
+from support.examples import EXAMPLES, example
+from support.peers import named
+from support.process import Process
+from support.waiting import until
+
+FOLDER = EXAMPLES / "embedding"
+ENDS_BY_INTERRUPT = (0, 1, -signal.SIGINT)
+"""How Twisted's own runners end on Ctrl-C: the exit status is theirs, not ours, where we are embedded."""
+
+
+def port_in(process: Process, pattern: str) -> int:
+    found = until(lambda: re.search(pattern, process.output), lambda: f"a port in\n{process.output}")
+    assert found is not None
+    return int(found[1])
+
+
+def test_an_application_file(tmp_path: Path) -> None:
+    shutil.copy(FOLDER / "edge.tac", tmp_path)
+    with named("one", "two") as (one, two):
+        addresses = {
+            "127.0.0.1:8080": "127.0.0.1:0",
+            "10.0.0.51:8080": one.address,
+            "10.0.0.52:8080": two.address,
+        }
+        (tmp_path / "edge.toml").write_text(example("embedding/edge.toml", addresses))
+        command: list[str | Path] = [TWISTD, "-n", "--pidfile=", "-y", tmp_path / "edge.tac"]
+        with Process(command, tmp_path, tmp_path / "output") as process:
+            port = port_in(process, r"frontend web listens on 127\.0\.0\.1:(\d+)")
+            assert [ask(port) for _ in range(4)] == [b"one", b"two", b"one", b"two"]
+            assert process.stop(signal.SIGINT) in ENDS_BY_INTERRUPT
+            assert "Traceback" not in process.output
+
+
+def test_a_program_with_a_policy_of_its_own(tmp_path: Path) -> None:
+    names = ("east-1", "west-1", "east-2")
+    with named(*names) as peers:
+        backends = [f"{name}={peer.address}" for name, peer in zip(names, peers, strict=True)]
+        command: list[str | Path] = [
+            sys.executable,
+            FOLDER / "own_zone_first.py",
+            "127.0.0.1:0",
+            "east",
+            *backends,
+        ]
+        with Process(command, tmp_path, tmp_path / "output") as process:
+            port = port_in(process, r"listening on (\d+)")
+            served = {ask(port) for _ in range(40)}
+            assert served == {b"east-1", b"east-2"}
+            for peer in (peers[0], peers[2]):
+                peer.end()
+            assert {ask(port) for _ in range(3)} == {b"west-1"}
+            assert process.stop(signal.SIGINT) in ENDS_BY_INTERRUPT
+            assert "Traceback" not in process.output

@@ -1,0 +1,155 @@
+"""Three nginx under load; one is killed and started again, and only what it had in hand is lost."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.daemon import Daemon
+from support.nginx import Nginx, nginx
+from support.process import Process
+from support.programs import require
+from support.waiting import until
+
+CONFIG = """
+[access_log]
+path = "access.log"
+format = "json"
+
+[frontends.web]
+listen = "127.0.0.1:0"
+pool = "web"
+
+[pools.web]
+connect_timeout = "1s"
+backends = [
+    {{ name = "a", address = "{a.address}" }},
+    {{ name = "b", address = "{b.address}" }},
+    {{ name = "c", address = "{c.address}" }},
+]
+
+[pools.web.health]
+check = "http"
+path = "/health"
+contains = "ok"
+interval = "100ms"
+timeout = "1s"
+rise = 2
+fall = 2
+"""
+
+CONNECTIONS = 24
+SECONDS = 6
+
+
+class Load:
+    """wrk at work: so many connections, each with one request in flight at a time."""
+
+    def __init__(self, daemon: Daemon, folder: Path, *options: str) -> None:
+        (wrk,) = require("wrk")
+        url = f"http://127.0.0.1:{daemon.port}/"
+        how = ["-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "--timeout", "5s", *options]
+        self.process = Process([wrk, *how, url], folder, folder / "wrk.log")
+
+    def finish(self) -> None:
+        """Wait for its end."""
+        assert self.process.wait(SECONDS + 20) == 0
+
+    def _count(self, pattern: str) -> int:
+        found = re.search(pattern, self.process.output)
+        return int(found[1]) if found else 0
+
+    @property
+    def requests(self) -> int:
+        """Requests that were answered."""
+        return self._count(r"(\d+) requests in")
+
+    @property
+    def errors(self) -> Counter[str]:
+        """What went wrong, by kind."""
+        kinds = {kind: self._count(rf"{kind} (\d+)") for kind in ("connect", "read", "write", "timeout")}
+        return Counter({**kinds, "status": self._count(r"Non-2xx or 3xx responses: (\d+)")})
+
+
+def kill_and_start_again(daemon: Daemon, victim: Nginx) -> float:
+    """Kill an nginx, wait until the balancer knows, start it, and wait until the balancer knows that too.
+
+    :returns: when it was dead, in seconds since the epoch.
+    """
+    victim.kill()
+    dead = time.time()
+    daemon.wait_for_log(f"backend {victim.name} .*is down")
+    victim.start()
+    daemon.wait_for_log(f"backend {victim.name} .*is down(.|\n)*backend {victim.name} .*is up")
+    return dead
+
+
+def cut_off(daemon: Daemon, server: Nginx) -> list[dict[str, Any]]:
+    """Give the sessions that `server` ended before its whole answer was there."""
+    return [
+        record
+        for record in daemon.access_records
+        if record["backend"] == server.name and record["closed_by"] == "backend" and _incomplete(record)
+    ]
+
+
+def _incomplete(record: dict[str, Any]) -> bool:
+    return bool(record["backend_bytes"] == 0 or record["reason"] == "backend_reset")
+
+
+def started(record: dict[str, Any]) -> float:
+    """Give the start of a session in seconds since the epoch."""
+    return datetime.fromisoformat(record["start"]).timestamp()
+
+
+@pytest.mark.requires("nginx", "wrk")
+@pytest.mark.timeout(120)
+def test_with_a_connection_for_each_request_only_those_in_flight_fail(tmp_path: Path) -> None:
+    with nginx("a", "b", "c") as (a, b, c), Daemon(CONFIG.format(a=a, b=b, c=c), tmp_path) as daemon:
+        load = Load(daemon, tmp_path, "-H", "Connection: close")
+        daemon.wait_for_records(500)
+        dead = kill_and_start_again(daemon, b)
+        back = len(daemon.access_records)
+        daemon.wait_for_records(back + 600)
+        since = Counter(record["backend"] for record in daemon.access_records[back : back + 600])
+        load.finish()
+        assert daemon.stop() == 0
+        records, failed = daemon.access_records, cut_off(daemon, b)
+    # A request in flight is a session that b had accepted; there are no more of those than connections.
+    assert len(failed) <= CONNECTIONS
+    assert all(started(record) <= dead for record in failed)
+    # What failed for wrk are exactly these: a session that found b dead was served by another.
+    assert load.errors == Counter(read=len(failed)), load.process.output
+    # Every answer that left a backend reached wrk, but for those under way when it stopped.
+    answered = sum(record["backend_bytes"] > 0 for record in records)
+    assert 0 <= answered - load.requests <= CONNECTIONS
+    # And b has its third again: 200 of 600, give or take what was under way at both ends.
+    assert abs(since["b"] - 200) <= 2 * CONNECTIONS
+
+
+@pytest.mark.requires("nginx", "wrk")
+@pytest.mark.timeout(120)
+def test_with_connections_kept_open_only_those_to_the_killed_one_fail(tmp_path: Path) -> None:
+    with nginx("a", "b", "c") as (a, b, c), Daemon(CONFIG.format(a=a, b=b, c=c), tmp_path) as daemon:
+        load = Load(daemon, tmp_path)
+        # Turns give each backend 8 of the 24. After so many requests each of the 8 has had an answer; before
+        # that, the balancer could still have turned to another backend without anyone noticing.
+        until(lambda: b.requests > 1000, "requests")
+        dead = kill_and_start_again(daemon, b)
+        load.finish()
+        assert daemon.stop() == 0
+    # wrk makes one connection without a request, to see whether there is anyone.
+    records = [record for record in daemon.access_records if record["client_bytes"] > 0]
+    lost = [record for record in records if record["backend"] == "b" and record["closed_by"] == "backend"]
+    assert len(lost) == CONNECTIONS // 3
+    assert all(started(record) <= dead for record in lost)
+    # A connection has one request in flight, so no more can fail; the 8 came back and were served elsewhere.
+    assert load.errors.total() == load.errors["read"] <= len(lost), load.process.output
+    assert len(records) == CONNECTIONS + len(lost)
+    assert {record["closed_by"] for record in records if record not in lost} == {"client"}

@@ -1,0 +1,184 @@
+"""What cannot be is said in a line each, with exit status 1, and nothing is left open."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from support.daemon import TCPBALANCE, Daemon
+from support.ports import accepts, free_port
+from support.process import finish
+
+GOOD = """
+[frontends.web]
+listen = "127.0.0.1:{port}"
+pool = "web"
+
+[pools.web]
+backends = ["127.0.0.1:9"]
+"""
+
+BAD = """
+shutdown_grace = "soon"
+
+[frontends.web]
+listen = ["127.0.0.1:{port}", "127.0.0.1"]
+pool = "wbe"
+idle_timout = "1m"
+
+[pools.web]
+balance = "round_robbin"
+backends = [
+  "127.0.0.1:9",
+  {{ address = "127.0.0.1:10", weight = -3 }},
+]
+"""
+
+# Line and key of each mistake, and a word of its mend.
+MISTAKES = [
+    (2, "shutdown_grace", "duration"),
+    (5, "frontends.web.listen[1]", "port"),
+    (6, "frontends.web.pool", "web"),
+    (7, "frontends.web.idle_timout", "idle_timeout"),
+    (10, "pools.web.balance", "round_robin"),
+    (13, "pools.web.backends[1].weight", "1 to 256"),
+]
+
+
+def refused(daemon: Daemon) -> str:
+    """Start a daemon that cannot start.
+
+    :returns: what it printed.
+    """
+    with daemon.launch() as process:
+        assert process.wait(30) == 1, daemon.log
+    assert "Traceback" not in daemon.log
+    assert "listens on" not in daemon.log
+    return daemon.log
+
+
+def test_every_mistake_is_said_with_its_line_and_no_port_is_opened(tmp_path: Path) -> None:
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)):
+        # Were it to open the port before it has read everything, it would say that it is in use.
+        said = refused(Daemon(BAD.format(port=port), tmp_path))
+    lines = said.splitlines()
+    for number, key, mend in MISTAKES:
+        start = f"{tmp_path}/tcpbalance.toml:{number}: {key}: "
+        (line,) = [line for line in lines if line.startswith(start)]
+        assert mend in line.removeprefix(start)
+    assert len(lines) == len(MISTAKES)
+
+
+def test_one_address_under_two_names(tmp_path: Path) -> None:
+    """Both can be bound, and the second cannot be listened on: that shows when clients are let in."""
+    port = free_port()
+    config = GOOD.format(port=port) + f'[frontends.again]\nlisten = "localhost:{port}"\npool = "web"\n'
+    daemon = Daemon(config, tmp_path)
+    with daemon.launch() as process:
+        assert process.wait(30) == 1, daemon.log
+    assert "Traceback" not in daemon.log
+    assert f"frontend again: cannot listen on 127.0.0.1:{port}: address already in use" in daemon.log
+    assert not accepts(port)
+
+
+def test_check_says_the_same_and_opens_nothing(tmp_path: Path) -> None:
+    port = free_port()
+    daemon = Daemon(BAD.format(port=port), tmp_path)
+    said = refused(daemon)
+    checked = finish([TCPBALANCE, "check", daemon.config_file])
+    assert checked.returncode == 1
+    assert (checked.stdout + checked.stderr).splitlines() == said.splitlines()
+
+
+def test_check_of_a_good_file_exits_with_0_and_opens_nothing(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        text = GOOD.format(port=taken.getsockname()[1])
+        (tmp_path / "good.toml").write_text(text)
+        checked = finish([TCPBALANCE, "check", tmp_path / "good.toml"])
+    assert checked.returncode == 0, checked.stderr
+    assert checked.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "frontends"),
+        (b"[frontends.web\n", ":1:"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00", "tcpbalance.toml:1: "),
+        (b"\xff\xfe", "tcpbalance.toml:1: "),
+    ],
+    ids=["empty", "not TOML", "a picture", "not UTF-8"],
+)
+def test_a_file_that_is_no_configuration(tmp_path: Path, content: bytes, said: str) -> None:
+    daemon = Daemon("", tmp_path)
+    daemon.config_file.write_bytes(content)
+    assert said in refused(daemon)
+    checked = finish([TCPBALANCE, "check", daemon.config_file])
+    assert (checked.returncode, said in checked.stdout + checked.stderr) == (1, True)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    daemon = Daemon("", tmp_path)
+    daemon.config_file.unlink()
+    said = refused(daemon)
+    assert len(said.splitlines()) == 1
+    assert "tcpbalance.toml" in said
+    assert "No such file" in said or "not found" in said or "no such file" in said
+
+
+def test_an_address_in_use_is_named_and_other_frontends_are_not_left_open(tmp_path: Path) -> None:
+    free = free_port()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        config = GOOD.format(port=free) + GOOD.format(port=port).split("[pools")[0].replace(".web]", ".two]")
+        said = refused(Daemon(config, tmp_path))
+    assert len(said.splitlines()) == 1
+    assert "frontend two" in said
+    assert f"127.0.0.1:{port}" in said
+    assert not accepts(free)
+
+
+def test_a_unix_socket_in_use_is_left_to_its_owner(tmp_path: Path) -> None:
+    config = GOOD.format(port=0).replace("127.0.0.1:0", "unix:web.sock")
+    with Daemon(config, tmp_path):
+        (tmp_path / "second").mkdir()
+        second = Daemon(config.replace("unix:web.sock", f"unix:{tmp_path}/web.sock"), tmp_path / "second")
+        said = refused(second)
+        assert "frontend web" in said
+        assert f"unix:{tmp_path}/web.sock" in said
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(tmp_path / "web.sock"))
+
+
+def _lowest_for_everyone() -> int:
+    return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+
+
+@pytest.mark.skipif(_lowest_for_everyone() <= 7, reason="this system lets everyone have every port")
+def test_a_port_that_is_not_permitted_is_named(tmp_path: Path) -> None:
+    said = refused(Daemon(GOOD.format(port=7), tmp_path, lacks=["net_bind_service"]))
+    assert len(said.splitlines()) == 1
+    assert "frontend web" in said
+    assert "127.0.0.1:7" in said
+    assert "permi" in said.lower()
+
+
+def test_a_folder_that_is_not_permitted_is_named(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o500)
+    config = GOOD.format(port=0).replace("127.0.0.1:0", "unix:closed/web.sock")
+    said = refused(Daemon(config, tmp_path, lacks=["dac_override"]))
+    assert len(said.splitlines()) == 1
+    assert "frontend web" in said
+    assert f"unix:{tmp_path}/closed/web.sock" in said
+    assert "permi" in said.lower()
+
+
+def test_an_access_log_that_cannot_be_opened_is_named_and_no_port_is_left_open(tmp_path: Path) -> None:
+    port = free_port()
+    config = GOOD.format(port=port) + '[access_log]\npath = "missing/access.log"\n'
+    said = refused(Daemon(config, tmp_path))
+    assert f"access log {tmp_path}/missing/access.log: cannot be opened: No such file or directory" in said
+    assert not accepts(port)
