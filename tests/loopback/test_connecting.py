@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import resource
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +16,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
+from support.peers import unanswering
 from support.sockets import Recorder, until
 from tcpbalance.config.models import SocketConfig
 from tcpbalance.config.values import Address, Duration, Size
@@ -49,19 +48,6 @@ class Outcome:
 
     def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
         self.failures.append(cast(ConnectFailed, reason.value))
-
-
-@contextlib.contextmanager
-def full_backlog() -> Iterator[int]:
-    """A port of 127.0.0.1 at which connecting hangs: its queue is full and no one accepts."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
-        address = listener.getsockname()
-        for _ in range(3):
-            client = stack.enter_context(socket.socket())
-            client.setblocking(False)
-            client.connect_ex(address)
-        yield address[1]
 
 
 class ConnectingTests(TestCase):
@@ -144,8 +130,9 @@ class ConnectingTests(TestCase):
 
     async def test_a_name_of_which_one_address_hangs(self) -> None:
         port = self.listen("127.0.0.1")
-        with full_backlog() as hanging:
-            found = [(socket.AF_INET, 1, 6, "", ("127.0.0.1", number)) for number in (hanging, port)]
+        with unanswering() as hanging:
+            numbers = (int(hanging.rpartition(":")[2]), port)
+            found = [(socket.AF_INET, 1, 6, "", ("127.0.0.1", number)) for number in numbers]
             self.patch(socket, "getaddrinfo", lambda *_: found)
             await self.answers(self.connect("db.example:1", 1.0))
 
@@ -180,12 +167,12 @@ class ConnectingTests(TestCase):
         assert outcome.failures[0].out_of_descriptors
 
     async def test_timed_out(self) -> None:
-        with full_backlog() as number:
-            assert await self.cause(self.connect(f"127.0.0.1:{number}", 0.2)) == "timed out after 0.2 s"
+        with unanswering() as address:
+            assert await self.cause(self.connect(address, 0.2)) == "timed out after 0.2 s"
 
     async def test_cancelled_is_silent(self) -> None:
-        with full_backlog() as number:
-            outcome = self.connect(f"127.0.0.1:{number}", 30.0)
+        with unanswering() as address:
+            outcome = self.connect(address, 30.0)
             self.pending.cancel()
             self.pending.cancel()
         assert outcome.failures == []

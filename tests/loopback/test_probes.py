@@ -24,7 +24,7 @@ from twisted.logger import LogEvent, capturedLogs
 from twisted.trial.unittest import SkipTest, TestCase
 
 from support.descriptors import open_descriptors, opened_since
-from support.peers import peer
+from support.peers import peer, unanswering
 from support.probe_peers import Certificate, Server, close, go_deaf, http, repeat, reset, stay
 from support.sockets import until
 from tcpbalance.config.values import Address
@@ -54,19 +54,6 @@ STARTS_ANOTHER = "sleep 600 & echo $! >{file}.new; mv {file}.new {file}; wait"
 
 REACTOR: Any = reactor
 """Every interface that the tests need of it."""
-
-
-@contextlib.contextmanager
-def full_backlog() -> Iterator[str]:
-    """An address at which connecting hangs: its queue is full and no one accepts."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
-        address = listener.getsockname()
-        for _ in range(3):
-            client = stack.enter_context(socket.socket())
-            client.setblocking(False)
-            client.connect_ex(address)
-        yield f"127.0.0.1:{address[1]}"
 
 
 @contextlib.contextmanager
@@ -175,7 +162,7 @@ class Connecting(ProbeTestCase):
             self.assertEqual(await self.cause(TcpProbe(), address), "refused")
 
     async def test_no_answer_at_all(self) -> None:
-        with full_backlog() as address:
+        with unanswering() as address:
             self.assertEqual(await self.cause(TcpProbe(), address, SHORT), "timed out after 0.3 s")
 
     async def test_ipv6(self) -> None:
@@ -228,7 +215,7 @@ class Connecting(ProbeTestCase):
         self.assertEqual(await self.cause_at(Server(then=reset), TcpProbe()), PASSED)
 
     async def test_a_cancelled_connect_leaves_nothing(self) -> None:
-        with full_backlog() as address:
+        with unanswering() as address:
             run = await self.run_of(TcpProbe(), address, AMPLE)
             before = open_descriptors()
             outcome = run.start()
