@@ -3,10 +3,11 @@ and ends."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -42,12 +43,11 @@ class Doors:
 
     def bind(self) -> None:
         options = SocketOptions.of(self._frontend.socket)
-        self._try(options)
+        with self._named():
+            self._try(options)
         for address in self._frontend.listen:
-            try:
+            with self._named():
                 sock = bind(address, options)
-            except ListenError as error:
-                raise ListenError(f"frontend {self._frontend.name}: {error}") from error
             for complaint in shrunk_buffers(sock, self._frontend.socket):
                 self._log.warn("frontend {name}: {complaint}", name=self._frontend.name, complaint=complaint)
             self._listeners.append(Listener(self._reactor, sock, self._factory, self._frontend.backlog))
@@ -55,26 +55,32 @@ class Doors:
     def _try(self, options: SocketOptions) -> None:
         """Find out now whether sockets to backends can have their options, not at each dial.
 
-        :raises ListenError: the system refuses one.
+        :raises SocketOptionError: the system refuses one.
         """
         with socket.socket() as scratch:
-            try:
-                options.prepare_dial(scratch)
-            except SocketOptionError as error:
-                raise ListenError(f"frontend {self._frontend.name}: {error}") from error
+            options.prepare_dial(scratch)
 
     def open(self) -> None:
         for listener in self._listeners:
-            try:
+            with self._named():
                 listener.startListening()
-            except ListenError as error:
-                raise ListenError(f"frontend {self._frontend.name}: {error}") from error
             self._log.info("frontend {name} listens on {address}", name=self._frontend.name, address=listener)
 
     def close(self) -> None:
         listeners, self._listeners = self._listeners, []
         for listener in listeners:
             listener.stopListening()
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """Put the frontend's name in front of what cannot be had.
+
+        :raises ListenError: in the place of any error of listening or of a socket option.
+        """
+        try:
+            yield
+        except (ListenError, SocketOptionError) as error:
+            raise ListenError(f"frontend {self._frontend.name}: {error}") from error
 
     def hosts(self) -> list[Any]:
         return [listener.getHost() for listener in self._listeners]

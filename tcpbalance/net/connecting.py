@@ -14,6 +14,7 @@ from zope.interface import implementer
 from tcpbalance.config.values import Address
 from tcpbalance.errors import Fault, TcpbalanceError
 from tcpbalance.net.names import Names, Target, numeric_target
+from tcpbalance.net.shortage import OUT_OF_DESCRIPTORS
 from tcpbalance.net.socket_options import SocketOptionError, SocketOptions
 from tcpbalance.net.transports import attach, peer_address
 
@@ -30,8 +31,6 @@ _CAUSES = {
 }
 NOT_FOUND = "name not found"
 """The cause when a name has no address, or a literal one a zone that the system does not know."""
-
-_OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 class ConnectFailed(TcpbalanceError):
@@ -54,7 +53,7 @@ class ConnectFailed(TcpbalanceError):
     def from_errno(cls, code: int) -> ConnectFailed:
         """The failure that an error number of the system stands for."""
         return cls(
-            _CAUSES.get(code) or os.strerror(code).lower(), out_of_descriptors=code in _OUT_OF_DESCRIPTORS
+            _CAUSES.get(code) or os.strerror(code).lower(), out_of_descriptors=code in OUT_OF_DESCRIPTORS
         )
 
 

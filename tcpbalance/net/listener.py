@@ -23,6 +23,7 @@ from zope.interface import implementer
 
 from tcpbalance.config.values import Address
 from tcpbalance.errors import Fault, TcpbalanceError
+from tcpbalance.net.shortage import EXHAUSTED
 from tcpbalance.net.socket_options import SocketOptionError, SocketOptions
 from tcpbalance.net.transports import PeerAddress, attach, peer_address, shown
 from tcpbalance.throttle import Throttle
@@ -34,7 +35,6 @@ REST = 0.2
 """Seconds that accepting stops when the system has nothing left to accept with; the kernel's backlog waits
 meanwhile."""
 
-_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -239,7 +239,7 @@ class Listener:
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno in _EXHAUSTED:
+                if error.errno in EXHAUSTED:
                     self._shed(error)
                     return
                 # That client is gone already, or a firewall took it: accept(2), "Error handling".

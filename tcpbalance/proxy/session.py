@@ -299,9 +299,10 @@ class Session:
         self._kept = None
         if self.backend is None:
             self._dial.end()
-        self._wheel.watch(self, self._next_check())
         self._close(reason.orderly)
         self._finish_when_gone()
+        if not self._finished:
+            self._wheel.watch(self, self._next_check())
 
     def _close(self, orderly: bool) -> None:
         """Close both sides; in order, a side is only told of an end that the other has really come to."""

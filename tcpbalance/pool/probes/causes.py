@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,11 +9,9 @@ from twisted.internet.defer import TimeoutError as WaitTimeout
 from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost, DNSLookupError
 from twisted.internet.error import TimeoutError as ConnectTimeout
 
-from tcpbalance.net.connecting import ConnectFailed
+from tcpbalance.net.connecting import NOT_FOUND, ConnectFailed
+from tcpbalance.net.shortage import EXHAUSTED
 from tcpbalance.pool.probes.base import NoVerdict, ProbeFailed
-
-OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-"""What this process runs out of says nothing of a backend: it must not take down a whole pool."""
 
 
 def verdict_on(error: BaseException) -> ProbeFailed | NoVerdict | None:
@@ -25,7 +22,8 @@ def verdict_on(error: BaseException) -> ProbeFailed | NoVerdict | None:
     if isinstance(error, ProbeFailed | NoVerdict):
         return error
     number = _number(error)
-    if number in OURS:
+    if number in EXHAUSTED:
+        # What we run out of says nothing of a backend, and must not take down a whole pool.
         return NoVerdict(_cause_of_number(number))
     cause = _cause(error) or (_cause_of_number(number) if number else "")
     return ProbeFailed(cause) if cause else None
@@ -48,7 +46,7 @@ def _cause(error: BaseException) -> str:
         case ConnectTimeout() | WaitTimeout():
             return "timed out"
         case DNSLookupError():
-            return "name not found"
+            return NOT_FOUND
         case ConnectionLost():
             return "reset"
         case ConnectionDone():
