@@ -10,6 +10,7 @@ import termios
 from typing import Any, cast
 
 from twisted.internet import tcp, unix
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IProtocol
 from twisted.logger import Logger
@@ -44,14 +45,23 @@ def shown(address: object) -> str:
 
 
 def in_flight(transport: Any) -> int:
-    """Bytes that our kernel holds for the peer, sent or not, and that the peer has not acknowledged: tcp(7).
+    """Bytes that the transport and our kernel hold for the peer, sent or not, and that the peer has not
+    acknowledged: tcp(7).
 
     :returns: 0 where that cannot be told.
     """
     handle = getattr(transport, "getHandle", lambda: None)()
     if not isinstance(handle, socket.socket):
         return 0
-    return int.from_bytes(fcntl.ioctl(handle, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    queued = int.from_bytes(fcntl.ioctl(handle, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    return queued + _unsent(transport)
+
+
+def _unsent(transport: Any) -> int:
+    """Bytes that wait for room in the kernel: while they last, the kernel's part may be full at each look."""
+    if not isinstance(transport, FileDescriptor):
+        return 0
+    return len(transport.dataBuffer) - transport.offset + transport._tempDataLen
 
 
 class _Port:
