@@ -7,7 +7,7 @@ import contextlib
 import os
 import socket
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -20,7 +20,9 @@ from twisted.python.failure import Failure
 from tcpbalance.admin.access_log import AccessLog
 from tcpbalance.config.models import Config, HealthConfig
 from tcpbalance.errors import TcpbalanceError
+from tcpbalance.net.connecting import SocketConnector
 from tcpbalance.net.listener import Listener, ListenError, bind
+from tcpbalance.net.roads import DataPath, Road, choose
 from tcpbalance.net.socket_options import SocketOptionError, SocketOptions, shrunk_buffers
 from tcpbalance.parts import Frontend, build_frontend, build_pool, read_config
 from tcpbalance.pool.backend import Backend
@@ -28,6 +30,7 @@ from tcpbalance.pool.health import HealthMonitor
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.frontend import FrontendFactory
 from tcpbalance.proxy.reasons import EndReason
+from tcpbalance.proxy.record import SessionRecord
 
 
 class Doors:
@@ -35,8 +38,9 @@ class Doors:
 
     _log = Logger("tcpbalance.service")
 
-    def __init__(self, reactor: Any, frontend: Frontend, factory: FrontendFactory) -> None:
+    def __init__(self, reactor: Any, frontend: Frontend, factory: FrontendFactory, road: Road) -> None:
         self._reactor = reactor
+        self._road = road
         self._frontend = frontend
         self._factory = factory
         self._listeners: list[Listener] = []
@@ -50,7 +54,9 @@ class Doors:
                 sock = bind(address, options)
             for complaint in shrunk_buffers(sock, self._frontend.socket):
                 self._log.warn("frontend {name}: {complaint}", name=self._frontend.name, complaint=complaint)
-            self._listeners.append(Listener(self._reactor, sock, self._factory, self._frontend.backlog))
+            self._listeners.append(
+                Listener(self._reactor, sock, self._factory, self._frontend.backlog, self._road)
+            )
 
     def _try(self, options: SocketOptions) -> None:
         """Find out now whether sockets to backends can have their options, not at each dial.
@@ -64,7 +70,13 @@ class Doors:
         for listener in self._listeners:
             with self._named():
                 listener.startListening()
-            self._log.info("frontend {name} listens on {address}", name=self._frontend.name, address=listener)
+            self._log.info(
+                "frontend {name} listens on {address} by the {road} ({reason})",
+                name=self._frontend.name,
+                address=listener,
+                road=self._road.name,
+                reason=self._road.reason,
+            )
 
     def close(self) -> None:
         listeners, self._listeners = self._listeners, []
@@ -98,6 +110,8 @@ class Balancer(Service):
     :param health: the active checks of pools; a pool without is judged by its dials alone.
     :param access_log: takes a record of each session; None for no log.
     :param shutdown_grace: seconds that open sessions may go on after ``stopService``.
+    :param data_path: ``"auto"`` for the quick road where there is one, ``"portable"`` for Twisted's own
+        transports.
     """
 
     _log = Logger()
@@ -110,8 +124,10 @@ class Balancer(Service):
         health: Mapping[Pool, HealthConfig] | None = None,
         access_log: AccessLog | None = None,
         shutdown_grace: float = 30.0,
+        data_path: DataPath = "auto",
     ) -> None:
         self._reactor = reactor
+        self._road = choose(data_path, reactor)
         self._access_log = access_log
         self._shutdown_grace = shutdown_grace
         account = access_log.log if access_log else None
@@ -120,19 +136,10 @@ class Balancer(Service):
             raise ValueError(
                 f"frontends must have different names, {names.most_common(1)[0][0]!r} is there twice"
             )
-        self.factories = {
-            frontend.name: FrontendFactory(
-                reactor,
-                frontend.pool,
-                name=frontend.name,
-                settings=frontend.settings,
-                socket=frontend.socket,
-                account=account,
-            )
-            for frontend in frontends
-        }
+        self.factories = {frontend.name: self._factory(frontend, account) for frontend in frontends}
         self._doors = {
-            frontend.name: Doors(reactor, frontend, self.factories[frontend.name]) for frontend in frontends
+            frontend.name: Doors(reactor, frontend, self.factories[frontend.name], self._road)
+            for frontend in frontends
         }
         self._monitors = [self._monitor(pool, config) for pool, config in (health or {}).items()]
         self._prepared = False
@@ -153,6 +160,7 @@ class Balancer(Service):
             health={pools[name]: pool.health for name, pool in config.pools.items() if pool.health},
             access_log=AccessLog(log.path, log.format, reactor) if log else None,
             shutdown_grace=config.shutdown_grace,
+            data_path=config.data_path,
         )
 
     @classmethod
@@ -162,6 +170,19 @@ class Balancer(Service):
         :raises ConfigError: the file has mistakes; the text lists them all.
         """
         return cls.from_config(reactor, read_config(path))
+
+    def _factory(
+        self, frontend: Frontend, account: Callable[[SessionRecord], None] | None
+    ) -> FrontendFactory:
+        options = SocketOptions.of(frontend.socket)
+        return FrontendFactory(
+            self._reactor,
+            frontend.pool,
+            name=frontend.name,
+            settings=frontend.settings,
+            account=account,
+            connector=SocketConnector(self._reactor, options, self._road),
+        )
 
     def _monitor(self, pool: Pool, config: HealthConfig) -> HealthMonitor:
         def on_down(backend: Backend) -> None:
@@ -209,6 +230,7 @@ class Balancer(Service):
         """
         self.prepare()
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+        self._road.open()
         for monitor in self._monitors:
             monitor.startService()
         first_rounds = DeferredList([monitor.first_round for monitor in self._monitors])
@@ -280,6 +302,7 @@ class Balancer(Service):
         await DeferredList([*monitors, self._drained()])
         if self._access_log is not None:
             await maybeDeferred(self._access_log.stopService)
+        self._road.close()
         self._stopping = False
 
     def _drained(self) -> Deferred[Any]:

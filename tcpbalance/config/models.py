@@ -323,6 +323,13 @@ class Config:
         that is not there.
     """
 
+    data_path: Literal["auto", "portable"] = field(
+        default="auto",
+        metadata=_doc(
+            'What carries the bytes: with `"auto"` the quick road where the system has epoll (Linux), else, '
+            'and with `"portable"`, Twisted\'s own transports. The log says which, as each frontend opens.'
+        ),
+    )
     shutdown_grace: Duration = field(
         default=Duration(30),
         metadata=_doc("How long open sessions may go on after SIGTERM or SIGINT before they are ended."),

@@ -172,6 +172,12 @@ class Address:
     host: str | None = None
     port: int | None = None
     path: str | None = None
+    is_numeric: bool = attrs.field(init=False, eq=False, repr=False)
+    """Whether the host is an IP address, so that nothing has to be looked up; every dial asks."""
+
+    @is_numeric.default
+    def _find_out(self) -> bool:
+        return self.host is not None and _ip(self.host) is not None
 
     @classmethod
     def parse(cls, value: object) -> Self:
@@ -207,11 +213,6 @@ class Address:
     def is_unix(self) -> bool:
         """Whether it is a unix socket."""
         return self.path is not None
-
-    @property
-    def is_numeric(self) -> bool:
-        """Whether the host is an IP address, so that nothing has to be looked up."""
-        return self.host is not None and _ip(self.host) is not None
 
     def __str__(self) -> str:
         if self.path is not None:

@@ -8,15 +8,17 @@ import socket
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IProtocol, IWriteDescriptor
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tcpbalance.config.values import Address
 from tcpbalance.errors import Fault, TcpbalanceError
+from tcpbalance.net.addresses import peer_address
 from tcpbalance.net.names import Names, Target, numeric_target
+from tcpbalance.net.roads import PortableRoad, Road, begin
 from tcpbalance.net.shortage import OUT_OF_DESCRIPTORS
 from tcpbalance.net.socket_options import SocketOptionError, SocketOptions
-from tcpbalance.net.transports import attach, peer_address
 
 _CAUSES = {
     errno.ECONNREFUSED: "refused",
@@ -29,6 +31,8 @@ _CAUSES = {
     errno.EADDRNOTAVAIL: "no local port free",
     errno.EAGAIN: "backlog full",
 }
+_log = Logger()
+
 NOT_FOUND = "name not found"
 """The cause when a name has no address, or a literal one a zone that the system does not know."""
 
@@ -91,20 +95,22 @@ class Connector(Protocol):
 
 
 class SocketConnector:
-    """A ``Connector`` over the system's sockets and Twisted's transports.
+    """A ``Connector`` over the system's sockets.
 
-    :param reactor: IReactorFDSet, IReactorTime and, for names, IReactorThreads.
+    :param reactor: IReactorTime and, for names, IReactorThreads; watches the sockets where no road is given.
     :param options: set on each socket before it connects.
+    :param road: what sockets are watched by, and what carries those connected; the portable one by default.
     """
 
-    def __init__(self, reactor: Any, options: SocketOptions) -> None:
+    def __init__(self, reactor: Any, options: SocketOptions, road: Road | None = None) -> None:
         self._reactor = reactor
         self._options = options
+        self._road = road or PortableRoad(reactor)
         self._names = Names(reactor)
 
     def connect(self, address: Address, factory: ConnectionFactory, timeout: float) -> Pending:
         """See ``Connector``."""
-        attempt = _Attempt(self._reactor, self._options, factory, timeout)
+        attempt = _Attempt(self._reactor, self._road, self._options, factory, timeout)
         if address.path is not None:
             attempt.begin([(socket.AF_UNIX, address.path)])
         elif address.is_numeric:
@@ -131,16 +137,20 @@ class _Attempt:
     """
 
     def __init__(
-        self, reactor: Any, options: SocketOptions, factory: ConnectionFactory, timeout: float
+        self, reactor: Any, road: Road, options: SocketOptions, factory: ConnectionFactory, timeout: float
     ) -> None:
         self._reactor = reactor
+        self._road = road
         self._options = options
         self._factory = factory
         self._targets: list[Target] = []
+        self._several = False
         self._socket: socket.socket | None = None
+        self._family = 0
         self._target: Any = None
-        self._failure = self._too_late = ConnectFailed(timed_out(timeout))
+        self._failure: ConnectFailed | None = None
         self._over = False
+        self._timeout = timeout
         self._deadline = reactor.seconds() + timeout
         self._timer = reactor.callLater(timeout, self._time_out)
 
@@ -148,7 +158,8 @@ class _Attempt:
         """Go ahead, now that it is known where to."""
         if not self._over:
             self._targets = list(targets)
-            self._next(ConnectFailed(NOT_FOUND))
+            self._several = len(targets) > 1
+            self._next(None)
 
     def not_found(self, reason: Failure) -> None:
         """The name could not be looked up, or has no address."""
@@ -172,13 +183,14 @@ class _Attempt:
             self._timer.cancel()
         self._drop_socket()
 
-    def _next(self, failure: ConnectFailed) -> None:
+    def _next(self, failure: ConnectFailed | None) -> None:
         """Go on to the next address; with none left, *failure* is the outcome."""
-        while self._targets and not failure.out_of_descriptors:
-            self._share_time()
-            family, self._target = self._targets.pop(0)
+        while self._targets and not (failure and failure.out_of_descriptors):
+            if self._several:
+                self._share_time()
+            self._family, self._target = self._targets.pop(0)
             try:
-                self._open(family)
+                self._open()
             except OSError as error:
                 failure = ConnectFailed.from_errno(error.errno or 0)
             except SocketOptionError as error:
@@ -186,24 +198,23 @@ class _Attempt:
             else:
                 return
             self._drop_socket()
-        self.fail(failure)
+        self.fail(failure or ConnectFailed(NOT_FOUND))
 
     def _share_time(self) -> None:
         left = max(0.0, self._deadline - self._reactor.seconds())
         self._timer.reset(left / len(self._targets))
 
-    def _open(self, family: int) -> None:
-        sock = self._socket = socket.socket(family, socket.SOCK_STREAM)
-        sock.setblocking(False)
+    def _open(self) -> None:
+        sock = self._socket = socket.socket(self._family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         self._options.prepare_dial(sock)
         code = sock.connect_ex(self._target)
         if code not in (0, errno.EINPROGRESS):
             raise OSError(code, os.strerror(code))
-        self._reactor.addWriter(self)
+        self._road.await_connection(self)
 
     def _drop_socket(self) -> None:
         if self._socket is not None:
-            self._reactor.removeWriter(self)
+            self._road.leave_connection(self)
             self._socket.close()
             self._socket = None
 
@@ -211,33 +222,58 @@ class _Attempt:
         self._drop_socket()
         if self._targets:
             self._timer = self._reactor.callLater(0, self._time_out)
-            self._next(self._too_late)
+            self._next(ConnectFailed(timed_out(self._timeout)))
             return
         self._over = True
-        failure = Failure(self._failure)  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+        failure = Failure(self._failure or ConnectFailed(timed_out(self._timeout)))  # type: ignore[no-untyped-call]  # Twisted's is not annotated
         self._factory.clientConnectionFailed(self, failure)
 
     def doWrite(self) -> None:
-        """The kernel has decided: connected or not."""
+        """The reactor's call: the kernel may have decided."""
+        self._decide()
+
+    def on_events(self, events: int) -> None:
+        """The switchboard's call. What else the event says is for the leg: an edge comes only once."""
+        leg = self._decide()
+        if leg is not None:
+            leg.on_events(events)
+
+    def on_failure(self, failure: Failure) -> None:
+        """See ``switchboard.Handler``."""
+        self._drop_socket()
+        self.fail(ConnectFailed("internal error"))
+
+    def _decide(self) -> Any:
+        """Ask whether the connection stands, which a second ``connect`` tells: connect(2).
+
+        :returns: the transport, once it does.
+        """
         assert self._socket is not None
-        code = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code:
+        code = self._socket.connect_ex(self._target)
+        if code in (0, errno.EISCONN):
+            return self._succeed(self._socket)
+        if code != errno.EALREADY:
             self._drop_socket()
             self._next(ConnectFailed.from_errno(code))
-        else:
-            self._succeed()
+        return None
 
-    def _succeed(self) -> None:
-        assert self._socket is not None
+    def _succeed(self, sock: socket.socket) -> Any:
+        address = peer_address(self._family, self._target)
+        try:
+            protocol = self._factory.buildProtocol(address)
+        except Exception:
+            _log.failure("a connection to {target} could not be used", target=self._target)
+            self._drop_socket()
+            self.fail(ConnectFailed("internal error"))
+            return None
         self._over = True
         self._timer.cancel()
-        self._reactor.removeWriter(self)
-        sock, self._socket = self._socket, None
-        protocol = self._factory.buildProtocol(peer_address(sock.family, self._target))
         if protocol is None:
-            sock.close()
-        else:
-            attach(self._reactor, sock, protocol, self._target)
+            self._drop_socket()
+            return None
+        self._road.end_attempt(self)
+        self._socket = None
+        return begin(self._road, sock, protocol, address)
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor saw only that something is wrong with the descriptor; the socket knows what."""

@@ -8,7 +8,6 @@ import errno
 import os
 import socket
 import stat
-import struct
 from typing import Any
 
 from twisted.internet.interfaces import (
@@ -23,19 +22,19 @@ from zope.interface import implementer
 
 from tcpbalance.config.values import Address
 from tcpbalance.errors import Fault, TcpbalanceError
+from tcpbalance.net.addresses import PeerAddress, peer_address, shown
+from tcpbalance.net.leg import NO_LINGER
+from tcpbalance.net.roads import PortableRoad, Road, begin
 from tcpbalance.net.shortage import EXHAUSTED
 from tcpbalance.net.socket_options import SocketOptionError, SocketOptions
-from tcpbalance.net.transports import PeerAddress, attach, peer_address, shown
 from tcpbalance.throttle import Throttle
 
-ACCEPTS_A_TURN = 64
+ACCEPTS_A_TURN = 8
 """Connections accepted in one wake-up, so that a flood of new ones leaves the open ones their turn."""
 
 REST = 0.2
 """Seconds that accepting stops when the system has nothing left to accept with; the kernel's backlog waits
 meanwhile."""
-
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class ListenError(TcpbalanceError):
@@ -137,19 +136,29 @@ def _inode(path: str) -> tuple[int, int]:
 class Listener:
     """A listening socket that makes a protocol for each connection.
 
-    :param reactor: watches the socket (IReactorFDSet) and times the rests (IReactorTime).
+    :param reactor: times the rests (IReactorTime), and watches the socket where no road is given.
     :param sock: bound, as ``bind`` gives it; the listener owns it from here on.
     :param factory: ``buildProtocol`` answers None to refuse a client, who then sees a reset.
     :param backlog: connections that the kernel may hold ready.
+    :param road: what the socket is watched by, and what carries those accepted; the portable one by default.
     """
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, sock: socket.socket, factory: IProtocolFactory, backlog: int) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        sock: socket.socket,
+        factory: IProtocolFactory,
+        backlog: int,
+        road: Road | None = None,
+    ) -> None:
         self._reactor = reactor
+        self._road = road or PortableRoad(reactor)
         self._socket = sock
         self._factory = factory
         self._backlog = backlog
+        self._family = sock.family
         self._host = peer_address(sock.family, sock.getsockname())
         self._inode = _inode(sock.getsockname()) if sock.family == socket.AF_UNIX else None
         self._spare: int | None = None
@@ -174,7 +183,7 @@ class Listener:
         self._started = True
         self._reserve()
         self._factory.doStart()
-        self._reactor.addReader(self)
+        self._road.await_clients(self)
 
     def _check_file(self) -> None:
         """Notice that another process took our socket file for a dead one's before we listened.
@@ -189,7 +198,7 @@ class Listener:
         if self._closed:
             return
         self._closed = True
-        self._reactor.removeReader(self)
+        self._road.leave_clients(self)
         if self._rest is not None:
             self._rest.cancel()
         if self._spare is not None:
@@ -231,6 +240,13 @@ class Listener:
         """The reactor is being torn down."""
         self.stopListening()
 
+    def on_events(self, events: int) -> None:
+        """See ``switchboard.Handler``."""
+        self.doRead()
+
+    def on_failure(self, failure: Failure) -> None:
+        """See ``switchboard.Handler``; one client's trouble is no reason to stop."""
+
     def doRead(self) -> None:
         """Accept what is waiting, within one turn's bound."""
         for _ in range(ACCEPTS_A_TURN):
@@ -249,15 +265,16 @@ class Listener:
                 return
 
     def _serve(self, sock: socket.socket, peer: Any) -> None:
+        sock.setblocking(False)
         try:
-            protocol = self._factory.buildProtocol(peer_address(sock.family, peer))
+            address = peer_address(self._family, peer)
+            protocol = self._factory.buildProtocol(address)
+            if protocol is not None:
+                begin(self._road, sock, protocol, address)
+                return
         except Exception:
             self._log.failure("a connection to {listener} could not be served", listener=self)
-            protocol = None
-        if protocol is None:
-            _reset(sock)
-        else:
-            attach(self._reactor, sock, protocol, peer)
+        _reset(sock)
 
     def _shed(self, error: OSError) -> None:
         """Answer waiting clients with a reset through the spare descriptor, and say so at most once a
@@ -294,17 +311,17 @@ class Listener:
             self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     def _rest_a_while(self) -> None:
-        self._reactor.removeReader(self)
+        self._road.leave_clients(self)
         self._rest = self._reactor.callLater(REST, self._resume)
 
     def _resume(self) -> None:
         self._rest = None
         if self._spare is None:
             self._reserve()
-        self._reactor.addReader(self)
+        self._road.await_clients(self)
 
 
 def _reset(sock: socket.socket) -> None:
     with contextlib.suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
     sock.close()

@@ -1,9 +1,8 @@
-"""Puts one of Twisted's transports on a connected socket, whichever end opened it."""
+"""Twisted's own transports: put on a connected socket, and asked what they do not tell by themselves."""
 
 from __future__ import annotations
 
 import fcntl
-import os
 import socket
 import sys
 import termios
@@ -11,37 +10,10 @@ from typing import Any, cast
 
 from twisted.internet import tcp, unix
 from twisted.internet.abstract import FileDescriptor
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IProtocol
-from twisted.logger import Logger
 
-_log = Logger()
-
-PeerAddress = IPv4Address | IPv6Address | UNIXAddress
-
-
-def peer_address(family: int, peer: Any) -> PeerAddress:
-    """Turn what the socket module calls an address into Twisted's form.
-
-    :param family: the socket's address family.
-    :param peer: what ``accept()`` or ``getpeername()`` gave.
-    """
-    if family == socket.AF_INET:
-        return IPv4Address("TCP", *peer)
-    if family == socket.AF_INET6:
-        return IPv6Address("TCP", *peer)
-    return UNIXAddress(peer or None)
-
-
-def shown(address: object) -> str:
-    """An address as operators write it; endpoints of other makers may have addresses of their own kind."""
-    if isinstance(address, IPv4Address):
-        return f"{address.host}:{address.port}"
-    if isinstance(address, IPv6Address):
-        return f"[{address.host}]:{address.port}"
-    if isinstance(address, UNIXAddress):
-        return f"unix:{os.fsdecode(address.name or b'')}"
-    return str(address)
+from tcpbalance.net.addresses import PeerAddress, socket_address
 
 
 def in_flight(transport: Any) -> int:
@@ -64,6 +36,24 @@ def _unsent(transport: Any) -> int:
     return len(transport.dataBuffer) - transport.offset + transport._tempDataLen
 
 
+def at_end(transport: Any) -> bool:
+    """Whether the peer has really finished, now that its transport says so.
+
+    Twisted's poll-like reactors take an error or hang-up for the end of the stream when the transport was
+    paused while they waited for events and resumed by another one's event before its own was looked at. The
+    kernel knows better.
+
+    :raises OSError: the connection is broken.
+    """
+    handle = getattr(transport, "getHandle", None)
+    if handle is None:
+        return True
+    try:
+        return not handle().recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+
+
 class _Port:
     """The one thing that a transport asks of the port it came from, for its ``repr``."""
 
@@ -71,21 +61,14 @@ class _Port:
         self._realPortNumber = number
 
 
-def attach(reactor: Any, sock: socket.socket, protocol: IProtocol, peer: Any) -> None:
-    """Give *protocol* a transport over *sock*, which the transport owns from here on.
+def stock_transport(reactor: Any, sock: socket.socket, protocol: IProtocol, peer: PeerAddress) -> Any:
+    """Make a transport of Twisted's over *sock*, which the transport owns from here on.
 
-    A protocol that raises at that moment is logged, and its connection reset.
-
-    :param reactor: the reactor that watches the socket (IReactorFDSet).
+    :param reactor: watches the socket (IReactorFDSet).
     :param sock: a connected stream socket.
-    :param protocol: its ``makeConnection`` is called before this returns.
-    :param peer: the peer's address as the socket module writes it.
+    :param protocol: what it will report to.
+    :param peer: the peer's address.
     """
-    transport_class = unix.Server if sock.family == socket.AF_UNIX else tcp.Server
+    transport_class = unix.Server if isinstance(peer, UNIXAddress) else tcp.Server
     port = cast(Any, _Port(sock.fileno()))
-    transport = transport_class(sock, protocol, peer, port, sock.fileno(), reactor)
-    try:
-        protocol.makeConnection(transport)
-    except Exception:
-        _log.failure("{protocol} could not begin", protocol=protocol)
-        transport.abortConnection()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+    return transport_class(sock, protocol, socket_address(peer), port, sock.fileno(), reactor)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
 
 from tcpbalance.net.connecting import ConnectFailed, Connector, Pending
@@ -18,13 +18,25 @@ class BackendFactory:
     def __init__(self, dial: Dial) -> None:
         self._dial = dial
 
-    def buildProtocol(self, addr: Any) -> Protocol:
+    def buildProtocol(self, addr: Any) -> TwistedProtocol:
         """The connection stands."""
         return self._dial.accepted()
 
     def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
         """It does not; *reason* holds a ``ConnectFailed``."""
         self._dial.refused(cast(ConnectFailed, reason.value))
+
+
+class Caller(Protocol):
+    """Whom a dial is for."""
+
+    def make_backend_protocol(self) -> TwistedProtocol:
+        """Give the protocol for a connection that stands."""
+        ...
+
+    def no_backend_left(self) -> None:
+        """Hear that nobody is left to be tried."""
+        ...
 
 
 class Dial:
@@ -36,15 +48,13 @@ class Dial:
     :param connector: opens the connections.
     :param client: the client's packed address, None when it has none.
     :param seconds: the clock.
-    :param accept: makes the protocol for a connection that stands.
-    :param give_up: called when nobody is left to be tried.
+    :param caller: told how it goes.
     """
 
     __slots__ = (
-        "_accept",
+        "_caller",
         "_choices",
         "_connector",
-        "_give_up",
         "_pending",
         "_pool",
         "_seconds",
@@ -62,15 +72,13 @@ class Dial:
         connector: Connector,
         client: bytes | None,
         seconds: Callable[[], float],
-        accept: Callable[[], Protocol],
-        give_up: Callable[[], None],
+        caller: Caller,
     ) -> None:
         self._pool = pool
         self._connector = connector
         self._choices = pool.choices(client)
         self._seconds = seconds
-        self._accept = accept
-        self._give_up = give_up
+        self._caller: Caller | None = caller
         self._pending: Pending | None = None
         self.began = 0.0
         self.client = client
@@ -92,13 +100,14 @@ class Dial:
             backend.address, BackendFactory(self), self._pool.connect_timeout
         )
 
-    def accepted(self) -> Protocol:
+    def accepted(self) -> TwistedProtocol:
         """The backend accepted: its slot is the session's until ``end``."""
         assert self.slot is not None
         self._pending = None
         self.connect_time = self._seconds() - self.began
         self.slot.connected(self.connect_time)
-        return self._accept()
+        assert self._caller is not None
+        return self._caller.make_backend_protocol()
 
     def refused(self, failure: ConnectFailed) -> None:
         """The attempt failed. When the fault is ours, no other backend could do better and none is blamed."""
@@ -122,11 +131,22 @@ class Dial:
         self.next()
 
     def end(self) -> None:
-        """Give up what is under way and give back the slot; calling it again does nothing."""
+        """Give up what is under way, give back the slot, and let go of the caller; calling it again does
+        nothing."""
         if self._pending is not None:
             self._pending.cancel()
             self._pending = None
         self._drop_slot(blame=False)
+        self._choices = iter(())
+        self._caller = None
+
+    def settle(self) -> None:
+        """No other backend will be asked for."""
+        self._choices = iter(())
+
+    def _give_up(self) -> None:
+        if self._caller is not None:
+            self._caller.no_backend_left()
 
     def _drop_slot(self, blame: bool) -> None:
         if self.slot is None:

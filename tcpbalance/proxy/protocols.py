@@ -52,7 +52,8 @@ class BackendProtocol(SideProtocol):
 
     def connectionMade(self) -> None:
         """The backend has accepted."""
-        self.side = self.session.backend_connected(self.transport)
+        self.side = Side(self.transport)
+        self.session.backend_connected(self.side)
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes came from the backend."""

@@ -18,13 +18,17 @@ its sending has finished, and whether its write side is closed.
 
 from __future__ import annotations
 
-import socket
+import math
 from typing import Any
 
 from twisted.internet.interfaces import IHalfCloseableDescriptor, IPushProducer, ISSLTransport
 from zope.interface import implementer
 
-from tcpbalance.net.transports import in_flight
+from tcpbalance.net.direction import Direction
+from tcpbalance.net.leg import Leg
+from tcpbalance.net.leg import join as join_legs
+from tcpbalance.net.transports import at_end, in_flight
+from tcpbalance.net.wheel import Wheel
 
 
 @implementer(IPushProducer)
@@ -36,17 +40,30 @@ class Side:
     again when it is resumed after EOF, and closes when its consumer is lost.
 
     :param transport: owned by the session from here on.
+    :ivar told: bytes that the transport has told the session of.
+    :ivar direction: what carries the bytes that come in here, once legs do so by themselves.
     """
 
-    __slots__ = ("can_half_close", "finished", "gone", "received", "transport", "write_closed")
+    __slots__ = ("can_half_close", "direction", "finished", "gone", "told", "transport", "write_closed")
 
     def __init__(self, transport: Any) -> None:
         self.transport = transport
-        self.received = 0
+        self.told = 0
+        self.direction: Direction | None = None
         self.finished = False
         self.write_closed = False
         self.gone = False
         self.can_half_close = _can_half_close(transport)
+
+    @property
+    def received(self) -> int:
+        """Bytes that the peer has sent and we have taken."""
+        return self.told + (self.direction.carried if self.direction is not None else 0)
+
+    @property
+    def active(self) -> float:
+        """When the last byte came that the session was not told of, by its wheel."""
+        return self.direction.active if self.direction is not None else -math.inf
 
     def pauseProducing(self) -> None:
         """The other side's buffer is full."""
@@ -61,21 +78,11 @@ class Side:
         """The other side's transport is lost; the session hears of that from its protocol, and decides."""
 
     def at_end(self) -> bool:
-        """Whether the peer has really finished, now that its transport says so.
-
-        Twisted's poll-like reactors take an error or hang-up for the end of the stream when the transport
-        was paused while they waited for events and resumed by another one's event before its own was looked
-        at. The kernel knows better.
+        """Whether the peer has really finished, now that its transport says so; see ``transports.at_end``.
 
         :raises OSError: the connection is broken.
         """
-        handle = getattr(self.transport, "getHandle", None)
-        if handle is None:
-            return True
-        try:
-            return not handle().recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return False
+        return isinstance(self.transport, Leg) or at_end(self.transport)
 
     def finish_writing(self) -> None:
         """Let what is buffered go out, then close the write side."""
@@ -85,7 +92,15 @@ class Side:
 
     def in_flight(self) -> int:
         """Bytes on their way to the peer, which change as it fetches them."""
-        return 0 if self.gone else in_flight(self.transport)
+        if self.gone:
+            return 0
+        transport = self.transport
+        return transport.in_flight() if isinstance(transport, Leg) else in_flight(transport)
+
+    @property
+    def drained(self) -> bool:
+        """Whether nothing waits for room in the kernel; a stock transport cannot tell."""
+        return isinstance(self.transport, Leg) and not self.transport.full
 
     def close(self, orderly: bool) -> None:
         """Close for good: after what is buffered went out, or at once and with a reset."""
@@ -106,6 +121,16 @@ def join(client: Side, backend: Side) -> None:
     backend.transport.registerProducer(client, True)
 
 
+def carry(client: Side, backend: Side, wheel: Wheel) -> None:
+    """Let the bytes go from leg to leg, with nobody in between, where both sides are legs.
+
+    :param wheel: tells the time of the last byte.
+    """
+    one, other = client.transport, backend.transport
+    if isinstance(one, Leg) and isinstance(other, Leg):
+        client.direction, backend.direction = join_legs(one, other, wheel)
+
+
 def part(client: Side) -> None:
     """Undo ``join`` for a client whose backend is lost, so that it can be joined to another."""
     if not client.gone:
@@ -115,4 +140,6 @@ def part(client: Side) -> None:
 def _can_half_close(transport: Any) -> bool:
     # A TLS transport shows the interfaces of the TCP transport under it, half-close included, and must not
     # be asked for it.
-    return IHalfCloseableDescriptor.providedBy(transport) and not ISSLTransport.providedBy(transport)
+    return isinstance(transport, Leg) or (
+        IHalfCloseableDescriptor.providedBy(transport) and not ISSLTransport.providedBy(transport)
+    )

@@ -8,13 +8,14 @@ given all of it), and the relay (``_kept`` is None). ``_reason`` is set once the
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionClosed, ConnectionDone
 from twisted.python.failure import Failure
 
-from tcpbalance.net.transports import shown
+from tcpbalance.net.addresses import shown
 from tcpbalance.net.wheel import RESOLUTION
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.client import packed
@@ -22,7 +23,7 @@ from tcpbalance.proxy.dial import Dial
 from tcpbalance.proxy.protocols import BackendProtocol
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
-from tcpbalance.proxy.relay import Side, join, part
+from tcpbalance.proxy.relay import Side, carry, join, part
 
 if TYPE_CHECKING:
     from tcpbalance.proxy.frontend import FrontendFactory
@@ -84,8 +85,7 @@ class Session:
             frontend.connector,
             packed(getattr(transport.getPeer(), "host", "")),
             frontend.seconds,
-            self._make_backend_protocol,
-            self._no_backend_left,
+            self,
         )
 
     @property
@@ -108,29 +108,45 @@ class Session:
     def client_sent(self, data: bytes) -> None:
         """Bytes came from the client."""
         self._last_active = self._wheel.now
-        self.client.received += len(data)
+        self.client.told += len(data)
         if self._kept is not None:
             self._keep(data)
+        else:
+            self._get_out_of_the_way()
         if self.backend is not None:
             self.backend.transport.write(data)
 
     def backend_sent(self, data: bytes) -> None:
         """Bytes came from the backend."""
         self._last_active = self._wheel.now
-        self._kept = None
+        if self._kept is not None:
+            self._settle()
+        else:
+            self._get_out_of_the_way()
         if self.backend is not None:
-            self.backend.received += len(data)
+            self.backend.told += len(data)
             self.client.transport.write(data)
 
     def _keep(self, data: bytes) -> None:
         if self.backend is not None and self._kept_size >= KEEP_LIMIT:
-            self._kept = None
+            self._settle()
             return
         assert self._kept is not None
         self._kept.append(data)
         self._kept_size += len(data)
         if self.backend is None:
             self._read_client_while_there_is_room()
+
+    def _settle(self) -> None:
+        """This backend it is: what the client has sent need not be kept any longer."""
+        self._kept = None
+        self._dial.settle()
+
+    def _get_out_of_the_way(self) -> None:
+        """Let the bytes pass without us, where they can: there are more than one message each way. (Many
+        sessions end after one, and are not worth the change.)"""
+        if self.backend is not None and self.client.direction is None and not self.client.gone:
+            carry(self.client, self.backend, self._wheel)
 
     def _read_client_while_there_is_room(self) -> None:
         if self._kept_size < KEEP_LIMIT:
@@ -140,28 +156,29 @@ class Session:
 
     # Reaching a backend
 
-    def _make_backend_protocol(self) -> BackendProtocol:
+    def make_backend_protocol(self) -> BackendProtocol:
+        """See ``dial.Caller``."""
         return BackendProtocol(self)
 
-    def backend_connected(self, transport: Any) -> Side:
+    def backend_connected(self, side: Side) -> None:
         """A backend has accepted: give it what the client has sent so far, and join the two.
 
-        :returns: the backend's side.
+        :param side: the backend's.
         """
-        side = self.backend = Side(transport)
+        self.backend = side
         self._last_active = self._wheel.now
         self._served_by = self._dial.slot.backend if self._dial.slot else None
         if not self.client.gone:
             self.client.resumeProducing()
             join(self.client, side)
-        transport.writeSequence(self._kept or ())
+        side.transport.writeSequence(self._kept or ())
         if self.client.gone:
             self.end(EndReason.CLIENT_CLOSED)
         elif self.client.finished:
             self._carry_finish(side)
-        return side
 
-    def _no_backend_left(self) -> None:
+    def no_backend_left(self) -> None:
+        """See ``dial.Caller``."""
         failure = self._dial.failure
         if failure is None:
             self.end(EndReason.NO_BACKEND)
@@ -195,16 +212,26 @@ class Session:
         self._last_active = self._wheel.now
         other = self.backend if side is self.client else self.client
         if side is self.backend:
-            self._kept = None
+            self._settle()
         if other is not None:
             self._carry_finish(other)
 
     def _carry_finish(self, other: Side) -> None:
-        if other.can_half_close:
-            self._wheel.watch(self, self._next_check())
-            other.finish_writing()
-        else:
+        if self._all_is_said() or not other.can_half_close:
             self.end(self._closed_reason())
+        else:
+            other.finish_writing()
+
+    def _all_is_said(self) -> bool:
+        """Whether both have finished and nothing waits here: then closing says it all."""
+        client, backend = self.client, self.backend
+        return (
+            client.finished
+            and backend is not None
+            and backend.finished
+            and client.drained
+            and backend.drained
+        )
 
     def write_closed(self, side: Side) -> None:
         """All bytes for the peer at *side* are out, and it has been told that no more will come."""
@@ -254,16 +281,15 @@ class Session:
         """
         if self._reason is None and now >= self._born + self._age_limit:
             self.end(EndReason.MAX_CONNECTION_AGE)
-        elif self._reason is None and (self.backend is None or now < self._quiet_until()):
-            return self._next_check()
+        elif now < self._quiet_until():
+            pass
         elif self._something_was_fetched():
             self._last_active = now
-            return self._next_check()
         elif self._reason is None:
             self.end(EndReason.HALF_CLOSE_TIMEOUT if self._first_finished else EndReason.IDLE_TIMEOUT)
         else:
             self._close(orderly=False)
-        return None
+        return None if self._finished else self._next_check()
 
     def _something_was_fetched(self) -> bool:
         """Whether a slow reader got on since the last look: nobody sends, and yet this is not idle."""
@@ -273,19 +299,29 @@ class Session:
         return fetched
 
     def _quiet_until(self) -> float:
-        # A time read off the wheel may be one turn old.
+        """When it has been quiet for too long; a dial has its own deadline."""
         settings = self._frontend.settings
-        limit = settings.half_close_timeout if self._first_finished else settings.idle_timeout
-        return self._last_active + limit + RESOLUTION
+        if self._reason is not None or self._first_finished is not None:
+            limit = settings.half_close_timeout
+        else:
+            limit = settings.idle_timeout
+        if self.backend is None:
+            return math.inf if self._reason is None else self._last_active + limit + RESOLUTION
+        # A time read off the wheel may be one turn old.
+        return max(self._last_active, self.client.active, self.backend.active) + limit + RESOLUTION
 
     def _next_check(self) -> float:
-        """Seconds until the first deadline that may come."""
+        """Seconds until the first deadline that may come.
+
+        Never longer than the shorter limit: so whoever connects or finishes meanwhile need not ask to be
+        looked at sooner.
+        """
         settings = self._frontend.settings
-        if self._reason is not None:
-            return settings.half_close_timeout
-        now = self._frontend.seconds()
-        quiet = self._quiet_until() if self.backend is not None else now + settings.idle_timeout
-        return max(0.0, min(quiet, self._born + self._age_limit) - now)
+        first = self._quiet_until()
+        if self._reason is None:
+            first = min(first, self._born + self._age_limit)
+        until = first - self._frontend.seconds()
+        return min(max(0.0, until), settings.half_close_timeout, settings.idle_timeout)
 
     def end(self, reason: EndReason) -> None:
         """Decide the end; a session that is ending already keeps its reason.
@@ -297,12 +333,11 @@ class Session:
             return
         self._reason = reason
         self._kept = None
+        self._last_active = self._wheel.now
         if self.backend is None:
             self._dial.end()
         self._close(reason.orderly)
         self._finish_when_gone()
-        if not self._finished:
-            self._wheel.watch(self, self._next_check())
 
     def _close(self, orderly: bool) -> None:
         """Close both sides; in order, a side is only told of an end that the other has really come to."""

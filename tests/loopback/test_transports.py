@@ -10,7 +10,9 @@ from twisted.internet import reactor as global_reactor
 from twisted.trial.unittest import TestCase
 
 from support.sockets import Recorder, until
-from tcpbalance.net.transports import attach, in_flight
+from tcpbalance.net.addresses import peer_address
+from tcpbalance.net.roads import PortableRoad, begin
+from tcpbalance.net.transports import in_flight
 
 reactor: Any = global_reactor
 
@@ -23,7 +25,7 @@ class InFlightTests(TestCase):
     async def test_bytes_that_the_kernel_has_no_room_for_count_too(self) -> None:
         ours, theirs = self.pair()
         protocol = Recorder()
-        attach(reactor, ours, protocol, ours.getpeername())
+        begin(PortableRoad(reactor), ours, protocol, peer_address(ours.family, ours.getpeername()))
         transport: Any = protocol.transport
         assert in_flight(transport) == 0
         transport.write(bytes(MORE_THAN_KERNELS_HOLD))

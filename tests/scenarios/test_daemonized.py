@@ -57,7 +57,7 @@ def _runs(pid: int) -> bool:
 
 def _port(log: Path) -> int:
     until(log.exists, "the log")
-    listens = re.compile(r"frontend web listens on 127\.0\.0\.1:(\d+)$", re.MULTILINE)
+    listens = re.compile(r"frontend web listens on 127\.0\.0\.1:(\d+) by the ", re.MULTILINE)
     found = until(lambda: listens.search(log.read_text()), log.read_text)
     assert found is not None
     return int(found[1])

@@ -24,6 +24,7 @@ backends = ["10.0.0.11:5432", "10.0.0.12:5432"]
 """
 
 EVERYTHING = """\
+data_path = "auto"
 shutdown_grace = "30s"
 
 [access_log]

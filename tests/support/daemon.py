@@ -20,7 +20,7 @@ from support.waiting import until
 TWISTD = Path(sysconfig.get_path("scripts")) / "twistd"
 TCPBALANCE = TWISTD.with_name("tcpbalance")
 
-_LISTENS = re.compile(r"frontend (\S+) listens on (\S+)$", re.MULTILINE)
+_LISTENS = re.compile(r"frontend (\S+) listens on (\S+) by the ")
 
 
 class Daemon:

@@ -51,8 +51,8 @@ def test_check_prints_every_problem(
     out, err = capsys.readouterr()
     assert out == ""
     assert err == (
-        './a.toml:9: frontends.web.moed: unknown key, did you mean "mode"?\n'
-        "./a.toml:34: pools.web.backends[1].weight: must be 1 to 256, got -3\n"
+        './a.toml:10: frontends.web.moed: unknown key, did you mean "mode"?\n'
+        "./a.toml:35: pools.web.backends[1].weight: must be 1 to 256, got -3\n"
     )
 
 

@@ -178,7 +178,7 @@ def test_two_listeners_on_one_address(tmp_path: Path, first: str, second: str, t
 
 
 LATER = {
-    "": ["workers = 1", 'data_path = "auto"', "[admin]\n", "[overload]\n"],
+    "": ["workers = 1", "[admin]\n", "[overload]\n"],
     "[frontends.db]": ["accept_proxy_protocol = []", 'preread_timeout = "5s"'],
     "[frontends.db.": ["access]", "limits]", "tls]", "sni_routes]"],
     "[pools.db]": [

@@ -179,12 +179,12 @@ class TestMessages:
         with pytest.raises(ConfigError) as caught:
             load("tcpbalance.toml", policies=POLICIES, probes=PROBES)
         assert str(caught.value) == (
-            "tcpbalance.toml:34: pools.web.backends[1].weight: must be 1 to 256, got -3"
+            "tcpbalance.toml:35: pools.web.backends[1].weight: must be 1 to 256, got -3"
         )
         assert caught.value.fault is Fault.CONFIGURATION
         assert not caught.value.retryable
         (problem,) = caught.value.problems
-        assert (problem.line, problem.path) == (34, ("pools", "web", "backends", 1, "weight"))
+        assert (problem.line, problem.path) == (35, ("pools", "web", "backends", 1, "weight"))
 
     def test_all_mistakes_at_once_in_the_order_of_their_lines(self, tmp_path: Path) -> None:
         text = (
@@ -208,7 +208,7 @@ class TestMessages:
                 '1: shutdown_grace: must be a duration such as "250ms", "2s", "5m", "1h" or a number of '
                 'seconds, got "5x"'
             ),
-            '2: worker: unknown key, known keys are "shutdown_grace", "access_log", "frontends" and "pools"',
+            '2: worker: unknown key, known keys are "data_path", "shutdown_grace", "access_log", "frontends" and "pools"',
             "4: pools.db.retries: must be at least 0, got -1",
             "5: pools.db.connect_timeout: must be longer than 0s, got 0s",
             '8: pools.db.backends[1].address: is required, such as address = "10.0.0.11:5432"',

@@ -1,0 +1,44 @@
+"""Addresses: from the socket module's form to Twisted's, and to what operators read."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+
+PeerAddress = IPv4Address | IPv6Address | UNIXAddress
+
+
+def peer_address(family: int, peer: Any) -> PeerAddress:
+    """Turn what the socket module calls an address into Twisted's form.
+
+    :param family: the socket's address family.
+    :param peer: what ``accept()`` or ``getpeername()`` gave.
+    """
+    if family == socket.AF_INET:
+        return IPv4Address("TCP", *peer)
+    if family == socket.AF_INET6:
+        return IPv6Address("TCP", *peer)
+    return UNIXAddress(peer or None)
+
+
+def socket_address(address: PeerAddress) -> Any:
+    """The same in the socket module's form; None for a unix socket without a name."""
+    if isinstance(address, IPv4Address):
+        return address.host, address.port
+    if isinstance(address, IPv6Address):
+        return address.host, address.port, address.flowInfo, address.scopeID
+    return address.name
+
+
+def shown(address: object) -> str:
+    """An address as operators write it; endpoints of other makers may have addresses of their own kind."""
+    if isinstance(address, IPv4Address):
+        return f"{address.host}:{address.port}"
+    if isinstance(address, IPv6Address):
+        return f"[{address.host}]:{address.port}"
+    if isinstance(address, UNIXAddress):
+        return f"unix:{os.fsdecode(address.name or b'')}"
+    return str(address)

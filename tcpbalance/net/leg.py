@@ -1,0 +1,388 @@
+"""A leg: one socket on the switchboard, and the transport that protocols see of it.
+
+At first a leg is a transport like Twisted's own: bytes that come in go to the protocol, bytes that the
+protocol writes go out, a producer is paused while too many wait. From ``join`` on its bytes go to another
+leg, in a ``Direction``; ends and breaks are still told to the protocol.
+
+Unlike Twisted's transports, a leg writes and closes inside the call where it can. What breaks inside a write
+is told in a later round, so that nobody is called back from within it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import select
+import socket
+import struct
+import sys
+import termios
+from collections.abc import Iterable
+from typing import Any
+
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IConsumer, IPushProducer, ITransport
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from tcpbalance.net.addresses import PeerAddress, peer_address, shown
+from tcpbalance.net.direction import CHUNK, READS_A_TURN, Direction
+from tcpbalance.net.switchboard import Switchboard
+from tcpbalance.net.wheel import Wheel
+
+BUFFER = 64 * 1024
+"""Bytes that may wait in a leg before its producer is paused, as in Twisted's transports."""
+
+_ERROR = select.EPOLLERR
+_WRITABLE = select.EPOLLOUT
+_END = select.EPOLLRDHUP | select.EPOLLHUP
+_READABLE = select.EPOLLIN | _END
+
+NO_LINGER = struct.pack("ii", 1, 0)
+"""SO_LINGER set to this makes ``close`` a reset."""
+
+_DONE = Failure(ConnectionDone())  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+_LOST = Failure(ConnectionLost())  # type: ignore[no-untyped-call]
+_ABORTED = Failure(ConnectionAborted())  # type: ignore[no-untyped-call]
+
+
+@implementer(ITransport, IPushProducer, IConsumer)
+class Leg:
+    """One connected socket, owned from here on.
+
+    :param board: calls it when something has happened at the socket.
+    :param sock: connected, not blocking.
+    :param protocol: an IHalfCloseableProtocol; told of what comes in, of ends and of breaks.
+    :param peer: the peer's address.
+    :ivar socket: while the leg is open.
+    :ivar readable: whether a read may bring something.
+    :ivar at_the_end: whether the kernel has the peer's end behind what can be read.
+    :ivar full: whether the socket takes no more for now.
+    :ivar splices: whether splice(2) works on the socket, as far as is known.
+    """
+
+    __slots__ = (
+        "_board",
+        "_closing",
+        "_done_reading",
+        "_finishing",
+        "_incoming",
+        "_open",
+        "_outgoing",
+        "_paused",
+        "_peer",
+        "_producer",
+        "_protocol",
+        "_queued",
+        "_unsent",
+        "at_the_end",
+        "full",
+        "readable",
+        "socket",
+        "splices",
+    )
+
+    def __init__(self, board: Switchboard, sock: socket.socket, protocol: Any, peer: PeerAddress) -> None:
+        self.socket = sock
+        self.readable = False
+        self.at_the_end = False
+        self.full = False
+        self.splices = True
+        self._board = board
+        self._protocol = protocol
+        self._peer = peer
+        self._producer: Any = None
+        self._unsent: bytearray | None = None
+        self._incoming: Direction | None = None
+        self._outgoing: Direction | None = None
+        self._open = True
+        self._paused = False
+        self._queued = False
+        self._done_reading = False
+        self._finishing = False
+        self._closing = False
+
+    # What the switchboard tells
+
+    def on_events(self, events: int) -> None:
+        """See ``switchboard.Handler``."""
+        if events & _ERROR and self._is_broken():
+            self.broke_off()
+            return
+        if events & _READABLE:
+            self.readable = not self._done_reading
+            if events & _END:
+                self.at_the_end = True
+        if self.full and events & _WRITABLE:
+            self._go_on_writing()
+        if self.readable and not self._queued:
+            self._read()
+
+    def on_failure(self, failure: Failure) -> None:
+        """See ``switchboard.Handler``."""
+        self._lose(failure, reset=True)
+
+    def _is_broken(self) -> bool:
+        return self._open and bool(self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+
+    # Reading
+
+    def _read(self) -> None:
+        """Take what has come in to whoever it is for."""
+        if self._outgoing is not None:
+            self._outgoing.pull()
+        else:
+            self._read_for_protocol()
+
+    def _read_for_protocol(self) -> None:
+        for _ in range(READS_A_TURN):
+            if not self.readable or self._paused:
+                return
+            try:
+                data = self.socket.recv(CHUNK)
+            except BlockingIOError:
+                self.readable = False
+                return
+            except OSError:
+                self.broke_off()
+                return
+            if not data:
+                self.came_to_its_end()
+                return
+            if len(data) < CHUNK:
+                self.readable = self.at_the_end
+            self._protocol.dataReceived(data)
+            if self._outgoing is not None:
+                break
+        self.read_again()
+
+    def read_again(self) -> None:
+        """Read on in the next round, if there is more."""
+        if self.readable and not self._queued:
+            self._queued = True
+            self._board.again(self, self._next_read)
+
+    def _next_read(self) -> None:
+        self._queued = False
+        if self.readable:
+            self._read()
+
+    def came_to_its_end(self) -> None:
+        """The peer has finished sending."""
+        self._stop_reading()
+        self._protocol.readConnectionLost()
+
+    def broke_off(self) -> None:
+        """The peer, or the network, has broken off."""
+        self._lose(_LOST)
+
+    def pulled_by_sink(self) -> None:
+        """The leg that our bytes go to takes them again."""
+        if self.readable and not self._queued:
+            self._read()
+
+    def _carry(self, outgoing: Direction, incoming: Direction) -> None:
+        self._outgoing, self._incoming = outgoing, incoming
+        self._producer = None
+        self._paused = False
+        self.read_again()
+
+    # IPushProducer
+
+    def pauseProducing(self) -> None:
+        """Read no more for now."""
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        """Read again, from the next round on."""
+        if self._paused:
+            self._paused = False
+            self.read_again()
+
+    def stopProducing(self) -> None:
+        """See ``IPushProducer``."""
+        self.loseConnection()
+
+    # Writing
+
+    def write(self, data: bytes) -> None:
+        """Send *data*, or keep it until the socket takes it."""
+        if self._finishing or self._closing or not self._open or not data:
+            return
+        if self._unsent is None:
+            self._send(data)
+        else:
+            self._unsent += data
+        if self._producer is not None and self._unsent is not None and len(self._unsent) > BUFFER:
+            self._producer.pauseProducing()
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        """Send each of *data*."""
+        self.write(b"".join(data))
+
+    def put(self, data: bytes) -> bool:
+        """Send *data* for a ``Direction``, and keep what the socket does not take.
+
+        :returns: whether it took all.
+        """
+        try:
+            sent = self.socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.broke_off()
+            return False
+        if sent == len(data):
+            return True
+        self._keep(data, sent)
+        return False
+
+    def _send(self, data: bytes) -> None:
+        try:
+            sent = self.socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            # Told later: whoever writes does not expect to be called back. Nothing can be sent any more.
+            self._board.again(self, self.broke_off)
+            return
+        if sent < len(data):
+            self._keep(data, sent)
+
+    def _keep(self, data: bytes, sent: int) -> None:
+        self._unsent = bytearray(memoryview(data)[sent:])
+        self.full = True
+
+    def _go_on_writing(self) -> None:
+        """The socket takes bytes again."""
+        self.full = False
+        if self._unsent is not None:
+            self._flush()
+        if self._incoming is not None and not self.full:
+            self._incoming.push()
+        if self._open and not self.full:
+            self._all_sent()
+
+    def _flush(self) -> None:
+        """Send what was kept."""
+        assert self._unsent is not None
+        try:
+            del self._unsent[: self.socket.send(self._unsent)]
+        except BlockingIOError:
+            self.full = True
+        except OSError:
+            self.broke_off()
+        else:
+            self.full = bool(self._unsent)
+        if not self.full:
+            self._unsent = None
+
+    def _all_sent(self) -> None:
+        """Nothing waits any more: do what waited for that."""
+        if self._closing:
+            self._lose(_DONE)
+        elif self._finishing:
+            self._shut_down()
+        elif self._incoming is not None:
+            self._incoming.source.pulled_by_sink()
+        elif self._producer is not None:
+            self._producer.resumeProducing()
+
+    # IConsumer
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Pause *producer*, a push producer, while too many bytes wait here."""
+        assert streaming, "a leg takes push producers only"
+        self._producer = producer
+
+    def unregisterProducer(self) -> None:
+        """See ``IConsumer``."""
+        self._producer = None
+
+    # Ending
+
+    def loseWriteConnection(self) -> None:
+        """Finish sending, once all that was written is out."""
+        if self._finishing or self._closing or not self._open:
+            return
+        self._finishing = True
+        if not self.full:
+            self._shut_down()
+
+    def loseConnection(self) -> None:
+        """Close, once all that was written is out."""
+        if self._closing or not self._open:
+            return
+        self._closing = True
+        self._stop_reading()
+        if not self.full:
+            self._lose(_DONE)
+
+    def abortConnection(self) -> None:
+        """Close at once and with a reset."""
+        self._lose(_ABORTED, reset=True)
+
+    def _stop_reading(self) -> None:
+        self._done_reading = True
+        self.readable = False
+
+    def _shut_down(self) -> None:
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.broke_off()
+        else:
+            self._protocol.writeConnectionLost()
+
+    def _lose(self, failure: Failure, reset: bool = False) -> None:
+        """Close the socket and tell the protocol; what the leg still had to send is lost."""
+        if not self._open:
+            return
+        self._open = False
+        self.full = False
+        self._stop_reading()
+        self._board.forget(self.socket.fileno())
+        if reset:
+            with contextlib.suppress(OSError):
+                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+        self.socket.close()
+        protocol, incoming = self._protocol, self._incoming
+        # No circle is left behind for the garbage collector to find.
+        self._protocol = self._producer = self._unsent = self._incoming = self._outgoing = None
+        if incoming is not None:
+            incoming.release()
+        protocol.connectionLost(failure)
+
+    # What it knows
+
+    def in_flight(self) -> int:
+        """Bytes that wait here and in the kernel for the peer to acknowledge them: tcp(7)."""
+        if not self._open:
+            return 0
+        queued = int.from_bytes(fcntl.ioctl(self.socket, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+        waiting = 0 if self._unsent is None else len(self._unsent)
+        return queued + waiting + (0 if self._incoming is None else self._incoming.held)
+
+    def getPeer(self) -> PeerAddress:
+        """The address at the other end."""
+        return self._peer
+
+    def getHost(self) -> PeerAddress:
+        """The address at this end."""
+        return peer_address(self.socket.family, self.socket.getsockname())
+
+    def __repr__(self) -> str:
+        return f"<Leg to {shown(self._peer)}>"
+
+
+def join(one: Leg, other: Leg, wheel: Wheel) -> tuple[Direction, Direction]:
+    """Let each leg's bytes go to the other, from the next round on.
+
+    :param wheel: tells the time of the last byte.
+    :returns: the direction from *one*, and the direction from *other*.
+    """
+    pipes = one._board.pipes
+    there, back = Direction(one, other, pipes, wheel), Direction(other, one, pipes, wheel)
+    one._carry(there, back)
+    other._carry(back, there)
+    return there, back

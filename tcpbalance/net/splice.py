@@ -1,0 +1,145 @@
+"""Pipes through which the kernel moves bytes from socket to socket without showing them to us: splice(2).
+
+A pipe exists only while one direction of one session has bytes in it. Between two bursts it goes back to a
+small store, so that an idle session holds none and a busy one makes none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+PIPE_SIZE = 256 * 1024
+"""Bytes a pipe holds: what one session may keep in it for a reader that has stopped."""
+
+STORE = 32
+"""Pipes kept ready; more than that are rarely between two bursts at the same moment."""
+
+MOST = 1024
+"""Pipes at once. Beyond it bytes are copied: descriptors are worth more to connections."""
+
+F_SETPIPE_SZ = getattr(fcntl, "F_SETPIPE_SZ", 1031)
+
+_FLAGS = getattr(os, "SPLICE_F_MOVE", 1) | getattr(os, "SPLICE_F_NONBLOCK", 2)
+
+UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM})
+"""What splice(2) says of a socket that it does not work on, and a sandbox of splice(2)."""
+
+
+class Pipe(Protocol):
+    """Bytes under way between two sockets."""
+
+    held: int
+    """How many there are."""
+
+    def fill(self, source: socket.socket) -> int:
+        """Take what *source* has, as much as the empty pipe holds.
+
+        :returns: how many bytes; 0 at the end of the stream.
+        :raises BlockingIOError: it has nothing now.
+        :raises OSError: the connection is broken, or splice(2) does not work on it (``UNSUPPORTED``).
+        """
+        ...
+
+    def drain(self, sink: socket.socket) -> None:
+        """Give *sink* what it takes of what is held.
+
+        :raises BlockingIOError: it takes nothing now.
+        :raises OSError: as for ``fill``.
+        """
+        ...
+
+    def take_back(self) -> bytes:
+        """Empty it: what a socket that cannot be spliced to has to be sent."""
+        ...
+
+    def close(self) -> None:
+        """Give the pipe up with whatever is in it."""
+        ...
+
+
+class KernelPipe:
+    """A pipe of the system's.
+
+    :param size: bytes; the system may give less.
+    :raises OSError: none is to be had.
+    """
+
+    __slots__ = ("_reader", "_writer", "held", "size")
+
+    def __init__(self, size: int = PIPE_SIZE) -> None:
+        if not hasattr(os, "splice"):
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.held = 0
+        self.size = size
+        # Past fs.pipe-user-pages-soft only the default size is given: pipe(7). It works, too.
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(self._writer, F_SETPIPE_SZ, size)
+
+    def fill(self, source: socket.socket) -> int:
+        """See ``Pipe``."""
+        taken = os.splice(source.fileno(), self._writer, self.size, flags=_FLAGS)
+        self.held += taken
+        return taken
+
+    def drain(self, sink: socket.socket) -> None:
+        """See ``Pipe``."""
+        self.held -= os.splice(self._reader, sink.fileno(), self.held, flags=_FLAGS)
+
+    def take_back(self) -> bytes:
+        """See ``Pipe``."""
+        data = os.read(self._reader, self.held)
+        self.held = 0
+        return data
+
+    def close(self) -> None:
+        """See ``Pipe``."""
+        os.close(self._reader)
+        os.close(self._writer)
+
+
+class PipeStore:
+    """Lends pipes, and makes them where none is left over.
+
+    :param make: makes one; raises OSError where none is to be had.
+    :param most: pipes lent at once.
+    """
+
+    def __init__(self, make: Callable[[], Pipe] = KernelPipe, most: int = MOST) -> None:
+        self._make = make
+        self._most = most
+        self._idle: list[Pipe] = []
+        self.lent = 0
+
+    def take(self) -> Pipe | None:
+        """Lend an empty pipe; None where there is none to be had, so that bytes have to be copied."""
+        if self._idle:
+            self.lent += 1
+            return self._idle.pop()
+        if self.lent >= self._most:
+            return None
+        try:
+            pipe = self._make()
+        except OSError:
+            return None
+        self.lent += 1
+        return pipe
+
+    def give(self, pipe: Pipe) -> None:
+        """Take a pipe back; one that still holds bytes is not lent again."""
+        self.lent -= 1
+        if pipe.held or len(self._idle) >= STORE:
+            pipe.close()
+        else:
+            self._idle.append(pipe)
+
+    def close(self) -> None:
+        """Close the pipes that nobody has."""
+        while self._idle:
+            self._idle.pop().close()

@@ -1,0 +1,201 @@
+"""The switchboard: an epoll of our own inside the reactor's, which calls handlers straight.
+
+An epoll descriptor can be polled itself (epoll(7), "Questions and answers", Q4), so the whole quick road is
+one reader to whichever reactor runs. A socket is registered once, edge-triggered, for everything it may ever
+report; from then on an event costs a look into a dict and a call, with no adding and removing of readers and
+writers, no logging context, and no trip through the reactor.
+
+Rules that handlers can rely on, and have to keep:
+
+1. Events are hints. A descriptor may have been closed and its number given to another socket since the event
+   was collected, so a handler believes a system call and never an event.
+2. An edge comes once. A handler that stops before the socket has nothing more remembers that, and either
+   waits for an edge that must come, or asks to be called ``again``.
+3. Nobody works without bound: one turn is a few rounds of a bounded number of events, then the reactor has
+   its own turn, and a handler that still has work waits for the next round.
+4. A handler that raises ends its own session; the switchboard lives.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from tcpbalance.net.splice import PipeStore
+
+EVENTS_A_ROUND = 64
+"""Events collected at once: each is a connection's worth of work, ten microseconds or so."""
+
+ROUNDS_A_TURN = 8
+"""Rounds before the reactor has its turn: a look at what came in meanwhile is far cheaper than a turn of the
+reactor, and eight rounds are a few milliseconds at the very most."""
+
+EDGES = (
+    select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET if hasattr(select, "epoll") else 0
+)
+"""What a connection's socket is registered for, once. Errors and hang-ups are reported in any case."""
+
+
+class Handler(Protocol):
+    """What hears of a descriptor."""
+
+    def on_events(self, events: int) -> None:
+        """Something may be possible now; see the rules above.
+
+        :param events: a mask of ``select.EPOLLIN`` and its like.
+        """
+        ...
+
+    def on_failure(self, failure: Failure) -> None:
+        """``on_events`` has raised *failure*, which is logged already: end what this descriptor serves."""
+        ...
+
+
+class Poller(Protocol):
+    """The part of ``select.epoll`` that is used."""
+
+    def fileno(self) -> int: ...
+    def register(self, fd: int, eventmask: int) -> None: ...
+    def unregister(self, fd: int) -> None: ...
+    def poll(self, timeout: float, maxevents: int) -> list[tuple[int, int]]: ...
+    def close(self) -> None: ...
+
+
+@implementer(IReadDescriptor)
+class Switchboard:
+    """Calls the handlers of descriptors on which something has happened.
+
+    :param reactor: IReactorFDSet and IReactorTime; any that can watch a descriptor.
+    :param poller: makes what collects the events.
+    :param pipes: what the sockets here move bulk with.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        poller: Callable[[], Poller] | None = None,
+        pipes: PipeStore | None = None,
+    ) -> None:
+        self.pipes = pipes or PipeStore()
+        self._reactor = reactor
+        self._make_poller = poller or select.epoll
+        self._poller: Poller | None = None
+        self._handlers: dict[int, Handler] = {}
+        self._again: list[tuple[Handler, Callable[[], None]]] = []
+        self._in_turn = False
+        self._next_turn: IDelayedCall | None = None
+
+    def open(self) -> None:
+        """Begin; calling it again does nothing. Not before a daemon has forked: an epoll is shared then."""
+        if self._poller is None:
+            self._poller = self._make_poller()
+            self._reactor.addReader(self)
+
+    def close(self) -> None:
+        """End, once all that was watched has been closed; calling it again does nothing."""
+        if self._poller is None:
+            return
+        self._reactor.removeReader(self)
+        self._poller.close()
+        self._poller = None
+        self._handlers.clear()
+        self._again.clear()
+        self.pipes.close()
+        if self._next_turn is not None:
+            self._next_turn.cancel()
+            self._next_turn = None
+
+    def watch(self, number: int, handler: Handler, events: int = EDGES) -> None:
+        """Let *handler* hear of a descriptor; of one that is watched already, instead of who did.
+
+        :param number: the descriptor.
+        :param events: what it is registered for where it is not watched yet.
+        """
+        if number not in self._handlers:
+            assert self._poller is not None, "the switchboard is not open"
+            self._poller.register(number, events)
+        self._handlers[number] = handler
+
+    def forget(self, number: int) -> None:
+        """Watch a descriptor no more that is about to be closed, with which the kernel forgets it, too."""
+        self._handlers.pop(number, None)
+
+    def unwatch(self, number: int) -> None:
+        """Watch a descriptor no more that stays open."""
+        if self._handlers.pop(number, None) is not None and self._poller is not None:
+            self._poller.unregister(number)
+
+    def again(self, handler: Handler, call: Callable[[], None]) -> None:
+        """Make *call* on behalf of *handler* in the next round, after the events."""
+        self._again.append((handler, call))
+        if not self._in_turn:
+            self._come_back()
+
+    def doRead(self) -> None:
+        """The reactor's call: one turn."""
+        self._in_turn = True
+        for _ in range(ROUNDS_A_TURN):
+            if not self._round():
+                break
+        self._in_turn = False
+        if self._again:
+            self._come_back()
+
+    def _come_back(self) -> None:
+        """Have another turn even though no event may come."""
+        if self._next_turn is None:
+            self._next_turn = self._reactor.callLater(0, self._next)
+
+    def _next(self) -> None:
+        self._next_turn = None
+        self.doRead()
+
+    def _round(self) -> bool:
+        """Tell what has happened and call who still had work; answer whether there was anything."""
+        if self._poller is None:
+            return False
+        ready = self._poller.poll(0, EVENTS_A_ROUND)
+        waiting, self._again = self._again, []
+        handlers = self._handlers
+        for number, events in ready:
+            handler = handlers.get(number)
+            if handler is None:
+                continue
+            try:
+                handler.on_events(events)
+            except Exception:
+                self._raised(handler)
+        for handler, call in waiting:
+            try:
+                call()
+            except Exception:
+                self._raised(handler)
+        return bool(ready or waiting)
+
+    def _raised(self, handler: Handler) -> None:
+        failure = Failure()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+        self._log.failure("{handler} could not deal with an event", failure, handler=handler)
+        try:
+            handler.on_failure(failure)
+        except Exception:
+            self._log.failure("{handler} could not be ended, either", handler=handler)
+
+    def fileno(self) -> int:
+        """The epoll's own descriptor, -1 while closed."""
+        return -1 if self._poller is None else self._poller.fileno()
+
+    def logPrefix(self) -> str:
+        """See ``ILoggingContext``."""
+        return "switchboard"
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor is being torn down."""
+        self.close()

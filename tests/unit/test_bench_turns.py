@@ -1,0 +1,31 @@
+"""Turns go round, and everyone has as many."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("bench", reason="bench/ is in the tree, not in the wheel")
+
+from bench.turns import schedule
+
+
+def test_at_each_measure_everyone_has_a_turn_before_anyone_has_the_next() -> None:
+    order = list(schedule(2, ["requests", "idle"], ["a", "b"]))
+    assert order == [
+        (1, "requests", "a"),
+        (1, "requests", "b"),
+        (1, "idle", "a"),
+        (1, "idle", "b"),
+        (2, "requests", "a"),
+        (2, "requests", "b"),
+        (2, "idle", "a"),
+        (2, "idle", "b"),
+    ]
+
+
+def test_where_there_is_no_proxy_there_is_nothing_idle_in_it() -> None:
+    assert list(schedule(1, ["requests", "idle"], ["a", "direct"])) == [
+        (1, "requests", "a"),
+        (1, "requests", "direct"),
+        (1, "idle", "a"),
+    ]
