@@ -54,9 +54,9 @@ class Doors:
                 sock = bind(address, options)
             for complaint in shrunk_buffers(sock, self._frontend.socket):
                 self._log.warn("frontend {name}: {complaint}", name=self._frontend.name, complaint=complaint)
-            self._listeners.append(
-                Listener(self._reactor, sock, self._factory, self._frontend.backlog, self._road)
-            )
+            listener = Listener(self._reactor, sock, self._factory, self._frontend.backlog, self._road)
+            self._factory.attend(listener)
+            self._listeners.append(listener)
 
     def _try(self, options: SocketOptions) -> None:
         """Find out now whether sockets to backends can have their options, not at each dial.
@@ -64,7 +64,7 @@ class Doors:
         :raises SocketOptionError: the system refuses one.
         """
         with socket.socket() as scratch:
-            options.prepare_dial(scratch)
+            options.prepare_dial(scratch, scratch.family)
 
     def open(self) -> None:
         for listener in self._listeners:
@@ -82,6 +82,7 @@ class Doors:
         listeners, self._listeners = self._listeners, []
         for listener in listeners:
             listener.stopListening()
+            self._factory.leave(listener)
 
     @contextlib.contextmanager
     def _named(self) -> Iterator[None]:

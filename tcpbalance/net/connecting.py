@@ -206,7 +206,7 @@ class _Attempt:
 
     def _open(self) -> None:
         sock = self._socket = socket.socket(self._family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        self._options.prepare_dial(sock)
+        self._options.prepare_dial(sock, self._family)
         code = sock.connect_ex(self._target)
         if code not in (0, errno.EINPROGRESS):
             raise OSError(code, os.strerror(code))

@@ -116,7 +116,10 @@ class Leg:
         if self.full and events & _WRITABLE:
             self._go_on_writing()
         if self.readable and not self._queued:
-            self._read()
+            if self._outgoing is not None:
+                self._outgoing.pull()
+            else:
+                self._read_for_protocol()
 
     def on_failure(self, failure: Failure) -> None:
         """See ``switchboard.Handler``."""
@@ -169,7 +172,8 @@ class Leg:
 
     def came_to_its_end(self) -> None:
         """The peer has finished sending."""
-        self._stop_reading()
+        self.readable = False
+        self._done_reading = True
         self._protocol.readConnectionLost()
 
     def broke_off(self) -> None:
@@ -313,18 +317,14 @@ class Leg:
         """Close, once all that was written is out."""
         if self._closing or not self._open:
             return
-        self._closing = True
-        self._stop_reading()
+        self._closing = self._done_reading = True
+        self.readable = False
         if not self.full:
             self._lose(_DONE)
 
     def abortConnection(self) -> None:
         """Close at once and with a reset."""
         self._lose(_ABORTED, reset=True)
-
-    def _stop_reading(self) -> None:
-        self._done_reading = True
-        self.readable = False
 
     def _shut_down(self) -> None:
         try:
@@ -338,9 +338,8 @@ class Leg:
         """Close the socket and tell the protocol; what the leg still had to send is lost."""
         if not self._open:
             return
-        self._open = False
-        self.full = False
-        self._stop_reading()
+        self._open = self.full = self.readable = False
+        self._done_reading = True
         self._board.forget(self.socket.fileno())
         if reset:
             with contextlib.suppress(OSError):

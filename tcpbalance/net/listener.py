@@ -159,12 +159,14 @@ class Listener:
         self._factory = factory
         self._backlog = backlog
         self._family = sock.family
+        self._protocol = sock.proto
         self._host = peer_address(sock.family, sock.getsockname())
         self._inode = _inode(sock.getsockname()) if sock.family == socket.AF_UNIX else None
         self._spare: int | None = None
         self._rest: IDelayedCall | None = None
         self._started = False
         self._closed = False
+        self._paused = False
         self._shed_count = 0
         self._shed_log = Throttle(1.0, reactor.seconds)
 
@@ -183,7 +185,8 @@ class Listener:
         self._started = True
         self._reserve()
         self._factory.doStart()
-        self._road.await_clients(self)
+        if not self._paused:
+            self._road.await_clients(self)
 
     def _check_file(self) -> None:
         """Notice that another process took our socket file for a dead one's before we listened.
@@ -221,6 +224,25 @@ class Listener:
                 reason=(error.strerror or "").lower(),
             )
 
+    def pauseProducing(self) -> None:
+        """Accept nobody for now: who comes waits in the kernel's backlog. As Twisted's own ports do it."""
+        if not self._paused:
+            self._paused = True
+            if self._watched:
+                self._road.leave_clients(self)
+
+    def resumeProducing(self) -> None:
+        """Accept again."""
+        if self._paused:
+            self._paused = False
+            if self._watched:
+                self._road.await_clients(self)
+
+    @property
+    def _watched(self) -> bool:
+        """Whether clients are waited for, pauses aside."""
+        return self._started and not self._closed and self._rest is None
+
     def getHost(self) -> PeerAddress:
         """The address that clients connect to, with the port the kernel chose where 0 was asked for."""
         return self._host
@@ -251,7 +273,7 @@ class Listener:
         """Accept what is waiting, within one turn's bound."""
         for _ in range(ACCEPTS_A_TURN):
             try:
-                sock, peer = self._socket.accept()
+                sock, peer = self._accept()
             except BlockingIOError:
                 return
             except OSError as error:
@@ -261,11 +283,18 @@ class Listener:
                 # That client is gone already, or a firewall took it: accept(2), "Error handling".
                 continue
             self._serve(sock, peer)
-            if self._closed:
+            if self._closed or self._paused:
                 return
 
-    def _serve(self, sock: socket.socket, peer: Any) -> None:
+    def _accept(self) -> tuple[socket.socket, Any]:
+        """What ``socket.accept`` does, without asking the listening socket what family and type it is: that
+        takes as long as the system call."""
+        number, peer = self._socket._accept()  # type: ignore[attr-defined]  # not in typeshed
+        sock = socket.socket(self._family, socket.SOCK_STREAM, self._protocol, number)
         sock.setblocking(False)
+        return sock, peer
+
+    def _serve(self, sock: socket.socket, peer: Any) -> None:
         try:
             address = peer_address(self._family, peer)
             protocol = self._factory.buildProtocol(address)
@@ -300,7 +329,7 @@ class Listener:
         shed = 0
         with contextlib.suppress(OSError):
             while shed < self._backlog:
-                _reset(self._socket.accept()[0])
+                _reset(self._accept()[0])
                 shed += 1
         self._reserve()
         return shed
@@ -311,14 +340,16 @@ class Listener:
             self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     def _rest_a_while(self) -> None:
-        self._road.leave_clients(self)
+        if not self._paused:
+            self._road.leave_clients(self)
         self._rest = self._reactor.callLater(REST, self._resume)
 
     def _resume(self) -> None:
         self._rest = None
         if self._spare is None:
             self._reserve()
-        self._road.await_clients(self)
+        if not self._paused:
+            self._road.await_clients(self)
 
 
 def _reset(sock: socket.socket) -> None:

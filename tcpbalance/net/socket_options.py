@@ -60,12 +60,13 @@ class SocketOptions:
         """
         _set(sock, self.unix if sock.family == socket.AF_UNIX else self.listener)
 
-    def prepare_dial(self, sock: socket.socket) -> None:
+    def prepare_dial(self, sock: socket.socket, family: int) -> None:
         """Set what belongs on a socket that is to be connected to a backend.
 
+        :param family: the socket's, which to ask it for takes longer than to set an option.
         :raises SocketOptionError: the system refused one.
         """
-        _set(sock, self.unix if sock.family == socket.AF_UNIX else self.dial)
+        _set(sock, self.unix if family == socket.AF_UNIX else self.dial)
 
 
 def _buffers(config: SocketConfig) -> Iterator[Option]:

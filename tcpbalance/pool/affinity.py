@@ -69,7 +69,7 @@ class Affinity:
         if entry is None:
             return ()
         now = self._seconds()
-        return [bond.backend for bond in entry if bond.lasts(now)]
+        return [bond.backend for bond in entry if bond.open or bond.expires > now]
 
     def opened(self, client: bytes, backend: Backend) -> Bond:
         """Take note that a connection of the client to the backend was established.
@@ -97,11 +97,13 @@ class Affinity:
             entry = self._entry(key)
         else:
             self._entries.move_to_end(key)
+            if entry[0].open and entry[0].backend is backend:
+                return entry[0]  # at home, the usual case
             now = self._seconds()
             entry[:] = [bond for bond in entry if bond.lasts(now)]
-        for bond in entry:
-            if bond.backend is backend:
-                return bond
+            for bond in entry:
+                if bond.backend is backend:
+                    return bond
         bond = Bond(key, backend)
         entry[MAX_BONDS - 1 :] = [bond]  # a second stand-in takes the place of the first
         return bond

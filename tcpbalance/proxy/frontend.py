@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -49,19 +49,29 @@ class FrontendProtocol(SideProtocol):
         self.session.client_sent(data)
 
 
+class Door(Protocol):
+    """What accepts clients and can be told to wait."""
+
+    def pauseProducing(self) -> None: ...
+    def resumeProducing(self) -> None: ...
+
+
 @frozen
 class FrontendSettings:
-    """How long things may last at a frontend, in seconds.
+    """How long things may last at a frontend, in seconds, and how many sessions there may be.
 
     :param idle_timeout: without a byte either way.
     :param half_close_timeout: without a byte once one side has finished sending, and for the last bytes to
         go out at the end.
     :param max_connection_age: from accepting a client, give or take a tenth; None for no limit.
+    :param most_sessions: open at once; beyond it nobody is accepted, and who comes waits in the kernel's
+        backlog. None for no limit.
     """
 
     idle_timeout: float = 3600.0
     half_close_timeout: float = 30.0
     max_connection_age: float | None = None
+    most_sessions: int | None = None
 
 
 class FrontendFactory(Factory):
@@ -106,11 +116,24 @@ class FrontendFactory(Factory):
         self._account = account
         self._random = random or Random()
         self._waiters: list[Deferred[None]] = []
+        self._most = math.inf if self.settings.most_sessions is None else self.settings.most_sessions
+        self._doors: list[Door] = []
         self._complaints = {reason: Throttle(1.0, seconds) for reason in _COMPLAINTS}
 
     def buildProtocol(self, addr: Any) -> FrontendProtocol:
         """Twisted's call: a client has come."""
         return FrontendProtocol(self)
+
+    def attend(self, door: Door) -> None:
+        """Pause what accepts clients for this factory while there are ``most_sessions``.
+
+        :param door: a listening port, ours or one of Twisted's.
+        """
+        self._doors.append(door)
+
+    def leave(self, door: Door) -> None:
+        """Attend to a door no more that has been closed."""
+        self._doors.remove(door)
 
     def age_limit(self) -> float:
         """How old the next session may get, in seconds; infinite without a limit."""
@@ -122,6 +145,9 @@ class FrontendFactory(Factory):
     def begin(self, session: Session) -> None:
         """Enter a session in the books and let it start."""
         self.sessions.add(session)
+        if len(self.sessions) >= self._most:
+            for door in self._doors:
+                door.pauseProducing()
         try:
             session.start()
         except Exception:
@@ -132,6 +158,9 @@ class FrontendFactory(Factory):
         """Strike an ended session from the books, count it, and report it."""
         self.sessions.discard(session)
         self.ended[reason] += 1
+        if len(self.sessions) == self._most - 1:
+            for door in self._doors:
+                door.resumeProducing()
         if self._account is not None:
             self._report(self._account, session)
         if reason in self._complaints:

@@ -54,6 +54,9 @@ class EndReason(enum.Enum):
         "an exception in tcpbalance or an extension; see the log",
     )
 
+    # Each is one of a kind; Enum's own hash is that of its name, worked out in Python each time.
+    __hash__ = object.__hash__
+
     def __init__(self, word: str, closer: str, orderly: bool, meaning: str) -> None:
         self.word = word
         self.closer = closer

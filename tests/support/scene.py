@@ -36,7 +36,7 @@ class Scene:
         self,
         backends: Mapping[str, Behaviour] | Sequence[str] = (ONE,),
         *,
-        settings: Mapping[str, float] | None = None,
+        settings: Mapping[str, Any] | None = None,
         members: Sequence[Backend] | None = None,
         tls_backends: bool = False,
         network: Network | None = None,

@@ -48,8 +48,8 @@ EDITS = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 12), PIECES), min_siz
 
 # Values of every type below the names of real keys, so that each reader meets what it was not made for.
 NAMES = """
-    frontends pools access_log data_path shutdown_grace web db listen pool socket backlog backends address name weight
-    backup balance bounded_load affinity health check text argv port nested path format 0
+    frontends pools access_log data_path shutdown_grace web db listen pool socket backlog backends address
+    name weight backup balance bounded_load affinity health check text argv port nested path format 0
 """
 KEYS = st.sampled_from(NAMES.split())
 SCALARS = st.one_of(

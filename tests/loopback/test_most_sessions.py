@@ -1,0 +1,113 @@
+"""A frontend with as many sessions as it may have accepts nobody; who comes waits, and is served in turn."""
+
+from __future__ import annotations
+
+import socket
+import time
+from random import Random
+from typing import Any
+
+from twisted.internet import reactor as global_reactor
+from twisted.internet.protocol import Factory, Protocol
+from twisted.trial.unittest import TestCase
+
+from support.sockets import until
+from tcpbalance import Backend, Balancer, Frontend, FrontendSettings, Pool
+from tcpbalance.net.roads import DataPath
+
+reactor: Any = global_reactor
+
+
+class Greeter(Protocol):
+    """Says that it is there, and leaves when the client does."""
+
+    def connectionMade(self) -> None:
+        self.transport.write(b"hello")
+
+
+class MostSessionsTests(TestCase):
+    """On the quick road."""
+
+    data_path: DataPath = "auto"
+
+    def setUp(self) -> None:
+        server = reactor.listenTCP(0, Factory.forProtocol(Greeter), interface="127.0.0.1")
+        self.addCleanup(server.stopListening)
+        backend = Backend(f"127.0.0.1:{server.getHost().port}")
+        pool = Pool("greeters", [backend], seconds=time.monotonic, random=Random(1))
+        addresses = ("127.0.0.1:0", "127.0.0.1:0")
+        frontend = Frontend("front", addresses, pool, FrontendSettings(most_sessions=2))
+        self.balancer = Balancer(reactor, [frontend], shutdown_grace=0.1, data_path=self.data_path)
+        self.addCleanup(self.balancer.stopService)
+        self.balancer.startService()
+        self.factory = self.balancer.factories["front"]
+
+    def client(self, door: int = 0) -> socket.socket:
+        client = socket.create_connection(("127.0.0.1", self.balancer.listens_on("front")[door].port))
+        self.addCleanup(client.close)
+        client.setblocking(False)
+        return client
+
+    async def greeted(self, client: socket.socket) -> None:
+        await until(reactor, lambda: self.was_greeted(client))
+
+    def was_greeted(self, client: socket.socket) -> bool:
+        try:
+            return client.recv(5) == b"hello"
+        except BlockingIOError:
+            return False
+
+    async def test_the_next_waits_at_every_door_until_there_is_room(self) -> None:
+        first, second = self.client(), self.client()
+        await self.greeted(first)
+        await self.greeted(second)
+        third, fourth = self.client(), self.client(door=1)
+        later = self.client()  # the kernel has accepted it, and would give it to us after the third
+        for _ in range(20):
+            await until(reactor, lambda: True)
+        assert len(self.factory.sessions) == 2
+        assert not any(self.was_greeted(client) for client in (third, fourth, later))
+        first.close()
+        second.close()
+        waiting = {third, fourth, later}
+        served = await self.served_of(waiting, 2)
+        assert len(self.factory.sessions) == 2
+        for client in served:
+            client.close()
+        await self.served_of(waiting - served, 1)
+
+    async def served_of(self, clients: set[socket.socket], count: int) -> set[socket.socket]:
+        """Wait until so many of *clients* were greeted; give those."""
+        served: set[socket.socket] = set()
+
+        def enough() -> bool:
+            served.update(client for client in clients - served if self.was_greeted(client))
+            return len(served) >= count
+
+        await until(reactor, enough)
+        assert len(served) == count
+        return served
+
+    async def test_one_after_the_other(self) -> None:
+        for _ in range(10):
+            clients = [self.client(), self.client(door=1)]
+            for client in clients:
+                await self.greeted(client)
+            for client in clients:
+                client.close()
+        await until(reactor, lambda: not self.factory.sessions)
+        await self.greeted(self.client())
+
+    async def test_started_again(self) -> None:
+        clients = [self.client(), self.client()]
+        for client in clients:
+            await self.greeted(client)
+        await self.balancer.stopService()
+        self.balancer.startService()
+        await self.greeted(self.client())
+
+
+class MostSessionsOnThePortableRoadTests(MostSessionsTests):
+    """On the portable road."""
+
+    data_path = "portable"
