@@ -3,34 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, cast
-
-from twisted.internet.protocol import Protocol as TwistedProtocol
-from twisted.python.failure import Failure
+from typing import Protocol
 
 from tcpbalance.net.connecting import ConnectFailed, Connector, Pending
 from tcpbalance.pool.pool import Pool, Slot
-
-
-class BackendFactory:
-    """Makes the one ``BackendProtocol`` of one attempt, or reports that there is none to make."""
-
-    def __init__(self, dial: Dial) -> None:
-        self._dial = dial
-
-    def buildProtocol(self, addr: Any) -> TwistedProtocol:
-        """The connection stands."""
-        return self._dial.accepted()
-
-    def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
-        """It does not; *reason* holds a ``ConnectFailed``."""
-        self._dial.refused(cast(ConnectFailed, reason.value))
+from tcpbalance.proxy.backend import BackendFactory, BackendProtocol
 
 
 class Caller(Protocol):
     """Whom a dial is for."""
 
-    def make_backend_protocol(self) -> TwistedProtocol:
+    def make_backend_protocol(self) -> BackendProtocol:
         """Give the protocol for a connection that stands."""
         ...
 
@@ -100,7 +83,7 @@ class Dial:
             backend.address, BackendFactory(self), self._pool.connect_timeout
         )
 
-    def accepted(self) -> TwistedProtocol:
+    def accepted(self) -> BackendProtocol:
         """The backend accepted: its slot is the session's until ``end``."""
         assert self.slot is not None
         self._pending = None

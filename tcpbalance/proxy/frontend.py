@@ -19,10 +19,10 @@ from tcpbalance.net.connecting import Connector, SocketConnector
 from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.net.wheel import Wheel
 from tcpbalance.pool.pool import Pool
-from tcpbalance.proxy.protocols import SideProtocol
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.proxy.session import Session
+from tcpbalance.proxy.side import Side
 from tcpbalance.throttle import Throttle
 
 AGE_JITTER = 0.1
@@ -32,7 +32,7 @@ together."""
 _COMPLAINTS = (EndReason.NO_BACKEND, EndReason.CONNECT_FAILED, EndReason.OUT_OF_DESCRIPTORS)
 
 
-class FrontendProtocol(SideProtocol):
+class FrontendProtocol(Side):
     """The client's side of a session."""
 
     def __init__(self, frontend: FrontendFactory) -> None:
@@ -40,8 +40,7 @@ class FrontendProtocol(SideProtocol):
 
     def connectionMade(self) -> None:
         """A client has come."""
-        self.session = Session(self._frontend, self.transport)
-        self.side = self.session.client
+        self.session = Session(self._frontend, self)
         self._frontend.begin(self.session)
 
     def dataReceived(self, data: bytes) -> None:

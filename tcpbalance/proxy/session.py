@@ -9,7 +9,7 @@ given all of it), and the relay (``_kept`` is None). ``_reason`` is set once the
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionClosed, ConnectionDone
@@ -19,11 +19,12 @@ from tcpbalance.net.addresses import shown
 from tcpbalance.net.wheel import RESOLUTION
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.client import packed
+from tcpbalance.proxy.backend import BackendProtocol
 from tcpbalance.proxy.dial import Dial
-from tcpbalance.proxy.protocols import BackendProtocol
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
-from tcpbalance.proxy.relay import Side, carry, join, part
+from tcpbalance.proxy.relay import carry, join, part
+from tcpbalance.proxy.side import Side
 
 if TYPE_CHECKING:
     from tcpbalance.proxy.frontend import FrontendFactory
@@ -41,7 +42,7 @@ class Session:
     """Owns both sides of one connection and everything taken for it.
 
     :param frontend: settings, pool, wheel, and where the account goes.
-    :param transport: the client's; owned from here on.
+    :param client: the client's side, connected.
     """
 
     __slots__ = (
@@ -64,11 +65,11 @@ class Session:
         "slot",
     )
 
-    def __init__(self, frontend: FrontendFactory, transport: Any) -> None:
+    def __init__(self, frontend: FrontendFactory, client: Side) -> None:
         self._frontend = frontend
         self._wheel = frontend.wheel
         self.slot: int | None = None
-        self.client = Side(transport)
+        self.client = client
         self.backend: Side | None = None
         self._kept: list[bytes] | None = []
         self._kept_size = 0
@@ -83,7 +84,7 @@ class Session:
         self._dial = Dial(
             frontend.pool,
             frontend.connector,
-            packed(getattr(transport.getPeer(), "host", "")),
+            packed(getattr(client.transport.getPeer(), "host", "")),
             frontend.seconds,
             self,
         )

@@ -1,0 +1,44 @@
+"""The backend's side: a factory for each attempt, and the protocol of the one that succeeds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from twisted.python.failure import Failure
+
+from tcpbalance.net.connecting import ConnectFailed
+from tcpbalance.proxy.side import Side
+
+if TYPE_CHECKING:
+    from tcpbalance.proxy.dial import Dial
+    from tcpbalance.proxy.session import Session
+
+
+class BackendProtocol(Side):
+    """The backend's side of a session."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def connectionMade(self) -> None:
+        """The backend has accepted."""
+        self.session.backend_connected(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes came from the backend."""
+        self.session.backend_sent(data)
+
+
+class BackendFactory:
+    """Makes the one ``BackendProtocol`` of one attempt, or reports that there is none to make."""
+
+    def __init__(self, dial: Dial) -> None:
+        self._dial = dial
+
+    def buildProtocol(self, addr: Any) -> BackendProtocol:
+        """The connection stands."""
+        return self._dial.accepted()
+
+    def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
+        """It does not; *reason* holds a ``ConnectFailed``."""
+        self._dial.refused(cast(ConnectFailed, reason.value))

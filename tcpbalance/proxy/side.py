@@ -1,0 +1,143 @@
+"""One side of a session: the protocol that its transport reports to, and what has ended there."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import (
+    IHalfCloseableDescriptor,
+    IHalfCloseableProtocol,
+    IPushProducer,
+    ISSLTransport,
+)
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from tcpbalance.net.direction import Direction
+from tcpbalance.net.leg import Leg
+from tcpbalance.net.transports import at_end, in_flight
+
+if TYPE_CHECKING:
+    from tcpbalance.proxy.session import Session
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class Side(Protocol):
+    """What the client's side and the backend's have in common: they tell the session what happens, do as it
+    says, and decide nothing. A side is two flags, not a state machine: whether its sending has finished, and
+    whether its write side is closed.
+
+    A side is also the tap that the other one turns off and on. It stands between the two transports as the
+    producer, because a stock transport as producer reports EOF again when it is resumed after EOF, and closes
+    when its consumer is lost.
+
+    :ivar transport: owned by the session from the moment that it is connected.
+    :ivar told: bytes that the transport has told of.
+    :ivar direction: what carries the bytes that come in here, once legs do so by themselves.
+    :ivar finished: whether the peer has finished sending.
+    :ivar write_closed: whether the peer has all its bytes and was told that no more will come.
+    :ivar gone: whether the transport is no more.
+    """
+
+    transport: Any
+    session: Session
+    told = 0
+    direction: Direction | None = None
+    finished = False
+    write_closed = False
+    gone = False
+
+    # What the transport tells
+
+    def readConnectionLost(self) -> None:
+        """The peer has finished sending, or so it seems: see ``transports.at_end``."""
+        transport = self.transport
+        if isinstance(transport, Leg):
+            self.session.finished(self)
+            return
+        try:
+            if at_end(transport):
+                self.session.finished(self)
+            else:
+                transport.resumeProducing()
+        except OSError:
+            transport.connectionLost(Failure(ConnectionLost()))  # type: ignore[no-untyped-call]  # Twisted's
+
+    def writeConnectionLost(self) -> None:
+        """Our write side is closed: all bytes for the peer are out."""
+        self.session.write_closed(self)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The transport is gone."""
+        self.session.lost(self, reason)
+
+    # What it knows
+
+    @property
+    def received(self) -> int:
+        """Bytes that the peer has sent and we have taken."""
+        return self.told + (self.direction.carried if self.direction is not None else 0)
+
+    @property
+    def active(self) -> float:
+        """When the last byte came that the session was not told of, by its wheel."""
+        return self.direction.active if self.direction is not None else -math.inf
+
+    @property
+    def can_half_close(self) -> bool:
+        """Whether the write side can be closed alone.
+
+        A TLS transport shows the interfaces of the TCP transport under it, half-close included, and must not
+        be asked for it.
+        """
+        transport = self.transport
+        return isinstance(transport, Leg) or (
+            IHalfCloseableDescriptor.providedBy(transport) and not ISSLTransport.providedBy(transport)
+        )
+
+    @property
+    def drained(self) -> bool:
+        """Whether nothing waits for room in the kernel; a stock transport cannot tell."""
+        return isinstance(self.transport, Leg) and not self.transport.full
+
+    def in_flight(self) -> int:
+        """Bytes on their way to the peer, which change as it fetches them."""
+        if self.gone:
+            return 0
+        transport = self.transport
+        return transport.in_flight() if isinstance(transport, Leg) else in_flight(transport)
+
+    # What the other side and the session ask for
+
+    def pauseProducing(self) -> None:
+        """The other side's buffer is full."""
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """The other side's buffer is empty; after EOF there is nothing to resume."""
+        if not (self.finished or self.gone):
+            self.transport.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """The other side's transport is lost; the session hears of that from its protocol, and decides."""
+
+    def finish_writing(self) -> None:
+        """Let what is buffered go out, then close the write side."""
+        if not self.gone:
+            self.transport.unregisterProducer()
+            self.transport.loseWriteConnection()
+
+    def close(self, orderly: bool) -> None:
+        """Close for good: after what is buffered went out, or at once and with a reset."""
+        if self.gone:
+            return
+        self.transport.unregisterProducer()
+        if orderly:
+            # A paused TLS transport would not hear the peer's answer to the goodbye.
+            self.resumeProducing()
+            self.transport.loseConnection()
+        else:
+            self.transport.abortConnection()
