@@ -212,7 +212,7 @@ class Session:
         self._first_finished = self._first_finished or side
         self._last_active = self._wheel.now
         other = self.backend if side is self.client else self.client
-        if side is self.backend:
+        if side is self.backend and self._kept is not None:
             self._settle()
         if other is not None:
             self._carry_finish(other)
@@ -366,6 +366,10 @@ class Session:
         self._dial.end()
         assert self._reason is not None
         self._frontend.account(self, self._reason)
+        # No circle is left behind for the garbage collector to find.
+        del self.client.session
+        if self.backend is not None:
+            del self.backend.session
 
     def record(self) -> SessionRecord:
         """The account of an ended session."""
