@@ -13,7 +13,7 @@ find_python = for python in python3 python3.11 python3.12 python3.13 python3.14;
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; python=; done; \
 	test -n "$$python" || { echo "tcpbalance needs Python 3.11 or newer, and none was found." >&2; exit 1; }
 
-.PHONY: help run test check lint types floors docs wheel news clean
+.PHONY: help run test bench check lint types floors docs wheel news clean
 
 help: ## show this list
 	@sed -n -E 's/^([a-z]+):.*## (.*)/\1 \2/p' $(MAKEFILE_LIST) | while read -r name what; do \
@@ -24,6 +24,9 @@ run: $(VENV)/installed-run ## start the demonstration on 127.0.0.1:8080; Ctrl-C 
 
 test: $(VENV)/installed-test ## run all tests (ARGS="-k affinity" for some of them)
 	@$(BIN)/pytest $(ARGS)
+
+bench: $(VENV)/installed-bench ## measure against HAProxy, nginx and Envoy, about ten minutes (ARGS="--turns 3 --only requests")
+	@$(BIN)/python -m bench $(ARGS)
 
 check: lint types floors news docs wheel ## everything that CI checks besides `make test`
 
@@ -65,6 +68,11 @@ $(VENV)/installed-run: $(PROJECT) | $(BIN)/pip
 $(VENV)/installed-test: $(PROJECT) | $(BIN)/pip
 	@echo "Installing tcpbalance and what its tests need into $(VENV)"
 	@$(PIP) install --editable '.[test]'
+	@touch $@ $(VENV)/installed-run
+
+$(VENV)/installed-bench: $(PROJECT) | $(BIN)/pip
+	@echo "Installing tcpbalance and what measuring it needs into $(VENV)"
+	@$(PIP) install --editable '.[bench]'
 	@touch $@ $(VENV)/installed-run
 
 $(VENV)/installed-dev: $(PROJECT) | $(BIN)/pip

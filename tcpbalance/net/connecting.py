@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from socket import SocketType
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IProtocol, IWriteDescriptor
@@ -136,6 +137,23 @@ class _Attempt:
     Each address gets its part of the time that is left, so that one which hangs leaves some for the others.
     """
 
+    __slots__ = (
+        "_deadline",
+        "_factory",
+        "_failure",
+        "_family",
+        "_options",
+        "_over",
+        "_reactor",
+        "_road",
+        "_several",
+        "_socket",
+        "_target",
+        "_targets",
+        "_timeout",
+        "_timer",
+    )
+
     def __init__(
         self, reactor: Any, road: Road, options: SocketOptions, factory: ConnectionFactory, timeout: float
     ) -> None:
@@ -145,7 +163,7 @@ class _Attempt:
         self._factory = factory
         self._targets: list[Target] = []
         self._several = False
-        self._socket: socket.socket | None = None
+        self._socket: SocketType | None = None
         self._family = 0
         self._target: Any = None
         self._failure: ConnectFailed | None = None
@@ -205,7 +223,8 @@ class _Attempt:
         self._timer.reset(left / len(self._targets))
 
     def _open(self) -> None:
-        sock = self._socket = socket.socket(self._family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        # The C type: half of what making and closing a socket takes here is what Python adds to it.
+        sock = self._socket = SocketType(self._family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         self._options.prepare_dial(sock, self._family)
         code = sock.connect_ex(self._target)
         if code not in (0, errno.EINPROGRESS):
@@ -257,7 +276,7 @@ class _Attempt:
             self._next(ConnectFailed.from_errno(code))
         return None
 
-    def _succeed(self, sock: socket.socket) -> Any:
+    def _succeed(self, sock: SocketType) -> Any:
         address = peer_address(self._family, self._target)
         try:
             protocol = self._factory.buildProtocol(address)

@@ -18,6 +18,7 @@ import struct
 import sys
 import termios
 from collections.abc import Iterable
+from socket import SocketType
 from typing import Any
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
@@ -82,7 +83,7 @@ class Leg:
         "splices",
     )
 
-    def __init__(self, board: Switchboard, sock: socket.socket, protocol: Any, peer: PeerAddress) -> None:
+    def __init__(self, board: Switchboard, sock: SocketType, protocol: Any, peer: PeerAddress) -> None:
         self.socket = sock
         self.readable = False
         self.at_the_end = False

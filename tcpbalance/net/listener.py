@@ -8,6 +8,7 @@ import errno
 import os
 import socket
 import stat
+from socket import SocketType
 from typing import Any
 
 from twisted.internet.interfaces import (
@@ -267,7 +268,9 @@ class Listener:
         self.doRead()
 
     def on_failure(self, failure: Failure) -> None:
-        """See ``switchboard.Handler``; one client's trouble is no reason to stop."""
+        """See ``switchboard.Handler``; go on, but not so fast that the log is flooded."""
+        if self._watched and not self._paused:
+            self._rest_a_while()
 
     def doRead(self) -> None:
         """Accept what is waiting, within one turn's bound."""
@@ -286,15 +289,15 @@ class Listener:
             if self._closed or self._paused:
                 return
 
-    def _accept(self) -> tuple[socket.socket, Any]:
-        """What ``socket.accept`` does, without asking the listening socket what family and type it is: that
-        takes as long as the system call."""
+    def _accept(self) -> tuple[SocketType, Any]:
+        """What ``socket.accept`` does, into the C type beneath: what Python adds to that takes as long as the
+        system call."""
         number, peer = self._socket._accept()  # type: ignore[attr-defined]  # not in typeshed
-        sock = socket.socket(self._family, socket.SOCK_STREAM, self._protocol, number)
+        sock = SocketType(self._family, socket.SOCK_STREAM, self._protocol, number)
         sock.setblocking(False)
         return sock, peer
 
-    def _serve(self, sock: socket.socket, peer: Any) -> None:
+    def _serve(self, sock: SocketType, peer: Any) -> None:
         try:
             address = peer_address(self._family, peer)
             protocol = self._factory.buildProtocol(address)
@@ -352,7 +355,7 @@ class Listener:
             self._road.await_clients(self)
 
 
-def _reset(sock: socket.socket) -> None:
+def _reset(sock: SocketType) -> None:
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
     sock.close()

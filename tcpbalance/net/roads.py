@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
+from socket import SocketType
 from typing import Any, Literal, Protocol
 
 from twisted.internet.interfaces import IProtocol, IReactorFDSet
@@ -70,7 +71,7 @@ class Road(Protocol):
         """Tell it no more: its socket is about to get a transport."""
         ...
 
-    def transport(self, sock: socket.socket, protocol: IProtocol, peer: PeerAddress) -> Any:
+    def transport(self, sock: SocketType, protocol: IProtocol, peer: PeerAddress) -> Any:
         """Make a transport, which owns the socket from here on.
 
         :param sock: connected, not blocking.
@@ -122,7 +123,7 @@ class PortableRoad:
 
     end_attempt = leave_connection
 
-    def transport(self, sock: socket.socket, protocol: IProtocol, peer: PeerAddress) -> Any:
+    def transport(self, sock: SocketType, protocol: IProtocol, peer: PeerAddress) -> Any:
         """See ``Road``."""
         return stock_transport(self._reactor, sock, protocol, peer)
 
@@ -168,7 +169,7 @@ class QuickRoad:
     def end_attempt(self, attempt: Waiting) -> None:
         """See ``Road``; the leg takes the attempt's place on the switchboard."""
 
-    def transport(self, sock: socket.socket, protocol: IProtocol, peer: PeerAddress) -> Leg:
+    def transport(self, sock: SocketType, protocol: IProtocol, peer: PeerAddress) -> Leg:
         """See ``Road``."""
         leg = Leg(self._board, sock, protocol, peer)
         self._board.watch(sock.fileno(), leg)
@@ -191,7 +192,7 @@ def choose(data_path: DataPath, reactor: Any) -> Road:
     return QuickRoad(Switchboard(reactor), f"epoll within {name}")
 
 
-def begin(road: Road, sock: socket.socket, protocol: IProtocol, peer: PeerAddress) -> Any:
+def begin(road: Road, sock: SocketType, protocol: IProtocol, peer: PeerAddress) -> Any:
     """Give *protocol* a transport over *sock* and let it begin.
 
     One that raises at that moment is logged, its connection reset, and it is told so.

@@ -60,7 +60,7 @@ class SocketOptions:
         """
         _set(sock, self.unix if sock.family == socket.AF_UNIX else self.listener)
 
-    def prepare_dial(self, sock: socket.socket, family: int) -> None:
+    def prepare_dial(self, sock: socket.SocketType, family: int) -> None:
         """Set what belongs on a socket that is to be connected to a backend.
 
         :param family: the socket's, which to ask it for takes longer than to set an option.
@@ -102,7 +102,7 @@ def _fast_open(config: SocketConfig) -> Iterator[Option]:
         yield Option("fast_open", socket.IPPROTO_TCP, socket.TCP_FASTOPEN, config.fast_open)
 
 
-def _set(sock: socket.socket, options: tuple[Option, ...]) -> None:
+def _set(sock: socket.SocketType, options: tuple[Option, ...]) -> None:
     for option in options:
         try:
             sock.setsockopt(option.level, option.name, option.value)

@@ -10,8 +10,8 @@ import contextlib
 import errno
 import fcntl
 import os
-import socket
 from collections.abc import Callable
+from socket import SocketType
 from typing import Protocol
 
 PIPE_SIZE = 256 * 1024
@@ -37,7 +37,7 @@ class Pipe(Protocol):
     held: int
     """How many there are."""
 
-    def fill(self, source: socket.socket) -> int:
+    def fill(self, source: SocketType) -> int:
         """Take what *source* has, as much as the empty pipe holds.
 
         :returns: how many bytes; 0 at the end of the stream.
@@ -46,7 +46,7 @@ class Pipe(Protocol):
         """
         ...
 
-    def drain(self, sink: socket.socket) -> None:
+    def drain(self, sink: SocketType) -> None:
         """Give *sink* what it takes of what is held.
 
         :raises BlockingIOError: it takes nothing now.
@@ -82,13 +82,13 @@ class KernelPipe:
         with contextlib.suppress(OSError):
             fcntl.fcntl(self._writer, F_SETPIPE_SZ, size)
 
-    def fill(self, source: socket.socket) -> int:
+    def fill(self, source: SocketType) -> int:
         """See ``Pipe``."""
         taken = os.splice(source.fileno(), self._writer, self.size, flags=_FLAGS)
         self.held += taken
         return taken
 
-    def drain(self, sink: socket.socket) -> None:
+    def drain(self, sink: SocketType) -> None:
         """See ``Pipe``."""
         self.held -= os.splice(self._reader, sink.fileno(), self.held, flags=_FLAGS)
 

@@ -6,6 +6,7 @@ import fcntl
 import socket
 import sys
 import termios
+from socket import SocketType
 from typing import Any, cast
 
 from twisted.internet import tcp, unix
@@ -23,7 +24,7 @@ def in_flight(transport: Any) -> int:
     :returns: 0 where that cannot be told.
     """
     handle = getattr(transport, "getHandle", lambda: None)()
-    if not isinstance(handle, socket.socket):
+    if not isinstance(handle, SocketType):
         return 0
     queued = int.from_bytes(fcntl.ioctl(handle, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
     return queued + _unsent(transport)
@@ -61,7 +62,7 @@ class _Port:
         self._realPortNumber = number
 
 
-def stock_transport(reactor: Any, sock: socket.socket, protocol: IProtocol, peer: PeerAddress) -> Any:
+def stock_transport(reactor: Any, sock: SocketType, protocol: IProtocol, peer: PeerAddress) -> Any:
     """Make a transport of Twisted's over *sock*, which the transport owns from here on.
 
     :param reactor: watches the socket (IReactorFDSet).
@@ -71,4 +72,4 @@ def stock_transport(reactor: Any, sock: socket.socket, protocol: IProtocol, peer
     """
     transport_class = unix.Server if isinstance(peer, UNIXAddress) else tcp.Server
     port = cast(Any, _Port(sock.fileno()))
-    return transport_class(sock, protocol, socket_address(peer), port, sock.fileno(), reactor)
+    return transport_class(cast(Any, sock), protocol, socket_address(peer), port, sock.fileno(), reactor)

@@ -52,12 +52,16 @@ class Wheel:
 
     def watch(self, watched: Watched, delay: float) -> None:
         """Check *watched* once *delay* seconds from now have passed, instead of when it was to be checked."""
-        self.forget(watched)
+        if watched.slot is not None:
+            self.forget(watched)
         if self._call is None:
             self._start()
-        slot = int(self._seconds() + delay) + 1
-        watched.slot = slot
-        self._slots.setdefault(slot, set()).add(watched)
+        watched.slot = turn = int(self._seconds() + delay) + 1
+        slot = self._slots.get(turn)
+        if slot is None:
+            self._slots[turn] = {watched}
+        else:
+            slot.add(watched)
 
     def forget(self, watched: Watched) -> None:
         """Check *watched* no more."""

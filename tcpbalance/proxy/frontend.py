@@ -9,7 +9,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
@@ -71,6 +71,12 @@ class FrontendSettings:
     half_close_timeout: float = 30.0
     max_connection_age: float | None = None
     most_sessions: int | None = None
+    shortest: float = field(init=False, eq=False, repr=False)
+    """The shorter of the two limits that follow from silence."""
+
+    @shortest.default
+    def _find_shortest(self) -> float:
+        return min(self.idle_timeout, self.half_close_timeout)
 
 
 class FrontendFactory(Factory):

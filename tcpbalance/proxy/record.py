@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import define
 
 from tcpbalance.proxy.reasons import EndReason
 
 
-@frozen
+# Not frozen, because one is made for each session and a frozen one takes twice as long to make.
+@define
 class SessionRecord:
     """One ended session; all durations in seconds.
 

@@ -101,7 +101,7 @@ class Session:
 
     def start(self) -> None:
         """Begin, with the client connected."""
-        self._wheel.watch(self, self._next_check())
+        self._wheel.watch(self, min(self._frontend.settings.shortest, self._age_limit))
         self._dial.next()
 
     # Bytes
@@ -317,12 +317,11 @@ class Session:
         Never longer than the shorter limit: so whoever connects or finishes meanwhile need not ask to be
         looked at sooner.
         """
-        settings = self._frontend.settings
         first = self._quiet_until()
         if self._reason is None:
             first = min(first, self._born + self._age_limit)
         until = first - self._frontend.seconds()
-        return min(max(0.0, until), settings.half_close_timeout, settings.idle_timeout)
+        return min(max(0.0, until), self._frontend.settings.shortest)
 
     def end(self, reason: EndReason) -> None:
         """Decide the end; a session that is ending already keeps its reason.

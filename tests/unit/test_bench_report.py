@@ -58,8 +58,17 @@ def test_what_only_a_proxy_has_is_left_open_where_there_is_none() -> None:
     assert row(as_markdown(RESULTS), "CPU a request")[-1] == "-"
 
 
+def test_the_page_says_how_much_others_took() -> None:
+    busy = [
+        evolve(outcome, others=share)
+        for outcome, share in zip(RESULTS.outcomes[:3], (0.5, 0.0, 0.04), strict=True)
+    ]
+    page = as_markdown(evolve(RESULTS, outcomes=tuple(busy)))
+    assert "Other programs took 4% of the cores in the middling turn, 50% in the worst.\n" in page
+
+
 def test_a_metric_that_nobody_has_is_left_out() -> None:
-    assert "download" not in as_markdown(evolve(RESULTS, turns=3)).partition("| reach")[0]
+    assert "download" not in as_markdown(RESULTS).partition("| reach")[0]
 
 
 def test_the_reach_says_what_is_met_by_how_much_and_from_how_many_turns() -> None:

@@ -1,0 +1,1 @@
+"""tcpbalance against HAProxy, nginx and Envoy on loopback: `make bench`, or `python -m bench --help`."""

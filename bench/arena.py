@@ -1,0 +1,78 @@
+"""Where contestants meet: the backends, and in front of them every contestant that could be started."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from itertools import count
+from pathlib import Path
+
+from attrs import frozen
+
+from bench import usage
+from bench.contestants.proxy import Place, Proxy
+from bench.errors import Failed
+from bench.ports import free_port
+from bench.process import Child
+from bench.web import wait_for_answer
+
+
+@frozen
+class Running:
+    """A contestant that answers.
+
+    :param port: where clients connect.
+    :param pid: its process; None where there is no proxy.
+    """
+
+    port: int
+    pid: int | None = None
+
+    def cpu(self) -> int:
+        """Give the processor time it has used so far, in nanoseconds; 0 where there is no proxy."""
+        return 0 if self.pid is None else usage.cpu(self.pid)
+
+    def memory(self) -> int:
+        """Give its resident memory in bytes; 0 where there is no proxy."""
+        return 0 if self.pid is None else usage.memory(self.pid)
+
+
+class Arena:
+    """The contestants, all of them running from `with` to its end.
+
+    :param folder: for the files of all.
+    :param backends: the ports of the backends.
+    :ivar running: those that answer, by key.
+    :ivar absent: why others do not, by key.
+    """
+
+    def __init__(self, folder: Path, backends: tuple[int, ...]) -> None:
+        self.folder = folder
+        self.backends = backends
+        self.running: dict[str, Running] = {}
+        self.absent: dict[str, str] = {}
+        self._numbers = count(1)
+
+    @contextmanager
+    def proxies(self, wanted: Mapping[str, Proxy]) -> Iterator[None]:
+        """Run those of `wanted` that can be run, and note why others cannot."""
+        with ExitStack() as stack:
+            for key, proxy in wanted.items():
+                try:
+                    self.running[key] = stack.enter_context(self.fresh(proxy))
+                except Failed as failed:
+                    self.absent[key] = str(failed)
+            yield
+
+    @contextmanager
+    def fresh(self, proxy: Proxy) -> Iterator[Running]:
+        """Run one more process of a proxy.
+
+        :raises Failed: when it is not installed or does not answer.
+        """
+        folder = self.folder / f"proxy-{next(self._numbers)}"
+        folder.mkdir()
+        place = Place(folder, free_port(), self.backends)
+        with Child(proxy.command(place), folder / "output.log", folder) as child:
+            wait_for_answer(place.port, child)
+            yield Running(place.port, child.pid)

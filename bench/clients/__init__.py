@@ -1,0 +1,1 @@
+"""Our own clients, each a process of its own, so that what they use is not counted as a proxy's."""

@@ -1,0 +1,33 @@
+"""Fetch a GiB on each of several connections at once.
+
+    python -m bench.clients.download PORT COUNT
+
+It prints the bytes that came and the seconds from the first connect to the last byte.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from bench.web import connect, get
+
+
+def fetch(port: int) -> int:
+    """Fetch one; returns its size in bytes."""
+    with connect(port) as sock:
+        return get(sock, "/gib")
+
+
+def main(port: int, count: int) -> None:
+    """Fetch `count` at once."""
+    with ThreadPoolExecutor(count) as threads:
+        start = time.perf_counter()
+        size = sum(threads.map(fetch, [port] * count))
+        seconds = time.perf_counter() - start
+    print(size, seconds)
+
+
+if __name__ == "__main__":
+    main(*(int(number) for number in sys.argv[1:]))

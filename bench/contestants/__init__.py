@@ -1,0 +1,33 @@
+"""Who takes part: each proxy in a module of its own."""
+
+from __future__ import annotations
+
+from bench.contestants.envoy import Envoy
+from bench.contestants.haproxy import HAProxy
+from bench.contestants.nginx import Nginx
+from bench.contestants.proxy import Proxy
+from bench.contestants.tcpbalance import Tcpbalance
+
+DIRECT = "direct"
+"""No proxy: what clients, backends and the machine could do at most."""
+
+PROXIES: dict[str, Proxy] = {
+    "tcpbalance": Tcpbalance("auto"),
+    "portable": Tcpbalance("portable"),
+    "haproxy": HAProxy(),
+    "nginx": Nginx(),
+    "envoy": Envoy(),
+}
+
+PEERS = ("haproxy", "nginx", "envoy")
+"""The others, that the targets speak of."""
+
+TITLES = {
+    "tcpbalance": "tcpbalance",
+    "portable": "portable road",
+    "haproxy": "HAProxy",
+    "nginx": "nginx",
+    "envoy": "Envoy",
+    DIRECT: "no proxy",
+}
+"""What tables call them, in the order of their turns."""

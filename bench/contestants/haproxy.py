@@ -1,0 +1,61 @@
+"""HAProxy with one thread, in TCP mode, with splice where it finds that it pays."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from bench import programs
+from bench.contestants.proxy import BACKLOG, CONNECTIONS, HEALTH_SECONDS, Place
+
+# Standard output goes to a file: HAProxy opens no log files itself.
+_CONFIG = """
+global
+    nbthread 1
+    maxconn {connections}
+    log stdout format raw local0
+
+defaults
+    mode tcp
+    log global
+    option tcplog
+    option splice-auto
+    timeout connect 3s
+    timeout client 1h
+    timeout server 1h
+
+frontend web
+    bind 127.0.0.1:{port} backlog {backlog}
+    default_backend web
+
+backend web
+    balance random(2)
+    stick-table type ip size 100k expire 30m
+    stick on src
+    option httpchk GET /health
+    default-server check inter {health}s rise 2 fall 3
+{backends}
+"""
+
+
+@frozen
+class HAProxy:
+    """One process of HAProxy."""
+
+    def version(self) -> str:
+        """Give the version that is installed."""
+        return programs.version([programs.path_of("haproxy"), "-v"])
+
+    def command(self, place: Place) -> list[str]:
+        """Write its configuration and give its command."""
+        backends = [f"    server b{port} 127.0.0.1:{port}" for port in place.backends]
+        config = place.write(
+            "haproxy.cfg",
+            _CONFIG.format(
+                connections=CONNECTIONS,
+                port=place.port,
+                backlog=BACKLOG,
+                health=HEALTH_SECONDS,
+                backends="\n".join(backends),
+            ),
+        )
+        return [programs.path_of("haproxy"), "-db", "-f", f"{config}"]

@@ -1,0 +1,88 @@
+"""nginx's stream proxy with one worker; the free version learns of a backend's health from traffic alone."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+from attrs import frozen
+
+from bench import programs
+from bench.contestants.proxy import BACKLOG, CONNECTIONS, DESCRIPTORS, Place
+from bench.errors import Failed
+
+# Without a master process the worker's loop runs in the one process there is, which is ours to end.
+_CONFIG = """
+{load_module}
+daemon off;
+master_process off;
+worker_processes 1;
+worker_rlimit_nofile {descriptors};
+pid {folder}/nginx.pid;
+error_log {folder}/error.log warn;
+events {{ worker_connections {connections}; }}
+stream {{
+    log_format session '$time_iso8601 $remote_addr:$remote_port $upstream_addr $status '
+                       '$bytes_received $bytes_sent $upstream_connect_time $session_time';
+    access_log {access_log} session buffer=64k flush=1s;
+    upstream web {{
+        random two least_conn;
+{backends}
+    }}
+    server {{
+        listen 127.0.0.1:{port} backlog={backlog};
+        proxy_connect_timeout 3s;
+        proxy_timeout 1h;
+        proxy_pass web;
+    }}
+}}
+"""
+
+_MODULES = re.compile(r"--modules-path=(\S+)")
+_BUILT_IN = re.compile(r"--with-stream(\s|$)")
+
+
+@frozen
+class Nginx:
+    """One process of nginx."""
+
+    def version(self) -> str:
+        """Give the version that is installed."""
+        path = programs.path_of("nginx")
+        _load_module(path)
+        return programs.version([path, "-v"])
+
+    def command(self, place: Place) -> list[str]:
+        """Write its configuration and give its command."""
+        path = programs.path_of("nginx")
+        backends = [
+            f"        server 127.0.0.1:{port} max_fails=3 fail_timeout=5s;" for port in place.backends
+        ]
+        config = place.write(
+            "nginx.conf",
+            _CONFIG.format(
+                load_module=_load_module(path),
+                descriptors=DESCRIPTORS,
+                folder=place.folder,
+                # One for the client and one for the backend.
+                connections=2 * CONNECTIONS,
+                access_log=place.access_log,
+                backends="\n".join(backends),
+                port=place.port,
+                backlog=BACKLOG,
+            ),
+        )
+        return [path, "-p", f"{place.folder}", "-c", f"{config}", "-e", f"{place.folder}/error.log"]
+
+
+def _load_module(path: str) -> str:
+    """Give the line that loads the stream module; none where it is built in."""
+    done = subprocess.run([path, "-V"], capture_output=True, text=True, timeout=10, check=True)
+    if _BUILT_IN.search(done.stderr):
+        return ""
+    folder = _MODULES.search(done.stderr)
+    module = Path(folder[1]) / "ngx_stream_module.so" if folder else None
+    if module is None or not module.exists():
+        raise Failed("nginx has no stream module here (Debian: libnginx-mod-stream)")
+    return f"load_module {module};"

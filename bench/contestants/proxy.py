@@ -1,0 +1,56 @@
+"""What a proxy has to tell about itself to take part, and what all of them are set to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from attrs import frozen
+
+CONNECTIONS = 6000
+"""How many client connections each is to allow; with two descriptors a connection and HAProxy's pipes, that
+stays below 20 000 descriptors."""
+
+DESCRIPTORS = 20_000
+"""Descriptors a process may have."""
+
+BACKLOG = 4096
+HEALTH_SECONDS = 2
+
+
+@frozen
+class Place:
+    """Where one proxy is to run.
+
+    :param folder: its own, for its configuration and its logs.
+    :param port: where it is to listen on 127.0.0.1.
+    :param backends: the ports of the backends on 127.0.0.1.
+    """
+
+    folder: Path
+    port: int
+    backends: tuple[int, ...]
+
+    @property
+    def access_log(self) -> Path:
+        """Where its access log goes."""
+        return self.folder / "access.log"
+
+    def write(self, name: str, text: str) -> Path:
+        """Write one of its files."""
+        file = self.folder / name
+        file.write_text(text)
+        return file
+
+
+class Proxy(Protocol):
+    """A proxy that can be put between clients and backends."""
+
+    def version(self) -> str:
+        """Give its version.
+
+        :raises Failed: when it is not installed, with what is missing.
+        """
+
+    def command(self, place: Place) -> list[str]:
+        """Write its configuration, and give the command that runs it as one process in the foreground."""

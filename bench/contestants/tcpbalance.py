@@ -1,0 +1,67 @@
+"""tcpbalance as users run it: `twistd`, with affinity, health checks and an access log."""
+
+from __future__ import annotations
+
+import sysconfig
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+from attrs import frozen
+
+from bench.contestants.proxy import BACKLOG, HEALTH_SECONDS, Place
+
+_CONFIG = """
+data_path = "{data_path}"
+shutdown_grace = "1s"
+
+[access_log]
+path = "{access_log}"
+
+[frontends.web]
+listen = "127.0.0.1:{port}"
+pool = "web"
+backlog = {backlog}
+
+[pools.web]
+balance = "power_of_two_choices"
+backends = [{backends}]
+
+[pools.web.affinity]
+by = "source_ip"
+
+[pools.web.health]
+check = "http"
+path = "/health"
+interval = "{health}s"
+"""
+
+
+@frozen
+class Tcpbalance:
+    """One process of tcpbalance.
+
+    :param data_path: the road that bytes take.
+    """
+
+    data_path: Literal["auto", "portable"]
+
+    def version(self) -> str:
+        """Give the version that is installed beside us, with that of Twisted."""
+        return f"{version('tcpbalance')} on Twisted {version('Twisted')}"
+
+    def command(self, place: Place) -> list[str]:
+        """Write its configuration and give its command."""
+        config = place.write(
+            "tcpbalance.toml",
+            _CONFIG.format(
+                data_path=self.data_path,
+                access_log=place.access_log,
+                port=place.port,
+                backlog=BACKLOG,
+                backends=", ".join(f'"127.0.0.1:{port}"' for port in place.backends),
+                health=HEALTH_SECONDS,
+            ),
+        )
+        twistd = Path(sysconfig.get_path("scripts")) / "twistd"
+        return [f"{twistd}", "-n", "--pidfile=", "tcpbalance", "--config", f"{config}"]

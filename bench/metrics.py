@@ -1,0 +1,44 @@
+"""The figures that measures give: what tables call them, in which order, and which way is better."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from attrs import frozen
+
+
+@frozen
+class Metric:
+    """One figure.
+
+    :param title: what it is.
+    :param unit: in what it is given.
+    :param better: which way is better.
+    :param of_proxy: whether it exists only where there is a proxy.
+    """
+
+    title: str
+    unit: str
+    better: Literal["higher", "lower"]
+    of_proxy: bool = False
+
+
+METRICS = {
+    "connections_rate": Metric("new connections", "1/s", "higher"),
+    "connections_p50": Metric("answer on a new connection, p50", "ms", "lower"),
+    "connections_p99": Metric("answer on a new connection, p99", "ms", "lower"),
+    "connections_cpu": Metric("CPU a connection", "µs", "lower", of_proxy=True),
+    "requests_rate": Metric("requests on open connections", "1/s", "higher"),
+    "requests_p50": Metric("answer on an open connection, p50", "ms", "lower"),
+    "requests_p99": Metric("answer on an open connection, p99", "ms", "lower"),
+    "requests_cpu": Metric("CPU a request", "µs", "lower", of_proxy=True),
+    "download_rate": Metric("download of 1 GiB", "Gbit/s", "higher"),
+    "download_cpu": Metric("CPU a GiB, one download", "ms", "lower", of_proxy=True),
+    "downloads_rate": Metric("four downloads at once", "Gbit/s", "higher"),
+    "downloads_cpu": Metric("CPU a GiB, four downloads", "ms", "lower", of_proxy=True),
+    "idle_memory": Metric("memory an idle connection", "bytes", "lower", of_proxy=True),
+    "beside_p99": Metric("p99 with a bulk download beside", "ms", "lower"),
+    "beside_ratio": Metric("p99 with a bulk download beside, to p99 without", "times", "lower"),
+    "beside_rate": Metric("requests with a bulk download beside", "1/s", "higher"),
+    "beside_bulk": Metric("the bulk download meanwhile", "Gbit/s", "higher"),
+}

@@ -1,0 +1,96 @@
+"""What tcpbalance is to reach, and whether it does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from attrs import frozen
+
+from bench.contestants import PEERS, TITLES
+from bench.metrics import METRICS
+from bench.results import Median, Medians
+
+OURS = "tcpbalance"
+
+
+@frozen
+class Target:
+    """A bound on one metric of tcpbalance: a lower one where higher is better, else an upper one.
+
+    :param bound: of the metric itself, or of its ratio to the best of `others`.
+    :param others: the contestants that it is compared with; none for the metric itself.
+    """
+
+    metric: str
+    bound: float
+    others: tuple[str, ...] = ()
+
+    @property
+    def higher(self) -> bool:
+        """Whether higher is better."""
+        return METRICS[self.metric].better == "higher"
+
+    @property
+    def title(self) -> str:
+        """What it is about."""
+        metric = METRICS[self.metric]
+        if not self.others:
+            return f"{metric.title}, {metric.unit}"
+        best = TITLES[self.others[0]] if len(self.others) == 1 else f"the best of {len(self.others)} peers"
+        return f"{metric.title}, to {best}"
+
+
+TARGETS = (
+    Target("connections_rate", 0.75, ("haproxy",)),
+    Target("connections_rate", 1.1, ("envoy",)),
+    Target("connections_rate", 1.8, ("portable",)),
+    Target("requests_rate", 0.75, ("haproxy",)),
+    Target("requests_rate", 0.95, ("envoy",)),
+    Target("download_cpu", 0.75, PEERS),
+    Target("download_rate", 1.2, PEERS),
+    Target("idle_memory", 6 * 1024),
+    Target("beside_ratio", 4.0),
+)
+
+
+@frozen
+class Verdict:
+    """Whether a target is reached.
+
+    :param value: what is to be compared with the bound; None when figures are missing.
+    :param missing: the contestants without a figure.
+    :param turns: the fewest turns that a median in it is of.
+    """
+
+    target: Target
+    value: float | None
+    missing: tuple[str, ...]
+    turns: int
+
+    @property
+    def met(self) -> bool | None:
+        """Whether it is reached; None when that cannot be said."""
+        if self.value is None:
+            return None
+        return self.value >= self.target.bound if self.target.higher else self.value <= self.target.bound
+
+
+def judge(medians: Medians, targets: Iterable[Target] = TARGETS) -> list[Verdict]:
+    """Compare the medians of one run with what is to be reached."""
+    return [_verdict(target, medians.get(target.metric, {})) for target in targets]
+
+
+def _verdict(target: Target, figures: dict[str, Median]) -> Verdict:
+    needed = (OURS, *target.others)
+    missing = tuple(contestant for contestant in needed if contestant not in figures)
+    if missing:
+        return Verdict(target, None, missing, 0)
+    turns = min(figures[contestant].turns for contestant in needed)
+    return Verdict(target, figures[OURS].value / _divisor(target, figures), (), turns)
+
+
+def _divisor(target: Target, figures: dict[str, Median]) -> float:
+    values = [figures[other].value for other in target.others]
+    if not values:
+        return 1.0
+    return max(values) if target.higher else min(values)

@@ -1,0 +1,65 @@
+"""What a process has used so far, as /proc has it."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from bench.errors import Failed
+
+_PROC = Path("/proc")
+_RSS = re.compile(r"^Rss:\s+(\d+) kB$", re.MULTILINE)
+
+
+def cpu(pid: int) -> int:
+    """Give the processor time of a process and its children, all their threads together, in nanoseconds.
+
+    :raises Failed: when it is gone.
+    """
+    return _sum(_cpu, pid)
+
+
+def memory(pid: int) -> int:
+    """Give the resident memory of a process and its children, in bytes.
+
+    :raises Failed: when it is gone.
+    """
+    return _sum(_resident, pid)
+
+
+def _sum(read: Callable[[int], int], pid: int) -> int:
+    try:
+        return sum(read(process) for process in family(pid))
+    except (FileNotFoundError, ProcessLookupError):
+        raise Failed("the process is gone") from None
+
+
+def family(pid: int) -> Iterator[int]:
+    """Find a process and all below it."""
+    yield pid
+    for task in _tasks(pid):
+        for child in (task / "children").read_text().split():
+            yield from family(int(child))
+
+
+def _tasks(pid: int) -> list[Path]:
+    return list((_PROC / str(pid) / "task").iterdir())
+
+
+def _cpu(pid: int) -> int:
+    return sum(_thread_cpu(task) for task in _tasks(pid))
+
+
+def _thread_cpu(task: Path) -> int:
+    # Three numbers: time on a processor and time waiting for one, both in nanoseconds, and times on one.
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return int((task / "schedstat").read_text().split()[0])
+    return 0  # the thread has ended since it was listed
+
+
+def _resident(pid: int) -> int:
+    found = _RSS.search((_PROC / str(pid) / "smaps_rollup").read_text())
+    assert found is not None
+    return int(found[1]) * 1024

@@ -1,0 +1,71 @@
+"""wrk: HTTP requests from one thread over many connections, and what it says of them."""
+
+from __future__ import annotations
+
+import re
+
+from attrs import frozen
+
+from bench import programs
+from bench.errors import Failed
+from bench.process import run
+
+CONNECTIONS = 50
+
+_UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
+_PERCENTILE = re.compile(r"^\s+(\d+)%\s+([\d.]+)(us|ms|s|m)$", re.MULTILINE)
+_TOTAL = re.compile(r"^\s+(\d+) requests in ", re.MULTILINE)
+_RATE = re.compile(r"^Requests/sec:\s+([\d.]+)$", re.MULTILINE)
+_ERRORS = re.compile(r"^\s+(Socket errors: .*|Non-2xx or 3xx responses: \d+)$", re.MULTILINE)
+
+
+@frozen
+class Load:
+    """What one run of wrk found.
+
+    :param requests: how many were answered.
+    :param rate: requests a second.
+    :param p50: time from a request to its answer that half of them kept, in milliseconds.
+    :param p99: the same for 99 of 100.
+    """
+
+    requests: int
+    rate: float
+    p50: float
+    p99: float
+
+
+def load(port: int, seconds: int, *, close: bool = False) -> Load:
+    """Send as many requests as are answered for some seconds.
+
+    :param close: whether each request gets a connection of its own.
+    :raises Failed: when anything but good answers came.
+    """
+    header = ["-H", "Connection: close"] if close else []
+    command = [
+        programs.path_of("wrk"),
+        "-t1",
+        f"-c{CONNECTIONS}",
+        f"-d{seconds}s",
+        "--latency",
+        "--timeout",
+        "10s",
+    ]
+    return parse(run([*command, *header, f"http://127.0.0.1:{port}/"], seconds + 30.0))
+
+
+def parse(output: str) -> Load:
+    """Read what wrk prints.
+
+    :raises Failed: when it tells of errors, or lacks a figure.
+    """
+    errors = _ERRORS.search(output)
+    if errors is not None:
+        raise Failed(f"wrk: {errors[1]}")
+    total, rate = _TOTAL.search(output), _RATE.search(output)
+    percentiles = {
+        int(part): float(value) * _UNITS[unit] for part, value, unit in _PERCENTILE.findall(output)
+    }
+    if total is None or rate is None or not {50, 99} <= set(percentiles) or int(total[1]) == 0:
+        raise Failed("wrk: no figures")
+    return Load(int(total[1]), float(rate[1]), percentiles[50], percentiles[99])
