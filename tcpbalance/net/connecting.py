@@ -6,9 +6,10 @@ import errno
 import os
 import socket
 from socket import SocketType
+from time import monotonic
 from typing import Any, Protocol
 
-from twisted.internet.interfaces import IProtocol, IWriteDescriptor
+from twisted.internet.interfaces import IDelayedCall, IProtocol, IWriteDescriptor
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -20,6 +21,7 @@ from tcpbalance.net.names import Names, Target, numeric_target
 from tcpbalance.net.roads import PortableRoad, Road, begin
 from tcpbalance.net.shortage import OUT_OF_DESCRIPTORS
 from tcpbalance.net.socket_options import SocketOptionError, SocketOptions
+from tcpbalance.net.wheel import Wheel
 
 _CAUSES = {
     errno.ECONNREFUSED: "refused",
@@ -33,6 +35,9 @@ _CAUSES = {
     errno.EAGAIN: "backlog full",
 }
 _log = Logger()
+
+RESOLUTION = 0.1
+"""Seconds that a deadline may come late by: one timer for all dials instead of one for each."""
 
 NOT_FOUND = "name not found"
 """The cause when a name has no address, or a literal one a zone that the system does not know."""
@@ -104,14 +109,15 @@ class SocketConnector:
     """
 
     def __init__(self, reactor: Any, options: SocketOptions, road: Road | None = None) -> None:
-        self._reactor = reactor
-        self._options = options
-        self._road = road or PortableRoad(reactor)
+        self.reactor = reactor
+        self.options = options
+        self.road = road or PortableRoad(reactor)
+        self.wheel = Wheel(reactor, monotonic, RESOLUTION)
         self._names = Names(reactor)
 
     def connect(self, address: Address, factory: ConnectionFactory, timeout: float) -> Pending:
         """See ``Connector``."""
-        attempt = _Attempt(self._reactor, self._road, self._options, factory, timeout)
+        attempt = _Attempt(self, factory, timeout)
         if address.path is not None:
             attempt.begin([(socket.AF_UNIX, address.path)])
         elif address.is_numeric:
@@ -140,7 +146,6 @@ class _Attempt:
     __slots__ = (
         "_deadline",
         "_factory",
-        "_failure",
         "_family",
         "_options",
         "_over",
@@ -150,27 +155,29 @@ class _Attempt:
         "_socket",
         "_target",
         "_targets",
+        "_telling",
         "_timeout",
-        "_timer",
+        "_wheel",
+        "slot",
     )
 
-    def __init__(
-        self, reactor: Any, road: Road, options: SocketOptions, factory: ConnectionFactory, timeout: float
-    ) -> None:
-        self._reactor = reactor
-        self._road = road
-        self._options = options
+    def __init__(self, connector: SocketConnector, factory: ConnectionFactory, timeout: float) -> None:
+        self._reactor = connector.reactor
+        self._road = connector.road
+        self._options = connector.options
+        self._wheel = connector.wheel
         self._factory = factory
         self._targets: list[Target] = []
         self._several = False
         self._socket: SocketType | None = None
         self._family = 0
         self._target: Any = None
-        self._failure: ConnectFailed | None = None
         self._over = False
         self._timeout = timeout
-        self._deadline = reactor.seconds() + timeout
-        self._timer = reactor.callLater(timeout, self._time_out)
+        self._deadline = monotonic() + timeout
+        self._telling: IDelayedCall | None = None
+        self.slot: int | None = None
+        self._wheel.watch(self, timeout)
 
     def begin(self, targets: list[Target]) -> None:
         """Go ahead, now that it is known where to."""
@@ -190,16 +197,28 @@ class _Attempt:
     def fail(self, failure: ConnectFailed) -> None:
         """Let *failure* be the outcome, told in a later turn of the reactor."""
         if not self._over:
-            self._failure = failure
-            self._targets = []
-            self._timer.reset(0)
+            self._over = True
+            self._wheel.forget(self)
+            self._telling = self._reactor.callLater(0, self._tell, failure)
+
+    def _tell(self, failure: ConnectFailed) -> None:
+        self._telling = None
+        reason = Failure(failure)  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+        self._factory.clientConnectionFailed(self, reason)
 
     def cancel(self) -> None:
         """See ``Pending``."""
         self._over = True
-        if self._timer.active():
-            self._timer.cancel()
+        self._wheel.forget(self)
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
         self._drop_socket()
+
+    def check(self, now: float) -> None:
+        """See ``wheel.Watched``: the time is over, at least that of the address which is being tried."""
+        self._drop_socket()
+        self._next(ConnectFailed(timed_out(self._timeout)))
 
     def _next(self, failure: ConnectFailed | None) -> None:
         """Go on to the next address; with none left, *failure* is the outcome."""
@@ -219,8 +238,8 @@ class _Attempt:
         self.fail(failure or ConnectFailed(NOT_FOUND))
 
     def _share_time(self) -> None:
-        left = max(0.0, self._deadline - self._reactor.seconds())
-        self._timer.reset(left / len(self._targets))
+        left = max(0.0, self._deadline - monotonic())
+        self._wheel.watch(self, left / len(self._targets))
 
     def _open(self) -> None:
         # The C type: half of what making and closing a socket takes here is what Python adds to it.
@@ -236,16 +255,6 @@ class _Attempt:
             self._road.leave_connection(self)
             self._socket.close()
             self._socket = None
-
-    def _time_out(self) -> None:
-        self._drop_socket()
-        if self._targets:
-            self._timer = self._reactor.callLater(0, self._time_out)
-            self._next(ConnectFailed(timed_out(self._timeout)))
-            return
-        self._over = True
-        failure = Failure(self._failure or ConnectFailed(timed_out(self._timeout)))  # type: ignore[no-untyped-call]  # Twisted's is not annotated
-        self._factory.clientConnectionFailed(self, failure)
 
     def doWrite(self) -> None:
         """The reactor's call: the kernel may have decided."""
@@ -286,7 +295,7 @@ class _Attempt:
             self.fail(ConnectFailed("internal error"))
             return None
         self._over = True
-        self._timer.cancel()
+        self._wheel.forget(self)
         if protocol is None:
             self._drop_socket()
             return None

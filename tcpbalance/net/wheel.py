@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 RESOLUTION = 1.0
-"""Seconds between two turns of the wheel: a check comes at most this much late, never early."""
+"""Seconds between two turns of a session's wheel: a check comes at most this much late, never early."""
 
 
 class Watched(Protocol):
@@ -38,13 +38,17 @@ class Wheel:
 
     :param reactor: for the one delayed call.
     :param seconds: the clock of the deadlines; monotonic, so that a stepped wall clock ends nobody.
+    :param resolution: seconds from one turn to the next.
     """
 
     _log = Logger()
 
-    def __init__(self, reactor: IReactorTime, seconds: Callable[[], float]) -> None:
+    def __init__(
+        self, reactor: IReactorTime, seconds: Callable[[], float], resolution: float = RESOLUTION
+    ) -> None:
         self._reactor = reactor
         self._seconds = seconds
+        self._resolution = resolution
         self._slots: dict[int, set[Watched]] = {}
         self._call: IDelayedCall | None = None
         self._turn = 0
@@ -56,7 +60,7 @@ class Wheel:
             self.forget(watched)
         if self._call is None:
             self._start()
-        watched.slot = turn = int(self._seconds() + delay) + 1
+        watched.slot = turn = int((self._seconds() + delay) / self._resolution) + 1
         slot = self._slots.get(turn)
         if slot is None:
             self._slots[turn] = {watched}
@@ -77,8 +81,8 @@ class Wheel:
 
     def _start(self) -> None:
         self.now = self._seconds()
-        self._turn = int(self.now)
-        self._call = self._reactor.callLater(RESOLUTION, self._tick)
+        self._turn = int(self.now / self._resolution)
+        self._call = self._reactor.callLater(self._resolution, self._tick)
 
     def _stop(self) -> None:
         if self._call is not None:
@@ -86,9 +90,9 @@ class Wheel:
             self._call = None
 
     def _tick(self) -> None:
-        self._call = self._reactor.callLater(RESOLUTION, self._tick)
+        self._call = self._reactor.callLater(self._resolution, self._tick)
         self.now = self._seconds()
-        due = int(self.now)
+        due = int(self.now / self._resolution)
         while self._turn < due and self._slots:
             self._turn += 1
             for watched in tuple(self._slots.get(self._turn, ())):
