@@ -10,7 +10,9 @@ from bench import programs
 
 def machine() -> dict[str, str]:
     """Give the facts of the machine."""
-    return {"cores": str(len(os.sched_getaffinity(0))), "kernel": f"{platform.system()} {platform.release()}"}
+    # Without what a distributor or a hoster has put behind the version.
+    kernel = f"{platform.system()} {platform.release().partition('-')[0]}"
+    return {"cores": str(len(os.sched_getaffinity(0))), "kernel": kernel}
 
 
 def tools() -> dict[str, str]:
