@@ -15,8 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.memory_peers import TlsPeer
-from support.network import Network, no_logged_failure
+from support.memory_pipes import MemoryPipes
+from support.network import no_logged_failure
 from support.scene import ONE, THREE, TWO, Scene
+from tcpbalance.net.splice import PIPE_SIZE
 from tcpbalance.proxy.reasons import EndReason
 
 BOUND = 512 * 1024
@@ -204,10 +206,17 @@ def play(scene: Scene, deeds: list[Action], **how: Any) -> None:
 
 
 @st.composite
-def networks(draw: st.DrawFn) -> Network:
-    """Small and large kernel buffers; connections that are ready together are served in any order."""
+def networks(draw: st.DrawFn) -> dict[str, Any]:
+    """Small and large kernel buffers; connections that are ready together are served in any order; pipes
+    that hold less than there is, that are not to be had, or that do not work on one end or the other."""
     size = draw(st.sampled_from([4_000, 32_000, 200_000]))
-    return Network(send_buffer=size, receive_buffer=size, shuffle=random.Random(draw(st.integers(0, 50))))
+    pipes = MemoryPipes(
+        size=draw(st.sampled_from([1_500, 50_000, PIPE_SIZE])),
+        most=draw(st.sampled_from([0, 1, 1000, 1000])),
+        refused=draw(st.sampled_from(["", "", "", "source", "sink"])),
+    )
+    shuffle = random.Random(draw(st.integers(0, 50)))
+    return {"send_buffer": size, "receive_buffer": size, "shuffle": shuffle, "pipes": pipes}
 
 
 @st.composite

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from support.network import Network, no_logged_failure
+from support.network import no_logged_failure
 from support.scene import ONE
 from tcpbalance.proxy.reasons import EndReason
 
@@ -280,7 +280,7 @@ def test_a_reset_after_both_have_finished(make_scene: Any, who: str, waiting: st
 @pytest.mark.parametrize("who", ["client", "backend"])
 def test_a_reset_that_is_seen_just_when_reading_goes_on(make_scene: Any, who: str) -> None:
     """A stock transport reports it as the end of the stream: see ``reset_mistaken_for_the_end``."""
-    scene = make_scene(network=Network(send_buffer=200_000, receive_buffer=200_000))
+    scene = make_scene(network={"send_buffer": 200_000, "receive_buffer": 200_000})
     client, backend = scene.joined()
     for peer in (client, backend):
         peer.stop_reading()

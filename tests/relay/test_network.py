@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from twisted.internet.interfaces import IHalfCloseableDescriptor, ISSLTransport, ITCPTransport
-from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
+from support.memory_stage import MemoryStage, OneProtocol
 from support.network import Network, no_logged_failure
 from support.transport_scripts import (
     SCRIPTS,
@@ -21,40 +21,6 @@ from support.transport_scripts import (
 )
 from tcpbalance.config.values import Address
 from tcpbalance.net.connecting import ConnectFailed
-
-
-class OneProtocol(Factory):
-    """Serves every connection with the same protocol."""
-
-    def __init__(self, protocol: Any) -> None:
-        self._protocol = protocol
-
-    def buildProtocol(self, addr: object) -> Any:
-        return self._protocol
-
-
-class MemoryStage:
-    """A recorder on a transport of the memory network."""
-
-    def __init__(
-        self, protocol: type[Recorder], *, tls: bool = False, network: Network | None = None
-    ) -> None:
-        self.network = network or Network()
-        self.protocol = protocol([])
-        self.peer = self.network.connect_client(OneProtocol(self.protocol), tls=tls)
-
-    @property
-    def transport(self) -> Any:
-        return self.protocol.transport
-
-    def turn(self) -> None:
-        self.network.step()
-
-    def await_reset(self) -> None:
-        assert self.transport.kernel.was_reset
-
-    def settle(self) -> None:
-        self.network.run()
 
 
 class Dialler:

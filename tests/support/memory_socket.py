@@ -4,6 +4,10 @@ They follow Linux (tcp(7), net/ipv4/tcp.c) where that shows to a program: what h
 after a reset, closing with unread bytes resets, bytes for a closed socket are answered with a reset, a socket
 is writable only while a third of its buffer is free, and ``poll`` reports errors and hang-ups to whoever is
 registered, asked for or not. Travelling takes no time, as over the loopback device.
+
+What wakes an edge-triggered ``epoll`` is told to a ``Watcher``, and nothing more: bytes, FIN or RST that have
+come in, the socket's own ``shutdown``, and room after the lack of it was noticed, by a send that was refused
+or cut short or by a look (SOCK_NOSPACE in net/ipv4/tcp.c and net/core/stream.c).
 """
 
 from __future__ import annotations
@@ -14,7 +18,8 @@ import os
 import select
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from attrs import define, field
 
@@ -28,12 +33,30 @@ NO_LINGER = struct.pack("ii", 1, 0)
 """SO_LINGER set to this makes ``close`` a reset."""
 
 
+class Watcher(Protocol):
+    """What is told of edges, and of the end of them."""
+
+    def woken(self, number: int) -> None:
+        """Something has happened at the socket with that number."""
+        ...
+
+    def closed(self, number: int) -> None:
+        """It is no more."""
+        ...
+
+
+def _nobody() -> None:
+    """Nobody listens."""
+
+
 @define(eq=False)
 class Pipe:
     """One direction of a connection: the sender's buffer, the receiver's buffer, and where the FIN is.
 
     :param send_limit: capacity of the sender's buffer, in bytes.
     :param receive_limit: capacity of the receiver's buffer, in bytes.
+    :ivar on_arrival: called when the receiver has got bytes, or the FIN.
+    :ivar on_room: called when the sender's buffer has got emptier.
     """
 
     send_limit: int
@@ -42,6 +65,8 @@ class Pipe:
     unread: bytearray = field(factory=bytearray)
     finished: bool = False
     fin_arrived: bool = False
+    on_arrival: Callable[[], None] = _nobody
+    on_room: Callable[[], None] = _nobody
 
     @property
     def writable(self) -> bool:
@@ -76,11 +101,15 @@ class Pipe:
 
     def carry(self) -> None:
         """Move what the receiver has room for; the FIN goes when the last byte has gone."""
-        room = self.receive_limit - len(self.unread)
-        self.unread += self.unsent[:room]
-        del self.unsent[:room]
-        if self.finished and not self.unsent:
-            self.fin_arrived = True
+        moved = self.unsent[: self.receive_limit - len(self.unread)]
+        self.unread += moved
+        del self.unsent[: len(moved)]
+        ends = self.finished and not self.unsent and not self.fin_arrived
+        self.fin_arrived = self.fin_arrived or ends
+        if moved or ends:
+            self.on_arrival()
+        if moved:
+            self.on_room()
 
 
 class MemorySocket:
@@ -89,6 +118,7 @@ class MemorySocket:
     :param incoming: what the other end sends.
     :param outgoing: what this end sends.
     :param number: stands for the file descriptor; a later connection has a higher one.
+    :ivar watcher: told of edges; None while nobody has registered the socket.
     """
 
     family = socket.AF_INET
@@ -102,8 +132,12 @@ class MemorySocket:
         self.closed = False
         self.was_reset = False
         self.number = number
+        self.watcher: Watcher | None = None
         self._dead = False
         self._error = 0
+        self._lacks_room = False
+        incoming.on_arrival = self._wake
+        outgoing.on_room = self._room_appeared
 
     @property
     def write_closed(self) -> bool:
@@ -150,6 +184,7 @@ class MemorySocket:
             self.other._send_reset()
             return len(data)
         taken = self.outgoing.push(data)
+        self._lacks_room = self._lacks_room or taken < len(data)
         if data and not taken:
             raise _os_error(errno.EWOULDBLOCK)
         return taken
@@ -160,11 +195,15 @@ class MemorySocket:
             raise _os_error(errno.ENOTCONN)
         if how != socket.SHUT_RD:
             self.outgoing.finish()
+        self._wake()
 
     def close(self) -> None:
         if self.closed:
             return
         self.closed = True
+        if self.watcher is not None:
+            self.watcher.closed(self.number)
+            self.watcher = None
         if self._dead or self._over:
             return
         if self._lingers_not() or self.incoming.unread:
@@ -178,15 +217,22 @@ class MemorySocket:
         """The conditions that hold, as epoll(7) names them, asked for or not."""
         if self._dead:
             failed = select.EPOLLERR if self._error else 0
-            return select.EPOLLIN | select.EPOLLOUT | select.EPOLLHUP | failed
+            return select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLHUP | failed
         readable = self.incoming.unread or self.incoming.fin_arrived
         writable = self.outgoing.finished or self.outgoing.writable
         over = self.outgoing.finished and self.incoming.fin_arrived
         return (
             (select.EPOLLIN if readable else 0)
             | (select.EPOLLOUT if writable else 0)
+            | (select.EPOLLRDHUP if self.incoming.fin_arrived else 0)
             | (select.EPOLLHUP if over else 0)
         )
+
+    def look(self) -> int:
+        """``events``, for an epoll: one that finds no room is told when there is some."""
+        events = self.events()
+        self._lacks_room = self._lacks_room or not events & select.EPOLLOUT
+        return events
 
     def hear_reset(self) -> None:
         """A RST came in: what has arrived stays readable, what has not left never leaves."""
@@ -195,6 +241,16 @@ class MemorySocket:
         self._dead = self.was_reset = True
         self._error = errno.EPIPE if self.incoming.fin_arrived else errno.ECONNRESET
         self.outgoing.break_off()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self.watcher is not None:
+            self.watcher.woken(self.number)
+
+    def _room_appeared(self) -> None:
+        if self._lacks_room and self.outgoing.writable:
+            self._lacks_room = False
+            self._wake()
 
     def _send_reset(self) -> None:
         self._dead = True

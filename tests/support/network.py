@@ -1,8 +1,9 @@
 """A network in memory with three parties: clients, the balancer, backends.
 
-The balancer's ends are Twisted's own transports (``memory_transport``) on sockets that exist only in memory
-(``memory_socket``), watched by a reactor that runs only when told to (``memory_reactor``); so pausing,
-half-close, reset and full buffers are real, nothing waits and every run is the same. ::
+The balancer's ends are Twisted's own transports (``memory_transport``) or legs on a switchboard
+(``memory_leg``), on sockets that exist only in memory (``memory_socket``), watched by a reactor that runs
+only when told to (``memory_reactor``); so pausing, half-close, reset and full buffers are real, nothing waits
+and every run is the same. ::
 
     network = Network()
     backend = network.backend("10.0.0.1:80")
@@ -19,7 +20,7 @@ import random
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import IAddress, IProtocol
@@ -29,14 +30,18 @@ from zope.interface import implementer
 
 from support.memory_dial import Behaviour, MemoryBackend, MemoryConnector
 from support.memory_peers import Peer, TlsPeer
+from support.memory_pipes import MemoryPipes, no_pipes
 from support.memory_reactor import MemoryReactor
+from support.memory_roads import EPOLL, MemoryPortableRoad, MemoryQuickRoad, MemoryRoad
 from support.memory_socket import NO_LINGER, RECEIVE_BUFFER, SEND_BUFFER, MemorySocket, connected_pair
 from support.memory_tls import tls_around
-from support.memory_transport import MemoryTransport
 from tcpbalance.net.connecting import ConnectionFactory
 
 FRONTEND = IPv4Address("TCP", "192.0.2.1", 80)
 """The address that clients connect to."""
+
+RoadName = Literal["portable", "copying", "splicing"]
+"""How the balancer carries bytes: Twisted's transports, legs that only copy, legs that splice bulk."""
 
 
 class Network:
@@ -45,6 +50,8 @@ class Network:
     :param send_buffer: bytes that the kernel holds on the sender's side of each direction.
     :param receive_buffer: bytes that the kernel holds on the receiver's side of each direction.
     :param shuffle: draws the order in which connections that are ready together are served; None = by age.
+    :param road: what the balancer's ends are; those that speak TLS are portable on any.
+    :param pipes: what the splicing road splices with.
     :ivar clock: the time of everything here.
     :ivar reactor: what the balancer's transports run on.
     :ivar connector: what the balancer dials with.
@@ -57,16 +64,21 @@ class Network:
         send_buffer: int = SEND_BUFFER,
         receive_buffer: int = RECEIVE_BUFFER,
         shuffle: random.Random | None = None,
+        road: RoadName = "portable",
+        pipes: MemoryPipes | None = None,
     ) -> None:
         self.clock = Clock()
         self.reactor = MemoryReactor(self.clock, shuffle)
         self.connector = MemoryConnector(self.clock, self._connect_backend)
-        self.transports: list[MemoryTransport] = []
+        self.transports: list[Any] = []
+        self.pipes = pipes or MemoryPipes()
         self._buffers = (send_buffer, receive_buffer)
         self._numbers = itertools.count(1000)
         self._ports = itertools.count(40000)
         self._peers: list[Peer] = []
-        self._ours: list[MemorySocket] = []
+        self._ours: dict[int, MemorySocket] = {}
+        self._portable: MemoryRoad = MemoryPortableRoad(self.reactor, FRONTEND)
+        self._road = self._portable if road == "portable" else self._quick_road(road, shuffle)
 
     # The parties.
 
@@ -93,7 +105,7 @@ class Network:
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
             ours.close()
         else:
-            self._attach(ours, tls_around(protocol, self.clock, client=False) if tls else protocol, address)
+            self._attach(ours, protocol, address, tls, client=False)
         return client
 
     # Its time.
@@ -129,11 +141,12 @@ class Network:
     def leftovers(self) -> list[str]:
         """What the balancer still holds: connections, registrations, dials and delayed calls."""
         return [
-            *(f"open: {sock.fileno()}" for sock in self._ours if not sock.closed),
-            *(f"read: {reader}" for reader in self.reactor.getReaders()),
+            *(f"open: {sock.fileno()}" for sock in self._ours.values() if not sock.closed),
+            *(f"read: {reader}" for reader in self.reactor.getReaders() if reader.fileno() != EPOLL),
             *(f"written: {writer}" for writer in self.reactor.getWriters()),
             *(f"dialled: {dial.backend}" for dial in self.connector.pending),
             *(f"delayed: {call}" for call in self.clock.getDelayedCalls()),
+            *self._road.leftovers(),
         ]
 
     # How it is made.
@@ -141,11 +154,17 @@ class Network:
     def _next_call(self) -> float | None:
         return min((call.getTime() for call in self.clock.calls), default=None)
 
+    def _quick_road(self, name: RoadName, shuffle: random.Random | None) -> MemoryQuickRoad:
+        store = self.pipes.store() if name == "splicing" else no_pipes()
+        road = MemoryQuickRoad(self.reactor, self._ours, shuffle, store)
+        self.pipes.on_fill = road.note
+        return road
+
     def _link(self, tls: bool) -> tuple[Any, MemorySocket]:
         theirs, ours = connected_pair(self._numbers, *self._buffers)
         peer = TlsPeer(theirs) if tls else Peer(theirs)
         self._peers.append(peer)
-        self._ours.append(ours)
+        self._ours[ours.number] = ours
         self.reactor.know(ours.fileno(), ours.events)
         return peer, ours
 
@@ -158,14 +177,16 @@ class Network:
         if protocol is None:
             ours.close()
         else:
-            self._attach(
-                ours, tls_around(protocol, self.clock, client=True) if backend.tls else protocol, address
-            )
+            self._attach(ours, protocol, address, backend.tls, client=True)
 
-    def _attach(self, sock: MemorySocket, protocol: IProtocol, address: IAddress) -> None:
-        transport = MemoryTransport(sock, protocol, self.reactor, FRONTEND, address)
+    def _attach(
+        self, sock: MemorySocket, protocol: IProtocol, address: IAddress, tls: bool, *, client: bool
+    ) -> None:
+        if tls:
+            transport = self._portable.attach(sock, tls_around(protocol, self.clock, client=client), address)
+        else:
+            transport = self._road.attach(sock, protocol, address)
         self.transports.append(transport)
-        protocol.makeConnection(transport)
 
 
 _WATCHES: list[list[str]] = []

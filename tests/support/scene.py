@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from support.memory_dial import Behaviour, MemoryBackend
-from support.network import Network
+from support.network import Network, RoadName
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.policies.round_robin import RoundRobin
 from tcpbalance.pool.pool import Pool
@@ -22,15 +22,17 @@ HALF_CLOSE_TIMEOUT = 30.0
 
 
 class Scene:
-    """One frontend before one pool.
+    """One frontend before one pool, on the portable road.
 
     :param backends: addresses with what a dial there meets; or addresses alone, which accept.
     :param settings: arguments of ``FrontendSettings``.
     :param members: the pool's backends where they need more than an address.
     :param tls_backends: whether the backends speak (null) TLS.
-    :param network: where it takes place.
+    :param network: arguments of ``Network``: where it takes place.
     :param pool: further arguments of ``Pool``.
     """
+
+    road: ClassVar[RoadName] = "portable"
 
     def __init__(
         self,
@@ -39,10 +41,10 @@ class Scene:
         settings: Mapping[str, Any] | None = None,
         members: Sequence[Backend] | None = None,
         tls_backends: bool = False,
-        network: Network | None = None,
+        network: Mapping[str, Any] | None = None,
         **pool: Any,
     ) -> None:
-        self.network = network or Network()
+        self.network = Network(road=self.road, **(network or {}))
         self.records: list[SessionRecord] = []
         self.clients: list[Any] = []
         outcomes = backends if isinstance(backends, Mapping) else dict.fromkeys(backends, "accepts")
@@ -113,7 +115,8 @@ class Scene:
     @property
     def kept(self) -> int:
         """Bytes kept now for all sessions: by transports, and for backends that are not there yet."""
-        return sum(transport.kept for transport in self.network.transports if transport.is_open) + self._early
+        kept: int = sum(transport.kept for transport in self.network.transports if transport.is_open)
+        return kept + self._early
 
     @property
     def _early(self) -> int:
@@ -142,6 +145,18 @@ class Scene:
     @property
     def _accounted(self) -> bool:
         return len(self.clients) == len(self.records) == sum(self.frontend.ended.values())
+
+
+class CopyingScene(Scene):
+    """The same on the quick road, where there are no pipes to be had."""
+
+    road = "copying"
+
+
+class SplicingScene(Scene):
+    """The same on the quick road, with pipes."""
+
+    road = "splicing"
 
 
 def _early_bytes(session: Any) -> int:

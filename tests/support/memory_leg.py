@@ -1,0 +1,53 @@
+"""The balancer's end of a connection on the quick road: a leg on a memory socket."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from support.memory_socket import MemorySocket
+from tcpbalance.net.addresses import PeerAddress
+from tcpbalance.net.leg import Leg
+from tcpbalance.net.switchboard import Switchboard
+
+
+class MemoryLeg(Leg):
+    """``Leg``, counting what it holds.
+
+    :param board: the switchboard.
+    :param sock: the balancer's end.
+    :param protocol: what it reports to.
+    :param peer: the address of the other end.
+    :ivar peak: the most bytes that were ever kept here for a peer whose kernel takes no more.
+    """
+
+    def __init__(self, board: Switchboard, sock: MemorySocket, protocol: Any, peer: PeerAddress) -> None:
+        super().__init__(board, cast(Any, sock), protocol, peer)
+        self.peak = 0
+        self.kernel = sock
+
+    @property
+    def kept(self) -> int:
+        """Bytes read for the peer and not taken by its kernel, the pipe's included."""
+        return len(self._unsent or b"") + (0 if self._incoming is None else self._incoming.held)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the socket is not closed yet."""
+        return not self.kernel.closed
+
+    def note(self) -> None:
+        """Note what is kept now."""
+        self.peak = max(self.peak, self.kept)
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        self.note()
+
+    def put(self, data: bytes) -> bool:
+        taken = super().put(data)
+        self.note()
+        return taken
+
+    def in_flight(self) -> int:
+        # The kernel's part cannot be told of a memory socket on the portable road, either.
+        return 0

@@ -1,0 +1,97 @@
+"""Pipes for splicing in memory, which can be had or not, and work on a socket or not."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable
+from typing import Literal
+
+from attrs import define, field
+
+from tcpbalance.net.splice import PIPE_SIZE, PipeStore
+
+Refused = Literal["", "source", "sink"]
+
+
+@define(eq=False)
+class MemoryPipe:
+    """See ``tcpbalance.net.splice.Pipe``.
+
+    :param maker: knows what it does and how much it holds.
+    """
+
+    maker: MemoryPipes
+    content: bytearray = field(factory=bytearray)
+
+    @property
+    def held(self) -> int:
+        return len(self.content)
+
+    @held.setter
+    def held(self, _: int) -> None:
+        raise AssertionError("only a pipe itself knows what it holds")
+
+    def fill(self, source: socket.socket) -> int:
+        assert not self.content, "filled before it was empty"
+        self._check("source")
+        self.content += source.recv(self.maker.size)
+        self.maker.on_fill()
+        return self.held
+
+    def drain(self, sink: socket.socket) -> None:
+        self._check("sink")
+        del self.content[: sink.send(self.content)]
+
+    def take_back(self) -> bytes:
+        data = bytes(self.content)
+        self.content.clear()
+        return data
+
+    def close(self) -> None:
+        self.maker.open -= 1
+
+    def _check(self, socket_kind: Refused) -> None:
+        if self.maker.refused == socket_kind:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+
+@define(eq=False)
+class MemoryPipes:
+    """Makes pipes, and says how they are.
+
+    :param size: bytes that each holds.
+    :param most: how many may be open; one more fails, as when no descriptor is left.
+    :param refused: on which sockets splicing does not work.
+    :ivar on_fill: called when one has been filled.
+    :ivar open: how many are open.
+    :ivar made: how many there have ever been.
+    """
+
+    size: int = PIPE_SIZE
+    most: int = 1000
+    refused: Refused = ""
+    on_fill: Callable[[], None] = lambda: None
+    open: int = 0
+    made: int = 0
+
+    def make(self) -> MemoryPipe:
+        """One more.
+
+        :raises OSError: too many are open.
+        """
+        if self.open >= self.most:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        self.open += 1
+        self.made += 1
+        return MemoryPipe(self)
+
+    def store(self) -> PipeStore:
+        """A store of them."""
+        return PipeStore(self.make)
+
+
+def no_pipes() -> PipeStore:
+    """A store that lends nothing."""
+    return PipeStore(most=0)
