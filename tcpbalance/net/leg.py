@@ -64,6 +64,7 @@ class Leg:
 
     __slots__ = (
         "_board",
+        "_broken",
         "_closing",
         "_done_reading",
         "_finishing",
@@ -97,6 +98,7 @@ class Leg:
         self._incoming: Direction | None = None
         self._outgoing: Direction | None = None
         self._open = True
+        self._broken = False
         self._paused = False
         self._queued = False
         self._done_reading = False
@@ -108,7 +110,7 @@ class Leg:
     def on_events(self, events: int) -> None:
         """See ``switchboard.Handler``."""
         if events & _ERROR and self._is_broken():
-            self.broke_off()
+            self._hear_the_last()
             return
         if events & _READABLE:
             self.readable = not self._done_reading
@@ -172,7 +174,10 @@ class Leg:
             self._read()
 
     def came_to_its_end(self) -> None:
-        """The peer has finished sending."""
+        """The peer has finished sending; or it has broken off, and we were told of that before."""
+        if self._broken:
+            self.broke_off()
+            return
         self.readable = False
         self._done_reading = True
         self._protocol.readConnectionLost()
@@ -180,6 +185,25 @@ class Leg:
     def broke_off(self) -> None:
         """The peer, or the network, has broken off."""
         self._lose(_LOST)
+
+    def _break_later(self) -> None:
+        """A call of the protocol's has met a break: tell it in a later round, since it does not expect to be
+        called back from within. The kernel tells an error once and shows the end of the stream from then on.
+        Until then nothing more is to be read for this leg: it would be lost, and is wanted for another.
+        """
+        self._broken = True
+        if self._producer is not None:
+            self._producer.pauseProducing()
+        self._board.again(self, self._hear_the_last)
+
+    def _hear_the_last(self) -> None:
+        """Break off; before that, tell the protocol what came in before, if it still hears of bytes at all:
+        a backend that said something before it broke off is not the same as one that did not."""
+        self._broken = True
+        if self._outgoing is None and not self._done_reading:
+            self.readable = True
+            self._read_for_protocol()
+        self.broke_off()
 
     def pulled_by_sink(self) -> None:
         """The leg that our bytes go to takes them again."""
@@ -248,8 +272,7 @@ class Leg:
         except BlockingIOError:
             sent = 0
         except OSError:
-            # Told later: whoever writes does not expect to be called back. Nothing can be sent any more.
-            self._board.again(self, self.broke_off)
+            self._break_later()
             return
         if sent < len(data):
             self._keep(data, sent)
@@ -331,7 +354,7 @@ class Leg:
         try:
             self.socket.shutdown(socket.SHUT_WR)
         except OSError:
-            self.broke_off()
+            self._break_later()
         else:
             self._protocol.writeConnectionLost()
 
