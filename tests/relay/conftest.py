@@ -7,19 +7,21 @@ from typing import Any
 
 import pytest
 
+from support.bulk_thresholds import bulk_comes_early
 from support.network import no_logged_failure
-from support.scene import Scene
+from support.scene import CopyingScene, Scene, SplicingScene
 
 Carrier = Callable[..., Scene]
 
-CARRIERS: list[Carrier] = [Scene]
+CARRIERS: list[Carrier] = [Scene, CopyingScene, SplicingScene]
 """Each way to carry the bytes; every script has to come out the same on all of them."""
 
 
 @pytest.fixture(params=CARRIERS, ids=lambda carrier: carrier.__name__, scope="session")
-def carrier(request: pytest.FixtureRequest) -> Carrier:
+def carrier(request: pytest.FixtureRequest) -> Iterator[Carrier]:
     """Makes a scene; whoever makes one looks after it."""
-    return request.param  # type: ignore[no-any-return]  # pytest does not know
+    with bulk_comes_early():
+        yield request.param
 
 
 @pytest.fixture
