@@ -37,6 +37,7 @@ BUFFER = 64 * 1024
 _ERROR = select.EPOLLERR
 _WRITABLE = select.EPOLLOUT
 _END = select.EPOLLRDHUP | select.EPOLLHUP
+_URGENT = select.EPOLLPRI
 _READABLE = select.EPOLLIN | _END
 
 NO_LINGER = struct.pack("ii", 1, 0)
@@ -57,7 +58,8 @@ class Leg:
     :param peer: the peer's address.
     :ivar socket: while the leg is open.
     :ivar readable: whether a read may bring something.
-    :ivar at_the_end: whether the kernel has the peer's end behind what can be read.
+    :ivar at_the_end: whether a short read is no sign that all was read: the peer's end, or urgent data, may
+        stand behind it.
     :ivar full: whether the socket takes no more for now.
     :ivar splices: whether splice(2) works on the socket, as far as is known.
     """
@@ -116,6 +118,10 @@ class Leg:
             self.readable = not self._done_reading
             if events & _END:
                 self.at_the_end = True
+            if events & _URGENT:
+                # A read stops before the urgent byte, short and with more behind it; splice(2) stays there.
+                self.at_the_end = True
+                self.splices = False
         if self.full and events & _WRITABLE:
             self._go_on_writing()
         if self.readable and not self._queued:

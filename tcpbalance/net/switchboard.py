@@ -37,7 +37,9 @@ ROUNDS_A_TURN = 8
 reactor, and eight rounds are a few milliseconds at the very most."""
 
 EDGES = (
-    select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET if hasattr(select, "epoll") else 0
+    select.EPOLLIN | select.EPOLLPRI | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+    if hasattr(select, "epoll")
+    else 0
 )
 """What a connection's socket is registered for, once. Errors and hang-ups are reported in any case."""
 
