@@ -1,0 +1,255 @@
+"""The switchboard calls whom something has happened to, in bounded rounds, and outlives their exceptions."""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from attrs import define, field
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from support.network import no_logged_failure
+from tcpbalance.net.switchboard import EVENTS_A_ROUND, ROUNDS_A_TURN, Switchboard
+
+IN = select.EPOLLIN
+
+
+class Reactor(Clock):
+    """A clock that knows who is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: list[object] = []
+
+    def addReader(self, reader: object) -> None:
+        self.readers.append(reader)
+
+    def removeReader(self, reader: object) -> None:
+        self.readers.remove(reader)
+
+
+@define
+class Events:
+    """An epoll that reports what it is given.
+
+    :ivar rounds: what each poll brings.
+    :ivar polls: how many there were.
+    """
+
+    rounds: list[list[int]] = field(factory=list)
+    registered: list[int] = field(factory=list)
+    polls: int = 0
+    closed: bool = False
+
+    def fileno(self) -> int:
+        return 3
+
+    def register(self, fd: int, eventmask: int) -> None:
+        self.registered.append(fd)
+
+    def unregister(self, fd: int) -> None:
+        self.registered.remove(fd)
+
+    def poll(self, timeout: float, maxevents: int) -> list[tuple[int, int]]:
+        assert (timeout, maxevents) == (0, EVENTS_A_ROUND)
+        self.polls += 1
+        return [(number, IN) for number in self.rounds.pop(0)] if self.rounds else []
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@define(eq=False)
+class Heard:
+    """A handler that writes down what it hears, and does as it is told.
+
+    :param name: what it calls itself.
+    :param diary: where it is written down.
+    :param then: what it does on an event.
+    """
+
+    name: str
+    diary: list[str]
+    then: Callable[[], None] = lambda: None
+    on_its_end: Callable[[], None] = lambda: None
+
+    def on_events(self, events: int) -> None:
+        self.diary.append(self.name)
+        self.then()
+
+    def on_failure(self, failure: Failure) -> None:
+        self.diary.append(f"{self.name} failed: {failure.value}")
+        self.on_its_end()
+
+
+class Stage:
+    """A switchboard, what it polls, and what its handlers have heard."""
+
+    def __init__(self) -> None:
+        self.reactor = Reactor()
+        self.events = Events()
+        self.diary: list[str] = []
+        self.board = Switchboard(self.reactor, lambda: self.events)
+        self.board.open()
+
+    def handler(self, number: int, name: str = "", **does: Any) -> Heard:
+        handler = Heard(name or str(number), self.diary, **does)
+        self.board.watch(number, handler)
+        return handler
+
+
+def raise_error() -> None:
+    raise LookupError("broken")
+
+
+@pytest.fixture
+def stage() -> Stage:
+    return Stage()
+
+
+def test_each_hears_of_its_own(stage: Stage) -> None:
+    for number in (5, 6, 7):
+        stage.handler(number)
+    stage.events.rounds = [[7, 5], [5]]
+    stage.board.doRead()
+    assert stage.diary == ["7", "5", "5"]
+    assert stage.events.polls == 3, "the last found nothing"
+
+
+def test_a_turn_is_a_bounded_number_of_rounds(stage: Stage) -> None:
+    stage.handler(5)
+    stage.events.rounds = [[5]] * 100
+    stage.board.doRead()
+    assert stage.events.polls == ROUNDS_A_TURN
+    assert stage.reactor.getDelayedCalls() == [], "the epoll can still be read, and the reactor comes back"
+
+
+def test_who_has_more_work_has_it_after_the_events_of_the_next_round(stage: Stage) -> None:
+    def work() -> None:
+        stage.diary.append("work")
+
+    busy: Heard = stage.handler(5, then=lambda: stage.board.again(busy, work))
+    stage.handler(6)
+    stage.events.rounds = [[5, 6], [6]]
+    stage.board.doRead()
+    assert stage.diary == ["5", "6", "6", "work"]
+
+
+def test_who_always_has_more_work_waits_for_others_and_for_the_reactor(stage: Stage) -> None:
+    def work() -> None:
+        stage.diary.append("work")
+        stage.board.again(busy, work)
+
+    busy = stage.handler(5, then=work)
+    stage.handler(6)
+    stage.events.rounds = [[5], *[[6]] * 100]
+    stage.board.doRead()
+    assert stage.diary == ["5", "work", *["6", "work"] * (ROUNDS_A_TURN - 1)]
+    (call,) = stage.reactor.getDelayedCalls()
+    assert call.getTime() == stage.reactor.seconds()
+    call.cancel()
+    call.func()
+    assert stage.diary.count("work") == 2 * ROUNDS_A_TURN
+
+
+def test_work_asked_for_outside_of_a_turn_is_done_though_no_event_comes(stage: Stage) -> None:
+    handler = stage.handler(5)
+    for name in ("one", "two"):
+        stage.board.again(handler, lambda name=name: stage.diary.append(name))  # type: ignore[misc]
+    assert stage.diary == []
+    assert len(stage.reactor.getDelayedCalls()) == 1
+    stage.reactor.advance(0)
+    assert stage.diary == ["one", "two"]
+    assert stage.reactor.getDelayedCalls() == []
+
+
+def test_a_handler_that_raises_is_logged_and_told_and_others_are_served(stage: Stage) -> None:
+    stage.handler(5, then=raise_error)
+    stage.handler(6)
+    stage.events.rounds = [[5, 6]]
+    with pytest.raises(AssertionError, match="LookupError: broken"), no_logged_failure():
+        stage.board.doRead()
+    assert stage.diary == ["5", "5 failed: broken", "6"]
+
+
+def test_work_that_raises_is_told_to_whom_it_was_for(stage: Stage) -> None:
+    handler = stage.handler(5)
+    stage.board.again(handler, raise_error)
+    stage.board.again(handler, lambda: stage.diary.append("others"))
+    with pytest.raises(AssertionError, match="LookupError: broken"), no_logged_failure():
+        stage.board.doRead()
+    assert stage.diary == ["5 failed: broken", "others"]
+
+
+def test_a_handler_that_cannot_even_be_ended_is_logged(stage: Stage) -> None:
+    stage.handler(5, then=raise_error, on_its_end=raise_error)
+    stage.handler(6)
+    stage.events.rounds = [[5, 6]]
+    with pytest.raises(AssertionError, match="could not be ended"), no_logged_failure():
+        stage.board.doRead()
+    assert stage.diary[-1] == "6"
+
+
+def test_an_event_of_a_descriptor_closed_meanwhile_is_nobodys(stage: Stage) -> None:
+    stage.handler(5, then=lambda: stage.board.forget(6))
+    stage.handler(6)
+    stage.events.rounds = [[5, 6]]
+    stage.board.doRead()
+    assert stage.diary == ["5"]
+
+
+def test_a_number_given_to_another_socket_is_registered_for_that(stage: Stage) -> None:
+    """The kernel has forgotten the one that was closed; the event it had reported goes to the new one."""
+
+    def replace() -> None:
+        stage.board.forget(6)
+        stage.handler(6, "new six")
+
+    stage.handler(5, then=replace)
+    stage.handler(6)
+    stage.events.rounds = [[5, 6]]
+    stage.board.doRead()
+    assert stage.diary == ["5", "new six"]
+    assert stage.events.registered == [5, 6, 6]
+
+
+def test_of_two_handlers_of_a_socket_the_later_is_called(stage: Stage) -> None:
+    stage.handler(5, "first")
+    stage.handler(5, "second")
+    stage.events.rounds = [[5]]
+    stage.board.doRead()
+    assert stage.diary == ["second"]
+    assert stage.events.registered == [5], "registered once"
+
+
+def test_a_descriptor_that_stays_open_is_unregistered(stage: Stage) -> None:
+    stage.handler(5)
+    stage.board.unwatch(5)
+    stage.board.unwatch(5)
+    stage.events.rounds = [[5]]
+    stage.board.doRead()
+    assert (stage.diary, stage.events.registered) == ([], [])
+
+
+def test_opening_and_closing_again_does_nothing(stage: Stage) -> None:
+    stage.board.open()
+    assert stage.reactor.readers == [stage.board]
+    stage.board.again(stage.handler(5), lambda: stage.diary.append("too late"))
+    for _ in range(2):
+        stage.board.close()
+    assert (stage.reactor.readers, stage.reactor.getDelayedCalls(), stage.board.fileno()) == ([], [], -1)
+    assert stage.events.closed
+    stage.board.doRead()
+    assert stage.diary == []
+
+
+def test_closing_in_the_middle_of_a_round(stage: Stage) -> None:
+    stage.handler(5, then=stage.board.close)
+    stage.handler(6)
+    stage.events.rounds = [[5, 6], [6]]
+    stage.board.doRead()
+    assert stage.diary == ["5"]
+    assert stage.reactor.getDelayedCalls() == []
