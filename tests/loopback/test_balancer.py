@@ -20,8 +20,8 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
-from twisted.trial.unittest import TestCase
 
+from support.roads import RoadCase
 from support.sockets import fired, until
 from tcpbalance import (
     AccessLog,
@@ -39,10 +39,15 @@ from tcpbalance import (
     Target,
     TcpbalanceError,
 )
-from tcpbalance.config.values import Duration
+from tcpbalance.config.values import Address, Duration
+from tcpbalance.net.connecting import SocketConnector
+from tcpbalance.net.listener import Listener, bind
+from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.net.wheel import Wheel
 
 reactor: Any = global_reactor
+
+PLAIN = SocketOptions.of(SocketConfig())
 
 
 class Echo(Protocol):
@@ -80,10 +85,11 @@ class Gate:
         return self.asked[-1]
 
 
-class BalancerCase(TestCase):
+class BalancerCase(RoadCase):
     """Two echo backends, blocking-free clients, and a balancer that is stopped at the end."""
 
     def setUp(self) -> None:
+        super().setUp()
         self.servers = [Backends(b"a"), Backends(b"b")]
         self.ports = [reactor.listenTCP(0, server, interface="127.0.0.1") for server in self.servers]
         for port in self.ports:
@@ -100,9 +106,18 @@ class BalancerCase(TestCase):
         settings = options.pop("settings", FrontendSettings())
         frontend = Frontend("front", "127.0.0.1:0", pool or self.pool(), settings)
         options.setdefault("shutdown_grace", 5.0)
-        balancer = Balancer(reactor, [frontend], **options)
+        balancer = Balancer(reactor, [frontend], data_path=self.data_path, **options)
         self.addCleanup(balancer.stopService)
         return balancer
+
+    def connector(self) -> SocketConnector:
+        return SocketConnector(reactor, PLAIN, self.road)
+
+    def listen(self, factory: FrontendFactory) -> int:
+        listener = Listener(reactor, bind(Address.parse("127.0.0.1:0"), PLAIN), factory, 64, self.road)
+        self.addCleanup(listener.stopListening)
+        listener.startListening()
+        return int(listener.getHost().port)
 
     async def started(self, balancer: Balancer) -> Balancer:
         balancer.startService()
@@ -164,6 +179,7 @@ class ServingTests(BalancerCase):
         self.addCleanup(shutil.rmtree, folder)
         file = folder / "tcpbalance.toml"
         file.write_text(
+            f"data_path = '{self.data_path}'\n"
             "[access_log]\npath = 'access.log'\nformat = 'json'\n"
             "[frontends.front]\nlisten = '127.0.0.1:0'\npool = 'echo'\n"
             f"[pools.echo]\nbackends = ['127.0.0.1:{self.ports[0].getHost().port}']\n"
@@ -213,7 +229,7 @@ class ServingTests(BalancerCase):
 
     def factory(self) -> FrontendFactory:
         self.records: list[SessionRecord] = []
-        return FrontendFactory(reactor, self.pool(), account=self.records.append)
+        return FrontendFactory(reactor, self.pool(), account=self.records.append, connector=self.connector())
 
     async def leave(self, client: socket.socket) -> None:
         client.close()
@@ -350,10 +366,8 @@ class AccountTests(BalancerCase):
         def broken(record: SessionRecord) -> None:
             raise RuntimeError("broken on purpose")
 
-        factory = FrontendFactory(reactor, self.pool(), account=broken)
-        port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(factory)
-        self.addCleanup(port.stopListening)
-        client = self.connect(("127.0.0.1", port.getHost().port))
+        factory = FrontendFactory(reactor, self.pool(), account=broken, connector=self.connector())
+        client = self.connect(("127.0.0.1", self.listen(factory)))
         assert await self.ask(client, b"x") == b"a:x"
         client.close()
         await factory.when_idle()
@@ -455,21 +469,58 @@ class SlowReaderTests(BalancerCase):
 
     def factory(self, clock: Clock) -> FrontendFactory:
         settings = FrontendSettings(half_close_timeout=5.0)
-        factory = FrontendFactory(reactor, self.pool(), settings=settings, seconds=clock.seconds)
+        factory = FrontendFactory(
+            reactor, self.pool(), settings=settings, connector=self.connector(), seconds=clock.seconds
+        )
         factory.wheel = Wheel(clock, clock.seconds)
         return factory
 
     async def slow_client(self, factory: FrontendFactory) -> socket.socket:
         """A client whose kernel, like ours, holds less than it reads in one go: so each time it reads, bytes
         pass through the balancer, which takes the reactor's time and not only the clock's."""
-        port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(factory)
-        self.addCleanup(port.stopListening)
+        port = self.listen(factory)
         client = socket.socket()
         self.addCleanup(client.close)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
-        client.connect(("127.0.0.1", port.getHost().port))
+        client.connect(("127.0.0.1", port))
         client.setblocking(False)
         await until(reactor, lambda: self.servers[0].open)
         (session,) = factory.sessions
-        session.client.transport.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
+        session.client.transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
         return client
+
+
+class QuickServingTests(ServingTests):
+    """The same on the quick road; on an endpoint, that is Twisted's transport in front and a leg behind."""
+
+    data_path = "auto"
+
+
+class QuickOpeningTests(OpeningTests):
+    """The same on the quick road."""
+
+    data_path = "auto"
+
+
+class QuickEndingTests(EndingTests):
+    """The same on the quick road."""
+
+    data_path = "auto"
+
+
+class QuickAccountTests(AccountTests):
+    """The same on the quick road."""
+
+    data_path = "auto"
+
+
+class QuickLifecycleTests(LifecycleTests):
+    """The same on the quick road."""
+
+    data_path = "auto"
+
+
+class QuickSlowReaderTests(SlowReaderTests):
+    """The same on the quick road."""
+
+    data_path = "auto"

@@ -14,9 +14,10 @@ from typing import Any, cast
 from twisted.internet import reactor as global_reactor
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.trial.unittest import TestCase
 
+from support.clients import reset
 from support.peers import unanswering
+from support.roads import RoadCase
 from support.sockets import Recorder, until
 from tcpbalance.config.models import SocketConfig
 from tcpbalance.config.values import Address, Duration, Size
@@ -24,6 +25,14 @@ from tcpbalance.net.connecting import ConnectFailed, SocketConnector
 from tcpbalance.net.socket_options import SocketOptions
 
 reactor: Any = global_reactor
+
+
+class Speaker(Protocol):
+    """Speaks first, and finishes at once."""
+
+    def connectionMade(self) -> None:
+        self.transport.write(b"welcome")
+        self.transport.loseConnection()
 
 
 class Server(Protocol):
@@ -50,16 +59,18 @@ class Outcome:
         self.failures.append(cast(ConnectFailed, reason.value))
 
 
-class ConnectingTests(TestCase):
+class ConnectingTests(RoadCase):
     """``SocketConnector`` against listeners of the stock reactor, and against none."""
 
     def connect(self, address: str, timeout: float = 5.0, config: SocketConfig | None = None) -> Outcome:
-        connector = SocketConnector(reactor, SocketOptions.of(config or SocketConfig()))
         self.outcome = Outcome()
-        self.pending = connector.connect(Address.parse(address), self.outcome, timeout)
+        self.pending = self.connector(config).connect(Address.parse(address), self.outcome, timeout)
         assert self.outcome.protocol is None
         assert self.outcome.failures == []
         return self.outcome
+
+    def connector(self, config: SocketConfig | None = None) -> SocketConnector:
+        return SocketConnector(reactor, SocketOptions.of(config or SocketConfig()), self.road)
 
     async def answers(self, outcome: Outcome) -> Recorder:
         await until(reactor, lambda: outcome.protocol or outcome.failures)
@@ -75,8 +86,8 @@ class ConnectingTests(TestCase):
         (failure,) = outcome.failures
         return failure.cause
 
-    def listen(self, interface: str) -> int:
-        self.port = reactor.listenTCP(0, Factory.forProtocol(Server), interface=interface)
+    def listen(self, interface: str, protocol: type[Protocol] = Server) -> int:
+        self.port = reactor.listenTCP(0, Factory.forProtocol(protocol), interface=interface)
         self.addCleanup(self.port.stopListening)
         return int(self.port.getHost().port)
 
@@ -104,7 +115,7 @@ class ConnectingTests(TestCase):
         config = SocketConfig(max_segment=Size(1000), keepalive=Duration(60))
         outcome = self.connect(f"127.0.0.1:{self.listen('127.0.0.1')}", config=config)
         await until(reactor, lambda: outcome.protocol)
-        sock = outcome.protocol.transport.getHandle()
+        sock = outcome.protocol.transport.socket
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG) <= 1000
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
@@ -145,7 +156,7 @@ class ConnectingTests(TestCase):
             return [(socket.AF_INET, 1, 6, "", ("127.0.0.1", port))]
 
         self.patch(socket, "getaddrinfo", answer)
-        connector = SocketConnector(reactor, SocketOptions.of(SocketConfig()))
+        connector = self.connector()
         outcomes = [Outcome() for _ in range(5)]
         for outcome in outcomes:
             connector.connect(Address.parse("db.example:1"), outcome, 5.0)
@@ -198,3 +209,37 @@ class ConnectingTests(TestCase):
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         await until(reactor, lambda: outcome.failures)
         assert outcome.failures[0].out_of_descriptors
+
+    async def test_a_backend_that_speaks_first_and_is_done(self) -> None:
+        """What it says may be there before we hear that it has accepted: nothing of that may be lost."""
+        outcome = self.connect(f"127.0.0.1:{self.listen('127.0.0.1', Speaker)}")
+        await until(reactor, lambda: outcome.protocol and outcome.protocol.finished)
+        assert outcome.protocol is not None
+        assert outcome.protocol.received == b"welcome"
+        outcome.protocol.transport.loseConnection()
+
+    async def test_all_of_that_before_the_reactor_looks(self) -> None:
+        """One edge, and the only one, says all: connected, bytes, end."""
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            outcome = self.connect(f"127.0.0.1:{listener.getsockname()[1]}")
+            server, _ = listener.accept()
+            with server:
+                server.sendall(b"welcome")
+                server.shutdown(socket.SHUT_WR)
+                await until(reactor, lambda: outcome.protocol and outcome.protocol.finished)
+                assert outcome.protocol is not None
+                assert outcome.protocol.received == b"welcome"
+                outcome.protocol.transport.loseConnection()
+                await until(reactor, lambda: outcome.protocol and outcome.protocol.lost)
+
+    async def test_one_that_has_broken_off_before_the_reactor_looks(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            outcome = self.connect(f"127.0.0.1:{listener.getsockname()[1]}")
+            reset(listener.accept()[0])
+            assert await self.cause(outcome) == "reset"
+
+
+class QuickConnectingTests(ConnectingTests):
+    """The same on the quick road."""
+
+    data_path = "auto"

@@ -17,8 +17,8 @@ from twisted.internet import reactor as global_reactor
 from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs
-from twisted.trial.unittest import TestCase
 
+from support.roads import RoadCase
 from support.sockets import Recorder, until
 from tcpbalance.config.models import SocketConfig
 from tcpbalance.config.values import Address, Duration, Size
@@ -49,20 +49,25 @@ class Kept(Factory):
         return self.made[-1]
 
 
-class ListenerTests(TestCase):
+class ListenerTests(RoadCase):
     """A ``Listener`` and blocking clients that never wait long."""
 
     def setUp(self) -> None:
+        super().setUp()
         self.factory = Kept()
         self.folder = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.folder)
 
     def listen(self, address: str, config: SocketConfig | None = None, backlog: int = 64) -> Listener:
         options = SocketOptions.of(config or SocketConfig())
-        self.listener = Listener(reactor, bind(Address.parse(address), options), self.factory, backlog)
+        self.listener = self.make_listener(bind(Address.parse(address), options), backlog)
         self.listener.startListening()
-        self.addCleanup(self.listener.stopListening)
         return self.listener
+
+    def make_listener(self, sock: socket.socket, backlog: int = 16) -> Listener:
+        listener = Listener(reactor, sock, self.factory, backlog, self.road)
+        self.addCleanup(listener.stopListening)
+        return listener
 
     def client(self, family: int, target: Any) -> socket.socket:
         client = socket.socket(family, socket.SOCK_STREAM)
@@ -156,8 +161,7 @@ class ListenerTests(TestCase):
         self.addCleanup(first.close)
         second = bind(Address.parse(f"127.0.0.1:{first.getsockname()[1]}"), PLAIN)
         first.listen()
-        listener = Listener(reactor, second, self.factory, 16)
-        self.addCleanup(listener.stopListening)
+        listener = self.make_listener(second)
         with pytest.raises(ListenError, match="address already in use"):
             listener.startListening()
 
@@ -180,7 +184,7 @@ class ListenerTests(TestCase):
         self.listen("127.0.0.1:0", config)
         self.tcp_client()
         await until(reactor, lambda: self.factory.made)
-        sock = self.factory.made[0].transport.getHandle()
+        sock = self.factory.made[0].transport.socket
         tcp = socket.IPPROTO_TCP
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 2 * 65536
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 2 * 32768
@@ -245,9 +249,7 @@ class ListenerTests(TestCase):
     def test_two_at_once_on_one_file(self) -> None:
         """The second takes the first one's file for a dead process's: the first must not listen to nobody."""
         path = Address.parse(f"unix:{self.folder}/socket")
-        first, second = (Listener(reactor, bind(path, PLAIN), self.factory, 1) for _ in range(2))
-        for listener in (first, second):
-            self.addCleanup(listener.stopListening)
+        first, second = (self.make_listener(bind(path, PLAIN)) for _ in range(2))
         second.startListening()
         with pytest.raises(ListenError, match="address already in use"):
             first.startListening()
@@ -272,6 +274,12 @@ class ListenerTests(TestCase):
         self.tcp_client()
         await until(reactor, lambda: self.factory.made)
         await self.close_all()
+
+
+class QuickListenerTests(ListenerTests):
+    """The same on the quick road."""
+
+    data_path = "auto"
 
 
 def _break(protocol: Recorder) -> None:
