@@ -274,10 +274,13 @@ class _Attempt:
     def _decide(self) -> Any:
         """Ask whether the connection stands, which a second ``connect`` tells: connect(2).
 
+        Not for a unix socket: it stands as soon as ``connect`` has returned, and a second one would look at
+        the listener, which may be full or gone by now.
+
         :returns: the transport, once it does.
         """
         assert self._socket is not None
-        code = self._socket.connect_ex(self._target)
+        code = 0 if self._family == socket.AF_UNIX else self._socket.connect_ex(self._target)
         if code in (0, errno.EISCONN):
             return self._succeed(self._socket)
         if code != errno.EALREADY:

@@ -238,6 +238,36 @@ class ConnectingTests(RoadCase):
             reset(listener.accept()[0])
             assert await self.cause(outcome) == "reset"
 
+    async def test_a_unix_listener_that_takes_one_and_closes(self) -> None:
+        """Connected is connected, whatever has become of the listener since."""
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(f"{folder}/socket")
+            listener.listen(0)
+            outcome = self.connect(f"unix:{folder}/socket")
+            server, _ = listener.accept()
+        with server:
+            server.sendall(b"welcome")
+            await until(reactor, lambda: outcome.failures or (outcome.protocol and outcome.protocol.received))
+            assert outcome.failures == []
+            assert outcome.protocol is not None
+            outcome.protocol.transport.loseConnection()
+            await until(reactor, lambda: outcome.protocol and outcome.protocol.lost)
+
+    async def test_a_unix_listener_whose_queue_is_full_since(self) -> None:
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(f"{folder}/socket")
+            listener.listen(0)
+            outcome = self.connect(f"unix:{folder}/socket")
+            await until(reactor, lambda: outcome.failures or outcome.protocol)
+            assert outcome.failures == []
+            assert outcome.protocol is not None
+            outcome.protocol.transport.loseConnection()
+            await until(reactor, lambda: outcome.protocol and outcome.protocol.lost)
+
 
 class QuickConnectingTests(ConnectingTests):
     """The same on the quick road."""
