@@ -172,6 +172,7 @@ class _Attempt:
         self._socket: SocketType | None = None
         self._family = 0
         self._target: Any = None
+        self._leg: Any = None
         self._over = False
         self._timeout = timeout
         self._deadline = monotonic() + timeout
@@ -262,12 +263,15 @@ class _Attempt:
 
     def on_events(self, events: int) -> None:
         """The switchboard's call. What else the event says is for the leg: an edge comes only once."""
-        leg = self._decide()
-        if leg is not None:
-            leg.on_events(events)
+        self._leg = self._decide()
+        if self._leg is not None:
+            self._leg.on_events(events)
 
     def on_failure(self, failure: Failure) -> None:
-        """See ``switchboard.Handler``."""
+        """See ``switchboard.Handler``; once there is a leg, it was the leg's protocol that has raised."""
+        if self._leg is not None:
+            self._leg.on_failure(failure)
+            return
         self._drop_socket()
         self.fail(ConnectFailed("internal error"))
 

@@ -273,3 +273,19 @@ class QuickConnectingTests(ConnectingTests):
     """The same on the quick road."""
 
     data_path = "auto"
+
+    async def test_a_protocol_that_raises_at_what_came_with_the_connection_is_ended(self) -> None:
+        def broken(_: object, data: bytes) -> None:
+            raise RuntimeError("broken on purpose")
+
+        self.patch(Recorder, "dataReceived", broken)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            outcome = self.connect(f"127.0.0.1:{listener.getsockname()[1]}")
+            server, _ = listener.accept()
+            with server:
+                server.sendall(b"welcome")
+                await until(reactor, lambda: outcome.protocol and outcome.protocol.lost)
+        assert outcome.protocol is not None
+        assert outcome.protocol.lost is not None
+        assert outcome.protocol.lost.check(RuntimeError)
+        assert len(self.flushLoggedErrors(RuntimeError)) == 1
