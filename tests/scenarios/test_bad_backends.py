@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,23 @@ def test_a_question_is_kept_for_the_backend_that_answers(tmp_path: Path, kept: i
     ):
         assert ask(daemon.port, question) == ask(direct.port, question)
         assert the_record(daemon)["client_bytes"] == kept
+
+
+def test_one_that_has_answered_and_breaks_off_is_not_passed_over(tmp_path: Path) -> None:
+    """Answer and break may be there at once: the question was worked on, and is put to nobody else."""
+    with (
+        peers.peer(peers.answer_unread(b"too large")) as bad,
+        peers.named("good") as (good,),
+        Daemon(config(bad.address, good.address, more='balance = "round_robin"'), tmp_path) as daemon,
+    ):
+        for _ in range(10):
+            with connect(daemon.port) as client, contextlib.suppress(ConnectionResetError):
+                client.sendall(b"?" * 1000)
+                read_all(client)
+        records = daemon.wait_for_records(10)
+        assert (bad.accepted, good.accepted) == (5, 5)
+    assert [record["attempts"] for record in records] == [1] * 10
+    assert {record["backend_bytes"] for record in records} == {len("too large"), len("good")}
 
 
 def test_a_backend_that_breaks_off_in_mid_stream_is_broken_off_for_the_client(tmp_path: Path) -> None:

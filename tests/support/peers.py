@@ -191,6 +191,16 @@ def reset_after(text: bytes) -> Handler:
     return handle
 
 
+def answer_unread(text: bytes) -> Handler:
+    """Read a byte, send a text, and close; a kernel resets a connection that is closed with bytes unread."""
+
+    def handle(sock: socket.socket) -> None:
+        sock.recv(1)
+        sock.sendall(text)
+
+    return handle
+
+
 def close_after(text: bytes) -> Handler:
     """Wait for the client's first bytes, send a text, and close, although more was promised."""
 
