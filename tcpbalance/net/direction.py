@@ -139,7 +139,7 @@ class Direction:
         for _ in range(READS_A_TURN):
             if not source.readable or sink.full:
                 return
-            pipe = self._pipe = self._pipes.take()
+            pipe = self._pipe = self._pipes.take() if source.splices else None
             if pipe is None:
                 self._bulk = False
                 break
@@ -163,8 +163,10 @@ class Direction:
 
     def _filled(self, size: int) -> bool:
         if not size:
+            # The end; or an urgent byte with the end somewhere behind it. recv(2) can tell.
             self._give_pipe_back()
-            self.source.came_to_its_end()
+            self._bulk = False
+            self.source.read_again()
             return False
         self.carried += size
         self.active = self._wheel.now

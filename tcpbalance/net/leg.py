@@ -38,7 +38,7 @@ _ERROR = select.EPOLLERR
 _WRITABLE = select.EPOLLOUT
 _END = select.EPOLLRDHUP | select.EPOLLHUP
 _URGENT = select.EPOLLPRI
-_READABLE = select.EPOLLIN | _END
+_READABLE = select.EPOLLIN | _URGENT | _END
 
 NO_LINGER = struct.pack("ii", 1, 0)
 """SO_LINGER set to this makes ``close`` a reset."""
