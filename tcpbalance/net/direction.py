@@ -139,7 +139,7 @@ class Direction:
         for _ in range(READS_A_TURN):
             if not source.readable or sink.full:
                 return
-            pipe = self._pipe = self._pipes.take() if source.splices else None
+            pipe = self._pipe = self._pipes.take() if source.splices and sink.splices else None
             if pipe is None:
                 self._bulk = False
                 break

@@ -35,6 +35,14 @@ def read_all(sock: socket.socket) -> bytes:
     return b"".join(parts)
 
 
+def read(sock: socket.socket, size: int) -> bytes:
+    """Read so many bytes, or to the end if that comes first."""
+    data = b""
+    while len(data) < size and (part := sock.recv(size - len(data))):
+        data += part
+    return data
+
+
 def ask(port: int, question: bytes = b"", source: str | None = None, finish: bool = True) -> bytes:
     """Connect, send, finish sending unless told otherwise, and read all there is to read."""
     with connect(port, source) as sock:
