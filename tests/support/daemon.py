@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from support.process import Process
 from support.waiting import until
+from tcpbalance.net.roads import DataPath
 
 TWISTD = Path(sysconfig.get_path("scripts")) / "twistd"
 TCPBALANCE = TWISTD.with_name("tcpbalance")
@@ -30,7 +31,11 @@ class Daemon:
     :param folder: where it runs and where its files are.
     :param lacks: capabilities that it is not to have when we are root, such as "net_bind_service".
     :param stdout: a descriptor for its standard output; its own log then goes to a file.
+    :param reactor: the name of the reactor that twistd is to take; its own choice by default.
+    :cvar data_path: the road, put on top of the configuration; None to leave that as it is.
     """
+
+    data_path: DataPath | None = None
 
     def __init__(
         self,
@@ -39,16 +44,21 @@ class Daemon:
         *,
         lacks: Sequence[str] = (),
         stdout: int | None = None,
+        reactor: str | None = None,
     ) -> None:
         self.folder = folder
         self.config_file = folder / "tcpbalance.toml"
-        self.config_file.write_text(config)
+        self.config_file.write_text(self._on_its_road(config))
         self._config = config
         self._lacks = lacks
         self._stdout = stdout
+        self._reactor = [] if reactor is None else [f"--reactor={reactor}"]
         self._log_file = folder / "daemon.log"
         self._log_start = 0
         self._process: Process | None = None
+
+    def _on_its_road(self, config: str) -> str:
+        return config if self.data_path is None else f'data_path = "{self.data_path}"\n{config}'
 
     def __enter__(self) -> Self:
         self.start()
@@ -67,7 +77,8 @@ class Daemon:
         """Start the process and do not wait for anything."""
         self._log_start = self._log_file.stat().st_size if self._log_file.exists() else 0
         log = [] if self._stdout is None else [f"--logfile={self._log_file}"]
-        command = [f"{TWISTD}", "-n", "--pidfile=", *log, "tcpbalance", "--config", f"{self.config_file}"]
+        options = ["-n", "--pidfile=", *self._reactor, *log]
+        command = [f"{TWISTD}", *options, "tcpbalance", "--config", f"{self.config_file}"]
         self._process = Process(
             command,
             self.folder,

@@ -1,0 +1,49 @@
+"""On which roads the scenarios run: the one place where that is decided.
+
+Scenarios whose subject is bytes, ends, resets, back-pressure, descriptors, shutdown or a protocol of real
+servers run twice: there the two roads are different code. The others run once, on the road that users get:
+what is refused at the start, who gets how much, what the log looks like, which sockets are bound and which
+address is looked up is decided before or beside the road; and the peers alone meet no balancer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from support.daemon import Daemon
+from tcpbalance.net.roads import DataPath
+
+ON_BOTH_ROADS = {
+    "test_addresses",
+    "test_bad_backends",
+    "test_bulk_transfer",
+    "test_ending",
+    "test_half_close",
+    "test_mariadb",
+    "test_nginx_under_wrk",
+    "test_out_of_descriptors",
+    "test_postgresql",
+    "test_redis",
+    "test_slow_reader",
+}
+"""Modules."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give a test its roads."""
+    if metafunc.module.__name__.rpartition(".")[2] in ON_BOTH_ROADS:
+        metafunc.parametrize("data_path", ["auto", "portable"], indirect=True, scope="module")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def data_path(request: pytest.FixtureRequest) -> Iterator[DataPath | None]:
+    """Put every balancer of the tests on their road.
+
+    A fixture of a whole module that runs a balancer asks for this one, so that it is made anew for each road.
+    """
+    chosen: DataPath | None = getattr(request, "param", None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Daemon, "data_path", chosen)
+        yield chosen
