@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import re
 import resource
+import socket
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from support import peers
-from support.clients import ask, connect
+from support.clients import ask, connect, read_all
 from support.daemon import Daemon
 from support.waiting import until, until_steady
 
@@ -84,6 +85,30 @@ def test_with_none_left_to_dial_clients_are_closed_at_once(tmp_path: Path) -> No
     assert answers == ["end"] * BEYOND
     assert [record["reason"] for record in records[1:]] == ["out_of_descriptors"] * BEYOND
     _assert_once_a_second(daemon, "clients turned away: .*out_of_descriptors")
+
+
+def test_with_none_left_for_a_pipe_bulk_goes_on(tmp_path: Path) -> None:
+    size = 64 << 20
+
+    def when_asked(sock: socket.socket) -> None:
+        sock.recv(1)
+        peers.floods(size)(sock)
+
+    with (
+        peers.peer(when_asked) as backend,
+        Daemon(CONFIG.format(backend=backend.address), tmp_path) as daemon,
+        connect(daemon.port) as client,
+    ):
+        until(lambda: backend.open_connections == 1, "the backend's connection")
+        before = _settled(daemon)
+        limit = before.total()
+        resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (limit, limit))
+        client.sendall(b"?")
+        assert len(read_all(client)) == size
+        assert _kinds(daemon)["pipe:[]"] == before["pipe:[]"]
+        client.close()
+        daemon.wait_for_records(1)
+        assert daemon.stop() == 0
 
 
 def _answer(port: int) -> str:
