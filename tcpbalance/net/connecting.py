@@ -147,6 +147,7 @@ class _Attempt:
         "_deadline",
         "_factory",
         "_family",
+        "_leg",
         "_options",
         "_over",
         "_reactor",

@@ -69,7 +69,7 @@ class Direction:
         """Carry what there is, as far as the sink takes it and the turn allows."""
         source, sink = self.source, self.sink
         for _ in range(READS_A_TURN):
-            if self._bulk and source.splices:
+            if self._bulk:
                 self._pull_by_pipe()
                 return
             if not source.readable or sink.full or not self._copy():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 from collections.abc import Callable
+from socket import SocketType
 from typing import Literal
 
 from attrs import define, field
@@ -33,14 +33,14 @@ class MemoryPipe:
     def held(self, _: int) -> None:
         raise AssertionError("only a pipe itself knows what it holds")
 
-    def fill(self, source: socket.socket) -> int:
+    def fill(self, source: SocketType) -> int:
         assert not self.content, "filled before it was empty"
         self._check("source")
         self.content += source.recv(self.maker.size)
         self.maker.on_fill()
         return self.held
 
-    def drain(self, sink: socket.socket) -> None:
+    def drain(self, sink: SocketType) -> None:
         self._check("sink")
         del self.content[: sink.send(self.content)]
 
