@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import select
 import socket
 import struct
 import sys
@@ -21,6 +20,7 @@ from collections.abc import Iterable
 from socket import SocketType
 from typing import Any
 
+from twisted.internet.address import UNIXAddress
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IConsumer, IPushProducer, ITransport
 from twisted.python.failure import Failure
@@ -28,17 +28,22 @@ from zope.interface import implementer
 
 from tcpbalance.net.addresses import PeerAddress, peer_address, shown
 from tcpbalance.net.direction import CHUNK, READS_A_TURN, Direction
-from tcpbalance.net.switchboard import Switchboard
+from tcpbalance.net.switchboard import (
+    ERROR,
+    HANG_UP,
+    PEER_ENDED,
+    READABLE,
+    URGENT,
+    WRITABLE,
+    Switchboard,
+)
 from tcpbalance.net.wheel import Wheel
 
 BUFFER = 64 * 1024
 """Bytes that may wait in a leg before its producer is paused, as in Twisted's transports."""
 
-_ERROR = select.EPOLLERR
-_WRITABLE = select.EPOLLOUT
-_END = select.EPOLLRDHUP | select.EPOLLHUP
-_URGENT = select.EPOLLPRI
-_READABLE = select.EPOLLIN | _URGENT | _END
+_END = PEER_ENDED | HANG_UP
+_SOMETHING_TO_READ = READABLE | URGENT | _END
 
 NO_LINGER = struct.pack("ii", 1, 0)
 """SO_LINGER set to this makes ``close`` a reset."""
@@ -58,8 +63,8 @@ class Leg:
     :param peer: the peer's address.
     :ivar socket: while the leg is open.
     :ivar readable: whether a read may bring something.
-    :ivar at_the_end: whether a short read is no sign that all was read: the peer's end, or urgent data, may
-        stand behind it.
+    :ivar at_the_end: whether a short read is no sign that all was read: the peer's end, urgent data, or on a
+        unix socket a message with descriptors, may stand behind it.
     :ivar full: whether the socket takes no more for now.
     :ivar splices: whether splice(2) works on the socket, as far as is known.
     """
@@ -89,7 +94,8 @@ class Leg:
     def __init__(self, board: Switchboard, sock: SocketType, protocol: Any, peer: PeerAddress) -> None:
         self.socket = sock
         self.readable = False
-        self.at_the_end = False
+        # A read of a unix socket stops where a message with descriptors does: unix(7).
+        self.at_the_end = isinstance(peer, UNIXAddress)
         self.full = False
         self.splices = True
         self._board = board
@@ -111,18 +117,18 @@ class Leg:
 
     def on_events(self, events: int) -> None:
         """See ``switchboard.Handler``."""
-        if events & _ERROR and self._is_broken():
+        if events & ERROR and self._is_broken():
             self._hear_the_last()
             return
-        if events & _READABLE:
+        if events & _SOMETHING_TO_READ:
             self.readable = not self._done_reading
             if events & _END:
                 self.at_the_end = True
-            if events & _URGENT:
+            if events & URGENT:
                 # A read stops before the urgent byte, short and with more behind it; splice(2) stays there.
                 self.at_the_end = True
                 self.splices = False
-        if self.full and events & _WRITABLE:
+        if self.full and events & WRITABLE:
             self._go_on_writing()
         if self.readable and not self._queued:
             if self._outgoing is not None:

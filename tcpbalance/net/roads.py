@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 
 from tcpbalance.net.addresses import PeerAddress
 from tcpbalance.net.leg import NO_LINGER, Leg
-from tcpbalance.net.switchboard import Handler, Switchboard
+from tcpbalance.net.switchboard import READABLE, Handler, Switchboard
 from tcpbalance.net.transports import stock_transport
 
 _log = Logger()
@@ -152,7 +152,7 @@ class QuickRoad:
     def await_clients(self, listener: Waiting) -> None:
         """See ``Road``."""
         # Not edge-triggered: who accepts a bounded number has to be told of those that still wait.
-        self._board.watch(listener.fileno(), listener, select.EPOLLIN)
+        self._board.watch(listener.fileno(), listener, READABLE)
 
     def leave_clients(self, listener: Waiting) -> None:
         """See ``Road``."""

@@ -36,11 +36,12 @@ ROUNDS_A_TURN = 8
 """Rounds before the reactor has its turn: a look at what came in meanwhile is far cheaper than a turn of the
 reactor, and eight rounds are a few milliseconds at the very most."""
 
-EDGES = (
-    select.EPOLLIN | select.EPOLLPRI | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
-    if hasattr(select, "epoll")
-    else 0
+READABLE, WRITABLE, URGENT, ERROR, HANG_UP, PEER_ENDED, _EDGE_TRIGGERED = (
+    getattr(select, f"EPOLL{name}", 0) for name in ("IN", "OUT", "PRI", "ERR", "HUP", "RDHUP", "ET")
 )
+"""What events tell of, by epoll(7); 0 where there is no epoll and nobody asks."""
+
+EDGES = READABLE | WRITABLE | URGENT | PEER_ENDED | _EDGE_TRIGGERED
 """What a connection's socket is registered for, once. Errors and hang-ups are reported in any case."""
 
 

@@ -1,0 +1,25 @@
+"""Where there is no epoll, the package can be imported, and the portable road serves."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+SCRIPT = """
+import os, select
+for name in [name for name in dir(select) if name.lower().startswith("epoll")]:
+    delattr(select, name)
+del os.splice
+import tcpbalance
+from twisted.internet.selectreactor import SelectReactor
+from tcpbalance.net.roads import choose
+road = choose("auto", SelectReactor())
+print(road.name, road.reason, sep=": ")
+"""
+
+
+def test_the_portable_road_serves() -> None:
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", SCRIPT], capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stdout) == (0, "portable road: this system has no epoll\n"), result.stderr
