@@ -17,7 +17,7 @@ CARRIERS: list[Carrier] = [Scene, CopyingScene, SplicingScene]
 """Each way to carry the bytes; every script has to come out the same on all of them."""
 
 
-@pytest.fixture(params=CARRIERS, ids=lambda carrier: carrier.__name__, scope="session")
+@pytest.fixture(params=CARRIERS, ids=lambda carrier: carrier.__name__, scope="module")
 def carrier(request: pytest.FixtureRequest) -> Iterator[Carrier]:
     """Makes a scene; whoever makes one looks after it."""
     with bulk_comes_early():
