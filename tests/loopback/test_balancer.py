@@ -7,6 +7,7 @@ import shutil
 import socket
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -490,6 +491,51 @@ class SlowReaderTests(BalancerCase):
         return client
 
 
+class StoppedReaderTests(BalancerCase):
+    """What is in the kernel for a client when the limit comes: fetched since, or not."""
+
+    async def test_one_that_has_stopped_is_not_waited_for_twice(self) -> None:
+        clock, factory, _ = await self.with_bytes_in_flight()
+        clock.pump([1.0] * 59)
+        assert len(factory.sessions) == 1
+        clock.pump([1.0] * 4)
+        await until(reactor, lambda: factory.ended == {EndReason.IDLE_TIMEOUT: 1})
+
+    async def test_one_that_fetches_from_the_kernel_alone_is_waited_for(self) -> None:
+        clock, factory, client = await self.with_bytes_in_flight()
+        (session,) = factory.sessions
+        before = session.client.in_flight()
+        clock.pump([1.0] * 55)
+        await self.read(client, 12_000)
+        await until(reactor, lambda: session.client.in_flight() < before)
+        clock.pump([1.0] * 60)
+        assert len(factory.sessions) == 1
+        clock.pump([1.0] * 10)
+        await until(reactor, lambda: factory.ended == {EndReason.IDLE_TIMEOUT: 1})
+
+    async def with_bytes_in_flight(self) -> tuple[Clock, FrontendFactory, socket.socket]:
+        """A session through which nothing more is to pass, while the client has not fetched what did."""
+        clock = Clock()
+        settings = FrontendSettings(idle_timeout=60.0)
+        balancer = self.balancer(settings=settings, shutdown_grace=0.0)
+        factory = balancer.factories["front"]
+        factory.seconds, factory.wheel = clock.seconds, Wheel(clock, clock.seconds)
+        await self.started(balancer)
+        client = socket.socket()
+        self.addCleanup(client.close)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        client.connect(("127.0.0.1", balancer.listens_on("front")[0].port))
+        client.setblocking(False)
+        await until(reactor, lambda: any(server.open for server in self.servers))
+        (echo,) = [echo for server in self.servers for echo in server.open]
+        echo.transport.write(bytes(40_000))
+        (session,) = factory.sessions
+        await until(reactor, lambda: session.backend and session.backend.received == 40_000)
+        await until_steady(session.client.in_flight)
+        assert session.client.in_flight() > 0
+        return clock, factory, client
+
+
 class QuickServingTests(ServingTests):
     """The same on the quick road; on an endpoint, that is Twisted's transport in front and a leg behind."""
 
@@ -524,3 +570,20 @@ class QuickSlowReaderTests(SlowReaderTests):
     """The same on the quick road."""
 
     data_path = "auto"
+
+
+class QuickStoppedReaderTests(StoppedReaderTests):
+    """The same on the quick road."""
+
+    data_path = "auto"
+
+
+async def until_steady(read: Callable[[], object]) -> None:
+    """Let the reactor run until *read* has given the same twenty times."""
+    seen: list[object] = []
+
+    def steady() -> bool:
+        seen.append(read())
+        return len(seen) >= 20 and len(set(seen[-20:])) == 1
+
+    await until(reactor, steady)
