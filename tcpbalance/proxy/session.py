@@ -56,6 +56,7 @@ class Session:
         "_kept",
         "_kept_size",
         "_last_active",
+        "_looked",
         "_reason",
         "_served_by",
         "_started",
@@ -76,6 +77,7 @@ class Session:
         self._first_finished: Side | None = None
         self._finished = False
         self._in_flight = (0, 0)
+        self._looked = -math.inf
         self._reason: EndReason | None = None
         self._served_by: Backend | None = None
         self._started = frontend.wall_seconds()
@@ -101,7 +103,7 @@ class Session:
 
     def start(self) -> None:
         """Begin, with the client connected."""
-        self._wheel.watch(self, min(self._frontend.settings.shortest, self._age_limit))
+        self._wheel.watch(self, min(self._frontend.settings.shortest / 2, self._age_limit))
         self._dial.next()
 
     # Bytes
@@ -282,46 +284,54 @@ class Session:
         """
         if self._reason is None and now >= self._born + self._age_limit:
             self.end(EndReason.MAX_CONNECTION_AGE)
-        elif now < self._quiet_until():
+        elif now < self._next_look() or self._looks_alive(now):
             pass
-        elif self._something_was_fetched():
-            self._last_active = now
         elif self._reason is None:
             self.end(EndReason.HALF_CLOSE_TIMEOUT if self._first_finished else EndReason.IDLE_TIMEOUT)
         else:
             self._close(orderly=False)
         return None if self._finished else self._next_check()
 
-    def _something_was_fetched(self) -> bool:
-        """Whether a slow reader got on since the last look: nobody sends, and yet this is not idle."""
-        in_flight = (self.client.in_flight(), self.backend.in_flight() if self.backend is not None else 0)
-        fetched = in_flight != self._in_flight
-        self._in_flight = in_flight
-        return fetched
+    def _looks_alive(self, now: float) -> bool:
+        """Whether a slow reader got on since the last look: nobody sends, and yet this is not idle.
 
-    def _quiet_until(self) -> float:
-        """When it has been quiet for too long; a dial has its own deadline."""
-        settings = self._frontend.settings
-        if self._reason is not None or self._first_finished is not None:
-            limit = settings.half_close_timeout
-        else:
-            limit = settings.idle_timeout
-        if self.backend is None:
-            return math.inf if self._reason is None else self._last_active + limit + RESOLUTION
+        The first look since a byte came only notes what there is to compare with.
+        """
+        in_flight = (self.client.in_flight(), self.backend.in_flight() if self.backend is not None else 0)
+        first = self._looked < self._quiet_since()
+        fetched = not first and in_flight != self._in_flight
+        self._in_flight, self._looked = in_flight, now
+        if fetched:
+            self._last_active = now
+        return first or fetched
+
+    def _next_look(self) -> float:
+        """When to see what is in flight: at half the limit, and when it has been quiet for too long."""
+        if self.backend is None and self._reason is None:
+            return math.inf  # A dial has its own deadline.
+        settings, quiet_since = self._frontend.settings, self._quiet_since()
+        ending = self._reason is not None or self._first_finished is not None
+        limit = settings.half_close_timeout if ending else settings.idle_timeout
         # A time read off the wheel may be one turn old.
-        return max(self._last_active, self.client.active, self.backend.active) + limit + RESOLUTION
+        return quiet_since + RESOLUTION + (limit if self._looked >= quiet_since else limit / 2)
+
+    def _quiet_since(self) -> float:
+        """When the last byte came, as far as the wheel can tell."""
+        if self.backend is None:
+            return self._last_active
+        return max(self._last_active, self.client.active, self.backend.active)
 
     def _next_check(self) -> float:
-        """Seconds until the first deadline that may come.
+        """Seconds until the first look or deadline that may come.
 
-        Never longer than the shorter limit: so whoever connects or finishes meanwhile need not ask to be
+        Never longer than half the shorter limit: so whoever connects or finishes meanwhile need not ask to be
         looked at sooner.
         """
-        first = self._quiet_until()
+        first = self._next_look()
         if self._reason is None:
             first = min(first, self._born + self._age_limit)
         until = first - self._frontend.seconds()
-        return min(max(0.0, until), self._frontend.settings.shortest)
+        return min(max(0.0, until), self._frontend.settings.shortest / 2)
 
     def end(self, reason: EndReason) -> None:
         """Decide the end; a session that is ending already keeps its reason.
