@@ -318,6 +318,15 @@ class EndingTests(BalancerCase):
             client.recv(1)
         assert balancer.factories["front"].ended == {EndReason.SHUTDOWN: 1}
 
+    async def test_stopped_twice(self) -> None:
+        balancer, client = await self.open()
+        first, second = fired(balancer.stopService()), fired(balancer.stopService())
+        assert second == []
+        client.close()
+        await until(reactor, lambda: first)
+        assert first == second == [None]
+        assert fired(balancer.stopService()) == [None]
+
     async def test_hurry_cuts_the_grace_short(self) -> None:
         balancer, _ = await self.open(shutdown_grace=1000.0)
         stopped = balancer.stopService()
