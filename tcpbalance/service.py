@@ -147,6 +147,7 @@ class Balancer(Service):
         self._outcome: Failure | bool = False
         self._stopping = False
         self._waiters: list[Deferred[Any]] = []
+        self._stop_waiters: list[Deferred[None]] = []
         self._grace: IDelayedCall | None = None
 
     @classmethod
@@ -277,7 +278,9 @@ class Balancer(Service):
 
     def stopService(self) -> Deferred[None]:
         """Close the listeners and stop checking; fires when the last session has ended and its record is
-        written."""
+        written, however often it is called meanwhile."""
+        if self._stopping:
+            return self._stop_under_way()
         if not self._prepared:
             return succeed(None)
         super().stopService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
@@ -286,7 +289,22 @@ class Balancer(Service):
         self._close_doors()
         self._tell(Failure(CancelledError()))  # type: ignore[no-untyped-call]  # Twisted's is not annotated
         self._outcome = False
-        return Deferred.fromCoroutine(self._stop())
+        stopped = self._stop_under_way()
+        Deferred.fromCoroutine(self._stop()).addBoth(self._tell_stopped)
+        return stopped
+
+    def _stop_under_way(self) -> Deferred[None]:
+        """A Deferred of the caller's own, so that nobody who cancels or chains it disturbs another."""
+        waiter: Deferred[None] = Deferred()
+        self._stop_waiters.append(waiter)
+        return waiter
+
+    def _tell_stopped(self, outcome: Failure | None) -> None:
+        self._stopping = False
+        waiters, self._stop_waiters = self._stop_waiters, []
+        for waiter in waiters:
+            if not waiter.called:
+                waiter.callback(outcome)
 
     def hurry(self) -> None:
         """Cut the grace short: open sessions are ended now."""
@@ -304,7 +322,6 @@ class Balancer(Service):
         if self._access_log is not None:
             await maybeDeferred(self._access_log.stopService)
         self._road.close()
-        self._stopping = False
 
     def _drained(self) -> Deferred[Any]:
         """Let open sessions finish within the grace, and end those that do not."""
