@@ -24,6 +24,9 @@ COLLECT_AFTER = 20_000
 """Objects more than at the last look, before the garbage collector looks at the new ones: about a thousand
 sessions' worth."""
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+"""What we have handlers for."""
+
 
 class Options(usage.Options):
     """The options of ``twistd tcpbalance``."""
@@ -49,6 +52,8 @@ def makeService(options: Options) -> IService:
     """
     from twisted.internet import reactor
 
+    # Until our own handlers are there, a signal would end the process and leave its socket files.
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         return _demo(reactor) if options["demo"] else _balancer(reactor, options["config"])
     except TcpbalanceError as error:
@@ -79,9 +84,9 @@ def _refuse(text: str) -> NoReturn:
 
 def daemon(reactor: Any, balancer: Balancer) -> MultiService:
     """Put a balancer and the handling of signals under one roof."""
-    service = MultiService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
-    balancer.setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
+    service = Daemon(reactor)
     Signals(reactor, balancer).setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
+    balancer.setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
     balancer.when_listening().addErrback(_fail, reactor)
     reactor.callWhenRunning(_spare_the_collector)
     return service
@@ -111,6 +116,22 @@ def _exit_with_failure() -> None:
     os._exit(1)
 
 
+class Daemon(MultiService):
+    """Starts what it holds, in that order, once the reactor runs and has set its own signal handlers.
+
+    So the handling of signals starts first, and no thread and no program of a health check starts while
+    signals are held back, which it would inherit.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+        self._reactor = reactor
+
+    def startService(self) -> None:
+        """Start when the reactor does."""
+        self._reactor.callWhenRunning(super().startService)
+
+
 class Signals(Service):
     """SIGTERM and SIGINT end in order, a second one at once; SIGUSR1 reopens the access log.
 
@@ -126,9 +147,10 @@ class Signals(Service):
         self._stopping = False
 
     def startService(self) -> None:
-        """Take the signals over once the reactor has set its own handlers."""
+        """Take the signals over from the reactor, and let in those that came since ``makeService``."""
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
-        self._reactor.callWhenRunning(self._install)
+        self._install()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     def _install(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
