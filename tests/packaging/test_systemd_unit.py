@@ -20,11 +20,11 @@ def verify(text: str, folder: Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stderr
 
 
-@pytest.mark.skipif(find("systemd-analyze") is None, reason="not installed: systemd-analyze")
+@pytest.mark.requires("systemd-analyze")
 def test_systemd_finds_nothing_to_complain_of(tmp_path: Path) -> None:
     assert verify(UNIT.read_text(), tmp_path) == ""
 
 
-@pytest.mark.skipif(find("systemd-analyze") is None, reason="not installed: systemd-analyze")
+@pytest.mark.requires("systemd-analyze")
 def test_it_would_complain(tmp_path: Path) -> None:
     assert "LimitNOFILES" in verify(UNIT.read_text().replace("LimitNOFILE", "LimitNOFILES"), tmp_path)
