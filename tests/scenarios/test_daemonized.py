@@ -38,13 +38,18 @@ def in_the_background(folder: Path) -> Iterator[int]:
     """
     files = [f"--pidfile={folder}/twistd.pid", f"--logfile={folder}/twistd.log"]
     run([TWISTD, *files, "tcpbalance", "--config", folder / "tcpbalance.toml"], cwd=folder)
-    until((folder / "twistd.pid").exists, "the file with the process id")
-    pid = int((folder / "twistd.pid").read_text())
+    pid = until(lambda: _pid_in(folder / "twistd.pid"), "the file with the process id")
     try:
         yield pid
     finally:
         if _runs(pid):
             os.kill(pid, signal.SIGKILL)
+
+
+def _pid_in(file: Path) -> int:
+    """The process id in a file that may not be there yet, or still be empty; 0 then."""
+    text = file.read_text() if file.exists() else ""
+    return int(text or 0)
 
 
 def _runs(pid: int) -> bool:
@@ -57,7 +62,7 @@ def _runs(pid: int) -> bool:
 
 def _port(log: Path) -> int:
     until(log.exists, "the log")
-    listens = re.compile(r"frontend web listens on 127\.0\.0\.1:(\d+) by the ", re.MULTILINE)
+    listens = re.compile(r"frontend web listens on 127\.0\.0\.1:(\d+) by the ")
     found = until(lambda: listens.search(log.read_text()), log.read_text)
     assert found is not None
     return int(found[1])

@@ -21,7 +21,8 @@ from tcpbalance.net.roads import DataPath
 TWISTD = Path(sysconfig.get_path("scripts")) / "twistd"
 TCPBALANCE = TWISTD.with_name("tcpbalance")
 
-_LISTENS = re.compile(r"frontend (\S+) listens on (\S+) by the ")
+_LISTENS = re.compile(r"frontend (\S+) listens on (\S+) by the .*\n")
+_FAILURE = re.compile(r"^.*(?:#critical\]|Traceback \(most recent call last\)).*$", re.MULTILINE)
 
 
 class Daemon:
@@ -32,6 +33,7 @@ class Daemon:
     :param lacks: capabilities that it is not to have when we are root, such as "net_bind_service".
     :param stdout: a descriptor for its standard output; its own log then goes to a file.
     :param reactor: the name of the reactor that twistd is to take; its own choice by default.
+    :param may_fail: whether an error in its log is what the test is about, and no reason to fail it.
     :cvar data_path: the road, put on top of the configuration; None to leave that as it is.
     """
 
@@ -45,6 +47,7 @@ class Daemon:
         lacks: Sequence[str] = (),
         stdout: int | None = None,
         reactor: str | None = None,
+        may_fail: bool = False,
     ) -> None:
         self.folder = folder
         self.config_file = folder / "tcpbalance.toml"
@@ -55,6 +58,7 @@ class Daemon:
         self._reactor = [] if reactor is None else [f"--reactor={reactor}"]
         self._log_file = folder / "daemon.log"
         self._log_start = 0
+        self._may_fail = may_fail
         self._process: Process | None = None
 
     def _on_its_road(self, config: str) -> str:
@@ -72,6 +76,16 @@ class Daemon:
             print(f"--- log of the balancer\n{self.log}")  # noqa: T201
         if self._process is not None:
             self._process.end()
+        if error is None and not self._may_fail:
+            self._look_for_errors()
+
+    def _look_for_errors(self) -> None:
+        """Fail a test whose balancer logged an error, at any of its starts.
+
+        :raises AssertionError: it did.
+        """
+        text = self._log_file.read_text(errors="replace") if self._log_file.exists() else ""
+        assert not _FAILURE.search(text), f"the balancer logged an error\n{text}"
 
     def launch(self) -> Process:
         """Start the process and do not wait for anything."""
@@ -166,7 +180,9 @@ class Daemon:
     def access_records(self) -> list[dict[str, Any]]:
         """What the access log has, when the configuration says JSON and `access.log`."""
         file = self.folder / "access.log"
-        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        # The last line may be half written.
+        lines = file.read_text().split("\n")[:-1] if file.exists() else []
+        return [json.loads(line) for line in lines]
 
     def wait_for_records(self, count: int, seconds: float = 20.0) -> list[dict[str, Any]]:
         """Wait until the access log has at least `count` records."""
