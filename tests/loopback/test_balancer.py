@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import socket
 import tempfile
@@ -19,7 +20,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint, serverFromString
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import Clock
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 
 from support.roads import RoadCase
@@ -40,7 +41,7 @@ from tcpbalance import (
     Target,
     TcpbalanceError,
 )
-from tcpbalance.config.values import Address, Duration
+from tcpbalance.config.values import Address, Duration, Size
 from tcpbalance.net.connecting import SocketConnector
 from tcpbalance.net.listener import Listener, bind
 from tcpbalance.net.socket_options import SocketOptions
@@ -446,6 +447,15 @@ class LifecycleTests(BalancerCase):
         frontend = Frontend("front", "127.0.0.1:0", self.pool())
         with pytest.raises(ValueError, match="'front' is there twice"):
             Balancer(reactor, [frontend, frontend])
+
+    def test_a_buffer_that_the_system_made_smaller_is_told_of(self) -> None:
+        config = SocketConfig(receive_buffer=Size(2**29))
+        balancer = Balancer(reactor, [Frontend("front", "127.0.0.1:0", self.pool(), socket=config)])
+        self.addCleanup(balancer.stopService)
+        with capturedLogs() as events:
+            balancer.prepare()
+        (told,) = [formatEvent(event) for event in events]
+        assert re.fullmatch(r"frontend front: socket\.receive_buffer is \d+ bytes, not 536870912: .*", told)
 
     def test_an_option_that_only_dials_have_is_tried_at_the_start(self) -> None:
         folder = tempfile.mkdtemp()

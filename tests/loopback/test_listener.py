@@ -9,6 +9,7 @@ import resource
 import shutil
 import socket
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,14 @@ from support.roads import RoadCase
 from support.sockets import Recorder, until
 from tcpbalance.config.models import SocketConfig
 from tcpbalance.config.values import Address, Duration, Size
-from tcpbalance.net.listener import Listener, ListenError, bind
+from tcpbalance.net.listener import ACCEPTS_A_TURN, Listener, ListenError, bind
 from tcpbalance.net.socket_options import SocketOptions, shrunk_buffers
 
 reactor: Any = global_reactor
 
 PLAIN = SocketOptions.of(SocketConfig())
+
+RESERVE = Listener._reserve
 
 
 class Kept(Factory):
@@ -258,21 +261,59 @@ class ListenerTests(RoadCase):
         self.listen("127.0.0.1:0")
         await deferLater(reactor, 0, lambda: None)  # Starting the reactor takes descriptors of its own.
         clients = [self.tcp_client() for _ in range(20)]
-        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
-        highest = max(int(name) for name in os.listdir("/proc/self/fd"))
-        with contextlib.ExitStack() as fillers:
-            while (filler := os.open(os.devnull, os.O_RDONLY)) < highest + 5:
-                fillers.callback(os.close, filler)
-            fillers.callback(os.close, filler)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (filler + 1, limits[1]))
-            for client in clients:
-                client.setblocking(False)
+        for client in clients:
+            client.setblocking(False)
+        with no_descriptor_left():
             await until(reactor, lambda: all(_is_reset(client) for client in clients))
             assert self.factory.made == []
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         self.tcp_client()
         await until(reactor, lambda: self.factory.made)
+        await self.close_all()
+
+    async def test_all_that_wait_are_turned_away_at_once(self) -> None:
+        self.listen("127.0.0.1:0")
+        await deferLater(reactor, 0, lambda: None)
+        clients = [self.tcp_client() for _ in range(20)]
+        for client in clients:
+            client.setblocking(False)
+        with no_descriptor_left(), capturedLogs() as events:
+            self.listener.doRead()
+            assert all(_is_reset(client) for client in clients)
+        assert [event["shed"] for event in events] == [20]
+
+    async def test_nobody_turned_away_is_not_worth_a_word(self) -> None:
+        """The system says that it has no descriptor before it looks whether there is somebody to accept."""
+        self.listen("127.0.0.1:0")
+        await deferLater(reactor, 0, lambda: None)
+        with no_descriptor_left(), capturedLogs() as events:
+            self.listener.doRead()
+        assert events == []
+        assert self.listener._rest is None
+
+    async def test_the_reserve_is_taken_back_once_there_is_a_descriptor(self) -> None:
+        self.listen("127.0.0.1:0")
+        await deferLater(reactor, 0, lambda: None)
+        client = self.tcp_client()
+        with no_descriptor_left():
+            # As when another thread takes the descriptor that was given up for a moment.
+            self.patch(Listener, "_reserve", lambda _: None)
+            self.listener.doRead()
+            self.patch(Listener, "_reserve", RESERVE)
+            assert not self.has_reserve()
+        await until(reactor, lambda: self.listener._rest is None)
+        assert self.has_reserve()
+        client.close()
+
+    def has_reserve(self) -> bool:
+        return self.listener._spare is not None
+
+    async def test_a_flood_leaves_others_their_turn(self) -> None:
+        self.listen("127.0.0.1:0")
+        for _ in range(20):
+            self.tcp_client()
+        self.listener.doRead()
+        assert len(self.factory.made) == ACCEPTS_A_TURN
+        await until(reactor, lambda: len(self.factory.made) == 20)
         await self.close_all()
 
 
@@ -280,6 +321,20 @@ class QuickListenerTests(ListenerTests):
     """The same on the quick road."""
 
     data_path = "auto"
+
+
+@contextlib.contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    """Hold every descriptor that this process may have."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+    with contextlib.ExitStack() as held:
+        held.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        while (filler := os.open(os.devnull, os.O_RDONLY)) < highest + 5:
+            held.callback(os.close, filler)
+        held.callback(os.close, filler)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (filler + 1, limits[1]))
+        yield
 
 
 def _break(protocol: Recorder) -> None:
