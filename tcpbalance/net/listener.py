@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import socket
 import stat
 from socket import SocketType
@@ -311,6 +312,8 @@ class Listener:
     def _shed(self, error: OSError) -> None:
         """Answer waiting clients with a reset through the spare descriptor, and say so at most once a
         second."""
+        if not self._somebody_waits():
+            return
         self._shed_count += self._turn_away()
         self._rest_a_while()
         if self._shed_log.admit():
@@ -322,6 +325,12 @@ class Listener:
                 reason=(error.strerror or "").lower(),
                 shed=shed,
             )
+
+    def _somebody_waits(self) -> bool:
+        """The system says that it has no descriptor before it looks whether there is anybody to accept."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(0))
 
     def _turn_away(self) -> int:
         """Reset the clients that wait; return how many there were."""
