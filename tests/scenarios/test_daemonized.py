@@ -81,3 +81,21 @@ def test_it_serves_logs_and_ends(tmp_path: Path) -> None:
     assert [record["backend_bytes"] for record in records] == [1] * 5
     assert not (tmp_path / "twistd.pid").exists()
     assert not (tmp_path / "web.sock").exists()
+
+
+def test_sigusr1_rotates_both_logs(tmp_path: Path) -> None:
+    """The access log is opened again, and twistd's own handler still rotates the file of ``--logfile``."""
+    with peers.named("a") as (backend,):
+        (tmp_path / "tcpbalance.toml").write_text(CONFIG.format(backend=backend.address))
+        with in_the_background(tmp_path) as pid:
+            port = _port(tmp_path / "twistd.log")
+            assert ask(port) == b"a"
+            until((tmp_path / "access.log").read_text, "the first record")
+            (tmp_path / "access.log").rename(tmp_path / "access.log.1")
+            os.kill(pid, signal.SIGUSR1)
+            until((tmp_path / "twistd.log.1").exists, "twistd's rotated log")
+            until((tmp_path / "access.log").exists, "the new access log")
+            os.kill(pid, signal.SIGTERM)
+            until(lambda: not _runs(pid), "its end")
+        assert "listens on" in (tmp_path / "twistd.log.1").read_text()
+        assert "SIGTERM" in (tmp_path / "twistd.log").read_text()
