@@ -63,6 +63,8 @@ class Affinity:
     def lookup(self, client: bytes) -> Sequence[Backend]:
         """Tell where the client belongs: its home, then its stand-in; empty when it is not known.
 
+        A backup is home only as long as no primary has served the client.
+
         :param client: its packed address, whole.
         """
         entry = self._entries.get(self._key(client))
@@ -105,7 +107,10 @@ class Affinity:
                 if bond.backend is backend:
                     return bond
         bond = Bond(key, backend)
-        entry[MAX_BONDS - 1 :] = [bond]  # a second stand-in takes the place of the first
+        if entry and entry[0].backend.backup and not backend.backup:
+            entry[:] = [bond, entry[0]]  # who came while the primaries were down has found a home
+        else:
+            entry[MAX_BONDS - 1 :] = [bond]  # a second stand-in takes the place of the first
         return bond
 
     def _entry(self, key: bytes) -> list[Bond]:

@@ -76,7 +76,7 @@ class Pool:
     def choices(self, client: bytes | None) -> Iterator[Backend]:
         """Yield the backends that a connection may go to, best first, each at most once.
 
-        First those the client belongs to, then the primaries as the policy orders them, then the backups
+        First the primaries: those the client belongs to, then all as the policy orders them. Then the backups
         likewise, last those that rest after a failed dial. Whether one can serve is decided when it is asked
         for.
 
@@ -86,10 +86,11 @@ class Pool:
             self._tell()
         seen: set[Backend] = set()
         resting: list[Backend] = []
-        for backend in self._homes(client):
-            if self._serves(backend, seen, resting):
-                yield backend
+        homes = self._homes(client)
         for tier in self._tiers:
+            for backend in homes:
+                if backend in tier.members and self._serves(backend, seen, resting):
+                    yield backend
             most, weight = _UNBOUNDED if self._bounded_load is None else self._bound(tier)
             crowded: list[Backend] = []
             for backend in tier.candidates(client):

@@ -23,6 +23,7 @@ class Tier:
     :param balance: makes the policy.
     :param backends: at least one.
     :param tools: handed to the policy.
+    :ivar members: the backends, to ask for one.
     """
 
     _log = Logger()
@@ -32,7 +33,7 @@ class Tier:
     ) -> None:
         self.backends = tuple(backends)
         self._where = where
-        self._members = frozenset(self.backends)
+        self.members = frozenset(self.backends)
         self._policy = balance(self.backends, tools)
         self._fallback = RoundRobin(self.backends, tools)
         self._throttle = Throttle(COMPLAINT_INTERVAL, tools.seconds)
@@ -41,7 +42,7 @@ class Tier:
         """Yield what the policy does; once that goes wrong, what round robin does, which may repeat some."""
         try:
             for given, backend in enumerate(self._policy.candidates(client)):
-                if given == len(self._members) or backend not in self._members:
+                if given == len(self.members) or backend not in self.members:
                     _refuse(backend)
                 yield backend
         except Exception:

@@ -73,6 +73,15 @@ def test_a_second_stand_in_takes_the_place_of_the_first(remembering: Remembering
     assert remembering.where(ANNE) == "ac"
 
 
+def test_a_backup_is_home_to_nobody_whom_a_primary_has_served(remembering: Remembering) -> None:
+    remembering.c.backup = True
+    remembering.visit(ANNE, remembering.c)
+    remembering.visit(ANNE, remembering.b)
+    assert remembering.where(ANNE) == "bc"
+    remembering.visit(ANNE, remembering.a)
+    assert remembering.where(ANNE) == "ba"
+
+
 def test_a_home_away_for_longer_than_the_ttl_is_home_no_more(remembering: Remembering) -> None:
     remembering.visit(ANNE, remembering.a)
     for _ in range(4):
@@ -140,7 +149,7 @@ class Model:
         self.recent: list[bytes] = []  # least recently used first
         self.bonds: list[
             tuple[bytes, Backend, list[float]]
-        ] = []  # in the order made; ends of its connections
+        ] = []  # a client's in the order of its preference; ends of their connections
 
     def holding(self, client: bytes, now: float) -> list[tuple[bytes, Backend, list[float]]]:
         return [bond for bond in self.bonds if bond[0] == client and now < max(bond[2])]
@@ -152,6 +161,7 @@ class Model:
         if ends is None:
             ends = []
             holding = [*holding[:1], (client, backend, ends)]
+            holding.sort(key=lambda bond: bond[1].backup)  # which leaves the order made among equals
         ends.append(float("inf"))
         self.bonds += holding
         self._use(client)
@@ -180,12 +190,13 @@ class AffinityMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = Clock()
-        self.backends = some_backends(1, 1, 1)
+        self.backends = some_backends(1, 1, 1, 1)
+        self.backends[2].backup = self.backends[3].backup = True
         self.affinity = Affinity(TTL, 3, 32, 64, self.clock.seconds)
         self.model = Model(3)
         self.open: list[tuple[Bond, list[float]]] = []
 
-    @rule(client=st.sampled_from(clients), which=st.integers(0, 2))
+    @rule(client=st.sampled_from(clients), which=st.integers(0, 3))
     def opens(self, client: bytes, which: int) -> None:
         backend = self.backends[which]
         bond = self.affinity.opened(client, backend)

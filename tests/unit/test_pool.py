@@ -296,6 +296,50 @@ def test_a_home_that_rests_is_a_last_resort() -> None:
     assert choices(pool, ANNE) == "abc"
 
 
+def with_backups() -> Pool:
+    """A pool with affinity, of the primaries a and b and the backups c and d."""
+    clock = Clock()
+    backends = some_backends(1, 1, 1, 1)
+    backends[2].backup = backends[3].backup = True
+    return a_pool(backends, clock, balance=AsWritten, affinity=Affinity(60.0, 100, 32, 64, clock.seconds))
+
+
+def test_a_bond_with_a_backup_comes_before_the_other_backups_and_after_all_primaries() -> None:
+    pool = with_backups()
+    serve(pool, ANNE, pool.backends[3])
+    assert choices(pool, ANNE) == "abdc"
+
+
+def test_a_primary_that_is_back_takes_the_client_from_the_backup() -> None:
+    pool = with_backups()
+    for primary in pool.backends[:2]:
+        pool.mark_down(primary, "refused")
+    serve(pool, ANNE, pool.backends[3])
+    assert choices(pool, ANNE) == "dc"
+    pool.mark_up(pool.backends[1])
+    serve(pool, ANNE, pool.backends[1])
+    pool.mark_up(pool.backends[0])
+    assert choices(pool, ANNE) == "badc"
+
+
+def test_home_comes_first_although_a_backup_stood_in() -> None:
+    pool = with_backups()
+    serve(pool, ANNE, pool.backends[1])
+    serve(pool, ANNE, pool.backends[3])
+    assert choices(pool, ANNE) == "badc"
+
+
+def test_a_bond_with_a_backup_counts_in_a_pool_of_backups() -> None:
+    clock = Clock()
+    backends = some_backends(1, 1)
+    for backend in backends:
+        backend.backup = True
+    affinity = Affinity(60.0, 100, 32, 64, clock.seconds)
+    pool = a_pool(backends, clock, balance=AsWritten, affinity=affinity)
+    serve(pool, ANNE, pool.backends[1])
+    assert choices(pool, ANNE) == "ba"
+
+
 def test_a_failed_dial_makes_no_bond() -> None:
     pool, _ = with_affinity(checked=True)
     slot = pool.take(pool.backends[2], ANNE)

@@ -22,6 +22,7 @@ from tcpbalance.pool.policies.weighted_random import WeightedRandom
 from tcpbalance.pool.pool import Slot
 
 anyone = st.integers(0, 10**6)
+CLIENTS = (None, *(bytes((192, 0, 2, host)) for host in range(5)))
 
 
 class Dialling:
@@ -35,7 +36,8 @@ class Dialling:
 
 
 class PoolMachine(RuleBasedStateMachine):
-    """Slots and active connections agree, limits hold, and no connection is offered one backend twice."""
+    """Slots and active connections agree, limits hold, and no connection is offered one backend twice, or a
+    backup before a primary."""
 
     policies: ClassVar[list[PolicyFactory]] = [
         RoundRobin,
@@ -102,7 +104,7 @@ class PoolMachine(RuleBasedStateMachine):
         dialling.slot = self.pool.take(backend, dialling.client)
         self.dialling.append(dialling)
 
-    @rule(client=st.none() | st.sampled_from([bytes((192, 0, 2, host)) for host in range(5)]))
+    @rule(client=st.sampled_from(CLIENTS))
     def arrives(self, client: bytes | None) -> None:
         self.try_next(Dialling(self.pool.choices(client), client))
 
@@ -149,9 +151,14 @@ class PoolMachine(RuleBasedStateMachine):
 
     @rule()
     def looks_at_all(self) -> None:
-        offered = list(self.pool.choices(None))
-        assert len(offered) == len(set(offered))
-        assert set(offered) == {backend for backend in self.pool.backends if self.can_serve(backend)}
+        able = {backend for backend in self.pool.backends if self.can_serve(backend)}
+        now = self.clock.seconds()
+        for client in CLIENTS:
+            offered = list(self.pool.choices(client))
+            assert len(offered) == len(set(offered))
+            assert set(offered) == able
+            backups = [backend.backup for backend in offered if backend.rests_until <= now]
+            assert backups == sorted(backups)  # which has the primaries first
 
     @invariant()
     def active_connections_are_the_slots_held(self) -> None:
