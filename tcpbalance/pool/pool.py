@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from math import inf
 from random import Random
 
@@ -73,7 +73,7 @@ class Pool:
         self._told = False
         self._count()
 
-    def choices(self, client: bytes | None) -> Iterator[Backend]:
+    def choices(self, client: bytes | None) -> Generator[Backend, None, None]:
         """Yield the backends that a connection may go to, best first, each at most once.
 
         First the primaries: those the client belongs to, then all as the policy orders them. Then the backups

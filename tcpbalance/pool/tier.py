@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import NoReturn
 
 from twisted.logger import Logger
@@ -38,16 +38,36 @@ class Tier:
         self._fallback = RoundRobin(self.backends, tools)
         self._throttle = Throttle(COMPLAINT_INTERVAL, tools.seconds)
 
-    def candidates(self, client: bytes | None) -> Iterator[Backend]:
-        """Yield what the policy does; once that goes wrong, what round robin does, which may repeat some."""
+    def candidates(self, client: bytes | None) -> Generator[Backend, None, None]:
+        """Yield what the policy does; once that goes wrong, what round robin does, which may repeat some.
+
+        The policy's generator is closed with this one.
+        """
+        walk: Iterator[Backend] | None = None
+        failed = False
         try:
-            for given, backend in enumerate(self._policy.candidates(client)):
+            walk = iter(self._policy.candidates(client))
+            for given, backend in enumerate(walk):
                 if given == len(self.members) or backend not in self.members:
                     _refuse(backend)
                 yield backend
         except Exception:
+            failed = True
             self._complain()
+        finally:
+            self._close(walk)
+        if failed:
             yield from self._fallback.candidates(client)
+
+    def _close(self, walk: object) -> None:
+        """End the policy's generator here, where it is heard of when that fails; Python itself prints it."""
+        close = getattr(walk, "close", None)
+        if close is None:
+            return
+        try:
+            close()
+        except Exception:
+            self._complain()
 
     def _complain(self) -> None:
         times = self._throttle.admit()

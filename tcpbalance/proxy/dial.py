@@ -120,12 +120,12 @@ class Dial:
             self._pending.cancel()
             self._pending = None
         self._drop_slot(blame=False)
-        self._choices = iter(())
+        self._choices.close()
         self._caller = None
 
     def settle(self) -> None:
-        """No other backend will be asked for."""
-        self._choices = iter(())
+        """No other backend will be asked for: the policy hears so now."""
+        self._choices.close()
 
     def _give_up(self) -> None:
         if self._caller is not None:

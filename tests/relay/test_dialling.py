@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 
 from support.scene import FOUR, ONE, THREE, TWO
 from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.policies.base import PolicyTools
 
 FAILURES = {"refuses": "refused", "hangs": "timed out after 3 s", "resets_at_once": "reset"}
 """How a backend fails, with what the account says of it."""
@@ -349,3 +351,42 @@ def test_no_descriptor_is_left(make_scene: Any) -> None:
     assert (scene.ended, scene.record.attempts) == ("out_of_descriptors", 1)
     assert scene.backends[TWO].dials == 0
     assert scene.pool.backends[0].rests_until == 0
+
+
+class Noting:
+    """Offers all backends, and notes when it is told that no more are wanted."""
+
+    def __init__(self) -> None:
+        self.closed = 0
+        self.backends: Sequence[Backend] = ()
+
+    def __call__(self, backends: Sequence[Backend], tools: PolicyTools) -> Noting:
+        self.backends = backends
+        return self
+
+    def candidates(self, client: bytes | None) -> Iterator[Backend]:
+        try:
+            yield from self.backends
+        finally:
+            self.closed += 1
+
+
+def test_the_policy_is_told_when_the_backend_has_said_something(make_scene: Any) -> None:
+    policy = Noting()
+    scene = make_scene([ONE, TWO], balance=policy)
+    scene.connect(early=b"question")
+    scene.run()
+    assert policy.closed == 0
+    scene.backends[ONE].connection.send(b"answer")
+    scene.run()
+    assert policy.closed == 1
+
+
+def test_the_policy_is_told_when_the_session_ends_before(make_scene: Any) -> None:
+    policy = Noting()
+    scene = make_scene({ONE: "hangs"}, balance=policy)
+    client = scene.connect(early=b"question")
+    scene.run()
+    client.reset()
+    scene.run()
+    assert (policy.closed, scene.ended) == (1, "client_reset")

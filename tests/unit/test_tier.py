@@ -110,3 +110,66 @@ def test_it_is_asked_for_no_more_than_is_needed() -> None:
 
     lazy: Policy = tier(policy_of(candidates))
     assert next(lazy.candidates(None)).name == "a"
+
+
+def test_its_generator_is_closed_with_the_tiers() -> None:
+    ended: list[str] = []
+
+    def candidates(backends: Sequence[Backend]) -> Iterator[Backend]:
+        try:
+            yield from backends
+        finally:
+            ended.append("closed")
+
+    asked = tier(policy_of(candidates)).candidates(None)
+    next(asked)
+    asked.close()
+    assert ended == ["closed"]
+
+
+def raising_at_the_end(backends: Sequence[Backend]) -> Iterator[Backend]:
+    try:
+        yield from backends
+    finally:
+        raise RuntimeError("cannot let go")
+
+
+def test_one_that_raises_when_it_is_closed_is_reported_like_any_other() -> None:
+    clock = Clock()
+    odd = tier(policy_of(raising_at_the_end), clock)
+    with capturedLogs() as events:
+        for _ in range(3):
+            asked = odd.candidates(None)
+            next(asked)
+            asked.close()
+    assert [event["times"] for event in events] == [1]
+    assert events[0]["log_failure"].getErrorMessage() == "cannot let go"
+
+
+def test_one_that_does_not_let_itself_be_closed_is_reported() -> None:
+    def candidates(backends: Sequence[Backend]) -> Iterator[Backend]:
+        try:
+            yield backends[0]
+        finally:
+            yield backends[1]
+
+    asked = tier(policy_of(candidates)).candidates(None)
+    with capturedLogs() as events:
+        next(asked)
+        asked.close()
+    assert [event["log_failure"].type for event in events] == [RuntimeError]
+
+
+def test_one_that_was_found_out_is_closed_before_round_robin_takes_over() -> None:
+    ended: list[str] = []
+
+    def candidates(backends: Sequence[Backend]) -> Iterator[Any]:
+        try:
+            yield "192.0.2.1:80"
+        finally:
+            ended.append("closed")
+
+    with capturedLogs() as events:
+        asked = tier(policy_of(candidates)).candidates(None)
+        next(asked)
+    assert (ended, len(events)) == (["closed"], 1)
