@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
+import attrs
 from twisted.logger import Logger
 
 from tcpbalance.pool.errors import PoolError
@@ -44,15 +45,19 @@ def policy(name: str) -> PolicyFactory:
 def probes() -> dict[str, type]:
     """Load every health probe there is, by the name that `check` gives it.
 
-    One that cannot be loaded is logged and left out.
+    One that cannot be loaded, or is no attrs class, from which its keys are read, is logged and left out.
     """
-    return dict(_loaded(PROBES))
+    return dict(_loaded(PROBES, _require_attrs))
 
 
-def _loaded(group: str) -> Iterator[tuple[str, Any]]:
+def _loaded(
+    group: str, require: Callable[[EntryPoint, Any], None] | None = None
+) -> Iterator[tuple[str, Any]]:
     for entry in _own_first_by_name(group).values():
         try:
             thing = _load(entry)
+            if require is not None:
+                require(entry, thing)
         except Exception:
             _log.failure(
                 "{group}: {name} ({value}) of {distribution} cannot be loaded and is left out",
@@ -70,6 +75,11 @@ def _load(entry: EntryPoint) -> Any:
     if not callable(thing):
         raise TypeError(f"{entry.value} must be a class, got {thing!r}")
     return thing
+
+
+def _require_attrs(entry: EntryPoint, thing: Any) -> None:
+    if not attrs.has(thing):
+        raise TypeError(f"{entry.value} must be an attrs class, got {thing!r}")
 
 
 def _own_first_by_name(group: str) -> dict[str, EntryPoint]:

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 from twisted.logger import capturedLogs, formatEvent
 
+from support.configs import pool
 from support.distributions import pretend_installed
+from tcpbalance.config.errors import ConfigError
+from tcpbalance.parts import read_config
 from tcpbalance.pool import extensions
 from tcpbalance.pool.errors import PoolError
 from tcpbalance.pool.policies.least_connections import LeastConnections
@@ -96,6 +99,34 @@ def test_no_one_takes_a_name_of_ours(site: Path) -> None:
     assert [formatEvent(event) for event in events] == [
         "tcpbalance.policies: round_robin of third-party is left out, the name is taken by tcpbalance"
     ]
+
+
+NO_ATTRS_CLASS = {
+    "a plain class": "class Theirs:\n    def __init__(self, depth: int = 0) -> None: pass\n",
+    "a function": "def Theirs(): pass\n",
+}
+
+
+@pytest.mark.parametrize("source", NO_ATTRS_CLASS.values(), ids=list(NO_ATTRS_CLASS))
+def test_a_probe_whose_keys_cannot_be_known_is_named_and_left_out(site: Path, source: str) -> None:
+    (site / "theirs.py").write_text(source)
+    pretend_installed(site, "third-party", extensions.PROBES, {"theirs": "theirs:Theirs"})
+    with capturedLogs() as events:
+        assert "theirs" not in extensions.probes()
+    (event,) = events
+    assert formatEvent(event) == (
+        "tcpbalance.probes: theirs (theirs:Theirs) of third-party cannot be loaded and is left out"
+    )
+    assert event["log_failure"].getErrorMessage().startswith("theirs:Theirs must be an attrs class, got <")
+
+
+def test_such_a_probe_spoils_no_message_about_another(site: Path) -> None:
+    (site / "theirs.py").write_text("class Theirs: pass\n")
+    pretend_installed(site, "third-party", extensions.PROBES, {"theirs": "theirs:Theirs"})
+    file = site / "tcpbalance.toml"
+    file.write_text(pool('health = { check = "http", depht = 1 }'))
+    with capturedLogs(), pytest.raises(ConfigError, match=r"pools\.db\.health\.depht: unknown key, "):
+        read_config(file)
 
 
 def test_an_unknown_name_gets_the_known_ones() -> None:
