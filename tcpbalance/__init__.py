@@ -7,7 +7,7 @@ from tcpbalance.admin.access_log import AccessLog, AccessLogError
 from tcpbalance.config.errors import ConfigError
 from tcpbalance.config.models import Config, HealthConfig, SocketConfig
 from tcpbalance.config.values import Address
-from tcpbalance.errors import Fault, TcpbalanceError
+from tcpbalance.errors import Fault, SettingError, TcpbalanceError
 from tcpbalance.net.connecting import ConnectFailed
 from tcpbalance.net.listener import ListenError
 from tcpbalance.parts import Frontend, read_config
@@ -56,6 +56,7 @@ __all__ = [
     "Probe",
     "ProbeFailed",
     "SessionRecord",
+    "SettingError",
     "SocketConfig",
     "StatusSet",
     "Target",

@@ -23,3 +23,9 @@ class TcpbalanceError(Exception):
 
     fault: Fault = Fault.BALANCER
     retryable: bool = False
+
+
+class SettingError(TcpbalanceError, ValueError):
+    """A part was given a value that it cannot work with."""
+
+    fault = Fault.CONFIGURATION

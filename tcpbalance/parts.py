@@ -6,13 +6,16 @@ import os
 import time
 from collections.abc import Sequence
 from random import Random
+from typing import Any
 
+import attrs
 from attrs import field, frozen
 from twisted.logger import Logger
 
 from tcpbalance.config.loader import load
 from tcpbalance.config.models import AffinityConfig, Config, FrontendConfig, PoolConfig, SocketConfig
 from tcpbalance.config.values import Address
+from tcpbalance.errors import SettingError
 from tcpbalance.pool import extensions
 from tcpbalance.pool.affinity import Affinity
 from tcpbalance.pool.backend import Backend
@@ -30,6 +33,13 @@ def _addresses(listen: Sequence[Address | str] | Address | str) -> tuple[Address
     return tuple(Address.parse(address) if isinstance(address, str) else address for address in given)
 
 
+def _at_least_one(frontend: Frontend, _: attrs.Attribute[Any], listen: tuple[Address, ...]) -> None:
+    if not listen:
+        raise SettingError(
+            f'frontend {frontend.name}: listen must have at least one address, such as "0.0.0.0:8080"'
+        )
+
+
 @frozen
 class Frontend:
     """What clients connect to: addresses, and the pool behind them.
@@ -40,10 +50,11 @@ class Frontend:
     :param settings: how long things may last.
     :param backlog: connections that the kernel may hold ready to be accepted.
     :param socket: options of the listening sockets and of those to the backends.
+    :raises SettingError: for no address.
     """
 
     name: str
-    listen: tuple[Address, ...] = field(converter=_addresses)
+    listen: tuple[Address, ...] = field(converter=_addresses, validator=_at_least_one)
     pool: Pool
     settings: FrontendSettings = FrontendSettings()
     backlog: int = 4096

@@ -17,9 +17,10 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from tcpbalance import bounds
 from tcpbalance.admin.access_log import AccessLog
 from tcpbalance.config.models import Config, HealthConfig
-from tcpbalance.errors import TcpbalanceError
+from tcpbalance.errors import SettingError, TcpbalanceError
 from tcpbalance.net.connecting import SocketConnector
 from tcpbalance.net.listener import Listener, ListenError, bind
 from tcpbalance.net.roads import DataPath, Road, choose
@@ -113,6 +114,7 @@ class Balancer(Service):
     :param shutdown_grace: seconds that open sessions may go on after ``stopService``.
     :param data_path: ``"auto"`` for the quick road where there is one, ``"portable"`` for Twisted's own
         transports.
+    :raises SettingError: for a negative or endless grace, or two frontends of one name.
     """
 
     _log = Logger()
@@ -127,16 +129,13 @@ class Balancer(Service):
         shutdown_grace: float = 30.0,
         data_path: DataPath = "auto",
     ) -> None:
+        bounds.not_negative("balancer: shutdown_grace", shutdown_grace)
+        self._refuse_doubles(frontends)
         self._reactor = reactor
         self._road = choose(data_path, reactor)
         self._access_log = access_log
         self._shutdown_grace = shutdown_grace
         account = access_log.log if access_log else None
-        names = Counter(frontend.name for frontend in frontends)
-        if len(names) < len(frontends):
-            raise ValueError(
-                f"frontends must have different names, {names.most_common(1)[0][0]!r} is there twice"
-            )
         self.factories = {frontend.name: self._factory(frontend, account) for frontend in frontends}
         self._doors = {
             frontend.name: Doors(reactor, frontend, self.factories[frontend.name], self._road)
@@ -172,6 +171,11 @@ class Balancer(Service):
         :raises ConfigError: the file has mistakes; the text lists them all.
         """
         return cls.from_config(reactor, read_config(path))
+
+    def _refuse_doubles(self, frontends: Sequence[Frontend]) -> None:
+        for name, times in Counter(frontend.name for frontend in frontends).most_common(1):
+            if times > 1:
+                raise SettingError(f"balancer: frontends must have different names, got {name} {times} times")
 
     def _factory(
         self, frontend: Frontend, account: Callable[[SessionRecord], None] | None

@@ -13,6 +13,8 @@ from twisted.logger import Logger
 from tcpbalance.admin.log_file import STANDARD_OUTPUT, AccessLogError, LogFile
 from tcpbalance.admin.log_format import FORMATS
 from tcpbalance.admin.log_writer import LogWriter
+from tcpbalance.config.wording import must_be_one_of
+from tcpbalance.errors import SettingError
 from tcpbalance.throttle import Throttle
 
 if TYPE_CHECKING:
@@ -35,11 +37,14 @@ class AccessLog(Service):
     :param form: "text" or "json".
     :param reactor: IReactorTime and IReactorFromThreads.
     :param bound: records that may wait to be written; more are dropped, counted and reported.
+    :raises SettingError: for another form.
     """
 
     _log = Logger()
 
     def __init__(self, path: str, form: str, reactor: Any, bound: int = 10_000) -> None:
+        if form not in FORMATS:
+            raise SettingError(f"access log {path}: format {must_be_one_of(form, FORMATS)}")
         self._path = path
         self._line = FORMATS[form]
         self._reactor = reactor

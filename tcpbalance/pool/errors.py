@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from tcpbalance.errors import Fault, TcpbalanceError
+from tcpbalance.errors import SettingError
 
 
-class PoolError(TcpbalanceError, ValueError):
+class PoolError(SettingError):
     """A pool or backend was given a value that it cannot work with."""
-
-    fault = Fault.CONFIGURATION

@@ -9,6 +9,7 @@ from random import Random
 
 from twisted.logger import Logger
 
+from tcpbalance import bounds
 from tcpbalance.pool import extensions
 from tcpbalance.pool.affinity import Affinity
 from tcpbalance.pool.backend import Backend
@@ -193,6 +194,8 @@ class Pool:
             raise PoolError(f"{where} cannot be made: {error!r}") from error
 
     def _refuse_nonsense(self) -> None:
+        bounds.above_zero(f"pool {self.name}: connect_timeout", self.connect_timeout, PoolError)
+        bounds.count(f"pool {self.name}: retries", self.retries, 0, error=PoolError)
         if not self.backends:
             raise PoolError(f"pool {self.name}: must have at least one backend")
         name, count = Counter(backend.name for backend in self.backends).most_common(1)[0]

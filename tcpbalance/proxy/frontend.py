@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
+from tcpbalance import bounds
 from tcpbalance.config.models import SocketConfig
 from tcpbalance.net.connecting import Connector, SocketConnector
 from tcpbalance.net.socket_options import SocketOptions
@@ -65,6 +66,7 @@ class FrontendSettings:
     :param max_connection_age: from accepting a client, give or take a tenth; None for no limit.
     :param most_sessions: open at once; beyond it nobody is accepted, and who comes waits in the kernel's
         backlog. None for no limit.
+    :raises SettingError: for a time that is not above 0 and finite, or fewer than one session.
     """
 
     idle_timeout: float = 3600.0
@@ -77,6 +79,13 @@ class FrontendSettings:
     @shortest.default
     def _find_shortest(self) -> float:
         return min(self.idle_timeout, self.half_close_timeout)
+
+    def __attrs_post_init__(self) -> None:
+        for name in ("idle_timeout", "half_close_timeout", "max_connection_age"):
+            if getattr(self, name) is not None:
+                bounds.above_zero(f"frontend settings: {name}", getattr(self, name))
+        if self.most_sessions is not None:
+            bounds.count("frontend settings: most_sessions", self.most_sessions, 1)
 
 
 class FrontendFactory(Factory):

@@ -445,7 +445,7 @@ class LifecycleTests(BalancerCase):
 
     def test_two_frontends_of_one_name(self) -> None:
         frontend = Frontend("front", "127.0.0.1:0", self.pool())
-        with pytest.raises(ValueError, match="'front' is there twice"):
+        with pytest.raises(ValueError, match="got front 2 times"):
             Balancer(reactor, [frontend, frontend])
 
     def test_a_buffer_that_the_system_made_smaller_is_told_of(self) -> None:

@@ -1,0 +1,126 @@
+"""What the file refuses is refused in Python too, when the part is made and not when a client comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock
+
+from support.pools import a_pool, some_backends
+from tcpbalance import (
+    AccessLog,
+    Affinity,
+    Balancer,
+    Fault,
+    Frontend,
+    FrontendFactory,
+    FrontendSettings,
+    PoolError,
+    SettingError,
+)
+
+NAN, INF = float("nan"), float("inf")
+AFFINITY = {"ttl": 60.0, "max_entries": 100, "ipv4_prefix": 32, "ipv6_prefix": 64}
+
+
+def pool(**values: Any) -> object:
+    return a_pool(some_backends(1), **values)
+
+
+def affinity(**values: Any) -> object:
+    return Affinity(**{**AFFINITY, **values}, seconds=Clock().seconds)
+
+
+def balancer(**values: Any) -> object:
+    return Balancer(Clock(), [], data_path="portable", **values)
+
+
+def refused(make: Callable[..., object], values: dict[str, Any]) -> SettingError:
+    with pytest.raises(SettingError) as caught:
+        make(**values)
+    assert caught.value.fault is Fault.CONFIGURATION
+    assert isinstance(caught.value, ValueError)
+    return caught.value
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, NAN, INF])
+@pytest.mark.parametrize(
+    ("make", "where", "name"),
+    [
+        (pool, "pool web", "connect_timeout"),
+        (affinity, "affinity", "ttl"),
+        (FrontendSettings, "frontend settings", "idle_timeout"),
+        (FrontendSettings, "frontend settings", "half_close_timeout"),
+        (FrontendSettings, "frontend settings", "max_connection_age"),
+    ],
+)
+def test_a_time_that_never_or_always_ends(
+    make: Callable[..., object], where: str, name: str, seconds: float
+) -> None:
+    error = refused(make, {name: seconds})
+    assert str(error) == f"{where}: {name} must be a finite number of seconds above 0, got {seconds}"
+
+
+@pytest.mark.parametrize("seconds", [-1.0, NAN, INF])
+def test_a_grace_that_never_ends_or_ended_before(seconds: float) -> None:
+    error = refused(balancer, {"shutdown_grace": seconds})
+    assert str(error) == (
+        f"balancer: shutdown_grace must be a finite number of seconds, 0 or more, got {seconds}"
+    )
+
+
+def test_no_grace_at_all_is_allowed() -> None:
+    assert balancer(shutdown_grace=0)
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "value", "said"),
+    [
+        (pool, "retries", -1, "pool web: retries must be a whole number, 0 or more, got -1"),
+        (pool, "retries", 1.5, "pool web: retries must be a whole number, 0 or more, got 1.5"),
+        (affinity, "max_entries", 0, "affinity: max_entries must be a whole number, 1 or more, got 0"),
+        (affinity, "ipv4_prefix", -1, "affinity: ipv4_prefix must be a whole number from 0 to 32, got -1"),
+        (affinity, "ipv4_prefix", 33, "affinity: ipv4_prefix must be a whole number from 0 to 32, got 33"),
+        (affinity, "ipv6_prefix", 129, "affinity: ipv6_prefix must be a whole number from 0 to 128, got 129"),
+        (
+            FrontendSettings,
+            "most_sessions",
+            0,
+            "frontend settings: most_sessions must be a whole number, 1 or more, got 0",
+        ),
+    ],
+)
+def test_a_count_out_of_range(make: Callable[..., object], name: str, value: object, said: str) -> None:
+    assert str(refused(make, {name: value})) == said
+
+
+def test_what_is_wrong_with_a_pool_is_an_error_of_the_pool() -> None:
+    assert isinstance(refused(pool, {"retries": -1}), PoolError)
+    assert isinstance(refused(affinity, {"ttl": 0}), PoolError)
+
+
+def test_no_limit_is_allowed() -> None:
+    settings = FrontendSettings(max_connection_age=None, most_sessions=None)
+    assert FrontendFactory(Clock(), a_pool(some_backends(1)), settings=settings).settings == settings
+
+
+def test_a_frontend_without_an_address() -> None:
+    error = refused(Frontend, {"name": "web", "listen": [], "pool": pool()})
+    assert str(error) == 'frontend web: listen must have at least one address, such as "0.0.0.0:8080"'
+
+
+def test_two_frontends_of_one_name() -> None:
+    front = Frontend("web", "127.0.0.1:0", a_pool(some_backends(1)))
+    with pytest.raises(
+        SettingError, match=r"^balancer: frontends must have different names, got web 2 times$"
+    ):
+        Balancer(Clock(), [front, front], data_path="portable")
+
+
+def test_a_form_of_the_access_log_that_nobody_knows() -> None:
+    with pytest.raises(
+        SettingError, match=r'^access log -: format must be one of "text" or "json", got "xml"$'
+    ):
+        AccessLog("-", "xml", Clock())
