@@ -194,13 +194,13 @@ class Address:
         return cls(host=_host(host, value), port=_port(port, value))
 
     def under(self, folder: Path) -> Self:
-        """Take a relative path as one in this folder; any other address stays as it is.
+        """Take a relative path as one in this folder, without detours; any other address stays as it is.
 
         :raises ValueError: when the whole path is longer than the system allows for a unix socket.
         """
         if self.path is None:
             return self
-        path = _absolute(self.path, folder)
+        path = _straight(_absolute(self.path, folder))
         length = len(os.fsencode(path))
         if length > LONGEST_SOCKET_PATH:
             raise ValueError(
@@ -359,3 +359,9 @@ def _network(value: object, *, strict: bool) -> ipaddress.IPv4Network | ipaddres
 
 def _absolute(path: str, folder: Path) -> str:
     return str(folder / path)
+
+
+def _straight(path: str) -> str:
+    """Give the one spelling of an absolute path, so that two listeners do not take one file from each other."""
+    # POSIX leaves it to the system what two slashes at the front mean; to Linux and the BSDs it is one.
+    return "/" + os.path.normpath(path).lstrip("/")
