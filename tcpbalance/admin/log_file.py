@@ -31,9 +31,16 @@ _MEND: Final = 'name a file that can be written in access_log.path, or "-" for s
 
 
 class AccessLogError(TcpbalanceError):
-    """The access log cannot be opened; the text names the path and the mend."""
+    """The access log cannot be opened; the text names the path and the mend.
+
+    :ivar what: the text without the path, for where that has been named.
+    """
 
     fault = Fault.CONFIGURATION
+
+    def __init__(self, path: str, what: str) -> None:
+        super().__init__(f"access log {path}: {what}")
+        self.what = what
 
 
 class LinesLostError(TcpbalanceError):
@@ -156,4 +163,4 @@ def _open_file(path: str) -> int:
 def _error(path: str, error: OSError | ValueError) -> AccessLogError:
     number = error.errno if isinstance(error, OSError) else None
     what = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return AccessLogError(f"access log {path}: cannot be opened: {what}; {_MENDS.get(number or 0, _MEND)}")
+    return AccessLogError(path, f"cannot be opened: {what}; {_MENDS.get(number or 0, _MEND)}")

@@ -114,6 +114,8 @@ class LogWriter:
             self._file.write("".join([self._line(record) + "\n" for record in batch]).encode("ascii"))
         except LinesLostError as error:
             self._on_trouble(str(error), error.lines)
+        except AccessLogError as error:
+            self._on_trouble(error.what, len(batch))
         except Exception as error:
             # Whatever else went wrong costs these records, never the thread.
             self._on_trouble(str(error) or repr(error), len(batch))
@@ -127,4 +129,4 @@ class LogWriter:
         try:
             self._file.reopen()
         except AccessLogError as error:
-            self._on_trouble(str(error), 0)
+            self._on_trouble(error.what, 0)

@@ -134,7 +134,8 @@ def _list_reader(kind: Any, converter: cattrs.Converter) -> Read:
         if isinstance(value, str) and element is Address:
             return (converter.structure(value, element),)
         if not isinstance(value, list):
-            raise TypeError(f"must be a list, got {shown(value)}")
+            form = "an address or a list of addresses" if element is Address else "a list"
+            raise TypeError(f"must be {form}, got {shown(value)}")
         return tuple(_each(enumerate(value), element, converter))
 
     return read_list

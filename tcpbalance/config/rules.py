@@ -7,6 +7,7 @@ things are still wrong, so that a broken rule is reported together with every ot
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import IPv6Address
 
 from attrs import frozen
 
@@ -91,6 +92,13 @@ def _missing_pools(facts: Facts) -> Iterator[Flaw]:
 def _listens(facts: Facts) -> Iterator[Flaw]:
     taken: dict[tuple[object, ...], KeyPath] = {}
     for path, address in (listen for frontend in facts.frontends for listen in frontend.listens):
+        mapped = IPv6Address(address.host).ipv4_mapped if address.is_numeric and _family(address) else None
+        if mapped is not None:
+            yield Flaw(
+                path,
+                f"{address} is an IPv4 address in the form of IPv6, on which the system does not listen, "
+                f"write {mapped}:{address.port}",
+            )
         rival = next((taken[place] for place in _shut_by(address) if place in taken), None)
         if rival is not None:
             yield Flaw(path, f"{address} is taken by {key_text(rival)}, choose another address or port")

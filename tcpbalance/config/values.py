@@ -362,6 +362,6 @@ def _absolute(path: str, folder: Path) -> str:
 
 
 def _straight(path: str) -> str:
-    """Give the one spelling of an absolute path, so that two listeners do not take one file from each other."""
+    """Give the one spelling of an absolute path, so that no listener takes another's file."""
     # POSIX leaves it to the system what two slashes at the front mean; to Linux and the BSDs it is one.
     return "/" + os.path.normpath(path).lstrip("/")

@@ -3,6 +3,7 @@ kernel takes."""
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Iterator
 
@@ -107,11 +108,17 @@ def _set(sock: socket.SocketType, options: tuple[Option, ...]) -> None:
         try:
             sock.setsockopt(option.level, option.name, option.value)
         except OSError as error:
-            shown = option.value.decode() if isinstance(option.value, bytes) else option.value
-            raise SocketOptionError(
-                f"socket.{option.key}: the system refuses {shown}: {error.strerror}; "
-                "choose another value or leave it out"
-            ) from error
+            raise SocketOptionError(f"socket.{option.key}: {_refusal(option, error)}") from error
+
+
+def _refusal(option: Option, error: OSError) -> str:
+    shown = option.value.decode() if isinstance(option.value, bytes) else option.value
+    if option.key == "congestion" and error.errno == errno.ENOENT:
+        return (
+            f"the system has no congestion control {shown}; choose one that "
+            "`sysctl net.ipv4.tcp_available_congestion_control` lists, or leave it out"
+        )
+    return f"the system refuses {shown}: {error.strerror}; choose another value or leave it out"
 
 
 def shrunk_buffers(sock: socket.socket, config: SocketConfig) -> Iterator[str]:

@@ -462,7 +462,7 @@ class LifecycleTests(BalancerCase):
         self.addCleanup(shutil.rmtree, folder)
         config = SocketConfig(congestion="nonesuch")
         frontend = Frontend("front", f"unix:{folder}/socket", self.pool(), socket=config)
-        with pytest.raises(ListenError, match=r"frontend front: socket\.congestion: the system refuses"):
+        with pytest.raises(ListenError, match=r"frontend front: socket\.congestion: the system has no"):
             Balancer(reactor, [frontend]).prepare()
 
 

@@ -131,7 +131,9 @@ class ConnectingTests(RoadCase):
 
     async def test_refused_option(self) -> None:
         outcome = self.connect("127.0.0.1:9", config=SocketConfig(congestion="nonesuch"))
-        assert (await self.cause(outcome)).startswith("socket.congestion: the system refuses nonesuch")
+        assert (await self.cause(outcome)).startswith(
+            "socket.congestion: the system has no congestion control nonesuch"
+        )
 
     async def test_name_not_found(self) -> None:
         assert await self.cause(self.connect("nonexistent.invalid:80")) == "name not found"

@@ -221,7 +221,10 @@ def test_when_it_cannot_be_opened_anew_it_says_so_and_goes_on(start: Starter, tm
     log.reactor.turn()
     log.stop()
     (said,) = log.said
-    assert "cannot be opened: Is a directory" in said
+    assert said == (
+        f"access log {path}: cannot be opened: Is a directory; "
+        "name a file in access_log.path, not a folder (records lost: 0)"
+    )
     assert clients(tmp_path / "access.log.1") == ["a"]
 
 
@@ -250,7 +253,10 @@ def test_a_folder_that_vanished_costs_records_until_it_is_back(start: Starter, t
     log.log("b")
     log.stop()
     assert clients(folder / "access.log") == ["b"]
-    assert log.said[0].endswith("or change access_log.path (records lost: 1)")
+    assert log.said[0] == (
+        f"access log {folder}/access.log: cannot be opened: No such file or directory; "
+        "create its folder, or change access_log.path (records lost: 1)"
+    )
 
 
 def test_a_full_disk_is_said_once_a_second_with_all_that_was_lost(start: Starter) -> None:

@@ -36,7 +36,17 @@ from support.configs import SMALLEST, backends, frontend, pool, problems
             ),
         ),
         (SMALLEST.replace('"0.0.0.0:5432"', "[]"), "2: frontends.db.listen: must have at least one address"),
-        (SMALLEST.replace('"0.0.0.0:5432"', "7"), "2: frontends.db.listen: must be a list, got 7"),
+        (
+            SMALLEST.replace('"0.0.0.0:5432"', "7"),
+            "2: frontends.db.listen: must be an address or a list of addresses, got 7",
+        ),
+        (
+            SMALLEST.replace('"0.0.0.0:5432"', '["[::ffff:127.0.0.1]:80"]'),
+            (
+                "2: frontends.db.listen[0]: [::ffff:7f00:1]:80 is an IPv4 address in the form of IPv6, "
+                "on which the system does not listen, write 127.0.0.1:80"
+            ),
+        ),
         (SMALLEST.replace('pool = "db"', "pool = 1"), "3: frontends.db.pool: must be a string, got 1"),
         (
             SMALLEST.replace('pool = "db"', 'pool = "x"'),
