@@ -17,7 +17,7 @@ from zope.interface import implementer
 from tcpbalance.config.values import Address
 from tcpbalance.errors import Fault, TcpbalanceError
 from tcpbalance.net.addresses import peer_address
-from tcpbalance.net.names import Names, Target, numeric_target
+from tcpbalance.net.names import Target, names_of, numeric_target
 from tcpbalance.net.roads import PortableRoad, Road, begin
 from tcpbalance.net.shortage import OUT_OF_DESCRIPTORS
 from tcpbalance.net.socket_options import SocketOptionError, SocketOptions
@@ -113,7 +113,7 @@ class SocketConnector:
         self.options = options
         self.road = road or PortableRoad(reactor)
         self.wheel = Wheel(reactor, monotonic, RESOLUTION)
-        self._names = Names(reactor)
+        self._names = names_of(reactor)
 
     def connect(self, address: Address, factory: ConnectionFactory, timeout: float) -> Pending:
         """See ``Connector``."""
