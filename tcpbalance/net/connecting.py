@@ -19,7 +19,7 @@ from tcpbalance.errors import Fault, TcpbalanceError
 from tcpbalance.net.addresses import peer_address
 from tcpbalance.net.names import Target, names_of, numeric_target
 from tcpbalance.net.roads import PortableRoad, Road, begin
-from tcpbalance.net.shortage import OUT_OF_DESCRIPTORS
+from tcpbalance.net.shortage import EXHAUSTED, OUT_OF_DESCRIPTORS
 from tcpbalance.net.socket_options import SocketOptionError, SocketOptions
 from tcpbalance.net.wheel import Wheel
 
@@ -49,21 +49,25 @@ class ConnectFailed(TcpbalanceError):
     :param cause: why, for people.
     :param out_of_descriptors: it was this process that had no descriptor left: no other backend would do
         better.
+    :param exhausted: that, or it was short of memory; it says nothing about the backend.
     """
 
     fault = Fault.BACKEND
     retryable = True
 
-    def __init__(self, cause: str, *, out_of_descriptors: bool = False) -> None:
+    def __init__(self, cause: str, *, out_of_descriptors: bool = False, exhausted: bool = False) -> None:
         super().__init__(cause)
         self.cause = cause
         self.out_of_descriptors = out_of_descriptors
+        self.exhausted = exhausted or out_of_descriptors
 
     @classmethod
     def from_errno(cls, code: int) -> ConnectFailed:
         """The failure that an error number of the system stands for."""
         return cls(
-            _CAUSES.get(code) or os.strerror(code).lower(), out_of_descriptors=code in OUT_OF_DESCRIPTORS
+            _CAUSES.get(code) or os.strerror(code).lower(),
+            out_of_descriptors=code in OUT_OF_DESCRIPTORS,
+            exhausted=code in EXHAUSTED,
         )
 
 

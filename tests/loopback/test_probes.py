@@ -203,6 +203,38 @@ class Connecting(ProbeTestCase):
         outcome = await run.start()
         self.assertEqual((outcome.passed, outcome.trouble), (False, None))
 
+    async def test_every_name_that_a_dial_reaches(self) -> None:
+        server = Server()
+        address = self.listen(server)
+        port = int(address.rpartition(":")[2])
+        found = [(socket.AF_INET, 1, 6, "", ("127.0.0.1", port))]
+        self.patch(socket, "getaddrinfo", lambda *_: found)
+        for name in ("db_1", "db_1.example", "ab--cd.example", "db.example."):
+            for probe in (TcpProbe(), HttpProbe()):
+                server.answer, server.ends = http(b"fine"), []
+                run = await self.run_of(probe, f"{name}:{port}", AMPLE)
+                outcome = await run.start()
+                self.assertEqual((name, outcome.passed, outcome.cause), (name, True, ""))
+                await until(reactor, lambda: server.ends)
+
+    async def test_a_lookup_for_want_of_descriptors_is_no_verdict(self) -> None:
+        probes: list[Probe] = [TcpProbe(), TlsProbe(), HttpProbe(), ExpectProbe("a")]
+        for probe in probes:
+            with capturedLogs() as logged:
+                run = await self.run_of(probe, "localhost:9", AMPLE)
+                with no_descriptor_free():
+                    outcome = await run.start()
+            self.assertEqual((outcome.passed, outcome.cause), (None, os.strerror(errno.EMFILE).lower()))
+            self.assertEqual(told(logged), [])
+
+    async def test_a_lookup_for_want_of_memory_is_no_verdict(self) -> None:
+        def exhausted(*_: object) -> list[Any]:
+            raise OSError(errno.ENOMEM, "out of memory")
+
+        self.patch(socket, "getaddrinfo", exhausted)
+        run = await self.run_of(TcpProbe(), "db.example:1", AMPLE)
+        self.assertIsNone((await run.start()).passed)
+
     async def test_a_backend_that_speaks_first_sees_an_orderly_end(self) -> None:
         server = Server(greeting=b"220 mail.example ESMTP\r\n")
         self.assertEqual(await self.cause_at(server, TcpProbe()), PASSED)

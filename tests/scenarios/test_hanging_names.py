@@ -1,13 +1,15 @@
-"""A name server that does not answer does not hold up the end of the balancer."""
+"""A name server that does not answer holds up neither the end of the balancer nor other backends."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from support.clients import connect
+from support import peers
+from support.clients import ask, connect
 from support.daemon import Daemon
 from support.process import Process
+from support.waiting import until
 
 PROGRAM = """
 import socket, sys, threading
@@ -36,6 +38,14 @@ pool = "web"
 [pools.web]
 backends = [{backends}]
 connect_timeout = "30s"
+{more}
+"""
+
+CHECKED = """
+[pools.web.health]
+check = "tcp"
+interval = "2s"
+timeout = "2s"
 """
 
 
@@ -49,8 +59,27 @@ class Unanswered(Daemon):
 
 
 def test_it_ends_while_a_name_is_looked_up_for_a_dial(tmp_path: Path) -> None:
-    config = CONFIG.format(backends='"hang.example:80"')
+    config = CONFIG.format(backends='"hang.example:80"', more="")
     with Unanswered(config, tmp_path) as daemon, connect(daemon.port):
         daemon.wait_for_log("asked for hang.example")
         assert daemon.stop(seconds=10.0) == 0
     assert "Traceback" not in daemon.log
+
+
+def test_it_ends_while_a_name_is_looked_up_for_a_check(tmp_path: Path) -> None:
+    with Unanswered(CONFIG.format(backends='"hang.example:80"', more=CHECKED), tmp_path) as daemon:
+        daemon.wait_for_log("asked for hang.example")
+        daemon.wait_for_log("is down: timed out")
+        assert daemon.stop(seconds=10.0) == 0
+    assert "Traceback" not in daemon.log
+
+
+def test_backends_beside_those_whose_names_hang_are_up(tmp_path: Path) -> None:
+    hanging = ", ".join(f'"hang{number}.example:80"' for number in range(20))
+    with peers.peer(peers.says(b"here")) as backend:
+        backends = f'{hanging}, "localhost:{backend.port}"'
+        with Unanswered(CONFIG.format(backends=backends, more=CHECKED), tmp_path) as daemon:
+            until(lambda: daemon.log.count("is down: timed out") == 20, lambda: daemon.log)
+            assert [ask(daemon.port) for _ in range(3)] == [b"here"] * 3
+            assert f"localhost:{backend.port} is down" not in daemon.log
+            assert daemon.stop(seconds=10.0) == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tcpbalance.pool.probes.base import NoVerdict, Probe, ProbeFailed, Target
 from tcpbalance.pool.probes.command import CommandProbe
-from tcpbalance.pool.probes.connection import endpoint_for
+from tcpbalance.pool.probes.endpoint import endpoint_for
 from tcpbalance.pool.probes.expect import ExpectProbe
 from tcpbalance.pool.probes.http import HttpProbe
 from tcpbalance.pool.probes.status import StatusSet

@@ -41,8 +41,9 @@ class Probe(Protocol):
     def check(self, target: Target) -> Deferred[None] | Coroutine[Deferred[Any], Any, None]:
         """Check one backend once; ``async def check(self, target) -> None`` does.
 
-        Passes by coming to its end with None. Fails with `ProbeFailed`, or with one of Twisted's errors of
-        connecting and connections, which are named for the operator. Closes what it opened, cancelled or not.
+        Passes by coming to its end with None. Fails with `ProbeFailed`, with `ConnectFailed`, or with one of
+        Twisted's errors of connecting and connections, which are named for the operator. Closes what it
+        opened, cancelled or not.
 
         :raises ProbeFailed: the backend cannot serve.
         :raises NoVerdict: nothing was learnt about the backend.

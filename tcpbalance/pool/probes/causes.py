@@ -21,6 +21,8 @@ def verdict_on(error: BaseException) -> ProbeFailed | NoVerdict | None:
     """
     if isinstance(error, ProbeFailed | NoVerdict):
         return error
+    if isinstance(error, ConnectFailed):
+        return NoVerdict(error.cause) if error.exhausted else ProbeFailed(error.cause)
     number = _number(error)
     if number in EXHAUSTED:
         # What we run out of says nothing of a backend, and must not take down a whole pool.

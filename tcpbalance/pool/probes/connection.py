@@ -1,4 +1,4 @@
-"""A probe's connection to a backend: made on a stock endpoint, and closed whatever happens."""
+"""A probe's connection to a backend: held for as long as it is needed, and closed whatever happens."""
 
 from __future__ import annotations
 
@@ -7,37 +7,15 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from twisted.internet.defer import CancelledError
-from twisted.internet.endpoints import (
-    HostnameEndpoint,
-    TCP4ClientEndpoint,
-    TCP6ClientEndpoint,
-    UNIXClientEndpoint,
-)
 from twisted.internet.interfaces import IAddress, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from tcpbalance.config.values import Address
-from tcpbalance.pool.probes.base import ProbeFailed, Target
+from tcpbalance.pool.probes.base import Target
 from tcpbalance.pool.probes.event import Event
 
 LINGER = 0.25
 """The part of the timeout that a peer may take to close, too, before it is cut off."""
-
-
-def endpoint_for(reactor: Any, address: Address, timeout: float) -> IStreamClientEndpoint:
-    """Make the endpoint that connects to a backend; a name is resolved anew at each connect.
-
-    :param reactor: IReactorTCP, IReactorUNIX, IReactorTime and IReactorPluggableNameResolver.
-    :param timeout: seconds for connecting.
-    """
-    if address.path is not None:
-        return UNIXClientEndpoint(reactor, address.path, timeout=timeout)  # type: ignore[no-untyped-call]  # Twisted's is not annotated
-    host, port = str(address.host), int(address.port or 0)
-    if not address.is_numeric:
-        return HostnameEndpoint(reactor, host, port, timeout=timeout)
-    family = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
-    return family(reactor, host, port, timeout=timeout)
 
 
 class Peer(Protocol):
@@ -78,13 +56,8 @@ async def connected(endpoint: IStreamClientEndpoint, peer: Peer, target: Target)
 
     It ends in the orderly way, which leaves no complaint in the backend's log; a peer that does not do its
     part in time is cut off, and so is anyone once the check is cancelled.
-
-    :raises ProbeFailed: the host name is not one.
     """
-    try:
-        await endpoint.connect(QuietFactory(peer))
-    except ValueError as error:
-        raise ProbeFailed(error) from error
+    await endpoint.connect(QuietFactory(peer))
     linger = target.timeout * LINGER
     try:
         yield

@@ -9,7 +9,8 @@ from twisted.python.failure import Failure
 
 from tcpbalance.pool.probes.base import Target
 from tcpbalance.pool.probes.causes import named_causes
-from tcpbalance.pool.probes.connection import Peer, connected, endpoint_for
+from tcpbalance.pool.probes.connection import Peer, connected
+from tcpbalance.pool.probes.endpoint import endpoint_for
 from tcpbalance.pool.probes.keys import some_text
 from tcpbalance.pool.probes.search import Search
 

@@ -23,7 +23,8 @@ from zope.interface import implementer
 from tcpbalance.config.values import Address
 from tcpbalance.pool.probes.base import ProbeFailed, Target
 from tcpbalance.pool.probes.causes import named_causes, verdict_on
-from tcpbalance.pool.probes.connection import Peer, connected, endpoint_for
+from tcpbalance.pool.probes.connection import Peer, connected
+from tcpbalance.pool.probes.endpoint import endpoint_for
 from tcpbalance.pool.probes.keys import matching, some_text
 from tcpbalance.pool.probes.search import ANSWER_LIMIT, Search
 from tcpbalance.pool.probes.status import StatusSet

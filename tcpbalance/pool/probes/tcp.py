@@ -6,7 +6,8 @@ from attrs import frozen
 
 from tcpbalance.pool.probes.base import Target
 from tcpbalance.pool.probes.causes import named_causes
-from tcpbalance.pool.probes.connection import Peer, connected, endpoint_for
+from tcpbalance.pool.probes.connection import Peer, connected
+from tcpbalance.pool.probes.endpoint import endpoint_for
 
 
 @frozen

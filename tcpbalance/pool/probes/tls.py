@@ -16,7 +16,8 @@ from zope.interface import implementer
 from tcpbalance.config.values import Address
 from tcpbalance.pool.probes.base import ProbeFailed, Target
 from tcpbalance.pool.probes.causes import named_causes
-from tcpbalance.pool.probes.connection import Peer, connected, endpoint_for
+from tcpbalance.pool.probes.connection import Peer, connected
+from tcpbalance.pool.probes.endpoint import endpoint_for
 
 
 @frozen
