@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from twisted.application.service import MultiService
@@ -177,12 +177,19 @@ class ServingTests(BalancerCase):
         assert all(backend.active == 0 for backend in balancer.factories["front"].pool.backends)
 
     async def test_from_a_file(self) -> None:
+        await self.from_a_file("json", '"reason":"client_closed"')
+
+    async def test_from_a_file_with_a_log_for_people(self) -> None:
+        await self.from_a_file("text", " reason=client_closed")
+
+    async def from_a_file(self, form: str, end: str) -> None:
+        """Serve one client, until the end of its session stands in the access log."""
         folder = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, folder)
         file = folder / "tcpbalance.toml"
         file.write_text(
             f"data_path = '{self.data_path}'\n"
-            "[access_log]\npath = 'access.log'\nformat = 'json'\n"
+            f"[access_log]\npath = 'access.log'\nformat = '{form}'\n"
             "[frontends.front]\nlisten = '127.0.0.1:0'\npool = 'echo'\n"
             f"[pools.echo]\nbackends = ['127.0.0.1:{self.ports[0].getHost().port}']\n"
             "[pools.echo.health]\ncheck = 'tcp'\n[pools.echo.affinity]\n"
@@ -193,7 +200,7 @@ class ServingTests(BalancerCase):
         client = self.client(balancer)
         assert await self.ask(client, b"hello") == b"a:hello"
         client.close()
-        await until(reactor, lambda: (folder / "access.log").read_text().count('"client_closed"') == 1)
+        await until(reactor, lambda: (folder / "access.log").read_text().count(end) == 1)
 
     async def test_as_child_of_an_application(self) -> None:
         parent = MultiService()
@@ -345,7 +352,8 @@ class EndingTests(BalancerCase):
         assert len(listening) == 1
         assert isinstance(listening[0], Failure)
 
-    async def test_on_down_reset(self) -> None:
+    async def served_by_both(self, on_down: Literal["keep", "reset"]) -> tuple[Balancer, list[socket.socket]]:
+        """A client at each backend, of which one has gone down since."""
         gate = Gate()
         pool = self.pool(checked=True)
         check = HealthConfig(
@@ -355,7 +363,7 @@ class EndingTests(BalancerCase):
             down_interval=Duration(60),
             fall=1,
             rise=1,
-            on_down="reset",
+            on_down=on_down,
         )
         balancer = self.balancer(pool, health={pool: check})
         balancer.startService()
@@ -365,9 +373,19 @@ class EndingTests(BalancerCase):
         assert sorted([await self.ask(client, b"x") for client in clients]) == [b"a:x", b"b:x"]
         await until(reactor, lambda: len(gate.asked) >= 3)
         gate.asked[2].errback(RuntimeError("down"))
-        await until(reactor, lambda: balancer.factories["front"].ended[EndReason.BACKEND_DOWN] == 1)
+        assert sorted(backend.up for backend in pool.backends) == [False, True]
         self.flushLoggedErrors(RuntimeError)
+        return balancer, clients
+
+    async def test_on_down_reset(self) -> None:
+        balancer, _ = await self.served_by_both("reset")
+        await until(reactor, lambda: balancer.factories["front"].ended[EndReason.BACKEND_DOWN] == 1)
         assert len(balancer.factories["front"].sessions) == 1
+
+    async def test_on_down_keep(self) -> None:
+        balancer, clients = await self.served_by_both("keep")
+        assert sorted([await self.ask(client, b"y") for client in clients]) == [b"a:y", b"b:y"]
+        assert not balancer.factories["front"].ended
 
 
 class AccountTests(BalancerCase):

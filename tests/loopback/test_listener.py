@@ -198,10 +198,16 @@ class ListenerTests(RoadCase):
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
         assert sock.getsockopt(tcp, socket.TCP_KEEPIDLE) == 60
         assert sock.getsockopt(tcp, socket.TCP_KEEPINTVL) == 20
+        assert sock.getsockopt(tcp, socket.TCP_KEEPCNT) == 3
         assert sock.getsockopt(tcp, socket.TCP_USER_TIMEOUT) == 7000
         assert sock.getsockopt(tcp, socket.TCP_CONGESTION, 16).rstrip(b"\0") == b"reno"
         assert sock.getsockopt(tcp, socket.TCP_NODELAY) == 1
         await self.close_all()
+
+    def test_fast_open_is_set_on_the_listener(self) -> None:
+        sock = bind(Address.parse("127.0.0.1:0"), SocketOptions.of(SocketConfig(fast_open=16)))
+        self.addCleanup(sock.close)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN) == 16
 
     def test_tells_of_buffers_that_the_system_made_smaller(self) -> None:
         config = SocketConfig(receive_buffer=Size(2**29))

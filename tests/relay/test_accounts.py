@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.address import IPv6Address, UNIXAddress
+from twisted.logger import LogEvent, LogLevel, capturedLogs, formatEvent
 
 from support.scene import ONE, THREE, TWO
 from tcpbalance.pool.backend import Backend
@@ -132,3 +134,34 @@ def test_reasons_are_counted(make_scene: Any) -> None:
         scene.clients[-1].reset()
         scene.run()
     assert scene.frontend.ended == {EndReason.CLIENT_RESET: 3}
+
+
+def warnings(events: Sequence[LogEvent]) -> list[str]:
+    return [formatEvent(event) for event in events if event["log_level"] is LogLevel.warn]
+
+
+def test_the_log_tells_of_clients_that_no_backend_was_left_for(make_scene: Any) -> None:
+    scene = make_scene()
+    scene.pool.mark_down(scene.pool.backends[0], "status 503")
+    with capturedLogs() as events:
+        for _ in range(3):
+            scene.connect()
+            scene.run()
+        scene.advance(1)
+        scene.connect()
+        scene.run()
+    meaning = EndReason.NO_BACKEND.meaning
+    assert warnings(events) == [
+        f"frontend frontend: clients turned away: {clients} (no_backend: {meaning})" for clients in (1, 3)
+    ]
+
+
+def test_the_log_tells_of_clients_that_could_not_be_connected(make_scene: Any) -> None:
+    scene = make_scene({ONE: "refuses"})
+    with capturedLogs() as events:
+        scene.connect()
+        scene.run()
+    meaning = EndReason.CONNECT_FAILED.meaning
+    assert warnings(events) == [
+        f"frontend frontend: clients turned away: 1 (connect_failed: {meaning}, the last: refused)"
+    ]

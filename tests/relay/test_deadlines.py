@@ -172,6 +172,13 @@ def test_ages_differ(make_scene: Any) -> None:
     assert max(ages) <= 1100 + LATE
 
 
+def test_ages_lie_a_tenth_to_either_side(make_scene: Any) -> None:
+    scene = make_scene(settings={"max_connection_age": 1000})
+    ages = [scene.frontend.age_limit() for _ in range(1000)]
+    assert 900 <= min(ages) < 920
+    assert 1080 < max(ages) <= 1100
+
+
 def test_age_counts_while_dialling(make_scene: Any) -> None:
     scene = make_scene({ONE: "hangs"}, settings={"max_connection_age": 10}, connect_timeout=60)
     client = scene.connect()

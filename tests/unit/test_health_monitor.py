@@ -20,6 +20,7 @@ from zope.interface import implementer
 
 from support.sockets import fired
 from tcpbalance.config.models import HealthConfig
+from tcpbalance.config.values import Duration
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.errors import PoolError
 from tcpbalance.pool.health import STOP_GRACE, HealthMonitor
@@ -564,13 +565,13 @@ def test_it_can_be_started_again() -> None:
 
 def test_it_is_made_from_the_configuration() -> None:
     probe = FakeProbe()
-    config = HealthConfig(check="mine", fall=7, initial="up", probe=probe)
+    config = HealthConfig(check="mine", fall=7, initial="up", down_interval=Duration(9), probe=probe)
     clock = Clock()
     pool = Pool("web", [Backend("10.0.0.1:80")], seconds=clock.seconds, random=Random(1))
     monitor = HealthMonitor.from_config(pool, config, reactor=clock, random=Random(2))
     assert (monitor.probe, monitor.probe_name) == (probe, "mine")
     assert (monitor.interval, monitor.timeout, monitor.rise, monitor.fall) == (2.0, 1.0, 2, 7)
-    assert (monitor.initial, monitor.down_interval) == ("up", None)
+    assert (monitor.initial, monitor.down_interval) == ("up", 9.0)
 
 
 def test_both_kinds_of_check_fit_the_seam() -> None:

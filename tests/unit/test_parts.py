@@ -8,7 +8,7 @@ import pytest
 from twisted.logger import LogLevel, capturedLogs
 
 from tcpbalance.config.models import AffinityConfig, BackendConfig, FrontendConfig, HealthConfig, PoolConfig
-from tcpbalance.config.values import Address, Duration
+from tcpbalance.config.values import Address, Duration, Fraction
 from tcpbalance.parts import build_frontend, build_pool
 from tcpbalance.pool.pool import Pool
 
@@ -36,6 +36,14 @@ def test_dialling() -> None:
 def test_checked_where_there_are_checks() -> None:
     assert not pool().checked
     assert pool(health=HealthConfig(probe=object())).checked
+
+
+def test_panic_threshold() -> None:
+    made = pool(panic_threshold=Fraction.parse("60%"))
+    down, _ = made.backends
+    made.mark_down(down, "refused")
+    with capturedLogs():
+        assert down in set(made.choices(None))
 
 
 def test_affinity() -> None:
