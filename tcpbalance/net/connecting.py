@@ -17,7 +17,9 @@ from zope.interface import implementer
 from tcpbalance.config.values import Address
 from tcpbalance.errors import Fault, TcpbalanceError
 from tcpbalance.net.addresses import peer_address
+from tcpbalance.net.leg import NO_LINGER
 from tcpbalance.net.names import Target, names_of, numeric_target
+from tcpbalance.net.own_ports import is_self_connected, own_ports
 from tcpbalance.net.roads import PortableRoad, Road, begin
 from tcpbalance.net.shortage import EXHAUSTED, OUT_OF_DESCRIPTORS
 from tcpbalance.net.socket_options import SocketOptionError, SocketOptions
@@ -117,6 +119,7 @@ class SocketConnector:
         self.options = options
         self.road = road or PortableRoad(reactor)
         self.wheel = Wheel(reactor, monotonic, RESOLUTION)
+        self.own_ports = own_ports()
         self._names = names_of(reactor)
 
     def connect(self, address: Address, factory: ConnectionFactory, timeout: float) -> Pending:
@@ -154,6 +157,7 @@ class _Attempt:
         "_leg",
         "_options",
         "_over",
+        "_own_ports",
         "_reactor",
         "_road",
         "_several",
@@ -179,6 +183,7 @@ class _Attempt:
         self._target: Any = None
         self._leg: Any = None
         self._over = False
+        self._own_ports = connector.own_ports
         self._timeout = timeout
         self._deadline = monotonic() + timeout
         self._telling: IDelayedCall | None = None
@@ -291,11 +296,27 @@ class _Attempt:
         assert self._socket is not None
         code = 0 if self._family == socket.AF_UNIX else self._socket.connect_ex(self._target)
         if code in (0, errno.EISCONN):
-            return self._succeed(self._socket)
+            if self._reached_nobody(self._socket):
+                code = errno.ECONNREFUSED
+            else:
+                return self._succeed(self._socket)
         if code != errno.EALREADY:
             self._drop_socket()
             self._next(ConnectFailed.from_errno(code))
         return None
+
+    def _reached_nobody(self, sock: SocketType) -> bool:
+        """Whether the socket has connected to itself; asked only where that can be."""
+        if self._family == socket.AF_UNIX or self._target[1] not in self._own_ports:
+            return False
+        try:
+            itself = is_self_connected(sock, self._target[1])
+        except OSError:
+            return False  # It has broken off by now, which its transport will tell.
+        if itself:
+            # Without a reset it would keep the backend's port for a minute.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+        return itself
 
     def _succeed(self, sock: SocketType) -> Any:
         address = peer_address(self._family, self._target)

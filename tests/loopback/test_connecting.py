@@ -130,6 +130,18 @@ class ConnectingTests(RoadCase):
     async def test_no_such_socket(self) -> None:
         assert await self.cause(self.connect("unix:/nonexistent/socket")) == "no such socket"
 
+    async def test_a_connection_to_itself_is_none(self) -> None:
+        for host, shown in (("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")):
+            with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as nobody:
+                nobody.bind((host, 0))
+                ours = nobody.getsockname()
+            # What the kernel does by chance when it chooses a port for our end.
+            self.patch(SocketOptions, "prepare_dial", lambda _, sock, __, ours=ours: sock.bind(ours))
+            assert await self.cause(self.connect(f"{shown}:{ours[1]}")) == "refused"
+            with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as backend:
+                # Its port is free at once.
+                backend.bind(ours)
+
     async def test_refused_option(self) -> None:
         outcome = self.connect("127.0.0.1:9", config=SocketConfig(congestion="nonesuch"))
         assert (await self.cause(outcome)).startswith(
