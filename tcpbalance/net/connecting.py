@@ -72,6 +72,11 @@ class ConnectFailed(TcpbalanceError):
             exhausted=code in EXHAUSTED,
         )
 
+    @classmethod
+    def from_error(cls, error: OSError) -> ConnectFailed:
+        """The failure that an error means; Python's own have words and no number."""
+        return cls.from_errno(error.errno) if error.errno else cls(str(error))
+
 
 def timed_out(seconds: float) -> str:
     """The cause of what took longer than it may."""
@@ -201,7 +206,7 @@ class _Attempt:
         """The name could not be looked up, or has no address."""
         error = reason.value
         if isinstance(error, OSError) and not isinstance(error, socket.gaierror):
-            self.fail(ConnectFailed.from_errno(error.errno or 0))
+            self.fail(ConnectFailed.from_error(error))
         else:
             self.fail(ConnectFailed(NOT_FOUND))
 
@@ -240,7 +245,7 @@ class _Attempt:
             try:
                 self._open()
             except OSError as error:
-                failure = ConnectFailed.from_errno(error.errno or 0)
+                failure = ConnectFailed.from_error(error)
             except SocketOptionError as error:
                 failure = ConnectFailed(str(error))
             else:

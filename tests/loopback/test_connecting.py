@@ -62,9 +62,12 @@ class Outcome:
 class ConnectingTests(RoadCase):
     """``SocketConnector`` against listeners of the stock reactor, and against none."""
 
-    def connect(self, address: str, timeout: float = 5.0, config: SocketConfig | None = None) -> Outcome:
+    def connect(
+        self, address: str | Address, timeout: float = 5.0, config: SocketConfig | None = None
+    ) -> Outcome:
         self.outcome = Outcome()
-        self.pending = self.connector(config).connect(Address.parse(address), self.outcome, timeout)
+        where = address if isinstance(address, Address) else Address.parse(address)
+        self.pending = self.connector(config).connect(where, self.outcome, timeout)
         assert self.outcome.protocol is None
         assert self.outcome.failures == []
         return self.outcome
@@ -129,6 +132,9 @@ class ConnectingTests(RoadCase):
 
     async def test_no_such_socket(self) -> None:
         assert await self.cause(self.connect("unix:/nonexistent/socket")) == "no such socket"
+
+    async def test_a_path_that_is_too_long(self) -> None:
+        assert await self.cause(self.connect(Address(path="/" + "a" * 200))) == "AF_UNIX path too long"
 
     async def test_a_connection_to_itself_is_none(self) -> None:
         for host, shown in (("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")):
