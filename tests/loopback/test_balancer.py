@@ -615,12 +615,15 @@ class QuickStoppedReaderTests(StoppedReaderTests):
     data_path = "auto"
 
 
-async def until_steady(read: Callable[[], object]) -> None:
-    """Let the reactor run until *read* has given the same twenty times."""
-    seen: list[object] = []
+async def until_steady(read: Callable[[], object], for_seconds: float = 0.5) -> None:
+    """Let the reactor run until *read* has given the same for longer than a kernel puts off an ACK or a
+    window probe."""
+    seen: list[tuple[object, float]] = [(object(), 0.0)]
 
     def steady() -> bool:
-        seen.append(read())
-        return len(seen) >= 20 and len(set(seen[-20:])) == 1
+        value, now = read(), reactor.seconds()
+        if value != seen[0][0]:
+            seen[0] = (value, now)
+        return bool(now - seen[0][1] >= for_seconds)
 
     await until(reactor, steady)
