@@ -103,6 +103,12 @@ def _incomplete(record: dict[str, Any]) -> bool:
     return bool(record["backend_bytes"] == 0 or record["reason"] == "backend_reset")
 
 
+def first_of(daemon: Daemon, backend: Nginx, since: int) -> int | None:
+    """Give the number of the first record of a session that the backend served, looking from *since* on."""
+    records = daemon.access_records
+    return next((n for n in range(since, len(records)) if records[n]["backend"] == backend.name), None)
+
+
 def started(record: dict[str, Any]) -> float:
     """Give the start of a session in seconds since the epoch."""
     return datetime.fromisoformat(record["start"]).timestamp()
@@ -115,7 +121,11 @@ def test_with_a_connection_for_each_request_only_those_in_flight_fail(tmp_path: 
         load = Load(daemon, tmp_path, "-H", "Connection: close")
         daemon.wait_for_records(500)
         dead = kill_and_start_again(daemon, b)
-        back = len(daemon.access_records)
+        # The log lags behind: what ended before b was back may be written after it. From b's first session on
+        # it is there.
+        seen = len(daemon.access_records)
+        back = until(lambda: first_of(daemon, b, seen), "b to serve again")
+        assert back is not None
         daemon.wait_for_records(back + 600)
         since = Counter(record["backend"] for record in daemon.access_records[back : back + 600])
         load.finish()
