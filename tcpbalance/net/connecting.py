@@ -282,6 +282,10 @@ class _Attempt:
         if self._leg is not None:
             self._leg.on_events(events)
 
+    def on_teardown(self) -> None:
+        """See ``switchboard.Handler``; the session ends by its client's side."""
+        self.cancel()
+
     def on_failure(self, failure: Failure) -> None:
         """See ``switchboard.Handler``; once there is a leg, it was the leg's protocol that has raised."""
         if self._leg is not None:
@@ -339,7 +343,14 @@ class _Attempt:
             return None
         self._road.end_attempt(self)
         self._socket = None
-        return begin(self._road, sock, protocol, address)
+        try:
+            return begin(self._road, sock, protocol, address)
+        except OSError:
+            failure = Failure()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+            _log.failure("a connection to {target} could not be watched", failure, target=self._target)
+            sock.close()
+            protocol.connectionLost(failure)
+            return None
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor saw only that something is wrong with the descriptor; the socket knows what."""

@@ -24,7 +24,7 @@ CHUNK = 64 * 1024
 """Bytes read at once."""
 
 READS_A_TURN = 4
-"""Reads, or fillings of the pipe, before others have their turn: at most a mebibyte, or 300 microseconds."""
+"""Reads, or fillings of the pipe, before others have theirs: less than a mebibyte, or 300 microseconds."""
 
 BULK_AFTER = 4
 """Full reads in a row that make a direction a bulk one: by then a quarter of a mebibyte has passed."""
@@ -92,12 +92,8 @@ class Direction:
             return False
         except OSError as error:
             return self._sink_failed(pipe, error)
-        self._give_pipe_back()
+        self.release()
         return True
-
-    def release(self) -> None:
-        """Give up what is under way: one of the legs is no more."""
-        self._give_pipe_back()
 
     # By copying
 
@@ -153,9 +149,9 @@ class Direction:
             size = pipe.fill(self.source.socket)
         except BlockingIOError:
             self.source.readable = False
-            self._give_pipe_back()
+            self.release()
         except OSError as error:
-            self._give_pipe_back()
+            self.release()
             self._source_failed(error)
         else:
             return self._filled(size)
@@ -164,7 +160,7 @@ class Direction:
     def _filled(self, size: int) -> bool:
         if not size:
             # The end; or an urgent byte with the end somewhere behind it. recv(2) can tell.
-            self._give_pipe_back()
+            self.release()
             self._bulk = False
             self.source.read_again()
             return False
@@ -193,10 +189,11 @@ class Direction:
             return False
         self.sink.splices = self._bulk = False
         data = pipe.take_back()
-        self._give_pipe_back()
+        self.release()
         return self.sink.put(data)
 
-    def _give_pipe_back(self) -> None:
+    def release(self) -> None:
+        """Give the pipe back, with what is in it where the sink is no more."""
         pipe, self._pipe = self._pipe, None
         if pipe is not None:
             self._pipes.give(pipe)

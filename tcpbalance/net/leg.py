@@ -131,14 +131,15 @@ class Leg:
         if self.full and events & WRITABLE:
             self._go_on_writing()
         if self.readable and not self._queued:
-            if self._outgoing is not None:
-                self._outgoing.pull()
-            else:
-                self._read_for_protocol()
+            self._read()
 
     def on_failure(self, failure: Failure) -> None:
         """See ``switchboard.Handler``."""
         self._lose(failure, reset=True)
+
+    def on_teardown(self) -> None:
+        """See ``switchboard.Handler``."""
+        self._lose(_LOST, reset=True)
 
     def _is_broken(self) -> bool:
         return self._open and bool(self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
@@ -175,7 +176,7 @@ class Leg:
         self.read_again()
 
     def read_again(self) -> None:
-        """Read on in the next round, if there is more."""
+        """Read on in the next turn, if there is more."""
         if self.readable and not self._queued:
             self._queued = True
             self._board.again(self, self._next_read)

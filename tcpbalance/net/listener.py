@@ -268,6 +268,10 @@ class Listener:
         """See ``switchboard.Handler``."""
         self.doRead()
 
+    def on_teardown(self) -> None:
+        """See ``switchboard.Handler``."""
+        self.stopListening()
+
     def on_failure(self, failure: Failure) -> None:
         """See ``switchboard.Handler``; go on, but not so fast that the log is flooded."""
         if self._watched and not self._paused:

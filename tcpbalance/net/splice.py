@@ -6,22 +6,28 @@ small store, so that an idle session holds none and a busy one makes none.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import os
+import resource
 from collections.abc import Callable
 from socket import SocketType
 from typing import Protocol
 
 PIPE_SIZE = 256 * 1024
-"""Bytes a pipe holds: what one session may keep in it for a reader that has stopped."""
+"""Bytes that there is room for in a pipe, a power of two for the kernel."""
+
+FILL = 224 * 1024
+"""Bytes put into one: so that both directions of a session whose readers have stopped hold less than half a
+mebibyte."""
 
 STORE = 32
 """Pipes kept ready; more than that are rarely between two bursts at the same moment."""
 
 MOST = 1024
-"""Pipes at once. Beyond it bytes are copied: descriptors are worth more to connections."""
+SHARE = 16
+"""Pipes at once, and not more of them than a sixteenth of the descriptors that the process may have. Beyond
+it bytes are copied: descriptors are worth more to connections."""
 
 F_SETPIPE_SZ = getattr(fcntl, "F_SETPIPE_SZ", 1031)
 
@@ -64,27 +70,30 @@ class Pipe(Protocol):
 
 
 class KernelPipe:
-    """A pipe of the system's.
+    """A pipe of the system's, of ``PIPE_SIZE`` or not at all.
 
-    :param size: bytes; the system may give less.
-    :raises OSError: none is to be had.
+    Past fs.pipe-user-pages-soft an unprivileged user's pipes hold no more than two pages (pipe(7)): through
+    one of those, bulk takes longer than copied.
+
+    :raises OSError: none is to be had, or none of that size.
     """
 
-    __slots__ = ("_reader", "_writer", "held", "size")
+    __slots__ = ("_reader", "_writer", "held")
 
-    def __init__(self, size: int = PIPE_SIZE) -> None:
+    def __init__(self) -> None:
         if not hasattr(os, "splice"):
             raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.held = 0
-        self.size = size
-        # Past fs.pipe-user-pages-soft only the default size is given: pipe(7). It works, too.
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(self._writer, F_SETPIPE_SZ, size)
+        try:
+            fcntl.fcntl(self._writer, F_SETPIPE_SZ, PIPE_SIZE)
+        except OSError:
+            self.close()
+            raise
 
     def fill(self, source: SocketType) -> int:
         """See ``Pipe``."""
-        taken = os.splice(source.fileno(), self._writer, self.size, flags=_FLAGS)
+        taken = os.splice(source.fileno(), self._writer, FILL, flags=_FLAGS)
         self.held += taken
         return taken
 
@@ -108,12 +117,12 @@ class PipeStore:
     """Lends pipes, and makes them where none is left over.
 
     :param make: makes one; raises OSError where none is to be had.
-    :param most: pipes lent at once.
+    :param most: pipes lent at once; by default what ``MOST`` and ``SHARE`` allow.
     """
 
-    def __init__(self, make: Callable[[], Pipe] = KernelPipe, most: int = MOST) -> None:
+    def __init__(self, make: Callable[[], Pipe] = KernelPipe, most: int | None = None) -> None:
         self._make = make
-        self._most = most
+        self._most = _affordable() if most is None else most
         self._idle: list[Pipe] = []
         self.lent = 0
 
@@ -143,3 +152,8 @@ class PipeStore:
         """Close the pipes that nobody has."""
         while self._idle:
             self._idle.pop().close()
+
+
+def _affordable() -> int:
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST if limit == resource.RLIM_INFINITY else min(MOST, limit // SHARE)

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
+import resource
+
+import pytest
+
+from support.descriptors import open_descriptors, opened_since
 from support.memory_pipes import MemoryPipes
 from support.memory_socket import connected_pair
-from tcpbalance.net.splice import STORE, Pipe, PipeStore
+from tcpbalance.net.splice import FILL, MOST, PIPE_SIZE, STORE, Pipe, PipeStore
 
 
 def taken(store: PipeStore) -> Pipe:
@@ -72,3 +80,30 @@ def test_closing_closes_those_that_nobody_has() -> None:
     store.give(lent)
     store.close()
     assert pipes.open == 0
+
+
+def test_a_pipe_that_is_refused_its_size_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an unprivileged user's are past fs.pipe-user-pages-soft: pipe(7)."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    before = open_descriptors()
+    monkeypatch.setattr(fcntl, "fcntl", refuse)
+    assert PipeStore().take() is None
+    assert opened_since(before) == {}
+
+
+def test_no_more_than_a_share_of_the_descriptors_go_to_pipes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for limit, lent in ((64, 4), (resource.RLIM_INFINITY, MOST)):
+        monkeypatch.setattr(resource, "getrlimit", lambda _, limit=limit: (limit, limit))
+        pipes = MemoryPipes(most=2 * MOST)
+        store = PipeStore(pipes.make)
+        while store.take():
+            pass
+        assert (store.lent, pipes.made) == (lent, lent)
+
+
+def test_both_directions_of_a_session_together_hold_less_than_half_a_mebibyte() -> None:
+    assert 2 * FILL < 512 * 1024
+    assert FILL <= PIPE_SIZE

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from attrs import define, field
+from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
@@ -43,6 +44,7 @@ class Events:
     registered: list[int] = field(factory=list)
     polls: int = 0
     closed: bool = False
+    fails: bool = False
 
     def fileno(self) -> int:
         return 3
@@ -56,6 +58,8 @@ class Events:
     def poll(self, timeout: float, maxevents: int) -> list[tuple[int, int]]:
         assert (timeout, maxevents) == (0, EVENTS_A_ROUND)
         self.polls += 1
+        if self.fails:
+            raise OSError("no more")
         return [(number, IN) for number in self.rounds.pop(0)] if self.rounds else []
 
     def close(self) -> None:
@@ -83,6 +87,9 @@ class Heard:
     def on_failure(self, failure: Failure) -> None:
         self.diary.append(f"{self.name} failed: {failure.value}")
         self.on_its_end()
+
+    def on_teardown(self) -> None:
+        self.diary.append(f"{self.name} torn down")
 
 
 class Stage:
@@ -127,31 +134,76 @@ def test_a_turn_is_a_bounded_number_of_rounds(stage: Stage) -> None:
     assert stage.reactor.getDelayedCalls() == [], "the epoll can still be read, and the reactor comes back"
 
 
-def test_who_has_more_work_has_it_after_the_events_of_the_next_round(stage: Stage) -> None:
+def test_who_has_more_work_has_it_in_the_next_turn_after_its_events(stage: Stage) -> None:
     def work() -> None:
         stage.diary.append("work")
 
     busy: Heard = stage.handler(5, then=lambda: stage.board.again(busy, work))
     stage.handler(6)
-    stage.events.rounds = [[5, 6], [6]]
+    stage.events.rounds = [[5, 6], []]
     stage.board.doRead()
+    assert stage.diary == ["5", "6"]
+    stage.events.rounds = [[6]]
+    stage.reactor.advance(0)
     assert stage.diary == ["5", "6", "6", "work"]
 
 
-def test_who_always_has_more_work_waits_for_others_and_for_the_reactor(stage: Stage) -> None:
+def test_who_always_has_more_work_has_it_once_a_turn(stage: Stage) -> None:
     def work() -> None:
         stage.diary.append("work")
         stage.board.again(busy, work)
 
     busy = stage.handler(5, then=work)
     stage.handler(6)
-    stage.events.rounds = [[5], *[[6]] * 100]
+    stage.events.rounds = [[5], *[[6]] * (ROUNDS_A_TURN - 1)]
     stage.board.doRead()
-    assert stage.diary == ["5", "work", *["6", "work"] * (ROUNDS_A_TURN - 1)]
-    (call,) = stage.reactor.getDelayedCalls()
-    assert call.getTime() == stage.reactor.seconds()
+    assert stage.diary == ["5", "work", *["6"] * (ROUNDS_A_TURN - 1)]
+    for turns in (1, 2):
+        (call,) = stage.reactor.getDelayedCalls()
+        assert call.getTime() == stage.reactor.seconds()
+        stage.board.doRead()
+        assert stage.diary.count("work") == 1 + turns
+
+
+def test_of_many_who_have_more_work_a_few_have_it_in_one_turn_with_a_look_between(stage: Stage) -> None:
+    handler = stage.handler(5)
+    for number in range(3 * ROUNDS_A_TURN):
+        stage.board.again(handler, lambda name=f"work {number}": stage.diary.append(name))  # type: ignore[misc]
+    stage.events.rounds = [[5]] * ROUNDS_A_TURN
     stage.board.doRead()
-    assert stage.diary.count("work") == 2 * ROUNDS_A_TURN
+    expected = [entry for number in range(ROUNDS_A_TURN) for entry in ("5", f"work {number}")]
+    assert stage.diary == expected
+    while stage.reactor.getDelayedCalls():
+        stage.reactor.advance(0)
+    assert stage.diary[-1] == f"work {3 * ROUNDS_A_TURN - 1}", "in the order in which they asked"
+
+
+def test_work_for_a_closed_board_is_never_done(stage: Stage) -> None:
+    handler = stage.handler(5)
+    stage.board.close()
+    stage.board.again(handler, lambda: stage.diary.append("too late"))
+    assert stage.reactor.getDelayedCalls() == []
+    stage.board.doRead()
+    assert stage.diary == []
+
+
+def test_a_poll_that_fails_leaves_the_next_turn_as_it_should_be(stage: Stage) -> None:
+    handler = stage.handler(5)
+    stage.events.fails = True
+    with pytest.raises(OSError, match="no more"):
+        stage.board.doRead()
+    stage.events.fails = False
+    stage.board.again(handler, lambda: stage.diary.append("work"))
+    stage.reactor.advance(0)
+    assert stage.diary == ["work"]
+
+
+def test_when_the_reactor_is_no_more_everybody_hears_of_it(stage: Stage) -> None:
+    for number in (5, 6):
+        stage.handler(number)
+    stage.board.connectionLost(Failure(ConnectionLost()))
+    assert sorted(stage.diary) == ["5 torn down", "6 torn down"]
+    assert stage.events.closed
 
 
 def test_work_asked_for_outside_of_a_turn_is_done_though_no_event_comes(stage: Stage) -> None:
