@@ -156,30 +156,23 @@ class _Attempt:
     """
 
     __slots__ = (
+        "_connector",
         "_deadline",
         "_factory",
         "_family",
         "_leg",
-        "_options",
         "_over",
-        "_own_ports",
-        "_reactor",
-        "_road",
         "_several",
         "_socket",
         "_target",
         "_targets",
         "_telling",
         "_timeout",
-        "_wheel",
         "slot",
     )
 
     def __init__(self, connector: SocketConnector, factory: ConnectionFactory, timeout: float) -> None:
-        self._reactor = connector.reactor
-        self._road = connector.road
-        self._options = connector.options
-        self._wheel = connector.wheel
+        self._connector = connector
         self._factory = factory
         self._targets: list[Target] = []
         self._several = False
@@ -188,12 +181,11 @@ class _Attempt:
         self._target: Any = None
         self._leg: Any = None
         self._over = False
-        self._own_ports = connector.own_ports
         self._timeout = timeout
         self._deadline = monotonic() + timeout
         self._telling: IDelayedCall | None = None
         self.slot: int | None = None
-        self._wheel.watch(self, timeout)
+        connector.wheel.watch(self, timeout)
 
     def begin(self, targets: list[Target]) -> None:
         """Go ahead, now that it is known where to."""
@@ -214,8 +206,8 @@ class _Attempt:
         """Let *failure* be the outcome, told in a later turn of the reactor."""
         if not self._over:
             self._over = True
-            self._wheel.forget(self)
-            self._telling = self._reactor.callLater(0, self._tell, failure)
+            self._connector.wheel.forget(self)
+            self._telling = self._connector.reactor.callLater(0, self._tell, failure)
 
     def _tell(self, failure: ConnectFailed) -> None:
         self._telling = None
@@ -225,7 +217,7 @@ class _Attempt:
     def cancel(self) -> None:
         """See ``Pending``."""
         self._over = True
-        self._wheel.forget(self)
+        self._connector.wheel.forget(self)
         if self._telling is not None:
             self._telling.cancel()
             self._telling = None
@@ -255,20 +247,20 @@ class _Attempt:
 
     def _share_time(self) -> None:
         left = max(0.0, self._deadline - monotonic())
-        self._wheel.watch(self, left / len(self._targets))
+        self._connector.wheel.watch(self, left / len(self._targets))
 
     def _open(self) -> None:
         # The C type: half of what making and closing a socket takes here is what Python adds to it.
         sock = self._socket = SocketType(self._family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        self._options.prepare_dial(sock, self._family)
+        self._connector.options.prepare_dial(sock, self._family)
         code = sock.connect_ex(self._target)
         if code not in (0, errno.EINPROGRESS):
             raise OSError(code, os.strerror(code))
-        self._road.await_connection(self)
+        self._connector.road.await_connection(self)
 
     def _drop_socket(self) -> None:
         if self._socket is not None:
-            self._road.leave_connection(self)
+            self._connector.road.leave_connection(self)
             self._socket.close()
             self._socket = None
 
@@ -316,7 +308,7 @@ class _Attempt:
 
     def _reached_nobody(self, sock: SocketType) -> bool:
         """Whether the socket has connected to itself; asked only where that can be."""
-        if self._family == socket.AF_UNIX or self._target[1] not in self._own_ports:
+        if self._family == socket.AF_UNIX or self._target[1] not in self._connector.own_ports:
             return False
         try:
             itself = is_self_connected(sock, self._target[1])
@@ -337,14 +329,14 @@ class _Attempt:
             self.fail(ConnectFailed("internal error"))
             return None
         self._over = True
-        self._wheel.forget(self)
+        self._connector.wheel.forget(self)
         if protocol is None:
             self._drop_socket()
             return None
-        self._road.end_attempt(self)
+        self._connector.road.end_attempt(self)
         self._socket = None
         try:
-            return begin(self._road, sock, protocol, address)
+            return begin(self._connector.road, sock, protocol, address)
         except OSError:
             failure = Failure()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
             _log.failure("a connection to {target} could not be watched", failure, target=self._target)

@@ -5,7 +5,7 @@ protocol writes go out, a producer is paused while too many wait. From ``join`` 
 leg, in a ``Direction``; ends and breaks are still told to the protocol.
 
 Unlike Twisted's transports, a leg writes and closes inside the call where it can. What breaks inside a write
-is told in a later round, so that nobody is called back from within it.
+is told in a later turn, so that nobody is called back from within it.
 """
 
 from __future__ import annotations
@@ -200,7 +200,7 @@ class Leg:
         self._lose(_LOST)
 
     def _break_later(self) -> None:
-        """A call of the protocol's has met a break: tell it in a later round, since it does not expect to be
+        """A call of the protocol's has met a break: tell it in a later turn, since it does not expect to be
         called back from within. The kernel tells an error once and shows the end of the stream from then on.
         Until then nothing more is to be read for this leg: it would be lost, and is wanted for another.
         """
@@ -236,7 +236,7 @@ class Leg:
         self._paused = True
 
     def resumeProducing(self) -> None:
-        """Read again, from the next round on."""
+        """Read again, from the next turn on."""
         if self._paused:
             self._paused = False
             self.read_again()
@@ -412,7 +412,7 @@ class Leg:
 
 
 def join(one: Leg, other: Leg, wheel: Wheel) -> tuple[Direction, Direction]:
-    """Let each leg's bytes go to the other, from the next round on.
+    """Let each leg's bytes go to the other, from the next turn on.
 
     :param wheel: tells the time of the last byte.
     :returns: the direction from *one*, and the direction from *other*.

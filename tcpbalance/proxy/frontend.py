@@ -73,12 +73,13 @@ class FrontendSettings:
     half_close_timeout: float = 30.0
     max_connection_age: float | None = None
     most_sessions: int | None = None
-    shortest: float = field(init=False, eq=False, repr=False)
-    """The shorter of the two limits that follow from silence."""
+    look_every: float = field(init=False, eq=False, repr=False)
+    """How long a session may go without being looked at: half the shorter of the two limits that follow from
+    silence."""
 
-    @shortest.default
-    def _find_shortest(self) -> float:
-        return min(self.idle_timeout, self.half_close_timeout)
+    @look_every.default
+    def _find_out(self) -> float:
+        return min(self.idle_timeout, self.half_close_timeout) / 2
 
     def __attrs_post_init__(self) -> None:
         for name in ("idle_timeout", "half_close_timeout", "max_connection_age"):

@@ -103,7 +103,7 @@ class Session:
 
     def start(self) -> None:
         """Begin, with the client connected."""
-        self._wheel.watch(self, min(self._frontend.settings.shortest / 2, self._age_limit))
+        self._wheel.watch(self, min(self._frontend.settings.look_every, self._age_limit))
         self._dial.next()
 
     # Bytes
@@ -280,7 +280,7 @@ class Session:
         """The wheel's call: end what has lasted too long.
 
         :param now: seconds on the frontend's clock.
-        :returns: the seconds until the next check, None when the end has been decided.
+        :returns: the seconds until the next check, None when the session is over.
         """
         if self._reason is None and now >= self._born + self._age_limit:
             self.end(EndReason.MAX_CONNECTION_AGE)
@@ -331,7 +331,7 @@ class Session:
         if self._reason is None:
             first = min(first, self._born + self._age_limit)
         until = first - self._frontend.seconds()
-        return min(max(0.0, until), self._frontend.settings.shortest / 2)
+        return min(max(0.0, until), self._frontend.settings.look_every)
 
     def end(self, reason: EndReason) -> None:
         """Decide the end; a session that is ending already keeps its reason.
