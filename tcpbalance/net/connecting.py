@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import socket
 from socket import SocketType
@@ -37,6 +38,9 @@ _CAUSES = {
     errno.EAGAIN: "backlog full",
 }
 _log = Logger()
+
+_backend_address = functools.lru_cache(1024)(peer_address)
+"""Backends are few, and each connection asks for the address of one."""
 
 RESOLUTION = 0.1
 """Seconds that a deadline may come late by: one timer for all dials instead of one for each."""
@@ -320,7 +324,7 @@ class _Attempt:
         return itself
 
     def _succeed(self, sock: SocketType) -> Any:
-        address = peer_address(self._family, self._target)
+        address = _backend_address(self._family, self._target)
         try:
             protocol = self._factory.buildProtocol(address)
         except Exception:

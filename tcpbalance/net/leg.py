@@ -65,6 +65,7 @@ class Leg:
     :ivar readable: whether a read may bring something.
     :ivar at_the_end: whether a short read is no sign that all was read: the peer's end, urgent data, or on a
         unix socket a message with descriptors, may stand behind it.
+    :ivar ending: whether the peer has finished sending, and all it sent is here to be read.
     :ivar full: whether the socket takes no more for now.
     :ivar splices: whether splice(2) works on the socket, as far as is known.
     """
@@ -85,6 +86,7 @@ class Leg:
         "_queued",
         "_unsent",
         "at_the_end",
+        "ending",
         "full",
         "readable",
         "socket",
@@ -96,6 +98,7 @@ class Leg:
         self.readable = False
         # A read of a unix socket stops where a message with descriptors does: unix(7).
         self.at_the_end = isinstance(peer, UNIXAddress)
+        self.ending = False
         self.full = False
         self.splices = True
         self._board = board
@@ -123,7 +126,7 @@ class Leg:
         if events & _SOMETHING_TO_READ:
             self.readable = not self._done_reading
             if events & _END:
-                self.at_the_end = True
+                self.at_the_end = self.ending = True
             if events & URGENT:
                 # A read stops before the urgent byte, short and with more behind it; splice(2) stays there.
                 self.at_the_end = True
@@ -247,12 +250,15 @@ class Leg:
 
     # Writing
 
-    def write(self, data: bytes) -> None:
-        """Send *data*, or keep it until the socket takes it."""
+    def write(self, data: bytes, flags: int = 0) -> None:
+        """Send *data*, or keep it until the socket takes it.
+
+        :param flags: ``MORE`` where the end follows at once.
+        """
         if self._finishing or self._closing or not self._open or not data:
             return
         if self._unsent is None:
-            self._send(data)
+            self._send(data, flags)
         else:
             self._unsent += data
         if self._producer is not None and self._unsent is not None and len(self._unsent) > BUFFER:
@@ -262,13 +268,14 @@ class Leg:
         """Send each of *data*."""
         self.write(b"".join(data))
 
-    def put(self, data: bytes) -> bool:
+    def put(self, data: bytes, flags: int = 0) -> bool:
         """Send *data* for a ``Direction``, and keep what the socket does not take.
 
+        :param flags: as for ``write``.
         :returns: whether it took all.
         """
         try:
-            sent = self.socket.send(data)
+            sent = self.socket.send(data, flags)
         except BlockingIOError:
             sent = 0
         except OSError:
@@ -279,9 +286,9 @@ class Leg:
         self._keep(data, sent)
         return False
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, data: bytes, flags: int) -> None:
         try:
-            sent = self.socket.send(data)
+            sent = self.socket.send(data, flags)
         except BlockingIOError:
             sent = 0
         except OSError:

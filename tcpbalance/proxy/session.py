@@ -117,7 +117,7 @@ class Session:
         else:
             self._get_out_of_the_way()
         if self.backend is not None:
-            self.backend.transport.write(data)
+            self.backend.send(data, self.client)
 
     def backend_sent(self, data: bytes) -> None:
         """Bytes came from the backend."""
@@ -128,7 +128,7 @@ class Session:
             self._get_out_of_the_way()
         if self.backend is not None:
             self.backend.told += len(data)
-            self.client.transport.write(data)
+            self.client.send(data, self.backend)
 
     def _keep(self, data: bytes) -> None:
         if self.backend is not None and self._kept_size >= KEEP_LIMIT:

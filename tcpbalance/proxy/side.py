@@ -16,7 +16,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from tcpbalance.net.direction import Direction
+from tcpbalance.net.direction import MORE, Direction
 from tcpbalance.net.leg import Leg
 from tcpbalance.net.transports import at_end, in_flight
 
@@ -123,6 +123,14 @@ class Side(Protocol):
 
     def stopProducing(self) -> None:
         """The other side's transport is lost; the session hears of that from its protocol, and decides."""
+
+    def send(self, data: bytes, source: Side) -> None:
+        """Send what the peer at *source* has sent; with the end that follows, where that is in sight."""
+        transport, other = self.transport, source.transport
+        if isinstance(transport, Leg) and isinstance(other, Leg) and other.ending:
+            transport.write(data, MORE)
+        else:
+            transport.write(data)
 
     def finish_writing(self) -> None:
         """Let what is buffered go out, then close the write side."""

@@ -39,12 +39,12 @@ class MemoryLeg(Leg):
         """Note what is kept now."""
         self.peak = max(self.peak, self.kept)
 
-    def write(self, data: bytes) -> None:
-        super().write(data)
+    def write(self, data: bytes, flags: int = 0) -> None:
+        super().write(data, flags)
         self.note()
 
-    def put(self, data: bytes) -> bool:
-        taken = super().put(data)
+    def put(self, data: bytes, flags: int = 0) -> bool:
+        taken = super().put(data, flags)
         self.note()
         return taken
 

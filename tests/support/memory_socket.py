@@ -1,8 +1,9 @@
 """Connected stream sockets in memory, with what a kernel does to bytes, FIN and RST.
 
 They follow Linux (tcp(7), net/ipv4/tcp.c) where that shows to a program: what has arrived stays readable
-after a reset, closing with unread bytes resets, bytes for a closed socket are answered with a reset, a socket
-is writable only while a third of its buffer is free, and ``poll`` reports errors and hang-ups to whoever is
+after a reset, closing with unread bytes resets, bytes for a closed socket are answered with a reset, bytes
+sent with MSG_MORE wait for what follows (for ever here, where the kernel gives up after 200 ms), a socket is
+writable only while a third of its buffer is free, and ``poll`` reports errors and hang-ups to whoever is
 registered, asked for or not. Travelling takes no time, as over the loopback device.
 
 What wakes an edge-triggered ``epoll`` is told to a ``Watcher``, and nothing more: bytes, FIN or RST that have
@@ -63,6 +64,7 @@ class Pipe:
     receive_limit: int
     unsent: bytearray = field(factory=bytearray)
     unread: bytearray = field(factory=bytearray)
+    corked: bool = False
     finished: bool = False
     fin_arrived: bool = False
     on_arrival: Callable[[], None] = _nobody
@@ -73,8 +75,12 @@ class Pipe:
         """Whether ``poll`` would call the sender: at least a third of the buffer is free."""
         return 3 * len(self.unsent) <= 2 * self.send_limit
 
-    def push(self, data: bytes | memoryview) -> int:
-        """Take as many bytes as there is room for and tell how many."""
+    def push(self, data: bytes | memoryview, more: bool = False) -> int:
+        """Take as many bytes as there is room for and tell how many.
+
+        :param more: whether the last segment, of which we know the last byte, is to wait for what follows.
+        """
+        self.corked = more
         room = self.send_limit - len(self.unsent)
         straight = 0 if self.unsent else self.receive_limit - len(self.unread)
         taken = min(len(data), room + straight)
@@ -101,7 +107,8 @@ class Pipe:
 
     def carry(self) -> None:
         """Move what the receiver has room for; the FIN goes when the last byte has gone."""
-        moved = self.unsent[: self.receive_limit - len(self.unread)]
+        waits = 1 if self.corked and not self.finished else 0
+        moved = self.unsent[: min(self.receive_limit - len(self.unread), len(self.unsent) - waits)]
         self.unread += moved
         del self.unsent[: len(moved)]
         ends = self.finished and not self.unsent and not self.fin_arrived
@@ -174,7 +181,7 @@ class MemorySocket:
             return b""
         raise _os_error(errno.EWOULDBLOCK)
 
-    def send(self, data: bytes | memoryview) -> int:
+    def send(self, data: bytes | memoryview, flags: int = 0) -> int:
         self._check_open()
         if self._error:
             raise _os_error(self._take_error())
@@ -183,7 +190,7 @@ class MemorySocket:
         if self.other.closed:
             self.other._send_reset()
             return len(data)
-        taken = self.outgoing.push(data)
+        taken = self.outgoing.push(data, bool(flags & socket.MSG_MORE))
         self._lacks_room = self._lacks_room or taken < len(data)
         if data and not taken:
             raise _os_error(errno.EWOULDBLOCK)
