@@ -1,0 +1,1 @@
+"""What bytes mean: pure parsers, bytes in and facts out."""
