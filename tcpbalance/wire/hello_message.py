@@ -86,19 +86,21 @@ class _Parts:
         return self._at < len(self._data)
 
     def take(self, size: int) -> bytes:
-        end = self._at + size
-        if end > len(self._data):
-            raise _malformed(f"{self._what} ends in the middle of something")
-        part = self._data[self._at : end]
-        self._at = end
-        return part
+        return self._part(self._at, self._at + size)
 
     def number(self, size: int) -> int:
         return int.from_bytes(self.take(size))
 
     def vector(self, size: int) -> bytes:
         """Take what a length of *size* bytes stands before."""
-        return self.take(self.number(size))
+        start = self._at + size
+        return self._part(start, start + int.from_bytes(self._data[self._at : start]))
+
+    def _part(self, start: int, end: int) -> bytes:
+        if end > len(self._data):
+            raise _malformed(f"{self._what} ends in the middle of something")
+        self._at = end
+        return self._data[start:end]
 
     def end(self) -> None:
         _refuse_if(bool(self), f"{self._what} has bytes left behind its end")
