@@ -48,7 +48,7 @@ class NameMap(Generic[T]):
         labels = name.split(".")
         if "" in labels:
             return None
-        for first in range(1, len(labels) if self._deep else min(2, len(labels))):
+        for first in range(1, len(labels) if self._deep else 2):
             behind = ".".join(labels[first:])
             if behind in self._wild:
                 return self._wild[behind]
@@ -67,7 +67,7 @@ def check_pattern(text: str) -> str:
 
     :raises ValueError: when it is neither, with what is wrong and what to write.
     """
-    if len(text) > LONGEST_NAME:
+    if len(text.removesuffix(".")) > LONGEST_NAME:
         _refuse(text, f"it is longer than {LONGEST_NAME} characters")
     pattern = ".".join(_in_ascii(label, text) for label in text.split(".")).lower().removesuffix(".")
     if len(pattern) > LONGEST_NAME:
