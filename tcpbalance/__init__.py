@@ -7,6 +7,7 @@ from tcpbalance.admin.access_log import AccessLog, AccessLogError
 from tcpbalance.config.errors import ConfigError
 from tcpbalance.config.models import Config, HealthConfig, SocketConfig
 from tcpbalance.config.values import Address
+from tcpbalance.endpoints import ProxyProtocolEndpoint
 from tcpbalance.errors import Fault, SettingError, TcpbalanceError
 from tcpbalance.net.connecting import ConnectFailed
 from tcpbalance.net.listener import ListenError
@@ -26,6 +27,7 @@ from tcpbalance.proxy.frontend import FrontendFactory, FrontendSettings
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.service import Balancer
+from tcpbalance.wire.proxy_protocol import ProxyHeader
 
 __all__ = [
     "AccessLog",
@@ -55,6 +57,8 @@ __all__ = [
     "PoolError",
     "Probe",
     "ProbeFailed",
+    "ProxyHeader",
+    "ProxyProtocolEndpoint",
     "SessionRecord",
     "SettingError",
     "SocketConfig",
