@@ -237,6 +237,13 @@ class ProxiedTransport:
         """What that peer connected to: the destination of the header."""
         return _address(self.proxy_header.destination) or self._transport.getHost()
 
+    def startTLS(self, *args: Any) -> None:
+        """Twisted's call: speak TLS from here on; what waits here is a part of it."""
+        self._transport.startTLS(*args)
+        rest, self._rest = self._rest, b""
+        if rest:
+            self._transport.protocol.dataReceived(rest)
+
     def pauseProducing(self) -> None:
         """Twisted's call: the protocol wants nothing for now."""
         self._paused = True

@@ -11,21 +11,32 @@ from typing import Any
 from twisted.internet import reactor as global_reactor
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import ensureDeferred
-from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint, UNIXServerEndpoint
+from twisted.internet.endpoints import (
+    TCP4ClientEndpoint,
+    TCP4ServerEndpoint,
+    TCP6ServerEndpoint,
+    UNIXServerEndpoint,
+)
 from twisted.internet.interfaces import (
     IHalfCloseableProtocol,
+    IHandshakeListener,
     IListeningPort,
+    ISSLTransport,
     IStreamServerEndpoint,
     ITCPTransport,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import Clock, deferLater
 from twisted.logger import LogLevel, capturedLogs
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from support.clients import connect, reset
+from support.probe_peers import Certificate
 from support.sockets import Recorder, until
 from tcpbalance import ProxyProtocolEndpoint, SettingError
 from tcpbalance.wire.proxy_protocol import (
@@ -42,6 +53,7 @@ reactor: Any = global_reactor
 CLIENT, SERVICE = InetAddress("192.0.2.1", 56324), InetAddress("198.51.100.2", 443)
 HEADER = encode_v2(CLIENT, SERVICE, (Tlv(0x02, b"a.example"),))
 TIMEOUT = 5.0
+IDENTITY = Certificate.make("a.example")
 
 
 class Whole(Protocol):
@@ -114,16 +126,19 @@ class EndpointCase(TestCase):
 
     async def close_all(self) -> None:
         """Close what the program still has, once the ports have been closed."""
-        open_ones = [protocol.transport for protocol in (*self.program.made, *self.program.forgotten)]
+        made = (*self.program.made, *self.program.forgotten)
+        open_ones = [protocol.transport for protocol in made if protocol.lost is None]
         for transport in open_ones:
             transport.abortConnection()
         await until(reactor, lambda: not any(transport.connected for transport in open_ones))
 
-    async def listen(self, endpoint: Any = None, trusted: list[str] | None = None) -> Any:
+    async def listen(
+        self, endpoint: Any = None, trusted: list[str] | None = None, factory: Any = None
+    ) -> Any:
         inner = endpoint or TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
         wrapper = ProxyProtocolEndpoint(inner, reactor=self.clock, trusted=trusted, timeout=TIMEOUT)
         verifyObject(IStreamServerEndpoint, wrapper)
-        self.port = await wrapper.listen(self.program)
+        self.port = await wrapper.listen(factory or self.program)
         verifyObject(IListeningPort, self.port)
         self.addCleanup(self.port.stopListening)
         return self.port
@@ -410,6 +425,60 @@ class RefusedTests(EndpointCase):
         self.program.breaks = False
         await self.client(HEADER)
         await self.served()
+
+
+@implementer(IHandshakeListener)
+class Starting(Recorder):
+    """Starts TLS at once, as the server."""
+
+    shaken = False
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self.transport.startTLS(CertificateOptions(privateKey=IDENTITY.key, certificate=IDENTITY.certificate))
+
+    def handshakeCompleted(self) -> None:
+        self.shaken = True
+
+
+class TlsTests(EndpointCase):
+    """TLS behind the header."""
+
+    async def speak_tls(self) -> Recorder:
+        """Connect, send a header, start TLS and say hello in it."""
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self.port.getHost().port)
+        client: Any = await endpoint.connect(Factory.forProtocol(Recorder))
+        client.transport.write(HEADER)
+        client.transport.startTLS(CertificateOptions())
+        client.transport.write(b"hello")
+        spoken: Recorder = client
+        return spoken
+
+    async def test_a_factory_of_tls(self) -> None:
+        options = CertificateOptions(privateKey=IDENTITY.key, certificate=IDENTITY.certificate)
+        await self.listen(factory=TLSMemoryBIOFactory(options, False, self.program))
+        client = await self.speak_tls()
+        protocol = await self.served()
+        await until(reactor, lambda: protocol.received == b"hello")
+        assert protocol.transport.getPeer().host == "192.0.2.1"
+        assert protocol.transport.proxy_header.authority == "a.example"
+        protocol.transport.loseConnection()
+        await self.lost(client)
+        await self.lost(protocol)
+
+    async def test_a_protocol_that_starts_tls(self) -> None:
+        self.program.kind = Starting
+        await self.listen()
+        client = await self.speak_tls()
+        protocol = await self.served()
+        await until(reactor, lambda: protocol.received == b"hello")
+        assert protocol.shaken
+        assert ISSLTransport.providedBy(protocol.transport)
+        protocol.transport.write(b"answer")
+        protocol.transport.loseConnection()
+        await self.lost(client)
+        assert client.received == b"answer"
+        await self.lost(protocol)
 
 
 class TrustedTests(EndpointCase):
