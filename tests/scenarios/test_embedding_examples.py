@@ -63,3 +63,13 @@ def test_a_program_with_a_policy_of_its_own(tmp_path: Path) -> None:
             assert {ask(port) for _ in range(3)} == {b"west-1"}
             assert process.stop(signal.SIGINT) in ENDS_BY_INTERRUPT
             assert "Traceback" not in process.output
+
+
+def test_a_server_that_learns_addresses_from_a_proxy(tmp_path: Path) -> None:
+    command: list[str | Path] = [sys.executable, FOLDER / "proxied_echo.py", "127.0.0.1:0", "127.0.0.0/8"]
+    with Process(command, tmp_path, tmp_path / "output") as process:
+        port = port_in(process, r"listening on (\d+)")
+        header = b"PROXY TCP4 192.0.2.1 198.51.100.2 56324 443\r\n"
+        assert ask(port, header + b"hello\n") == b"you are 192.0.2.1\nhello\n"
+        assert process.stop(signal.SIGINT) in ENDS_BY_INTERRUPT
+        assert "Traceback" not in process.output
