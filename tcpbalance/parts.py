@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -16,11 +16,14 @@ from tcpbalance.config.loader import load
 from tcpbalance.config.models import AffinityConfig, Config, FrontendConfig, PoolConfig, SocketConfig
 from tcpbalance.config.values import Address
 from tcpbalance.errors import SettingError
+from tcpbalance.gate.networks import NetworkSet
 from tcpbalance.pool import extensions
 from tcpbalance.pool.affinity import Affinity
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.frontend import FrontendSettings
+from tcpbalance.proxy.preread import Entrance
+from tcpbalance.wire.server_names import NameMap
 
 BOUNDED = "source_hash"
 """The policy that ``bounded_load`` belongs to; the others look at load themselves, or are blind by choice."""
@@ -46,28 +49,48 @@ class Frontend:
 
     :param name: what logs call it.
     :param listen: one address or several; a str is parsed. Port 0 lets the kernel choose.
-    :param pool: where its clients are served.
+    :param pool: where its clients are served; None where each has to ask for a route to another.
     :param settings: how long things may last.
     :param backlog: connections that the kernel may hold ready to be accepted.
     :param socket: options of the listening sockets and of those to the backends.
+    :param entrance: what clients have to say before a backend is chosen; None for nothing.
     :raises SettingError: for no address.
     """
 
     name: str
     listen: tuple[Address, ...] = field(converter=_addresses, validator=_at_least_one)
-    pool: Pool
+    pool: Pool | None
     settings: FrontendSettings = FrontendSettings()
     backlog: int = 4096
     socket: SocketConfig = SocketConfig()
+    entrance: Entrance | None = None
 
 
-def build_frontend(name: str, config: FrontendConfig, pool: Pool) -> Frontend:
+def build_frontend(name: str, config: FrontendConfig, pools: Mapping[str, Pool]) -> Frontend:
     """Make a frontend of what its table in the configuration says.
 
-    :param pool: the pool that the table names.
+    :param pools: by name.
     """
-    settings = FrontendSettings(config.idle_timeout, config.half_close_timeout, config.max_connection_age)
-    return Frontend(name, config.listen, pool, settings, config.backlog, config.socket)
+    return Frontend(
+        name,
+        config.listen,
+        None if config.pool is None else pools[config.pool],
+        FrontendSettings(config.idle_timeout, config.half_close_timeout, config.max_connection_age),
+        config.backlog,
+        config.socket,
+        _entrance(config, pools),
+    )
+
+
+def _entrance(config: FrontendConfig, pools: Mapping[str, Pool]) -> Entrance | None:
+    if not config.accept_proxy_protocol and not config.sni_routes:
+        return None
+    routes = [(name, pools[route.pool]) for route in config.sni_routes for name in route.names]
+    return Entrance(
+        NetworkSet(network.network for network in config.accept_proxy_protocol),
+        NameMap(routes, deep=True) if routes else None,
+        config.preread_timeout,
+    )
 
 
 def build_pool(name: str, config: PoolConfig) -> Pool:
@@ -90,6 +113,8 @@ def build_pool(name: str, config: PoolConfig) -> Pool:
         affinity=_affinity(config.affinity) if config.affinity else None,
         connect_timeout=config.connect_timeout,
         retries=config.retries,
+        send_proxy_protocol=config.send_proxy_protocol,
+        pass_tlvs=frozenset(config.pass_tlvs),
         checked=config.health is not None,
         seconds=time.monotonic,
         random=Random(),

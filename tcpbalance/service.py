@@ -153,7 +153,7 @@ class Balancer(Service):
     def from_config(cls, reactor: Any, config: Config) -> Balancer:
         """Build a balancer from a configuration that was loaded or made by hand."""
         pools = {name: build_pool(name, pool) for name, pool in config.pools.items()}
-        frontends = [build_frontend(name, f, pools[f.pool]) for name, f in config.frontends.items()]
+        frontends = [build_frontend(name, f, pools) for name, f in config.frontends.items()]
         log = config.access_log
         return cls(
             reactor,
@@ -186,6 +186,7 @@ class Balancer(Service):
             frontend.pool,
             name=frontend.name,
             settings=frontend.settings,
+            entrance=frontend.entrance,
             account=account,
             connector=SocketConnector(self._reactor, options, self._road),
         )

@@ -120,7 +120,7 @@ def value_words(kind: Any) -> str:
 def _list_words(element: Any) -> str:
     word = value_words(element)
     if _is_table(element):
-        return "list of addresses and tables"
+        return "list of addresses and tables" if "address" in attrs.fields_dict(element) else "list of tables"
     plural = f"list of {word}{'es' if word.endswith('s') else 's'}"
     # Where addresses are listed, the reader takes a single one as well.
     return f"{word} or {plural}" if word == "address" else plural

@@ -38,6 +38,9 @@ def text_line(record: SessionRecord) -> str:
         f" client_bytes={record.client_bytes} backend_bytes={record.backend_bytes}"
         f" closed_by={record.reason.closer} reason={record.reason.word}"
         f" cause={_optional(record.cause or None, _bare_or_quoted, '-')}"
+        f" proxy={_optional(record.proxy, _bare_or_quoted, '-')}"
+        f" server_name={_optional(record.server_name, _bare_or_quoted, '-')}"
+        f" unique_id={_optional(record.unique_id, _bare_or_quoted, '-')}"
     )
 
 
@@ -54,7 +57,10 @@ def json_line(record: SessionRecord) -> str:
         f',"total_ms":{_milliseconds(record.total)}'
         f',"client_bytes":{record.client_bytes},"backend_bytes":{record.backend_bytes}'
         f',"closed_by":"{record.reason.closer}","reason":"{record.reason.word}"'
-        f',"cause":{_optional(record.cause or None, _quoted, "null")}}}'
+        f',"cause":{_optional(record.cause or None, _quoted, "null")}'
+        f',"proxy":{_optional(record.proxy, _quoted, "null")}'
+        f',"server_name":{_optional(record.server_name, _quoted, "null")}'
+        f',"unique_id":{_optional(record.unique_id, _quoted, "null")}}}'
     )
 
 

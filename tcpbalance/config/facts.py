@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from tcpbalance.config.errors import KeyPath
-from tcpbalance.config.rules import BackendFacts, Facts, FrontendFacts, PoolFacts
-from tcpbalance.config.values import Address
+from tcpbalance.config.rules import BackendFacts, Facts, FrontendFacts, PoolFacts, RouteFacts
+from tcpbalance.config.values import Address, NamePattern
 
 ReadAddress: TypeAlias = Callable[[object], Address]
 
@@ -40,7 +40,24 @@ def _frontend(path: KeyPath, value: object, read_address: ReadAddress) -> Fronte
         path=path,
         listens=tuple((place, address) for place, address in listens if address is not None),
         pool=_string(table.get("pool")),
+        routes=tuple(
+            _route(place, item) for place, item in _elements((*path, "sni_routes"), table.get("sni_routes"))
+        ),
+        served=bool("pool" in table or table.get("sni_routes") or not isinstance(value, dict)),
     )
+
+
+def _route(path: KeyPath, value: object) -> RouteFacts:
+    table = _table(value)
+    names = [_pattern(name) for _, name in _elements(path, table.get("names"))]
+    return RouteFacts(path, tuple(name for name in names if name is not None), _string(table.get("pool")))
+
+
+def _pattern(value: object) -> str | None:
+    try:
+        return NamePattern.parse(value)
+    except ValueError:
+        return None
 
 
 def _pool(path: KeyPath, table: Mapping[str, Any], read_address: ReadAddress) -> PoolFacts:

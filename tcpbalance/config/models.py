@@ -16,7 +16,16 @@ from attrs.validators import optional
 
 from tcpbalance.config import checks, rules
 from tcpbalance.config.errors import BrokenRules
-from tcpbalance.config.values import Address, Duration, Fraction, LogPath, Size
+from tcpbalance.config.values import (
+    Address,
+    Duration,
+    Fraction,
+    LogPath,
+    NamePattern,
+    Network,
+    Size,
+    TlvType,
+)
 
 MAX_WEIGHT = 256
 
@@ -95,6 +104,24 @@ class SocketConfig:
 
 
 @frozen(kw_only=True)
+class RouteConfig:
+    """`[[frontends.NAME.sni_routes]]`: the pool for some of the names that TLS clients ask for.
+
+    The client's TLS is passed through unopened: its ClientHello is looked at, and goes on as it is.
+    """
+
+    names: tuple[NamePattern, ...] = field(
+        validator=checks.not_empty("name"),
+        metadata=_doc(
+            'Server names: `"www.example.com"`, or `"*.example.com"` for all names below that one, however '
+            "deep; the longest that fits counts.",
+            example='["www.example.com"]',
+        ),
+    )
+    pool: str = field(metadata=_doc("Name of the pool that serves them.", example='"web"'))
+
+
+@frozen(kw_only=True)
 class FrontendConfig:
     """`[frontends.NAME]`: addresses where clients come in, and the pool that serves them."""
 
@@ -109,7 +136,34 @@ class FrontendConfig:
     mode: Literal["tcp"] = field(
         default="tcp", metadata=_doc("How connections are treated: as streams of bytes.")
     )
-    pool: str = field(metadata=_doc("Name of the pool that serves this frontend.", example='"db"'))
+    pool: str | None = field(
+        default=None,
+        metadata=_doc(
+            "Name of the pool that serves this frontend. Beside `sni_routes` it serves whoever no route is "
+            "for, and without it they are closed.",
+            default="required without `sni_routes`",
+        ),
+    )
+    accept_proxy_protocol: tuple[Network, ...] = field(
+        default=(),
+        metadata=_doc(
+            "Networks whose peers must open with a PROXY header of version 1 or 2; others are served as they "
+            "are. The address in the header is the client's from then on. List only proxies that you trust.",
+            default="none",
+        ),
+    )
+    preread_timeout: Duration = field(
+        default=Duration(5),
+        validator=checks.longer_than_zero,
+        metadata=_doc(
+            "How long a client may take, from the accept, for what has to come before a backend is chosen: a "
+            "PROXY header and a ClientHello together."
+        ),
+    )
+    sni_routes: tuple[RouteConfig, ...] = field(
+        default=(),
+        metadata=_doc("Pools by the server name that a TLS client asks for.", default="none"),
+    )
     backlog: int = field(
         default=4096,
         validator=checks.between(*_QUEUE),
@@ -295,6 +349,21 @@ class PoolConfig:
         validator=checks.at_least(0),
         metadata=_doc("How many other backends are tried when one does not accept."),
     )
+    send_proxy_protocol: Literal["v1", "v2"] | None = field(
+        default=None,
+        metadata=_doc(
+            "Open each connection to a backend with a PROXY header of this version, which says who the "
+            "client is. The backends have to expect it."
+        ),
+    )
+    pass_tlvs: tuple[TlvType, ...] = field(
+        default=(),
+        metadata=_doc(
+            'Fields of the client\'s own PROXY header that are passed on with `send_proxy_protocol = "v2"`: '
+            '`"alpn"`, `"authority"`, `"unique_id"`, `"ssl"`, `"netns"`, or numbers.',
+            default="none",
+        ),
+    )
     affinity: AffinityConfig | None = field(
         default=None, metadata=_doc("The same client address gets the same backend.")
     )
@@ -359,7 +428,16 @@ def _facts(config: Config) -> rules.Facts:
 def _frontend_facts(name: str, frontend: FrontendConfig) -> rules.FrontendFacts:
     path = ("frontends", name)
     listens = tuple(((*path, "listen", index), address) for index, address in enumerate(frontend.listen))
-    return rules.FrontendFacts(path=path, listens=listens, pool=frontend.pool)
+    return rules.FrontendFacts(
+        path=path,
+        listens=listens,
+        pool=frontend.pool,
+        routes=tuple(
+            rules.RouteFacts((*path, "sni_routes", index), route.names, route.pool)
+            for index, route in enumerate(frontend.sni_routes)
+        ),
+        served=bool(frontend.pool is not None or frontend.sni_routes),
+    )
 
 
 def _pool_facts(name: str, pool: PoolConfig) -> rules.PoolFacts:

@@ -21,17 +21,35 @@ _ANY = "any address"
 
 
 @frozen
+class RouteFacts:
+    """A route by server name, as far as it can be read.
+
+    :param path: where it stands.
+    :param names: its patterns, as they are compared.
+    :param pool: the name of its pool, None when it cannot be read.
+    """
+
+    path: KeyPath
+    names: tuple[str, ...]
+    pool: str | None
+
+
+@frozen
 class FrontendFacts:
     """A frontend, as far as it can be read.
 
     :param path: where it stands.
     :param listens: its addresses, each with where it stands.
-    :param pool: the name of its pool, None when it cannot be read.
+    :param pool: the name of its pool, None when it has none or that cannot be read.
+    :param routes: to other pools.
+    :param served: whether it says who serves its clients.
     """
 
     path: KeyPath
     listens: tuple[tuple[KeyPath, Address], ...]
     pool: str | None
+    routes: tuple[RouteFacts, ...]
+    served: bool
 
 
 @frozen
@@ -71,6 +89,8 @@ def broken(facts: Facts) -> Iterator[Flaw]:
         yield from _unreadable_name(path)
     yield from _missing_pools(facts)
     yield from _listens(facts)
+    for frontend in facts.frontends:
+        yield from _routed_twice(frontend)
     for pool in facts.pools:
         yield from _pool(pool)
 
@@ -84,9 +104,22 @@ def _unreadable_name(path: KeyPath) -> Iterator[Flaw]:
 def _missing_pools(facts: Facts) -> Iterator[Flaw]:
     names = [str(pool.path[-1]) for pool in facts.pools]
     for frontend in facts.frontends:
-        if frontend.pool is not None and frontend.pool not in names:
-            mend = guess(frontend.pool, names, "the pools are") if names else "add its table [pools.NAME]"
-            yield Flaw((*frontend.path, "pool"), f"no pool is named {shown(frontend.pool)}, {mend}")
+        if not frontend.served:
+            yield Flaw((*frontend.path, "pool"), 'is required, such as pool = "db"')
+        wanted = [(frontend.path, frontend.pool), *((route.path, route.pool) for route in frontend.routes)]
+        for path, pool in wanted:
+            if pool is not None and pool not in names:
+                mend = guess(pool, names, "the pools are") if names else "add its table [pools.NAME]"
+                yield Flaw((*path, "pool"), f"no pool is named {shown(pool)}, {mend}")
+
+
+def _routed_twice(frontend: FrontendFacts) -> Iterator[Flaw]:
+    taken: dict[str, KeyPath] = {}
+    for route in frontend.routes:
+        for name in route.names:
+            if name in taken:
+                yield Flaw((*route.path, "names"), f"{shown(name)} stands already in {key_text(taken[name])}")
+            taken.setdefault(name, (*route.path, "names"))
 
 
 def _listens(facts: Facts) -> Iterator[Flaw]:

@@ -10,6 +10,7 @@ import ipaddress
 import math
 import os
 import re
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import ClassVar, NoReturn, Self
@@ -17,7 +18,9 @@ from typing import ClassVar, NoReturn, Self
 import attrs
 from attrs import frozen
 
-from tcpbalance.config.wording import shown
+from tcpbalance.config.wording import choices, shown
+from tcpbalance.wire.server_names import check_pattern
+from tcpbalance.wire.tlv import ALPN, AUTHORITY, CRC32C, NETNS, NOOP, SSL, UNIQUE_ID
 
 LONGEST_DURATION = 10 * 366 * 86400.0
 """Seconds; what is longer than ten years is a slip, and "never" is said by leaving a key out."""
@@ -250,6 +253,54 @@ class Network:
 
     def __str__(self) -> str:
         return str(self.network)
+
+
+class NamePattern(str):
+    """Server names; written ``"www.example.com"``, or ``"*.example.com"`` for all below one."""
+
+    __slots__ = ()
+    words: ClassVar[str] = "server name"
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """Read a pattern.
+
+        :returns: in lower case, as names travel.
+        :raises ValueError: for anything else.
+        """
+        if not isinstance(value, str):
+            raise ValueError(
+                f'must be a server name such as "www.example.com" or "*.example.com", got {shown(value)}'
+            )
+        return cls(check_pattern(value))
+
+
+class TlvType(int):
+    """A field of PROXY headers; written by its name, such as ``"authority"``, or as its number."""
+
+    __slots__ = ()
+    words: ClassVar[str] = "name or number of a field"
+    names: ClassVar[Mapping[str, int]] = {
+        "alpn": ALPN,
+        "authority": AUTHORITY,
+        "unique_id": UNIQUE_ID,
+        "ssl": SSL,
+        "netns": NETNS,
+    }
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """Read a type.
+
+        :raises ValueError: for what is neither a name nor a number from 1 to 255, or is that of the checksum
+            or of padding, which belong to one header.
+        """
+        number = cls.names.get(value) if isinstance(value, str) else value
+        if type(number) is not int or not 0 < number <= 0xFF or number in (CRC32C, NOOP):
+            raise ValueError(
+                f"must be {choices(cls.names)}, or the number of another field, 1 to 255, got {shown(value)}"
+            )
+        return cls(number)
 
 
 class LogPath(str):

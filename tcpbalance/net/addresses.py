@@ -8,6 +8,8 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
+from tcpbalance.wire.proxy_protocol import ProxyAddress, UnixAddress
+
 PeerAddress = IPv4Address | IPv6Address | UNIXAddress
 
 
@@ -22,6 +24,15 @@ def peer_address(family: int, peer: Any) -> PeerAddress:
     if family == socket.AF_INET6:
         return IPv6Address("TCP", *peer)
     return UNIXAddress(peer or None)
+
+
+def twisted_address(address: ProxyAddress) -> PeerAddress:
+    """Turn an address from a PROXY header into Twisted's form."""
+    if isinstance(address, UnixAddress):
+        return UNIXAddress(address.path or None)
+    if ":" in address.host:
+        return IPv6Address("TCP", address.host, address.port)
+    return IPv4Address("TCP", address.host, address.port)
 
 
 def socket_address(address: PeerAddress) -> Any:

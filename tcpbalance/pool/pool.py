@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Container, Generator, Sequence
 from math import inf
 from random import Random
+from typing import Literal
 
 from twisted.logger import Logger
 
@@ -39,6 +40,9 @@ class Pool:
     :param affinity: remembers clients; None for no affinity.
     :param connect_timeout: seconds that dialling a backend may take.
     :param retries: how many further backends are dialled after the first.
+    :param send_proxy_protocol: the version of the PROXY header with which a connection to a backend opens,
+        ``"v1"`` or ``"v2"``; None for none.
+    :param pass_tlvs: types of the TLVs that go on to backends from the PROXY header of the client's proxy.
     :param checked: whether health checks find out which backends are up, so that a failed dial need not.
     :raises PoolError: for backends or values it cannot work with.
     """
@@ -58,6 +62,8 @@ class Pool:
         affinity: Affinity | None = None,
         connect_timeout: float = 3.0,
         retries: int = 2,
+        send_proxy_protocol: Literal["v1", "v2"] | None = None,
+        pass_tlvs: Container[int] = (),
         checked: bool = False,
     ) -> None:
         self.name = name
@@ -66,6 +72,8 @@ class Pool:
         self.affinity = affinity
         self.connect_timeout = connect_timeout
         self.retries = retries
+        self.send_proxy_protocol = send_proxy_protocol
+        self.pass_tlvs = pass_tlvs
         self.checked = checked
         self._bounded_load = bounded_load
         self._panic_threshold = panic_threshold

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class BackendProtocol(Side):
     """The backend's side of a session."""
 
+    session: Session
+
     def __init__(self, session: Session) -> None:
         self.session = session
 

@@ -39,13 +39,13 @@ class Dial:
         "_choices",
         "_connector",
         "_pending",
-        "_pool",
         "_seconds",
         "attempts",
         "began",
         "client",
         "connect_time",
         "failure",
+        "pool",
         "slot",
     )
 
@@ -57,7 +57,7 @@ class Dial:
         seconds: Callable[[], float],
         caller: Caller,
     ) -> None:
-        self._pool = pool
+        self.pool = pool
         self._connector = connector
         self._choices = pool.choices(client)
         self._seconds = seconds
@@ -72,15 +72,15 @@ class Dial:
 
     def next(self) -> None:
         """Try the next backend, or give up."""
-        backend = next(self._choices, None) if self.attempts <= self._pool.retries else None
+        backend = next(self._choices, None) if self.attempts <= self.pool.retries else None
         if backend is None:
             self._give_up()
             return
         self.attempts += 1
-        self.slot = self._pool.take(backend, self.client)
+        self.slot = self.pool.take(backend, self.client)
         self.began = self._seconds()
         self._pending = self._connector.connect(
-            backend.address, BackendFactory(self), self._pool.connect_timeout
+            backend.address, BackendFactory(self), self.pool.connect_timeout
         )
 
     def accepted(self) -> BackendProtocol:

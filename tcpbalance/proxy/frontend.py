@@ -20,6 +20,9 @@ from tcpbalance.net.connecting import Connector, SocketConnector
 from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.net.wheel import Wheel
 from tcpbalance.pool.pool import Pool
+from tcpbalance.proxy.arrival import Arrival
+from tcpbalance.proxy.introduction import Introduction
+from tcpbalance.proxy.preread import Entrance
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.proxy.session import Session
@@ -30,19 +33,25 @@ AGE_JITTER = 0.1
 """Share of ``max_connection_age`` by which ages differ, so that connections opened together do not all end
 together."""
 
-_COMPLAINTS = (EndReason.NO_BACKEND, EndReason.CONNECT_FAILED, EndReason.OUT_OF_DESCRIPTORS)
+_COMPLAINTS = (
+    EndReason.NO_BACKEND,
+    EndReason.CONNECT_FAILED,
+    EndReason.OUT_OF_DESCRIPTORS,
+    EndReason.BAD_PROXY_HEADER,
+)
 
 
 class FrontendProtocol(Side):
     """The client's side of a session."""
+
+    session: Session | Arrival
 
     def __init__(self, frontend: FrontendFactory) -> None:
         self._frontend = frontend
 
     def connectionMade(self) -> None:
         """A client has come."""
-        self.session = Session(self._frontend, self)
-        self._frontend.begin(self.session)
+        self._frontend.welcome(self)
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes came from the client."""
@@ -93,10 +102,11 @@ class FrontendFactory(Factory):
     """Serves clients from a pool, on whatever Twisted endpoint it is given to.
 
     :param reactor: the reactor that the connections live on.
-    :param pool: where the backends are chosen.
+    :param pool: where the backends are chosen; None where each client has to ask for a route to another.
     :param name: the frontend's name in logs.
     :param settings: how long things may last.
     :param socket: options of the sockets to the backends.
+    :param entrance: what clients have to say before a backend is chosen; None for nothing.
     :param account: called with the record of each session that has ended.
     :param connector: opens connections to backends; sockets of the system by default.
     :param seconds: a monotonic clock.
@@ -106,14 +116,15 @@ class FrontendFactory(Factory):
     noisy = False
     _log = Logger()
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but two are given by name
         self,
         reactor: Any,
-        pool: Pool,
+        pool: Pool | None,
         *,
         name: str = "frontend",
         settings: FrontendSettings | None = None,
         socket: SocketConfig | None = None,
+        entrance: Entrance | None = None,
         account: Callable[[SessionRecord], None] | None = None,
         connector: Connector | None = None,
         seconds: Callable[[], float] = time.monotonic,
@@ -122,11 +133,12 @@ class FrontendFactory(Factory):
         self.name = name
         self.pool = pool
         self.settings = settings or FrontendSettings()
+        self._entrance = entrance
         self.connector = connector or SocketConnector(reactor, SocketOptions.of(socket or SocketConfig()))
         self.seconds = seconds
         self.wall_seconds: Callable[[], float] = reactor.seconds
         self.wheel = Wheel(reactor, seconds)
-        self.sessions: set[Session] = set()
+        self.sessions: set[Session | Arrival] = set()
         self.ended: Counter[EndReason] = Counter()
         self._account = account
         self._random = random or Random()
@@ -157,8 +169,25 @@ class FrontendFactory(Factory):
             return math.inf
         return age * self._random.uniform(1 - AGE_JITTER, 1 + AGE_JITTER)
 
-    def begin(self, session: Session) -> None:
+    def welcome(self, client: FrontendProtocol) -> None:
+        """Make a session of a client, or hear first what it has to say."""
+        preread = self._entrance.begin(client.transport.getPeer()) if self._entrance else None
+        if preread is not None:
+            self._begin(client, Arrival(self, client, preread))
+        else:
+            assert self.pool is not None, "an entrance with routes hears every client"
+            self._begin(client, Session(self, client, self.pool))
+
+    def introduce(
+        self, arrival: Arrival, client: FrontendProtocol, pool: Pool, introduction: Introduction
+    ) -> None:
+        """Make a session of a client that has said all it has to."""
+        self.sessions.discard(arrival)
+        self._begin(client, Session(self, client, pool, introduction))
+
+    def _begin(self, client: FrontendProtocol, session: Session | Arrival) -> None:
         """Enter a session in the books and let it start."""
+        client.session = session
         self.sessions.add(session)
         if len(self.sessions) >= self._most:
             for door in self._doors:
@@ -169,7 +198,7 @@ class FrontendFactory(Factory):
             self._log.failure("frontend {name}: a session could not be started", name=self.name)
             session.end(EndReason.INTERNAL_ERROR)
 
-    def account(self, session: Session, reason: EndReason) -> None:
+    def account(self, session: Session | Arrival, reason: EndReason) -> None:
         """Strike an ended session from the books, count it, and report it."""
         self.sessions.discard(session)
         self.ended[reason] += 1
@@ -185,14 +214,14 @@ class FrontendFactory(Factory):
             for waiter in waiters:
                 waiter.callback(None)
 
-    def _report(self, account: Callable[[SessionRecord], None], session: Session) -> None:
+    def _report(self, account: Callable[[SessionRecord], None], session: Session | Arrival) -> None:
         # Whoever listens may be anybody's code; the session's end must not depend on it.
         try:
             account(session.record())
         except Exception:
             self._log.failure("frontend {name}: the account of a session could not be taken", name=self.name)
 
-    def _complain(self, session: Session, reason: EndReason) -> None:
+    def _complain(self, session: Session | Arrival, reason: EndReason) -> None:
         clients = self._complaints[reason].admit()
         if clients:
             self._log.warn(
@@ -201,7 +230,7 @@ class FrontendFactory(Factory):
                 clients=clients,
                 reason=reason.word,
                 meaning=reason.meaning,
-                last=f", the last: {session.dial_failure}" if session.dial_failure else "",
+                last=f", the last: {session.cause}" if session.cause else "",
             )
 
     def when_idle(self) -> Deferred[None]:

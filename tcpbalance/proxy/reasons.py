@@ -24,6 +24,24 @@ class EndReason(enum.Enum):
     BACKEND_CLOSED = "backend_closed", "backend", _FIN, "both directions were finished, the backend's first"
     CLIENT_RESET = "client_reset", "client", _RST, "the client broke the connection off"
     BACKEND_RESET = "backend_reset", "backend", _RST, "the backend broke the connection off"
+    PREREAD_TIMEOUT = (
+        "preread_timeout",
+        "balancer",
+        _FIN,
+        "what has to come first, a PROXY header or a ClientHello, did not come within preread_timeout",
+    )
+    BAD_PROXY_HEADER = (
+        "bad_proxy_header",
+        "balancer",
+        _RST,
+        "a peer listed in accept_proxy_protocol did not open with a sound PROXY header",
+    )
+    NO_ROUTE = (
+        "no_route",
+        "balancer",
+        _FIN,
+        "no route is for the server name that the client asks for, and the frontend has no pool for the rest",
+    )
     NO_BACKEND = "no_backend", "balancer", _FIN, "no backend of the pool was available to be tried"
     CONNECT_FAILED = "connect_failed", "balancer", _FIN, "each backend that was tried failed to accept"
     OUT_OF_DESCRIPTORS = (

@@ -9,7 +9,7 @@ given all of it), and the relay (``_kept`` is None). ``_reason`` is set once the
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionClosed, ConnectionDone
@@ -19,14 +19,17 @@ from tcpbalance.net.addresses import shown
 from tcpbalance.net.wheel import RESOLUTION
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.client import packed
+from tcpbalance.proxy.announcement import Announcement, announcement
 from tcpbalance.proxy.backend import BackendProtocol
 from tcpbalance.proxy.dial import Dial
+from tcpbalance.proxy.introduction import Introduction
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.proxy.relay import carry, join, part
 from tcpbalance.proxy.side import Side
 
 if TYPE_CHECKING:
+    from tcpbalance.pool.pool import Pool
     from tcpbalance.proxy.frontend import FrontendFactory
 
 KEEP_LIMIT = 64 * 1024
@@ -43,16 +46,20 @@ class Session:
 
     :param frontend: settings, pool, wheel, and where the account goes.
     :param client: the client's side, connected.
+    :param pool: where a backend is chosen.
+    :param introduction: who the client is, where it had to say so; None where its address says all.
     """
 
     __slots__ = (
         "_age_limit",
+        "_announcement",
         "_born",
         "_dial",
         "_finished",
         "_first_finished",
         "_frontend",
         "_in_flight",
+        "_introduction",
         "_kept",
         "_kept_size",
         "_last_active",
@@ -66,7 +73,9 @@ class Session:
         "slot",
     )
 
-    def __init__(self, frontend: FrontendFactory, client: Side) -> None:
+    def __init__(
+        self, frontend: FrontendFactory, client: Side, pool: Pool, introduction: Introduction | None = None
+    ) -> None:
         self._frontend = frontend
         self._wheel = frontend.wheel
         self.slot: int | None = None
@@ -80,16 +89,16 @@ class Session:
         self._looked = -math.inf
         self._reason: EndReason | None = None
         self._served_by: Backend | None = None
-        self._started = frontend.wall_seconds()
-        self._born = self._last_active = frontend.seconds()
+        self._announcement: Announcement | None = None
+        self._introduction = introduction
+        self._last_active = frontend.seconds()
+        if introduction is None:
+            self._born, self._started = self._last_active, frontend.wall_seconds()
+        else:
+            self._born, self._started = introduction.born, introduction.started
         self._age_limit = frontend.age_limit()
-        self._dial = Dial(
-            frontend.pool,
-            frontend.connector,
-            packed(getattr(client.transport.getPeer(), "host", "")),
-            frontend.seconds,
-            self,
-        )
+        address = packed(getattr(self._client_address, "host", ""))
+        self._dial = Dial(pool, frontend.connector, address, frontend.seconds, self)
 
     @property
     def served_by(self) -> Backend | None:
@@ -97,13 +106,21 @@ class Session:
         return self._served_by if self.backend is not None else None
 
     @property
-    def dial_failure(self) -> str:
+    def _client_address(self) -> Any:
+        return self._introduction.client if self._introduction else self.client.transport.getPeer()
+
+    @property
+    def cause(self) -> str:
         """Why the last dial that failed did so, empty when none did."""
         return self._dial.failure.cause if self._dial.failure else ""
 
     def start(self) -> None:
         """Begin, with the client connected."""
         self._wheel.watch(self, min(self._frontend.settings.look_every, self._age_limit))
+        self._announcement = announcement(self._dial.pool, self.client.transport, self._introduction)
+        if self._introduction is not None and self._introduction.kept:
+            self.client_sent(self._introduction.kept)
+            self._introduction.kept = b""
         self._dial.next()
 
     # Bytes
@@ -174,7 +191,8 @@ class Session:
         if not self.client.gone:
             self.client.resumeProducing()
             join(self.client, side)
-        side.transport.writeSequence(self._kept or ())
+        first = () if self._announcement is None else (self._announcement.header,)
+        side.transport.writeSequence([*first, *(self._kept or ())])
         if self.client.gone:
             self.end(EndReason.CLIENT_CLOSED)
         elif self.client.finished:
@@ -387,7 +405,7 @@ class Session:
         connected = dial.connect_time is not None
         return SessionRecord(
             started=self._started,
-            client=shown(self.client.transport.getPeer()),
+            client=shown(self._client_address),
             frontend=self._frontend.name,
             backend=self._served_by.name if self._served_by else None,
             attempts=dial.attempts,
@@ -397,5 +415,8 @@ class Session:
             client_bytes=self.client.received,
             backend_bytes=self.backend.received if self.backend else 0,
             reason=self._reason,
-            cause=self.dial_failure,
+            cause=self.cause,
+            proxy=self._introduction.shown_proxy if self._introduction else None,
+            server_name=self._introduction.server_name if self._introduction else None,
+            unique_id=self._announcement.unique_id if self._announcement else None,
         )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+import typing
+from typing import Any
 
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import (
@@ -20,8 +21,21 @@ from tcpbalance.net.direction import MORE, Direction
 from tcpbalance.net.leg import Leg
 from tcpbalance.net.transports import at_end, in_flight
 
-if TYPE_CHECKING:
-    from tcpbalance.proxy.session import Session
+
+class Owner(typing.Protocol):
+    """What a side belongs to, and tells what happens."""
+
+    def finished(self, side: Side) -> None:
+        """The peer has finished sending."""
+        ...
+
+    def write_closed(self, side: Side) -> None:
+        """All bytes for the peer are out, and it has been told that no more will come."""
+        ...
+
+    def lost(self, side: Side, failure: Failure) -> None:
+        """The transport is gone."""
+        ...
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
@@ -43,7 +57,7 @@ class Side(Protocol):
     """
 
     transport: Any
-    session: Session
+    session: Owner
     told = 0
     direction: Direction | None = None
     finished = False

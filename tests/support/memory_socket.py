@@ -30,6 +30,9 @@ SEND_BUFFER = 32 * 1024
 RECEIVE_BUFFER = 64 * 1024
 """Bytes the receiver's kernel holds for a program that does not read."""
 
+HERE = ("192.0.2.80", 80)
+"""What every socket calls its own address."""
+
 NO_LINGER = struct.pack("ii", 1, 0)
 """SO_LINGER set to this makes ``close`` a reset."""
 
@@ -155,6 +158,9 @@ class MemorySocket:
 
     def fileno(self) -> int:
         return -1 if self.closed else self.number
+
+    def getsockname(self) -> tuple[str, int]:
+        return HERE
 
     def setblocking(self, blocking: bool) -> None:
         assert not blocking, "nothing here can wait"

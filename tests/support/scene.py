@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from support.memory_dial import Behaviour, MemoryBackend
@@ -11,7 +11,9 @@ from support.network import Network, RoadName
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.policies.round_robin import RoundRobin
 from tcpbalance.pool.pool import Pool
+from tcpbalance.proxy.arrival import Arrival
 from tcpbalance.proxy.frontend import FrontendFactory, FrontendSettings
+from tcpbalance.proxy.preread import Entrance
 from tcpbalance.proxy.record import SessionRecord
 
 ONE, TWO, THREE, FOUR = (f"10.0.0.{number}:80" for number in (1, 2, 3, 4))
@@ -29,6 +31,8 @@ class Scene:
     :param members: the pool's backends where they need more than an address.
     :param tls_backends: whether the backends speak (null) TLS.
     :param network: arguments of ``Network``: where it takes place.
+    :param entrance: makes what clients have to say first, of the pool.
+    :param has_default: whether the pool serves the frontend, or only whom a route leads to it.
     :param pool: further arguments of ``Pool``.
     """
 
@@ -42,6 +46,8 @@ class Scene:
         members: Sequence[Backend] | None = None,
         tls_backends: bool = False,
         network: Mapping[str, Any] | None = None,
+        entrance: Callable[[Pool], Entrance] | None = None,
+        has_default: bool = True,
         **pool: Any,
     ) -> None:
         self.network = Network(road=self.road, **(network or {}))
@@ -62,8 +68,9 @@ class Scene:
         )
         self.frontend = FrontendFactory(
             self.network.reactor,
-            self.pool,
+            self.pool if has_default else None,
             name="frontend",
+            entrance=entrance(self.pool) if entrance else None,
             settings=FrontendSettings(**(settings or {})),
             account=self.records.append,
             connector=self.network.connector,
@@ -160,4 +167,6 @@ class SplicingScene(Scene):
 
 
 def _early_bytes(session: Any) -> int:
+    if isinstance(session, Arrival):
+        return len(session._preread.kept)
     return sum(map(len, session._kept or ()))

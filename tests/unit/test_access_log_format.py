@@ -27,6 +27,9 @@ KEYS = [
     "closed_by",
     "reason",
     "cause",
+    "proxy",
+    "server_name",
+    "unique_id",
 ]
 PAIR = re.compile(r'([a-z_]+)=("(?:[^"\\]|\\.)*"|[^ "\\=]*)')
 HOSTILE = 'a b="c"\nstart=1 \\ \r\t\x00\x1b[31m\x7f\x85\u2028é\udc80'
@@ -44,6 +47,7 @@ def test_a_text_line_says_everything_in_order() -> None:
         "start=2026-05-04T09:12:33.481Z client=192.0.2.7:51324 frontend=web backend=b attempts=1"
         " wait_ms=0.412 connect_ms=0.388 total_ms=1520.042 client_bytes=512 backend_bytes=18230"
         " closed_by=client reason=client_closed cause=-"
+        " proxy=- server_name=- unique_id=-"
     )
 
 
@@ -51,7 +55,8 @@ def test_a_json_line_says_everything_in_order() -> None:
     assert json_line(record()) == (
         '{"start":"2026-05-04T09:12:33.481Z","client":"192.0.2.7:51324","frontend":"web","backend":"b","attempts":1,'
         '"wait_ms":0.412,"connect_ms":0.388,"total_ms":1520.042,"client_bytes":512,"backend_bytes":18230,'
-        '"closed_by":"client","reason":"client_closed","cause":null}'
+        '"closed_by":"client","reason":"client_closed","cause":null,'
+        '"proxy":null,"server_name":null,"unique_id":null}'
     )
 
 
@@ -69,7 +74,18 @@ def test_a_value_that_looks_like_what_there_is_not_is_told_from_it() -> None:
 
 def test_a_cause_is_quoted_where_it_has_spaces() -> None:
     failed = record(reason=EndReason.CONNECT_FAILED, cause="timed out after 3 s")
-    assert text_line(failed).endswith(' closed_by=balancer reason=connect_failed cause="timed out after 3 s"')
+    assert ' closed_by=balancer reason=connect_failed cause="timed out after 3 s" ' in text_line(failed)
+
+
+def test_a_client_that_was_introduced_says_by_whom_and_for_what() -> None:
+    introduced = record(proxy="10.0.0.1:51000", server_name="www.example.com", unique_id="7f")
+    assert text_line(introduced).endswith(" proxy=10.0.0.1:51000 server_name=www.example.com unique_id=7f")
+    fields = json.loads(json_line(introduced))
+    assert (fields["proxy"], fields["server_name"], fields["unique_id"]) == (
+        "10.0.0.1:51000",
+        "www.example.com",
+        "7f",
+    )
 
 
 @pytest.mark.parametrize("reason", EndReason)
@@ -84,7 +100,9 @@ def test_an_address_needs_no_quotes() -> None:
 
 
 @pytest.mark.parametrize("line", [text_line, json_line])
-@pytest.mark.parametrize("field", ["client", "frontend", "backend", "cause"])
+@pytest.mark.parametrize(
+    "field", ["client", "frontend", "backend", "cause", "proxy", "server_name", "unique_id"]
+)
 def test_no_field_breaks_the_line(line: object, field: str) -> None:
     assert callable(line)
     assert re.fullmatch(r"[ -~]+", line(record(**{field: HOSTILE})))

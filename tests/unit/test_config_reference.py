@@ -44,6 +44,7 @@ def test_every_table_is_found() -> None:
         "top",
         "access_log",
         "frontends.NAME",
+        "frontends.NAME.sni_routes",
         "frontends.NAME.socket",
         "pools.NAME",
         "pools.NAME.backends",

@@ -192,13 +192,11 @@ def test_two_listeners_on_one_address(tmp_path: Path, first: str, second: str, t
 
 LATER = {
     "": ["workers = 1", "[admin]\n", "[overload]\n"],
-    "[frontends.db]": ["accept_proxy_protocol = []", 'preread_timeout = "5s"'],
-    "[frontends.db.": ["access]", "limits]", "tls]", "sni_routes]"],
+    "[frontends.db.": ["access]", "limits]", "tls]"],
     "[pools.db]": [
         "queue = 1000",
         'queue_timeout = "10s"',
         'slow_start = "30s"',
-        'send_proxy_protocol = "v2"',
         'source_address = "10.0.0.5"',
     ],
     "[pools.db.": ["outlier]", "tls]"],

@@ -64,7 +64,7 @@ def test_frontend() -> None:
         half_close_timeout=Duration(2),
         max_connection_age=Duration(3),
     )
-    made = build_frontend("front", config, pool())
+    made = build_frontend("front", config, {config.pool or "": pool()})
     settings = made.settings
     assert (made.name, made.backlog, made.pool.name) == ("front", 7, "web")
     assert (settings.idle_timeout, settings.half_close_timeout, settings.max_connection_age) == (1, 2, 3)

@@ -1,0 +1,79 @@
+"""The PROXY header with which a backend is told whom a connection is for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+from attrs import frozen
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+
+from tcpbalance.pool.pool import Pool
+from tcpbalance.proxy.introduction import Introduction
+from tcpbalance.wire.proxy_protocol import (
+    InetAddress,
+    ProxyAddress,
+    ProxyHeader,
+    Tlv,
+    UnixAddress,
+    encode_v1,
+    encode_v2,
+)
+from tcpbalance.wire.tlv import AUTHORITY, UNIQUE_ID
+
+
+@frozen
+class Announcement:
+    """What goes to each backend that a session tries, in front of the client's bytes.
+
+    :param header: as it travels.
+    :param unique_id: what the connection is called in it, None where it has no name.
+    """
+
+    header: bytes
+    unique_id: str | None
+
+
+def announcement(pool: Pool, transport: Any, introduction: Introduction | None) -> Announcement | None:
+    """Write the header that a pool wants, None where it wants none.
+
+    A client that came through a proxy is announced as that proxy announced it. The name of a connection is
+    made up here, unless one that was received is passed on.
+
+    :param transport: the client's.
+    :param introduction: who the client is, where it had to say so.
+    """
+    if pool.send_proxy_protocol is None:
+        return None
+    received = introduction.header if introduction is not None else None
+    ends = _ends(transport, received)
+    if pool.send_proxy_protocol == "v1":
+        return Announcement(encode_v1(*ends), None)
+    passed = [tlv for tlv in (received.tlvs if received else ()) if tlv.type in pool.pass_tlvs]
+    own = _own(introduction)
+    tlvs = [*passed, *(tlv for tlv in own if tlv.type not in {other.type for other in passed})]
+    name = next(tlv.value for tlv in tlvs if tlv.type == UNIQUE_ID)
+    return Announcement(encode_v2(*ends, tlvs), name.decode("ascii", "backslashreplace"))
+
+
+def _own(introduction: Introduction | None) -> Iterator[Tlv]:
+    """What we know of the connection ourselves."""
+    if introduction is not None and introduction.server_name is not None:
+        yield Tlv(AUTHORITY, introduction.server_name.encode())
+    yield Tlv(UNIQUE_ID, uuid4().hex.encode())
+
+
+def _ends(transport: Any, received: ProxyHeader | None) -> tuple[ProxyAddress | None, ProxyAddress | None]:
+    """The client's end of its connection, and the end that it connected to."""
+    if received is not None and received.source is not None:
+        return received.source, received.destination
+    return _end(transport.getPeer()), _end(transport.getHost())
+
+
+def _end(address: Any) -> ProxyAddress | None:
+    if isinstance(address, IPv4Address | IPv6Address):
+        return InetAddress(address.host, address.port)
+    if isinstance(address, UNIXAddress):
+        return UnixAddress(address.name or b"")
+    return None

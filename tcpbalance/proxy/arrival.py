@@ -1,0 +1,139 @@
+"""A client that has to say something before a backend is chosen: from its accept until it has, or has not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
+
+from tcpbalance.net.addresses import shown
+from tcpbalance.proxy.introduction import Introduction
+from tcpbalance.proxy.preread import Preread
+from tcpbalance.proxy.reasons import EndReason
+from tcpbalance.proxy.record import SessionRecord
+from tcpbalance.proxy.side import Side
+from tcpbalance.wire.proxy_protocol import ProxyHeaderError
+
+if TYPE_CHECKING:
+    from tcpbalance.proxy.frontend import FrontendFactory, FrontendProtocol
+
+
+class Arrival:
+    """Owns the client's side until the client has said what it has to; then a session does.
+
+    It ends as a session does: that is decided once, and accounted for when the transport is gone.
+
+    :param frontend: settings, wheel, and where the account goes.
+    :param client: the client's side, connected.
+    :param preread: takes what the client says.
+    :ivar cause: what was wrong with what the client said, empty when nothing was.
+    """
+
+    __slots__ = ("_client", "_frontend", "_introduction", "_preread", "_reason", "cause", "slot")
+
+    served_by = None
+
+    def __init__(self, frontend: FrontendFactory, client: FrontendProtocol, preread: Preread) -> None:
+        self._frontend = frontend
+        self._client = client
+        self._preread = preread
+        self._introduction = Introduction(
+            client.transport.getPeer(), born=frontend.seconds(), started=frontend.wall_seconds()
+        )
+        self._reason: EndReason | None = None
+        self.cause = ""
+        self.slot: int | None = None
+
+    def start(self) -> None:
+        """Begin, with the client connected."""
+        self._frontend.wheel.watch(self, self._preread.timeout)
+
+    # What the client's side tells
+
+    def client_sent(self, data: bytes) -> None:
+        """Bytes came from the client."""
+        if self._reason is not None:
+            return
+        try:
+            known = self._preread.feed(data)
+        except ProxyHeaderError as error:
+            self.cause = str(error)
+            self.end(EndReason.BAD_PROXY_HEADER)
+            return
+        self._introduction.header = self._preread.header
+        self._introduction.server_name = self._preread.server_name
+        if known:
+            self._hand_over()
+
+    def finished(self, side: Side) -> None:
+        """The client has finished sending, and has not said what it had to."""
+        side.finished = True
+        self.end(EndReason.CLIENT_CLOSED)
+
+    def write_closed(self, side: Side) -> None:
+        """Our write side is closed, which only its end can have brought about."""
+        side.write_closed = True
+
+    def lost(self, side: Side, failure: Failure) -> None:
+        """The client's transport is gone."""
+        side.gone = True
+        if self._reason is None:
+            in_order = isinstance(failure.value, ConnectionDone)
+            self._reason = EndReason.CLIENT_CLOSED if in_order else EndReason.CLIENT_RESET
+        self._frontend.wheel.forget(self)
+        self._frontend.account(self, self._reason)
+        # No circle is left behind for the garbage collector to find.
+        del side.session
+
+    # What becomes of it
+
+    def _hand_over(self) -> None:
+        """All is known: a session takes over the client, and what it has sent for the backend."""
+        pool = self._preread.pool(self._frontend.pool)
+        if pool is None:
+            self.end(EndReason.NO_ROUTE)
+            return
+        self._frontend.wheel.forget(self)
+        self._introduction.kept = bytes(self._preread.kept)
+        self._frontend.introduce(self, self._client, pool, self._introduction)
+
+    def check(self, now: float) -> float | None:
+        """The wheel's call: end what has lasted too long.
+
+        :param now: seconds on the frontend's clock.
+        :returns: the seconds until the next check, None when there is nothing left to be ended.
+        """
+        if self._reason is None:
+            self.end(EndReason.PREREAD_TIMEOUT)
+        else:
+            self._client.close(orderly=False)
+        return None if self._client.gone else self._frontend.settings.half_close_timeout
+
+    def end(self, reason: EndReason) -> None:
+        """Decide the end; what is decided already stands."""
+        if self._reason is None:
+            self._reason = reason
+            self._client.told = len(self._preread.kept)
+            self._client.close(reason.orderly)
+
+    def record(self) -> SessionRecord:
+        """The account of a client that came no further."""
+        assert self._reason is not None
+        lasted = self._frontend.seconds() - self._introduction.born
+        return SessionRecord(
+            started=self._introduction.started,
+            client=shown(self._introduction.client),
+            frontend=self._frontend.name,
+            backend=None,
+            attempts=0,
+            wait=lasted,
+            connect=None,
+            total=lasted,
+            client_bytes=self._client.received,
+            backend_bytes=0,
+            reason=self._reason,
+            cause=self.cause,
+            proxy=self._introduction.shown_proxy,
+            server_name=self._introduction.server_name,
+        )

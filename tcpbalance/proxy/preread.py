@@ -1,0 +1,114 @@
+"""What a client has to say before a backend is chosen: who it speaks for, and which name it wants.
+
+Nothing is answered, and what the backend is to read is kept for it: a ClientHello is looked at and passed on,
+byte for byte. Only a PROXY header is taken out, which the backend gets anew where its pool says so.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen
+
+from tcpbalance import bounds
+from tcpbalance.gate.networks import NetworkSet
+from tcpbalance.pool.client import packed
+from tcpbalance.wire.client_hello import HelloError, HelloReader
+from tcpbalance.wire.proxy_protocol import ProxyHeader, read_header
+from tcpbalance.wire.server_names import NameMap
+
+if TYPE_CHECKING:
+    from tcpbalance.pool.pool import Pool
+
+
+@frozen
+class Entrance:
+    """What a frontend asks of its clients before it chooses a backend.
+
+    :param proxies: peers that must open with a PROXY header; all others are served as they are.
+    :param routes: pools by the server name of a ClientHello; None to look for none.
+    :param timeout: seconds from the accept within which all that has to be said.
+    :raises SettingError: for a timeout that is not above 0 and finite.
+    """
+
+    proxies: NetworkSet = field(factory=lambda: NetworkSet(()))
+    routes: NameMap[Pool] | None = None
+    timeout: float = 5.0
+
+    def __attrs_post_init__(self) -> None:
+        bounds.above_zero("entrance: timeout", self.timeout)
+
+    def begin(self, peer: Any) -> Preread | None:
+        """Tell what a client has to say, None where it is nothing.
+
+        :param peer: the address that it connects from, as Twisted's.
+        """
+        address = packed(getattr(peer, "host", ""))
+        from_proxy = address is not None and address in self.proxies
+        if not from_proxy and self.routes is None:
+            return None
+        return Preread(from_proxy, self.routes, self.timeout)
+
+
+class Preread:
+    """Takes what a client says, in whatever pieces it comes, until all is known that was asked for.
+
+    :param from_proxy: whether a PROXY header comes first.
+    :param routes: pools by server name, where a ClientHello is looked for.
+    :ivar timeout: seconds from the accept that it may take.
+    :ivar header: the PROXY header, once it is there.
+    :ivar server_name: what the ClientHello asks for; None without one, and while it is not known.
+    :ivar kept: what has come and is the backend's to read.
+    """
+
+    __slots__ = ("_hello", "_needs_header", "_routes", "header", "kept", "server_name", "timeout")
+
+    def __init__(self, from_proxy: bool, routes: NameMap[Pool] | None, timeout: float) -> None:
+        self._needs_header = from_proxy
+        self._routes = routes
+        self.timeout = timeout
+        self._hello = HelloReader() if routes is not None else None
+        self.header: ProxyHeader | None = None
+        self.server_name: str | None = None
+        self.kept = bytearray()
+
+    def feed(self, data: bytes) -> bool:
+        """Take what has come.
+
+        :returns: whether all is known; then it is called no more.
+        :raises ProxyHeaderError: a proxy does not keep to the protocol.
+        """
+        self.kept += data
+        if self._needs_header:
+            if not self._take_header():
+                return False
+            data = bytes(self.kept)
+        return self._hello is None or self._look(self._hello, data)
+
+    def _take_header(self) -> bool:
+        found = read_header(bytes(self.kept))
+        if found is None:
+            return False
+        self.header, size = found
+        del self.kept[:size]
+        self._needs_header = False
+        return True
+
+    def _look(self, hello: HelloReader, data: bytes) -> bool:
+        """Look for the server name; what is no TLS, or broken, has none, which its backend may judge."""
+        try:
+            found = hello.feed(data)
+        except HelloError:
+            return True
+        if found is None:
+            return False
+        self.server_name = found.server_name
+        return True
+
+    def pool(self, default: Pool | None) -> Pool | None:
+        """The pool that serves the client, None when there is none for it.
+
+        :param default: the frontend's, for names without a route and for clients without a name.
+        """
+        route = self._routes.lookup(self.server_name) if self._routes is not None else None
+        return default if route is None else route

@@ -1,0 +1,286 @@
+"""What a client has to say before a backend is chosen: PROXY headers and ClientHellos, in any pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+
+from support.hellos import hello, server_name
+from support.scene import ONE, TWO
+from tcpbalance.gate.networks import NetworkSet
+from tcpbalance.pool.affinity import Affinity
+from tcpbalance.pool.pool import Pool
+from tcpbalance.proxy.preread import Entrance
+from tcpbalance.wire.proxy_protocol import (
+    InetAddress,
+    Tlv,
+    encode_v1,
+    encode_v2,
+    encode_v2_local,
+    read_header,
+)
+from tcpbalance.wire.server_names import NameMap
+
+PEERS = "198.51.100.0/24"
+"""Where the clients of a scene connect from."""
+
+CLIENT = InetAddress("203.0.113.9", 51111)
+SERVICE = InetAddress("192.0.2.1", 443)
+V1 = encode_v1(CLIENT, SERVICE)
+V2 = encode_v2(CLIENT, SERVICE, [Tlv(0x02, b"www.example.com"), Tlv(0xE4, b"mine")])
+ASKS = hello(server_name("api.example.com"))
+TIMEOUT = 5.0
+
+
+def from_proxies(network: str = PEERS) -> Callable[[Pool], Entrance]:
+    return lambda _: Entrance(NetworkSet([ip_network(network)]), timeout=TIMEOUT)
+
+
+def by_name(*names: str) -> Callable[[Pool], Entrance]:
+    return lambda pool: Entrance(routes=NameMap([(name, pool) for name in names], deep=True), timeout=TIMEOUT)
+
+
+def in_pieces(scene: Any, client: Any, data: bytes, size: int) -> None:
+    for start in range(0, len(data), size):
+        client.send(data[start : start + size])
+        scene.run()
+
+
+# PROXY headers
+
+
+@pytest.mark.parametrize("header", [V1, V2], ids=["v1", "v2"])
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_a_listed_peer_speaks_for_the_client(make_scene: Any, header: bytes, size: int) -> None:
+    scene = make_scene(entrance=from_proxies())
+    client = scene.connect()
+    in_pieces(scene, client, header + b"question", size)
+    backend = scene.backends[ONE].connection
+    assert backend.received == b"question"
+    backend.send(b"answer")
+    backend.finish()
+    client.finish()
+    scene.run()
+    assert client.received == b"answer"
+    record = scene.record
+    assert (record.client, record.proxy) == ("203.0.113.9:51111", "198.51.100.7:40000")
+    assert (record.client_bytes, record.backend_bytes) == (len(b"question"), len(b"answer"))
+
+
+def test_a_server_that_speaks_first_is_dialled_as_soon_as_the_header_is_there(make_scene: Any) -> None:
+    scene = make_scene(entrance=from_proxies())
+    client = scene.connect()
+    scene.run()
+    assert scene.backends[ONE].connections == []
+    client.send(V1)
+    scene.run()
+    scene.backends[ONE].connection.send(b"hello from the server")
+    scene.run()
+    assert client.received == b"hello from the server"
+
+
+def test_a_peer_that_is_not_listed_is_served_as_it_is(make_scene: Any) -> None:
+    scene = make_scene(entrance=from_proxies("10.0.0.0/8"))
+    client, backend = scene.joined()
+    client.send(V1)
+    scene.run()
+    assert backend.received == V1
+    client.reset()
+    scene.run()
+    assert (scene.record.client, scene.record.proxy) == ("198.51.100.7:40000", None)
+
+
+@pytest.mark.parametrize("header", [b"PROXY UNKNOWN\r\n", encode_v2_local()], ids=["unknown", "local"])
+def test_a_proxy_that_speaks_for_itself(make_scene: Any, header: bytes) -> None:
+    scene = make_scene(entrance=from_proxies())
+    client = scene.connect(early=header + b"check")
+    scene.run()
+    assert scene.backends[ONE].connection.received == b"check"
+    client.reset()
+    scene.run()
+    assert (scene.record.client, scene.record.proxy) == ("198.51.100.7:40000", None)
+
+
+def test_affinity_goes_by_the_address_in_the_header(make_scene: Any) -> None:
+    scene = make_scene((ONE, TWO), entrance=from_proxies())
+    scene.pool.affinity = Affinity(60, 100, 32, 64, scene.network.clock.seconds)
+    headers = [encode_v1(InetAddress(host, 1000), SERVICE) for host in ("203.0.113.1", "203.0.113.2")]
+    for header in [*headers, *reversed(headers)]:
+        scene.connect(early=header)
+        scene.run()
+    assert [len(scene.backends[address].connections) for address in (ONE, TWO)] == [2, 2]
+
+
+@pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\n", V2[:-1] + b"?", b"PROXY TCP4 1.2.3.4"])
+def test_a_listed_peer_without_a_sound_header_is_reset(make_scene: Any, data: bytes) -> None:
+    scene = make_scene(entrance=from_proxies())
+    client = scene.connect(early=data + bytes(100))
+    scene.run()
+    assert (client.saw, scene.ended) == ("reset", "bad_proxy_header")
+    assert scene.record.cause
+    assert scene.backends[ONE].connections == []
+
+
+# ClientHellos
+
+
+@pytest.mark.parametrize("size", [1, 50, 10_000])
+def test_a_name_leads_to_its_pool_and_the_hello_goes_on_as_it_is(make_scene: Any, size: int) -> None:
+    scene = make_scene(entrance=by_name("*.example.com"), has_default=False)
+    client = scene.connect()
+    in_pieces(scene, client, ASKS + b"more", size)
+    assert scene.backends[ONE].connection.received == ASKS + b"more"
+    client.reset()
+    scene.run()
+    assert (scene.record.server_name, scene.record.client_bytes) == ("api.example.com", len(ASKS + b"more"))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [ASKS, hello(), b"SSH-2.0-OpenSSH_9.2\r\n", b"\x16\x03\x01\x00\x00"],
+    ids=["other", "none", "ssh", "bad"],
+)
+def test_who_has_no_route_goes_to_the_default_pool(make_scene: Any, data: bytes) -> None:
+    scene = make_scene(entrance=by_name("www.example.com"))
+    scene.connect(early=data)
+    scene.run()
+    assert scene.backends[ONE].connection.received == data
+
+
+@pytest.mark.parametrize("data", [ASKS, hello(), b"SSH-2.0-OpenSSH_9.2\r\n"], ids=["other", "none", "ssh"])
+def test_who_has_no_route_is_closed_where_there_is_no_default(make_scene: Any, data: bytes) -> None:
+    scene = make_scene(entrance=by_name("www.example.com"), has_default=False)
+    client = scene.connect(early=data)
+    scene.run()
+    assert (client.saw, client.received, scene.ended) == ("fin", b"", "no_route")
+    assert scene.record.client_bytes == len(data)
+    assert scene.backends[ONE].connections == []
+
+
+def test_a_header_and_a_hello_in_one_byte_pieces(make_scene: Any) -> None:
+    scene = make_scene(
+        entrance=lambda pool: Entrance(
+            NetworkSet([ip_network(PEERS)]), NameMap([("api.example.com", pool)], deep=True), TIMEOUT
+        ),
+        has_default=False,
+    )
+    client = scene.connect()
+    in_pieces(scene, client, V2 + ASKS, 1)
+    assert scene.backends[ONE].connection.received == ASKS
+    client.reset()
+    scene.run()
+    assert (scene.record.client, scene.record.server_name) == ("203.0.113.9:51111", "api.example.com")
+
+
+# Ends before all is said
+
+
+@pytest.mark.parametrize(
+    ("entrance", "said"),
+    [
+        (from_proxies(), b""),
+        (from_proxies(), V1[:20]),
+        (by_name("a.example"), b""),
+        (by_name("a.example"), ASKS[:-1]),
+    ],
+)
+def test_who_does_not_say_it_in_time_is_closed(make_scene: Any, entrance: Any, said: bytes) -> None:
+    scene = make_scene(entrance=entrance)
+    client = scene.connect(early=said)
+    scene.advance(TIMEOUT - 0.1)
+    assert (client.saw, scene.records) == ("open", [])
+    scene.advance(1.1)
+    assert (client.saw in {"fin", "reset"}, scene.ended) == (True, "preread_timeout")
+
+
+def test_many_that_say_nothing_leave_the_others_unharmed(make_scene: Any) -> None:
+    scene = make_scene(entrance=from_proxies())
+    for _ in range(100):
+        scene.connect()
+    client = scene.connect(early=V1 + b"question")
+    scene.run()
+    assert scene.backends[ONE].connection.received == b"question"
+    scene.advance(TIMEOUT + 1)
+    assert [record.reason.word for record in scene.records] == ["preread_timeout"] * 100
+    assert client.saw == "open"
+
+
+def test_a_client_that_leaves_before(make_scene: Any) -> None:
+    scene = make_scene(entrance=from_proxies())
+    client = scene.connect(early=V1[:10])
+    client.finish()
+    scene.run()
+    assert (client.saw, scene.ended) == ("fin", "client_closed")
+
+
+def test_a_client_that_breaks_off_before(make_scene: Any) -> None:
+    scene = make_scene(entrance=from_proxies())
+    client = scene.connect(early=V1[:10])
+    scene.run()
+    client.reset()
+    scene.run()
+    assert scene.ended == "client_reset"
+
+
+def test_a_client_that_says_it_all_and_finishes_is_served(make_scene: Any) -> None:
+    scene = make_scene(entrance=from_proxies())
+    client = scene.connect(early=V1 + b"question")
+    client.finish()
+    scene.run()
+    backend = scene.backends[ONE].connection
+    assert (backend.received, backend.saw) == (b"question", "fin")
+    backend.send(b"answer")
+    backend.finish()
+    scene.run()
+    assert (client.received, client.saw) == (b"answer", "fin")
+
+
+# What backends are told
+
+
+@pytest.mark.parametrize("road_says", ["v1", "v2"])
+def test_a_backend_is_told_of_the_client_before_its_first_byte(make_scene: Any, road_says: str) -> None:
+    scene = make_scene(send_proxy_protocol=road_says)
+    client, backend = scene.joined(early=b"question")
+    header, size = read_header(backend.received) or (None, 0)
+    assert header is not None
+    assert (header.version, header.source) == (int(road_says[1]), InetAddress("198.51.100.7", 40000))
+    assert backend.received[size:] == b"question"
+    client.reset()
+    scene.run()
+    assert scene.record.client_bytes == len(b"question")
+    assert (scene.record.unique_id or "").encode() == (header.unique_id or b"")
+
+
+def test_a_backend_is_told_what_the_proxy_before_us_said(make_scene: Any) -> None:
+    scene = make_scene(entrance=from_proxies(), send_proxy_protocol="v2", pass_tlvs={0x02})
+    scene.connect(early=V2)
+    scene.run()
+    header, _ = read_header(scene.backends[ONE].connection.received) or (None, 0)
+    assert header is not None
+    assert (header.source, header.destination) == (CLIENT, SERVICE)
+    assert header.authority == "www.example.com"
+    assert 0xE4 not in {tlv.type for tlv in header.tlvs}
+
+
+def test_a_backend_is_told_the_name_that_was_asked_for(make_scene: Any) -> None:
+    scene = make_scene(entrance=by_name("api.example.com"), send_proxy_protocol="v2")
+    scene.connect(early=ASKS)
+    scene.run()
+    header, size = read_header(scene.backends[ONE].connection.received) or (None, 0)
+    assert header is not None
+    assert header.authority == "api.example.com"
+    assert scene.backends[ONE].connection.received[size:] == ASKS
+
+
+def test_the_next_backend_is_told_the_same(make_scene: Any) -> None:
+    scene = make_scene({ONE: "resets_at_once", TWO: "accepts"}, send_proxy_protocol="v2")
+    scene.connect(early=b"question")
+    scene.run()
+    received = scene.backends[TWO].connection.received
+    header, size = read_header(received) or (None, 0)
+    assert header is not None
+    assert received[size:] == b"question"
