@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
-from tcpbalance.wire.proxy_protocol import ProxyAddress, UnixAddress
+from tcpbalance.wire.proxy_protocol import InetAddress, ProxyAddress, UnixAddress
 
 PeerAddress = IPv4Address | IPv6Address | UNIXAddress
 
@@ -33,6 +33,15 @@ def twisted_address(address: ProxyAddress) -> PeerAddress:
     if ":" in address.host:
         return IPv6Address("TCP", address.host, address.port)
     return IPv4Address("TCP", address.host, address.port)
+
+
+def proxy_address(address: object) -> ProxyAddress | None:
+    """Turn one of Twisted's addresses into what a PROXY header can say, None where it cannot."""
+    if isinstance(address, IPv4Address | IPv6Address):
+        return InetAddress(address.host, address.port)
+    if isinstance(address, UNIXAddress):
+        return UnixAddress(address.name or b"")
+    return None
 
 
 def socket_address(address: PeerAddress) -> Any:

@@ -7,16 +7,14 @@ from typing import Any
 from uuid import uuid4
 
 from attrs import frozen
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
+from tcpbalance.net.addresses import proxy_address
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.introduction import Introduction
 from tcpbalance.wire.proxy_protocol import (
-    InetAddress,
     ProxyAddress,
     ProxyHeader,
     Tlv,
-    UnixAddress,
     encode_v1,
     encode_v2,
 )
@@ -68,12 +66,4 @@ def _ends(transport: Any, received: ProxyHeader | None) -> tuple[ProxyAddress | 
     """The client's end of its connection, and the end that it connected to."""
     if received is not None and received.source is not None:
         return received.source, received.destination
-    return _end(transport.getPeer()), _end(transport.getHost())
-
-
-def _end(address: Any) -> ProxyAddress | None:
-    if isinstance(address, IPv4Address | IPv6Address):
-        return InetAddress(address.host, address.port)
-    if isinstance(address, UNIXAddress):
-        return UnixAddress(address.name or b"")
-    return None
+    return proxy_address(transport.getPeer()), proxy_address(transport.getHost())

@@ -35,10 +35,16 @@ format = "text"
 listen = ["0.0.0.0:443", "[::]:443"]
 mode = "tcp"
 pool = "web"
+accept_proxy_protocol = ["10.0.0.0/8", "2001:db8::/32"]
+preread_timeout = "5s"
 backlog = 4096
 idle_timeout = "1h"
 half_close_timeout = "30s"
 max_connection_age = "12h"
+
+[[frontends.web.sni_routes]]
+names = ["api.example.com", "*.static.example.com"]
+pool = "web"
 
 [frontends.web.socket]
 receive_buffer = "256KiB"
@@ -56,6 +62,8 @@ bounded_load = 1.25
 panic_threshold = "0%"
 connect_timeout = "3s"
 retries = 2
+send_proxy_protocol = "v2"
+pass_tlvs = ["authority", 0xE4]
 backends = [
   "10.0.0.11:443",
   { name = "b", address = "10.0.0.12:443", weight = 2, max_connections = 500, backup = false },

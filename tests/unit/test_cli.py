@@ -52,7 +52,7 @@ def test_check_prints_every_problem(
     assert out == ""
     assert err == (
         './a.toml:10: frontends.web.moed: unknown key, did you mean "mode"?\n'
-        "./a.toml:35: pools.web.backends[1].weight: must be 1 to 256, got -3\n"
+        "./a.toml:43: pools.web.backends[1].weight: must be 1 to 256, got -3\n"
     )
 
 

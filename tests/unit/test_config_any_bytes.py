@@ -50,10 +50,30 @@ EDITS = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 12), PIECES), min_siz
 NAMES = """
     frontends pools access_log data_path shutdown_grace web db listen pool socket backlog backends address
     name weight backup balance bounded_load affinity health check text argv port nested path format 0
+    accept_proxy_protocol preread_timeout sni_routes names send_proxy_protocol pass_tlvs
 """
 KEYS = st.sampled_from(NAMES.split())
 SCALARS = st.one_of(
-    st.sampled_from(["db", "web", "0.0.0.0:1", "unix:a", "source_hash", "full", "1s", "1KiB", "", "\0", "-"]),
+    st.sampled_from(
+        [
+            "db",
+            "web",
+            "0.0.0.0:1",
+            "unix:a",
+            "source_hash",
+            "full",
+            "1s",
+            "1KiB",
+            "",
+            "\0",
+            "-",
+            "10.0.0.0/8",
+            "*.a.b",
+            "v2",
+            "ssl",
+        ]
+    ),
+    st.sampled_from(["10.0.0.0/8", "*.a.b", "v2", "ssl"]),
     st.booleans(),
     st.integers(-(2**63), 2**63 - 1),
     st.floats(),

@@ -56,6 +56,55 @@ from support.configs import SMALLEST, backends, frontend, pool, problems
             "[frontends.a]\nlisten='[::]:1'\npool='x'",
             ('3: frontends.a.pool: no pool is named "x", add its table [pools.NAME]'),
         ),
+        (
+            frontend('accept_proxy_protocol = ["10.0.0.1/8"]'),
+            (
+                '4: frontends.db.accept_proxy_protocol[0]: must be a network such as "10.0.0.0/8" or '
+                '"2001:db8::/32", got "10.0.0.1/8": no bit may be set behind the prefix, did you mean '
+                '"10.0.0.0/8"?'
+            ),
+        ),
+        (
+            frontend('preread_timeout = "0s"'),
+            "4: frontends.db.preread_timeout: must be longer than 0s, got 0s",
+        ),
+        (
+            frontend('sni_routes = [{ names = ["*"], pool = "db" }]'),
+            (
+                '4: frontends.db.sni_routes[0].names[0]: must be a host name such as "www.example.com" or a '
+                'wildcard such as "*.example.com", got "*": a name has to stand behind the *'
+            ),
+        ),
+        (
+            frontend('sni_routes = [{ names = [], pool = "db" }]'),
+            "4: frontends.db.sni_routes[0].names: must have at least one name",
+        ),
+        (
+            frontend('sni_routes = [{ names = ["a.example"], pool = "bd" }]'),
+            '4: frontends.db.sni_routes[0].pool: no pool is named "bd", the pools are "db"',
+        ),
+        (
+            frontend('sni_routes = [{ names = ["a.example", "A.example."], pool = "db" }]'),
+            (
+                '4: frontends.db.sni_routes[0].names: "a.example" stands already in '
+                "frontends.db.sni_routes[0].names"
+            ),
+        ),
+        (
+            SMALLEST.replace('pool = "db"\n', "sni_routes = []\n"),
+            '1: frontends.db.pool: is required, such as pool = "db"',
+        ),
+        (
+            pool('send_proxy_protocol = "v3"'),
+            '7: pools.db.send_proxy_protocol: must be one of "v1" or "v2", got "v3"',
+        ),
+        (
+            pool('pass_tlvs = ["crc32c"]'),
+            (
+                '7: pools.db.pass_tlvs[0]: must be "alpn", "authority", "unique_id", "ssl" or "netns", '
+                'or the number of another field, 1 to 255, got "crc32c"'
+            ),
+        ),
         (backends("[]"), "6: pools.db.backends: must have at least one backend"),
         (backends('"10.0.0.1:1"'), '6: pools.db.backends: must be a list, got "10.0.0.1:1"'),
         (backends('["a:0"]'), '6: pools.db.backends[0]: must have a port from 1 to 65535, got "a:0"'),

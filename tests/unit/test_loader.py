@@ -29,9 +29,10 @@ from tcpbalance.config.models import (
     FrontendConfig,
     HealthConfig,
     PoolConfig,
+    RouteConfig,
     SocketConfig,
 )
-from tcpbalance.config.values import Address, Duration, Fraction, LogPath, Size
+from tcpbalance.config.values import Address, Duration, Fraction, LogPath, NamePattern, Network, Size, TlvType
 from tcpbalance.errors import Fault
 
 
@@ -65,6 +66,14 @@ class TestModels:
                     listen=(Address("0.0.0.0", 443), Address("::", 443)),
                     mode="tcp",
                     pool="web",
+                    accept_proxy_protocol=(Network.parse("10.0.0.0/8"), Network.parse("2001:db8::/32")),
+                    preread_timeout=Duration(5),
+                    sni_routes=(
+                        RouteConfig(
+                            names=(NamePattern("api.example.com"), NamePattern("*.static.example.com")),
+                            pool="web",
+                        ),
+                    ),
                     backlog=4096,
                     idle_timeout=Duration(3600),
                     half_close_timeout=Duration(30),
@@ -88,6 +97,8 @@ class TestModels:
                     panic_threshold=Fraction(0),
                     connect_timeout=Duration(3),
                     retries=2,
+                    send_proxy_protocol="v2",
+                    pass_tlvs=(TlvType(2), TlvType(0xE4)),
                     backends=(
                         BackendConfig(address=Address("10.0.0.11", 443)),
                         BackendConfig(
@@ -179,12 +190,12 @@ class TestMessages:
         with pytest.raises(ConfigError) as caught:
             load("tcpbalance.toml", policies=POLICIES, probes=PROBES)
         assert str(caught.value) == (
-            "tcpbalance.toml:35: pools.web.backends[1].weight: must be 1 to 256, got -3"
+            "tcpbalance.toml:43: pools.web.backends[1].weight: must be 1 to 256, got -3"
         )
         assert caught.value.fault is Fault.CONFIGURATION
         assert not caught.value.retryable
         (problem,) = caught.value.problems
-        assert (problem.line, problem.path) == (35, ("pools", "web", "backends", 1, "weight"))
+        assert (problem.line, problem.path) == (43, ("pools", "web", "backends", 1, "weight"))
 
     def test_all_mistakes_at_once_in_the_order_of_their_lines(self, tmp_path: Path) -> None:
         text = (
