@@ -140,7 +140,9 @@ class HealthMonitor(Service):
             self.pool.mark_up(backend)
         else:
             self.pool.mark_down(backend, NOT_CHECKED)
-        target = Target(backend.address, backend.name, self.timeout, self.reactor)
+        target = Target(
+            backend.address, backend.name, self.timeout, self.reactor, self.pool.send_proxy_protocol
+        )
         return Watch(
             self.reactor,
             lambda: ProbeRun(self.probe, self.probe_name, target),

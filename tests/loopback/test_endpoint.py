@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import Any
+from typing import Any, Literal
 
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import CancelledError, Deferred
@@ -19,7 +19,8 @@ from support.probe_peers import Server
 from support.sockets import Recorder, until
 from tcpbalance.config.values import Address
 from tcpbalance.net.connecting import ConnectFailed
-from tcpbalance.pool.probes import endpoint_for
+from tcpbalance.pool.probes import Target, endpoint_for
+from tcpbalance.wire.proxy_protocol import encode_v2_local
 
 reactor: Any = global_reactor
 
@@ -54,8 +55,12 @@ class EndpointTests(TestCase):
         self.addCleanup(port.stopListening)
         self.address = f"127.0.0.1:{port.getHost().port}"
 
-    def connect(self, factory: IProtocolFactory, address: str = "") -> Deferred[IProtocol]:
-        endpoint = endpoint_for(reactor, Address.parse(address or self.address), 10.0)
+    def connect(
+        self, factory: IProtocolFactory, address: str = "", version: Literal["v1", "v2"] | None = None
+    ) -> Deferred[IProtocol]:
+        endpoint = endpoint_for(
+            Target(Address.parse(address or self.address), "b", 10.0, reactor, send_proxy_protocol=version)
+        )
         verifyObject(IStreamClientEndpoint, endpoint)
         return endpoint.connect(factory)
 
@@ -68,6 +73,20 @@ class EndpointTests(TestCase):
         assert protocol.transport.protocol is protocol
         protocol.transport.loseConnection()
         await until(reactor, lambda: protocol.lost)
+        await self.gone()
+
+    async def test_opens_with_the_header_that_the_backend_expects(self) -> None:
+        headers: dict[Literal["v1", "v2"], bytes] = {
+            "v1": b"PROXY TCP4 127.0.0.1 127.0.0.1 ",
+            "v2": encode_v2_local(),
+        }
+        for version, start in headers.items():
+            self.server.heard.clear()
+            protocol: Any = await self.connect(Factory.forProtocol(Recorder), version=version)
+            protocol.transport.write(b"hello")
+            await until(reactor, lambda: b"".join(self.server.heard).endswith(b"hello"))
+            assert b"".join(self.server.heard).startswith(start)
+            protocol.transport.loseConnection()
         await self.gone()
 
     async def test_a_factory_without_a_protocol(self) -> None:

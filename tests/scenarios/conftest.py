@@ -25,6 +25,7 @@ ON_BOTH_ROADS = {
     "test_nginx_under_wrk",
     "test_out_of_descriptors",
     "test_postgresql",
+    "test_proxy_protocol",
     "test_redis",
     "test_slow_reader",
 }

@@ -29,8 +29,9 @@ http {{
     uwsgi_temp_path {folder};
     scgi_temp_path {folder};
     server {{
-        listen 127.0.0.1:{port} backlog=4096;
-        location / {{ return 200 "{name}\\n"; }}
+        listen 127.0.0.1:{port} backlog=4096 {how};
+        {more}
+        location / {{ return 200 "{answer}\\n"; }}
         location /health {{ return 200 "ok {name}\\n"; }}
         location /status {{ stub_status; }}
     }}
@@ -43,16 +44,23 @@ class Nginx:
 
     :param name: what it answers with.
     :param folder: its own.
+    :param how: further parameters of its ``listen``.
+    :param more: further directives of its server.
+    :param answer: what it answers with instead; nginx's variables are filled in.
     """
 
-    def __init__(self, name: str, folder: Path) -> None:
+    def __init__(self, name: str, folder: Path, how: str = "", more: str = "", answer: str = "") -> None:
         (self._program,) = require("nginx")
         self.name = name
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
         self._folder = folder
         self._config = folder / "nginx.conf"
-        self._config.write_text(_CONFIG.format(folder=folder, port=self.port, name=name))
+        self._config.write_text(
+            _CONFIG.format(
+                folder=folder, port=self.port, name=name, how=how, more=more, answer=answer or name
+            )
+        )
         self._process: Process | None = None
 
     def start(self) -> None:
@@ -85,10 +93,13 @@ class Nginx:
 
 
 @contextmanager
-def nginx(*names: str) -> Iterator[list[Nginx]]:
-    """Run one nginx for each name."""
+def nginx(*names: str, **parameters: str) -> Iterator[list[Nginx]]:
+    """Run one nginx for each name.
+
+    :param parameters: further parameters of ``Nginx``.
+    """
     with ExitStack() as stack:
-        servers = [Nginx(name, stack.enter_context(folder_of())) for name in names]
+        servers = [Nginx(name, stack.enter_context(folder_of()), **parameters) for name in names]
         for server in servers:
             stack.callback(server.end)
             server.start()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -24,12 +24,14 @@ class Target:
     :ivar name: what the operator calls it.
     :ivar timeout: seconds the check may take. Whoever asked for it cancels it then; a probe need not.
     :ivar reactor: the reactor, for connections, children and time.
+    :ivar send_proxy_protocol: the version of the PROXY header that the backend expects first, None for none.
     """
 
     address: Address
     name: str
     timeout: float
     reactor: Any
+    send_proxy_protocol: Literal["v1", "v2"] | None = None
 
 
 class Probe(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from attrs import define
 from twisted.internet.defer import Deferred
@@ -13,22 +13,22 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tcpbalance.config.models import SocketConfig
-from tcpbalance.config.values import Address
+from tcpbalance.net.addresses import proxy_address
 from tcpbalance.net.connecting import SocketConnector
 from tcpbalance.net.socket_options import SocketOptions
+from tcpbalance.pool.probes.base import Target
 from tcpbalance.pool.probes.event import failure_of
+from tcpbalance.wire.proxy_protocol import encode_v1, encode_v2_local
 
 
-def endpoint_for(reactor: Any, address: Address, timeout: float) -> IStreamClientEndpoint:
+def endpoint_for(target: Target) -> IStreamClientEndpoint:
     """Make the endpoint that connects to a backend; a name is resolved anew at each connect.
 
-    It goes the way that dials go, so that a check finds the backends that a dial finds. It fails with
-    `ConnectFailed`; cancelling the Deferred ends the attempt. It does not call the factory's `doStart`.
-
-    :param reactor: IReactorFDSet, IReactorTime and IReactorThreads.
-    :param timeout: seconds for connecting.
+    It goes the way that dials go, so that a check finds the backends that a dial finds. Where the backend
+    expects a PROXY header it opens with one, which says that the connection is for nobody but us. It fails
+    with `ConnectFailed`; cancelling the Deferred ends the attempt. It does not call the factory's `doStart`.
     """
-    return _Endpoint(reactor, address, timeout)
+    return _Endpoint(target)
 
 
 @implementer(IStreamClientEndpoint)
@@ -36,24 +36,27 @@ def endpoint_for(reactor: Any, address: Address, timeout: float) -> IStreamClien
 class _Endpoint:
     """See `endpoint_for`."""
 
-    reactor: Any
-    address: Address
-    timeout: float
+    target: Target
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """See `IStreamClientEndpoint`."""
-        connector = SocketConnector(self.reactor, SocketOptions.of(SocketConfig()))
+        target = self.target
+        connector = SocketConnector(target.reactor, SocketOptions.of(SocketConfig()))
         made: Deferred[IProtocol] = Deferred(lambda _: pending.cancel())
-        pending = connector.connect(self.address, _Factory(protocolFactory, made), self.timeout)
+        factory = _Factory(protocolFactory, made, target.send_proxy_protocol)
+        pending = connector.connect(target.address, factory, target.timeout)
         return made
 
 
 class _Factory:
     """Tells the Deferred of an endpoint what has come of the attempt."""
 
-    def __init__(self, factory: IProtocolFactory, made: Deferred[IProtocol]) -> None:
+    def __init__(
+        self, factory: IProtocolFactory, made: Deferred[IProtocol], version: Literal["v1", "v2"] | None
+    ) -> None:
         self._factory = factory
         self._made = made
+        self._version = version
 
     def buildProtocol(self, addr: Any) -> IProtocol | None:
         try:
@@ -64,7 +67,7 @@ class _Factory:
         if protocol is None:
             self._made.errback(failure_of(NoProtocol()))
             return None
-        return _Stand(protocol, self._made)
+        return _Stand(protocol, self._made, self._version)
 
     def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
         self._made.errback(reason)
@@ -73,12 +76,17 @@ class _Factory:
 class _Stand(Protocol):
     """Stands in for a protocol until it has its transport: only then may the Deferred fire."""
 
-    def __init__(self, protocol: IProtocol, made: Deferred[IProtocol]) -> None:
+    def __init__(
+        self, protocol: IProtocol, made: Deferred[IProtocol], version: Literal["v1", "v2"] | None
+    ) -> None:
         self._protocol = protocol
         self._made = made
+        self._version = version
 
     def makeConnection(self, transport: Any) -> None:
         transport.protocol = self._protocol
+        if self._version is not None:
+            transport.write(_header(self._version, transport))
         try:
             self._protocol.makeConnection(transport)
         except Exception as error:
@@ -86,3 +94,10 @@ class _Stand(Protocol):
             self._made.errback(failure_of(error))
         else:
             self._made.callback(self._protocol)
+
+
+def _header(version: Literal["v1", "v2"], transport: Any) -> bytes:
+    """The header of a connection on our own account; version 1 can only say whose it is (section 2.1)."""
+    if version == "v2":
+        return encode_v2_local()
+    return encode_v1(proxy_address(transport.getHost()), proxy_address(transport.getPeer()))

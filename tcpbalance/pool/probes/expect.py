@@ -34,7 +34,7 @@ class ExpectProbe:
         :raises ProbeFailed: it does not accept, closes, or says something else.
         """
         peer = _Answer(Search(self.contains.encode()))
-        endpoint = endpoint_for(target.reactor, target.address, target.timeout)
+        endpoint = endpoint_for(target)
         with named_causes():
             async with connected(endpoint, peer, target):
                 peer.transport.write((self.send or "").encode())

@@ -71,7 +71,7 @@ class HttpProbe:
         :raises ProbeFailed: it does not accept, closes, answers something else, or does not speak HTTP.
         """
         carrier = _Carrier()
-        endpoint = endpoint_for(target.reactor, target.address, target.timeout)
+        endpoint = endpoint_for(target)
         with named_causes(), _named_http_causes(carrier):
             async with connected(endpoint, carrier, target):
                 await self._ask(carrier, target)

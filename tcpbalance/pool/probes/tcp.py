@@ -19,7 +19,7 @@ class TcpProbe:
 
         :raises ProbeFailed: it does not accept.
         """
-        endpoint = endpoint_for(target.reactor, target.address, target.timeout)
+        endpoint = endpoint_for(target)
         with named_causes():
             async with connected(endpoint, Peer(), target):
                 pass

@@ -33,7 +33,7 @@ class TlsProbe:
 
         :raises ProbeFailed: it does not accept, or the handshake does not come to its end.
         """
-        plain = endpoint_for(target.reactor, target.address, target.timeout)
+        plain = endpoint_for(target)
         endpoint = wrapClientTLS(_Client(target.address), plain, clock=target.reactor)
         peer = _Handshake()
         with named_causes(), _named_tls_causes():
