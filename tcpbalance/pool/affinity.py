@@ -60,6 +60,7 @@ class Affinity:
         self._max_entries = max_entries
         self._ipv4_prefix = ipv4_prefix
         self._ipv6_prefix = ipv6_prefix
+        self._whole = {size for size, bits in ((4, ipv4_prefix), (16, ipv6_prefix)) if bits == size * 8}
         self._seconds = seconds
         self._entries: OrderedDict[bytes, list[Bond]] = OrderedDict()
 
@@ -77,6 +78,9 @@ class Affinity:
         entry = self._entries.get(self._key(client))
         if entry is None:
             return ()
+        home = entry[0]
+        if home.open and len(entry) == 1:
+            return (home.backend,)  # it has connections there and nowhere else, the usual case
         now = self._seconds()
         return [bond.backend for bond in entry if bond.open or bond.expires > now]
 
@@ -96,7 +100,8 @@ class Affinity:
         :param bond: what `opened` returned for it; the client may have been forgotten since.
         """
         bond.open -= 1
-        bond.expires = self._seconds() + self._ttl
+        if not bond.open:
+            bond.expires = self._seconds() + self._ttl
         if bond in self._entries.get(bond.client, ()):
             self._entries.move_to_end(bond.client)
 
@@ -106,8 +111,9 @@ class Affinity:
             entry = self._entry(key)
         else:
             self._entries.move_to_end(key)
-            if entry[0].open and entry[0].backend is backend:
-                return entry[0]  # at home, the usual case
+            home = entry[0]
+            if home.open and home.backend is backend:
+                return home  # the usual case
             now = self._seconds()
             entry[:] = [bond for bond in entry if bond.lasts(now)]
             for bond in entry:
@@ -127,4 +133,6 @@ class Affinity:
         return entry
 
     def _key(self, client: bytes) -> bytes:
+        if len(client) in self._whole:
+            return client
         return masked(client, self._ipv4_prefix, self._ipv6_prefix)
