@@ -95,7 +95,7 @@ class Pool:
             self._tell()
         seen: set[Backend] = set()
         resting: list[Backend] = []
-        homes = self._homes(client)
+        homes = () if self.affinity is None or client is None else self.affinity.lookup(client)
         for tier in self._tiers:
             for backend in homes:
                 if backend in tier.members and self._serves(backend, seen, resting):
@@ -143,11 +143,6 @@ class Pool:
         if flipped:
             self._count()
         return flipped
-
-    def _homes(self, client: bytes | None) -> Sequence[Backend]:
-        if self.affinity is None or client is None:
-            return ()
-        return self.affinity.lookup(client)
 
     def _serves(self, backend: Backend, seen: set[Backend], resting: list[Backend]) -> bool:
         """Whether it is this candidate's turn; one that rests is put aside instead."""
