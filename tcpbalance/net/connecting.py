@@ -37,6 +37,10 @@ _CAUSES = {
     errno.EADDRNOTAVAIL: "no local port free",
     errno.EAGAIN: "backlog full",
 }
+_UNDER_WAY = (0, errno.EINPROGRESS)
+_STANDS = (0, errno.EISCONN)
+"""What ``connect`` answers at first, and once there is a connection."""
+
 _log = Logger()
 
 _backend_address = functools.lru_cache(1024)(peer_address)
@@ -136,20 +140,18 @@ class SocketConnector:
         attempt = _Attempt(self, factory, timeout)
         if address.path is not None:
             attempt.begin([(socket.AF_UNIX, address.path)])
-        elif address.is_numeric:
-            self._begin_numeric(attempt, str(address.host), int(address.port or 0))
-        else:
-            lookup = self._names.look_up(str(address.host), int(address.port or 0))
-            lookup.addCallbacks(attempt.begin, attempt.not_found)
-        return attempt
-
-    def _begin_numeric(self, attempt: _Attempt, host: str, port: int) -> None:
+            return attempt
+        host, port = str(address.host), int(address.port or 0)
+        if not address.is_numeric:
+            self._names.look_up(host, port).addCallbacks(attempt.begin, attempt.not_found)
+            return attempt
         try:
-            targets = [numeric_target(host, port)]
+            target = numeric_target(host, port)
         except OSError:
             attempt.fail(ConnectFailed(NOT_FOUND))
         else:
-            attempt.begin(targets)
+            attempt.begin([target])
+        return attempt
 
 
 @implementer(IWriteDescriptor)
@@ -186,10 +188,9 @@ class _Attempt:
         self._leg: Any = None
         self._over = False
         self._timeout = timeout
-        self._deadline = monotonic() + timeout
         self._telling: IDelayedCall | None = None
         self.slot: int | None = None
-        connector.wheel.watch(self, timeout)
+        self._deadline = connector.wheel.watch(self, timeout)
 
     def begin(self, targets: list[Target]) -> None:
         """Go ahead, now that it is known where to."""
@@ -258,9 +259,9 @@ class _Attempt:
         sock = self._socket = SocketType(self._family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         self._connector.options.prepare_dial(sock, self._family)
         code = sock.connect_ex(self._target)
-        if code not in (0, errno.EINPROGRESS):
+        if code not in _UNDER_WAY:
             raise OSError(code, os.strerror(code))
-        self._connector.road.await_connection(self)
+        self._connector.road.await_connection(sock, self)
 
     def _drop_socket(self) -> None:
         if self._socket is not None:
@@ -300,11 +301,10 @@ class _Attempt:
         """
         assert self._socket is not None
         code = 0 if self._family == socket.AF_UNIX else self._socket.connect_ex(self._target)
-        if code in (0, errno.EISCONN):
-            if self._reached_nobody(self._socket):
-                code = errno.ECONNREFUSED
-            else:
+        if code in _STANDS:
+            if not self._reached_nobody(self._socket):
                 return self._succeed(self._socket)
+            code = errno.ECONNREFUSED
         if code != errno.EALREADY:
             self._drop_socket()
             self._next(ConnectFailed.from_errno(code))

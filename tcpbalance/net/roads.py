@@ -59,7 +59,7 @@ class Road(Protocol):
         """Tell it no more."""
         ...
 
-    def await_connection(self, attempt: Waiting) -> None:
+    def await_connection(self, sock: SocketType, attempt: Waiting) -> None:
         """Tell *attempt* when its socket may be connected, or not."""
         ...
 
@@ -113,7 +113,7 @@ class PortableRoad:
         """See ``Road``."""
         self._reactor.removeReader(listener)
 
-    def await_connection(self, attempt: Any) -> None:
+    def await_connection(self, sock: SocketType, attempt: Any) -> None:
         """See ``Road``."""
         self._reactor.addWriter(attempt)
 
@@ -158,9 +158,9 @@ class QuickRoad:
         """See ``Road``."""
         self._board.unwatch(listener.fileno())
 
-    def await_connection(self, attempt: Waiting) -> None:
+    def await_connection(self, sock: SocketType, attempt: Waiting) -> None:
         """See ``Road``."""
-        self._board.watch(attempt.fileno(), attempt)
+        self._board.watch(sock.fileno(), attempt)
 
     def leave_connection(self, attempt: Waiting) -> None:
         """See ``Road``."""

@@ -8,6 +8,7 @@ first deadline could have come, and the session answers with how long it still h
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Protocol
 
@@ -49,35 +50,37 @@ class Wheel:
         self._reactor = reactor
         self._seconds = seconds
         self._resolution = resolution
-        self._slots: dict[int, set[Watched]] = {}
+        self._slots: defaultdict[int, set[Watched]] = defaultdict(set)
         self._call: IDelayedCall | None = None
         self._turn = 0
         self.now = seconds()
 
-    def watch(self, watched: Watched, delay: float) -> None:
-        """Check *watched* once *delay* seconds from now have passed, instead of when it was to be checked."""
+    def watch(self, watched: Watched, delay: float) -> float:
+        """Check *watched* once *delay* seconds from now have passed, instead of when it was to be checked.
+
+        :returns: when that is, on the clock of the deadlines.
+        """
         if watched.slot is not None:
             self.forget(watched)
         if self._call is None:
             self._start()
-        watched.slot = turn = int((self._seconds() + delay) / self._resolution) + 1
-        slot = self._slots.get(turn)
-        if slot is None:
-            self._slots[turn] = {watched}
-        else:
-            slot.add(watched)
+        due = self._seconds() + delay
+        watched.slot = turn = int(due / self._resolution) + 1
+        self._slots[turn].add(watched)
+        return due
 
     def forget(self, watched: Watched) -> None:
         """Check *watched* no more."""
-        if watched.slot is None:
+        turn = watched.slot
+        if turn is None:
             return
-        slot = self._slots[watched.slot]
+        watched.slot = None
+        slot = self._slots[turn]
         slot.discard(watched)
         if not slot:
-            del self._slots[watched.slot]
-        watched.slot = None
-        if not self._slots:
-            self._stop()
+            del self._slots[turn]
+            if not self._slots:
+                self._stop()
 
     def _start(self) -> None:
         self.now = self._seconds()
