@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from math import floor
 from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -65,7 +66,7 @@ class Wheel:
         if self._call is None:
             self._start()
         due = self._seconds() + delay
-        watched.slot = turn = int(due / self._resolution) + 1
+        watched.slot = turn = floor(due / self._resolution) + 1
         self._slots[turn].add(watched)
         return due
 
@@ -84,7 +85,7 @@ class Wheel:
 
     def _start(self) -> None:
         self.now = self._seconds()
-        self._turn = int(self.now / self._resolution)
+        self._turn = floor(self.now / self._resolution)
         self._call = self._reactor.callLater(self._resolution, self._tick)
 
     def _stop(self) -> None:
@@ -95,7 +96,7 @@ class Wheel:
     def _tick(self) -> None:
         self._call = self._reactor.callLater(self._resolution, self._tick)
         self.now = self._seconds()
-        due = int(self.now / self._resolution)
+        due = floor(self.now / self._resolution)
         while self._turn < due and self._slots:
             self._turn += 1
             for watched in tuple(self._slots.get(self._turn, ())):
