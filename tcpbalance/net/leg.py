@@ -261,7 +261,7 @@ class Leg:
             self._send(data, flags)
         else:
             self._unsent += data
-        if self._producer is not None and self._unsent is not None and len(self._unsent) > BUFFER:
+        if self._unsent is not None and self._producer is not None and len(self._unsent) > BUFFER:
             self._producer.pauseProducing()
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
@@ -361,10 +361,11 @@ class Leg:
         """Close, once all that was written is out."""
         if self._closing or not self._open:
             return
-        self._closing = self._done_reading = True
-        self.readable = False
         if not self.full:
             self._lose(_DONE)
+            return
+        self._closing = self._done_reading = True
+        self.readable = False
 
     def abortConnection(self) -> None:
         """Close at once and with a reset."""

@@ -156,10 +156,13 @@ class Side(Protocol):
         """Close for good: after what is buffered went out, or at once and with a reset."""
         if self.gone:
             return
-        self.transport.unregisterProducer()
+        transport = self.transport
+        if not isinstance(transport, Leg):
+            transport.unregisterProducer()
+            if orderly:
+                # A paused TLS transport would not hear the peer's answer to the goodbye.
+                self.resumeProducing()
         if orderly:
-            # A paused TLS transport would not hear the peer's answer to the goodbye.
-            self.resumeProducing()
-            self.transport.loseConnection()
+            transport.loseConnection()
         else:
-            self.transport.abortConnection()
+            transport.abortConnection()
