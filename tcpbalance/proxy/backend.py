@@ -34,6 +34,8 @@ class BackendProtocol(Side):
 class BackendFactory:
     """Makes the one ``BackendProtocol`` of one attempt, or reports that there is none to make."""
 
+    __slots__ = ("_dial",)
+
     def __init__(self, dial: Dial) -> None:
         self._dial = dial
 
