@@ -154,8 +154,8 @@ class Session:
         assert self._kept is not None
         self._kept.append(data)
         self._kept_size += len(data)
-        if self.backend is None:
-            self._read_client_while_there_is_room()
+        if self.backend is None and self._kept_size >= KEEP_LIMIT:
+            self.client.pauseProducing()
 
     def _settle(self) -> None:
         """This backend it is: what the client has sent need not be kept any longer."""
@@ -365,16 +365,17 @@ class Session:
         if self.backend is None:
             self._dial.end()
         self._close(reason.orderly)
-        self._finish_when_gone()
+        if not self._finished:
+            self._finish_when_gone()
 
     def _close(self, orderly: bool) -> None:
         """Close both sides; in order, a side is only told of an end that the other has really come to."""
         backend = self.backend
         self.client.close(
-            self._knows_the_end(self.client) or (orderly and (backend is None or backend.finished))
+            (orderly and (backend is None or backend.finished)) or self._knows_the_end(self.client)
         )
         if backend is not None:
-            backend.close(self._knows_the_end(backend) or (orderly and self.client.finished))
+            backend.close((orderly and self.client.finished) or self._knows_the_end(backend))
 
     def _knows_the_end(self, side: Side) -> bool:
         """Whether we end what this peer was told the end of before: the kernel has the rest for it."""
