@@ -31,13 +31,13 @@ def text_line(record: SessionRecord) -> str:
     """
     return (
         f"start={_timestamp(record.started)} client={_bare_or_quoted(record.client)}"
-        f" frontend={_bare_or_quoted(record.frontend)}"
-        f" backend={_optional(record.backend, _bare_or_quoted, '-')}"
+        f" frontend={_bare_or_quoted_name(record.frontend)}"
+        f" backend={_optional(record.backend, _bare_or_quoted_name, '-')}"
         f" attempts={record.attempts} wait_ms={_milliseconds(record.wait)}"
         f" connect_ms={_optional(record.connect, _milliseconds, '-')} total_ms={_milliseconds(record.total)}"
         f" client_bytes={record.client_bytes} backend_bytes={record.backend_bytes}"
         f" closed_by={record.reason.closer} reason={record.reason.word}"
-        f" cause={_optional(record.cause or None, _bare_or_quoted, '-')}"
+        f" cause={_optional(record.cause or None, _bare_or_quoted_name, '-')}"
         f" proxy={_optional(record.proxy, _bare_or_quoted, '-')}"
         f" server_name={_optional(record.server_name, _bare_or_quoted, '-')}"
         f" unique_id={_optional(record.unique_id, _bare_or_quoted, '-')}"
@@ -51,13 +51,14 @@ def json_line(record: SessionRecord) -> str:
     """
     return (
         f'{{"start":"{_timestamp(record.started)}","client":{_quoted(record.client)}'
-        f',"frontend":{_quoted(record.frontend)},"backend":{_optional(record.backend, _quoted, "null")}'
+        f',"frontend":{_quoted_name(record.frontend)}'
+        f',"backend":{_optional(record.backend, _quoted_name, "null")}'
         f',"attempts":{record.attempts},"wait_ms":{_milliseconds(record.wait)}'
         f',"connect_ms":{_optional(record.connect, _milliseconds, "null")}'
         f',"total_ms":{_milliseconds(record.total)}'
         f',"client_bytes":{record.client_bytes},"backend_bytes":{record.backend_bytes}'
         f',"closed_by":"{record.reason.closer}","reason":"{record.reason.word}"'
-        f',"cause":{_optional(record.cause or None, _quoted, "null")}'
+        f',"cause":{_optional(record.cause or None, _quoted_name, "null")}'
         f',"proxy":{_optional(record.proxy, _quoted, "null")}'
         f',"server_name":{_optional(record.server_name, _quoted, "null")}'
         f',"unique_id":{_optional(record.unique_id, _quoted, "null")}}}'
@@ -69,13 +70,13 @@ FORMATS: Final[Mapping[str, Callable[[SessionRecord], str]]] = {"text": text_lin
 
 def _timestamp(seconds: float) -> str:
     """Give seconds since the epoch in ISO 8601, UTC, with milliseconds."""
-    whole, milliseconds = divmod(round(seconds * 1000), 1000)
-    return f"{_to_the_second(whole)}.{milliseconds:03d}Z"
+    whole, _, milliseconds = f"{seconds:.3f}".partition(".")
+    return f"{_to_the_second(whole)}.{milliseconds}Z"
 
 
 @functools.lru_cache(maxsize=64)
-def _to_the_second(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
+def _to_the_second(seconds: str) -> str:
+    return datetime.fromtimestamp(int(seconds), UTC).isoformat()[:19]
 
 
 def _milliseconds(seconds: float) -> str:
@@ -93,3 +94,8 @@ def _bare_or_quoted(value: str) -> str:
 def _quoted(value: str) -> str:
     """Give a JSON string; DEL is the one control character that JSON lets stand as it is."""
     return _encode(value).replace("\x7f", "\\u007f")
+
+
+# Names of frontends and backends, and causes, are few and come again with each connection.
+_bare_or_quoted_name = functools.lru_cache(maxsize=1024)(_bare_or_quoted)
+_quoted_name = functools.lru_cache(maxsize=1024)(_quoted)
