@@ -42,3 +42,17 @@ def note_arrivals(sock: MemorySocket) -> Arrivals:
 
     pipe.on_arrival = note
     return arrivals
+
+
+def test_a_reader_that_had_stopped_gets_the_last_byte_and_the_end() -> None:
+    with no_logged_failure():
+        scene = CopyingScene(network={"send_buffer": 4000, "receive_buffer": 4000})
+        client, backend = scene.joined()
+        backend.stop_reading()
+        client.send(bytes(700_000))
+        client.finish()
+        scene.run()
+        backend.start_reading()
+        scene.run()
+        assert (len(backend.received), backend.saw) == (700_000, "fin")
+        scene.leave()

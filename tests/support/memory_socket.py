@@ -197,7 +197,10 @@ class MemorySocket:
             self.other._send_reset()
             return len(data)
         taken = self.outgoing.push(data, bool(flags & socket.MSG_MORE))
-        self._lacks_room = self._lacks_room or taken < len(data)
+        if taken < len(data):
+            self._lacks_room = True
+            # What was held back made room by leaving, after it had been counted as being in the way.
+            self._room_appeared()
         if data and not taken:
             raise _os_error(errno.EWOULDBLOCK)
         return taken
