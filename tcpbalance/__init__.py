@@ -9,6 +9,7 @@ from tcpbalance.config.models import Config, HealthConfig, SocketConfig
 from tcpbalance.config.values import Address
 from tcpbalance.endpoints import ProxyProtocolEndpoint
 from tcpbalance.errors import Fault, SettingError, TcpbalanceError
+from tcpbalance.gate.networks import NetworkSet
 from tcpbalance.net.connecting import ConnectFailed
 from tcpbalance.net.listener import ListenError
 from tcpbalance.parts import Frontend, read_config
@@ -24,10 +25,12 @@ from tcpbalance.pool.probes.http import HttpProbe
 from tcpbalance.pool.probes.tcp import TcpProbe
 from tcpbalance.pool.probes.tls import TlsProbe
 from tcpbalance.proxy.frontend import FrontendFactory, FrontendSettings
+from tcpbalance.proxy.preread import Entrance
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.service import Balancer
 from tcpbalance.wire.proxy_protocol import ProxyHeader
+from tcpbalance.wire.server_names import NameMap
 
 __all__ = [
     "AccessLog",
@@ -41,6 +44,7 @@ __all__ = [
     "ConfigError",
     "ConnectFailed",
     "EndReason",
+    "Entrance",
     "ExpectProbe",
     "Fault",
     "Frontend",
@@ -49,6 +53,8 @@ __all__ = [
     "HealthConfig",
     "HttpProbe",
     "ListenError",
+    "NameMap",
+    "NetworkSet",
     "NoVerdict",
     "Policy",
     "PolicyFactory",

@@ -12,7 +12,6 @@ import ipaddress
 from collections.abc import Iterable
 from typing import Any
 
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IAddress,
@@ -28,11 +27,12 @@ from zope.interface import directlyProvides, implementer, providedBy
 
 from tcpbalance import bounds
 from tcpbalance.errors import SettingError
+from tcpbalance.gate.networks import Network, NetworkSet
+from tcpbalance.net.addresses import PeerAddress, twisted_address
+from tcpbalance.pool.client import packed
 from tcpbalance.wire.errors import ProxyHeaderError
-from tcpbalance.wire.proxy_header import ProxyAddress, ProxyHeader, UnixAddress
+from tcpbalance.wire.proxy_header import ProxyAddress, ProxyHeader
 from tcpbalance.wire.proxy_protocol import read_header
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @implementer(IStreamServerEndpoint)
@@ -62,7 +62,7 @@ class ProxyProtocolEndpoint:
         bounds.above_zero("PROXY endpoint: timeout", timeout)
         self._endpoint = endpoint
         self._reactor = reactor
-        self._trusted = None if trusted is None else tuple(map(_network, trusted))
+        self._trusted = None if trusted is None else NetworkSet(map(_network, trusted))
         self._timeout = timeout
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
@@ -78,7 +78,7 @@ class _HeaderFactory(Factory):
     noisy = False
 
     def __init__(
-        self, inner: IProtocolFactory, reactor: Any, trusted: tuple[Network, ...] | None, timeout: float
+        self, inner: IProtocolFactory, reactor: Any, trusted: NetworkSet | None, timeout: float
     ) -> None:
         self.inner = inner
         self.reactor = reactor
@@ -87,7 +87,7 @@ class _HeaderFactory(Factory):
         self._trusted = trusted
 
     def buildProtocol(self, addr: Any) -> Any:
-        if self._trusted is None or _is_in(addr, self._trusted):
+        if self._trusted is None or packed(getattr(addr, "host", "")) in self._trusted:
             return _HeaderFirst(self, addr)
         return self.inner.buildProtocol(addr)
 
@@ -299,12 +299,8 @@ class ProxiedTransport:
             self._transport.resumeProducing()
 
 
-def _address(address: ProxyAddress | None) -> IPv4Address | IPv6Address | UNIXAddress | None:
-    if address is None:
-        return None
-    if isinstance(address, UnixAddress):
-        return UNIXAddress(address.path or None)
-    return (IPv6Address if ":" in address.host else IPv4Address)("TCP", address.host, address.port)
+def _address(address: ProxyAddress | None) -> PeerAddress | None:
+    return None if address is None else twisted_address(address)
 
 
 def _network(network: str | Network) -> Network:
@@ -312,12 +308,3 @@ def _network(network: str | Network) -> Network:
         return ipaddress.ip_network(network)
     except ValueError as error:
         raise SettingError(f"PROXY endpoint: trusted: {error}") from None
-
-
-def _is_in(addr: Any, networks: tuple[Network, ...]) -> bool:
-    if not isinstance(addr, IPv4Address | IPv6Address):
-        return False
-    ip = ipaddress.ip_address(addr.host)
-    # An IPv4 peer of a socket that takes both kinds.
-    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-    return any((mapped or ip) in network for network in networks)

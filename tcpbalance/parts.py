@@ -104,6 +104,8 @@ def build_pool(name: str, config: PoolConfig) -> Pool:
             bounded=BOUNDED,
         )
         bounded_load = None
+    if config.pass_tlvs and config.send_proxy_protocol != "v2":
+        _log.warn('pool {name}: pass_tlvs has no effect without send_proxy_protocol = "v2"', name=name)
     return Pool(
         name,
         [Backend(b.address, b.name, b.weight, b.max_connections, b.backup) for b in config.backends],

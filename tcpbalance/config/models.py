@@ -148,7 +148,8 @@ class FrontendConfig:
         default=(),
         metadata=_doc(
             "Networks whose peers must open with a PROXY header of version 1 or 2; others are served as they "
-            "are. The address in the header is the client's from then on. List only proxies that you trust.",
+            "are. The address in the header is the client's from then on. List only proxies that you trust. "
+            "Peers on a unix socket have no network, and are never listed.",
             default="none",
         ),
     )

@@ -41,12 +41,13 @@ class NetworkSet:
             16: _ranges(collapse_addresses(network for network in plain if isinstance(network, IPv6Network))),
         }
 
-    def __contains__(self, packed: bytes) -> bool:
+    def __contains__(self, packed: bytes | None) -> bool:
         """Whether it has the address.
 
-        :param packed: 4 or 16 bytes, as ``pool.client.packed`` gives them.
+        :param packed: 4 or 16 bytes, as ``pool.client.packed`` gives them; None, for what is no IP address,
+            is in no set.
         """
-        return int.from_bytes(packed) in self._ranges[len(packed)]
+        return packed is not None and int.from_bytes(packed) in self._ranges[len(packed)]
 
 
 def _ranges(networks: Iterable[Network]) -> _Ranges:

@@ -6,6 +6,7 @@ import os
 import socket
 from typing import Any
 
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
 from tcpbalance.wire.proxy_protocol import InetAddress, ProxyAddress, UnixAddress
@@ -37,11 +38,14 @@ def twisted_address(address: ProxyAddress) -> PeerAddress:
 
 def proxy_address(address: object) -> ProxyAddress | None:
     """Turn one of Twisted's addresses into what a PROXY header can say, None where it cannot."""
-    if isinstance(address, IPv4Address | IPv6Address):
-        return InetAddress(address.host, address.port)
     if isinstance(address, UNIXAddress):
         return UnixAddress(address.name or b"")
-    return None
+    if not isinstance(address, IPv4Address | IPv6Address):
+        return None
+    # Somebody's own transport may have a name where the address belongs.
+    host = address.host.partition("%")[0]
+    known = isIPAddress(host) or isIPv6Address(host)
+    return InetAddress(address.host, address.port) if known else None
 
 
 def socket_address(address: PeerAddress) -> Any:

@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 RESOLUTION = 1.0
-"""Seconds between two turns of a session's wheel: a check comes at most this much late, never early."""
+"""Seconds between two turns of a session's wheel: a check comes at most twice this much late, never early."""
 
 
 class Watched(Protocol):

@@ -199,6 +199,9 @@ class Pool:
     def _refuse_nonsense(self) -> None:
         bounds.above_zero(f"pool {self.name}: connect_timeout", self.connect_timeout, PoolError)
         bounds.count(f"pool {self.name}: retries", self.retries, 0, error=PoolError)
+        if self.send_proxy_protocol not in (None, "v1", "v2"):
+            wrong = repr(self.send_proxy_protocol)
+            raise PoolError(f"pool {self.name}: send_proxy_protocol must be v1, v2 or None, got {wrong}")
         if not self.backends:
             raise PoolError(f"pool {self.name}: must have at least one backend")
         name, count = Counter(backend.name for backend in self.backends).most_common(1)[0]

@@ -20,6 +20,8 @@ from tcpbalance.wire.proxy_protocol import (
 )
 from tcpbalance.wire.tlv import AUTHORITY, UNIQUE_ID
 
+Ends = tuple[ProxyAddress | None, ProxyAddress | None]
+
 
 @frozen
 class Announcement:
@@ -36,8 +38,9 @@ class Announcement:
 def announcement(pool: Pool, transport: Any, introduction: Introduction | None) -> Announcement | None:
     """Write the header that a pool wants, None where it wants none.
 
-    A client that came through a proxy is announced as that proxy announced it. The name of a connection is
-    made up here, unless one that was received is passed on.
+    A client that came through a proxy is announced as that proxy announced it; where the proxy spoke for
+    itself, it is the client. The name of a connection is made up here, unless one that was received is passed
+    on. Where all that is to be passed on does not fit beside what is ours, nothing of it is.
 
     :param transport: the client's.
     :param introduction: who the client is, where it had to say so.
@@ -49,8 +52,16 @@ def announcement(pool: Pool, transport: Any, introduction: Introduction | None) 
     if pool.send_proxy_protocol == "v1":
         return Announcement(encode_v1(*ends), None)
     passed = [tlv for tlv in (received.tlvs if received else ()) if tlv.type in pool.pass_tlvs]
-    own = _own(introduction)
-    tlvs = [*passed, *(tlv for tlv in own if tlv.type not in {other.type for other in passed})]
+    own = list(_own(introduction))
+    try:
+        return _named(
+            ends, [*passed, *(tlv for tlv in own if tlv.type not in {other.type for other in passed})]
+        )
+    except ValueError:
+        return _named(ends, own)
+
+
+def _named(ends: Ends, tlvs: list[Tlv]) -> Announcement:
     name = next(tlv.value for tlv in tlvs if tlv.type == UNIQUE_ID)
     return Announcement(encode_v2(*ends, tlvs), name.decode("ascii", "backslashreplace"))
 
@@ -62,7 +73,7 @@ def _own(introduction: Introduction | None) -> Iterator[Tlv]:
     yield Tlv(UNIQUE_ID, uuid4().hex.encode())
 
 
-def _ends(transport: Any, received: ProxyHeader | None) -> tuple[ProxyAddress | None, ProxyAddress | None]:
+def _ends(transport: Any, received: ProxyHeader | None) -> Ends:
     """The client's end of its connection, and the end that it connected to."""
     if received is not None and received.source is not None:
         return received.source, received.destination

@@ -12,7 +12,7 @@ from tcpbalance.proxy.introduction import Introduction
 from tcpbalance.proxy.preread import Preread
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
-from tcpbalance.proxy.side import Side
+from tcpbalance.proxy.side import BROKEN_OFF, Side
 from tcpbalance.wire.proxy_protocol import ProxyHeaderError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Arrival:
         try:
             known = self._preread.feed(data)
         except ProxyHeaderError as error:
-            self.cause = str(error)
+            self.cause = f"{error} (from {shown(self._introduction.peer)})"
             self.end(EndReason.BAD_PROXY_HEADER)
             return
         self._introduction.header = self._preread.header
@@ -78,9 +78,7 @@ class Arrival:
     def lost(self, side: Side, failure: Failure) -> None:
         """The client's transport is gone."""
         side.gone = True
-        if self._reason is None:
-            in_order = isinstance(failure.value, ConnectionDone)
-            self._reason = EndReason.CLIENT_CLOSED if in_order else EndReason.CLIENT_RESET
+        self._reason = self._reason or _reason_of(failure)
         self._frontend.wheel.forget(self)
         self._frontend.account(self, self._reason)
         # No circle is left behind for the garbage collector to find.
@@ -114,7 +112,6 @@ class Arrival:
         """Decide the end; what is decided already stands."""
         if self._reason is None:
             self._reason = reason
-            self._client.told = len(self._preread.kept)
             self._client.close(reason.orderly)
 
     def record(self) -> SessionRecord:
@@ -130,10 +127,17 @@ class Arrival:
             wait=lasted,
             connect=None,
             total=lasted,
-            client_bytes=self._client.received,
+            client_bytes=len(self._preread.kept),
             backend_bytes=0,
             reason=self._reason,
             cause=self.cause,
             proxy=self._introduction.shown_proxy,
             server_name=self._introduction.server_name,
         )
+
+
+def _reason_of(failure: Failure) -> EndReason:
+    """Why a client is gone that nobody has sent away."""
+    if isinstance(failure.value, ConnectionDone):
+        return EndReason.CLIENT_CLOSED
+    return EndReason.CLIENT_RESET if isinstance(failure.value, BROKEN_OFF) else EndReason.INTERNAL_ERROR

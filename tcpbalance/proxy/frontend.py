@@ -16,6 +16,7 @@ from twisted.logger import Logger
 
 from tcpbalance import bounds
 from tcpbalance.config.models import SocketConfig
+from tcpbalance.errors import SettingError
 from tcpbalance.net.connecting import Connector, SocketConnector
 from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.net.wheel import Wheel
@@ -111,6 +112,7 @@ class FrontendFactory(Factory):
     :param connector: opens connections to backends; sockets of the system by default.
     :param seconds: a monotonic clock.
     :param random: spreads the ages at which connections end.
+    :raises SettingError: for neither a pool nor routes to one.
     """
 
     noisy = False
@@ -132,6 +134,8 @@ class FrontendFactory(Factory):
     ) -> None:
         self.name = name
         self.pool = pool
+        if pool is None and (entrance is None or entrance.routes is None):
+            raise SettingError(f"frontend {name}: without a pool it must have an entrance with routes to one")
         self.settings = settings or FrontendSettings()
         self._entrance = entrance
         self.connector = connector or SocketConnector(reactor, SocketOptions.of(socket or SocketConfig()))

@@ -43,8 +43,7 @@ class Entrance:
 
         :param peer: the address that it connects from, as Twisted's.
         """
-        address = packed(getattr(peer, "host", ""))
-        from_proxy = address is not None and address in self.proxies
+        from_proxy = packed(getattr(peer, "host", "")) in self.proxies
         if not from_proxy and self.routes is None:
             return None
         return Preread(from_proxy, self.routes, self.timeout)

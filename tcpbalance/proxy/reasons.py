@@ -20,7 +20,12 @@ class EndReason(enum.Enum):
     :ivar meaning: one sentence for people.
     """
 
-    CLIENT_CLOSED = "client_closed", "client", _FIN, "both directions were finished, the client's first"
+    CLIENT_CLOSED = (
+        "client_closed",
+        "client",
+        _FIN,
+        "both directions were finished, the client's first; or it left before all was there that comes first",
+    )
     BACKEND_CLOSED = "backend_closed", "backend", _FIN, "both directions were finished, the backend's first"
     CLIENT_RESET = "client_reset", "client", _RST, "the client broke the connection off"
     BACKEND_RESET = "backend_reset", "backend", _RST, "the backend broke the connection off"

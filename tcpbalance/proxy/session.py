@@ -11,8 +11,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from OpenSSL import SSL
-from twisted.internet.error import ConnectionClosed, ConnectionDone
+from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from tcpbalance.net.addresses import shown
@@ -26,7 +25,7 @@ from tcpbalance.proxy.introduction import Introduction
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.proxy.relay import carry, join, part
-from tcpbalance.proxy.side import Side
+from tcpbalance.proxy.side import BROKEN_OFF, Side
 
 if TYPE_CHECKING:
     from tcpbalance.pool.pool import Pool
@@ -36,9 +35,6 @@ KEEP_LIMIT = 64 * 1024
 """Bytes of the client's kept for a backend that is not there yet, or that may break off before its first
 byte. Without a backend the client is read no further; with one, a client that sends more gives up the
 second chance instead of waiting."""
-
-_BROKEN_OFF = (ConnectionClosed, SSL.Error)
-"""How transports say that the peer, or the network, broke off; anything else is an exception of our own."""
 
 
 class Session:
@@ -116,7 +112,8 @@ class Session:
 
     def start(self) -> None:
         """Begin, with the client connected."""
-        self._wheel.watch(self, min(self._frontend.settings.look_every, self._age_limit))
+        left = max(0.0, self._born + self._age_limit - self._last_active)
+        self._wheel.watch(self, min(self._frontend.settings.look_every, left))
         self._announcement = announcement(self._dial.pool, self.client.transport, self._introduction)
         if self._introduction is not None and self._introduction.kept:
             self.client_sent(self._introduction.kept)
@@ -272,7 +269,7 @@ class Session:
             self._finish_when_gone()
         elif isinstance(failure.value, ConnectionDone):
             self._lost_in_order(side)
-        elif not isinstance(failure.value, _BROKEN_OFF):
+        elif not isinstance(failure.value, BROKEN_OFF):
             self.end(EndReason.INTERNAL_ERROR)
         elif self.client.finished and self.backend is not None and self.backend.finished:
             # Each had sent all it had to send: a unix socket whose peer has closed looks broken from then on.

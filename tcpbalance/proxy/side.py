@@ -6,7 +6,8 @@ import math
 import typing
 from typing import Any
 
-from twisted.internet.error import ConnectionLost
+from OpenSSL import SSL
+from twisted.internet.error import ConnectionClosed, ConnectionLost
 from twisted.internet.interfaces import (
     IHalfCloseableDescriptor,
     IHalfCloseableProtocol,
@@ -20,6 +21,9 @@ from zope.interface import implementer
 from tcpbalance.net.direction import MORE, Direction
 from tcpbalance.net.leg import Leg
 from tcpbalance.net.transports import at_end, in_flight
+
+BROKEN_OFF = (ConnectionClosed, SSL.Error)
+"""How transports say that the peer, or the network, broke off; anything else is an exception of our own."""
 
 
 class Owner(typing.Protocol):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from itertools import islice
 
 from tcpbalance.wire.crc32c import crc32c
 from tcpbalance.wire.errors import ProxyHeaderError
@@ -33,6 +34,9 @@ UNSPEC, STREAM, DGRAM = 0x00, 0x01, 0x02
 
 LONGEST_BODY = 0xFFFF
 """Bytes behind the first 16; their length has 16 bits."""
+
+MOST_TLVS = 128
+"""Fields; there are 256 types, a dozen of them registered. Thousands of empty ones would only cost time."""
 
 _START = struct.Struct("!12sBBH")
 _ADDRESSES = {
@@ -92,7 +96,9 @@ def _path(padded: bytes) -> bytes:
 
 
 def _tlvs(data: bytes, start: int) -> tuple[Tlv, ...]:
-    tlvs = tuple(read_tlvs(data[start:]))
+    tlvs = tuple(islice(read_tlvs(data[start:]), MOST_TLVS + 1))
+    if len(tlvs) > MOST_TLVS:
+        raise ValueError(f"it has more than {MOST_TLVS} TLVs")
     for tlv in tlvs:
         check(tlv)
     _verify(data, start, tlvs)

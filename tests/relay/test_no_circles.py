@@ -4,14 +4,18 @@ hangs together in a circle costs more than all else that is done for a session."
 from __future__ import annotations
 
 import gc
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
 
+from tcpbalance.gate.networks import NetworkSet
+from tcpbalance.proxy.arrival import Arrival
 from tcpbalance.proxy.frontend import FrontendProtocol
+from tcpbalance.proxy.preread import Entrance
 from tcpbalance.proxy.session import Session
 
-KINDS = (Session, FrontendProtocol)
+KINDS = (Session, Arrival, FrontendProtocol)
 
 
 def left_over() -> list[object]:
@@ -19,13 +23,17 @@ def left_over() -> list[object]:
 
 
 @pytest.mark.parametrize("how", ["client_closes", "backend_resets", "nobody_accepts"])
-def test_an_ended_session_is_gone_at_once(make_scene: Any, how: str) -> None:
-    scene = make_scene({"10.0.0.1:80": "refuses" if how == "nobody_accepts" else "accepts"})
+@pytest.mark.parametrize("header", [b"", b"PROXY UNKNOWN\r\n"], ids=["plain", "preread"])
+def test_an_ended_session_is_gone_at_once(make_scene: Any, how: str, header: bytes) -> None:
+    scene = make_scene(
+        {"10.0.0.1:80": "refuses" if how == "nobody_accepts" else "accepts"},
+        entrance=(lambda _: Entrance(NetworkSet([ip_network("198.51.100.0/24")]))) if header else None,
+    )
     before = len(left_over())
     gc.collect()
     gc.disable()
     try:
-        client = scene.connect(early=b"hello")
+        client = scene.connect(early=header + b"hello")
         scene.run()
         if how == "client_closes":
             scene.backends["10.0.0.1:80"].connection.send(b"answer")

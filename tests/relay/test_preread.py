@@ -7,13 +7,17 @@ from ipaddress import ip_network
 from typing import Any
 
 import pytest
+from twisted.internet.testing import MemoryReactorClock
 
 from support.hellos import hello, server_name
-from support.scene import ONE, TWO
+from support.scene import ONE, TWO, CopyingScene, Scene
+from tcpbalance.errors import SettingError
 from tcpbalance.gate.networks import NetworkSet
 from tcpbalance.pool.affinity import Affinity
 from tcpbalance.pool.pool import Pool
-from tcpbalance.proxy.preread import Entrance
+from tcpbalance.proxy.frontend import FrontendFactory
+from tcpbalance.proxy.preread import Entrance, Preread
+from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.wire.proxy_protocol import (
     InetAddress,
     Tlv,
@@ -222,7 +226,41 @@ def test_a_client_that_breaks_off_before(make_scene: Any) -> None:
     scene.run()
     client.reset()
     scene.run()
-    assert scene.ended == "client_reset"
+    assert (scene.ended, scene.record.client_bytes) == ("client_reset", 10)
+
+
+def test_an_age_is_counted_from_the_accept(make_scene: Any) -> None:
+    scene = make_scene(entrance=from_proxies(), settings={"max_connection_age": 5.0})
+    client = scene.connect(early=V1[:5])
+    scene.advance(4)
+    client.send(V1[5:])
+    scene.run()
+    scene.advance(3.5)
+    assert scene.ended == "max_connection_age"
+
+
+def test_a_shutdown_ends_who_has_not_said_it_yet(make_scene: Any) -> None:
+    scene = make_scene(entrance=from_proxies())
+    client = scene.connect(early=V1[:5])
+    scene.run()
+    idle = scene.frontend.when_idle()
+    scene.frontend.end_sessions(EndReason.SHUTDOWN)
+    scene.run()
+    assert (client.saw, scene.ended, idle.called) == ("reset", "shutdown", True)
+
+
+@pytest.mark.parametrize("carrier", [Scene, CopyingScene])
+def test_an_error_of_ours_is_not_put_down_to_the_client(
+    carrier: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> bool:
+        raise RuntimeError("a flaw of ours")
+
+    monkeypatch.setattr(Preread, "feed", fail)
+    scene = carrier(entrance=from_proxies())
+    scene.connect(early=V1)
+    scene.run()
+    assert scene.ended == "internal_error"
 
 
 def test_a_client_that_says_it_all_and_finishes_is_served(make_scene: Any) -> None:
@@ -284,3 +322,21 @@ def test_the_next_backend_is_told_the_same(make_scene: Any) -> None:
     header, size = read_header(received) or (None, 0)
     assert header is not None
     assert received[size:] == b"question"
+
+
+def test_what_does_not_fit_beside_our_own_fields_is_not_passed_on(make_scene: Any) -> None:
+    scene = make_scene(entrance=from_proxies(), send_proxy_protocol="v2", pass_tlvs={0xE0})
+    largest = Tlv(0xE0, bytes(0xFFFF - 12 - 3 - 7))
+    scene.connect(early=encode_v2(CLIENT, SERVICE, [largest]) + b"question")
+    scene.run()
+    received = scene.backends[ONE].connection.received
+    header, size = read_header(received) or (None, 0)
+    assert header is not None
+    assert (header.source, 0xE0 in {tlv.type for tlv in header.tlvs}) == (CLIENT, False)
+    assert received[size:] == b"question"
+
+
+@pytest.mark.parametrize("entrance", [None, Entrance()])
+def test_a_frontend_without_a_pool_and_routes_is_refused(entrance: Entrance | None) -> None:
+    with pytest.raises(SettingError, match="frontend web: without a pool"):
+        FrontendFactory(MemoryReactorClock(), None, name="web", entrance=entrance)

@@ -422,3 +422,8 @@ def test_a_policy_that_no_one_knows() -> None:
         PoolError, match=r"^no balancing policy is called 'roundrobin'; known are: .*round_robin"
     ):
         pool_of(balance="roundrobin")
+
+
+def test_a_version_of_the_proxy_protocol_that_there_is_not() -> None:
+    with pytest.raises(PoolError, match="send_proxy_protocol must be v1, v2 or None, got 'v3'"):
+        pool_of(send_proxy_protocol="v3")
