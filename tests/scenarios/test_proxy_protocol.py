@@ -155,7 +155,7 @@ def test_many_that_say_nothing_leave_the_others_unharmed(tmp_path: Path, expecti
             daemon.wait_for_records(1001)
             timed_out = [record for record in daemon.access_records if record["reason"] == "preread_timeout"]
             assert len(timed_out) == 1000
-            assert max(record["total_ms"] for record in timed_out) < 1000 + 2000
+            assert max(record["total_ms"] for record in timed_out) < 10_000
             assert min(record["total_ms"] for record in timed_out) >= 1000
         finally:
             for client in silent:
