@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from tcpbalance.config.errors import KeyPath
 from tcpbalance.config.rules import BackendFacts, Facts, FrontendFacts, PoolFacts, RouteFacts
 from tcpbalance.config.values import Address, NamePattern
+
+T = TypeVar("T")
 
 ReadAddress: TypeAlias = Callable[[object], Address]
 
@@ -33,7 +35,7 @@ def gather(document: Mapping[str, Any], read_address: ReadAddress) -> Facts:
 def _frontend(path: KeyPath, value: object, read_address: ReadAddress) -> FrontendFacts:
     table = _table(value)
     listens = (
-        (place, _address(item, read_address))
+        (place, _parsed(item, read_address))
         for place, item in _elements((*path, "listen"), table.get("listen"))
     )
     return FrontendFacts(
@@ -49,15 +51,8 @@ def _frontend(path: KeyPath, value: object, read_address: ReadAddress) -> Fronte
 
 def _route(path: KeyPath, value: object) -> RouteFacts:
     table = _table(value)
-    names = [_pattern(name) for _, name in _elements(path, table.get("names"))]
+    names = [_parsed(name, NamePattern.parse) for _, name in _elements(path, table.get("names"))]
     return RouteFacts(path, tuple(name for name in names if name is not None), _string(table.get("pool")))
-
-
-def _pattern(value: object) -> str | None:
-    try:
-        return NamePattern.parse(value)
-    except ValueError:
-        return None
 
 
 def _pool(path: KeyPath, table: Mapping[str, Any], read_address: ReadAddress) -> PoolFacts:
@@ -72,7 +67,7 @@ def _pool(path: KeyPath, table: Mapping[str, Any], read_address: ReadAddress) ->
 
 def _backend(path: KeyPath, value: object, read_address: ReadAddress) -> BackendFacts:
     table = value if isinstance(value, dict) else {"address": value}
-    address = _address(table.get("address"), read_address)
+    address = _parsed(table.get("address"), read_address)
     default = None if address is None else str(address)
     return BackendFacts(
         path=path,
@@ -99,8 +94,8 @@ def _string(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _address(value: object, read_address: ReadAddress) -> Address | None:
+def _parsed(value: object, read: Callable[[object], T]) -> T | None:
     try:
-        return read_address(value)
+        return read(value)
     except ValueError:
         return None

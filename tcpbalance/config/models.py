@@ -26,6 +26,7 @@ from tcpbalance.config.values import (
     Size,
     TlvType,
 )
+from tcpbalance.wire.proxy_protocol import ProxyVersion
 
 MAX_WEIGHT = 256
 
@@ -350,7 +351,7 @@ class PoolConfig:
         validator=checks.at_least(0),
         metadata=_doc("How many other backends are tried when one does not accept."),
     )
-    send_proxy_protocol: Literal["v1", "v2"] | None = field(
+    send_proxy_protocol: ProxyVersion | None = field(
         default=None,
         metadata=_doc(
             "Open each connection to a backend with a PROXY header of this version, which says who the "

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Generator, Sequence
 from math import inf
 from random import Random
-from typing import Literal
+from typing import get_args
 
 from twisted.logger import Logger
 
@@ -18,6 +18,7 @@ from tcpbalance.pool.errors import PoolError
 from tcpbalance.pool.policies.base import PolicyFactory, PolicyTools
 from tcpbalance.pool.slot import Slot
 from tcpbalance.pool.tier import Tier
+from tcpbalance.wire.proxy_protocol import ProxyVersion
 
 __all__ = ["Pool", "Slot"]
 
@@ -62,7 +63,7 @@ class Pool:
         affinity: Affinity | None = None,
         connect_timeout: float = 3.0,
         retries: int = 2,
-        send_proxy_protocol: Literal["v1", "v2"] | None = None,
+        send_proxy_protocol: ProxyVersion | None = None,
         pass_tlvs: Container[int] = (),
         checked: bool = False,
     ) -> None:
@@ -199,7 +200,7 @@ class Pool:
     def _refuse_nonsense(self) -> None:
         bounds.above_zero(f"pool {self.name}: connect_timeout", self.connect_timeout, PoolError)
         bounds.count(f"pool {self.name}: retries", self.retries, 0, error=PoolError)
-        if self.send_proxy_protocol not in (None, "v1", "v2"):
+        if self.send_proxy_protocol not in (None, *get_args(ProxyVersion)):
             wrong = repr(self.send_proxy_protocol)
             raise PoolError(f"pool {self.name}: send_proxy_protocol must be v1, v2 or None, got {wrong}")
         if not self.backends:

@@ -47,7 +47,7 @@ def announcement(pool: Pool, transport: Any, introduction: Introduction | None) 
     """
     if pool.send_proxy_protocol is None:
         return None
-    received = introduction.header if introduction is not None else None
+    received = introduction.said.header if introduction is not None else None
     ends = _ends(transport, received)
     if pool.send_proxy_protocol == "v1":
         return Announcement(encode_v1(*ends), None)
@@ -68,8 +68,8 @@ def _named(ends: Ends, tlvs: list[Tlv]) -> Announcement:
 
 def _own(introduction: Introduction | None) -> Iterator[Tlv]:
     """What we know of the connection ourselves."""
-    if introduction is not None and introduction.server_name is not None:
-        yield Tlv(AUTHORITY, introduction.server_name.encode())
+    if introduction is not None and introduction.said.server_name is not None:
+        yield Tlv(AUTHORITY, introduction.said.server_name.encode())
     yield Tlv(UNIQUE_ID, uuid4().hex.encode())
 
 

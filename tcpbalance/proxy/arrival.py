@@ -39,7 +39,7 @@ class Arrival:
         self._client = client
         self._preread = preread
         self._introduction = Introduction(
-            client.transport.getPeer(), born=frontend.seconds(), started=frontend.wall_seconds()
+            client.transport.getPeer(), preread, born=frontend.seconds(), started=frontend.wall_seconds()
         )
         self._reason: EndReason | None = None
         self.cause = ""
@@ -60,11 +60,9 @@ class Arrival:
         except ProxyHeaderError as error:
             self.cause = f"{error} (from {shown(self._introduction.peer)})"
             self.end(EndReason.BAD_PROXY_HEADER)
-            return
-        self._introduction.header = self._preread.header
-        self._introduction.server_name = self._preread.server_name
-        if known:
-            self._hand_over()
+        else:
+            if known:
+                self._hand_over()
 
     def finished(self, side: Side) -> None:
         """The client has finished sending, and has not said what it had to."""
@@ -93,7 +91,6 @@ class Arrival:
             self.end(EndReason.NO_ROUTE)
             return
         self._frontend.wheel.forget(self)
-        self._introduction.kept = bytes(self._preread.kept)
         self._frontend.introduce(self, self._client, pool, self._introduction)
 
     def check(self, now: float) -> float | None:
@@ -132,7 +129,7 @@ class Arrival:
             reason=self._reason,
             cause=self.cause,
             proxy=self._introduction.shown_proxy,
-            server_name=self._introduction.server_name,
+            server_name=self._preread.server_name,
         )
 
 

@@ -2,39 +2,39 @@
 
 from __future__ import annotations
 
-from attrs import define
+from attrs import frozen
 
 from tcpbalance.net.addresses import PeerAddress, shown, twisted_address
-from tcpbalance.wire.proxy_protocol import ProxyHeader
+from tcpbalance.proxy.preread import Preread
+from tcpbalance.wire.proxy_protocol import ProxyAddress
 
 
-@define
+@frozen
 class Introduction:
     """What is known of a client by the time that a backend is chosen for it.
 
-    :ivar peer: the address that it connects from.
-    :ivar born: when it was accepted, in seconds of the frontend's clock.
-    :ivar started: the same in seconds since the epoch.
-    :ivar header: the PROXY header that it opened with, None where it had none to send.
-    :ivar server_name: the name that its ClientHello asks for, None without one.
-    :ivar kept: what it has sent for the backend.
+    :param peer: the address that it connects from.
+    :param said: what it has said, as far as it has.
+    :param born: when it was accepted, in seconds of the frontend's clock.
+    :param started: the same in seconds since the epoch.
     """
 
     peer: PeerAddress
+    said: Preread
     born: float
     started: float
-    header: ProxyHeader | None = None
-    server_name: str | None = None
-    kept: bytes = b""
+
+    @property
+    def source(self) -> ProxyAddress | None:
+        """Whom a proxy speaks for, None where it speaks for nobody, or is none."""
+        return None if self.said.header is None else self.said.header.source
 
     @property
     def client(self) -> PeerAddress:
         """Whom the balancer takes for the client: whoever a proxy speaks for, else the peer itself."""
-        if self.header is None or self.header.source is None:
-            return self.peer
-        return twisted_address(self.header.source)
+        return self.peer if self.source is None else twisted_address(self.source)
 
     @property
     def shown_proxy(self) -> str | None:
         """The proxy through which the client comes, None when it comes by itself."""
-        return shown(self.peer) if self.header is not None and self.header.source is not None else None
+        return None if self.source is None else shown(self.peer)

@@ -97,11 +97,13 @@ class Preread:
         """Look for the server name; what is no TLS, or broken, has none, which its backend may judge."""
         try:
             found = hello.feed(data)
+            if found is None:
+                return False
+            self.server_name = found.server_name
         except HelloError:
-            return True
-        if found is None:
-            return False
-        self.server_name = found.server_name
+            pass
+        # A broken hello may be a long one; the session goes on without what was copied of it.
+        self._hello = None
         return True
 
     def pool(self, default: Pool | None) -> Pool | None:

@@ -115,10 +115,15 @@ class Session:
         left = max(0.0, self._born + self._age_limit - self._last_active)
         self._wheel.watch(self, min(self._frontend.settings.look_every, left))
         self._announcement = announcement(self._dial.pool, self.client.transport, self._introduction)
-        if self._introduction is not None and self._introduction.kept:
-            self.client_sent(self._introduction.kept)
-            self._introduction.kept = b""
+        if self._introduction is not None:
+            self._take_over(self._introduction.said.kept)
         self._dial.next()
+
+    def _take_over(self, kept: bytearray) -> None:
+        """Take what the client has sent for the backend while it was being heard."""
+        if kept:
+            self.client_sent(bytes(kept))
+            kept.clear()
 
     # Bytes
 
@@ -188,8 +193,10 @@ class Session:
         if not self.client.gone:
             self.client.resumeProducing()
             join(self.client, side)
-        first = () if self._announcement is None else (self._announcement.header,)
-        side.transport.writeSequence([*first, *(self._kept or ())])
+        kept = self._kept or ()
+        side.transport.writeSequence(
+            kept if self._announcement is None else (self._announcement.header, *kept)
+        )
         if self.client.gone:
             self.end(EndReason.CLIENT_CLOSED)
         elif self.client.finished:
@@ -415,6 +422,6 @@ class Session:
             reason=self._reason,
             cause=self.cause,
             proxy=self._introduction.shown_proxy if self._introduction else None,
-            server_name=self._introduction.server_name if self._introduction else None,
+            server_name=self._introduction.said.server_name if self._introduction else None,
             unique_id=self._announcement.unique_id if self._announcement else None,
         )

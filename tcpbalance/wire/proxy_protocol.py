@@ -5,6 +5,8 @@ Source: HAProxy's doc/proxy-protocol.txt, the revision of 2026/01/15.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from tcpbalance.wire import proxy_v1, proxy_v2
 from tcpbalance.wire.errors import ProxyHeaderError
 from tcpbalance.wire.proxy_header import InetAddress, ProxyAddress, ProxyHeader, UnixAddress
@@ -18,6 +20,7 @@ __all__ = [
     "ProxyAddress",
     "ProxyHeader",
     "ProxyHeaderError",
+    "ProxyVersion",
     "SslFacts",
     "Tlv",
     "UnixAddress",
@@ -27,6 +30,9 @@ __all__ = [
     "read_header",
     "ssl_tlv",
 ]
+
+ProxyVersion = Literal["v1", "v2"]
+"""What operators and programs call the versions."""
 
 _READERS = ((proxy_v1.SIGNATURE, proxy_v1.read_v1), (proxy_v2.SIGNATURE, proxy_v2.read_v2))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import Any, Literal
+from typing import Any
 
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import CancelledError, Deferred
@@ -20,7 +20,7 @@ from support.sockets import Recorder, until
 from tcpbalance.config.values import Address
 from tcpbalance.net.connecting import ConnectFailed
 from tcpbalance.pool.probes import Target, endpoint_for
-from tcpbalance.wire.proxy_protocol import encode_v2_local
+from tcpbalance.wire.proxy_protocol import ProxyVersion, encode_v2_local
 
 reactor: Any = global_reactor
 
@@ -56,7 +56,7 @@ class EndpointTests(TestCase):
         self.address = f"127.0.0.1:{port.getHost().port}"
 
     def connect(
-        self, factory: IProtocolFactory, address: str = "", version: Literal["v1", "v2"] | None = None
+        self, factory: IProtocolFactory, address: str = "", version: ProxyVersion | None = None
     ) -> Deferred[IProtocol]:
         endpoint = endpoint_for(
             Target(Address.parse(address or self.address), "b", 10.0, reactor, send_proxy_protocol=version)
@@ -76,7 +76,7 @@ class EndpointTests(TestCase):
         await self.gone()
 
     async def test_opens_with_the_header_that_the_backend_expects(self) -> None:
-        headers: dict[Literal["v1", "v2"], bytes] = {
+        headers: dict[ProxyVersion, bytes] = {
             "v1": b"PROXY TCP4 127.0.0.1 127.0.0.1 ",
             "v2": encode_v2_local(),
         }

@@ -20,6 +20,7 @@ from tcpbalance.proxy.preread import Entrance, Preread
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.wire.proxy_protocol import (
     InetAddress,
+    ProxyHeader,
     Tlv,
     encode_v1,
     encode_v2,
@@ -51,6 +52,14 @@ def in_pieces(scene: Any, client: Any, data: bytes, size: int) -> None:
     for start in range(0, len(data), size):
         client.send(data[start : start + size])
         scene.run()
+
+
+def opened_with(received: bytes) -> tuple[ProxyHeader, bytes]:
+    """The header that a backend was sent first, and what came behind it."""
+    found = read_header(received)
+    assert found is not None
+    header, size = found
+    return header, received[size:]
 
 
 # PROXY headers
@@ -283,10 +292,9 @@ def test_a_client_that_says_it_all_and_finishes_is_served(make_scene: Any) -> No
 def test_a_backend_is_told_of_the_client_before_its_first_byte(make_scene: Any, road_says: str) -> None:
     scene = make_scene(send_proxy_protocol=road_says)
     client, backend = scene.joined(early=b"question")
-    header, size = read_header(backend.received) or (None, 0)
-    assert header is not None
+    header, rest = opened_with(backend.received)
     assert (header.version, header.source) == (int(road_says[1]), InetAddress("198.51.100.7", 40000))
-    assert backend.received[size:] == b"question"
+    assert rest == b"question"
     client.reset()
     scene.run()
     assert scene.record.client_bytes == len(b"question")
@@ -297,8 +305,7 @@ def test_a_backend_is_told_what_the_proxy_before_us_said(make_scene: Any) -> Non
     scene = make_scene(entrance=from_proxies(), send_proxy_protocol="v2", pass_tlvs={0x02})
     scene.connect(early=V2)
     scene.run()
-    header, _ = read_header(scene.backends[ONE].connection.received) or (None, 0)
-    assert header is not None
+    header, _ = opened_with(scene.backends[ONE].connection.received)
     assert (header.source, header.destination) == (CLIENT, SERVICE)
     assert header.authority == "www.example.com"
     assert 0xE4 not in {tlv.type for tlv in header.tlvs}
@@ -308,20 +315,17 @@ def test_a_backend_is_told_the_name_that_was_asked_for(make_scene: Any) -> None:
     scene = make_scene(entrance=by_name("api.example.com"), send_proxy_protocol="v2")
     scene.connect(early=ASKS)
     scene.run()
-    header, size = read_header(scene.backends[ONE].connection.received) or (None, 0)
-    assert header is not None
+    header, rest = opened_with(scene.backends[ONE].connection.received)
     assert header.authority == "api.example.com"
-    assert scene.backends[ONE].connection.received[size:] == ASKS
+    assert rest == ASKS
 
 
 def test_the_next_backend_is_told_the_same(make_scene: Any) -> None:
     scene = make_scene({ONE: "resets_at_once", TWO: "accepts"}, send_proxy_protocol="v2")
     scene.connect(early=b"question")
     scene.run()
-    received = scene.backends[TWO].connection.received
-    header, size = read_header(received) or (None, 0)
-    assert header is not None
-    assert received[size:] == b"question"
+    _, rest = opened_with(scene.backends[TWO].connection.received)
+    assert rest == b"question"
 
 
 def test_what_does_not_fit_beside_our_own_fields_is_not_passed_on(make_scene: Any) -> None:
@@ -329,11 +333,9 @@ def test_what_does_not_fit_beside_our_own_fields_is_not_passed_on(make_scene: An
     largest = Tlv(0xE0, bytes(0xFFFF - 12 - 3 - 7))
     scene.connect(early=encode_v2(CLIENT, SERVICE, [largest]) + b"question")
     scene.run()
-    received = scene.backends[ONE].connection.received
-    header, size = read_header(received) or (None, 0)
-    assert header is not None
+    header, rest = opened_with(scene.backends[ONE].connection.received)
     assert (header.source, 0xE0 in {tlv.type for tlv in header.tlvs}) == (CLIENT, False)
-    assert received[size:] == b"question"
+    assert rest == b"question"
 
 
 @pytest.mark.parametrize("entrance", [None, Entrance()])

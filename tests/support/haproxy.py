@@ -19,7 +19,6 @@ defaults
     timeout connect 5s
     timeout client 20s
     timeout server 20s
-    option http-server-close
 
 """
 

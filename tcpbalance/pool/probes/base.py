@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from tcpbalance.config.values import Address
 from tcpbalance.config.wording import one_line
 from tcpbalance.errors import Fault, TcpbalanceError
+from tcpbalance.wire.proxy_protocol import ProxyVersion
 
 MAX_CAUSE = 200
 """Characters of a cause: it goes into one line of the log."""
@@ -31,7 +32,7 @@ class Target:
     name: str
     timeout: float
     reactor: Any
-    send_proxy_protocol: Literal["v1", "v2"] | None = None
+    send_proxy_protocol: ProxyVersion | None = None
 
 
 class Probe(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from attrs import define
 from twisted.internet.defer import Deferred
@@ -18,7 +18,7 @@ from tcpbalance.net.connecting import SocketConnector
 from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.pool.probes.base import Target
 from tcpbalance.pool.probes.event import failure_of
-from tcpbalance.wire.proxy_protocol import encode_v1, encode_v2_local
+from tcpbalance.wire.proxy_protocol import ProxyVersion, encode_v1, encode_v2_local
 
 
 def endpoint_for(target: Target) -> IStreamClientEndpoint:
@@ -52,7 +52,7 @@ class _Factory:
     """Tells the Deferred of an endpoint what has come of the attempt."""
 
     def __init__(
-        self, factory: IProtocolFactory, made: Deferred[IProtocol], version: Literal["v1", "v2"] | None
+        self, factory: IProtocolFactory, made: Deferred[IProtocol], version: ProxyVersion | None
     ) -> None:
         self._factory = factory
         self._made = made
@@ -76,9 +76,7 @@ class _Factory:
 class _Stand(Protocol):
     """Stands in for a protocol until it has its transport: only then may the Deferred fire."""
 
-    def __init__(
-        self, protocol: IProtocol, made: Deferred[IProtocol], version: Literal["v1", "v2"] | None
-    ) -> None:
+    def __init__(self, protocol: IProtocol, made: Deferred[IProtocol], version: ProxyVersion | None) -> None:
         self._protocol = protocol
         self._made = made
         self._version = version
@@ -96,7 +94,7 @@ class _Stand(Protocol):
             self._made.callback(self._protocol)
 
 
-def _header(version: Literal["v1", "v2"], transport: Any) -> bytes:
+def _header(version: ProxyVersion, transport: Any) -> bytes:
     """The header of a connection on our own account; version 1 can only say whose it is (section 2.1)."""
     if version == "v2":
         return encode_v2_local()
