@@ -17,6 +17,8 @@ from tcpbalance.config.models import AffinityConfig, Config, FrontendConfig, Poo
 from tcpbalance.config.values import Address
 from tcpbalance.errors import SettingError
 from tcpbalance.gate.networks import NetworkSet
+from tcpbalance.net.tls.examination import flaws_in_files
+from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.pool import extensions
 from tcpbalance.pool.affinity import Affinity
 from tcpbalance.pool.backend import Backend
@@ -83,13 +85,14 @@ def build_frontend(name: str, config: FrontendConfig, pools: Mapping[str, Pool])
 
 
 def _entrance(config: FrontendConfig, pools: Mapping[str, Pool]) -> Entrance | None:
-    if not config.accept_proxy_protocol and not config.sni_routes:
+    if not config.accept_proxy_protocol and not config.sni_routes and config.tls is None:
         return None
     routes = [(name, pools[route.pool]) for route in config.sni_routes for name in route.names]
     return Entrance(
         NetworkSet(network.network for network in config.accept_proxy_protocol),
         NameMap(routes, deep=True) if routes else None,
         config.preread_timeout,
+        None if config.tls is None else ServerTls(config.tls),
     )
 
 
@@ -138,4 +141,4 @@ def read_config(path: str | os.PathLike[str]) -> Config:
 
     :raises ConfigError: the file has mistakes; the text lists them all.
     """
-    return load(path, policies=extensions.policies(), probes=extensions.probes())
+    return load(path, policies=extensions.policies(), probes=extensions.probes(), examine=flaws_in_files)

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
+    from tcpbalance.net.tls.facts import TlsFacts
     from tcpbalance.proxy.record import SessionRecord
 
 # What may stand in the text form without quotes: printable ASCII, but not what quoting itself is made of.
@@ -41,6 +42,7 @@ def text_line(record: SessionRecord) -> str:
         f" proxy={_optional(record.proxy, _bare_or_quoted, '-')}"
         f" server_name={_optional(record.server_name, _bare_or_quoted, '-')}"
         f" unique_id={_optional(record.unique_id, _bare_or_quoted, '-')}"
+        f"{_tls_text(record.tls)}"
     )
 
 
@@ -61,11 +63,29 @@ def json_line(record: SessionRecord) -> str:
         f',"cause":{_optional(record.cause or None, _quoted_name, "null")}'
         f',"proxy":{_optional(record.proxy, _quoted, "null")}'
         f',"server_name":{_optional(record.server_name, _quoted, "null")}'
-        f',"unique_id":{_optional(record.unique_id, _quoted, "null")}}}'
+        f',"unique_id":{_optional(record.unique_id, _quoted, "null")}{_tls_json(record.tls)}}}'
     )
 
 
 FORMATS: Final[Mapping[str, Callable[[SessionRecord], str]]] = {"text": text_line, "json": json_line}
+
+
+def _tls_text(facts: TlsFacts | None) -> str:
+    if facts is None:
+        return " tls_version=- tls_cipher=- tls_client=-"
+    return (
+        f" tls_version={facts.version} tls_cipher={_bare_or_quoted_name(facts.cipher)}"
+        f" tls_client={_optional(facts.subject, _bare_or_quoted, '-')}"
+    )
+
+
+def _tls_json(facts: TlsFacts | None) -> str:
+    if facts is None:
+        return ',"tls_version":null,"tls_cipher":null,"tls_client":null'
+    return (
+        f',"tls_version":"{facts.version}","tls_cipher":{_quoted_name(facts.cipher)}'
+        f',"tls_client":{_optional(facts.subject, _quoted, "null")}'
+    )
 
 
 def _timestamp(seconds: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, TypeAlias, TypeVar
 
 from tcpbalance.config.errors import KeyPath
@@ -32,6 +32,13 @@ def gather(document: Mapping[str, Any], read_address: ReadAddress) -> Facts:
     )
 
 
+def tables_at(document: Mapping[str, Any], section: str, key: str) -> Iterator[tuple[KeyPath, object]]:
+    """Find what stands under one key in each table of a section, with where it stands."""
+    for name, table in _table(document.get(section)).items():
+        if key in _table(table):
+            yield (section, name, key), table[key]
+
+
 def _frontend(path: KeyPath, value: object, read_address: ReadAddress) -> FrontendFacts:
     table = _table(value)
     listens = (
@@ -46,6 +53,7 @@ def _frontend(path: KeyPath, value: object, read_address: ReadAddress) -> Fronte
             _route(place, item) for place, item in _elements((*path, "sni_routes"), table.get("sni_routes"))
         ),
         served=bool("pool" in table or table.get("sni_routes") or not isinstance(value, dict)),
+        tls=_keys(table.get("tls")),
     )
 
 
@@ -62,6 +70,8 @@ def _pool(path: KeyPath, table: Mapping[str, Any], read_address: ReadAddress) ->
             _backend(place, item, read_address)
             for place, item in _elements((*path, "backends"), table.get("backends"))
         ),
+        tls=_keys(table.get("tls")),
+        verified=_table(table.get("tls")).get("verify") is not False,
     )
 
 
@@ -74,6 +84,7 @@ def _backend(path: KeyPath, value: object, read_address: ReadAddress) -> Backend
         name=_string(table.get("name", default)),
         address=address,
         backup=table.get("backup") is True,
+        has_server_name="server_name" in table,
     )
 
 
@@ -88,6 +99,11 @@ def _elements(path: KeyPath, value: object) -> Iterator[tuple[KeyPath, object]]:
 
 def _table(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _keys(value: object) -> Collection[str] | None:
+    """The keys of a table, None where there is none."""
+    return None if value is None else _table(value).keys()
 
 
 def _string(value: object) -> str | None:

@@ -16,10 +16,13 @@ from attrs.validators import optional
 
 from tcpbalance.config import checks, rules
 from tcpbalance.config.errors import BrokenRules
+from tcpbalance.config.metadata import doc
+from tcpbalance.config.tls import FrontendTlsConfig, PoolTlsConfig, given
 from tcpbalance.config.values import (
     Address,
     Duration,
     Fraction,
+    HostName,
     LogPath,
     NamePattern,
     Network,
@@ -39,15 +42,6 @@ _BUFFER = (Size(1), Size(2**30 - 1))
 _QUEUE = (1, 65535)
 
 
-def _doc(doc: str, **more: str) -> dict[str, str]:
-    """Make a field's metadata.
-
-    :param doc: what the key does, in Markdown.
-    :param more: ``example``, a value as written in TOML; ``default``, the default in words where it depends.
-    """
-    return {"doc": doc, **more}
-
-
 @frozen(kw_only=True)
 class SocketConfig:
     """`[frontends.NAME.socket]`: settings of the sockets on both sides; absent ones are the system's."""
@@ -55,27 +49,27 @@ class SocketConfig:
     receive_buffer: Size | None = field(
         default=None,
         validator=optional(checks.between(*_BUFFER)),
-        metadata=_doc("Receive buffer (`SO_RCVBUF`); the window that is offered follows from it."),
+        metadata=doc("Receive buffer (`SO_RCVBUF`); the window that is offered follows from it."),
     )
     send_buffer: Size | None = field(
         default=None,
         validator=optional(checks.between(*_BUFFER)),
-        metadata=_doc("Send buffer (`SO_SNDBUF`)."),
+        metadata=doc("Send buffer (`SO_SNDBUF`)."),
     )
     max_segment: Size | None = field(
         default=None,
         validator=optional(checks.between(*_SEGMENT)),
-        metadata=_doc("Largest segment, in bytes, 88 to 32767 (`TCP_MAXSEG`)."),
+        metadata=doc("Largest segment, in bytes, 88 to 32767 (`TCP_MAXSEG`)."),
     )
     window_clamp: Size | None = field(
         default=None,
         validator=optional(checks.between(*_BUFFER)),
-        metadata=_doc("Upper bound of the window that is offered (`TCP_WINDOW_CLAMP`)."),
+        metadata=doc("Upper bound of the window that is offered (`TCP_WINDOW_CLAMP`)."),
     )
     keepalive: Duration | None = field(
         default=None,
         validator=optional(checks.between(*_KEEPALIVE)),
-        metadata=_doc(
+        metadata=doc(
             "How long a connection may be quiet before the system asks the peer whether it is still there, "
             '`"1s"` or more (`SO_KEEPALIVE`, `TCP_KEEPIDLE`).'
         ),
@@ -83,7 +77,7 @@ class SocketConfig:
     user_timeout: Duration | None = field(
         default=None,
         validator=optional(checks.between(*_USER_TIMEOUT)),
-        metadata=_doc(
+        metadata=doc(
             "How long bytes that were sent may stay unacknowledged before the connection counts as broken "
             "(`TCP_USER_TIMEOUT`)."
         ),
@@ -91,14 +85,14 @@ class SocketConfig:
     fast_open: int | None = field(
         default=None,
         validator=optional(checks.between(*_QUEUE)),
-        metadata=_doc(
+        metadata=doc(
             "How many connections may wait with data in their first packet (`TCP_FASTOPEN`), listeners only."
         ),
     )
     congestion: str | None = field(
         default=None,
         validator=optional(checks.congestion_control),
-        metadata=_doc(
+        metadata=doc(
             'Congestion control, such as `"bbr"` (`TCP_CONGESTION`); it has to be available on the system.'
         ),
     )
@@ -113,13 +107,13 @@ class RouteConfig:
 
     names: tuple[NamePattern, ...] = field(
         validator=checks.not_empty("name"),
-        metadata=_doc(
+        metadata=doc(
             'Server names: `"www.example.com"`, or `"*.example.com"` for all names below that one, however '
             "deep; the longest that fits counts.",
             example='["www.example.com"]',
         ),
     )
-    pool: str = field(metadata=_doc("Name of the pool that serves them.", example='"web"'))
+    pool: str = field(metadata=doc("Name of the pool that serves them.", example='"web"'))
 
 
 @frozen(kw_only=True)
@@ -128,18 +122,18 @@ class FrontendConfig:
 
     listen: tuple[Address, ...] = field(
         validator=checks.not_empty("address"),
-        metadata=_doc(
+        metadata=doc(
             "Where clients connect: IP addresses or unix sockets; one may be written without a list. "
             "`0.0.0.0` and `[::]` stand for all addresses; port 0 lets the system choose one.",
             example='"0.0.0.0:5432"',
         ),
     )
     mode: Literal["tcp"] = field(
-        default="tcp", metadata=_doc("How connections are treated: as streams of bytes.")
+        default="tcp", metadata=doc("How connections are treated: as streams of bytes.")
     )
     pool: str | None = field(
         default=None,
-        metadata=_doc(
+        metadata=doc(
             "Name of the pool that serves this frontend. Beside `sni_routes` it serves whoever no route is "
             "for, and without it they are closed.",
             default="required without `sni_routes`",
@@ -147,7 +141,7 @@ class FrontendConfig:
     )
     accept_proxy_protocol: tuple[Network, ...] = field(
         default=(),
-        metadata=_doc(
+        metadata=doc(
             "Networks whose peers must open with a PROXY header of version 1 or 2; others are served as they "
             "are. The address in the header is the client's from then on. List only proxies that you trust. "
             "Peers on a unix socket have no network, and are never listed.",
@@ -157,19 +151,22 @@ class FrontendConfig:
     preread_timeout: Duration = field(
         default=Duration(5),
         validator=checks.longer_than_zero,
-        metadata=_doc(
+        metadata=doc(
             "How long a client may take, from the accept, for what has to come before a backend is chosen: a "
-            "PROXY header and a ClientHello together."
+            "PROXY header, and a ClientHello or a whole TLS handshake, together."
         ),
+    )
+    tls: FrontendTlsConfig | None = field(
+        default=None, metadata=doc("TLS with clients ends here; not together with `sni_routes`.")
     )
     sni_routes: tuple[RouteConfig, ...] = field(
         default=(),
-        metadata=_doc("Pools by the server name that a TLS client asks for.", default="none"),
+        metadata=doc("Pools by the server name that a TLS client asks for.", default="none"),
     )
     backlog: int = field(
         default=4096,
         validator=checks.between(*_QUEUE),
-        metadata=_doc(
+        metadata=doc(
             "How many connections the system keeps until they are accepted, 1 to 65535; "
             "Linux limits it further to `net.core.somaxconn`."
         ),
@@ -177,12 +174,12 @@ class FrontendConfig:
     idle_timeout: Duration = field(
         default=Duration(3600),
         validator=checks.longer_than_zero,
-        metadata=_doc("A session ends when no byte has gone either way for this long."),
+        metadata=doc("A session ends when no byte has gone either way for this long."),
     )
     half_close_timeout: Duration = field(
         default=Duration(30),
         validator=checks.longer_than_zero,
-        metadata=_doc(
+        metadata=doc(
             "A session ends when one side has finished sending and no byte has gone the other way "
             "for this long."
         ),
@@ -190,11 +187,9 @@ class FrontendConfig:
     max_connection_age: Duration | None = field(
         default=None,
         validator=optional(checks.longer_than_zero),
-        metadata=_doc("A session ends at this age, give or take 10 %; absent means no limit."),
+        metadata=doc("A session ends at this age, give or take 10 %; absent means no limit."),
     )
-    socket: SocketConfig = field(
-        factory=SocketConfig, metadata=_doc("Settings of the sockets on both sides.")
-    )
+    socket: SocketConfig = field(factory=SocketConfig, metadata=doc("Settings of the sockets on both sides."))
 
 
 @frozen(kw_only=True)
@@ -203,7 +198,7 @@ class BackendConfig:
 
     address: Address = field(
         validator=checks.connectable,
-        metadata=_doc(
+        metadata=doc(
             "Where the backend listens; a host name is looked up again at each connection.",
             example='"10.0.0.11:5432"',
         ),
@@ -211,7 +206,7 @@ class BackendConfig:
     name: str = field(
         default=attrs.Factory(lambda self: str(self.address), takes_self=True),
         validator=checks.name,
-        metadata=_doc(
+        metadata=doc(
             "What logs call it, and what `source_hash` places it by; unique in its pool.",
             default="the address",
         ),
@@ -219,14 +214,22 @@ class BackendConfig:
     weight: int = field(
         default=1,
         validator=checks.between(1, MAX_WEIGHT),
-        metadata=_doc(f"Its share against the others, 1 to {MAX_WEIGHT}."),
+        metadata=doc(f"Its share against the others, 1 to {MAX_WEIGHT}."),
     )
     max_connections: int | None = field(
         default=None,
         validator=optional(checks.at_least(1)),
-        metadata=_doc("How many connections it may have at once; absent means no limit."),
+        metadata=doc("How many connections it may have at once; absent means no limit."),
     )
-    backup: bool = field(default=False, metadata=_doc("Whether it serves only when none of the others can."))
+    backup: bool = field(default=False, metadata=doc("Whether it serves only when none of the others can."))
+    server_name: HostName | None = field(
+        default=None,
+        metadata=doc(
+            "The name, or IP address, that is asked for and has to be in its certificate, where the pool "
+            "speaks TLS.",
+            default="that of the pool's `tls`",
+        ),
+    )
 
 
 @frozen(kw_only=True)
@@ -234,29 +237,29 @@ class AffinityConfig:
     """`[pools.NAME.affinity]`: the same client address gets the same backend."""
 
     by: Literal["source_ip"] = field(
-        default="source_ip", metadata=_doc("What clients are told apart by: their address.")
+        default="source_ip", metadata=doc("What clients are told apart by: their address.")
     )
     ttl: Duration = field(
         default=Duration(1800),
         validator=checks.longer_than_zero,
-        metadata=_doc("How long a client is remembered after its last connection has ended."),
+        metadata=doc("How long a client is remembered after its last connection has ended."),
     )
     max_entries: int = field(
         default=100_000,
         validator=checks.at_least(1),
-        metadata=_doc(
+        metadata=doc(
             "How many clients are remembered; beyond that, the one not seen for longest is forgotten."
         ),
     )
     ipv4_prefix: int = field(
         default=32,
         validator=checks.between(1, 32),
-        metadata=_doc("IPv4 addresses that agree in this many bits are one client."),
+        metadata=doc("IPv4 addresses that agree in this many bits are one client."),
     )
     ipv6_prefix: int = field(
         default=64,
         validator=checks.between(1, 128),
-        metadata=_doc(
+        metadata=doc(
             "IPv6 addresses that agree in this many bits are one client; 64 bits are one network, "
             "in which a machine changes its address as it likes."
         ),
@@ -270,30 +273,30 @@ class HealthConfig:
     Without this table a backend counts as up until dialling it fails.
     """
 
-    check: str = field(default="tcp", metadata=_doc("The probe; its own keys stand in the same table."))
+    check: str = field(default="tcp", metadata=doc("The probe; its own keys stand in the same table."))
     interval: Duration = field(
         default=Duration(2),
         validator=checks.longer_than_zero,
-        metadata=_doc("Time from one probe of a backend to its next."),
+        metadata=doc("Time from one probe of a backend to its next."),
     )
     timeout: Duration = field(
         default=Duration(1),
         validator=checks.longer_than_zero,
-        metadata=_doc("A probe that has not passed after this long has failed."),
+        metadata=doc("A probe that has not passed after this long has failed."),
     )
     rise: int = field(
         default=2,
         validator=checks.at_least(1),
-        metadata=_doc("How many probes in a row have to pass for a backend to come up."),
+        metadata=doc("How many probes in a row have to pass for a backend to come up."),
     )
     fall: int = field(
         default=3,
         validator=checks.at_least(1),
-        metadata=_doc("How many probes in a row have to fail for a backend to go down."),
+        metadata=doc("How many probes in a row have to fail for a backend to go down."),
     )
     initial: Literal["checked", "up", "down"] = field(
         default="checked",
-        metadata=_doc(
+        metadata=doc(
             'How a backend starts: `"checked"`, as its first probe finds it, with no traffic before; '
             '`"up"`, with traffic at once; `"down"`, with traffic after `rise` probes.'
         ),
@@ -301,16 +304,16 @@ class HealthConfig:
     down_interval: Duration | None = field(
         default=None,
         validator=optional(checks.longer_than_zero),
-        metadata=_doc("Time from one probe to the next while the backend is down.", default="as `interval`"),
+        metadata=doc("Time from one probe to the next while the backend is down.", default="as `interval`"),
     )
     on_down: Literal["keep", "reset"] = field(
         default="keep",
-        metadata=_doc(
+        metadata=doc(
             "What happens to open connections when their backend goes down: "
             '`"keep"` leaves them, `"reset"` resets them.'
         ),
     )
-    probe: object = field(metadata=_doc("The probe made from the further keys of the table."))
+    probe: object = field(metadata=doc("The probe made from the further keys of the table."))
 
 
 @frozen(kw_only=True)
@@ -319,16 +322,16 @@ class PoolConfig:
 
     backends: tuple[BackendConfig, ...] = field(
         validator=checks.not_empty("backend"),
-        metadata=_doc(
+        metadata=doc(
             "The servers: each an address, or a table with the keys below.",
             example='["10.0.0.11:5432", "10.0.0.12:5432"]',
         ),
     )
-    balance: str = field(default="round_robin", metadata=_doc("The policy that chooses the backend."))
+    balance: str = field(default="round_robin", metadata=doc("The policy that chooses the backend."))
     bounded_load: float | None = field(
         default=None,
         validator=optional(checks.at_least(1)),
-        metadata=_doc(
+        metadata=doc(
             "No backend gets more than this multiple of the mean load, 1 or more; "
             'only with `balance = "source_hash"`; absent means no bound.'
         ),
@@ -336,7 +339,7 @@ class PoolConfig:
     panic_threshold: Fraction = field(
         default=Fraction(0),
         validator=checks.between(Fraction(0), Fraction(1)),
-        metadata=_doc(
+        metadata=doc(
             "When a smaller part of the backends than this is up, health is ignored and all of them serve; "
             '`"0%"` means never.'
         ),
@@ -344,32 +347,33 @@ class PoolConfig:
     connect_timeout: Duration = field(
         default=Duration(3),
         validator=checks.longer_than_zero,
-        metadata=_doc("A backend that has not accepted after this long has failed."),
+        metadata=doc("A backend that has not accepted after this long has failed."),
     )
     retries: int = field(
         default=2,
         validator=checks.at_least(0),
-        metadata=_doc("How many other backends are tried when one does not accept."),
+        metadata=doc("How many other backends are tried when one does not accept."),
     )
     send_proxy_protocol: ProxyVersion | None = field(
         default=None,
-        metadata=_doc(
+        metadata=doc(
             "Open each connection to a backend with a PROXY header of this version, which says who the "
             "client is. The backends have to expect it."
         ),
     )
     pass_tlvs: tuple[TlvType, ...] = field(
         default=(),
-        metadata=_doc(
+        metadata=doc(
             'Fields of the client\'s own PROXY header that are passed on with `send_proxy_protocol = "v2"`: '
             '`"alpn"`, `"authority"`, `"unique_id"`, `"ssl"`, `"netns"`, or numbers.',
             default="none",
         ),
     )
+    tls: PoolTlsConfig | None = field(default=None, metadata=doc("TLS is spoken with the backends."))
     affinity: AffinityConfig | None = field(
-        default=None, metadata=_doc("The same client address gets the same backend.")
+        default=None, metadata=doc("The same client address gets the same backend.")
     )
-    health: HealthConfig | None = field(default=None, metadata=_doc("Probes that mark backends up and down."))
+    health: HealthConfig | None = field(default=None, metadata=doc("Probes that mark backends up and down."))
 
 
 @frozen(kw_only=True)
@@ -379,10 +383,10 @@ class AccessLogConfig:
     path: LogPath = field(
         default=LogPath("-"),
         converter=LogPath,
-        metadata=_doc('The file to write to, opened again on SIGUSR1; `"-"` is standard output.'),
+        metadata=doc('The file to write to, opened again on SIGUSR1; `"-"` is standard output.'),
     )
     format: Literal["text", "json"] = field(
-        default="text", metadata=_doc('`"text"`: `key=value` pairs; `"json"`: one object a line.')
+        default="text", metadata=doc('`"text"`: `key=value` pairs; `"json"`: one object a line.')
     )
 
 
@@ -396,21 +400,21 @@ class Config:
 
     data_path: Literal["auto", "portable"] = field(
         default="auto",
-        metadata=_doc(
+        metadata=doc(
             'What carries the bytes: with `"auto"` the quick road where the system has epoll (Linux), else, '
             'and with `"portable"`, Twisted\'s own transports. The log says which, as each frontend opens.'
         ),
     )
     shutdown_grace: Duration = field(
         default=Duration(30),
-        metadata=_doc("How long open sessions may go on after SIGTERM or SIGINT before they are ended."),
+        metadata=doc("How long open sessions may go on after SIGTERM or SIGINT before they are ended."),
     )
-    access_log: AccessLogConfig | None = field(default=None, metadata=_doc("One line for each session."))
+    access_log: AccessLogConfig | None = field(default=None, metadata=doc("One line for each session."))
     frontends: Mapping[str, FrontendConfig] = field(
-        factory=dict, metadata=_doc("Where clients come in, by name; at least one.", default="required")
+        factory=dict, metadata=doc("Where clients come in, by name; at least one.", default="required")
     )
     pools: Mapping[str, PoolConfig] = field(
-        factory=dict, metadata=_doc("Who serves them, by name.", default="required")
+        factory=dict, metadata=doc("Who serves them, by name.", default="required")
     )
 
     def __attrs_post_init__(self) -> None:
@@ -439,6 +443,7 @@ def _frontend_facts(name: str, frontend: FrontendConfig) -> rules.FrontendFacts:
             for index, route in enumerate(frontend.sni_routes)
         ),
         served=bool(frontend.pool is not None or frontend.sni_routes),
+        tls=None if frontend.tls is None else given(frontend.tls),
     )
 
 
@@ -447,7 +452,15 @@ def _pool_facts(name: str, pool: PoolConfig) -> rules.PoolFacts:
     return rules.PoolFacts(
         path=path,
         backends=tuple(
-            rules.BackendFacts((*path, "backends", index), backend.name, backend.address, backend.backup)
+            rules.BackendFacts(
+                (*path, "backends", index),
+                backend.name,
+                backend.address,
+                backend.backup,
+                backend.server_name is not None,
+            )
             for index, backend in enumerate(pool.backends)
         ),
+        tls=None if pool.tls is None else given(pool.tls),
+        verified=pool.tls is None or pool.tls.verify,
     )

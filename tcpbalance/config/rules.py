@@ -6,7 +6,7 @@ things are still wrong, so that a broken rule is reported together with every ot
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from ipaddress import IPv6Address
 
 from attrs import frozen
@@ -43,6 +43,7 @@ class FrontendFacts:
     :param pool: the name of its pool, None when it has none or that cannot be read.
     :param routes: to other pools.
     :param served: whether it says who serves its clients.
+    :param tls: the keys of its TLS table, None without one.
     """
 
     path: KeyPath
@@ -50,6 +51,7 @@ class FrontendFacts:
     pool: str | None
     routes: tuple[RouteFacts, ...]
     served: bool
+    tls: Collection[str] | None
 
 
 @frozen
@@ -60,6 +62,7 @@ class BackendFacts:
     name: str | None
     address: Address | None
     backup: bool
+    has_server_name: bool
 
 
 @frozen
@@ -67,10 +70,14 @@ class PoolFacts:
     """A pool, as far as it can be read.
 
     :param path: where it stands.
+    :param tls: the keys of its TLS table, None without one.
+    :param verified: whether the certificates of its backends are.
     """
 
     path: KeyPath
     backends: tuple[BackendFacts, ...]
+    tls: Collection[str] | None
+    verified: bool
 
 
 @frozen
@@ -91,6 +98,7 @@ def broken(facts: Facts) -> Iterator[Flaw]:
     yield from _listens(facts)
     for frontend in facts.frontends:
         yield from _routed_twice(frontend)
+        yield from _ended_tls(frontend)
     for pool in facts.pools:
         yield from _pool(pool)
 
@@ -120,6 +128,21 @@ def _routed_twice(frontend: FrontendFacts) -> Iterator[Flaw]:
             if name in taken:
                 yield Flaw((*route.path, "names"), f"{shown(name)} stands already in {key_text(taken[name])}")
             taken.setdefault(name, (*route.path, "names"))
+
+
+def _ended_tls(frontend: FrontendFacts) -> Iterator[Flaw]:
+    if frontend.tls is None:
+        return
+    if frontend.routes:
+        yield Flaw(
+            (*frontend.path, "sni_routes"),
+            "not together with tls: either TLS ends here or it is passed through, so leave out one of them",
+        )
+    if "client_crl" in frontend.tls and "client_ca" not in frontend.tls:
+        yield Flaw(
+            (*frontend.path, "tls", "client_crl"),
+            "has no effect without client_ca, which makes clients show a certificate",
+        )
 
 
 def _listens(facts: Facts) -> Iterator[Flaw]:
@@ -170,6 +193,19 @@ def _pool(pool: PoolFacts) -> Iterator[Flaw]:
     if pool.backends and all(backend.backup for backend in pool.backends):
         yield Flaw((*pool.path, "backends"), "must have at least one backend without backup = true")
     yield from _doubles(pool)
+    yield from _spoken_tls(pool)
+
+
+def _spoken_tls(pool: PoolFacts) -> Iterator[Flaw]:
+    for key in ("ca", "crl"):
+        if pool.tls is not None and not pool.verified and key in pool.tls:
+            yield Flaw((*pool.path, "tls", key), "has no effect with verify = false, leave out one of them")
+    for backend in pool.backends:
+        if pool.tls is None and backend.has_server_name:
+            yield Flaw(
+                (*backend.path, "server_name"),
+                f"has no effect without TLS, add the table [{key_text((*pool.path, 'tls'))}]",
+            )
 
 
 def _doubles(pool: PoolFacts) -> Iterator[Flaw]:

@@ -44,6 +44,7 @@ _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 # What Linux allows as the name of an interface, without what would spoil a log line.
 _ZONE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
 _PORT = re.compile(r"[0-9]{1,5}")
+_PROTOCOL = re.compile(r"[ -~]{1,255}")
 _LONGEST_HOST = 253
 
 
@@ -301,6 +302,69 @@ class TlvType(int):
                 f"must be {choices(cls.names)}, or the number of another field, 1 to 255, got {shown(value)}"
             )
         return cls(number)
+
+
+class HostName(str):
+    """Who is at the other end; written ``"web.internal"``, ``"10.0.0.11"`` or ``"2001:db8::1"``."""
+
+    __slots__ = ()
+    words: ClassVar[str] = "host name or IP address"
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """Read a name or address.
+
+        :returns: in its one spelling, in lower case and without brackets.
+        :raises ValueError: for anything else.
+        """
+        if isinstance(value, str):
+            ip = _ip(value)
+            if ip is not None:
+                return cls(ip)
+            if not value.startswith("*"):
+                return cls(check_pattern(value))
+        raise ValueError(f'must be a host name such as "web.internal" or an IP address, got {shown(value)}')
+
+
+class AlpnName(str):
+    """A protocol that TLS can agree on, such as ``"http/1.1"`` (RFC 7301, section 6)."""
+
+    __slots__ = ()
+    words: ClassVar[str] = "protocol"
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """Read the name of a protocol.
+
+        :raises ValueError: for anything but 1 to 255 printable characters of ASCII.
+        """
+        if not isinstance(value, str) or not _PROTOCOL.fullmatch(value):
+            raise ValueError(
+                'must be the name of a protocol such as "http/1.1", of 1 to 255 printable characters of '
+                f"ASCII, got {shown(value)}"
+            )
+        return cls(value)
+
+
+class FilePath(str):
+    """A file to be read."""
+
+    __slots__ = ()
+    words: ClassVar[str] = "file name"
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """Read a file name.
+
+        :raises ValueError: for anything but a string, an empty one, or one with a NUL.
+        """
+        if not isinstance(value, str) or not value or "\0" in value:
+            raise ValueError(f"must be the name of a file, got {shown(value)}")
+        return cls(value)
+
+    def under(self, folder: Path) -> Self:
+        """Take a relative name as one in this folder."""
+        return type(self)(_absolute(self, folder))
 
 
 class LogPath(str):

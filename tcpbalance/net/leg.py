@@ -77,6 +77,7 @@ class Leg:
         "_done_reading",
         "_finishing",
         "_incoming",
+        "_looking",
         "_open",
         "_outgoing",
         "_paused",
@@ -84,6 +85,7 @@ class Leg:
         "_producer",
         "_protocol",
         "_queued",
+        "_shown",
         "_unsent",
         "at_the_end",
         "ending",
@@ -112,6 +114,8 @@ class Leg:
         self._broken = False
         self._paused = False
         self._queued = False
+        self._looking = False
+        self._shown = 0
         self._done_reading = False
         self._finishing = False
         self._closing = False
@@ -153,6 +157,8 @@ class Leg:
         """Take what has come in to whoever it is for."""
         if self._outgoing is not None:
             self._outgoing.pull()
+        elif self._looking:
+            self._look()
         else:
             self._read_for_protocol()
 
@@ -177,6 +183,46 @@ class Leg:
             if self._outgoing is not None:
                 break
         self.read_again()
+
+    def look(self) -> None:
+        """Show the protocol what comes in before it is read, so that it can ``leave`` some of it."""
+        self._looking = True
+
+    def leave(self, count: int) -> None:
+        """Read what the protocol is being shown, less the last *count* bytes; then go on as usual."""
+        if self._looking:
+            self._looking = False
+            self._take(self._shown - count)
+
+    def let_go(self) -> SocketType:
+        """Give up the socket, for another leg; this one is no more, and tells nobody."""
+        self._open = self.full = self.readable = False
+        self._done_reading = True
+        self._protocol = self._producer = self._unsent = None
+        return self.socket
+
+    def _look(self) -> None:
+        try:
+            data = self.socket.recv(CHUNK, socket.MSG_PEEK)
+        except BlockingIOError:
+            self.readable = False
+            return
+        except OSError:
+            self.broke_off()
+            return
+        if not data:
+            self.came_to_its_end()
+            return
+        self._shown = len(data)
+        self._protocol.dataReceived(data)
+        if self._looking and self._open:
+            self._take(self._shown)
+        self.read_again()
+
+    def _take(self, count: int) -> None:
+        # It was there a moment ago; what has happened since is told later.
+        with contextlib.suppress(OSError):
+            self.socket.recv(count)
 
     def read_again(self) -> None:
         """Read on in the next turn, if there is more."""

@@ -9,16 +9,19 @@ from uuid import uuid4
 from attrs import frozen
 
 from tcpbalance.net.addresses import proxy_address
+from tcpbalance.net.tls.facts import TlsFacts
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.introduction import Introduction
 from tcpbalance.wire.proxy_protocol import (
     ProxyAddress,
     ProxyHeader,
+    SslFacts,
     Tlv,
     encode_v1,
     encode_v2,
+    ssl_tlv,
 )
-from tcpbalance.wire.tlv import AUTHORITY, UNIQUE_ID
+from tcpbalance.wire.tlv import ALPN, AUTHORITY, UNIQUE_ID
 
 Ends = tuple[ProxyAddress | None, ProxyAddress | None]
 
@@ -68,9 +71,31 @@ def _named(ends: Ends, tlvs: list[Tlv]) -> Announcement:
 
 def _own(introduction: Introduction | None) -> Iterator[Tlv]:
     """What we know of the connection ourselves."""
-    if introduction is not None and introduction.said.server_name is not None:
-        yield Tlv(AUTHORITY, introduction.said.server_name.encode())
+    if introduction is not None:
+        yield from _own_tls(introduction.said.secured)
+        if introduction.said.server_name is not None:
+            yield Tlv(AUTHORITY, introduction.said.server_name.encode())
     yield Tlv(UNIQUE_ID, uuid4().hex.encode())
+
+
+def _own_tls(facts: TlsFacts | None) -> Iterator[Tlv]:
+    """What the handshake with the client has agreed on."""
+    if facts is None:
+        return
+    if facts.alpn is not None:
+        yield Tlv(ALPN, facts.alpn)
+    shown = facts.subject is not None
+    yield ssl_tlv(
+        SslFacts(
+            client_ssl=True,
+            cert_conn=shown,
+            cert_session=shown,
+            verify=0 if shown else 1,
+            version=facts.version,
+            common_name=facts.common_name,
+            cipher=facts.cipher,
+        )
+    )
 
 
 def _ends(transport: Any, received: ProxyHeader | None) -> Ends:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from tcpbalance.net.addresses import shown
+from tcpbalance.net.leg import Leg
+from tcpbalance.net.tls.errors import handshake_cause
+from tcpbalance.net.tls.facts import facts_of
+from tcpbalance.net.tls.start import accept_tls
 from tcpbalance.proxy.introduction import Introduction
 from tcpbalance.proxy.preread import Preread
 from tcpbalance.proxy.reasons import EndReason
@@ -48,6 +52,11 @@ class Arrival:
     def start(self) -> None:
         """Begin, with the client connected."""
         self._frontend.wheel.watch(self, self._preread.timeout)
+        transport = self._client.transport
+        if not self._preread.in_the_clear:
+            self._accept_tls()
+        elif self._preread.tls is not None and isinstance(transport, Leg):
+            transport.look()
 
     # What the client's side tells
 
@@ -61,8 +70,18 @@ class Arrival:
             self.cause = f"{error} (from {shown(self._introduction.peer)})"
             self.end(EndReason.BAD_PROXY_HEADER)
         else:
-            if known:
+            if not known:
+                return
+            if self._preread.tls is None:
                 self._hand_over()
+            else:
+                self._accept_tls()
+
+    def secured(self) -> None:
+        """The handshake is over."""
+        if self._reason is None:
+            self._preread.secured = facts_of(self._client.transport.getHandle())
+            self._hand_over()
 
     def finished(self, side: Side) -> None:
         """The client has finished sending, and has not said what it had to."""
@@ -76,13 +95,21 @@ class Arrival:
     def lost(self, side: Side, failure: Failure) -> None:
         """The client's transport is gone."""
         side.gone = True
-        self._reason = self._reason or _reason_of(failure)
+        if self._reason is None:
+            self._reason, self.cause = _account_of(failure, side.transport)
         self._frontend.wheel.forget(self)
         self._frontend.account(self, self._reason)
         # No circle is left behind for the garbage collector to find.
         del side.session
 
     # What becomes of it
+
+    def _accept_tls(self) -> None:
+        """All is said that comes in the clear: let the client speak TLS."""
+        assert self._preread.tls is not None
+        rest = bytes(self._preread.kept)
+        self._preread.kept.clear()
+        self._client.transport = accept_tls(self._client.transport, self._preread.tls, rest)
 
     def _hand_over(self) -> None:
         """All is known: a session takes over the client, and what it has sent for the backend."""
@@ -133,8 +160,12 @@ class Arrival:
         )
 
 
-def _reason_of(failure: Failure) -> EndReason:
-    """Why a client is gone that nobody has sent away."""
+def _account_of(failure: Failure, transport: Any) -> tuple[EndReason, str]:
+    """Why a client is gone that nobody has sent away, and what was wrong with what it said."""
+    cause = handshake_cause(failure, transport)
+    if cause is not None:
+        return EndReason.HANDSHAKE_FAILED, cause
     if isinstance(failure.value, ConnectionDone):
-        return EndReason.CLIENT_CLOSED
-    return EndReason.CLIENT_RESET if isinstance(failure.value, BROKEN_OFF) else EndReason.INTERNAL_ERROR
+        return EndReason.CLIENT_CLOSED, ""
+    broken = isinstance(failure.value, BROKEN_OFF)
+    return EndReason.CLIENT_RESET if broken else EndReason.INTERNAL_ERROR, ""

@@ -11,8 +11,10 @@ from typing import Any, Protocol
 
 from attrs import field, frozen
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
+from zope.interface import implementer
 
 from tcpbalance import bounds
 from tcpbalance.config.models import SocketConfig
@@ -42,6 +44,7 @@ _COMPLAINTS = (
 )
 
 
+@implementer(IHandshakeListener)
 class FrontendProtocol(Side):
     """The client's side of a session."""
 
@@ -53,6 +56,10 @@ class FrontendProtocol(Side):
     def connectionMade(self) -> None:
         """A client has come."""
         self._frontend.welcome(self)
+
+    def handshakeCompleted(self) -> None:
+        """The client speaks TLS now."""
+        self.session.secured()
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes came from the client."""

@@ -1,7 +1,8 @@
 """What a client has to say before a backend is chosen: who it speaks for, and which name it wants.
 
-Nothing is answered, and what the backend is to read is kept for it: a ClientHello is looked at and passed on,
-byte for byte. Only a PROXY header is taken out, which the backend gets anew where its pool says so.
+Where TLS ends here, a handshake comes after the PROXY header. Else nothing is answered, and what the backend
+is to read is kept for it: a ClientHello is looked at and passed on, byte for byte. Only a PROXY header is
+taken out, which the backend gets anew where its pool says so.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen
 
 from tcpbalance import bounds
+from tcpbalance.errors import SettingError
 from tcpbalance.gate.networks import NetworkSet
+from tcpbalance.net.tls.facts import TlsFacts
+from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.pool.client import packed
 from tcpbalance.wire.client_hello import HelloError, HelloReader
 from tcpbalance.wire.proxy_protocol import ProxyHeader, read_header
@@ -28,15 +32,19 @@ class Entrance:
     :param proxies: peers that must open with a PROXY header; all others are served as they are.
     :param routes: pools by the server name of a ClientHello; None to look for none.
     :param timeout: seconds from the accept within which all that has to be said.
-    :raises SettingError: for a timeout that is not above 0 and finite.
+    :param tls: what clients speak TLS with; None where it does not end here.
+    :raises SettingError: for a timeout that is not above 0 and finite, or both routes and TLS.
     """
 
     proxies: NetworkSet = field(factory=lambda: NetworkSet(()))
     routes: NameMap[Pool] | None = None
     timeout: float = 5.0
+    tls: ServerTls | None = None
 
     def __attrs_post_init__(self) -> None:
         bounds.above_zero("entrance: timeout", self.timeout)
+        if self.routes is not None and self.tls is not None:
+            raise SettingError("entrance: TLS that ends here cannot be passed through: give routes or tls")
 
     def begin(self, peer: Any) -> Preread | None:
         """Tell what a client has to say, None where it is nothing.
@@ -44,9 +52,9 @@ class Entrance:
         :param peer: the address that it connects from, as Twisted's.
         """
         from_proxy = packed(getattr(peer, "host", "")) in self.proxies
-        if not from_proxy and self.routes is None:
+        if not from_proxy and self.routes is None and self.tls is None:
             return None
-        return Preread(from_proxy, self.routes, self.timeout)
+        return Preread(from_proxy, self.routes, self.timeout, self.tls)
 
 
 class Preread:
@@ -54,22 +62,51 @@ class Preread:
 
     :param from_proxy: whether a PROXY header comes first.
     :param routes: pools by server name, where a ClientHello is looked for.
+    :param tls: what comes next is a handshake with it; None for none.
     :ivar timeout: seconds from the accept that it may take.
     :ivar header: the PROXY header, once it is there.
-    :ivar server_name: what the ClientHello asks for; None without one, and while it is not known.
+    :ivar secured: what the handshake has agreed on, once it is over.
     :ivar kept: what has come and is the backend's to read.
     """
 
-    __slots__ = ("_hello", "_needs_header", "_routes", "header", "kept", "server_name", "timeout")
+    __slots__ = (
+        "_hello",
+        "_needs_header",
+        "_routes",
+        "_wanted",
+        "header",
+        "kept",
+        "secured",
+        "timeout",
+        "tls",
+    )
 
-    def __init__(self, from_proxy: bool, routes: NameMap[Pool] | None, timeout: float) -> None:
+    def __init__(
+        self,
+        from_proxy: bool,
+        routes: NameMap[Pool] | None,
+        timeout: float,
+        tls: ServerTls | None = None,
+    ) -> None:
         self._needs_header = from_proxy
         self._routes = routes
         self.timeout = timeout
         self._hello = HelloReader() if routes is not None else None
         self.header: ProxyHeader | None = None
-        self.server_name: str | None = None
+        self.tls = tls
+        self.secured: TlsFacts | None = None
         self.kept = bytearray()
+        self._wanted: str | None = None
+
+    @property
+    def in_the_clear(self) -> bool:
+        """Whether something has to come before any handshake."""
+        return self._needs_header or self._hello is not None
+
+    @property
+    def server_name(self) -> str | None:
+        """What the client asks for in its ClientHello; None without one, and while it is not known."""
+        return self._wanted if self.secured is None else self.secured.server_name
 
     def feed(self, data: bytes) -> bool:
         """Take what has come.
@@ -99,7 +136,7 @@ class Preread:
             found = hello.feed(data)
             if found is None:
                 return False
-            self.server_name = found.server_name
+            self._wanted = found.server_name
         except HelloError:
             pass
         # A broken hello may be a long one; the session goes on without what was copied of it.

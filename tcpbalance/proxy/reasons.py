@@ -33,13 +33,19 @@ class EndReason(enum.Enum):
         "preread_timeout",
         "balancer",
         _FIN,
-        "what has to come first, a PROXY header or a ClientHello, did not come within preread_timeout",
+        "what comes first (PROXY header, ClientHello, TLS handshake) did not come within preread_timeout",
     )
     BAD_PROXY_HEADER = (
         "bad_proxy_header",
         "balancer",
         _RST,
         "a peer listed in accept_proxy_protocol did not open with a sound PROXY header",
+    )
+    HANDSHAKE_FAILED = (
+        "handshake_failed",
+        "client",
+        _RST,
+        "the client and the balancer could not agree on TLS, or its certificate was refused",
     )
     NO_ROUTE = (
         "no_route",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from attrs import define
 
+from tcpbalance.net.tls.facts import TlsFacts
 from tcpbalance.proxy.reasons import EndReason
 
 
@@ -28,6 +29,7 @@ class SessionRecord:
     :ivar proxy: the address of the proxy that the client came through, None when it came by itself.
     :ivar server_name: the name that the client asked for, None where nobody looked, or found one.
     :ivar unique_id: what the connection was called to the backend in a PROXY header, None without one.
+    :ivar tls: what its handshake with the client agreed on, None where there was none.
     """
 
     started: float
@@ -45,3 +47,4 @@ class SessionRecord:
     proxy: str | None = None
     server_name: str | None = None
     unique_id: str | None = None
+    tls: TlsFacts | None = None

@@ -125,6 +125,9 @@ class Session:
             self.client_sent(bytes(kept))
             kept.clear()
 
+    def secured(self) -> None:
+        """The client speaks TLS by an endpoint of somebody else's; all that comes is told in any case."""
+
     # Bytes
 
     def client_sent(self, data: bytes) -> None:
@@ -424,4 +427,5 @@ class Session:
             proxy=self._introduction.shown_proxy if self._introduction else None,
             server_name=self._introduction.said.server_name if self._introduction else None,
             unique_id=self._announcement.unique_id if self._announcement else None,
+            tls=self._introduction.said.secured if self._introduction else None,
         )

@@ -1,0 +1,108 @@
+"""What an operator can write about TLS, at both ends."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import attrs
+from attrs import field, frozen
+
+from tcpbalance.config import checks
+from tcpbalance.config.metadata import doc
+from tcpbalance.config.values import AlpnName, FilePath, HostName
+
+
+@frozen(kw_only=True)
+class CertificateConfig:
+    """An element of `certificates`, and `certificate` of a pool: a certificate with its key, in PEM."""
+
+    cert: FilePath = field(
+        metadata=doc(
+            "File of the certificate, followed by those of the authorities in between.", example='"web.pem"'
+        )
+    )
+    key: FilePath = field(
+        default=attrs.Factory(lambda self: self.cert, takes_self=True),
+        metadata=doc("File of the private key, without a passphrase.", default="as `cert`"),
+    )
+
+
+@frozen(kw_only=True)
+class FrontendTlsConfig:
+    """`[frontends.NAME.tls]`: TLS with clients ends here; backends get what is in it."""
+
+    certificates: tuple[CertificateConfig, ...] = field(
+        validator=checks.not_empty("certificate"),
+        metadata=doc(
+            "Certificates, of which a client gets the one for the server name it asks for, or else the "
+            "first. For one name there may be one with an ECDSA key and one with an RSA key.",
+            example='[{ cert = "web.pem", key = "web.key" }]',
+        ),
+    )
+    minimum_version: Literal["1.2", "1.3"] = field(
+        default="1.2", metadata=doc("The oldest version of TLS that is spoken.")
+    )
+    alpn: tuple[AlpnName, ...] = field(
+        default=(),
+        metadata=doc(
+            'Protocols that can be agreed on by ALPN, such as `"http/1.1"`, the best first. With a client '
+            "that offers none of them the connection goes on without.",
+            default="none",
+        ),
+    )
+    client_ca: FilePath | None = field(
+        default=None,
+        metadata=doc(
+            "File of the authorities, in PEM, whose certificates clients have to show; absent means that "
+            "none is asked for."
+        ),
+    )
+    client_crl: FilePath | None = field(
+        default=None,
+        metadata=doc(
+            "File of the revocation lists of these authorities, in PEM: one for each authority of a "
+            "client's chain, or the client is refused."
+        ),
+    )
+
+
+@frozen(kw_only=True)
+class PoolTlsConfig:
+    """`[pools.NAME.tls]`: TLS is spoken with the backends."""
+
+    verify: bool = field(
+        default=True,
+        metadata=doc(
+            "Whether a backend has to show a certificate for its server name, of a trusted authority."
+        ),
+    )
+    ca: FilePath | None = field(
+        default=None,
+        metadata=doc("File of the authorities that are trusted, in PEM.", default="the system's authorities"),
+    )
+    crl: FilePath | None = field(
+        default=None,
+        metadata=doc(
+            "File of the revocation lists of these authorities, in PEM: one for each authority of a "
+            "backend's chain, or the backend fails."
+        ),
+    )
+    server_name: HostName | None = field(
+        default=None,
+        metadata=doc(
+            "The name, or IP address, that is asked for and has to be in the certificate, unless a backend "
+            "has its own.",
+            default="the host of the backend's address",
+        ),
+    )
+    certificate: CertificateConfig | None = field(
+        default=None, metadata=doc("What is shown to a backend that asks for a certificate.")
+    )
+
+
+TlsConfig: TypeAlias = FrontendTlsConfig | PoolTlsConfig
+
+
+def given(tls: TlsConfig) -> frozenset[str]:
+    """Tell which keys say something else than their default."""
+    return frozenset(key.name for key in attrs.fields(type(tls)) if getattr(tls, key.name) != key.default)

@@ -1,0 +1,1 @@
+"""TLS at both ends: what it is made of, and the transports that speak it."""

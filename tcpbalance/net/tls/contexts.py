@@ -1,0 +1,90 @@
+"""What is the same for all TLS that we speak, at either end.
+
+The suites are those of Mozilla's "intermediate" configuration, version 5.7 of its guidelines
+(wiki.mozilla.org/Security/Server_Side_TLS), without its three DHE suites: they need parameters of their own,
+and each client that it is meant for can do ECDHE. The client's order counts, as it says.
+"""
+
+from __future__ import annotations
+
+from OpenSSL import SSL
+from OpenSSL.crypto import X509StoreFlags
+
+from tcpbalance.net.tls.errors import TlsFileError, openssl_words
+from tcpbalance.net.tls.files import Chain, read_authorities, read_revocations
+
+SUITES_1_3 = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
+SUITES_1_2 = b":".join(
+    (
+        b"ECDHE-ECDSA-AES128-GCM-SHA256",
+        b"ECDHE-RSA-AES128-GCM-SHA256",
+        b"ECDHE-ECDSA-AES256-GCM-SHA384",
+        b"ECDHE-RSA-AES256-GCM-SHA384",
+        b"ECDHE-ECDSA-CHACHA20-POLY1305",
+        b"ECDHE-RSA-CHACHA20-POLY1305",
+    )
+)
+
+VERSIONS = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
+
+# An end of the stream without a goodbye is taken for one, as HAProxy and nginx do: many programs close like
+# that, and what they have sent is complete. Without OP_IGNORE_UNEXPECTED_EOF it would be an error.
+_OPTIONS = SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION | SSL.OP_IGNORE_UNEXPECTED_EOF
+
+
+def new_context(minimum_version: str = "1.2") -> SSL.Context:
+    """Make a context with nothing in it but our settings.
+
+    :param minimum_version: ``"1.2"`` or ``"1.3"``.
+    """
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.set_min_proto_version(VERSIONS[minimum_version])
+    context.set_options(_OPTIONS)
+    # A connection that is quiet gives its buffers back: SSL_CTX_set_mode(3).
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    context.set_tls13_ciphersuites(SUITES_1_3)
+    context.set_cipher_list(SUITES_1_2)
+    # OpenSSL would ask for a passphrase at the terminal.
+    context.set_passwd_cb(lambda *_: b"")
+    return context
+
+
+def add_chain(context: SSL.Context, chain: Chain) -> None:
+    """Give a context a certificate to show.
+
+    :raises TlsFileError: OpenSSL does not take it, or the files have changed since they were looked at.
+    """
+    try:
+        context.use_certificate_chain_file(chain.files.cert)
+    except SSL.Error as error:
+        raise TlsFileError("cert", f"OpenSSL refuses {chain.files.cert}: {openssl_words(error)}") from error
+    try:
+        context.use_privatekey_file(chain.files.key)
+        context.check_privatekey()
+    except SSL.Error as error:
+        raise TlsFileError("key", f"OpenSSL refuses {chain.files.key}: {openssl_words(error)}") from error
+
+
+def trust(context: SSL.Context, key: str, path: str) -> None:
+    """Let a context believe in the authorities of a file.
+
+    :raises TlsFileError: at *key*.
+    """
+    read_authorities(key, path)
+    try:
+        context.load_verify_locations(path)
+    except SSL.Error as error:
+        raise TlsFileError(key, f"OpenSSL refuses {path}: {openssl_words(error)}") from error
+
+
+def heed_revocations(context: SSL.Context, key: str, path: str, now: float) -> None:
+    """Let a context refuse what is in the revocation lists of a file, and what none of them is for.
+
+    :param now: seconds since the epoch.
+    :raises TlsFileError: at *key*.
+    """
+    store = context.get_cert_store()
+    assert store is not None
+    for revocations in read_revocations(key, path, now):
+        store.add_crl(revocations)
+    store.set_flags(X509StoreFlags.CRL_CHECK | X509StoreFlags.CRL_CHECK_ALL)

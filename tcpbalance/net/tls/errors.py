@@ -1,0 +1,64 @@
+"""What goes wrong with TLS: files that cannot be used, and handshakes that fail."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.python.failure import Failure
+
+from tcpbalance.config.wording import one_line
+from tcpbalance.errors import Fault, SettingError, TcpbalanceError
+from tcpbalance.net.tls.verification import why
+
+_LONGEST_CAUSE = 100
+"""Characters of a cause: it goes into one line of the log."""
+
+
+class TlsFileError(SettingError):
+    """A file of certificates, keys, authorities or revocation lists cannot be used.
+
+    :param key: of the configuration, that names the file.
+    :param why: what is wrong with it, and what to do.
+    """
+
+    def __init__(self, key: str, why: str) -> None:
+        super().__init__(why)
+        self.key = key
+
+
+class HandshakeFailed(TcpbalanceError):
+    """The peer and we could not agree, or it was not who it should be.
+
+    :param cause: why, in a few words, as logs show it.
+    """
+
+    fault = Fault.CLIENT
+
+    def __init__(self, cause: str) -> None:
+        self.cause = one_line(cause, _LONGEST_CAUSE)
+        super().__init__(self.cause)
+
+
+def handshake_cause(failure: Failure, transport: Any) -> str | None:
+    """Why a handshake has failed, in a few words; None where something else has ended a connection.
+
+    :param failure: as the protocol was told it.
+    :param transport: the protocol's; Twisted's own tell OpenSSL's error and not what was behind it.
+    """
+    error = failure.value
+    if isinstance(error, HandshakeFailed):
+        return error.cause
+    if not isinstance(error, SSL.Error):
+        return None
+    connection = transport.getHandle()
+    noted = why(connection) if isinstance(connection, SSL.Connection) else None
+    return HandshakeFailed(noted or openssl_words(error)).cause
+
+
+def openssl_words(error: SSL.Error) -> str:
+    """Say in OpenSSL's own words what it did not like, or the peer told us not to."""
+    queue = error.args[0] if error.args else None
+    if not isinstance(queue, list | tuple) or not queue:
+        return "broken off"
+    return str(queue[-1][-1]).lower() or "broken off"

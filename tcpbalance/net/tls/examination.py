@@ -1,0 +1,58 @@
+"""Finds what is wrong in the files that a configuration names, before anything starts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from tcpbalance.config.errors import Flaw, KeyPath
+from tcpbalance.config.tls import CertificateConfig, FrontendTlsConfig, PoolTlsConfig, TlsConfig
+from tcpbalance.net.tls.contexts import add_chain, heed_revocations, new_context, trust
+from tcpbalance.net.tls.errors import TlsFileError
+from tcpbalance.net.tls.files import read_chain
+
+
+def flaws_in_files(path: KeyPath, config: TlsConfig, now: float | None = None) -> Iterator[Flaw]:
+    """Try all files of a table, each for itself, so that one that is bad hides no other.
+
+    :param path: where the table stands.
+    :param now: seconds since the epoch; None for the system's.
+    """
+    moment = time.time() if now is None else now
+    if isinstance(config, FrontendTlsConfig):
+        for index, pair in enumerate(config.certificates):
+            yield from _flaws_in_pair((*path, "certificates", index), pair, moment)
+        yield from _flaws_in_trust(
+            path, ("client_ca", config.client_ca), ("client_crl", config.client_crl), moment
+        )
+    else:
+        yield from _flaws_in_pool(path, config, moment)
+
+
+def _flaws_in_pool(path: KeyPath, config: PoolTlsConfig, now: float) -> Iterator[Flaw]:
+    if config.certificate is not None:
+        yield from _flaws_in_pair((*path, "certificate"), config.certificate, now)
+    yield from _flaws_in_trust(path, ("ca", config.ca), ("crl", config.crl), now)
+
+
+def _flaws_in_pair(path: KeyPath, pair: CertificateConfig, now: float) -> Iterator[Flaw]:
+    try:
+        add_chain(new_context(), read_chain(pair, now))
+    except TlsFileError as error:
+        yield Flaw((*path, error.key), str(error))
+
+
+def _flaws_in_trust(
+    path: KeyPath, ca: tuple[str, str | None], crl: tuple[str, str | None], now: float
+) -> Iterator[Flaw]:
+    context = new_context()
+    try:
+        if ca[1] is not None:
+            trust(context, ca[0], ca[1])
+    except TlsFileError as error:
+        yield Flaw((*path, error.key), str(error))
+    try:
+        if crl[1] is not None:
+            heed_revocations(context, crl[0], crl[1], now)
+    except TlsFileError as error:
+        yield Flaw((*path, error.key), str(error))

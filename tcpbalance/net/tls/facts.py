@@ -1,0 +1,48 @@
+"""What was agreed on in a handshake, for logs and PROXY headers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import frozen
+from cryptography.x509.oid import NameOID
+from OpenSSL import SSL
+
+
+@frozen
+class TlsFacts:
+    """The TLS of one connection.
+
+    :param version: such as ``"TLSv1.3"``.
+    :param cipher: the suite's name.
+    :param server_name: what the client asked for, None where it did not.
+    :param alpn: the protocol that was agreed on, None for none.
+    :param subject: of the client's certificate (RFC 4514), None without one.
+    :param common_name: of the same.
+    """
+
+    version: str
+    cipher: str
+    server_name: str | None
+    alpn: bytes | None
+    subject: str | None
+    common_name: str | None
+
+
+def facts_of(connection: SSL.Connection) -> TlsFacts:
+    """Ask a connection whose handshake is over."""
+    name = connection.get_servername()
+    certificate: Any = connection.get_peer_certificate(as_cryptography=True)
+    return TlsFacts(
+        connection.get_protocol_version_name(),
+        connection.get_cipher_name() or "",
+        name.decode("ascii", "backslashreplace") if name else None,
+        connection.get_alpn_proto_negotiated() or None,
+        certificate.subject.rfc4514_string() if certificate is not None else None,
+        _common_name(certificate) if certificate is not None else None,
+    )
+
+
+def _common_name(certificate: Any) -> str | None:
+    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(names[0].value) if names else None

@@ -1,0 +1,161 @@
+"""Reads what TLS is made of from files, and finds out beforehand whether it can work."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from attrs import frozen
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import NameOID
+
+from tcpbalance.config.tls import CertificateConfig
+from tcpbalance.net.tls.errors import TlsFileError
+
+T = TypeVar("T")
+
+LARGEST_FILE = 16 * 1024 * 1024
+"""Bytes; all the authorities of a system are a quarter of a mebibyte, a large revocation list some."""
+
+_CRL = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
+
+
+@frozen
+class Chain:
+    """A certificate with its key, which go together and are valid now.
+
+    :param files: where they stand; the certificate is followed by those of the authorities in between.
+    :param names: the host names that it is for, as they are written in it.
+    :param key_kind: what its key is for; a server may have one certificate of each kind for one name.
+    """
+
+    files: CertificateConfig
+    names: tuple[str, ...]
+    key_kind: str
+
+
+def read_chain(files: CertificateConfig, now: float) -> Chain:
+    """Read a certificate and see that its key belongs to it.
+
+    :param now: seconds since the epoch.
+    :raises TlsFileError: it cannot be used; at ``cert`` or ``key``.
+    """
+    certificate = _certificates("cert", files.cert)[0]
+    _refuse_out_of_date(certificate, files.cert, now)
+    public = certificate.public_key()
+    if _spki(_private_key(files.key).public_key()) != _spki(public):
+        raise TlsFileError(
+            "key", f"the key in {files.key} does not belong to the certificate in {files.cert}"
+        )
+    return Chain(files, _names(certificate), _kind(public))
+
+
+def read_authorities(key: str, path: str) -> None:
+    """See that a file holds certificates of authorities.
+
+    :raises TlsFileError: at *key*.
+    """
+    _certificates(key, path)
+
+
+def read_revocations(key: str, path: str, now: float) -> list[x509.CertificateRevocationList]:
+    """Read revocation lists.
+
+    :param now: seconds since the epoch.
+    :raises TlsFileError: at *key*; for one that is out of date, too, because nobody would be let in.
+    """
+    blocks = _CRL.findall(_read(key, path))
+    if not blocks:
+        raise TlsFileError(key, f"{path} holds no revocation list in PEM")
+    lists = [_parsed(key, path, x509.load_pem_x509_crl, block) for block in blocks]
+    for revocations in lists:
+        until = revocations.next_update_utc
+        if until is not None and until.timestamp() <= now:
+            issuer = revocations.issuer.rfc4514_string()
+            raise TlsFileError(
+                key,
+                f"the revocation list of {issuer} in {path} expired on {_day(until)}, fetch a new one",
+            )
+    return lists
+
+
+def _read(key: str, path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            data = file.read(LARGEST_FILE + 1)
+    except OSError as error:
+        raise TlsFileError(key, f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+    if len(data) > LARGEST_FILE:
+        raise TlsFileError(key, f"{path} is larger than {LARGEST_FILE // 1024 // 1024} MiB")
+    return data
+
+
+def _certificates(key: str, path: str) -> list[x509.Certificate]:
+    data = _read(key, path)
+    if b"-----BEGIN " not in data:
+        raise TlsFileError(key, f"{path} holds no certificate in PEM")
+    return _parsed(key, path, x509.load_pem_x509_certificates, data)
+
+
+def _parsed(key: str, path: str, parse: Callable[[bytes], T], data: bytes) -> T:
+    try:
+        return parse(data)
+    except ValueError as error:
+        raise TlsFileError(key, f"{path} cannot be read as PEM: {error}") from error
+
+
+def _private_key(path: str) -> Any:
+    try:
+        return load_pem_private_key(_read("key", path), None)
+    except TypeError as error:
+        raise TlsFileError(
+            "key", f"the key in {path} has a passphrase, which nobody is there to type: write it without one"
+        ) from error
+    except ValueError as error:
+        raise TlsFileError("key", f"{path} holds no private key in PEM that can be read") from error
+
+
+def _spki(public: Any) -> bytes:
+    encoded: bytes = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return encoded
+
+
+def _kind(public: object) -> str:
+    if isinstance(public, EllipticCurvePublicKey):
+        return "ECDSA"
+    return "RSA" if isinstance(public, RSAPublicKey) else type(public).__name__
+
+
+def _refuse_out_of_date(certificate: x509.Certificate, path: str, now: float) -> None:
+    first, last = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if last.timestamp() <= now:
+        raise TlsFileError("cert", f"the certificate in {path} expired on {_day(last)}, renew it")
+    if first.timestamp() > now:
+        raise TlsFileError("cert", f"the certificate in {path} is not valid before {_day(first)}")
+
+
+def _day(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _names(certificate: x509.Certificate) -> tuple[str, ...]:
+    """The host names of a certificate; the common name where there is no other (RFC 6125, section 6.4.4)."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return tuple(_common_names(certificate))
+    return tuple(names.get_values_for_type(x509.DNSName))
+
+
+def _common_names(certificate: x509.Certificate) -> Iterator[str]:
+    for attribute in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME):
+        yield str(attribute.value)

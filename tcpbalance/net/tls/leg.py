@@ -1,0 +1,109 @@
+"""A leg that speaks TLS on its socket."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.python.failure import Failure
+
+from tcpbalance.net.leg import Leg
+from tcpbalance.net.switchboard import READABLE, WRITABLE
+from tcpbalance.net.tls.errors import HandshakeFailed, openssl_words
+from tcpbalance.net.tls.tls_socket import TlsSocket
+from tcpbalance.net.tls.verification import why
+
+_DONE = Failure(ConnectionDone())  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+_LOST = Failure(ConnectionLost())  # type: ignore[no-untyped-call]
+
+
+class TlsLeg(Leg):
+    """A leg whose bytes go through TLS; it begins with the handshake, of whose end the protocol is told.
+
+    Nothing is to be written before that. A goodbye is an end like any other, and carried over as one.
+
+    :param plain: the leg whose socket it takes; that one is no more.
+    :param connection: made for that socket.
+    """
+
+    __slots__ = ("_shaking",)
+
+    socket: Any
+
+    def __init__(self, plain: Leg, connection: SSL.Connection) -> None:
+        board, protocol, peer, readable = plain._board, plain._protocol, plain._peer, plain.readable
+        sock = plain.let_go()
+        super().__init__(board, TlsSocket(connection, sock), protocol, peer)  # type: ignore[arg-type]  # the part of a socket that legs use
+        # A read ends where a record does, so none of them says that there is no more.
+        self.at_the_end = True
+        self.splices = False
+        self._shaking = True
+        self.readable = readable
+        board.watch(sock.fileno(), self)
+
+    def begin(self) -> None:
+        """Take the first step, if it is ours or the peer's has come already."""
+        self.readable = True
+        self.read_again()
+
+    def getHandle(self) -> SSL.Connection:
+        """OpenSSL's connection, as of Twisted's own transports."""
+        connection: SSL.Connection = self.socket.connection
+        return connection
+
+    def on_events(self, events: int) -> None:
+        """See ``switchboard.Handler``."""
+        if events & WRITABLE and self.socket.wants_write:
+            events |= READABLE
+        super().on_events(events)
+
+    def _read(self) -> None:
+        if not self._shaking or self._shake():
+            super()._read()
+
+    def _hear_the_last(self) -> None:
+        if self._shaking:
+            self.broke_off()
+        else:
+            super()._hear_the_last()
+
+    def _shake(self) -> bool:
+        """Go on with the handshake; tell whether it is over."""
+        try:
+            self.socket.do_handshake()
+        except BlockingIOError:
+            self.readable = False
+            return False
+        except SSL.Error as error:
+            self._lose(_failure_of(error, self.getHandle()))
+            return False
+        self._shaking = False
+        self._protocol.handshakeCompleted()
+        return self._open
+
+    def _shut_down(self) -> None:
+        try:
+            self.socket.say_goodbye()
+        except BlockingIOError:
+            self.full = True
+        except OSError:
+            self._break_later()
+        else:
+            super()._shut_down()
+
+    def _lose(self, failure: Failure, reset: bool = False) -> None:
+        if self._open and not reset and not self._shaking:
+            with contextlib.suppress(OSError):
+                self.socket.say_goodbye()
+        super()._lose(failure, reset)
+
+
+def _failure_of(error: SSL.Error, connection: SSL.Connection) -> Failure:
+    """Why a handshake is over: the peer has gone, or the two could not agree."""
+    if isinstance(error, SSL.ZeroReturnError):
+        return _DONE
+    if isinstance(error, SSL.SysCallError):
+        return _LOST
+    return Failure(HandshakeFailed(why(connection) or openssl_words(error)))  # type: ignore[no-untyped-call]  # Twisted's

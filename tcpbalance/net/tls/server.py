@@ -1,0 +1,159 @@
+"""TLS towards clients: which certificate is shown to whom, and what is asked of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+from zope.interface import implementer
+
+from tcpbalance.config.tls import FrontendTlsConfig
+from tcpbalance.net.tls.contexts import add_chain, heed_revocations, new_context, trust
+from tcpbalance.net.tls.errors import TlsFileError
+from tcpbalance.net.tls.files import Chain, read_chain
+from tcpbalance.net.tls.verification import note_why
+from tcpbalance.wire.server_names import NameMap, check_pattern
+
+Contexts = NameMap[SSL.Context]
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class ServerTls:
+    """Makes the connections of a frontend that speaks TLS with its clients.
+
+    :param config: certificates, and what is asked of clients.
+    :param wall_seconds: seconds since the epoch.
+    :ivar files: all that were read.
+    :raises TlsFileError: one of the files cannot be used.
+    """
+
+    def __init__(self, config: FrontendTlsConfig, wall_seconds: Callable[[], float] = time.time) -> None:
+        self._config = config
+        self._wall_seconds = wall_seconds
+        self.files = tuple(dict.fromkeys(_files(config)))
+        self.reload()
+
+    def reload(self) -> None:
+        """Read all files anew: handshakes use them from now on. New contexts also have a new key for their
+        session tickets, chosen by OpenSSL.
+
+        :raises TlsFileError: one of the files cannot be used; all stays as it was.
+        """
+        self._context = _build(self._config, self._wall_seconds())
+
+    def connection(self, sock: Any) -> SSL.Connection:
+        """Begin with a client.
+
+        :param sock: its socket; None to take the bytes in and out by hand.
+        """
+        connection = SSL.Connection(self._context, sock)
+        connection.set_accept_state()
+        return connection
+
+    def serverConnectionForTLS(self, protocol: Any) -> SSL.Connection:
+        """Twisted's call."""
+        return self.connection(None)
+
+
+def _files(config: FrontendTlsConfig) -> Iterator[str]:
+    for pair in config.certificates:
+        yield from (pair.cert, pair.key)
+    yield from filter(None, (config.client_ca, config.client_crl))
+
+
+def chains(config: FrontendTlsConfig, now: float) -> Iterator[tuple[int, Chain | TlsFileError]]:
+    """Read each certificate, or say what is wrong with it."""
+    for index, pair in enumerate(config.certificates):
+        try:
+            yield index, read_chain(pair, now)
+        except TlsFileError as error:
+            yield index, error
+
+
+def _build(config: FrontendTlsConfig, now: float) -> SSL.Context:
+    """Make the context that all handshakes begin with: the first certificate's, which finds the others."""
+    read = [read_chain(pair, now) for pair in config.certificates]
+    by_name = _by_name(read)
+    default = _side_by_side([read[0], *(chain for name in _patterns(read[0]) for chain in by_name[name])])
+    made: dict[tuple[Chain, ...], SSL.Context] = {}
+    for group in [default, *map(_side_by_side, by_name.values())]:
+        if group not in made:
+            made[group] = _context(config, group, now)
+    if len(made) > 1:
+        entries = [(name, made[_side_by_side(group)]) for name, group in by_name.items()]
+        made[default].set_tlsext_servername_callback(_chooser(NameMap(entries, deep=False)))
+    return made[default]
+
+
+def _by_name(read: Sequence[Chain]) -> Mapping[str, list[Chain]]:
+    found: dict[str, list[Chain]] = {}
+    for chain in read:
+        for name in _patterns(chain):
+            found.setdefault(name, []).append(chain)
+    return found
+
+
+def _patterns(chain: Chain) -> list[str]:
+    """The names of a certificate that a client can ask for; others, such as ``*``, are for nobody to find."""
+    patterns = []
+    for name in chain.names:
+        try:
+            patterns.append(check_pattern(name))
+        except ValueError:
+            continue
+    return list(dict.fromkeys(patterns))
+
+
+def _side_by_side(chains: Sequence[Chain]) -> tuple[Chain, ...]:
+    """Of certificates that would do, the first for each kind of key: the client's algorithms choose."""
+    by_kind: dict[str, Chain] = {}
+    for chain in chains:
+        by_kind.setdefault(chain.key_kind, chain)
+    return tuple(by_kind.values())
+
+
+def _context(config: FrontendTlsConfig, group: tuple[Chain, ...], now: float) -> SSL.Context:
+    context = new_context(config.minimum_version)
+    # Tickets hold all there is to a session, so nothing is kept here for clients.
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_session_id(b"tcpbalance")
+    for chain in group:
+        add_chain(context, chain)
+    if config.alpn:
+        context.set_alpn_select_callback(_protocol_chooser([name.encode() for name in config.alpn]))
+    if config.client_ca is not None:
+        require_certificates(context, config.client_ca, config.client_crl, now)
+    return context
+
+
+def require_certificates(context: SSL.Context, ca: str, crl: str | None, now: float) -> None:
+    """Let in only clients that show a certificate of one of the authorities.
+
+    :param now: seconds since the epoch.
+    :raises TlsFileError: at ``client_ca`` or ``client_crl``.
+    """
+    trust(context, "client_ca", ca)
+    context.load_client_ca(ca.encode())
+    if crl is not None:
+        heed_revocations(context, "client_crl", crl, now)
+    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, note_why)
+
+
+def _chooser(contexts: Contexts) -> Callable[[SSL.Connection], None]:
+    def choose(connection: SSL.Connection) -> None:
+        name = connection.get_servername()
+        found = contexts.lookup(name.decode("ascii", "replace")) if name else None
+        if found is not None and found is not connection.get_context():
+            connection.set_context(found)
+
+    return choose
+
+
+def _protocol_chooser(known: Sequence[bytes]) -> Callable[[SSL.Connection, list[bytes]], Any]:
+    def choose(_: SSL.Connection, offered: list[bytes]) -> Any:
+        return next((name for name in known if name in offered), SSL.NO_OVERLAPPING_PROTOCOLS)
+
+    return choose

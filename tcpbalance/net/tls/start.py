@@ -1,0 +1,27 @@
+"""Begins TLS on a connection that stands, whichever transport carries it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tcpbalance.net.leg import Leg
+from tcpbalance.net.tls.leg import TlsLeg
+from tcpbalance.net.tls.server import ServerTls
+
+
+def accept_tls(transport: Any, tls: ServerTls, rest: bytes = b"") -> Any:
+    """Let a client speak TLS from here on; its protocol hears ``handshakeCompleted`` once it does.
+
+    :param transport: the client's.
+    :param rest: what has been read and is a part of it; a leg has been looked into, and nothing was read.
+    :returns: the transport from now on.
+    """
+    if isinstance(transport, Leg):
+        transport.leave(len(rest))
+        leg = TlsLeg(transport, tls.connection(transport.socket))
+        leg.read_again()
+        return leg
+    transport.startTLS(tls)
+    if rest:
+        transport.protocol.dataReceived(rest)
+    return transport

@@ -1,0 +1,42 @@
+"""Notes why OpenSSL does not believe a certificate, which it tells nobody but its callback."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from OpenSSL import SSL
+
+_WORDS = {
+    2: "certificate of its issuer not found",
+    3: "no revocation list of its issuer",
+    7: "certificate has a wrong signature",
+    9: "certificate not valid yet",
+    10: "certificate expired",
+    11: "revocation list not valid yet",
+    12: "revocation list expired",
+    18: "certificate self-signed",
+    19: "certificate of an unknown authority",
+    20: "certificate of an unknown authority",
+    21: "certificate of an unknown authority",
+    22: "certificate chain too long",
+    23: "certificate revoked",
+    24: "certificate of no authority in its chain",
+    26: "certificate for another purpose",
+    66: "certificate has a key that is too weak",
+    67: "certificate of an authority whose key is too weak",
+    68: "certificate signed with too weak a digest",
+}
+"""By the X509_V_ERR_ numbers of OpenSSL's x509_vfy.h; described in X509_STORE_CTX_get_error(3)."""
+
+
+def note_why(connection: SSL.Connection, certificate: Any, error: int, depth: int, good: int) -> bool:
+    """OpenSSL's call for each certificate of a chain; what was wrong is kept with the connection."""
+    if not good:
+        connection.set_app_data(_WORDS.get(error, f"certificate refused (OpenSSL's error {error})"))
+    return bool(good)
+
+
+def why(connection: SSL.Connection) -> str | None:
+    """Give what was noted, None where nothing was wrong."""
+    noted = connection.get_app_data()
+    return noted if isinstance(noted, str) else None  # Twisted keeps things of its own there.
