@@ -17,6 +17,7 @@ from tcpbalance.config.models import AffinityConfig, Config, FrontendConfig, Poo
 from tcpbalance.config.values import Address
 from tcpbalance.errors import SettingError
 from tcpbalance.gate.networks import NetworkSet
+from tcpbalance.net.tls.client import ClientTls
 from tcpbalance.net.tls.examination import flaws_in_files
 from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.pool import extensions
@@ -67,6 +68,14 @@ class Frontend:
     socket: SocketConfig = SocketConfig()
     entrance: Entrance | None = None
 
+    @property
+    def pools(self) -> tuple[Pool, ...]:
+        """All pools that its clients can come to."""
+        routed = (
+            () if self.entrance is None or self.entrance.routes is None else self.entrance.routes.values()
+        )
+        return tuple(dict.fromkeys(pool for pool in (self.pool, *routed) if pool is not None))
+
 
 def build_frontend(name: str, config: FrontendConfig, pools: Mapping[str, Pool]) -> Frontend:
     """Make a frontend of what its table in the configuration says.
@@ -111,7 +120,10 @@ def build_pool(name: str, config: PoolConfig) -> Pool:
         _log.warn('pool {name}: pass_tlvs has no effect without send_proxy_protocol = "v2"', name=name)
     return Pool(
         name,
-        [Backend(b.address, b.name, b.weight, b.max_connections, b.backup) for b in config.backends],
+        [
+            Backend(b.address, b.name, b.weight, b.max_connections, b.backup, b.server_name)
+            for b in config.backends
+        ],
         balance=config.balance,
         bounded_load=bounded_load,
         panic_threshold=config.panic_threshold,
@@ -120,6 +132,7 @@ def build_pool(name: str, config: PoolConfig) -> Pool:
         retries=config.retries,
         send_proxy_protocol=config.send_proxy_protocol,
         pass_tlvs=frozenset(config.pass_tlvs),
+        tls=None if config.tls is None else ClientTls(config.tls),
         checked=config.health is not None,
         seconds=time.monotonic,
         random=Random(),

@@ -7,7 +7,7 @@ import contextlib
 import os
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -32,6 +32,7 @@ from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.frontend import FrontendFactory
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
+from tcpbalance.reload import Part, Reloader
 
 
 class Doors:
@@ -100,6 +101,18 @@ class Doors:
         return [listener.getHost() for listener in self._listeners]
 
 
+def _reloadable(frontends: Iterable[Frontend]) -> Iterator[tuple[str, Part]]:
+    """All that is made of files, each once, with a name for the log."""
+    pools: dict[Pool, None] = {}
+    for frontend in frontends:
+        if frontend.entrance is not None and frontend.entrance.tls is not None:
+            yield f"frontend {frontend.name}", frontend.entrance.tls
+        pools |= dict.fromkeys(frontend.pools)
+    for pool in pools:
+        if pool.tls is not None:
+            yield f"pool {pool.name}", pool.tls
+
+
 class Balancer(Service):
     """Frontends, their pools, health checks and the access log as one service.
 
@@ -141,6 +154,7 @@ class Balancer(Service):
             frontend.name: Doors(reactor, frontend, self.factories[frontend.name], self._road)
             for frontend in frontends
         }
+        self._reloader = Reloader(reactor, _reloadable(frontends))
         self._monitors = [self._monitor(pool, config) for pool, config in (health or {}).items()]
         self._prepared = False
         self._outcome: Failure | bool = False
@@ -238,6 +252,7 @@ class Balancer(Service):
         self.prepare()
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
         self._road.open()
+        self._reloader.startService()
         for monitor in self._monitors:
             monitor.startService()
         first_rounds = DeferredList([monitor.first_round for monitor in self._monitors])
@@ -289,6 +304,7 @@ class Balancer(Service):
         if not self._prepared:
             return succeed(None)
         super().stopService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+        self._reloader.stopService()
         self._prepared = False
         self._stopping = True
         self._close_doors()
@@ -315,6 +331,11 @@ class Balancer(Service):
         """Cut the grace short: open sessions are ended now."""
         if self._grace is not None and self._grace.active():
             self._grace.reset(0)
+
+    def reload_files(self) -> None:
+        """Read certificates, keys, authorities and revocation lists again; what cannot be used is logged, and
+        what was read before stays in use."""
+        self._reloader.reload()
 
     def reopen_logs(self) -> None:
         """Open the access log anew, for logrotate."""

@@ -24,7 +24,7 @@ COLLECT_AFTER = 20_000
 """Objects more than at the last look, before the garbage collector looks at the new ones: about a thousand
 sessions' worth."""
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 """What we have handlers for."""
 
 
@@ -133,7 +133,8 @@ class Daemon(MultiService):
 
 
 class Signals(Service):
-    """SIGTERM and SIGINT end in order, a second one at once; SIGUSR1 reopens the access log.
+    """SIGTERM and SIGINT end in order, a second one at once; SIGUSR1 reopens the access log; SIGHUP reads
+    certificates and keys again.
 
     Twisted's own handlers make ``twistd`` end by the signal it got; an orderly end is a success and exits
     with 0.
@@ -163,6 +164,10 @@ class Signals(Service):
                 before(number, frame)
 
         signal.signal(signal.SIGUSR1, reopen)
+        signal.signal(signal.SIGHUP, self._on_reload)
+
+    def _on_reload(self, number: int, frame: FrameType | None) -> None:
+        self._reactor.callFromThread(self._balancer.reload_files)
 
     def _on_end(self, number: int, frame: FrameType | None) -> None:
         self._reactor.callFromThread(self._end, number)

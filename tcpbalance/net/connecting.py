@@ -112,7 +112,12 @@ class Pending(Protocol):
 
 
 class Connector(Protocol):
-    """Opens connections: the seam at which carriers and tests replace sockets."""
+    """Opens connections: the seam at which carriers and tests replace sockets.
+
+    :ivar wheel: times what follows a connection that stands.
+    """
+
+    wheel: Wheel
 
     def connect(self, address: Address, factory: ConnectionFactory, timeout: float) -> Pending:
         """Start an attempt of at most *timeout* seconds; *factory* never hears of it before this returns."""

@@ -194,6 +194,10 @@ class Leg:
             self._looking = False
             self._take(self._shown - count)
 
+    def hand_over(self, protocol: Any) -> None:
+        """Report to another protocol from here on."""
+        self._protocol = protocol
+
     def let_go(self) -> SocketType:
         """Give up the socket, for another leg; this one is no more, and tells nobody."""
         self._open = self.full = self.readable = False

@@ -15,6 +15,7 @@ from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IProtocol
 
 from tcpbalance.net.addresses import PeerAddress, socket_address
+from tcpbalance.net.leg import Leg
 
 
 def in_flight(transport: Any) -> int:
@@ -53,6 +54,16 @@ def at_end(transport: Any) -> bool:
         return not handle().recv(1, socket.MSG_PEEK)
     except BlockingIOError:
         return False
+
+
+def hand_over(transport: Any, protocol: IProtocol) -> None:
+    """Let a transport report to another protocol from here on, which is told nothing of it."""
+    if isinstance(transport, Leg):
+        transport.hand_over(protocol)
+    elif getattr(transport, "TLS", False):
+        transport.protocol.wrappedProtocol = protocol
+    else:
+        transport.protocol = protocol
 
 
 class _Port:

@@ -39,6 +39,7 @@ class Backend:
     :ivar weight: its share against the others, 1 to 256.
     :ivar max_connections: how many it may have at once, None for no limit.
     :ivar backup: whether it serves only when no other can.
+    :ivar server_name: what it is asked for by TLS, None for the pool's or the host of its address.
     :ivar active: connections open or being opened.
     :ivar up: whether health lets it serve.
     :ivar cause: why it is down, empty while it is up.
@@ -52,6 +53,7 @@ class Backend:
     weight: int = field(default=1, validator=_weight)
     max_connections: int | None = field(default=None, validator=_limit)
     backup: bool = False
+    server_name: str | None = None
 
     active: int = field(default=0, init=False)
     up: bool = field(default=True, init=False)

@@ -141,7 +141,13 @@ class HealthMonitor(Service):
         else:
             self.pool.mark_down(backend, NOT_CHECKED)
         target = Target(
-            backend.address, backend.name, self.timeout, self.reactor, self.pool.send_proxy_protocol
+            backend.address,
+            backend.name,
+            self.timeout,
+            self.reactor,
+            self.pool.send_proxy_protocol,
+            self.pool.tls,
+            backend.server_name,
         )
         return Watch(
             self.reactor,

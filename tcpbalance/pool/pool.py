@@ -11,6 +11,7 @@ from typing import get_args
 from twisted.logger import Logger
 
 from tcpbalance import bounds
+from tcpbalance.net.tls.client import ClientTls
 from tcpbalance.pool import extensions
 from tcpbalance.pool.affinity import Affinity
 from tcpbalance.pool.backend import Backend
@@ -44,6 +45,7 @@ class Pool:
     :param send_proxy_protocol: the version of the PROXY header with which a connection to a backend opens,
         ``"v1"`` or ``"v2"``; None for none.
     :param pass_tlvs: types of the TLVs that go on to backends from the PROXY header of the client's proxy.
+    :param tls: what TLS is spoken with to the backends; None for none.
     :param checked: whether health checks find out which backends are up, so that a failed dial need not.
     :raises PoolError: for backends or values it cannot work with.
     """
@@ -65,6 +67,7 @@ class Pool:
         retries: int = 2,
         send_proxy_protocol: ProxyVersion | None = None,
         pass_tlvs: Container[int] = (),
+        tls: ClientTls | None = None,
         checked: bool = False,
     ) -> None:
         self.name = name
@@ -75,6 +78,7 @@ class Pool:
         self.retries = retries
         self.send_proxy_protocol = send_proxy_protocol
         self.pass_tlvs = pass_tlvs
+        self.tls = tls
         self.checked = checked
         self._bounded_load = bounded_load
         self._panic_threshold = panic_threshold

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tcpbalance.net.connecting import ConnectFailed, Connector, Pending
+from tcpbalance.net.tls.dialling import dial_tls
 from tcpbalance.pool.pool import Pool, Slot
 from tcpbalance.proxy.backend import BackendFactory, BackendProtocol
 
@@ -32,6 +33,7 @@ class Dial:
     :param client: the client's packed address, None when it has none.
     :param seconds: the clock.
     :param caller: told how it goes.
+    :ivar preamble: what a backend is sent in the clear before a TLS handshake.
     """
 
     __slots__ = (
@@ -46,6 +48,7 @@ class Dial:
         "connect_time",
         "failure",
         "pool",
+        "preamble",
         "slot",
     )
 
@@ -69,6 +72,7 @@ class Dial:
         self.attempts = 0
         self.connect_time: float | None = None
         self.failure: ConnectFailed | None = None
+        self.preamble = b""
 
     def next(self) -> None:
         """Try the next backend, or give up."""
@@ -79,9 +83,14 @@ class Dial:
         self.attempts += 1
         self.slot = self.pool.take(backend, self.client)
         self.began = self._seconds()
-        self._pending = self._connector.connect(
-            backend.address, BackendFactory(self), self.pool.connect_timeout
-        )
+        address, timeout, tls = backend.address, self.pool.connect_timeout, self.pool.tls
+        if tls is None:
+            self._pending = self._connector.connect(address, BackendFactory(self), timeout)
+        else:
+            peer = tls.peer(address, backend.server_name)
+            self._pending = dial_tls(
+                self._connector, address, BackendFactory(self), timeout, peer, lambda _: self.preamble
+            )
 
     def accepted(self) -> BackendProtocol:
         """The backend accepted: its slot is the session's until ``end``."""

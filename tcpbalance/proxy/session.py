@@ -114,10 +114,16 @@ class Session:
         """Begin, with the client connected."""
         left = max(0.0, self._born + self._age_limit - self._last_active)
         self._wheel.watch(self, min(self._frontend.settings.look_every, left))
-        self._announcement = announcement(self._dial.pool, self.client.transport, self._introduction)
+        self._announce(announcement(self._dial.pool, self.client.transport, self._introduction))
         if self._introduction is not None:
             self._take_over(self._introduction.said.kept)
         self._dial.next()
+
+    def _announce(self, made: Announcement | None) -> None:
+        """Tell backends whom the connection is for: before a handshake, or else with the first bytes."""
+        self._announcement = made
+        if made is not None and self._dial.pool.tls is not None:
+            self._dial.preamble = made.header
 
     def _take_over(self, kept: bytearray) -> None:
         """Take what the client has sent for the backend while it was being heard."""
@@ -197,9 +203,9 @@ class Session:
             self.client.resumeProducing()
             join(self.client, side)
         kept = self._kept or ()
-        side.transport.writeSequence(
-            kept if self._announcement is None else (self._announcement.header, *kept)
-        )
+        if self._announcement is not None and not self._dial.preamble:
+            kept = (self._announcement.header, *kept)
+        side.transport.writeSequence(kept)
         if self.client.gone:
             self.end(EndReason.CLIENT_CLOSED)
         elif self.client.finished:

@@ -54,6 +54,10 @@ class NameMap(Generic[T]):
                 return self._wild[behind]
         return None
 
+    def values(self) -> tuple[T, ...]:
+        """All that stands under any pattern."""
+        return (*self._exact.values(), *self._wild.values())
+
     def _add(self, pattern: str, value: T) -> None:
         names = self._wild if pattern.startswith(_WILDCARD) else self._exact
         name = pattern.removeprefix(_WILDCARD)

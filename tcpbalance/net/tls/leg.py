@@ -10,9 +10,8 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
 from tcpbalance.net.leg import Leg
-from tcpbalance.net.switchboard import READABLE, WRITABLE
 from tcpbalance.net.tls.errors import HandshakeFailed, openssl_words
-from tcpbalance.net.tls.tls_socket import TlsSocket
+from tcpbalance.net.tls.tls_socket import WANTS_WRITE, TlsSocket
 from tcpbalance.net.tls.verification import why
 
 _DONE = Failure(ConnectionDone())  # type: ignore[no-untyped-call]  # Twisted's is not annotated
@@ -36,8 +35,6 @@ class TlsLeg(Leg):
         board, protocol, peer, readable = plain._board, plain._protocol, plain._peer, plain.readable
         sock = plain.let_go()
         super().__init__(board, TlsSocket(connection, sock), protocol, peer)  # type: ignore[arg-type]  # the part of a socket that legs use
-        # A read ends where a record does, so none of them says that there is no more.
-        self.at_the_end = True
         self.splices = False
         self._shaking = True
         self.readable = readable
@@ -53,15 +50,26 @@ class TlsLeg(Leg):
         connection: SSL.Connection = self.socket.connection
         return connection
 
-    def on_events(self, events: int) -> None:
-        """See ``switchboard.Handler``."""
-        if events & WRITABLE and self.socket.wants_write:
-            events |= READABLE
-        super().on_events(events)
-
     def _read(self) -> None:
         if not self._shaking or self._shake():
             super()._read()
+        if self.socket.news is not None:
+            self._heed(self.socket.news)
+
+    def _heed(self, news: str) -> None:
+        """Go on where no event will call for it."""
+        self.socket.news = None
+        if news == WANTS_WRITE:
+            self.full = self._open
+        else:
+            self.readable = self._open and not self._done_reading
+            self.read_again()
+
+    def _go_on_writing(self) -> None:
+        super()._go_on_writing()
+        # Reading may have waited for the same room.
+        self.readable = self._open and not self._done_reading
+        self.read_again()
 
     def _hear_the_last(self) -> None:
         if self._shaking:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tcpbalance.net.leg import Leg
+from tcpbalance.net.tls.client import TlsPeer
 from tcpbalance.net.tls.leg import TlsLeg
 from tcpbalance.net.tls.server import ServerTls
 
@@ -24,4 +25,20 @@ def accept_tls(transport: Any, tls: ServerTls, rest: bytes = b"") -> Any:
     transport.startTLS(tls)
     if rest:
         transport.protocol.dataReceived(rest)
+    return transport
+
+
+def connect_tls(transport: Any, peer: TlsPeer) -> Any:
+    """Speak TLS with a backend from here on; the protocol hears ``handshakeCompleted`` once that stands.
+
+    :param transport: the backend's.
+    :param peer: who it should be.
+    :returns: the transport from now on.
+    """
+    if isinstance(transport, Leg):
+        leg = TlsLeg(transport, peer.connection(transport.socket))
+        leg.begin()
+        return leg
+    # Twisted's transports of ours are those of a server: the other way round makes a client.
+    transport.startTLS(peer, False)
     return transport

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+from fcntl import ioctl
 from socket import SocketType
+from termios import FIONREAD
 from typing import Any
 
 from OpenSSL import SSL
@@ -11,16 +13,27 @@ from OpenSSL import SSL
 RECORD = 16 * 1024
 """Bytes that fit into one record: RFC 8446, section 5.1."""
 
+MORE_TO_TELL, WANTS_WRITE = "more to tell", "wants write"
+
+_NO_BYTE = bytes(4)
+"""How FIONREAD says that nothing waits: ioctl_fionread(2const)."""
+
+_NO_ROOM = (SSL.WantWriteError, SSL.WantReadError)
+
 
 class TlsSocket:
     """Reads and writes through TLS, with the errors of a socket.
 
     :param connection: made for *sock*.
     :param sock: connected, not blocking.
-    :ivar wants_write: reading waits for room to write.
+    :ivar news: what the last read, or step of the handshake, has met: ``MORE_TO_TELL``, an end or an error
+        behind what was read, which the next read tells; or ``WANTS_WRITE``, there has to be room to write
+        before it can go on. Whoever heeds it sets it to None.
     """
 
     __slots__ = (
+        "_number",
+        "_recv",
         "_send",
         "_sock",
         "connection",
@@ -28,14 +41,16 @@ class TlsSocket:
         "fileno",
         "getsockname",
         "getsockopt",
+        "news",
         "setsockopt",
-        "wants_write",
     )
 
     def __init__(self, connection: SSL.Connection, sock: SocketType) -> None:
         self.connection = connection
-        self.wants_write = False
+        self.news: str | None = None
         self._sock = sock
+        self._number = sock.fileno()
+        self._recv = connection.recv
         self._send = connection.send
         self.family = sock.family
         self.fileno = sock.fileno
@@ -49,32 +64,50 @@ class TlsSocket:
         :raises BlockingIOError: the peer's turn.
         :raises SSL.Error: it has failed.
         """
-        self.wants_write = False
         try:
             self.connection.do_handshake()
         except SSL.WantReadError:
             raise BlockingIOError from None
         except SSL.WantWriteError:
-            self.wants_write = True
+            self.news = WANTS_WRITE
             raise BlockingIOError from None
 
     def recv(self, size: int) -> bytes:
-        """Read what is in the next record.
+        """Read what has come, up to *size*: less says that there is no more, as with any socket.
 
         :returns: nothing at the end.
         """
-        self.wants_write = False
         try:
-            return self.connection.recv(min(size, RECORD))
-        except SSL.WantReadError:
-            raise BlockingIOError from None
-        except SSL.ZeroReturnError:
-            return b""
-        except SSL.WantWriteError:
-            self.wants_write = True
-            raise BlockingIOError from None
+            data: bytes = self._recv(RECORD)
         except SSL.Error as error:
+            return self._nothing_read(error)
+        # OpenSSL reads no further than to the end of a record, so what else has come is still in the kernel.
+        if ioctl(self._number, FIONREAD, _NO_BYTE) == _NO_BYTE:
+            return data
+        return self._read_on(data, size)
+
+    def _read_on(self, data: bytes, size: int) -> bytes:
+        """Read the records behind the first."""
+        parts, left = [data], size - len(data)
+        try:
+            while left >= RECORD:
+                data = self._recv(RECORD)
+                parts.append(data)
+                left -= len(data)
+        except SSL.WantReadError:
+            pass  # Part of a record: the rest will tell of itself.
+        except SSL.Error:
+            self.news = MORE_TO_TELL
+        return b"".join(parts)
+
+    def _nothing_read(self, error: SSL.Error) -> bytes:
+        if isinstance(error, SSL.ZeroReturnError):
+            return b""
+        if isinstance(error, SSL.WantWriteError):
+            self.news = WANTS_WRITE
+        elif not isinstance(error, SSL.WantReadError):
             raise _os_error(error) from error
+        raise BlockingIOError from None
 
     def send(self, data: Any, flags: int = 0) -> int:
         """Write as many records as the socket takes.
@@ -85,26 +118,22 @@ class TlsSocket:
         :returns: the bytes that are on their way.
         """
         size = len(data)
-        if size <= RECORD:
-            return self._write(data)
-        sent = 0
-        view = memoryview(data)
-        while sent < size:
-            try:
-                sent += self._write(view[sent : sent + RECORD])
-            except BlockingIOError:
-                if sent:
-                    break
-                raise
-        return sent
-
-    def _write(self, data: Any) -> int:
+        if size > RECORD:
+            return self._send_records(memoryview(data))
         try:
             return self._send(data)
-        except (SSL.WantWriteError, SSL.WantReadError):
-            raise BlockingIOError from None
         except SSL.Error as error:
-            raise _os_error(error) from error
+            raise _write_error(error) from None
+
+    def _send_records(self, data: memoryview) -> int:
+        sent = 0
+        try:
+            while sent < len(data):
+                sent += self._send(data[sent : sent + RECORD])
+        except SSL.Error as error:
+            if not sent:
+                raise _write_error(error) from None
+        return sent
 
     def say_goodbye(self) -> None:
         """Tell the peer that no more will come: RFC 8446, section 6.1.
@@ -113,10 +142,8 @@ class TlsSocket:
         """
         try:
             self.connection.shutdown()
-        except (SSL.WantWriteError, SSL.WantReadError):
-            raise BlockingIOError from None
         except SSL.Error as error:
-            raise _os_error(error) from error
+            raise _write_error(error) from None
 
     def shutdown(self, how: int) -> None:
         """End the stream beneath."""
@@ -125,6 +152,10 @@ class TlsSocket:
     def close(self) -> None:
         """Close the socket beneath."""
         self._sock.close()
+
+
+def _write_error(error: SSL.Error) -> OSError:
+    return BlockingIOError() if isinstance(error, _NO_ROOM) else _os_error(error)
 
 
 def _os_error(error: SSL.Error) -> OSError:

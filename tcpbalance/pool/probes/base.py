@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from tcpbalance.config.values import Address
 from tcpbalance.config.wording import one_line
 from tcpbalance.errors import Fault, TcpbalanceError
+from tcpbalance.net.tls.client import ClientTls
 from tcpbalance.wire.proxy_protocol import ProxyVersion
 
 MAX_CAUSE = 200
@@ -26,6 +27,8 @@ class Target:
     :ivar timeout: seconds the check may take. Whoever asked for it cancels it then; a probe need not.
     :ivar reactor: the reactor, for connections, children and time.
     :ivar send_proxy_protocol: the version of the PROXY header that the backend expects first, None for none.
+    :ivar tls: what its pool speaks TLS with, None where it does not.
+    :ivar server_name: what the backend is asked for by TLS, None for the pool's or the host of its address.
     """
 
     address: Address
@@ -33,6 +36,8 @@ class Target:
     timeout: float
     reactor: Any
     send_proxy_protocol: ProxyVersion | None = None
+    tls: ClientTls | None = None
+    server_name: str | None = None
 
 
 class Probe(Protocol):

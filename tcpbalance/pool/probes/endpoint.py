@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from attrs import define
@@ -16,6 +17,8 @@ from tcpbalance.config.models import SocketConfig
 from tcpbalance.net.addresses import proxy_address
 from tcpbalance.net.connecting import SocketConnector
 from tcpbalance.net.socket_options import SocketOptions
+from tcpbalance.net.tls.dialling import dial_tls
+from tcpbalance.net.transports import hand_over
 from tcpbalance.pool.probes.base import Target
 from tcpbalance.pool.probes.event import failure_of
 from tcpbalance.wire.proxy_protocol import ProxyVersion, encode_v1, encode_v2_local
@@ -43,8 +46,14 @@ class _Endpoint:
         target = self.target
         connector = SocketConnector(target.reactor, SocketOptions.of(SocketConfig()))
         made: Deferred[IProtocol] = Deferred(lambda _: pending.cancel())
-        factory = _Factory(protocolFactory, made, target.send_proxy_protocol)
-        pending = connector.connect(target.address, factory, target.timeout)
+        if target.tls is None:
+            factory = _Factory(protocolFactory, made, target.send_proxy_protocol)
+            pending = connector.connect(target.address, factory, target.timeout)
+        else:
+            factory = _Factory(protocolFactory, made, None)
+            peer = target.tls.peer(target.address, target.server_name)
+            announce = partial(_header, target.send_proxy_protocol)
+            pending = dial_tls(connector, target.address, factory, target.timeout, peer, announce)
         return made
 
 
@@ -82,7 +91,7 @@ class _Stand(Protocol):
         self._version = version
 
     def makeConnection(self, transport: Any) -> None:
-        transport.protocol = self._protocol
+        hand_over(transport, self._protocol)
         if self._version is not None:
             transport.write(_header(self._version, transport))
         try:
@@ -94,8 +103,10 @@ class _Stand(Protocol):
             self._made.callback(self._protocol)
 
 
-def _header(version: ProxyVersion, transport: Any) -> bytes:
+def _header(version: ProxyVersion | None, transport: Any) -> bytes:
     """The header of a connection on our own account; version 1 can only say whose it is (section 2.1)."""
+    if version is None:
+        return b""
     if version == "v2":
         return encode_v2_local()
     return encode_v1(proxy_address(transport.getHost()), proxy_address(transport.getPeer()))

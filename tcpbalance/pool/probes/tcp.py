@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 from attrs import frozen
 
 from tcpbalance.pool.probes.base import Target
@@ -19,7 +20,7 @@ class TcpProbe:
 
         :raises ProbeFailed: it does not accept.
         """
-        endpoint = endpoint_for(target)
+        endpoint = endpoint_for(attrs.evolve(target, tls=None))
         with named_causes():
             async with connected(endpoint, Peer(), target):
                 pass

@@ -24,8 +24,9 @@ from tcpbalance.pool.probes.endpoint import endpoint_for
 class TlsProbe:
     """Passes when the backend completes a TLS handshake.
 
-    The certificate is not verified: the probe says that TLS is spoken there, not by whom. A host name is sent
-    as the server name (SNI, RFC 6066 section 3).
+    Where its pool speaks TLS, it does so as a connection of the pool's would. Else the certificate is not
+    verified: the probe says that TLS is spoken there, not by whom. A host name is sent as the server name
+    (SNI, RFC 6066 section 3).
     """
 
     async def check(self, target: Target) -> None:
@@ -33,8 +34,12 @@ class TlsProbe:
 
         :raises ProbeFailed: it does not accept, or the handshake does not come to its end.
         """
-        plain = endpoint_for(target)
-        endpoint = wrapClientTLS(_Client(target.address), plain, clock=target.reactor)
+        endpoint = endpoint_for(target)
+        if target.tls is not None:
+            with named_causes():
+                async with connected(endpoint, Peer(), target):
+                    return
+        endpoint = wrapClientTLS(_Client(target.address), endpoint, clock=target.reactor)
         peer = _Handshake()
         with named_causes(), _named_tls_causes():
             async with connected(endpoint, peer, target):

@@ -1,0 +1,178 @@
+"""Connects to backends that speak TLS: an attempt is over once the handshake is, and under one deadline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHandshakeListener
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from tcpbalance.config.values import Address
+from tcpbalance.net.connecting import ConnectFailed, ConnectionFactory, Connector, Pending, timed_out
+from tcpbalance.net.tls.client import TlsPeer
+from tcpbalance.net.tls.errors import HandshakeFailed, handshake_cause
+from tcpbalance.net.tls.start import connect_tls
+from tcpbalance.net.transports import hand_over
+
+Preamble = Callable[[Any], bytes]
+
+
+def dial_tls(
+    connector: Connector,
+    address: Address,
+    factory: ConnectionFactory,
+    timeout: float,
+    peer: TlsPeer,
+    preamble: Preamble,
+) -> Pending:
+    """Start an attempt, as ``Connector.connect`` does.
+
+    :param timeout: seconds for the connection and the handshake together.
+    :param peer: the backend.
+    :param preamble: gives what is sent in the clear before the handshake, a PROXY header or nothing; called
+        with the transport.
+    """
+    attempt = _Attempt(connector, address, factory, timeout, peer, preamble)
+    attempt.begin()
+    return attempt
+
+
+class _Attempt:
+    """Stands between the connector, which it is a factory to, and the factory that waits for the outcome."""
+
+    __slots__ = (
+        "_address",
+        "_connector",
+        "_factory",
+        "_handshake",
+        "_over",
+        "_pending",
+        "_preamble",
+        "_timeout",
+        "peer",
+        "slot",
+    )
+
+    def __init__(
+        self,
+        connector: Connector,
+        address: Address,
+        factory: ConnectionFactory,
+        timeout: float,
+        peer: TlsPeer,
+        preamble: Preamble,
+    ) -> None:
+        self._connector = connector
+        self._address = address
+        self._factory = factory
+        self._timeout = timeout
+        self._preamble = preamble
+        self._pending: Pending | None = None
+        self._handshake: _Handshake | None = None
+        self._over = False
+        self.peer = peer
+        self.slot: int | None = None
+
+    def begin(self) -> None:
+        """Connect."""
+        self._connector.wheel.watch(self, self._timeout)
+        self._pending = self._connector.connect(self._address, self, self._timeout)
+
+    # What the connector tells
+
+    def buildProtocol(self, addr: Any) -> Protocol:
+        """The connection stands: the handshake comes next."""
+        self._pending = None
+        self._handshake = _Handshake(self, addr, self._preamble)
+        return self._handshake
+
+    def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
+        """It does not."""
+        self._end()
+        self._factory.clientConnectionFailed(self, reason)
+
+    # What the handshake tells
+
+    def succeeded(self, addr: Any, transport: Any) -> None:
+        """The backend is who it should be."""
+        if self._over:
+            return
+        self._end()
+        protocol = self._factory.buildProtocol(addr)
+        if protocol is None:
+            transport.abortConnection()
+            return
+        hand_over(transport, protocol)
+        protocol.makeConnection(transport)
+
+    def failed(self, cause: str) -> None:
+        """It is not, or has gone; what it was connected by is closed by now, or about to be."""
+        if not self._over:
+            self._end()
+            reason = Failure(ConnectFailed(cause))  # type: ignore[no-untyped-call]  # Twisted's
+            self._factory.clientConnectionFailed(self, reason)
+
+    # What may end it before
+
+    def check(self, now: float) -> None:
+        """The wheel's call: the time is over."""
+        cause = timed_out(self._timeout)
+        cause = cause if self._handshake is None else f"TLS: {cause}"
+        self.cancel()
+        reason = Failure(ConnectFailed(cause))  # type: ignore[no-untyped-call]  # Twisted's
+        self._factory.clientConnectionFailed(self, reason)
+
+    def cancel(self) -> None:
+        """See ``Pending``."""
+        handshake, pending = self._handshake, self._pending
+        self._end()
+        if pending is not None:
+            pending.cancel()
+        if handshake is not None:
+            handshake.transport.abortConnection()
+
+    def _end(self) -> None:
+        self._over = True
+        self._connector.wheel.forget(self)
+        self._pending = self._handshake = None
+
+
+@implementer(IHandshakeListener)
+class _Handshake(Protocol):
+    """The protocol of a connection until its handshake is over."""
+
+    transport: Any
+
+    def __init__(self, attempt: _Attempt, addr: Any, preamble: Preamble) -> None:
+        self._attempt = attempt
+        self._addr = addr
+        self._preamble = preamble
+
+    def connectionMade(self) -> None:
+        """Begin the handshake."""
+        self.transport.write(self._preamble(self.transport))
+        self.transport = connect_tls(self.transport, self._attempt.peer)
+
+    def handshakeCompleted(self) -> None:
+        """See that it was with the right one."""
+        try:
+            self._attempt.peer.approve(self.transport.getHandle())
+        except HandshakeFailed as error:
+            self._attempt.failed(f"TLS: {error.cause}")
+            self.transport.abortConnection()
+        else:
+            self._attempt.succeeded(self._addr, self.transport)
+
+    def readConnectionLost(self) -> None:
+        """The backend has finished before it began."""
+        self._attempt.failed("TLS: closed")
+        self.transport.abortConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The handshake has failed, or the connection."""
+        closed = "closed" if isinstance(reason.value, ConnectionDone) else "reset"
+        self._attempt.failed(f"TLS: {handshake_cause(reason, self.transport) or closed}")
