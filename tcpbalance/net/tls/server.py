@@ -82,9 +82,9 @@ def _build(config: FrontendTlsConfig, now: float) -> SSL.Context:
     for group in [default, *map(_side_by_side, by_name.values())]:
         if group not in made:
             made[group] = _context(config, group, now)
-    if len(made) > 1:
-        entries = [(name, made[_side_by_side(group)]) for name, group in by_name.items()]
-        made[default].set_tlsext_servername_callback(_chooser(NameMap(entries, deep=False)))
+    # Also where there is one certificate: a name that nobody looks at is not kept in a session of TLS 1.2.
+    entries = [(name, made[_side_by_side(group)]) for name, group in by_name.items()]
+    made[default].set_tlsext_servername_callback(_chooser(NameMap(entries, deep=False)))
     return made[default]
 
 
