@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,15 +25,19 @@ class Child:
     :param command: the program and its arguments.
     :param output: the file where its standard output and error go.
     :param folder: its working folder.
+    :param environment: what it has there besides ours.
     """
 
-    def __init__(self, command: Sequence[str], output: Path, folder: Path) -> None:
+    def __init__(
+        self, command: Sequence[str], output: Path, folder: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
         self._output = output
         with output.open("wb") as file:
             self._process = subprocess.Popen(
                 bound_to_us(command),
                 bufsize=0,
                 cwd=folder,
+                env={**os.environ, **(environment or {})},
                 stdin=subprocess.PIPE,
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -109,9 +114,10 @@ class Child:
             self._process.wait()
 
 
-def run(command: Sequence[str], seconds: float) -> str:
+def run(command: Sequence[str], seconds: float, environment: Mapping[str, str] | None = None) -> str:
     """Run a program to its end.
 
+    :param environment: what it has there besides ours.
     :returns: what it printed on standard output and standard error.
     :raises Failed: when it fails or takes longer than `seconds`.
     """
@@ -119,6 +125,7 @@ def run(command: Sequence[str], seconds: float) -> str:
         done = subprocess.run(
             bound_to_us(command),
             cwd=TREE,
+            env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Iterator
+from ssl import SSLSocket
 
+from bench import offer
+from bench.certificates import NAME
 from bench.errors import Failed
 from bench.process import Child
 from bench.waiting import until
@@ -20,9 +23,16 @@ _WAKE_AT = 1 << 18
 smaller the pieces are in which a proxy sends, and takes that from the proxy where cores are few."""
 
 
-def connect(port: int, source: str = "") -> socket.socket:
-    """Connect, from the address `source` where one is given."""
-    return socket.create_connection((HOST, port), timeout=_PATIENCE, source_address=(source, 0))
+def connect(port: int, source: str = "", *, tls: bool = False) -> socket.socket:
+    """Connect, from the address `source` where one is given; with TLS, the handshake has been made."""
+    sock = socket.create_connection((HOST, port), timeout=_PATIENCE, source_address=(source, 0))
+    if not tls:
+        return sock
+    try:
+        return offer.context().wrap_socket(sock, server_hostname=NAME)
+    except BaseException:
+        sock.close()
+        raise
 
 
 def get(sock: socket.socket, path: str) -> int:
@@ -60,11 +70,13 @@ def _read_head(sock: socket.socket) -> bytes:
 
 
 def _discard(sock: socket.socket, left: int) -> Iterator[int]:
-    """Take exactly `left` bytes; the kernel throws them away without copying them to us."""
+    """Take exactly `left` bytes; without TLS, the kernel throws them away without copying them to us."""
     block = bytearray(min(left, _BLOCK))
+    plain = not isinstance(sock, SSLSocket)
     while left > 0:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, min(left, _WAKE_AT))
-        size = sock.recv_into(block, min(left, _BLOCK), socket.MSG_TRUNC)
+        if plain:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, min(left, _WAKE_AT))
+        size = sock.recv_into(block, min(left, _BLOCK), socket.MSG_TRUNC if plain else 0)
         if size == 0:
             raise Failed(f"closed with {left} bytes to come")
         left -= size
@@ -72,7 +84,7 @@ def _discard(sock: socket.socket, left: int) -> Iterator[int]:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
 
 
-def wait_for_answer(port: int, child: Child) -> None:
+def wait_for_answer(port: int, child: Child, *, tls: bool = False) -> None:
     """Wait until an HTTP request to this port is answered well.
 
     :param child: the process that should answer, directly or by those behind it.
@@ -82,7 +94,7 @@ def wait_for_answer(port: int, child: Child) -> None:
     def answers() -> bool:
         child.check()
         try:
-            with connect(port) as sock:
+            with connect(port, tls=tls) as sock:
                 return get(sock, "/") > 0
         except (OSError, Failed):
             return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from attrs import frozen
 
@@ -35,10 +36,13 @@ class Load:
     p99: float
 
 
-def load(port: int, seconds: int, *, close: bool = False) -> Load:
+def load(
+    port: int, seconds: int, *, close: bool = False, environment: Mapping[str, str] | None = None
+) -> Load:
     """Send as many requests as are answered for some seconds.
 
     :param close: whether each request gets a connection of its own.
+    :param environment: with what wrk speaks TLS; None for plain HTTP.
     :raises Failed: when anything but good answers came.
     """
     header = ["-H", "Connection: close"] if close else []
@@ -51,7 +55,8 @@ def load(port: int, seconds: int, *, close: bool = False) -> Load:
         "--timeout",
         "10s",
     ]
-    return parse(run([*command, *header, f"http://127.0.0.1:{port}/"], seconds + 30.0))
+    scheme = "http" if environment is None else "https"
+    return parse(run([*command, *header, f"{scheme}://127.0.0.1:{port}/"], seconds + 30.0, environment))
 
 
 def parse(output: str) -> Load:

@@ -1,6 +1,6 @@
 """Fetch a GiB on each of several connections at once.
 
-    python -m bench.clients.download PORT COUNT
+    python -m bench.clients.download PORT COUNT [tls]
 
 It prints the bytes that came and the seconds from the first connect to the last byte.
 """
@@ -14,20 +14,20 @@ from concurrent.futures import ThreadPoolExecutor
 from bench.web import connect, get
 
 
-def fetch(port: int) -> int:
+def fetch(port: int, tls: bool) -> int:
     """Fetch one; returns its size in bytes."""
-    with connect(port) as sock:
+    with connect(port, tls=tls) as sock:
         return get(sock, "/gib")
 
 
-def main(port: int, count: int) -> None:
+def main(port: int, count: int, *, tls: bool) -> None:
     """Fetch `count` at once."""
     with ThreadPoolExecutor(count) as threads:
         start = time.perf_counter()
-        size = sum(threads.map(fetch, [port] * count))
+        size = sum(threads.map(fetch, [port] * count, [tls] * count))
         seconds = time.perf_counter() - start
     print(size, seconds)
 
 
 if __name__ == "__main__":
-    main(*(int(number) for number in sys.argv[1:]))
+    main(*(int(number) for number in sys.argv[1:3]), tls=sys.argv[3:] == ["tls"])
