@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.contestants.envoy import Envoy
 from bench.contestants.haproxy import HAProxy
 from bench.contestants.nginx import Nginx
-from bench.contestants.proxy import Proxy
+from bench.contestants.proxy import Proxy, Terminator
 from bench.contestants.tcpbalance import Tcpbalance
 
 DIRECT = "direct"
@@ -18,6 +18,13 @@ PROXIES: dict[str, Proxy] = {
     "nginx": Nginx(),
     "envoy": Envoy(),
 }
+
+TERMINATORS: dict[str, Terminator] = {
+    "tcpbalance": Tcpbalance("auto"),
+    "haproxy": HAProxy(),
+    "nginx": Nginx(),
+}
+"""Those that are measured when they terminate TLS, too."""
 
 PEERS = ("haproxy", "nginx", "envoy")
 """The others, that the targets speak of."""

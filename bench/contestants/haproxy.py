@@ -1,6 +1,8 @@
-"""HAProxy with one thread, in TCP mode, with splice where it finds that it pays."""
+"""HAProxy with one thread, in TCP mode, with splice where it finds that it pays; TLS as it comes."""
 
 from __future__ import annotations
+
+import re
 
 from attrs import frozen
 
@@ -24,7 +26,7 @@ defaults
     timeout server 1h
 
 frontend web
-    bind 127.0.0.1:{port} backlog {backlog}
+    bind 127.0.0.1:{port} backlog {backlog}{ssl}
     default_backend web
 
 backend web
@@ -36,6 +38,8 @@ backend web
 {backends}
 """
 
+_OPENSSL = re.compile(r"(?<=Running on OpenSSL version : )OpenSSL [\w.]+")
+
 
 @frozen
 class HAProxy:
@@ -44,6 +48,10 @@ class HAProxy:
     def version(self) -> str:
         """Give the version that is installed."""
         return programs.version([programs.path_of("haproxy"), "-v"])
+
+    def tls_library(self) -> str:
+        """Give the version of OpenSSL that it runs on."""
+        return programs.version([programs.path_of("haproxy"), "-vv"], _OPENSSL)
 
     def command(self, place: Place) -> list[str]:
         """Write its configuration and give its command."""
@@ -54,6 +62,7 @@ class HAProxy:
                 connections=CONNECTIONS,
                 port=place.port,
                 backlog=BACKLOG,
+                ssl=f" ssl crt {place.certificate}" if place.certificate else "",
                 health=HEALTH_SECONDS,
                 backends="\n".join(backends),
             ),

@@ -31,14 +31,22 @@ stream {{
 {backends}
     }}
     server {{
-        listen 127.0.0.1:{port} backlog={backlog};
-        proxy_connect_timeout 3s;
+        listen 127.0.0.1:{port} backlog={backlog}{ssl};
+{certificate}        proxy_connect_timeout 3s;
         proxy_timeout 1h;
         proxy_pass web;
     }}
 }}
 """
 
+# The version of TLS has to be asked for: before 1.23.4 nginx would stop at 1.2.
+_TLS = """\
+        ssl_certificate {file};
+        ssl_certificate_key {file};
+        ssl_protocols TLSv1.2 TLSv1.3;
+"""
+
+_OPENSSL = re.compile(r"(?<=running with )OpenSSL [\w.]+|(?<=built with )OpenSSL [\w.]+(?!.*running with)")
 _MODULES = re.compile(r"--modules-path=(\S+)")
 _BUILT_IN = re.compile(r"--with-stream(\s|$)")
 
@@ -52,6 +60,11 @@ class Nginx:
         path = programs.path_of("nginx")
         _load_module(path)
         return programs.version([path, "-v"])
+
+    def tls_library(self) -> str:
+        """Give the version of OpenSSL that it was built or runs with."""
+        # "built with A (running with B)" where the two differ.
+        return programs.version([programs.path_of("nginx"), "-V"], _OPENSSL)
 
     def command(self, place: Place) -> list[str]:
         """Write its configuration and give its command."""
@@ -71,6 +84,8 @@ class Nginx:
                 backends="\n".join(backends),
                 port=place.port,
                 backlog=BACKLOG,
+                ssl=" ssl" if place.certificate else "",
+                certificate=_TLS.format(file=place.certificate) if place.certificate else "",
             ),
         )
         return [path, "-p", f"{place.folder}", "-c", f"{config}", "-e", f"{place.folder}/error.log"]

@@ -25,11 +25,14 @@ class Place:
     :param folder: its own, for its configuration and its logs.
     :param port: where it is to listen on 127.0.0.1.
     :param backends: the ports of the backends on 127.0.0.1.
+    :param certificate: with what it is to terminate TLS, a PEM file that holds the key, too; None where it
+        is to pass on what comes.
     """
 
     folder: Path
     port: int
     backends: tuple[int, ...]
+    certificate: Path | None = None
 
     @property
     def access_log(self) -> Path:
@@ -54,3 +57,10 @@ class Proxy(Protocol):
 
     def command(self, place: Place) -> list[str]:
         """Write its configuration, and give the command that runs it as one process in the foreground."""
+
+
+class Terminator(Proxy, Protocol):
+    """A proxy that is measured when it terminates TLS, too."""
+
+    def tls_library(self) -> str:
+        """Give the library that does it, with its version."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from attrs import frozen
+from OpenSSL import SSL
 
 from bench.contestants.proxy import BACKLOG, HEALTH_SECONDS, Place
 
@@ -22,7 +23,7 @@ path = "{access_log}"
 listen = "127.0.0.1:{port}"
 pool = "web"
 backlog = {backlog}
-
+{tls}
 [pools.web]
 balance = "power_of_two_choices"
 backends = [{backends}]
@@ -34,6 +35,11 @@ by = "source_ip"
 check = "http"
 path = "/health"
 interval = "{health}s"
+"""
+
+_TLS = """
+[frontends.web.tls]
+certificates = [{{ cert = "{file}" }}]
 """
 
 
@@ -50,6 +56,10 @@ class Tcpbalance:
         """Give the version that is installed beside us, with that of Twisted."""
         return f"{version('tcpbalance')} on Twisted {version('Twisted')}"
 
+    def tls_library(self) -> str:
+        """Give the version of OpenSSL that it runs on."""
+        return " ".join(SSL.OpenSSL_version(SSL.OPENSSL_VERSION).decode().split()[:2])
+
     def command(self, place: Place) -> list[str]:
         """Write its configuration and give its command."""
         config = place.write(
@@ -59,6 +69,7 @@ class Tcpbalance:
                 access_log=place.access_log,
                 port=place.port,
                 backlog=BACKLOG,
+                tls=_TLS.format(file=place.certificate) if place.certificate else "",
                 backends=", ".join(f'"127.0.0.1:{port}"' for port in place.backends),
                 health=HEALTH_SECONDS,
             ),

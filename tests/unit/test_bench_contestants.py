@@ -1,0 +1,41 @@
+"""Contestants terminate TLS where they are given a certificate, and only there."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("bench", reason="bench/ is in the tree, not in the wheel")
+
+from pathlib import Path
+
+from bench.contestants import TERMINATORS
+from bench.contestants.proxy import Place
+from bench.errors import Failed
+
+ASKS = {
+    "tcpbalance": '[frontends.web.tls]\ncertificates = [{ cert = "/x/ecdsa.pem" }]\n',
+    "haproxy": "bind 127.0.0.1:20001 backlog 4096 ssl crt /x/ecdsa.pem\n",
+    "nginx": "listen 127.0.0.1:20001 backlog=4096 ssl;\n        ssl_certificate /x/ecdsa.pem;\n",
+}
+
+
+def configuration(who: str, place: Place) -> str:
+    """Give what a contestant is configured with, or skip where it is not installed."""
+    try:
+        TERMINATORS[who].command(place)
+    except Failed as failed:
+        pytest.skip(str(failed))
+    (file,) = place.folder.iterdir()
+    return file.read_text()
+
+
+@pytest.mark.parametrize("who", TERMINATORS)
+def test_with_a_certificate_it_terminates_tls(tmp_path: Path, who: str) -> None:
+    place = Place(tmp_path, 20_001, (20_002,), Path("/x/ecdsa.pem"))
+    assert ASKS[who] in configuration(who, place)
+
+
+@pytest.mark.parametrize("who", TERMINATORS)
+def test_without_one_it_does_not(tmp_path: Path, who: str) -> None:
+    text = configuration(who, Place(tmp_path, 20_001, (20_002,)))
+    assert not {"tls", "ssl"} & set(text.replace(".", " ").replace("]", " ").split())
