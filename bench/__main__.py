@@ -6,15 +6,18 @@ import resource
 import signal
 import sys
 import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import facts, picture, report
+from bench import certificates, facts, picture, report
 from bench.arena import Arena, Running
 from bench.backends import backends
-from bench.contestants import DIRECT, PROXIES, TITLES
-from bench.contestants.proxy import DESCRIPTORS
+from bench.contestants import DIRECT, PROXIES, TERMINATORS, TITLES
+from bench.contestants.proxy import DESCRIPTORS, Proxy
 from bench.errors import Failed
+from bench.measures import PLAIN, arenas_of
 from bench.metrics import METRICS
 from bench.options import Options, read_options
 from bench.results import Outcome, Results
@@ -29,35 +32,61 @@ def measure(chosen: Options, folder: Path) -> Results:
     """
     versions = facts.tools()
     (folder / "backends").mkdir()
-    with backends(folder / "backends") as ports:
-        arena = Arena(folder, ports)
-        with arena.proxies({key: PROXIES[key] for key in chosen.contestants if key != DIRECT}):
-            if DIRECT in chosen.contestants:
+    with ExitStack() as stack:
+        ports = stack.enter_context(backends(folder / "backends"))
+        arenas = {name: _arena(name, folder, ports) for name in arenas_of(chosen.only)}
+        for arena in arenas.values():
+            stack.enter_context(arena.proxies(_wanted(arena, chosen.contestants)))
+            if DIRECT in chosen.contestants and not arena.tls:
                 arena.running[DIRECT] = Running(ports[0])
             tell_absent(arena)
-            outcomes = play(arena, chosen.turns, chosen.only, chosen.seconds, tell_outcome)
+        outcomes = play(arenas, chosen.turns, chosen.only, chosen.seconds, tell_outcome)
     return Results(
         taken=datetime.now(UTC).date().isoformat(),
         turns=chosen.turns,
         seconds=chosen.seconds,
         contestants=chosen.contestants,
         machine=facts.machine(),
-        versions={key: PROXIES[key].version() for key in arena.running if key != DIRECT} | versions,
-        absent=arena.absent,
+        versions=_versions(arenas.values()) | versions,
+        absent=_absent(arenas.values(), tls=False),
+        without_tls=_absent(arenas.values(), tls=True),
         outcomes=tuple(outcomes),
     )
+
+
+def _arena(name: str, folder: Path, ports: tuple[int, ...]) -> Arena:
+    place = folder / name
+    place.mkdir()
+    return Arena(place, ports, None if name == PLAIN else certificates.make(name, place))
+
+
+def _wanted(arena: Arena, contestants: Sequence[str]) -> dict[str, Proxy]:
+    able: Mapping[str, Proxy] = TERMINATORS if arena.tls else PROXIES
+    return {key: able[key] for key in contestants if key in able}
+
+
+def _absent(arenas: Iterable[Arena], *, tls: bool) -> dict[str, str]:
+    return {who: why for arena in arenas if arena.tls is tls for who, why in arena.absent.items()}
+
+
+def _versions(arenas: Iterable[Arena]) -> dict[str, str]:
+    """Give the versions of those who ran, and what they do TLS with."""
+    ran = {key: arena.tls for arena in arenas for key in arena.running if key != DIRECT}
+    with_tls = {f"TLS in {TITLES[key]}:": TERMINATORS[key].tls_library() for key, tls in ran.items() if tls}
+    return {key: PROXIES[key].version() for key in PROXIES if key in ran} | with_tls
 
 
 def tell_absent(arena: Arena) -> None:
     """Say who is not there."""
     for key, why in arena.absent.items():
-        print(f"{TITLES[key]} does not take part: {why}", flush=True)
+        what = "terminate TLS" if arena.tls else "take part"
+        print(f"{TITLES[key]} does not {what}: {why}", flush=True)
 
 
 def tell_outcome(outcome: Outcome) -> None:
     """Say how a turn went."""
     figures = [f"{report.number(value)} {METRICS[key].unit}" for key, value in outcome.figures.items()]
-    what = f"turn {outcome.turn}  {outcome.measure:<12}{TITLES[outcome.contestant]:<14}"
+    what = f"turn {outcome.turn}  {outcome.measure:<18}{TITLES[outcome.contestant]:<14}"
     print(what, outcome.failed or "  ".join(figures), flush=True)
 
 

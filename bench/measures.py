@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from attrs import frozen
 
-from bench import wrk
+from bench import offer, wrk
 from bench.arena import Arena, Running
+from bench.certificates import ECDSA, RSA
 from bench.contestants import PROXIES
 from bench.process import TREE, Child, run
+from bench.wrk import Load
 
 IDLE_FEW, IDLE_MANY = 200, 4000
 """Connections that are open before memory is looked at, for what is made once; and those opened then."""
 
+PLAIN = "plain"
+"""The arena where everyone passes on what comes; the others are called after their certificates."""
+
 _PATIENCE = 120.0
 """How long a client of ours may take, in seconds."""
-
-_CLIENT = (sys.executable, "-m")
 
 
 @frozen
@@ -39,9 +42,32 @@ class Turn:
         """The contestant."""
         return self.arena.running[self.contestant]
 
+    @property
+    def environment(self) -> dict[str, str] | None:
+        """What clients need to speak TLS; None where it is not spoken."""
+        return offer.environment(self.arena.folder) if self.arena.tls else None
+
+    def client(self, name: str, *arguments: int) -> list[str]:
+        """Give the command of a client of ours."""
+        words = [f"{argument}" for argument in arguments]
+        return [sys.executable, "-m", f"bench.clients.{name}", *words, *(["tls"] if self.arena.tls else [])]
+
 
 Figures = dict[str, float]
-Measure = Callable[[Turn], Figures]
+
+
+@frozen
+class Measure:
+    """One kind of load.
+
+    :param take: puts one contestant under it, and gives the figures.
+    :param arena: the name of where it is taken: `PLAIN`, or the kind of the certificate that is needed.
+    :param of_proxy: whether it exists only where there is a proxy.
+    """
+
+    take: Callable[[Turn], Figures]
+    arena: str = PLAIN
+    of_proxy: bool = False
 
 
 def connections(turn: Turn) -> Figures:
@@ -54,15 +80,42 @@ def requests(turn: Turn) -> Figures:
     return _under_wrk("requests", turn, close=False)
 
 
+def tls_requests(turn: Turn) -> Figures:
+    """Measure the same over TLS."""
+    return _under_wrk("tls_requests", turn, close=False)
+
+
 def _under_wrk(name: str, turn: Turn, *, close: bool) -> Figures:
     cpu = turn.running.cpu()
-    load = wrk.load(turn.running.port, turn.seconds, close=close)
-    microseconds = (turn.running.cpu() - cpu) / 1e3
+    load = wrk.load(turn.running.port, turn.seconds, close=close, environment=turn.environment)
+    return _of_load(name, load, turn.running.cpu() - cpu)
+
+
+def handshakes_ecdsa(turn: Turn) -> Figures:
+    """Measure connections that begin with a full handshake of TLS, with a certificate on P-256."""
+    return _handshakes("handshakes_ecdsa", turn)
+
+
+def handshakes_rsa(turn: Turn) -> Figures:
+    """Measure the same with one of RSA."""
+    return _handshakes("handshakes_rsa", turn)
+
+
+def _handshakes(name: str, turn: Turn) -> Figures:
+    cpu = turn.running.cpu()
+    # wrk would not do: it takes up its earlier sessions again.
+    client = [sys.executable, "-m", "bench.clients.handshakes", f"{turn.running.port}", f"{turn.seconds}"]
+    count, seconds, p50, p99 = run(client, turn.seconds + _PATIENCE).split()
+    load = Load(int(count), int(count) / float(seconds), float(p50), float(p99))
+    return _of_load(name, load, turn.running.cpu() - cpu)
+
+
+def _of_load(name: str, load: Load, cpu: int) -> Figures:
     return {
         f"{name}_rate": load.rate,
         f"{name}_p50": load.p50,
         f"{name}_p99": load.p99,
-        f"{name}_cpu": microseconds / load.requests,
+        f"{name}_cpu": cpu / 1e3 / load.requests,
     }
 
 
@@ -76,35 +129,50 @@ def downloads(turn: Turn) -> Figures:
     return _downloads("downloads", turn, 4)
 
 
+def tls_download(turn: Turn) -> Figures:
+    """Measure a download of a GiB over TLS."""
+    return _downloads("tls_download", turn, 1)
+
+
 def _downloads(name: str, turn: Turn, count: int) -> Figures:
     cpu = turn.running.cpu()
-    client = [*_CLIENT, "bench.clients.download", f"{turn.running.port}", f"{count}"]
-    size, seconds = run(client, _PATIENCE).split()
+    client = turn.client("download", turn.running.port, count)
+    size, seconds = run(client, _PATIENCE, turn.environment).split()
     milliseconds = (turn.running.cpu() - cpu) / 1e6
     return {f"{name}_rate": _gigabits(size, seconds), f"{name}_cpu": milliseconds / count}
 
 
 def idle(turn: Turn) -> Figures:
-    """Measure what thousands of quiet connections keep in memory.
+    """Measure what thousands of quiet connections keep in memory."""
+    return {"idle_memory": _idle(turn)}
+
+
+def tls_idle(turn: Turn) -> Figures:
+    """Measure the same where each has made its handshake."""
+    return {"tls_idle_memory": _idle(turn)}
+
+
+def _idle(turn: Turn) -> float:
+    """Give the memory that each connection keeps, in bytes.
 
     The process is a new one each time, because memory that was given back by earlier connections would be
     taken again without being seen.
     """
     with turn.arena.fresh(PROXIES[turn.contestant]) as running:
-        client = [*_CLIENT, "bench.clients.idle", f"{running.port}", f"{IDLE_FEW}", f"{IDLE_MANY}"]
-        with Child(client, turn.arena.folder / "idle.log", TREE) as child:
+        client = turn.client("idle", running.port, IDLE_FEW, IDLE_MANY)
+        with Child(client, turn.arena.folder / "idle.log", TREE, turn.environment) as child:
             child.wait_for("few", _PATIENCE)
             memory = running.memory()
             child.tell("go on")
             child.wait_for("many", _PATIENCE)
-            return {"idle_memory": (running.memory() - memory) / IDLE_MANY}
+            return (running.memory() - memory) / IDLE_MANY
 
 
 def beside(turn: Turn) -> Figures:
     """Measure requests on open connections, first alone and then with a bulk download beside them."""
     port = turn.running.port
     alone = wrk.load(port, turn.seconds)
-    with Child([*_CLIENT, "bench.clients.bulk", f"{port}"], turn.arena.folder / "bulk.log", TREE) as child:
+    with Child(turn.client("bulk", port), turn.arena.folder / "bulk.log", TREE) as child:
         child.wait_for("flowing", _PATIENCE)
         child.tell("count")
         crowded = wrk.load(port, turn.seconds)
@@ -123,10 +191,20 @@ def _gigabits(size: str, seconds: str) -> float:
 
 
 MEASURES: dict[str, Measure] = {
-    "connections": connections,
-    "requests": requests,
-    "download": download,
-    "downloads": downloads,
-    "idle": idle,
-    "beside": beside,
+    "connections": Measure(connections),
+    "requests": Measure(requests),
+    "download": Measure(download),
+    "downloads": Measure(downloads),
+    "idle": Measure(idle, of_proxy=True),
+    "beside": Measure(beside),
+    "handshakes_ecdsa": Measure(handshakes_ecdsa, ECDSA),
+    "handshakes_rsa": Measure(handshakes_rsa, RSA),
+    "tls_requests": Measure(tls_requests, ECDSA),
+    "tls_download": Measure(tls_download, ECDSA),
+    "tls_idle": Measure(tls_idle, ECDSA),
 }
+
+
+def arenas_of(measures: Iterable[str]) -> list[str]:
+    """Give the names of the arenas that these measures need, each once."""
+    return list(dict.fromkeys(MEASURES[name].arena for name in measures))

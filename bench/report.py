@@ -67,7 +67,8 @@ def _others(results: Results) -> str:
 def _medians(results: Results) -> list[str]:
     """Make the table of metrics and contestants."""
     found = medians(results.outcomes)
-    present = [contestant for contestant in results.contestants if contestant not in results.absent]
+    having = {outcome.contestant for outcome in results.outcomes}
+    present = [contestant for contestant in results.contestants if contestant in having]
     rows = (
         [metric.title, metric.unit, *(_cell(found[key].get(who), results.turns) for who in present)]
         for key, metric in METRICS.items()
@@ -111,6 +112,8 @@ def _notes(results: Results) -> list[str]:
 def _absences(results: Results) -> Iterator[str]:
     for who, why in results.absent.items():
         yield f"* {TITLES[who]} did not take part: {why}"
+    for who, why in results.without_tls.items():
+        yield f"* {TITLES[who]} did not terminate TLS: {why}"
 
 
 def _failures(results: Results) -> Iterator[str]:

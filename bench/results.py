@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from statistics import median
 
-from attrs import frozen
+from attrs import field, frozen
 
 
 @frozen
@@ -39,6 +39,7 @@ class Results:
     :param machine: what it ran on, by name of the fact.
     :param versions: the programs' versions, by contestant, and by name for the rest.
     :param absent: why contestants that were asked for did not run.
+    :param without_tls: why contestants that were asked for did not terminate TLS.
     """
 
     taken: str
@@ -49,6 +50,7 @@ class Results:
     versions: dict[str, str]
     absent: dict[str, str]
     outcomes: tuple[Outcome, ...]
+    without_tls: dict[str, str] = field(factory=dict)
 
 
 @frozen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from attrs import evolve
 
@@ -14,36 +14,53 @@ from bench.measures import MEASURES, Turn
 from bench.metrics import METRICS
 from bench.results import Outcome
 
-_NEEDS_PROXY = frozenset({"idle"})
+
+def players(measures: Sequence[str], running: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Give the contestants of each measure, in the order of their turns.
+
+    :param running: the contestants that answer, by arena.
+    """
+    return {
+        name: [
+            who for who in running[MEASURES[name].arena] if not (who == DIRECT and MEASURES[name].of_proxy)
+        ]
+        for name in measures
+    }
 
 
-def schedule(
-    turns: int, measures: Sequence[str], contestants: Sequence[str]
-) -> Iterator[tuple[int, str, str]]:
+def schedule(turns: int, players: Mapping[str, Sequence[str]]) -> Iterator[tuple[int, str, str]]:
     """Give the order: within a turn each measure once, and at each measure each contestant once.
+
+    :param players: the contestants of each measure.
 
     The turns of one measure are thus spread over the whole run, and a bad minute of the machine spoils one of
     them instead of all.
     """
     for turn in range(1, turns + 1):
-        for measure in measures:
+        for measure, contestants in players.items():
             for contestant in contestants:
-                if not (contestant == DIRECT and measure in _NEEDS_PROXY):
-                    yield turn, measure, contestant
+                yield turn, measure, contestant
 
 
 def play(
-    arena: Arena, turns: int, measures: Sequence[str], seconds: int, tell: Callable[[Outcome], None]
+    arenas: Mapping[str, Arena],
+    turns: int,
+    measures: Sequence[str],
+    seconds: int,
+    tell: Callable[[Outcome], None],
 ) -> list[Outcome]:
     """Let everyone who runs have their turns.
 
+    :param arenas: by name, those that the measures need.
     :param seconds: how long wrk runs in each.
     :param tell: is told of each as it ends.
     """
     outcomes = []
-    for number, measure, contestant in schedule(turns, measures, list(arena.running)):
+    running = {name: list(arena.running) for name, arena in arenas.items()}
+    for number, measure, contestant in schedule(turns, players(measures, running)):
+        turn = Turn(arenas[MEASURES[measure].arena], contestant, seconds)
         before = Reading.now()
-        outcome = _outcome(number, measure, Turn(arena, contestant, seconds))
+        outcome = _outcome(number, measure, turn)
         outcome = evolve(outcome, others=Reading.now().others(before))
         tell(outcome)
         outcomes.append(outcome)
@@ -52,7 +69,7 @@ def play(
 
 def _outcome(number: int, measure: str, turn: Turn) -> Outcome:
     try:
-        figures = MEASURES[measure](turn)
+        figures = MEASURES[measure].take(turn)
     except Failed as failed:
         return Outcome(number, measure, turn.contestant, {}, str(failed))
     return Outcome(number, measure, turn.contestant, _existing(figures, turn.contestant))

@@ -8,12 +8,14 @@ pytest.importorskip("bench", reason="bench/ is in the tree, not in the wheel")
 
 from bench.options import read_options
 
+OVER_TLS = ("handshakes_ecdsa", "handshakes_rsa", "tls_requests", "tls_download", "tls_idle")
+
 
 def test_without_a_word_all_is_measured_for_all_in_five_turns() -> None:
     options = read_options([])
     assert options.turns == 5
     assert options.contestants == ("tcpbalance", "portable", "haproxy", "nginx", "envoy", "direct")
-    assert options.only == ("connections", "requests", "download", "downloads", "idle", "beside")
+    assert options.only == ("connections", "requests", "download", "downloads", "idle", "beside", *OVER_TLS)
 
 
 def test_contestants_keep_their_order_however_they_are_asked_for() -> None:

@@ -6,9 +6,10 @@ import pytest
 
 pytest.importorskip("bench", reason="bench/ is in the tree, not in the wheel")
 
-from bench.contestants import PEERS, PROXIES, TITLES
+from bench.contestants import PEERS, PROXIES, TERMINATORS, TITLES
+from bench.measures import MEASURES, PLAIN
 from bench.metrics import METRICS
-from bench.reach import TARGETS, Target, Verdict, judge
+from bench.reach import OURS, TARGETS, Target, Verdict, judge
 from bench.results import Median, Medians
 
 THREE = {"haproxy": 10.0, "nginx": 20.0, "envoy": 40.0}
@@ -70,3 +71,11 @@ def test_all_that_is_named_exists() -> None:
     assert {target.metric for target in TARGETS} <= set(METRICS)
     assert {other for target in TARGETS for other in target.others} <= set(PROXIES)
     assert set(TITLES) == {*PROXIES, "direct"}
+    assert TERMINATORS.keys() <= PROXIES.keys()
+
+
+def test_what_is_compared_over_tls_is_measured_over_tls() -> None:
+    over_tls = {name for name, measure in MEASURES.items() if measure.arena != PLAIN}
+    targets = [target for target in TARGETS if target.metric.rpartition("_")[0] in over_tls]
+    assert len(targets) == 5
+    assert {other for target in targets for other in (OURS, *target.others)} <= set(TERMINATORS)

