@@ -25,7 +25,7 @@ run: $(VENV)/installed-run ## start the demonstration on 127.0.0.1:8080; Ctrl-C 
 test: $(VENV)/installed-test ## run all tests (ARGS="-k affinity" for some of them)
 	@$(BIN)/pytest $(ARGS)
 
-bench: $(VENV)/installed-bench ## measure against HAProxy, nginx and Envoy, about ten minutes (ARGS="--turns 3 --only requests")
+bench: $(VENV)/installed-bench ## measure against HAProxy, nginx and Envoy, about a quarter of an hour (ARGS="--turns 3 --only requests")
 	@$(BIN)/python -m bench $(ARGS)
 
 check: lint types floors news docs wheel ## everything that CI checks besides `make test`
