@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from twisted.internet.interfaces import ISSLTransport
 from twisted.python.failure import Failure
 
 from tcpbalance.net.connecting import ConnectFailed
@@ -29,6 +30,23 @@ class BackendProtocol(Side):
     def dataReceived(self, data: bytes) -> None:
         """Bytes came from the backend."""
         self.session.backend_sent(data)
+
+    @property
+    def can_half_close(self) -> bool:
+        """Whether the backend can be told that no more will come, and still answer.
+
+        To Twisted's TLS that is its goodbye, behind which it goes on reading until the backend has said one,
+        too.
+        """
+        return super().can_half_close or ISSLTransport.providedBy(self.transport)
+
+    def finish_writing(self) -> None:
+        """Let what is buffered go out, then tell the backend that no more will come."""
+        if not self.gone and ISSLTransport.providedBy(self.transport):
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
+        else:
+            super().finish_writing()
 
 
 class BackendFactory:

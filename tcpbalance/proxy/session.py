@@ -303,7 +303,7 @@ class Session:
         side.finished = True
         if self.backend is None and self._kept:
             return
-        self.end(EndReason.CLIENT_CLOSED if side is self.client else EndReason.BACKEND_CLOSED)
+        self.end(self._closed_reason())
 
     # Ends of the session
 

@@ -252,6 +252,38 @@ def test_client_finishes_before_a_backend_that_cannot_half_close(make_scene: Any
     assert scene.ended == "client_closed"
 
 
+def test_client_that_has_finished_still_gets_the_answer(make_scene: Any) -> None:
+    scene = make_scene(tls_backends=True)
+    client, backend = scene.joined()
+    backend.answers = False
+    client.send(b"question")
+    client.finish()
+    scene.run()
+    assert (backend.received, backend.saw) == (b"question", "fin")
+    backend.send(b"answer")
+    backend.finish()
+    scene.run()
+    assert (client.received, client.saw) == (b"answer", "fin")
+    assert scene.ended == "client_closed"
+
+
+@pytest.mark.parametrize("size", [100_000, 3 * MIB])
+def test_backend_says_goodbye_while_the_client_is_held_up(make_scene: Any, size: int) -> None:
+    scene = make_scene(tls_backends=True)
+    client, backend = scene.joined()
+    client.stop_reading()
+    backend.send(bytes(size))
+    backend.finish()
+    scene.run()
+    scene.advance(1)
+    client.start_reading()
+    scene.run()
+    assert (len(client.received), client.saw) == (size, "fin")
+    client.finish()
+    scene.run()
+    assert (scene.ended, scene.active) == ("backend_closed", [0])
+
+
 def test_tls_on_both_sides(make_scene: Any) -> None:
     scene = make_scene(tls_backends=True)
     client, backend = scene.joined(tls=True)

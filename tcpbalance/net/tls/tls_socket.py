@@ -73,7 +73,9 @@ class TlsSocket:
             raise BlockingIOError from None
 
     def recv(self, size: int) -> bytes:
-        """Read what has come, up to *size*: less says that there is no more, as with any socket.
+        """Read what has come: less than *size* says that there is no more, as with any socket.
+
+        It may be more by a record, since OpenSSL would keep what is left of one where nobody looks for it.
 
         :returns: nothing at the end.
         """
@@ -90,7 +92,7 @@ class TlsSocket:
         """Read the records behind the first."""
         parts, left = [data], size - len(data)
         try:
-            while left >= RECORD:
+            while left > 0:
                 data = self._recv(RECORD)
                 parts.append(data)
                 left -= len(data)
