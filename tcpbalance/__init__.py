@@ -6,12 +6,15 @@ What is named here is the public face; everything else may move.
 from tcpbalance.admin.access_log import AccessLog, AccessLogError
 from tcpbalance.config.errors import ConfigError
 from tcpbalance.config.models import Config, HealthConfig, SocketConfig
+from tcpbalance.config.tls import CertificateConfig, FrontendTlsConfig, PoolTlsConfig
 from tcpbalance.config.values import Address
 from tcpbalance.endpoints import ProxyProtocolEndpoint
 from tcpbalance.errors import Fault, SettingError, TcpbalanceError
 from tcpbalance.gate.networks import NetworkSet
 from tcpbalance.net.connecting import ConnectFailed
 from tcpbalance.net.listener import ListenError
+from tcpbalance.net.tls.client import ClientTls
+from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.parts import Frontend, read_config
 from tcpbalance.pool.affinity import Affinity
 from tcpbalance.pool.backend import Backend
@@ -39,6 +42,8 @@ __all__ = [
     "Affinity",
     "Backend",
     "Balancer",
+    "CertificateConfig",
+    "ClientTls",
     "CommandProbe",
     "Config",
     "ConfigError",
@@ -50,6 +55,7 @@ __all__ = [
     "Frontend",
     "FrontendFactory",
     "FrontendSettings",
+    "FrontendTlsConfig",
     "HealthConfig",
     "HttpProbe",
     "ListenError",
@@ -61,10 +67,12 @@ __all__ = [
     "PolicyTools",
     "Pool",
     "PoolError",
+    "PoolTlsConfig",
     "Probe",
     "ProbeFailed",
     "ProxyHeader",
     "ProxyProtocolEndpoint",
+    "ServerTls",
     "SessionRecord",
     "SettingError",
     "SocketConfig",

@@ -266,7 +266,7 @@ class Leg:
         """Break off; before that, tell the protocol what came in before, if it still hears of bytes at all:
         a backend that said something before it broke off is not the same as one that did not."""
         self._broken = True
-        if self._outgoing is None and not self._done_reading:
+        if self._outgoing is None and not self._done_reading and not self._looking:
             self.readable = True
             self._read_for_protocol()
         self.broke_off()

@@ -38,15 +38,21 @@ class BackendProtocol(Side):
         To Twisted's TLS that is its goodbye, behind which it goes on reading until the backend has said one,
         too.
         """
-        return super().can_half_close or ISSLTransport.providedBy(self.transport)
+        return super().can_half_close or _speaks_tls(self.transport)
 
     def finish_writing(self) -> None:
         """Let what is buffered go out, then tell the backend that no more will come."""
-        if not self.gone and ISSLTransport.providedBy(self.transport):
-            self.transport.unregisterProducer()
-            self.transport.loseConnection()
+        transport: Any = self.transport
+        if not self.gone and _speaks_tls(transport):
+            transport.unregisterProducer()
+            transport.loseConnection()
         else:
             super().finish_writing()
+
+
+def _speaks_tls(transport: object) -> bool:
+    """Whether it is Twisted's TLS."""
+    return bool(ISSLTransport.providedBy(transport))
 
 
 class BackendFactory:

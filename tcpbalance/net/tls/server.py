@@ -82,9 +82,10 @@ def _build(config: FrontendTlsConfig, now: float) -> SSL.Context:
     for group in [default, *map(_side_by_side, by_name.values())]:
         if group not in made:
             made[group] = _context(config, group, now)
-    # Also where there is one certificate: a name that nobody looks at is not kept in a session of TLS 1.2.
     entries = [(name, made[_side_by_side(group)]) for name, group in by_name.items()]
-    made[default].set_tlsext_servername_callback(_chooser(NameMap(entries, deep=False)))
+    # Also where there is nothing to choose: a name that nobody looks at is not kept in a session of TLS 1.2.
+    choose = _chooser(NameMap(entries, deep=False)) if len(made) > 1 else _take_note
+    made[default].set_tlsext_servername_callback(choose)
     return made[default]
 
 
@@ -140,6 +141,10 @@ def require_certificates(context: SSL.Context, ca: str, crl: str | None, now: fl
     if crl is not None:
         heed_revocations(context, "client_crl", crl, now)
     context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, note_why)
+
+
+def _take_note(connection: SSL.Connection) -> None:
+    """There is one context for all names."""
 
 
 def _chooser(contexts: Contexts) -> Callable[[SSL.Connection], None]:

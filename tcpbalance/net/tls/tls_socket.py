@@ -34,6 +34,7 @@ class TlsSocket:
     __slots__ = (
         "_number",
         "_recv",
+        "_said_goodbye",
         "_send",
         "_sock",
         "connection",
@@ -48,6 +49,7 @@ class TlsSocket:
     def __init__(self, connection: SSL.Connection, sock: SocketType) -> None:
         self.connection = connection
         self.news: str | None = None
+        self._said_goodbye = False
         self._sock = sock
         self._number = sock.fileno()
         self._recv = connection.recv
@@ -138,14 +140,17 @@ class TlsSocket:
         return sent
 
     def say_goodbye(self) -> None:
-        """Tell the peer that no more will come: RFC 8446, section 6.1.
+        """Tell the peer that no more will come, once: RFC 8446, section 6.1.
 
         :raises BlockingIOError: no room for it yet.
         """
+        if self._said_goodbye:
+            return
         try:
             self.connection.shutdown()
         except SSL.Error as error:
             raise _write_error(error) from None
+        self._said_goodbye = True
 
     def shutdown(self, how: int) -> None:
         """End the stream beneath."""
