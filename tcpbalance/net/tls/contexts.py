@@ -11,7 +11,7 @@ from OpenSSL import SSL
 from OpenSSL.crypto import X509StoreFlags
 
 from tcpbalance.net.tls.errors import TlsFileError, openssl_words
-from tcpbalance.net.tls.files import Chain, read_authorities, read_revocations
+from tcpbalance.net.tls.files import Chain, read_authorities, read_key, read_revocations
 
 SUITES_1_3 = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 SUITES_1_2 = b":".join(
@@ -44,8 +44,6 @@ def new_context(minimum_version: str = "1.2") -> SSL.Context:
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     context.set_tls13_ciphersuites(SUITES_1_3)
     context.set_cipher_list(SUITES_1_2)
-    # OpenSSL would ask for a passphrase at the terminal.
-    context.set_passwd_cb(lambda *_: b"")
     return context
 
 
@@ -59,7 +57,8 @@ def add_chain(context: SSL.Context, chain: Chain) -> None:
     except SSL.Error as error:
         raise TlsFileError("cert", f"OpenSSL refuses {chain.files.cert}: {openssl_words(error)}") from error
     try:
-        context.use_privatekey_file(chain.files.key)
+        # Read by ourselves: OpenSSL would ask for a passphrase at the terminal.
+        context.use_privatekey(read_key(chain.files.key))
         context.check_privatekey()
     except SSL.Error as error:
         raise TlsFileError("key", f"OpenSSL refuses {chain.files.key}: {openssl_words(error)}") from error

@@ -52,11 +52,27 @@ def read_chain(files: CertificateConfig, now: float) -> Chain:
     certificate = _certificates("cert", files.cert)[0]
     _refuse_out_of_date(certificate, files.cert, now)
     public = certificate.public_key()
-    if _spki(_private_key(files.key).public_key()) != _spki(public):
+    if _spki(read_key(files.key).public_key()) != _spki(public):
         raise TlsFileError(
             "key", f"the key in {files.key} does not belong to the certificate in {files.cert}"
         )
     return Chain(files, _names(certificate), _kind(public))
+
+
+def read_key(path: str) -> Any:
+    """Read a private key.
+
+    :returns: one of cryptography's.
+    :raises TlsFileError: at ``key``; for one with a passphrase, too.
+    """
+    try:
+        return load_pem_private_key(_read("key", path), None)
+    except TypeError as error:
+        raise TlsFileError(
+            "key", f"the key in {path} has a passphrase, which nobody is there to type: write it without one"
+        ) from error
+    except ValueError as error:
+        raise TlsFileError("key", f"{path} holds no private key in PEM that can be read") from error
 
 
 def read_authorities(key: str, path: str) -> None:
@@ -111,17 +127,6 @@ def _parsed(key: str, path: str, parse: Callable[[bytes], T], data: bytes) -> T:
         return parse(data)
     except ValueError as error:
         raise TlsFileError(key, f"{path} cannot be read as PEM: {error}") from error
-
-
-def _private_key(path: str) -> Any:
-    try:
-        return load_pem_private_key(_read("key", path), None)
-    except TypeError as error:
-        raise TlsFileError(
-            "key", f"the key in {path} has a passphrase, which nobody is there to type: write it without one"
-        ) from error
-    except ValueError as error:
-        raise TlsFileError("key", f"{path} holds no private key in PEM that can be read") from error
 
 
 def _spki(public: Any) -> bytes:
