@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from attrs import frozen
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import (
@@ -21,6 +22,7 @@ from cryptography.x509.oid import NameOID
 from tcpbalance.config.tls import CertificateConfig
 from tcpbalance.net.tls.errors import TlsFileError
 
+D = TypeVar("D")
 T = TypeVar("T")
 
 LARGEST_FILE = 16 * 1024 * 1024
@@ -51,12 +53,12 @@ def read_chain(files: CertificateConfig, now: float) -> Chain:
     """
     certificate = _certificates("cert", files.cert)[0]
     _refuse_out_of_date(certificate, files.cert, now)
-    public = certificate.public_key()
+    public = _parsed("cert", files.cert, x509.Certificate.public_key, certificate)
     if _spki(read_key(files.key).public_key()) != _spki(public):
         raise TlsFileError(
             "key", f"the key in {files.key} does not belong to the certificate in {files.cert}"
         )
-    return Chain(files, _names(certificate), _kind(public))
+    return Chain(files, _parsed("cert", files.cert, _names, certificate), _kind(public))
 
 
 def read_key(path: str) -> Any:
@@ -71,6 +73,8 @@ def read_key(path: str) -> Any:
         raise TlsFileError(
             "key", f"the key in {path} has a passphrase, which nobody is there to type: write it without one"
         ) from error
+    except UnsupportedAlgorithm as error:
+        raise TlsFileError("key", f"{path} cannot be used: {error}") from error
     except ValueError as error:
         raise TlsFileError("key", f"{path} holds no private key in PEM that can be read") from error
 
@@ -122,9 +126,11 @@ def _certificates(key: str, path: str) -> list[x509.Certificate]:
     return _parsed(key, path, x509.load_pem_x509_certificates, data)
 
 
-def _parsed(key: str, path: str, parse: Callable[[bytes], T], data: bytes) -> T:
+def _parsed(key: str, path: str, parse: Callable[[D], T], data: D) -> T:
     try:
         return parse(data)
+    except UnsupportedAlgorithm as error:
+        raise TlsFileError(key, f"{path} cannot be used: {error}") from error
     except ValueError as error:
         raise TlsFileError(key, f"{path} cannot be read as PEM: {error}") from error
 
