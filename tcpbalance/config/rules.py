@@ -206,6 +206,19 @@ def _spoken_tls(pool: PoolFacts) -> Iterator[Flaw]:
                 (*backend.path, "server_name"),
                 f"has no effect without TLS, add the table [{key_text((*pool.path, 'tls'))}]",
             )
+        if _is_nameless(backend, pool):
+            yield Flaw(
+                backend.path,
+                "is a unix socket, which has no host that its certificate could be for, add server_name to "
+                f"it or to {key_text((*pool.path, 'tls'))}",
+            )
+
+
+def _is_nameless(backend: BackendFacts, pool: PoolFacts) -> bool:
+    """Tell whether its certificate would have to be verified with nothing to verify it by."""
+    verified = pool.tls is not None and pool.verified and "server_name" not in pool.tls
+    on_unix = backend.address is not None and backend.address.is_unix
+    return verified and on_unix and not backend.has_server_name
 
 
 def _doubles(pool: PoolFacts) -> Iterator[Flaw]:

@@ -198,12 +198,31 @@ from support.configs import SMALLEST, backends, frontend, pool, problems
             pool('[pools."  "]\nbackends = ["a:1"]'),
             '7: pools."  ": must be a name of printable characters, got "  "',
         ),
+        (
+            pool("tls = {}").replace('"10.0.0.12:5432"', '"unix:a"'),
+            (
+                "6: pools.db.backends[1]: is a unix socket, which has no host that its certificate could be "
+                "for, add server_name to it or to pools.db.tls"
+            ),
+        ),
     ],
 )
 def test_refused_values(tmp_path: Path, text: str, problem: str) -> None:
     (found,) = problems(tmp_path, text)
     # A path in the test's folder ends the one message that has one.
     assert found == problem or (problem.endswith("got ") and found.startswith(problem))
+
+
+@pytest.mark.parametrize(
+    ("tls", "backend"),
+    [
+        ("{}", '{ address = "unix:a", server_name = "a.internal" }'),
+        ('{ server_name = "a.internal" }', '"unix:a"'),
+        ("{ verify = false }", '"unix:a"'),
+    ],
+)
+def test_a_unix_socket_has_a_name_to_be_verified_by(tmp_path: Path, tls: str, backend: str) -> None:
+    assert problems(tmp_path, backends(f"[{backend}]\ntls = {tls}")) == []
 
 
 @pytest.mark.parametrize(
@@ -241,14 +260,14 @@ def test_two_listeners_on_one_address(tmp_path: Path, first: str, second: str, t
 
 LATER = {
     "": ["workers = 1", "[admin]\n", "[overload]\n"],
-    "[frontends.db.": ["access]", "limits]", "tls]"],
+    "[frontends.db.": ["access]", "limits]"],
     "[pools.db]": [
         "queue = 1000",
         'queue_timeout = "10s"',
         'slow_start = "30s"',
         'source_address = "10.0.0.5"',
     ],
-    "[pools.db.": ["outlier]", "tls]"],
+    "[pools.db.": ["outlier]"],
     "[pools.db.affinity]": ['state_file = "web.affinity"'],
 }
 

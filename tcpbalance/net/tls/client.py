@@ -110,9 +110,11 @@ class TlsPeer:
         self._last = connection
 
     def _verify_identity(self, connection: SSL.Connection) -> None:
+        if self._name is None:
+            raise HandshakeFailed("no server name to verify the certificate by")
         verify = verify_ip_address if self._ip else verify_hostname
         try:
-            verify(connection, self._name or "")
+            verify(connection, self._name)
         except (VerificationError, CertificateError) as error:
             raise HandshakeFailed(f"certificate is not for {self._name}") from error
 
