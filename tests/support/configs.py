@@ -46,6 +46,17 @@ max_connection_age = "12h"
 names = ["api.example.com", "*.static.example.com"]
 pool = "web"
 
+[frontends.secure]
+listen = "0.0.0.0:8443"
+pool = "web"
+
+[frontends.secure.tls]
+certificates = [{ cert = "web.pem", key = "web.key" }, { cert = "/etc/tcpbalance/both.pem" }]
+minimum_version = "1.3"
+alpn = ["h2", "http/1.1"]
+client_ca = "clients.pem"
+client_crl = "revoked.pem"
+
 [frontends.web.socket]
 receive_buffer = "256KiB"
 send_buffer = "256KiB"
@@ -67,7 +78,15 @@ pass_tlvs = ["authority", 0xE4]
 backends = [
   "10.0.0.11:443",
   { name = "b", address = "10.0.0.12:443", weight = 2, max_connections = 500, backup = false },
+  { address = "10.0.0.13:443", server_name = "c.internal" },
 ]
+
+[pools.web.tls]
+verify = true
+ca = "internal.pem"
+crl = "internal-revoked.pem"
+server_name = "web.internal"
+certificate = { cert = "edge.pem", key = "edge.key" }
 
 [pools.web.affinity]
 by = "source_ip"

@@ -6,6 +6,7 @@ from typing import Any
 
 import attrs
 
+from tcpbalance.net.tls.facts import TlsFacts
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
 
@@ -25,6 +26,21 @@ USUAL = SessionRecord(
 )
 
 
+HANDSHAKE = TlsFacts(
+    version="TLSv1.3",
+    cipher="TLS_AES_128_GCM_SHA256",
+    server_name="www.example.com",
+    alpn=None,
+    subject=None,
+    common_name=None,
+)
+
+
 def record(**changes: Any) -> SessionRecord:
     """Give the usual record with some fields changed."""
     return attrs.evolve(USUAL, **changes)
+
+
+def tls(**changes: Any) -> TlsFacts:
+    """Give what a usual handshake agrees on with some of it changed."""
+    return attrs.evolve(HANDSHAKE, **changes)

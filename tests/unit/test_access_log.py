@@ -411,7 +411,7 @@ def test_standard_output_stays_open(start: Starter, stalled: Stalled) -> None:
         log.service.reopen()
         log.stop()
         os.write(1, b"still open\n")
-    assert stalled.read().endswith("unique_id=-\nstill open\n")
+    assert stalled.read().endswith("tls_client=-\nstill open\n")
 
 
 def test_a_thread_that_hangs_in_the_system_is_left_to_it(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.records import record
+from support.records import record, tls
 from tcpbalance.admin.log_format import json_line, text_line
 from tcpbalance.proxy.reasons import EndReason
 
@@ -30,6 +30,9 @@ KEYS = [
     "proxy",
     "server_name",
     "unique_id",
+    "tls_version",
+    "tls_cipher",
+    "tls_client",
 ]
 PAIR = re.compile(r'([a-z_]+)=("(?:[^"\\]|\\.)*"|[^ "\\=]*)')
 HOSTILE = 'a b="c"\nstart=1 \\ \r\t\x00\x1b[31m\x7f\x85\u2028é\udc80'
@@ -47,7 +50,7 @@ def test_a_text_line_says_everything_in_order() -> None:
         "start=2026-05-04T09:12:33.481Z client=192.0.2.7:51324 frontend=web backend=b attempts=1"
         " wait_ms=0.412 connect_ms=0.388 total_ms=1520.042 client_bytes=512 backend_bytes=18230"
         " closed_by=client reason=client_closed cause=-"
-        " proxy=- server_name=- unique_id=-"
+        " proxy=- server_name=- unique_id=- tls_version=- tls_cipher=- tls_client=-"
     )
 
 
@@ -56,7 +59,8 @@ def test_a_json_line_says_everything_in_order() -> None:
         '{"start":"2026-05-04T09:12:33.481Z","client":"192.0.2.7:51324","frontend":"web","backend":"b","attempts":1,'
         '"wait_ms":0.412,"connect_ms":0.388,"total_ms":1520.042,"client_bytes":512,"backend_bytes":18230,'
         '"closed_by":"client","reason":"client_closed","cause":null,'
-        '"proxy":null,"server_name":null,"unique_id":null}'
+        '"proxy":null,"server_name":null,"unique_id":null,'
+        '"tls_version":null,"tls_cipher":null,"tls_client":null}'
     )
 
 
@@ -79,13 +83,24 @@ def test_a_cause_is_quoted_where_it_has_spaces() -> None:
 
 def test_a_client_that_was_introduced_says_by_whom_and_for_what() -> None:
     introduced = record(proxy="10.0.0.1:51000", server_name="www.example.com", unique_id="7f")
-    assert text_line(introduced).endswith(" proxy=10.0.0.1:51000 server_name=www.example.com unique_id=7f")
+    assert " proxy=10.0.0.1:51000 server_name=www.example.com unique_id=7f " in text_line(introduced)
     fields = json.loads(json_line(introduced))
     assert (fields["proxy"], fields["server_name"], fields["unique_id"]) == (
         "10.0.0.1:51000",
         "www.example.com",
         "7f",
     )
+
+
+def test_what_a_handshake_agreed_on() -> None:
+    without = record(tls=tls())
+    assert text_line(without).endswith(" tls_version=TLSv1.3 tls_cipher=TLS_AES_128_GCM_SHA256 tls_client=-")
+    assert json_line(without).endswith(
+        ',"tls_version":"TLSv1.3","tls_cipher":"TLS_AES_128_GCM_SHA256","tls_client":null}'
+    )
+    shown = record(tls=tls(subject="CN=Ann Other,O=Example"))
+    assert text_line(shown).endswith(' tls_client="CN=Ann Other,O=Example"')
+    assert json_line(shown).endswith(',"tls_client":"CN=Ann Other,O=Example"}')
 
 
 @pytest.mark.parametrize("reason", EndReason)
@@ -106,6 +121,15 @@ def test_an_address_needs_no_quotes() -> None:
 def test_no_field_breaks_the_line(line: object, field: str) -> None:
     assert callable(line)
     assert re.fullmatch(r"[ -~]+", line(record(**{field: HOSTILE})))
+
+
+@given(st.none() | st.text())
+def test_whatever_a_certificate_says_can_be_read_back(subject: str | None) -> None:
+    shown = record(tls=tls(subject=subject))
+    assert pairs(text_line(shown))["tls_client"] == ("-" if subject is None else subject)
+    assert json.loads(json_line(shown))["tls_client"] == subject
+    assert re.fullmatch(r"[ -~]+", text_line(shown))
+    assert re.fullmatch(r"[ -~]+", json_line(shown))
 
 
 @given(st.text(), st.text(), st.none() | st.text(), st.text())

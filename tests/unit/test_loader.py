@@ -32,7 +32,20 @@ from tcpbalance.config.models import (
     RouteConfig,
     SocketConfig,
 )
-from tcpbalance.config.values import Address, Duration, Fraction, LogPath, NamePattern, Network, Size, TlvType
+from tcpbalance.config.tls import CertificateConfig, FrontendTlsConfig, PoolTlsConfig
+from tcpbalance.config.values import (
+    Address,
+    AlpnName,
+    Duration,
+    FilePath,
+    Fraction,
+    HostName,
+    LogPath,
+    NamePattern,
+    Network,
+    Size,
+    TlvType,
+)
 from tcpbalance.errors import Fault
 
 
@@ -88,7 +101,23 @@ class TestModels:
                         fast_open=256,
                         congestion="bbr",
                     ),
-                )
+                ),
+                "secure": FrontendConfig(
+                    listen=(Address("0.0.0.0", 8443),),
+                    pool="web",
+                    tls=FrontendTlsConfig(
+                        certificates=(
+                            CertificateConfig(
+                                cert=FilePath(f"{tmp_path}/web.pem"), key=FilePath(f"{tmp_path}/web.key")
+                            ),
+                            CertificateConfig(cert=FilePath("/etc/tcpbalance/both.pem")),
+                        ),
+                        minimum_version="1.3",
+                        alpn=(AlpnName("h2"), AlpnName("http/1.1")),
+                        client_ca=FilePath(f"{tmp_path}/clients.pem"),
+                        client_crl=FilePath(f"{tmp_path}/revoked.pem"),
+                    ),
+                ),
             },
             pools={
                 "web": PoolConfig(
@@ -103,6 +132,16 @@ class TestModels:
                         BackendConfig(address=Address("10.0.0.11", 443)),
                         BackendConfig(
                             name="b", address=Address("10.0.0.12", 443), weight=2, max_connections=500
+                        ),
+                        BackendConfig(address=Address("10.0.0.13", 443), server_name=HostName("c.internal")),
+                    ),
+                    tls=PoolTlsConfig(
+                        verify=True,
+                        ca=FilePath(f"{tmp_path}/internal.pem"),
+                        crl=FilePath(f"{tmp_path}/internal-revoked.pem"),
+                        server_name=HostName("web.internal"),
+                        certificate=CertificateConfig(
+                            cert=FilePath(f"{tmp_path}/edge.pem"), key=FilePath(f"{tmp_path}/edge.key")
                         ),
                     ),
                     affinity=AffinityConfig(
@@ -190,12 +229,12 @@ class TestMessages:
         with pytest.raises(ConfigError) as caught:
             load("tcpbalance.toml", policies=POLICIES, probes=PROBES)
         assert str(caught.value) == (
-            "tcpbalance.toml:43: pools.web.backends[1].weight: must be 1 to 256, got -3"
+            "tcpbalance.toml:54: pools.web.backends[1].weight: must be 1 to 256, got -3"
         )
         assert caught.value.fault is Fault.CONFIGURATION
         assert not caught.value.retryable
         (problem,) = caught.value.problems
-        assert (problem.line, problem.path) == (43, ("pools", "web", "backends", 1, "weight"))
+        assert (problem.line, problem.path) == (54, ("pools", "web", "backends", 1, "weight"))
 
     def test_all_mistakes_at_once_in_the_order_of_their_lines(self, tmp_path: Path) -> None:
         text = (
