@@ -32,11 +32,15 @@ def new_address() -> str:
     return f"127.1.{number >> 8}.{number & 0xFF}"
 
 
-def record_of(daemon: Daemon, address: str) -> dict[str, Any]:
-    """Wait for what the access log says about the only connection from an address, without or with a port."""
+def record_of(daemon: Daemon, address: str, key: str = "client") -> dict[str, Any]:
+    """Wait for what the access log says about the only connection from an address.
+
+    :param address: with a port, or without where it had no other.
+    :param key: where it stands in the record.
+    """
 
     def found() -> list[dict[str, Any]]:
-        return [record for record in daemon.access_records if record["client"].split(":")[0] == address]
+        return [record for record in daemon.access_records if f"{record[key]}:".startswith(f"{address}:")]
 
     until(found, lambda: f"a record of {address}: {daemon.access_records}")
     (record,) = found()
