@@ -42,7 +42,7 @@ certificates = [{{ cert = "web.pem", key = "web.key" }}]
 [frontends.hasty]
 listen = "127.0.0.1:0"
 pool = "web"
-preread_timeout = "2s"
+preread_timeout = "1s"
 accept_proxy_protocol = ["127.0.0.2/32"]
 
 [frontends.hasty.tls]
@@ -176,7 +176,7 @@ def test_header_and_handshake_have_one_deadline(edge: Edge) -> None:
     assert {(record["reason"], record["closed_by"]) for record in records} == {
         ("preread_timeout", "balancer")
     }
-    assert min(record["total_ms"] for record in records) >= 2000
+    assert min(record["total_ms"] for record in records) >= 1000
     assert max(record["total_ms"] for record in records) < 10_000
 
 
@@ -195,6 +195,6 @@ def test_many_that_say_nothing_leave_the_others_unharmed(edge: Edge) -> None:
             stack.enter_context(connect(port, silent))
         assert curl(port, NAME, edge.root, "--interface", heard) == "page\n"
         until(lambda: len(timed_out()) == SILENT, lambda: f"{SILENT} out of time, now {len(timed_out())}")
-    assert record_of(edge.daemon, heard)["total_ms"] < 2000
-    assert min(timed_out()) >= 2000
+    assert record_of(edge.daemon, heard)["total_ms"] < 1000
+    assert min(timed_out()) >= 1000
     assert max(timed_out()) < 10_000
