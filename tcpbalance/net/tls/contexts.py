@@ -2,7 +2,8 @@
 
 The suites are those of Mozilla's "intermediate" configuration, version 5.7 of its guidelines
 (wiki.mozilla.org/Security/Server_Side_TLS), without its three DHE suites: they need parameters of their own,
-and each client that it is meant for can do ECDHE. The client's order counts, as it says.
+and each client that it is meant for can do ECDHE. Other than there, our order counts, because scanners take
+the lack of one for a weakness; but a client that has no AES hardware, and puts ChaCha20 first, gets that.
 """
 
 from __future__ import annotations
@@ -27,9 +28,18 @@ SUITES_1_2 = b":".join(
 
 VERSIONS = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
 
+_PRIORITIZE_CHACHA = 1 << 21
+"""SSL_OP_PRIORITIZE_CHACHA of OpenSSL's ssl.h, which pyOpenSSL does not name: SSL_CTX_set_options(3)."""
+
 # An end of the stream without a goodbye is taken for one, as HAProxy and nginx do: many programs close like
 # that, and what they have sent is complete. Without OP_IGNORE_UNEXPECTED_EOF it would be an error.
-_OPTIONS = SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION | SSL.OP_IGNORE_UNEXPECTED_EOF
+_OPTIONS = (
+    SSL.OP_NO_RENEGOTIATION
+    | SSL.OP_NO_COMPRESSION
+    | SSL.OP_IGNORE_UNEXPECTED_EOF
+    | SSL.OP_CIPHER_SERVER_PREFERENCE
+    | _PRIORITIZE_CHACHA
+)
 
 
 def new_context(minimum_version: str = "1.2") -> SSL.Context:
@@ -58,7 +68,7 @@ def add_chain(context: SSL.Context, chain: Chain) -> None:
         raise TlsFileError("cert", f"OpenSSL refuses {chain.files.cert}: {openssl_words(error)}") from error
     try:
         # Read by ourselves: OpenSSL would ask for a passphrase at the terminal.
-        context.use_privatekey(read_key(chain.files.key))
+        context.use_privatekey(read_key(chain.files))
         context.check_privatekey()
     except SSL.Error as error:
         raise TlsFileError("key", f"OpenSSL refuses {chain.files.key}: {openssl_words(error)}") from error

@@ -28,6 +28,7 @@ T = TypeVar("T")
 LARGEST_FILE = 16 * 1024 * 1024
 """Bytes; all the authorities of a system are a quarter of a mebibyte, a large revocation list some."""
 
+_CERTIFICATE = re.compile(rb"-----BEGIN [A-Z0-9 ]*CERTIFICATE-----")
 _CRL = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
 
 
@@ -54,29 +55,33 @@ def read_chain(files: CertificateConfig, now: float) -> Chain:
     certificate = _certificates("cert", files.cert)[0]
     _refuse_out_of_date(certificate, files.cert, now)
     public = _parsed("cert", files.cert, x509.Certificate.public_key, certificate)
-    if _spki(read_key(files.key).public_key()) != _spki(public):
+    if _spki(read_key(files).public_key()) != _spki(public):
         raise TlsFileError(
             "key", f"the key in {files.key} does not belong to the certificate in {files.cert}"
         )
     return Chain(files, _parsed("cert", files.cert, _names, certificate), _kind(public))
 
 
-def read_key(path: str) -> Any:
+def read_key(files: CertificateConfig) -> Any:
     """Read a private key.
 
     :returns: one of cryptography's.
-    :raises TlsFileError: at ``key``; for one with a passphrase, too.
+    :raises TlsFileError: at the key of the configuration that names its file; for one with a passphrase, too.
     """
+    path, key, mend = files.key, "key", ""
+    if path == files.cert:
+        key, mend = "cert", ", write it there or name its file with key"
+    data = _read(key, path)
     try:
-        return load_pem_private_key(_read("key", path), None)
+        return load_pem_private_key(data, None)
     except TypeError as error:
         raise TlsFileError(
-            "key", f"the key in {path} has a passphrase, which nobody is there to type: write it without one"
+            key, f"the key in {path} has a passphrase, which nobody is there to type: write it without one"
         ) from error
     except UnsupportedAlgorithm as error:
-        raise TlsFileError("key", f"{path} cannot be used: {error}") from error
+        raise TlsFileError(key, f"{path} cannot be used: {error}") from error
     except ValueError as error:
-        raise TlsFileError("key", f"{path} holds no private key in PEM that can be read") from error
+        raise TlsFileError(key, f"{path} holds no private key in PEM that can be read{mend}") from error
 
 
 def read_authorities(key: str, path: str) -> None:
@@ -121,7 +126,7 @@ def _read(key: str, path: str) -> bytes:
 
 def _certificates(key: str, path: str) -> list[x509.Certificate]:
     data = _read(key, path)
-    if b"-----BEGIN " not in data:
+    if not _CERTIFICATE.search(data):
         raise TlsFileError(key, f"{path} holds no certificate in PEM")
     return _parsed(key, path, x509.load_pem_x509_certificates, data)
 
@@ -132,7 +137,9 @@ def _parsed(key: str, path: str, parse: Callable[[D], T], data: D) -> T:
     except UnsupportedAlgorithm as error:
         raise TlsFileError(key, f"{path} cannot be used: {error}") from error
     except ValueError as error:
-        raise TlsFileError(key, f"{path} cannot be read as PEM: {error}") from error
+        raise TlsFileError(
+            key, f"{path} holds a certificate or revocation list that is damaged, write it anew"
+        ) from error
 
 
 def _spki(public: Any) -> bytes:
