@@ -40,6 +40,10 @@ HARMLESS = {"OK", "INFO", "LOW"}
 EXCEPTIONS = {
     ("WARN", "engine_problem"): "the openssl of this machine does not know GOST",
     ("WARN", "RC4"): "nor RC4; that is also asked without openssl, under cipherlist_LOW",
+    (
+        "WARN",
+        "sessionresumption_ticket",
+    ): "it cannot always save a session; the tests of termination resume some",
     ("HIGH", "cert_revocation"): "the authority is the test's own, and nobody can ask it who is revoked",
 }
 

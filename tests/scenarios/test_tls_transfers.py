@@ -64,6 +64,7 @@ class Edge:
     daemon: Daemon
     backends: dict[str, peers.Peer]
     root: Path
+    carries_goodbyes: bool
 
     @contextmanager
     def client(
@@ -84,7 +85,8 @@ def edge(tmp_path_factory: pytest.TempPathFactory, data_path: object) -> Iterato
         backends = {name: stack.enter_context(peers.peer(handler)) for name, handler in HANDLERS.items()}
         frontends = [FRONTEND.format(name=name, address=peer.address) for name, peer in backends.items()]
         daemon = stack.enter_context(Daemon(LOG + "".join(frontends), folder))
-        yield Edge(daemon, backends, root)
+        # On the portable road TLS is Twisted's, which ends whole: see "The life of a connection".
+        yield Edge(daemon, backends, root, carries_goodbyes=data_path != "portable")
 
 
 @VERSIONS
@@ -105,23 +107,30 @@ def test_the_answer_to_a_large_upload_comes_after_the_client_s_goodbye(edge: Edg
     """
     address = new_address()
     with edge.client("hash", version, address) as client:
-        assert client.exchange(DATA).decode() == hashlib.sha256(DATA).hexdigest()
+        answer = client.exchange(DATA).decode()
     record = record_of(edge.daemon, address)
     assert (record["reason"], record["closed_by"]) == ("client_closed", "client")
-    assert (record["client_bytes"], record["backend_bytes"]) == (len(DATA), 64)
+    assert record["client_bytes"] == len(DATA)
+    if edge.carries_goodbyes:
+        assert answer == hashlib.sha256(DATA).hexdigest()
+        assert record["backend_bytes"] == 64
 
 
 @pytest.mark.parametrize("size", [1, 16 << 10, (16 << 10) + 1])
 def test_the_goodbye_of_a_client_that_says_little_is_carried_too(edge: Edge, size: int) -> None:
     """Often in one segment with what was said; 16 KiB are a whole record."""
-    with edge.client("hash") as client:
-        assert client.exchange(DATA[:size]).decode() == hashlib.sha256(DATA[:size]).hexdigest()
+    address = new_address()
+    with edge.client("hash", source=address) as client:
+        answer = client.exchange(DATA[:size]).decode()
+    assert record_of(edge.daemon, address)["client_bytes"] == size
+    if edge.carries_goodbyes:
+        assert answer == hashlib.sha256(DATA[:size]).hexdigest()
 
 
 @VERSIONS
 def test_both_directions_at_once(edge: Edge, version: int) -> None:
     with edge.client("echo", version) as client:
-        assert client.exchange(DATA) == DATA
+        assert client.echoed(DATA) == DATA
 
 
 def test_an_answer_that_a_backend_breaks_off_does_not_look_complete(edge: Edge) -> None:
@@ -159,7 +168,7 @@ def test_clients_that_stop_reading_hold_up_nobody_and_little_memory(edge: Edge) 
         until_steady(lambda: edge.daemon.processor_time)
         grown = edge.daemon.memory - before
         with edge.client("echo") as client:
-            assert client.exchange(DATA) == DATA
+            assert client.echoed(DATA) == DATA
         assert len(stalled[0].read_all()) == 64 * MIB
     # Without back-pressure this would be 10 times 64 MiB.
     assert grown < STALLED * PER_SESSION

@@ -174,17 +174,27 @@ class TlsClient:
 
     def exchange(self, data: bytes) -> bytes:
         """Send all of it, which is not nothing, and finish, while reading all there is to read."""
-        rest, parts = memoryview(data), []
+        return self._exchange(data, finish_at=0)
+
+    def echoed(self, data: bytes) -> bytes:
+        """Send all of it, and finish once as much has come back."""
+        return self._exchange(data, finish_at=len(data))
+
+    def _exchange(self, data: bytes, finish_at: int) -> bytes:
+        rest, received, finished = memoryview(data), bytearray(), False
         with suppress(SSL.ZeroReturnError):
             while True:
                 self._wait(select.POLLIN | (select.POLLOUT if rest else 0))
                 with suppress(SSL.WantReadError, SSL.WantWriteError):
-                    if rest and not (rest := self._send_some(rest)):
-                        self.finish()
+                    if rest:
+                        rest = self._send_some(rest)
                 with suppress(SSL.WantReadError):
                     while True:
-                        parts.append(self._tls.recv(1 << 16))
-        return b"".join(parts)
+                        received += self._tls.recv(1 << 16)
+                if not finished and not rest and len(received) >= finish_at:
+                    self.finish()
+                    finished = True
+        return bytes(received)
 
     def _send_some(self, data: memoryview) -> memoryview:
         """Send what is taken.
