@@ -43,7 +43,7 @@ EXCEPTIONS = {
     (
         "WARN",
         "sessionresumption_ticket",
-    ): "it cannot always save a session; the tests of termination resume some",
+    ): "it cannot always save a session; another test does",
     ("HIGH", "cert_revocation"): "the authority is the test's own, and nobody can ask it who is revoked",
 }
 

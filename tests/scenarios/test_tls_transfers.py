@@ -170,5 +170,6 @@ def test_clients_that_stop_reading_hold_up_nobody_and_little_memory(edge: Edge) 
         with edge.client("echo") as client:
             assert client.echoed(DATA) == DATA
         assert len(stalled[0].read_all()) == 64 * MIB
+    until(lambda: not edge.backends["floods"].open_connections, "the end of what nobody reads any more")
     # Without back-pressure this would be 10 times 64 MiB.
     assert grown < STALLED * PER_SESSION
