@@ -182,6 +182,7 @@ def test_tls_cannot_end_here_and_go_on_unopened_as_well(folder: Path) -> None:
     assert checked.returncode == 1
     (line,) = checked.stderr.splitlines()
     assert re.search("toml:(6: frontends.web.tls: .*sni_routes|8: frontends.web.sni_routes: .*tls)", line)
+    assert "unknown key" not in line
 
 
 def test_nothing_is_listened_on(folder: Path) -> None:
