@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from support.documented import TREE, blocks, write_files
 from tcpbalance import read_config
 
-TREE = Path(__file__).parents[2]
 PAGES = [TREE / "README.md", *sorted((TREE / "docs").rglob("*.md"))]
 STAND_INS = {
     "ssl:9993:privateKey=/etc/ssl/mail.pem": "tcp:0",
@@ -25,25 +24,23 @@ backends = ["127.0.0.1:1"]
 """
 
 
-def blocks(language: str, mark: str) -> Iterator[object]:
+def shown(language: str, mark: str) -> Iterator[object]:
     """Find the blocks of a language that are whole, as their ``mark`` tells."""
     for page in PAGES:
-        if "_build" in page.parts:
-            continue
-        found = re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
-        for number, text in enumerate(found):
-            if mark in text:
+        if "_build" not in page.parts:
+            for number, text in enumerate(blocks(page, language, mark)):
                 yield pytest.param(text, id=f"{page.relative_to(TREE)}-{number}")
 
 
-@pytest.mark.parametrize("text", [*blocks("toml", "[frontends.")])
+@pytest.mark.parametrize("text", [*shown("toml", "[frontends.")])
 def test_a_configuration_has_no_mistake(text: str, tmp_path: Path) -> None:
     file = tmp_path / "tcpbalance.toml"
     file.write_text(text)
+    write_files(text, tmp_path)
     read_config(file)
 
 
-@pytest.mark.parametrize("text", [*blocks("python", "application = Application(")])
+@pytest.mark.parametrize("text", [*shown("python", "application = Application(")])
 def test_an_application_can_be_made(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tcpbalance.toml").write_text(SMALLEST)
     monkeypatch.chdir(tmp_path)

@@ -1,0 +1,46 @@
+"""The configurations that the documentation shows, and the files that they name."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from support.authority import Authority
+
+TREE = Path(__file__).parents[2]
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: Path, language: str, mark: str) -> list[str]:
+    """Give the blocks of a language that are whole, as their ``mark`` tells."""
+    found = _BLOCK.findall(page.read_text())
+    return [text for kind, text in found if kind == language and mark in text]
+
+
+def write_files(config: str, folder: Path) -> Authority:
+    """Make all files of certificates and keys that a configuration names, with something sound in them.
+
+    :param folder: the configuration's.
+    :returns: who has certified all of them.
+    """
+    authority = Authority("documented")
+    for key, value in _tls_values(tomllib.loads(config)):
+        if key in {"certificates", "certificate"}:
+            for pair in value if isinstance(value, list) else [value]:
+                issued = authority.issue("documented.example")
+                (folder / pair["cert"]).write_bytes(issued.chain)
+                (folder / pair["key"]).write_bytes(issued.key)
+        elif key in {"client_ca", "ca"}:
+            (folder / value).write_bytes(authority.pem)
+        elif key in {"client_crl", "crl"}:
+            (folder / value).write_bytes(authority.revoke())
+    return authority
+
+
+def _tls_values(document: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for section in ("frontends", "pools"):
+        for table in document.get(section, {}).values():
+            yield from table.get("tls", {}).items()
