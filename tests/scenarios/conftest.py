@@ -29,6 +29,7 @@ ON_BOTH_ROADS = {
     "test_redis",
     "test_slow_reader",
     "test_tls_handshakes",
+    "test_tls_howtos",
     "test_tls_transfers",
 }
 """Modules."""

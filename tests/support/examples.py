@@ -14,7 +14,15 @@ def example(name: str, replacements: Mapping[str, str]) -> str:
     :param name: the file's.
     :param replacements: what to put in place of what; each has to be there exactly once.
     """
-    text = (EXAMPLES / name).read_text()
+    return replaced((EXAMPLES / name).read_text(), replacements, name)
+
+
+def replaced(text: str, replacements: Mapping[str, str], name: str) -> str:
+    """Put other values into a configuration.
+
+    :param replacements: what to put in place of what; each has to be there exactly once.
+    :param name: where the configuration is from.
+    """
     for old, new in replacements.items():
         assert text.count(f'"{old}"') == 1, f'"{old}" is {text.count(old)} times in {name}'
         text = text.replace(f'"{old}"', f'"{new}"')
