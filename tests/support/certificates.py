@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import ipaddress
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -93,7 +94,7 @@ class Authority:
     ) -> Issued:
         """Make a certificate for a server, in ``file_name.pem`` with the chain and ``file_name.key``.
 
-        :param names: host names; the first is also the common name.
+        :param names: host names, or IP addresses; the first is also the common name.
         """
         extensions = _of_server(names)
         key = new_key(kind)
@@ -183,9 +184,16 @@ def _of_authority() -> list[tuple[x509.ExtensionType, bool]]:
 
 def _of_server(names: Iterable[str]) -> list[tuple[x509.ExtensionType, bool]]:
     return [
-        (x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), False),
+        (x509.SubjectAlternativeName(list(map(_identity, names))), False),
         *_of_leaf(ExtendedKeyUsageOID.SERVER_AUTH),
     ]
+
+
+def _identity(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def _of_client() -> list[tuple[x509.ExtensionType, bool]]:
