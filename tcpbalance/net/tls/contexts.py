@@ -60,7 +60,7 @@ def new_context(minimum_version: str = "1.2") -> SSL.Context:
 def add_chain(context: SSL.Context, chain: Chain) -> None:
     """Give a context a certificate to show.
 
-    :raises TlsFileError: OpenSSL does not take it, or the files have changed since they were looked at.
+    :raises TlsFileError: OpenSSL does not take it, or its file has changed since it was looked at.
     """
     try:
         context.use_certificate_chain_file(chain.files.cert)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from attrs import frozen
+from attrs import field, frozen
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -39,11 +39,13 @@ class Chain:
     :param files: where they stand; the certificate is followed by those of the authorities in between.
     :param names: the host names that it is for, as they are written in it.
     :param key_kind: what its key is for; a server may have one certificate of each kind for one name.
+    :param private_key: its key.
     """
 
     files: CertificateConfig
     names: tuple[str, ...]
     key_kind: str
+    private_key: Any = field(eq=False, repr=False)
 
 
 def read_chain(files: CertificateConfig, now: float) -> Chain:
