@@ -98,6 +98,7 @@ class TlsSocket:
                 data = self._recv(RECORD)
                 parts.append(data)
                 left -= len(data)
+            self.news = MORE_TO_TELL
         except SSL.WantReadError:
             pass  # Part of a record: the rest will tell of itself.
         except SSL.Error:

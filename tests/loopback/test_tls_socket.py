@@ -1,0 +1,251 @@
+"""A TLS socket is read and written like any other, whatever is cut, late, full or broken."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+from attrs import frozen
+from OpenSSL import SSL
+
+from support.certificates import Authority, Issued
+from support.tls_lines import A_RECORD, Peer, client_context, client_in_memory, connected, frontend_tls
+from support.waiting import until
+from tcpbalance.net.direction import CHUNK
+from tcpbalance.net.leg import NO_LINGER
+from tcpbalance.net.tls.server import ServerTls
+from tcpbalance.net.tls.tls_socket import MORE_TO_TELL, TlsSocket
+
+MORE_THAN_A_READ = CHUNK + A_RECORD
+MORE_THAN_KERNELS_HOLD = 16 * 1024 * 1024
+
+
+@frozen
+class Line:
+    """A TLS socket, what is beneath it, and its peer."""
+
+    tls: TlsSocket
+    beneath: socket.socket
+    peer: Peer
+
+    def shake(self) -> None:
+        """Let them agree."""
+
+        def agreed() -> bool:
+            self.peer.look()
+            with contextlib.suppress(BlockingIOError):
+                self.tls.do_handshake()
+                return True
+            return False
+
+        until(agreed, "the handshake")
+        # The session tickets, which come behind it.
+        self.peer.look()
+
+    def come(self, data: bytes) -> None:
+        """Let bytes come, as they travel, and wait until they are there."""
+        self.peer.sock.sendall(data)
+        until(lambda: len(self.beneath.recv(1 << 20, socket.MSG_PEEK)) == len(data), "what was sent")
+
+    def end(self) -> None:
+        """Let the stream end beneath, and wait until that is known."""
+        self.peer.sock.shutdown(socket.SHUT_WR)
+        until(lambda: self.beneath.recv(1, socket.MSG_PEEK) == b"", "the end")
+
+    def is_empty(self) -> bool:
+        """Whether there is nothing to be read."""
+        with pytest.raises(BlockingIOError):
+            self.tls.recv(CHUNK)
+        return self.tls.news is None
+
+
+@pytest.fixture(scope="module")
+def issued(tmp_path_factory: pytest.TempPathFactory) -> Issued:
+    return Authority.root().issue(tmp_path_factory.mktemp("tls-socket"), "web", "web.example")
+
+
+@pytest.fixture
+def fresh(issued: Issued) -> Iterator[Line]:
+    """Before the handshake."""
+    theirs, ours = connected()
+    # Room for all that is sent before anything is read.
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * MORE_THAN_A_READ)
+    with theirs, ours:
+        tls = TlsSocket(ServerTls(frontend_tls(issued)).connection(ours), ours)
+        yield Line(tls, ours, Peer(theirs, client_in_memory(client_context())))
+
+
+@pytest.fixture
+def line(fresh: Line) -> Line:
+    fresh.shake()
+    return fresh
+
+
+# Reading
+
+
+def test_what_was_written_is_read(line: Line) -> None:
+    line.come(line.peer.written(b"hello"))
+    assert line.tls.recv(CHUNK) == b"hello"
+    assert line.is_empty()
+
+
+def test_part_of_a_record_is_nothing_yet(line: Line) -> None:
+    record = line.peer.written(b"hello")
+    line.come(record[:-1])
+    assert line.is_empty()
+    line.come(record[-1:])
+    assert line.tls.recv(CHUNK) == b"hello"
+
+
+def test_a_record_and_part_of_another(line: Line) -> None:
+    first, second = line.peer.written(b"one"), line.peer.written(b"two")
+    line.come(first + second[:10])
+    assert line.tls.recv(CHUNK) == b"one"
+    assert line.is_empty()
+    line.come(second[10:])
+    assert line.tls.recv(CHUNK) == b"two"
+
+
+def test_several_records_are_read_at_once(line: Line) -> None:
+    line.come(b"".join(map(line.peer.written, [b"one", b"two", b"three"])))
+    assert line.tls.recv(CHUNK) == b"onetwothree"
+    assert line.is_empty()
+
+
+def test_full_records_fill_a_read(line: Line) -> None:
+    data = bytes(range(256)) * (MORE_THAN_A_READ // 256)
+    line.come(line.peer.written(data))
+    assert [line.tls.recv(CHUNK), line.tls.recv(CHUNK)] == [data[:CHUNK], data[CHUNK:]]
+
+
+@pytest.mark.parametrize("size", [4096, 5000, 16_000])
+def test_a_short_read_with_more_behind_it_says_so(line: Line, size: int) -> None:
+    """Whoever reads takes a short read for all there is."""
+    line.come(b"".join(line.peer.written(b"x" * size) for _ in range(MORE_THAN_A_READ // size)))
+    assert len(line.tls.recv(CHUNK)) < CHUNK
+    assert line.tls.news == MORE_TO_TELL
+
+
+def test_an_end_behind_what_was_read_is_announced(line: Line) -> None:
+    line.come(line.peer.written(b"last") + line.peer.goodbye())
+    assert line.tls.recv(CHUNK) == b"last"
+    assert line.tls.news == MORE_TO_TELL
+    assert line.tls.recv(CHUNK) == b""
+
+
+def test_a_goodbye_alone_is_the_end(line: Line) -> None:
+    line.come(line.peer.goodbye())
+    assert line.tls.recv(CHUNK) == b""
+
+
+def test_an_end_without_a_goodbye_is_an_end(line: Line) -> None:
+    line.end()
+    assert line.tls.recv(CHUNK) == b""
+
+
+def test_an_end_in_the_middle_of_a_record_is_an_end(line: Line) -> None:
+    line.come(line.peer.written(b"cut off")[:-1])
+    line.peer.sock.shutdown(socket.SHUT_WR)
+    until(lambda: _ends(line.tls), "the end")
+
+
+def _ends(tls: TlsSocket) -> bool:
+    with contextlib.suppress(BlockingIOError):
+        return tls.recv(CHUNK) == b""
+    return False
+
+
+def test_a_reset_is_the_error_of_a_socket(line: Line) -> None:
+    line.peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+    line.peer.close()
+    with pytest.raises(OSError, match="ECONNRESET") as caught:
+        until(partial(_ends, line.tls), "the reset")
+    assert caught.value.errno == errno.ECONNRESET
+
+
+def test_what_is_no_record_is_an_error(line: Line) -> None:
+    line.come(b"GET / HTTP/1.0\r\n\r\n")
+    with pytest.raises(OSError, match="record") as caught:
+        line.tls.recv(CHUNK)
+    assert caught.value.errno == errno.EPROTO
+
+
+def test_a_record_that_was_changed_on_the_way_is_an_error_and_not_read(line: Line) -> None:
+    record = bytearray(line.peer.written(b"hello"))
+    record[-1] ^= 1
+    line.come(bytes(record))
+    with pytest.raises(OSError, match="bad record mac") as caught:
+        line.tls.recv(CHUNK)
+    assert caught.value.errno == errno.EPROTO
+
+
+# Writing
+
+
+@pytest.mark.parametrize("size", [1, A_RECORD, A_RECORD + 1, 3 * A_RECORD])
+def test_all_that_fits_is_written_at_once(line: Line, size: int) -> None:
+    data = b"x" * size
+    assert line.tls.send(data) == size
+    until(lambda: line.peer.look() or len(line.peer.received) == size, "what was written")
+    assert line.peer.received == data
+
+
+def test_what_does_not_fit_is_written_later_and_nothing_is_lost(line: Line) -> None:
+    data = bytes(range(256)) * (MORE_THAN_KERNELS_HOLD // 256)
+    rest = bytearray(data)
+    del rest[: line.tls.send(rest)]
+    assert rest
+    with pytest.raises(BlockingIOError):
+        line.tls.send(rest)
+
+    def all_gone() -> bool:
+        line.peer.look()
+        with contextlib.suppress(BlockingIOError):
+            del rest[: line.tls.send(rest)]
+        return not rest
+
+    until(all_gone, lambda: f"{len(rest)} bytes are left")
+    until(lambda: line.peer.look() or len(line.peer.received) == len(data), "all of it")
+    assert line.peer.received == data
+
+
+def test_writing_to_one_who_has_gone_is_the_error_of_a_socket(line: Line) -> None:
+    line.peer.close()
+
+    def fails() -> bool:
+        try:
+            line.tls.send(b"anybody there?")
+        except OSError as error:
+            return error.errno in (errno.EPIPE, errno.ECONNRESET)
+        return False
+
+    until(fails, "the error")
+
+
+def test_a_goodbye_is_told_and_what_the_peer_still_says_is_read(line: Line) -> None:
+    line.tls.send(b"last")
+    line.tls.say_goodbye()
+    until(lambda: line.peer.look() or line.peer.finished, "the goodbye")
+    assert line.peer.received == b"last"
+    line.come(line.peer.written(b"answer"))
+    assert line.tls.recv(CHUNK) == b"answer"
+
+
+# The handshake
+
+
+def test_the_handshake_waits_for_the_peer(fresh: Line) -> None:
+    with pytest.raises(BlockingIOError):
+        fresh.tls.do_handshake()
+    assert fresh.tls.news is None
+
+
+def test_a_handshake_with_one_who_speaks_something_else_fails(fresh: Line) -> None:
+    fresh.come(b"GET / HTTP/1.0\r\n\r\n")
+    with pytest.raises(SSL.Error, match="http request"):
+        fresh.tls.do_handshake()
