@@ -18,7 +18,7 @@ from support.waiting import until
 from tcpbalance.net.direction import CHUNK
 from tcpbalance.net.leg import NO_LINGER
 from tcpbalance.net.tls.server import ServerTls
-from tcpbalance.net.tls.tls_socket import MORE_TO_TELL, TlsSocket
+from tcpbalance.net.tls.tls_socket import MORE_TO_TELL, RECORDS_A_READ, TlsSocket
 
 MORE_THAN_A_READ = CHUNK + A_RECORD
 MORE_THAN_KERNELS_HOLD = 16 * 1024 * 1024
@@ -128,6 +128,12 @@ def test_a_short_read_with_more_behind_it_says_so(line: Line, size: int) -> None
     """Whoever reads takes a short read for all there is."""
     line.come(b"".join(line.peer.written(b"x" * size) for _ in range(MORE_THAN_A_READ // size)))
     assert len(line.tls.recv(CHUNK)) < CHUNK
+    assert line.tls.news == MORE_TO_TELL
+
+
+def test_a_peer_with_a_byte_in_each_record_does_not_hold_up_the_others(line: Line) -> None:
+    line.come(b"".join(line.peer.written(b"x") for _ in range(3000)))
+    assert len(line.tls.recv(CHUNK)) == RECORDS_A_READ
     assert line.tls.news == MORE_TO_TELL
 
 

@@ -1,4 +1,4 @@
-"""TLS with the other end in our hands: handshakes in memory, and peers whose bytes can be cut as one likes."""
+"""TLS with the other end in our hands: handshakes in memory, and peers whose bytes can be cut at will."""
 
 from __future__ import annotations
 

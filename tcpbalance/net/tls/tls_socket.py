@@ -13,6 +13,10 @@ from OpenSSL import SSL
 RECORD = 16 * 1024
 """Bytes that fit into one record: RFC 8446, section 5.1."""
 
+RECORDS_A_READ = 16
+"""Records read at once. They cost by the piece: those of a peer that puts one byte in each would fill a read
+after a third of a second, and all others would wait for that."""
+
 MORE_TO_TELL, WANTS_WRITE = "more to tell", "wants write"
 
 _NO_BYTE = bytes(4)
