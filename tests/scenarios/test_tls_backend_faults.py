@@ -1,0 +1,124 @@
+"""Backends with which no TLS comes about are passed over like those that refuse, and the log says why."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from support import peers
+from support.certificates import AN_HOUR_AGO, Authority, self_signed
+from support.clients import connect, read_all, reset
+from support.daemon import Daemon
+from support.tls_peers import configured, fetch, page, quoted, records_of, served
+
+NAME, OTHER = "web.example", "other.example"
+
+TIMEOUT = 500
+"""Milliseconds that a connection and its handshake may take together."""
+
+CAUSES = {
+    "expired": "certificate expired",
+    "self-signed": "certificate self-signed",
+    "wrong-name": f"certificate is not for {NAME}",
+    "wrong-purpose": "certificate for another purpose",
+    "revoked": "certificate revoked",
+    "unknown": "certificate of an unknown authority",
+    "answers-plain": "wrong version number",
+    "greets-plain": "wrong version number",
+    "silent": "timed out after 0.5 s",
+    "resets": "reset",
+    "closes": "closed",
+}
+"""The cause of each fault, in the log behind "TLS: "."""
+
+pytestmark = pytest.mark.requires("nginx")
+
+
+def _answers_plain(sock: socket.socket) -> None:
+    sock.recv(1 << 16)
+    sock.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+    read_all(sock)
+
+
+def _greets_plain(sock: socket.socket) -> None:
+    sock.sendall(b"220 mail.example ESMTP\r\n")
+    read_all(sock)
+
+
+def _resets(sock: socket.socket) -> None:
+    sock.recv(1 << 16)
+    reset(sock)
+
+
+def _closes(sock: socket.socket) -> None:
+    sock.recv(1 << 16)
+
+
+HANDLERS = {
+    "answers-plain": _answers_plain,
+    "greets-plain": _greets_plain,
+    "silent": peers.hang,
+    "resets": _resets,
+    "closes": _closes,
+}
+
+
+def _shown(folder: Path) -> dict[str, tuple[Path, Path]]:
+    """The certificates and keys of those that speak TLS, by their faults."""
+    authority = Authority.root()
+    authority.write(folder / "root.pem")
+    issued = {
+        "good": authority.issue(folder, "good", NAME),
+        "expired": authority.issue(folder, "expired", NAME, not_after=AN_HOUR_AGO),
+        "wrong-name": authority.issue(folder, "wrong-name", OTHER),
+        "wrong-purpose": authority.issue_client(folder, "wrong-purpose", f"CN={NAME}"),
+        "revoked": authority.issue(folder, "revoked", NAME),
+        "unknown": Authority.root("Unknown").issue(folder, "unknown", NAME),
+    }
+    authority.revoke(folder / "crl.pem", issued["revoked"])
+    pairs = {name: (made.certificate, made.key) for name, made in issued.items()}
+    return {**pairs, "self-signed": self_signed(folder, NAME)}
+
+
+def _pools(at: dict[str, str], fault: str) -> str:
+    """With a good backend behind the faulty one, and without."""
+    tls = f'ca = "root.pem"\nserver_name = "{NAME}"\n' + ('crl = "crl.pem"' if fault == "revoked" else "")
+    pool = f'connect_timeout = "{TIMEOUT}ms"'
+    return served(fault, quoted(at[fault], at["good"]), tls=tls, pool=pool) + served(
+        f"only-{fault}", quoted(at[fault]), tls=tls, pool=pool
+    )
+
+
+@pytest.fixture(scope="module")
+def balancer(tmp_path_factory: pytest.TempPathFactory, data_path: object) -> Iterator[Daemon]:
+    """Two frontends for each fault."""
+    folder = tmp_path_factory.mktemp("tls-backend-faults")
+    with ExitStack() as stack:
+        at = {
+            name: stack.enter_context(page(certificate, key)).address
+            for name, (certificate, key) in _shown(folder).items()
+        }
+        at |= {name: stack.enter_context(peers.peer(handler)).address for name, handler in HANDLERS.items()}
+        yield stack.enter_context(Daemon(configured(_pools(at, fault) for fault in CAUSES), folder))
+
+
+@pytest.mark.parametrize("fault", CAUSES)
+def test_a_faulty_backend_is_passed_over(balancer: Daemon, fault: str) -> None:
+    assert fetch(balancer.ports[fault]) == "page"
+    (record,) = records_of(balancer, fault)
+    assert (record["attempts"], record["reason"]) == (2, "backend_closed")
+    assert record["cause"] == f"TLS: {CAUSES[fault]}"
+
+
+@pytest.mark.parametrize("fault", CAUSES)
+def test_where_only_a_faulty_backend_is_the_session_ends_with_its_cause(balancer: Daemon, fault: str) -> None:
+    with connect(balancer.ports[f"only-{fault}"]) as client:
+        assert client.recv(1) == b""
+    (record,) = records_of(balancer, f"only-{fault}")
+    assert (record["attempts"], record["reason"], record["backend"]) == (1, "connect_failed", None)
+    assert record["cause"] == f"TLS: {CAUSES[fault]}"
+    assert fault != "silent" or TIMEOUT <= record["total_ms"] < 10 * TIMEOUT

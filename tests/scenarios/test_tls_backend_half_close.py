@@ -1,0 +1,43 @@
+"""A client that has finished sending still hears a backend out that speaks TLS.
+
+On the quick road only: Twisted's TLS cannot finish one way alone, and resets such a client instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from support import peers
+from support.certificates import Authority
+from support.clients import ask
+from support.daemon import Daemon
+from support.tls_peers import configured, quoted, records_of, served, tls_peer
+
+NAME = "web.example"
+TLS = f'ca = "root.pem"\nserver_name = "{NAME}"'
+SIZES = (0, 10, 300_000)
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    made = Authority.root()
+    made.write(tmp_path / "root.pem")
+    return made
+
+
+def test_the_answer_comes_that_is_given_only_after_the_end(tmp_path: Path, authority: Authority) -> None:
+    with (
+        tls_peer(peers.hash_after_end, authority.issue(tmp_path, "backend", NAME)) as backend,
+        Daemon(configured([served("web", quoted(backend.address), tls=TLS)]), tmp_path) as daemon,
+    ):
+        for size in SIZES:
+            question = b"?" * size
+            assert ask(daemon.port, question).decode() == hashlib.sha256(question).hexdigest()
+        records = records_of(daemon, "web", len(SIZES))
+        assert backend.broken == 0
+    assert [(record["reason"], record["client_bytes"]) for record in records] == [
+        ("client_closed", size) for size in SIZES
+    ]
