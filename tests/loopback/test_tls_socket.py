@@ -16,7 +16,6 @@ from support.certificates import Authority, Issued
 from support.tls_lines import A_RECORD, Peer, client_context, client_in_memory, connected, frontend_tls
 from support.waiting import until
 from tcpbalance.net.direction import CHUNK
-from tcpbalance.net.leg import NO_LINGER
 from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.net.tls.tls_socket import MORE_TO_TELL, RECORDS_A_READ, TlsSocket
 
@@ -167,8 +166,7 @@ def _ends(tls: TlsSocket) -> bool:
 
 
 def test_a_reset_is_the_error_of_a_socket(line: Line) -> None:
-    line.peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
-    line.peer.close()
+    line.peer.reset()
     with pytest.raises(OSError, match="ECONNRESET") as caught:
         until(partial(_ends, line.tls), "the reset")
     assert caught.value.errno == errno.ECONNRESET
@@ -197,7 +195,7 @@ def test_a_record_that_was_changed_on_the_way_is_an_error_and_not_read(line: Lin
 def test_all_that_fits_is_written_at_once(line: Line, size: int) -> None:
     data = b"x" * size
     assert line.tls.send(data) == size
-    until(lambda: line.peer.look() or len(line.peer.received) == size, "what was written")
+    until(lambda: len(line.peer.look().received) == size, "what was written")
     assert line.peer.received == data
 
 
@@ -216,7 +214,7 @@ def test_what_does_not_fit_is_written_later_and_nothing_is_lost(line: Line) -> N
         return not rest
 
     until(all_gone, lambda: f"{len(rest)} bytes are left")
-    until(lambda: line.peer.look() or len(line.peer.received) == len(data), "all of it")
+    until(lambda: len(line.peer.look().received) == len(data), "all of it")
     assert line.peer.received == data
 
 
@@ -236,7 +234,7 @@ def test_writing_to_one_who_has_gone_is_the_error_of_a_socket(line: Line) -> Non
 def test_a_goodbye_is_told_and_what_the_peer_still_says_is_read(line: Line) -> None:
     line.tls.send(b"last")
     line.tls.say_goodbye()
-    until(lambda: line.peer.look() or line.peer.finished, "the goodbye")
+    until(lambda: line.peer.look().finished, "the goodbye")
     assert line.peer.received == b"last"
     line.come(line.peer.written(b"answer"))
     assert line.tls.recv(CHUNK) == b"answer"

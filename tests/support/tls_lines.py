@@ -6,11 +6,12 @@ import contextlib
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from OpenSSL import SSL
 
 from support.certificates import Issued
+from support.clients import reset
 from tcpbalance.config.tls import CertificateConfig, FrontendTlsConfig
 from tcpbalance.config.values import FilePath
 
@@ -102,7 +103,6 @@ class Peer:
     """
 
     def __init__(self, sock: socket.socket, tls: SSL.Connection) -> None:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock = sock
         self.tls = tls
         self.received = bytearray()
@@ -120,14 +120,15 @@ class Peer:
         self.tls.shutdown()
         return b"".join(to_send(self.tls))
 
-    def look(self) -> None:
-        """Read what has come, and answer it where the handshake asks for that."""
+    def look(self) -> Self:
+        """Read what has come, and answer it where the handshake asks for that; gives itself."""
         self._take()
         with contextlib.suppress(BlockingIOError, ConnectionResetError):
             while data := self.sock.recv(1 << 16):
                 self.tls.bio_write(data)
                 self._take()
             self.ended = True
+        return self
 
     def _take(self) -> None:
         try:
@@ -138,6 +139,10 @@ class Peer:
         except SSL.WantReadError:
             for data in to_send(self.tls):
                 self.sock.sendall(data)
+
+    def reset(self) -> None:
+        """Break off beneath."""
+        reset(self.sock)
 
     def close(self) -> None:
         """Close what is beneath, without a word."""
@@ -151,4 +156,5 @@ def connected() -> tuple[socket.socket, socket.socket]:
         ours, _ = listener.accept()
     for sock in (theirs, ours):
         sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return theirs, ours
