@@ -182,6 +182,22 @@ def test_self_signed_is_good_enough(tmp_path: Path) -> None:
     read_chain(CertificateConfig(cert=FilePath(certificate), key=FilePath(key)), NOW_S)
 
 
+def test_a_key_of_a_kind_that_nobody_supports(issued: Issued, tmp_path: Path) -> None:
+    file = tmp_path / "odd.key"
+    file.write_text(ODD_KEY)
+    key, said = refused_chain(issued.certificate, file)
+    assert key == "key"
+    assert said.startswith(f"the key in {file} cannot be used: ")
+
+
+def test_a_certificate_with_a_key_of_such_a_kind(issued: Issued, tmp_path: Path) -> None:
+    file = tmp_path / "odd.pem"
+    file.write_text(ODD_CERTIFICATE)
+    key, said = refused_chain(file, issued.key, IN_2040)
+    assert key == "cert"
+    assert said.startswith(f"the certificate in {file} cannot be used: ")
+
+
 # Authorities
 
 
