@@ -12,7 +12,7 @@ from OpenSSL import SSL
 from OpenSSL.crypto import X509StoreFlags
 
 from tcpbalance.net.tls.errors import TlsFileError, openssl_words
-from tcpbalance.net.tls.files import Chain, read_authorities, read_key, read_revocations
+from tcpbalance.net.tls.files import Chain, read_authorities, read_revocations
 
 SUITES_1_3 = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 SUITES_1_2 = b":".join(
@@ -68,7 +68,7 @@ def add_chain(context: SSL.Context, chain: Chain) -> None:
         raise TlsFileError("cert", f"OpenSSL refuses {chain.files.cert}: {openssl_words(error)}") from error
     try:
         # Read by ourselves: OpenSSL would ask for a passphrase at the terminal.
-        context.use_privatekey(read_key(chain.files))
+        context.use_privatekey(chain.private_key)
         context.check_privatekey()
     except SSL.Error as error:
         raise TlsFileError("key", f"OpenSSL refuses {chain.files.key}: {openssl_words(error)}") from error

@@ -28,6 +28,9 @@ T = TypeVar("T")
 LARGEST_FILE = 16 * 1024 * 1024
 """Bytes; all the authorities of a system are a quarter of a mebibyte, a large revocation list some."""
 
+_NOT_UNDERSTOOD = (UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+"""How cryptography says that there is something in a certificate that it can make no sense of."""
+
 _CERTIFICATE = re.compile(rb"-----BEGIN [A-Z0-9 ]*CERTIFICATE-----")
 _CRL = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
 
@@ -57,11 +60,12 @@ def read_chain(files: CertificateConfig, now: float) -> Chain:
     certificate = _certificates("cert", files.cert)[0]
     _refuse_out_of_date(certificate, files.cert, now)
     public = _parsed("cert", files.cert, x509.Certificate.public_key, certificate)
-    if _spki(read_key(files).public_key()) != _spki(public):
+    private = read_key(files)
+    if _spki(private.public_key()) != _spki(public):
         raise TlsFileError(
             "key", f"the key in {files.key} does not belong to the certificate in {files.cert}"
         )
-    return Chain(files, _parsed("cert", files.cert, _names, certificate), _kind(public))
+    return Chain(files, _parsed("cert", files.cert, _names, certificate), _kind(public), private)
 
 
 def read_key(files: CertificateConfig) -> Any:
@@ -80,7 +84,7 @@ def read_key(files: CertificateConfig) -> Any:
         raise TlsFileError(
             key, f"the key in {path} has a passphrase, which nobody is there to type: write it without one"
         ) from error
-    except UnsupportedAlgorithm as error:
+    except _NOT_UNDERSTOOD as error:
         raise TlsFileError(key, f"{path} cannot be used: {error}") from error
     except ValueError as error:
         raise TlsFileError(key, f"{path} holds no private key in PEM that can be read{mend}") from error
@@ -136,7 +140,7 @@ def _certificates(key: str, path: str) -> list[x509.Certificate]:
 def _parsed(key: str, path: str, parse: Callable[[D], T], data: D) -> T:
     try:
         return parse(data)
-    except UnsupportedAlgorithm as error:
+    except _NOT_UNDERSTOOD as error:
         raise TlsFileError(key, f"{path} cannot be used: {error}") from error
     except ValueError as error:
         raise TlsFileError(

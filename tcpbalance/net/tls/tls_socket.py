@@ -98,7 +98,7 @@ class TlsSocket:
         """Read the records behind the first."""
         parts, left = [data], size - len(data)
         try:
-            while left > 0:
+            while left > 0 and len(parts) < RECORDS_A_READ:
                 data = self._recv(RECORD)
                 parts.append(data)
                 left -= len(data)
