@@ -28,6 +28,7 @@ ON_BOTH_ROADS = {
     "test_proxy_protocol",
     "test_redis",
     "test_slow_reader",
+    "test_tls_backend_half_close",
     "test_tls_handshakes",
     "test_tls_howtos",
     "test_tls_transfers",

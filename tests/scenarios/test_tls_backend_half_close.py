@@ -1,7 +1,4 @@
-"""A client that has finished sending still hears a backend out that speaks TLS.
-
-On the quick road only: Twisted's TLS cannot finish one way alone, and resets such a client instead.
-"""
+"""A client that has finished sending still hears a backend out that speaks TLS."""
 
 from __future__ import annotations
 
