@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 
 import attrs
 from attrs import field, frozen
+from attrs.converters import optional
 
 from tcpbalance.config import checks
 from tcpbalance.config.metadata import doc
@@ -17,12 +18,14 @@ class CertificateConfig:
     """An element of `certificates`, and `certificate` of a pool: a certificate with its key, in PEM."""
 
     cert: FilePath = field(
+        converter=FilePath,
         metadata=doc(
             "File of the certificate, followed by those of the authorities in between.", example='"web.pem"'
-        )
+        ),
     )
     key: FilePath = field(
         default=attrs.Factory(lambda self: self.cert, takes_self=True),
+        converter=FilePath,
         metadata=doc("File of the private key, without a passphrase.", default="as `cert`"),
     )
 
@@ -52,6 +55,7 @@ class FrontendTlsConfig:
     )
     client_ca: FilePath | None = field(
         default=None,
+        converter=optional(FilePath),
         metadata=doc(
             "File of the authorities, in PEM, whose certificates clients have to show; absent means that "
             "none is asked for."
@@ -59,6 +63,7 @@ class FrontendTlsConfig:
     )
     client_crl: FilePath | None = field(
         default=None,
+        converter=optional(FilePath),
         metadata=doc(
             "File of the revocation lists of these authorities, in PEM: one for each authority of a "
             "client's chain, or the client is refused."
@@ -78,10 +83,12 @@ class PoolTlsConfig:
     )
     ca: FilePath | None = field(
         default=None,
+        converter=optional(FilePath),
         metadata=doc("File of the authorities that are trusted, in PEM.", default="the system's authorities"),
     )
     crl: FilePath | None = field(
         default=None,
+        converter=optional(FilePath),
         metadata=doc(
             "File of the revocation lists of these authorities, in PEM: one for each authority of a "
             "backend's chain, or the backend fails."

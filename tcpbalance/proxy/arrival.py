@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from tcpbalance.net.addresses import shown
 from tcpbalance.net.leg import Leg
 from tcpbalance.net.tls.errors import handshake_cause
-from tcpbalance.net.tls.facts import facts_of
+from tcpbalance.net.tls.facts import asked_name, facts_of
 from tcpbalance.net.tls.start import accept_tls
 from tcpbalance.proxy.introduction import Introduction
 from tcpbalance.proxy.preread import Preread
@@ -97,6 +97,8 @@ class Arrival:
         side.gone = True
         if self._reason is None:
             self._reason, self.cause = _account_of(failure, side.transport)
+        if self._reason is EndReason.HANDSHAKE_FAILED:
+            self._preread.note_server_name(asked_name(side.transport.getHandle()))
         self._frontend.wheel.forget(self)
         self._frontend.account(self, self._reason)
         # No circle is left behind for the garbage collector to find.

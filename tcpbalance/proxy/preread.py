@@ -108,6 +108,10 @@ class Preread:
         """What the client asks for in its ClientHello; None without one, and while it is not known."""
         return self._wanted if self.secured is None else self.secured.server_name
 
+    def note_server_name(self, name: str | None) -> None:
+        """Keep what was asked for in a handshake that has failed."""
+        self._wanted = name
+
     def feed(self, data: bytes) -> bool:
         """Take what has come.
 

@@ -34,16 +34,21 @@ class TlsFacts:
 
 def facts_of(connection: SSL.Connection) -> TlsFacts:
     """Ask a connection whose handshake is over."""
-    name = connection.get_servername()
     subject, common_name = _client(connection) if connection.get_verify_mode() else _NOBODY
     return TlsFacts(
         connection.get_protocol_version_name(),
         connection.get_cipher_name() or "",
-        name.decode("ascii", "backslashreplace") if name else None,
+        asked_name(connection),
         connection.get_alpn_proto_negotiated() or None,
         subject,
         common_name,
     )
+
+
+def asked_name(connection: SSL.Connection) -> str | None:
+    """What the client asks for, None where it does not, or has not said so yet."""
+    name = connection.get_servername()
+    return name.decode("ascii", "backslashreplace") if name else None
 
 
 def _client(connection: SSL.Connection) -> tuple[str | None, str | None]:
