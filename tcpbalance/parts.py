@@ -97,6 +97,12 @@ def _entrance(config: FrontendConfig, pools: Mapping[str, Pool]) -> Entrance | N
     if not config.accept_proxy_protocol and not config.sni_routes and config.tls is None:
         return None
     routes = [(name, pools[route.pool]) for route in config.sni_routes for name in route.names]
+    for pool in dict.fromkeys(pool for _, pool in routes if pool.tls is not None):
+        _log.warn(
+            "pool {name}: TLS that sni_routes pass through is wrapped in TLS of the pool's own; where that is "
+            "not meant, leave out one of the two",
+            name=pool.name,
+        )
     return Entrance(
         NetworkSet(network.network for network in config.accept_proxy_protocol),
         NameMap(routes, deep=True) if routes else None,

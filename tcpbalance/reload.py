@@ -19,6 +19,10 @@ RENEW_AFTER = 12 * 3600.0
 """Seconds after which a part is made anew in any case. Session tickets are good for as long as the key that
 they are encrypted with; and whoever gets hold of that can read what was recorded since it was made."""
 
+TRY_AGAIN_AFTER = 60.0
+"""Seconds after which files that could not be used are tried again, changed or not: a certificate may have
+become valid meanwhile, or a descriptor free."""
+
 Signature = tuple[tuple[int, ...] | None, ...]
 
 
@@ -39,7 +43,11 @@ class Part(Protocol):
 
 
 class _Watched:
-    """One part, and what its files looked like."""
+    """One part, and what its files looked like.
+
+    It is read again when they have changed and are not being changed any more; when that has failed, every
+    now and then; and when it was not read for long.
+    """
 
     _log = Logger("tcpbalance.reload")
 
@@ -47,30 +55,40 @@ class _Watched:
         self._name = name
         self._part = part
         self._read = self._seen = _signature(part.files)
-        self._read_at = now
+        self._due = now + RENEW_AFTER
+        self._complaint = ""
 
     def look(self, now: float) -> None:
-        """Read again what has changed and is not being changed any more, or was not read for long."""
+        """See whether it is time to read again."""
         seen, self._seen = self._seen, _signature(self._part.files)
-        settled = seen == self._seen
-        if settled and (self._seen != self._read or now - self._read_at >= RENEW_AFTER):
+        changed = self._seen != self._read
+        if seen == self._seen and (changed or now >= self._due):
             self.reload(now)
 
     def reload(self, now: float) -> None:
+        """Read again."""
         self._read = self._seen = _signature(self._part.files)
-        self._read_at = now
+        self._due = now + TRY_AGAIN_AFTER
         try:
             self._part.reload()
         except TcpbalanceError as error:
-            self._log.error(
-                "{name}: files could not be read again, what was read before stays in use: {error}",
-                name=self._name,
-                error=str(error),
-            )
+            self._complain(str(error))
         except Exception:
             self._log.failure("{name}: files could not be read again", name=self._name)
         else:
+            self._due = now + RENEW_AFTER
+            self._complaint = ""
             self._log.info("{name}: read {files} again", name=self._name, files=", ".join(self._part.files))
+
+    def _complain(self, complaint: str) -> None:
+        """Say what is wrong, once for as long as it is the same."""
+        if complaint != self._complaint:
+            self._complaint = complaint
+            self._log.error(
+                "{name}: files could not be read again, what was read before stays in use: {complaint}",
+                name=self._name,
+                complaint=complaint,
+            )
 
 
 class Reloader(Service):

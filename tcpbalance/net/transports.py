@@ -24,7 +24,7 @@ def in_flight(transport: Any) -> int:
 
     :returns: 0 where that cannot be told.
     """
-    handle = getattr(transport, "getHandle", lambda: None)()
+    handle = getattr(transport, "socket", None)  # what TLS gives as its handle is OpenSSL's
     if not isinstance(handle, SocketType):
         return 0
     queued = int.from_bytes(fcntl.ioctl(handle, termios.TIOCOUTQ, bytes(4)), sys.byteorder)

@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 
 from tcpbalance.net.addresses import shown
 from tcpbalance.net.leg import Leg
-from tcpbalance.net.tls.errors import handshake_cause
+from tcpbalance.net.tls.errors import HandshakeFailed, handshake_cause
 from tcpbalance.net.tls.facts import asked_name, facts_of
 from tcpbalance.net.tls.start import accept_tls
 from tcpbalance.proxy.introduction import Introduction
@@ -78,9 +78,16 @@ class Arrival:
                 self._accept_tls()
 
     def secured(self) -> None:
-        """The handshake is over."""
-        if self._reason is None:
-            self._preread.secured = facts_of(self._client.transport.getHandle())
+        """The handshake is over; where it is none of ours, what was to be said is still to come."""
+        if self._reason is not None or self._preread.tls is None:
+            return
+        connection = self._client.transport.getHandle()
+        try:
+            self._preread.secured = facts_of(connection, self._frontend.wall_seconds())
+        except HandshakeFailed as error:
+            self.cause = error.cause
+            self.end(EndReason.HANDSHAKE_FAILED)
+        else:
             self._hand_over()
 
     def finished(self, side: Side) -> None:

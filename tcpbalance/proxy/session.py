@@ -15,6 +15,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from tcpbalance.net.addresses import shown
+from tcpbalance.net.tls.errors import broken_cause
 from tcpbalance.net.wheel import RESOLUTION
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.client import packed
@@ -223,7 +224,7 @@ class Session:
         else:
             self.end(EndReason.CONNECT_FAILED)
 
-    def _try_another(self) -> None:
+    def _try_another(self, cause: str) -> None:
         """The backend broke off before its first byte, and all that the client has sent is still here.
 
         A process that closes with unread bytes is reset by its kernel (RFC 2525, section 2.17), where one
@@ -233,7 +234,7 @@ class Session:
         self.backend = None
         part(self.client)
         self._read_client_while_there_is_room()
-        self._dial.again("reset")
+        self._dial.again(cause)
 
     # Ends of a side
 
@@ -293,7 +294,7 @@ class Session:
         elif side is self.client:
             self.end(EndReason.CLIENT_RESET)
         elif self._kept is not None:
-            self._try_another()
+            self._try_another(broken_cause(failure))
         else:
             self.end(EndReason.BACKEND_RESET)
 

@@ -261,7 +261,7 @@ def test_a_record_that_was_changed_on_the_way_is_told_as_a_break(line: Line) -> 
     record = bytearray(line.peer.written(b"hello"))
     record[-1] ^= 1
     line.peer.sock.sendall(record)
-    line.until(lambda: line.story == ["lost ConnectionLost"])
+    line.until(lambda: line.story == ["lost TlsBroken"])
 
 
 def test_one_who_has_finished_is_still_answered(line: Line) -> None:

@@ -14,7 +14,7 @@ from tcpbalance.config.tls import CertificateConfig
 from tcpbalance.config.values import FilePath
 from tcpbalance.net.tls import files
 from tcpbalance.net.tls.errors import TlsFileError
-from tcpbalance.net.tls.files import read_authorities, read_chain, read_revocations
+from tcpbalance.net.tls.files import look_for_authorities, read_chain, read_revocations
 
 NOW_S = NOW.timestamp()
 
@@ -204,17 +204,17 @@ def test_a_certificate_with_a_key_of_such_a_kind(issued: Issued, tmp_path: Path)
 
 
 def test_authorities(authority: Authority, tmp_path: Path) -> None:
-    read_authorities("ca", str(authority.write(tmp_path / "root.pem")))
+    look_for_authorities("ca", str(authority.write(tmp_path / "root.pem")))
 
 
 def test_authorities_that_cannot_be_read_are_told_at_their_key(tmp_path: Path) -> None:
     file = tmp_path / "root.pem"
-    assert refused(lambda: read_authorities("ca", str(file))) == (
+    assert refused(lambda: look_for_authorities("ca", str(file))) == (
         "ca",
         f"cannot read {file}: no such file or directory",
     )
     file.write_bytes(b"")
-    assert refused(lambda: read_authorities("client_ca", str(file))) == (
+    assert refused(lambda: look_for_authorities("client_ca", str(file))) == (
         "client_ca",
         f"{file} holds no certificate in PEM",
     )
@@ -234,7 +234,7 @@ def test_a_file_without_a_list(authority: Authority, tmp_path: Path) -> None:
     file = authority.write(tmp_path / "root.pem")
     assert refused(lambda: read_revocations("crl", str(file), NOW_S)) == (
         "crl",
-        f"{file} holds no revocation list in PEM",
+        f"{file} holds no revocation list in PEM; from DER: openssl crl -inform DER -in LIST -out {file}",
     )
 
 

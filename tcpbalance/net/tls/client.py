@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,9 +17,11 @@ from zope.interface import implementer
 
 from tcpbalance.config.tls import PoolTlsConfig
 from tcpbalance.config.values import Address
-from tcpbalance.net.tls.contexts import add_chain, heed_revocations, new_context, trust
+from tcpbalance.errors import Fault
+from tcpbalance.net.tls.connection import new_connection
+from tcpbalance.net.tls.contexts import add_chain, heed, new_context, trust
 from tcpbalance.net.tls.errors import HandshakeFailed
-from tcpbalance.net.tls.files import read_chain
+from tcpbalance.net.tls.files import read_chain, read_revocations, refuse_gaps
 from tcpbalance.net.tls.verification import note_why
 
 
@@ -59,7 +62,9 @@ class ClientTls:
         peer = self._peers.get(key)
         if peer is None:
             name = server_name or self._config.server_name or _host(address)
-            peer = self._peers[key] = TlsPeer(self._context, name, verify=self._config.verify)
+            peer = self._peers[key] = TlsPeer(
+                self._context, name, self._wall_seconds, verify=self._config.verify
+            )
         return peer
 
 
@@ -69,32 +74,45 @@ class TlsPeer:
 
     :param context: the pool's.
     :param name: its server name or IP address; None where it has none, as on a unix socket.
+    :param wall_seconds: seconds since the epoch.
     :param verify: whether its certificate has to be for that name.
     """
 
-    __slots__ = ("_context", "_ip", "_last", "_name", "_verify")
+    __slots__ = ("_context", "_ip", "_last", "_name", "_until", "_verify", "_wall_seconds")
 
-    def __init__(self, context: SSL.Context, name: str | None, *, verify: bool) -> None:
+    def __init__(
+        self, context: SSL.Context, name: str | None, wall_seconds: Callable[[], float], *, verify: bool
+    ) -> None:
         self._context = context
         self._name = name
         self._ip = _is_ip(name)
         self._verify = verify
+        self._wall_seconds = wall_seconds
         self._last: SSL.Connection | None = None
+        self._until = math.inf
 
     def connection(self, sock: Any) -> SSL.Connection:
         """Begin with the backend, going on with the session of the last connection that it has approved.
 
         :param sock: the socket; None to take the bytes in and out by hand.
         """
-        connection = SSL.Connection(self._context, sock)
+        connection = new_connection(self._context, sock)
         connection.set_connect_state()
         if self._name is not None and not self._ip:
             connection.set_tlsext_host_name(self._name.encode("ascii"))
-        # Asked for only now, because tickets come after the handshake (RFC 8446, section 4.6.1).
-        session = self._last.get_session() if self._last is not None else None
+        session = self._session()
         if session is not None:
             connection.set_session(session)
         return connection
+
+    def _session(self) -> SSL.Session | None:
+        """The session of the last connection, while the certificate is good that it began with.
+
+        Asked for only now, because tickets come after the handshake (RFC 8446, section 4.6.1).
+        """
+        if self._last is None or self._wall_seconds() >= self._until:
+            return None
+        return self._last.get_session()
 
     def clientConnectionForTLS(self, protocol: Any) -> SSL.Connection:
         """Twisted's call."""
@@ -107,16 +125,18 @@ class TlsPeer:
         """
         if self._verify:
             self._verify_identity(connection)
+            certificate: Any = connection.get_peer_certificate(as_cryptography=True)
+            self._until = certificate.not_valid_after_utc.timestamp()
         self._last = connection
 
     def _verify_identity(self, connection: SSL.Connection) -> None:
         if self._name is None:
-            raise HandshakeFailed("no server name to verify the certificate by")
+            raise HandshakeFailed("no server name to verify the certificate by", Fault.CONFIGURATION)
         verify = verify_ip_address if self._ip else verify_hostname
         try:
             verify(connection, self._name)
         except (VerificationError, CertificateError) as error:
-            raise HandshakeFailed(f"certificate is not for {self._name}") from error
+            raise HandshakeFailed(f"certificate is not for {self._name}", Fault.BACKEND) from error
 
 
 def _files(config: PoolTlsConfig) -> Iterator[str]:
@@ -140,7 +160,10 @@ def _believe(context: SSL.Context, config: PoolTlsConfig, now: float) -> None:
     else:
         trust(context, "ca", config.ca)
     if config.crl is not None:
-        heed_revocations(context, "crl", config.crl, now)
+        revoked = read_revocations("crl", config.crl, now)
+        if config.ca is not None:
+            refuse_gaps("crl", config.crl, revoked, config.ca)
+        heed(context, revoked)
     context.set_verify(SSL.VERIFY_PEER, note_why)
 
 

@@ -8,11 +8,14 @@ the lack of one for a weakness; but a client that has no AES hardware, and puts 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from cryptography import x509
 from OpenSSL import SSL
 from OpenSSL.crypto import X509StoreFlags
 
 from tcpbalance.net.tls.errors import TlsFileError, openssl_words
-from tcpbalance.net.tls.files import Chain, read_authorities, read_revocations
+from tcpbalance.net.tls.files import Chain, look_for_authorities
 
 SUITES_1_3 = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 SUITES_1_2 = b":".join(
@@ -72,6 +75,8 @@ def add_chain(context: SSL.Context, chain: Chain) -> None:
         context.check_privatekey()
     except SSL.Error as error:
         raise TlsFileError("key", f"OpenSSL refuses {chain.files.key}: {openssl_words(error)}") from error
+    except TypeError as error:
+        raise TlsFileError("key", f"the key in {chain.files.key} is of a kind that cannot be used") from error
 
 
 def trust(context: SSL.Context, key: str, path: str) -> None:
@@ -79,21 +84,17 @@ def trust(context: SSL.Context, key: str, path: str) -> None:
 
     :raises TlsFileError: at *key*.
     """
-    read_authorities(key, path)
+    look_for_authorities(key, path)
     try:
         context.load_verify_locations(path)
     except SSL.Error as error:
         raise TlsFileError(key, f"OpenSSL refuses {path}: {openssl_words(error)}") from error
 
 
-def heed_revocations(context: SSL.Context, key: str, path: str, now: float) -> None:
-    """Let a context refuse what is in the revocation lists of a file, and what none of them is for.
-
-    :param now: seconds since the epoch.
-    :raises TlsFileError: at *key*.
-    """
+def heed(context: SSL.Context, revocations: Iterable[x509.CertificateRevocationList]) -> None:
+    """Let a context refuse what is in one of the lists, and what none of them is for."""
     store = context.get_cert_store()
     assert store is not None
-    for revocations in read_revocations(key, path, now):
-        store.add_crl(revocations)
+    for each in revocations:
+        store.add_crl(each)
     store.set_flags(X509StoreFlags.CRL_CHECK | X509StoreFlags.CRL_CHECK_ALL)

@@ -13,6 +13,7 @@ from zope.interface import implementer
 
 from tcpbalance.config.values import Address
 from tcpbalance.net.connecting import ConnectFailed, ConnectionFactory, Connector, Pending, timed_out
+from tcpbalance.net.leg import Leg
 from tcpbalance.net.tls.client import TlsPeer
 from tcpbalance.net.tls.errors import HandshakeFailed, handshake_cause
 from tcpbalance.net.tls.start import connect_tls
@@ -155,7 +156,11 @@ class _Handshake(Protocol):
     def connectionMade(self) -> None:
         """Begin the handshake."""
         self.transport.write(self._preamble(self.transport))
-        self.transport = connect_tls(self.transport, self._attempt.peer)
+        if isinstance(self.transport, Leg) and self.transport.full:
+            self._attempt.failed("PROXY header larger than the send buffer")
+            self.transport.abortConnection()
+        else:
+            self.transport = connect_tls(self.transport, self._attempt.peer)
 
     def handshakeCompleted(self) -> None:
         """See that it was with the right one."""

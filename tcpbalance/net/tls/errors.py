@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from cryptography.hazmat.bindings.openssl.binding import Binding
 from OpenSSL import SSL
+from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 
 from tcpbalance.config.wording import one_line
 from tcpbalance.errors import Fault, SettingError, TcpbalanceError
 from tcpbalance.net.tls.verification import why
+
+_OPENSSL = Binding().lib
 
 _LONGEST_CAUSE = 100
 """Characters of a cause: it goes into one line of the log."""
@@ -31,13 +35,44 @@ class HandshakeFailed(TcpbalanceError):
     """The peer and we could not agree, or it was not who it should be.
 
     :param cause: why, in a few words, as logs show it.
+    :param fault: whose.
     """
 
-    fault = Fault.CLIENT
-
-    def __init__(self, cause: str) -> None:
+    def __init__(self, cause: str, fault: Fault = Fault.CLIENT) -> None:
+        self.fault = fault
         self.cause = one_line(cause, _LONGEST_CAUSE)
         super().__init__(self.cause)
+
+
+def forget_errors() -> None:
+    """Empty OpenSSL's queue of errors, which all connections of a thread share.
+
+    pyOpenSSL leaves an error of the system in it, and with OpenSSL 3 the next connection would be told of
+    that in the place of its own news: SSL_get_error(3).
+    """
+    _OPENSSL.ERR_clear_error()
+
+
+class TlsBroken(ConnectionLost):
+    """A connection that has ended in an error of TLS, which the peer may have told us of.
+
+    :param cause: what it was, in a few words.
+    """
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
+def broken_cause(failure: Failure) -> str:
+    """Say in a few words how a connection was broken off.
+
+    :param failure: as the protocol was told it.
+    """
+    error = failure.value
+    if isinstance(error, TlsBroken):
+        return f"TLS: {error.cause}"
+    return f"TLS: {openssl_words(error)}" if isinstance(error, SSL.Error) else "reset"
 
 
 def handshake_cause(failure: Failure, transport: Any) -> str | None:
@@ -61,4 +96,4 @@ def openssl_words(error: SSL.Error) -> str:
     queue = error.args[0] if error.args else None
     if not isinstance(queue, list | tuple) or not queue:
         return "broken off"
-    return str(queue[-1][-1]).lower() or "broken off"
+    return str(queue[0][-1]).lower() or "broken off"

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from tcpbalance.config.errors import Flaw, KeyPath
 from tcpbalance.config.tls import CertificateConfig, FrontendTlsConfig, PoolTlsConfig, TlsConfig
-from tcpbalance.net.tls.contexts import add_chain, heed_revocations, new_context, trust
+from tcpbalance.net.tls.contexts import add_chain, new_context, trust
 from tcpbalance.net.tls.errors import TlsFileError
-from tcpbalance.net.tls.files import read_chain
+from tcpbalance.net.tls.files import read_chain, read_revocations, refuse_gaps
 
 
 def flaws_in_files(path: KeyPath, config: TlsConfig, now: float | None = None) -> Iterator[Flaw]:
@@ -45,14 +45,16 @@ def _flaws_in_pair(path: KeyPath, pair: CertificateConfig, now: float) -> Iterat
 def _flaws_in_trust(
     path: KeyPath, ca: tuple[str, str | None], crl: tuple[str, str | None], now: float
 ) -> Iterator[Flaw]:
-    context = new_context()
     try:
         if ca[1] is not None:
-            trust(context, ca[0], ca[1])
+            trust(new_context(), ca[0], ca[1])
     except TlsFileError as error:
         yield Flaw((*path, error.key), str(error))
+        ca = (ca[0], None)
     try:
         if crl[1] is not None:
-            heed_revocations(context, crl[0], crl[1], now)
+            lists = read_revocations(crl[0], crl[1], now)
+            if ca[1] is not None:
+                refuse_gaps(crl[0], crl[1], lists, ca[1])
     except TlsFileError as error:
         yield Flaw((*path, error.key), str(error))

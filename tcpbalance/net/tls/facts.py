@@ -8,6 +8,8 @@ from attrs import define
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
 
+from tcpbalance.net.tls.errors import HandshakeFailed
+
 _NOBODY = None, None
 
 
@@ -20,7 +22,8 @@ class TlsFacts:
     :param cipher: the suite's name.
     :param server_name: what the client asked for, None where it did not.
     :param alpn: the protocol that was agreed on, None for none.
-    :param subject: of the client's certificate (RFC 4514), None without one.
+    :param subject: of the client's certificate (RFC 4514), or its serial number where that cannot be read;
+        None without one.
     :param common_name: of the same.
     """
 
@@ -32,9 +35,13 @@ class TlsFacts:
     common_name: str | None
 
 
-def facts_of(connection: SSL.Connection) -> TlsFacts:
-    """Ask a connection whose handshake is over."""
-    subject, common_name = _client(connection) if connection.get_verify_mode() else _NOBODY
+def facts_of(connection: SSL.Connection, now: float) -> TlsFacts:
+    """Ask a connection whose handshake is over.
+
+    :param now: seconds since the epoch.
+    :raises HandshakeFailed: the client's certificate has expired since it was shown, in an earlier session.
+    """
+    subject, common_name = _client(connection, now) if connection.get_verify_mode() else _NOBODY
     return TlsFacts(
         connection.get_protocol_version_name(),
         connection.get_cipher_name() or "",
@@ -51,14 +58,17 @@ def asked_name(connection: SSL.Connection) -> str | None:
     return name.decode("ascii", "backslashreplace") if name else None
 
 
-def _client(connection: SSL.Connection) -> tuple[str | None, str | None]:
+def _client(connection: SSL.Connection, now: float) -> tuple[str | None, str | None]:
     """The subject of the client's certificate, and the common name in it."""
     certificate: Any = connection.get_peer_certificate(as_cryptography=True)
     if certificate is None:
         return _NOBODY
-    return certificate.subject.rfc4514_string(), _common_name(certificate)
-
-
-def _common_name(certificate: Any) -> str | None:
-    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return str(names[0].value) if names else None
+    if certificate.not_valid_after_utc.timestamp() <= now:
+        raise HandshakeFailed("certificate expired")
+    try:
+        subject = certificate.subject
+    except ValueError:
+        # OpenSSL takes text in encodings that cryptography refuses.
+        return f"serial={certificate.serial_number:x}", None
+    names = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return subject.rfc4514_string(), str(names[0].value) if names else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -90,12 +90,12 @@ def read_key(files: CertificateConfig) -> Any:
         raise TlsFileError(key, f"{path} holds no private key in PEM that can be read{mend}") from error
 
 
-def read_authorities(key: str, path: str) -> None:
-    """See that a file holds certificates of authorities.
+def look_for_authorities(key: str, path: str) -> None:
+    """See that a file holds certificates; what they are worth is up to OpenSSL, which believes in them.
 
     :raises TlsFileError: at *key*.
     """
-    _certificates(key, path)
+    _refuse_without_certificate(key, path, _read(key, path))
 
 
 def read_revocations(key: str, path: str, now: float) -> list[x509.CertificateRevocationList]:
@@ -106,7 +106,10 @@ def read_revocations(key: str, path: str, now: float) -> list[x509.CertificateRe
     """
     blocks = _CRL.findall(_read(key, path))
     if not blocks:
-        raise TlsFileError(key, f"{path} holds no revocation list in PEM")
+        raise TlsFileError(
+            key,
+            f"{path} holds no revocation list in PEM; from DER: openssl crl -inform DER -in LIST -out {path}",
+        )
     lists = [_parsed(key, path, x509.load_pem_x509_crl, block) for block in blocks]
     for revocations in lists:
         until = revocations.next_update_utc
@@ -117,6 +120,24 @@ def read_revocations(key: str, path: str, now: float) -> list[x509.CertificateRe
                 f"the revocation list of {issuer} in {path} expired on {_day(until)}, fetch a new one",
             )
     return lists
+
+
+def refuse_gaps(
+    key: str, path: str, lists: Iterable[x509.CertificateRevocationList], authorities: str
+) -> None:
+    """See that there is a list of each authority: without one, OpenSSL refuses all that it has certified.
+
+    :param path: the file that the lists are from.
+    :param authorities: the file of the authorities.
+    :raises TlsFileError: at *key*.
+    """
+    of = {revocations.issuer for revocations in lists}
+    for authority in _certificates(key, authorities):
+        if authority.subject not in of:
+            name = authority.subject.rfc4514_string()
+            raise TlsFileError(
+                key, f"{path} has no list of {name}: all that it has certified would be refused"
+            )
 
 
 def _read(key: str, path: str) -> bytes:
@@ -132,9 +153,13 @@ def _read(key: str, path: str) -> bytes:
 
 def _certificates(key: str, path: str) -> list[x509.Certificate]:
     data = _read(key, path)
+    _refuse_without_certificate(key, path, data)
+    return _parsed(key, path, x509.load_pem_x509_certificates, data)
+
+
+def _refuse_without_certificate(key: str, path: str, data: bytes) -> None:
     if not _CERTIFICATE.search(data):
         raise TlsFileError(key, f"{path} holds no certificate in PEM")
-    return _parsed(key, path, x509.load_pem_x509_certificates, data)
 
 
 def _parsed(key: str, path: str, parse: Callable[[D], T], data: D) -> T:

@@ -10,7 +10,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
 from tcpbalance.net.leg import Leg
-from tcpbalance.net.tls.errors import HandshakeFailed, openssl_words
+from tcpbalance.net.tls.errors import HandshakeFailed, TlsBroken, forget_errors, openssl_words
 from tcpbalance.net.tls.tls_socket import WANTS_WRITE, TlsSocket
 from tcpbalance.net.tls.verification import why
 
@@ -85,11 +85,22 @@ class TlsLeg(Leg):
             self.readable = False
             return False
         except SSL.Error as error:
-            self._lose(_failure_of(error, self.getHandle()))
+            failure = _failure_of(error, self.getHandle())
+            forget_errors()
+            self.socket.drain()
+            self._lose(failure)
             return False
         self._shaking = False
         self._protocol.handshakeCompleted()
         return self._open
+
+    def broke_off(self) -> None:
+        """See ``Leg``; with what the peer had to say to it."""
+        complaint = self.socket.complaint
+        if complaint is None:
+            super().broke_off()
+        else:
+            self._lose(Failure(TlsBroken(complaint)))  # type: ignore[no-untyped-call]  # Twisted's
 
     def _shut_down(self) -> None:
         try:
@@ -102,7 +113,7 @@ class TlsLeg(Leg):
             super()._shut_down()
 
     def _lose(self, failure: Failure, reset: bool = False) -> None:
-        if self._open and not reset and not self._shaking:
+        if self._open and isinstance(failure.value, ConnectionDone) and not self._shaking:
             with contextlib.suppress(OSError):
                 self.socket.say_goodbye()
         super()._lose(failure, reset)

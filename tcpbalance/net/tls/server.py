@@ -6,18 +6,20 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from cryptography import x509
 from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from zope.interface import implementer
 
 from tcpbalance.config.tls import FrontendTlsConfig
-from tcpbalance.net.tls.contexts import add_chain, heed_revocations, new_context, trust
-from tcpbalance.net.tls.errors import TlsFileError
-from tcpbalance.net.tls.files import Chain, read_chain
+from tcpbalance.net.tls.connection import new_connection
+from tcpbalance.net.tls.contexts import add_chain, heed, new_context, trust
+from tcpbalance.net.tls.files import Chain, read_chain, read_revocations, refuse_gaps
 from tcpbalance.net.tls.verification import note_why
 from tcpbalance.wire.server_names import NameMap, check_pattern
 
 Contexts = NameMap[SSL.Context]
+Revocations = Sequence[x509.CertificateRevocationList]
 
 
 @implementer(IOpenSSLServerConnectionCreator)
@@ -49,7 +51,7 @@ class ServerTls:
 
         :param sock: its socket; None to take the bytes in and out by hand.
         """
-        connection = SSL.Connection(self._context, sock)
+        connection = new_connection(self._context, sock)
         connection.set_accept_state()
         return connection
 
@@ -64,29 +66,30 @@ def _files(config: FrontendTlsConfig) -> Iterator[str]:
     yield from filter(None, (config.client_ca, config.client_crl))
 
 
-def chains(config: FrontendTlsConfig, now: float) -> Iterator[tuple[int, Chain | TlsFileError]]:
-    """Read each certificate, or say what is wrong with it."""
-    for index, pair in enumerate(config.certificates):
-        try:
-            yield index, read_chain(pair, now)
-        except TlsFileError as error:
-            yield index, error
-
-
 def _build(config: FrontendTlsConfig, now: float) -> SSL.Context:
     """Make the context that all handshakes begin with: the first certificate's, which finds the others."""
     read = [read_chain(pair, now) for pair in config.certificates]
-    by_name = _by_name(read)
+    by_name = _with_wildcards(_by_name(read))
     default = _side_by_side([read[0], *(chain for name in _patterns(read[0]) for chain in by_name[name])])
+    revoked = _revocations(config, now)
     made: dict[tuple[Chain, ...], SSL.Context] = {}
     for group in [default, *map(_side_by_side, by_name.values())]:
         if group not in made:
-            made[group] = _context(config, group, now)
+            made[group] = _context(config, group, revoked)
     entries = [(name, made[_side_by_side(group)]) for name, group in by_name.items()]
     # Also where there is nothing to choose: a name that nobody looks at is not kept in a session of TLS 1.2.
     choose = _chooser(NameMap(entries, deep=False)) if len(made) > 1 else _take_note
     made[default].set_tlsext_servername_callback(choose)
     return made[default]
+
+
+def _revocations(config: FrontendTlsConfig, now: float) -> Revocations:
+    if config.client_crl is None:
+        return ()
+    lists = read_revocations("client_crl", config.client_crl, now)
+    if config.client_ca is not None:
+        refuse_gaps("client_crl", config.client_crl, lists, config.client_ca)
+    return lists
 
 
 def _by_name(read: Sequence[Chain]) -> Mapping[str, list[Chain]]:
@@ -95,6 +98,13 @@ def _by_name(read: Sequence[Chain]) -> Mapping[str, list[Chain]]:
         for name in _patterns(chain):
             found.setdefault(name, []).append(chain)
     return found
+
+
+def _with_wildcards(by_name: Mapping[str, list[Chain]]) -> dict[str, list[Chain]]:
+    """Add to each name the certificates of a wildcard that fits it: they may have the other kind of key."""
+    return {
+        name: [*found, *by_name.get(f"*.{name.partition('.')[2]}", ())] for name, found in by_name.items()
+    }
 
 
 def _patterns(chain: Chain) -> list[str]:
@@ -116,7 +126,7 @@ def _side_by_side(chains: Sequence[Chain]) -> tuple[Chain, ...]:
     return tuple(by_kind.values())
 
 
-def _context(config: FrontendTlsConfig, group: tuple[Chain, ...], now: float) -> SSL.Context:
+def _context(config: FrontendTlsConfig, group: tuple[Chain, ...], revoked: Revocations) -> SSL.Context:
     context = new_context(config.minimum_version)
     # Tickets hold all there is to a session, so nothing is kept here for clients.
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
@@ -126,20 +136,16 @@ def _context(config: FrontendTlsConfig, group: tuple[Chain, ...], now: float) ->
     if config.alpn:
         context.set_alpn_select_callback(_protocol_chooser([name.encode() for name in config.alpn]))
     if config.client_ca is not None:
-        require_certificates(context, config.client_ca, config.client_crl, now)
+        _require_certificates(context, config.client_ca, revoked)
     return context
 
 
-def require_certificates(context: SSL.Context, ca: str, crl: str | None, now: float) -> None:
-    """Let in only clients that show a certificate of one of the authorities.
-
-    :param now: seconds since the epoch.
-    :raises TlsFileError: at ``client_ca`` or ``client_crl``.
-    """
+def _require_certificates(context: SSL.Context, ca: str, revoked: Revocations) -> None:
+    """Let in only clients that show a certificate of one of the authorities."""
     trust(context, "client_ca", ca)
     context.load_client_ca(ca.encode())
-    if crl is not None:
-        heed_revocations(context, "client_crl", crl, now)
+    if revoked:
+        heed(context, revoked)
     context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, note_why)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from fcntl import ioctl
 from socket import SocketType
@@ -9,6 +10,8 @@ from termios import FIONREAD
 from typing import Any
 
 from OpenSSL import SSL
+
+from tcpbalance.net.tls.errors import forget_errors, openssl_words
 
 RECORD = 16 * 1024
 """Bytes that fit into one record: RFC 8446, section 5.1."""
@@ -18,6 +21,9 @@ RECORDS_A_READ = 16
 after a third of a second, and all others would wait for that."""
 
 MORE_TO_TELL, WANTS_WRITE = "more to tell", "wants write"
+
+_DRAINED = 4
+"""Records' worth of bytes that are taken from a peer whose handshake has failed."""
 
 _NO_BYTE = bytes(4)
 """How FIONREAD says that nothing waits: ioctl_fionread(2const)."""
@@ -30,6 +36,7 @@ class TlsSocket:
 
     :param connection: made for *sock*.
     :param sock: connected, not blocking.
+    :ivar complaint: what the peer, or OpenSSL, did not like, once that has ended the connection.
     :ivar news: what the last read, or step of the handshake, has met: ``MORE_TO_TELL``, an end or an error
         behind what was read, which the next read tells; or ``WANTS_WRITE``, there has to be room to write
         before it can go on. Whoever heeds it sets it to None.
@@ -41,6 +48,7 @@ class TlsSocket:
         "_said_goodbye",
         "_send",
         "_sock",
+        "complaint",
         "connection",
         "family",
         "fileno",
@@ -54,6 +62,7 @@ class TlsSocket:
         self.connection = connection
         self.news: str | None = None
         self._said_goodbye = False
+        self.complaint: str | None = None
         self._sock = sock
         self._number = sock.fileno()
         self._recv = connection.recv
@@ -115,7 +124,7 @@ class TlsSocket:
         if isinstance(error, SSL.WantWriteError):
             self.news = WANTS_WRITE
         elif not isinstance(error, SSL.WantReadError):
-            raise _os_error(error) from error
+            raise self._os_error(error) from error
         raise BlockingIOError from None
 
     def send(self, data: Any, flags: int = 0) -> int:
@@ -132,7 +141,7 @@ class TlsSocket:
         try:
             return self._send(data)
         except SSL.Error as error:
-            raise _write_error(error) from None
+            raise self._write_error(error) from None
 
     def _send_records(self, data: memoryview) -> int:
         sent = 0
@@ -141,7 +150,8 @@ class TlsSocket:
                 sent += self._send(data[sent : sent + RECORD])
         except SSL.Error as error:
             if not sent:
-                raise _write_error(error) from None
+                raise self._write_error(error) from None
+            forget_errors()
         return sent
 
     def say_goodbye(self) -> None:
@@ -154,8 +164,16 @@ class TlsSocket:
         try:
             self.connection.shutdown()
         except SSL.Error as error:
-            raise _write_error(error) from None
+            raise self._write_error(error) from None
         self._said_goodbye = True
+
+    def drain(self) -> None:
+        """Take what has come and nobody will read: a close with bytes unread would be a reset, and the peer
+        lose what it was told last."""
+        with contextlib.suppress(OSError):
+            for _ in range(_DRAINED):
+                if not self._sock.recv(RECORD):
+                    break
 
     def shutdown(self, how: int) -> None:
         """End the stream beneath."""
@@ -165,12 +183,16 @@ class TlsSocket:
         """Close the socket beneath."""
         self._sock.close()
 
+    def _write_error(self, error: SSL.Error) -> OSError:
+        return BlockingIOError() if isinstance(error, _NO_ROOM) else self._os_error(error)
 
-def _write_error(error: SSL.Error) -> OSError:
-    return BlockingIOError() if isinstance(error, _NO_ROOM) else _os_error(error)
-
-
-def _os_error(error: SSL.Error) -> OSError:
-    """The error of a socket that comes closest."""
-    number = error.args[0] if isinstance(error, SSL.SysCallError) else None
-    return OSError(number if isinstance(number, int) and number > 0 else errno.EPROTO, str(error))
+    def _os_error(self, error: SSL.Error) -> OSError:
+        """The error of a socket that comes closest."""
+        if not isinstance(error, SSL.SysCallError):
+            self.complaint = openssl_words(error)
+            return OSError(errno.EPROTO, self.complaint)
+        forget_errors()
+        number = error.args[0]
+        # One that says "try again" is none of ours: the read or write would be taken for unfinished.
+        sound = isinstance(number, int) and number > 0 and number != errno.EAGAIN
+        return OSError(number if sound else errno.EPROTO, str(error))
