@@ -1,0 +1,275 @@
+"""Which certificate a client is shown, what it is asked for, and what happens to that when files change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from OpenSSL import SSL
+
+from support.certificates import NOW, Authority, Issued
+from support.tls_lines import client_context, client_in_memory, frontend_tls, shake
+from tcpbalance.config.values import AlpnName, FilePath
+from tcpbalance.net.tls.errors import TlsFileError
+from tcpbalance.net.tls.server import ServerTls
+from tcpbalance.net.tls.verification import why
+
+ECDSA, RSA = b"ECDHE-ECDSA-AES128-GCM-SHA256", b"ECDHE-RSA-AES128-GCM-SHA256"
+BOTH = RSA + b":" + ECDSA
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    return Authority.root()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+@pytest.fixture
+def exact(authority: Authority, folder: Path) -> Issued:
+    return authority.issue(folder, "exact", "a.web.example")
+
+
+@pytest.fixture
+def wildcard(authority: Authority, folder: Path) -> Issued:
+    return authority.issue(folder, "wildcard", "*.web.example")
+
+
+@pytest.fixture
+def other(authority: Authority, folder: Path) -> Issued:
+    return authority.issue(folder, "other", "other.example", "more.example")
+
+
+def shown(tls: ServerTls, name: str | None = None, **how: Any) -> x509.Certificate:
+    """Give the certificate that a client sees.
+
+    :param name: the server that it asks for.
+    :param how: it speaks; see ``client_context``.
+    """
+    client = client_in_memory(client_context(**how), name)
+    shake(client, tls.connection(None))
+    certificate = client.get_peer_certificate(as_cryptography=True)
+    assert certificate is not None
+    return certificate
+
+
+# Which is shown
+
+
+def test_the_first_is_shown_to_whoever_asks_for_no_name(other: Issued, exact: Issued) -> None:
+    tls = ServerTls(frontend_tls(other, exact))
+    assert shown(tls) == other.leaf
+
+
+@pytest.mark.parametrize("name", ["a.web.example", "A.Web.Example"])
+def test_the_one_for_the_name_is_shown(other: Issued, exact: Issued, name: str) -> None:
+    assert shown(ServerTls(frontend_tls(other, exact)), name) == exact.leaf
+
+
+@pytest.mark.parametrize("name", ["other.example", "more.example"])
+def test_each_name_of_a_certificate_finds_it(other: Issued, exact: Issued, name: str) -> None:
+    assert shown(ServerTls(frontend_tls(exact, other)), name) == other.leaf
+
+
+def test_the_name_itself_goes_before_a_wildcard(wildcard: Issued, exact: Issued) -> None:
+    tls = ServerTls(frontend_tls(wildcard, exact))
+    assert shown(tls, "a.web.example") == exact.leaf
+    assert shown(tls, "b.web.example") == wildcard.leaf
+
+
+@pytest.mark.parametrize("name", ["web.example", "b.a.web.example", "nobody.example"])
+def test_a_wildcard_is_for_one_label(other: Issued, wildcard: Issued, name: str) -> None:
+    """RFC 9525, section 6.3; who asks for anything else sees the first."""
+    assert shown(ServerTls(frontend_tls(other, wildcard)), name) == other.leaf
+
+
+@pytest.mark.parametrize("version", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION])
+def test_either_version_finds_the_name(other: Issued, exact: Issued, version: int) -> None:
+    assert shown(ServerTls(frontend_tls(other, exact)), "a.web.example", version=version) == exact.leaf
+
+
+@pytest.mark.parametrize("name", ["*", "10.0.0.1", "a b", "*.*.example"])
+def test_a_certificate_with_a_name_that_nobody_can_ask_for(
+    authority: Authority, folder: Path, other: Issued, name: str
+) -> None:
+    odd = authority.issue(folder, "odd", name, "good.example")
+    tls = ServerTls(frontend_tls(other, odd))
+    assert shown(tls, "good.example") == odd.leaf
+    assert shown(tls, "nobody.example") == other.leaf
+
+
+# Two kinds of keys for one name
+
+
+@pytest.mark.parametrize("name", ["a.web.example", None])
+def test_a_clients_algorithms_choose_between_two_for_one_name(
+    authority: Authority, folder: Path, exact: Issued, name: str | None
+) -> None:
+    rsa = authority.issue(folder, "rsa", "a.web.example", kind="rsa")
+    tls = ServerTls(frontend_tls(exact, rsa))
+    version = SSL.TLS1_2_VERSION
+    assert shown(tls, name, version=version, ciphers=ECDSA) == exact.leaf
+    assert shown(tls, name, version=version, ciphers=RSA) == rsa.leaf
+
+
+def test_they_stand_side_by_side_for_a_name_that_is_not_the_first(
+    authority: Authority, folder: Path, other: Issued, exact: Issued
+) -> None:
+    rsa = authority.issue(folder, "rsa", "a.web.example", kind="rsa")
+    tls = ServerTls(frontend_tls(other, rsa, exact))
+    for ciphers, issued in ((ECDSA, exact), (RSA, rsa)):
+        assert shown(tls, "a.web.example", version=SSL.TLS1_2_VERSION, ciphers=ciphers) == issued.leaf
+
+
+def test_of_two_of_one_kind_for_one_name_the_first_is_shown(
+    authority: Authority, folder: Path, exact: Issued
+) -> None:
+    again = authority.issue(folder, "again", "a.web.example")
+    assert shown(ServerTls(frontend_tls(again, exact)), "a.web.example") == again.leaf
+
+
+# What is asked for
+
+
+@contextmanager
+def refused(match: str) -> Iterator[None]:
+    """The handshake fails."""
+    with pytest.raises(SSL.Error, match=match):
+        yield
+
+
+def test_a_client_that_is_too_old_is_refused(exact: Issued) -> None:
+    tls = ServerTls(frontend_tls(exact, minimum_version="1.3"))
+    with refused("unsupported protocol"):
+        shown(tls, version=SSL.TLS1_2_VERSION)
+
+
+def test_the_best_protocol_that_the_client_offers_is_agreed_on(exact: Issued) -> None:
+    tls = ServerTls(frontend_tls(exact, alpn=(AlpnName("h2"), AlpnName("http/1.1"))))
+    assert agreed(tls, [b"http/1.1", b"h2"]) == b"h2"
+    assert agreed(tls, [b"http/1.1"]) == b"http/1.1"
+    assert agreed(tls, [b"smtp"]) == b""
+    assert agreed(tls, []) == b""
+
+
+def test_a_frontend_without_protocols_agrees_on_none(exact: Issued) -> None:
+    assert agreed(ServerTls(frontend_tls(exact)), [b"h2"]) == b""
+
+
+def agreed(tls: ServerTls, offered: list[bytes]) -> bytes:
+    """Give what is agreed on by ALPN."""
+    context = client_context()
+    if offered:
+        context.set_alpn_protos(offered)
+    client = client_in_memory(context)
+    shake(client, tls.connection(None))
+    return client.get_alpn_proto_negotiated()
+
+
+@pytest.fixture
+def asking(authority: Authority, folder: Path, exact: Issued, other: Issued) -> ServerTls:
+    """One that lets in only clients of the authority that it has not revoked."""
+    authority.issue_client(folder, "alice", "CN=alice")
+    bob = authority.issue_client(folder, "bob", "CN=bob")
+    return ServerTls(
+        frontend_tls(
+            exact,
+            other,
+            client_ca=FilePath(authority.write(folder / "root.pem")),
+            client_crl=FilePath(authority.revoke(folder / "crl.pem", bob)),
+        )
+    )
+
+
+def comes(tls: ServerTls, folder: Path, who: str | None, name: str | None = None) -> str | None:
+    """Let a client come, and give why it is refused, None where it is not."""
+    context = client_context(version=SSL.TLS1_2_VERSION)
+    if who is not None:
+        context.use_certificate_chain_file(str(folder / f"{who}.pem"))
+        context.use_privatekey_file(str(folder / f"{who}.key"))
+    server = tls.connection(None)
+    try:
+        shake(client_in_memory(context, name), server)
+    except SSL.Error as error:
+        return why(server) or str(error)
+    return None
+
+
+@pytest.mark.parametrize("name", ["a.web.example", "other.example"])
+def test_clients_of_the_authority_are_let_in_and_others_are_not(
+    asking: ServerTls, folder: Path, name: str
+) -> None:
+    Authority.root("Another").issue_client(folder, "eve", "CN=eve")
+    assert comes(asking, folder, "alice", name) is None
+    assert comes(asking, folder, "bob", name) == "certificate revoked"
+    assert comes(asking, folder, "eve", name) == "certificate of an unknown authority"
+    assert "did not return a certificate" in (comes(asking, folder, None, name) or "")
+
+
+# When files change
+
+
+def replace(issued: Issued, by: Issued) -> None:
+    """Put another certificate into the place of one."""
+    issued.certificate.write_bytes(by.certificate.read_bytes())
+    issued.key.write_bytes(by.key.read_bytes())
+
+
+def test_new_files_are_used_from_the_next_handshake_on(exact: Issued, other: Issued) -> None:
+    tls = ServerTls(frontend_tls(exact))
+    before = tls.connection(None)
+    replace(exact, other)
+    assert shown(tls) == exact.leaf
+    tls.reload()
+    assert shown(tls) == other.leaf
+    client = client_in_memory(client_context())
+    shake(client, before)
+    assert client.get_peer_certificate(as_cryptography=True) == exact.leaf
+
+
+@pytest.mark.parametrize("broken", ["certificate", "key"])
+def test_files_that_cannot_be_used_leave_all_as_it_was(exact: Issued, other: Issued, broken: str) -> None:
+    tls = ServerTls(frontend_tls(exact, other))
+    getattr(exact, broken).write_bytes(getattr(other, broken).read_bytes())
+    with pytest.raises(TlsFileError):
+        tls.reload()
+    assert shown(tls) == exact.leaf
+    assert shown(tls, "other.example") == other.leaf
+
+
+def test_a_session_is_gone_on_with_until_a_reload(exact: Issued) -> None:
+    tls = ServerTls(frontend_tls(exact))
+    # In this version a session that is gone on with keeps its secret: RFC 5246, section 7.3.
+    context = client_context(version=SSL.TLS1_2_VERSION)
+
+    def secret(session: SSL.Session | None) -> tuple[bytes | None, SSL.Session | None]:
+        client = client_in_memory(context)
+        if session is not None:
+            client.set_session(session)
+        shake(client, tls.connection(None))
+        # One that is left without a goodbye is not gone on with.
+        client.shutdown()
+        return client.master_key(), client.get_session()
+
+    first, session = secret(None)
+    assert secret(session)[0] == first
+    tls.reload()
+    assert secret(session)[0] != first
+
+
+def test_all_files_are_named_once_each(authority: Authority, folder: Path, exact: Issued) -> None:
+    root = FilePath(authority.write(folder / "root.pem"))
+    tls = ServerTls(frontend_tls(exact, exact, client_ca=root))
+    assert tls.files == (str(exact.certificate), str(exact.key), root)
+
+
+def test_the_time_is_the_callers(authority: Authority, exact: Issued) -> None:
+    with pytest.raises(TlsFileError, match="not valid before"):
+        ServerTls(frontend_tls(exact), lambda: NOW.timestamp() - 10 * 86400)
