@@ -244,10 +244,15 @@ def test_files_that_cannot_be_used_leave_all_as_it_was(exact: Issued, other: Iss
     assert shown(tls, "other.example") == other.leaf
 
 
-def test_a_session_is_gone_on_with_until_a_reload(exact: Issued) -> None:
-    tls = ServerTls(frontend_tls(exact))
+@pytest.mark.parametrize("asks", [False, True])
+def test_a_session_is_gone_on_with_until_a_reload(
+    exact: Issued, asking: ServerTls, folder: Path, asks: bool
+) -> None:
+    tls = asking if asks else ServerTls(frontend_tls(exact))
     # In this version a session that is gone on with keeps its secret: RFC 5246, section 7.3.
     context = client_context(version=SSL.TLS1_2_VERSION)
+    context.use_certificate_chain_file(str(folder / "alice.pem"))
+    context.use_privatekey_file(str(folder / "alice.key"))
 
     def secret(session: SSL.Session | None) -> tuple[bytes | None, SSL.Session | None]:
         client = client_in_memory(context)

@@ -1,0 +1,276 @@
+"""Whom a pool believes its backends to be, and with which of them it goes on with a session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import frozen
+from OpenSSL import SSL
+
+from support.certificates import NOW, YESTERDAY, Authority, Issued, self_signed
+from support.tls_lines import frontend_tls, pair_of, shake
+from tcpbalance.config.tls import CertificateConfig, FrontendTlsConfig, PoolTlsConfig
+from tcpbalance.config.values import Address, FilePath, HostName
+from tcpbalance.net.tls.client import ClientTls, TlsPeer
+from tcpbalance.net.tls.errors import HandshakeFailed, TlsFileError
+from tcpbalance.net.tls.server import ServerTls
+from tcpbalance.net.tls.verification import why
+
+NAME, OTHER = "web.example", "other.example"
+
+
+@frozen
+class World:
+    """A folder with an authority's certificates."""
+
+    folder: Path
+    authority: Authority
+    root: FilePath
+
+    def backend(self, *names: str) -> ServerTls:
+        """A backend whose certificate is for these names."""
+        return ServerTls(frontend_tls(self.authority.issue(self.folder, "backend", *names)))
+
+    def pool(self, **keys: Any) -> ClientTls:
+        """A pool that believes the authority."""
+        return ClientTls(PoolTlsConfig(ca=self.root, **keys))
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    authority = Authority.root()
+    return World(tmp_path, authority, FilePath(authority.write(tmp_path / "root.pem")))
+
+
+def meet(peer: TlsPeer, backend: ServerTls) -> SSL.Connection:
+    """Shake hands with a backend and approve of it.
+
+    :returns: the backend's side.
+    :raises HandshakeFailed: it is refused.
+    """
+    ours, theirs = peer.connection(None), backend.connection(None)
+    try:
+        shake(ours, theirs)
+    except SSL.Error as error:
+        raise HandshakeFailed(why(ours) or str(error)) from error
+    peer.approve(ours)
+    # A session is gone on with only after a goodbye.
+    ours.shutdown()
+    return theirs
+
+
+def at(text: str, server_name: str | None = None) -> tuple[Address, str | None]:
+    """Give where a backend listens, and its own name."""
+    return Address.parse(text), server_name
+
+
+# Who it has to be
+
+
+@pytest.mark.parametrize(
+    ("written", "own", "pools", "names"),
+    [
+        ("10.0.0.1:443", None, None, ["10.0.0.1"]),
+        ("[2001:db8::1]:443", None, None, ["2001:db8::1"]),
+        ("web.example:443", None, None, [NAME]),
+        ("WEB.example.:443", None, None, [NAME]),
+        ("10.0.0.1:443", None, NAME, [NAME]),
+        ("10.0.0.1:443", NAME, OTHER, [NAME]),
+        ("other.example:443", "10.0.0.1", None, ["10.0.0.1"]),
+        ("a.web.example:443", None, None, ["*.web.example"]),
+        ("10.0.0.1:443", NAME, None, [OTHER, NAME]),
+        ("db_1.web.example:443", None, None, ["db_1.web.example"]),
+        ("unix:/run/app.sock", None, NAME, [NAME]),
+        ("[fe80::1%eth0]:443", None, None, ["fe80::1"]),
+    ],
+)
+def test_a_backend_with_a_certificate_for_its_name_is_approved(
+    world: World, written: str, own: str | None, pools: str | None, names: list[str]
+) -> None:
+    pool = world.pool(server_name=None if pools is None else HostName(pools))
+    meet(pool.peer(*at(written, own)), world.backend(*names))
+
+
+@pytest.mark.parametrize(
+    ("written", "own", "names", "asked"),
+    [
+        ("10.0.0.1:443", None, ["10.0.0.2"], "10.0.0.1"),
+        ("10.0.0.1:443", None, [NAME], "10.0.0.1"),
+        ("[2001:db8::1]:443", None, ["2001:db8::2"], "2001:db8::1"),
+        ("web.example:443", None, [OTHER], NAME),
+        ("web.example:443", None, ["10.0.0.1"], NAME),
+        ("b.a.web.example:443", None, ["*.web.example"], "b.a.web.example"),
+        ("web.example:443", OTHER, [NAME], OTHER),
+    ],
+)
+def test_a_backend_with_a_certificate_for_somebody_else_is_refused(
+    world: World, written: str, own: str | None, names: list[str], asked: str
+) -> None:
+    with pytest.raises(HandshakeFailed) as caught:
+        meet(world.pool().peer(*at(written, own)), world.backend(*names))
+    assert caught.value.cause == f"certificate is not for {asked}"
+
+
+def test_a_common_name_alone_is_not_enough(world: World) -> None:
+    """RFC 9525, section 6.1: certificates without other names are for nobody."""
+    old = world.authority.issue_client(world.folder, "old", f"CN={NAME}")
+    pool = ClientTls(PoolTlsConfig(ca=world.root))
+    with pytest.raises(HandshakeFailed, match="certificate"):
+        meet(pool.peer(*at("web.example:443")), ServerTls(frontend_tls(old)))
+
+
+def test_without_verification_anybody_will_do(world: World) -> None:
+    certificate, key = self_signed(world.folder, OTHER)
+    pair = CertificateConfig(cert=FilePath(certificate), key=FilePath(key))
+    pool = ClientTls(PoolTlsConfig(verify=False))
+    backend = ServerTls(FrontendTlsConfig(certificates=(pair,)))
+    theirs = meet(pool.peer(*at("web.example:443")), backend)
+    assert theirs.get_servername() == NAME.encode()
+
+
+def test_a_backend_of_an_unknown_authority_is_refused(world: World) -> None:
+    eve = Authority.root("Another").issue(world.folder, "eve", NAME)
+    with pytest.raises(HandshakeFailed, match="certificate of an unknown authority"):
+        meet(world.pool().peer(*at("web.example:443")), ServerTls(frontend_tls(eve)))
+
+
+def test_a_chain_is_followed_and_every_authority_needs_its_revocation_list(world: World) -> None:
+    middle = world.authority.intermediate()
+    backend = ServerTls(frontend_tls(middle.issue(world.folder, "leaf", NAME)))
+    meet(world.pool().peer(*at("web.example:443")), backend)
+    crl = world.authority.revoke(world.folder / "crl.pem")
+    with pytest.raises(HandshakeFailed, match="no revocation list of its issuer"):
+        meet(world.pool(crl=FilePath(crl)).peer(*at("web.example:443")), backend)
+    crl.write_bytes(crl.read_bytes() + middle.revoke(world.folder / "middle.pem").read_bytes())
+    meet(world.pool(crl=FilePath(crl)).peer(*at("web.example:443")), backend)
+
+
+# What is asked for and shown
+
+
+@pytest.mark.parametrize(
+    ("written", "own", "asked"),
+    [
+        ("web.example:443", None, NAME.encode()),
+        ("web.example.:443", None, NAME.encode()),
+        ("web.example:443", OTHER, OTHER.encode()),
+        ("10.0.0.1:443", None, None),
+        ("web.example:443", "10.0.0.1", None),
+        ("unix:/run/app.sock", None, None),
+        ("unix:/run/app.sock", OTHER, OTHER.encode()),
+    ],
+)
+def test_a_host_name_is_asked_for_and_an_address_is_not(
+    world: World, written: str, own: str | None, asked: bytes | None
+) -> None:
+    pool = ClientTls(PoolTlsConfig(verify=False))
+    assert meet(pool.peer(*at(written, own)), world.backend(NAME)).get_servername() == asked
+
+
+def test_a_certificate_is_shown_to_a_backend_that_asks_for_one(world: World) -> None:
+    ours = world.authority.issue_client(world.folder, "balancer", "CN=balancer")
+    shown = world.authority.issue(world.folder, "backend", NAME)
+    backend = ServerTls(frontend_tls(shown, client_ca=world.root))
+    theirs = meet(world.pool(certificate=pair_of(ours)).peer(*at("web.example:443")), backend)
+    assert theirs.get_peer_certificate(as_cryptography=True) == ours.leaf
+
+
+# Sessions
+
+
+def secret(peer: TlsPeer, backend: ServerTls) -> bytes | None:
+    """Meet a backend that speaks version 1.2, where a session that is gone on with keeps its secret."""
+    return meet(peer, backend).master_key()
+
+
+@pytest.fixture
+def backend(world: World) -> ServerTls:
+    """One that speaks version 1.2, and knows the sessions of all its names."""
+    made = world.backend(NAME, OTHER)
+    made._context.set_max_proto_version(SSL.TLS1_2_VERSION)
+    return made
+
+
+def test_a_session_is_gone_on_with(world: World, backend: ServerTls) -> None:
+    pool = world.pool()
+    first = secret(pool.peer(*at("web.example:443")), backend)
+    assert secret(pool.peer(*at("web.example:443")), backend) == first
+    assert secret(pool.peer(*at("web.example:443")), backend) == first
+
+
+@pytest.mark.parametrize(
+    ("written", "own"), [("other.example:443", None), ("web.example:444", None), ("web.example:443", OTHER)]
+)
+def test_with_nobody_but_the_same_backend_under_the_same_name(
+    world: World, backend: ServerTls, written: str, own: str | None
+) -> None:
+    pool = world.pool()
+    first = secret(pool.peer(*at("web.example:443")), backend)
+    assert secret(pool.peer(*at(written, own)), backend) != first
+
+
+def test_a_session_with_one_who_was_refused_is_not_gone_on_with(world: World, backend: ServerTls) -> None:
+    peer = world.pool().peer(*at("nobody.example:443"))
+    ours, theirs = peer.connection(None), backend.connection(None)
+    shake(ours, theirs)
+    with pytest.raises(HandshakeFailed):
+        peer.approve(ours)
+    ours.shutdown()
+    again, there = peer.connection(None), backend.connection(None)
+    shake(again, there)
+    assert there.master_key() != theirs.master_key()
+
+
+def test_a_reload_forgets_sessions(world: World, backend: ServerTls) -> None:
+    pool = world.pool()
+    first = secret(pool.peer(*at("web.example:443")), backend)
+    pool.reload()
+    assert secret(pool.peer(*at("web.example:443")), backend) != first
+
+
+# When files change
+
+
+def test_a_reload_believes_the_new_authority_and_the_old_no_more(world: World) -> None:
+    pool, backend = world.pool(), world.backend(NAME)
+    Authority.root().write(Path(world.root))
+    meet(pool.peer(*at("web.example:443")), backend)
+    pool.reload()
+    with pytest.raises(HandshakeFailed):
+        meet(pool.peer(*at("web.example:443")), backend)
+
+
+def test_a_file_that_cannot_be_used_leaves_all_as_it_was(world: World, backend: ServerTls) -> None:
+    pool = world.pool()
+    first = secret(pool.peer(*at("web.example:443")), backend)
+    Path(world.root).write_bytes(b"")
+    with pytest.raises(TlsFileError):
+        pool.reload()
+    assert secret(pool.peer(*at("web.example:443")), backend) == first
+
+
+def test_all_files_are_named(world: World) -> None:
+    ours: Issued = world.authority.issue_client(world.folder, "balancer", "CN=balancer")
+    crl = FilePath(world.authority.revoke(world.folder / "crl.pem"))
+    pool = world.pool(certificate=pair_of(ours), crl=crl)
+    assert pool.files == (str(ours.certificate), str(ours.key), world.root, crl)
+    assert ClientTls(PoolTlsConfig()).files == ()
+
+
+def test_the_time_is_the_callers(world: World) -> None:
+    ours = world.authority.issue_client(world.folder, "balancer", "CN=balancer")
+    config = PoolTlsConfig(certificate=pair_of(ours))
+    ClientTls(config, NOW.timestamp)
+    with pytest.raises(TlsFileError, match="not valid before"):
+        ClientTls(config, lambda: YESTERDAY.timestamp() - 1)
+
+
+# Where there is no name
+
+
+def test_one_without_a_name_cannot_be_verified(world: World) -> None:
+    with pytest.raises(HandshakeFailed) as caught:
+        meet(world.pool().peer(*at("unix:/run/app.sock")), world.backend(NAME))
+    assert caught.value.cause == "no server_name to find in the certificate"
