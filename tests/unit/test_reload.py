@@ -1,0 +1,262 @@
+"""Files are read again once they have changed and settled, when it is time, and when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from twisted.internet.task import Clock
+from twisted.logger import LogEvent, LogLevel, capturedLogs, formatEvent
+
+from support.certificates import Authority
+from support.tls_lines import frontend_tls
+from tcpbalance.errors import TcpbalanceError
+from tcpbalance.net.tls.server import ServerTls
+from tcpbalance.reload import LOOK_EVERY, RENEW_AFTER, Part, Reloader
+
+
+class Files:
+    """A part that keeps what its files say, and refuses what is broken."""
+
+    def __init__(self, *paths: Path) -> None:
+        self.files = tuple(map(str, paths))
+        self.read: list[str] = []
+        self.reload()
+
+    def reload(self) -> None:
+        text = " ".join(Path(file).read_text() for file in self.files)
+        if "broken" in text:
+            raise TcpbalanceError("this is broken")
+        if "bug" in text:
+            raise RuntimeError("this is a bug")
+        self.read.append(text)
+
+
+@pytest.fixture
+def cert(tmp_path: Path) -> Path:
+    file = tmp_path / "web.pem"
+    file.write_text("one")
+    return file
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    file = tmp_path / "web.key"
+    file.write_text("key")
+    return file
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def part(cert: Path, key: Path) -> Files:
+    return Files(cert, key)
+
+
+@pytest.fixture
+def reloader(clock: Clock, part: Files) -> Iterator[Reloader]:
+    made = Reloader(clock, [("frontend web", part)])
+    made.startService()
+    yield made
+    made.stopService()
+    assert clock.getDelayedCalls() == []
+
+
+@pytest.fixture(autouse=True)
+def logged() -> Iterator[Sequence[LogEvent]]:
+    with capturedLogs() as events:
+        yield events
+
+
+def look(clock: Clock, times: int = 1) -> None:
+    """Let some looks go by."""
+    clock.pump([LOOK_EVERY] * times)
+
+
+def written(logged: Sequence[LogEvent]) -> list[str]:
+    """What the log says, each line with its level."""
+    return [f"{event['log_level'].name}: {formatEvent(event)}" for event in logged]
+
+
+# When files change
+
+
+def test_a_change_is_taken_up_when_it_has_settled(
+    reloader: Reloader, clock: Clock, cert: Path, part: Files
+) -> None:
+    look(clock, 3)
+    assert part.read == ["one key"]
+    cert.write_text("two, longer")
+    look(clock)
+    assert part.read == ["one key"], "it may still be written to"
+    look(clock)
+    assert part.read == ["one key", "two, longer key"]
+    look(clock, 10)
+    assert len(part.read) == 2
+
+
+def test_a_certificate_and_its_key_are_replaced_one_after_the_other(
+    reloader: Reloader, clock: Clock, cert: Path, key: Path, part: Files
+) -> None:
+    cert.write_text("two, longer")
+    look(clock)
+    key.write_text("another key")
+    look(clock)
+    assert len(part.read) == 1
+    look(clock)
+    assert part.read[1:] == ["two, longer another key"]
+
+
+def test_a_file_that_takes_the_place_of_one_as_long_and_as_old(
+    reloader: Reloader, clock: Clock, cert: Path, tmp_path: Path, part: Files
+) -> None:
+    new = tmp_path / "new.pem"
+    new.write_text("two")
+    new.replace(cert)
+    look(clock, 2)
+    assert part.read[1:] == ["two key"]
+
+
+def test_a_link_to_a_folder_that_is_turned_to_another(clock: Clock, tmp_path: Path) -> None:
+    """So secrets are replaced in Kubernetes: the link to the file itself stays as it is."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "web.pem").write_text(name)
+    (tmp_path / "data").symlink_to("one")
+    (tmp_path / "web.pem").symlink_to("data/web.pem")
+    part = Files(tmp_path / "web.pem")
+    reloader = Reloader(clock, [("frontend web", part)])
+    reloader.startService()
+    (tmp_path / "new").symlink_to("two")
+    (tmp_path / "new").replace(tmp_path / "data")
+    look(clock, 2)
+    reloader.stopService()
+    assert part.read == ["one", "two"]
+
+
+def test_what_cannot_be_used_is_told_once_and_what_was_read_stays(
+    reloader: Reloader, clock: Clock, cert: Path, part: Files, logged: Sequence[LogEvent]
+) -> None:
+    cert.write_text("broken")
+    look(clock, 10)
+    assert part.read == ["one key"]
+    (line,) = written(logged)
+    assert line == (
+        "error: frontend web: files could not be read again, what was read before stays in use: "
+        "this is broken"
+    )
+
+
+def test_it_is_read_again_when_it_was_mended(
+    reloader: Reloader, clock: Clock, cert: Path, part: Files
+) -> None:
+    cert.write_text("broken")
+    look(clock, 3)
+    cert.write_text("mended now")
+    look(clock, 2)
+    assert part.read[1:] == ["mended now key"]
+
+
+def test_a_file_that_is_missing_for_a_while(
+    reloader: Reloader, clock: Clock, cert: Path, part: Files
+) -> None:
+    cert.unlink()
+    look(clock)
+    cert.write_text("another")
+    look(clock, 2)
+    assert part.read[1:] == ["another key"]
+
+
+def test_one_part_in_trouble_leaves_the_others_alone(
+    clock: Clock, cert: Path, key: Path, logged: Sequence[LogEvent]
+) -> None:
+    first, second = Files(cert), Files(key)
+    parts: list[tuple[str, Part]] = [("one", first), ("two", second)]
+    reloader = Reloader(clock, parts)
+    reloader.startService()
+    cert.write_text("a bug")
+    key.write_text("another")
+    look(clock, 2)
+    reloader.stopService()
+    assert (first.read, second.read) == (["one"], ["key", "another"])
+    assert [event["log_level"] for event in logged] == [LogLevel.critical, LogLevel.info]
+
+
+def test_what_was_read_again_is_told(
+    reloader: Reloader, clock: Clock, cert: Path, part: Files, logged: Sequence[LogEvent]
+) -> None:
+    cert.write_text("another")
+    look(clock, 2)
+    assert written(logged) == [f"info: frontend web: read {', '.join(part.files)} again"]
+
+
+# When it is time, and when it is asked for
+
+
+def test_all_is_made_anew_after_half_a_day(reloader: Reloader, clock: Clock, part: Files) -> None:
+    clock.advance(RENEW_AFTER - LOOK_EVERY)
+    look(clock)
+    assert part.read == ["one key"] * 2
+    look(clock, 10)
+    assert len(part.read) == 2
+    clock.advance(RENEW_AFTER)
+    assert len(part.read) == 3
+
+
+def test_a_change_puts_that_off(reloader: Reloader, clock: Clock, cert: Path, part: Files) -> None:
+    clock.advance(RENEW_AFTER / 2)
+    cert.write_text("another")
+    look(clock, 2)
+    clock.advance(RENEW_AFTER / 2)
+    assert part.read == ["one key", "another key"]
+
+
+def test_whoever_asks_is_not_kept_waiting(reloader: Reloader, cert: Path, part: Files) -> None:
+    cert.write_text("another")
+    reloader.reload()
+    assert part.read == ["one key", "another key"]
+
+
+def test_what_was_asked_for_is_not_done_again(
+    reloader: Reloader, clock: Clock, cert: Path, part: Files
+) -> None:
+    cert.write_text("another")
+    reloader.reload()
+    look(clock, 5)
+    assert len(part.read) == 2
+
+
+def test_what_cannot_be_used_is_told_to_whoever_asks(
+    reloader: Reloader, cert: Path, part: Files, logged: Sequence[LogEvent]
+) -> None:
+    cert.write_text("broken")
+    reloader.reload()
+    assert part.read == ["one key"]
+    assert [event["log_level"] for event in logged] == [LogLevel.error]
+
+
+# What it looks at
+
+
+def test_with_nothing_to_look_at_it_does_not_look(clock: Clock) -> None:
+    reloader = Reloader(clock, [])
+    reloader.startService()
+    assert clock.getDelayedCalls() == []
+    reloader.stopService()
+
+
+def test_a_real_certificate_with_the_wrong_key_is_told_with_its_cause(
+    clock: Clock, tmp_path: Path, logged: Sequence[LogEvent]
+) -> None:
+    authority = Authority.root()
+    issued, other = (authority.issue(tmp_path, name, name) for name in ("web", "other"))
+    reloader = Reloader(clock, [("frontend web", ServerTls(frontend_tls(issued)))])
+    reloader.startService()
+    issued.key.write_bytes(other.key.read_bytes())
+    look(clock, 2)
+    reloader.stopService()
+    assert f"the key in {issued.key} does not belong to the certificate in" in written(logged)[0]
