@@ -314,16 +314,15 @@ class HostName(str):
     def parse(cls, value: object) -> Self:
         """Read a name or address.
 
-        :returns: in its one spelling, in lower case and without brackets.
+        :returns: in its one spelling, in lower case.
         :raises ValueError: for anything else.
         """
-        if isinstance(value, str):
-            ip = _ip(value)
-            if ip is not None:
-                return cls(ip)
-            if not value.startswith("*"):
-                return cls(check_pattern(value))
-        raise ValueError(f'must be a host name such as "web.internal" or an IP address, got {shown(value)}')
+        name = _name_or_ip(value) if isinstance(value, str) else None
+        if name is None:
+            raise ValueError(
+                f'must be a host name such as "web.internal" or an IP address, got {shown(value)}'
+            )
+        return cls(name)
 
 
 class AlpnName(str):
@@ -460,6 +459,17 @@ def _port(port: str, value: str) -> int:
 def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+def _name_or_ip(value: str) -> str | None:
+    """Give the one spelling of what a certificate can be for: no wildcard, and no address with a zone."""
+    ip = _ip(value)
+    if ip is not None:
+        return None if getattr(ip, "scope_id", None) else str(ip)
+    try:
+        return None if value.startswith("*") else check_pattern(value)
     except ValueError:
         return None
 

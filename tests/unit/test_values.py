@@ -11,10 +11,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcpbalance.config.values import Address, Duration, Fraction, LogPath, Network, Rate, Size
+from tcpbalance.config.values import (
+    Address,
+    AlpnName,
+    Duration,
+    FilePath,
+    Fraction,
+    HostName,
+    LogPath,
+    Network,
+    Rate,
+    Size,
+)
 
 TYPES: list[Callable[[object], object]] = [
-    kind.parse for kind in (Duration, Size, Fraction, Rate, Address, Network, LogPath)
+    kind.parse
+    for kind in (Duration, Size, Fraction, Rate, Address, Network, LogPath, HostName, AlpnName, FilePath)
 ]
 ANYTHING = st.one_of(
     st.none(),
@@ -329,3 +341,77 @@ class TestLogPath:
     def test_refuses(self, written: Any) -> None:
         with pytest.raises(ValueError, match='must be the name of a file or "-" for standard output, got '):
             LogPath.parse(written)
+
+
+class TestHostName:
+    @pytest.mark.parametrize(
+        ("written", "name"),
+        [
+            ("web.internal", "web.internal"),
+            ("WEB.Internal.", "web.internal"),
+            ("web", "web"),
+            ("db_1.internal", "db_1.internal"),
+            ("bücher.example", "xn--bcher-kva.example"),
+            ("10.0.0.11", "10.0.0.11"),
+            ("2001:DB8:0::1", "2001:db8::1"),
+        ],
+    )
+    def test_forms(self, written: str, name: str) -> None:
+        read = HostName.parse(written)
+        assert isinstance(read, HostName)
+        assert read == name
+
+    @pytest.mark.parametrize(
+        ("written", "got"),
+        [
+            ("", '""'),
+            ("a b", '"a b"'),
+            ("*.web.internal", '"*.web.internal"'),
+            ("a.*.internal", '"a.*.internal"'),
+            ("web.internal:443", '"web.internal:443"'),
+            ("https://web.internal", '"https://web.internal"'),
+            ("10.0.0.256", '"10.0.0.256"'),
+            ("10.0.0.0/8", '"10.0.0.0/8"'),
+            ("[::1]", '"[::1]"'),
+            ("fe80::1%eth0", '"fe80::1%eth0"'),
+            ("-a", '"-a"'),
+            (1, "1"),
+            (True, "true"),
+            ([], "an empty list"),
+        ],
+    )
+    def test_refuses(self, written: object, got: str) -> None:
+        with pytest.raises(ValueError, match="must be") as caught:
+            HostName.parse(written)
+        said = f'must be a host name such as "web.internal" or an IP address, got {got}'
+        assert str(caught.value) == said
+
+
+class TestAlpnName:
+    @pytest.mark.parametrize("written", ["http/1.1", "h2", "a b", "x" * 255])
+    def test_forms(self, written: str) -> None:
+        assert AlpnName.parse(written) == written
+
+    @pytest.mark.parametrize("written", ["", "x" * 256, "ä", "a\n", 1, True, []])
+    def test_refuses(self, written: object) -> None:
+        with pytest.raises(ValueError, match="must be the name of a protocol such as"):
+            AlpnName.parse(written)
+
+
+class TestFilePath:
+    @pytest.mark.parametrize(
+        ("written", "whole"),
+        [
+            ("web.pem", "/etc/web.pem"),
+            ("tls/web.pem", "/etc/tls/web.pem"),
+            ("/run/web.pem", "/run/web.pem"),
+            ("-", "/etc/-"),
+        ],
+    )
+    def test_relative_to_a_folder(self, written: str, whole: str) -> None:
+        assert FilePath.parse(written).under(Path("/etc")) == whole
+
+    @pytest.mark.parametrize("written", ["", "a\0b", 1, True, []])
+    def test_refuses(self, written: object) -> None:
+        with pytest.raises(ValueError, match="must be the name of a file, got "):
+            FilePath.parse(written)
