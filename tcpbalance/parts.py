@@ -99,8 +99,8 @@ def _entrance(config: FrontendConfig, pools: Mapping[str, Pool]) -> Entrance | N
     routes = [(name, pools[route.pool]) for route in config.sni_routes for name in route.names]
     for pool in dict.fromkeys(pool for _, pool in routes if pool.tls is not None):
         _log.warn(
-            "pool {name}: TLS that sni_routes pass through is wrapped in TLS of the pool's own; where that is "
-            "not meant, leave out one of the two",
+            "pool {name}: TLS that sni_routes pass through is wrapped in TLS of the pool's own; where that "
+            "is not meant, leave out one of the two",
             name=pool.name,
         )
     return Entrance(

@@ -273,4 +273,4 @@ def test_the_time_is_the_callers(world: World) -> None:
 def test_one_without_a_name_cannot_be_verified(world: World) -> None:
     with pytest.raises(HandshakeFailed) as caught:
         meet(world.pool().peer(*at("unix:/run/app.sock")), world.backend(NAME))
-    assert caught.value.cause == "no server_name to find in the certificate"
+    assert caught.value.cause == "no server name to verify the certificate by"
