@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from cryptography.hazmat.bindings.openssl.binding import Binding
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
@@ -12,8 +11,6 @@ from twisted.python.failure import Failure
 from tcpbalance.config.wording import one_line
 from tcpbalance.errors import Fault, SettingError, TcpbalanceError
 from tcpbalance.net.tls.verification import why
-
-_OPENSSL = Binding().lib
 
 _LONGEST_CAUSE = 100
 """Characters of a cause: it goes into one line of the log."""
@@ -42,15 +39,6 @@ class HandshakeFailed(TcpbalanceError):
         self.fault = fault
         self.cause = one_line(cause, _LONGEST_CAUSE)
         super().__init__(self.cause)
-
-
-def forget_errors() -> None:
-    """Empty OpenSSL's queue of errors, which all connections of a thread share.
-
-    pyOpenSSL leaves an error of the system in it, and with OpenSSL 3 the next connection would be told of
-    that in the place of its own news: SSL_get_error(3).
-    """
-    _OPENSSL.ERR_clear_error()
 
 
 class TlsBroken(ConnectionLost):

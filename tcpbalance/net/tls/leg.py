@@ -10,7 +10,8 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
 from tcpbalance.net.leg import Leg
-from tcpbalance.net.tls.errors import HandshakeFailed, TlsBroken, forget_errors, openssl_words
+from tcpbalance.net.tls.errors import HandshakeFailed, TlsBroken, openssl_words
+from tcpbalance.net.tls.openssl import forget_errors
 from tcpbalance.net.tls.tls_socket import WANTS_WRITE, TlsSocket
 from tcpbalance.net.tls.verification import why
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 from fcntl import ioctl
 from socket import SocketType
 from termios import FIONREAD
@@ -11,10 +12,17 @@ from typing import Any
 
 from OpenSSL import SSL
 
-from tcpbalance.net.tls.errors import forget_errors, openssl_words
-
-RECORD = 16 * 1024
-"""Bytes that fit into one record: RFC 8446, section 5.1."""
+from tcpbalance.net.tls.openssl import (
+    ENDED,
+    RECORD,
+    WANT_READ,
+    WANT_WRITE,
+    forget_errors,
+    handle_of,
+    read,
+    trouble,
+    write,
+)
 
 RECORDS_A_READ = 16
 """Records read at once. They cost by the piece: those of a peer that puts one byte in each would fill a read
@@ -28,7 +36,7 @@ _DRAINED = 4
 _NO_BYTE = bytes(4)
 """How FIONREAD says that nothing waits: ioctl_fionread(2const)."""
 
-_NO_ROOM = (SSL.WantWriteError, SSL.WantReadError)
+_NO_ROOM = (WANT_WRITE, WANT_READ)
 
 
 class TlsSocket:
@@ -43,10 +51,9 @@ class TlsSocket:
     """
 
     __slots__ = (
+        "_handle",
         "_number",
-        "_recv",
         "_said_goodbye",
-        "_send",
         "_sock",
         "complaint",
         "connection",
@@ -65,8 +72,7 @@ class TlsSocket:
         self.complaint: str | None = None
         self._sock = sock
         self._number = sock.fileno()
-        self._recv = connection.recv
-        self._send = connection.send
+        self._handle = handle_of(connection)
         self.family = sock.family
         self.fileno = sock.fileno
         self.getsockname = sock.getsockname
@@ -94,38 +100,36 @@ class TlsSocket:
 
         :returns: nothing at the end.
         """
-        try:
-            data: bytes = self._recv(RECORD)
-        except SSL.Error as error:
-            return self._nothing_read(error)
+        data = read(self._handle)
+        if isinstance(data, int):
+            return self._nothing_read(data)
         # OpenSSL reads no further than to the end of a record, so what else has come is still in the kernel.
         if ioctl(self._number, FIONREAD, _NO_BYTE) == _NO_BYTE:
             return data
         return self._read_on(data, size)
 
-    def _read_on(self, data: bytes, size: int) -> bytes:
+    def _read_on(self, data: bytes | int, size: int) -> bytes:
         """Read the records behind the first."""
-        parts, left = [data], size - len(data)
-        try:
-            while left > 0 and len(parts) < RECORDS_A_READ:
-                data = self._recv(RECORD)
-                parts.append(data)
-                left -= len(data)
-            self.news = MORE_TO_TELL
-        except SSL.WantReadError:
-            pass  # Part of a record: the rest will tell of itself.
-        except SSL.Error:
+        parts, left = list[bytes](), size
+        while not isinstance(data, int):
+            parts.append(data)
+            left -= len(data)
+            if left <= 0 or len(parts) >= RECORDS_A_READ:
+                self.news = MORE_TO_TELL
+                return b"".join(parts)
+            data = read(self._handle)
+        if data != WANT_READ:  # that is a part of a record, and the rest will tell of itself
             self.news = MORE_TO_TELL
         return b"".join(parts)
 
-    def _nothing_read(self, error: SSL.Error) -> bytes:
-        if isinstance(error, SSL.ZeroReturnError):
+    def _nothing_read(self, why: int) -> bytes:
+        if why == ENDED:
             return b""
-        if isinstance(error, SSL.WantWriteError):
+        if why == WANT_WRITE:
             self.news = WANTS_WRITE
-        elif not isinstance(error, SSL.WantReadError):
-            raise self._os_error(error) from error
-        raise BlockingIOError from None
+        elif why != WANT_READ:
+            raise self._broken(why)
+        raise BlockingIOError
 
     def send(self, data: Any, flags: int = 0) -> int:
         """Write as many records as the socket takes.
@@ -135,24 +139,34 @@ class TlsSocket:
         :param flags: of no use here.
         :returns: the bytes that are on their way.
         """
-        size = len(data)
-        if size > RECORD:
+        if len(data) > RECORD:
             return self._send_records(memoryview(data))
-        try:
-            return self._send(data)
-        except SSL.Error as error:
-            raise self._write_error(error) from None
+        size = write(self._handle, data)
+        if size > 0:
+            return size
+        raise self._not_written(-size)
 
     def _send_records(self, data: memoryview) -> int:
         sent = 0
-        try:
-            while sent < len(data):
-                sent += self._send(data[sent : sent + RECORD])
-        except SSL.Error as error:
-            if not sent:
-                raise self._write_error(error) from None
-            forget_errors()
+        while sent < len(data):
+            size = write(self._handle, data[sent : sent + RECORD])
+            if size > 0:
+                sent += size
+            elif sent and -size in _NO_ROOM:
+                break
+            else:
+                raise self._not_written(-size)
         return sent
+
+    def _not_written(self, why: int) -> OSError:
+        return BlockingIOError() if why in _NO_ROOM else self._broken(why)
+
+    def _broken(self, why: int) -> OSError:
+        """The error of a socket that comes closest."""
+        number, words = trouble(why)
+        if not number:
+            self.complaint = words or None
+        return OSError(number, os.strerror(number)) if number else OSError(errno.EPROTO, words)
 
     def say_goodbye(self) -> None:
         """Tell the peer that no more will come, once: RFC 8446, section 6.1.
@@ -163,8 +177,11 @@ class TlsSocket:
             return
         try:
             self.connection.shutdown()
+        except (SSL.WantWriteError, SSL.WantReadError):
+            raise BlockingIOError from None
         except SSL.Error as error:
-            raise self._write_error(error) from None
+            forget_errors()
+            raise OSError(errno.EPROTO, str(error)) from error
         self._said_goodbye = True
 
     def drain(self) -> None:
@@ -182,17 +199,3 @@ class TlsSocket:
     def close(self) -> None:
         """Close the socket beneath."""
         self._sock.close()
-
-    def _write_error(self, error: SSL.Error) -> OSError:
-        return BlockingIOError() if isinstance(error, _NO_ROOM) else self._os_error(error)
-
-    def _os_error(self, error: SSL.Error) -> OSError:
-        """The error of a socket that comes closest."""
-        if not isinstance(error, SSL.SysCallError):
-            self.complaint = openssl_words(error)
-            return OSError(errno.EPROTO, self.complaint)
-        forget_errors()
-        number = error.args[0]
-        # One that says "try again" is none of ours: the read or write would be taken for unfinished.
-        sound = isinstance(number, int) and number > 0 and number != errno.EAGAIN
-        return OSError(number if sound else errno.EPROTO, str(error))
