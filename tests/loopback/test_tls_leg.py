@@ -264,6 +264,14 @@ def test_a_record_that_was_changed_on_the_way_is_told_as_a_break(line: Line) -> 
     line.until(lambda: line.story == ["lost TlsBroken"])
 
 
+def test_a_changed_record_right_behind_a_sound_one_is_told_too(line: Line) -> None:
+    changed = bytearray(line.peer.written(b"world"))
+    sound = line.peer.written(b"hello")
+    changed[-1] ^= 1
+    line.peer.sock.sendall(sound + changed)
+    line.until(lambda: "lost TlsBroken" in line.story)
+
+
 def test_one_who_has_finished_is_still_answered(line: Line) -> None:
     line.peer.sock.sendall(line.peer.written(b"question") + line.peer.goodbye())
     line.peer.sock.shutdown(socket.SHUT_WR)

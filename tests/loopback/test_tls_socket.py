@@ -10,6 +10,7 @@ from functools import partial
 
 import pytest
 from attrs import frozen
+from cryptography.hazmat.bindings.openssl.binding import Binding
 from OpenSSL import SSL
 
 from support.certificates import Authority, Issued
@@ -185,6 +186,17 @@ def test_a_record_that_was_changed_on_the_way_is_an_error_and_not_read(line: Lin
     with pytest.raises(OSError, match="bad record mac") as caught:
         line.tls.recv(CHUNK)
     assert caught.value.errno == errno.EPROTO
+
+
+def test_an_error_behind_what_was_read_is_told_by_the_next_read_and_by_no_other_socket(line: Line) -> None:
+    sound, changed = line.peer.written(b"hello"), bytearray(line.peer.written(b"world"))
+    changed[-1] ^= 1
+    line.come(sound + changed)
+    assert (line.tls.recv(CHUNK), line.tls.news) == (b"hello", MORE_TO_TELL)
+    assert Binding.lib.ERR_peek_error() == 0
+    for _ in range(2):
+        with pytest.raises(OSError, match="bad record mac"):
+            line.tls.recv(CHUNK)
 
 
 # Writing

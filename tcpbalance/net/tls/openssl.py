@@ -8,6 +8,7 @@ pyOpenSSL stands as well.
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 from cryptography.hazmat.bindings.openssl.binding import Binding
@@ -28,6 +29,7 @@ WANT_READ: int = _lib.SSL_ERROR_WANT_READ
 WANT_WRITE: int = _lib.SSL_ERROR_WANT_WRITE
 ENDED: int = _lib.SSL_ERROR_ZERO_RETURN
 _OF_THE_SYSTEM: int = _lib.SSL_ERROR_SYSCALL
+_NONE_OF_ITS_OWN = (errno.EAGAIN, errno.EINTR)
 
 
 def handle_of(connection: SSL.Connection) -> Any:
@@ -64,6 +66,8 @@ def trouble(kind: int) -> tuple[int, str]:
     :returns: the error number of the system, 0 where it is none of the system's; and OpenSSL's words.
     """
     number = _ffi.errno if kind == _OF_THE_SYSTEM else 0
+    # Where OpenSSL has failed before it asked the system, the number is that of an earlier call.
+    number = 0 if number in _NONE_OF_ITS_OWN else number
     words = _lib.ERR_reason_error_string(_lib.ERR_peek_error())
     forget_errors()
     return number, _ffi.string(words).decode("ascii", "replace").lower() if words else ""

@@ -51,6 +51,7 @@ class TlsSocket:
     """
 
     __slots__ = (
+        "_failed",
         "_handle",
         "_number",
         "_said_goodbye",
@@ -68,6 +69,7 @@ class TlsSocket:
     def __init__(self, connection: SSL.Connection, sock: SocketType) -> None:
         self.connection = connection
         self.news: str | None = None
+        self._failed: OSError | None = None
         self._said_goodbye = False
         self.complaint: str | None = None
         self._sock = sock
@@ -100,6 +102,8 @@ class TlsSocket:
 
         :returns: nothing at the end.
         """
+        if self._failed is not None:
+            raise self._failed
         data = read(self._handle)
         if isinstance(data, int):
             return self._nothing_read(data)
@@ -120,6 +124,9 @@ class TlsSocket:
             data = read(self._handle)
         if data != WANT_READ:  # that is a part of a record, and the rest will tell of itself
             self.news = MORE_TO_TELL
+            if data != ENDED:
+                # The system tells an error once, and shows the end of the stream from then on.
+                self._failed = self._broken(data)
         return b"".join(parts)
 
     def _nothing_read(self, why: int) -> bytes:
@@ -164,9 +171,10 @@ class TlsSocket:
     def _broken(self, why: int) -> OSError:
         """The error of a socket that comes closest."""
         number, words = trouble(why)
-        if not number:
-            self.complaint = words or None
-        return OSError(number, os.strerror(number)) if number else OSError(errno.EPROTO, words)
+        if number:
+            return OSError(number, os.strerror(number))
+        self.complaint = words or None
+        return OSError(errno.EPROTO, words)
 
     def say_goodbye(self) -> None:
         """Tell the peer that no more will come, once: RFC 8446, section 6.1.
