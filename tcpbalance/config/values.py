@@ -350,6 +350,7 @@ class FilePath(str):
 
     __slots__ = ()
     words: ClassVar[str] = "file name"
+    wanted: ClassVar[str] = "the name of a file"
 
     @classmethod
     def parse(cls, value: object) -> Self:
@@ -358,7 +359,7 @@ class FilePath(str):
         :raises ValueError: for anything but a string, an empty one, or one with a NUL.
         """
         if not isinstance(value, str) or not value or "\0" in value:
-            raise ValueError(f"must be the name of a file, got {shown(value)}")
+            raise ValueError(f"must be {cls.wanted}, got {shown(value)}")
         return cls(value)
 
     def under(self, folder: Path) -> Self:
@@ -366,25 +367,15 @@ class FilePath(str):
         return type(self)(_absolute(self, folder))
 
 
-class LogPath(str):
+class LogPath(FilePath):
     """Where lines are written to: a file, or ``"-"`` for standard output."""
 
     __slots__ = ()
-    words: ClassVar[str] = "file name"
-
-    @classmethod
-    def parse(cls, value: object) -> Self:
-        """Read a file name.
-
-        :raises ValueError: for anything but a string, an empty one, or one with a NUL.
-        """
-        if not isinstance(value, str) or not value or "\0" in value:
-            raise ValueError(f'must be the name of a file or "-" for standard output, got {shown(value)}')
-        return cls(value)
+    wanted: ClassVar[str] = 'the name of a file or "-" for standard output'
 
     def under(self, folder: Path) -> Self:
         """Take a relative name as one in this folder."""
-        return self if self == "-" else type(self)(_absolute(self, folder))
+        return self if self == "-" else super().under(folder)
 
 
 def _seconds(value: object) -> float | None:
