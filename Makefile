@@ -13,7 +13,7 @@ find_python = for python in python3 python3.11 python3.12 python3.13 python3.14;
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; python=; done; \
 	test -n "$$python" || { echo "tcpbalance needs Python 3.11 or newer, and none was found." >&2; exit 1; }
 
-.PHONY: help run test bench check lint types floors docs wheel news clean
+.PHONY: help run test audit bench check lint types floors docs wheel news clean
 
 help: ## show this list
 	@sed -n -E 's/^([a-z]+):.*## (.*)/\1 \2/p' $(MAKEFILE_LIST) | while read -r name what; do \
@@ -24,6 +24,9 @@ run: $(VENV)/installed-run ## start the demonstration on 127.0.0.1:8080; Ctrl-C 
 
 test: $(VENV)/installed-test ## run all tests (ARGS="-k affinity" for some of them)
 	@$(BIN)/pytest $(ARGS)
+
+audit: $(VENV)/installed-test ## let testssl.sh look at the default settings of TLS, a minute
+	@$(BIN)/pytest -m audit $(ARGS)
 
 bench: $(VENV)/installed-bench ## measure against HAProxy, nginx and Envoy, about a quarter of an hour (ARGS="--turns 3 --only requests")
 	@$(BIN)/python -m bench $(ARGS)

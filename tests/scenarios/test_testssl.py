@@ -50,7 +50,11 @@ EXCEPTIONS = {
 WITHIN = 150.0
 """Seconds; half a minute is enough on an idle machine."""
 
-pytestmark = [pytest.mark.requires("testssl", "openssl", "nginx"), pytest.mark.timeout(WITHIN + 30)]
+pytestmark = [
+    pytest.mark.audit,
+    pytest.mark.requires("testssl", "openssl", "nginx"),
+    pytest.mark.timeout(WITHIN + 30),
+]
 
 
 @pytest.fixture(scope="module")
