@@ -14,6 +14,7 @@ from support.certificates import AN_HOUR_AGO, Authority, self_signed
 from support.clients import connect, read_all, reset
 from support.daemon import Daemon
 from support.tls_peers import configured, fetch, page, quoted, records_of, served
+from support.waiting import until
 
 NAME, OTHER = "web.example", "other.example"
 
@@ -122,3 +123,21 @@ def test_where_only_a_faulty_backend_is_the_session_ends_with_its_cause(balancer
     assert (record["attempts"], record["reason"], record["backend"]) == (1, "connect_failed", None)
     assert record["cause"] == f"TLS: {CAUSES[fault]}"
     assert fault != "silent" or TIMEOUT <= record["total_ms"] < 10 * TIMEOUT
+
+
+def test_a_handshake_is_given_up_when_its_client_leaves(tmp_path: Path, data_path: object) -> None:
+    with (
+        peers.peer(peers.hang) as silent,
+        Daemon(
+            configured(
+                [served("web", quoted(silent.address), tls="verify = false", pool='connect_timeout = "1h"')]
+            ),
+            tmp_path,
+        ) as daemon,
+    ):
+        client = connect(daemon.port)
+        until(lambda: silent.open_connections == 1, "the handshake")
+        reset(client)
+        until(lambda: silent.open_connections == 0, "the end of the handshake")
+        (record,) = records_of(daemon, "web")
+    assert (record["reason"], record["attempts"], record["cause"]) == ("client_reset", 1, None)
