@@ -292,6 +292,29 @@ def test_one_who_is_told_the_end_can_still_answer(line: Line) -> None:
     line.until(lambda: line.story == ["write closed", "data 6", "read closed"])
 
 
+def test_an_answer_with_its_goodbye_is_whole_though_our_own_goodbye_meets_nobody(line: Line) -> None:
+    """A goodbye is bytes, unlike an end: who has closed answers it with a reset, at once on this network."""
+    line.peer.sock.sendall(line.peer.written(b"answer") + line.peer.goodbye())
+    line.peer.close()
+    line.leg.loseWriteConnection()
+    line.until(lambda: "lost ConnectionLost" in line.story or "read closed" in line.story)
+    assert line.story[:2] == ["data 6", "read closed"]
+
+
+def test_an_answer_without_its_goodbye_is_broken_off_by_a_reset(line: Line) -> None:
+    line.peer.sock.sendall(line.peer.written(b"half an answ"))
+    line.peer.reset()
+    line.until(lambda: line.story == ["data 12", "lost ConnectionLost"])
+
+
+def test_a_reset_behind_an_end_without_a_goodbye(line: Line) -> None:
+    line.peer.sock.sendall(line.peer.written(b"answer"))
+    line.peer.close()
+    line.leg.loseWriteConnection()
+    line.until(lambda: "lost ConnectionLost" in line.story)
+    assert line.story[0] == "data 6"
+
+
 def test_closing_says_goodbye(line: Line) -> None:
     line.leg.loseConnection()
     line.until(lambda: line.peer.look().ended)

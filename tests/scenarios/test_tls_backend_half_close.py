@@ -11,7 +11,7 @@ from support import peers
 from support.certificates import Authority
 from support.clients import ask
 from support.daemon import Daemon
-from support.tls_peers import configured, quoted, records_of, served, tls_peer
+from support.tls_peers import REQUEST, configured, page, quoted, records_of, served, tls_peer
 
 NAME = "web.example"
 TLS = f'ca = "root.pem"\nserver_name = "{NAME}"'
@@ -38,3 +38,17 @@ def test_the_answer_comes_that_is_given_only_after_the_end(tmp_path: Path, autho
     assert [(record["reason"], record["client_bytes"]) for record in records] == [
         ("client_closed", size) for size in SIZES
     ]
+
+
+@pytest.mark.requires("nginx")
+def test_nginx_which_closes_without_reading_our_goodbye_has_answered_all_the_same(
+    tmp_path: Path, authority: Authority
+) -> None:
+    shown = authority.issue(tmp_path, "backend", NAME)
+    with (
+        page(shown.certificate, shown.key) as backend,
+        Daemon(configured([served("web", quoted(backend.address), tls=TLS)]), tmp_path) as daemon,
+    ):
+        for _ in range(20):
+            assert ask(daemon.port, REQUEST).endswith(b"page\n")
+        assert {record["reason"] for record in records_of(daemon, "web", 20)} == {"client_closed"}

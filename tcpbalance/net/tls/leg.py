@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from socket import SHUT_WR
 from typing import Any
 
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
+from tcpbalance.net.direction import READS_A_TURN
 from tcpbalance.net.leg import Leg
 from tcpbalance.net.tls.errors import HandshakeFailed, TlsBroken, openssl_words
 from tcpbalance.net.tls.openssl import forget_errors
@@ -72,6 +74,22 @@ class TlsLeg(Leg):
         self.readable = self._open and not self._done_reading
         self.read_again()
 
+    def _is_broken(self) -> bool:
+        self._read_up()
+        return super()._is_broken()
+
+    def _read_up(self) -> None:
+        """Read what came before a break, while the kernel still tells the break from an end.
+
+        A goodbye among it says that all has come. Whoever has answered and closed says his before the break,
+        which is his kernel's answer to ours: unlike an end of the stream, ours is bytes that nobody reads.
+        """
+        for _ in range(READS_A_TURN):
+            if self._shaking or self._paused or self._done_reading:
+                return
+            self.readable = True
+            self._read()
+
     def _hear_the_last(self) -> None:
         if self._shaking:
             self.broke_off()
@@ -111,7 +129,20 @@ class TlsLeg(Leg):
         except OSError:
             self._break_later()
         else:
-            super()._shut_down()
+            self._finish_beneath()
+
+    def _finish_beneath(self) -> None:
+        try:
+            self.socket.shutdown(SHUT_WR)
+        except OSError:
+            self._board.again(self, self._end_broken)
+        else:
+            self._protocol.writeConnectionLost()
+
+    def _end_broken(self) -> None:
+        self._read_up()
+        if self._open:
+            self._hear_the_last()
 
     def _lose(self, failure: Failure, reset: bool = False) -> None:
         if self._open and isinstance(failure.value, ConnectionDone) and not self._shaking:
