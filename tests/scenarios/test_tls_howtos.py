@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from support.authority import Authority, Issued
+from support.certificates import Authority, Issued, new_key, write_key
 from support.clients import TIMEOUT, ask
 from support.daemon import Daemon
 from support.documented import TREE, blocks
@@ -29,13 +29,13 @@ pytestmark = pytest.mark.requires("nginx")
 
 @pytest.fixture(scope="module")
 def root() -> Authority:
-    return Authority("Root")
+    return Authority.root()
 
 
 @pytest.fixture(scope="module")
 def authority(root: Authority) -> Authority:
     """One in between, so that chains and revocation lists are of two."""
-    return Authority("Between", root)
+    return root.intermediate("Between")
 
 
 def configuration(page: Path, number: int, count: int, replacements: Mapping[str, str]) -> str:
@@ -52,13 +52,14 @@ def termination(number: int, **replacements: str) -> str:
     return configuration(TERMINATION, number, 3, replacements)
 
 
-def put(folder: Path, name: str, issued: Issued) -> None:
-    (folder / f"{name}.pem").write_bytes(issued.chain)
-    (folder / f"{name}.key").write_bytes(issued.key)
+def revoke(file: Path, root: Authority, authority: Authority, *revoked: Issued) -> None:
+    """Write the lists of both authorities into one file."""
+    lists = authority.revoke(file, *revoked).read_bytes()
+    file.write_bytes(root.revoke(file).read_bytes() + lists)
 
 
 def believing(root: Authority) -> ssl.SSLContext:
-    return ssl.create_default_context(cadata=root.pem.decode())
+    return ssl.create_default_context(cadata=root.certificate.public_bytes(Encoding.DER))
 
 
 @contextmanager
@@ -94,18 +95,17 @@ def plain(port: int) -> str:
 def test_the_smallest_termination_and_a_certificate_that_is_renewed(
     tmp_path: Path, root: Authority, authority: Authority
 ) -> None:
-    put(tmp_path, "www", authority.issue("www.example.com"))
+    authority.issue(tmp_path, "www", "www.example.com")
     with nginx("one", "two") as (one, two):
         places = {"0.0.0.0:443": "127.0.0.1:0", "10.0.0.11:8080": one.address, "10.0.0.12:8080": two.address}
         with Daemon(termination(0, **places), tmp_path) as daemon:
             pages = {fetch(believing(root), daemon.port, "www.example.com") for _ in range(2)}
             assert pages == {"one\n", "two\n"}
-            renewed = authority.issue("www.example.com")
-            put(tmp_path, "www", renewed)
+            renewed = authority.issue(tmp_path, "www", "www.example.com")
             daemon.send(signal.SIGHUP)
             daemon.wait_for_log(r"frontend web: read \S+/www\.pem, \S+/www\.key again")
             assert shown(believing(root), daemon.port, "www.example.com") == _der(renewed)
-            (tmp_path / "www.key").write_bytes(authority.issue("www.example.com").key)
+            write_key(tmp_path / "www.key", new_key())
             daemon.send(signal.SIGHUP)
             daemon.wait_for_log(
                 "frontend web: files could not be read again, what was read before stays in use: the key in "
@@ -119,12 +119,10 @@ def test_certificates_by_name_and_by_kind_of_key(
 ) -> None:
     names = "www.example.com", "*.www.example.com"
     issued = {
-        "www-ecdsa": authority.issue(*names),
-        "www-rsa": authority.issue(*names, kind="RSA"),
-        "api": authority.issue("api.example.com"),
+        "www-ecdsa": authority.issue(tmp_path, "www-ecdsa", *names),
+        "www-rsa": authority.issue(tmp_path, "www-rsa", *names, kind="rsa"),
+        "api": authority.issue(tmp_path, "api", "api.example.com"),
     }
-    for file, pair in issued.items():
-        put(tmp_path, file, pair)
     rsa_only = believing(root)
     rsa_only.maximum_version = ssl.TLSVersion.TLSv1_2
     rsa_only.set_ciphers("ECDHE-RSA-AES128-GCM-SHA256")
@@ -152,12 +150,10 @@ def _agreed(root: Authority, port: int, offered: list[str]) -> str | None:
 
 
 def test_client_certificates(tmp_path: Path, root: Authority, authority: Authority) -> None:
-    put(tmp_path, "admin", authority.issue("admin.example.com"))
-    staff = {name: authority.issue(name) for name in ("ann", "bob")}
-    for name, pair in staff.items():
-        put(tmp_path, name, pair)
-    (tmp_path / "staff.pem").write_bytes(root.pem)
-    (tmp_path / "staff-revoked.pem").write_bytes(root.revoke() + authority.revoke([staff["bob"]]))
+    authority.issue(tmp_path, "admin", "admin.example.com")
+    staff = {name: authority.issue_client(tmp_path, name, f"CN={name}") for name in ("ann", "bob")}
+    root.write(tmp_path / "staff.pem")
+    revoke(tmp_path / "staff-revoked.pem", root, authority, staff["bob"])
     with nginx("one", how="proxy_protocol", answer="$proxy_protocol_addr") as (one,):
         places = {"0.0.0.0:8443": "127.0.0.1:0", "10.0.0.15:8080": one.address}
         with Daemon(termination(2, **places), tmp_path) as daemon:
@@ -181,15 +177,12 @@ def _with_certificate(root: Authority, folder: Path, name: str) -> ssl.SSLContex
 
 
 @contextmanager
-def tls_backends(
-    folder: Path, how: str, more: str, answer: str, issued: Mapping[str, Issued]
-) -> Iterator[list[Nginx]]:
+def tls_backends(how: str, more: str, answer: str, issued: Mapping[str, Issued]) -> Iterator[list[Nginx]]:
     """Run an nginx for each certificate, which speaks TLS with it."""
     with ExitStack() as stack:
         servers = []
         for name, one in issued.items():
-            put(folder, name, one)
-            pair = f"ssl_certificate {folder}/{name}.pem; ssl_certificate_key {folder}/{name}.key;"
+            pair = f"ssl_certificate {one.certificate}; ssl_certificate_key {one.key};"
             versions = "ssl_protocols TLSv1.2 TLSv1.3;"
             parameters = {"how": f"ssl {how}", "more": f"{versions} {pair} {more}", "answer": answer}
             servers += stack.enter_context(nginx(name, **parameters))
@@ -197,9 +190,9 @@ def tls_backends(
 
 
 def test_the_smallest_with_tls_to_the_backends(tmp_path: Path, root: Authority, authority: Authority) -> None:
-    issued = {name: authority.issue("localhost") for name in ("one", "two")}
-    (tmp_path / "internal.pem").write_bytes(root.pem)
-    with tls_backends(tmp_path, "", "", "$server_port $ssl_server_name", issued) as (one, two):
+    issued = {name: authority.issue(tmp_path, name, "localhost") for name in ("one", "two")}
+    root.write(tmp_path / "internal.pem")
+    with tls_backends("", "", "$server_port $ssl_server_name", issued) as (one, two):
         places = {
             "0.0.0.0:80": "127.0.0.1:0",
             "web1.internal:443": f"localhost:{one.port}",
@@ -212,21 +205,24 @@ def test_the_smallest_with_tls_to_the_backends(tmp_path: Path, root: Authority, 
 
 def _between(folder: Path, root: Authority, authority: Authority, one: Nginx, two: Nginx) -> str:
     """Set up what re-encrypts."""
-    put(folder, "www", authority.issue("www.example.com"))
-    put(folder, "edge", authority.issue("edge.internal"))
-    (folder / "internal.pem").write_bytes(root.pem)
-    (folder / "internal-revoked.pem").write_bytes(root.revoke() + authority.revoke())
+    authority.issue(folder, "www", "www.example.com")
+    authority.issue_client(folder, "edge", "CN=edge.internal")
+    root.write(folder / "internal.pem")
+    revoke(folder / "internal-revoked.pem", root, authority)
     places = {"0.0.0.0:443": "127.0.0.1:0", "10.0.0.11:443": one.address, "10.0.0.12:443": two.address}
     # nginx before 1.23.3 reads no more than 107 bytes of a PROXY header that comes before TLS.
     return configuration(BACKENDS, 1, 2, {**places, "v2": "v1"})
 
 
 def test_tls_on_both_sides(tmp_path: Path, root: Authority, authority: Authority) -> None:
-    (tmp_path / "clients.pem").write_bytes(root.pem)
+    root.write(tmp_path / "clients.pem")
     more = f"ssl_verify_client on; ssl_verify_depth 2; ssl_client_certificate {tmp_path}/clients.pem;"
     answer = "$ssl_server_name $ssl_client_s_dn $proxy_protocol_addr"
-    issued = {"one": authority.issue("a.internal"), "two": authority.issue("web.internal")}
-    with tls_backends(tmp_path, "proxy_protocol", more, answer, issued) as (one, two):
+    issued = {
+        "one": authority.issue(tmp_path, "one", "a.internal"),
+        "two": authority.issue(tmp_path, "two", "web.internal"),
+    }
+    with tls_backends("proxy_protocol", more, answer, issued) as (one, two):
         text = _between(tmp_path, root, authority, one, two)
         with Daemon(text, tmp_path) as daemon:
             pages = {fetch(believing(root), daemon.port, "www.example.com") for _ in range(2)}
@@ -236,8 +232,11 @@ def test_tls_on_both_sides(tmp_path: Path, root: Authority, authority: Authority
 def test_a_backend_that_is_not_who_it_should_be(
     tmp_path: Path, root: Authority, authority: Authority
 ) -> None:
-    issued = {"one": authority.issue("a.internal"), "two": authority.issue("other.internal")}
-    with tls_backends(tmp_path, "proxy_protocol", "", "$ssl_server_name", issued) as (one, two):
+    issued = {
+        "one": authority.issue(tmp_path, "one", "a.internal"),
+        "two": authority.issue(tmp_path, "two", "other.internal"),
+    }
+    with tls_backends("proxy_protocol", "", "$ssl_server_name", issued) as (one, two):
         text = _between(tmp_path, root, authority, one, two)
         with Daemon(text, tmp_path) as daemon:
             daemon.wait_for_log(r"backend b \(.*\) is down: TLS: certificate is not for web\.internal")
@@ -256,4 +255,4 @@ def test_a_backend_that_is_not_who_it_should_be(
 
 
 def _der(issued: Issued) -> bytes:
-    return issued.certificate.public_bytes(Encoding.DER)
+    return issued.leaf.public_bytes(Encoding.DER)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from support.authority import Authority
+from support.certificates import Authority
 
 TREE = Path(__file__).parents[2]
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -20,24 +20,22 @@ def blocks(page: Path, language: str, mark: str) -> list[str]:
     return [text for kind, text in found if kind == language and mark in text]
 
 
-def write_files(config: str, folder: Path) -> Authority:
+def write_files(config: str, folder: Path) -> None:
     """Make all files of certificates and keys that a configuration names, with something sound in them.
 
     :param folder: the configuration's.
-    :returns: who has certified all of them.
     """
-    authority = Authority("documented")
+    authority = Authority.root("documented")
     for key, value in _tls_values(tomllib.loads(config)):
         if key in {"certificates", "certificate"}:
             for pair in value if isinstance(value, list) else [value]:
-                issued = authority.issue("documented.example")
-                (folder / pair["cert"]).write_bytes(issued.chain)
-                (folder / pair["key"]).write_bytes(issued.key)
+                issued = authority.issue(folder, "documented", "documented.example")
+                issued.certificate.rename(folder / pair["cert"])
+                issued.key.rename(folder / pair["key"])
         elif key in {"client_ca", "ca"}:
-            (folder / value).write_bytes(authority.pem)
+            authority.write(folder / value)
         elif key in {"client_crl", "crl"}:
-            (folder / value).write_bytes(authority.revoke())
-    return authority
+            authority.revoke(folder / value)
 
 
 def _tls_values(document: dict[str, Any]) -> Iterator[tuple[str, Any]]:
