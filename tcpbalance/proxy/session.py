@@ -15,7 +15,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from tcpbalance.net.addresses import shown
-from tcpbalance.net.tls.errors import broken_cause
+from tcpbalance.net.tls.errors import broken_cause, was_unheard
 from tcpbalance.net.wheel import RESOLUTION
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.client import packed
@@ -293,7 +293,7 @@ class Session:
             self.write_closed(side)
         elif side is self.client:
             self.end(EndReason.CLIENT_RESET)
-        elif self._kept is not None:
+        elif self._kept is not None and not was_unheard(failure):
             self._try_another(broken_cause(failure))
         else:
             self.end(EndReason.BACKEND_RESET)

@@ -307,6 +307,15 @@ def test_an_answer_without_its_goodbye_is_broken_off_by_a_reset(line: Line) -> N
     line.until(lambda: line.story == ["data 12", "lost ConnectionLost"])
 
 
+def test_an_answer_that_nobody_can_read_any_more_is_told_of(line: Line) -> None:
+    """OpenSSL reads nothing after a write that has met the break behind it."""
+    line.peer.sock.sendall(line.peer.written(b"answer"))
+    line.peer.reset()
+    line.leg.write(b"more of the question")
+    line.until(lambda: line.story)
+    assert line.story in (["lost TlsBroken"], ["data 6", "lost ConnectionLost"])
+
+
 def test_a_reset_behind_an_end_without_a_goodbye(line: Line) -> None:
     line.peer.sock.sendall(line.peer.written(b"answer"))
     line.peer.close()

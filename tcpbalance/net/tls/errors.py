@@ -45,11 +45,13 @@ class TlsBroken(ConnectionLost):
     """A connection that has ended in an error of TLS, which the peer may have told us of.
 
     :param cause: what it was, in a few words.
+    :param unheard: whether the peer may have said something before that nobody could read any more.
     """
 
-    def __init__(self, cause: str) -> None:
+    def __init__(self, cause: str, *, unheard: bool = False) -> None:
         super().__init__(cause)
         self.cause = cause
+        self.unheard = unheard
 
 
 def broken_cause(failure: Failure) -> str:
@@ -61,6 +63,11 @@ def broken_cause(failure: Failure) -> str:
     if isinstance(error, TlsBroken):
         return f"TLS: {error.cause}"
     return f"TLS: {openssl_words(error)}" if isinstance(error, SSL.Error) else "reset"
+
+
+def was_unheard(failure: Failure) -> bool:
+    """Whether a peer that has broken off had said something that nobody could read any more."""
+    return isinstance(failure.value, TlsBroken) and failure.value.unheard
 
 
 def handshake_cause(failure: Failure, transport: Any) -> str | None:

@@ -114,12 +114,15 @@ class TlsLeg(Leg):
         return self._open
 
     def broke_off(self) -> None:
-        """See ``Leg``; with what the peer had to say to it."""
+        """See ``Leg``; with what the peer had to say to it, and whether it may have said more than we could
+        read: OpenSSL reads nothing after a write that has failed."""
         complaint = self.socket.complaint
-        if complaint is None:
+        unheard = not self._shaking and (self.socket.deaf or self.socket.something_waits)
+        if complaint is None and not unheard:
             super().broke_off()
         else:
-            self._lose(Failure(TlsBroken(complaint)))  # type: ignore[no-untyped-call]  # Twisted's
+            cause = complaint or "broken off before all was read"
+            self._lose(Failure(TlsBroken(cause, unheard=unheard)))  # type: ignore[no-untyped-call]  # Twisted's
 
     def _shut_down(self) -> None:
         try:

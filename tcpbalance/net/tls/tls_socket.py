@@ -45,6 +45,7 @@ class TlsSocket:
     :param connection: made for *sock*.
     :param sock: connected, not blocking.
     :ivar complaint: what the peer, or OpenSSL, did not like, once that has ended the connection.
+    :ivar deaf: a write has failed, since when OpenSSL takes bytes in but gives none out.
     :ivar news: what the last read, or step of the handshake, has met: ``MORE_TO_TELL``, an end or an error
         behind what was read, which the next read tells; or ``WANTS_WRITE``, there has to be room to write
         before it can go on. Whoever heeds it sets it to None.
@@ -58,6 +59,7 @@ class TlsSocket:
         "_sock",
         "complaint",
         "connection",
+        "deaf",
         "family",
         "fileno",
         "getsockname",
@@ -72,6 +74,7 @@ class TlsSocket:
         self._failed: OSError | None = None
         self._said_goodbye = False
         self.complaint: str | None = None
+        self.deaf = False
         self._sock = sock
         self._number = sock.fileno()
         self._handle = handle_of(connection)
@@ -166,7 +169,10 @@ class TlsSocket:
         return sent
 
     def _not_written(self, why: int) -> OSError:
-        return BlockingIOError() if why in _NO_ROOM else self._broken(why)
+        if why in _NO_ROOM:
+            return BlockingIOError()
+        self.deaf = True
+        return self._broken(why)
 
     def _broken(self, why: int) -> OSError:
         """The error of a socket that comes closest."""
@@ -188,9 +194,17 @@ class TlsSocket:
         except (SSL.WantWriteError, SSL.WantReadError):
             raise BlockingIOError from None
         except SSL.Error as error:
+            self.deaf = True
             forget_errors()
             raise OSError(errno.EPROTO, str(error)) from error
         self._said_goodbye = True
+
+    @property
+    def something_waits(self) -> bool:
+        """Whether the kernel has bytes that nobody has read."""
+        with contextlib.suppress(OSError):
+            return bool(ioctl(self._number, FIONREAD, _NO_BYTE) != _NO_BYTE)
+        return False
 
     def drain(self) -> None:
         """Take what has come and nobody will read: a close with bytes unread would be a reset, and the peer
