@@ -8,7 +8,6 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any, Literal
@@ -24,7 +23,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 
 from support.roads import RoadCase
-from support.sockets import fired, until
+from support.sockets import fired, until, until_steady
 from tcpbalance import (
     AccessLog,
     Backend,
@@ -568,7 +567,7 @@ class StoppedReaderTests(BalancerCase):
         echo.transport.write(bytes(40_000))
         (session,) = factory.sessions
         await until(reactor, lambda: session.backend and session.backend.received == 40_000)
-        await until_steady(session.client.in_flight)
+        await until_steady(reactor, session.client.in_flight)
         assert session.client.in_flight() > 0
         return clock, factory, client
 
@@ -613,17 +612,3 @@ class QuickStoppedReaderTests(StoppedReaderTests):
     """The same on the quick road."""
 
     data_path = "auto"
-
-
-async def until_steady(read: Callable[[], object], for_seconds: float = 0.5) -> None:
-    """Let the reactor run until *read* has given the same for longer than a kernel puts off an ACK or a
-    window probe."""
-    seen: list[tuple[object, float]] = [(object(), 0.0)]
-
-    def steady() -> bool:
-        value, now = read(), reactor.seconds()
-        if value != seen[0][0]:
-            seen[0] = (value, now)
-        return bool(now - seen[0][1] >= for_seconds)
-
-    await until(reactor, steady)

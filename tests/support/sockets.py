@@ -50,6 +50,20 @@ async def until(reactor: Any, condition: Callable[[], object], seconds: float = 
         await deferLater(reactor, 0.002, lambda: None)
 
 
+async def until_steady(reactor: Any, read: Callable[[], object], for_seconds: float = 0.5) -> None:
+    """Let the reactor run until *read* has given the same for longer than a kernel puts off an ACK or a
+    window probe."""
+    seen: list[tuple[object, float]] = [(object(), 0.0)]
+
+    def steady() -> bool:
+        value, now = read(), reactor.seconds()
+        if value != seen[0][0]:
+            seen[0] = (value, now)
+        return bool(now - seen[0][1] >= for_seconds)
+
+    await until(reactor, steady)
+
+
 def fired(deferred: Deferred[Any]) -> list[Any]:
     """What a Deferred has come to, in a list that is empty until it has."""
     outcome: list[Any] = []
