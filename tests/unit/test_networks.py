@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 import pytest
@@ -61,3 +62,30 @@ def test_an_empty_set_has_nobody() -> None:
 
 def test_the_families_do_not_meet() -> None:
     assert IPv6Address("::a00:1").packed not in NetworkSet([ip_network("0.0.0.0/0")])
+
+
+def test_an_empty_set_is_false() -> None:
+    assert not NetworkSet()
+    assert NetworkSet([ip_network("10.0.0.0/8")])
+    assert NetworkSet([ip_network("2001:db8::/32")])
+
+
+def test_networks_that_touch_lie_in_each_other_or_come_twice() -> None:
+    networks = NetworkSet(
+        ip_network(network)
+        for network in ("10.0.1.0/24", "10.0.0.0/24", "10.0.0.128/25", "10.0.0.0/24", "10.0.3.0/24")
+    )
+    there = ("10.0.0.0", "10.0.0.255", "10.0.1.0", "10.0.1.255", "10.0.3.0", "10.0.3.255")
+    assert all(IPv4Address(address).packed in networks for address in there)
+    not_there = ("9.255.255.255", "10.0.2.0", "10.0.2.255", "10.0.4.0")
+    assert not any(IPv4Address(address).packed in networks for address in not_there)
+
+
+def test_many_networks_are_ready_soon() -> None:
+    started = time.process_time()
+    networks = NetworkSet(IPv4Network((number << 12, 24)) for number in range(100_000))
+    assert (
+        time.process_time() - started < 5
+    )  # a fifth of a second, and more on a busy machine
+    assert IPv4Address(99_999 << 12).packed in networks
+    assert IPv4Address((99_999 << 12) + 256).packed not in networks
