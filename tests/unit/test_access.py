@@ -1,0 +1,53 @@
+"""Access lists: deny wins over allow, and an empty allow means all."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+import pytest
+
+from tcpbalance.gate.access import Access
+from tcpbalance.gate.networks import NetworkSet
+from tcpbalance.gate.refusal import Refusal
+from tcpbalance.pool.client import packed
+
+
+def networks(text: str) -> NetworkSet:
+    return NetworkSet(map(ip_network, text.split()))
+
+
+@pytest.mark.parametrize(
+    ("allow", "deny", "listed", "host", "refusal"),
+    [
+        ("", "", "", "10.0.0.1", None),
+        ("10.0.0.0/8", "", "", "10.0.0.1", None),
+        ("10.0.0.0/8", "", "", "11.0.0.1", Refusal.NOT_ALLOWED),
+        ("10.0.0.0/8", "", "", "2001:db8::1", Refusal.NOT_ALLOWED),
+        ("2001:db8::/32", "", "", "2001:db8::1", None),
+        ("", "10.0.0.0/8", "", "10.0.0.1", Refusal.DENIED),
+        ("", "10.0.0.0/8", "", "11.0.0.1", None),
+        ("", "", "10.0.0.0/8", "10.0.0.1", Refusal.DENIED),
+        ("10.0.0.1/32", "10.0.0.0/8", "", "10.0.0.1", Refusal.DENIED),
+        ("10.0.0.1/32", "", "10.0.0.0/8", "10.0.0.1", Refusal.DENIED),
+        ("10.0.0.0/8", "10.9.9.0/24", "10.8.8.0/24", "10.7.7.7", None),
+        ("10.0.0.0/8", "10.9.9.0/24", "10.8.8.0/24", "10.9.9.9", Refusal.DENIED),
+        ("10.0.0.0/8", "10.9.9.0/24", "10.8.8.0/24", "10.8.8.8", Refusal.DENIED),
+        ("", "10.0.0.0/8", "", "::ffff:10.0.0.1", Refusal.DENIED),
+        ("", "::ffff:10.0.0.0/104", "", "10.0.0.1", Refusal.DENIED),
+        ("10.0.0.0/8", "", "", "::ffff:10.0.0.1", None),
+        ("", "2001:db8::/32", "", "fe80::1%eth0", None),
+        ("10.0.0.0/8", "0.0.0.0/0", "::/0", "/run/app.sock", None),
+    ],
+)
+def test_who_may_come_in(allow: str, deny: str, listed: str, host: str, refusal: Refusal | None) -> None:
+    access = Access(networks(allow), networks(deny), networks(listed))
+    assert access.refusal(packed(host)) is refusal
+
+
+def test_without_lists_everybody_may() -> None:
+    assert Access().refusal(packed("192.0.2.1")) is None
+
+
+def test_each_refusal_has_a_word_of_its_own() -> None:
+    assert len({refusal.word for refusal in Refusal}) == len(Refusal)
+    assert all(refusal.meaning for refusal in Refusal)
