@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -12,10 +12,13 @@ import attrs
 from attrs import field, frozen
 from twisted.logger import Logger
 
-from tcpbalance.config.loader import load
+from tcpbalance.config.errors import Flaw, KeyPath
+from tcpbalance.config.gate import AccessConfig
+from tcpbalance.config.loader import FileTable, load
 from tcpbalance.config.models import AffinityConfig, Config, FrontendConfig, PoolConfig, SocketConfig
 from tcpbalance.config.values import Address
 from tcpbalance.errors import SettingError
+from tcpbalance.gate.deny_file import flaws_in_deny_file
 from tcpbalance.gate.networks import NetworkSet
 from tcpbalance.net.tls.client import ClientTls
 from tcpbalance.net.tls.examination import flaws_in_files
@@ -160,4 +163,11 @@ def read_config(path: str | os.PathLike[str]) -> Config:
 
     :raises ConfigError: the file has mistakes; the text lists them all.
     """
-    return load(path, policies=extensions.policies(), probes=extensions.probes(), examine=flaws_in_files)
+    return load(path, policies=extensions.policies(), probes=extensions.probes(), examine=_examine)
+
+
+def _examine(path: KeyPath, table: FileTable) -> Iterator[Flaw]:
+    """Find what is wrong in the files that a table names."""
+    if isinstance(table, AccessConfig):
+        return flaws_in_deny_file(path, table)
+    return flaws_in_files(path, table)

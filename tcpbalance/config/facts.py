@@ -54,6 +54,8 @@ def _frontend(path: KeyPath, value: object, read_address: ReadAddress) -> Fronte
         ),
         served=bool("pool" in table or table.get("sni_routes") or not isinstance(value, dict)),
         tls=_keys(table.get("tls")),
+        access=_said(table.get("access")),
+        limits=_said(table.get("limits")),
     )
 
 
@@ -104,6 +106,11 @@ def _table(value: object) -> Mapping[str, Any]:
 def _keys(value: object) -> Collection[str] | None:
     """The keys of a table, None where there is none."""
     return None if value is None else _table(value).keys()
+
+
+def _said(value: object) -> Collection[str]:
+    """The keys of a table that say anything: not an empty list, and not that something is off."""
+    return [key for key, item in _table(value).items() if item != [] and item is not False]
 
 
 def _string(value: object) -> str | None:

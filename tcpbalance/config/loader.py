@@ -15,6 +15,7 @@ from tcpbalance.config import rules
 from tcpbalance.config.errors import ConfigError, Flaw, KeyPath, Problem
 from tcpbalance.config.facts import gather, tables_at
 from tcpbalance.config.flaws import flaws
+from tcpbalance.config.gate import AccessConfig
 from tcpbalance.config.models import Config
 from tcpbalance.config.positions import Positions
 from tcpbalance.config.source import parse, read_text
@@ -22,10 +23,17 @@ from tcpbalance.config.tables import config_converter
 from tcpbalance.config.tls import FrontendTlsConfig, PoolTlsConfig, TlsConfig
 from tcpbalance.config.values import Address
 
-_TLS_TABLES: dict[str, type[TlsConfig]] = {"frontends": FrontendTlsConfig, "pools": PoolTlsConfig}
+FileTable: TypeAlias = TlsConfig | AccessConfig
+"""A table that names files."""
 
-Examine: TypeAlias = Callable[[KeyPath, TlsConfig], Iterable[Flaw]]
-"""Looks at the files that a TLS table names, given where the table stands."""
+_FILE_TABLES: tuple[tuple[str, str, type[FileTable]], ...] = (
+    ("frontends", "tls", FrontendTlsConfig),
+    ("frontends", "access", AccessConfig),
+    ("pools", "tls", PoolTlsConfig),
+)
+
+Examine: TypeAlias = Callable[[KeyPath, FileTable], Iterable[Flaw]]
+"""Looks at the files that a table names, given where the table stands."""
 
 
 def load(
@@ -33,14 +41,14 @@ def load(
     *,
     policies: Collection[str],
     probes: Mapping[str, type],
-    examine: Examine = lambda path, tls: (),
+    examine: Examine = lambda path, table: (),
 ) -> Config:
     """Read a configuration file.
 
     :param path: the file; relative paths in it are relative to its folder.
     :param policies: the known values of ``balance``.
     :param probes: the known values of ``check``, each with the attrs class whose fields are its further keys.
-    :param examine: finds what is wrong in the files of certificates and keys.
+    :param examine: finds what is wrong in the files that the configuration names.
     :returns: the configuration, with all paths absolute.
     :raises ConfigError: with every mistake, its line, and what to do.
     """
@@ -50,8 +58,8 @@ def load(
     config, found = _structured(document, converter)
     refused = {flaw.path for flaw in found}
     found += [flaw for flaw in _broken_rules(document, converter) if flaw.path not in refused]
-    for tls_path, tls in _tls_tables(document, converter):
-        found += examine(tls_path, tls)
+    for table_path, table in _file_tables(document, converter):
+        found += examine(table_path, table)
     if config is None or found:
         raise ConfigError(_located(file, positions, found))
     return config
@@ -69,12 +77,12 @@ def _broken_rules(document: Mapping[str, Any], converter: cattrs.Converter) -> I
     return rules.broken(gather(document, lambda value: converter.structure(value, Address)))
 
 
-def _tls_tables(
+def _file_tables(
     document: Mapping[str, Any], converter: cattrs.Converter
-) -> Iterator[tuple[KeyPath, TlsConfig]]:
-    """Read each TLS table for itself, because there may be no `Config` to take it from."""
-    for section, kind in _TLS_TABLES.items():
-        for path, table in tables_at(document, section, "tls"):
+) -> Iterator[tuple[KeyPath, FileTable]]:
+    """Read each of them for itself, because there may be no `Config` to take it from."""
+    for section, key, kind in _FILE_TABLES:
+        for path, table in tables_at(document, section, key):
             # What is wrong with the table itself has been said.
             with contextlib.suppress(BaseValidationError, TypeError):
                 yield path, converter.structure(table, kind)

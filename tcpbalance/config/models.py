@@ -16,8 +16,9 @@ from attrs.validators import optional
 
 from tcpbalance.config import checks, rules
 from tcpbalance.config.errors import BrokenRules
+from tcpbalance.config.gate import AccessConfig, LimitsConfig
 from tcpbalance.config.metadata import doc
-from tcpbalance.config.tls import FrontendTlsConfig, PoolTlsConfig, given
+from tcpbalance.config.tls import FrontendTlsConfig, PoolTlsConfig
 from tcpbalance.config.values import (
     Address,
     Duration,
@@ -188,6 +189,12 @@ class FrontendConfig:
         default=None,
         validator=optional(checks.longer_than_zero),
         metadata=doc("A session ends at this age, give or take 10 %; absent means no limit."),
+    )
+    access: AccessConfig | None = field(
+        default=None, metadata=doc("Who may come in, by their address; absent means everybody.")
+    )
+    limits: LimitsConfig | None = field(
+        default=None, metadata=doc("How many connections there may be, and how often clients may connect.")
     )
     socket: SocketConfig = field(factory=SocketConfig, metadata=doc("Settings of the sockets on both sides."))
 
@@ -443,7 +450,9 @@ def _frontend_facts(name: str, frontend: FrontendConfig) -> rules.FrontendFacts:
             for index, route in enumerate(frontend.sni_routes)
         ),
         served=bool(frontend.pool is not None or frontend.sni_routes),
-        tls=None if frontend.tls is None else given(frontend.tls),
+        tls=_given(frontend.tls),
+        access=_given(frontend.access) or frozenset(),
+        limits=_given(frontend.limits) or frozenset(),
     )
 
 
@@ -461,6 +470,13 @@ def _pool_facts(name: str, pool: PoolConfig) -> rules.PoolFacts:
             )
             for index, backend in enumerate(pool.backends)
         ),
-        tls=None if pool.tls is None else given(pool.tls),
+        tls=_given(pool.tls),
         verified=pool.tls is None or pool.tls.verify,
     )
+
+
+def _given(table: attrs.AttrsInstance | None) -> frozenset[str] | None:
+    """Tell which keys say something else than their default; None where there is no table."""
+    if table is None:
+        return None
+    return frozenset(key.name for key in attrs.fields(type(table)) if getattr(table, key.name) != key.default)

@@ -14,10 +14,13 @@ from attrs import frozen
 from tcpbalance.config.checks import is_name, not_a_name
 from tcpbalance.config.errors import Flaw, KeyPath, key_text
 from tcpbalance.config.values import Address
-from tcpbalance.config.wording import guess, shown
+from tcpbalance.config.wording import choices, guess, shown
 
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104  # recognised here, not listened on
 _ANY = "any address"
+
+_LISTS = ("allow", "deny", "deny_file")
+_PER_CLIENT = ("connections_per_client", "connect_rate_per_client")
 
 
 @frozen
@@ -44,6 +47,8 @@ class FrontendFacts:
     :param routes: to other pools.
     :param served: whether it says who serves its clients.
     :param tls: the keys of its TLS table, None without one.
+    :param access: those keys of its access lists that say anything.
+    :param limits: those keys of its limits that say anything.
     """
 
     path: KeyPath
@@ -52,6 +57,8 @@ class FrontendFacts:
     routes: tuple[RouteFacts, ...]
     served: bool
     tls: Collection[str] | None
+    access: Collection[str]
+    limits: Collection[str]
 
 
 @frozen
@@ -99,6 +106,7 @@ def broken(facts: Facts) -> Iterator[Flaw]:
     for frontend in facts.frontends:
         yield from _routed_twice(frontend)
         yield from _ended_tls(frontend)
+        yield from _gate(frontend)
     for pool in facts.pools:
         yield from _pool(pool)
 
@@ -142,6 +150,28 @@ def _ended_tls(frontend: FrontendFacts) -> Iterator[Flaw]:
         yield Flaw(
             (*frontend.path, "tls", "client_crl"),
             "has no effect without client_ca, which makes clients show a certificate",
+        )
+
+
+def _gate(frontend: FrontendFacts) -> Iterator[Flaw]:
+    access, limits = (*frontend.path, "access"), (*frontend.path, "limits")
+    listed = any(key in frontend.access for key in _LISTS)
+    if "dry_run" in frontend.access and not listed:
+        yield Flaw((*access, "dry_run"), f"has no effect without {choices(_LISTS)}")
+    for key, needed in (
+        ("burst_per_client", ("connect_rate_per_client",)),
+        ("ban_window", ("ban_after",)),
+        ("ban_for", ("ban_after",)),
+        ("dry_run", ("connections", *_PER_CLIENT, "ban_after")),
+    ):
+        if key in frontend.limits and not any(other in frontend.limits for other in needed):
+            yield Flaw((*limits, key), f"has no effect without {choices(needed)}")
+    refuses = listed or any(key in frontend.limits for key in _PER_CLIENT)
+    if "ban_after" in frontend.limits and not refuses:
+        yield Flaw(
+            (*limits, "ban_after"),
+            f"has no effect where nobody is refused, add {choices(_PER_CLIENT)}, or lists to "
+            f"{key_text(access)}",
         )
 
 

@@ -108,8 +108,3 @@ class PoolTlsConfig:
 
 
 TlsConfig: TypeAlias = FrontendTlsConfig | PoolTlsConfig
-
-
-def given(tls: TlsConfig) -> frozenset[str]:
-    """Tell which keys say something else than their default."""
-    return frozenset(key.name for key in attrs.fields(type(tls)) if getattr(tls, key.name) != key.default)

@@ -42,6 +42,22 @@ idle_timeout = "1h"
 half_close_timeout = "30s"
 max_connection_age = "12h"
 
+[frontends.web.access]
+allow = ["10.0.0.0/8", "2001:db8::/32"]
+deny = ["10.9.9.0/24"]
+deny_file = "banned.txt"
+dry_run = true
+
+[frontends.web.limits]
+connections = 10000
+connections_per_client = 100
+connect_rate_per_client = "50/s"
+burst_per_client = 100
+ban_after = 20
+ban_window = "10s"
+ban_for = "10m"
+dry_run = true
+
 [[frontends.web.sni_routes]]
 names = ["api.example.com", "*.static.example.com"]
 pool = "web"

@@ -50,7 +50,8 @@ EDITS = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 12), PIECES), min_siz
 NAMES = """
     frontends pools access_log data_path shutdown_grace web db listen pool socket backlog backends address
     name weight backup balance bounded_load affinity health check text argv port nested path format 0
-    accept_proxy_protocol preread_timeout sni_routes names send_proxy_protocol pass_tlvs
+    accept_proxy_protocol preread_timeout sni_routes names send_proxy_protocol pass_tlvs access
+    allow deny deny_file dry_run limits connections connect_rate_per_client burst_per_client ban_after ban_for
 """
 KEYS = st.sampled_from(NAMES.split())
 SCALARS = st.one_of(
@@ -71,6 +72,7 @@ SCALARS = st.one_of(
             "*.a.b",
             "v2",
             "ssl",
+            "5/m",
         ]
     ),
     st.sampled_from(["10.0.0.0/8", "*.a.b", "v2", "ssl"]),

@@ -15,10 +15,11 @@ from attrs import field, frozen
 from support.configs import POLICIES, PROBES, FullProbe, Port, TcpProbe
 from tcpbalance.config.converter import key_names
 from tcpbalance.config.errors import ConfigError
+from tcpbalance.config.gate import AccessConfig, LimitsConfig
 from tcpbalance.config.loader import load
 from tcpbalance.config.models import Config, FrontendConfig, HealthConfig, PoolConfig
 from tcpbalance.config.positions import locate
-from tcpbalance.config.values import Address, Duration, Fraction, Size
+from tcpbalance.config.values import Address, Duration, Fraction, Network, Rate, Size
 from tcpbalance.pool.probes.command import CommandProbe
 from tcpbalance.pool.probes.expect import ExpectProbe
 from tcpbalance.pool.probes.http import HttpProbe
@@ -47,6 +48,8 @@ def test_every_table_is_found() -> None:
         "frontends.NAME.tls",
         "frontends.NAME.tls.certificates",
         "frontends.NAME.sni_routes",
+        "frontends.NAME.access",
+        "frontends.NAME.limits",
         "frontends.NAME.socket",
         "pools.NAME",
         "pools.NAME.backends",
@@ -87,7 +90,7 @@ def test_the_example_has_every_key_and_no_mistake(tmp_path: Path) -> None:
 
 
 def test_the_forms_in_the_page_are_read() -> None:
-    kinds: list[Any] = [Duration, Size, Fraction, Address]
+    kinds: list[Any] = [Duration, Size, Rate, Fraction, Network, Address]
     for kind in kinds:
         (cell,) = re.findall(rf"^\| {kind.words} \| (.*) \|$", PAGE, re.MULTILINE)
         forms = re.findall(r'`"(.*?)"`', cell)
@@ -136,6 +139,10 @@ def test_values_in_words(kind: Any, words: str) -> None:
         (Config, "access_log", "none"),
         (FrontendConfig, "listen", "required"),
         (FrontendConfig, "backlog", "`4096`"),
+        (AccessConfig, "allow", "everybody"),
+        (AccessConfig, "deny_file", "none"),
+        (LimitsConfig, "burst_per_client", "what the rate allows in one second, at least 1"),
+        (LimitsConfig, "ban_for", '`"10m"`'),
         (PoolConfig, "panic_threshold", '`"0%"`'),
         (PoolConfig, "bounded_load", "none"),
         (HealthConfig, "down_interval", "as `interval`"),

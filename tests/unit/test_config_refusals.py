@@ -69,6 +69,64 @@ from support.configs import SMALLEST, backends, frontend, pool, problems
             "4: frontends.db.preread_timeout: must be longer than 0s, got 0s",
         ),
         (
+            frontend('access.deny = ["10.0.0.1/8"]'),
+            (
+                '4: frontends.db.access.deny[0]: must be a network such as "10.0.0.0/8" or '
+                '"2001:db8::/32", got "10.0.0.1/8": no bit may be set behind the prefix, did you mean '
+                '"10.0.0.0/8"?'
+            ),
+        ),
+        (
+            frontend('access.allow = "10.0.0.0/8"'),
+            '4: frontends.db.access.allow: must be a list, got "10.0.0.0/8"',
+        ),
+        (
+            frontend("access.dry_run = true"),
+            '4: frontends.db.access.dry_run: has no effect without "allow", "deny" or "deny_file"',
+        ),
+        (
+            frontend("access = { allow = [], dry_run = true }"),
+            '4: frontends.db.access.dry_run: has no effect without "allow", "deny" or "deny_file"',
+        ),
+        (frontend("limits.connections = 0"), "4: frontends.db.limits.connections: must be at least 1, got 0"),
+        (
+            frontend("limits.connect_rate_per_client = 50"),
+            (
+                "4: frontends.db.limits.connect_rate_per_client: must be a rate such as "
+                '"50/s", "600/m" or "1000/h", got 50'
+            ),
+        ),
+        (
+            frontend("limits.burst_per_client = 5"),
+            '4: frontends.db.limits.burst_per_client: has no effect without "connect_rate_per_client"',
+        ),
+        (
+            frontend('limits.ban_window = "10s"'),
+            '4: frontends.db.limits.ban_window: has no effect without "ban_after"',
+        ),
+        (
+            frontend("limits = { connections_per_client = 5, ban_for = 5 }"),
+            '4: frontends.db.limits.ban_for: has no effect without "ban_after"',
+        ),
+        (
+            frontend("limits = { connections_per_client = 5, ban_after = 5, ban_for = 0 }"),
+            "4: frontends.db.limits.ban_for: must be longer than 0s, got 0s",
+        ),
+        (
+            frontend("access.deny = []\nlimits = { connections = 5, ban_after = 5 }"),
+            (
+                "5: frontends.db.limits.ban_after: has no effect where nobody is refused, add "
+                '"connections_per_client" or "connect_rate_per_client", or lists to frontends.db.access'
+            ),
+        ),
+        (
+            frontend("limits.dry_run = true"),
+            (
+                '4: frontends.db.limits.dry_run: has no effect without "connections", '
+                '"connections_per_client", "connect_rate_per_client" or "ban_after"'
+            ),
+        ),
+        (
             frontend('sni_routes = [{ names = ["*"], pool = "db" }]'),
             (
                 '4: frontends.db.sni_routes[0].names[0]: must be a host name such as "www.example.com" or a '
@@ -260,7 +318,7 @@ def test_two_listeners_on_one_address(tmp_path: Path, first: str, second: str, t
 
 LATER = {
     "": ["workers = 1", "[admin]\n", "[overload]\n"],
-    "[frontends.db.": ["access]", "limits]"],
+    "[frontends.db.limits]": ['bandwidth_per_connection = "10MiB/s"'],
     "[pools.db]": [
         "queue = 1000",
         'queue_timeout = "10s"',

@@ -20,6 +20,7 @@ from support.configs import (
     problems,
 )
 from tcpbalance.config.errors import BrokenRules, ConfigError, Refusal
+from tcpbalance.config.gate import AccessConfig, LimitsConfig
 from tcpbalance.config.loader import load
 from tcpbalance.config.models import (
     AccessLogConfig,
@@ -43,6 +44,7 @@ from tcpbalance.config.values import (
     LogPath,
     NamePattern,
     Network,
+    Rate,
     Size,
     TlvType,
 )
@@ -65,6 +67,8 @@ class TestModels:
         )
         assert config.shutdown_grace == Duration(30)
         assert config.access_log is None
+        assert config.frontends["db"].access is None
+        assert config.frontends["db"].limits is None
         assert config.frontends["db"].socket == SocketConfig()
         assert config.pools["db"].backends[0].name == "10.0.0.11:5432"
         assert config.pools["db"].health is None
@@ -91,6 +95,22 @@ class TestModels:
                     idle_timeout=Duration(3600),
                     half_close_timeout=Duration(30),
                     max_connection_age=Duration(43200),
+                    access=AccessConfig(
+                        allow=(Network.parse("10.0.0.0/8"), Network.parse("2001:db8::/32")),
+                        deny=(Network.parse("10.9.9.0/24"),),
+                        deny_file=FilePath(f"{tmp_path}/banned.txt"),
+                        dry_run=True,
+                    ),
+                    limits=LimitsConfig(
+                        connections=10000,
+                        connections_per_client=100,
+                        connect_rate_per_client=Rate(50, 1.0),
+                        burst_per_client=100,
+                        ban_after=20,
+                        ban_window=Duration(10),
+                        ban_for=Duration(600),
+                        dry_run=True,
+                    ),
                     socket=SocketConfig(
                         receive_buffer=Size(262144),
                         send_buffer=Size(262144),
@@ -191,6 +211,10 @@ class TestModels:
             pool("[pools.spare]\nbackends = ['a:1']"),
             pool("balance = 'source_hash'\nbounded_load = 1"),
             backends('["a:1", { address = "b:1", backup = true }]'),
+            frontend("access = {}\nlimits = {}"),
+            frontend("access = { allow = [], dry_run = false }\nlimits.dry_run = false"),
+            frontend('access = { deny_file = "none.txt", dry_run = true }\nlimits.ban_after = 1'),
+            frontend("limits = { connections = 1, dry_run = true }"),
             "\ufeff" + SMALLEST,
             SMALLEST.replace("\n", "\r\n"),
         ],
@@ -201,6 +225,10 @@ class TestModels:
             "unused pool",
             "whole number for a number",
             "backup",
+            "a gate without anything",
+            "a gate of nothing",
+            "bans by a list alone",
+            "a trial of one limit",
             "byte order mark",
             "DOS line ends",
         ],
@@ -229,12 +257,12 @@ class TestMessages:
         with pytest.raises(ConfigError) as caught:
             load("tcpbalance.toml", policies=POLICIES, probes=PROBES)
         assert str(caught.value) == (
-            "tcpbalance.toml:54: pools.web.backends[1].weight: must be 1 to 256, got -3"
+            "tcpbalance.toml:70: pools.web.backends[1].weight: must be 1 to 256, got -3"
         )
         assert caught.value.fault is Fault.CONFIGURATION
         assert not caught.value.retryable
         (problem,) = caught.value.problems
-        assert (problem.line, problem.path) == (54, ("pools", "web", "backends", 1, "weight"))
+        assert (problem.line, problem.path) == (70, ("pools", "web", "backends", 1, "weight"))
 
     def test_all_mistakes_at_once_in_the_order_of_their_lines(self, tmp_path: Path) -> None:
         text = (

@@ -84,8 +84,6 @@ def test_networks_that_touch_lie_in_each_other_or_come_twice() -> None:
 def test_many_networks_are_ready_soon() -> None:
     started = time.process_time()
     networks = NetworkSet(IPv4Network((number << 12, 24)) for number in range(100_000))
-    assert (
-        time.process_time() - started < 5
-    )  # a fifth of a second, and more on a busy machine
+    assert time.process_time() - started < 5  # a fifth of a second, and more on a busy machine
     assert IPv4Address(99_999 << 12).packed in networks
     assert IPv4Address((99_999 << 12) + 256).packed not in networks

@@ -1,0 +1,98 @@
+"""Deny files: the networks of those who are not let in, one a line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from socket import AF_INET, AF_INET6, inet_pton
+
+from tcpbalance.config.errors import Flaw, KeyPath
+from tcpbalance.config.gate import AccessConfig
+from tcpbalance.config.values import Network
+from tcpbalance.gate.errors import DenyFileError
+from tcpbalance.gate.networks import NetworkSet, Span, span
+
+LARGEST_FILE = 16 * 2**20
+"""Bytes; as many networks as there may be need less than half of it, and leave room for comments."""
+
+MOST_LINES = 250_000
+"""Well above the hundred thousand networks that the gate is made for; they are read in one go, while nothing
+else is served, and take 20 MiB."""
+
+MOST_MISTAKES = 5
+"""Told at once: a file with more of them is hardly a deny file."""
+
+
+def read_deny_file(path: str) -> NetworkSet:
+    """Read a deny file.
+
+    :param path: of a text with a network or an address on each line; a comment begins with ``#``, and may
+        stand behind a network, too.
+    :raises DenyFileError: it cannot be read, is too large, or a line holds something else.
+    """
+    spans: list[Span] = []
+    mistakes: list[str] = []
+    for number, line in enumerate(_lines(path), start=1):
+        text = line.partition("#")[0].strip()
+        if not text:
+            continue
+        try:
+            spans.append(_quick_span(text) or span(Network.parse(text).network))
+        except ValueError as error:
+            mistakes.append(f"{path}:{number}: {error}")
+            if len(mistakes) == MOST_MISTAKES:
+                break
+    if mistakes:
+        raise DenyFileError(mistakes)
+    return NetworkSet.of_spans(spans)
+
+
+def flaws_in_deny_file(path: KeyPath, config: AccessConfig) -> Iterator[Flaw]:
+    """Try the file that an access table names.
+
+    :param path: where the table stands.
+    """
+    if config.deny_file is None:
+        return
+    try:
+        read_deny_file(config.deny_file)
+    except DenyFileError as error:
+        for mistake in error.mistakes:
+            yield Flaw((*path, "deny_file"), mistake)
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        with open(path, "rb") as file:
+            data = file.read(LARGEST_FILE + 1)
+    except OSError as error:
+        raise DenyFileError([f"cannot read {path}: {(error.strerror or str(error)).lower()}"]) from error
+    if len(data) > LARGEST_FILE:
+        raise DenyFileError(
+            [f"{path} is larger than {LARGEST_FILE // 2**20} MiB, join its networks to larger ones"]
+        )
+    # What comments are written in is nobody's business, and networks are ASCII.
+    lines = data.decode("utf-8-sig", errors="replace").split("\n")
+    if len(lines) > MOST_LINES + 1:  # behind the last end of a line is nothing
+        raise DenyFileError(
+            [f"{path}:{MOST_LINES + 1}: has more than {MOST_LINES} lines, join its networks to larger ones"]
+        )
+    return lines
+
+
+def _quick_span(text: str) -> Span | None:
+    """Read what nearly every line is, in a quarter of the time; None for what has to be looked at closely."""
+    host, slash, length = text.partition("/")
+    size = 16 if ":" in host else 4
+    bits = size * 8
+    try:
+        first = int.from_bytes(inet_pton(AF_INET6 if size == 16 else AF_INET, host))
+    except (OSError, ValueError):
+        return None
+    if slash:
+        if not (length.isascii() and length.isdigit() and len(length) <= 3) or int(length) > bits:
+            return None
+        bits -= int(length)
+    else:
+        bits = 0
+    last = first | (1 << bits) - 1
+    return (size, first, last) if first >> bits << bits == first else None
