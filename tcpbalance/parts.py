@@ -13,12 +13,15 @@ from attrs import field, frozen
 from twisted.logger import Logger
 
 from tcpbalance.config.errors import Flaw, KeyPath
-from tcpbalance.config.gate import AccessConfig
+from tcpbalance.config.gate import AccessConfig, LimitsConfig
 from tcpbalance.config.loader import FileTable, load
 from tcpbalance.config.models import AffinityConfig, Config, FrontendConfig, PoolConfig, SocketConfig
 from tcpbalance.config.values import Address
 from tcpbalance.errors import SettingError
-from tcpbalance.gate.deny_file import flaws_in_deny_file
+from tcpbalance.gate.access import Access
+from tcpbalance.gate.deny_file import flaws_in_deny_file, read_deny_file
+from tcpbalance.gate.gate import Gate
+from tcpbalance.gate.limits import Limits
 from tcpbalance.gate.networks import NetworkSet
 from tcpbalance.net.tls.client import ClientTls
 from tcpbalance.net.tls.examination import flaws_in_files
@@ -49,6 +52,27 @@ def _at_least_one(frontend: Frontend, _: attrs.Attribute[Any], listen: tuple[Add
         )
 
 
+class DenyFile:
+    """Keeps the lists of a gate up to date with a file.
+
+    :param gate: whose lists they are.
+    :param config: names the file, and what else is in them.
+    :ivar files: that file.
+    """
+
+    def __init__(self, gate: Gate, config: AccessConfig) -> None:
+        self._gate = gate
+        self._config = config
+        self.files: tuple[str, ...] = () if config.deny_file is None else (config.deny_file,)
+
+    def reload(self) -> None:
+        """Read it again.
+
+        :raises DenyFileError: it has mistakes; the lists stay as they were.
+        """
+        self._gate.access = build_access(self._config)
+
+
 @frozen
 class Frontend:
     """What clients connect to: addresses, and the pool behind them.
@@ -60,6 +84,8 @@ class Frontend:
     :param backlog: connections that the kernel may hold ready to be accepted.
     :param socket: options of the listening sockets and of those to the backends.
     :param entrance: what clients have to say before a backend is chosen; None for nothing.
+    :param gate: decides who comes in; None for everybody.
+    :param deny_file: what the gate's lists are read from again, when it changes.
     :raises SettingError: for no address.
     """
 
@@ -70,6 +96,8 @@ class Frontend:
     backlog: int = 4096
     socket: SocketConfig = SocketConfig()
     entrance: Entrance | None = None
+    gate: Gate | None = None
+    deny_file: DenyFile | None = None
 
     @property
     def pools(self) -> tuple[Pool, ...]:
@@ -85,14 +113,63 @@ def build_frontend(name: str, config: FrontendConfig, pools: Mapping[str, Pool])
 
     :param pools: by name.
     """
+    gate = _gate(config)
+    deny_file = None
+    if gate is not None and config.access is not None and config.access.deny_file is not None:
+        deny_file = DenyFile(gate, config.access)
     return Frontend(
         name,
         config.listen,
         None if config.pool is None else pools[config.pool],
-        FrontendSettings(config.idle_timeout, config.half_close_timeout, config.max_connection_age),
+        FrontendSettings(
+            config.idle_timeout,
+            config.half_close_timeout,
+            config.max_connection_age,
+            _most_sessions(config.limits),
+        ),
         config.backlog,
         config.socket,
         _entrance(config, pools),
+        gate,
+        deny_file,
+    )
+
+
+def _most_sessions(limits: LimitsConfig | None) -> int | None:
+    return None if limits is None or limits.dry_run else limits.connections
+
+
+def _gate(config: FrontendConfig) -> Gate | None:
+    access, limits = config.access or AccessConfig(), config.limits or LimitsConfig()
+    rate = limits.connect_rate_per_client
+    rules = Limits(
+        connections_per_client=limits.connections_per_client,
+        connect_rate_per_client=None if rate is None else rate.count / rate.per,
+        burst_per_client=limits.burst_per_client,
+        ban_after=limits.ban_after,
+        ban_window=limits.ban_window,
+        ban_for=limits.ban_for,
+    )
+    if config.access is None and not rules:
+        return None
+    return Gate(
+        build_access(access),
+        rules,
+        time.monotonic,
+        access_dry_run=access.dry_run,
+        limits_dry_run=limits.dry_run,
+    )
+
+
+def build_access(config: AccessConfig) -> Access:
+    """Make lists of what a table says, and of its file.
+
+    :raises DenyFileError: the file has mistakes.
+    """
+    return Access(
+        NetworkSet(network.network for network in config.allow),
+        NetworkSet(network.network for network in config.deny),
+        NetworkSet() if config.deny_file is None else read_deny_file(config.deny_file),
     )
 
 

@@ -107,6 +107,8 @@ def _reloadable(frontends: Iterable[Frontend]) -> Iterator[tuple[str, Part]]:
     for frontend in frontends:
         if frontend.entrance is not None and frontend.entrance.tls is not None:
             yield f"frontend {frontend.name}", frontend.entrance.tls
+        if frontend.deny_file is not None:
+            yield f"frontend {frontend.name}", frontend.deny_file
         pools |= dict.fromkeys(frontend.pools)
     for pool in pools:
         if pool.tls is not None:
@@ -201,6 +203,7 @@ class Balancer(Service):
             name=frontend.name,
             settings=frontend.settings,
             entrance=frontend.entrance,
+            gate=frontend.gate,
             account=account,
             connector=SocketConnector(self._reactor, options, self._road),
         )

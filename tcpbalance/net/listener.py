@@ -303,6 +303,7 @@ class Listener:
         return sock, peer
 
     def _serve(self, sock: SocketType, peer: Any) -> None:
+        protocol = None
         try:
             address = peer_address(self._family, peer)
             protocol = self._factory.buildProtocol(address)
@@ -310,7 +311,10 @@ class Listener:
                 begin(self._road, sock, protocol, address)
                 return
         except Exception:
-            self._log.failure("a connection to {listener} could not be served", listener=self)
+            failure = Failure()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+            self._log.failure("a connection to {listener} could not be served", failure, listener=self)
+            if protocol is not None:
+                protocol.connectionLost(failure)
         _reset(sock)
 
     def _shed(self, error: OSError) -> None:

@@ -34,13 +34,13 @@ class Arrival:
     :ivar cause: what was wrong with what the client said, empty when nothing was.
     """
 
-    __slots__ = ("_client", "_frontend", "_introduction", "_preread", "_reason", "cause", "slot")
+    __slots__ = ("_frontend", "_introduction", "_preread", "_reason", "cause", "client", "slot")
 
     served_by = None
 
     def __init__(self, frontend: FrontendFactory, client: FrontendProtocol, preread: Preread) -> None:
         self._frontend = frontend
-        self._client = client
+        self.client = client
         self._preread = preread
         self._introduction = Introduction(
             client.transport.getPeer(), preread, born=frontend.seconds(), started=frontend.wall_seconds()
@@ -52,7 +52,7 @@ class Arrival:
     def start(self) -> None:
         """Begin, with the client connected."""
         self._frontend.wheel.watch(self, self._preread.timeout)
-        transport = self._client.transport
+        transport = self.client.transport
         if not self._preread.in_the_clear:
             self._accept_tls()
         elif self._preread.tls is not None and isinstance(transport, Leg):
@@ -70,18 +70,14 @@ class Arrival:
             self.cause = f"{error} (from {shown(self._introduction.peer)})"
             self.end(EndReason.BAD_PROXY_HEADER)
         else:
-            if not known:
-                return
-            if self._preread.tls is None:
-                self._hand_over()
-            else:
-                self._accept_tls()
+            if known:
+                self._go_on()
 
     def secured(self) -> None:
         """The handshake is over; where it is none of ours, what was to be said is still to come."""
         if self._reason is not None or self._preread.tls is None:
             return
-        connection = self._client.transport.getHandle()
+        connection = self.client.transport.getHandle()
         try:
             self._preread.secured = facts_of(connection, self._frontend.wall_seconds())
         except HandshakeFailed as error:
@@ -113,12 +109,23 @@ class Arrival:
 
     # What becomes of it
 
+    def _go_on(self) -> None:
+        """All is said that comes in the clear."""
+        refusal = self._frontend.refuses(self.client, self._introduction.client)
+        if refusal is not None:
+            self.cause = refusal.word
+            self.end(EndReason.REFUSED)
+        elif self._preread.tls is None:
+            self._hand_over()
+        else:
+            self._accept_tls()
+
     def _accept_tls(self) -> None:
         """All is said that comes in the clear: let the client speak TLS."""
         assert self._preread.tls is not None
         rest = bytes(self._preread.kept)
         self._preread.kept.clear()
-        self._client.transport = accept_tls(self._client.transport, self._preread.tls, rest)
+        self.client.transport = accept_tls(self.client.transport, self._preread.tls, rest)
 
     def _hand_over(self) -> None:
         """All is known: a session takes over the client, and what it has sent for the backend."""
@@ -127,7 +134,7 @@ class Arrival:
             self.end(EndReason.NO_ROUTE)
             return
         self._frontend.wheel.forget(self)
-        self._frontend.introduce(self, self._client, pool, self._introduction)
+        self._frontend.introduce(self, self.client, pool, self._introduction)
 
     def check(self, now: float) -> float | None:
         """The wheel's call: end what has lasted too long.
@@ -138,14 +145,14 @@ class Arrival:
         if self._reason is None:
             self.end(EndReason.PREREAD_TIMEOUT)
         else:
-            self._client.close(orderly=False)
-        return None if self._client.gone else self._frontend.settings.half_close_timeout
+            self.client.close(orderly=False)
+        return None if self.client.gone else self._frontend.settings.half_close_timeout
 
     def end(self, reason: EndReason) -> None:
         """Decide the end; what is decided already stands."""
         if self._reason is None:
             self._reason = reason
-            self._client.close(reason.orderly)
+            self.client.close(reason.orderly)
 
     def record(self) -> SessionRecord:
         """The account of a client that came no further."""

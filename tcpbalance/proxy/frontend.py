@@ -12,18 +12,22 @@ from typing import Any, Protocol
 from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHandshakeListener
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tcpbalance import bounds
 from tcpbalance.config.models import SocketConfig
 from tcpbalance.errors import SettingError
+from tcpbalance.gate.gate import Gate
+from tcpbalance.gate.refusal import Refusal
 from tcpbalance.net.connecting import Connector, SocketConnector
 from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.net.wheel import Wheel
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.arrival import Arrival
+from tcpbalance.proxy.doorkeeper import Doorkeeper
 from tcpbalance.proxy.introduction import Introduction
 from tcpbalance.proxy.preread import Entrance
 from tcpbalance.proxy.reasons import EndReason
@@ -49,6 +53,8 @@ class FrontendProtocol(Side):
     """The client's side of a session."""
 
     session: Session | Arrival
+    let_in: Any = None
+    """Whose connection it is at the gate; None where it was not asked, or not yet."""
 
     def __init__(self, frontend: FrontendFactory) -> None:
         self._frontend = frontend
@@ -56,6 +62,13 @@ class FrontendProtocol(Side):
     def connectionMade(self) -> None:
         """A client has come."""
         self._frontend.welcome(self)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The client is gone; or could not be served at all, for want of something of ours."""
+        if self.transport is None:
+            self._frontend.let_go(self)
+        else:
+            super().connectionLost(reason)
 
     def handshakeCompleted(self) -> None:
         """The client speaks TLS now."""
@@ -114,6 +127,7 @@ class FrontendFactory(Factory):
     :param name: the frontend's name in logs.
     :param settings: how long things may last.
     :param socket: options of the sockets to the backends.
+    :param gate: decides who comes in; None for everybody.
     :param entrance: what clients have to say before a backend is chosen; None for nothing.
     :param account: called with the record of each session that has ended.
     :param connector: opens connections to backends; sockets of the system by default.
@@ -134,6 +148,7 @@ class FrontendFactory(Factory):
         settings: FrontendSettings | None = None,
         socket: SocketConfig | None = None,
         entrance: Entrance | None = None,
+        gate: Gate | None = None,
         account: Callable[[SessionRecord], None] | None = None,
         connector: Connector | None = None,
         seconds: Callable[[], float] = time.monotonic,
@@ -145,6 +160,7 @@ class FrontendFactory(Factory):
             raise SettingError(f"frontend {name}: without a pool it must have an entrance with routes to one")
         self.settings = settings or FrontendSettings()
         self._entrance = entrance
+        self._keeper = Doorkeeper(name, gate, seconds) if gate is not None else None
         self.connector = connector or SocketConnector(reactor, SocketOptions.of(socket or SocketConfig()))
         self.seconds = seconds
         self.wall_seconds: Callable[[], float] = reactor.seconds
@@ -158,9 +174,34 @@ class FrontendFactory(Factory):
         self._doors: list[Door] = []
         self._complaints = {reason: Throttle(1.0, seconds) for reason in _COMPLAINTS}
 
-    def buildProtocol(self, addr: Any) -> FrontendProtocol:
-        """Twisted's call: a client has come."""
-        return FrontendProtocol(self)
+    def buildProtocol(self, addr: Any) -> FrontendProtocol | None:
+        """Twisted's call: a client has come; None where it does not get in."""
+        if self._keeper is None or (self._entrance is not None and self._entrance.asks(addr)):
+            return FrontendProtocol(self)
+        if self._keeper.refuses(addr) is not None:
+            return None
+        protocol = FrontendProtocol(self)
+        protocol.let_in = addr
+        return protocol
+
+    def refuses(self, client: FrontendProtocol, address: Any) -> Refusal | None:
+        """Let a client in, or refuse it, now that a proxy has said who it is.
+
+        :param address: the client's.
+        :returns: why it was refused.
+        """
+        if self._keeper is None or client.let_in is not None:
+            return None
+        refusal = self._keeper.refuses(address)
+        if refusal is None:
+            client.let_in = address
+        return refusal
+
+    def let_go(self, client: FrontendProtocol) -> None:
+        """Give back what a client holds at the gate."""
+        if client.let_in is not None and self._keeper is not None:
+            self._keeper.leave(client.let_in)
+            client.let_in = None
 
     def attend(self, door: Door) -> None:
         """Pause what accepts clients for this factory while there are ``most_sessions``.
@@ -212,6 +253,7 @@ class FrontendFactory(Factory):
     def account(self, session: Session | Arrival, reason: EndReason) -> None:
         """Strike an ended session from the books, count it, and report it."""
         self.sessions.discard(session)
+        self.let_go(session.client)
         self.ended[reason] += 1
         if len(self.sessions) == self._most - 1:
             for door in self._doors:

@@ -46,12 +46,16 @@ class Entrance:
         if self.routes is not None and self.tls is not None:
             raise SettingError("entrance: TLS that ends here cannot be passed through: give routes or tls")
 
+    def asks(self, peer: Any) -> bool:
+        """Whether a peer has to say first whom it speaks for."""
+        return packed(getattr(peer, "host", "")) in self.proxies
+
     def begin(self, peer: Any) -> Preread | None:
         """Tell what a client has to say, None where it is nothing.
 
         :param peer: the address that it connects from, as Twisted's.
         """
-        from_proxy = packed(getattr(peer, "host", "")) in self.proxies
+        from_proxy = self.asks(peer)
         if not from_proxy and self.routes is None and self.tls is None:
             return None
         return Preread(from_proxy, self.routes, self.timeout, self.tls)

@@ -41,6 +41,12 @@ class EndReason(enum.Enum):
         _RST,
         "a peer listed in accept_proxy_protocol did not open with a sound PROXY header",
     )
+    REFUSED = (
+        "refused",
+        "balancer",
+        _RST,
+        "the client for whom a proxy spoke was refused by the frontend's access list or limits",
+    )
     HANDSHAKE_FAILED = (
         "handshake_failed",
         "client",

@@ -30,7 +30,7 @@ from tcpbalance.proxy.side import BROKEN_OFF, Side
 
 if TYPE_CHECKING:
     from tcpbalance.pool.pool import Pool
-    from tcpbalance.proxy.frontend import FrontendFactory
+    from tcpbalance.proxy.frontend import FrontendFactory, FrontendProtocol
 
 KEEP_LIMIT = 64 * 1024
 """Bytes of the client's kept for a backend that is not there yet, or that may break off before its first
@@ -71,7 +71,11 @@ class Session:
     )
 
     def __init__(
-        self, frontend: FrontendFactory, client: Side, pool: Pool, introduction: Introduction | None = None
+        self,
+        frontend: FrontendFactory,
+        client: FrontendProtocol,
+        pool: Pool,
+        introduction: Introduction | None = None,
     ) -> None:
         self._frontend = frontend
         self._wheel = frontend.wheel

@@ -1,0 +1,74 @@
+"""Asks the gate of a frontend, and tells the log whom it has refused: in one line a second, at most."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from twisted.logger import Logger
+
+from tcpbalance.gate.gate import Gate
+from tcpbalance.gate.refusal import Refusal
+from tcpbalance.net.addresses import shown
+from tcpbalance.pool.client import packed
+from tcpbalance.throttle import Throttle
+
+REPORT_EVERY = 1.0
+"""Seconds from one line of the log to the next."""
+
+
+class Doorkeeper:
+    """Stands at the gate of one frontend.
+
+    :param name: the frontend's.
+    :param gate: decides.
+    :param seconds: a monotonic clock.
+    """
+
+    _log = Logger("tcpbalance.gate")
+
+    def __init__(self, name: str, gate: Gate, seconds: Callable[[], float]) -> None:
+        self._name = name
+        self._gate = gate
+        self._throttle = Throttle(REPORT_EVERY, seconds)
+        self._told: Counter[Refusal] = Counter()
+        self._told_of_trial: Counter[Refusal] = Counter()
+
+    def refuses(self, address: Any) -> Refusal | None:
+        """Let a client in, or refuse it.
+
+        :param address: of the client, one of Twisted's.
+        :returns: why it was refused; None when it came in, and holds a connection until ``leave``.
+        """
+        gate = self._gate
+        tried = gate.tried
+        refusal = gate.admit(client_at(address))
+        if refusal is not None or gate.tried != tried:
+            self._report(address)
+        return refusal
+
+    def leave(self, address: Any) -> None:
+        """Take note that a connection that came in has ended."""
+        self._gate.leave(client_at(address))
+
+    def _report(self, last: Any) -> None:
+        if not self._throttle.admit():
+            return
+        refused, tried = self._gate.refused - self._told, self._gate.would_refuse - self._told_of_trial
+        self._told, self._told_of_trial = Counter(self._gate.refused), Counter(self._gate.would_refuse)
+        for count, what in ((refused, "refused"), (tried, "not refused, because of dry_run")):
+            if count:
+                self._log.warn(
+                    "frontend {name}: connections {what}: {total} ({reasons}), the last from {last}",
+                    name=self._name,
+                    what=what,
+                    total=count.total(),
+                    reasons=", ".join(f"{reason.word}: {number}" for reason, number in count.items()),
+                    last=shown(last),
+                )
+
+
+def client_at(address: Any) -> bytes | None:
+    """What the gate knows a client by; None where it has no IP address."""
+    return packed(getattr(address, "host", ""))
