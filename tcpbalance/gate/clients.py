@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 MOST_CLIENTS = 100_000
-"""Without an open connection, that are remembered. They take some 30 MiB."""
+"""Without an open connection, that are remembered. They are 33 MiB, for which the process grows by 53."""
 
 IPV6_NETWORK = 8
 """Bytes of an IPv6 address that make a client: a network of 64 bits, as for affinity. An IPv4 client is all

@@ -9,9 +9,10 @@ from attrs import frozen
 from tcpbalance import bounds
 from tcpbalance.gate.errors import GateError
 
-_GRAINS = 2**22
-"""Of a second: times are multiples of its parts, about a quarter of a microsecond. A clock below 2**31, be it
-the time since 1970, tells them apart, and adding them up is exact: a burst is as large as was asked for."""
+_GRAIN = 2**-22
+"""Seconds, a quarter of a microsecond: what a clock below 2**31 can tell apart, be it the time since 1970.
+Intervals are so many of them; then adding many up is off by less than one, and the last of a burst comes in.
+"""
 
 
 @frozen(kw_only=True)
@@ -61,7 +62,7 @@ class Limits:
     def interval(self) -> float | None:
         """Seconds from one connection to the next, when they come as steadily as the rate allows."""
         rate = self.connect_rate_per_client
-        return None if rate is None else math.ceil(_GRAINS / rate) / _GRAINS
+        return None if rate is None else math.ceil(1 / (rate * _GRAIN)) * _GRAIN
 
     @property
     def tolerance(self) -> float:
@@ -70,4 +71,4 @@ class Limits:
         if rate is None or self.interval is None:
             return 0.0
         burst = max(1, int(rate)) if self.burst_per_client is None else self.burst_per_client
-        return (burst - 1) * self.interval
+        return (burst - 1) * self.interval + _GRAIN

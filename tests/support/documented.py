@@ -21,13 +21,15 @@ def blocks(page: Path, language: str, mark: str) -> list[str]:
 
 
 def write_files(config: str, folder: Path) -> None:
-    """Make all files of certificates and keys that a configuration names, with something sound in them.
+    """Make all files that a configuration names, with something sound in them.
 
     :param folder: the configuration's.
     """
     authority = Authority.root("documented")
-    for key, value in _tls_values(tomllib.loads(config)):
-        if key in {"certificates", "certificate"}:
+    for key, value in _values(tomllib.loads(config)):
+        if key == "deny_file":
+            (folder / value).write_text("192.0.2.0/24\n")
+        elif key in {"certificates", "certificate"}:
             for pair in value if isinstance(value, list) else [value]:
                 issued = authority.issue(folder, "documented", "documented.example")
                 issued.certificate.rename(folder / pair["cert"])
@@ -38,7 +40,9 @@ def write_files(config: str, folder: Path) -> None:
             authority.revoke(folder / value)
 
 
-def _tls_values(document: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _values(document: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The keys of the tables that name files."""
     for section in ("frontends", "pools"):
         for table in document.get(section, {}).values():
-            yield from table.get("tls", {}).items()
+            for below in ("tls", "access"):
+                yield from table.get(below, {}).items()
