@@ -65,10 +65,10 @@ class FrontendProtocol(Side):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The client is gone; or could not be served at all, for want of something of ours."""
-        if self.transport is None:
-            self._frontend.let_go(self)
-        else:
+        if hasattr(self, "session"):
             super().connectionLost(reason)
+        else:
+            self._frontend.let_go(self)
 
     def handshakeCompleted(self) -> None:
         """The client speaks TLS now."""
