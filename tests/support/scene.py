@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from support.memory_dial import Behaviour, MemoryBackend
 from support.network import Network, RoadName
+from tcpbalance.gate.gate import Gate
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.policies.round_robin import RoundRobin
 from tcpbalance.pool.pool import Pool
@@ -32,6 +33,7 @@ class Scene:
     :param tls_backends: whether the backends speak (null) TLS.
     :param network: arguments of ``Network``: where it takes place.
     :param entrance: makes what clients have to say first, of the pool.
+    :param gate: makes the gate, of a clock.
     :param has_default: whether the pool serves the frontend, or only whom a route leads to it.
     :param pool: further arguments of ``Pool``.
     """
@@ -47,6 +49,7 @@ class Scene:
         tls_backends: bool = False,
         network: Mapping[str, Any] | None = None,
         entrance: Callable[[Pool], Entrance] | None = None,
+        gate: Callable[[Callable[[], float]], Gate] | None = None,
         has_default: bool = True,
         **pool: Any,
     ) -> None:
@@ -66,11 +69,14 @@ class Scene:
             random=random.Random(1),
             **{"balance": RoundRobin, **pool},
         )
+        self.gate = gate(seconds) if gate else None
+        self.refused: list[Any] = []
         self.frontend = FrontendFactory(
             self.network.reactor,
             self.pool if has_default else None,
             name="frontend",
             entrance=entrance(self.pool) if entrance else None,
+            gate=self.gate,
             settings=FrontendSettings(**(settings or {})),
             account=self.records.append,
             connector=self.network.connector,
@@ -81,6 +87,14 @@ class Scene:
         """A client comes; see ``Network.connect_client``."""
         client = self.network.connect_client(self.frontend, **how)
         self.clients.append(client)
+        return client
+
+    def turned_away(self, **how: Any) -> Any:
+        """A client comes, and gets neither a session nor an account."""
+        sessions = len(self.frontend.sessions)
+        client = self.network.connect_client(self.frontend, **how)
+        self.refused.append(client)
+        assert len(self.frontend.sessions) == sessions
         return client
 
     def joined(self, **how: Any) -> tuple[Any, Any]:
@@ -120,6 +134,11 @@ class Scene:
         return [backend.active for backend in self.pool.backends]
 
     @property
+    def inside(self) -> int:
+        """Clients of whom the gate thinks that they have a connection."""
+        return 0 if self.gate is None else len(self.gate.clients) - self.gate.clients.idle
+
+    @property
     def kept(self) -> int:
         """Bytes kept now for all sessions: by transports, and for backends that are not there yet."""
         kept: int = sum(transport.kept for transport in self.network.transports if transport.is_open)
@@ -131,7 +150,7 @@ class Scene:
 
     def leave(self) -> None:
         """Everybody outside goes away, and all that is bounded by time comes to its end."""
-        for client in self.clients:
+        for client in (*self.clients, *self.refused):
             client.reset()
         for backend in self.backends.values():
             for connection in backend.connections:
@@ -146,6 +165,7 @@ class Scene:
             *self.network.leftovers(),
             *(f"session: {session}" for session in self.frontend.sessions),
             *(f"slots: {backend.name}: {backend.active}" for backend in self.pool.backends if backend.active),
+            *([f"gate: {self.inside} clients inside"] * bool(self.inside)),
             *([f"{len(self.clients)} clients, {len(self.records)} accounts"] * (not self._accounted)),
         ]
 

@@ -1,0 +1,368 @@
+"""Who comes in, and that each who did gives back what it holds at the gate, once, however it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.logger import capturedLogs
+
+from support.network import Network
+from support.scene import ONE, Scene
+from tcpbalance.gate.access import Access
+from tcpbalance.gate.gate import Gate
+from tcpbalance.gate.limits import Limits
+from tcpbalance.gate.networks import NetworkSet
+from tcpbalance.pool.client import packed
+from tcpbalance.pool.pool import Pool
+from tcpbalance.proxy.frontend import FrontendFactory
+from tcpbalance.proxy.preread import Entrance
+from tcpbalance.proxy.reasons import EndReason
+from tcpbalance.wire.proxy_protocol import InetAddress, encode_v1, encode_v2, encode_v2_local
+from tcpbalance.wire.server_names import NameMap
+
+PEER = packed("198.51.100.7")
+"""Where the clients of a scene connect from."""
+
+CLIENT = InetAddress("203.0.113.9", 51111)
+OTHER = InetAddress("203.0.113.10", 51111)
+SERVICE = InetAddress("192.0.2.1", 443)
+HEADER = encode_v2(CLIENT, SERVICE)
+TIMEOUT = 5.0
+
+Clock = Callable[[], float]
+
+
+class Watched(Gate):
+    """Keeps note of whom it was asked for, and of who left."""
+
+    def __init__(self, *args: Any, **kw: Any) -> None:
+        super().__init__(*args, **kw)
+        self.asked: list[bytes | None] = []
+        self.left: list[bytes | None] = []
+
+    def admit(self, client: bytes | None) -> Any:
+        self.asked.append(client)
+        return super().admit(client)
+
+    def leave(self, client: bytes | None) -> None:
+        self.left.append(client)
+        super().leave(client)
+
+
+def networks(*texts: str) -> NetworkSet:
+    return NetworkSet(map(ip_network, texts))
+
+
+def limits(most: int = 1, **others: Any) -> Callable[[Clock], Gate]:
+    return lambda seconds: Watched(Access(), Limits(connections_per_client=most, **others), seconds)
+
+
+def denies(*texts: str) -> Callable[[Clock], Gate]:
+    return lambda seconds: Watched(Access(deny=networks(*texts)), Limits(), seconds)
+
+
+def from_proxies(_: Pool) -> Entrance:
+    return Entrance(networks("198.51.100.0/24"), timeout=TIMEOUT)
+
+
+# At the accept
+
+
+@pytest.mark.parametrize("gate", [denies("198.51.100.0/24"), limits(most=1, ban_after=1)])
+def test_a_refused_client_gets_a_reset_and_nothing_else(make_scene: Any, gate: Any) -> None:
+    scene = make_scene(gate=gate)
+    first = scene.gate.admit(PEER)
+    client = scene.turned_away(early=b"question")
+    scene.run()
+    assert (client.saw, client.received) == ("reset", b"")
+    assert (scene.records, scene.frontend.ended.total()) == ([], 0)
+    assert scene.backends[ONE].connections == []
+    if first is None:
+        scene.gate.leave(PEER)
+
+
+def test_who_left_makes_room(make_scene: Any) -> None:
+    scene = make_scene(gate=limits(most=2))
+    clients = [scene.connect() for _ in range(2)]
+    scene.run()
+    assert scene.turned_away().socket.was_reset
+    clients[0].reset()
+    scene.run()
+    scene.connect()
+    scene.run()
+    assert scene.turned_away().socket.was_reset
+    assert scene.gate.left == [PEER]
+
+
+def test_the_rate_is_that_of_the_frontends_clock(make_scene: Any) -> None:
+    scene = make_scene(gate=limits(most=9, connect_rate_per_client=0.1, burst_per_client=2))
+    scene.connect()
+    scene.connect()
+    scene.turned_away()
+    scene.advance(10.1)
+    scene.connect()
+    scene.turned_away()
+
+
+def test_an_ipv4_client_of_an_ipv6_listener_is_the_same_client(make_scene: Any) -> None:
+    scene = make_scene(gate=limits(most=1))
+    scene.connect(address=IPv6Address("TCP", "::ffff:198.51.100.7", 1000))
+    scene.turned_away()
+    scene.turned_away(address=IPv6Address("TCP", "::ffff:198.51.100.7", 1001))
+
+
+def test_an_ipv6_network_is_one_client(make_scene: Any) -> None:
+    scene = make_scene(gate=limits(most=1))
+    scene.connect(address=IPv6Address("TCP", "2001:db8::1", 1000))
+    scene.turned_away(address=IPv6Address("TCP", "2001:db8::2", 1000))
+    scene.connect(address=IPv6Address("TCP", "2001:db8:0:1::1", 1000))
+
+
+def test_who_comes_by_a_unix_socket_always_comes_in(make_scene: Any) -> None:
+    scene = make_scene(
+        gate=lambda seconds: Watched(
+            Access(networks("192.0.2.1"), networks("0.0.0.0/0", "::/0")),
+            Limits(connections_per_client=1, connect_rate_per_client=0.001, ban_after=1),
+            seconds,
+        )
+    )
+    for name in (None, b"/run/client", None):
+        scene.connect(address=UNIXAddress(name))
+    scene.run()
+    assert len(scene.backends[ONE].connections) == 3
+
+
+def test_a_trial_lets_everybody_in_and_says_so_once_a_second(make_scene: Any) -> None:
+    def trial(seconds: Clock) -> Gate:
+        return Watched(Access(), Limits(connections_per_client=1), seconds, limits_dry_run=True)
+
+    scene = make_scene(gate=trial)
+    with capturedLogs() as events:
+        for _ in range(5):
+            scene.connect()
+            scene.advance(0.4)
+    told = [(event["what"], event["total"], event["reasons"]) for event in events]
+    assert told == [
+        ("not refused, because of dry_run", 1, "too_many_connections: 1"),
+        ("not refused, because of dry_run", 3, "too_many_connections: 3"),
+    ]
+    assert scene.inside == 1
+
+
+# What is given back
+
+
+def finishes(scene: Scene, client: Any) -> None:
+    client.finish()
+    for backend in scene.backends[ONE].connections:
+        backend.finish()
+
+
+def resets(scene: Scene, client: Any) -> None:
+    client.reset()
+
+
+def backend_finishes(scene: Scene, client: Any) -> None:
+    scene.backends[ONE].connection.finish()
+    scene.run()
+    client.finish()
+
+
+def backend_resets(scene: Scene, client: Any) -> None:
+    scene.backends[ONE].connection.send(b"answer")
+    scene.run()
+    scene.backends[ONE].connection.reset()
+
+
+def waits(scene: Scene, client: Any) -> None:
+    scene.advance(2 * scene.frontend.settings.idle_timeout + 10)
+
+
+def shut_down(scene: Scene, client: Any) -> None:
+    scene.frontend.end_sessions(EndReason.SHUTDOWN)
+
+
+@pytest.mark.parametrize("behind_a_proxy", [False, True])
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        (finishes, "client_closed"),
+        (resets, "client_reset"),
+        (backend_finishes, "backend_closed"),
+        (backend_resets, "backend_reset"),
+        (waits, "idle_timeout"),
+        (shut_down, "shutdown"),
+    ],
+)
+def test_a_session_gives_back_what_it_holds(
+    make_scene: Any, end: Any, reason: str, behind_a_proxy: bool
+) -> None:
+    scene = make_scene(gate=limits(), entrance=from_proxies if behind_a_proxy else None)
+    client = scene.connect(early=HEADER if behind_a_proxy else b"")
+    scene.run()
+    assert (scene.inside, scene.gate.left) == (1, [])
+    end(scene, client)
+    scene.run()
+    held = packed(CLIENT.host) if behind_a_proxy else PEER
+    assert (scene.ended, scene.inside, scene.gate.left) == (reason, 0, [held])
+
+
+@pytest.mark.parametrize("outcome", ["refuses", "resets_at_once", "lacks_descriptor"])
+@pytest.mark.parametrize("behind_a_proxy", [False, True])
+def test_who_reaches_no_backend_gives_back_what_it_holds(
+    make_scene: Any, outcome: Any, behind_a_proxy: bool
+) -> None:
+    scene = make_scene({ONE: outcome}, gate=limits(), entrance=from_proxies if behind_a_proxy else None)
+    scene.connect(early=HEADER if behind_a_proxy else b"")
+    scene.advance(60)
+    assert len(scene.records) == len(scene.gate.left) == 1
+    assert scene.inside == 0
+
+
+def test_a_dial_under_way_holds_its_client(make_scene: Any) -> None:
+    scene = make_scene({ONE: "hangs"}, gate=limits())
+    client = scene.connect()
+    scene.run()
+    assert scene.turned_away().socket.was_reset
+    client.reset()
+    scene.run()
+    assert scene.gate.left == [PEER]
+
+
+def _fail(*_: object) -> float:
+    raise RuntimeError("a flaw of ours")
+
+
+@pytest.mark.parametrize("behind_a_proxy", [False, True])
+def test_a_session_that_cannot_start_gives_back_what_its_client_holds(
+    carrier: Any, monkeypatch: pytest.MonkeyPatch, behind_a_proxy: bool
+) -> None:
+    monkeypatch.setattr("tcpbalance.proxy.session.announcement", _fail)
+    scene = carrier(gate=limits(), entrance=from_proxies if behind_a_proxy else None)
+    with capturedLogs() as events:
+        client = scene.connect(early=HEADER)
+        scene.run()
+    assert [event["log_failure"].value.args for event in events] == [("a flaw of ours",)]
+    assert (client.saw, scene.ended, len(scene.gate.left), scene.leftovers()) == (
+        "reset",
+        "internal_error",
+        1,
+        [],
+    )
+
+
+def test_a_session_that_cannot_be_made_leaves_what_was_held_to_the_arrival(
+    carrier: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = carrier(gate=limits(), entrance=from_proxies)
+    monkeypatch.setattr(scene.frontend, "age_limit", _fail)
+    with capturedLogs():
+        scene.connect(early=HEADER)
+        scene.run()
+    assert (scene.ended, scene.gate.left, scene.leftovers()) == ("internal_error", [packed(CLIENT.host)], [])
+
+
+def test_an_account_that_cannot_be_taken_keeps_nobody_inside(carrier: Any) -> None:
+    scene = carrier(gate=limits())
+
+    def fail(_: object) -> None:
+        raise RuntimeError("a flaw of whoever listens")
+
+    scene.frontend._account = fail
+    client, _ = scene.joined()
+    with capturedLogs():
+        client.reset()
+        scene.run()
+    assert scene.gate.left == [PEER]
+
+
+# Behind proxies
+
+
+@pytest.mark.parametrize("header", [encode_v1(CLIENT, SERVICE), HEADER], ids=["v1", "v2"])
+def test_a_client_behind_a_proxy_is_refused_once_it_is_known(make_scene: Any, header: bytes) -> None:
+    scene = make_scene(gate=denies("203.0.113.9"), entrance=from_proxies)
+    client = scene.connect(early=header[:-1])
+    scene.run()
+    assert (client.saw, scene.gate.asked) == ("open", [])
+    client.send(header[-1:] + b"question")
+    scene.run()
+    assert (client.saw, scene.ended, scene.record.cause) == ("reset", "refused", "denied")
+    assert (scene.record.client, scene.record.proxy) == ("203.0.113.9:51111", "198.51.100.7:40000")
+    assert (scene.backends[ONE].connections, scene.gate.left) == ([], [])
+
+
+def test_clients_behind_one_proxy_are_told_apart(make_scene: Any) -> None:
+    scene = make_scene(gate=limits(most=1), entrance=from_proxies)
+    first = scene.connect(early=HEADER)
+    scene.connect(early=encode_v1(OTHER, SERVICE))
+    again = scene.connect(early=HEADER)
+    scene.run()
+    assert [client.saw for client in scene.clients] == ["open", "open", "reset"]
+    assert (scene.ended, scene.record.cause) == ("refused", "too_many_connections")
+    assert (again.saw, scene.gate.left) == ("reset", [])
+    first.reset()
+    scene.run()
+    assert scene.gate.left == [packed(CLIENT.host)]
+
+
+def test_a_listed_proxy_is_not_judged_by_its_own_address(make_scene: Any) -> None:
+    scene = make_scene(gate=denies("198.51.100.0/24"), entrance=from_proxies)
+    client = scene.connect(early=HEADER + b"question")
+    scene.run()
+    assert (client.saw, scene.backends[ONE].connection.received) == ("open", b"question")
+    assert scene.gate.asked == [packed(CLIENT.host)]
+
+
+@pytest.mark.parametrize("header", [b"PROXY UNKNOWN\r\n", encode_v2_local()], ids=["unknown", "local"])
+def test_a_proxy_that_speaks_for_itself_counts_as_itself(make_scene: Any, header: bytes) -> None:
+    scene = make_scene(gate=limits(most=1), entrance=from_proxies)
+    for _ in range(2):
+        scene.connect(early=header)
+    scene.run()
+    assert (scene.gate.asked, scene.ended) == ([PEER, PEER], "refused")
+
+
+def test_a_peer_that_is_no_proxy_is_judged_at_the_accept(make_scene: Any) -> None:
+    scene = make_scene(gate=denies("203.0.113.9"), entrance=from_proxies)
+    scene.turned_away(address=IPv4Address("TCP", "203.0.113.9", 1000))
+    assert scene.gate.asked == [packed("203.0.113.9")]
+
+
+@pytest.mark.parametrize("said", [b"", HEADER[:10], b"GET / HTTP/1.0\r\n\r\n"])
+def test_who_never_said_for_whom_it_came_holds_nothing(make_scene: Any, said: bytes) -> None:
+    scene = make_scene(gate=limits(most=1), entrance=from_proxies)
+    for _ in range(3):
+        scene.connect(early=said)
+    scene.advance(TIMEOUT + 2)
+    assert [record.reason for record in scene.records].count(EndReason.REFUSED) == 0
+    assert (len(scene.records), scene.gate.asked, scene.gate.left) == (3, [], [])
+
+
+def test_who_is_heard_for_a_name_was_judged_before_and_gives_back_after_all(make_scene: Any) -> None:
+    def by_name(pool: Pool) -> Entrance:
+        return Entrance(routes=NameMap([("a.example", pool)], deep=True), timeout=TIMEOUT)
+
+    scene = make_scene(gate=limits(most=1), entrance=by_name)
+    scene.connect(early=b"\x16\x03")
+    assert scene.turned_away().socket.was_reset
+    scene.advance(TIMEOUT + 2)
+    assert (scene.ended, scene.gate.left) == ("preread_timeout", [PEER])
+    scene.connect(early=b"no TLS at all")
+    scene.run()
+    assert (len(scene.gate.asked), scene.inside) == (3, 1)
+
+
+def test_a_protocol_that_is_lost_before_it_had_a_transport_gives_back_what_it_holds() -> None:
+    network = Network()
+    gate = limits()(network.clock.seconds)
+    pool = Scene().pool
+    frontend = FrontendFactory(network.reactor, pool, gate=gate, connector=network.connector)
+    protocol = frontend.buildProtocol(IPv4Address("TCP", "198.51.100.7", 1000))
+    assert protocol is not None
+    protocol.connectionLost()
+    assert len(gate.clients) == gate.clients.idle == 0
