@@ -336,8 +336,8 @@ class Balancer(Service):
             self._grace.reset(0)
 
     def reload_files(self) -> None:
-        """Read certificates, keys, authorities and revocation lists again; what cannot be used is logged, and
-        what was read before stays in use."""
+        """Read certificates, keys, authorities, revocation lists and deny files again; what cannot be used is
+        logged, and what was read before stays in use."""
         self._reloader.reload()
 
     def reopen_logs(self) -> None:
