@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,7 +14,7 @@ from support import peers
 from support.certificates import AN_HOUR_AGO, Authority, self_signed
 from support.clients import connect, read_all, reset
 from support.daemon import Daemon
-from support.tls_peers import configured, fetch, page, quoted, records_of, served
+from support.tls_peers import configured, fetch, page, quoted, records_of, served, tls_peer
 from support.waiting import until
 
 NAME, OTHER = "web.example", "other.example"
@@ -141,3 +142,40 @@ def test_a_handshake_is_given_up_when_its_client_leaves(tmp_path: Path, data_pat
         until(lambda: silent.open_connections == 0, "the end of the handshake")
         (record,) = records_of(daemon, "web")
     assert (record["reason"], record["attempts"], record["cause"]) == ("client_reset", 1, None)
+
+
+@pytest.mark.parametrize("finishes", [False, True], ids=["client goes on", "client has finished"])
+def test_one_that_has_answered_and_breaks_off_is_not_passed_over(
+    tmp_path: Path, data_path: object, finishes: bool
+) -> None:
+    """As without TLS: the question was worked on, and is put to nobody else.
+
+    On the quick road; Twisted's TLS loses such an answer without a word.
+    """
+    authority = Authority.root()
+    authority.write(tmp_path / "root.pem")
+    shown = authority.issue(tmp_path, "backend", NAME)
+    with (
+        tls_peer(peers.answer_unread(b"too large"), shown) as bad,
+        tls_peer(peers.says(b"good"), shown) as good,
+        Daemon(
+            configured(
+                [
+                    served(
+                        "web",
+                        quoted(bad.address, good.address),
+                        tls=f'ca = "root.pem"\nserver_name = "{NAME}"',
+                    )
+                ]
+            ),
+            tmp_path,
+        ) as daemon,
+    ):
+        for _ in range(20):
+            with connect(daemon.port) as client, contextlib.suppress(ConnectionResetError):
+                client.sendall(b"?" * 40_000)
+                if finishes:
+                    client.shutdown(socket.SHUT_WR)
+                read_all(client)
+        records = records_of(daemon, "web", 20)
+    assert [record["attempts"] for record in records] == [1] * 20

@@ -45,6 +45,8 @@ def tls_peer(handler: Handler, issued: Issued) -> Iterator[Peer]:
     context.load_cert_chain(issued.certificate, issued.key)
 
     def handle(sock: socket.socket) -> None:
+        # Else an answer right behind the handshake waits for the peer's word on the session tickets (Nagle).
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with context.wrap_socket(sock, server_side=True) as tls:
             handler(tls)
 
