@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
@@ -14,7 +14,16 @@ from cryptography.hazmat.bindings.openssl.binding import Binding
 from OpenSSL import SSL
 
 from support.certificates import Authority, Issued
-from support.tls_lines import A_RECORD, Peer, client_context, client_in_memory, connected, frontend_tls
+from support.tls_lines import (
+    A_RECORD,
+    Peer,
+    client_context,
+    client_in_memory,
+    connected,
+    frontend_tls,
+    is_broken,
+    no_error_is_left,
+)
 from support.waiting import until
 from tcpbalance.net.direction import CHUNK
 from tcpbalance.net.tls.server import ServerTls
@@ -68,15 +77,22 @@ def issued(tmp_path_factory: pytest.TempPathFactory) -> Issued:
     return Authority.root().issue(tmp_path_factory.mktemp("tls-socket"), "web", "web.example")
 
 
-@pytest.fixture
-def fresh(issued: Issued) -> Iterator[Line]:
-    """Before the handshake."""
+@contextlib.contextmanager
+def a_line(issued: Issued) -> Iterator[Line]:
+    """Make one, before the handshake."""
     theirs, ours = connected()
     # Room for all that is sent before anything is read.
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * MORE_THAN_A_READ)
     with theirs, ours:
         tls = TlsSocket(ServerTls(frontend_tls(issued)).connection(ours), ours)
         yield Line(tls, ours, Peer(theirs, client_in_memory(client_context())))
+
+
+@pytest.fixture
+def fresh(issued: Issued) -> Iterator[Line]:
+    """Before the handshake."""
+    with a_line(issued) as made:
+        yield made
 
 
 @pytest.fixture
@@ -249,6 +265,73 @@ def test_a_goodbye_is_told_and_what_the_peer_still_says_is_read(line: Line) -> N
     assert line.peer.received == b"last"
     line.come(line.peer.written(b"answer"))
     assert line.tls.recv(CHUNK) == b"answer"
+
+
+# OpenSSL's errors, which all connections of a thread share
+
+
+@pytest.fixture
+def other(issued: Issued) -> Iterator[Line]:
+    """Another line, whose peer has agreed and says nothing."""
+    with a_line(issued) as made:
+        made.shake()
+        yield made
+
+
+def _fails(call: Callable[[], object]) -> bool:
+    try:
+        call()
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        pytest.param(lambda tls: tls.send(b"x"), id="a record"),
+        pytest.param(lambda tls: tls.send(bytes(3 * A_RECORD)), id="several"),
+        pytest.param(lambda tls: tls.recv(CHUNK), id="a read"),
+        pytest.param(lambda tls: tls.say_goodbye(), id="a goodbye"),
+    ],
+)
+def test_what_one_has_met_is_not_told_to_another(
+    line: Line, other: Line, call: Callable[[TlsSocket], object]
+) -> None:
+    line.peer.reset()
+    until(lambda: _fails(lambda: call(line.tls)), "the error")
+    assert no_error_is_left()
+    assert other.is_empty()
+    other.come(other.peer.goodbye())
+    assert other.tls.recv(CHUNK) == b""
+
+
+def test_a_break_behind_what_was_read_is_not_told_to_another(line: Line, other: Line) -> None:
+    line.come(line.peer.written(b"one") + line.peer.written(b"two"))
+    line.peer.reset()
+    until(lambda: is_broken(line.beneath), "the reset")
+    assert line.tls.recv(CHUNK) == b"onetwo"
+    assert no_error_is_left()
+    assert other.is_empty()
+
+
+def test_a_break_behind_what_was_written_is_not_told_to_another(
+    line: Line, other: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send, count = line.tls._send, iter([None])
+
+    def breaks_off_after_one(data: memoryview) -> int:
+        if next(count, send) is send:
+            line.peer.reset()
+            until(lambda: is_broken(line.beneath), "the reset")
+        return send(data)
+
+    monkeypatch.setattr(line.tls, "_send", breaks_off_after_one)
+    assert line.tls.send(bytes(3 * A_RECORD)) == A_RECORD
+    assert no_error_is_left()
+    assert other.is_empty()
 
 
 # The handshake

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
+from cryptography.hazmat.bindings.openssl.binding import Binding
 from OpenSSL import SSL
 
 from support.certificates import Issued
@@ -147,6 +149,18 @@ class Peer:
     def close(self) -> None:
         """Close what is beneath, without a word."""
         self.sock.close()
+
+
+def no_error_is_left() -> bool:
+    """Whether OpenSSL's queue of errors, which all connections of a thread share, is empty."""
+    return not Binding().lib.ERR_peek_error()
+
+
+def is_broken(sock: socket.socket) -> bool:
+    """Whether the peer has broken off, which is not taken note of."""
+    poll = select.poll()
+    poll.register(sock, 0)
+    return bool(poll.poll(0))
 
 
 def connected() -> tuple[socket.socket, socket.socket]:
