@@ -1,0 +1,149 @@
+"""Backends with which TLS comes to no good end: another one serves the client, and the cause is told."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import ssl
+from typing import Any, cast
+
+from twisted.internet import reactor as global_reactor
+from twisted.internet.protocol import connectionDone
+from twisted.internet.threads import deferToThread
+from twisted.python.failure import Failure
+
+from support import peers
+from support.certificates import Issued
+from support.clients import connect, read, read_all
+from support.sockets import Recorder, until
+from support.tls_case import GOODBYE_IN_THE_CLEAR, PLAIN, TlsCase
+from support.tls_peers import tls_peer
+from tcpbalance.config.values import Address
+from tcpbalance.net.connecting import ConnectFailed, SocketConnector
+from tcpbalance.net.tls.dialling import dial_tls
+
+reactor: Any = global_reactor
+
+QUESTION = b"question"
+MORE_THAN_KERNELS_HOLD = 16 * 1024 * 1024
+
+
+def _says_goodbye(sock: socket.socket) -> None:
+    """Leave in the middle of the handshake."""
+    sock.recv(1 << 16)
+    sock.sendall(GOODBYE_IN_THE_CLEAR)
+    with contextlib.suppress(ConnectionError):
+        read_all(sock)
+
+
+class PassedOverTests(TlsCase):
+    """The first of two backends is at fault."""
+
+    # Twisted takes any end of a handshake for a break.
+    closed = "TLS: reset"
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.issued = self.issue()
+        self.good = self.enterContext(tls_peer(peers.echo, self.issued))
+
+    async def cause_of(self, faulty: peers.Handler) -> str:
+        """Be served by the other one; gives what is said of the first."""
+        with peers.peer(faulty) as first:
+            port = self.serve(first.address, self.good.address, tls=self.believing())
+            with connect(port) as client:
+                client.sendall(QUESTION)
+                assert await deferToThread(read, client, len(QUESTION)) == QUESTION
+            record = await self.ended()
+        assert (record.attempts, record.backend) == (2, self.good.address)
+        return record.cause
+
+    async def test_a_goodbye_in_the_middle_of_the_handshake(self) -> None:
+        assert await self.cause_of(_says_goodbye) == self.closed
+
+    async def test_a_refusal_of_our_certificate_after_our_end_of_the_handshake(self) -> None:
+        """In TLS 1.3 the one who connects is done before it hears what is thought of it."""
+        cause = await self.cause_of(self.refuses)
+        assert cause.startswith("TLS: ")
+        assert "certificate required" in cause
+
+    def refuses(self, sock: socket.socket) -> None:
+        """Miss a certificate, and stay until that was heard."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=self.root)
+        context.load_cert_chain(self.issued.certificate, self.issued.key)
+        context.verify_mode = ssl.CERT_REQUIRED
+        with context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False) as tls:
+            with contextlib.suppress(ssl.SSLError):
+                tls.do_handshake()
+            with contextlib.suppress(ConnectionError):
+                while os.read(tls.fileno(), 1 << 16):
+                    pass
+
+
+class Outcome:
+    """A factory that keeps what came of an attempt."""
+
+    def __init__(self) -> None:
+        self.protocol: Recorder | None = None
+        self.cause = ""
+
+    def buildProtocol(self, addr: Any) -> Recorder:
+        self.protocol = Recorder()
+        return self.protocol
+
+    def clientConnectionFailed(self, connector: Any, reason: Failure = connectionDone) -> None:
+        self.cause = cast(ConnectFailed, reason.value).cause
+
+
+class PreambleTests(TlsCase):
+    """What comes in the clear before the handshake."""
+
+    # Twisted's transports keep all that does not fit; our legs would have to hand it over.
+    cause = ""
+
+    async def test_one_that_is_larger_than_the_send_buffer_is_never_cut(self) -> None:
+        issued = self.issue()
+        sizes: list[int] = []
+
+        def reads_a_header(sock: socket.socket) -> None:
+            sizes.append(len(read(sock, MORE_THAN_KERNELS_HOLD)))
+            _greet(sock, issued)
+
+        with peers.peer(reads_a_header) as backend:
+            outcome = await self.dial(backend.address)
+        assert outcome.cause == self.cause
+        assert (outcome.protocol is None) == bool(self.cause)
+        assert self.cause or sizes == [MORE_THAN_KERNELS_HOLD]
+
+    async def dial(self, address: str) -> Outcome:
+        outcome, where = Outcome(), Address.parse(address)
+        connector = SocketConnector(reactor, PLAIN, self.road)
+        header = bytes(MORE_THAN_KERNELS_HOLD)
+        dial_tls(connector, where, outcome, 5.0, self.believing().peer(where, None), lambda _: header)
+        await until(reactor, lambda: outcome.protocol or outcome.cause)
+        if outcome.protocol is not None:
+            outcome.protocol.transport.abortConnection()
+            await until(reactor, lambda: outcome.protocol and outcome.protocol.lost)
+        return outcome
+
+
+def _greet(sock: socket.socket, issued: Issued) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(issued.certificate, issued.key)
+    with context.wrap_socket(sock, server_side=True) as tls:
+        read_all(tls)
+
+
+class QuickPassedOverTests(PassedOverTests):
+    """The same on the quick road."""
+
+    data_path = "auto"
+    closed = "TLS: closed"
+
+
+class QuickPreambleTests(PreambleTests):
+    """The same on the quick road, where the attempt fails and says why."""
+
+    data_path = "auto"
+    cause = "PROXY header larger than the send buffer"
