@@ -13,19 +13,25 @@ from support.certificates import Authority
 from support.tls_lines import frontend_tls
 from tcpbalance.errors import TcpbalanceError
 from tcpbalance.net.tls.server import ServerTls
-from tcpbalance.reload import LOOK_EVERY, RENEW_AFTER, Part, Reloader
+from tcpbalance.reload import LOOK_EVERY, RENEW_AFTER, TRY_AGAIN_AFTER, Part, Reloader
 
 
 class Files:
-    """A part that keeps what its files say, and refuses what is broken."""
+    """A part that keeps what its files say, and refuses what is broken.
+
+    :ivar trouble: why nothing can be read for now, though the files are as they should be.
+    """
 
     def __init__(self, *paths: Path) -> None:
         self.files = tuple(map(str, paths))
         self.read: list[str] = []
+        self.trouble = ""
         self.reload()
 
     def reload(self) -> None:
         text = " ".join(Path(file).read_text() for file in self.files)
+        if self.trouble:
+            raise TcpbalanceError(self.trouble)
         if "broken" in text:
             raise TcpbalanceError("this is broken")
         if "bug" in text:
@@ -159,6 +165,37 @@ def test_it_is_read_again_when_it_was_mended(
     cert.write_text("mended now")
     look(clock, 2)
     assert part.read[1:] == ["mended now key"]
+
+
+def test_it_is_tried_again_when_it_may_work_though_nothing_has_changed(
+    reloader: Reloader, clock: Clock, cert: Path, part: Files
+) -> None:
+    part.trouble = "not valid before noon"
+    cert.write_text("another")
+    look(clock, 2)
+    part.trouble = ""
+    clock.advance(TRY_AGAIN_AFTER - LOOK_EVERY)
+    assert part.read == ["one key"]
+    look(clock)
+    assert part.read[1:] == ["another key"]
+    look(clock, 200)
+    assert len(part.read) == 2
+
+
+def test_what_is_still_wrong_is_not_told_again_and_what_else_is_wrong_is(
+    reloader: Reloader, clock: Clock, cert: Path, part: Files, logged: Sequence[LogEvent]
+) -> None:
+    for trouble, count in (("too early", 1), ("too many files", 2), ("", 3), ("too many files", 4)):
+        part.trouble = trouble
+        cert.write_text(f"another {count}")
+        look(clock, 2)
+        clock.pump([TRY_AGAIN_AFTER] * 5)
+        assert len(logged) == count, written(logged)
+    assert [line.rpartition(": ")[2] for line in written(logged) if line.startswith("error")] == [
+        "too early",
+        "too many files",
+        "too many files",
+    ]
 
 
 def test_a_file_that_is_missing_for_a_while(
