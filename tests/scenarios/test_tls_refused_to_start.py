@@ -101,6 +101,11 @@ MISTAKES = {
         "client_crl",
         "missing.pem.*no such file",
     ),
+    "list-of-another": (
+        f'{SOUND}\nclient_ca = "root.pem"\nclient_crl = "another.pem"',
+        "client_crl",
+        "another.pem.*no list of CN=Root",
+    ),
     "certificate-for-a-list": (
         f'{SOUND}\nclient_ca = "root.pem"\nclient_crl = "root.pem"',
         "client_crl",
@@ -116,6 +121,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     authority = Authority.root()
     authority.write(folder / "root.pem")
     authority.revoke(folder / "crl.pem")
+    Authority.root("Another").revoke(folder / "another.pem")
     first = authority.issue(folder, "first", "first.example")
     second = authority.issue(folder, "second", "second.example")
     second.certificate.write_bytes(second.certificate.read_bytes() + second.key.read_bytes())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from tcpbalance.net.tls.client import ClientTls, TlsPeer
 from tcpbalance.net.tls.errors import HandshakeFailed, TlsFileError
 from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.net.tls.verification import why
+
+NINETY_DAYS_LATER = (NOW + timedelta(days=90)).timestamp()
+"""When the certificates end."""
 
 NAME, OTHER = "web.example", "other.example"
 
@@ -230,6 +234,22 @@ def test_a_reload_forgets_sessions(world: World, backend: ServerTls) -> None:
     assert secret(pool.peer(*at("web.example:443")), backend) != first
 
 
+@pytest.mark.parametrize("verify", [True, False])
+def test_past_the_expiry_of_the_certificate_that_it_began_with_it_is_not(
+    world: World, backend: ServerTls, verify: bool
+) -> None:
+    """Where nobody looks at certificates, none of them counts."""
+    now = NOW.timestamp()
+    config = PoolTlsConfig(ca=world.root) if verify else PoolTlsConfig(verify=False)
+    pool = ClientTls(config, lambda: now)
+    peer = pool.peer(*at("web.example:443"))
+    first = secret(peer, backend)
+    now = NINETY_DAYS_LATER - 1
+    assert secret(peer, backend) == first
+    now = NINETY_DAYS_LATER
+    assert (secret(peer, backend) == first) is not verify
+
+
 # When files change
 
 
@@ -247,6 +267,19 @@ def test_a_file_that_cannot_be_used_leaves_all_as_it_was(world: World, backend: 
     first = secret(pool.peer(*at("web.example:443")), backend)
     Path(world.root).write_bytes(b"")
     with pytest.raises(TlsFileError):
+        pool.reload()
+    assert secret(pool.peer(*at("web.example:443")), backend) == first
+
+
+def test_an_authority_without_a_revocation_list_leaves_all_as_it_was(
+    world: World, backend: ServerTls
+) -> None:
+    """OpenSSL would refuse all that it has certified."""
+    crl = world.authority.revoke(world.folder / "crl.pem")
+    pool = world.pool(crl=FilePath(crl))
+    first = secret(pool.peer(*at("web.example:443")), backend)
+    Authority.root("Another").revoke(crl)
+    with pytest.raises(TlsFileError, match="has no list of CN=Root"):
         pool.reload()
     assert secret(pool.peer(*at("web.example:443")), backend) == first
 

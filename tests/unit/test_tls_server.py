@@ -128,6 +128,16 @@ def test_they_stand_side_by_side_for_a_name_that_is_not_the_first(
         assert shown(tls, "a.web.example", version=SSL.TLS1_2_VERSION, ciphers=ciphers) == issued.leaf
 
 
+def test_a_wildcard_of_the_other_kind_stands_beside_one_for_the_name_itself(
+    authority: Authority, folder: Path, other: Issued, exact: Issued
+) -> None:
+    rsa = authority.issue(folder, "rsa", "*.web.example", kind="rsa")
+    tls, version = ServerTls(frontend_tls(other, exact, rsa)), SSL.TLS1_2_VERSION
+    assert shown(tls, "a.web.example", version=version, ciphers=RSA) == rsa.leaf
+    assert shown(tls, "a.web.example", version=version, ciphers=BOTH) == exact.leaf
+    assert shown(tls, "b.web.example", version=version, ciphers=RSA) == rsa.leaf
+
+
 def test_of_two_of_one_kind_for_one_name_the_first_is_shown(
     authority: Authority, folder: Path, exact: Issued
 ) -> None:
@@ -267,6 +277,39 @@ def test_a_session_is_gone_on_with_until_a_reload(
     assert secret(session)[0] == first
     tls.reload()
     assert secret(session)[0] != first
+
+
+def test_revocation_lists_are_read_once_for_all_certificates(
+    asking: ServerTls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may be many megabytes large."""
+    parse, parsed = x509.load_pem_x509_crl, []
+
+    def count(data: bytes) -> x509.CertificateRevocationList:
+        parsed.append(parse(data))
+        return parsed[-1]
+
+    monkeypatch.setattr(x509, "load_pem_x509_crl", count)
+    asking.reload()
+    assert len(parsed) == 1
+
+
+def test_an_authority_without_a_revocation_list_leaves_all_as_it_was(
+    asking: ServerTls, authority: Authority, folder: Path
+) -> None:
+    another = Authority.root("Another")
+    another.issue_client(folder, "eve", "CN=eve")
+    both = authority.write(folder / "root.pem").read_bytes() + another.write(folder / "n.pem").read_bytes()
+    (folder / "root.pem").write_bytes(both)
+    with pytest.raises(TlsFileError, match="has no list of CN=Another"):
+        asking.reload()
+    assert comes(asking, folder, "alice") is None
+    assert comes(asking, folder, "eve") == "certificate of an unknown authority"
+    lists = another.revoke(folder / "n.pem").read_bytes() + (folder / "crl.pem").read_bytes()
+    (folder / "crl.pem").write_bytes(lists)
+    asking.reload()
+    assert comes(asking, folder, "eve") is None
+    assert comes(asking, folder, "bob") == "certificate revoked"
 
 
 def test_all_files_are_named_once_each(authority: Authority, folder: Path, exact: Issued) -> None:
