@@ -5,10 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from twisted.logger import LogLevel, capturedLogs
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 
-from tcpbalance.config.models import AffinityConfig, BackendConfig, FrontendConfig, HealthConfig, PoolConfig
-from tcpbalance.config.values import Address, Duration, Fraction
+from tcpbalance.config.models import (
+    AffinityConfig,
+    BackendConfig,
+    FrontendConfig,
+    HealthConfig,
+    PoolConfig,
+    RouteConfig,
+)
+from tcpbalance.config.tls import PoolTlsConfig
+from tcpbalance.config.values import Address, Duration, Fraction, NamePattern
 from tcpbalance.parts import build_frontend, build_pool
 from tcpbalance.pool.pool import Pool
 
@@ -75,3 +83,16 @@ def test_a_bound_that_has_no_effect_is_told_of(balance: str, warnings: int) -> N
     with capturedLogs() as events:
         pool(balance=balance, bounded_load=1.25)
     assert sum(event["log_level"] is LogLevel.warn for event in events) == warnings
+
+
+@pytest.mark.parametrize(("tls", "warnings"), [(PoolTlsConfig(verify=False), 1), (None, 0)])
+def test_tls_that_would_be_wrapped_in_tls_is_told_of(tls: PoolTlsConfig | None, warnings: int) -> None:
+    routes = tuple(
+        RouteConfig(names=(NamePattern.parse(name),), pool="web") for name in ("a.example", "b.example")
+    )
+    config = FrontendConfig(listen=(Address.parse("127.0.0.1:0"),), sni_routes=routes)
+    with capturedLogs() as events:
+        build_frontend("front", config, {"web": pool(tls=tls)})
+    told = [formatEvent(event) for event in events if event["log_level"] is LogLevel.warn]
+    assert len(told) == warnings
+    assert all(line.startswith("pool web: TLS that sni_routes pass through is wrapped") for line in told)
