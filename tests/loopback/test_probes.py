@@ -27,6 +27,7 @@ from support.descriptors import open_descriptors, opened_since
 from support.peers import peer, unanswering
 from support.probe_peers import Certificate, Server, close, go_deaf, http, repeat, reset, stay
 from support.sockets import until
+from support.tls_lines import GOODBYE_IN_THE_CLEAR
 from tcpbalance.config.values import Address
 from tcpbalance.pool.probe_run import Outcome, ProbeRun
 from tcpbalance.pool.probes import (
@@ -343,6 +344,10 @@ class Tls(ProbeTestCase):
 
     async def test_reset_in_the_handshake(self) -> None:
         self.assertEqual(await self.cause_at(Server(answer=b"", then=reset), TlsProbe()), "reset")
+
+    async def test_a_goodbye_in_the_handshake(self) -> None:
+        server = Server(answer=GOODBYE_IN_THE_CLEAR)
+        self.assertEqual(await self.cause_at(server, TlsProbe()), "reset")
 
     async def test_plain_text(self) -> None:
         cause = await self.cause_at(Server(greeting=b"220 mail.example ESMTP\r\n"), TlsProbe())

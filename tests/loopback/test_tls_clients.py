@@ -19,8 +19,8 @@ from support.clients import connect, read
 from support.hellos import real_hello
 from support.proxy_headers import v1_line
 from support.sockets import until, until_steady
-from support.tls_case import GOODBYE_IN_THE_CLEAR, NAME, TlsCase, fetch_all
-from support.tls_lines import frontend_tls
+from support.tls_case import NAME, TlsCase, fetch_all
+from support.tls_lines import GOODBYE_IN_THE_CLEAR, frontend_tls
 from tcpbalance import EndReason, FrontendSettings, NetworkSet
 from tcpbalance.config.values import FilePath
 from tcpbalance.net.tls.server import ServerTls

@@ -17,7 +17,8 @@ from support import peers
 from support.certificates import Issued
 from support.clients import connect, read, read_all
 from support.sockets import Recorder, until
-from support.tls_case import GOODBYE_IN_THE_CLEAR, PLAIN, TlsCase
+from support.tls_case import PLAIN, TlsCase
+from support.tls_lines import GOODBYE_IN_THE_CLEAR
 from support.tls_peers import tls_peer
 from tcpbalance.config.values import Address
 from tcpbalance.net.connecting import ConnectFailed, SocketConnector

@@ -30,9 +30,6 @@ reactor: Any = global_reactor
 NAME = "web.example"
 PLAIN = SocketOptions.of(SocketConfig())
 
-GOODBYE_IN_THE_CLEAR = b"\x15\x03\x03\x00\x02\x01\x00"
-"""close_notify, as it travels before there are keys: RFC 8446, section 6.1."""
-
 
 class TlsCase(RoadCase):
     """One frontend, with peers and clients in threads; each connection has one account.

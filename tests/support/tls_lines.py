@@ -21,6 +21,10 @@ A_RECORD = 16 * 1024
 """The most bytes that fit into one: RFC 8446, section 5.1."""
 
 
+GOODBYE_IN_THE_CLEAR = b"\x15\x03\x03\x00\x02\x01\x00"
+"""close_notify, as it travels before there are keys: RFC 8446, section 6.1."""
+
+
 def pair_of(issued: Issued) -> CertificateConfig:
     """Give a certificate and its key as a configuration names them."""
     return CertificateConfig(cert=FilePath(issued.certificate), key=FilePath(issued.key))
