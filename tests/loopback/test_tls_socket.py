@@ -317,23 +317,6 @@ def test_a_break_behind_what_was_read_is_not_told_to_another(line: Line, other: 
     assert other.is_empty()
 
 
-def test_a_break_behind_what_was_written_is_not_told_to_another(
-    line: Line, other: Line, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    send, count = line.tls._send, iter([None])
-
-    def breaks_off_after_one(data: memoryview) -> int:
-        if next(count, send) is send:
-            line.peer.reset()
-            until(lambda: is_broken(line.beneath), "the reset")
-        return send(data)
-
-    monkeypatch.setattr(line.tls, "_send", breaks_off_after_one)
-    assert line.tls.send(bytes(3 * A_RECORD)) == A_RECORD
-    assert no_error_is_left()
-    assert other.is_empty()
-
-
 # The handshake
 
 
