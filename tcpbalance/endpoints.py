@@ -29,7 +29,7 @@ from tcpbalance import bounds
 from tcpbalance.errors import SettingError
 from tcpbalance.gate.networks import Network, NetworkSet
 from tcpbalance.net.addresses import PeerAddress, twisted_address
-from tcpbalance.pool.client import packed
+from tcpbalance.pool.client import packed_host
 from tcpbalance.wire.errors import ProxyHeaderError
 from tcpbalance.wire.proxy_header import ProxyAddress, ProxyHeader
 from tcpbalance.wire.proxy_protocol import read_header
@@ -87,7 +87,7 @@ class _HeaderFactory(Factory):
         self._trusted = trusted
 
     def buildProtocol(self, addr: Any) -> Any:
-        if self._trusted is None or packed(getattr(addr, "host", "")) in self._trusted:
+        if self._trusted is None or packed_host(addr) in self._trusted:
             return _HeaderFirst(self, addr)
         return self.inner.buildProtocol(addr)
 

@@ -48,8 +48,8 @@ _SOMETHING_TO_READ = READABLE | URGENT | _END
 NO_LINGER = struct.pack("ii", 1, 0)
 """SO_LINGER set to this makes ``close`` a reset."""
 
-_DONE = Failure(ConnectionDone())  # type: ignore[no-untyped-call]  # Twisted's is not annotated
-_LOST = Failure(ConnectionLost())  # type: ignore[no-untyped-call]
+DONE = Failure(ConnectionDone())  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+LOST = Failure(ConnectionLost())  # type: ignore[no-untyped-call]
 _ABORTED = Failure(ConnectionAborted())  # type: ignore[no-untyped-call]
 
 
@@ -146,7 +146,7 @@ class Leg:
 
     def on_teardown(self) -> None:
         """See ``switchboard.Handler``."""
-        self._lose(_LOST, reset=True)
+        self._lose(LOST, reset=True)
 
     def _is_broken(self) -> bool:
         return self._open and bool(self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
@@ -250,7 +250,7 @@ class Leg:
 
     def broke_off(self) -> None:
         """The peer, or the network, has broken off."""
-        self._lose(_LOST)
+        self._lose(LOST)
 
     def _break_later(self) -> None:
         """A call of the protocol's has met a break: tell it in a later turn, since it does not expect to be
@@ -378,7 +378,7 @@ class Leg:
     def _all_sent(self) -> None:
         """Nothing waits any more: do what waited for that."""
         if self._closing:
-            self._lose(_DONE)
+            self._lose(DONE)
         elif self._finishing:
             self._shut_down()
         elif self._incoming is not None:
@@ -412,7 +412,7 @@ class Leg:
         if self._closing or not self._open:
             return
         if not self.full:
-            self._lose(_DONE)
+            self._lose(DONE)
             return
         self._closing = self._done_reading = True
         self.readable = False

@@ -23,6 +23,14 @@ def packed(host: str) -> bytes | None:
     return address[12:] if address.startswith(_MAPPED) else address
 
 
+def packed_host(address: object) -> bytes | None:
+    """Turn one of Twisted's addresses into the bytes of its host, as ``packed`` does.
+
+    :returns: None for an address without one, such as a unix socket's.
+    """
+    return packed(getattr(address, "host", ""))
+
+
 def masked(packed: bytes, ipv4_prefix: int, ipv6_prefix: int) -> bytes:
     """Clear the host part of a packed address; the length stays, so IPv4 and IPv6 never coincide.
 

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from tcpbalance.gate.gate import Gate
 from tcpbalance.gate.refusal import Refusal
 from tcpbalance.net.addresses import shown
-from tcpbalance.pool.client import packed
+from tcpbalance.pool.client import packed_host
 from tcpbalance.throttle import Throttle
 
 REPORT_EVERY = 1.0
@@ -43,14 +43,14 @@ class Doorkeeper:
         """
         gate = self._gate
         tried = gate.tried
-        refusal = gate.admit(client_at(address))
+        refusal = gate.admit(packed_host(address))
         if refusal is not None or gate.tried != tried:
             self._report(address)
         return refusal
 
     def leave(self, address: Any) -> None:
         """Take note that a connection that came in has ended."""
-        self._gate.leave(client_at(address))
+        self._gate.leave(packed_host(address))
 
     def _report(self, last: Any) -> None:
         if not self._throttle.admit():
@@ -67,8 +67,3 @@ class Doorkeeper:
                     reasons=", ".join(f"{reason.word}: {number}" for reason, number in count.items()),
                     last=shown(last),
                 )
-
-
-def client_at(address: Any) -> bytes | None:
-    """What the gate knows a client by; None where it has no IP address."""
-    return packed(getattr(address, "host", ""))

@@ -16,7 +16,7 @@ from tcpbalance.errors import SettingError
 from tcpbalance.gate.networks import NetworkSet
 from tcpbalance.net.tls.facts import TlsFacts
 from tcpbalance.net.tls.server import ServerTls
-from tcpbalance.pool.client import packed
+from tcpbalance.pool.client import packed_host
 from tcpbalance.wire.client_hello import HelloError, HelloReader
 from tcpbalance.wire.proxy_protocol import ProxyHeader, read_header
 from tcpbalance.wire.server_names import NameMap
@@ -48,7 +48,7 @@ class Entrance:
 
     def asks(self, peer: Any) -> bool:
         """Whether a peer has to say first whom it speaks for."""
-        return packed(getattr(peer, "host", "")) in self.proxies
+        return packed_host(peer) in self.proxies
 
     def begin(self, peer: Any) -> Preread | None:
         """Tell what a client has to say, None where it is nothing.

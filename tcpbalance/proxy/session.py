@@ -18,7 +18,7 @@ from tcpbalance.net.addresses import shown
 from tcpbalance.net.tls.errors import broken_cause, was_unheard
 from tcpbalance.net.wheel import RESOLUTION
 from tcpbalance.pool.backend import Backend
-from tcpbalance.pool.client import packed
+from tcpbalance.pool.client import packed_host
 from tcpbalance.proxy.announcement import Announcement, announcement
 from tcpbalance.proxy.backend import BackendProtocol
 from tcpbalance.proxy.dial import Dial
@@ -98,7 +98,7 @@ class Session:
         else:
             self._born, self._started = introduction.born, introduction.started
         self._age_limit = frontend.age_limit()
-        address = packed(getattr(self._client_address, "host", ""))
+        address = packed_host(self._client_address)
         self._dial = Dial(pool, frontend.connector, address, frontend.seconds, self)
 
     @property

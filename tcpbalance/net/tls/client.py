@@ -21,7 +21,7 @@ from tcpbalance.errors import Fault
 from tcpbalance.net.tls.connection import new_connection
 from tcpbalance.net.tls.contexts import add_chain, heed, new_context, trust
 from tcpbalance.net.tls.errors import HandshakeFailed
-from tcpbalance.net.tls.files import read_chain, read_revocations, refuse_gaps
+from tcpbalance.net.tls.files import read_chain, read_revocations
 from tcpbalance.net.tls.verification import note_why
 
 
@@ -160,10 +160,7 @@ def _believe(context: SSL.Context, config: PoolTlsConfig, now: float) -> None:
     else:
         trust(context, "ca", config.ca)
     if config.crl is not None:
-        revoked = read_revocations("crl", config.crl, now)
-        if config.ca is not None:
-            refuse_gaps("crl", config.crl, revoked, config.ca)
-        heed(context, revoked)
+        heed(context, read_revocations("crl", config.crl, now, config.ca))
     context.set_verify(SSL.VERIFY_PEER, note_why)
 
 

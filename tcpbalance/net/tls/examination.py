@@ -9,7 +9,7 @@ from tcpbalance.config.errors import Flaw, KeyPath
 from tcpbalance.config.tls import CertificateConfig, FrontendTlsConfig, PoolTlsConfig, TlsConfig
 from tcpbalance.net.tls.contexts import add_chain, new_context, trust
 from tcpbalance.net.tls.errors import TlsFileError
-from tcpbalance.net.tls.files import read_chain, read_revocations, refuse_gaps
+from tcpbalance.net.tls.files import read_chain, read_revocations
 
 
 def flaws_in_files(path: KeyPath, config: TlsConfig, now: float | None = None) -> Iterator[Flaw]:
@@ -45,16 +45,16 @@ def _flaws_in_pair(path: KeyPath, pair: CertificateConfig, now: float) -> Iterat
 def _flaws_in_trust(
     path: KeyPath, ca: tuple[str, str | None], crl: tuple[str, str | None], now: float
 ) -> Iterator[Flaw]:
+    key, authorities = ca
     try:
-        if ca[1] is not None:
-            trust(new_context(), ca[0], ca[1])
+        if authorities is not None:
+            trust(new_context(), key, authorities)
     except TlsFileError as error:
         yield Flaw((*path, error.key), str(error))
-        ca = (ca[0], None)
+        authorities = None
+    key, lists = crl
     try:
-        if crl[1] is not None:
-            lists = read_revocations(crl[0], crl[1], now)
-            if ca[1] is not None:
-                refuse_gaps(crl[0], crl[1], lists, ca[1])
+        if lists is not None:
+            read_revocations(key, lists, now, authorities)
     except TlsFileError as error:
         yield Flaw((*path, error.key), str(error))

@@ -98,10 +98,13 @@ def look_for_authorities(key: str, path: str) -> None:
     _refuse_without_certificate(key, path, _read(key, path))
 
 
-def read_revocations(key: str, path: str, now: float) -> list[x509.CertificateRevocationList]:
+def read_revocations(
+    key: str, path: str, now: float, authorities: str | None = None
+) -> list[x509.CertificateRevocationList]:
     """Read revocation lists.
 
     :param now: seconds since the epoch.
+    :param authorities: the file of those that each have to have one; None where they are not known.
     :raises TlsFileError: at *key*; for one that is out of date, too, because nobody would be let in.
     """
     blocks = _CRL.findall(_read(key, path))
@@ -119,18 +122,15 @@ def read_revocations(key: str, path: str, now: float) -> list[x509.CertificateRe
                 key,
                 f"the revocation list of {issuer} in {path} expired on {_day(until)}, fetch a new one",
             )
+    if authorities is not None:
+        _refuse_gaps(key, path, lists, authorities)
     return lists
 
 
-def refuse_gaps(
+def _refuse_gaps(
     key: str, path: str, lists: Iterable[x509.CertificateRevocationList], authorities: str
 ) -> None:
-    """See that there is a list of each authority: without one, OpenSSL refuses all that it has certified.
-
-    :param path: the file that the lists are from.
-    :param authorities: the file of the authorities.
-    :raises TlsFileError: at *key*.
-    """
+    """See that there is a list of each authority: without one, OpenSSL refuses all that it has certified."""
     of = {revocations.issuer for revocations in lists}
     for authority in _certificates(key, authorities):
         if authority.subject not in of:

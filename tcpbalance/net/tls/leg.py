@@ -7,18 +7,15 @@ from socket import SHUT_WR
 from typing import Any
 
 from OpenSSL import SSL
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from tcpbalance.net.direction import READS_A_TURN
-from tcpbalance.net.leg import Leg
+from tcpbalance.net.leg import DONE, LOST, Leg
 from tcpbalance.net.tls.errors import HandshakeFailed, TlsBroken, openssl_words
 from tcpbalance.net.tls.openssl import forget_errors
 from tcpbalance.net.tls.tls_socket import WANTS_WRITE, TlsSocket
 from tcpbalance.net.tls.verification import why
-
-_DONE = Failure(ConnectionDone())  # type: ignore[no-untyped-call]  # Twisted's is not annotated
-_LOST = Failure(ConnectionLost())  # type: ignore[no-untyped-call]
 
 
 class TlsLeg(Leg):
@@ -157,7 +154,7 @@ class TlsLeg(Leg):
 def _failure_of(error: SSL.Error, connection: SSL.Connection) -> Failure:
     """Why a handshake is over: the peer has gone, or the two could not agree."""
     if isinstance(error, SSL.ZeroReturnError):
-        return _DONE
+        return DONE
     if isinstance(error, SSL.SysCallError):
-        return _LOST
+        return LOST
     return Failure(HandshakeFailed(why(connection) or openssl_words(error)))  # type: ignore[no-untyped-call]  # Twisted's

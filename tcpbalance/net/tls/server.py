@@ -14,7 +14,7 @@ from zope.interface import implementer
 from tcpbalance.config.tls import FrontendTlsConfig
 from tcpbalance.net.tls.connection import new_connection
 from tcpbalance.net.tls.contexts import add_chain, heed, new_context, trust
-from tcpbalance.net.tls.files import Chain, read_chain, read_revocations, refuse_gaps
+from tcpbalance.net.tls.files import Chain, read_chain, read_revocations
 from tcpbalance.net.tls.verification import note_why
 from tcpbalance.wire.server_names import NameMap, check_pattern
 
@@ -86,10 +86,7 @@ def _build(config: FrontendTlsConfig, now: float) -> SSL.Context:
 def _revocations(config: FrontendTlsConfig, now: float) -> Revocations:
     if config.client_crl is None:
         return ()
-    lists = read_revocations("client_crl", config.client_crl, now)
-    if config.client_ca is not None:
-        refuse_gaps("client_crl", config.client_crl, lists, config.client_ca)
-    return lists
+    return read_revocations("client_crl", config.client_crl, now, config.client_ca)
 
 
 def _by_name(read: Sequence[Chain]) -> Mapping[str, list[Chain]]:
