@@ -16,6 +16,7 @@ from tcpbalance.config.errors import Flaw, KeyPath
 from tcpbalance.config.gate import AccessConfig, LimitsConfig
 from tcpbalance.config.loader import FileTable, load
 from tcpbalance.config.models import AffinityConfig, Config, FrontendConfig, PoolConfig, SocketConfig
+from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.values import Address
 from tcpbalance.errors import SettingError
 from tcpbalance.gate.access import Access
@@ -29,13 +30,15 @@ from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.pool import extensions
 from tcpbalance.pool.affinity import Affinity
 from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.outlier import OutlierRules
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.frontend import FrontendSettings
 from tcpbalance.proxy.preread import Entrance
 from tcpbalance.wire.server_names import NameMap
 
-BOUNDED = "source_hash"
-"""The policy that ``bounded_load`` belongs to; the others look at load themselves, or are blind by choice."""
+SOURCE_HASH = "source_hash"
+"""The policy that ``bounded_load`` belongs to; the others look at load themselves, or are blind by choice.
+And the one that ``slow_start`` would spoil: it has to send each client to the same backend at any time."""
 
 _log = Logger()
 
@@ -194,14 +197,18 @@ def _entrance(config: FrontendConfig, pools: Mapping[str, Pool]) -> Entrance | N
 def build_pool(name: str, config: PoolConfig) -> Pool:
     """Make a pool of what its table in the configuration says, its health checks aside."""
     bounded_load = config.bounded_load
-    if bounded_load is not None and config.balance != BOUNDED:
+    if bounded_load is not None and config.balance != SOURCE_HASH:
         _log.warn(
             "pool {name}: bounded_load has no effect with balance = {balance!r}, only with {bounded!r}",
             name=name,
             balance=config.balance,
-            bounded=BOUNDED,
+            bounded=SOURCE_HASH,
         )
         bounded_load = None
+    slow_start = config.slow_start
+    if slow_start is not None and config.balance == SOURCE_HASH:
+        _log.warn('pool {name}: slow_start has no effect with balance = "source_hash"', name=name)
+        slow_start = None
     if config.pass_tlvs and config.send_proxy_protocol != "v2":
         _log.warn('pool {name}: pass_tlvs has no effect without send_proxy_protocol = "v2"', name=name)
     return Pool(
@@ -216,6 +223,10 @@ def build_pool(name: str, config: PoolConfig) -> Pool:
         affinity=_affinity(config.affinity) if config.affinity else None,
         connect_timeout=config.connect_timeout,
         retries=config.retries,
+        queue=config.queue or 0,
+        queue_timeout=config.queue_timeout,
+        slow_start=slow_start,
+        outlier=_outlier(config.outlier) if config.outlier else None,
         send_proxy_protocol=config.send_proxy_protocol,
         pass_tlvs=frozenset(config.pass_tlvs),
         tls=None if config.tls is None else ClientTls(config.tls),
@@ -223,6 +234,10 @@ def build_pool(name: str, config: PoolConfig) -> Pool:
         seconds=time.monotonic,
         random=Random(),
     )
+
+
+def _outlier(config: OutlierConfig) -> OutlierRules:
+    return OutlierRules(config.consecutive_failures, config.eject_for, config.max_ejected, config.slow_factor)
 
 
 def _affinity(config: AffinityConfig) -> Affinity:

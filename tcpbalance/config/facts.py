@@ -74,6 +74,7 @@ def _pool(path: KeyPath, table: Mapping[str, Any], read_address: ReadAddress) ->
         ),
         tls=_keys(table.get("tls")),
         verified=_table(table.get("tls")).get("verify") is not False,
+        keys=_said(table),
     )
 
 
@@ -87,6 +88,7 @@ def _backend(path: KeyPath, value: object, read_address: ReadAddress) -> Backend
         address=address,
         backup=table.get("backup") is True,
         has_server_name="server_name" in table,
+        has_limit="max_connections" in table,
     )
 
 

@@ -18,6 +18,7 @@ from tcpbalance.config import checks, rules
 from tcpbalance.config.errors import BrokenRules
 from tcpbalance.config.gate import AccessConfig, LimitsConfig
 from tcpbalance.config.metadata import doc
+from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.tls import FrontendTlsConfig, PoolTlsConfig
 from tcpbalance.config.values import (
     Address,
@@ -359,7 +360,33 @@ class PoolConfig:
     retries: int = field(
         default=2,
         validator=checks.at_least(0),
-        metadata=doc("How many other backends are tried when one does not accept."),
+        metadata=doc(
+            "How many further attempts are made when a backend does not accept: at the others first, then, "
+            "after a pause that grows, at all of them again. Not while a fifth of the pool's connections, "
+            "and at least 3, are retries already."
+        ),
+    )
+    queue: int | None = field(
+        default=None,
+        validator=optional(checks.at_least(1)),
+        metadata=doc(
+            "How many connections may wait while each available backend has its `max_connections`; absent "
+            "means that they are closed instead."
+        ),
+    )
+    queue_timeout: Duration = field(
+        default=Duration(10),
+        validator=checks.longer_than_zero,
+        metadata=doc("How long a connection may wait in the queue."),
+    )
+    slow_start: Duration | None = field(
+        default=None,
+        validator=optional(checks.longer_than_zero),
+        metadata=doc(
+            "How long it takes until a backend that is new, or back, has all of its weight; absent means "
+            'that it has at once. No effect with `balance = "source_hash"`, which has to know where each '
+            "client belongs."
+        ),
     )
     send_proxy_protocol: ProxyVersion | None = field(
         default=None,
@@ -381,6 +408,9 @@ class PoolConfig:
         default=None, metadata=doc("The same client address gets the same backend.")
     )
     health: HealthConfig | None = field(default=None, metadata=doc("Probes that mark backends up and down."))
+    outlier: OutlierConfig | None = field(
+        default=None, metadata=doc("Backends are ejected for what real traffic shows of them.")
+    )
 
 
 @frozen(kw_only=True)
@@ -467,11 +497,13 @@ def _pool_facts(name: str, pool: PoolConfig) -> rules.PoolFacts:
                 backend.address,
                 backend.backup,
                 backend.server_name is not None,
+                backend.max_connections is not None,
             )
             for index, backend in enumerate(pool.backends)
         ),
         tls=_given(pool.tls),
         verified=pool.tls is None or pool.tls.verify,
+        keys=_given(pool) or frozenset(),
     )
 
 

@@ -70,6 +70,7 @@ class BackendFacts:
     address: Address | None
     backup: bool
     has_server_name: bool
+    has_limit: bool
 
 
 @frozen
@@ -79,12 +80,14 @@ class PoolFacts:
     :param path: where it stands.
     :param tls: the keys of its TLS table, None without one.
     :param verified: whether the certificates of its backends are.
+    :param keys: its own keys that say anything.
     """
 
     path: KeyPath
     backends: tuple[BackendFacts, ...]
     tls: Collection[str] | None
     verified: bool
+    keys: Collection[str]
 
 
 @frozen
@@ -224,6 +227,14 @@ def _pool(pool: PoolFacts) -> Iterator[Flaw]:
         yield Flaw((*pool.path, "backends"), "must have at least one backend without backup = true")
     yield from _doubles(pool)
     yield from _spoken_tls(pool)
+    yield from _queue(pool)
+
+
+def _queue(pool: PoolFacts) -> Iterator[Flaw]:
+    if "queue_timeout" in pool.keys and "queue" not in pool.keys:
+        yield Flaw((*pool.path, "queue_timeout"), "has no effect without queue")
+    if "queue" in pool.keys and pool.backends and not any(backend.has_limit for backend in pool.backends):
+        yield Flaw((*pool.path, "queue"), "has no effect without max_connections at a backend")
 
 
 def _spoken_tls(pool: PoolFacts) -> Iterator[Flaw]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from typing import Any
 
 import attrs
@@ -13,6 +14,20 @@ from tcpbalance.pool.ewma import PeakEwma
 
 MAX_WEIGHT = 256
 """As HAProxy's; more would only make the cycle of round robin longer."""
+
+
+class Orders(enum.Enum):
+    """What the operator wants of a backend, whatever its health.
+
+    The three are HAProxy's: management guide 9.3, ``set server <b>/<s> state``.
+    """
+
+    READY = "ready"
+    """It serves."""
+    DRAIN = "drain"
+    """It takes no new clients; those that have affinity to it still come."""
+    MAINTENANCE = "maintenance"
+    """It takes nobody."""
 
 
 def _address(value: Address | str) -> Address:
@@ -42,9 +57,13 @@ class Backend:
     :ivar server_name: what it is asked for by TLS, None for the pool's or the host of its address.
     :ivar active: connections open or being opened.
     :ivar up: whether health lets it serve.
+    :ivar ejected: whether real traffic has shown that it should not, for a while.
+    :ivar orders: what the operator wants of it.
     :ivar cause: why it is down, empty while it is up.
     :ivar rests_until: by the pool's clock; until then it is passed over as long as others can serve.
+    :ivar available: whether it may have new connections, its limit aside; what the three come to.
     :ivar connect_time: what connecting to it cost lately.
+    :ivar share: the part of its weight that counts while it starts slowly, above 0 and up to 1.
     :raises PoolError: for a weight or limit out of range.
     """
 
@@ -59,9 +78,36 @@ class Backend:
     up: bool = field(default=True, init=False)
     cause: str = field(default="", init=False)
     rests_until: float = field(default=0.0, init=False)
+    ejected: bool = field(default=False, init=False)
+    orders: Orders = field(default=Orders.READY, init=False)
+    available: bool = field(default=True, init=False)
     connect_time: PeakEwma = field(factory=PeakEwma, init=False, repr=False)
+    share: float = field(default=1.0, init=False)
 
     @property
     def full(self) -> bool:
         """Whether it has as many connections as it may."""
         return self.max_connections is not None and self.active >= self.max_connections
+
+    @property
+    def described(self) -> str:
+        """Its name, and its address where that is another; for the log."""
+        address = str(self.address)
+        return address if self.name == address else f"{self.name} ({address})"
+
+    @property
+    def load(self) -> float:
+        """Its connections for each unit of the weight that it has at present."""
+        return self.active / (self.weight * self.share)
+
+    @property
+    def state(self) -> str:
+        """One word for how it stands: the first that is true of ``maintenance``, ``draining``, ``down``,
+        ``ejected`` and ``up``."""
+        if self.orders is Orders.MAINTENANCE:
+            return "maintenance"
+        if self.orders is Orders.DRAIN:
+            return "draining"
+        if not self.up:
+            return "down"
+        return "ejected" if self.ejected else "up"

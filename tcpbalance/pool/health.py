@@ -162,6 +162,8 @@ class HealthMonitor(Service):
             self._complain(outcome, outcome.trouble)
         if outcome.passed is None:
             return
+        if outcome.passed:
+            self.pool.passed_a_check(backend)
         flip = counter.record(outcome.passed)
         if flip is Flip.UP:
             self._take_up(backend)
@@ -182,7 +184,7 @@ class HealthMonitor(Service):
 
     def _tell(self, emit: Callable[..., None], backend: Backend, state: str) -> None:
         pool = self.pool.name
-        emit("pool {pool}: backend {backend} {state}", pool=pool, backend=_described(backend), state=state)
+        emit("pool {pool}: backend {backend} {state}", pool=pool, backend=backend.described, state=state)
 
     def _complain(self, outcome: Outcome, trouble: Failure) -> None:
         if outcome.passed is None:
@@ -211,8 +213,3 @@ class HealthMonitor(Service):
                 count=count,
                 probe=self.probe_name,
             )
-
-
-def _described(backend: Backend) -> str:
-    address = str(backend.address)
-    return address if backend.name == address else f"{backend.name} ({address})"

@@ -8,24 +8,27 @@ from math import inf
 from random import Random
 from typing import get_args
 
-from twisted.logger import Logger
-
 from tcpbalance import bounds
 from tcpbalance.net.tls.client import ClientTls
 from tcpbalance.pool import extensions
 from tcpbalance.pool.affinity import Affinity
-from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.availability import Availability
+from tcpbalance.pool.backend import Backend, Orders
+from tcpbalance.pool.ejection import Ejections
 from tcpbalance.pool.errors import PoolError
+from tcpbalance.pool.outlier import OutlierDetection, OutlierRules
 from tcpbalance.pool.policies.base import PolicyFactory, PolicyTools
+from tcpbalance.pool.policies.source_hash import SourceHash
+from tcpbalance.pool.queue import Queue
+from tcpbalance.pool.retry_budget import RetryBudget
 from tcpbalance.pool.slot import Slot
+from tcpbalance.pool.slow_start import SlowStart
 from tcpbalance.pool.tier import Tier
 from tcpbalance.wire.proxy_protocol import ProxyVersion
 
 __all__ = ["Pool", "Slot"]
 
 _UNBOUNDED = (inf, 1)
-_PANIC = "pool {pool}: {up} of {count} backends up, below the panic threshold; health is ignored"
-_CALM = "pool {pool}: {up} of {count} backends up; health is heeded again"
 
 
 class Pool:
@@ -38,19 +41,27 @@ class Pool:
     :param balance: the name of a policy, or what makes one of backends and `PolicyTools`.
     :param bounded_load: how many times its fair share of the connections a backend may have before others are
         preferred, at least 1; None for no such bound.
-    :param panic_threshold: when less than this fraction of the backends is up, health is ignored; 0: never.
+    :param panic_threshold: when less than this fraction of the backends is available, health and ejection are
+        ignored; 0: never.
     :param affinity: remembers clients; None for no affinity.
     :param connect_timeout: seconds that dialling a backend may take.
-    :param retries: how many further backends are dialled after the first.
+    :param retries: how many further attempts are made after the first.
+    :param queue: how many connections may wait while each available backend has as many as it may; 0: none.
+    :param queue_timeout: seconds that one may wait.
+    :param slow_start: seconds in which the weight of a backend that has come rises to all of it; None for at
+        once. Not with the source hash, which has to know where each client belongs.
+    :param outlier: when backends are ejected for what real traffic shows; None for never.
     :param send_proxy_protocol: the version of the PROXY header with which a connection to a backend opens,
         ``"v1"`` or ``"v2"``; None for none.
     :param pass_tlvs: types of the TLVs that go on to backends from the PROXY header of the client's proxy.
     :param tls: what TLS is spoken with to the backends; None for none.
     :param checked: whether health checks find out which backends are up, so that a failed dial need not.
+    :ivar chance: gives numbers from 0 up to 1.
+    :ivar queue: who waits; None where nobody may.
+    :ivar retry_budget: bounds the retries that are under way at once.
+    :ivar ejections: told how connections go; None where nobody is ejected.
     :raises PoolError: for backends or values it cannot work with.
     """
-
-    _log = Logger()
 
     def __init__(  # noqa: PLR0913 - all but two are given by name
         self,
@@ -65,6 +76,10 @@ class Pool:
         affinity: Affinity | None = None,
         connect_timeout: float = 3.0,
         retries: int = 2,
+        queue: int = 0,
+        queue_timeout: float = 10.0,
+        slow_start: float | None = None,
+        outlier: OutlierRules | None = None,
         send_proxy_protocol: ProxyVersion | None = None,
         pass_tlvs: Container[int] = (),
         tls: ClientTls | None = None,
@@ -80,12 +95,17 @@ class Pool:
         self.pass_tlvs = pass_tlvs
         self.tls = tls
         self.checked = checked
+        self.queue_timeout = queue_timeout
         self._bounded_load = bounded_load
-        self._panic_threshold = panic_threshold
-        self._refuse_nonsense()
+        self._refuse_nonsense(panic_threshold, queue)
         self._tiers = self._make_tiers(balance, PolicyTools(seconds, random))
-        self._told = False
-        self._count()
+        self.chance = random.random
+        self._availability = Availability(name, self.backends, panic_threshold)
+        self.retry_budget = RetryBudget(self.backends)
+        self.queue = Queue(queue) if queue else None
+        self._serves_queue = False
+        self._slow_start = self._make_slow_start(slow_start, balance)
+        self.ejections = None if outlier is None else self._make_ejections(outlier)
 
     def choices(self, client: bytes | None) -> Generator[Backend, None, None]:
         """Yield the backends that a connection may go to, best first, each at most once.
@@ -96,26 +116,25 @@ class Pool:
 
         :param client: the client's packed address, None when it has none.
         """
-        if self._panics != self._told:
-            self._tell()
+        self._look_around()
         seen: set[Backend] = set()
         resting: list[Backend] = []
-        homes = () if self.affinity is None or client is None else self.affinity.lookup(client)
+        homes = self._homes(client)
         for tier in self._tiers:
             for backend in homes:
-                if backend in tier.members and self._serves(backend, seen, resting):
+                if backend in tier.members and self._serves(backend, seen, resting, self._fits_its_own):
                     yield backend
             most, weight = _UNBOUNDED if self._bounded_load is None else self._bound(tier)
-            crowded: list[Backend] = []
+            spared: list[Backend] = []
             for backend in tier.candidates(client):
-                if not self._serves(backend, seen, resting):
+                if not self._serves(backend, seen, resting, _fit):
                     continue
-                if backend.active * weight >= most * backend.weight:
-                    crowded.append(backend)
+                if backend.active * weight >= most * backend.weight or self._spares(backend):
+                    spared.append(backend)
                 else:
                     yield backend
-            yield from filter(self._fit, crowded)
-        yield from filter(self._fit, resting)
+            yield from filter(_fit, spared)
+        yield from filter(_fit, resting)
 
     def take(self, backend: Backend, client: bytes | None) -> Slot:
         """Count a connection to the backend, from dialling on.
@@ -133,7 +152,7 @@ class Pool:
         backend.up = True
         backend.cause = ""
         if flipped:
-            self._count()
+            self._changed(backend)
         return flipped
 
     def mark_down(self, backend: Backend, cause: str) -> bool:
@@ -146,23 +165,102 @@ class Pool:
         backend.up = False
         backend.cause = cause
         if flipped:
-            self._count()
+            self._changed(backend)
         return flipped
 
-    def _serves(self, backend: Backend, seen: set[Backend], resting: list[Backend]) -> bool:
+    def passed_a_check(self, backend: Backend) -> None:
+        """Take note that a health check has found nothing wrong with a backend."""
+        if self.ejections is not None:
+            self.ejections.passed_a_check(backend)
+
+    def order(self, backend: Backend, orders: Orders) -> None:
+        """Let a backend serve, be drained, or be left alone, as its operator wants; what is open stays."""
+        if orders is not backend.orders:
+            backend.orders = orders
+            self._changed(backend)
+
+    def has_available(self) -> bool:
+        """Whether anybody may have new connections, limits aside."""
+        return any(backend.available for backend in self.backends)
+
+    # The queue
+
+    def is_full(self) -> bool:
+        """Whether somebody is available, and all who are have as many connections as they may."""
+        available = [backend for backend in self.backends if backend.available]
+        return bool(available) and all(backend.full for backend in available)
+
+    def serve_queue(self) -> None:
+        """Let those in the queue have their turn for whom there is room."""
+        if not self.queue or self._serves_queue:
+            return
+        self._look_around()
+        self._serves_queue = True
+        try:
+            for _ in range(len(self.queue)):
+                waiter = self.queue.take(self._has_room_for) if self._has_room() else None
+                if waiter is None:
+                    break
+                waiter.its_turn()
+        finally:
+            self._serves_queue = False
+
+    def _has_room(self) -> bool:
+        return any(map(self._fits_its_own, self.backends))
+
+    def _has_room_for(self, client: bytes | None) -> bool:
+        """Whether one who waits can be served: at home, unless no home of its own is available."""
+        homes = [home for home in self._homes(client) if self._availability.takes_its_own(home)]
+        if homes:
+            return not all(home.full for home in homes)
+        return any(map(_fit, self.backends))
+
+    # Who can serve
+
+    def _look_around(self) -> None:
+        """Take note of what time alone has changed."""
+        if self.ejections is not None:
+            self.ejections.let_back(self.seconds())
+        self._availability.tell()
+        if self._slow_start is not None and self._slow_start.under_way:
+            self._slow_start.update([backend for backend in self.backends if backend.available])
+
+    def _changed(self, backend: Backend) -> None:
+        """One of the facts has changed that decide whether a backend is available."""
+        was_available = backend.available
+        self._availability.update()
+        if self._slow_start is not None and backend.available and not was_available:
+            self._slow_start.begin(backend)
+        self.serve_queue()
+
+    def _homes(self, client: bytes | None) -> Sequence[Backend]:
+        return () if self.affinity is None or client is None else self.affinity.lookup(client)
+
+    def _serves(
+        self,
+        backend: Backend,
+        seen: set[Backend],
+        resting: list[Backend],
+        fit: Callable[[Backend], bool],
+    ) -> bool:
         """Whether it is this candidate's turn; one that rests is put aside instead."""
         if backend in seen:
             return False
         seen.add(backend)
-        if not self._fit(backend):
+        if not fit(backend):
             return False
         if self._rests(backend):
             resting.append(backend)
             return False
         return True
 
-    def _fit(self, backend: Backend) -> bool:
-        return (backend.up or self._panics) and not backend.full
+    def _fits_its_own(self, backend: Backend) -> bool:
+        """Whether a backend has room for a client that belongs to it."""
+        return self._availability.takes_its_own(backend) and not backend.full
+
+    def _spares(self, backend: Backend) -> bool:
+        """Whether a backend that starts slowly is passed over this time, so that it gets its share alone."""
+        return backend.share < 1.0 and self.chance() >= backend.share
 
     def _rests(self, backend: Backend) -> bool:
         return backend.rests_until > 0.0 and backend.rests_until > self.seconds()
@@ -174,22 +272,26 @@ class Pool:
         none has more than c times the mean, counting the connection to come, rounded up; here by weight.
         """
         assert self._bounded_load is not None
-        open_to_all = [
-            backend for backend in tier.backends if self._fit(backend) and not self._rests(backend)
-        ]
+        open_to_all = [backend for backend in tier.backends if _fit(backend) and not self._rests(backend)]
         weight = sum(backend.weight for backend in open_to_all)
         active = sum(backend.active for backend in open_to_all)
         return self._bounded_load * (active + 1), weight
 
-    def _count(self) -> None:
-        self._up = sum(backend.up for backend in self.backends)
-        self._panics = self._up < self._panic_threshold * len(self.backends)
+    def _make_slow_start(self, duration: float | None, balance: str | PolicyFactory) -> SlowStart | None:
+        if duration is None:
+            return None
+        if balance in ("source_hash", SourceHash):
+            raise PoolError(
+                f"pool {self.name}: slow_start has no effect with source_hash, leave out one of them"
+            )
+        made = SlowStart(duration, self.seconds)
+        for backend in self.backends:
+            made.begin(backend)
+        return made
 
-    def _tell(self) -> None:
-        """Log that a panic has begun or ended; when it matters, not while all wait for their first check."""
-        self._told = self._panics
-        message = _PANIC if self._panics else _CALM
-        self._log.warn(message, pool=self.name, up=self._up, count=len(self.backends))
+    def _make_ejections(self, rules: OutlierRules) -> Ejections:
+        detection = OutlierDetection(rules, self.backends, self.seconds)
+        return Ejections(self.name, detection, self._availability, self.checked, self._changed)
 
     def _make_tiers(self, balance: str | PolicyFactory, tools: PolicyTools) -> tuple[Tier, ...]:
         factory = extensions.policy(balance) if isinstance(balance, str) else balance
@@ -201,9 +303,11 @@ class Pool:
         except Exception as error:
             raise PoolError(f"{where} cannot be made: {error!r}") from error
 
-    def _refuse_nonsense(self) -> None:
+    def _refuse_nonsense(self, panic_threshold: float, queue: int) -> None:
         bounds.above_zero(f"pool {self.name}: connect_timeout", self.connect_timeout, PoolError)
         bounds.count(f"pool {self.name}: retries", self.retries, 0, error=PoolError)
+        bounds.count(f"pool {self.name}: queue", queue, 0, error=PoolError)
+        bounds.above_zero(f"pool {self.name}: queue_timeout", self.queue_timeout, PoolError)
         if self.send_proxy_protocol not in (None, *get_args(ProxyVersion)):
             wrong = repr(self.send_proxy_protocol)
             raise PoolError(f"pool {self.name}: send_proxy_protocol must be v1, v2 or None, got {wrong}")
@@ -214,5 +318,9 @@ class Pool:
             raise PoolError(f"pool {self.name}: backends must have different names, got {name} {count} times")
         if self._bounded_load is not None and not self._bounded_load >= 1.0:
             raise PoolError(f"pool {self.name}: bounded_load must be at least 1, got {self._bounded_load}")
-        if not 0.0 <= self._panic_threshold <= 1.0:
-            raise PoolError(f"pool {self.name}: panic_threshold must be 0 to 1, got {self._panic_threshold}")
+        if not 0.0 <= panic_threshold <= 1.0:
+            raise PoolError(f"pool {self.name}: panic_threshold must be 0 to 1, got {panic_threshold}")
+
+
+def _fit(backend: Backend) -> bool:
+    return backend.available and not backend.full

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from tcpbalance.pool.pool import Pool
 
 REST = 10.0
-"""Seconds for which a backend without health checks is passed over after a failed dial; nginx's default
-``fail_timeout``. A restarted server is found again soon, and few clients wait for one that is dead."""
+"""Seconds for which a backend without health checks and outlier detection is passed over after a failed dial;
+nginx's default ``fail_timeout``. A restarted server is found again soon, and few clients wait for one that is
+dead."""
 
 
 class Slot:
@@ -41,25 +42,38 @@ class Slot:
         backend.rests_until = 0.0
         if pool.affinity is not None and self._client is not None and self._held and self._bond is None:
             self._bond = pool.affinity.opened(self._client, backend)
+        if pool.ejections is not None:
+            pool.ejections.connected(backend, seconds)
 
-    def failed(self, seconds: float) -> None:
-        """The backend could not be reached: let others go first for a while.
+    def answered(self) -> None:
+        """The backend's first byte has come."""
+        if self._pool.ejections is not None:
+            self._pool.ejections.answered(self.backend)
 
-        The average takes in no less than the pool's connect timeout: a refusal is quick, yet no merit.
+    def failed(self, seconds: float, cause: str) -> None:
+        """The backend could not be reached, or broke off before its first byte.
+
+        Where nothing else keeps traffic away from a backend that fails, others go first for a while. The
+        average takes in no less than the pool's connect timeout: a refusal is quick, yet no merit.
 
         :param seconds: what the attempt took.
+        :param cause: why, in a word or two.
         """
         pool, backend = self._pool, self.backend
         now = pool.seconds()
         backend.connect_time.observe(max(seconds, pool.connect_timeout), now)
-        if not pool.checked:
+        if pool.ejections is not None:
+            pool.ejections.failed(backend, cause)
+        elif not pool.checked:
             backend.rests_until = now + REST
 
     def release(self) -> None:
-        """Give the place back; further calls do nothing."""
+        """Give the place back, to the first in the queue; further calls do nothing."""
         if not self._held:
             return
         self._held = False
         self.backend.active -= 1
         if self._bond is not None and self._pool.affinity is not None:
             self._pool.affinity.closed(self._bond)
+        if self._pool.queue:
+            self._pool.serve_queue()

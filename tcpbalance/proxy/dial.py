@@ -1,4 +1,8 @@
-"""Finds a backend that accepts: the pool's choices in order, each at most once, under the pool's bounds."""
+"""Finds a backend that accepts: the pool's choices in order, again and again, under the pool's bounds.
+
+A dial waits for one thing at a time: an attempt; a place in the pool's queue, when everybody is full; or a
+pause, when all have been tried that there are.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,12 @@ from typing import Protocol
 
 from tcpbalance.net.connecting import ConnectFailed, Connector, Pending
 from tcpbalance.net.tls.dialling import dial_tls
+from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool, Slot
 from tcpbalance.proxy.backend import BackendFactory, BackendProtocol
+from tcpbalance.proxy.backoff import backoff
+from tcpbalance.proxy.reasons import EndReason
+from tcpbalance.proxy.waiting import Pause, Place
 
 
 class Caller(Protocol):
@@ -28,12 +36,13 @@ class Dial:
 
     At any time at most one slot of the pool is held: the attempt's, which becomes the connection's.
 
-    :param pool: whose backends are tried, at most ``1 + pool.retries`` of them.
+    :param pool: whose backends are tried, with at most ``1 + pool.retries`` attempts.
     :param connector: opens the connections.
     :param client: the client's packed address, None when it has none.
     :param seconds: the clock.
     :param caller: told how it goes.
     :ivar preamble: what a backend is sent in the clear before a TLS handshake.
+    :ivar turned_away: why nobody was dialled although somebody is available, None where that is not so.
     """
 
     __slots__ = (
@@ -41,6 +50,9 @@ class Dial:
         "_choices",
         "_connector",
         "_pending",
+        "_queued_until",
+        "_retries",
+        "_rounds",
         "_seconds",
         "attempts",
         "began",
@@ -50,6 +62,7 @@ class Dial:
         "pool",
         "preamble",
         "slot",
+        "turned_away",
     )
 
     def __init__(
@@ -66,6 +79,9 @@ class Dial:
         self._seconds = seconds
         self._caller: Caller | None = caller
         self._pending: Pending | None = None
+        self._retries = False
+        self._rounds = 0
+        self._queued_until: float | None = None
         self.began = 0.0
         self.client = client
         self.slot: Slot | None = None
@@ -73,13 +89,29 @@ class Dial:
         self.connect_time: float | None = None
         self.failure: ConnectFailed | None = None
         self.preamble = b""
+        self.turned_away: EndReason | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether it stands in the pool's queue."""
+        return isinstance(self._pending, Place)
 
     def next(self) -> None:
-        """Try the next backend, or give up."""
-        backend = next(self._choices, None) if self.attempts <= self.pool.retries else None
-        if backend is None:
+        """Try the next backend, wait for one, or give up."""
+        if self.attempts and not self._may_retry():
             self._give_up()
             return
+        backend = next(self._choices, None)
+        if backend is not None:
+            self._try(backend)
+        elif self.pool.is_full():
+            self._queue_up()
+        elif self.attempts and self.pool.has_available():
+            self._rest()
+        else:
+            self._give_up()
+
+    def _try(self, backend: Backend) -> None:
         self.attempts += 1
         self.slot = self.pool.take(backend, self.client)
         self.began = self._seconds()
@@ -92,10 +124,81 @@ class Dial:
                 self._connector, address, BackendFactory(self), timeout, peer, lambda _: self.preamble
             )
 
+    # Retries
+
+    def _may_retry(self) -> bool:
+        """Whether another attempt is left, and the pool's budget has room for it."""
+        if self.attempts > self.pool.retries:
+            return False
+        if not self._retries:
+            self._retries = self.pool.retry_budget.take()
+            if not self._retries and self.failure is not None:
+                self.failure = ConnectFailed(f"{self.failure.cause}, and too many retries are under way")
+        return self._retries
+
+    def _end_retries(self) -> None:
+        if self._retries:
+            self._retries = False
+            self.pool.retry_budget.give_back()
+
+    def _rest(self) -> None:
+        """All have been tried: wait a moment, and begin anew."""
+        seconds = backoff(self._rounds, self.pool.chance)
+        self._rounds += 1
+        self._pending = Pause(self._connector.wheel, seconds, self._begin_anew)
+
+    def _begin_anew(self) -> None:
+        self._pending = None
+        self._choices.close()
+        self._choices = self.pool.choices(self.client)
+        self.next()
+
+    # The queue
+
+    def _queue_up(self) -> None:
+        """All are full: wait for the first that is not, within one time for the whole dial."""
+        if self.pool.queue is None:
+            self._give_up()
+            return
+        self._end_retries()
+        if self._queued_until is None:
+            self._queued_until = self.pool.seconds() + self.pool.queue_timeout
+        place = Place(self.pool, self._connector.wheel, self.client, self._queued_until, self)
+        if place.take():
+            self._pending = place
+        else:
+            self._turn_away(EndReason.QUEUE_FULL)
+
+    def its_turn(self) -> None:
+        """See ``waiting.Queued``."""
+        self._begin_anew()
+
+    def displaced(self) -> None:
+        """See ``waiting.Queued``."""
+        self._pending = None
+        self._turn_away(EndReason.QUEUE_FULL)
+
+    def waited_in_vain(self) -> None:
+        """See ``waiting.Queued``; whoever waited for its home may go elsewhere now."""
+        self._pending = None
+        self._choices.close()
+        self._choices = self.pool.choices(self.client)
+        backend = next(self._choices, None)
+        if backend is not None:
+            self._try(backend)
+        else:
+            self._turn_away(EndReason.QUEUE_TIMEOUT)
+
+    def _turn_away(self, reason: EndReason) -> None:
+        self.turned_away = reason
+        self._give_up()
+
     def accepted(self) -> BackendProtocol:
         """The backend accepted: its slot is the session's until ``end``."""
         assert self.slot is not None
         self._pending = None
+        if self._retries:
+            self._end_retries()
         self.connect_time = self._seconds() - self.began
         self.slot.connected(self.connect_time)
         assert self._caller is not None
@@ -106,11 +209,17 @@ class Dial:
         self._pending = None
         self.failure = failure
         if failure.out_of_descriptors:
-            self._drop_slot(blame=False)
+            self._drop_slot()
             self._give_up()
         else:
-            self._drop_slot(blame=True)
+            self._blame(failure.cause)
+            self._drop_slot()
             self.next()
+
+    def answered(self) -> None:
+        """The backend has said something: it is no more to blame."""
+        if self.slot is not None:
+            self.slot.answered()
 
     def again(self, cause: str) -> None:
         """The backend broke off before it had said anything: try another.
@@ -119,8 +228,16 @@ class Dial:
         """
         self.failure = ConnectFailed(cause)
         self.connect_time = None
-        self._drop_slot(blame=True)
+        self._blame(cause)
+        self._drop_slot()
         self.next()
+
+    def broken_off(self, cause: str) -> None:
+        """The backend broke off before it had said anything, and no other can be tried.
+
+        :param cause: what it did, in a word.
+        """
+        self._blame(cause)
 
     def end(self) -> None:
         """Give up what is under way, give back the slot, and let go of the caller; calling it again does
@@ -128,7 +245,8 @@ class Dial:
         if self._pending is not None:
             self._pending.cancel()
             self._pending = None
-        self._drop_slot(blame=False)
+        self._end_retries()
+        self._drop_slot()
         self._choices.close()
         self._caller = None
 
@@ -140,10 +258,11 @@ class Dial:
         if self._caller is not None:
             self._caller.no_backend_left()
 
-    def _drop_slot(self, blame: bool) -> None:
-        if self.slot is None:
-            return
-        if blame:
-            self.slot.failed(self._seconds() - self.began)
-        self.slot.release()
-        self.slot = None
+    def _blame(self, cause: str) -> None:
+        if self.slot is not None:
+            self.slot.failed(self._seconds() - self.began, cause)
+
+    def _drop_slot(self) -> None:
+        if self.slot is not None:
+            self.slot.release()
+            self.slot = None

@@ -42,6 +42,8 @@ together."""
 
 _COMPLAINTS = (
     EndReason.NO_BACKEND,
+    EndReason.QUEUE_FULL,
+    EndReason.QUEUE_TIMEOUT,
     EndReason.CONNECT_FAILED,
     EndReason.OUT_OF_DESCRIPTORS,
     EndReason.BAD_PROXY_HEADER,

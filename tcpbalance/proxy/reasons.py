@@ -60,6 +60,18 @@ class EndReason(enum.Enum):
         "no route is for the server name that the client asks for, and the frontend has no pool for the rest",
     )
     NO_BACKEND = "no_backend", "balancer", _FIN, "no backend of the pool was available to be tried"
+    QUEUE_FULL = (
+        "queue_full",
+        "balancer",
+        _FIN,
+        "each available backend was at max_connections, and so many waited that there was no place for it",
+    )
+    QUEUE_TIMEOUT = (
+        "queue_timeout",
+        "balancer",
+        _FIN,
+        "each available backend stayed at max_connections for queue_timeout",
+    )
     CONNECT_FAILED = "connect_failed", "balancer", _FIN, "each backend that was tried failed to accept"
     OUT_OF_DESCRIPTORS = (
         "out_of_descriptors",

@@ -160,6 +160,8 @@ class Session:
         else:
             self._get_out_of_the_way()
         if self.backend is not None:
+            if not self.backend.told:
+                self._dial.answered()
             self.backend.told += len(data)
             self.client.send(data, self.backend)
 
@@ -219,7 +221,9 @@ class Session:
     def no_backend_left(self) -> None:
         """See ``dial.Caller``."""
         failure = self._dial.failure
-        if failure is None:
+        if self._dial.turned_away is not None:
+            self.end(self._dial.turned_away)
+        elif failure is None:
             self.end(EndReason.NO_BACKEND)
         elif failure.out_of_descriptors:
             self.end(EndReason.OUT_OF_DESCRIPTORS)
@@ -254,6 +258,9 @@ class Session:
             self._settle()
         if other is not None:
             self._carry_finish(other)
+        elif self._dial.waits and not self._kept:
+            # Whoever has asked for nothing and stands in a queue has left it.
+            self.end(EndReason.CLIENT_CLOSED)
 
     def _carry_finish(self, other: Side) -> None:
         if self._all_is_said() or not other.can_half_close:
@@ -300,6 +307,8 @@ class Session:
         elif self._kept is not None and not was_unheard(failure):
             self._try_another(broken_cause(failure))
         else:
+            if not side.received and not was_unheard(failure):
+                self._dial.broken_off(broken_cause(failure))
             self.end(EndReason.BACKEND_RESET)
 
     def _lost_in_order(self, side: Side) -> None:
@@ -409,6 +418,8 @@ class Session:
             return
         self._finished = True
         self._wheel.forget(self)
+        if self.backend is not None and not self.backend.told and self.backend.received:
+            self._dial.answered()  # with bytes that passed us by
         self._dial.end()
         assert self._reason is not None
         self._frontend.account(self, self._reason)

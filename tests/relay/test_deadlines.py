@@ -41,7 +41,9 @@ def test_a_byte_either_way_keeps_it_alive(make_scene: Any, who: str) -> None:
 
 
 def test_dialling_is_not_idling(make_scene: Any) -> None:
-    scene = make_scene({ONE: "hangs", TWO: "hangs"}, settings={"idle_timeout": 1}, connect_timeout=20)
+    scene = make_scene(
+        {ONE: "hangs", TWO: "hangs"}, settings={"idle_timeout": 1}, connect_timeout=20, retries=1
+    )
     scene.connect()
     scene.advance(39)
     assert scene.records == []

@@ -49,16 +49,15 @@ def test_at_most_so_many_others_are_tried(make_scene: Any, failure: str, retries
 
 
 @pytest.mark.parametrize("failure", FAILURES)
-def test_never_the_same_backend_twice(make_scene: Any, failure: str) -> None:
-    scene = make_scene({ONE: failure}, retries=5)
+def test_the_last_failure_is_told(make_scene: Any, failure: str) -> None:
+    scene = make_scene({ONE: failure}, retries=0)
     client = scene.connect()
     scene.advance(20)
-    assert scene.backends[ONE].dials == 1
     assert client.saw == ("reset" if failure == "resets_at_once" else "fin")
 
 
 def test_everybody_refuses(make_scene: Any) -> None:
-    scene = make_scene({ONE: "refuses", TWO: "refuses"})
+    scene = make_scene({ONE: "refuses", TWO: "refuses"}, retries=1)
     client = scene.connect()
     scene.run()
     assert client.saw == "fin"
@@ -69,7 +68,7 @@ def test_everybody_refuses(make_scene: Any) -> None:
 
 def test_everybody_resets_before_the_first_byte(make_scene: Any) -> None:
     """The client is told what the backends did."""
-    scene = make_scene({ONE: "resets_at_once", TWO: "resets_at_once"})
+    scene = make_scene({ONE: "resets_at_once", TWO: "resets_at_once"}, retries=1)
     client = scene.connect(early=b"question")
     scene.run()
     assert client.saw == "reset"
@@ -191,7 +190,7 @@ def test_all_or_nothing_is_replayed(make_scene: Any, size: int) -> None:
 @pytest.mark.parametrize("failure", FAILURES)
 def test_trying_many_backends_keeps_no_more(make_scene: Any, failure: str) -> None:
     addresses = [f"10.0.1.{number}:80" for number in range(20)]
-    scene = make_scene(dict.fromkeys(addresses, failure), retries=len(addresses))
+    scene = make_scene(dict.fromkeys(addresses, failure), retries=len(addresses) - 1)
     for backend in scene.backends.values():
         backend.turns = 2
     client = scene.connect(early=b"x")

@@ -34,7 +34,7 @@ def test_an_ended_session_is_gone_at_once(make_scene: Any, how: str, header: byt
     gc.disable()
     try:
         client = scene.connect(early=header + b"hello")
-        scene.run()
+        scene.advance(10)
         if how == "client_closes":
             scene.backends["10.0.0.1:80"].connection.send(b"answer")
             client.finish()

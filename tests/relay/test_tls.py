@@ -60,7 +60,7 @@ def test_client_says_goodbye_while_dialling(make_scene: Any) -> None:
 
 
 def test_client_says_goodbye_while_dialling_and_nobody_accepts(make_scene: Any) -> None:
-    scene = make_scene({ONE: "refuses", TWO: "hangs"})
+    scene = make_scene({ONE: "refuses", TWO: "hangs"}, retries=1)
     client = scene.connect(tls=True, early=b"question")
     client.finish()
     scene.advance(5)
@@ -160,7 +160,7 @@ def test_client_that_is_held_back_is_heard_when_it_answers_the_goodbye(make_scen
 
 
 def test_no_backend(make_scene: Any) -> None:
-    scene = make_scene({ONE: "hangs"})
+    scene = make_scene({ONE: "hangs"}, retries=0)
     client = scene.connect(tls=True)
     scene.run()
     scene.backends[ONE].behaviour = "refuses"
@@ -170,7 +170,7 @@ def test_no_backend(make_scene: Any) -> None:
 
 def test_no_backend_before_the_handshake_is_done(make_scene: Any) -> None:
     """Twisted breaks off then, since there is no way to say goodbye yet."""
-    scene = make_scene({ONE: "refuses"})
+    scene = make_scene({ONE: "refuses"}, retries=0)
     client = scene.connect(tls=True)
     scene.run()
     assert (client.saw, scene.ended) == ("reset", "connect_failed")

@@ -74,7 +74,7 @@ def test_the_crowded_serve_when_nothing_else_is_left() -> None:
 
 def test_one_that_rests_does_not_widen_the_share_of_the_others() -> None:
     pool = a_pool(some_backends(1, 1, 1), balance=AlwaysTheFirst, bounded_load=1.0)
-    pool.take(pool.backends[2], None).failed(0.001)
+    pool.take(pool.backends[2], None).failed(0.001, "refused")
     pool.backends[2].active = 50
     pool.backends[0].active = 3
     assert names(list(pool.choices(None))) == "bac"

@@ -57,6 +57,7 @@ def test_every_table_is_found() -> None:
         "pools.NAME.tls.certificate",
         "pools.NAME.affinity",
         "pools.NAME.health",
+        "pools.NAME.outlier",
     ]
 
 

@@ -137,8 +137,8 @@ def test_below_the_threshold_health_is_ignored() -> None:
         pool.mark_up(down[2])
         assert choices(pool) == "cd"
     assert [formatEvent(event) for event in events] == [
-        "pool web: 1 of 4 backends up, below the panic threshold; health is ignored",
-        "pool web: 2 of 4 backends up; health is heeded again",
+        "pool web: 1 of 4 backends available, below the panic threshold; health is ignored",
+        "pool web: 2 of 4 backends available; health is heeded again",
     ]
 
 
@@ -178,7 +178,7 @@ def test_without_a_threshold_there_is_no_panic() -> None:
 
 def fail(pool: Pool, backend: Backend) -> None:
     slot = pool.take(backend, None)
-    slot.failed(0.001)
+    slot.failed(0.001, "refused")
     slot.release()
 
 
@@ -343,7 +343,7 @@ def test_a_bond_with_a_backup_counts_in_a_pool_of_backups() -> None:
 def test_a_failed_dial_makes_no_bond() -> None:
     pool, _ = with_affinity(checked=True)
     slot = pool.take(pool.backends[2], ANNE)
-    slot.failed(0.001)
+    slot.failed(0.001, "refused")
     slot.release()
     assert choices(pool, ANNE) == "abc"
 

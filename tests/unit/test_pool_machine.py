@@ -121,7 +121,7 @@ class PoolMachine(RuleBasedStateMachine):
         if self.dialling:
             dialling = self.dialling.pop(which % len(self.dialling))
             assert dialling.slot is not None
-            dialling.slot.failed(seconds)
+            dialling.slot.failed(seconds, "refused")
             dialling.slot.release()
             self.ended.append(dialling.slot)
             self.try_next(dialling)

@@ -1,0 +1,65 @@
+"""Which backends of a pool may have new connections: health, ejection and the operator's orders summed up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twisted.logger import Logger
+
+from tcpbalance.pool.backend import Backend, Orders
+
+_PANIC = "pool {pool}: {count} of {of} backends available, below the panic threshold; health is ignored"
+_CALM = "pool {pool}: {count} of {of} backends available; health is heeded again"
+
+
+class Availability:
+    """Keeps ``available`` of the backends, and decides when so few are that health is ignored.
+
+    A backend is sound while all three facts speak for it: it is up, not ejected, and its operator wants it to
+    serve. Those that are sound are available. Ejection is a guess: with nobody sound left, those that are
+    ejected and up are available as well.
+
+    :param pool: the pool's name, for the log.
+    :param backends: at least one.
+    :param panic_threshold: when less than this fraction of the backends is sound, health and ejection are
+        ignored; 0: never.
+    """
+
+    _log = Logger("tcpbalance.pool.pool")
+
+    def __init__(self, pool: str, backends: Sequence[Backend], panic_threshold: float) -> None:
+        self._pool = pool
+        self._backends = backends
+        self._threshold = panic_threshold * len(backends)
+        self._told = False
+        self.update()
+
+    def update(self) -> None:
+        """Take note that a fact about a backend has changed."""
+        self._sound = sum(map(_is_sound, self._backends))
+        self._panics = self._sound < self._threshold
+        for backend in self._backends:
+            backend.available = backend.orders is Orders.READY and self._trusts(backend)
+
+    def takes_its_own(self, backend: Backend) -> bool:
+        """Whether clients that belong to a backend may still come to it: also while it is drained."""
+        return backend.available or (backend.orders is Orders.DRAIN and self._trusts(backend))
+
+    def would_be_left(self, without: Backend) -> bool:
+        """Whether anybody would be sound without a certain one."""
+        return self._sound > _is_sound(without)
+
+    def tell(self) -> None:
+        """Log that a panic has begun or ended, once; when it matters, not while all wait for their first
+        check."""
+        if self._panics != self._told:
+            self._told = self._panics
+            message = _PANIC if self._panics else _CALM
+            self._log.warn(message, pool=self._pool, count=self._sound, of=len(self._backends))
+
+    def _trusts(self, backend: Backend) -> bool:
+        return self._panics or (backend.up and (not backend.ejected or not self._sound))
+
+
+def _is_sound(backend: Backend) -> bool:
+    return backend.up and not backend.ejected and backend.orders is Orders.READY

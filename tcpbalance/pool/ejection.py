@@ -1,0 +1,105 @@
+"""Takes backends out of rotation for a while that outlier detection points at, and lets them back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+
+from twisted.logger import Logger
+
+from tcpbalance.pool.availability import Availability
+from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.outlier import OutlierDetection
+
+
+class Ejections:
+    """Those of one pool.
+
+    A backend comes back when its time is over: where it is checked, with the next check that passes, else
+    when somebody looks for a backend. Each step is logged once, with its cause.
+
+    :param pool: the pool's name, for the log.
+    :param detection: tells whom to eject.
+    :param availability: keeps at least one backend.
+    :param checked: whether health checks tell of passes.
+    :param changed: called with a backend that was ejected or has come back.
+    """
+
+    _log = Logger("tcpbalance.pool.pool")
+
+    def __init__(
+        self,
+        pool: str,
+        detection: OutlierDetection,
+        availability: Availability,
+        checked: bool,
+        changed: Callable[[Backend], None],
+    ) -> None:
+        self._pool = pool
+        self._detection = detection
+        self._availability = availability
+        self._checked = checked
+        self._changed = changed
+        self._next_return = inf
+
+    def failed(self, backend: Backend, cause: str) -> None:
+        """A connection did not come about, or broke off before the backend's first byte.
+
+        :param cause: why, in a word or two.
+        """
+        if not backend.ejected and self._detection.failed(backend):
+            self._eject(backend, f"failed again and again, the last time: {cause}")
+
+    def connected(self, backend: Backend, seconds: float) -> None:
+        """A connection came about.
+
+        :param seconds: what that took.
+        """
+        if not backend.ejected and self._detection.connected(backend, seconds):
+            usual = self._detection.usual_connect_time() or 0.0
+            self._eject(
+                backend, f"slow, {seconds * 1000:.1f} ms to connect where {usual * 1000:.1f} are usual"
+            )
+
+    def answered(self, backend: Backend) -> None:
+        """The backend's first byte on a connection has come."""
+        self._detection.answered(backend)
+
+    def passed_a_check(self, backend: Backend) -> None:
+        """A health check has found nothing wrong."""
+        if backend.ejected and self._detection.served_its_time(backend):
+            self._let_back(backend)
+
+    def let_back(self, now: float) -> None:
+        """Let those back whose time is over, where no check has to pass before."""
+        if now < self._next_return:
+            return
+        for backend in self._detection.ejected():
+            if self._detection.served_its_time(backend):
+                self._let_back(backend)
+
+    def _eject(self, backend: Backend, cause: str) -> None:
+        if self._detection.is_full() or not self._availability.would_be_left(without=backend):
+            return
+        seconds = self._detection.eject(backend)
+        self._flip(backend, ejected=True)
+        self._log.warn(
+            "pool {pool}: backend {backend} is ejected for {seconds:g} s: {cause}",
+            pool=self._pool,
+            backend=backend.described,
+            seconds=seconds,
+            cause=cause,
+        )
+
+    def _let_back(self, backend: Backend) -> None:
+        self._flip(backend, ejected=False)
+        self._log.info(
+            "pool {pool}: backend {backend} is no longer ejected",
+            pool=self._pool,
+            backend=backend.described,
+        )
+
+    def _flip(self, backend: Backend, ejected: bool) -> None:
+        backend.ejected = ejected
+        self._next_return = inf if self._checked else self._detection.next_return()
+        self._changed(backend)

@@ -1,0 +1,200 @@
+"""Outlier detection: what real traffic shows of backends that fail, or are slow, where others are not."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Callable, Sequence
+from math import inf
+from statistics import median_low
+
+from attrs import frozen
+
+from tcpbalance import bounds
+from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.errors import PoolError
+
+LONGEST = 10.0
+"""Times ``eject_for`` that an ejection may last, however often the backend comes back to fail again."""
+
+SAMPLES = 16
+"""Connect times by which a backend is known: its median is not moved by a few that are odd."""
+
+ENOUGH = 8
+"""Connect times that there have to be before a backend's median counts."""
+
+NOTICEABLE = 0.001
+"""Seconds. Connect times below it say more of our own event loop than of the backend: it is never slow."""
+
+
+class ConnectTimes:
+    """The median of the last connect times of one backend, kept sorted as they come."""
+
+    __slots__ = ("_in_order", "_sorted")
+
+    def __init__(self) -> None:
+        self._in_order: deque[float] = deque()
+        self._sorted: list[float] = []
+
+    def add(self, seconds: float) -> None:
+        """Take in one; the oldest leaves."""
+        if len(self._in_order) == SAMPLES:
+            del self._sorted[bisect_left(self._sorted, self._in_order.popleft())]
+        self._in_order.append(seconds)
+        insort(self._sorted, seconds)
+
+    @property
+    def median(self) -> float | None:
+        """The lower median, None before there are enough."""
+        count = len(self._sorted)
+        return self._sorted[(count - 1) // 2] if count >= ENOUGH else None
+
+
+class Conduct:
+    """What is known of one backend.
+
+    :ivar failures: in a row.
+    :ivar slow: connections in a row that took too long to come about.
+    :ivar growth: times ``eject_for`` that its next ejection lasts, as of *since*.
+    :ivar since: when its last ejection ended.
+    :ivar until: when the one under way ends; in the past when there is none.
+    """
+
+    __slots__ = ("failures", "growth", "since", "slow", "times", "until")
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self.slow = 0
+        self.growth = 1.0
+        self.since = -inf
+        self.until = -inf
+        self.times = ConnectTimes()
+
+
+@frozen
+class OutlierRules:
+    """When a backend is an outlier, and for how long it is ejected then.
+
+    :param consecutive_failures: connections in a row that fail, or take too long to come about, before a
+        backend is ejected; at least 1.
+    :param eject_for: seconds that the first ejection lasts, above 0.
+    :param max_ejected: the fraction of the backends that may be ejected at once, above 0 and up to 1; one may
+        in any case.
+    :param slow_factor: a connection is slow that takes more than this many times the pool's median to come
+        about, at least 1; None: none is slow.
+    :raises PoolError: for a value out of range.
+    """
+
+    consecutive_failures: int = 5
+    eject_for: float = 30.0
+    max_ejected: float = 0.5
+    slow_factor: float | None = None
+
+    def __attrs_post_init__(self) -> None:
+        bounds.count("outlier: consecutive_failures", self.consecutive_failures, 1, error=PoolError)
+        bounds.above_zero("outlier: eject_for", self.eject_for, PoolError)
+        if not 0.0 < self.max_ejected <= 1.0:
+            raise PoolError(f"outlier: max_ejected must be above 0 and at most 1, got {self.max_ejected}")
+        if self.slow_factor is not None and not self.slow_factor >= 1.0:
+            raise PoolError(f"outlier: slow_factor must be at least 1, got {self.slow_factor}")
+
+
+class OutlierDetection:
+    """Tells which backends should be ejected, and for how long; whoever asks does it.
+
+    Its terms are those of Envoy's outlier detection (its documentation, "Outlier detection": consecutive
+    local origin failures, ejections that grow, a bound on how many there are). The growth doubles with each
+    ejection, and halves with each ``eject_for`` of good time.
+
+    :param rules: when, and for how long.
+    :param backends: of the pool.
+    :param seconds: the clock.
+    """
+
+    def __init__(
+        self, rules: OutlierRules, backends: Sequence[Backend], seconds: Callable[[], float]
+    ) -> None:
+        self._rules = rules
+        self._seconds = seconds
+        self._most = max(1, int(rules.max_ejected * len(backends)))
+        self._conduct = {backend: Conduct() for backend in backends}
+
+    def failed(self, backend: Backend) -> bool:
+        """Take note of a connection that did not come about, or broke off before the backend's first byte.
+
+        :returns: whether it should be ejected for that.
+        """
+        conduct = self._conduct[backend]
+        conduct.failures += 1
+        return conduct.failures >= self._rules.consecutive_failures
+
+    def connected(self, backend: Backend, seconds: float) -> bool:
+        """Take note of a connection that came about.
+
+        :param seconds: what that took.
+        :returns: whether it should be ejected, for being slow.
+        """
+        factor = self._rules.slow_factor
+        if factor is None:
+            return False
+        conduct = self._conduct[backend]
+        conduct.times.add(seconds)
+        if not self._is_slow(seconds, factor):
+            conduct.slow = 0
+            return False
+        conduct.slow += 1
+        return conduct.slow >= self._rules.consecutive_failures
+
+    def _is_slow(self, seconds: float, factor: float) -> bool:
+        if seconds <= NOTICEABLE:
+            return False
+        usual = self.usual_connect_time()
+        return usual is not None and seconds > factor * usual
+
+    def answered(self, backend: Backend) -> None:
+        """Take note of a backend's first byte on a connection: whatever it is, it does not fail."""
+        self._conduct[backend].failures = 0
+
+    def usual_connect_time(self) -> float | None:
+        """The pool's median in seconds: that of the backends' medians, the lower one of two.
+
+        :returns: None unless at least two backends are known well enough.
+        """
+        medians = [
+            median
+            for backend, conduct in self._conduct.items()
+            if not backend.ejected and (median := conduct.times.median) is not None
+        ]
+        return median_low(medians) if len(medians) > 1 else None
+
+    def ejected(self) -> list[Backend]:
+        """Those that are ejected."""
+        return [backend for backend in self._conduct if backend.ejected]
+
+    def is_full(self) -> bool:
+        """Whether as many are ejected as may be."""
+        return len(self.ejected()) >= self._most
+
+    def eject(self, backend: Backend) -> float:
+        """Take note that a backend is ejected from now on.
+
+        :returns: the seconds for which it is.
+        """
+        conduct = self._conduct[backend]
+        now = self._seconds()
+        good = max(0.0, now - conduct.since)
+        halvings = int(min(good / self._rules.eject_for, LONGEST))
+        growth = max(1.0, conduct.growth / 2.0**halvings)
+        conduct.growth = min(LONGEST, growth * 2.0)
+        conduct.until = conduct.since = now + growth * self._rules.eject_for
+        conduct.failures = conduct.slow = 0
+        conduct.times = ConnectTimes()
+        return growth * self._rules.eject_for
+
+    def served_its_time(self, backend: Backend) -> bool:
+        """Whether the time is over for which a backend was ejected."""
+        return self._seconds() >= self._conduct[backend].until
+
+    def next_return(self) -> float:
+        """When the first of those ejected has served its time, by the clock; infinite when none is."""
+        return min((self._conduct[backend].until for backend in self.ejected()), default=inf)
