@@ -10,6 +10,9 @@ from tcpbalance.config.tls import CertificateConfig, FrontendTlsConfig, PoolTlsC
 from tcpbalance.config.values import Address
 from tcpbalance.endpoints import ProxyProtocolEndpoint
 from tcpbalance.errors import Fault, SettingError, TcpbalanceError
+from tcpbalance.gate.access import Access
+from tcpbalance.gate.gate import Gate
+from tcpbalance.gate.limits import Limits
 from tcpbalance.gate.networks import NetworkSet
 from tcpbalance.net.connecting import ConnectFailed
 from tcpbalance.net.listener import ListenError
@@ -17,8 +20,9 @@ from tcpbalance.net.tls.client import ClientTls
 from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.parts import Frontend, read_config
 from tcpbalance.pool.affinity import Affinity
-from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.backend import Backend, Orders
 from tcpbalance.pool.errors import PoolError
+from tcpbalance.pool.outlier import OutlierRules
 from tcpbalance.pool.policies.base import Policy, PolicyFactory, PolicyTools
 from tcpbalance.pool.pool import Pool
 from tcpbalance.pool.probes import NoVerdict, Probe, ProbeFailed, StatusSet, Target
@@ -36,6 +40,7 @@ from tcpbalance.wire.proxy_protocol import ProxyHeader
 from tcpbalance.wire.server_names import NameMap
 
 __all__ = [
+    "Access",
     "AccessLog",
     "AccessLogError",
     "Address",
@@ -56,12 +61,16 @@ __all__ = [
     "FrontendFactory",
     "FrontendSettings",
     "FrontendTlsConfig",
+    "Gate",
     "HealthConfig",
     "HttpProbe",
+    "Limits",
     "ListenError",
     "NameMap",
     "NetworkSet",
     "NoVerdict",
+    "Orders",
+    "OutlierRules",
     "Policy",
     "PolicyFactory",
     "PolicyTools",

@@ -63,7 +63,6 @@ class Backend:
     :ivar rests_until: by the pool's clock; until then it is passed over as long as others can serve.
     :ivar available: whether it may have new connections, its limit aside; what the three come to.
     :ivar connect_time: what connecting to it cost lately.
-    :ivar share: the part of its weight that counts while it starts slowly, above 0 and up to 1.
     :raises PoolError: for a weight or limit out of range.
     """
 
@@ -82,7 +81,6 @@ class Backend:
     orders: Orders = field(default=Orders.READY, init=False)
     available: bool = field(default=True, init=False)
     connect_time: PeakEwma = field(factory=PeakEwma, init=False, repr=False)
-    share: float = field(default=1.0, init=False)
 
     @property
     def full(self) -> bool:
@@ -94,11 +92,6 @@ class Backend:
         """Its name, and its address where that is another; for the log."""
         address = str(self.address)
         return address if self.name == address else f"{self.name} ({address})"
-
-    @property
-    def load(self) -> float:
-        """Its connections for each unit of the weight that it has at present."""
-        return self.active / (self.weight * self.share)
 
     @property
     def state(self) -> str:

@@ -117,6 +117,8 @@ class Pool:
         :param client: the client's packed address, None when it has none.
         """
         self._look_around()
+        if self._slow_start is not None and self._slow_start.under_way:
+            self._slow_start.another([backend for backend in self.backends if backend.available])
         seen: set[Backend] = set()
         resting: list[Backend] = []
         homes = self._homes(client)
@@ -129,7 +131,7 @@ class Pool:
             for backend in tier.candidates(client):
                 if not self._serves(backend, seen, resting, _fit):
                     continue
-                if backend.active * weight >= most * backend.weight or self._spares(backend):
+                if backend.active * weight >= most * backend.weight or self._is_held_back(backend):
                     spared.append(backend)
                 else:
                     yield backend
@@ -141,6 +143,8 @@ class Pool:
 
         :param client: the client's packed address, None when it has none.
         """
+        if self._slow_start is not None:
+            self._slow_start.took(backend)
         return Slot(self, backend, client)
 
     def mark_up(self, backend: Backend) -> bool:
@@ -222,8 +226,6 @@ class Pool:
         if self.ejections is not None:
             self.ejections.let_back(self.seconds())
         self._availability.tell()
-        if self._slow_start is not None and self._slow_start.under_way:
-            self._slow_start.update([backend for backend in self.backends if backend.available])
 
     def _changed(self, backend: Backend) -> None:
         """One of the facts has changed that decide whether a backend is available."""
@@ -258,9 +260,8 @@ class Pool:
         """Whether a backend has room for a client that belongs to it."""
         return self._availability.takes_its_own(backend) and not backend.full
 
-    def _spares(self, backend: Backend) -> bool:
-        """Whether a backend that starts slowly is passed over this time, so that it gets its share alone."""
-        return backend.share < 1.0 and self.chance() >= backend.share
+    def _is_held_back(self, backend: Backend) -> bool:
+        return self._slow_start is not None and self._slow_start.holds_back(backend)
 
     def _rests(self, backend: Backend) -> bool:
         return backend.rests_until > 0.0 and backend.rests_until > self.seconds()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from tcpbalance import bounds
 from tcpbalance.pool.backend import Backend
@@ -12,26 +12,34 @@ LEAST = 0.1
 """Of its weight, with which a backend begins: Envoy's ``min_weight_percent``. With less, a backend of a quiet
 pool would hardly be tried at all."""
 
+MOST_SAVED = 2.0
+"""Connections that a backend may have saved up: a policy does not offer it at once when it may have one."""
+
 
 class SlowStart:
     """Lets the weight of backends rise in a straight line, from a tenth to all of it.
 
-    Where those that serve have all come lately, nobody is spared for another's sake: the share of each is
-    that of the one that has come furthest.
+    It does so under any policy, by allowance: with each connection of the pool, a backend that starts is
+    allowed the part of one that its weight at that time makes of all weights, and whenever it has saved up a
+    whole one, the policy's offer is taken. (That is the fluid share of generalized processor sharing: Parekh
+    and Gallager, IEEE/ACM Transactions on Networking 1(3), 1993.)
+
+    Where those that serve have all come lately, nobody is held back for another's sake: the weight of each is
+    relative to that of the one that has come furthest.
 
     :param duration: seconds until a backend has its whole weight, above 0.
     :param seconds: the clock.
-    :ivar under_way: whether any backend has less than its whole weight.
     :raises PoolError: for a duration out of range.
     """
 
-    __slots__ = ("_began", "_duration", "_seconds")
+    __slots__ = ("_allowed", "_began", "_duration", "_seconds")
 
     def __init__(self, duration: float, seconds: Callable[[], float]) -> None:
         bounds.above_zero("slow_start", duration, PoolError)
         self._duration = duration
         self._seconds = seconds
         self._began: dict[Backend, float] = {}
+        self._allowed: dict[Backend, float] = {}
 
     @property
     def under_way(self) -> bool:
@@ -42,20 +50,34 @@ class SlowStart:
         """Take note that a backend has come."""
         self._began[backend] = self._seconds()
 
-    def update(self, serving: Iterable[Backend]) -> None:
-        """Bring ``share`` of the backends up to date.
+    def another(self, serving: Sequence[Backend]) -> None:
+        """Take note of another connection of the pool.
 
-        :param serving: those that connections may go to.
+        :param serving: the backends that it may go to, limits aside.
         """
         now = self._seconds()
         self._began = {
             backend: began for backend, began in self._began.items() if now - began < self._duration
         }
-        shares = {backend: self._share(backend, now) for backend in serving}
-        furthest = max(shares.values(), default=1.0)
-        for backend, share in shares.items():
-            backend.share = share / furthest
+        parts = {backend: self._part(backend, now) for backend in serving}
+        furthest = max(parts.values(), default=1.0)
+        whole = sum(backend.weight * part for backend, part in parts.items())
+        self._allowed = {
+            backend: min(MOST_SAVED, self._allowed.get(backend, 0.0) + backend.weight * part / whole)
+            for backend, part in parts.items()
+            if part < furthest
+        }
 
-    def _share(self, backend: Backend, now: float) -> float:
+    def holds_back(self, backend: Backend) -> bool:
+        """Whether a backend has had all that it is allowed for now."""
+        return backend in self._allowed and self._allowed[backend] < 1.0
+
+    def took(self, backend: Backend) -> None:
+        """Take note that a backend is given the connection."""
+        if backend in self._allowed:
+            self._allowed[backend] = max(0.0, self._allowed[backend] - 1.0)
+
+    def _part(self, backend: Backend, now: float) -> float:
+        """The part of its weight that a backend has by now."""
         began = self._began.get(backend)
         return 1.0 if began is None else max(LEAST, (now - began) / self._duration)

@@ -18,6 +18,10 @@ from tcpbalance.proxy.backoff import backoff
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.waiting import Pause, Place
 
+PATIENCE = 10
+"""Pauses that a dial makes for the retry budget, the better part of a second together: those who failed at
+once, because a backend has died, are served one after the other; in an outage of all they are told soon."""
+
 
 class Caller(Protocol):
     """Whom a dial is for."""
@@ -49,6 +53,7 @@ class Dial:
         "_caller",
         "_choices",
         "_connector",
+        "_patience",
         "_pending",
         "_queued_until",
         "_retries",
@@ -81,6 +86,7 @@ class Dial:
         self._pending: Pending | None = None
         self._retries = False
         self._rounds = 0
+        self._patience = PATIENCE
         self._queued_until: float | None = None
         self.began = 0.0
         self.client = client
@@ -98,8 +104,10 @@ class Dial:
 
     def next(self) -> None:
         """Try the next backend, wait for one, or give up."""
-        if self.attempts and not self._may_retry():
+        if self.attempts > self.pool.retries:
             self._give_up()
+            return
+        if self.attempts and not self._may_retry():
             return
         backend = next(self._choices, None)
         if backend is not None:
@@ -127,14 +135,21 @@ class Dial:
     # Retries
 
     def _may_retry(self) -> bool:
-        """Whether another attempt is left, and the pool's budget has room for it."""
-        if self.attempts > self.pool.retries:
-            return False
+        """Whether the pool's budget has room for another attempt; else it is waited for, or given up."""
         if not self._retries:
             self._retries = self.pool.retry_budget.take()
-            if not self._retries and self.failure is not None:
-                self.failure = ConnectFailed(f"{self.failure.cause}, and too many retries are under way")
+            if not self._retries:
+                self._wait_for_budget()
         return self._retries
+
+    def _wait_for_budget(self) -> None:
+        if self._patience:
+            self._patience -= 1
+            self._pause(0, self._go_on)
+            return
+        if self.failure is not None:
+            self.failure = ConnectFailed(f"{self.failure.cause}, and too many retries are under way")
+        self._give_up()
 
     def _end_retries(self) -> None:
         if self._retries:
@@ -143,15 +158,20 @@ class Dial:
 
     def _rest(self) -> None:
         """All have been tried: wait a moment, and begin anew."""
-        seconds = backoff(self._rounds, self.pool.chance)
+        self._pause(self._rounds, self._begin_anew)
         self._rounds += 1
-        self._pending = Pause(self._connector.wheel, seconds, self._begin_anew)
+
+    def _pause(self, times: int, call: Callable[[], None]) -> None:
+        self._pending = Pause(self._connector.wheel, backoff(times, self.pool.chance), call)
+
+    def _go_on(self) -> None:
+        self._pending = None
+        self.next()
 
     def _begin_anew(self) -> None:
-        self._pending = None
         self._choices.close()
         self._choices = self.pool.choices(self.client)
-        self.next()
+        self._go_on()
 
     # The queue
 

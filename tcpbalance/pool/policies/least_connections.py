@@ -33,4 +33,4 @@ class LeastConnections:
             yield from self._turns.among(list(equals))
 
     def _loads(self) -> list[float]:
-        return [backend.load for backend in self._backends]
+        return [backend.active / backend.weight for backend in self._backends]

@@ -42,4 +42,4 @@ class PeakEwmaPolicy:
             needs = UNKNOWN
         else:
             return 0.0
-        return needs * (1.0 + backend.load * self._mean_weight)
+        return needs * (1.0 + active * self._mean_weight / backend.weight)

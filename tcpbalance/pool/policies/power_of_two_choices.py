@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from operator import attrgetter
 
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.policies.base import PolicyTools
@@ -23,4 +22,8 @@ class PowerOfTwoChoices:
 
     def candidates(self, client: bytes | None) -> Iterator[Backend]:
         """Yield the less loaded of two, then the other, then the rest by chance."""
-        return cheaper_of_two(self._draw, attrgetter("load"))
+        return cheaper_of_two(self._draw, _load)
+
+
+def _load(backend: Backend) -> float:
+    return backend.active / backend.weight

@@ -1,0 +1,84 @@
+"""Three facts of a backend, and what they come to."""
+
+from __future__ import annotations
+
+import pytest
+from twisted.internet.task import Clock
+
+from support.pools import a_pool, names, some_backends
+from tcpbalance.pool.affinity import Affinity
+from tcpbalance.pool.availability import Availability
+from tcpbalance.pool.backend import Backend, Orders
+from tcpbalance.pool.pool import Pool
+
+ANNE = b"\xc0\0\2\1"
+
+
+def stands(
+    backend: Backend, *, up: bool = True, ejected: bool = False, orders: Orders = Orders.READY
+) -> None:
+    backend.up, backend.ejected, backend.orders = up, ejected, orders
+
+
+@pytest.mark.parametrize(
+    ("up", "ejected", "orders", "word"),
+    [
+        (True, False, Orders.READY, "up"),
+        (True, True, Orders.READY, "ejected"),
+        (False, False, Orders.READY, "down"),
+        (False, True, Orders.READY, "down"),
+        (True, False, Orders.DRAIN, "draining"),
+        (False, True, Orders.DRAIN, "draining"),
+        (True, False, Orders.MAINTENANCE, "maintenance"),
+        (False, True, Orders.MAINTENANCE, "maintenance"),
+    ],
+)
+def test_one_word_sums_them_up(up: bool, ejected: bool, orders: Orders, word: str) -> None:
+    first, second = some_backends(1, 1)
+    stands(first, up=up, ejected=ejected, orders=orders)
+    Availability("web", (first, second), 0.0)
+    assert (first.state, first.available) == (word, word == "up")
+
+
+def test_ejection_is_ignored_where_nobody_else_is_left() -> None:
+    first, second = some_backends(1, 1)
+    stands(first, ejected=True)
+    stands(second, up=False)
+    Availability("web", (first, second), 0.0)
+    assert (first.available, second.available) == (True, False)
+
+
+def test_in_a_panic_health_and_ejection_are_ignored_and_orders_are_not() -> None:
+    backends = some_backends(1, 1, 1, 1)
+    stands(backends[0], ejected=True)
+    stands(backends[1], up=False)
+    stands(backends[2], orders=Orders.MAINTENANCE)
+    Availability("web", backends, 0.5)
+    assert [backend.available for backend in backends] == [True, True, False, True]
+
+
+def choices(pool: Pool, client: bytes | None = None) -> str:
+    return names(list(pool.choices(client)))
+
+
+def test_what_is_drained_takes_only_clients_of_its_own() -> None:
+    clock = Clock()
+    pool = a_pool(some_backends(1, 1), clock, affinity=Affinity(60.0, 100, 32, 64, clock.seconds))
+    home = pool.backends[1]
+    pool.take(home, ANNE).connected(0.001)
+    pool.order(home, Orders.DRAIN)
+    assert (choices(pool, ANNE), choices(pool)) == ("ba", "a")
+    pool.order(home, Orders.MAINTENANCE)
+    assert choices(pool, ANNE) == "a"
+    pool.order(home, Orders.READY)
+    assert choices(pool, ANNE) == "ba"
+
+
+def test_what_is_drained_and_down_takes_nobody() -> None:
+    clock = Clock()
+    pool = a_pool(some_backends(1, 1), clock, affinity=Affinity(60.0, 100, 32, 64, clock.seconds))
+    home = pool.backends[1]
+    pool.take(home, ANNE).connected(0.001)
+    pool.order(home, Orders.DRAIN)
+    pool.mark_down(home, "refused")
+    assert choices(pool, ANNE) == "a"

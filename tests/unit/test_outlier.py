@@ -1,0 +1,199 @@
+"""Which backends are outliers, and for how long they are ejected."""
+
+from __future__ import annotations
+
+from statistics import median_low
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+
+from support.pools import some_backends
+from tcpbalance.pool.errors import PoolError
+from tcpbalance.pool.outlier import ENOUGH, NOTICEABLE, SAMPLES, ConnectTimes, OutlierDetection, OutlierRules
+
+
+def detection(count: int = 3, clock: Clock | None = None, **rules: float) -> OutlierDetection:
+    backends = some_backends(*[1] * count)
+    return OutlierDetection(OutlierRules(**rules), backends, (clock or Clock()).seconds)  # type: ignore[arg-type]
+
+
+def members(made: OutlierDetection) -> list:  # type: ignore[type-arg]
+    return list(made._conduct)
+
+
+# Failures
+
+
+def test_failures_in_a_row_make_an_outlier() -> None:
+    made = detection(consecutive_failures=3)
+    one, other, _ = members(made)
+    assert [made.failed(one), made.failed(one), made.failed(other), made.failed(one)] == [
+        False,
+        False,
+        False,
+        True,
+    ]
+
+
+def test_a_first_byte_ends_the_row() -> None:
+    made = detection(consecutive_failures=2)
+    one, *_ = members(made)
+    assert not made.failed(one)
+    made.answered(one)
+    assert not made.failed(one)
+    assert made.failed(one)
+
+
+def test_a_connection_alone_does_not_end_the_row() -> None:
+    """One that accepts and breaks off would never be found."""
+    made = detection(consecutive_failures=2)
+    one, *_ = members(made)
+    made.failed(one)
+    made.connected(one, 0.001)
+    assert made.failed(one)
+
+
+# Slow ones
+
+
+def test_connections_far_above_the_usual_make_an_outlier() -> None:
+    made = detection(consecutive_failures=3, slow_factor=5)
+    slow, *others = members(made)
+    for _ in range(ENOUGH):
+        for backend in (slow, *others):
+            assert not made.connected(backend, 0.01)
+    assert made.usual_connect_time() == 0.01
+    assert [made.connected(slow, 0.2) for _ in range(3)] == [False, False, True]
+    assert not made.connected(others[0], 0.01)
+
+
+def test_one_quick_connection_ends_the_row_of_slow_ones() -> None:
+    made = detection(consecutive_failures=2, slow_factor=5)
+    slow, *others = members(made)
+    for backend in (slow, *others) * ENOUGH:
+        made.connected(backend, 0.01)
+    assert not made.connected(slow, 0.2)
+    assert not made.connected(slow, 0.05)
+    assert not made.connected(slow, 0.2)
+    assert made.connected(slow, 0.2)
+
+
+def test_of_two_the_quicker_one_is_usual() -> None:
+    made = detection(2, consecutive_failures=1, slow_factor=5)
+    slow, quick = members(made)
+    for _ in range(SAMPLES):
+        made.connected(slow, 0.01)
+        made.connected(quick, 0.01)
+    for _ in range(SAMPLES):
+        made.connected(slow, 0.2)
+    assert made.usual_connect_time() == 0.01
+    assert made.connected(slow, 0.2)
+
+
+def test_without_enough_to_compare_with_nobody_is_slow() -> None:
+    made = detection(2, consecutive_failures=1, slow_factor=5)
+    slow, quick = members(made)
+    for _ in range(ENOUGH - 1):
+        assert not made.connected(quick, 0.01)
+        assert not made.connected(slow, 0.2)
+    assert made.usual_connect_time() is None
+    made.connected(quick, 0.01)
+    assert made.connected(slow, 0.2)
+
+
+def test_what_cannot_be_noticed_is_not_slow() -> None:
+    made = detection(2, consecutive_failures=1, slow_factor=5)
+    slow, quick = members(made)
+    for _ in range(ENOUGH):
+        made.connected(quick, NOTICEABLE / 100)
+        made.connected(slow, NOTICEABLE / 100)
+    assert not made.connected(slow, NOTICEABLE)
+    assert made.connected(slow, NOTICEABLE * 1.1)
+
+
+def test_without_a_factor_nobody_is_slow() -> None:
+    made = detection(consecutive_failures=1)
+    slow, *others = members(made)
+    for backend in (slow, *others) * SAMPLES:
+        made.connected(backend, 0.001)
+    assert not made.connected(slow, 100.0)
+
+
+@given(st.lists(st.floats(0, 100), max_size=60))
+def test_the_median_is_that_of_the_last_ones(times: list[float]) -> None:
+    known = ConnectTimes()
+    for seconds in times:
+        known.add(seconds)
+    assert known.median == (median_low(times[-SAMPLES:]) if len(times) >= ENOUGH else None)
+
+
+# Terms
+
+
+def test_ejections_double_up_to_ten_times_the_first() -> None:
+    clock = Clock()
+    made = detection(clock=clock, eject_for=30)
+    one, *_ = members(made)
+    terms = []
+    for _ in range(6):
+        terms.append(made.eject(one))
+        clock.advance(terms[-1])
+        assert made.served_its_time(one)
+    assert terms == [30, 60, 120, 240, 300, 300]
+
+
+def test_good_time_halves_the_next() -> None:
+    clock = Clock()
+    made = detection(clock=clock, eject_for=30)
+    one, *_ = members(made)
+    for _ in range(3):
+        clock.advance(made.eject(one))
+    clock.advance(29)
+    assert made.eject(one) == 240
+    clock.advance(240 + 60)
+    assert made.eject(one) == 75  # it would have been 300
+    clock.advance(75 + 10_000_000)
+    assert made.eject(one) == 30
+
+
+def test_it_is_not_over_before_its_time() -> None:
+    clock = Clock()
+    made = detection(clock=clock, eject_for=30)
+    one, *_ = members(made)
+    made.eject(one)
+    one.ejected = True
+    clock.advance(29.9)
+    assert not made.served_its_time(one)
+    assert made.next_return() == 30
+    clock.advance(0.2)
+    assert made.served_its_time(one)
+
+
+@pytest.mark.parametrize(
+    ("count", "fraction", "most"),
+    [(1, 1.0, 1), (2, 0.5, 1), (3, 0.5, 1), (4, 0.5, 2), (10, 0.01, 1), (10, 1.0, 10)],
+)
+def test_only_so_many_may_be_ejected(count: int, fraction: float, most: int) -> None:
+    made = detection(count, max_ejected=fraction)
+    for backend in members(made)[:most]:
+        assert not made.is_full()
+        backend.ejected = True
+    assert made.is_full()
+
+
+@pytest.mark.parametrize(
+    ("rules", "complaint"),
+    [
+        ({"consecutive_failures": 0}, "consecutive_failures must be a whole number, 1 or more"),
+        ({"eject_for": 0}, "eject_for must be a finite number of seconds above 0"),
+        ({"max_ejected": 0}, "max_ejected must be above 0 and at most 1"),
+        ({"max_ejected": 1.1}, "max_ejected must be above 0 and at most 1"),
+        ({"slow_factor": 0.9}, "slow_factor must be at least 1"),
+        ({"slow_factor": float("nan")}, "slow_factor must be at least 1"),
+    ],
+)
+def test_rules_that_make_no_sense(rules: dict[str, float], complaint: str) -> None:
+    with pytest.raises(PoolError, match=complaint):
+        OutlierRules(**rules)  # type: ignore[arg-type]

@@ -1,0 +1,165 @@
+"""A pool with a queue under sessions that come, wait, leave, are served, fail and end in any order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from twisted.internet.task import Clock
+
+from support.pools import a_pool
+from tcpbalance.pool.affinity import Affinity
+from tcpbalance.pool.backend import Backend, Orders
+from tcpbalance.pool.outlier import OutlierRules
+from tcpbalance.pool.pool import Slot
+
+anyone = st.integers(0, 10**6)
+CLIENTS = (None, *(bytes((192, 0, 2, host)) for host in range(4)))
+
+
+class Session:
+    """What wants a slot, and takes the first that the pool offers."""
+
+    def __init__(self, machine: QueueMachine, client: bytes | None) -> None:
+        self.machine = machine
+        self.client = client
+        self.slot: Slot | None = None
+        self.turned_away = False
+
+    def look(self) -> None:
+        """Take a slot, or wait, or be turned away."""
+        pool = self.machine.pool
+        backend = next(pool.choices(self.client), None)
+        if backend is not None:
+            self.slot = pool.take(backend, self.client)
+            self.slot.connected(0.001)
+        else:
+            self.turned_away = not (pool.is_full() and pool.queue is not None and pool.queue.join(self))
+
+    def its_turn(self) -> None:
+        self.look()
+        assert self.slot is not None, "there was said to be room"
+
+    def displaced(self) -> None:
+        self.turned_away = True
+
+
+class QueueMachine(RuleBasedStateMachine):
+    """No slot is lost or given twice, no backend has more than it may, nobody waits who could be served, and
+    everybody is in one state at a time."""
+
+    @initialize(
+        limits=st.lists(st.integers(1, 3), min_size=1, max_size=4),
+        most=st.integers(1, 6),
+        affine=st.booleans(),
+        checked=st.booleans(),
+        ejects=st.booleans(),
+    )
+    def build(self, limits: list[int], most: int, affine: bool, checked: bool, ejects: bool) -> None:
+        self.clock = Clock()
+        self.sessions: list[Session] = []
+        self.gone: list[Slot] = []
+        self.pool = a_pool(
+            [Backend(f"192.0.2.{n}:80", max_connections=limit) for n, limit in enumerate(limits)],
+            self.clock,
+            queue=most,
+            checked=checked,
+            affinity=Affinity(60.0, 100, 32, 64, self.clock.seconds) if affine else None,
+            outlier=OutlierRules(consecutive_failures=2) if ejects else None,
+        )
+
+    def some(self, which: int, **state: Any) -> Session | None:
+        """One of the sessions that hold a slot, or do not."""
+        found = [session for session in self.sessions if (session.slot is not None) == state["served"]]
+        return found[which % len(found)] if found else None
+
+    @rule(client=st.sampled_from(CLIENTS))
+    def comes(self, client: bytes | None) -> None:
+        session = Session(self, client)
+        self.sessions.append(session)
+        session.look()
+
+    @rule(which=anyone)
+    def leaves_the_queue(self, which: int) -> None:
+        session = self.some(which, served=False)
+        if session is not None and self.pool.queue is not None:
+            self.pool.queue.leave(session)
+            session.turned_away = True
+
+    @rule(which=anyone, fails=st.booleans())
+    def ends(self, which: int, fails: bool) -> None:
+        session = self.some(which, served=True)
+        if session is None or session.slot is None:
+            return
+        slot, session.slot = session.slot, None
+        session.turned_away = True
+        if fails:
+            slot.failed(0.001, "reset")
+        else:
+            slot.answered()
+        slot.release()
+        self.gone.append(slot)
+
+    @rule(which=anyone)
+    def is_released_again(self, which: int) -> None:
+        if self.gone:
+            self.gone[which % len(self.gone)].release()
+
+    @rule(which=anyone, up=st.booleans())
+    def flips(self, which: int, up: bool) -> None:
+        backend = self.pool.backends[which % len(self.pool.backends)]
+        if up:
+            self.pool.mark_up(backend)
+        else:
+            self.pool.mark_down(backend, "refused")
+
+    @rule(which=anyone)
+    def passes_a_check(self, which: int) -> None:
+        self.pool.passed_a_check(self.pool.backends[which % len(self.pool.backends)])
+
+    @rule(which=anyone, orders=st.sampled_from(Orders))
+    def is_ordered(self, which: int, orders: Orders) -> None:
+        self.pool.order(self.pool.backends[which % len(self.pool.backends)], orders)
+
+    @rule(seconds=st.sampled_from([1.0, 30.0, 100.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        self.pool.serve_queue()  # as those who wait do once a second
+
+    @invariant()
+    def slots_are_counted(self) -> None:
+        for backend in self.pool.backends:
+            held = sum(s.slot is not None and s.slot.backend is backend for s in self.sessions)
+            assert backend.active == held
+            assert backend.max_connections is not None
+            assert held <= backend.max_connections
+
+    @invariant()
+    def everybody_is_served_or_waits_or_is_gone(self) -> None:
+        queue = self.pool.queue
+        assert queue is not None
+        self.sessions = [session for session in self.sessions if not session.turned_away]
+        waiting = [session for session in self.sessions if session.slot is None]
+        assert all(session in queue for session in waiting)
+        assert len(queue) == len(waiting) <= queue.most
+
+    @invariant()
+    def nobody_waits_who_could_be_served(self) -> None:
+        for session in self.sessions:
+            if session.slot is None and next(self.pool.choices(session.client), None) is not None:
+                # There is room, but not at home, where a client waits for its own.
+                homes = (
+                    self.pool.affinity.lookup(session.client) if self.pool.affinity and session.client else ()
+                )
+                assert any(home.available and home.full for home in homes)
+
+    @invariant()
+    def somebody_stays(self) -> None:
+        up = [b for b in self.pool.backends if b.up and b.orders is Orders.READY]
+        assert not up or any(backend.available for backend in up)
+
+
+TestQueueMachine = QueueMachine.TestCase
+TestQueueMachine.settings = settings(max_examples=100, stateful_step_count=50)

@@ -1,0 +1,128 @@
+"""A backend that has just come gets little, then more."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from twisted.internet.task import Clock
+
+from support.pools import a_pool, some_backends
+from tcpbalance.pool.affinity import Affinity
+from tcpbalance.pool.backend import Backend, Orders
+from tcpbalance.pool.errors import PoolError
+from tcpbalance.pool.policies.base import PolicyFactory
+from tcpbalance.pool.policies.least_connections import LeastConnections
+from tcpbalance.pool.policies.peak_ewma import PeakEwmaPolicy
+from tcpbalance.pool.policies.power_of_two_choices import PowerOfTwoChoices
+from tcpbalance.pool.policies.round_robin import RoundRobin
+from tcpbalance.pool.policies.source_hash import SourceHash
+from tcpbalance.pool.policies.weighted_random import WeightedRandom
+from tcpbalance.pool.pool import Pool
+from tcpbalance.pool.slow_start import SlowStart
+
+ANNE = b"\xc0\0\2\1"
+ALL = [RoundRobin, LeastConnections, PowerOfTwoChoices, PeakEwmaPolicy, WeightedRandom]
+
+
+def shares(pool: Pool, connections: int = 2000) -> dict[str, float]:
+    """What part of some connections, all of which last, each backend gets."""
+    counts: Counter[str] = Counter()
+    slots = []
+    for _ in range(connections):
+        backend = next(pool.choices(None))
+        counts[backend.name] += 1
+        slot = pool.take(backend, None)
+        slot.connected(0.001)
+        slots.append(slot)
+    for slot in slots:
+        slot.release()
+    return {backend.name: counts[backend.name] / connections for backend in pool.backends}
+
+
+def warm_pool(policy: PolicyFactory, clock: Clock) -> Pool:
+    """Four backends that have been there for long."""
+    pool = a_pool(some_backends(1, 1, 1, 1), clock, balance=policy, slow_start=30.0)
+    clock.advance(31)
+    return pool
+
+
+@pytest.mark.parametrize("policy", ALL)
+def test_its_share_rises_under_every_policy(policy: PolicyFactory) -> None:
+    clock = Clock()
+    pool = warm_pool(policy, clock)
+    newcomer = pool.backends[3]
+    pool.mark_down(newcomer, "refused")
+    clock.advance(1)
+    pool.mark_up(newcomer)
+    seen = []
+    for _ in range(4):
+        seen.append(shares(pool)["d"])
+        clock.advance(10)
+    assert 0 < seen[0] < 0.06
+    assert seen == sorted(seen)
+    assert 0.2 < seen[3] < 0.3
+
+
+@pytest.mark.parametrize("policy", ALL)
+def test_nobody_is_spared_where_all_have_come_together(policy: PolicyFactory) -> None:
+    pool = a_pool(some_backends(1, 1), balance=policy, slow_start=30.0)
+    assert 0.45 < shares(pool)["a"] < 0.55
+
+
+@pytest.mark.parametrize("policy", ALL)
+def test_who_is_alone_gets_all(policy: PolicyFactory) -> None:
+    clock = Clock()
+    pool = warm_pool(policy, clock)
+    for backend in pool.backends:
+        pool.mark_down(backend, "refused")
+    pool.mark_up(pool.backends[0])
+    assert shares(pool, 20)["a"] == 1.0
+
+
+def is_held_back(pool: Pool, backend: Backend) -> bool:
+    """Whether a backend is held back; three others are there."""
+    return backend not in [next(pool.choices(None)) for _ in range(4)]
+
+
+def test_it_begins_for_one_that_is_ready_again() -> None:
+    clock = Clock()
+    pool = warm_pool(RoundRobin, clock)
+    backend = pool.backends[0]
+    pool.order(backend, Orders.DRAIN)
+    clock.advance(1)
+    pool.order(backend, Orders.READY)
+    assert is_held_back(pool, backend)
+
+
+def test_it_does_not_begin_anew_for_one_that_has_been_there() -> None:
+    clock = Clock()
+    pool = warm_pool(RoundRobin, clock)
+    backend = pool.backends[0]
+    pool.mark_up(backend)
+    pool.order(backend, Orders.READY)
+    assert not is_held_back(pool, backend)
+
+
+def test_clients_at_home_come_all_the_same() -> None:
+    clock = Clock()
+    affinity = Affinity(600.0, 100, 32, 64, clock.seconds)
+    pool = a_pool(some_backends(1, 1), clock, slow_start=30.0, affinity=affinity)
+    clock.advance(31)
+    home = pool.backends[1]
+    pool.take(home, ANNE).connected(0.001)
+    pool.mark_down(home, "refused")
+    pool.mark_up(home)
+    assert all(next(pool.choices(ANNE)) is home for _ in range(50))
+
+
+@pytest.mark.parametrize("balance", ["source_hash", SourceHash])
+def test_the_source_hash_has_no_use_for_it(balance: str | PolicyFactory) -> None:
+    with pytest.raises(PoolError, match="slow_start has no effect with source_hash"):
+        a_pool(some_backends(1), balance=balance, slow_start=30.0)
+
+
+@pytest.mark.parametrize("duration", [0, -1, float("inf"), float("nan")])
+def test_durations_that_make_no_sense(duration: float) -> None:
+    with pytest.raises(PoolError, match="slow_start must be a finite number of seconds above 0"):
+        SlowStart(duration, Clock().seconds)
