@@ -128,7 +128,8 @@ def build_frontend(name: str, config: FrontendConfig, pools: Mapping[str, Pool])
             config.idle_timeout,
             config.half_close_timeout,
             config.max_connection_age,
-            _most_sessions(config.limits),
+            None if config.limits is None else config.limits.connections,
+            config.limits is not None and config.limits.dry_run,
         ),
         config.backlog,
         config.socket,
@@ -136,10 +137,6 @@ def build_frontend(name: str, config: FrontendConfig, pools: Mapping[str, Pool])
         gate,
         deny_file,
     )
-
-
-def _most_sessions(limits: LimitsConfig | None) -> int | None:
-    return None if limits is None or limits.dry_run else limits.connections
 
 
 def _gate(config: FrontendConfig) -> Gate | None:

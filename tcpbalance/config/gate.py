@@ -98,7 +98,7 @@ class LimitsConfig:
     dry_run: bool = field(
         default=False,
         metadata=doc(
-            "Whether the limits on clients are only tried: what they would have done is counted and logged, "
-            "and nobody is refused. `connections` has no effect meanwhile."
+            "Whether the limits are only tried: what they would have done is counted and logged, and nobody "
+            "is refused, or has to wait because of `connections`."
         ),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 from twisted.logger import Logger
@@ -11,11 +10,9 @@ from twisted.logger import Logger
 from tcpbalance.gate.gate import Gate
 from tcpbalance.gate.refusal import Refusal
 from tcpbalance.net.addresses import shown
+from tcpbalance.net.wheel import Wheel
 from tcpbalance.pool.client import packed_host
-from tcpbalance.throttle import Throttle
-
-REPORT_EVERY = 1.0
-"""Seconds from one line of the log to the next."""
+from tcpbalance.proxy.report import Report
 
 
 class Doorkeeper:
@@ -23,17 +20,19 @@ class Doorkeeper:
 
     :param name: the frontend's.
     :param gate: decides.
-    :param seconds: a monotonic clock.
+    :param wheel: the frontend's, for what is told a little later.
+    :ivar report: what the log is told.
     """
 
     _log = Logger("tcpbalance.gate")
 
-    def __init__(self, name: str, gate: Gate, seconds: Callable[[], float]) -> None:
+    def __init__(self, name: str, gate: Gate, wheel: Wheel) -> None:
         self._name = name
         self._gate = gate
-        self._throttle = Throttle(REPORT_EVERY, seconds)
+        self._last: Any = None
         self._told: Counter[Refusal] = Counter()
         self._told_of_trial: Counter[Refusal] = Counter()
+        self.report = Report(wheel, self._tell)
 
     def refuses(self, address: Any) -> Refusal | None:
         """Let a client in, or refuse it.
@@ -45,16 +44,15 @@ class Doorkeeper:
         tried = gate.tried
         refusal = gate.admit(packed_host(address))
         if refusal is not None or gate.tried != tried:
-            self._report(address)
+            self._last = address
+            self.report.note()
         return refusal
 
     def leave(self, address: Any) -> None:
         """Take note that a connection that came in has ended."""
         self._gate.leave(packed_host(address))
 
-    def _report(self, last: Any) -> None:
-        if not self._throttle.admit():
-            return
+    def _tell(self) -> None:
         refused, tried = self._gate.refused - self._told, self._gate.would_refuse - self._told_of_trial
         self._told, self._told_of_trial = Counter(self._gate.refused), Counter(self._gate.would_refuse)
         for count, what in ((refused, "refused"), (tried, "not refused, because of dry_run")):
@@ -65,5 +63,5 @@ class Doorkeeper:
                     what=what,
                     total=count.total(),
                     reasons=", ".join(f"{reason.word}: {number}" for reason, number in count.items()),
-                    last=shown(last),
+                    last=shown(self._last),
                 )

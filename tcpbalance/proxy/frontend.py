@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from random import Random
-from typing import Any, Protocol
+from typing import Any
 
 from attrs import field, frozen
 from twisted.internet.defer import Deferred
@@ -27,8 +27,10 @@ from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.net.wheel import Wheel
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.arrival import Arrival
+from tcpbalance.proxy.crowd import Crowd
 from tcpbalance.proxy.doorkeeper import Doorkeeper
 from tcpbalance.proxy.introduction import Introduction
+from tcpbalance.proxy.latch import Door, Latch
 from tcpbalance.proxy.preread import Entrance
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
@@ -39,6 +41,8 @@ from tcpbalance.throttle import Throttle
 AGE_JITTER = 0.1
 """Share of ``max_connection_age`` by which ages differ, so that connections opened together do not all end
 together."""
+
+_FULL = "most_sessions"
 
 _COMPLAINTS = (
     EndReason.NO_BACKEND,
@@ -81,13 +85,6 @@ class FrontendProtocol(Side):
         self.session.client_sent(data)
 
 
-class Door(Protocol):
-    """What accepts clients and can be told to wait."""
-
-    def pauseProducing(self) -> None: ...
-    def resumeProducing(self) -> None: ...
-
-
 @frozen
 class FrontendSettings:
     """How long things may last at a frontend, in seconds, and how many sessions there may be.
@@ -98,6 +95,7 @@ class FrontendSettings:
     :param max_connection_age: from accepting a client, give or take a tenth; None for no limit.
     :param most_sessions: open at once; beyond it nobody is accepted, and who comes waits in the kernel's
         backlog. None for no limit.
+    :param most_sessions_dry_run: whether that is only tried: who comes beyond it is counted, and served.
     :raises SettingError: for a time that is not above 0 and finite, or fewer than one session.
     """
 
@@ -105,6 +103,7 @@ class FrontendSettings:
     half_close_timeout: float = 30.0
     max_connection_age: float | None = None
     most_sessions: int | None = None
+    most_sessions_dry_run: bool = False
     look_every: float = field(init=False, eq=False, repr=False)
     """How long a session may go without being looked at: half the shorter of the two limits that follow from
     silence."""
@@ -135,6 +134,8 @@ class FrontendFactory(Factory):
     :param connector: opens connections to backends; sockets of the system by default.
     :param seconds: a monotonic clock.
     :param random: spreads the ages at which connections end.
+    :ivar latch: pauses what accepts its clients.
+    :ivar crowd: who came beyond ``most_sessions`` while that is only tried, else None.
     :raises SettingError: for neither a pool nor routes to one.
     """
 
@@ -162,19 +163,38 @@ class FrontendFactory(Factory):
             raise SettingError(f"frontend {name}: without a pool it must have an entrance with routes to one")
         self.settings = settings or FrontendSettings()
         self._entrance = entrance
-        self._keeper = Doorkeeper(name, gate, seconds) if gate is not None else None
         self.connector = connector or SocketConnector(reactor, SocketOptions.of(socket or SocketConfig()))
         self.seconds = seconds
         self.wall_seconds: Callable[[], float] = reactor.seconds
         self.wheel = Wheel(reactor, seconds)
+        self._keeper = Doorkeeper(name, gate, self.wheel) if gate is not None else None
         self.sessions: set[Session | Arrival] = set()
         self.ended: Counter[EndReason] = Counter()
         self._account = account
         self._random = random or Random()
         self._waiters: list[Deferred[None]] = []
-        self._most = math.inf if self.settings.most_sessions is None else self.settings.most_sessions
-        self._doors: list[Door] = []
+        self._most: float = math.inf
+        self.latch = Latch()
+        self.crowd: Crowd | None = None
+        self._bound_sessions(self.settings)
         self._complaints = {reason: Throttle(1.0, seconds) for reason in _COMPLAINTS}
+
+    def _bound_sessions(self, settings: FrontendSettings) -> None:
+        if settings.most_sessions is None:
+            return
+        if settings.most_sessions_dry_run:
+            self.crowd = Crowd(self.name, settings.most_sessions, self.wheel)
+        else:
+            self._most = settings.most_sessions
+
+    def stopFactory(self) -> None:
+        """Twisted's call: nobody is let in any more, so nothing may be left to be told later."""
+        self._finish_reports()
+
+    def _finish_reports(self) -> None:
+        for teller in (self._keeper, self.crowd):
+            if teller is not None:
+                teller.report.finish()
 
     def buildProtocol(self, addr: Any) -> FrontendProtocol | None:
         """Twisted's call: a client has come; None where it does not get in."""
@@ -206,15 +226,15 @@ class FrontendFactory(Factory):
             client.let_in = None
 
     def attend(self, door: Door) -> None:
-        """Pause what accepts clients for this factory while there are ``most_sessions``.
+        """Pause what accepts clients for this factory while there are ``most_sessions``, or an overload.
 
         :param door: a listening port, ours or one of Twisted's.
         """
-        self._doors.append(door)
+        self.latch.attend(door)
 
     def leave(self, door: Door) -> None:
         """Attend to a door no more that has been closed."""
-        self._doors.remove(door)
+        self.latch.leave(door)
 
     def age_limit(self) -> float:
         """How old the next session may get, in seconds; infinite without a limit."""
@@ -225,6 +245,8 @@ class FrontendFactory(Factory):
 
     def welcome(self, client: FrontendProtocol) -> None:
         """Make a session of a client, or hear first what it has to say."""
+        if self.crowd is not None:
+            self.crowd.join(len(self.sessions))
         preread = self._entrance.begin(client.transport.getPeer()) if self._entrance else None
         if preread is not None:
             self._begin(client, Arrival(self, client, preread))
@@ -244,8 +266,7 @@ class FrontendFactory(Factory):
         client.session = session
         self.sessions.add(session)
         if len(self.sessions) >= self._most:
-            for door in self._doors:
-                door.pauseProducing()
+            self.latch.pause(_FULL)
         try:
             session.start()
         except Exception:
@@ -258,16 +279,13 @@ class FrontendFactory(Factory):
         self.let_go(session.client)
         self.ended[reason] += 1
         if len(self.sessions) == self._most - 1:
-            for door in self._doors:
-                door.resumeProducing()
+            self.latch.resume(_FULL)
         if self._account is not None:
             self._report(self._account, session)
         if reason in self._complaints:
             self._complain(session, reason)
         if not self.sessions:
-            waiters, self._waiters = self._waiters, []
-            for waiter in waiters:
-                waiter.callback(None)
+            self._tell_idle()
 
     def _report(self, account: Callable[[SessionRecord], None], session: Session | Arrival) -> None:
         # Whoever listens may be anybody's code; the session's end must not depend on it.
@@ -287,6 +305,13 @@ class FrontendFactory(Factory):
                 meaning=reason.meaning,
                 last=f", the last: {session.cause}" if session.cause else "",
             )
+
+    def _tell_idle(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        if waiters:
+            self._finish_reports()
+        for waiter in waiters:
+            waiter.callback(None)
 
     def when_idle(self) -> Deferred[None]:
         """Fires once no session is open; at once when none is."""

@@ -12,7 +12,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
 
 from support.sockets import until
-from tcpbalance import Backend, Balancer, Frontend, FrontendSettings, Pool
+from tcpbalance import Backend, Balancer, Frontend, FrontendFactory, FrontendSettings, Pool
 from tcpbalance.net.roads import DataPath
 
 reactor: Any = global_reactor
@@ -105,6 +105,28 @@ class MostSessionsTests(TestCase):
         await self.balancer.stopService()
         self.balancer.startService()
         await self.greeted(self.client())
+
+
+class TwistedsPortTests(TestCase):
+    """A port of Twisted's that was given to `attend`."""
+
+    async def test_it_accepts_nobody_while_there_is_a_reason(self) -> None:
+        pool = Pool("nobody", [Backend("127.0.0.1:1")], seconds=time.monotonic, random=Random(1))
+        factory = FrontendFactory(reactor, pool)
+        factory.latch.pause("one reason")
+        port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        factory.attend(port)
+        with socket.create_connection(("127.0.0.1", port.getHost().port)):
+            for _ in range(20):
+                await until(reactor, lambda: True)
+            factory.latch.pause("another")
+            factory.latch.resume("one reason")
+            for _ in range(20):
+                await until(reactor, lambda: True)
+            assert factory.ended.total() == len(factory.sessions) == 0
+            factory.latch.resume("another")
+            await until(reactor, lambda: factory.ended.total() == 1)
 
 
 class MostSessionsOnThePortableRoadTests(MostSessionsTests):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import ip_network
 from typing import Any
 
 import pytest
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.logger import capturedLogs
+from twisted.logger import LogEvent, capturedLogs, formatEvent
 
 from support.network import Network
 from support.scene import ONE, Scene
@@ -151,6 +151,62 @@ def test_a_trial_lets_everybody_in_and_says_so_once_a_second(make_scene: Any) ->
         ("not refused, because of dry_run", 3, "too_many_connections: 3"),
     ]
     assert scene.inside == 1
+
+
+# What the log is told
+
+
+def told(events: Sequence[LogEvent]) -> list[int]:
+    """How many each line speaks of."""
+    return [event["total"] for event in events]
+
+
+def test_the_last_of_a_flood_are_told_by_themselves(make_scene: Any) -> None:
+    scene = make_scene(gate=denies("198.51.100.0/24"))
+    with capturedLogs() as events:
+        for port in (1, 2, 3):
+            scene.turned_away(address=IPv4Address("TCP", "198.51.100.7", port))
+        assert told(events) == [1]
+        scene.advance(2)
+    assert (told(events), events[-1]["last"]) == ([1, 2], "198.51.100.7:3")
+    scene.advance(1)
+    assert scene.network.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("stop", ["stopFactory", "when_idle"])
+def test_what_is_untold_when_the_frontend_stops_is_told_then(make_scene: Any, stop: str) -> None:
+    scene = make_scene(gate=denies("203.0.113.9"), entrance=from_proxies)
+    heard = scene.connect(early=HEADER)
+    with capturedLogs() as events:
+        for _ in range(3):
+            scene.turned_away(address=IPv4Address("TCP", "203.0.113.9", 1000))
+        getattr(scene.frontend, stop)()
+        scene.run()
+    assert (heard.saw, scene.ended) == ("reset", "refused")
+    assert sum(told(events)) == 4
+    assert stop == "stopFactory" or scene.leftovers() == []
+
+
+def test_a_trial_of_the_number_of_sessions_keeps_nobody_waiting(make_scene: Any) -> None:
+    scene = make_scene(settings={"most_sessions": 2, "most_sessions_dry_run": True})
+    with capturedLogs() as events:
+        for _ in range(5):
+            scene.connect()
+        scene.advance(2)
+    assert len(scene.backends[ONE].connections) == len(scene.frontend.sessions) == 5
+    assert (told(events), scene.frontend.crowd.would_wait) == ([1, 2], 3)
+    assert formatEvent(events[-1]) == (
+        "frontend frontend: connections that did not wait, because of dry_run: 2 (there were 2 already)"
+    )
+
+
+def test_a_client_that_is_heard_first_counts_once_in_a_trial(make_scene: Any) -> None:
+    scene = make_scene(settings={"most_sessions": 1, "most_sessions_dry_run": True}, entrance=from_proxies)
+    with capturedLogs():
+        for _ in range(2):
+            scene.connect(early=HEADER)
+        scene.run()
+    assert scene.frontend.crowd.would_wait == 1
 
 
 # What is given back

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 
+from tcpbalance.config.gate import LimitsConfig
 from tcpbalance.config.models import (
     AffinityConfig,
     BackendConfig,
@@ -76,6 +77,17 @@ def test_frontend() -> None:
     settings = made.settings
     assert (made.name, made.backlog, made.pool.name) == ("front", 7, "web")
     assert (settings.idle_timeout, settings.half_close_timeout, settings.max_connection_age) == (1, 2, 3)
+
+
+@pytest.mark.parametrize("trial", [False, True])
+def test_the_number_of_sessions_is_tried_or_in_force(trial: bool) -> None:
+    config = FrontendConfig(
+        listen=(Address.parse("127.0.0.1:0"),),
+        pool="web",
+        limits=LimitsConfig(connections=7, dry_run=trial),
+    )
+    settings = build_frontend("front", config, {"web": pool()}).settings
+    assert (settings.most_sessions, settings.most_sessions_dry_run) == (7, trial)
 
 
 @pytest.mark.parametrize(("balance", "warnings"), [("source_hash", 0), ("round_robin", 1)])
