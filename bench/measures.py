@@ -63,11 +63,13 @@ class Measure:
     :param take: puts one contestant under it, and gives the figures.
     :param arena: the name of where it is taken: `PLAIN`, or the kind of the certificate that is needed.
     :param of_proxy: whether it exists only where there is a proxy.
+    :param contestants: who has what is measured; None for all.
     """
 
     take: Callable[[Turn], Figures]
     arena: str = PLAIN
     of_proxy: bool = False
+    contestants: tuple[str, ...] | None = None
 
 
 def connections(turn: Turn) -> Figures:
@@ -186,6 +188,12 @@ def beside(turn: Turn) -> Figures:
     }
 
 
+def admission(_: Turn) -> Figures:
+    """Measure what a gate with everything in it takes to let a connection in, and out again."""
+    known, new = run([sys.executable, "-m", "bench.admission"], _PATIENCE).split()
+    return {"admission_known": float(known), "admission_new": float(new)}
+
+
 def _gigabits(size: str, seconds: str) -> float:
     return int(size) * 8 / 1e9 / float(seconds)
 
@@ -197,6 +205,7 @@ MEASURES: dict[str, Measure] = {
     "downloads": Measure(downloads),
     "idle": Measure(idle, of_proxy=True),
     "beside": Measure(beside),
+    "admission": Measure(admission, contestants=("tcpbalance",)),
     "handshakes_ecdsa": Measure(handshakes_ecdsa, ECDSA),
     "handshakes_rsa": Measure(handshakes_rsa, RSA),
     "tls_requests": Measure(tls_requests, ECDSA),

@@ -10,7 +10,7 @@ from bench.arena import Arena
 from bench.bystanders import Reading
 from bench.contestants import DIRECT
 from bench.errors import Failed
-from bench.measures import MEASURES, Turn
+from bench.measures import MEASURES, Measure, Turn
 from bench.metrics import METRICS
 from bench.results import Outcome
 
@@ -21,11 +21,15 @@ def players(measures: Sequence[str], running: Mapping[str, Sequence[str]]) -> di
     :param running: the contestants that answer, by arena.
     """
     return {
-        name: [
-            who for who in running[MEASURES[name].arena] if not (who == DIRECT and MEASURES[name].of_proxy)
-        ]
+        name: [who for who in running[MEASURES[name].arena] if _plays(who, MEASURES[name])]
         for name in measures
     }
+
+
+def _plays(who: str, measure: Measure) -> bool:
+    if who == DIRECT and measure.of_proxy:
+        return False
+    return measure.contestants is None or who in measure.contestants
 
 
 def schedule(turns: int, players: Mapping[str, Sequence[str]]) -> Iterator[tuple[int, str, str]]:

@@ -30,6 +30,12 @@ def test_where_there_is_no_proxy_there_is_nothing_idle_in_it() -> None:
     }
 
 
+def test_what_only_one_has_is_measured_of_that_one() -> None:
+    assert players(["admission"], {"plain": ["haproxy", "tcpbalance", "portable", "direct"]}) == {
+        "admission": ["tcpbalance"]
+    }
+
+
 def test_at_a_measure_play_those_who_run_where_it_is_taken() -> None:
     running = {"plain": ["a", "b", "direct"], "ecdsa": ["a", "b"], "rsa": ["b"]}
     assert players(["handshakes_rsa", "tls_idle", "download"], running) == {
