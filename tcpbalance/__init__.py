@@ -6,6 +6,7 @@ What is named here is the public face; everything else may move.
 from tcpbalance.admin.access_log import AccessLog, AccessLogError
 from tcpbalance.config.errors import ConfigError
 from tcpbalance.config.models import Config, HealthConfig, SocketConfig
+from tcpbalance.config.overload import OverloadConfig
 from tcpbalance.config.tls import CertificateConfig, FrontendTlsConfig, PoolTlsConfig
 from tcpbalance.config.values import Address
 from tcpbalance.endpoints import ProxyProtocolEndpoint
@@ -71,6 +72,7 @@ __all__ = [
     "NoVerdict",
     "Orders",
     "OutlierRules",
+    "OverloadConfig",
     "Policy",
     "PolicyFactory",
     "PolicyTools",

@@ -20,11 +20,13 @@ from twisted.python.failure import Failure
 from tcpbalance import bounds
 from tcpbalance.admin.access_log import AccessLog
 from tcpbalance.config.models import Config, HealthConfig
+from tcpbalance.config.overload import OverloadConfig
 from tcpbalance.errors import SettingError, TcpbalanceError
 from tcpbalance.net.connecting import SocketConnector
 from tcpbalance.net.listener import Listener, ListenError, bind
 from tcpbalance.net.roads import DataPath, Road, choose
 from tcpbalance.net.socket_options import SocketOptionError, SocketOptions, shrunk_buffers
+from tcpbalance.overload.guard import OverloadGuard, watches
 from tcpbalance.parts import Frontend, build_frontend, build_pool, read_config
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.health import HealthMonitor
@@ -125,11 +127,13 @@ class Balancer(Service):
     :param reactor: the reactor that everything lives on.
     :param frontends: what to listen on; pools may be shared between them.
     :param health: the active checks of pools; a pool without is judged by its dials alone.
+    :param overload: how much the process may take; None for no bounds.
     :param access_log: takes a record of each session; None for no log.
     :param shutdown_grace: seconds that open sessions may go on after ``stopService``.
     :param data_path: ``"auto"`` for the quick road where there is one, ``"portable"`` for Twisted's own
         transports.
-    :raises SettingError: for a negative or endless grace, or two frontends of one name.
+    :raises SettingError: for a negative or endless grace, two frontends of one name, or an overload without
+        bounds.
     """
 
     _log = Logger()
@@ -140,6 +144,7 @@ class Balancer(Service):
         frontends: Sequence[Frontend],
         *,
         health: Mapping[Pool, HealthConfig] | None = None,
+        overload: OverloadConfig | None = None,
         access_log: AccessLog | None = None,
         shutdown_grace: float = 30.0,
         data_path: DataPath = "auto",
@@ -157,6 +162,8 @@ class Balancer(Service):
             for frontend in frontends
         }
         self._reloader = Reloader(reactor, _reloadable(frontends))
+        watched = watches(overload) if overload else []
+        self._guard = OverloadGuard(reactor, self.factories.values(), watched)
         self._monitors = [self._monitor(pool, config) for pool, config in (health or {}).items()]
         self._prepared = False
         self._outcome: Failure | bool = False
@@ -175,6 +182,7 @@ class Balancer(Service):
             reactor,
             frontends,
             health={pools[name]: pool.health for name, pool in config.pools.items() if pool.health},
+            overload=config.overload,
             access_log=AccessLog(log.path, log.format, reactor) if log else None,
             shutdown_grace=config.shutdown_grace,
             data_path=config.data_path,
@@ -272,6 +280,7 @@ class Balancer(Service):
             self._close_doors()
             self._tell(Failure(error))  # type: ignore[no-untyped-call]  # Twisted's is not annotated
         else:
+            self._guard.startService()
             self._tell(True)
 
     def _tell(self, outcome: Failure | bool) -> None:
@@ -308,6 +317,7 @@ class Balancer(Service):
             return succeed(None)
         super().stopService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
         self._reloader.stopService()
+        self._guard.stopService()
         self._prepared = False
         self._stopping = True
         self._close_doors()

@@ -29,6 +29,7 @@ def gather(document: Mapping[str, Any], read_address: ReadAddress) -> Facts:
             _pool(("pools", name), _table(table), read_address)
             for name, table in _table(document.get("pools")).items()
         ),
+        overload=_keys(document["overload"]) if isinstance(document.get("overload"), dict) else None,
     )
 
 

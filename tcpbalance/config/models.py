@@ -19,6 +19,7 @@ from tcpbalance.config.errors import BrokenRules
 from tcpbalance.config.gate import AccessConfig, LimitsConfig
 from tcpbalance.config.metadata import doc
 from tcpbalance.config.outlier import OutlierConfig
+from tcpbalance.config.overload import OverloadConfig
 from tcpbalance.config.tls import FrontendTlsConfig, PoolTlsConfig
 from tcpbalance.config.values import (
     Address,
@@ -446,6 +447,9 @@ class Config:
         default=Duration(30),
         metadata=doc("How long open sessions may go on after SIGTERM or SIGINT before they are ended."),
     )
+    overload: OverloadConfig | None = field(
+        default=None, metadata=doc("How much the process may take; absent means that nobody looks.")
+    )
     access_log: AccessLogConfig | None = field(default=None, metadata=doc("One line for each session."))
     frontends: Mapping[str, FrontendConfig] = field(
         factory=dict, metadata=doc("Where clients come in, by name; at least one.", default="required")
@@ -465,6 +469,7 @@ def _facts(config: Config) -> rules.Facts:
     return rules.Facts(
         frontends=tuple(_frontend_facts(*item) for item in config.frontends.items()),
         pools=tuple(_pool_facts(*item) for item in config.pools.items()),
+        overload=_given(config.overload),
     )
 
 

@@ -20,6 +20,7 @@ _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104  # recognised here, not listened on
 _ANY = "any address"
 
 _LISTS = ("allow", "deny", "deny_file")
+_WATCHED = ("memory", "descriptors")
 _PER_CLIENT = ("connections_per_client", "connect_rate_per_client")
 
 
@@ -92,10 +93,14 @@ class PoolFacts:
 
 @frozen
 class Facts:
-    """A configuration, as far as it can be read."""
+    """A configuration, as far as it can be read.
+
+    :param overload: the keys of its overload table, None without one.
+    """
 
     frontends: tuple[FrontendFacts, ...]
     pools: tuple[PoolFacts, ...]
+    overload: Collection[str] | None = None
 
 
 def broken(facts: Facts) -> Iterator[Flaw]:
@@ -104,6 +109,8 @@ def broken(facts: Facts) -> Iterator[Flaw]:
         yield Flaw(("frontends",), "must have at least one frontend, such as [frontends.web]")
     for path in [frontend.path for frontend in facts.frontends] + [pool.path for pool in facts.pools]:
         yield from _unreadable_name(path)
+    if facts.overload is not None and not facts.overload:
+        yield Flaw(("overload",), f"has no effect without {choices(_WATCHED)}")
     yield from _missing_pools(facts)
     yield from _listens(facts)
     for frontend in facts.frontends:

@@ -49,6 +49,13 @@ class Arrival:
         self.cause = ""
         self.slot: int | None = None
 
+    @property
+    def buffered(self) -> int | None:
+        """Bytes that are held of what the client said, or for it; None once its end is decided."""
+        if self._reason is not None:
+            return None
+        return len(self._preread.kept) + self.client.in_flight()
+
     def start(self) -> None:
         """Begin, with the client connected."""
         self._frontend.wheel.watch(self, self._preread.timeout)

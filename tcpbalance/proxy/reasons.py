@@ -93,6 +93,12 @@ class EndReason(enum.Enum):
         _RST,
         'its backend went down and the pool says on_down = "reset"',
     )
+    OVERLOAD = (
+        "overload",
+        "balancer",
+        _RST,
+        "the process had reached a bound of [overload], and it was among those that buffered most",
+    )
     SHUTDOWN = "shutdown", "balancer", _RST, "it was still open when shutdown_grace was over"
     INTERNAL_ERROR = (
         "internal_error",

@@ -107,6 +107,15 @@ class Session:
         return self._served_by if self.backend is not None else None
 
     @property
+    def buffered(self) -> int | None:
+        """Bytes that are held for either side; None once its end is decided."""
+        if self._reason is not None:
+            return None
+        kept = self._kept_size if self._kept is not None else 0
+        behind = self.backend.in_flight() if self.backend is not None else 0
+        return kept + self.client.in_flight() + behind
+
+    @property
     def _client_address(self) -> Any:
         return self._introduction.client if self._introduction else self.client.transport.getPeer()
 

@@ -120,6 +120,10 @@ fall = 3
 initial = "checked"
 down_interval = "5s"
 on_down = "keep"
+
+[overload]
+memory = "512MiB"
+descriptors = "90%"
 """
 
 

@@ -43,6 +43,7 @@ reference = _extension("reference_tables")
 def test_every_table_is_found() -> None:
     assert list(reference.tables()) == [
         "top",
+        "overload",
         "access_log",
         "frontends.NAME",
         "frontends.NAME.tls",

@@ -88,6 +88,24 @@ from support.configs import SMALLEST, backends, frontend, pool, problems
             frontend("access = { allow = [], dry_run = true }"),
             '4: frontends.db.access.dry_run: has no effect without "allow", "deny" or "deny_file"',
         ),
+        ("[overload]\n" + SMALLEST, '1: overload: has no effect without "memory" or "descriptors"'),
+        ("overload = 1\n" + SMALLEST, "1: overload: must be a table, got 1"),
+        (
+            "[overload]\nmemry = 1\n" + SMALLEST,
+            '2: overload.memry: unknown key, did you mean "memory"?',
+        ),
+        (
+            "[overload]\nmemory = 0\n" + SMALLEST,
+            "2: overload.memory: must be at least 1, got 0",
+        ),
+        (
+            '[overload]\ndescriptors = "0%"\n' + SMALLEST,
+            "2: overload.descriptors: must be 1% to 100%, got 0%",
+        ),
+        (
+            "[overload]\ndescriptors = 900\n" + SMALLEST,
+            '2: overload.descriptors: must be a percentage from "0%" to "100%", got 900',
+        ),
         (frontend("limits.connections = 0"), "4: frontends.db.limits.connections: must be at least 1, got 0"),
         (
             frontend("limits.connect_rate_per_client = 50"),
@@ -317,7 +335,7 @@ def test_two_listeners_on_one_address(tmp_path: Path, first: str, second: str, t
 
 
 LATER = {
-    "": ["workers = 1", "[admin]\n", "[overload]\n"],
+    "": ["workers = 1", "[admin]\n"],
     "[frontends.db.limits]": ['bandwidth_per_connection = "10MiB/s"'],
     "[pools.db]": ['source_address = "10.0.0.5"'],
     "[pools.db.affinity]": ['state_file = "web.affinity"'],

@@ -17,9 +17,11 @@ from tcpbalance import (
     Frontend,
     FrontendFactory,
     FrontendSettings,
+    OverloadConfig,
     PoolError,
     SettingError,
 )
+from tcpbalance.config.errors import Refusal
 
 NAN, INF = float("nan"), float("inf")
 AFFINITY = {"ttl": 60.0, "max_entries": 100, "ipv4_prefix": 32, "ipv6_prefix": 64}
@@ -104,6 +106,24 @@ def test_what_is_wrong_with_a_pool_is_an_error_of_the_pool() -> None:
 def test_no_limit_is_allowed() -> None:
     settings = FrontendSettings(max_connection_age=None, most_sessions=None)
     assert FrontendFactory(Clock(), a_pool(some_backends(1)), settings=settings).settings == settings
+
+
+def test_an_overload_without_bounds() -> None:
+    error = refused(balancer, {"overload": OverloadConfig()})
+    assert str(error) == "overload: give memory or descriptors, or both"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({"memory": 0}, "must be at least 1, got 0"),
+        ({"descriptors": 0.0}, "must be 1% to 100%, got 0%"),
+        ({"descriptors": 90}, "must be 1% to 100%, got 9000%"),
+    ],
+)
+def test_a_bound_out_of_range(value: dict[str, Any], said: str) -> None:
+    with pytest.raises(Refusal, match=f"{said}$"):
+        OverloadConfig(**value)
 
 
 def test_a_frontend_without_an_address() -> None:

@@ -33,6 +33,7 @@ from tcpbalance.config.models import (
     RouteConfig,
     SocketConfig,
 )
+from tcpbalance.config.overload import OverloadConfig
 from tcpbalance.config.tls import CertificateConfig, FrontendTlsConfig, PoolTlsConfig
 from tcpbalance.config.values import (
     Address,
@@ -66,6 +67,7 @@ class TestModels:
             },
         )
         assert config.shutdown_grace == Duration(30)
+        assert config.overload is None
         assert config.access_log is None
         assert config.frontends["db"].access is None
         assert config.frontends["db"].limits is None
@@ -77,6 +79,7 @@ class TestModels:
     def test_everything(self, tmp_path: Path) -> None:
         assert load_text(tmp_path, EVERYTHING) == Config(
             shutdown_grace=Duration(30),
+            overload=OverloadConfig(memory=Size(512 << 20), descriptors=Fraction(0.9)),
             access_log=AccessLogConfig(path=LogPath("-"), format="text"),
             frontends={
                 "web": FrontendConfig(
@@ -287,8 +290,8 @@ class TestMessages:
                 'seconds, got "5x"'
             ),
             (
-                '2: worker: unknown key, known keys are "data_path", "shutdown_grace", "access_log", '
-                '"frontends" and "pools"'
+                '2: worker: unknown key, known keys are "data_path", "shutdown_grace", "overload", '
+                '"access_log", "frontends" and "pools"'
             ),
             "4: pools.db.retries: must be at least 0, got -1",
             "5: pools.db.connect_timeout: must be longer than 0s, got 0s",

@@ -1,0 +1,36 @@
+"""What an operator can write about how much the process may take."""
+
+from __future__ import annotations
+
+from attrs import converters, field, frozen
+from attrs.validators import optional
+
+from tcpbalance.config import checks
+from tcpbalance.config.metadata import doc
+from tcpbalance.config.values import Fraction, Size
+
+_SHARES = (Fraction(0.01), Fraction(1))
+
+
+@frozen(kw_only=True)
+class OverloadConfig:
+    """`[overload]`: how much the process may take; when it is reached, nobody is accepted for a while.
+
+    If that does not help within a second, sessions are ended, those that buffer most first.
+    """
+
+    memory: Size | None = field(
+        default=None,
+        converter=converters.optional(Size),
+        validator=optional(checks.at_least(Size(1))),
+        metadata=doc("Resident memory of the process; absent means that it is not watched."),
+    )
+    descriptors: Fraction | None = field(
+        default=None,
+        converter=converters.optional(Fraction),
+        validator=optional(checks.between(*_SHARES)),
+        metadata=doc(
+            "Open descriptors of the process, as a part of those that it may have (`LimitNOFILE`, "
+            "`ulimit -n`), from 1 %; absent means that they are not watched."
+        ),
+    )

@@ -1,0 +1,211 @@
+"""Watches what the process has of memory and descriptors, and sheds load when it comes to its bounds."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from attrs import frozen
+from twisted.application.service import Service
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from tcpbalance.config.overload import OverloadConfig
+from tcpbalance.errors import SettingError
+from tcpbalance.net.shortage import OUT_OF_DESCRIPTORS
+from tcpbalance.overload import gauges
+from tcpbalance.overload.judge import MOST_AT_ONCE, Judge, Reading, Resource, Step, how_many
+from tcpbalance.proxy.frontend import FrontendFactory
+from tcpbalance.proxy.reasons import EndReason
+
+LOOK_EVERY = 1.0
+"""Seconds between two readings: what comes within one must find room between the bound and the end."""
+
+_REASON = "overload"
+
+
+@frozen
+class Watch:
+    """One resource that is watched.
+
+    :param gauge: how much of it is in use.
+    :param bound: how much may be.
+    """
+
+    resource: Resource
+    gauge: gauges.Gauge
+    bound: Callable[[], int]
+
+    def read(self) -> Reading:
+        """Take a reading.
+
+        :raises OSError: there is none to be had.
+        """
+        return Reading(self.resource, self.gauge(), self.bound())
+
+
+def watches(config: OverloadConfig) -> list[Watch]:
+    """Make the watches that a configuration asks for.
+
+    :raises SettingError: it asks for none.
+    """
+    memory, share = config.memory, config.descriptors
+    made = []
+    if memory is not None:
+        made.append(Watch("memory", gauges.resident_memory, lambda: memory))
+    if share is not None:
+        made.append(
+            Watch("descriptors", gauges.open_descriptors, lambda: int(share * gauges.descriptor_limit()))
+        )
+    if not made:
+        raise SettingError("overload: give memory or descriptors, or both")
+    return made
+
+
+class OverloadGuard(Service):
+    """Pauses the doors of frontends while there is an overload, and ends sessions where that is not enough.
+
+    Of each thing it does, it says so in the log, in a line a second at most. It never stays shut where no
+    session is open: there is nobody then whose end could help.
+
+    :param reactor: IReactorTime.
+    :param factories: of the frontends.
+    :param watched: what is read, each second.
+    """
+
+    _log = Logger("tcpbalance.overload")
+
+    def __init__(
+        self, reactor: Any, factories: Collection[FrontendFactory], watched: Sequence[Watch]
+    ) -> None:
+        self._factories = factories
+        self._asked = watched
+        self._watched: list[Watch] = []
+        self._judge = Judge()
+        self._too_low: set[Resource] = set()
+        self._looking = LoopingCall(self._look)
+        self._looking.clock = reactor
+
+    def startService(self) -> None:
+        """Begin to take readings, the first one now."""
+        super().startService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+        self._judge = Judge()
+        self._too_low.clear()
+        self._watched = [watch for watch in self._asked if self._can_be_read(watch)]
+        if self._watched:
+            self._looking.start(LOOK_EVERY)
+
+    def stopService(self) -> None:
+        """Take no more readings, and leave no door shut."""
+        super().stopService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+        if self._looking.running:
+            self._looking.stop()
+        self._resume()
+
+    def _can_be_read(self, watch: Watch) -> bool:
+        try:
+            watch.read()
+        except OSError as error:
+            if error.errno not in OUT_OF_DESCRIPTORS:
+                self._log.warn(
+                    "overload: {resource} cannot be watched on this system: {error}",
+                    resource=watch.resource,
+                    error=str(error),
+                )
+                return False
+        return True
+
+    def _look(self) -> None:
+        # An exception would end the looking for good.
+        try:
+            if self._judge.shut:
+                gauges.trim_memory()
+            self._act(list(self._readings()))
+        except Exception:
+            self._log.failure("overload: a look has failed")
+
+    def _readings(self) -> Iterator[Reading]:
+        for watch in self._watched:
+            try:
+                yield watch.read()
+            except OSError:
+                continue  # for want of a descriptor, which whoever watches those is told of
+
+    def _act(self, readings: Sequence[Reading]) -> None:
+        if not readings:
+            return
+        sessions = sum(len(factory.sessions) for factory in self._factories)
+        step = self._judge.step(readings, sessions)
+        if not sessions:
+            self._tell_too_low(readings)
+        if step is Step.PAUSE:
+            self._pause()
+            self._log.warn("overload: {state}; nobody is accepted for now", state=_worded(readings))
+        elif step is Step.END:
+            self._end_some(readings, sessions)
+        elif step is Step.RESUME:
+            self._resume()
+            self._log.info("overload: {state}; clients are accepted again", state=_worded(readings))
+
+    def _pause(self) -> None:
+        for factory in self._factories:
+            factory.latch.pause(_REASON)
+
+    def _resume(self) -> None:
+        for factory in self._factories:
+            factory.latch.resume(_REASON)
+
+    def _end_some(self, readings: Sequence[Reading], sessions: int) -> None:
+        """End the sessions that buffer most, as many as it takes."""
+        judge = self._judge
+        excess = {found.resource: judge.excess(found) for found in readings if judge.reached(found)}
+        ended = self._end_biggest(excess)
+        self._log.warn(
+            "overload: {state}; ended {count} of {sessions} sessions, those that buffered most "
+            "({size} in flight)",
+            state=_worded(readings),
+            count=len(ended),
+            sessions=sessions,
+            size=_mebibytes(sum(ended)),
+        )
+
+    def _end_biggest(self, excess: Mapping[Resource, float]) -> list[int]:
+        """End sessions; give what each of them had buffered, in bytes."""
+        sizes = [
+            (size, session)
+            for factory in self._factories
+            for session in factory.sessions
+            if (size := session.buffered) is not None
+        ]
+        biggest = heapq.nlargest(MOST_AT_ONCE, sizes, key=lambda found: found[0])
+        ended = biggest[: how_many((size for size, _ in biggest), excess)]
+        for _, session in ended:
+            session.end(EndReason.OVERLOAD)
+        return [size for size, _ in ended]
+
+    def _tell_too_low(self, readings: Sequence[Reading]) -> None:
+        """Say of a bound, once, that it cannot be kept even where there is nothing to do."""
+        too_low = {found.resource: found for found in readings if found.used >= found.bound}
+        for resource in too_low.keys() - self._too_low:
+            self._log.warn(
+                "overload: {state} with no session open, which no ended session can change, so clients are "
+                "accepted up to a little more than that; give {resource} in [overload] more room",
+                state=_worded([too_low[resource]]),
+                resource=resource,
+            )
+        self._too_low = set(too_low)
+
+
+def _worded(readings: Sequence[Reading]) -> str:
+    return ", ".join(map(_words, readings))
+
+
+def _words(reading: Reading) -> str:
+    if reading.resource == "memory":
+        return f"memory {_mebibytes(reading.used)} of {_mebibytes(reading.bound)}"
+    return f"descriptors {reading.used} of {reading.bound}"
+
+
+def _mebibytes(size: float) -> str:
+    return f"{size / 2**20:.1f} MiB"
