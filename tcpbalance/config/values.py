@@ -37,6 +37,7 @@ _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _BYTES = {"GiB": 2**30, "MiB": 2**20, "KiB": 2**10}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
 _SIZE = re.compile(r"([0-9]+)(KiB|MiB|GiB)")
+_BANDWIDTH = re.compile(r"([0-9]{1,19})(B|KiB|MiB|GiB)/s")
 _RATE = re.compile(r"([0-9]{1,9})/([smh])")
 _PERCENTAGE = re.compile(r"([0-9]{1,3}(?:\.[0-9]+)?)%")
 # RFC 1123, section 2.1, and the underscore that service names carry in practice.
@@ -106,6 +107,34 @@ class Size(int):
 
     def __repr__(self) -> str:
         return f"Size({int.__repr__(self)})"
+
+
+class Bandwidth(int):
+    """A number of bytes a second; written ``"10MiB/s"``, ``"500KiB/s"``, ``"1GiB/s"`` or ``"100B/s"``."""
+
+    words: ClassVar[str] = "bandwidth"
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """Read a bandwidth.
+
+        :raises ValueError: for anything else, a bare number among it, which does not say by what time; for
+            nothing at all, or more than 63 bits.
+        """
+        match = _BANDWIDTH.fullmatch(value) if isinstance(value, str) else None
+        count = int(match[1]) * _BYTES.get(match[2], 1) if match else 0
+        if not 0 < count <= LARGEST_SIZE:
+            raise ValueError(
+                f'must be a bandwidth such as "10MiB/s", "500KiB/s" or "100B/s", got {shown(value)}'
+            )
+        return cls(count)
+
+    def __str__(self) -> str:
+        size = str(Size(self))
+        return f"{size}B/s" if size.isdecimal() else f"{size}/s"
+
+    def __repr__(self) -> str:
+        return f"Bandwidth({int.__repr__(self)})"
 
 
 class Fraction(float):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tcpbalance.config.values import (
     Address,
     AlpnName,
+    Bandwidth,
     Duration,
     FilePath,
     Fraction,
@@ -26,7 +27,19 @@ from tcpbalance.config.values import (
 
 TYPES: list[Callable[[object], object]] = [
     kind.parse
-    for kind in (Duration, Size, Fraction, Rate, Address, Network, LogPath, HostName, AlpnName, FilePath)
+    for kind in (
+        Duration,
+        Size,
+        Bandwidth,
+        Fraction,
+        Rate,
+        Address,
+        Network,
+        LogPath,
+        HostName,
+        AlpnName,
+        FilePath,
+    )
 ]
 ANYTHING = st.one_of(
     st.none(),
@@ -38,6 +51,7 @@ ANYTHING = st.one_of(
     st.dictionaries(st.text(), st.integers()),
     st.dates(),
     st.from_regex(r"[-+0-9a-zA-Z.:/%\[\]]{0,20}", fullmatch=True),
+    st.from_regex(r"[0-9]{1,20}([KMG]i)?B?(/s)?", fullmatch=True),
     st.integers(0, 10**5000),
 )
 
@@ -171,6 +185,49 @@ class TestSize:
             ValueError, match=r'must be a size such as "64KiB", .* or a number of bytes, got '
         ):
             Size.parse(written)
+
+
+class TestBandwidth:
+    @pytest.mark.parametrize(
+        ("written", "count", "text"),
+        [
+            ("10MiB/s", 10485760, "10MiB/s"),
+            ("500KiB/s", 512000, "500KiB/s"),
+            ("1GiB/s", 2**30, "1GiB/s"),
+            ("1024KiB/s", 1048576, "1MiB/s"),
+            ("1B/s", 1, "1B/s"),
+            ("1000B/s", 1000, "1000B/s"),
+            ("2048B/s", 2048, "2KiB/s"),
+        ],
+    )
+    def test_forms(self, written: object, count: int, text: str) -> None:
+        read = Bandwidth.parse(written)
+        assert isinstance(read, Bandwidth)
+        assert read == count
+        assert str(read) == text
+
+    @pytest.mark.parametrize(
+        "written",
+        [
+            "10MiB",
+            "10MB/s",
+            "10Mbit/s",
+            "1.5MiB/s",
+            "1000/s",
+            "60MiB/m",
+            "0KiB/s",
+            "-1KiB/s",
+            "1 MiB/s",
+            "9" * 5000 + "B/s",
+            "9" * 19 + "B/s",
+            1000,
+            1.0,
+            True,
+        ],
+    )
+    def test_refuses(self, written: object) -> None:
+        with pytest.raises(ValueError, match=r'must be a bandwidth such as "10MiB/s", .* got '):
+            Bandwidth.parse(written)
 
 
 class TestFraction:
