@@ -124,18 +124,25 @@ def build_frontend(name: str, config: FrontendConfig, pools: Mapping[str, Pool])
         name,
         config.listen,
         None if config.pool is None else pools[config.pool],
-        FrontendSettings(
-            config.idle_timeout,
-            config.half_close_timeout,
-            config.max_connection_age,
-            None if config.limits is None else config.limits.connections,
-            config.limits is not None and config.limits.dry_run,
-        ),
+        _settings(config),
         config.backlog,
         config.socket,
         _entrance(config, pools),
         gate,
         deny_file,
+    )
+
+
+def _settings(config: FrontendConfig) -> FrontendSettings:
+    limits = config.limits or LimitsConfig()
+    return FrontendSettings(
+        config.idle_timeout,
+        config.half_close_timeout,
+        config.max_connection_age,
+        limits.connections,
+        limits.dry_run,
+        None if limits.dry_run else limits.bandwidth_per_connection,
+        None if limits.dry_run else limits.min_rate,
     )
 
 

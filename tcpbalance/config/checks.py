@@ -47,6 +47,20 @@ def at_least(low: N) -> Validator[N]:
     return check
 
 
+def less_than(other: str) -> Validator[Any]:
+    """Refuse what is not less than another key's value, where that is there.
+
+    :param other: the name of that key, which has to stand before this one.
+    """
+
+    def check(table: object, key: attrs.Attribute[Any], value: Any) -> None:
+        limit = getattr(table, other)
+        if limit is not None and not value < limit:
+            raise Refusal(key.name, f"must be less than {other}, {limit}, got {shown(str(value))}")
+
+    return check
+
+
 def longer_than_zero(_: object, key: attrs.Attribute[Any], value: float) -> None:
     """Refuse a duration of nothing, where it would end or repeat everything at once."""
     if not value > 0:

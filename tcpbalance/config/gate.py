@@ -7,7 +7,7 @@ from attrs.validators import optional
 
 from tcpbalance.config import checks
 from tcpbalance.config.metadata import doc
-from tcpbalance.config.values import Duration, FilePath, Network, Rate
+from tcpbalance.config.values import Bandwidth, Duration, FilePath, Network, Rate
 
 
 @frozen(kw_only=True)
@@ -77,6 +77,22 @@ class LimitsConfig:
             default="what the rate allows in one second, at least 1",
         ),
     )
+    bandwidth_per_connection: Bandwidth | None = field(
+        default=None,
+        metadata=doc(
+            "How fast bytes may come from the client, and as fast again from the backend; what comes faster "
+            "waits in the system, which slows the sender down."
+        ),
+    )
+    min_rate: Bandwidth | None = field(
+        default=None,
+        validator=optional(checks.less_than("bandwidth_per_connection")),
+        metadata=doc(
+            "A connection in which anything moves or waits to be fetched, but over a minute less than this, "
+            "both directions together, is ended (`too_slow`). One in which nothing moves is left to "
+            "`idle_timeout`."
+        ),
+    )
     ban_after: int | None = field(
         default=None,
         validator=optional(checks.at_least(1)),
@@ -99,6 +115,7 @@ class LimitsConfig:
         default=False,
         metadata=doc(
             "Whether the limits are only tried: what they would have done is counted and logged, and nobody "
-            "is refused, or has to wait because of `connections`."
+            "is refused, or has to wait because of `connections`. `bandwidth_per_connection` and `min_rate` "
+            "have no effect meanwhile."
         ),
     )

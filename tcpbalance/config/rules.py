@@ -22,6 +22,7 @@ _ANY = "any address"
 _LISTS = ("allow", "deny", "deny_file")
 _WATCHED = ("memory", "descriptors")
 _PER_CLIENT = ("connections_per_client", "connect_rate_per_client")
+_BANDWIDTHS = ("bandwidth_per_connection", "min_rate")
 
 
 @frozen
@@ -172,7 +173,7 @@ def _gate(frontend: FrontendFacts) -> Iterator[Flaw]:
         ("burst_per_client", ("connect_rate_per_client",)),
         ("ban_window", ("ban_after",)),
         ("ban_for", ("ban_after",)),
-        ("dry_run", ("connections", *_PER_CLIENT, "ban_after")),
+        ("dry_run", ("connections", *_PER_CLIENT, "ban_after", *_BANDWIDTHS)),
     ):
         if key in frontend.limits and not any(other in frontend.limits for other in needed):
             yield Flaw((*limits, key), f"has no effect without {choices(needed)}")

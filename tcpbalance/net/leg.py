@@ -68,6 +68,7 @@ class Leg:
     :ivar ending: whether the peer has finished sending, and all it sent is here to be read.
     :ivar full: whether the socket takes no more for now.
     :ivar splices: whether splice(2) works on the socket, as far as is known.
+    :ivar chunk: bytes that a read for the protocol takes at most.
     """
 
     __slots__ = (
@@ -88,6 +89,7 @@ class Leg:
         "_shown",
         "_unsent",
         "at_the_end",
+        "chunk",
         "ending",
         "full",
         "readable",
@@ -103,6 +105,7 @@ class Leg:
         self.ending = False
         self.full = False
         self.splices = True
+        self.chunk = CHUNK
         self._board = board
         self._protocol = protocol
         self._peer = peer
@@ -167,7 +170,7 @@ class Leg:
             if not self.readable or self._paused:
                 return
             try:
-                data = self.socket.recv(CHUNK)
+                data = self.socket.recv(self.chunk)
             except BlockingIOError:
                 self.readable = False
                 return
@@ -177,7 +180,7 @@ class Leg:
             if not data:
                 self.came_to_its_end()
                 return
-            if len(data) < CHUNK:
+            if len(data) < self.chunk:
                 self.readable = self.at_the_end
             self._protocol.dataReceived(data)
             if self._outgoing is not None:

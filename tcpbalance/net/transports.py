@@ -13,6 +13,7 @@ from twisted.internet import tcp, unix
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IProtocol
+from twisted.protocols.policies import ProtocolWrapper
 
 from tcpbalance.net.addresses import PeerAddress, socket_address
 from tcpbalance.net.leg import Leg
@@ -54,6 +55,16 @@ def at_end(transport: Any) -> bool:
         return not handle().recv(1, socket.MSG_PEEK)
     except BlockingIOError:
         return False
+
+
+def read_at_most(transport: Any, size: int) -> None:
+    """Let a transport take no more than *size* bytes at once, or a record of TLS where that is more."""
+    while isinstance(transport, ProtocolWrapper):
+        transport = transport.transport
+    if isinstance(transport, Leg):
+        transport.chunk = size
+    elif isinstance(transport, FileDescriptor):
+        transport.bufferSize = size
 
 
 def hand_over(transport: Any, protocol: IProtocol) -> None:

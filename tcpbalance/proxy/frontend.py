@@ -21,6 +21,7 @@ from tcpbalance import bounds
 from tcpbalance.config.models import SocketConfig
 from tcpbalance.errors import SettingError
 from tcpbalance.gate.gate import Gate
+from tcpbalance.gate.pace import MINUTE
 from tcpbalance.gate.refusal import Refusal
 from tcpbalance.net.connecting import Connector, SocketConnector
 from tcpbalance.net.socket_options import SocketOptions
@@ -87,7 +88,8 @@ class FrontendProtocol(Side):
 
 @frozen
 class FrontendSettings:
-    """How long things may last at a frontend, in seconds, and how many sessions there may be.
+    """How long things may last at a frontend, in seconds, how many sessions there may be, and how fast they
+    are.
 
     :param idle_timeout: without a byte either way.
     :param half_close_timeout: without a byte once one side has finished sending, and for the last bytes to
@@ -96,7 +98,12 @@ class FrontendSettings:
     :param most_sessions: open at once; beyond it nobody is accepted, and who comes waits in the kernel's
         backlog. None for no limit.
     :param most_sessions_dry_run: whether that is only tried: who comes beyond it is counted, and served.
-    :raises SettingError: for a time that is not above 0 and finite, or fewer than one session.
+    :param bandwidth_per_connection: bytes a second that are read from either side of a session; None for no
+        limit.
+    :param min_rate: bytes a second, both directions together, that a session in which anything moves has to
+        reach in each minute; None for no such bound.
+    :raises SettingError: for a time that is not above 0 and finite, fewer than one session or byte a second,
+        or a rate that has to be reached and cannot.
     """
 
     idle_timeout: float = 3600.0
@@ -104,20 +111,30 @@ class FrontendSettings:
     max_connection_age: float | None = None
     most_sessions: int | None = None
     most_sessions_dry_run: bool = False
+    bandwidth_per_connection: int | None = None
+    min_rate: int | None = None
     look_every: float = field(init=False, eq=False, repr=False)
     """How long a session may go without being looked at: half the shorter of the two limits that follow from
-    silence."""
+    silence, and no more than a quarter of the minute in which ``min_rate`` has to be reached."""
 
     @look_every.default
     def _find_out(self) -> float:
-        return min(self.idle_timeout, self.half_close_timeout) / 2
+        quiet = min(self.idle_timeout, self.half_close_timeout) / 2
+        return quiet if self.min_rate is None else min(quiet, MINUTE / 4)
 
     def __attrs_post_init__(self) -> None:
         for name in ("idle_timeout", "half_close_timeout", "max_connection_age"):
             if getattr(self, name) is not None:
                 bounds.above_zero(f"frontend settings: {name}", getattr(self, name))
-        if self.most_sessions is not None:
-            bounds.count("frontend settings: most_sessions", self.most_sessions, 1)
+        for name in ("most_sessions", "bandwidth_per_connection", "min_rate"):
+            if getattr(self, name) is not None:
+                bounds.count(f"frontend settings: {name}", getattr(self, name), 1)
+        bandwidth, min_rate = self.bandwidth_per_connection, self.min_rate
+        if bandwidth is not None and min_rate is not None and min_rate >= bandwidth:
+            raise SettingError(
+                f"frontend settings: min_rate must be less than bandwidth_per_connection, {bandwidth}, got "
+                f"{min_rate}"
+            )
 
 
 class FrontendFactory(Factory):

@@ -86,6 +86,7 @@ class EndReason(enum.Enum):
         _RST,
         "one side had finished and no byte came from the other for half_close_timeout",
     )
+    TOO_SLOW = "too_slow", "balancer", _RST, "fewer bytes than min_rate moved in a minute"
     MAX_CONNECTION_AGE = "max_connection_age", "balancer", _RST, "the connection reached max_connection_age"
     BACKEND_DOWN = (
         "backend_down",

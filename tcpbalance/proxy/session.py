@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
+from tcpbalance.gate.pace import MinRate
 from tcpbalance.net.addresses import shown
 from tcpbalance.net.tls.errors import broken_cause, was_unheard
 from tcpbalance.net.wheel import RESOLUTION
@@ -21,6 +22,7 @@ from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.client import packed_host
 from tcpbalance.proxy.announcement import Announcement, announcement
 from tcpbalance.proxy.backend import BackendProtocol
+from tcpbalance.proxy.brake import Brake
 from tcpbalance.proxy.dial import Dial
 from tcpbalance.proxy.introduction import Introduction
 from tcpbalance.proxy.reasons import EndReason
@@ -61,6 +63,7 @@ class Session:
         "_kept_size",
         "_last_active",
         "_looked",
+        "_min_rate",
         "_reason",
         "_served_by",
         "_started",
@@ -88,6 +91,7 @@ class Session:
         self._finished = False
         self._in_flight = (0, 0)
         self._looked = -math.inf
+        self._min_rate: MinRate | None = None
         self._reason: EndReason | None = None
         self._served_by: Backend | None = None
         self._announcement: Announcement | None = None
@@ -128,6 +132,7 @@ class Session:
         """Begin, with the client connected."""
         left = max(0.0, self._born + self._age_limit - self._last_active)
         self._wheel.watch(self, min(self._frontend.settings.look_every, left))
+        self._restrain(self.client)
         self._announce(announcement(self._dial.pool, self.client.transport, self._introduction))
         if self._introduction is not None:
             self._take_over(self._introduction.said.kept)
@@ -154,6 +159,8 @@ class Session:
         """Bytes came from the client."""
         self._last_active = self._wheel.now
         self.client.told += len(data)
+        if self.client.brake is not None:
+            self.client.brake.read(len(data))
         if self._kept is not None:
             self._keep(data)
         else:
@@ -172,6 +179,8 @@ class Session:
             if not self.backend.told:
                 self._dial.answered()
             self.backend.told += len(data)
+            if self.backend.brake is not None:
+                self.backend.brake.read(len(data))
             self.client.send(data, self.backend)
 
     def _keep(self, data: bytes) -> None:
@@ -190,10 +199,17 @@ class Session:
         self._dial.settle()
 
     def _get_out_of_the_way(self) -> None:
-        """Let the bytes pass without us, where they can: there are more than one message each way. (Many
-        sessions end after one, and are not worth the change.)"""
-        if self.backend is not None and self.client.direction is None and not self.client.gone:
-            carry(self.client, self.backend, self._wheel)
+        """Let the bytes pass without us, where they can and nobody has to count them: there are more than one
+        message each way. (Many sessions end after one, and are not worth the change.)"""
+        client = self.client
+        if client.direction is None and client.brake is None and not client.gone and self.backend is not None:
+            carry(client, self.backend, self._wheel)
+
+    def _restrain(self, side: Side) -> None:
+        """Keep what comes from a side within the bandwidth of a connection."""
+        rate = self._frontend.settings.bandwidth_per_connection
+        if rate is not None:
+            side.brake = Brake(side, rate, self._frontend.connector.wheel, self._frontend.seconds)
 
     def _read_client_while_there_is_room(self) -> None:
         if self._kept_size < KEEP_LIMIT:
@@ -215,6 +231,10 @@ class Session:
         self.backend = side
         self._last_active = self._wheel.now
         self._served_by = self._dial.slot.backend if self._dial.slot else None
+        self._restrain(side)
+        min_rate = self._frontend.settings.min_rate
+        if min_rate is not None:
+            self._min_rate = MinRate(min_rate, self._frontend.seconds())
         if not self.client.gone:
             self.client.resumeProducing()
             join(self.client, side)
@@ -338,6 +358,8 @@ class Session:
         """
         if self._reason is None and now >= self._born + self._age_limit:
             self.end(EndReason.MAX_CONNECTION_AGE)
+        elif self._is_too_slow(now):
+            self.end(EndReason.TOO_SLOW)
         elif now < self._next_look() or self._looks_alive(now):
             pass
         elif self._reason is None:
@@ -346,18 +368,29 @@ class Session:
             self._close(orderly=False)
         return None if self._finished else self._next_check()
 
+    def _is_too_slow(self, now: float) -> bool:
+        """Whether something goes on here, and too little for a minute."""
+        if self._min_rate is None or self.backend is None or self._reason is not None:
+            return False
+        client, backend = self.client, self.backend
+        waiting = client.in_flight() + backend.in_flight()
+        return self._min_rate.is_missed(client.received + backend.received - waiting, waiting > 0, now)
+
     def _looks_alive(self, now: float) -> bool:
-        """Whether a slow reader got on since the last look: nobody sends, and yet this is not idle.
+        """Whether a slow reader got on since the last look, or it is us who do not read: nobody sends, and
+        yet this is not idle.
 
         The first look since a byte came only notes what there is to compare with.
         """
-        in_flight = (self.client.in_flight(), self.backend.in_flight() if self.backend is not None else 0)
+        client, backend = self.client, self.backend
+        in_flight = (client.in_flight(), backend.in_flight() if backend is not None else 0)
         first = self._looked < self._quiet_since()
-        fetched = not first and in_flight != self._in_flight
+        held_back = client.held_back or (backend is not None and backend.held_back)
+        alive = held_back or (not first and in_flight != self._in_flight)
         self._in_flight, self._looked = in_flight, now
-        if fetched:
+        if alive:
             self._last_active = now
-        return first or fetched
+        return first or alive
 
     def _next_look(self) -> float:
         """When to see what is in flight: at half the limit, and when it has been quiet for too long."""
@@ -384,6 +417,8 @@ class Session:
         first = self._next_look()
         if self._reason is None:
             first = min(first, self._born + self._age_limit)
+            if self._min_rate is not None and self.backend is not None:
+                first = min(first, self._min_rate.due)
         until = first - self._frontend.seconds()
         return min(max(0.0, until), self._frontend.settings.look_every)
 

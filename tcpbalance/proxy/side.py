@@ -21,6 +21,7 @@ from zope.interface import implementer
 from tcpbalance.net.direction import MORE, Direction
 from tcpbalance.net.leg import Leg
 from tcpbalance.net.transports import at_end, in_flight
+from tcpbalance.proxy.brake import Brake
 
 BROKEN_OFF = (ConnectionClosed, SSL.Error)
 """How transports say that the peer, or the network, broke off; anything else is an exception of our own."""
@@ -55,6 +56,8 @@ class Side(Protocol):
     :ivar transport: owned by the session from the moment that it is connected.
     :ivar told: bytes that the transport has told of.
     :ivar direction: what carries the bytes that come in here, once legs do so by themselves.
+    :ivar brake: what keeps the bytes that come in here within their rate; None where there is none.
+    :ivar stopped: whether the other side can take no more.
     :ivar finished: whether the peer has finished sending.
     :ivar write_closed: whether the peer has all its bytes and was told that no more will come.
     :ivar gone: whether the transport is no more.
@@ -64,6 +67,8 @@ class Side(Protocol):
     session: Owner
     told = 0
     direction: Direction | None = None
+    brake: Brake | None = None
+    stopped = False
     finished = False
     write_closed = False
     gone = False
@@ -90,6 +95,7 @@ class Side(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The transport is gone."""
+        self._release_brake()
         self.session.lost(self, reason)
 
     # What it knows
@@ -121,6 +127,11 @@ class Side(Protocol):
         """Whether nothing waits for room in the kernel; a stock transport cannot tell."""
         return isinstance(self.transport, Leg) and not self.transport.full
 
+    @property
+    def held_back(self) -> bool:
+        """Whether more may have come than its rate lets us read for now."""
+        return self.brake is not None and self.brake.holds
+
     def in_flight(self) -> int:
         """Bytes on their way to the peer, which change as it fetches them."""
         if self.gone:
@@ -132,11 +143,17 @@ class Side(Protocol):
 
     def pauseProducing(self) -> None:
         """The other side's buffer is full."""
+        self.stopped = True
         self.transport.pauseProducing()
 
     def resumeProducing(self) -> None:
-        """The other side's buffer is empty; after EOF there is nothing to resume."""
-        if not (self.finished or self.gone):
+        """The other side's buffer is empty."""
+        self.stopped = False
+        self.read_on()
+
+    def read_on(self) -> None:
+        """Read again, unless something else speaks against it; after EOF there is nothing to resume."""
+        if not (self.stopped or self.held_back or self.finished or self.gone):
             self.transport.resumeProducing()
 
     def stopProducing(self) -> None:
@@ -145,7 +162,7 @@ class Side(Protocol):
     def send(self, data: bytes, source: Side) -> None:
         """Send what the peer at *source* has sent; with the end that follows, where that is in sight."""
         transport, other = self.transport, source.transport
-        if isinstance(transport, Leg) and isinstance(other, Leg) and other.ending:
+        if isinstance(transport, Leg) and isinstance(other, Leg) and other.ending and not source.held_back:
             transport.write(data, MORE)
         else:
             transport.write(data)
@@ -158,6 +175,7 @@ class Side(Protocol):
 
     def close(self, orderly: bool) -> None:
         """Close for good: after what is buffered went out, or at once and with a reset."""
+        self._release_brake()
         if self.gone:
             return
         transport = self.transport
@@ -170,3 +188,9 @@ class Side(Protocol):
             transport.loseConnection()
         else:
             transport.abortConnection()
+
+    def _release_brake(self) -> None:
+        if self.brake is not None:
+            self.brake.release()
+            # No circle is left behind for the garbage collector to find.
+            self.brake = None

@@ -27,8 +27,11 @@ SIDES = st.sampled_from(["client", "backend"])
 
 Action = tuple[Any, ...]
 
-DEEDS: st.SearchStrategy[Action] = st.one_of(
-    st.tuples(st.just("send"), SIDES, st.sampled_from([1, 1000, 70_000, 700_000])),
+SENDS: st.SearchStrategy[Action] = st.tuples(
+    st.just("send"), SIDES, st.sampled_from([1, 1000, 70_000, 700_000])
+)
+SMALL_SENDS: st.SearchStrategy[Action] = st.tuples(st.just("send"), SIDES, st.sampled_from([1, 1000, 70_000]))
+OTHER_DEEDS: st.SearchStrategy[Action] = st.one_of(
     st.tuples(st.just("stop_reading"), SIDES),
     st.tuples(st.just("start_reading"), SIDES),
     st.tuples(st.just("finish"), SIDES),
@@ -37,6 +40,7 @@ DEEDS: st.SearchStrategy[Action] = st.one_of(
     st.tuples(st.just("run")),
     st.tuples(st.just("accept")),
 )
+DEEDS = SENDS | OTHER_DEEDS
 HARMLESS_TIME: st.SearchStrategy[Action] = st.tuples(st.just("pass_time"), st.sampled_from([0.5, 1.0, 2.0]))
 """Time goes by, but not so much that a deadline comes, save that of a dial."""
 
@@ -263,6 +267,22 @@ def test_any_interleaving_with_deadlines(
     carrier: Any, arrangement: dict[str, Any], turns: int, early: bytes, deeds: list[Action]
 ) -> None:
     play(make(carrier, arrangement, turns), deeds, early=early)
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@given(
+    arrangement=scenes(half_close_timeout=1000.0, bandwidth_per_connection=100_000),
+    turns=TURNS,
+    early=EARLY,
+    deeds=st.lists(SMALL_SENDS | OTHER_DEEDS | HARMLESS_TIME, max_size=25),
+)
+def test_any_interleaving_within_a_bandwidth(
+    carrier: Any, tls: bool, arrangement: dict[str, Any], turns: int, early: bytes, deeds: list[Action]
+) -> None:
+    """Both have more to say than may come at once; all of it comes in the time that is left for dials."""
+    much: list[Action] = [("run",), ("send", "client", 70_000), ("send", "backend", 70_000)]
+    scene = make(carrier, arrangement, turns, connect_timeout=8.0)
+    play(scene, [*much, *deeds], early=early, tls=tls)
 
 
 @pytest.mark.parametrize(("client", "backends"), [(True, False), (False, True), (True, True)])

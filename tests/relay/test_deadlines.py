@@ -1,4 +1,4 @@
-"""Nothing lasts for ever: the three deadlines of a session, and bytes that nobody fetches."""
+"""Nothing lasts for ever: the deadlines of a session, bytes that nobody fetches, and those that drip."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from support.scene import ONE, TWO
+from tcpbalance.proxy.side import Side
 
 LATE = 3.0
 """Seconds that a deadline may be late: the clock of deadlines is coarse."""
@@ -187,6 +188,139 @@ def test_age_counts_while_dialling(make_scene: Any) -> None:
     scene.advance(11 + LATE)
     assert client.saw == "reset"
     assert (scene.ended, scene.active) == ("max_connection_age", [0])
+
+
+# min_rate
+
+
+def drip(scene: Any, peer: Any, seconds: int, size: int = 1, every: int = 5) -> None:
+    """Let a few bytes come every few seconds."""
+    for _ in range(seconds // every):
+        peer.send(bytes(size))
+        scene.advance(every)
+
+
+@pytest.mark.parametrize("who", ["client", "backend"])
+def test_bytes_that_drip(make_scene: Any, who: str) -> None:
+    scene = make_scene(settings={"min_rate": 10, "half_close_timeout": 600})
+    client, backend = scene.joined()
+    drip(scene, client if who == "client" else backend, 60)
+    scene.advance(LATE)
+    assert scene.ended == "too_slow"
+    assert scene.record.reason.closer == "balancer"
+    assert client.saw == backend.saw == "reset"
+
+
+def test_not_before_the_minute_is_over(make_scene: Any) -> None:
+    scene = make_scene(settings={"min_rate": 10})
+    client, _ = scene.joined()
+    drip(scene, client, 55)
+    scene.advance(4.9)
+    assert scene.records == []
+
+
+@pytest.mark.parametrize(("least", "ends"), [(20, False), (30, True)])
+def test_both_directions_count_together(make_scene: Any, least: int, ends: bool) -> None:
+    """25 bytes a second, each minute anew."""
+    scene = make_scene(settings={"min_rate": least})
+    client, backend = scene.joined()
+    for _ in range(60):
+        client.send(bytes(75))
+        backend.send(bytes(50))
+        scene.advance(5)
+    assert [record.reason.word for record in scene.records] == ["too_slow"] * ends
+
+
+def test_a_session_that_becomes_slow(make_scene: Any) -> None:
+    scene = make_scene(settings={"min_rate": 10})
+    client, backend = scene.joined()
+    backend.send(bytes(4 * MIB))
+    drip(scene, client, 60)
+    scene.advance(LATE)
+    assert scene.records == []
+    drip(scene, client, 60)
+    scene.advance(LATE)
+    assert scene.ended == "too_slow"
+
+
+def test_silence_is_not_slow_and_what_follows_it_has_its_minute(make_scene: Any) -> None:
+    scene = make_scene(settings={"min_rate": 10})
+    client, _ = scene.joined()
+    scene.advance(179)
+    drip(scene, client, 45)
+    assert scene.records == []
+    client.send(bytes(1000))
+    scene.advance(30)
+    assert scene.records == []
+
+
+def test_silence_is_idle(make_scene: Any) -> None:
+    scene = make_scene(settings={"min_rate": 10, "idle_timeout": 100})
+    scene.joined()
+    scene.advance(100 + LATE)
+    assert scene.ended == "idle_timeout"
+
+
+@pytest.mark.parametrize("who", ["client", "backend"])
+def test_bytes_that_nobody_takes_are_slow(make_scene: Any, monkeypatch: Any, who: str) -> None:
+    """What the kernel holds cannot be told of a memory socket: all that was read, here."""
+    scene = make_scene(settings={"min_rate": 10})
+    client, backend = scene.joined()
+    (session,) = scene.frontend.sessions
+    reader, source = (client, session.backend) if who == "client" else (backend, session.client)
+    monkeypatch.setattr(Side, "in_flight", lambda side: 0 if side is source else source.received)
+    reader.stop_reading()
+    (backend if who == "client" else client).send(bytes(MIB))
+    scene.advance(60 + LATE)
+    assert scene.ended == "too_slow"
+
+
+def test_dialling_is_not_slow(make_scene: Any) -> None:
+    scene = make_scene({ONE: "hangs"}, settings={"min_rate": 10}, connect_timeout=200)
+    client = scene.connect(early=b"hello")
+    drip(scene, client, 150)
+    scene.backends[ONE].behaviour = "accepts"
+    drip(scene, client, 55)
+    assert scene.records == []
+    scene.advance(5 + LATE)
+    assert scene.ended == "too_slow"
+
+
+def test_the_next_backend_has_its_minute(make_scene: Any) -> None:
+    scene = make_scene([ONE, TWO], settings={"min_rate": 10})
+    client = scene.connect()
+    drip(scene, client, 50)
+    scene.backends[ONE].connection.reset()
+    drip(scene, client, 55)
+    assert scene.records == []
+    scene.advance(5 + LATE)
+    assert scene.ended == "too_slow"
+    assert scene.backends[TWO].connection.saw == "reset"
+
+
+def test_one_that_is_ending_is_not_slow(make_scene: Any) -> None:
+    """The client does not fetch the last bytes, and has half_close_timeout for that."""
+    scene = make_scene(settings={"min_rate": 10, "half_close_timeout": 200}, tls_backends=True)
+    client, backend = scene.joined()
+    client.stop_reading()
+    backend.send(bytes(120_000))
+    backend.finish()
+    scene.run()
+    assert scene.decided
+    scene.advance(150)
+    assert scene.records == []
+    client.start_reading()
+    scene.run()
+    assert (len(client.received), scene.ended) == (120_000, "backend_closed")
+
+
+def test_within_a_bandwidth(make_scene: Any) -> None:
+    scene = make_scene(settings={"min_rate": 990, "bandwidth_per_connection": 1000})
+    client, backend = scene.joined()
+    client.send(bytes(300_000))
+    scene.advance(290)
+    assert scene.records == []
+    assert 280_000 < len(backend.received) < 300_000
 
 
 # No deadline makes a part look like the whole

@@ -9,24 +9,32 @@ from typing import Any
 
 import pytest
 
+from support.scene import ONE, TWO
 from tcpbalance.gate.networks import NetworkSet
 from tcpbalance.proxy.arrival import Arrival
+from tcpbalance.proxy.backend import BackendProtocol
+from tcpbalance.proxy.brake import Brake
 from tcpbalance.proxy.frontend import FrontendProtocol
 from tcpbalance.proxy.preread import Entrance
 from tcpbalance.proxy.session import Session
 
-KINDS = (Session, Arrival, FrontendProtocol)
+BACKENDS = {"nobody_accepts": "refuses", "second_try": "resets_at_once"}
+"""What becomes of the dial in these plays."""
+
+KINDS = (Session, Arrival, FrontendProtocol, BackendProtocol, Brake)
 
 
 def left_over() -> list[object]:
     return [thing for thing in gc.get_objects() if isinstance(thing, KINDS)]
 
 
-@pytest.mark.parametrize("how", ["client_closes", "backend_resets", "nobody_accepts"])
+@pytest.mark.parametrize("how", ["client_closes", "backend_resets", "nobody_accepts", "second_try"])
 @pytest.mark.parametrize("header", [b"", b"PROXY UNKNOWN\r\n"], ids=["plain", "preread"])
-def test_an_ended_session_is_gone_at_once(make_scene: Any, how: str, header: bytes) -> None:
+@pytest.mark.parametrize("rate", [None, 10])
+def test_an_ended_session_is_gone_at_once(make_scene: Any, how: str, header: bytes, rate: int | None) -> None:
     scene = make_scene(
-        {"10.0.0.1:80": "refuses" if how == "nobody_accepts" else "accepts"},
+        {ONE: BACKENDS.get(how, "accepts"), **({TWO: "accepts"} if how == "second_try" else {})},
+        settings={"bandwidth_per_connection": rate},
         entrance=(lambda _: Entrance(NetworkSet([ip_network("198.51.100.0/24")]))) if header else None,
     )
     before = len(left_over())
@@ -36,15 +44,17 @@ def test_an_ended_session_is_gone_at_once(make_scene: Any, how: str, header: byt
         client = scene.connect(early=header + b"hello")
         scene.advance(10)
         if how == "client_closes":
-            scene.backends["10.0.0.1:80"].connection.send(b"answer")
+            scene.backends[ONE].connection.send(b"answer")
             client.finish()
             scene.run()
-            scene.backends["10.0.0.1:80"].connection.finish()
+            scene.backends[ONE].connection.finish()
+        elif how == "second_try":
+            client.reset()
         elif how == "backend_resets":
-            scene.backends["10.0.0.1:80"].connection.send(b"answer")
+            scene.backends[ONE].connection.send(b"answer")
             scene.run()
-            scene.backends["10.0.0.1:80"].connection.reset()
-        scene.run()
+            scene.backends[ONE].connection.reset()
+        scene.advance(2)
         assert len(scene.records) == 1
         scene.network.transports.clear()  # the memory network keeps every transport that there ever was
         assert len(left_over()) <= before

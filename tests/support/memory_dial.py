@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from support.memory_peers import Peer
 from tcpbalance.config.values import Address
-from tcpbalance.net.connecting import ConnectFailed, ConnectionFactory, timed_out
+from tcpbalance.net.connecting import RESOLUTION, ConnectFailed, ConnectionFactory, timed_out
 from tcpbalance.net.wheel import Wheel
 
 Behaviour = Literal["accepts", "refuses", "hangs", "resets_at_once", "lacks_descriptor"]
@@ -96,7 +96,7 @@ class MemoryConnector:
         self._clock = clock
         self._establish = establish
         self._dials: list[MemoryDial] = []
-        self.wheel = Wheel(clock, clock.seconds)
+        self.wheel = Wheel(clock, clock.seconds, RESOLUTION)
 
     def connect(self, address: Address, factory: ConnectionFactory, timeout: float) -> MemoryDial:
         backend = self.backends.get(str(address))

@@ -53,14 +53,14 @@ def test_check_prints_every_problem(
     assert err.splitlines() == [
         './a.toml:10: frontends.web.moed: unknown key, did you mean "mode"?',
         f"./a.toml:22: frontends.web.access.deny_file: {_cannot_read(tmp_path / 'banned.txt')}",
-        f"./a.toml:44: frontends.secure.tls.certificates[0].cert: {_cannot_read(tmp_path / 'web.pem')}",
-        f"./a.toml:44: frontends.secure.tls.certificates[1].cert: {_cannot_read('/etc/tcpbalance/both.pem')}",
-        f"./a.toml:47: frontends.secure.tls.client_ca: {_cannot_read(tmp_path / 'clients.pem')}",
-        f"./a.toml:48: frontends.secure.tls.client_crl: {_cannot_read(tmp_path / 'revoked.pem')}",
-        "./a.toml:70: pools.web.backends[1].weight: must be 1 to 256, got -3",
-        f"./a.toml:76: pools.web.tls.ca: {_cannot_read(tmp_path / 'internal.pem')}",
-        f"./a.toml:77: pools.web.tls.crl: {_cannot_read(tmp_path / 'internal-revoked.pem')}",
-        f"./a.toml:79: pools.web.tls.certificate.cert: {_cannot_read(tmp_path / 'edge.pem')}",
+        f"./a.toml:46: frontends.secure.tls.certificates[0].cert: {_cannot_read(tmp_path / 'web.pem')}",
+        f"./a.toml:46: frontends.secure.tls.certificates[1].cert: {_cannot_read('/etc/tcpbalance/both.pem')}",
+        f"./a.toml:49: frontends.secure.tls.client_ca: {_cannot_read(tmp_path / 'clients.pem')}",
+        f"./a.toml:50: frontends.secure.tls.client_crl: {_cannot_read(tmp_path / 'revoked.pem')}",
+        "./a.toml:72: pools.web.backends[1].weight: must be 1 to 256, got -3",
+        f"./a.toml:78: pools.web.tls.ca: {_cannot_read(tmp_path / 'internal.pem')}",
+        f"./a.toml:79: pools.web.tls.crl: {_cannot_read(tmp_path / 'internal-revoked.pem')}",
+        f"./a.toml:81: pools.web.tls.certificate.cert: {_cannot_read(tmp_path / 'edge.pem')}",
     ]
 
 

@@ -52,6 +52,7 @@ NAMES = """
     name weight backup balance bounded_load affinity health check text argv port nested path format 0
     accept_proxy_protocol preread_timeout sni_routes names send_proxy_protocol pass_tlvs access
     allow deny deny_file dry_run limits connections connect_rate_per_client burst_per_client ban_after ban_for
+    bandwidth_per_connection min_rate
 """
 KEYS = st.sampled_from(NAMES.split())
 SCALARS = st.one_of(
@@ -73,6 +74,7 @@ SCALARS = st.one_of(
             "v2",
             "ssl",
             "5/m",
+            "5KiB/s",
         ]
     ),
     st.sampled_from(["10.0.0.0/8", "*.a.b", "v2", "ssl"]),

@@ -19,7 +19,7 @@ from tcpbalance.config.gate import AccessConfig, LimitsConfig
 from tcpbalance.config.loader import load
 from tcpbalance.config.models import Config, FrontendConfig, HealthConfig, PoolConfig
 from tcpbalance.config.positions import locate
-from tcpbalance.config.values import Address, Duration, Fraction, Network, Rate, Size
+from tcpbalance.config.values import Address, Bandwidth, Duration, Fraction, Network, Rate, Size
 from tcpbalance.pool.probes.command import CommandProbe
 from tcpbalance.pool.probes.expect import ExpectProbe
 from tcpbalance.pool.probes.http import HttpProbe
@@ -92,7 +92,7 @@ def test_the_example_has_every_key_and_no_mistake(tmp_path: Path) -> None:
 
 
 def test_the_forms_in_the_page_are_read() -> None:
-    kinds: list[Any] = [Duration, Size, Rate, Fraction, Network, Address]
+    kinds: list[Any] = [Duration, Size, Rate, Bandwidth, Fraction, Network, Address]
     for kind in kinds:
         (cell,) = re.findall(rf"^\| {kind.words} \| (.*) \|$", PAGE, re.MULTILINE)
         forms = re.findall(r'`"(.*?)"`', cell)

@@ -141,7 +141,22 @@ from support.configs import SMALLEST, backends, frontend, pool, problems
             frontend("limits.dry_run = true"),
             (
                 '4: frontends.db.limits.dry_run: has no effect without "connections", '
-                '"connections_per_client", "connect_rate_per_client" or "ban_after"'
+                '"connections_per_client", "connect_rate_per_client", "ban_after", '
+                '"bandwidth_per_connection" or "min_rate"'
+            ),
+        ),
+        (
+            frontend("limits.bandwidth_per_connection = 1000"),
+            (
+                '4: frontends.db.limits.bandwidth_per_connection: must be a bandwidth such as "10MiB/s", '
+                '"500KiB/s" or "100B/s", got 1000'
+            ),
+        ),
+        (
+            frontend('limits = { min_rate = "1KiB/s", bandwidth_per_connection = "1024B/s" }'),
+            (
+                "4: frontends.db.limits.min_rate: must be less than bandwidth_per_connection, 1KiB/s, got "
+                '"1KiB/s"'
             ),
         ),
         (
@@ -336,7 +351,6 @@ def test_two_listeners_on_one_address(tmp_path: Path, first: str, second: str, t
 
 LATER = {
     "": ["workers = 1", "[admin]\n"],
-    "[frontends.db.limits]": ['bandwidth_per_connection = "10MiB/s"'],
     "[pools.db]": ['source_address = "10.0.0.5"'],
     "[pools.db.affinity]": ['state_file = "web.affinity"'],
 }

@@ -92,10 +92,29 @@ def test_no_grace_at_all_is_allowed() -> None:
             0,
             "frontend settings: most_sessions must be a whole number, 1 or more, got 0",
         ),
+        (
+            FrontendSettings,
+            "bandwidth_per_connection",
+            0,
+            "frontend settings: bandwidth_per_connection must be a whole number, 1 or more, got 0",
+        ),
+        (
+            FrontendSettings,
+            "min_rate",
+            0.5,
+            "frontend settings: min_rate must be a whole number, 1 or more, got 0.5",
+        ),
     ],
 )
 def test_a_count_out_of_range(make: Callable[..., object], name: str, value: object, said: str) -> None:
     assert str(refused(make, {name: value})) == said
+
+
+def test_a_rate_that_has_to_be_reached_and_cannot() -> None:
+    error = refused(FrontendSettings, {"bandwidth_per_connection": 100, "min_rate": 100})
+    assert str(error) == (
+        "frontend settings: min_rate must be less than bandwidth_per_connection, 100, got 100"
+    )
 
 
 def test_what_is_wrong_with_a_pool_is_an_error_of_the_pool() -> None:

@@ -38,6 +38,7 @@ from tcpbalance.config.tls import CertificateConfig, FrontendTlsConfig, PoolTlsC
 from tcpbalance.config.values import (
     Address,
     AlpnName,
+    Bandwidth,
     Duration,
     FilePath,
     Fraction,
@@ -109,6 +110,8 @@ class TestModels:
                         connections_per_client=100,
                         connect_rate_per_client=Rate(50, 1.0),
                         burst_per_client=100,
+                        bandwidth_per_connection=Bandwidth(10485760),
+                        min_rate=Bandwidth(100),
                         ban_after=20,
                         ban_window=Duration(10),
                         ban_for=Duration(600),
@@ -218,6 +221,8 @@ class TestModels:
             frontend("access = { allow = [], dry_run = false }\nlimits.dry_run = false"),
             frontend('access = { deny_file = "none.txt", dry_run = true }\nlimits.ban_after = 1'),
             frontend("limits = { connections = 1, dry_run = true }"),
+            frontend('limits = { bandwidth_per_connection = "1MiB/s", dry_run = true }'),
+            frontend('limits = { min_rate = "1B/s", dry_run = true }'),
             "\ufeff" + SMALLEST,
             SMALLEST.replace("\n", "\r\n"),
         ],
@@ -232,6 +237,8 @@ class TestModels:
             "a gate of nothing",
             "bans by a list alone",
             "a trial of one limit",
+            "a trial without a bandwidth",
+            "a trial without a least rate",
             "byte order mark",
             "DOS line ends",
         ],
@@ -260,12 +267,12 @@ class TestMessages:
         with pytest.raises(ConfigError) as caught:
             load("tcpbalance.toml", policies=POLICIES, probes=PROBES)
         assert str(caught.value) == (
-            "tcpbalance.toml:70: pools.web.backends[1].weight: must be 1 to 256, got -3"
+            "tcpbalance.toml:72: pools.web.backends[1].weight: must be 1 to 256, got -3"
         )
         assert caught.value.fault is Fault.CONFIGURATION
         assert not caught.value.retryable
         (problem,) = caught.value.problems
-        assert (problem.line, problem.path) == (70, ("pools", "web", "backends", 1, "weight"))
+        assert (problem.line, problem.path) == (72, ("pools", "web", "backends", 1, "weight"))
 
     def test_all_mistakes_at_once_in_the_order_of_their_lines(self, tmp_path: Path) -> None:
         text = (

@@ -1,0 +1,66 @@
+"""Holds back a side of a session that sends faster than it may.
+
+Only reading stops: what has been read goes on its way, and what has not, the end included, waits in the
+kernel, whose window closes. So all that is said of ends and breaks holds as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tcpbalance.gate.pace import Pace
+from tcpbalance.net.direction import CHUNK
+from tcpbalance.net.transports import read_at_most
+from tcpbalance.net.wheel import Wheel
+
+if TYPE_CHECKING:
+    from tcpbalance.proxy.side import Side
+
+READS_A_SECOND = 10
+"""Reads that the rate is divided into: at a low one, bytes go in small steps instead of one leap."""
+
+LEAST_READ = 512
+"""Bytes that a read may take however low the rate is, about a segment: less would cost more than it smooths.
+"""
+
+
+class Brake:
+    """Pauses a side until what it has sent is within its rate.
+
+    It and the side hold each other until ``release``.
+
+    :param side: whose bytes are counted; connected.
+    :param rate: bytes a second.
+    :param wheel: ends the waits; a fine one.
+    :param seconds: a monotonic clock.
+    :ivar holds: whether the side has to wait.
+    """
+
+    __slots__ = ("_pace", "_seconds", "_side", "_wheel", "holds", "slot")
+
+    def __init__(self, side: Side, rate: int, wheel: Wheel, seconds: Callable[[], float]) -> None:
+        self.holds = False
+        self.slot: int | None = None
+        self._side = side
+        self._pace = Pace(rate)
+        self._wheel = wheel
+        self._seconds = seconds
+        read_at_most(side.transport, min(CHUNK, max(LEAST_READ, rate // READS_A_SECOND)))
+
+    def read(self, count: int) -> None:
+        """So many bytes have been read at the side."""
+        wait = self._pace.spent(count, self._seconds())
+        if wait:
+            self.holds = True
+            self._side.transport.pauseProducing()
+            self._wheel.watch(self, wait)
+
+    def check(self, now: float) -> None:
+        """The wheel's call: the wait is over."""
+        self.holds = False
+        self._side.read_on()
+
+    def release(self) -> None:
+        """Count no more; whoever releases it forgets it, too."""
+        self._wheel.forget(self)
