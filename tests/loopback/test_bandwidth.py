@@ -25,10 +25,9 @@ from tcpbalance.proxy.preread import Entrance
 reactor: Any = global_reactor
 
 SIZE = 1 << 20
-SHORTEST, LONGEST = 0.5, 10.0
-"""Seconds for one second's worth: a third of it may come at once, and the machine may be busy."""
-
-LIMITED = FrontendSettings(bandwidth_per_connection=SIZE)
+LIMITED = FrontendSettings(bandwidth_per_connection=2 * SIZE)
+SHORTEST, LONGEST = 0.2, 10.0
+"""Seconds for half a second's worth: half of that may come at once, and the machine may be busy."""
 
 
 class BandwidthTests(TlsCase):
