@@ -101,7 +101,7 @@ class Pool:
         self._tiers = self._make_tiers(balance, PolicyTools(seconds, random))
         self.chance = random.random
         self._availability = Availability(name, self.backends, panic_threshold)
-        self.retry_budget = RetryBudget(self.backends)
+        self.retry_budget = RetryBudget(self.backends, seconds)
         self.queue = Queue(queue) if queue else None
         self._serves_queue = False
         self._slow_start = self._make_slow_start(slow_start, balance)

@@ -1,8 +1,9 @@
-"""How many connections of a pool may be on their second try at once."""
+"""How many connections of a pool may be on a further attempt at once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 
 from tcpbalance.pool.backend import Backend
 
@@ -11,31 +12,53 @@ LEAST = 3
 """Of the connections that a pool has, a fifth may be retries under way, and three in any case: the defaults
 of Envoy's ``retry_budget`` (its documentation, ``config.cluster.v3.CircuitBreakers``)."""
 
+COOLING = 1.0
+"""Seconds for which the part of a retry that came to nothing is kept back. Backends that refuse at once would
+else see many more attempts in a second than there are retries at a time."""
+
 
 class RetryBudget:
-    """Keeps retries from doubling the load of an outage: with the budget spent, who fails has failed.
+    """Keeps retries from doubling the load of an outage.
+
+    A retry that succeeds gives its part back at once: those who move on together because one backend has died
+    are all served, one after the other.
 
     :param backends: of the pool.
-    :ivar under_way: retries that have taken their part of it, and not given it back.
+    :param seconds: the clock.
     """
 
-    __slots__ = ("_backends", "under_way")
+    __slots__ = ("_backends", "_cooling", "_seconds", "_under_way")
 
-    def __init__(self, backends: Sequence[Backend]) -> None:
+    def __init__(self, backends: Sequence[Backend], seconds: Callable[[], float]) -> None:
         self._backends = backends
-        self.under_way = 0
+        self._seconds = seconds
+        self._under_way = 0
+        self._cooling: deque[float] = deque()
+
+    @property
+    def taken(self) -> int:
+        """How many parts are taken, or kept back."""
+        now = self._seconds()
+        while self._cooling and self._cooling[0] <= now:
+            self._cooling.popleft()
+        return self._under_way + len(self._cooling)
 
     def take(self) -> bool:
-        """Take part of the budget for one retry.
+        """Take part of the budget for one connection.
 
-        :returns: whether there was any left; then it is to be given back when the retry is over.
+        :returns: whether there was any left; then it is to be given back when no more attempts follow.
         """
         running = sum(backend.active for backend in self._backends)
-        if self.under_way >= max(LEAST, SHARE * running):
+        if self.taken >= max(LEAST, SHARE * running):
             return False
-        self.under_way += 1
+        self._under_way += 1
         return True
 
-    def give_back(self) -> None:
-        """Give back what one retry has taken."""
-        self.under_way -= 1
+    def give_back(self, in_vain: bool) -> None:
+        """Give back what one connection has taken.
+
+        :param in_vain: whether no attempt of it succeeded.
+        """
+        self._under_way -= 1
+        if in_vain:
+            self._cooling.append(self._seconds() + COOLING)

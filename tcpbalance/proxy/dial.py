@@ -54,10 +54,10 @@ class Dial:
         "_choices",
         "_connector",
         "_patience",
+        "_pauses",
         "_pending",
         "_queued_until",
         "_retries",
-        "_rounds",
         "_seconds",
         "attempts",
         "began",
@@ -85,7 +85,7 @@ class Dial:
         self._caller: Caller | None = caller
         self._pending: Pending | None = None
         self._retries = False
-        self._rounds = 0
+        self._pauses = 0
         self._patience = PATIENCE
         self._queued_until: float | None = None
         self.began = 0.0
@@ -106,10 +106,17 @@ class Dial:
         """Try the next backend, wait for one, or give up."""
         if self.attempts > self.pool.retries:
             self._give_up()
-            return
-        if self.attempts and not self._may_retry():
-            return
+        elif self.attempts and not self._may_retry():
+            pass
+        elif self._pauses:
+            self._rest()
+        else:
+            self._choose()
+
+    def _choose(self) -> None:
         backend = next(self._choices, None)
+        if backend is None and self._pauses:
+            backend = self._choose_anew()
         if backend is not None:
             self._try(backend)
         elif self.pool.is_full():
@@ -151,15 +158,19 @@ class Dial:
             self.failure = ConnectFailed(f"{self.failure.cause}, and too many retries are under way")
         self._give_up()
 
-    def _end_retries(self) -> None:
+    def _end_retries(self, in_vain: bool) -> None:
         if self._retries:
             self._retries = False
-            self.pool.retry_budget.give_back()
+            self.pool.retry_budget.give_back(in_vain)
 
     def _rest(self) -> None:
-        """All have been tried: wait a moment, and begin anew."""
-        self._pause(self._rounds, self._begin_anew)
-        self._rounds += 1
+        """All have been tried: from now on, there is a pause before each attempt."""
+        self._pause(self._pauses, self._after_rest)
+        self._pauses += 1
+
+    def _after_rest(self) -> None:
+        self._pending = None
+        self._choose()
 
     def _pause(self, times: int, call: Callable[[], None]) -> None:
         self._pending = Pause(self._connector.wheel, backoff(times, self.pool.chance), call)
@@ -168,10 +179,11 @@ class Dial:
         self._pending = None
         self.next()
 
-    def _begin_anew(self) -> None:
+    def _choose_anew(self) -> Backend | None:
+        """The first choice again, by how things stand now."""
         self._choices.close()
         self._choices = self.pool.choices(self.client)
-        self._go_on()
+        return next(self._choices, None)
 
     # The queue
 
@@ -180,7 +192,7 @@ class Dial:
         if self.pool.queue is None:
             self._give_up()
             return
-        self._end_retries()
+        self._end_retries(in_vain=False)
         if self._queued_until is None:
             self._queued_until = self.pool.seconds() + self.pool.queue_timeout
         place = Place(self.pool, self._connector.wheel, self.client, self._queued_until, self)
@@ -191,7 +203,12 @@ class Dial:
 
     def its_turn(self) -> None:
         """See ``waiting.Queued``."""
-        self._begin_anew()
+        self._pending = None
+        backend = self._choose_anew()
+        if backend is not None:
+            self._try(backend)
+        else:
+            self._queue_up()
 
     def displaced(self) -> None:
         """See ``waiting.Queued``."""
@@ -201,9 +218,7 @@ class Dial:
     def waited_in_vain(self) -> None:
         """See ``waiting.Queued``; whoever waited for its home may go elsewhere now."""
         self._pending = None
-        self._choices.close()
-        self._choices = self.pool.choices(self.client)
-        backend = next(self._choices, None)
+        backend = self._choose_anew()
         if backend is not None:
             self._try(backend)
         else:
@@ -218,7 +233,7 @@ class Dial:
         assert self.slot is not None
         self._pending = None
         if self._retries:
-            self._end_retries()
+            self._end_retries(in_vain=False)
         self.connect_time = self._seconds() - self.began
         self.slot.connected(self.connect_time)
         assert self._caller is not None
@@ -265,7 +280,7 @@ class Dial:
         if self._pending is not None:
             self._pending.cancel()
             self._pending = None
-        self._end_retries()
+        self._end_retries(in_vain=True)
         self._drop_slot()
         self._choices.close()
         self._caller = None

@@ -50,7 +50,7 @@ def test_a_whole_account(make_scene: Any) -> None:
 
 
 def test_nobody_accepted(make_scene: Any) -> None:
-    scene = make_scene({ONE: "hangs", TWO: "hangs"}, connect_timeout=2)
+    scene = make_scene({ONE: "hangs", TWO: "hangs"}, connect_timeout=2, retries=1)
     client = scene.connect(early=b"12345")
     scene.advance(10)
     assert client.saw in {"fin", "reset"}
@@ -157,7 +157,7 @@ def test_the_log_tells_of_clients_that_no_backend_was_left_for(make_scene: Any) 
 
 
 def test_the_log_tells_of_clients_that_could_not_be_connected(make_scene: Any) -> None:
-    scene = make_scene({ONE: "refuses"})
+    scene = make_scene({ONE: "refuses"}, retries=0)
     with capturedLogs() as events:
         scene.connect()
         scene.run()

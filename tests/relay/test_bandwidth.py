@@ -166,7 +166,7 @@ def test_what_was_read_is_not_kept_for_the_end_to_travel_with(make_scene: Any, s
 @pytest.mark.parametrize("sends", SIDES)
 @pytest.mark.parametrize("breaks", SIDES)
 def test_a_reset_stays_a_reset(make_scene: Any, sends: str, breaks: str) -> None:
-    scene = limited(make_scene)
+    scene = limited(make_scene, retries=0)
     sender, reader = sides(scene, sends)
     sender.send(noise(3 * RATE))
     scene.advance(1)

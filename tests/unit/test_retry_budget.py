@@ -2,26 +2,47 @@
 
 from __future__ import annotations
 
+from twisted.internet.task import Clock
+
 from support.pools import some_backends
-from tcpbalance.pool.retry_budget import RetryBudget
+from tcpbalance.pool.retry_budget import COOLING, RetryBudget
+
+
+def a_budget(active: int = 0, clock: Clock | None = None) -> RetryBudget:
+    backends = some_backends(1, 1)
+    backends[0].active, backends[1].active = active // 2, active - active // 2
+    return RetryBudget(backends, (clock or Clock()).seconds)
 
 
 def taken(active: int) -> int:
     """How many retries can be under way at once beside so many connections."""
-    backends = some_backends(1, 1)
-    backends[0].active, backends[1].active = active // 2, active - active // 2
-    budget = RetryBudget(backends)
+    budget = a_budget(active)
     while budget.take():
         pass
-    return budget.under_way
+    return budget.taken
 
 
 def test_the_bound() -> None:
     assert [taken(active) for active in (0, 10, 15, 16, 20, 100, 1000)] == [3, 3, 3, 4, 4, 20, 200]
 
 
-def test_what_is_given_back_can_be_taken_again() -> None:
-    budget = RetryBudget(some_backends(1))
+def test_what_has_succeeded_can_be_taken_again() -> None:
+    budget = a_budget()
     assert [budget.take() for _ in range(4)] == [True, True, True, False]
-    budget.give_back()
+    budget.give_back(in_vain=False)
     assert [budget.take() for _ in range(2)] == [True, False]
+
+
+def test_what_was_in_vain_can_be_taken_a_second_later() -> None:
+    clock = Clock()
+    budget = a_budget(clock=clock)
+    for _ in range(3):
+        budget.take()
+    budget.give_back(in_vain=True)
+    clock.advance(COOLING / 2)
+    budget.give_back(in_vain=True)
+    assert (budget.taken, budget.take()) == (3, False)
+    clock.advance(COOLING / 2)
+    assert (budget.taken, budget.take(), budget.take()) == (2, True, False)
+    clock.advance(COOLING)
+    assert budget.taken == 2
