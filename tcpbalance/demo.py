@@ -12,7 +12,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
 from tcpbalance.admin.access_log import AccessLog
-from tcpbalance.config.models import HealthConfig, SocketConfig
+from tcpbalance.config.frontends import SocketConfig
+from tcpbalance.config.pools import HealthConfig
 from tcpbalance.config.values import Address, Duration
 from tcpbalance.net.listener import Listener, bind
 from tcpbalance.net.socket_options import SocketOptions

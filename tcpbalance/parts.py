@@ -13,10 +13,12 @@ from attrs import field, frozen
 from twisted.logger import Logger
 
 from tcpbalance.config.errors import Flaw, KeyPath
+from tcpbalance.config.frontends import FrontendConfig, SocketConfig
 from tcpbalance.config.gate import AccessConfig, LimitsConfig
 from tcpbalance.config.loader import FileTable, load
-from tcpbalance.config.models import AffinityConfig, Config, FrontendConfig, PoolConfig, SocketConfig
+from tcpbalance.config.models import Config
 from tcpbalance.config.outlier import OutlierConfig
+from tcpbalance.config.pools import AffinityConfig, PoolConfig
 from tcpbalance.config.values import Address
 from tcpbalance.errors import SettingError
 from tcpbalance.gate.access import Access

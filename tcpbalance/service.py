@@ -19,8 +19,9 @@ from twisted.python.failure import Failure
 
 from tcpbalance import bounds
 from tcpbalance.admin.access_log import AccessLog
-from tcpbalance.config.models import Config, HealthConfig
+from tcpbalance.config.models import Config
 from tcpbalance.config.overload import OverloadConfig
+from tcpbalance.config.pools import HealthConfig
 from tcpbalance.errors import SettingError, TcpbalanceError
 from tcpbalance.net.connecting import SocketConnector
 from tcpbalance.net.listener import Listener, ListenError, bind

@@ -13,7 +13,7 @@ from cattrs.errors import ClassValidationError
 
 from tcpbalance.config.converter import Read, key_names, require_table, strict_converter, table_reader
 from tcpbalance.config.errors import Refusal
-from tcpbalance.config.models import BackendConfig, HealthConfig, PoolConfig
+from tcpbalance.config.pools import BackendConfig, HealthConfig, PoolConfig
 from tcpbalance.config.wording import choices, must_be_one_of, shown, unknown_key
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from attrs import frozen
 
-from tcpbalance.config.models import SocketConfig
+from tcpbalance.config.frontends import SocketConfig
 from tcpbalance.errors import Fault, TcpbalanceError
 
 KEEPALIVE_PROBES = 3

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from tcpbalance.config.models import HealthConfig
+from tcpbalance.config.pools import HealthConfig
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.health_counter import Flip, HealthCounter
 from tcpbalance.pool.health_watch import Watch

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tcpbalance import bounds
-from tcpbalance.config.models import SocketConfig
+from tcpbalance.config.frontends import SocketConfig
 from tcpbalance.errors import SettingError
 from tcpbalance.gate.gate import Gate
 from tcpbalance.gate.pace import MINUTE

@@ -12,7 +12,7 @@ from twisted.internet import reactor as global_reactor
 from support.roads import RoadCase
 from support.sockets import until
 from tcpbalance import Backend, Pool
-from tcpbalance.config.models import SocketConfig
+from tcpbalance.config.frontends import SocketConfig
 from tcpbalance.config.values import Address
 from tcpbalance.gate.access import Access
 from tcpbalance.gate.gate import Gate

@@ -21,7 +21,7 @@ from twisted.logger import capturedLogs
 
 from support.roads import RoadCase
 from support.sockets import Recorder, until
-from tcpbalance.config.models import SocketConfig
+from tcpbalance.config.frontends import SocketConfig
 from tcpbalance.config.values import Address, Duration, Size
 from tcpbalance.net.listener import ACCEPTS_A_TURN, Listener, ListenError, bind
 from tcpbalance.net.socket_options import SocketOptions, shrunk_buffers

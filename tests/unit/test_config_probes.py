@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from support.configs import SMALLEST, FullProbe, Nested, Port, TcpProbe, load_text, problems
-from tcpbalance.config.models import HealthConfig
+from tcpbalance.config.pools import HealthConfig
 from tcpbalance.config.values import Duration
 
 

@@ -15,9 +15,11 @@ from attrs import field, frozen
 from support.configs import POLICIES, PROBES, FullProbe, Port, TcpProbe
 from tcpbalance.config.converter import key_names
 from tcpbalance.config.errors import ConfigError
+from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.gate import AccessConfig, LimitsConfig
 from tcpbalance.config.loader import load
-from tcpbalance.config.models import Config, FrontendConfig, HealthConfig, PoolConfig
+from tcpbalance.config.models import Config
+from tcpbalance.config.pools import HealthConfig, PoolConfig
 from tcpbalance.config.positions import locate
 from tcpbalance.config.values import Address, Bandwidth, Duration, Fraction, Network, Rate, Size
 from tcpbalance.pool.probes.command import CommandProbe

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from support.sockets import fired
-from tcpbalance.config.models import HealthConfig
+from tcpbalance.config.pools import HealthConfig
 from tcpbalance.config.values import Duration
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.errors import PoolError

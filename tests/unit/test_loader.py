@@ -20,20 +20,12 @@ from support.configs import (
     problems,
 )
 from tcpbalance.config.errors import BrokenRules, ConfigError, Refusal
+from tcpbalance.config.frontends import FrontendConfig, RouteConfig, SocketConfig
 from tcpbalance.config.gate import AccessConfig, LimitsConfig
 from tcpbalance.config.loader import load
-from tcpbalance.config.models import (
-    AccessLogConfig,
-    AffinityConfig,
-    BackendConfig,
-    Config,
-    FrontendConfig,
-    HealthConfig,
-    PoolConfig,
-    RouteConfig,
-    SocketConfig,
-)
+from tcpbalance.config.models import AccessLogConfig, Config
 from tcpbalance.config.overload import OverloadConfig
+from tcpbalance.config.pools import AffinityConfig, BackendConfig, HealthConfig, PoolConfig
 from tcpbalance.config.tls import CertificateConfig, FrontendTlsConfig, PoolTlsConfig
 from tcpbalance.config.values import (
     Address,

@@ -7,15 +7,9 @@ from typing import Any
 import pytest
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 
+from tcpbalance.config.frontends import FrontendConfig, RouteConfig
 from tcpbalance.config.gate import LimitsConfig
-from tcpbalance.config.models import (
-    AffinityConfig,
-    BackendConfig,
-    FrontendConfig,
-    HealthConfig,
-    PoolConfig,
-    RouteConfig,
-)
+from tcpbalance.config.pools import AffinityConfig, BackendConfig, HealthConfig, PoolConfig
 from tcpbalance.config.tls import PoolTlsConfig
 from tcpbalance.config.values import Address, Bandwidth, Duration, Fraction, NamePattern
 from tcpbalance.parts import build_frontend, build_pool

@@ -13,7 +13,7 @@ from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from tcpbalance.config.models import SocketConfig
+from tcpbalance.config.frontends import SocketConfig
 from tcpbalance.net.addresses import proxy_address
 from tcpbalance.net.connecting import SocketConnector
 from tcpbalance.net.socket_options import SocketOptions
