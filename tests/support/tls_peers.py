@@ -35,9 +35,8 @@ def page(
         yield server
 
 
-@contextmanager
-def tls_peer(handler: Handler, issued: Issued) -> Iterator[Peer]:
-    """Run a peer that speaks TLS with whoever comes, and serves what is in it with a handler of ``peers``.
+def over_tls(handler: Handler, issued: Issued) -> Handler:
+    """Speak TLS with whoever comes, and serve what is in it with a handler of ``peers``.
 
     :param issued: what is shown.
     """
@@ -50,7 +49,13 @@ def tls_peer(handler: Handler, issued: Issued) -> Iterator[Peer]:
         with context.wrap_socket(sock, server_side=True) as tls:
             handler(tls)
 
-    with peers.peer(handle) as running:
+    return handle
+
+
+@contextmanager
+def tls_peer(handler: Handler, issued: Issued) -> Iterator[Peer]:
+    """Run a peer that serves `over_tls`."""
+    with peers.peer(over_tls(handler, issued)) as running:
         yield running
 
 

@@ -1,0 +1,255 @@
+"""One of three backends fails under steady traffic: it is soon avoided, and comes back when it is well.
+
+In each episode the errors that clients see are counted.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from support import peers
+from support.certificates import Authority
+from support.clients import ask
+from support.daemon import Daemon
+from support.peers import Handler
+from support.tls_peers import over_tls
+from support.waiting import until
+
+CONFIG = """
+[access_log]
+path = "access.log"
+format = "json"
+
+[frontends.web]
+listen = "127.0.0.1:0"
+pool = "web"
+
+[pools.web]
+backends = [{backends}]
+{more}
+"""
+
+OUT_WITHIN = 2.0
+"""Seconds in which the traffic has to be away from a backend that fails."""
+
+PAUSE = 0.005
+"""Seconds that a client rests between two connections: were the processors busy all the time, nobody would be
+slow where all are."""
+
+NAMES = ("a", "b", "bad")
+"""Of the backends."""
+
+GREETING = "I am "
+"""What they say before their names."""
+
+EJECTED, NO_LONGER_EJECTED = "backend bad .* is ejected for 1 s: ", "backend bad .* is no longer ejected"
+DOWN, UP = "backend bad .* is down: ", "is down: (.|\n)*backend bad .* is up"
+
+
+def well(name: str) -> Handler:
+    """Serve as a backend does that is well."""
+    return peers.says(f"{GREETING}{name}".encode())
+
+
+class Moody:
+    """A handler that is exchanged while it serves.
+
+    :param usual: how it serves at first, and again when it is well.
+    """
+
+    def __init__(self, usual: Handler) -> None:
+        self._usual = usual
+        self.handler = usual
+
+    def __call__(self, sock: Any) -> None:
+        self.handler(sock)
+
+    def get_well(self) -> None:
+        """Serve as at first."""
+        self.handler = self._usual
+
+
+class Traffic:
+    """Clients that each come again and again, one connection after another, from `with` to its end.
+
+    :param port: where to.
+    :param clients: how many.
+    :ivar answers: how often each backend has answered.
+    :ivar errors: what clients saw instead of an answer.
+    """
+
+    def __init__(self, port: int, clients: int) -> None:
+        self._port = port
+        self._stop = threading.Event()
+        self._came = [0] * clients
+        self._lock = threading.Lock()
+        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(clients)]
+        self.answers: Counter[str] = Counter()
+        self.errors: list[str] = []
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self, number: int) -> None:
+        while not self._stop.wait(PAUSE):
+            self._come()
+            self._came[number] += 1
+
+    def _come(self) -> None:
+        try:
+            answer = ask(self._port, b"?").decode()
+        except OSError as error:
+            answer = repr(error)
+        with self._lock:
+            if answer.startswith(GREETING):
+                self.answers[answer.removeprefix(GREETING)] += 1
+            else:
+                self.errors.append(answer or "closed")
+
+    def wait_for(self, name: str, more: int = 1) -> None:
+        """Wait until a backend has given so many more answers."""
+        enough = self.answers[name] + more
+        until(lambda: self.answers[name] >= enough, lambda: f"answers of {name}: {self.answers}")
+
+    def wait_for_new_connections(self) -> None:
+        """Wait until each client has a connection that it began after this was called."""
+        # What a client has at present, it may have begun before.
+        enough = [came + 2 for came in self._came]
+        until(lambda: all(map(int.__ge__, self._came, enough)), lambda: f"{self._came} to be {enough}")
+
+
+@contextmanager
+def balancer(folder: Path, handlers: Iterable[Handler], more: str) -> Iterator[Daemon]:
+    """Run a balancer over the three."""
+    with ExitStack() as stack:
+        backends = ", ".join(
+            f'{{ name = "{name}", address = "{stack.enter_context(peers.peer(handler)).address}" }}'
+            for name, handler in zip(NAMES, handlers, strict=True)
+        )
+        yield stack.enter_context(Daemon(CONFIG.format(backends=backends, more=more), folder))
+
+
+def go_through(daemon: Daemon, traffic: Traffic, bad: Moody, fault: Handler, out: str, back: str) -> None:
+    """Let a backend fail and get well, and see it leave and return.
+
+    :param out: what the log says when it is out of rotation.
+    :param back: what it says when it is back.
+    """
+    for name in NAMES:
+        traffic.wait_for(name)
+    bad.handler = fault
+    began = time.monotonic()
+    daemon.wait_for_log(out)
+    assert time.monotonic() - began < OUT_WITHIN
+    traffic.wait_for_new_connections()
+    bad.get_well()
+    before = traffic.answers["bad"]
+
+    def is_back() -> bool:
+        now = traffic.answers["bad"]
+        if re.search(back, daemon.log):
+            return True
+        assert now == before, "it serves although it is out of rotation"
+        return False
+
+    until(is_back, "its return")
+    traffic.wait_for("bad", 10)
+
+
+def not_served(daemon: Daemon) -> Counter[str]:
+    """Why sessions ended without an answer."""
+    return Counter(record["reason"] for record in daemon.access_records if not record["backend_bytes"])
+
+
+def test_one_that_accepts_and_resets_is_ejected_and_no_client_notices(tmp_path: Path) -> None:
+    """There are no more clients than retries that a pool always allows."""
+    failures = 5
+    more = f'outlier = {{ consecutive_failures = {failures}, eject_for = "1s" }}'
+    bad = Moody(well("bad"))
+    with (
+        balancer(tmp_path, [well("a"), well("b"), bad], more) as daemon,
+        Traffic(daemon.port, clients=3) as traffic,
+    ):
+        go_through(daemon, traffic, bad, peers.reset_at_once, EJECTED, NO_LONGER_EJECTED)
+    assert traffic.errors == []
+    assert daemon.stop() == 0
+    assert not_served(daemon) == {}
+    # Those under way when it was ejected may have had the same.
+    tried_again = [record for record in daemon.access_records if record["attempts"] > 1]
+    assert failures <= len(tried_again) < failures + 3
+
+
+def test_one_that_accepts_and_hangs_is_down_and_costs_what_it_had_in_hand(tmp_path: Path) -> None:
+    """Connecting works as ever, so it takes a check to notice."""
+    clients = 8
+    more = """
+health.check = "expect"
+health.contains = "I am"
+health.interval = "100ms"
+health.timeout = "200ms"
+health.fall = 2
+health.on_down = "reset"
+outlier.eject_for = "1s"
+"""
+    bad = Moody(well("bad"))
+    with (
+        balancer(tmp_path, [well("a"), well("b"), bad], more) as daemon,
+        Traffic(daemon.port, clients) as traffic,
+    ):
+        go_through(daemon, traffic, bad, peers.ignore_the_end, DOWN, UP)
+    assert daemon.stop() == 0
+    # A client that hangs does nothing else: so each has met it once at most.
+    assert 1 <= len(traffic.errors) <= clients
+    assert not_served(daemon) == {"backend_down": len(traffic.errors)}
+
+
+def test_one_that_becomes_20_times_slower_is_ejected_and_no_client_notices(tmp_path: Path) -> None:
+    """What is slow is its part of the TLS handshake: the kernel connects as fast as ever.
+
+    More connections in a row than by default have to be slow, since the machine that runs all of them may be
+    busy for a moment.
+    """
+    authority = Authority.root()
+    authority.write(tmp_path / "root.pem")
+    shown = authority.issue(tmp_path, "web", "web.example")
+    more = """
+outlier = { consecutive_failures = 10, eject_for = "1s", slow_factor = 8 }
+tls = { ca = "root.pem", server_name = "web.example" }
+"""
+    good_a, good_b, quick = (over_tls(well(name), shown) for name in NAMES)
+    bad = Moody(quick)
+    with (
+        balancer(tmp_path, [good_a, good_b, bad], more) as daemon,
+        Traffic(daemon.port, clients=3) as traffic,
+    ):
+        traffic.wait_for("bad", 20)
+        calm = statistics.median(record["connect_ms"] for record in daemon.access_records) / 1000.0
+
+        def dawdle(sock: Any) -> None:
+            time.sleep(20 * calm)
+            quick(sock)
+
+        go_through(daemon, traffic, bad, dawdle, EJECTED + "slow, ", NO_LONGER_EJECTED)
+    assert traffic.errors == []
+    assert daemon.stop() == 0
+    assert not_served(daemon) == {}
+    assert "backend a" not in daemon.log
+    assert "backend b " not in daemon.log
