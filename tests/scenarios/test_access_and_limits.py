@@ -6,7 +6,6 @@ import re
 import select
 import signal
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -32,12 +31,6 @@ pool = "web"
 [pools.web]
 backends = ["{backend}"]
 """
-
-FLOOD = "127.0.0.66"
-"""Where a flood comes from."""
-
-CONNECTS, IDLE = 3000, 200
-"""What a flood consists of: quick connects, and connections that stay."""
 
 _SUMMARY = re.compile(r"frontend web: connections (refused|not refused, because of dry_run): (\d+) \((.*)\)")
 
@@ -85,52 +78,7 @@ def summaries(daemon: Daemon) -> list[tuple[str, int, str]]:
     return [(what, int(count), reasons) for what, count, reasons in _SUMMARY.findall(daemon.log)]
 
 
-def flood(port: int, count: int) -> None:
-    """Connect again and again without waiting for an answer to any of it."""
-    for _ in range(count):
-        with suppress(ConnectionResetError):
-            reset(connect(port, FLOOD))
-
-
-def stay(port: int, count: int, stack: ExitStack) -> None:
-    """Connect and do nothing."""
-    for _ in range(count):
-        with suppress(ConnectionResetError):
-            stack.enter_context(connect(port, FLOOD))
-
-
 # Limits
-
-
-def test_a_flood_from_one_address_costs_nobody_else_a_connection(tmp_path: Path, greeter: Peer) -> None:
-    limits = """
-limits.connections_per_client = 20
-limits.connect_rate_per_client = "50/s"
-limits.ban_after = 500
-"""
-    with balancer(tmp_path, greeter, limits) as daemon, ExitStack() as stack:
-        port = daemon.port
-        started = time.monotonic()
-        stay(port, IDLE, stack)
-        flooding = threading.Thread(target=flood, args=(port, CONNECTS))
-        flooding.start()
-        waits, refused, number = [], 0, 0
-        while flooding.is_alive() or number < 100:
-            began = time.monotonic()
-            refused += not is_served(port, f"127.0.1.{number % 250 + 1}")
-            waits.append(time.monotonic() - began)
-            number += 1
-        flooding.join()
-        assert (refused, sorted(waits)[int(0.99 * len(waits))] < 2.0) == (0, True)
-        assert not is_served(port, FLOOD)
-        lasted = time.monotonic() - started
-        told = summaries(daemon)
-        assert 1 <= len(told) <= lasted + 1
-        assert {what for what, _, _ in told} == {"refused"}
-        assert daemon.log.count("\n") <= lasted + 20
-        came_in = [record for record in daemon.access_records if record["client"].startswith(FLOOD)]
-        assert len(came_in) + sum(count for _, count, _ in told) <= CONNECTS + IDLE + 1
-        assert len(came_in) < CONNECTS // 2
 
 
 def test_a_client_has_so_many_connections_and_others_have_theirs(tmp_path: Path, greeter: Peer) -> None:

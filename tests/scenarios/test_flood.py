@@ -60,7 +60,7 @@ AT_ONCE = 32
 CALM = 300
 """Requests by which the calm is known."""
 
-NOISE = 0.2
+NOISE = 0.5
 """Seconds. A p99 below says nothing: the clients, the flood, the balancer and the backend take turns on the
 same processors here, and on a busy machine each may wait some ten milliseconds for each of its turns. Where
 refusing falls behind the flood, clients wait for the whole queue of the listener, which is far longer."""
@@ -146,8 +146,7 @@ def p99_before_and_during_a_flood(folder: Path) -> tuple[float, float]:
     let_in = sum(record["client"].startswith(f"{FLOOD}:") for record in daemon.access_records)
     assert IDLE <= let_in <= BURST + PER_SECOND * lasted
     told = refusals(daemon.log)
-    assert 1 <= len(told) <= lasted + 1
+    assert 1 <= len(told) <= lasted + 2
     assert {"too_fast", "banned"} <= set(re.findall("[a-z_]+", " ".join(why for _, why in told)))
-    # The line of the last second is not there yet.
     assert let_in + sum(count for count, _ in told) <= IDLE + CONNECTS
     return calm.p99, flooded.p99
