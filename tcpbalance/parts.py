@@ -232,7 +232,7 @@ def build_pool(name: str, config: PoolConfig) -> Pool:
         queue=config.queue or 0,
         queue_timeout=config.queue_timeout,
         slow_start=slow_start,
-        outlier=_outlier(config.outlier) if config.outlier else None,
+        outlier=outlier_rules(config.outlier) if config.outlier else None,
         send_proxy_protocol=config.send_proxy_protocol,
         pass_tlvs=frozenset(config.pass_tlvs),
         tls=None if config.tls is None else ClientTls(config.tls),
@@ -242,7 +242,8 @@ def build_pool(name: str, config: PoolConfig) -> Pool:
     )
 
 
-def _outlier(config: OutlierConfig) -> OutlierRules:
+def outlier_rules(config: OutlierConfig) -> OutlierRules:
+    """Make the rules that a table in the configuration says."""
     return OutlierRules(config.consecutive_failures, config.eject_for, config.max_ejected, config.slow_factor)
 
 

@@ -75,7 +75,7 @@ class Ejections:
         if now < self._next_return:
             return
         for backend in self._detection.ejected():
-            if self._detection.served_its_time(backend):
+            if backend.ejected and self._detection.served_its_time(backend):
                 self._let_back(backend)
 
     def _eject(self, backend: Backend, cause: str) -> None:
@@ -92,6 +92,7 @@ class Ejections:
         )
 
     def _let_back(self, backend: Backend) -> None:
+        self._detection.came_back(backend)
         self._flip(backend, ejected=False)
         self._log.info(
             "pool {pool}: backend {backend} is no longer ejected",

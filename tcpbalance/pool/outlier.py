@@ -186,10 +186,14 @@ class OutlierDetection:
         halvings = int(min(good / self._rules.eject_for, LONGEST))
         growth = max(1.0, conduct.growth / 2.0**halvings)
         conduct.growth = min(LONGEST, growth * 2.0)
-        conduct.until = conduct.since = now + growth * self._rules.eject_for
+        conduct.until = now + growth * self._rules.eject_for
         conduct.failures = conduct.slow = 0
         conduct.times = ConnectTimes()
         return growth * self._rules.eject_for
+
+    def came_back(self, backend: Backend) -> None:
+        """Take note that a backend is ejected no longer; its good time begins."""
+        self._conduct[backend].since = self._seconds()
 
     def served_its_time(self, backend: Backend) -> bool:
         """Whether the time is over for which a backend was ejected."""

@@ -19,11 +19,11 @@ from tcpbalance.pool.errors import PoolError
 from tcpbalance.pool.outlier import OutlierDetection, OutlierRules
 from tcpbalance.pool.policies.base import PolicyFactory, PolicyTools
 from tcpbalance.pool.policies.source_hash import SourceHash
-from tcpbalance.pool.queue import Queue
 from tcpbalance.pool.retry_budget import RetryBudget
 from tcpbalance.pool.slot import Slot
 from tcpbalance.pool.slow_start import SlowStart
 from tcpbalance.pool.tier import Tier
+from tcpbalance.pool.waiting_room import Room, WaitingRoom
 from tcpbalance.wire.proxy_protocol import ProxyVersion
 
 __all__ = ["Pool", "Slot"]
@@ -102,8 +102,7 @@ class Pool:
         self.chance = random.random
         self._availability = Availability(name, self.backends, panic_threshold)
         self.retry_budget = RetryBudget(self.backends, seconds)
-        self.queue = Queue(queue) if queue else None
-        self._serves_queue = False
+        self.queue = WaitingRoom(queue, seconds, self._find_room, self._is_for) if queue else None
         self._slow_start = self._make_slow_start(slow_start, balance)
         self.ejections = None if outlier is None else self._make_ejections(outlier)
 
@@ -117,8 +116,6 @@ class Pool:
         :param client: the client's packed address, None when it has none.
         """
         self._look_around()
-        if self._slow_start is not None and self._slow_start.under_way:
-            self._slow_start.another([backend for backend in self.backends if backend.available])
         seen: set[Backend] = set()
         resting: list[Backend] = []
         homes = self._homes(client)
@@ -126,6 +123,7 @@ class Pool:
             for backend in homes:
                 if backend in tier.members and self._serves(backend, seen, resting, self._fits_its_own):
                     yield backend
+            self._count_for_slow_start(tier)
             most, weight = _UNBOUNDED if self._bounded_load is None else self._bound(tier)
             spared: list[Backend] = []
             for backend in tier.candidates(client):
@@ -136,7 +134,8 @@ class Pool:
                 else:
                     yield backend
             yield from filter(_fit, spared)
-        yield from filter(_fit, resting)
+        if self.queue is None or not self.is_full():
+            yield from filter(_fit, resting)
 
     def take(self, backend: Backend, client: bytes | None) -> Slot:
         """Count a connection to the backend, from dialling on.
@@ -190,34 +189,35 @@ class Pool:
     # The queue
 
     def is_full(self) -> bool:
-        """Whether somebody is available, and all who are have as many connections as they may."""
+        """Whether somebody is available, and all who are have as many connections as they may.
+
+        Those that rest do not count, unless all do.
+        """
         available = [backend for backend in self.backends if backend.available]
-        return bool(available) and all(backend.full for backend in available)
+        awake = [backend for backend in available if not self._rests(backend)]
+        return bool(available) and all(backend.full for backend in awake or available)
 
     def serve_queue(self) -> None:
         """Let those in the queue have their turn for whom there is room."""
-        if not self.queue or self._serves_queue:
-            return
+        if self.queue:
+            self.queue.serve()
+
+    def _find_room(self) -> Room:
         self._look_around()
-        self._serves_queue = True
-        try:
-            for _ in range(len(self.queue)):
-                waiter = self.queue.take(self._has_room_for) if self._has_room() else None
-                if waiter is None:
-                    break
-                waiter.its_turn()
-        finally:
-            self._serves_queue = False
+        return frozenset(filter(self._has_room, self.backends))
 
-    def _has_room(self) -> bool:
-        return any(map(self._fits_its_own, self.backends))
+    def _has_room(self, backend: Backend) -> bool:
+        return self._fits_its_own(backend) and not (self._rests(backend) and self._somebody_is_awake())
 
-    def _has_room_for(self, client: bytes | None) -> bool:
+    def _somebody_is_awake(self) -> bool:
+        return any(backend.available and not self._rests(backend) for backend in self.backends)
+
+    def _is_for(self, room: Room, client: bytes | None) -> bool:
         """Whether one who waits can be served: at home, unless no home of its own is available."""
         homes = [home for home in self._homes(client) if self._availability.takes_its_own(home)]
         if homes:
-            return not all(home.full for home in homes)
-        return any(map(_fit, self.backends))
+            return not room.isdisjoint(homes)
+        return any(backend.available for backend in room)
 
     # Who can serve
 
@@ -233,7 +233,8 @@ class Pool:
         self._availability.update()
         if self._slow_start is not None and backend.available and not was_available:
             self._slow_start.begin(backend)
-        self.serve_queue()
+        if self.queue:
+            self.queue.serve_anew()
 
     def _homes(self, client: bytes | None) -> Sequence[Backend]:
         return () if self.affinity is None or client is None else self.affinity.lookup(client)
@@ -259,6 +260,10 @@ class Pool:
     def _fits_its_own(self, backend: Backend) -> bool:
         """Whether a backend has room for a client that belongs to it."""
         return self._availability.takes_its_own(backend) and not backend.full
+
+    def _count_for_slow_start(self, tier: Tier) -> None:
+        if self._slow_start is not None and self._slow_start.under_way:
+            self._slow_start.another(list(filter(_fit, tier.backends)))
 
     def _is_held_back(self, backend: Backend) -> bool:
         return self._slow_start is not None and self._slow_start.holds_back(backend)

@@ -100,6 +100,8 @@ class Queue:
 
     def _make_way(self, key: Key) -> bool:
         """Take the place of the last in the longest line, for a client whose own line stays shorter."""
+        if self._count == len(self._lines):
+            return False  # one in each line
         longest = max(self._lines.values(), key=len)
         if len(longest) <= len(self._lines.get(key, ())) + 1:
             return False

@@ -16,6 +16,11 @@ nginx's default ``fail_timeout``. A restarted server is found again soon, and fe
 dead."""
 
 
+SHORT_REST = 1.0
+"""Seconds for which one with health checks is: they will find out soon, and until then it should neither get
+all those whom others have no room for, nor be kept from those who have nobody else."""
+
+
 class Slot:
     """Counts as one of the backend's active connections until it is released.
 
@@ -64,8 +69,8 @@ class Slot:
         backend.connect_time.observe(max(seconds, pool.connect_timeout), now)
         if pool.ejections is not None:
             pool.ejections.failed(backend, cause)
-        elif not pool.checked:
-            backend.rests_until = now + REST
+        else:
+            backend.rests_until = now + (SHORT_REST if pool.checked else REST)
 
     def release(self) -> None:
         """Give the place back, to the first in the queue; further calls do nothing."""

@@ -19,7 +19,7 @@ MOST_SAVED = 2.0
 class SlowStart:
     """Lets the weight of backends rise in a straight line, from a tenth to all of it.
 
-    It does so under any policy, by allowance: with each connection of the pool, a backend that starts is
+    It does so under any policy, by allowance: with each connection, a backend that starts is
     allowed the part of one that its weight at that time makes of all weights, and whenever it has saved up a
     whole one, the policy's offer is taken. (That is the fluid share of generalized processor sharing: Parekh
     and Gallager, IEEE/ACM Transactions on Networking 1(3), 1993.)
@@ -51,9 +51,9 @@ class SlowStart:
         self._began[backend] = self._seconds()
 
     def another(self, serving: Sequence[Backend]) -> None:
-        """Take note of another connection of the pool.
+        """Take note of another connection.
 
-        :param serving: the backends that it may go to, limits aside.
+        :param serving: the backends that it may go to: of one rank, and with room.
         """
         now = self._seconds()
         self._began = {
@@ -62,11 +62,14 @@ class SlowStart:
         parts = {backend: self._part(backend, now) for backend in serving}
         furthest = max(parts.values(), default=1.0)
         whole = sum(backend.weight * part for backend, part in parts.items())
-        self._allowed = {
-            backend: min(MOST_SAVED, self._allowed.get(backend, 0.0) + backend.weight * part / whole)
-            for backend, part in parts.items()
-            if part < furthest
-        }
+        for backend, part in parts.items():
+            if part < furthest:
+                saved = self._allowed.get(backend, 0.0)
+                self._allowed[backend] = min(MOST_SAVED, saved + backend.weight * part / whole)
+            else:
+                self._allowed.pop(backend, None)
+        if not self._began:
+            self._allowed.clear()
 
     def holds_back(self, backend: Backend) -> bool:
         """Whether a backend has had all that it is allowed for now."""

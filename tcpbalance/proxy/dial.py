@@ -30,8 +30,16 @@ class Caller(Protocol):
         """Give the protocol for a connection that stands."""
         ...
 
+    def waits(self) -> None:
+        """Hear that it stands in the pool's queue now."""
+        ...
+
     def no_backend_left(self) -> None:
         """Hear that nobody is left to be tried."""
+        ...
+
+    def broke_down(self) -> None:
+        """Hear that an exception has ended the search."""
         ...
 
 
@@ -104,7 +112,7 @@ class Dial:
 
     def next(self) -> None:
         """Try the next backend, wait for one, or give up."""
-        if self.attempts > self.pool.retries:
+        if self.attempts > self.pool.retries or (self.attempts and not self.pool.has_available()):
             self._give_up()
         elif self.attempts and not self._may_retry():
             pass
@@ -194,15 +202,18 @@ class Dial:
             return
         self._end_retries(in_vain=False)
         if self._queued_until is None:
-            self._queued_until = self.pool.seconds() + self.pool.queue_timeout
-        place = Place(self.pool, self._connector.wheel, self.client, self._queued_until, self)
-        if place.take():
-            self._pending = place
-        else:
+            self._queued_until = self._seconds() + self.pool.queue_timeout
+        left = max(0.0, self._queued_until - self._seconds())
+        place = Place(self.pool.queue, self._connector.wheel, self.client, left, self)
+        if not place.take():
             self._turn_away(EndReason.QUEUE_FULL)
+            return
+        self._pending = place
+        assert self._caller is not None
+        self._caller.waits()
 
     def its_turn(self) -> None:
-        """See ``waiting.Queued``."""
+        """See ``waiting.Queued``; slots are given back one by one, so the retry budget is not asked."""
         self._pending = None
         backend = self._choose_anew()
         if backend is not None:
@@ -222,7 +233,13 @@ class Dial:
         if backend is not None:
             self._try(backend)
         else:
-            self._turn_away(EndReason.QUEUE_TIMEOUT)
+            available = self.pool.has_available()
+            self._turn_away(EndReason.QUEUE_TIMEOUT if available else EndReason.NO_BACKEND)
+
+    def broke_down(self) -> None:
+        """See ``waiting.Queued``."""
+        if self._caller is not None:
+            self._caller.broke_down()
 
     def _turn_away(self, reason: EndReason) -> None:
         self.turned_away = reason
@@ -247,7 +264,8 @@ class Dial:
             self._drop_slot()
             self._give_up()
         else:
-            self._blame(failure.cause)
+            if not failure.exhausted:
+                self._blame(failure.cause)
             self._drop_slot()
             self.next()
 

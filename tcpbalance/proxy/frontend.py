@@ -345,6 +345,7 @@ class FrontendFactory(Factory):
         :param reason: why.
         :param served_by: a ``Backend``, None for all sessions.
         """
-        for session in tuple(self.sessions):
+        # Those first who wait for a backend: they would be given the places of the others.
+        for session in sorted(self.sessions, key=lambda session: session.served_by is not None):
             if served_by is None or session.served_by is served_by:
                 session.end(reason)

@@ -247,6 +247,15 @@ class Session:
         elif self.client.finished:
             self._carry_finish(side)
 
+    def waits(self) -> None:
+        """See ``dial.Caller``: whoever has finished without a word, or is gone, leaves the queue."""
+        if self.client.gone or (self.client.finished and not self._kept):
+            self.end(EndReason.CLIENT_CLOSED)
+
+    def broke_down(self) -> None:
+        """See ``dial.Caller``."""
+        self.end(EndReason.INTERNAL_ERROR)
+
     def no_backend_left(self) -> None:
         """See ``dial.Caller``."""
         failure = self._dial.failure
@@ -287,9 +296,8 @@ class Session:
             self._settle()
         if other is not None:
             self._carry_finish(other)
-        elif self._dial.waits and not self._kept:
-            # Whoever has asked for nothing and stands in a queue has left it.
-            self.end(EndReason.CLIENT_CLOSED)
+        elif self._dial.waits:
+            self.waits()
 
     def _carry_finish(self, other: Side) -> None:
         if self._all_is_said() or not other.can_half_close:
@@ -344,7 +352,7 @@ class Session:
         """A transport without half-close ends whole: what its peer sent before still goes out."""
         self._first_finished = self._first_finished or side
         side.finished = True
-        if self.backend is None and self._kept:
+        if self.backend is None and self._kept and not self._dial.waits:
             return
         self.end(self._closed_reason())
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Protocol
 
-from tcpbalance.net.wheel import Wheel
-from tcpbalance.pool.pool import Pool
+from twisted.logger import Logger
 
-LOOK_EVERY = 1.0
-"""Seconds after which a place in a queue is looked at without a reason: time alone can make room, as the end
-of an ejection does."""
+from tcpbalance.net.wheel import Wheel
+from tcpbalance.pool.waiting_room import LOOK_EVERY, WaitingRoom
 
 
 class Pause:
@@ -48,23 +47,32 @@ class Queued(Protocol):
         """Hear that the time is over."""
         ...
 
+    def broke_down(self) -> None:
+        """Hear that an exception has come of what it was told."""
+        ...
+
 
 class Place:
     """A place in a pool's queue; see ``queue.Waiter`` and ``connecting.Pending``.
 
-    :param pool: with a queue.
+    :param room: where to wait.
     :param wheel: tells when the time is over.
     :param client: the client's packed address, None when it has none.
-    :param until: by the pool's clock, how long it is kept.
+    :param seconds: how long the place is kept.
     :param who: told what comes of it.
     """
 
-    __slots__ = ("_pool", "_until", "_wheel", "_who", "client", "slot")
+    _log = Logger()
 
-    def __init__(self, pool: Pool, wheel: Wheel, client: bytes | None, until: float, who: Queued) -> None:
-        self._pool = pool
+    __slots__ = ("_room", "_seconds", "_until", "_wheel", "_who", "client", "slot")
+
+    def __init__(
+        self, room: WaitingRoom, wheel: Wheel, client: bytes | None, seconds: float, who: Queued
+    ) -> None:
+        self._room = room
         self._wheel = wheel
-        self._until = until
+        self._seconds = seconds
+        self._until = math.inf
         self._who = who
         self.client = client
         self.slot: int | None = None
@@ -74,41 +82,43 @@ class Place:
 
         :returns: False when the queue is full.
         """
-        assert self._pool.queue is not None
-        if not self._pool.queue.join(self):
+        if not self._room.join(self):
             return False
-        self._wheel.watch(self, self._next_look())
+        self._until = self._wheel.watch(self, self._seconds)
+        if self._seconds > LOOK_EVERY:
+            self._wheel.watch(self, LOOK_EVERY)
         return True
 
     def its_turn(self) -> None:
         """See ``queue.Waiter``."""
         self._wheel.forget(self)
-        self._who.its_turn()
+        self._tell(self._who.its_turn)
 
     def displaced(self) -> None:
         """See ``queue.Waiter``."""
         self._wheel.forget(self)
-        self._who.displaced()
+        self._tell(self._who.displaced)
 
     def check(self, now: float) -> float | None:
         """The wheel's call: somebody's turn may have come, or the time is over."""
-        self._pool.serve_queue()
-        if self._is_out():
+        self._room.look()
+        if self not in self._room:
             return None
-        if self._pool.seconds() < self._until:
-            return self._next_look()
-        self.cancel()
-        self._who.waited_in_vain()
+        if now < self._until:
+            return min(LOOK_EVERY, self._until - now)
+        self._room.leave(self)
+        self._tell(self._who.waited_in_vain)
         return None
 
     def cancel(self) -> None:
         """See ``Pending``: leave the queue."""
         self._wheel.forget(self)
-        if self._pool.queue is not None:
-            self._pool.queue.leave(self)
+        self._room.leave(self)
 
-    def _is_out(self) -> bool:
-        return self._pool.queue is None or self not in self._pool.queue
-
-    def _next_look(self) -> float:
-        return max(0.0, min(LOOK_EVERY, self._until - self._pool.seconds()))
+    def _tell(self, call: Callable[[], None]) -> None:
+        """Tell whoever waits; what goes wrong with that must not be the fault of whoever made room."""
+        try:
+            call()
+        except Exception:
+            self._log.failure("one who waited in a queue could not be served")
+            self._who.broke_down()

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 from twisted.internet.address import IPv4Address
+from twisted.logger import capturedLogs
 
 from support.scene import ONE, TWO
 from tcpbalance.pool.affinity import Affinity
 from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.outlier import OutlierRules
 from tcpbalance.proxy.reasons import EndReason
 
 
@@ -207,14 +209,116 @@ def test_at_the_end_of_its_time_it_goes_elsewhere_where_there_is_room(make_scene
 
 
 def test_the_shutdown_ends_those_who_wait(make_scene: Any) -> None:
+    """They first: nobody is given the place of another that is ended."""
     scene = one_at_a_time(make_scene, ONE)
-    scene.connect()
-    waiting = scene.connect()
+    clients = [scene.connect() for _ in range(4)]
     scene.run()
     scene.frontend.end_sessions(EndReason.SHUTDOWN)
     scene.run()
-    assert waiting.saw == "reset"
-    assert (len(scene.pool.queue), scene.active) == (0, [0])
+    assert [client.saw for client in clients] == ["reset"] * 4
+    assert (len(scene.pool.queue), scene.active, scene.backends[ONE].dials) == (0, [0], 1)
+
+
+def test_who_finished_without_a_word_before_it_had_to_wait_does_not(make_scene: Any) -> None:
+    scene = make_scene(
+        {ONE: "hangs", TWO: "accepts"}, members=[Backend(a, max_connections=1) for a in (ONE, TWO)], queue=3
+    )
+    leaver = scene.connect()
+    scene.connect()
+    scene.run()
+    leaver.finish()
+    scene.run()
+    # Nobody is left but one that is full, once the first is found out.
+    scene.backends[ONE].behaviour = "refuses"
+    scene.run()
+    assert len(scene.pool.queue) == 0
+    assert scene.ended == "client_closed"
+
+
+def test_the_time_is_one_for_all_turns_of_a_client(make_scene: Any) -> None:
+    scene = one_at_a_time(make_scene, ONE, queue_timeout=4.0, retries=20)
+    held = scene.connect()
+    scene.run()
+    waiting = scene.connect(early=b"question")
+    scene.advance(3)
+    scene.backends[ONE].behaviour = "refuses"
+    held.reset()
+    scene.run()  # its turn, and a failure
+    scene.backends[ONE].behaviour = "accepts"
+    other = scene.connect(early=b"other")
+    scene.run()
+    assert other.saw == "open"
+    scene.advance(4)
+    assert waiting.saw in {"fin", "reset"}
+    assert scene.records[-1].reason.word == "queue_timeout"
+
+
+def test_time_alone_can_make_room(make_scene: Any) -> None:
+    scene = one_at_a_time(
+        make_scene, ONE, TWO, queue_timeout=60.0, outlier=OutlierRules(consecutive_failures=1, eject_for=5.0)
+    )
+    ill = scene.pool.backends[0]
+    slot = scene.pool.take(ill, None)
+    slot.failed(0.001, "refused")
+    slot.release()
+    scene.connect()
+    waiting = scene.connect(early=b"question")
+    scene.advance(4)
+    assert (ill.state, len(scene.pool.queue)) == ("ejected", 1)
+    scene.advance(3)
+    assert (scene.backends[ONE].connections[-1].received, waiting.saw) == (b"question", "open")
+
+
+def test_one_that_dies_does_not_swallow_the_queue(make_scene: Any) -> None:
+    scene = make_scene(
+        [ONE, TWO], members=[Backend(a, max_connections=2) for a in (ONE, TWO)], queue=50, queue_timeout=60.0
+    )
+    clients = [scene.connect(early=b"x") for _ in range(24)]
+    scene.run()
+    assert len(scene.pool.queue) == 20
+    scene.backends[ONE].behaviour = "refuses"
+    for connection in scene.backends[ONE].connections:
+        connection.send(b"a")
+        scene.run()
+        connection.reset()
+    scene.advance(5)
+    assert scene.backends[ONE].dials <= 2 + 4
+    served = 0
+    while served < 18:
+        connection = scene.backends[TWO].connections[served]
+        connection.send(b"a")
+        scene.run()
+        connection.reset()
+        scene.run()
+        served += 1
+    assert sum(record.reason.word == "connect_failed" for record in scene.records) == 0
+    assert all(client.saw == "reset" for client in clients[:2])
+
+
+def test_nobody_is_told_of_full_backends_where_all_are_down(make_scene: Any) -> None:
+    scene = one_at_a_time(make_scene, ONE)
+    scene.connect()
+    scene.connect()
+    scene.run()
+    scene.pool.mark_down(scene.pool.backends[0], "refused")
+    scene.advance(12)
+    assert scene.ended == "no_backend"
+
+
+def test_an_exception_in_a_turn_is_that_sessions_own(carrier: Any) -> None:
+    scene = carrier([ONE], members=[Backend(ONE, max_connections=1)], queue=3)
+    first = scene.connect()
+    second = scene.connect(early=b"question")
+    scene.run()
+    connect = scene.network.connector.connect
+    scene.network.connector.connect = lambda *_: 1 / 0
+    with capturedLogs() as events:
+        first.reset()
+        scene.run()
+    scene.network.connector.connect = connect
+    assert sorted(record.reason.word for record in scene.records) == ["client_reset", "internal_error"]
+    assert (scene.frontend.sessions, scene.active, second.saw) == (set(), [0], "reset")
+    assert [event["log_failure"].type for event in events if "log_failure" in event] == [ZeroDivisionError]
 
 
 def test_one_who_gets_a_turn_and_fails_tries_another_time(make_scene: Any) -> None:
@@ -229,3 +333,15 @@ def test_one_who_gets_a_turn_and_fails_tries_another_time(make_scene: Any) -> No
     scene.backends[ONE].behaviour = "accepts"
     scene.advance(4)
     assert (scene.backends[ONE].connections[-1].received, waiting.saw) == (b"question", "open")
+
+
+def test_a_retry_that_has_to_queue_takes_nothing_of_the_budget(make_scene: Any) -> None:
+    scene = make_scene(
+        {ONE: "hangs", TWO: "accepts"}, members=[Backend(ONE), Backend(TWO, max_connections=1)], queue=3
+    )
+    scene.connect()
+    scene.connect()
+    scene.run()
+    scene.backends[ONE].behaviour = "refuses"
+    scene.run()
+    assert (len(scene.pool.queue), scene.pool.retry_budget.taken) == (1, 0)

@@ -168,3 +168,24 @@ def test_answers_that_pass_the_session_by_count_too(make_scene: Any) -> None:
     assert client.received == b"done"
     scene.pool.ejections.failed(first, "refused")
     assert first.state == "up"
+
+
+def test_our_own_shortage_is_no_fault_of_the_backend(make_scene: Any) -> None:
+    scene = ejecting(make_scene, {ONE: "lacks_buffers", TWO: "lacks_buffers"})
+    for _ in range(4):
+        scene.connect()
+        scene.advance(3)
+    assert [backend.state for backend in scene.pool.backends] == ["up", "up"]
+    assert [backend.rests_until for backend in scene.pool.backends] == [0, 0]
+
+
+def test_nobody_waits_for_the_budget_where_nobody_is_left(make_scene: Any) -> None:
+    scene = make_scene({ONE: "hangs"}, retries=5)
+    for _ in range(3):
+        assert scene.pool.retry_budget.take()
+    client = scene.connect()
+    scene.run()
+    scene.pool.mark_down(scene.pool.backends[0], "refused")
+    scene.backends[ONE].behaviour = "refuses"
+    scene.run()
+    assert client.saw == "fin"

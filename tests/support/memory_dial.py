@@ -15,7 +15,7 @@ from tcpbalance.config.values import Address
 from tcpbalance.net.connecting import RESOLUTION, ConnectFailed, ConnectionFactory, timed_out
 from tcpbalance.net.wheel import Wheel
 
-Behaviour = Literal["accepts", "refuses", "hangs", "resets_at_once", "lacks_descriptor"]
+Behaviour = Literal["accepts", "refuses", "hangs", "resets_at_once", "lacks_descriptor", "lacks_buffers"]
 
 
 @define(eq=False)
@@ -24,7 +24,8 @@ class MemoryBackend:
 
     :param address: as the operator writes it.
     :param behaviour: what becomes of a dial: ``hangs`` lets it wait (until the behaviour changes),
-        ``resets_at_once`` accepts and breaks off, ``lacks_descriptor`` means the balancer has none left.
+        ``resets_at_once`` accepts and breaks off, ``lacks_descriptor`` and ``lacks_buffers`` mean
+        that the balancer has none left.
     :param tls: whether its connections carry (null) TLS.
     :param turns: how many turns of the network a dial is under way before its outcome is known.
     :param on_accept: called with each connection as soon as it is accepted.
@@ -128,6 +129,8 @@ class MemoryConnector:
             dial.fail(errno.ECONNREFUSED)
         elif behaviour == "lacks_descriptor":
             dial.fail(errno.EMFILE)
+        elif behaviour == "lacks_buffers":
+            dial.fail(errno.ENOBUFS)
         else:
             dial.cancel()
             self._establish(dial.backend, dial.factory)

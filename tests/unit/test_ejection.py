@@ -153,3 +153,41 @@ def test_one_that_comes_back_starts_slowly() -> None:
         first.append(slot.backend.name)
         slot.release()
     assert first.count("a") == 1
+
+
+def test_two_that_are_due_together_come_back_once_each() -> None:
+    """Also where somebody waits who then looks for room himself."""
+    pool, clock = a_pool_that_ejects(4, queue=5)
+    for backend in pool.backends:
+        backend.max_connections = 1
+    for backend in pool.backends[:2]:
+        fail(pool, backend)
+    for backend in pool.backends[2:]:
+        pool.take(backend, None)
+    waiter = Waiting(pool)
+    assert pool.queue is not None
+    assert pool.queue.join(waiter)
+    clock.advance(31)
+    with capturedLogs() as events:
+        pool.serve_queue()
+    assert [formatEvent(event) for event in events] == [
+        f"pool web: backend {backend.described} is no longer ejected" for backend in pool.backends[:2]
+    ]
+    assert waiter.served
+
+
+class Waiting:
+    """Takes the first slot that it is offered."""
+
+    client: bytes | None = None
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.served = False
+
+    def its_turn(self) -> None:
+        self.pool.take(next(self.pool.choices(None)), None)
+        self.served = True
+
+    def displaced(self) -> None:
+        raise AssertionError

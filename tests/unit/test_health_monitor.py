@@ -584,3 +584,18 @@ def test_both_kinds_of_check_fit_the_seam() -> None:
         bench = Bench.of(probe)
         assert bench.start() == [None]
         assert bench.up == "a"
+
+
+def test_an_ejected_backend_comes_back_with_a_check_that_passes() -> None:
+    probe = FakeProbe(answers={"a": refused})
+    bench = Bench.of(probe, "ab", fall=99, initial="up")
+    backend = bench.pool.backends[0]
+    backend.ejected = True
+    told: list[str] = []
+    bench.pool.passed_a_check = lambda passed: told.append(passed.name)  # type: ignore[method-assign,assignment]
+    bench.start()
+    assert told == ["b"]
+    probe.answers.clear()
+    bench.run(10)
+    assert "a" in told
+    bench.monitor.stopService()

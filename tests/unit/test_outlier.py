@@ -141,6 +141,7 @@ def test_ejections_double_up_to_ten_times_the_first() -> None:
         terms.append(made.eject(one))
         clock.advance(terms[-1])
         assert made.served_its_time(one)
+        made.came_back(one)
     assert terms == [30, 60, 120, 240, 300, 300]
 
 
@@ -148,14 +149,20 @@ def test_good_time_halves_the_next() -> None:
     clock = Clock()
     made = detection(clock=clock, eject_for=30)
     one, *_ = members(made)
-    for _ in range(3):
-        clock.advance(made.eject(one))
+
+    def ejected_and_back(late: float = 0.0) -> float:
+        seconds = made.eject(one)
+        clock.advance(seconds + late)
+        made.came_back(one)
+        return seconds
+
+    assert [ejected_and_back() for _ in range(3)] == [30, 60, 120]
     clock.advance(29)
-    assert made.eject(one) == 240
-    clock.advance(240 + 60)
-    assert made.eject(one) == 75  # it would have been 300
-    clock.advance(75 + 10_000_000)
-    assert made.eject(one) == 30
+    assert ejected_and_back(late=600) == 240
+    clock.advance(60)
+    assert ejected_and_back() == 75  # it would have been 300
+    clock.advance(10_000_000)
+    assert ejected_and_back() == 30
 
 
 def test_it_is_not_over_before_its_time() -> None:

@@ -9,16 +9,28 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from tcpbalance.config.frontends import FrontendConfig, RouteConfig
 from tcpbalance.config.gate import LimitsConfig
+from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.pools import AffinityConfig, BackendConfig, HealthConfig, PoolConfig
 from tcpbalance.config.tls import PoolTlsConfig
 from tcpbalance.config.values import Address, Bandwidth, Duration, Fraction, NamePattern
-from tcpbalance.parts import build_frontend, build_pool
+from tcpbalance.parts import build_frontend, build_pool, outlier_rules
+from tcpbalance.pool.outlier import OutlierRules
 from tcpbalance.pool.pool import Pool
 
 BACKENDS = (
     BackendConfig(address=Address.parse("10.0.0.1:80")),
     BackendConfig(address=Address.parse("10.0.0.2:80"), name="b", weight=3, max_connections=5, backup=True),
 )
+
+
+class Waiting:
+    """Somebody in a queue."""
+
+    client: bytes | None = None
+
+    def its_turn(self) -> None: ...
+
+    def displaced(self) -> None: ...
 
 
 def pool(**options: Any) -> Pool:
@@ -56,6 +68,37 @@ def test_affinity() -> None:
     backend = pool().backends[0]
     affinity.opened(bytes([10, 0, 0, 1]), backend)
     assert list(affinity.lookup(bytes([10, 0, 0, 9]))) == [backend]
+
+
+def test_queue() -> None:
+    assert pool().queue is None
+    made = pool(queue=1, queue_timeout=Duration(7))
+    assert made.queue is not None
+    first, second = (Waiting() for _ in range(2))
+    assert (made.queue.join(first), made.queue.join(second), made.queue_timeout) == (True, False, 7)
+
+
+def test_outlier() -> None:
+    assert pool().ejections is None
+    config = OutlierConfig(
+        consecutive_failures=2, eject_for=Duration(7), max_ejected=Fraction(0.3), slow_factor=3
+    )
+    assert outlier_rules(config) == OutlierRules(2, 7, 0.3, 3)
+    made = pool(outlier=config)
+    assert made.ejections is not None
+    for _ in range(2):
+        made.take(made.backends[0], None).failed(0.001, "refused")
+    assert made.backends[0].state == "ejected"
+
+
+@pytest.mark.parametrize(("balance", "starts_slowly"), [("round_robin", True), ("source_hash", False)])
+def test_slow_start(balance: str, starts_slowly: bool) -> None:
+    with capturedLogs() as events:
+        made = pool(balance=balance, slow_start=Duration(30))
+    told = [formatEvent(event) for event in events]
+    no_effect = 'pool web: slow_start has no effect with balance = "source_hash"'
+    assert told == ([] if starts_slowly else [no_effect])
+    assert (made._slow_start is not None) == starts_slowly
 
 
 def test_frontend() -> None:

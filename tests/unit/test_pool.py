@@ -17,7 +17,7 @@ from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.errors import PoolError
 from tcpbalance.pool.policies.base import PolicyTools
 from tcpbalance.pool.pool import Pool
-from tcpbalance.pool.slot import REST
+from tcpbalance.pool.slot import REST, SHORT_REST
 
 ANNE, BOB = b"\xc0\0\2\1", b"\xc0\0\2\2"
 
@@ -215,10 +215,24 @@ def test_the_last_resort_too_must_have_room_when_it_is_asked_for() -> None:
     assert names(list(asked)) == ""
 
 
-def test_with_health_checks_none_rests() -> None:
-    pool = pool_of(checked=True)
+def test_with_health_checks_it_rests_for_a_moment() -> None:
+    clock = Clock()
+    pool = pool_of(clock=clock, checked=True)
     fail(pool, pool.backends[0])
+    assert choices(pool) == "bca"
+    clock.advance(SHORT_REST)
     assert choices(pool) == "abc"
+
+
+def test_where_somebody_who_is_full_may_have_room_soon_the_last_resort_has_to_wait() -> None:
+    pool = pool_of(queue=10)
+    fail(pool, pool.backends[0])
+    for backend in pool.backends[1:]:
+        fill(backend)
+    assert (choices(pool), pool.is_full()) == ("", True)
+    fail(pool, pool.backends[1])
+    fail(pool, pool.backends[2])
+    assert (choices(pool), pool.is_full()) == ("a", False)
 
 
 # Slots.

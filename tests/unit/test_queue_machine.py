@@ -61,6 +61,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.clock = Clock()
         self.sessions: list[Session] = []
         self.gone: list[Slot] = []
+        self.most = most
         self.pool = a_pool(
             [Backend(f"192.0.2.{n}:80", max_connections=limit) for n, limit in enumerate(limits)],
             self.clock,
@@ -143,7 +144,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.sessions = [session for session in self.sessions if not session.turned_away]
         waiting = [session for session in self.sessions if session.slot is None]
         assert all(session in queue for session in waiting)
-        assert len(queue) == len(waiting) <= queue.most
+        assert len(queue) == len(waiting) <= self.most
 
     @invariant()
     def nobody_waits_who_could_be_served(self) -> None:

@@ -80,6 +80,29 @@ def test_who_is_alone_gets_all(policy: PolicyFactory) -> None:
     assert shares(pool, 20)["a"] == 1.0
 
 
+def test_weights_count() -> None:
+    clock = Clock()
+    pool = a_pool(some_backends(1, 1, 2), clock, slow_start=30.0)
+    clock.advance(31)
+    pool.mark_down(pool.backends[2], "refused")
+    pool.mark_up(pool.backends[2])
+    clock.advance(15)
+    assert 0.3 < shares(pool)["c"] < 0.36  # half of 2, of 3 in all
+
+
+def test_backups_and_those_that_are_full_do_not_count() -> None:
+    clock = Clock()
+    backends = some_backends(1, 1, 10, 10)
+    backends[2].backup = True
+    pool = a_pool(backends, clock, slow_start=30.0)
+    clock.advance(31)
+    backends[3].max_connections = backends[3].active = 1
+    pool.mark_down(backends[1], "refused")
+    pool.mark_up(backends[1])
+    clock.advance(29)
+    assert 0.4 < shares(pool)["b"] < 0.51
+
+
 def is_held_back(pool: Pool, backend: Backend) -> bool:
     """Whether a backend is held back; three others are there."""
     return backend not in [next(pool.choices(None)) for _ in range(4)]
