@@ -13,6 +13,7 @@ from tcpbalance.net.connecting import ConnectFailed, Connector, Pending
 from tcpbalance.net.tls.dialling import dial_tls
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool, Slot
+from tcpbalance.pool.waiting_room import WaitingRoom
 from tcpbalance.proxy.backend import BackendFactory, BackendProtocol
 from tcpbalance.proxy.backoff import backoff
 from tcpbalance.proxy.reasons import EndReason
@@ -127,8 +128,8 @@ class Dial:
             backend = self._choose_anew()
         if backend is not None:
             self._try(backend)
-        elif self.pool.is_full():
-            self._queue_up()
+        elif self.pool.queue is not None and self.pool.is_full():
+            self._queue_up(self.pool.queue)
         elif self.attempts and self.pool.has_available():
             self._rest()
         else:
@@ -195,16 +196,13 @@ class Dial:
 
     # The queue
 
-    def _queue_up(self) -> None:
+    def _queue_up(self, room: WaitingRoom) -> None:
         """All are full: wait for the first that is not, within one time for the whole dial."""
-        if self.pool.queue is None:
-            self._give_up()
-            return
         self._end_retries(in_vain=False)
         if self._queued_until is None:
             self._queued_until = self._seconds() + self.pool.queue_timeout
         left = max(0.0, self._queued_until - self._seconds())
-        place = Place(self.pool.queue, self._connector.wheel, self.client, left, self)
+        place = Place(room, self._connector.wheel, self.client, left, self)
         if not place.take():
             self._turn_away(EndReason.QUEUE_FULL)
             return
@@ -219,7 +217,7 @@ class Dial:
         if backend is not None:
             self._try(backend)
         else:
-            self._queue_up()
+            self._choose()
 
     def displaced(self) -> None:
         """See ``waiting.Queued``."""

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from support.scene import ONE, THREE, TWO
+from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.outlier import OutlierRules
 
 
@@ -189,3 +190,15 @@ def test_nobody_waits_for_the_budget_where_nobody_is_left(make_scene: Any) -> No
     scene.backends[ONE].behaviour = "refuses"
     scene.run()
     assert client.saw == "fin"
+
+
+def test_without_a_queue_one_that_failed_is_tried_again_while_the_others_are_full(make_scene: Any) -> None:
+    members = [Backend(ONE, max_connections=1), Backend(TWO)]
+    scene = make_scene({ONE: "accepts", TWO: "refuses"}, members=members)
+    scene.connect()
+    client = scene.connect(early=b"question")
+    scene.run()
+    assert client.saw == "open"
+    scene.backends[TWO].behaviour = "accepts"
+    scene.advance(1)
+    assert scene.backends[TWO].connection.received == b"question"
