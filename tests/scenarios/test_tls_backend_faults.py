@@ -91,7 +91,7 @@ def _pools(at: dict[str, str], fault: str) -> str:
     tls = f'ca = "root.pem"\nserver_name = "{NAME}"\n' + ('crl = "crl.pem"' if fault == "revoked" else "")
     pool = f'connect_timeout = "{TIMEOUT}ms"'
     return served(fault, quoted(at[fault], at["good"]), tls=tls, pool=pool) + served(
-        f"only-{fault}", quoted(at[fault]), tls=tls, pool=pool
+        f"only-{fault}", quoted(at[fault]), tls=tls, pool=f"{pool}\nretries = 0"
     )
 
 
