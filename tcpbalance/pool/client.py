@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import socket
 
+IPV4_PREFIX, IPV6_PREFIX = 32, 64
+"""Leading bits that make a client, where nobody has said otherwise: one IPv6 host moves about within its
+network's /64 (RFC 8981)."""
+
 _MAPPED = b"\0" * 10 + b"\xff\xff"  # RFC 4291, section 2.5.5.2: an IPv4 client seen by an IPv6 listener
 
 

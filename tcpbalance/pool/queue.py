@@ -6,10 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
 
-from tcpbalance.pool.client import masked
-
-IPV4_PREFIX, IPV6_PREFIX = 32, 64
-"""Leading bits of an address that make a client, as at the gate: an IPv6 host moves about within its /64."""
+from tcpbalance.pool.client import IPV4_PREFIX, IPV6_PREFIX, masked
 
 Key = bytes | None
 

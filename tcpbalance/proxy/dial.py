@@ -125,7 +125,8 @@ class Dial:
     def _choose(self) -> None:
         backend = next(self._choices, None)
         if backend is None and self._pauses:
-            backend = self._choose_anew()
+            self._begin_anew()
+            backend = next(self._choices, None)
         if backend is not None:
             self._try(backend)
         elif self.pool.queue is not None and self.pool.is_full():
@@ -188,11 +189,10 @@ class Dial:
         self._pending = None
         self.next()
 
-    def _choose_anew(self) -> Backend | None:
-        """The first choice again, by how things stand now."""
+    def _begin_anew(self) -> None:
+        """Let all be chosen from again, by how things stand now."""
         self._choices.close()
         self._choices = self.pool.choices(self.client)
-        return next(self._choices, None)
 
     # The queue
 
@@ -213,11 +213,8 @@ class Dial:
     def its_turn(self) -> None:
         """See ``waiting.Queued``; slots are given back one by one, so the retry budget is not asked."""
         self._pending = None
-        backend = self._choose_anew()
-        if backend is not None:
-            self._try(backend)
-        else:
-            self._choose()
+        self._begin_anew()
+        self._choose()
 
     def displaced(self) -> None:
         """See ``waiting.Queued``."""
@@ -227,7 +224,8 @@ class Dial:
     def waited_in_vain(self) -> None:
         """See ``waiting.Queued``; whoever waited for its home may go elsewhere now."""
         self._pending = None
-        backend = self._choose_anew()
+        self._begin_anew()
+        backend = next(self._choices, None)
         if backend is not None:
             self._try(backend)
         else:

@@ -6,14 +6,10 @@ from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 
 from tcpbalance.pool.backend import Backend
-from tcpbalance.pool.client import masked
+from tcpbalance.pool.client import IPV4_PREFIX, IPV6_PREFIX, masked
 from tcpbalance.pool.policies.base import PolicyTools
 from tcpbalance.pool.policies.maglev import SIZE, build
 from tcpbalance.pool.policies.round_robin import RoundRobin
-
-IPV4_PREFIX = 32
-IPV6_PREFIX = 64
-"""Leading bits that make a client: one IPv6 host moves about within its network's /64 (RFC 8981)."""
 
 _KEY = b"tcpbalance client"  # never change it: it decides which client goes where
 
