@@ -113,8 +113,10 @@ class Clients:
             self._banned[key] = client
         elif client.matters(now):
             self._idle[key] = client
-        _drop_outlived(self._idle, now)
-        _drop_outlived(self._banned, now)
+        if self._idle:
+            _drop_outlived(self._idle, now)
+        if self._banned:
+            _drop_outlived(self._banned, now)
         if len(self._idle) + len(self._banned) > self._most:
             self._forget()
 
@@ -129,7 +131,9 @@ class Clients:
 
 def _drop_outlived(resting: OrderedDict[bytes, Client], now: float) -> None:
     """Let go of up to two that were not seen for longest; there comes never more than one at a time."""
-    for _ in range(2):
-        if not resting or next(iter(resting.values())).matters(now):
-            return
-        resting.popitem(last=False)
+    first = next(iter(resting))
+    if not resting[first].matters(now):
+        del resting[first]
+        second = next(iter(resting), None)
+        if second is not None and not resting[second].matters(now):
+            del resting[second]
