@@ -72,14 +72,15 @@ class Arena:
             yield
 
     @contextmanager
-    def fresh(self, proxy: Proxy) -> Iterator[Running]:
+    def fresh(self, proxy: Proxy, *, limits: bool = False) -> Iterator[Running]:
         """Run one more process of a proxy.
 
+        :param limits: whether it is to limit each client.
         :raises Failed: when it is not installed or does not answer.
         """
         folder = self.folder / f"proxy-{next(self._numbers)}"
         folder.mkdir()
-        place = Place(folder, free_port(), self.backends, self.certificate)
+        place = Place(folder, free_port(), self.backends, self.certificate, limits)
         with Child(proxy.command(place), folder / "output.log", folder) as child:
             wait_for_answer(place.port, child, tls=self.tls)
             yield Running(place.port, child.pid)

@@ -10,7 +10,9 @@ from attrs import frozen
 from bench import offer, wrk
 from bench.arena import Arena, Running
 from bench.certificates import ECDSA, RSA
+from bench.clients.flooder import IDLE
 from bench.contestants import PROXIES
+from bench.errors import Failed
 from bench.process import TREE, Child, run
 from bench.wrk import Load
 
@@ -188,6 +190,26 @@ def beside(turn: Turn) -> Figures:
     }
 
 
+def flood(turn: Turn) -> Figures:
+    """Measure how long visitors wait before, and during, a flood from one address that is let in up to its
+    limits."""
+    folder, proxy = turn.arena.folder, PROXIES[turn.contestant]
+    # A new process each time: what is grown once in the first flood would not be seen in others.
+    with (
+        turn.arena.fresh(proxy, limits=True) as running,
+        Child(turn.client("visitors", running.port), folder / "visitors.log", TREE) as visitors,
+    ):
+        _, calm = visitors.wait_for("calm", _PATIENCE)
+        with Child(turn.client("flooder", running.port), folder / "flooder.log", TREE) as flooder:
+            visitors.tell("go on")
+            (stay,) = flooder.wait_for("open", _PATIENCE)
+            visitors.tell("enough")
+            _, flooded, _ = visitors.wait_for("flooded", _PATIENCE)
+    if int(stay) != IDLE:
+        raise Failed(f"{stay} of {IDLE} connections of the flood stayed")
+    return {"flood_p99": float(flooded), "flood_ratio": float(flooded) / float(calm)}
+
+
 def admission(_: Turn) -> Figures:
     """Measure what a gate with everything in it takes to let a connection in, and out again."""
     known, new = run([sys.executable, "-m", "bench.admission"], _PATIENCE).split()
@@ -205,6 +227,7 @@ MEASURES: dict[str, Measure] = {
     "downloads": Measure(downloads),
     "idle": Measure(idle, of_proxy=True),
     "beside": Measure(beside),
+    "flood": Measure(flood, contestants=("tcpbalance", "portable", "haproxy")),
     "admission": Measure(admission, contestants=("tcpbalance",)),
     "handshakes_ecdsa": Measure(handshakes_ecdsa, ECDSA),
     "handshakes_rsa": Measure(handshakes_rsa, RSA),

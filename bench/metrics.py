@@ -41,6 +41,8 @@ METRICS = {
     "beside_ratio": Metric("p99 with a bulk download beside, to p99 without", "times", "lower"),
     "beside_rate": Metric("requests with a bulk download beside", "1/s", "higher"),
     "beside_bulk": Metric("the bulk download meanwhile", "Gbit/s", "higher"),
+    "flood_p99": Metric("p99 of others during a flood from one address", "ms", "lower"),
+    "flood_ratio": Metric("p99 of others during a flood, to p99 before", "times", "lower"),
     "admission_known": Metric("a known client's connection at the gate, in and out", "µs", "lower"),
     "admission_new": Metric("a new client's connection at the gate, in and out", "µs", "lower"),
     "handshakes_ecdsa_rate": Metric("full TLS handshakes, ECDSA P-256", "1/s", "higher"),

@@ -50,6 +50,7 @@ TARGETS = (
     Target("download_rate", 1.2, PEERS),
     Target("idle_memory", 6 * 1024),
     Target("beside_ratio", 4.0),
+    Target("flood_ratio", 3.0),
     Target("admission_known", 5.0),
     Target("handshakes_ecdsa_rate", 0.9, ("haproxy",)),
     Target("handshakes_rsa_rate", 0.9, ("haproxy",)),

@@ -20,9 +20,10 @@ from twisted.python.failure import Failure
 from tcpbalance.errors import TcpbalanceError
 from tcpbalance.service import Balancer
 
-COLLECT_AFTER = 20_000
-"""Objects more than at the last look, before the garbage collector looks at the new ones: about a thousand
-sessions' worth."""
+COLLECT_AFTER = (3_000, 0, 3_000)
+"""When the garbage collector looks, as `gc.set_threshold` takes it: at the new objects, when there are so
+many more of them than at its last look, two hundred sessions' worth, for a millisecond in which nobody is
+served; every other time at those of the last look, too; and at everything after so many of these."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 """What we have handlers for."""
@@ -100,7 +101,7 @@ def _spare_the_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(COLLECT_AFTER, 20, 50)
+    gc.set_threshold(*COLLECT_AFTER)
 
 
 def _fail(failure: Failure, reactor: Any) -> None:

@@ -7,7 +7,15 @@ import re
 from attrs import frozen
 
 from bench import programs
-from bench.contestants.proxy import BACKLOG, CONNECTIONS, HEALTH_SECONDS, Place
+from bench.contestants.proxy import (
+    BACKLOG,
+    CONNECTIONS,
+    CONNECTIONS_PER_CLIENT,
+    CONNECTS_PER_CLIENT,
+    CONNECTS_SECONDS,
+    HEALTH_SECONDS,
+    Place,
+)
 
 # Standard output goes to a file: HAProxy opens no log files itself.
 _CONFIG = """
@@ -25,10 +33,10 @@ defaults
     timeout client 1h
     timeout server 1h
 
-frontend web
+frontend clients
     bind 127.0.0.1:{port} backlog {backlog}{ssl}
     default_backend web
-
+{limits}
 backend web
     balance random(2)
     stick-table type ip size 100k expire 30m
@@ -36,6 +44,13 @@ backend web
     option httpchk GET /health
     default-server check inter {health}s rise 2 fall 3
 {backends}
+"""
+
+_LIMITS = f"""\
+    stick-table type ip size 100k expire 1m store conn_cur,conn_rate({CONNECTS_SECONDS}s)
+    tcp-request connection track-sc0 src
+    tcp-request connection reject if {{ sc_conn_cur(0) gt {CONNECTIONS_PER_CLIENT} }}
+    tcp-request connection reject if {{ sc_conn_rate(0) gt {CONNECTS_PER_CLIENT} }}
 """
 
 _OPENSSL = re.compile(r"(?<=Running on OpenSSL version : )OpenSSL [\w.]+")
@@ -63,6 +78,7 @@ class HAProxy:
                 port=place.port,
                 backlog=BACKLOG,
                 ssl=f" ssl crt {place.certificate}" if place.certificate else "",
+                limits=_LIMITS if place.limits else "",
                 health=HEALTH_SECONDS,
                 backends="\n".join(backends),
             ),

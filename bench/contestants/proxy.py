@@ -17,6 +17,11 @@ DESCRIPTORS = 20_000
 BACKLOG = 4096
 HEALTH_SECONDS = 2
 
+CONNECTIONS_PER_CLIENT = 2500
+CONNECTS_PER_CLIENT, CONNECTS_SECONDS = 2100, 10
+"""What one client may have open, and how many may come from it in so many seconds, where clients are
+limited."""
+
 
 @frozen
 class Place:
@@ -27,12 +32,14 @@ class Place:
     :param backends: the ports of the backends on 127.0.0.1.
     :param certificate: with what it is to terminate TLS, a PEM file that holds the key, too; None where it
         is to pass on what comes.
+    :param limits: whether it is to limit each client.
     """
 
     folder: Path
     port: int
     backends: tuple[int, ...]
     certificate: Path | None = None
+    limits: bool = False
 
     @property
     def access_log(self) -> Path:

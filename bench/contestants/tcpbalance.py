@@ -10,7 +10,14 @@ from typing import Literal
 from attrs import frozen
 from OpenSSL import SSL
 
-from bench.contestants.proxy import BACKLOG, HEALTH_SECONDS, Place
+from bench.contestants.proxy import (
+    BACKLOG,
+    CONNECTIONS_PER_CLIENT,
+    CONNECTS_PER_CLIENT,
+    CONNECTS_SECONDS,
+    HEALTH_SECONDS,
+    Place,
+)
 
 _CONFIG = """
 data_path = "{data_path}"
@@ -23,7 +30,7 @@ path = "{access_log}"
 listen = "127.0.0.1:{port}"
 pool = "web"
 backlog = {backlog}
-{tls}
+{tls}{limits}
 [pools.web]
 balance = "power_of_two_choices"
 backends = [{backends}]
@@ -40,6 +47,13 @@ interval = "{health}s"
 _TLS = """
 [frontends.web.tls]
 certificates = [{{ cert = "{file}" }}]
+"""
+
+_LIMITS = f"""
+[frontends.web.limits]
+connections_per_client = {CONNECTIONS_PER_CLIENT}
+connect_rate_per_client = "{CONNECTS_PER_CLIENT // CONNECTS_SECONDS}/s"
+burst_per_client = {CONNECTS_PER_CLIENT}
 """
 
 
@@ -70,6 +84,7 @@ class Tcpbalance:
                 port=place.port,
                 backlog=BACKLOG,
                 tls=_TLS.format(file=place.certificate) if place.certificate else "",
+                limits=_LIMITS if place.limits else "",
                 backends=", ".join(f'"127.0.0.1:{port}"' for port in place.backends),
                 health=HEALTH_SECONDS,
             ),

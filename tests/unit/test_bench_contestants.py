@@ -8,7 +8,7 @@ pytest.importorskip("bench", reason="bench/ is in the tree, not in the wheel")
 
 from pathlib import Path
 
-from bench.contestants import TERMINATORS
+from bench.contestants import PROXIES, TERMINATORS
 from bench.contestants.proxy import Place
 from bench.errors import Failed
 
@@ -22,7 +22,7 @@ ASKS = {
 def configuration(who: str, place: Place) -> str:
     """Give what a contestant is configured with, or skip where it is not installed."""
     try:
-        TERMINATORS[who].command(place)
+        PROXIES[who].command(place)
     except Failed as failed:
         pytest.skip(str(failed))
     (file,) = place.folder.iterdir()
@@ -39,3 +39,20 @@ def test_with_a_certificate_it_terminates_tls(tmp_path: Path, who: str) -> None:
 def test_without_one_it_does_not(tmp_path: Path, who: str) -> None:
     text = configuration(who, Place(tmp_path, 20_001, (20_002,)))
     assert not {"tls", "ssl"} & set(text.replace(".", " ").replace("]", " ").split())
+
+
+LIMITS = {
+    "tcpbalance": [
+        "connections_per_client = 2500",
+        'connect_rate_per_client = "210/s"',
+        "burst_per_client = 2100",
+    ],
+    "haproxy": ["{ sc_conn_cur(0) gt 2500 }", "conn_rate(10s)", "{ sc_conn_rate(0) gt 2100 }"],
+}
+
+
+@pytest.mark.parametrize("limits", [False, True])
+@pytest.mark.parametrize("who", LIMITS)
+def test_clients_are_limited_where_it_is_asked_for(tmp_path: Path, who: str, limits: bool) -> None:
+    text = configuration(who, Place(tmp_path, 20_001, (20_002,), limits=limits))
+    assert [word in text for word in LIMITS[who]] == [limits] * 3

@@ -15,7 +15,7 @@ def test_without_a_word_all_is_measured_for_all_in_five_turns() -> None:
     options = read_options([])
     assert options.turns == 5
     assert options.contestants == ("tcpbalance", "portable", "haproxy", "nginx", "envoy", "direct")
-    plain = ("connections", "requests", "download", "downloads", "idle", "beside", "admission")
+    plain = ("connections", "requests", "download", "downloads", "idle", "beside", "flood", "admission")
     assert options.only == (*plain, *OVER_TLS)
 
 
