@@ -142,9 +142,9 @@ def _settings(config: FrontendConfig) -> FrontendSettings:
         config.half_close_timeout,
         config.max_connection_age,
         limits.connections,
+        limits.bandwidth_per_connection,
+        limits.min_rate,
         limits.dry_run,
-        None if limits.dry_run else limits.bandwidth_per_connection,
-        None if limits.dry_run else limits.min_rate,
     )
 
 

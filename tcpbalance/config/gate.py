@@ -115,7 +115,6 @@ class LimitsConfig:
         default=False,
         metadata=doc(
             "Whether the limits are only tried: what they would have done is counted and logged, and nobody "
-            "is refused, or has to wait because of `connections`. `bandwidth_per_connection` and `min_rate` "
-            "have no effect meanwhile."
+            "is refused, held back or ended, or has to wait because of `connections`."
         ),
     )

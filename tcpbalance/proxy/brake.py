@@ -25,6 +25,32 @@ LEAST_READ = 512
 """
 
 
+class TriedBrake:
+    """Stands where a brake would, and tells when it would have held for the first time.
+
+    :param rate: bytes a second.
+    :param seconds: a monotonic clock.
+    :param would_hold: called then, and each time after that.
+    """
+
+    __slots__ = ("_pace", "_seconds", "_would_hold")
+
+    holds = False
+
+    def __init__(self, rate: int, seconds: Callable[[], float], would_hold: Callable[[], None]) -> None:
+        self._pace = Pace(rate)
+        self._seconds = seconds
+        self._would_hold = would_hold
+
+    def read(self, count: int) -> None:
+        """So many bytes have been read at the side."""
+        if self._pace.spent(count, self._seconds()):
+            self._would_hold()
+
+    def release(self) -> None:
+        """Nothing waits."""
+
+
 class Brake:
     """Pauses a side until what it has sent is within its rate.
 

@@ -28,7 +28,6 @@ from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.net.wheel import Wheel
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.arrival import Arrival
-from tcpbalance.proxy.crowd import Crowd
 from tcpbalance.proxy.doorkeeper import Doorkeeper
 from tcpbalance.proxy.introduction import Introduction
 from tcpbalance.proxy.latch import Door, Latch
@@ -37,6 +36,7 @@ from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.proxy.session import Session
 from tcpbalance.proxy.side import Side
+from tcpbalance.proxy.trial import Trial, Tried
 from tcpbalance.throttle import Throttle
 
 AGE_JITTER = 0.1
@@ -97,11 +97,11 @@ class FrontendSettings:
     :param max_connection_age: from accepting a client, give or take a tenth; None for no limit.
     :param most_sessions: open at once; beyond it nobody is accepted, and who comes waits in the kernel's
         backlog. None for no limit.
-    :param most_sessions_dry_run: whether that is only tried: who comes beyond it is counted, and served.
     :param bandwidth_per_connection: bytes a second that are read from either side of a session; None for no
         limit.
     :param min_rate: bytes a second, both directions together, that a session in which anything moves has to
         reach in each minute; None for no such bound.
+    :param dry_run: whether these three are only tried: what they would have done is counted, and not done.
     :raises SettingError: for a time that is not above 0 and finite, fewer than one session or byte a second,
         or a rate that has to be reached and cannot.
     """
@@ -110,9 +110,9 @@ class FrontendSettings:
     half_close_timeout: float = 30.0
     max_connection_age: float | None = None
     most_sessions: int | None = None
-    most_sessions_dry_run: bool = False
     bandwidth_per_connection: int | None = None
     min_rate: int | None = None
+    dry_run: bool = False
     look_every: float = field(init=False, eq=False, repr=False)
     """How long a session may go without being looked at: half the shorter of the two limits that follow from
     silence, and no more than a quarter of the minute in which ``min_rate`` has to be reached."""
@@ -152,7 +152,7 @@ class FrontendFactory(Factory):
     :param seconds: a monotonic clock.
     :param random: spreads the ages at which connections end.
     :ivar latch: pauses what accepts its clients.
-    :ivar crowd: who came beyond ``most_sessions`` while that is only tried, else None.
+    :ivar trial: what limits would have done to sessions, where they are only tried, else None.
     :raises SettingError: for neither a pool nor routes to one.
     """
 
@@ -190,26 +190,17 @@ class FrontendFactory(Factory):
         self._account = account
         self._random = random or Random()
         self._waiters: list[Deferred[None]] = []
-        self._most: float = math.inf
+        self._most = math.inf if self.settings.most_sessions is None else self.settings.most_sessions
         self.latch = Latch()
-        self.crowd: Crowd | None = None
-        self._bound_sessions(self.settings)
+        self.trial = Trial(name, self.wheel) if self.settings.dry_run else None
         self._complaints = {reason: Throttle(1.0, seconds) for reason in _COMPLAINTS}
-
-    def _bound_sessions(self, settings: FrontendSettings) -> None:
-        if settings.most_sessions is None:
-            return
-        if settings.most_sessions_dry_run:
-            self.crowd = Crowd(self.name, settings.most_sessions, self.wheel)
-        else:
-            self._most = settings.most_sessions
 
     def stopFactory(self) -> None:
         """Twisted's call: nobody is let in any more, so nothing may be left to be told later."""
         self._finish_reports()
 
     def _finish_reports(self) -> None:
-        for teller in (self._keeper, self.crowd):
+        for teller in (self._keeper, self.trial):
             if teller is not None:
                 teller.report.finish()
 
@@ -262,8 +253,8 @@ class FrontendFactory(Factory):
 
     def welcome(self, client: FrontendProtocol) -> None:
         """Make a session of a client, or hear first what it has to say."""
-        if self.crowd is not None:
-            self.crowd.join(len(self.sessions))
+        if self.trial is not None and len(self.sessions) >= self._most:
+            self.trial.note(Tried.CONNECTIONS)
         preread = self._entrance.begin(client.transport.getPeer()) if self._entrance else None
         if preread is not None:
             self._begin(client, Arrival(self, client, preread))
@@ -282,7 +273,7 @@ class FrontendFactory(Factory):
         """Enter a session in the books and let it start."""
         client.session = session
         self.sessions.add(session)
-        if len(self.sessions) >= self._most:
+        if len(self.sessions) >= self._most and self.trial is None:
             self.latch.pause(_FULL)
         try:
             session.start()

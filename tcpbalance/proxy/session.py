@@ -22,13 +22,14 @@ from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.client import packed_host
 from tcpbalance.proxy.announcement import Announcement, announcement
 from tcpbalance.proxy.backend import BackendProtocol
-from tcpbalance.proxy.brake import Brake
+from tcpbalance.proxy.brake import Brake, TriedBrake
 from tcpbalance.proxy.dial import Dial
 from tcpbalance.proxy.introduction import Introduction
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.proxy.relay import carry, join, part
 from tcpbalance.proxy.side import BROKEN_OFF, Side
+from tcpbalance.proxy.trial import Tried
 
 if TYPE_CHECKING:
     from tcpbalance.pool.pool import Pool
@@ -207,9 +208,21 @@ class Session:
 
     def _restrain(self, side: Side) -> None:
         """Keep what comes from a side within the bandwidth of a connection."""
-        rate = self._frontend.settings.bandwidth_per_connection
-        if rate is not None:
-            side.brake = Brake(side, rate, self._frontend.connector.wheel, self._frontend.seconds)
+        frontend, rate = self._frontend, self._frontend.settings.bandwidth_per_connection
+        if rate is None:
+            return
+        if frontend.trial is None:
+            side.brake = Brake(side, rate, frontend.connector.wheel, frontend.seconds)
+        elif side is self.client or self.client.brake is not None:
+            side.brake = TriedBrake(rate, frontend.seconds, self._would_hold)
+
+    def _would_hold(self) -> None:
+        """The bandwidth is only tried: this session would have been held back, and is free from now on."""
+        assert self._frontend.trial is not None
+        self._frontend.trial.note(Tried.BANDWIDTH)
+        self.client.release_brake()
+        if self.backend is not None:
+            self.backend.release_brake()
 
     def _read_client_while_there_is_room(self) -> None:
         if self._kept_size < KEEP_LIMIT:
@@ -367,7 +380,7 @@ class Session:
         if self._reason is None and now >= self._born + self._age_limit:
             self.end(EndReason.MAX_CONNECTION_AGE)
         elif self._is_too_slow(now):
-            self.end(EndReason.TOO_SLOW)
+            self._end_as_too_slow()
         elif now < self._next_look() or self._looks_alive(now):
             pass
         elif self._reason is None:
@@ -383,6 +396,13 @@ class Session:
         client, backend = self.client, self.backend
         waiting = client.in_flight() + backend.in_flight()
         return self._min_rate.is_missed(client.received + backend.received - waiting, waiting > 0, now)
+
+    def _end_as_too_slow(self) -> None:
+        if self._frontend.trial is None:
+            self.end(EndReason.TOO_SLOW)
+        else:
+            self._frontend.trial.note(Tried.MIN_RATE)
+            self._min_rate = None
 
     def _looks_alive(self, now: float) -> bool:
         """Whether a slow reader got on since the last look, or it is us who do not read: nobody sends, and

@@ -21,7 +21,7 @@ from zope.interface import implementer
 from tcpbalance.net.direction import MORE, Direction
 from tcpbalance.net.leg import Leg
 from tcpbalance.net.transports import at_end, in_flight
-from tcpbalance.proxy.brake import Brake
+from tcpbalance.proxy.brake import Brake, TriedBrake
 
 BROKEN_OFF = (ConnectionClosed, SSL.Error)
 """How transports say that the peer, or the network, broke off; anything else is an exception of our own."""
@@ -67,7 +67,7 @@ class Side(Protocol):
     session: Owner
     told = 0
     direction: Direction | None = None
-    brake: Brake | None = None
+    brake: Brake | TriedBrake | None = None
     stopped = False
     finished = False
     write_closed = False
@@ -95,7 +95,7 @@ class Side(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The transport is gone."""
-        self._release_brake()
+        self.release_brake()
         self.session.lost(self, reason)
 
     # What it knows
@@ -175,7 +175,7 @@ class Side(Protocol):
 
     def close(self, orderly: bool) -> None:
         """Close for good: after what is buffered went out, or at once and with a reset."""
-        self._release_brake()
+        self.release_brake()
         if self.gone:
             return
         transport = self.transport
@@ -189,7 +189,8 @@ class Side(Protocol):
         else:
             transport.abortConnection()
 
-    def _release_brake(self) -> None:
+    def release_brake(self) -> None:
+        """Let bytes come as fast as they do."""
         if self.brake is not None:
             self.brake.release()
             # No circle is left behind for the garbage collector to find.

@@ -6,11 +6,13 @@ import random
 from typing import Any
 
 import pytest
+from twisted.logger import capturedLogs, formatEvent
 
 from support.scene import ONE, TWO
 from tcpbalance.gate.pace import TOLERANCE
 from tcpbalance.proxy.brake import LEAST_READ, READS_A_SECOND
 from tcpbalance.proxy.reasons import EndReason
+from tcpbalance.proxy.trial import Tried
 
 RATE = 20_000
 PIECE = RATE // READS_A_SECOND
@@ -338,3 +340,59 @@ def test_who_has_no_limit_is_not_counted(make_scene: Any) -> None:
     assert len(backend.received) == len(client.received) == 10 * RATE
     (session,) = scene.frontend.sessions
     assert session.client.brake is session.backend.brake is None
+
+
+# On trial
+
+
+def tried(make_scene: Any, **more: Any) -> Any:
+    return limited(make_scene, settings={"dry_run": True}, **more)
+
+
+@pytest.mark.parametrize("sends", SIDES)
+def test_on_trial_nothing_is_held_back_and_a_session_counts_once(make_scene: Any, sends: str) -> None:
+    scene = tried(make_scene)
+    sender, reader = sides(scene, sends)
+    data = noise(5 * RATE)
+    with capturedLogs() as events:
+        for _ in range(2):
+            sender.send(data)
+            scene.run()
+    assert reader.received == 2 * data
+    assert scene.frontend.trial.spared == {Tried.BANDWIDTH: 1}
+    assert [formatEvent(event) for event in events] == [
+        "frontend frontend: connections not limited, because of dry_run: 1 (bandwidth_per_connection: 1)"
+    ]
+
+
+def test_on_trial_who_is_slow_enough_is_not_told_of(make_scene: Any) -> None:
+    scene = tried(make_scene)
+    client, backend = scene.joined()
+    for _ in range(20):
+        client.send(noise(PIECE))
+        backend.send(noise(PIECE))
+        scene.advance(PIECE / RATE)
+    assert scene.frontend.trial.spared == {}
+
+
+def test_on_trial_a_client_that_is_too_fast_before_there_is_a_backend_counts_once(make_scene: Any) -> None:
+    scene = tried(make_scene, backends={ONE: "hangs", TWO: "accepts"}, connect_timeout=1)
+    client = scene.connect()
+    client.send(noise(2 * RATE))
+    scene.advance(2)
+    (backend,) = scene.backends[TWO].connections
+    backend.send(noise(2 * RATE))
+    scene.run()
+    assert (len(backend.received), len(client.received)) == (2 * RATE, 2 * RATE)
+    assert scene.frontend.trial.spared == {Tried.BANDWIDTH: 1}
+
+
+def test_on_trial_ends_are_as_they_are_without(make_scene: Any) -> None:
+    scene = tried(make_scene)
+    client, backend = scene.joined()
+    client.send(noise(PIECE))
+    client.finish()
+    scene.run()
+    backend.finish()
+    scene.run()
+    assert (scene.ended, scene.leftovers()) == ("client_closed", [])

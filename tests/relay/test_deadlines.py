@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from twisted.logger import capturedLogs, formatEvent
 
 from support.scene import ONE, TWO
 from tcpbalance.proxy.side import Side
+from tcpbalance.proxy.trial import Tried
 
 LATE = 3.0
 """Seconds that a deadline may be late: the clock of deadlines is coarse."""
@@ -259,6 +261,26 @@ def test_silence_is_idle(make_scene: Any) -> None:
     scene.joined()
     scene.advance(100 + LATE)
     assert scene.ended == "idle_timeout"
+
+
+def test_on_trial_who_is_too_slow_goes_on_and_counts_once(make_scene: Any) -> None:
+    scene = make_scene(settings={"min_rate": 10, "dry_run": True})
+    client, backend = scene.joined()
+    with capturedLogs() as events:
+        drip(scene, client, 300)
+    assert (scene.records, len(backend.received)) == ([], 60)
+    assert scene.frontend.trial.spared == {Tried.MIN_RATE: 1}
+    assert [formatEvent(event) for event in events] == [
+        "frontend frontend: connections not limited, because of dry_run: 1 (min_rate: 1)"
+    ]
+
+
+def test_on_trial_silence_still_ends(make_scene: Any) -> None:
+    scene = make_scene(settings={"min_rate": 10, "dry_run": True, "idle_timeout": 100})
+    client, _ = scene.joined()
+    drip(scene, client, 70)
+    scene.advance(100 + LATE)
+    assert (scene.ended, scene.frontend.trial.spared) == ("idle_timeout", {Tried.MIN_RATE: 1})
 
 
 @pytest.mark.parametrize("who", ["client", "backend"])

@@ -21,6 +21,7 @@ from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.frontend import FrontendFactory
 from tcpbalance.proxy.preread import Entrance
 from tcpbalance.proxy.reasons import EndReason
+from tcpbalance.proxy.trial import Tried
 from tcpbalance.wire.proxy_protocol import InetAddress, encode_v1, encode_v2, encode_v2_local
 from tcpbalance.wire.server_names import NameMap
 
@@ -188,25 +189,25 @@ def test_what_is_untold_when_the_frontend_stops_is_told_then(make_scene: Any, st
 
 
 def test_a_trial_of_the_number_of_sessions_keeps_nobody_waiting(make_scene: Any) -> None:
-    scene = make_scene(settings={"most_sessions": 2, "most_sessions_dry_run": True})
+    scene = make_scene(settings={"most_sessions": 2, "dry_run": True})
     with capturedLogs() as events:
         for _ in range(5):
             scene.connect()
         scene.advance(2)
     assert len(scene.backends[ONE].connections) == len(scene.frontend.sessions) == 5
-    assert (told(events), scene.frontend.crowd.would_wait) == ([1, 2], 3)
+    assert (told(events), scene.frontend.trial.spared) == ([1, 2], {Tried.CONNECTIONS: 3})
     assert formatEvent(events[-1]) == (
-        "frontend frontend: connections that did not wait, because of dry_run: 2 (there were 2 already)"
+        "frontend frontend: connections not limited, because of dry_run: 2 (connections: 2)"
     )
 
 
 def test_a_client_that_is_heard_first_counts_once_in_a_trial(make_scene: Any) -> None:
-    scene = make_scene(settings={"most_sessions": 1, "most_sessions_dry_run": True}, entrance=from_proxies)
+    scene = make_scene(settings={"most_sessions": 1, "dry_run": True}, entrance=from_proxies)
     with capturedLogs():
         for _ in range(2):
             scene.connect(early=HEADER)
         scene.run()
-    assert scene.frontend.crowd.would_wait == 1
+    assert scene.frontend.trial.spared == {Tried.CONNECTIONS: 1}
 
 
 # What is given back
