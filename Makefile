@@ -8,6 +8,9 @@ SPHINX := $(BIN)/sphinx-build --fail-on-warning --keep-going --quiet
 PROJECT := setup.cfg pyproject.toml
 ARGS ?=
 
+# Most tests wait for others most of the time. What belongs to a module is made once for all its tests.
+SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=loadfile
+
 # The first that is new enough: plain `python3` may be older than 3.11, or missing.
 find_python = for python in python3 python3.11 python3.12 python3.13 python3.14; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; python=; done; \
@@ -23,7 +26,7 @@ run: $(VENV)/installed-run ## start the demonstration on 127.0.0.1:8080; Ctrl-C 
 	@exec $(BIN)/twistd -n --pidfile= tcpbalance --demo
 
 test: $(VENV)/installed-test ## run all tests (ARGS="-k affinity" for some of them)
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest $(SIDE_BY_SIDE) $(ARGS)
 
 audit: $(VENV)/installed-test ## let testssl.sh look at the default settings of TLS, a minute
 	@$(BIN)/pytest -m audit $(ARGS)
