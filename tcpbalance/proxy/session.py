@@ -8,21 +8,19 @@ given all of it), and the relay (``_kept`` is None). ``_reason`` is set once the
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
-from tcpbalance.gate.pace import MinRate
 from tcpbalance.net.addresses import shown
 from tcpbalance.net.tls.errors import broken_cause, was_unheard
-from tcpbalance.net.wheel import RESOLUTION
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.client import packed_host
 from tcpbalance.proxy.announcement import Announcement, announcement
 from tcpbalance.proxy.backend import BackendProtocol
 from tcpbalance.proxy.brake import Brake, TriedBrake
+from tcpbalance.proxy.deadlines import Deadlines
 from tcpbalance.proxy.dial import Dial
 from tcpbalance.proxy.introduction import Introduction
 from tcpbalance.proxy.reasons import EndReason
@@ -51,27 +49,22 @@ class Session:
     """
 
     __slots__ = (
-        "_age_limit",
         "_announcement",
         "_born",
+        "_deadlines",
         "_dial",
         "_finished",
         "_first_finished",
         "_frontend",
-        "_in_flight",
         "_introduction",
         "_kept",
         "_kept_size",
-        "_last_active",
-        "_looked",
-        "_min_rate",
         "_reason",
         "_served_by",
         "_started",
         "_wheel",
         "backend",
         "client",
-        "slot",
     )
 
     def __init__(
@@ -83,26 +76,22 @@ class Session:
     ) -> None:
         self._frontend = frontend
         self._wheel = frontend.wheel
-        self.slot: int | None = None
         self.client = client
         self.backend: Side | None = None
         self._kept: list[bytes] | None = []
         self._kept_size = 0
         self._first_finished: Side | None = None
         self._finished = False
-        self._in_flight = (0, 0)
-        self._looked = -math.inf
-        self._min_rate: MinRate | None = None
         self._reason: EndReason | None = None
         self._served_by: Backend | None = None
         self._announcement: Announcement | None = None
         self._introduction = introduction
-        self._last_active = frontend.seconds()
+        now = frontend.seconds()
         if introduction is None:
-            self._born, self._started = self._last_active, frontend.wall_seconds()
+            self._born, self._started = now, frontend.wall_seconds()
         else:
             self._born, self._started = introduction.born, introduction.started
-        self._age_limit = frontend.age_limit()
+        self._deadlines = Deadlines(self, frontend, now, self._born)
         address = packed_host(self._client_address)
         self._dial = Dial(pool, frontend.connector, address, frontend.seconds, self)
 
@@ -110,6 +99,21 @@ class Session:
     def served_by(self) -> Backend | None:
         """The backend that this session is connected to, None while it is not."""
         return self._served_by if self.backend is not None else None
+
+    @property
+    def ending(self) -> bool:
+        """Whether its end has been decided."""
+        return self._reason is not None
+
+    @property
+    def over(self) -> bool:
+        """Whether it has been accounted for."""
+        return self._finished
+
+    @property
+    def half_closed(self) -> bool:
+        """Whether one side has finished sending."""
+        return self._first_finished is not None
 
     @property
     def buffered(self) -> int | None:
@@ -131,8 +135,7 @@ class Session:
 
     def start(self) -> None:
         """Begin, with the client connected."""
-        left = max(0.0, self._born + self._age_limit - self._last_active)
-        self._wheel.watch(self, min(self._frontend.settings.look_every, left))
+        self._deadlines.start()
         self._restrain(self.client)
         self._announce(announcement(self._dial.pool, self.client.transport, self._introduction))
         if self._introduction is not None:
@@ -158,7 +161,7 @@ class Session:
 
     def client_sent(self, data: bytes) -> None:
         """Bytes came from the client."""
-        self._last_active = self._wheel.now
+        self._deadlines.active = self._wheel.now
         self.client.told += len(data)
         if self.client.brake is not None:
             self.client.brake.read(len(data))
@@ -171,7 +174,7 @@ class Session:
 
     def backend_sent(self, data: bytes) -> None:
         """Bytes came from the backend."""
-        self._last_active = self._wheel.now
+        self._deadlines.active = self._wheel.now
         if self._kept is not None:
             self._settle()
         else:
@@ -242,12 +245,10 @@ class Session:
         :param side: the backend's.
         """
         self.backend = side
-        self._last_active = self._wheel.now
+        self._deadlines.active = self._wheel.now
         self._served_by = self._dial.slot.backend if self._dial.slot else None
         self._restrain(side)
-        min_rate = self._frontend.settings.min_rate
-        if min_rate is not None:
-            self._min_rate = MinRate(min_rate, self._frontend.seconds())
+        self._deadlines.connected()
         if not self.client.gone:
             self.client.resumeProducing()
             join(self.client, side)
@@ -303,7 +304,7 @@ class Session:
             return
         side.finished = True
         self._first_finished = self._first_finished or side
-        self._last_active = self._wheel.now
+        self._deadlines.active = self._wheel.now
         other = self.backend if side is self.client else self.client
         if side is self.backend and self._kept is not None:
             self._settle()
@@ -371,85 +372,6 @@ class Session:
 
     # Ends of the session
 
-    def check(self, now: float) -> float | None:
-        """The wheel's call: end what has lasted too long.
-
-        :param now: seconds on the frontend's clock.
-        :returns: the seconds until the next check, None when the session is over.
-        """
-        if self._reason is None and now >= self._born + self._age_limit:
-            self.end(EndReason.MAX_CONNECTION_AGE)
-        elif self._is_too_slow(now):
-            self._end_as_too_slow()
-        elif now < self._next_look() or self._looks_alive(now):
-            pass
-        elif self._reason is None:
-            self.end(EndReason.HALF_CLOSE_TIMEOUT if self._first_finished else EndReason.IDLE_TIMEOUT)
-        else:
-            self._close(orderly=False)
-        return None if self._finished else self._next_check()
-
-    def _is_too_slow(self, now: float) -> bool:
-        """Whether something goes on here, and too little for a minute."""
-        if self._min_rate is None or self.backend is None or self._reason is not None:
-            return False
-        client, backend = self.client, self.backend
-        waiting = client.in_flight() + backend.in_flight()
-        return self._min_rate.is_missed(client.received + backend.received - waiting, waiting > 0, now)
-
-    def _end_as_too_slow(self) -> None:
-        if self._frontend.trial is None:
-            self.end(EndReason.TOO_SLOW)
-        else:
-            self._frontend.trial.note(Tried.MIN_RATE)
-            self._min_rate = None
-
-    def _looks_alive(self, now: float) -> bool:
-        """Whether a slow reader got on since the last look, or it is us who do not read: nobody sends, and
-        yet this is not idle.
-
-        The first look since a byte came only notes what there is to compare with.
-        """
-        client, backend = self.client, self.backend
-        in_flight = (client.in_flight(), backend.in_flight() if backend is not None else 0)
-        first = self._looked < self._quiet_since()
-        held_back = client.held_back or (backend is not None and backend.held_back)
-        alive = held_back or (not first and in_flight != self._in_flight)
-        self._in_flight, self._looked = in_flight, now
-        if alive:
-            self._last_active = now
-        return first or alive
-
-    def _next_look(self) -> float:
-        """When to see what is in flight: at half the limit, and when it has been quiet for too long."""
-        if self.backend is None and self._reason is None:
-            return math.inf  # A dial has its own deadline.
-        settings, quiet_since = self._frontend.settings, self._quiet_since()
-        ending = self._reason is not None or self._first_finished is not None
-        limit = settings.half_close_timeout if ending else settings.idle_timeout
-        # A time read off the wheel may be one turn old.
-        return quiet_since + RESOLUTION + (limit if self._looked >= quiet_since else limit / 2)
-
-    def _quiet_since(self) -> float:
-        """When the last byte came, as far as the wheel can tell."""
-        if self.backend is None:
-            return self._last_active
-        return max(self._last_active, self.client.active, self.backend.active)
-
-    def _next_check(self) -> float:
-        """Seconds until the first look or deadline that may come.
-
-        Never longer than half the shorter limit: so whoever connects or finishes meanwhile need not ask to be
-        looked at sooner.
-        """
-        first = self._next_look()
-        if self._reason is None:
-            first = min(first, self._born + self._age_limit)
-            if self._min_rate is not None and self.backend is not None:
-                first = min(first, self._min_rate.due)
-        until = first - self._frontend.seconds()
-        return min(max(0.0, until), self._frontend.settings.look_every)
-
     def end(self, reason: EndReason) -> None:
         """Decide the end; a session that is ending already keeps its reason.
 
@@ -460,7 +382,7 @@ class Session:
             return
         self._reason = reason
         self._kept = None
-        self._last_active = self._wheel.now
+        self._deadlines.active = self._wheel.now
         if self.backend is None:
             self._dial.end()
         self._close(reason.orderly)
@@ -476,6 +398,10 @@ class Session:
         if backend is not None:
             backend.close((orderly and self.client.finished) or self._knows_the_end(backend))
 
+    def break_off(self) -> None:
+        """Close both sides at once: the end was decided long ago, and what is buffered does not get out."""
+        self._close(orderly=False)
+
     def _knows_the_end(self, side: Side) -> bool:
         """Whether we end what this peer was told the end of before: the kernel has the rest for it."""
         return side.write_closed and self._reason is not None and self._reason.closer == "balancer"
@@ -489,13 +415,14 @@ class Session:
         if self._finished:
             return
         self._finished = True
-        self._wheel.forget(self)
+        self._deadlines.stop()
         if self.backend is not None and not self.backend.told and self.backend.received:
             self._dial.answered()  # with bytes that passed us by
         self._dial.end()
         assert self._reason is not None
         self._frontend.account(self, self._reason)
         # No circle is left behind for the garbage collector to find.
+        del self._deadlines
         del self.client.session
         if self.backend is not None:
             del self.backend.session

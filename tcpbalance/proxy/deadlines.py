@@ -1,0 +1,138 @@
+"""When a session has lasted too long: its clocks, which the frontend's wheel has looked at now and then."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from tcpbalance.gate.pace import MinRate
+from tcpbalance.net.wheel import RESOLUTION
+from tcpbalance.proxy.reasons import EndReason
+from tcpbalance.proxy.trial import Tried
+
+if TYPE_CHECKING:
+    from tcpbalance.proxy.frontend import FrontendFactory
+    from tcpbalance.proxy.session import Session
+
+
+class Deadlines:
+    """The clocks of one session; the two hold each other until the session forgets them.
+
+    A byte only notes the time. Where bytes pass the session by, its sides note it instead.
+
+    :param session: is told to end; not started yet.
+    :param frontend: settings, clock and wheel.
+    :param now: by that clock.
+    :param born: when the client came, by the same.
+    :ivar active: when the session last heard of something.
+    """
+
+    __slots__ = ("_aged_at", "_frontend", "_in_flight", "_looked", "_min_rate", "_session", "active", "slot")
+
+    def __init__(self, session: Session, frontend: FrontendFactory, now: float, born: float) -> None:
+        self._session = session
+        self._frontend = frontend
+        self._aged_at = born + frontend.age_limit()
+        self._in_flight = (0, 0)
+        self._looked = -math.inf
+        self._min_rate: MinRate | None = None
+        self.active = now
+        self.slot: int | None = None
+
+    def start(self) -> None:
+        """Begin to look."""
+        left = max(0.0, self._aged_at - self.active)
+        self._frontend.wheel.watch(self, min(self._frontend.settings.look_every, left))
+
+    def connected(self) -> None:
+        """A backend is there, and the two sides are joined: bytes can move from now on."""
+        least = self._frontend.settings.min_rate
+        if least is not None:
+            self._min_rate = MinRate(least, self._frontend.seconds())
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._frontend.wheel.forget(self)
+
+    def check(self, now: float) -> float | None:
+        """The wheel's call: end what has lasted too long.
+
+        :param now: seconds on the frontend's clock.
+        :returns: the seconds until the next check, None when the session is over.
+        """
+        session = self._session
+        if not session.ending and now >= self._aged_at:
+            session.end(EndReason.MAX_CONNECTION_AGE)
+        elif self._is_too_slow(now):
+            self._end_as_too_slow()
+        elif now < self._next_look() or self._looks_alive(now):
+            pass
+        elif not session.ending:
+            session.end(EndReason.HALF_CLOSE_TIMEOUT if session.half_closed else EndReason.IDLE_TIMEOUT)
+        else:
+            session.break_off()
+        return None if session.over else self._next_check()
+
+    def _is_too_slow(self, now: float) -> bool:
+        """Whether something goes on here, and too little for a minute."""
+        client, backend = self._session.client, self._session.backend
+        if self._min_rate is None or backend is None or self._session.ending:
+            return False
+        waiting = client.in_flight() + backend.in_flight()
+        return self._min_rate.is_missed(client.received + backend.received - waiting, waiting > 0, now)
+
+    def _end_as_too_slow(self) -> None:
+        if self._frontend.trial is None:
+            self._session.end(EndReason.TOO_SLOW)
+        else:
+            self._frontend.trial.note(Tried.MIN_RATE)
+            self._min_rate = None
+
+    def _looks_alive(self, now: float) -> bool:
+        """Whether a slow reader got on since the last look, or it is us who do not read: nobody sends, and
+        yet this is not idle.
+
+        The first look since a byte came only notes what there is to compare with.
+        """
+        client, backend = self._session.client, self._session.backend
+        in_flight = (client.in_flight(), backend.in_flight() if backend is not None else 0)
+        first = self._looked < self._quiet_since()
+        held_back = client.held_back or (backend is not None and backend.held_back)
+        alive = held_back or (not first and in_flight != self._in_flight)
+        self._in_flight, self._looked = in_flight, now
+        if alive:
+            self.active = now
+        return first or alive
+
+    def _next_look(self) -> float:
+        """When to see what is in flight: at half the limit, and when it has been quiet for too long."""
+        session, settings = self._session, self._frontend.settings
+        if session.backend is None and not session.ending:
+            return math.inf  # A dial has its own deadline.
+        quiet_since = self._quiet_since()
+        limit = (
+            settings.half_close_timeout if session.ending or session.half_closed else settings.idle_timeout
+        )
+        # A time read off the wheel may be one turn old.
+        return quiet_since + RESOLUTION + (limit if self._looked >= quiet_since else limit / 2)
+
+    def _quiet_since(self) -> float:
+        """When the last byte came, as far as the wheel can tell."""
+        client, backend = self._session.client, self._session.backend
+        if backend is None:
+            return self.active
+        return max(self.active, client.active, backend.active)
+
+    def _next_check(self) -> float:
+        """Seconds until the first look or deadline that may come.
+
+        Never longer than half the shorter limit: so whoever connects or finishes meanwhile need not ask to be
+        looked at sooner.
+        """
+        first = self._next_look()
+        if not self._session.ending:
+            first = min(first, self._aged_at)
+            if self._min_rate is not None and self._session.backend is not None:
+                first = min(first, self._min_rate.due)
+        until = first - self._frontend.seconds()
+        return min(max(0.0, until), self._frontend.settings.look_every)
