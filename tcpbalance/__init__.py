@@ -4,13 +4,13 @@ What is named here is the public face; everything else may move.
 """
 
 from tcpbalance.admin.access_log import AccessLog, AccessLogError
+from tcpbalance.config.addresses import Address
 from tcpbalance.config.errors import ConfigError
 from tcpbalance.config.frontends import SocketConfig
 from tcpbalance.config.models import Config
 from tcpbalance.config.overload import OverloadConfig
 from tcpbalance.config.pools import HealthConfig
 from tcpbalance.config.tls import CertificateConfig, FrontendTlsConfig, PoolTlsConfig
-from tcpbalance.config.values import Address
 from tcpbalance.endpoints import ProxyProtocolEndpoint
 from tcpbalance.errors import Fault, SettingError, TcpbalanceError
 from tcpbalance.gate.access import Access

@@ -12,9 +12,10 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
 from tcpbalance.admin.access_log import AccessLog
+from tcpbalance.config.addresses import Address
 from tcpbalance.config.frontends import SocketConfig
 from tcpbalance.config.pools import HealthConfig
-from tcpbalance.config.values import Address, Duration
+from tcpbalance.config.quantities import Duration
 from tcpbalance.net.listener import Listener, bind
 from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.parts import Frontend

@@ -12,6 +12,7 @@ import attrs
 from attrs import field, frozen
 from twisted.logger import Logger
 
+from tcpbalance.config.addresses import Address
 from tcpbalance.config.errors import Flaw, KeyPath
 from tcpbalance.config.frontends import FrontendConfig, SocketConfig
 from tcpbalance.config.gate import AccessConfig, LimitsConfig
@@ -19,7 +20,6 @@ from tcpbalance.config.loader import FileTable, load
 from tcpbalance.config.models import Config
 from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.pools import AffinityConfig, PoolConfig
-from tcpbalance.config.values import Address
 from tcpbalance.errors import SettingError
 from tcpbalance.gate.access import Access
 from tcpbalance.gate.deny_file import flaws_in_deny_file, read_deny_file

@@ -8,8 +8,8 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 import attrs
 
+from tcpbalance.config.addresses import HIGHEST_PORT, Address
 from tcpbalance.config.errors import Refusal
-from tcpbalance.config.values import HIGHEST_PORT, Address
 from tcpbalance.config.wording import shown
 
 T = TypeVar("T")

@@ -15,7 +15,7 @@ from cattrs.errors import IterableValidationError, IterableValidationNote, Struc
 from cattrs.gen import make_dict_structure_fn, override
 
 from tcpbalance.config import scalars
-from tcpbalance.config.values import Address
+from tcpbalance.config.addresses import Address
 from tcpbalance.config.wording import must_be_one_of, shown
 
 Read: TypeAlias = Callable[[Any, Any], Any]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, TypeAlias, TypeVar
 
+from tcpbalance.config.addresses import Address
 from tcpbalance.config.errors import KeyPath
+from tcpbalance.config.names import NamePattern
 from tcpbalance.config.rules import BackendFacts, Facts, FrontendFacts, PoolFacts, RouteFacts
-from tcpbalance.config.values import Address, NamePattern
 
 T = TypeVar("T")
 

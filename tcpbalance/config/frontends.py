@@ -8,10 +8,12 @@ from attrs import field, frozen
 from attrs.validators import optional
 
 from tcpbalance.config import checks
+from tcpbalance.config.addresses import Address, Network
 from tcpbalance.config.gate import AccessConfig, LimitsConfig
 from tcpbalance.config.metadata import doc
+from tcpbalance.config.names import NamePattern
+from tcpbalance.config.quantities import Duration, Size
 from tcpbalance.config.tls import FrontendTlsConfig
-from tcpbalance.config.values import Address, Duration, NamePattern, Network, Size
 
 # What Linux takes: TCP_MIN_MSS and MAX_TCP_WINDOW for the segment, MAX_TCP_KEEPIDLE for keepalive, an int of
 # milliseconds for TCP_USER_TIMEOUT, and half an int for buffers, because the system doubles what it is given.

@@ -6,8 +6,10 @@ from attrs import field, frozen
 from attrs.validators import optional
 
 from tcpbalance.config import checks
+from tcpbalance.config.addresses import Network
 from tcpbalance.config.metadata import doc
-from tcpbalance.config.values import Bandwidth, Duration, FilePath, Network, Rate
+from tcpbalance.config.paths import FilePath
+from tcpbalance.config.quantities import Bandwidth, Duration, Rate
 
 
 @frozen(kw_only=True)

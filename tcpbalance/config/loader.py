@@ -12,6 +12,7 @@ import cattrs
 from cattrs.errors import BaseValidationError
 
 from tcpbalance.config import rules
+from tcpbalance.config.addresses import Address
 from tcpbalance.config.errors import ConfigError, Flaw, KeyPath, Problem
 from tcpbalance.config.facts import gather, tables_at
 from tcpbalance.config.flaws import flaws
@@ -21,7 +22,6 @@ from tcpbalance.config.positions import Positions
 from tcpbalance.config.source import parse, read_text
 from tcpbalance.config.tables import config_converter
 from tcpbalance.config.tls import FrontendTlsConfig, PoolTlsConfig, TlsConfig
-from tcpbalance.config.values import Address
 
 FileTable: TypeAlias = TlsConfig | AccessConfig
 """A table that names files."""

@@ -18,8 +18,9 @@ from tcpbalance.config.errors import BrokenRules
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.metadata import doc
 from tcpbalance.config.overload import OverloadConfig
+from tcpbalance.config.paths import LogPath
 from tcpbalance.config.pools import PoolConfig
-from tcpbalance.config.values import Duration, LogPath
+from tcpbalance.config.quantities import Duration
 
 
 @frozen(kw_only=True)

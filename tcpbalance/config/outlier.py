@@ -7,7 +7,7 @@ from attrs.validators import optional
 
 from tcpbalance.config import checks
 from tcpbalance.config.metadata import doc
-from tcpbalance.config.values import Duration, Fraction
+from tcpbalance.config.quantities import Duration, Fraction
 
 
 @frozen(kw_only=True)

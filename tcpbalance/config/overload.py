@@ -7,7 +7,7 @@ from attrs.validators import optional
 
 from tcpbalance.config import checks
 from tcpbalance.config.metadata import doc
-from tcpbalance.config.values import Fraction, Size
+from tcpbalance.config.quantities import Fraction, Size
 
 _SHARES = (Fraction(0.01), Fraction(1))
 

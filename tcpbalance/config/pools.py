@@ -9,10 +9,12 @@ from attrs import field, frozen
 from attrs.validators import optional
 
 from tcpbalance.config import checks
+from tcpbalance.config.addresses import Address, HostName
 from tcpbalance.config.metadata import doc
+from tcpbalance.config.names import TlvType
 from tcpbalance.config.outlier import OutlierConfig
+from tcpbalance.config.quantities import Duration, Fraction
 from tcpbalance.config.tls import PoolTlsConfig
-from tcpbalance.config.values import Address, Duration, Fraction, HostName, TlvType
 from tcpbalance.wire.proxy_protocol import ProxyVersion
 
 MAX_WEIGHT = 256

@@ -11,9 +11,9 @@ from ipaddress import IPv6Address
 
 from attrs import frozen
 
+from tcpbalance.config.addresses import Address
 from tcpbalance.config.checks import is_name, not_a_name
 from tcpbalance.config.errors import Flaw, KeyPath, key_text
-from tcpbalance.config.values import Address
 from tcpbalance.config.wording import choices, guess, shown
 
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104  # recognised here, not listened on

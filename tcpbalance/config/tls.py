@@ -9,8 +9,10 @@ from attrs import field, frozen
 from attrs.converters import optional
 
 from tcpbalance.config import checks
+from tcpbalance.config.addresses import HostName
 from tcpbalance.config.metadata import doc
-from tcpbalance.config.values import AlpnName, FilePath, HostName
+from tcpbalance.config.names import AlpnName
+from tcpbalance.config.paths import FilePath
 
 
 @frozen(kw_only=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from socket import AF_INET, AF_INET6, inet_pton
 
+from tcpbalance.config.addresses import Network
 from tcpbalance.config.errors import Flaw, KeyPath
 from tcpbalance.config.gate import AccessConfig
-from tcpbalance.config.values import Network
 from tcpbalance.gate.errors import DenyFileError
 from tcpbalance.gate.networks import NetworkSet, Span, span
 

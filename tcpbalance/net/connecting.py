@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from tcpbalance.config.values import Address
+from tcpbalance.config.addresses import Address
 from tcpbalance.errors import Fault, TcpbalanceError
 from tcpbalance.net.addresses import peer_address
 from tcpbalance.net.leg import NO_LINGER

@@ -22,7 +22,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from tcpbalance.config.values import Address
+from tcpbalance.config.addresses import Address
 from tcpbalance.errors import Fault, TcpbalanceError
 from tcpbalance.net.addresses import PeerAddress, peer_address, shown
 from tcpbalance.net.leg import NO_LINGER

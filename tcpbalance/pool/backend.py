@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 from attrs import define, field
 
-from tcpbalance.config.values import Address
+from tcpbalance.config.addresses import Address
 from tcpbalance.pool.errors import PoolError
 from tcpbalance.pool.ewma import PeakEwma
 

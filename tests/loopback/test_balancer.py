@@ -40,7 +40,8 @@ from tcpbalance import (
     Target,
     TcpbalanceError,
 )
-from tcpbalance.config.values import Address, Duration, Size
+from tcpbalance.config.addresses import Address
+from tcpbalance.config.quantities import Duration, Size
 from tcpbalance.net.connecting import SocketConnector
 from tcpbalance.net.listener import Listener, bind
 from tcpbalance.net.socket_options import SocketOptions

@@ -19,8 +19,9 @@ from support.clients import reset
 from support.peers import unanswering
 from support.roads import RoadCase
 from support.sockets import Recorder, until
+from tcpbalance.config.addresses import Address
 from tcpbalance.config.frontends import SocketConfig
-from tcpbalance.config.values import Address, Duration, Size
+from tcpbalance.config.quantities import Duration, Size
 from tcpbalance.net.connecting import ConnectFailed, SocketConnector
 from tcpbalance.net.socket_options import SocketOptions
 

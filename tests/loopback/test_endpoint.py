@@ -17,7 +17,7 @@ from support.descriptors import open_descriptors, opened_since
 from support.peers import unanswering
 from support.probe_peers import Server
 from support.sockets import Recorder, until
-from tcpbalance.config.values import Address
+from tcpbalance.config.addresses import Address
 from tcpbalance.net.connecting import ConnectFailed
 from tcpbalance.pool.probes import Target, endpoint_for
 from tcpbalance.wire.proxy_protocol import ProxyVersion, encode_v2_local

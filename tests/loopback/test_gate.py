@@ -12,8 +12,8 @@ from twisted.internet import reactor as global_reactor
 from support.roads import RoadCase
 from support.sockets import until
 from tcpbalance import Backend, Pool
+from tcpbalance.config.addresses import Address
 from tcpbalance.config.frontends import SocketConfig
-from tcpbalance.config.values import Address
 from tcpbalance.gate.access import Access
 from tcpbalance.gate.gate import Gate
 from tcpbalance.gate.limits import Limits

@@ -21,8 +21,9 @@ from twisted.logger import capturedLogs
 
 from support.roads import RoadCase
 from support.sockets import Recorder, until
+from tcpbalance.config.addresses import Address
 from tcpbalance.config.frontends import SocketConfig
-from tcpbalance.config.values import Address, Duration, Size
+from tcpbalance.config.quantities import Duration, Size
 from tcpbalance.net.listener import ACCEPTS_A_TURN, Listener, ListenError, bind
 from tcpbalance.net.socket_options import SocketOptions, shrunk_buffers
 

@@ -28,7 +28,7 @@ from support.peers import peer, unanswering
 from support.probe_peers import Certificate, Server, close, go_deaf, http, repeat, reset, stay
 from support.sockets import until
 from support.tls_lines import GOODBYE_IN_THE_CLEAR
-from tcpbalance.config.values import Address
+from tcpbalance.config.addresses import Address
 from tcpbalance.pool.probe_run import Outcome, ProbeRun
 from tcpbalance.pool.probes import (
     CommandProbe,

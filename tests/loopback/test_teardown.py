@@ -13,7 +13,7 @@ import socket, sys, time
 from random import Random
 from twisted.internet import reactor
 from tcpbalance import Backend, FrontendFactory, Pool, SocketConfig
-from tcpbalance.config.values import Address
+from tcpbalance.config.addresses import Address
 from tcpbalance.net.connecting import SocketConnector
 from tcpbalance.net.listener import Listener, bind
 from tcpbalance.net.roads import choose

@@ -22,7 +22,7 @@ from support.sockets import until, until_steady
 from support.tls_case import NAME, TlsCase, fetch_all
 from support.tls_lines import GOODBYE_IN_THE_CLEAR, frontend_tls
 from tcpbalance import EndReason, FrontendSettings, NetworkSet
-from tcpbalance.config.values import FilePath
+from tcpbalance.config.paths import FilePath
 from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.net.wheel import Wheel
 from tcpbalance.proxy.preread import Entrance

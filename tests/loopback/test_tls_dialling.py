@@ -20,7 +20,7 @@ from support.sockets import Recorder, until
 from support.tls_case import PLAIN, TlsCase
 from support.tls_lines import GOODBYE_IN_THE_CLEAR
 from support.tls_peers import tls_peer
-from tcpbalance.config.values import Address
+from tcpbalance.config.addresses import Address
 from tcpbalance.net.connecting import ConnectFailed, SocketConnector
 from tcpbalance.net.tls.dialling import dial_tls
 

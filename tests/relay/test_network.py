@@ -19,7 +19,7 @@ from support.transport_scripts import (
     outcome,
     reset_mistaken_for_the_end,
 )
-from tcpbalance.config.values import Address
+from tcpbalance.config.addresses import Address
 from tcpbalance.net.connecting import ConnectFailed
 
 

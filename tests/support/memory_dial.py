@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from support.memory_peers import Peer
-from tcpbalance.config.values import Address
+from tcpbalance.config.addresses import Address
 from tcpbalance.net.connecting import RESOLUTION, ConnectFailed, ConnectionFactory, timed_out
 from tcpbalance.net.wheel import Wheel
 

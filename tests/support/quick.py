@@ -11,7 +11,7 @@ from twisted.internet import reactor as global_reactor
 from support.roads import RoadCase
 from support.sockets import until
 from tcpbalance import Backend, EndReason, FrontendFactory, Pool, SessionRecord, SocketConfig
-from tcpbalance.config.values import Address
+from tcpbalance.config.addresses import Address
 from tcpbalance.net.connecting import SocketConnector
 from tcpbalance.net.listener import Listener, bind
 from tcpbalance.net.roads import QuickRoad, Road

@@ -17,8 +17,9 @@ from support.certificates import Authority, Issued
 from support.roads import RoadCase
 from support.sockets import until
 from tcpbalance import Backend, FrontendFactory, FrontendSettings, Pool, SessionRecord, SocketConfig
+from tcpbalance.config.addresses import Address, HostName
+from tcpbalance.config.paths import FilePath
 from tcpbalance.config.tls import PoolTlsConfig
-from tcpbalance.config.values import Address, FilePath, HostName
 from tcpbalance.net.connecting import SocketConnector
 from tcpbalance.net.listener import Listener, bind
 from tcpbalance.net.socket_options import SocketOptions

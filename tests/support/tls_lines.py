@@ -14,8 +14,8 @@ from OpenSSL import SSL
 
 from support.certificates import Issued
 from support.clients import reset
+from tcpbalance.config.paths import FilePath
 from tcpbalance.config.tls import CertificateConfig, FrontendTlsConfig
-from tcpbalance.config.values import FilePath
 
 A_RECORD = 16 * 1024
 """The most bytes that fit into one: RFC 8446, section 5.1."""

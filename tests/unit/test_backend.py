@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tcpbalance.config.values import Address
+from tcpbalance.config.addresses import Address
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.errors import PoolError
 

@@ -8,7 +8,7 @@ import pytest
 
 from support.configs import SMALLEST, FullProbe, Nested, Port, TcpProbe, load_text, problems
 from tcpbalance.config.pools import HealthConfig
-from tcpbalance.config.values import Duration
+from tcpbalance.config.quantities import Duration
 
 
 class TestProbes:

@@ -13,6 +13,7 @@ import pytest
 from attrs import field, frozen
 
 from support.configs import POLICIES, PROBES, FullProbe, Port, TcpProbe
+from tcpbalance.config.addresses import Address, Network
 from tcpbalance.config.converter import key_names
 from tcpbalance.config.errors import ConfigError
 from tcpbalance.config.frontends import FrontendConfig
@@ -21,7 +22,7 @@ from tcpbalance.config.loader import load
 from tcpbalance.config.models import Config
 from tcpbalance.config.pools import HealthConfig, PoolConfig
 from tcpbalance.config.positions import locate
-from tcpbalance.config.values import Address, Bandwidth, Duration, Fraction, Network, Rate, Size
+from tcpbalance.config.quantities import Bandwidth, Duration, Fraction, Rate, Size
 from tcpbalance.pool.probes.command import CommandProbe
 from tcpbalance.pool.probes.expect import ExpectProbe
 from tcpbalance.pool.probes.http import HttpProbe

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tcpbalance.config.addresses import Network
 from tcpbalance.config.errors import ConfigError, Flaw
 from tcpbalance.config.gate import AccessConfig
-from tcpbalance.config.values import FilePath, Network
+from tcpbalance.config.paths import FilePath
 from tcpbalance.errors import Fault, SettingError
 from tcpbalance.gate.deny_file import (
     LARGEST_FILE,

@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from support.sockets import fired
 from tcpbalance.config.pools import HealthConfig
-from tcpbalance.config.values import Duration
+from tcpbalance.config.quantities import Duration
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.errors import PoolError
 from tcpbalance.pool.health import STOP_GRACE, HealthMonitor

@@ -19,29 +19,18 @@ from support.configs import (
     pool,
     problems,
 )
+from tcpbalance.config.addresses import Address, HostName, Network
 from tcpbalance.config.errors import BrokenRules, ConfigError, Refusal
 from tcpbalance.config.frontends import FrontendConfig, RouteConfig, SocketConfig
 from tcpbalance.config.gate import AccessConfig, LimitsConfig
 from tcpbalance.config.loader import load
 from tcpbalance.config.models import AccessLogConfig, Config
+from tcpbalance.config.names import AlpnName, NamePattern, TlvType
 from tcpbalance.config.overload import OverloadConfig
+from tcpbalance.config.paths import FilePath, LogPath
 from tcpbalance.config.pools import AffinityConfig, BackendConfig, HealthConfig, PoolConfig
+from tcpbalance.config.quantities import Bandwidth, Duration, Fraction, Rate, Size
 from tcpbalance.config.tls import CertificateConfig, FrontendTlsConfig, PoolTlsConfig
-from tcpbalance.config.values import (
-    Address,
-    AlpnName,
-    Bandwidth,
-    Duration,
-    FilePath,
-    Fraction,
-    HostName,
-    LogPath,
-    NamePattern,
-    Network,
-    Rate,
-    Size,
-    TlvType,
-)
 from tcpbalance.errors import Fault
 
 

@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, LogLevel, capturedLogs, formatEvent
 
 from tcpbalance.config.overload import OverloadConfig
-from tcpbalance.config.values import Fraction, Size
+from tcpbalance.config.quantities import Fraction, Size
 from tcpbalance.overload import gauges
 from tcpbalance.overload.guard import LOOK_EVERY, OverloadGuard, Watch, watches
 from tcpbalance.overload.judge import CALM_AFTER, MOST_AT_ONCE

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 
+from tcpbalance.config.addresses import Address
 from tcpbalance.config.frontends import FrontendConfig, RouteConfig
 from tcpbalance.config.gate import LimitsConfig
+from tcpbalance.config.names import NamePattern
 from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.pools import AffinityConfig, BackendConfig, HealthConfig, PoolConfig
+from tcpbalance.config.quantities import Bandwidth, Duration, Fraction
 from tcpbalance.config.tls import PoolTlsConfig
-from tcpbalance.config.values import Address, Bandwidth, Duration, Fraction, NamePattern
 from tcpbalance.parts import build_frontend, build_pool, outlier_rules
 from tcpbalance.pool.outlier import OutlierRules
 from tcpbalance.pool.pool import Pool

@@ -12,8 +12,9 @@ from OpenSSL import SSL
 
 from support.certificates import NOW, YESTERDAY, Authority, Issued, self_signed
 from support.tls_lines import frontend_tls, pair_of, shake
+from tcpbalance.config.addresses import Address, HostName
+from tcpbalance.config.paths import FilePath
 from tcpbalance.config.tls import CertificateConfig, FrontendTlsConfig, PoolTlsConfig
-from tcpbalance.config.values import Address, FilePath, HostName
 from tcpbalance.net.tls.client import ClientTls, TlsPeer
 from tcpbalance.net.tls.errors import HandshakeFailed, TlsFileError
 from tcpbalance.net.tls.server import ServerTls

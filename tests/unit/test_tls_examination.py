@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from support.certificates import NOW, YESTERDAY, Authority
 from support.tls_lines import frontend_tls, pair_of
+from tcpbalance.config.paths import FilePath
 from tcpbalance.config.tls import CertificateConfig, FrontendTlsConfig, PoolTlsConfig, TlsConfig
-from tcpbalance.config.values import FilePath
 from tcpbalance.net.tls.errors import TlsFileError
 from tcpbalance.net.tls.examination import flaws_in_files
 from tcpbalance.net.tls.server import ServerTls

@@ -10,8 +10,8 @@ import pytest
 
 from support.certificates import AN_HOUR_AGO, NOW, Authority, Issued, new_key, self_signed, write_key
 from support.tls_lines import pair_of
+from tcpbalance.config.paths import FilePath
 from tcpbalance.config.tls import CertificateConfig
-from tcpbalance.config.values import FilePath
 from tcpbalance.net.tls import files
 from tcpbalance.net.tls.errors import TlsFileError
 from tcpbalance.net.tls.files import look_for_authorities, read_chain, read_revocations

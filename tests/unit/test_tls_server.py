@@ -13,7 +13,8 @@ from OpenSSL import SSL
 
 from support.certificates import NOW, Authority, Issued
 from support.tls_lines import client_context, client_in_memory, frontend_tls, shake
-from tcpbalance.config.values import AlpnName, FilePath
+from tcpbalance.config.names import AlpnName
+from tcpbalance.config.paths import FilePath
 from tcpbalance.net.tls.errors import TlsFileError
 from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.net.tls.verification import why

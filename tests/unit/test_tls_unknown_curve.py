@@ -10,8 +10,8 @@ import pytest
 from support.certificates import self_signed
 from support.process import run
 from support.programs import require
+from tcpbalance.config.paths import FilePath
 from tcpbalance.config.tls import CertificateConfig, FrontendTlsConfig
-from tcpbalance.config.values import FilePath
 from tcpbalance.net.tls.examination import flaws_in_files
 
 pytestmark = pytest.mark.requires("openssl")

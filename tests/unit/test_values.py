@@ -11,19 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcpbalance.config.values import (
-    Address,
-    AlpnName,
-    Bandwidth,
-    Duration,
-    FilePath,
-    Fraction,
-    HostName,
-    LogPath,
-    Network,
-    Rate,
-    Size,
-)
+from tcpbalance.config.addresses import Address, HostName, Network
+from tcpbalance.config.names import AlpnName
+from tcpbalance.config.paths import FilePath, LogPath
+from tcpbalance.config.quantities import Bandwidth, Duration, Fraction, Rate, Size
 
 TYPES: list[Callable[[object], object]] = [
     kind.parse

@@ -15,8 +15,8 @@ from service_identity.pyopenssl import verify_hostname, verify_ip_address
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from zope.interface import implementer
 
+from tcpbalance.config.addresses import Address
 from tcpbalance.config.tls import PoolTlsConfig
-from tcpbalance.config.values import Address
 from tcpbalance.errors import Fault
 from tcpbalance.net.tls.connection import new_connection
 from tcpbalance.net.tls.contexts import add_chain, heed, new_context, trust

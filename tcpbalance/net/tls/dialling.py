@@ -11,7 +11,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from tcpbalance.config.values import Address
+from tcpbalance.config.addresses import Address
 from tcpbalance.net.connecting import ConnectFailed, ConnectionFactory, Connector, Pending, timed_out
 from tcpbalance.net.leg import Leg
 from tcpbalance.net.tls.client import TlsPeer

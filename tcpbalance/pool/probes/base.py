@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from attrs import frozen
 from twisted.internet.defer import Deferred
 
-from tcpbalance.config.values import Address
+from tcpbalance.config.addresses import Address
 from tcpbalance.config.wording import one_line
 from tcpbalance.errors import Fault, TcpbalanceError
 from tcpbalance.net.tls.client import ClientTls

@@ -18,7 +18,7 @@ from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
-from tcpbalance.config.values import Address
+from tcpbalance.config.addresses import Address
 from tcpbalance.pool.probes.argv import EXAMPLE, Argv
 from tcpbalance.pool.probes.base import NoVerdict, ProbeFailed, Target
 from tcpbalance.pool.probes.causes import named_causes

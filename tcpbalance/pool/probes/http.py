@@ -20,7 +20,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory, IResponse
 from zope.interface import implementer
 
-from tcpbalance.config.values import Address
+from tcpbalance.config.addresses import Address
 from tcpbalance.pool.probes.base import ProbeFailed, Target
 from tcpbalance.pool.probes.causes import named_causes, verdict_on
 from tcpbalance.pool.probes.connection import Peer, connected

@@ -13,7 +13,7 @@ from twisted.internet.ssl import CertificateOptions
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
-from tcpbalance.config.values import Address
+from tcpbalance.config.addresses import Address
 from tcpbalance.net.tls.connection import new_connection
 from tcpbalance.pool.probes.base import ProbeFailed, Target
 from tcpbalance.pool.probes.causes import named_causes

@@ -1,0 +1,216 @@
+"""Where something is, and who: addresses, networks and host names."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from pathlib import Path
+from typing import ClassVar, NoReturn, Self
+
+import attrs
+from attrs import frozen
+
+from tcpbalance.config.paths import straight
+from tcpbalance.config.wording import shown
+from tcpbalance.wire.server_names import check_pattern
+
+LONGEST_SOCKET_PATH = 107
+"""Bytes of a unix socket's path: ``sun_path`` of unix(7) less the final NUL."""
+
+HIGHEST_PORT = 65535
+
+# RFC 1123, section 2.1, and the underscore that service names carry in practice.
+_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+# What Linux allows as the name of an interface, without what would spoil a log line.
+_ZONE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
+_PORT = re.compile(r"[0-9]{1,5}")
+_LONGEST_HOST = 253
+
+
+@frozen
+class Address:
+    """Where to listen or to connect: a host and a port, or a unix socket.
+
+    :param host: an IPv4 or IPv6 address without brackets, or a host name; None for a unix socket.
+    :param port: 0 to 65535; None for a unix socket.
+    :param path: the unix socket's file, else None.
+    """
+
+    words: ClassVar[str] = "address"
+
+    host: str | None = None
+    port: int | None = None
+    path: str | None = None
+    is_numeric: bool = attrs.field(init=False, eq=False, repr=False)
+    """Whether the host is an IP address, so that nothing has to be looked up; every dial asks."""
+
+    @is_numeric.default
+    def _find_out(self) -> bool:
+        return self.host is not None and _ip(self.host) is not None
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """Read an address.
+
+        :returns: with the host in lower case, an IP address in its shortest form, so that the same are equal.
+        :raises ValueError: for anything else, with what is wrong with it.
+        """
+        if not isinstance(value, str):
+            _refuse_address(value, "it must be a string")
+        if value.startswith("unix:"):
+            return cls(path=_socket_path(value))
+        host, port = _split(value)
+        return cls(host=_host(host, value), port=_port(port, value))
+
+    def under(self, folder: Path) -> Self:
+        """Take a relative path as one in this folder, without detours; any other address stays as it is.
+
+        :raises ValueError: when the whole path is longer than the system allows for a unix socket.
+        """
+        if self.path is None:
+            return self
+        path = straight(str(folder / self.path))
+        length = len(os.fsencode(path))
+        if length > LONGEST_SOCKET_PATH:
+            raise ValueError(
+                f"must be the path of a unix socket of at most {LONGEST_SOCKET_PATH} bytes in all, "
+                f"got {length}: {shown(path)}"
+            )
+        return attrs.evolve(self, path=path)
+
+    @property
+    def is_unix(self) -> bool:
+        """Whether it is a unix socket."""
+        return self.path is not None
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return f"unix:{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in (self.host or "") else f"{self.host}:{self.port}"
+
+
+@frozen
+class Network:
+    """A range of IP addresses; written ``"10.0.0.0/8"``, ``"2001:db8::/32"``, or as a single address.
+
+    :param network: the standard library's object.
+    """
+
+    words: ClassVar[str] = "network"
+
+    network: ipaddress.IPv4Network | ipaddress.IPv6Network
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """Read a network.
+
+        :raises ValueError: for anything else, or bits set behind the prefix.
+        """
+        exact = _network(value, strict=True)
+        if exact is None:
+            meant = _network(value, strict=False)
+            hint = (
+                f": no bit may be set behind the prefix, did you mean {shown(str(meant))}?" if meant else ""
+            )
+            raise ValueError(
+                f'must be a network such as "10.0.0.0/8" or "2001:db8::/32", got {shown(value)}{hint}'
+            )
+        return cls(exact)
+
+    def __str__(self) -> str:
+        return str(self.network)
+
+
+class HostName(str):
+    """Who is at the other end; written ``"web.internal"``, ``"10.0.0.11"`` or ``"2001:db8::1"``."""
+
+    __slots__ = ()
+    words: ClassVar[str] = "host name or IP address"
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """Read a name or address.
+
+        :returns: in its one spelling, in lower case.
+        :raises ValueError: for anything else.
+        """
+        name = _name_or_ip(value) if isinstance(value, str) else None
+        if name is None:
+            raise ValueError(
+                f'must be a host name such as "web.internal" or an IP address, got {shown(value)}'
+            )
+        return cls(name)
+
+
+def _refuse_address(value: object, why: str) -> NoReturn:
+    raise ValueError(
+        'must be an address such as "10.0.0.11:5432", "[2001:db8::1]:443", "db1.internal:5432" or '
+        f'"unix:/run/app.sock", got {shown(value)}: {why}'
+    )
+
+
+def _socket_path(value: str) -> str:
+    path = value.removeprefix("unix:")
+    if not path or "\0" in path:
+        _refuse_address(value, "the path of the socket is missing" if not path else "a path has no NUL")
+    return path
+
+
+def _split(value: str) -> tuple[str, str]:
+    """Part host and port; the host keeps its brackets."""
+    host, _, port = value.rpartition(":")
+    if _ip(value) is not None or value.endswith("]") or ":" not in value:
+        hint = ", and an IPv6 address needs brackets" if ":" in value else ""
+        _refuse_address(value, "the port is missing" + hint)
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        _refuse_address(value, "the host has a colon, as only an IPv6 address in brackets may")
+    return host, port
+
+
+def _host(host: str, value: str) -> str:
+    if host.startswith("["):
+        ip = _ip(host[1:-1])
+        if not isinstance(ip, ipaddress.IPv6Address) or not _ZONE.fullmatch(ip.scope_id or "0"):
+            _refuse_address(value, "what is in brackets is not an IPv6 address")
+        return str(ip)
+    if host in ("", "*"):
+        _refuse_address(value, "the host is missing, all addresses are 0.0.0.0 or [::]")
+    labels = host.removesuffix(".").split(".")
+    if labels[-1].isdecimal() and _ip(host) is None:
+        _refuse_address(value, "the host is not an IPv4 address")
+    if len(host) > _LONGEST_HOST or not all(_LABEL.fullmatch(label) for label in labels):
+        _refuse_address(value, "the host is neither an IP address nor a host name")
+    return host.lower()
+
+
+def _port(port: str, value: str) -> int:
+    if not _PORT.fullmatch(port) or int(port) > HIGHEST_PORT:
+        _refuse_address(value, f"the port must be 1 to {HIGHEST_PORT}")
+    return int(port)
+
+
+def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+def _name_or_ip(value: str) -> str | None:
+    """Give the one spelling of what a certificate can be for: no wildcard, and no address with a zone."""
+    ip = _ip(value)
+    if ip is not None:
+        return None if getattr(ip, "scope_id", None) else str(ip)
+    try:
+        return None if value.startswith("*") else check_pattern(value)
+    except ValueError:
+        return None
+
+
+def _network(value: object, *, strict: bool) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    # Anything but a string is left out: the number 1 would be taken for 0.0.0.1.
+    try:
+        return ipaddress.ip_network(value, strict=strict) if isinstance(value, str) else None
+    except ValueError:
+        return None
