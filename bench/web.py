@@ -51,12 +51,21 @@ def pieces(sock: socket.socket, path: str) -> Iterator[int]:
     """
     sock.sendall(f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode())
     head, _, start = _read_head(sock).partition(b"\r\n\r\n")
+    length = length_of(head)
+    if start:
+        yield len(start)
+    yield from _discard(sock, length - len(start))
+
+
+def length_of(head: bytes) -> int:
+    """Give the size of the body that follows the head of an answer, in bytes.
+
+    :raises Failed: when the answer is not 200, or does not say.
+    """
     length = _LENGTH.search(head + b"\r\n")
     if not head.startswith(b"HTTP/1.1 200 ") or length is None:
         raise Failed(f"not an answer: {head[:100]!r}")
-    if start:
-        yield len(start)
-    yield from _discard(sock, int(length[1]) - len(start))
+    return int(length[1])
 
 
 def _read_head(sock: socket.socket) -> bytes:

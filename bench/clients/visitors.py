@@ -21,7 +21,7 @@ from collections.abc import Callable
 from statistics import quantiles
 
 from bench.errors import Failed
-from bench.web import HOST
+from bench.web import HOST, length_of
 
 SPACING = 0.005
 """Seconds from one to the next."""
@@ -69,8 +69,9 @@ class Visit:
 
     def _leave(self) -> None:
         self.sock.close()
-        if not self._received.startswith(b"HTTP/1.1 200 "):
-            raise Failed(f"not an answer: {self._received[:100]!r}")
+        head, _, body = self._received.partition(b"\r\n\r\n")
+        if length_of(head) != len(body):
+            raise Failed(f"not a whole answer: {self._received[:100]!r}")
 
 
 class Visitors:

@@ -14,7 +14,6 @@ from bench.contestants.proxy import (
     BACKLOG,
     CONNECTIONS_PER_CLIENT,
     CONNECTS_PER_CLIENT,
-    CONNECTS_SECONDS,
     HEALTH_SECONDS,
     Place,
 )
@@ -52,7 +51,7 @@ certificates = [{{ cert = "{file}" }}]
 _LIMITS = f"""
 [frontends.web.limits]
 connections_per_client = {CONNECTIONS_PER_CLIENT}
-connect_rate_per_client = "{CONNECTS_PER_CLIENT // CONNECTS_SECONDS}/s"
+connect_rate_per_client = "1/s"
 burst_per_client = {CONNECTS_PER_CLIENT}
 """
 

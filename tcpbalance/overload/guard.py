@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import heapq
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -149,6 +150,8 @@ class OverloadGuard(Service):
             self._log.info("overload: {state}; clients are accepted again", state=_worded(readings))
 
     def _pause(self) -> None:
+        # What is dead but hangs together in circles is not to cost the living their sessions.
+        gc.collect()
         for factory in self._factories:
             factory.latch.pause(_REASON)
 

@@ -6,6 +6,7 @@ kernel, whose window closes. So all that is said of ends and breaks holds as it 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -25,27 +26,38 @@ LEAST_READ = 512
 """
 
 
+def _piece(rate: int) -> int:
+    """Bytes that a read may take."""
+    return min(CHUNK, max(LEAST_READ, rate // READS_A_SECOND))
+
+
 class TriedBrake:
-    """Stands where a brake would, and tells when it would have held for the first time.
+    """Stands where a brake would, and tells each time that bytes come which a brake would have held back.
 
     :param rate: bytes a second.
     :param seconds: a monotonic clock.
-    :param would_hold: called then, and each time after that.
+    :param would_hold: called then.
     """
 
-    __slots__ = ("_pace", "_seconds", "_would_hold")
+    __slots__ = ("_pace", "_piece", "_seconds", "_until", "_would_hold")
 
     holds = False
 
     def __init__(self, rate: int, seconds: Callable[[], float], would_hold: Callable[[], None]) -> None:
         self._pace = Pace(rate)
+        self._piece = _piece(rate)
+        self._until = -math.inf
         self._seconds = seconds
         self._would_hold = would_hold
 
     def read(self, count: int) -> None:
-        """So many bytes have been read at the side."""
-        if self._pace.spent(count, self._seconds()):
+        """So many bytes have been read at the side, which a brake would have had read in pieces."""
+        now = self._seconds()
+        last = count % self._piece or self._piece
+        if now < self._until or self._pace.spent(count - last, now):
             self._would_hold()
+        else:
+            self._until = now + self._pace.spent(last, now)
 
     def release(self) -> None:
         """Nothing waits."""
@@ -72,7 +84,7 @@ class Brake:
         self._pace = Pace(rate)
         self._wheel = wheel
         self._seconds = seconds
-        read_at_most(side.transport, min(CHUNK, max(LEAST_READ, rate // READS_A_SECOND)))
+        read_at_most(side.transport, _piece(rate))
 
     def read(self, count: int) -> None:
         """So many bytes have been read at the side."""

@@ -47,7 +47,7 @@ class Deadlines:
     def connected(self) -> None:
         """A backend is there, and the two sides are joined: bytes can move from now on."""
         least = self._frontend.settings.min_rate
-        if least is not None:
+        if least is not None and Tried.MIN_RATE not in self._session.client.spared:
             self._min_rate = MinRate(least, self._frontend.seconds())
 
     def stop(self) -> None:
@@ -85,7 +85,7 @@ class Deadlines:
         if self._frontend.trial is None:
             self._session.end(EndReason.TOO_SLOW)
         else:
-            self._frontend.trial.note(Tried.MIN_RATE)
+            self._frontend.trial.spare(self._session.client, Tried.MIN_RATE)
             self._min_rate = None
 
     def _looks_alive(self, now: float) -> bool:

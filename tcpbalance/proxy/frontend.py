@@ -62,6 +62,8 @@ class FrontendProtocol(Side):
     session: Session | Arrival
     let_in: Any = None
     """Whose connection it is at the gate; None where it was not asked, or not yet."""
+    spared: tuple[Tried, ...] = ()
+    """The limits that would have done something to it, were they more than tried."""
 
     def __init__(self, frontend: FrontendFactory) -> None:
         self._frontend = frontend
@@ -190,13 +192,20 @@ class FrontendFactory(Factory):
         self._account = account
         self._random = random or Random()
         self._waiters: list[Deferred[None]] = []
+        self._stopped = False
         self._most = math.inf if self.settings.most_sessions is None else self.settings.most_sessions
         self.latch = Latch()
         self.trial = Trial(name, self.wheel) if self.settings.dry_run else None
         self._complaints = {reason: Throttle(1.0, seconds) for reason in _COMPLAINTS}
 
+    def startFactory(self) -> None:
+        """Twisted's call: clients are let in."""
+        self._stopped = False
+
     def stopFactory(self) -> None:
-        """Twisted's call: nobody is let in any more, so nothing may be left to be told later."""
+        """Twisted's call: nobody is let in any more. What is known is told now, and the rest with the end
+        of the last session."""
+        self._stopped = True
         self._finish_reports()
 
     def _finish_reports(self) -> None:
@@ -254,7 +263,7 @@ class FrontendFactory(Factory):
     def welcome(self, client: FrontendProtocol) -> None:
         """Make a session of a client, or hear first what it has to say."""
         if self.trial is not None and len(self.sessions) >= self._most:
-            self.trial.note(Tried.CONNECTIONS)
+            self.trial.spare(client, Tried.CONNECTIONS)
         preread = self._entrance.begin(client.transport.getPeer()) if self._entrance else None
         if preread is not None:
             self._begin(client, Arrival(self, client, preread))
@@ -316,7 +325,7 @@ class FrontendFactory(Factory):
 
     def _tell_idle(self) -> None:
         waiters, self._waiters = self._waiters, []
-        if waiters:
+        if waiters or self._stopped:
             self._finish_reports()
         for waiter in waiters:
             waiter.callback(None)

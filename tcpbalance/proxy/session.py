@@ -216,13 +216,13 @@ class Session:
             return
         if frontend.trial is None:
             side.brake = Brake(side, rate, frontend.connector.wheel, frontend.seconds)
-        elif side is self.client or self.client.brake is not None:
+        elif Tried.BANDWIDTH not in self.client.spared:
             side.brake = TriedBrake(rate, frontend.seconds, self._would_hold)
 
     def _would_hold(self) -> None:
         """The bandwidth is only tried: this session would have been held back, and is free from now on."""
         assert self._frontend.trial is not None
-        self._frontend.trial.note(Tried.BANDWIDTH)
+        self._frontend.trial.spare(self.client, Tried.BANDWIDTH)
         self.client.release_brake()
         if self.backend is not None:
             self.backend.release_brake()

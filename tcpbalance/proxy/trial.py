@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
 from tcpbalance.net.wheel import Wheel
 from tcpbalance.proxy.report import Report
+
+if TYPE_CHECKING:
+    from tcpbalance.proxy.frontend import FrontendProtocol
 
 
 class Tried(Enum):
@@ -25,11 +29,11 @@ class Tried(Enum):
 
 
 class Trial:
-    """Takes note of sessions that limits would have done something to; of each limit once a session.
+    """Takes note of clients that limits would have done something to; of each limit once a client.
 
     :param name: the frontend's.
     :param wheel: the frontend's, for what is told a little later.
-    :ivar spared: how many sessions there were, by limit.
+    :ivar spared: how many clients there were, by limit.
     :ivar report: what the log is told of them: a line a second, at most.
     """
 
@@ -41,16 +45,17 @@ class Trial:
         self._name = name
         self._told: Counter[Tried] = Counter()
 
-    def note(self, limit: Tried) -> None:
-        """A session goes on as if there were no such limit."""
-        self.spared[limit] += 1
-        self.report.note()
+    def spare(self, client: FrontendProtocol, limit: Tried) -> None:
+        """Let a client go on as if there were no such limit."""
+        if limit not in client.spared:
+            client.spared = (*client.spared, limit)
+            self.spared[limit] += 1
+            self.report.note()
 
     def _tell(self) -> None:
         untold, self._told = self.spared - self._told, self.spared.copy()
         self._log.warn(
-            "frontend {name}: connections not limited, because of dry_run: {total} ({limits})",
+            "frontend {name}: limits not enforced, because of dry_run ({limits})",
             name=self._name,
-            total=untold.total(),
-            limits=", ".join(f"{limit.value}: {count}" for limit, count in untold.items()),
+            limits=", ".join(f"{limit.value}: {untold[limit]}" for limit in Tried if untold[limit]),
         )

@@ -361,7 +361,7 @@ def test_on_trial_nothing_is_held_back_and_a_session_counts_once(make_scene: Any
     assert reader.received == 2 * data
     assert scene.frontend.trial.spared == {Tried.BANDWIDTH: 1}
     assert [formatEvent(event) for event in events] == [
-        "frontend frontend: connections not limited, because of dry_run: 1 (bandwidth_per_connection: 1)"
+        "frontend frontend: limits not enforced, because of dry_run (bandwidth_per_connection: 1)"
     ]
 
 
@@ -384,6 +384,33 @@ def test_on_trial_a_client_that_is_too_fast_before_there_is_a_backend_counts_onc
     backend.send(noise(2 * RATE))
     scene.run()
     assert (len(backend.received), len(client.received)) == (2 * RATE, 2 * RATE)
+    assert scene.frontend.trial.spared == {Tried.BANDWIDTH: 1}
+
+
+@pytest.mark.parametrize(("share", "waits"), [(0.3, False), (0.4, True)])
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_on_trial_what_would_come_at_once_does_not_count(
+    make_scene: Any, share: float, waits: bool, dry_run: bool
+) -> None:
+    """A quarter of a second's worth and a read do, in force."""
+    scene = limited(make_scene, settings={"dry_run": dry_run})
+    client, backend = scene.joined()
+    size = int(share * RATE)
+    client.send(noise(size))
+    scene.run()
+    if dry_run:
+        assert scene.frontend.trial.spared == ({Tried.BANDWIDTH: 1} if waits else {})
+    else:
+        assert (len(backend.received) < size) == waits
+
+
+def test_on_trial_what_follows_too_soon_counts(make_scene: Any) -> None:
+    scene = tried(make_scene)
+    client, _ = scene.joined()
+    client.send(noise(int(0.3 * RATE)))
+    scene.advance(0.04)
+    client.send(b"more")
+    scene.run()
     assert scene.frontend.trial.spared == {Tried.BANDWIDTH: 1}
 
 

@@ -271,8 +271,18 @@ def test_on_trial_who_is_too_slow_goes_on_and_counts_once(make_scene: Any) -> No
     assert (scene.records, len(backend.received)) == ([], 60)
     assert scene.frontend.trial.spared == {Tried.MIN_RATE: 1}
     assert [formatEvent(event) for event in events] == [
-        "frontend frontend: connections not limited, because of dry_run: 1 (min_rate: 1)"
+        "frontend frontend: limits not enforced, because of dry_run (min_rate: 1)"
     ]
+
+
+def test_on_trial_the_next_backend_is_no_second_chance_to_be_too_slow(make_scene: Any) -> None:
+    scene = make_scene([ONE, TWO], settings={"min_rate": 10, "dry_run": True})
+    client = scene.connect()
+    drip(scene, client, 70)
+    scene.backends[ONE].connection.reset()
+    drip(scene, client, 130)
+    assert len(scene.backends[TWO].connections) == 1
+    assert scene.frontend.trial.spared == {Tried.MIN_RATE: 1}
 
 
 def test_on_trial_silence_still_ends(make_scene: Any) -> None:

@@ -195,10 +195,28 @@ def test_a_trial_of_the_number_of_sessions_keeps_nobody_waiting(make_scene: Any)
             scene.connect()
         scene.advance(2)
     assert len(scene.backends[ONE].connections) == len(scene.frontend.sessions) == 5
-    assert (told(events), scene.frontend.trial.spared) == ([1, 2], {Tried.CONNECTIONS: 3})
-    assert formatEvent(events[-1]) == (
-        "frontend frontend: connections not limited, because of dry_run: 2 (connections: 2)"
-    )
+    assert scene.frontend.trial.spared == {Tried.CONNECTIONS: 3}
+    assert [formatEvent(event) for event in events] == [
+        f"frontend frontend: limits not enforced, because of dry_run (connections: {count})"
+        for count in (1, 2)
+    ]
+
+
+def test_what_a_trial_finds_once_nobody_comes_is_told_with_the_last_session(make_scene: Any) -> None:
+    scene = make_scene(settings={"bandwidth_per_connection": 1000, "dry_run": True})
+    clients = [scene.connect() for _ in range(2)]
+    scene.run()
+    scene.frontend.stopFactory()
+    with capturedLogs() as events:
+        for client in clients:
+            client.send(bytes(5000))
+            scene.run()
+        for client in clients:
+            client.reset()
+        scene.run()
+    line = "frontend frontend: limits not enforced, because of dry_run (bandwidth_per_connection: 1)"
+    assert [formatEvent(event) for event in events] == [line, line]
+    assert scene.network.clock.getDelayedCalls() == []
 
 
 def test_a_client_that_is_heard_first_counts_once_in_a_trial(make_scene: Any) -> None:

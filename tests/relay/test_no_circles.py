@@ -13,7 +13,8 @@ from support.scene import ONE, TWO
 from tcpbalance.gate.networks import NetworkSet
 from tcpbalance.proxy.arrival import Arrival
 from tcpbalance.proxy.backend import BackendProtocol
-from tcpbalance.proxy.brake import Brake
+from tcpbalance.proxy.brake import Brake, TriedBrake
+from tcpbalance.proxy.deadlines import Deadlines
 from tcpbalance.proxy.frontend import FrontendProtocol
 from tcpbalance.proxy.preread import Entrance
 from tcpbalance.proxy.session import Session
@@ -21,7 +22,7 @@ from tcpbalance.proxy.session import Session
 BACKENDS = {"nobody_accepts": "refuses", "second_try": "resets_at_once"}
 """What becomes of the dial in these plays."""
 
-KINDS = (Session, Arrival, FrontendProtocol, BackendProtocol, Brake)
+KINDS = (Session, Arrival, FrontendProtocol, BackendProtocol, Deadlines, Brake, TriedBrake)
 
 
 def left_over() -> list[object]:
@@ -30,11 +31,13 @@ def left_over() -> list[object]:
 
 @pytest.mark.parametrize("how", ["client_closes", "backend_resets", "nobody_accepts", "second_try"])
 @pytest.mark.parametrize("header", [b"", b"PROXY UNKNOWN\r\n"], ids=["plain", "preread"])
-@pytest.mark.parametrize("rate", [None, 10])
-def test_an_ended_session_is_gone_at_once(make_scene: Any, how: str, header: bytes, rate: int | None) -> None:
+@pytest.mark.parametrize(("rate", "dry_run"), [(None, False), (10, False), (10, True)])
+def test_an_ended_session_is_gone_at_once(
+    make_scene: Any, how: str, header: bytes, rate: int | None, dry_run: bool
+) -> None:
     scene = make_scene(
         {ONE: BACKENDS.get(how, "accepts"), **({TWO: "accepts"} if how == "second_try" else {})},
-        settings={"bandwidth_per_connection": rate},
+        settings={"bandwidth_per_connection": rate, "dry_run": dry_run},
         entrance=(lambda _: Entrance(NetworkSet([ip_network("198.51.100.0/24")]))) if header else None,
     )
     before = len(left_over())

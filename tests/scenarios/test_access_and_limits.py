@@ -235,7 +235,7 @@ def test_an_ipv4_client_in_the_form_of_ipv6_is_judged_as_ipv4_behind_a_proxy(
         (
             "limits.connections_per_client = 1\nlimits.connections = 2\nlimits.dry_run = true",
             "too_many_connections",
-            r"connections not limited, because of dry_run: 1 \(connections: 1\)",
+            r"limits not enforced, because of dry_run \(connections: 1\)",
         ),
     ],
     ids=["access", "limits"],

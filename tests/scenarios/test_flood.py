@@ -47,7 +47,7 @@ wait for the whole queue of the listener, which is far longer."""
 ATTEMPTS = 3
 """Floods of which one has to go unnoticed: whatever else the machine does can only make things slower."""
 
-PATIENCE = 60.0
+PATIENCE = 20.0
 
 
 def client(name: str, port: int, folder: Path) -> Child:
@@ -60,6 +60,7 @@ def refusals(log: str) -> list[tuple[int, str]]:
     return [(int(count), why) for count, why in re.findall(r"connections refused: (\d+) \((.*)\)", log)]
 
 
+@pytest.mark.timeout(ATTEMPTS * 3 * PATIENCE)
 @pytest.mark.requires("nginx")
 def test_clients_at_other_addresses_do_not_notice_a_flood(tmp_path: Path) -> None:
     found = []

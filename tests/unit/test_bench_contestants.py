@@ -44,7 +44,7 @@ def test_without_one_it_does_not(tmp_path: Path, who: str) -> None:
 LIMITS = {
     "tcpbalance": [
         "connections_per_client = 2500",
-        'connect_rate_per_client = "210/s"',
+        'connect_rate_per_client = "1/s"',
         "burst_per_client = 2100",
     ],
     "haproxy": ["{ sc_conn_cur(0) gt 2500 }", "conn_rate(10s)", "{ sc_conn_rate(0) gt 2100 }"],

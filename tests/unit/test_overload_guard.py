@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -359,3 +361,25 @@ def test_memory_that_was_given_back_is_seen_to_be() -> None:
     del blocks[:-1]
     gauges.trim_memory()
     assert gauges.resident_memory() <= held - 60 * MIB
+
+
+class Circle:
+    """Refers to itself, so that only the collector finds it."""
+
+    def __init__(self) -> None:
+        self.me = self
+
+
+def test_what_is_dead_and_not_gone_yet_goes_before_anybody_else(guarded: Guarded) -> None:
+    sessions = guarded.frontends[0].open(1)
+    gc.collect()
+    gc.disable()
+    try:
+        circle = weakref.ref(Circle())
+        guarded.memory = 100 * MIB
+        guarded.look()
+        assert guarded.shut()
+        assert circle() is None
+        assert sessions[0].reason is None
+    finally:
+        gc.enable()
