@@ -13,6 +13,7 @@ from bench.certificates import ECDSA, RSA
 from bench.clients.flooder import IDLE
 from bench.contestants import PROXIES
 from bench.errors import Failed
+from bench.flood import unleash
 from bench.process import TREE, Child, run
 from bench.wrk import Load
 
@@ -193,21 +194,12 @@ def beside(turn: Turn) -> Figures:
 def flood(turn: Turn) -> Figures:
     """Measure how long visitors wait before, and during, a flood from one address that is let in up to its
     limits."""
-    folder, proxy = turn.arena.folder, PROXIES[turn.contestant]
     # A new process each time: what is grown once in the first flood would not be seen in others.
-    with (
-        turn.arena.fresh(proxy, limits=True) as running,
-        Child(turn.client("visitors", running.port), folder / "visitors.log", TREE) as visitors,
-    ):
-        _, calm = visitors.wait_for("calm", _PATIENCE)
-        with Child(turn.client("flooder", running.port), folder / "flooder.log", TREE) as flooder:
-            visitors.tell("go on")
-            (stay,) = flooder.wait_for("open", _PATIENCE)
-            visitors.tell("enough")
-            _, flooded, _ = visitors.wait_for("flooded", _PATIENCE)
-    if int(stay) != IDLE:
-        raise Failed(f"{stay} of {IDLE} connections of the flood stayed")
-    return {"flood_p99": float(flooded), "flood_ratio": float(flooded) / float(calm)}
+    with turn.arena.fresh(PROXIES[turn.contestant], limits=True) as running:
+        found = unleash(running.port, turn.arena.folder, _PATIENCE)
+    if found.stayed != IDLE:
+        raise Failed(f"{found.stayed} of {IDLE} connections of the flood stayed")
+    return {"flood_p99": found.flooded, "flood_ratio": found.flooded / found.calm}
 
 
 def admission(_: Turn) -> Figures:

@@ -7,12 +7,10 @@ import pytest
 pytest.importorskip("bench", reason="bench/ is in the tree, not in the wheel")
 
 import re
-import sys
-import time
 from pathlib import Path
 
 from bench.clients.flooder import ADDRESS, CONNECTS, IDLE
-from bench.process import TREE, Child
+from bench.flood import unleash
 from support.daemon import Daemon
 from support.nginx import nginx
 
@@ -50,11 +48,6 @@ ATTEMPTS = 3
 PATIENCE = 20.0
 
 
-def client(name: str, port: int, folder: Path) -> Child:
-    """Start a client of the bench's."""
-    return Child([sys.executable, "-m", f"bench.clients.{name}", f"{port}"], folder / f"{name}.log", TREE)
-
-
 def refusals(log: str) -> list[tuple[int, str]]:
     """How many connections each line of the log says were refused, and why."""
     return [(int(count), why) for count, why in re.findall(r"connections refused: (\d+) \((.*)\)", log)]
@@ -77,20 +70,13 @@ def test_clients_at_other_addresses_do_not_notice_a_flood(tmp_path: Path) -> Non
 def p99_before_and_during_a_flood(folder: Path) -> tuple[float, float]:
     """Flood a balancer, and see that everybody else is served, and that its limits hold."""
     with nginx("web") as (backend,), Daemon(CONFIG.format(backend=backend.address), folder) as daemon:
-        with client("visitors", daemon.port, folder) as visitors:
-            _, calm = visitors.wait_for("calm", PATIENCE)
-            began = time.monotonic()
-            with client("flooder", daemon.port, folder) as flooder:
-                visitors.tell("go on")
-                assert flooder.wait_for("open", PATIENCE) == [f"{IDLE}"]
-                lasted = time.monotonic() - began
-                visitors.tell("enough")
-                _, flooded, _ = visitors.wait_for("flooded", PATIENCE)
+        found = unleash(daemon.port, folder, PATIENCE)
+        assert found.stayed == IDLE
         assert daemon.stop() == 0
     let_in = sum(record["client"].startswith(f"{ADDRESS}:") for record in daemon.access_records)
-    assert IDLE <= let_in <= BURST + PER_SECOND * lasted
+    assert IDLE <= let_in <= BURST + PER_SECOND * found.seconds
     told = refusals(daemon.log)
-    assert 1 <= len(told) <= lasted + 2
+    assert 1 <= len(told) <= found.seconds + 2
     assert {"too_fast", "banned"} <= set(re.findall("[a-z_]+", " ".join(why for _, why in told)))
     assert let_in + sum(count for count, _ in told) <= IDLE + CONNECTS
-    return float(calm), float(flooded)
+    return found.calm, found.flooded
