@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 from twisted.logger import Logger
@@ -12,7 +11,7 @@ from tcpbalance.gate.refusal import Refusal
 from tcpbalance.net.addresses import shown
 from tcpbalance.net.wheel import Wheel
 from tcpbalance.pool.client import packed_host
-from tcpbalance.proxy.report import Report
+from tcpbalance.proxy.report import Report, Untold
 
 
 class Doorkeeper:
@@ -30,8 +29,7 @@ class Doorkeeper:
         self._name = name
         self._gate = gate
         self._last: Any = None
-        self._told: Counter[Refusal] = Counter()
-        self._told_of_trial: Counter[Refusal] = Counter()
+        self._refused, self._tried = Untold(gate.refused), Untold(gate.would_refuse)
         self.report = Report(wheel, self._tell)
 
     def refuses(self, address: Any) -> Refusal | None:
@@ -53,10 +51,8 @@ class Doorkeeper:
         self._gate.leave(packed_host(address))
 
     def _tell(self) -> None:
-        refused, tried = self._gate.refused - self._told, self._gate.would_refuse - self._told_of_trial
-        self._told, self._told_of_trial = Counter(self._gate.refused), Counter(self._gate.would_refuse)
-        for count, what in ((refused, "refused"), (tried, "not refused, because of dry_run")):
-            if count:
+        for untold, what in ((self._refused, "refused"), (self._tried, "not refused, because of dry_run")):
+            if count := untold.take():
                 self._log.warn(
                     "frontend {name}: connections {what}: {total} ({reasons}), the last from {last}",
                     name=self._name,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 from tcpbalance.net.wheel import Wheel
+
+Kind = TypeVar("Kind")
 
 QUIET = 1.0
 """Seconds after a line without another one."""
@@ -51,3 +55,21 @@ class Report:
     def _tell_rest(self) -> None:
         self._untold = False
         self._tell()
+
+
+class Untold(Generic[Kind]):
+    """What a count has grown by since it was last told of.
+
+    :param count: it only grows.
+    """
+
+    __slots__ = ("_count", "_told")
+
+    def __init__(self, count: Counter[Kind]) -> None:
+        self._count = count
+        self._told: Counter[Kind] = Counter()
+
+    def take(self) -> Counter[Kind]:
+        """Give it, to be told now."""
+        untold, self._told = self._count - self._told, self._count.copy()
+        return untold

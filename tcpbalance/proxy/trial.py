@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 
 from tcpbalance.net.wheel import Wheel
-from tcpbalance.proxy.report import Report
+from tcpbalance.proxy.report import Report, Untold
 
 if TYPE_CHECKING:
     from tcpbalance.proxy.frontend import FrontendProtocol
@@ -43,7 +43,7 @@ class Trial:
         self.spared: Counter[Tried] = Counter()
         self.report = Report(wheel, self._tell)
         self._name = name
-        self._told: Counter[Tried] = Counter()
+        self._untold = Untold(self.spared)
 
     def spare(self, client: FrontendProtocol, limit: Tried) -> None:
         """Let a client go on as if there were no such limit."""
@@ -53,7 +53,7 @@ class Trial:
             self.report.note()
 
     def _tell(self) -> None:
-        untold, self._told = self.spared - self._told, self.spared.copy()
+        untold = self._untold.take()
         self._log.warn(
             "frontend {name}: limits not enforced, because of dry_run ({limits})",
             name=self._name,
