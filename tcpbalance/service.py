@@ -23,7 +23,7 @@ from tcpbalance.config.models import Config
 from tcpbalance.config.overload import OverloadConfig
 from tcpbalance.config.pools import HealthConfig
 from tcpbalance.errors import SettingError, TcpbalanceError
-from tcpbalance.net import descriptor_table
+from tcpbalance.net import descriptors
 from tcpbalance.net.connecting import SocketConnector
 from tcpbalance.net.listener import Listener, ListenError, bind
 from tcpbalance.net.roads import DataPath, Road, choose
@@ -263,7 +263,7 @@ class Balancer(Service):
         :raises AccessLogError: see ``prepare``.
         """
         self.prepare()
-        descriptor_table.make_room()
+        descriptors.make_room()
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
         self._road.open()
         self._reloader.startService()

@@ -9,10 +9,11 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import resource
 from collections.abc import Callable
 from socket import SocketType
 from typing import Protocol
+
+from tcpbalance.net import descriptors
 
 PIPE_SIZE = 256 * 1024
 """Bytes that there is room for in a pipe, a power of two for the kernel."""
@@ -155,5 +156,4 @@ class PipeStore:
 
 
 def _affordable() -> int:
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MOST if limit == resource.RLIM_INFINITY else min(MOST, limit // SHARE)
+    return min(MOST, descriptors.limit() // SHARE)

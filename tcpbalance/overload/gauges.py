@@ -5,10 +5,10 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import resource
-import sys
 from collections.abc import Callable
 from typing import TypeAlias
+
+from tcpbalance.net import descriptors
 
 Gauge: TypeAlias = Callable[[], int]
 """Gives what is in use; raises OSError where that cannot be read."""
@@ -30,17 +30,11 @@ def open_descriptors() -> int:
     except OSError as error:
         if error.errno != errno.EMFILE:
             raise
-        return descriptor_limit()  # there was none left to count with
+        return descriptors.limit()  # there was none left to count with
 
 
 def _counted() -> int:
     return len(os.listdir("/proc/self/fd")) - 1  # that which they were counted with
-
-
-def descriptor_limit() -> int:
-    """How many descriptors there may be now: RLIMIT_NOFILE of getrlimit(2); very many without one."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
 def trim_memory() -> None:

@@ -14,6 +14,7 @@ from twisted.logger import Logger
 
 from tcpbalance.config.overload import OverloadConfig
 from tcpbalance.errors import SettingError
+from tcpbalance.net import descriptors
 from tcpbalance.net.shortage import OUT_OF_DESCRIPTORS
 from tcpbalance.overload import gauges
 from tcpbalance.overload.judge import MOST_AT_ONCE, Judge, Reading, Resource, Step, how_many
@@ -56,9 +57,7 @@ def watches(config: OverloadConfig) -> list[Watch]:
     if memory is not None:
         made.append(Watch("memory", gauges.resident_memory, lambda: memory))
     if share is not None:
-        made.append(
-            Watch("descriptors", gauges.open_descriptors, lambda: int(share * gauges.descriptor_limit()))
-        )
+        made.append(Watch("descriptors", gauges.open_descriptors, lambda: int(share * descriptors.limit())))
     if not made:
         raise SettingError("overload: give memory or descriptors, or both")
     return made

@@ -14,9 +14,10 @@ from pathlib import Path
 from support import peers
 from support.clients import ask
 from support.daemon import TWISTD
+from support.descriptors import room_in
 from support.process import run
 from support.waiting import until
-from tcpbalance.net.descriptor_table import MOST
+from tcpbalance.net.descriptors import MOST_ROOM
 
 CONFIG = """
 [access_log]
@@ -70,13 +71,6 @@ def _port(log: Path) -> int:
     return int(found[1])
 
 
-def _room(pid: int) -> int:
-    """For how many descriptors the kernel has room, before its table of them has to grow."""
-    found = re.search(r"^FDSize:\s*(\d+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
-    assert found is not None
-    return int(found[1])
-
-
 def test_it_serves_logs_and_ends(tmp_path: Path) -> None:
     with peers.named("a") as (backend,):
         (tmp_path / "tcpbalance.toml").write_text(CONFIG.format(backend=backend.address))
@@ -84,7 +78,8 @@ def test_it_serves_logs_and_ends(tmp_path: Path) -> None:
             port = _port(tmp_path / "twistd.log")
             for _ in range(5):
                 assert ask(port) == b"a"
-            assert _room(pid) >= min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], MOST)
+            room = room_in(Path(f"/proc/{pid}/status").read_text())
+            assert room >= min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], MOST_ROOM)
             os.kill(pid, signal.SIGTERM)
             until(lambda: not _runs(pid), "its end")
     records = [json.loads(line) for line in (tmp_path / "access.log").read_text().splitlines()]

@@ -1,9 +1,10 @@
-"""What this process holds open, so that a test can be asked to leave nothing behind."""
+"""What this process holds open, so that a test can be asked to leave nothing behind; and room for more."""
 
 from __future__ import annotations
 
 import gc
 import os
+import re
 from pathlib import Path
 
 DESCRIPTORS = Path("/proc/self/fd")
@@ -25,6 +26,16 @@ def opened_since(before: dict[int, str]) -> dict[int, str]:
     if _new(before):
         gc.collect()
     return _new(before)
+
+
+def room_in(status: str) -> int:
+    """For how many descriptors the kernel has room, before the table of a process has to grow.
+
+    :param status: of the process: proc_pid_status(5).
+    """
+    found = re.search(r"^FDSize:\s*(\d+)$", status, re.MULTILINE)
+    assert found is not None
+    return int(found[1])
 
 
 def _new(before: dict[int, str]) -> dict[int, str]:

@@ -16,6 +16,7 @@ from twisted.logger import LogEvent, LogLevel, capturedLogs, formatEvent
 
 from tcpbalance.config.overload import OverloadConfig
 from tcpbalance.config.quantities import Fraction, Size
+from tcpbalance.net.descriptors import limit
 from tcpbalance.overload import gauges
 from tcpbalance.overload.guard import LOOK_EVERY, OverloadGuard, Watch, watches
 from tcpbalance.overload.judge import CALM_AFTER, MOST_AT_ONCE
@@ -302,7 +303,7 @@ def test_it_starts_anew(guarded: Guarded) -> None:
 
 def test_bounds_of_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     limits = iter([1000, 2001])
-    monkeypatch.setattr(gauges, "descriptor_limit", lambda: next(limits))
+    monkeypatch.setattr("tcpbalance.net.descriptors.limit", lambda: next(limits))
     memory, descriptors = watches(
         OverloadConfig(memory=Size.parse("1MiB"), descriptors=Fraction.parse("90%"))
     )
@@ -341,7 +342,7 @@ def test_with_none_left_to_count_with_all_are_in_use(monkeypatch: pytest.MonkeyP
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     monkeypatch.setattr(os, "listdir", counted)
-    assert _on_an_old_kernel(monkeypatch, gauges.open_descriptors) == gauges.descriptor_limit()
+    assert _on_an_old_kernel(monkeypatch, gauges.open_descriptors) == limit()
 
 
 def _on_an_old_kernel(monkeypatch: pytest.MonkeyPatch, read: Callable[[], int]) -> int:
