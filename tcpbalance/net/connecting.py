@@ -18,11 +18,11 @@ from zope.interface import implementer
 from tcpbalance.config.addresses import Address
 from tcpbalance.errors import Fault, TcpbalanceError
 from tcpbalance.net.addresses import peer_address
+from tcpbalance.net.faults import OUT_OF_DESCRIPTORS, fault_of_errno
 from tcpbalance.net.leg import NO_LINGER
 from tcpbalance.net.names import Target, names_of, numeric_target
 from tcpbalance.net.own_ports import is_self_connected, own_ports
 from tcpbalance.net.roads import PortableRoad, Road, begin
-from tcpbalance.net.shortage import EXHAUSTED, OUT_OF_DESCRIPTORS
 from tcpbalance.net.socket_options import SocketOptionError, SocketOptions
 from tcpbalance.net.wheel import Wheel
 
@@ -58,27 +58,27 @@ class ConnectFailed(TcpbalanceError):
     """A backend could not be connected; ``cause`` is the reason in a word or two, as logs show it.
 
     :param cause: why, for people.
+    :param fault: ``BACKEND`` where it says something about the backend, which may then be blamed for it, and
+        ``BALANCER`` where it does not.
     :param out_of_descriptors: it was this process that had no descriptor left: no other backend would do
         better.
-    :param exhausted: that, or it was short of memory; it says nothing about the backend.
     """
 
-    fault = Fault.BACKEND
     retryable = True
 
-    def __init__(self, cause: str, *, out_of_descriptors: bool = False, exhausted: bool = False) -> None:
+    def __init__(self, cause: str, fault: Fault = Fault.BACKEND, *, out_of_descriptors: bool = False) -> None:
         super().__init__(cause)
         self.cause = cause
+        self.fault = fault
         self.out_of_descriptors = out_of_descriptors
-        self.exhausted = exhausted or out_of_descriptors
 
     @classmethod
     def from_errno(cls, code: int) -> ConnectFailed:
         """The failure that an error number of the system stands for."""
         return cls(
             _CAUSES.get(code) or os.strerror(code).lower(),
+            fault_of_errno(code),
             out_of_descriptors=code in OUT_OF_DESCRIPTORS,
-            exhausted=code in EXHAUSTED,
         )
 
     @classmethod

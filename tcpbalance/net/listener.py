@@ -25,9 +25,9 @@ from zope.interface import implementer
 from tcpbalance.config.addresses import Address
 from tcpbalance.errors import Fault, TcpbalanceError
 from tcpbalance.net.addresses import PeerAddress, peer_address, shown
+from tcpbalance.net.faults import EXHAUSTED
 from tcpbalance.net.leg import NO_LINGER
 from tcpbalance.net.roads import PortableRoad, Road, begin
-from tcpbalance.net.shortage import EXHAUSTED
 from tcpbalance.net.socket_options import SocketOptionError, SocketOptions
 from tcpbalance.throttle import Throttle
 

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from tcpbalance.config.overload import OverloadConfig
 from tcpbalance.errors import SettingError
 from tcpbalance.net import descriptors
-from tcpbalance.net.shortage import OUT_OF_DESCRIPTORS
+from tcpbalance.net.faults import OUT_OF_DESCRIPTORS
 from tcpbalance.overload import gauges
 from tcpbalance.overload.judge import MOST_AT_ONCE, Judge, Reading, Resource, Step, how_many
 from tcpbalance.proxy.frontend import FrontendFactory

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from tcpbalance.errors import Fault
 from tcpbalance.net.connecting import ConnectFailed, Connector, Pending
 from tcpbalance.net.tls.dialling import dial_tls
 from tcpbalance.pool.backend import Backend
@@ -260,7 +261,7 @@ class Dial:
             self._drop_slot()
             self._give_up()
         else:
-            if not failure.exhausted:
+            if failure.fault is Fault.BACKEND:
                 self._blame(failure.cause)
             self._drop_slot()
             self.next()

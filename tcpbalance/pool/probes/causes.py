@@ -9,8 +9,9 @@ from twisted.internet.defer import TimeoutError as WaitTimeout
 from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost, DNSLookupError
 from twisted.internet.error import TimeoutError as ConnectTimeout
 
+from tcpbalance.errors import Fault
 from tcpbalance.net.connecting import NOT_FOUND, ConnectFailed
-from tcpbalance.net.shortage import EXHAUSTED
+from tcpbalance.net.faults import fault_of_errno
 from tcpbalance.pool.probes.base import NoVerdict, ProbeFailed
 
 
@@ -22,10 +23,10 @@ def verdict_on(error: BaseException) -> ProbeFailed | NoVerdict | None:
     if isinstance(error, ProbeFailed | NoVerdict):
         return error
     if isinstance(error, ConnectFailed):
-        return NoVerdict(error.cause) if error.exhausted else ProbeFailed(error.cause)
+        return NoVerdict(error.cause) if error.fault is Fault.BALANCER else ProbeFailed(error.cause)
     number = _number(error)
-    if number in EXHAUSTED:
-        # What we run out of says nothing of a backend, and must not take down a whole pool.
+    if fault_of_errno(number) is Fault.BALANCER:
+        # Our own trouble must not take down a whole pool.
         return NoVerdict(_cause_of_number(number))
     cause = _cause(error) or (_cause_of_number(number) if number else "")
     return ProbeFailed(cause) if cause else None
