@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence, Sized
 from importlib.metadata import PackageNotFoundError, version
 
-from tcpbalance.config.errors import ConfigError
-from tcpbalance.parts import read_config
+from tcpbalance.config.errors import ConfigError, Problem, Severity
+from tcpbalance.parts import check_config
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,10 +36,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _check(arguments: argparse.Namespace) -> int:
+    problems: list[Problem] = []
     try:
-        config = read_config(arguments.file)
+        config = check_config(arguments.file, problems.append)
     except ConfigError as error:
         print(error, file=sys.stderr)
+        return 1
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if any(problem.severity is Severity.ERROR for problem in problems):
         return 1
     counts = f"{_count(config.frontends, 'frontend')}, {_count(config.pools, 'pool')}"
     print(f"{arguments.file}: ok, {counts}")

@@ -13,10 +13,10 @@ from attrs import field, frozen
 from twisted.logger import Logger
 
 from tcpbalance.config.addresses import Address
-from tcpbalance.config.errors import Flaw, KeyPath
+from tcpbalance.config.errors import Flaw, KeyPath, Problem, Severity
 from tcpbalance.config.frontends import FrontendConfig, SocketConfig
 from tcpbalance.config.gate import AccessConfig, LimitsConfig
-from tcpbalance.config.loader import FileTable, load
+from tcpbalance.config.loader import FileTable, Report, load
 from tcpbalance.config.models import Config
 from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.pools import AffinityConfig, PoolConfig
@@ -257,12 +257,40 @@ def _affinity(config: AffinityConfig) -> Affinity:
     )
 
 
-def read_config(path: str | os.PathLike[str]) -> Config:
+def _log_problem(problem: Problem) -> None:
+    _log.warn("{problem}", problem=str(problem))
+
+
+def read_config(path: str | os.PathLike[str], report: Report = _log_problem) -> Config:
     """Load a configuration file, with the policies and probes that are installed.
 
-    :raises ConfigError: the file has mistakes; the text lists them all.
+    :param report: called with each mistake that does not stop the start; writes it to the log by default.
+        What is wrong with a file that a part reads and can do without, that part says itself, at each reload
+        as well.
+    :raises ConfigError: the file has mistakes that stop the start; the text lists all of them.
     """
-    return load(path, policies=extensions.policies(), probes=extensions.probes(), examine=_examine)
+    return load(
+        path,
+        policies=extensions.policies(),
+        probes=extensions.probes(),
+        examine=_examine_for_start,
+        report=report,
+    )
+
+
+def check_config(path: str | os.PathLike[str], report: Report) -> Config:
+    """Load a configuration file as ``read_config`` does, and look for all that can be found beforehand.
+
+    :param report: called with each mistake that does not stop the start.
+    :raises ConfigError: the file has mistakes that stop the start; the text lists all of them.
+    """
+    return load(
+        path, policies=extensions.policies(), probes=extensions.probes(), examine=_examine, report=report
+    )
+
+
+def _examine_for_start(path: KeyPath, table: FileTable) -> Iterator[Flaw]:
+    return (flaw for flaw in _examine(path, table) if flaw.severity is Severity.FATAL)
 
 
 def _examine(path: KeyPath, table: FileTable) -> Iterator[Flaw]:

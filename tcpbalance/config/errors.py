@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import re
 from collections.abc import Iterable
 from typing import TypeAlias
@@ -28,16 +29,29 @@ def _step(part: str | int) -> str:
     return f".{part if _BARE_KEY.fullmatch(part) else quoted(part)}"
 
 
+class Severity(enum.Enum):
+    """What a mistake in a configuration prevents."""
+
+    FATAL = "fatal"
+    """The balancer does not start, and ``tcpbalance check`` exits with 1."""
+    ERROR = "error"
+    """``tcpbalance check`` exits with 1. The balancer starts, warns, and serves all that it can."""
+    WARNING = "warning"
+    """The balancer starts and warns; ``tcpbalance check`` prints it and exits with 0."""
+
+
 @frozen
 class Flaw:
     """One mistake, before anyone has looked up its line.
 
     :param path: the key; empty when it is the file as a whole.
     :param message: what must be, and what was got.
+    :param severity: what it prevents.
     """
 
     path: KeyPath
     message: str
+    severity: Severity = Severity.FATAL
 
 
 @frozen
@@ -48,22 +62,25 @@ class Problem:
     :param line: counted from 1.
     :param path: the key; empty when it is the file as a whole.
     :param message: what must be, and what was got.
+    :param severity: what it prevents.
     """
 
     file: str
     line: int
     path: KeyPath
     message: str
+    severity: Severity = Severity.FATAL
 
     def __str__(self) -> str:
         key = f"{key_text(self.path)}: " if self.path else ""
-        return f"{self.file}:{self.line}: {key}{self.message}"
+        mark = "warning: " if self.severity is Severity.WARNING else ""
+        return f"{self.file}:{self.line}: {mark}{key}{self.message}"
 
 
 class ConfigError(TcpbalanceError):
     """The configuration cannot be used; the text is one line for each mistake.
 
-    :ivar problems: all mistakes, in the order of their lines.
+    :ivar problems: all mistakes, in the order of their lines; at least one of them is fatal.
     """
 
     fault = Fault.CONFIGURATION

@@ -13,7 +13,7 @@ from cattrs.errors import BaseValidationError
 
 from tcpbalance.config import rules
 from tcpbalance.config.addresses import Address
-from tcpbalance.config.errors import ConfigError, Flaw, KeyPath, Problem
+from tcpbalance.config.errors import ConfigError, Flaw, KeyPath, Problem, Severity
 from tcpbalance.config.facts import gather, tables_at
 from tcpbalance.config.flaws import flaws
 from tcpbalance.config.gate import AccessConfig
@@ -35,6 +35,9 @@ _FILE_TABLES: tuple[tuple[str, str, type[FileTable]], ...] = (
 Examine: TypeAlias = Callable[[KeyPath, FileTable], Iterable[Flaw]]
 """Looks at the files that a table names, given where the table stands."""
 
+Report: TypeAlias = Callable[[Problem], object]
+"""Takes a mistake that does not keep the configuration from being used."""
+
 
 def load(
     path: str | os.PathLike[str],
@@ -42,6 +45,7 @@ def load(
     policies: Collection[str],
     probes: Mapping[str, type],
     examine: Examine = lambda path, table: (),
+    report: Report = lambda problem: None,
 ) -> Config:
     """Read a configuration file.
 
@@ -49,8 +53,9 @@ def load(
     :param policies: the known values of ``balance``.
     :param probes: the known values of ``check``, each with the attrs class whose fields are its further keys.
     :param examine: finds what is wrong in the files that the configuration names.
+    :param report: called with each mistake, in the order of their lines, where none of them is fatal.
     :returns: the configuration, with all paths absolute.
-    :raises ConfigError: with every mistake, its line, and what to do.
+    :raises ConfigError: one is fatal; with every mistake, its line, and what to do.
     """
     file = os.fspath(path)
     document, positions = parse(file, read_text(file))
@@ -60,8 +65,11 @@ def load(
     found += [flaw for flaw in _broken_rules(document, converter) if flaw.path not in refused]
     for table_path, table in _file_tables(document, converter):
         found += examine(table_path, table)
-    if config is None or found:
-        raise ConfigError(_located(file, positions, found))
+    problems = sorted(_located(file, positions, found), key=lambda problem: problem.line)
+    if config is None or any(problem.severity is Severity.FATAL for problem in problems):
+        raise ConfigError(problems)
+    for problem in problems:
+        report(problem)
     return config
 
 
@@ -90,4 +98,4 @@ def _file_tables(
 
 def _located(file: str, positions: Positions, found: Iterable[Flaw]) -> Iterator[Problem]:
     for flaw in found:
-        yield Problem(file, positions.line_of(flaw.path), flaw.path, flaw.message)
+        yield Problem(file, positions.line_of(flaw.path), flaw.path, flaw.message, flaw.severity)

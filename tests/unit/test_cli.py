@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from support.configs import EVERYTHING, POLICIES, PROBES, SMALLEST
+from tcpbalance import parts
 from tcpbalance.cli import main
+from tcpbalance.config.errors import Flaw, Severity
 from tcpbalance.pool import extensions
 
 
@@ -66,6 +68,29 @@ def test_check_prints_every_problem(
 
 def _cannot_read(file: Path | str) -> str:
     return f"cannot read {file}: no such file or directory"
+
+
+@pytest.mark.parametrize(
+    ("severity", "status", "mark"), [(Severity.ERROR, 1, ""), (Severity.WARNING, 0, "warning: ")]
+)
+def test_check_prints_what_does_not_stop_the_start(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    severity: Severity,
+    status: int,
+    mark: str,
+) -> None:
+    flaw = Flaw(("pools", "db", "tls", "ca"), "is odd", severity)
+    monkeypatch.setattr(parts, "flaws_in_files", lambda path, table: iter([flaw]))
+    text = SMALLEST + "[pools.db.tls]\nca = 'ca.pem'\n"
+    file = tmp_path / "a.toml"
+    file.write_text(text)
+    assert main(["check", str(file)]) == status
+    out, err = capsys.readouterr()
+    line = text.splitlines().index("ca = 'ca.pem'") + 1
+    assert err == f"{file}:{line}: {mark}pools.db.tls.ca: is odd\n"
+    assert out == ("" if status else f"{file}: ok, 1 frontend, 1 pool\n")
 
 
 def test_check_without_a_file_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,10 +20,10 @@ from support.configs import (
     problems,
 )
 from tcpbalance.config.addresses import Address, HostName, Network
-from tcpbalance.config.errors import BrokenRules, ConfigError, Refusal
+from tcpbalance.config.errors import BrokenRules, ConfigError, Flaw, KeyPath, Problem, Refusal, Severity
 from tcpbalance.config.frontends import FrontendConfig, RouteConfig, SocketConfig
 from tcpbalance.config.gate import AccessConfig, LimitsConfig
-from tcpbalance.config.loader import load
+from tcpbalance.config.loader import FileTable, load
 from tcpbalance.config.models import AccessLogConfig, Config
 from tcpbalance.config.names import AlpnName, NamePattern, TlvType
 from tcpbalance.config.overload import OverloadConfig
@@ -358,3 +358,34 @@ class TestMessages:
     def test_keys_that_need_quotes(self, tmp_path: Path) -> None:
         text = pool('[pools."a.b"]\nbackends = []')
         assert problems(tmp_path, text) == ['8: pools."a.b".backends: must have at least one backend']
+
+
+class TestSeverity:
+    """A mistake that is not fatal is reported, and the configuration can be used."""
+
+    TEXT = SMALLEST + "[frontends.db.access]\ndeny_file = 'denied.txt'\n"
+
+    def load(self, folder: Path, *severities: Severity) -> list[Problem]:
+        """Load a configuration in whose file there is a mistake of each severity; give those reported."""
+
+        def examine(path: KeyPath, table: FileTable) -> list[Flaw]:
+            return [Flaw((*path, "deny_file"), "is odd", severity) for severity in severities]
+
+        file = folder / "a.toml"
+        file.write_text(self.TEXT)
+        reported: list[Problem] = []
+        load(file, policies=POLICIES, probes=PROBES, examine=examine, report=reported.append)
+        return reported
+
+    @pytest.mark.parametrize(("severity", "mark"), [(Severity.ERROR, ""), (Severity.WARNING, "warning: ")])
+    def test_it_is_reported_with_its_line(self, tmp_path: Path, severity: Severity, mark: str) -> None:
+        (problem,) = self.load(tmp_path, severity)
+        line = self.TEXT.splitlines().index("deny_file = 'denied.txt'") + 1
+        assert problem.severity is severity
+        assert str(problem) == f"{tmp_path}/a.toml:{line}: {mark}frontends.db.access.deny_file: is odd"
+
+    def test_a_fatal_one_is_raised_with_all_others(self, tmp_path: Path) -> None:
+        severities = (Severity.WARNING, Severity.FATAL, Severity.ERROR)
+        with pytest.raises(ConfigError) as caught:
+            self.load(tmp_path, *severities)
+        assert tuple(problem.severity for problem in caught.value.problems) == severities

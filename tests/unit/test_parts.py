@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 
+from support.configs import SMALLEST
+from tcpbalance.config import rules
 from tcpbalance.config.addresses import Address
+from tcpbalance.config.errors import Flaw, Severity
 from tcpbalance.config.frontends import FrontendConfig, RouteConfig
 from tcpbalance.config.gate import LimitsConfig
 from tcpbalance.config.names import NamePattern
@@ -15,7 +19,7 @@ from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.pools import AffinityConfig, BackendConfig, HealthConfig, PoolConfig
 from tcpbalance.config.quantities import Bandwidth, Duration, Fraction
 from tcpbalance.config.tls import PoolTlsConfig
-from tcpbalance.parts import build_frontend, build_pool, outlier_rules
+from tcpbalance.parts import build_frontend, build_pool, outlier_rules, read_config
 from tcpbalance.pool.outlier import OutlierRules
 from tcpbalance.pool.pool import Pool
 
@@ -157,3 +161,15 @@ def test_tls_that_would_be_wrapped_in_tls_is_told_of(tls: PoolTlsConfig | None, 
     told = [formatEvent(event) for event in events if event["log_level"] is LogLevel.warn]
     assert len(told) == warnings
     assert all(line.startswith("pool web: TLS that sni_routes pass through is wrapped") for line in told)
+
+
+def test_what_does_not_stop_the_start_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flaw = Flaw(("pools", "db", "backends"), "is odd", Severity.WARNING)
+    monkeypatch.setattr(rules, "broken", lambda facts: [flaw])
+    file = tmp_path / "a.toml"
+    file.write_text(SMALLEST)
+    with capturedLogs() as logged:
+        read_config(file)
+    (event,) = logged
+    assert event["log_level"] is LogLevel.warn
+    assert formatEvent(event).endswith(": warning: pools.db.backends: is odd")
