@@ -14,7 +14,7 @@ import attrs
 from attrs import field, frozen
 
 from tcpbalance.config import rules
-from tcpbalance.config.errors import BrokenRules
+from tcpbalance.config.errors import BrokenRules, Severity
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.metadata import doc
 from tcpbalance.config.overload import OverloadConfig
@@ -68,7 +68,7 @@ class Config:
     )
 
     def __attrs_post_init__(self) -> None:
-        flaws = tuple(rules.broken(_facts(self)))
+        flaws = tuple(flaw for flaw in rules.broken(_facts(self)) if flaw.severity is Severity.FATAL)
         if flaws:
             raise BrokenRules(flaws)
 
