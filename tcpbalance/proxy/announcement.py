@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -21,7 +21,7 @@ from tcpbalance.wire.proxy_protocol import (
     encode_v2,
     ssl_tlv,
 )
-from tcpbalance.wire.tlv import ALPN, AUTHORITY, UNIQUE_ID
+from tcpbalance.wire.tlv import ALPN, AUTHORITY, LONGEST_UNIQUE_ID, UNIQUE_ID
 
 Ends = tuple[ProxyAddress | None, ProxyAddress | None]
 
@@ -54,7 +54,7 @@ def announcement(pool: Pool, transport: Any, introduction: Introduction | None) 
     ends = _ends(transport, received)
     if pool.send_proxy_protocol == "v1":
         return Announcement(encode_v1(*ends), None)
-    passed = [tlv for tlv in (received.tlvs if received else ()) if tlv.type in pool.pass_tlvs]
+    passed = list(_passed(received, pool.pass_tlvs)) if received is not None else []
     own = list(_own(introduction))
     try:
         return _named(
@@ -62,6 +62,16 @@ def announcement(pool: Pool, transport: Any, introduction: Introduction | None) 
         )
     except ValueError:
         return _named(ends, own)
+
+
+def _passed(received: ProxyHeader, types: Container[int]) -> Iterator[Tlv]:
+    """What was received and is to be passed on, byte for byte.
+
+    A name of the connection that is longer than any may be would be refused by backends.
+    """
+    for tlv in received.tlvs:
+        if tlv.type in types and (tlv.type != UNIQUE_ID or len(tlv.value) <= LONGEST_UNIQUE_ID):
+            yield tlv
 
 
 def _named(ends: Ends, tlvs: list[Tlv]) -> Announcement:

@@ -118,7 +118,7 @@ class Arrival:
 
     def _go_on(self) -> None:
         """All is said that comes in the clear."""
-        refusal = self._frontend.refuses(self.client, self._introduction.client)
+        refusal = self._frontend.refuses(self.client, self._introduction.judged)
         if refusal is not None:
             self.cause = refusal.word
             self.end(EndReason.REFUSED)

@@ -6,7 +6,7 @@ from attrs import frozen
 
 from tcpbalance.net.addresses import PeerAddress, shown, twisted_address
 from tcpbalance.proxy.preread import Preread
-from tcpbalance.wire.proxy_protocol import ProxyAddress
+from tcpbalance.wire.proxy_protocol import ProxyAddress, UnixAddress
 
 
 @frozen
@@ -33,6 +33,15 @@ class Introduction:
     def client(self) -> PeerAddress:
         """Whom the balancer takes for the client: whoever a proxy speaks for, else the peer itself."""
         return self.peer if self.source is None else twisted_address(self.source)
+
+    @property
+    def judged(self) -> PeerAddress:
+        """The address that access lists and limits go by: the client's, where it is an IP address.
+
+        A proxy may speak for the peer of a unix socket, which no list and no limit knows; that counts as the
+        proxy itself.
+        """
+        return self.peer if isinstance(self.source, UnixAddress) else self.client
 
     @property
     def shown_proxy(self) -> str | None:

@@ -14,13 +14,11 @@ from tcpbalance.wire.ssl_facts import SslFacts, ssl_facts
 from tcpbalance.wire.tlv import (
     ALPN,
     AUTHORITY,
-    CRC32C,
     NETNS,
     SSL,
     UNIQUE_ID,
     Tlv,
     ascii_text,
-    checksum,
     unique_id,
     utf8,
 )
@@ -66,6 +64,8 @@ ProxyAddress = InetAddress | UnixAddress
 class ProxyHeader:
     """Whose connection it is that a proxy has forwarded.
 
+    A fact that cannot be decoded is None, as one that was not sent; ``tlvs`` has its bytes.
+
     :param source: the client's end, and
     :param destination: the end it connected to; both None when the header names none (LOCAL, UNKNOWN,
         UNSPEC), and the connection's own addresses stand.
@@ -103,27 +103,9 @@ class ProxyHeader:
         """The name of the network namespace (section 2.2.7)."""
         return self._first(NETNS, ascii_text)
 
-    def _first(self, kind: int, decode: Callable[[Tlv], T]) -> T | None:
+    def _first(self, kind: int, decode: Callable[[Tlv], T | None]) -> T | None:
         # The specification does not say which of two counts; HAProxy takes the first as well.
         return next((decode(tlv) for tlv in self.tlvs if tlv.type == kind), None)
-
-
-_DECODERS: dict[int, Callable[[Tlv], object]] = {
-    AUTHORITY: utf8,
-    CRC32C: checksum,
-    UNIQUE_ID: unique_id,
-    SSL: ssl_facts,
-    NETNS: ascii_text,
-}
-
-
-def check(tlv: Tlv) -> None:
-    """See that a TLV can be decoded, so that no property of a header can fail; of unknown ones anything goes.
-
-    :raises ValueError: when it cannot.
-    """
-    if tlv.type in _DECODERS:
-        _DECODERS[tlv.type](tlv)
 
 
 def inet_address(packed: bytes, port: int) -> InetAddress:

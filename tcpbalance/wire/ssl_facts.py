@@ -79,19 +79,25 @@ _FIELDS: dict[int, tuple[str, Callable[[Tlv], object]]] = {
 }
 
 
-def ssl_facts(tlv: Tlv) -> SslFacts:
-    """Read the TLV of type SSL; of a field that comes twice the first counts, an unknown one is skipped.
+def ssl_facts(tlv: Tlv) -> SslFacts | None:
+    """Read the TLV of type SSL.
 
-    :raises ValueError: when it is too short, a field is cut off, or a text is not in its encoding.
+    Of a field that comes twice the first counts. An unknown one is skipped, and a text that is not in its
+    encoding is None: HAProxy copies a common name as the certificate has it, which may be Latin-1.
+
+    :returns: None when it is too short, or a field is cut off.
     """
     if len(tlv.value) < _FIXED.size:
-        raise ValueError(f"the TLV of TLS must have at least {_FIXED.size} bytes, got {len(tlv.value)}")
+        return None
     flags, verify = _FIXED.unpack_from(tlv.value)
     found: dict[str, Any] = {}
-    for part in read_tlvs(tlv.value[_FIXED.size :]):
-        if part.type in _FIELDS:
-            name, decode = _FIELDS[part.type]
-            found.setdefault(name, decode(part))
+    try:
+        for part in read_tlvs(tlv.value[_FIXED.size :]):
+            if part.type in _FIELDS:
+                name, decode = _FIELDS[part.type]
+                found.setdefault(name, decode(part))
+    except ValueError:
+        return None
     return SslFacts(
         client_ssl=bool(flags & CLIENT_SSL),
         cert_conn=bool(flags & CLIENT_CERT_CONN),
@@ -114,6 +120,7 @@ def ssl_tlv(facts: SslFacts) -> Tlv:
         value = getattr(facts, name)
         if value is not None:
             part = Tlv(kind, value if isinstance(value, bytes) else value.encode())
-            decode(part)
+            if decode(part) is None:
+                raise ValueError(f"{name} must be US-ASCII, got {value!r}")
             parts.append(part)
     return Tlv(SSL, _FIXED.pack(flags, facts.verify) + write_tlvs(parts))

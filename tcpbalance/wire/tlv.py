@@ -74,39 +74,26 @@ def _written(tlv: Tlv) -> bytes:
     return HEAD.pack(tlv.type, len(tlv.value)) + tlv.value
 
 
-def utf8(tlv: Tlv) -> str:
-    """Give the value as text.
-
-    :raises ValueError: when it is not UTF-8.
-    """
-    return _text(tlv, "UTF-8")
+def utf8(tlv: Tlv) -> str | None:
+    """Give the value as text, None when it is not UTF-8."""
+    return _text(tlv, "utf-8")
 
 
-def ascii_text(tlv: Tlv) -> str:
-    """Give the value as text.
-
-    :raises ValueError: when it is not US-ASCII.
-    """
-    return _text(tlv, "US-ASCII")
+def ascii_text(tlv: Tlv) -> str | None:
+    """Give the value as text, None when it is not US-ASCII."""
+    return _text(tlv, "ascii")
 
 
-def _text(tlv: Tlv, encoding: str) -> str:
+def _text(tlv: Tlv, encoding: str) -> str | None:
     try:
         return tlv.value.decode(encoding)
     except UnicodeDecodeError:
-        raise ValueError(f"the text of the TLV {tlv.type:#04x} is not {encoding}") from None
+        return None
 
 
-def unique_id(tlv: Tlv) -> bytes:
-    """Give the value as the name of a connection. Source: section 2.2.5.
-
-    :raises ValueError: when it is longer than 128 bytes.
-    """
-    if len(tlv.value) > LONGEST_UNIQUE_ID:
-        raise ValueError(
-            f"a unique id must have at most {LONGEST_UNIQUE_ID} bytes, this one has {len(tlv.value)}"
-        )
-    return tlv.value
+def unique_id(tlv: Tlv) -> bytes | None:
+    """Give the value as the name of a connection, None when it has more than 128 bytes (section 2.2.5)."""
+    return tlv.value if len(tlv.value) <= LONGEST_UNIQUE_ID else None
 
 
 def checksum(tlv: Tlv) -> int:

@@ -22,7 +22,7 @@ from tcpbalance.proxy.frontend import FrontendFactory
 from tcpbalance.proxy.preread import Entrance
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.trial import Tried
-from tcpbalance.wire.proxy_protocol import InetAddress, encode_v1, encode_v2, encode_v2_local
+from tcpbalance.wire.proxy_protocol import InetAddress, UnixAddress, encode_v1, encode_v2, encode_v2_local
 from tcpbalance.wire.server_names import NameMap
 
 PEER = packed("198.51.100.7")
@@ -393,13 +393,45 @@ def test_a_listed_proxy_is_not_judged_by_its_own_address(make_scene: Any) -> Non
     assert scene.gate.asked == [packed(CLIENT.host)]
 
 
-@pytest.mark.parametrize("header", [b"PROXY UNKNOWN\r\n", encode_v2_local()], ids=["unknown", "local"])
-def test_a_proxy_that_speaks_for_itself_counts_as_itself(make_scene: Any, header: bytes) -> None:
+UNIX = encode_v2(UnixAddress(b"/run/client"), UnixAddress(b"/run/service"))
+UNSPEC = encode_v2(None, None)
+WITHOUT_AN_ADDRESS = pytest.mark.parametrize(
+    "header",
+    [b"PROXY UNKNOWN\r\n", encode_v2_local(), UNSPEC, UNIX],
+    ids=["unknown", "local", "unspec", "unix"],
+)
+
+
+@WITHOUT_AN_ADDRESS
+def test_who_has_no_ip_address_counts_as_its_proxy(make_scene: Any, header: bytes) -> None:
     scene = make_scene(gate=limits(most=1), entrance=from_proxies)
-    for _ in range(2):
-        scene.connect(early=header)
+    first = scene.connect(early=header)
+    scene.connect(early=header)
     scene.run()
     assert (scene.gate.asked, scene.ended) == ([PEER, PEER], "refused")
+    first.reset()
+    scene.run()
+    assert scene.gate.left == [PEER]
+
+
+@WITHOUT_AN_ADDRESS
+@pytest.mark.parametrize("allowed", ["198.51.100.0/24", "203.0.113.9"])
+def test_who_has_no_ip_address_comes_in_where_its_proxy_may(
+    make_scene: Any, header: bytes, allowed: str
+) -> None:
+    scene = make_scene(
+        gate=lambda seconds: Watched(Access(networks(allowed)), Limits(), seconds), entrance=from_proxies
+    )
+    client = scene.connect(early=header)
+    scene.run()
+    assert client.saw == ("open" if allowed == "198.51.100.0/24" else "reset")
+
+
+def test_the_log_names_the_unix_socket_and_its_proxy(make_scene: Any) -> None:
+    scene = make_scene(gate=limits(most=1), entrance=from_proxies)
+    scene.connect(early=UNIX).reset()
+    scene.run()
+    assert (scene.record.client, scene.record.proxy) == ("unix:/run/client", "198.51.100.7:40000")
 
 
 def test_a_peer_that_is_no_proxy_is_judged_at_the_accept(make_scene: Any) -> None:

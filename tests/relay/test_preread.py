@@ -10,6 +10,7 @@ import pytest
 from twisted.internet.testing import MemoryReactorClock
 
 from support.hellos import hello, server_name
+from support.proxy_headers import SOURCE, tlv, v2_header
 from support.scene import ONE, TWO, CopyingScene, Scene
 from tcpbalance.errors import SettingError
 from tcpbalance.gate.networks import NetworkSet
@@ -309,6 +310,45 @@ def test_a_backend_is_told_what_the_proxy_before_us_said(make_scene: Any) -> Non
     assert (header.source, header.destination) == (CLIENT, SERVICE)
     assert header.authority == "www.example.com"
     assert 0xE4 not in {tlv.type for tlv in header.tlvs}
+
+
+LATIN_1 = "Jürgen Müller".encode("latin-1")
+SSL_WITH_LATIN_1 = Tlv(0x20, b"\x07\0\0\0\0\x22" + len(LATIN_1).to_bytes(2) + LATIN_1)
+"""What HAProxy writes of a client certificate whose common name is not UTF-8: its bytes as they are."""
+
+
+@pytest.mark.parametrize(
+    "field",
+    [SSL_WITH_LATIN_1, Tlv(0x02, LATIN_1), Tlv(0x30, LATIN_1), Tlv(0x20, b"\x07"), Tlv(0x20, bytes(6))],
+    ids=["common-name", "authority", "netns", "no-flags", "cut-off"],
+)
+@pytest.mark.parametrize("passed", [True, False])
+def test_a_field_that_is_not_in_its_encoding_goes_on_as_it_came_and_stops_nobody(
+    make_scene: Any, field: Tlv, passed: bool
+) -> None:
+    scene = make_scene(
+        entrance=from_proxies(), send_proxy_protocol="v2", pass_tlvs={field.type} if passed else set()
+    )
+    good = Tlv(0xE4, b"mine")
+    scene.connect(
+        early=v2_header(tlvs=tlv(field.type, field.value) + tlv(good.type, good.value)) + b"question"
+    )
+    scene.run()
+    header, rest = opened_with(scene.backends[ONE].connection.received)
+    assert (header.source, rest) == (SOURCE, b"question")
+    assert (field in header.tlvs) is passed
+
+
+def test_a_name_of_the_connection_that_is_too_long_is_replaced_by_one_of_ours(make_scene: Any) -> None:
+    scene = make_scene(entrance=from_proxies(), send_proxy_protocol="v2", pass_tlvs={0x05})
+    client = scene.connect(early=v2_header(tlvs=tlv(0x05, b"x" * 129)))
+    scene.run()
+    header, _ = opened_with(scene.backends[ONE].connection.received)
+    assert header.unique_id is not None
+    assert len(header.unique_id) == 32
+    client.reset()
+    scene.run()
+    assert scene.record.unique_id == header.unique_id.decode()
 
 
 def test_a_backend_is_told_the_name_that_was_asked_for(make_scene: Any) -> None:

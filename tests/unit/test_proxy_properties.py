@@ -70,7 +70,7 @@ def test_no_bytes_raise_any_other_error_or_take_more_than_there_are(data: bytes)
     header, size = found
     assert size <= len(data)
     assert size <= (107 if header.version == 1 else 16 + 65535)
-    # Whatever was let through can be decoded.
+    # Each fact can be asked for, and is of its kind or None.
     assert header.alpn is None or isinstance(header.alpn, bytes)
     assert header.authority is None or isinstance(header.authority, str)
     assert header.unique_id is None or len(header.unique_id) <= 128
@@ -120,6 +120,25 @@ def test_version_2_reads_what_it_wrote(
 @given(SSL_FACTS)
 def test_the_facts_of_tls_are_read_as_written(facts: SslFacts) -> None:
     assert ProxyHeader(None, None, (ssl_tlv(facts),), 2).ssl == facts
+
+
+@given(st.sampled_from([0x01, 0x02, 0x05, 0x20, 0x30, 0x77, 0xE0]), st.binary(max_size=300))
+def test_a_field_of_any_bytes_spoils_no_header_and_is_written_as_it_was_read(kind: int, value: bytes) -> None:
+    found = read_header(v2_header(tlvs=tlv(kind, value)))
+    assert found is not None
+    assert found[0].tlvs == (Tlv(kind, value),)
+    again = read_header(encode_v2(found[0].source, found[0].destination, found[0].tlvs))
+    assert again is not None
+    assert again[0] == found[0]
+
+
+@given(st.sampled_from([*range(0x21, 0x29)]), st.binary(max_size=100))
+def test_a_field_of_tls_of_any_bytes_hides_no_other(kind: int, value: bytes) -> None:
+    other = 0x21 if kind != 0x21 else 0x23
+    ssl = b"\x01\0\0\0\0" + tlv(kind, value) + tlv(other, b"text")
+    facts = ProxyHeader(None, None, (Tlv(0x20, ssl),), 2).ssl
+    assert facts is not None
+    assert (facts.version if other == 0x21 else facts.cipher) == "text"
 
 
 @given(V1)

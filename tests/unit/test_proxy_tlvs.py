@@ -75,30 +75,62 @@ def test_tls_with_nothing_said_of_it() -> None:
         (b"\xe0\x00", "cut off before its length"),
         (tlv(0xE0, b"abc", length=4), "0xe0 of 4 bytes is cut off"),
         (tlv(0xE0, b"abc", length=2), "cut off before its length"),
-        (tlv(0x02, b"\xff"), "0x02 is not UTF-8"),
-        (tlv(0x02, b"one.example") + tlv(0x02, b"\xff"), "0x02 is not UTF-8"),
-        (tlv(0x05, bytes(129)), "at most 128 bytes"),
-        (tlv(0x30, "ü".encode()), "0x30 is not US-ASCII"),
-        (tlv(0x20, b""), "at least 5 bytes, got 0"),
-        (tlv(0x20, bytes(4)), "at least 5 bytes, got 4"),
-        (tlv(0x20, bytes(5) + b"\x21\x00"), "cut off before its length"),
-        (tlv(0x20, bytes(5) + tlv(0x21, b"TLSv1.3", length=8)), "0x21 of 8 bytes is cut off"),
-        (tlv(0x20, bytes(5) + tlv(0x22, b"\xff")), "0x22 is not UTF-8"),
-        *[
-            (tlv(0x20, bytes(5) + tlv(kind, "ü".encode())), f"{kind:#04x} is not US-ASCII")
-            for kind in (0x21, 0x23, 0x24, 0x25, 0x26, 0x27)
-        ],
     ],
 )
-def test_a_malformed_fact_is_refused_when_the_header_is_read(tlvs: bytes, why: str) -> None:
+def test_what_is_cut_off_is_refused(tlvs: bytes, why: str) -> None:
     with pytest.raises(ProxyHeaderError, match=why):
         read_header(v2_header(tlvs=tlvs))
+
+
+NOT_UTF8, NOT_ASCII = b"J\xfcrgen", "ü".encode()
+
+
+@pytest.mark.parametrize(
+    ("fact", "tlvs"),
+    [
+        ("authority", tlv(0x02, NOT_UTF8)),
+        ("authority", tlv(0x02, NOT_UTF8) + tlv(0x02, b"one.example")),
+        ("unique_id", tlv(0x05, bytes(129))),
+        ("netns", tlv(0x30, NOT_ASCII)),
+        ("ssl", tlv(0x20, b"")),
+        ("ssl", tlv(0x20, bytes(4))),
+        ("ssl", tlv(0x20, bytes(5) + b"\x21\x00")),
+        ("ssl", tlv(0x20, bytes(5) + tlv(0x22, b"alice") + tlv(0x21, b"TLSv1.3", length=8))),
+    ],
+)
+def test_a_fact_that_cannot_be_decoded_is_none_and_its_bytes_are_kept(fact: str, tlvs: bytes) -> None:
+    header = header_with(tlv(0xE0, b"before"), tlvs, tlv(0x01, b"h2"))
+    assert getattr(header, fact) is None
+    assert header.alpn == b"h2"
+    assert b"".join(tlv(field.type, field.value) for field in header.tlvs[1:-1]) == tlvs
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [
+        (0x22, "common_name", NOT_UTF8),
+        (0x21, "version", NOT_ASCII),
+        (0x23, "cipher", NOT_ASCII),
+        (0x24, "signature_algorithm", NOT_ASCII),
+        (0x25, "key_algorithm", NOT_ASCII),
+        (0x26, "group", NOT_ASCII),
+        (0x27, "signature_scheme", NOT_ASCII),
+    ],
+)
+def test_a_text_of_tls_in_another_encoding_is_none_and_the_others_stay(
+    kind: int, name: str, value: bytes
+) -> None:
+    facts = facts_of(b"\x07\0\0\0\0" + tlv(kind, value) + tlv(0x28, b"0\x82"))
+    assert facts == SslFacts(
+        client_ssl=True, cert_conn=True, cert_session=True, verify=0, client_certificate=b"0\x82"
+    )
+    assert getattr(facts, name) is None
 
 
 @pytest.mark.parametrize(
     ("facts", "why"),
     [
-        (SslFacts(cipher="ü"), "0x23 is not US-ASCII"),
+        (SslFacts(cipher="ü"), "cipher must be US-ASCII"),
         (SslFacts(client_certificate=bytes(65536)), "at most 65535 bytes"),
     ],
 )
