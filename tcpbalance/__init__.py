@@ -24,7 +24,6 @@ from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.parts import Frontend, read_config
 from tcpbalance.pool.affinity import Affinity
 from tcpbalance.pool.backend import Backend, Orders
-from tcpbalance.pool.errors import PoolError
 from tcpbalance.pool.outlier import OutlierRules
 from tcpbalance.pool.policies.base import Policy, PolicyFactory, PolicyTools
 from tcpbalance.pool.pool import Pool
@@ -79,7 +78,6 @@ __all__ = [
     "PolicyFactory",
     "PolicyTools",
     "Pool",
-    "PoolError",
     "PoolTlsConfig",
     "Probe",
     "ProbeFailed",

@@ -6,38 +6,38 @@ Each names what it is for, so that whoever embeds a part learns of the slip wher
 from __future__ import annotations
 
 import math
+from typing import cast
 
 from tcpbalance.errors import SettingError
 
 
-def above_zero(what: str, seconds: float, error: type[SettingError] = SettingError) -> None:
+def above_zero(what: str, seconds: float) -> None:
     """Refuse a time at which everything would end at once, or that no timer can hold.
 
     :param what: where the value was given, and its name.
-    :raises SettingError: of the kind asked for.
+    :raises SettingError: for any other value.
     """
     if not (math.isfinite(seconds) and seconds > 0):
-        raise error(f"{what} must be a finite number of seconds above 0, got {seconds}")
+        raise SettingError(f"{what} must be a finite number of seconds above 0, got {seconds}")
 
 
-def not_negative(what: str, seconds: float, error: type[SettingError] = SettingError) -> None:
+def not_negative(what: str, seconds: float) -> None:
     """Refuse a time before now, or that no timer can hold.
 
-    :raises SettingError: of the kind asked for.
+    :raises SettingError: for any other value.
     """
     if not (math.isfinite(seconds) and seconds >= 0):
-        raise error(f"{what} must be a finite number of seconds, 0 or more, got {seconds}")
+        raise SettingError(f"{what} must be a finite number of seconds, 0 or more, got {seconds}")
 
 
-def count(
-    what: str, value: object, least: int, most: int | None = None, error: type[SettingError] = SettingError
-) -> None:
+def count(what: str, value: object, least: int, most: int | None = None) -> None:
     """Refuse what is no whole number in a range.
 
     :param most: the end of the range, None for no end.
-    :raises SettingError: of the kind asked for.
+    :raises SettingError: for any other value.
     """
-    if isinstance(value, int) and least <= value and (most is None or value <= most):
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    if is_whole and least <= cast(int, value) <= (math.inf if most is None else most):
         return
     in_range = f", {least} or more" if most is None else f" from {least} to {most}"
-    raise error(f"{what} must be a whole number{in_range}, got {value!r}")
+    raise SettingError(f"{what} must be a whole number{in_range}, got {value!r}")

@@ -12,7 +12,8 @@ import attrs
 from attrs import field, frozen
 from twisted.logger import Logger
 
-from tcpbalance.config.addresses import Address
+from tcpbalance.config import plain
+from tcpbalance.config.addresses import NOT_AN_ENDPOINT, Address
 from tcpbalance.config.errors import Flaw, KeyPath, Problem, Severity
 from tcpbalance.config.frontends import FrontendConfig, SocketConfig
 from tcpbalance.config.gate import AccessConfig, LimitsConfig
@@ -47,14 +48,17 @@ _log = Logger()
 
 def _addresses(listen: Sequence[Address | str] | Address | str) -> tuple[Address, ...]:
     given = [listen] if isinstance(listen, Address | str) else listen
-    return tuple(Address.parse(address) if isinstance(address, str) else address for address in given)
+    return tuple(plain.address(address) for address in given)
 
 
-def _at_least_one(frontend: Frontend, _: attrs.Attribute[Any], listen: tuple[Address, ...]) -> None:
+def _listenable(frontend: Frontend, _: attrs.Attribute[Any], listen: tuple[Address, ...]) -> None:
     if not listen:
         raise SettingError(
             f'frontend {frontend.name}: listen must have at least one address, such as "0.0.0.0:8080"'
         )
+    for address in listen:
+        if address.is_endpoint:
+            raise SettingError(f"frontend {frontend.name}: listen {NOT_AN_ENDPOINT}, got {address}")
 
 
 class DenyFile:
@@ -91,11 +95,11 @@ class Frontend:
     :param entrance: what clients have to say before a backend is chosen; None for nothing.
     :param gate: decides who comes in; None for everybody.
     :param deny_file: what the gate's lists are read from again, when it changes.
-    :raises SettingError: for no address.
+    :raises SettingError: for no address, or one that cannot be listened on.
     """
 
     name: str
-    listen: tuple[Address, ...] = field(converter=_addresses, validator=_at_least_one)
+    listen: tuple[Address, ...] = field(converter=_addresses, validator=_listenable)
     pool: Pool | None
     settings: FrontendSettings = FrontendSettings()
     backlog: int = 4096

@@ -134,8 +134,8 @@ class Balancer(Service):
     :param shutdown_grace: seconds that open sessions may go on after ``stopService``.
     :param data_path: ``"auto"`` for the quick road where there is one, ``"portable"`` for Twisted's own
         transports.
-    :raises SettingError: for a negative or endless grace, two frontends of one name, or an overload without
-        bounds.
+    :raises SettingError: for a negative or endless grace, no frontend, two frontends of one name, or an
+        overload without bounds.
     """
 
     _log = Logger()
@@ -152,7 +152,7 @@ class Balancer(Service):
         data_path: DataPath = "auto",
     ) -> None:
         bounds.not_negative("balancer: shutdown_grace", shutdown_grace)
-        self._refuse_doubles(frontends)
+        self._check_names(frontends)
         self._reactor = reactor
         self._road = choose(data_path, reactor)
         self._access_log = access_log
@@ -198,7 +198,9 @@ class Balancer(Service):
         """
         return cls.from_config(reactor, read_config(path))
 
-    def _refuse_doubles(self, frontends: Sequence[Frontend]) -> None:
+    def _check_names(self, frontends: Sequence[Frontend]) -> None:
+        if not frontends:
+            raise SettingError("balancer: must have at least one frontend")
         for name, times in Counter(frontend.name for frontend in frontends).most_common(1):
             if times > 1:
                 raise SettingError(f"balancer: frontends must have different names, got {name} {times} times")

@@ -20,6 +20,11 @@ LONGEST_SOCKET_PATH = 107
 
 HIGHEST_PORT = 65535
 
+NOT_AN_ENDPOINT = 'must be host:port, such as "0.0.0.0:8080", not an endpoint string'
+
+_ENDPOINTS = frozenset({"tcp", "tcp4", "tcp6", "ssl", "tls", "systemd", "haproxy"})
+"""The kinds of server endpoints: ``twisted.internet.endpoints``."""
+
 # RFC 1123, section 2.1, and the underscore that service names carry in practice.
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 # What Linux allows as the name of an interface, without what would spoil a log line.
@@ -78,6 +83,11 @@ class Address:
                 f"got {length}: {shown(path)}"
             )
         return attrs.evolve(self, path=path)
+
+    @property
+    def is_endpoint(self) -> bool:
+        """Whether it was meant as an endpoint string of Twisted's, such as ``"tcp:8080"``."""
+        return self.host in _ENDPOINTS
 
     @property
     def is_unix(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 import attrs
 
-from tcpbalance.config.addresses import HIGHEST_PORT, Address
+from tcpbalance.config.addresses import HIGHEST_PORT, NOT_AN_ENDPOINT, Address
 from tcpbalance.config.errors import Refusal
 from tcpbalance.config.wording import shown
 
@@ -100,6 +100,15 @@ def connectable(_: object, key: attrs.Attribute[Any], value: Address) -> None:
     """Refuse port 0, which stands for any free port and makes sense only to listen on."""
     if value.port == 0:
         raise Refusal(key.name, f"must have a port from 1 to {HIGHEST_PORT}, got {shown(str(value))}")
+
+
+def listenable(_: object, key: attrs.Attribute[Any], value: tuple[Address, ...]) -> None:
+    """Refuse no address, and an endpoint string, whose first word would be taken for a host name."""
+    if not value:
+        raise Refusal(key.name, "must have at least one address")
+    for address in value:
+        if address.is_endpoint:
+            raise Refusal(key.name, f"{NOT_AN_ENDPOINT}, got {shown(str(address))}")
 
 
 def congestion_control(_: object, key: attrs.Attribute[Any], value: str) -> None:

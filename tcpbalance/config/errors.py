@@ -10,7 +10,7 @@ from typing import TypeAlias
 from attrs import frozen
 
 from tcpbalance.config.wording import quoted
-from tcpbalance.errors import Fault, TcpbalanceError
+from tcpbalance.errors import Fault, SettingError, TcpbalanceError
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 """The way to a value: keys of tables and indexes of lists, from the root."""
@@ -95,14 +95,12 @@ class ConfigError(TcpbalanceError):
         return cls([Problem(file, line, (), message)])
 
 
-class Refusal(TcpbalanceError):
+class Refusal(SettingError):
     """A value that its key does not take; what the validators of the models raise.
 
     :ivar key: the key.
     :ivar message: what must be, and what was got.
     """
-
-    fault = Fault.CONFIGURATION
 
     def __init__(self, key: str, message: str) -> None:
         super().__init__(f"{key} {message}")
@@ -110,13 +108,11 @@ class Refusal(TcpbalanceError):
         self.message = message
 
 
-class BrokenRules(TcpbalanceError):
+class BrokenRules(SettingError):
     """Parts of a configuration that are each sound do not go together.
 
     :ivar flaws: the rules that they break.
     """
-
-    fault = Fault.CONFIGURATION
 
     def __init__(self, flaws: Iterable[Flaw]) -> None:
         self.flaws = tuple(flaws)

@@ -7,7 +7,7 @@ from typing import Literal
 from attrs import field, frozen
 from attrs.validators import optional
 
-from tcpbalance.config import checks
+from tcpbalance.config import checks, plain
 from tcpbalance.config.addresses import Address, Network
 from tcpbalance.config.gate import AccessConfig, LimitsConfig
 from tcpbalance.config.metadata import doc
@@ -30,26 +30,31 @@ class SocketConfig:
 
     receive_buffer: Size | None = field(
         default=None,
+        converter=plain.optional_size,
         validator=optional(checks.between(*_BUFFER)),
         metadata=doc("Receive buffer (`SO_RCVBUF`); the window that is offered follows from it."),
     )
     send_buffer: Size | None = field(
         default=None,
+        converter=plain.optional_size,
         validator=optional(checks.between(*_BUFFER)),
         metadata=doc("Send buffer (`SO_SNDBUF`)."),
     )
     max_segment: Size | None = field(
         default=None,
+        converter=plain.optional_size,
         validator=optional(checks.between(*_SEGMENT)),
         metadata=doc("Largest segment, in bytes, 88 to 32767 (`TCP_MAXSEG`)."),
     )
     window_clamp: Size | None = field(
         default=None,
+        converter=plain.optional_size,
         validator=optional(checks.between(*_BUFFER)),
         metadata=doc("Upper bound of the window that is offered (`TCP_WINDOW_CLAMP`)."),
     )
     keepalive: Duration | None = field(
         default=None,
+        converter=plain.optional_duration,
         validator=optional(checks.between(*_KEEPALIVE)),
         metadata=doc(
             "How long a connection may be quiet before the system asks the peer whether it is still there, "
@@ -58,6 +63,7 @@ class SocketConfig:
     )
     user_timeout: Duration | None = field(
         default=None,
+        converter=plain.optional_duration,
         validator=optional(checks.between(*_USER_TIMEOUT)),
         metadata=doc(
             "How long bytes that were sent may stay unacknowledged before the connection counts as broken "
@@ -103,7 +109,7 @@ class FrontendConfig:
     """`[frontends.NAME]`: addresses where clients come in, and the pool that serves them."""
 
     listen: tuple[Address, ...] = field(
-        validator=checks.not_empty("address"),
+        validator=checks.listenable,
         metadata=doc(
             "Where clients connect: IP addresses or unix sockets; one may be written without a list. "
             "`0.0.0.0` and `[::]` stand for all addresses; port 0 lets the system choose one.",

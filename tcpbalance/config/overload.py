@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import converters, field, frozen
 from attrs.validators import optional
 
-from tcpbalance.config import checks
+from tcpbalance.config import checks, plain
 from tcpbalance.config.metadata import doc
 from tcpbalance.config.quantities import Fraction, Size
 
@@ -21,7 +21,7 @@ class OverloadConfig:
 
     memory: Size | None = field(
         default=None,
-        converter=converters.optional(Size),
+        converter=plain.optional_size,
         validator=optional(checks.at_least(Size(1))),
         metadata=doc("Resident memory of the process; absent means that it is not watched."),
     )

@@ -8,7 +8,7 @@ import attrs
 from attrs import field, frozen
 from attrs.validators import optional
 
-from tcpbalance.config import checks
+from tcpbalance.config import checks, plain
 from tcpbalance.config.addresses import Address, HostName
 from tcpbalance.config.metadata import doc
 from tcpbalance.config.names import TlvType
@@ -104,11 +104,13 @@ class HealthConfig:
     check: str = field(default="tcp", metadata=doc("The probe; its own keys stand in the same table."))
     interval: Duration = field(
         default=Duration(2),
+        converter=plain.duration,
         validator=checks.longer_than_zero,
         metadata=doc("Time from one probe of a backend to its next."),
     )
     timeout: Duration = field(
         default=Duration(1),
+        converter=plain.duration,
         validator=checks.longer_than_zero,
         metadata=doc("A probe that has not passed after this long has failed."),
     )
@@ -131,6 +133,7 @@ class HealthConfig:
     )
     down_interval: Duration | None = field(
         default=None,
+        converter=plain.optional_duration,
         validator=optional(checks.longer_than_zero),
         metadata=doc("Time from one probe to the next while the backend is down.", default="as `interval`"),
     )

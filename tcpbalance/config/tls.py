@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
 import attrs
 from attrs import field, frozen
 from attrs.converters import optional
 
-from tcpbalance.config import checks
+from tcpbalance.config import checks, plain
 from tcpbalance.config.addresses import HostName
 from tcpbalance.config.metadata import doc
 from tcpbalance.config.names import AlpnName
@@ -32,11 +33,16 @@ class CertificateConfig:
     )
 
 
+def _as_tuple(certificates: Iterable[CertificateConfig]) -> tuple[CertificateConfig, ...]:
+    return tuple(certificates)
+
+
 @frozen(kw_only=True)
 class FrontendTlsConfig:
     """`[frontends.NAME.tls]`: TLS with clients ends here; backends get what is in it."""
 
     certificates: tuple[CertificateConfig, ...] = field(
+        converter=_as_tuple,
         validator=checks.not_empty("certificate"),
         metadata=doc(
             "Certificates, of which a client gets the one for the server name it asks for, or else the "
@@ -49,6 +55,7 @@ class FrontendTlsConfig:
     )
     alpn: tuple[AlpnName, ...] = field(
         default=(),
+        converter=plain.protocols,
         metadata=doc(
             'Protocols that can be agreed on by ALPN, such as `"http/1.1"`, the best first. With a client '
             "that offers none of them the connection goes on without.",
@@ -98,6 +105,7 @@ class PoolTlsConfig:
     )
     server_name: HostName | None = field(
         default=None,
+        converter=plain.optional_host,
         metadata=doc(
             "The name, or IP address, that is asked for and has to be in the certificate, unless a backend "
             "has its own.",

@@ -1,4 +1,4 @@
-"""What is wrong with a gate as it was put together."""
+"""What is wrong with a deny file."""
 
 from __future__ import annotations
 
@@ -7,11 +7,7 @@ from collections.abc import Iterable
 from tcpbalance.errors import SettingError
 
 
-class GateError(SettingError):
-    """A gate was given a value that it cannot work with."""
-
-
-class DenyFileError(GateError):
+class DenyFileError(SettingError):
     """A deny file cannot be used, and nothing in it is.
 
     :ivar mistakes: the first few, each with the file, its line, what is wrong, and what to do.

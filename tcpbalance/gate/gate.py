@@ -8,7 +8,6 @@ from collections.abc import Callable
 from tcpbalance import bounds
 from tcpbalance.gate.access import Access
 from tcpbalance.gate.clients import MOST_CLIENTS, NEVER, Client, Clients, group
-from tcpbalance.gate.errors import GateError
 from tcpbalance.gate.limits import Limits
 from tcpbalance.gate.refusal import Refusal
 
@@ -35,7 +34,7 @@ class Gate:
     :ivar refused: how often clients were refused, and why.
     :ivar would_refuse: how often clients came in that would have been refused, but for a trial.
     :ivar tried: the sum of these.
-    :raises GateError: for a value out of range.
+    :raises SettingError: for a value out of range.
     """
 
     __slots__ = (
@@ -67,7 +66,7 @@ class Gate:
         limits_dry_run: bool = False,
         most_clients: int = MOST_CLIENTS,
     ) -> None:
-        bounds.count("gate: most_clients", most_clients, 1, error=GateError)
+        bounds.count("gate: most_clients", most_clients, 1)
         self.access = access
         self.clients = Clients(most_clients)
         self.refused: Counter[Refusal] = Counter()

@@ -7,7 +7,7 @@ import math
 from attrs import frozen
 
 from tcpbalance import bounds
-from tcpbalance.gate.errors import GateError
+from tcpbalance.errors import SettingError
 
 _GRAIN = 2**-22
 """Seconds, a quarter of a microsecond: what a clock below 2**31 can tell apart, be it the time since 1970.
@@ -26,7 +26,7 @@ class Limits:
     :param ban_after: refusals within the window that turn into a ban, at least 1.
     :param ban_window: seconds, from the first refusal that counts.
     :param ban_for: seconds.
-    :raises GateError: for any other value.
+    :raises SettingError: for any other value.
     """
 
     connections_per_client: int | None = None
@@ -39,16 +39,16 @@ class Limits:
     def __attrs_post_init__(self) -> None:
         for name in ("connections_per_client", "burst_per_client", "ban_after"):
             if getattr(self, name) is not None:
-                bounds.count(f"limits: {name}", getattr(self, name), 1, error=GateError)
+                bounds.count(f"limits: {name}", getattr(self, name), 1)
         for name in ("ban_window", "ban_for"):
-            bounds.above_zero(f"limits: {name}", getattr(self, name), GateError)
+            bounds.above_zero(f"limits: {name}", getattr(self, name))
         rate = self.connect_rate_per_client
         if rate is not None and not (math.isfinite(rate) and rate > 0):
-            raise GateError(
+            raise SettingError(
                 f"limits: connect_rate_per_client must be a finite number a second above 0, got {rate}"
             )
         if rate is None and self.burst_per_client is not None:
-            raise GateError("limits: burst_per_client has no effect without connect_rate_per_client")
+            raise SettingError("limits: burst_per_client has no effect without connect_rate_per_client")
 
     def __bool__(self) -> bool:
         """Whether there is any limit."""

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from tcpbalance import bounds
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.client import masked
-from tcpbalance.pool.errors import PoolError
 
 MAX_BONDS = 2
 """Of one client: its home, and the stand-in that serves it while home cannot."""
@@ -41,7 +40,7 @@ class Affinity:
     :param ipv4_prefix: leading bits of an IPv4 address that make a client, 0 to 32.
     :param ipv6_prefix: leading bits of an IPv6 address that make a client, 0 to 128.
     :param seconds: the clock.
-    :raises PoolError: for a value out of range.
+    :raises SettingError: for a value out of range.
     """
 
     def __init__(
@@ -52,10 +51,10 @@ class Affinity:
         ipv6_prefix: int,
         seconds: Callable[[], float],
     ) -> None:
-        bounds.above_zero("affinity: ttl", ttl, PoolError)
-        bounds.count("affinity: max_entries", max_entries, 1, error=PoolError)
-        bounds.count("affinity: ipv4_prefix", ipv4_prefix, 0, 32, PoolError)
-        bounds.count("affinity: ipv6_prefix", ipv6_prefix, 0, 128, PoolError)
+        bounds.above_zero("affinity: ttl", ttl)
+        bounds.count("affinity: max_entries", max_entries, 1)
+        bounds.count("affinity: ipv4_prefix", ipv4_prefix, 0, 32)
+        bounds.count("affinity: ipv6_prefix", ipv6_prefix, 0, 128)
         self._ttl = ttl
         self._max_entries = max_entries
         self._ipv4_prefix = ipv4_prefix

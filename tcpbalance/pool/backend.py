@@ -8,8 +8,10 @@ from typing import Any
 import attrs
 from attrs import define, field
 
-from tcpbalance.config.addresses import Address
-from tcpbalance.pool.errors import PoolError
+from tcpbalance import bounds
+from tcpbalance.config import plain
+from tcpbalance.config.addresses import HIGHEST_PORT, Address
+from tcpbalance.errors import SettingError
 from tcpbalance.pool.ewma import PeakEwma
 
 MAX_WEIGHT = 256
@@ -30,18 +32,18 @@ class Orders(enum.Enum):
     """It takes nobody."""
 
 
-def _address(value: Address | str) -> Address:
-    return Address.parse(value) if isinstance(value, str) else value
+def _connectable(backend: Backend, _: attrs.Attribute[Any], value: Address) -> None:
+    if value.port == 0:
+        raise SettingError(f"backend {backend.address}: the port must be 1 to {HIGHEST_PORT}")
 
 
 def _weight(backend: Backend, _: attrs.Attribute[Any], value: object) -> None:
-    if not isinstance(value, int) or not 1 <= value <= MAX_WEIGHT:
-        raise PoolError(f"backend {backend.name}: weight must be 1 to {MAX_WEIGHT}, got {value!r}")
+    bounds.count(f"backend {backend.name}: weight", value, 1, MAX_WEIGHT)
 
 
 def _limit(backend: Backend, _: attrs.Attribute[Any], value: int | None) -> None:
-    if value is not None and value < 1:
-        raise PoolError(f"backend {backend.name}: max_connections must be at least 1 or None, got {value!r}")
+    if value is not None:
+        bounds.count(f"backend {backend.name}: max_connections", value, 1)
 
 
 # Checks and conversions run when it is made, not on each `active += 1`.
@@ -63,10 +65,10 @@ class Backend:
     :ivar rests_until: by the pool's clock; until then it is passed over as long as others can serve.
     :ivar available: whether it may have new connections, its limit aside; what the three come to.
     :ivar connect_time: what connecting to it cost lately.
-    :raises PoolError: for a weight or limit out of range.
+    :raises SettingError: for an address that cannot be connected to, or a weight or limit out of range.
     """
 
-    address: Address = field(converter=_address)
+    address: Address = field(converter=plain.address, validator=_connectable)
     name: str = field(default=attrs.Factory(lambda self: str(self.address), takes_self=True))
     weight: int = field(default=1, validator=_weight)
     max_connections: int | None = field(default=None, validator=_limit)

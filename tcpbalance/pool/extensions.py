@@ -9,7 +9,7 @@ from typing import Any, cast
 import attrs
 from twisted.logger import Logger
 
-from tcpbalance.pool.errors import PoolError
+from tcpbalance.errors import SettingError
 from tcpbalance.pool.policies.base import PolicyFactory
 
 POLICIES = "tcpbalance.policies"
@@ -30,16 +30,16 @@ def policies() -> dict[str, PolicyFactory]:
 def policy(name: str) -> PolicyFactory:
     """Load one balancing policy.
 
-    :raises PoolError: when there is none of that name, or it cannot be loaded.
+    :raises SettingError: when there is none of that name, or it cannot be loaded.
     """
     entry = _own_first_by_name(POLICIES).get(name)
     if entry is None:
         known = ", ".join(sorted(entry_points(group=POLICIES).names)) or "none, is tcpbalance installed?"
-        raise PoolError(f"no balancing policy is called {name!r}; known are: {known}")
+        raise SettingError(f"no balancing policy is called {name!r}; known are: {known}")
     try:
         return cast(PolicyFactory, _load(entry))
     except Exception as error:
-        raise PoolError(f"balancing policy {name} ({entry.value}) cannot be loaded: {error}") from error
+        raise SettingError(f"balancing policy {name} ({entry.value}) cannot be loaded: {error}") from error
 
 
 def probes() -> dict[str, type]:

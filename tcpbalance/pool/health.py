@@ -59,7 +59,7 @@ class HealthMonitor(Service):
     :param on_down: told of a backend that has just gone down.
     :ivar first_round: fires when the first check of each backend has its outcome, not at all when the monitor
         is stopped before; a start that follows a stop makes a new one.
-    :raises PoolError: when it is started, for *rise*, *fall* or *initial* that make no sense.
+    :raises SettingError: when it is started, for *rise*, *fall* or *initial* that make no sense.
     """
 
     _log = Logger()

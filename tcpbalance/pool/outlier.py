@@ -11,8 +11,8 @@ from statistics import median_low
 from attrs import frozen
 
 from tcpbalance import bounds
+from tcpbalance.errors import SettingError
 from tcpbalance.pool.backend import Backend
-from tcpbalance.pool.errors import PoolError
 
 LONGEST = 10.0
 """Times ``eject_for`` that an ejection may last, however often the backend comes back to fail again."""
@@ -82,7 +82,7 @@ class OutlierRules:
         in any case.
     :param slow_factor: a connection is slow that takes more than this many times the pool's median to come
         about, at least 1; None: none is slow.
-    :raises PoolError: for a value out of range.
+    :raises SettingError: for a value out of range.
     """
 
     consecutive_failures: int = 5
@@ -91,12 +91,12 @@ class OutlierRules:
     slow_factor: float | None = None
 
     def __attrs_post_init__(self) -> None:
-        bounds.count("outlier: consecutive_failures", self.consecutive_failures, 1, error=PoolError)
-        bounds.above_zero("outlier: eject_for", self.eject_for, PoolError)
+        bounds.count("outlier: consecutive_failures", self.consecutive_failures, 1)
+        bounds.above_zero("outlier: eject_for", self.eject_for)
         if not 0.0 < self.max_ejected <= 1.0:
-            raise PoolError(f"outlier: max_ejected must be above 0 and at most 1, got {self.max_ejected}")
+            raise SettingError(f"outlier: max_ejected must be above 0 and at most 1, got {self.max_ejected}")
         if self.slow_factor is not None and not self.slow_factor >= 1.0:
-            raise PoolError(f"outlier: slow_factor must be at least 1, got {self.slow_factor}")
+            raise SettingError(f"outlier: slow_factor must be at least 1, got {self.slow_factor}")
 
 
 class OutlierDetection:

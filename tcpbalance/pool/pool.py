@@ -9,13 +9,13 @@ from random import Random
 from typing import get_args
 
 from tcpbalance import bounds
+from tcpbalance.errors import SettingError
 from tcpbalance.net.tls.client import ClientTls
 from tcpbalance.pool import extensions
 from tcpbalance.pool.affinity import Affinity
 from tcpbalance.pool.availability import Availability
 from tcpbalance.pool.backend import Backend, Orders
 from tcpbalance.pool.ejection import Ejections
-from tcpbalance.pool.errors import PoolError
 from tcpbalance.pool.outlier import OutlierDetection, OutlierRules
 from tcpbalance.pool.policies.base import PolicyFactory, PolicyTools
 from tcpbalance.pool.policies.source_hash import SourceHash
@@ -60,7 +60,7 @@ class Pool:
     :ivar queue: who waits; None where nobody may.
     :ivar retry_budget: bounds the retries that are under way at once.
     :ivar ejections: told how connections go; None where nobody is ejected.
-    :raises PoolError: for backends or values it cannot work with.
+    :raises SettingError: for backends or values it cannot work with.
     """
 
     def __init__(  # noqa: PLR0913 - all but two are given by name
@@ -287,7 +287,7 @@ class Pool:
         if duration is None:
             return None
         if balance in ("source_hash", SourceHash):
-            raise PoolError(
+            raise SettingError(
                 f"pool {self.name}: slow_start has no effect with source_hash, leave out one of them"
             )
         made = SlowStart(duration, self.seconds)
@@ -307,25 +307,27 @@ class Pool:
         try:
             return tuple(Tier(where, factory, rank, tools) for rank in ranks if rank)
         except Exception as error:
-            raise PoolError(f"{where} cannot be made: {error!r}") from error
+            raise SettingError(f"{where} cannot be made: {error!r}") from error
 
     def _refuse_nonsense(self, panic_threshold: float, queue: int) -> None:
-        bounds.above_zero(f"pool {self.name}: connect_timeout", self.connect_timeout, PoolError)
-        bounds.count(f"pool {self.name}: retries", self.retries, 0, error=PoolError)
-        bounds.count(f"pool {self.name}: queue", queue, 0, error=PoolError)
-        bounds.above_zero(f"pool {self.name}: queue_timeout", self.queue_timeout, PoolError)
+        bounds.above_zero(f"pool {self.name}: connect_timeout", self.connect_timeout)
+        bounds.count(f"pool {self.name}: retries", self.retries, 0)
+        bounds.count(f"pool {self.name}: queue", queue, 0)
+        bounds.above_zero(f"pool {self.name}: queue_timeout", self.queue_timeout)
         if self.send_proxy_protocol not in (None, *get_args(ProxyVersion)):
             wrong = repr(self.send_proxy_protocol)
-            raise PoolError(f"pool {self.name}: send_proxy_protocol must be v1, v2 or None, got {wrong}")
+            raise SettingError(f"pool {self.name}: send_proxy_protocol must be v1, v2 or None, got {wrong}")
         if not self.backends:
-            raise PoolError(f"pool {self.name}: must have at least one backend")
+            raise SettingError(f"pool {self.name}: must have at least one backend")
         name, count = Counter(backend.name for backend in self.backends).most_common(1)[0]
         if count > 1:
-            raise PoolError(f"pool {self.name}: backends must have different names, got {name} {count} times")
+            raise SettingError(
+                f"pool {self.name}: backends must have different names, got {name} {count} times"
+            )
         if self._bounded_load is not None and not self._bounded_load >= 1.0:
-            raise PoolError(f"pool {self.name}: bounded_load must be at least 1, got {self._bounded_load}")
+            raise SettingError(f"pool {self.name}: bounded_load must be at least 1, got {self._bounded_load}")
         if not 0.0 <= panic_threshold <= 1.0:
-            raise PoolError(f"pool {self.name}: panic_threshold must be 0 to 1, got {panic_threshold}")
+            raise SettingError(f"pool {self.name}: panic_threshold must be 0 to 1, got {panic_threshold}")
 
 
 def _fit(backend: Backend) -> bool:

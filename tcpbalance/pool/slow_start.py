@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 from tcpbalance import bounds
 from tcpbalance.pool.backend import Backend
-from tcpbalance.pool.errors import PoolError
 
 LEAST = 0.1
 """Of its weight, with which a backend begins: Envoy's ``min_weight_percent``. With less, a backend of a quiet
@@ -29,13 +28,13 @@ class SlowStart:
 
     :param duration: seconds until a backend has its whole weight, above 0.
     :param seconds: the clock.
-    :raises PoolError: for a duration out of range.
+    :raises SettingError: for a duration out of range.
     """
 
     __slots__ = ("_allowed", "_began", "_duration", "_seconds")
 
     def __init__(self, duration: float, seconds: Callable[[], float]) -> None:
-        bounds.above_zero("slow_start", duration, PoolError)
+        bounds.above_zero("slow_start", duration)
         self._duration = duration
         self._seconds = seconds
         self._began: dict[Backend, float] = {}

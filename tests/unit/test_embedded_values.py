@@ -12,16 +12,21 @@ from support.pools import a_pool, some_backends
 from tcpbalance import (
     AccessLog,
     Affinity,
+    Backend,
     Balancer,
+    CertificateConfig,
     Fault,
     Frontend,
     FrontendFactory,
     FrontendSettings,
+    FrontendTlsConfig,
+    HealthConfig,
     OverloadConfig,
-    PoolError,
+    PoolTlsConfig,
     SettingError,
+    SocketConfig,
+    TcpProbe,
 )
-from tcpbalance.config.errors import Refusal
 
 NAN, INF = float("nan"), float("inf")
 AFFINITY = {"ttl": 60.0, "max_entries": 100, "ipv4_prefix": 32, "ipv6_prefix": 64}
@@ -36,7 +41,9 @@ def affinity(**values: Any) -> object:
 
 
 def balancer(**values: Any) -> object:
-    return Balancer(Clock(), [], data_path="portable", **values)
+    return Balancer(
+        Clock(), [Frontend("web", "127.0.0.1:0", a_pool(some_backends(1)))], data_path="portable", **values
+    )
 
 
 def refused(make: Callable[..., object], values: dict[str, Any]) -> SettingError:
@@ -117,11 +124,6 @@ def test_a_rate_that_has_to_be_reached_and_cannot() -> None:
     )
 
 
-def test_what_is_wrong_with_a_pool_is_an_error_of_the_pool() -> None:
-    assert isinstance(refused(pool, {"retries": -1}), PoolError)
-    assert isinstance(refused(affinity, {"ttl": 0}), PoolError)
-
-
 def test_no_limit_is_allowed() -> None:
     settings = FrontendSettings(max_connection_age=None, most_sessions=None)
     assert FrontendFactory(Clock(), a_pool(some_backends(1)), settings=settings).settings == settings
@@ -141,8 +143,51 @@ def test_an_overload_without_bounds() -> None:
     ],
 )
 def test_a_bound_out_of_range(value: dict[str, Any], said: str) -> None:
-    with pytest.raises(Refusal, match=f"{said}$"):
-        OverloadConfig(**value)
+    error = refused(OverloadConfig, value)
+    assert str(error).endswith(said)
+
+
+@pytest.mark.parametrize(
+    ("make", "values"),
+    [
+        (HealthConfig, {"probe": TcpProbe(), "interval": "soon"}),
+        (HealthConfig, {"probe": TcpProbe(), "interval": 0.0}),
+        (HealthConfig, {"probe": TcpProbe(), "down_interval": -1.0}),
+        (SocketConfig, {"receive_buffer": "64 kilobytes"}),
+        (SocketConfig, {"receive_buffer": 0}),
+        (SocketConfig, {"keepalive": True}),
+        (PoolTlsConfig, {"server_name": "*.internal"}),
+        (FrontendTlsConfig, {"certificates": []}),
+        (FrontendTlsConfig, {"certificates": [CertificateConfig(cert="a.pem")], "alpn": [""]}),
+        (Backend, {"address": "10.0.0.1"}),
+        (Frontend, {"name": "web", "listen": "8080", "pool": None}),
+    ],
+)
+def test_what_a_table_would_be_refused_for(make: Callable[..., object], values: dict[str, Any]) -> None:
+    assert str(refused(make, values))
+
+
+def test_plain_values_become_what_the_file_makes_of_them() -> None:
+    health = HealthConfig(probe=TcpProbe(), interval=0.5, timeout="250ms", down_interval="5s")
+    assert (health.interval, health.timeout, health.down_interval) == (0.5, 0.25, 5.0)
+    socket = SocketConfig(receive_buffer="64KiB", send_buffer=1024, keepalive=60)
+    assert (socket.receive_buffer, socket.send_buffer, socket.keepalive) == (65536, 1024, 60.0)
+    assert PoolTlsConfig(server_name="WEB.internal").server_name == "web.internal"
+    tls = FrontendTlsConfig(certificates=[CertificateConfig(cert="a.pem")], alpn=["h2"])
+    assert (len(tls.certificates), tls.alpn) == (1, ("h2",))
+
+
+@pytest.mark.parametrize("listen", ["tcp:8080", "ssl:8443", ["127.0.0.1:0", "tcp6:8080"]])
+def test_an_endpoint_string_is_no_address(listen: str | list[str]) -> None:
+    error = refused(Frontend, {"name": "web", "listen": listen, "pool": pool()})
+    assert str(error).startswith(
+        'frontend web: listen must be host:port, such as "0.0.0.0:8080", not an endpoint string, got '
+    )
+
+
+def test_a_balancer_of_nothing() -> None:
+    error = refused(Balancer, {"reactor": Clock(), "frontends": [], "data_path": "portable"})
+    assert str(error) == "balancer: must have at least one frontend"
 
 
 def test_a_frontend_without_an_address() -> None:

@@ -12,9 +12,9 @@ from twisted.logger import capturedLogs, formatEvent
 from support.configs import pool
 from support.distributions import pretend_installed
 from tcpbalance.config.errors import ConfigError
+from tcpbalance.errors import SettingError
 from tcpbalance.parts import read_config
 from tcpbalance.pool import extensions
-from tcpbalance.pool.errors import PoolError
 from tcpbalance.pool.policies.least_connections import LeastConnections
 from tcpbalance.pool.policies.peak_ewma import PeakEwmaPolicy
 from tcpbalance.pool.policies.power_of_two_choices import PowerOfTwoChoices
@@ -82,7 +82,7 @@ def test_one_that_is_broken_is_named_and_left_out(site: Path, source: str) -> No
     assert [formatEvent(event) for event in events] == [
         "tcpbalance.policies: theirs (theirs:Theirs) of third-party cannot be loaded and is left out"
     ]
-    with pytest.raises(PoolError, match=r"^balancing policy theirs \(theirs:Theirs\) cannot be loaded: "):
+    with pytest.raises(SettingError, match=r"^balancing policy theirs \(theirs:Theirs\) cannot be loaded: "):
         extensions.policy("theirs")
 
 
@@ -131,6 +131,6 @@ def test_such_a_probe_spoils_no_message_about_another(site: Path) -> None:
 
 def test_an_unknown_name_gets_the_known_ones() -> None:
     with pytest.raises(
-        PoolError, match=r"^no balancing policy is called 'maglev'; known are: least_connections, "
+        SettingError, match=r"^no balancing policy is called 'maglev'; known are: least_connections, "
     ):
         extensions.policy("maglev")

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.gates import DENIED, Guarded, lists
+from tcpbalance.errors import SettingError
 from tcpbalance.gate.access import Access
-from tcpbalance.gate.errors import GateError
 from tcpbalance.gate.gate import Gate
 from tcpbalance.gate.limits import Limits
 
@@ -290,12 +290,12 @@ class TestLimits:
         ],
     )
     def test_refused(self, values: dict[str, Any], said: str) -> None:
-        with pytest.raises(GateError) as caught:
+        with pytest.raises(SettingError) as caught:
             Limits(**values)
         assert str(caught.value) == f"limits: {said}"
 
     def test_a_gate_that_may_remember_nobody(self) -> None:
-        with pytest.raises(GateError, match="most_clients must be a whole number, 1 or more, got 0"):
+        with pytest.raises(SettingError, match="most_clients must be a whole number, 1 or more, got 0"):
             Gate(Access(), Limits(), lambda: 0.0, most_clients=0)
 
     def test_whether_there_is_any(self) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcpbalance.pool.errors import PoolError
+from tcpbalance.errors import SettingError
 from tcpbalance.pool.health_counter import INITIAL, Flip, HealthCounter
 
 PASS, FAIL = True, False
@@ -56,7 +56,7 @@ def test_once_is_enough_where_rise_and_fall_say_so() -> None:
 
 @pytest.mark.parametrize(("rise", "fall", "initial"), [(0, 1, "up"), (1, 0, "up"), (1, 1, "UP"), (1, 1, "")])
 def test_nonsense_is_refused(rise: int, fall: int, initial: str) -> None:
-    with pytest.raises(PoolError):
+    with pytest.raises(SettingError):
         HealthCounter(rise, fall, initial)
 
 

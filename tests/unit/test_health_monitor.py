@@ -21,8 +21,8 @@ from zope.interface import implementer
 from support.sockets import fired
 from tcpbalance.config.pools import HealthConfig
 from tcpbalance.config.quantities import Duration
+from tcpbalance.errors import SettingError
 from tcpbalance.pool.backend import Backend
-from tcpbalance.pool.errors import PoolError
 from tcpbalance.pool.health import STOP_GRACE, HealthMonitor
 from tcpbalance.pool.pool import Pool
 from tcpbalance.pool.probes import NoVerdict, Probe, ProbeFailed, Target
@@ -175,7 +175,7 @@ def test_initial_up_does_away_with_what_an_earlier_monitor_found() -> None:
 
 
 def test_nonsense_is_refused() -> None:
-    with pytest.raises(PoolError):
+    with pytest.raises(SettingError):
         Bench.of(FakeProbe(), rise=0).start()
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from support.pools import some_backends
-from tcpbalance.pool.errors import PoolError
+from tcpbalance.errors import SettingError
 from tcpbalance.pool.outlier import ENOUGH, NOTICEABLE, SAMPLES, ConnectTimes, OutlierDetection, OutlierRules
 
 
@@ -202,5 +202,5 @@ def test_only_so_many_may_be_ejected(count: int, fraction: float, most: int) -> 
     ],
 )
 def test_rules_that_make_no_sense(rules: dict[str, float], complaint: str) -> None:
-    with pytest.raises(PoolError, match=complaint):
+    with pytest.raises(SettingError, match=complaint):
         OutlierRules(**rules)  # type: ignore[arg-type]

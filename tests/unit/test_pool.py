@@ -11,10 +11,9 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
 from support.pools import a_pool, names, some_backends
-from tcpbalance.errors import Fault
+from tcpbalance.errors import Fault, SettingError
 from tcpbalance.pool.affinity import Affinity
 from tcpbalance.pool.backend import Backend
-from tcpbalance.pool.errors import PoolError
 from tcpbalance.pool.policies.base import PolicyTools
 from tcpbalance.pool.pool import Pool
 from tcpbalance.pool.slot import REST, SHORT_REST
@@ -401,25 +400,25 @@ def test_a_client_without_address_has_no_affinity() -> None:
 
 
 def test_a_pool_without_backends() -> None:
-    with pytest.raises(PoolError, match=r"^pool web: must have at least one backend$") as caught:
+    with pytest.raises(SettingError, match=r"^pool web: must have at least one backend$") as caught:
         a_pool([])
     assert caught.value.fault is Fault.CONFIGURATION
 
 
 def test_two_backends_of_one_name() -> None:
-    with pytest.raises(PoolError, match=r"^pool web: backends must have different names, got a 2 times$"):
+    with pytest.raises(SettingError, match=r"^pool web: backends must have different names, got a 2 times$"):
         a_pool(some_backends(1) + some_backends(1))
 
 
 @pytest.mark.parametrize("bounded_load", [0.9, -1.0, float("nan")])
 def test_a_bound_below_one(bounded_load: float) -> None:
-    with pytest.raises(PoolError, match=r"^pool web: bounded_load must be at least 1, got "):
+    with pytest.raises(SettingError, match=r"^pool web: bounded_load must be at least 1, got "):
         pool_of(bounded_load=bounded_load)
 
 
 @pytest.mark.parametrize("panic_threshold", [-0.1, 1.1, float("nan")])
 def test_a_threshold_that_is_no_fraction(panic_threshold: float) -> None:
-    with pytest.raises(PoolError, match=r"^pool web: panic_threshold must be 0 to 1, got "):
+    with pytest.raises(SettingError, match=r"^pool web: panic_threshold must be 0 to 1, got "):
         pool_of(panic_threshold=panic_threshold)
 
 
@@ -427,17 +426,19 @@ def test_a_policy_that_cannot_be_made() -> None:
     def careless(backends: Sequence[Backend], tools: PolicyTools) -> AsWritten:
         raise RuntimeError("no map of the world")
 
-    with pytest.raises(PoolError, match=r"careless cannot be made: RuntimeError\('no map of the world'\)$"):
+    with pytest.raises(
+        SettingError, match=r"careless cannot be made: RuntimeError\('no map of the world'\)$"
+    ):
         pool_of(balance=careless)
 
 
 def test_a_policy_that_no_one_knows() -> None:
     with pytest.raises(
-        PoolError, match=r"^no balancing policy is called 'roundrobin'; known are: .*round_robin"
+        SettingError, match=r"^no balancing policy is called 'roundrobin'; known are: .*round_robin"
     ):
         pool_of(balance="roundrobin")
 
 
 def test_a_version_of_the_proxy_protocol_that_there_is_not() -> None:
-    with pytest.raises(PoolError, match="send_proxy_protocol must be v1, v2 or None, got 'v3'"):
+    with pytest.raises(SettingError, match="send_proxy_protocol must be v1, v2 or None, got 'v3'"):
         pool_of(send_proxy_protocol="v3")

@@ -8,9 +8,9 @@ import pytest
 from twisted.internet.task import Clock
 
 from support.pools import a_pool, some_backends
+from tcpbalance.errors import SettingError
 from tcpbalance.pool.affinity import Affinity
 from tcpbalance.pool.backend import Backend, Orders
-from tcpbalance.pool.errors import PoolError
 from tcpbalance.pool.policies.base import PolicyFactory
 from tcpbalance.pool.policies.least_connections import LeastConnections
 from tcpbalance.pool.policies.peak_ewma import PeakEwmaPolicy
@@ -141,11 +141,11 @@ def test_clients_at_home_come_all_the_same() -> None:
 
 @pytest.mark.parametrize("balance", ["source_hash", SourceHash])
 def test_the_source_hash_has_no_use_for_it(balance: str | PolicyFactory) -> None:
-    with pytest.raises(PoolError, match="slow_start has no effect with source_hash"):
+    with pytest.raises(SettingError, match="slow_start has no effect with source_hash"):
         a_pool(some_backends(1), balance=balance, slow_start=30.0)
 
 
 @pytest.mark.parametrize("duration", [0, -1, float("inf"), float("nan")])
 def test_durations_that_make_no_sense(duration: float) -> None:
-    with pytest.raises(PoolError, match="slow_start must be a finite number of seconds above 0"):
+    with pytest.raises(SettingError, match="slow_start must be a finite number of seconds above 0"):
         SlowStart(duration, Clock().seconds)
