@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 from attrs import field, frozen
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from tcpbalance.config import plain
@@ -204,8 +205,11 @@ def _entrance(config: FrontendConfig, pools: Mapping[str, Pool]) -> Entrance | N
     )
 
 
-def build_pool(name: str, config: PoolConfig) -> Pool:
-    """Make a pool of what its table in the configuration says, its health checks aside."""
+def build_pool(name: str, config: PoolConfig, timer: IReactorTime | None = None) -> Pool:
+    """Make a pool of what its table in the configuration says, its health checks aside.
+
+    :param timer: see ``Pool``.
+    """
     bounded_load = config.bounded_load
     if bounded_load is not None and config.balance != SOURCE_HASH:
         _log.warn(
@@ -243,6 +247,7 @@ def build_pool(name: str, config: PoolConfig) -> Pool:
         checked=config.health is not None,
         seconds=time.monotonic,
         random=Random(),
+        timer=timer,
     )
 
 

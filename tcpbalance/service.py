@@ -177,7 +177,7 @@ class Balancer(Service):
     @classmethod
     def from_config(cls, reactor: Any, config: Config) -> Balancer:
         """Build a balancer from a configuration that was loaded or made by hand."""
-        pools = {name: build_pool(name, pool) for name, pool in config.pools.items()}
+        pools = {name: build_pool(name, pool, reactor) for name, pool in config.pools.items()}
         frontends = [build_frontend(name, f, pools) for name, f in config.frontends.items()]
         log = config.access_log
         return cls(

@@ -15,7 +15,7 @@ from tcpbalance.admin.log_format import FORMATS
 from tcpbalance.admin.log_writer import LogWriter
 from tcpbalance.config.wording import must_be_one_of
 from tcpbalance.errors import SettingError
-from tcpbalance.throttle import Throttle
+from tcpbalance.rate_limited_log import RateLimitedLog
 
 if TYPE_CHECKING:
     from tcpbalance.proxy.record import SessionRecord
@@ -52,8 +52,8 @@ class AccessLog(Service):
         self._pending: list[SessionRecord] = []
         self._hand_over_call: IDelayedCall | None = None
         self._writer: LogWriter | None = None
-        self._losses: Counter[str] = Counter()
-        self._throttle = Throttle(1.0, reactor.seconds)
+        self._losses = RateLimitedLog(self._take_losses, reactor.seconds, reactor)
+        self._unreported: Counter[str] = Counter()
         self._stopped: Deferred[None] | None = None
         self._deadline: IDelayedCall | None = None
 
@@ -112,21 +112,27 @@ class AccessLog(Service):
         records, self._pending = self._pending, []
         refused = self._writer.give(records)
         if refused:
-            self._losses[_BEHIND] += refused
-        # Twisted's log may go there too: a report to a standard output that stalls would stall the reactor.
-        if self._losses and not (self._path == STANDARD_OUTPUT and self._writer.stalled):
-            self._report()
+            self._trouble(_BEHIND, refused)
+        elif self._unreported and not self._must_be_silent:
+            unreported, self._unreported = self._unreported, Counter()
+            for what, lost in unreported.items():
+                self._trouble(what, lost)
 
     def _trouble(self, what: str, lost: int) -> None:
-        self._losses[what] += lost
-        self._report()
+        self._losses.note(what, None, lost)
+
+    @property
+    def _must_be_silent(self) -> bool:
+        """Twisted's log may go to standard output too: a line for one that stalls would stall the reactor."""
+        return self._path == STANDARD_OUTPUT and self._writer is not None and self._writer.stalled
+
+    def _take_losses(self, losses: Counter[str], _: None) -> None:
+        self._unreported.update(losses)
+        if not self._must_be_silent:
+            self._report()
 
     def _report(self) -> None:
-        if self._throttle.admit():
-            self._report_now()
-
-    def _report_now(self) -> None:
-        losses, self._losses = self._losses, Counter()
+        losses, self._unreported = self._unreported, Counter()
         what = "; ".join([f"{cause} (records lost: {lost})" for cause, lost in losses.items()])
         self._log.warn("access log {path}: {what}", path=self._path, what=what)
 
@@ -138,7 +144,7 @@ class AccessLog(Service):
     def _abandon(self) -> None:
         """Leave the thread to the system, in whose write it hangs and out of which nothing brings it."""
         assert self._writer is not None
-        self._losses["the system does not return from a write"] += self._writer.waiting
+        self._trouble("the system does not return from a write", self._writer.waiting)
         self._finish()
 
     def _ended(self) -> None:
@@ -153,6 +159,7 @@ class AccessLog(Service):
         stopped, self._stopped = self._stopped, None
         if stopped is None:
             return
-        if self._losses:
-            self._report_now()
+        self._losses.flush()
+        if self._unreported:
+            self._report()
         stopped.callback(None)

@@ -33,7 +33,8 @@ class Gate:
     :ivar clients: what is known of them.
     :ivar refused: how often clients were refused, and why.
     :ivar would_refuse: how often clients came in that would have been refused, but for a trial.
-    :ivar tried: the sum of these.
+    :ivar last_would_refuse: why the client last given to ``admit`` would have been refused, but for a trial;
+        None where it would not.
     :raises SettingError: for a value out of range.
     """
 
@@ -51,8 +52,8 @@ class Gate:
         "_tolerance",
         "access",
         "clients",
+        "last_would_refuse",
         "refused",
-        "tried",
         "would_refuse",
     )
 
@@ -71,7 +72,7 @@ class Gate:
         self.clients = Clients(most_clients)
         self.refused: Counter[Refusal] = Counter()
         self.would_refuse: Counter[Refusal] = Counter()
-        self.tried = 0
+        self.last_would_refuse: Refusal | None = None
         self._seconds = seconds
         self._access_dry_run = access_dry_run
         self._limits_dry_run = limits_dry_run
@@ -93,6 +94,7 @@ class Gate:
         :returns: why it was refused, and then it holds nothing; None when it came in: it holds one of its
             connections until `leave`.
         """
+        self.last_would_refuse = None
         if client is None:
             return None
         listed = self.access.refusal(client)
@@ -168,5 +170,5 @@ class Gate:
         would = found or listed
         assert would is not None
         self.would_refuse[would] += 1
-        self.tried += 1
+        self.last_would_refuse = would
         return None

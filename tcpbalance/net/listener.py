@@ -9,6 +9,7 @@ import os
 import select
 import socket
 import stat
+from collections import Counter
 from socket import SocketType
 from typing import Any
 
@@ -29,7 +30,7 @@ from tcpbalance.net.faults import EXHAUSTED
 from tcpbalance.net.leg import NO_LINGER
 from tcpbalance.net.roads import PortableRoad, Road, begin
 from tcpbalance.net.socket_options import SocketOptionError, SocketOptions
-from tcpbalance.throttle import Throttle
+from tcpbalance.rate_limited_log import RateLimitedLog
 
 ACCEPTS_A_TURN = 8
 """Connections accepted in one wake-up, so that a flood of new ones leaves the open ones their turn."""
@@ -169,8 +170,7 @@ class Listener:
         self._started = False
         self._closed = False
         self._paused = False
-        self._shed_count = 0
-        self._shed_log = Throttle(1.0, reactor.seconds)
+        self._shed_log = RateLimitedLog(self._write_shed, reactor.seconds, reactor)
 
     def startListening(self) -> None:
         """Let clients in; calling it again does nothing.
@@ -206,6 +206,7 @@ class Listener:
         self._road.leave_clients(self)
         if self._rest is not None:
             self._rest.cancel()
+        self._shed_log.flush()
         if self._spare is not None:
             os.close(self._spare)
         path = self._socket.getsockname()
@@ -322,17 +323,17 @@ class Listener:
         second."""
         if not self._somebody_waits():
             return
-        self._shed_count += self._turn_away()
+        shed = self._turn_away()
         self._rest_a_while()
-        if self._shed_log.admit():
-            shed, self._shed_count = self._shed_count, 0
-            self._log.warn(
-                "{listener}: {reason}: {shed} waiting connections turned away; "
-                "raise LimitNOFILE or `ulimit -n`",
-                listener=self,
-                reason=(error.strerror or "").lower(),
-                shed=shed,
-            )
+        self._shed_log.note(None, error, shed)
+
+    def _write_shed(self, shed: Counter[None], last: OSError) -> None:
+        self._log.warn(
+            "{listener}: {reason}: {shed} waiting connections turned away; raise LimitNOFILE or `ulimit -n`",
+            listener=self,
+            reason=(last.strerror or "").lower(),
+            shed=shed.total(),
+        )
 
     def _somebody_waits(self) -> bool:
         """The system says that it has no descriptor before it looks whether there is anybody to accept."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from random import Random
 from typing import Any, Self, cast
@@ -19,7 +20,7 @@ from tcpbalance.pool.health_watch import Watch
 from tcpbalance.pool.pool import Pool
 from tcpbalance.pool.probe_run import Outcome, ProbeRun
 from tcpbalance.pool.probes.base import Probe, Target
-from tcpbalance.throttle import Throttle
+from tcpbalance.rate_limited_log import RateLimitedLog
 
 TROUBLE_INTERVAL = 60.0
 """Seconds between two log lines about trouble of the same kind with the probes of a pool."""
@@ -79,12 +80,13 @@ class HealthMonitor(Service):
 
     first_round: Deferred[None] = field(init=False, factory=Deferred)
     _watches: list[Watch] = field(init=False, factory=list)
-    _errors: Throttle = field(init=False)
-    _shortages: Throttle = field(init=False)
+    _errors: RateLimitedLog[None, Failure] = field(init=False)
+    _shortages: RateLimitedLog[None, str] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._errors = Throttle(TROUBLE_INTERVAL, self.reactor.seconds)
-        self._shortages = Throttle(TROUBLE_INTERVAL, self.reactor.seconds)
+        clock = self.reactor
+        self._errors = RateLimitedLog(self._write_errors, clock.seconds, clock, TROUBLE_INTERVAL)
+        self._shortages = RateLimitedLog(self._write_shortages, clock.seconds, clock, TROUBLE_INTERVAL)
 
     @classmethod
     def from_config(
@@ -132,6 +134,7 @@ class HealthMonitor(Service):
         self.first_round = Deferred()
         ended = DeferredList([watch.stop() for watch in watches], consumeErrors=True)
         ended.addTimeout(STOP_GRACE, self.reactor)
+        ended.addCallback(lambda _: self._flush_logs())
         return ended.addCallback(lambda _: self._tell_of_the_unstoppable(watches))
 
     def _watch(self, backend: Backend, place: int) -> Watch:
@@ -188,21 +191,30 @@ class HealthMonitor(Service):
 
     def _complain(self, outcome: Outcome, trouble: Failure) -> None:
         if outcome.passed is None:
-            if count := self._shortages.admit():
-                self._log.warn(
-                    "pool {pool}: backends stay as they are, checks could not be made ({count}): {cause}",
-                    pool=self.pool.name,
-                    count=count,
-                    cause=outcome.cause,
-                )
-        elif count := self._errors.admit():
-            self._log.failure(
-                "pool {pool}: error in probe {probe}, which counts as failed ({count})",
-                failure=trouble,
-                pool=self.pool.name,
-                probe=self.probe_name,
-                count=count,
-            )
+            self._shortages.note(None, outcome.cause)
+        else:
+            self._errors.note(None, trouble)
+
+    def _write_shortages(self, shortages: Counter[None], cause: str) -> None:
+        self._log.warn(
+            "pool {pool}: backends stay as they are, checks could not be made ({count}): {cause}",
+            pool=self.pool.name,
+            count=shortages.total(),
+            cause=cause,
+        )
+
+    def _write_errors(self, errors: Counter[None], last: Failure) -> None:
+        self._log.failure(
+            "pool {pool}: error in probe {probe}, which counts as failed ({count})",
+            failure=last,
+            pool=self.pool.name,
+            probe=self.probe_name,
+            count=errors.total(),
+        )
+
+    def _flush_logs(self) -> None:
+        self._errors.flush()
+        self._shortages.flush()
 
     def _tell_of_the_unstoppable(self, watches: list[Watch]) -> None:
         count = sum(not watch.idle for watch in watches)

@@ -8,6 +8,8 @@ from math import inf
 from random import Random
 from typing import get_args
 
+from twisted.internet.interfaces import IReactorTime
+
 from tcpbalance import bounds
 from tcpbalance.errors import SettingError
 from tcpbalance.net.tls.client import ClientTls
@@ -38,6 +40,8 @@ class Pool:
     :param backends: at least one, under different names; they belong to this pool from now on.
     :param seconds: the clock; it only goes forward.
     :param random: where chance comes from.
+    :param timer: for what is logged later; without one it is logged with the next event of its kind, or by
+        ``flush_logs``.
     :param balance: the name of a policy, or what makes one of backends and `PolicyTools`.
     :param bounded_load: how many times its fair share of the connections a backend may have before others are
         preferred, at least 1; None for no such bound.
@@ -70,6 +74,7 @@ class Pool:
         *,
         seconds: Callable[[], float],
         random: Random,
+        timer: IReactorTime | None = None,
         balance: str | PolicyFactory = "round_robin",
         bounded_load: float | None = None,
         panic_threshold: float = 0.0,
@@ -98,7 +103,7 @@ class Pool:
         self.queue_timeout = queue_timeout
         self._bounded_load = bounded_load
         self._refuse_nonsense(panic_threshold, queue)
-        self._tiers = self._make_tiers(balance, PolicyTools(seconds, random))
+        self._tiers = self._make_tiers(balance, PolicyTools(seconds, random), timer)
         self.chance = random.random
         self._availability = Availability(name, self.backends, panic_threshold)
         self.retry_budget = RetryBudget(self.backends, seconds)
@@ -185,6 +190,11 @@ class Pool:
     def has_available(self) -> bool:
         """Whether anybody may have new connections, limits aside."""
         return any(backend.available for backend in self.backends)
+
+    def flush_logs(self) -> None:
+        """Write what the log holds back now, as at the end of the service."""
+        for tier in self._tiers:
+            tier.flush_log()
 
     # The queue
 
@@ -299,13 +309,15 @@ class Pool:
         detection = OutlierDetection(rules, self.backends, self.seconds)
         return Ejections(self.name, detection, self._availability, self.checked, self._changed)
 
-    def _make_tiers(self, balance: str | PolicyFactory, tools: PolicyTools) -> tuple[Tier, ...]:
+    def _make_tiers(
+        self, balance: str | PolicyFactory, tools: PolicyTools, timer: IReactorTime | None
+    ) -> tuple[Tier, ...]:
         factory = extensions.policy(balance) if isinstance(balance, str) else balance
         known_as = balance if isinstance(balance, str) else getattr(balance, "__qualname__", repr(balance))
         where = f"pool {self.name}: policy {known_as}"
         ranks = ([b for b in self.backends if not b.backup], [b for b in self.backends if b.backup])
         try:
-            return tuple(Tier(where, factory, rank, tools) for rank in ranks if rank)
+            return tuple(Tier(where, factory, rank, tools, timer) for rank in ranks if rank)
         except Exception as error:
             raise SettingError(f"{where} cannot be made: {error!r}") from error
 

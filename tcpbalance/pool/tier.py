@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from typing import NoReturn
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.policies.base import PolicyFactory, PolicyTools
 from tcpbalance.pool.policies.round_robin import RoundRobin
-from tcpbalance.throttle import Throttle
+from tcpbalance.rate_limited_log import RateLimitedLog
 
 COMPLAINT_INTERVAL = 60.0
 """Seconds between two log lines on a policy that fails; it may do so at every connection."""
@@ -23,20 +26,26 @@ class Tier:
     :param balance: makes the policy.
     :param backends: at least one.
     :param tools: handed to the policy.
+    :param timer: for failures that are logged later; see `RateLimitedLog`.
     :ivar members: the backends, to ask for one.
     """
 
     _log = Logger()
 
     def __init__(
-        self, where: str, balance: PolicyFactory, backends: Sequence[Backend], tools: PolicyTools
+        self,
+        where: str,
+        balance: PolicyFactory,
+        backends: Sequence[Backend],
+        tools: PolicyTools,
+        timer: IReactorTime | None = None,
     ) -> None:
         self.backends = tuple(backends)
         self._where = where
         self.members = frozenset(self.backends)
         self._policy = balance(self.backends, tools)
         self._fallback = RoundRobin(self.backends, tools)
-        self._throttle = Throttle(COMPLAINT_INTERVAL, tools.seconds)
+        self._failures = RateLimitedLog(self._write_failures, tools.seconds, timer, COMPLAINT_INTERVAL)
 
     def candidates(self, client: bytes | None) -> Generator[Backend, None, None]:
         """Yield what the policy does; once that goes wrong, what round robin does, which may repeat some.
@@ -51,9 +60,9 @@ class Tier:
                 if given == len(self.members) or backend not in self.members:
                     _refuse(backend)
                 yield backend
-        except Exception:
+        except Exception as error:
             failed = True
-            self._complain()
+            self._failures.note(None, error)
         finally:
             self._close(walk)
         if failed:
@@ -66,17 +75,20 @@ class Tier:
             return
         try:
             close()
-        except Exception:
-            self._complain()
+        except Exception as error:
+            self._failures.note(None, error)
 
-    def _complain(self) -> None:
-        times = self._throttle.admit()
-        if times:
-            self._log.failure(
-                "{where} failed; round robin serves instead (failures since last reported: {times})",
-                where=self._where,
-                times=times,
-            )
+    def flush_log(self) -> None:
+        """Write what is held back now."""
+        self._failures.flush()
+
+    def _write_failures(self, failures: Counter[None], last: Exception) -> None:
+        self._log.failure(
+            "{where} failed; round robin serves instead (failures since last reported: {times})",
+            Failure(last),  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+            where=self._where,
+            times=failures.total(),
+        )
 
 
 def _refuse(candidate: object) -> NoReturn:

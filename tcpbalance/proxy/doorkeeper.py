@@ -1,17 +1,19 @@
-"""Asks the gate of a frontend, and tells the log whom it has refused: in one line a second, at most."""
+"""Asks the gate of a frontend, and logs whom it refused: at most one line a second."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from tcpbalance.gate.gate import Gate
 from tcpbalance.gate.refusal import Refusal
 from tcpbalance.net.addresses import shown
-from tcpbalance.net.wheel import Wheel
 from tcpbalance.pool.client import packed_host
-from tcpbalance.proxy.report import Report, Untold
+from tcpbalance.rate_limited_log import RateLimitedLog
 
 
 class Doorkeeper:
@@ -19,18 +21,17 @@ class Doorkeeper:
 
     :param name: the frontend's.
     :param gate: decides.
-    :param wheel: the frontend's, for what is told a little later.
-    :ivar report: what the log is told.
+    :param seconds: a monotonic clock.
+    :param timer: for what is logged a little later.
     """
 
     _log = Logger("tcpbalance.gate")
 
-    def __init__(self, name: str, gate: Gate, wheel: Wheel) -> None:
+    def __init__(self, name: str, gate: Gate, seconds: Callable[[], float], timer: IReactorTime) -> None:
         self._name = name
         self._gate = gate
-        self._last: Any = None
-        self._refused, self._tried = Untold(gate.refused), Untold(gate.would_refuse)
-        self.report = Report(wheel, self._tell)
+        self._refused = RateLimitedLog(self._write_refused, seconds, timer)
+        self._would_refuse = RateLimitedLog(self._write_would_refuse, seconds, timer)
 
     def refuses(self, address: Any) -> Refusal | None:
         """Let a client in, or refuse it.
@@ -39,25 +40,34 @@ class Doorkeeper:
         :returns: why it was refused; None when it came in, and holds a connection until ``leave``.
         """
         gate = self._gate
-        tried = gate.tried
         refusal = gate.admit(packed_host(address))
-        if refusal is not None or gate.tried != tried:
-            self._last = address
-            self.report.note()
+        if refusal is not None:
+            self._refused.note(refusal, address)
+        elif gate.last_would_refuse is not None:
+            self._would_refuse.note(gate.last_would_refuse, address)
         return refusal
 
     def leave(self, address: Any) -> None:
         """Take note that a connection that came in has ended."""
         self._gate.leave(packed_host(address))
 
-    def _tell(self) -> None:
-        for untold, what in ((self._refused, "refused"), (self._tried, "not refused, because of dry_run")):
-            if count := untold.take():
-                self._log.warn(
-                    "frontend {name}: connections {what}: {total} ({reasons}), the last from {last}",
-                    name=self._name,
-                    what=what,
-                    total=count.total(),
-                    reasons=", ".join(f"{reason.word}: {number}" for reason, number in count.items()),
-                    last=shown(self._last),
-                )
+    def flush_logs(self) -> None:
+        """Write what is held back now."""
+        self._refused.flush()
+        self._would_refuse.flush()
+
+    def _write_refused(self, counts: Counter[Refusal], last: Any) -> None:
+        self._write("refused", counts, last)
+
+    def _write_would_refuse(self, counts: Counter[Refusal], last: Any) -> None:
+        self._write("not refused, because of dry_run", counts, last)
+
+    def _write(self, what: str, counts: Counter[Refusal], last: Any) -> None:
+        self._log.warn(
+            "frontend {name}: connections {what}: {total} ({reasons}), the last from {last}",
+            name=self._name,
+            what=what,
+            total=counts.total(),
+            reasons=", ".join(f"{reason.word}: {number}" for reason, number in counts.items()),
+            last=shown(last),
+        )

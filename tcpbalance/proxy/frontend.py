@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
 
@@ -37,7 +37,7 @@ from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.proxy.session import Session
 from tcpbalance.proxy.side import Side
 from tcpbalance.proxy.trial import Trial, Tried
-from tcpbalance.throttle import Throttle
+from tcpbalance.rate_limited_log import RateLimitedLog
 
 AGE_JITTER = 0.1
 """Share of ``max_connection_age`` by which ages differ, so that connections opened together do not all end
@@ -186,7 +186,7 @@ class FrontendFactory(Factory):
         self.seconds = seconds
         self.wall_seconds: Callable[[], float] = reactor.seconds
         self.wheel = Wheel(reactor, seconds)
-        self._keeper = Doorkeeper(name, gate, self.wheel) if gate is not None else None
+        self._keeper = Doorkeeper(name, gate, seconds, reactor) if gate is not None else None
         self.sessions: set[Session | Arrival] = set()
         self.ended: Counter[EndReason] = Counter()
         self._account = account
@@ -195,23 +195,37 @@ class FrontendFactory(Factory):
         self._stopped = False
         self._most = math.inf if self.settings.most_sessions is None else self.settings.most_sessions
         self.latch = Latch()
-        self.trial = Trial(name, self.wheel) if self.settings.dry_run else None
-        self._complaints = {reason: Throttle(1.0, seconds) for reason in _COMPLAINTS}
+        self.trial = Trial(name, seconds, reactor) if self.settings.dry_run else None
+        self._complaints: dict[EndReason, RateLimitedLog[EndReason, str]] = {
+            reason: RateLimitedLog(self._write_complaint, seconds, reactor) for reason in _COMPLAINTS
+        }
 
     def startFactory(self) -> None:
         """Twisted's call: clients are let in."""
         self._stopped = False
 
     def stopFactory(self) -> None:
-        """Twisted's call: nobody is let in any more. What is known is told now, and the rest with the end
-        of the last session."""
+        """Twisted's call: nobody is let in any more. What the logs hold back is written now, and what comes
+        after that with the end of the last session."""
         self._stopped = True
-        self._finish_reports()
+        self._flush_logs()
 
-    def _finish_reports(self) -> None:
-        for teller in (self._keeper, self.trial):
-            if teller is not None:
-                teller.report.finish()
+    def _flush_logs(self) -> None:
+        if self._keeper is not None:
+            self._keeper.flush_logs()
+        if self.trial is not None:
+            self.trial.flush_logs()
+        for complaints in self._complaints.values():
+            complaints.flush()
+        for pool in self._pools:
+            pool.flush_logs()
+
+    @property
+    def _pools(self) -> Iterator[Pool]:
+        if self.pool is not None:
+            yield self.pool
+        if self._entrance is not None and self._entrance.routes is not None:
+            yield from self._entrance.routes.values()
 
     def buildProtocol(self, addr: Any) -> FrontendProtocol | None:
         """Twisted's call: a client has come; None where it does not get in."""
@@ -300,7 +314,7 @@ class FrontendFactory(Factory):
         if self._account is not None:
             self._report(self._account, session)
         if reason in self._complaints:
-            self._complain(session, reason)
+            self._complaints[reason].note(reason, session.cause)
         if not self.sessions:
             self._tell_idle()
 
@@ -311,22 +325,21 @@ class FrontendFactory(Factory):
         except Exception:
             self._log.failure("frontend {name}: the account of a session could not be taken", name=self.name)
 
-    def _complain(self, session: Session | Arrival, reason: EndReason) -> None:
-        clients = self._complaints[reason].admit()
-        if clients:
-            self._log.warn(
-                "frontend {name}: clients turned away: {clients} ({reason}: {meaning}{last})",
-                name=self.name,
-                clients=clients,
-                reason=reason.word,
-                meaning=reason.meaning,
-                last=f", the last: {session.cause}" if session.cause else "",
-            )
+    def _write_complaint(self, clients: Counter[EndReason], cause: str) -> None:
+        ((reason, count),) = clients.items()
+        self._log.warn(
+            "frontend {name}: clients turned away: {clients} ({reason}: {meaning}{last})",
+            name=self.name,
+            clients=count,
+            reason=reason.word,
+            meaning=reason.meaning,
+            last=f", the last: {cause}" if cause else "",
+        )
 
     def _tell_idle(self) -> None:
         waiters, self._waiters = self._waiters, []
         if waiters or self._stopped:
-            self._finish_reports()
+            self._flush_logs()
         for waiter in waiters:
             waiter.callback(None)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from tcpbalance.net.wheel import Wheel
-from tcpbalance.proxy.report import Report, Untold
+from tcpbalance.rate_limited_log import RateLimitedLog
 
 if TYPE_CHECKING:
     from tcpbalance.proxy.frontend import FrontendProtocol
@@ -32,30 +33,32 @@ class Trial:
     """Takes note of clients that limits would have done something to; of each limit once a client.
 
     :param name: the frontend's.
-    :param wheel: the frontend's, for what is told a little later.
+    :param seconds: a monotonic clock.
+    :param timer: for what is logged a little later.
     :ivar spared: how many clients there were, by limit.
-    :ivar report: what the log is told of them: a line a second, at most.
     """
 
     _log = Logger("tcpbalance.gate")
 
-    def __init__(self, name: str, wheel: Wheel) -> None:
+    def __init__(self, name: str, seconds: Callable[[], float], timer: IReactorTime) -> None:
         self.spared: Counter[Tried] = Counter()
-        self.report = Report(wheel, self._tell)
         self._name = name
-        self._untold = Untold(self.spared)
+        self._limited_log = RateLimitedLog(self._write, seconds, timer)
 
     def spare(self, client: FrontendProtocol, limit: Tried) -> None:
         """Let a client go on as if there were no such limit."""
         if limit not in client.spared:
             client.spared = (*client.spared, limit)
             self.spared[limit] += 1
-            self.report.note()
+            self._limited_log.note(limit, None)
 
-    def _tell(self) -> None:
-        untold = self._untold.take()
+    def flush_logs(self) -> None:
+        """Write what is held back now."""
+        self._limited_log.flush()
+
+    def _write(self, counts: Counter[Tried], _: None) -> None:
         self._log.warn(
             "frontend {name}: limits not enforced, because of dry_run ({limits})",
             name=self._name,
-            limits=", ".join(f"{limit.value}: {untold[limit]}" for limit in Tried if untold[limit]),
+            limits=", ".join(f"{limit.value}: {counts[limit]}" for limit in Tried if counts[limit]),
         )

@@ -290,6 +290,21 @@ class ListenerTests(RoadCase):
             assert all(_is_reset(client) for client in clients)
         assert [event["shed"] for event in events] == [20]
 
+    async def test_those_turned_away_within_a_second_are_told_at_the_end(self) -> None:
+        self.listen("127.0.0.1:0")
+        await deferLater(reactor, 0, lambda: None)
+        with capturedLogs() as events:
+            for _ in range(3):
+                client = self.tcp_client()
+                client.setblocking(False)
+                with no_descriptor_left():
+                    self.listener.doRead()
+                assert _is_reset(client)
+                self.listener._rest.cancel()
+                self.listener._resume()
+            self.listener.stopListening()
+        assert [event["shed"] for event in events] == [1, 2]
+
     async def test_nobody_turned_away_is_not_worth_a_word(self) -> None:
         """The system says that it has no descriptor before it looks whether there is somebody to accept."""
         self.listen("127.0.0.1:0")

@@ -144,15 +144,17 @@ def test_the_log_tells_of_clients_that_no_backend_was_left_for(make_scene: Any) 
     scene = make_scene()
     scene.pool.mark_down(scene.pool.backends[0], "status 503")
     with capturedLogs() as events:
-        for _ in range(3):
+        for _ in range(500):
             scene.connect()
             scene.run()
         scene.advance(1)
         scene.connect()
         scene.run()
+        scene.frontend.stopFactory()
     meaning = EndReason.NO_BACKEND.meaning
     assert warnings(events) == [
-        f"frontend frontend: clients turned away: {clients} (no_backend: {meaning})" for clients in (1, 3)
+        f"frontend frontend: clients turned away: {clients} (no_backend: {meaning})"
+        for clients in (1, 499, 1)
     ]
 
 

@@ -400,6 +400,16 @@ def test_a_broken_probe_counts_as_failed(misdeed: Callable[[Target], Any], lines
     ]
 
 
+def test_failures_of_a_broken_probe_that_were_held_back_are_logged_at_the_end(lines: list[str]) -> None:
+    bench = Bench.of(BadProbe(raise_now), interval=1.0)
+    bench.start()
+    bench.run(10)
+    bench.monitor.stopService()
+    told = [line for line in lines if "counts as failed" in line]
+    assert [int(line.removesuffix(")").rpartition("(")[2]) for line in told] == [1, 10]
+    assert bench.clock.getDelayedCalls() == []
+
+
 def test_a_broken_probe_is_logged_once_a_minute(lines: list[str]) -> None:
     bench = Bench.of(BadProbe(raise_now), "ab", interval=1.0)
     bench.start()

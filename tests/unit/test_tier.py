@@ -98,6 +98,20 @@ def test_it_is_reported_once_a_minute_with_how_often() -> None:
     assert all("out of ideas" in event["log_failure"].getErrorMessage() for event in events)
 
 
+def test_failures_held_back_are_reported_though_nobody_asks_any_more() -> None:
+    clock = Clock()
+    tools = some_tools(clock)
+    odd = Tier("pool web: policy odd", raising_after(0), some_backends(1, 1), tools, clock)
+    with capturedLogs() as events:
+        for _ in range(50):
+            next(odd.candidates(None))
+        clock.advance(60)
+        next(odd.candidates(None))
+        odd.flush_log()
+    assert [event["times"] for event in events] == [1, 49, 1]
+    assert clock.getDelayedCalls() == []
+
+
 def test_a_policy_may_leave_backends_out() -> None:
     one = tier(policy_of(lambda backends: backends[1:2]))
     with capturedLogs() as events:
