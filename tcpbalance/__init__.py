@@ -17,6 +17,7 @@ from tcpbalance.gate.access import Access
 from tcpbalance.gate.gate import Gate
 from tcpbalance.gate.limits import Limits
 from tcpbalance.gate.networks import NetworkSet
+from tcpbalance.net.clock import make_monotonic
 from tcpbalance.net.connecting import ConnectFailed
 from tcpbalance.net.listener import ListenError
 from tcpbalance.net.tls.client import ClientTls
@@ -92,5 +93,6 @@ __all__ = [
     "TcpProbe",
     "TcpbalanceError",
     "TlsProbe",
+    "make_monotonic",
     "read_config",
 ]

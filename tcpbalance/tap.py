@@ -18,6 +18,7 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 
 from tcpbalance.errors import TcpbalanceError
+from tcpbalance.net.clock import make_monotonic
 from tcpbalance.service import Balancer
 
 COLLECT_AFTER = (3_000, 0, 20)
@@ -57,6 +58,7 @@ def makeService(options: Options) -> IService:
 
     # Until our own handlers are there, a signal would end the process and leave its socket files.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    make_monotonic(reactor)
     try:
         return _demo(reactor) if options["demo"] else _balancer(reactor, options["config"])
     except TcpbalanceError as error:

@@ -151,7 +151,8 @@ class FrontendFactory(Factory):
     :param entrance: what clients have to say before a backend is chosen; None for nothing.
     :param account: called with the record of each session that has ended.
     :param connector: opens connections to backends; sockets of the system by default.
-    :param seconds: a monotonic clock.
+    :param seconds: a monotonic clock, which times all that a session does.
+    :param wall_seconds: seconds since the epoch, for when a session began and for what certificates say.
     :param random: spreads the ages at which connections end.
     :ivar latch: pauses what accepts its clients.
     :ivar trial: what limits would have done to sessions, where they are only tried, else None.
@@ -174,6 +175,7 @@ class FrontendFactory(Factory):
         account: Callable[[SessionRecord], None] | None = None,
         connector: Connector | None = None,
         seconds: Callable[[], float] = time.monotonic,
+        wall_seconds: Callable[[], float] = time.time,
         random: Random | None = None,
     ) -> None:
         self.name = name
@@ -184,7 +186,7 @@ class FrontendFactory(Factory):
         self._entrance = entrance
         self.connector = connector or SocketConnector(reactor, SocketOptions.of(socket or SocketConfig()))
         self.seconds = seconds
-        self.wall_seconds: Callable[[], float] = reactor.seconds
+        self.wall_seconds = wall_seconds
         self.wheel = Wheel(reactor, seconds)
         self._keeper = Doorkeeper(name, gate, seconds, reactor) if gate is not None else None
         self.sessions: set[Session | Arrival] = set()

@@ -19,6 +19,7 @@ ON_BOTH_ROADS = {
     "test_addresses",
     "test_bad_backends",
     "test_bulk_transfer",
+    "test_clock_steps",
     "test_ending",
     "test_half_close",
     "test_mariadb",

@@ -9,7 +9,7 @@ import re
 import signal
 import sysconfig
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -33,6 +33,7 @@ class Daemon:
     :param lacks: capabilities that it is not to have when we are root, such as "net_bind_service".
     :param stdout: a descriptor for its standard output; its own log then goes to a file.
     :param reactor: the name of the reactor that twistd is to take; its own choice by default.
+    :param environment: variables that it gets on top of ours.
     :param may_fail: whether an error in its log is what the test is about, and no reason to fail it.
     :cvar data_path: the road, put on top of the configuration; None to leave that as it is.
     """
@@ -47,6 +48,7 @@ class Daemon:
         lacks: Sequence[str] = (),
         stdout: int | None = None,
         reactor: str | None = None,
+        environment: Mapping[str, str] | None = None,
         may_fail: bool = False,
     ) -> None:
         self.folder = folder
@@ -56,6 +58,7 @@ class Daemon:
         self._lacks = lacks
         self._stdout = stdout
         self._reactor = [] if reactor is None else [f"--reactor={reactor}"]
+        self._environment = environment
         self._log_file = folder / "daemon.log"
         self._log_start = 0
         self._may_fail = may_fail
@@ -99,6 +102,7 @@ class Daemon:
             self._log_file,
             lacks=self._lacks,
             stdout=self._stdout,
+            environment=self._environment,
         )
         return self._process
 

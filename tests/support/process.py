@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +26,7 @@ class Process:
     :param user: as whom it runs, when we are root; None for ourselves.
     :param lacks: capabilities that it is not to have when we are root, such as "net_bind_service".
     :param stdout: a descriptor for its standard output alone.
+    :param environment: variables on top of our own.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Process:
         user: str | None = None,
         lacks: Sequence[str] = (),
         stdout: int | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.command = [str(part) for part in command]
         self.log_file = log
@@ -47,6 +49,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=output if stdout is None else stdout,
                 stderr=output,
+                env=None if environment is None else {**os.environ, **environment},
                 **_credentials(user),
             )
 

@@ -81,6 +81,7 @@ class Scene:
             account=self.records.append,
             connector=self.network.connector,
             seconds=seconds,
+            wall_seconds=seconds,
         )
 
     def connect(self, **how: Any) -> Any:
