@@ -40,10 +40,6 @@ from tcpbalance.proxy.frontend import FrontendSettings
 from tcpbalance.proxy.preread import Entrance
 from tcpbalance.wire.server_names import NameMap
 
-SOURCE_HASH = "source_hash"
-"""The policy that ``bounded_load`` belongs to; the others look at load themselves, or are blind by choice.
-And the one that ``slow_start`` would spoil: it has to send each client to the same backend at any time."""
-
 _log = Logger()
 
 
@@ -210,21 +206,6 @@ def build_pool(name: str, config: PoolConfig, timer: IReactorTime | None = None)
 
     :param timer: see ``Pool``.
     """
-    bounded_load = config.bounded_load
-    if bounded_load is not None and config.balance != SOURCE_HASH:
-        _log.warn(
-            "pool {name}: bounded_load has no effect with balance = {balance!r}, only with {bounded!r}",
-            name=name,
-            balance=config.balance,
-            bounded=SOURCE_HASH,
-        )
-        bounded_load = None
-    slow_start = config.slow_start
-    if slow_start is not None and config.balance == SOURCE_HASH:
-        _log.warn('pool {name}: slow_start has no effect with balance = "source_hash"', name=name)
-        slow_start = None
-    if config.pass_tlvs and config.send_proxy_protocol != "v2":
-        _log.warn('pool {name}: pass_tlvs has no effect without send_proxy_protocol = "v2"', name=name)
     return Pool(
         name,
         [
@@ -232,14 +213,14 @@ def build_pool(name: str, config: PoolConfig, timer: IReactorTime | None = None)
             for b in config.backends
         ],
         balance=config.balance,
-        bounded_load=bounded_load,
+        bounded_load=config.bounded_load,
         panic_threshold=config.panic_threshold,
         affinity=_affinity(config.affinity) if config.affinity else None,
         connect_timeout=config.connect_timeout,
         retries=config.retries,
         queue=config.queue or 0,
         queue_timeout=config.queue_timeout,
-        slow_start=slow_start,
+        slow_start=config.slow_start,
         outlier=outlier_rules(config.outlier) if config.outlier else None,
         send_proxy_protocol=config.send_proxy_protocol,
         pass_tlvs=frozenset(config.pass_tlvs),

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, TypeVar
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.errors import KeyPath
 from tcpbalance.config.names import NamePattern
+from tcpbalance.config.pools import DEFAULT_BALANCE
 from tcpbalance.config.rules import BackendFacts, Facts, FrontendFacts, PoolFacts, RouteFacts
 
 T = TypeVar("T")
@@ -77,6 +78,8 @@ def _pool(path: KeyPath, table: Mapping[str, Any], read_address: ReadAddress) ->
         tls=_keys(table.get("tls")),
         verified=_table(table.get("tls")).get("verify") is not False,
         keys=_said(table),
+        balance=_string(table.get("balance", DEFAULT_BALANCE)),
+        sends_v2=table.get("send_proxy_protocol") == "v2",
     )
 
 

@@ -118,6 +118,8 @@ def _pool_facts(name: str, pool: PoolConfig) -> rules.PoolFacts:
         tls=_given(pool.tls),
         verified=pool.tls is None or pool.tls.verify,
         keys=_given(pool) or frozenset(),
+        balance=pool.balance,
+        sends_v2=pool.send_proxy_protocol == "v2",
     )
 
 

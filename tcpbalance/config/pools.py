@@ -19,6 +19,8 @@ from tcpbalance.wire.proxy_protocol import ProxyVersion
 
 MAX_WEIGHT = 256
 
+DEFAULT_BALANCE = "round_robin"
+
 
 @frozen(kw_only=True)
 class BackendConfig:
@@ -158,7 +160,7 @@ class PoolConfig:
             example='["10.0.0.11:5432", "10.0.0.12:5432"]',
         ),
     )
-    balance: str = field(default="round_robin", metadata=doc("The policy that chooses the backend."))
+    balance: str = field(default=DEFAULT_BALANCE, metadata=doc("The policy that chooses the backend."))
     bounded_load: float | None = field(
         default=None,
         validator=optional(checks.at_least(1)),
@@ -207,7 +209,7 @@ class PoolConfig:
         validator=optional(checks.longer_than_zero),
         metadata=doc(
             "How long it takes until a backend that is new, or back, has all of its weight; absent means "
-            'that it has at once. No effect with `balance = "source_hash"`, which has to know where each '
+            'that it has at once. Not together with `balance = "source_hash"`, which has to know where each '
             "client belongs."
         ),
     )

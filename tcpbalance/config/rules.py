@@ -16,6 +16,10 @@ from tcpbalance.config.checks import is_name, not_a_name
 from tcpbalance.config.errors import Flaw, KeyPath, key_text
 from tcpbalance.config.wording import choices, guess, shown
 
+SOURCE_HASH = "source_hash"
+"""The policy that ``bounded_load`` belongs to; the others look at load themselves, or are blind by choice.
+And the one that ``slow_start`` would spoil: it has to send each client to the same backend at any time."""
+
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104  # recognised here, not listened on
 _ANY = "any address"
 
@@ -83,6 +87,8 @@ class PoolFacts:
     :param tls: the keys of its TLS table, None without one.
     :param verified: whether the certificates of its backends are.
     :param keys: its own keys that say anything.
+    :param balance: its policy, None when that cannot be read.
+    :param sends_v2: whether its backends get PROXY headers of version 2.
     """
 
     path: KeyPath
@@ -90,6 +96,8 @@ class PoolFacts:
     tls: Collection[str] | None
     verified: bool
     keys: Collection[str]
+    balance: str | None
+    sends_v2: bool
 
 
 @frozen
@@ -236,6 +244,7 @@ def _pool(pool: PoolFacts) -> Iterator[Flaw]:
     yield from _doubles(pool)
     yield from _spoken_tls(pool)
     yield from _queue(pool)
+    yield from _without_effect(pool)
 
 
 def _queue(pool: PoolFacts) -> Iterator[Flaw]:
@@ -243,6 +252,22 @@ def _queue(pool: PoolFacts) -> Iterator[Flaw]:
         yield Flaw((*pool.path, "queue_timeout"), "has no effect without queue")
     if "queue" in pool.keys and pool.backends and not any(backend.has_limit for backend in pool.backends):
         yield Flaw((*pool.path, "queue"), "has no effect without max_connections at a backend")
+
+
+def _without_effect(pool: PoolFacts) -> Iterator[Flaw]:
+    by_hash = pool.balance == SOURCE_HASH
+    if "bounded_load" in pool.keys and not by_hash and pool.balance is not None:
+        yield Flaw(
+            (*pool.path, "bounded_load"),
+            f"has no effect with balance = {shown(pool.balance)}, only with {shown(SOURCE_HASH)}",
+        )
+    if "slow_start" in pool.keys and by_hash:
+        yield Flaw(
+            (*pool.path, "slow_start"),
+            f"has no effect with balance = {shown(SOURCE_HASH)}, leave out one of them",
+        )
+    if "pass_tlvs" in pool.keys and not pool.sends_v2:
+        yield Flaw((*pool.path, "pass_tlvs"), 'has no effect without send_proxy_protocol = "v2"')
 
 
 def _spoken_tls(pool: PoolFacts) -> Iterator[Flaw]:

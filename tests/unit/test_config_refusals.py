@@ -190,7 +190,7 @@ from support.configs import SMALLEST, backends, frontend, pool, problems
             '7: pools.db.send_proxy_protocol: must be one of "v1" or "v2", got "v3"',
         ),
         (
-            pool('pass_tlvs = ["crc32c"]'),
+            pool('pass_tlvs = ["crc32c"]\nsend_proxy_protocol = "v2"'),
             (
                 '7: pools.db.pass_tlvs[0]: must be "alpn", "authority", "unique_id", "ssl" or "netns", '
                 'or the number of another field, 1 to 255, got "crc32c"'
@@ -251,6 +251,26 @@ from support.configs import SMALLEST, backends, frontend, pool, problems
         (
             pool('bounded_load = 0.5\nbalance = "source_hash"'),
             "7: pools.db.bounded_load: must be at least 1, got 0.5",
+        ),
+        (
+            pool("bounded_load = 2"),
+            '7: pools.db.bounded_load: has no effect with balance = "round_robin", only with "source_hash"',
+        ),
+        (
+            pool('balance = "random"\nbounded_load = 2'),
+            '8: pools.db.bounded_load: has no effect with balance = "random", only with "source_hash"',
+        ),
+        (
+            pool('balance = "source_hash"\nslow_start = "30s"'),
+            '8: pools.db.slow_start: has no effect with balance = "source_hash", leave out one of them',
+        ),
+        (
+            pool('pass_tlvs = ["ssl"]'),
+            '7: pools.db.pass_tlvs: has no effect without send_proxy_protocol = "v2"',
+        ),
+        (
+            pool('pass_tlvs = ["ssl"]\nsend_proxy_protocol = "v1"'),
+            '7: pools.db.pass_tlvs: has no effect without send_proxy_protocol = "v2"',
         ),
         (
             pool("bounded_load = inf\nbalance = 'source_hash'"),

@@ -97,14 +97,9 @@ def test_outlier() -> None:
     assert made.backends[0].state == "ejected"
 
 
-@pytest.mark.parametrize(("balance", "starts_slowly"), [("round_robin", True), ("source_hash", False)])
-def test_slow_start(balance: str, starts_slowly: bool) -> None:
-    with capturedLogs() as events:
-        made = pool(balance=balance, slow_start=Duration(30))
-    told = [formatEvent(event) for event in events]
-    no_effect = 'pool web: slow_start has no effect with balance = "source_hash"'
-    assert told == ([] if starts_slowly else [no_effect])
-    assert (made._slow_start is not None) == starts_slowly
+def test_slow_start() -> None:
+    assert pool(slow_start=Duration(30))._slow_start is not None
+    assert pool()._slow_start is None
 
 
 def test_frontend() -> None:
@@ -141,13 +136,6 @@ def test_how_fast_connections_are_is_tried_or_in_force(trial: bool) -> None:
     settings = made.settings
     assert (settings.bandwidth_per_connection, settings.min_rate, settings.dry_run) == (1000, 10, trial)
     assert made.gate is None
-
-
-@pytest.mark.parametrize(("balance", "warnings"), [("source_hash", 0), ("round_robin", 1)])
-def test_a_bound_that_has_no_effect_is_told_of(balance: str, warnings: int) -> None:
-    with capturedLogs() as events:
-        pool(balance=balance, bounded_load=1.25)
-    assert sum(event["log_level"] is LogLevel.warn for event in events) == warnings
 
 
 @pytest.mark.parametrize(("tls", "warnings"), [(PoolTlsConfig(verify=False), 1), (None, 0)])
