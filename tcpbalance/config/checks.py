@@ -61,6 +61,20 @@ def less_than(other: str) -> Validator[Any]:
     return check
 
 
+def not_less_than(other: str) -> Validator[Any]:
+    """Refuse what is less than another key's value.
+
+    :param other: the name of that key, which has to stand before this one.
+    """
+
+    def check(table: object, key: attrs.Attribute[Any], value: Any) -> None:
+        limit = getattr(table, other)
+        if value < limit:
+            raise Refusal(key.name, f"must be at least {other}, {limit}, got {shown(value)}")
+
+    return check
+
+
 def longer_than_zero(_: object, key: attrs.Attribute[Any], value: float) -> None:
     """Refuse a duration of nothing, where it would end or repeat everything at once."""
     if not value > 0:

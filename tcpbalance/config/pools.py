@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 from attrs import field, frozen
@@ -10,6 +10,7 @@ from attrs.validators import optional
 
 from tcpbalance.config import checks, plain
 from tcpbalance.config.addresses import Address, HostName
+from tcpbalance.config.errors import Refusal
 from tcpbalance.config.metadata import doc
 from tcpbalance.config.names import TlvType
 from tcpbalance.config.outlier import OutlierConfig
@@ -20,6 +21,10 @@ from tcpbalance.wire.proxy_protocol import ProxyVersion
 MAX_WEIGHT = 256
 
 DEFAULT_BALANCE = "round_robin"
+
+RetryOn: TypeAlias = Literal["connect_failed", "reset_before_answer"]
+CONNECT_FAILED: Final = "connect_failed"
+RESET_BEFORE_ANSWER: Final = "reset_before_answer"
 
 
 @frozen(kw_only=True)
@@ -149,6 +154,13 @@ class HealthConfig:
     probe: object = field(metadata=doc("The probe made from the further keys of the table."))
 
 
+def _retry_on(pool: Any, key: attrs.Attribute[Any], value: tuple[RetryOn, ...]) -> None:
+    if CONNECT_FAILED not in value:
+        raise Refusal(key.name, 'must have "connect_failed"; retries = 0 makes no further attempt')
+    if RESET_BEFORE_ANSWER in value and pool.retries == 0:
+        raise Refusal(key.name, f'"{RESET_BEFORE_ANSWER}" has no effect with retries = 0')
+
+
 @frozen(kw_only=True)
 class PoolConfig:
     """`[pools.NAME]`: the backends behind one or more frontends, and how one of them is chosen."""
@@ -182,6 +194,15 @@ class PoolConfig:
         validator=checks.longer_than_zero,
         metadata=doc("A backend that has not accepted after this long has failed."),
     )
+    dial_timeout: Duration | None = field(
+        default=None,
+        validator=optional([checks.longer_than_zero, checks.not_less_than("connect_timeout")]),
+        metadata=doc(
+            "How long all attempts to reach a backend, and the pauses between them, may take together for "
+            "one connection. Its time in the queue is not counted: `queue_timeout` bounds that.",
+            default='`"15s"`, or `connect_timeout` where that is longer',
+        ),
+    )
     retries: int = field(
         default=2,
         validator=checks.at_least(0),
@@ -189,6 +210,16 @@ class PoolConfig:
             "How many further attempts are made when a backend does not accept: at the others first, then, "
             "after a pause that grows, at all of them again. Not while a fifth of the pool's connections, "
             "and at least 3, are retries already."
+        ),
+    )
+    retry_on: tuple[RetryOn, ...] = field(
+        default=("connect_failed",),
+        validator=_retry_on,
+        metadata=doc(
+            'What another attempt is made for: `"connect_failed"`, a connection or TLS handshake with a '
+            'backend did not come about; and, where it is listed, `"reset_before_answer"`, a backend '
+            "accepted and broke off before its first byte. With the latter, what the client has sent (up to "
+            "64 KiB) is sent again, and may be worked on twice."
         ),
     )
     queue: int | None = field(

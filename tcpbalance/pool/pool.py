@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Container, Generator, Sequence
+from collections.abc import Callable, Collection, Container, Generator, Sequence
 from math import inf
 from random import Random
 from typing import get_args
@@ -11,6 +11,7 @@ from typing import get_args
 from twisted.internet.interfaces import IReactorTime
 
 from tcpbalance import bounds
+from tcpbalance.config.pools import CONNECT_FAILED, RESET_BEFORE_ANSWER, RetryOn
 from tcpbalance.errors import SettingError
 from tcpbalance.net.tls.client import ClientTls
 from tcpbalance.pool import extensions
@@ -32,6 +33,9 @@ __all__ = ["Pool", "Slot"]
 
 _UNBOUNDED = (inf, 1)
 
+DIAL_TIMEOUT = 15.0
+"""Seconds; enough for three attempts that take the default ``connect_timeout`` each, with their pauses."""
+
 
 class Pool:
     """Chooses among backends, and keeps count of the connections to them.
@@ -49,7 +53,11 @@ class Pool:
         ignored; 0: never.
     :param affinity: remembers clients; None for no affinity.
     :param connect_timeout: seconds that dialling a backend may take.
+    :param dial_timeout: seconds that all attempts and pauses for one connection may take together, its time
+        in the queue aside; None for 15, or for `connect_timeout` where that is longer.
     :param retries: how many further attempts are made after the first.
+    :param retry_on: what another attempt is made for: ``"connect_failed"``, and ``"reset_before_answer"``
+        where the protocol allows that a backend works on what another one has worked on.
     :param queue: how many connections may wait while each available backend has as many as it may; 0: none.
     :param queue_timeout: seconds that one may wait.
     :param slow_start: seconds in which the weight of a backend that has come rises to all of it; None for at
@@ -60,6 +68,7 @@ class Pool:
     :param pass_tlvs: types of the TLVs that go on to backends from the PROXY header of the client's proxy.
     :param tls: what TLS is spoken with to the backends; None for none.
     :param checked: whether health checks find out which backends are up, so that a failed dial need not.
+    :ivar replays: whether a backend that breaks off before its first byte is followed by another.
     :ivar chance: gives numbers from 0 up to 1.
     :ivar queue: who waits; None where nobody may.
     :ivar retry_budget: bounds the retries that are under way at once.
@@ -80,7 +89,9 @@ class Pool:
         panic_threshold: float = 0.0,
         affinity: Affinity | None = None,
         connect_timeout: float = 3.0,
+        dial_timeout: float | None = None,
         retries: int = 2,
+        retry_on: Collection[str] = ("connect_failed",),
         queue: int = 0,
         queue_timeout: float = 10.0,
         slow_start: float | None = None,
@@ -95,14 +106,16 @@ class Pool:
         self.seconds = seconds
         self.affinity = affinity
         self.connect_timeout = connect_timeout
+        self.dial_timeout = max(DIAL_TIMEOUT, connect_timeout) if dial_timeout is None else dial_timeout
         self.retries = retries
+        self.replays = RESET_BEFORE_ANSWER in retry_on
         self.send_proxy_protocol = send_proxy_protocol
         self.pass_tlvs = pass_tlvs
         self.tls = tls
         self.checked = checked
         self.queue_timeout = queue_timeout
         self._bounded_load = bounded_load
-        self._refuse_nonsense(panic_threshold, queue)
+        self._refuse_nonsense(panic_threshold, queue, retry_on)
         self._tiers = self._make_tiers(balance, PolicyTools(seconds, random), timer)
         self.chance = random.random
         self._availability = Availability(name, self.backends, panic_threshold)
@@ -321,9 +334,21 @@ class Pool:
         except Exception as error:
             raise SettingError(f"{where} cannot be made: {error!r}") from error
 
-    def _refuse_nonsense(self, panic_threshold: float, queue: int) -> None:
+    def _refuse_nonsense(self, panic_threshold: float, queue: int, retry_on: Collection[str]) -> None:
         bounds.above_zero(f"pool {self.name}: connect_timeout", self.connect_timeout)
+        bounds.above_zero(f"pool {self.name}: dial_timeout", self.dial_timeout)
+        if self.dial_timeout < self.connect_timeout:
+            raise SettingError(
+                f"pool {self.name}: dial_timeout must be at least connect_timeout, {self.connect_timeout:g}, "
+                f"got {self.dial_timeout:g}"
+            )
         bounds.count(f"pool {self.name}: retries", self.retries, 0)
+        unknown = [word for word in retry_on if word not in get_args(RetryOn)]
+        if isinstance(retry_on, str) or unknown or CONNECT_FAILED not in retry_on:
+            raise SettingError(
+                f"pool {self.name}: retry_on must be a collection of {CONNECT_FAILED!r} and, where wanted, "
+                f"{RESET_BEFORE_ANSWER!r}, got {retry_on!r}"
+            )
         bounds.count(f"pool {self.name}: queue", queue, 0)
         bounds.above_zero(f"pool {self.name}: queue_timeout", self.queue_timeout)
         if self.send_proxy_protocol not in (None, *get_args(ProxyVersion)):

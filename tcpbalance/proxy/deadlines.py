@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from tcpbalance.proxy.frontend import FrontendFactory
     from tcpbalance.proxy.session import Session
 
+SILENT_CLIENT_GRACE = 0.5
+"""Seconds for which a dial goes on for a client that has finished without a byte. It may have closed, or it
+only reads, as ``nc -N`` does with an empty input: the two look the same. A healthy backend accepts within
+this time."""
+
 
 class Deadlines:
     """The clocks of one session; the two hold each other until the session forgets them.
@@ -24,15 +29,29 @@ class Deadlines:
     :param frontend: settings, clock and wheel.
     :param now: by that clock.
     :param born: when the client came, by the same.
+    :param dial_timeout: seconds that the dial may take, without its time in the queue.
     :ivar active: when the session last heard of something.
     """
 
-    __slots__ = ("_aged_at", "_frontend", "_in_flight", "_looked", "_min_rate", "_session", "active", "slot")
+    __slots__ = (
+        "_aged_at",
+        "_dial_until",
+        "_frontend",
+        "_in_flight",
+        "_looked",
+        "_min_rate",
+        "_session",
+        "active",
+        "slot",
+    )
 
-    def __init__(self, session: Session, frontend: FrontendFactory, now: float, born: float) -> None:
+    def __init__(
+        self, session: Session, frontend: FrontendFactory, now: float, born: float, dial_timeout: float
+    ) -> None:
         self._session = session
         self._frontend = frontend
         self._aged_at = born + frontend.age_limit()
+        self._dial_until = now + dial_timeout
         self._in_flight = (0, 0)
         self._looked = -math.inf
         self._min_rate: MinRate | None = None
@@ -41,8 +60,21 @@ class Deadlines:
 
     def start(self) -> None:
         """Begin to look."""
-        left = max(0.0, self._aged_at - self.active)
+        left = max(0.0, min(self._aged_at, self._dial_until) - self.active)
         self._frontend.wheel.watch(self, min(self._frontend.settings.look_every, left))
+
+    def allow(self, seconds: float) -> None:
+        """The dial goes on after *seconds* in which it was not trying, and which do not count."""
+        self._dial_until += seconds
+        self._look_at_the_dial()
+
+    def end_dial_soon(self) -> None:
+        """The client has finished without a byte."""
+        self._dial_until = min(self._dial_until, self._frontend.seconds() + SILENT_CLIENT_GRACE)
+        self._look_at_the_dial()
+
+    def _look_at_the_dial(self) -> None:
+        self._frontend.wheel.watch(self, self._next_check())
 
     def connected(self) -> None:
         """A backend is there, and the two sides are joined: bytes can move from now on."""
@@ -63,6 +95,8 @@ class Deadlines:
         session = self._session
         if not session.ending and now >= self._aged_at:
             session.end(EndReason.MAX_CONNECTION_AGE)
+        elif now >= self._dial_until and session.dials:
+            session.dial_timed_out()
         elif self._is_too_slow(now):
             self._end_as_too_slow()
         elif now < self._next_look() or self._looks_alive(now):
@@ -108,7 +142,8 @@ class Deadlines:
         """When to see what is in flight: at half the limit, and when it has been quiet for too long."""
         session, settings = self._session, self._frontend.settings
         if session.backend is None and not session.ending:
-            return math.inf  # A dial has its own deadline.
+            # In the queue, ``queue_timeout`` counts instead.
+            return self._dial_until if session.dials else math.inf
         quiet_since = self._quiet_since()
         limit = (
             settings.half_close_timeout if session.ending or session.half_closed else settings.idle_timeout

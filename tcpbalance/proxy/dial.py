@@ -36,6 +36,10 @@ class Caller(Protocol):
         """Hear that it stands in the pool's queue now."""
         ...
 
+    def goes_on(self, waited: float) -> None:
+        """Hear that it has left the queue after *waited* seconds, to try a backend."""
+        ...
+
     def no_backend_left(self) -> None:
         """Hear that nobody is left to be tried."""
         ...
@@ -66,6 +70,7 @@ class Dial:
         "_patience",
         "_pauses",
         "_pending",
+        "_queued_at",
         "_queued_until",
         "_retries",
         "_seconds",
@@ -98,6 +103,7 @@ class Dial:
         self._pauses = 0
         self._patience = PATIENCE
         self._queued_until: float | None = None
+        self._queued_at = 0.0
         self.began = 0.0
         self.client = client
         self.slot: Slot | None = None
@@ -111,6 +117,12 @@ class Dial:
     def waits(self) -> bool:
         """Whether it stands in the pool's queue."""
         return isinstance(self._pending, Place)
+
+    @property
+    def connected_for(self) -> float:
+        """Seconds since the backend has accepted."""
+        assert self.connect_time is not None
+        return self._seconds() - self.began - self.connect_time
 
     def next(self) -> None:
         """Try the next backend, wait for one, or give up."""
@@ -200,9 +212,10 @@ class Dial:
     def _queue_up(self, room: WaitingRoom) -> None:
         """All are full: wait for the first that is not, within one time for the whole dial."""
         self._end_retries(in_vain=False)
+        now = self._queued_at = self._seconds()
         if self._queued_until is None:
-            self._queued_until = self._seconds() + self.pool.queue_timeout
-        left = max(0.0, self._queued_until - self._seconds())
+            self._queued_until = now + self.pool.queue_timeout
+        left = max(0.0, self._queued_until - now)
         place = Place(room, self._connector.wheel, self.client, left, self)
         if not place.take():
             self._turn_away(EndReason.QUEUE_FULL)
@@ -213,9 +226,14 @@ class Dial:
 
     def its_turn(self) -> None:
         """See ``waiting.Queued``; slots are given back one by one, so the retry budget is not asked."""
-        self._pending = None
-        self._begin_anew()
+        self._leave_queue()
         self._choose()
+
+    def _leave_queue(self) -> None:
+        self._pending = None
+        if self._caller is not None:
+            self._caller.goes_on(self._seconds() - self._queued_at)
+        self._begin_anew()
 
     def displaced(self) -> None:
         """See ``waiting.Queued``."""
@@ -224,8 +242,7 @@ class Dial:
 
     def waited_in_vain(self) -> None:
         """See ``waiting.Queued``; whoever waited for its home may go elsewhere now."""
-        self._pending = None
-        self._begin_anew()
+        self._leave_queue()
         backend = next(self._choices, None)
         if backend is not None:
             self._try(backend)
@@ -276,17 +293,17 @@ class Dial:
 
         :param cause: what it did, in a word.
         """
-        self.failure = ConnectFailed(cause)
+        self.broken_off(cause)
         self.connect_time = None
-        self._blame(cause)
         self._drop_slot()
         self.next()
 
     def broken_off(self, cause: str) -> None:
-        """The backend broke off before it had said anything, and no other can be tried.
+        """The backend broke off before it had said anything, and no other is tried.
 
         :param cause: what it did, in a word.
         """
+        self.failure = ConnectFailed(cause)
         self._blame(cause)
 
     def end(self) -> None:

@@ -50,6 +50,7 @@ _COMPLAINTS = (
     EndReason.QUEUE_FULL,
     EndReason.QUEUE_TIMEOUT,
     EndReason.CONNECT_FAILED,
+    EndReason.DIAL_TIMEOUT,
     EndReason.OUT_OF_DESCRIPTORS,
     EndReason.BAD_PROXY_HEADER,
 )

@@ -73,6 +73,12 @@ class EndReason(enum.Enum):
         "each available backend stayed at max_connections for queue_timeout",
     )
     CONNECT_FAILED = "connect_failed", "balancer", _FIN, "each backend that was tried failed to accept"
+    DIAL_TIMEOUT = (
+        "dial_timeout",
+        "balancer",
+        _FIN,
+        "no backend had accepted within dial_timeout, all attempts and pauses together",
+    )
     OUT_OF_DESCRIPTORS = (
         "out_of_descriptors",
         "balancer",

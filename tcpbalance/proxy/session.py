@@ -1,9 +1,10 @@
 """One client's connection from accept to account: the one place where it is decided that it ends, and why.
 
-A session has three phases, told apart by what it holds: a dial under way (``backend`` is None), a backend
-that has said nothing yet (``_kept`` holds what the client has sent, so that another backend can still be
-given all of it), and the relay (``_kept`` is None). ``_reason`` is set once the end has been decided;
-``_finish`` runs once, when both transports are gone.
+A session has two phases, told apart by what it holds: a dial under way (``backend`` is None, and ``_kept``
+holds what the client has sent meanwhile), and the relay (``_kept`` is None). Where the pool retries on a
+reset before the answer, there is one between them: the backend has said nothing yet, and ``_kept`` still
+holds what the client has sent, so that another backend can be given all of it. ``_reason`` is set once the
+end has been decided; ``_finish`` runs once, when both transports are gone.
 """
 
 from __future__ import annotations
@@ -34,9 +35,8 @@ if TYPE_CHECKING:
     from tcpbalance.proxy.frontend import FrontendFactory, FrontendProtocol
 
 KEEP_LIMIT = 64 * 1024
-"""Bytes of the client's kept for a backend that is not there yet, or that may break off before its first
-byte. Without a backend the client is read no further; with one, a client that sends more gives up the
-second chance instead of waiting."""
+"""Bytes of the client's that are kept for a backend. While none is connected, the client is read no further.
+Where the pool retries on a reset before the answer, a client that has sent more is not retried for."""
 
 
 class Session:
@@ -91,7 +91,7 @@ class Session:
             self._born, self._started = now, frontend.wall_seconds()
         else:
             self._born, self._started = introduction.born, introduction.started
-        self._deadlines = Deadlines(self, frontend, now, self._born)
+        self._deadlines = Deadlines(self, frontend, now, self._born, pool.dial_timeout)
         address = packed_host(self._client_address)
         self._dial = Dial(pool, frontend.connector, address, frontend.seconds, self)
 
@@ -109,6 +109,11 @@ class Session:
     def over(self) -> bool:
         """Whether it has been accounted for."""
         return self._finished
+
+    @property
+    def dials(self) -> bool:
+        """Whether it tries to reach a backend: not while it waits for one in the queue."""
+        return self.backend is None and self._reason is None and not self._dial.waits
 
     @property
     def half_closed(self) -> bool:
@@ -162,30 +167,32 @@ class Session:
     def client_sent(self, data: bytes) -> None:
         """Bytes came from the client."""
         self._deadlines.active = self._wheel.now
-        self.client.told += len(data)
-        if self.client.brake is not None:
-            self.client.brake.read(len(data))
+        client, backend = self.client, self.backend
+        client.told += len(data)
+        if client.brake is not None:
+            client.brake.read(len(data))
         if self._kept is not None:
             self._keep(data)
-        else:
-            self._get_out_of_the_way()
-        if self.backend is not None:
-            self.backend.send(data, self.client)
+        if backend is not None:
+            if self._kept is None and (backend.told or client.told > KEEP_LIMIT):
+                self._get_out_of_the_way()
+            backend.send(data, client)
 
     def backend_sent(self, data: bytes) -> None:
         """Bytes came from the backend."""
         self._deadlines.active = self._wheel.now
         if self._kept is not None:
             self._settle()
-        else:
-            self._get_out_of_the_way()
-        if self.backend is not None:
-            if not self.backend.told:
+        backend = self.backend
+        if backend is not None:
+            if backend.told:
+                self._get_out_of_the_way()
+            else:
                 self._dial.answered()
-            self.backend.told += len(data)
-            if self.backend.brake is not None:
-                self.backend.brake.read(len(data))
-            self.client.send(data, self.backend)
+            backend.told += len(data)
+            if backend.brake is not None:
+                backend.brake.read(len(data))
+            self.client.send(data, backend)
 
     def _keep(self, data: bytes) -> None:
         if self.backend is not None and self._kept_size >= KEEP_LIMIT:
@@ -198,13 +205,13 @@ class Session:
             self.client.pauseProducing()
 
     def _settle(self) -> None:
-        """This backend it is: what the client has sent need not be kept any longer."""
+        """No other backend will be tried: what the client has sent need not be kept any longer."""
         self._kept = None
         self._dial.settle()
 
     def _get_out_of_the_way(self) -> None:
         """Let the bytes pass without us, where they can and nobody has to count them: there are more than one
-        message each way. (Many sessions end after one, and are not worth the change.)"""
+        message each way, or a long upload. (Many sessions end after one, and are not worth the change.)"""
         client = self.client
         if client.direction is None and client.brake is None and not client.gone and self.backend is not None:
             carry(client, self.backend, self._wheel)
@@ -253,6 +260,8 @@ class Session:
             self.client.resumeProducing()
             join(self.client, side)
         kept = self._kept or ()
+        if not self._dial.pool.replays:
+            self._settle()
         if self._announcement is not None and not self._dial.preamble:
             kept = (self._announcement.header, *kept)
         side.transport.writeSequence(kept)
@@ -262,9 +271,13 @@ class Session:
             self._carry_finish(side)
 
     def waits(self) -> None:
-        """See ``dial.Caller``: whoever has finished without a word, or is gone, leaves the queue."""
-        if self.client.gone or (self.client.finished and not self._kept):
+        """See ``dial.Caller``: a client that is gone, or has finished without a byte, does not wait."""
+        if self.client.gone or self._has_asked_for_nothing:
             self.end(EndReason.CLIENT_CLOSED)
+
+    def goes_on(self, waited: float) -> None:
+        """See ``dial.Caller``."""
+        self._deadlines.allow(waited)
 
     def broke_down(self) -> None:
         """See ``dial.Caller``."""
@@ -284,16 +297,27 @@ class Session:
         else:
             self.end(EndReason.CONNECT_FAILED)
 
+    def dial_timed_out(self) -> None:
+        """No backend has accepted within ``dial_timeout``, or soon after the client has finished."""
+        self.end(EndReason.CLIENT_CLOSED if self._has_asked_for_nothing else EndReason.DIAL_TIMEOUT)
+
+    @property
+    def _has_asked_for_nothing(self) -> bool:
+        """Whether the client has finished without a byte, as port scans and checks do."""
+        return self.client.finished and not self._kept
+
     def _try_another(self, cause: str) -> None:
         """The backend broke off before its first byte, and all that the client has sent is still here.
 
-        A process that closes with unread bytes is reset by its kernel (RFC 2525, section 2.17), where one
-        that has read what it got and then dies ends with FIN: so a reset before the first byte says that
-        the request was most likely not worked on.
+        The backend may have worked on it; that this does not matter is what the operator says with
+        ``reset_before_answer``.
         """
         self.backend = None
         part(self.client)
         self._read_client_while_there_is_room()
+        self._deadlines.allow(self._dial.connected_for)
+        if self._has_asked_for_nothing:
+            self._deadlines.end_dial_soon()
         self._dial.again(cause)
 
     # Ends of a side
@@ -312,6 +336,8 @@ class Session:
             self._carry_finish(other)
         elif self._dial.waits:
             self.waits()
+        elif self._has_asked_for_nothing:
+            self._deadlines.end_dial_soon()
 
     def _carry_finish(self, other: Side) -> None:
         if self._all_is_said() or not other.can_half_close:

@@ -64,10 +64,18 @@ class PassedOverTests(TlsCase):
         assert await self.cause_of(_says_goodbye) == self.closed
 
     async def test_a_refusal_of_our_certificate_after_our_end_of_the_handshake(self) -> None:
-        """In TLS 1.3 the one who connects is done before it hears what is thought of it."""
-        cause = await self.cause_of(self.refuses)
-        assert cause.startswith("TLS: ")
-        assert "certificate required" in cause
+        """In TLS 1.3 the one who connects is done before it hears what is thought of it. It has accepted,
+        and was given what the client has sent, so nobody else is."""
+        with peers.peer(self.refuses) as first:
+            port = self.serve(first.address, self.good.address, tls=self.believing())
+            with connect(port) as client:
+                client.sendall(QUESTION)
+                with self.assertRaises(ConnectionResetError):
+                    await deferToThread(read, client, len(QUESTION))
+            record = await self.ended()
+        assert (record.attempts, record.backend, record.reason.word) == (1, first.address, "backend_reset")
+        assert record.cause.startswith("TLS: ")
+        assert "certificate required" in record.cause
 
     def refuses(self, sock: socket.socket) -> None:
         """Miss a certificate, and stay until that was heard."""

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.address import IPv6Address, UNIXAddress
 from twisted.logger import LogEvent, LogLevel, capturedLogs, formatEvent
 
-from support.scene import ONE, THREE, TWO
+from support.scene import ONE, RETRY_ON_RESET, THREE, TWO
 from tcpbalance.pool.backend import Backend
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
@@ -74,7 +74,7 @@ def test_no_dial_at_all(make_scene: Any) -> None:
 
 
 def test_bytes_are_counted_once_when_they_are_sent_again(make_scene: Any) -> None:
-    scene = make_scene({ONE: "resets_at_once", TWO: "accepts"})
+    scene = make_scene({ONE: "resets_at_once", TWO: "accepts"}, **RETRY_ON_RESET)
     client = scene.connect(early=b"12345")
     scene.run()
     backend = scene.backends[TWO].connection

@@ -17,12 +17,17 @@ from hypothesis import strategies as st
 from support.memory_peers import TlsPeer
 from support.memory_pipes import MemoryPipes
 from support.network import no_logged_failure
-from support.scene import ONE, THREE, TWO, Scene
+from support.scene import ONE, RETRY_ON_RESET, THREE, TWO, Scene
 from tcpbalance.net.splice import PIPE_SIZE
 from tcpbalance.proxy.reasons import EndReason
 
 BOUND = 512 * 1024
-DEADLINES = {EndReason.IDLE_TIMEOUT, EndReason.HALF_CLOSE_TIMEOUT, EndReason.MAX_CONNECTION_AGE}
+DEADLINES = {
+    EndReason.DIAL_TIMEOUT,
+    EndReason.IDLE_TIMEOUT,
+    EndReason.HALF_CLOSE_TIMEOUT,
+    EndReason.MAX_CONNECTION_AGE,
+}
 SIDES = st.sampled_from(["client", "backend"])
 
 Action = tuple[Any, ...]
@@ -235,6 +240,7 @@ def scenes(draw: st.DrawFn, /, **settings: Any) -> dict[str, Any]:
     return {
         "backends": {address: draw(behaviours) for address in addresses},
         "network": draw(networks()),
+        "retry_on": draw(st.sampled_from([("connect_failed",), RETRY_ON_RESET["retry_on"]])),
         "settings": settings,
     }
 

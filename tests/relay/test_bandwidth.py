@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from twisted.logger import capturedLogs, formatEvent
 
-from support.scene import ONE, TWO
+from support.scene import ONE, RETRY_ON_RESET, TWO
 from tcpbalance.gate.pace import TOLERANCE
 from tcpbalance.proxy.brake import LEAST_READ, READS_A_SECOND
 from tcpbalance.proxy.reasons import EndReason
@@ -242,7 +242,7 @@ def test_early_bytes_are_bounded_all_the_same(make_scene: Any) -> None:
 
 
 def test_the_next_backend_has_its_own(make_scene: Any) -> None:
-    scene = limited(make_scene, {ONE: "resets_at_once", TWO: "accepts"})
+    scene = limited(make_scene, {ONE: "resets_at_once", TWO: "accepts"}, **RETRY_ON_RESET)
     client = scene.connect(early=noise(2 * RATE))
     scene.advance(1)
     backend = scene.backends[TWO].connection

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from twisted.logger import capturedLogs, formatEvent
 
-from support.scene import ONE, TWO
+from support.scene import ONE, RETRY_ON_RESET, TWO
+from tcpbalance.pool.backend import Backend, Orders
 from tcpbalance.proxy.side import Side
 from tcpbalance.proxy.trial import Tried
 
@@ -45,7 +46,11 @@ def test_a_byte_either_way_keeps_it_alive(make_scene: Any, who: str) -> None:
 
 def test_dialling_is_not_idling(make_scene: Any) -> None:
     scene = make_scene(
-        {ONE: "hangs", TWO: "hangs"}, settings={"idle_timeout": 1}, connect_timeout=20, retries=1
+        {ONE: "hangs", TWO: "hangs"},
+        settings={"idle_timeout": 1},
+        connect_timeout=20,
+        retries=1,
+        dial_timeout=60,
     )
     scene.connect()
     scene.advance(39)
@@ -276,7 +281,7 @@ def test_on_trial_who_is_too_slow_goes_on_and_counts_once(make_scene: Any) -> No
 
 
 def test_on_trial_the_next_backend_is_no_second_chance_to_be_too_slow(make_scene: Any) -> None:
-    scene = make_scene([ONE, TWO], settings={"min_rate": 10, "dry_run": True})
+    scene = make_scene([ONE, TWO], settings={"min_rate": 10, "dry_run": True}, **RETRY_ON_RESET)
     client = scene.connect()
     drip(scene, client, 70)
     scene.backends[ONE].connection.reset()
@@ -319,7 +324,7 @@ def test_dialling_is_not_slow(make_scene: Any) -> None:
 
 
 def test_the_next_backend_has_its_minute(make_scene: Any) -> None:
-    scene = make_scene([ONE, TWO], settings={"min_rate": 10})
+    scene = make_scene([ONE, TWO], settings={"min_rate": 10}, **RETRY_ON_RESET)
     client = scene.connect()
     drip(scene, client, 50)
     scene.backends[ONE].connection.reset()
@@ -389,3 +394,108 @@ def test_a_deadline_in_the_middle_of_a_stream(make_scene: Any, key: str) -> None
     scene.run()
     assert scene.ended == key
     assert (client.saw, client.complete) == ("reset", False)
+
+
+# A dial
+
+
+def test_a_dial_whose_only_other_backend_is_full_ends(make_scene: Any) -> None:
+    members = [Backend(ONE, max_connections=1), Backend(TWO)]
+    scene = make_scene({ONE: "accepts", TWO: "hangs"}, members=members)
+    scene.connect()
+    scene.run()
+    client = scene.connect(early=b"question")
+    scene.run()
+    scene.pool.order(scene.pool.backends[1], Orders.DRAIN)
+    scene.backends[TWO].behaviour = "refuses"
+    scene.advance(14)
+    assert client.saw == "open"
+    scene.advance(3)
+    assert client.saw in {"fin", "reset"}
+    record = scene.record
+    assert (record.reason.word, record.reason.closer, record.cause) == ("dial_timeout", "balancer", "refused")
+    assert 15 <= record.total <= 17
+    assert (scene.active, scene.pool.retry_budget.taken) == ([1, 0], 0)
+
+
+def test_all_attempts_together_have_one_deadline(make_scene: Any) -> None:
+    scene = make_scene({ONE: "hangs", TWO: "hangs"}, retries=1000, connect_timeout=3.0, dial_timeout=7.0)
+    client = scene.connect(early=b"question")
+    scene.advance(6.5)
+    assert client.saw == "open"
+    scene.advance(2.5)
+    assert (scene.ended, scene.active, scene.network.connector.pending) == ("dial_timeout", [0, 0], [])
+    assert scene.record.cause == "timed out after 3 s"
+    assert scene.record.attempts == 3
+
+
+def test_a_dial_that_has_come_to_its_end_blames_nobody_for_the_attempt_under_way(make_scene: Any) -> None:
+    scene = make_scene({ONE: "hangs", TWO: "hangs"}, connect_timeout=3.0, dial_timeout=4.0)
+    scene.connect(early=b"question")
+    scene.advance(5.9)
+    assert scene.ended == "dial_timeout"
+    assert [backend.rests_until > 0 for backend in scene.pool.backends] == [True, False]
+
+
+def test_the_time_in_the_queue_is_not_that_of_the_dial(make_scene: Any) -> None:
+    scene = make_scene(
+        {ONE: "accepts", TWO: "hangs"},
+        members=[Backend(ONE, max_connections=1), Backend(TWO, max_connections=1)],
+        queue=5,
+        queue_timeout=60.0,
+        connect_timeout=4.0,
+        dial_timeout=6.0,
+        retries=1000,
+    )
+    first = scene.connect()
+    scene.run()
+    slot = scene.pool.take(scene.pool.backends[1], None)
+    waiting = scene.connect(early=b"question")
+    scene.advance(50)
+    assert (waiting.saw, len(scene.pool.queue)) == ("open", 1)
+    slot.release()
+    scene.advance(3)
+    assert (waiting.saw, scene.active) == ("open", [1, 1])
+    scene.advance(2)  # its attempt has failed, and it waits again
+    assert (waiting.saw, len(scene.pool.queue), scene.active) == ("open", 1, [1, 0])
+    assert first.saw == "open"
+
+
+def test_the_time_of_a_dial_goes_on_after_the_queue(make_scene: Any) -> None:
+    scene = make_scene(
+        {ONE: "accepts"},
+        members=[Backend(ONE, max_connections=1)],
+        queue=5,
+        queue_timeout=100.0,
+        connect_timeout=3.0,
+        dial_timeout=3.5,
+        retries=1000,
+        settings={"half_close_timeout": 600.0},
+    )
+    held = scene.connect()
+    scene.run()
+    waiting = scene.connect(early=b"question")
+    scene.advance(20)
+    scene.backends[ONE].behaviour = "hangs"
+    held.reset()
+    scene.advance(3.2)  # the first attempt has timed out; the second begins after a pause
+    assert waiting.saw == "open"
+    scene.advance(2.3)
+    assert waiting.saw in {"fin", "reset"}
+    assert scene.records[-1].reason.word == "dial_timeout"
+    assert 23.5 <= scene.records[-1].total <= 25.5
+
+
+def test_a_dial_that_is_begun_again_has_the_time_that_was_left(make_scene: Any) -> None:
+    scene = make_scene(
+        {ONE: "accepts", TWO: "hangs"}, dial_timeout=5.0, connect_timeout=5.0, retries=5, **RETRY_ON_RESET
+    )
+    client = scene.connect(early=b"question")
+    scene.advance(100)
+    scene.backends[ONE].connection.reset()
+    scene.backends[ONE].behaviour = "hangs"
+    scene.advance(4.5)
+    assert client.saw == "open"
+    scene.advance(3)
+    assert client.saw in {"fin", "reset"}
+    assert scene.ended == "dial_timeout"

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from support.scene import FOUR, ONE, THREE, TWO
+from support.scene import FOUR, ONE, RETRY_ON_RESET, THREE, TWO
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.policies.base import PolicyTools
 
 FAILURES = {"refuses": "refused", "hangs": "timed out after 3 s", "resets_at_once": "reset"}
-"""How a backend fails, with what the account says of it."""
+"""How a backend fails, with what the account says of it; the last where the pool retries on it."""
 
 KEPT = 64 * 1024
 """Bytes of the client's that are kept for a backend that is not there or has said nothing yet."""
@@ -20,7 +20,7 @@ KEPT = 64 * 1024
 
 @pytest.mark.parametrize("failure", FAILURES)
 def test_the_next_backend_is_tried(make_scene: Any, failure: str) -> None:
-    scene = make_scene({ONE: failure, TWO: "accepts"})
+    scene = make_scene({ONE: failure, TWO: "accepts"}, **RETRY_ON_RESET)
     client = scene.connect()
     client.send(b"question")
     scene.advance(4)
@@ -39,7 +39,7 @@ def test_the_next_backend_is_tried(make_scene: Any, failure: str) -> None:
 @pytest.mark.parametrize("failure", FAILURES)
 @pytest.mark.parametrize("retries", [0, 1, 2])
 def test_at_most_so_many_others_are_tried(make_scene: Any, failure: str, retries: int) -> None:
-    scene = make_scene(dict.fromkeys((ONE, TWO, THREE, FOUR), failure), retries=retries)
+    scene = make_scene(dict.fromkeys((ONE, TWO, THREE, FOUR), failure), retries=retries, **RETRY_ON_RESET)
     scene.connect(early=b"question")
     scene.advance(20)
     assert [backend.dials for backend in scene.backends.values()] == [1] * (retries + 1) + [0] * (3 - retries)
@@ -68,7 +68,7 @@ def test_everybody_refuses(make_scene: Any) -> None:
 
 def test_everybody_resets_before_the_first_byte(make_scene: Any) -> None:
     """The client is told what the backends did."""
-    scene = make_scene({ONE: "resets_at_once", TWO: "resets_at_once"}, retries=1)
+    scene = make_scene({ONE: "resets_at_once", TWO: "resets_at_once"}, retries=1, **RETRY_ON_RESET)
     client = scene.connect(early=b"question")
     scene.run()
     assert client.saw == "reset"
@@ -77,7 +77,7 @@ def test_everybody_resets_before_the_first_byte(make_scene: Any) -> None:
 
 def test_a_session_that_redials_belongs_to_no_backend(make_scene: Any) -> None:
     """Who is reset when a backend goes down is decided by this."""
-    scene = make_scene({ONE: "resets_at_once", TWO: "hangs"})
+    scene = make_scene({ONE: "resets_at_once", TWO: "hangs"}, **RETRY_ON_RESET)
     scene.connect(early=b"question")
     scene.run()
     (session,) = scene.frontend.sessions
@@ -89,7 +89,7 @@ def test_a_session_that_redials_belongs_to_no_backend(make_scene: Any) -> None:
 
 
 def test_a_reset_before_the_first_byte_replays_everything(make_scene: Any) -> None:
-    scene = make_scene([ONE, TWO])
+    scene = make_scene([ONE, TWO], **RETRY_ON_RESET)
     client = scene.connect(early=b"one ")
     scene.run()
     client.send(b"two ")
@@ -106,7 +106,7 @@ def test_a_reset_before_the_first_byte_replays_everything(make_scene: Any) -> No
 
 
 def test_a_replay_ends_as_the_client_did(make_scene: Any) -> None:
-    scene = make_scene([ONE, TWO])
+    scene = make_scene([ONE, TWO], **RETRY_ON_RESET)
     client = scene.connect(early=b"question")
     client.finish()
     scene.run()
@@ -124,7 +124,7 @@ def test_a_replay_ends_as_the_client_did(make_scene: Any) -> None:
 
 
 def test_a_reset_after_the_first_byte_is_final(make_scene: Any) -> None:
-    scene = make_scene([ONE, TWO])
+    scene = make_scene([ONE, TWO], **RETRY_ON_RESET)
     client = scene.connect(early=b"question")
     scene.run()
     first = scene.backends[ONE].connection
@@ -138,7 +138,7 @@ def test_a_reset_after_the_first_byte_is_final(make_scene: Any) -> None:
 
 
 def test_a_first_byte_that_comes_with_the_reset_is_final(make_scene: Any) -> None:
-    scene = make_scene([ONE, TWO])
+    scene = make_scene([ONE, TWO], **RETRY_ON_RESET)
     client = scene.connect(early=b"question")
     scene.run()
     first = scene.backends[ONE].connection
@@ -150,7 +150,7 @@ def test_a_first_byte_that_comes_with_the_reset_is_final(make_scene: Any) -> Non
 
 
 def test_a_backend_that_ends_before_its_first_byte_is_believed(make_scene: Any) -> None:
-    scene = make_scene([ONE, TWO])
+    scene = make_scene([ONE, TWO], **RETRY_ON_RESET)
     client = scene.connect(early=b"question")
     scene.run()
     scene.backends[ONE].connection.finish()
@@ -160,7 +160,7 @@ def test_a_backend_that_ends_before_its_first_byte_is_believed(make_scene: Any) 
 
 
 def test_a_client_that_sent_too_much_to_be_kept_sees_the_reset(make_scene: Any) -> None:
-    scene = make_scene([ONE, TWO])
+    scene = make_scene([ONE, TWO], **RETRY_ON_RESET)
     client = scene.connect()
     scene.run()
     client.send(bytes(1_000_000))
@@ -175,7 +175,7 @@ def test_a_client_that_sent_too_much_to_be_kept_sees_the_reset(make_scene: Any) 
 
 @pytest.mark.parametrize("size", [KEPT, KEPT + 1])
 def test_all_or_nothing_is_replayed(make_scene: Any, size: int) -> None:
-    scene = make_scene([ONE, TWO])
+    scene = make_scene([ONE, TWO], **RETRY_ON_RESET)
     client = scene.connect()
     scene.run()
     data = bytes(range(256)) * (size // 256) + bytes(size % 256)
@@ -190,7 +190,7 @@ def test_all_or_nothing_is_replayed(make_scene: Any, size: int) -> None:
 @pytest.mark.parametrize("failure", FAILURES)
 def test_trying_many_backends_keeps_no_more(make_scene: Any, failure: str) -> None:
     addresses = [f"10.0.1.{number}:80" for number in range(20)]
-    scene = make_scene(dict.fromkeys(addresses, failure), retries=len(addresses) - 1)
+    scene = make_scene(dict.fromkeys(addresses, failure), retries=len(addresses) - 1, **RETRY_ON_RESET)
     for backend in scene.backends.values():
         backend.turns = 2
     client = scene.connect(early=b"x")
@@ -206,7 +206,7 @@ def test_trying_many_backends_keeps_no_more(make_scene: Any, failure: str) -> No
 
 
 def test_a_replay_goes_on_when_the_second_is_slow(make_scene: Any) -> None:
-    scene = make_scene({ONE: "resets_at_once", TWO: "hangs"})
+    scene = make_scene({ONE: "resets_at_once", TWO: "hangs"}, **RETRY_ON_RESET)
     client = scene.connect()
     client.send(bytes(300_000))
     scene.run()
@@ -217,7 +217,107 @@ def test_a_replay_goes_on_when_the_second_is_slow(make_scene: Any) -> None:
     assert (len(backend.received), backend.saw, client.saw) == (300_000, "fin", "open")
 
 
+# By default what a backend may have worked on is given to no other
+
+
+@pytest.mark.parametrize("early", [b"", b"question"])
+def test_a_reset_before_the_first_byte_is_told_to_the_client(make_scene: Any, early: bytes) -> None:
+    scene = make_scene([ONE, TWO])
+    client = scene.connect(early=early)
+    scene.run()
+    if not early:
+        client.send(b"question")
+        scene.run()
+    first = scene.backends[ONE].connection
+    assert first.received == b"question"
+    first.reset()
+    scene.run()
+    assert (client.saw, scene.backends[TWO].dials, scene.active) == ("reset", 0, [0, 0])
+    record = scene.record
+    assert (record.reason.word, record.backend, record.attempts) == ("backend_reset", ONE, 1)
+    assert record.cause == "reset"
+
+
+def test_one_request_kills_one_backend(make_scene: Any) -> None:
+    scene = make_scene(dict.fromkeys((ONE, TWO, THREE), "resets_at_once"))
+    client = scene.connect(early=b"kills who reads it")
+    scene.advance(60)
+    assert client.saw == "reset"
+    assert [backend.dials for backend in scene.backends.values()] == [1, 0, 0]
+
+
+@pytest.mark.parametrize("failure", ["refuses", "hangs"])
+def test_another_backend_is_tried_until_one_has_accepted(make_scene: Any, failure: str) -> None:
+    scene = make_scene({ONE: failure, TWO: "resets_at_once", THREE: "accepts"})
+    client = scene.connect(early=b"question")
+    scene.advance(10)
+    assert client.saw == "reset"
+    assert [backend.dials for backend in scene.backends.values()] == [1, 1, 0]
+
+
+def test_nothing_is_kept_once_a_backend_has_accepted(make_scene: Any) -> None:
+    scene = make_scene([ONE])
+    client, backend = scene.joined(early=b"question")
+    client.send(b" and more")
+    scene.run()
+    assert (backend.received, scene.kept) == (b"question and more", 0)
+
+
 # The client goes while nobody is there yet
+
+
+@pytest.mark.parametrize("failure", ["refuses", "hangs"])
+def test_a_client_that_left_without_a_byte_is_not_dialled_for_through_all_retries(
+    make_scene: Any, failure: str
+) -> None:
+    scene = make_scene({ONE: failure}, retries=100, dial_timeout=1000.0)
+    client = scene.connect()
+    client.finish()
+    scene.advance(2)
+    assert (client.saw, scene.ended, scene.active) == ("fin", "client_closed", [0])
+    dials = scene.backends[ONE].dials
+    assert dials == (1 if failure == "hangs" else dials) < 8
+    scene.advance(100)
+    assert scene.backends[ONE].dials == dials
+
+
+def test_a_client_that_only_reads_is_served_where_a_backend_accepts_soon(make_scene: Any) -> None:
+    """Half-closing and closing look the same."""
+    scene = make_scene({ONE: "refuses", TWO: "hangs"})
+    client = scene.connect()
+    client.finish()
+    scene.advance(0.4)
+    scene.backends[TWO].behaviour = "accepts"
+    scene.run()
+    backend = scene.backends[TWO].connection
+    assert backend.saw == "fin"
+    backend.send(b"banner")
+    backend.finish()
+    scene.run()
+    assert (client.received, scene.ended) == (b"banner", "client_closed")
+
+
+def test_a_client_that_has_asked_and_finished_is_dialled_for_as_any_other(make_scene: Any) -> None:
+    scene = make_scene({ONE: "hangs", TWO: "hangs"})
+    client = scene.connect(early=b"question")
+    client.finish()
+    scene.advance(5)
+    scene.backends[TWO].behaviour = "accepts"
+    scene.run()
+    backend = scene.backends[TWO].connection
+    assert (backend.received, backend.saw, client.saw) == (b"question", "fin", "open")
+
+
+def test_nor_is_it_when_its_backend_breaks_off_meanwhile(make_scene: Any) -> None:
+    scene = make_scene({ONE: "accepts", TWO: "hangs"}, **RETRY_ON_RESET)
+    client = scene.connect()
+    scene.run()
+    client.finish()
+    scene.run()
+    scene.advance(20)
+    scene.backends[ONE].connection.reset()
+    scene.advance(2)
+    assert (scene.ended, scene.backends[TWO].dials) == ("client_closed", 1)
 
 
 def test_a_client_resets_while_dialling(make_scene: Any) -> None:
@@ -372,11 +472,19 @@ class Noting:
 
 def test_the_policy_is_told_when_the_backend_has_said_something(make_scene: Any) -> None:
     policy = Noting()
-    scene = make_scene([ONE, TWO], balance=policy)
+    scene = make_scene([ONE, TWO], balance=policy, **RETRY_ON_RESET)
     scene.connect(early=b"question")
     scene.run()
     assert policy.closed == 0
     scene.backends[ONE].connection.send(b"answer")
+    scene.run()
+    assert policy.closed == 1
+
+
+def test_the_policy_is_told_when_a_backend_has_accepted_and_no_other_will_be_tried(make_scene: Any) -> None:
+    policy = Noting()
+    scene = make_scene([ONE, TWO], balance=policy)
+    scene.connect(early=b"question")
     scene.run()
     assert policy.closed == 1
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from support.scene import ONE, TWO
+from support.scene import ONE, RETRY_ON_RESET, TWO
 from tcpbalance.gate.networks import NetworkSet
 from tcpbalance.proxy.arrival import Arrival
 from tcpbalance.proxy.backend import BackendProtocol
@@ -39,6 +39,7 @@ def test_an_ended_session_is_gone_at_once(
         {ONE: BACKENDS.get(how, "accepts"), **({TWO: "accepts"} if how == "second_try" else {})},
         settings={"bandwidth_per_connection": rate, "dry_run": dry_run},
         entrance=(lambda _: Entrance(NetworkSet([ip_network("198.51.100.0/24")]))) if header else None,
+        **RETRY_ON_RESET,
     )
     before = len(left_over())
     gc.collect()

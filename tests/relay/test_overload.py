@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from support.scene import ONE
+from support.scene import ONE, RETRY_ON_RESET
 from tcpbalance.proxy.preread import Entrance
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.side import Side
@@ -42,7 +42,7 @@ def test_what_is_in_flight_to_either_side(make_scene: Any) -> None:
 
 
 def test_what_is_kept_until_a_backend_has_answered(make_scene: Any) -> None:
-    scene = make_scene()
+    scene = make_scene(**RETRY_ON_RESET)
     client, backend = scene.joined()
     client.send(b"question")
     scene.run()

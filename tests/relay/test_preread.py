@@ -11,7 +11,7 @@ from twisted.internet.testing import MemoryReactorClock
 
 from support.hellos import hello, server_name
 from support.proxy_headers import SOURCE, tlv, v2_header
-from support.scene import ONE, TWO, CopyingScene, Scene
+from support.scene import ONE, RETRY_ON_RESET, TWO, CopyingScene, Scene
 from tcpbalance.errors import SettingError
 from tcpbalance.gate.networks import NetworkSet
 from tcpbalance.pool.affinity import Affinity
@@ -361,7 +361,7 @@ def test_a_backend_is_told_the_name_that_was_asked_for(make_scene: Any) -> None:
 
 
 def test_the_next_backend_is_told_the_same(make_scene: Any) -> None:
-    scene = make_scene({ONE: "resets_at_once", TWO: "accepts"}, send_proxy_protocol="v2")
+    scene = make_scene({ONE: "resets_at_once", TWO: "accepts"}, send_proxy_protocol="v2", **RETRY_ON_RESET)
     scene.connect(early=b"question")
     scene.run()
     _, rest = opened_with(scene.backends[TWO].connection.received)

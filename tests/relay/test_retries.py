@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from support.scene import ONE, THREE, TWO
+from support.scene import ONE, RETRY_ON_RESET, THREE, TWO
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.outlier import OutlierRules
 
@@ -112,7 +112,7 @@ def ejecting(make_scene: Any, backends: Any, **settings: Any) -> Any:
 
 @pytest.mark.parametrize("failure", ["refuses", "hangs", "resets_at_once"])
 def test_one_that_fails_is_out_of_rotation(make_scene: Any, failure: str) -> None:
-    scene = ejecting(make_scene, {ONE: failure, TWO: "accepts", THREE: "accepts"})
+    scene = ejecting(make_scene, {ONE: failure, TWO: "accepts", THREE: "accepts"}, **RETRY_ON_RESET)
     clients = []
     for _ in range(9):
         clients.append(scene.connect(early=b"question"))
@@ -120,6 +120,19 @@ def test_one_that_fails_is_out_of_rotation(make_scene: Any, failure: str) -> Non
     assert all(client.saw == "open" for client in clients)
     assert scene.pool.backends[0].state == "ejected"
     assert scene.backends[ONE].dials == 2
+
+
+def test_one_that_resets_before_its_first_byte_is_out_of_rotation_without_retries_too(
+    make_scene: Any,
+) -> None:
+    scene = ejecting(make_scene, {ONE: "resets_at_once", TWO: "accepts"})
+    saw = []
+    for _ in range(6):
+        client = scene.connect(early=b"question")
+        scene.run()
+        saw.append(client.saw)
+    assert scene.pool.backends[0].state == "ejected"
+    assert (scene.backends[ONE].dials, saw.count("reset")) == (2, 2)
 
 
 def test_one_that_answers_is_no_outlier(make_scene: Any) -> None:

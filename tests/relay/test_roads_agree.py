@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from support.bulk_thresholds import bulk_comes_early
 from support.memory_pipes import MemoryPipes
 from support.network import no_logged_failure
-from support.scene import ONE, TWO, CopyingScene, Scene, SplicingScene
+from support.scene import ONE, RETRY_ON_RESET, TWO, CopyingScene, Scene, SplicingScene
 
 SIDES = st.sampled_from(["client", "backend"])
 Deed = tuple[Any, ...]
@@ -133,13 +133,21 @@ def actors(scene: Scene, side: str) -> list[Any]:
     backend=st.sampled_from(["accepts", "accepts", "refuses", "resets_at_once"]),
     early=st.binary(max_size=3),
     deeds=plots(),
+    retry=st.sampled_from([{}, RETRY_ON_RESET]),
 )
 def test_both_roads_come_to_the_same_end(
-    quick: type[Scene], size: int, pipe: int, backend: Any, early: bytes, deeds: list[Deed]
+    quick: type[Scene],
+    size: int,
+    pipe: int,
+    backend: Any,
+    early: bytes,
+    deeds: list[Deed],
+    retry: dict[str, Any],
 ) -> None:
     network: dict[str, Any] = {"send_buffer": size, "receive_buffer": size}
     backends: Any = {ONE: backend, TWO: "accepts"}
     with no_logged_failure(), bulk_comes_early():
-        there = play(Scene(backends, network=network), deeds, early)
-        here = play(quick(backends, network={**network, "pipes": MemoryPipes(size=pipe)}), deeds, early)
+        there = play(Scene(backends, network=network, **retry), deeds, early)
+        network["pipes"] = MemoryPipes(size=pipe)
+        here = play(quick(backends, network=network, **retry), deeds, early)
     check(here, there)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from support.scene import ONE, TWO
+from support.scene import ONE, RETRY_ON_RESET, TWO
 
 MIB = 1024 * 1024
 
@@ -192,7 +192,7 @@ def test_memory_is_bounded(make_scene: Any, stalled: str) -> None:
 
 
 def test_the_next_backend_is_tried(make_scene: Any) -> None:
-    scene = make_scene({ONE: "resets_at_once", TWO: "accepts"})
+    scene = make_scene({ONE: "resets_at_once", TWO: "accepts"}, **RETRY_ON_RESET)
     client = scene.connect(tls=True, early=b"question")
     scene.run()
     backend = scene.backends[TWO].connection

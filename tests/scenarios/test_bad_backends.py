@@ -29,6 +29,8 @@ connect_timeout = "300ms"
 {more}
 """
 
+RETRY_ON_RESET = 'retry_on = ["connect_failed", "reset_before_answer"]'
+
 Record = dict[str, Any]
 
 
@@ -96,11 +98,29 @@ def test_when_no_backend_is_up_the_client_is_closed_at_once(tmp_path: Path) -> N
     assert (record["reason"], record["attempts"], record["backend"]) == ("no_backend", 0, None)
 
 
-def test_a_backend_that_breaks_off_before_its_first_byte_is_passed_over(tmp_path: Path) -> None:
+def test_a_backend_that_breaks_off_before_its_first_byte_ends_the_session(tmp_path: Path) -> None:
+    """It may have worked on the question, which is put to nobody else."""
     with (
         peers.peer(peers.reset_at_once) as bad,
         peers.peer(peers.echo) as good,
         Daemon(config(bad.address, good.address), tmp_path) as daemon,
+    ):
+        with connect(daemon.port) as client:
+            with contextlib.suppress(ConnectionResetError):
+                client.sendall(b"question")
+            with pytest.raises(ConnectionResetError):
+                client.recv(1)
+        record = the_record(daemon)
+        assert good.accepted == 0
+    assert (record["reason"], record["backend"], record["attempts"]) == ("backend_reset", bad.address, 1)
+    assert record["cause"] == "reset"
+
+
+def test_one_that_breaks_off_is_passed_over_where_the_pool_says_so(tmp_path: Path) -> None:
+    with (
+        peers.peer(peers.reset_at_once) as bad,
+        peers.peer(peers.echo) as good,
+        Daemon(config(bad.address, good.address, more=RETRY_ON_RESET), tmp_path) as daemon,
     ):
         assert ask(daemon.port, b"question") == b"question"
         record = the_record(daemon)
@@ -114,7 +134,7 @@ def test_a_question_is_kept_for_the_backend_that_answers(tmp_path: Path, kept: i
         peers.peer(peers.reset_at_once) as bad,
         peers.peer(peers.hash_after_end) as good,
         peers.peer(peers.hash_after_end) as direct,
-        Daemon(config(bad.address, good.address), tmp_path) as daemon,
+        Daemon(config(bad.address, good.address, more=RETRY_ON_RESET), tmp_path) as daemon,
     ):
         assert ask(daemon.port, question) == ask(direct.port, question)
         assert the_record(daemon)["client_bytes"] == kept

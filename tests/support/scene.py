@@ -20,6 +20,9 @@ from tcpbalance.proxy.record import SessionRecord
 ONE, TWO, THREE, FOUR = (f"10.0.0.{number}:80" for number in (1, 2, 3, 4))
 """Addresses for backends; round robin tries them in this order."""
 
+RETRY_ON_RESET: dict[str, Any] = {"retry_on": ("connect_failed", "reset_before_answer")}
+"""Argument of a pool that tries another backend when one breaks off before its first byte."""
+
 HALF_CLOSE_TIMEOUT = 30.0
 """Seconds; the default of ``FrontendSettings``."""
 

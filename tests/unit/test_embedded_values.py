@@ -59,6 +59,7 @@ def refused(make: Callable[..., object], values: dict[str, Any]) -> SettingError
     ("make", "where", "name"),
     [
         (pool, "pool web", "connect_timeout"),
+        (pool, "pool web", "dial_timeout"),
         (affinity, "affinity", "ttl"),
         (FrontendSettings, "frontend settings", "idle_timeout"),
         (FrontendSettings, "frontend settings", "half_close_timeout"),
@@ -121,6 +122,21 @@ def test_a_rate_that_has_to_be_reached_and_cannot() -> None:
     error = refused(FrontendSettings, {"bandwidth_per_connection": 100, "min_rate": 100})
     assert str(error) == (
         "frontend settings: min_rate must be less than bandwidth_per_connection, 100, got 100"
+    )
+
+
+def test_less_time_for_a_dial_than_for_an_attempt() -> None:
+    error = refused(pool, {"connect_timeout": 5.0, "dial_timeout": 4.5})
+    assert str(error) == "pool web: dial_timeout must be at least connect_timeout, 5, got 4.5"
+
+
+@pytest.mark.parametrize(
+    "given", ["connect_failed", (), ("reset_before_answer",), ("connect_failed", "empty_response")]
+)
+def test_retries_on_something_else(given: Any) -> None:
+    assert str(refused(pool, {"retry_on": given})) == (
+        "pool web: retry_on must be a collection of 'connect_failed' and, where wanted, "
+        f"'reset_before_answer', got {given!r}"
     )
 
 

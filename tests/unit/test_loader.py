@@ -132,7 +132,9 @@ class TestModels:
                     bounded_load=1.25,
                     panic_threshold=Fraction(0),
                     connect_timeout=Duration(3),
+                    dial_timeout=Duration(15),
                     retries=2,
+                    retry_on=("connect_failed", "reset_before_answer"),
                     send_proxy_protocol="v2",
                     pass_tlvs=(TlvType(2), TlvType(0xE4)),
                     backends=(
@@ -248,12 +250,12 @@ class TestMessages:
         with pytest.raises(ConfigError) as caught:
             load("tcpbalance.toml", policies=POLICIES, probes=PROBES)
         assert str(caught.value) == (
-            "tcpbalance.toml:72: pools.web.backends[1].weight: must be 1 to 256, got -3"
+            "tcpbalance.toml:74: pools.web.backends[1].weight: must be 1 to 256, got -3"
         )
         assert caught.value.fault is Fault.CONFIGURATION
         assert not caught.value.retryable
         (problem,) = caught.value.problems
-        assert (problem.line, problem.path) == (72, ("pools", "web", "backends", 1, "weight"))
+        assert (problem.line, problem.path) == (74, ("pools", "web", "backends", 1, "weight"))
 
     def test_all_mistakes_at_once_in_the_order_of_their_lines(self, tmp_path: Path) -> None:
         text = (
@@ -292,6 +294,33 @@ class TestMessages:
             '13: frontends.db.pool: no pool is named "dbb", did you mean "db"?',
             "14: frontends.db.backlog: must be a whole number, got true",
         ]
+
+    @pytest.mark.parametrize(
+        ("keys", "mistake"),
+        [
+            (
+                'connect_timeout = "5s"\ndial_timeout = "4s"',
+                "dial_timeout: must be at least connect_timeout, 5s, got 4s",
+            ),
+            ('dial_timeout = "0s"', "dial_timeout: must be longer than 0s, got 0s"),
+            ("retry_on = []", 'retry_on: must have "connect_failed"; retries = 0 makes no further attempt'),
+            (
+                'retries = 0\nretry_on = ["connect_failed", "reset_before_answer"]',
+                '"reset_before_answer" has no effect with retries = 0',
+            ),
+            (
+                'retry_on = ["connect_failed", "reset"]',
+                'retry_on[1]: must be one of "connect_failed" or "reset_before_answer", got "reset"',
+            ),
+        ],
+    )
+    def test_dialling(self, tmp_path: Path, keys: str, mistake: str) -> None:
+        text = (
+            '[frontends.db]\nlisten = "127.0.0.1:5432"\npool = "db"\n'
+            f'[pools.db]\nbackends = ["10.0.0.1:80"]\n{keys}\n'
+        )
+        (found,) = problems(tmp_path, text)
+        assert mistake in found
 
     @pytest.mark.parametrize(
         ("text", "line"),

@@ -52,6 +52,13 @@ def test_backends() -> None:
 def test_dialling() -> None:
     made = pool(connect_timeout=Duration(7), retries=5)
     assert (made.connect_timeout, made.retries) == (7, 5)
+    made = pool(retry_on=("connect_failed", "reset_before_answer"), dial_timeout=Duration(20))
+    assert (made.replays, made.dial_timeout) == (True, 20)
+
+
+def test_dialling_by_default() -> None:
+    assert (pool().replays, pool().dial_timeout) == (False, 15)
+    assert pool(connect_timeout=Duration(20)).dial_timeout == 20
 
 
 def test_checked_where_there_are_checks() -> None:
