@@ -26,6 +26,7 @@ from tcpbalance.errors import SettingError, TcpbalanceError
 from tcpbalance.net import descriptors
 from tcpbalance.net.connecting import SocketConnector
 from tcpbalance.net.listener import Listener, ListenError, bind
+from tcpbalance.net.local_route import why_no_way_to
 from tcpbalance.net.roads import DataPath, Road, choose
 from tcpbalance.net.socket_options import SocketOptionError, SocketOptions, shrunk_buffers
 from tcpbalance.overload.guard import OverloadGuard, watches
@@ -154,6 +155,7 @@ class Balancer(Service):
         bounds.not_negative("balancer: shutdown_grace", shutdown_grace)
         self._check_names(frontends)
         self._reactor = reactor
+        self._frontends = tuple(frontends)
         self._road = choose(data_path, reactor)
         self._access_log = access_log
         self._shutdown_grace = shutdown_grace
@@ -269,10 +271,24 @@ class Balancer(Service):
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
         self._road.open()
         self._reloader.startService()
+        self._warn_of_addresses_out_of_reach()
         for monitor in self._monitors:
             monitor.startService()
         first_rounds = DeferredList([monitor.first_round for monitor in self._monitors])
         first_rounds.addCallback(self._open_doors)
+
+    def _warn_of_addresses_out_of_reach(self) -> None:
+        pools = dict.fromkeys(pool for frontend in self._frontends for pool in frontend.pools)
+        for pool in pools:
+            for backend in pool.backends:
+                if why := why_no_way_to(backend.address):
+                    self._log.warn(
+                        "pool {pool}: backend {backend} cannot be reached: {why}; correct its address, or "
+                        "give this machine one of the same kind and a route",
+                        pool=pool.name,
+                        backend=backend.described,
+                        why=why,
+                    )
 
     def _open_doors(self, _: object) -> None:
         if not self.running:

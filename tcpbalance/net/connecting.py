@@ -18,7 +18,7 @@ from zope.interface import implementer
 from tcpbalance.config.addresses import Address
 from tcpbalance.errors import Fault, TcpbalanceError
 from tcpbalance.net.addresses import peer_address
-from tcpbalance.net.faults import OUT_OF_DESCRIPTORS, fault_of_errno
+from tcpbalance.net.faults import OUT_OF_DESCRIPTORS, fault_of_errno, remedy_of_errno
 from tcpbalance.net.leg import NO_LINGER
 from tcpbalance.net.names import Target, names_of, numeric_target
 from tcpbalance.net.own_ports import is_self_connected, own_ports
@@ -62,15 +62,24 @@ class ConnectFailed(TcpbalanceError):
         ``BALANCER`` where it does not.
     :param out_of_descriptors: it was this process that had no descriptor left: no other backend would do
         better.
+    :param remedy: what the operator can do about it, empty where that is not known.
     """
 
     retryable = True
 
-    def __init__(self, cause: str, fault: Fault = Fault.BACKEND, *, out_of_descriptors: bool = False) -> None:
+    def __init__(
+        self,
+        cause: str,
+        fault: Fault = Fault.BACKEND,
+        *,
+        out_of_descriptors: bool = False,
+        remedy: str = "",
+    ) -> None:
         super().__init__(cause)
         self.cause = cause
         self.fault = fault
         self.out_of_descriptors = out_of_descriptors
+        self.remedy = remedy
 
     @classmethod
     def from_errno(cls, code: int) -> ConnectFailed:
@@ -79,6 +88,7 @@ class ConnectFailed(TcpbalanceError):
             _CAUSES.get(code) or os.strerror(code).lower(),
             fault_of_errno(code),
             out_of_descriptors=code in OUT_OF_DESCRIPTORS,
+            remedy=remedy_of_errno(code),
         )
 
     @classmethod
@@ -250,7 +260,7 @@ class _Attempt:
             except OSError as error:
                 failure = ConnectFailed.from_error(error)
             except SocketOptionError as error:
-                failure = ConnectFailed(str(error))
+                failure = ConnectFailed(str(error), Fault.BALANCER)
             else:
                 return
             self._drop_socket()
@@ -295,7 +305,7 @@ class _Attempt:
             self._leg.on_failure(failure)
             return
         self._drop_socket()
-        self.fail(ConnectFailed("internal error"))
+        self.fail(ConnectFailed("internal error", Fault.BALANCER))
 
     def _decide(self) -> Any:
         """Ask whether the connection stands, which a second ``connect`` tells: connect(2).
@@ -336,7 +346,7 @@ class _Attempt:
         except Exception:
             _log.failure("a connection to {target} could not be used", target=self._target)
             self._drop_socket()
-            self.fail(ConnectFailed("internal error"))
+            self.fail(ConnectFailed("internal error", Fault.BALANCER))
             return None
         self._over = True
         self._connector.wheel.forget(self)

@@ -1,6 +1,31 @@
 """Decides whose fault a failed connection attempt, check or handshake is.
 
 This is the one place that answers "does this say anything about the backend?".
+
+The error numbers of ``socket``, ``bind`` and ``connect`` (section 2 of the manual; ip(7), tcp(7), unix(7))
+are of two kinds. What this machine lacks, whichever backend is dialled, says nothing about the backend.
+What depends on the backend's address says that this backend cannot be used from here, so that others have
+to serve.
+
+Ours:
+
+* ``EMFILE``, ``ENFILE``, ``ENOBUFS``, ``ENOMEM``: no descriptor, or no memory for a socket;
+* ``EADDRNOTAVAIL``, ``EADDRINUSE``: each local port is in use towards this address, or the machine has no
+  address to connect from;
+* ``EPERM``: a rule of this machine forbids it, and no packet has left;
+* ``EBADF`` and the like: a defect of our own.
+
+The backend's, as everything else:
+
+* ``ECONNREFUSED``, ``ECONNRESET``, ``ETIMEDOUT``: its answer, or none;
+* ``ENETUNREACH``, ``EHOSTUNREACH``, ``ENETDOWN``, ``EHOSTDOWN``: no way there. A router says so by the same
+  number as our own table of routes, and the way to another backend may well be there. HAProxy and nginx
+  count it against the server, too;
+* ``EACCES``: the mode of a unix socket, or a firewall on the way (ICMPv6 "administratively prohibited"); a
+  rule of this machine is only one of three reasons;
+* ``EAGAIN``: the backlog of a unix socket is full; TCP does not give it;
+* ``EAFNOSUPPORT``: this machine cannot reach such an address at all, which is logged at the start;
+* ``ENOENT`` and the like: there is no such unix socket.
 """
 
 from __future__ import annotations
@@ -15,6 +40,24 @@ OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 EXHAUSTED = OUT_OF_DESCRIPTORS | {errno.ENOBUFS, errno.ENOMEM}
 """Nothing to accept or connect with: no descriptor or no memory."""
 
+NO_LOCAL_PORT = frozenset({errno.EADDRNOTAVAIL, errno.EADDRINUSE})
+"""No local address and port to connect from."""
+
+_DEFECTS = frozenset({errno.EBADF, errno.EFAULT, errno.ENOTSOCK, errno.EISCONN, errno.EALREADY})
+
+_OURS = EXHAUSTED | NO_LOCAL_PORT | _DEFECTS | {errno.EPERM}
+
+_REMEDIES = {
+    **dict.fromkeys(OUT_OF_DESCRIPTORS, "raise the limit of open files: LimitNOFILE= of the unit, ulimit -n"),
+    **dict.fromkeys((errno.ENOBUFS, errno.ENOMEM), "give the machine more memory, or raise net.ipv4.tcp_mem"),
+    **dict.fromkeys(
+        NO_LOCAL_PORT,
+        "widen net.ipv4.ip_local_port_range, spread the load over more backend addresses or ports, "
+        "or let connections last longer",
+    ),
+    errno.EPERM: "look for a firewall or security policy of this machine that forbids it",
+}
+
 
 def fault_of_errno(code: int) -> Fault:
     """Tell whose fault an error number of the system is, met while connecting to a backend.
@@ -22,4 +65,13 @@ def fault_of_errno(code: int) -> Fault:
     :param code: as in errno(3).
     :returns: ``BALANCER`` where it says nothing about the backend, else ``BACKEND``.
     """
-    return Fault.BALANCER if code in EXHAUSTED else Fault.BACKEND
+    return Fault.BALANCER if code in _OURS else Fault.BACKEND
+
+
+def remedy_of_errno(code: int) -> str:
+    """Tell what the operator can do about an error number whose fault is ours.
+
+    :param code: as in errno(3).
+    :returns: empty where nothing can be said.
+    """
+    return _REMEDIES.get(code, "")

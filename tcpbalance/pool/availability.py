@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from twisted.logger import Logger
@@ -9,6 +10,8 @@ from twisted.logger import Logger
 from tcpbalance.pool.backend import Backend, Orders
 
 _PANIC = "pool {pool}: {count} of {of} backends available, below the panic threshold; health is ignored"
+_NOBODY = "pool {pool}: no backend left: {states}"
+_AGAIN = "pool {pool}: {count} of {of} backends available again"
 _CALM = "pool {pool}: {count} of {of} backends available; health is heeded again"
 
 
@@ -32,6 +35,7 @@ class Availability:
         self._backends = backends
         self._threshold = panic_threshold * len(backends)
         self._told = False
+        self._told_nobody = False
         self.update()
 
     def update(self) -> None:
@@ -40,6 +44,20 @@ class Availability:
         self._panics = self._sound < self._threshold
         for backend in self._backends:
             backend.available = backend.orders is Orders.READY and self._trusts(backend)
+
+    def tell_whether_any(self) -> None:
+        """Log once that no backend is available any more, or one is again; not before the first checks."""
+        count = sum(backend.available for backend in self._backends)
+        nobody = not count
+        if nobody is self._told_nobody or (nobody and any(b.awaits_check for b in self._backends)):
+            return
+        self._told_nobody = nobody
+        if nobody:
+            states = Counter(backend.state for backend in self._backends)
+            words = ", ".join(f"{number} {state}" for state, number in states.items())
+            self._log.error(_NOBODY, pool=self._pool, states=words)
+        else:
+            self._log.info(_AGAIN, pool=self._pool, count=count, of=len(self._backends))
 
     def takes_its_own(self, backend: Backend) -> bool:
         """Whether clients that belong to a backend may still come to it: also while it is drained."""

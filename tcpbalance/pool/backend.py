@@ -62,6 +62,7 @@ class Backend:
     :ivar ejected: whether real traffic has shown that it should not, for a while.
     :ivar orders: what the operator wants of it.
     :ivar cause: why it is down, empty while it is up.
+    :ivar awaits_check: whether it is down because no health check has had an outcome yet.
     :ivar rests_until: by the pool's clock; until then it is passed over as long as others can serve.
     :ivar available: whether it may have new connections, its limit aside; what the three come to.
     :ivar connect_time: what connecting to it cost lately.
@@ -78,6 +79,7 @@ class Backend:
     active: int = field(default=0, init=False)
     up: bool = field(default=True, init=False)
     cause: str = field(default="", init=False)
+    awaits_check: bool = field(default=False, init=False)
     rests_until: float = field(default=0.0, init=False)
     ejected: bool = field(default=False, init=False)
     orders: Orders = field(default=Orders.READY, init=False)
@@ -99,10 +101,17 @@ class Backend:
     def state(self) -> str:
         """One word for how it stands: the first that is true of ``maintenance``, ``draining``, ``down``,
         ``ejected`` and ``up``."""
+        return self.state_if(self.up)
+
+    def state_if(self, up: bool) -> str:
+        """Tell what its `state` would be.
+
+        :param up: whether health lets it serve.
+        """
         if self.orders is Orders.MAINTENANCE:
             return "maintenance"
         if self.orders is Orders.DRAIN:
             return "draining"
-        if not self.up:
+        if not up:
             return "down"
         return "ejected" if self.ejected else "up"

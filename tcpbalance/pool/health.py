@@ -31,6 +31,12 @@ STOP_GRACE = 1.0
 NOT_CHECKED = "not checked yet"
 """Why a backend is down before its first check has an outcome."""
 
+_STANDS, _FAILED = "backends stay as they are", "which counts as failed"
+"""What comes of an error in a probe."""
+
+_STAYS = {"maintenance": "in maintenance"}
+"""How a sentence says the word for how a backend stands, where that is no adjective."""
+
 
 def _probe_name(monitor: HealthMonitor) -> str:
     return type(monitor.probe).__name__
@@ -80,13 +86,11 @@ class HealthMonitor(Service):
 
     first_round: Deferred[None] = field(init=False, factory=Deferred)
     _watches: list[Watch] = field(init=False, factory=list)
-    _errors: RateLimitedLog[None, Failure] = field(init=False)
-    _shortages: RateLimitedLog[None, str] = field(init=False)
+    _errors: RateLimitedLog[str, Failure] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         clock = self.reactor
         self._errors = RateLimitedLog(self._write_errors, clock.seconds, clock, TROUBLE_INTERVAL)
-        self._shortages = RateLimitedLog(self._write_shortages, clock.seconds, clock, TROUBLE_INTERVAL)
 
     @classmethod
     def from_config(
@@ -117,6 +121,13 @@ class HealthMonitor(Service):
     def startService(self) -> None:
         """Start the first check of every backend at once; the later ones are spread over the interval."""
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+        if self.initial == "down":
+            self._log.info(
+                'pool {pool}: initial = "down": each backend is down until {rise} checks in a row have '
+                "passed",
+                pool=self.pool.name,
+                rise=self.rise,
+            )
         self._watches = [self._watch(backend, place) for place, backend in enumerate(self.pool.backends)]
         for watch in self._watches:
             watch.start()
@@ -142,7 +153,7 @@ class HealthMonitor(Service):
         if counter.up:
             self.pool.mark_up(backend)
         else:
-            self.pool.mark_down(backend, NOT_CHECKED)
+            self.pool.await_check(backend, self._first_cause())
         target = Target(
             backend.address,
             backend.name,
@@ -160,29 +171,49 @@ class HealthMonitor(Service):
             lambda outcome: self._take(backend, counter, outcome),
         )
 
+    def _first_cause(self) -> str:
+        """Why a backend is down before its first check has an outcome."""
+        if self.initial != "down":
+            return NOT_CHECKED
+        return f'initial = "down", and no {self.rise} checks in a row have passed yet'
+
     def _take(self, backend: Backend, counter: HealthCounter, outcome: Outcome) -> None:
         if outcome.trouble is not None:
             self._complain(outcome, outcome.trouble)
         if outcome.passed is None:
-            return
-        if outcome.passed:
+            self._learn_nothing(backend, outcome)
+        else:
+            self._learn(backend, counter, outcome.passed, outcome.cause)
+
+    def _learn_nothing(self, backend: Backend, outcome: Outcome) -> None:
+        if outcome.trouble is None:
+            self.pool.shortage.note(outcome.cause, outcome.remedy)
+        if backend.awaits_check:
+            self.pool.await_check(backend, f"{self._first_cause()}: {outcome.cause}")
+
+    def _learn(self, backend: Backend, counter: HealthCounter, passed: bool, cause: str) -> None:
+        if passed:
             self.pool.passed_a_check(backend)
-        flip = counter.record(outcome.passed)
+        flip = counter.record(passed)
         if flip is Flip.UP:
             self._take_up(backend)
         elif flip is Flip.DOWN:
-            self._take_down(backend, outcome.cause)
-        elif not counter.up and not outcome.passed:
+            self._take_down(backend, cause)
+        elif not counter.up and not passed:
+            if backend.awaits_check:
+                self._tell(self._log.warn, backend, f"stays down: {cause}")
             # No flip, but the operator who looks should find why it is down now.
-            self.pool.mark_down(backend, outcome.cause)
+            self.pool.mark_down(backend, cause)
 
     def _take_up(self, backend: Backend) -> None:
+        state = backend.state_if(up=True)
+        stays = f"passes its checks, and stays {_STAYS.get(state, state)}"
+        self._tell(self._log.info, backend, "is up" if state == "up" else stays)
         self.pool.mark_up(backend)
-        self._tell(self._log.info, backend, "is up")
 
     def _take_down(self, backend: Backend, cause: str) -> None:
-        self.pool.mark_down(backend, cause)
         self._tell(self._log.warn, backend, f"is down: {cause}")
+        self.pool.mark_down(backend, cause)
         self.on_down(backend)
 
     def _tell(self, emit: Callable[..., None], backend: Backend, state: str) -> None:
@@ -190,31 +221,20 @@ class HealthMonitor(Service):
         emit("pool {pool}: backend {backend} {state}", pool=pool, backend=backend.described, state=state)
 
     def _complain(self, outcome: Outcome, trouble: Failure) -> None:
-        if outcome.passed is None:
-            self._shortages.note(None, outcome.cause)
-        else:
-            self._errors.note(None, trouble)
+        self._errors.note(_STANDS if outcome.passed is None else _FAILED, trouble)
 
-    def _write_shortages(self, shortages: Counter[None], cause: str) -> None:
-        self._log.warn(
-            "pool {pool}: backends stay as they are, checks could not be made ({count}): {cause}",
-            pool=self.pool.name,
-            count=shortages.total(),
-            cause=cause,
-        )
-
-    def _write_errors(self, errors: Counter[None], last: Failure) -> None:
+    def _write_errors(self, errors: Counter[str], last: Failure) -> None:
         self._log.failure(
-            "pool {pool}: error in probe {probe}, which counts as failed ({count})",
+            "pool {pool}: error in probe {probe}, {effect}",
             failure=last,
             pool=self.pool.name,
             probe=self.probe_name,
-            count=errors.total(),
+            effect=", ".join(f"{effect} ({count})" for effect, count in errors.items()),
         )
 
     def _flush_logs(self) -> None:
         self._errors.flush()
-        self._shortages.flush()
+        self.pool.shortage.flush_log()
 
     def _tell_of_the_unstoppable(self, watches: list[Watch]) -> None:
         count = sum(not watch.idle for watch in watches)

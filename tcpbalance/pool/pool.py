@@ -23,6 +23,7 @@ from tcpbalance.pool.outlier import OutlierDetection, OutlierRules
 from tcpbalance.pool.policies.base import PolicyFactory, PolicyTools
 from tcpbalance.pool.policies.source_hash import SourceHash
 from tcpbalance.pool.retry_budget import RetryBudget
+from tcpbalance.pool.shortage import Shortage
 from tcpbalance.pool.slot import Slot
 from tcpbalance.pool.slow_start import SlowStart
 from tcpbalance.pool.tier import Tier
@@ -73,6 +74,7 @@ class Pool:
     :ivar queue: who waits; None where nobody may.
     :ivar retry_budget: bounds the retries that are under way at once.
     :ivar ejections: told how connections go; None where nobody is ejected.
+    :ivar shortage: told of dials and checks that fail for want of something on this machine.
     :raises SettingError: for backends or values it cannot work with.
     """
 
@@ -119,6 +121,7 @@ class Pool:
         self._tiers = self._make_tiers(balance, PolicyTools(seconds, random), timer)
         self.chance = random.random
         self._availability = Availability(name, self.backends, panic_threshold)
+        self.shortage = Shortage(name, seconds, timer)
         self.retry_budget = RetryBudget(self.backends, seconds)
         self.queue = WaitingRoom(queue, seconds, self._find_room, self._is_for) if queue else None
         self._slow_start = self._make_slow_start(slow_start, balance)
@@ -171,6 +174,7 @@ class Pool:
         """
         flipped = not backend.up
         backend.up = True
+        backend.awaits_check = False
         backend.cause = ""
         if flipped:
             self._changed(backend)
@@ -184,10 +188,24 @@ class Pool:
         """
         flipped = backend.up
         backend.up = False
+        backend.awaits_check = False
         backend.cause = cause
         if flipped:
             self._changed(backend)
+        else:
+            self._availability.tell_whether_any()
         return flipped
+
+    def await_check(self, backend: Backend, cause: str) -> None:
+        """Let the backend serve no new connections before a health check has had an outcome.
+
+        :param cause: why it is down, for the operator.
+        """
+        backend.awaits_check = True
+        backend.cause = cause
+        if backend.up:
+            backend.up = False
+            self._changed(backend)
 
     def passed_a_check(self, backend: Backend) -> None:
         """Take note that a health check has found nothing wrong with a backend."""
@@ -208,6 +226,7 @@ class Pool:
         """Write what the log holds back now, as at the end of the service."""
         for tier in self._tiers:
             tier.flush_log()
+        self.shortage.flush_log()
 
     # The queue
 
@@ -254,6 +273,7 @@ class Pool:
         """One of the facts has changed that decide whether a backend is available."""
         was_available = backend.available
         self._availability.update()
+        self._availability.tell_whether_any()
         if self._slow_start is not None and backend.available and not was_available:
             self._slow_start.begin(backend)
         if self.queue:

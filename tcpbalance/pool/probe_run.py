@@ -22,12 +22,14 @@ class Outcome:
     """What a check has shown.
 
     :ivar passed: None when it says nothing about the backend.
-    :ivar cause: why it did not pass, for people.
-    :ivar trouble: what went wrong on our side or in the probe, to be logged.
+    :ivar cause: why it did not pass, for people; empty when it was cancelled.
+    :ivar remedy: what the operator can do about what this machine lacks, empty where nothing is known.
+    :ivar trouble: the error of a probe that is broken, to be logged.
     """
 
     passed: bool | None
     cause: str = ""
+    remedy: str = ""
     trouble: Failure | None = None
 
 
@@ -70,9 +72,14 @@ class ProbeRun:
         self._give_up(Outcome(None))
 
     def still_running(self) -> Outcome:
-        """The outcome of a check that cannot be made because this run does not end."""
+        """The outcome of a check that cannot be made because this run does not end.
+
+        It has failed: whatever keeps it, it has not passed in its time.
+        """
         error = BrokenProbe("it goes on although it was cancelled, so no other check is made")
-        return self._broken(failure_of(error))
+        return Outcome(
+            False, f"{timed_out(self._target.timeout)}, and still goes on", trouble=failure_of(error)
+        )
 
     def _answered(self, result: object) -> None:
         self.ended.settle(None)
@@ -112,11 +119,12 @@ class ProbeRun:
         if verdict is None:
             return self._broken(result)
         if isinstance(verdict, NoVerdict):
-            return Outcome(None, str(verdict), result)
+            return Outcome(None, verdict.cause, verdict.remedy)
         return Outcome(False, verdict.cause)
 
     def _broken(self, trouble: Failure) -> Outcome:
-        return Outcome(False, f"error in probe {self._name}", trouble)
+        """The outcome of a check that an error has ended which says nothing about the backend."""
+        return Outcome(None, f"error in probe {self._name}", trouble=trouble)
 
 
 def _called(probe: Probe, target: Target) -> Deferred[object]:

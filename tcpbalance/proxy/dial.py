@@ -274,13 +274,14 @@ class Dial:
         """The attempt failed. When the fault is ours, no other backend could do better and none is blamed."""
         self._pending = None
         self.failure = failure
+        if failure.fault is Fault.BACKEND:
+            self._blame(failure.cause)
+        else:
+            self.pool.shortage.note(failure.cause, failure.remedy)
+        self._drop_slot()
         if failure.out_of_descriptors:
-            self._drop_slot()
             self._give_up()
         else:
-            if failure.fault is Fault.BACKEND:
-                self._blame(failure.cause)
-            self._drop_slot()
             self.next()
 
     def answered(self) -> None:

@@ -22,6 +22,7 @@ ON_BOTH_ROADS = {
     "test_clock_steps",
     "test_ending",
     "test_half_close",
+    "test_local_ports",
     "test_mariadb",
     "test_nginx_under_wrk",
     "test_out_of_descriptors",

@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -22,12 +23,15 @@ from support.sockets import fired
 from tcpbalance.config.pools import HealthConfig
 from tcpbalance.config.quantities import Duration
 from tcpbalance.errors import SettingError
-from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.backend import Backend, Orders
 from tcpbalance.pool.health import STOP_GRACE, HealthMonitor
 from tcpbalance.pool.pool import Pool
 from tcpbalance.pool.probes import NoVerdict, Probe, ProbeFailed, Target
 
 Answer = Callable[[], Any]
+
+NOBODY = "pool web: no backend left: 1 down"
+"""What follows when the only one goes down."""
 
 INSTANT = 1e-9
 """Seconds; what makes up for the rounding of a sum of times."""
@@ -282,7 +286,87 @@ def test_a_backend_that_stays_down_shows_its_latest_cause(lines: list[str]) -> N
     bench.probe.otherwise = lambda: fail(ProbeFailed("status 503"))
     bench.run(10)
     assert bench.pool.backends[0].cause == "status 503"
-    assert lines == ["pool web: backend a (10.0.0.1:80) is down: refused"]
+    assert lines == ["pool web: backend a (10.0.0.1:80) is down: refused", NOBODY]
+
+
+def test_the_last_one_to_go_and_the_first_to_return_are_told(lines: list[str]) -> None:
+    bench = Bench.of(FakeProbe({"c": refused}), "abc", fall=1, rise=1)
+    bench.start()
+    lines.clear()
+    bench.probe.answers.update(a=refused, b=refused)
+    bench.run(20)
+    assert lines == [
+        "pool web: backend a (10.0.0.1:80) is down: refused",
+        "pool web: backend b (10.0.0.2:80) is down: refused",
+        "pool web: no backend left: 3 down",
+    ]
+    lines.clear()
+    bench.probe.answers.update(a=passes, b=passes)
+    bench.run(20)
+    assert lines == [
+        "pool web: backend a (10.0.0.1:80) is up",
+        "pool web: 1 of 3 backends available again",
+        "pool web: backend b (10.0.0.2:80) is up",
+    ]
+
+
+def test_nobody_is_missed_before_the_first_checks(lines: list[str]) -> None:
+    answers: list[Deferred[None]] = []
+
+    def later() -> Deferred[None]:
+        answers.append(Deferred())
+        return answers[-1]
+
+    bench = Bench.of(FakeProbe(otherwise=later), "ab")
+    bench.start()
+    answers[0].errback(ProbeFailed("status 503"))
+    assert lines == ["pool web: backend a (10.0.0.1:80) is down: status 503"]
+    answers[1].errback(ProbeFailed("status 503"))
+    assert lines[1:] == [
+        "pool web: backend b (10.0.0.2:80) is down: status 503",
+        "pool web: no backend left: 2 down",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("orders", "ejected", "told"),
+    [
+        (Orders.READY, True, "passes its checks, and stays ejected"),
+        (Orders.DRAIN, False, "passes its checks, and stays draining"),
+        (Orders.MAINTENANCE, True, "passes its checks, and stays in maintenance"),
+        (Orders.READY, False, "is up"),
+    ],
+)
+def test_only_one_that_serves_is_said_to_be_up(
+    orders: Orders, ejected: bool, told: str, lines: list[str]
+) -> None:
+    bench = Bench.of(FakeProbe({"b": refused}), "ab", rise=1)
+    bench.start()
+    backend = bench.pool.backends[1]
+    bench.pool.order(backend, orders)
+    backend.ejected = ejected
+    lines.clear()
+    bench.probe.answers["b"] = passes
+    bench.run(10)
+    assert lines == [f"pool web: backend b (10.0.0.2:80) {told}"]
+    assert backend.up
+
+
+def test_one_that_is_down_at_first_says_why(lines: list[str]) -> None:
+    bench = Bench.of(FakeProbe(), initial="down", rise=3)
+    bench.start()
+    assert lines == ['pool web: initial = "down": each backend is down until 3 checks in a row have passed']
+    assert bench.pool.backends[0].cause == 'initial = "down", and no 3 checks in a row have passed yet'
+    bench.run(20)
+    assert lines[1:] == ["pool web: backend a (10.0.0.1:80) is up"]
+
+
+def test_one_that_is_down_at_first_and_fails_says_why_once(lines: list[str]) -> None:
+    bench = Bench.of(FakeProbe(otherwise=refused), initial="down", rise=3)
+    bench.start()
+    bench.run(30)
+    assert lines[1:] == ["pool web: backend a (10.0.0.1:80) stays down: refused", NOBODY]
+    assert bench.pool.backends[0].cause == "refused"
 
 
 def test_on_down_is_told_on_each_flip_to_down() -> None:
@@ -314,14 +398,14 @@ def test_a_check_that_takes_too_long_is_cancelled_and_has_failed(lines: list[str
     assert not cancelled
     bench.clock.advance(0.01)
     assert len(cancelled) == 1
-    assert lines == ["pool web: backend a (10.0.0.1:80) is down: timed out after 1 s"]
+    assert lines == ["pool web: backend a (10.0.0.1:80) is down: timed out after 1 s", NOBODY]
 
 
 def test_the_timeout_is_written_as_people_do(lines: list[str]) -> None:
     bench = Bench.of(FakeProbe(otherwise=hangs), timeout=0.25)
     bench.start()
     bench.clock.advance(0.25)
-    assert lines == ["pool web: backend a (10.0.0.1:80) is down: timed out after 0.25 s"]
+    assert lines == ["pool web: backend a (10.0.0.1:80) is down: timed out after 0.25 s", NOBODY]
 
 
 def test_an_answer_in_time_leaves_no_timer() -> None:
@@ -337,9 +421,11 @@ def test_want_of_descriptors_takes_no_backend_down(lines: list[str]) -> None:
     bench.probe.otherwise = lambda: fail(connect_error(errno.EMFILE))
     bench.run(59)
     assert bench.up == "a"
-    assert lines == [
-        "pool web: backends stay as they are, checks could not be made (1): too many open files",
-    ]
+    (line,) = lines
+    assert line == (
+        "pool web: connections or checks fail for a reason of our own, backends stay as they are (1): too "
+        "many open files; raise the limit of open files: LimitNOFILE= of the unit, ulimit -n"
+    )
 
 
 def test_a_probe_may_say_that_it_learnt_nothing() -> None:
@@ -390,14 +476,31 @@ async def end_with_something(_: Target) -> bool:
         lambda target: fail(CancelledError()),
     ],
 )
-def test_a_broken_probe_counts_as_failed(misdeed: Callable[[Target], Any], lines: list[str]) -> None:
-    bench = Bench.of(BadProbe(misdeed), probe_name="my_probe")
+def test_a_broken_probe_says_nothing_about_the_backend(
+    misdeed: Callable[[Target], Any], lines: list[str]
+) -> None:
+    bench = Bench.of(BadProbe(misdeed), probe_name="my_probe", initial="up", fall=1)
     assert bench.start() == [None]
-    assert bench.pool.backends[0].cause == "error in probe my_probe"
-    assert lines == [
-        "pool web: error in probe my_probe, which counts as failed (1)",
-        "pool web: backend a (10.0.0.1:80) is down: error in probe my_probe",
-    ]
+    bench.run(30)
+    assert bench.up == "a"
+    assert lines == ["pool web: error in probe my_probe, backends stay as they are (1)"]
+
+
+def test_a_probe_that_breaks_before_the_first_check_leaves_the_backend_unchecked() -> None:
+    bench = Bench.of(BadProbe(raise_now), probe_name="my_probe")
+    assert bench.start() == [None]
+    assert bench.up == ""
+    assert bench.pool.backends[0].cause == "not checked yet: error in probe my_probe"
+
+
+def test_a_file_that_a_probe_misses_is_not_the_backends_socket(lines: list[str]) -> None:
+    async def misdeed(_: Target) -> None:
+        Path("/nonexistent/secret").read_text()
+
+    bench = Bench.of(BadProbe(misdeed), probe_name="my_probe", initial="up", fall=1)
+    bench.start()
+    assert bench.up == "a"
+    assert lines == ["pool web: error in probe my_probe, backends stay as they are (1)"]
 
 
 def test_failures_of_a_broken_probe_that_were_held_back_are_logged_at_the_end(lines: list[str]) -> None:
@@ -405,7 +508,7 @@ def test_failures_of_a_broken_probe_that_were_held_back_are_logged_at_the_end(li
     bench.start()
     bench.run(10)
     bench.monitor.stopService()
-    told = [line for line in lines if "counts as failed" in line]
+    told = [line for line in lines if "error in probe" in line]
     assert [int(line.removesuffix(")").rpartition("(")[2]) for line in told] == [1, 10]
     assert bench.clock.getDelayedCalls() == []
 
@@ -414,9 +517,9 @@ def test_a_broken_probe_is_logged_once_a_minute(lines: list[str]) -> None:
     bench = Bench.of(BadProbe(raise_now), "ab", interval=1.0)
     bench.start()
     bench.run(59)
-    assert len([line for line in lines if "counts as failed" in line]) == 1
+    assert len([line for line in lines if "error in probe" in line]) == 1
     bench.run(2)
-    told = [line for line in lines if "counts as failed" in line]
+    told = [line for line in lines if "error in probe" in line]
     assert len(told) == 2
     # Two backends, one check a second, for a minute.
     assert 117 <= int(told[1].removesuffix(")").rpartition("(")[2]) <= 122
@@ -427,12 +530,12 @@ def test_an_error_of_the_network_needs_no_handling_in_the_probe(lines: list[str]
         raise connect_error(errno.ECONNREFUSED)
 
     Bench.of(BadProbe(misdeed)).start()
-    assert lines == ["pool web: backend a (10.0.0.1:80) is down: refused"]
+    assert lines == ["pool web: backend a (10.0.0.1:80) is down: refused", NOBODY]
 
 
 def test_a_cause_from_anywhere_fits_on_a_line(lines: list[str]) -> None:
     Bench.of(FakeProbe(otherwise=lambda: fail(ProbeFailed("no\nsuch\x1b[31m" + "x" * 1000)))).start()
-    (line,) = lines
+    line, _ = lines
     assert line.isprintable()
     assert len(line) < 300
 
@@ -471,7 +574,7 @@ def test_a_probe_that_cannot_be_cancelled_stalls_nothing(
     assert bench.up == "b"
     assert calls.count("b") == 4
     assert calls.count("a") == 1  # never two at once
-    assert bench.pool.backends[0].cause == "error in probe my_probe"
+    assert bench.pool.backends[0].cause == "timed out after 1 s, and still goes on"
     stopped = fired(bench.monitor.stopService())
     assert stopped == []
     bench.clock.advance(STOP_GRACE)

@@ -74,6 +74,15 @@ class ProbeFailed(TcpbalanceError):
 
 
 class NoVerdict(TcpbalanceError):
-    """The check could not be made for want of something on our side; the backend stays what it was."""
+    """The check could not be made for want of something on our side; the backend stays what it was.
+
+    :param cause: what is missing, for people; made fit for one line.
+    :param remedy: what the operator can do about it, empty where that is not known.
+    """
 
     retryable = True
+
+    def __init__(self, cause: object, remedy: str = "") -> None:
+        self.cause = one_line(str(cause), MAX_CAUSE)
+        self.remedy = remedy
+        super().__init__(self.cause)

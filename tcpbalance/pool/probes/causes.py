@@ -11,7 +11,6 @@ from twisted.internet.error import TimeoutError as ConnectTimeout
 
 from tcpbalance.errors import Fault
 from tcpbalance.net.connecting import NOT_FOUND, ConnectFailed
-from tcpbalance.net.faults import fault_of_errno
 from tcpbalance.pool.probes.base import NoVerdict, ProbeFailed
 
 
@@ -22,14 +21,20 @@ def verdict_on(error: BaseException) -> ProbeFailed | NoVerdict | None:
     """
     if isinstance(error, ProbeFailed | NoVerdict):
         return error
-    if isinstance(error, ConnectFailed):
-        return NoVerdict(error.cause) if error.fault is Fault.BALANCER else ProbeFailed(error.cause)
+    if isinstance(error, DNSLookupError):
+        return NoVerdict(NOT_FOUND)
+    cause = _cause(error)
+    if cause:
+        return ProbeFailed(cause)
     number = _number(error)
-    if fault_of_errno(number) is Fault.BALANCER:
+    failure = ConnectFailed.from_errno(number) if number else error
+    if not isinstance(failure, ConnectFailed):
+        return None
+    if failure.fault is Fault.BALANCER:
         # Our own trouble must not take down a whole pool.
-        return NoVerdict(_cause_of_number(number))
-    cause = _cause(error) or (_cause_of_number(number) if number else "")
-    return ProbeFailed(cause) if cause else None
+        return NoVerdict(failure.cause, failure.remedy)
+    # What has the name of a file in it is not about a connection: the probe has looked for a file of its own.
+    return None if getattr(error, "filename", None) else ProbeFailed(failure.cause)
 
 
 @contextmanager
@@ -48,8 +53,6 @@ def _cause(error: BaseException) -> str:
     match error:
         case ConnectTimeout() | WaitTimeout():
             return "timed out"
-        case DNSLookupError():
-            return NOT_FOUND
         case ConnectionLost():
             return "reset"
         case ConnectionDone():
@@ -66,7 +69,3 @@ def _number(error: BaseException) -> int:
     else:
         number = error.errno if isinstance(error, OSError) else 0
     return number if isinstance(number, int) else 0
-
-
-def _cause_of_number(number: int) -> str:
-    return ConnectFailed.from_errno(number).cause
