@@ -28,6 +28,7 @@ from tcpbalance.gate.deny_file import flaws_in_deny_file, read_deny_file
 from tcpbalance.gate.gate import Gate
 from tcpbalance.gate.limits import Limits
 from tcpbalance.gate.networks import NetworkSet
+from tcpbalance.net.own_listeners import all_loops, loops_by_address
 from tcpbalance.net.tls.client import ClientTls
 from tcpbalance.net.tls.examination import flaws_in_files
 from tcpbalance.net.tls.server import ServerTls
@@ -266,6 +267,7 @@ def read_config(path: str | os.PathLike[str], report: Report = _log_problem) -> 
         policies=extensions.policies(),
         probes=extensions.probes(),
         examine=_examine_for_start,
+        examine_facts=loops_by_address,
         report=report,
     )
 
@@ -277,7 +279,12 @@ def check_config(path: str | os.PathLike[str], report: Report) -> Config:
     :raises ConfigError: the file has mistakes that stop the start; the text lists all of them.
     """
     return load(
-        path, policies=extensions.policies(), probes=extensions.probes(), examine=_examine, report=report
+        path,
+        policies=extensions.policies(),
+        probes=extensions.probes(),
+        examine=_examine,
+        examine_facts=all_loops,
+        report=report,
     )
 
 

@@ -19,6 +19,8 @@ from twisted.python.failure import Failure
 
 from tcpbalance.errors import TcpbalanceError
 from tcpbalance.net.clock import make_monotonic
+from tcpbalance.net.own_listeners import warn_of_loops_by_name
+from tcpbalance.parts import read_config
 from tcpbalance.service import Balancer
 
 COLLECT_AFTER = (3_000, 0, 20)
@@ -66,9 +68,13 @@ def makeService(options: Options) -> IService:
 
 
 def _balancer(reactor: Any, path: str) -> IService:
-    balancer = Balancer.from_file(reactor, path)
+    config = read_config(path)
+    balancer = Balancer.from_config(reactor, config)
     balancer.prepare()
-    return daemon(reactor, balancer)
+    service = daemon(reactor, balancer)
+    # No thread starts before the process has forked into the background.
+    reactor.callWhenRunning(warn_of_loops_by_name, reactor, config)
+    return service
 
 
 def _demo(reactor: Any) -> IService:

@@ -17,6 +17,7 @@ from tcpbalance.config.errors import ConfigError, Flaw, KeyPath, Problem, Severi
 from tcpbalance.config.facts import gather, tables_at
 from tcpbalance.config.flaws import flaws
 from tcpbalance.config.gate import AccessConfig
+from tcpbalance.config.loops import loops
 from tcpbalance.config.models import Config
 from tcpbalance.config.positions import Positions
 from tcpbalance.config.source import parse, read_text
@@ -35,6 +36,9 @@ _FILE_TABLES: tuple[tuple[str, str, type[FileTable]], ...] = (
 Examine: TypeAlias = Callable[[KeyPath, FileTable], Iterable[Flaw]]
 """Looks at the files that a table names, given where the table stands."""
 
+ExamineFacts: TypeAlias = Callable[[rules.Facts], Iterable[Flaw]]
+"""Looks at how the tables go together on the machine that the balancer runs on."""
+
 Report: TypeAlias = Callable[[Problem], object]
 """Takes a mistake that does not keep the configuration from being used."""
 
@@ -45,6 +49,7 @@ def load(
     policies: Collection[str],
     probes: Mapping[str, type],
     examine: Examine = lambda path, table: (),
+    examine_facts: ExamineFacts = lambda facts: (),
     report: Report = lambda problem: None,
 ) -> Config:
     """Read a configuration file.
@@ -53,6 +58,7 @@ def load(
     :param policies: the known values of ``balance``.
     :param probes: the known values of ``check``, each with the attrs class whose fields are its further keys.
     :param examine: finds what is wrong in the files that the configuration names.
+    :param examine_facts: finds what is wrong with the configuration on this machine.
     :param report: called with each mistake, in the order of their lines, where none of them is fatal.
     :returns: the configuration, with all paths absolute.
     :raises ConfigError: one is fatal; with every mistake, its line, and what to do.
@@ -62,7 +68,10 @@ def load(
     converter = config_converter(Path(file).absolute().parent, policies, probes)
     config, found = _structured(document, converter)
     refused = {flaw.path for flaw in found}
-    found += [flaw for flaw in _broken_rules(document, converter) if flaw.path not in refused]
+    facts = _facts(document, converter)
+    found += [flaw for flaw in (*rules.broken(facts), *loops(facts)) if flaw.path not in refused]
+    refused = {flaw.path for flaw in found}
+    found += [flaw for flaw in examine_facts(facts) if flaw.path not in refused]
     for table_path, table in _file_tables(document, converter):
         found += examine(table_path, table)
     problems = sorted(_located(file, positions, found), key=lambda problem: problem.line)
@@ -80,9 +89,9 @@ def _structured(document: Mapping[str, Any], converter: cattrs.Converter) -> tup
         return None, list(flaws(error, document))
 
 
-def _broken_rules(document: Mapping[str, Any], converter: cattrs.Converter) -> Iterable[Flaw]:
-    """Check the rules on the document itself, because there may be no `Config` to check them."""
-    return rules.broken(gather(document, lambda value: converter.structure(value, Address)))
+def _facts(document: Mapping[str, Any], converter: cattrs.Converter) -> rules.Facts:
+    """Gather the facts of the document itself, because there may be no `Config`."""
+    return gather(document, lambda value: converter.structure(value, Address))
 
 
 def _file_tables(

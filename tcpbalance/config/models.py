@@ -16,6 +16,7 @@ from attrs import field, frozen
 from tcpbalance.config import rules
 from tcpbalance.config.errors import BrokenRules, Severity
 from tcpbalance.config.frontends import FrontendConfig
+from tcpbalance.config.loops import loops
 from tcpbalance.config.metadata import doc
 from tcpbalance.config.overload import OverloadConfig
 from tcpbalance.config.paths import LogPath
@@ -68,12 +69,14 @@ class Config:
     )
 
     def __attrs_post_init__(self) -> None:
-        flaws = tuple(flaw for flaw in rules.broken(_facts(self)) if flaw.severity is Severity.FATAL)
+        facts = facts_of(self)
+        broken = (*rules.broken(facts), *loops(facts))
+        flaws = tuple(flaw for flaw in broken if flaw.severity is Severity.FATAL)
         if flaws:
             raise BrokenRules(flaws)
 
 
-def _facts(config: Config) -> rules.Facts:
+def facts_of(config: Config) -> rules.Facts:
     """Gather what the rules look at."""
     return rules.Facts(
         frontends=tuple(_frontend_facts(*item) for item in config.frontends.items()),
