@@ -123,9 +123,9 @@ def _reloadable(frontends: Iterable[Frontend]) -> Iterator[tuple[str, Part]]:
 class Balancer(Service):
     """Frontends, their pools, health checks and the access log as one service.
 
-    Starting it binds every address at once, so that what cannot be had is known at once, and lets clients
-    in when the first round of health checks is over. Stopping it closes the listeners at once and lets open
-    sessions finish for ``shutdown_grace``.
+    Starting it binds every address at once, so that what cannot be had is known at once, and lets the clients
+    of each frontend in when the first health checks of its own pools are over. Stopping
+    it closes the listeners at once and lets open sessions finish for ``shutdown_grace``.
 
     :param reactor: the reactor that everything lives on.
     :param frontends: what to listen on; pools may be shared between them.
@@ -170,6 +170,7 @@ class Balancer(Service):
         self._guard = OverloadGuard(reactor, self.factories.values(), watched)
         self._monitors = [self._monitor(pool, config) for pool, config in (health or {}).items()]
         self._prepared = False
+        self._closed: list[str] = []
         self._outcome: Failure | bool = False
         self._stopping = False
         self._waiters: list[Deferred[Any]] = []
@@ -261,7 +262,7 @@ class Balancer(Service):
         self.prepare()
 
     def startService(self) -> None:
-        """Start checking, and let clients in once each backend has been checked.
+        """Start checking, and let the clients of each frontend in once its backends have been checked.
 
         :raises ListenError: see ``prepare``.
         :raises AccessLogError: see ``prepare``.
@@ -274,8 +275,23 @@ class Balancer(Service):
         self._warn_of_addresses_out_of_reach()
         for monitor in self._monitors:
             monitor.startService()
-        first_rounds = DeferredList([monitor.first_round for monitor in self._monitors])
-        first_rounds.addCallback(self._open_doors)
+        self._closed = [frontend.name for frontend in self._frontends]
+        for frontend in self._frontends:
+            self._wait_for_first_checks(frontend)
+
+    def _wait_for_first_checks(self, frontend: Frontend) -> None:
+        """Open a frontend when the first checks of its own pools are over that decide who is up at first."""
+        awaited = [m for m in self._monitors if m.pool in frontend.pools and m.initial == "checked"]
+        still_awaited = [monitor for monitor in awaited if not monitor.first_round.called]
+        if still_awaited:
+            self._log.info(
+                "frontend {name} waits for the first checks of {pools}, {seconds:g} s at most",
+                name=frontend.name,
+                pools=", ".join(f"pool {monitor.pool.name}" for monitor in still_awaited),
+                seconds=max(monitor.timeout for monitor in still_awaited),
+            )
+        rounds = DeferredList([monitor.first_round for monitor in awaited])
+        rounds.addCallback(lambda _: self._open_doors(frontend.name))
 
     def _warn_of_addresses_out_of_reach(self) -> None:
         pools = dict.fromkeys(pool for frontend in self._frontends for pool in frontend.pools)
@@ -290,18 +306,22 @@ class Balancer(Service):
                         why=why,
                     )
 
-    def _open_doors(self, _: object) -> None:
-        if not self.running:
+    def _open_doors(self, name: str) -> None:
+        """Let the clients of a frontend in, unless the service has ended or another could not be opened."""
+        if not self.running or name not in self._closed:
             return
         try:
-            for doors in self._doors.values():
-                doors.open()
+            self._doors[name].open()
         except ListenError as error:
             self._log.critical("{error}", error=str(error))
+            self._closed.clear()
             self._close_doors()
             self._tell(Failure(error))  # type: ignore[no-untyped-call]  # Twisted's is not annotated
-        else:
+            return
+        if not self._guard.running:
             self._guard.startService()
+        self._closed.remove(name)
+        if not self._closed:
             self._tell(True)
 
     def _tell(self, outcome: Failure | bool) -> None:
@@ -311,7 +331,7 @@ class Balancer(Service):
             waiter.callback(outcome)
 
     def when_listening(self) -> Deferred[Any]:
-        """Tell when clients are let in.
+        """Tell when the clients of all frontends are let in.
 
         :returns: fires then, at once if they are; fails with ListenError when another process took an address
             since it was bound; is cancelled when the service is stopped before.

@@ -18,6 +18,7 @@ from tcpbalance.pool import extensions
 from tcpbalance.pool.affinity import Affinity
 from tcpbalance.pool.availability import Availability
 from tcpbalance.pool.backend import Backend, Orders
+from tcpbalance.pool.cooldown import CooldownLog
 from tcpbalance.pool.ejection import Ejections
 from tcpbalance.pool.outlier import OutlierDetection, OutlierRules
 from tcpbalance.pool.policies.base import PolicyFactory, PolicyTools
@@ -74,6 +75,7 @@ class Pool:
     :ivar queue: who waits; None where nobody may.
     :ivar retry_budget: bounds the retries that are under way at once.
     :ivar ejections: told how connections go; None where nobody is ejected.
+    :ivar cooldowns: told of each that begins.
     :ivar shortage: told of dials and checks that fail for want of something on this machine.
     :raises SettingError: for backends or values it cannot work with.
     """
@@ -121,6 +123,7 @@ class Pool:
         self._tiers = self._make_tiers(balance, PolicyTools(seconds, random), timer)
         self.chance = random.random
         self._availability = Availability(name, self.backends, panic_threshold)
+        self.cooldowns = CooldownLog(name, seconds, timer)
         self.shortage = Shortage(name, seconds, timer)
         self.retry_budget = RetryBudget(self.backends, seconds)
         self.queue = WaitingRoom(queue, seconds, self._find_room, self._is_for) if queue else None
@@ -227,6 +230,7 @@ class Pool:
         for tier in self._tiers:
             tier.flush_log()
         self.shortage.flush_log()
+        self.cooldowns.flush()
 
     # The queue
 

@@ -70,7 +70,10 @@ class Slot:
         if pool.ejections is not None:
             pool.ejections.failed(backend, cause)
         else:
-            backend.rests_until = now + (SHORT_REST if pool.checked else REST)
+            rest = SHORT_REST if pool.checked else REST
+            if backend.rests_until <= now:
+                pool.cooldowns.begins(backend, cause, rest)
+            backend.rests_until = now + rest
 
     def release(self) -> None:
         """Give the place back, to the first in the queue; further calls do nothing."""

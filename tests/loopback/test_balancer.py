@@ -35,6 +35,7 @@ from tcpbalance import (
     HealthConfig,
     ListenError,
     Pool,
+    ProbeFailed,
     SessionRecord,
     SocketConfig,
     Target,
@@ -265,6 +266,46 @@ class OpeningTests(BalancerCase):
         self.flushLoggedErrors(RuntimeError)
         assert [await self.ask(self.client(balancer), b"x") for _ in range(2)] == [b"a:x", b"a:x"]
 
+    def listening(self, balancer: Balancer) -> list[str]:
+        """The frontends whose clients are let in."""
+        names = []
+        for name in balancer.factories:
+            with socket.socket() as client:
+                (host,) = balancer.listens_on(name)
+                if client.connect_ex(("127.0.0.1", host.port)) == 0:
+                    names.append(name)
+        return names
+
+    async def test_a_frontend_waits_for_the_checks_of_its_own_pools(self) -> None:
+        gates = {name: Gate() for name in ("checked", "up", "unused")}
+        pools = {name: self.pool(checked=True) for name in gates}
+        balancer = Balancer(
+            reactor,
+            [
+                Frontend("plain", "127.0.0.1:0", self.pool()),
+                Frontend("up", "127.0.0.1:0", pools["up"]),
+                Frontend("checked", "127.0.0.1:0", pools["checked"]),
+            ],
+            health={
+                pools["checked"]: HealthConfig(check="gate", probe=gates["checked"], timeout=Duration(7)),
+                pools["up"]: HealthConfig(check="gate", probe=gates["up"], initial="up"),
+                pools["unused"]: HealthConfig(check="gate", probe=gates["unused"]),
+            },
+            data_path=self.data_path,
+        )
+        self.addCleanup(balancer.stopService)
+        with capturedLogs() as events:
+            balancer.startService()
+        waits = [formatEvent(event) for event in events if "waits for" in event.get("log_format", "")]
+        assert waits == ["frontend checked waits for the first checks of pool echo, 7 s at most"]
+        all_listen = fired(balancer.when_listening())
+        assert self.listening(balancer) == ["plain", "up"]
+        assert all_listen == []
+        for asked in gates["checked"].asked:
+            asked.callback(None)
+        assert self.listening(balancer) == ["plain", "up", "checked"]
+        assert all_listen == [True]
+
     async def test_an_address_in_use_leaves_no_other_taken(self) -> None:
         taken = self.ports[0].getHost().port
         with socket.create_server(("127.0.0.1", 0)) as spare:
@@ -372,9 +413,8 @@ class EndingTests(BalancerCase):
         clients = [self.client(balancer) for _ in range(2)]
         assert sorted([await self.ask(client, b"x") for client in clients]) == [b"a:x", b"b:x"]
         await until(reactor, lambda: len(gate.asked) >= 3)
-        gate.asked[2].errback(RuntimeError("down"))
+        gate.asked[2].errback(ProbeFailed("down"))
         assert sorted(backend.up for backend in pool.backends) == [False, True]
-        self.flushLoggedErrors(RuntimeError)
         return balancer, clients
 
     async def test_on_down_reset(self) -> None:

@@ -1,0 +1,64 @@
+"""Logs which backend cools down after a failed dial, and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from tcpbalance.pool.backend import Backend
+from tcpbalance.rate_limited_log import RateLimitedLog
+
+INTERVAL = 10.0
+"""Seconds between two lines of one backend, which may fail every other dial."""
+
+_Line = RateLimitedLog[None, tuple[str, float]]
+
+
+class CooldownLog:
+    """Writes one line a cooldown, or for the several that a backend has had in `INTERVAL`.
+
+    :param pool: the pool's name.
+    :param seconds: the clock.
+    :param timer: for lines that are written later; see `RateLimitedLog`.
+    """
+
+    _log = Logger("tcpbalance.pool.pool")
+
+    def __init__(self, pool: str, seconds: Callable[[], float], timer: IReactorTime | None) -> None:
+        self._pool = pool
+        self._seconds = seconds
+        self._timer = timer
+        self._lines: dict[Backend, _Line] = {}
+
+    def begins(self, backend: Backend, cause: str, duration: float) -> None:
+        """Take note that a cooldown begins.
+
+        :param cause: of the failure, in a word or two.
+        :param duration: of the cooldown, in seconds.
+        """
+        line = self._lines.get(backend)
+        if line is None:
+            line = RateLimitedLog(partial(self._write, backend), self._seconds, self._timer, INTERVAL)
+            self._lines[backend] = line
+        line.note(None, (cause, duration))
+
+    def flush(self) -> None:
+        """Write what is held back now."""
+        for line in self._lines.values():
+            line.flush()
+
+    def _write(self, backend: Backend, cooldowns: Counter[None], last: tuple[str, float]) -> None:
+        cause, duration = last
+        times = cooldowns.total()
+        self._log.warn(
+            "pool {pool}: backend {backend}: {cause}; not used for {duration:g} s{times}",
+            pool=self._pool,
+            backend=backend.described,
+            cause=cause,
+            duration=duration,
+            times=f" ({times} times)" if times > 1 else "",
+        )
