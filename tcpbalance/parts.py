@@ -65,7 +65,10 @@ class DenyFile:
     :param gate: whose lists they are.
     :param config: names the file, and what else is in them.
     :ivar files: that file.
+    :ivar warnings: none; a file with a mistake is not used.
     """
+
+    warnings: tuple[str, ...] = ()
 
     def __init__(self, gate: Gate, config: AccessConfig) -> None:
         self._gate = gate
@@ -78,6 +81,10 @@ class DenyFile:
         :raises DenyFileError: it has mistakes; the lists stay as they were.
         """
         self._gate.access = build_access(self._config)
+
+    def is_outdated(self) -> bool:
+        """Never: there is no time in it."""
+        return False
 
 
 @frozen

@@ -30,9 +30,15 @@ class Part(Protocol):
     """What is made of files.
 
     :ivar files: their paths.
+    :ivar warnings: what is wrong with them and does not keep them from being used.
     """
 
     files: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def is_outdated(self) -> bool:
+        """Whether they have to be read again, changed or not, because of the time."""
+        ...
 
     def reload(self) -> None:
         """Read them again.
@@ -46,7 +52,7 @@ class _Watched:
     """One part, and what its files looked like.
 
     It is read again when they have changed and are not being changed any more; when that has failed, every
-    now and then; and when it was not read for long.
+    now and then; when the time asks for it; and when it was not read for long.
     """
 
     _log = Logger("tcpbalance.reload")
@@ -57,13 +63,26 @@ class _Watched:
         self._read = self._seen = _signature(part.files)
         self._due = now + RENEW_AFTER
         self._complaint = ""
+        self._warned: tuple[str, ...] = ()
 
     def look(self, now: float) -> None:
         """See whether it is time to read again."""
         seen, self._seen = self._seen, _signature(self._part.files)
         changed = self._seen != self._read
-        if seen == self._seen and (changed or now >= self._due):
+        if seen == self._seen and (changed or now >= self._due or self._is_outdated()):
             self.reload(now)
+
+    def _is_outdated(self) -> bool:
+        # What could not be read has its own time to be tried again.
+        return not self._complaint and self._part.is_outdated()
+
+    def warn(self) -> None:
+        """Say what is wrong with the files in use, once for as long as it is the same."""
+        warnings = self._part.warnings
+        for warning in warnings:
+            if warning not in self._warned:
+                self._log.warn("{name}: {warning}", name=self._name, warning=warning)
+        self._warned = warnings
 
     def reload(self, now: float) -> None:
         """Read again."""
@@ -79,6 +98,7 @@ class _Watched:
             self._due = now + RENEW_AFTER
             self._complaint = ""
             self._log.info("{name}: read {files} again", name=self._name, files=", ".join(self._part.files))
+            self.warn()
 
     def _complain(self, complaint: str) -> None:
         """Say what is wrong, once for as long as it is the same."""
@@ -109,8 +129,10 @@ class Reloader(Service):
         self._looking.clock = reactor
 
     def startService(self) -> None:
-        """Begin to look at the files."""
+        """Say what is wrong with the files, and begin to look at them."""
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+        for watched in self._watched:
+            watched.warn()
         if self._watched:
             self._looking.start(LOOK_EVERY, now=False)
 

@@ -46,7 +46,8 @@ class FrontendTlsConfig:
         validator=checks.not_empty("certificate"),
         metadata=doc(
             "Certificates, of which a client gets the one for the server name it asks for, or else the "
-            "first. For one name there may be one with an ECDSA key and one with an RSA key.",
+            "first. For one name there may be one with an ECDSA key and one with an RSA key. One that is out "
+            "of date is shown only where no other is for the name.",
             example='[{ cert = "web.pem", key = "web.key" }]',
         ),
     )
@@ -74,8 +75,8 @@ class FrontendTlsConfig:
         default=None,
         converter=optional(FilePath),
         metadata=doc(
-            "File of the revocation lists of these authorities, in PEM: one for each authority of a "
-            "client's chain, or the client is refused."
+            "File of the revocation lists of these authorities, in PEM: one that is current for each "
+            "authority of a client's chain, or the client is refused. Others beside it are left out."
         ),
     )
 
@@ -99,8 +100,8 @@ class PoolTlsConfig:
         default=None,
         converter=optional(FilePath),
         metadata=doc(
-            "File of the revocation lists of these authorities, in PEM: one for each authority of a "
-            "backend's chain, or the backend fails."
+            "File of the revocation lists of these authorities, in PEM: one that is current for each "
+            "authority of a backend's chain, or the backend fails. Others beside it are left out."
         ),
     )
     server_name: HostName | None = field(

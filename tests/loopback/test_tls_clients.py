@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+from collections.abc import Callable
 from ipaddress import ip_network
 from typing import Any
 
@@ -95,17 +96,28 @@ class HandshakeTests(ClientCase):
 class MemberTests(ClientCase):
     """Clients that show a certificate."""
 
-    async def test_a_name_that_cannot_be_read_does_not_keep_anybody_out(self) -> None:
+    def renamed(self, to: bytes) -> Callable[[bytes], bytes]:
+        """Give what puts another name in the place of zoQ."""
+        return lambda tbs: tbs.replace(b"\x0c\x03zoQ", to)
+
+    async def test_an_odd_name_keeps_nobody_out_and_is_shown_escaped(self) -> None:
         """T61String is an encoding of old, in which many wrote ISO 8859-1: RFC 5280, section 4.1.2.4."""
         alice = self.authority.issue_client(self.folder, "alice", "CN=zoQ,O=Example")
-        utf8, latin1 = b"\x0c\x03zoQ", b"\x14\x03zo\xeb"
-        zoe = self.authority.sign_again(alice, lambda named: named.replace(utf8, latin1))
         port = self.serve_members()
-        answer, _, _ = await deferToThread(self.talk, port, self.client_context(zoe))
-        assert answer == HELLO
-        facts = (await self.ended()).tls
-        assert facts is not None
-        assert (facts.subject, facts.common_name) == (f"serial={alice.serial:x}", None)
+        for count, (value, shown) in enumerate(
+            (
+                (b"\x14\x03zo\xeb", "zo\\EB"),
+                (b"\x13\x03a@b", "a@b"),
+                (b"\x0c\x03z\n\x1b", "z\\0A\\1B"),
+            ),
+            start=1,
+        ):
+            odd = self.authority.sign_again(alice, self.renamed(value))
+            answer, _, _ = await deferToThread(self.talk, port, self.client_context(odd))
+            assert answer == HELLO
+            facts = (await self.ended(count)).tls
+            assert facts is not None
+            assert (facts.subject, facts.common_name) == (f"CN={shown},O=Example", shown)
 
     async def test_no_session_goes_on_past_the_expiry_of_the_certificate_behind_it(self) -> None:
         alice = self.authority.issue_client(self.folder, "alice", "CN=alice")

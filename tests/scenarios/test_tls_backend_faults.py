@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from support import peers
-from support.certificates import AN_HOUR_AGO, Authority, self_signed
+from support.certificates import AN_HOUR_AGO, Authority, Issued, self_signed
 from support.clients import connect, read_all, reset
 from support.daemon import Daemon
 from support.tls_peers import configured, fetch, page, quoted, records_of, served, tls_peer
@@ -26,6 +26,8 @@ CAUSES = {
     "expired": "certificate expired",
     "self-signed": "certificate self-signed",
     "wrong-name": f"certificate is not for {NAME}",
+    "odd-names": f"certificate is not for {NAME}",
+    "no-names": f"certificate has no subjectAltName, which {NAME} must be in",
     "wrong-purpose": "certificate for another purpose",
     "revoked": "certificate revoked",
     "unknown": "certificate of an unknown authority",
@@ -69,6 +71,22 @@ HANDLERS = {
 }
 
 
+STAND_INS = ("abcd.efg", "other", "wurst")
+
+
+def _with_odd_names(authority: Authority, issued: Issued) -> Issued:
+    """Put in the place of the stand-ins: an IP address as a host name, one of five octets, and Latin-1."""
+
+    def change(tbs: bytes) -> bytes:
+        return (
+            tbs.replace(b"\x82\x08abcd.efg", b"\x82\x0810.0.0.1")
+            .replace(b"\x82\x05other", b"\x87\x05\x0a\0\0\1\2")
+            .replace(b"\x82\x05wurst", b"\x82\x05w\xfcrst")
+        )
+
+    return authority.sign_again(issued, change)
+
+
 def _shown(folder: Path) -> dict[str, tuple[Path, Path]]:
     """The certificates and keys of those that speak TLS, by their faults."""
     authority = Authority.root()
@@ -77,6 +95,11 @@ def _shown(folder: Path) -> dict[str, tuple[Path, Path]]:
         "good": authority.issue(folder, "good", NAME),
         "expired": authority.issue(folder, "expired", NAME, not_after=AN_HOUR_AGO),
         "wrong-name": authority.issue(folder, "wrong-name", OTHER),
+        "odd-names": _with_odd_names(authority, authority.issue(folder, "odd-names", OTHER, *STAND_INS)),
+        "no-names": authority.issue(folder, "no-names"),
+        "own-beside-odd-names": _with_odd_names(
+            authority, authority.issue(folder, "own-beside-odd-names", *STAND_INS, NAME)
+        ),
         "wrong-purpose": authority.issue_client(folder, "wrong-purpose", f"CN={NAME}"),
         "revoked": authority.issue(folder, "revoked", NAME),
         "unknown": Authority.root("Unknown").issue(folder, "unknown", NAME),
@@ -105,7 +128,8 @@ def balancer(tmp_path_factory: pytest.TempPathFactory, data_path: object) -> Ite
             for name, (certificate, key) in _shown(folder).items()
         }
         at |= {name: stack.enter_context(peers.peer(handler)).address for name, handler in HANDLERS.items()}
-        yield stack.enter_context(Daemon(configured(_pools(at, fault) for fault in CAUSES), folder))
+        pools = [_pools(at, fault) for fault in (*CAUSES, "own-beside-odd-names")]
+        yield stack.enter_context(Daemon(configured(pools), folder))
 
 
 @pytest.mark.parametrize("fault", CAUSES)
@@ -114,6 +138,10 @@ def test_a_faulty_backend_is_passed_over(balancer: Daemon, fault: str) -> None:
     (record,) = records_of(balancer, fault)
     assert (record["attempts"], record["reason"]) == (2, "backend_closed")
     assert record["cause"] == f"TLS: {CAUSES[fault]}"
+
+
+def test_odd_names_beside_the_right_one_do_no_harm(balancer: Daemon) -> None:
+    assert fetch(balancer.ports["only-own-beside-odd-names"]) == "page"
 
 
 @pytest.mark.parametrize("fault", CAUSES)

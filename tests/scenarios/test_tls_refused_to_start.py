@@ -193,9 +193,9 @@ def test_tls_cannot_end_here_and_go_on_unopened_as_well(folder: Path) -> None:
 
 def test_nothing_is_listened_on(folder: Path) -> None:
     port = free_port()
-    daemon = Daemon(config({"web": MISTAKES["expired"][0]}, port), folder)
+    daemon = Daemon(config({"web": MISTAKES["key-of-another"][0]}, port), folder)
     with socket.create_server(("127.0.0.1", port)), daemon.launch() as process:
         # Were it to open the port before it has read everything, it would say that it is in use.
         assert process.wait(30) == 1, daemon.log
     (line,) = daemon.log.splitlines()
-    assert line.startswith(f"{daemon.config_file}:7: frontends.web.tls.certificates[0].cert: ")
+    assert line.startswith(f"{daemon.config_file}:7: frontends.web.tls.certificates[0].key: ")

@@ -69,10 +69,10 @@ class Authority:
     _key: Key = field(repr=False)
 
     @classmethod
-    def root(cls, name: str = "Root") -> Self:
+    def root(cls, name: str = "Root", until: datetime = _IN_TEN_YEARS) -> Self:
         """Make one that nobody stands above."""
         key, subject = new_key(), _named(name)
-        return cls(_sign(subject, key, subject, key, _of_authority(), _IN_TEN_YEARS), (), key)
+        return cls(_sign(subject, key, subject, key, _of_authority(), until), (), key)
 
     def intermediate(self, name: str = "Intermediate") -> Authority:
         """Make one that this one vouches for."""
@@ -99,11 +99,12 @@ class Authority:
     ) -> Issued:
         """Make a certificate for a server, in ``file_name.pem`` with the chain and ``file_name.key``.
 
-        :param names: host names, or IP addresses; the first is also the common name.
+        :param names: host names, or IP addresses; the first is also the common name. Without any, it has only
+            a common name.
         """
-        extensions = _of_server(names)
+        extensions = _of_server(names) if names else _of_leaf(ExtendedKeyUsageOID.SERVER_AUTH)
         key = new_key(kind)
-        leaf = self._signed(_named(names[0]), key, extensions, not_after, not_before)
+        leaf = self._signed(_named(names[0] if names else file_name), key, extensions, not_after, not_before)
         return _written(folder, file_name, leaf, key, self.chain)
 
     def issue_client(
@@ -117,17 +118,29 @@ class Authority:
         leaf = self._signed(x509.Name.from_rfc4514_string(subject), key, _of_client(), not_after)
         return _written(folder, file_name, leaf, key, self.chain)
 
-    def revoke(self, file: Path, *revoked: Issued) -> Path:
+    def revoke(
+        self,
+        file: Path,
+        *revoked: Issued,
+        since: datetime = YESTERDAY,
+        until: datetime = _IN_NINETY_DAYS,
+        delta: bool = False,
+    ) -> Path:
         """Write the list of those certificates of this authority that hold no longer.
 
+        :param since: when it was made.
+        :param until: when the next one is due.
+        :param delta: whether it says only what has changed since another one.
         :returns: the file.
         """
         builder = (
             x509.CertificateRevocationListBuilder()
             .issuer_name(self.certificate.subject)
-            .last_update(YESTERDAY)
-            .next_update(_IN_NINETY_DAYS)
+            .last_update(since)
+            .next_update(until)
         )
+        if delta:
+            builder = builder.add_extension(x509.DeltaCRLIndicator(1), critical=True)
         for issued in revoked:
             entry = x509.RevokedCertificateBuilder(issued.serial, AN_HOUR_AGO)
             builder = builder.add_revoked_certificate(entry.build())

@@ -20,7 +20,15 @@ class Files:
     """A part that keeps what its files say, and refuses what is broken.
 
     :ivar trouble: why nothing can be read for now, though the files are as they should be.
+    :ivar warnings: what is wrong with the files in use.
+    :ivar outdated: whether the time asks for them to be read again.
     """
+
+    warnings: tuple[str, ...] = ()
+    outdated = False
+
+    def is_outdated(self) -> bool:
+        return self.outdated
 
     def __init__(self, *paths: Path) -> None:
         self.files = tuple(map(str, paths))
@@ -274,6 +282,47 @@ def test_what_cannot_be_used_is_told_to_whoever_asks(
     reloader.reload()
     assert part.read == ["one key"]
     assert [event["log_level"] for event in logged] == [LogLevel.error]
+
+
+# Time, and what it does to files
+
+
+def test_what_is_out_of_date_is_told_at_the_start_and_once(
+    clock: Clock, cert: Path, part: Files, logged: Sequence[LogEvent]
+) -> None:
+    part.warnings = ("web.pem expired", "old.pem expired")
+    reloader = Reloader(clock, [("frontend web", part)])
+    reloader.startService()
+    assert written(logged) == ["warn: frontend web: web.pem expired", "warn: frontend web: old.pem expired"]
+    part.warnings = ("old.pem expired", "new.pem expired")
+    cert.write_text("another")
+    look(clock, 2)
+    reloader.stopService()
+    assert written(logged)[3:] == ["warn: frontend web: new.pem expired"]
+
+
+def test_files_are_read_again_when_the_time_asks_for_it(
+    reloader: Reloader, clock: Clock, part: Files, logged: Sequence[LogEvent]
+) -> None:
+    part.outdated = True
+    look(clock)
+    assert len(part.read) == 2
+    part.outdated = False
+    look(clock, 10)
+    assert len(part.read) == 2
+
+
+def test_what_the_time_asks_for_in_vain_is_not_tried_each_second(
+    reloader: Reloader, clock: Clock, part: Files, logged: Sequence[LogEvent]
+) -> None:
+    part.outdated, part.trouble = True, "not valid before noon"
+    look(clock, 10)
+    assert len(written(logged)) == 1
+    part.trouble = ""
+    look(clock, 10)
+    assert len(part.read) == 1
+    clock.advance(TRY_AGAIN_AFTER)
+    assert len(part.read) == 2
 
 
 # What it looks at

@@ -10,11 +10,12 @@ import pytest
 from attrs import frozen
 from OpenSSL import SSL
 
-from support.certificates import NOW, YESTERDAY, Authority, Issued, self_signed
+from support.certificates import AN_HOUR_AGO, NOW, YESTERDAY, Authority, Issued, self_signed
 from support.tls_lines import frontend_tls, pair_of, shake
 from tcpbalance.config.addresses import Address, HostName
 from tcpbalance.config.paths import FilePath
 from tcpbalance.config.tls import CertificateConfig, FrontendTlsConfig, PoolTlsConfig
+from tcpbalance.errors import Fault
 from tcpbalance.net.tls.client import ClientTls, TlsPeer
 from tcpbalance.net.tls.errors import HandshakeFailed, TlsFileError
 from tcpbalance.net.tls.server import ServerTls
@@ -120,10 +121,53 @@ def test_a_backend_with_a_certificate_for_somebody_else_is_refused(
 
 def test_a_common_name_alone_is_not_enough(world: World) -> None:
     """RFC 9525, section 6.1: certificates without other names are for nobody."""
-    old = world.authority.issue_client(world.folder, "old", f"CN={NAME}")
-    pool = ClientTls(PoolTlsConfig(ca=world.root))
-    with pytest.raises(HandshakeFailed, match="certificate"):
-        meet(pool.peer(*at("web.example:443")), ServerTls(frontend_tls(old)))
+    old = world.authority.issue(world.folder, NAME)
+    with pytest.raises(HandshakeFailed, match=f"certificate has no subjectAltName, which {NAME} must be in"):
+        meet(world.pool().peer(*at("web.example:443")), ServerTls(frontend_tls(old)))
+
+
+ODD = {
+    "address-as-name": b"\x82\x0810.0.0.1",
+    "five-octets": b"\x82\x01a\x87\x05\x0a\0\0\1\1",
+    "latin-1": b"\x82\x08w\xfcrst.de",
+    "nul": b"\x82\x08a.de\0.de",
+    "wildcard": b"\x82\x08*a*.b.cd",
+    "empty": b"\x82\x01a\x82\x00\x82\x03b.c",
+    "uri-with-port": b"\x86\x08a://b:80",
+    "mail": b"\x81\x08a@b.cdef",
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+@pytest.mark.parametrize(("written", "asked"), [("web.example:443", NAME), ("10.0.0.1:443", "10.0.0.1")])
+def test_an_odd_name_neither_matches_nor_spoils_the_one_beside_it(
+    world: World, odd: bytes, written: str, asked: str
+) -> None:
+    def backend(*names: str) -> ServerTls:
+        issued = world.authority.issue(world.folder, "odd", "stand-in", *names)
+        world.authority.sign_again(issued, lambda tbs: tbs.replace(b"\x82\x08stand-in", odd))
+        return ServerTls(frontend_tls(issued))
+
+    peer = world.pool().peer(*at(written))
+    meet(peer, backend(asked))
+    with pytest.raises(HandshakeFailed) as caught:
+        meet(peer, backend(OTHER))
+    assert (caught.value.cause, caught.value.fault) == (f"certificate is not for {asked}", Fault.BACKEND)
+
+
+def test_a_subject_that_the_library_dislikes_is_none_of_our_business(world: World) -> None:
+    """Many wildcards of old stand as a common name in a PrintableString, which has no asterisk."""
+    issued = world.authority.issue(world.folder, "old", "*.web.example")
+    old = b"\x0c\x0d*.web.example"
+    world.authority.sign_again(issued, lambda tbs: tbs.replace(old, b"\x13" + old[1:]))
+    meet(world.pool().peer(*at("a.web.example:443")), ServerTls(frontend_tls(issued)))
+
+
+def test_a_name_that_no_certificate_can_be_for_is_the_configurations_fault(world: World) -> None:
+    with pytest.raises(HandshakeFailed) as caught:
+        meet(world.pool().peer(*at("web.example:443", "2130706433")), world.backend(NAME))
+    assert caught.value.cause == "no certificate can be for 2130706433, give the backend a server_name"
+    assert caught.value.fault is Fault.CONFIGURATION
 
 
 def test_without_verification_anybody_will_do(world: World) -> None:
@@ -293,12 +337,48 @@ def test_all_files_are_named(world: World) -> None:
     assert ClientTls(PoolTlsConfig()).files == ()
 
 
-def test_the_time_is_the_callers(world: World) -> None:
+def test_an_expired_certificate_of_ours_is_shown_and_warned_of(world: World) -> None:
+    ours = world.authority.issue_client(world.folder, "balancer", "CN=balancer", not_after=AN_HOUR_AGO)
+    pool = world.pool(certificate=pair_of(ours))
+    (warning,) = pool.warnings
+    assert warning.startswith(f"the certificate in {ours.certificate} expired on ")
+    shown = world.authority.issue(world.folder, "backend", NAME)
+    backend = ServerTls(frontend_tls(shown, client_ca=world.root))
+    with pytest.raises(HandshakeFailed):
+        meet(pool.peer(*at("web.example:443")), backend)
+    meet(pool.peer(*at("web.example:443")), world.backend(NAME))
+
+
+def test_the_time_is_the_callers_and_says_when_to_read_again(world: World) -> None:
     ours = world.authority.issue_client(world.folder, "balancer", "CN=balancer")
-    config = PoolTlsConfig(certificate=pair_of(ours))
-    ClientTls(config, NOW.timestamp)
-    with pytest.raises(TlsFileError, match="not valid before"):
-        ClientTls(config, lambda: YESTERDAY.timestamp() - 1)
+    now = YESTERDAY.timestamp() - 1
+    pool = ClientTls(PoolTlsConfig(certificate=pair_of(ours)), lambda: now)
+    assert "is not valid before" in str(pool.warnings)
+    assert not pool.is_outdated()
+    now += 1
+    assert pool.is_outdated()
+    pool.reload()
+    assert (pool.warnings, pool.is_outdated()) == ((), False)
+
+
+def test_a_revocation_list_that_is_out_of_date_fails_the_handshake_with_that_cause(world: World) -> None:
+    crl = world.authority.revoke(world.folder / "crl.pem", until=AN_HOUR_AGO)
+    pool = world.pool(crl=FilePath(crl))
+    assert "all that this authority has certified is refused" in str(pool.warnings)
+    with pytest.raises(HandshakeFailed, match="revocation list expired"):
+        meet(pool.peer(*at("web.example:443")), world.backend(NAME))
+    world.authority.revoke(crl)
+    pool.reload()
+    meet(pool.peer(*at("web.example:443")), world.backend(NAME))
+    world.authority.revoke(crl, until=AN_HOUR_AGO)
+    with pytest.raises(TlsFileError, match="expired on"):
+        pool.reload()
+    meet(pool.peer(*at("web.example:443")), world.backend(NAME))
+
+
+def test_an_authority_that_has_expired_is_warned_of(world: World) -> None:
+    pool = ClientTls(PoolTlsConfig(ca=world.root), (NOW + timedelta(days=3651)).timestamp)
+    assert "the authority CN=Root in" in str(pool.warnings)
 
 
 # Where there is no name

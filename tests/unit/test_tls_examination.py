@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from support.certificates import NOW, YESTERDAY, Authority
+from support.certificates import AN_HOUR_AGO, NOW, Authority
 from support.tls_lines import frontend_tls, pair_of
+from tcpbalance.config.errors import Severity
 from tcpbalance.config.paths import FilePath
-from tcpbalance.config.tls import CertificateConfig, FrontendTlsConfig, PoolTlsConfig, TlsConfig
-from tcpbalance.net.tls.errors import TlsFileError
+from tcpbalance.config.tls import PoolTlsConfig, TlsConfig
 from tcpbalance.net.tls.examination import flaws_in_files
-from tcpbalance.net.tls.server import ServerTls
 
 NAME = "web.example"
 
@@ -25,32 +23,9 @@ def flaws(config: TlsConfig) -> list[tuple[object, str]]:
     return [(flaw.path, flaw.message) for flaw in flaws_in_files(("tls",), config)]
 
 
-def of_a_kind_for_later(folder: Path) -> Path:
-    """Write a certificate and its key, of ML-DSA (FIPS 204), into one file."""
-    mldsa = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.mldsa", reason="no ML-DSA")
-    try:
-        key = mldsa.MLDSA65PrivateKey.generate()
-    except UnsupportedAlgorithm as error:
-        pytest.skip(f"no ML-DSA: {error}")
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, NAME)])
-    builder = x509.CertificateBuilder(
-        name, name, key.public_key(), 1, YESTERDAY, NOW.replace(year=NOW.year + 1)
-    )
-    file = folder / "mldsa.pem"
-    file.write_bytes(
-        builder.sign(key, None).public_bytes(Encoding.PEM)
-        + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    )
-    return file
-
-
-def test_a_key_of_a_kind_that_cannot_be_used_yet(tmp_path: Path) -> None:
-    file = FilePath(of_a_kind_for_later(tmp_path))
-    config = FrontendTlsConfig(certificates=(CertificateConfig(cert=file),))
-    said = f"the key in {file} is of a kind that cannot be used"
-    assert flaws(config) == [(("tls", "certificates", 0, "key"), said)]
-    with pytest.raises(TlsFileError, match="of a kind that cannot be used"):
-        ServerTls(config)
+def severities(config: TlsConfig, now: float | None = None) -> list[tuple[object, Severity]]:
+    """Give the keys that are to blame, and what that prevents."""
+    return [(flaw.path[1], flaw.severity) for flaw in flaws_in_files(("tls",), config, now)]
 
 
 @pytest.mark.parametrize("end", ["frontend", "pool"])
@@ -78,3 +53,36 @@ def test_authorities_that_cannot_be_read_are_told_once(tmp_path: Path) -> None:
     assert flaws(PoolTlsConfig(ca=missing, crl=crl)) == [(("tls", "ca"), said)]
     Path(crl).write_text("")
     assert [path for path, _ in flaws(PoolTlsConfig(ca=missing, crl=crl))] == [("tls", "ca"), ("tls", "crl")]
+
+
+@pytest.mark.parametrize("how", [{"not_after": AN_HOUR_AGO}, {"not_before": NOW + timedelta(hours=1)}])
+def test_a_certificate_that_is_out_of_date_does_not_stop_the_start(
+    tmp_path: Path, how: dict[str, Any]
+) -> None:
+    issued = Authority.root().issue(tmp_path, "web", NAME, **how)
+    assert severities(frontend_tls(issued)) == [("certificates", Severity.ERROR)]
+    assert severities(PoolTlsConfig(certificate=pair_of(issued))) == [("certificate", Severity.ERROR)]
+
+
+def test_one_authority_of_several_that_has_expired_is_a_warning(tmp_path: Path) -> None:
+    ca = Authority.root().write(tmp_path / "ca.pem")
+    config, late = PoolTlsConfig(ca=FilePath(ca)), (NOW + timedelta(days=3651)).timestamp()
+    assert severities(config, late) == [("ca", Severity.ERROR)]
+    lasting = Authority.root("Lasting", until=NOW + timedelta(days=4000)).write(tmp_path / "lasting.pem")
+    ca.write_bytes(ca.read_bytes() + lasting.read_bytes())
+    assert severities(config, late) == [("ca", Severity.WARNING)]
+
+
+def test_revocation_lists_that_are_out_of_date(tmp_path: Path) -> None:
+    used, unused = Authority.root(), Authority.root("Unused")
+    ca, crl = used.write(tmp_path / "ca.pem"), tmp_path / "crl.pem"
+    config = PoolTlsConfig(ca=FilePath(ca), crl=FilePath(crl))
+    current = used.revoke(crl).read_bytes()
+    old = used.revoke(crl, until=AN_HOUR_AGO).read_bytes()
+    assert severities(config) == [("crl", Severity.ERROR)]
+    crl.write_bytes(old + current)
+    assert severities(config) == [("crl", Severity.WARNING)]
+    crl.write_bytes(current + unused.revoke(tmp_path / "x.pem", until=AN_HOUR_AGO).read_bytes())
+    assert severities(config) == [("crl", Severity.WARNING)]
+    crl.write_bytes(current + used.revoke(tmp_path / "x.pem", delta=True).read_bytes())
+    assert severities(config) == [("crl", Severity.FATAL)]

@@ -7,14 +7,19 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from support.certificates import AN_HOUR_AGO, NOW, Authority, Issued, new_key, self_signed, write_key
+from support.process import run
+from support.programs import require
 from support.tls_lines import pair_of
 from tcpbalance.config.paths import FilePath
 from tcpbalance.config.tls import CertificateConfig
 from tcpbalance.net.tls import files
+from tcpbalance.net.tls.contexts import load_chain
 from tcpbalance.net.tls.errors import TlsFileError
-from tcpbalance.net.tls.files import look_for_authorities, read_chain, read_revocations
+from tcpbalance.net.tls.files import read_authorities
+from tcpbalance.net.tls.revocation import Revocations, read_revocations
 
 NOW_S = NOW.timestamp()
 
@@ -56,33 +61,37 @@ def refused(call: Callable[[], object]) -> tuple[str, str]:
     return caught.value.key, str(caught.value)
 
 
-def refused_chain(cert: Path, key: Path, now: float = NOW_S) -> tuple[str, str]:
+def pair(cert: Path, key: Path | None = None) -> CertificateConfig:
+    """Name the files of a certificate and its key, or the one of both."""
+    return CertificateConfig(cert=FilePath(cert), key=FilePath(key or cert))
+
+
+def refused_chain(cert: Path, key: Path) -> tuple[str, str]:
     """The same for a certificate and its key."""
-    pair = CertificateConfig(cert=FilePath(cert), key=FilePath(key))
-    return refused(lambda: read_chain(pair, now))
+    return refused(lambda: load_chain(pair(cert, key)))
 
 
 # Certificates and keys
 
 
 def test_a_certificate_with_its_key(issued: Issued) -> None:
-    chain = read_chain(pair_of(issued), NOW_S)
+    chain = load_chain(pair_of(issued))
     assert (chain.files, chain.key_kind) == (pair_of(issued), "ECDSA")
     assert chain.names == ("web.example", "*.web.example")
 
 
 def test_one_of_rsa(authority: Authority, tmp_path: Path) -> None:
-    assert read_chain(pair_of(authority.issue(tmp_path, "web", "a", kind="rsa")), NOW_S).key_kind == "RSA"
+    assert load_chain(pair_of(authority.issue(tmp_path, "web", "a", kind="rsa"))).key_kind == "RSA"
 
 
 def test_both_in_one_file_in_any_order(issued: Issued, tmp_path: Path) -> None:
     file = tmp_path / "both.pem"
     file.write_bytes(issued.key.read_bytes() + issued.certificate.read_bytes())
-    read_chain(CertificateConfig(cert=FilePath(file)), NOW_S)
+    load_chain(CertificateConfig(cert=FilePath(file)))
 
 
 def test_without_other_names_it_is_for_the_common_name(authority: Authority, tmp_path: Path) -> None:
-    chain = read_chain(pair_of(authority.issue_client(tmp_path, "old", "CN=old.example,O=Example")), NOW_S)
+    chain = load_chain(pair_of(authority.issue_client(tmp_path, "old", "CN=old.example,O=Example")))
     assert chain.names == ("old.example",)
 
 
@@ -121,9 +130,7 @@ def test_a_certificate_that_was_cut_short(issued: Issued) -> None:
     issued.certificate.write_bytes(issued.certificate.read_bytes()[:200])
     key, said = refused_chain(issued.certificate, issued.key)
     assert key == "cert"
-    assert (
-        said == f"{issued.certificate} holds a certificate or revocation list that is damaged, write it anew"
-    )
+    assert said == f"{issued.certificate} holds a certificate that is damaged, write it anew"
 
 
 def test_a_certificate_in_the_place_of_a_key(issued: Issued) -> None:
@@ -134,10 +141,22 @@ def test_a_certificate_in_the_place_of_a_key(issued: Issued) -> None:
 
 def test_a_key_with_a_passphrase(issued: Issued) -> None:
     write_key(issued.key, new_key(), passphrase=b"secret")
-    assert refused_chain(issued.certificate, issued.key) == (
-        "key",
-        f"the key in {issued.key} has a passphrase, which nobody is there to type: write it without one",
+    key, said = refused_chain(issued.certificate, issued.key)
+    assert key == "key"
+    assert said == (
+        f"the key in {issued.key} has a passphrase, which nobody is there to type: write it without one, by "
+        f"openssl pkey -in {issued.key} -out NEW"
     )
+
+
+def test_a_key_with_a_passphrase_in_the_form_of_old(issued: Issued) -> None:
+    """Else OpenSSL would ask for it at the terminal."""
+    key = new_key("rsa").private_bytes(
+        Encoding.PEM, PrivateFormat.TraditionalOpenSSL, BestAvailableEncryption(b"secret")
+    )
+    assert b"Proc-Type" in key
+    issued.key.write_bytes(key)
+    assert "has a passphrase" in refused_chain(issued.certificate, issued.key)[1]
 
 
 @pytest.mark.parametrize("kind", ["ecdsa", "rsa"])
@@ -152,7 +171,7 @@ def test_the_key_of_another_certificate(issued: Issued, kind: str) -> None:
 def test_the_first_certificate_is_the_one_that_counts(authority: Authority, tmp_path: Path) -> None:
     issued = authority.intermediate().issue(tmp_path, "web", "web.example")
     first, _, rest = issued.certificate.read_bytes().partition(b"-----END CERTIFICATE-----\n")
-    read_chain(pair_of(issued), NOW_S)
+    load_chain(pair_of(issued))
     issued.certificate.write_bytes(rest + first + b"-----END CERTIFICATE-----\n")
     assert refused_chain(issued.certificate, issued.key)[0] == "key"
 
@@ -161,60 +180,177 @@ def test_a_certificate_that_has_expired(authority: Authority, tmp_path: Path) ->
     issued = authority.issue(tmp_path, "web", "web.example", not_after=AN_HOUR_AGO)
     day = f"{AN_HOUR_AGO:%Y-%m-%d %H:%M UTC}"
     said = f"the certificate in {issued.certificate} expired on {day}, renew it"
-    assert refused_chain(issued.certificate, issued.key) == ("cert", said)
+    assert load_chain(pair_of(issued)).validity.flaw(NOW_S) == said
 
 
 def test_a_certificate_that_is_for_later(authority: Authority, tmp_path: Path) -> None:
     later = NOW + timedelta(hours=1)
     issued = authority.issue(tmp_path, "web", "web.example", not_before=later)
     said = f"the certificate in {issued.certificate} is not valid before {later:%Y-%m-%d %H:%M UTC}"
-    assert refused_chain(issued.certificate, issued.key) == ("cert", said)
+    assert load_chain(pair_of(issued)).validity.flaw(NOW_S) == said
 
 
 def test_it_is_valid_from_its_first_second_and_not_in_its_last(authority: Authority, tmp_path: Path) -> None:
     issued = authority.issue(tmp_path, "web", "a", not_before=NOW, not_after=NOW + timedelta(seconds=10))
-    read_chain(pair_of(issued), NOW_S)
-    read_chain(pair_of(issued), NOW_S + 9)
-    assert "expired" in refused_chain(issued.certificate, issued.key, NOW_S + 10)[1]
-    assert "not valid before" in refused_chain(issued.certificate, issued.key, NOW_S - 1)[1]
+    validity = load_chain(pair_of(issued)).validity
+    assert validity.flaw(NOW_S) is None
+    assert validity.flaw(NOW_S + 9) is None
+    assert "expired" in str(validity.flaw(NOW_S + 10))
+    assert "not valid before" in str(validity.flaw(NOW_S - 1))
 
 
 def test_self_signed_is_good_enough(tmp_path: Path) -> None:
     certificate, key = self_signed(tmp_path, "web.example")
-    read_chain(CertificateConfig(cert=FilePath(certificate), key=FilePath(key)), NOW_S)
+    load_chain(CertificateConfig(cert=FilePath(certificate), key=FilePath(key)))
 
 
-def test_a_key_of_a_kind_that_nobody_supports(issued: Issued, tmp_path: Path) -> None:
+def test_a_key_that_openssl_finds_too_weak(tmp_path: Path) -> None:
+    file = tmp_path / "odd.pem"
+    file.write_text(ODD_KEY + ODD_CERTIFICATE)
+    assert refused_chain(file, file) == ("cert", f"OpenSSL refuses {file}: ee key too small")
+
+
+def test_a_key_beside_the_certificate_of_another_kind(issued: Issued, tmp_path: Path) -> None:
     file = tmp_path / "odd.key"
     file.write_text(ODD_KEY)
-    key, said = refused_chain(issued.certificate, file)
-    assert key == "key"
-    assert said.startswith(f"{file} cannot be used: ")
+    assert refused_chain(issued.certificate, file) == (
+        "key",
+        f"the key in {file} does not belong to the certificate in {issued.certificate}",
+    )
 
 
-def test_a_certificate_with_a_key_of_such_a_kind(issued: Issued, tmp_path: Path) -> None:
-    file = tmp_path / "odd.pem"
-    file.write_text(ODD_CERTIFICATE)
-    key, said = refused_chain(file, issued.key, IN_2040)
+KINDS = {
+    "RSA-PSS": ("RSA-PSS", "-pkeyopt", "rsa_keygen_bits:2048"),
+    "Ed25519": ("ED25519",),
+    "Ed448": ("ED448",),
+    "ECDSA": ("EC", "-pkeyopt", "ec_paramgen_curve:P-384"),
+}
+
+
+@pytest.mark.requires("openssl")
+@pytest.mark.parametrize("kind", KINDS)
+def test_keys_of_other_kinds(made: Callable[..., tuple[Path, Path]], kind: str) -> None:
+    chain = load_chain(pair(*made(*KINDS[kind])))
+    assert (chain.key_kind, chain.names) == (kind, ("odd.example",))
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Callable[..., tuple[Path, Path]]:
+    """Have openssl make a key, and a certificate for it."""
+    (openssl,) = require("openssl")
+
+    def make(*algorithm: str) -> tuple[Path, Path]:
+        certificate, key = tmp_path / "odd.pem", tmp_path / "odd.key"
+        run([openssl, "genpkey", "-out", key, "-algorithm", *algorithm])
+        names = ["-subj", "/CN=odd.example", "-addext", "subjectAltName=DNS:odd.example"]
+        run([openssl, "req", "-x509", "-key", key, "-out", certificate, *names])
+        return certificate, key
+
+    return make
+
+
+# How a file is written
+
+
+@pytest.mark.requires("openssl")
+def test_a_trusted_certificate(issued: Issued, tmp_path: Path) -> None:
+    """What openssl writes with -trustout: the certificate, and behind it what it is trusted for."""
+    (openssl,) = require("openssl")
+    file = tmp_path / "trusted.pem"
+    run([openssl, "x509", "-in", issued.certificate, "-trustout", "-out", file])
+    assert b"BEGIN TRUSTED CERTIFICATE" in file.read_bytes()
+    assert load_chain(pair(file, issued.key)).names == load_chain(pair_of(issued)).names
+    assert [each.subject for each in read_authorities("ca", str(file))] == ["CN=web.example"]
+    file.write_bytes(issued.certificate.read_bytes() + file.read_bytes())
+    key, said = refused_chain(file, issued.key)
     assert key == "cert"
-    assert said.startswith(f"{file} cannot be used: ")
+    assert said.startswith(f"{file} has a BEGIN TRUSTED CERTIFICATE behind the first certificate")
+    assert "openssl x509 -in" in said
+
+
+FORMS: dict[str, Callable[[bytes], bytes]] = {
+    "text-in-front": lambda pem: b"Bag Attributes\n    friendlyName: web\nsubject=CN = web\n" + pem,
+    "line-ends-of-windows": lambda pem: pem.replace(b"\n", b"\r\n"),
+    "no-last-line-end": lambda pem: pem.removesuffix(b"\n"),
+    "twice": lambda pem: pem + pem,
+    "empty-lines": lambda pem: b"\n\n" + pem + b"\n\n",
+    "spaces-behind": lambda pem: pem.replace(b"-----\n", b"----- \n"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("what", ["certificate", "key"])
+def test_forms_of_a_file_that_make_no_difference(
+    issued: Issued, form: Callable[[bytes], bytes], what: str
+) -> None:
+    file = getattr(issued, what)
+    file.write_bytes(form(file.read_bytes()))
+    assert load_chain(pair_of(issued)).names == ("web.example", "*.web.example")
+
+
+def test_a_key_in_the_form_of_old_with_its_parameters_in_front(issued: Issued) -> None:
+    parameters = b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
+    issued.key.write_bytes(parameters + issued.key.read_bytes())
+    load_chain(pair_of(issued))
+
+
+@pytest.mark.parametrize("what", ["certificate", "key"])
+def test_a_byte_order_mark(issued: Issued, what: str) -> None:
+    """OpenSSL would leave out what follows it."""
+    file = getattr(issued, what)
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    key, said = refused_chain(issued.certificate, issued.key)
+    assert key == ("cert" if what == "certificate" else "key")
+    assert said == f"{file} begins with a byte order mark, save it without one"
+
+
+def test_der(issued: Issued) -> None:
+    issued.certificate.write_bytes(issued.leaf.public_bytes(Encoding.DER))
+    key, said = refused_chain(issued.certificate, issued.key)
+    assert key == "cert"
+    assert said == (
+        f"{issued.certificate} holds no certificate in PEM but in DER; write it anew by openssl x509 "
+        f"-inform DER -in {issued.certificate} -out NEW"
+    )
+
+
+@pytest.mark.parametrize("key", [b"", b"0\x82\x01\x00", b"-----BEGIN PUBLIC KEY-----\n"])
+def test_what_is_no_key(issued: Issued, key: bytes) -> None:
+    issued.key.write_bytes(key)
+    said = f"{issued.key} holds no private key in PEM that can be read"
+    assert refused_chain(issued.certificate, issued.key) == ("key", said)
+
+
+def test_a_key_that_was_cut_short(issued: Issued) -> None:
+    issued.key.write_bytes(issued.key.read_bytes()[:100])
+    key, said = refused_chain(issued.certificate, issued.key)
+    assert key == "key"
+    assert said.startswith(f"OpenSSL refuses the key in {issued.key}: ")
 
 
 # Authorities
 
 
 def test_authorities(authority: Authority, tmp_path: Path) -> None:
-    look_for_authorities("ca", str(authority.write(tmp_path / "root.pem")))
+    (read,) = read_authorities("ca", str(authority.write(tmp_path / "root.pem")))
+    assert read.subject == "CN=Root"
+    later = NOW + timedelta(days=3650)
+    said = (
+        f"the authority CN=Root in {tmp_path / 'root.pem'} expired on {later:%Y-%m-%d %H:%M UTC}, "
+        "nothing that it has certified is believed"
+    )
+    assert read.validity.flaw(NOW_S) is None
+    assert read.validity.flaw(later.timestamp()) == said
 
 
 def test_authorities_that_cannot_be_read_are_told_at_their_key(tmp_path: Path) -> None:
     file = tmp_path / "root.pem"
-    assert refused(lambda: look_for_authorities("ca", str(file))) == (
+    assert refused(lambda: read_authorities("ca", str(file))) == (
         "ca",
         f"cannot read {file}: no such file or directory",
     )
     file.write_bytes(b"")
-    assert refused(lambda: look_for_authorities("client_ca", str(file))) == (
+    assert refused(lambda: read_authorities("client_ca", str(file))) == (
         "client_ca",
         f"{file} holds no certificate in PEM",
     )
@@ -223,45 +359,102 @@ def test_authorities_that_cannot_be_read_are_told_at_their_key(tmp_path: Path) -
 # Revocation lists
 
 
+def read_lists(*files: Path, now: float = NOW_S, authorities: tuple[str, ...] = ()) -> Revocations:
+    """Read the lists of several files, put into one."""
+    together = files[0].with_name("together.pem")
+    together.write_bytes(b"".join(file.read_bytes() for file in files))
+    return read_revocations("crl", str(together), now, authorities)
+
+
 def test_the_lists_of_several_authorities_in_one_file(authority: Authority, tmp_path: Path) -> None:
     file = authority.revoke(tmp_path / "crl.pem")
     both = Authority.root("Another").revoke(tmp_path / "another.pem").read_bytes() + file.read_bytes()
     file.write_bytes(b"# the lists of two\n" + both)
-    assert len(read_revocations("crl", str(file), NOW_S)) == 2
+    read = read_lists(file, authorities=("CN=Root", "CN=Another"))
+    assert (len(read.lists), read.left_out, read.gaps(NOW_S)) == (2, [], {})
 
 
 def test_a_file_without_a_list(authority: Authority, tmp_path: Path) -> None:
     file = authority.write(tmp_path / "root.pem")
-    assert refused(lambda: read_revocations("crl", str(file), NOW_S)) == (
+    assert refused(lambda: read_revocations("crl", str(file), NOW_S, ())) == (
         "crl",
         f"{file} holds no revocation list in PEM; from DER: openssl crl -inform DER -in LIST -out {file}",
     )
 
 
-def test_a_list_that_is_garbled(tmp_path: Path) -> None:
-    file = tmp_path / "crl.pem"
-    file.write_bytes(b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n")
-    key, said = refused(lambda: read_revocations("crl", str(file), NOW_S))
-    assert key == "crl"
-    assert said == f"{file} holds a certificate or revocation list that is damaged, write it anew"
-
-
-def test_a_list_that_has_expired(authority: Authority, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "block",
+    [
+        b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n",
+        b"-----BEGIN X509 CRL-----\nAAAA\n",
+    ],
+    ids=["garbled", "cut-short"],
+)
+def test_a_list_that_is_damaged(authority: Authority, tmp_path: Path, block: bytes) -> None:
     file = authority.revoke(tmp_path / "crl.pem")
-    later = NOW + timedelta(days=90)
-    day = f"{later:%Y-%m-%d %H:%M UTC}"
-    assert refused(lambda: read_revocations("client_crl", str(file), later.timestamp())) == (
-        "client_crl",
-        f"the revocation list of CN=Root in {file} expired on {day}, fetch a new one",
-    )
+    file.write_bytes(file.read_bytes() + block)
+    key, said = refused(lambda: read_revocations("crl", str(file), NOW_S, ()))
+    assert key == "crl"
+    assert said == f"{file} holds a revocation list that is damaged, write it anew"
+
+
+def day(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M UTC}"
+
+
+UNTIL_THEN = ": until then, all that this authority has certified is refused"
+
+
+@pytest.mark.parametrize("authorities", [("CN=Root",), ("cn=root ",), ()])
+def test_a_list_that_is_out_of_date_leaves_a_gap(
+    authority: Authority, tmp_path: Path, authorities: tuple[str, ...]
+) -> None:
+    old = authority.revoke(tmp_path / "old.pem", until=AN_HOUR_AGO)
+    read = read_lists(old, authorities=authorities)
+    said = f"the revocation list of CN=Root in {tmp_path / 'together.pem'} expired on {day(AN_HOUR_AGO)}"
+    assert list(read.gaps(NOW_S).values()) == [f"{said}, fetch a new one{UNTIL_THEN}"]
+    assert (len(read.lists), read.left_out) == (1, [])
+    later = NOW + timedelta(hours=1)
+    early = authority.revoke(tmp_path / "early.pem", since=later)
+    said = f"the revocation list of CN=Root in {tmp_path / 'together.pem'} is not valid before {day(later)}"
+    assert list(read_lists(early).gaps(NOW_S).values()) == [f"{said}{UNTIL_THEN}"]
+
+
+def test_beside_a_current_one_it_is_left_out(authority: Authority, tmp_path: Path) -> None:
+    old = authority.revoke(tmp_path / "old.pem", until=AN_HOUR_AGO)
+    early = authority.revoke(tmp_path / "early.pem", since=NOW + timedelta(hours=1))
+    current = authority.revoke(tmp_path / "current.pem")
+    read = read_lists(old, current, early, authorities=("CN=Root",))
+    assert (len(read.lists), read.gaps(NOW_S)) == (1, {})
+    assert ["expired" in why for why in read.left_out] == [True, False]
+    assert all(why.endswith("; it is left out") for why in read.left_out)
+    assert len(read.validities) == 3
+
+
+def test_a_delta_list_is_refused(authority: Authority, tmp_path: Path) -> None:
+    delta = authority.revoke(tmp_path / "delta.pem", delta=True)
+    key, said = refused(lambda: read_lists(authority.revoke(tmp_path / "crl.pem"), delta))
+    assert key == "crl"
+    assert said.startswith(f"the revocation list of CN=Root in {tmp_path / 'together.pem'} is a delta list, ")
+    assert said.endswith("replace it with the complete list")
 
 
 def test_a_file_that_lacks_the_list_of_an_authority(authority: Authority, tmp_path: Path) -> None:
-    other = Authority.root("Another")
-    authorities, crl = authority.write(tmp_path / "ca.pem"), authority.revoke(tmp_path / "crl.pem")
-    assert read_revocations("crl", str(crl), NOW_S, str(authorities))
-    authorities.write_bytes(authorities.read_bytes() + other.write(tmp_path / "other.pem").read_bytes())
-    assert refused(lambda: read_revocations("crl", str(crl), NOW_S, str(authorities))) == (
+    crl = authority.revoke(tmp_path / "crl.pem")
+    assert read_revocations("crl", str(crl), NOW_S, ["CN=Root"]).lists
+    assert refused(lambda: read_revocations("crl", str(crl), NOW_S, ["CN=Root", "CN=Another"])) == (
         "crl",
         f"{crl} has no list of CN=Another: all that it has certified would be refused",
     )
+
+
+def test_an_authority_does_not_lose_its_current_list(authority: Authority, tmp_path: Path) -> None:
+    current = read_lists(authority.revoke(tmp_path / "current.pem"))
+    early = read_lists(authority.revoke(tmp_path / "early.pem", since=NOW + timedelta(hours=1)))
+    key, said = refused(lambda: early.refuse_if_worse("crl", current, NOW_S))
+    assert key == "crl"
+    assert "is not valid before" in said
+    current.refuse_if_worse("crl", early, NOW_S)
+    early.refuse_if_worse("crl", early, NOW_S)
+    early.refuse_if_worse("crl", Revocations(), NOW_S)
+    early.refuse_if_worse("crl", current, (NOW + timedelta(days=91)).timestamp())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ import pytest
 from cryptography import x509
 from OpenSSL import SSL
 
-from support.certificates import NOW, Authority, Issued
+from support.certificates import AN_HOUR_AGO, NOW, YESTERDAY, Authority, Issued
+from support.process import run
+from support.programs import require
 from support.tls_lines import client_context, client_in_memory, frontend_tls, shake
 from tcpbalance.config.names import AlpnName
 from tcpbalance.config.paths import FilePath
+from tcpbalance.config.tls import CertificateConfig, FrontendTlsConfig
 from tcpbalance.net.tls.errors import TlsFileError
 from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.net.tls.verification import why
@@ -319,6 +323,137 @@ def test_all_files_are_named_once_each(authority: Authority, folder: Path, exact
     assert tls.files == (str(exact.certificate), str(exact.key), root)
 
 
-def test_the_time_is_the_callers(authority: Authority, exact: Issued) -> None:
-    with pytest.raises(TlsFileError, match="not valid before"):
-        ServerTls(frontend_tls(exact), lambda: NOW.timestamp() - 10 * 86400)
+# When the time changes
+
+
+@pytest.fixture
+def expired(authority: Authority, folder: Path) -> Issued:
+    return authority.issue(folder, "expired", "a.web.example", not_after=AN_HOUR_AGO)
+
+
+@pytest.mark.parametrize("name", ["a.web.example", None])
+def test_where_there_is_no_other_an_expired_one_is_shown(
+    expired: Issued, other: Issued, name: str | None
+) -> None:
+    tls = ServerTls(frontend_tls(expired, other))
+    assert shown(tls, name) == expired.leaf
+    assert shown(tls, "other.example") == other.leaf
+    (warning,) = tls.warnings
+    assert warning.startswith(f"the certificate in {expired.certificate} expired on ")
+
+
+@pytest.mark.parametrize("kind", ["ecdsa", "rsa"])
+@pytest.mark.parametrize("name", ["a.web.example", None])
+def test_a_valid_one_goes_before_it_whatever_their_keys(
+    authority: Authority, folder: Path, expired: Issued, name: str | None, kind: Any
+) -> None:
+    valid = authority.issue(folder, "valid", "a.web.example", kind=kind)
+    for pairs in ((expired, valid), (valid, expired)):
+        assert shown(ServerTls(frontend_tls(*pairs)), name) == valid.leaf
+
+
+def test_a_valid_wildcard_goes_before_it(expired: Issued, wildcard: Issued) -> None:
+    assert shown(ServerTls(frontend_tls(wildcard, expired)), "a.web.example") == wildcard.leaf
+
+
+def test_the_time_is_the_callers_and_says_when_to_read_again(
+    authority: Authority, folder: Path, other: Issued
+) -> None:
+    now = NOW.timestamp()
+    first = authority.issue(folder, "first", "a.web.example", not_after=NOW + timedelta(hours=2))
+    second = authority.issue(folder, "second", "a.web.example", not_before=NOW + timedelta(hours=1))
+    tls = ServerTls(frontend_tls(first, second, other), lambda: now)
+    for hours, changed, leaf, warnings in (
+        (0, False, first.leaf, ["second.pem"]),
+        (1, True, first.leaf, []),
+        (1.9, False, first.leaf, []),
+        (2, True, second.leaf, ["first.pem"]),
+        (-900_000, True, first.leaf, ["first.pem", "second.pem", "other.pem"]),
+        (0, True, first.leaf, ["second.pem"]),
+    ):
+        now = NOW.timestamp() + hours * 3600
+        assert tls.is_outdated() is changed
+        tls.reload()
+        assert not tls.is_outdated()
+        assert shown(tls, "a.web.example") == leaf
+        assert [name for name in ("first.pem", "second.pem", "other.pem") if name in str(tls.warnings)] == [
+            name for name in ("first.pem", "second.pem", "other.pem") if name in warnings
+        ]
+
+
+# Revocation lists and time
+
+
+def test_a_list_that_is_out_of_date_keeps_its_authoritys_clients_out_and_nobody_else(
+    authority: Authority, folder: Path, exact: Issued
+) -> None:
+    other = Authority.root("Other")
+    authority.issue_client(folder, "alice", "CN=alice")
+    other.issue_client(folder, "olga", "CN=olga")
+    ca, crl = authority.write(folder / "ca.pem"), authority.revoke(folder / "crl.pem")
+    ca.write_bytes(ca.read_bytes() + other.write(folder / "x.pem").read_bytes())
+    for since, until, cause in (
+        (YESTERDAY, AN_HOUR_AGO, "revocation list expired"),
+        (NOW + timedelta(hours=1), NOW + timedelta(days=1), "revocation list not valid yet"),
+    ):
+        authority.revoke(crl, since=since, until=until)
+        crl.write_bytes(crl.read_bytes() + other.revoke(folder / "x.pem").read_bytes())
+        tls = ServerTls(frontend_tls(exact, client_ca=FilePath(ca), client_crl=FilePath(crl)))
+        assert comes(tls, folder, "alice") == cause
+        assert comes(tls, folder, "olga") is None
+        (warning,) = tls.warnings
+        assert warning.startswith(f"the revocation list of CN=Root in {crl} ")
+
+
+def test_one_that_is_not_valid_yet_does_not_take_the_place_of_one_that_is(
+    asking: ServerTls, authority: Authority, folder: Path
+) -> None:
+    current = (folder / "crl.pem").read_bytes()
+    authority.revoke(folder / "crl.pem", since=NOW + timedelta(hours=1))
+    with pytest.raises(TlsFileError, match="is not valid before"):
+        asking.reload()
+    assert comes(asking, folder, "alice") is None
+    assert comes(asking, folder, "bob") == "certificate revoked"
+    # Beside the current one it does no harm.
+    (folder / "crl.pem").write_bytes((folder / "crl.pem").read_bytes() + current)
+    asking.reload()
+    assert (comes(asking, folder, "alice"), comes(asking, folder, "bob")) == (None, "certificate revoked")
+    (warning,) = asking.warnings
+    assert warning.endswith("; it is left out")
+
+
+def test_a_delta_list_is_not_taken(asking: ServerTls, authority: Authority, folder: Path) -> None:
+    """OpenSSL would leave it out, and let in whom it revokes."""
+    carol = authority.issue_client(folder, "carol", "CN=carol")
+    delta = authority.revoke(folder / "delta.pem", carol, delta=True)
+    (folder / "crl.pem").write_bytes((folder / "crl.pem").read_bytes() + delta.read_bytes())
+    with pytest.raises(TlsFileError, match="is a delta list"):
+        asking.reload()
+
+
+# Kinds of keys
+
+
+@pytest.mark.requires("openssl")
+@pytest.mark.parametrize("algorithm", ["RSA-PSS", "ED25519"])
+def test_keys_of_other_kinds_are_used_beside_the_usual_ones(
+    folder: Path, exact: Issued, algorithm: str
+) -> None:
+    (openssl,) = require("openssl")
+    certificate, key = folder / "odd.pem", folder / "odd.key"
+    run([openssl, "genpkey", "-out", key, "-algorithm", algorithm])
+    names = ["-subj", "/CN=a.web.example", "-addext", "subjectAltName=DNS:a.web.example"]
+    run([openssl, "req", "-x509", "-key", key, "-out", certificate, *names])
+    odd = CertificateConfig(cert=FilePath(certificate), key=FilePath(key))
+    leaf = x509.load_pem_x509_certificate(certificate.read_bytes())
+    for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
+        alone = ServerTls(FrontendTlsConfig(certificates=(odd,)))
+        assert shown(alone, version=version) == leaf
+    both = ServerTls(FrontendTlsConfig(certificates=(*frontend_tls(exact).certificates, odd)))
+    assert len(set(asdict_kinds(both))) == 2
+
+
+def asdict_kinds(tls: ServerTls) -> list[str]:
+    """Give the kinds of keys of the certificates that a frontend has."""
+    assert tls._material is not None
+    return [chain.key_kind for chain in tls._material.chains]

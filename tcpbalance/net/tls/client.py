@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import math
 import time
@@ -9,9 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from OpenSSL import SSL
-from service_identity import VerificationError
 from service_identity.exceptions import CertificateError
-from service_identity.pyopenssl import verify_hostname, verify_ip_address
+from service_identity.hazmat import DNS_ID, DNSPattern
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from zope.interface import implementer
 
@@ -21,8 +21,10 @@ from tcpbalance.errors import Fault
 from tcpbalance.net.tls.connection import new_connection
 from tcpbalance.net.tls.contexts import add_chain, heed, new_context, trust
 from tcpbalance.net.tls.errors import HandshakeFailed
-from tcpbalance.net.tls.files import read_chain, read_revocations
+from tcpbalance.net.tls.facts import peer_certificate
+from tcpbalance.net.tls.material import Material, read_material
 from tcpbalance.net.tls.verification import note_why
+from tcpbalance.wire.certificate import AlternativeNames
 
 
 class ClientTls:
@@ -34,6 +36,8 @@ class ClientTls:
     :param config: whom to believe, and what to show.
     :param wall_seconds: seconds since the epoch.
     :ivar files: all that were read.
+    :ivar warnings: what of them is out of date: a certificate is shown all the same, and of an authority
+        whose revocation list is out of date, no backend is believed.
     :raises TlsFileError: one of the files cannot be used.
     """
 
@@ -42,15 +46,29 @@ class ClientTls:
         self._wall_seconds = wall_seconds
         self._peers: dict[tuple[Address, str | None], TlsPeer] = {}
         self.files = tuple(dict.fromkeys(_files(config)))
+        self._material: Material | None = None
         self.reload()
 
     def reload(self) -> None:
         """Read all files anew: handshakes use them from now on, and none goes on with an earlier session.
 
-        :raises TlsFileError: one of the files cannot be used; all stays as it was.
+        :raises TlsFileError: one of the files cannot be used, or has no current revocation list of an
+            authority that has one now; all stays as it was.
         """
-        self._context = _build(self._config, self._wall_seconds())
+        now = self._wall_seconds()
+        material = _read(self._config, now)
+        if self._material is not None:
+            material.revocations.refuse_if_worse("crl", self._material.revocations, now)
+        self._context = _build(self._config, material)
+        self._material = material
+        self.warnings = material.warnings(now)
+        self._span = material.span(now)
         self._peers.clear()
+
+    def is_outdated(self) -> bool:
+        """Whether something has gone out of date, or become valid, since the files were read."""
+        start, end = self._span
+        return not start <= self._wall_seconds() < end
 
     def peer(self, address: Address, server_name: str | None) -> TlsPeer:
         """Give what is known of a backend.
@@ -124,19 +142,25 @@ class TlsPeer:
         :raises HandshakeFailed: its certificate is for somebody else.
         """
         if self._verify:
-            self._verify_identity(connection)
-            certificate: Any = connection.get_peer_certificate(as_cryptography=True)
-            self._until = certificate.not_valid_after_utc.timestamp()
+            self._until = self._verify_identity(connection)
         self._last = connection
 
-    def _verify_identity(self, connection: SSL.Connection) -> None:
+    def _verify_identity(self, connection: SSL.Connection) -> float:
+        """See that the certificate is for the name.
+
+        :returns: until when it is valid.
+        """
         if self._name is None:
             raise HandshakeFailed("no server name to verify the certificate by", Fault.CONFIGURATION)
-        verify = verify_ip_address if self._ip else verify_hostname
-        try:
-            verify(connection, self._name)
-        except (VerificationError, CertificateError) as error:
-            raise HandshakeFailed(f"certificate is not for {self._name}", Fault.BACKEND) from error
+        certificate = peer_certificate(connection, Fault.BACKEND)
+        names = None if certificate is None else certificate.names
+        if certificate is None or names is None:
+            raise HandshakeFailed(
+                f"certificate has no subjectAltName, which {self._name} must be in", Fault.BACKEND
+            )
+        if not (_has_address if self._ip else _has_host)(names, self._name):
+            raise HandshakeFailed(f"certificate is not for {self._name}", Fault.BACKEND)
+        return certificate.not_after
 
 
 def _files(config: PoolTlsConfig) -> Iterator[str]:
@@ -145,28 +169,57 @@ def _files(config: PoolTlsConfig) -> Iterator[str]:
     yield from filter(None, (config.ca, config.crl))
 
 
-def _build(config: PoolTlsConfig, now: float) -> SSL.Context:
+def _read(config: PoolTlsConfig, now: float) -> Material:
+    pairs = () if config.certificate is None else (config.certificate,)
+    if not config.verify:
+        return read_material(pairs, ("ca", None), ("crl", None), now)
+    return read_material(pairs, ("ca", config.ca), ("crl", config.crl), now)
+
+
+def _build(config: PoolTlsConfig, material: Material) -> SSL.Context:
     context = new_context()
-    if config.certificate is not None:
-        add_chain(context, read_chain(config.certificate, now))
+    for chain in material.chains:
+        add_chain(context, chain)
     if config.verify:
-        _believe(context, config, now)
+        _believe(context, config, material)
     return context
 
 
-def _believe(context: SSL.Context, config: PoolTlsConfig, now: float) -> None:
+def _believe(context: SSL.Context, config: PoolTlsConfig, material: Material) -> None:
     if config.ca is None:
         context.set_default_verify_paths()
     else:
         trust(context, "ca", config.ca)
     if config.crl is not None:
-        heed(context, read_revocations("crl", config.crl, now, config.ca))
+        heed(context, material.revocations.lists)
     context.set_verify(SSL.VERIFY_PEER, note_why)
 
 
 def _host(address: Address) -> str | None:
     """The host to ask for; the dot that ends a full name and the zone of an address have no place in it."""
     return None if address.host is None else address.host.removesuffix(".").partition("%")[0]
+
+
+def _has_address(names: AlternativeNames, address: str) -> bool:
+    return ipaddress.ip_address(address).packed in names.ip
+
+
+def _has_host(names: AlternativeNames, host: str) -> bool:
+    """Whether one of the names is that host, or a wildcard for it; one that is for no host matches none."""
+    try:
+        wanted = DNS_ID(host)
+    except ValueError as error:
+        raise HandshakeFailed(
+            f"no certificate can be for {host}, give the backend a server_name", Fault.CONFIGURATION
+        ) from error
+    return any(map(wanted.verify, _patterns(names)))
+
+
+def _patterns(names: AlternativeNames) -> Iterator[DNSPattern]:
+    for name in names.dns:
+        # The library dislikes an IP address, or a wildcard that is none, in the place of a host name.
+        with contextlib.suppress(CertificateError):
+            yield DNSPattern.from_bytes(name)
 
 
 def _is_ip(name: str | None) -> bool:

@@ -8,14 +8,16 @@ the lack of one for a weakness; but a client that has no AES hardware, and puts 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from cryptography import x509
 from OpenSSL import SSL
 from OpenSSL.crypto import X509StoreFlags
 
+from tcpbalance.config.tls import CertificateConfig
 from tcpbalance.net.tls.errors import TlsFileError, openssl_words
-from tcpbalance.net.tls.files import Chain, look_for_authorities
+from tcpbalance.net.tls.files import Chain, read_chain, read_file
 
 SUITES_1_3 = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 SUITES_1_2 = b":".join(
@@ -45,6 +47,17 @@ _OPTIONS = (
 )
 
 
+_PRIVATE_KEY = re.compile(rb"^-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----", re.MULTILINE)
+
+_ENCRYPTED = re.compile(
+    rb"^-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type:\s*4\s*,\s*ENCRYPTED", re.MULTILINE
+)
+"""PKCS #8 (RFC 7468, section 11), and the form of old (RFC 1421, section 4.6.1.1)."""
+
+_OF_ANOTHER = ("key values mismatch", "key type mismatch", "no certificate assigned")
+"""What OpenSSL says of a key that belongs to another certificate."""
+
+
 def new_context(minimum_version: str = "1.2") -> SSL.Context:
     """Make a context with nothing in it but our settings.
 
@@ -60,31 +73,62 @@ def new_context(minimum_version: str = "1.2") -> SSL.Context:
     return context
 
 
+def load_chain(files: CertificateConfig) -> Chain:
+    """Read a certificate, and see that OpenSSL takes it with its key.
+
+    :raises TlsFileError: it does not; at ``cert`` or ``key``.
+    """
+    chain = read_chain(files)
+    add_chain(new_context(), chain)
+    return chain
+
+
 def add_chain(context: SSL.Context, chain: Chain) -> None:
     """Give a context a certificate to show.
 
-    :raises TlsFileError: OpenSSL does not take it, or its file has changed since it was looked at.
+    :raises TlsFileError: OpenSSL does not take it, or its key.
     """
+    cert, key = chain.files.cert, chain.files.key
     try:
-        context.use_certificate_chain_file(chain.files.cert)
+        context.use_certificate_chain_file(cert)
     except SSL.Error as error:
-        raise TlsFileError("cert", f"OpenSSL refuses {chain.files.cert}: {openssl_words(error)}") from error
+        raise TlsFileError("cert", f"OpenSSL refuses {cert}: {openssl_words(error)}") from error
+    _refuse_unreadable_key(chain.files)
     try:
-        # Read by ourselves: OpenSSL would ask for a passphrase at the terminal.
-        context.use_privatekey(chain.private_key)
+        context.use_privatekey_file(key)
         context.check_privatekey()
     except SSL.Error as error:
-        raise TlsFileError("key", f"OpenSSL refuses {chain.files.key}: {openssl_words(error)}") from error
-    except TypeError as error:
-        raise TlsFileError("key", f"the key in {chain.files.key} is of a kind that cannot be used") from error
+        raise TlsFileError("key", _flaw_of_key(chain.files, error)) from error
+
+
+def _refuse_unreadable_key(files: CertificateConfig) -> None:
+    """See that OpenSSL finds a key, and does not ask for a passphrase at the terminal."""
+    data = read_file("key", files.key)
+    if not _PRIVATE_KEY.search(data):
+        at, mend = "key", ""
+        if files.key == files.cert:
+            at, mend = "cert", ", write it there or name its file with key"
+        raise TlsFileError(at, f"{files.key} holds no private key in PEM that can be read{mend}")
+    if _ENCRYPTED.search(data):
+        raise TlsFileError(
+            "key",
+            f"the key in {files.key} has a passphrase, which nobody is there to type: write it without one, "
+            f"by openssl pkey -in {files.key} -out NEW",
+        )
+
+
+def _flaw_of_key(files: CertificateConfig, error: SSL.Error) -> str:
+    words = openssl_words(error)
+    if words in _OF_ANOTHER:
+        return f"the key in {files.key} does not belong to the certificate in {files.cert}"
+    return f"OpenSSL refuses the key in {files.key}: {words}"
 
 
 def trust(context: SSL.Context, key: str, path: str) -> None:
     """Let a context believe in the authorities of a file.
 
-    :raises TlsFileError: at *key*.
+    :raises TlsFileError: at *key*; OpenSSL does not take it.
     """
-    look_for_authorities(key, path)
     try:
         context.load_verify_locations(path)
     except SSL.Error as error:

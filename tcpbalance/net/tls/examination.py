@@ -5,15 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from tcpbalance.config.errors import Flaw, KeyPath
+from tcpbalance.config.errors import Flaw, KeyPath, Severity
 from tcpbalance.config.tls import CertificateConfig, FrontendTlsConfig, PoolTlsConfig, TlsConfig
-from tcpbalance.net.tls.contexts import add_chain, new_context, trust
+from tcpbalance.net.tls.contexts import load_chain, new_context, trust
 from tcpbalance.net.tls.errors import TlsFileError
-from tcpbalance.net.tls.files import read_chain, read_revocations
+from tcpbalance.net.tls.files import Trusted, read_authorities
+from tcpbalance.net.tls.revocation import read_revocations
 
 
 def flaws_in_files(path: KeyPath, config: TlsConfig, now: float | None = None) -> Iterator[Flaw]:
     """Try all files of a table, each for itself, so that one that is bad hides no other.
+
+    What is out of date does not stop the start.
 
     :param path: where the table stands.
     :param now: seconds since the epoch; None for the system's.
@@ -37,24 +40,47 @@ def _flaws_in_pool(path: KeyPath, config: PoolTlsConfig, now: float) -> Iterator
 
 def _flaws_in_pair(path: KeyPath, pair: CertificateConfig, now: float) -> Iterator[Flaw]:
     try:
-        add_chain(new_context(), read_chain(pair, now))
+        flaw = load_chain(pair).validity.flaw(now)
     except TlsFileError as error:
         yield Flaw((*path, error.key), str(error))
+    else:
+        if flaw is not None:
+            yield Flaw((*path, "cert"), flaw, Severity.ERROR)
 
 
 def _flaws_in_trust(
     path: KeyPath, ca: tuple[str, str | None], crl: tuple[str, str | None], now: float
 ) -> Iterator[Flaw]:
-    key, authorities = ca
+    key, file = ca
+    authorities: list[Trusted] = []
     try:
-        if authorities is not None:
-            trust(new_context(), key, authorities)
+        if file is not None:
+            authorities = read_authorities(key, file)
+            trust(new_context(), key, file)
     except TlsFileError as error:
         yield Flaw((*path, error.key), str(error))
-        authorities = None
-    key, lists = crl
+    yield from _flaws_in_authorities((*path, key), authorities, now)
+    key, file = crl
+    if file is not None:
+        yield from _flaws_in_lists((*path, key), key, file, authorities, now)
+
+
+def _flaws_in_authorities(path: KeyPath, authorities: list[Trusted], now: float) -> Iterator[Flaw]:
+    """One of several that is out of date does no harm; where all are, nobody is believed."""
+    flaws = [flaw for each in authorities if (flaw := each.validity.flaw(now))]
+    for flaw in flaws:
+        yield Flaw(path, flaw, Severity.ERROR if len(flaws) == len(authorities) else Severity.WARNING)
+
+
+def _flaws_in_lists(
+    path: KeyPath, key: str, file: str, authorities: list[Trusted], now: float
+) -> Iterator[Flaw]:
     try:
-        if lists is not None:
-            read_revocations(key, lists, now, authorities)
+        revocations = read_revocations(key, file, now, [each.subject for each in authorities])
     except TlsFileError as error:
-        yield Flaw((*path, error.key), str(error))
+        yield Flaw(path, str(error))
+        return
+    for issuer, why in revocations.gaps(now).items():
+        yield Flaw(path, why, Severity.ERROR if issuer in revocations.needed else Severity.WARNING)
+    for why in revocations.left_out:
+        yield Flaw(path, why, Severity.WARNING)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from attrs import define
-from cryptography.x509.oid import NameOID
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 
+from tcpbalance.errors import Fault
 from tcpbalance.net.tls.errors import HandshakeFailed
+from tcpbalance.wire.certificate import Certificate, read_certificate
 
 _NOBODY = None, None
 
@@ -22,8 +21,7 @@ class TlsFacts:
     :param cipher: the suite's name.
     :param server_name: what the client asked for, None where it did not.
     :param alpn: the protocol that was agreed on, None for none.
-    :param subject: of the client's certificate (RFC 4514), or its serial number where that cannot be read;
-        None without one.
+    :param subject: of the client's certificate (RFC 4514); None without one.
     :param common_name: of the same.
     """
 
@@ -39,7 +37,8 @@ def facts_of(connection: SSL.Connection, now: float) -> TlsFacts:
     """Ask a connection whose handshake is over.
 
     :param now: seconds since the epoch.
-    :raises HandshakeFailed: the client's certificate has expired since it was shown, in an earlier session.
+    :raises HandshakeFailed: the client's certificate has expired since it was shown, in an earlier session,
+        or cannot be read.
     """
     subject, common_name = _client(connection, now) if connection.get_verify_mode() else _NOBODY
     return TlsFacts(
@@ -58,17 +57,26 @@ def asked_name(connection: SSL.Connection) -> str | None:
     return name.decode("ascii", "backslashreplace") if name else None
 
 
+def peer_certificate(connection: SSL.Connection, fault: Fault) -> Certificate | None:
+    """Read the certificate that the other end has shown, None where it has shown none.
+
+    :param fault: whose it is when it cannot be read.
+    :raises HandshakeFailed: OpenSSL has taken it, and it cannot be read.
+    """
+    shown = connection.get_peer_certificate()
+    if shown is None:
+        return None
+    try:
+        return read_certificate(crypto.dump_certificate(crypto.FILETYPE_ASN1, shown))
+    except ValueError as error:
+        raise HandshakeFailed(f"certificate cannot be read: {error}", fault) from error
+
+
 def _client(connection: SSL.Connection, now: float) -> tuple[str | None, str | None]:
     """The subject of the client's certificate, and the common name in it."""
-    certificate: Any = connection.get_peer_certificate(as_cryptography=True)
+    certificate = peer_certificate(connection, Fault.CLIENT)
     if certificate is None:
         return _NOBODY
-    if certificate.not_valid_after_utc.timestamp() <= now:
+    if certificate.not_after <= now:
         raise HandshakeFailed("certificate expired")
-    try:
-        subject = certificate.subject
-    except ValueError:
-        # OpenSSL takes text in encodings that cryptography refuses.
-        return f"serial={certificate.serial_number:x}", None
-    names = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return subject.rfc4514_string(), str(names[0].value) if names else None
+    return certificate.subject, certificate.common_name

@@ -1,146 +1,162 @@
-"""Reads what TLS is made of from files, and finds out beforehand whether it can work."""
+"""Reads certificates and authorities from files in PEM, and finds out beforehand what is wrong with them.
+
+Keys are read by OpenSSL alone, in `tcpbalance.net.tls.contexts`: it knows more kinds than any library above.
+"""
 
 from __future__ import annotations
 
+import binascii
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Any, TypeVar
 
-from attrs import field, frozen
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_pem_private_key,
-)
-from cryptography.x509.oid import NameOID
+from attrs import frozen
 
 from tcpbalance.config.tls import CertificateConfig
 from tcpbalance.net.tls.errors import TlsFileError
-
-D = TypeVar("D")
-T = TypeVar("T")
+from tcpbalance.wire.certificate import Certificate, read_certificate
 
 LARGEST_FILE = 16 * 1024 * 1024
 """Bytes; all the authorities of a system are a quarter of a mebibyte, a large revocation list some."""
 
-_NOT_UNDERSTOOD = (UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
-"""How cryptography says that there is something in a certificate that it can make no sense of."""
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-_CERTIFICATE = re.compile(rb"-----BEGIN [A-Z0-9 ]*CERTIFICATE-----")
-_CRL = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
+_BEGIN_CERTIFICATE = re.compile(rb"^-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----", re.MULTILINE)
+_CERTIFICATE = re.compile(
+    rb"^-----BEGIN (?P<kind>(?:X509 |TRUSTED )?CERTIFICATE)-----\s*$(?P<body>[^-]*)^-----END (?P=kind)-----",
+    re.MULTILINE,
+)
+_TRUSTED = b"TRUSTED CERTIFICATE"
+
+_KINDS = {
+    "1.2.840.113549.1.1.1": "RSA",
+    "1.2.840.113549.1.1.10": "RSA-PSS",
+    "1.2.840.10045.2.1": "ECDSA",
+    "1.3.101.112": "Ed25519",
+    "1.3.101.113": "Ed448",
+}
+"""Kinds of keys, for each of which OpenSSL can have one certificate: SSL_CTX_use_certificate(3)."""
+
+
+@frozen
+class Validity:
+    """When something may be used.
+
+    :param what: how it reads in a message, such as ``the certificate in web.pem``.
+    :param start: seconds since the epoch.
+    :param end: seconds since the epoch; None for no end.
+    :param mend: what to do when it is over.
+    """
+
+    what: str
+    start: float
+    end: float | None
+    mend: str
+
+    def flaw(self, now: float) -> str | None:
+        """Say why it is not valid; None when it is.
+
+        :param now: seconds since the epoch.
+        """
+        if self.end is not None and self.end <= now:
+            return f"{self.what} expired on {_day(self.end)}, {self.mend}"
+        if self.start > now:
+            return f"{self.what} is not valid before {_day(self.start)}"
+        return None
+
+    @property
+    def limits(self) -> tuple[float, ...]:
+        """The moments at which that changes."""
+        return (self.start,) if self.end is None else (self.start, self.end)
 
 
 @frozen
 class Chain:
-    """A certificate with its key, which go together and are valid now.
+    """A certificate, whose key is in a file of its own or in the same.
 
     :param files: where they stand; the certificate is followed by those of the authorities in between.
     :param names: the host names that it is for, as they are written in it.
     :param key_kind: what its key is for; a server may have one certificate of each kind for one name.
-    :param private_key: its key.
+    :param validity: when clients believe it.
     """
 
     files: CertificateConfig
     names: tuple[str, ...]
     key_kind: str
-    private_key: Any = field(eq=False, repr=False)
+    validity: Validity
 
 
-def read_chain(files: CertificateConfig, now: float) -> Chain:
-    """Read a certificate and see that its key belongs to it.
+@frozen
+class Trusted:
+    """One of the authorities in a file.
 
-    :param now: seconds since the epoch.
-    :raises TlsFileError: it cannot be used; at ``cert`` or ``key``.
+    :param subject: whom it is, as RFC 4514 writes it.
+    :param validity: when what it has certified is believed.
     """
-    certificate = _certificates("cert", files.cert)[0]
-    _refuse_out_of_date(certificate, files.cert, now)
-    public = _parsed("cert", files.cert, x509.Certificate.public_key, certificate)
-    private = read_key(files)
-    if _spki(private.public_key()) != _spki(public):
+
+    subject: str
+    validity: Validity
+
+
+def read_chain(files: CertificateConfig) -> Chain:
+    """Read a certificate; its key is not looked at.
+
+    :raises TlsFileError: it cannot be used; at ``cert``.
+    """
+    path = files.cert
+    data = read_file("cert", path)
+    first, *rest = _certificates("cert", path, data)
+    if any(kind == _TRUSTED for kind, _ in rest):
         raise TlsFileError(
-            "key", f"the key in {files.key} does not belong to the certificate in {files.cert}"
+            "cert",
+            f"{path} has a BEGIN TRUSTED CERTIFICATE behind the first certificate, which OpenSSL leaves out: "
+            f"write each of these anew by openssl x509 -in OLD -out NEW",
         )
-    return Chain(files, _parsed("cert", files.cert, _names, certificate), _kind(public), private)
+    certificate = first[1]
+    return Chain(
+        files,
+        _names(certificate),
+        _KINDS.get(certificate.key_algorithm, certificate.key_algorithm),
+        Validity(f"the certificate in {path}", certificate.not_before, certificate.not_after, "renew it"),
+    )
 
 
-def read_key(files: CertificateConfig) -> Any:
-    """Read a private key.
-
-    :returns: one of cryptography's.
-    :raises TlsFileError: at the key of the configuration that names its file; for one with a passphrase, too.
-    """
-    path, key, mend = files.key, "key", ""
-    if path == files.cert:
-        key, mend = "cert", ", write it there or name its file with key"
-    data = _read(key, path)
-    try:
-        return load_pem_private_key(data, None)
-    except TypeError as error:
-        raise TlsFileError(
-            key, f"the key in {path} has a passphrase, which nobody is there to type: write it without one"
-        ) from error
-    except _NOT_UNDERSTOOD as error:
-        raise TlsFileError(key, f"{path} cannot be used: {error}") from error
-    except ValueError as error:
-        raise TlsFileError(key, f"{path} holds no private key in PEM that can be read{mend}") from error
-
-
-def look_for_authorities(key: str, path: str) -> None:
-    """See that a file holds certificates; what they are worth is up to OpenSSL, which believes in them.
+def read_authorities(key: str, path: str) -> list[Trusted]:
+    """Read the authorities of a file.
 
     :raises TlsFileError: at *key*.
     """
-    _refuse_without_certificate(key, path, _read(key, path))
-
-
-def read_revocations(
-    key: str, path: str, now: float, authorities: str | None = None
-) -> list[x509.CertificateRevocationList]:
-    """Read revocation lists.
-
-    :param now: seconds since the epoch.
-    :param authorities: the file of those that each have to have one; None where they are not known.
-    :raises TlsFileError: at *key*; for one that is out of date, too, because nobody would be let in.
-    """
-    blocks = _CRL.findall(_read(key, path))
-    if not blocks:
-        raise TlsFileError(
-            key,
-            f"{path} holds no revocation list in PEM; from DER: openssl crl -inform DER -in LIST -out {path}",
+    return [
+        Trusted(
+            certificate.subject,
+            Validity(
+                f"the authority {certificate.subject} in {path}",
+                certificate.not_before,
+                certificate.not_after,
+                "nothing that it has certified is believed",
+            ),
         )
-    lists = [_parsed(key, path, x509.load_pem_x509_crl, block) for block in blocks]
-    for revocations in lists:
-        until = revocations.next_update_utc
-        if until is not None and until.timestamp() <= now:
-            issuer = revocations.issuer.rfc4514_string()
-            raise TlsFileError(
-                key,
-                f"the revocation list of {issuer} in {path} expired on {_day(until)}, fetch a new one",
-            )
-    if authorities is not None:
-        _refuse_gaps(key, path, lists, authorities)
-    return lists
+        for _, certificate in _certificates(key, path, read_file(key, path))
+    ]
 
 
-def _refuse_gaps(
-    key: str, path: str, lists: Iterable[x509.CertificateRevocationList], authorities: str
-) -> None:
-    """See that there is a list of each authority: without one, OpenSSL refuses all that it has certified."""
-    of = {revocations.issuer for revocations in lists}
-    for authority in _certificates(key, authorities):
-        if authority.subject not in of:
-            name = authority.subject.rfc4514_string()
-            raise TlsFileError(
-                key, f"{path} has no list of {name}: all that it has certified would be refused"
-            )
+def span(now: float, validities: Iterable[Validity]) -> tuple[float, float]:
+    """Give the time around now in which what is valid stays valid, and what is not stays so.
+
+    :returns: its beginning, and its end, which does not belong to it.
+    """
+    limits = [limit for validity in validities for limit in validity.limits]
+    return (
+        max((limit for limit in limits if limit <= now), default=float("-inf")),
+        min((limit for limit in limits if limit > now), default=float("inf")),
+    )
 
 
-def _read(key: str, path: str) -> bytes:
+def read_file(key: str, path: str) -> bytes:
+    """Read a file.
+
+    :raises TlsFileError: at *key*; for one that is too large, too, or that OpenSSL would not read to its end.
+    """
     try:
         with open(path, "rb") as file:
             data = file.read(LARGEST_FILE + 1)
@@ -148,63 +164,44 @@ def _read(key: str, path: str) -> bytes:
         raise TlsFileError(key, f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
     if len(data) > LARGEST_FILE:
         raise TlsFileError(key, f"{path} is larger than {LARGEST_FILE // 1024 // 1024} MiB")
+    if data.startswith(BYTE_ORDER_MARK):
+        raise TlsFileError(key, f"{path} begins with a byte order mark, save it without one")
     return data
 
 
-def _certificates(key: str, path: str) -> list[x509.Certificate]:
-    data = _read(key, path)
-    _refuse_without_certificate(key, path, data)
-    return _parsed(key, path, x509.load_pem_x509_certificates, data)
-
-
-def _refuse_without_certificate(key: str, path: str, data: bytes) -> None:
-    if not _CERTIFICATE.search(data):
-        raise TlsFileError(key, f"{path} holds no certificate in PEM")
-
-
-def _parsed(key: str, path: str, parse: Callable[[D], T], data: D) -> T:
+def _certificates(key: str, path: str, data: bytes) -> list[tuple[bytes, Certificate]]:
+    """Read all certificates of a file, at least one, each with what its block calls itself."""
+    if not _BEGIN_CERTIFICATE.search(data):
+        raise TlsFileError(key, f"{path} holds no certificate in PEM{_from_der(path, data)}")
     try:
-        return parse(data)
-    except _NOT_UNDERSTOOD as error:
-        raise TlsFileError(key, f"{path} cannot be used: {error}") from error
-    except ValueError as error:
-        raise TlsFileError(
-            key, f"{path} holds a certificate or revocation list that is damaged, write it anew"
-        ) from error
+        found = list(_blocks(data))
+    except ValueError:
+        found = []
+    if len(found) < len(_BEGIN_CERTIFICATE.findall(data)):
+        raise TlsFileError(key, f"{path} holds a certificate that is damaged, write it anew")
+    return found
 
 
-def _spki(public: Any) -> bytes:
-    encoded: bytes = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return encoded
+def _blocks(data: bytes) -> Iterator[tuple[bytes, Certificate]]:
+    for block in _CERTIFICATE.finditer(data):
+        # In a TRUSTED CERTIFICATE, what it is trusted for follows: openssl-x509(1).
+        yield block["kind"], read_certificate(binascii.a2b_base64(block["body"]))
 
 
-def _kind(public: object) -> str:
-    if isinstance(public, EllipticCurvePublicKey):
-        return "ECDSA"
-    return "RSA" if isinstance(public, RSAPublicKey) else type(public).__name__
+def _from_der(path: str, data: bytes) -> str:
+    try:
+        read_certificate(data)
+    except ValueError:
+        return ""
+    return f" but in DER; write it anew by openssl x509 -inform DER -in {path} -out NEW"
 
 
-def _refuse_out_of_date(certificate: x509.Certificate, path: str, now: float) -> None:
-    first, last = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    if last.timestamp() <= now:
-        raise TlsFileError("cert", f"the certificate in {path} expired on {_day(last)}, renew it")
-    if first.timestamp() > now:
-        raise TlsFileError("cert", f"the certificate in {path} is not valid before {_day(first)}")
+def _day(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _day(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def _names(certificate: x509.Certificate) -> tuple[str, ...]:
+def _names(certificate: Certificate) -> tuple[str, ...]:
     """The host names of a certificate; the common name where there is no other (RFC 6125, section 6.4.4)."""
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return tuple(_common_names(certificate))
-    return tuple(names.get_values_for_type(x509.DNSName))
-
-
-def _common_names(certificate: x509.Certificate) -> Iterator[str]:
-    for attribute in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME):
-        yield str(attribute.value)
+    if certificate.names is not None:
+        return tuple(name.decode("ascii", "replace") for name in certificate.names.dns)
+    return () if certificate.common_name is None else (certificate.common_name,)

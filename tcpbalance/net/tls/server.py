@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from cryptography import x509
 from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from zope.interface import implementer
@@ -14,12 +13,13 @@ from zope.interface import implementer
 from tcpbalance.config.tls import FrontendTlsConfig
 from tcpbalance.net.tls.connection import new_connection
 from tcpbalance.net.tls.contexts import add_chain, heed, new_context, trust
-from tcpbalance.net.tls.files import Chain, read_chain, read_revocations
+from tcpbalance.net.tls.files import Chain
+from tcpbalance.net.tls.material import Material, read_material
+from tcpbalance.net.tls.revocation import Revocations
 from tcpbalance.net.tls.verification import note_why
 from tcpbalance.wire.server_names import NameMap, check_pattern
 
 Contexts = NameMap[SSL.Context]
-Revocations = Sequence[x509.CertificateRevocationList]
 
 
 @implementer(IOpenSSLServerConnectionCreator)
@@ -29,6 +29,8 @@ class ServerTls:
     :param config: certificates, and what is asked of clients.
     :param wall_seconds: seconds since the epoch.
     :ivar files: all that were read.
+    :ivar warnings: what of them is out of date: a certificate is shown all the same where there is no other
+        for the name, and of an authority whose revocation list is out of date, nobody is let in.
     :raises TlsFileError: one of the files cannot be used.
     """
 
@@ -36,15 +38,31 @@ class ServerTls:
         self._config = config
         self._wall_seconds = wall_seconds
         self.files = tuple(dict.fromkeys(_files(config)))
+        self._material: Material | None = None
         self.reload()
 
     def reload(self) -> None:
         """Read all files anew: handshakes use them from now on. New contexts also have a new key for their
         session tickets, chosen by OpenSSL.
 
-        :raises TlsFileError: one of the files cannot be used; all stays as it was.
+        :raises TlsFileError: one of the files cannot be used, or has no current revocation list of an
+            authority that has one now; all stays as it was.
         """
-        self._context = _build(self._config, self._wall_seconds())
+        now, config = self._wall_seconds(), self._config
+        material = read_material(
+            config.certificates, ("client_ca", config.client_ca), ("client_crl", config.client_crl), now
+        )
+        if self._material is not None:
+            material.revocations.refuse_if_worse("client_crl", self._material.revocations, now)
+        self._context = _build(config, material, now)
+        self._material = material
+        self.warnings = material.warnings(now)
+        self._span = material.span(now)
+
+    def is_outdated(self) -> bool:
+        """Whether something has gone out of date, or become valid, since the files were read."""
+        start, end = self._span
+        return not start <= self._wall_seconds() < end
 
     def connection(self, sock: Any) -> SSL.Connection:
         """Begin with a client.
@@ -66,27 +84,22 @@ def _files(config: FrontendTlsConfig) -> Iterator[str]:
     yield from filter(None, (config.client_ca, config.client_crl))
 
 
-def _build(config: FrontendTlsConfig, now: float) -> SSL.Context:
+def _build(config: FrontendTlsConfig, material: Material, now: float) -> SSL.Context:
     """Make the context that all handshakes begin with: the first certificate's, which finds the others."""
-    read = [read_chain(pair, now) for pair in config.certificates]
+    read = material.chains
     by_name = _with_wildcards(_by_name(read))
-    default = _side_by_side([read[0], *(chain for name in _patterns(read[0]) for chain in by_name[name])])
-    revoked = _revocations(config, now)
+    first = [read[0], *(chain for name in _patterns(read[0]) for chain in by_name[name])]
+    default = _side_by_side(first, now)
+    groups = {name: _side_by_side(chains, now) for name, chains in by_name.items()}
     made: dict[tuple[Chain, ...], SSL.Context] = {}
-    for group in [default, *map(_side_by_side, by_name.values())]:
+    for group in [default, *groups.values()]:
         if group not in made:
-            made[group] = _context(config, group, revoked)
-    entries = [(name, made[_side_by_side(group)]) for name, group in by_name.items()]
+            made[group] = _context(config, group, material.revocations)
+    entries = [(name, made[group]) for name, group in groups.items()]
     # Also where there is nothing to choose: a name that nobody looks at is not kept in a session of TLS 1.2.
     choose = _chooser(NameMap(entries, deep=False)) if len(made) > 1 else _take_note
     made[default].set_tlsext_servername_callback(choose)
     return made[default]
-
-
-def _revocations(config: FrontendTlsConfig, now: float) -> Revocations:
-    if config.client_crl is None:
-        return ()
-    return read_revocations("client_crl", config.client_crl, now, config.client_ca)
 
 
 def _by_name(read: Sequence[Chain]) -> Mapping[str, list[Chain]]:
@@ -115,15 +128,19 @@ def _patterns(chain: Chain) -> list[str]:
     return list(dict.fromkeys(patterns))
 
 
-def _side_by_side(chains: Sequence[Chain]) -> tuple[Chain, ...]:
-    """Of certificates that would do, the first for each kind of key: the client's algorithms choose."""
+def _side_by_side(chains: Sequence[Chain], now: float) -> tuple[Chain, ...]:
+    """Of certificates that would do, the first for each kind of key: the client's algorithms choose.
+
+    One that is out of date is shown only where all are: a client may be set to take it all the same.
+    """
+    valid = [chain for chain in chains if chain.validity.flaw(now) is None]
     by_kind: dict[str, Chain] = {}
-    for chain in chains:
+    for chain in valid or chains:
         by_kind.setdefault(chain.key_kind, chain)
     return tuple(by_kind.values())
 
 
-def _context(config: FrontendTlsConfig, group: tuple[Chain, ...], revoked: Revocations) -> SSL.Context:
+def _context(config: FrontendTlsConfig, group: tuple[Chain, ...], revocations: Revocations) -> SSL.Context:
     context = new_context(config.minimum_version)
     # Tickets hold all there is to a session, so nothing is kept here for clients.
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
@@ -133,16 +150,16 @@ def _context(config: FrontendTlsConfig, group: tuple[Chain, ...], revoked: Revoc
     if config.alpn:
         context.set_alpn_select_callback(_protocol_chooser([name.encode() for name in config.alpn]))
     if config.client_ca is not None:
-        _require_certificates(context, config.client_ca, revoked)
+        _require_certificates(context, config.client_ca, revocations)
     return context
 
 
-def _require_certificates(context: SSL.Context, ca: str, revoked: Revocations) -> None:
+def _require_certificates(context: SSL.Context, ca: str, revocations: Revocations) -> None:
     """Let in only clients that show a certificate of one of the authorities."""
     trust(context, "client_ca", ca)
     context.load_client_ca(ca.encode())
-    if revoked:
-        heed(context, revoked)
+    if revocations.lists:
+        heed(context, revocations.lists)
     context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, note_why)
 
 

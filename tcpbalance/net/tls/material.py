@@ -1,0 +1,65 @@
+"""What TLS at one end is made of, and what of it is out of date."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from attrs import frozen
+
+from tcpbalance.config.tls import CertificateConfig
+from tcpbalance.net.tls.contexts import load_chain
+from tcpbalance.net.tls.files import Chain, Trusted, Validity, read_authorities, span
+from tcpbalance.net.tls.revocation import Revocations, read_revocations
+
+
+@frozen
+class Material:
+    """What was read from files.
+
+    :param chains: the certificates to show, in the order of the configuration.
+    :param authorities: whom to believe; empty for nobody, or for those of the system.
+    :param revocations: what they have taken back.
+    """
+
+    chains: tuple[Chain, ...]
+    authorities: tuple[Trusted, ...]
+    revocations: Revocations
+
+    def warnings(self, now: float) -> tuple[str, ...]:
+        """Say what is out of date.
+
+        :param now: seconds since the epoch.
+        """
+        flaws = (validity.flaw(now) for validity in self._validities())
+        lists = self.revocations
+        return (*filter(None, flaws), *lists.left_out, *lists.gaps(now).values())
+
+    def span(self, now: float) -> tuple[float, float]:
+        """Give the time around now in which nothing goes out of date, and nothing becomes valid.
+
+        :returns: its beginning, and its end, which does not belong to it.
+        """
+        return span(now, [*self._validities(), *self.revocations.validities])
+
+    def _validities(self) -> list[Validity]:
+        of_chains = [chain.validity for chain in self.chains]
+        return of_chains + [authority.validity for authority in self.authorities]
+
+
+def read_material(
+    pairs: Iterable[CertificateConfig], ca: tuple[str, str | None], crl: tuple[str, str | None], now: float
+) -> Material:
+    """Read all files of one end.
+
+    :param pairs: certificates to show, with their keys.
+    :param ca: the key of the configuration, and the file that it names.
+    :param crl: the same for revocation lists.
+    :param now: seconds since the epoch.
+    :raises TlsFileError: one of them cannot be used whatever the time is.
+    """
+    chains = tuple(map(load_chain, pairs))
+    authorities = () if ca[1] is None else tuple(read_authorities(ca[0], ca[1]))
+    revocations = Revocations()
+    if crl[1] is not None:
+        revocations = read_revocations(crl[0], crl[1], now, [each.subject for each in authorities])
+    return Material(chains, authorities, revocations)

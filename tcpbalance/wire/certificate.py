@@ -1,0 +1,245 @@
+"""What a certificate says, read from its DER (RFC 5280, section 4.1), however odd its texts are.
+
+OpenSSL has taken the certificate by then. Libraries that hand out its names refuse all of it for one text
+that they dislike: a `*` in a PrintableString, a name in Latin-1, an IP address of five octets. Here each text
+stands for itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from attrs import frozen
+
+_BOOLEAN, _OID, _UTC_TIME, _SEQUENCE, _SET = 0x01, 0x06, 0x17, 0x30, 0x31
+_UNIVERSAL_STRING, _BMP_STRING = 0x1C, 0x1E
+_VERSION, _EXTENSIONS = 0xA0, 0xA3
+_DNS_NAME, _IP_ADDRESS = 0x82, 0x87
+"""Tags: X.690, section 8.1.2; of the last two, RFC 5280, section 4.2.1.6."""
+
+_WIDE_TEXTS = {_UNIVERSAL_STRING: "utf-32-be", _BMP_STRING: "utf-16-be"}
+_COMMON_NAME = bytes.fromhex("550403")
+_SUBJECT_ALTERNATIVE_NAME = bytes.fromhex("551d11")
+_SHORT_NAMES = {
+    _COMMON_NAME: "CN",
+    bytes.fromhex("550406"): "C",
+    bytes.fromhex("550407"): "L",
+    bytes.fromhex("550408"): "ST",
+    bytes.fromhex("550409"): "STREET",
+    bytes.fromhex("55040a"): "O",
+    bytes.fromhex("55040b"): "OU",
+    bytes.fromhex("0992268993f22c640101"): "UID",
+    bytes.fromhex("0992268993f22c640119"): "DC",
+}
+"""RFC 4514, section 3."""
+
+_UNREADABLE = re.compile("[\0-\x1f\x7f-\x9f\udc80-\udcff]")
+"""Control characters, and lone surrogates, which stand for bytes that belong to no text."""
+
+_SPECIAL = re.compile('[,+"\\\\<>;]|' + _UNREADABLE.pattern)
+"""The same, and what RFC 4514 has escaped: section 2.4."""
+
+_LONG = 0x80
+_MOST_LENGTH_BYTES = 4
+
+
+@frozen
+class AlternativeNames:
+    """The names that a certificate is for, byte for byte, whether they can match anything or not.
+
+    :param dns: host names and wildcards.
+    :param ip: IP addresses, in network byte order.
+    """
+
+    dns: tuple[bytes, ...] = ()
+    ip: tuple[bytes, ...] = ()
+
+
+@frozen
+class Certificate:
+    """What we ask of a certificate.
+
+    :param subject: whom it is for, as RFC 4514 writes it; control characters, and bytes that belong to no
+        text, are escaped.
+    :param common_name: the first in it, in which only those two are escaped; None without one.
+    :param not_before: seconds since the epoch.
+    :param not_after: seconds since the epoch.
+    :param names: of the extension subjectAltName; None without one.
+    :param key_algorithm: the object identifier of the kind of its key, such as ``"1.2.840.10045.2.1"``.
+    """
+
+    subject: str
+    common_name: str | None
+    not_before: float
+    not_after: float
+    names: AlternativeNames | None
+    key_algorithm: str
+
+
+def read_certificate(der: bytes) -> Certificate:
+    """Read a certificate.
+
+    :param der: of a Certificate; what follows it is not looked at.
+    :raises ValueError: it is none.
+    """
+    fields = list(_elements(_first(_first(der, _SEQUENCE), _SEQUENCE)))
+    if fields and fields[0][0] == _VERSION:
+        del fields[0]
+    if len(fields) < 6:
+        raise ValueError("a certificate with too few fields")
+    validity, subject, key = (_expect(field, _SEQUENCE) for field in fields[3:6])
+    times = [_seconds(tag, value) for tag, value in _elements(validity)]
+    if len(times) != 2:
+        raise ValueError("a validity without two times")
+    attributes = list(_attributes(subject))
+    return Certificate(
+        ",".join("+".join(map(_attribute_text, group)) for group in reversed(attributes)),
+        next(
+            (
+                _shown_common_name(_text(tag, value))
+                for group in attributes
+                for oid, tag, value in group
+                if oid == _COMMON_NAME
+            ),
+            None,
+        ),
+        times[0],
+        times[1],
+        _alternative_names(fields[6:]),
+        _dotted(_first(_first(key, _SEQUENCE), _OID)),
+    )
+
+
+def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Part what consists of elements, and nothing else, into tags and contents: X.690, section 8.1.
+
+    :raises ValueError: when one is cut off, or its length or tag has a form that no certificate needs.
+    """
+    at = 0
+    while at < len(data):
+        if at + 2 > len(data):
+            raise ValueError("an element is cut off before its length")
+        tag, length = data[at], data[at + 1]
+        at += 2
+        if length >= _LONG:
+            size = length - _LONG
+            if not 0 < size <= _MOST_LENGTH_BYTES:
+                raise ValueError("a length of a form that DER does not have")
+            length = int.from_bytes(data[at : at + size])
+            at += size
+        end = at + length
+        if end > len(data):
+            raise ValueError("an element is cut off")
+        yield tag, data[at:end]
+        at = end
+
+
+def _first(data: bytes, tag: int) -> bytes:
+    element = next(_elements(data), None)
+    if element is None:
+        raise ValueError("nothing where an element has to be")
+    return _expect(element, tag)
+
+
+def _expect(element: tuple[int, bytes], tag: int) -> bytes:
+    if element[0] != tag:
+        raise ValueError(f"an element {element[0]:#04x} where {tag:#04x} has to be")
+    return element[1]
+
+
+def _seconds(tag: int, value: bytes) -> float:
+    """Read a time, UTCTime or GeneralizedTime: RFC 5280, section 4.1.2.5."""
+    text = value.decode("ascii")
+    if tag == _UTC_TIME:
+        text = ("19" if text >= "5" else "20") + text
+    return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC).timestamp()
+
+
+def _attributes(name: bytes) -> Iterator[list[tuple[bytes, int, bytes]]]:
+    """Part a Name into groups of attributes, each with its object identifier, tag and value."""
+    for element in _elements(name):
+        group = []
+        for attribute in _elements(_expect(element, _SET)):
+            oid, value = _pair(_expect(attribute, _SEQUENCE))
+            group.append((_expect(oid, _OID), *value))
+        yield group
+
+
+def _pair(data: bytes) -> tuple[tuple[int, bytes], tuple[int, bytes]]:
+    one, other = _elements(data)
+    return one, other
+
+
+def _attribute_text(attribute: tuple[bytes, int, bytes]) -> str:
+    oid, tag, value = attribute
+    text = _SPECIAL.sub(_escaped, _text(tag, value))
+    if text.startswith(("#", " ")):
+        text = "\\" + text
+    if text.endswith(" ") and text != "\\ ":
+        text = f"{text[:-1]}\\ "
+    return f"{_SHORT_NAMES.get(oid) or _dotted(oid)}={text}"
+
+
+def _text(tag: int, value: bytes) -> str:
+    """Decode a string of any type; each byte that cannot be decoded becomes a lone surrogate."""
+    if tag in _WIDE_TEXTS:
+        try:
+            return value.decode(_WIDE_TEXTS[tag])
+        except UnicodeDecodeError:
+            pass
+    return value.decode("utf-8", "surrogateescape")
+
+
+def _shown_common_name(text: str) -> str:
+    """Give a text as it is, unless there is something unreadable in it, which is escaped then."""
+    if not _UNREADABLE.search(text):
+        return text
+    return _UNREADABLE.sub(_escaped, text.replace("\\", "\\\\"))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    """Escape one character: RFC 4514, section 2.4."""
+    character = found[0]
+    if not _UNREADABLE.match(character):
+        return "\\" + character
+    return "".join(f"\\{byte:02X}" for byte in character.encode("utf-8", "surrogateescape"))
+
+
+def _dotted(oid: bytes) -> str:
+    """Write an object identifier: X.690, section 8.19."""
+    arcs, arc = [], 0
+    for byte in oid:
+        arc = arc << 7 | byte & 0x7F
+        if byte < _LONG:
+            arcs.append(arc)
+            arc = 0
+    if not arcs:
+        raise ValueError("an object identifier without an end")
+    head = min(arcs[0] // 40, 2)
+    return ".".join(map(str, (head, arcs[0] - 40 * head, *arcs[1:])))
+
+
+def _alternative_names(fields: list[tuple[int, bytes]]) -> AlternativeNames | None:
+    """Find the names, with each entry of another kind left out.
+
+    :raises ValueError: there are two such extensions, of which nobody can say which one counts.
+    """
+    found = None
+    for tag, contents in fields:
+        if tag != _EXTENSIONS:
+            continue
+        for element in _elements(_first(contents, _SEQUENCE)):
+            (_, oid), *_, (_, value) = _elements(_expect(element, _SEQUENCE))
+            if oid != _SUBJECT_ALTERNATIVE_NAME:
+                continue
+            if found is not None:
+                raise ValueError("more than one subjectAltName")
+            found = list(_elements(_first(value, _SEQUENCE)))
+    if found is None:
+        return None
+    return AlternativeNames(
+        tuple(value for tag, value in found if tag == _DNS_NAME),
+        tuple(value for tag, value in found if tag == _IP_ADDRESS),
+    )
