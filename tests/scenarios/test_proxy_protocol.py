@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
+from support.certificates import Authority
 from support.daemon import Daemon
 from support.haproxy import haproxy
 from support.nginx import Nginx, nginx
+from support.peers import peer
 from support.process import run
 from support.programs import require
+from support.tls_clients import curl
 from support.waiting import until
 
 CLIENT = "127.0.0.9"
@@ -48,6 +51,16 @@ frontend web
 backend web
     mode tcp
     server tcpbalance 127.0.0.1:%s %s
+"""
+
+TLS_SENDER = """
+frontend web
+    mode tcp
+    bind 127.0.0.1:{port} ssl crt %s ca-file %s verify required
+    default_backend web
+backend web
+    mode tcp
+    server tcpbalance 127.0.0.1:%s send-proxy-v2 proxy-v2-options ssl,cert-cn
 """
 
 RECEIVER = """
@@ -106,6 +119,35 @@ def test_the_client_is_known_from_haproxy_to_nginx(
     with behind_haproxy(tmp_path, expecting.address, send, told) as (port, daemon):
         assert fetch(port) == f"{CLIENT} {port}\n"
         assert record_of_the_client(daemon)["proxy"].startswith("127.0.0.1:")
+
+
+def test_a_name_in_latin_1_that_haproxy_copies_goes_on_as_it_is(tmp_path: Path) -> None:
+    authority = Authority.root()
+    web = authority.issue(tmp_path, "web", "web.example")
+    both = tmp_path / "both.pem"
+    both.write_bytes(web.certificate.read_bytes() + web.key.read_bytes())
+    utf8, latin_1 = b"\x0c\x06Jurgen", b"\x14\x06J\xfcrgen"
+    client = authority.sign_again(
+        authority.issue_client(tmp_path, "client", "CN=Jurgen"), lambda tbs: tbs.replace(utf8, latin_1)
+    )
+    root = authority.write(tmp_path / "root.pem")
+    received: list[bytes] = []
+
+    def answer(sock: socket.socket) -> None:
+        received.append(sock.recv(1 << 16))
+        sock.sendall(b"HTTP/1.0 200 OK\r\n\r\npage\n")
+
+    told = 'send_proxy_protocol = "v2"\npass_tlvs = ["ssl"]'
+    config = CONFIG.partition("[pools.web.health]")[0]
+    with (
+        peer(answer) as backend,
+        Daemon(config.format(backend=backend.address, pool=told), tmp_path) as daemon,
+        haproxy(TLS_SENDER % (both, root, daemon.port)) as port,
+    ):
+        shows = ("--cert", client.certificate, "--key", client.key)
+        assert curl(port, "web.example", root, *shows) == "page\n"
+    # The last: HAProxy is looked for before, by one that says nothing.
+    assert b"\x22\0\x06J\xfcrgen" in received[-1]
 
 
 def test_haproxy_reads_what_we_send(tmp_path: Path) -> None:

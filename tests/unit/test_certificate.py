@@ -57,6 +57,16 @@ def test_what_is_asked_of_it(authority: Authority, tmp_path: Path) -> None:
     assert read.key_algorithm == "1.2.840.10045.2.1"
 
 
+@pytest.mark.parametrize("time", [b"990101000000+", b"991301000000Z", b"99010100000 Z", b"-90101000000Z"])
+def test_a_time_that_is_none(authority: Authority, tmp_path: Path, time: bytes) -> None:
+    day = NOW.replace(year=1998, month=1, day=1)
+    issued = authority.issue(tmp_path, "web", "web.example", not_before=day)
+    written = f"{day:%y%m%d%H%M%SZ}".encode()
+    authority.sign_again(issued, lambda tbs: tbs.replace(written, time))
+    with pytest.raises(ValueError, match=r"time|month"):
+        read_certificate(der_of(issued.certificate))
+
+
 def test_one_without_names(authority: Authority, tmp_path: Path) -> None:
     issued = authority.issue_client(tmp_path, "old", "CN=old.example")
     assert read_certificate(der_of(issued.certificate)).names is None

@@ -431,6 +431,14 @@ def test_a_delta_list_is_not_taken(asking: ServerTls, authority: Authority, fold
         asking.reload()
 
 
+def test_an_authority_that_has_expired_is_told_from_a_client_that_has(folder: Path, exact: Issued) -> None:
+    ended = Authority.root("Ended", until=AN_HOUR_AGO)
+    ended.issue_client(folder, "alice", "CN=alice")
+    tls = ServerTls(frontend_tls(exact, client_ca=FilePath(ended.write(folder / "ca.pem"))))
+    assert "the authority CN=Ended in" in str(tls.warnings)
+    assert comes(tls, folder, "alice") == "authority's certificate expired"
+
+
 # Kinds of keys
 
 

@@ -13,8 +13,10 @@ from attrs import frozen
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
+from tcpbalance.config.wording import one_line
 from tcpbalance.net.tls.errors import TlsFileError
 from tcpbalance.net.tls.files import Validity, read_file
+from tcpbalance.wire.certificate import read_name
 
 _CRL = re.compile(rb"^-----BEGIN X509 CRL-----.*?^-----END X509 CRL-----", re.DOTALL | re.MULTILINE)
 _BEGIN_CRL = re.compile(rb"^-----BEGIN X509 CRL-----", re.MULTILINE)
@@ -132,11 +134,13 @@ def _read(key: str, path: str) -> list[_List]:
 def _parsed(key: str, path: str, block: bytes) -> _List:
     try:
         parsed = x509.load_pem_x509_crl(block)
-        issuer = parsed.issuer.rfc4514_string()
+        issuer = read_name(parsed.issuer.public_bytes())
         extensions = {extension.oid for extension in parsed.extensions}
         start, end = parsed.last_update_utc, parsed.next_update_utc
     except _NOT_UNDERSTOOD as error:
-        raise TlsFileError(key, f"{path} holds a revocation list that is damaged, write it anew") from error
+        raise TlsFileError(
+            key, f"{path} holds a revocation list that cannot be read, write it anew: {one_line(str(error))}"
+        ) from error
     what = f"the revocation list of {issuer} in {path}"
     if x509.DeltaCRLIndicator.oid in extensions:
         raise TlsFileError(

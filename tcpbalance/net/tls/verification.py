@@ -34,10 +34,15 @@ _WORDS = {
 """By the X509_V_ERR_ numbers of OpenSSL's x509_vfy.h; described in X509_STORE_CTX_get_error(3)."""
 
 
+_OF_WHOM = (9, 10, 23)
+"""Those that may be said of an authority as well."""
+
+
 def note_why(connection: SSL.Connection, certificate: Any, error: int, depth: int, good: int) -> bool:
     """OpenSSL's call for each certificate of a chain; what was wrong is kept with the connection."""
     if not good:
-        connection.set_app_data(_WORDS.get(error, f"certificate refused (OpenSSL's error {error})"))
+        words = _WORDS.get(error, f"certificate refused (OpenSSL's error {error})")
+        connection.set_app_data(f"authority's {words}" if depth and error in _OF_WHOM else words)
     return bool(good)
 
 
