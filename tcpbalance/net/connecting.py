@@ -94,7 +94,7 @@ class ConnectFailed(TcpbalanceError):
     @classmethod
     def from_error(cls, error: OSError) -> ConnectFailed:
         """The failure that an error means; Python's own have words and no number."""
-        return cls.from_errno(error.errno) if error.errno else cls(str(error))
+        return cls.from_errno(error.errno) if error.errno else cls(str(error), Fault.BALANCER)
 
 
 def timed_out(seconds: float) -> str:

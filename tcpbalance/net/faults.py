@@ -32,7 +32,11 @@ from __future__ import annotations
 
 import errno
 
-from tcpbalance.errors import Fault
+from OpenSSL import SSL
+from twisted.internet.error import ConnectionClosed
+
+from tcpbalance.errors import Fault, TcpbalanceError
+from tcpbalance.net.tls.verification import ABOUT_OUR_LISTS
 
 OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 """The process, or the whole system, has no descriptor left: errno(3)."""
@@ -75,3 +79,28 @@ def remedy_of_errno(code: int) -> str:
     :returns: empty where nothing can be said.
     """
     return _REMEDIES.get(code, "")
+
+
+def fault_of_error(error: BaseException) -> Fault:
+    """Tell whose fault an error is that ended a connection to a backend, or the TLS handshake with it.
+
+    :returns: ``BACKEND`` for an end, a reset or an error of TLS, which its peer brings about; ``BALANCER``
+        for settings of ours and any other exception.
+    """
+    if isinstance(error, TcpbalanceError):
+        return Fault.BALANCER if error.fault in (Fault.CONFIGURATION, Fault.BALANCER) else Fault.BACKEND
+    if isinstance(error, ConnectionClosed | SSL.Error):
+        return Fault.BACKEND
+    if isinstance(error, OSError) and error.errno:
+        return fault_of_errno(error.errno)
+    return Fault.BALANCER
+
+
+def fault_of_handshake(error: BaseException, cause: str) -> Fault:
+    """Tell whose fault it is that a TLS handshake with a backend has failed.
+
+    :param error: what has ended it.
+    :param cause: why, in words; those for a revocation list of ours that lacks or has expired say nothing
+        about the backend.
+    """
+    return Fault.BALANCER if cause in ABOUT_OUR_LISTS else fault_of_error(error)

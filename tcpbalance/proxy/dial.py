@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from twisted.logger import Logger
+
 from tcpbalance.errors import Fault
 from tcpbalance.net.connecting import ConnectFailed, Connector, Pending
 from tcpbalance.net.tls.dialling import dial_tls
@@ -62,6 +64,8 @@ class Dial:
     :ivar preamble: what a backend is sent in the clear before a TLS handshake.
     :ivar turned_away: why nobody was dialled although somebody is available, None where that is not so.
     """
+
+    _log = Logger()
 
     __slots__ = (
         "_caller",
@@ -154,13 +158,18 @@ class Dial:
         self.slot = self.pool.take(backend, self.client)
         self.began = self._seconds()
         address, timeout, tls = backend.address, self.pool.connect_timeout, self.pool.tls
-        if tls is None:
-            self._pending = self._connector.connect(address, BackendFactory(self), timeout)
-        else:
-            peer = tls.peer(address, backend.server_name)
-            self._pending = dial_tls(
-                self._connector, address, BackendFactory(self), timeout, peer, lambda _: self.preamble
-            )
+        try:
+            if tls is None:
+                self._pending = self._connector.connect(address, BackendFactory(self), timeout)
+            else:
+                peer = tls.peer(address, backend.server_name)
+                self._pending = dial_tls(
+                    self._connector, address, BackendFactory(self), timeout, peer, lambda _: self.preamble
+                )
+        except Exception:
+            # A later attempt is made within a call of the wheel or of the connector, who know nothing of us.
+            self._log.failure("backend {name} could not be dialled", name=backend.name)
+            self.broke_down()
 
     # Retries
 
@@ -265,13 +274,17 @@ class Dial:
         self._pending = None
         if self._retries:
             self._end_retries(in_vain=False)
-        self.connect_time = self._seconds() - self.began
-        self.slot.connected(self.connect_time)
+        seconds = self._seconds() - self.began
+        self.slot.connected(seconds)
+        self.connect_time = seconds
         assert self._caller is not None
         return self._caller.make_backend_protocol()
 
     def refused(self, failure: ConnectFailed) -> None:
-        """The attempt failed. When the fault is ours, no other backend could do better and none is blamed."""
+        """The attempt failed. Where the fault is ours, nobody is blamed.
+
+        Without a descriptor, no other backend could do better.
+        """
         self._pending = None
         self.failure = failure
         if failure.fault is Fault.BACKEND:

@@ -51,6 +51,7 @@ _COMPLAINTS = (
     EndReason.QUEUE_TIMEOUT,
     EndReason.CONNECT_FAILED,
     EndReason.DIAL_TIMEOUT,
+    EndReason.LOCAL_FAILURE,
     EndReason.OUT_OF_DESCRIPTORS,
     EndReason.BAD_PROXY_HEADER,
 )

@@ -79,6 +79,12 @@ class EndReason(enum.Enum):
         _FIN,
         "no backend had accepted within dial_timeout, all attempts and pauses together",
     )
+    LOCAL_FAILURE = (
+        "local_failure",
+        "balancer",
+        _FIN,
+        "no backend was reached, and the last failure was our own: names, ports, memory, a setting",
+    )
     OUT_OF_DESCRIPTORS = (
         "out_of_descriptors",
         "balancer",

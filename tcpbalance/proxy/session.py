@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
+from tcpbalance.errors import Fault
 from tcpbalance.net.addresses import shown
 from tcpbalance.net.tls.errors import broken_cause, was_unheard
 from tcpbalance.pool.backend import Backend
@@ -292,6 +293,8 @@ class Session:
             self.end(EndReason.NO_BACKEND)
         elif failure.out_of_descriptors:
             self.end(EndReason.OUT_OF_DESCRIPTORS)
+        elif failure.fault is Fault.BALANCER:
+            self.end(EndReason.LOCAL_FAILURE)
         elif self._served_by is not None:
             self.end(EndReason.BACKEND_RESET)
         else:

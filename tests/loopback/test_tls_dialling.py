@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 from typing import Any, cast
+from unittest.mock import patch
 
 from twisted.internet import reactor as global_reactor
 from twisted.internet.protocol import connectionDone
@@ -14,15 +15,19 @@ from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
 from support import peers
-from support.certificates import Issued
+from support.certificates import Authority, Issued
 from support.clients import connect, read, read_all
 from support.sockets import Recorder, until
-from support.tls_case import PLAIN, TlsCase
+from support.tls_case import NAME, PLAIN, TlsCase
 from support.tls_lines import GOODBYE_IN_THE_CLEAR
 from support.tls_peers import tls_peer
 from tcpbalance.config.addresses import Address
+from tcpbalance.config.paths import FilePath
+from tcpbalance.config.tls import PoolTlsConfig
+from tcpbalance.errors import Fault
 from tcpbalance.net.connecting import ConnectFailed, SocketConnector
-from tcpbalance.net.tls.dialling import dial_tls
+from tcpbalance.net.tls.client import ClientTls, TlsPeer
+from tcpbalance.net.tls.dialling import Preamble, dial_tls
 
 reactor: Any = global_reactor
 
@@ -96,13 +101,15 @@ class Outcome:
     def __init__(self) -> None:
         self.protocol: Recorder | None = None
         self.cause = ""
+        self.fault: Fault | None = None
 
     def buildProtocol(self, addr: Any) -> Recorder:
         self.protocol = Recorder()
         return self.protocol
 
     def clientConnectionFailed(self, connector: Any, reason: Failure = connectionDone) -> None:
-        self.cause = cast(ConnectFailed, reason.value).cause
+        failure = cast(ConnectFailed, reason.value)
+        self.cause, self.fault = failure.cause, failure.fault
 
 
 class PreambleTests(TlsCase):
@@ -137,6 +144,87 @@ class PreambleTests(TlsCase):
         return outcome
 
 
+class FaultTests(TlsCase):
+    """Whose fault it is that a handshake comes to no good end: only a backend's own is told as one."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.issued = self.issue()
+
+    async def outcome(
+        self, handler: peers.Handler, peer: TlsPeer | None = None, preamble: Preamble = lambda _: b""
+    ) -> Outcome:
+        """Dial somebody; gives what came of it."""
+        outcome = Outcome()
+        with peers.peer(handler) as backend:
+            where = Address.parse(backend.address)
+            connector = SocketConnector(reactor, PLAIN, self.road)
+            peer = peer or self.believing().peer(where, None)
+            dial_tls(connector, where, outcome, 5.0, peer, preamble)
+            await until(reactor, lambda: outcome.protocol or outcome.cause)
+            assert outcome.protocol is None
+            await until(reactor, lambda: not backend.open_connections)
+        return outcome
+
+    def greets(self, sock: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            _greet(sock, self.issued)
+
+    def knowing(self, name: str | None) -> TlsPeer:
+        """A backend of that name, or of none."""
+        tls = ClientTls(PoolTlsConfig(ca=FilePath(self.root)))
+        where = Address.parse("unix:/nowhere") if name is None else Address.parse("127.0.0.1:1")
+        return tls.peer(where, name)
+
+    async def test_a_backend_that_leaves(self) -> None:
+        assert (await self.outcome(lambda sock: sock.close())).fault is Fault.BACKEND
+
+    async def test_a_backend_that_speaks_something_else(self) -> None:
+        assert (await self.outcome(peers.says(b"220 mail.example\r\n"))).fault is Fault.BACKEND
+
+    async def test_a_certificate_for_somebody_else(self) -> None:
+        outcome = await self.outcome(self.greets, self.knowing("other.example"))
+        assert (outcome.cause, outcome.fault) == ("TLS: certificate is not for other.example", Fault.BACKEND)
+
+    async def test_a_certificate_of_somebody_unknown(self) -> None:
+        stranger = Authority.root().issue(self.folder, "stranger", NAME)
+
+        def greets(sock: socket.socket) -> None:
+            with contextlib.suppress(OSError):
+                _greet(sock, stranger)
+
+        assert (await self.outcome(greets)).fault is Fault.BACKEND
+
+    async def test_no_name_to_verify_by(self) -> None:
+        outcome = await self.outcome(self.greets, self.knowing(None))
+        assert outcome.cause == "TLS: no server name to verify the certificate by"
+        assert outcome.fault is Fault.BALANCER
+
+    async def test_an_exception_before_the_handshake(self) -> None:
+        outcome = await self.outcome(peers.echo, preamble=lambda _: bytes(1 // 0))
+        assert (outcome.cause, outcome.fault) == ("internal error", Fault.BALANCER)
+        assert len(self.flushLoggedErrors(ZeroDivisionError)) == 1
+
+    async def test_an_exception_while_the_handshake_begins(self) -> None:
+        peer = self.believing().peer(Address.parse("127.0.0.1:1"), None)
+        with patch.object(TlsPeer, "connection", side_effect=ZeroDivisionError):
+            outcome = await self.outcome(peers.echo, peer)
+        assert (outcome.cause, outcome.fault) == ("internal error", Fault.BALANCER)
+        assert len(self.flushLoggedErrors(ZeroDivisionError)) == 1
+
+    async def test_an_exception_while_the_certificate_is_looked_at(self) -> None:
+        with patch.object(TlsPeer, "approve", side_effect=ZeroDivisionError):
+            outcome = await self.outcome(self.greets)
+        assert (outcome.cause, outcome.fault) == ("internal error", Fault.BALANCER)
+        assert len(self.flushLoggedErrors(ZeroDivisionError)) == 1
+
+    async def test_an_exception_of_the_one_who_waits(self) -> None:
+        with patch.object(Outcome, "buildProtocol", side_effect=ZeroDivisionError):
+            outcome = await self.outcome(self.greets)
+        assert (outcome.cause, outcome.fault) == ("internal error", Fault.BALANCER)
+        assert len(self.flushLoggedErrors(ZeroDivisionError)) == 1
+
+
 def _greet(sock: socket.socket, issued: Issued) -> None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(issued.certificate, issued.key)
@@ -149,6 +237,12 @@ class QuickPassedOverTests(PassedOverTests):
 
     data_path = "auto"
     closed = "TLS: closed"
+
+
+class QuickFaultTests(FaultTests):
+    """The same on the quick road."""
+
+    data_path = "auto"
 
 
 class QuickPreambleTests(PreambleTests):

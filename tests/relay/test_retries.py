@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from twisted.logger import capturedLogs
 
 from support.scene import ONE, RETRY_ON_RESET, THREE, TWO
 from tcpbalance.pool.backend import Backend
@@ -191,6 +192,23 @@ def test_our_own_shortage_is_no_fault_of_the_backend(make_scene: Any) -> None:
         scene.advance(3)
     assert [backend.state for backend in scene.pool.backends] == ["up", "up"]
     assert [backend.rests_until for backend in scene.pool.backends] == [0, 0]
+    assert {record.reason.word for record in scene.records} == {"local_failure"}
+
+
+def test_an_exception_in_a_later_attempt_ends_the_session_and_blames_nobody(carrier: Any) -> None:
+    scene = carrier({ONE: "refuses", TWO: "accepts"})
+    connect = scene.network.connector.connect
+
+    def raises_for_the_second(address: Any, *rest: Any) -> Any:
+        return connect(address, *rest) if str(address) == ONE else 1 / 0
+
+    scene.network.connector.connect = raises_for_the_second
+    with capturedLogs() as events:
+        client = scene.connect(early=b"question")
+        scene.run()
+    assert (client.saw, scene.ended, scene.active) == ("reset", "internal_error", [0, 0])
+    assert scene.pool.backends[1].rests_until == 0
+    assert [event["log_failure"].type for event in events if "log_failure" in event] == [ZeroDivisionError]
 
 
 def test_nobody_waits_for_the_budget_where_nobody_is_left(make_scene: Any) -> None:

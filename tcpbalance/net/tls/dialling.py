@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionClosed, ConnectionDone
 from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tcpbalance.config.addresses import Address
+from tcpbalance.errors import Fault
 from tcpbalance.net.connecting import ConnectFailed, ConnectionFactory, Connector, Pending, timed_out
+from tcpbalance.net.faults import fault_of_error, fault_of_handshake
 from tcpbalance.net.leg import Leg
 from tcpbalance.net.tls.client import TlsPeer
 from tcpbalance.net.tls.errors import HandshakeFailed, handshake_cause
@@ -20,6 +23,8 @@ from tcpbalance.net.tls.start import connect_tls
 from tcpbalance.net.transports import hand_over
 
 Preamble = Callable[[Any], bytes]
+
+_log = Logger()
 
 
 def dial_tls(
@@ -81,7 +86,11 @@ class _Attempt:
     def begin(self) -> None:
         """Connect."""
         self._connector.wheel.watch(self, self._timeout)
-        self._pending = self._connector.connect(self._address, self, self._timeout)
+        try:
+            self._pending = self._connector.connect(self._address, self, self._timeout)
+        except BaseException:
+            self._end()
+            raise
 
     # What the connector tells
 
@@ -102,20 +111,30 @@ class _Attempt:
         """The backend is who it should be."""
         if self._over:
             return
+        try:
+            protocol = self._factory.buildProtocol(addr)
+        except Exception:
+            self.broke_down(transport)
+            return
         self._end()
-        protocol = self._factory.buildProtocol(addr)
         if protocol is None:
             transport.abortConnection()
             return
         hand_over(transport, protocol)
         protocol.makeConnection(transport)
 
-    def failed(self, cause: str) -> None:
+    def failed(self, cause: str, fault: Fault) -> None:
         """It is not, or has gone; what it was connected by is closed by now, or about to be."""
         if not self._over:
             self._end()
-            reason = Failure(ConnectFailed(cause))  # type: ignore[no-untyped-call]  # Twisted's
+            reason = Failure(ConnectFailed(cause, fault))  # type: ignore[no-untyped-call]  # Twisted's
             self._factory.clientConnectionFailed(self, reason)
+
+    def broke_down(self, transport: Any) -> None:
+        """An exception of ours is under way: log it, and end what it has ended."""
+        _log.failure("an exception has ended the TLS handshake with {address}", address=str(self._address))
+        self.failed("internal error", Fault.BALANCER)
+        transport.abortConnection()
 
     # What may end it before
 
@@ -155,29 +174,39 @@ class _Handshake(Protocol):
 
     def connectionMade(self) -> None:
         """Begin the handshake."""
-        self.transport.write(self._preamble(self.transport))
-        if isinstance(self.transport, Leg) and self.transport.full:
-            self._attempt.failed("PROXY header larger than the send buffer")
-            self.transport.abortConnection()
-        else:
-            self.transport = connect_tls(self.transport, self._attempt.peer)
+        try:
+            self.transport.write(self._preamble(self.transport))
+            if isinstance(self.transport, Leg) and self.transport.full:
+                self._attempt.failed("PROXY header larger than the send buffer", Fault.BALANCER)
+                self.transport.abortConnection()
+            else:
+                self.transport = connect_tls(self.transport, self._attempt.peer)
+        except Exception:
+            self._attempt.broke_down(self.transport)
 
     def handshakeCompleted(self) -> None:
         """See that it was with the right one."""
         try:
             self._attempt.peer.approve(self.transport.getHandle())
         except HandshakeFailed as error:
-            self._attempt.failed(f"TLS: {error.cause}")
+            self._attempt.failed(f"TLS: {error.cause}", fault_of_error(error))
             self.transport.abortConnection()
+        except Exception:
+            self._attempt.broke_down(self.transport)
         else:
             self._attempt.succeeded(self._addr, self.transport)
 
     def readConnectionLost(self) -> None:
         """The backend has finished before it began."""
-        self._attempt.failed("TLS: closed")
+        self._attempt.failed("TLS: closed", Fault.BACKEND)
         self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The handshake has failed, or the connection."""
-        closed = "closed" if isinstance(reason.value, ConnectionDone) else "reset"
-        self._attempt.failed(f"TLS: {handshake_cause(reason, self.transport) or closed}")
+        """The handshake has failed, or the connection, or something of ours."""
+        error: Any = reason.value
+        cause = handshake_cause(reason, self.transport)
+        if cause is None and not isinstance(error, ConnectionClosed):
+            self._attempt.failed("internal error", Fault.BALANCER)
+            return
+        cause = cause or ("closed" if isinstance(error, ConnectionDone) else "reset")
+        self._attempt.failed(f"TLS: {cause}", fault_of_handshake(error, cause))

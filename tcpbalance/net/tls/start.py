@@ -40,5 +40,11 @@ def connect_tls(transport: Any, peer: TlsPeer) -> Any:
         leg.begin()
         return leg
     # Twisted's transports of ours are those of a server: the other way round makes a client.
-    transport.startTLS(peer, False)
+    protocol = transport.protocol
+    try:
+        transport.startTLS(peer, False)
+    except Exception:
+        # Twisted has put its TLS protocol in between, which cannot even be told of an end.
+        transport.protocol = protocol
+        raise
     return transport
