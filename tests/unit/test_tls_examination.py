@@ -9,11 +9,15 @@ from typing import Any
 import pytest
 
 from support.certificates import AN_HOUR_AGO, NOW, Authority
+from support.process import run
+from support.programs import require
 from support.tls_lines import frontend_tls, pair_of
 from tcpbalance.config.errors import Severity
 from tcpbalance.config.paths import FilePath
 from tcpbalance.config.tls import PoolTlsConfig, TlsConfig
+from tcpbalance.net.tls.errors import TlsFileError
 from tcpbalance.net.tls.examination import flaws_in_files
+from tcpbalance.net.tls.server import ServerTls
 
 NAME = "web.example"
 
@@ -53,6 +57,21 @@ def test_authorities_that_cannot_be_read_are_told_once(tmp_path: Path) -> None:
     assert flaws(PoolTlsConfig(ca=missing, crl=crl)) == [(("tls", "ca"), said)]
     Path(crl).write_text("")
     assert [path for path, _ in flaws(PoolTlsConfig(ca=missing, crl=crl))] == [("tls", "ca"), ("tls", "crl")]
+
+
+@pytest.mark.requires("openssl")
+def test_authorities_of_which_clients_would_not_be_told(tmp_path: Path) -> None:
+    (openssl,) = require("openssl")
+    authority = Authority.root()
+    issued, plain = authority.issue(tmp_path, "web", NAME), authority.write(tmp_path / "plain.pem")
+    ca = FilePath(tmp_path / "trusted.pem")
+    run([openssl, "x509", "-in", plain, "-trustout", "-out", ca])
+    config = frontend_tls(issued, client_ca=ca)
+    said = f"{ca} has a BEGIN TRUSTED CERTIFICATE, of which clients would not be told: write each of these "
+    assert flaws(config) == [(("tls", "client_ca"), f"{said}anew by openssl x509 -in OLD -out NEW")]
+    with pytest.raises(TlsFileError, match="would not be told"):
+        ServerTls(config)
+    assert flaws(PoolTlsConfig(ca=ca)) == []
 
 
 @pytest.mark.parametrize("how", [{"not_after": AN_HOUR_AGO}, {"not_before": NOW + timedelta(hours=1)}])

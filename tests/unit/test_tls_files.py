@@ -7,7 +7,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
 
 from support.certificates import AN_HOUR_AGO, NOW, Authority, Issued, new_key, self_signed, write_key
 from support.process import run
@@ -314,6 +319,20 @@ def test_der(issued: Issued) -> None:
     )
 
 
+def test_certificates_in_pkcs_7(issued: Issued) -> None:
+    issued.certificate.write_bytes(b"-----BEGIN PKCS7-----\nAAAA\n-----END PKCS7-----\n")
+    said = refused_chain(issued.certificate, issued.key)[1]
+    assert said.endswith(f"write it anew by openssl pkcs7 -print_certs -in {issued.certificate} -out NEW")
+
+
+def test_a_key_of_openssh(issued: Issued) -> None:
+    key = new_key().private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+    issued.key.write_bytes(key)
+    at, said = refused_chain(issued.certificate, issued.key)
+    assert at == "key"
+    assert said.endswith(f"write it in PEM, by ssh-keygen -p -m PEM -f {issued.key}")
+
+
 @pytest.mark.parametrize("key", [b"", b"0\x82\x01\x00", b"-----BEGIN PUBLIC KEY-----\n"])
 def test_what_is_no_key(issued: Issued, key: bytes) -> None:
     issued.key.write_bytes(key)
@@ -326,6 +345,9 @@ def test_a_key_that_was_cut_short(issued: Issued) -> None:
     key, said = refused_chain(issued.certificate, issued.key)
     assert key == "key"
     assert said.startswith(f"OpenSSL refuses the key in {issued.key}: ")
+    issued.key.write_bytes(b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
+    said = f"OpenSSL finds no key in {issued.key} that it can read, write it anew"
+    assert refused_chain(issued.certificate, issued.key) == ("key", said)
 
 
 # Authorities

@@ -17,7 +17,7 @@ from OpenSSL.crypto import X509StoreFlags
 
 from tcpbalance.config.tls import CertificateConfig
 from tcpbalance.net.tls.errors import TlsFileError, openssl_words
-from tcpbalance.net.tls.files import Chain, read_chain, read_file
+from tcpbalance.net.tls.files import TRUSTED, Chain, read_chain, read_file
 
 SUITES_1_3 = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 SUITES_1_2 = b":".join(
@@ -104,6 +104,12 @@ def add_chain(context: SSL.Context, chain: Chain) -> None:
 def _refuse_unreadable_key(files: CertificateConfig) -> None:
     """See that OpenSSL finds a key, and does not ask for a passphrase at the terminal."""
     data = read_file("key", files.key)
+    if b"-----BEGIN OPENSSH PRIVATE KEY-----" in data:
+        raise TlsFileError(
+            "key",
+            f"the key in {files.key} is written in a form of OpenSSH's own: write it in PEM, by ssh-keygen "
+            f"-p -m PEM -f {files.key}",
+        )
     if not _PRIVATE_KEY.search(data):
         at, mend = "key", ""
         if files.key == files.cert:
@@ -121,6 +127,8 @@ def _flaw_of_key(files: CertificateConfig, error: SSL.Error) -> str:
     words = openssl_words(error)
     if words in _OF_ANOTHER:
         return f"the key in {files.key} does not belong to the certificate in {files.cert}"
+    if words == "unsupported":
+        return f"OpenSSL finds no key in {files.key} that it can read, write it anew"
     return f"OpenSSL refuses the key in {files.key}: {words}"
 
 
@@ -131,6 +139,23 @@ def trust(context: SSL.Context, key: str, path: str) -> None:
     """
     try:
         context.load_verify_locations(path)
+    except SSL.Error as error:
+        raise TlsFileError(key, f"OpenSSL refuses {path}: {openssl_words(error)}") from error
+
+
+def tell_clients(context: SSL.Context, key: str, path: str) -> None:
+    """Let a context tell clients the names of the authorities of a file.
+
+    :raises TlsFileError: at *key*; OpenSSL would leave one out.
+    """
+    if b"-----BEGIN " + TRUSTED in read_file(key, path):
+        raise TlsFileError(
+            key,
+            f"{path} has a BEGIN TRUSTED CERTIFICATE, of which clients would not be told: write each of "
+            f"these anew by openssl x509 -in OLD -out NEW",
+        )
+    try:
+        context.load_client_ca(path.encode())
     except SSL.Error as error:
         raise TlsFileError(key, f"OpenSSL refuses {path}: {openssl_words(error)}") from error
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from tcpbalance.config.errors import Flaw, KeyPath, Severity
 from tcpbalance.config.tls import CertificateConfig, FrontendTlsConfig, PoolTlsConfig, TlsConfig
-from tcpbalance.net.tls.contexts import load_chain, new_context, trust
+from tcpbalance.net.tls.contexts import load_chain, new_context, tell_clients, trust
 from tcpbalance.net.tls.errors import TlsFileError
 from tcpbalance.net.tls.files import Trusted, read_authorities
 from tcpbalance.net.tls.revocation import read_revocations
@@ -57,6 +57,8 @@ def _flaws_in_trust(
         if file is not None:
             authorities = read_authorities(key, file)
             trust(new_context(), key, file)
+            if key == "client_ca":
+                tell_clients(new_context(), key, file)
     except TlsFileError as error:
         yield Flaw((*path, error.key), str(error))
     yield from _flaws_in_authorities((*path, key), authorities, now)

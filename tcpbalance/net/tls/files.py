@@ -26,7 +26,8 @@ _CERTIFICATE = re.compile(
     rb"^-----BEGIN (?P<kind>(?:X509 |TRUSTED )?CERTIFICATE)-----\s*$(?P<body>[^-]*)^-----END (?P=kind)-----",
     re.MULTILINE,
 )
-_TRUSTED = b"TRUSTED CERTIFICATE"
+TRUSTED = b"TRUSTED CERTIFICATE"
+"""What the block of a certificate calls itself that says for what it is trusted: openssl-x509(1)."""
 
 _KINDS = {
     "1.2.840.113549.1.1.1": "RSA",
@@ -106,13 +107,13 @@ def read_chain(files: CertificateConfig) -> Chain:
     path = files.cert
     data = read_file("cert", path)
     first, *rest = _certificates("cert", path, data)
-    if any(kind == _TRUSTED for kind, _ in rest):
+    if any(kind == TRUSTED for kind, _ in rest):
         raise TlsFileError(
             "cert",
             f"{path} has a BEGIN TRUSTED CERTIFICATE behind the first certificate, which OpenSSL leaves out: "
             f"write each of these anew by openssl x509 -in OLD -out NEW",
         )
-    certificate = first[1]
+    _, certificate = first
     return Chain(
         files,
         _names(certificate),
@@ -172,7 +173,7 @@ def read_file(key: str, path: str) -> bytes:
 def _certificates(key: str, path: str, data: bytes) -> list[tuple[bytes, Certificate]]:
     """Read all certificates of a file, at least one, each with what its block calls itself."""
     if not _BEGIN_CERTIFICATE.search(data):
-        raise TlsFileError(key, f"{path} holds no certificate in PEM{_from_der(path, data)}")
+        raise TlsFileError(key, f"{path} holds no certificate in PEM{_of_another_form(path, data)}")
     try:
         found = list(_blocks(data))
     except ValueError:
@@ -188,7 +189,9 @@ def _blocks(data: bytes) -> Iterator[tuple[bytes, Certificate]]:
         yield block["kind"], read_certificate(binascii.a2b_base64(block["body"]))
 
 
-def _from_der(path: str, data: bytes) -> str:
+def _of_another_form(path: str, data: bytes) -> str:
+    if b"-----BEGIN PKCS7-----" in data:
+        return f" but in PKCS #7; write it anew by openssl pkcs7 -print_certs -in {path} -out NEW"
     try:
         read_certificate(data)
     except ValueError:

@@ -12,10 +12,9 @@ from zope.interface import implementer
 
 from tcpbalance.config.tls import FrontendTlsConfig
 from tcpbalance.net.tls.connection import new_connection
-from tcpbalance.net.tls.contexts import add_chain, heed, new_context, trust
+from tcpbalance.net.tls.contexts import add_chain, heed, new_context, tell_clients, trust
 from tcpbalance.net.tls.files import Chain
 from tcpbalance.net.tls.material import Material, read_material
-from tcpbalance.net.tls.revocation import Revocations
 from tcpbalance.net.tls.verification import note_why
 from tcpbalance.wire.server_names import NameMap, check_pattern
 
@@ -94,7 +93,7 @@ def _build(config: FrontendTlsConfig, material: Material, now: float) -> SSL.Con
     made: dict[tuple[Chain, ...], SSL.Context] = {}
     for group in [default, *groups.values()]:
         if group not in made:
-            made[group] = _context(config, group, material.revocations)
+            made[group] = _context(config, group, material)
     entries = [(name, made[group]) for name, group in groups.items()]
     # Also where there is nothing to choose: a name that nobody looks at is not kept in a session of TLS 1.2.
     choose = _chooser(NameMap(entries, deep=False)) if len(made) > 1 else _take_note
@@ -140,7 +139,7 @@ def _side_by_side(chains: Sequence[Chain], now: float) -> tuple[Chain, ...]:
     return tuple(by_kind.values())
 
 
-def _context(config: FrontendTlsConfig, group: tuple[Chain, ...], revocations: Revocations) -> SSL.Context:
+def _context(config: FrontendTlsConfig, group: tuple[Chain, ...], material: Material) -> SSL.Context:
     context = new_context(config.minimum_version)
     # Tickets hold all there is to a session, so nothing is kept here for clients.
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
@@ -150,16 +149,16 @@ def _context(config: FrontendTlsConfig, group: tuple[Chain, ...], revocations: R
     if config.alpn:
         context.set_alpn_select_callback(_protocol_chooser([name.encode() for name in config.alpn]))
     if config.client_ca is not None:
-        _require_certificates(context, config.client_ca, revocations)
+        _require_certificates(context, config.client_ca, material)
     return context
 
 
-def _require_certificates(context: SSL.Context, ca: str, revocations: Revocations) -> None:
-    """Let in only clients that show a certificate of one of the authorities."""
+def _require_certificates(context: SSL.Context, ca: str, material: Material) -> None:
+    """Let in only clients that show a certificate of one of the authorities, of which they are told."""
     trust(context, "client_ca", ca)
-    context.load_client_ca(ca.encode())
-    if revocations.lists:
-        heed(context, revocations.lists)
+    tell_clients(context, "client_ca", ca)
+    if material.revocations.lists:
+        heed(context, material.revocations.lists)
     context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, note_why)
 
 
