@@ -7,6 +7,7 @@ from math import inf
 
 from twisted.logger import Logger
 
+from tcpbalance.net.tcp_info import ConnectTime
 from tcpbalance.pool.availability import Availability
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.outlier import OutlierDetection
@@ -50,15 +51,15 @@ class Ejections:
         if not backend.ejected and self._detection.failed(backend):
             self._eject(backend, f"failed again and again, the last time: {cause}")
 
-    def connected(self, backend: Backend, seconds: float) -> None:
+    def connected(self, backend: Backend, time: ConnectTime) -> None:
         """A connection came about.
 
-        :param seconds: what that took.
+        :param time: what that took.
         """
-        if not backend.ejected and self._detection.connected(backend, seconds):
+        if not backend.ejected and self._detection.connected(backend, time):
             usual = self._detection.usual_connect_time() or 0.0
             self._eject(
-                backend, f"slow, {seconds * 1000:.1f} ms to connect where {usual * 1000:.1f} are usual"
+                backend, f"slow, {time.seconds * 1000:.1f} ms to connect where {usual * 1000:.1f} are usual"
             )
 
     def answered(self, backend: Backend) -> None:

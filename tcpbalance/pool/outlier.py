@@ -12,6 +12,7 @@ from attrs import frozen
 
 from tcpbalance import bounds
 from tcpbalance.errors import SettingError
+from tcpbalance.net.tcp_info import ConnectTime
 from tcpbalance.pool.backend import Backend
 
 LONGEST = 10.0
@@ -22,9 +23,6 @@ SAMPLES = 16
 
 ENOUGH = 8
 """Connect times that there have to be before a backend's median counts."""
-
-NOTICEABLE = 0.001
-"""Seconds. Connect times below it say more of our own event loop than of the backend: it is never slow."""
 
 
 class ConnectTimes:
@@ -42,6 +40,11 @@ class ConnectTimes:
             del self._sorted[bisect_left(self._sorted, self._in_order.popleft())]
         self._in_order.append(seconds)
         insort(self._sorted, seconds)
+
+    @property
+    def latest(self) -> float:
+        """The last one taken in."""
+        return self._in_order[-1]
 
     @property
     def median(self) -> float | None:
@@ -128,28 +131,36 @@ class OutlierDetection:
         conduct.failures += 1
         return conduct.failures >= self._rules.consecutive_failures
 
-    def connected(self, backend: Backend, seconds: float) -> bool:
+    def connected(self, backend: Backend, time: ConnectTime) -> bool:
         """Take note of a connection that came about.
 
-        :param seconds: what that took.
+        :param time: what that took.
         :returns: whether it should be ejected, for being slow.
         """
         factor = self._rules.slow_factor
         if factor is None:
             return False
         conduct = self._conduct[backend]
-        conduct.times.add(seconds)
-        if not self._is_slow(seconds, factor):
+        conduct.times.add(time.seconds)
+        if not self._is_slow(backend, time, factor):
             conduct.slow = 0
             return False
         conduct.slow += 1
         return conduct.slow >= self._rules.consecutive_failures
 
-    def _is_slow(self, seconds: float, factor: float) -> bool:
-        if seconds <= NOTICEABLE:
+    def _is_slow(self, backend: Backend, time: ConnectTime, factor: float) -> bool:
+        if time.seconds <= time.noticeable:
             return False
         usual = self.usual_connect_time()
-        return usual is not None and seconds > factor * usual
+        if usual is None or time.seconds <= factor * usual:
+            return False
+        # In a burst all become slow together, long before their medians tell.
+        latest = [
+            conduct.times.latest
+            for other, conduct in self._conduct.items()
+            if other is not backend and not other.ejected and conduct.times.median is not None
+        ]
+        return not latest or time.seconds > factor * median_low(latest)
 
     def answered(self, backend: Backend) -> None:
         """Take note of a backend's first byte on a connection: whatever it is, it does not fail."""

@@ -75,6 +75,7 @@ class Pool:
     :ivar queue: who waits; None where nobody may.
     :ivar retry_budget: bounds the retries that are under way at once.
     :ivar ejections: told how connections go; None where nobody is ejected.
+    :ivar judges_connect_times: whether `Slot.took` is to be told how long connecting took.
     :ivar cooldowns: told of each that begins.
     :ivar shortage: told of dials and checks that fail for want of something on this machine.
     :raises SettingError: for backends or values it cannot work with.
@@ -129,6 +130,7 @@ class Pool:
         self.queue = WaitingRoom(queue, seconds, self._find_room, self._is_for) if queue else None
         self._slow_start = self._make_slow_start(slow_start, balance)
         self.ejections = None if outlier is None else self._make_ejections(outlier)
+        self.judges_connect_times = outlier is not None and outlier.slow_factor is not None
 
     def choices(self, client: bytes | None) -> Generator[Backend, None, None]:
         """Yield the backends that a connection may go to, best first, each at most once.

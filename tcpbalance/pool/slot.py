@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tcpbalance.net.tcp_info import ConnectTime
 from tcpbalance.pool.affinity import Bond
 from tcpbalance.pool.backend import Backend
 
@@ -47,8 +48,11 @@ class Slot:
         backend.rests_until = 0.0
         if pool.affinity is not None and self._client is not None and self._held and self._bond is None:
             self._bond = pool.affinity.opened(self._client, backend)
-        if pool.ejections is not None:
-            pool.ejections.connected(backend, seconds)
+
+    def took(self, time: ConnectTime) -> None:
+        """Learn how long the network and the backend took to connect, our own loop aside."""
+        if self._pool.ejections is not None:
+            self._pool.ejections.connected(self.backend, time)
 
     def answered(self) -> None:
         """The backend's first byte has come."""

@@ -7,12 +7,13 @@ pause, when all have been tried that there are.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from twisted.logger import Logger
 
 from tcpbalance.errors import Fault
 from tcpbalance.net.connecting import ConnectFailed, Connector, Pending
+from tcpbalance.net.tcp_info import connect_time
 from tcpbalance.net.tls.dialling import dial_tls
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool, Slot
@@ -71,6 +72,7 @@ class Dial:
         "_caller",
         "_choices",
         "_connector",
+        "_handshake_began",
         "_patience",
         "_pauses",
         "_pending",
@@ -106,6 +108,7 @@ class Dial:
         self._retries = False
         self._pauses = 0
         self._patience = PATIENCE
+        self._handshake_began: float | None = None
         self._queued_until: float | None = None
         self._queued_at = 0.0
         self.began = 0.0
@@ -164,12 +167,18 @@ class Dial:
             else:
                 peer = tls.peer(address, backend.server_name)
                 self._pending = dial_tls(
-                    self._connector, address, BackendFactory(self), timeout, peer, lambda _: self.preamble
+                    self._connector, address, BackendFactory(self), timeout, peer, self._begin_handshake
                 )
         except Exception:
             # A later attempt is made within a call of the wheel or of the connector, who know nothing of us.
             self._log.failure("backend {name} could not be dialled", name=backend.name)
             self.broke_down()
+
+    def _begin_handshake(self, _: object) -> bytes:
+        """Give what is sent before the handshake, and remember when that began, if anybody will ask."""
+        if self.pool.judges_connect_times:
+            self._handshake_began = self._seconds()
+        return self.preamble
 
     # Retries
 
@@ -279,6 +288,21 @@ class Dial:
         self.connect_time = seconds
         assert self._caller is not None
         return self._caller.make_backend_protocol()
+
+    def judge(self, transport: Any) -> None:
+        """Take note of how long the network and the backend took; only where the pool asks for it.
+
+        :param transport: the backend's, connected this moment.
+        """
+        if self.slot is None or self.connect_time is None:
+            return
+        connecting, handshake = self.connect_time, None
+        if self._handshake_began is not None:
+            connecting = self._handshake_began - self.began
+            handshake = self.connect_time - connecting
+        took = connect_time(transport, connecting, handshake)
+        if took is not None:
+            self.slot.took(took)
 
     def refused(self, failure: ConnectFailed) -> None:
         """The attempt failed. Where the fault is ours, nobody is blamed.

@@ -255,6 +255,8 @@ class Session:
         self.backend = side
         self._deadlines.active = self._wheel.now
         self._served_by = self._dial.slot.backend if self._dial.slot else None
+        if self._dial.pool.judges_connect_times:
+            self._dial.judge(side.transport)
         self._restrain(side)
         self._deadlines.connected()
         if not self.client.gone:

@@ -6,6 +6,8 @@ In each episode the errors that clients see are counted.
 from __future__ import annotations
 
 import re
+import signal
+import socket
 import statistics
 import threading
 import time
@@ -18,11 +20,12 @@ from typing import Any, Self
 
 from support import peers
 from support.certificates import Authority
-from support.clients import ask
+from support.clients import ask, connect, reset
 from support.daemon import Daemon
 from support.peers import Handler
 from support.tls_peers import over_tls
 from support.waiting import until
+from tcpbalance.pool.outlier import ENOUGH
 
 CONFIG = """
 [access_log]
@@ -44,6 +47,9 @@ OUT_WITHIN = 2.0
 PAUSE = 0.005
 """Seconds that a client rests between two connections: were the processors busy all the time, nobody would be
 slow where all are."""
+
+BURST = 500
+"""Connections that come all at once."""
 
 NAMES = ("a", "b", "bad")
 """Of the backends."""
@@ -182,7 +188,10 @@ def not_served(daemon: Daemon) -> Counter[str]:
 def test_one_that_accepts_and_resets_is_ejected_and_no_client_notices(tmp_path: Path) -> None:
     """There are no more clients than retries that a pool always allows."""
     failures = 5
-    more = f'outlier = {{ consecutive_failures = {failures}, eject_for = "1s" }}'
+    more = f"""
+retry_on = ["connect_failed", "reset_before_answer"]
+outlier = {{ consecutive_failures = {failures}, eject_for = "1s" }}
+"""
     bad = Moody(well("bad"))
     with (
         balancer(tmp_path, [well("a"), well("b"), bad], more) as daemon,
@@ -253,3 +262,41 @@ tls = { ca = "root.pem", server_name = "web.example" }
     assert not_served(daemon) == {}
     assert "backend a" not in daemon.log
     assert "backend b " not in daemon.log
+
+
+def test_a_burst_of_connections_ejects_nobody(tmp_path: Path) -> None:
+    """Our loop is late then, and that is no fault of the backends.
+
+    The kernel accepts for them, so that nothing on their side can be slow.
+    """
+    more = "outlier = { consecutive_failures = 3, slow_factor = 3 }"
+    with ExitStack() as stack:
+        listeners = [
+            stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=BURST)) for _ in NAMES
+        ]
+        backends = ", ".join(f'"127.0.0.1:{listener.getsockname()[1]}"' for listener in listeners)
+        daemon = stack.enter_context(Daemon(CONFIG.format(backends=backends, more=more), tmp_path))
+        clients = []
+        for number in range(len(NAMES) * ENOUGH):
+            clients.append(stack.enter_context(connect(daemon.port)))
+            until(lambda: accepted(listeners) > number, "one after the other")  # noqa: B023 - called at once
+        # The others come all at once: the balancer sees none before the last has come.
+        daemon.send(signal.SIGSTOP)
+        clients += [stack.enter_context(connect(daemon.port)) for _ in range(BURST)]
+        daemon.send(signal.SIGCONT)
+        until(lambda: accepted(listeners) == len(clients), "all of them dialled")
+        for client in clients:
+            reset(client)
+        until(lambda: len(daemon.access_records) == len(clients), "all ended")
+        times = [record["connect_ms"] for record in daemon.access_records if record["connect_ms"] is not None]
+        assert max(times) > 50 * min(times), "the loop was not late, so this shows nothing"
+        assert "is ejected" not in daemon.log
+        assert daemon.stop() == 0
+
+
+def accepted(listeners: Iterable[socket.socket]) -> int:
+    """How many connections the kernel has accepted for these and holds ready."""
+    waiting = {listener.getsockname()[1] for listener in listeners}
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    established = [line.split()[1] for line in lines if line.split()[3] == "01"]
+    return sum(int(local.partition(":")[2], 16) in waiting for local in established)
