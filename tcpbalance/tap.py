@@ -1,37 +1,23 @@
-"""What ``twistd tcpbalance`` runs: options, one clear line for what cannot be, and the signals."""
+"""What ``twistd`` loads of tcpbalance to read the command line: the options, and how to go on from there.
+
+It imports next to nothing: only with ``makeService`` are signals held back, and what the balancer is made of
+takes longer to import than Python and ``twistd`` take to start.
+"""
 
 from __future__ import annotations
 
-import atexit
-import gc
 import os
-import signal
 import sys
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
-from twisted.application.service import IService, MultiService, Service
-from twisted.internet.defer import CancelledError
-from twisted.internet.error import ReactorNotRunning
-from twisted.logger import Logger
+from twisted.application.service import IService, MultiService
 from twisted.python import usage
-from twisted.python.failure import Failure
 
+from tcpbalance import held_signals
 from tcpbalance.errors import TcpbalanceError
-from tcpbalance.net.clock import make_monotonic
-from tcpbalance.net.own_listeners import warn_of_loops_by_name
-from tcpbalance.parts import read_config
-from tcpbalance.service import Balancer
 
-COLLECT_AFTER = (3_000, 0, 20)
-"""When the garbage collector looks, as `gc.set_threshold` takes it: at the new objects, when there are so
-many more of them than at its last look, two hundred sessions' worth, for a millisecond in which nobody is
-served; every other time at those of the last look, too, which then are old; and after so many of these at the
-old ones, where a quarter has come on top. On the portable road, Twisted's TLS leaves circles behind; so a few
-thousand dead sessions are kept at most."""
-
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
-"""What we have handlers for."""
+DAEMON_UMASK = 0o077
+"""What ``twistd`` sets in the background unless ``--umask`` says otherwise."""
 
 
 class Options(usage.Options):
@@ -56,29 +42,48 @@ def makeService(options: Options) -> IService:
 
     :param options: as parsed.
     """
+    # Until our own handlers are there, a signal would end the process and leave its socket files.
+    held_signals.hold()
+    if options.parent is not None:
+        _set_umask(options.parent)
     from twisted.internet import reactor
 
-    # Until our own handlers are there, a signal would end the process and leave its socket files.
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    from tcpbalance.net.clock import make_monotonic
+
     make_monotonic(reactor)
     try:
         return _demo(reactor) if options["demo"] else _balancer(reactor, options["config"])
     except TcpbalanceError as error:
-        _refuse(str(error))
+        print(error, file=sys.stderr)
+        raise SystemExit(1) from None
 
 
-def _balancer(reactor: Any, path: str) -> IService:
+def _set_umask(twistd: usage.Options) -> None:
+    """Set what ``twistd`` is going to set, because sockets and logs are opened before."""
+    mask = twistd["umask"]
+    if mask is None and not twistd["nodaemon"]:
+        mask = DAEMON_UMASK
+    if mask is not None:
+        os.umask(mask)
+
+
+def _balancer(reactor: Any, path: str) -> MultiService:
+    from tcpbalance.daemon import daemon
+    from tcpbalance.net.own_listeners import warn_of_loops_by_name
+    from tcpbalance.parts import read_config
+    from tcpbalance.service import Balancer
+
     config = read_config(path)
     balancer = Balancer.from_config(reactor, config)
     balancer.prepare()
     service = daemon(reactor, balancer)
-    # No thread starts before the process has forked into the background.
+    # Not before the process has forked into the background, because threads do not survive that.
     reactor.callWhenRunning(warn_of_loops_by_name, reactor, config)
     return service
 
 
-def _demo(reactor: Any) -> IService:
-    # The demo brings a web server along, which nobody else should have to load.
+def _demo(reactor: Any) -> MultiService:
+    from tcpbalance.daemon import daemon
     from tcpbalance.demo import Demo
 
     demo = Demo(reactor)
@@ -86,113 +91,3 @@ def _demo(reactor: Any) -> IService:
     service = daemon(reactor, demo.balancer)
     demo.setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
     return service
-
-
-def _refuse(text: str) -> NoReturn:
-    print(text, file=sys.stderr)
-    raise SystemExit(1)
-
-
-def daemon(reactor: Any, balancer: Balancer) -> MultiService:
-    """Put a balancer and the handling of signals under one roof."""
-    service = Daemon(reactor)
-    Signals(reactor, balancer).setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
-    balancer.setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
-    balancer.when_listening().addErrback(_fail, reactor)
-    reactor.callWhenRunning(spare_the_collector)
-    return service
-
-
-def spare_the_collector() -> None:
-    """Keep the garbage collector from walking through what stays for good, again and again.
-
-    A session leaves no circles behind on the quick road, so there is little to be found; but a thousand
-    sessions that come and go look like garbage to it, and a full collection stops all traffic for
-    milliseconds.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*COLLECT_AFTER)
-
-
-def _fail(failure: Failure, reactor: Any) -> None:
-    """End a daemon that cannot go on, with exit status 1; ``twistd`` offers no way to set one."""
-    if failure.check(CancelledError):  # type: ignore[no-untyped-call]  # Twisted's
-        return  # It is being stopped before clients were let in.
-    atexit.register(_exit_with_failure)
-    reactor.callWhenRunning(reactor.stop)
-
-
-def _exit_with_failure() -> None:
-    sys.stdout.flush()
-    os._exit(1)
-
-
-class Daemon(MultiService):
-    """Starts what it holds, in that order, once the reactor runs and has set its own signal handlers.
-
-    So the handling of signals starts first, and no thread and no program of a health check starts while
-    signals are held back, which it would inherit.
-    """
-
-    def __init__(self, reactor: Any) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
-        self._reactor = reactor
-
-    def startService(self) -> None:
-        """Start when the reactor does."""
-        self._reactor.callWhenRunning(super().startService)
-
-
-class Signals(Service):
-    """SIGTERM and SIGINT end in order, a second one at once; SIGUSR1 reopens the access log; SIGHUP reads
-    certificates and keys again.
-
-    Twisted's own handlers make ``twistd`` end by the signal it got; an orderly end is a success and exits
-    with 0.
-    """
-
-    _log = Logger()
-
-    def __init__(self, reactor: Any, balancer: Balancer) -> None:
-        self._reactor = reactor
-        self._balancer = balancer
-        self._stopping = False
-
-    def startService(self) -> None:
-        """Take the signals over from the reactor, and let in those that came since ``makeService``."""
-        super().startService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
-        self._install()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-
-    def _install(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_end)
-        before = signal.getsignal(signal.SIGUSR1)
-
-        def reopen(number: int, frame: FrameType | None) -> None:
-            self._reactor.callFromThread(self._balancer.reopen_logs)
-            if callable(before):  # twistd's own, which rotates the file of --logfile
-                before(number, frame)
-
-        signal.signal(signal.SIGUSR1, reopen)
-        signal.signal(signal.SIGHUP, self._on_reload)
-
-    def _on_reload(self, number: int, frame: FrameType | None) -> None:
-        self._reactor.callFromThread(self._balancer.reload_files)
-
-    def _on_end(self, number: int, frame: FrameType | None) -> None:
-        self._reactor.callFromThread(self._end, number)
-
-    def _end(self, number: int) -> None:
-        name = signal.Signals(number).name
-        if self._stopping:
-            self._log.info("{name} again: ending open sessions now", name=name)
-            self._balancer.hurry()
-            return
-        self._stopping = True
-        self._log.info("{name}: no new connections; open sessions may finish", name=name)
-        try:
-            self._reactor.stop()
-        except ReactorNotRunning:
-            self._log.debug("already stopping")

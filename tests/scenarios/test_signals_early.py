@@ -34,6 +34,11 @@ interval = "1h"
 rise = 1
 """
 
+DENIES = """
+[frontends.web.access]
+deny_file = "denied.txt"
+"""
+
 TURNS = 5
 """Starts in one test: where in the start the signal hits is up to the machine."""
 
@@ -61,6 +66,51 @@ def test_an_early_sigusr1_harms_nobody(tmp_path: Path) -> None:
         with daemon.launch() as process:
             _send_early(daemon, process, signal.SIGUSR1)
             daemon.wait_for_log(r"listens on 127\S+ by")
+            assert ask(daemon.ports["web"]) == b"a"
+            assert daemon.stop() == 0
+
+
+def _mask(process: Process, name: str, number: signal.Signals) -> bool:
+    """Tell whether a signal is in one of the masks of a process: proc_pid_status(5)."""
+    found = re.search(rf"^{name}:\s+(\w+)$", Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE)
+    assert found is not None
+    return bool(int(found[1], 16) >> (number - 1) & 1)
+
+
+def _send_until_it_serves(daemon: Daemon, process: Process) -> None:
+    """Send SIGHUP and SIGUSR1 again and again."""
+
+    def serves() -> bool:
+        process.send(signal.SIGHUP)
+        process.send(signal.SIGUSR1)
+        assert process.exit_code is None, f"ended with {process.exit_code}\n{daemon.log}"
+        return re.search(r"listens on 127\S+ by", daemon.log) is not None
+
+    until(serves, lambda: f"a listener\n{daemon.log}")
+
+
+def test_signals_are_held_long_before_the_balancer_is_made(tmp_path: Path) -> None:
+    with peers.named("a") as (backend,):
+        daemon = Daemon(CONFIG.format(backend=backend.address) + DENIES, tmp_path)
+        (tmp_path / "denied.txt").touch()
+        with daemon.launch() as process:
+            until(lambda: _mask(process, "SigBlk", signal.SIGHUP), "SIGHUP held back")
+            assert not (tmp_path / "web.sock").exists()
+            _send_until_it_serves(daemon, process)
+            assert ask(daemon.ports["web"]) == b"a"
+            daemon.wait_for_log(r"frontend web: read \S+denied.txt again")
+            assert daemon.stop() == 0
+
+
+def test_what_the_parent_ignores_harms_from_the_first_moment_on(tmp_path: Path) -> None:
+    """As the unit for systemd has it: what is ignored stays so until there is a handler."""
+    with peers.named("a") as (backend,):
+        daemon = Daemon(CONFIG.format(backend=backend.address), tmp_path, ignores=("HUP", "USR1"))
+        with daemon.launch() as process:
+            until(lambda: _mask(process, "SigIgn", signal.SIGHUP), "the shell before twistd")
+            _send_until_it_serves(daemon, process)
+            assert daemon.catches(signal.SIGHUP)
+            assert daemon.catches(signal.SIGUSR1)
             assert ask(daemon.ports["web"]) == b"a"
             assert daemon.stop() == 0
 

@@ -34,6 +34,7 @@ class Daemon:
     :param stdout: a descriptor for its standard output; its own log then goes to a file.
     :param reactor: the name of the reactor that twistd is to take; its own choice by default.
     :param environment: variables that it gets on top of ours.
+    :param ignores: names of signals that are ignored when it starts, such as "HUP".
     :param may_fail: whether an error in its log is what the test is about, and no reason to fail it.
     :cvar data_path: the road, put on top of the configuration; None to leave that as it is.
     """
@@ -49,6 +50,7 @@ class Daemon:
         stdout: int | None = None,
         reactor: str | None = None,
         environment: Mapping[str, str] | None = None,
+        ignores: Sequence[str] = (),
         may_fail: bool = False,
     ) -> None:
         self.folder = folder
@@ -59,6 +61,8 @@ class Daemon:
         self._stdout = stdout
         self._reactor = [] if reactor is None else [f"--reactor={reactor}"]
         self._environment = environment
+        # A shell of its own, so that nothing else in the tests comes to ignore them.
+        self._shell = ["sh", "-c", f"trap '' {' '.join(ignores)}; exec \"$@\"", "sh"] if ignores else []
         self._log_file = folder / "daemon.log"
         self._log_start = 0
         self._may_fail = may_fail
@@ -95,7 +99,7 @@ class Daemon:
         self._log_start = self._log_file.stat().st_size if self._log_file.exists() else 0
         log = [] if self._stdout is None else [f"--logfile={self._log_file}"]
         options = ["-n", "--pidfile=", *self._reactor, *log]
-        command = [f"{TWISTD}", *options, "tcpbalance", "--config", f"{self.config_file}"]
+        command = [*self._shell, f"{TWISTD}", *options, "tcpbalance", "--config", f"{self.config_file}"]
         self._process = Process(
             command,
             self.folder,

@@ -8,7 +8,7 @@ from support.process import run
 
 PROGRAM = """
 import collections, gc
-from tcpbalance.tap import spare_the_collector
+from tcpbalance.daemon import spare_the_collector
 
 alive = most = 0
 

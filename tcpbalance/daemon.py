@@ -1,0 +1,132 @@
+"""The daemon: a balancer and its signals, and how the process ends."""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+from twisted.application.service import MultiService, Service
+from twisted.internet.defer import CancelledError
+from twisted.internet.error import ReactorNotRunning
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from tcpbalance import held_signals
+from tcpbalance.service import Balancer
+
+COLLECT_AFTER = (3_000, 0, 20)
+"""When the garbage collector looks, as `gc.set_threshold` takes it: at the new objects, when there are so
+many more of them than at its last look, two hundred sessions' worth, for a millisecond in which nobody is
+served; every other time at those of the last look, too, which then are old; and after so many of these at the
+old ones, where a quarter has come on top. On the portable road, Twisted's TLS leaves circles behind; so a few
+thousand dead sessions are kept at most."""
+
+
+def daemon(reactor: Any, balancer: Balancer) -> MultiService:
+    """Put a balancer and the handling of signals under one roof."""
+    service = Daemon(reactor)
+    Signals(reactor, balancer).setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
+    balancer.setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
+    balancer.when_listening().addErrback(_fail, reactor)
+    reactor.callWhenRunning(spare_the_collector)
+    return service
+
+
+def spare_the_collector() -> None:
+    """Keep the garbage collector from walking through what stays for good, again and again.
+
+    A session leaves no circles behind on the quick road, so there is little to be found; but a thousand
+    sessions that come and go look like garbage to it, and a full collection stops all traffic for
+    milliseconds.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)
+
+
+def _fail(failure: Failure, reactor: Any) -> None:
+    """End a daemon that cannot go on, with exit status 1; ``twistd`` offers no way to set one."""
+    if failure.check(CancelledError):  # type: ignore[no-untyped-call]  # Twisted's
+        return  # It is being stopped before clients were let in.
+    atexit.register(_exit_with_failure)
+    reactor.callWhenRunning(reactor.stop)
+
+
+def _exit_with_failure() -> None:
+    sys.stdout.flush()
+    os._exit(1)
+
+
+class Daemon(MultiService):
+    """Starts what it holds, in that order, once the reactor runs and has set its own signal handlers.
+
+    So the handling of signals starts first, and no thread and no program of a health check starts while
+    signals are held back, which it would inherit.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+        self._reactor = reactor
+
+    def startService(self) -> None:
+        """Start when the reactor does."""
+        self._reactor.callWhenRunning(super().startService)
+
+
+class Signals(Service):
+    """SIGTERM and SIGINT end in order, a second one at once; SIGUSR1 reopens the access log; SIGHUP reads
+    certificates and keys again.
+
+    Twisted's own handlers make ``twistd`` end by the signal it got; an orderly end is a success and exits
+    with 0.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, balancer: Balancer) -> None:
+        self._reactor = reactor
+        self._balancer = balancer
+        self._stopping = False
+
+    def startService(self) -> None:
+        """Take the signals over from the reactor, and let in those that came since ``makeService``."""
+        super().startService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+        self._install()
+        held_signals.let_in()
+
+    def _install(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_end)
+        before = signal.getsignal(signal.SIGUSR1)
+
+        def reopen(number: int, frame: FrameType | None) -> None:
+            self._reactor.callFromThread(self._balancer.reopen_logs)
+            if callable(before):  # twistd's own, which rotates the file of --logfile
+                before(number, frame)
+
+        signal.signal(signal.SIGUSR1, reopen)
+        signal.signal(signal.SIGHUP, self._on_reload)
+
+    def _on_reload(self, number: int, frame: FrameType | None) -> None:
+        self._reactor.callFromThread(self._balancer.reload_files)
+
+    def _on_end(self, number: int, frame: FrameType | None) -> None:
+        self._reactor.callFromThread(self._end, number)
+
+    def _end(self, number: int) -> None:
+        name = signal.Signals(number).name
+        if self._stopping:
+            self._log.info("{name} again: ending open sessions now", name=name)
+            self._balancer.hurry()
+            return
+        self._stopping = True
+        self._log.info("{name}: no new connections; open sessions may finish", name=name)
+        try:
+            self._reactor.stop()
+        except ReactorNotRunning:
+            self._log.debug("already stopping")
