@@ -59,10 +59,10 @@ def test_check_prints_every_problem(
         f"./a.toml:46: frontends.secure.tls.certificates[1].cert: {_cannot_read('/etc/tcpbalance/both.pem')}",
         f"./a.toml:49: frontends.secure.tls.client_ca: {_cannot_read(tmp_path / 'clients.pem')}",
         f"./a.toml:50: frontends.secure.tls.client_crl: {_cannot_read(tmp_path / 'revoked.pem')}",
-        "./a.toml:72: pools.web.backends[1].weight: must be 1 to 256, got -3",
-        f"./a.toml:78: pools.web.tls.ca: {_cannot_read(tmp_path / 'internal.pem')}",
-        f"./a.toml:79: pools.web.tls.crl: {_cannot_read(tmp_path / 'internal-revoked.pem')}",
-        f"./a.toml:81: pools.web.tls.certificate.cert: {_cannot_read(tmp_path / 'edge.pem')}",
+        "./a.toml:74: pools.web.backends[1].weight: must be 1 to 256, got -3",
+        f"./a.toml:80: pools.web.tls.ca: {_cannot_read(tmp_path / 'internal.pem')}",
+        f"./a.toml:81: pools.web.tls.crl: {_cannot_read(tmp_path / 'internal-revoked.pem')}",
+        f"./a.toml:83: pools.web.tls.certificate.cert: {_cannot_read(tmp_path / 'edge.pem')}",
     ]
 
 
