@@ -59,7 +59,7 @@ def makeService(options: Options) -> IService:
 
 
 def _set_umask(twistd: usage.Options) -> None:
-    """Set what ``twistd`` is going to set, because sockets and logs are opened before."""
+    """Set what ``twistd`` is going to set, because unix sockets are made before."""
     mask = twistd["umask"]
     if mask is None and not twistd["nodaemon"]:
         mask = DAEMON_UMASK
