@@ -137,8 +137,8 @@ base.ReactorBase.seconds = staticmethod(lambda: wall() - 1800)
 reactor.callLater(0.1, reactor.stop)
 # A silent end instead of a wait of half an hour.
 import signal
-signal.setitimer(signal.ITIMER_REAL, {limit})
 signal.signal(signal.SIGALRM, lambda *_: reactor.callFromThread(reactor.stop))
+reactor.callWhenRunning(signal.setitimer, signal.ITIMER_REAL, {limit})
 reactor.run()
 print("late" if before.active() else "in time")
 """
