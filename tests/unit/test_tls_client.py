@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from attrs import frozen
+from hypothesis import given
+from hypothesis import strategies as st
 from OpenSSL import SSL
 
 from support.certificates import AN_HOUR_AGO, NOW, YESTERDAY, Authority, Issued, self_signed
@@ -16,10 +18,11 @@ from tcpbalance.config.addresses import Address, HostName
 from tcpbalance.config.paths import FilePath
 from tcpbalance.config.tls import CertificateConfig, FrontendTlsConfig, PoolTlsConfig
 from tcpbalance.errors import Fault
-from tcpbalance.net.tls.client import ClientTls, TlsPeer
+from tcpbalance.net.tls.client import ClientTls, TlsPeer, _has_address, _has_host
 from tcpbalance.net.tls.errors import HandshakeFailed, TlsFileError
 from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.net.tls.verification import why
+from tcpbalance.wire.certificate import AlternativeNames
 
 NINETY_DAYS_LATER = (NOW + timedelta(days=90)).timestamp()
 """When the certificates end."""
@@ -153,6 +156,14 @@ def test_an_odd_name_neither_matches_nor_spoils_the_one_beside_it(
     with pytest.raises(HandshakeFailed) as caught:
         meet(peer, backend(OTHER))
     assert (caught.value.cause, caught.value.fault) == (f"certificate is not for {asked}", Fault.BACKEND)
+
+
+@given(st.lists(st.binary(max_size=20) | st.sampled_from([b"*.", b"*.*.example", b"*", b"1_0", b"xn--"])))
+def test_no_name_spoils_the_right_one_beside_it(odd: list[bytes]) -> None:
+    assert _has_host(AlternativeNames((*odd, NAME.encode())), NAME)
+    assert _has_address(AlternativeNames(ip=(*odd, bytes((10, 0, 0, 1)))), "10.0.0.1")
+    matching = any(name.strip().lower() == NAME.encode() for name in odd)
+    assert _has_host(AlternativeNames(tuple(odd)), NAME) is matching
 
 
 def test_a_subject_that_the_library_dislikes_is_none_of_our_business(world: World) -> None:
