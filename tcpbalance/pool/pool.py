@@ -127,7 +127,9 @@ class Pool:
         self.cooldowns = CooldownLog(name, seconds, timer)
         self.shortage = Shortage(name, seconds, timer)
         self.retry_budget = RetryBudget(self.backends, seconds)
-        self.queue = WaitingRoom(queue, seconds, self._find_room, self._is_for) if queue else None
+        self.queue = (
+            WaitingRoom(queue, seconds, self._find_room, self._is_for, self._may_serve) if queue else None
+        )
         self._slow_start = self._make_slow_start(slow_start, balance)
         self.ejections = None if outlier is None else self._make_ejections(outlier)
         self.judges_connect_times = outlier is not None and outlier.slow_factor is not None
@@ -267,6 +269,10 @@ class Pool:
             return not room.isdisjoint(homes)
         return any(backend.available for backend in room)
 
+    def _may_serve(self, client: bytes | None) -> bool:
+        """Whether some backend would serve a client if it had room: any that is available, or its home."""
+        return self.has_available() or any(map(self._availability.takes_its_own, self._homes(client)))
+
     # Who can serve
 
     def _look_around(self) -> None:
@@ -284,6 +290,8 @@ class Pool:
             self._slow_start.begin(backend)
         if self.queue:
             self.queue.serve_anew()
+            if not self.has_available():
+                self.queue.no_backend_left()
 
     def _homes(self, client: bytes | None) -> Sequence[Backend]:
         return () if self.affinity is None or client is None else self.affinity.lookup(client)

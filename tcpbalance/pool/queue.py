@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from tcpbalance.pool.client import IPV4_PREFIX, IPV6_PREFIX, masked
@@ -23,6 +24,10 @@ class Waiter(Protocol):
 
     def displaced(self) -> None:
         """Hear that it has lost its place to a client that had fewer."""
+        ...
+
+    def look_soon(self) -> None:
+        """Hear that no backend may be left for it: to find out, but not within this call."""
         ...
 
 
@@ -56,6 +61,10 @@ class Queue:
     def __contains__(self, waiter: Waiter) -> bool:
         """Whether somebody waits."""
         return waiter in self._lines.get(_key(waiter.client), ())
+
+    def __iter__(self) -> Iterator[Waiter]:
+        """All who wait, client by client."""
+        return itertools.chain.from_iterable(self._lines.values())
 
     def join(self, waiter: Waiter) -> bool:
         """Stand in line.

@@ -23,9 +23,19 @@ class WaitingRoom:
     :param seconds: the clock.
     :param find_room: tells which backends have room.
     :param is_for: tells whether some room is for a client, by its packed address.
+    :param has_backend: tells whether a client, by its packed address, can expect any room at all.
     """
 
-    __slots__ = ("_find_room", "_in_vain", "_is_for", "_next_look", "_queue", "_seconds", "_serves")
+    __slots__ = (
+        "_find_room",
+        "_has_backend",
+        "_in_vain",
+        "_is_for",
+        "_next_look",
+        "_queue",
+        "_seconds",
+        "_serves",
+    )
 
     def __init__(
         self,
@@ -33,11 +43,13 @@ class WaitingRoom:
         seconds: Callable[[], float],
         find_room: Callable[[], Room],
         is_for: Callable[[Room, bytes | None], bool],
+        has_backend: Callable[[bytes | None], bool],
     ) -> None:
         self._queue = Queue(most)
         self._seconds = seconds
         self._find_room = find_room
         self._is_for = is_for
+        self._has_backend = has_backend
         self._serves = False
         self._next_look = -inf
         self._in_vain: Room = frozenset()
@@ -61,6 +73,16 @@ class WaitingRoom:
     def leave(self, waiter: Waiter) -> None:
         """Let somebody wait no longer."""
         self._queue.leave(waiter)
+
+    def waits_in_vain(self, waiter: Waiter) -> bool:
+        """Whether no backend is left that could ever serve somebody."""
+        return not self._has_backend(waiter.client)
+
+    def no_backend_left(self) -> None:
+        """Let all find out for themselves that the last backend has gone: there may be many, and whoever
+        brings the news does not wait for their ends."""
+        for waiter in self._queue:
+            waiter.look_soon()
 
     def look(self) -> None:
         """Serve where time alone has made room: those who wait ask for it, and one look does for all."""

@@ -258,6 +258,11 @@ class Dial:
         self._pending = None
         self._turn_away(EndReason.QUEUE_FULL)
 
+    def left_alone(self) -> None:
+        """See ``waiting.Queued``."""
+        self._pending = None
+        self._turn_away(EndReason.NO_BACKEND)
+
     def waited_in_vain(self) -> None:
         """See ``waiting.Queued``; whoever waited for its home may go elsewhere now."""
         self._leave_queue()

@@ -47,6 +47,10 @@ class Queued(Protocol):
         """Hear that the time is over."""
         ...
 
+    def left_alone(self) -> None:
+        """Hear that no backend is left that could serve it."""
+        ...
+
     def broke_down(self) -> None:
         """Hear that an exception has come of what it was told."""
         ...
@@ -99,10 +103,18 @@ class Place:
         self._wheel.forget(self)
         self._tell(self._who.displaced)
 
+    def look_soon(self) -> None:
+        """See ``queue.Waiter``: look in the next turn of the wheel, which spreads many over several."""
+        self._wheel.watch(self, 0.0)
+
     def check(self, now: float) -> float | None:
-        """The wheel's call: somebody's turn may have come, or the time is over."""
+        """The wheel's call: somebody's turn may have come, no backend may be left, or the time is over."""
         self._room.look()
         if self not in self._room:
+            return None
+        if self._room.waits_in_vain(self):
+            self._room.leave(self)
+            self._tell(self._who.left_alone)
             return None
         if now < self._until:
             return min(LOOK_EVERY, self._until - now)

@@ -10,7 +10,7 @@ from twisted.logger import capturedLogs
 
 from support.scene import ONE, TWO
 from tcpbalance.pool.affinity import Affinity
-from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.backend import Backend, Orders
 from tcpbalance.pool.outlier import OutlierRules
 from tcpbalance.proxy.reasons import EndReason
 
@@ -295,14 +295,76 @@ def test_one_that_dies_does_not_swallow_the_queue(make_scene: Any) -> None:
     assert all(client.saw == "reset" for client in clients[:2])
 
 
+@pytest.mark.parametrize("how", ["down", "drained"])
+def test_those_who_wait_are_told_at_once_when_the_last_backend_has_gone(make_scene: Any, how: str) -> None:
+    scene = one_at_a_time(make_scene, ONE, TWO, queue_timeout=60.0)
+    held = [scene.connect() for _ in range(2)]
+    waiting = [scene.connect(early=b"question") for _ in range(3)]
+    scene.run()
+    first, second = scene.pool.backends
+    scene.pool.mark_down(first, "refused")
+    scene.advance(5)
+    assert len(scene.pool.queue) == 3
+    if how == "down":
+        scene.pool.mark_down(second, "refused")
+    else:
+        scene.pool.order(second, Orders.DRAIN)
+    scene.advance(0.1)
+    assert all(client.saw in {"fin", "reset"} for client in waiting)
+    assert [record.reason.word for record in scene.records] == ["no_backend"] * 3
+    assert all(client.saw == "open" for client in held)
+    assert (len(scene.pool.queue), scene.active) == (0, [1, 1])
+
+
+def test_a_backend_that_is_back_in_the_same_moment_keeps_its_queue(make_scene: Any) -> None:
+    scene = one_at_a_time(make_scene, ONE)
+    held = scene.connect()
+    waiting = scene.connect(early=b"question")
+    scene.run()
+    scene.pool.mark_down(scene.pool.backends[0], "refused")
+    scene.pool.mark_up(scene.pool.backends[0])
+    scene.advance(0.1)
+    assert (waiting.saw, len(scene.pool.queue)) == ("open", 1)
+    held.reset()
+    scene.run()
+    assert scene.backends[ONE].connections[-1].received == b"question"
+
+
+def test_who_waits_for_a_home_that_is_drained_goes_on_waiting_for_it(make_scene: Any) -> None:
+    scene, (first, _) = at_home(make_scene)
+    scene.connect(address=of(3))
+    scene.run()
+    scene.pool.order(scene.pool.backends[0], Orders.DRAIN)
+    scene.pool.mark_down(scene.pool.backends[1], "refused")
+    scene.advance(0.1)
+    assert (scene.ended, len(scene.pool.queue)) == ("no_backend", 1)
+    first.reset()
+    scene.run()
+    assert scene.backends[ONE].connections[-1].received == b"mine"
+
+
+def test_a_last_backend_that_dies_ends_no_more_than_a_turn_of_the_wheel_allows(make_scene: Any) -> None:
+    """Nobody is ended within the call that has brought the news."""
+    scene = one_at_a_time(make_scene, ONE, queue=100)
+    for number in range(100):
+        scene.connect(address=of(number))
+    scene.run()
+    scene.pool.mark_down(scene.pool.backends[0], "refused")
+    assert len(scene.pool.queue) == 99
+    scene.advance(0.1)
+    assert len(scene.pool.queue) == 0
+
+
 def test_nobody_is_told_of_full_backends_where_all_are_down(make_scene: Any) -> None:
+    """Also who joins the queue in the moment in which the last one goes."""
     scene = one_at_a_time(make_scene, ONE)
     scene.connect()
     scene.connect()
     scene.run()
-    scene.pool.mark_down(scene.pool.backends[0], "refused")
-    scene.advance(12)
+    scene.pool.backends[0].available = False  # nobody is told of it
+    scene.advance(2)
     assert scene.ended == "no_backend"
+    scene.pool.backends[0].available = True
 
 
 def test_an_exception_in_a_turn_is_that_sessions_own(carrier: Any) -> None:

@@ -190,5 +190,8 @@ class Waiting:
         self.pool.take(next(self.pool.choices(None)), None)
         self.served = True
 
+    def look_soon(self) -> None:
+        raise AssertionError
+
     def displaced(self) -> None:
         raise AssertionError

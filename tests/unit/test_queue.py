@@ -18,6 +18,9 @@ class Waiting:
     def its_turn(self) -> None:
         raise AssertionError("the queue tells nobody of its turn")
 
+    def look_soon(self) -> None:
+        raise AssertionError
+
     def displaced(self) -> None:
         self.gave_way = True
 

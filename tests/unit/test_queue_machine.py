@@ -45,6 +45,9 @@ class Session:
     def displaced(self) -> None:
         self.turned_away = True
 
+    def look_soon(self) -> None:
+        self.machine.told.append(self)
+
 
 class QueueMachine(RuleBasedStateMachine):
     """No slot is lost or given twice, no backend has more than it may, nobody waits who could be served, and
@@ -61,6 +64,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.clock = Clock()
         self.sessions: list[Session] = []
         self.gone: list[Slot] = []
+        self.told: list[Session] = []
         self.most = most
         self.pool = a_pool(
             [Backend(f"192.0.2.{n}:80", max_connections=limit) for n, limit in enumerate(limits)],
@@ -128,6 +132,18 @@ class QueueMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.clock.advance(seconds)
         self.pool.serve_queue()  # as those who wait do once a second
+
+    @invariant()
+    def nobody_waits_where_the_last_backend_has_gone(self) -> None:
+        queue = self.pool.queue
+        assert queue is not None
+        for session in self.told:
+            if session in queue and queue.waits_in_vain(session):
+                queue.leave(session)
+                session.turned_away = True
+        self.told.clear()
+        at_home = [s for s in self.sessions if s in queue and self.pool._homes(s.client)]
+        assert self.pool.has_available() or len(queue) <= len(at_home)
 
     @invariant()
     def slots_are_counted(self) -> None:

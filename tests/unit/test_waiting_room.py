@@ -27,6 +27,9 @@ class Waiting:
         self.backend = next(self.pool.choices(self.client))
         self.pool.take(self.backend, self.client)
 
+    def look_soon(self) -> None:
+        raise AssertionError
+
     def displaced(self) -> None:
         raise AssertionError
 
