@@ -190,7 +190,7 @@ class Direction:
         :returns: whether nothing is left in the pipe.
         """
         if error.errno not in UNSUPPORTED:
-            self.sink.broke_off()
+            self.sink.break_later(error)
             return False
         self.sink.splices = self._bulk = False
         data = pipe.take_back()

@@ -11,6 +11,7 @@ is told in a later turn, so that nobody is called back from within it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import socket
 import struct
@@ -114,7 +115,7 @@ class Leg:
         self._incoming: Direction | None = None
         self._outgoing: Direction | None = None
         self._open = True
-        self._broken = False
+        self._broken = 0
         self._paused = False
         self._queued = False
         self._looking = False
@@ -127,13 +128,16 @@ class Leg:
 
     def on_events(self, events: int) -> None:
         """See ``switchboard.Handler``."""
-        if events & ERROR and self._is_broken():
-            self._hear_the_last()
+        if events & ERROR and (error := self._error()):
+            if not self._broken:
+                self._break(error)
+                self._hear_the_last()
             return
         if events & _SOMETHING_TO_READ:
             self.readable = not self._done_reading
             if events & _END:
-                self.at_the_end = self.ending = True
+                self.at_the_end = True
+                self.ending = not self._broken
             if events & URGENT:
                 # A read stops before the urgent byte, short and with more behind it; splice(2) stays there.
                 self.at_the_end = True
@@ -151,8 +155,9 @@ class Leg:
         """See ``switchboard.Handler``."""
         self._lose(LOST, reset=True)
 
-    def _is_broken(self) -> bool:
-        return self._open and bool(self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+    def _error(self) -> int:
+        """Take the socket's error, which the kernel tells once; 0 where there is none."""
+        return self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if self._open else 0
 
     # Reading
 
@@ -243,36 +248,81 @@ class Leg:
             self._read()
 
     def came_to_its_end(self) -> None:
-        """The peer has finished sending; or it has broken off, and we were told of that before."""
-        if self._broken:
+        """All that the peer has sent is read: it has finished sending, or has broken off."""
+        if not self._ended_in_order():
             self.broke_off()
             return
         self.readable = False
         self._done_reading = True
         self._protocol.readConnectionLost()
+        if self._broken:
+            self.broke_off()
+
+    def _ended_in_order(self) -> bool:
+        """Whether the end of the stream is the peer's own: behind a break the kernel shows one, too.
+
+        The error of a break is EPIPE where the peer's FIN had come before: ``tcp_reset`` in
+        net/ipv4/tcp_input.c.
+        """
+        return self._broken in (0, errno.EPIPE)
 
     def broke_off(self) -> None:
-        """The peer, or the network, has broken off."""
+        """The peer, or the network, has broken off, and nothing is left to be read."""
         self._lose(LOST)
 
-    def _break_later(self) -> None:
-        """A call of the protocol's has met a break: tell it in a later turn, since it does not expect to be
-        called back from within. The kernel tells an error once and shows the end of the stream from then on.
-        Until then nothing more is to be read for this leg: it would be lost, and is wanted for another.
+    def _break(self, error: int) -> None:
+        """Note that the connection is broken: nothing goes out any more, and what waits for that is dropped.
+
+        :param error: the first that was met, an errno.
         """
-        self._broken = True
+        self._broken = error
+        self.ending = False
+        # Nothing more is taken: neither from the protocol nor from a direction.
+        self.full = self._finishing = True
+        self._unsent = None
+        if self._incoming is not None:
+            self._incoming.release()
+
+    def break_later(self, error: OSError) -> None:
+        """A write has failed: tell it in a later turn, since whoever wrote does not expect to be called back
+        from within.
+
+        :param error: what the write met. The kernel tells an error once and shows an end of the stream from
+            then on; a unix socket says EPIPE in any case and keeps its error.
+        """
+        if self._broken or not self._open:
+            return
+        self._break(self._error() or error.errno or errno.EPIPE)
         if self._producer is not None:
             self._producer.pauseProducing()
         self._board.again(self, self._hear_the_last)
 
     def _hear_the_last(self) -> None:
-        """Break off; before that, tell the protocol what came in before, if it still hears of bytes at all:
-        a backend that said something before it broke off is not the same as one that did not."""
-        self._broken = True
-        if self._outgoing is None and not self._done_reading and not self._looking:
-            self.readable = True
-            self._read_for_protocol()
-        self.broke_off()
+        """Read what the peer had sent before it broke off, and pass it on; then tell the break.
+
+        The protocol is told at once that the break is to come where this takes longer: where the other side
+        takes the bytes slowly, or there are more of them than one turn reads.
+        """
+        if self._done_reading or self._looking:
+            self.broke_off()
+            return
+        # The kernel tells of nothing more; so read until the end is seen.
+        self.readable = self.at_the_end = True
+        self._read()
+        if self._open and self._has_unread():
+            report_connection_error(self._protocol)
+        elif self._open:
+            self.came_to_its_end()
+
+    def _has_unread(self) -> bool:
+        with contextlib.suppress(OSError):
+            return bool(self.socket.recv(1, socket.MSG_PEEK))
+        return False
+
+    def read_no_more(self) -> None:
+        """Leave what comes from now on unread; a break is still told."""
+        self._done_reading = True
+        self.readable = False
 
     def pulled_by_sink(self) -> None:
         """The leg that our bytes go to takes them again."""
@@ -331,8 +381,8 @@ class Leg:
             sent = self.socket.send(data, flags)
         except BlockingIOError:
             sent = 0
-        except OSError:
-            self.broke_off()
+        except OSError as error:
+            self.break_later(error)
             return False
         if sent == len(data):
             return True
@@ -344,8 +394,8 @@ class Leg:
             sent = self.socket.send(data, flags)
         except BlockingIOError:
             sent = 0
-        except OSError:
-            self._break_later()
+        except OSError as error:
+            self.break_later(error)
             return
         if sent < len(data):
             self._keep(data, sent)
@@ -356,6 +406,8 @@ class Leg:
 
     def _go_on_writing(self) -> None:
         """The socket takes bytes again."""
+        if self._broken:
+            return
         self.full = False
         if self._unsent is not None:
             self._flush()
@@ -371,8 +423,8 @@ class Leg:
             del self._unsent[: self.socket.send(self._unsent)]
         except BlockingIOError:
             self.full = True
-        except OSError:
-            self.broke_off()
+        except OSError as error:
+            self.break_later(error)
         else:
             self.full = bool(self._unsent)
         if not self.full:
@@ -414,7 +466,7 @@ class Leg:
         """Close, once all that was written is out."""
         if self._closing or not self._open:
             return
-        if not self.full:
+        if not self.full or self._broken:
             self._lose(DONE)
             return
         self._closing = self._done_reading = True
@@ -427,8 +479,8 @@ class Leg:
     def _shut_down(self) -> None:
         try:
             self.socket.shutdown(socket.SHUT_WR)
-        except OSError:
-            self._break_later()
+        except OSError as error:
+            self.break_later(error)
         else:
             self._protocol.writeConnectionLost()
 
@@ -453,12 +505,12 @@ class Leg:
     # What it knows
 
     def in_flight(self) -> int:
-        """Bytes that wait here and in the kernel for the peer to acknowledge them: tcp(7)."""
-        if not self._open:
+        """Bytes that wait here and in the kernel for the peer to acknowledge them; 0 once that is broken."""
+        if not self._open or self._broken:
             return 0
-        queued = int.from_bytes(fcntl.ioctl(self.socket, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
         waiting = 0 if self._unsent is None else len(self._unsent)
-        return queued + waiting + (0 if self._incoming is None else self._incoming.held)
+        held = 0 if self._incoming is None else self._incoming.held
+        return unacknowledged(self.socket) + waiting + held
 
     def getPeer(self) -> PeerAddress:
         """The address at the other end."""
@@ -470,6 +522,21 @@ class Leg:
 
     def __repr__(self) -> str:
         return f"<Leg to {shown(self._peer)}>"
+
+
+def report_connection_error(protocol: Any) -> None:
+    """Tell a protocol, where it wants to know, that its connection is broken before all that came is read.
+
+    :param protocol: what it has still to be told is bytes, and then ``connectionLost``.
+    """
+    report = getattr(protocol, "on_connection_error", None)
+    if report is not None:
+        report()
+
+
+def unacknowledged(sock: SocketType) -> int:
+    """Bytes, and the end of the stream, that the kernel has and the peer's has not acknowledged: tcp(7)."""
+    return int.from_bytes(fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
 def join(one: Leg, other: Leg, wheel: Wheel) -> tuple[Direction, Direction]:

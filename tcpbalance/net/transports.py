@@ -2,41 +2,52 @@
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import socket
-import sys
-import termios
 from socket import SocketType
 from typing import Any, cast
 
 from twisted.internet import tcp, unix
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import UNIXAddress
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IProtocol
 from twisted.protocols.policies import ProtocolWrapper
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
 
 from tcpbalance.net.addresses import PeerAddress, socket_address
-from tcpbalance.net.leg import Leg
+from tcpbalance.net.leg import LOST, Leg, report_connection_error, unacknowledged
 
 
 def in_flight(transport: Any) -> int:
     """Bytes that the transport and our kernel hold for the peer, sent or not, and that the peer has not
     acknowledged: tcp(7).
 
-    :returns: 0 where that cannot be told.
+    :returns: less where the transport is not Twisted's own, which cannot be asked.
     """
-    handle = getattr(transport, "socket", None)  # what TLS gives as its handle is OpenSSL's
-    if not isinstance(handle, SocketType):
-        return 0
-    queued = int.from_bytes(fcntl.ioctl(handle, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-    return queued + _unsent(transport)
+    waiting = 0
+    while isinstance(transport, ProtocolWrapper):
+        waiting += _unencrypted(transport)
+        transport = transport.transport
+    if getattr(transport, "TLS", False):
+        waiting += _unencrypted(transport.protocol)
+    if isinstance(transport, FileDescriptor):
+        # While these wait for room in the kernel, its part may be full at each look.
+        waiting += len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+    if isinstance(transport, ReadsToTheEnd):
+        return waiting + transport.unacknowledged()
+    handle = getattr(transport, "socket", None)
+    return waiting + (unacknowledged(handle) if isinstance(handle, SocketType) else 0)
 
 
-def _unsent(transport: Any) -> int:
-    """Bytes that wait for room in the kernel: while they last, the kernel's part may be full at each look."""
-    if not isinstance(transport, FileDescriptor):
+def _unencrypted(tls: Any) -> int:
+    """Bytes that wait in Twisted's TLS: for the next turn, or for the peer."""
+    if not isinstance(tls, TLSMemoryBIOProtocol):
         return 0
-    return len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+    aggregator = getattr(tls, "_aggregator", None)
+    gathered = sum(map(len, getattr(aggregator, "_buffer", ())))
+    return gathered + sum(map(len, tls._appSendBuffer))
 
 
 def at_end(transport: Any) -> bool:
@@ -77,6 +88,80 @@ def hand_over(transport: Any, protocol: IProtocol) -> None:
         transport.protocol = protocol
 
 
+class ReadsToTheEnd(FileDescriptor):
+    """Lets a transport of Twisted's read what the peer had sent before it broke off.
+
+    Twisted closes the socket as soon as a write fails, or the reactor reports a hang-up; the kernel has the
+    bytes that came in before all the same. It stands before the transport's class among the bases.
+    """
+
+    socket: Any
+    protocol: Any
+    reactor: Any
+    _aborting: bool
+    _broken = False
+    _paused = False
+
+    def pauseProducing(self) -> None:
+        """Read no more for now."""
+        self._paused = True
+        super().pauseProducing()  # type: ignore[no-untyped-call]  # Twisted's
+
+    def resumeProducing(self) -> None:
+        """Read again."""
+        self._paused = False
+        super().resumeProducing()  # type: ignore[no-untyped-call]
+
+    def readConnectionLost(self, reason: Failure) -> None:
+        """Twisted's call: the stream is at its end; behind a break the kernel shows one, too."""
+        if self._broken:
+            self.connectionLost(LOST)
+        else:
+            super().readConnectionLost(reason)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Twisted's call: read on before the connection is lost, if there is anything to be read."""
+        if not self._broken and isinstance(reason.value, ConnectionLost) and self._has_unread():
+            self._read_on()
+        elif self._broken and isinstance(reason.value, ConnectionDone):
+            # ``loseConnection`` calls this from within, since it has nothing to write any more.
+            self.reactor.callLater(0, super().connectionLost, reason)
+        else:
+            super().connectionLost(reason)  # type: ignore[no-untyped-call]  # Twisted's
+
+    def unacknowledged(self) -> int:
+        """Bytes that the kernel holds for the peer; none once that is broken."""
+        return 0 if self._broken or self.disconnected else unacknowledged(self.socket)
+
+    def _has_unread(self) -> bool:
+        if self.disconnected or self.disconnecting or self._aborting:
+            return False
+        with contextlib.suppress(OSError):
+            return bool(self.socket.recv(1, socket.MSG_PEEK))
+        return False
+
+    def _read_on(self) -> None:
+        """Drop what was to be written, and read until the end of the stream."""
+        self._broken = self._writeDisconnected = True
+        self.stopWriting()  # type: ignore[no-untyped-call]
+        self.dataBuffer, self.offset = b"", 0
+        self._tempDataBuffer, self._tempDataLen = [], 0
+        if not self._paused:
+            self.startReading()  # type: ignore[no-untyped-call]
+        protocol = self.protocol
+        while isinstance(protocol, ProtocolWrapper):
+            protocol = protocol.wrappedProtocol
+        report_connection_error(protocol)
+
+
+class _TcpTransport(ReadsToTheEnd, tcp.Server):
+    """Twisted's, over TCP."""
+
+
+class _UnixTransport(ReadsToTheEnd, unix.Server):
+    """Twisted's, over a unix socket."""
+
+
 class _Port:
     """The one thing that a transport asks of the port it came from, for its ``repr``."""
 
@@ -92,6 +177,6 @@ def stock_transport(reactor: Any, sock: SocketType, protocol: IProtocol, peer: P
     :param protocol: what it will report to.
     :param peer: the peer's address.
     """
-    transport_class = unix.Server if isinstance(peer, UNIXAddress) else tcp.Server
+    transport_class = _UnixTransport if isinstance(peer, UNIXAddress) else _TcpTransport
     port = cast(Any, _Port(sock.fileno()))
     return transport_class(cast(Any, sock), protocol, socket_address(peer), port, sock.fileno(), reactor)

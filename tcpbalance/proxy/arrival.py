@@ -102,6 +102,9 @@ class Arrival:
         """Our write side is closed, which only its end can have brought about."""
         side.write_closed = True
 
+    def connection_error(self, side: Side) -> None:
+        """The client has broken off; what it has sent is heard to its end."""
+
     def lost(self, side: Side, failure: Failure) -> None:
         """The client's transport is gone."""
         side.gone = True

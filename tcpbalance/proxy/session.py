@@ -23,6 +23,7 @@ from tcpbalance.proxy.announcement import Announcement, announcement
 from tcpbalance.proxy.backend import BackendProtocol
 from tcpbalance.proxy.brake import Brake, TriedBrake
 from tcpbalance.proxy.deadlines import Deadlines
+from tcpbalance.proxy.delivery import Delivery
 from tcpbalance.proxy.dial import Dial
 from tcpbalance.proxy.introduction import Introduction
 from tcpbalance.proxy.reasons import EndReason
@@ -39,6 +40,8 @@ KEEP_LIMIT = 64 * 1024
 """Bytes of the client's that are kept for a backend. While none is connected, the client is read no further.
 Where the pool retries on a reset before the answer, a client that has sent more is not retried for."""
 
+_BROKEN_OFF = (EndReason.CLIENT_RESET, EndReason.BACKEND_RESET)
+
 
 class Session:
     """Owns both sides of one connection and everything taken for it.
@@ -52,7 +55,9 @@ class Session:
     __slots__ = (
         "_announcement",
         "_born",
+        "_breaking",
         "_deadlines",
+        "_delivery",
         "_dial",
         "_finished",
         "_first_finished",
@@ -84,6 +89,8 @@ class Session:
         self._first_finished: Side | None = None
         self._finished = False
         self._reason: EndReason | None = None
+        self._breaking: Side | None = None
+        self._delivery: Delivery | None = None
         self._served_by: Backend | None = None
         self._announcement: Announcement | None = None
         self._introduction = introduction
@@ -329,6 +336,8 @@ class Session:
 
     def finished(self, side: Side) -> None:
         """The peer at *side* has finished sending."""
+        if side is self._breaking:
+            self._finished_before_it_broke_off(side)
         if side.finished or self._reason is not None:
             return
         side.finished = True
@@ -343,6 +352,13 @@ class Session:
             self.waits()
         elif self._has_asked_for_nothing:
             self._deadlines.end_dial_soon()
+
+    def _finished_before_it_broke_off(self, side: Side) -> None:
+        """The peer's end came in order, and its reset after that: both are passed on."""
+        side.finished = True
+        other = self.backend if side is self.client else self.client
+        if other is not None and other.can_half_close:
+            other.finish_writing()
 
     def _carry_finish(self, other: Side) -> None:
         if self._all_is_said() or not other.can_half_close:
@@ -372,11 +388,27 @@ class Session:
             return EndReason.CLIENT_CLOSED
         return EndReason.BACKEND_CLOSED
 
+    def connection_error(self, side: Side) -> None:
+        """The peer at *side* has broken off, and the other one has not taken yet all that it sent before.
+
+        The end is decided, and comes when all is passed on, or none of it gets on for ``half_close_timeout``.
+        """
+        if self._reason is not None:
+            return
+        reason = EndReason.CLIENT_RESET if side is self.client else EndReason.BACKEND_RESET
+        other = self.backend if side is self.client else self.client
+        if other is None:
+            self.end(reason)
+            return
+        self._decide(reason)
+        self._breaking = side
+        other.read_no_more()
+
     def lost(self, side: Side, failure: Failure) -> None:
         """The transport at *side* is gone."""
         side.gone = True
         if self._reason is not None:
-            self._finish_when_gone()
+            self._lost_while_ending(side, failure)
         elif isinstance(failure.value, ConnectionDone):
             self._lost_in_order(side)
         elif not isinstance(failure.value, BROKEN_OFF):
@@ -393,6 +425,16 @@ class Session:
                 self._dial.broken_off(broken_cause(failure))
             self.end(EndReason.BACKEND_RESET)
 
+    def _lost_while_ending(self, side: Side, failure: Failure) -> None:
+        if self._breaking is not None:
+            # All that came before the break is passed on, or nobody is left to pass it to. Twisted's TLS may
+            # have come to a goodbye there, which is an end in order.
+            ended = side is self._breaking and isinstance(failure.value, ConnectionDone)
+            side.finished = side.finished or ended
+            self._breaking = None
+            self._close(orderly=ended)
+        self._finish_when_gone()
+
     def _lost_in_order(self, side: Side) -> None:
         """A transport without half-close ends whole: what its peer sent before still goes out."""
         self._first_finished = self._first_finished or side
@@ -406,32 +448,45 @@ class Session:
     def end(self, reason: EndReason) -> None:
         """Decide the end; a session that is ending already keeps its reason.
 
-        What is buffered still goes out where the reason is an orderly one, for ``half_close_timeout`` at
-        most.
+        What is buffered still goes out where the reason is an orderly one, or a peer has broken off, for
+        ``half_close_timeout`` at most.
         """
         if self._reason is not None:
             return
-        self._reason = reason
-        self._kept = None
-        self._deadlines.active = self._wheel.now
+        self._decide(reason)
         if self.backend is None:
             self._dial.end()
         self._close(reason.orderly)
         if not self._finished:
             self._finish_when_gone()
 
+    def _decide(self, reason: EndReason) -> None:
+        self._reason = reason
+        self._kept = None
+        self._deadlines.active = self._wheel.now
+
     def _close(self, orderly: bool) -> None:
         """Close both sides; in order, a side is only told of an end that the other has really come to."""
         backend = self.backend
-        self.client.close(
-            (orderly and (backend is None or backend.finished)) or self._knows_the_end(self.client)
-        )
+        self._close_side(self.client, orderly and (backend is None or backend.finished))
         if backend is not None:
-            backend.close((orderly and self.client.finished) or self._knows_the_end(backend))
+            self._close_side(backend, orderly and self.client.finished)
+
+    def _close_side(self, side: Side, orderly: bool) -> None:
+        if orderly or self._knows_the_end(side):
+            side.close(orderly=True)
+        elif self._reason not in _BROKEN_OFF or not side.in_flight():
+            side.close(orderly=False)
+        elif self._delivery is None:
+            # The peer gets what the other side had sent before its end, and then the reset.
+            side.read_no_more()
+            self._delivery = Delivery(side, self._frontend.connector.wheel)
 
     def break_off(self) -> None:
         """Close both sides at once: the end was decided long ago, and what is buffered does not get out."""
-        self._close(orderly=False)
+        for side in (self.client, self.backend):
+            if side is not None:
+                side.close(self._knows_the_end(side))
 
     def _knows_the_end(self, side: Side) -> bool:
         """Whether we end what this peer was told the end of before: the kernel has the rest for it."""
@@ -447,6 +502,8 @@ class Session:
             return
         self._finished = True
         self._deadlines.stop()
+        if self._delivery is not None:
+            self._delivery.stop()
         if self.backend is not None and not self.backend.told and self.backend.received:
             self._dial.answered()  # with bytes that passed us by
         self._dial.end()

@@ -38,6 +38,10 @@ class Owner(typing.Protocol):
         """All bytes for the peer are out, and it has been told that no more will come."""
         ...
 
+    def connection_error(self, side: Side) -> None:
+        """The peer has broken off; what it sent before is still coming in, and ``lost`` follows."""
+        ...
+
     def lost(self, side: Side, failure: Failure) -> None:
         """The transport is gone."""
         ...
@@ -92,6 +96,10 @@ class Side(Protocol):
     def writeConnectionLost(self) -> None:
         """Our write side is closed: all bytes for the peer are out."""
         self.session.write_closed(self)
+
+    def on_connection_error(self) -> None:
+        """The peer has broken off, and not all that it sent before is read yet."""
+        self.session.connection_error(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The transport is gone."""
@@ -155,6 +163,15 @@ class Side(Protocol):
         """Read again, unless something else speaks against it; after EOF there is nothing to resume."""
         if not (self.stopped or self.held_back or self.finished or self.gone):
             self.transport.resumeProducing()
+
+    def read_no_more(self) -> None:
+        """There is nobody left who could take what comes."""
+        transport = self.transport
+        if isinstance(transport, Leg):
+            transport.read_no_more()
+        elif not ISSLTransport.providedBy(transport):
+            # (Twisted's TLS may have to read before it can write. What else it reads is dropped.)
+            self.pauseProducing()
 
     def stopProducing(self) -> None:
         """The other side's transport is lost; the session hears of that from its protocol, and decides."""

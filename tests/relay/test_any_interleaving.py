@@ -1,7 +1,8 @@
 """Whatever both sides do, and in whatever order: every byte arrives in order, or the other side sees a reset.
 
 A side that reads to the end of the stream has got everything that was sent to it: a part never looks like
-the whole. Afterwards nothing is left: no connection, no slot, no delayed call, and each session is accounted
+the whole. A side that is reset because the other one broke off has got everything that had come from there
+before. Afterwards nothing is left: no connection, no slot, no delayed call, and each session is accounted
 for once.
 """
 
@@ -29,6 +30,9 @@ DEADLINES = {
     EndReason.MAX_CONNECTION_AGE,
 }
 SIDES = st.sampled_from(["client", "backend"])
+
+SOON = 3.0
+"""Seconds in which it is noticed that a peer has got everything."""
 
 Action = tuple[Any, ...]
 
@@ -63,6 +67,7 @@ class Play:
         self.scene = scene
         self._noise = random.Random(0)
         self._read: dict[Any, int] = {}
+        self._owed: dict[Any, int] = {}
         self._sent_at_the_end: dict[Any, tuple[int, bool]] = {}
         self.client = scene.connect(**how)
 
@@ -83,6 +88,8 @@ class Play:
         """Do something, unless it cannot be done."""
         if deed == "send":
             self._send(*details)
+        elif deed == "reset":
+            self._reset(*details)
         elif details and isinstance(details[0], str):
             for peer in self._at(details[0]):
                 getattr(peer, deed)()
@@ -99,6 +106,13 @@ class Play:
         for peer in self._at(side):
             if not peer.finished:
                 peer.send(self._noise.randbytes(size))
+
+    def _reset(self, side: str) -> None:
+        for peer in self._at(side):
+            joined = any(session.served_by and not session.ending for session in self.scene.frontend.sessions)
+            peer.reset()
+            if joined:
+                self._owed[peer] = 0 if isinstance(peer, TlsPeer) else peer.arrived
 
     def _step(self, times: int) -> None:
         for _ in range(times):
@@ -191,10 +205,13 @@ class Play:
         return reader.left_first or reader.received == sender.sent or cut_short
 
     def _check_news(self, peer: Any, other: Any) -> None:
+        self._pass_time(SOON)
+        if not peer.left_first:
+            assert len(peer.received) >= self._owed.get(other, 0), "what came before a reset is lost"
         for _ in range(2):
             if peer.saw != "reset" and not peer.finished:
                 peer.send(b"anybody there?")
-                self.scene.run()
+                self._pass_time(SOON)
         if peer.saw == "open" and isinstance(other, TlsPeer) and other.left_first:
             # Twisted never closes a TLS transport whose peer says goodbye while the producer is paused: its
             # loseConnection waits for the producer, which is resumed once and whose bytes are then dropped.

@@ -49,5 +49,4 @@ class MemoryLeg(Leg):
         return taken
 
     def in_flight(self) -> int:
-        # The kernel's part cannot be told of a memory socket on the portable road, either.
-        return 0
+        return self.kept + len(self.kernel.outgoing.unsent) if self._open and not self._broken else 0

@@ -17,6 +17,7 @@ class Peer:
     :ivar sent: every byte it was told to send.
     :ivar complete: whether it has read the end of the stream, and so takes what it has read for the whole.
     :ivar broke_off: whether it has reset the connection.
+    :ivar arrived: the bytes on the wire that had come to the balancer's kernel before that.
     :ivar left_first: whether it has ended both directions itself, and so does not care for what is to come.
     """
 
@@ -27,6 +28,7 @@ class Peer:
         self.sent = bytearray()
         self.complete = False
         self.broke_off = False
+        self.arrived = 0
         self._received = bytearray()
         self._unsent = bytearray()
         self._finishing = False
@@ -50,6 +52,8 @@ class Peer:
     def reset(self) -> None:
         """Break the connection off; what is still under way is lost."""
         self.broke_off = True
+        if isinstance(self.socket, MemorySocket):
+            self.arrived = len(self.sent) - len(self._unsent) - len(self.socket.outgoing.unsent)
         self._unsent.clear()
         if not self.socket.closed:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)

@@ -10,10 +10,11 @@ from twisted.internet.tcp import Connection
 
 from support.memory_reactor import MemoryReactor
 from support.memory_socket import MemorySocket
+from tcpbalance.net.transports import ReadsToTheEnd
 
 
-class MemoryTransport(Connection):
-    """``tcp.Connection`` with its addresses told to it, counting what it holds.
+class MemoryTransport(ReadsToTheEnd, Connection):
+    """``tcp.Connection``, as the portable road has it, with its addresses told to it, counting what it holds.
 
     :param sock: the balancer's end.
     :param protocol: what it reports to.
@@ -44,6 +45,9 @@ class MemoryTransport(Connection):
     def is_open(self) -> bool:
         """Whether the socket is not closed yet."""
         return not self.kernel.closed
+
+    def unacknowledged(self) -> int:
+        return 0 if self._broken or not self.is_open else len(self.kernel.outgoing.unsent)
 
     def write(self, data: bytes) -> None:
         super().write(data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from socket import SHUT_WR
 from typing import Any
 
@@ -12,6 +13,7 @@ from twisted.python.failure import Failure
 
 from tcpbalance.net.direction import READS_A_TURN
 from tcpbalance.net.leg import DONE, LOST, Leg
+from tcpbalance.net.switchboard import ERROR
 from tcpbalance.net.tls.errors import HandshakeFailed, TlsBroken, openssl_words
 from tcpbalance.net.tls.openssl import forget_errors
 from tcpbalance.net.tls.tls_socket import WANTS_WRITE, TlsSocket
@@ -71,9 +73,11 @@ class TlsLeg(Leg):
         self.readable = self._open and not self._done_reading
         self.read_again()
 
-    def _is_broken(self) -> bool:
-        self._read_up()
-        return super()._is_broken()
+    def on_events(self, events: int) -> None:
+        """See ``switchboard.Handler``."""
+        if events & ERROR:
+            self._read_up()
+        super().on_events(events)
 
     def _read_up(self) -> None:
         """Read what came before a break, while the kernel still tells the break from an end.
@@ -92,6 +96,9 @@ class TlsLeg(Leg):
             self.broke_off()
         else:
             super()._hear_the_last()
+
+    def _has_unread(self) -> bool:
+        return self.socket.something_waits and not self.socket.deaf
 
     def _shake(self) -> bool:
         """Go on with the handshake; tell whether it is over."""
@@ -126,8 +133,8 @@ class TlsLeg(Leg):
             self.socket.say_goodbye()
         except BlockingIOError:
             self.full = True
-        except OSError:
-            self._break_later()
+        except OSError as error:
+            self.break_later(error)
         else:
             self._finish_beneath()
 
@@ -142,6 +149,7 @@ class TlsLeg(Leg):
     def _end_broken(self) -> None:
         self._read_up()
         if self._open:
+            self._break(self._error() or errno.ENOTCONN)
             self._hear_the_last()
 
     def _lose(self, failure: Failure, reset: bool = False) -> None:
