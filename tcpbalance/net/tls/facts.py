@@ -9,6 +9,10 @@ from tcpbalance.errors import Fault
 from tcpbalance.net.tls.errors import HandshakeFailed
 from tcpbalance.wire.certificate import Certificate, read_certificate
 
+LONGEST_NAME = 1000
+"""Characters of a subject that logs show, and of a common name that backends are told; few have a hundred,
+and a certificate may have as many as fit into a handshake."""
+
 _NOBODY = None, None
 
 
@@ -21,8 +25,8 @@ class TlsFacts:
     :param cipher: the suite's name.
     :param server_name: what the client asked for, None where it did not.
     :param alpn: the protocol that was agreed on, None for none.
-    :param subject: of the client's certificate (RFC 4514); None without one.
-    :param common_name: of the same.
+    :param subject: of the client's certificate (RFC 4514), shortened where it is very long; None without one.
+    :param common_name: of the same; None where it is very long.
     """
 
     version: str
@@ -79,4 +83,8 @@ def _client(connection: SSL.Connection, now: float) -> tuple[str | None, str | N
         return _NOBODY
     if certificate.not_after <= now:
         raise HandshakeFailed("certificate expired")
-    return certificate.subject, certificate.common_name
+    subject, name = certificate.subject, certificate.common_name
+    if len(subject) > LONGEST_NAME:
+        subject = f"{subject[:LONGEST_NAME]}..."
+    # A part of a name might be the name of somebody else.
+    return subject, name if name is not None and len(name) <= LONGEST_NAME else None
