@@ -39,6 +39,7 @@ def text_line(record: SessionRecord) -> str:
         f" client_bytes={record.client_bytes} backend_bytes={record.backend_bytes}"
         f" closed_by={record.reason.closer} reason={record.reason.word}"
         f" cause={_optional(record.cause or None, _bare_or_quoted_name, '-')}"
+        f" tried={_tried_text(record)}"
         f" proxy={_optional(record.proxy, _bare_or_quoted, '-')}"
         f" server_name={_optional(record.server_name, _bare_or_quoted, '-')}"
         f" unique_id={_optional(record.unique_id, _bare_or_quoted, '-')}"
@@ -61,6 +62,7 @@ def json_line(record: SessionRecord) -> str:
         f',"client_bytes":{record.client_bytes},"backend_bytes":{record.backend_bytes}'
         f',"closed_by":"{record.reason.closer}","reason":"{record.reason.word}"'
         f',"cause":{_optional(record.cause or None, _quoted_name, "null")}'
+        f',"tried":{_tried_json(record)}'
         f',"proxy":{_optional(record.proxy, _quoted, "null")}'
         f',"server_name":{_optional(record.server_name, _quoted, "null")}'
         f',"unique_id":{_optional(record.unique_id, _quoted, "null")}{_tls_json(record.tls)}}}'
@@ -68,6 +70,24 @@ def json_line(record: SessionRecord) -> str:
 
 
 FORMATS: Final[Mapping[str, Callable[[SessionRecord], str]]] = {"text": text_line, "json": json_line}
+
+
+def _tried_text(record: SessionRecord) -> str:
+    if not record.failures:
+        return _optional(record.backend if record.attempts else None, _bare_or_quoted_name, "-")
+    tried = [f"{name}:{cause}" for name, cause in record.failures]
+    if record.succeeded and record.backend is not None:
+        tried.append(record.backend)
+    return _bare_or_quoted(",".join(tried))
+
+
+def _tried_json(record: SessionRecord) -> str:
+    tried = [
+        f'{{"backend":{_quoted_name(name)},"cause":{_quoted_name(cause)}}}' for name, cause in record.failures
+    ]
+    if record.succeeded and record.backend is not None:
+        tried.append(f'{{"backend":{_quoted_name(record.backend)},"cause":null}}')
+    return f"[{','.join(tried)}]"
 
 
 def _tls_text(facts: TlsFacts | None) -> str:

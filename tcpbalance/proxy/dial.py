@@ -6,7 +6,7 @@ pause, when all have been tried that there are.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from twisted.logger import Logger
@@ -26,6 +26,10 @@ from tcpbalance.proxy.waiting import Pause, Place
 PATIENCE = 10
 """Pauses that a dial makes for the retry budget, the better part of a second together: those who failed at
 once, because a backend has died, are served one after the other; in an outage of all they are told soon."""
+
+
+GIVEN_UP = "given up"
+"""What is noted of an attempt that was under way when the session ended."""
 
 
 class Caller(Protocol):
@@ -63,6 +67,7 @@ class Dial:
     :param seconds: the clock.
     :param caller: told how it goes.
     :ivar preamble: what a backend is sent in the clear before a TLS handshake.
+    :ivar failures: the attempts that failed, in order: the name of the backend, and why.
     :ivar turned_away: why nobody was dialled although somebody is available, None where that is not so.
     """
 
@@ -85,6 +90,7 @@ class Dial:
         "client",
         "connect_time",
         "failure",
+        "failures",
         "pool",
         "preamble",
         "slot",
@@ -117,6 +123,7 @@ class Dial:
         self.attempts = 0
         self.connect_time: float | None = None
         self.failure: ConnectFailed | None = None
+        self.failures: Sequence[tuple[str, str]] = ()
         self.preamble = b""
         self.turned_away: EndReason | None = None
 
@@ -316,6 +323,7 @@ class Dial:
         """
         self._pending = None
         self.failure = failure
+        self._note_failure(failure.cause)
         if failure.fault is Fault.BACKEND:
             self._blame(failure.cause)
         else:
@@ -347,6 +355,7 @@ class Dial:
         :param cause: what it did, in a word.
         """
         self.failure = ConnectFailed(cause)
+        self._note_failure(cause)
         self._blame(cause)
 
     def end(self) -> None:
@@ -355,6 +364,7 @@ class Dial:
         if self._pending is not None:
             self._pending.cancel()
             self._pending = None
+            self._note_failure(GIVEN_UP)
         self._end_retries(in_vain=True)
         self._drop_slot()
         self._choices.close()
@@ -367,6 +377,11 @@ class Dial:
     def _give_up(self) -> None:
         if self._caller is not None:
             self._caller.no_backend_left()
+
+    def _note_failure(self, cause: str) -> None:
+        """Note how the attempt under way has ended, where there is one."""
+        if self.slot is not None:
+            self.failures = (*self.failures, (self.slot.backend.name, cause))
 
     def _blame(self, cause: str) -> None:
         if self.slot is not None:

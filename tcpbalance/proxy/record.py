@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from attrs import define
 
 from tcpbalance.net.tls.facts import TlsFacts
@@ -30,6 +32,7 @@ class SessionRecord:
     :ivar server_name: the name that the client asked for, None where nobody looked, or found one.
     :ivar unique_id: what the connection was called to the backend in a PROXY header, None without one.
     :ivar tls: what its handshake with the client agreed on, None where there was none.
+    :ivar failures: the attempts that failed, in order: the name of the backend, and why.
     """
 
     started: float
@@ -48,3 +51,9 @@ class SessionRecord:
     server_name: str | None = None
     unique_id: str | None = None
     tls: TlsFacts | None = None
+    failures: Sequence[tuple[str, str]] = ()
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the last attempt reached ``backend``, which then kept the connection or served it."""
+        return self.attempts > len(self.failures)

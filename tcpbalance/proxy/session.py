@@ -537,4 +537,5 @@ class Session:
             server_name=self._introduction.said.server_name if self._introduction else None,
             unique_id=self._announcement.unique_id if self._announcement else None,
             tls=self._introduction.said.secured if self._introduction else None,
+            failures=dial.failures,
         )

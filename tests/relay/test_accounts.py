@@ -46,6 +46,7 @@ def test_a_whole_account(make_scene: Any) -> None:
         backend_bytes=6,
         reason=EndReason.CLIENT_CLOSED,
         cause="refused",
+        failures=((ONE, "timed out after 3 s"), (TWO, "refused")),
     )
 
 
@@ -167,3 +168,48 @@ def test_the_log_tells_of_clients_that_could_not_be_connected(make_scene: Any) -
     assert [line for line in warnings(events) if line.startswith("frontend")] == [
         f"frontend frontend: clients turned away: 1 (connect_failed: {meaning}, the last: refused)"
     ]
+
+
+def test_all_attempts_are_listed(make_scene: Any) -> None:
+    scene = make_scene({ONE: "hangs", TWO: "refuses", THREE: "accepts"})
+    client = scene.connect(early=b"question")
+    scene.advance(4)
+    client.reset()
+    scene.run()
+    record = scene.record
+    assert record.failures == ((ONE, "timed out after 3 s"), (TWO, "refused"))
+    assert (record.backend, record.attempts, record.succeeded) == (THREE, 3, True)
+
+
+def test_an_attempt_that_is_given_up_is_listed_as_such(make_scene: Any) -> None:
+    scene = make_scene({ONE: "refuses", TWO: "hangs"})
+    client = scene.connect(early=b"question")
+    scene.run()
+    client.reset()
+    scene.run()
+    record = scene.record
+    assert record.failures == ((ONE, "refused"), (TWO, "given up"))
+    assert (record.backend, record.cause, record.succeeded) == (None, "refused", False)
+
+
+def test_backends_that_break_off_are_listed_once_each(make_scene: Any) -> None:
+    scene = make_scene({ONE: "resets_at_once", TWO: "resets_at_once"}, retries=1, **RETRY_ON_RESET)
+    scene.connect(early=b"question")
+    scene.run()
+    assert scene.record.failures == ((ONE, "reset"), (TWO, "reset"))
+    assert not scene.record.succeeded
+
+
+def test_a_session_without_a_failure_lists_none(make_scene: Any) -> None:
+    scene = make_scene()
+    scene.joined()[0].reset()
+    scene.run()
+    assert (scene.record.failures, scene.record.succeeded) == ((), True)
+
+
+def test_a_session_that_waits_lists_no_attempt(make_scene: Any) -> None:
+    scene = make_scene([ONE], members=[Backend(ONE, max_connections=1)], queue=1)
+    scene.connect()
+    scene.connect().reset()
+    scene.run()
+    assert (scene.record.attempts, scene.record.failures) == (0, ())

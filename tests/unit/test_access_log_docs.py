@@ -25,6 +25,7 @@ SHOWN = [
         backend_bytes=9211,
         reason=EndReason.BACKEND_RESET,
         cause="timed out",
+        failures=[("10.0.0.11:5432", "timed out")],
     ),
     record(
         started=1777885955.3,
@@ -38,6 +39,7 @@ SHOWN = [
         backend_bytes=0,
         reason=EndReason.CONNECT_FAILED,
         cause="refused",
+        failures=[("a", "refused"), ("b", "refused"), ("a", "refused")],
     ),
 ]
 

@@ -27,6 +27,7 @@ KEYS = [
     "closed_by",
     "reason",
     "cause",
+    "tried",
     "proxy",
     "server_name",
     "unique_id",
@@ -50,7 +51,7 @@ def test_a_text_line_says_everything_in_order() -> None:
         "start=2026-05-04T09:12:33.481Z client=192.0.2.7:51324 frontend=web backend=b attempts=1"
         " wait_ms=0.412 connect_ms=0.388 total_ms=1520.042 client_bytes=512 backend_bytes=18230"
         " closed_by=client reason=client_closed cause=-"
-        " proxy=- server_name=- unique_id=- tls_version=- tls_cipher=- tls_client=-"
+        " tried=b proxy=- server_name=- unique_id=- tls_version=- tls_cipher=- tls_client=-"
     )
 
 
@@ -59,7 +60,7 @@ def test_a_json_line_says_everything_in_order() -> None:
         '{"start":"2026-05-04T09:12:33.481Z","client":"192.0.2.7:51324","frontend":"web","backend":"b","attempts":1,'
         '"wait_ms":0.412,"connect_ms":0.388,"total_ms":1520.042,"client_bytes":512,"backend_bytes":18230,'
         '"closed_by":"client","reason":"client_closed","cause":null,'
-        '"proxy":null,"server_name":null,"unique_id":null,'
+        '"tried":[{"backend":"b","cause":null}],"proxy":null,"server_name":null,"unique_id":null,'
         '"tls_version":null,"tls_cipher":null,"tls_client":null}'
     )
 
@@ -79,6 +80,36 @@ def test_a_value_that_looks_like_what_there_is_not_is_told_from_it() -> None:
 def test_a_cause_is_quoted_where_it_has_spaces() -> None:
     failed = record(reason=EndReason.CONNECT_FAILED, cause="timed out after 3 s")
     assert ' closed_by=balancer reason=connect_failed cause="timed out after 3 s" ' in text_line(failed)
+
+
+def tried(**changes: object) -> tuple[str, object]:
+    """What both forms say of the attempts."""
+    said = record(**changes)
+    return pairs(text_line(said))["tried"], json.loads(json_line(said))["tried"]
+
+
+def test_all_attempts_are_listed_with_how_they_failed() -> None:
+    failures = [("b", "refused"), ("10.0.0.12:443", "timed out after 3 s")]
+    assert tried(attempts=3, backend="a", failures=failures) == (
+        "b:refused,10.0.0.12:443:timed out after 3 s,a",
+        [
+            {"backend": "b", "cause": "refused"},
+            {"backend": "10.0.0.12:443", "cause": "timed out after 3 s"},
+            {"backend": "a", "cause": None},
+        ],
+    )
+    assert tried(attempts=2, backend=None, failures=failures[:1] * 2)[0] == "b:refused,b:refused"
+
+
+def test_a_backend_that_accepted_and_broke_off_is_listed_once() -> None:
+    assert tried(attempts=1, backend="a", failures=[("a", "reset")])[0] == "a:reset"
+    assert (
+        tried(attempts=2, backend="a", failures=[("a", "reset"), ("b", "refused")])[0] == "a:reset,b:refused"
+    )
+
+
+def test_nobody_was_tried() -> None:
+    assert tried(attempts=0, backend=None) == ("-", [])
 
 
 def test_a_client_that_was_introduced_says_by_whom_and_for_what() -> None:
