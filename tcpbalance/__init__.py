@@ -52,6 +52,7 @@ __all__ = [
     "ProbeFailed",
     "ProxyHeader",
     "ProxyProtocolEndpoint",
+    "ResolverConfig",
     "ServerTls",
     "SessionRecord",
     "SettingError",

@@ -8,6 +8,7 @@ from tcpbalance.config.frontends import SocketConfig as SocketConfig
 from tcpbalance.config.models import Config as Config
 from tcpbalance.config.overload import OverloadConfig as OverloadConfig
 from tcpbalance.config.pools import HealthConfig as HealthConfig
+from tcpbalance.config.resolver import ResolverConfig as ResolverConfig
 from tcpbalance.config.tls import CertificateConfig as CertificateConfig
 from tcpbalance.config.tls import FrontendTlsConfig as FrontendTlsConfig
 from tcpbalance.config.tls import PoolTlsConfig as PoolTlsConfig

@@ -29,6 +29,8 @@ from tcpbalance.gate.gate import Gate
 from tcpbalance.gate.limits import Limits
 from tcpbalance.gate.networks import NetworkSet
 from tcpbalance.net.own_listeners import all_loops, loops_by_address
+from tcpbalance.net.resolver.answer import Verdict
+from tcpbalance.net.resolver.blocking import look_up_all
 from tcpbalance.net.tls.client import ClientTls
 from tcpbalance.net.tls.examination import flaws_in_files
 from tcpbalance.net.tls.server import ServerTls
@@ -40,6 +42,9 @@ from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.frontend import FrontendSettings
 from tcpbalance.proxy.preread import Entrance
 from tcpbalance.wire.server_names import NameMap
+
+LOOKUP_TIMEOUT = 5.0
+"""Seconds that looking names up beforehand may take."""
 
 _log = Logger()
 
@@ -291,8 +296,22 @@ def check_config(path: str | os.PathLike[str], report: Report) -> Config:
         probes=extensions.probes(),
         examine=_examine,
         examine_facts=all_loops,
+        examine_all=_unknown_names,
         report=report,
     )
+
+
+def _unknown_names(config: Config) -> Iterator[Flaw]:
+    """Find the backends whose names have no address at the moment."""
+    places: dict[str, list[KeyPath]] = {}
+    for name, pool in config.pools.items():
+        for index, backend in enumerate(pool.backends):
+            if backend.address.is_name:
+                places.setdefault(str(backend.address.host), []).append(("pools", name, "backends", index))
+    for host, verdict in look_up_all(places, config.resolver, LOOKUP_TIMEOUT).items():
+        if verdict is not Verdict.FOUND:
+            for place in places[host]:
+                yield Flaw(place, f"{host}: {verdict.value}", Severity.WARNING)
 
 
 def _examine_for_start(path: KeyPath, table: FileTable) -> Iterator[Flaw]:

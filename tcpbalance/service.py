@@ -22,16 +22,18 @@ from tcpbalance.admin.access_log import AccessLog
 from tcpbalance.config.models import Config
 from tcpbalance.config.overload import OverloadConfig
 from tcpbalance.config.pools import HealthConfig
+from tcpbalance.config.resolver import ResolverConfig
 from tcpbalance.errors import SettingError, TcpbalanceError
 from tcpbalance.net import descriptors
 from tcpbalance.net.connecting import SocketConnector
-from tcpbalance.net.listener import Listener, ListenError, bind
+from tcpbalance.net.listener import Listener, ListenError, bind_all
 from tcpbalance.net.local_route import why_no_way_to
+from tcpbalance.net.resolver.resolver import Resolver
 from tcpbalance.net.roads import DataPath, Road, choose
 from tcpbalance.net.socket_options import SocketOptionError, SocketOptions, shrunk_buffers
 from tcpbalance.orphans import OrphanReaper
 from tcpbalance.overload.guard import OverloadGuard, watches
-from tcpbalance.parts import Frontend, build_frontend, build_pool, read_config
+from tcpbalance.parts import LOOKUP_TIMEOUT, Frontend, build_frontend, build_pool, read_config
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.health import HealthMonitor
 from tcpbalance.pool.pool import Pool
@@ -62,12 +64,13 @@ class Doors:
             self._try(options)
         for address in self._frontend.listen:
             with self._named():
-                sock = bind(address, options)
-            for complaint in shrunk_buffers(sock, self._frontend.socket):
+                socks = bind_all(address, options)
+            for sock in socks:
+                listener = Listener(self._reactor, sock, self._factory, self._frontend.backlog, self._road)
+                self._factory.attend(listener)
+                self._listeners.append(listener)
+            for complaint in shrunk_buffers(socks[0], self._frontend.socket):
                 self._log.warn("frontend {name}: {complaint}", name=self._frontend.name, complaint=complaint)
-            listener = Listener(self._reactor, sock, self._factory, self._frontend.backlog, self._road)
-            self._factory.attend(listener)
-            self._listeners.append(listener)
 
     def _try(self, options: SocketOptions) -> None:
         """Find out now whether sockets to backends can have their options, not at each dial.
@@ -135,6 +138,7 @@ class Balancer(Service):
     :param frontends: what to listen on; pools may be shared between them.
     :param health: the active checks of pools; a pool without is judged by its dials alone.
     :param overload: how much the process may take; None for no bounds.
+    :param resolver: how host names of backends are looked up.
     :param access_log: takes a record of each session; None for no log.
     :param shutdown_grace: seconds that open sessions may go on after ``stopService``.
     :param data_path: ``"auto"`` for the quick road where there is one, ``"portable"`` for Twisted's own
@@ -152,6 +156,7 @@ class Balancer(Service):
         *,
         health: Mapping[Pool, HealthConfig] | None = None,
         overload: OverloadConfig | None = None,
+        resolver: ResolverConfig = ResolverConfig(),
         access_log: AccessLog | None = None,
         shutdown_grace: float = 30.0,
         data_path: DataPath = "auto",
@@ -161,6 +166,7 @@ class Balancer(Service):
         self._reactor = reactor
         self._frontends = tuple(frontends)
         self._road = choose(data_path, reactor)
+        self._resolver = Resolver(reactor, resolver)
         self._access_log = access_log
         self._shutdown_grace = shutdown_grace
         account = access_log.log if access_log else None
@@ -193,6 +199,7 @@ class Balancer(Service):
             frontends,
             health={pools[name]: pool.health for name, pool in config.pools.items() if pool.health},
             overload=config.overload,
+            resolver=config.resolver,
             access_log=AccessLog(log.path, log.format, reactor) if log else None,
             shutdown_grace=config.shutdown_grace,
             data_path=config.data_path,
@@ -225,7 +232,7 @@ class Balancer(Service):
             entrance=frontend.entrance,
             gate=frontend.gate,
             account=account,
-            connector=SocketConnector(self._reactor, options, self._road),
+            connector=SocketConnector(self._reactor, options, self._road, self._resolver),
         )
 
     def _monitor(self, pool: Pool, config: HealthConfig) -> HealthMonitor:
@@ -235,7 +242,12 @@ class Balancer(Service):
                     factory.end_sessions(EndReason.BACKEND_DOWN, served_by=backend)
 
         return HealthMonitor.from_config(
-            pool, config, reactor=self._reactor, random=Random(), on_down=on_down
+            pool,
+            config,
+            reactor=self._reactor,
+            random=Random(),
+            on_down=on_down,
+            resolver=self._resolver,
         )
 
     # Starting
@@ -267,7 +279,9 @@ class Balancer(Service):
         self.prepare()
 
     def startService(self) -> None:
-        """Start checking, and let the clients of each frontend in once its backends have been checked.
+        """Look names up, start checking, and let clients in.
+
+        Those of a frontend come in once the names of its backends have had an answer and the checks one.
 
         :raises ListenError: see ``prepare``.
         :raises AccessLogError: see ``prepare``.
@@ -284,10 +298,13 @@ class Balancer(Service):
             monitor.startService()
         self._closed = [frontend.name for frontend in self._frontends]
         for frontend in self._frontends:
-            self._wait_for_first_checks(frontend)
+            self._wait_to_open(frontend)
 
-    def _wait_for_first_checks(self, frontend: Frontend) -> None:
-        """Open a frontend when the first checks of its own pools are over that decide who is up at first."""
+    def _wait_to_open(self, frontend: Frontend) -> None:
+        """Open a frontend when the names of its own pools have had an answer and their first checks are over.
+
+        Only checks are waited for that decide who is up at first.
+        """
         awaited = [m for m in self._monitors if m.pool in frontend.pools and m.initial == "checked"]
         still_awaited = [monitor for monitor in awaited if not monitor.first_round.called]
         if still_awaited:
@@ -297,8 +314,25 @@ class Balancer(Service):
                 pools=", ".join(f"pool {monitor.pool.name}" for monitor in still_awaited),
                 seconds=max(monitor.timeout for monitor in still_awaited),
             )
-        rounds = DeferredList([monitor.first_round for monitor in awaited])
+        names = self._look_names_up(frontend)
+        rounds = DeferredList([names, *(monitor.first_round for monitor in awaited)])
         rounds.addCallback(lambda _: self._open_doors(frontend.name))
+
+    def _look_names_up(self, frontend: Frontend) -> Deferred[None]:
+        """Keep the addresses of names known from now on; fires when there was time to learn them."""
+        backends = (backend for pool in frontend.pools for backend in pool.backends)
+        names = dict.fromkeys(str(backend.address.host) for backend in backends if backend.address.is_name)
+
+        def warn(unanswered: list[str]) -> None:
+            if unanswered:
+                self._log.warn(
+                    "frontend {name} opens without the addresses of {names}: no answer within {seconds:g} s",
+                    name=frontend.name,
+                    names=", ".join(unanswered),
+                    seconds=LOOKUP_TIMEOUT,
+                )
+
+        return self._resolver.follow(names, LOOKUP_TIMEOUT).addCallback(warn)
 
     def _warn_of_addresses_out_of_reach(self) -> None:
         pools = dict.fromkeys(pool for frontend in self._frontends for pool in frontend.pools)
@@ -410,6 +444,7 @@ class Balancer(Service):
             self._orphans.stopService()
         if self._access_log is not None:
             await maybeDeferred(self._access_log.stopService)
+        self._resolver.stop()
         self._road.close()
 
     def _drained(self) -> Deferred[Any]:

@@ -20,6 +20,8 @@ LONGEST_SOCKET_PATH = 107
 
 HIGHEST_PORT = 65535
 
+DNS_PORT = 53
+
 NOT_AN_ENDPOINT = 'must be host:port, such as "0.0.0.0:8080", not an endpoint string'
 
 _ENDPOINTS = frozenset({"tcp", "tcp4", "tcp6", "ssl", "tls", "systemd", "haproxy"})
@@ -90,6 +92,11 @@ class Address:
         return self.host in _ENDPOINTS
 
     @property
+    def is_name(self) -> bool:
+        """Whether the host is a name, which has to be looked up."""
+        return self.host is not None and not self.is_numeric
+
+    @property
     def is_unix(self) -> bool:
         """Whether it is a unix socket."""
         return self.path is not None
@@ -153,6 +160,38 @@ class HostName(str):
         return cls(name)
 
 
+@frozen
+class NameServer:
+    """A name server; written ``"10.0.0.2"``, ``"10.0.0.2:5353"`` or ``"[2001:db8::53]:53"``.
+
+    :param host: its IP address.
+    :param port: 1 to 65535.
+    """
+
+    words: ClassVar[str] = "name server"
+
+    host: str
+    port: int = DNS_PORT
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """Read a name server.
+
+        :raises ValueError: for anything else.
+        """
+        host, port = _server_parts(value) if isinstance(value, str) else ("", "")
+        address = _ip(host)
+        if address is None or not _PORT.fullmatch(port) or not 0 < int(port) <= HIGHEST_PORT:
+            raise ValueError(
+                'must be the IP address of a name server such as "10.0.0.2", "10.0.0.2:5353" or '
+                f'"[2001:db8::53]:53", got {shown(value)}'
+            )
+        return cls(str(address), int(port))
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
 def _refuse_address(value: object, why: str) -> NoReturn:
     raise ValueError(
         'must be an address such as "10.0.0.11:5432", "[2001:db8::1]:443", "db1.internal:5432" or '
@@ -205,6 +244,17 @@ def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return ipaddress.ip_address(host)
     except ValueError:
         return None
+
+
+def _server_parts(value: str) -> tuple[str, str]:
+    if value.startswith("["):
+        host, _, rest = value.removeprefix("[").partition("]")
+        colon, port = rest[:1], rest[1:]
+        return (host, port) if colon == ":" else (host, "" if rest else str(DNS_PORT))
+    if value.count(":") == 1:
+        host, _, port = value.partition(":")
+        return host, port
+    return value, str(DNS_PORT)
 
 
 def _name_or_ip(value: str) -> str | None:

@@ -32,6 +32,8 @@ def gather(document: Mapping[str, Any], read_address: ReadAddress) -> Facts:
             for name, table in _table(document.get("pools")).items()
         ),
         overload=_keys(document["overload"]) if isinstance(document.get("overload"), dict) else None,
+        resolver=_said(document.get("resolver")),
+        system_names=_table(document.get("resolver")).get("engine") == "system",
     )
 
 

@@ -39,6 +39,8 @@ Examine: TypeAlias = Callable[[KeyPath, FileTable], Iterable[Flaw]]
 ExamineFacts: TypeAlias = Callable[[rules.Facts], Iterable[Flaw]]
 """Looks at how the tables go together on the machine that the balancer runs on."""
 
+ExamineAll: TypeAlias = Callable[[Config], Iterable[Flaw]]
+
 Report: TypeAlias = Callable[[Problem], object]
 """Takes a mistake that does not keep the configuration from being used."""
 
@@ -50,6 +52,7 @@ def load(
     probes: Mapping[str, type],
     examine: Examine = lambda path, table: (),
     examine_facts: ExamineFacts = lambda facts: (),
+    examine_all: ExamineAll = lambda config: (),
     report: Report = lambda problem: None,
 ) -> Config:
     """Read a configuration file.
@@ -59,6 +62,7 @@ def load(
     :param probes: the known values of ``check``, each with the attrs class whose fields are its further keys.
     :param examine: finds what is wrong in the files that the configuration names.
     :param examine_facts: finds what is wrong with the configuration on this machine.
+    :param examine_all: finds what is wrong with a configuration that has no fatal mistake.
     :param report: called with each mistake, in the order of their lines, where none of them is fatal.
     :returns: the configuration, with all paths absolute.
     :raises ConfigError: one is fatal; with every mistake, its line, and what to do.
@@ -74,8 +78,11 @@ def load(
     found += [flaw for flaw in examine_facts(facts) if flaw.path not in refused]
     for table_path, table in _file_tables(document, converter):
         found += examine(table_path, table)
+    fatal = config is None or any(flaw.severity is Severity.FATAL for flaw in found)
+    if config is not None and not fatal:
+        found += examine_all(config)
     problems = sorted(_located(file, positions, found), key=lambda problem: problem.line)
-    if config is None or any(problem.severity is Severity.FATAL for problem in problems):
+    if config is None or fatal:
         raise ConfigError(problems)
     for problem in problems:
         report(problem)

@@ -22,6 +22,7 @@ from tcpbalance.config.overload import OverloadConfig
 from tcpbalance.config.paths import LogPath
 from tcpbalance.config.pools import PoolConfig
 from tcpbalance.config.quantities import Duration
+from tcpbalance.config.resolver import ResolverConfig
 
 
 @frozen(kw_only=True)
@@ -57,6 +58,9 @@ class Config:
         default=Duration(30),
         metadata=doc("How long open sessions may go on after SIGTERM or SIGINT before they are ended."),
     )
+    resolver: ResolverConfig = field(
+        default=ResolverConfig(), metadata=doc("How host names are looked up.", default="as its keys say")
+    )
     overload: OverloadConfig | None = field(
         default=None, metadata=doc("How much the process may take; absent means that nobody looks.")
     )
@@ -82,6 +86,8 @@ def facts_of(config: Config) -> rules.Facts:
         frontends=tuple(_frontend_facts(*item) for item in config.frontends.items()),
         pools=tuple(_pool_facts(*item) for item in config.pools.items()),
         overload=_given(config.overload),
+        resolver=_given(config.resolver) or frozenset(),
+        system_names=config.resolver.engine == "system",
     )
 
 

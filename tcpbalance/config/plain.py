@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from tcpbalance.config.addresses import Address, HostName
+from tcpbalance.config.addresses import Address, HostName, NameServer
 from tcpbalance.config.names import AlpnName
-from tcpbalance.config.quantities import Duration, Size
+from tcpbalance.config.quantities import Duration, Hold, Size
 from tcpbalance.errors import SettingError
 
 T = TypeVar("T")
@@ -27,6 +27,14 @@ def optional_duration(value: float | str | None) -> Duration | None:
     :raises SettingError: for anything else.
     """
     return None if value is None else duration(value)
+
+
+def hold(value: float | str) -> Hold:
+    """Read a number of seconds, the text of a duration, or ``"forever"``.
+
+    :raises SettingError: for anything else.
+    """
+    return value if isinstance(value, Hold) else _parsed(Hold.parse, value)
 
 
 def optional_size(value: int | str | None) -> Size | None:
@@ -51,6 +59,16 @@ def optional_host(value: str | None) -> HostName | None:
     :raises SettingError: for anything else.
     """
     return None if value is None else _parsed(HostName.parse, value)
+
+
+def name_servers(values: Iterable[NameServer | str]) -> tuple[NameServer, ...]:
+    """Read the addresses of name servers, such as ``"10.0.0.2"``.
+
+    :raises SettingError: for anything else.
+    """
+    return tuple(
+        value if isinstance(value, NameServer) else _parsed(NameServer.parse, value) for value in values
+    )
 
 
 def protocols(values: Iterable[str]) -> tuple[AlpnName, ...]:

@@ -34,7 +34,7 @@ class BackendConfig:
     address: Address = field(
         validator=checks.connectable,
         metadata=doc(
-            "Where the backend listens; a host name is looked up again at each connection.",
+            "Where the backend listens; how host names are looked up stands in `[resolver]`.",
             example='"10.0.0.11:5432"',
         ),
     )

@@ -58,6 +58,28 @@ class Duration(float):
         return f"Duration({float.__repr__(self)})"
 
 
+class Hold(Duration):
+    """How long to keep something; written as a duration, or ``"forever"``."""
+
+    words: ClassVar[str] = 'duration or `"forever"`'
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """Read a duration or ``"forever"``.
+
+        :raises ValueError: for anything else.
+        """
+        if value == "forever":
+            return cls(math.inf)
+        try:
+            return super().parse(value)
+        except ValueError as error:
+            raise ValueError(str(error).replace("must be", 'must be "forever" or', 1)) from None
+
+    def __str__(self) -> str:
+        return "forever" if math.isinf(self) else super().__str__()
+
+
 class Size(int):
     """A number of bytes; written ``"64KiB"``, ``"1MiB"``, ``"1GiB"`` or as a number."""
 

@@ -25,6 +25,7 @@ _ANY = "any address"
 
 _LISTS = ("allow", "deny", "deny_file")
 _WATCHED = ("memory", "descriptors")
+_OF_DNS = ("servers", "timeout")
 _PER_CLIENT = ("connections_per_client", "connect_rate_per_client")
 _BANDWIDTHS = ("bandwidth_per_connection", "min_rate")
 
@@ -105,11 +106,15 @@ class Facts:
     """A configuration, as far as it can be read.
 
     :param overload: the keys of its overload table, None without one.
+    :param resolver: the keys of its resolver table.
+    :param system_names: whether the system looks names up.
     """
 
     frontends: tuple[FrontendFacts, ...]
     pools: tuple[PoolFacts, ...]
     overload: Collection[str] | None = None
+    resolver: Collection[str] = ()
+    system_names: bool = False
 
 
 def broken(facts: Facts) -> Iterator[Flaw]:
@@ -120,6 +125,9 @@ def broken(facts: Facts) -> Iterator[Flaw]:
         yield from _unreadable_name(path)
     if facts.overload is not None and not facts.overload:
         yield Flaw(("overload",), f"has no effect without {choices(_WATCHED)}")
+    for key in _OF_DNS:
+        if facts.system_names and key in facts.resolver:
+            yield Flaw(("resolver", key), 'has no effect with engine = "system", leave out one of them')
     yield from _missing_pools(facts)
     yield from _listens(facts)
     for frontend in facts.frontends:

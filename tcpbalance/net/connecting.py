@@ -1,4 +1,4 @@
-"""Opens connections to backends: options first, names resolved anew at each attempt, under one deadline."""
+"""Opens connections to backends: options first, the addresses of a name in turn, under one deadline."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import errno
 import functools
 import os
 import socket
+from collections.abc import Callable
 from socket import SocketType
 from time import monotonic
 from typing import Any, Protocol
@@ -18,10 +19,19 @@ from zope.interface import implementer
 from tcpbalance.config.addresses import Address
 from tcpbalance.errors import Fault, TcpbalanceError
 from tcpbalance.net.addresses import peer_address
-from tcpbalance.net.faults import OUT_OF_DESCRIPTORS, fault_of_errno, remedy_of_errno
+from tcpbalance.net.faults import (
+    OUT_OF_DESCRIPTORS,
+    REMEDY_OF_LOOKUP,
+    fault_of_errno,
+    fault_of_lookup,
+    remedy_of_errno,
+)
 from tcpbalance.net.leg import NO_LINGER
-from tcpbalance.net.names import Target, names_of, numeric_target
 from tcpbalance.net.own_ports import is_self_connected, own_ports
+from tcpbalance.net.resolver.answer import Verdict
+from tcpbalance.net.resolver.resolution import Resolution
+from tcpbalance.net.resolver.resolver import Resolver, resolver_of
+from tcpbalance.net.resolver.targets import Target, Targets, numeric_target
 from tcpbalance.net.roads import PortableRoad, Road, begin
 from tcpbalance.net.socket_options import SocketOptionError, SocketOptions
 from tcpbalance.net.wheel import Wheel
@@ -50,8 +60,8 @@ RESOLUTION = 0.02
 """Seconds from one turn of the wheel of all dials to the next: one timer instead of one for each. Fine enough
 for pauses that chance sets apart."""
 
-NOT_FOUND = "name not found"
-"""The cause when a name has no address, or a literal one a zone that the system does not know."""
+NO_ZONE = "no such network interface"
+"""The cause when this machine lacks the interface of a link-local address (``%eth0``)."""
 
 
 class ConnectFailed(TcpbalanceError):
@@ -96,6 +106,19 @@ class ConnectFailed(TcpbalanceError):
         """The failure that an error means; Python's own have words and no number."""
         return cls.from_errno(error.errno) if error.errno else cls(str(error), Fault.BALANCER)
 
+    @classmethod
+    def from_lookup(cls, verdict: Verdict) -> ConnectFailed:
+        """The failure to reach a backend of which no address is known.
+
+        :param verdict: why not.
+        """
+        return cls(
+            verdict.value,
+            fault_of_lookup(verdict),
+            out_of_descriptors=verdict is Verdict.NO_DESCRIPTOR,
+            remedy="" if verdict.is_empty else REMEDY_OF_LOOKUP,
+        )
+
 
 def timed_out(seconds: float) -> str:
     """The cause of what took longer than it may."""
@@ -138,18 +161,27 @@ class Connector(Protocol):
 class SocketConnector:
     """A ``Connector`` over the system's sockets.
 
-    :param reactor: IReactorTime and, for names, IReactorThreads; watches the sockets where no road is given.
+    :param reactor: IReactorTime and, for names, IReactorFromThreads; watches the sockets where no road is
+        given.
     :param options: set on each socket before it connects.
     :param road: what sockets are watched by, and what carries those connected; the portable one by default.
+    :param resolver: knows the addresses of names; the one of the reactor by default.
     """
 
-    def __init__(self, reactor: Any, options: SocketOptions, road: Road | None = None) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        options: SocketOptions,
+        road: Road | None = None,
+        resolver: Resolver | None = None,
+    ) -> None:
         self.reactor = reactor
         self.options = options
         self.road = road or PortableRoad(reactor)
-        self.wheel = Wheel(reactor, monotonic, RESOLUTION)
+        self.clock: Callable[[], float] = monotonic
+        self.wheel = Wheel(reactor, self.clock, RESOLUTION)
         self.own_ports = own_ports()
-        self._names = names_of(reactor)
+        self._resolver = resolver
 
     def connect(self, address: Address, factory: ConnectionFactory, timeout: float) -> Pending:
         """See ``Connector``."""
@@ -159,12 +191,17 @@ class SocketConnector:
             return attempt
         host, port = str(address.host), int(address.port or 0)
         if not address.is_numeric:
-            self._names.look_up(host, port).addCallbacks(attempt.begin, attempt.not_found)
+            name = (self._resolver or resolver_of(self.reactor)).resolution(host)
+            waiting = name.look_up()
+            if waiting is None:
+                attempt.begin_at(name, port)
+            else:
+                waiting.addCallback(lambda _: attempt.begin_at(name, port))
             return attempt
         try:
             target = numeric_target(host, port)
         except OSError:
-            attempt.fail(ConnectFailed(NOT_FOUND))
+            attempt.fail(ConnectFailed(NO_ZONE, Fault.BALANCER))
         else:
             attempt.begin([target])
         return attempt
@@ -175,6 +212,7 @@ class _Attempt:
     """One attempt: the addresses of one backend in turn, until one accepts or the time is over.
 
     Each address gets its part of the time that is left, so that one which hangs leaves some for the others.
+    What becomes of each is told to those that know the name.
     """
 
     __slots__ = (
@@ -182,6 +220,7 @@ class _Attempt:
         "_deadline",
         "_factory",
         "_family",
+        "_known",
         "_leg",
         "_over",
         "_several",
@@ -196,7 +235,8 @@ class _Attempt:
     def __init__(self, connector: SocketConnector, factory: ConnectionFactory, timeout: float) -> None:
         self._connector = connector
         self._factory = factory
-        self._targets: list[Target] = []
+        self._targets: list[Target] | None = None
+        self._known: Targets | None = None
         self._several = False
         self._socket: SocketType | None = None
         self._family = 0
@@ -208,20 +248,23 @@ class _Attempt:
         self.slot: int | None = None
         self._deadline = connector.wheel.watch(self, timeout)
 
+    def begin_at(self, name: Resolution, port: int) -> None:
+        """Go ahead with the addresses of a name, or fail for want of any."""
+        known = name.targets(port)
+        if known is None:
+            self.fail(ConnectFailed.from_lookup(name.verdict or Verdict.UNKNOWN))
+        else:
+            targets = known.order()
+            if len(targets) > 1:
+                self._known = known
+            self.begin(targets)
+
     def begin(self, targets: list[Target]) -> None:
         """Go ahead, now that it is known where to."""
         if not self._over:
             self._targets = list(targets)
             self._several = len(targets) > 1
             self._next(None)
-
-    def not_found(self, reason: Failure) -> None:
-        """The name could not be looked up, or has no address."""
-        error = reason.value
-        if isinstance(error, OSError) and not isinstance(error, socket.gaierror):
-            self.fail(ConnectFailed.from_error(error))
-        else:
-            self.fail(ConnectFailed(NOT_FOUND))
 
     def fail(self, failure: ConnectFailed) -> None:
         """Let *failure* be the outcome, told in a later turn of the reactor."""
@@ -246,12 +289,19 @@ class _Attempt:
 
     def check(self, now: float) -> None:
         """See ``wheel.Watched``: the time is over, at least that of the address which is being tried."""
+        if self._targets is None:
+            self.fail(ConnectFailed.from_lookup(Verdict.TIMED_OUT))
+            return
         self._drop_socket()
         self._next(ConnectFailed(timed_out(self._timeout)))
 
     def _next(self, failure: ConnectFailed | None) -> None:
         """Go on to the next address; with none left, *failure* is the outcome."""
-        while self._targets and not (failure and failure.out_of_descriptors):
+        while True:
+            if failure is not None and self._known is not None and failure.fault is Fault.BACKEND:
+                self._known.failed((self._family, self._target))
+            if not self._targets or (failure and failure.out_of_descriptors):
+                break
             if self._several:
                 self._share_time()
             self._family, self._target = self._targets.pop(0)
@@ -264,10 +314,12 @@ class _Attempt:
             else:
                 return
             self._drop_socket()
-        self.fail(failure or ConnectFailed(NOT_FOUND))
+        assert failure is not None  # There is a target at least.
+        self.fail(failure)
 
     def _share_time(self) -> None:
-        left = max(0.0, self._deadline - monotonic())
+        assert self._targets
+        left = max(0.0, self._deadline - self._connector.clock())
         self._connector.wheel.watch(self, left / len(self._targets))
 
     def _open(self) -> None:
@@ -340,6 +392,8 @@ class _Attempt:
         return itself
 
     def _succeed(self, sock: SocketType) -> Any:
+        if self._known is not None:
+            self._known.accepted((self._family, self._target))
         address = _backend_address(self._family, self._target)
         try:
             protocol = self._factory.buildProtocol(address)

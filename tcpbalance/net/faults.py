@@ -13,7 +13,8 @@ Ours:
 * ``EADDRNOTAVAIL``, ``EADDRINUSE``: each local port is in use towards this address, or the machine has no
   address to connect from;
 * ``EPERM``: a rule of this machine forbids it, and no packet has left;
-* ``EBADF`` and the like: a defect of our own.
+* ``EBADF`` and the like: a defect of our own;
+* a name that could not be looked up: the name servers fail or are silent.
 
 The backend's, as everything else:
 
@@ -25,7 +26,8 @@ The backend's, as everything else:
   rule of this machine is only one of three reasons;
 * ``EAGAIN``: the backlog of a unix socket is full; TCP does not give it;
 * ``EAFNOSUPPORT``: this machine cannot reach such an address at all, which is logged at the start;
-* ``ENOENT`` and the like: there is no such unix socket.
+* ``ENOENT`` and the like: there is no such unix socket;
+* a name of which the name servers say that it does not exist, or has no address.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ from OpenSSL import SSL
 from twisted.internet.error import ConnectionClosed
 
 from tcpbalance.errors import Fault, TcpbalanceError
+from tcpbalance.net.resolver.answer import Verdict
 from tcpbalance.net.tls.verification import ABOUT_OUR_LISTS
 
 OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
@@ -61,6 +64,9 @@ _REMEDIES = {
     ),
     errno.EPERM: "look for a firewall or security policy of this machine that forbids it",
 }
+
+REMEDY_OF_LOOKUP = "look at the name servers, those of [resolver] or of /etc/resolv.conf"
+"""What the operator can do about names that could not be looked up."""
 
 
 def fault_of_errno(code: int) -> Fault:
@@ -104,3 +110,13 @@ def fault_of_handshake(error: BaseException, cause: str) -> Fault:
         about the backend.
     """
     return Fault.BALANCER if cause in ABOUT_OUR_LISTS else fault_of_error(error)
+
+
+def fault_of_lookup(verdict: Verdict | None) -> Fault:
+    """Tell whose fault it is that no address of a backend's name is known.
+
+    :param verdict: how the last question for the name ended, None when it has not.
+    :returns: ``BACKEND`` where the name servers say that there is no such backend; ``BALANCER`` where the
+        name could not be looked up, which says nothing about the backend.
+    """
+    return Fault.BACKEND if verdict is not None and verdict.is_empty else Fault.BALANCER

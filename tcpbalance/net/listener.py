@@ -40,6 +40,9 @@ REST = 0.2
 meanwhile."""
 
 
+_log = Logger()
+
+
 class ListenError(TcpbalanceError):
     """An address could not be listened on; the text names it and says what to do."""
 
@@ -66,7 +69,7 @@ def bind(address: Address, options: SocketOptions) -> socket.socket:
 
     A socket file that nobody answers on, as a killed process leaves behind, is replaced.
 
-    :param address: host and port, or the path of a unix socket; a name is looked up, blocking.
+    :param address: host and port, or the path of a unix socket.
     :param options: set before binding, so that the TCP window scale follows the buffers.
     :raises ListenError: the address cannot be had, or an option was refused.
     """
@@ -84,6 +87,55 @@ def bind(address: Address, options: SocketOptions) -> socket.socket:
         sock.close()
         raise ListenError(f"cannot listen on {address}: {error}") from error
     return sock
+
+
+def bind_all(address: Address, options: SocketOptions) -> list[socket.socket]:
+    """Take an address as ``bind`` does; of a name, every address that it has and this machine has, too.
+
+    The name is looked up by the system, blocking. With port 0, each address gets a free port of its own.
+
+    :returns: at least one socket.
+    :raises ListenError: none of the addresses can be had, or one is taken; no socket is held then.
+    """
+    if not address.is_name:
+        return [bind(address, options)]
+    socks: list[socket.socket] = []
+    absent: list[ListenError] = []
+    for own in _addresses_of(address):
+        try:
+            socks.append(bind(own, options))
+        except ListenError as error:
+            if not _is_absent(error):
+                for sock in socks:
+                    sock.close()
+                raise ListenError(f"{address}: {error}") from error
+            absent.append(error)
+    if not socks:
+        raise ListenError(f"{address}: {absent[0]}") from absent[0]
+    for reason in absent:
+        _log.warn(
+            "{address}: {reason}; the other addresses of the name serve", address=address, reason=reason
+        )
+    return socks
+
+
+def _addresses_of(name: Address) -> list[Address]:
+    try:
+        found = socket.getaddrinfo(name.host, name.port, 0, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)
+    except (OSError, ValueError) as error:
+        raise ListenError(f"cannot listen on {name}: the name could not be looked up: {error}") from error
+    hosts = dict.fromkeys(_host_of(*place) for *_, place in found)
+    return [Address(host=host, port=name.port) for host in hosts]
+
+
+def _host_of(host: str | int, port: int, flow: int = 0, scope: int = 0) -> str:
+    return f"{host}%{scope}" if scope else str(host)
+
+
+def _is_absent(error: ListenError) -> bool:
+    """Whether this machine lacks the address, or the whole family."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 def _bind_target(address: Address) -> tuple[int, Any]:

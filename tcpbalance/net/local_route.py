@@ -7,7 +7,7 @@ import os
 import socket
 
 from tcpbalance.config.addresses import Address
-from tcpbalance.net.names import numeric_target
+from tcpbalance.net.resolver.targets import numeric_target
 
 _NO_WAY = {
     errno.EAFNOSUPPORT: "this system has no such addresses",

@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tcpbalance.config.pools import HealthConfig
+from tcpbalance.net.resolver.resolver import Resolver
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.health_counter import Flip, HealthCounter
 from tcpbalance.pool.health_watch import Watch
@@ -64,6 +65,7 @@ class HealthMonitor(Service):
     :param reactor: IReactorTime, and whatever the probe needs.
     :param random: where the jitter comes from.
     :param on_down: told of a backend that has just gone down.
+    :param resolver: knows the addresses of names; the one of the reactor by default.
     :ivar first_round: fires when the first check of each backend has its outcome, not at all when the monitor
         is stopped before; a start that follows a stop makes a new one.
     :raises SettingError: when it is started, for *rise*, *fall* or *initial* that make no sense.
@@ -83,6 +85,7 @@ class HealthMonitor(Service):
     initial: str = "checked"
     down_interval: float | None = None
     on_down: Callable[[Backend], object] = _ignore
+    resolver: Resolver | None = None
 
     first_round: Deferred[None] = field(init=False, factory=Deferred)
     _watches: list[Watch] = field(init=False, factory=list)
@@ -101,6 +104,7 @@ class HealthMonitor(Service):
         reactor: Any,
         random: Random,
         on_down: Callable[[Backend], object] = _ignore,
+        resolver: Resolver | None = None,
     ) -> Self:
         """Make the monitor that `[pools.NAME.health]` asks for; what *on_down* does is up to the caller."""
         return cls(
@@ -116,6 +120,7 @@ class HealthMonitor(Service):
             reactor=reactor,
             random=random,
             on_down=on_down,
+            resolver=resolver,
         )
 
     def startService(self) -> None:
@@ -162,6 +167,7 @@ class HealthMonitor(Service):
             self.pool.send_proxy_protocol,
             self.pool.tls,
             backend.server_name,
+            self.resolver,
         )
         return Watch(
             self.reactor,

@@ -12,6 +12,8 @@ from twisted.python.failure import Failure
 
 from tcpbalance.errors import TcpbalanceError
 from tcpbalance.net.connecting import timed_out
+from tcpbalance.net.faults import REMEDY_OF_LOOKUP
+from tcpbalance.net.resolver.answer import Verdict
 from tcpbalance.pool.probes.base import NoVerdict, Probe, Target
 from tcpbalance.pool.probes.causes import verdict_on
 from tcpbalance.pool.probes.event import Event, failure_of
@@ -86,7 +88,10 @@ class ProbeRun:
         self._settle(self._judged(result))
 
     def _time_out(self) -> None:
-        self._give_up(Outcome(False, timed_out(self._target.timeout)))
+        if self._target.is_being_looked_up:
+            self._give_up(Outcome(None, Verdict.TIMED_OUT.value, REMEDY_OF_LOOKUP))
+        else:
+            self._give_up(Outcome(False, timed_out(self._target.timeout)))
 
     def _give_up(self, outcome: Outcome) -> None:
         """Cancel the probe, then settle: who hears of it finds the probe gone, if it is a good one."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import resource
 import shutil
@@ -13,17 +12,23 @@ from typing import Any, cast
 
 from twisted.internet import reactor as global_reactor
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from support.clients import reset
+from support.names import FixedEngine, OpenEngine, found
 from support.peers import unanswering
 from support.roads import RoadCase
 from support.sockets import Recorder, until
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.frontends import SocketConfig
 from tcpbalance.config.quantities import Duration, Size
+from tcpbalance.errors import Fault
 from tcpbalance.net.connecting import ConnectFailed, SocketConnector
+from tcpbalance.net.resolver.answer import Reply, Verdict
+from tcpbalance.net.resolver.resolver import Engine, Resolver
 from tcpbalance.net.socket_options import SocketOptions
+from tcpbalance.net.wheel import Wheel
 
 reactor: Any = global_reactor
 
@@ -64,17 +69,34 @@ class ConnectingTests(RoadCase):
     """``SocketConnector`` against listeners of the stock reactor, and against none."""
 
     def connect(
-        self, address: str | Address, timeout: float = 5.0, config: SocketConfig | None = None
+        self,
+        address: str | Address,
+        timeout: float = 5.0,
+        config: SocketConfig | None = None,
+        engine: Engine | None = None,
     ) -> Outcome:
         self.outcome = Outcome()
         where = address if isinstance(address, Address) else Address.parse(address)
-        self.pending = self.connector(config).connect(where, self.outcome, timeout)
+        self.pending = self.connector(config, engine).connect(where, self.outcome, timeout)
         assert self.outcome.protocol is None
         assert self.outcome.failures == []
         return self.outcome
 
-    def connector(self, config: SocketConfig | None = None) -> SocketConnector:
-        return SocketConnector(reactor, SocketOptions.of(config or SocketConfig()), self.road)
+    def connector(self, config: SocketConfig | None = None, engine: Engine | None = None) -> SocketConnector:
+        options = SocketOptions.of(config or SocketConfig())
+        return SocketConnector(reactor, options, self.road, Resolver(reactor, engine=engine))
+
+    def note_sockets(self) -> list[Any]:
+        """Give a list that gets every socket which is about to connect."""
+        dialled: list[Any] = []
+        prepare = SocketOptions.prepare_dial
+
+        def note(options: SocketOptions, sock: Any, family: int) -> None:
+            dialled.append(sock)
+            prepare(options, sock, family)
+
+        self.patch(SocketOptions, "prepare_dial", note)
+        return dialled
 
     async def answers(self, outcome: Outcome) -> Recorder:
         await until(reactor, lambda: outcome.protocol or outcome.failures)
@@ -156,48 +178,86 @@ class ConnectingTests(RoadCase):
         )
 
     async def test_name_not_found(self) -> None:
-        assert await self.cause(self.connect("nonexistent.invalid:80")) == "name not found"
+        for verdict, fault in (
+            (Verdict.NO_SUCH_NAME, Fault.BACKEND),
+            (Verdict.SERVER_FAILURE, Fault.BALANCER),
+            (Verdict.NO_DESCRIPTOR, Fault.BALANCER),
+        ):
+            outcome = self.connect("db.example:80", engine=FixedEngine(Reply.failed(verdict)))
+            assert await self.cause(outcome) == verdict.value
+            assert outcome.failures[0].fault is fault
+            assert outcome.failures[0].out_of_descriptors is (verdict is Verdict.NO_DESCRIPTOR)
+
+    async def test_a_name_server_that_takes_all_of_the_time(self) -> None:
+        outcome = self.connect("db.example:80", 0.1, engine=OpenEngine())
+        assert await self.cause(outcome) == "name server timed out"
+        assert outcome.failures[0].fault is Fault.BALANCER
 
     async def test_no_such_zone(self) -> None:
-        assert await self.cause(self.connect("[fe80::1%nosuch0]:80")) == "name not found"
+        outcome = self.connect("[fe80::1%nosuch0]:80")
+        assert await self.cause(outcome) == "no such network interface"
+        assert outcome.failures[0].fault is Fault.BALANCER
 
     async def test_a_name_of_which_one_address_hangs(self) -> None:
-        port = self.listen("127.0.0.1")
+        """Its part of the time is spent once: further dials begin at the other address."""
+        clock = Clock()
+        # One family after the other, so that the dial begins at the address that hangs.
+        connector = self.connector(engine=FixedEngine(found("127.0.0.1", "::1")))
+        connector.clock = clock.seconds
+        connector.wheel = Wheel(clock, clock.seconds, 0.02)
+        dialled = self.note_sockets()
         with unanswering() as hanging:
-            numbers = (int(hanging.rpartition(":")[2]), port)
-            found = [(socket.AF_INET, 1, 6, "", ("127.0.0.1", number)) for number in numbers]
-            self.patch(socket, "getaddrinfo", lambda *_: found)
-            await self.answers(self.connect("db.example:1", 1.0))
+            number = int(hanging.rpartition(":")[2])
+            port = reactor.listenTCP(number, Factory.forProtocol(Server), interface="::1")
+            self.addCleanup(port.stopListening)
+            first = Outcome()
+            connector.connect(Address.parse(f"db.example:{number}"), first, 8.0)
+            clock.pump([0.1] * 39)
+            assert len(dialled) == 1
+            clock.pump([0.1] * 2)
+            assert len(dialled) == 2
+            await self.answers(first)
+            for _ in range(5):
+                later = Outcome()
+                connector.connect(Address.parse(f"db.example:{number}"), later, 8.0)
+                await self.answers(later)
+            assert len(dialled) == 7
 
     async def test_dials_that_wait_for_one_name_share_the_answer(self) -> None:
         port = self.listen("127.0.0.1")
-        asked: list[object] = []
-
-        def answer(host: object, *_: object) -> list[Any]:
-            asked.append(host)
-            return [(socket.AF_INET, 1, 6, "", ("127.0.0.1", port))]
-
-        self.patch(socket, "getaddrinfo", answer)
-        connector = self.connector()
+        engine = OpenEngine()
+        connector = self.connector(engine=engine)
         outcomes = [Outcome() for _ in range(5)]
         for outcome in outcomes:
-            connector.connect(Address.parse("db.example:1"), outcome, 5.0)
+            connector.connect(Address.parse(f"db.example:{port}"), outcome, 5.0)
+        assert engine.asked == ["db.example"]
+        engine.answer(found("127.0.0.1"))
         for outcome in outcomes:
             await self.answers(outcome)
-        assert asked == ["db.example"]
         last = Outcome()
-        connector.connect(Address.parse("db.example:1"), last, 5.0)
+        connector.connect(Address.parse(f"db.example:{port}"), last, 5.0)
         await self.answers(last)
-        assert len(asked) == 2
+        assert engine.asked == ["db.example"]
 
-    async def test_a_lookup_that_runs_out_of_descriptors_is_our_own_fault(self) -> None:
-        def exhausted(*_: object) -> list[Any]:
-            raise OSError(errno.EMFILE, "too many open files")
+    async def test_two_addresses_share_the_dials(self) -> None:
+        port = self.listen("0.0.0.0")
+        connector = self.connector(engine=FixedEngine(found("127.0.0.1", "127.0.0.2")))
+        reached = set()
+        for _ in range(40):
+            outcome = Outcome()
+            connector.connect(Address.parse(f"db.example:{port}"), outcome, 5.0)
+            reached.add((await self.answers(outcome)).connected_to.host)
+        assert reached == {"127.0.0.1", "127.0.0.2"}
 
-        self.patch(socket, "getaddrinfo", exhausted)
-        outcome = self.connect("db.example:1")
-        await until(reactor, lambda: outcome.failures)
-        assert outcome.failures[0].out_of_descriptors
+    async def test_one_that_refuses_is_tried_last(self) -> None:
+        port = self.listen("127.0.0.1")
+        connector = self.connector(engine=FixedEngine(found("127.0.0.1", "127.0.0.2")))
+        dialled = self.note_sockets()
+        for _ in range(40):
+            outcome = Outcome()
+            connector.connect(Address.parse(f"db.example:{port}"), outcome, 5.0)
+            await self.answers(outcome)
+        assert len(dialled) == 41
 
     async def test_timed_out(self) -> None:
         with unanswering() as address:

@@ -17,14 +17,14 @@ import pytest
 from twisted.internet import reactor as global_reactor
 from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 
 from support.roads import RoadCase
 from support.sockets import Recorder, until
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.frontends import SocketConfig
 from tcpbalance.config.quantities import Duration, Size
-from tcpbalance.net.listener import ACCEPTS_A_TURN, Listener, ListenError, bind
+from tcpbalance.net.listener import ACCEPTS_A_TURN, Listener, ListenError, bind, bind_all
 from tcpbalance.net.socket_options import SocketOptions, shrunk_buffers
 
 reactor: Any = global_reactor
@@ -155,6 +155,58 @@ class ListenerTests(RoadCase):
     def test_address_of_another_machine(self) -> None:
         with pytest.raises(ListenError, match="address not on this machine"):
             bind(Address.parse("192.0.2.1:8080"), PLAIN)
+
+    def bind_name(self, *addresses: str, port: int = 0) -> list[socket.socket]:
+        """Listen on a name that has these addresses."""
+        families = [socket.AF_INET6 if ":" in address else socket.AF_INET for address in addresses]
+        found = [
+            (family, 1, 6, "", (address, port, 0, 0) if ":" in address else (address, port))
+            for family, address in zip(families, addresses, strict=True)
+        ]
+        ask = socket.getaddrinfo
+
+        def answer(host: str, *rest: Any) -> Any:
+            return found if host == "own.example" else ask(host, *rest)
+
+        self.patch(socket, "getaddrinfo", answer)
+        socks = bind_all(Address.parse(f"own.example:{port}"), PLAIN)
+        for sock in socks:
+            self.addCleanup(sock.close)
+        return socks
+
+    def test_a_name_of_both_families(self) -> None:
+        socks = self.bind_name("::1", "127.0.0.1", "::1")
+        assert [sock.getsockname()[0] for sock in socks] == ["::1", "127.0.0.1"]
+
+    def test_an_address_of_a_name_that_this_machine_lacks_is_left_out(self) -> None:
+        with capturedLogs() as events:
+            (sock,) = self.bind_name("192.0.2.1", "127.0.0.1")
+        assert sock.getsockname()[0] == "127.0.0.1"
+        assert formatEvent(events[0]).startswith(
+            "own.example:0: cannot listen on 192.0.2.1:0: address not on this machine"
+        )
+
+    def test_a_name_of_which_this_machine_has_no_address(self) -> None:
+        with pytest.raises(
+            ListenError, match=r"own\.example:0: cannot listen on 192.0.2.1:0: address not on"
+        ):
+            self.bind_name("192.0.2.1", "198.51.100.1")
+
+    def test_a_name_of_which_one_address_is_taken(self) -> None:
+        port = self.listen("127.0.0.1:0").getHost().port
+        with pytest.raises(ListenError, match="address already in use"):
+            self.bind_name("127.0.0.2", "127.0.0.1", port=port)
+        # The one that could be had is free again.
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.2", port))
+
+    def test_a_name_that_cannot_be_looked_up(self) -> None:
+        def fail(*_: object) -> None:
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+        self.patch(socket, "getaddrinfo", fail)
+        with pytest.raises(ListenError, match=r"the name could not be looked up: .*Temporary failure"):
+            bind_all(Address.parse("own.example:80"), PLAIN)
 
     def test_no_folder_for_the_file(self) -> None:
         with pytest.raises(ListenError, match="no such folder"):

@@ -1,119 +1,223 @@
-"""Names that hang keep neither others from being looked up nor the process from ending."""
+"""Backends with host names: how often a name is asked for, who waits, and what a name server can do to us."""
 
 from __future__ import annotations
 
-import errno
 import socket
-import threading
+import time
+from random import Random
 from typing import Any
 
 from twisted.internet import reactor as global_reactor
-from twisted.internet.task import deferLater
-from twisted.trial.unittest import TestCase
+from twisted.internet.protocol import Factory, Protocol
+from twisted.logger import capturedLogs, formatEvent
 
-from support.sockets import fired, until
-from tcpbalance.net import names as names_module
-from tcpbalance.net.names import AT_ONCE, Names, Target, names_of
+from support.name_server import SERVER_FAILURE, FakeNameServer
+from support.roads import RoadCase
+from support.sockets import until
+from tcpbalance import service
+from tcpbalance.config.pools import HealthConfig
+from tcpbalance.config.resolver import ResolverConfig
+from tcpbalance.net.resolver import knowledge
+from tcpbalance.parts import Frontend
+from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.pool import Pool
+from tcpbalance.pool.probes.tcp import TcpProbe
+from tcpbalance.service import Balancer
 
 reactor: Any = global_reactor
 
-
-class Ended:
-    """A reactor that says that it has ended, as the one on asyncio does."""
-
-    def __init__(self) -> None:
-        self.told = threading.Event()
-
-    def callFromThread(self, *_: object) -> None:
-        self.told.set()
-        raise RuntimeError("Event loop is closed")
+NAME = "db.test"
 
 
-class NamesTests(TestCase):
-    """Lookups by a resolver of our own: names that begin with ``hang`` are answered when they are let go."""
+class Here(Protocol):
+    """Says which address it was reached at."""
+
+    def connectionMade(self) -> None:
+        self.transport.write(self.transport.getHost().host.encode())
+
+
+class NamesTests(RoadCase):
+    """A balancer whose only backend has a name, and a name server of the test's own."""
 
     timeout = 30
 
     def setUp(self) -> None:
-        self.asked: list[str] = []
-        self.let_go = threading.Event()
-        self.addCleanup(self.let_go.set)
-        self.patch(socket, "getaddrinfo", self.answer)
+        super().setUp()
+        self.server = FakeNameServer().open()
+        self.addCleanup(self.server.close)
+        self.server.addresses[NAME] = ["127.0.0.1"]
+        self.backend = reactor.listenTCP(0, Factory.forProtocol(Here), interface="0.0.0.0")
+        self.addCleanup(self.backend.stopListening)
 
-    def answer(self, host: str, port: int, *_: object) -> list[Any]:
-        self.asked.append(host)
-        if host.startswith("hang"):
-            self.let_go.wait()
-        return [(socket.AF_INET, 1, 6, "", ("127.0.0.1", port))]
+    def ask_often(self) -> None:
+        """Let answers be good for nothing and failures be forgotten soon."""
+        self.server.ttl = 0
+        self.patch(knowledge, "FIRST_RETRY", 0.1)
 
-    async def test_hanging_names_do_not_hold_up_others(self) -> None:
-        names = Names(reactor)
-        hanging = [fired(names.look_up(f"hang{number}", 1)) for number in range(AT_ONCE - 1)]
-        assert await names.look_up("db.example", 5432) == [(socket.AF_INET, ("127.0.0.1", 5432))]
-        assert not any(hanging)
-        self.let_go.set()
-        await until(reactor, lambda: all(hanging))
+    def balancer(self, *, checked: bool = False, on_down: Any = "keep", **settings: Any) -> Balancer:
+        settings = {"timeout": 0.1, "min_ttl": 0.1, **settings}
+        backend = Backend(f"{NAME}:{self.backend.getHost().port}", "db")
+        self.pool = Pool(
+            "db", [backend], checked=checked, connect_timeout=5.0, seconds=time.monotonic, random=Random(1)
+        )
+        health = HealthConfig(check="tcp", probe=TcpProbe(), interval=0.05, timeout=5, on_down=on_down)
+        balancer = Balancer(
+            reactor,
+            [Frontend("front", "127.0.0.1:0", self.pool)],
+            health={self.pool: health} if checked else {},
+            resolver=ResolverConfig(servers=(self.server.address,), **settings),
+            shutdown_grace=0.0,
+            data_path=self.data_path,
+        )
+        self.addCleanup(balancer.stopService)
+        return balancer
 
-    async def test_hanging_names_leave_the_threads_of_the_reactor_alone(self) -> None:
-        names = Names(reactor)
-        hanging = fired(names.look_up("hang", 1))
-        await until(reactor, lambda: self.asked)
-        assert reactor.getThreadPool().working == []
-        self.let_go.set()
-        await until(reactor, lambda: hanging)
+    async def started(self, balancer: Balancer) -> Balancer:
+        balancer.startService()
+        await balancer.when_listening()
+        return balancer
 
-    async def test_what_is_beyond_the_bound_waits_for_its_turn(self) -> None:
-        self.patch(names_module, "AT_ONCE", 2)
-        names = Names(reactor)
-        hanging = [fired(names.look_up(f"hang{number}", 1)) for number in range(2)]
-        third = fired(names.look_up("db.example", 1))
-        await until(reactor, lambda: len(self.asked) == 2)
-        assert not third
-        self.let_go.set()
-        await until(reactor, lambda: all(hanging) and third)
+    def connect(self, balancer: Balancer) -> socket.socket:
+        (host,) = balancer.listens_on("front")
+        client = socket.create_connection(("127.0.0.1", host.port))
+        self.addCleanup(client.close)
+        client.setblocking(False)
+        return client
 
-    async def test_one_thread_serves_lookups_that_follow_each_other(self) -> None:
-        names = Names(reactor)
-        before = threading.active_count()
+    async def answer(self, balancer: Balancer) -> str:
+        """Give what a new client hears first; nothing when it is closed."""
+        client = self.connect(balancer)
+        heard: list[bytes] = []
+
+        def hear() -> bool:
+            try:
+                heard.append(client.recv(100))
+            except BlockingIOError:
+                return False
+            return True
+
+        await until(reactor, hear)
+        client.close()
+        return heard[0].decode()
+
+    async def refreshed(self, times: int = 3) -> None:
+        """Wait until the name was asked for so many more times."""
+        already = len(self.server.asked)
+        await until(reactor, lambda: len(self.server.asked) >= already + 2 * times)
+
+    async def test_many_connections_cause_two_questions(self) -> None:
+        balancer = await self.started(self.balancer())
+        for _ in range(20):
+            assert await self.answer(balancer) == "127.0.0.1"
+        assert sorted(self.server.asked) == [(NAME, "A"), (NAME, "AAAA")]
+
+    async def test_nobody_waits_for_a_slow_name_server(self) -> None:
+        self.ask_often()
+        balancer = await self.started(self.balancer(timeout=20))
+        self.server.delay = 20.0
+        await self.refreshed(1)
+        # The question is open and stays so.
         for _ in range(5):
-            await names.look_up("db.example", 1)
-        assert threading.active_count() == before + 1
+            assert await self.answer(balancer) == "127.0.0.1"
 
-    async def test_who_cancels_takes_nothing_from_the_others(self) -> None:
-        names = Names(reactor)
-        one, other = names.look_up("hang", 1), names.look_up("hang", 1)
-        outcome = fired(one)
-        one.cancel()
-        assert outcome
-        self.let_go.set()
-        assert len(await other) == 1
+    async def test_a_name_server_that_stops_under_traffic(self) -> None:
+        self.ask_often()
+        with capturedLogs() as events:
+            balancer = await self.started(self.balancer())
+            self.server.close()
 
-    async def test_an_answer_after_the_end_of_the_reactor_is_nobodys_business(self) -> None:
-        ended = Ended()
-        names = Names(ended)
-        names.look_up("db.example", 1)
-        await until(reactor, ended.told.is_set)
-        ended.told.clear()
-        names.look_up("other.example", 1)
-        # The thread has outlived the first.
-        await until(reactor, ended.told.is_set)
+            def lines() -> list[str]:
+                return [line for line in map(formatEvent, events) if line.startswith(f"{NAME}:")]
 
-    async def test_no_room_for_a_thread_is_our_own_fault(self) -> None:
-        def no_room(_: object) -> None:
-            raise RuntimeError("can't start new thread")
+            while not lines():
+                assert await self.answer(balancer) == "127.0.0.1"
+            for _ in range(20):
+                assert await self.answer(balancer) == "127.0.0.1"
+            self.server.addresses[NAME] = ["127.0.0.2"]
+            self.server.open()
+            while await self.answer(balancer) != "127.0.0.2":
+                pass
+        told, back = lines()
+        assert told == f"{NAME}: name server unreachable (keeping 1 address, 0 s old)"
+        assert back.startswith(f"{NAME}: good answer again after ")
 
-        self.patch(threading.Thread, "start", no_room)
-        with self.assertRaises(OSError) as caught:
-            await Names(reactor).look_up("db.example", 1)
-        assert caught.exception.errno == errno.ENOMEM
+    async def test_a_name_server_that_fails_takes_nobody_down(self) -> None:
+        """Neither by dials nor by checks, and no session is cut."""
+        self.ask_often()
+        balancer = await self.started(self.balancer(checked=True, on_down="reset"))
+        client = self.connect(balancer)
+        await until(
+            reactor, lambda: any(session.served_by for session in balancer.factories["front"].sessions)
+        )
+        self.server.failures[NAME] = SERVER_FAILURE
+        await self.refreshed(1)
+        self.server.is_mute = True
+        await self.refreshed(2)
+        assert await self.answer(balancer) == "127.0.0.1"
+        (backend,) = self.pool.backends
+        assert backend.up
+        assert client.recv(100) == b"127.0.0.1"
+        self.assertRaises(BlockingIOError, client.recv, 100)
 
-    async def test_all_of_one_reactor_share(self) -> None:
-        assert names_of(reactor) is names_of(reactor)
-        other = Ended()
-        assert names_of(other) is not names_of(reactor)
-        await deferLater(reactor, 0)
+    async def test_a_name_that_is_gone_for_a_moment(self) -> None:
+        self.ask_often()
+        balancer = await self.started(self.balancer(hold_empty=20))
+        del self.server.addresses[NAME]
+        await self.refreshed(1)
+        for _ in range(5):
+            assert await self.answer(balancer) == "127.0.0.1"
 
-    async def test_targets_are_in_the_order_of_the_resolver(self) -> None:
-        found: list[Target] = [(socket.AF_INET, ("127.0.0.2", 1)), (socket.AF_INET, ("127.0.0.1", 1))]
-        self.patch(socket, "getaddrinfo", lambda *_: [(family, 1, 6, "", addr) for family, addr in found])
-        assert await Names(reactor).look_up("db.example", 1) == found
+    async def test_a_name_that_is_gone_for_good(self) -> None:
+        self.ask_often()
+        balancer = await self.started(self.balancer(hold_empty=0.2))
+        del self.server.addresses[NAME]
+        while await self.answer(balancer):
+            pass
+        self.server.addresses[NAME] = ["127.0.0.2"]
+        while await self.answer(balancer) != "127.0.0.2":
+            pass
+
+    async def test_a_name_that_is_not_known_at_the_start(self) -> None:
+        self.ask_often()
+        del self.server.addresses[NAME]
+        with capturedLogs() as events:
+            balancer = await self.started(self.balancer())
+        assert f"{NAME}: no such name, and no address of it is known" in map(formatEvent, events)
+        assert await self.answer(balancer) == ""
+        self.server.addresses[NAME] = ["127.0.0.1"]
+        while not await self.answer(balancer):
+            pass
+
+    async def test_a_name_server_that_is_silent_at_the_start(self) -> None:
+        self.ask_often()
+        self.patch(service, "LOOKUP_TIMEOUT", 0.1)
+        self.server.is_mute = True
+        with capturedLogs() as events:
+            balancer = await self.started(self.balancer(checked=True))
+        told = f"frontend front opens without the addresses of {NAME}: no answer within 0.1 s"
+        assert told in map(formatEvent, events)
+        (backend,) = self.pool.backends
+        assert not backend.up
+        self.server.is_mute = False
+        while not await self.answer(balancer):
+            pass
+        assert backend.up
+
+    async def test_two_addresses_share_the_clients(self) -> None:
+        self.server.addresses[NAME] = ["127.0.0.1", "127.0.0.2"]
+        balancer = await self.started(self.balancer())
+        answers = [await self.answer(balancer) for _ in range(40)]
+        assert set(answers) == {"127.0.0.1", "127.0.0.2"}
+
+    async def test_stopped_and_started_again(self) -> None:
+        balancer = await self.started(self.balancer())
+        await balancer.stopService()
+        self.server.addresses[NAME] = ["127.0.0.2"]
+        await self.started(balancer)
+        assert await self.answer(balancer) == "127.0.0.2"
+
+
+class QuickNamesTests(NamesTests):
+    """The same on the quick road."""
+
+    data_path = "auto"

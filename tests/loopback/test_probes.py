@@ -20,15 +20,18 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.task import deferLater
-from twisted.logger import LogEvent, capturedLogs
+from twisted.logger import LogEvent, capturedLogs, formatEvent
 from twisted.trial.unittest import SkipTest, TestCase
 
 from support.descriptors import open_descriptors, opened_since
+from support.names import FixedEngine, OpenEngine, found
 from support.peers import peer, unanswering
 from support.probe_peers import Certificate, Server, close, go_deaf, http, repeat, reset, stay
 from support.sockets import until
 from support.tls_lines import GOODBYE_IN_THE_CLEAR
 from tcpbalance.config.addresses import Address
+from tcpbalance.net.resolver.answer import Reply, Verdict
+from tcpbalance.net.resolver.resolver import Resolver
 from tcpbalance.pool.probe_run import Outcome, ProbeRun
 from tcpbalance.pool.probes import (
     CommandProbe,
@@ -73,6 +76,7 @@ class ProbeTestCase(TestCase):
     def setUp(self) -> None:
         self.folder = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.folder)
+        self.resolver = Resolver(reactor)
 
     def listen(self, factory: IProtocolFactory, interface: str = "127.0.0.1") -> str:
         """Serve on a free port, and give its address."""
@@ -93,7 +97,8 @@ class ProbeTestCase(TestCase):
         the reactor of the next test without its handler for the end of children.
         """
         await deferLater(REACTOR, 0)
-        return ProbeRun(probe, "mine", Target(Address.parse(address), "b", timeout, reactor))
+        target = Target(Address.parse(address), "b", timeout, reactor, resolver=self.resolver)
+        return ProbeRun(probe, "mine", target)
 
     async def outcome(self, probe: Probe, address: str, timeout: float = AMPLE) -> Outcome:
         """Check, and see that the probe has closed its connections when it says so, and logged nothing."""
@@ -196,11 +201,25 @@ class Connecting(ProbeTestCase):
         await until(reactor, lambda: server.ends)
 
     async def test_a_name_that_no_one_has(self) -> None:
-        self.assertEqual(await self.cause(TcpProbe(), "no-one-has-this.invalid:80"), "name not found")
+        self.resolver = Resolver(reactor, engine=FixedEngine(Reply.failed(Verdict.NO_SUCH_NAME)))
+        outcome = await (await self.run_of(TcpProbe(), "db.example:80", AMPLE)).start()
+        self.assertEqual((outcome.passed, outcome.cause), (False, "no such name"))
+
+    async def test_a_name_server_that_fails_says_nothing(self) -> None:
+        for verdict in (Verdict.SERVER_FAILURE, Verdict.TIMED_OUT, Verdict.NO_MEMORY):
+            self.resolver = Resolver(reactor, engine=FixedEngine(Reply.failed(verdict)))
+            for probe in (TcpProbe(), HttpProbe()):
+                outcome = await (await self.run_of(probe, "db.example:80", AMPLE)).start()
+                self.assertEqual((outcome.passed, outcome.cause), (None, verdict.value))
+
+    async def test_a_name_server_that_is_silent_says_nothing(self) -> None:
+        self.resolver = Resolver(reactor, engine=OpenEngine())
+        outcome = await (await self.run_of(TcpProbe(), "db.example:80", 0.05)).start()
+        self.assertEqual((outcome.passed, outcome.cause), (None, "name server timed out"))
 
     async def test_a_name_that_cannot_be(self) -> None:
         address = Address(host="-a-.invalid" + "b" * 100, port=80)
-        run = ProbeRun(TcpProbe(), "mine", Target(address, "b", AMPLE, reactor))
+        run = ProbeRun(TcpProbe(), "mine", Target(address, "b", AMPLE, reactor, resolver=self.resolver))
         outcome = await run.start()
         self.assertEqual((outcome.passed, outcome.trouble), (False, None))
 
@@ -208,8 +227,7 @@ class Connecting(ProbeTestCase):
         server = Server()
         address = self.listen(server)
         port = int(address.rpartition(":")[2])
-        found = [(socket.AF_INET, 1, 6, "", ("127.0.0.1", port))]
-        self.patch(socket, "getaddrinfo", lambda *_: found)
+        self.resolver = Resolver(reactor, engine=FixedEngine(found("127.0.0.1")))
         for name in ("db_1", "db_1.example", "ab--cd.example", "db.example."):
             for probe in (TcpProbe(), HttpProbe()):
                 server.answer, server.ends = http(b"fine"), []
@@ -221,20 +239,17 @@ class Connecting(ProbeTestCase):
     async def test_a_lookup_for_want_of_descriptors_is_no_verdict(self) -> None:
         probes: list[Probe] = [TcpProbe(), TlsProbe(), HttpProbe(), ExpectProbe("a")]
         for probe in probes:
+            self.resolver = Resolver(reactor)
             with capturedLogs() as logged:
                 run = await self.run_of(probe, "localhost:9", AMPLE)
                 with no_descriptor_free():
                     outcome = await run.start()
-            self.assertEqual((outcome.passed, outcome.cause), (None, os.strerror(errno.EMFILE).lower()))
-            self.assertEqual(told(logged), [])
-
-    async def test_a_lookup_for_want_of_memory_is_no_verdict(self) -> None:
-        def exhausted(*_: object) -> list[Any]:
-            raise OSError(errno.ENOMEM, "out of memory")
-
-        self.patch(socket, "getaddrinfo", exhausted)
-        run = await self.run_of(TcpProbe(), "db.example:1", AMPLE)
-        self.assertIsNone((await run.start()).passed)
+            cause = os.strerror(errno.EMFILE).lower()
+            self.assertEqual((outcome.passed, outcome.cause), (None, cause))
+            self.assertEqual(
+                [formatEvent(event) for event in logged],
+                [f"localhost: {cause}, and no address of it is known"],
+            )
 
     async def test_a_backend_that_speaks_first_sees_an_orderly_end(self) -> None:
         server = Server(greeting=b"220 mail.example ESMTP\r\n")

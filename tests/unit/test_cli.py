@@ -26,7 +26,9 @@ def known_names(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (SMALLEST, "1 frontend, 1 pool"),
         (
-            SMALLEST + "[frontends.b]\nlisten = 'unix:b'\npool = 'db'\n" + "[pools.c]\nbackends = ['c:1']\n",
+            SMALLEST
+            + "[frontends.b]\nlisten = 'unix:b'\npool = 'db'\n"
+            + "[pools.c]\nbackends = ['localhost:1']\n",
             "2 frontends, 2 pools",
         ),
     ],

@@ -46,6 +46,7 @@ reference = _extension("reference_tables")
 def test_every_table_is_found() -> None:
     assert list(reference.tables()) == [
         "top",
+        "resolver",
         "overload",
         "access_log",
         "frontends.NAME",

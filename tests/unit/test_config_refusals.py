@@ -106,6 +106,34 @@ from support.configs import SMALLEST, backends, frontend, pool, problems
             "[overload]\ndescriptors = 900\n" + SMALLEST,
             '2: overload.descriptors: must be a percentage from "0%" to "100%", got 900',
         ),
+        (
+            '[resolver]\nservers = ["ns.internal"]\n' + SMALLEST,
+            (
+                '2: resolver.servers[0]: must be the IP address of a name server such as "10.0.0.2", '
+                '"10.0.0.2:5353" or "[2001:db8::53]:53", got "ns.internal"'
+            ),
+        ),
+        (
+            '[resolver]\nengine = "dnssec"\n' + SMALLEST,
+            '2: resolver.engine: must be one of "dns" or "system", got "dnssec", did you mean "dns"?',
+        ),
+        (
+            '[resolver]\nhold = "for ever"\n' + SMALLEST,
+            (
+                '2: resolver.hold: must be "forever" or a duration such as "250ms", "2s", "5m", "1h" or a '
+                'number of seconds, got "for ever"'
+            ),
+        ),
+        (
+            '[resolver]\nmin_ttl = "1m"\nmax_ttl = "10s"\n' + SMALLEST,
+            "3: resolver.max_ttl: must be at least min_ttl, 1m, got 10s",
+        ),
+        ('[resolver]\nmin_ttl = "1ms"\n' + SMALLEST, "2: resolver.min_ttl: must be 100ms to 24h, got 1ms"),
+        ('[resolver]\ntimeout = "0s"\n' + SMALLEST, "2: resolver.timeout: must be 10ms to 1m, got 0s"),
+        (
+            '[resolver]\nengine = "system"\nservers = ["10.0.0.2"]\n' + SMALLEST,
+            '3: resolver.servers: has no effect with engine = "system", leave out one of them',
+        ),
         (frontend("limits.connections = 0"), "4: frontends.db.limits.connections: must be at least 1, got 0"),
         (
             frontend("limits.connect_rate_per_client = 50"),

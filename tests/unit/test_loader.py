@@ -280,8 +280,8 @@ class TestMessages:
                 'seconds, got "5x"'
             ),
             (
-                '2: worker: unknown key, known keys are "data_path", "shutdown_grace", "overload", '
-                '"access_log", "frontends" and "pools"'
+                '2: worker: unknown key, known keys are "data_path", "shutdown_grace", "resolver", '
+                '"overload", "access_log", "frontends" and "pools"'
             ),
             "4: pools.db.retries: must be at least 0, got -1",
             "5: pools.db.connect_timeout: must be longer than 0s, got 0s",

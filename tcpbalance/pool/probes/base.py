@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.wording import one_line
 from tcpbalance.errors import Fault, TcpbalanceError
+from tcpbalance.net.resolver.resolver import Resolver, resolver_of
 from tcpbalance.net.tls.client import ClientTls
 from tcpbalance.wire.proxy_protocol import ProxyVersion
 
@@ -29,6 +30,7 @@ class Target:
     :ivar send_proxy_protocol: the version of the PROXY header that the backend expects first, None for none.
     :ivar tls: what its pool speaks TLS with, None where it does not.
     :ivar server_name: what the backend is asked for by TLS, None for the pool's or the host of its address.
+    :ivar resolver: knows the addresses of names, None for the one of the reactor.
     """
 
     address: Address
@@ -38,6 +40,15 @@ class Target:
     send_proxy_protocol: ProxyVersion | None = None
     tls: ClientTls | None = None
     server_name: str | None = None
+    resolver: Resolver | None = None
+
+    @property
+    def is_being_looked_up(self) -> bool:
+        """Whether the backend has a name of which no address is known, and nobody knows that it has none."""
+        if not self.address.is_name:
+            return False
+        resolver = self.resolver or resolver_of(self.reactor)
+        return resolver.resolution(str(self.address.host)).is_open
 
 
 class Probe(Protocol):

@@ -10,7 +10,8 @@ from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost,
 from twisted.internet.error import TimeoutError as ConnectTimeout
 
 from tcpbalance.errors import Fault
-from tcpbalance.net.connecting import NOT_FOUND, ConnectFailed
+from tcpbalance.net.connecting import ConnectFailed
+from tcpbalance.net.resolver.answer import Verdict
 from tcpbalance.pool.probes.base import NoVerdict, ProbeFailed
 
 
@@ -22,7 +23,8 @@ def verdict_on(error: BaseException) -> ProbeFailed | NoVerdict | None:
     if isinstance(error, ProbeFailed | NoVerdict):
         return error
     if isinstance(error, DNSLookupError):
-        return NoVerdict(NOT_FOUND)
+        # Twisted does not tell a name that does not exist from a name server that does not answer.
+        return NoVerdict(Verdict.UNKNOWN.value)
     cause = _cause(error)
     if cause:
         return ProbeFailed(cause)

@@ -25,7 +25,7 @@ from tcpbalance.wire.proxy_protocol import ProxyVersion, encode_v1, encode_v2_lo
 
 
 def endpoint_for(target: Target) -> IStreamClientEndpoint:
-    """Make the endpoint that connects to a backend; a name is resolved anew at each connect.
+    """Make the endpoint that connects to a backend.
 
     It goes the way that dials go, so that a check finds the backends that a dial finds. Where the backend
     expects a PROXY header it opens with one, which says that the connection is for nobody but us. It fails
@@ -44,7 +44,8 @@ class _Endpoint:
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """See `IStreamClientEndpoint`."""
         target = self.target
-        connector = SocketConnector(target.reactor, SocketOptions.of(SocketConfig()))
+        options = SocketOptions.of(SocketConfig())
+        connector = SocketConnector(target.reactor, options, resolver=target.resolver)
         made: Deferred[IProtocol] = Deferred(lambda _: pending.cancel())
         if target.tls is None:
             factory = _Factory(protocolFactory, made, target.send_proxy_protocol)

@@ -1,0 +1,72 @@
+"""What an operator can write about how host names are looked up."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from attrs import field, frozen
+
+from tcpbalance.config import checks, plain
+from tcpbalance.config.addresses import NameServer
+from tcpbalance.config.metadata import doc
+from tcpbalance.config.quantities import Duration, Hold
+
+
+@frozen(kw_only=True)
+class ResolverConfig:
+    """`[resolver]`: how the host names of backends are looked up; without this table as the defaults say."""
+
+    servers: tuple[NameServer, ...] = field(
+        default=(),
+        converter=plain.name_servers,
+        metadata=doc(
+            "The name servers to ask, in this order; absent means those of `/etc/resolv.conf`, as it is when "
+            "a name is looked up.",
+            default="those of the system",
+        ),
+    )
+    engine: Literal["dns", "system"] = field(
+        default="dns",
+        metadata=doc(
+            'Who looks names up. `"dns"`: the hosts file, then the name servers; answers are kept for their '
+            'TTL. `"system"`: the system\'s own lookup, for names that only it knows (mDNS, LDAP, sssd); it '
+            "tells no TTL, so answers are kept for 10 seconds."
+        ),
+    )
+    timeout: Duration = field(
+        default=Duration(1),
+        converter=plain.duration,
+        validator=checks.between(Duration(0.01), Duration(60)),
+        metadata=doc("How long a name server may take before the next is asked; each is asked twice."),
+    )
+    min_ttl: Duration = field(
+        default=Duration(1),
+        converter=plain.duration,
+        validator=checks.between(Duration(0.1), Duration(86400)),
+        metadata=doc("How long an answer is kept at least; those of the hosts file have a TTL of 0."),
+    )
+    max_ttl: Duration = field(
+        default=Duration(3600),
+        converter=plain.duration,
+        validator=checks.not_less_than("min_ttl"),
+        metadata=doc("How long an answer is kept at most before it is asked for again."),
+    )
+    hold: Hold = field(
+        default=Hold(math.inf),
+        converter=plain.hold,
+        validator=checks.at_least(Hold(0)),
+        metadata=doc(
+            "How long the last good answer is used while the name servers fail: do not answer, or say that "
+            "they cannot."
+        ),
+    )
+    hold_empty: Duration = field(
+        default=Duration(30),
+        converter=plain.duration,
+        validator=checks.at_least(Duration(0)),
+        metadata=doc(
+            "How long the name servers have to say that a name does not exist, or has no address, before the "
+            "addresses that it had are given up."
+        ),
+    )

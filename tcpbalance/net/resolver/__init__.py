@@ -1,0 +1,1 @@
+"""The addresses of host names: asked for in the background, and kept while the name servers fail."""

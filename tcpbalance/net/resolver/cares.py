@@ -1,0 +1,245 @@
+"""Asks name servers by c-ares: the hosts file first, then A and AAAA records, each for itself.
+
+Nothing is open between two questions. A channel is made for a question, shared with those that are asked
+while it is under way, and closed after the last answer. So ``resolv.conf`` and the hosts file count as they
+are at the time, nothing is made before a daemon forks, and c-ares' own cache, which knows no ``max_ttl``,
+gets no older than a second. A channel costs about 0.2 ms, and a name is asked for once in its time to live.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterable
+from functools import partial
+from ipaddress import IPv6Address, ip_network
+from itertools import islice
+from typing import Any
+
+import pycares
+from twisted.internet.defer import Deferred, succeed
+
+from tcpbalance.config.resolver import ResolverConfig
+from tcpbalance.net.faults import OUT_OF_DESCRIPTORS
+from tcpbalance.net.resolver.answer import Answer, Host, Reply, Verdict
+
+TRIES = 2
+"""How often each name server is asked."""
+
+MAX_AGE = 1.0
+"""Seconds that a channel takes new questions; its configuration and its cache get no older."""
+
+MAX_HOSTS = 256
+"""Addresses of one family that are used: each dial looks at all of them."""
+
+_TYPES = {socket.AF_INET: pycares.QUERY_TYPE_A, socket.AF_INET6: pycares.QUERY_TYPE_AAAA}
+
+_VERDICTS = {
+    pycares.errno.ARES_ENOTFOUND: Verdict.NO_SUCH_NAME,
+    pycares.errno.ARES_ENODATA: Verdict.NO_ADDRESS,
+    pycares.errno.ARES_ESERVFAIL: Verdict.SERVER_FAILURE,
+    pycares.errno.ARES_ENOTIMP: Verdict.SERVER_FAILURE,
+    pycares.errno.ARES_EREFUSED: Verdict.REFUSED,
+    pycares.errno.ARES_ETIMEOUT: Verdict.TIMED_OUT,
+    pycares.errno.ARES_ECONNREFUSED: Verdict.UNREACHABLE,
+    pycares.errno.ARES_EFORMERR: Verdict.BAD_ANSWER,
+    pycares.errno.ARES_EBADRESP: Verdict.BAD_ANSWER,
+    pycares.errno.ARES_ENOMEM: Verdict.NO_MEMORY,
+}
+
+_UNIQUE_LOCAL = ip_network("fc00::/7")
+
+
+class _Channels:
+    """A channel for the hosts file and one for the name servers, and the questions under way on them.
+
+    :ivar under_way: how many answers are still to come.
+    :ivar made: when, in seconds.
+    """
+
+    def __init__(self, config: ResolverConfig, now: float) -> None:
+        self.made = now
+        self.under_way = 0
+        # With a callback for its sockets, of which it has none, it starts no thread.
+        self._hosts_file = pycares.Channel(lookups="f", sock_state_cb=lambda *_: None)
+        self._servers = pycares.Channel(
+            lookups="b",
+            timeout=config.timeout,
+            tries=TRIES,
+            servers=[str(server) for server in config.servers] or None,
+        )
+
+    def in_hosts_file(self, host: str) -> tuple[Host, ...]:
+        """Give the addresses that the hosts file has, of both families, in the order of RFC 6724."""
+        found: list[Any] = []
+        self._hosts_file.getaddrinfo(
+            host, None, type=socket.SOCK_STREAM, callback=lambda result, _: found.append(result)
+        )
+        if not found or found[0] is None:
+            return ()
+        places = [(int(node.family), node.addr) for node in found[0].nodes]
+        return _distinct(Host(family, place[0].decode("ascii"), *place[3:]) for family, place in places)
+
+    def ask(self, host: str, family: socket.AddressFamily, callback: Any) -> None:
+        """Ask the name servers, in the search domains too.
+
+        :param callback: called with the result and the error, in any thread.
+        :raises UnicodeError: it is not a host name.
+        """
+        # An error at once is given to the callback as well.
+        with contextlib.suppress(pycares.AresError):
+            self._servers.search(host, _TYPES[family], callback=callback)
+        self.under_way += 1
+
+    def close(self) -> None:
+        """Close both; what is under way is answered with an error."""
+        self._hosts_file.close()
+        self._servers.close()
+
+
+class CaresEngine:
+    """Asks name servers. See ``resolver.Engine``.
+
+    :param reactor: is told the answers (IReactorFromThreads), and the time.
+    :param config: which servers, and how long they may take.
+    """
+
+    def __init__(self, reactor: Any, config: ResolverConfig) -> None:
+        self._reactor = reactor
+        self._config = config
+        self._channels: _Channels | None = None
+
+    def ask(self, host: str) -> Deferred[Reply]:
+        """See ``resolver.Engine``."""
+        if not _is_name(host):
+            return succeed(Reply.failed(Verdict.BAD_NAME))
+        try:
+            channels = self._open()
+        except (pycares.AresError, OSError, RuntimeError, MemoryError):
+            return succeed(Reply.failed(_shortage()))
+        try:
+            hosts = channels.in_hosts_file(host)
+            if hosts:
+                self._close_unused(channels)
+                return succeed(Reply.of_hosts(hosts, 0.0))
+            question = _Question(self, channels, host)
+            for family in _TYPES:
+                channels.ask(host, family, partial(question.on_answer, family))
+        except UnicodeError:
+            self._close_unused(channels)
+            return succeed(Reply.failed(Verdict.BAD_NAME))
+        return question.reply
+
+    def stop(self) -> None:
+        """See ``resolver.Engine``."""
+        if self._channels is not None:
+            self._channels.close()
+            self._channels = None
+
+    def _open(self) -> _Channels:
+        now = self._reactor.seconds()
+        if self._channels is None or not 0 <= now - self._channels.made < MAX_AGE:
+            # One that still waits for answers is closed by the last of them.
+            self._channels = _Channels(self._config, now)
+        return self._channels
+
+    def call(self, take: Any, *args: Any) -> None:
+        """Let the reactor's thread call *take*; nothing happens when the reactor has ended meanwhile."""
+        with contextlib.suppress(RuntimeError):
+            self._reactor.callFromThread(take, *args)
+
+    def answered(self, channels: _Channels) -> None:
+        """One more answer has come."""
+        channels.under_way -= 1
+        self._close_unused(channels)
+
+    def _close_unused(self, channels: _Channels) -> None:
+        if not channels.under_way:
+            channels.close()
+            if channels is self._channels:
+                self._channels = None
+
+
+class _Question:
+    """Both questions about one name."""
+
+    def __init__(self, engine: CaresEngine, channels: _Channels, host: str) -> None:
+        self._engine = engine
+        self._channels = channels
+        self._host = host.removesuffix(".").lower()
+        self._answers: dict[socket.AddressFamily, Answer] = {}
+        self._names: dict[socket.AddressFamily, str] = {}
+        self.reply: Deferred[Reply] = Deferred()
+
+    def on_answer(self, family: socket.AddressFamily, result: Any, error: int | None) -> None:
+        """Called by c-ares, in a thread of its own or before ``getaddrinfo`` returns."""
+        self._engine.call(self._take, family, result, error)
+
+    def _take(self, family: socket.AddressFamily, result: Any, error: int | None) -> None:
+        self._answers[family] = answer = _answer(result, error, family)
+        if answer.hosts:
+            self._names[family] = self._name_found(result.answer)
+        self._engine.answered(self._channels)
+        if len(self._answers) == len(_TYPES):
+            self._drop_the_other_name()
+            ipv4, ipv6 = (self._answers[family] for family in _TYPES)
+            self.reply.callback(Reply(ipv4, ipv6, _prefers_ipv6(ipv6.hosts)))
+
+    def _name_found(self, records: Any) -> str:
+        """The name that was found, which is not the one asked for where a search domain was added."""
+        names = [str(record.name).lower() for record in records]
+        return self._host if self._host in names else names[0]
+
+    def _drop_the_other_name(self) -> None:
+        """Use one name where both families were found under different ones, by different search domains.
+
+        These may be different servers. The name as it was asked for counts, else that of the IPv4 addresses.
+        """
+        if len(set(self._names.values())) > 1:
+            ipv4, ipv6 = _TYPES
+            other = ipv4 if self._names[ipv6] == self._host else ipv6
+            self._answers[other] = Answer(Verdict.NO_ADDRESS)
+
+
+def _is_name(host: str) -> bool:
+    """Whether it can be a host name: RFC 1035, section 2.3.4."""
+    labels = host.removesuffix(".").split(".")
+    return len(host) <= 254 and all(0 < len(label) <= 63 for label in labels)
+
+
+def _answer(result: Any, error: int | None, family: socket.AddressFamily) -> Answer:
+    if error is not None:
+        return Answer(_VERDICTS.get(error, Verdict.UNKNOWN))
+    records = result.answer
+    found = [record.data.addr for record in records if record.type == _TYPES[family]]
+    if not found:
+        return Answer(Verdict.NO_ADDRESS)
+    hosts = _distinct(Host(int(family), address) for address in found)
+    return Answer(Verdict.FOUND, hosts, min(record.ttl for record in records))
+
+
+def _distinct(hosts: Iterable[Host]) -> tuple[Host, ...]:
+    return tuple(islice(dict.fromkeys(hosts), MAX_HOSTS))
+
+
+def _prefers_ipv6(hosts: tuple[Host, ...]) -> bool:
+    """Whether to try IPv6 before IPv4: RFC 6724, section 6, rules 1 and 6 with the table of section 2.1.
+
+    Connecting a UDP socket sends nothing; it fails where there is no route.
+    """
+    if not hosts or IPv6Address(hosts[0].address) in _UNIQUE_LOCAL:
+        return False
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+            return sock.connect_ex((hosts[0].address, 9, 0, hosts[0].scope)) == 0
+    except OSError:
+        return False
+
+
+def _shortage() -> Verdict:
+    """What it is that a channel could not be made for want of; c-ares does not tell."""
+    try:
+        socket.socket().close()
+    except OSError as error:
+        return Verdict.NO_DESCRIPTOR if error.errno in OUT_OF_DESCRIPTORS else Verdict.NO_MEMORY
+    return Verdict.NO_MEMORY

@@ -1,0 +1,125 @@
+"""All names of one balancer, and who looks them up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from random import Random
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred, DeferredList, succeed
+
+from tcpbalance.config.resolver import ResolverConfig
+from tcpbalance.net.resolver.answer import Reply
+from tcpbalance.net.resolver.cares import CaresEngine
+from tcpbalance.net.resolver.resolution import Resolution
+from tcpbalance.net.resolver.system import SystemEngine
+
+MAX_NAMES = 1024
+"""Names that are remembered although nobody follows them."""
+
+
+class Engine(Protocol):
+    """Looks names up: the seam between the two ways."""
+
+    def ask(self, host: str) -> Deferred[Reply]:
+        """Start a lookup.
+
+        :returns: fires, never with an error, in the reactor's thread; it may be cancelled.
+        """
+        ...
+
+    def stop(self) -> None:
+        """Leave no thread and no descriptor behind; another question starts anew."""
+        ...
+
+
+def engine_for(reactor: Any, config: ResolverConfig) -> Engine:
+    """Make the engine that the configuration asks for.
+
+    :param reactor: IReactorTime and IReactorFromThreads; of an engine alone, ``seconds`` and
+        ``callFromThread`` are used.
+    """
+    return CaresEngine(reactor, config) if config.engine == "dns" else SystemEngine(reactor)
+
+
+class Resolver:
+    """Knows the addresses of host names; all dials and checks of a balancer share it.
+
+    :param reactor: IReactorTime and IReactorFromThreads.
+    :param config: whom to ask, and how long answers are kept.
+    :param engine: looks names up; the one that the configuration names by default.
+    :param random: where jitter and the first address of a dial come from.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        config: ResolverConfig = ResolverConfig(),
+        engine: Engine | None = None,
+        random: Random | None = None,
+    ) -> None:
+        self._reactor = reactor
+        self._config = config
+        self._engine = engine or engine_for(reactor, config)
+        self._random = random or Random()
+        self._names: dict[str, Resolution] = {}
+
+    def resolution(self, host: str) -> Resolution:
+        """Give what is known of a name, made at the first call."""
+        known = self._names.get(host)
+        if known is None:
+            self._make_room()
+            known = self._names[host] = Resolution(
+                host, self._reactor, self._engine.ask, self._config, self._random
+            )
+        return known
+
+    def follow(self, hosts: Iterable[str], timeout: float) -> Deferred[list[str]]:
+        """Keep names up to date until ``stop``.
+
+        :param timeout: seconds to wait for the first answers.
+        :returns: fires, never with an error, when each name has had an answer, or at the end of that time,
+            with the names that have had none.
+        """
+        names = [self.resolution(host) for host in dict.fromkeys(hosts)]
+        if not names:
+            return succeed([])
+        answered: Deferred[list[str]] = Deferred()
+
+        def end_waiting() -> None:
+            answered.callback([name.host for name in names if name.verdict is None])
+
+        def end_in_time(_: object) -> None:
+            if timer.active():
+                timer.cancel()
+                end_waiting()
+
+        timer = self._reactor.callLater(timeout, end_waiting)
+        DeferredList([name.follow() for name in names]).addCallback(end_in_time)
+        return answered
+
+    def stop(self) -> None:
+        """Forget all names and leave nothing behind: no thread, no descriptor, no delayed call."""
+        names, self._names = self._names, {}
+        for known in names.values():
+            known.stop()
+        self._engine.stop()
+
+    def _make_room(self) -> None:
+        """Drop the name that was asked for first, of those that nobody follows, when there are too many."""
+        if len(self._names) >= MAX_NAMES:
+            idle = next((host for host, known in self._names.items() if known.may_be_dropped), None)
+            if idle is not None:
+                del self._names[idle]
+
+
+_resolvers: dict[Any, Resolver] = {}
+"""By reactor; a process has one, and a resolver that nobody asks holds nothing open."""
+
+
+def resolver_of(reactor: Any) -> Resolver:
+    """The resolver of a reactor, with the default settings: whoever was given no other shares it."""
+    resolver = _resolvers.get(reactor)
+    if resolver is None:
+        resolver = _resolvers[reactor] = Resolver(reactor)
+    return resolver
