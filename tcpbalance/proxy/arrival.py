@@ -158,6 +158,11 @@ class Arrival:
             self.client.close(orderly=False)
         return None if self.client.gone else self._frontend.settings.half_close_timeout
 
+    def on_failure(self, failure: Failure) -> None:
+        """See ``wheel.Watched``."""
+        self.end(EndReason.INTERNAL_ERROR)
+        self.client.close(orderly=False)
+
     def end(self, reason: EndReason) -> None:
         """Decide the end; what is decided already stands."""
         if self._reason is None:

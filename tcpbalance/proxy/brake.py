@@ -10,10 +10,13 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from twisted.python.failure import Failure
+
 from tcpbalance.gate.pace import Pace
 from tcpbalance.net.direction import CHUNK
 from tcpbalance.net.transports import read_at_most
 from tcpbalance.net.wheel import Wheel
+from tcpbalance.proxy.reasons import EndReason
 
 if TYPE_CHECKING:
     from tcpbalance.proxy.side import Side
@@ -98,6 +101,10 @@ class Brake:
         """The wheel's call: the wait is over."""
         self.holds = False
         self._side.read_on()
+
+    def on_failure(self, failure: Failure) -> None:
+        """See ``wheel.Watched``."""
+        self._side.session.end(EndReason.INTERNAL_ERROR)
 
     def release(self) -> None:
         """Count no more; whoever releases it forgets it, too."""

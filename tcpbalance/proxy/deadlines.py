@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from twisted.python.failure import Failure
+
 from tcpbalance.gate.pace import MinRate
 from tcpbalance.net.wheel import RESOLUTION
 from tcpbalance.proxy.reasons import EndReason
@@ -106,6 +108,13 @@ class Deadlines:
         else:
             session.break_off()
         return None if session.over else self._next_check()
+
+    def on_failure(self, failure: Failure) -> None:
+        """See ``wheel.Watched``: without its clocks, the session must not go on."""
+        if self._session.ending:
+            self._session.break_off()
+        else:
+            self._session.end(EndReason.INTERNAL_ERROR)
 
     def _is_too_slow(self, now: float) -> bool:
         """Whether something goes on here, and too little for a minute."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from twisted.python.failure import Failure
+
 from tcpbalance.net.wheel import Wheel
 
 if TYPE_CHECKING:
@@ -46,6 +48,10 @@ class Delivery:
             return self._wait
         self._side.close(orderly=False)
         return None
+
+    def on_failure(self, failure: Failure) -> None:
+        """See ``wheel.Watched``."""
+        self._side.close(orderly=False)
 
     def stop(self) -> None:
         """Look no more."""

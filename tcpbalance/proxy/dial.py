@@ -221,7 +221,7 @@ class Dial:
         self._choose()
 
     def _pause(self, times: int, call: Callable[[], None]) -> None:
-        self._pending = Pause(self._connector.wheel, backoff(times, self.pool.chance), call)
+        self._pending = Pause(self._connector.wheel, backoff(times, self.pool.chance), call, self.broke_down)
 
     def _go_on(self) -> None:
         self._pending = None

@@ -26,9 +26,11 @@ from tcpbalance.gate.refusal import Refusal
 from tcpbalance.net.connecting import Connector, SocketConnector
 from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.net.wheel import Wheel
+from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.arrival import Arrival
 from tcpbalance.proxy.doorkeeper import Doorkeeper
+from tcpbalance.proxy.ending import SessionEnder
 from tcpbalance.proxy.introduction import Introduction
 from tcpbalance.proxy.latch import Door, Latch
 from tcpbalance.proxy.preread import Entrance
@@ -192,6 +194,7 @@ class FrontendFactory(Factory):
         self.wheel = Wheel(reactor, seconds)
         self._keeper = Doorkeeper(name, gate, seconds, reactor) if gate is not None else None
         self.sessions: set[Session | Arrival] = set()
+        self._ender = SessionEnder(reactor, seconds)
         self.ended: Counter[EndReason] = Counter()
         self._account = account
         self._random = random or Random()
@@ -294,7 +297,9 @@ class FrontendFactory(Factory):
     ) -> None:
         """Make a session of a client that has said all it has to."""
         self.sessions.discard(arrival)
-        self._begin(client, Session(self, client, pool, introduction))
+        session = Session(self, client, pool, introduction)
+        self._ender.replaced(arrival, session)
+        self._begin(client, session)
 
     def _begin(self, client: FrontendProtocol, session: Session | Arrival) -> None:
         """Enter a session in the books and let it start."""
@@ -311,6 +316,7 @@ class FrontendFactory(Factory):
     def account(self, session: Session | Arrival, reason: EndReason) -> None:
         """Strike an ended session from the books, count it, and report it."""
         self.sessions.discard(session)
+        self._ender.forget(session)
         self.let_go(session.client)
         self.ended[reason] += 1
         if len(self.sessions) == self._most - 1:
@@ -356,13 +362,14 @@ class FrontendFactory(Factory):
             waiter.callback(None)
         return waiter
 
-    def end_sessions(self, reason: EndReason, served_by: object = None) -> None:
-        """End the open sessions, or only those that one backend serves.
+    def end_sessions(self, reason: EndReason, served_by: Backend | None = None) -> None:
+        """End the open sessions, or only those that one backend serves: some now, and if there are many, the
+        others in the next turns of the reactor.
 
         :param reason: why.
         :param served_by: a ``Backend``, None for all sessions.
         """
+        found = [session for session in self.sessions if served_by is None or session.served_by is served_by]
         # Those first who wait for a backend: they would be given the places of the others.
-        for session in sorted(self.sessions, key=lambda session: session.served_by is not None):
-            if served_by is None or session.served_by is served_by:
-                session.end(reason)
+        found.sort(key=lambda session: session.served_by is not None)
+        self._ender.end(found, reason, served_by)

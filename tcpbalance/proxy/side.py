@@ -22,6 +22,7 @@ from tcpbalance.net.direction import MORE, Direction
 from tcpbalance.net.leg import Leg
 from tcpbalance.net.transports import at_end, in_flight
 from tcpbalance.proxy.brake import Brake, TriedBrake
+from tcpbalance.proxy.reasons import EndReason
 
 BROKEN_OFF = (ConnectionClosed, SSL.Error)
 """How transports say that the peer, or the network, broke off; anything else is an exception of our own."""
@@ -44,6 +45,10 @@ class Owner(typing.Protocol):
 
     def lost(self, side: Side, failure: Failure) -> None:
         """The transport is gone."""
+        ...
+
+    def end(self, reason: EndReason) -> None:
+        """Decide the end."""
         ...
 
 

@@ -7,25 +7,36 @@ from collections.abc import Callable
 from typing import Protocol
 
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from tcpbalance.net.wheel import Wheel
 from tcpbalance.pool.waiting_room import LOOK_EVERY, WaitingRoom
 
 
 class Pause:
-    """A moment on a wheel, after which something is called; see ``connecting.Pending``."""
+    """A moment on a wheel, after which something is called; see ``connecting.Pending``.
 
-    __slots__ = ("_call", "_wheel", "slot")
+    :param broke_down: called when that has raised.
+    """
 
-    def __init__(self, wheel: Wheel, seconds: float, call: Callable[[], None]) -> None:
+    __slots__ = ("_broke_down", "_call", "_wheel", "slot")
+
+    def __init__(
+        self, wheel: Wheel, seconds: float, call: Callable[[], None], broke_down: Callable[[], None]
+    ) -> None:
         self._wheel = wheel
         self._call = call
+        self._broke_down = broke_down
         self.slot: int | None = None
         wheel.watch(self, seconds)
 
     def check(self, now: float) -> None:
         """The wheel's call: the moment is over."""
         self._call()
+
+    def on_failure(self, failure: Failure) -> None:
+        """See ``wheel.Watched``."""
+        self._broke_down()
 
     def cancel(self) -> None:
         """See ``Pending``."""
@@ -121,6 +132,11 @@ class Place:
         self._room.leave(self)
         self._tell(self._who.waited_in_vain)
         return None
+
+    def on_failure(self, failure: Failure) -> None:
+        """See ``wheel.Watched``."""
+        self.cancel()
+        self._who.broke_down()
 
     def cancel(self) -> None:
         """See ``Pending``: leave the queue."""

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from attrs import define, field
 from twisted.internet.error import ConnectionLost
-from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from support.network import no_logged_failure
-from tcpbalance.net.switchboard import EVENTS_A_ROUND, ROUNDS_A_TURN, Switchboard
+from support.turning_clock import TurningClock
+from tcpbalance.net.switchboard import (
+    ENDS_A_ROUND,
+    EVENTS_A_ROUND,
+    ROUNDS_A_TURN,
+    TIME_A_TURN,
+    Switchboard,
+)
 
 IN = select.EPOLLIN
 
 
-class Reactor(Clock):
+class Reactor(TurningClock):
     """A clock that knows who is read."""
 
     def __init__(self) -> None:
@@ -37,10 +44,12 @@ class Events:
     """An epoll that reports what it is given.
 
     :ivar rounds: what each poll brings.
+    :ivar batches: what each poll brings before those.
     :ivar polls: how many there were.
     """
 
     rounds: list[list[int]] = field(factory=list)
+    batches: list[list[tuple[int, int]]] = field(factory=list)
     registered: list[int] = field(factory=list)
     polls: int = 0
     closed: bool = False
@@ -60,7 +69,15 @@ class Events:
         self.polls += 1
         if self.fails:
             raise OSError("no more")
+        if self.batches:
+            return self.batches.pop(0)
         return [(number, IN) for number in self.rounds.pop(0)] if self.rounds else []
+
+    def batch(self, events: int, numbers: Iterable[int]) -> None:
+        """Report the same of many, as many in each poll as there may be; of none, find nothing in one."""
+        found = [(number, events) for number in numbers]
+        for start in range(0, len(found) or 1, EVENTS_A_ROUND):
+            self.batches.append(found[start : start + EVENTS_A_ROUND])
 
     def close(self) -> None:
         self.closed = True
@@ -144,7 +161,7 @@ def test_who_has_more_work_has_it_in_the_next_turn_after_its_events(stage: Stage
     stage.board.doRead()
     assert stage.diary == ["5", "6"]
     stage.events.rounds = [[6]]
-    stage.reactor.advance(0)
+    stage.reactor.turn()
     assert stage.diary == ["5", "6", "6", "work"]
 
 
@@ -174,7 +191,7 @@ def test_of_many_who_have_more_work_a_few_have_it_in_one_turn_with_a_look_betwee
     expected = [entry for number in range(ROUNDS_A_TURN) for entry in ("5", f"work {number}")]
     assert stage.diary == expected
     while stage.reactor.getDelayedCalls():
-        stage.reactor.advance(0)
+        stage.reactor.turn()
     assert stage.diary[-1] == f"work {3 * ROUNDS_A_TURN - 1}", "in the order in which they asked"
 
 
@@ -194,7 +211,7 @@ def test_a_poll_that_fails_leaves_the_next_turn_as_it_should_be(stage: Stage) ->
         stage.board.doRead()
     stage.events.fails = False
     stage.board.again(handler, lambda: stage.diary.append("work"))
-    stage.reactor.advance(0)
+    stage.reactor.turn()
     assert stage.diary == ["work"]
 
 
@@ -212,7 +229,7 @@ def test_work_asked_for_outside_of_a_turn_is_done_though_no_event_comes(stage: S
         stage.board.again(handler, lambda name=name: stage.diary.append(name))  # type: ignore[misc]
     assert stage.diary == []
     assert len(stage.reactor.getDelayedCalls()) == 1
-    stage.reactor.advance(0)
+    stage.reactor.turn()
     assert stage.diary == ["one", "two"]
     assert stage.reactor.getDelayedCalls() == []
 
@@ -304,3 +321,117 @@ def test_closing_in_the_middle_of_a_round(stage: Stage) -> None:
     stage.board.doRead()
     assert stage.diary == ["5"]
     assert stage.reactor.getDelayedCalls() == []
+
+
+END = select.EPOLLIN | select.EPOLLRDHUP
+
+
+@pytest.mark.parametrize("ends", [200, 2000])
+def test_a_message_does_not_wait_for_the_ends_that_were_reported_before_it(stage: Stage, ends: int) -> None:
+    """As when a client leaves with all its connections at once."""
+    for number in range(100, 100 + ends):
+        stage.handler(number, "end")
+    stage.handler(5)
+    stage.events.batch(END, range(100, 100 + ends))
+    stage.events.batch(IN, [5])
+    stage.board.doRead()
+    assert "5" in stage.diary
+    assert stage.diary.index("5") <= 2 * ENDS_A_ROUND
+    while stage.reactor.getDelayedCalls():
+        stage.reactor.turn()
+    assert stage.diary.count("end") == ends
+    assert stage.events.polls <= 3 * ends / ENDS_A_ROUND
+
+
+def test_of_many_ends_a_bounded_number_is_told_in_a_turn(stage: Stage) -> None:
+    for number in range(100, 2100):
+        stage.handler(number)
+    stage.events.batch(END, range(100, 2100))
+    stage.board.doRead()
+    told = [0, len(stage.diary)]
+    while stage.reactor.getDelayedCalls():
+        stage.reactor.turn()
+        told.append(len(stage.diary))
+    assert told[-1] == 2000
+    assert max(after - before for before, after in pairwise(told)) <= 2 * ENDS_A_ROUND * ROUNDS_A_TURN
+
+
+def test_a_few_ends_are_told_as_they_are_found(stage: Stage) -> None:
+    numbers = range(100, 100 + ENDS_A_ROUND)
+    for number in numbers:
+        stage.handler(number)
+    stage.events.batch(END, numbers)
+    stage.board._tell()
+    assert stage.diary == [str(number) for number in numbers]
+
+
+def test_where_ends_come_faster_than_they_are_told_the_first_and_the_last_have_the_same_share(
+    stage: Stage,
+) -> None:
+    """Neither does an end wait for ever, nor each that comes now for all before it."""
+    turns = 10
+    come = range(100, 100 + turns * ROUNDS_A_TURN * EVENTS_A_ROUND)
+    for number in come:
+        stage.handler(number)
+    for first in come[::EVENTS_A_ROUND]:
+        stage.events.batch(END, range(first, first + EVENTS_A_ROUND))
+        stage.events.batch(IN, [])  # the end of the round
+    for _ in range(turns):
+        stage.board.doRead()
+    share = turns * ROUNDS_A_TURN * ENDS_A_ROUND // 2
+    assert {str(number) for number in come[:share]} <= set(stage.diary)
+    last = {str(number) for number in come[-EVENTS_A_ROUND:]}
+    assert len(last.intersection(stage.diary)) == ENDS_A_ROUND + ENDS_A_ROUND // 2
+
+
+def test_an_end_that_waits_is_forgotten_with_its_descriptor(stage: Stage) -> None:
+    """Its number may be another connection's by the time it would be told."""
+    many = range(100, 100 + 2 * EVENTS_A_ROUND)
+    for number in many:
+        stage.handler(number, "end")
+    stage.events.batch(END, many)
+    stage.events.batch(IN, [])
+    stage.board._tell()
+    waiting = list(stage.board._ends)
+    assert len(waiting) == len(many) - ENDS_A_ROUND
+    stage.board.forget(waiting[0])
+    stage.board.unwatch(waiting[1])
+    for number in waiting[:2]:
+        stage.handler(number, "new")
+    stage.board.doRead()
+    stage.reactor.run_out()
+    assert stage.diary.count("new") == 0
+    assert stage.diary.count("end") == len(many) - 2
+
+
+def test_an_end_that_waits_and_raises_ends_its_own(stage: Stage) -> None:
+    many = range(100, 100 + 2 * EVENTS_A_ROUND)
+    for number in many:
+        stage.handler(number, "end", then=raise_error)
+    stage.events.batch(END, many)
+    stage.board.again(stage.handler(5), lambda: None)
+    with pytest.raises(AssertionError, match="LookupError: broken"), no_logged_failure():
+        stage.reactor.run_out()
+    assert stage.diary.count("end failed: broken") == len(many)
+
+
+def test_ends_that_wait_are_no_more_once_the_board_is_closed(stage: Stage) -> None:
+    many = range(100, 100 + 20 * EVENTS_A_ROUND)
+    for number in many:
+        stage.handler(number)
+    stage.events.batch(END, many)
+    stage.board.doRead()
+    told = len(stage.diary)
+    assert told < len(many)
+    stage.board.close()
+    assert stage.reactor.getDelayedCalls() == []
+    stage.board.doRead()
+    assert len(stage.diary) == told
+
+
+def test_no_round_begins_once_the_time_of_a_turn_is_over(stage: Stage) -> None:
+    """As in a storm of handshakes, of which each takes half a millisecond."""
+    stage.handler(5, then=lambda: stage.reactor.advance(TIME_A_TURN / 2))
+    stage.events.rounds = [[5]] * 100
+    stage.board.doRead()
+    assert stage.diary == ["5"] * 2

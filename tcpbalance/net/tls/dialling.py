@@ -146,6 +146,12 @@ class _Attempt:
         reason = Failure(ConnectFailed(cause))  # type: ignore[no-untyped-call]  # Twisted's
         self._factory.clientConnectionFailed(self, reason)
 
+    def on_failure(self, failure: Failure) -> None:
+        """See ``wheel.Watched``."""
+        self.cancel()
+        reason = Failure(ConnectFailed("internal error", Fault.BALANCER))  # type: ignore[no-untyped-call]
+        self._factory.clientConnectionFailed(self, reason)
+
     def cancel(self) -> None:
         """See ``Pending``."""
         handshake, pending = self._handshake, self._pending

@@ -1,0 +1,85 @@
+"""Ends many sessions at once, a bounded number of them in one turn of the reactor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, TypeAlias
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from tcpbalance.net.wheel import TIME_A_TURN
+from tcpbalance.pool.backend import Backend
+from tcpbalance.proxy.arrival import Arrival
+from tcpbalance.proxy.reasons import EndReason
+
+if TYPE_CHECKING:
+    from tcpbalance.proxy.session import Session
+
+    Ending: TypeAlias = Session | Arrival
+
+ENDS_A_TURN = 32
+"""Sessions ended before the reactor has its turn, at most, and only for ``TIME_A_TURN``."""
+
+
+class SessionEnder:
+    """Ends sessions, those of a call in their order.
+
+    :param reactor: for the turns.
+    :param seconds: a monotonic clock.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: IReactorTime, seconds: Callable[[], float]) -> None:
+        self._reactor = reactor
+        self._seconds = seconds
+        # The last one is ended first: from a dict, only that can be taken in constant time.
+        self._waiting: dict[Ending, tuple[EndReason, Backend | None]] = {}
+        self._call: IDelayedCall | None = None
+
+    def end(self, sessions: Iterable[Ending], reason: EndReason, served_by: Backend | None) -> None:
+        """End sessions, the first of them now.
+
+        :param served_by: leave alone those that this backend does not serve any more by then; None for none.
+        """
+        self._waiting |= dict.fromkeys(reversed(list(sessions)), (reason, served_by))
+        if self._call is None:
+            self._end_some()
+
+    def replaced(self, arrival: Arrival, session: Session) -> None:
+        """A client has said what it had to: end its session in its place."""
+        ending = self._waiting.pop(arrival, None)
+        if ending is not None:
+            self._waiting[session] = ending
+
+    def forget(self, session: Ending) -> None:
+        """A session has ended."""
+        if self._waiting:
+            self._waiting.pop(session, None)
+            if not self._waiting and self._call is not None:
+                self._call.cancel()
+                self._call = None
+
+    def _go_on(self) -> None:
+        self._call = None
+        self._end_some()
+
+    def _end_some(self) -> None:
+        until = self._seconds() + TIME_A_TURN
+        for _ in range(ENDS_A_TURN):
+            if not self._waiting:
+                return
+            session, (reason, served_by) = self._waiting.popitem()
+            if served_by is None or session.served_by is served_by:
+                self._end(session, reason)
+                if self._seconds() >= until:
+                    break
+        if self._waiting and self._call is None:
+            self._call = self._reactor.callLater(0, self._go_on)
+
+    def _end(self, session: Ending, reason: EndReason) -> None:
+        try:
+            session.end(reason)
+        except Exception:
+            self._log.failure("a session could not be ended")
