@@ -57,6 +57,7 @@ __all__ = [
     "SessionRecord",
     "SettingError",
     "SocketConfig",
+    "SocketFile",
     "StatusSet",
     "Target",
     "TcpProbe",

@@ -23,6 +23,7 @@ from tcpbalance.gate.networks import NetworkSet as NetworkSet
 from tcpbalance.net.clock import make_monotonic as make_monotonic
 from tcpbalance.net.connecting import ConnectFailed as ConnectFailed
 from tcpbalance.net.listener import ListenError as ListenError
+from tcpbalance.net.socket_file import SocketFile as SocketFile
 from tcpbalance.net.tls.client import ClientTls as ClientTls
 from tcpbalance.net.tls.server import ServerTls as ServerTls
 from tcpbalance.parts import Frontend as Frontend

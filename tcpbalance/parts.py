@@ -31,6 +31,7 @@ from tcpbalance.gate.networks import NetworkSet
 from tcpbalance.net.own_listeners import all_loops, loops_by_address
 from tcpbalance.net.resolver.answer import Verdict
 from tcpbalance.net.resolver.blocking import look_up_all
+from tcpbalance.net.socket_file import SocketFile
 from tcpbalance.net.tls.client import ClientTls
 from tcpbalance.net.tls.examination import flaws_in_files
 from tcpbalance.net.tls.server import ServerTls
@@ -105,6 +106,7 @@ class Frontend:
     :param entrance: what clients have to say before a backend is chosen; None for nothing.
     :param gate: decides who comes in; None for everybody.
     :param deny_file: what the gate's lists are read from again, when it changes.
+    :param socket_file: mode and owner of its unix sockets.
     :raises SettingError: for no address, or one that cannot be listened on.
     """
 
@@ -117,6 +119,7 @@ class Frontend:
     entrance: Entrance | None = None
     gate: Gate | None = None
     deny_file: DenyFile | None = None
+    socket_file: SocketFile = SocketFile()
 
     @property
     def pools(self) -> tuple[Pool, ...]:
@@ -146,6 +149,7 @@ def build_frontend(name: str, config: FrontendConfig, pools: Mapping[str, Pool])
         _entrance(config, pools),
         gate,
         deny_file,
+        SocketFile(config.listen_mode, config.listen_user, config.listen_group),
     )
 
 

@@ -65,6 +65,8 @@ class Doors:
         for address in self._frontend.listen:
             with self._named():
                 socks = bind_all(address, options)
+                if address.is_unix:
+                    self._frontend.socket_file.give_to(socks[0])
             for sock in socks:
                 listener = Listener(self._reactor, sock, self._factory, self._frontend.backlog, self._road)
                 self._factory.attend(listener)

@@ -61,6 +61,7 @@ def _frontend(path: KeyPath, value: object, read_address: ReadAddress) -> Fronte
         tls=_keys(table.get("tls")),
         access=_said(table.get("access")),
         limits=_said(table.get("limits")),
+        keys=_said(table),
     )
 
 

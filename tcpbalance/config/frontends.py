@@ -12,6 +12,7 @@ from tcpbalance.config.addresses import Address, Network
 from tcpbalance.config.gate import AccessConfig, LimitsConfig
 from tcpbalance.config.metadata import doc
 from tcpbalance.config.names import NamePattern
+from tcpbalance.config.paths import FileMode, GroupName, UserName
 from tcpbalance.config.quantities import Duration, Size
 from tcpbalance.config.tls import FrontendTlsConfig
 
@@ -114,6 +115,23 @@ class FrontendConfig:
             "Where clients connect: IP addresses or unix sockets; one may be written without a list. "
             "`0.0.0.0` and `[::]` stand for all addresses; port 0 lets the system choose one.",
             example='"0.0.0.0:5432"',
+        ),
+    )
+    listen_mode: FileMode | None = field(
+        default=None,
+        metadata=doc(
+            "Permissions of the unix sockets in `listen`, in octal; who may write may connect. Absent means "
+            "what the umask leaves of `0777`."
+        ),
+    )
+    listen_user: UserName | None = field(
+        default=None, metadata=doc("The user that the unix sockets in `listen` are given to; only root can.")
+    )
+    listen_group: GroupName | None = field(
+        default=None,
+        metadata=doc(
+            "The group that the unix sockets in `listen` are given to: one of those that the balancer runs "
+            "with, unless it starts as root."
         ),
     )
     mode: Literal["tcp"] = field(

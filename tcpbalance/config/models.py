@@ -106,6 +106,7 @@ def _frontend_facts(name: str, frontend: FrontendConfig) -> rules.FrontendFacts:
         tls=_given(frontend.tls),
         access=_given(frontend.access) or frozenset(),
         limits=_given(frontend.limits) or frozenset(),
+        keys=_given(frontend) or frozenset(),
     )
 
 

@@ -2,11 +2,74 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
+import re
 from pathlib import Path
 from typing import ClassVar, Self
 
 from tcpbalance.config.wording import shown
+
+_MODE = re.compile(r"0?[0-7]{3}")
+
+
+class FileMode(int):
+    """Permissions of a file; written ``"0660"``, in octal."""
+
+    __slots__ = ()
+    words: ClassVar[str] = "mode of a file"
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """Read a mode.
+
+        :raises ValueError: for anything but a string of three octal digits, with or without a zero in front.
+        """
+        if not isinstance(value, str) or not _MODE.fullmatch(value):
+            raise ValueError(f'must be the mode of a file in octal, such as "0660", got {shown(value)}')
+        return cls(int(value, 8))
+
+    def __str__(self) -> str:
+        return f"{int(self):04o}"
+
+
+class UserName(str):
+    """A user of this machine, by name."""
+
+    __slots__ = ()
+    words: ClassVar[str] = "user"
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """Read the name of a user.
+
+        :raises ValueError: for anything but one that the system knows.
+        """
+        try:
+            pwd.getpwnam(value)  # type: ignore[arg-type]
+        except (KeyError, TypeError, ValueError):
+            raise ValueError(f"must be the name of a user on this machine, got {shown(value)}") from None
+        return cls(value)
+
+
+class GroupName(str):
+    """A group of this machine, by name."""
+
+    __slots__ = ()
+    words: ClassVar[str] = "group"
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """Read the name of a group.
+
+        :raises ValueError: for anything but one that the system knows.
+        """
+        try:
+            grp.getgrnam(value)  # type: ignore[arg-type]
+        except (KeyError, TypeError, ValueError):
+            raise ValueError(f"must be the name of a group on this machine, got {shown(value)}") from None
+        return cls(value)
 
 
 class FilePath(str):

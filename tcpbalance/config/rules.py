@@ -23,6 +23,7 @@ And the one that ``slow_start`` would spoil: it has to send each client to the s
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104  # recognised here, not listened on
 _ANY = "any address"
 
+_OF_UNIX_SOCKETS = ("listen_mode", "listen_user", "listen_group")
 _LISTS = ("allow", "deny", "deny_file")
 _WATCHED = ("memory", "descriptors")
 _OF_DNS = ("servers", "timeout")
@@ -56,6 +57,7 @@ class FrontendFacts:
     :param tls: the keys of its TLS table, None without one.
     :param access: those keys of its access lists that say anything.
     :param limits: those keys of its limits that say anything.
+    :param keys: its own keys that say anything.
     """
 
     path: KeyPath
@@ -66,6 +68,7 @@ class FrontendFacts:
     tls: Collection[str] | None
     access: Collection[str]
     limits: Collection[str]
+    keys: Collection[str]
 
 
 @frozen
@@ -134,6 +137,7 @@ def broken(facts: Facts) -> Iterator[Flaw]:
         yield from _routed_twice(frontend)
         yield from _ended_tls(frontend)
         yield from _gate(frontend)
+        yield from _socket_file(frontend)
     for pool in facts.pools:
         yield from _pool(pool)
 
@@ -200,6 +204,14 @@ def _gate(frontend: FrontendFacts) -> Iterator[Flaw]:
             f"has no effect where nobody is refused, add {choices(_PER_CLIENT)}, or lists to "
             f"{key_text(access)}",
         )
+
+
+def _socket_file(frontend: FrontendFacts) -> Iterator[Flaw]:
+    if not frontend.listens or any(address.is_unix for _, address in frontend.listens):
+        return
+    for key in _OF_UNIX_SOCKETS:
+        if key in frontend.keys:
+            yield Flaw((*frontend.path, key), "has no effect without a unix socket in listen")
 
 
 def _listens(facts: Facts) -> Iterator[Flaw]:

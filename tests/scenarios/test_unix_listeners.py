@@ -1,8 +1,13 @@
-"""Who may connect to a unix socket: as twistd's umask has it."""
+"""Who may connect to a unix socket: as the configuration has it, else twistd's umask."""
 
 from __future__ import annotations
 
+import grp
+import os
+import pwd
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,10 +20,27 @@ CONFIG = """
 [frontends.web]
 listen = "unix:web.sock"
 pool = "web"
-
+{keys}
 [pools.web]
 backends = ["127.0.0.1:9"]
 """
+
+
+def config(keys: str) -> str:
+    return CONFIG.format(keys=keys)
+
+
+def command(umask: str) -> list[str | Path]:
+    return [TWISTD, "-n", "--pidfile=", "--umask", umask, "tcpbalance", "--config", "tcpbalance.toml"]
+
+
+@contextmanager
+def started(folder: Path, keys: str, umask: str = "022") -> Iterator[None]:
+    """Run a balancer on a unix socket, from when that is bound on."""
+    (folder / "tcpbalance.toml").write_text(config(keys))
+    with Process(command(umask), folder, folder / "twistd.log") as process:
+        until(lambda: "listens on unix:" in process.output, lambda: f"a listener\n{process.output}")
+        yield
 
 
 def mode(path: Path) -> int:
@@ -27,9 +49,33 @@ def mode(path: Path) -> int:
 
 @pytest.mark.parametrize(("umask", "expected"), [("007", 0o770), ("077", 0o700)])
 def test_the_umask_of_twistd(tmp_path: Path, umask: str, expected: int) -> None:
-    (tmp_path / "tcpbalance.toml").write_text(CONFIG)
-    options = ["-n", "--pidfile=", "--umask", umask]
-    command: list[str | Path] = [TWISTD, *options, "tcpbalance", "--config", "tcpbalance.toml"]
-    with Process(command, tmp_path, tmp_path / "twistd.log") as process:
-        until((tmp_path / "web.sock").exists, lambda: f"the socket\n{process.output}")
+    with started(tmp_path, "", umask):
         assert mode(tmp_path / "web.sock") == expected
+
+
+@pytest.mark.parametrize("umask", ["000", "077"])
+def test_mode_and_group_of_the_configuration(tmp_path: Path, umask: str) -> None:
+    """The umask says nothing where the configuration does."""
+    group = grp.getgrgid(os.getgid()).gr_name
+    keys = f'listen_mode = "0620"\nlisten_group = "{group}"\n'
+    with started(tmp_path, keys, umask):
+        assert mode(tmp_path / "web.sock") == 0o620
+        assert (tmp_path / "web.sock").stat().st_gid == os.getgid()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_user_and_group_of_the_configuration(tmp_path: Path) -> None:
+    with started(tmp_path, 'listen_user = "nobody"\nlisten_group = "daemon"\n'):
+        status = (tmp_path / "web.sock").stat()
+    assert (status.st_uid, status.st_gid) == (pwd.getpwnam("nobody").pw_uid, grp.getgrnam("daemon").gr_gid)
+
+
+def test_who_may_not_give_it_away_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "tcpbalance.toml").write_text(config('listen_user = "nobody"\n'))
+    with Process(command("022"), tmp_path, tmp_path / "twistd.log", lacks=["chown"]) as process:
+        assert process.wait(30) == 1
+    assert process.output == (
+        f"frontend web: cannot listen on unix:{tmp_path}/web.sock: its file cannot be given to user nobody: "
+        "only root may give a file to another user, or to a group that it does not belong to itself\n"
+    )
+    assert not (tmp_path / "web.sock").exists()

@@ -9,12 +9,43 @@ import pytest
 from support.configs import SMALLEST, backends, frontend, pool, problems
 
 
+def on_unix(keys: str) -> str:
+    return frontend(keys).replace('"0.0.0.0:5432"', '["unix:db.sock", "0.0.0.0:5432"]')
+
+
+_NOT_A_MODE = '4: frontends.db.listen_mode: must be the mode of a file in octal, such as "0660", got '
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
         (frontend("listen_ = 1"), '4: frontends.db.listen_: unknown key, did you mean "listen"?'),
         (frontend('mode = "http"'), '4: frontends.db.mode: must be "tcp", got "http"'),
         (frontend("mode = 1"), '4: frontends.db.mode: must be "tcp", got 1'),
+        (
+            frontend('listen_mode = "0660"'),
+            "4: frontends.db.listen_mode: has no effect without a unix socket in listen",
+        ),
+        (
+            frontend('listen_user = "root"'),
+            "4: frontends.db.listen_user: has no effect without a unix socket in listen",
+        ),
+        (
+            frontend('listen_group = "root"'),
+            "4: frontends.db.listen_group: has no effect without a unix socket in listen",
+        ),
+        (on_unix("listen_mode = 660"), _NOT_A_MODE + "660"),
+        (on_unix('listen_mode = "rw-rw----"'), _NOT_A_MODE + '"rw-rw----"'),
+        (on_unix('listen_mode = "0668"'), _NOT_A_MODE + '"0668"'),
+        (on_unix('listen_mode = "4755"'), _NOT_A_MODE + '"4755"'),
+        (
+            on_unix('listen_user = "no such user"'),
+            '4: frontends.db.listen_user: must be the name of a user on this machine, got "no such user"',
+        ),
+        (
+            on_unix("listen_group = 0"),
+            "4: frontends.db.listen_group: must be the name of a group on this machine, got 0",
+        ),
         (frontend("backlog = 0"), "4: frontends.db.backlog: must be 1 to 65535, got 0"),
         (frontend("backlog = 1.0"), "4: frontends.db.backlog: must be a whole number, got 1.0"),
         (frontend('backlog = "1"'), '4: frontends.db.backlog: must be a whole number, got "1"'),

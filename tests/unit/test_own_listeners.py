@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from twisted.logger import capturedLogs, formatEvent
 
+from tcpbalance import parts
 from tcpbalance.cli import main
 from tcpbalance.config.errors import ConfigError, Problem
 from tcpbalance.net import own_listeners
@@ -59,6 +60,8 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
     monkeypatch.setattr(own_listeners, "ips_of", ips_of)
     monkeypatch.setattr(own_listeners, "LOOK_UP_WITHIN", 0.2)
+    # What is unknown is told of elsewhere.
+    monkeypatch.setattr(parts, "look_up_all", lambda *_: {})
     return ips
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tcpbalance.config.addresses import Address, HostName, Network
 from tcpbalance.config.names import AlpnName
-from tcpbalance.config.paths import FilePath, LogPath
+from tcpbalance.config.paths import FileMode, FilePath, GroupName, LogPath, UserName
 from tcpbalance.config.quantities import Bandwidth, Duration, Fraction, Rate, Size
 
 TYPES: list[Callable[[object], object]] = [
@@ -27,6 +27,9 @@ TYPES: list[Callable[[object], object]] = [
         Address,
         Network,
         LogPath,
+        FileMode,
+        UserName,
+        GroupName,
         HostName,
         AlpnName,
         FilePath,

@@ -1,0 +1,61 @@
+"""Who may connect to a unix socket: the mode and the owner of its file."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import os
+import pwd
+import socket
+
+from attrs import frozen
+
+from tcpbalance.net.listener import ListenError
+
+
+@frozen
+class SocketFile:
+    """What the file of a unix socket is given; None leaves what the system gives a new file.
+
+    :param mode: permissions, such as 0o660; to connect is to write: unix(7).
+    :param user: the name of its owner.
+    :param group: the name of its group.
+    """
+
+    mode: int | None = None
+    user: str | None = None
+    group: str | None = None
+
+    def give_to(self, sock: socket.socket) -> None:
+        """Set them for a socket that is bound and does not listen yet, so that nobody could connect before.
+
+        :raises ListenError: they may not be set; the socket is closed then, and its file removed.
+        """
+        path = sock.getsockname()
+        try:
+            self._set(path)
+        except (OSError, KeyError) as error:
+            sock.close()
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+            raise ListenError(f"cannot listen on unix:{path}: {self._advice(error)}") from error
+
+    def _set(self, path: str) -> None:
+        if self.user is not None or self.group is not None:
+            uid = -1 if self.user is None else pwd.getpwnam(self.user).pw_uid
+            gid = -1 if self.group is None else grp.getgrnam(self.group).gr_gid
+            os.chown(path, uid, gid, follow_symlinks=False)
+        if self.mode is not None:
+            os.chmod(path, self.mode)
+
+    def _advice(self, error: Exception) -> str:
+        owners = [("user", self.user), ("group", self.group)]
+        owner = " and ".join(f"{kind} {name}" for kind, name in owners if name is not None)
+        if isinstance(error, KeyError):
+            return f"there is no {owner} on this machine"
+        if isinstance(error, PermissionError) and owner:
+            return (
+                f"its file cannot be given to {owner}: only root may give a file to another user, or to a "
+                "group that it does not belong to itself"
+            )
+        return f"its file cannot be given mode and owner: {error}"
