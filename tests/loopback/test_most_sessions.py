@@ -76,6 +76,28 @@ class MostSessionsTests(TestCase):
             client.close()
         await self.served_of(waiting - served, 1)
 
+    async def test_ten_that_wait_at_one_door_are_served_two_at_a_time(self) -> None:
+        """A listener takes what has gathered in its backlog in one go, and stops in the middle of it."""
+        open_before: list[int] = []
+        build = self.factory.buildProtocol
+
+        def noting(addr: Any) -> Any:
+            open_before.append(len(self.factory.sessions))
+            return build(addr)
+
+        self.factory.buildProtocol = noting  # type: ignore[method-assign]
+        self.factory.latch.pause("until all have come")
+        waiting = {self.client() for _ in range(10)}
+        self.factory.latch.resume("until all have come")
+        while waiting:
+            served = await self.served_of(waiting, 2)
+            assert len(self.factory.sessions) == 2
+            waiting -= served
+            for client in served:
+                client.close()
+        assert max(open_before) == 1
+        assert len(open_before) == 10
+
     async def served_of(self, clients: set[socket.socket], count: int) -> set[socket.socket]:
         """Wait until so many of *clients* were greeted; give those."""
         served: set[socket.socket] = set()

@@ -210,6 +210,24 @@ def test_who_does_not_say_it_in_time_is_closed(make_scene: Any, entrance: Any, s
     assert (client.saw in {"fin", "reset"}, scene.ended) == (True, "preread_timeout")
 
 
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_client_that_does_not_take_its_orderly_close_is_reset(make_scene: Any, reads: bool) -> None:
+    """It speaks TLS by an endpoint of somebody else's, and never answers our goodbye."""
+    scene = make_scene(entrance=from_proxies(), settings={"half_close_timeout": 10.0})
+    client = scene.connect(tls=True, early=V1[:20])
+    client.answers = False
+    scene.run()
+    if not reads:
+        client.stop_reading()
+    scene.advance(TIMEOUT + 9)
+    assert not client.socket.was_reset
+    assert scene.records == []
+    assert len(scene.frontend.sessions) == 1
+    scene.advance(3)
+    assert client.socket.was_reset
+    assert (scene.ended, scene.frontend.sessions) == ("preread_timeout", set())
+
+
 def test_many_that_say_nothing_leave_the_others_unharmed(make_scene: Any) -> None:
     scene = make_scene(entrance=from_proxies())
     for _ in range(100):
