@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
-from random import Random
 from typing import Any
 
 from twisted.application.service import Service
@@ -91,7 +89,7 @@ class Demo(Service):
         backends = [
             Backend(str(listener), name) for listener, name in zip(self._listeners, NAMES, strict=True)
         ]
-        pool = Pool("demo", backends, checked=True, seconds=time.monotonic, random=Random())
+        pool = Pool("demo", backends, checked=True)
         check = HealthConfig(
             check="http", probe=HttpProbe(path="/health"), interval=Duration(1), rise=1, fall=1
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from random import Random
 from typing import Any
 
 import attrs
@@ -245,8 +244,6 @@ def build_pool(name: str, config: PoolConfig, timer: IReactorTime | None = None)
         pass_tlvs=frozenset(config.pass_tlvs),
         tls=None if config.tls is None else ClientTls(config.tls),
         checked=config.health is not None,
-        seconds=time.monotonic,
-        random=Random(),
         timer=timer,
     )
 
@@ -262,7 +259,6 @@ def _affinity(config: AffinityConfig) -> Affinity:
         max_entries=config.max_entries,
         ipv4_prefix=config.ipv4_prefix,
         ipv6_prefix=config.ipv6_prefix,
-        seconds=time.monotonic,
     )
 
 

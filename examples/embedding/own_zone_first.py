@@ -6,10 +6,8 @@ python own_zone_first.py 127.0.0.1:8080 east east-1=10.0.0.61:80 west-1=10.0.1.6
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from functools import partial
-from random import Random
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -36,7 +34,7 @@ async def main(reactor: Any, listen: str, zone: str, *servers: str) -> None:
     """Serve until interrupted."""
     backends = [Backend(address, name) for name, address in (server.split("=") for server in servers)]
     policy = partial(OwnZoneFirst, zone)
-    pool = Pool("web", backends, balance=policy, seconds=time.monotonic, random=Random())
+    pool = Pool("web", backends, balance=policy)
     balancer = Balancer(reactor, [Frontend("web", listen, pool)], shutdown_grace=5.0)
     balancer.startService()
     reactor.addSystemEventTrigger("before", "shutdown", balancer.stopService)

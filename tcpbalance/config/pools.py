@@ -9,7 +9,7 @@ from attrs import field, frozen
 from attrs.validators import optional
 
 from tcpbalance.config import checks, plain
-from tcpbalance.config.addresses import Address, HostName
+from tcpbalance.config.addresses import HIGHEST_PORT, Address, HostName
 from tcpbalance.config.errors import Refusal
 from tcpbalance.config.metadata import doc
 from tcpbalance.config.names import TlvType
@@ -151,6 +151,25 @@ class HealthConfig:
             '`"keep"` leaves them, `"reset"` resets them.'
         ),
     )
+    port: int | None = field(
+        default=None,
+        validator=optional(checks.between(1, HIGHEST_PORT)),
+        metadata=doc("The port that is probed.", default="the backend's"),
+    )
+    address: HostName | None = field(
+        default=None,
+        metadata=doc(
+            "The host that is probed for each backend, a name or an IP address.", default="the backend's"
+        ),
+    )
+    send_proxy_protocol: Literal["v1", "v2", "none"] | None = field(
+        default=None,
+        metadata=doc(
+            'Whether a probe opens with a PROXY header, which says that it is for nobody: `"v1"`, `"v2"`, or '
+            '`"none"` where the port that is probed expects no header.',
+            default="as the pool's `send_proxy_protocol`",
+        ),
+    )
     probe: object = field(metadata=doc("The probe made from the further keys of the table."))
 
 
@@ -159,6 +178,18 @@ def _retry_on(pool: Any, key: attrs.Attribute[Any], value: tuple[RetryOn, ...]) 
         raise Refusal(key.name, 'must have "connect_failed"; retries = 0 makes no further attempt')
     if RESET_BEFORE_ANSWER in value and pool.retries == 0:
         raise Refusal(key.name, f'"{RESET_BEFORE_ANSWER}" has no effect with retries = 0')
+
+
+def _probes_somewhere(pool: Any, key: attrs.Attribute[Any], health: HealthConfig | None) -> None:
+    """Refuse half an address for backends that have none of their own to make it whole."""
+    if health is None or (health.port is None) is (health.address is None):
+        return
+    for backend in pool.backends:
+        if backend.address.is_unix:
+            has, lacks = ("port", "address") if health.address is None else ("address", "port")
+            raise Refusal(
+                key.name, f"must have {lacks} besides {has}, backend {backend.name} is a unix socket"
+            )
 
 
 @frozen(kw_only=True)
@@ -263,7 +294,11 @@ class PoolConfig:
     affinity: AffinityConfig | None = field(
         default=None, metadata=doc("The same client address gets the same backend.")
     )
-    health: HealthConfig | None = field(default=None, metadata=doc("Probes that mark backends up and down."))
+    health: HealthConfig | None = field(
+        default=None,
+        validator=_probes_somewhere,
+        metadata=doc("Probes that mark backends up and down."),
+    )
     outlier: OutlierConfig | None = field(
         default=None, metadata=doc("Backends are ejected for what real traffic shows of them.")
     )

@@ -79,7 +79,9 @@ class _HealthReader:
         table = require_table(value)
         check = table.get("check", attrs.fields(HealthConfig).check.default)
         probe, faults = self._probe(check, table)
-        own = {name: table[name] for name in self.own if name in table}
+        # A key that the probe has itself is the probe's.
+        theirs = key_names(self.probes[check]) if isinstance(check, str) and check in self.probes else ()
+        own = {name: table[name] for name in self.own if name in table and name not in theirs}
         try:
             health = self.read_own({**own, "probe": probe}, HealthConfig)
         except ClassValidationError as fault:
@@ -115,4 +117,4 @@ class _HealthReader:
                     name, f"unknown key for check = {shown(check)}, it goes with check = {choices(others)}"
                 )
             else:
-                yield Refusal(name, unknown_key(name, [*self.own, *keys]))
+                yield Refusal(name, unknown_key(name, list(dict.fromkeys([*self.own, *keys]))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from time import monotonic
 
 from tcpbalance import bounds
 from tcpbalance.pool.backend import Backend
@@ -49,7 +50,7 @@ class Affinity:
         max_entries: int,
         ipv4_prefix: int,
         ipv6_prefix: int,
-        seconds: Callable[[], float],
+        seconds: Callable[[], float] = monotonic,
     ) -> None:
         bounds.above_zero("affinity: ttl", ttl)
         bounds.count("affinity: max_entries", max_entries, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from random import Random
-from typing import Any, Self, cast
+from typing import Any, Literal, Self, cast
 
 from attrs import Factory, define, field
 from twisted.application.service import Service
@@ -13,7 +13,9 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from tcpbalance.config.addresses import Address
 from tcpbalance.config.pools import HealthConfig
+from tcpbalance.errors import SettingError
 from tcpbalance.net.resolver.resolver import Resolver
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.health_counter import Flip, HealthCounter
@@ -22,6 +24,7 @@ from tcpbalance.pool.pool import Pool
 from tcpbalance.pool.probe_run import Outcome, ProbeRun
 from tcpbalance.pool.probes.base import Probe, Target
 from tcpbalance.rate_limited_log import RateLimitedLog
+from tcpbalance.wire.proxy_protocol import ProxyVersion
 
 TROUBLE_INTERVAL = 60.0
 """Seconds between two log lines about trouble of the same kind with the probes of a pool."""
@@ -66,6 +69,10 @@ class HealthMonitor(Service):
     :param random: where the jitter comes from.
     :param on_down: told of a backend that has just gone down.
     :param resolver: knows the addresses of names; the one of the reactor by default.
+    :param host: the host that is checked, a name or an IP address; None for the backend's own.
+    :param port: the port that is checked; None for the backend's own.
+    :param send_proxy_protocol: the version of the PROXY header with which a check opens, ``"none"`` for no
+        header; None for the pool's.
     :ivar first_round: fires when the first check of each backend has its outcome, not at all when the monitor
         is stopped before; a start that follows a stop makes a new one.
     :raises SettingError: when it is started, for *rise*, *fall* or *initial* that make no sense.
@@ -86,6 +93,9 @@ class HealthMonitor(Service):
     down_interval: float | None = None
     on_down: Callable[[Backend], object] = _ignore
     resolver: Resolver | None = None
+    host: str | None = None
+    port: int | None = None
+    send_proxy_protocol: Literal["v1", "v2", "none"] | None = None
 
     first_round: Deferred[None] = field(init=False, factory=Deferred)
     _watches: list[Watch] = field(init=False, factory=list)
@@ -121,6 +131,9 @@ class HealthMonitor(Service):
             random=random,
             on_down=on_down,
             resolver=resolver,
+            host=config.address,
+            port=config.port,
+            send_proxy_protocol=config.send_proxy_protocol,
         )
 
     def startService(self) -> None:
@@ -160,11 +173,11 @@ class HealthMonitor(Service):
         else:
             self.pool.await_check(backend, self._first_cause())
         target = Target(
-            backend.address,
+            self._checked_address(backend.address),
             backend.name,
             self.timeout,
             self.reactor,
-            self.pool.send_proxy_protocol,
+            self._proxy_version(),
             self.pool.tls,
             backend.server_name,
             self.resolver,
@@ -176,6 +189,21 @@ class HealthMonitor(Service):
             (place + self.random.random()) / len(self.pool.backends),
             lambda outcome: self._take(backend, counter, outcome),
         )
+
+    def _checked_address(self, own: Address) -> Address:
+        if self.host is None and self.port is None:
+            return own
+        host, port = self.host or own.host, self.port or own.port
+        if host is None or port is None:
+            raise SettingError(
+                f"health: unix socket {own.path} can be checked elsewhere by host and port only"
+            )
+        return Address(host, port)
+
+    def _proxy_version(self) -> ProxyVersion | None:
+        if self.send_proxy_protocol is None:
+            return self.pool.send_proxy_protocol
+        return None if self.send_proxy_protocol == "none" else self.send_proxy_protocol
 
     def _first_cause(self) -> str:
         """Why a backend is down before its first check has an outcome."""

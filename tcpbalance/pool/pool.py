@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Container, Generator, Sequence
 from math import inf
 from random import Random
+from time import monotonic
 from typing import get_args
 
 from twisted.internet.interfaces import IReactorTime
@@ -45,7 +46,7 @@ class Pool:
     :param name: how the configuration and the log call it.
     :param backends: at least one, under different names; they belong to this pool from now on.
     :param seconds: the clock; it only goes forward.
-    :param random: where chance comes from.
+    :param random: where chance comes from; None for a generator of the pool's own.
     :param timer: for what is logged later; without one it is logged with the next event of its kind, or by
         ``flush_logs``.
     :param balance: the name of a policy, or what makes one of backends and `PolicyTools`.
@@ -86,8 +87,8 @@ class Pool:
         name: str,
         backends: Sequence[Backend],
         *,
-        seconds: Callable[[], float],
-        random: Random,
+        seconds: Callable[[], float] = monotonic,
+        random: Random | None = None,
         timer: IReactorTime | None = None,
         balance: str | PolicyFactory = "round_robin",
         bounded_load: float | None = None,
@@ -106,6 +107,7 @@ class Pool:
         tls: ClientTls | None = None,
         checked: bool = False,
     ) -> None:
+        random = random or Random()
         self.name = name
         self.backends = tuple(backends)
         self.seconds = seconds

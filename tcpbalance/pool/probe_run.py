@@ -10,11 +10,12 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
+from tcpbalance.config.wording import one_line
 from tcpbalance.errors import TcpbalanceError
 from tcpbalance.net.connecting import timed_out
 from tcpbalance.net.faults import REMEDY_OF_LOOKUP
 from tcpbalance.net.resolver.answer import Verdict
-from tcpbalance.pool.probes.base import NoVerdict, Probe, Target
+from tcpbalance.pool.probes.base import MAX_CAUSE, Deadline, NoVerdict, Probe, Target
 from tcpbalance.pool.probes.causes import verdict_on
 from tcpbalance.pool.probes.event import Event, failure_of
 
@@ -51,7 +52,8 @@ class ProbeRun:
     def __init__(self, probe: Probe, name: str, target: Target) -> None:
         self._probe = probe
         self._name = name
-        self._target = target
+        # Each check words its own end.
+        self._target = evolve(target, deadline=Deadline())
         self._outcome: Deferred[Outcome] = Deferred()
         self._settled = False
         self._answer: Deferred[object] | None = None
@@ -90,8 +92,13 @@ class ProbeRun:
     def _time_out(self) -> None:
         if self._target.is_being_looked_up:
             self._give_up(Outcome(None, Verdict.TIMED_OUT.value, REMEDY_OF_LOOKUP))
-        else:
-            self._give_up(Outcome(False, timed_out(self._target.timeout)))
+            return
+        timeout = self._target.timeout
+        try:
+            outcome = Outcome(False, one_line(self._target.deadline.cause(timeout), MAX_CAUSE))
+        except Exception as error:
+            outcome = Outcome(False, timed_out(timeout), trouble=failure_of(error))
+        self._give_up(outcome)
 
     def _give_up(self, outcome: Outcome) -> None:
         """Cancel the probe, then settle: who hears of it finds the probe gone, if it is a good one."""

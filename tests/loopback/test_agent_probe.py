@@ -88,7 +88,7 @@ class AgentProbeTests(TestCase):
 
     async def test_fails_when_the_agent_says_something_else(self) -> None:
         backend = await self.checked(Server(greeting=b"maintenance\n", then=close))
-        self.assertEqual((backend.up, backend.cause), (False, r'no "up\n" in the answer'))
+        self.assertEqual((backend.up, backend.cause), (False, r'no "up\n" in the answer, got "maintenance"'))
 
     async def test_a_unix_socket_has_no_agent(self) -> None:
         backend = await self.checked(Server(), "unix:/run/app.sock")

@@ -8,6 +8,7 @@ import gzip
 import os
 import resource
 import shutil
+import signal
 import socket
 import ssl
 import stat
@@ -467,11 +468,13 @@ class Http(ProbeTestCase):
 
     async def test_the_body_lacks_what_it_has_to_contain(self) -> None:
         server = Server(answer=http(b"out of order"))
-        self.assertEqual(await self.cause_at(server, HttpProbe(contains="ok")), 'no "ok" in the answer')
+        cause = await self.cause_at(server, HttpProbe(contains="ok"))
+        self.assertEqual(cause, 'no "ok" in the answer, got "out of order"')
 
     async def test_an_empty_body(self) -> None:
         server = Server(answer=http(status="204 No Content", length=False))
-        self.assertEqual(await self.cause_at(server, HttpProbe(contains="ok")), 'no "ok" in the answer')
+        cause = await self.cause_at(server, HttpProbe(contains="ok"))
+        self.assertEqual(cause, 'no "ok" in the answer, got nothing')
 
     async def test_a_chunked_body(self) -> None:
         body = b"1\r\no\r\n1\r\nk\r\n0\r\n\r\n"
@@ -481,15 +484,18 @@ class Http(ProbeTestCase):
     async def test_a_body_that_ends_with_the_connection(self) -> None:
         server = Server(answer=b"HTTP/1.0 200 OK\r\n\r\nwell, ok", then=close)
         self.assertEqual(await self.cause_at(server, HttpProbe(contains="ok")), PASSED)
-        self.assertEqual(await self.cause_at(server, HttpProbe(contains="no")), 'no "no" in the answer')
+        cause = await self.cause_at(server, HttpProbe(contains="no"))
+        self.assertEqual(cause, 'no "no" in the answer, got "well, ok"')
 
     async def test_a_body_is_read_no_further_than_the_limit(self) -> None:
         server = Server(answer=http(b"x" * 100_000 + b"ok"))
-        self.assertEqual(await self.cause_at(server, HttpProbe(contains="ok")), 'no "ok" in the first 64 KiB')
+        cause = await self.cause_at(server, HttpProbe(contains="ok"))
+        self.assertEqual(cause, f'no "ok" in the first 64 KiB, got "{"x" * 60}..."')
 
     async def test_a_body_without_end_is_read_no_further_than_the_limit(self) -> None:
         server = Server(answer=http(length=False), then=repeat(b"blah"))
-        self.assertEqual(await self.cause_at(server, HttpProbe(contains="ok")), 'no "ok" in the first 64 KiB')
+        cause = await self.cause_at(server, HttpProbe(contains="ok"))
+        self.assertEqual(cause, f'no "ok" in the first 64 KiB, got "{"blah" * 15}..."')
 
     async def test_a_body_is_not_read_when_it_does_not_matter(self) -> None:
         server = Server(answer=http(length=False), then=repeat(b"blah"))
@@ -504,7 +510,7 @@ class Http(ProbeTestCase):
         promised = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this"
         server = Server(answer=promised)
         cause = await self.cause_at(server, HttpProbe(contains="ok"), SHORT)
-        self.assertEqual(cause, "timed out after 0.3 s")
+        self.assertEqual(cause, 'no "ok" within 0.3 s, got "only this"')
 
     async def test_a_chunked_body_that_is_broken(self) -> None:
         broken = http(b"zz\r\nok", headers=("Transfer-Encoding: chunked",), length=False)
@@ -601,20 +607,21 @@ class Expect(ProbeTestCase):
     async def test_a_wrong_answer(self) -> None:
         server = Server(answer=b"-LOADING\r\n", then=close)
         cause = await self.cause_at(server, ExpectProbe(send="PING\r\n", contains="PONG"))
-        self.assertEqual(cause, 'no "PONG" in the answer')
+        self.assertEqual(cause, 'no "PONG" in the answer, got "-LOADING"')
 
     async def test_a_wrong_answer_that_may_go_on(self) -> None:
         server = Server(answer=b"-LOADING\r\n", then=stay)
         cause = await self.cause_at(server, ExpectProbe(send="PING\r\n", contains="PONG"), SHORT)
-        self.assertEqual(cause, "timed out after 0.3 s")
+        self.assertEqual(cause, 'no "PONG" within 0.3 s, got "-LOADING"')
 
     async def test_an_answer_without_end(self) -> None:
         server = Server(then=repeat(b"blah"))
         cause = await self.cause_at(server, ExpectProbe(contains="PONG"))
-        self.assertEqual(cause, 'no "PONG" in the first 64 KiB')
+        self.assertEqual(cause, f'no "PONG" in the first 64 KiB, got "{"blah" * 15}..."')
 
     async def test_no_answer(self) -> None:
-        self.assertEqual(await self.cause_at(Server(), ExpectProbe("PONG"), SHORT), "timed out after 0.3 s")
+        cause = await self.cause_at(Server(), ExpectProbe("PONG"), SHORT)
+        self.assertEqual(cause, 'no "PONG" within 0.3 s, got nothing')
 
     async def test_closed(self) -> None:
         cause = await self.cause_at(Server(then=close), ExpectProbe("PONG"))
@@ -677,7 +684,33 @@ class Command(ProbeTestCase):
         script = self.folder / "check"
         script.write_text("#!/no/such/interpreter\n")
         script.chmod(0o755)
-        self.assertEqual(await self.cause(CommandProbe((str(script),)), self.address), "exit status 127")
+        cause = await self.cause(CommandProbe((str(script),)), self.address)
+        self.assertRegex(cause or "", "^exit status 127: .*No such file or directory$")
+
+    async def test_its_last_words_are_told(self) -> None:
+        script = 'echo "not this" >&2; printf "replica is \\033[31m%s s behind\\n\\n" 700 >&2; exit 2'
+        cause = await self.cause(self.sh(script), self.address)
+        self.assertEqual(cause, r"exit status 2: replica is \x1b[31m700 s behind")
+
+    async def test_its_last_words_are_told_when_it_is_too_slow(self) -> None:
+        cause = await self.cause(
+            self.sh("echo waiting for the lock >&2; exec sleep 600"), self.address, SHORT
+        )
+        self.assertEqual(cause, "timed out after 0.3 s: waiting for the lock")
+
+    async def test_the_last_words_of_one_that_says_a_lot(self) -> None:
+        for end in ("no line end", "a line\\n"):
+            script = f'head -c 3000000 /dev/zero | tr "\\0" x >&2; printf "\\n{end}" >&2; exit 2'
+            cause = await self.cause(self.sh(script), self.address)
+            self.assertEqual(cause, f"exit status 2: {end.removesuffix(chr(92) + 'n')}")
+
+    async def test_one_that_left_its_session_does_not_keep_the_check_from_its_end(self) -> None:
+        file = self.folder / "pid"
+        leaves = f"setsid sh -c 'echo $$ >{file}; exec sleep 600' &"
+        waits = f"while ! test -s {file}; do sleep 0.01; done"
+        cause = await self.cause(self.sh(f"{leaves} {waits}; echo bye >&2; exit 2"), self.address)
+        os.kill(int(file.read_text()), signal.SIGKILL)
+        self.assertEqual(cause, "exit status 2: bye")
 
     async def test_placeholders(self) -> None:
         found = await self.written("-", "{host}:{port}", "{path}", "{name}", "{print}{", "$HOME")

@@ -61,8 +61,9 @@ class TestProbes:
                 'probe = "x"',
                 (
                     'probe: unknown key, known keys are "check", "interval", "timeout", "rise", '
-                    '"fall", "initial", "down_interval", "on_down", "text", "argv", "number", "real", '
-                    '"flag", "maybe", "choice", "port" and "nested"'
+                    '"fall", "initial", "down_interval", "on_down", "port", "address", '
+                    '"send_proxy_protocol", "text", "argv", "number", "real", "flag", "maybe", "choice" and '
+                    '"nested"'
                 ),
             ),
         ],

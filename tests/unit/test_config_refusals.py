@@ -344,6 +344,18 @@ _NOT_A_MODE = '4: frontends.db.listen_mode: must be the mode of a file in octal,
         (pool("affinity.ipv6_prefix = 0"), "7: pools.db.affinity.ipv6_prefix: must be 1 to 128, got 0"),
         (pool("affinity.max_entries = 0"), "7: pools.db.affinity.max_entries: must be at least 1, got 0"),
         (pool("health.rise = 0"), "7: pools.db.health.rise: must be at least 1, got 0"),
+        (pool("health.port = 0"), "7: pools.db.health.port: must be 1 to 65535, got 0"),
+        (
+            pool('health.address = "10.0.0.1:80"'),
+            (
+                '7: pools.db.health.address: must be a host name such as "web.internal" or an IP address, '
+                'got "10.0.0.1:80"'
+            ),
+        ),
+        (
+            pool('health.send_proxy_protocol = "v3"'),
+            '7: pools.db.health.send_proxy_protocol: must be one of "v1", "v2" or "none", got "v3"',
+        ),
         (pool("health = []"), "7: pools.db.health: must be a table, got an empty list"),
         (
             pool('health.initial = "check"'),

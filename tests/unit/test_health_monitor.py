@@ -20,7 +20,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from support.sockets import fired
-from tcpbalance.config.pools import HealthConfig
+from tcpbalance.config.addresses import Address
+from tcpbalance.config.pools import BackendConfig, HealthConfig, PoolConfig
 from tcpbalance.config.quantities import Duration
 from tcpbalance.errors import SettingError
 from tcpbalance.pool.backend import Backend, Orders
@@ -685,6 +686,53 @@ def test_it_is_made_from_the_configuration() -> None:
     assert (monitor.probe, monitor.probe_name) == (probe, "mine")
     assert (monitor.interval, monitor.timeout, monitor.rise, monitor.fall) == (2.0, 1.0, 2, 7)
     assert (monitor.initial, monitor.down_interval) == ("up", 9.0)
+
+
+@pytest.mark.parametrize(
+    ("keys", "address", "version"),
+    [
+        ({}, "10.0.0.1:80", "v2"),
+        ({"port": 8081}, "10.0.0.1:8081", "v2"),
+        ({"address": "agent.internal"}, "agent.internal:80", "v2"),
+        ({"address": "::1", "port": 9}, "[::1]:9", "v2"),
+        ({"send_proxy_protocol": "v1"}, "10.0.0.1:80", "v1"),
+        ({"port": 8081, "send_proxy_protocol": "none"}, "10.0.0.1:8081", None),
+    ],
+)
+def test_what_is_checked_may_be_elsewhere(keys: dict[str, Any], address: str, version: str | None) -> None:
+    checked: list[Target] = []
+
+    async def note(target: Target) -> None:
+        checked.append(target)
+
+    probe = BadProbe(note)
+    pool = Pool("web", [Backend("10.0.0.1:80", "a")], send_proxy_protocol="v2")
+    clock = Clock()
+    config = HealthConfig(check="mine", probe=probe, **keys)
+    HealthMonitor.from_config(pool, config, reactor=clock, random=Random(2)).startService()
+    (target,) = checked
+    assert (str(target.address), target.send_proxy_protocol, target.name) == (address, version, "a")
+
+
+@pytest.mark.parametrize(
+    ("keys", "refused"),
+    [
+        ({"port": 8081}, "must have address besides port, backend unix:/run/app.sock is a unix socket"),
+        ({"address": "::1"}, "must have port besides address, backend unix:/run/app.sock is a unix socket"),
+        ({"port": 8081, "address": "::1"}, None),
+        ({}, None),
+    ],
+)
+def test_a_unix_socket_lends_its_checks_no_part_of_an_address(
+    keys: dict[str, Any], refused: str | None
+) -> None:
+    backends = (BackendConfig(address=Address.parse("unix:/run/app.sock")),)
+    health = HealthConfig(check="mine", probe=FakeProbe(), **keys)
+    if refused is None:
+        PoolConfig(backends=backends, health=health)
+    else:
+        with pytest.raises(SettingError, match=refused):
+            PoolConfig(backends=backends, health=health)
 
 
 def test_both_kinds_of_check_fit_the_seam() -> None:

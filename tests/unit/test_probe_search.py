@@ -35,7 +35,7 @@ def test_it_says_what_is_missing() -> None:
     search = Search(b"PONG")
     search.feed(b"-ERR\r\n")
     search.end()
-    assert cause_of(search) == 'no "PONG" in the answer'
+    assert cause_of(search) == 'no "PONG" in the answer, got "-ERR"'
 
 
 def test_it_looks_no_further_than_the_limit() -> None:
@@ -43,7 +43,7 @@ def test_it_looks_no_further_than_the_limit() -> None:
     search.feed(b"x" * (ANSWER_LIMIT - 3))
     assert not search.verdict.settled
     search.feed(b"PONG")
-    assert cause_of(search) == 'no "PONG" in the first 64 KiB'
+    assert cause_of(search) == f'no "PONG" in the first 64 KiB, got "{"x" * 60}..."'
 
 
 @pytest.mark.parametrize("before", [0, 1, ANSWER_LIMIT - 4])
@@ -60,3 +60,17 @@ def test_pieces_make_no_difference(wanted: bytes, pieces: list[bytes]) -> None:
         search.feed(piece)
     search.end()
     assert (cause_of(search) is None) == (wanted in b"".join(pieces))
+
+
+def test_it_says_what_has_come_in_a_time() -> None:
+    search = Search(b"role:master")
+    assert search.missing_within(1.0) == 'no "role:master" within 1 s, got nothing'
+    search.feed(b"role:slave\r\n")
+    assert search.missing_within(0.25) == 'no "role:master" within 0.25 s, got "role:slave"'
+
+
+def test_what_it_says_fits_on_a_line() -> None:
+    search = Search(b"PONG")
+    search.feed(b"\x1b[31m\xff\r\n\x00" * 100)
+    assert search.missing_within(1.0).isprintable()
+    assert len(search.missing_within(1.0)) < 300

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
-from attrs import frozen
+from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.wording import one_line
 from tcpbalance.errors import Fault, TcpbalanceError
+from tcpbalance.net.connecting import timed_out
 from tcpbalance.net.resolver.resolver import Resolver, resolver_of
 from tcpbalance.net.tls.client import ClientTls
 from tcpbalance.wire.proxy_protocol import ProxyVersion
 
 MAX_CAUSE = 200
 """Characters of a cause: it goes into one line of the log."""
+
+
+@define
+class Deadline:
+    """What is said when the time of a check is over.
+
+    :ivar cause: says what the backend has failed to do within so many seconds; a probe may put its own here,
+        which tells what it has got so far.
+    """
+
+    cause: Callable[[float], str] = timed_out
 
 
 @frozen
@@ -31,6 +43,7 @@ class Target:
     :ivar tls: what its pool speaks TLS with, None where it does not.
     :ivar server_name: what the backend is asked for by TLS, None for the pool's or the host of its address.
     :ivar resolver: knows the addresses of names, None for the one of the reactor.
+    :ivar deadline: says what is wrong when the time of this check is over.
     """
 
     address: Address
@@ -41,6 +54,7 @@ class Target:
     tls: ClientTls | None = None
     server_name: str | None = None
     resolver: Resolver | None = None
+    deadline: Deadline = field(factory=Deadline, eq=False, repr=False)
 
     @property
     def is_being_looked_up(self) -> bool:

@@ -19,11 +19,19 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from tcpbalance.config.addresses import Address
+from tcpbalance.net.connecting import timed_out
 from tcpbalance.pool.probes.argv import EXAMPLE, Argv
 from tcpbalance.pool.probes.base import NoVerdict, ProbeFailed, Target
 from tcpbalance.pool.probes.causes import named_causes
 from tcpbalance.pool.probes.event import Event
 
+SAID_LIMIT = 4096
+"""Bytes of its standard error that are kept, the last ones."""
+
+READS_AT_THE_END = 9
+"""Reads of 8 KiB that empty a pipe, which holds 64 KiB unless asked for more: pipe(7)."""
+
+_STDERR = 2
 _PLACEHOLDER = re.compile(r"\{(host|port|path|name)\}")
 _LEAD_A_SESSION = "import os, sys; os.setsid(); os.execv(sys.argv[1], sys.argv[1:])"
 
@@ -36,8 +44,8 @@ def _argv(value: Sequence[str]) -> Argv:
 class CommandProbe:
     """Passes when the program exits with status 0.
 
-    It is started without a shell, with nothing to read, its output discarded, and an environment of `PATH`
-    and `TCPBALANCE_HOST` with `TCPBALANCE_PORT`, or `TCPBALANCE_PATH` for a unix socket. It leads a
+    It is started without a shell, with nothing to read, its standard output discarded, and an environment of
+    `PATH` and `TCPBALANCE_HOST` with `TCPBALANCE_PORT`, or `TCPBALANCE_PATH` for a unix socket. It leads a
     session of its own; whatever still runs there when it ends, or when the check is cancelled, is killed.
     """
 
@@ -58,6 +66,7 @@ class CommandProbe:
         :raises NoVerdict: the system has no room for another process.
         """
         child = _Child()
+        target.deadline.cause = child.cause_of_timeout
         with named_causes():
             _spawn(child, [_filled(argument, target) for argument in self.argv], target)
         try:
@@ -79,6 +88,7 @@ class _Child(ProcessProtocol):
     def __init__(self) -> None:
         self.ended: Event[None] = Event()
         self._session = 0
+        self._said = bytearray()
 
     def connectionMade(self) -> None:
         self._session = self.transport.pid
@@ -89,12 +99,33 @@ class _Child(ProcessProtocol):
             self.transport.signalProcess("KILL")
         self._kill_session()
 
-    def processEnded(self, reason: Failure) -> None:
+    def errReceived(self, data: bytes) -> None:
+        self._said += data
+        del self._said[:-SAID_LIMIT]
+
+    def processExited(self, reason: Failure) -> None:
+        """It has ended; what it has said may still wait, and what has left its session may hold the pipe."""
         self._kill_session()
+        stderr = self.transport.pipes.get(_STDERR)
+        for _ in range(READS_AT_THE_END):
+            if stderr is not None:
+                stderr.doRead()
+        self.transport.loseConnection()
+
+    def processEnded(self, reason: Failure) -> None:
         if isinstance(reason.value, ProcessTerminated):
-            self.ended.fail(ProbeFailed(_cause(reason.value)))
+            self.ended.fail(ProbeFailed(self._with_last_words(_cause(reason.value))))
         else:
             self.ended.settle(None)
+
+    def cause_of_timeout(self, seconds: float) -> str:
+        """Say that it has not ended in that time, and what it has said last."""
+        return self._with_last_words(timed_out(seconds))
+
+    def _with_last_words(self, cause: str) -> str:
+        lines = self._said.decode(errors="replace").split("\n")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return f"{cause}: {last}" if last else cause
 
     def _kill_session(self) -> None:
         with suppress(ProcessLookupError, PermissionError):
@@ -108,7 +139,7 @@ def _spawn(child: _Child, argv: list[str], target: Target) -> None:
         raise ProbeFailed(f"command not found: {argv[0]}")
     launched = _leading_a_session([program, *argv[1:]])
     with Path(os.devnull).open("r+b", buffering=0) as null:
-        descriptors = dict.fromkeys((0, 1, 2), null.fileno())
+        descriptors: dict[int, int | str] = {0: null.fileno(), 1: null.fileno(), _STDERR: "r"}
         environment = {"PATH": path, **_environment(target.address)}
         try:
             target.reactor.spawnProcess(child, launched[0], launched, environment, childFDs=descriptors)

@@ -37,6 +37,7 @@ class ExpectProbe:
         endpoint = endpoint_for(target)
         with named_causes():
             async with connected(endpoint, peer, target):
+                target.deadline.cause = peer.search.missing_within
                 peer.transport.write((self.send or "").encode())
                 await peer.verdict.wait()
 
@@ -46,13 +47,13 @@ class _Answer(Peer):
 
     def __init__(self, search: Search) -> None:
         super().__init__()
-        self._search = search
+        self.search = search
         self.verdict = search.verdict
 
     def dataReceived(self, data: bytes) -> None:
-        self._search.feed(data)
+        self.search.feed(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self._search.began and isinstance(reason.value, ConnectionDone):
-            self._search.end()
+        if self.search.began and isinstance(reason.value, ConnectionDone):
+            self.search.end()
         super().connectionLost(reason)

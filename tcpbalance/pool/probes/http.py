@@ -84,11 +84,12 @@ class HttpProbe:
         if response.code not in self.status:
             raise ProbeFailed(f"status {response.code}")
         if self.contains is not None:
-            await _found_in_body(response, self.contains)
+            await _found_in_body(response, self.contains, target)
 
 
-async def _found_in_body(response: IResponse, wanted: str) -> None:
+async def _found_in_body(response: IResponse, wanted: str, target: Target) -> None:
     search = Search(wanted.encode())
+    target.deadline.cause = search.missing_within
     response.deliverBody(_Body(search))  # type: ignore[no-untyped-call]  # Twisted's is not annotated
     await search.verdict.wait()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tcpbalance.config.wording import quoted
+from tcpbalance.config.wording import LONGEST_VALUE, quoted
 from tcpbalance.pool.probes.base import ProbeFailed
 from tcpbalance.pool.probes.event import Event
 
@@ -44,6 +44,17 @@ class Search:
         """There is no more."""
         self._miss("the answer")
 
+    def missing_within(self, seconds: float) -> str:
+        """Say what has not come in that time, and how that began which has."""
+        return self._missing(f"within {seconds:g} s")
+
     def _miss(self, where: str) -> None:
-        wanted = quoted(self._wanted.decode(errors="replace"))
-        self.verdict.fail(ProbeFailed(f"no {wanted} in {where}"))
+        self.verdict.fail(ProbeFailed(self._missing(f"in {where}")))
+
+    def _missing(self, where: str) -> str:
+        got = _text(self._seen[: 4 * LONGEST_VALUE].rstrip()) if self._seen else "nothing"
+        return f"no {_text(self._wanted)} {where}, got {got}"
+
+
+def _text(data: bytes | bytearray) -> str:
+    return quoted(data.decode(errors="replace"))
