@@ -27,9 +27,10 @@ from tcpbalance.gate.deny_file import flaws_in_deny_file, read_deny_file
 from tcpbalance.gate.gate import Gate
 from tcpbalance.gate.limits import Limits
 from tcpbalance.gate.networks import NetworkSet
-from tcpbalance.net.own_listeners import all_loops, loops_by_address
+from tcpbalance.net.own_listeners import loops_by_address, loops_by_name
 from tcpbalance.net.resolver.answer import Verdict
 from tcpbalance.net.resolver.blocking import look_up_all
+from tcpbalance.net.resolver.knowledge import verdict_of
 from tcpbalance.net.socket_file import SocketFile
 from tcpbalance.net.tls.client import ClientTls
 from tcpbalance.net.tls.examination import flaws_in_files
@@ -295,23 +296,27 @@ def check_config(path: str | os.PathLike[str], report: Report) -> Config:
         policies=extensions.policies(),
         probes=extensions.probes(),
         examine=_examine,
-        examine_facts=all_loops,
-        examine_all=_unknown_names,
+        examine_facts=loops_by_address,
+        examine_all=_examine_names,
         report=report,
     )
 
 
-def _unknown_names(config: Config) -> Iterator[Flaw]:
-    """Find the backends whose names have no address at the moment."""
+def _examine_names(config: Config) -> Iterator[Flaw]:
+    """Find the backends whose names have no address at the moment, or lead to a listener of our own."""
     places: dict[str, list[KeyPath]] = {}
     for name, pool in config.pools.items():
         for index, backend in enumerate(pool.backends):
             if backend.address.is_name:
                 places.setdefault(str(backend.address.host), []).append(("pools", name, "backends", index))
-    for host, verdict in look_up_all(places, config.resolver, LOOKUP_TIMEOUT).items():
+    replies = look_up_all(places, config.resolver, LOOKUP_TIMEOUT)
+    for host, reply in replies.items():
+        verdict = verdict_of(reply)
         if verdict is not Verdict.FOUND:
             for place in places[host]:
                 yield Flaw(place, f"{host}: {verdict.value}", Severity.WARNING)
+    known = {host: reply.addresses for host, reply in replies.items()}
+    yield from loops_by_name(config, lambda host: known.get(host, ()))
 
 
 def _examine_for_start(path: KeyPath, table: FileTable) -> Iterator[Flaw]:

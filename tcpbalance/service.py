@@ -390,6 +390,10 @@ class Balancer(Service):
         """The addresses that a frontend listens on, as Twisted's address objects."""
         return self._doors[name].hosts()
 
+    def addresses_of(self, host: str) -> list[str]:
+        """The IP addresses that a host name is known to have now; none is asked for."""
+        return self._resolver.resolution(host).addresses
+
     # Ending
 
     def stopService(self) -> Deferred[None]:

@@ -77,8 +77,9 @@ def _balancer(reactor: Any, path: str) -> MultiService:
     balancer = Balancer.from_config(reactor, config)
     balancer.prepare()
     service = daemon(reactor, balancer)
-    # Not before the process has forked into the background, because threads do not survive that.
-    reactor.callWhenRunning(warn_of_loops_by_name, reactor, config)
+    balancer.when_listening().addCallbacks(
+        lambda _: warn_of_loops_by_name(config, balancer.addresses_of), lambda _: None
+    )
     return service
 
 

@@ -22,12 +22,3 @@ def is_own(ip: str) -> bool:
             return bool(sock.getsockname()[0] == ip)
     except OSError:
         return False
-
-
-def ips_of(name: str) -> frozenset[str]:
-    """Look a host name up, blocking; none where it has no address, or that cannot be found out."""
-    try:
-        found = socket.getaddrinfo(name, None, 0, socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        return frozenset()
-    return frozenset(str(address[0]) for _, _, _, _, address in found)

@@ -192,9 +192,11 @@ class CaresEngineTests(TestCase):
 
     async def test_without_a_reactor(self) -> None:
         self.server.addresses["db.test"] = ["127.0.0.2"]
-        verdicts = look_up_all(["db.test", "localhost", "no.test"], self.config, 10.0)
+        replies = look_up_all(["db.test", "localhost", "no.test"], self.config, 10.0)
+        verdicts = {host: verdict_of(reply) for host, reply in replies.items()}
         found, absent = Verdict.FOUND, Verdict.NO_SUCH_NAME
         assert verdicts == {"db.test": found, "localhost": found, "no.test": absent}
+        assert replies["db.test"].addresses == ["127.0.0.2"]
 
     async def test_an_answer_after_the_end_of_the_reactor_is_nobodys_business(self) -> None:
         ended = threading.Event()

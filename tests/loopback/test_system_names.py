@@ -164,9 +164,10 @@ class SystemEngineTests(TestCase):
 
     async def test_without_a_reactor(self) -> None:
         self.let_go.set()
-        verdicts = look_up_all(["hang", "db.example"], ResolverConfig(engine="system"), 10.0)
+        replies = look_up_all(["hang", "db.example"], ResolverConfig(engine="system"), 10.0)
+        verdicts = {host: verdict_of(reply) for host, reply in replies.items()}
         assert verdicts == {"hang": Verdict.FOUND, "db.example": Verdict.FOUND}
 
     async def test_without_a_reactor_it_does_not_wait_for_ever(self) -> None:
         config = ResolverConfig(engine="system")
-        assert look_up_all(["hang"], config, 0.05) == {"hang": Verdict.TIMED_OUT}
+        assert look_up_all(["hang"], config, 0.05) == {"hang": Reply.failed(Verdict.TIMED_OUT)}

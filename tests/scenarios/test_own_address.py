@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
-from support.daemon import TCPBALANCE
+from support.daemon import TCPBALANCE, Daemon
+from support.name_server import FakeNameServer
+from support.ports import free_port
 from support.process import finish
 
 CONFIG = """\
@@ -31,3 +34,31 @@ def test_the_address_is_found_where_it_is(tmp_path: Path) -> None:
     there = finish([*namespace, "sh", "-c", NETWORK, "sh", *check], cwd=tmp_path)
     assert there.returncode == 1
     assert there.stderr.startswith("a.toml:5: pools.web.backends[0]: 10.77.0.1:8080 is where frontends.web ")
+
+
+BY_NAME = """\
+[resolver]
+servers = ["{server}"]
+
+[frontends.web]
+listen = "127.0.0.1:{port}"
+pool = "web"
+[pools.web]
+backends = ["own.test:{port}", "far.test:{port}"]
+"""
+
+
+def test_a_name_that_leads_back_is_told_of(tmp_path: Path) -> None:
+    """By the check, and by the balancer that runs in spite of it."""
+    port = free_port()
+    with FakeNameServer() as server:
+        server.addresses |= {"own.test": ["127.0.0.1"], "far.test": ["127.0.0.2"]}
+        daemon = Daemon(BY_NAME.format(server=server.address, port=port), tmp_path)
+        checked = finish([TCPBALANCE, "check", daemon.config_file])
+        message = f"pools.web.backends[0]: own.test:{port} is where frontends.web listens, "
+        assert (checked.returncode, checked.stdout) == (1, "")
+        assert checked.stderr.startswith(f"{daemon.config_file}:8: {message}")
+        assert checked.stderr.count("\n") == 1
+        with daemon:
+            daemon.wait_for_log(re.escape(f"error] {message}"))
+            assert "backends[1]" not in daemon.log

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Collection
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.loops import Machine, loops
 from tcpbalance.config.models import Config, facts_of
 from tcpbalance.config.pools import BackendConfig, PoolConfig
-from tcpbalance.net.own_addresses import ips_of, is_own
+from tcpbalance.net.own_addresses import is_own
 
 DIRECT = """\
 [frontends.web]
@@ -204,13 +203,3 @@ def test_own_addresses() -> None:
     assert not is_own("192.0.2.1")
     assert not is_own("2001:db8::1")
     assert not is_own("no address")
-
-
-def test_ips_of_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert ips_of("localhost") <= {"127.0.0.1", "::1"} != frozenset()
-
-    def fail(*_: object) -> None:
-        raise socket.gaierror(socket.EAI_AGAIN, "try again")
-
-    monkeypatch.setattr(socket, "getaddrinfo", fail)
-    assert ips_of("localhost") == frozenset()

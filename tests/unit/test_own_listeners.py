@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import socket
+from collections.abc import Iterable
 from pathlib import Path
-from threading import Event
-from typing import Any
 
 import pytest
 from twisted.logger import capturedLogs, formatEvent
@@ -15,6 +14,7 @@ from tcpbalance.cli import main
 from tcpbalance.config.errors import ConfigError, Problem
 from tcpbalance.net import own_listeners
 from tcpbalance.net.own_listeners import warn_of_loops_by_name
+from tcpbalance.net.resolver.answer import Answer, Host, Reply, Verdict
 from tcpbalance.parts import read_config
 
 CONFIG = """\
@@ -49,25 +49,28 @@ def own(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """What the names stand for, to be added to; a name server that does not answer holds up the rest."""
+    """What the names stand for, to be added to; of the others, nothing is known in time."""
     ips: dict[str, str] = {}
 
-    def ips_of(name: str) -> frozenset[str]:
-        assert name != "elsewhere.internal", "its port is none of a listener's"
-        if ips.get(name) == "no answer":
-            Event().wait()
-        return frozenset({ips[name]} if name in ips else ())
+    def look_up_all(hosts: Iterable[str], *_: object) -> dict[str, Reply]:
+        return {host: found(ips[host]) if host in ips else UNANSWERED for host in hosts}
 
-    monkeypatch.setattr(own_listeners, "ips_of", ips_of)
-    monkeypatch.setattr(own_listeners, "LOOK_UP_WITHIN", 0.2)
-    # What is unknown is told of elsewhere.
-    monkeypatch.setattr(parts, "look_up_all", lambda *_: {})
+    monkeypatch.setattr(parts, "look_up_all", look_up_all)
     return ips
 
 
+def found(ip: str) -> Reply:
+    return Reply(Answer(Verdict.FOUND, (Host(socket.AF_INET, ip),)), Answer(Verdict.NO_ADDRESS))
+
+
+UNANSWERED = Reply.failed(Verdict.TIMED_OUT)
+
+
 def check(file: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, list[str]]:
+    """Check the file; give the exit status, and the lines that are no warnings."""
     status = main(["check", str(file)])
-    return status, [line.removeprefix(f"{file}:5: ") for line in capsys.readouterr().err.splitlines()]
+    lines = capsys.readouterr().err.splitlines()
+    return status, [line.removeprefix(f"{file}:5: ") for line in lines if "warning: " not in line]
 
 
 def starts(file: Path) -> bool:
@@ -102,36 +105,9 @@ def test_a_name_of_the_machine_is_a_mistake_and_does_not_stop_the_start(
     assert starts(file)
 
 
-def test_a_name_server_that_does_not_answer_is_not_waited_for(
-    file: Path, own: set[str], names: dict[str, str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    own.add("10.0.0.9")
-    names |= {"web.internal": "10.0.0.9", "slow.internal": "no answer"}
-    assert check(file, capsys) == (1, [BY_NAME])
-
-
-class Reactor:
-    """Runs what a thread hands over, and tells when that was."""
-
-    def __init__(self) -> None:
-        self.called = Event()
-
-    def callFromThread(self, call: Callable[..., Any], *args: Any) -> None:
-        call(*args)
-        self.called.set()
-
-
 def test_a_running_balancer_says_so_in_its_log(file: Path, own: set[str], names: dict[str, str]) -> None:
     own.add("10.0.0.9")
-    names["web.internal"] = "10.0.0.9"
-    reactor = Reactor()
+    known = {"web.internal": ["10.0.0.9"]}
     with capturedLogs() as events:
-        warn_of_loops_by_name(reactor, read_config(file))
-        assert reactor.called.wait(20)
+        warn_of_loops_by_name(read_config(file), lambda host: known.get(host, ()))
     assert [formatEvent(event) for event in events] == [BY_NAME]
-
-
-def test_without_a_name_in_question_no_thread_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "a.toml").write_text(CONFIG.replace('"web.internal:80", "slow.internal:80", ', ""))
-    monkeypatch.setattr(own_listeners, "Thread", pytest.fail)
-    warn_of_loops_by_name(Reactor(), read_config(tmp_path / "a.toml"))

@@ -76,6 +76,11 @@ class Reply:
     ipv6: Answer
     ipv6_first: bool = True
 
+    @property
+    def addresses(self) -> list[str]:
+        """The IP addresses, without zones."""
+        return [host.address for answer in (self.ipv4, self.ipv6) for host in answer.hosts]
+
     @classmethod
     def failed(cls, verdict: Verdict) -> Reply:
         """The reply to a question that failed for both families."""

@@ -9,7 +9,6 @@ from typing import Any
 
 from tcpbalance.config.resolver import ResolverConfig
 from tcpbalance.net.resolver.answer import Reply, Verdict
-from tcpbalance.net.resolver.knowledge import verdict_of
 from tcpbalance.net.resolver.resolver import engine_for
 
 
@@ -35,23 +34,23 @@ class _Calls:
             call(*args)
 
 
-def look_up_all(hosts: Iterable[str], config: ResolverConfig, timeout: float) -> dict[str, Verdict]:
+def look_up_all(hosts: Iterable[str], config: ResolverConfig, timeout: float) -> dict[str, Reply]:
     """Ask for every name at once, and wait.
 
     :param timeout: seconds to wait at most.
-    :returns: how the question for each name ended; ``TIMED_OUT`` where it has not.
+    :returns: what is known of each name; a failure by ``TIMED_OUT`` where the question has not ended.
     """
     calls = _Calls()
     engine = engine_for(calls, config)
-    verdicts = dict.fromkeys(hosts, Verdict.TIMED_OUT)
-    open_questions = set(verdicts)
+    replies = dict.fromkeys(hosts, Reply.failed(Verdict.TIMED_OUT))
+    open_questions = set(replies)
 
     def take(reply: Reply, host: str) -> None:
-        verdicts[host] = verdict_of(reply)
+        replies[host] = reply
         open_questions.discard(host)
 
-    for host in verdicts:
+    for host in replies:
         engine.ask(host).addCallback(take, host)
     calls.run(lambda: bool(open_questions), timeout)
     engine.stop()
-    return verdicts
+    return replies

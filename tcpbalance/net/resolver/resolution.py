@@ -57,6 +57,11 @@ class Resolution:
         return self._known.verdict
 
     @property
+    def addresses(self) -> list[str]:
+        """The IP addresses that are known now, without zones."""
+        return [host.address for host in self._known.hosts]
+
+    @property
     def is_open(self) -> bool:
         """Whether no address is known because the name could not be looked up so far, or is being."""
         if self._known.hosts:
