@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -23,10 +23,10 @@ from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.pools import AffinityConfig, PoolConfig
 from tcpbalance.errors import SettingError
 from tcpbalance.gate.access import Access
-from tcpbalance.gate.deny_file import flaws_in_deny_file, read_deny_file
+from tcpbalance.gate.deny_file import flaws_in_deny_file, give_way, read_deny_file
 from tcpbalance.gate.gate import Gate
 from tcpbalance.gate.limits import Limits
-from tcpbalance.gate.networks import NetworkSet
+from tcpbalance.gate.networks import NetworkSet, no_rest
 from tcpbalance.net.own_listeners import loops_by_address, loops_by_name
 from tcpbalance.net.resolver.answer import Verdict
 from tcpbalance.net.resolver.blocking import look_up_all
@@ -81,12 +81,14 @@ class DenyFile:
         self._config = config
         self.files: tuple[str, ...] = () if config.deny_file is None else (config.deny_file,)
 
-    def reload(self) -> None:
+    def prepare(self) -> Callable[[], None]:
         """Read it again.
 
+        :returns: puts the new lists in the place of the old ones.
         :raises DenyFileError: it has mistakes; the lists stay as they were.
         """
-        self._gate.access = build_access(self._config)
+        access = build_access(self._config, give_way)
+        return lambda: setattr(self._gate, "access", access)
 
     def is_outdated(self) -> bool:
         """Never: there is no time in it."""
@@ -188,15 +190,16 @@ def _gate(config: FrontendConfig) -> Gate | None:
     )
 
 
-def build_access(config: AccessConfig) -> Access:
+def build_access(config: AccessConfig, rest: Callable[[], None] = no_rest) -> Access:
     """Make lists of what a table says, and of its file.
 
+    :param rest: see ``read_deny_file``.
     :raises DenyFileError: the file has mistakes.
     """
     return Access(
         NetworkSet(network.network for network in config.allow),
         NetworkSet(network.network for network in config.deny),
-        NetworkSet() if config.deny_file is None else read_deny_file(config.deny_file),
+        NetworkSet() if config.deny_file is None else read_deny_file(config.deny_file, rest),
     )
 
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from tcpbalance.errors import TcpbalanceError
+from tcpbalance.rate_limited_log import RateLimitedLog
 
 LOOK_EVERY = 1.0
 """Seconds between two looks at the files."""
@@ -22,6 +28,9 @@ they are encrypted with; and whoever gets hold of that can read what was recorde
 TRY_AGAIN_AFTER = 60.0
 """Seconds after which files that could not be used are tried again, changed or not: a certificate may have
 become valid meanwhile, or a descriptor free."""
+
+FAILURES_EVERY = 60.0
+"""Seconds between two log lines about exceptions of our own."""
 
 Signature = tuple[tuple[int, ...] | None, ...]
 
@@ -40,37 +49,74 @@ class Part(Protocol):
         """Whether they have to be read again, changed or not, because of the time."""
         ...
 
-    def reload(self) -> None:
-        """Read them again.
+    def prepare(self) -> Callable[[], None]:
+        """Read them again; called in a thread.
 
+        :returns: puts what was read into use; called in the reactor's thread.
         :raises TcpbalanceError: they cannot be used; all stays as it was.
         """
         ...
+
+
+InThread = Callable[[Callable[[], Callable[[], None]]], Deferred[Callable[[], None]]]
+"""Calls something in a thread; what it returns or raises comes by the Deferred."""
+
+
+def in_thread(reactor: Any) -> InThread:
+    """Give what calls something in a thread of its own, which does not keep the process from ending.
+
+    The reactor's pool may be busy: its threads hang in names that a name server does not answer for.
+
+    :param reactor: IReactorFromThreads.
+    """
+
+    def call(work: Callable[[], Callable[[], None]]) -> Deferred[Callable[[], None]]:
+        done: Deferred[Callable[[], None]] = Deferred()
+
+        def run() -> None:
+            try:
+                result = work()
+            except Exception:
+                failure = Failure()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+                reactor.callFromThread(done.errback, failure)
+            else:
+                reactor.callFromThread(done.callback, result)
+
+        threading.Thread(target=run, name="tcpbalance reload", daemon=True).start()
+        return done
+
+    return call
 
 
 class _Watched:
     """One part, and what its files looked like.
 
     It is read again when they have changed and are not being changed any more; when that has failed, every
-    now and then; when the time asks for it; and when it was not read for long.
+    now and then; when the time asks for it; and when it was not read for long. While it is read, it is read
+    by nobody else: who asks for it then has it read once more after that.
     """
 
     _log = Logger("tcpbalance.reload")
 
-    def __init__(self, name: str, part: Part, now: float) -> None:
+    def __init__(self, name: str, part: Part, clock: IReactorTime, in_thread: InThread) -> None:
         self._name = name
         self._part = part
+        self._clock = clock
+        self._in_thread = in_thread
+        self._reading: Deferred[Any] | None = None
+        self._once_more = False
         self._read = self._seen = _signature(part.files)
-        self._due = now + RENEW_AFTER
+        self._due = clock.seconds() + RENEW_AFTER
         self._complaint = ""
         self._warned: tuple[str, ...] = ()
 
-    def look(self, now: float) -> None:
+    def look(self) -> None:
         """See whether it is time to read again."""
         seen, self._seen = self._seen, _signature(self._part.files)
         changed = self._seen != self._read
-        if seen == self._seen and (changed or now >= self._due or self._is_outdated()):
-            self.reload(now)
+        is_due = changed or self._clock.seconds() >= self._due or self._is_outdated()
+        if self._reading is None and seen == self._seen and is_due:
+            self.reload()
 
     def _is_outdated(self) -> bool:
         # What could not be read has its own time to be tried again.
@@ -84,21 +130,45 @@ class _Watched:
                 self._log.warn("{name}: {warning}", name=self._name, warning=warning)
         self._warned = warnings
 
-    def reload(self, now: float) -> None:
+    def reload(self) -> None:
         """Read again."""
+        if self._reading is not None:
+            self._once_more = True
+            return
         self._read = self._seen = _signature(self._part.files)
-        self._due = now + TRY_AGAIN_AFTER
-        try:
-            self._part.reload()
-        except TcpbalanceError as error:
-            self._complain(str(error))
-        except Exception:
-            self._log.failure("{name}: files could not be read again", name=self._name)
+        self._due = self._clock.seconds() + TRY_AGAIN_AFTER
+        reading = self._reading = self._in_thread(self._part.prepare)
+        reading.addCallback(self._commit, reading).addErrback(self._failed, reading)
+
+    def forget(self) -> None:
+        """Put into use nothing of what is being read."""
+        self._reading = None
+        self._once_more = False
+
+    def _commit(self, commit: Callable[[], None], reading: Deferred[Any]) -> None:
+        if self._reading is not reading:
+            return
+        commit()
+        self._due = self._clock.seconds() + RENEW_AFTER
+        self._complaint = ""
+        self._log.info("{name}: read {files} again", name=self._name, files=", ".join(self._part.files))
+        self.warn()
+        self._done()
+
+    def _failed(self, failure: Failure, reading: Deferred[Any]) -> None:
+        if self._reading is not reading:
+            return
+        if isinstance(failure.value, TcpbalanceError):
+            self._complain(str(failure.value))
         else:
-            self._due = now + RENEW_AFTER
-            self._complaint = ""
-            self._log.info("{name}: read {files} again", name=self._name, files=", ".join(self._part.files))
-            self.warn()
+            self._log.failure("{name}: files could not be read again", failure, name=self._name)
+        self._done()
+
+    def _done(self) -> None:
+        self._reading = None
+        if self._once_more:
+            self._once_more = False
+            self.reload()
 
     def _complain(self, complaint: str) -> None:
         """Say what is wrong, once for as long as it is the same."""
@@ -115,16 +185,18 @@ class Reloader(Service):
     """Keeps parts up to date with their files.
 
     A change is taken up once a second has gone by without another one, so that a certificate and its key can
-    be replaced one after the other.
+    be replaced one after the other. Files are read in a thread: others are served meanwhile.
 
     :param reactor: IReactorTime.
     :param parts: each with a name for the log.
+    :param in_thread: calls what reads them.
     """
 
-    def __init__(self, reactor: Any, parts: Iterable[tuple[str, Part]]) -> None:
-        self._reactor = reactor
-        now = reactor.seconds()
-        self._watched = [_Watched(name, part, now) for name, part in parts]
+    _log = Logger("tcpbalance.reload")
+
+    def __init__(self, reactor: Any, parts: Iterable[tuple[str, Part]], in_thread: InThread) -> None:
+        self._watched = [_Watched(name, part, reactor, in_thread) for name, part in parts]
+        self._failures = RateLimitedLog(self._write_failures, reactor.seconds, reactor, FAILURES_EVERY)
         self._looking = LoopingCall(self._look)
         self._looking.clock = reactor
 
@@ -137,19 +209,34 @@ class Reloader(Service):
             self._looking.start(LOOK_EVERY, now=False)
 
     def stopService(self) -> None:
-        """Look no more."""
+        """Look no more; what is being read is not used."""
         super().stopService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
         if self._looking.running:
             self._looking.stop()
+        for watched in self._watched:
+            watched.forget()
+        self._failures.flush()
 
     def reload(self) -> None:
         """Read all of them again now."""
-        for watched in self._watched:
-            watched.reload(self._reactor.seconds())
+        if self.running:
+            for watched in self._watched:
+                watched.reload()
 
     def _look(self) -> None:
         for watched in self._watched:
-            watched.look(self._reactor.seconds())
+            # An exception would end the looking for good.
+            try:
+                watched.look()
+            except Exception as error:
+                self._failures.note(None, error)
+
+    def _write_failures(self, failures: Counter[None], last: Exception) -> None:
+        self._log.failure(
+            "files could not be looked at ({count} times since last reported)",
+            Failure(last),  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+            count=failures.total(),
+        )
 
 
 def _signature(files: Iterable[str]) -> Signature:

@@ -40,7 +40,7 @@ from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.frontend import FrontendFactory
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
-from tcpbalance.reload import Part, Reloader
+from tcpbalance.reload import Part, Reloader, in_thread
 
 FIRST_PROCESS = 1
 """The process that orphans of its PID namespace are given to: pid_namespaces(7)."""
@@ -177,7 +177,7 @@ class Balancer(Service):
             frontend.name: Doors(reactor, frontend, self.factories[frontend.name], self._road)
             for frontend in frontends
         }
-        self._reloader = Reloader(reactor, _reloadable(frontends))
+        self._reloader = Reloader(reactor, _reloadable(frontends), in_thread(reactor))
         watched = watches(overload) if overload else []
         self._guard = OverloadGuard(reactor, self.factories.values(), watched)
         self._monitors = [self._monitor(pool, config) for pool, config in (health or {}).items()]

@@ -2,48 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from codecs import BOM_UTF8
+from collections.abc import Callable, Iterator
+from io import BytesIO
 from socket import AF_INET, AF_INET6, inet_pton
 
 from tcpbalance.config.addresses import Network
 from tcpbalance.config.errors import Flaw, KeyPath
 from tcpbalance.config.gate import AccessConfig
 from tcpbalance.gate.errors import DenyFileError
-from tcpbalance.gate.networks import NetworkSet, Span, span
+from tcpbalance.gate.networks import PIECE, NetworkSet, Span, no_rest, span
 
 LARGEST_FILE = 16 * 2**20
 """Bytes; as many networks as there may be need less than half of it, and leave room for comments."""
 
 MOST_LINES = 250_000
-"""Well above the hundred thousand networks that the gate is made for; they are read in one go, while nothing
-else is served, and take 20 MiB."""
+"""Well above the hundred thousand networks that the gate is made for. They take 20 MiB, and a second to be
+read; while others are served, three or four."""
 
 MOST_MISTAKES = 5
 """Told at once: a file with more of them is hardly a deny file."""
 
 
-def read_deny_file(path: str) -> NetworkSet:
+REST = 0.0005
+"""Seconds for which a thread gives the interpreter's lock away after each piece of a file. From a thread that
+does not, it is taken every 5 ms at most (``sys.setswitchinterval``), and the reactor's thread needs it after
+each system call."""
+
+
+def give_way() -> None:
+    """Let other threads go on, in the middle of a long file."""
+    time.sleep(REST)
+
+
+def read_deny_file(path: str, rest: Callable[[], None] = no_rest) -> NetworkSet:
     """Read a deny file.
 
     :param path: of a text with a network or an address on each line; a comment begins with ``#``, and may
         stand behind a network, too.
+    :param rest: called now and then; `give_way` in a thread.
     :raises DenyFileError: it cannot be read, is too large, or a line holds something else.
     """
-    spans: list[Span] = []
     mistakes: list[str] = []
+    networks = NetworkSet.of_spans(_spans(path, mistakes, rest), rest)
+    if mistakes:
+        raise DenyFileError(mistakes)
+    return networks
+
+
+def _spans(path: str, mistakes: list[str], rest: Callable[[], None]) -> Iterator[Span]:
     for number, line in enumerate(_lines(path), start=1):
-        text = line.partition("#")[0].strip()
+        if number % PIECE == 0:
+            rest()
+        # What comments are written in is nobody's business, and networks are ASCII.
+        text = line.decode(errors="replace").partition("#")[0].strip()
         if not text:
             continue
         try:
-            spans.append(_quick_span(text) or span(Network.parse(text).network))
+            yield _quick_span(text) or span(Network.parse(text).network)
         except ValueError as error:
             mistakes.append(f"{path}:{number}: {error}")
             if len(mistakes) == MOST_MISTAKES:
                 break
-    if mistakes:
-        raise DenyFileError(mistakes)
-    return NetworkSet.of_spans(spans)
 
 
 def flaws_in_deny_file(path: KeyPath, config: AccessConfig) -> Iterator[Flaw]:
@@ -60,7 +81,7 @@ def flaws_in_deny_file(path: KeyPath, config: AccessConfig) -> Iterator[Flaw]:
             yield Flaw((*path, "deny_file"), mistake)
 
 
-def _lines(path: str) -> list[str]:
+def _lines(path: str) -> BytesIO:
     try:
         with open(path, "rb") as file:
             data = file.read(LARGEST_FILE + 1)
@@ -70,13 +91,11 @@ def _lines(path: str) -> list[str]:
         raise DenyFileError(
             [f"{path} is larger than {LARGEST_FILE // 2**20} MiB, join its networks to larger ones"]
         )
-    # What comments are written in is nobody's business, and networks are ASCII.
-    lines = data.decode("utf-8-sig", errors="replace").split("\n")
-    if len(lines) > MOST_LINES + 1:  # behind the last end of a line is nothing
+    if data.count(b"\n") > MOST_LINES:
         raise DenyFileError(
             [f"{path}:{MOST_LINES + 1}: has more than {MOST_LINES} lines, join its networks to larger ones"]
         )
-    return lines
+    return BytesIO(data.removeprefix(BOM_UTF8))
 
 
 def _quick_span(text: str) -> Span | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableSequence, Sequence
+from heapq import merge
 from ipaddress import IPv4Network, IPv6Network
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 Network = IPv4Network | IPv6Network
 
@@ -18,6 +19,13 @@ _number = int.from_bytes
 
 _MAPPED = 0xFFFF << 32
 """The first of the IPv4 addresses in the form of IPv6: RFC 4291, section 2.5.5.2."""
+
+PIECE = 256
+"""Networks that are dealt with between two rests: less than a millisecond's work."""
+
+
+def no_rest() -> None:
+    """Go on at once."""
 
 
 class NetworkSet:
@@ -32,10 +40,13 @@ class NetworkSet:
         self._fill(map(span, networks))
 
     @classmethod
-    def of_spans(cls, spans: Iterable[Span]) -> NetworkSet:
-        """Make a set without an object for each network: of many, those cost more than the set itself."""
+    def of_spans(cls, spans: Iterable[Span], rest: Callable[[], None] = no_rest) -> NetworkSet:
+        """Make a set without an object for each network: of many, those cost more than the set itself.
+
+        :param rest: called after each ``PIECE`` of the work, in which the interpreter's lock is held.
+        """
         made = cls()
-        made._fill(spans)
+        made._fill(spans, rest)
         return made
 
     def __bool__(self) -> bool:
@@ -54,19 +65,40 @@ class NetworkSet:
         # Every other edge is where networks begin, so behind an odd number of edges is inside.
         return bisect_right(edges, _number(packed)) % 2 == 1
 
-    def _fill(self, spans: Iterable[Span]) -> None:
-        four: list[tuple[int, int]] = []
-        six: list[tuple[int, int]] = []
+    def _fill(self, spans: Iterable[Span], rest: Callable[[], None] = no_rest) -> None:
+        four, six = _Ranges(), _Ranges()
         for size, first, last in spans:
             if size == 4:
-                four.append((first, last))
+                four.add(first, last)
             elif first >> 32 == last >> 32 == _MAPPED >> 32:
-                four.append((first - _MAPPED, last - _MAPPED))
+                four.add(first - _MAPPED, last - _MAPPED)
             else:
-                six.append((first, last))
+                six.add(first, last)
         # Close together in memory, where fewer of the steps of a search have to wait for it.
-        self._four = array("Q", _edges(four))
-        self._six = _edges(six)
+        self._four = _add_edges(four.in_order(), array("Q"), rest)
+        self._six: list[int] = _add_edges(six.in_order(), [], rest)
+
+
+class _Ranges:
+    """Ranges of addresses, sorted in pieces: to sort many in one call takes a third of a second."""
+
+    def __init__(self) -> None:
+        self._pieces: list[list[tuple[int, int]]] = []
+        self._last: list[tuple[int, int]] = []
+
+    def add(self, first: int, last: int) -> None:
+        self._last.append((first, last))
+        if len(self._last) == PIECE:
+            self._end_piece()
+
+    def in_order(self) -> Iterator[tuple[int, int]]:
+        self._end_piece()
+        return merge(*self._pieces)
+
+    def _end_piece(self) -> None:
+        self._last.sort()
+        self._pieces.append(self._last)
+        self._last = []
 
 
 def span(network: Network) -> Span:
@@ -76,18 +108,25 @@ def span(network: Network) -> Span:
     return bits // 8, first, first | (1 << bits - network.prefixlen) - 1
 
 
-def _edges(ranges: list[tuple[int, int]]) -> list[int]:
+Edges = TypeVar("Edges", bound=MutableSequence[int])
+
+
+def _add_edges(ranges: Iterable[tuple[int, int]], edges: Edges, rest: Callable[[], None]) -> Edges:
     """Give the edges of ranges, in order: where one begins, and behind where it ends, and so on.
 
     Ranges that touch or overlap become one.
+
+    :param ranges: in order.
+    :param edges: empty, filled with them.
     """
-    ranges.sort()
-    edges: list[int] = []
     end = -1
-    for first, last in ranges:
+    for count, (first, last) in enumerate(ranges, start=1):
         if first > end:
-            edges += (first, last + 1)
+            edges.append(first)
+            edges.append(last + 1)
             end = last + 1
         elif last >= end:
             edges[-1] = end = last + 1
+        if count % PIECE == 0:
+            rest()
     return edges

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, LogLevel, capturedLogs, formatEvent
 
@@ -13,7 +17,7 @@ from support.certificates import Authority
 from support.tls_lines import frontend_tls
 from tcpbalance.errors import TcpbalanceError
 from tcpbalance.net.tls.server import ServerTls
-from tcpbalance.reload import LOOK_EVERY, RENEW_AFTER, TRY_AGAIN_AFTER, Part, Reloader
+from tcpbalance.reload import LOOK_EVERY, RENEW_AFTER, TRY_AGAIN_AFTER, Part, Reloader, in_thread
 
 
 class Files:
@@ -34,9 +38,9 @@ class Files:
         self.files = tuple(map(str, paths))
         self.read: list[str] = []
         self.trouble = ""
-        self.reload()
+        self.prepare()()
 
-    def reload(self) -> None:
+    def prepare(self) -> Callable[[], None]:
         text = " ".join(Path(file).read_text() for file in self.files)
         if self.trouble:
             raise TcpbalanceError(self.trouble)
@@ -44,7 +48,7 @@ class Files:
             raise TcpbalanceError("this is broken")
         if "bug" in text:
             raise RuntimeError("this is a bug")
-        self.read.append(text)
+        return lambda: self.read.append(text)
 
 
 @pytest.fixture
@@ -73,7 +77,7 @@ def part(cert: Path, key: Path) -> Files:
 
 @pytest.fixture
 def reloader(clock: Clock, part: Files) -> Iterator[Reloader]:
-    made = Reloader(clock, [("frontend web", part)])
+    made = Reloader(clock, [("frontend web", part)], execute)
     made.startService()
     yield made
     made.stopService()
@@ -143,7 +147,7 @@ def test_a_link_to_a_folder_that_is_turned_to_another(clock: Clock, tmp_path: Pa
     (tmp_path / "data").symlink_to("one")
     (tmp_path / "web.pem").symlink_to("data/web.pem")
     part = Files(tmp_path / "web.pem")
-    reloader = Reloader(clock, [("frontend web", part)])
+    reloader = Reloader(clock, [("frontend web", part)], execute)
     reloader.startService()
     (tmp_path / "new").symlink_to("two")
     (tmp_path / "new").replace(tmp_path / "data")
@@ -221,7 +225,7 @@ def test_one_part_in_trouble_leaves_the_others_alone(
 ) -> None:
     first, second = Files(cert), Files(key)
     parts: list[tuple[str, Part]] = [("one", first), ("two", second)]
-    reloader = Reloader(clock, parts)
+    reloader = Reloader(clock, parts, execute)
     reloader.startService()
     cert.write_text("a bug")
     key.write_text("another")
@@ -291,7 +295,7 @@ def test_what_is_out_of_date_is_told_at_the_start_and_once(
     clock: Clock, cert: Path, part: Files, logged: Sequence[LogEvent]
 ) -> None:
     part.warnings = ("web.pem expired", "old.pem expired")
-    reloader = Reloader(clock, [("frontend web", part)])
+    reloader = Reloader(clock, [("frontend web", part)], execute)
     reloader.startService()
     assert written(logged) == ["warn: frontend web: web.pem expired", "warn: frontend web: old.pem expired"]
     part.warnings = ("old.pem expired", "new.pem expired")
@@ -329,7 +333,7 @@ def test_what_the_time_asks_for_in_vain_is_not_tried_each_second(
 
 
 def test_with_nothing_to_look_at_it_does_not_look(clock: Clock) -> None:
-    reloader = Reloader(clock, [])
+    reloader = Reloader(clock, [], execute)
     reloader.startService()
     assert clock.getDelayedCalls() == []
     reloader.stopService()
@@ -340,9 +344,175 @@ def test_a_real_certificate_with_the_wrong_key_is_told_with_its_cause(
 ) -> None:
     authority = Authority.root()
     issued, other = (authority.issue(tmp_path, name, name) for name in ("web", "other"))
-    reloader = Reloader(clock, [("frontend web", ServerTls(frontend_tls(issued)))])
+    reloader = Reloader(clock, [("frontend web", ServerTls(frontend_tls(issued)))], execute)
     reloader.startService()
     issued.key.write_bytes(other.key.read_bytes())
     look(clock, 2)
     reloader.stopService()
     assert f"the key in {issued.key} does not belong to the certificate in" in written(logged)[0]
+
+
+# In a thread
+
+
+class Thread:
+    """Keeps what is to be read until the test lets it be read."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Callable[[], Any], Deferred[Any]]] = []
+
+    def __call__(self, work: Callable[[], Any]) -> Deferred[Any]:
+        done: Deferred[Any] = Deferred()
+        self.waiting.append((work, done))
+        return done
+
+    def go_on(self) -> None:
+        work, done = self.waiting.pop(0)
+        execute(work).chainDeferred(done)
+
+
+@pytest.fixture
+def thread() -> Thread:
+    return Thread()
+
+
+@pytest.fixture
+def threaded(clock: Clock, part: Files, thread: Thread) -> Iterator[Reloader]:
+    made = Reloader(clock, [("frontend web", part)], thread)
+    made.startService()
+    yield made
+    if made.running:
+        made.stopService()
+    assert clock.getDelayedCalls() == []
+
+
+def test_what_is_read_in_a_thread_is_used_when_it_has_been_read(
+    threaded: Reloader, thread: Thread, clock: Clock, cert: Path, part: Files
+) -> None:
+    cert.write_text("two, longer")
+    look(clock, 5)
+    assert len(thread.waiting) == 1, "once, however long it takes"
+    assert part.read == ["one key"]
+    thread.go_on()
+    assert part.read == ["one key", "two, longer key"]
+    look(clock, 5)
+    assert thread.waiting == []
+
+
+def test_a_reload_while_one_is_under_way_comes_once_after_it(
+    threaded: Reloader, thread: Thread, part: Files
+) -> None:
+    for _ in range(4):
+        threaded.reload()
+    assert len(thread.waiting) == 1
+    thread.go_on()
+    assert len(thread.waiting) == 1
+    thread.go_on()
+    assert thread.waiting == []
+    assert len(part.read) == 3
+
+
+def test_a_reload_after_one_that_has_failed_comes_too(
+    threaded: Reloader, thread: Thread, cert: Path, part: Files
+) -> None:
+    cert.write_text("broken")
+    threaded.reload()
+    threaded.reload()
+    thread.go_on()
+    cert.write_text("three")
+    thread.go_on()
+    assert part.read == ["one key", "three key"]
+
+
+def test_a_change_while_it_is_read_is_taken_up_after_it(
+    threaded: Reloader, thread: Thread, clock: Clock, cert: Path, part: Files
+) -> None:
+    threaded.reload()
+    thread.go_on()
+    threaded.reload()
+    cert.write_text("two, longer")
+    look(clock, 3)
+    assert len(thread.waiting) == 1
+    thread.waiting[0] = (lambda: lambda: part.read.append("what it read before"), thread.waiting[0][1])
+    thread.go_on()
+    look(clock, 2)
+    thread.go_on()
+    assert part.read[-2:] == ["what it read before", "two, longer key"]
+
+
+def test_what_is_still_read_when_it_stops_is_not_used(
+    threaded: Reloader, thread: Thread, part: Files, logged: Sequence[LogEvent]
+) -> None:
+    threaded.reload()
+    threaded.reload()
+    threaded.stopService()
+    before = len(logged)
+    thread.go_on()
+    assert (part.read, thread.waiting, len(logged)) == (["one key"], [], before)
+
+
+def test_after_a_stop_it_can_be_started_again(
+    threaded: Reloader, thread: Thread, cert: Path, part: Files
+) -> None:
+    threaded.reload()
+    threaded.stopService()
+    threaded.startService()
+    threaded.reload()
+    cert.write_text("two")
+    thread.go_on()
+    assert part.read == ["one key"], "of the time before the stop"
+    thread.go_on()
+    assert part.read == ["one key", "two key"]
+
+
+def test_an_exception_in_a_look_does_not_end_the_looking_and_is_logged_once_a_minute(
+    clock: Clock, part: Files, reloader: Reloader, cert: Path, logged: Sequence[LogEvent]
+) -> None:
+    def broken() -> bool:
+        raise RuntimeError("this is a bug")
+
+    part.is_outdated = broken  # type: ignore[method-assign]
+    look(clock, 30)
+    told = [event["count"] for event in logged if "log_failure" in event]
+    assert told == [1]
+    look(clock, 61)
+    told = [event["count"] for event in logged if "log_failure" in event]
+    assert told == [1, 59]
+    del part.is_outdated
+    cert.write_text("two, longer")
+    look(clock, 2)
+    assert part.read[1:] == ["two, longer key"]
+
+
+class Reactor:
+    """Takes what comes from threads."""
+
+    def __init__(self) -> None:
+        self.calls: SimpleQueue[tuple[Any, ...]] = SimpleQueue()
+
+    def callFromThread(self, *call: Any) -> None:
+        self.calls.put(call)
+
+    def run_one(self) -> None:
+        function, *arguments = self.calls.get(timeout=10)
+        function(*arguments)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_thread_of_its_own_gives_its_result_to_the_reactors(fails: bool) -> None:
+    reactor = Reactor()
+    results: list[Any] = []
+
+    def work() -> Any:
+        results.append(threading.current_thread())
+        if fails:
+            raise LookupError("broken")
+        return len
+
+    in_thread(reactor)(work).addBoth(results.append)
+    reactor.run_one()
+    used, result = results
+    assert used is not threading.current_thread()
+    assert used.daemon
+    assert result.check(LookupError) if fails else result is len
+    used.join(10)

@@ -50,8 +50,13 @@ class ClientTls:
         self.reload()
 
     def reload(self) -> None:
-        """Read all files anew: handshakes use them from now on, and none goes on with an earlier session.
+        """Read all files anew now; see `prepare`."""
+        self.prepare()()
 
+    def prepare(self) -> Callable[[], None]:
+        """Read all files anew; may be called in a thread.
+
+        :returns: lets handshakes use them from then on, of which none goes on with an earlier session.
         :raises TlsFileError: one of the files cannot be used, or has no current revocation list of an
             authority that has one now; all stays as it was.
         """
@@ -59,11 +64,15 @@ class ClientTls:
         material = _read(self._config, now)
         if self._material is not None:
             material.revocations.refuse_if_worse("crl", self._material.revocations, now)
-        self._context = _build(self._config, material)
-        self._material = material
-        self.warnings = material.warnings(now)
-        self._span = material.span(now)
-        self._peers.clear()
+        context = _build(self._config, material)
+
+        def commit() -> None:
+            self._context, self._material = context, material
+            self.warnings = material.warnings(now)
+            self._span = material.span(now)
+            self._peers.clear()
+
+        return commit
 
     def is_outdated(self) -> bool:
         """Whether something has gone out of date, or become valid, since the files were read."""

@@ -41,9 +41,14 @@ class ServerTls:
         self.reload()
 
     def reload(self) -> None:
-        """Read all files anew: handshakes use them from now on. New contexts also have a new key for their
-        session tickets, chosen by OpenSSL.
+        """Read all files anew now; see `prepare`."""
+        self.prepare()()
 
+    def prepare(self) -> Callable[[], None]:
+        """Read all files anew; may be called in a thread.
+
+        :returns: lets handshakes use them from then on. New contexts also have a new key for their session
+            tickets, chosen by OpenSSL.
         :raises TlsFileError: one of the files cannot be used, or has no current revocation list of an
             authority that has one now; all stays as it was.
         """
@@ -53,10 +58,14 @@ class ServerTls:
         )
         if self._material is not None:
             material.revocations.refuse_if_worse("client_crl", self._material.revocations, now)
-        self._context = _build(config, material, now)
-        self._material = material
-        self.warnings = material.warnings(now)
-        self._span = material.span(now)
+        context = _build(config, material, now)
+
+        def commit() -> None:
+            self._context, self._material = context, material
+            self.warnings = material.warnings(now)
+            self._span = material.span(now)
+
+        return commit
 
     def is_outdated(self) -> bool:
         """Whether something has gone out of date, or become valid, since the files were read."""
