@@ -8,11 +8,12 @@ for once.
 
 from __future__ import annotations
 
+import copy
 import random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from support.memory_peers import TlsPeer
@@ -263,7 +264,8 @@ def scenes(draw: st.DrawFn, /, **settings: Any) -> dict[str, Any]:
 
 
 def make(carrier: Any, arrangement: dict[str, Any], turns: int = 0, **more: Any) -> Scene:
-    scene: Scene = carrier(**arrangement, **more)
+    # What draws at random is used up by a run; an example that is pinned has to come out the same each time.
+    scene: Scene = carrier(**copy.deepcopy(arrangement), **more)
     for backend in scene.backends.values():
         backend.turns = turns
     return scene
@@ -314,6 +316,16 @@ def test_any_interleaving_within_a_bandwidth(
     turns=TURNS,
     early=EARLY,
     deeds=st.lists(DEEDS, max_size=25),
+)
+@example(  # The client finishes before a backend's handshake is over: once an abort, told as the backend's.
+    arrangement={
+        "backends": {ONE: "accepts"},
+        "network": {"send_buffer": 4_000, "receive_buffer": 4_000, "shuffle": random.Random(0)},
+        "settings": {"half_close_timeout": 1000.0},
+    },
+    turns=0,
+    early=b"",
+    deeds=[("finish", "client"), ("run",), ("finish", "backend")],
 )
 def test_any_interleaving_with_tls(
     carrier: Any,

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from attrs import define, field
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IAddress, IDelayedCall, IHandshakeListener, IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from support.memory_peers import Peer
 from tcpbalance.config.addresses import Address
@@ -64,6 +66,7 @@ class MemoryDial:
         self.factory = factory
         self.over = False
         self.turns = 0
+        self._handshake: Handshake | None = None
         self._cause = ConnectFailed(timed_out(timeout))
         self._timer: IDelayedCall = clock.callLater(timeout, self._fail)
 
@@ -71,6 +74,13 @@ class MemoryDial:
         self.over = True
         if self._timer.active():
             self._timer.cancel()
+        if self._handshake is not None:
+            self._handshake.give_up()
+
+    def shake_hands(self, address: IAddress) -> Handshake:
+        """Give what stands at the backend's transport until its handshake is over."""
+        self._handshake = Handshake(self.factory, address)
+        return self._handshake
 
     def fail(self, code: int) -> None:
         """End with the failure that an error number stands for."""
@@ -82,6 +92,37 @@ class MemoryDial:
         self.factory.clientConnectionFailed(self, Failure(self._cause))
 
 
+@implementer(IHandshakeListener)
+class Handshake(Protocol):
+    """An attempt is over once its handshake is, as with ``dial_tls``; the protocol that waits comes after."""
+
+    transport: Any
+
+    def __init__(self, factory: ConnectionFactory, address: IAddress) -> None:
+        self._factory: ConnectionFactory | None = factory
+        self._address = address
+
+    def handshakeCompleted(self) -> None:
+        factory, self._factory = self._factory, None
+        protocol = factory.buildProtocol(self._address) if factory is not None else None
+        if protocol is None:
+            self.transport.abortConnection()
+            return
+        self.transport.wrappedProtocol = protocol
+        protocol.makeConnection(self.transport)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        factory, self._factory = self._factory, None
+        if factory is not None:
+            factory.clientConnectionFailed(self, Failure(ConnectFailed("TLS: reset")))
+
+    def give_up(self) -> None:
+        """Tell nobody; nothing after the handshake."""
+        factory, self._factory = self._factory, None
+        if factory is not None:
+            self.transport.abortConnection()
+
+
 class MemoryConnector:
     """Dials backends in memory; see ``tcpbalance.net.connecting.Connector``. No dial ends within the call.
 
@@ -90,9 +131,7 @@ class MemoryConnector:
     :ivar backends: what listens, by address; any other address refuses.
     """
 
-    def __init__(
-        self, clock: IReactorTime, establish: Callable[[MemoryBackend, ConnectionFactory], None]
-    ) -> None:
+    def __init__(self, clock: IReactorTime, establish: Callable[[MemoryBackend, MemoryDial], None]) -> None:
         self.backends: dict[str, MemoryBackend] = {}
         self._clock = clock
         self._establish = establish
@@ -133,5 +172,5 @@ class MemoryConnector:
             dial.fail(errno.ENOBUFS)
         else:
             dial.cancel()
-            self._establish(dial.backend, dial.factory)
+            self._establish(dial.backend, dial)
         return True

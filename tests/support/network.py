@@ -28,14 +28,13 @@ from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogLevel, eventAsText, globalLogPublisher
 from zope.interface import implementer
 
-from support.memory_dial import Behaviour, MemoryBackend, MemoryConnector
+from support.memory_dial import Behaviour, MemoryBackend, MemoryConnector, MemoryDial
 from support.memory_peers import Peer, TlsPeer
 from support.memory_pipes import MemoryPipes, no_pipes
 from support.memory_reactor import MemoryReactor
 from support.memory_roads import EPOLL, MemoryPortableRoad, MemoryQuickRoad, MemoryRoad
 from support.memory_socket import NO_LINGER, RECEIVE_BUFFER, SEND_BUFFER, MemorySocket, connected_pair
 from support.memory_tls import tls_around
-from tcpbalance.net.connecting import ConnectionFactory
 
 FRONTEND = IPv4Address("TCP", "192.0.2.1", 80)
 """The address that clients connect to."""
@@ -168,12 +167,12 @@ class Network:
         self.reactor.know(ours.fileno(), ours.events)
         return peer, ours
 
-    def _connect_backend(self, backend: MemoryBackend, factory: ConnectionFactory) -> None:
+    def _connect_backend(self, backend: MemoryBackend, dial: MemoryDial) -> None:
         peer, ours = self._link(backend.tls)
         backend.accepted(peer)
         host, _, port = backend.address.rpartition(":")
         address = IPv4Address("TCP", host, int(port))
-        protocol = factory.buildProtocol(address)
+        protocol = dial.shake_hands(address) if backend.tls else dial.factory.buildProtocol(address)
         if protocol is None:
             ours.close()
         else:
