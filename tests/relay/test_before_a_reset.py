@@ -149,6 +149,27 @@ def other_reads_enough_to_show_the_break(scene: Any, other: Any) -> None:
 
 
 @WHO
+@EXCHANGES
+@pytest.mark.parametrize("size", [300_000, 900_000], ids=["all is read here", "not all is read here"])
+def test_what_is_sent_to_one_that_has_broken_off_is_not_read(
+    make_scene: Any, who: str, exchanges: int, size: int
+) -> None:
+    scene = make_scene(network=LARGE, retries=0)
+    broken, other = talked(scene, who, exchanges)
+    other.stop_reading()
+    broken.send(noise(size))
+    scene.run()
+    broken.reset()
+    other_reads_enough_to_show_the_break(scene, other)
+    other.send(noise(2_000_000))
+    scene.advance(1)
+    assert other.unsent > 1_000_000
+    other.start_reading()
+    scene.advance(SOON)
+    assert_carried(scene, who, broken, other)
+
+
+@WHO
 def test_both_break_off(make_scene: Any, who: str) -> None:
     """The one who should have got the last bytes breaks off, too: nothing is waited for."""
     scene = make_scene(network=SMALL, retries=0)

@@ -88,6 +88,27 @@ def test_one_side_has_finished_and_the_other_is_silent(make_scene: Any, who: str
 
 
 @pytest.mark.parametrize("who", ["client", "backend"])
+@pytest.mark.parametrize("size", [1000, 80_000])
+def test_an_end_that_was_told_stays_one(make_scene: Any, who: str, size: int) -> None:
+    """Who was told it has still to fetch the last bytes from the kernels; a reset would lose them."""
+    scene = make_scene(settings={"half_close_timeout": 5})
+    client, backend = scene.joined()
+    finished, other = (client, backend) if who == "client" else (backend, client)
+    other.stop_reading()
+    finished.send(bytes(size))
+    finished.finish()
+    scene.run()
+    (session,) = scene.frontend.sessions
+    told = session.backend if who == "client" else session.client
+    assert told.write_closed, "all of it is with the kernels"
+    scene.advance(5 + LATE)
+    assert (scene.ended, finished.saw) == ("half_close_timeout", "reset")
+    other.start_reading()
+    scene.run()
+    assert (len(other.received), other.saw, other.complete) == (size, "fin", True)
+
+
+@pytest.mark.parametrize("who", ["client", "backend"])
 def test_one_side_has_finished_and_the_other_goes_on(make_scene: Any, who: str) -> None:
     scene = make_scene(settings={"half_close_timeout": 5})
     client, backend = scene.joined()

@@ -17,6 +17,7 @@ from tcpbalance.net.roads import DataPath
 
 ON_BOTH_ROADS = {
     "test_addresses",
+    "test_answers_during_uploads",
     "test_bad_backends",
     "test_bulk_transfer",
     "test_clock_steps",
