@@ -292,6 +292,12 @@ class _Attempt:
         if self._targets is None:
             self.fail(ConnectFailed.from_lookup(Verdict.TIMED_OUT))
             return
+        sock = self._socket
+        if sock is not None:
+            # The kernel may have decided in time, and our loop be late to look.
+            self._leg = self._decide()
+            if self._socket is not sock:
+                return
         self._drop_socket()
         self._next(ConnectFailed(timed_out(self._timeout)))
 

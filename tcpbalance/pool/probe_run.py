@@ -19,6 +19,10 @@ from tcpbalance.pool.probes.base import MAX_CAUSE, Deadline, NoVerdict, Probe, T
 from tcpbalance.pool.probes.causes import verdict_on
 from tcpbalance.pool.probes.event import Event, failure_of
 
+LATE = 0.1
+"""The part of its timeout by which the end of a check may be late. A loop that is later has not looked yet at
+what came in time: the check gets its time once more."""
+
 
 @frozen
 class Outcome:
@@ -58,6 +62,8 @@ class ProbeRun:
         self._settled = False
         self._answer: Deferred[object] | None = None
         self._timer: IDelayedCall | None = None
+        self._due = 0.0
+        self._again = False
         self.ended: Event[None] = Event()
 
     def start(self) -> Deferred[Outcome]:
@@ -66,10 +72,15 @@ class ProbeRun:
         :returns: always fires with an outcome, after the timeout at the latest.
         """
         # Before the probe starts its own timers: the one that is due first names the cause.
-        self._timer = self._target.reactor.callLater(self._target.timeout, self._time_out)
+        self._start_timer()
         self._answer = _called(self._probe, self._target)
         self._answer.addBoth(self._answered)
         return self._outcome
+
+    def _start_timer(self) -> None:
+        reactor, timeout = self._target.reactor, self._target.timeout
+        self._due = reactor.seconds() + timeout
+        self._timer = reactor.callLater(timeout, self._time_out)
 
     def cancel(self) -> None:
         """Give up; the outcome, if it was still open, says nothing."""
@@ -90,6 +101,10 @@ class ProbeRun:
         self._settle(self._judged(result))
 
     def _time_out(self) -> None:
+        if not self._again and self._target.reactor.seconds() - self._due > LATE * self._target.timeout:
+            self._again = True
+            self._start_timer()
+            return
         if self._target.is_being_looked_up:
             self._give_up(Outcome(None, Verdict.TIMED_OUT.value, REMEDY_OF_LOOKUP))
             return

@@ -8,6 +8,7 @@ import shutil
 import socket
 import tempfile
 from pathlib import Path
+from time import monotonic
 from typing import Any, cast
 
 from twisted.internet import reactor as global_reactor
@@ -152,6 +153,12 @@ class ConnectingTests(RoadCase):
         with socket.create_server(("127.0.0.1", 0)) as listener:
             number = listener.getsockname()[1]
         assert await self.cause(self.connect(f"127.0.0.1:{number}")) == "refused"
+
+    async def test_a_connection_that_stands_when_a_late_loop_looks_is_in_time(self) -> None:
+        """The deadline is dealt with before the socket, in the turn after one that took too long."""
+        outcome = self.connect(f"127.0.0.1:{self.listen('127.0.0.1')}")
+        cast(Any, self.pending).check(monotonic())
+        await self.answers(outcome)
 
     async def test_no_such_socket(self) -> None:
         assert await self.cause(self.connect("unix:/nonexistent/socket")) == "no such socket"

@@ -402,6 +402,28 @@ def test_a_check_that_takes_too_long_is_cancelled_and_has_failed(lines: list[str
     assert lines == ["pool web: backend a (10.0.0.1:80) is down: timed out after 1 s", NOBODY]
 
 
+def test_a_loop_that_is_late_takes_no_backend_down(lines: list[str]) -> None:
+    """What came in time lies in the socket: it is looked at before the backend is judged."""
+    answer: Deferred[None] = Deferred()
+    bench = Bench.of(FakeProbe(otherwise=lambda: answer), initial="up", fall=1)
+    bench.start()
+    bench.clock.advance(5)
+    assert bench.up == "a"
+    answer.callback(None)
+    bench.clock.advance(1)
+    assert bench.up == "a"
+    assert lines == []
+
+
+def test_one_that_does_not_answer_a_late_loop_has_failed(lines: list[str]) -> None:
+    bench = Bench.of(FakeProbe(otherwise=hangs), initial="up", fall=1)
+    bench.start()
+    bench.clock.advance(5)
+    bench.clock.advance(5)
+    assert bench.up == ""
+    assert lines == ["pool web: backend a (10.0.0.1:80) is down: timed out after 1 s", NOBODY]
+
+
 def test_the_timeout_is_written_as_people_do(lines: list[str]) -> None:
     bench = Bench.of(FakeProbe(otherwise=hangs), timeout=0.25)
     bench.start()
