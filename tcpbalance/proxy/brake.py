@@ -22,16 +22,13 @@ if TYPE_CHECKING:
     from tcpbalance.proxy.side import Side
 
 READS_A_SECOND = 10
-"""Reads that the rate is divided into: at a low one, bytes go in small steps instead of one leap."""
-
-LEAST_READ = 512
-"""Bytes that a read may take however low the rate is, about a segment: less would cost more than it smooths.
-"""
+"""Reads that the rate is divided into, so that bytes go in small steps instead of one leap. Of a rate that is
+lower, each read takes one byte."""
 
 
 def _piece(rate: int) -> int:
     """Bytes that a read may take."""
-    return min(CHUNK, max(LEAST_READ, rate // READS_A_SECOND))
+    return min(CHUNK, max(1, rate // READS_A_SECOND))
 
 
 class TriedBrake:

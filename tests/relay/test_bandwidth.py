@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from twisted.logger import capturedLogs, formatEvent
 
 from support.scene import ONE, RETRY_ON_RESET, TWO
 from tcpbalance.gate.pace import TOLERANCE
-from tcpbalance.proxy.brake import LEAST_READ, READS_A_SECOND
+from tcpbalance.proxy.brake import READS_A_SECOND
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.trial import Tried
 
@@ -68,16 +69,34 @@ def test_it_goes_in_small_steps(make_scene: Any, sends: str) -> None:
         assert len(reader.received) - before <= 3 * PIECE
 
 
-def test_a_very_low_rate_is_kept_in_steps_that_are_not_too_small(make_scene: Any) -> None:
-    scene = limited(make_scene, rate=100)
-    client, backend = scene.joined()
-    client.send(noise(5000))
+@pytest.mark.parametrize("sends", SIDES)
+@pytest.mark.parametrize("rate", [10, 100, 700, 1500, 3000, RATE])
+def test_each_second_has_as_many_bytes_as_the_next(make_scene: Any, rate: int, sends: str) -> None:
+    scene = limited(make_scene, rate=rate)
+    sender, reader = sides(scene, sends)
+    sender.send(noise(20 * rate))
+    scene.advance(2)  # what may come early has come
+    seconds = []
+    for _ in range(10):
+        before = len(reader.received)
+        scene.advance(1)
+        seconds.append(len(reader.received) - before)
+    piece = max(1, rate // READS_A_SECOND)
+    assert all(abs(count - rate) <= 2 * piece for count in seconds), seconds
+    assert abs(sum(seconds) - 10 * rate) <= 2 * piece
+
+
+@pytest.mark.parametrize("sends", SIDES)
+def test_the_lowest_rate_of_all_is_a_byte_a_second(make_scene: Any, sends: str) -> None:
+    scene = limited(make_scene, rate=1)
+    sender, reader = sides(scene, sends)
+    sender.send(noise(50))
     scene.run()
-    assert len(backend.received) == LEAST_READ
-    scene.advance(LEAST_READ / 100 - TOLERANCE - 0.1)
-    assert len(backend.received) == LEAST_READ
-    scene.advance(30)
-    assert 3000 <= len(backend.received) <= most(35, 100, LEAST_READ)
+    came = [len(reader.received)]
+    for _ in range(10):
+        scene.advance(1)
+        came.append(len(reader.received))
+    assert [after - before for before, after in pairwise(came)] == [1] * 10
 
 
 def test_each_way_by_itself(make_scene: Any) -> None:
