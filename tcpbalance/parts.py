@@ -18,9 +18,11 @@ from tcpbalance.config.errors import Flaw, KeyPath, Problem, Severity
 from tcpbalance.config.frontends import FrontendConfig, SocketConfig
 from tcpbalance.config.gate import AccessConfig, LimitsConfig
 from tcpbalance.config.loader import FileTable, Report, load
+from tcpbalance.config.loops import loops
 from tcpbalance.config.models import Config
 from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.pools import AffinityConfig, PoolConfig
+from tcpbalance.config.rules import BackendFacts, Facts, FrontendFacts, PoolFacts, RouteFacts
 from tcpbalance.errors import SettingError
 from tcpbalance.gate.access import Access
 from tcpbalance.gate.deny_file import flaws_in_deny_file, give_way, read_deny_file
@@ -130,6 +132,39 @@ class Frontend:
             () if self.entrance is None or self.entrance.routes is None else self.entrance.routes.values()
         )
         return tuple(dict.fromkeys(pool for pool in (self.pool, *routed) if pool is not None))
+
+
+def refuse_loops(frontends: Sequence[Frontend]) -> None:
+    """Look for pools whose connections come back to them, as in a configuration.
+
+    :raises SettingError: for the first.
+    """
+    pools = tuple(dict.fromkeys(pool for frontend in frontends for pool in frontend.pools))
+    # Pools may have one name, so their numbers stand for them.
+    number = {pool: str(index) for index, pool in enumerate(pools)}
+    facts = Facts(
+        tuple(
+            FrontendFacts(
+                path=("frontends", frontend.name),
+                listens=tuple((("listen", index), address) for index, address in enumerate(frontend.listen)),
+                routes=tuple(RouteFacts((), (), number[pool]) for pool in frontend.pools),
+            )
+            for frontend in frontends
+        ),
+        tuple(
+            PoolFacts(
+                path=("pools", number[pool]),
+                backends=tuple(
+                    BackendFacts((pool.name, backend.name), backend.name, backend.address)
+                    for backend in pool.backends
+                ),
+            )
+            for pool in pools
+        ),
+    )
+    for flaw in loops(facts):
+        pool_name, backend_name = flaw.path
+        raise SettingError(f"pool {pool_name}: backend {backend_name}: {flaw.message}")
 
 
 def build_frontend(name: str, config: FrontendConfig, pools: Mapping[str, Pool]) -> Frontend:

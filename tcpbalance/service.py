@@ -33,7 +33,7 @@ from tcpbalance.net.roads import DataPath, Road, choose
 from tcpbalance.net.socket_options import SocketOptionError, SocketOptions, shrunk_buffers
 from tcpbalance.orphans import OrphanReaper
 from tcpbalance.overload.guard import OverloadGuard, watches
-from tcpbalance.parts import LOOKUP_TIMEOUT, Frontend, build_frontend, build_pool, read_config
+from tcpbalance.parts import LOOKUP_TIMEOUT, Frontend, build_frontend, build_pool, read_config, refuse_loops
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.health import HealthMonitor
 from tcpbalance.pool.pool import Pool
@@ -145,8 +145,8 @@ class Balancer(Service):
     :param shutdown_grace: seconds that open sessions may go on after ``stopService``.
     :param data_path: ``"auto"`` for the quick road where there is one, ``"portable"`` for Twisted's own
         transports.
-    :raises SettingError: for a negative or endless grace, no frontend, two frontends of one name, or an
-        overload without bounds.
+    :raises SettingError: for a negative or endless grace, no frontend, two frontends of one name, an overload
+        without bounds, or a pool whose connections come back to it.
     """
 
     _log = Logger()
@@ -165,6 +165,7 @@ class Balancer(Service):
     ) -> None:
         bounds.not_negative("balancer: shutdown_grace", shutdown_grace)
         self._check_names(frontends)
+        refuse_loops(frontends)
         self._reactor = reactor
         self._frontends = tuple(frontends)
         self._road = choose(data_path, reactor)

@@ -62,13 +62,13 @@ class FrontendFacts:
 
     path: KeyPath
     listens: tuple[tuple[KeyPath, Address], ...]
-    pool: str | None
-    routes: tuple[RouteFacts, ...]
-    served: bool
-    tls: Collection[str] | None
-    access: Collection[str]
-    limits: Collection[str]
-    keys: Collection[str]
+    pool: str | None = None
+    routes: tuple[RouteFacts, ...] = ()
+    served: bool = True
+    tls: Collection[str] | None = None
+    access: Collection[str] = ()
+    limits: Collection[str] = ()
+    keys: Collection[str] = ()
 
 
 @frozen
@@ -78,9 +78,9 @@ class BackendFacts:
     path: KeyPath
     name: str | None
     address: Address | None
-    backup: bool
-    has_server_name: bool
-    has_limit: bool
+    backup: bool = False
+    has_server_name: bool = False
+    has_limit: bool = False
 
 
 @frozen
@@ -97,11 +97,11 @@ class PoolFacts:
 
     path: KeyPath
     backends: tuple[BackendFacts, ...]
-    tls: Collection[str] | None
-    verified: bool
-    keys: Collection[str]
-    balance: str | None
-    sends_v2: bool
+    tls: Collection[str] | None = None
+    verified: bool = True
+    keys: Collection[str] = ()
+    balance: str | None = None
+    sends_v2: bool = False
 
 
 @frozen

@@ -307,16 +307,19 @@ class OpeningTests(BalancerCase):
         assert all_listen == [True]
 
     async def test_an_address_in_use_leaves_no_other_taken(self) -> None:
-        taken = self.ports[0].getHost().port
         with socket.create_server(("127.0.0.1", 0)) as spare:
             free = spare.getsockname()[1]
         pool = self.pool()
-        frontends = [
-            Frontend("good", f"127.0.0.1:{free}", pool),
-            Frontend("bad", f"127.0.0.1:{taken}", pool),
-        ]
-        with pytest.raises(ListenError, match=f"frontend bad: cannot listen on 127.0.0.1:{taken}: address"):
-            Balancer(reactor, frontends).startService()
+        with socket.create_server(("127.0.0.1", 0)) as holder:
+            taken = holder.getsockname()[1]
+            frontends = [
+                Frontend("good", f"127.0.0.1:{free}", pool),
+                Frontend("bad", f"127.0.0.1:{taken}", pool),
+            ]
+            with pytest.raises(
+                ListenError, match=f"frontend bad: cannot listen on 127.0.0.1:{taken}: address"
+            ):
+                Balancer(reactor, frontends).startService()
         socket.create_server(("127.0.0.1", free)).close()
 
     async def test_a_log_that_cannot_be_opened_leaves_no_address_taken(self) -> None:

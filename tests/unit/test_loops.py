@@ -6,8 +6,10 @@ from collections.abc import Collection
 from pathlib import Path
 
 import pytest
+from twisted.internet.testing import MemoryReactorClock
 
 from support.configs import load_text, problems
+from tcpbalance import Backend, Balancer, Frontend, Pool, SettingError
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.errors import BrokenRules, Severity
 from tcpbalance.config.frontends import FrontendConfig
@@ -203,3 +205,20 @@ def test_own_addresses() -> None:
     assert not is_own("192.0.2.1")
     assert not is_own("2001:db8::1")
     assert not is_own("no address")
+
+
+def test_parts_are_refused_likewise() -> None:
+    """Pools may have one name."""
+    web, other = (Pool("web", [Backend(place)]) for place in ("127.0.0.1:81", "127.0.0.1:80"))
+    first, second = Frontend("a", "0.0.0.0:80", web), Frontend("b", "127.0.0.1:81", other)
+    with pytest.raises(SettingError) as caught:
+        Balancer(MemoryReactorClock(), [first, second])
+    assert str(caught.value) == (
+        "pool web: backend 127.0.0.1:81: 127.0.0.1:81 is where frontends.b listens, which leads through "
+        "others to this pool again: connections would go in circles, name a server behind the balancer"
+    )
+
+
+def test_parts_before_parts_are_allowed() -> None:
+    web, other = (Pool("web", [Backend(place)]) for place in ("127.0.0.1:81", "10.0.0.1:80"))
+    Balancer(MemoryReactorClock(), [Frontend("a", "0.0.0.0:80", web), Frontend("b", "127.0.0.1:81", other)])
