@@ -26,8 +26,8 @@ class SessionRecord:
     :ivar client_bytes: bytes received from the client.
     :ivar backend_bytes: bytes received from the backend.
     :ivar reason: why it ended.
-    :ivar cause: why the last failed dial failed, or what was wrong with what the client said first; empty
-        when nothing was.
+    :ivar cause: why the last failed dial failed, what was wrong with the TLS of the side that broke off, or
+        with what the client said first; empty when nothing was.
     :ivar proxy: the address of the proxy that the client came through, None when it came by itself.
     :ivar server_name: the name that the client asked for, None where nobody looked, or found one.
     :ivar unique_id: what the connection was called to the backend in a PROXY header, None without one.

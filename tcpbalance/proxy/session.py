@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from tcpbalance.errors import Fault
 from tcpbalance.net.addresses import shown
-from tcpbalance.net.tls.errors import broken_cause, was_unheard
+from tcpbalance.net.tls.errors import broken_cause, tls_cause, was_unheard
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.client import packed_host
 from tcpbalance.proxy.announcement import Announcement, announcement
@@ -68,6 +68,7 @@ class Session:
         "_reason",
         "_served_by",
         "_started",
+        "_tls_cause",
         "_wheel",
         "backend",
         "client",
@@ -92,6 +93,7 @@ class Session:
         self._breaking: Side | None = None
         self._delivery: Delivery | None = None
         self._served_by: Backend | None = None
+        self._tls_cause = ""
         self._announcement: Announcement | None = None
         self._introduction = introduction
         now = frontend.seconds()
@@ -143,8 +145,9 @@ class Session:
 
     @property
     def cause(self) -> str:
-        """Why the last dial that failed did so, empty when none did."""
-        return self._dial.failure.cause if self._dial.failure else ""
+        """What was wrong with the TLS of the side that broke off, or why the last dial that failed did so;
+        empty when nothing was and none did."""
+        return self._tls_cause or (self._dial.failure.cause if self._dial.failure else "")
 
     def start(self) -> None:
         """Begin, with the client connected."""
@@ -413,16 +416,22 @@ class Session:
             self._lost_in_order(side)
         elif not isinstance(failure.value, BROKEN_OFF):
             self.end(EndReason.INTERNAL_ERROR)
-        elif self.client.finished and self.backend is not None and self.backend.finished:
+        else:
+            self._lost_by_a_break(side, failure)
+
+    def _lost_by_a_break(self, side: Side, failure: Failure) -> None:
+        if self.client.finished and self.backend is not None and self.backend.finished:
             # Each had sent all it had to send: a unix socket whose peer has closed looks broken from then on.
             self.write_closed(side)
         elif side is self.client:
+            self._tls_cause = tls_cause(failure)
             self.end(EndReason.CLIENT_RESET)
         elif self._kept is not None and not was_unheard(failure):
             self._try_another(broken_cause(failure))
         else:
             if not side.received and not was_unheard(failure):
                 self._dial.broken_off(broken_cause(failure))
+            self._tls_cause = tls_cause(failure)
             self.end(EndReason.BACKEND_RESET)
 
     def _lost_while_ending(self, side: Side, failure: Failure) -> None:

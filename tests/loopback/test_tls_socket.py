@@ -26,8 +26,9 @@ from support.tls_lines import (
 )
 from support.waiting import until
 from tcpbalance.net.direction import CHUNK
+from tcpbalance.net.tls.records import RECORDS_AT_ONCE
 from tcpbalance.net.tls.server import ServerTls
-from tcpbalance.net.tls.tls_socket import MORE_TO_TELL, RECORDS_A_READ, TlsSocket
+from tcpbalance.net.tls.tls_socket import MORE_TO_TELL, TlsSocket
 
 MORE_THAN_A_READ = CHUNK + A_RECORD
 MORE_THAN_KERNELS_HOLD = 16 * 1024 * 1024
@@ -84,7 +85,7 @@ def a_line(issued: Issued) -> Iterator[Line]:
     # Room for all that is sent before anything is read.
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * MORE_THAN_A_READ)
     with theirs, ours:
-        tls = TlsSocket(ServerTls(frontend_tls(issued)).connection(ours), ours)
+        tls = TlsSocket(ServerTls(frontend_tls(issued)).connection(), ours)
         yield Line(tls, ours, Peer(theirs, client_in_memory(client_context())))
 
 
@@ -148,7 +149,7 @@ def test_a_short_read_with_more_behind_it_says_so(line: Line, size: int) -> None
 
 def test_a_peer_with_a_byte_in_each_record_does_not_hold_up_the_others(line: Line) -> None:
     line.come(b"".join(line.peer.written(b"x") for _ in range(3000)))
-    assert len(line.tls.recv(CHUNK)) == RECORDS_A_READ
+    assert len(line.tls.recv(CHUNK)) == RECORDS_AT_ONCE
     assert line.tls.news == MORE_TO_TELL
 
 

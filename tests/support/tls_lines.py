@@ -7,6 +7,7 @@ import select
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from socket import SocketType
 from typing import Any, Self
 
 from cryptography.hazmat.bindings.openssl.binding import Binding
@@ -158,6 +159,11 @@ class Peer:
 def no_error_is_left() -> bool:
     """Whether OpenSSL's queue of errors, which all connections of a thread share, is empty."""
     return not Binding().lib.ERR_peek_error()
+
+
+def is_readable(sock: SocketType) -> bool:
+    """Whether something has come."""
+    return bool(select.select([sock], [], [], 0)[0])
 
 
 def is_broken(sock: socket.socket) -> bool:

@@ -59,7 +59,7 @@ def meet(peer: TlsPeer, backend: ServerTls) -> SSL.Connection:
     :returns: the backend's side.
     :raises HandshakeFailed: it is refused.
     """
-    ours, theirs = peer.connection(None), backend.connection(None)
+    ours, theirs = peer.connection(), backend.connection()
     try:
         shake(ours, theirs)
     except SSL.Error as error:
@@ -273,12 +273,12 @@ def test_with_nobody_but_the_same_backend_under_the_same_name(
 
 def test_a_session_with_one_who_was_refused_is_not_gone_on_with(world: World, backend: ServerTls) -> None:
     peer = world.pool().peer(*at("nobody.example:443"))
-    ours, theirs = peer.connection(None), backend.connection(None)
+    ours, theirs = peer.connection(), backend.connection()
     shake(ours, theirs)
     with pytest.raises(HandshakeFailed):
         peer.approve(ours)
     ours.shutdown()
-    again, there = peer.connection(None), backend.connection(None)
+    again, there = peer.connection(), backend.connection()
     shake(again, there)
     assert there.master_key() != theirs.master_key()
 

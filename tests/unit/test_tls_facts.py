@@ -28,7 +28,7 @@ def facts_of_a_client(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) 
     context = client_context()
     context.use_certificate_chain_file(str(client.certificate))
     context.use_privatekey_file(str(client.key))
-    connection = server.connection(None)
+    connection = server.connection()
     shake(client_in_memory(context), connection)
     return facts_of(connection, NOW.timestamp())
 

@@ -59,7 +59,7 @@ def shown(tls: ServerTls, name: str | None = None, **how: Any) -> x509.Certifica
     :param how: it speaks; see ``client_context``.
     """
     client = client_in_memory(client_context(**how), name)
-    shake(client, tls.connection(None))
+    shake(client, tls.connection())
     certificate = client.get_peer_certificate(as_cryptography=True)
     assert certificate is not None
     return certificate
@@ -184,7 +184,7 @@ def agreed(tls: ServerTls, offered: list[bytes]) -> bytes:
     if offered:
         context.set_alpn_protos(offered)
     client = client_in_memory(context)
-    shake(client, tls.connection(None))
+    shake(client, tls.connection())
     return client.get_alpn_proto_negotiated()
 
 
@@ -209,7 +209,7 @@ def comes(tls: ServerTls, folder: Path, who: str | None, name: str | None = None
     if who is not None:
         context.use_certificate_chain_file(str(folder / f"{who}.pem"))
         context.use_privatekey_file(str(folder / f"{who}.key"))
-    server = tls.connection(None)
+    server = tls.connection()
     try:
         shake(client_in_memory(context, name), server)
     except SSL.Error as error:
@@ -239,7 +239,7 @@ def replace(issued: Issued, by: Issued) -> None:
 
 def test_new_files_are_used_from_the_next_handshake_on(exact: Issued, other: Issued) -> None:
     tls = ServerTls(frontend_tls(exact))
-    before = tls.connection(None)
+    before = tls.connection()
     replace(exact, other)
     assert shown(tls) == exact.leaf
     tls.reload()
@@ -273,7 +273,7 @@ def test_a_session_is_gone_on_with_until_a_reload(
         client = client_in_memory(context)
         if session is not None:
             client.set_session(session)
-        shake(client, tls.connection(None))
+        shake(client, tls.connection())
         # One that is left without a goodbye is not gone on with.
         client.shutdown()
         return client.master_key(), client.get_session()

@@ -18,7 +18,7 @@ from zope.interface import implementer
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.tls import PoolTlsConfig
 from tcpbalance.errors import Fault
-from tcpbalance.net.tls.connection import new_connection
+from tcpbalance.net.tls.connection import Connection
 from tcpbalance.net.tls.contexts import add_chain, heed, new_context, trust
 from tcpbalance.net.tls.errors import HandshakeFailed
 from tcpbalance.net.tls.facts import peer_certificate
@@ -118,12 +118,9 @@ class TlsPeer:
         self._last: SSL.Connection | None = None
         self._until = math.inf
 
-    def connection(self, sock: Any) -> SSL.Connection:
-        """Begin with the backend, going on with the session of the last connection that it has approved.
-
-        :param sock: the socket; None to take the bytes in and out by hand.
-        """
-        connection = new_connection(self._context, sock)
+    def connection(self) -> Connection:
+        """Begin with the backend, going on with the session of the last connection that it has approved."""
+        connection = Connection(self._context)
         connection.set_connect_state()
         if self._name is not None and not self._ip:
             connection.set_tlsext_host_name(self._name.encode("ascii"))
@@ -143,7 +140,7 @@ class TlsPeer:
 
     def clientConnectionForTLS(self, protocol: Any) -> SSL.Connection:
         """Twisted's call."""
-        return self.connection(None)
+        return self.connection()
 
     def approve(self, connection: SSL.Connection) -> None:
         """See that the handshake was with the backend that was meant: RFC 9525.

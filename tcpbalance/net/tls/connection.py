@@ -1,4 +1,4 @@
-"""OpenSSL's side of one connection."""
+"""OpenSSL's side of one connection, which reads and writes memory."""
 
 from __future__ import annotations
 
@@ -6,21 +6,87 @@ from typing import Any
 
 from OpenSSL import SSL
 
+from tcpbalance.net.tls.records import (
+    MAX_IN_HANDSHAKE,
+    MAX_WITHOUT_DATA,
+    RECORDS_AT_ONCE,
+    TOO_MANY_IN_HANDSHAKE,
+    TOO_MANY_WITHOUT_DATA,
+    cut,
+    too_many,
+)
 
-class _InMemory(SSL.Connection):
-    """One for Twisted's TLS, which cannot deal with a goodbye in the middle of a handshake."""
+
+class Connection(SSL.Connection):
+    """One as Twisted's TLS uses it, which writes all that has come, and then reads until there is no more.
+
+    OpenSSL is given a few records at a time; those without data are counted. See ``records``.
+
+    :param context: what it begins with.
+    """
+
+    def __init__(self, context: SSL.Context) -> None:
+        super().__init__(context, None)
+        self._kept = b""  # what has come and OpenSSL has not got
+        self._partial = 0  # bytes missing of a record that it has got the beginning of
+        self._unread = 0  # complete records that it may not have read
+        self._without_data = 0  # records in a row that brought none
+
+    def bio_write(self, buf: Any) -> int:
+        """Take what has come."""
+        self._kept += buf
+        return len(buf)
 
     def do_handshake(self) -> None:
-        """Go on with the handshake."""
-        try:
-            super().do_handshake()
-        except SSL.ZeroReturnError:
-            raise SSL.SysCallError(-1, "Unexpected EOF") from None
+        """Go on with the handshake.
 
+        :raises SSL.WantReadError: the peer's turn.
+        :raises SSL.Error: it has failed.
+        """
+        while True:
+            try:
+                super().do_handshake()
+            except SSL.WantReadError:
+                self._count(MAX_IN_HANDSHAKE, TOO_MANY_IN_HANDSHAKE)
+                if not self._give():
+                    raise
+            except SSL.ZeroReturnError:
+                # Twisted cannot deal with a goodbye in the middle of a handshake.
+                raise SSL.SysCallError(-1, "Unexpected EOF") from None
+            else:
+                self._unread = self._without_data = 0
+                return
 
-def new_connection(context: SSL.Context, sock: Any) -> SSL.Connection:
-    """Make one.
+    def recv(self, bufsiz: int, flags: int | None = None) -> bytes:
+        """Read a record.
 
-    :param sock: its socket; None to take the bytes in and out by hand.
-    """
-    return _InMemory(context, None) if sock is None else SSL.Connection(context, sock)
+        :raises SSL.WantReadError: there is no more.
+        :raises SSL.Error: it is broken, or too many brought no data.
+        """
+        while True:
+            try:
+                data: bytes = super().recv(bufsiz, flags)
+            except SSL.WantReadError:
+                self._count(MAX_WITHOUT_DATA, TOO_MANY_WITHOUT_DATA)
+                if not self._give():
+                    raise
+            else:
+                self._unread = self._without_data = 0
+                return data
+
+    def _count(self, most: int, words: str) -> None:
+        """Count the records that were read and brought nothing."""
+        self._without_data += self._unread
+        self._unread = 0
+        if self._without_data > most:
+            self._kept = b""
+            raise too_many(words)
+
+    def _give(self) -> bool:
+        """Give OpenSSL some records; tell whether there was anything to give."""
+        kept = self._kept
+        end, self._partial, self._unread = cut(kept, len(kept), self._partial, RECORDS_AT_ONCE, len(kept))
+        if end:
+            super().bio_write(kept[:end])
+            self._kept = kept[end:]
+        return end > 0

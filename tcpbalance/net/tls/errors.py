@@ -59,10 +59,18 @@ def broken_cause(failure: Failure) -> str:
 
     :param failure: as the protocol was told it.
     """
+    return tls_cause(failure) or "reset"
+
+
+def tls_cause(failure: Failure) -> str:
+    """Say in a few words what was wrong with TLS when a connection was broken off; empty where nothing was.
+
+    :param failure: as the protocol was told it.
+    """
     error = failure.value
     if isinstance(error, TlsBroken):
         return f"TLS: {error.cause}"
-    return f"TLS: {openssl_words(error)}" if isinstance(error, SSL.Error) else "reset"
+    return f"TLS: {openssl_words(error)}" if isinstance(error, SSL.Error) else ""
 
 
 def was_unheard(failure: Failure) -> bool:

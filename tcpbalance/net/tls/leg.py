@@ -44,6 +44,7 @@ class TlsLeg(Leg):
 
     def begin(self) -> None:
         """Take the first step, if it is ours or the peer's has come already."""
+        self.socket.begin()
         self.readable = True
         self.read_again()
 
@@ -63,13 +64,6 @@ class TlsLeg(Leg):
         self.socket.news = None
         if news == WANTS_WRITE:
             self.full = self._open
-        else:
-            self.readable = self._open and not self._done_reading
-            self.read_again()
-
-    def _go_on_writing(self) -> None:
-        super()._go_on_writing()
-        # Reading may have waited for the same room.
         self.readable = self._open and not self._done_reading
         self.read_again()
 
@@ -78,6 +72,45 @@ class TlsLeg(Leg):
         if events & ERROR:
             self._read_up()
         super().on_events(events)
+
+    # Writing: what is encrypted and finds no room is the socket's
+
+    def put(self, data: bytes, flags: int = 0) -> bool:
+        """See ``Leg``."""
+        if super().put(data, flags) and not self.socket.unsent:
+            return True
+        self.full = self._open
+        return False
+
+    def _send(self, data: bytes, flags: int) -> None:
+        super()._send(data, flags)
+        self._look_whether_full()
+
+    def _flush(self) -> None:
+        super()._flush()
+        self._look_whether_full()
+
+    def _look_whether_full(self) -> None:
+        if self.socket.unsent:
+            self.full = self._open
+
+    def _go_on_writing(self) -> None:
+        try:
+            self.socket.flush()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self.break_later(error)
+        else:
+            super()._go_on_writing()
+
+    def _break(self, error: int) -> None:
+        super()._break(error)
+        self.socket.unsent = b""
+
+    def in_flight(self) -> int:
+        """See ``Leg``."""
+        return super().in_flight() + len(self.socket.unsent)
 
     def _read_up(self) -> None:
         """Read what came before a break, while the kernel still tells the break from an end.
@@ -98,7 +131,8 @@ class TlsLeg(Leg):
             super()._hear_the_last()
 
     def _has_unread(self) -> bool:
-        return self.socket.something_waits and not self.socket.deaf
+        unread: bool = self.socket.something_waits
+        return unread
 
     def _shake(self) -> bool:
         """Go on with the handshake; tell whether it is over."""
@@ -118,10 +152,9 @@ class TlsLeg(Leg):
         return self._open
 
     def broke_off(self) -> None:
-        """See ``Leg``; with what the peer had to say to it, and whether it may have said more than we could
-        read: OpenSSL reads nothing after a write that has failed."""
+        """See ``Leg``; with what the peer had to say to it, and whether it has said more than was read."""
         complaint = self.socket.complaint
-        unheard = not self._shaking and (self.socket.deaf or self.socket.something_waits)
+        unheard = not self._shaking and self.socket.something_waits
         if complaint is None and not unheard:
             super().broke_off()
         else:

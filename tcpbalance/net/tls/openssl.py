@@ -4,6 +4,9 @@ pyOpenSSL makes connections and shakes hands for us. Its own calls for reading a
 OpenSSL's work in them for a small record: with them, a request on an open connection takes a fifth more
 processor time. So these two, and what goes with them, are called through cryptography's bindings, on which
 pyOpenSSL stands as well.
+
+OpenSSL has no socket here: what came is put into a memory BIO that it reads from, and what it writes is taken
+out of another one: BIO_s_mem(3).
 """
 
 from __future__ import annotations
@@ -20,10 +23,19 @@ RECORD = 16 * 1024
 _lib, _ffi = Binding().lib, Binding.ffi
 
 # All legs live in one thread, and none of them leaves anything in it.
-_buffer = _ffi.new("char[]", RECORD)
-_view = _ffi.buffer(_buffer)
+_in = _ffi.new("char[]", 5 * RECORD)
+_plain = _ffi.new("char[]", 6 * RECORD)
+_plain_view = _ffi.buffer(_plain)
+_SPACE = len(_plain)
+_out = _ffi.new("char[]", _SPACE)
+_out_view = memoryview(_ffi.buffer(_out))
 _from_buffer = _ffi.from_buffer
+
+INCOMING = memoryview(_ffi.buffer(_in)).cast("B")
+"""What has come from a socket is put here: four full records, even where the first has begun before."""
+
 _SSL_read, _SSL_write = _lib.SSL_read, _lib.SSL_write
+_BIO_read, _BIO_write = _lib.BIO_read, _lib.BIO_write
 
 WANT_READ: int = _lib.SSL_ERROR_WANT_READ
 WANT_WRITE: int = _lib.SSL_ERROR_WANT_WRITE
@@ -37,26 +49,93 @@ def handle_of(connection: SSL.Connection) -> Any:
     return connection._ssl
 
 
-def read(handle: Any) -> bytes | int:
-    """Read one record: SSL_read(3).
+def read(handle: Any, most: int) -> tuple[bytes, int, int]:
+    """Read records, one after the other: SSL_read(3).
 
-    :returns: what is in it; or, where nothing could be read, why, as SSL_get_error(3) tells.
+    :param most: records.
+    :returns: what is in them; how many they were; and, where there are fewer, why, as SSL_get_error(3) tells,
+        else 0.
     """
-    size = _SSL_read(handle, _buffer, RECORD)
-    if size > 0:
-        return _view[:size]  # type: ignore[no-any-return]  # cffi is not annotated
-    return _lib.SSL_get_error(handle, size)  # type: ignore[no-any-return]
+    filled = count = 0
+    while count < most:
+        size = _SSL_read(handle, _plain + filled, _SPACE - filled)
+        if size <= 0:
+            return _plain_view[:filled], count, _lib.SSL_get_error(handle, size)
+        filled += size
+        count += 1
+    return _plain_view[:filled], count, 0
 
 
-def write(handle: Any, data: Any) -> int:
-    """Write one record: SSL_write(3).
+def encrypt(connection: SSL.Connection, data: Any) -> memoryview | int:
+    """Make records of *data*: SSL_write(3).
 
-    :param data: not nothing, and what fits into one.
-    :returns: the bytes that are on their way; or, where none are, why, as the negative of what
-        SSL_get_error(3) tells.
+    :param connection: one that writes memory, and whose last words have been taken.
+    :param data: not nothing, and at most four records' worth.
+    :returns: what is to be sent, good until the next call on any connection; or, where OpenSSL refuses, why,
+        as SSL_get_error(3) tells.
     """
-    size: int = _SSL_write(handle, _from_buffer(data), len(data))
-    return size if size > 0 else -_lib.SSL_get_error(handle, size)
+    handle, memory, source, size = connection._ssl, connection._from_ssl, _from_buffer(data), len(data)
+    if size <= RECORD:
+        count = _SSL_write(handle, source, size)
+        if count > 0:
+            return _out_view[: _BIO_read(memory, _out, _SPACE)]
+        return _lib.SSL_get_error(handle, count)  # type: ignore[no-any-return]
+    done = filled = 0
+    while done < size:
+        count = _SSL_write(handle, source + done, min(size - done, RECORD))
+        if count <= 0:
+            return _lib.SSL_get_error(handle, count)  # type: ignore[no-any-return]
+        done += count
+        filled += _BIO_read(memory, _out + filled, _SPACE - filled)
+    return _out_view[:filled]
+
+
+def written(connection: SSL.Connection) -> memoryview:
+    """Take what OpenSSL has written of itself, such as an alert, or a part of it: BIO_read(3).
+
+    :param connection: one that writes memory.
+    :returns: good until the next call on any connection.
+    """
+    return _out_view[: max(_BIO_read(connection._from_ssl, _out, _SPACE), 0)]
+
+
+def copy_in(connection: SSL.Connection, size: int) -> None:
+    """Let OpenSSL read the first bytes of ``INCOMING``: BIO_write(3).
+
+    :param connection: one that reads memory, and that nothing is lent to.
+    """
+    _BIO_write(connection._into_ssl, _in, size)
+
+
+def lend(connection: SSL.Connection, size: int) -> None:
+    """Let OpenSSL read the first bytes of ``INCOMING`` where they are: BIO_new_mem_buf(3).
+
+    :param connection: one that reads memory, and has read all that it had; it has to read this, too, before
+        anything else is put there.
+    """
+    bio = _lib.BIO_new_mem_buf(_in, size)
+    _lib.BIO_set_mem_eof_return(bio, -1)  # that more will come
+    _read_from(connection, bio)
+
+
+def lend_nothing(connection: SSL.Connection) -> None:
+    """Let OpenSSL read what will be copied in, and no more of what was lent."""
+    _read_from(connection, _lib.BIO_new(_lib.BIO_s_mem()))
+
+
+def shrink(connection: SSL.Connection) -> None:
+    """Free the memory that OpenSSL writes to, which else keeps as much as it ever had to hold.
+
+    :param connection: one whose last words have been taken.
+    """
+    bio = _lib.BIO_new(_lib.BIO_s_mem())
+    _lib.SSL_set_bio(connection._ssl, connection._into_ssl, bio)
+    connection._from_ssl = bio
+
+
+def _read_from(connection: SSL.Connection, bio: Any) -> None:
+    _lib.SSL_set_bio(connection._ssl, bio, connection._from_ssl)
+    connection._into_ssl = bio
 
 
 def trouble(kind: int) -> tuple[int, str]:

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from zope.interface import implementer
 
 from tcpbalance.config.tls import FrontendTlsConfig
-from tcpbalance.net.tls.connection import new_connection
+from tcpbalance.net.tls.connection import Connection
 from tcpbalance.net.tls.contexts import add_chain, heed, new_context, tell_clients, trust
 from tcpbalance.net.tls.files import Chain
 from tcpbalance.net.tls.material import Material, read_material
@@ -72,18 +72,15 @@ class ServerTls:
         start, end = self._span
         return not start <= self._wall_seconds() < end
 
-    def connection(self, sock: Any) -> SSL.Connection:
-        """Begin with a client.
-
-        :param sock: its socket; None to take the bytes in and out by hand.
-        """
-        connection = new_connection(self._context, sock)
+    def connection(self) -> Connection:
+        """Begin with a client."""
+        connection = Connection(self._context)
         connection.set_accept_state()
         return connection
 
     def serverConnectionForTLS(self, protocol: Any) -> SSL.Connection:
         """Twisted's call."""
-        return self.connection(None)
+        return self.connection()
 
 
 def _files(config: FrontendTlsConfig) -> Iterator[str]:

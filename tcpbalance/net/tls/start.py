@@ -19,7 +19,7 @@ def accept_tls(transport: Any, tls: ServerTls, rest: bytes = b"") -> Any:
     """
     if isinstance(transport, Leg):
         transport.leave(len(rest))
-        leg = TlsLeg(transport, tls.connection(transport.socket))
+        leg = TlsLeg(transport, tls.connection())
         leg.read_again()
         return leg
     transport.startTLS(tls)
@@ -36,7 +36,7 @@ def connect_tls(transport: Any, peer: TlsPeer) -> Any:
     :returns: the transport from now on.
     """
     if isinstance(transport, Leg):
-        leg = TlsLeg(transport, peer.connection(transport.socket))
+        leg = TlsLeg(transport, peer.connection())
         leg.begin()
         return leg
     # Twisted's transports of ours are those of a server: the other way round makes a client.

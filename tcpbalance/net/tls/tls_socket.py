@@ -1,4 +1,9 @@
-"""A socket that speaks TLS: what a leg asks of a socket, with OpenSSL in between."""
+"""A socket that speaks TLS: what a leg asks of a socket, with OpenSSL in between.
+
+OpenSSL reads and writes memory; the socket is read and written here. So one read processes a bounded number
+of records, whatever is in them; an answer of OpenSSL's waits for room without holding up the reading; and a
+peer that takes no more bytes can still be read.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +19,36 @@ from OpenSSL import SSL
 
 from tcpbalance.net.tls.openssl import (
     ENDED,
+    INCOMING,
     RECORD,
     WANT_READ,
-    WANT_WRITE,
+    encrypt,
     forget_errors,
     handle_of,
     read,
+    shrink,
     trouble,
-    write,
+    written,
+)
+from tcpbalance.net.tls.records import (
+    CHANGE_CIPHER_SPEC,
+    MAX_IN_HANDSHAKE,
+    RECORDS_AT_ONCE,
+    TOO_MANY_IN_HANDSHAKE,
+    TOO_MANY_WITHOUT_DATA,
+    Records,
+    too_many,
 )
 
-RECORDS_A_READ = 16
-"""Records read at once. They cost by the piece: those of a peer that puts one byte in each would fill a read
-after a third of a second, and all others would wait for that."""
+BATCH = 4 * RECORD
+"""Bytes of data that are encrypted before they are sent, in one call."""
+
+WORTH_FREEING = 8 * 1024
+"""Bytes written by OpenSSL from which on their memory is freed, since the connection may be quiet next."""
+
+MAX_UNSENT = 2 * BATCH
+"""Encrypted bytes that wait for room, before the connection ends. One batch of data can be among them; the
+others are answers of 30 bytes each, to key updates of a peer that does not read."""
 
 MORE_TO_TELL, WANTS_WRITE = "more to tell", "wants write"
 
@@ -36,47 +58,47 @@ _DRAINED = 4
 _NO_BYTE = bytes(4)
 """How FIONREAD says that nothing waits: ioctl_fionread(2const)."""
 
-_NO_ROOM = (WANT_WRITE, WANT_READ)
-
 
 class TlsSocket:
     """Reads and writes through TLS, with the errors of a socket.
 
-    :param connection: made for *sock*.
+    :param connection: one that reads and writes memory.
     :param sock: connected, not blocking.
     :ivar complaint: what the peer, or OpenSSL, did not like, once that has ended the connection.
-    :ivar deaf: a write has failed, since when OpenSSL takes bytes in but gives none out.
-    :ivar news: what the last read, or step of the handshake, has met: ``MORE_TO_TELL``, an end or an error
-        behind what was read, which the next read tells; or ``WANTS_WRITE``, there has to be room to write
-        before it can go on. Whoever heeds it sets it to None.
+    :ivar news: what the last read, or step of the handshake, has met: ``MORE_TO_TELL``, there may be more to
+        read, an end or an error among it; or ``WANTS_WRITE``, besides that OpenSSL has written something that
+        waits for room. Whoever heeds it sets it to None.
+    :ivar unsent: encrypted bytes that wait for room.
     """
 
     __slots__ = (
-        "_failed",
+        "_grown",
         "_handle",
-        "_number",
+        "_last",
+        "_records",
         "_said_goodbye",
         "_sock",
         "complaint",
         "connection",
-        "deaf",
         "family",
         "fileno",
         "getsockname",
         "getsockopt",
         "news",
         "setsockopt",
+        "unsent",
     )
 
     def __init__(self, connection: SSL.Connection, sock: SocketType) -> None:
         self.connection = connection
         self.news: str | None = None
-        self._failed: OSError | None = None
-        self._said_goodbye = False
         self.complaint: str | None = None
-        self.deaf = False
+        self._records = Records(connection)
+        self._last: OSError | bytes | None = None  # what every further read gives
+        self.unsent = b""
+        self._grown = False  # whether OpenSSL writes to much memory
+        self._said_goodbye = False
         self._sock = sock
-        self._number = sock.fileno()
         self._handle = handle_of(connection)
         self.family = sock.family
         self.fileno = sock.fileno
@@ -84,126 +106,212 @@ class TlsSocket:
         self.getsockopt = sock.getsockopt
         self.setsockopt = sock.setsockopt
 
+    # The handshake
+
+    def begin(self) -> None:
+        """Say what a client says first."""
+        self._step()
+
     def do_handshake(self) -> None:
         """Go on with the handshake.
 
         :raises BlockingIOError: the peer's turn.
         :raises SSL.Error: it has failed.
         """
+        records = self._records
+        for _ in range(RECORDS_AT_ONCE):
+            end = records.recall() if records.ready else self._fetch()
+            # One at a time: the last may have data behind it. This kind is read with what follows it.
+            together = INCOMING[0] == CHANGE_CIPHER_SPEC and not records.partial
+            records.without_data += records.give(end, 2 if together else 1, RECORD)
+            if self._step():
+                records.without_data = 0
+                shrink(self.connection)
+                return
+            if records.without_data > MAX_IN_HANDSHAKE:
+                raise too_many(TOO_MANY_IN_HANDSHAKE)
+        self.news = self.news or MORE_TO_TELL
+        raise BlockingIOError
+
+    def _fetch(self) -> int:
         try:
-            self.connection.do_handshake()
+            size = self._records.fetch(self._sock)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            raise SSL.SysCallError(error.errno, error.strerror) from error
+        if not size:
+            raise SSL.ZeroReturnError
+        return size
+
+    def _step(self) -> bool:
+        """Let OpenSSL go on with what it has got; tell whether the handshake is over."""
+        try:
+            SSL.Connection.do_handshake(self.connection)
         except SSL.WantReadError:
-            raise BlockingIOError from None
-        except SSL.WantWriteError:
-            self.news = WANTS_WRITE
-            raise BlockingIOError from None
+            return False
+        finally:
+            self._answer()
+        return True
+
+    # Reading
 
     def recv(self, size: int) -> bytes:
-        """Read what has come: less than *size* says that there is no more, as with any socket.
+        """Read what has come; less than *size* and no news say that there is no more, as with any socket.
 
         It may be more by a record, since OpenSSL would keep what is left of one where nobody looks for it.
 
         :returns: nothing at the end.
         """
-        if self._failed is not None:
-            raise self._failed
-        data = read(self._handle)
-        if isinstance(data, int):
-            return self._nothing_read(data)
-        # OpenSSL reads no further than to the end of a record, so what else has come is still in the kernel.
-        if ioctl(self._number, FIONREAD, _NO_BYTE) == _NO_BYTE:
-            return data
-        return self._read_on(data, size)
-
-    def _read_on(self, data: bytes | int, size: int) -> bytes:
-        """Read the records behind the first."""
-        parts, left = list[bytes](), size
-        while not isinstance(data, int):
-            parts.append(data)
-            left -= len(data)
-            if left <= 0 or len(parts) >= RECORDS_A_READ:
-                self.news = MORE_TO_TELL
-                return b"".join(parts)
-            data = read(self._handle)
-        if data != WANT_READ:  # that is a part of a record, and the rest will tell of itself
-            self.news = MORE_TO_TELL
-            if data != ENDED:
-                # The system tells an error once, and shows the end of the stream from then on.
-                self._failed = self._broken(data)
-        return b"".join(parts)
-
-    def _nothing_read(self, why: int) -> bytes:
-        if why == ENDED:
-            return b""
-        if why == WANT_WRITE:
-            self.news = WANTS_WRITE
-        elif why != WANT_READ:
-            raise self._broken(why)
-        raise BlockingIOError
-
-    def send(self, data: Any, flags: int = 0) -> int:
-        """Write as many records as the socket takes.
-
-        What did not fit has to come again, with or without more behind it: SSL_write(3).
-
-        :param flags: of no use here.
-        :returns: the bytes that are on their way.
-        """
-        if len(data) > RECORD:
-            return self._send_records(memoryview(data))
-        size = write(self._handle, data)
-        if size > 0:
-            return size
-        raise self._not_written(-size)
-
-    def _send_records(self, data: memoryview) -> int:
-        sent = 0
-        while sent < len(data):
-            size = write(self._handle, data[sent : sent + RECORD])
-            if size > 0:
-                sent += size
-            elif sent and -size in _NO_ROOM:
-                break
+        records = self._records
+        while self._last is None:
+            if records.ready:
+                end, is_all = records.recall(), False
             else:
-                raise self._not_written(-size)
-        return sent
+                end = records.fetch(self._sock)
+                if not end:
+                    return b""
+                is_all = end < len(INCOMING)
+            data = self._decrypt(records.give(end, RECORDS_AT_ONCE, size))
+            # Where that was but a part of a record, the rest or the end may stand behind it: look again.
+            if data or records.kept:
+                if records.kept or not is_all or self._last is not None:
+                    self.news = self.news or MORE_TO_TELL
+                if not data:
+                    raise BlockingIOError
+                return data
+        return self._tell_last()
 
-    def _not_written(self, why: int) -> OSError:
-        if why in _NO_ROOM:
-            return BlockingIOError()
-        self.deaf = True
-        return self._broken(why)
+    def _decrypt(self, complete: int) -> bytes:
+        """Give what is in the records that OpenSSL has got, of which so many are complete."""
+        records = self._records
+        # The beginning of one more is not data yet, but OpenSSL is to read it.
+        data, count, why = read(self._handle, complete + 1 if records.partial else complete)
+        if why:
+            self._nothing_more(why, complete, count)
+        elif count:
+            records.without_data = 0
+        return data
+
+    def _nothing_more(self, why: int, complete: int, with_data: int) -> None:
+        """Look into why OpenSSL gives no more data.
+
+        :param why: as SSL_get_error(3) tells.
+        :param complete: records that it had.
+        :param with_data: those of them that had data.
+        """
+        if why == ENDED:
+            self._last = b""
+        elif why != WANT_READ:
+            self._last = self._broken(why)
+            self._answer()
+        elif not self._records.are_worth_reading(complete, with_data) or (
+            with_data < complete and not self._answer()
+        ):
+            self._last = self._refused(TOO_MANY_WITHOUT_DATA)
+        else:
+            return
+        self._records.clear()
+
+    def _tell_last(self) -> bytes:
+        if isinstance(self._last, bytes):
+            return self._last
+        assert self._last is not None
+        raise self._last
 
     def _broken(self, why: int) -> OSError:
         """The error of a socket that comes closest."""
         number, words = trouble(why)
-        if number:
-            return OSError(number, os.strerror(number))
+        return OSError(number, os.strerror(number)) if number else self._refused(words)
+
+    def _refused(self, words: str) -> OSError:
         self.complaint = words or None
         return OSError(errno.EPROTO, words)
+
+    # Writing
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        """Encrypt *data* and send that; what the socket does not take is kept in ``unsent``, and goes first.
+
+        :param flags: of no use here.
+        :returns: the bytes that were encrypted: all, or fewer once the socket is full.
+        :raises BlockingIOError: none, since there is no room yet for what is kept.
+        """
+        if self.unsent:
+            self.flush()
+        size = len(data)
+        if size <= BATCH:
+            self._send_batch(data)
+            return size
+        view = memoryview(data)
+        for start in range(0, size, BATCH):
+            self._send_batch(view[start : start + BATCH])
+            if self.unsent:
+                return min(start + BATCH, size)
+        return size
+
+    def _send_batch(self, data: Any) -> None:
+        records = encrypt(self.connection, data)
+        if isinstance(records, int):
+            raise self._broken(records)
+        try:
+            sent = self._sock.send(records)
+        except BlockingIOError:
+            sent = 0
+        size = len(records)
+        if sent < size:
+            self.unsent = bytes(records[sent:])
+        if size > WORTH_FREEING or self._grown:
+            # While there are full batches, more will follow.
+            self._grown = len(data) == BATCH
+            if not self._grown:
+                shrink(self.connection)
+
+    def flush(self) -> None:
+        """Send what is kept.
+
+        :raises BlockingIOError: no room for all of it yet.
+        """
+        if self.unsent:
+            self.unsent = self.unsent[self._sock.send(self.unsent) :]
+            if self.unsent:
+                raise BlockingIOError
+
+    def _answer(self) -> bool:
+        """Send what OpenSSL has written of itself; tell whether there is not too much that finds no room."""
+        while answer := written(self.connection):
+            self.unsent += answer
+        if self.unsent:
+            try:
+                self.flush()
+            except BlockingIOError:
+                self.news = WANTS_WRITE
+            except OSError:  # which a read or a write that follows meets, too
+                self.unsent = b""
+        return len(self.unsent) <= MAX_UNSENT
+
+    # Ending
 
     def say_goodbye(self) -> None:
         """Tell the peer that no more will come, once: RFC 8446, section 6.1.
 
         :raises BlockingIOError: no room for it yet.
         """
-        if self._said_goodbye:
-            return
-        try:
-            self.connection.shutdown()
-        except (SSL.WantWriteError, SSL.WantReadError):
-            raise BlockingIOError from None
-        except SSL.Error as error:
-            self.deaf = True
-            forget_errors()
-            raise OSError(errno.EPROTO, str(error)) from error
-        self._said_goodbye = True
+        if not self._said_goodbye:
+            try:
+                self.connection.shutdown()
+            except SSL.Error as error:
+                forget_errors()
+                raise OSError(errno.EPROTO, str(error)) from error
+            self._said_goodbye = True
+            self.unsent += written(self.connection)
+        self.flush()
 
     @property
     def something_waits(self) -> bool:
-        """Whether the kernel has bytes that nobody has read."""
-        with contextlib.suppress(OSError):
-            return bool(ioctl(self._number, FIONREAD, _NO_BYTE) != _NO_BYTE)
+        """Whether something has come that nobody has read."""
+        with contextlib.suppress(OSError, ValueError):
+            return self._records.ready or bool(ioctl(self._sock, FIONREAD, _NO_BYTE) != _NO_BYTE)
         return False
 
     def drain(self) -> None:

@@ -14,7 +14,7 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 from tcpbalance.config.addresses import Address
-from tcpbalance.net.tls.connection import new_connection
+from tcpbalance.net.tls.connection import Connection
 from tcpbalance.pool.probes.base import ProbeFailed, Target
 from tcpbalance.pool.probes.causes import named_causes
 from tcpbalance.pool.probes.connection import Peer, connected
@@ -66,7 +66,7 @@ class _Client:
         self,
         tlsProtocol: TLSMemoryBIOProtocol,
     ) -> SSL.Connection:
-        connection = new_connection(CertificateOptions(verify=False).getContext(), None)
+        connection = Connection(CertificateOptions(verify=False).getContext())
         if self._server_name is not None:
             connection.set_tlsext_host_name(self._server_name)
         return connection

@@ -1,0 +1,154 @@
+"""What a peer has sent, given to OpenSSL one record at a time.
+
+Within one call OpenSSL goes on for as long as records without data wait, such as key updates. One that is
+given a single record at a time goes no further than that.
+"""
+
+from __future__ import annotations
+
+from socket import SocketType
+from typing import Any
+
+from OpenSSL import SSL
+
+from tcpbalance.net.tls.openssl import INCOMING, copy_in, lend, lend_nothing
+
+MAX_WITHOUT_DATA = 32
+"""Records in a row that bring no data. There are reasons for a few: a key update, session tickets (up to 16
+from BoringSSL), an empty record against attacks on TLS 1.0. OpenSSL and BoringSSL take 32 empty records,
+BoringSSL and rustls 32 key updates, Go 16 of either."""
+
+TOO_MANY_WITHOUT_DATA = "too many records without data"
+
+MAX_IN_HANDSHAKE = 512
+"""Records that a peer may take for its part of a handshake. It is a few; the longest chain of certificates
+that OpenSSL reads, 100 KB, is 200 where 512 bytes were agreed on for each: RFC 6066, section 4."""
+
+TOO_MANY_IN_HANDSHAKE = "too many records in the handshake"
+
+RECORDS_AT_ONCE = 16
+"""Records that OpenSSL is given at once, with or without data. They cost by the piece: those of a peer that
+puts one byte in each would fill a read after a third of a second, and all others would wait for that."""
+
+CHANGE_CIPHER_SPEC = 20
+"""The type of a record; RFC 8446, section 5.1."""
+
+_HEADER = 5
+"""Bytes before each record, of which the last two are its length: RFC 8446, section 5.1."""
+
+
+_WORTH_LENDING = 4 * 1024
+"""Bytes from which on OpenSSL reads them where they are. Fewer are cheaper to copy; and what they are copied
+to keeps as much memory as it ever had to hold."""
+
+
+def cut(wire: Any, size: int, partial: int, most: int, enough: int) -> tuple[int, int, int]:
+    """Find where records end.
+
+    :param wire: bytes that have come.
+    :param size: how many.
+    :param partial: bytes of it, or more than there are, that belong to a record that has begun before.
+    :param most: records that are wanted.
+    :param enough: bytes after which no further record is wanted.
+    :returns: the bytes that are wanted; the bytes that are missing of the last record in them, which is begun
+        once its header is there; and how many records are complete.
+    """
+    at, left, complete = 0, partial, 0
+    while at < size and complete < most and at < enough:
+        if not left:
+            if size - at < _HEADER:
+                break
+            left = _HEADER + (wire[at + 3] << 8 | wire[at + 4])
+        if left > size - at:
+            return size, left - (size - at), complete
+        at += left
+        left = 0
+        complete += 1
+    return at, left, complete
+
+
+def too_many(words: str) -> SSL.Error:
+    """What has happened, as OpenSSL tells it."""
+    return SSL.Error([("", "", words)])
+
+
+class Records:
+    """Bytes that have come from a socket, on their way to OpenSSL.
+
+    OpenSSL is to read all of what it is given before it is given more.
+
+    :param connection: one that reads memory.
+    :ivar kept: bytes that have come and that OpenSSL has not got.
+    :ivar partial: bytes that are missing of a record that OpenSSL has got the beginning of.
+    :ivar without_data: complete records in a row that brought none.
+    """
+
+    __slots__ = ("_connection", "_copies", "kept", "partial", "without_data")
+
+    def __init__(self, connection: SSL.Connection) -> None:
+        self._connection = connection
+        self._copies = True
+        self.kept = b""
+        self.partial = 0
+        self.without_data = 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether OpenSSL can be given something of what is kept."""
+        return len(self.kept) >= _HEADER or bool(self.partial and self.kept)
+
+    def fetch(self, sock: SocketType) -> int:
+        """Read the socket.
+
+        :returns: the bytes that wait in ``INCOMING``; none at the end.
+        :raises OSError: of the socket.
+        """
+        kept = len(self.kept)
+        if not kept:
+            return sock.recv_into(INCOMING)
+        INCOMING[:kept] = self.kept
+        size = sock.recv_into(INCOMING[kept:])
+        return kept + size if size else 0
+
+    def recall(self) -> int:
+        """Go on with what is kept.
+
+        :returns: the bytes that wait in ``INCOMING``.
+        """
+        size = len(self.kept)
+        INCOMING[:size] = self.kept
+        return size
+
+    def give(self, size: int, most: int, enough: int) -> int:
+        """Give OpenSSL some records, the last of them as far as it is there, and keep the rest.
+
+        :param size: bytes that wait in ``INCOMING``.
+        :param most: records.
+        :param enough: bytes after which no further record is begun.
+        :returns: how many of them are complete.
+        """
+        end, self.partial, complete = cut(INCOMING, size, self.partial, most, enough)
+        if end >= _WORTH_LENDING:
+            lend(self._connection, end)
+            self._copies = False
+        else:
+            if not self._copies:
+                lend_nothing(self._connection)
+                self._copies = True
+            copy_in(self._connection, end)
+        self.kept = bytes(INCOMING[end:size]) if end < size else b""
+        return complete
+
+    def clear(self) -> None:
+        """Forget what has come and OpenSSL has not read."""
+        lend_nothing(self._connection)
+        self.kept, self.partial, self._copies = b"", 0, True
+
+    def are_worth_reading(self, complete: int, with_data: int) -> bool:
+        """Count records that bring nothing; tell whether there are not too many of them in a row.
+
+        :param complete: records that OpenSSL has read.
+        :param with_data: how many of them had data.
+        """
+        self.without_data = 0 if with_data else self.without_data + complete
+        return self.without_data <= MAX_WITHOUT_DATA
