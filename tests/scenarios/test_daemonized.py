@@ -15,6 +15,7 @@ from support import peers
 from support.clients import ask
 from support.daemon import TWISTD
 from support.descriptors import room_in
+from support.name_server import FakeNameServer
 from support.process import run
 from support.waiting import until
 from tcpbalance.net.descriptors import MOST_ROOM
@@ -72,8 +73,11 @@ def _port(log: Path) -> int:
 
 
 def test_it_serves_logs_and_ends(tmp_path: Path) -> None:
-    with peers.named("a") as (backend,):
-        (tmp_path / "tcpbalance.toml").write_text(CONFIG.format(backend=backend.address))
+    with peers.named("a") as (backend,), FakeNameServer() as names:
+        # What looks names up has a thread, which would not come along.
+        names.addresses["db.test"] = ["127.0.0.1"]
+        text = f'resolver.servers = ["{names.address}"]\n{CONFIG.format(backend=f"db.test:{backend.port}")}'
+        (tmp_path / "tcpbalance.toml").write_text(text)
         with in_the_background(tmp_path) as pid:
             port = _port(tmp_path / "twistd.log")
             for _ in range(5):

@@ -77,6 +77,17 @@ def test_a_name_server_stopped_and_started_under_wrk(tmp_path: Path) -> None:
     assert reasons <= {"backend_closed", "client_closed", "client_reset"}
 
 
+def test_it_ends_while_a_name_server_is_silent(tmp_path: Path) -> None:
+    with FakeNameServer() as names:
+        names.is_mute = True
+        daemon = Daemon(WEB.format(name_server=names.port, port=80, more=CHECKED), tmp_path)
+        with daemon.launch():
+            until(lambda: names.asked, lambda: daemon.log)
+            daemon.wait_for_log("frontend web waits for")
+            assert daemon.stop(seconds=10.0) == 0
+    assert "Traceback" not in daemon.log
+
+
 @pytest.mark.requires("nsd")
 def test_a_changed_zone_is_followed(tmp_path: Path) -> None:
     with (
