@@ -51,7 +51,7 @@ _UNIQUE_LOCAL = ip_network("fc00::/7")
 
 
 class _Channels:
-    """A channel for the hosts file and one for the name servers, and the questions under way on them.
+    """A channel for the hosts file and one for the name servers, made when it is needed.
 
     :ivar under_way: how many answers are still to come.
     :ivar made: when, in seconds.
@@ -62,12 +62,8 @@ class _Channels:
         self.under_way = 0
         # With a callback for its sockets, of which it has none, it starts no thread.
         self._hosts_file = pycares.Channel(lookups="f", sock_state_cb=lambda *_: None)
-        self._servers = pycares.Channel(
-            lookups="b",
-            timeout=config.timeout,
-            tries=TRIES,
-            servers=[str(server) for server in config.servers] or None,
-        )
+        self._servers: pycares.Channel | None = None
+        self._config = config
 
     def in_hosts_file(self, host: str) -> tuple[Host, ...]:
         """Give the addresses that the hosts file has, of both families, in the order of RFC 6724."""
@@ -85,7 +81,15 @@ class _Channels:
 
         :param callback: called with the result and the error, in any thread.
         :raises UnicodeError: it is not a host name.
+        :raises pycares.AresError: there is no descriptor or memory for a channel.
         """
+        if self._servers is None:
+            self._servers = pycares.Channel(
+                lookups="b",
+                timeout=self._config.timeout,
+                tries=TRIES,
+                servers=[str(server) for server in self._config.servers] or None,
+            )
         # An error at once is given to the callback as well.
         with contextlib.suppress(pycares.AresError):
             self._servers.search(host, _TYPES[family], callback=callback)
@@ -94,7 +98,8 @@ class _Channels:
     def close(self) -> None:
         """Close both; what is under way is answered with an error."""
         self._hosts_file.close()
-        self._servers.close()
+        if self._servers is not None:
+            self._servers.close()
 
 
 class CaresEngine:
@@ -114,20 +119,23 @@ class CaresEngine:
         if not _is_name(host):
             return succeed(Reply.failed(Verdict.BAD_NAME))
         try:
-            channels = self._open()
-        except (pycares.AresError, OSError, RuntimeError, MemoryError):
-            return succeed(Reply.failed(_shortage()))
-        try:
-            hosts = channels.in_hosts_file(host)
-            if hosts:
-                self._close_unused(channels)
-                return succeed(Reply.of_hosts(hosts, 0.0))
-            question = _Question(self, channels, host)
-            for family in _TYPES:
-                channels.ask(host, family, partial(question.on_answer, family))
+            return self._ask(self._open(), host)
         except UnicodeError:
+            verdict = Verdict.BAD_NAME
+        except (pycares.AresError, OSError, RuntimeError, MemoryError):
+            verdict = _shortage()
+        if self._channels is not None:
+            self._close_unused(self._channels)
+        return succeed(Reply.failed(verdict))
+
+    def _ask(self, channels: _Channels, host: str) -> Deferred[Reply]:
+        hosts = channels.in_hosts_file(host)
+        if hosts:
             self._close_unused(channels)
-            return succeed(Reply.failed(Verdict.BAD_NAME))
+            return succeed(Reply.of_hosts(hosts, 0.0))
+        question = _Question(self, channels, host)
+        for family in _TYPES:
+            channels.ask(host, family, partial(question.on_answer, family))
         return question.reply
 
     def stop(self) -> None:
