@@ -266,6 +266,22 @@ class ConnectingTests(RoadCase):
             await self.answers(outcome)
         assert len(dialled) == 41
 
+    async def test_one_that_accepts_again_is_as_good_as_any(self) -> None:
+        port = self.listen("127.0.0.1")
+        resolver = Resolver(reactor, engine=FixedEngine(found("127.0.0.1", "127.0.0.2")))
+        connector = SocketConnector(reactor, SocketOptions.of(SocketConfig()), self.road, resolver)
+        resolver.resolution("db.example").look_up()
+        known = resolver.resolution("db.example").targets(port)
+        assert known is not None
+        here, absent = [(socket.AF_INET, (host, port)) for host in ("127.0.0.1", "127.0.0.2")]
+        for target in (here, absent):
+            known.failed(target)
+        outcome = Outcome()
+        connector.connect(Address.parse(f"db.example:{port}"), outcome, 5.0)
+        await self.answers(outcome)
+        for _ in range(20):
+            assert known.order() == [here, absent]
+
     async def test_timed_out(self) -> None:
         with unanswering() as address:
             assert await self.cause(self.connect(address, 0.2)) == "timed out after 0.2 s"

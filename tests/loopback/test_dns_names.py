@@ -19,6 +19,7 @@ from support.descriptors import open_descriptors, opened_since
 from support.name_server import NO_SUCH_NAME, REFUSED, SERVER_FAILURE, FakeNameServer
 from support.sockets import fired, until
 from tcpbalance.config.resolver import ResolverConfig
+from tcpbalance.net.resolver import cares
 from tcpbalance.net.resolver.answer import Host, Reply, Verdict
 from tcpbalance.net.resolver.blocking import look_up_all
 from tcpbalance.net.resolver.cares import CaresEngine
@@ -59,6 +60,23 @@ class CaresEngineTests(TestCase):
             return bool(opened) or threads() > threads_before + 1
 
         await until(reactor, lambda: not left())
+
+    async def test_nothing_is_open_between_two_questions(self) -> None:
+        descriptors, threads_before = open_descriptors(), threads()
+        for name in ("db.test", "localhost", "a" * 70):
+            await self.engine.ask(name)
+            await self.nothing_is_left(descriptors, threads_before)
+
+    async def test_a_channel_takes_questions_for_a_while_only(self) -> None:
+        self.server.is_mute = True
+        first = fired(self.engine.ask("a.test"))
+        channels = self.engine._channels
+        second = fired(self.engine.ask("b.test"))
+        assert self.engine._channels is channels
+        self.patch(cares, "MAX_AGE", 0.0)
+        third = fired(self.engine.ask("c.test"))
+        assert self.engine._channels is not channels
+        await until(reactor, lambda: first and second and third)
 
     async def verdict(self, host: str) -> Verdict:
         return verdict_of(await self.engine.ask(host))

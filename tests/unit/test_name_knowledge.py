@@ -96,6 +96,9 @@ def test_the_last_good_answer_serves_while_the_servers_fail() -> None:
     back = ask(name, found(V4[0]), 240.0 + 7200.0)
     assert back == "db.internal: good answer again after 2 h (1 address)"
     assert name.hosts == (V4[0],)
+    # The pauses begin anew.
+    name.take(FAILED, 8000.0)
+    assert name.due == 8001.0
 
 
 def test_hold_ends_it() -> None:

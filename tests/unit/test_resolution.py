@@ -169,6 +169,7 @@ def test_stopped_it_leaves_nothing_behind(scene: Scene) -> None:
     assert (started, waiting, told(log)) == ([["db.internal"]], [None], [])
     assert scene.clock.getDelayedCalls() == []
     assert scene.engine.stopped == 1
+    assert open_question.called  # It is cancelled.
     open_question.callback(found(ONE))  # An answer that comes late is nobody's.
     assert scene.clock.getDelayedCalls() == []
     assert scene.addresses() == []
