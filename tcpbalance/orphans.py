@@ -10,7 +10,8 @@ from pathlib import Path
 from twisted.application.service import Service
 from twisted.internet import process
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
+
+from tcpbalance.steady_loop import SteadyLoop
 
 INTERVAL = 1.0
 """Seconds from one look to the next."""
@@ -32,8 +33,7 @@ class OrphanReaper(Service):
 
     def __init__(self, clock: IReactorTime) -> None:
         self._zombies: frozenset[int] = frozenset()
-        self._looking = LoopingCall(self.look)
-        self._looking.clock = clock
+        self._looking = SteadyLoop("a look for orphans", self.look, clock)
 
     def startService(self) -> None:
         """Look once a second."""

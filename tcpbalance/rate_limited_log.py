@@ -8,6 +8,9 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+_log = Logger()
 
 Kind = TypeVar("Kind")
 Detail = TypeVar("Detail")
@@ -77,4 +80,8 @@ class RateLimitedLog(Generic[Kind, Detail]):
         held, self._held = self._held, Counter()
         detail, self._detail = self._detail, None
         self._next = self._seconds() + self._interval
-        self._write(held, detail)  # type: ignore[arg-type]  # set by every note
+        # What cannot be put into words must not be the fault of whoever noted it.
+        try:
+            self._write(held, detail)  # type: ignore[arg-type]  # set by every note
+        except Exception:
+            _log.failure("a log line could not be written")

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tcpbalance.errors import TcpbalanceError
-from tcpbalance.rate_limited_log import RateLimitedLog
+from tcpbalance.steady_loop import SteadyLoop
 
 LOOK_EVERY = 1.0
 """Seconds between two looks at the files."""
@@ -28,9 +26,6 @@ they are encrypted with; and whoever gets hold of that can read what was recorde
 TRY_AGAIN_AFTER = 60.0
 """Seconds after which files that could not be used are tried again, changed or not: a certificate may have
 become valid meanwhile, or a descriptor free."""
-
-FAILURES_EVERY = 60.0
-"""Seconds between two log lines about exceptions of our own."""
 
 Signature = tuple[tuple[int, ...] | None, ...]
 
@@ -192,13 +187,9 @@ class Reloader(Service):
     :param in_thread: calls what reads them.
     """
 
-    _log = Logger("tcpbalance.reload")
-
     def __init__(self, reactor: Any, parts: Iterable[tuple[str, Part]], in_thread: InThread) -> None:
         self._watched = [_Watched(name, part, reactor, in_thread) for name, part in parts]
-        self._failures = RateLimitedLog(self._write_failures, reactor.seconds, reactor, FAILURES_EVERY)
-        self._looking = LoopingCall(self._look)
-        self._looking.clock = reactor
+        self._looking = SteadyLoop("a look at files", self._look, reactor)
 
     def startService(self) -> None:
         """Say what is wrong with the files, and begin to look at them."""
@@ -211,11 +202,9 @@ class Reloader(Service):
     def stopService(self) -> None:
         """Look no more; what is being read is not used."""
         super().stopService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
-        if self._looking.running:
-            self._looking.stop()
+        self._looking.stop()
         for watched in self._watched:
             watched.forget()
-        self._failures.flush()
 
     def reload(self) -> None:
         """Read all of them again now."""
@@ -225,18 +214,7 @@ class Reloader(Service):
 
     def _look(self) -> None:
         for watched in self._watched:
-            # An exception would end the looking for good.
-            try:
-                watched.look()
-            except Exception as error:
-                self._failures.note(None, error)
-
-    def _write_failures(self, failures: Counter[None], last: Exception) -> None:
-        self._log.failure(
-            "files could not be looked at ({count} times since last reported)",
-            Failure(last),  # type: ignore[no-untyped-call]  # Twisted's is not annotated
-            count=failures.total(),
-        )
+            watched.look()
 
 
 def _signature(files: Iterable[str]) -> Signature:

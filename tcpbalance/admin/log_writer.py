@@ -130,3 +130,6 @@ class LogWriter:
             self._file.reopen()
         except AccessLogError as error:
             self._on_trouble(error.what, 0)
+        except Exception as error:
+            # It costs nothing yet, and must not cost the thread.
+            self._on_trouble(str(error) or repr(error), 0)

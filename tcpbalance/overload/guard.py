@@ -9,7 +9,6 @@ from typing import Any
 
 from attrs import frozen
 from twisted.application.service import Service
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from tcpbalance.config.overload import OverloadConfig
@@ -20,6 +19,7 @@ from tcpbalance.overload import gauges
 from tcpbalance.overload.judge import MOST_AT_ONCE, Judge, Reading, Resource, Step, how_many
 from tcpbalance.proxy.frontend import FrontendFactory
 from tcpbalance.proxy.reasons import EndReason
+from tcpbalance.steady_loop import SteadyLoop
 
 LOOK_EVERY = 1.0
 """Seconds between two readings: what comes within one must find room between the bound and the end."""
@@ -84,8 +84,7 @@ class OverloadGuard(Service):
         self._watched: list[Watch] = []
         self._judge = Judge()
         self._too_low: set[Resource] = set()
-        self._looking = LoopingCall(self._look)
-        self._looking.clock = reactor
+        self._looking = SteadyLoop("overload: a look", self._look, reactor)
 
     def startService(self) -> None:
         """Begin to take readings, the first one now."""
@@ -99,8 +98,7 @@ class OverloadGuard(Service):
     def stopService(self) -> None:
         """Take no more readings, and leave no door shut."""
         super().stopService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
-        if self._looking.running:
-            self._looking.stop()
+        self._looking.stop()
         self._resume()
 
     def _can_be_read(self, watch: Watch) -> bool:
@@ -117,13 +115,9 @@ class OverloadGuard(Service):
         return True
 
     def _look(self) -> None:
-        # An exception would end the looking for good.
-        try:
-            if self._judge.shut:
-                gauges.trim_memory()
-            self._act(list(self._readings()))
-        except Exception:
-            self._log.failure("overload: a look has failed")
+        if self._judge.shut:
+            gauges.trim_memory()
+        self._act(list(self._readings()))
 
     def _readings(self) -> Iterator[Reading]:
         for watch in self._watched:

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from tcpbalance.pool.probe_run import Outcome, ProbeRun
 from tcpbalance.pool.probes.event import Event
@@ -72,8 +73,17 @@ class Watch:
         if self._run is not None and not self.idle:
             self._heard(self._run.still_running())
             return None
-        self._run = self._new_run()
-        return self._run.start().addCallback(self._heard)
+        # An exception that reached the loop would end it for good.
+        try:
+            self._run = self._new_run()
+            return self._run.start().addCallback(self._heard).addErrback(self._failed)
+        except Exception:
+            self._run = None
+            self._failed(Failure())  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+            return None
+
+    def _failed(self, failure: Failure) -> None:
+        self._log.failure("a health check could not be dealt with", failure)
 
     def _heard(self, outcome: Outcome) -> None:
         if not self._loop.running:

@@ -27,6 +27,7 @@ from tcpbalance.errors import SettingError
 from tcpbalance.pool.backend import Backend, Orders
 from tcpbalance.pool.health import STOP_GRACE, HealthMonitor
 from tcpbalance.pool.pool import Pool
+from tcpbalance.pool.probe_run import ProbeRun
 from tcpbalance.pool.probes import NoVerdict, Probe, ProbeFailed, Target
 
 Answer = Callable[[], Any]
@@ -782,3 +783,18 @@ def test_an_ejected_backend_comes_back_with_a_check_that_passes() -> None:
     bench.run(10)
     assert "a" in told
     bench.monitor.stopService()
+
+
+def test_a_check_that_cannot_even_begin_does_not_end_the_checking(
+    lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probe = FakeProbe()
+    bench = Bench.of(probe, interval=1.0)
+    bench.start()
+    with monkeypatch.context() as patched:
+        patched.setattr(ProbeRun, "start", raise_now)
+        bench.run(3)
+    before = len(probe.times("a"))
+    bench.run(4)
+    assert len(probe.times("a")) >= before + 1
+    assert [line for line in lines if "could not be dealt with" in line]

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
+from support.network import no_logged_failure
 from tcpbalance.rate_limited_log import RateLimitedLog
 
 TICK = 1 / 64
@@ -155,3 +157,14 @@ def test_nothing_is_lost_nothing_is_late_and_lines_lie_apart(
     assert all(written.counts)
     assert all(later[0] - earlier[0] >= INTERVAL - 1e-9 for earlier, later in pairwise(written.lines))
     assert written.idle
+
+
+def test_a_line_that_cannot_be_made_is_logged_and_does_not_concern_who_noted_it() -> None:
+    def write(counts: Counter[None], detail: object) -> None:
+        raise LookupError("broken")
+
+    clock = Clock()
+    log: RateLimitedLog[None, None] = RateLimitedLog(write, clock.seconds, clock)
+    with pytest.raises(AssertionError, match="LookupError: broken"), no_logged_failure():
+        log.note(None, None)
+    assert clock.getDelayedCalls() == []
