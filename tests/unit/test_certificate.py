@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.certificates import NOW, YESTERDAY, Authority
-from tcpbalance.wire.certificate import AlternativeNames, Certificate, read_certificate
+from tcpbalance.wire.certificate import AlternativeNames, Certificate, read_certificate, read_name
 
 UTF8, PRINTABLE, T61, IA5, UNIVERSAL, BMP = 0x0C, 0x13, 0x14, 0x16, 0x1C, 0x1E
 
@@ -185,6 +185,13 @@ def test_no_bytes_raise_any_other_error(data: bytes) -> None:
 def test_no_change_raises_any_other_error(at: int, change: bytes) -> None:
     with contextlib.suppress(ValueError):
         read_certificate(SOUND[:at] + change + SOUND[at + len(change) :])
+
+
+def test_a_length_that_is_not_said_is_none_of_der() -> None:
+    """X.690, section 10.1."""
+    assert read_name(b"\x30\x00") == ""
+    with pytest.raises(ValueError, match="a length of a form that DER does not have"):
+        read_name(b"\x30\x80" + b"\x31\x00" * 64)
 
 
 def test_what_follows_is_not_looked_at() -> None:

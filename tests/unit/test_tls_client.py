@@ -340,6 +340,12 @@ def test_an_authority_without_a_revocation_list_leaves_all_as_it_was(
     assert secret(pool.peer(*at("web.example:443")), backend) == first
 
 
+def test_without_verification_nobody_looks_at_authorities(world: World) -> None:
+    missing = FilePath(world.folder / "missing.pem")
+    pool = ClientTls(PoolTlsConfig(verify=False, ca=missing, crl=missing))
+    meet(pool.peer(*at("web.example:443")), world.backend(OTHER))
+
+
 def test_all_files_are_named(world: World) -> None:
     ours: Issued = world.authority.issue_client(world.folder, "balancer", "CN=balancer")
     crl = FilePath(world.authority.revoke(world.folder / "crl.pem"))

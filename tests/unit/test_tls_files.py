@@ -14,7 +14,16 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from support.certificates import AN_HOUR_AGO, NOW, Authority, Issued, new_key, self_signed, write_key
+from support.certificates import (
+    AN_HOUR_AGO,
+    NOW,
+    YESTERDAY,
+    Authority,
+    Issued,
+    new_key,
+    self_signed,
+    write_key,
+)
 from support.process import run
 from support.programs import require
 from support.tls_lines import pair_of
@@ -136,6 +145,13 @@ def test_a_certificate_that_was_cut_short(issued: Issued) -> None:
     key, said = refused_chain(issued.certificate, issued.key)
     assert key == "cert"
     assert said == f"{issued.certificate} holds a certificate that is damaged, write it anew"
+
+
+def test_an_authority_in_between_that_was_cut_short(authority: Authority, tmp_path: Path) -> None:
+    issued = authority.intermediate().issue(tmp_path, "web", "web.example")
+    issued.certificate.write_bytes(issued.certificate.read_bytes()[:-100])
+    said = f"{issued.certificate} holds a certificate that is damaged, write it anew"
+    assert refused_chain(issued.certificate, issued.key) == ("cert", said)
 
 
 def test_a_certificate_in_the_place_of_a_key(issued: Issued) -> None:
@@ -439,6 +455,18 @@ def test_a_list_that_is_out_of_date_leaves_a_gap(
     early = authority.revoke(tmp_path / "early.pem", since=later)
     said = f"the revocation list of CN=Root in {tmp_path / 'together.pem'} is not valid before {day(later)}"
     assert list(read_lists(early).gaps(NOW_S).values()) == [f"{said}{UNTIL_THEN}"]
+
+
+def test_of_several_that_are_out_of_date_the_newest_is_named(authority: Authority, tmp_path: Path) -> None:
+    older = authority.revoke(
+        tmp_path / "older.pem", since=YESTERDAY - timedelta(days=2), until=YESTERDAY - timedelta(days=1)
+    )
+    old = authority.revoke(tmp_path / "old.pem", until=AN_HOUR_AGO)
+    for pair_of_lists in ((older, old), (old, older)):
+        read = read_lists(*pair_of_lists)
+        (gap,) = read.gaps(NOW_S).values()
+        assert f"expired on {day(AN_HOUR_AGO)}" in gap
+        assert (len(read.lists), len(read.left_out)) == (1, 1)
 
 
 def test_beside_a_current_one_it_is_left_out(authority: Authority, tmp_path: Path) -> None:

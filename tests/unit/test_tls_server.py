@@ -375,6 +375,10 @@ def test_the_time_is_the_callers_and_says_when_to_read_again(
         assert tls.is_outdated() is changed
         tls.reload()
         assert not tls.is_outdated()
+        if changed and hours > 0:
+            now -= 1
+            assert tls.is_outdated(), "the clock has been set back over what has just begun"
+            now += 1
         assert shown(tls, "a.web.example") == leaf
         assert [name for name in ("first.pem", "second.pem", "other.pem") if name in str(tls.warnings)] == [
             name for name in ("first.pem", "second.pem", "other.pem") if name in warnings
@@ -420,6 +424,24 @@ def test_one_that_is_not_valid_yet_does_not_take_the_place_of_one_that_is(
     assert (comes(asking, folder, "alice"), comes(asking, folder, "bob")) == (None, "certificate revoked")
     (warning,) = asking.warnings
     assert warning.endswith("; it is left out")
+
+
+def test_a_list_for_later_is_taken_up_when_its_time_comes(
+    authority: Authority, folder: Path, exact: Issued
+) -> None:
+    bob, now = authority.issue_client(folder, "bob", "CN=bob"), NOW.timestamp()
+    later = NOW + timedelta(hours=1)
+    ca, crl = authority.write(folder / "ca.pem"), authority.revoke(folder / "crl.pem", until=later)
+    crl.write_bytes(crl.read_bytes() + authority.revoke(folder / "x.pem", bob, since=later).read_bytes())
+    config = frontend_tls(exact, client_ca=FilePath(ca), client_crl=FilePath(crl))
+    tls = ServerTls(config, lambda: now)
+    assert len(tls.warnings) == 1
+    now = later.timestamp() - 1
+    assert not tls.is_outdated()
+    now += 1
+    assert tls.is_outdated()
+    tls.reload()
+    assert "expired on" in str(tls.warnings)
 
 
 def test_a_delta_list_is_not_taken(asking: ServerTls, authority: Authority, folder: Path) -> None:
