@@ -16,7 +16,7 @@ from support.clients import ask
 from support.daemon import TWISTD
 from support.descriptors import room_in
 from support.name_server import FakeNameServer
-from support.process import run
+from support.process import Process, run
 from support.waiting import until
 from tcpbalance.net.descriptors import MOST_ROOM
 
@@ -40,14 +40,24 @@ def in_the_background(folder: Path) -> Iterator[int]:
 
     :returns: its process id.
     """
-    files = [f"--pidfile={folder}/twistd.pid", f"--logfile={folder}/twistd.log"]
-    run([TWISTD, *files, "tcpbalance", "--config", folder / "tcpbalance.toml"], cwd=folder)
+    run([TWISTD, *_files(folder), "tcpbalance", "--config", folder / "tcpbalance.toml"], cwd=folder)
     pid = until(lambda: _pid_in(folder / "twistd.pid"), "the file with the process id")
-    try:
+    with _ending(pid):
         yield pid
+
+
+@contextlib.contextmanager
+def _ending(pid: int) -> Iterator[None]:
+    """See that a process has ended afterwards."""
+    try:
+        yield
     finally:
         if _runs(pid):
             os.kill(pid, signal.SIGKILL)
+
+
+def _files(folder: Path) -> list[str]:
+    return [f"--pidfile={folder}/twistd.pid", f"--logfile={folder}/twistd.log"]
 
 
 def _pid_in(file: Path) -> int:
@@ -90,6 +100,35 @@ def test_it_serves_logs_and_ends(tmp_path: Path) -> None:
     assert [record["backend_bytes"] for record in records] == [1] * 5
     assert not (tmp_path / "twistd.pid").exists()
     assert not (tmp_path / "web.sock").exists()
+
+
+def test_signals_before_it_serves_harm_nobody(tmp_path: Path) -> None:
+    """From the moment that its process id is known; the process that started it gets them, too."""
+    with peers.named("a") as (backend,):
+        (tmp_path / "tcpbalance.toml").write_text(CONFIG.format(backend=backend.address))
+        command: list[str | Path] = [
+            TWISTD,
+            *_files(tmp_path),
+            "tcpbalance",
+            "--config",
+            tmp_path / "tcpbalance.toml",
+        ]
+        with Process(command, tmp_path, tmp_path / "start.log") as starter:
+            pid = until(lambda: _pid_in(tmp_path / "twistd.pid"), "the file with the process id")
+
+            with _ending(pid):
+
+                def serves() -> bool:
+                    os.kill(pid, signal.SIGHUP)
+                    if starter.exit_code is None:
+                        starter.send(signal.SIGHUP)
+                    return "listens on 127.0.0.1" in (tmp_path / "twistd.log").read_text()
+
+                until(serves, (tmp_path / "twistd.log").read_text)
+                assert ask(_port(tmp_path / "twistd.log")) == b"a"
+                assert starter.wait() == 0
+                os.kill(pid, signal.SIGTERM)
+                until(lambda: not _runs(pid), "its end")
 
 
 def test_sigusr1_rotates_both_logs(tmp_path: Path) -> None:
