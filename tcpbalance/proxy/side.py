@@ -174,9 +174,10 @@ class Side(Protocol):
         transport = self.transport
         if isinstance(transport, Leg):
             transport.read_no_more()
-        elif not ISSLTransport.providedBy(transport):
-            # (Twisted's TLS may have to read before it can write. What else it reads is dropped.)
-            self.pauseProducing()
+        else:
+            # Twisted's would not hear of a break, and its TLS may have to read before it can write. What it
+            # reads is dropped where it is to be written.
+            self.resumeProducing()
 
     def stopProducing(self) -> None:
         """The other side's transport is lost; the session hears of that from its protocol, and decides."""
