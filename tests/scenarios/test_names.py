@@ -14,7 +14,7 @@ from support.daemon import TCPBALANCE, TWISTD, Daemon
 from support.name_server import FakeNameServer
 from support.nginx import nginx
 from support.nsd import nsd
-from support.process import Process, run
+from support.process import Process, finish
 from support.programs import require
 from support.waiting import until
 
@@ -160,7 +160,11 @@ def test_the_files_of_the_system_count_as_they_are_and_as_they_change(tmp_path: 
 def test_check_warns_of_an_unknown_name(tmp_path: Path) -> None:
     file = tmp_path / "tcpbalance.toml"
     with FakeNameServer() as names:
-        names.addresses["db.test"] = ["127.0.0.1"]
         file.write_text(WEB.format(name_server=names.port, port=80, more=""))
-        said = run([TCPBALANCE, "check", file], stderr=None)
-    assert said == f"{file}: ok, 1 frontend, 1 pool\n"
+        done = finish([TCPBALANCE, "check", file])
+        line = file.read_text().splitlines().index('backends = ["web.test:80"]') + 1
+        assert done.stderr == f"{file}:{line}: warning: pools.web.backends[0]: web.test: no such name\n"
+        assert (done.returncode, done.stdout) == (0, f"{file}: ok, 1 frontend, 1 pool\n")
+        names.addresses["web.test"] = ["127.0.0.1"]
+        done = finish([TCPBALANCE, "check", file])
+        assert (done.returncode, done.stderr) == (0, "")
