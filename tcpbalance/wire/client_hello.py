@@ -4,18 +4,31 @@
    records come in segments that are cut anywhere as well. What is found depends on neither.
 2. What cannot become a ClientHello is refused at the first byte that shows it; what is inside the message is
    looked at when all of it is there.
-3. No more than `LONGEST_HELLO` is ever waited for, and each record carries something: there is always an end.
+3. No more than `LONGEST_HELLO` in `MAX_RECORDS` is ever waited for, and each record carries something: there
+   is always an end.
 """
 
 from __future__ import annotations
 
 from tcpbalance.wire.hello_message import ClientHello, ClientHelloError, HelloError, NotTls, parse_body
 
-__all__ = ["LONGEST_HELLO", "ClientHello", "ClientHelloError", "HelloError", "HelloReader", "NotTls"]
+__all__ = [
+    "LONGEST_HELLO",
+    "MAX_RECORDS",
+    "ClientHello",
+    "ClientHelloError",
+    "HelloError",
+    "HelloReader",
+    "NotTls",
+]
 
 LONGEST_HELLO = 64 * 1024
 """Bytes on the wire, the headers of records among them: as many as are kept for a backend that is not there
 yet. Its own length could promise 16 MiB (24 bits); with post-quantum key shares it takes a few KiB."""
+
+MAX_RECORDS = 512
+"""Records that a hello may be cut into: they cost by the piece. Clients use one, or a few to get it past
+middleboxes that look for a name; a hello of usual size may still come in records of a byte each."""
 
 LONGEST_RECORD = 2**14
 """Bytes of a record behind its header; RFC 8446, section 5.1."""
@@ -36,12 +49,13 @@ class HelloReader:
     answered or raised is not fed again. The bytes stay the caller's, to be sent on.
     """
 
-    __slots__ = ("_header", "_left", "_message", "_seen")
+    __slots__ = ("_header", "_left", "_message", "_records", "_seen")
 
     def __init__(self) -> None:
         self._header = bytearray()  # of a record, as far as it is there
         self._left = 0  # bytes of the record that are still to come
         self._message = bytearray()  # with its own header
+        self._records = 0
         self._seen = 0  # bytes on the wire
 
     def feed(self, data: bytes | bytearray) -> ClientHello | None:
@@ -49,7 +63,8 @@ class HelloReader:
 
         :returns: None while more are needed; what comes behind the hello's last record is not looked at.
         :raises NotTls: as soon as it cannot be a TLS handshake that a client begins.
-        :raises ClientHelloError: when it is malformed, or as soon as it will be more than `LONGEST_HELLO`.
+        :raises ClientHelloError: when it is malformed, or as soon as it will be more than `LONGEST_HELLO` or
+            begins with one record more than `MAX_RECORDS`.
         """
         at = 0
         while at < len(data):
@@ -88,6 +103,9 @@ class HelloReader:
     def _begin_record(self, length: int) -> None:
         if not 0 < length <= LONGEST_RECORD:
             raise ClientHelloError(f"a record of {length} bytes; 1 to {LONGEST_RECORD} are allowed")
+        if self._records == MAX_RECORDS:
+            raise ClientHelloError(f"the ClientHello takes more than {MAX_RECORDS} records")
+        self._records += 1
         self._left = length
         self._seen += _RECORD_HEADER
         self._header.clear()

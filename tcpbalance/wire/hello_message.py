@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
+from itertools import islice
 
 from attrs import frozen
 
@@ -16,11 +17,18 @@ from tcpbalance.errors import Fault, TcpbalanceError
 LONGEST_HOST_NAME = 255
 """Bytes; RFC 1035, section 2.3.4."""
 
+MAX_EXTENSIONS = 128
+"""Twice as many as there are: IANA's registry has some 60 types, of which browsers send fewer than 20."""
+
+MAX_PROTOCOLS = 128
+"""Names for ALPN. IANA's registry has some 40; browsers send two or three."""
+
 _VERSION_AND_RANDOM = 2 + 32
 _LONGEST_SESSION_ID = 32
 _SERVER_NAME = 0  # extension, RFC 6066, section 3
 _ALPN = 16  # extension, RFC 7301, section 3.1
 _HOST_NAME = 0  # name type, RFC 6066, section 3
+_TYPES_OF_NAMES = 256
 _VISIBLE = range(0x21, 0x7F)
 
 
@@ -108,7 +116,7 @@ class _Parts:
 
 def _extensions(block: bytes) -> dict[int, bytes]:
     """Tell extensions by their type, of which each comes at most once: RFC 8446, section 4.2."""
-    return _told_apart(block, 2, "the block of extensions")
+    return _told_apart(block, 2, "the block of extensions", MAX_EXTENSIONS)
 
 
 def _server_name(data: bytes | None) -> str | None:
@@ -116,12 +124,16 @@ def _server_name(data: bytes | None) -> str | None:
         return None
     what = "the list of server names"
     # A name of another type begins with its length all the same: RFC 6066, section 3.
-    names = _told_apart(_listed(data, what), 1, what)
+    names = _told_apart(_listed(data, what), 1, what, _TYPES_OF_NAMES)
     return _host_name(names[_HOST_NAME]) if _HOST_NAME in names else None
 
 
 def _protocols(data: bytes | None) -> tuple[bytes, ...]:
-    return () if data is None else tuple(_names(_listed(data, "the list of protocols")))
+    if data is None:
+        return ()
+    names = tuple(islice(_names(_listed(data, "the list of protocols")), MAX_PROTOCOLS + 1))
+    _refuse_if(len(names) > MAX_PROTOCOLS, f"the list of protocols has more than {MAX_PROTOCOLS}")
+    return names
 
 
 def _names(protocols: bytes) -> Iterator[bytes]:
@@ -141,14 +153,15 @@ def _listed(data: bytes, what: str) -> bytes:
     return entries
 
 
-def _told_apart(data: bytes, size: int, what: str) -> dict[int, bytes]:
-    """Read entries that begin with their type, of *size* bytes, and their length, of 2."""
+def _told_apart(data: bytes, size: int, what: str, most: int) -> dict[int, bytes]:
+    """Read up to *most* entries that begin with their type, of *size* bytes, and their length, of 2."""
     parts = _Parts(data, what)
     found: dict[int, bytes] = {}
     while parts:
         kind = parts.number(size)
         if kind in found:
             raise _malformed(f"{what} has two of type {kind}")
+        _refuse_if(len(found) == most, f"{what} has more than {most}")
         found[kind] = parts.vector(2)
     return found
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 from attrs import field, frozen
@@ -26,6 +27,9 @@ CLIENT_CERTIFICATE = 0x28
 CLIENT_SSL = 0x01
 CLIENT_CERT_CONN = 0x02
 CLIENT_CERT_SESS = 0x04
+
+MAX_FIELDS = 64
+"""Fields that are read: there are eight kinds, and an empty one costs as much as a long one."""
 
 _FIXED = struct.Struct("!BI")
 """Flags and the outcome of verifying, with no padding between them."""
@@ -82,8 +86,9 @@ _FIELDS: dict[int, tuple[str, Callable[[Tlv], object]]] = {
 def ssl_facts(tlv: Tlv) -> SslFacts | None:
     """Read the TLV of type SSL.
 
-    Of a field that comes twice the first counts. An unknown one is skipped, and a text that is not in its
-    encoding is None: HAProxy copies a common name as the certificate has it, which may be Latin-1.
+    Of more than `MAX_FIELDS` the first count, and of one that comes twice the first. An unknown one is
+    skipped, and a text that is not in its encoding is None: HAProxy copies a common name as the certificate
+    has it, which may be Latin-1.
 
     :returns: None when it is too short, or a field is cut off.
     """
@@ -92,7 +97,7 @@ def ssl_facts(tlv: Tlv) -> SslFacts | None:
     flags, verify = _FIXED.unpack_from(tlv.value)
     found: dict[str, Any] = {}
     try:
-        for part in read_tlvs(tlv.value[_FIXED.size :]):
+        for part in islice(read_tlvs(tlv.value[_FIXED.size :]), MAX_FIELDS):
             if part.type in _FIELDS:
                 name, decode = _FIELDS[part.type]
                 found.setdefault(name, decode(part))

@@ -240,8 +240,10 @@ def test_answers_that_are_not_read_are_not_kept_without_bound(line_of_old: Line)
     reads = line_of_old.reads()
 
     def one_more() -> None:
-        line_of_old.come(b"".join(make.hello_request() for _ in range(15)) + make.record(b"x"))
-        assert next(reads) == b"x"
+        groups = ([make.hello_request() for _ in range(RECORDS_AT_ONCE - 1)] for _ in range(16))
+        line_of_old.come(b"".join(b"".join(group) + make.record(b"x") for group in groups))
+        for _ in range(16):
+            assert next(reads) == b"x"
 
     with pytest.raises(OSError, match="too many records without data"):
         until(one_more, "the error")
