@@ -1,0 +1,136 @@
+"""However much comes at once, one turn of the switchboard carries a bounded part of it: the worst case that a
+search finds, in bytes and in calls of the system, for each leg and direction."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from hypothesis import given, settings, target
+from hypothesis import strategies as st
+
+from support.memory_socket import MemorySocket
+from support.memory_stage import MemoryStage
+from support.network import Network, RoadName
+from support.transport_scripts import HalfCloseRecorder
+from tcpbalance.net.direction import CHUNK, READS_A_TURN
+from tcpbalance.net.leg import join
+from tcpbalance.net.splice import PIPE_SIZE
+from tcpbalance.net.wheel import Wheel
+
+ROOM = 4 * 1024 * 1024
+"""Bytes that the kernel of either side holds: several times what one turn may carry."""
+
+BYTES_A_TURN = READS_A_TURN * max(CHUNK, PIPE_SIZE)
+"""What one leg may be read of."""
+
+CALLS_A_TURN = 2 * READS_A_TURN + 2
+"""Reads of one socket and writes to it: what comes in at it, what the other leg brings, and one look more at
+each when nothing is left."""
+
+assert ROOM >= 4 * BYTES_A_TURN
+
+
+class Calls:
+    """Counts reads and writes, and the bytes read, by socket."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[MemorySocket] = Counter()
+        self.bytes: Counter[MemorySocket] = Counter()
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        recv, send = MemorySocket.recv, MemorySocket.send
+
+        def counted_recv(sock: MemorySocket, *arguments: Any) -> bytes:
+            self.calls[sock] += 1
+            data = recv(sock, *arguments)
+            self.bytes[sock] += len(data)
+            return data
+
+        def counted_send(sock: MemorySocket, *arguments: Any) -> int:
+            self.calls[sock] += 1
+            return send(sock, *arguments)
+
+        with (
+            patch.object(MemorySocket, "recv", counted_recv),
+            patch.object(MemorySocket, "send", counted_send),
+        ):
+            yield
+
+
+class Crowd:
+    """Connections on one switchboard: joined in pairs, or each with a protocol of its own."""
+
+    def __init__(self, road: RoadName, count: int, joined: bool) -> None:
+        self.network = Network(road=road, send_buffer=ROOM, receive_buffer=ROOM)
+        self.stages = [MemoryStage(HalfCloseRecorder, network=self.network) for _ in range(2 * count)]
+        if joined:
+            wheel = Wheel(self.network.reactor, self.network.clock.seconds)
+            for one, other in zip(self.stages[::2], self.stages[1::2], strict=True):
+                join(one.transport, other.transport, wheel)
+        self.board = self.stages[0].transport._board
+        self.network.run()
+
+    def turn(self) -> Calls:
+        """Let the switchboard have one turn, and count what it does."""
+        calls = Calls()
+        with calls.counted():
+            self.board.doRead()
+        return calls
+
+
+ACTIONS = st.one_of(
+    st.tuples(st.just("send"), st.sampled_from([1, CHUNK - 1, CHUNK, 4 * CHUNK, BYTES_A_TURN, ROOM])),
+    st.tuples(st.sampled_from(["finish", "reset", "read"]), st.just(0)),
+)
+STEPS = st.lists(st.lists(st.tuples(st.integers(0, 5), ACTIONS), max_size=6), min_size=1, max_size=4)
+
+
+def act(peer: Any, action: str, size: int) -> None:
+    """Let a peer do something, as far as it still can."""
+    if peer.socket.closed:
+        return
+    if action == "send" and not peer.finished:
+        peer.send(bytes(size))
+    elif action == "read":
+        peer.read(ROOM)
+    elif action == "finish":
+        peer.finish()
+    elif action == "reset":
+        peer.reset()
+
+
+@pytest.mark.parametrize("joined", [False, True])
+@pytest.mark.parametrize("road", ["copying", "splicing"])
+@settings(max_examples=40)
+@given(steps=STEPS, count=st.integers(1, 3))
+def test_a_turn_does_a_bounded_part_of_the_work_at_each_socket(
+    road: RoadName, joined: bool, steps: list[list[tuple[int, tuple[str, int]]]], count: int
+) -> None:
+    crowd = Crowd(road, count, joined)
+    most_bytes = most_calls = 0
+    for step in steps:
+        for number, (action, size) in step:
+            act(crowd.stages[number % len(crowd.stages)].peer, action, size)
+        calls = crowd.turn()
+        most_bytes = max(most_bytes, *calls.bytes.values(), 0)
+        most_calls = max(most_calls, *calls.calls.values(), 0)
+    target(float(most_bytes), label="bytes")
+    target(float(most_calls), label="calls")
+    assert most_bytes <= BYTES_A_TURN
+    assert most_calls <= CALLS_A_TURN
+
+
+@pytest.mark.parametrize("road", ["copying", "splicing"])
+def test_what_is_left_is_carried_in_the_turns_that_follow(road: RoadName) -> None:
+    crowd = Crowd(road, 1, joined=True)
+    crowd.stages[0].peer.send(bytes(ROOM))
+    carried = crowd.turn().bytes.total()
+    assert 0 < carried <= BYTES_A_TURN
+    crowd.network.run()
+    assert len(crowd.stages[1].peer.received) == ROOM
