@@ -242,14 +242,14 @@ class Connecting(ProbeTestCase):
         for probe in probes:
             self.resolver = Resolver(reactor)
             with capturedLogs() as logged:
-                run = await self.run_of(probe, "localhost:9", AMPLE)
+                run = await self.run_of(probe, "db.example:9", AMPLE)
                 with no_descriptor_free():
                     outcome = await run.start()
             cause = os.strerror(errno.EMFILE).lower()
             self.assertEqual((outcome.passed, outcome.cause), (None, cause))
             self.assertEqual(
                 [formatEvent(event) for event in logged],
-                [f"localhost: {cause}, and no address of it is known"],
+                [f"db.example: {cause}, and no address of it is known"],
             )
 
     async def test_a_backend_that_speaks_first_sees_an_orderly_end(self) -> None:
