@@ -169,16 +169,16 @@ class OverloadGuard(Service):
     def _end_biggest(self, excess: Mapping[Resource, float]) -> list[int]:
         """End sessions; give what each of them had buffered, in bytes."""
         sizes = [
-            (size, session)
+            (size, session, factory)
             for factory in self._factories
             for session in factory.sessions
             if (size := session.buffered) is not None
         ]
         biggest = heapq.nlargest(MOST_AT_ONCE, sizes, key=lambda found: found[0])
-        ended = biggest[: how_many((size for size, _ in biggest), excess)]
-        for _, session in ended:
-            session.end(EndReason.OVERLOAD)
-        return [size for size, _ in ended]
+        ended = biggest[: how_many((size for size, *_ in biggest), excess)]
+        for factory in self._factories:
+            factory.end((session for _, session, its in ended if its is factory), EndReason.OVERLOAD)
+        return [size for size, *_ in ended]
 
     def _tell_too_low(self, readings: Sequence[Reading]) -> None:
         """Say of a bound, once, that it cannot be kept even where there is nothing to do."""

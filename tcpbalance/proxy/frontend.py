@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from random import Random
 from typing import Any
 
@@ -361,6 +361,11 @@ class FrontendFactory(Factory):
         else:
             waiter.callback(None)
         return waiter
+
+    def end(self, sessions: Iterable[Session | Arrival], reason: EndReason) -> None:
+        """End sessions of this frontend: some now, and if there are many, the others in the next turns of the
+        reactor."""
+        self._ender.end(sessions, reason, None)
 
     def end_sessions(self, reason: EndReason, served_by: Backend | None = None) -> None:
         """End the open sessions, or only those that one backend serves: some now, and if there are many, the

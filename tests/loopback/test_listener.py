@@ -24,6 +24,7 @@ from support.sockets import Recorder, until
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.frontends import SocketConfig
 from tcpbalance.config.quantities import Duration, Size
+from tcpbalance.net import listener
 from tcpbalance.net.listener import ACCEPTS_A_TURN, Listener, ListenError, bind, bind_all
 from tcpbalance.net.socket_options import SocketOptions, shrunk_buffers
 
@@ -341,6 +342,18 @@ class ListenerTests(RoadCase):
             self.listener.doRead()
             assert all(_is_reset(client) for client in clients)
         assert [event["shed"] for event in events] == [20]
+
+    async def test_of_very_many_that_wait_so_many_are_turned_away_in_one_go(self) -> None:
+        self.listen("127.0.0.1:0")
+        await deferLater(reactor, 0, lambda: None)
+        clients = [self.tcp_client() for _ in range(5)]
+        for client in clients:
+            client.setblocking(False)
+        self.patch(listener, "SHED_A_TURN", 3)
+        with no_descriptor_left():
+            self.listener.doRead()
+            assert [_is_reset(client) for client in clients] == [True] * 3 + [False] * 2
+            await until(reactor, lambda: all(_is_reset(client) for client in clients))
 
     async def test_those_turned_away_within_a_second_are_told_at_the_end(self) -> None:
         self.listen("127.0.0.1:0")

@@ -6,7 +6,7 @@ import errno
 import gc
 import os
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -61,6 +61,10 @@ class Frontend:
 
     def __attrs_post_init__(self) -> None:
         self.latch.attend(self.door)
+
+    def end(self, sessions: Iterable[Session], reason: EndReason) -> None:
+        for session in sessions:
+            session.end(reason)
 
     def open(self, *buffered: int | None) -> list[Session]:
         """Open sessions that hold so many bytes each."""
