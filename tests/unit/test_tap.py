@@ -33,6 +33,23 @@ def test_the_plugin_loads_next_to_nothing() -> None:
     ]
 
 
+IGNORED = """
+import signal
+from tcpbalance import held_signals
+
+held_signals.hold()
+print(signal.getsignal(signal.SIGUSR1).name, signal.getsignal(signal.SIGHUP).name)
+signal.raise_signal(signal.SIGUSR1)
+print(*sorted(number.name for number in signal.sigpending()))
+"""
+
+
+def test_a_signal_that_was_ignored_is_held_like_the_others() -> None:
+    """twistd rotates its log on SIGUSR1 only where that is not ignored."""
+    shell = ["sh", "-c", "trap '' USR1; exec \"$@\"", "sh"]
+    assert run([*shell, sys.executable, "-c", IGNORED]).splitlines() == ["SIG_DFL SIG_DFL", "SIGUSR1"]
+
+
 @pytest.mark.parametrize("name", tcpbalance.__all__)
 def test_every_public_name_is_there(name: str) -> None:
     assert getattr(tcpbalance, name) is getattr(api, name)
