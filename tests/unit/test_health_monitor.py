@@ -425,6 +425,36 @@ def test_one_that_does_not_answer_a_late_loop_has_failed(lines: list[str]) -> No
     assert lines == ["pool web: backend a (10.0.0.1:80) is down: timed out after 1 s", NOBODY]
 
 
+def test_each_check_says_for_itself_what_it_has_come_to() -> None:
+    calls: list[Target] = []
+
+    def get_less_far(target: Target) -> Deferred[None]:
+        calls.append(target)
+        if len(calls) == 1:
+            target.deadline.cause = lambda seconds: f"no answer within {seconds:g} s,\n2 lines so far"
+        return Deferred()
+
+    bench = Bench.of(BadProbe(get_less_far))
+    bench.start()
+    bench.run(1)
+    assert bench.pool.backends[0].cause == r"no answer within 1 s,\n2 lines so far"
+    bench.run(12)
+    assert len(calls) == 2
+    assert bench.pool.backends[0].cause == "timed out after 1 s"
+
+
+def test_a_cause_that_cannot_be_said_is_an_error_in_the_probe(lines: list[str]) -> None:
+    def misdeed(target: Target) -> Deferred[None]:
+        target.deadline.cause = lambda seconds: str(1 / 0)
+        return Deferred()
+
+    bench = Bench.of(BadProbe(misdeed), probe_name="my_probe")
+    bench.start()
+    bench.run(1)
+    assert bench.pool.backends[0].cause == "timed out after 1 s"
+    assert lines[0] == "pool web: error in probe my_probe, which counts as failed (1)"
+
+
 def test_the_timeout_is_written_as_people_do(lines: list[str]) -> None:
     bench = Bench.of(FakeProbe(otherwise=hangs), timeout=0.25)
     bench.start()
