@@ -288,11 +288,11 @@ class Leg:
         from within.
 
         :param error: what the write met. The kernel tells an error once and shows an end of the stream from
-            then on; a unix socket says EPIPE in any case and keeps its error.
+            then on; a unix socket says EPIPE in any case, and tells its error to whoever reads.
         """
         if self._broken or not self._open:
             return
-        self._break(self._error() or error.errno or errno.EPIPE)
+        self._break(error.errno or errno.EPIPE)
         if self._producer is not None:
             self._producer.pauseProducing()
         self._board.again(self, self._hear_the_last)

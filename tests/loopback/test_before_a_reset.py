@@ -119,6 +119,23 @@ class PlainTests(BeforeAResetCase):
         with peers.peer(self.answer_unread) as backend:
             await self.upload_to(self.serve(backend.address))
 
+    async def test_a_backend_on_a_unix_socket_answers(self) -> None:
+        """There a write says EPIPE, as after an end in order, and the socket keeps its error for itself."""
+        path = self.folder / "backend"
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(f"{path}")
+            listener.listen()
+            server = threading.Thread(target=self.answer_all, args=(listener,))
+            server.start()
+            await self.upload_to(self.serve(f"unix:{path}"))
+            await deferToThread(server.join)
+
+    def answer_all(self, listener: socket.socket) -> None:
+        for _ in range(TRIES):
+            sock, _ = listener.accept()
+            with sock:
+                self.answer_unread(sock)
+
     async def test_a_backend_answers_a_client_that_speaks_tls(self) -> None:
         with peers.peer(self.answer_unread) as backend:
             await self.upload_to(self.serve(backend.address, entrance=self.entrance()), tls=True)

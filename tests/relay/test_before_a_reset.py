@@ -191,7 +191,10 @@ def test_both_break_off(make_scene: Any, who: str, size: int) -> None:
 
 @WHO
 @EXCHANGES
-def test_what_waits_for_one_that_has_broken_off_is_dropped(make_scene: Any, who: str, exchanges: int) -> None:
+@pytest.mark.parametrize("leaves", [False, True], ids=["reads", "breaks off"])
+def test_what_waits_for_one_that_has_broken_off_is_dropped(
+    make_scene: Any, who: str, exchanges: int, leaves: bool
+) -> None:
     """Whatever it waits in: it is memory, and perhaps a pipe, of which there are few. And what came before
     the break is read no faster than the other one takes it."""
     scene = make_scene(network=LARGE, retries=0)
@@ -209,9 +212,14 @@ def test_what_waits_for_one_that_has_broken_off_is_dropped(make_scene: Any, who:
     scene.run()
     assert (scene.decided, scene.records) == (True, [])
     assert (others.kept, theirs.kept) == (before, 0)
-    other.start_reading()
-    scene.advance(SOON)
-    assert_carried(scene, who, broken, other)
+    if leaves:
+        other.reset()
+        scene.run()
+        assert (scene.ended, scene.active) == (f"{who}_reset", [0])
+    else:
+        other.start_reading()
+        scene.advance(SOON)
+        assert_carried(scene, who, broken, other)
 
 
 @WHO

@@ -88,6 +88,28 @@ def test_a_break_is_told_though_nobody_reads() -> None:
     assert leg.protocol.story == ["lost ConnectionLost"]
 
 
+def test_a_broken_leg_whose_last_bytes_wait_can_be_closed() -> None:
+    leg = stage()
+    leg.transport.pauseProducing()
+    leg.peer.send(b"last")
+    leg.peer.reset()
+    leg.settle()
+    assert leg.protocol.story == []
+    leg.transport.loseConnection()
+    leg.settle()
+    assert leg.protocol.story == ["lost ConnectionDone"]
+
+
+def test_a_broken_leg_takes_no_more_though_the_kernel_says_that_there_is_room() -> None:
+    leg = stage()
+    leg.transport.pauseProducing()
+    leg.peer.send(b"last")
+    leg.peer.reset()
+    leg.transport.write(b"anybody there?")
+    leg.settle()
+    assert (leg.protocol.story, leg.transport.full) == ([], True)
+
+
 # Reading
 
 
