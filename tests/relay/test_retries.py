@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from twisted.logger import capturedLogs
@@ -10,6 +11,7 @@ from twisted.logger import capturedLogs
 from support.scene import ONE, RETRY_ON_RESET, THREE, TWO
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.outlier import OutlierRules
+from tcpbalance.proxy.session import Session
 
 
 def test_all_are_tried_again_after_a_pause(make_scene: Any) -> None:
@@ -233,3 +235,15 @@ def test_without_a_queue_one_that_failed_is_tried_again_while_the_others_are_ful
     scene.backends[TWO].behaviour = "accepts"
     scene.advance(1)
     assert scene.backends[TWO].connection.received == b"question"
+
+
+def test_an_exception_of_ours_at_the_first_byte_blames_nobody(carrier: Any) -> None:
+    scene = carrier([ONE], outlier=OutlierRules(consecutive_failures=1))
+    client = scene.connect(early=b"question")
+    scene.run()
+    with capturedLogs(), patch.object(Session, "backend_sent", side_effect=ZeroDivisionError):
+        scene.backends[ONE].connection.send(b"answer")
+        scene.run()
+    assert (client.saw, scene.ended) == ("reset", "internal_error")
+    assert scene.pool.backends[0].state == "up"
+    assert scene.record.failures == ()
