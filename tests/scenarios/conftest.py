@@ -33,7 +33,6 @@ ON_BOTH_ROADS = {
     "test_slow_reader",
     "test_tls_backend_half_close",
     "test_tls_handshakes",
-    "test_tls_out_of_date",
     "test_tls_transfers",
 }
 """Modules."""

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from support.certificates import AN_HOUR_AGO, Authority
-from support.daemon import TCPBALANCE, Daemon
+from support.daemon import Daemon
 from support.nginx import nginx
-from support.process import finish, run
+from support.process import run
 from support.programs import require
 from support.tls_clients import common_name, curl, s_client
+from tcpbalance.cli import main
 
 CONFIG = """
 [frontends.plain]
@@ -48,7 +48,7 @@ pytestmark = pytest.mark.requires("nginx", "openssl", "curl")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, data_path: object) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of certificates, one of them expired, and of revocation lists, one of them expired."""
     folder = tmp_path_factory.mktemp("tls-out-of-date")
     authority, clients = Authority.root(), Authority.root("Clients")
@@ -66,18 +66,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory, data_path: object) -> Path:
     return folder
 
 
-@contextmanager
-def serving(folder: Path, environment: dict[str, str] | None = None) -> Iterator[Daemon]:
-    with (
-        nginx("page") as (server,),
-        Daemon(CONFIG.format(backend=server.address), folder, environment=environment) as daemon,
-    ):
-        yield daemon
+@pytest.fixture(scope="module")
+def config() -> Iterator[str]:
+    """The configuration of all balancers here, with a backend that runs."""
+    with nginx("page") as (server,):
+        yield CONFIG.format(backend=server.address)
 
 
 @pytest.fixture(scope="module")
-def daemon(folder: Path) -> Iterator[Daemon]:
-    with serving(folder) as daemon:
+def daemon(config: str, folder: Path) -> Iterator[Daemon]:
+    with Daemon(config, folder) as daemon:
         yield daemon
 
 
@@ -115,23 +113,22 @@ def test_an_expired_list_beside_its_successor_keeps_nobody_out(daemon: Daemon) -
     assert curl(daemon.ports["safe"], "good.example", daemon.folder / "root.pem", *alice) == "page\n"
 
 
-def test_check_names_it_and_fails(daemon: Daemon) -> None:
-    checked = finish([TCPBALANCE, "check", daemon.config_file])
-    assert checked.returncode == 1
-    expired, left_out = checked.stderr.splitlines()
+def test_check_names_it_and_fails(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", f"{daemon.config_file}"]) == 1
+    expired, left_out = capsys.readouterr().err.splitlines()
     assert "frontends.web.tls.certificates[1].cert: the certificate in " in expired
     assert ": warning: frontends.safe.tls.client_crl: the revocation list of CN=Clients in " in left_out
 
 
 @pytest.mark.requires("faketime")
-def test_a_clock_that_starts_in_1971_stops_nothing(folder: Path) -> None:
+def test_a_clock_that_starts_in_1971_stops_nothing(config: str, folder: Path) -> None:
     (library,) = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
     then = {
         "LD_PRELOAD": f"{library}",
         "FAKETIME": "@1971-01-01 00:00:00",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
-    with serving(folder, then) as daemon:
+    with Daemon(config, folder, environment=then) as daemon:
         daemon.wait_for_log(r"frontend web: the certificate in \S+/good.pem is not valid before ")
         daemon.wait_for_log(r"frontend safe: the revocation list of CN=Clients in \S+ is not valid before ")
         assert plain(daemon) == "page\n"
