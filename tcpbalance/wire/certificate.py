@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from attrs import frozen
 
-MOST_REMEMBERED = 64
+MAX_REMEMBERED = 64
 """Certificates; a backend shows the same one each time, and reading it takes a tenth of a millisecond."""
 
 _OID, _UTC_TIME, _SEQUENCE, _SET = 0x06, 0x17, 0x30, 0x31
@@ -47,8 +47,17 @@ _SPECIAL = re.compile('[,+"\\\\<>;]|' + _UNREADABLE.pattern)
 
 _TIME = re.compile(rb"[0-9]{14}Z")
 
+_AMBIGUOUS = re.compile(r"\\(?:x[0-9A-F]{2}|\\)")
+"""What is readable, and looks as if something had been escaped."""
+
+_MAX_OID_BYTES = 64
+"""An object identifier has a dozen. The time to write one in decimal grows with the square of its length."""
+
+_TAG_GOES_ON = 0x1F
+"""The lower bits of a tag whose number follows in further bytes: X.690, section 8.1.2.4."""
+
 _LONG = 0x80
-_MOST_LENGTH_BYTES = 4
+_MAX_LENGTH_BYTES = 4
 
 
 @frozen
@@ -69,7 +78,7 @@ class Certificate:
 
     :param subject: whom it is for, as RFC 4514 writes it; control characters, and bytes that belong to no
         text, are escaped.
-    :param common_name: the first in it, in which only those two are escaped; None without one.
+    :param common_name: the first in it, see ``common_name_shown``; None without one.
     :param not_before: seconds since the epoch.
     :param not_after: seconds since the epoch.
     :param names: of the extension subjectAltName; None without one.
@@ -84,7 +93,7 @@ class Certificate:
     key_algorithm: str
 
 
-@functools.lru_cache(maxsize=MOST_REMEMBERED)
+@functools.lru_cache(maxsize=MAX_REMEMBERED)
 def read_certificate(der: bytes) -> Certificate:
     """Read a certificate, or remember what was read of one of the last.
 
@@ -105,7 +114,7 @@ def read_certificate(der: bytes) -> Certificate:
         _subject(attributes),
         next(
             (
-                _shown_common_name(_text(tag, value))
+                common_name_shown(_text(tag, value))
                 for group in attributes
                 for oid, tag, value in group
                 if oid == _COMMON_NAME
@@ -138,10 +147,12 @@ def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
         if at + 2 > len(data):
             raise ValueError("an element is cut off before its length")
         tag, length = data[at], data[at + 1]
+        if tag & _TAG_GOES_ON == _TAG_GOES_ON:
+            raise ValueError("a tag of a form that no certificate has")
         at += 2
         if length >= _LONG:
             size = length - _LONG
-            if not 0 < size <= _MOST_LENGTH_BYTES:
+            if not 0 < size <= _MAX_LENGTH_BYTES:
                 raise ValueError("a length of a form that DER does not have")
             length = int.from_bytes(data[at : at + size])
             at += size
@@ -214,11 +225,17 @@ def _text(tag: int, value: bytes) -> str:
     return value.decode("utf-8", "surrogateescape")
 
 
-def _shown_common_name(text: str) -> str:
-    """Give a text as it is, unless there is something unreadable in it, which is escaped then."""
-    if not _UNREADABLE.search(text):
+def common_name_shown(text: str) -> str:
+    """Write a common name as it is, unless it is unreadable or could be taken for another one that is.
+
+    Backends may let clients in by it, so no two are written alike: in such a name each backslash is doubled,
+    and each byte of a character that is unreadable becomes ``\\x`` and two digits.
+
+    :param text: decoded; a lone surrogate stands for a byte that could not be.
+    """
+    if not (_UNREADABLE.search(text) or _AMBIGUOUS.search(text)):
         return text
-    return _UNREADABLE.sub(_escaped, text.replace("\\", "\\\\"))
+    return _UNREADABLE.sub(lambda found: _hex(found[0], "\\x"), text.replace("\\", "\\\\"))
 
 
 def _escaped(found: re.Match[str]) -> str:
@@ -226,11 +243,17 @@ def _escaped(found: re.Match[str]) -> str:
     character = found[0]
     if not _UNREADABLE.match(character):
         return "\\" + character
-    return "".join(f"\\{byte:02X}" for byte in character.encode("utf-8", "surrogateescape"))
+    return _hex(character, "\\")
+
+
+def _hex(character: str, mark: str) -> str:
+    return "".join(f"{mark}{byte:02X}" for byte in character.encode("utf-8", "surrogateescape"))
 
 
 def _dotted(oid: bytes) -> str:
     """Write an object identifier: X.690, section 8.19."""
+    if len(oid) > _MAX_OID_BYTES:
+        raise ValueError("an object identifier that is too long")
     arcs, arc = [], 0
     for byte in oid:
         arc = arc << 7 | byte & 0x7F

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ssl
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.certificates import NOW, YESTERDAY, Authority
-from tcpbalance.wire.certificate import AlternativeNames, Certificate, read_certificate, read_name
+from tcpbalance.wire.certificate import (
+    AlternativeNames,
+    Certificate,
+    common_name_shown,
+    read_certificate,
+    read_name,
+)
 
 UTF8, PRINTABLE, T61, IA5, UNIVERSAL, BMP = 0x0C, 0x13, 0x14, 0x16, 0x1C, 0x1E
 
@@ -100,35 +107,61 @@ def test_a_subject_reads_as_the_library_writes_it(authority: Authority, tmp_path
 @pytest.mark.parametrize(
     ("tag", "value", "text"),
     [
-        (UTF8, b"J\xfcrgen", "J\\FCrgen"),
-        (T61, b"J\xfcrgen", "J\\FCrgen"),
-        (PRINTABLE, b"J\xfcrgen", "J\\FCrgen"),
+        (UTF8, b"J\xfcrgen", r"J\FCrgen"),
+        (T61, b"J\xfcrgen", r"J\FCrgen"),
+        (PRINTABLE, b"J\xfcrgen", r"J\FCrgen"),
         (PRINTABLE, b"*.web.example", "*.web.example"),
         (PRINTABLE, b"a@b_c&d", "a@b_c&d"),
-        (IA5, b"a\nb\x1b[2J", "a\\0Ab\\1B[2J"),
-        (UTF8, b"a\0b\x7f", "a\\00b\\7F"),
-        (UTF8, "a\x9bb".encode(), "a\\C2\\9Bb"),
+        (IA5, b"a\nb\x1b[2J", r"a\0Ab\1B[2J"),
+        (UTF8, b"a\0b\x7f", r"a\00b\7F"),
+        (UTF8, "a\x9bb".encode(), r"a\C2\9Bb"),
         (BMP, "Jürgen".encode("utf-16-be"), "Jürgen"),
-        (BMP, b"\xd8\x00\xff", "\\D8\\00\\FF"),
+        (BMP, b"\xd8\x00\xff", r"\D8\00\FF"),
         (UNIVERSAL, "Jürgen".encode("utf-32-be"), "Jürgen"),
         (UNIVERSAL, b"abc", "abc"),
-        (UTF8, b"DOMAIN\\user", "DOMAIN\\user"),
-        (UTF8, b"DOMAIN\\J\xfcrgen", "DOMAIN\\\\J\\FCrgen"),
+        (UTF8, rb"DOMAIN\ADMIN", r"DOMAIN\\ADMIN"),
+        (UTF8, b"DOMAIN\\J\xfcrgen", r"DOMAIN\\J\FCrgen"),
     ],
 )
-def test_a_name_is_shown_whatever_it_is_written_in(
+def test_a_subject_is_shown_whatever_it_is_written_in(
     with_subject: Callable[..., Certificate], tag: int, value: bytes, text: str
 ) -> None:
-    read = with_subject(tag, value)
-    assert read.common_name == text
-    escaped = text if "\\\\" in text else text.replace("DOMAIN\\", "DOMAIN\\\\")
-    assert read.subject == f"CN={escaped}"
+    assert with_subject(tag, value).subject == f"CN={text}"
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "text"),
+    [
+        (UTF8, b"J\xfcrgen", r"J\xFCrgen"),
+        (BMP, "Jürgen".encode("utf-16-be"), "Jürgen"),
+        (UTF8, "a\x9b\nb".encode(), r"a\xC2\x9B\x0Ab"),
+        (PRINTABLE, b"a@b,c+d", "a@b,c+d"),
+        (UTF8, rb"DOMAIN\ADMIN", r"DOMAIN\ADMIN"),
+        (UTF8, b"DOMAIN\\J\xfcrgen", r"DOMAIN\\J\xFCrgen"),
+        (UTF8, rb"J\xFCrgen", r"J\\xFCrgen"),
+        (UTF8, rb"DOMAIN\\J\xFCrgen", r"DOMAIN\\\\J\\xFCrgen"),
+        (UTF8, rb"DOMAIN\\user", r"DOMAIN\\\\user"),
+    ],
+)
+def test_a_common_name_is_as_it_is_unless_it_could_be_taken_for_another(
+    with_subject: Callable[..., Certificate], tag: int, value: bytes, text: str
+) -> None:
+    assert with_subject(tag, value).common_name == text
+
+
+@given(st.lists(st.text(alphabet="\\xF0\n\xfc", max_size=8), min_size=2, max_size=2, unique=True))
+def test_no_two_common_names_are_shown_alike(texts: list[str]) -> None:
+    one, other = (
+        common_name_shown(text.encode().replace(b"\xc3\xbc", b"\xfc").decode("utf-8", "surrogateescape"))
+        for text in texts
+    )
+    assert one != other
 
 
 def test_a_surrogate_that_was_written_is_not_taken_for_a_byte(
     with_subject: Callable[..., Certificate],
 ) -> None:
-    assert with_subject(UNIVERSAL, b"\0\0\xdc\xfc").common_name == "\\00\\00\\DC\\FC"
+    assert with_subject(UNIVERSAL, b"\0\0\xdc\xfc").common_name == r"\x00\x00\xDC\xFC"
 
 
 def test_an_odd_attribute_hides_no_other(with_subject: Callable[..., Certificate]) -> None:
@@ -192,6 +225,38 @@ def test_a_length_that_is_not_said_is_none_of_der() -> None:
     assert read_name(b"\x30\x00") == ""
     with pytest.raises(ValueError, match="a length of a form that DER does not have"):
         read_name(b"\x30\x80" + b"\x31\x00" * 64)
+
+
+def test_a_tag_of_several_bytes_is_none_of_a_certificate() -> None:
+    """X.690, section 8.1.2.4: its second byte is no length."""
+    with pytest.raises(ValueError, match="a tag of a form that no certificate has"):
+        read_name(b"\x30\x03\x3f\x01\x00")
+
+
+def name_of(oid: bytes) -> bytes:
+    """An attribute of one character, with that object identifier, in a Name."""
+    contents = b"\x06" + der_length(len(oid)) + oid + b"\x0c\x01a"
+    for tag in (b"\x30", b"\x31", b"\x30"):
+        contents = tag + der_length(len(contents)) + contents
+    return contents
+
+
+def der_length(size: int) -> bytes:
+    return b"\x84" + size.to_bytes(4)
+
+
+def test_the_longest_object_identifier() -> None:
+    assert read_name(name_of(b"\x2a" + b"\x01" * 63)) == "1.2" + ".1" * 63 + "=a"
+    with pytest.raises(ValueError, match="an object identifier that is too long"):
+        read_name(name_of(b"\x2a" + b"\x01" * 64))
+
+
+def test_an_object_identifier_of_a_whole_handshake_costs_little() -> None:
+    """One number of 100,000 bytes, digit by digit, would take seconds."""
+    before = time.process_time()
+    with pytest.raises(ValueError, match="an object identifier that is too long"):
+        read_name(name_of(b"\x2a\x81" + b"\xff" * 100_000 + b"\x01"))
+    assert time.process_time() - before < 0.5
 
 
 def test_what_follows_is_not_looked_at() -> None:
