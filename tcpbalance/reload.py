@@ -102,6 +102,7 @@ class _Watched:
         self._once_more = False
         self._read = self._seen = _signature(part.files)
         self._due = clock.seconds() + RENEW_AFTER
+        self._has_failed = False
         self._complaint = ""
         self._warned: tuple[str, ...] = ()
 
@@ -115,7 +116,7 @@ class _Watched:
 
     def _is_outdated(self) -> bool:
         # What could not be read has its own time to be tried again.
-        return not self._complaint and self._part.is_outdated()
+        return not self._has_failed and self._part.is_outdated()
 
     def warn(self) -> None:
         """Say what is wrong with the files in use, once for as long as it is the same."""
@@ -145,6 +146,7 @@ class _Watched:
             return
         commit()
         self._due = self._clock.seconds() + RENEW_AFTER
+        self._has_failed = False
         self._complaint = ""
         self._log.info("{name}: read {files} again", name=self._name, files=", ".join(self._part.files))
         self.warn()
@@ -153,6 +155,7 @@ class _Watched:
     def _failed(self, failure: Failure, reading: Deferred[Any]) -> None:
         if self._reading is not reading:
             return
+        self._has_failed = True
         if isinstance(failure.value, TcpbalanceError):
             self._complain(str(failure.value))
         else:

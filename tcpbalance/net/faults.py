@@ -106,7 +106,7 @@ def fault_of_handshake(error: BaseException, cause: str) -> Fault:
     """Tell whose fault it is that a TLS handshake with a backend has failed.
 
     :param error: what has ended it.
-    :param cause: why, in words; those for a revocation list of ours that lacks or has expired say nothing
+    :param cause: why, in words; those for a revocation list of ours that lacks or cannot be used say nothing
         about the backend.
     """
     return Fault.BALANCER if cause in ABOUT_OUR_LISTS else fault_of_error(error)

@@ -56,6 +56,11 @@ def test_ours(error: Exception) -> None:
         ("no revocation list of its issuer", Fault.BALANCER),
         ("revocation list not valid yet", Fault.BALANCER),
         ("revocation list expired", Fault.BALANCER),
+        ("revocation list has a wrong signature", Fault.BALANCER),
+        ("authority of the revocation list not found", Fault.BALANCER),
+        ("revocation list of an authority that may not sign any", Fault.BALANCER),
+        ("revocation list with a critical extension that OpenSSL does not know", Fault.BALANCER),
+        ("revocation list for other certificates of its authority", Fault.BALANCER),
     ],
 )
 def test_a_certificate_that_is_not_believed(cause: str, fault: Fault) -> None:

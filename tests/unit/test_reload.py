@@ -329,6 +329,17 @@ def test_what_the_time_asks_for_in_vain_is_not_tried_each_second(
     assert len(part.read) == 2
 
 
+def test_what_the_time_asks_for_and_a_mistake_of_ours_prevents_is_not_tried_each_second(
+    reloader: Reloader, clock: Clock, part: Files, cert: Path, logged: Sequence[LogEvent]
+) -> None:
+    cert.write_text("bug")
+    part.outdated = True
+    look(clock, 10)
+    assert len(written(logged)) == 1
+    clock.advance(TRY_AGAIN_AFTER)
+    assert len(written(logged)) == 2
+
+
 # What it looks at
 
 

@@ -318,6 +318,21 @@ def test_a_reload_believes_the_new_authority_and_the_old_no_more(world: World) -
         meet(pool.peer(*at("web.example:443")), backend)
 
 
+def test_authorities_that_have_all_expired_do_not_take_the_place_of_a_valid_one(
+    world: World, backend: ServerTls
+) -> None:
+    pool = world.pool()
+    valid = Path(world.root).read_bytes()
+    Authority.root("Ended", until=AN_HOUR_AGO).write(Path(world.root))
+    with pytest.raises(TlsFileError, match=r"the authority CN=Ended in .* expired on") as caught:
+        pool.reload()
+    assert caught.value.key == "ca"
+    meet(pool.peer(*at("web.example:443")), backend)
+    Path(world.root).write_bytes(Path(world.root).read_bytes() + valid)
+    pool.reload()
+    meet(pool.peer(*at("web.example:443")), backend)
+
+
 def test_a_file_that_cannot_be_used_leaves_all_as_it_was(world: World, backend: ServerTls) -> None:
     pool = world.pool()
     first = secret(pool.peer(*at("web.example:443")), backend)

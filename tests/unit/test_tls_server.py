@@ -259,6 +259,29 @@ def test_files_that_cannot_be_used_leave_all_as_it_was(exact: Issued, other: Iss
     assert shown(tls, "other.example") == other.leaf
 
 
+@pytest.mark.parametrize(
+    ("dates", "why"),
+    [
+        ({"not_before": NOW + timedelta(minutes=5)}, "is not valid before"),
+        ({"not_after": AN_HOUR_AGO}, "expired on"),
+    ],
+)
+def test_one_that_is_out_of_date_does_not_take_the_place_of_one_that_is_not(
+    authority: Authority, folder: Path, exact: Issued, dates: dict[str, Any], why: str
+) -> None:
+    now = NOW.timestamp()
+    tls = ServerTls(frontend_tls(exact), lambda: now)
+    replace(exact, authority.issue(folder, "new", "a.web.example", **dates))
+    with pytest.raises(TlsFileError, match=why) as caught:
+        tls.reload()
+    assert caught.value.key == "cert"
+    assert shown(tls) == exact.leaf
+    # Once the old one is out of date as well, it is no better.
+    now = exact.leaf.not_valid_after_utc.timestamp()
+    tls.reload()
+    assert shown(tls) != exact.leaf
+
+
 @pytest.mark.parametrize("asks", [False, True])
 def test_a_session_is_gone_on_with_until_a_reload(
     exact: Issued, asking: ServerTls, folder: Path, asks: bool

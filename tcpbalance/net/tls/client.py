@@ -57,13 +57,13 @@ class ClientTls:
         """Read all files anew; may be called in a thread.
 
         :returns: lets handshakes use them from then on, of which none goes on with an earlier session.
-        :raises TlsFileError: one of the files cannot be used, or has no current revocation list of an
-            authority that has one now; all stays as it was.
+        :raises TlsFileError: one of the files cannot be used, or what is out of date in it would take the
+            place of what is not; all stays as it was.
         """
         now = self._wall_seconds()
         material = _read(self._config, now)
         if self._material is not None:
-            material.revocations.refuse_if_worse("crl", self._material.revocations, now)
+            material.refuse_if_worse(self._material, "ca", "crl", now)
         context = _build(self._config, material)
 
         def commit() -> None:

@@ -8,6 +8,7 @@ from attrs import frozen
 
 from tcpbalance.config.tls import CertificateConfig
 from tcpbalance.net.tls.contexts import load_chain
+from tcpbalance.net.tls.errors import TlsFileError
 from tcpbalance.net.tls.files import Chain, Trusted, Validity, read_authorities, span
 from tcpbalance.net.tls.revocation import Revocations, read_revocations
 
@@ -40,6 +41,26 @@ class Material:
         :returns: its beginning, and its end, which does not belong to it.
         """
         return span(now, [*self._validities(), *self.revocations.validities])
+
+    def refuse_if_worse(self, before: Material, ca_key: str, crl_key: str, now: float) -> None:
+        """See that nothing that is out of date takes the place of what is not.
+
+        :param before: what is in use, read for the same configuration.
+        :param ca_key: of the configuration, that names the file of the authorities.
+        :param crl_key: the same for revocation lists.
+        :param now: seconds since the epoch.
+        :raises TlsFileError: a certificate does, an authority loses its current list, or none is left that
+            is valid.
+        """
+        for old, new in zip(before.chains, self.chains, strict=True):
+            flaw = new.validity.flaw(now)
+            if flaw is not None and old.validity.flaw(now) is None:
+                raise TlsFileError("cert", flaw)
+        flaws = [flaw for each in self.authorities if (flaw := each.validity.flaw(now))]
+        nobody_left = bool(flaws) and len(flaws) == len(self.authorities)
+        if nobody_left and any(each.validity.flaw(now) is None for each in before.authorities):
+            raise TlsFileError(ca_key, flaws[0])
+        self.revocations.refuse_if_worse(crl_key, before.revocations, now)
 
     def _validities(self) -> list[Validity]:
         of_chains = [chain.validity for chain in self.chains]

@@ -49,15 +49,15 @@ class ServerTls:
 
         :returns: lets handshakes use them from then on. New contexts also have a new key for their session
             tickets, chosen by OpenSSL.
-        :raises TlsFileError: one of the files cannot be used, or has no current revocation list of an
-            authority that has one now; all stays as it was.
+        :raises TlsFileError: one of the files cannot be used, or what is out of date in it would take the
+            place of what is not; all stays as it was.
         """
         now, config = self._wall_seconds(), self._config
         material = read_material(
             config.certificates, ("client_ca", config.client_ca), ("client_crl", config.client_crl), now
         )
         if self._material is not None:
-            material.revocations.refuse_if_worse("client_crl", self._material.revocations, now)
+            material.refuse_if_worse(self._material, "client_ca", "client_crl", now)
         context = _build(config, material, now)
 
         def commit() -> None:
@@ -155,15 +155,17 @@ def _context(config: FrontendTlsConfig, group: tuple[Chain, ...], material: Mate
     if config.alpn:
         context.set_alpn_select_callback(_protocol_chooser([name.encode() for name in config.alpn]))
     if config.client_ca is not None:
-        _require_certificates(context, config.client_ca, material)
+        _require_certificates(context, config, config.client_ca, material)
     return context
 
 
-def _require_certificates(context: SSL.Context, ca: str, material: Material) -> None:
+def _require_certificates(
+    context: SSL.Context, config: FrontendTlsConfig, ca: str, material: Material
+) -> None:
     """Let in only clients that show a certificate of one of the authorities, of which they are told."""
     trust(context, "client_ca", ca)
     tell_clients(context, "client_ca", ca)
-    if material.revocations.lists:
+    if config.client_crl is not None:
         heed(context, material.revocations.lists)
     context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, note_why)
 

@@ -33,9 +33,8 @@ _WORDS = {
 }
 """By the X509_V_ERR_ numbers of OpenSSL's x509_vfy.h; described in X509_STORE_CTX_get_error(3)."""
 
-ABOUT_OUR_LISTS = frozenset(_WORDS[number] for number in (3, 11, 12))
+ABOUT_OUR_LISTS = frozenset(_WORDS[number] for number in (3, 8, 11, 12, 33, 35, 36, 44))
 """What is wrong with the revocation lists that we were given, and not with the certificate."""
-
 
 _OF_WHOM = (9, 10, 23)
 """Those that may be said of an authority as well."""
