@@ -17,7 +17,7 @@ from attrs import frozen
 MAX_REMEMBERED = 64
 """Certificates; a backend shows the same one each time, and reading it takes a tenth of a millisecond."""
 
-_OID, _UTC_TIME, _SEQUENCE, _SET = 0x06, 0x17, 0x30, 0x31
+_INTEGER, _OID, _UTC_TIME, _SEQUENCE, _SET = 0x02, 0x06, 0x17, 0x30, 0x31
 _UNIVERSAL_STRING, _BMP_STRING = 0x1C, 0x1E
 _VERSION, _EXTENSIONS = 0xA0, 0xA3
 _DNS_NAME, _IP_ADDRESS = 0x82, 0x87
@@ -128,13 +128,18 @@ def read_certificate(der: bytes) -> Certificate:
     )
 
 
-def read_name(der: bytes) -> str:
-    """Read the name of an authority or anybody else, as RFC 4514 writes it.
+def read_issuer_of_list(der: bytes) -> str:
+    """Read whose a revocation list is, as RFC 4514 writes it: RFC 5280, section 5.1.
 
-    :param der: of a Name.
+    :param der: of a CertificateList.
     :raises ValueError: it is none.
     """
-    return _subject(list(_attributes(_first(der, _SEQUENCE))))
+    fields = list(_elements(_first(_first(der, _SEQUENCE), _SEQUENCE)))
+    if fields and fields[0][0] == _INTEGER:
+        del fields[0]  # the version
+    if len(fields) < 2:
+        raise ValueError("a revocation list with too few fields")
+    return _subject(list(_attributes(_expect(fields[1], _SEQUENCE))))
 
 
 def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -185,6 +185,16 @@ def self_signed(folder: Path, name: str) -> tuple[Path, Path]:
     return issued.certificate, issued.key
 
 
+def with_an_odd_date(file: Path) -> bytes:
+    """Give a file's certificate in PEM, with a zone in its first day: OpenSSL reads that, and we do not.
+
+    RFC 5280, section 4.1.2.5.1, forbids that. Its signature is wrong then.
+    """
+    der = ssl.PEM_cert_to_DER_cert(file.read_text())
+    at = der.index(b"\x17\x0d") + 2
+    return ssl.DER_cert_to_PEM_cert(der[: at + 8] + b"+0000" + der[at + 13 :]).encode()
+
+
 def write_key(file: Path, key: Key, passphrase: bytes | None = None) -> Path:
     """Write a key, encrypted if there is a passphrase.
 

@@ -21,7 +21,7 @@ from tcpbalance.wire.certificate import (
     Certificate,
     common_name_shown,
     read_certificate,
-    read_name,
+    read_issuer_of_list,
 )
 
 UTF8, PRINTABLE, T61, IA5, UNIVERSAL, BMP = 0x0C, 0x13, 0x14, 0x16, 0x1C, 0x1E
@@ -218,6 +218,19 @@ def test_no_bytes_raise_any_other_error(data: bytes) -> None:
 def test_no_change_raises_any_other_error(at: int, change: bytes) -> None:
     with contextlib.suppress(ValueError):
         read_certificate(SOUND[:at] + change + SOUND[at + len(change) :])
+
+
+def read_name(der: bytes) -> str:
+    """Read the name in a list that has nothing else in it but an algorithm."""
+    fields = b"\x30\x00" + der
+    signed = b"\x30" + der_length(len(fields)) + fields
+    return read_issuer_of_list(b"\x30" + der_length(len(signed)) + signed)
+
+
+@given(st.binary(max_size=200))
+def test_bytes_that_are_no_list_raise_no_other_error(data: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - its text is for us
+        read_issuer_of_list(data)
 
 
 def test_a_length_that_is_not_said_is_none_of_der() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -22,6 +24,7 @@ from support.certificates import (
     Issued,
     new_key,
     self_signed,
+    with_an_odd_date,
     write_key,
 )
 from support.process import run
@@ -30,7 +33,7 @@ from support.tls_lines import pair_of
 from tcpbalance.config.paths import FilePath
 from tcpbalance.config.tls import CertificateConfig
 from tcpbalance.net.tls import files
-from tcpbalance.net.tls.contexts import load_chain
+from tcpbalance.net.tls.contexts import heed, load_chain, new_context, trust
 from tcpbalance.net.tls.errors import TlsFileError
 from tcpbalance.net.tls.files import read_authorities
 from tcpbalance.net.tls.revocation import Revocations, read_revocations
@@ -281,7 +284,7 @@ def test_a_trusted_certificate(issued: Issued, tmp_path: Path) -> None:
     run([openssl, "x509", "-in", issued.certificate, "-trustout", "-out", file])
     assert b"BEGIN TRUSTED CERTIFICATE" in file.read_bytes()
     assert load_chain(pair(file, issued.key)).names == load_chain(pair_of(issued)).names
-    assert [each.subject for each in read_authorities("ca", str(file))] == ["CN=web.example"]
+    assert read_authorities("ca", str(file)).subjects == ["CN=web.example"]
     file.write_bytes(issued.certificate.read_bytes() + file.read_bytes())
     key, said = refused_chain(file, issued.key)
     assert key == "cert"
@@ -369,7 +372,7 @@ def test_a_key_that_was_cut_short(issued: Issued, size: int) -> None:
 
 
 def test_authorities(authority: Authority, tmp_path: Path) -> None:
-    (read,) = read_authorities("ca", str(authority.write(tmp_path / "root.pem")))
+    (read,) = read_authorities("ca", str(authority.write(tmp_path / "root.pem"))).known
     assert read.subject == "CN=Root"
     later = NOW + timedelta(days=3650)
     said = (
@@ -378,6 +381,29 @@ def test_authorities(authority: Authority, tmp_path: Path) -> None:
     )
     assert read.validity.flaw(NOW_S) is None
     assert read.validity.flaw(later.timestamp()) == said
+
+
+def test_an_odd_authority_spoils_none_beside_it(authority: Authority, tmp_path: Path) -> None:
+    ca = authority.write(tmp_path / "ca.pem")
+    ca.write_bytes(with_an_odd_date(Authority.root("Odd").write(tmp_path / "odd.pem")) + ca.read_bytes())
+    trust(new_context(), "ca", str(ca))
+    read = read_authorities("ca", str(ca))
+    assert read.subjects == ["CN=Root"]
+    (flaw,) = read.flaws(NOW_S)
+    assert flaw.startswith(
+        f"authority number 1 in {ca} cannot be read, what it has certified may be refused: a time"
+    )
+    assert read.is_any_valid(NOW_S)
+    ca.write_bytes((tmp_path / "odd.pem").read_bytes().replace(b"MII", b"MIA", 1))
+    key, said = refused(lambda: read_authorities("ca", str(ca)))
+    assert (key, said) == ("ca", f"{ca} holds a certificate that is damaged, write it anew")
+
+
+def test_an_odd_authority_in_a_chain_is_left_to_clients(authority: Authority, tmp_path: Path) -> None:
+    issued = authority.intermediate().issue(tmp_path, "web", "web.example")
+    odd = with_an_odd_date(Authority.root("Odd").write(tmp_path / "odd.pem"))
+    issued.certificate.write_bytes(issued.certificate.read_bytes() + odd)
+    assert load_chain(pair_of(issued)).names == ("web.example",)
 
 
 def test_authorities_that_cannot_be_read_are_told_at_their_key(tmp_path: Path) -> None:
@@ -491,10 +517,22 @@ def test_a_delta_list_is_refused(authority: Authority, tmp_path: Path) -> None:
 def test_the_name_of_an_authority_may_be_odd(tmp_path: Path) -> None:
     authority = Authority.root("a\x1bb")
     ca = authority.write(tmp_path / "ca.pem")
-    names = [each.subject for each in read_authorities("ca", str(ca))]
+    names = read_authorities("ca", str(ca)).subjects
     crl = authority.revoke(tmp_path / "crl.pem")
     assert names == ["CN=a\\1Bb"]
     assert len(read_revocations("crl", str(crl), NOW_S, names).lists) == 1
+
+
+def test_the_name_of_an_authority_may_be_in_latin_1(tmp_path: Path) -> None:
+    der = x509.load_pem_x509_crl(
+        Authority.root("Muller").revoke(tmp_path / "crl.pem").read_bytes()
+    ).public_bytes(Encoding.DER)
+    der = der.replace(b"\x0c\x06Muller", b"\x14\x06M\xfcller")
+    text = base64.encodebytes(der).decode()
+    (tmp_path / "crl.pem").write_text(f"-----BEGIN X509 CRL-----\n{text}-----END X509 CRL-----\n")
+    read = read_revocations("crl", str(tmp_path / "crl.pem"), NOW_S, ["CN=M\\FCller"])
+    heed(new_context(), read.lists)
+    assert len(read.lists) == 1
 
 
 def test_a_file_that_lacks_the_list_of_an_authority(authority: Authority, tmp_path: Path) -> None:

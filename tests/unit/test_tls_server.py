@@ -12,7 +12,7 @@ import pytest
 from cryptography import x509
 from OpenSSL import SSL
 
-from support.certificates import AN_HOUR_AGO, NOW, YESTERDAY, Authority, Issued
+from support.certificates import AN_HOUR_AGO, NOW, YESTERDAY, Authority, Issued, with_an_odd_date
 from support.process import run
 from support.programs import require
 from support.tls_lines import client_context, client_in_memory, frontend_tls, shake
@@ -280,6 +280,20 @@ def test_one_that_is_out_of_date_does_not_take_the_place_of_one_that_is_not(
     now = exact.leaf.not_valid_after_utc.timestamp()
     tls.reload()
     assert shown(tls) != exact.leaf
+
+
+def test_an_odd_authority_lets_nobody_in_and_spoils_none_beside_it(
+    authority: Authority, folder: Path, exact: Issued
+) -> None:
+    odd, ca = Authority.root("Odd"), authority.write(folder / "ca.pem")
+    ca.write_bytes(with_an_odd_date(odd.write(folder / "odd.pem")) + ca.read_bytes())
+    authority.issue_client(folder, "alice", "CN=alice")
+    odd.issue_client(folder, "olga", "CN=olga")
+    tls = ServerTls(frontend_tls(exact, client_ca=FilePath(ca)))
+    assert comes(tls, folder, "alice") is None
+    assert comes(tls, folder, "olga") == "certificate refused (OpenSSL's error 13)"
+    (warning,) = tls.warnings
+    assert "authority number 1 in" in warning
 
 
 @pytest.mark.parametrize("asks", [False, True])

@@ -9,7 +9,7 @@ from tcpbalance.config.errors import Flaw, KeyPath, Severity
 from tcpbalance.config.tls import CertificateConfig, FrontendTlsConfig, PoolTlsConfig, TlsConfig
 from tcpbalance.net.tls.contexts import load_chain, new_context, tell_clients, trust
 from tcpbalance.net.tls.errors import TlsFileError
-from tcpbalance.net.tls.files import Trusted, read_authorities
+from tcpbalance.net.tls.files import Authorities, read_authorities
 from tcpbalance.net.tls.revocation import read_revocations
 
 
@@ -52,7 +52,7 @@ def _flaws_in_trust(
     path: KeyPath, ca: tuple[str, str | None], crl: tuple[str, str | None], now: float
 ) -> Iterator[Flaw]:
     key, file = ca
-    authorities: list[Trusted] = []
+    authorities = Authorities()
     try:
         if file is not None:
             authorities = read_authorities(key, file)
@@ -67,18 +67,18 @@ def _flaws_in_trust(
         yield from _flaws_in_lists((*path, key), key, file, authorities, now)
 
 
-def _flaws_in_authorities(path: KeyPath, authorities: list[Trusted], now: float) -> Iterator[Flaw]:
+def _flaws_in_authorities(path: KeyPath, authorities: Authorities, now: float) -> Iterator[Flaw]:
     """One of several that is out of date does no harm; where all are, nobody is believed."""
-    flaws = [flaw for each in authorities if (flaw := each.validity.flaw(now))]
-    for flaw in flaws:
-        yield Flaw(path, flaw, Severity.ERROR if len(flaws) == len(authorities) else Severity.WARNING)
+    severity = Severity.WARNING if authorities.is_any_valid(now) else Severity.ERROR
+    for flaw in authorities.flaws(now):
+        yield Flaw(path, flaw, severity)
 
 
 def _flaws_in_lists(
-    path: KeyPath, key: str, file: str, authorities: list[Trusted], now: float
+    path: KeyPath, key: str, file: str, authorities: Authorities, now: float
 ) -> Iterator[Flaw]:
     try:
-        revocations = read_revocations(key, file, now, [each.subject for each in authorities])
+        revocations = read_revocations(key, file, now, authorities.subjects)
     except TlsFileError as error:
         yield Flaw(path, str(error))
         return

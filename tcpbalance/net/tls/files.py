@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from attrs import frozen
+from OpenSSL import crypto
 
 from tcpbalance.config.tls import CertificateConfig
 from tcpbalance.net.tls.errors import TlsFileError
@@ -46,13 +47,13 @@ class Validity:
     :param what: how it reads in a message, such as ``the certificate in web.pem``.
     :param start: seconds since the epoch.
     :param end: seconds since the epoch; None for no end.
-    :param mend: what to do when it is over.
+    :param remedy: what to do when it is over.
     """
 
     what: str
     start: float
     end: float | None
-    mend: str
+    remedy: str
 
     def flaw(self, now: float) -> str | None:
         """Say why it is not valid; None when it is.
@@ -60,7 +61,7 @@ class Validity:
         :param now: seconds since the epoch.
         """
         if self.end is not None and self.end <= now:
-            return f"{self.what} expired on {_day(self.end)}, {self.mend}"
+            return f"{self.what} expired on {_day(self.end)}, {self.remedy}"
         if self.start > now:
             return f"{self.what} is not valid before {_day(self.start)}"
         return None
@@ -99,6 +100,37 @@ class Trusted:
     validity: Validity
 
 
+@frozen
+class Authorities:
+    """Those of a file.
+
+    :param known: that were read.
+    :param unknown: why others were not, which OpenSSL takes: it decides what they are worth.
+    """
+
+    known: tuple[Trusted, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def subjects(self) -> list[str]:
+        """Whom they are."""
+        return [each.subject for each in self.known]
+
+    def flaws(self, now: float) -> list[str]:
+        """Say which of them are out of date, or cannot be read.
+
+        :param now: seconds since the epoch.
+        """
+        return [*self.unknown, *filter(None, (each.validity.flaw(now) for each in self.known))]
+
+    def is_any_valid(self, now: float) -> bool:
+        """Whether one of them is known to be valid.
+
+        :param now: seconds since the epoch.
+        """
+        return any(each.validity.flaw(now) is None for each in self.known)
+
+
 def read_chain(files: CertificateConfig) -> Chain:
     """Read a certificate; its key is not looked at.
 
@@ -113,7 +145,10 @@ def read_chain(files: CertificateConfig) -> Chain:
             f"{path} has a BEGIN TRUSTED CERTIFICATE behind the first certificate, which OpenSSL leaves out: "
             f"write each of these anew by openssl x509 -in OLD -out NEW",
         )
-    _, certificate = first
+    try:
+        certificate = read_certificate(first[1])
+    except ValueError as error:
+        raise _damaged("cert", path) from error
     return Chain(
         files,
         _names(certificate),
@@ -122,23 +157,36 @@ def read_chain(files: CertificateConfig) -> Chain:
     )
 
 
-def read_authorities(key: str, path: str) -> list[Trusted]:
+def read_authorities(key: str, path: str) -> Authorities:
     """Read the authorities of a file.
 
     :raises TlsFileError: at *key*.
     """
-    return [
-        Trusted(
-            certificate.subject,
-            Validity(
-                f"the authority {certificate.subject} in {path}",
-                certificate.not_before,
-                certificate.not_after,
-                "nothing that it has certified is believed",
-            ),
-        )
-        for _, certificate in _certificates(key, path, read_file(key, path))
-    ]
+    known: list[Trusted] = []
+    unknown: list[str] = []
+    for number, (_, der) in enumerate(_certificates(key, path, read_file(key, path)), 1):
+        try:
+            certificate = read_certificate(der)
+        except ValueError as error:
+            if not _openssl_reads(der):
+                raise _damaged(key, path) from error
+            unknown.append(
+                f"authority number {number} in {path} cannot be read, "
+                f"what it has certified may be refused: {error}"
+            )
+        else:
+            known.append(_trusted(path, certificate))
+    return Authorities(tuple(known), tuple(unknown))
+
+
+def _trusted(path: str, certificate: Certificate) -> Trusted:
+    validity = Validity(
+        f"the authority {certificate.subject} in {path}",
+        certificate.not_before,
+        certificate.not_after,
+        "nothing that it has certified is believed",
+    )
+    return Trusted(certificate.subject, validity)
 
 
 def span(now: float, validities: Iterable[Validity]) -> tuple[float, float]:
@@ -170,23 +218,32 @@ def read_file(key: str, path: str) -> bytes:
     return data
 
 
-def _certificates(key: str, path: str, data: bytes) -> list[tuple[bytes, Certificate]]:
-    """Read all certificates of a file, at least one, each with what its block calls itself."""
+def _certificates(key: str, path: str, data: bytes) -> list[tuple[bytes, bytes]]:
+    """Find all certificates of a file, at least one: what the block of each calls itself, and its DER.
+
+    In a TRUSTED CERTIFICATE, what it is trusted for follows: openssl-x509(1).
+    """
     if not _BEGIN_CERTIFICATE.search(data):
         raise TlsFileError(key, f"{path} holds no certificate in PEM{_of_another_form(path, data)}")
+    blocks = list(_CERTIFICATE.finditer(data))
+    if len(blocks) < len(_BEGIN_CERTIFICATE.findall(data)):
+        raise _damaged(key, path)
     try:
-        found = list(_blocks(data))
-    except ValueError:
-        found = []
-    if len(found) < len(_BEGIN_CERTIFICATE.findall(data)):
-        raise TlsFileError(key, f"{path} holds a certificate that is damaged, write it anew")
-    return found
+        return [(block["kind"], binascii.a2b_base64(block["body"])) for block in blocks]
+    except binascii.Error as error:
+        raise _damaged(key, path) from error
 
 
-def _blocks(data: bytes) -> Iterator[tuple[bytes, Certificate]]:
-    for block in _CERTIFICATE.finditer(data):
-        # In a TRUSTED CERTIFICATE, what it is trusted for follows: openssl-x509(1).
-        yield block["kind"], read_certificate(binascii.a2b_base64(block["body"]))
+def _damaged(key: str, path: str) -> TlsFileError:
+    return TlsFileError(key, f"{path} holds a certificate that is damaged, write it anew")
+
+
+def _openssl_reads(der: bytes) -> bool:
+    try:
+        crypto.load_certificate(crypto.FILETYPE_ASN1, der)
+    except crypto.Error:
+        return False
+    return True
 
 
 def _of_another_form(path: str, data: bytes) -> str:

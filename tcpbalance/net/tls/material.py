@@ -9,7 +9,7 @@ from attrs import frozen
 from tcpbalance.config.tls import CertificateConfig
 from tcpbalance.net.tls.contexts import load_chain
 from tcpbalance.net.tls.errors import TlsFileError
-from tcpbalance.net.tls.files import Chain, Trusted, Validity, read_authorities, span
+from tcpbalance.net.tls.files import Authorities, Chain, Validity, read_authorities, span
 from tcpbalance.net.tls.revocation import Revocations, read_revocations
 
 
@@ -23,17 +23,22 @@ class Material:
     """
 
     chains: tuple[Chain, ...]
-    authorities: tuple[Trusted, ...]
+    authorities: Authorities
     revocations: Revocations
 
     def warnings(self, now: float) -> tuple[str, ...]:
-        """Say what is out of date.
+        """Say what is out of date, or cannot be read and does no harm.
 
         :param now: seconds since the epoch.
         """
-        flaws = (validity.flaw(now) for validity in self._validities())
+        flaws = (chain.validity.flaw(now) for chain in self.chains)
         lists = self.revocations
-        return (*filter(None, flaws), *lists.left_out, *lists.gaps(now).values())
+        return (
+            *filter(None, flaws),
+            *self.authorities.flaws(now),
+            *lists.left_out,
+            *lists.gaps(now).values(),
+        )
 
     def span(self, now: float) -> tuple[float, float]:
         """Give the time around now in which nothing goes out of date, and nothing becomes valid.
@@ -56,15 +61,14 @@ class Material:
             flaw = new.validity.flaw(now)
             if flaw is not None and old.validity.flaw(now) is None:
                 raise TlsFileError("cert", flaw)
-        flaws = [flaw for each in self.authorities if (flaw := each.validity.flaw(now))]
-        nobody_left = bool(flaws) and len(flaws) == len(self.authorities)
-        if nobody_left and any(each.validity.flaw(now) is None for each in before.authorities):
+        flaws = self.authorities.flaws(now)
+        if flaws and not self.authorities.is_any_valid(now) and before.authorities.is_any_valid(now):
             raise TlsFileError(ca_key, flaws[0])
         self.revocations.refuse_if_worse(crl_key, before.revocations, now)
 
     def _validities(self) -> list[Validity]:
         of_chains = [chain.validity for chain in self.chains]
-        return of_chains + [authority.validity for authority in self.authorities]
+        return of_chains + [authority.validity for authority in self.authorities.known]
 
 
 def read_material(
@@ -79,8 +83,8 @@ def read_material(
     :raises TlsFileError: one of them cannot be used whatever the time is.
     """
     chains = tuple(map(load_chain, pairs))
-    authorities = () if ca[1] is None else tuple(read_authorities(ca[0], ca[1]))
+    authorities = Authorities() if ca[1] is None else read_authorities(ca[0], ca[1])
     revocations = Revocations()
     if crl[1] is not None:
-        revocations = read_revocations(crl[0], crl[1], now, [each.subject for each in authorities])
+        revocations = read_revocations(crl[0], crl[1], now, authorities.subjects)
     return Material(chains, authorities, revocations)

@@ -12,11 +12,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from attrs import frozen
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from tcpbalance.config.wording import one_line
 from tcpbalance.net.tls.errors import TlsFileError
 from tcpbalance.net.tls.files import Validity, read_file
-from tcpbalance.wire.certificate import read_name
+from tcpbalance.wire.certificate import read_issuer_of_list
 
 _CRL = re.compile(rb"^-----BEGIN X509 CRL-----.*?^-----END X509 CRL-----", re.DOTALL | re.MULTILINE)
 _BEGIN_CRL = re.compile(rb"^-----BEGIN X509 CRL-----", re.MULTILINE)
@@ -134,7 +135,7 @@ def _read(key: str, path: str) -> list[_List]:
 def _parsed(key: str, path: str, block: bytes) -> _List:
     try:
         parsed = x509.load_pem_x509_crl(block)
-        issuer = read_name(parsed.issuer.public_bytes())
+        issuer = read_issuer_of_list(parsed.public_bytes(Encoding.DER))
         extensions = {extension.oid for extension in parsed.extensions}
         start, end = parsed.last_update_utc, parsed.next_update_utc
     except _NOT_UNDERSTOOD as error:
