@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import socket
+import sys
+import termios
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -20,7 +23,7 @@ from support.clients import connect, read
 from support.tls_case import TlsCase
 from support.tls_lines import Peer, client_context, client_in_memory, connected, frontend_tls
 from support.tls_records import CLIENT, SERVER, SUITE_1_2, ClientOfOld, KeyLog, Sealer
-from support.waiting import until
+from support.waiting import until, until_steady
 from tcpbalance import EndReason
 from tcpbalance.net.direction import CHUNK
 from tcpbalance.net.tls.records import MAX_IN_HANDSHAKE, MAX_WITHOUT_DATA, RECORDS_AT_ONCE
@@ -31,6 +34,9 @@ from tcpbalance.proxy.preread import Entrance
 FLOOD = 500
 TICKETS = 2
 """Records that OpenSSL sends of itself behind the handshake of a server."""
+
+DOWNLOAD = bytes(range(256)) * (64 * 1024)
+"""More than the kernels hold between two ends."""
 
 TOO_MANY = "TLS: too many records without data"
 
@@ -147,14 +153,14 @@ def test_a_flood_of_key_updates_is_an_error_after_a_few_reads(line: Line) -> Non
         line.ours.recv(CHUNK)
 
 
-def test_an_update_that_asks_for_one_is_answered_and_what_was_held_up_arrives_whole(line: Line) -> None:
-    """OpenSSL on a socket takes the rest of a record that did not fit for a wrong call once it answers."""
+def test_updates_that_ask_for_others_are_answered_and_what_was_held_up_arrives_whole(line: Line) -> None:
+    """OpenSSL on a socket takes the rest of a record that did not fit for a wrong call at the second one."""
     data, sent, received = bytes(range(256)) * (32 * 1024), 0, line.peer.received
     with contextlib.suppress(BlockingIOError):
         while sent < len(data):
             sent += line.ours.send(data[sent : sent + CHUNK])
     assert 0 < sent < len(data)
-    line.come(line.make.key_update(requested=True) + line.make.record(b"still here"))
+    line.come(line.make.key_updates(2, requested=True) + line.make.record(b"still here"))
     assert line.ours.recv(CHUNK) == b"still here"
 
     def all_gone() -> bool:
@@ -300,6 +306,17 @@ class FloodTests(TlsCase):
         assert (record.reason, record.cause) == (EndReason.CLIENT_RESET, TOO_MANY)
         assert (record.client_bytes, record.backend_bytes) == (5, 5)
 
+    async def test_a_client_asks_for_key_updates_in_the_middle_of_a_download_that_waits_for_it(self) -> None:
+        pouring = self.enterContext(peers.peer(_pour))
+        context = client_context()
+        log = KeyLog(context)
+        port = self.serve(pouring.address, entrance=Entrance(tls=ServerTls(frontend_tls(self.issue()))))
+        with connect(port, receive_buffer=1 << 16) as sock:
+            received = await deferToThread(_fetch_slowly, SSL.Connection(context, sock), sock, log)
+        record = await self.ended()
+        assert received == DOWNLOAD
+        assert (record.reason, record.backend_bytes) == (EndReason.BACKEND_CLOSED, len(DOWNLOAD))
+
     async def test_a_backend_that_floods_is_ended_and_the_log_says_why(self) -> None:
         backend = self.enterContext(peers.peer(partial(_answer_and_flood, self.issue())))
         port = self.serve(backend.address, tls=self.believing())
@@ -314,6 +331,34 @@ class QuickFloodTests(FloodTests):
     """The same on the quick road."""
 
     data_path = "auto"
+
+
+def _pour(sock: socket.socket) -> None:
+    """Be a backend that is asked for much."""
+    assert sock.recv(5) == b"hello"
+    sock.sendall(DOWNLOAD)
+
+
+def _fetch_slowly(tls: SSL.Connection, sock: socket.socket, log: KeyLog) -> bytes:
+    """Be a client that lets all fill up, asks for key updates, and reads only then."""
+    sock.setblocking(True)
+    tls.set_connect_state()
+    tls.do_handshake()
+    make = log.sealer(CLIENT)
+    sock.sendall(make.record(b"hello"))
+    until(lambda: _waiting(sock), "the first of it")
+    until_steady(lambda: _waiting(sock), 0.2)
+    sock.sendall(make.key_updates(2, requested=True))
+    received = bytearray()
+    with contextlib.suppress(SSL.ZeroReturnError):
+        while True:
+            received += tls.recv(1 << 16)
+    return bytes(received)
+
+
+def _waiting(sock: socket.socket) -> int:
+    """The bytes that have come and are not read."""
+    return int.from_bytes(fcntl.ioctl(sock, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def _say_and_flood(tls: SSL.Connection, sock: socket.socket, log: KeyLog) -> None:
