@@ -39,7 +39,7 @@ _SHORT_NAMES = {
 }
 """RFC 4514, section 3."""
 
-_UNREADABLE = re.compile("[\0-\x1f\x7f-\x9f\udc80-\udcff]")
+_UNREADABLE = re.compile("[\0-\x1f\x7f-\x9f\udc80-\udcff]+")
 """Control characters, and lone surrogates, which stand for bytes that belong to no text."""
 
 _SPECIAL = re.compile('[,+"\\\\<>;]|' + _UNREADABLE.pattern)
@@ -244,15 +244,14 @@ def common_name_shown(text: str) -> str:
 
 
 def _escaped(found: re.Match[str]) -> str:
-    """Escape one character: RFC 4514, section 2.4."""
-    character = found[0]
-    if not _UNREADABLE.match(character):
-        return "\\" + character
-    return _hex(character, "\\")
+    """Escape one special character, or all unreadable ones in a row: RFC 4514, section 2.4."""
+    text = found[0]
+    return _hex(text, "\\") if _UNREADABLE.match(text) else "\\" + text
 
 
-def _hex(character: str, mark: str) -> str:
-    return "".join(f"{mark}{byte:02X}" for byte in character.encode("utf-8", "surrogateescape"))
+def _hex(text: str, mark: str) -> str:
+    """Write each byte of a text as two digits behind a mark."""
+    return mark + text.encode("utf-8", "surrogateescape").hex(" ").upper().replace(" ", mark)
 
 
 def _dotted(oid: bytes) -> str:

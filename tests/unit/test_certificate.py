@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.certificates import NOW, YESTERDAY, Authority
+from support.der import attribute, certificate, element
 from tcpbalance.wire.certificate import (
     AlternativeNames,
     Certificate,
@@ -222,9 +223,7 @@ def test_no_change_raises_any_other_error(at: int, change: bytes) -> None:
 
 def read_name(der: bytes) -> str:
     """Read the name in a list that has nothing else in it but an algorithm."""
-    fields = b"\x30\x00" + der
-    signed = b"\x30" + der_length(len(fields)) + fields
-    return read_issuer_of_list(b"\x30" + der_length(len(signed)) + signed)
+    return read_issuer_of_list(element(0x30, element(0x30, element(0x30, b"") + der)))
 
 
 @given(st.binary(max_size=200))
@@ -246,29 +245,17 @@ def test_a_tag_of_several_bytes_is_none_of_a_certificate() -> None:
         read_name(b"\x30\x03\x3f\x01\x00")
 
 
-def name_of(oid: bytes) -> bytes:
-    """An attribute of one character, with that object identifier, in a Name."""
-    contents = b"\x06" + der_length(len(oid)) + oid + b"\x0c\x01a"
-    for tag in (b"\x30", b"\x31", b"\x30"):
-        contents = tag + der_length(len(contents)) + contents
-    return contents
-
-
-def der_length(size: int) -> bytes:
-    return b"\x84" + size.to_bytes(4)
-
-
 def test_the_longest_object_identifier() -> None:
-    assert read_name(name_of(b"\x2a" + b"\x01" * 63)) == "1.2" + ".1" * 63 + "=a"
+    assert read_name(element(0x30, attribute(b"\x2a" + b"\x01" * 63, b"a"))) == "1.2" + ".1" * 63 + "=a"
     with pytest.raises(ValueError, match="an object identifier that is too long"):
-        read_name(name_of(b"\x2a" + b"\x01" * 64))
+        read_name(element(0x30, attribute(b"\x2a" + b"\x01" * 64, b"a")))
 
 
 def test_an_object_identifier_of_a_whole_handshake_costs_little() -> None:
     """One number of 100,000 bytes, digit by digit, would take seconds."""
     before = time.process_time()
     with pytest.raises(ValueError, match="an object identifier that is too long"):
-        read_name(name_of(b"\x2a\x81" + b"\xff" * 100_000 + b"\x01"))
+        read_certificate(certificate(attribute(b"\x2a\x81" + b"\xff" * 100_000 + b"\x01", b"a")))
     assert time.process_time() - before < 0.5
 
 

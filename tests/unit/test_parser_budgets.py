@@ -7,15 +7,18 @@ beyond it a sender has an interest in making such inputs.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings, target
 from hypothesis import strategies as st
 
+from support.der import attribute, certificate, element
 from support.hellos import PADDING, alpn, cut, extension, hello, message, records, server_name
 from support.hellos import body as hello_body
 from support.proxy_headers import DESTINATION, SOURCE, tlv, v2_header
 from support.work import work
+from tcpbalance.wire.certificate import read_certificate
 from tcpbalance.wire.client_hello import LONGEST_HELLO, MAX_RECORDS, ClientHelloError, HelloReader
 from tcpbalance.wire.hello_message import MAX_EXTENSIONS, MAX_PROTOCOLS
 from tcpbalance.wire.proxy_protocol import SslFacts, Tlv, encode_v1, encode_v2, read_header, ssl_tlv
@@ -152,3 +155,44 @@ def test_the_facts_of_tls(fields: int, kind: int) -> None:
     target(lines)
     assert lines / len(value) <= TIMES * work(lambda: ssl_facts(Tlv(SSL, plain))) / len(plain)
     assert lines <= work(lambda: ssl_facts(Tlv(SSL, bytes(5) + tlv(kind, b"") * MAX_FIELDS))) + 5
+
+
+# Certificates
+
+read_one = read_certificate.__wrapped__  # What is remembered costs nothing.
+
+PLAIN_CERTIFICATE = certificate(
+    attribute(b"\x55\x04\x0a", b"Example") + attribute(b"\x55\x04\x03", b"www.example.com"),
+    element(0x82, b"www.example.com") + element(0x82, b"example.com"),
+    element(0x30, element(0x06, b"\x55\x1d\x0f") + element(0x04, bytes(10))) * 6,
+)
+
+_COUNT = st.integers(0, 300)
+_CERTIFICATES = st.one_of(
+    st.builds(lambda count, oid: certificate(attribute(oid, b"") * count), _COUNT, st.binary(max_size=70)),
+    _COUNT.map(lambda count: certificate(element(0x31, b"") * count)),
+    _COUNT.map(lambda count: certificate(element(0x31, attribute(b"\x2a", b"")[6:] * count))),
+    st.text("\0\x9b\\\\,a", max_size=2000).map(
+        lambda text: certificate(attribute(b"\x55\x04\x03", text.encode()))
+    ),
+    _COUNT.map(lambda count: certificate(b"", b"\x82\x00" * count)),
+    _COUNT.map(lambda count: certificate(b"", b"", element(0x30, b"\x06\x00\x04\x00") * count)),
+)
+
+
+@settings(max_examples=50)
+@given(_CERTIFICATES)
+def test_certificate(der: bytes) -> None:
+    def read(data: bytes) -> None:
+        with suppress(ValueError):
+            read_one(data)
+
+    cost = a_byte(read, der)
+    target(cost)
+    assert cost <= TIMES * a_byte(read, PLAIN_CERTIFICATE)
+
+
+def test_a_text_that_is_escaped_from_its_beginning_to_its_end() -> None:
+    """However long it is, all of it is one step."""
+    short, long = (certificate(attribute(b"\x55\x04\x03", b"\0" * size)) for size in (10, 10_000))
+    assert work(lambda: read_one(long)) == work(lambda: read_one(short))
