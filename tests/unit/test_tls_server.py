@@ -481,6 +481,20 @@ def test_a_list_for_later_is_taken_up_when_its_time_comes(
     assert "expired on" in str(tls.warnings)
 
 
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_of_two_current_lists_the_newer_counts_whatever_their_order(
+    authority: Authority, folder: Path, exact: Issued, newest_first: bool
+) -> None:
+    bob = authority.issue_client(folder, "bob", "CN=bob")
+    older = authority.revoke(folder / "x.pem").read_bytes()
+    newer = authority.revoke(folder / "x.pem", bob, since=AN_HOUR_AGO).read_bytes()
+    crl = folder / "crl.pem"
+    crl.write_bytes(newer + older if newest_first else older + newer)
+    ca = authority.write(folder / "ca.pem")
+    tls = ServerTls(frontend_tls(exact, client_ca=FilePath(ca), client_crl=FilePath(crl)))
+    assert comes(tls, folder, "bob") == "certificate revoked"
+
+
 def test_a_delta_list_is_not_taken(asking: ServerTls, authority: Authority, folder: Path) -> None:
     """OpenSSL would leave it out, and let in whom it revokes."""
     carol = authority.issue_client(folder, "carol", "CN=carol")
