@@ -338,6 +338,10 @@ def test_what_the_time_asks_for_and_a_mistake_of_ours_prevents_is_not_tried_each
     assert len(written(logged)) == 1
     clock.advance(TRY_AGAIN_AFTER)
     assert len(written(logged)) == 2
+    # Once it has been read, the time is asked again.
+    cert.write_text("another")
+    look(clock, 3)
+    assert len(part.read) > 2
 
 
 # What it looks at

@@ -203,8 +203,14 @@ def test_a_chain_is_followed_and_every_authority_needs_its_revocation_list(world
     crl = world.authority.revoke(world.folder / "crl.pem")
     with pytest.raises(HandshakeFailed, match="no revocation list of its issuer"):
         meet(world.pool(crl=FilePath(crl)).peer(*at("web.example:443")), backend)
-    crl.write_bytes(crl.read_bytes() + middle.revoke(world.folder / "middle.pem").read_bytes())
+    of_middle = middle.revoke(world.folder / "middle.pem").read_bytes()
+    crl.write_bytes(crl.read_bytes() + of_middle)
     meet(world.pool(crl=FilePath(crl)).peer(*at("web.example:443")), backend)
+    # The authority in the middle may have been revoked as well.
+    world.authority.revoke(crl, Issued(crl, crl, middle.certificate))
+    crl.write_bytes(crl.read_bytes() + of_middle)
+    with pytest.raises(HandshakeFailed, match="authority's certificate revoked"):
+        meet(world.pool(crl=FilePath(crl)).peer(*at("web.example:443")), backend)
 
 
 # What is asked for and shown
@@ -321,13 +327,18 @@ def test_a_reload_believes_the_new_authority_and_the_old_no_more(world: World) -
 def test_authorities_that_have_all_expired_do_not_take_the_place_of_a_valid_one(
     world: World, backend: ServerTls
 ) -> None:
-    pool = world.pool()
+    now = NOW.timestamp()
+    pool = ClientTls(PoolTlsConfig(ca=world.root), lambda: now)
     valid = Path(world.root).read_bytes()
     Authority.root("Ended", until=AN_HOUR_AGO).write(Path(world.root))
     with pytest.raises(TlsFileError, match=r"the authority CN=Ended in .* expired on") as caught:
         pool.reload()
     assert caught.value.key == "ca"
     meet(pool.peer(*at("web.example:443")), backend)
+    # Once the valid one is out of date as well, they are no worse.
+    now = (NOW + timedelta(days=3651)).timestamp()
+    pool.prepare()
+    now = NOW.timestamp()
     Path(world.root).write_bytes(Path(world.root).read_bytes() + valid)
     pool.reload()
     meet(pool.peer(*at("web.example:443")), backend)
@@ -409,7 +420,12 @@ def test_a_revocation_list_that_is_out_of_date_fails_the_handshake_with_that_cau
 
 
 def test_an_authority_that_has_expired_is_warned_of(world: World) -> None:
-    pool = ClientTls(PoolTlsConfig(ca=world.root), (NOW + timedelta(days=3651)).timestamp)
+    now = NOW.timestamp()
+    pool = ClientTls(PoolTlsConfig(ca=world.root), lambda: now)
+    assert pool.warnings == ()
+    now = (NOW + timedelta(days=3651)).timestamp()
+    assert pool.is_outdated()
+    pool.reload()
     assert "the authority CN=Root in" in str(pool.warnings)
 
 
