@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -22,8 +24,11 @@ from tcpbalance.gate.deny_file import (
     read_deny_file,
 )
 from tcpbalance.gate.errors import DenyFileError
-from tcpbalance.gate.networks import NetworkSet
-from tcpbalance.parts import read_config
+from tcpbalance.gate.gate import Gate
+from tcpbalance.gate.limits import Limits
+from tcpbalance.gate.networks import PIECE, NetworkSet
+from tcpbalance.gate.refusal import Refusal
+from tcpbalance.parts import DenyFile, build_access, read_config
 from tcpbalance.pool.client import packed
 
 SHOULD = 'must be a network such as "10.0.0.0/8" or "2001:db8::/32", got'
@@ -215,3 +220,42 @@ def test_a_hundred_thousand_networks(file: Path) -> None:
     denied = read_deny_file(str(file))
     assert packed(str(IPv4Address(99_999 << 12))) in denied
     assert packed(str(ip_network("255.0.0.0/8")[0])) not in denied
+
+
+def test_many_networks_in_any_order(file: Path) -> None:
+    """They are sorted in pieces, and these are merged."""
+    numbers = list(range(4 * PIECE + 1))
+    Random(1).shuffle(numbers)
+    file.write_text("\n".join(f"{IPv4Address(number << 12)}/24" for number in numbers))
+    denied = read_deny_file(str(file))
+    assert all(packed(str(IPv4Address(number << 12))) in denied for number in numbers)
+    assert not any(packed(str(IPv4Address((number << 12) + 256))) in denied for number in numbers)
+
+
+@pytest.mark.parametrize("kind", ["networks", "comments"])
+def test_whoever_reads_a_long_file_rests_after_each_piece(file: Path, kind: str) -> None:
+    """While the lines are read, and while the networks are put in order."""
+    pieces = 8
+    lines = [f"{IPv4Address(number << 12)}/24" for number in range(pieces * PIECE)]
+    file.write_text("\n".join(lines if kind == "networks" else ["# nothing"] * len(lines)))
+    rests: list[None] = []
+    read_deny_file(str(file), lambda: rests.append(None))
+    assert len(rests) == (2 * pieces if kind == "networks" else pieces)
+
+
+def test_one_that_has_changed_is_read_with_rests_and_used_when_asked_to(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rests: list[float] = []
+    monkeypatch.setattr(time, "sleep", rests.append)
+    file.write_text("192.0.2.1\n" * 2 * PIECE)
+    config = AccessConfig(deny_file=FilePath(str(file)))
+    gate = Gate(build_access(config), Limits(), time.monotonic)
+    assert rests == [], "at the start nobody is served yet"
+    file.write_text("192.0.2.2\n" * 2 * PIECE)
+    use = DenyFile(gate, config).prepare()
+    assert len(rests) == 4
+    assert gate.admit(packed("192.0.2.1")) is Refusal.DENIED
+    use()
+    assert gate.admit(packed("192.0.2.1")) is None
+    assert gate.admit(packed("192.0.2.2")) is Refusal.DENIED

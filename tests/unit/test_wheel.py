@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 
 from support.network import no_logged_failure
 from support.turning_clock import TurningClock
-from tcpbalance.net.wheel import RESOLUTION, STEPS_A_TURN, Wheel
+from tcpbalance.net.wheel import RESOLUTION, STEPS_A_TURN, TIME_A_TURN, Wheel
 
 FINE = 0.02
 """The resolution of the wheel of the dials."""
@@ -296,4 +296,23 @@ def test_each_is_checked_once_in_time(plan: list[tuple[float, bool]], start: flo
         assert len(thing.checked) == (0 if forget else 1)
         if not forget:
             assert start + delay <= thing.checked[0] <= start + delay + 2.3 * RESOLUTION
+    assert clock.getDelayedCalls() == []
+
+
+def test_where_checks_take_long_there_are_fewer_in_a_turn() -> None:
+    clock = TurningClock()
+
+    class Slow(Thing):
+        def check(self, now: float) -> float | None:
+            clock.rightNow += 0.4 * TIME_A_TURN
+            return super().check(now)
+
+    wheel, things = Wheel(clock, clock.seconds), [Slow() for _ in range(10)]
+    for thing in things:
+        wheel.watch(thing, 0.0)
+    clock.turn(1.0)
+    assert checked([*things]) == 3
+    clock.run_out()
+    assert checked([*things]) == 10
+    assert {thing.slot for thing in things} == {None}
     assert clock.getDelayedCalls() == []
