@@ -213,15 +213,23 @@ class Switchboard:
 
         :returns: whether there was anything.
         """
-        most_ends = ENDS_A_ROUND
+        if self._poller is None:
+            return False
+        ready = self._poller.poll(0, EVENTS_A_ROUND)
+        if not ready:
+            return False
+        if not self._tell_all(ready, ENDS_A_ROUND) and len(ready) == EVENTS_A_ROUND:
+            self._look_past_ends()
+        return True
+
+    def _look_past_ends(self) -> None:
+        """Collect events until there is one that is no end."""
         for _ in range(POLLS_A_ROUND):
             if self._poller is None:
-                return False
+                return
             ready = self._poller.poll(0, EVENTS_A_ROUND)
-            if self._tell_all(ready, most_ends) or len(ready) < EVENTS_A_ROUND:
-                return bool(ready)
-            most_ends = 0
-        return True
+            if self._tell_all(ready, 0) or len(ready) < EVENTS_A_ROUND:
+                return
 
     def _tell_all(self, ready: list[tuple[int, int]], most_ends: int) -> bool:
         """Tell of events, and of so many ends at most; the others wait.
