@@ -120,6 +120,11 @@ class ConnectFailed(TcpbalanceError):
         )
 
 
+def internal_error() -> ConnectFailed:
+    """The failure of an attempt that an exception of our own has ended, which is logged."""
+    return ConnectFailed("internal error", Fault.BALANCER)
+
+
 def timed_out(seconds: float) -> str:
     """The cause of what took longer than it may."""
     return f"timed out after {seconds:g} s"
@@ -311,13 +316,8 @@ class _Attempt:
             if self._several:
                 self._share_time()
             self._family, self._target = self._targets.pop(0)
-            try:
-                self._open()
-            except OSError as error:
-                failure = ConnectFailed.from_error(error)
-            except SocketOptionError as error:
-                failure = ConnectFailed(str(error), Fault.BALANCER)
-            else:
+            failure = self._open()
+            if failure is None:
                 return
             self._drop_socket()
         assert failure is not None  # There is a target at least.
@@ -328,14 +328,29 @@ class _Attempt:
         left = max(0.0, self._deadline - self._connector.clock())
         self._connector.wheel.watch(self, left / len(self._targets))
 
-    def _open(self) -> None:
-        # The C type: half of what making and closing a socket takes here is what Python adds to it.
-        sock = self._socket = SocketType(self._family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        self._connector.options.prepare_dial(sock, self._family)
-        code = sock.connect_ex(self._target)
-        if code not in _UNDER_WAY:
-            raise OSError(code, os.strerror(code))
-        self._connector.road.await_connection(sock, self)
+    def _open(self) -> ConnectFailed | None:
+        """Begin to connect to the target.
+
+        :returns: the failure where it is known at once.
+        """
+        try:
+            # The C type: half of what making and closing a socket takes here is what Python adds to it.
+            sock = self._socket = SocketType(self._family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            self._connector.options.prepare_dial(sock, self._family)
+            code = sock.connect_ex(self._target)
+            if code in _UNDER_WAY:
+                self._connector.road.await_connection(sock, self)
+        except OSError as error:
+            return ConnectFailed.from_error(error)
+        except SocketOptionError as error:
+            return ConnectFailed(str(error), Fault.BALANCER)
+        except Exception:
+            # Not every caller could deal with it: the reactor and a name's answer know nothing of dials.
+            _log.failure("an exception has ended the dial of {target}", target=self._target)
+            assert self._targets is not None
+            self._targets.clear()
+            return internal_error()
+        return None if code in _UNDER_WAY else ConnectFailed.from_errno(code)
 
     def _drop_socket(self) -> None:
         if self._socket is not None:
@@ -363,7 +378,7 @@ class _Attempt:
             self._leg.on_failure(failure)
             return
         self._drop_socket()
-        self.fail(ConnectFailed("internal error", Fault.BALANCER))
+        self.fail(internal_error())
 
     def _decide(self) -> Any:
         """Ask whether the connection stands, which a second ``connect`` tells: connect(2).
@@ -406,7 +421,7 @@ class _Attempt:
         except Exception:
             _log.failure("a connection to {target} could not be used", target=self._target)
             self._drop_socket()
-            self.fail(ConnectFailed("internal error", Fault.BALANCER))
+            self.fail(internal_error())
             return None
         self._over = True
         self._connector.wheel.forget(self)

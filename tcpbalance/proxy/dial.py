@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from twisted.logger import Logger
 
 from tcpbalance.errors import Fault
-from tcpbalance.net.connecting import ConnectFailed, Connector, Pending
+from tcpbalance.net.connecting import ConnectFailed, Connector, Pending, internal_error
 from tcpbalance.net.tcp_info import connect_time
 from tcpbalance.net.tls.dialling import dial_tls
 from tcpbalance.pool.backend import Backend
@@ -179,6 +179,7 @@ class Dial:
         except Exception:
             # A later attempt is made within a call of the wheel or of the connector, who know nothing of us.
             self._log.failure("backend {name} could not be dialled", name=backend.name)
+            self._note_failure(internal_error().cause)
             self.broke_down()
 
     def _begin_handshake(self, _: object) -> bytes:

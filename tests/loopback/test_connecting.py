@@ -184,6 +184,42 @@ class ConnectingTests(RoadCase):
             "socket.congestion: the system has no congestion control nonesuch"
         )
 
+    async def assert_an_exception_ends_it(self, address: str, at_socket: int, check: bool = False) -> None:
+        """What raises in the attempt's own work on a socket ends it at once, wherever it is called from.
+
+        :param at_socket: which of the attempt's sockets, counted from 1.
+        :param check: whether that is tried next because the wheel says that the time of the first is over.
+        """
+        prepared: list[Any] = []
+
+        def prepare(_: SocketOptions, sock: Any, family: int) -> None:
+            prepared.append(sock)
+            if len(prepared) == at_socket:
+                raise ZeroDivisionError
+
+        self.patch(SocketOptions, "prepare_dial", prepare)
+        outcome = self.connect(address, 600.0, engine=FixedEngine(found("127.0.0.1", "127.0.0.2")))
+        if check:
+            cast(Any, self.pending).check(monotonic())
+        assert await self.cause(outcome) == "internal error"
+        assert outcome.failures[0].fault is Fault.BALANCER
+        assert cast(Any, self.pending).slot is None
+        assert [sock.fileno() for sock in prepared] == [-1] * at_socket
+        assert len(self.flushLoggedErrors(ZeroDivisionError)) == 1
+
+    async def test_an_exception_at_the_only_address(self) -> None:
+        await self.assert_an_exception_ends_it("127.0.0.1:9", 1)
+
+    async def test_an_exception_at_the_first_address_of_a_name(self) -> None:
+        await self.assert_an_exception_ends_it("db.example:9", 1)
+
+    async def test_an_exception_at_the_second_after_a_refusal(self) -> None:
+        await self.assert_an_exception_ends_it("db.example:9", 2)
+
+    async def test_an_exception_at_the_second_when_the_time_of_the_first_is_over(self) -> None:
+        with unanswering() as hanging:
+            await self.assert_an_exception_ends_it(f"db.example:{hanging.rpartition(':')[2]}", 2, check=True)
+
     async def test_name_not_found(self) -> None:
         for verdict, fault in (
             (Verdict.NO_SUCH_NAME, Fault.BACKEND),

@@ -209,6 +209,7 @@ def test_an_exception_in_a_later_attempt_ends_the_session_and_blames_nobody(carr
         client = scene.connect(early=b"question")
         scene.run()
     assert (client.saw, scene.ended, scene.active) == ("reset", "internal_error", [0, 0])
+    assert scene.record.failures == ((ONE, "refused"), (TWO, "internal error"))
     assert scene.pool.backends[1].rests_until == 0
     assert [event["log_failure"].type for event in events if "log_failure" in event] == [ZeroDivisionError]
 

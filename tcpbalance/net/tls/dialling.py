@@ -14,7 +14,14 @@ from zope.interface import implementer
 
 from tcpbalance.config.addresses import Address
 from tcpbalance.errors import Fault
-from tcpbalance.net.connecting import ConnectFailed, ConnectionFactory, Connector, Pending, timed_out
+from tcpbalance.net.connecting import (
+    ConnectFailed,
+    ConnectionFactory,
+    Connector,
+    Pending,
+    internal_error,
+    timed_out,
+)
 from tcpbalance.net.faults import fault_of_error, fault_of_handshake
 from tcpbalance.net.leg import Leg
 from tcpbalance.net.tls.client import TlsPeer
@@ -149,7 +156,7 @@ class _Attempt:
     def on_failure(self, failure: Failure) -> None:
         """See ``wheel.Watched``."""
         self.cancel()
-        reason = Failure(ConnectFailed("internal error", Fault.BALANCER))  # type: ignore[no-untyped-call]
+        reason = Failure(internal_error())  # type: ignore[no-untyped-call]
         self._factory.clientConnectionFailed(self, reason)
 
     def cancel(self) -> None:
