@@ -70,13 +70,31 @@ class CaresEngineTests(TestCase):
     async def test_a_channel_takes_questions_for_a_while_only(self) -> None:
         self.server.is_mute = True
         first = fired(self.engine.ask("a.test"))
-        channels = self.engine._channels
         second = fired(self.engine.ask("b.test"))
-        assert self.engine._channels is channels
+        assert len(self.engine._open) == 1
         self.patch(cares, "MAX_AGE", 0.0)
         third = fired(self.engine.ask("c.test"))
-        assert self.engine._channels is not channels
+        assert len(self.engine._open) == 2
         await until(reactor, lambda: first and second and third)
+        assert self.engine._open == []
+
+    async def test_channels_are_few_while_a_server_is_silent(self) -> None:
+        self.patch(cares, "MAX_AGE", 0.0)
+        self.server.is_mute = True
+        questions = [fired(self.engine.ask(f"{number}.test")) for number in range(20)]
+        assert len(self.engine._open) == cares.MAX_CHANNELS
+        await until(reactor, lambda: all(questions))
+
+    async def test_stopped_it_leaves_no_channel_open_however_old(self) -> None:
+        descriptors, threads_before = open_descriptors(), threads()
+        engine = self.make_engine(timeout=60)
+        self.patch(cares, "MAX_AGE", 0.0)
+        self.server.is_mute = True
+        questions = [fired(engine.ask(name)) for name in ("a.test", "b.test")]
+        await until(reactor, lambda: len(self.server.asked) == 4)
+        engine.stop()
+        await self.nothing_is_left(descriptors, threads_before)
+        assert all(questions)
 
     async def verdict(self, host: str) -> Verdict:
         return verdict_of(await self.engine.ask(host))

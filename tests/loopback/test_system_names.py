@@ -114,6 +114,25 @@ class SystemEngineTests(TestCase):
         self.let_go.set()
         assert (await engine.ask("db.example")).ipv4.hosts == (HERE,)
 
+    async def test_started_again_while_lookups_from_before_hang(self) -> None:
+        engine = self.engine()
+        for number in range(3):
+            engine.ask(f"hang{number}")
+        await until(reactor, lambda: len(self.asked) == 3)
+        engine.stop()
+        assert (await engine.ask("db.example")).ipv4.hosts == (HERE,)
+
+    async def test_what_waits_for_a_thread_is_not_looked_up_once_stopped(self) -> None:
+        self.patch(system, "AT_ONCE", 1)
+        engine = self.engine()
+        for name in ("hang", "never.example"):
+            engine.ask(name)
+        await until(reactor, lambda: self.asked)
+        engine.stop()
+        self.let_go.set()
+        await self.no_thread_is_left()
+        assert self.asked == ["hang"]
+
     async def test_an_answer_after_the_end_of_the_reactor_is_nobodys_business(self) -> None:
         ended = Ended()
         engine = self.engine(ended)

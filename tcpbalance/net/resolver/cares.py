@@ -29,6 +29,11 @@ TRIES = 2
 MAX_AGE = 1.0
 """Seconds that a channel takes new questions; its configuration and its cache get no older."""
 
+MAX_CHANNELS = 4
+"""Channels open at one time. While servers are silent, questions last for longer than ``MAX_AGE``; once there
+are so many channels, the newest takes new questions until the oldest has had its answers and is closed. Each
+has a thread and an inotify instance, of which a user has 128 (inotify(7))."""
+
 MAX_HOSTS = 256
 """Addresses of one family that are used: each dial looks at all of them."""
 
@@ -112,20 +117,20 @@ class CaresEngine:
     def __init__(self, reactor: Any, config: ResolverConfig) -> None:
         self._reactor = reactor
         self._config = config
-        self._channels: _Channels | None = None
+        self._open: list[_Channels] = []
 
     def ask(self, host: str) -> Deferred[Reply]:
         """See ``resolver.Engine``."""
         if not _is_name(host):
             return succeed(Reply.failed(Verdict.BAD_NAME))
         try:
-            return self._ask(self._open(), host)
+            return self._ask(self._channels(), host)
         except UnicodeError:
             verdict = Verdict.BAD_NAME
         except (pycares.AresError, OSError, RuntimeError, MemoryError):
             verdict = _shortage()
-        if self._channels is not None:
-            self._close_unused(self._channels)
+        if self._open:
+            self._close_unused(self._open[-1])
         return succeed(Reply.failed(verdict))
 
     def _ask(self, channels: _Channels, host: str) -> Deferred[Reply]:
@@ -140,16 +145,17 @@ class CaresEngine:
 
     def stop(self) -> None:
         """See ``resolver.Engine``."""
-        if self._channels is not None:
-            self._channels.close()
-            self._channels = None
+        channels, self._open = self._open, []
+        for each in channels:
+            each.close()
 
-    def _open(self) -> _Channels:
+    def _channels(self) -> _Channels:
+        """Give those that take new questions; older ones are closed by the last of their answers."""
         now = self._reactor.seconds()
-        if self._channels is None or not 0 <= now - self._channels.made < MAX_AGE:
-            # One that still waits for answers is closed by the last of them.
-            self._channels = _Channels(self._config, now)
-        return self._channels
+        is_young = bool(self._open) and 0 <= now - self._open[-1].made < MAX_AGE
+        if not is_young and len(self._open) < MAX_CHANNELS:
+            self._open.append(_Channels(self._config, now))
+        return self._open[-1]
 
     def call(self, take: Any, *args: Any) -> None:
         """Let the reactor's thread call *take*; nothing happens when the reactor has ended meanwhile."""
@@ -162,10 +168,9 @@ class CaresEngine:
         self._close_unused(channels)
 
     def _close_unused(self, channels: _Channels) -> None:
-        if not channels.under_way:
+        if not channels.under_way and channels in self._open:
+            self._open.remove(channels)
             channels.close()
-            if channels is self._channels:
-                self._channels = None
 
 
 class _Question:

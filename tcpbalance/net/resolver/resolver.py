@@ -29,7 +29,10 @@ class Engine(Protocol):
         ...
 
     def stop(self) -> None:
-        """Leave no thread and no descriptor behind; another question starts anew."""
+        """Leave no thread and no descriptor behind; another question starts anew.
+
+        Questions under way may be left without an answer.
+        """
         ...
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
 
@@ -48,14 +48,30 @@ class SystemEngine:
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
-        self._questions: SimpleQueue[tuple[str, Deferred[Reply]] | None] = SimpleQueue()
-        self._threads = 0
-        self._under_way = 0
+        self._threads = _Threads(reactor)
 
     def ask(self, host: str) -> Deferred[Reply]:
         """See ``resolver.Engine``."""
+        return self._threads.ask(host)
+
+    def stop(self) -> None:
+        """See ``resolver.Engine``; a thread whose lookup hangs ends when that does."""
+        self._threads.stop()
+        self._threads = _Threads(self._reactor)
+
+
+class _Threads:
+    """The threads of one engine from its start to its stop, and the questions that wait for them."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._questions: SimpleQueue[tuple[str, Deferred[Reply]] | None] = SimpleQueue()
+        self._count = 0
+        self._under_way = 0
+
+    def ask(self, host: str) -> Deferred[Reply]:
         self._have_a_thread()
-        if not self._threads:
+        if not self._count:
             return succeed(Reply.failed(Verdict.NO_MEMORY))
         self._under_way += 1
         question: Deferred[Reply] = Deferred()
@@ -63,18 +79,20 @@ class SystemEngine:
         return question
 
     def stop(self) -> None:
-        """See ``resolver.Engine``; a thread whose lookup hangs ends when that does."""
-        for _ in range(self._threads):
+        """Drop the questions that wait, and let each thread end after the one it is at."""
+        with contextlib.suppress(Empty):
+            while True:
+                self._questions.get_nowait()
+        for _ in range(self._count):
             self._questions.put(None)
-        self._threads = 0
 
     def _have_a_thread(self) -> None:
         """Start one more unless one is free, or there are enough."""
-        if self._under_way >= self._threads < AT_ONCE:
+        if self._under_way >= self._count < AT_ONCE:
             # Where the system has no room for more, the others have to do.
             with contextlib.suppress(RuntimeError):
                 Thread(target=self._answer_questions, name="names", daemon=True).start()
-                self._threads += 1
+                self._count += 1
 
     def _answer_questions(self) -> None:
         while (taken := self._questions.get()) is not None:
