@@ -57,8 +57,8 @@ class ResolverConfig:
         converter=plain.hold,
         validator=checks.at_least(Hold(0)),
         metadata=doc(
-            "How long the last good answer is used while the name servers fail: do not answer, or say that "
-            "they cannot."
+            "How long the last good answer is used after its time to live while the name servers fail: do "
+            "not answer, or say that they cannot."
         ),
     )
     hold_empty: Duration = field(

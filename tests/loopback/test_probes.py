@@ -249,7 +249,7 @@ class Connecting(ProbeTestCase):
             self.assertEqual((outcome.passed, outcome.cause), (None, cause))
             self.assertEqual(
                 [formatEvent(event) for event in logged],
-                [f"db.example: {cause}, and no address of it is known"],
+                [f"db.example: {cause} (no address of it is known)"],
             )
 
     async def test_a_backend_that_speaks_first_sees_an_orderly_end(self) -> None:

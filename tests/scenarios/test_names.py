@@ -63,7 +63,7 @@ def test_a_name_server_stopped_and_started_under_wrk(tmp_path: Path) -> None:
         after = len(daemon.access_records) + 200
         daemon.wait_for_records(after)
         names.start()
-        daemon.wait_for_log(r"web\.test: good answer again after \d s \(1 address\)")
+        daemon.wait_for_log(r"web\.test: good answer again \(1 address, after \d s\)")
         assert load.wait(SECONDS + 20) == 0
         assert daemon.stop() == 0
     requests = re.search(r"(\d+) requests in", load.output)

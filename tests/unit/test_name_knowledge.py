@@ -14,7 +14,7 @@ from tcpbalance.config.resolver import ResolverConfig
 from tcpbalance.errors import Fault
 from tcpbalance.net.faults import fault_of_lookup
 from tcpbalance.net.resolver.answer import Answer, Host, Reply, Verdict
-from tcpbalance.net.resolver.knowledge import LONGEST_JITTER, Knowledge, State
+from tcpbalance.net.resolver.knowledge import LONGEST_JITTER, MAX_HOSTS, Knowledge, State
 
 V4 = [Host(socket.AF_INET, f"10.0.0.{number}") for number in range(1, 4)]
 V6 = [Host(socket.AF_INET6, f"2001:db8::{number}") for number in range(1, 4)]
@@ -40,7 +40,7 @@ def found(*hosts: Host, ttl: float = 60.0) -> Reply:
 
 def ask(name: Knowledge, reply: Reply, now: float) -> str | None:
     notice = name.take(reply, now)
-    return None if notice is None else notice.text
+    return None if notice is None else str(notice)
 
 
 def test_an_answer_is_good_for_its_time_to_live() -> None:
@@ -94,15 +94,39 @@ def test_the_last_good_answer_serves_while_the_servers_fail() -> None:
     assert pauses == [1, 2, 4, 8, 16, 30, 30, 30]
     assert name.hosts == tuple(V4)
     back = ask(name, found(V4[0]), 240.0 + 7200.0)
-    assert back == "db.internal: good answer again after 2 h (1 address)"
+    assert back == "db.internal: good answer again (1 address, after 2 h)"
     assert name.hosts == (V4[0],)
     # The pauses begin anew.
     name.take(FAILED, 8000.0)
     assert name.due == 8001.0
 
 
+def test_an_answer_is_held_from_the_end_of_its_time_to_live() -> None:
+    name = known(hold=30)
+    name.take(found(*V4, ttl=60), 0.0)
+    name.take(FAILED, 60.5)
+    assert name.hosts == tuple(V4)
+    name.take(FAILED, 89.9)
+    assert name.hosts == tuple(V4)
+    name.take(FAILED, 90.0)
+    assert list(name.hosts) == []
+
+
+@pytest.mark.parametrize("family", ["10.0.{}.{}", "2001:db8::{}:{}"])
+def test_addresses_are_used_up_to_a_bound_and_that_is_said_once(family: str) -> None:
+    kind = socket.AF_INET6 if ":" in family else socket.AF_INET
+    many = [Host(kind, family.format(number // 250, number % 250)) for number in range(MAX_HOSTS + 1)]
+    name = known()
+    told = ask(name, found(*many), 0.0)
+    assert told == f"db.internal: too many addresses (using {MAX_HOSTS} of {MAX_HOSTS + 1})"
+    assert name.hosts == tuple(many[:-1])
+    assert ask(name, found(*many), 60.0) is None
+    assert ask(name, found(*many[:-1]), 120.0) is None
+    assert ask(name, found(*many), 180.0) == told
+
+
 def test_hold_ends_it() -> None:
-    name = known(hold=50)
+    name = known(hold=40)
     name.take(found(*V4, ttl=10), 0.0)
     name.take(FAILED, 10.0)
     for now in (11.0, 13.0, 17.0, 25.0):
@@ -111,7 +135,7 @@ def test_hold_ends_it() -> None:
     assert ask(name, FAILED, 41.0) is None
     assert name.due == 50.0
     assert name.hosts == tuple(V4)
-    assert ask(name, FAILED, 50.0) == "db.internal: server failure for 40 s; its addresses are given up"
+    assert ask(name, FAILED, 50.0) == "db.internal: server failure (its addresses are given up after 40 s)"
     assert list(name.hosts) == []
 
 
@@ -127,7 +151,7 @@ def test_no_such_name_is_believed_once_it_has_stood(nothing: Reply) -> None:
         assert ask(name, nothing, now) is None
     assert name.due == 90.0
     assert name.hosts == (V4[0],)
-    assert ask(name, nothing, 90.0) == f"db.internal: {cause} for 30 s; its addresses are given up"
+    assert ask(name, nothing, 90.0) == f"db.internal: {cause} (its addresses are given up after 30 s)"
     assert list(name.hosts) == []
 
 
@@ -135,7 +159,7 @@ def test_a_short_absence_changes_nothing() -> None:
     name = known(hold_empty=30)
     name.take(found(V4[0]), 0.0)
     name.take(NOWHERE, 60.0)
-    assert ask(name, found(V4[0]), 65.0) == "db.internal: good answer again after 5 s (1 address)"
+    assert ask(name, found(V4[0]), 65.0) == "db.internal: good answer again (1 address, after 5 s)"
     # The time counts anew.
     name.take(NOWHERE, 125.0)
     name.take(NOWHERE, 154.0)
@@ -155,7 +179,7 @@ def test_a_failure_between_starts_the_time_anew() -> None:
 
 def test_where_nothing_was_known_it_is_believed_at_once() -> None:
     name = known()
-    assert ask(name, NOWHERE, 0.0) == "db.internal: no such name, and no address of it is known"
+    assert ask(name, NOWHERE, 0.0) == "db.internal: no such name (no address of it is known)"
     assert (name.hosts, name.verdict, name.due) == ((), Verdict.NO_SUCH_NAME, 1.0)
 
 

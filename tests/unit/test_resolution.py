@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from random import Random
 from typing import Any
@@ -146,8 +147,81 @@ def test_the_log_tells_a_flip_once(scene: Scene) -> None:
         scene.engine.answer(found(ONE))
     assert told(log) == [
         "db.internal: server failure (keeping 2 addresses, 1 m old)",
-        "db.internal: good answer again after 5 m (2 addresses)",
+        "db.internal: good answer again (2 addresses, after 5 m)",
     ]
+
+
+def test_a_dial_that_began_before_a_new_answer_tells_what_it_has_met(scene: Scene) -> None:
+    scene.resolver.follow(["db.internal"], 5.0)
+    scene.engine.answer(found(ONE, TWO))
+    dial = scene.name.targets(1)
+    scene.clock.advance(61.0)
+    scene.engine.answer(found(TWO, ONE))
+    dial.failed((socket.AF_INET, (ONE, 1)))
+    assert {scene.name.targets(1).order()[-1] for _ in range(20)} == {(socket.AF_INET, (ONE, 1))}
+
+
+def test_an_engine_that_raises_is_asked_again(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    works = scene.engine.ask
+
+    def ask(host: str) -> Any:
+        if not asked:
+            asked.append(host)
+            raise RuntimeError("broken on purpose")
+        return works(host)
+
+    asked: list[str] = []
+    monkeypatch.setattr(scene.engine, "ask", ask)
+    with capturedLogs() as log:
+        assert fired(scene.resolver.follow(["db.internal"], 5.0)) == [[]]
+    assert "db.internal: the lookup failed" in told(log)[0]
+    scene.clock.advance(1.0)
+    scene.engine.answer(found(ONE))
+    assert scene.addresses() == [ONE]
+
+
+def names(count: int) -> list[str]:
+    return [f"{number}.internal" for number in range(count)]
+
+
+def test_many_names_that_change_at_one_time_are_few_lines_and_all_named(scene: Scene) -> None:
+    scene.resolver.follow(names(1000), 5.0)
+    scene.engine.answer(found(ONE))
+    scene.clock.advance(61.0)
+    with capturedLogs() as log:
+        scene.engine.open[-1].callback(Reply.failed(Verdict.TIMED_OUT))
+        scene.engine.open.pop()
+        scene.engine.answer(FAILED)
+        scene.clock.advance(1.0)
+    first, *rest = told(log)
+    *others, last = scene.engine.asked[1000:2000]
+    assert first == f"{last}: name server timed out (keeping 1 address, 1 m old)"
+    assert len(rest) == 20
+    kept = "(keeping 1 address, 1 m old)"
+    assert rest[0].startswith(f"server failure: {others[0]} {kept}, {others[1]} {kept}, ")
+    named = [part.strip(" :").rpartition(" ")[2] for line in rest for part in line.split("(")[:-1]]
+    assert named == others
+
+
+def test_what_is_held_back_is_written_at_the_end(scene: Scene) -> None:
+    scene.resolver.follow(names(3), 5.0)
+    with capturedLogs() as log:
+        scene.engine.answer(FAILED)
+        scene.resolver.stop()
+    assert told(log) == [
+        "0.internal: server failure (no address of it is known)",
+        "server failure: 1.internal (no address of it is known), 2.internal (no address of it is known)",
+    ]
+    assert scene.clock.getDelayedCalls() == []
+
+
+def test_names_that_nobody_follows_leave_no_line_and_no_call_for_later(scene: Scene) -> None:
+    with capturedLogs() as log:
+        for host in names(3):
+            scene.resolver.resolution(host).look_up()
+        scene.engine.answer(FAILED)
+    assert len(log) == 3
+    assert scene.clock.getDelayedCalls() == []
 
 
 def test_an_engine_that_raises_is_our_own_trouble(scene: Scene) -> None:

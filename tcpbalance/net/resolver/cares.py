@@ -13,7 +13,6 @@ import socket
 from collections.abc import Iterable
 from functools import partial
 from ipaddress import IPv6Address, ip_network
-from itertools import islice
 from typing import Any
 
 import pycares
@@ -33,9 +32,6 @@ MAX_CHANNELS = 4
 """Channels open at one time. While servers are silent, questions last for longer than ``MAX_AGE``; once there
 are so many channels, the newest takes new questions until the oldest has had its answers and is closed. Each
 has a thread and an inotify instance, of which a user has 128 (inotify(7))."""
-
-MAX_HOSTS = 256
-"""Addresses of one family that are used: each dial looks at all of them."""
 
 _TYPES = {socket.AF_INET: pycares.QUERY_TYPE_A, socket.AF_INET6: pycares.QUERY_TYPE_AAAA}
 
@@ -232,7 +228,7 @@ def _answer(result: Any, error: int | None, family: socket.AddressFamily) -> Ans
 
 
 def _distinct(hosts: Iterable[Host]) -> tuple[Host, ...]:
-    return tuple(islice(dict.fromkeys(hosts), MAX_HOSTS))
+    return tuple(dict.fromkeys(hosts))
 
 
 def _prefers_ipv6(hosts: tuple[Host, ...]) -> bool:

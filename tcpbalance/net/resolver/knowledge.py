@@ -24,6 +24,9 @@ names spread out. Late and not early: a caching server would answer with the res
 LONGEST_JITTER = 1.0
 """Seconds; a changed address is seen within the time to live and one second more."""
 
+MAX_HOSTS = 256
+"""Addresses of one family that are used: each dial looks at all of them."""
+
 
 class State(enum.Enum):
     """What the last question has shown, in three kinds; a change from one to another is logged."""
@@ -35,28 +38,37 @@ class State(enum.Enum):
 
 @frozen
 class Notice:
-    """A line for the log.
+    """What the log has to say about a name.
 
-    :ivar text: the line.
+    :ivar host: the name.
+    :ivar cause: what has happened, in words that are the same for all names.
+    :ivar detail: what that means for this name.
     :ivar bad: whether an operator should look.
     """
 
-    text: str
-    bad: bool
+    host: str
+    cause: str
+    detail: str
+    bad: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.host}: {self.cause} ({self.detail})"
 
 
 @frozen
 class _Kept:
-    """The last good answer of one family; *since* is when the name server gave it."""
+    """The last good answer of one family, when the name server gave it, and when its time to live is over."""
 
     hosts: tuple[Host, ...] = ()
     since: float = 0.0
+    expires: float = 0.0
 
 
 class Knowledge:
     """The addresses of one name, as far as they are known.
 
-    The last good answer stays in use while the name servers fail, for ``hold``. A reply that there is no such
+    The last good answer stays in use while the name servers fail, for ``hold`` after its time to live (as
+    ``max-stale-timer`` of RFC 8767, section 5). A reply that there is no such
     name, or no address, is believed once it has stood for ``hold_empty``; at once where no address is known.
     A family whose question fails keeps its last good answer although the other family has a new one.
 
@@ -82,6 +94,7 @@ class Knowledge:
         self._retry = FIRST_RETRY
         self._state_since = now
         self._empty_until = math.inf
+        self._is_crowded = False
 
     def take(self, reply: Reply, now: float) -> Notice | None:
         """Learn how a question ended.
@@ -103,7 +116,7 @@ class Knowledge:
             self.due = min(self.due, self._end_of_hold(now))
         elif self.state is State.EMPTY and self.hosts:
             self.due = min(self.due, self._empty_until)
-        return self._notice(before, now - before_since, had, now)
+        return self._notice(before, now - before_since, had, now) or self._notice_of_crowd(reply)
 
     def _judge(self, reply: Reply, now: float) -> Verdict:
         """Put what was found in the place of what was kept, and say how the question ended as a whole."""
@@ -124,11 +137,11 @@ class Knowledge:
 
     def _merged(self, kept: _Kept, answer: Answer, now: float) -> _Kept:
         if answer.hosts:
-            return _Kept(answer.hosts, now)
+            return _Kept(answer.hosts[:MAX_HOSTS], now, now + self._bounded(answer.ttl))
         return _Kept() if answer.verdict.is_empty else self._still_held(kept, now)
 
     def _still_held(self, kept: _Kept, now: float) -> _Kept:
-        return kept if now < kept.since + self._config.hold else _Kept()
+        return kept if now < kept.expires + self._config.hold else _Kept()
 
     def _in_order(self) -> tuple[Host, ...]:
         ipv4, ipv6 = self._ipv4.hosts, self._ipv6.hosts
@@ -139,13 +152,15 @@ class Knowledge:
         if self.state is not State.FOUND:
             pause, self._retry = self._retry, min(2 * self._retry, LONGEST_RETRY)
             return pause
-        ttl = min(answer.ttl for answer in (reply.ipv4, reply.ipv6) if answer.hosts)
-        ttl = min(max(ttl, self._config.min_ttl), self._config.max_ttl)
+        ttl = self._bounded(min(answer.ttl for answer in (reply.ipv4, reply.ipv6) if answer.hosts))
         return ttl + self._random.random() * min(JITTER * ttl, LONGEST_JITTER)
+
+    def _bounded(self, ttl: float) -> float:
+        return min(max(ttl, self._config.min_ttl), self._config.max_ttl)
 
     def _end_of_hold(self, now: float) -> float:
         """When the first of the answers that are kept has been held for long enough, if that is to come."""
-        ends = [kept.since + self._config.hold for kept in (self._ipv4, self._ipv6) if kept.hosts]
+        ends = [kept.expires + self._config.hold for kept in (self._ipv4, self._ipv6) if kept.hosts]
         return min((end for end in ends if end > now), default=math.inf)
 
     def _notice(self, before: State | None, lasted: float, had: int, now: float) -> Notice | None:
@@ -154,19 +169,28 @@ class Knowledge:
         if self.state is State.FOUND:
             if before in (None, State.FOUND):
                 return None
-            return Notice(f"{self._host}: good answer again after {_age(lasted)} ({count})", bad=False)
-        if had and not self.hosts:
-            stood = _age(now - self._state_since)
-            return Notice(f"{self._host}: {cause} for {stood}; its addresses are given up", bad=True)
-        if self.state is before:
+            return Notice(self._host, "good answer again", f"{count}, after {_age(lasted)}", bad=False)
+        given_up = had and not self.hosts
+        if self.state is before and not given_up:
             return None
-        if not self.hosts:
-            return Notice(f"{self._host}: {cause}, and no address of it is known", bad=True)
-        if self.state is State.EMPTY:
-            kept = f"keeping {count} for {self._config.hold_empty}"
+        if given_up:
+            detail = f"its addresses are given up after {_age(now - self._state_since)}"
+        elif not self.hosts:
+            detail = "no address of it is known"
+        elif self.state is State.EMPTY:
+            detail = f"keeping {count} for {self._config.hold_empty}"
         else:
-            kept = f"keeping {count}, {_age(now - self._oldest())} old"
-        return Notice(f"{self._host}: {cause} ({kept})", bad=True)
+            detail = f"keeping {count}, {_age(now - self._oldest())} old"
+        return Notice(self._host, cause, detail)
+
+    def _notice_of_crowd(self, reply: Reply) -> Notice | None:
+        """Tell, once, that a name has more addresses than are used."""
+        found = [len(answer.hosts) for answer in (reply.ipv4, reply.ipv6)]
+        used = [min(count, MAX_HOSTS) for count in found]
+        was_crowded, self._is_crowded = self._is_crowded, found != used
+        if was_crowded or not self._is_crowded:
+            return None
+        return Notice(self._host, "too many addresses", f"using {sum(used)} of {sum(found)}")
 
     def _oldest(self) -> float:
         return min(kept.since for kept in (self._ipv4, self._ipv6) if kept.hosts)

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tcpbalance.config.resolver import ResolverConfig
 from tcpbalance.net.resolver.answer import Reply, Verdict
-from tcpbalance.net.resolver.knowledge import Knowledge, State
+from tcpbalance.net.resolver.knowledge import Knowledge, Notice, State
 from tcpbalance.net.resolver.targets import Targets
 
 
@@ -28,6 +28,7 @@ class Resolution:
     :param ask: starts one question; what it returns fires with a ``Reply``, and may be cancelled.
     :param config: how long answers are kept.
     :param random: where jitter and the first address of a dial come from.
+    :param tell: is told what to log.
     """
 
     _log = Logger()
@@ -39,11 +40,13 @@ class Resolution:
         ask: Callable[[str], Deferred[Reply]],
         config: ResolverConfig,
         random: Random,
+        tell: Callable[[Notice], object],
     ) -> None:
         self.host = host
         self._clock = clock
         self._ask = ask
         self._random = random
+        self._tell = tell
         self._known = Knowledge(host, clock.seconds(), config, random)
         self._followed = False
         self._question: Deferred[Reply] | None = None
@@ -75,9 +78,12 @@ class Resolution:
 
     def targets(self, port: int) -> Targets | None:
         """Give the addresses with a port; None when no address is known."""
+        if not self._known.hosts:
+            return None
         targets = self._targets.get(port)
-        if targets is None and self._known.hosts:
-            targets = self._targets[port] = self._targets_at(port)
+        if targets is None:
+            targets = Targets(self._known.hosts, port, self._clock.seconds, self._random)
+            self._targets[port] = targets
         return targets
 
     def look_up(self) -> Deferred[None] | None:
@@ -140,7 +146,7 @@ class Resolution:
 
     def _start(self) -> None:
         self._timer = None
-        self._question = question = self._ask(self.host)
+        self._question = question = maybeDeferred(self._ask, self.host)
         question.addCallbacks(self._settle, self._break)
 
     def _break(self, failure: Failure) -> None:
@@ -153,20 +159,11 @@ class Resolution:
         before = self._known.hosts
         notice = self._known.take(reply, self._clock.seconds())
         if self._known.hosts != before:
-            self._change_targets()
+            # In place: a dial under way tells them of addresses that fail.
+            for targets in self._targets.values():
+                targets.change(self._known.hosts)
         if notice is not None:
-            emit = self._log.warn if notice.bad else self._log.info
-            emit("{notice}", notice=notice.text)
+            self._tell(notice)
         if self._followed:
             self._schedule()
         self._release()
-
-    def _change_targets(self) -> None:
-        earlier, self._targets = self._targets, {}
-        if self._known.hosts:
-            for port, targets in earlier.items():
-                self._targets[port] = self._targets_at(port)
-                self._targets[port].take_over(targets)
-
-    def _targets_at(self, port: int) -> Targets:
-        return Targets(self._known.hosts, port, self._clock.seconds, self._random)

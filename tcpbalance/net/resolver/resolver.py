@@ -7,15 +7,21 @@ from random import Random
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.logger import Logger
 
 from tcpbalance.config.resolver import ResolverConfig
 from tcpbalance.net.resolver.answer import Reply
 from tcpbalance.net.resolver.cares import CaresEngine
+from tcpbalance.net.resolver.knowledge import Notice
 from tcpbalance.net.resolver.resolution import Resolution
 from tcpbalance.net.resolver.system import SystemEngine
+from tcpbalance.rate_limited_log import RateLimitedLog
 
 MAX_NAMES = 1024
 """Names that are remembered although nobody follows them."""
+
+NAMES_A_LINE = 50
+"""Names in one line of the log at most: a line of some 3 KB."""
 
 
 class Engine(Protocol):
@@ -54,6 +60,8 @@ class Resolver:
     :param random: where jitter and the first address of a dial come from.
     """
 
+    _log = Logger()
+
     def __init__(
         self,
         reactor: Any,
@@ -66,6 +74,9 @@ class Resolver:
         self._engine = engine or engine_for(reactor, config)
         self._random = random or Random()
         self._names: dict[str, Resolution] = {}
+        self._is_following = False
+        # When a name server fails, so does each name.
+        self._notices = RateLimitedLog[Notice, None](self._write, reactor.seconds, reactor)
 
     def resolution(self, host: str) -> Resolution:
         """Give what is known of a name, made at the first call."""
@@ -73,7 +84,7 @@ class Resolver:
         if known is None:
             self._make_room()
             known = self._names[host] = Resolution(
-                host, self._reactor, self._engine.ask, self._config, self._random
+                host, self._reactor, self._engine.ask, self._config, self._random, self._tell
             )
         return known
 
@@ -87,6 +98,7 @@ class Resolver:
         names = [self.resolution(host) for host in dict.fromkeys(hosts)]
         if not names:
             return succeed([])
+        self._is_following = True
         answered: Deferred[list[str]] = Deferred()
 
         def end_waiting() -> None:
@@ -107,6 +119,29 @@ class Resolver:
         for known in names.values():
             known.stop()
         self._engine.stop()
+        self._is_following = False
+        self._notices.flush()
+
+    def _tell(self, notice: Notice) -> None:
+        self._notices.note(notice, None)
+        if not self._is_following:
+            # It is never stopped, so no delayed call may be left.
+            self._notices.flush()
+
+    def _write(self, notices: Iterable[Notice], _: None) -> None:
+        """Write one line for a cause, or several where it concerns many names."""
+        by_cause: dict[str, list[Notice]] = {}
+        for notice in notices:
+            by_cause.setdefault(notice.cause, []).append(notice)
+        for cause, alike in by_cause.items():
+            emit = self._log.warn if alike[0].bad else self._log.info
+            for start in range(0, len(alike), NAMES_A_LINE):
+                part = alike[start : start + NAMES_A_LINE]
+                if len(part) == 1:
+                    emit("{notice}", notice=part[0])
+                else:
+                    names = ", ".join(f"{notice.host} ({notice.detail})" for notice in part)
+                    emit("{cause}: {names}", cause=cause, names=names)
 
     def _make_room(self) -> None:
         """Drop the name that was asked for first, of those that nobody follows, when there are too many."""

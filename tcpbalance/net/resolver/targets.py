@@ -49,11 +49,18 @@ class Targets:
     def __init__(
         self, hosts: tuple[Host, ...], port: int, clock: Callable[[], float], random: Random
     ) -> None:
-        self._all = [_target(host, port) for host in hosts]
-        self._families = [list(group) for _, group in groupby(self._all, itemgetter(0))]
+        self._port = port
         self._clock = clock
         self._random = random
         self._failing: dict[Target, tuple[float, float]] = {}
+        self.change(hosts)
+
+    def change(self, hosts: tuple[Host, ...]) -> None:
+        """Use other addresses from now on; what failed is remembered of those that are still there."""
+        self._all = [_target(host, self._port) for host in hosts]
+        self._families = [list(group) for _, group in groupby(self._all, itemgetter(0))]
+        known = set(self._all)
+        self._failing = {target: pause for target, pause in self._failing.items() if target in known}
 
     def order(self) -> list[Target]:
         """Give all addresses, best first; the list is the caller's to read only."""
@@ -79,20 +86,13 @@ class Targets:
 
     def failed(self, target: Target) -> None:
         """Try *target* last for a while, because it has refused or was silent."""
-        if len(self._all) > 1 and target not in self._failing:
+        if len(self._all) > 1 and target not in self._failing and target in self._all:
             self._failing[target] = self._clock() + FIRST_PAUSE, FIRST_PAUSE
 
     def accepted(self, target: Target) -> None:
         """Forget that *target* failed."""
         if self._failing:
             self._failing.pop(target, None)
-
-    def take_over(self, earlier: Targets) -> None:
-        """Remember what failed before the addresses changed, of those that are still there."""
-        if len(self._all) > 1:
-            self._failing = {
-                target: known for target, known in earlier._failing.items() if target in self._all
-            }
 
 
 def _target(host: Host, port: int) -> Target:
