@@ -60,6 +60,10 @@ RESOLUTION = 0.02
 """Seconds from one turn of the wheel of all dials to the next: one timer instead of one for each. Fine enough
 for pauses that chance sets apart."""
 
+MAX_SILENT = 8
+"""Addresses of a name that may be silent for their whole part of the time of one dial. Of many, each would get a
+part so small that none answers which is not next door."""
+
 NO_ZONE = "no such network interface"
 """The cause when this machine lacks the interface of a link-local address (``%eth0``)."""
 
@@ -216,7 +220,8 @@ class SocketConnector:
 class _Attempt:
     """One attempt: the addresses of one backend in turn, until one accepts or the time is over.
 
-    Each address gets its part of the time that is left, so that one which hangs leaves some for the others.
+    Each address gets its part of the time that is left, so that one which hangs leaves some for the others; see
+    ``MAX_SILENT``.
     What becomes of each is told to those that know the name.
     """
 
@@ -311,7 +316,7 @@ class _Attempt:
         while True:
             if failure is not None and self._known is not None and failure.fault is Fault.BACKEND:
                 self._known.failed((self._family, self._target))
-            if not self._targets or (failure and failure.out_of_descriptors):
+            if not self._targets or (failure and (failure.out_of_descriptors or self._is_late)):
                 break
             if self._several:
                 self._share_time()
@@ -323,10 +328,15 @@ class _Attempt:
         assert failure is not None  # There is a target at least.
         self.fail(failure)
 
+    @property
+    def _is_late(self) -> bool:
+        return self._several and self._connector.clock() >= self._deadline
+
     def _share_time(self) -> None:
         assert self._targets
         left = max(0.0, self._deadline - self._connector.clock())
-        self._connector.wheel.watch(self, left / len(self._targets))
+        part = max(left / len(self._targets), self._timeout / MAX_SILENT)
+        self._connector.wheel.watch(self, min(left, part))
 
     def _open(self) -> ConnectFailed | None:
         """Begin to connect to the target.

@@ -266,6 +266,23 @@ class ConnectingTests(RoadCase):
                 await self.answers(later)
             assert len(dialled) == 7
 
+    async def test_a_name_of_which_all_of_many_addresses_hang(self) -> None:
+        """Each that is tried gets an eighth of the time, so that one far away could answer."""
+        clock = Clock()
+        connector = self.connector(engine=FixedEngine(found(*(f"127.0.1.{n}" for n in range(1, 201)))))
+        connector.clock = clock.seconds
+        connector.wheel = Wheel(clock, clock.seconds, 0.02)
+        dialled = self.note_sockets()
+        with unanswering("0.0.0.0") as hanging:
+            address = Address.parse(f"db.example:{hanging.rpartition(':')[2]}")
+            outcome = Outcome()
+            connector.connect(address, outcome, 8.0)
+            for seconds in range(8):
+                assert len(dialled) == seconds + 1
+                clock.pump([0.05] * 21)
+            assert await self.cause(outcome) == "timed out after 8 s"
+            assert len(dialled) == 8
+
     async def test_dials_that_wait_for_one_name_share_the_answer(self) -> None:
         port = self.listen("127.0.0.1")
         engine = OpenEngine()

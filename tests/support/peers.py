@@ -223,9 +223,12 @@ def floods(size: int) -> Handler:
 
 
 @contextmanager
-def unanswering() -> Iterator[str]:
-    """Give an address at which a connection attempt gets no answer: a listener whose queue is full."""
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+def unanswering(host: str = "127.0.0.1") -> Iterator[str]:
+    """Give an address at which a connection attempt gets no answer: a listener whose queue is full.
+
+    :param host: where it listens, ``"0.0.0.0"`` for all of 127.0.0.0/8.
+    """
+    with socket.create_server((host, 0), backlog=0) as listener:
         port = listener.getsockname()[1]
         with _fillers(port):
             yield f"127.0.0.1:{port}"
