@@ -323,11 +323,14 @@ class Balancer(Service):
 
     def _look_names_up(self, frontend: Frontend) -> Deferred[None]:
         """Keep the addresses of names known from now on; fires when there was time to learn them."""
-        backends = (backend for pool in frontend.pools for backend in pool.backends)
-        names = dict.fromkeys(str(backend.address.host) for backend in backends if backend.address.is_name)
+        addresses = [backend.address for pool in frontend.pools for backend in pool.backends]
+        for monitor in self._monitors:
+            if monitor.pool in frontend.pools:
+                addresses += [monitor.checked_address(backend.address) for backend in monitor.pool.backends]
+        names = dict.fromkeys(str(address.host) for address in addresses if address.is_name)
 
         def warn(unanswered: list[str]) -> None:
-            if unanswered:
+            if unanswered and self.running:
                 self._log.warn(
                     "frontend {name} opens without the addresses of {names}: no answer within {seconds:g} s",
                     name=frontend.name,

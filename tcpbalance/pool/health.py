@@ -173,7 +173,7 @@ class HealthMonitor(Service):
         else:
             self.pool.await_check(backend, self._first_cause())
         target = Target(
-            self._checked_address(backend.address),
+            self.checked_address(backend.address),
             backend.name,
             self.timeout,
             self.reactor,
@@ -190,7 +190,12 @@ class HealthMonitor(Service):
             lambda outcome: self._take(backend, counter, outcome),
         )
 
-    def _checked_address(self, own: Address) -> Address:
+    def checked_address(self, own: Address) -> Address:
+        """Give the address at which a backend is checked.
+
+        :param own: the backend's.
+        :raises SettingError: of a unix socket only the host or the port is replaced.
+        """
         if self.host is None and self.port is None:
             return own
         host, port = self.host or own.host, self.port or own.port

@@ -54,13 +54,17 @@ class NamesTests(RoadCase):
         self.server.ttl = 0
         self.patch(knowledge, "FIRST_RETRY", 0.1)
 
-    def balancer(self, *, checked: bool = False, on_down: Any = "keep", **settings: Any) -> Balancer:
+    def balancer(
+        self, *, checked: bool = False, on_down: Any = "keep", address: str | None = None, **settings: Any
+    ) -> Balancer:
         settings = {"timeout": 0.1, "min_ttl": 0.1, **settings}
         backend = Backend(f"{NAME}:{self.backend.getHost().port}", "db")
         self.pool = Pool(
             "db", [backend], checked=checked, connect_timeout=5.0, seconds=time.monotonic, random=Random(1)
         )
-        health = HealthConfig(check="tcp", probe=TcpProbe(), interval=0.05, timeout=5, on_down=on_down)
+        health = HealthConfig(
+            check="tcp", probe=TcpProbe(), interval=0.05, timeout=5, on_down=on_down, address=address
+        )
         balancer = Balancer(
             reactor,
             [Frontend("front", "127.0.0.1:0", self.pool)],
@@ -204,6 +208,24 @@ class NamesTests(RoadCase):
         while not await self.answer(balancer):
             pass
         assert backend.up
+
+    async def test_stopped_while_a_name_server_is_silent_it_does_not_say_that_it_opens(self) -> None:
+        self.server.is_mute = True
+        with capturedLogs() as events:
+            balancer = self.balancer()
+            balancer.startService()
+            await until(reactor, lambda: self.server.asked)
+            await balancer.stopService()
+        assert not [line for line in map(formatEvent, events) if "opens without" in str(line)]
+
+    async def test_no_check_of_another_host_waits_for_a_slow_name_server(self) -> None:
+        self.ask_often()
+        self.server.addresses["check.test"] = ["127.0.0.1"]
+        balancer = await self.started(self.balancer(checked=True, address="check.test", timeout=20))
+        self.server.delay = 20.0
+        self.server.asked.clear()
+        await until(reactor, lambda: ("check.test", "A") in self.server.asked)
+        assert balancer._resolver.resolution("check.test").look_up() is None
 
     async def test_two_addresses_share_the_clients(self) -> None:
         self.server.addresses[NAME] = ["127.0.0.1", "127.0.0.2"]
