@@ -113,6 +113,11 @@ class CaresEngineTests(TestCase):
         reply = await self.engine.ask("db.test")
         assert (reply.ipv4.hosts, reply.ipv4.ttl) == (ipv4("127.0.0.2"), 7)
 
+    async def test_a_chain_that_leads_back_to_itself_has_no_address(self) -> None:
+        self.server.aliases["loop.test"] = ("loop.test", 7)
+        self.server.addresses["loop.test"] = []
+        assert await self.verdict("loop.test") is Verdict.NO_ADDRESS
+
     async def test_causes_are_told_apart(self) -> None:
         self.server.addresses["empty.test"] = []
         self.server.failures |= {

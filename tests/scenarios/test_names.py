@@ -17,6 +17,8 @@ from support.nsd import nsd
 from support.process import Process, finish
 from support.programs import require
 from support.waiting import until
+from tcpbalance.config.resolver import ResolverConfig
+from tcpbalance.net.resolver.blocking import look_up_all
 
 WEB = """
 [access_log]
@@ -99,6 +101,15 @@ def test_a_changed_zone_is_followed(tmp_path: Path) -> None:
         names.change("web CNAME real\nreal A 127.0.0.1")
         until(lambda: ask(daemon.port) == b"here", lambda: daemon.log)
         assert daemon.stop() == 0
+
+
+@pytest.mark.requires("nsd")
+def test_an_answer_that_is_too_long_for_a_datagram_is_asked_for_again_by_tcp(tmp_path: Path) -> None:
+    records = "\n".join(f"many A 10.0.{number // 250}.{number % 250}" for number in range(300))
+    with nsd(tmp_path / "nsd", records, ttl=60) as names:
+        config = ResolverConfig(servers=(f"127.0.0.1:{names.port}",))
+        replies = look_up_all(["many.test"], config, 10.0)
+    assert len(set(replies["many.test"].addresses)) == 300
 
 
 class OwnFiles(Daemon):
