@@ -61,8 +61,8 @@ RESOLUTION = 0.02
 for pauses that chance sets apart."""
 
 MAX_SILENT = 8
-"""Addresses of a name that can be waited for in one dial. An equal part of the time for each of very many would
-be shorter than the round trip to them."""
+"""Addresses of a name that can be waited for in one dial. An equal part of the time for each of very many
+would be shorter than the round trip to them."""
 
 NO_ZONE = "no such network interface"
 """The cause when this machine lacks the interface of a link-local address (``%eth0``)."""
@@ -220,8 +220,8 @@ class SocketConnector:
 class _Attempt:
     """One attempt: the addresses of one backend in turn, until one accepts or the time is over.
 
-    Each address gets its part of the time that is left, so that one which hangs leaves some for the others, and
-    not less than ``MAX_SILENT`` allows. What becomes of each is told to those that know the name.
+    Each address gets its part of the time that is left, so that one which hangs leaves some for the others,
+    and not less than ``MAX_SILENT`` allows. What becomes of each is told to those that know the name.
     """
 
     __slots__ = (
