@@ -55,7 +55,7 @@ class NamesTests(RoadCase):
         self.patch(knowledge, "FIRST_RETRY", 0.1)
 
     def balancer(
-        self, *, checked: bool = False, on_down: Any = "keep", address: str | None = None, **settings: Any
+        self, *, checked: bool = False, on_down: Any = "keep", address: Any = None, **settings: Any
     ) -> Balancer:
         settings = {"timeout": 0.1, "min_ttl": 0.1, **settings}
         backend = Backend(f"{NAME}:{self.backend.getHost().port}", "db")
