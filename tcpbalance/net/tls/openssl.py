@@ -66,6 +66,19 @@ def read(handle: Any, most: int) -> tuple[bytes, int, int]:
     return _plain_view[:filled], count, 0
 
 
+def read_one(connection: SSL.Connection, size: int) -> bytes | int:
+    """Let OpenSSL read the first bytes of ``INCOMING``, which are one record: BIO_write(3), SSL_read(3).
+
+    :param connection: one that reads memory, and that nothing is lent to.
+    :returns: what is in the record; or, where that is nothing, why, as SSL_get_error(3) tells.
+    """
+    _BIO_write(connection._into_ssl, _in, size)
+    size = _SSL_read(connection._ssl, _plain, _SPACE)
+    if size > 0:
+        return _plain_view[:size]  # type: ignore[no-any-return]  # cffi is not annotated
+    return _lib.SSL_get_error(connection._ssl, size)  # type: ignore[no-any-return]
+
+
 def encrypt(connection: SSL.Connection, data: Any) -> memoryview | int:
     """Make records of *data*: SSL_write(3).
 
@@ -74,7 +87,8 @@ def encrypt(connection: SSL.Connection, data: Any) -> memoryview | int:
     :returns: what is to be sent, good until the next call on any connection; or, where OpenSSL refuses, why,
         as SSL_get_error(3) tells.
     """
-    handle, memory, source, size = connection._ssl, connection._from_ssl, _from_buffer(data), len(data)
+    handle, memory, size = connection._ssl, connection._from_ssl, len(data)
+    source: Any = data if type(data) is bytes and size <= RECORD else _from_buffer(data)
     if size <= RECORD:
         count = _SSL_write(handle, source, size)
         if count > 0:

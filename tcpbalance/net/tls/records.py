@@ -33,11 +33,11 @@ puts one byte in each would fill a read after a third of a second, and all other
 CHANGE_CIPHER_SPEC = 20
 """The type of a record; RFC 8446, section 5.1."""
 
-_HEADER = 5
+HEADER = 5
 """Bytes before each record, of which the last two are its length: RFC 8446, section 5.1."""
 
 
-_WORTH_LENDING = 4 * 1024
+WORTH_LENDING = 4 * 1024
 """Bytes from which on OpenSSL reads them where they are. Fewer are cheaper to copy; and what they are copied
 to keeps as much memory as it ever had to hold."""
 
@@ -56,9 +56,9 @@ def cut(wire: Any, size: int, partial: int, most: int, enough: int) -> tuple[int
     at, left, complete = 0, partial, 0
     while at < size and complete < most and at < enough:
         if not left:
-            if size - at < _HEADER:
+            if size - at < HEADER:
                 break
-            left = _HEADER + (wire[at + 3] << 8 | wire[at + 4])
+            left = HEADER + (wire[at + 3] << 8 | wire[at + 4])
         if left > size - at:
             return size, left - (size - at), complete
         at += left
@@ -81,13 +81,15 @@ class Records:
     :ivar kept: bytes that have come and that OpenSSL has not got.
     :ivar partial: bytes that are missing of a record that OpenSSL has got the beginning of.
     :ivar without_data: complete records in a row that brought none.
+    :ivar between: whether OpenSSL has got all that came, which ended with a record, and reads what is copied.
     """
 
-    __slots__ = ("_connection", "_copies", "kept", "partial", "without_data")
+    __slots__ = ("_connection", "_copies", "between", "kept", "partial", "without_data")
 
     def __init__(self, connection: SSL.Connection) -> None:
         self._connection = connection
         self._copies = True
+        self.between = True
         self.kept = b""
         self.partial = 0
         self.without_data = 0
@@ -95,7 +97,7 @@ class Records:
     @property
     def ready(self) -> bool:
         """Whether OpenSSL can be given something of what is kept."""
-        return len(self.kept) >= _HEADER or bool(self.partial and self.kept)
+        return len(self.kept) >= HEADER or bool(self.partial and self.kept)
 
     def fetch(self, sock: SocketType) -> int:
         """Read the socket.
@@ -128,7 +130,7 @@ class Records:
         :returns: how many of them are complete.
         """
         end, self.partial, complete = cut(INCOMING, size, self.partial, most, enough)
-        if end >= _WORTH_LENDING:
+        if end >= WORTH_LENDING:
             lend(self._connection, end)
             self._copies = False
         else:
@@ -137,6 +139,7 @@ class Records:
                 self._copies = True
             copy_in(self._connection, end)
         self.kept = bytes(INCOMING[end:size]) if end < size else b""
+        self.between = self._copies and end == size and not self.partial
         return complete
 
     def clear(self) -> None:

@@ -26,16 +26,19 @@ from tcpbalance.net.tls.openssl import (
     forget_errors,
     handle_of,
     read,
+    read_one,
     shrink,
     trouble,
     written,
 )
 from tcpbalance.net.tls.records import (
     CHANGE_CIPHER_SPEC,
+    HEADER,
     MAX_IN_HANDSHAKE,
     RECORDS_AT_ONCE,
     TOO_MANY_IN_HANDSHAKE,
     TOO_MANY_WITHOUT_DATA,
+    WORTH_LENDING,
     Records,
     too_many,
 )
@@ -76,6 +79,7 @@ class TlsSocket:
         "_handle",
         "_last",
         "_records",
+        "_recv_into",
         "_said_goodbye",
         "_sock",
         "complaint",
@@ -99,6 +103,7 @@ class TlsSocket:
         self._grown = False  # whether OpenSSL writes to much memory
         self._said_goodbye = False
         self._sock = sock
+        self._recv_into = sock.recv_into
         self._handle = handle_of(connection)
         self.family = sock.family
         self.fileno = sock.fileno
@@ -164,15 +169,36 @@ class TlsSocket:
         :returns: nothing at the end.
         """
         records = self._records
+        if not records.between or self._last is not None:
+            return self._recv(size, 0)
+        end = self._recv_into(INCOMING)
+        if HEADER < end < WORTH_LENDING and (INCOMING[3] << 8 | INCOMING[4]) == end - HEADER:
+            # One record and a short one, as most are: in one go.
+            data = read_one(self.connection, end)
+            if not isinstance(data, int):
+                records.without_data = 0
+                return data
+            self._nothing_more(data, 1, 0)
+            return self._recv(size, 0)
+        return self._recv(size, end) if end else b""
+
+    def _recv(self, size: int, end: int) -> bytes:
+        """Do what ``recv`` does.
+
+        :param end: bytes that have come and wait in ``INCOMING``; 0 to look for some.
+        """
+        records = self._records
         while self._last is None:
-            if records.ready:
-                end, is_all = records.recall(), False
-            else:
+            is_all = 0 < end < len(INCOMING)
+            if not end and records.ready:
+                end = records.recall()
+            elif not end:
                 end = records.fetch(self._sock)
                 if not end:
                     return b""
                 is_all = end < len(INCOMING)
             data = self._decrypt(records.give(end, RECORDS_AT_ONCE, size))
+            end = 0
             # Where that was but a part of a record, the rest or the end may stand behind it: look again.
             if data or records.kept:
                 if records.kept or not is_all or self._last is not None:
@@ -240,32 +266,30 @@ class TlsSocket:
         if self.unsent:
             self.flush()
         size = len(data)
-        if size <= BATCH:
-            self._send_batch(data)
-            return size
-        view = memoryview(data)
-        for start in range(0, size, BATCH):
-            self._send_batch(view[start : start + BATCH])
-            if self.unsent:
-                return min(start + BATCH, size)
-        return size
-
-    def _send_batch(self, data: Any) -> None:
+        if size > BATCH:
+            return self._send_batches(memoryview(data))
         records = encrypt(self.connection, data)
         if isinstance(records, int):
             raise self._broken(records)
+        length = len(records)
         try:
             sent = self._sock.send(records)
         except BlockingIOError:
             sent = 0
-        size = len(records)
-        if sent < size:
+        if sent < length:
             self.unsent = bytes(records[sent:])
-        if size > WORTH_FREEING or self._grown:
-            # While there are full batches, more will follow.
-            self._grown = len(data) == BATCH
+        if length > WORTH_FREEING or self._grown:
+            # Behind more than a record more will follow soon, and need as much memory again.
+            self._grown = size > RECORD
             if not self._grown:
                 shrink(self.connection)
+        return size
+
+    def _send_batches(self, data: memoryview) -> int:
+        sent = 0
+        while sent < len(data) and not self.unsent:
+            sent += self.send(data[sent : sent + BATCH])
+        return sent
 
     def flush(self) -> None:
         """Send what is kept.
