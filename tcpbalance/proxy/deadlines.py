@@ -95,7 +95,7 @@ class Deadlines:
         :returns: the seconds until the next check, None when the session is over.
         """
         session = self._session
-        if not session.ending and now >= self._aged_at:
+        if now >= self._aged_at:
             session.end(EndReason.MAX_CONNECTION_AGE)
         elif now >= self._dial_until and session.dials:
             session.dial_timed_out()
@@ -111,10 +111,7 @@ class Deadlines:
 
     def on_failure(self, failure: Failure) -> None:
         """See ``wheel.Watched``: without its clocks, the session must not go on."""
-        if self._session.ending:
-            self._session.break_off()
-        else:
-            self._session.end(EndReason.INTERNAL_ERROR)
+        self._session.end(EndReason.INTERNAL_ERROR)
 
     def _is_too_slow(self, now: float) -> bool:
         """Whether something goes on here, and too little for a minute."""
@@ -173,10 +170,8 @@ class Deadlines:
         Never longer than half the shorter limit: so whoever connects or finishes meanwhile need not ask to be
         looked at sooner.
         """
-        first = self._next_look()
-        if not self._session.ending:
-            first = min(first, self._aged_at)
-            if self._min_rate is not None and self._session.backend is not None:
-                first = min(first, self._min_rate.due)
+        first = min(self._next_look(), self._aged_at)
+        if self._min_rate is not None and self._session.backend is not None and not self._session.ending:
+            first = min(first, self._min_rate.due)
         until = first - self._frontend.seconds()
         return min(max(0.0, until), self._frontend.settings.look_every)

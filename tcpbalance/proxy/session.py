@@ -42,6 +42,14 @@ Where the pool retries on a reset before the answer, a client that has sent more
 
 _BROKEN_OFF = (EndReason.CLIENT_RESET, EndReason.BACKEND_RESET)
 
+_AT_ONCE = (
+    EndReason.MAX_CONNECTION_AGE,
+    EndReason.OVERLOAD,
+    EndReason.SHUTDOWN,
+    EndReason.INTERNAL_ERROR,
+)
+"""What does not wait for the last bytes of a session whose end is decided."""
+
 
 class Session:
     """Owns both sides of one connection and everything taken for it.
@@ -131,10 +139,8 @@ class Session:
         return self._first_finished is not None
 
     @property
-    def buffered(self) -> int | None:
-        """Bytes that are held for either side; None once its end is decided."""
-        if self._reason is not None:
-            return None
+    def buffered(self) -> int:
+        """Bytes that are held for either side."""
         kept = self._kept_size if self._kept is not None else 0
         behind = self.backend.in_flight() if self.backend is not None else 0
         return kept + self.client.in_flight() + behind
@@ -457,10 +463,12 @@ class Session:
     def end(self, reason: EndReason) -> None:
         """Decide the end; a session that is ending already keeps its reason.
 
-        What is buffered still goes out where the reason is an orderly one, or a peer has broken off, for
-        ``half_close_timeout`` at most.
+        What is buffered still goes out where the reason is an orderly one, or a peer has broken off: as long
+        as some of it gets out within ``half_close_timeout``, and nothing else ends the session at once.
         """
         if self._reason is not None:
+            if reason in _AT_ONCE:
+                self.break_off()
             return
         self._decide(reason)
         if self.backend is None:
@@ -492,7 +500,7 @@ class Session:
             self._delivery = Delivery(side, self._frontend.connector.wheel)
 
     def break_off(self) -> None:
-        """Close both sides at once: the end was decided long ago, and what is buffered does not get out."""
+        """Close both sides at once: the end is decided, and what is buffered is not waited for any more."""
         for side in (self.client, self.backend):
             if side is not None:
                 side.close(self._knows_the_end(side))

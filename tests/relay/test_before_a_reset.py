@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from support.scene import HALF_CLOSE_TIMEOUT, ONE, RETRY_ON_RESET, TWO
+from tcpbalance.proxy.reasons import EndReason
 
 LATE = 3.0
 """Seconds that a deadline may be late: the clock of deadlines is coarse."""
@@ -146,6 +147,58 @@ def other_reads_enough_to_show_the_break(scene: Any, other: Any) -> None:
         if scene.decided:
             return
         other.read(10_000)
+
+
+def delivering(make_scene: Any, who: str, exchanges: int, **settings: Any) -> tuple[Any, Any]:
+    """A session whose end is decided, and the one who takes the last bytes slowly."""
+    scene = make_scene(network=LARGE, retries=0, settings=settings)
+    broken, other = talked(scene, who, exchanges)
+    other.stop_reading()
+    broken.send(noise(900_000))
+    scene.run()
+    broken.reset()
+    other_reads_enough_to_show_the_break(scene, other)
+    assert (scene.decided, scene.records) == (True, [])
+    return scene, other
+
+
+@WHO
+@EXCHANGES
+@pytest.mark.parametrize("reason", [EndReason.SHUTDOWN, EndReason.OVERLOAD])
+def test_a_slow_reader_of_last_bytes_holds_no_shutdown_up(
+    make_scene: Any, who: str, exchanges: int, reason: EndReason
+) -> None:
+    scene, other = delivering(make_scene, who, exchanges)
+    scene.frontend.end_sessions(reason)
+    scene.run()
+    assert (scene.ended, scene.active, scene.kept) == (f"{who}_reset", [0], 0)
+    other.start_reading()
+    scene.run()
+    assert other.saw == "reset"
+
+
+@WHO
+@EXCHANGES
+def test_a_slow_reader_of_last_bytes_does_not_outlive_the_age(
+    make_scene: Any, who: str, exchanges: int
+) -> None:
+    scene, other = delivering(make_scene, who, exchanges, max_connection_age=100.0)
+    for _ in range(8):
+        scene.advance(10)
+        other.read(1_000)
+    assert scene.records == []
+    for _ in range(4):
+        scene.advance(10)
+        other.read(1_000)
+    assert (scene.ended, scene.active, scene.kept) == (f"{who}_reset", [0], 0)
+
+
+@WHO
+@EXCHANGES
+def test_last_bytes_are_among_what_a_session_buffers(make_scene: Any, who: str, exchanges: int) -> None:
+    scene, _ = delivering(make_scene, who, exchanges)
+    (session,) = scene.frontend.sessions
+    assert session.buffered > 0
 
 
 @WHO

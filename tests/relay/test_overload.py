@@ -91,14 +91,19 @@ def test_who_is_still_heard_can_be_ended(make_scene: Any) -> None:
     assert (client.saw, scene.ended) == ("reset", "overload")
 
 
-def test_one_whose_end_is_decided_has_nothing_to_offer(make_scene: Any) -> None:
-    scene = make_scene()
+def test_one_whose_end_is_decided_and_who_buffers_can_be_ended(make_scene: Any) -> None:
+    """And its end stays what it was. Null TLS knows no half-close, so that its end is that of the session."""
+    scene = make_scene(tls_backends=True)
     client, backend = scene.joined()
     client.stop_reading()
-    backend.send(EARLY)
+    backend.send(bytes(120_000))
     backend.finish()
     scene.run()
     (session,) = scene.frontend.sessions
-    assert session.buffered
-    session.end(EndReason.BACKEND_CLOSED)
-    assert session.buffered is None
+    assert (scene.decided, session.buffered > 0) == (True, True)
+    session.end(EndReason.OVERLOAD)
+    scene.run()
+    assert (scene.ended, scene.kept) == ("backend_closed", 0)
+    client.start_reading()
+    scene.run()
+    assert client.saw == "reset"
