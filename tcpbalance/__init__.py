@@ -80,4 +80,4 @@ if not TYPE_CHECKING:
 
 def __dir__() -> list[str]:
     """Python's call for the names of what is here, and of what will be."""
-    return [*globals(), *__all__]
+    return sorted({*globals(), *__all__})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import enum
 
 
@@ -23,6 +24,10 @@ class TcpbalanceError(Exception):
 
     fault: Fault = Fault.BALANCER
     retryable: bool = False
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle what it has become, not what it was made of, which may be more than its text."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]  # not in typeshed
 
 
 class SettingError(TcpbalanceError, ValueError):

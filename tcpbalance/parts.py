@@ -12,6 +12,7 @@ from attrs import field, frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from tcpbalance import bounds
 from tcpbalance.config import plain
 from tcpbalance.config.addresses import NOT_AN_ENDPOINT, Address
 from tcpbalance.config.errors import Flaw, KeyPath, Problem, Severity
@@ -67,6 +68,17 @@ def _listenable(frontend: Frontend, _: attrs.Attribute[Any], listen: tuple[Addre
             raise SettingError(f"frontend {frontend.name}: listen {NOT_AN_ENDPOINT}, got {address}")
 
 
+def _backlog(frontend: Frontend, _: attrs.Attribute[Any], value: object) -> None:
+    bounds.count(f"frontend {frontend.name}: backlog", value, 1)
+
+
+def _has_effect(frontend: Frontend, _: attrs.Attribute[Any], socket_file: SocketFile) -> None:
+    if socket_file != SocketFile() and not any(address.is_unix for address in frontend.listen):
+        raise SettingError(
+            f"frontend {frontend.name}: socket_file has no effect without a unix socket in listen"
+        )
+
+
 class DenyFile:
     """Keeps the lists of a gate up to date with a file.
 
@@ -111,19 +123,20 @@ class Frontend:
     :param gate: decides who comes in; None for everybody.
     :param deny_file: what the gate's lists are read from again, when it changes.
     :param socket_file: mode and owner of its unix sockets.
-    :raises SettingError: for no address, or one that cannot be listened on.
+    :raises SettingError: for no address, one that cannot be listened on, a backlog of nothing, or a socket
+        file without a unix socket.
     """
 
     name: str
     listen: tuple[Address, ...] = field(converter=_addresses, validator=_listenable)
     pool: Pool | None
     settings: FrontendSettings = FrontendSettings()
-    backlog: int = 4096
+    backlog: int = field(default=4096, validator=_backlog)
     socket: SocketConfig = SocketConfig()
     entrance: Entrance | None = None
     gate: Gate | None = None
     deny_file: DenyFile | None = None
-    socket_file: SocketFile = SocketFile()
+    socket_file: SocketFile = field(default=SocketFile(), validator=_has_effect)
 
     @property
     def pools(self) -> tuple[Pool, ...]:

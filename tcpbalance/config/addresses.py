@@ -13,6 +13,7 @@ from attrs import frozen
 
 from tcpbalance.config.paths import straight
 from tcpbalance.config.wording import shown
+from tcpbalance.errors import SettingError
 from tcpbalance.wire.server_names import check_pattern
 
 LONGEST_SOCKET_PATH = 107
@@ -61,7 +62,7 @@ class Address:
         """Read an address.
 
         :returns: with the host in lower case, an IP address in its shortest form, so that the same are equal.
-        :raises ValueError: for anything else, with what is wrong with it.
+        :raises SettingError: for anything else, with what is wrong with it.
         """
         if not isinstance(value, str):
             _refuse_address(value, "it must be a string")
@@ -73,14 +74,14 @@ class Address:
     def under(self, folder: Path) -> Self:
         """Take a relative path as one in this folder, without detours; any other address stays as it is.
 
-        :raises ValueError: when the whole path is longer than the system allows for a unix socket.
+        :raises SettingError: when the whole path is longer than the system allows for a unix socket.
         """
         if self.path is None:
             return self
         path = straight(str(folder / self.path))
         length = len(os.fsencode(path))
         if length > LONGEST_SOCKET_PATH:
-            raise ValueError(
+            raise SettingError(
                 f"must be the path of a unix socket of at most {LONGEST_SOCKET_PATH} bytes in all, "
                 f"got {length}: {shown(path)}"
             )
@@ -122,7 +123,7 @@ class Network:
     def parse(cls, value: object) -> Self:
         """Read a network.
 
-        :raises ValueError: for anything else, or bits set behind the prefix.
+        :raises SettingError: for anything else, or bits set behind the prefix.
         """
         exact = _network(value, strict=True)
         if exact is None:
@@ -130,7 +131,7 @@ class Network:
             hint = (
                 f": no bit may be set behind the prefix, did you mean {shown(str(meant))}?" if meant else ""
             )
-            raise ValueError(
+            raise SettingError(
                 f'must be a network such as "10.0.0.0/8" or "2001:db8::/32", got {shown(value)}{hint}'
             )
         return cls(exact)
@@ -150,11 +151,11 @@ class HostName(str):
         """Read a name or address.
 
         :returns: in its one spelling, in lower case.
-        :raises ValueError: for anything else.
+        :raises SettingError: for anything else.
         """
         name = _name_or_ip(value) if isinstance(value, str) else None
         if name is None:
-            raise ValueError(
+            raise SettingError(
                 f'must be a host name such as "web.internal" or an IP address, got {shown(value)}'
             )
         return cls(name)
@@ -177,12 +178,12 @@ class NameServer:
     def parse(cls, value: object) -> Self:
         """Read a name server.
 
-        :raises ValueError: for anything else.
+        :raises SettingError: for anything else.
         """
         host, port = _server_parts(value) if isinstance(value, str) else ("", "")
         address = _ip(host)
         if address is None or not _PORT.fullmatch(port) or not 0 < int(port) <= HIGHEST_PORT:
-            raise ValueError(
+            raise SettingError(
                 'must be the IP address of a name server such as "10.0.0.2", "10.0.0.2:5353" or '
                 f'"[2001:db8::53]:53", got {shown(value)}'
             )
@@ -193,7 +194,7 @@ class NameServer:
 
 
 def _refuse_address(value: object, why: str) -> NoReturn:
-    raise ValueError(
+    raise SettingError(
         'must be an address such as "10.0.0.11:5432", "[2001:db8::1]:443", "db1.internal:5432" or '
         f'"unix:/run/app.sock", got {shown(value)}: {why}'
     )

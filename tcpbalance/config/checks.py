@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sized
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar, get_args
 
 import attrs
 
+from tcpbalance import bounds
 from tcpbalance.config.addresses import HIGHEST_PORT, NOT_AN_ENDPOINT, Address
 from tcpbalance.config.errors import Refusal
-from tcpbalance.config.wording import shown
+from tcpbalance.config.wording import must_be_one_of, shown
 
 T = TypeVar("T")
 Validator: TypeAlias = "Callable[[Any, attrs.Attribute[T], T], None]"
@@ -75,6 +76,26 @@ def not_less_than(other: str) -> Validator[Any]:
     return check
 
 
+def whole(_: object, key: attrs.Attribute[Any], value: object) -> None:
+    """Refuse what is no whole number, as Python code may give it."""
+    if not bounds.is_whole(value):
+        raise Refusal(key.name, f"must be a whole number, got {shown(value)}")
+
+
+def one_of(words: object) -> Validator[Any]:
+    """Refuse another word than those allowed, as Python code may give it.
+
+    :param words: a ``Literal`` of them.
+    """
+    allowed = get_args(words)
+
+    def check(_: object, key: attrs.Attribute[Any], value: object) -> None:
+        if value not in allowed:
+            raise Refusal(key.name, must_be_one_of(value, allowed))
+
+    return check
+
+
 def longer_than_zero(_: object, key: attrs.Attribute[Any], value: float) -> None:
     """Refuse a duration of nothing, where it would end or repeat everything at once."""
     if not value > 0:
@@ -125,7 +146,7 @@ def listenable(_: object, key: attrs.Attribute[Any], value: tuple[Address, ...])
             raise Refusal(key.name, f"{NOT_AN_ENDPOINT}, got {shown(str(address))}")
 
 
-def congestion_control(_: object, key: attrs.Attribute[Any], value: str) -> None:
+def congestion_control(_: object, key: attrs.Attribute[Any], value: object) -> None:
     """Allow what can name a congestion control; Linux takes 15 bytes, ``TCP_CA_NAME_MAX`` less the NUL."""
-    if not _CONGESTION.fullmatch(value):
+    if not (isinstance(value, str) and _CONGESTION.fullmatch(value)):
         raise Refusal(key.name, f'must be the name of a congestion control such as "bbr", got {shown(value)}')

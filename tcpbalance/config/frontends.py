@@ -73,7 +73,7 @@ class SocketConfig:
     )
     fast_open: int | None = field(
         default=None,
-        validator=optional(checks.between(*_QUEUE)),
+        validator=optional([checks.whole, checks.between(*_QUEUE)]),
         metadata=doc(
             "How many connections may wait with data in their first packet (`TCP_FASTOPEN`), listeners only."
         ),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Self
 
 from tcpbalance.config.wording import choices, shown
+from tcpbalance.errors import SettingError
 from tcpbalance.wire.server_names import check_pattern
 from tcpbalance.wire.tlv import ALPN, AUTHORITY, CRC32C, NETNS, NOOP, SSL, UNIQUE_ID
 
@@ -24,10 +25,10 @@ class NamePattern(str):
         """Read a pattern.
 
         :returns: in lower case, as names travel.
-        :raises ValueError: for anything else.
+        :raises SettingError: for anything else.
         """
         if not isinstance(value, str):
-            raise ValueError(
+            raise SettingError(
                 f'must be a server name such as "www.example.com" or "*.example.com", got {shown(value)}'
             )
         return cls(check_pattern(value))
@@ -43,10 +44,10 @@ class AlpnName(str):
     def parse(cls, value: object) -> Self:
         """Read the name of a protocol.
 
-        :raises ValueError: for anything but 1 to 255 printable characters of ASCII.
+        :raises SettingError: for anything but 1 to 255 printable characters of ASCII.
         """
         if not isinstance(value, str) or not _PROTOCOL.fullmatch(value):
-            raise ValueError(
+            raise SettingError(
                 'must be the name of a protocol such as "http/1.1", of 1 to 255 printable characters of '
                 f"ASCII, got {shown(value)}"
             )
@@ -70,12 +71,12 @@ class TlvType(int):
     def parse(cls, value: object) -> Self:
         """Read a type.
 
-        :raises ValueError: for what is neither a name nor a number from 1 to 255, or is that of the checksum
-            or of padding, which belong to one header.
+        :raises SettingError: for what is neither a name nor a number from 1 to 255, or is that of the
+            checksum or of padding, which belong to one header.
         """
         number = cls.names.get(value) if isinstance(value, str) else value
         if type(number) is not int or not 0 < number <= 0xFF or number in (CRC32C, NOOP):
-            raise ValueError(
+            raise SettingError(
                 f"must be {choices(cls.names)}, or the number of another field, 1 to 255, got {shown(value)}"
             )
         return cls(number)

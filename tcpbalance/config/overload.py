@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import converters, field, frozen
+from attrs import field, frozen
 from attrs.validators import optional
 
 from tcpbalance.config import checks, plain
@@ -27,7 +27,7 @@ class OverloadConfig:
     )
     descriptors: Fraction | None = field(
         default=None,
-        converter=converters.optional(Fraction),
+        converter=plain.optional_fraction,
         validator=optional(checks.between(*_SHARES)),
         metadata=doc(
             "Open descriptors of the process, as a part of those that it may have (`LimitNOFILE`, "

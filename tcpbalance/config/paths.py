@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from tcpbalance.config.wording import shown
+from tcpbalance.errors import SettingError
 
 _MODE = re.compile(r"0?[0-7]{3}")
 
@@ -24,10 +25,10 @@ class FileMode(int):
     def parse(cls, value: object) -> Self:
         """Read a mode.
 
-        :raises ValueError: for anything but a string of three octal digits, with or without a zero in front.
+        :raises SettingError: for anything but a string of three octal digits, a zero in front or not.
         """
         if not isinstance(value, str) or not _MODE.fullmatch(value):
-            raise ValueError(f'must be the mode of a file in octal, such as "0660", got {shown(value)}')
+            raise SettingError(f'must be the mode of a file in octal, such as "0660", got {shown(value)}')
         return cls(int(value, 8))
 
     def __str__(self) -> str:
@@ -44,12 +45,12 @@ class UserName(str):
     def parse(cls, value: object) -> Self:
         """Read the name of a user.
 
-        :raises ValueError: for anything but one that the system knows.
+        :raises SettingError: for anything but one that the system knows.
         """
         try:
             pwd.getpwnam(value)  # type: ignore[arg-type]
         except (KeyError, TypeError, ValueError):
-            raise ValueError(f"must be the name of a user on this machine, got {shown(value)}") from None
+            raise SettingError(f"must be the name of a user on this machine, got {shown(value)}") from None
         return cls(value)
 
 
@@ -63,12 +64,12 @@ class GroupName(str):
     def parse(cls, value: object) -> Self:
         """Read the name of a group.
 
-        :raises ValueError: for anything but one that the system knows.
+        :raises SettingError: for anything but one that the system knows.
         """
         try:
             grp.getgrnam(value)  # type: ignore[arg-type]
         except (KeyError, TypeError, ValueError):
-            raise ValueError(f"must be the name of a group on this machine, got {shown(value)}") from None
+            raise SettingError(f"must be the name of a group on this machine, got {shown(value)}") from None
         return cls(value)
 
 
@@ -83,10 +84,10 @@ class FilePath(str):
     def parse(cls, value: object) -> Self:
         """Read a file name.
 
-        :raises ValueError: for anything but a string, an empty one, or one with a NUL.
+        :raises SettingError: for anything but a string, an empty one, or one with a NUL.
         """
         if not isinstance(value, str) or not value or "\0" in value:
-            raise ValueError(f"must be {cls.wanted}, got {shown(value)}")
+            raise SettingError(f"must be {cls.wanted}, got {shown(value)}")
         return cls(value)
 
     def under(self, folder: Path) -> Self:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Iterable
 
 from tcpbalance.config.addresses import Address, HostName, NameServer
 from tcpbalance.config.names import AlpnName
-from tcpbalance.config.quantities import Duration, Hold, Size
-from tcpbalance.errors import SettingError
-
-T = TypeVar("T")
+from tcpbalance.config.quantities import Duration, Fraction, Hold, Size
 
 
 def duration(value: float | str) -> Duration:
@@ -18,7 +14,7 @@ def duration(value: float | str) -> Duration:
 
     :raises SettingError: for anything else.
     """
-    return _parsed(Duration.parse, value)
+    return Duration.parse(value)
 
 
 def optional_duration(value: float | str | None) -> Duration | None:
@@ -34,7 +30,7 @@ def hold(value: float | str) -> Hold:
 
     :raises SettingError: for anything else.
     """
-    return value if isinstance(value, Hold) else _parsed(Hold.parse, value)
+    return value if isinstance(value, Hold) else Hold.parse(value)
 
 
 def optional_size(value: int | str | None) -> Size | None:
@@ -42,7 +38,17 @@ def optional_size(value: int | str | None) -> Size | None:
 
     :raises SettingError: for anything else.
     """
-    return None if value is None else _parsed(Size.parse, value)
+    return None if value is None else Size.parse(value)
+
+
+def optional_fraction(value: float | str | None) -> Fraction | None:
+    """Read a part of a whole, 0.9 or the text of a percentage, where one is given.
+
+    :raises SettingError: for anything else.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return Fraction(value)
+    return None if value is None else Fraction.parse(value)
 
 
 def address(value: Address | str) -> Address:
@@ -50,7 +56,7 @@ def address(value: Address | str) -> Address:
 
     :raises SettingError: for anything else.
     """
-    return value if isinstance(value, Address) else _parsed(Address.parse, value)
+    return value if isinstance(value, Address) else Address.parse(value)
 
 
 def optional_host(value: str | None) -> HostName | None:
@@ -58,7 +64,7 @@ def optional_host(value: str | None) -> HostName | None:
 
     :raises SettingError: for anything else.
     """
-    return None if value is None else _parsed(HostName.parse, value)
+    return None if value is None else HostName.parse(value)
 
 
 def name_servers(values: Iterable[NameServer | str]) -> tuple[NameServer, ...]:
@@ -66,9 +72,7 @@ def name_servers(values: Iterable[NameServer | str]) -> tuple[NameServer, ...]:
 
     :raises SettingError: for anything else.
     """
-    return tuple(
-        value if isinstance(value, NameServer) else _parsed(NameServer.parse, value) for value in values
-    )
+    return tuple(value if isinstance(value, NameServer) else NameServer.parse(value) for value in values)
 
 
 def protocols(values: Iterable[str]) -> tuple[AlpnName, ...]:
@@ -76,11 +80,4 @@ def protocols(values: Iterable[str]) -> tuple[AlpnName, ...]:
 
     :raises SettingError: for anything else.
     """
-    return tuple(_parsed(AlpnName.parse, value) for value in values)
-
-
-def _parsed(parse: Callable[[object], T], value: object) -> T:
-    try:
-        return parse(value)
-    except ValueError as error:
-        raise SettingError(str(error)) from error
+    return tuple(AlpnName.parse(value) for value in values)

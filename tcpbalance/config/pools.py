@@ -22,6 +22,10 @@ MAX_WEIGHT = 256
 
 DEFAULT_BALANCE = "round_robin"
 
+Initial: TypeAlias = Literal["checked", "up", "down"]
+OnDown: TypeAlias = Literal["keep", "reset"]
+ProbeHeader: TypeAlias = Literal["v1", "v2", "none"]
+
 RetryOn: TypeAlias = Literal["connect_failed", "reset_before_answer"]
 CONNECT_FAILED: Final = "connect_failed"
 RESET_BEFORE_ANSWER: Final = "reset_before_answer"
@@ -123,16 +127,17 @@ class HealthConfig:
     )
     rise: int = field(
         default=2,
-        validator=checks.at_least(1),
+        validator=[checks.whole, checks.at_least(1)],
         metadata=doc("How many probes in a row have to pass for a backend to come up."),
     )
     fall: int = field(
         default=3,
-        validator=checks.at_least(1),
+        validator=[checks.whole, checks.at_least(1)],
         metadata=doc("How many probes in a row have to fail for a backend to go down."),
     )
-    initial: Literal["checked", "up", "down"] = field(
+    initial: Initial = field(
         default="checked",
+        validator=checks.one_of(Initial),
         metadata=doc(
             'How a backend starts: `"checked"`, as its first probe finds it, with no traffic before; '
             '`"up"`, with traffic at once; `"down"`, with traffic after `rise` probes.'
@@ -144,8 +149,9 @@ class HealthConfig:
         validator=optional(checks.longer_than_zero),
         metadata=doc("Time from one probe to the next while the backend is down.", default="as `interval`"),
     )
-    on_down: Literal["keep", "reset"] = field(
+    on_down: OnDown = field(
         default="keep",
+        validator=checks.one_of(OnDown),
         metadata=doc(
             "What happens to open connections when their backend goes down: "
             '`"keep"` leaves them, `"reset"` resets them.'
@@ -153,17 +159,19 @@ class HealthConfig:
     )
     port: int | None = field(
         default=None,
-        validator=optional(checks.between(1, HIGHEST_PORT)),
+        validator=optional([checks.whole, checks.between(1, HIGHEST_PORT)]),
         metadata=doc("The port that is probed.", default="the backend's"),
     )
     address: HostName | None = field(
         default=None,
+        converter=plain.optional_host,
         metadata=doc(
             "The host that is probed for each backend, a name or an IP address.", default="the backend's"
         ),
     )
-    send_proxy_protocol: Literal["v1", "v2", "none"] | None = field(
+    send_proxy_protocol: ProbeHeader | None = field(
         default=None,
+        validator=optional(checks.one_of(ProbeHeader)),
         metadata=doc(
             'Whether a probe opens with a PROXY header, which says that it is for nobody: `"v1"`, `"v2"`, or '
             '`"none"` where the port that is probed expects no header.',

@@ -10,6 +10,7 @@ from typing import ClassVar, Self
 from attrs import frozen
 
 from tcpbalance.config.wording import shown
+from tcpbalance.errors import SettingError
 
 LONGEST_DURATION = 10 * 366 * 86400.0
 """Seconds; what is longer than ten years is a slip, and "never" is said by leaving a key out."""
@@ -35,16 +36,16 @@ class Duration(float):
     def parse(cls, value: object) -> Self:
         """Read a duration.
 
-        :raises ValueError: for anything else, a negative number, or more than ten years.
+        :raises SettingError: for anything else, a negative number, or more than ten years.
         """
         seconds = _seconds(value)
         if seconds is None or seconds < 0:
-            raise ValueError(
+            raise SettingError(
                 'must be a duration such as "250ms", "2s", "5m", "1h" or a number of seconds, '
                 f"got {shown(value)}"
             )
         if seconds > LONGEST_DURATION:
-            raise ValueError(f"must be a duration of at most ten years, got {shown(value)}")
+            raise SettingError(f"must be a duration of at most ten years, got {shown(value)}")
         return cls(seconds)
 
     def __str__(self) -> str:
@@ -67,14 +68,14 @@ class Hold(Duration):
     def parse(cls, value: object) -> Self:
         """Read a duration or ``"forever"``.
 
-        :raises ValueError: for anything else.
+        :raises SettingError: for anything else.
         """
         if value == "forever":
             return cls(math.inf)
         try:
             return super().parse(value)
         except ValueError as error:
-            raise ValueError(str(error).replace("must be", 'must be "forever" or', 1)) from None
+            raise SettingError(str(error).replace("must be", 'must be "forever" or', 1)) from None
 
     def __str__(self) -> str:
         return "forever" if math.isinf(self) else super().__str__()
@@ -89,11 +90,11 @@ class Size(int):
     def parse(cls, value: object) -> Self:
         """Read a size.
 
-        :raises ValueError: for anything else, a negative number, or more than 63 bits.
+        :raises SettingError: for anything else, a negative number, or more than 63 bits.
         """
         count = _bytes(value)
         if count is None or not 0 <= count <= LARGEST_SIZE:
-            raise ValueError(
+            raise SettingError(
                 f'must be a size such as "64KiB", "1MiB", "1GiB" or a number of bytes, got {shown(value)}'
             )
         return cls(count)
@@ -117,13 +118,13 @@ class Bandwidth(int):
     def parse(cls, value: object) -> Self:
         """Read a bandwidth.
 
-        :raises ValueError: for anything else, a bare number among it, which does not say by what time; for
+        :raises SettingError: for anything else, a bare number among it, which does not say by what time; for
             nothing at all, or more than 63 bits.
         """
         match = _BANDWIDTH.fullmatch(value) if isinstance(value, str) else None
         count = int(match[1]) * _BYTES.get(match[2], 1) if match else 0
         if not 0 < count <= LARGEST_SIZE:
-            raise ValueError(
+            raise SettingError(
                 f'must be a bandwidth such as "10MiB/s", "500KiB/s" or "100B/s", got {shown(value)}'
             )
         return cls(count)
@@ -145,14 +146,14 @@ class Fraction(float):
     def parse(cls, value: object) -> Self:
         """Read a percentage; of bare numbers only 0, because 1 might mean 1 % or all.
 
-        :raises ValueError: for anything else or more than 100 %.
+        :raises SettingError: for anything else or more than 100 %.
         """
         match = _PERCENTAGE.fullmatch(value) if isinstance(value, str) else None
         if match and float(match[1]) <= 100:
             return cls(float(match[1]) / 100)
         if isinstance(value, int | float) and not isinstance(value, bool) and value == 0:
             return cls(0)
-        raise ValueError(f'must be a percentage from "0%" to "100%", got {shown(value)}')
+        raise SettingError(f'must be a percentage from "0%" to "100%", got {shown(value)}')
 
     def __str__(self) -> str:
         return f"{self * 100:.10g}%"
@@ -178,11 +179,11 @@ class Rate:
     def parse(cls, value: object) -> Self:
         """Read a rate.
 
-        :raises ValueError: for anything else, or no event at all.
+        :raises SettingError: for anything else, or no event at all.
         """
         match = _RATE.fullmatch(value) if isinstance(value, str) else None
         if match is None or int(match[1]) == 0:
-            raise ValueError(f'must be a rate such as "50/s", "600/m" or "1000/h", got {shown(value)}')
+            raise SettingError(f'must be a rate such as "50/s", "600/m" or "1000/h", got {shown(value)}')
         return cls(int(match[1]), _SECONDS[match[2]])
 
     def __str__(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from attrs import field, frozen
 
@@ -11,6 +11,8 @@ from tcpbalance.config import checks, plain
 from tcpbalance.config.addresses import NameServer
 from tcpbalance.config.metadata import doc
 from tcpbalance.config.quantities import Duration, Hold
+
+Engine: TypeAlias = Literal["dns", "system"]
 
 
 @frozen(kw_only=True)
@@ -26,8 +28,9 @@ class ResolverConfig:
             default="those of the system",
         ),
     )
-    engine: Literal["dns", "system"] = field(
+    engine: Engine = field(
         default="dns",
+        validator=checks.one_of(Engine),
         metadata=doc(
             'Who looks names up. `"dns"`: the hosts file, then the name servers; answers are kept for their '
             'TTL. `"system"`: the system\'s own lookup, for names that only it knows (mDNS, LDAP, sssd); it '

@@ -15,6 +15,8 @@ from tcpbalance.config.metadata import doc
 from tcpbalance.config.names import AlpnName
 from tcpbalance.config.paths import FilePath
 
+TlsVersion: TypeAlias = Literal["1.2", "1.3"]
+
 
 @frozen(kw_only=True)
 class CertificateConfig:
@@ -51,8 +53,10 @@ class FrontendTlsConfig:
             example='[{ cert = "web.pem", key = "web.key" }]',
         ),
     )
-    minimum_version: Literal["1.2", "1.3"] = field(
-        default="1.2", metadata=doc("The oldest version of TLS that is spoken.")
+    minimum_version: TlsVersion = field(
+        default="1.2",
+        validator=checks.one_of(TlsVersion),
+        metadata=doc("The oldest version of TLS that is spoken."),
     )
     alpn: tuple[AlpnName, ...] = field(
         default=(),

@@ -10,12 +10,14 @@ import contextlib
 import select
 import socket
 from socket import SocketType
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from twisted.internet.interfaces import IProtocol, IReactorFDSet
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from tcpbalance.config.wording import must_be_one_of
+from tcpbalance.errors import SettingError
 from tcpbalance.net.addresses import PeerAddress
 from tcpbalance.net.leg import NO_LINGER, Leg
 from tcpbalance.net.switchboard import READABLE, Handler, Switchboard
@@ -181,7 +183,13 @@ class QuickRoad:
 
 
 def choose(data_path: DataPath, reactor: Any) -> Road:
-    """Take the quick road wherever it can be had, unless the operator says otherwise."""
+    """Take the quick road wherever it can be had, unless the operator says otherwise.
+
+    :raises SettingError: for another word.
+    """
+    words = get_args(DataPath)
+    if data_path not in words:
+        raise SettingError(f"balancer: data_path {must_be_one_of(data_path, words)}")
     if data_path == "portable":
         return PortableRoad(reactor, 'data_path = "portable"')
     if not hasattr(select, "epoll"):

@@ -8,9 +8,22 @@ import os
 import pwd
 import socket
 
-from attrs import frozen
+import attrs
+from attrs import field, frozen
 
+from tcpbalance import bounds
+from tcpbalance.errors import SettingError
 from tcpbalance.net.listener import ListenError
+
+MAX_MODE = 0o777
+
+
+def _permissions(_: SocketFile, key: attrs.Attribute[int | None], value: object) -> None:
+    if value is not None and not (bounds.is_whole(value) and 0 <= value <= MAX_MODE):
+        raise SettingError(
+            f"socket file: {key.name} must be permissions from 0 to {MAX_MODE:#o}, such as 0o660, "
+            f"got {value!r}"
+        )
 
 
 @frozen
@@ -20,9 +33,10 @@ class SocketFile:
     :param mode: permissions, such as 0o660; to connect is to write: unix(7).
     :param user: the name of its owner.
     :param group: the name of its group.
+    :raises SettingError: for another mode.
     """
 
-    mode: int | None = None
+    mode: int | None = field(default=None, validator=_permissions)
     user: str | None = None
     group: str | None = None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from random import Random
-from typing import Any, Literal, Self, cast
+from typing import Any, Self, cast
 
 from attrs import Factory, define, field
 from twisted.application.service import Service
@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tcpbalance.config.addresses import Address
-from tcpbalance.config.pools import HealthConfig
+from tcpbalance.config.pools import HealthConfig, ProbeHeader
 from tcpbalance.errors import SettingError
 from tcpbalance.net.resolver.resolver import Resolver
 from tcpbalance.pool.backend import Backend
@@ -95,7 +95,7 @@ class HealthMonitor(Service):
     resolver: Resolver | None = None
     host: str | None = None
     port: int | None = None
-    send_proxy_protocol: Literal["v1", "v2", "none"] | None = None
+    send_proxy_protocol: ProbeHeader | None = None
 
     first_round: Deferred[None] = field(init=False, factory=Deferred)
     _watches: list[Watch] = field(init=False, factory=list)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Container, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from math import inf
 from random import Random
 from time import monotonic
@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from tcpbalance import bounds
 from tcpbalance.config.pools import CONNECT_FAILED, RESET_BEFORE_ANSWER, RetryOn
+from tcpbalance.config.rules import SOURCE_HASH
 from tcpbalance.errors import SettingError
 from tcpbalance.net.tls.client import ClientTls
 from tcpbalance.pool import extensions
@@ -103,7 +104,7 @@ class Pool:
         slow_start: float | None = None,
         outlier: OutlierRules | None = None,
         send_proxy_protocol: ProxyVersion | None = None,
-        pass_tlvs: Container[int] = (),
+        pass_tlvs: Collection[int] = (),
         tls: ClientTls | None = None,
         checked: bool = False,
     ) -> None:
@@ -112,6 +113,7 @@ class Pool:
         self.backends = tuple(backends)
         self.seconds = seconds
         self.affinity = affinity
+        bounds.above_zero(f"pool {name}: connect_timeout", connect_timeout)
         self.connect_timeout = connect_timeout
         self.dial_timeout = max(DIAL_TIMEOUT, connect_timeout) if dial_timeout is None else dial_timeout
         self.retries = retries
@@ -123,6 +125,7 @@ class Pool:
         self.queue_timeout = queue_timeout
         self._bounded_load = bounded_load
         self._refuse_nonsense(panic_threshold, queue, retry_on)
+        self._refuse_what_has_no_effect(balance)
         self._tiers = self._make_tiers(balance, PolicyTools(seconds, random), timer)
         self.chance = random.random
         self._availability = Availability(name, self.backends, panic_threshold)
@@ -345,10 +348,11 @@ class Pool:
     def _make_slow_start(self, duration: float | None, balance: str | PolicyFactory) -> SlowStart | None:
         if duration is None:
             return None
-        if balance in ("source_hash", SourceHash):
+        if balance in (SOURCE_HASH, SourceHash):
             raise SettingError(
                 f"pool {self.name}: slow_start has no effect with source_hash, leave out one of them"
             )
+        bounds.above_zero(f"pool {self.name}: slow_start", duration)
         made = SlowStart(duration, self.seconds)
         for backend in self.backends:
             made.begin(backend)
@@ -371,7 +375,6 @@ class Pool:
             raise SettingError(f"{where} cannot be made: {error!r}") from error
 
     def _refuse_nonsense(self, panic_threshold: float, queue: int, retry_on: Collection[str]) -> None:
-        bounds.above_zero(f"pool {self.name}: connect_timeout", self.connect_timeout)
         bounds.above_zero(f"pool {self.name}: dial_timeout", self.dial_timeout)
         if self.dial_timeout < self.connect_timeout:
             raise SettingError(
@@ -401,6 +404,15 @@ class Pool:
             raise SettingError(f"pool {self.name}: bounded_load must be at least 1, got {self._bounded_load}")
         if not 0.0 <= panic_threshold <= 1.0:
             raise SettingError(f"pool {self.name}: panic_threshold must be 0 to 1, got {panic_threshold}")
+
+    def _refuse_what_has_no_effect(self, balance: str | PolicyFactory) -> None:
+        # A policy of the application's own may need a bound.
+        if self._bounded_load is not None and isinstance(balance, str) and balance != SOURCE_HASH:
+            raise SettingError(
+                f"pool {self.name}: bounded_load has no effect with {balance}, only with {SOURCE_HASH}"
+            )
+        if self.pass_tlvs and self.send_proxy_protocol != "v2":
+            raise SettingError(f"pool {self.name}: pass_tlvs has no effect without send_proxy_protocol='v2'")
 
 
 def _fit(backend: Backend) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tcpbalance import bounds
 from tcpbalance.pool.backend import Backend
 
 LEAST = 0.1
@@ -28,13 +27,11 @@ class SlowStart:
 
     :param duration: seconds until a backend has its whole weight, above 0.
     :param seconds: the clock.
-    :raises SettingError: for a duration out of range.
     """
 
     __slots__ = ("_allowed", "_began", "_duration", "_seconds")
 
     def __init__(self, duration: float, seconds: Callable[[], float]) -> None:
-        bounds.above_zero("slow_start", duration)
         self._duration = duration
         self._seconds = seconds
         self._began: dict[Backend, float] = {}

@@ -119,14 +119,9 @@ class FrontendSettings:
     bandwidth_per_connection: int | None = None
     min_rate: int | None = None
     dry_run: bool = False
-    look_every: float = field(init=False, eq=False, repr=False)
+    look_every: float = field(init=False, default=math.inf, eq=False, repr=False)
     """How long a session may go without being looked at: half the shorter of the two limits that follow from
     silence, and no more than a quarter of the minute in which ``min_rate`` has to be reached."""
-
-    @look_every.default
-    def _find_out(self) -> float:
-        quiet = min(self.idle_timeout, self.half_close_timeout) / 2
-        return quiet if self.min_rate is None else min(quiet, MINUTE / 4)
 
     def __attrs_post_init__(self) -> None:
         for name in ("idle_timeout", "half_close_timeout", "max_connection_age"):
@@ -141,6 +136,9 @@ class FrontendSettings:
                 f"frontend settings: min_rate must be less than bandwidth_per_connection, {bandwidth}, got "
                 f"{min_rate}"
             )
+        quiet = min(self.idle_timeout, self.half_close_timeout) / 2
+        look_every = quiet if min_rate is None else min(quiet, MINUTE / 4)
+        object.__setattr__(self, "look_every", look_every)  # It is frozen from here on.
 
 
 class FrontendFactory(Factory):

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable
 from typing import Generic, NoReturn, TypeVar
 
+from tcpbalance.errors import SettingError
+
 T = TypeVar("T")
 
 LONGEST_NAME = 253
@@ -24,7 +26,7 @@ class NameMap(Generic[T]):
     :param entries: pairs of a pattern, as `check_pattern` takes it, and what stands under it.
     :param deep: whether the ``*`` of a wildcard stands for any number of labels from one on, as it is wont to
         in routes; False: for exactly one, as in certificates (RFC 9525, section 6.3).
-    :raises ValueError: for a pattern that is none, or that comes twice.
+    :raises SettingError: for a pattern that is none, or that comes twice.
     """
 
     __slots__ = ("_deep", "_exact", "_wild")
@@ -62,14 +64,14 @@ class NameMap(Generic[T]):
         names = self._wild if pattern.startswith(_WILDCARD) else self._exact
         name = pattern.removeprefix(_WILDCARD)
         if name in names:
-            raise ValueError(f'"{pattern}" is there twice, and only one of the two can be chosen')
+            raise SettingError(f'"{pattern}" is there twice, and only one of the two can be chosen')
         names[name] = value
 
 
 def check_pattern(text: str) -> str:
     """Give a host name or wildcard in its one spelling: lower case, ASCII (RFC 3490), without a final dot.
 
-    :raises ValueError: when it is neither, with what is wrong and what to write.
+    :raises SettingError: when it is neither, with what is wrong and what to write.
     """
     if len(text.removesuffix(".")) > LONGEST_NAME:
         _refuse(text, f"it is longer than {LONGEST_NAME} characters")
@@ -113,7 +115,7 @@ def _wrong_with(label: str) -> str:
 
 
 def _refuse(text: str, why: str) -> NoReturn:
-    raise ValueError(
+    raise SettingError(
         'must be a host name such as "www.example.com" or a wildcard such as "*.example.com", '
         f"got {_shown(text)}: {why}"
     )

@@ -15,16 +15,22 @@ from tcpbalance import (
     Backend,
     Balancer,
     CertificateConfig,
+    CommandProbe,
     Fault,
     Frontend,
     FrontendFactory,
     FrontendSettings,
     FrontendTlsConfig,
     HealthConfig,
+    HttpProbe,
+    Limits,
     OverloadConfig,
     PoolTlsConfig,
+    ResolverConfig,
     SettingError,
     SocketConfig,
+    SocketFile,
+    StatusSet,
     TcpProbe,
 )
 
@@ -40,10 +46,12 @@ def affinity(**values: Any) -> object:
     return Affinity(**{**AFFINITY, **values}, seconds=Clock().seconds)
 
 
+def front() -> Frontend:
+    return Frontend("web", "127.0.0.1:0", a_pool(some_backends(1)))
+
+
 def balancer(**values: Any) -> object:
-    return Balancer(
-        Clock(), [Frontend("web", "127.0.0.1:0", a_pool(some_backends(1)))], data_path="portable", **values
-    )
+    return Balancer(Clock(), [front()], data_path="portable", **values)
 
 
 def refused(make: Callable[..., object], values: dict[str, Any]) -> SettingError:
@@ -71,6 +79,26 @@ def test_a_time_that_never_or_always_ends(
 ) -> None:
     error = refused(make, {name: seconds})
     assert str(error) == f"{where}: {name} must be a finite number of seconds above 0, got {seconds}"
+
+
+@pytest.mark.parametrize("given", ["3s", True, b"1"])
+@pytest.mark.parametrize(
+    ("make", "where"),
+    [
+        (pool, "pool web: connect_timeout"),
+        (pool, "pool web: dial_timeout"),
+        (pool, "pool web: queue_timeout"),
+        (pool, "pool web: slow_start"),
+        (affinity, "affinity: ttl"),
+        (FrontendSettings, "frontend settings: idle_timeout"),
+        (FrontendSettings, "frontend settings: half_close_timeout"),
+        (FrontendSettings, "frontend settings: max_connection_age"),
+        (Limits, "limits: ban_for"),
+    ],
+)
+def test_a_time_that_is_no_number(make: Callable[..., object], where: str, given: object) -> None:
+    error = refused(make, {where.rpartition(" ")[2]: given})
+    assert str(error) == f"{where} must be a finite number of seconds above 0, got {given!r}"
 
 
 @pytest.mark.parametrize("seconds", [-1.0, NAN, INF])
@@ -175,6 +203,22 @@ def test_a_bound_out_of_range(value: dict[str, Any], said: str) -> None:
         (PoolTlsConfig, {"server_name": "*.internal"}),
         (FrontendTlsConfig, {"certificates": []}),
         (FrontendTlsConfig, {"certificates": [CertificateConfig(cert="a.pem")], "alpn": [""]}),
+        (HealthConfig, {"probe": TcpProbe(), "rise": True}),
+        (HealthConfig, {"probe": TcpProbe(), "rise": "2"}),
+        (HealthConfig, {"probe": TcpProbe(), "fall": 2.5}),
+        (HealthConfig, {"probe": TcpProbe(), "port": "80"}),
+        (HealthConfig, {"probe": TcpProbe(), "initial": "unknown"}),
+        (HealthConfig, {"probe": TcpProbe(), "on_down": "close"}),
+        (HealthConfig, {"probe": TcpProbe(), "send_proxy_protocol": "v3"}),
+        (HealthConfig, {"probe": TcpProbe(), "address": "a host"}),
+        (ResolverConfig, {"engine": "getaddrinfo"}),
+        (SocketConfig, {"fast_open": True}),
+        (SocketConfig, {"congestion": 5}),
+        (OverloadConfig, {"descriptors": "90"}),
+        (FrontendTlsConfig, {"certificates": [CertificateConfig(cert="a.pem")], "minimum_version": "1.1"}),
+        (HttpProbe, {"status": "9-1"}),
+        (StatusSet.parse, {"value": "9-1"}),
+        (CommandProbe, {"argv": ()}),
         (Backend, {"address": "10.0.0.1"}),
         (Frontend, {"name": "web", "listen": "8080", "pool": None}),
     ],
@@ -188,6 +232,10 @@ def test_plain_values_become_what_the_file_makes_of_them() -> None:
     assert (health.interval, health.timeout, health.down_interval) == (0.5, 0.25, 5.0)
     socket = SocketConfig(receive_buffer="64KiB", send_buffer=1024, keepalive=60)
     assert (socket.receive_buffer, socket.send_buffer, socket.keepalive) == (65536, 1024, 60.0)
+    assert health.address is None
+    assert HealthConfig(probe=TcpProbe(), address="WEB.internal").address == "web.internal"
+    assert OverloadConfig(descriptors="90%").descriptors == OverloadConfig(descriptors=0.9).descriptors == 0.9
+    assert 204 in HttpProbe(status="200-204").status
     assert PoolTlsConfig(server_name="WEB.internal").server_name == "web.internal"
     tls = FrontendTlsConfig(certificates=[CertificateConfig(cert="a.pem")], alpn=["h2"])
     assert (len(tls.certificates), tls.alpn) == (1, ("h2",))
@@ -201,6 +249,38 @@ def test_an_endpoint_string_is_no_address(listen: str | list[str]) -> None:
     )
 
 
+@pytest.mark.parametrize("mode", ["0660", 660 << 8, -1, True, 0o1660])
+def test_a_mode_that_no_file_has(mode: object) -> None:
+    error = refused(SocketFile, {"mode": mode})
+    assert str(error) == f"socket file: mode must be permissions from 0 to 0o777, such as 0o660, got {mode!r}"
+
+
+@pytest.mark.parametrize(
+    ("make", "values", "said"),
+    [
+        (pool, {"bounded_load": 1.25}, "pool web: bounded_load has no effect with round_robin, only with"),
+        (pool, {"pass_tlvs": {2}}, "pool web: pass_tlvs has no effect without send_proxy_protocol='v2'"),
+        (
+            Frontend,
+            {"name": "web", "listen": "127.0.0.1:0", "pool": None, "socket_file": SocketFile(mode=0o660)},
+            "frontend web: socket_file has no effect without a unix socket in listen",
+        ),
+    ],
+)
+def test_what_has_no_effect(make: Callable[..., object], values: dict[str, Any], said: str) -> None:
+    assert str(refused(make, values)).startswith(said)
+
+
+def test_a_data_path_that_nobody_knows() -> None:
+    error = refused(Balancer, {"reactor": Clock(), "frontends": [front()], "data_path": "fast"})
+    assert str(error) == 'balancer: data_path must be one of "auto" or "portable", got "fast"'
+
+
+def test_a_backlog_of_nothing() -> None:
+    error = refused(Frontend, {"name": "web", "listen": "127.0.0.1:0", "pool": pool(), "backlog": 0})
+    assert str(error) == "frontend web: backlog must be a whole number, 1 or more, got 0"
+
+
 def test_a_balancer_of_nothing() -> None:
     error = refused(Balancer, {"reactor": Clock(), "frontends": [], "data_path": "portable"})
     assert str(error) == "balancer: must have at least one frontend"
@@ -212,11 +292,11 @@ def test_a_frontend_without_an_address() -> None:
 
 
 def test_two_frontends_of_one_name() -> None:
-    front = Frontend("web", "127.0.0.1:0", a_pool(some_backends(1)))
+    web = front()
     with pytest.raises(
         SettingError, match=r"^balancer: frontends must have different names, got web 2 times$"
     ):
-        Balancer(Clock(), [front, front], data_path="portable")
+        Balancer(Clock(), [web, web], data_path="portable")
 
 
 def test_a_form_of_the_access_log_that_nobody_knows() -> None:

@@ -19,7 +19,6 @@ from tcpbalance.pool.policies.round_robin import RoundRobin
 from tcpbalance.pool.policies.source_hash import SourceHash
 from tcpbalance.pool.policies.weighted_random import WeightedRandom
 from tcpbalance.pool.pool import Pool
-from tcpbalance.pool.slow_start import SlowStart
 
 ANNE = b"\xc0\0\2\1"
 ALL = [RoundRobin, LeastConnections, PowerOfTwoChoices, PeakEwmaPolicy, WeightedRandom]
@@ -147,5 +146,5 @@ def test_the_source_hash_has_no_use_for_it(balance: str | PolicyFactory) -> None
 
 @pytest.mark.parametrize("duration", [0, -1, float("inf"), float("nan")])
 def test_durations_that_make_no_sense(duration: float) -> None:
-    with pytest.raises(SettingError, match="slow_start must be a finite number of seconds above 0"):
-        SlowStart(duration, Clock().seconds)
+    with pytest.raises(SettingError, match=r"^pool web: slow_start must be a finite number of seconds"):
+        a_pool(some_backends(1), slow_start=duration)

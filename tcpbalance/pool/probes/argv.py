@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from tcpbalance.config.wording import shown
+from tcpbalance.errors import SettingError
 
 EXAMPLE = '["/usr/local/bin/check", "{host}", "{port}"]'
 
@@ -20,14 +21,14 @@ class Argv(tuple[str, ...]):
     def parse(cls, value: object) -> Self:
         """Read a list of strings.
 
-        :raises ValueError: for anything else, an empty list, no program, or a NUL.
+        :raises SettingError: for anything else, an empty list, no program, or a NUL.
         """
         if not isinstance(value, list | tuple) or not all(isinstance(part, str) for part in value):
-            raise ValueError(f"must be a list of strings, got {shown(value)}")
+            raise SettingError(f"must be a list of strings, got {shown(value)}")
         if not value or not value[0]:
-            raise ValueError(f"must begin with a program, such as {EXAMPLE}")
+            raise SettingError(f"must begin with a program, such as {EXAMPLE}")
         if any("\0" in part for part in value):
-            raise ValueError("must not contain NUL")
+            raise SettingError("must not contain NUL")
         return cls(value)
 
     def under(self, folder: Path) -> Self:

@@ -38,6 +38,10 @@ _path = matching(r'/[!"$-~]*', 'must begin with "/" and be printable ASCII witho
 _host = matching(r"[!-~]+", "must be printable ASCII without blanks")
 
 
+def _status(value: StatusSet | int | str) -> StatusSet:
+    return value if isinstance(value, StatusSet) else StatusSet.parse(value)
+
+
 @frozen
 class HttpProbe:
     """Passes when the backend answers a GET request with the right status, and the right body if asked for.
@@ -57,6 +61,7 @@ class HttpProbe:
     )
     status: StatusSet = field(
         default=StatusSet(((200, 399),)),
+        converter=_status,
         metadata={"doc": 'The status codes that pass: `"200"`, `"200-399"` or `"200,204,300-302"`.'},
     )
     contains: str | None = field(

@@ -9,6 +9,7 @@ from typing import ClassVar
 from attrs import frozen
 
 from tcpbalance.config.wording import shown
+from tcpbalance.errors import SettingError
 
 LOWEST, HIGHEST = 200, 599
 _PART = re.compile(r"([0-9]{3})(?:-([0-9]{3}))?")
@@ -29,10 +30,10 @@ class StatusSet:
     def parse(cls, value: object) -> StatusSet:
         """Read ``"200"``, ``"200-399"``, ``"200,204,300-302"``, or a number.
 
-        :raises ValueError: for anything else, with what it has to be.
+        :raises SettingError: for anything else, with what it has to be.
         """
         if isinstance(value, bool) or not isinstance(value, int | str):
-            raise ValueError(_must_be(value))
+            raise SettingError(_must_be(value))
         return cls(tuple(_ranges(str(value))))
 
     def __contains__(self, code: int) -> bool:
@@ -47,7 +48,7 @@ def _ranges(text: str) -> Iterator[tuple[int, int]]:
         match = _PART.fullmatch(part.strip())
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
         if not LOWEST <= first <= last <= HIGHEST:
-            raise ValueError(_must_be(text))
+            raise SettingError(_must_be(text))
         yield first, last
 
 
