@@ -129,7 +129,10 @@ class Leg:
     def on_events(self, events: int) -> None:
         """See ``switchboard.Handler``."""
         if events & ERROR and (error := self._error()):
-            if not self._broken:
+            if self._broken:
+                # A write has met it first, to which a unix socket says EPIPE whatever has happened.
+                self._broken = error
+            else:
                 self._break(error)
                 self._hear_the_last()
             return
@@ -288,7 +291,7 @@ class Leg:
         from within.
 
         :param error: what the write met. The kernel tells an error once and shows an end of the stream from
-            then on; a unix socket says EPIPE in any case, and tells its error to whoever reads.
+            then on.
         """
         if self._broken or not self._open:
             return

@@ -125,7 +125,7 @@ class PlainTests(BeforeAResetCase):
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(f"{path}")
             listener.listen()
-            server = threading.Thread(target=self.answer_all, args=(listener,))
+            server = threading.Thread(target=self.answer_all, args=(listener,), daemon=True)
             server.start()
             await self.upload_to(self.serve(f"unix:{path}"))
             await deferToThread(server.join)
@@ -170,3 +170,9 @@ class SecuredTests(BeforeAResetCase):
     async def test_a_client_that_speaks_tls_answers(self) -> None:
         with peers.peer(self.upload) as backend:
             await self.answer_to(self.serve(backend.address, entrance=self.entrance()), tls=True)
+
+
+class SecuredOnTheQuickRoad(SecuredTests):
+    """The same on the quick road."""
+
+    data_path = "auto"

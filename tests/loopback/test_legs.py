@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from twisted.internet.address import UNIXAddress
 from twisted.internet.task import Clock
 
 from support.network import no_logged_failure
@@ -86,6 +87,33 @@ def joined() -> Iterator[Joined]:
     with no_logged_failure():
         yield joined
         joined.close()
+
+
+@pytest.mark.parametrize("event_first", [False, True])
+@pytest.mark.parametrize("unread", [b"", b"question"], ids=["closed", "reset"])
+def test_a_write_to_a_unix_socket_does_not_tell_an_end_from_a_break(unread: bytes, event_first: bool) -> None:
+    """It says EPIPE in both cases: unix(7)."""
+    theirs, ours = socket.socketpair(socket.AF_UNIX)
+    ours.setblocking(False)
+    board = Switchboard(Crank())
+    board.open()
+    protocol = HalfCloseRecorder([])
+    leg = Leg(board, ours, protocol, UNIXAddress(None))
+    ours.send(unread)
+    theirs.send(b"answer")
+    theirs.close()
+    if event_first:
+        board.watch(ours.fileno(), leg)
+    leg.write(b"more of the question")
+    if not event_first:
+        board.watch(ours.fileno(), leg)
+    with no_logged_failure():
+        for _ in range(4):
+            board._reactor.advance(0)
+            board.doRead()
+    told = ["data 6", "lost ConnectionLost"] if unread else ["data 6", "read closed", "lost ConnectionLost"]
+    assert protocol.story == told
+    board.close()
 
 
 def send_all(joined: Joined, data: bytes) -> None:

@@ -326,6 +326,14 @@ def test_an_answer_is_read_though_a_write_has_met_the_break_behind_it(line: Line
     line.until(lambda: line.story == ["data 6", "lost ConnectionLost"])
 
 
+def test_a_goodbye_is_an_end_though_a_write_has_met_the_break_behind_it(line: Line) -> None:
+    line.peer.sock.sendall(line.peer.written(b"answer") + line.peer.goodbye())
+    line.peer.reset()
+    line.leg.write(b"more of the question")
+    line.until(lambda: "lost ConnectionLost" in line.story)
+    assert line.story == ["data 6", "read closed", "lost ConnectionLost"]
+
+
 def test_a_reset_behind_an_end_without_a_goodbye(line: Line) -> None:
     line.peer.sock.sendall(line.peer.written(b"answer"))
     line.peer.close()

@@ -19,9 +19,9 @@ from twisted.internet.threads import deferToThread
 
 from support import peers
 from support.certificates import Authority, Issued
-from support.clients import connect, read
+from support.clients import connect, read, reset
 from support.tls_case import TlsCase
-from support.tls_lines import Peer, client_context, client_in_memory, connected, frontend_tls
+from support.tls_lines import Peer, client_context, client_in_memory, connected, frontend_tls, is_broken
 from support.tls_records import CLIENT, SERVER, SUITE_1_2, ClientOfOld, KeyLog, Sealer
 from support.waiting import until, until_steady
 from tcpbalance import EndReason
@@ -186,6 +186,22 @@ def _flushed(ours: TlsSocket) -> bool:
         ours.flush()
         return True
     return False
+
+
+def test_a_break_that_is_met_while_reading_is_not_taken_for_an_end(line: Line) -> None:
+    """A record without data has what waits for room sent, which meets it. The kernel tells it once, and shows
+    an end of the stream to whoever reads after that."""
+    _fill(line.ours)
+    line.come(line.make.record(b"last") + line.make.key_update())
+    reset(line.peer.sock)
+    until(lambda: is_broken(line.beneath), "the break")
+    assert line.ours.recv(CHUNK) == b"last"
+    with pytest.raises(ConnectionResetError):
+        line.ours.recv(CHUNK)
+    with pytest.raises(BrokenPipeError):
+        line.ours.send(b"x")
+    with pytest.raises(ConnectionResetError):
+        line.ours.recv(CHUNK)
 
 
 def test_a_part_of_a_record_is_none_of_those(line: Line) -> None:

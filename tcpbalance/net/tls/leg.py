@@ -130,6 +130,9 @@ class TlsLeg(Leg):
         else:
             super()._hear_the_last()
 
+    def _ended_in_order(self) -> bool:
+        return self.socket.goodbye_came or super()._ended_in_order()
+
     def _has_unread(self) -> bool:
         unread: bool = self.socket.something_waits
         return unread

@@ -78,6 +78,7 @@ class TlsSocket:
         "_grown",
         "_handle",
         "_last",
+        "_lost",
         "_records",
         "_recv_into",
         "_said_goodbye",
@@ -99,6 +100,7 @@ class TlsSocket:
         self.complaint: str | None = None
         self._records = Records(connection)
         self._last: OSError | bytes | None = None  # what every further read gives
+        self._lost: OSError | None = None  # what an answer of OpenSSL's has met: the kernel tells it once
         self.unsent = b""
         self._grown = False  # whether OpenSSL writes to much memory
         self._said_goodbye = False
@@ -180,7 +182,7 @@ class TlsSocket:
                 return data
             self._nothing_more(data, 1, 0)
             return self._recv(size, 0)
-        return self._recv(size, end) if end else b""
+        return self._recv(size, end) if end else self._end_of_stream()
 
     def _recv(self, size: int, end: int) -> bytes:
         """Do what ``recv`` does.
@@ -195,7 +197,7 @@ class TlsSocket:
             elif not end:
                 end = records.fetch(self._sock)
                 if not end:
-                    return b""
+                    return self._end_of_stream()
                 is_all = end < len(INCOMING)
             data = self._decrypt(records.give(end, RECORDS_AT_ONCE, size))
             end = 0
@@ -207,6 +209,12 @@ class TlsSocket:
                     raise BlockingIOError
                 return data
         return self._tell_last()
+
+    def _end_of_stream(self) -> bytes:
+        """The kernel shows an end; behind a break that it has told already, it does so, too."""
+        if self._lost is not None:
+            raise self._lost
+        return b""
 
     def _decrypt(self, complete: int) -> bytes:
         """Give what is in the records that OpenSSL has got, of which so many are complete."""
@@ -310,7 +318,8 @@ class TlsSocket:
                 self.flush()
             except BlockingIOError:
                 self.news = WANTS_WRITE
-            except OSError:  # which a read or a write that follows meets, too
+            except OSError as error:  # for the reads that follow
+                self._lost = error
                 self.unsent = b""
         return len(self.unsent) <= MAX_UNSENT
 
@@ -330,6 +339,11 @@ class TlsSocket:
             self._said_goodbye = True
             self.unsent += written(self.connection)
         self.flush()
+
+    @property
+    def goodbye_came(self) -> bool:
+        """Whether the peer has said that no more will come, and all before that is read."""
+        return self._last == b""
 
     @property
     def something_waits(self) -> bool:
