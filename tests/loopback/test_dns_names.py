@@ -19,7 +19,7 @@ from support.descriptors import open_descriptors, opened_since
 from support.name_server import NO_SUCH_NAME, REFUSED, SERVER_FAILURE, FakeNameServer
 from support.sockets import fired, until
 from tcpbalance.config.resolver import ResolverConfig
-from tcpbalance.net.resolver import cares
+from tcpbalance.net.resolver import cares, hosts_file
 from tcpbalance.net.resolver.answer import Host, Reply, Verdict
 from tcpbalance.net.resolver.blocking import look_up_all
 from tcpbalance.net.resolver.cares import CaresEngine
@@ -69,6 +69,7 @@ class CaresEngineTests(TestCase):
 
     async def test_a_channel_takes_questions_for_a_while_only(self) -> None:
         self.server.is_mute = True
+        await self.engine.ask("localhost")  # The hosts file has been read.
         first = fired(self.engine.ask("a.test"))
         second = fired(self.engine.ask("b.test"))
         assert len(self.engine._open) == 1
@@ -81,6 +82,7 @@ class CaresEngineTests(TestCase):
     async def test_channels_are_few_while_a_server_is_silent(self) -> None:
         self.patch(cares, "MAX_AGE", 0.0)
         self.server.is_mute = True
+        await self.engine.ask("localhost")
         questions = [fired(self.engine.ask(f"{number}.test")) for number in range(20)]
         assert len(self.engine._open) == cares.MAX_CHANNELS
         await until(reactor, lambda: all(questions))
@@ -94,7 +96,7 @@ class CaresEngineTests(TestCase):
         await until(reactor, lambda: len(self.server.asked) == 4)
         engine.stop()
         await self.nothing_is_left(descriptors, threads_before)
-        assert all(questions)
+        await until(reactor, lambda: all(questions))
 
     async def verdict(self, host: str) -> Verdict:
         return verdict_of(await self.engine.ask(host))
@@ -147,6 +149,52 @@ class CaresEngineTests(TestCase):
         reply = await self.engine.ask("localhost")
         assert ipv4("127.0.0.1")[0] in reply.ipv4.hosts
         assert self.server.asked == []
+
+    def note_reading(self) -> list[str]:
+        """Give a list that gets the thread of each lookup in the hosts file, which is another one here."""
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        self.hosts = Path(folder) / "hosts"
+        self.hosts.write_text("127.0.0.1 localhost\n")
+        self.patch(hosts_file, "PATH", str(self.hosts))
+        names: list[str] = []
+        find = hosts_file._find
+
+        def note(channel: pycares.Channel, host: str) -> tuple[Host, ...]:
+            names.append(threading.current_thread().name)
+            return find(channel, host)
+
+        self.patch(hosts_file, "_find", note)
+        return names
+
+    async def test_the_hosts_file_is_read_in_a_thread_when_it_has_changed(self) -> None:
+        """A long one takes seconds."""
+        names, here = self.note_reading(), threading.current_thread().name
+        await self.engine.ask("localhost")
+        assert names == ["hosts file", here]
+        await self.engine.ask("localhost")
+        assert names == ["hosts file", here, here]
+        self.hosts.write_text("127.0.0.1 localhost other\n")
+        questions = [fired(self.engine.ask("localhost")) for _ in range(5)]
+        await until(reactor, lambda: all(questions))
+        assert names[3:] == ["hosts file", *[here] * 5]
+        self.hosts.unlink()
+        await self.engine.ask("localhost")
+        assert names[-2:] == ["hosts file", here]
+
+    async def test_stopped_while_the_hosts_file_is_read(self) -> None:
+        question = fired(self.engine.ask("db.test"))
+        self.engine.stop()
+        assert not self.engine._hosts_file._waiting
+        await until(reactor, lambda: not self.engine._hosts_file._is_being_read)
+        assert (question, self.engine._open, self.server.asked) == ([], [], [])
+
+    async def test_a_hosts_file_that_cannot_be_read_for_want_of_memory(self) -> None:
+        def no_memory(*_: object) -> None:
+            raise pycares.AresError("no memory")
+
+        self.patch(hosts_file, "_find", no_memory)
+        assert await self.verdict("db.test") is Verdict.NO_MEMORY
 
     def use_search_domains(self, *domains: str) -> None:
         """Let the system's configuration have these."""

@@ -1,9 +1,9 @@
 """Asks name servers by c-ares: the hosts file first, then A and AAAA records, each for itself.
 
 Nothing is open between two questions. A channel is made for a question, shared with those that are asked
-while it is under way, and closed after the last answer. So ``resolv.conf`` and the hosts file count as they
-are at the time, nothing is made before a daemon forks, and c-ares' own cache, which knows no ``max_ttl``,
-gets no older than a second. A channel costs about 0.2 ms, and a name is asked for once in its time to live.
+while it is under way, and closed after the last answer. So ``resolv.conf`` counts as it is at the time,
+nothing is made before a daemon forks, and c-ares' own cache, which knows no ``max_ttl``, gets no older than a
+second. A channel costs about 0.2 ms, and a name is asked for once in its time to live.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from twisted.internet.defer import Deferred, succeed
 from tcpbalance.config.resolver import ResolverConfig
 from tcpbalance.net.faults import OUT_OF_DESCRIPTORS
 from tcpbalance.net.resolver.answer import Answer, Host, Reply, Verdict
+from tcpbalance.net.resolver.hosts_file import HostsFile
 
 TRIES = 2
 """How often each name server is asked."""
@@ -51,56 +52,38 @@ _VERDICTS = {
 _UNIQUE_LOCAL = ip_network("fc00::/7")
 
 
-class _Channels:
-    """A channel for the hosts file and one for the name servers, made when it is needed.
+class _Channel:
+    """One of c-ares' channels, with a thread and sockets of its own.
 
     :ivar under_way: how many answers are still to come.
     :ivar made: when, in seconds.
+    :raises pycares.AresError: there is no descriptor or memory for it.
     """
 
     def __init__(self, config: ResolverConfig, now: float) -> None:
         self.made = now
         self.under_way = 0
-        # With a callback for its sockets, of which it has none, it starts no thread.
-        self._hosts_file = pycares.Channel(lookups="f", sock_state_cb=lambda *_: None)
-        self._servers: pycares.Channel | None = None
-        self._config = config
-
-    def in_hosts_file(self, host: str) -> tuple[Host, ...]:
-        """Give the addresses that the hosts file has, of both families, in the order of RFC 6724."""
-        found: list[Any] = []
-        self._hosts_file.getaddrinfo(
-            host, None, type=socket.SOCK_STREAM, callback=lambda result, _: found.append(result)
+        self._servers = pycares.Channel(
+            lookups="b",
+            timeout=config.timeout,
+            tries=TRIES,
+            servers=[str(server) for server in config.servers] or None,
         )
-        if not found or found[0] is None:
-            return ()
-        places = [(int(node.family), node.addr) for node in found[0].nodes]
-        return _distinct(Host(family, place[0].decode("ascii"), *place[3:]) for family, place in places)
 
     def ask(self, host: str, family: socket.AddressFamily, callback: Any) -> None:
         """Ask the name servers, in the search domains too.
 
         :param callback: called with the result and the error, in any thread.
         :raises UnicodeError: it is not a host name.
-        :raises pycares.AresError: there is no descriptor or memory for a channel.
         """
-        if self._servers is None:
-            self._servers = pycares.Channel(
-                lookups="b",
-                timeout=self._config.timeout,
-                tries=TRIES,
-                servers=[str(server) for server in self._config.servers] or None,
-            )
         # An error at once is given to the callback as well.
         with contextlib.suppress(pycares.AresError):
             self._servers.search(host, _TYPES[family], callback=callback)
         self.under_way += 1
 
     def close(self) -> None:
-        """Close both; what is under way is answered with an error."""
-        self._hosts_file.close()
-        if self._servers is not None:
-            self._servers.close()
+        """Close it; what is under way is answered with an error."""
+        self._servers.close()
 
 
 class CaresEngine:
@@ -113,44 +96,50 @@ class CaresEngine:
     def __init__(self, reactor: Any, config: ResolverConfig) -> None:
         self._reactor = reactor
         self._config = config
-        self._open: list[_Channels] = []
+        self._open: list[_Channel] = []
+        self._hosts_file = HostsFile(reactor)
 
     def ask(self, host: str) -> Deferred[Reply]:
         """See ``resolver.Engine``."""
         if not _is_name(host):
             return succeed(Reply.failed(Verdict.BAD_NAME))
-        try:
-            return self._ask(self._channels(), host)
-        except UnicodeError:
-            verdict = Verdict.BAD_NAME
-        except (pycares.AresError, OSError, RuntimeError, MemoryError):
-            verdict = _shortage()
-        if self._open:
-            self._close_unused(self._open[-1])
-        return succeed(Reply.failed(verdict))
+        return Deferred.fromCoroutine(self._ask(host))
 
-    def _ask(self, channels: _Channels, host: str) -> Deferred[Reply]:
-        hosts = channels.in_hosts_file(host)
-        if hosts:
-            self._close_unused(channels)
-            return succeed(Reply.of_hosts(hosts, 0.0))
-        question = _Question(self, channels, host)
-        for family in _TYPES:
-            channels.ask(host, family, partial(question.on_answer, family))
-        return question.reply
+    async def _ask(self, host: str) -> Reply:
+        try:
+            await self._hosts_file.ready()
+            if hosts := self._hosts_file.find(host):
+                return Reply.of_hosts(hosts, 0.0)
+            question = self._ask_servers(host)
+        except UnicodeError:
+            return Reply.failed(Verdict.BAD_NAME)
+        except (pycares.AresError, OSError, RuntimeError, MemoryError):
+            return Reply.failed(_shortage())
+        return await question.reply
+
+    def _ask_servers(self, host: str) -> _Question:
+        channel = self._channel()
+        question = _Question(self, channel, host)
+        try:
+            for family in _TYPES:
+                channel.ask(host, family, partial(question.on_answer, family))
+        finally:
+            self._close_unused(channel)
+        return question
 
     def stop(self) -> None:
         """See ``resolver.Engine``."""
+        self._hosts_file.stop()
         channels, self._open = self._open, []
-        for each in channels:
-            each.close()
+        for channel in channels:
+            channel.close()
 
-    def _channels(self) -> _Channels:
-        """Give those that take new questions; older ones are closed by the last of their answers."""
+    def _channel(self) -> _Channel:
+        """Give the one that takes new questions; older ones are closed by the last of their answers."""
         now = self._reactor.seconds()
         is_young = bool(self._open) and 0 <= now - self._open[-1].made < MAX_AGE
         if not is_young and len(self._open) < MAX_CHANNELS:
-            self._open.append(_Channels(self._config, now))
+            self._open.append(_Channel(self._config, now))
         return self._open[-1]
 
     def call(self, take: Any, *args: Any) -> None:
@@ -158,23 +147,23 @@ class CaresEngine:
         with contextlib.suppress(RuntimeError):
             self._reactor.callFromThread(take, *args)
 
-    def answered(self, channels: _Channels) -> None:
+    def answered(self, channel: _Channel) -> None:
         """One more answer has come."""
-        channels.under_way -= 1
-        self._close_unused(channels)
+        channel.under_way -= 1
+        self._close_unused(channel)
 
-    def _close_unused(self, channels: _Channels) -> None:
-        if not channels.under_way and channels in self._open:
-            self._open.remove(channels)
-            channels.close()
+    def _close_unused(self, channel: _Channel) -> None:
+        if not channel.under_way and channel in self._open:
+            self._open.remove(channel)
+            channel.close()
 
 
 class _Question:
     """Both questions about one name."""
 
-    def __init__(self, engine: CaresEngine, channels: _Channels, host: str) -> None:
+    def __init__(self, engine: CaresEngine, channel: _Channel, host: str) -> None:
         self._engine = engine
-        self._channels = channels
+        self._channel = channel
         self._host = host.removesuffix(".").lower()
         self._answers: dict[socket.AddressFamily, Answer] = {}
         self._names: dict[socket.AddressFamily, str] = {}
@@ -188,7 +177,7 @@ class _Question:
         self._answers[family] = answer = _answer(result, error, family)
         if answer.hosts:
             self._names[family] = self._name_found(result.answer)
-        self._engine.answered(self._channels)
+        self._engine.answered(self._channel)
         if len(self._answers) == len(_TYPES):
             self._drop_the_other_name()
             ipv4, ipv6 = (self._answers[family] for family in _TYPES)
