@@ -48,7 +48,7 @@ PAUSE = 0.005
 """Seconds that a client rests between two connections: were the processors busy all the time, nobody would be
 slow where all are."""
 
-BURST = 500
+BURST = 150
 """Connections that come all at once."""
 
 NAMES = ("a", "b", "bad")

@@ -14,7 +14,7 @@ from support.process import Process
 from support.programs import require
 from support.waiting import until
 
-CHECKS = 10
+CHECKS = 4
 """Checks whose command leaves processes behind."""
 
 COMMAND = f"""
