@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, succeed
@@ -12,6 +13,10 @@ from twisted.python.failure import Failure
 
 from tcpbalance.pool.probe_run import Outcome, ProbeRun
 from tcpbalance.pool.probes.event import Event
+from tcpbalance.rate_limited_log import RateLimitedLog
+
+FAILURES_EVERY = 60.0
+"""Seconds between two log lines about exceptions of ours."""
 
 
 class Watch:
@@ -23,7 +28,7 @@ class Watch:
     :param phase: 0 to 1, the part of the interval after which the second check comes; it sets the watches of
         a pool apart, and they stay apart because all later checks come at the interval.
     :param report: takes the outcome of each check.
-    :ivar first: the first check has its outcome.
+    :ivar first: the first check has its outcome, or could not be made.
     """
 
     _log = Logger()
@@ -45,6 +50,7 @@ class Watch:
         self._began = 0.0
         self._loop = LoopingCall(self._check)
         self._loop.clock = clock
+        self._failures = RateLimitedLog(self._write_failures, clock.seconds, clock, FAILURES_EVERY)
         self.first: Event[None] = Event()
 
     @property
@@ -63,6 +69,7 @@ class Watch:
         """
         if self._loop.running:
             self._loop.stop()
+        self._failures.flush()
         if self._run is None:
             return succeed(None)
         self._run.cancel()
@@ -73,27 +80,33 @@ class Watch:
         if self._run is not None and not self.idle:
             self._heard(self._run.still_running())
             return None
-        # An exception that reached the loop would end it for good.
         try:
             self._run = self._new_run()
-            return self._run.start().addCallback(self._heard).addErrback(self._failed)
-        except Exception:
+            outcome = self._run.start()
+        except Exception as error:
+            # It would end the loop for good.
             self._run = None
-            self._failed(Failure())  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+            self._failures.note(None, error)
+            self.first.settle(None)
             return None
-
-    def _failed(self, failure: Failure) -> None:
-        self._log.failure("a health check could not be dealt with", failure)
+        return outcome.addCallback(self._heard)
 
     def _heard(self, outcome: Outcome) -> None:
         if not self._loop.running:
             return
         try:
             self._report(outcome)
-        except Exception:
-            self._log.failure("the outcome of a health check could not be dealt with")
+        except Exception as error:
+            self._failures.note(None, error)
         self._set_pace()
         self.first.settle(None)
+
+    def _write_failures(self, failures: Counter[None], last: Exception) -> None:
+        self._log.failure(
+            "a health check could not be dealt with ({count} times since last reported)",
+            Failure(last),  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+            count=failures.total(),
+        )
 
     def _set_pace(self) -> None:
         """Let the loop count its intervals from the start of this check, the first time less the phase."""
