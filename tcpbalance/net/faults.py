@@ -69,13 +69,21 @@ REMEDY_OF_LOOKUP = "look at the name servers, those of [resolver] or of /etc/res
 """What the operator can do about names that could not be looked up."""
 
 
+def is_our_own(code: int) -> bool:
+    """Tell whether an error number of the system says nothing about the peer, only about this machine.
+
+    :param code: as in errno(3).
+    """
+    return code in _OURS
+
+
 def fault_of_errno(code: int) -> Fault:
     """Tell whose fault an error number of the system is, met while connecting to a backend.
 
     :param code: as in errno(3).
     :returns: ``BALANCER`` where it says nothing about the backend, else ``BACKEND``.
     """
-    return Fault.BALANCER if code in _OURS else Fault.BACKEND
+    return Fault.BALANCER if is_our_own(code) else Fault.BACKEND
 
 
 def remedy_of_errno(code: int) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import socket
 import struct
 import sys
@@ -29,6 +30,7 @@ from zope.interface import implementer
 
 from tcpbalance.net.addresses import PeerAddress, peer_address, shown
 from tcpbalance.net.direction import CHUNK, READS_A_TURN, Direction
+from tcpbalance.net.faults import is_our_own
 from tcpbalance.net.switchboard import (
     ERROR,
     HANG_UP,
@@ -290,6 +292,8 @@ class Leg:
         """A write has failed: tell it in a later turn, since whoever wrote does not expect to be called back
         from within.
 
+        Where this machine lacks something, as memory, the peer has not broken off: it is reset.
+
         :param error: what the write met. The kernel tells an error once and shows an end of the stream from
             then on.
         """
@@ -298,7 +302,12 @@ class Leg:
         self._break(error.errno or errno.EPIPE)
         if self._producer is not None:
             self._producer.pauseProducing()
-        self._board.again(self, self._hear_the_last)
+        if is_our_own(self._broken):
+            self.read_no_more()
+            failure = Failure(error)  # type: ignore[no-untyped-call]
+            self._board.again(self, functools.partial(self._lose, failure, reset=True))
+        else:
+            self._board.again(self, self._hear_the_last)
 
     def _hear_the_last(self) -> None:
         """Read what the peer had sent before it broke off, and pass it on; then tell the break.

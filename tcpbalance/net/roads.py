@@ -6,9 +6,7 @@ reactor, any platform. Listeners and dials run on either.
 
 from __future__ import annotations
 
-import contextlib
 import select
-import socket
 from socket import SocketType
 from typing import Any, Literal, Protocol, get_args
 
@@ -19,7 +17,7 @@ from twisted.python.failure import Failure
 from tcpbalance.config.wording import must_be_one_of
 from tcpbalance.errors import SettingError
 from tcpbalance.net.addresses import PeerAddress
-from tcpbalance.net.leg import NO_LINGER, Leg
+from tcpbalance.net.leg import Leg
 from tcpbalance.net.switchboard import READABLE, Handler, Switchboard
 from tcpbalance.net.transports import stock_transport
 
@@ -131,8 +129,6 @@ class PortableRoad:
 
     def fail(self, transport: Any, failure: Failure) -> None:
         """See ``Road``."""
-        with contextlib.suppress(OSError):
-            transport.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
         transport.connectionLost(failure)
 
 

@@ -10,14 +10,16 @@ from typing import Any, cast
 from twisted.internet import tcp, unix
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import UNIXAddress
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionClosed, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IProtocol
+from twisted.internet.main import CONNECTION_LOST
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
 from tcpbalance.net.addresses import PeerAddress, socket_address
-from tcpbalance.net.leg import LOST, Leg, report_connection_error, unacknowledged
+from tcpbalance.net.faults import is_our_own
+from tcpbalance.net.leg import LOST, NO_LINGER, Leg, report_connection_error, unacknowledged
 
 
 def in_flight(transport: Any) -> int:
@@ -127,11 +129,33 @@ class ReadsToTheEnd(FileDescriptor):
             # ``loseConnection`` calls this from within, since it has nothing to write any more.
             self.reactor.callLater(0, super().connectionLost, reason)
         else:
+            if not isinstance(reason.value, ConnectionClosed):
+                self._reset_on_close()
             super().connectionLost(reason)  # type: ignore[no-untyped-call]  # Twisted's
+
+    def _reset_on_close(self) -> None:
+        """It ends by a fault of ours: the peer has not got all, and must not take what it has for all."""
+        self._shouldShutdown = False
+        with contextlib.suppress(OSError):
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
 
     def unacknowledged(self) -> int:
         """Bytes that the kernel holds for the peer; none once that is broken."""
         return 0 if self._broken or self.disconnected else unacknowledged(self.socket)
+
+    def writeSomeData(self, data: Any) -> Any:
+        """Twisted's call: send some of it.
+
+        Unlike Twisted's own, it does not call a lack of memory the peer's break, or try again at once.
+
+        :returns: the number of bytes; or an exception, with which the connection ends.
+        """
+        try:
+            return self.socket.send(memoryview(data)[: self.SEND_LIMIT])
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            return error if is_our_own(error.errno or 0) else CONNECTION_LOST
 
     def _has_unread(self) -> bool:
         if self.disconnected or self.disconnecting or self._aborting:

@@ -335,6 +335,11 @@ class Dial:
         else:
             self.next()
 
+    def lacked(self, error: OSError) -> None:
+        """The connection has ended for want of something on this machine; nobody is blamed."""
+        self.failure = ConnectFailed.from_error(error)
+        self.pool.shortage.note(self.failure.cause, self.failure.remedy)
+
     def answered(self) -> None:
         """The backend has said something: it is no more to blame."""
         if self.slot is not None:

@@ -83,7 +83,7 @@ class EndReason(enum.Enum):
         "local_failure",
         "balancer",
         _FIN,
-        "no backend was reached, and the last failure was our own: names, ports, memory, a setting",
+        "the balancer lacked what a connection needs, such as names, ports or memory, or a setting was wrong",
     )
     OUT_OF_DESCRIPTORS = (
         "out_of_descriptors",

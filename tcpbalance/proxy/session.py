@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from tcpbalance.errors import Fault
 from tcpbalance.net.addresses import shown
+from tcpbalance.net.faults import is_our_own
 from tcpbalance.net.tls.errors import broken_cause, tls_cause, was_unheard
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.client import packed_host
@@ -421,7 +422,7 @@ class Session:
         elif isinstance(failure.value, ConnectionDone):
             self._lost_in_order(side)
         elif not isinstance(failure.value, BROKEN_OFF):
-            self.end(EndReason.INTERNAL_ERROR)
+            self._lost_by_ourselves(failure.value)
         else:
             self._lost_by_a_break(side, failure)
 
@@ -439,6 +440,13 @@ class Session:
                 self._dial.broken_off(broken_cause(failure))
             self._tls_cause = tls_cause(failure)
             self.end(EndReason.BACKEND_RESET)
+
+    def _lost_by_ourselves(self, error: BaseException | None) -> None:
+        if isinstance(error, OSError) and is_our_own(error.errno or 0):
+            self._dial.lacked(error)
+            self.end(EndReason.LOCAL_FAILURE)
+        else:
+            self.end(EndReason.INTERNAL_ERROR)
 
     def _lost_while_ending(self, side: Side, failure: Failure) -> None:
         if self._breaking is not None:

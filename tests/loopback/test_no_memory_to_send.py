@@ -1,0 +1,79 @@
+"""A send that fails because this machine lacks memory says nothing about the peer that it was for."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Any
+
+from twisted.internet import reactor as global_reactor
+from twisted.internet.threads import deferToThread
+
+from support import peers
+from support.clients import connect, read, read_all
+from support.sockets import until
+from support.tls_case import TlsCase
+
+reactor: Any = global_reactor
+
+
+class Lacking:
+    """A socket for whose bytes there is no memory."""
+
+    def __init__(self, sock: Any, code: int) -> None:
+        self._sock = sock
+        self._code = code
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def send(self, *_: Any) -> int:
+        raise OSError(self._code, os.strerror(self._code))
+
+
+class NoMemoryTests(TlsCase):
+    """On the portable road."""
+
+    async def fails_towards(self, side: str, code: int, exchanges: int) -> None:
+        port = self.serve_echo()
+        with connect(port) as client:
+            await until(reactor, lambda: any(session.served_by for session in self.frontend.sessions))
+            for _ in range(exchanges):
+                client.sendall(b"hello")
+                assert await deferToThread(read, client, 5) == b"hello"
+            (session,) = self.frontend.sessions
+            transport = getattr(session, side).transport
+            transport.socket = Lacking(transport.socket, code)
+            client.sendall(b"again")
+            with self.assertRaises(ConnectionResetError):
+                await deferToThread(read_all, client)
+            record = await self.ended(1)
+        assert (record.reason.word, record.cause) == ("local_failure", os.strerror(code).lower())
+        assert record.failures == ()
+        assert self.frontend.pool is not None
+        (backend,) = self.frontend.pool.backends
+        assert (backend.rests_until, backend.active) == (0.0, 0)
+
+    def serve_echo(self) -> int:
+        backend = peers.peer(peers.echo)
+        address = backend.__enter__().address
+        self.addCleanup(backend.__exit__, None, None, None)
+        return self.serve(address)
+
+    async def test_the_first_bytes_for_a_backend(self) -> None:
+        await self.fails_towards("backend", errno.ENOBUFS, 0)
+
+    async def test_the_first_bytes_for_a_client(self) -> None:
+        await self.fails_towards("client", errno.ENOMEM, 0)
+
+    async def test_later_bytes_for_a_backend(self) -> None:
+        await self.fails_towards("backend", errno.ENOMEM, 3)
+
+    async def test_later_bytes_for_a_client(self) -> None:
+        await self.fails_towards("client", errno.ENOBUFS, 3)
+
+
+class QuickNoMemoryTests(NoMemoryTests):
+    """On the quick road: by the session, and from leg to leg."""
+
+    data_path = "auto"
