@@ -45,8 +45,8 @@ class OutlierConfig:
         validator=optional(checks.at_least(1)),
         metadata=doc(
             "A backend is ejected, too, when `consecutive_failures` connections in a row have each taken "
-            "more than this multiple of the pool's median to come about: the round trip as the kernel has "
-            "measured it, above a millisecond, and the TLS handshake, above 20 ms; absent means that none is "
-            "too slow."
+            "more than this multiple of the pool's median to come about, and of what the other backends took "
+            "last: the round trip as the kernel has measured it, above a millisecond, and the TLS handshake, "
+            "above 20 ms; absent means that none is too slow."
         ),
     )

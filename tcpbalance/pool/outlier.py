@@ -47,10 +47,14 @@ class ConnectTimes:
         return self._in_order[-1]
 
     @property
-    def median(self) -> float | None:
-        """The lower median, None before there are enough."""
-        count = len(self._sorted)
-        return self._sorted[(count - 1) // 2] if count >= ENOUGH else None
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._in_order)
+
+    @property
+    def median(self) -> float:
+        """The lower median; there has to be one time at least."""
+        return self._sorted[(len(self._sorted) - 1) // 2]
 
 
 class Conduct:
@@ -84,7 +88,7 @@ class OutlierRules:
     :param max_ejected: the fraction of the backends that may be ejected at once, above 0 and up to 1; one may
         in any case.
     :param slow_factor: a connection is slow that takes more than this many times the pool's median to come
-        about, at least 1; None: none is slow.
+        about, and more than so many times what the other backends took last; at least 1; None: none is slow.
     :raises SettingError: for a value out of range.
     """
 
@@ -149,18 +153,19 @@ class OutlierDetection:
         return conduct.slow >= self._rules.consecutive_failures
 
     def _is_slow(self, backend: Backend, time: ConnectTime, factor: float) -> bool:
+        """Compare a connect time with those of the backends that may serve.
+
+        It is slow when it is more than *factor* times the pool's median, and more than *factor* times the
+        median of what the other backends took last. The latter spares backends that become slow together in a
+        burst, long before their medians tell. What is too short to say anything about a backend is not slow.
+        """
         if time.seconds <= time.noticeable:
             return False
         usual = self.usual_connect_time()
-        if usual is None or time.seconds <= factor * usual:
+        if usual is None:
             return False
-        # In a burst all become slow together, long before their medians tell.
-        latest = [
-            conduct.times.latest
-            for other, conduct in self._conduct.items()
-            if other is not backend and not other.ejected and conduct.times.median is not None
-        ]
-        return not latest or time.seconds > factor * median_low(latest)
+        latest = [times.latest for other, times in self._comparable() if other is not backend]
+        return time.seconds > factor * max(usual, median_low(latest))
 
     def answered(self, backend: Backend) -> None:
         """Take note of a backend's first byte on a connection: whatever it is, it does not fail."""
@@ -169,14 +174,18 @@ class OutlierDetection:
     def usual_connect_time(self) -> float | None:
         """The pool's median in seconds: that of the backends' medians, the lower one of two.
 
-        :returns: None unless at least two backends are known well enough.
+        :returns: None unless at least two backends that may serve are known well enough.
         """
-        medians = [
-            median
-            for backend, conduct in self._conduct.items()
-            if not backend.ejected and (median := conduct.times.median) is not None
-        ]
+        medians = [times.median for _, times in self._comparable()]
         return median_low(medians) if len(medians) > 1 else None
+
+    def _comparable(self) -> list[tuple[Backend, ConnectTimes]]:
+        """The backends that may serve and are known well enough, with their connect times."""
+        return [
+            (backend, conduct.times)
+            for backend, conduct in self._conduct.items()
+            if backend.available and conduct.times.count >= ENOUGH
+        ]
 
     def ejected(self) -> list[Backend]:
         """Those that are ejected."""

@@ -79,6 +79,21 @@ def test_nobody_is_slow_where_all_become_slow_together() -> None:
     assert not any(burst[len(others) :])
 
 
+def test_one_that_may_not_serve_is_no_measure() -> None:
+    """Its connect times are of another time, and stay as they are for as long as it is down."""
+    made = detection(consecutive_failures=1, slow_factor=5)
+    slow, quick, gone = members(made)
+    for _ in range(ENOUGH):
+        made.connected(slow, ConnectTime(0.01))
+        made.connected(quick, ConnectTime(0.01))
+        made.connected(gone, ConnectTime(0.2))
+    for _ in range(SAMPLES):
+        made.connected(slow, ConnectTime(0.2))
+    assert not made.connected(slow, ConnectTime(0.2)), "as slow as most"
+    gone.available = False
+    assert made.connected(slow, ConnectTime(0.2))
+
+
 def test_one_quick_connection_ends_the_row_of_slow_ones() -> None:
     made = detection(consecutive_failures=2, slow_factor=5)
     slow, *others = members(made)
@@ -131,12 +146,14 @@ def test_without_a_factor_nobody_is_slow() -> None:
     assert not made.connected(slow, ConnectTime(100.0))
 
 
-@given(st.lists(st.floats(0, 100), max_size=60))
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=60))
 def test_the_median_is_that_of_the_last_ones(times: list[float]) -> None:
     known = ConnectTimes()
     for seconds in times:
         known.add(seconds)
-    assert known.median == (median_low(times[-SAMPLES:]) if len(times) >= ENOUGH else None)
+    assert known.median == median_low(times[-SAMPLES:])
+    assert known.latest == times[-1]
+    assert known.count == min(len(times), SAMPLES)
 
 
 # Terms
