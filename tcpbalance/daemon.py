@@ -17,7 +17,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tcpbalance import held_signals
+from tcpbalance.orphans import OrphanReaper
 from tcpbalance.service import Balancer
+
+FIRST_PROCESS = 1
+"""The process that orphans of its PID namespace are given to: pid_namespaces(7)."""
 
 COLLECT_AFTER = (3_000, 0, 20)
 """When the garbage collector looks, as `gc.set_threshold` takes it: at the new objects, when there are so
@@ -28,9 +32,12 @@ thousand dead sessions are kept at most."""
 
 
 def daemon(reactor: Any, balancer: Balancer) -> MultiService:
-    """Put a balancer and the handling of signals under one roof."""
+    """Put a balancer and what the process needs besides under one roof: signals, and orphans where it is the
+    first of its container. An application that embeds a balancer has children of its own to look after."""
     service = Daemon(reactor)
     Signals(reactor, balancer).setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
+    if os.getpid() == FIRST_PROCESS:
+        OrphanReaper(reactor).setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
     balancer.setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
     balancer.when_listening().addErrback(_fail, reactor)
     reactor.callWhenRunning(spare_the_collector)

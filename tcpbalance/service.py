@@ -31,7 +31,6 @@ from tcpbalance.net.local_route import why_no_way_to
 from tcpbalance.net.resolver.resolver import Resolver
 from tcpbalance.net.roads import DataPath, Road, choose
 from tcpbalance.net.socket_options import SocketOptionError, SocketOptions, shrunk_buffers
-from tcpbalance.orphans import OrphanReaper
 from tcpbalance.overload.guard import OverloadGuard, watches
 from tcpbalance.parts import LOOKUP_TIMEOUT, Frontend, build_frontend, build_pool, read_config, refuse_loops
 from tcpbalance.pool.backend import Backend
@@ -41,9 +40,6 @@ from tcpbalance.proxy.frontend import FrontendFactory
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.reload import Part, Reloader, in_thread
-
-FIRST_PROCESS = 1
-"""The process that orphans of its PID namespace are given to: pid_namespaces(7)."""
 
 
 class Doors:
@@ -182,7 +178,6 @@ class Balancer(Service):
         watched = watches(overload) if overload else []
         self._guard = OverloadGuard(reactor, self.factories.values(), watched)
         self._monitors = [self._monitor(pool, config) for pool, config in (health or {}).items()]
-        self._orphans = OrphanReaper(reactor)
         self._prepared = False
         self._closed: list[str] = []
         self._outcome: Failure | bool = False
@@ -294,8 +289,6 @@ class Balancer(Service):
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
         self._road.open()
         self._reloader.startService()
-        if os.getpid() == FIRST_PROCESS:
-            self._orphans.startService()
         self._warn_of_addresses_out_of_reach()
         for monitor in self._monitors:
             monitor.startService()
@@ -450,8 +443,6 @@ class Balancer(Service):
     async def _stop(self) -> None:
         monitors = [maybeDeferred(monitor.stopService) for monitor in self._monitors if monitor.running]
         await DeferredList([*monitors, self._drained()])
-        if self._orphans.running:
-            self._orphans.stopService()
         if self._access_log is not None:
             await maybeDeferred(self._access_log.stopService)
         self._resolver.stop()

@@ -8,7 +8,11 @@ from collections.abc import Iterator
 import pytest
 from twisted.internet import process
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
 
+from support.pools import a_pool, some_backends
+from tcpbalance.api import Balancer, Frontend
+from tcpbalance.daemon import daemon
 from tcpbalance.orphans import INTERVAL, OrphanReaper
 
 STATUS = 7
@@ -65,3 +69,12 @@ def test_what_was_started_in_our_session_is_left_to_who_started_it(clock: Clock)
     pid = ended_child(own_session=False)
     clock.pump([INTERVAL] * 3)
     assert status(pid) == STATUS
+
+
+@pytest.mark.parametrize(("pid", "reapers"), [(1, 1), (2, 0)])
+def test_only_the_first_process_reaps(pid: int, reapers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And only the daemon does: an application that embeds a balancer waits for its own children."""
+    monkeypatch.setattr("os.getpid", lambda: pid)
+    reactor = MemoryReactorClock()
+    service = daemon(reactor, Balancer(reactor, [Frontend("web", "127.0.0.1:80", a_pool(some_backends(1)))]))
+    assert sum(isinstance(part, OrphanReaper) for part in service) == reapers
