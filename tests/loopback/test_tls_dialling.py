@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from support import peers
 from support.certificates import Authority, Issued
 from support.clients import connect, read, read_all
+from support.names import OpenEngine
 from support.sockets import Recorder, until
 from support.tls_case import NAME, PLAIN, TlsCase
 from support.tls_lines import GOODBYE_IN_THE_CLEAR
@@ -26,6 +27,7 @@ from tcpbalance.config.paths import FilePath
 from tcpbalance.config.tls import PoolTlsConfig
 from tcpbalance.errors import Fault
 from tcpbalance.net.connecting import ConnectFailed, SocketConnector
+from tcpbalance.net.resolver.resolver import Resolver
 from tcpbalance.net.tls.client import ClientTls, TlsPeer
 from tcpbalance.net.tls.dialling import Preamble, dial_tls
 
@@ -152,7 +154,11 @@ class FaultTests(TlsCase):
         self.issued = self.issue()
 
     async def outcome(
-        self, handler: peers.Handler, peer: TlsPeer | None = None, preamble: Preamble = lambda _: b""
+        self,
+        handler: peers.Handler,
+        peer: TlsPeer | None = None,
+        preamble: Preamble = lambda _: b"",
+        timeout: float = 5.0,
     ) -> Outcome:
         """Dial somebody; gives what came of it."""
         outcome = Outcome()
@@ -160,7 +166,7 @@ class FaultTests(TlsCase):
             where = Address.parse(backend.address)
             connector = SocketConnector(reactor, PLAIN, self.road)
             peer = peer or self.believing().peer(where, None)
-            dial_tls(connector, where, outcome, 5.0, peer, preamble)
+            dial_tls(connector, where, outcome, timeout, peer, preamble)
             await until(reactor, lambda: outcome.protocol or outcome.cause)
             assert outcome.protocol is None
             await until(reactor, lambda: not backend.open_connections)
@@ -199,6 +205,32 @@ class FaultTests(TlsCase):
         outcome = await self.outcome(self.greets, self.knowing(None))
         assert outcome.cause == "TLS: no server name to verify the certificate by"
         assert outcome.fault is Fault.BALANCER
+
+    async def test_a_name_server_that_takes_all_of_the_time(self) -> None:
+        """Both parts of the attempt are out of time in the same turn of the wheel, in no certain order."""
+        connector = SocketConnector(reactor, PLAIN, self.road, Resolver(reactor, engine=OpenEngine()))
+        where = Address.parse("db.example:443")
+        peer = self.believing().peer(where, None)
+        outcomes = [Outcome() for _ in range(16)]
+        for outcome in outcomes:
+            dial_tls(connector, where, outcome, 0.1, peer, lambda _: b"")
+        await until(reactor, lambda: all(outcome.cause for outcome in outcomes))
+        assert {(outcome.cause, outcome.fault) for outcome in outcomes} == {
+            ("name server timed out", Fault.BALANCER)
+        }
+
+    async def test_a_backend_that_is_silent_in_the_handshake(self) -> None:
+        outcome = await self.outcome(peers.hang, timeout=0.1)
+        assert (outcome.cause, outcome.fault) == ("TLS: timed out after 0.1 s", Fault.BACKEND)
+
+    async def test_a_backend_that_does_not_accept(self) -> None:
+        outcome = Outcome()
+        with peers.unanswering() as address:
+            where = Address.parse(address)
+            connector = SocketConnector(reactor, PLAIN, self.road)
+            dial_tls(connector, where, outcome, 0.1, self.believing().peer(where, None), lambda _: b"")
+            await until(reactor, lambda: outcome.cause)
+        assert (outcome.cause, outcome.fault) == ("timed out after 0.1 s", Fault.BACKEND)
 
     async def test_an_exception_before_the_handshake(self) -> None:
         outcome = await self.outcome(peers.echo, preamble=lambda _: bytes(1 // 0))

@@ -145,13 +145,17 @@ class _Attempt:
 
     # What may end it before
 
-    def check(self, now: float) -> None:
-        """The wheel's call: the time is over."""
-        cause = timed_out(self._timeout)
-        cause = cause if self._handshake is None else f"TLS: {cause}"
+    def check(self, now: float) -> float | None:
+        """The wheel's call: the time is over.
+
+        :returns: 0 while there is no connection: the connector, whose time is the same, is about to tell why.
+        """
+        if self._handshake is None:
+            return 0.0
         self.cancel()
-        reason = Failure(ConnectFailed(cause))  # type: ignore[no-untyped-call]  # Twisted's
+        reason = Failure(ConnectFailed(f"TLS: {timed_out(self._timeout)}"))  # type: ignore[no-untyped-call]
         self._factory.clientConnectionFailed(self, reason)
+        return None
 
     def on_failure(self, failure: Failure) -> None:
         """See ``wheel.Watched``."""
