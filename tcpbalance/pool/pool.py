@@ -167,8 +167,12 @@ class Pool:
                 else:
                     yield backend
             yield from filter(_fit, spared)
-        if self.queue is None or not self.is_full():
-            yield from filter(_fit, resting)
+        # Where all that are awake are full, a client waits rather than try one that has just failed.
+        awake = self._awake()
+        if self.queue is None or not awake or not all(backend.full for backend in awake):
+            for backend in resting:
+                if self._fits_its_own(backend) if backend in homes else _fit(backend):
+                    yield backend
 
     def take(self, backend: Backend, client: bytes | None) -> Slot:
         """Count a connection to the backend, from dialling on.
@@ -248,9 +252,8 @@ class Pool:
 
         Those that rest do not count, unless all do.
         """
-        available = [backend for backend in self.backends if backend.available]
-        awake = [backend for backend in available if not self._rests(backend)]
-        return bool(available) and all(backend.full for backend in awake or available)
+        judged = self._awake() or [backend for backend in self.backends if backend.available]
+        return bool(judged) and all(backend.full for backend in judged)
 
     def serve_queue(self) -> None:
         """Let those in the queue have their turn for whom there is room."""
@@ -262,14 +265,23 @@ class Pool:
         return frozenset(filter(self._has_room, self.backends))
 
     def _has_room(self, backend: Backend) -> bool:
-        return self._fits_its_own(backend) and not (self._rests(backend) and self._somebody_is_awake())
+        return self._fits_its_own(backend) and not self._gives_way(backend)
 
-    def _somebody_is_awake(self) -> bool:
-        return any(backend.available and not self._rests(backend) for backend in self.backends)
+    def _gives_way(self, backend: Backend) -> bool:
+        """Whether a backend rests after a failed dial, and another does not."""
+        return self._rests(backend) and bool(self._awake())
+
+    def _awake(self) -> list[Backend]:
+        """Those that are available and do not rest."""
+        return [backend for backend in self.backends if backend.available and not self._rests(backend)]
 
     def _is_for(self, room: Room, client: bytes | None) -> bool:
-        """Whether one who waits can be served: at home, unless no home of its own is available."""
-        homes = [home for home in self._homes(client) if self._availability.takes_its_own(home)]
+        """Whether one who waits can be served: at home, unless no home of its own is available and awake."""
+        homes = [
+            home
+            for home in self._homes(client)
+            if self._availability.takes_its_own(home) and not self._gives_way(home)
+        ]
         if homes:
             return not room.isdisjoint(homes)
         return any(backend.available for backend in room)

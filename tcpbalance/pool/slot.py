@@ -77,6 +77,8 @@ class Slot:
             rest = SHORT_REST if pool.checked else REST
             if backend.rests_until <= now:
                 pool.cooldowns.begins(backend, cause, rest)
+                if pool.queue is not None:
+                    pool.queue.ask_again()  # Clients that waited for this backend may go to another now.
             backend.rests_until = now + rest
 
     def release(self) -> None:

@@ -67,7 +67,7 @@ class WaitingRoom:
 
         :returns: False when there is no place.
         """
-        self._in_vain = frozenset()
+        self.ask_again()
         return self._queue.join(waiter)
 
     def leave(self, waiter: Waiter) -> None:
@@ -91,9 +91,13 @@ class WaitingRoom:
             self._next_look = now + LOOK_EVERY
             self.serve_anew()
 
+    def ask_again(self) -> None:
+        """Let the next look ask all who wait, because room that was not for them may be now."""
+        self._in_vain = frozenset()
+
     def serve_anew(self) -> None:
         """Serve, now that more has changed than that some backend has more room."""
-        self._in_vain = frozenset()
+        self.ask_again()
         self.serve()
 
     def serve(self) -> None:

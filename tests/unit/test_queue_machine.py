@@ -131,7 +131,8 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1.0, 30.0, 100.0]))
     def time_passes(self, seconds: float) -> None:
         self.clock.advance(seconds)
-        self.pool.serve_queue()  # as those who wait do once a second
+        assert self.pool.queue is not None
+        self.pool.queue.look()  # as those who wait do once a second
 
     @invariant()
     def nobody_waits_where_the_last_backend_has_gone(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from twisted.internet.task import Clock
 
 from support.pools import a_pool, some_backends
@@ -151,4 +152,52 @@ def test_one_that_rests_is_no_room_while_others_may_have_some() -> None:
     slot.release()
     assert names(waiting) == [None]
     pool.mark_down(pool.backends[1], "refused")
+    assert names(waiting) == ["a"]
+
+
+def rest(pool: Pool, number: int) -> None:
+    """Have a connection to a backend fail, and leave it room for one."""
+    backend = pool.backends[number]
+    backend.active -= 1
+    slot = pool.take(backend, None)
+    slot.failed(0.001, "refused")
+    slot.release()
+
+
+def test_who_is_at_home_at_one_that_rests_goes_where_a_newcomer_would() -> None:
+    pool, _, _ = a_full_pool()
+    is_home(pool, 0, ANNE)
+    waiting = wait(pool, ANNE)
+    rest(pool, 0)
+    assert names(waiting) == [None]
+    pool.backends[1].active = 0
+    pool.serve_queue()
+    assert names(waiting) == ["b"]
+
+
+def test_a_home_that_begins_to_rest_is_waited_for_no_longer() -> None:
+    pool, _, _ = a_full_pool()
+    is_home(pool, 0, ANNE)
+    waiting = wait(pool, ANNE)
+    pool.backends[1].active = 0
+    pool.serve_queue()
+    assert names(waiting) == [None]
+    rest(pool, 0)
+    assert names(waiting) == ["b"]
+
+
+@pytest.mark.parametrize("others", ["down", "resting"])
+def test_a_home_that_is_drained_and_rests_is_better_than_none(others: str) -> None:
+    pool, _, _ = a_full_pool()
+    is_home(pool, 0, ANNE)
+    waiting = wait(pool, ANNE)
+    pool.order(pool.backends[0], Orders.DRAIN)
+    rest(pool, 0)
+    assert names(waiting) == [None]
+    if others == "down":
+        pool.mark_down(pool.backends[1], "refused")
+    else:
+        rest(pool, 1)
+        pool.backends[1].active = 1
+        pool.serve_queue()
     assert names(waiting) == ["a"]
