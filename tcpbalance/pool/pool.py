@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from math import inf
 from random import Random
 from time import monotonic
@@ -167,12 +167,19 @@ class Pool:
                 else:
                     yield backend
             yield from filter(_fit, spared)
-        # Where all that are awake are full, a client waits rather than try one that has just failed.
+        yield from self._that_rest(resting, homes)
+
+    def _that_rest(self, resting: Sequence[Backend], homes: Collection[Backend]) -> Iterator[Backend]:
+        """Yield those that were put aside because they rest.
+
+        Where all that do not are full, none: a client waits then rather than try one that has just failed.
+        """
         awake = self._awake()
-        if self.queue is None or not awake or not all(backend.full for backend in awake):
-            for backend in resting:
-                if self._fits_its_own(backend) if backend in homes else _fit(backend):
-                    yield backend
+        if self.queue is not None and awake and all(backend.full for backend in awake):
+            return
+        for backend in resting:
+            if self._fits_its_own(backend) if backend in homes else _fit(backend):
+                yield backend
 
     def take(self, backend: Backend, client: bytes | None) -> Slot:
         """Count a connection to the backend, from dialling on.

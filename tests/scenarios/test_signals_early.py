@@ -39,7 +39,7 @@ DENIES = """
 deny_file = "denied.txt"
 """
 
-TURNS = 5
+TURNS = 2
 """Starts in one test: where in the start the signal hits is up to the machine."""
 
 

@@ -19,6 +19,11 @@ anyone = st.integers(0, 10**6)
 CLIENTS = (None, *(bytes((192, 0, 2, host)) for host in range(4)))
 
 
+def is_drained(backend: Backend) -> bool:
+    """Whether only those who are at home there may come."""
+    return backend.up and backend.orders is Orders.DRAIN
+
+
 class Session:
     """What wants a slot, and takes the first that the pool offers."""
 
@@ -171,7 +176,7 @@ class QueueMachine(RuleBasedStateMachine):
                 homes = (
                     self.pool.affinity.lookup(session.client) if self.pool.affinity and session.client else ()
                 )
-                assert any(home.available and home.full for home in homes)
+                assert any(home.full and (home.available or is_drained(home)) for home in homes)
 
     @invariant()
     def somebody_stays(self) -> None:
