@@ -21,13 +21,13 @@ CONFIG = """
 listen = "unix:web.sock"
 pool = "web"
 {keys}
+[frontends.plain]
+listen = "unix:plain.sock"
+pool = "web"
+
 [pools.web]
 backends = ["127.0.0.1:9"]
 """
-
-
-def config(keys: str) -> str:
-    return CONFIG.format(keys=keys)
 
 
 def command(umask: str) -> list[str | Path]:
@@ -36,10 +36,10 @@ def command(umask: str) -> list[str | Path]:
 
 @contextmanager
 def started(folder: Path, keys: str, umask: str = "022") -> Iterator[None]:
-    """Run a balancer on a unix socket, from when that is bound on."""
-    (folder / "tcpbalance.toml").write_text(config(keys))
+    """Run a balancer on two unix sockets, one with keys of its own, from when they are bound on."""
+    (folder / "tcpbalance.toml").write_text(CONFIG.format(keys=keys))
     with Process(command(umask), folder, folder / "twistd.log") as process:
-        until(lambda: "listens on unix:" in process.output, lambda: f"a listener\n{process.output}")
+        until(lambda: process.output.count("listens on unix:") == 2, lambda: f"listeners\n{process.output}")
         yield
 
 
@@ -47,16 +47,11 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_the_umask_of_twistd(tmp_path: Path) -> None:
-    with started(tmp_path, "", "007"):
-        assert mode(tmp_path / "web.sock") == 0o770
-
-
-def test_mode_and_group_of_the_configuration(tmp_path: Path) -> None:
-    """The umask says nothing where the configuration does."""
+def test_mode_and_group_of_the_configuration_else_the_umask_of_twistd(tmp_path: Path) -> None:
     group = grp.getgrgid(os.getgid()).gr_name
     keys = f'listen_mode = "0620"\nlisten_group = "{group}"\n'
-    with started(tmp_path, keys, "077"):
+    with started(tmp_path, keys, "007"):
+        assert mode(tmp_path / "plain.sock") == 0o770
         assert mode(tmp_path / "web.sock") == 0o620
         assert (tmp_path / "web.sock").stat().st_gid == os.getgid()
 
@@ -69,7 +64,7 @@ def test_user_and_group_of_the_configuration(tmp_path: Path) -> None:
 
 
 def test_who_may_not_give_it_away_is_told_so(tmp_path: Path) -> None:
-    (tmp_path / "tcpbalance.toml").write_text(config('listen_user = "nobody"\n'))
+    (tmp_path / "tcpbalance.toml").write_text(CONFIG.format(keys='listen_user = "nobody"\n'))
     with Process(command("022"), tmp_path, tmp_path / "twistd.log", lacks=["chown"]) as process:
         assert process.wait(30) == 1
     assert process.output == (

@@ -90,6 +90,9 @@ class QueueMachine(RuleBasedStateMachine):
         session = Session(self, client)
         self.sessions.append(session)
         session.look()
+        # Those of the same client may be at home elsewhere now; they find out within a second.
+        assert self.pool.queue is not None
+        self.pool.queue.serve_anew()
 
     @rule(which=anyone)
     def leaves_the_queue(self, which: int) -> None:
