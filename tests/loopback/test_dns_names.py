@@ -76,6 +76,8 @@ class CaresEngineTests(TestCase):
         self.patch(cares, "MAX_AGE", 0.0)
         third = fired(self.engine.ask("c.test"))
         assert len(self.engine._open) == 2
+        await until(reactor, lambda: len(self.server.asked) == 6)
+        self.server.is_mute = False
         await until(reactor, lambda: first and second and third)
         assert self.engine._open == []
 
@@ -85,6 +87,7 @@ class CaresEngineTests(TestCase):
         await self.engine.ask("localhost")
         questions = [fired(self.engine.ask(f"{number}.test")) for number in range(20)]
         assert len(self.engine._open) == cares.MAX_CHANNELS
+        self.engine.stop()
         await until(reactor, lambda: all(questions))
 
     async def test_stopped_it_leaves_no_channel_open_however_old(self) -> None:
@@ -237,6 +240,7 @@ class CaresEngineTests(TestCase):
         questions = [fired(self.engine.ask(f"{number}.test")) for number in range(50)]
         await until(reactor, lambda: len(self.server.asked) >= 50)
         assert len(opened_since(before)) < 10
+        self.engine.stop()
         await until(reactor, lambda: all(questions))
 
     async def test_stopped_while_a_server_is_silent(self) -> None:

@@ -72,7 +72,8 @@ def test_it_ends_while_a_name_is_looked_up_for_a_dial(tmp_path: Path) -> None:
 
 
 def test_it_ends_while_a_name_is_looked_up_for_a_check(tmp_path: Path) -> None:
-    with Unanswered(CONFIG.format(backends='"hang.example:80"', more=CHECKED), tmp_path) as daemon:
+    checked = CHECKED.replace("2s", "200ms")
+    with Unanswered(CONFIG.format(backends='"hang.example:80"', more=checked), tmp_path) as daemon:
         daemon.wait_for_log("asked for hang.example")
         daemon.wait_for_log("name server timed out")
         assert daemon.stop(seconds=10.0) == 0
