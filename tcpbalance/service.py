@@ -142,7 +142,8 @@ class Balancer(Service):
     :param data_path: ``"auto"`` for the quick road where there is one, ``"portable"`` for Twisted's own
         transports.
     :raises SettingError: for a negative or endless grace, no frontend, two frontends of one name, an overload
-        without bounds, or a pool whose connections come back to it.
+        without bounds, another data path, checks that have no address, or a pool whose connections come back
+        to it.
     """
 
     _log = Logger()

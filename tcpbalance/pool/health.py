@@ -116,8 +116,11 @@ class HealthMonitor(Service):
         on_down: Callable[[Backend], object] = _ignore,
         resolver: Resolver | None = None,
     ) -> Self:
-        """Make the monitor that `[pools.NAME.health]` asks for; what *on_down* does is up to the caller."""
-        return cls(
+        """Make the monitor that `[pools.NAME.health]` asks for; what *on_down* does is up to the caller.
+
+        :raises SettingError: of a unix socket only the host or the port is replaced.
+        """
+        monitor = cls(
             pool,
             cast(Probe, config.probe),
             probe_name=config.check,
@@ -135,6 +138,9 @@ class HealthMonitor(Service):
             port=config.port,
             send_proxy_protocol=config.send_proxy_protocol,
         )
+        for backend in pool.backends:
+            monitor.checked_address(backend.address)
+        return monitor
 
     def startService(self) -> None:
         """Start the first check of every backend at once; the later ones are spread over the interval."""

@@ -276,6 +276,12 @@ def test_a_data_path_that_nobody_knows() -> None:
     assert str(error) == 'balancer: data_path must be one of "auto" or "portable", got "fast"'
 
 
+def test_half_an_address_for_the_checks_of_a_unix_socket() -> None:
+    web = a_pool([Backend("unix:/run/web.sock")])
+    error = refused(balancer, {"health": {web: HealthConfig(probe=TcpProbe(), port=8081)}})
+    assert str(error) == "health: unix socket /run/web.sock can be checked elsewhere by host and port only"
+
+
 def test_a_backlog_of_nothing() -> None:
     error = refused(Frontend, {"name": "web", "listen": "127.0.0.1:0", "pool": pool(), "backlog": 0})
     assert str(error) == "frontend web: backlog must be a whole number, 1 or more, got 0"

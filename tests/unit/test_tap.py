@@ -56,6 +56,10 @@ def test_every_public_name_is_there(name: str) -> None:
     assert dir(tcpbalance).count(name) == 1
 
 
+def test_nothing_public_is_left_out() -> None:
+    assert {name for name in vars(api) if not name.startswith("_")} == set(tcpbalance.__all__)
+
+
 def test_another_name_is_not() -> None:
     with pytest.raises(AttributeError, match="module 'tcpbalance' has no attribute 'Balancers'"):
         tcpbalance.Balancers  # type: ignore[attr-defined]  # noqa: B018
