@@ -11,6 +11,7 @@ from socket import SocketType
 from time import monotonic
 from typing import Any, Protocol
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IProtocol, IWriteDescriptor
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -134,6 +135,10 @@ def timed_out(seconds: float) -> str:
     return f"timed out after {seconds:g} s"
 
 
+def _ignore(_: object) -> None:
+    """Stand for what was cancelled."""
+
+
 class ConnectionFactory(Protocol):
     """What learns how an attempt ended: the part of Twisted's ``ClientFactory`` that is used."""
 
@@ -205,7 +210,7 @@ class SocketConnector:
             if waiting is None:
                 attempt.begin_at(name, port)
             else:
-                waiting.addCallback(lambda _: attempt.begin_at(name, port))
+                attempt.wait_for(waiting, name, port)
             return attempt
         try:
             target = numeric_target(host, port)
@@ -231,6 +236,7 @@ class _Attempt:
         "_family",
         "_known",
         "_leg",
+        "_lookup",
         "_over",
         "_several",
         "_socket",
@@ -251,11 +257,22 @@ class _Attempt:
         self._family = 0
         self._target: Any = None
         self._leg: Any = None
+        self._lookup: Deferred[None] | None = None
         self._over = False
         self._timeout = timeout
         self._telling: IDelayedCall | None = None
         self.slot: int | None = None
         self._deadline = connector.wheel.watch(self, timeout)
+
+    def wait_for(self, lookup: Deferred[None], name: Resolution, port: int) -> None:
+        """Go ahead once a name has been looked up, which is waited for until this ends."""
+        self._lookup = lookup
+        lookup.addCallbacks(lambda _: self.begin_at(name, port), _ignore)
+
+    def _leave_lookup(self) -> None:
+        lookup, self._lookup = self._lookup, None
+        if lookup is not None:
+            lookup.cancel()
 
     def begin_at(self, name: Resolution, port: int) -> None:
         """Go ahead with the addresses of a name, or fail for want of any."""
@@ -279,6 +296,7 @@ class _Attempt:
         """Let *failure* be the outcome, told in a later turn of the reactor."""
         if not self._over:
             self._over = True
+            self._leave_lookup()
             self._connector.wheel.forget(self)
             self._telling = self._connector.reactor.callLater(0, self._tell, failure)
 
@@ -290,6 +308,7 @@ class _Attempt:
     def cancel(self) -> None:
         """See ``Pending``."""
         self._over = True
+        self._leave_lookup()
         self._connector.wheel.forget(self)
         if self._telling is not None:
             self._telling.cancel()

@@ -236,6 +236,19 @@ class ConnectingTests(RoadCase):
         assert await self.cause(outcome) == "name server timed out"
         assert outcome.failures[0].fault is Fault.BALANCER
 
+    async def test_a_dial_that_has_ended_waits_for_no_name(self) -> None:
+        """Else a slow name server would keep the memory of clients that have left."""
+        connector = self.connector(engine=OpenEngine())
+        assert connector._resolver is not None
+        waiting = connector._resolver.resolution("db.example")._waiting
+        cancelled, late = Outcome(), Outcome()
+        connector.connect(Address.parse("db.example:80"), cancelled, 5.0).cancel()
+        assert len(waiting) == 0
+        connector.connect(Address.parse("db.example:80"), late, 0.05)
+        assert len(waiting) == 1
+        assert await self.cause(late) == "name server timed out"
+        assert (len(waiting), cancelled.failures) == (0, [])
+
     async def test_no_such_zone(self) -> None:
         outcome = self.connect("[fe80::1%nosuch0]:80")
         assert await self.cause(outcome) == "no such network interface"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -50,7 +51,7 @@ class Resolution:
         self._known = Knowledge(host, clock.seconds(), config, random)
         self._followed = False
         self._question: Deferred[Reply] | None = None
-        self._waiting: list[Deferred[None]] = []
+        self._waiting: OrderedDict[Deferred[None], None] = OrderedDict()
         self._timer: IDelayedCall | None = None
         self._targets: dict[int, Targets] = {}
 
@@ -89,7 +90,7 @@ class Resolution:
     def look_up(self) -> Deferred[None] | None:
         """Ask if it is time to.
 
-        :returns: None when what is known is what counts; else it fires, never with an error, when it is.
+        :returns: None when what is known is what counts; else it fires, when it is, and may be cancelled.
         """
         known = self._known
         if self._followed:
@@ -109,12 +110,7 @@ class Resolution:
         self._followed = True
         if self._question is None and self._timer is None:
             self._schedule()
-        known: Deferred[None] = Deferred()
-        if self.verdict is None:
-            self._waiting.append(known)
-        else:
-            known.callback(None)
-        return known
+        return self._wait() if self.verdict is None else succeed(None)
 
     def stop(self) -> None:
         """Ask no more; whoever waits for an answer waits no longer."""
@@ -128,14 +124,13 @@ class Resolution:
         self._release()
 
     def _wait(self) -> Deferred[None]:
-        waiting: Deferred[None] = Deferred()
-        self._waiting.append(waiting)
+        waiting: Deferred[None] = Deferred(self._waiting.pop)
+        self._waiting[waiting] = None
         return waiting
 
     def _release(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for deferred in waiting:
-            deferred.callback(None)
+        while self._waiting:
+            self._waiting.popitem(last=False)[0].callback(None)
 
     def _schedule(self) -> None:
         delay = self._known.due - self._clock.seconds()
