@@ -139,7 +139,12 @@ class Dial:
         return self._seconds() - self.began - self.connect_time
 
     def next(self) -> None:
-        """Try the next backend, wait for one, or give up."""
+        """Try the next backend, wait for one, or give up; a dial that has ended does nothing.
+
+        It may have ended while it gave its slot back: somebody else has that now, and may end in turn.
+        """
+        if self._caller is None:
+            return
         if self.attempts > self.pool.retries or (self.attempts and not self.pool.has_available()):
             self._give_up()
         elif self.attempts and not self._may_retry():
@@ -394,6 +399,6 @@ class Dial:
             self.slot.failed(self._seconds() - self.began, cause)
 
     def _drop_slot(self) -> None:
-        if self.slot is not None:
-            self.slot.release()
-            self.slot = None
+        slot, self.slot = self.slot, None
+        if slot is not None:
+            slot.release()

@@ -383,6 +383,30 @@ def test_an_exception_in_a_turn_is_that_sessions_own(carrier: Any) -> None:
     assert [event["log_failure"].type for event in events if "log_failure" in event] == [ZeroDivisionError]
 
 
+def test_a_dial_that_is_ended_while_it_gives_its_place_on_does_not_go_on(carrier: Any) -> None:
+    """The one whose turn it is ends, and whoever takes its account ends all the others."""
+    scene = one_at_a_time(carrier, ONE, retries=5)
+    scene.backends[ONE].behaviour = "hangs"
+    scene.connect(early=b"first")
+    scene.connect(early=b"second")
+    scene.run()
+    take_account = scene.frontend._account
+    scene.frontend._account = lambda record: (
+        take_account(record),
+        scene.frontend.end_sessions(EndReason.SHUTDOWN),
+    )
+    connect = scene.network.connector.connect
+    scene.network.connector.connect = lambda *_: 1 / 0
+    scene.backends[ONE].behaviour = "refuses"
+    with capturedLogs():
+        scene.run()
+    scene.network.connector.connect = connect
+    assert sorted(record.reason.word for record in scene.records) == ["internal_error", "shutdown"]
+    scene.advance(3)
+    assert (scene.active, scene.pool.retry_budget.taken) == ([0], 0)
+    assert scene.network.clock.getDelayedCalls() == []
+
+
 def test_one_who_gets_a_turn_and_fails_tries_another_time(make_scene: Any) -> None:
     scene = one_at_a_time(make_scene, ONE)
     first = scene.connect()
