@@ -11,18 +11,36 @@ import pytest
 
 from support.scene import ONE, RETRY_ON_RESET, TWO
 from tcpbalance.gate.networks import NetworkSet
+from tcpbalance.net.direction import Direction
+from tcpbalance.pool.backend import Backend
 from tcpbalance.proxy.arrival import Arrival
 from tcpbalance.proxy.backend import BackendProtocol
 from tcpbalance.proxy.brake import Brake, TriedBrake
 from tcpbalance.proxy.deadlines import Deadlines
+from tcpbalance.proxy.delivery import Delivery
+from tcpbalance.proxy.dial import Dial
 from tcpbalance.proxy.frontend import FrontendProtocol
 from tcpbalance.proxy.preread import Entrance
 from tcpbalance.proxy.session import Session
+from tcpbalance.proxy.waiting import Pause, Place
 
 BACKENDS = {"nobody_accepts": "refuses", "second_try": "resets_at_once"}
 """What becomes of the dial in these plays."""
 
-KINDS = (Session, Arrival, FrontendProtocol, BackendProtocol, Deadlines, Brake, TriedBrake)
+KINDS = (
+    Session,
+    Arrival,
+    FrontendProtocol,
+    BackendProtocol,
+    Deadlines,
+    Brake,
+    TriedBrake,
+    Dial,
+    Pause,
+    Place,
+    Delivery,
+    Direction,
+)
 
 
 def left_over() -> list[object]:
@@ -64,3 +82,64 @@ def test_an_ended_session_is_gone_at_once(
         assert len(left_over()) <= before
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("how", ["dial_timeout", "left", "queue_timeout"])
+def test_one_that_had_to_wait_is_gone_at_once(make_scene: Any, how: str) -> None:
+    scene = make_scene(
+        {ONE: "accepts" if how == "queue_timeout" else "hangs"},
+        members=[Backend(ONE, max_connections=1)],
+        queue=1,
+        queue_timeout=1.0,
+        connect_timeout=3.0,
+        dial_timeout=4.0,
+    )
+    before = len(left_over())
+    gc.collect()
+    gc.disable()
+    try:
+        client = scene.connect(early=b"" if how == "left" else b"hello")
+        scene.run()
+        if how == "left":
+            client.finish()
+        elif how == "queue_timeout":
+            scene.connect(early=b"hello")
+            scene.advance(5)
+            client.reset()
+        scene.advance(20)
+        assert_nothing_left(scene, before)
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("given_up", [False, True])
+def test_one_that_had_last_bytes_to_deliver_is_gone_at_once(make_scene: Any, given_up: bool) -> None:
+    scene = make_scene(network={"send_buffer": 32_000, "receive_buffer": 32_000})
+    before = len(left_over())
+    gc.collect()
+    gc.disable()
+    try:
+        client, backend = scene.joined(early=b"hello")
+        for peer in (backend, client, backend, client):
+            peer.send(b"more")
+            scene.run()
+        client.stop_reading()
+        backend.send(bytes(60_000))
+        scene.run()
+        backend.reset()
+        scene.advance(1)
+        assert scene.records == []
+        if not given_up:
+            client.start_reading()
+        scene.advance(100)
+        assert_nothing_left(scene, before)
+    finally:
+        gc.enable()
+
+
+def assert_nothing_left(scene: Any, before: int) -> None:
+    """All have ended, and what they were made of has gone."""
+    assert len(scene.records) == len(scene.clients)
+    scene.network.transports.clear()
+    assert scene.network.connector.pending == []  # by which it forgets those that are over
+    assert len(left_over()) <= before

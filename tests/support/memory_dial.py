@@ -68,12 +68,13 @@ class MemoryDial:
         self.turns = 0
         self._handshake: Handshake | None = None
         self._cause = ConnectFailed(timed_out(timeout))
-        self._timer: IDelayedCall = clock.callLater(timeout, self._fail)
+        self._timer: IDelayedCall | None = clock.callLater(timeout, self._fail)
 
     def cancel(self) -> None:
         self.over = True
-        if self._timer.active():
-            self._timer.cancel()
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
         if self._handshake is not None:
             self._handshake.give_up()
 
