@@ -58,10 +58,10 @@ def makeService(options: Options) -> IService:
         raise SystemExit(1) from None
 
 
-def _set_umask(twistd: usage.Options) -> None:
-    """Set what ``twistd`` is going to set, because unix sockets are made before."""
-    mask = twistd["umask"]
-    if mask is None and not twistd["nodaemon"]:
+def _set_umask(runner: usage.Options) -> None:
+    """Set what ``twistd`` is going to set, because unix sockets are made before; ``twist`` sets none."""
+    mask = runner.get("umask")
+    if mask is None and not runner.get("nodaemon", True):
         mask = DAEMON_UMASK
     if mask is not None:
         os.umask(mask)

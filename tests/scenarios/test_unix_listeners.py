@@ -5,6 +5,8 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import signal
+import socket
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,4 +73,21 @@ def test_who_may_not_give_it_away_is_told_so(tmp_path: Path) -> None:
         f"frontend web: cannot listen on unix:{tmp_path}/web.sock: its file cannot be given to user nobody: "
         "only root may give a file to another user, or to a group that it does not belong to itself\n"
     )
+    assert not (tmp_path / "web.sock").exists()
+
+
+def _accepts(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
+
+
+def test_twist_runs_it_too(tmp_path: Path) -> None:
+    """Twisted's other program for plugins has no option for the umask."""
+    (tmp_path / "tcpbalance.toml").write_text(CONFIG.format(keys='listen_mode = "0600"\n'))
+    twist: list[str | Path] = [TWISTD.with_name("twist"), "tcpbalance", "--config", "tcpbalance.toml"]
+    with Process(twist, tmp_path, tmp_path / "twist.log") as process:
+        until(lambda: _accepts(tmp_path / "web.sock"), lambda: f"a listener\n{process.output}")
+        assert mode(tmp_path / "web.sock") == 0o600
+        process.send(signal.SIGTERM)
+        assert process.wait() == 0
     assert not (tmp_path / "web.sock").exists()
