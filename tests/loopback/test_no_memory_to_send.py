@@ -8,11 +8,15 @@ from typing import Any
 
 from twisted.internet import reactor as global_reactor
 from twisted.internet.threads import deferToThread
+from twisted.protocols.policies import ProtocolWrapper
 
 from support import peers
 from support.clients import connect, read, read_all
 from support.sockets import until
 from support.tls_case import TlsCase
+from support.tls_peers import tls_peer
+from tcpbalance.net.tls.client import ClientTls
+from tcpbalance.net.tls.leg import TlsLeg
 
 reactor: Any = global_reactor
 
@@ -31,19 +35,29 @@ class Lacking:
         raise OSError(self._code, os.strerror(self._code))
 
 
+def let_lack(transport: Any, code: int) -> None:
+    """Let a transport have no memory for what it sends."""
+    while isinstance(transport, ProtocolWrapper):
+        transport = transport.transport
+    holder, name = transport, "socket"
+    if isinstance(transport, TlsLeg):
+        holder, name = transport.socket, "_sock"
+    setattr(holder, name, Lacking(getattr(holder, name), code))
+
+
 class NoMemoryTests(TlsCase):
     """On the portable road."""
 
-    async def fails_towards(self, side: str, code: int, exchanges: int) -> None:
-        port = self.serve_echo()
-        with connect(port) as client:
+    async def fails_towards(self, side: str, code: int, exchanges: int, tls: ClientTls | None = None) -> None:
+        made = peers.peer(peers.echo) if tls is None else tls_peer(peers.echo, self.issue())
+        backend = self.enterContext(made)
+        with connect(self.serve(backend.address, tls=tls)) as client:
             await until(reactor, lambda: any(session.served_by for session in self.frontend.sessions))
             for _ in range(exchanges):
                 client.sendall(b"hello")
                 assert await deferToThread(read, client, 5) == b"hello"
             (session,) = self.frontend.sessions
-            transport = getattr(session, side).transport
-            transport.socket = Lacking(transport.socket, code)
+            let_lack(getattr(session, side).transport, code)
             client.sendall(b"again")
             with self.assertRaises(ConnectionResetError):
                 await deferToThread(read_all, client)
@@ -51,14 +65,11 @@ class NoMemoryTests(TlsCase):
         assert (record.reason.word, record.cause) == ("local_failure", os.strerror(code).lower())
         assert record.failures == ()
         assert self.frontend.pool is not None
-        (backend,) = self.frontend.pool.backends
-        assert (backend.rests_until, backend.active) == (0.0, 0)
+        (member,) = self.frontend.pool.backends
+        assert (member.rests_until, member.active) == (0.0, 0)
 
-    def serve_echo(self) -> int:
-        backend = peers.peer(peers.echo)
-        address = backend.__enter__().address
-        self.addCleanup(backend.__exit__, None, None, None)
-        return self.serve(address)
+    async def test_bytes_for_a_backend_that_speaks_tls(self) -> None:
+        await self.fails_towards("backend", errno.ENOBUFS, 1, self.believing())
 
     async def test_the_first_bytes_for_a_backend(self) -> None:
         await self.fails_towards("backend", errno.ENOBUFS, 0)
