@@ -59,6 +59,7 @@ _ADVICE = {
     errno.EADDRNOTAVAIL: "address not on this machine: use one that `ip address` shows, "
     "or 0.0.0.0 or [::] for all",
     errno.ENOENT: "no such folder: make it first",
+    errno.EEXIST: "what stands there is no socket: remove it or choose another path",
 }
 
 
@@ -162,10 +163,14 @@ def _bind(sock: socket.socket, target: Any, options: SocketOptions) -> None:
 
 
 def _remove_stale(path: str) -> None:
-    """Unlink a socket file whose listener is gone; anything else that stands there is left to ``bind`` to
-    refuse."""
+    """Unlink a socket file whose listener is gone; that of a living one is left to ``bind`` to refuse.
+
+    :raises FileExistsError: something else stands there.
+    """
     with contextlib.suppress(FileNotFoundError):
-        if stat.S_ISSOCK(os.stat(path).st_mode) and _nobody_listens(path):
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        if _nobody_listens(path):
             os.unlink(path)
 
 
