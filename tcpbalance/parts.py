@@ -123,8 +123,8 @@ class Frontend:
     :param gate: decides who comes in; None for everybody.
     :param deny_file: what the gate's lists are read from again, when it changes.
     :param socket_file: mode and owner of its unix sockets.
-    :raises SettingError: for no address, one that cannot be listened on, a backlog of nothing, or a socket
-        file without a unix socket.
+    :raises SettingError: for no address, one that cannot be listened on, a backlog of nothing, a socket
+        file without a unix socket, or no pool at all.
     """
 
     name: str
@@ -137,6 +137,10 @@ class Frontend:
     gate: Gate | None = None
     deny_file: DenyFile | None = None
     socket_file: SocketFile = field(default=SocketFile(), validator=_has_effect)
+
+    def __attrs_post_init__(self) -> None:
+        if not self.pools:
+            raise SettingError(f"frontend {self.name}: must have a pool, or an entrance with routes to pools")
 
     @property
     def pools(self) -> tuple[Pool, ...]:

@@ -282,6 +282,11 @@ def test_half_an_address_for_the_checks_of_a_unix_socket() -> None:
     assert str(error) == "health: unix socket /run/web.sock can be checked elsewhere by host and port only"
 
 
+def test_a_frontend_that_leads_nowhere() -> None:
+    error = refused(Frontend, {"name": "web", "listen": "127.0.0.1:0", "pool": None})
+    assert str(error) == "frontend web: must have a pool, or an entrance with routes to pools"
+
+
 def test_a_backlog_of_nothing() -> None:
     error = refused(Frontend, {"name": "web", "listen": "127.0.0.1:0", "pool": pool(), "backlog": 0})
     assert str(error) == "frontend web: backlog must be a whole number, 1 or more, got 0"
