@@ -131,7 +131,7 @@ def test_a_protocol_that_raises_is_found_out() -> None:
     client.send(b"x")
     with pytest.raises(AssertionError, match="RuntimeError: broken"), no_logged_failure():
         network.run()
-    assert client.saw == "fin"
+    assert client.saw == "reset"
 
 
 def test_something_called_again_and_again_is_found_out() -> None:
