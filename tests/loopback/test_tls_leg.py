@@ -28,7 +28,9 @@ from support.tls_lines import (
     client_in_memory,
     connected,
     frontend_tls,
+    is_broken,
     is_readable,
+    no_error_is_left,
     to_send,
 )
 from support.transport_scripts import HalfCloseRecorder
@@ -514,6 +516,33 @@ def test_a_break_that_the_handshake_meets_before_the_event(fresh: Line) -> None:
     fresh.peer.reset()
     fresh.leg.on_events(READABLE)
     assert fresh.story == ["lost ConnectionLost"]
+
+
+def test_a_break_that_an_answer_of_the_handshake_meets(fresh: Line) -> None:
+    """The write takes the error from the kernel, which shows an end of the stream after that."""
+    fresh.begin()
+    with contextlib.suppress(SSL.WantReadError):
+        fresh.peer.tls.do_handshake()
+    fresh.peer.sock.sendall(b"".join(to_send(fresh.peer.tls)))
+    until(lambda: is_readable(fresh.plain.socket), "the hello")
+    fresh.peer.reset()
+    until(lambda: is_broken(fresh.plain.socket), "the break")
+    fresh.leg.on_events(READABLE)
+    fresh.until(lambda: fresh.story == ["lost ConnectionLost"])
+
+
+def test_a_handshake_that_openssl_does_not_begin_is_told_in_a_later_turn(fresh: Line) -> None:
+    """There is no version that the configuration of OpenSSL and ours both allow, such as here."""
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.set_min_proto_version(SSL.TLS1_3_VERSION)
+    context.set_max_proto_version(SSL.TLS1_2_VERSION)
+    leg = TlsLeg(fresh.plain, client_in_memory(context))
+    fresh.leg = leg
+    leg.begin()
+    assert fresh.story == []
+    fresh.until(lambda: fresh.story == ["lost HandshakeFailed"])
+    assert fresh.protocol.failure == "no protocols available"
+    assert no_error_is_left()
 
 
 def test_closing_during_the_handshake(fresh: Line) -> None:

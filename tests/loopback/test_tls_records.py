@@ -204,6 +204,16 @@ def test_a_break_that_is_met_while_reading_is_not_taken_for_an_end(line: Line) -
         line.ours.recv(CHUNK)
 
 
+def test_an_error_is_made_anew_each_time_it_is_told(line: Line) -> None:
+    """One that the socket keeps would keep the socket in a circle, through the frames that it has passed."""
+    line.come(line.make.key_updates(FLOOD))
+    first = line.error()
+    with pytest.raises(OSError, match="too many records without data") as second:
+        line.ours.recv(CHUNK)
+    assert second.value is not first
+    assert second.value.args == first.args
+
+
 def test_a_part_of_a_record_is_none_of_those(line: Line) -> None:
     record = line.make.record(bytes(200))
     for byte in record[:-1]:

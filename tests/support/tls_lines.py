@@ -166,7 +166,7 @@ def is_readable(sock: SocketType) -> bool:
     return bool(select.select([sock], [], [], 0)[0])
 
 
-def is_broken(sock: socket.socket) -> bool:
+def is_broken(sock: SocketType) -> bool:
     """Whether the peer has broken off, which is not taken note of."""
     poll = select.poll()
     poll.register(sock, 0)

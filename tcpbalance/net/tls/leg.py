@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+from functools import partial
 from socket import SHUT_WR
 from typing import Any
 
@@ -44,7 +45,12 @@ class TlsLeg(Leg):
 
     def begin(self) -> None:
         """Take the first step, if it is ours or the peer's has come already."""
-        self.socket.begin()
+        try:
+            self.socket.begin()
+        except SSL.Error as error:
+            # Told in a later turn: whoever begins does not expect to be called back from within.
+            self._board.again(self, partial(self._fail, error))
+            return
         self.readable = True
         self.read_again()
 
@@ -145,14 +151,18 @@ class TlsLeg(Leg):
             self.readable = False
             return False
         except SSL.Error as error:
-            failure = _failure_of(error, self.getHandle())
-            forget_errors()
-            self.socket.drain()
-            self._lose(failure)
+            self._fail(error)
             return False
         self._shaking = False
         self._protocol.handshakeCompleted()
         return self._open
+
+    def _fail(self, error: SSL.Error) -> None:
+        """The handshake has failed."""
+        failure = _failure_of(error, self.getHandle())
+        forget_errors()
+        self.socket.drain()
+        self._lose(failure)
 
     def broke_off(self) -> None:
         """See ``Leg``; with what the peer had to say to it, and whether it has said more than was read."""

@@ -99,8 +99,10 @@ class TlsSocket:
         self.news: str | None = None
         self.complaint: str | None = None
         self._records = Records(connection)
-        self._last: OSError | bytes | None = None  # what every further read gives
-        self._lost: OSError | None = None  # what an answer of OpenSSL's has met: the kernel tells it once
+        # What every further read gives, and what an answer of OpenSSL's has met, which the kernel tells once.
+        # Of an error what it says: itself it has references to the frames that it has passed, and so to us.
+        self._last: bytes | tuple[Any, ...] | None = None
+        self._lost: tuple[Any, ...] | None = None
         self.unsent = b""
         self._grown = False  # whether OpenSSL writes to much memory
         self._said_goodbye = False
@@ -116,7 +118,10 @@ class TlsSocket:
     # The handshake
 
     def begin(self) -> None:
-        """Say what a client says first."""
+        """Say what a client says first.
+
+        :raises SSL.Error: there is nothing that OpenSSL could say, such as no version that it may offer.
+        """
         self._step()
 
     def do_handshake(self) -> None:
@@ -148,6 +153,8 @@ class TlsSocket:
         except OSError as error:
             raise SSL.SysCallError(error.errno, error.strerror) from error
         if not size:
+            if self._lost is not None:
+                raise SSL.SysCallError(*self._lost)
             raise SSL.ZeroReturnError
         return size
 
@@ -213,7 +220,7 @@ class TlsSocket:
     def _end_of_stream(self) -> bytes:
         """The kernel shows an end; behind a break that it has told already, it does so, too."""
         if self._lost is not None:
-            raise self._lost
+            raise OSError(*self._lost)
         return b""
 
     def _decrypt(self, complete: int) -> bytes:
@@ -237,12 +244,12 @@ class TlsSocket:
         if why == ENDED:
             self._last = b""
         elif why != WANT_READ:
-            self._last = self._broken(why)
+            self._last = self._broken(why).args
             self._answer()
         elif not self._records.are_worth_reading(complete, with_data) or (
             with_data < complete and not self._answer()
         ):
-            self._last = self._refused(TOO_MANY_WITHOUT_DATA)
+            self._last = self._refused(TOO_MANY_WITHOUT_DATA).args
         else:
             return
         self._records.clear()
@@ -251,7 +258,7 @@ class TlsSocket:
         if isinstance(self._last, bytes):
             return self._last
         assert self._last is not None
-        raise self._last
+        raise OSError(*self._last)
 
     def _broken(self, why: int) -> OSError:
         """The error of a socket that comes closest."""
@@ -319,7 +326,7 @@ class TlsSocket:
             except BlockingIOError:
                 self.news = WANTS_WRITE
             except OSError as error:  # for the reads that follow
-                self._lost = error
+                self._lost = error.args
                 self.unsent = b""
         return len(self.unsent) <= MAX_UNSENT
 
