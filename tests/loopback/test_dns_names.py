@@ -13,9 +13,10 @@ from typing import Any
 
 import pycares
 from twisted.internet import reactor as global_reactor
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from support.descriptors import open_descriptors, opened_since
+from support.descriptors import no_descriptor_free, open_descriptors, opened_since
 from support.name_server import NO_SUCH_NAME, REFUSED, SERVER_FAILURE, FakeNameServer
 from support.sockets import fired, until
 from tcpbalance.config.resolver import ResolverConfig
@@ -26,6 +27,16 @@ from tcpbalance.net.resolver.cares import CaresEngine
 from tcpbalance.net.resolver.knowledge import verdict_of
 
 reactor: Any = global_reactor
+
+
+HOSTS = """# A comment
+10.0.0.1 first.example other.example # another
+  2001:db8::1\tOTHER.example
+not-an-address other.example
+fe80::1%nosuch0 other.example
+10.0.0.2 other.example other.example
+10.0.0.3
+"""
 
 
 def ipv4(*addresses: str) -> tuple[Host, ...]:
@@ -154,36 +165,39 @@ class CaresEngineTests(TestCase):
         assert self.server.asked == []
 
     def note_reading(self) -> list[str]:
-        """Give a list that gets the thread of each lookup in the hosts file, which is another one here."""
+        """Give a list that gets the thread of each reading of the hosts file, which is another one here."""
         folder = tempfile.mkdtemp()
         self.addCleanup(shutil.rmtree, folder)
         self.hosts = Path(folder) / "hosts"
         self.hosts.write_text("127.0.0.1 localhost\n")
         self.patch(hosts_file, "PATH", str(self.hosts))
-        names: list[str] = []
-        find = hosts_file._find
+        threads: list[str] = []
+        read = hosts_file._names_in_file
 
-        def note(channel: pycares.Channel, host: str) -> tuple[Host, ...]:
-            names.append(threading.current_thread().name)
-            return find(channel, host)
+        def note() -> dict[str, list[str]]:
+            threads.append(threading.current_thread().name)
+            return read()
 
-        self.patch(hosts_file, "_find", note)
-        return names
+        self.patch(hosts_file, "_names_in_file", note)
+        return threads
 
     async def test_the_hosts_file_is_read_in_a_thread_when_it_has_changed(self) -> None:
         """A long one takes seconds."""
-        names, here = self.note_reading(), threading.current_thread().name
+        reading = self.note_reading()
+        assert (await self.engine.ask("localhost")).ipv4.hosts == ipv4("127.0.0.1")
         await self.engine.ask("localhost")
-        assert names == ["hosts file", here]
-        await self.engine.ask("localhost")
-        assert names == ["hosts file", here, here]
-        self.hosts.write_text("127.0.0.1 localhost other\n")
-        questions = [fired(self.engine.ask("localhost")) for _ in range(5)]
+        assert reading == ["hosts file"]
+        self.hosts.write_text(HOSTS)
+        questions = [fired(self.engine.ask("Other.example.")) for _ in range(5)]
         await until(reactor, lambda: all(questions))
-        assert names[3:] == ["hosts file", *[here] * 5]
+        assert reading == ["hosts file"] * 2
+        assert {reply.ipv4.hosts for (reply,) in questions} == {ipv4("10.0.0.1", "10.0.0.2")}
+        (reply,) = questions[0]
+        assert reply.ipv6.hosts == (Host(socket.AF_INET6, "2001:db8::1"),)
         self.hosts.unlink()
-        await self.engine.ask("localhost")
-        assert names[-2:] == ["hosts file", here]
+        assert (await self.engine.ask("localhost")).ipv4.hosts == ipv4("127.0.0.1")
+        assert reading == ["hosts file"] * 3
+        assert await self.verdict("other.example") is Verdict.NO_SUCH_NAME
 
     async def test_stopped_while_the_hosts_file_is_read(self) -> None:
         question = fired(self.engine.ask("db.test"))
@@ -192,11 +206,17 @@ class CaresEngineTests(TestCase):
         await until(reactor, lambda: not self.engine._hosts_file._is_being_read)
         assert (question, self.engine._open, self.server.asked) == ([], [], [])
 
-    async def test_a_hosts_file_that_cannot_be_read_for_want_of_memory(self) -> None:
-        def no_memory(*_: object) -> None:
-            raise pycares.AresError("no memory")
+    async def test_a_hosts_file_for_which_there_was_no_descriptor_is_read_later(self) -> None:
+        await deferLater(reactor, 0)  # The start of the reactor takes some.
+        with no_descriptor_free():
+            assert await self.verdict("localhost") is Verdict.NO_DESCRIPTOR
+        assert (await self.engine.ask("localhost")).ipv4.hosts == ipv4("127.0.0.1")
 
-        self.patch(hosts_file, "_find", no_memory)
+    async def test_a_hosts_file_that_cannot_be_read_for_want_of_memory(self) -> None:
+        def no_memory() -> None:
+            raise MemoryError
+
+        self.patch(hosts_file, "_names_in_file", no_memory)
         assert await self.verdict("db.test") is Verdict.NO_MEMORY
 
     def use_search_domains(self, *domains: str) -> None:

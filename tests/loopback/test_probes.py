@@ -6,7 +6,6 @@ import contextlib
 import errno
 import gzip
 import os
-import resource
 import shutil
 import signal
 import socket
@@ -24,7 +23,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import LogEvent, capturedLogs, formatEvent
 from twisted.trial.unittest import SkipTest, TestCase
 
-from support.descriptors import open_descriptors, opened_since
+from support.descriptors import no_descriptor_free, open_descriptors, opened_since
 from support.names import FixedEngine, OpenEngine, found
 from support.peers import peer, unanswering
 from support.probe_peers import Certificate, Server, close, go_deaf, http, repeat, reset, stay
@@ -274,8 +273,11 @@ class Connecting(ProbeTestCase):
             self.assertEqual(opened_since(before), {})
 
     async def test_a_cancelled_lookup_leaves_nothing(self) -> None:
-        run = await self.run_of(TcpProbe(), "no-one-has-this.invalid:80", AMPLE)
+        engine = OpenEngine()
+        self.resolver = Resolver(reactor, engine=engine)
+        run = await self.run_of(TcpProbe(), "db.example:80", AMPLE)
         outcome = run.start()
+        self.assertEqual(engine.asked, ["db.example"])
         run.cancel()
         self.assertIsNone((await outcome).passed)
         self.assertTrue(run.ended.settled)
@@ -295,19 +297,6 @@ class Connecting(ProbeTestCase):
             with no_descriptor_free():
                 outcome = await run.start()
             self.assertEqual((outcome.passed, outcome.cause), (None, os.strerror(errno.EMFILE).lower()))
-
-
-@contextlib.contextmanager
-def no_descriptor_free() -> Iterator[None]:
-    """Let this process have no more descriptors than it has."""
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest_free = os.dup(0)
-    os.close(lowest_free)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 class Tls(ProbeTestCase):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import re
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 DESCRIPTORS = Path("/proc/self/fd")
@@ -36,6 +39,19 @@ def room_in(status: str) -> int:
     found = re.search(r"^FDSize:\s*(\d+)$", status, re.MULTILINE)
     assert found is not None
     return int(found[1])
+
+
+@contextlib.contextmanager
+def no_descriptor_free() -> Iterator[None]:
+    """Let this process have no more descriptors than it has."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def _new(before: dict[int, str]) -> dict[int, str]:

@@ -16,6 +16,7 @@ from ipaddress import IPv6Address, ip_network
 from typing import Any
 
 import pycares
+from attrs import evolve
 from twisted.internet.defer import Deferred, succeed
 
 from tcpbalance.config.resolver import ResolverConfig
@@ -33,6 +34,9 @@ MAX_CHANNELS = 4
 """Channels open at one time. While servers are silent, questions last for longer than ``MAX_AGE``; once there
 are so many channels, the newest takes new questions until the oldest has had its answers and is closed. Each
 has a thread and an inotify instance, of which a user has 128 (inotify(7))."""
+
+DESCRIPTORS = 8
+"""What a channel has open at most: those of its thread, and a socket or two for each of some servers."""
 
 _TYPES = {socket.AF_INET: pycares.QUERY_TYPE_A, socket.AF_INET6: pycares.QUERY_TYPE_AAAA}
 
@@ -64,7 +68,6 @@ class _Channel:
         self.made = now
         self.under_way = 0
         self._servers = pycares.Channel(
-            lookups="b",
             timeout=config.timeout,
             tries=TRIES,
             servers=[str(server) for server in config.servers] or None,
@@ -109,7 +112,7 @@ class CaresEngine:
         try:
             await self._hosts_file.ready()
             if hosts := self._hosts_file.find(host):
-                return Reply.of_hosts(hosts, 0.0)
+                return _reply_of_file(hosts)
             question = self._ask_servers(host)
         except UnicodeError:
             return Reply.failed(Verdict.BAD_NAME)
@@ -220,6 +223,11 @@ def _distinct(hosts: Iterable[Host]) -> tuple[Host, ...]:
     return tuple(dict.fromkeys(hosts))
 
 
+def _reply_of_file(hosts: tuple[Host, ...]) -> Reply:
+    reply = Reply.of_hosts(hosts, 0.0)
+    return evolve(reply, ipv6_first=_prefers_ipv6(reply.ipv6.hosts))
+
+
 def _prefers_ipv6(hosts: tuple[Host, ...]) -> bool:
     """Whether to try IPv6 before IPv4: RFC 6724, section 6, rules 1 and 6 with the table of section 2.1.
 
@@ -237,7 +245,9 @@ def _prefers_ipv6(hosts: tuple[Host, ...]) -> bool:
 def _shortage() -> Verdict:
     """What it is that a channel could not be made for want of; c-ares does not tell."""
     try:
-        socket.socket().close()
+        with contextlib.ExitStack() as stack:
+            for _ in range(DESCRIPTORS):
+                stack.enter_context(socket.socket())
     except OSError as error:
         return Verdict.NO_DESCRIPTOR if error.errno in OUT_OF_DESCRIPTORS else Verdict.NO_MEMORY
     return Verdict.NO_MEMORY
