@@ -57,7 +57,7 @@ class HttpProbe:
     host: str | None = field(
         default=None,
         validator=optional(_host),
-        metadata={"doc": "The Host header; absent: the backend's address."},
+        metadata={"doc": "The Host header; absent: the address that is checked."},
     )
     status: StatusSet = field(
         default=StatusSet(((200, 399),)),

@@ -1,0 +1,51 @@
+"""How long connecting took is told by the kernel, however late our own loop hears of it."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+from typing import Any
+
+from twisted.internet import reactor as global_reactor
+from twisted.internet.protocol import Factory, Protocol
+from twisted.trial.unittest import TestCase
+
+from support.sockets import until
+from tcpbalance import Backend, Balancer, Frontend, OutlierRules, Pool
+from tcpbalance.net.roads import DataPath
+from tcpbalance.net.tcp_info import NOTICEABLE, ConnectTime
+
+reactor: Any = global_reactor
+
+
+class LateLoopTests(TestCase):
+    """On the quick road."""
+
+    data_path: DataPath = "auto"
+
+    async def test_what_slow_is_judged_by_leaves_out_our_own_time(self) -> None:
+        server = reactor.listenTCP(0, Factory.forProtocol(Protocol), interface="127.0.0.1")
+        self.addCleanup(server.stopListening)
+        backend = Backend(f"127.0.0.1:{server.getHost().port}")
+        pool = Pool("web", [backend], outlier=OutlierRules(slow_factor=3.0))
+        took: list[ConnectTime] = []
+        assert pool.ejections is not None
+        self.patch(pool.ejections, "connected", lambda _, time: took.append(time))
+        balancer = Balancer(
+            reactor, [Frontend("web", "127.0.0.1:0", pool)], shutdown_grace=0.1, data_path=self.data_path
+        )
+        self.addCleanup(balancer.stopService)
+        balancer.startService()
+        # By our clock, a second goes by between any two looks at it.
+        self.patch(balancer.factories["web"], "seconds", itertools.count().__next__)
+        with socket.create_connection(("127.0.0.1", balancer.listens_on("web")[0].port)):
+            await until(reactor, lambda: took)
+        (time,) = took
+        assert 0.0 < time.seconds < 0.5
+        assert time.noticeable == NOTICEABLE
+
+
+class PortableLateLoopTests(LateLoopTests):
+    """On Twisted's transports."""
+
+    data_path: DataPath = "portable"
