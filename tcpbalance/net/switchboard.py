@@ -15,7 +15,8 @@ Rules that handlers can rely on, and have to keep:
    its own turn. A handler that still has work waits for the next turn, in a queue, and between two that
    waited there is always a look at what else has happened.
    Of many connections that end together, a few are told in each round, and the others wait while there are
-   events of connections that go on: an end costs far more than a message, and nobody waits for it.
+   events of connections that go on: an end costs far more than a message. But it may come with a message, so
+   no end waits where ends are no more than twice the other events.
 4. A handler that raises ends its own session; the switchboard lives.
 """
 
@@ -47,6 +48,10 @@ TIME_A_TURN = 0.005
 ENDS_A_ROUND = 8
 """Ends that are told in the order in which they are found, in each round; and as many of those that wait,
 half of them the first that came and half the last. An end takes 50 to 100 microseconds."""
+
+ENDS_A_MESSAGE = 2
+"""Ends that are told in order for each other event of a round, where that is more: connections of one message
+have two ends each, at the backend with the answer in it and at the client, and those are no flood."""
 
 POLLS_A_ROUND = 32
 """Times that events are collected in one round as long as they are nothing but ends: so the event of another
@@ -218,7 +223,9 @@ class Switchboard:
         ready = self._poller.poll(0, EVENTS_A_ROUND)
         if not ready:
             return False
-        if not self._tell_all(ready, ENDS_A_ROUND) and len(ready) == EVENTS_A_ROUND:
+        others = sum(not events & _ENDS for _, events in ready)
+        most_ends = max(ENDS_A_ROUND, ENDS_A_MESSAGE * others)
+        if not self._tell_all(ready, most_ends) and len(ready) == EVENTS_A_ROUND:
             self._look_past_ends()
         return True
 

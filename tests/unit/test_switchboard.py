@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from support.network import no_logged_failure
 from support.turning_clock import TurningClock
 from tcpbalance.net.switchboard import (
+    ENDS_A_MESSAGE,
     ENDS_A_ROUND,
     EVENTS_A_ROUND,
     ROUNDS_A_TURN,
@@ -363,6 +364,30 @@ def test_a_few_ends_are_told_as_they_are_found(stage: Stage) -> None:
     stage.events.batch(END, numbers)
     stage.board._tell()
     assert stage.diary == [str(number) for number in numbers]
+
+
+def test_connections_of_one_message_do_not_wait_for_those_that_came_after_them(stage: Stage) -> None:
+    """Each has two ends, and its answer comes with one of them: under a steady load of these, an end that
+    waited would be told after those of connections that came later."""
+    numbers = range(100, 100 + EVENTS_A_ROUND // 3 * 3)
+    for number in numbers:
+        stage.handler(number)
+    ends = [(number, END) for number in numbers if number % 3]
+    messages = [(number, IN) for number in numbers if number % 3 == 0]
+    stage.events.batches = [ends + messages]
+    stage.board._tell()
+    assert stage.diary == [str(number) for number, _ in ends + messages]
+
+
+def test_messages_among_many_ends_give_those_no_more_than_their_share(stage: Stage) -> None:
+    for number in range(100, 100 + EVENTS_A_ROUND):
+        stage.handler(number, "end")
+    stage.events.batch(END, range(100, 100 + EVENTS_A_ROUND - 10))
+    stage.events.batches[0] += [
+        (number, IN) for number in range(100 + EVENTS_A_ROUND - 10, 100 + EVENTS_A_ROUND)
+    ]
+    stage.board._tell()
+    assert len(stage.diary) == 10 + 10 * ENDS_A_MESSAGE
 
 
 def test_where_ends_come_faster_than_they_are_told_the_first_and_the_last_have_the_same_share(
