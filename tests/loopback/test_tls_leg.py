@@ -390,6 +390,13 @@ def test_closing_waits_for_room_with_the_bytes_before_it(line: Line) -> None:
     assert line.story == ["lost ConnectionDone"]
 
 
+def test_a_leg_that_is_closed_has_nothing_in_flight(line: Line) -> None:
+    line.leg.write(bytes(MORE_THAN_KERNELS_HOLD))
+    assert line.leg.in_flight() > 0
+    line.leg.abortConnection()
+    assert line.leg.in_flight() == 0
+
+
 def test_a_goodbye_waits_for_room_of_its_own(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     say_goodbye = TlsSocket.say_goodbye
     rooms = iter([False, True])

@@ -202,6 +202,7 @@ class TlsLeg(Leg):
         if self._open and isinstance(failure.value, ConnectionDone) and not self._shaking:
             with contextlib.suppress(OSError):
                 self.socket.say_goodbye()
+        self.socket.unsent = b""
         super()._lose(failure, reset)
 
 
