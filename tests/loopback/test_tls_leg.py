@@ -552,6 +552,29 @@ def test_a_handshake_that_openssl_does_not_begin_is_told_in_a_later_turn(fresh: 
     assert no_error_is_left()
 
 
+def test_a_server_that_breaks_off_before_our_last_step_has_not_agreed(fresh: Line, issued: Issued) -> None:
+    """OpenSSL's side of it is over then: it has written to memory."""
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.use_certificate_file(str(issued.certificate))
+    context.use_privatekey_file(str(issued.key))
+    server = SSL.Connection(context, None)
+    server.set_accept_state()
+    leg = TlsLeg(fresh.plain, client_in_memory(client_context()))
+    fresh.leg = leg
+    leg.begin()
+    fresh.turn()
+    until(lambda: is_readable(fresh.peer.sock), "the hello")
+    server.bio_write(fresh.peer.sock.recv(A_RECORD))
+    with contextlib.suppress(SSL.WantReadError):
+        server.do_handshake()
+    fresh.peer.sock.sendall(b"".join(to_send(server)))
+    until(lambda: is_readable(fresh.plain.socket), "the answer")
+    fresh.peer.reset()
+    until(lambda: is_broken(fresh.plain.socket), "the break")
+    leg.on_events(READABLE)
+    fresh.until(lambda: fresh.story == ["lost ConnectionLost"])
+
+
 def test_closing_during_the_handshake(fresh: Line) -> None:
     fresh.begin()
     fresh.peer.look()

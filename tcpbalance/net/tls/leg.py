@@ -27,7 +27,7 @@ class TlsLeg(Leg):
     Nothing is to be written before that. A goodbye is an end like any other, and carried over as one.
 
     :param plain: the leg whose socket it takes; that one is no more.
-    :param connection: made for that socket.
+    :param connection: one that reads and writes memory.
     """
 
     __slots__ = ("_shaking",)

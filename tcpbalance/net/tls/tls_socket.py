@@ -77,6 +77,7 @@ class TlsSocket:
     __slots__ = (
         "_grown",
         "_handle",
+        "_is_client",
         "_last",
         "_lost",
         "_records",
@@ -105,6 +106,7 @@ class TlsSocket:
         self._lost: tuple[Any, ...] | None = None
         self.unsent = b""
         self._grown = False  # whether OpenSSL writes to much memory
+        self._is_client = False
         self._said_goodbye = False
         self._sock = sock
         self._recv_into = sock.recv_into
@@ -122,6 +124,7 @@ class TlsSocket:
 
         :raises SSL.Error: there is nothing that OpenSSL could say, such as no version that it may offer.
         """
+        self._is_client = True
         self._step()
 
     def do_handshake(self) -> None:
@@ -137,6 +140,10 @@ class TlsSocket:
             together = INCOMING[0] == CHANGE_CIPHER_SPEC and not records.partial
             records.without_data += records.give(end, 2 if together else 1, RECORD)
             if self._step():
+                # A client's last step has to arrive. A server's last words are tickets, without which its
+                # client may have said what counts.
+                if self._is_client and self._lost is not None:
+                    raise SSL.SysCallError(*self._lost)
                 records.without_data = 0
                 shrink(self.connection)
                 return
