@@ -46,8 +46,12 @@ TIME_A_TURN = 0.005
 """Seconds after which no further round begins before the reactor has its turn."""
 
 ENDS_A_ROUND = 8
-"""Ends that are told in the order in which they are found, in each round; and as many of those that wait,
-half of them the first that came and half the last. An end takes 50 to 100 microseconds."""
+"""Ends that are told in the order in which they are found, in each round; and as many of those that wait. An
+end takes 50 to 100 microseconds."""
+
+MANY_ENDS = 256
+"""Ends beyond which those that wait are told half from the first that came and half from the last: 256 take
+30 rounds, in which the last has not waited long."""
 
 ENDS_A_MESSAGE = 2
 """Ends that are told in order for each other event of a round, where that is more: connections of one message
@@ -263,11 +267,12 @@ class Switchboard:
         return not only_ends
 
     def _tell_ends(self) -> None:
-        """Tell some of the ends that wait. Where they come faster than they can be told, those that have
-        waited longest and those that have just come have the same share."""
+        """Tell some of the ends that wait, in their order. Where they are many, those that have waited longest
+        and those that have just come have the same share."""
         for count in range(ENDS_A_ROUND):
             if self._ends:
-                self._tell_all([self._ends.popitem(last=count % 2 == 1)], 1)
+                last = count % 2 == 1 and len(self._ends) > MANY_ENDS
+                self._tell_all([self._ends.popitem(last=last)], 1)
 
     def _call(self, handler: Handler, call: Callable[[], None]) -> None:
         try:

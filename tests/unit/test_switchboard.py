@@ -409,6 +409,23 @@ def test_where_ends_come_faster_than_they_are_told_the_first_and_the_last_have_t
     assert len(last.intersection(stage.diary)) == ENDS_A_ROUND + ENDS_A_ROUND // 2
 
 
+def test_a_few_hundred_ends_are_told_in_their_order_though_others_come(stage: Stage) -> None:
+    """The answers of connections with one message come with ends: none waits for those that came later."""
+    first = range(100, 100 + 3 * EVENTS_A_ROUND)
+    later = range(1000, 1000 + 20 * 2 * ENDS_A_ROUND)
+    for number in [*first, *later]:
+        stage.handler(number)
+    stage.events.batch(END, first)
+    stage.events.batch(IN, [])
+    for start in later[:: 2 * ENDS_A_ROUND]:
+        stage.events.batch(END, range(start, start + 2 * ENDS_A_ROUND))
+    stage.reactor.run_out()
+    stage.board.doRead()
+    stage.reactor.run_out()
+    told = [number for number in map(int, stage.diary) if number in first]
+    assert told == list(first)
+
+
 def test_an_end_that_waits_is_forgotten_with_its_descriptor(stage: Stage) -> None:
     """Its number may be another connection's by the time it would be told."""
     many = range(100, 100 + 2 * EVENTS_A_ROUND)
