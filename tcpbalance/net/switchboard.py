@@ -267,8 +267,8 @@ class Switchboard:
         return not only_ends
 
     def _tell_ends(self) -> None:
-        """Tell some of the ends that wait, in their order. Where they are many, those that have waited longest
-        and those that have just come have the same share."""
+        """Tell some of the ends that wait, in their order. Where they are many, those that have waited
+        longest and those that have just come have the same share."""
         for count in range(ENDS_A_ROUND):
             if self._ends:
                 last = count % 2 == 1 and len(self._ends) > MANY_ENDS
