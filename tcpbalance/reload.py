@@ -77,7 +77,10 @@ def in_thread(reactor: Any) -> InThread:
             else:
                 reactor.callFromThread(done.callback, result)
 
-        threading.Thread(target=run, name="tcpbalance reload", daemon=True).start()
+        try:
+            threading.Thread(target=run, name="tcpbalance reload", daemon=True).start()
+        except RuntimeError:  # the system has no more threads
+            done.errback()
         return done
 
     return call

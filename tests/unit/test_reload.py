@@ -495,6 +495,26 @@ def test_an_exception_in_a_look_does_not_end_the_looking(
     assert part.read[1:] == ["two, longer key"]
 
 
+def test_where_no_thread_can_be_started_it_is_logged_and_tried_again_and_others_are_read(
+    clock: Clock, cert: Path, part: Files, logged: Sequence[LogEvent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As at the limit of tasks of a systemd unit."""
+
+    def no_thread(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    started: list[threading.Thread] = []
+    reloader = Reloader(clock, [("frontend web", part), ("pool web", part)], in_thread(Reactor()))
+    reloader.startService()
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    reloader.reload()
+    assert [event["name"] for event in logged if "log_failure" in event] == ["frontend web", "pool web"]
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: started.append(thread))
+    look(clock, int(TRY_AGAIN_AFTER))
+    assert len(started) == 2
+    reloader.stopService()
+
+
 class Reactor:
     """Takes what comes from threads."""
 
