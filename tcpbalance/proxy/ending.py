@@ -43,7 +43,11 @@ class SessionEnder:
 
         :param served_by: leave alone those that this backend does not serve any more by then; None for none.
         """
-        self._waiting |= dict.fromkeys(reversed(list(sessions)), (reason, served_by))
+        for session in reversed(list(sessions)):
+            before = self._waiting.get(session)
+            # One that is to end in any case does so, though its backend may change by then.
+            if before is None or before[1] is not None:
+                self._waiting[session] = (reason, served_by)
         if self._call is None:
             self._end_some()
 

@@ -118,6 +118,20 @@ def test_another_call_meanwhile_has_its_sessions_ended_too(stage: Stage) -> None
     assert set(stage.ended) == {*first, *second}
 
 
+@pytest.mark.parametrize("shutdown_first", [True, False])
+def test_one_that_ends_in_any_case_ends_though_its_backend_goes_down_and_changes(
+    stage: Stage, shutdown_first: bool
+) -> None:
+    one, two = object(), object()
+    sessions = stage.sessions(2 * ENDS_A_TURN, served_by=one)
+    calls = [(EndReason.SHUTDOWN, None), (EndReason.BACKEND_DOWN, one)]
+    for reason, served_by in calls if shutdown_first else calls[::-1]:
+        stage.ender.end(sessions, reason, served_by)
+    sessions[-1].served_by = two
+    stage.clock.run_out()
+    assert sessions[-1].reason is EndReason.SHUTDOWN
+
+
 def test_one_that_cannot_be_ended_is_logged_and_the_others_end(stage: Stage) -> None:
     def raises(_: Some) -> None:
         raise LookupError("broken")
