@@ -500,8 +500,11 @@ def test_where_no_thread_can_be_started_it_is_logged_and_tried_again_and_others_
 ) -> None:
     """As at the limit of tasks of a systemd unit."""
 
-    def no_thread(_: object) -> None:
+    def no_thread(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
+
+    def start(thread: threading.Thread) -> None:
+        started.append(thread)
 
     started: list[threading.Thread] = []
     reloader = Reloader(clock, [("frontend web", part), ("pool web", part)], in_thread(Reactor()))
@@ -509,7 +512,7 @@ def test_where_no_thread_can_be_started_it_is_logged_and_tried_again_and_others_
     monkeypatch.setattr(threading.Thread, "start", no_thread)
     reloader.reload()
     assert [event["name"] for event in logged if "log_failure" in event] == ["frontend web", "pool web"]
-    monkeypatch.setattr(threading.Thread, "start", lambda thread: started.append(thread))
+    monkeypatch.setattr(threading.Thread, "start", start)
     look(clock, int(TRY_AGAIN_AFTER))
     assert len(started) == 2
     reloader.stopService()
