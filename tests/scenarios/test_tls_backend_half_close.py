@@ -51,4 +51,6 @@ def test_nginx_which_closes_without_reading_our_goodbye_has_answered_all_the_sam
     ):
         for _ in range(20):
             assert ask(daemon.port, REQUEST).endswith(b"page\n")
-        assert {record["reason"] for record in records_of(daemon, "web", 20)} == {"client_closed"}
+        # On a busy machine nginx may have answered and closed before the client's end has come.
+        in_order = {"client_closed", "backend_closed"}
+        assert {record["reason"] for record in records_of(daemon, "web", 20)} <= in_order
