@@ -108,8 +108,20 @@ class _Watched:
         self._has_failed = False
         self._complaint = ""
         self._warned: tuple[str, ...] = ()
+        self._looking = SteadyLoop(f"a look at files of {name}", self._look, clock)
 
-    def look(self) -> None:
+    def start(self) -> None:
+        """Say what is wrong with the files, and begin to look at them."""
+        self._warn()
+        self._looking.start(LOOK_EVERY, now=False)
+
+    def stop(self) -> None:
+        """Look no more, and put into use nothing of what is being read."""
+        self._looking.stop()
+        self._reading = None
+        self._once_more = False
+
+    def _look(self) -> None:
         """See whether it is time to read again."""
         seen, self._seen = self._seen, _signature(self._part.files)
         changed = self._seen != self._read
@@ -121,7 +133,7 @@ class _Watched:
         # What could not be read has its own time to be tried again.
         return not self._has_failed and self._part.is_outdated()
 
-    def warn(self) -> None:
+    def _warn(self) -> None:
         """Say what is wrong with the files in use, once for as long as it is the same."""
         warnings = self._part.warnings
         for warning in warnings:
@@ -139,11 +151,6 @@ class _Watched:
         reading = self._reading = self._in_thread(self._part.prepare)
         reading.addCallback(self._commit, reading).addErrback(self._failed, reading)
 
-    def forget(self) -> None:
-        """Put into use nothing of what is being read."""
-        self._reading = None
-        self._once_more = False
-
     def _commit(self, commit: Callable[[], None], reading: Deferred[Any]) -> None:
         if self._reading is not reading:
             return
@@ -152,7 +159,7 @@ class _Watched:
         self._has_failed = False
         self._complaint = ""
         self._log.info("{name}: read {files} again", name=self._name, files=", ".join(self._part.files))
-        self.warn()
+        self._warn()
         self._done()
 
     def _failed(self, failure: Failure, reading: Deferred[Any]) -> None:
@@ -195,32 +202,24 @@ class Reloader(Service):
 
     def __init__(self, reactor: Any, parts: Iterable[tuple[str, Part]], in_thread: InThread) -> None:
         self._watched = [_Watched(name, part, reactor, in_thread) for name, part in parts]
-        self._looking = SteadyLoop("a look at files", self._look, reactor)
 
     def startService(self) -> None:
         """Say what is wrong with the files, and begin to look at them."""
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
         for watched in self._watched:
-            watched.warn()
-        if self._watched:
-            self._looking.start(LOOK_EVERY, now=False)
+            watched.start()
 
     def stopService(self) -> None:
         """Look no more; what is being read is not used."""
         super().stopService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
-        self._looking.stop()
         for watched in self._watched:
-            watched.forget()
+            watched.stop()
 
     def reload(self) -> None:
         """Read all of them again now."""
         if self.running:
             for watched in self._watched:
                 watched.reload()
-
-    def _look(self) -> None:
-        for watched in self._watched:
-            watched.look()
 
 
 def _signature(files: Iterable[str]) -> Signature:

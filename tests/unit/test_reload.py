@@ -495,6 +495,28 @@ def test_an_exception_in_a_look_does_not_end_the_looking(
     assert part.read[1:] == ["two, longer key"]
 
 
+def test_an_exception_in_a_look_at_one_part_leaves_the_others_alone(
+    clock: Clock, tmp_path: Path, cert: Path, logged: Sequence[LogEvent]
+) -> None:
+    other = tmp_path / "other"
+    other.write_text("one")
+    bad, good = Files(other), Files(cert)
+
+    def broken() -> bool:
+        raise RuntimeError("this is a bug")
+
+    bad.is_outdated = broken  # type: ignore[method-assign]
+    reloader = Reloader(clock, [("frontend bad", bad), ("frontend good", good)], execute)
+    reloader.startService()
+    cert.write_text("two, longer")
+    look(clock, 3)
+    assert good.read == ["one", "two, longer"]
+    assert [event["what"] for event in logged if "log_failure" in event] == [
+        "a look at files of frontend bad"
+    ]
+    reloader.stopService()
+
+
 def test_where_no_thread_can_be_started_it_is_logged_and_tried_again_and_others_are_read(
     clock: Clock, cert: Path, part: Files, logged: Sequence[LogEvent], monkeypatch: pytest.MonkeyPatch
 ) -> None:
