@@ -77,6 +77,10 @@ def _mask(process: Process, name: str, number: signal.Signals) -> bool:
     return bool(int(found[1], 16) >> (number - 1) & 1)
 
 
+def _ignores(process: Process, *numbers: signal.Signals) -> bool:
+    return all(_mask(process, "SigIgn", number) for number in numbers)
+
+
 def _send_until_it_serves(daemon: Daemon, process: Process) -> None:
     """Send SIGHUP and SIGUSR1 again and again."""
 
@@ -107,7 +111,8 @@ def test_what_the_parent_ignores_harms_from_the_first_moment_on(tmp_path: Path) 
     with peers.named("a") as (backend,):
         daemon = Daemon(CONFIG.format(backend=backend.address), tmp_path, ignores=("HUP", "USR1"))
         with daemon.launch() as process:
-            until(lambda: _mask(process, "SigIgn", signal.SIGHUP), "the shell before twistd")
+            # The shell ignores one after the other.
+            until(lambda: _ignores(process, signal.SIGHUP, signal.SIGUSR1), "the shell before twistd")
             _send_until_it_serves(daemon, process)
             assert daemon.catches(signal.SIGHUP)
             assert daemon.catches(signal.SIGUSR1)
