@@ -7,6 +7,7 @@ import socket
 from socket import SocketType
 from typing import Any, cast
 
+from OpenSSL import SSL
 from twisted.internet import tcp, unix
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import UNIXAddress
@@ -19,7 +20,7 @@ from twisted.python.failure import Failure
 
 from tcpbalance.net.addresses import PeerAddress, socket_address
 from tcpbalance.net.faults import is_our_own
-from tcpbalance.net.leg import LOST, NO_LINGER, Leg, report_connection_error, unacknowledged
+from tcpbalance.net.leg import DONE, LOST, NO_LINGER, Leg, report_connection_error, unacknowledged
 
 
 def in_flight(transport: Any) -> int:
@@ -123,6 +124,8 @@ class ReadsToTheEnd(FileDescriptor):
 
     def connectionLost(self, reason: Failure) -> None:
         """Twisted's call: read on before the connection is lost, if there is anything to be read."""
+        if isinstance(reason.value, ConnectionLost) and self._has_close_notify():
+            reason = DONE
         if not self._broken and isinstance(reason.value, ConnectionLost) and self._has_unread():
             self._read_on()
         elif self._broken and isinstance(reason.value, ConnectionDone):
@@ -132,6 +135,13 @@ class ReadsToTheEnd(FileDescriptor):
             if not isinstance(reason.value, ConnectionClosed):
                 self._reset_on_close()
             super().connectionLost(reason)  # type: ignore[no-untyped-call]  # Twisted's
+
+    def _has_close_notify(self) -> bool:
+        """Whether the peer has ended TLS in order: what its kernel resets after that takes nothing back."""
+        if not getattr(self, "TLS", False):
+            return False
+        tls = self.protocol._tlsConnection
+        return tls is not None and bool(tls.get_shutdown() & SSL.RECEIVED_SHUTDOWN)
 
     def _reset_on_close(self) -> None:
         """It ends by a fault of ours: the peer has not got all, and must not take what it has for all."""

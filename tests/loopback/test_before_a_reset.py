@@ -17,12 +17,13 @@ from twisted.internet import reactor as global_reactor
 from twisted.internet.threads import deferToThread
 
 from support import peers
-from support.clients import TIMEOUT, connect
+from support.clients import TIMEOUT, ask, connect
 from support.sockets import until
 from support.tls_case import NAME, TlsCase
 from support.tls_lines import frontend_tls
 from support.tls_peers import tls_peer
 from tcpbalance import FrontendSettings
+from tcpbalance.net.leg import NO_LINGER
 from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.proxy.preread import Entrance
 
@@ -112,6 +113,17 @@ def send_until_answered(sock: socket.socket) -> bool:
     return False
 
 
+def answer_and_finish(sock: socket.socket) -> None:
+    """Answer, say close_notify, and be reset before it is answered."""
+    assert isinstance(sock, ssl.SSLSocket)
+    sock.recv(1)
+    sock.sendall(ANSWER)
+    sock.setblocking(False)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        sock.unwrap()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+
+
 class PlainTests(BeforeAResetCase):
     """The one that answers speaks no TLS."""
 
@@ -166,6 +178,14 @@ class SecuredTests(BeforeAResetCase):
     async def test_a_backend_that_speaks_tls_answers(self) -> None:
         with tls_peer(self.answer_unread, self.issued) as backend:
             await self.upload_to(self.serve(backend.address, tls=self.believing()))
+
+    async def test_a_backend_that_is_reset_after_its_close_notify_has_ended_in_order(self) -> None:
+        with tls_peer(answer_and_finish, self.issued) as backend:
+            port = self.serve(backend.address, tls=self.believing())
+            for done in range(TRIES):
+                assert await deferToThread(ask, port, b"?") == ANSWER
+                record = await self.ended(done + 1)
+                assert record.reason.word in {"client_closed", "backend_closed"}
 
     async def test_a_client_that_speaks_tls_answers(self) -> None:
         with peers.peer(self.upload) as backend:
