@@ -138,9 +138,9 @@ class ReadsToTheEnd(FileDescriptor):
 
     def _has_close_notify(self) -> bool:
         """Whether the peer has ended TLS in order: what its kernel resets after that takes nothing back."""
-        if not getattr(self, "TLS", False):
+        if not getattr(self, "TLS", False) or not isinstance(self.protocol, TLSMemoryBIOProtocol):
             return False
-        tls = self.protocol._tlsConnection
+        tls: Any = self.protocol._tlsConnection
         return tls is not None and bool(tls.get_shutdown() & SSL.RECEIVED_SHUTDOWN)
 
     def _reset_on_close(self) -> None:
