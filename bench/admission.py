@@ -8,10 +8,10 @@ from ipaddress import IPv4Network
 from random import Random
 from statistics import median
 
-from tcpbalance.gate.access import Access
-from tcpbalance.gate.gate import Gate
-from tcpbalance.gate.limits import Limits
-from tcpbalance.gate.networks import NetworkSet
+from tcpbalance.admission.access import Access
+from tcpbalance.admission.control import AdmissionControl
+from tcpbalance.admission.limits import Limits
+from tcpbalance.admission.networks import NetworkSet
 
 NETWORKS = 10_000
 """That are listed in `deny`."""
@@ -46,20 +46,20 @@ class Population:
         hosts = [(number << 32 - _BITS | 1).to_bytes(4) for number in drawn[networks:]]
         self.known, self.new = hosts[:clients], hosts[clients:]
 
-    def gate(self, seconds: Callable[[], float]) -> Gate:
+    def admission(self, seconds: Callable[[], float]) -> AdmissionControl:
         """Make a gate that has the lists, and knows whom it is to know."""
         access = Access(deny=NetworkSet(self.listed))
-        gate = Gate(access, LIMITS, seconds, most_clients=len(self.known))
+        admission = AdmissionControl(access, LIMITS, seconds, max_clients=len(self.known))
         for client in self.known:
-            gate.admit(client)
-            gate.leave(client)
-        return gate
+            admission.admit(client)
+            admission.leave(client)
+        return admission
 
 
-def durations(gate: Gate, clients: Iterable[bytes]) -> list[int]:
+def durations(admission: AdmissionControl, clients: Iterable[bytes]) -> list[int]:
     """Let each client in and out again; give what each took, in nanoseconds."""
     now = time.perf_counter_ns
-    admit, leave = gate.admit, gate.leave
+    admit, leave = admission.admit, admission.leave
     took = []
     for client in clients:
         began = now()
@@ -73,10 +73,10 @@ def measure(networks: int = NETWORKS, clients: int = CLIENTS) -> tuple[float, fl
     """Give the median over known clients, and over new ones, in microseconds."""
     random = Random(1)
     population = Population(networks, clients, random)
-    gate = population.gate(time.monotonic)
+    admission = population.admission(time.monotonic)
     # In another order than that in which they became known, and lie in memory.
     random.shuffle(population.known)
-    known, new = (median(durations(gate, of)) / 1e3 for of in (population.known, population.new))
+    known, new = (median(durations(admission, of)) / 1e3 for of in (population.known, population.new))
     return known, new
 
 

@@ -1,7 +1,11 @@
 """Everything that ``tcpbalance`` offers to applications, imported here and named there."""
 
-from tcpbalance.admin.access_log import AccessLog as AccessLog
-from tcpbalance.admin.access_log import AccessLogError as AccessLogError
+from tcpbalance.admission.access import Access as Access
+from tcpbalance.admission.control import AdmissionControl as AdmissionControl
+from tcpbalance.admission.limits import Limits as Limits
+from tcpbalance.admission.networks import NetworkSet as NetworkSet
+from tcpbalance.build import Frontend as Frontend
+from tcpbalance.build import read_config as read_config
 from tcpbalance.config.addresses import Address as Address
 from tcpbalance.config.errors import ConfigError as ConfigError
 from tcpbalance.config.frontends import SocketConfig as SocketConfig
@@ -16,21 +20,17 @@ from tcpbalance.endpoints import ProxyProtocolEndpoint as ProxyProtocolEndpoint
 from tcpbalance.errors import Fault as Fault
 from tcpbalance.errors import SettingError as SettingError
 from tcpbalance.errors import TcpbalanceError as TcpbalanceError
-from tcpbalance.gate.access import Access as Access
-from tcpbalance.gate.gate import Gate as Gate
-from tcpbalance.gate.limits import Limits as Limits
-from tcpbalance.gate.networks import NetworkSet as NetworkSet
+from tcpbalance.logs.access_log import AccessLog as AccessLog
+from tcpbalance.logs.access_log import AccessLogError as AccessLogError
 from tcpbalance.net.clock import make_monotonic as make_monotonic
 from tcpbalance.net.connecting import ConnectFailed as ConnectFailed
 from tcpbalance.net.listener import ListenError as ListenError
 from tcpbalance.net.socket_file import SocketFile as SocketFile
 from tcpbalance.net.tls.client import ClientTls as ClientTls
 from tcpbalance.net.tls.server import ServerTls as ServerTls
-from tcpbalance.parts import Frontend as Frontend
-from tcpbalance.parts import read_config as read_config
 from tcpbalance.pool.affinity import Affinity as Affinity
+from tcpbalance.pool.backend import AdminState as AdminState
 from tcpbalance.pool.backend import Backend as Backend
-from tcpbalance.pool.backend import Orders as Orders
 from tcpbalance.pool.outlier import OutlierRules as OutlierRules
 from tcpbalance.pool.policies.base import Policy as Policy
 from tcpbalance.pool.policies.base import PolicyFactory as PolicyFactory
@@ -48,7 +48,7 @@ from tcpbalance.pool.probes.tcp import TcpProbe as TcpProbe
 from tcpbalance.pool.probes.tls import TlsProbe as TlsProbe
 from tcpbalance.proxy.frontend import FrontendFactory as FrontendFactory
 from tcpbalance.proxy.frontend import FrontendSettings as FrontendSettings
-from tcpbalance.proxy.preread import Entrance as Entrance
+from tcpbalance.proxy.preread import PrereadSettings as PrereadSettings
 from tcpbalance.proxy.reasons import EndReason as EndReason
 from tcpbalance.proxy.record import SessionRecord as SessionRecord
 from tcpbalance.service import Balancer as Balancer

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence, Sized
 from importlib.metadata import PackageNotFoundError, version
 
+from tcpbalance.build import check_config
 from tcpbalance.config.errors import ConfigError, Problem, Severity
-from tcpbalance.parts import check_config
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -27,8 +27,9 @@ COLLECT_AFTER = (3_000, 0, 20)
 """When the garbage collector looks, as `gc.set_threshold` takes it: at the new objects, when there are so
 many more of them than at its last look, two hundred sessions' worth, for a millisecond in which nobody is
 served; every other time at those of the last look, too, which then are old; and after so many of these at the
-old ones, where a quarter has come on top. On the portable road, Twisted's TLS leaves circles behind; so a few
-thousand dead sessions are kept at most."""
+old ones, where a quarter has come on top.
+On the portable data path, Twisted's TLS leaves reference cycles behind; so a few thousand dead sessions are
+kept at most."""
 
 
 def daemon(reactor: Any, balancer: Balancer) -> MultiService:
@@ -47,7 +48,7 @@ def daemon(reactor: Any, balancer: Balancer) -> MultiService:
 def spare_the_collector() -> None:
     """Keep the garbage collector from walking through what stays for good, again and again.
 
-    A session leaves no circles behind on the quick road, so there is little to be found; but a thousand
+    A session leaves no circles behind on the native data path, so there is little to be found; but a thousand
     sessions that come and go look like garbage to it, and a full collection stops all traffic for
     milliseconds.
     """
@@ -104,7 +105,7 @@ class Signals(Service):
         """Take the signals over from the reactor, and let in those that came since ``makeService``."""
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
         self._install()
-        held_signals.let_in()
+        held_signals.admitted()
 
     def _install(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -9,14 +9,14 @@ from twisted.application.service import Service
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
-from tcpbalance.admin.access_log import AccessLog
+from tcpbalance.build import Frontend
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.frontends import SocketConfig
 from tcpbalance.config.pools import HealthConfig
 from tcpbalance.config.quantities import Duration
+from tcpbalance.logs.access_log import AccessLog
 from tcpbalance.net.listener import Listener, bind
 from tcpbalance.net.socket_options import SocketOptions
-from tcpbalance.parts import Frontend
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
 from tcpbalance.pool.probes.http import HttpProbe
@@ -111,9 +111,9 @@ class Demo(Service):
     def _tell(self) -> None:
         # Under twistd, sys.stdout is the log, and what is to be copied should stand alone.
         if sys.__stdout__ is not None:
-            print(self.welcome(), end="", file=sys.__stdout__, flush=True)
+            print(self.client_connected(), end="", file=sys.__stdout__, flush=True)
 
-    def welcome(self) -> str:
+    def client_connected(self) -> str:
         """What to try, with this run's addresses."""
         return WELCOME.format(listen=LISTEN, two=f"http://{self._backends[1].address}")
 

@@ -26,8 +26,8 @@ from twisted.python.failure import Failure
 from zope.interface import directlyProvides, implementer, providedBy
 
 from tcpbalance import bounds
+from tcpbalance.admission.networks import Network, NetworkSet
 from tcpbalance.errors import SettingError
-from tcpbalance.gate.networks import Network, NetworkSet
 from tcpbalance.net.addresses import PeerAddress, twisted_address
 from tcpbalance.pool.client import packed_host
 from tcpbalance.wire.errors import ProxyHeaderError

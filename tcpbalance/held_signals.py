@@ -18,6 +18,6 @@ def hold() -> None:
             signal.signal(number, signal.SIG_DFL)
 
 
-def let_in() -> None:
+def admitted() -> None:
     """Take those that have come since, and all that are still to come."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)

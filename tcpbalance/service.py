@@ -18,21 +18,21 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tcpbalance import bounds
-from tcpbalance.admin.access_log import AccessLog
+from tcpbalance.build import LOOKUP_TIMEOUT, Frontend, build_frontend, build_pool, read_config, refuse_loops
 from tcpbalance.config.models import Config
 from tcpbalance.config.overload import OverloadConfig
 from tcpbalance.config.pools import HealthConfig
 from tcpbalance.config.resolver import ResolverConfig
 from tcpbalance.errors import SettingError, TcpbalanceError
+from tcpbalance.logs.access_log import AccessLog
 from tcpbalance.net import descriptors
 from tcpbalance.net.connecting import SocketConnector
+from tcpbalance.net.data_path import DataPath, DataPathName, choose
 from tcpbalance.net.listener import Listener, ListenError, bind_all
 from tcpbalance.net.local_route import why_no_way_to
 from tcpbalance.net.resolver.resolver import Resolver
-from tcpbalance.net.roads import DataPath, Road, choose
 from tcpbalance.net.socket_options import SocketOptionError, SocketOptions, shrunk_buffers
 from tcpbalance.overload.guard import OverloadGuard, watches
-from tcpbalance.parts import LOOKUP_TIMEOUT, Frontend, build_frontend, build_pool, read_config, refuse_loops
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.health import HealthMonitor
 from tcpbalance.pool.pool import Pool
@@ -42,14 +42,16 @@ from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.reload import Part, Reloader, in_thread
 
 
-class Doors:
+class FrontendListeners:
     """The listening sockets of one frontend, from being bound to being closed."""
 
     _log = Logger("tcpbalance.service")
 
-    def __init__(self, reactor: Any, frontend: Frontend, factory: FrontendFactory, road: Road) -> None:
+    def __init__(
+        self, reactor: Any, frontend: Frontend, factory: FrontendFactory, data_path: DataPath
+    ) -> None:
         self._reactor = reactor
-        self._road = road
+        self._data_path = data_path
         self._frontend = frontend
         self._factory = factory
         self._listeners: list[Listener] = []
@@ -64,8 +66,10 @@ class Doors:
                 if address.is_unix:
                     self._frontend.socket_file.give_to(socks[0])
             for sock in socks:
-                listener = Listener(self._reactor, sock, self._factory, self._frontend.backlog, self._road)
-                self._factory.attend(listener)
+                listener = Listener(
+                    self._reactor, sock, self._factory, self._frontend.backlog, self._data_path
+                )
+                self._factory.pause_on(listener)
                 self._listeners.append(listener)
             for complaint in shrunk_buffers(socks[0], self._frontend.socket):
                 self._log.warn("frontend {name}: {complaint}", name=self._frontend.name, complaint=complaint)
@@ -86,8 +90,8 @@ class Doors:
                 "frontend {name} listens on {address} by the {road} ({reason})",
                 name=self._frontend.name,
                 address=listener,
-                road=self._road.name,
-                reason=self._road.reason,
+                data_path=self._data_path.name,
+                reason=self._data_path.reason,
             )
 
     def close(self) -> None:
@@ -115,8 +119,8 @@ def _reloadable(frontends: Iterable[Frontend]) -> Iterator[tuple[str, Part]]:
     """All that is made of files, each once, with a name for the log."""
     pools: dict[Pool, None] = {}
     for frontend in frontends:
-        if frontend.entrance is not None and frontend.entrance.tls is not None:
-            yield f"frontend {frontend.name}", frontend.entrance.tls
+        if frontend.preread is not None and frontend.preread.tls is not None:
+            yield f"frontend {frontend.name}", frontend.preread.tls
         if frontend.deny_file is not None:
             yield f"frontend {frontend.name}", frontend.deny_file
         pools |= dict.fromkeys(frontend.pools)
@@ -139,7 +143,7 @@ class Balancer(Service):
     :param resolver: how host names of backends are looked up.
     :param access_log: takes a record of each session; None for no log.
     :param shutdown_grace: seconds that open sessions may go on after ``stopService``.
-    :param data_path: ``"auto"`` for the quick road where there is one, ``"portable"`` for Twisted's own
+    :param data_path: ``"auto"`` for the native data path where there is one, ``"portable"`` for Twisted's own
         transports.
     :raises SettingError: for a negative or endless grace, no frontend, two frontends of one name, an overload
         without bounds, another data path, checks that have no address, or a pool whose connections come back
@@ -158,21 +162,23 @@ class Balancer(Service):
         resolver: ResolverConfig = ResolverConfig(),
         access_log: AccessLog | None = None,
         shutdown_grace: float = 30.0,
-        data_path: DataPath = "auto",
+        data_path: DataPathName = "auto",
     ) -> None:
         bounds.not_negative("balancer: shutdown_grace", shutdown_grace)
         self._check_names(frontends)
         refuse_loops(frontends)
         self._reactor = reactor
         self._frontends = tuple(frontends)
-        self._road = choose(data_path, reactor)
+        self._data_path = choose(data_path, reactor)
         self._resolver = Resolver(reactor, resolver)
         self._access_log = access_log
         self._shutdown_grace = shutdown_grace
         account = access_log.log if access_log else None
         self.factories = {frontend.name: self._factory(frontend, account) for frontend in frontends}
-        self._doors = {
-            frontend.name: Doors(reactor, frontend, self.factories[frontend.name], self._road)
+        self._frontend_listeners = {
+            frontend.name: FrontendListeners(
+                reactor, frontend, self.factories[frontend.name], self._data_path
+            )
             for frontend in frontends
         }
         self._reloader = Reloader(reactor, _reloadable(frontends), in_thread(reactor))
@@ -228,10 +234,10 @@ class Balancer(Service):
             frontend.pool,
             name=frontend.name,
             settings=frontend.settings,
-            entrance=frontend.entrance,
-            gate=frontend.gate,
+            preread=frontend.preread,
+            admission=frontend.admission,
             account=account,
-            connector=SocketConnector(self._reactor, options, self._road, self._resolver),
+            connector=SocketConnector(self._reactor, options, self._data_path, self._resolver),
         )
 
     def _monitor(self, pool: Pool, config: HealthConfig) -> HealthMonitor:
@@ -264,8 +270,8 @@ class Balancer(Service):
         if self._stopping:
             raise TcpbalanceError("still stopping: wait until stopService() is done before starting again")
         try:
-            for doors in self._doors.values():
-                doors.bind()
+            for listeners in self._frontend_listeners.values():
+                listeners.bind()
             if self._access_log is not None:
                 self._access_log.startService()
         except Exception:
@@ -288,7 +294,7 @@ class Balancer(Service):
         self.prepare()
         descriptors.make_room()
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
-        self._road.open()
+        self._data_path.open()
         self._reloader.startService()
         self._warn_of_addresses_out_of_reach()
         for monitor in self._monitors:
@@ -352,7 +358,7 @@ class Balancer(Service):
         if not self.running or name not in self._closed:
             return
         try:
-            self._doors[name].open()
+            self._frontend_listeners[name].open()
         except ListenError as error:
             self._log.critical("{error}", error=str(error))
             self._closed.clear()
@@ -386,7 +392,7 @@ class Balancer(Service):
 
     def listens_on(self, name: str) -> list[Any]:
         """The addresses that a frontend listens on, as Twisted's address objects."""
-        return self._doors[name].hosts()
+        return self._frontend_listeners[name].hosts()
 
     def addresses_of(self, host: str) -> list[str]:
         """The IP addresses that a host name is known to have now; none is asked for."""
@@ -447,7 +453,7 @@ class Balancer(Service):
         if self._access_log is not None:
             await maybeDeferred(self._access_log.stopService)
         self._resolver.stop()
-        self._road.close()
+        self._data_path.close()
 
     def _drained(self) -> Deferred[Any]:
         """Let open sessions finish within the grace, and end those that do not."""
@@ -469,5 +475,5 @@ class Balancer(Service):
             factory.end_sessions(EndReason.SHUTDOWN)
 
     def _close_doors(self) -> None:
-        for doors in self._doors.values():
-            doors.close()
+        for listeners in self._frontend_listeners.values():
+            listeners.close()

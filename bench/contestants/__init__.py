@@ -31,7 +31,7 @@ PEERS = ("haproxy", "nginx", "envoy")
 
 TITLES = {
     "tcpbalance": "tcpbalance",
-    "portable": "portable road",
+    "portable": "portable data path",
     "haproxy": "HAProxy",
     "nginx": "nginx",
     "envoy": "Envoy",

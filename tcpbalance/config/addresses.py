@@ -11,12 +11,12 @@ from typing import ClassVar, NoReturn, Self
 import attrs
 from attrs import frozen
 
+from tcpbalance.config.messages import shown
 from tcpbalance.config.paths import straight
-from tcpbalance.config.wording import shown
 from tcpbalance.errors import SettingError
 from tcpbalance.wire.server_names import check_pattern
 
-LONGEST_SOCKET_PATH = 107
+MAX_SOCKET_PATH = 107
 """Bytes of a unix socket's path: ``sun_path`` of unix(7) less the final NUL."""
 
 HIGHEST_PORT = 65535
@@ -33,7 +33,7 @@ _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 # What Linux allows as the name of an interface, without what would spoil a log line.
 _ZONE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
 _PORT = re.compile(r"[0-9]{1,5}")
-_LONGEST_HOST = 253
+_MAX_HOST = 253
 
 
 @frozen
@@ -80,9 +80,9 @@ class Address:
             return self
         path = straight(str(folder / self.path))
         length = len(os.fsencode(path))
-        if length > LONGEST_SOCKET_PATH:
+        if length > MAX_SOCKET_PATH:
             raise SettingError(
-                f"must be the path of a unix socket of at most {LONGEST_SOCKET_PATH} bytes in all, "
+                f"must be the path of a unix socket of at most {MAX_SOCKET_PATH} bytes in all, "
                 f"got {length}: {shown(path)}"
             )
         return attrs.evolve(self, path=path)
@@ -229,7 +229,7 @@ def _host(host: str, value: str) -> str:
     labels = host.removesuffix(".").split(".")
     if labels[-1].isdecimal() and _ip(host) is None:
         _refuse_address(value, "the host is not an IPv4 address")
-    if len(host) > _LONGEST_HOST or not all(_LABEL.fullmatch(label) for label in labels):
+    if len(host) > _MAX_HOST or not all(_LABEL.fullmatch(label) for label in labels):
         _refuse_address(value, "the host is neither an IP address nor a host name")
     return host.lower()
 

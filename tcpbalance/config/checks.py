@@ -11,7 +11,7 @@ import attrs
 from tcpbalance import bounds
 from tcpbalance.config.addresses import HIGHEST_PORT, NOT_AN_ENDPOINT, Address
 from tcpbalance.config.errors import Refusal
-from tcpbalance.config.wording import must_be_one_of, shown
+from tcpbalance.config.messages import must_be_one_of, shown
 
 T = TypeVar("T")
 Validator: TypeAlias = "Callable[[Any, attrs.Attribute[T], T], None]"

@@ -1,6 +1,6 @@
 """A cattrs converter that takes nothing for something else: no text for a number, no number for a truth.
 
-What it raises is a tree of cattrs errors; `tcpbalance.config.flaws` turns it into key paths and messages.
+What it raises is a tree of cattrs errors; `tcpbalance.config.mistakes` turns it into key paths and messages.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from tcpbalance.config import scalars
 from tcpbalance.config.addresses import Address
-from tcpbalance.config.wording import must_be_one_of, shown
+from tcpbalance.config.messages import must_be_one_of, shown
 
 Read: TypeAlias = Callable[[Any, Any], Any]
 """What cattrs calls a structure hook: from a value and the type wanted to an object."""

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from attrs import frozen
 
-from tcpbalance.config.wording import quoted
+from tcpbalance.config.messages import quoted
 from tcpbalance.errors import Fault, SettingError, TcpbalanceError
 
 KeyPath: TypeAlias = tuple[str | int, ...]
@@ -41,7 +41,7 @@ class Severity(enum.Enum):
 
 
 @frozen
-class Flaw:
+class Mistake:
     """One mistake, before anyone has looked up its line.
 
     :param path: the key; empty when it is the file as a whole.
@@ -114,6 +114,8 @@ class BrokenRules(SettingError):
     :ivar flaws: the rules that they break.
     """
 
-    def __init__(self, flaws: Iterable[Flaw]) -> None:
-        self.flaws = tuple(flaws)
-        super().__init__("; ".join(f"{key_text(flaw.path)}: {flaw.message}" for flaw in self.flaws))
+    def __init__(self, mistakes: Iterable[Mistake]) -> None:
+        self.mistakes = tuple(mistakes)
+        super().__init__(
+            "; ".join(f"{key_text(mistake.path)}: {mistake.message}" for mistake in self.mistakes)
+        )

@@ -9,7 +9,7 @@ from attrs.validators import optional
 
 from tcpbalance.config import checks, plain
 from tcpbalance.config.addresses import Address, Network
-from tcpbalance.config.gate import AccessConfig, LimitsConfig
+from tcpbalance.config.admission import AccessConfig, LimitsConfig
 from tcpbalance.config.metadata import doc
 from tcpbalance.config.names import NamePattern
 from tcpbalance.config.paths import FileMode, GroupName, UserName

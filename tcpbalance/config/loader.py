@@ -13,11 +13,11 @@ from cattrs.errors import BaseValidationError
 
 from tcpbalance.config import rules
 from tcpbalance.config.addresses import Address
-from tcpbalance.config.errors import ConfigError, Flaw, KeyPath, Problem, Severity
+from tcpbalance.config.admission import AccessConfig
+from tcpbalance.config.errors import ConfigError, KeyPath, Mistake, Problem, Severity
 from tcpbalance.config.facts import gather, tables_at
-from tcpbalance.config.flaws import flaws
-from tcpbalance.config.gate import AccessConfig
 from tcpbalance.config.loops import loops
+from tcpbalance.config.mistakes import mistakes
 from tcpbalance.config.models import Config
 from tcpbalance.config.positions import Positions
 from tcpbalance.config.source import parse, read_text
@@ -33,13 +33,13 @@ _FILE_TABLES: tuple[tuple[str, str, type[FileTable]], ...] = (
     ("pools", "tls", PoolTlsConfig),
 )
 
-Examine: TypeAlias = Callable[[KeyPath, FileTable], Iterable[Flaw]]
+Examine: TypeAlias = Callable[[KeyPath, FileTable], Iterable[Mistake]]
 """Looks at the files that a table names, given where the table stands."""
 
-ExamineFacts: TypeAlias = Callable[[rules.Facts], Iterable[Flaw]]
+ExamineFacts: TypeAlias = Callable[[rules.Facts], Iterable[Mistake]]
 """Looks at how the tables go together on the machine that the balancer runs on."""
 
-ExamineAll: TypeAlias = Callable[[Config], Iterable[Flaw]]
+ExamineAll: TypeAlias = Callable[[Config], Iterable[Mistake]]
 
 Report: TypeAlias = Callable[[Problem], object]
 """Takes a mistake that does not keep the configuration from being used."""
@@ -71,14 +71,14 @@ def load(
     document, positions = parse(file, read_text(file))
     converter = config_converter(Path(file).absolute().parent, policies, probes)
     config, found = _structured(document, converter)
-    refused = {flaw.path for flaw in found}
+    refused = {mistake.path for mistake in found}
     facts = _facts(document, converter)
-    found += [flaw for flaw in (*rules.broken(facts), *loops(facts)) if flaw.path not in refused]
-    refused = {flaw.path for flaw in found}
-    found += [flaw for flaw in examine_facts(facts) if flaw.path not in refused]
+    found += [mistake for mistake in (*rules.broken(facts), *loops(facts)) if mistake.path not in refused]
+    refused = {mistake.path for mistake in found}
+    found += [mistake for mistake in examine_facts(facts) if mistake.path not in refused]
     for table_path, table in _file_tables(document, converter):
         found += examine(table_path, table)
-    fatal = config is None or any(flaw.severity is Severity.FATAL for flaw in found)
+    fatal = config is None or any(mistake.severity is Severity.FATAL for mistake in found)
     if config is not None and not fatal:
         found += examine_all(config)
     problems = sorted(_located(file, positions, found), key=lambda problem: problem.line)
@@ -89,11 +89,13 @@ def load(
     return config
 
 
-def _structured(document: Mapping[str, Any], converter: cattrs.Converter) -> tuple[Config | None, list[Flaw]]:
+def _structured(
+    document: Mapping[str, Any], converter: cattrs.Converter
+) -> tuple[Config | None, list[Mistake]]:
     try:
         return converter.structure(document, Config), []
     except BaseValidationError as error:
-        return None, list(flaws(error, document))
+        return None, list(mistakes(error, document))
 
 
 def _facts(document: Mapping[str, Any], converter: cattrs.Converter) -> rules.Facts:
@@ -112,6 +114,6 @@ def _file_tables(
                 yield path, converter.structure(table, kind)
 
 
-def _located(file: str, positions: Positions, found: Iterable[Flaw]) -> Iterator[Problem]:
-    for flaw in found:
-        yield Problem(file, positions.line_of(flaw.path), flaw.path, flaw.message, flaw.severity)
+def _located(file: str, positions: Positions, found: Iterable[Mistake]) -> Iterator[Problem]:
+    for mistake in found:
+        yield Problem(file, positions.line_of(mistake.path), mistake.path, mistake.message, mistake.severity)

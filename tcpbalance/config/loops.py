@@ -13,7 +13,7 @@ from ipaddress import IPv6Address, ip_address
 from attrs import frozen
 
 from tcpbalance.config.addresses import Address
-from tcpbalance.config.errors import Flaw, Severity, key_text
+from tcpbalance.config.errors import Mistake, Severity, key_text
 from tcpbalance.config.rules import BackendFacts, Facts, FrontendFacts
 
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # recognised here, not listened on
@@ -41,7 +41,7 @@ UNKNOWN = Machine()
 """Any machine: what is found with it holds wherever the configuration is used."""
 
 
-def loops(facts: Facts, machine: Machine = UNKNOWN, severity: Severity = Severity.FATAL) -> Iterator[Flaw]:
+def loops(facts: Facts, machine: Machine = UNKNOWN, severity: Severity = Severity.FATAL) -> Iterator[Mistake]:
     """Yield a mistake for each backend through which connections come back to its pool.
 
     :param machine: what may be taken into account.
@@ -61,7 +61,7 @@ def loops(facts: Facts, machine: Machine = UNKNOWN, severity: Severity = Severit
     for (pool, path), frontends in targets.items():
         for frontend in frontends:
             if pool in _all_reached(_pools(frontend), onward):
-                yield Flaw(path, _message(addresses[path], frontend, pool), severity)
+                yield Mistake(path, _message(addresses[path], frontend, pool), severity)
                 break
 
 

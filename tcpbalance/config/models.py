@@ -50,8 +50,9 @@ class Config:
     data_path: Literal["auto", "portable"] = field(
         default="auto",
         metadata=doc(
-            'What carries the bytes: with `"auto"` the quick road where the system has epoll (Linux), else, '
-            'and with `"portable"`, Twisted\'s own transports. The log says which, as each frontend opens.'
+            'What carries the bytes: with `"auto"` the native data path where the system has epoll (Linux); '
+            'else, and with `"portable"`, Twisted\'s own transports. The log says '
+            "which, as each frontend opens."
         ),
     )
     shutdown_grace: Duration = field(
@@ -75,9 +76,9 @@ class Config:
     def __attrs_post_init__(self) -> None:
         facts = facts_of(self)
         broken = (*rules.broken(facts), *loops(facts))
-        flaws = tuple(flaw for flaw in broken if flaw.severity is Severity.FATAL)
-        if flaws:
-            raise BrokenRules(flaws)
+        mistakes = tuple(mistake for mistake in broken if mistake.severity is Severity.FATAL)
+        if mistakes:
+            raise BrokenRules(mistakes)
 
 
 def facts_of(config: Config) -> rules.Facts:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
-from tcpbalance.config.wording import choices, shown
+from tcpbalance.config.messages import choices, shown
 from tcpbalance.errors import SettingError
 from tcpbalance.wire.server_names import check_pattern
 from tcpbalance.wire.tlv import ALPN, AUTHORITY, CRC32C, NETNS, NOOP, SSL, UNIQUE_ID

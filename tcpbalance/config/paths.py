@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import ClassVar, Self
 
-from tcpbalance.config.wording import shown
+from tcpbalance.config.messages import shown
 from tcpbalance.errors import SettingError
 
 _MODE = re.compile(r"0?[0-7]{3}")

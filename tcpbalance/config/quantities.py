@@ -9,10 +9,10 @@ from typing import ClassVar, Self
 
 from attrs import frozen
 
-from tcpbalance.config.wording import shown
+from tcpbalance.config.messages import shown
 from tcpbalance.errors import SettingError
 
-LONGEST_DURATION = 10 * 366 * 86400.0
+MAX_DURATION = 10 * 366 * 86400.0
 """Seconds; what is longer than ten years is a slip, and "never" is said by leaving a key out."""
 
 LARGEST_SIZE = 2**63 - 1
@@ -44,7 +44,7 @@ class Duration(float):
                 'must be a duration such as "250ms", "2s", "5m", "1h" or a number of seconds, '
                 f"got {shown(value)}"
             )
-        if seconds > LONGEST_DURATION:
+        if seconds > MAX_DURATION:
             raise SettingError(f"must be a duration of at most ten years, got {shown(value)}")
         return cls(seconds)
 

@@ -13,8 +13,8 @@ from attrs import frozen
 
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.checks import is_name, not_a_name
-from tcpbalance.config.errors import Flaw, KeyPath, key_text
-from tcpbalance.config.wording import choices, guess, shown
+from tcpbalance.config.errors import KeyPath, Mistake, key_text
+from tcpbalance.config.messages import choices, guess, shown
 
 SOURCE_HASH = "source_hash"
 """The policy that ``bounded_load`` belongs to; the others look at load themselves, or are blind by choice.
@@ -120,75 +120,77 @@ class Facts:
     system_names: bool = False
 
 
-def broken(facts: Facts) -> Iterator[Flaw]:
+def broken(facts: Facts) -> Iterator[Mistake]:
     """Yield each rule that is broken, at the key that breaks it."""
     if not facts.frontends:
-        yield Flaw(("frontends",), "must have at least one frontend, such as [frontends.web]")
+        yield Mistake(("frontends",), "must have at least one frontend, such as [frontends.web]")
     for path in [frontend.path for frontend in facts.frontends] + [pool.path for pool in facts.pools]:
         yield from _unreadable_name(path)
     if facts.overload is not None and not facts.overload:
-        yield Flaw(("overload",), f"has no effect without {choices(_WATCHED)}")
+        yield Mistake(("overload",), f"has no effect without {choices(_WATCHED)}")
     for key in _OF_DNS:
         if facts.system_names and key in facts.resolver:
-            yield Flaw(("resolver", key), 'has no effect with engine = "system", leave out one of them')
+            yield Mistake(("resolver", key), 'has no effect with engine = "system", leave out one of them')
     yield from _missing_pools(facts)
     yield from _listens(facts)
     for frontend in facts.frontends:
         yield from _routed_twice(frontend)
         yield from _ended_tls(frontend)
-        yield from _gate(frontend)
+        yield from _admission(frontend)
         yield from _socket_file(frontend)
     for pool in facts.pools:
         yield from _pool(pool)
 
 
-def _unreadable_name(path: KeyPath) -> Iterator[Flaw]:
+def _unreadable_name(path: KeyPath) -> Iterator[Mistake]:
     name = str(path[-1])
     if not is_name(name):
-        yield Flaw(path, not_a_name(name))
+        yield Mistake(path, not_a_name(name))
 
 
-def _missing_pools(facts: Facts) -> Iterator[Flaw]:
+def _missing_pools(facts: Facts) -> Iterator[Mistake]:
     names = [str(pool.path[-1]) for pool in facts.pools]
     for frontend in facts.frontends:
         if not frontend.served:
-            yield Flaw((*frontend.path, "pool"), 'is required, such as pool = "db"')
+            yield Mistake((*frontend.path, "pool"), 'is required, such as pool = "db"')
         wanted = [(frontend.path, frontend.pool), *((route.path, route.pool) for route in frontend.routes)]
         for path, pool in wanted:
             if pool is not None and pool not in names:
                 mend = guess(pool, names, "the pools are") if names else "add its table [pools.NAME]"
-                yield Flaw((*path, "pool"), f"no pool is named {shown(pool)}, {mend}")
+                yield Mistake((*path, "pool"), f"no pool is named {shown(pool)}, {mend}")
 
 
-def _routed_twice(frontend: FrontendFacts) -> Iterator[Flaw]:
+def _routed_twice(frontend: FrontendFacts) -> Iterator[Mistake]:
     taken: dict[str, KeyPath] = {}
     for route in frontend.routes:
         for name in route.names:
             if name in taken:
-                yield Flaw((*route.path, "names"), f"{shown(name)} stands already in {key_text(taken[name])}")
+                yield Mistake(
+                    (*route.path, "names"), f"{shown(name)} stands already in {key_text(taken[name])}"
+                )
             taken.setdefault(name, (*route.path, "names"))
 
 
-def _ended_tls(frontend: FrontendFacts) -> Iterator[Flaw]:
+def _ended_tls(frontend: FrontendFacts) -> Iterator[Mistake]:
     if frontend.tls is None:
         return
     if frontend.routes:
-        yield Flaw(
+        yield Mistake(
             (*frontend.path, "sni_routes"),
             "not together with tls: either TLS ends here or it is passed through, so leave out one of them",
         )
     if "client_crl" in frontend.tls and "client_ca" not in frontend.tls:
-        yield Flaw(
+        yield Mistake(
             (*frontend.path, "tls", "client_crl"),
             "has no effect without client_ca, which makes clients show a certificate",
         )
 
 
-def _gate(frontend: FrontendFacts) -> Iterator[Flaw]:
+def _admission(frontend: FrontendFacts) -> Iterator[Mistake]:
     access, limits = (*frontend.path, "access"), (*frontend.path, "limits")
     listed = any(key in frontend.access for key in _LISTS)
     if "dry_run" in frontend.access and not listed:
-        yield Flaw((*access, "dry_run"), f"has no effect without {choices(_LISTS)}")
+        yield Mistake((*access, "dry_run"), f"has no effect without {choices(_LISTS)}")
     for key, needed in (
         ("burst_per_client", ("connect_rate_per_client",)),
         ("ban_window", ("ban_after",)),
@@ -196,37 +198,37 @@ def _gate(frontend: FrontendFacts) -> Iterator[Flaw]:
         ("dry_run", ("connections", *_PER_CLIENT, "ban_after", *_BANDWIDTHS)),
     ):
         if key in frontend.limits and not any(other in frontend.limits for other in needed):
-            yield Flaw((*limits, key), f"has no effect without {choices(needed)}")
+            yield Mistake((*limits, key), f"has no effect without {choices(needed)}")
     refuses = listed or any(key in frontend.limits for key in _PER_CLIENT)
     if "ban_after" in frontend.limits and not refuses:
-        yield Flaw(
+        yield Mistake(
             (*limits, "ban_after"),
             f"has no effect where nobody is refused, add {choices(_PER_CLIENT)}, or lists to "
             f"{key_text(access)}",
         )
 
 
-def _socket_file(frontend: FrontendFacts) -> Iterator[Flaw]:
+def _socket_file(frontend: FrontendFacts) -> Iterator[Mistake]:
     if not frontend.listens or any(address.is_unix for _, address in frontend.listens):
         return
     for key in _OF_UNIX_SOCKETS:
         if key in frontend.keys:
-            yield Flaw((*frontend.path, key), "has no effect without a unix socket in listen")
+            yield Mistake((*frontend.path, key), "has no effect without a unix socket in listen")
 
 
-def _listens(facts: Facts) -> Iterator[Flaw]:
+def _listens(facts: Facts) -> Iterator[Mistake]:
     taken: dict[tuple[object, ...], KeyPath] = {}
     for path, address in (listen for frontend in facts.frontends for listen in frontend.listens):
         mapped = IPv6Address(address.host).ipv4_mapped if address.is_numeric and _family(address) else None
         if mapped is not None:
-            yield Flaw(
+            yield Mistake(
                 path,
                 f"{address} is an IPv4 address in the form of IPv6, on which the system does not listen, "
                 f"write {mapped}:{address.port}",
             )
         rival = next((taken[place] for place in _shut_by(address) if place in taken), None)
         if rival is not None:
-            yield Flaw(path, f"{address} is taken by {key_text(rival)}, choose another address or port")
+            yield Mistake(path, f"{address} is taken by {key_text(rival)}, choose another address or port")
         for place in _takes(address):
             taken.setdefault(place, path)
 
@@ -258,50 +260,52 @@ def _family(address: Address) -> int:
     return int(":" in (address.host or ""))
 
 
-def _pool(pool: PoolFacts) -> Iterator[Flaw]:
+def _pool(pool: PoolFacts) -> Iterator[Mistake]:
     if pool.backends and all(backend.backup for backend in pool.backends):
-        yield Flaw((*pool.path, "backends"), "must have at least one backend without backup = true")
+        yield Mistake((*pool.path, "backends"), "must have at least one backend without backup = true")
     yield from _doubles(pool)
     yield from _spoken_tls(pool)
     yield from _queue(pool)
     yield from _without_effect(pool)
 
 
-def _queue(pool: PoolFacts) -> Iterator[Flaw]:
+def _queue(pool: PoolFacts) -> Iterator[Mistake]:
     if "queue_timeout" in pool.keys and "queue" not in pool.keys:
-        yield Flaw((*pool.path, "queue_timeout"), "has no effect without queue")
+        yield Mistake((*pool.path, "queue_timeout"), "has no effect without queue")
     if "queue" in pool.keys and pool.backends and not any(backend.has_limit for backend in pool.backends):
-        yield Flaw((*pool.path, "queue"), "has no effect without max_connections at a backend")
+        yield Mistake((*pool.path, "queue"), "has no effect without max_connections at a backend")
 
 
-def _without_effect(pool: PoolFacts) -> Iterator[Flaw]:
+def _without_effect(pool: PoolFacts) -> Iterator[Mistake]:
     by_hash = pool.balance == SOURCE_HASH
     if "bounded_load" in pool.keys and not by_hash and pool.balance is not None:
-        yield Flaw(
+        yield Mistake(
             (*pool.path, "bounded_load"),
             f"has no effect with balance = {shown(pool.balance)}, only with {shown(SOURCE_HASH)}",
         )
     if "slow_start" in pool.keys and by_hash:
-        yield Flaw(
+        yield Mistake(
             (*pool.path, "slow_start"),
             f"has no effect with balance = {shown(SOURCE_HASH)}, leave out one of them",
         )
     if "pass_tlvs" in pool.keys and not pool.sends_v2:
-        yield Flaw((*pool.path, "pass_tlvs"), 'has no effect without send_proxy_protocol = "v2"')
+        yield Mistake((*pool.path, "pass_tlvs"), 'has no effect without send_proxy_protocol = "v2"')
 
 
-def _spoken_tls(pool: PoolFacts) -> Iterator[Flaw]:
+def _spoken_tls(pool: PoolFacts) -> Iterator[Mistake]:
     for key in ("ca", "crl"):
         if pool.tls is not None and not pool.verified and key in pool.tls:
-            yield Flaw((*pool.path, "tls", key), "has no effect with verify = false, leave out one of them")
+            yield Mistake(
+                (*pool.path, "tls", key), "has no effect with verify = false, leave out one of them"
+            )
     for backend in pool.backends:
         if pool.tls is None and backend.has_server_name:
-            yield Flaw(
+            yield Mistake(
                 (*backend.path, "server_name"),
                 f"has no effect without TLS, add the table [{key_text((*pool.path, 'tls'))}]",
             )
         if _is_nameless(backend, pool):
-            yield Flaw(
+            yield Mistake(
                 backend.path,
                 "is a unix socket, which has no host that its certificate could be for, add server_name to "
                 f"it or to {key_text((*pool.path, 'tls'))}",
@@ -315,15 +319,15 @@ def _is_nameless(backend: BackendFacts, pool: PoolFacts) -> bool:
     return verified and on_unix and not backend.has_server_name
 
 
-def _doubles(pool: PoolFacts) -> Iterator[Flaw]:
+def _doubles(pool: PoolFacts) -> Iterator[Mistake]:
     addresses: dict[Address, KeyPath] = {}
     names: dict[str, KeyPath] = {}
     for backend in pool.backends:
         address, name = backend.address, backend.name
         if address is not None and addresses.setdefault(address, backend.path) != backend.path:
-            yield Flaw(backend.path, f"{address} is already the address of {key_text(addresses[address])}")
+            yield Mistake(backend.path, f"{address} is already the address of {key_text(addresses[address])}")
         elif name is not None and names.setdefault(name, backend.path) != backend.path:
-            yield Flaw(
+            yield Mistake(
                 backend.path,
                 f"the name {shown(name)} is already that of {key_text(names[name])}, choose another",
             )

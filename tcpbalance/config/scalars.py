@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tcpbalance.config.wording import shown
+from tcpbalance.config.messages import shown
 
 _WORDS: dict[type, str] = {
     bool: "true or false",

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tcpbalance.config.errors import ConfigError
+from tcpbalance.config.messages import one_line
 from tcpbalance.config.positions import Positions, locate
-from tcpbalance.config.wording import one_line
 
 LARGEST_FILE = 2**20
 """Bytes; thousands of backends stay far below, and a file named by mistake may be of any size."""

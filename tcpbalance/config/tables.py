@@ -13,8 +13,8 @@ from cattrs.errors import ClassValidationError
 
 from tcpbalance.config.converter import Read, key_names, require_table, strict_converter, table_reader
 from tcpbalance.config.errors import Refusal
+from tcpbalance.config.messages import choices, must_be_one_of, shown, unknown_key
 from tcpbalance.config.pools import BackendConfig, HealthConfig, PoolConfig
-from tcpbalance.config.wording import choices, must_be_one_of, shown, unknown_key
 
 
 def config_converter(folder: Path, policies: Collection[str], probes: Mapping[str, type]) -> cattrs.Converter:

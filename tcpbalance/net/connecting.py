@@ -20,6 +20,7 @@ from zope.interface import implementer
 from tcpbalance.config.addresses import Address
 from tcpbalance.errors import Fault, TcpbalanceError
 from tcpbalance.net.addresses import peer_address
+from tcpbalance.net.data_path import DataPath, TwistedDataPath, begin
 from tcpbalance.net.faults import (
     OUT_OF_DESCRIPTORS,
     REMEDY_OF_LOOKUP,
@@ -27,14 +28,13 @@ from tcpbalance.net.faults import (
     fault_of_lookup,
     remedy_of_errno,
 )
-from tcpbalance.net.leg import NO_LINGER
 from tcpbalance.net.own_ports import is_self_connected, own_ports
 from tcpbalance.net.resolver.answer import Verdict
 from tcpbalance.net.resolver.resolution import Resolution
 from tcpbalance.net.resolver.resolver import Resolver, resolver_of
 from tcpbalance.net.resolver.targets import Target, Targets, numeric_target
-from tcpbalance.net.roads import PortableRoad, Road, begin
 from tcpbalance.net.socket_options import SocketOptionError, SocketOptions
+from tcpbalance.net.socket_transport import NO_LINGER
 from tcpbalance.net.wheel import Wheel
 
 _CAUSES = {
@@ -186,12 +186,12 @@ class SocketConnector:
         self,
         reactor: Any,
         options: SocketOptions,
-        road: Road | None = None,
+        data_path: DataPath | None = None,
         resolver: Resolver | None = None,
     ) -> None:
         self.reactor = reactor
         self.options = options
-        self.road = road or PortableRoad(reactor)
+        self.data_path = data_path or TwistedDataPath(reactor)
         self.clock: Callable[[], float] = monotonic
         self.wheel = Wheel(reactor, self.clock, RESOLUTION)
         self.own_ports = own_ports()
@@ -367,7 +367,7 @@ class _Attempt:
             self._connector.options.prepare_dial(sock, self._family)
             code = sock.connect_ex(self._target)
             if code in _UNDER_WAY:
-                self._connector.road.await_connection(sock, self)
+                self._connector.data_path.await_connection(sock, self)
         except OSError as error:
             return ConnectFailed.from_error(error)
         except SocketOptionError as error:
@@ -382,7 +382,7 @@ class _Attempt:
 
     def _drop_socket(self) -> None:
         if self._socket is not None:
-            self._connector.road.leave_connection(self)
+            self._connector.data_path.leave_connection(self)
             self._socket.close()
             self._socket = None
 
@@ -456,10 +456,10 @@ class _Attempt:
         if protocol is None:
             self._drop_socket()
             return None
-        self._connector.road.end_attempt(self)
+        self._connector.data_path.end_attempt(self)
         self._socket = None
         try:
-            return begin(self._connector.road, sock, protocol, address)
+            return begin(self._connector.data_path, sock, protocol, address)
         except OSError:
             failure = Failure()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
             _log.failure("a connection to {target} could not be watched", failure, target=self._target)

@@ -14,7 +14,7 @@ import os
 import resource
 import sys
 
-MOST_ROOM = 1 << 16
+MAX_ROOM = 1 << 16
 """Descriptors that there is room for at once: half a mebibyte of the kernel's memory."""
 
 
@@ -25,7 +25,7 @@ def limit() -> int:
 
 
 def make_room() -> None:
-    """Have room for all descriptors that the process may open, up to `MOST_ROOM`; the table never shrinks.
+    """Have room for all descriptors that the process may open, up to `MAX_ROOM`; the table never shrinks.
 
     A child that is forked has a table of its own, only as large as it needs.
     """
@@ -33,6 +33,6 @@ def make_room() -> None:
     with contextlib.suppress(OSError):
         device = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            os.close(fcntl.fcntl(device, fcntl.F_DUPFD_CLOEXEC, min(limit(), MOST_ROOM) - 1))
+            os.close(fcntl.fcntl(device, fcntl.F_DUPFD_CLOEXEC, min(limit(), MAX_ROOM) - 1))
         finally:
             os.close(device)

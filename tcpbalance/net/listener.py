@@ -26,10 +26,10 @@ from zope.interface import implementer
 from tcpbalance.config.addresses import Address
 from tcpbalance.errors import Fault, TcpbalanceError
 from tcpbalance.net.addresses import PeerAddress, peer_address, shown
+from tcpbalance.net.data_path import DataPath, TwistedDataPath, begin
 from tcpbalance.net.faults import EXHAUSTED
-from tcpbalance.net.leg import NO_LINGER
-from tcpbalance.net.roads import PortableRoad, Road, begin
 from tcpbalance.net.socket_options import SocketOptionError, SocketOptions
+from tcpbalance.net.socket_transport import NO_LINGER
 from tcpbalance.rate_limited_log import RateLimitedLog
 
 ACCEPTS_A_TURN = 8
@@ -38,7 +38,7 @@ ACCEPTS_A_TURN = 8
 SHED_A_TURN = 512
 """Clients turned away in one go, before the next rest: each takes some 10 microseconds."""
 
-REST = 0.2
+COOLDOWN = 0.2
 """Seconds that accepting stops when the system has nothing left to accept with; the kernel's backlog waits
 meanwhile."""
 
@@ -214,10 +214,10 @@ class Listener:
         sock: socket.socket,
         factory: IProtocolFactory,
         backlog: int,
-        road: Road | None = None,
+        data_path: DataPath | None = None,
     ) -> None:
         self._reactor = reactor
-        self._road = road or PortableRoad(reactor)
+        self._data_path = data_path or TwistedDataPath(reactor)
         self._socket = sock
         self._factory = factory
         self._backlog = backlog
@@ -248,7 +248,7 @@ class Listener:
         self._reserve()
         self._factory.doStart()
         if not self._paused:
-            self._road.await_clients(self)
+            self._data_path.await_clients(self)
 
     def _check_file(self) -> None:
         """Notice that another process took our socket file for a dead one's before we listened.
@@ -263,7 +263,7 @@ class Listener:
         if self._closed:
             return
         self._closed = True
-        self._road.leave_clients(self)
+        self._data_path.leave_clients(self)
         if self._rest is not None:
             self._rest.cancel()
         self._shed_log.flush()
@@ -292,14 +292,14 @@ class Listener:
         if not self._paused:
             self._paused = True
             if self._watched:
-                self._road.leave_clients(self)
+                self._data_path.leave_clients(self)
 
     def resumeProducing(self) -> None:
         """Accept again."""
         if self._paused:
             self._paused = False
             if self._watched:
-                self._road.await_clients(self)
+                self._data_path.await_clients(self)
 
     @property
     def _watched(self) -> bool:
@@ -369,7 +369,7 @@ class Listener:
             address = peer_address(self._family, peer)
             protocol = self._factory.buildProtocol(address)
             if protocol is not None:
-                begin(self._road, sock, protocol, address)
+                begin(self._data_path, sock, protocol, address)
                 return
         except Exception:
             failure = Failure()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
@@ -422,15 +422,15 @@ class Listener:
 
     def _rest_a_while(self) -> None:
         if not self._paused:
-            self._road.leave_clients(self)
-        self._rest = self._reactor.callLater(REST, self._resume)
+            self._data_path.leave_clients(self)
+        self._rest = self._reactor.callLater(COOLDOWN, self._resume)
 
     def _resume(self) -> None:
         self._rest = None
         if self._spare is None:
             self._reserve()
         if not self._paused:
-            self._road.await_clients(self)
+            self._data_path.await_clients(self)
 
 
 def _reset(sock: SocketType) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 
 from twisted.logger import Logger
 
-from tcpbalance.config.errors import Flaw, Severity, key_text
+from tcpbalance.config.errors import Mistake, Severity, key_text
 from tcpbalance.config.loops import Machine, loops
 from tcpbalance.config.models import Config, facts_of
 from tcpbalance.config.rules import Facts
@@ -22,12 +22,12 @@ LookUp = Callable[[str], Collection[str]]
 _log = Logger()
 
 
-def loops_by_address(facts: Facts) -> Iterator[Flaw]:
+def loops_by_address(facts: Facts) -> Iterator[Mistake]:
     """Yield the loops that this machine's addresses and files show; no name is looked up."""
     return loops(facts, _here(_unknown))
 
 
-def loops_by_name(config: Config, look_up: LookUp) -> Iterator[Flaw]:
+def loops_by_name(config: Config, look_up: LookUp) -> Iterator[Mistake]:
     """Yield the loops that host names show, which do not keep the balancer from starting.
 
     :param config: one that has no other loops.
@@ -37,8 +37,8 @@ def loops_by_name(config: Config, look_up: LookUp) -> Iterator[Flaw]:
 
 def warn_of_loops_by_name(config: Config, look_up: LookUp) -> None:
     """Log an error for each backend whose name leads to a listener of our own."""
-    for flaw in loops_by_name(config, look_up):
-        _log.error("{key}: {mistake}", key=key_text(flaw.path), mistake=flaw.message)
+    for mistake in loops_by_name(config, look_up):
+        _log.error("{key}: {mistake}", key=key_text(mistake.path), mistake=mistake.message)
 
 
 def _here(look_up: LookUp) -> Machine:

@@ -16,7 +16,7 @@ from tcpbalance.errors import SettingError
 from tcpbalance.net import descriptors
 from tcpbalance.net.faults import OUT_OF_DESCRIPTORS
 from tcpbalance.overload import gauges
-from tcpbalance.overload.judge import MOST_AT_ONCE, Judge, Reading, Resource, Step, how_many
+from tcpbalance.overload.judge import MAX_AT_ONCE, Judge, Reading, Resource, Step, how_many
 from tcpbalance.proxy.frontend import FrontendFactory
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.steady_loop import SteadyLoop
@@ -146,11 +146,11 @@ class OverloadGuard(Service):
         # What is dead but hangs together in circles is not to cost the living their sessions.
         gc.collect()
         for factory in self._factories:
-            factory.latch.pause(_REASON)
+            factory.accept_pause.pause(_REASON)
 
     def _resume(self) -> None:
         for factory in self._factories:
-            factory.latch.resume(_REASON)
+            factory.accept_pause.resume(_REASON)
 
     def _end_some(self, readings: Sequence[Reading], sessions: int) -> None:
         """End the sessions that buffer most, as many as it takes."""
@@ -174,7 +174,7 @@ class OverloadGuard(Service):
             for session in factory.sessions
             if (size := session.buffered) is not None
         ]
-        biggest = heapq.nlargest(MOST_AT_ONCE, sizes, key=lambda found: found[0])
+        biggest = heapq.nlargest(MAX_AT_ONCE, sizes, key=lambda found: found[0])
         ended = biggest[: how_many((size for size, *_ in biggest), excess)]
         for factory in self._factories:
             factory.end((session for _, session, its in ended if its is factory), EndReason.OVERLOAD)

@@ -22,13 +22,13 @@ ABOVE_REST = 1.1
 """How far beyond what the process has when no session is open a bound is moved that is below that. Memory
 that was given back may stay resident, and there is nobody left whose end would help."""
 
-MOST_AT_ONCE = 256
+MAX_AT_ONCE = 256
 """Sessions that are ended after one reading, for that takes some 50 microseconds each."""
 
 SESSION_MEMORY = 4 * 1024
 """Bytes that a session takes besides its buffers, roughly; `make bench` finds 2.4 KiB in the clear."""
 
-MOST_BUFFERED = 128 * 1024
+MAX_BUFFERED = 128 * 1024
 """Bytes of what a session buffers that are the process's own, at most: 64 KiB for either side. The kernel has
 the rest, which is in no reading."""
 
@@ -124,7 +124,7 @@ def how_many(buffered: Iterable[int], excess: Mapping[Resource, float]) -> int:
     count = 0
     for size in buffered:
         count += 1
-        memory -= min(size, MOST_BUFFERED) + SESSION_MEMORY
+        memory -= min(size, MAX_BUFFERED) + SESSION_MEMORY
         descriptors -= SESSION_DESCRIPTORS
         if memory <= 0 and descriptors <= 0:
             break

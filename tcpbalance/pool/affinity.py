@@ -14,7 +14,7 @@ MAX_BONDS = 2
 """Of one client: its home, and the stand-in that serves it while home cannot."""
 
 
-class Bond:
+class StickyEntry:
     """That a client belongs to a backend: as long as it has connections there, and for the ttl afterwards."""
 
     __slots__ = ("backend", "client", "expires", "open")
@@ -62,7 +62,7 @@ class Affinity:
         self._ipv6_prefix = ipv6_prefix
         self._whole = {size for size, bits in ((4, ipv4_prefix), (16, ipv6_prefix)) if bits == size * 8}
         self._seconds = seconds
-        self._entries: OrderedDict[bytes, list[Bond]] = OrderedDict()
+        self._entries: OrderedDict[bytes, list[StickyEntry]] = OrderedDict()
 
     def __len__(self) -> int:
         """How many clients are remembered."""
@@ -82,30 +82,32 @@ class Affinity:
         if home.open and len(entry) == 1:
             return (home.backend,)  # it has connections there and nowhere else, the usual case
         now = self._seconds()
-        return [bond.backend for bond in entry if bond.open or bond.expires > now]
+        return [
+            sticky_entry.backend for sticky_entry in entry if sticky_entry.open or sticky_entry.expires > now
+        ]
 
-    def opened(self, client: bytes, backend: Backend) -> Bond:
+    def opened(self, client: bytes, backend: Backend) -> StickyEntry:
         """Take note that a connection of the client to the backend was established.
 
         :param client: its packed address, whole.
         :returns: the bond, to be handed to `closed` when the connection ends.
         """
-        bond = self._bond(self._key(client), backend)
-        bond.open += 1
-        return bond
+        sticky_entry = self._sticky_entry(self._key(client), backend)
+        sticky_entry.open += 1
+        return sticky_entry
 
-    def closed(self, bond: Bond) -> None:
+    def closed(self, sticky_entry: StickyEntry) -> None:
         """Take note that a connection ended; with the last one the ttl begins.
 
         :param bond: what `opened` returned for it; the client may have been forgotten since.
         """
-        bond.open -= 1
-        if not bond.open:
-            bond.expires = self._seconds() + self._ttl
-        if bond in self._entries.get(bond.client, ()):
-            self._entries.move_to_end(bond.client)
+        sticky_entry.open -= 1
+        if not sticky_entry.open:
+            sticky_entry.expires = self._seconds() + self._ttl
+        if sticky_entry in self._entries.get(sticky_entry.client, ()):
+            self._entries.move_to_end(sticky_entry.client)
 
-    def _bond(self, key: bytes, backend: Backend) -> Bond:
+    def _sticky_entry(self, key: bytes, backend: Backend) -> StickyEntry:
         entry = self._entries.get(key)
         if entry is None:
             entry = self._entry(key)
@@ -115,18 +117,18 @@ class Affinity:
             if home.open and home.backend is backend:
                 return home  # the usual case
             now = self._seconds()
-            entry[:] = [bond for bond in entry if bond.lasts(now)]
-            for bond in entry:
-                if bond.backend is backend:
-                    return bond
-        bond = Bond(key, backend)
+            entry[:] = [sticky_entry for sticky_entry in entry if sticky_entry.lasts(now)]
+            for sticky_entry in entry:
+                if sticky_entry.backend is backend:
+                    return sticky_entry
+        sticky_entry = StickyEntry(key, backend)
         if entry and entry[0].backend.backup and not backend.backup:
-            entry[:] = [bond, entry[0]]  # who came while the primaries were down has found a home
+            entry[:] = [sticky_entry, entry[0]]  # who came while the primaries were down has found a home
         else:
-            entry[MAX_BONDS - 1 :] = [bond]  # a second stand-in takes the place of the first
-        return bond
+            entry[MAX_BONDS - 1 :] = [sticky_entry]  # a second stand-in takes the place of the first
+        return sticky_entry
 
-    def _entry(self, key: bytes) -> list[Bond]:
+    def _entry(self, key: bytes) -> list[StickyEntry]:
         entry = self._entries[key] = []
         if len(self._entries) > self._max_entries:
             self._entries.popitem(last=False)

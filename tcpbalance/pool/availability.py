@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from twisted.logger import Logger
 
-from tcpbalance.pool.backend import Backend, Orders
+from tcpbalance.pool.backend import AdminState, Backend
 
 _PANIC = "pool {pool}: {count} of {of} backends available, below the panic threshold; health is ignored"
 _NOBODY = "pool {pool}: no backend left: {states}"
@@ -40,10 +40,10 @@ class Availability:
 
     def update(self) -> None:
         """Take note that a fact about a backend has changed."""
-        self._sound = sum(map(_is_sound, self._backends))
-        self._panics = self._sound < self._threshold
+        self._eligible = sum(map(_is_eligible, self._backends))
+        self._panics = self._eligible < self._threshold
         for backend in self._backends:
-            backend.available = backend.orders is Orders.READY and self._trusts(backend)
+            backend.available = backend.admin_state is AdminState.READY and self._trusts(backend)
 
     def tell_whether_any(self) -> None:
         """Log once that no backend is available any more, or one is again; not before the first checks."""
@@ -61,11 +61,11 @@ class Availability:
 
     def takes_its_own(self, backend: Backend) -> bool:
         """Whether clients that belong to a backend may still come to it: also while it is drained."""
-        return backend.available or (backend.orders is Orders.DRAIN and self._trusts(backend))
+        return backend.available or (backend.admin_state is AdminState.DRAIN and self._trusts(backend))
 
     def would_be_left(self, without: Backend) -> bool:
         """Whether anybody would be sound without a certain one."""
-        return self._sound > _is_sound(without)
+        return self._eligible > _is_eligible(without)
 
     def tell(self) -> None:
         """Log that a panic has begun or ended, once; when it matters, not while all wait for their first
@@ -73,11 +73,11 @@ class Availability:
         if self._panics != self._told:
             self._told = self._panics
             message = _PANIC if self._panics else _CALM
-            self._log.warn(message, pool=self._pool, count=self._sound, of=len(self._backends))
+            self._log.warn(message, pool=self._pool, count=self._eligible, of=len(self._backends))
 
     def _trusts(self, backend: Backend) -> bool:
-        return self._panics or (backend.up and (not backend.ejected or not self._sound))
+        return self._panics or (backend.up and (not backend.ejected or not self._eligible))
 
 
-def _is_sound(backend: Backend) -> bool:
-    return backend.up and not backend.ejected and backend.orders is Orders.READY
+def _is_eligible(backend: Backend) -> bool:
+    return backend.up and not backend.ejected and backend.admin_state is AdminState.READY

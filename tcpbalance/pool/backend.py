@@ -18,7 +18,7 @@ MAX_WEIGHT = 256
 """As HAProxy's; more would only make the cycle of round robin longer."""
 
 
-class Orders(enum.Enum):
+class AdminState(enum.Enum):
     """What the operator wants of a backend, whatever its health.
 
     The three are HAProxy's: management guide 9.3, ``set server <b>/<s> state``.
@@ -80,9 +80,9 @@ class Backend:
     up: bool = field(default=True, init=False)
     cause: str = field(default="", init=False)
     awaits_check: bool = field(default=False, init=False)
-    rests_until: float = field(default=0.0, init=False)
+    cooldown_until: float = field(default=0.0, init=False)
     ejected: bool = field(default=False, init=False)
-    orders: Orders = field(default=Orders.READY, init=False)
+    admin_state: AdminState = field(default=AdminState.READY, init=False)
     available: bool = field(default=True, init=False)
     connect_time: PeakEwma = field(factory=PeakEwma, init=False, repr=False)
 
@@ -108,9 +108,9 @@ class Backend:
 
         :param up: whether health lets it serve.
         """
-        if self.orders is Orders.MAINTENANCE:
+        if self.admin_state is AdminState.MAINTENANCE:
             return "maintenance"
-        if self.orders is Orders.DRAIN:
+        if self.admin_state is AdminState.DRAIN:
             return "draining"
         if not up:
             return "down"

@@ -57,9 +57,9 @@ class Ejections:
         :param time: what that took.
         """
         if not backend.ejected and self._detection.connected(backend, time):
-            usual = self._detection.usual_connect_time() or 0.0
+            median = self._detection.usual_connect_time() or 0.0
             self._eject(
-                backend, f"slow, {time.seconds * 1000:.1f} ms to connect where {usual * 1000:.1f} are usual"
+                backend, f"slow, {time.seconds * 1000:.1f} ms to connect where {median * 1000:.1f} are usual"
             )
 
     def answered(self, backend: Backend) -> None:
@@ -68,15 +68,15 @@ class Ejections:
 
     def passed_a_check(self, backend: Backend) -> None:
         """A health check has found nothing wrong."""
-        if backend.ejected and self._detection.served_its_time(backend):
+        if backend.ejected and self._detection.ejection_expired(backend):
             self._let_back(backend)
 
-    def let_back(self, now: float) -> None:
+    def readmit(self, now: float) -> None:
         """Let those back whose time is over, where no check has to pass before."""
         if now < self._next_return:
             return
         for backend in self._detection.ejected():
-            if backend.ejected and self._detection.served_its_time(backend):
+            if backend.ejected and self._detection.ejection_expired(backend):
                 self._let_back(backend)
 
     def _eject(self, backend: Backend, cause: str) -> None:

@@ -57,7 +57,7 @@ class ConnectTimes:
         return self._sorted[(len(self._sorted) - 1) // 2]
 
 
-class Conduct:
+class HostStats:
     """What is known of one backend.
 
     :ivar failures: in a row.
@@ -124,7 +124,7 @@ class OutlierDetection:
         self._rules = rules
         self._seconds = seconds
         self._most = max(1, int(rules.max_ejected * len(backends)))
-        self._conduct = {backend: Conduct() for backend in backends}
+        self._conduct = {backend: HostStats() for backend in backends}
 
     def failed(self, backend: Backend) -> bool:
         """Take note of a connection that did not come about, or broke off before the backend's first byte.
@@ -161,11 +161,11 @@ class OutlierDetection:
         """
         if time.seconds <= time.noticeable:
             return False
-        usual = self.usual_connect_time()
-        if usual is None:
+        median = self.usual_connect_time()
+        if median is None:
             return False
         latest = [times.latest for other, times in self._comparable() if other is not backend]
-        return time.seconds > factor * max(usual, median_low(latest))
+        return time.seconds > factor * max(median, median_low(latest))
 
     def answered(self, backend: Backend) -> None:
         """Take note of a backend's first byte on a connection: whatever it is, it does not fail."""
@@ -215,7 +215,7 @@ class OutlierDetection:
         """Take note that a backend is ejected no longer; its good time begins."""
         self._conduct[backend].since = self._seconds()
 
-    def served_its_time(self, backend: Backend) -> bool:
+    def ejection_expired(self, backend: Backend) -> bool:
         """Whether the time is over for which a backend was ejected."""
         return self._seconds() >= self._conduct[backend].until
 

@@ -19,7 +19,8 @@ from tcpbalance.net.tls.client import ClientTls
 from tcpbalance.pool import extensions
 from tcpbalance.pool.affinity import Affinity
 from tcpbalance.pool.availability import Availability
-from tcpbalance.pool.backend import Backend, Orders
+from tcpbalance.pool.backend import AdminState, Backend
+from tcpbalance.pool.connection_queue import BackendsWithCapacity, ConnectionQueue
 from tcpbalance.pool.cooldown import CooldownLog
 from tcpbalance.pool.ejection import Ejections
 from tcpbalance.pool.outlier import OutlierDetection, OutlierRules
@@ -30,7 +31,6 @@ from tcpbalance.pool.shortage import Shortage
 from tcpbalance.pool.slot import Slot
 from tcpbalance.pool.slow_start import SlowStart
 from tcpbalance.pool.tier import Tier
-from tcpbalance.pool.waiting_room import Room, WaitingRoom
 from tcpbalance.wire.proxy_protocol import ProxyVersion
 
 __all__ = ["Pool", "Slot"]
@@ -127,13 +127,13 @@ class Pool:
         self._refuse_nonsense(panic_threshold, queue, retry_on)
         self._refuse_what_has_no_effect(balance)
         self._tiers = self._make_tiers(balance, PolicyTools(seconds, random), timer)
-        self.chance = random.random
+        self.rng = random.random
         self._availability = Availability(name, self.backends, panic_threshold)
         self.cooldowns = CooldownLog(name, seconds, timer)
         self.shortage = Shortage(name, seconds, timer)
         self.retry_budget = RetryBudget(self.backends, seconds)
         self.queue = (
-            WaitingRoom(queue, seconds, self._find_room, self._is_for, self._may_serve) if queue else None
+            ConnectionQueue(queue, seconds, self._find_room, self._is_for, self._may_serve) if queue else None
         )
         self._slow_start = self._make_slow_start(slow_start, balance)
         self.ejections = None if outlier is None else self._make_ejections(outlier)
@@ -150,34 +150,34 @@ class Pool:
         """
         self._look_around()
         seen: set[Backend] = set()
-        resting: list[Backend] = []
+        cooling_down: list[Backend] = []
         homes = self._homes(client)
         for tier in self._tiers:
             for backend in homes:
-                if backend in tier.members and self._serves(backend, seen, resting, self._fits_its_own):
+                if backend in tier.members and self._serves(backend, seen, cooling_down, self._fits_its_own):
                     yield backend
             self._count_for_slow_start(tier)
             most, weight = _UNBOUNDED if self._bounded_load is None else self._bound(tier)
             spared: list[Backend] = []
             for backend in tier.candidates(client):
-                if not self._serves(backend, seen, resting, _fit):
+                if not self._serves(backend, seen, cooling_down, _fit):
                     continue
                 if backend.active * weight >= most * backend.weight or self._is_held_back(backend):
                     spared.append(backend)
                 else:
                     yield backend
             yield from filter(_fit, spared)
-        yield from self._that_rest(resting, homes)
+        yield from self._that_rest(cooling_down, homes)
 
-    def _that_rest(self, resting: Sequence[Backend], homes: Collection[Backend]) -> Iterator[Backend]:
+    def _that_rest(self, cooling_down: Sequence[Backend], homes: Collection[Backend]) -> Iterator[Backend]:
         """Yield those that were put aside because they rest.
 
         Where all that do not are full, none: a client waits then rather than try one that has just failed.
         """
-        awake = self._awake()
+        awake = self._not_cooling_down()
         if self.queue is not None and awake and all(backend.full for backend in awake):
             return
-        for backend in resting:
+        for backend in cooling_down:
             if self._fits_its_own(backend) if backend in homes else _fit(backend):
                 yield backend
 
@@ -235,10 +235,10 @@ class Pool:
         if self.ejections is not None:
             self.ejections.passed_a_check(backend)
 
-    def order(self, backend: Backend, orders: Orders) -> None:
+    def order(self, backend: Backend, admin_state: AdminState) -> None:
         """Let a backend serve, be drained, or be left alone, as its operator wants; what is open stays."""
-        if orders is not backend.orders:
-            backend.orders = orders
+        if admin_state is not backend.admin_state:
+            backend.admin_state = admin_state
             self._changed(backend)
 
     def has_available(self) -> bool:
@@ -259,7 +259,7 @@ class Pool:
 
         Those that rest do not count, unless all do.
         """
-        judged = self._awake() or [backend for backend in self.backends if backend.available]
+        judged = self._not_cooling_down() or [backend for backend in self.backends if backend.available]
         return bool(judged) and all(backend.full for backend in judged)
 
     def serve_queue(self) -> None:
@@ -267,7 +267,7 @@ class Pool:
         if self.queue:
             self.queue.serve()
 
-    def _find_room(self) -> Room:
+    def _find_room(self) -> BackendsWithCapacity:
         self._look_around()
         return frozenset(filter(self._has_room, self.backends))
 
@@ -276,13 +276,13 @@ class Pool:
 
     def _gives_way(self, backend: Backend) -> bool:
         """Whether a backend rests after a failed dial, and another does not."""
-        return self._rests(backend) and bool(self._awake())
+        return self._cools_down(backend) and bool(self._not_cooling_down())
 
-    def _awake(self) -> list[Backend]:
+    def _not_cooling_down(self) -> list[Backend]:
         """Those that are available and do not rest."""
-        return [backend for backend in self.backends if backend.available and not self._rests(backend)]
+        return [backend for backend in self.backends if backend.available and not self._cools_down(backend)]
 
-    def _is_for(self, room: Room, client: bytes | None) -> bool:
+    def _is_for(self, room: BackendsWithCapacity, client: bytes | None) -> bool:
         """Whether one who waits can be served: at home, unless no home of its own is available and awake."""
         homes = [
             home
@@ -302,7 +302,7 @@ class Pool:
     def _look_around(self) -> None:
         """Take note of what time alone has changed."""
         if self.ejections is not None:
-            self.ejections.let_back(self.seconds())
+            self.ejections.readmit(self.seconds())
         self._availability.tell()
 
     def _changed(self, backend: Backend) -> None:
@@ -324,7 +324,7 @@ class Pool:
         self,
         backend: Backend,
         seen: set[Backend],
-        resting: list[Backend],
+        cooling_down: list[Backend],
         fit: Callable[[Backend], bool],
     ) -> bool:
         """Whether it is this candidate's turn; one that rests is put aside instead."""
@@ -333,8 +333,8 @@ class Pool:
         seen.add(backend)
         if not fit(backend):
             return False
-        if self._rests(backend):
-            resting.append(backend)
+        if self._cools_down(backend):
+            cooling_down.append(backend)
             return False
         return True
 
@@ -349,8 +349,8 @@ class Pool:
     def _is_held_back(self, backend: Backend) -> bool:
         return self._slow_start is not None and self._slow_start.holds_back(backend)
 
-    def _rests(self, backend: Backend) -> bool:
-        return backend.rests_until > 0.0 and backend.rests_until > self.seconds()
+    def _cools_down(self, backend: Backend) -> bool:
+        return backend.cooldown_until > 0.0 and backend.cooldown_until > self.seconds()
 
     def _bound(self, tier: Tier) -> tuple[float, int]:
         """Tell how many connections those which can serve may have together, and what they weigh.
@@ -359,7 +359,9 @@ class Pool:
         none has more than c times the mean, counting the connection to come, rounded up; here by weight.
         """
         assert self._bounded_load is not None
-        open_to_all = [backend for backend in tier.backends if _fit(backend) and not self._rests(backend)]
+        open_to_all = [
+            backend for backend in tier.backends if _fit(backend) and not self._cools_down(backend)
+        ]
         weight = sum(backend.weight for backend in open_to_all)
         active = sum(backend.active for backend in open_to_all)
         return self._bounded_load * (active + 1), weight

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
-from tcpbalance.config.wording import one_line
+from tcpbalance.config.messages import one_line
 from tcpbalance.errors import TcpbalanceError
 from tcpbalance.net.connecting import timed_out
 from tcpbalance.net.faults import REMEDY_OF_LOOKUP

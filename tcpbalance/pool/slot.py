@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcpbalance.net.tcp_info import ConnectTime
-from tcpbalance.pool.affinity import Bond
+from tcpbalance.pool.affinity import StickyEntry
 from tcpbalance.pool.backend import Backend
 
 if TYPE_CHECKING:
     from tcpbalance.pool.pool import Pool
 
-REST = 10.0
+COOLDOWN = 10.0
 """Seconds for which a backend without health checks and outlier detection is passed over after a failed dial;
 nginx's default ``fail_timeout``. A restarted server is found again soon, and few clients wait for one that is
 dead."""
 
 
-SHORT_REST = 1.0
+SHORT_COOLDOWN = 1.0
 """Seconds for which one with health checks is: they will find out soon, and until then it should neither get
 all those whom others have no room for, nor be kept from those who have nobody else."""
 
@@ -28,13 +28,13 @@ class Slot:
     Whoever took it tells how dialling went, and calls `release` once the connection is over or has failed.
     """
 
-    __slots__ = ("_bond", "_client", "_held", "_pool", "backend")
+    __slots__ = ("_client", "_held", "_pool", "_sticky_entry", "backend")
 
     def __init__(self, pool: Pool, backend: Backend, client: bytes | None) -> None:
         self.backend = backend
         self._pool = pool
         self._client = client
-        self._bond: Bond | None = None
+        self._sticky_entry: StickyEntry | None = None
         self._held = True
         backend.active += 1
 
@@ -45,9 +45,14 @@ class Slot:
         """
         pool, backend = self._pool, self.backend
         backend.connect_time.observe(seconds, pool.seconds())
-        backend.rests_until = 0.0
-        if pool.affinity is not None and self._client is not None and self._held and self._bond is None:
-            self._bond = pool.affinity.opened(self._client, backend)
+        backend.cooldown_until = 0.0
+        if (
+            pool.affinity is not None
+            and self._client is not None
+            and self._held
+            and self._sticky_entry is None
+        ):
+            self._sticky_entry = pool.affinity.opened(self._client, backend)
 
     def took(self, time: ConnectTime) -> None:
         """Learn how long the network and the backend took to connect, our own loop aside."""
@@ -74,12 +79,12 @@ class Slot:
         if pool.ejections is not None:
             pool.ejections.failed(backend, cause)
         else:
-            rest = SHORT_REST if pool.checked else REST
-            if backend.rests_until <= now:
+            rest = SHORT_COOLDOWN if pool.checked else COOLDOWN
+            if backend.cooldown_until <= now:
                 pool.cooldowns.begins(backend, cause, rest)
                 if pool.queue is not None:
                     pool.queue.ask_again()  # Clients that waited for this backend may go to another now.
-            backend.rests_until = now + rest
+            backend.cooldown_until = now + rest
 
     def release(self) -> None:
         """Give the place back, to the first in the queue; further calls do nothing."""
@@ -87,7 +92,7 @@ class Slot:
             return
         self._held = False
         self.backend.active -= 1
-        if self._bond is not None and self._pool.affinity is not None:
-            self._pool.affinity.closed(self._bond)
+        if self._sticky_entry is not None and self._pool.affinity is not None:
+            self._pool.affinity.closed(self._sticky_entry)
         if self._pool.queue:
             self._pool.serve_queue()

@@ -10,7 +10,7 @@ LEAST = 0.1
 """Of its weight, with which a backend begins: Envoy's ``min_weight_percent``. With less, a backend of a quiet
 pool would hardly be tried at all."""
 
-MOST_SAVED = 2.0
+MAX_SAVED = 2.0
 """Connections that a backend may have saved up: a policy does not offer it at once when it may have one."""
 
 
@@ -61,7 +61,7 @@ class SlowStart:
         for backend, part in parts.items():
             if part < furthest:
                 saved = self._allowed.get(backend, 0.0)
-                self._allowed[backend] = min(MOST_SAVED, saved + backend.weight * part / whole)
+                self._allowed[backend] = min(MAX_SAVED, saved + backend.weight * part / whole)
             else:
                 self._allowed.pop(backend, None)
         if not self._began:

@@ -8,19 +8,19 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from tcpbalance.net.addresses import shown
-from tcpbalance.net.leg import Leg
+from tcpbalance.net.socket_transport import SocketTransport
 from tcpbalance.net.tls.errors import HandshakeFailed, handshake_cause
 from tcpbalance.net.tls.facts import asked_name, facts_of
 from tcpbalance.net.tls.start import accept_tls
-from tcpbalance.proxy.introduction import Introduction
+from tcpbalance.proxy.client_info import ClientInfo
+from tcpbalance.proxy.peer import BROKEN_OFF, Peer
 from tcpbalance.proxy.preread import Preread
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
-from tcpbalance.proxy.side import BROKEN_OFF, Side
 from tcpbalance.wire.proxy_protocol import ProxyHeaderError
 
 if TYPE_CHECKING:
-    from tcpbalance.proxy.frontend import FrontendFactory, FrontendProtocol
+    from tcpbalance.proxy.frontend import ClientConnection, FrontendFactory
 
 
 class Arrival:
@@ -38,11 +38,11 @@ class Arrival:
 
     served_by = None
 
-    def __init__(self, frontend: FrontendFactory, client: FrontendProtocol, preread: Preread) -> None:
+    def __init__(self, frontend: FrontendFactory, client: ClientConnection, preread: Preread) -> None:
         self._frontend = frontend
         self.client = client
         self._preread = preread
-        self._introduction = Introduction(
+        self._introduction = ClientInfo(
             client.transport.getPeer(), preread, born=frontend.seconds(), started=frontend.wall_seconds()
         )
         self._reason: EndReason | None = None
@@ -60,9 +60,9 @@ class Arrival:
         """Begin, with the client connected."""
         self._frontend.wheel.watch(self, self._preread.timeout)
         transport = self.client.transport
-        if not self._preread.in_the_clear:
+        if not self._preread.expects_plaintext:
             self._accept_tls()
-        elif self._preread.tls is not None and isinstance(transport, Leg):
+        elif self._preread.tls is not None and isinstance(transport, SocketTransport):
             transport.look()
 
     # What the client's side tells
@@ -93,19 +93,19 @@ class Arrival:
         else:
             self._hand_over()
 
-    def finished(self, side: Side) -> None:
+    def finished(self, side: Peer) -> None:
         """The client has finished sending, and has not said what it had to."""
         side.finished = True
         self.end(EndReason.CLIENT_CLOSED)
 
-    def write_closed(self, side: Side) -> None:
+    def write_closed(self, side: Peer) -> None:
         """Our write side is closed, which only its end can have brought about."""
         side.write_closed = True
 
-    def connection_error(self, side: Side) -> None:
+    def connection_error(self, side: Peer) -> None:
         """The client has broken off; what it has sent is heard to its end."""
 
-    def lost(self, side: Side, failure: Failure) -> None:
+    def lost(self, side: Peer, failure: Failure) -> None:
         """The client's transport is gone."""
         side.gone = True
         if self._reason is None:

@@ -8,14 +8,14 @@ from twisted.internet.interfaces import ISSLTransport
 from twisted.python.failure import Failure
 
 from tcpbalance.net.connecting import ConnectFailed
-from tcpbalance.proxy.side import Side
+from tcpbalance.proxy.peer import Peer
 
 if TYPE_CHECKING:
     from tcpbalance.proxy.dial import Dial
     from tcpbalance.proxy.session import Session
 
 
-class BackendProtocol(Side):
+class BackendConnection(Peer):
     """The backend's side of a session."""
 
     session: Session
@@ -56,14 +56,14 @@ def _speaks_tls(transport: object) -> bool:
 
 
 class BackendFactory:
-    """Makes the one ``BackendProtocol`` of one attempt, or reports that there is none to make."""
+    """Makes the one ``BackendConnection`` of one attempt, or reports that there is none to make."""
 
     __slots__ = ("_dial",)
 
     def __init__(self, dial: Dial) -> None:
         self._dial = dial
 
-    def buildProtocol(self, addr: Any) -> BackendProtocol:
+    def buildProtocol(self, addr: Any) -> BackendConnection:
         """The connection stands."""
         return self._dial.accepted()
 

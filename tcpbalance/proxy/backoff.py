@@ -9,7 +9,7 @@ LONGEST = 2.0
 """Seconds. Long enough for a server that restarts, short enough for a client that waits."""
 
 
-def backoff(times: int, chance: Callable[[], float]) -> float:
+def backoff(times: int, rng: Callable[[], float]) -> float:
     """Tell the seconds to wait before the next round.
 
     They double from round to round, and of each a random half is left out, so that those who failed together
@@ -20,4 +20,4 @@ def backoff(times: int, chance: Callable[[], float]) -> float:
     :param chance: from 0 up to 1.
     """
     whole = min(LONGEST, FIRST * 2.0 ** min(times, 16))
-    return whole * (0.5 + 0.5 * chance())
+    return whole * (0.5 + 0.5 * rng())

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from twisted.python.failure import Failure
 
-from tcpbalance.gate.pace import MinRate
+from tcpbalance.admission.gcra import MinRate
 from tcpbalance.net.wheel import RESOLUTION
+from tcpbalance.proxy.dry_run import DryRunLimit
 from tcpbalance.proxy.reasons import EndReason
-from tcpbalance.proxy.trial import Tried
 
 if TYPE_CHECKING:
     from tcpbalance.proxy.frontend import FrontendFactory
@@ -81,7 +81,7 @@ class Deadlines:
     def connected(self) -> None:
         """A backend is there, and the two sides are joined: bytes can move from now on."""
         least = self._frontend.settings.min_rate
-        if least is not None and Tried.MIN_RATE not in self._session.client.spared:
+        if least is not None and DryRunLimit.MIN_RATE not in self._session.client.dry_run_limits:
             self._min_rate = MinRate(least, self._frontend.seconds())
 
     def stop(self) -> None:
@@ -122,10 +122,10 @@ class Deadlines:
         return self._min_rate.is_missed(client.received + backend.received - waiting, waiting > 0, now)
 
     def _end_as_too_slow(self) -> None:
-        if self._frontend.trial is None:
+        if self._frontend.dry_run is None:
             self._session.end(EndReason.TOO_SLOW)
         else:
-            self._frontend.trial.spare(self._session.client, Tried.MIN_RATE)
+            self._frontend.dry_run.would_limit(self._session.client, DryRunLimit.MIN_RATE)
             self._min_rate = None
 
     def _looks_alive(self, now: float) -> bool:

@@ -13,12 +13,12 @@ from twisted.python.failure import Failure
 from tcpbalance.net.wheel import Wheel
 
 if TYPE_CHECKING:
-    from tcpbalance.proxy.side import Side
+    from tcpbalance.proxy.peer import Peer
 
 FIRST_LOOK = 0.02
 """Seconds until the first look; each wait after that is twice as long."""
 
-LONGEST_WAIT = 1.0
+MAX_WAIT = 1.0
 """Seconds between two looks at most."""
 
 
@@ -31,7 +31,7 @@ class Delivery:
 
     __slots__ = ("_side", "_wait", "_wheel", "slot")
 
-    def __init__(self, side: Side, wheel: Wheel) -> None:
+    def __init__(self, side: Peer, wheel: Wheel) -> None:
         self._side = side
         self._wait = FIRST_LOOK
         self._wheel = wheel
@@ -44,7 +44,7 @@ class Delivery:
         :returns: the seconds until the next look; None once there is nothing left to wait for.
         """
         if self._side.in_flight():
-            self._wait = min(2 * self._wait, LONGEST_WAIT)
+            self._wait = min(2 * self._wait, MAX_WAIT)
             return self._wait
         self._side.close(orderly=False)
         return None

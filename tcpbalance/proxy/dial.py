@@ -16,12 +16,12 @@ from tcpbalance.net.connecting import ConnectFailed, Connector, Pending, interna
 from tcpbalance.net.tcp_info import connect_time
 from tcpbalance.net.tls.dialling import dial_tls
 from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.connection_queue import ConnectionQueue
 from tcpbalance.pool.pool import Pool, Slot
-from tcpbalance.pool.waiting_room import WaitingRoom
-from tcpbalance.proxy.backend import BackendFactory, BackendProtocol
+from tcpbalance.proxy.backend import BackendConnection, BackendFactory
 from tcpbalance.proxy.backoff import backoff
+from tcpbalance.proxy.queue_entry import Pause, QueueEntry
 from tcpbalance.proxy.reasons import EndReason
-from tcpbalance.proxy.waiting import Pause, Place
 
 PATIENCE = 10
 """Pauses that a dial makes for the retry budget, the better part of a second together: those who failed at
@@ -35,7 +35,7 @@ GIVEN_UP = "given up"
 class Caller(Protocol):
     """Whom a dial is for."""
 
-    def make_backend_protocol(self) -> BackendProtocol:
+    def make_backend_protocol(self) -> BackendConnection:
         """Give the protocol for a connection that stands."""
         ...
 
@@ -130,7 +130,7 @@ class Dial:
     @property
     def waits(self) -> bool:
         """Whether it stands in the pool's queue."""
-        return isinstance(self._pending, Place)
+        return isinstance(self._pending, QueueEntry)
 
     @property
     def connected_for(self) -> float:
@@ -227,7 +227,7 @@ class Dial:
         self._choose()
 
     def _pause(self, times: int, call: Callable[[], None]) -> None:
-        self._pending = Pause(self._connector.wheel, backoff(times, self.pool.chance), call, self.broke_down)
+        self._pending = Pause(self._connector.wheel, backoff(times, self.pool.rng), call, self.broke_down)
 
     def _go_on(self) -> None:
         self._pending = None
@@ -240,14 +240,14 @@ class Dial:
 
     # The queue
 
-    def _queue_up(self, room: WaitingRoom) -> None:
+    def _queue_up(self, room: ConnectionQueue) -> None:
         """All are full: wait for the first that is not, within one time for the whole dial."""
         self._end_retries(in_vain=False)
         now = self._queued_at = self._seconds()
         if self._queued_until is None:
             self._queued_until = now + self.pool.queue_timeout
         left = max(0.0, self._queued_until - now)
-        place = Place(room, self._connector.wheel, self.client, left, self)
+        place = QueueEntry(room, self._connector.wheel, self.client, left, self)
         if not place.take():
             self._turn_away(EndReason.QUEUE_FULL)
             return
@@ -276,7 +276,7 @@ class Dial:
         self._pending = None
         self._turn_away(EndReason.NO_BACKEND)
 
-    def waited_in_vain(self) -> None:
+    def timed_out(self) -> None:
         """See ``waiting.Queued``; whoever waited for its home may go elsewhere now."""
         self._leave_queue()
         backend = next(self._choices, None)
@@ -295,7 +295,7 @@ class Dial:
         self.turned_away = reason
         self._give_up()
 
-    def accepted(self) -> BackendProtocol:
+    def accepted(self) -> BackendConnection:
         """The backend accepted: its slot is the session's until ``end``."""
         assert self.slot is not None
         self._pending = None

@@ -18,27 +18,27 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tcpbalance import bounds
+from tcpbalance.admission.control import AdmissionControl
+from tcpbalance.admission.gcra import MINUTE
+from tcpbalance.admission.refusal import Refusal
 from tcpbalance.config.frontends import SocketConfig
 from tcpbalance.errors import SettingError
-from tcpbalance.gate.gate import Gate
-from tcpbalance.gate.pace import MINUTE
-from tcpbalance.gate.refusal import Refusal
 from tcpbalance.net.connecting import Connector, SocketConnector
 from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.net.wheel import Wheel
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
+from tcpbalance.proxy.accept_pause import Acceptor, AcceptPause
 from tcpbalance.proxy.arrival import Arrival
-from tcpbalance.proxy.doorkeeper import Doorkeeper
+from tcpbalance.proxy.client_info import ClientInfo
+from tcpbalance.proxy.dry_run import DryRun, DryRunLimit
 from tcpbalance.proxy.ending import SessionEnder
-from tcpbalance.proxy.introduction import Introduction
-from tcpbalance.proxy.latch import Door, Latch
-from tcpbalance.proxy.preread import Entrance
+from tcpbalance.proxy.logged_admission import LoggedAdmission
+from tcpbalance.proxy.peer import Peer
+from tcpbalance.proxy.preread import PrereadSettings
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.proxy.session import Session
-from tcpbalance.proxy.side import Side
-from tcpbalance.proxy.trial import Trial, Tried
 from tcpbalance.rate_limited_log import RateLimitedLog
 
 AGE_JITTER = 0.1
@@ -60,13 +60,13 @@ _COMPLAINTS = (
 
 
 @implementer(IHandshakeListener)
-class FrontendProtocol(Side):
+class ClientConnection(Peer):
     """The client's side of a session."""
 
     session: Session | Arrival
-    let_in: Any = None
+    admitted: Any = None
     """Whose connection it is at the gate; None where it was not asked, or not yet."""
-    spared: tuple[Tried, ...] = ()
+    dry_run_limits: tuple[DryRunLimit, ...] = ()
     """The limits that would have done something to it, were they more than tried."""
 
     def __init__(self, frontend: FrontendFactory) -> None:
@@ -74,14 +74,14 @@ class FrontendProtocol(Side):
 
     def connectionMade(self) -> None:
         """A client has come."""
-        self._frontend.welcome(self)
+        self._frontend.client_connected(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The client is gone; or could not be served at all, for want of something of ours."""
         if hasattr(self, "session"):
             super().connectionLost(reason)
         else:
-            self._frontend.let_go(self)
+            self._frontend.release_admission(self)
 
     def handshakeCompleted(self) -> None:
         """The client speaks TLS now."""
@@ -115,7 +115,7 @@ class FrontendSettings:
     idle_timeout: float = 3600.0
     half_close_timeout: float = 30.0
     max_connection_age: float | None = None
-    most_sessions: int | None = None
+    max_sessions: int | None = None
     bandwidth_per_connection: int | None = None
     min_rate: int | None = None
     dry_run: bool = False
@@ -172,8 +172,8 @@ class FrontendFactory(Factory):
         name: str = "frontend",
         settings: FrontendSettings | None = None,
         socket: SocketConfig | None = None,
-        entrance: Entrance | None = None,
-        gate: Gate | None = None,
+        preread: PrereadSettings | None = None,
+        admission: AdmissionControl | None = None,
         account: Callable[[SessionRecord], None] | None = None,
         connector: Connector | None = None,
         seconds: Callable[[], float] = time.monotonic,
@@ -182,15 +182,17 @@ class FrontendFactory(Factory):
     ) -> None:
         self.name = name
         self.pool = pool
-        if pool is None and (entrance is None or entrance.routes is None):
+        if pool is None and (preread is None or preread.routes is None):
             raise SettingError(f"frontend {name}: without a pool it must have an entrance with routes to one")
         self.settings = settings or FrontendSettings()
-        self._entrance = entrance
+        self._preread_settings = preread
         self.connector = connector or SocketConnector(reactor, SocketOptions.of(socket or SocketConfig()))
         self.seconds = seconds
         self.wall_seconds = wall_seconds
         self.wheel = Wheel(reactor, seconds)
-        self._keeper = Doorkeeper(name, gate, seconds, reactor) if gate is not None else None
+        self._admission = (
+            LoggedAdmission(name, admission, seconds, reactor) if admission is not None else None
+        )
         self.sessions: set[Session | Arrival] = set()
         self._ender = SessionEnder(reactor, seconds)
         self.ended: Counter[EndReason] = Counter()
@@ -198,9 +200,9 @@ class FrontendFactory(Factory):
         self._random = random or Random()
         self._waiters: list[Deferred[None]] = []
         self._stopped = False
-        self._most = math.inf if self.settings.most_sessions is None else self.settings.most_sessions
-        self.latch = Latch()
-        self.trial = Trial(name, seconds, reactor) if self.settings.dry_run else None
+        self._most = math.inf if self.settings.max_sessions is None else self.settings.max_sessions
+        self.accept_pause = AcceptPause()
+        self.dry_run = DryRun(name, seconds, reactor) if self.settings.dry_run else None
         self._complaints: dict[EndReason, RateLimitedLog[EndReason, str]] = {
             reason: RateLimitedLog(self._write_complaint, seconds, reactor) for reason in _COMPLAINTS
         }
@@ -216,10 +218,10 @@ class FrontendFactory(Factory):
         self._flush_logs()
 
     def _flush_logs(self) -> None:
-        if self._keeper is not None:
-            self._keeper.flush_logs()
-        if self.trial is not None:
-            self.trial.flush_logs()
+        if self._admission is not None:
+            self._admission.flush_logs()
+        if self.dry_run is not None:
+            self.dry_run.flush_logs()
         for complaints in self._complaints.values():
             complaints.flush()
         for pool in self._pools:
@@ -229,48 +231,50 @@ class FrontendFactory(Factory):
     def _pools(self) -> Iterator[Pool]:
         if self.pool is not None:
             yield self.pool
-        if self._entrance is not None and self._entrance.routes is not None:
-            yield from self._entrance.routes.values()
+        if self._preread_settings is not None and self._preread_settings.routes is not None:
+            yield from self._preread_settings.routes.values()
 
-    def buildProtocol(self, addr: Any) -> FrontendProtocol | None:
+    def buildProtocol(self, addr: Any) -> ClientConnection | None:
         """Twisted's call: a client has come; None where it does not get in."""
-        if self._keeper is None or (self._entrance is not None and self._entrance.asks(addr)):
-            return FrontendProtocol(self)
-        if self._keeper.refuses(addr) is not None:
+        if self._admission is None or (
+            self._preread_settings is not None and self._preread_settings.asks(addr)
+        ):
+            return ClientConnection(self)
+        if self._admission.refuses(addr) is not None:
             return None
-        protocol = FrontendProtocol(self)
-        protocol.let_in = addr
+        protocol = ClientConnection(self)
+        protocol.admitted = addr
         return protocol
 
-    def refuses(self, client: FrontendProtocol, address: Any) -> Refusal | None:
+    def refuses(self, client: ClientConnection, address: Any) -> Refusal | None:
         """Let a client in, or refuse it, now that a proxy has said who it is.
 
         :param address: the client's.
         :returns: why it was refused.
         """
-        if self._keeper is None or client.let_in is not None:
+        if self._admission is None or client.admitted is not None:
             return None
-        refusal = self._keeper.refuses(address)
+        refusal = self._admission.refuses(address)
         if refusal is None:
-            client.let_in = address
+            client.admitted = address
         return refusal
 
-    def let_go(self, client: FrontendProtocol) -> None:
+    def release_admission(self, client: ClientConnection) -> None:
         """Give back what a client holds at the gate."""
-        if client.let_in is not None and self._keeper is not None:
-            self._keeper.leave(client.let_in)
-            client.let_in = None
+        if client.admitted is not None and self._admission is not None:
+            self._admission.leave(client.admitted)
+            client.admitted = None
 
-    def attend(self, door: Door) -> None:
-        """Pause what accepts clients for this factory while there are ``most_sessions``, or an overload.
+    def pause_on(self, door: Acceptor) -> None:
+        """Pause what accepts clients for this factory while there are ``max_sessions``, or an overload.
 
         :param door: a listening port, ours or one of Twisted's.
         """
-        self.latch.attend(door)
+        self.accept_pause.pause_on(door)
 
-    def leave(self, door: Door) -> None:
+    def leave(self, door: Acceptor) -> None:
         """Attend to a door no more that has been closed."""
-        self.latch.leave(door)
+        self.accept_pause.leave(door)
 
     def age_limit(self) -> float:
         """How old the next session may get, in seconds; infinite without a limit."""
@@ -279,11 +283,11 @@ class FrontendFactory(Factory):
             return math.inf
         return age * self._random.uniform(1 - AGE_JITTER, 1 + AGE_JITTER)
 
-    def welcome(self, client: FrontendProtocol) -> None:
+    def client_connected(self, client: ClientConnection) -> None:
         """Make a session of a client, or hear first what it has to say."""
-        if self.trial is not None and len(self.sessions) >= self._most:
-            self.trial.spare(client, Tried.CONNECTIONS)
-        preread = self._entrance.begin(client.transport.getPeer()) if self._entrance else None
+        if self.dry_run is not None and len(self.sessions) >= self._most:
+            self.dry_run.would_limit(client, DryRunLimit.CONNECTIONS)
+        preread = self._preread_settings.begin(client.transport.getPeer()) if self._preread_settings else None
         if preread is not None:
             self._begin(client, Arrival(self, client, preread))
         else:
@@ -291,7 +295,7 @@ class FrontendFactory(Factory):
             self._begin(client, Session(self, client, self.pool))
 
     def introduce(
-        self, arrival: Arrival, client: FrontendProtocol, pool: Pool, introduction: Introduction
+        self, arrival: Arrival, client: ClientConnection, pool: Pool, introduction: ClientInfo
     ) -> None:
         """Make a session of a client that has said all it has to."""
         self.sessions.discard(arrival)
@@ -299,12 +303,12 @@ class FrontendFactory(Factory):
         self._ender.replaced(arrival, session)
         self._begin(client, session)
 
-    def _begin(self, client: FrontendProtocol, session: Session | Arrival) -> None:
+    def _begin(self, client: ClientConnection, session: Session | Arrival) -> None:
         """Enter a session in the books and let it start."""
         client.session = session
         self.sessions.add(session)
-        if len(self.sessions) >= self._most and self.trial is None:
-            self.latch.pause(_FULL)
+        if len(self.sessions) >= self._most and self.dry_run is None:
+            self.accept_pause.pause(_FULL)
         try:
             session.start()
         except Exception:
@@ -315,10 +319,10 @@ class FrontendFactory(Factory):
         """Strike an ended session from the books, count it, and report it."""
         self.sessions.discard(session)
         self._ender.forget(session)
-        self.let_go(session.client)
+        self.release_admission(session.client)
         self.ended[reason] += 1
         if len(self.sessions) == self._most - 1:
-            self.latch.resume(_FULL)
+            self.accept_pause.resume(_FULL)
         if self._account is not None:
             self._report(self._account, session)
         if reason in self._complaints:

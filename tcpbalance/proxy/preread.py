@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen
 
 from tcpbalance import bounds
+from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.errors import SettingError
-from tcpbalance.gate.networks import NetworkSet
 from tcpbalance.net.tls.facts import TlsFacts
 from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.pool.client import packed_host
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @frozen
-class Entrance:
+class PrereadSettings:
     """What a frontend asks of its clients before it chooses a backend.
 
     :param proxies: peers that must open with a PROXY header; all others are served as they are.
@@ -103,7 +103,7 @@ class Preread:
         self._wanted: str | None = None
 
     @property
-    def in_the_clear(self) -> bool:
+    def expects_plaintext(self) -> bool:
         """Whether something has to come before any handshake."""
         return self._needs_header or self._hello is not None
 

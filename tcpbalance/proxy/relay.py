@@ -18,29 +18,29 @@ The rules are decided in ``session`` and carried out here and in ``side``.
 
 from __future__ import annotations
 
-from tcpbalance.net.leg import Leg
-from tcpbalance.net.leg import join as join_legs
+from tcpbalance.net.socket_transport import SocketTransport
+from tcpbalance.net.socket_transport import join as join_legs
 from tcpbalance.net.wheel import Wheel
-from tcpbalance.proxy.side import Side
+from tcpbalance.proxy.peer import Peer
 
 
-def join(client: Side, backend: Side) -> None:
+def join(client: Peer, backend: Peer) -> None:
     """Make each side slow the other down when it takes bytes more slowly than they come."""
     client.transport.registerProducer(backend, True)
     backend.transport.registerProducer(client, True)
 
 
-def carry(client: Side, backend: Side, wheel: Wheel) -> None:
+def carry(client: Peer, backend: Peer, wheel: Wheel) -> None:
     """Let the bytes go from leg to leg, with nobody in between, where both sides are legs.
 
     :param wheel: tells the time of the last byte.
     """
     one, other = client.transport, backend.transport
-    if isinstance(one, Leg) and isinstance(other, Leg):
+    if isinstance(one, SocketTransport) and isinstance(other, SocketTransport):
         client.direction, backend.direction = join_legs(one, other, wheel)
 
 
-def part(client: Side) -> None:
+def part(client: Peer) -> None:
     """Undo ``join`` for a client whose backend is lost, so that it can be joined to another."""
     if not client.gone:
         client.transport.unregisterProducer()

@@ -20,22 +20,22 @@ from tcpbalance.net.faults import is_our_own
 from tcpbalance.net.tls.errors import broken_cause, tls_cause, was_unheard
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.client import packed_host
-from tcpbalance.proxy.announcement import Announcement, announcement
-from tcpbalance.proxy.backend import BackendProtocol
-from tcpbalance.proxy.brake import Brake, TriedBrake
+from tcpbalance.proxy.backend import BackendConnection
+from tcpbalance.proxy.bandwidth_limiter import BandwidthLimiter, DryRunBandwidthLimiter
+from tcpbalance.proxy.client_info import ClientInfo
 from tcpbalance.proxy.deadlines import Deadlines
 from tcpbalance.proxy.delivery import Delivery
 from tcpbalance.proxy.dial import Dial
-from tcpbalance.proxy.introduction import Introduction
+from tcpbalance.proxy.dry_run import DryRunLimit
+from tcpbalance.proxy.outgoing_proxy_header import OutgoingProxyHeader, outgoing_proxy_header
+from tcpbalance.proxy.peer import BROKEN_OFF, Peer
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.proxy.relay import carry, join, part
-from tcpbalance.proxy.side import BROKEN_OFF, Side
-from tcpbalance.proxy.trial import Tried
 
 if TYPE_CHECKING:
     from tcpbalance.pool.pool import Pool
-    from tcpbalance.proxy.frontend import FrontendFactory, FrontendProtocol
+    from tcpbalance.proxy.frontend import ClientConnection, FrontendFactory
 
 KEEP_LIMIT = 64 * 1024
 """Bytes of the client's that are kept for a backend. While none is connected, the client is read no further.
@@ -62,7 +62,6 @@ class Session:
     """
 
     __slots__ = (
-        "_announcement",
         "_born",
         "_breaking",
         "_deadlines",
@@ -74,6 +73,7 @@ class Session:
         "_introduction",
         "_kept",
         "_kept_size",
+        "_outgoing_header",
         "_reason",
         "_served_by",
         "_started",
@@ -86,24 +86,24 @@ class Session:
     def __init__(
         self,
         frontend: FrontendFactory,
-        client: FrontendProtocol,
+        client: ClientConnection,
         pool: Pool,
-        introduction: Introduction | None = None,
+        introduction: ClientInfo | None = None,
     ) -> None:
         self._frontend = frontend
         self._wheel = frontend.wheel
         self.client = client
-        self.backend: Side | None = None
+        self.backend: Peer | None = None
         self._kept: list[bytes] | None = []
         self._kept_size = 0
-        self._first_finished: Side | None = None
+        self._first_finished: Peer | None = None
         self._finished = False
         self._reason: EndReason | None = None
-        self._breaking: Side | None = None
+        self._breaking: Peer | None = None
         self._delivery: Delivery | None = None
         self._served_by: Backend | None = None
         self._tls_cause = ""
-        self._announcement: Announcement | None = None
+        self._outgoing_header: OutgoingProxyHeader | None = None
         self._introduction = introduction
         now = frontend.seconds()
         if introduction is None:
@@ -159,19 +159,19 @@ class Session:
     def start(self) -> None:
         """Begin, with the client connected."""
         self._deadlines.start()
-        self._restrain(self.client)
-        self._announce(announcement(self._dial.pool, self.client.transport, self._introduction))
+        self._apply_rate_limit(self.client)
+        self._announce(outgoing_proxy_header(self._dial.pool, self.client.transport, self._introduction))
         if self._introduction is not None:
-            self._take_over(self._introduction.said.kept)
+            self._replay(self._introduction.said.kept)
         self._dial.next()
 
-    def _announce(self, made: Announcement | None) -> None:
+    def _announce(self, made: OutgoingProxyHeader | None) -> None:
         """Tell backends whom the connection is for: before a handshake, or else with the first bytes."""
-        self._announcement = made
+        self._outgoing_header = made
         if made is not None and self._dial.pool.tls is not None:
             self._dial.preamble = made.header
 
-    def _take_over(self, kept: bytearray) -> None:
+    def _replay(self, kept: bytearray) -> None:
         """Take what the client has sent for the backend while it was being heard."""
         if kept:
             self.client_sent(bytes(kept))
@@ -187,13 +187,13 @@ class Session:
         self._deadlines.active = self._wheel.now
         client, backend = self.client, self.backend
         client.told += len(data)
-        if client.brake is not None:
-            client.brake.read(len(data))
+        if client.limiter is not None:
+            client.limiter.read(len(data))
         if self._kept is not None:
             self._keep(data)
         if backend is not None:
             if self._kept is None and (backend.told or client.told > KEEP_LIMIT):
-                self._get_out_of_the_way()
+                self._start_direct_relay()
             backend.send(data, client)
 
     def backend_sent(self, data: bytes) -> None:
@@ -204,12 +204,12 @@ class Session:
         backend = self.backend
         if backend is not None:
             if backend.told:
-                self._get_out_of_the_way()
+                self._start_direct_relay()
             else:
                 self._dial.answered()
             backend.told += len(data)
-            if backend.brake is not None:
-                backend.brake.read(len(data))
+            if backend.limiter is not None:
+                backend.limiter.read(len(data))
             self.client.send(data, backend)
 
     def _keep(self, data: bytes) -> None:
@@ -227,30 +227,35 @@ class Session:
         self._kept = None
         self._dial.settle()
 
-    def _get_out_of_the_way(self) -> None:
+    def _start_direct_relay(self) -> None:
         """Let the bytes pass without us, where they can and nobody has to count them: there are more than one
         message each way, or a long upload. (Many sessions end after one, and are not worth the change.)"""
         client = self.client
-        if client.direction is None and client.brake is None and not client.gone and self.backend is not None:
+        if (
+            client.direction is None
+            and client.limiter is None
+            and not client.gone
+            and self.backend is not None
+        ):
             carry(client, self.backend, self._wheel)
 
-    def _restrain(self, side: Side) -> None:
+    def _apply_rate_limit(self, side: Peer) -> None:
         """Keep what comes from a side within the bandwidth of a connection."""
         frontend, rate = self._frontend, self._frontend.settings.bandwidth_per_connection
         if rate is None:
             return
-        if frontend.trial is None:
-            side.brake = Brake(side, rate, frontend.connector.wheel, frontend.seconds)
-        elif Tried.BANDWIDTH not in self.client.spared:
-            side.brake = TriedBrake(rate, frontend.seconds, self._would_hold)
+        if frontend.dry_run is None:
+            side.limiter = BandwidthLimiter(side, rate, frontend.connector.wheel, frontend.seconds)
+        elif DryRunLimit.BANDWIDTH not in self.client.dry_run_limits:
+            side.limiter = DryRunBandwidthLimiter(rate, frontend.seconds, self._would_hold)
 
     def _would_hold(self) -> None:
         """The bandwidth is only tried: this session would have been held back, and is free from now on."""
-        assert self._frontend.trial is not None
-        self._frontend.trial.spare(self.client, Tried.BANDWIDTH)
-        self.client.release_brake()
+        assert self._frontend.dry_run is not None
+        self._frontend.dry_run.would_limit(self.client, DryRunLimit.BANDWIDTH)
+        self.client.release_limiter()
         if self.backend is not None:
-            self.backend.release_brake()
+            self.backend.release_limiter()
 
     def _read_client_while_there_is_room(self) -> None:
         if self._kept_size < KEEP_LIMIT:
@@ -260,11 +265,11 @@ class Session:
 
     # Reaching a backend
 
-    def make_backend_protocol(self) -> BackendProtocol:
+    def make_backend_protocol(self) -> BackendConnection:
         """See ``dial.Caller``."""
-        return BackendProtocol(self)
+        return BackendConnection(self)
 
-    def backend_connected(self, side: Side) -> None:
+    def backend_connected(self, side: Peer) -> None:
         """A backend has accepted: give it what the client has sent so far, and join the two.
 
         :param side: the backend's.
@@ -274,7 +279,7 @@ class Session:
         self._served_by = self._dial.slot.backend if self._dial.slot else None
         if self._dial.pool.judges_connect_times:
             self._dial.judge(side.transport)
-        self._restrain(side)
+        self._apply_rate_limit(side)
         self._deadlines.connected()
         if not self.client.gone:
             self.client.resumeProducing()
@@ -282,8 +287,8 @@ class Session:
         kept = self._kept or ()
         if not self._dial.pool.replays:
             self._settle()
-        if self._announcement is not None and not self._dial.preamble:
-            kept = (self._announcement.header, *kept)
+        if self._outgoing_header is not None and not self._dial.preamble:
+            kept = (self._outgoing_header.header, *kept)
         side.transport.writeSequence(kept)
         if self.client.gone:
             self.end(EndReason.CLIENT_CLOSED)
@@ -344,7 +349,7 @@ class Session:
 
     # Ends of a side
 
-    def finished(self, side: Side) -> None:
+    def finished(self, side: Peer) -> None:
         """The peer at *side* has finished sending."""
         if side is self._breaking:
             self._finished_before_it_broke_off(side)
@@ -363,14 +368,14 @@ class Session:
         elif self._has_asked_for_nothing:
             self._deadlines.end_dial_soon()
 
-    def _finished_before_it_broke_off(self, side: Side) -> None:
+    def _finished_before_it_broke_off(self, side: Peer) -> None:
         """The peer's end came in order, and its reset after that: both are passed on."""
         side.finished = True
         other = self.backend if side is self.client else self.client
         if other is not None and other.can_half_close:
             other.finish_writing()
 
-    def _carry_finish(self, other: Side) -> None:
+    def _carry_finish(self, other: Peer) -> None:
         if self._all_is_said() or not other.can_half_close:
             self.end(self._closed_reason())
         else:
@@ -387,7 +392,7 @@ class Session:
             and backend.drained
         )
 
-    def write_closed(self, side: Side) -> None:
+    def write_closed(self, side: Peer) -> None:
         """All bytes for the peer at *side* are out, and it has been told that no more will come."""
         side.write_closed = True
         if self.client.write_closed and self.backend is not None and self.backend.write_closed:
@@ -398,7 +403,7 @@ class Session:
             return EndReason.CLIENT_CLOSED
         return EndReason.BACKEND_CLOSED
 
-    def connection_error(self, side: Side) -> None:
+    def connection_error(self, side: Peer) -> None:
         """The peer at *side* has broken off, and the other one has not taken yet all that it sent before.
 
         The end is decided, and comes when all is passed on, or none of it gets on for ``half_close_timeout``.
@@ -414,7 +419,7 @@ class Session:
         self._breaking = side
         other.read_no_more()
 
-    def lost(self, side: Side, failure: Failure) -> None:
+    def lost(self, side: Peer, failure: Failure) -> None:
         """The transport at *side* is gone."""
         side.gone = True
         if self._reason is not None:
@@ -426,7 +431,7 @@ class Session:
         else:
             self._lost_by_a_break(side, failure)
 
-    def _lost_by_a_break(self, side: Side, failure: Failure) -> None:
+    def _lost_by_a_break(self, side: Peer, failure: Failure) -> None:
         if self.client.finished and self.backend is not None and self.backend.finished:
             # Each had sent all it had to send: a unix socket whose peer has closed looks broken from then on.
             self.write_closed(side)
@@ -448,7 +453,7 @@ class Session:
         else:
             self.end(EndReason.INTERNAL_ERROR)
 
-    def _lost_while_ending(self, side: Side, failure: Failure) -> None:
+    def _lost_while_ending(self, side: Peer, failure: Failure) -> None:
         if self._breaking is not None:
             # All that came before the break is passed on, or nobody is left to pass it to. Twisted's TLS may
             # have come to a goodbye there, which is an end in order.
@@ -458,7 +463,7 @@ class Session:
             self._close(orderly=ended)
         self._finish_when_gone()
 
-    def _lost_in_order(self, side: Side) -> None:
+    def _lost_in_order(self, side: Peer) -> None:
         """A transport without half-close ends whole: what its peer sent before still goes out."""
         self._first_finished = self._first_finished or side
         side.finished = True
@@ -497,7 +502,7 @@ class Session:
         if backend is not None:
             self._close_side(backend, orderly and self.client.finished)
 
-    def _close_side(self, side: Side, orderly: bool) -> None:
+    def _close_side(self, side: Peer, orderly: bool) -> None:
         if orderly or self._knows_the_end(side):
             side.close(orderly=True)
         elif self._reason not in _BROKEN_OFF or not side.in_flight():
@@ -513,7 +518,7 @@ class Session:
             if side is not None:
                 side.close(self._knows_the_end(side))
 
-    def _knows_the_end(self, side: Side) -> bool:
+    def _knows_the_end(self, side: Peer) -> bool:
         """Whether we end what this peer was told the end of before: the kernel has the rest for it."""
         return side.write_closed and self._reason is not None and self._reason.closer == "balancer"
 
@@ -560,7 +565,7 @@ class Session:
             cause=self.cause,
             proxy=self._introduction.shown_proxy if self._introduction else None,
             server_name=self._introduction.said.server_name if self._introduction else None,
-            unique_id=self._announcement.unique_id if self._announcement else None,
+            unique_id=self._outgoing_header.unique_id if self._outgoing_header else None,
             tls=self._introduction.said.secured if self._introduction else None,
             failures=dial.failures,
         )

@@ -4,7 +4,7 @@
    records come in segments that are cut anywhere as well. What is found depends on neither.
 2. What cannot become a ClientHello is refused at the first byte that shows it; what is inside the message is
    looked at when all of it is there.
-3. No more than `LONGEST_HELLO` in `MAX_RECORDS` is ever waited for, and each record carries something: there
+3. No more than `MAX_HELLO` in `MAX_RECORDS` is ever waited for, and each record carries something: there
    is always an end.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 from tcpbalance.wire.hello_message import ClientHello, ClientHelloError, HelloError, NotTls, parse_body
 
 __all__ = [
-    "LONGEST_HELLO",
+    "MAX_HELLO",
     "MAX_RECORDS",
     "ClientHello",
     "ClientHelloError",
@@ -22,7 +22,7 @@ __all__ = [
     "NotTls",
 ]
 
-LONGEST_HELLO = 64 * 1024
+MAX_HELLO = 64 * 1024
 """Bytes on the wire, the headers of records among them: as many as are kept for a backend that is not there
 yet. Its own length could promise 16 MiB (24 bits); with post-quantum key shares it takes a few KiB."""
 
@@ -30,7 +30,7 @@ MAX_RECORDS = 512
 """Records that a hello may be cut into: they cost by the piece. Clients use one, or a few to get it past
 middleboxes that look for a name; a hello of usual size may still come in records of a byte each."""
 
-LONGEST_RECORD = 2**14
+MAX_RECORD = 2**14
 """Bytes of a record behind its header; RFC 8446, section 5.1."""
 
 _RECORD_HEADER = 5
@@ -63,15 +63,15 @@ class HelloReader:
 
         :returns: None while more are needed; what comes behind the hello's last record is not looked at.
         :raises NotTls: as soon as it cannot be a TLS handshake that a client begins.
-        :raises ClientHelloError: when it is malformed, or as soon as it will be more than `LONGEST_HELLO` or
+        :raises ClientHelloError: when it is malformed, or as soon as it will be more than `MAX_HELLO` or
             begins with one record more than `MAX_RECORDS`.
         """
         at = 0
         while at < len(data):
             at += self._take_fragment(data, at) if self._left else self._take_header(data, at)
             missing = self._missing
-            if self._seen + missing > LONGEST_HELLO:
-                raise ClientHelloError(f"the ClientHello takes more than {LONGEST_HELLO} bytes")
+            if self._seen + missing > MAX_HELLO:
+                raise ClientHelloError(f"the ClientHello takes more than {MAX_HELLO} bytes")
             if not missing:
                 return self._finish()
         return None
@@ -101,8 +101,8 @@ class HelloReader:
                 raise ClientHelloError(f"within the ClientHello, {found}") if self._message else NotTls(found)
 
     def _begin_record(self, length: int) -> None:
-        if not 0 < length <= LONGEST_RECORD:
-            raise ClientHelloError(f"a record of {length} bytes; 1 to {LONGEST_RECORD} are allowed")
+        if not 0 < length <= MAX_RECORD:
+            raise ClientHelloError(f"a record of {length} bytes; 1 to {MAX_RECORD} are allowed")
         if self._records == MAX_RECORDS:
             raise ClientHelloError(f"the ClientHello takes more than {MAX_RECORDS} records")
         self._records += 1

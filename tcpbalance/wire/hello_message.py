@@ -14,7 +14,7 @@ from attrs import frozen
 
 from tcpbalance.errors import Fault, TcpbalanceError
 
-LONGEST_HOST_NAME = 255
+MAX_HOST_NAME = 255
 """Bytes; RFC 1035, section 2.3.4."""
 
 MAX_EXTENSIONS = 128
@@ -24,7 +24,7 @@ MAX_PROTOCOLS = 128
 """Names for ALPN. IANA's registry has some 40; browsers send two or three."""
 
 _VERSION_AND_RANDOM = 2 + 32
-_LONGEST_SESSION_ID = 32
+_MAX_SESSION_ID = 32
 _SERVER_NAME = 0  # extension, RFC 6066, section 3
 _ALPN = 16  # extension, RFC 7301, section 3.1
 _HOST_NAME = 0  # name type, RFC 6066, section 3
@@ -66,7 +66,7 @@ def parse_body(body: bytes) -> ClientHello:
     """
     parts = _Parts(body, "the hello")
     parts.take(_VERSION_AND_RANDOM)
-    _refuse_if(len(parts.vector(1)) > _LONGEST_SESSION_ID, "the session id is longer than 32 bytes")
+    _refuse_if(len(parts.vector(1)) > _MAX_SESSION_ID, "the session id is longer than 32 bytes")
     suites = parts.vector(2)
     _refuse_if(not suites or len(suites) % 2 == 1, "the cipher suites are none or end in half of one")
     _refuse_if(not parts.vector(1), "there is no compression method, not even none")
@@ -172,7 +172,7 @@ def _host_name(name: bytes) -> str | None:
     :returns: None for an IP address. RFC 6066 does not permit it, but there are clients that send it, and
         what it says is the same as no name: whoever serves that address.
     """
-    _refuse_if(len(name) > LONGEST_HOST_NAME, f"the host name is longer than {LONGEST_HOST_NAME} bytes")
+    _refuse_if(len(name) > MAX_HOST_NAME, f"the host name is longer than {MAX_HOST_NAME} bytes")
     # What is not visible is never part of a name, and would spoil log lines.
     _refuse_if(any(byte not in _VISIBLE for byte in name), "the host name is not of visible ASCII characters")
     host = name.decode("ascii").lower().removesuffix(".")

@@ -13,7 +13,7 @@ from tcpbalance.wire.proxy_header import InetAddress, ProxyAddress, ProxyHeader,
 
 SIGNATURE = b"PROXY "
 
-LONGEST_LINE = 107
+MAX_LINE = 107
 """Bytes, with its end."""
 
 _UNKNOWN = b"UNKNOWN"
@@ -29,11 +29,11 @@ def read_v1(data: bytes) -> tuple[ProxyHeader, int] | None:
     """Do what `read_header` does, for this version alone."""
     if not any(data.startswith(start[: len(data)]) for start in _STARTS):
         raise ProxyHeaderError(f"a PROXY line of an unknown family: {data[:16]!r}")
-    end = data.find(b"\r\n", 0, LONGEST_LINE)
+    end = data.find(b"\r\n", 0, MAX_LINE)
     if end >= 0:
         return _header(data[len(SIGNATURE) : end]), end + 2
-    if len(data) >= LONGEST_LINE:
-        raise ProxyHeaderError(f"a PROXY line that does not end within {LONGEST_LINE} bytes")
+    if len(data) >= MAX_LINE:
+        raise ProxyHeaderError(f"a PROXY line that does not end within {MAX_LINE} bytes")
     return None
 
 

@@ -31,10 +31,10 @@ INET, INET6, UNIX = 0x10, 0x20, 0x30
 UNSPEC, STREAM, DGRAM = 0x00, 0x01, 0x02
 """The halves of the byte that says what kind of connection it is."""
 
-LONGEST_BODY = 0xFFFF
+MAX_BODY = 0xFFFF
 """Bytes behind the first 16; their length has 16 bits."""
 
-MOST_TLVS = 128
+MAX_TLVS = 128
 """Fields; there are 256 types, a dozen of them registered. Thousands of empty ones would only cost time."""
 
 _START = struct.Struct("!12sBBH")
@@ -44,7 +44,7 @@ _ADDRESSES = {
     INET6: struct.Struct("!16s16sHH"),
     UNIX: struct.Struct("108s108s"),
 }
-_LONGEST_PATH = 108
+_MAX_PATH = 108
 _CHECKSUM_SIZE = 4
 
 
@@ -74,8 +74,8 @@ def _header(data: bytes, kind: int) -> ProxyHeader:
     layout = _ADDRESSES[kind & 0xF0]
     try:
         tlvs = _tlvs(data, _START.size + layout.size)
-    except ValueError as flaw:
-        raise ProxyHeaderError(f"a PROXY header with a flaw: {flaw}") from None
+    except ValueError as mistake:
+        raise ProxyHeaderError(f"a PROXY header with a flaw: {mistake}") from None
     source = destination = None
     if kind & 0xF0 and kind & 0x0F:
         source, destination = _pair(layout.unpack_from(data, _START.size))
@@ -95,9 +95,9 @@ def _path(padded: bytes) -> bytes:
 
 
 def _tlvs(data: bytes, start: int) -> tuple[Tlv, ...]:
-    tlvs = tuple(islice(read_tlvs(data[start:]), MOST_TLVS + 1))
-    if len(tlvs) > MOST_TLVS:
-        raise ValueError(f"it has more than {MOST_TLVS} TLVs")
+    tlvs = tuple(islice(read_tlvs(data[start:]), MAX_TLVS + 1))
+    if len(tlvs) > MAX_TLVS:
+        raise ValueError(f"it has more than {MAX_TLVS} TLVs")
     _verify(data, start, tlvs)
     return tuple(tlv for tlv in tlvs if tlv.type not in (CRC32C, NOOP))
 
@@ -135,8 +135,8 @@ def encode_v2(
     kind, addresses = _addresses(source, destination)
     body = addresses + write_tlvs(map(_checked, tlvs)) + HEAD.pack(CRC32C, _CHECKSUM_SIZE)
     length = len(body) + _CHECKSUM_SIZE
-    if length > LONGEST_BODY:
-        raise ValueError(f"a PROXY header must have at most {LONGEST_BODY} bytes of contents, got {length}")
+    if length > MAX_BODY:
+        raise ValueError(f"a PROXY header must have at most {MAX_BODY} bytes of contents, got {length}")
     unsigned = _START.pack(SIGNATURE, PROXY, kind, length) + body
     return unsigned + crc32c(unsigned + bytes(_CHECKSUM_SIZE)).to_bytes(_CHECKSUM_SIZE, "big")
 
@@ -153,10 +153,8 @@ def _addresses(source: ProxyAddress | None, destination: ProxyAddress | None) ->
         return family | STREAM, _ADDRESSES[family].pack(one, other, source.port, destination.port)
     if isinstance(source, UnixAddress) and isinstance(destination, UnixAddress):
         paths = source.path, destination.path
-        if max(map(len, paths)) > _LONGEST_PATH:
-            raise ValueError(
-                f"the path of a unix socket must have at most {_LONGEST_PATH} bytes, got {paths}"
-            )
+        if max(map(len, paths)) > _MAX_PATH:
+            raise ValueError(f"the path of a unix socket must have at most {_MAX_PATH} bytes, got {paths}")
         return UNIX | STREAM, _ADDRESSES[UNIX].pack(*paths)
     return UNSPEC, b""
 

@@ -11,10 +11,10 @@ from tcpbalance.errors import SettingError
 
 T = TypeVar("T")
 
-LONGEST_NAME = 253
+MAX_NAME = 253
 """Characters: what the 255 bytes of RFC 1035, section 2.3.4, leave for the text of a name."""
 
-_LONGEST_SHOWN = 60
+_MAX_SHOWN = 60
 _WILDCARD = "*."
 # RFC 1123, section 2.1, and the underscore that service names carry in practice.
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
@@ -73,11 +73,11 @@ def check_pattern(text: str) -> str:
 
     :raises SettingError: when it is neither, with what is wrong and what to write.
     """
-    if len(text.removesuffix(".")) > LONGEST_NAME:
-        _refuse(text, f"it is longer than {LONGEST_NAME} characters")
+    if len(text.removesuffix(".")) > MAX_NAME:
+        _refuse(text, f"it is longer than {MAX_NAME} characters")
     pattern = ".".join(_in_ascii(label, text) for label in text.split(".")).lower().removesuffix(".")
-    if len(pattern) > LONGEST_NAME:
-        _refuse(text, f"in ASCII (IDNA) it is longer than {LONGEST_NAME} characters")
+    if len(pattern) > MAX_NAME:
+        _refuse(text, f"in ASCII (IDNA) it is longer than {MAX_NAME} characters")
     if pattern == "*":
         _refuse(text, "a name has to stand behind the *")
     _check_labels(pattern.removeprefix(_WILDCARD).split("."), text)
@@ -123,5 +123,5 @@ def _refuse(text: str, why: str) -> NoReturn:
 
 def _shown(text: str) -> str:
     """Quote and shorten; what cannot be printed is escaped."""
-    cut = text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "..."
+    cut = text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "..."
     return json.dumps(cut, ensure_ascii=not cut.isprintable())

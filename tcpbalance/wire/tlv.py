@@ -18,10 +18,10 @@ UNIQUE_ID = 0x05
 SSL = 0x20
 NETNS = 0x30
 
-LONGEST_VALUE = 0xFFFF
+MAX_VALUE = 0xFFFF
 """Bytes; the length has 16 bits."""
 
-LONGEST_UNIQUE_ID = 128
+MAX_UNIQUE_ID = 128
 """Bytes; section 2.2.5."""
 
 HEAD = struct.Struct("!BH")
@@ -67,10 +67,8 @@ def write_tlvs(tlvs: Iterable[Tlv]) -> bytes:
 def _written(tlv: Tlv) -> bytes:
     if not 0 <= tlv.type <= 0xFF:
         raise ValueError(f"the type of a TLV must be 0 to 255, got {tlv.type}")
-    if len(tlv.value) > LONGEST_VALUE:
-        raise ValueError(
-            f"the TLV {tlv.type:#04x} must have at most {LONGEST_VALUE} bytes, got {len(tlv.value)}"
-        )
+    if len(tlv.value) > MAX_VALUE:
+        raise ValueError(f"the TLV {tlv.type:#04x} must have at most {MAX_VALUE} bytes, got {len(tlv.value)}")
     return HEAD.pack(tlv.type, len(tlv.value)) + tlv.value
 
 
@@ -93,7 +91,7 @@ def _text(tlv: Tlv, encoding: str) -> str | None:
 
 def unique_id(tlv: Tlv) -> bytes | None:
     """Give the value as the name of a connection, None when it has more than 128 bytes (section 2.2.5)."""
-    return tlv.value if len(tlv.value) <= LONGEST_UNIQUE_ID else None
+    return tlv.value if len(tlv.value) <= MAX_UNIQUE_ID else None
 
 
 def checksum(tlv: Tlv) -> int:

@@ -1,4 +1,4 @@
-"""Broken code and broken connections on the quick road: one session ends, once, and nothing of it is left."""
+"""Broken code and broken connections on the native data path: one session ends, once, and leaves nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from twisted.internet.threads import deferToThread
 
 from support import peers
 from support.clients import connect, read, read_all, reset
-from support.quick import QuickCase
+from support.native import NativeCase
 from support.sockets import until
 from tcpbalance import EndReason
 
@@ -20,7 +20,7 @@ reactor: Any = global_reactor
 MIB = 1 << 20
 
 
-class BrokenCodeTests(QuickCase):
+class BrokenCodeTests(NativeCase):
     """What raises ends its own session, with a traceback in the log, and no other."""
 
     async def test_in_the_middle_of_a_session(self) -> None:
@@ -50,7 +50,7 @@ class BrokenCodeTests(QuickCase):
                 session.client.transport._protocol.dataReceived = broken
 
 
-class ResetTests(QuickCase):
+class ResetTests(NativeCase):
     """Either side breaks off, in every state that a session has."""
 
     async def test_the_client_before_there_is_a_backend(self) -> None:

@@ -22,7 +22,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 
-from support.roads import RoadCase
+from support.data_paths import RoadCase
 from support.sockets import fired, until, until_steady
 from tcpbalance import (
     AccessLog,
@@ -77,7 +77,7 @@ class Backends(Factory):
         self.open: list[Echo] = []
 
 
-class Gate:
+class AdmissionControl:
     """A probe that answers when it is told to."""
 
     def __init__(self) -> None:
@@ -109,15 +109,15 @@ class BalancerCase(RoadCase):
         settings = options.pop("settings", FrontendSettings())
         frontend = Frontend("front", "127.0.0.1:0", pool or self.pool(), settings)
         options.setdefault("shutdown_grace", 5.0)
-        balancer = Balancer(reactor, [frontend], data_path=self.data_path, **options)
+        balancer = Balancer(reactor, [frontend], data_path=self.data_path_name, **options)
         self.addCleanup(balancer.stopService)
         return balancer
 
     def connector(self) -> SocketConnector:
-        return SocketConnector(reactor, PLAIN, self.road)
+        return SocketConnector(reactor, PLAIN, self.data_path)
 
     def listen(self, factory: FrontendFactory) -> int:
-        listener = Listener(reactor, bind(Address.parse("127.0.0.1:0"), PLAIN), factory, 64, self.road)
+        listener = Listener(reactor, bind(Address.parse("127.0.0.1:0"), PLAIN), factory, 64, self.data_path)
         self.addCleanup(listener.stopListening)
         listener.startListening()
         return int(listener.getHost().port)
@@ -189,7 +189,7 @@ class ServingTests(BalancerCase):
         self.addCleanup(shutil.rmtree, folder)
         file = folder / "tcpbalance.toml"
         file.write_text(
-            f"data_path = '{self.data_path}'\n"
+            f"data_path = '{self.data_path_name}'\n"
             f"[access_log]\npath = 'access.log'\nformat = '{form}'\n"
             "[frontends.front]\nlisten = '127.0.0.1:0'\npool = 'echo'\n"
             f"[pools.echo]\nbackends = ['127.0.0.1:{self.ports[0].getHost().port}']\n"
@@ -251,17 +251,17 @@ class OpeningTests(BalancerCase):
     """Clients are let in when the backends are known, and not before."""
 
     async def test_not_before_the_first_round_of_checks(self) -> None:
-        gate = Gate()
+        admission = AdmissionControl()
         pool = self.pool(checked=True)
-        balancer = self.balancer(pool, health={pool: HealthConfig(check="gate", probe=gate)})
+        balancer = self.balancer(pool, health={pool: HealthConfig(check="gate", probe=admission)})
         balancer.startService()
         (host,) = balancer.listens_on("front")
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", host.port), timeout=5)
         listening = fired(balancer.when_listening())
-        gate.asked[0].callback(None)
+        admission.asked[0].callback(None)
         assert listening == []
-        gate.asked[1].errback(RuntimeError("broken"))
+        admission.asked[1].errback(RuntimeError("broken"))
         assert listening == [True]
         self.flushLoggedErrors(RuntimeError)
         assert [await self.ask(self.client(balancer), b"x") for _ in range(2)] == [b"a:x", b"a:x"]
@@ -277,7 +277,7 @@ class OpeningTests(BalancerCase):
         return names
 
     async def test_a_frontend_waits_for_the_checks_of_its_own_pools(self) -> None:
-        gates = {name: Gate() for name in ("checked", "up", "unused")}
+        gates = {name: AdmissionControl() for name in ("checked", "up", "unused")}
         pools = {name: self.pool(checked=True) for name in gates}
         balancer = Balancer(
             reactor,
@@ -291,7 +291,7 @@ class OpeningTests(BalancerCase):
                 pools["up"]: HealthConfig(check="gate", probe=gates["up"], initial="up"),
                 pools["unused"]: HealthConfig(check="gate", probe=gates["unused"]),
             },
-            data_path=self.data_path,
+            data_path=self.data_path_name,
         )
         self.addCleanup(balancer.stopService)
         with capturedLogs() as events:
@@ -332,9 +332,9 @@ class OpeningTests(BalancerCase):
         socket.create_server(("127.0.0.1", free)).close()
 
     async def test_an_address_that_is_lost_between_binding_and_opening(self) -> None:
-        gate = Gate()
+        admission = AdmissionControl()
         pool = self.pool(checked=True)
-        balancer = self.balancer(pool, health={pool: HealthConfig(check="gate", probe=gate)})
+        balancer = self.balancer(pool, health={pool: HealthConfig(check="gate", probe=admission)})
         balancer.startService()
         (host,) = balancer.listens_on("front")
         quicker = socket.socket()
@@ -343,7 +343,7 @@ class OpeningTests(BalancerCase):
         quicker.bind(("127.0.0.1", host.port))
         quicker.listen()
         listening = balancer.when_listening()
-        for asked in gate.asked:
+        for asked in admission.asked:
             asked.callback(None)
         self.failureResultOf(listening, ListenError)
 
@@ -387,9 +387,9 @@ class EndingTests(BalancerCase):
         assert balancer.factories["front"].ended == {EndReason.SHUTDOWN: 1}
 
     async def test_stopped_before_clients_were_let_in(self) -> None:
-        gate = Gate()
+        admission = AdmissionControl()
         pool = self.pool(checked=True)
-        balancer = self.balancer(pool, health={pool: HealthConfig(check="gate", probe=gate)})
+        balancer = self.balancer(pool, health={pool: HealthConfig(check="gate", probe=admission)})
         balancer.startService()
         listening = fired(balancer.when_listening())
         await balancer.stopService()
@@ -398,11 +398,11 @@ class EndingTests(BalancerCase):
 
     async def served_by_both(self, on_down: Literal["keep", "reset"]) -> tuple[Balancer, list[socket.socket]]:
         """A client at each backend, of which one has gone down since."""
-        gate = Gate()
+        admission = AdmissionControl()
         pool = self.pool(checked=True)
         check = HealthConfig(
             check="gate",
-            probe=gate,
+            probe=admission,
             interval=Duration(0.02),
             down_interval=Duration(60),
             fall=1,
@@ -411,12 +411,12 @@ class EndingTests(BalancerCase):
         )
         balancer = self.balancer(pool, health={pool: check})
         balancer.startService()
-        for asked in gate.asked:
+        for asked in admission.asked:
             asked.callback(None)
         clients = [self.client(balancer) for _ in range(2)]
         assert sorted([await self.ask(client, b"x") for client in clients]) == [b"a:x", b"b:x"]
-        await until(reactor, lambda: len(gate.asked) >= 3)
-        gate.asked[2].errback(ProbeFailed("down"))
+        await until(reactor, lambda: len(admission.asked) >= 3)
+        admission.asked[2].errback(ProbeFailed("down"))
         assert sorted(backend.up for backend in pool.backends) == [False, True]
         return balancer, clients
 
@@ -462,15 +462,15 @@ class LifecycleTests(BalancerCase):
     """Started, stopped and started again, in the order that embedders come up with."""
 
     async def test_stopped_and_started_in_the_first_round_opens_once(self) -> None:
-        gate = Gate()
+        admission = AdmissionControl()
         pool = self.pool(checked=True)
-        balancer = self.balancer(pool, health={pool: HealthConfig(check="gate", probe=gate)})
+        balancer = self.balancer(pool, health={pool: HealthConfig(check="gate", probe=admission)})
         for _ in range(3):
             balancer.startService()
             await balancer.stopService()
         balancer.startService()
         with capturedLogs() as events:
-            for asked in gate.asked[-2:]:
+            for asked in admission.asked[-2:]:
                 asked.callback(None)
         opened = [event for event in events if "listens on" in event.get("log_format", "")]
         assert len(opened) == 1
@@ -617,42 +617,42 @@ class StoppedReaderTests(BalancerCase):
 
 
 class QuickServingTests(ServingTests):
-    """The same on the quick road; on an endpoint, that is Twisted's transport in front and a leg behind."""
+    """The same on the native data path; on an endpoint, with Twisted's transport on the client's side."""
 
-    data_path = "auto"
+    data_path_name = "auto"
 
 
 class QuickOpeningTests(OpeningTests):
-    """The same on the quick road."""
+    """The same on the native data path."""
 
-    data_path = "auto"
+    data_path_name = "auto"
 
 
 class QuickEndingTests(EndingTests):
-    """The same on the quick road."""
+    """The same on the native data path."""
 
-    data_path = "auto"
+    data_path_name = "auto"
 
 
 class QuickAccountTests(AccountTests):
-    """The same on the quick road."""
+    """The same on the native data path."""
 
-    data_path = "auto"
+    data_path_name = "auto"
 
 
 class QuickLifecycleTests(LifecycleTests):
-    """The same on the quick road."""
+    """The same on the native data path."""
 
-    data_path = "auto"
+    data_path_name = "auto"
 
 
 class QuickSlowReaderTests(SlowReaderTests):
-    """The same on the quick road."""
+    """The same on the native data path."""
 
-    data_path = "auto"
+    data_path_name = "auto"
 
 
 class QuickStoppedReaderTests(StoppedReaderTests):
-    """The same on the quick road."""
+    """The same on the native data path."""
 
-    data_path = "auto"
+    data_path_name = "auto"

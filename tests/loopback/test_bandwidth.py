@@ -20,7 +20,7 @@ from support.tls_lines import frontend_tls
 from tcpbalance import EndReason, FrontendSettings
 from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.net.wheel import Wheel
-from tcpbalance.proxy.preread import Entrance
+from tcpbalance.proxy.preread import PrereadSettings
 
 reactor: Any = global_reactor
 
@@ -31,7 +31,7 @@ SHORTEST, LONGEST = 0.2, 10.0
 
 
 class BandwidthTests(TlsCase):
-    """On the portable road."""
+    """On the portable data path."""
 
     async def takes_its_time(self, transfer: Any, *arguments: Any) -> Any:
         began = time.monotonic()
@@ -65,9 +65,9 @@ class BandwidthTests(TlsCase):
 
     async def test_from_a_client_that_speaks_tls(self) -> None:
         data = os.urandom(SIZE)
-        tls = Entrance(tls=ServerTls(frontend_tls(self.issue())))
+        tls = PrereadSettings(tls=ServerTls(frontend_tls(self.issue())))
         with peers.peer(hash_of_all) as backend:
-            port = self.serve(backend.address, entrance=tls, settings=LIMITED)
+            port = self.serve(backend.address, preread=tls, settings=LIMITED)
             answer = await self.takes_its_time(self.say_through_tls, port, data)
             await self.ended()
         assert answer == hashlib.sha256(data).digest()
@@ -103,6 +103,6 @@ def hash_of_all(sock: socket.socket) -> None:
 
 
 class QuickBandwidthTests(BandwidthTests):
-    """On the quick road."""
+    """On the native data path."""
 
-    data_path = "auto"
+    data_path_name = "auto"

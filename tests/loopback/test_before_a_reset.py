@@ -23,9 +23,9 @@ from support.tls_case import NAME, TlsCase
 from support.tls_lines import frontend_tls
 from support.tls_peers import tls_peer
 from tcpbalance import FrontendSettings
-from tcpbalance.net.leg import NO_LINGER
+from tcpbalance.net.socket_transport import NO_LINGER
 from tcpbalance.net.tls.server import ServerTls
-from tcpbalance.proxy.preread import Entrance
+from tcpbalance.proxy.preread import PrereadSettings
 
 reactor: Any = global_reactor
 
@@ -43,8 +43,8 @@ class BeforeAResetCase(TlsCase):
         self.uploading = threading.Event()
         self.heard: list[tuple[bytes, bool]] = []
 
-    def entrance(self) -> Entrance:
-        return Entrance(tls=ServerTls(frontend_tls(self.issued)))
+    def preread(self) -> PrereadSettings:
+        return PrereadSettings(tls=ServerTls(frontend_tls(self.issued)))
 
     async def upload_to(self, port: int, tls: bool = False) -> None:
         for done in range(TRIES):
@@ -150,7 +150,7 @@ class PlainTests(BeforeAResetCase):
 
     async def test_a_backend_answers_a_client_that_speaks_tls(self) -> None:
         with peers.peer(self.answer_unread) as backend:
-            await self.upload_to(self.serve(backend.address, entrance=self.entrance()), tls=True)
+            await self.upload_to(self.serve(backend.address, preread=self.preread()), tls=True)
 
     async def test_a_backend_answers_within_a_bandwidth(self) -> None:
         settings = FrontendSettings(bandwidth_per_connection=1 << 16)
@@ -167,9 +167,9 @@ class PlainTests(BeforeAResetCase):
 
 
 class PlainOnTheQuickRoad(PlainTests):
-    """The same on the quick road."""
+    """The same on the native data path."""
 
-    data_path = "auto"
+    data_path_name = "auto"
 
 
 class SecuredTests(BeforeAResetCase):
@@ -189,10 +189,10 @@ class SecuredTests(BeforeAResetCase):
 
     async def test_a_client_that_speaks_tls_answers(self) -> None:
         with peers.peer(self.upload) as backend:
-            await self.answer_to(self.serve(backend.address, entrance=self.entrance()), tls=True)
+            await self.answer_to(self.serve(backend.address, preread=self.preread()), tls=True)
 
 
 class SecuredOnTheQuickRoad(SecuredTests):
-    """The same on the quick road."""
+    """The same on the native data path."""
 
-    data_path = "auto"
+    data_path_name = "auto"

@@ -1,4 +1,4 @@
-"""Bulk on the quick road: whole, whatever becomes of pipes and splice(2), and however urgent a byte is."""
+"""Bulk on the native data path arrives whole, whatever pipes, splice(2) and urgent bytes do."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from twisted.internet.threads import deferToThread
 
 from support import bulk, peers
 from support.clients import TIMEOUT, connect, read, read_all, reset
-from support.quick import QuickCase
+from support.native import NativeCase
 from support.sockets import until
 from support.waiting import until_steady
 from tcpbalance import EndReason
@@ -32,7 +32,7 @@ reactor: Any = global_reactor
 MIB = 1 << 20
 
 
-class PipeTests(QuickCase):
+class PipeTests(NativeCase):
     """Bulk goes on, whatever becomes of the pipes: 16 MiB each way at once, compared by their hashes."""
 
     async def exchange(self, port: int, server: socket.socket, size: int = 16 * MIB) -> None:
@@ -132,7 +132,7 @@ def _exchange_one(server: socket.socket, size: int) -> dict[str, str | int]:
         return bulk.exchange(sock, size)
 
 
-class UrgentTests(QuickCase):
+class UrgentTests(NativeCase):
     """An urgent byte (RFC 6093) is not carried; what comes behind it is."""
 
     async def test_what_comes_behind_an_urgent_byte_is_not_left_lying(self) -> None:

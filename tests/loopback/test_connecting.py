@@ -17,9 +17,9 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from support.clients import reset
+from support.data_paths import RoadCase
 from support.names import FixedEngine, OpenEngine, found
 from support.peers import unanswering
-from support.roads import RoadCase
 from support.sockets import Recorder, until
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.frontends import SocketConfig
@@ -85,7 +85,7 @@ class ConnectingTests(RoadCase):
 
     def connector(self, config: SocketConfig | None = None, engine: Engine | None = None) -> SocketConnector:
         options = SocketOptions.of(config or SocketConfig())
-        return SocketConnector(reactor, options, self.road, Resolver(reactor, engine=engine))
+        return SocketConnector(reactor, options, self.data_path, Resolver(reactor, engine=engine))
 
     def note_sockets(self) -> list[Any]:
         """Give a list that gets every socket which is about to connect."""
@@ -335,7 +335,7 @@ class ConnectingTests(RoadCase):
     async def test_one_that_accepts_again_is_as_good_as_any(self) -> None:
         port = self.listen("127.0.0.1")
         resolver = Resolver(reactor, engine=FixedEngine(found("127.0.0.1", "127.0.0.2")))
-        connector = SocketConnector(reactor, SocketOptions.of(SocketConfig()), self.road, resolver)
+        connector = SocketConnector(reactor, SocketOptions.of(SocketConfig()), self.data_path, resolver)
         resolver.resolution("db.example").look_up()
         known = resolver.resolution("db.example").targets(port)
         assert known is not None
@@ -441,9 +441,9 @@ class ConnectingTests(RoadCase):
 
 
 class QuickConnectingTests(ConnectingTests):
-    """The same on the quick road."""
+    """The same on the native data path."""
 
-    data_path = "auto"
+    data_path_name = "auto"
 
     async def test_a_protocol_that_raises_at_what_came_with_the_connection_is_ended(self) -> None:
         def broken(_: object, data: bytes) -> None:

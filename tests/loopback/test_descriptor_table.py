@@ -9,7 +9,7 @@ import pytest
 
 from support.descriptors import room_in
 from support.process import run
-from tcpbalance.net.descriptors import MOST_ROOM
+from tcpbalance.net.descriptors import MAX_ROOM
 
 PROGRAM = """
 import os, resource, sys
@@ -37,8 +37,8 @@ def test_there_is_room_for_as_many_as_may_be_opened(limit: int) -> None:
 
 def test_there_is_not_more_than_needed_at_once() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    limit = MOST_ROOM * 4 if hard == resource.RLIM_INFINITY else hard
-    assert min(limit, MOST_ROOM) <= room(limit) <= MOST_ROOM
+    limit = MAX_ROOM * 4 if hard == resource.RLIM_INFINITY else hard
+    assert min(limit, MAX_ROOM) <= room(limit) <= MAX_ROOM
 
 
 def test_where_no_descriptor_is_free_all_goes_on() -> None:

@@ -12,16 +12,16 @@ from twisted.trial.unittest import TestCase
 
 from support.sockets import until
 from tcpbalance import Backend, Balancer, Frontend, OutlierRules, Pool
-from tcpbalance.net.roads import DataPath
+from tcpbalance.net.data_path import DataPathName
 from tcpbalance.net.tcp_info import NOTICEABLE, ConnectTime
 
 reactor: Any = global_reactor
 
 
 class LateLoopTests(TestCase):
-    """On the quick road."""
+    """On the native data path."""
 
-    data_path: DataPath = "auto"
+    data_path_name: DataPathName = "auto"
 
     async def test_what_slow_is_judged_by_leaves_out_our_own_time(self) -> None:
         server = reactor.listenTCP(0, Factory.forProtocol(Protocol), interface="127.0.0.1")
@@ -32,7 +32,7 @@ class LateLoopTests(TestCase):
         assert pool.ejections is not None
         self.patch(pool.ejections, "connected", lambda _, time: took.append(time))
         balancer = Balancer(
-            reactor, [Frontend("web", "127.0.0.1:0", pool)], shutdown_grace=0.1, data_path=self.data_path
+            reactor, [Frontend("web", "127.0.0.1:0", pool)], shutdown_grace=0.1, data_path=self.data_path_name
         )
         self.addCleanup(balancer.stopService)
         balancer.startService()
@@ -48,4 +48,4 @@ class LateLoopTests(TestCase):
 class PortableLateLoopTests(LateLoopTests):
     """On Twisted's transports."""
 
-    data_path: DataPath = "portable"
+    data_path_name: DataPathName = "portable"

@@ -19,7 +19,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs, formatEvent
 
-from support.roads import RoadCase
+from support.data_paths import RoadCase
 from support.sockets import Recorder, until
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.frontends import SocketConfig
@@ -70,7 +70,7 @@ class ListenerTests(RoadCase):
         return self.listener
 
     def make_listener(self, sock: socket.socket, backlog: int = 16) -> Listener:
-        listener = Listener(reactor, sock, self.factory, backlog, self.road)
+        listener = Listener(reactor, sock, self.factory, backlog, self.data_path)
         self.addCleanup(listener.stopListening)
         return listener
 
@@ -409,9 +409,9 @@ class ListenerTests(RoadCase):
 
 
 class QuickListenerTests(ListenerTests):
-    """The same on the quick road."""
+    """The same on the native data path."""
 
-    data_path = "auto"
+    data_path_name = "auto"
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from twisted.trial.unittest import TestCase
 
 from support.sockets import until
 from tcpbalance import Backend, Balancer, Frontend, FrontendFactory, FrontendSettings, Pool
-from tcpbalance.net.roads import DataPath
+from tcpbalance.net.data_path import DataPathName
 
 reactor: Any = global_reactor
 
@@ -26,9 +26,9 @@ class Greeter(Protocol):
 
 
 class MostSessionsTests(TestCase):
-    """On the quick road."""
+    """On the native data path."""
 
-    data_path: DataPath = "auto"
+    data_path_name: DataPathName = "auto"
 
     def setUp(self) -> None:
         server = reactor.listenTCP(0, Factory.forProtocol(Greeter), interface="127.0.0.1")
@@ -36,8 +36,8 @@ class MostSessionsTests(TestCase):
         backend = Backend(f"127.0.0.1:{server.getHost().port}")
         pool = Pool("greeters", [backend], seconds=time.monotonic, random=Random(1))
         addresses = ("127.0.0.1:0", "127.0.0.1:0")
-        frontend = Frontend("front", addresses, pool, FrontendSettings(most_sessions=2))
-        self.balancer = Balancer(reactor, [frontend], shutdown_grace=0.1, data_path=self.data_path)
+        frontend = Frontend("front", addresses, pool, FrontendSettings(max_sessions=2))
+        self.balancer = Balancer(reactor, [frontend], shutdown_grace=0.1, data_path=self.data_path_name)
         self.addCleanup(self.balancer.stopService)
         self.balancer.startService()
         self.factory = self.balancer.factories["front"]
@@ -86,9 +86,9 @@ class MostSessionsTests(TestCase):
             return build(addr)
 
         self.factory.buildProtocol = noting  # type: ignore[method-assign]
-        self.factory.latch.pause("until all have come")
+        self.factory.accept_pause.pause("until all have come")
         waiting = {self.client() for _ in range(10)}
-        self.factory.latch.resume("until all have come")
+        self.factory.accept_pause.resume("until all have come")
         while waiting:
             served = await self.served_of(waiting, 2)
             assert len(self.factory.sessions) == 2
@@ -130,28 +130,28 @@ class MostSessionsTests(TestCase):
 
 
 class TwistedsPortTests(TestCase):
-    """A port of Twisted's that was given to `attend`."""
+    """A port of Twisted's that was given to `pause_on`."""
 
     async def test_it_accepts_nobody_while_there_is_a_reason(self) -> None:
         pool = Pool("nobody", [Backend("127.0.0.1:1")], seconds=time.monotonic, random=Random(1))
         factory = FrontendFactory(reactor, pool)
-        factory.latch.pause("one reason")
+        factory.accept_pause.pause("one reason")
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
-        factory.attend(port)
+        factory.pause_on(port)
         with socket.create_connection(("127.0.0.1", port.getHost().port)):
             for _ in range(20):
                 await until(reactor, lambda: True)
-            factory.latch.pause("another")
-            factory.latch.resume("one reason")
+            factory.accept_pause.pause("another")
+            factory.accept_pause.resume("one reason")
             for _ in range(20):
                 await until(reactor, lambda: True)
             assert factory.ended.total() == len(factory.sessions) == 0
-            factory.latch.resume("another")
+            factory.accept_pause.resume("another")
             await until(reactor, lambda: factory.ended.total() == 1)
 
 
 class MostSessionsOnThePortableRoadTests(MostSessionsTests):
-    """On the portable road."""
+    """On the portable data path."""
 
-    data_path = "portable"
+    data_path_name = "portable"

@@ -11,14 +11,14 @@ from twisted.internet import reactor as global_reactor
 from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import capturedLogs, formatEvent
 
+from support.data_paths import RoadCase
 from support.name_server import SERVER_FAILURE, FakeNameServer
-from support.roads import RoadCase
 from support.sockets import until
 from tcpbalance import service
+from tcpbalance.build import Frontend
 from tcpbalance.config.pools import HealthConfig
 from tcpbalance.config.resolver import ResolverConfig
 from tcpbalance.net.resolver import knowledge
-from tcpbalance.parts import Frontend
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
 from tcpbalance.pool.probes.tcp import TcpProbe
@@ -71,7 +71,7 @@ class NamesTests(RoadCase):
             health={self.pool: health} if checked else {},
             resolver=ResolverConfig(servers=(self.server.address,), **settings),
             shutdown_grace=0.0,
-            data_path=self.data_path,
+            data_path=self.data_path_name,
         )
         self.addCleanup(balancer.stopService)
         return balancer
@@ -242,6 +242,6 @@ class NamesTests(RoadCase):
 
 
 class QuickNamesTests(NamesTests):
-    """The same on the quick road."""
+    """The same on the native data path."""
 
-    data_path = "auto"
+    data_path_name = "auto"

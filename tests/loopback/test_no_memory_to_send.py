@@ -16,7 +16,7 @@ from support.sockets import until
 from support.tls_case import TlsCase
 from support.tls_peers import tls_peer
 from tcpbalance.net.tls.client import ClientTls
-from tcpbalance.net.tls.leg import TlsLeg
+from tcpbalance.net.tls.tls_transport import TlsTransport
 
 reactor: Any = global_reactor
 
@@ -40,13 +40,13 @@ def let_lack(transport: Any, code: int) -> None:
     while isinstance(transport, ProtocolWrapper):
         transport = transport.transport
     holder, name = transport, "socket"
-    if isinstance(transport, TlsLeg):
+    if isinstance(transport, TlsTransport):
         holder, name = transport.socket, "_sock"
     setattr(holder, name, Lacking(getattr(holder, name), code))
 
 
 class NoMemoryTests(TlsCase):
-    """On the portable road."""
+    """On the portable data path."""
 
     async def fails_towards(self, side: str, code: int, exchanges: int, tls: ClientTls | None = None) -> None:
         made = peers.peer(peers.echo) if tls is None else tls_peer(peers.echo, self.issue())
@@ -66,7 +66,7 @@ class NoMemoryTests(TlsCase):
         assert record.failures == ()
         assert self.frontend.pool is not None
         (member,) = self.frontend.pool.backends
-        assert (member.rests_until, member.active) == (0.0, 0)
+        assert (member.cooldown_until, member.active) == (0.0, 0)
 
     async def test_bytes_for_a_backend_that_speaks_tls(self) -> None:
         await self.fails_towards("backend", errno.ENOBUFS, 1, self.believing())
@@ -85,6 +85,6 @@ class NoMemoryTests(TlsCase):
 
 
 class QuickNoMemoryTests(NoMemoryTests):
-    """On the quick road: by the session, and from leg to leg."""
+    """On the native data path: by the session, and from leg to leg."""
 
-    data_path = "auto"
+    data_path_name = "auto"

@@ -14,7 +14,7 @@ from twisted.internet.threads import deferToThread
 from support import peers
 from support.bulk_thresholds import bulk_comes_early
 from support.clients import connect, read_all, reset
-from support.quick import QuickCase
+from support.native import NativeCase
 from tcpbalance import EndReason
 
 reactor: Any = global_reactor
@@ -27,7 +27,7 @@ AT_ONCE = 8
 """Connections that each of them has open."""
 
 
-class StormTests(QuickCase):
+class StormTests(NativeCase):
     """Many connections that end in every way at random moments leave nothing behind."""
 
     async def test_ten_thousand_connections(self) -> None:

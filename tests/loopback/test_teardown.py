@@ -16,7 +16,7 @@ from tcpbalance import Backend, FrontendFactory, Pool, SocketConfig
 from tcpbalance.config.addresses import Address
 from tcpbalance.net.connecting import SocketConnector
 from tcpbalance.net.listener import Listener, bind
-from tcpbalance.net.roads import choose
+from tcpbalance.net.data_path import choose
 from tcpbalance.net.socket_options import SocketOptions
 
 path, data_path = sys.argv[1:]

@@ -1,4 +1,4 @@
-"""Clients that speak TLS with a frontend, badly or for too long, on both roads."""
+"""Clients that speak TLS with a frontend, badly or for too long, on both data paths."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tcpbalance import EndReason, FrontendSettings, NetworkSet
 from tcpbalance.config.paths import FilePath
 from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.net.wheel import Wheel
-from tcpbalance.proxy.preread import Entrance
+from tcpbalance.proxy.preread import PrereadSettings
 from tcpbalance.proxy.session import Session
 
 reactor: Any = global_reactor
@@ -48,7 +48,7 @@ class ClientCase(TlsCase):
         :param keys: further ones of the frontend's ``tls``.
         """
         tls = ServerTls(frontend_tls(self.issue(), **keys))
-        return self.serve(self.echo.address, entrance=Entrance(tls=tls), settings=settings)
+        return self.serve(self.echo.address, preread=PrereadSettings(tls=tls), settings=settings)
 
     def serve_members(self) -> int:
         """Listen for those who show a certificate."""
@@ -174,7 +174,7 @@ class ForeignEndpointTests(ClientCase):
     """A factory on an endpoint of Twisted's, which speaks TLS before the factory hears of it."""
 
     async def test_who_has_to_open_with_a_proxy_header_has_to_do_so_in_it(self) -> None:
-        self.serve(self.echo.address, entrance=Entrance(NetworkSet([ip_network("127.0.0.0/8")])))
+        self.serve(self.echo.address, preread=PrereadSettings(NetworkSet([ip_network("127.0.0.0/8")])))
         tls: Any = ServerTls(frontend_tls(self.issue()))
         listening = await SSL4ServerEndpoint(reactor, 0, tls, interface="127.0.0.1").listen(self.frontend)
         self.addCleanup(listening.stopListening)
@@ -188,9 +188,9 @@ class ForeignEndpointTests(ClientCase):
 
 
 class QuickHandshakeTests(HandshakeTests):
-    """The same on the quick road, where who is refused hears why, and is not cut off by what it has sent."""
+    """The same on the native data path, where a refused client is sent the alert in any case."""
 
-    data_path = "auto"
+    data_path_name = "auto"
     ends_as = EndReason.CLIENT_CLOSED
 
     async def test_a_refused_client_that_has_sent_a_request_already_is_told_so(self) -> None:
@@ -240,12 +240,12 @@ class QuickHandshakeTests(HandshakeTests):
 
 
 class QuickMemberTests(MemberTests):
-    """The same on the quick road."""
+    """The same on the native data path."""
 
-    data_path = "auto"
+    data_path_name = "auto"
 
 
 class QuickSlowReaderTests(SlowReaderTests):
-    """The same on the quick road."""
+    """The same on the native data path."""
 
-    data_path = "auto"
+    data_path_name = "auto"

@@ -136,7 +136,7 @@ class PreambleTests(TlsCase):
 
     async def dial(self, address: str) -> Outcome:
         outcome, where = Outcome(), Address.parse(address)
-        connector = SocketConnector(reactor, PLAIN, self.road)
+        connector = SocketConnector(reactor, PLAIN, self.data_path)
         header = bytes(MORE_THAN_KERNELS_HOLD)
         dial_tls(connector, where, outcome, 5.0, self.believing().peer(where, None), lambda _: header)
         await until(reactor, lambda: outcome.protocol or outcome.cause)
@@ -164,7 +164,7 @@ class FaultTests(TlsCase):
         outcome = Outcome()
         with peers.peer(handler) as backend:
             where = Address.parse(backend.address)
-            connector = SocketConnector(reactor, PLAIN, self.road)
+            connector = SocketConnector(reactor, PLAIN, self.data_path)
             peer = peer or self.believing().peer(where, None)
             dial_tls(connector, where, outcome, timeout, peer, preamble)
             await until(reactor, lambda: outcome.protocol or outcome.cause)
@@ -208,7 +208,7 @@ class FaultTests(TlsCase):
 
     async def test_a_name_server_that_takes_all_of_the_time(self) -> None:
         """Both parts of the attempt are out of time in the same turn of the wheel, in no certain order."""
-        connector = SocketConnector(reactor, PLAIN, self.road, Resolver(reactor, engine=OpenEngine()))
+        connector = SocketConnector(reactor, PLAIN, self.data_path, Resolver(reactor, engine=OpenEngine()))
         where = Address.parse("db.example:443")
         peer = self.believing().peer(where, None)
         outcomes = [Outcome() for _ in range(16)]
@@ -227,7 +227,7 @@ class FaultTests(TlsCase):
         outcome = Outcome()
         with peers.unanswering() as address:
             where = Address.parse(address)
-            connector = SocketConnector(reactor, PLAIN, self.road)
+            connector = SocketConnector(reactor, PLAIN, self.data_path)
             dial_tls(connector, where, outcome, 0.1, self.believing().peer(where, None), lambda _: b"")
             await until(reactor, lambda: outcome.cause)
         assert (outcome.cause, outcome.fault) == ("timed out after 0.1 s", Fault.BACKEND)
@@ -265,20 +265,20 @@ def _greet(sock: socket.socket, issued: Issued) -> None:
 
 
 class QuickPassedOverTests(PassedOverTests):
-    """The same on the quick road."""
+    """The same on the native data path."""
 
-    data_path = "auto"
+    data_path_name = "auto"
     closed = "TLS: closed"
 
 
 class QuickFaultTests(FaultTests):
-    """The same on the quick road."""
+    """The same on the native data path."""
 
-    data_path = "auto"
+    data_path_name = "auto"
 
 
 class QuickPreambleTests(PreambleTests):
-    """The same on the quick road, where the attempt fails and says why."""
+    """The same on the native data path, where the attempt fails and says why."""
 
-    data_path = "auto"
+    data_path_name = "auto"
     cause = "PROXY header larger than the send buffer"

@@ -25,11 +25,11 @@ from support.tls_lines import Peer, client_context, client_in_memory, connected,
 from support.tls_records import CLIENT, SERVER, SUITE_1_2, ClientOfOld, KeyLog, Sealer
 from support.waiting import until, until_steady
 from tcpbalance import EndReason
-from tcpbalance.net.direction import CHUNK
+from tcpbalance.net.pump import CHUNK
 from tcpbalance.net.tls.records import MAX_IN_HANDSHAKE, MAX_WITHOUT_DATA, RECORDS_AT_ONCE
 from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.net.tls.tls_socket import MAX_UNSENT, MORE_TO_TELL, WANTS_WRITE, TlsSocket
-from tcpbalance.proxy.preread import Entrance
+from tcpbalance.proxy.preread import PrereadSettings
 
 FLOOD = 500
 TICKETS = 2
@@ -325,7 +325,7 @@ class FloodTests(TlsCase):
         echo = self.enterContext(peers.peer(peers.echo))
         context = client_context()
         log = KeyLog(context)
-        port = self.serve(echo.address, entrance=Entrance(tls=ServerTls(frontend_tls(self.issue()))))
+        port = self.serve(echo.address, preread=PrereadSettings(tls=ServerTls(frontend_tls(self.issue()))))
         with connect(port) as sock:
             await deferToThread(_say_and_flood, SSL.Connection(context, sock), sock, log)
             record = await self.ended()
@@ -336,7 +336,7 @@ class FloodTests(TlsCase):
         pouring = self.enterContext(peers.peer(_pour))
         context = client_context()
         log = KeyLog(context)
-        port = self.serve(pouring.address, entrance=Entrance(tls=ServerTls(frontend_tls(self.issue()))))
+        port = self.serve(pouring.address, preread=PrereadSettings(tls=ServerTls(frontend_tls(self.issue()))))
         with connect(port, receive_buffer=1 << 16) as sock:
             received = await deferToThread(_fetch_slowly, SSL.Connection(context, sock), sock, log)
         record = await self.ended()
@@ -354,9 +354,9 @@ class FloodTests(TlsCase):
 
 
 class QuickFloodTests(FloodTests):
-    """The same on the quick road."""
+    """The same on the native data path."""
 
-    data_path = "auto"
+    data_path_name = "auto"
 
 
 def _pour(sock: socket.socket) -> None:

@@ -25,7 +25,7 @@ from support.tls_lines import (
     no_error_is_left,
 )
 from support.waiting import until
-from tcpbalance.net.direction import CHUNK
+from tcpbalance.net.pump import CHUNK
 from tcpbalance.net.tls.records import RECORDS_AT_ONCE
 from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.net.tls.tls_socket import MORE_TO_TELL, TlsSocket
@@ -206,9 +206,9 @@ def test_a_record_that_was_changed_on_the_way_is_an_error_and_not_read(line: Lin
 
 
 def test_an_error_behind_what_was_read_is_told_by_the_next_read_and_by_no_other_socket(line: Line) -> None:
-    sound, changed = line.peer.written(b"hello"), bytearray(line.peer.written(b"world"))
+    eligible, changed = line.peer.written(b"hello"), bytearray(line.peer.written(b"world"))
     changed[-1] ^= 1
-    line.come(sound + changed)
+    line.come(eligible + changed)
     assert (line.tls.recv(CHUNK), line.tls.news) == (b"hello", MORE_TO_TELL)
     assert Binding.lib.ERR_peek_error() == 0
     for _ in range(2):

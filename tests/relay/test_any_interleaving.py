@@ -187,11 +187,11 @@ class Play:
         client, backend = self.client, self.backend
         if backend is None or self._deadline_came:
             return
-        if not client.broke_off and not backend.broke_off:
+        if not client.on_connection_error and not backend.on_connection_error:
             self._check_delivery()
-        elif not client.broke_off:
+        elif not client.on_connection_error:
             self._check_news(client, backend)
-        elif not backend.broke_off:
+        elif not backend.on_connection_error:
             self._check_news(backend, client)
 
     def _check_delivery(self) -> None:

@@ -216,7 +216,7 @@ def test_what_is_sent_to_one_that_has_broken_off_is_not_read(
     other_reads_enough_to_show_the_break(scene, other)
     other.send(noise(2_000_000))
     scene.advance(1)
-    if scene.road != "portable":  # where a break is heard of by reading
+    if scene.data_path != "portable":  # where a break is heard of by reading
         assert other.unsent > 1_000_000
     other.start_reading()
     scene.advance(SOON)
@@ -336,7 +336,7 @@ def test_an_end_before_the_reset(make_scene: Any, who: str) -> None:
     assert other.received == bytes(broken.sent)
     assert scene.ended == f"{who}_reset"
     assert other.socket.was_reset
-    if scene.road != "portable":  # Twisted does not say what a write has met
+    if scene.data_path != "portable":  # Twisted does not say what a write has met
         assert other.complete
 
 
@@ -372,7 +372,7 @@ def test_a_client_that_breaks_off_while_nobody_has_accepted(make_scene: Any) -> 
     scene.run()
     client.reset()
     scene.run()
-    if scene.road == "portable":  # which hears of it when it reads on
+    if scene.data_path == "portable":  # which hears of it when it reads on
         scene.backends[ONE].behaviour = "accepts"
         scene.advance(SOON)
     assert (scene.ended, scene.active) == ("client_reset", [0])

@@ -11,14 +11,14 @@ import pytest
 
 from support.network import no_logged_failure
 from support.scene import ONE
-from tcpbalance.gate.networks import NetworkSet
+from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.pool.backend import Backend
 from tcpbalance.proxy.arrival import Arrival
-from tcpbalance.proxy.brake import Brake
+from tcpbalance.proxy.bandwidth_limiter import BandwidthLimiter
 from tcpbalance.proxy.deadlines import Deadlines
 from tcpbalance.proxy.dial import Dial
-from tcpbalance.proxy.preread import Entrance
-from tcpbalance.proxy.waiting import Place
+from tcpbalance.proxy.preread import PrereadSettings
+from tcpbalance.proxy.queue_entry import QueueEntry
 
 
 class Broken(Exception):
@@ -65,7 +65,7 @@ def test_a_deadline_of_a_session_that_ends(make_scene: Any, monkeypatch: pytest.
 
 
 def test_the_deadline_of_what_is_said_first(make_scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    scene = make_scene(entrance=lambda _: Entrance(NetworkSet([ip_network("0.0.0.0/0")]), timeout=5.0))
+    scene = make_scene(preread=lambda _: PrereadSettings(NetworkSet([ip_network("0.0.0.0/0")]), timeout=5.0))
     client = scene.connect()
     monkeypatch.setattr(Arrival, "check", raise_it)
     with one_logged():
@@ -76,7 +76,7 @@ def test_the_deadline_of_what_is_said_first(make_scene: Any, monkeypatch: pytest
 def test_the_end_of_a_pause_of_a_limited_side(make_scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     scene = make_scene([ONE], settings={"bandwidth_per_connection": 20_000})
     client, backend = scene.joined()
-    monkeypatch.setattr(Brake, "check", raise_it)
+    monkeypatch.setattr(BandwidthLimiter, "check", raise_it)
     with one_logged():
         client.send(b"x" * 100_000)
         scene.advance(20)
@@ -99,7 +99,7 @@ def test_the_clock_of_a_place_in_the_queue(make_scene: Any, monkeypatch: pytest.
     waiting = scene.connect()
     scene.run()
     assert waiting.saw == "open"
-    monkeypatch.setattr(Place, "check", raise_it)
+    monkeypatch.setattr(QueueEntry, "check", raise_it)
     with one_logged():
         scene.advance(60)
     assert [record.reason.word for record in scene.records] == ["internal_error"]

@@ -8,9 +8,9 @@ import pytest
 from twisted.logger import capturedLogs, formatEvent
 
 from support.scene import ONE, RETRY_ON_RESET, TWO
-from tcpbalance.pool.backend import Backend, Orders
-from tcpbalance.proxy.side import Side
-from tcpbalance.proxy.trial import Tried
+from tcpbalance.pool.backend import AdminState, Backend
+from tcpbalance.proxy.dry_run import DryRunLimit
+from tcpbalance.proxy.peer import Peer
 
 LATE = 3.0
 """Seconds that a deadline may be late: the clock of deadlines is coarse."""
@@ -295,7 +295,7 @@ def test_on_trial_who_is_too_slow_goes_on_and_counts_once(make_scene: Any) -> No
     with capturedLogs() as events:
         drip(scene, client, 300)
     assert (scene.records, len(backend.received)) == ([], 60)
-    assert scene.frontend.trial.spared == {Tried.MIN_RATE: 1}
+    assert scene.frontend.trial.dry_run_limits == {DryRunLimit.MIN_RATE: 1}
     assert [formatEvent(event) for event in events] == [
         "frontend frontend: limits not enforced, because of dry_run (min_rate: 1)"
     ]
@@ -308,7 +308,7 @@ def test_on_trial_the_next_backend_is_no_second_chance_to_be_too_slow(make_scene
     scene.backends[ONE].connection.reset()
     drip(scene, client, 130)
     assert len(scene.backends[TWO].connections) == 1
-    assert scene.frontend.trial.spared == {Tried.MIN_RATE: 1}
+    assert scene.frontend.trial.dry_run_limits == {DryRunLimit.MIN_RATE: 1}
 
 
 def test_on_trial_silence_still_ends(make_scene: Any) -> None:
@@ -316,7 +316,7 @@ def test_on_trial_silence_still_ends(make_scene: Any) -> None:
     client, _ = scene.joined()
     drip(scene, client, 70)
     scene.advance(100 + LATE)
-    assert (scene.ended, scene.frontend.trial.spared) == ("idle_timeout", {Tried.MIN_RATE: 1})
+    assert (scene.ended, scene.frontend.trial.dry_run_limits) == ("idle_timeout", {DryRunLimit.MIN_RATE: 1})
 
 
 @pytest.mark.parametrize("who", ["client", "backend"])
@@ -326,7 +326,7 @@ def test_bytes_that_nobody_takes_are_slow(make_scene: Any, monkeypatch: Any, who
     client, backend = scene.joined()
     (session,) = scene.frontend.sessions
     reader, source = (client, session.backend) if who == "client" else (backend, session.client)
-    monkeypatch.setattr(Side, "in_flight", lambda side: 0 if side is source else source.received)
+    monkeypatch.setattr(Peer, "in_flight", lambda side: 0 if side is source else source.received)
     reader.stop_reading()
     (backend if who == "client" else client).send(bytes(MIB))
     scene.advance(60 + LATE)
@@ -427,7 +427,7 @@ def test_a_dial_whose_only_other_backend_is_full_ends(make_scene: Any) -> None:
     scene.run()
     client = scene.connect(early=b"question")
     scene.run()
-    scene.pool.order(scene.pool.backends[1], Orders.DRAIN)
+    scene.pool.order(scene.pool.backends[1], AdminState.DRAIN)
     scene.backends[TWO].behaviour = "refuses"
     scene.advance(14)
     assert client.saw == "open"
@@ -455,7 +455,7 @@ def test_a_dial_that_has_come_to_its_end_blames_nobody_for_the_attempt_under_way
     scene.connect(early=b"question")
     scene.advance(5.9)
     assert scene.ended == "dial_timeout"
-    assert [backend.rests_until > 0 for backend in scene.pool.backends] == [True, False]
+    assert [backend.cooldown_until > 0 for backend in scene.pool.backends] == [True, False]
 
 
 def test_the_time_in_the_queue_is_not_that_of_the_dial(make_scene: Any) -> None:

@@ -449,7 +449,7 @@ def test_no_descriptor_is_left(make_scene: Any) -> None:
     assert client.saw == "fin"
     assert (scene.ended, scene.record.attempts) == ("out_of_descriptors", 1)
     assert scene.backends[TWO].dials == 0
-    assert scene.pool.backends[0].rests_until == 0
+    assert scene.pool.backends[0].cooldown_until == 0
 
 
 class Noting:

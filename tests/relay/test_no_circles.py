@@ -10,19 +10,19 @@ from typing import Any
 import pytest
 
 from support.scene import ONE, RETRY_ON_RESET, TWO
-from tcpbalance.gate.networks import NetworkSet
-from tcpbalance.net.direction import Direction
+from tcpbalance.admission.networks import NetworkSet
+from tcpbalance.net.pump import Pump
 from tcpbalance.pool.backend import Backend
 from tcpbalance.proxy.arrival import Arrival
-from tcpbalance.proxy.backend import BackendProtocol
-from tcpbalance.proxy.brake import Brake, TriedBrake
+from tcpbalance.proxy.backend import BackendConnection
+from tcpbalance.proxy.bandwidth_limiter import BandwidthLimiter, DryRunBandwidthLimiter
 from tcpbalance.proxy.deadlines import Deadlines
 from tcpbalance.proxy.delivery import Delivery
 from tcpbalance.proxy.dial import Dial
-from tcpbalance.proxy.frontend import FrontendProtocol
-from tcpbalance.proxy.preread import Entrance
+from tcpbalance.proxy.frontend import ClientConnection
+from tcpbalance.proxy.preread import PrereadSettings
+from tcpbalance.proxy.queue_entry import Pause, QueueEntry
 from tcpbalance.proxy.session import Session
-from tcpbalance.proxy.waiting import Pause, Place
 
 BACKENDS = {"nobody_accepts": "refuses", "second_try": "resets_at_once"}
 """What becomes of the dial in these plays."""
@@ -30,16 +30,16 @@ BACKENDS = {"nobody_accepts": "refuses", "second_try": "resets_at_once"}
 KINDS = (
     Session,
     Arrival,
-    FrontendProtocol,
-    BackendProtocol,
+    ClientConnection,
+    BackendConnection,
     Deadlines,
-    Brake,
-    TriedBrake,
+    BandwidthLimiter,
+    DryRunBandwidthLimiter,
     Dial,
     Pause,
-    Place,
+    QueueEntry,
     Delivery,
-    Direction,
+    Pump,
 )
 
 
@@ -56,7 +56,7 @@ def test_an_ended_session_is_gone_at_once(
     scene = make_scene(
         {ONE: BACKENDS.get(how, "accepts"), **({TWO: "accepts"} if how == "second_try" else {})},
         settings={"bandwidth_per_connection": rate, "dry_run": dry_run},
-        entrance=(lambda _: Entrance(NetworkSet([ip_network("198.51.100.0/24")]))) if header else None,
+        preread=(lambda _: PrereadSettings(NetworkSet([ip_network("198.51.100.0/24")]))) if header else None,
         **RETRY_ON_RESET,
     )
     before = len(left_over())

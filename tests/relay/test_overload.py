@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from support.scene import ONE, RETRY_ON_RESET
-from tcpbalance.proxy.preread import Entrance
+from tcpbalance.proxy.peer import Peer
+from tcpbalance.proxy.preread import PrereadSettings
 from tcpbalance.proxy.reasons import EndReason
-from tcpbalance.proxy.side import Side
 from tcpbalance.wire.server_names import NameMap
 
 EARLY = b"x" * 300_000
@@ -20,12 +20,12 @@ FOR_CLIENT, FOR_BACKEND = 1000, 20_000
 def in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
     """Say what is in flight, whatever is."""
 
-    def of(side: Side) -> int:
+    def of(side: Peer) -> int:
         if side.gone:
             return 0
         return FOR_CLIENT if side is side.session.client else FOR_BACKEND  # type: ignore[attr-defined]
 
-    monkeypatch.setattr(Side, "in_flight", of)
+    monkeypatch.setattr(Peer, "in_flight", of)
 
 
 def buffered(scene: Any) -> int:
@@ -63,7 +63,7 @@ def test_what_is_kept_for_a_backend_that_is_not_there_yet(make_scene: Any) -> No
 
 
 def test_what_a_client_said_that_has_to_say_more(make_scene: Any) -> None:
-    scene = make_scene(entrance=lambda pool: Entrance(routes=NameMap([("a.example", pool)], deep=True)))
+    scene = make_scene(preread=lambda pool: PrereadSettings(routes=NameMap([("a.example", pool)], deep=True)))
     scene.connect(early=b"\x16\x03\x01")
     scene.run()
     assert buffered(scene) == FOR_CLIENT + 3
@@ -83,7 +83,7 @@ def test_both_sides_of_a_session_that_is_ended_see_a_reset(make_scene: Any) -> N
 
 
 def test_who_is_still_heard_can_be_ended(make_scene: Any) -> None:
-    scene = make_scene(entrance=lambda pool: Entrance(routes=NameMap([("a.example", pool)], deep=True)))
+    scene = make_scene(preread=lambda pool: PrereadSettings(routes=NameMap([("a.example", pool)], deep=True)))
     client = scene.connect(early=b"\x16\x03\x01")
     scene.run()
     scene.frontend.end_sessions(EndReason.OVERLOAD)

@@ -12,12 +12,12 @@ from twisted.internet.testing import MemoryReactorClock
 from support.hellos import hello, server_name
 from support.proxy_headers import SOURCE, tlv, v2_header
 from support.scene import ONE, RETRY_ON_RESET, TWO, CopyingScene, Scene
+from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.errors import SettingError
-from tcpbalance.gate.networks import NetworkSet
 from tcpbalance.pool.affinity import Affinity
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.frontend import FrontendFactory
-from tcpbalance.proxy.preread import Entrance, Preread
+from tcpbalance.proxy.preread import Preread, PrereadSettings
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.wire.proxy_protocol import (
     InetAddress,
@@ -41,12 +41,14 @@ ASKS = hello(server_name("api.example.com"))
 TIMEOUT = 5.0
 
 
-def from_proxies(network: str = PEERS) -> Callable[[Pool], Entrance]:
-    return lambda _: Entrance(NetworkSet([ip_network(network)]), timeout=TIMEOUT)
+def from_proxies(network: str = PEERS) -> Callable[[Pool], PrereadSettings]:
+    return lambda _: PrereadSettings(NetworkSet([ip_network(network)]), timeout=TIMEOUT)
 
 
-def by_name(*names: str) -> Callable[[Pool], Entrance]:
-    return lambda pool: Entrance(routes=NameMap([(name, pool) for name in names], deep=True), timeout=TIMEOUT)
+def by_name(*names: str) -> Callable[[Pool], PrereadSettings]:
+    return lambda pool: PrereadSettings(
+        routes=NameMap([(name, pool) for name in names], deep=True), timeout=TIMEOUT
+    )
 
 
 def in_pieces(scene: Any, client: Any, data: bytes, size: int) -> None:
@@ -69,7 +71,7 @@ def opened_with(received: bytes) -> tuple[ProxyHeader, bytes]:
 @pytest.mark.parametrize("header", [V1, V2], ids=["v1", "v2"])
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_a_listed_peer_speaks_for_the_client(make_scene: Any, header: bytes, size: int) -> None:
-    scene = make_scene(entrance=from_proxies())
+    scene = make_scene(preread=from_proxies())
     client = scene.connect()
     in_pieces(scene, client, header + b"question", size)
     backend = scene.backends[ONE].connection
@@ -85,7 +87,7 @@ def test_a_listed_peer_speaks_for_the_client(make_scene: Any, header: bytes, siz
 
 
 def test_a_server_that_speaks_first_is_dialled_as_soon_as_the_header_is_there(make_scene: Any) -> None:
-    scene = make_scene(entrance=from_proxies())
+    scene = make_scene(preread=from_proxies())
     client = scene.connect()
     scene.run()
     assert scene.backends[ONE].connections == []
@@ -97,7 +99,7 @@ def test_a_server_that_speaks_first_is_dialled_as_soon_as_the_header_is_there(ma
 
 
 def test_a_peer_that_is_not_listed_is_served_as_it_is(make_scene: Any) -> None:
-    scene = make_scene(entrance=from_proxies("10.0.0.0/8"))
+    scene = make_scene(preread=from_proxies("10.0.0.0/8"))
     client, backend = scene.joined()
     client.send(V1)
     scene.run()
@@ -109,7 +111,7 @@ def test_a_peer_that_is_not_listed_is_served_as_it_is(make_scene: Any) -> None:
 
 @pytest.mark.parametrize("header", [b"PROXY UNKNOWN\r\n", encode_v2_local()], ids=["unknown", "local"])
 def test_a_proxy_that_speaks_for_itself(make_scene: Any, header: bytes) -> None:
-    scene = make_scene(entrance=from_proxies())
+    scene = make_scene(preread=from_proxies())
     client = scene.connect(early=header + b"check")
     scene.run()
     assert scene.backends[ONE].connection.received == b"check"
@@ -119,7 +121,7 @@ def test_a_proxy_that_speaks_for_itself(make_scene: Any, header: bytes) -> None:
 
 
 def test_affinity_goes_by_the_address_in_the_header(make_scene: Any) -> None:
-    scene = make_scene((ONE, TWO), entrance=from_proxies())
+    scene = make_scene((ONE, TWO), preread=from_proxies())
     scene.pool.affinity = Affinity(60, 100, 32, 64, scene.network.clock.seconds)
     headers = [encode_v1(InetAddress(host, 1000), SERVICE) for host in ("203.0.113.1", "203.0.113.2")]
     for header in [*headers, *reversed(headers)]:
@@ -130,7 +132,7 @@ def test_affinity_goes_by_the_address_in_the_header(make_scene: Any) -> None:
 
 @pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\n", V2[:-1] + b"?", b"PROXY TCP4 1.2.3.4"])
 def test_a_listed_peer_without_a_sound_header_is_reset(make_scene: Any, data: bytes) -> None:
-    scene = make_scene(entrance=from_proxies())
+    scene = make_scene(preread=from_proxies())
     client = scene.connect(early=data + bytes(100))
     scene.run()
     assert (client.saw, scene.ended) == ("reset", "bad_proxy_header")
@@ -143,7 +145,7 @@ def test_a_listed_peer_without_a_sound_header_is_reset(make_scene: Any, data: by
 
 @pytest.mark.parametrize("size", [1, 50, 10_000])
 def test_a_name_leads_to_its_pool_and_the_hello_goes_on_as_it_is(make_scene: Any, size: int) -> None:
-    scene = make_scene(entrance=by_name("*.example.com"), has_default=False)
+    scene = make_scene(preread=by_name("*.example.com"), has_default=False)
     client = scene.connect()
     in_pieces(scene, client, ASKS + b"more", size)
     assert scene.backends[ONE].connection.received == ASKS + b"more"
@@ -158,7 +160,7 @@ def test_a_name_leads_to_its_pool_and_the_hello_goes_on_as_it_is(make_scene: Any
     ids=["other", "none", "ssh", "bad"],
 )
 def test_who_has_no_route_goes_to_the_default_pool(make_scene: Any, data: bytes) -> None:
-    scene = make_scene(entrance=by_name("www.example.com"))
+    scene = make_scene(preread=by_name("www.example.com"))
     scene.connect(early=data)
     scene.run()
     assert scene.backends[ONE].connection.received == data
@@ -166,7 +168,7 @@ def test_who_has_no_route_goes_to_the_default_pool(make_scene: Any, data: bytes)
 
 @pytest.mark.parametrize("data", [ASKS, hello(), b"SSH-2.0-OpenSSH_9.2\r\n"], ids=["other", "none", "ssh"])
 def test_who_has_no_route_is_closed_where_there_is_no_default(make_scene: Any, data: bytes) -> None:
-    scene = make_scene(entrance=by_name("www.example.com"), has_default=False)
+    scene = make_scene(preread=by_name("www.example.com"), has_default=False)
     client = scene.connect(early=data)
     scene.run()
     assert (client.saw, client.received, scene.ended) == ("fin", b"", "no_route")
@@ -176,7 +178,7 @@ def test_who_has_no_route_is_closed_where_there_is_no_default(make_scene: Any, d
 
 def test_a_header_and_a_hello_in_one_byte_pieces(make_scene: Any) -> None:
     scene = make_scene(
-        entrance=lambda pool: Entrance(
+        preread=lambda pool: PrereadSettings(
             NetworkSet([ip_network(PEERS)]), NameMap([("api.example.com", pool)], deep=True), TIMEOUT
         ),
         has_default=False,
@@ -193,7 +195,7 @@ def test_a_header_and_a_hello_in_one_byte_pieces(make_scene: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("entrance", "said"),
+    ("preread", "said"),
     [
         (from_proxies(), b""),
         (from_proxies(), V1[:20]),
@@ -201,8 +203,8 @@ def test_a_header_and_a_hello_in_one_byte_pieces(make_scene: Any) -> None:
         (by_name("a.example"), ASKS[:-1]),
     ],
 )
-def test_who_does_not_say_it_in_time_is_closed(make_scene: Any, entrance: Any, said: bytes) -> None:
-    scene = make_scene(entrance=entrance)
+def test_who_does_not_say_it_in_time_is_closed(make_scene: Any, preread: Any, said: bytes) -> None:
+    scene = make_scene(preread=preread)
     client = scene.connect(early=said)
     scene.advance(TIMEOUT - 0.1)
     assert (client.saw, scene.records) == ("open", [])
@@ -213,7 +215,7 @@ def test_who_does_not_say_it_in_time_is_closed(make_scene: Any, entrance: Any, s
 @pytest.mark.parametrize("reads", [True, False])
 def test_a_client_that_does_not_take_its_orderly_close_is_reset(make_scene: Any, reads: bool) -> None:
     """It speaks TLS by an endpoint of somebody else's, and never answers our goodbye."""
-    scene = make_scene(entrance=from_proxies(), settings={"half_close_timeout": 10.0})
+    scene = make_scene(preread=from_proxies(), settings={"half_close_timeout": 10.0})
     client = scene.connect(tls=True, early=V1[:20])
     client.answers = False
     scene.run()
@@ -229,7 +231,7 @@ def test_a_client_that_does_not_take_its_orderly_close_is_reset(make_scene: Any,
 
 
 def test_many_that_say_nothing_leave_the_others_unharmed(make_scene: Any) -> None:
-    scene = make_scene(entrance=from_proxies())
+    scene = make_scene(preread=from_proxies())
     for _ in range(100):
         scene.connect()
     client = scene.connect(early=V1 + b"question")
@@ -241,7 +243,7 @@ def test_many_that_say_nothing_leave_the_others_unharmed(make_scene: Any) -> Non
 
 
 def test_a_client_that_leaves_before(make_scene: Any) -> None:
-    scene = make_scene(entrance=from_proxies())
+    scene = make_scene(preread=from_proxies())
     client = scene.connect(early=V1[:10])
     client.finish()
     scene.run()
@@ -249,7 +251,7 @@ def test_a_client_that_leaves_before(make_scene: Any) -> None:
 
 
 def test_a_client_that_breaks_off_before(make_scene: Any) -> None:
-    scene = make_scene(entrance=from_proxies())
+    scene = make_scene(preread=from_proxies())
     client = scene.connect(early=V1[:10])
     scene.run()
     client.reset()
@@ -258,7 +260,7 @@ def test_a_client_that_breaks_off_before(make_scene: Any) -> None:
 
 
 def test_an_age_is_counted_from_the_accept(make_scene: Any) -> None:
-    scene = make_scene(entrance=from_proxies(), settings={"max_connection_age": 5.0})
+    scene = make_scene(preread=from_proxies(), settings={"max_connection_age": 5.0})
     client = scene.connect(early=V1[:5])
     scene.advance(4)
     client.send(V1[5:])
@@ -268,7 +270,7 @@ def test_an_age_is_counted_from_the_accept(make_scene: Any) -> None:
 
 
 def test_a_shutdown_ends_who_has_not_said_it_yet(make_scene: Any) -> None:
-    scene = make_scene(entrance=from_proxies())
+    scene = make_scene(preread=from_proxies())
     client = scene.connect(early=V1[:5])
     scene.run()
     idle = scene.frontend.when_idle()
@@ -285,14 +287,14 @@ def test_an_error_of_ours_is_not_put_down_to_the_client(
         raise RuntimeError("a flaw of ours")
 
     monkeypatch.setattr(Preread, "feed", fail)
-    scene = carrier(entrance=from_proxies())
+    scene = carrier(preread=from_proxies())
     scene.connect(early=V1)
     scene.run()
     assert scene.ended == "internal_error"
 
 
 def test_a_client_that_says_it_all_and_finishes_is_served(make_scene: Any) -> None:
-    scene = make_scene(entrance=from_proxies())
+    scene = make_scene(preread=from_proxies())
     client = scene.connect(early=V1 + b"question")
     client.finish()
     scene.run()
@@ -321,7 +323,7 @@ def test_a_backend_is_told_of_the_client_before_its_first_byte(make_scene: Any, 
 
 
 def test_a_backend_is_told_what_the_proxy_before_us_said(make_scene: Any) -> None:
-    scene = make_scene(entrance=from_proxies(), send_proxy_protocol="v2", pass_tlvs={0x02})
+    scene = make_scene(preread=from_proxies(), send_proxy_protocol="v2", pass_tlvs={0x02})
     scene.connect(early=V2)
     scene.run()
     header, _ = opened_with(scene.backends[ONE].connection.received)
@@ -345,7 +347,7 @@ def test_a_field_that_is_not_in_its_encoding_goes_on_as_it_came_and_stops_nobody
     make_scene: Any, field: Tlv, passed: bool
 ) -> None:
     scene = make_scene(
-        entrance=from_proxies(), send_proxy_protocol="v2", pass_tlvs={field.type} if passed else set()
+        preread=from_proxies(), send_proxy_protocol="v2", pass_tlvs={field.type} if passed else set()
     )
     good = Tlv(0xE4, b"mine")
     scene.connect(
@@ -358,7 +360,7 @@ def test_a_field_that_is_not_in_its_encoding_goes_on_as_it_came_and_stops_nobody
 
 
 def test_a_name_of_the_connection_that_is_too_long_is_replaced_by_one_of_ours(make_scene: Any) -> None:
-    scene = make_scene(entrance=from_proxies(), send_proxy_protocol="v2", pass_tlvs={0x05})
+    scene = make_scene(preread=from_proxies(), send_proxy_protocol="v2", pass_tlvs={0x05})
     client = scene.connect(early=v2_header(tlvs=tlv(0x05, b"x" * 129)))
     scene.run()
     header, _ = opened_with(scene.backends[ONE].connection.received)
@@ -370,7 +372,7 @@ def test_a_name_of_the_connection_that_is_too_long_is_replaced_by_one_of_ours(ma
 
 
 def test_a_backend_is_told_the_name_that_was_asked_for(make_scene: Any) -> None:
-    scene = make_scene(entrance=by_name("api.example.com"), send_proxy_protocol="v2")
+    scene = make_scene(preread=by_name("api.example.com"), send_proxy_protocol="v2")
     scene.connect(early=ASKS)
     scene.run()
     header, rest = opened_with(scene.backends[ONE].connection.received)
@@ -387,7 +389,7 @@ def test_the_next_backend_is_told_the_same(make_scene: Any) -> None:
 
 
 def test_what_does_not_fit_beside_our_own_fields_is_not_passed_on(make_scene: Any) -> None:
-    scene = make_scene(entrance=from_proxies(), send_proxy_protocol="v2", pass_tlvs={0xE0})
+    scene = make_scene(preread=from_proxies(), send_proxy_protocol="v2", pass_tlvs={0xE0})
     largest = Tlv(0xE0, bytes(0xFFFF - 12 - 3 - 7))
     scene.connect(early=encode_v2(CLIENT, SERVICE, [largest]) + b"question")
     scene.run()
@@ -396,7 +398,7 @@ def test_what_does_not_fit_beside_our_own_fields_is_not_passed_on(make_scene: An
     assert rest == b"question"
 
 
-@pytest.mark.parametrize("entrance", [None, Entrance()])
-def test_a_frontend_without_a_pool_and_routes_is_refused(entrance: Entrance | None) -> None:
+@pytest.mark.parametrize("preread", [None, PrereadSettings()])
+def test_a_frontend_without_a_pool_and_routes_is_refused(preread: PrereadSettings | None) -> None:
     with pytest.raises(SettingError, match="frontend web: without a pool"):
-        FrontendFactory(MemoryReactorClock(), None, name="web", entrance=entrance)
+        FrontendFactory(MemoryReactorClock(), None, name="web", preread=preread)

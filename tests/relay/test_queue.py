@@ -10,7 +10,7 @@ from twisted.logger import capturedLogs
 
 from support.scene import ONE, TWO
 from tcpbalance.pool.affinity import Affinity
-from tcpbalance.pool.backend import Backend, Orders
+from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.outlier import OutlierRules
 from tcpbalance.proxy.reasons import EndReason
 
@@ -308,7 +308,7 @@ def test_those_who_wait_are_told_at_once_when_the_last_backend_has_gone(make_sce
     if how == "down":
         scene.pool.mark_down(second, "refused")
     else:
-        scene.pool.order(second, Orders.DRAIN)
+        scene.pool.order(second, AdminState.DRAIN)
     scene.advance(0.1)
     assert all(client.saw in {"fin", "reset"} for client in waiting)
     assert [record.reason.word for record in scene.records] == ["no_backend"] * 3
@@ -334,7 +334,7 @@ def test_who_waits_for_a_home_that_is_drained_goes_on_waiting_for_it(make_scene:
     scene, (first, _) = at_home(make_scene)
     scene.connect(address=of(3))
     scene.run()
-    scene.pool.order(scene.pool.backends[0], Orders.DRAIN)
+    scene.pool.order(scene.pool.backends[0], AdminState.DRAIN)
     scene.pool.mark_down(scene.pool.backends[1], "refused")
     scene.advance(0.1)
     assert (scene.ended, len(scene.pool.queue)) == ("no_backend", 1)

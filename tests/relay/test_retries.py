@@ -193,7 +193,7 @@ def test_our_own_shortage_is_no_fault_of_the_backend(make_scene: Any) -> None:
         scene.connect()
         scene.advance(3)
     assert [backend.state for backend in scene.pool.backends] == ["up", "up"]
-    assert [backend.rests_until for backend in scene.pool.backends] == [0, 0]
+    assert [backend.cooldown_until for backend in scene.pool.backends] == [0, 0]
     assert {record.reason.word for record in scene.records} == {"local_failure"}
 
 
@@ -210,7 +210,7 @@ def test_an_exception_in_a_later_attempt_ends_the_session_and_blames_nobody(carr
         scene.run()
     assert (client.saw, scene.ended, scene.active) == ("reset", "internal_error", [0, 0])
     assert scene.record.failures == ((ONE, "refused"), (TWO, "internal error"))
-    assert scene.pool.backends[1].rests_until == 0
+    assert scene.pool.backends[1].cooldown_until == 0
     assert [event["log_failure"].type for event in events if "log_failure" in event] == [ZeroDivisionError]
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from support.daemon import Daemon
-from tcpbalance.net.roads import DataPath
+from tcpbalance.net.data_path import DataPathName
 
 ON_BOTH_ROADS = {
     "test_addresses",
@@ -45,12 +45,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def data_path(request: pytest.FixtureRequest) -> Iterator[DataPath | None]:
-    """Put every balancer of the tests on their road.
+def data_path(request: pytest.FixtureRequest) -> Iterator[DataPathName | None]:
+    """Put every balancer of the tests on their data path.
 
-    A fixture of a whole module that runs a balancer asks for this one, so that it is made anew for each road.
+    A fixture of a whole module that runs a balancer asks for this one, so that each data path gets its own.
     """
-    chosen: DataPath | None = getattr(request, "param", None)
+    chosen: DataPathName | None = getattr(request, "param", None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Daemon, "data_path", chosen)
         yield chosen

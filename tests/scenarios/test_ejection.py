@@ -74,9 +74,9 @@ class Moody:
     :param usual: how it serves at first, and again when it is well.
     """
 
-    def __init__(self, usual: Handler) -> None:
-        self._usual = usual
-        self.handler = usual
+    def __init__(self, median: Handler) -> None:
+        self._usual = median
+        self.handler = median
 
     def __call__(self, sock: Any) -> None:
         self.handler(sock)

@@ -73,10 +73,10 @@ def p99_before_and_during_a_flood(folder: Path) -> tuple[float, float]:
         found = unleash(daemon.port, folder, PATIENCE)
         assert found.stayed == IDLE
         assert daemon.stop() == 0
-    let_in = sum(record["client"].startswith(f"{ADDRESS}:") for record in daemon.access_records)
-    assert IDLE <= let_in <= BURST + PER_SECOND * found.seconds
+    admitted = sum(record["client"].startswith(f"{ADDRESS}:") for record in daemon.access_records)
+    assert IDLE <= admitted <= BURST + PER_SECOND * found.seconds
     told = refusals(daemon.log)
     assert 1 <= len(told) <= found.seconds + 2
     assert {"too_fast", "banned"} <= set(re.findall("[a-z_]+", " ".join(why for _, why in told)))
-    assert let_in + sum(count for count, _ in told) <= IDLE + CONNECTS
+    assert admitted + sum(count for count, _ in told) <= IDLE + CONNECTS
     return found.calm, found.flooded

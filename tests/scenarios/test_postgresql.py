@@ -15,7 +15,7 @@ from support.daemon import Daemon
 from support.databases import Database, with_password
 from support.process import run
 from support.programs import require
-from tcpbalance.net.roads import DataPath
+from tcpbalance.net.data_path import DataPathName
 
 CONFIG = """
 [access_log]
@@ -58,7 +58,7 @@ class Setup:
 
 
 @pytest.fixture(scope="module")
-def setup(tmp_path_factory: pytest.TempPathFactory, data_path: DataPath) -> Iterator[Setup]:
+def setup(tmp_path_factory: pytest.TempPathFactory, data_path: DataPathName) -> Iterator[Setup]:
     """Run both."""
     folder = tmp_path_factory.mktemp("daemon")
     with databases.postgresql() as server, Daemon(CONFIG.format(backend=server.address), folder) as daemon:

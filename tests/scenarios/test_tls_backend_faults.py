@@ -178,7 +178,7 @@ def test_one_that_has_answered_and_breaks_off_is_not_passed_over(
 ) -> None:
     """As without TLS: the question was worked on, and is put to nobody else.
 
-    On the quick road; Twisted's TLS loses such an answer without a word.
+    On the native data path; Twisted's TLS loses such an answer without a word.
     """
     authority = Authority.root()
     authority.write(tmp_path / "root.pem")

@@ -85,7 +85,7 @@ def edge(tmp_path_factory: pytest.TempPathFactory, data_path: object) -> Iterato
         backends = {name: stack.enter_context(peers.peer(handler)) for name, handler in HANDLERS.items()}
         frontends = [FRONTEND.format(name=name, address=peer.address) for name, peer in backends.items()]
         daemon = stack.enter_context(Daemon(LOG + "".join(frontends), folder))
-        # On the portable road TLS is Twisted's, which ends whole: see "The life of a connection".
+        # On the portable data path TLS is Twisted's, which ends whole: see "The life of a connection".
         yield Edge(daemon, backends, root, carries_goodbyes=data_path != "portable")
 
 

@@ -7,15 +7,15 @@ from contextlib import contextmanager
 
 import pytest
 
-from tcpbalance.net import direction
+from tcpbalance.net import pump
 
 
 @contextmanager
 def bulk_comes_early() -> Iterator[None]:
     """Let a direction change to splicing and back after little."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(direction, "CHUNK", 4096)
-        patch.setattr(direction, "BULK_AFTER", 1)
-        patch.setattr(direction, "LEAN", 1024)
-        patch.setattr(direction, "CHATTY_AFTER", 2)
+        patch.setattr(pump, "CHUNK", 4096)
+        patch.setattr(pump, "BULK_AFTER", 1)
+        patch.setattr(pump, "LEAN", 1024)
+        patch.setattr(pump, "CHATTY_AFTER", 2)
         yield

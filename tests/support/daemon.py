@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from support.process import Process
 from support.waiting import until
-from tcpbalance.net.roads import DataPath
+from tcpbalance.net.data_path import DataPathName
 
 TWISTD = Path(sysconfig.get_path("scripts")) / "twistd"
 TCPBALANCE = TWISTD.with_name("tcpbalance")
@@ -39,7 +39,7 @@ class Daemon:
     :cvar data_path: the road, put on top of the configuration; None to leave that as it is.
     """
 
-    data_path: DataPath | None = None
+    data_path_name: DataPathName | None = None
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Daemon:
         self._process: Process | None = None
 
     def _on_its_road(self, config: str) -> str:
-        return config if self.data_path is None else f'data_path = "{self.data_path}"\n{config}'
+        return config if self.data_path_name is None else f'data_path = "{self.data_path_name}"\n{config}'
 
     def __enter__(self) -> Self:
         self.start()

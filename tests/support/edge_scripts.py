@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from support.memory_socket import NO_LINGER
-from tcpbalance.net.switchboard import EDGES
+from tcpbalance.net.poller import EDGES
 
 _NAMES = ("IN", "OUT", "RDHUP", "HUP", "ERR")
 

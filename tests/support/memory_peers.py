@@ -27,7 +27,7 @@ class Peer:
         self.socket = sock
         self.sent = bytearray()
         self.complete = False
-        self.broke_off = False
+        self.on_connection_error = False
         self.arrived = 0
         self._received = bytearray()
         self._unsent = bytearray()
@@ -51,7 +51,7 @@ class Peer:
 
     def reset(self) -> None:
         """Break the connection off; what is still under way is lost."""
-        self.broke_off = True
+        self.on_connection_error = True
         if isinstance(self.socket, MemorySocket):
             self.arrived = len(self.sent) - len(self._unsent) - len(self.socket.outgoing.unsent)
         self._unsent.clear()
@@ -195,7 +195,7 @@ class TlsPeer(Peer):
 
     def close_without_goodbye(self) -> None:
         """Close the connection beneath, as a truncating attacker or a careless program does."""
-        self.broke_off = True
+        self.on_connection_error = True
         self.socket.close()
 
     def _on_the_wire(self, data: bytes) -> bytes:

@@ -19,7 +19,7 @@ ALWAYS = select.EPOLLERR | select.EPOLLHUP
 
 
 class MemoryPoller:
-    """The part of ``select.epoll`` that a switchboard uses.
+    """The part of ``select.epoll`` that a poller uses.
 
     :param number: its own descriptor.
     :param sockets: what can be registered, by descriptor.

@@ -10,11 +10,11 @@ from twisted.internet.tcp import Connection
 
 from support.memory_reactor import MemoryReactor
 from support.memory_socket import MemorySocket
-from tcpbalance.net.transports import ReadsToTheEnd
+from tcpbalance.net.twisted_transport import ReadsToTheEnd
 
 
 class MemoryTransport(ReadsToTheEnd, Connection):
-    """``tcp.Connection``, as the portable road has it, with its addresses told to it, counting what it holds.
+    """``tcp.Connection``, as on the portable data path, with given addresses, counting what it holds.
 
     :param sock: the balancer's end.
     :param protocol: what it reports to.

@@ -1,6 +1,6 @@
 """A network in memory with three parties: clients, the balancer, backends.
 
-The balancer's ends are Twisted's own transports (``memory_transport``) or legs on a switchboard
+The balancer's ends are Twisted's own transports (``memory_transport``) or legs on a poller
 (``memory_leg``), on sockets that exist only in memory (``memory_socket``), watched by a reactor that runs
 only when told to (``memory_reactor``); so pausing, half-close, reset and full buffers are real, nothing waits
 and every run is the same. ::
@@ -28,11 +28,11 @@ from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogLevel, eventAsText, globalLogPublisher
 from zope.interface import implementer
 
+from support.memory_data_path import EPOLL, MemoryPortableRoad, MemoryQuickRoad, MemoryRoad
 from support.memory_dial import Behaviour, MemoryBackend, MemoryConnector, MemoryDial
 from support.memory_peers import Peer, TlsPeer
 from support.memory_pipes import MemoryPipes, no_pipes
 from support.memory_reactor import MemoryReactor
-from support.memory_roads import EPOLL, MemoryPortableRoad, MemoryQuickRoad, MemoryRoad
 from support.memory_socket import NO_LINGER, RECEIVE_BUFFER, SEND_BUFFER, MemorySocket, connected_pair
 from support.memory_tls import tls_around
 
@@ -63,7 +63,7 @@ class Network:
         send_buffer: int = SEND_BUFFER,
         receive_buffer: int = RECEIVE_BUFFER,
         shuffle: random.Random | None = None,
-        road: RoadName = "portable",
+        data_path: RoadName = "portable",
         pipes: MemoryPipes | None = None,
     ) -> None:
         self.clock = Clock()
@@ -77,7 +77,7 @@ class Network:
         self._peers: list[Peer] = []
         self._ours: dict[int, MemorySocket] = {}
         self._portable: MemoryRoad = MemoryPortableRoad(self.reactor, FRONTEND)
-        self._road = self._portable if road == "portable" else self._quick_road(road, shuffle)
+        self._data_path = self._portable if data_path == "portable" else self._quick_road(data_path, shuffle)
 
     # The parties.
 
@@ -145,7 +145,7 @@ class Network:
             *(f"written: {writer}" for writer in self.reactor.getWriters()),
             *(f"dialled: {dial.backend}" for dial in self.connector.pending),
             *(f"delayed: {call}" for call in self.clock.getDelayedCalls()),
-            *self._road.leftovers(),
+            *self._data_path.leftovers(),
         ]
 
     # How it is made.
@@ -155,9 +155,9 @@ class Network:
 
     def _quick_road(self, name: RoadName, shuffle: random.Random | None) -> MemoryQuickRoad:
         store = self.pipes.store() if name == "splicing" else no_pipes()
-        road = MemoryQuickRoad(self.reactor, self._ours, shuffle, store)
-        self.pipes.on_fill = road.note
-        return road
+        data_path = MemoryQuickRoad(self.reactor, self._ours, shuffle, store)
+        self.pipes.on_fill = data_path.note
+        return data_path
 
     def _link(self, tls: bool) -> tuple[Any, MemorySocket]:
         theirs, ours = connected_pair(self._numbers, *self._buffers)
@@ -184,7 +184,7 @@ class Network:
         if tls:
             transport = self._portable.attach(sock, tls_around(protocol, self.clock, client=client), address)
         else:
-            transport = self._road.attach(sock, protocol, address)
+            transport = self._data_path.attach(sock, protocol, address)
         self.transports.append(transport)
 
 

@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 
 from support.memory_dial import Behaviour, MemoryBackend
 from support.network import Network, RoadName
-from tcpbalance.gate.gate import Gate
+from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.policies.round_robin import RoundRobin
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.arrival import Arrival
 from tcpbalance.proxy.frontend import FrontendFactory, FrontendSettings
-from tcpbalance.proxy.preread import Entrance
+from tcpbalance.proxy.preread import PrereadSettings
 from tcpbalance.proxy.record import SessionRecord
 
 ONE, TWO, THREE, FOUR = (f"10.0.0.{number}:80" for number in (1, 2, 3, 4))
@@ -28,7 +28,7 @@ HALF_CLOSE_TIMEOUT = 30.0
 
 
 class Scene:
-    """One frontend before one pool, on the portable road.
+    """One frontend before one pool, on the portable data path.
 
     :param backends: addresses with what a dial there meets; or addresses alone, which accept.
     :param settings: arguments of ``FrontendSettings``.
@@ -41,7 +41,7 @@ class Scene:
     :param pool: further arguments of ``Pool``.
     """
 
-    road: ClassVar[RoadName] = "portable"
+    data_path: ClassVar[RoadName] = "portable"
 
     def __init__(
         self,
@@ -51,12 +51,12 @@ class Scene:
         members: Sequence[Backend] | None = None,
         tls_backends: bool = False,
         network: Mapping[str, Any] | None = None,
-        entrance: Callable[[Pool], Entrance] | None = None,
-        gate: Callable[[Callable[[], float]], Gate] | None = None,
+        preread: Callable[[Pool], PrereadSettings] | None = None,
+        admission: Callable[[Callable[[], float]], AdmissionControl] | None = None,
         has_default: bool = True,
         **pool: Any,
     ) -> None:
-        self.network = Network(road=self.road, **(network or {}))
+        self.network = Network(data_path=self.data_path, **(network or {}))
         self.records: list[SessionRecord] = []
         self.clients: list[Any] = []
         outcomes = backends if isinstance(backends, Mapping) else dict.fromkeys(backends, "accepts")
@@ -72,14 +72,14 @@ class Scene:
             random=random.Random(1),
             **{"balance": RoundRobin, **pool},
         )
-        self.gate = gate(seconds) if gate else None
+        self.admission = admission(seconds) if admission else None
         self.refused: list[Any] = []
         self.frontend = FrontendFactory(
             self.network.reactor,
             self.pool if has_default else None,
             name="frontend",
-            entrance=entrance(self.pool) if entrance else None,
-            gate=self.gate,
+            preread=preread(self.pool) if preread else None,
+            admission=self.admission,
             settings=FrontendSettings(**(settings or {})),
             account=self.records.append,
             connector=self.network.connector,
@@ -140,7 +140,7 @@ class Scene:
     @property
     def inside(self) -> int:
         """Clients of whom the gate thinks that they have a connection."""
-        return 0 if self.gate is None else len(self.gate.clients) - self.gate.clients.idle
+        return 0 if self.admission is None else len(self.admission.clients) - self.admission.clients.idle
 
     @property
     def kept(self) -> int:
@@ -179,15 +179,15 @@ class Scene:
 
 
 class CopyingScene(Scene):
-    """The same on the quick road, where there are no pipes to be had."""
+    """The same on the native data path, where there are no pipes to be had."""
 
-    road = "copying"
+    data_path = "copying"
 
 
 class SplicingScene(Scene):
-    """The same on the quick road, with pipes."""
+    """The same on the native data path, with pipes."""
 
-    road = "splicing"
+    data_path = "splicing"
 
 
 def _early_bytes(session: Any) -> int:

@@ -1,4 +1,4 @@
-"""A frontend with TLS before it, behind it, or both, on real sockets and either road."""
+"""A frontend with TLS before it, behind it, or both, on real sockets and either data path."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from twisted.internet import reactor as global_reactor
 
 from support.certificates import Authority, Issued
-from support.roads import RoadCase
+from support.data_paths import RoadCase
 from support.sockets import until
 from tcpbalance import Backend, FrontendFactory, FrontendSettings, Pool, SessionRecord, SocketConfig
 from tcpbalance.config.addresses import Address, HostName
@@ -24,7 +24,7 @@ from tcpbalance.net.connecting import SocketConnector
 from tcpbalance.net.listener import Listener, bind
 from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.net.tls.client import ClientTls
-from tcpbalance.proxy.preread import Entrance
+from tcpbalance.proxy.preread import PrereadSettings
 
 reactor: Any = global_reactor
 
@@ -53,7 +53,7 @@ class TlsCase(RoadCase):
     def serve(
         self,
         *backends: str,
-        entrance: Entrance | None = None,
+        preread: PrereadSettings | None = None,
         tls: ClientTls | None = None,
         settings: FrontendSettings | None = None,
     ) -> int:
@@ -66,11 +66,13 @@ class TlsCase(RoadCase):
             reactor,
             pool,
             settings=settings,
-            entrance=entrance,
+            preread=preread,
             account=self.records.append,
-            connector=SocketConnector(reactor, PLAIN, self.road),
+            connector=SocketConnector(reactor, PLAIN, self.data_path),
         )
-        listener = Listener(reactor, bind(Address.parse("127.0.0.1:0"), PLAIN), self.frontend, 64, self.road)
+        listener = Listener(
+            reactor, bind(Address.parse("127.0.0.1:0"), PLAIN), self.frontend, 64, self.data_path
+        )
         self.addCleanup(listener.stopListening)
         listener.startListening()
         return int(listener.getHost().port)

@@ -6,9 +6,9 @@ from ipaddress import ip_network
 
 import pytest
 
-from tcpbalance.gate.access import Access
-from tcpbalance.gate.networks import NetworkSet
-from tcpbalance.gate.refusal import Refusal
+from tcpbalance.admission.access import Access
+from tcpbalance.admission.networks import NetworkSet
+from tcpbalance.admission.refusal import Refusal
 from tcpbalance.pool.client import packed
 
 

@@ -17,9 +17,9 @@ from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublish
 from zope.interface import implementer
 
 from support.records import record
-from tcpbalance.admin import log_format
-from tcpbalance.admin.access_log import AccessLog, AccessLogError
-from tcpbalance.admin.log_file import LogFile
+from tcpbalance.logs import log_format
+from tcpbalance.logs.access_log import AccessLog, AccessLogError
+from tcpbalance.logs.log_file import LogFile
 from tcpbalance.proxy.record import SessionRecord
 
 THREAD = "tcpbalance access log"

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from support.records import record
-from tcpbalance.admin.log_format import json_line, text_line
+from tcpbalance.logs.log_format import json_line, text_line
 from tcpbalance.proxy.reasons import EndReason
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "log-format.md").read_text()

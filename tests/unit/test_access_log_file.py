@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tcpbalance.admin.log_file import AccessLogError, LinesLostError, LogFile
 from tcpbalance.errors import Fault
+from tcpbalance.logs.log_file import AccessLogError, LinesLostError, LogFile
 
 
 @pytest.fixture

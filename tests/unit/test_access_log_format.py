@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.records import record, tls
-from tcpbalance.admin.log_format import json_line, text_line
+from tcpbalance.logs.log_format import json_line, text_line
 from tcpbalance.proxy.reasons import EndReason
 
 KEYS = [

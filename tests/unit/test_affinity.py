@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from twisted.internet.task import Clock
 
 from support.pools import names, some_backends
-from tcpbalance.pool.affinity import Affinity, Bond
+from tcpbalance.pool.affinity import Affinity, StickyEntry
 from tcpbalance.pool.backend import Backend
 
 TTL = 60.0
@@ -113,18 +113,18 @@ def test_the_least_recently_used_leaves_first() -> None:
 
 def test_the_end_of_a_connection_is_a_use() -> None:
     remembering = Remembering(max_entries=2)
-    bond = remembering.affinity.opened(ANNE, remembering.a)
+    sticky_entry = remembering.affinity.opened(ANNE, remembering.a)
     remembering.visit(BOB, remembering.b)
-    remembering.affinity.closed(bond)
+    remembering.affinity.closed(sticky_entry)
     remembering.visit(CARL, remembering.c)
     assert (remembering.where(ANNE), remembering.where(BOB)) == ("a", "")
 
 
 def test_a_connection_of_a_forgotten_client_ends_without_harm() -> None:
     remembering = Remembering(max_entries=1)
-    bond = remembering.affinity.opened(ANNE, remembering.a)
+    sticky_entry = remembering.affinity.opened(ANNE, remembering.a)
     remembering.visit(BOB, remembering.b)
-    remembering.affinity.closed(bond)
+    remembering.affinity.closed(sticky_entry)
     assert (remembering.where(ANNE), remembering.where(BOB), len(remembering.affinity)) == ("", "b", 1)
 
 
@@ -152,16 +152,22 @@ class Model:
         ] = []  # a client's in the order of its preference; ends of their connections
 
     def holding(self, client: bytes, now: float) -> list[tuple[bytes, Backend, list[float]]]:
-        return [bond for bond in self.bonds if bond[0] == client and now < max(bond[2])]
+        return [
+            sticky_entry
+            for sticky_entry in self.bonds
+            if sticky_entry[0] == client and now < max(sticky_entry[2])
+        ]
 
     def opened(self, client: bytes, backend: Backend, now: float) -> list[float]:
         holding = self.holding(client, now)
-        self.bonds = [bond for bond in self.bonds if bond[0] != client]
+        self.bonds = [sticky_entry for sticky_entry in self.bonds if sticky_entry[0] != client]
         ends = next((ends for _, held, ends in holding if held is backend), None)
         if ends is None:
             ends = []
             holding = [*holding[:1], (client, backend, ends)]
-            holding.sort(key=lambda bond: bond[1].backup)  # which leaves the order made among equals
+            holding.sort(
+                key=lambda sticky_entry: sticky_entry[1].backup
+            )  # which leaves the order made among equals
         ends.append(float("inf"))
         self.bonds += holding
         self._use(client)
@@ -178,7 +184,7 @@ class Model:
     def _use(self, client: bytes) -> None:
         self.recent = [other for other in self.recent if other != client] + [client]
         for gone in self.recent[: -self.max_entries]:
-            self.bonds = [bond for bond in self.bonds if bond[0] != gone]
+            self.bonds = [sticky_entry for sticky_entry in self.bonds if sticky_entry[0] != gone]
         self.recent = self.recent[-self.max_entries :]
 
 
@@ -194,19 +200,19 @@ class AffinityMachine(RuleBasedStateMachine):
         self.backends[2].backup = self.backends[3].backup = True
         self.affinity = Affinity(TTL, 3, 32, 64, self.clock.seconds)
         self.model = Model(3)
-        self.open: list[tuple[Bond, list[float]]] = []
+        self.open: list[tuple[StickyEntry, list[float]]] = []
 
     @rule(client=st.sampled_from(clients), which=st.integers(0, 3))
     def opens(self, client: bytes, which: int) -> None:
         backend = self.backends[which]
-        bond = self.affinity.opened(client, backend)
-        self.open.append((bond, self.model.opened(client, backend, self.clock.seconds())))
+        sticky_entry = self.affinity.opened(client, backend)
+        self.open.append((sticky_entry, self.model.opened(client, backend, self.clock.seconds())))
 
     @rule(which=st.integers(0, 10**6))
     def closes(self, which: int) -> None:
         if self.open:
-            bond, ends = self.open.pop(which % len(self.open))
-            self.affinity.closed(bond)
+            sticky_entry, ends = self.open.pop(which % len(self.open))
+            self.affinity.closed(sticky_entry)
             self.model.closed(ends, self.clock.seconds())
 
     @rule(seconds=st.sampled_from([1.0, TTL / 2, TTL - 1, TTL]))
@@ -217,7 +223,9 @@ class AffinityMachine(RuleBasedStateMachine):
     def both_agree(self) -> None:
         now = self.clock.seconds()
         for client in self.clients:
-            assert list(self.affinity.lookup(client)) == [bond[1] for bond in self.model.holding(client, now)]
+            assert list(self.affinity.lookup(client)) == [
+                sticky_entry[1] for sticky_entry in self.model.holding(client, now)
+            ]
         assert len(self.affinity) <= 3
 
 

@@ -8,34 +8,34 @@ from twisted.internet.task import Clock
 from support.pools import a_pool, names, some_backends
 from tcpbalance.pool.affinity import Affinity
 from tcpbalance.pool.availability import Availability
-from tcpbalance.pool.backend import Backend, Orders
+from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.pool import Pool
 
 ANNE = b"\xc0\0\2\1"
 
 
 def stands(
-    backend: Backend, *, up: bool = True, ejected: bool = False, orders: Orders = Orders.READY
+    backend: Backend, *, up: bool = True, ejected: bool = False, admin_state: AdminState = AdminState.READY
 ) -> None:
-    backend.up, backend.ejected, backend.orders = up, ejected, orders
+    backend.up, backend.ejected, backend.admin_state = up, ejected, admin_state
 
 
 @pytest.mark.parametrize(
     ("up", "ejected", "orders", "word"),
     [
-        (True, False, Orders.READY, "up"),
-        (True, True, Orders.READY, "ejected"),
-        (False, False, Orders.READY, "down"),
-        (False, True, Orders.READY, "down"),
-        (True, False, Orders.DRAIN, "draining"),
-        (False, True, Orders.DRAIN, "draining"),
-        (True, False, Orders.MAINTENANCE, "maintenance"),
-        (False, True, Orders.MAINTENANCE, "maintenance"),
+        (True, False, AdminState.READY, "up"),
+        (True, True, AdminState.READY, "ejected"),
+        (False, False, AdminState.READY, "down"),
+        (False, True, AdminState.READY, "down"),
+        (True, False, AdminState.DRAIN, "draining"),
+        (False, True, AdminState.DRAIN, "draining"),
+        (True, False, AdminState.MAINTENANCE, "maintenance"),
+        (False, True, AdminState.MAINTENANCE, "maintenance"),
     ],
 )
-def test_one_word_sums_them_up(up: bool, ejected: bool, orders: Orders, word: str) -> None:
+def test_one_word_sums_them_up(up: bool, ejected: bool, admin_state: AdminState, word: str) -> None:
     first, second = some_backends(1, 1)
-    stands(first, up=up, ejected=ejected, orders=orders)
+    stands(first, up=up, ejected=ejected, admin_state=admin_state)
     Availability("web", (first, second), 0.0)
     assert (first.state, first.available) == (word, word == "up")
 
@@ -52,7 +52,7 @@ def test_in_a_panic_health_and_ejection_are_ignored_and_orders_are_not() -> None
     backends = some_backends(1, 1, 1, 1)
     stands(backends[0], ejected=True)
     stands(backends[1], up=False)
-    stands(backends[2], orders=Orders.MAINTENANCE)
+    stands(backends[2], admin_state=AdminState.MAINTENANCE)
     Availability("web", backends, 0.5)
     assert [backend.available for backend in backends] == [True, True, False, True]
 
@@ -66,11 +66,11 @@ def test_what_is_drained_takes_only_clients_of_its_own() -> None:
     pool = a_pool(some_backends(1, 1), clock, affinity=Affinity(60.0, 100, 32, 64, clock.seconds))
     home = pool.backends[1]
     pool.take(home, ANNE).connected(0.001)
-    pool.order(home, Orders.DRAIN)
+    pool.order(home, AdminState.DRAIN)
     assert (choices(pool, ANNE), choices(pool)) == ("ba", "a")
-    pool.order(home, Orders.MAINTENANCE)
+    pool.order(home, AdminState.MAINTENANCE)
     assert choices(pool, ANNE) == "a"
-    pool.order(home, Orders.READY)
+    pool.order(home, AdminState.READY)
     assert choices(pool, ANNE) == "ba"
 
 
@@ -79,6 +79,6 @@ def test_what_is_drained_and_down_takes_nobody() -> None:
     pool = a_pool(some_backends(1, 1), clock, affinity=Affinity(60.0, 100, 32, 64, clock.seconds))
     home = pool.backends[1]
     pool.take(home, ANNE).connected(0.001)
-    pool.order(home, Orders.DRAIN)
+    pool.order(home, AdminState.DRAIN)
     pool.mark_down(home, "refused")
     assert choices(pool, ANNE) == "a"

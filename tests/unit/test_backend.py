@@ -19,7 +19,7 @@ def test_a_text_is_parsed_and_names_it() -> None:
 
 def test_it_starts_up_idle_and_never_measured() -> None:
     backend = Backend(Address.parse("unix:/run/app.sock"), name="app")
-    assert (backend.up, backend.active, backend.rests_until, backend.connect_time.measured) == (
+    assert (backend.up, backend.active, backend.cooldown_until, backend.connect_time.measured) == (
         True,
         0,
         0.0,

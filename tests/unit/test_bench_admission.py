@@ -26,21 +26,21 @@ def test_everything_there_is_differs() -> None:
 
 def test_the_gate_knows_whom_it_is_to_know_and_refuses_whom_it_is_to() -> None:
     made = population()
-    gate = made.gate(Clock().seconds)
-    assert (len(gate.clients), gate.clients.idle) == (200, 200)
-    refused = [gate.admit(network[7].packed) for network in made.listed]
+    admission = made.admission(Clock().seconds)
+    assert (len(admission.clients), admission.clients.idle) == (200, 200)
+    refused = [admission.admit(network[7].packed) for network in made.listed]
     assert {None if each is None else each.word for each in refused} == {"denied"}
     assert all((LIMITS, LIMITS.interval, LIMITS.connections_per_client, LIMITS.ban_after))
 
 
 def test_each_comes_in_once_and_leaves_and_the_table_stays_full() -> None:
     made = population()
-    gate = made.gate(Clock().seconds)
-    took = durations(gate, made.known + made.new)
+    admission = made.admission(Clock().seconds)
+    took = durations(admission, made.known + made.new)
     assert len(took) == 400
     assert min(took) > 0
-    assert gate.refused.total() == 0
-    assert (len(gate.clients), gate.clients.idle) == (200, 200)
+    assert admission.refused.total() == 0
+    assert (len(admission.clients), admission.clients.idle) == (200, 200)
 
 
 def test_the_figures_are_in_microseconds() -> None:

@@ -200,13 +200,13 @@ def test_two_lists_of_names_are_refused(authority: Authority, tmp_path: Path) ->
         read_certificate(der_of(issued.certificate))
 
 
-def sound() -> bytes:
+def eligible() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         issued = Authority.root().issue(Path(folder), "web", "web.example", "10.0.0.1")
         return issued.leaf.public_bytes(Encoding.DER)
 
 
-SOUND = sound()
+SOUND = eligible()
 
 
 @given(st.binary(max_size=200) | st.integers(0, len(SOUND) - 1).map(lambda size: SOUND[:size]))

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from support.configs import EVERYTHING, POLICIES, PROBES, SMALLEST
-from tcpbalance import parts
+from tcpbalance import build
 from tcpbalance.cli import main
-from tcpbalance.config.errors import Flaw, Severity
+from tcpbalance.config.errors import Mistake, Severity
 from tcpbalance.pool import extensions
 
 
@@ -83,8 +83,8 @@ def test_check_prints_what_does_not_stop_the_start(
     status: int,
     mark: str,
 ) -> None:
-    flaw = Flaw(("pools", "db", "tls", "ca"), "is odd", severity)
-    monkeypatch.setattr(parts, "flaws_in_files", lambda path, table: iter([flaw]))
+    mistake = Mistake(("pools", "db", "tls", "ca"), "is odd", severity)
+    monkeypatch.setattr(build, "mistakes_in_files", lambda path, table: iter([mistake]))
     text = SMALLEST + "[pools.db.tls]\nca = 'ca.pem'\n"
     file = tmp_path / "a.toml"
     file.write_text(text)

@@ -28,7 +28,7 @@ from support.hellos import (
 )
 from tcpbalance.errors import Fault
 from tcpbalance.wire.client_hello import (
-    LONGEST_HELLO,
+    MAX_HELLO,
     ClientHello,
     ClientHelloError,
     HelloError,
@@ -265,13 +265,13 @@ def test_no_cut_changes_what_is_read(into_records: list[int], into_segments: lis
 
 
 def test_the_longest_hello_is_read() -> None:
-    most = LONGEST_HELLO - 4 * 5  # the headers of four records
+    most = MAX_HELLO - 4 * 5  # the headers of four records
     assert read(records(hello_of(most, server_name(NAME)))) == ClientHello(NAME)
     with pytest.raises(ClientHelloError, match="more than 65536 bytes"):
         read(records(hello_of(most + 1, server_name(NAME))))
 
 
-@pytest.mark.parametrize("length", [LONGEST_HELLO - 8, 2**24 - 1])
+@pytest.mark.parametrize("length", [MAX_HELLO - 8, 2**24 - 1])
 def test_a_longer_one_is_refused_by_its_length(length: int) -> None:
     reader = HelloReader()
     header = record(bytes(2**14))[:5] + b"\1" + length.to_bytes(3)
@@ -283,9 +283,9 @@ def test_a_longer_one_is_refused_by_its_length(length: int) -> None:
 @given(sizes=SIZES, length=st.integers(0, 2**24 - 1))
 @example(sizes=[1], length=30_000)
 def test_no_more_than_the_longest_hello_is_ever_waited_for(sizes: list[int], length: int) -> None:
-    endless = records(b"\1" + length.to_bytes(3) + bytes(LONGEST_HELLO), sizes)
+    endless = records(b"\1" + length.to_bytes(3) + bytes(MAX_HELLO), sizes)
     with pytest.raises(HelloError):
-        read(cut(endless[: LONGEST_HELLO + 1], [1000]))
+        read(cut(endless[: MAX_HELLO + 1], [1000]))
 
 
 # Any bytes

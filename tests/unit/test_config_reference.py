@@ -14,10 +14,10 @@ from attrs import field, frozen
 
 from support.configs import POLICIES, PROBES, FullProbe, Port, TcpProbe
 from tcpbalance.config.addresses import Address, Network
+from tcpbalance.config.admission import AccessConfig, LimitsConfig
 from tcpbalance.config.converter import key_names
 from tcpbalance.config.errors import ConfigError
 from tcpbalance.config.frontends import FrontendConfig
-from tcpbalance.config.gate import AccessConfig, LimitsConfig
 from tcpbalance.config.loader import load
 from tcpbalance.config.models import Config
 from tcpbalance.config.pools import HealthConfig, PoolConfig

@@ -11,7 +11,7 @@ from zope.interface import implementer
 
 from support.pools import a_pool, some_backends
 from tcpbalance.pool.pool import Pool
-from tcpbalance.pool.slot import REST
+from tcpbalance.pool.slot import COOLDOWN
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_each_cooldown_is_one_line(lines: list[str]) -> None:
         fail(pool)
     fail(pool, 1)
     assert lines == [f"pool web: {who}: refused; not used for 10 s" for who in (A, B)]
-    clock.advance(REST)
+    clock.advance(COOLDOWN)
     fail(pool)
     assert lines[2:] == [f"pool web: {A}: refused; not used for 10 s"]
     assert clock.getDelayedCalls() == []

@@ -36,5 +36,5 @@ def test_half_an_address_is_none(tmp_path: Path) -> None:
     log = tmp_path / "daemon.log"
     log.write_text("frontend db listens on 127.0.0.1:1234 by the quick")
     assert daemon.addresses == {}
-    log.write_text("frontend db listens on 127.0.0.1:1234 by the quick road (it is there)\n")
+    log.write_text("frontend db listens on 127.0.0.1:1234 by the native data path (it is there)\n")
     assert daemon.ports == {"db": 1234}

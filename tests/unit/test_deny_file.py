@@ -11,24 +11,24 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tcpbalance.config.addresses import Network
-from tcpbalance.config.errors import ConfigError, Flaw
-from tcpbalance.config.gate import AccessConfig
-from tcpbalance.config.paths import FilePath
-from tcpbalance.errors import Fault, SettingError
-from tcpbalance.gate.deny_file import (
+from tcpbalance.admission.control import AdmissionControl
+from tcpbalance.admission.deny_file import (
     LARGEST_FILE,
-    MOST_LINES,
-    MOST_MISTAKES,
-    flaws_in_deny_file,
+    MAX_LINES,
+    MAX_MISTAKES,
+    mistakes_in_deny_file,
     read_deny_file,
 )
-from tcpbalance.gate.errors import DenyFileError
-from tcpbalance.gate.gate import Gate
-from tcpbalance.gate.limits import Limits
-from tcpbalance.gate.networks import PIECE, NetworkSet
-from tcpbalance.gate.refusal import Refusal
-from tcpbalance.parts import DenyFile, build_access, read_config
+from tcpbalance.admission.errors import DenyFileError
+from tcpbalance.admission.limits import Limits
+from tcpbalance.admission.networks import PIECE, NetworkSet
+from tcpbalance.admission.refusal import Refusal
+from tcpbalance.build import DenyFile, build_access, read_config
+from tcpbalance.config.addresses import Network
+from tcpbalance.config.admission import AccessConfig
+from tcpbalance.config.errors import ConfigError, Mistake
+from tcpbalance.config.paths import FilePath
+from tcpbalance.errors import Fault, SettingError
 from tcpbalance.pool.client import packed
 
 SHOULD = 'must be a network such as "10.0.0.0/8" or "2001:db8::/32", got'
@@ -110,7 +110,7 @@ def test_a_mistake_has_its_line_and_the_mend(file: Path, line: str, said: str) -
 
 def test_the_first_few_mistakes_are_told(file: Path) -> None:
     file.write_text("10.0.0.1\n" + "x\n" * 100)
-    assert mistakes(file) == [f'{number}: {SHOULD} "x"' for number in range(2, 2 + MOST_MISTAKES)]
+    assert mistakes(file) == [f'{number}: {SHOULD} "x"' for number in range(2, 2 + MAX_MISTAKES)]
 
 
 def test_the_error_is_one_line_that_names_the_file(file: Path) -> None:
@@ -133,11 +133,11 @@ def test_a_file_that_is_too_large(file: Path) -> None:
 
 
 def test_as_many_lines_as_there_may_be(file: Path) -> None:
-    file.write_text("\n" * (MOST_LINES - 1) + "10.0.0.1\n")
+    file.write_text("\n" * (MAX_LINES - 1) + "10.0.0.1\n")
     assert packed("10.0.0.1") in read_deny_file(str(file))
-    file.write_text("\n" * MOST_LINES + "10.0.0.1\n")
+    file.write_text("\n" * MAX_LINES + "10.0.0.1\n")
     assert mistakes(file) == [
-        f"{MOST_LINES + 1}: has more than {MOST_LINES} lines, join its networks to larger ones"
+        f"{MAX_LINES + 1}: has more than {MAX_LINES} lines, join its networks to larger ones"
     ]
 
 
@@ -178,14 +178,14 @@ def test_a_line_is_read_as_a_value_of_the_configuration_would_be(file: Path, tex
 
 
 def test_a_table_without_a_deny_file() -> None:
-    assert list(flaws_in_deny_file(("frontends", "a", "access"), AccessConfig())) == []
+    assert list(mistakes_in_deny_file(("frontends", "a", "access"), AccessConfig())) == []
 
 
 def test_mistakes_are_those_of_the_key(file: Path) -> None:
     file.write_text("\nx\n")
     config = AccessConfig(deny_file=FilePath(file))
-    assert list(flaws_in_deny_file(("frontends", "a", "access"), config)) == [
-        Flaw(("frontends", "a", "access", "deny_file"), f'{file}:2: {SHOULD} "x"')
+    assert list(mistakes_in_deny_file(("frontends", "a", "access"), config)) == [
+        Mistake(("frontends", "a", "access", "deny_file"), f'{file}:2: {SHOULD} "x"')
     ]
 
 
@@ -250,12 +250,12 @@ def test_one_that_has_changed_is_read_with_rests_and_used_when_asked_to(
     monkeypatch.setattr(time, "sleep", rests.append)
     file.write_text("192.0.2.1\n" * 2 * PIECE)
     config = AccessConfig(deny_file=FilePath(str(file)))
-    gate = Gate(build_access(config), Limits(), time.monotonic)
+    admission = AdmissionControl(build_access(config), Limits(), time.monotonic)
     assert rests == [], "at the start nobody is served yet"
     file.write_text("192.0.2.2\n" * 2 * PIECE)
-    use = DenyFile(gate, config).prepare()
+    use = DenyFile(admission, config).prepare()
     assert len(rests) == 4
-    assert gate.admit(packed("192.0.2.1")) is Refusal.DENIED
+    assert admission.admit(packed("192.0.2.1")) is Refusal.DENIED
     use()
-    assert gate.admit(packed("192.0.2.1")) is None
-    assert gate.admit(packed("192.0.2.2")) is Refusal.DENIED
+    assert admission.admit(packed("192.0.2.1")) is None
+    assert admission.admit(packed("192.0.2.2")) is Refusal.DENIED

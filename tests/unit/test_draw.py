@@ -17,11 +17,11 @@ WEIGHTS = (1, 2, 5)
 
 def chance_of(*drawn: int) -> float:
     """How likely it is to draw these weights one after the other."""
-    left, chance = sum(WEIGHTS), 1.0
+    left, rng = sum(WEIGHTS), 1.0
     for weight in drawn:
-        chance *= weight / left
+        rng *= weight / left
         left -= weight
-    return chance
+    return rng
 
 
 def test_one_is_drawn_by_weight() -> None:

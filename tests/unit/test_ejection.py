@@ -9,7 +9,7 @@ from twisted.logger import capturedLogs, formatEvent
 
 from support.pools import a_pool, some_backends
 from tcpbalance.net.tcp_info import ConnectTime
-from tcpbalance.pool.backend import Backend, Orders
+from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.outlier import ENOUGH, OutlierRules
 from tcpbalance.pool.pool import Pool
 
@@ -104,7 +104,7 @@ def test_at_least_one_stays() -> None:
 def test_the_one_that_stays_is_one_that_can_serve() -> None:
     pool, _ = a_pool_that_ejects(rules={"max_ejected": 1.0})
     pool.mark_down(pool.backends[1], "refused")
-    pool.order(pool.backends[2], Orders.DRAIN)
+    pool.order(pool.backends[2], AdminState.DRAIN)
     fail(pool, pool.backends[0], times=5)
     assert rotation(pool) == "a"
 

@@ -169,7 +169,7 @@ def test_retries_on_something_else(given: Any) -> None:
 
 
 def test_no_limit_is_allowed() -> None:
-    settings = FrontendSettings(max_connection_age=None, most_sessions=None)
+    settings = FrontendSettings(max_connection_age=None, max_sessions=None)
     assert FrontendFactory(Clock(), a_pool(some_backends(1)), settings=settings).settings == settings
 
 

@@ -11,9 +11,9 @@ from twisted.logger import capturedLogs, formatEvent
 
 from support.configs import pool
 from support.distributions import pretend_installed
+from tcpbalance.build import read_config
 from tcpbalance.config.errors import ConfigError
 from tcpbalance.errors import SettingError
-from tcpbalance.parts import read_config
 from tcpbalance.pool import extensions
 from tcpbalance.pool.policies.least_connections import LeastConnections
 from tcpbalance.pool.policies.peak_ewma import PeakEwmaPolicy

@@ -24,7 +24,7 @@ from tcpbalance.config.addresses import Address
 from tcpbalance.config.pools import BackendConfig, HealthConfig, PoolConfig
 from tcpbalance.config.quantities import Duration
 from tcpbalance.errors import SettingError
-from tcpbalance.pool.backend import Backend, Orders
+from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.health import STOP_GRACE, HealthMonitor
 from tcpbalance.pool.pool import Pool
 from tcpbalance.pool.probe_run import ProbeRun
@@ -333,19 +333,19 @@ def test_nobody_is_missed_before_the_first_checks(lines: list[str]) -> None:
 @pytest.mark.parametrize(
     ("orders", "ejected", "told"),
     [
-        (Orders.READY, True, "passes its checks, and stays ejected"),
-        (Orders.DRAIN, False, "passes its checks, and stays draining"),
-        (Orders.MAINTENANCE, True, "passes its checks, and stays in maintenance"),
-        (Orders.READY, False, "is up"),
+        (AdminState.READY, True, "passes its checks, and stays ejected"),
+        (AdminState.DRAIN, False, "passes its checks, and stays draining"),
+        (AdminState.MAINTENANCE, True, "passes its checks, and stays in maintenance"),
+        (AdminState.READY, False, "is up"),
     ],
 )
 def test_only_one_that_serves_is_said_to_be_up(
-    orders: Orders, ejected: bool, told: str, lines: list[str]
+    admin_state: AdminState, ejected: bool, told: str, lines: list[str]
 ) -> None:
     bench = Bench.of(FakeProbe({"b": refused}), "ab", rise=1)
     bench.start()
     backend = bench.pool.backends[1]
-    bench.pool.order(backend, orders)
+    bench.pool.order(backend, admin_state)
     backend.ejected = ejected
     lines.clear()
     bench.probe.answers["b"] = passes

@@ -9,11 +9,11 @@ import pytest
 from support.memory_stage import MemoryStage
 from support.network import Network, no_logged_failure
 from support.transport_scripts import HalfCloseRecorder, Recorder, Source, outcome
-from tcpbalance.net.leg import BUFFER, Leg
+from tcpbalance.net.socket_transport import BUFFER, SocketTransport
 
 
 def stage(protocol: type[Recorder] = HalfCloseRecorder, **network: Any) -> MemoryStage:
-    return MemoryStage(protocol, network=Network(road="copying", **network))
+    return MemoryStage(protocol, network=Network(data_path="copying", **network))
 
 
 # Breaks
@@ -290,10 +290,10 @@ def test_a_closed_leg_takes_every_call() -> None:
     transport.pauseProducing()
     transport.resumeProducing()
     transport.stopProducing()
-    transport.broke_off()
+    transport.on_connection_error()
     leg.settle()
     assert leg.protocol.story == ["lost ConnectionAborted"]
-    assert Leg.in_flight(transport) == 0
+    assert SocketTransport.in_flight(transport) == 0
     assert leg.network.leftovers() == []
 
 

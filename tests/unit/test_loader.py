@@ -20,9 +20,9 @@ from support.configs import (
     problems,
 )
 from tcpbalance.config.addresses import Address, HostName, Network
-from tcpbalance.config.errors import BrokenRules, ConfigError, Flaw, KeyPath, Problem, Refusal, Severity
+from tcpbalance.config.admission import AccessConfig, LimitsConfig
+from tcpbalance.config.errors import BrokenRules, ConfigError, KeyPath, Mistake, Problem, Refusal, Severity
 from tcpbalance.config.frontends import FrontendConfig, RouteConfig, SocketConfig
-from tcpbalance.config.gate import AccessConfig, LimitsConfig
 from tcpbalance.config.loader import FileTable, load
 from tcpbalance.config.models import AccessLogConfig, Config
 from tcpbalance.config.names import AlpnName, NamePattern, TlvType
@@ -235,7 +235,7 @@ class TestModels:
         here = FrontendConfig(listen=(Address("127.0.0.1", 80),), pool="web")
         with pytest.raises(BrokenRules, match=r"frontends\.a\.pool: no pool is named") as caught:
             Config(frontends={"a": here, "b": here})
-        assert len(caught.value.flaws) == 3
+        assert len(caught.value.mistakes) == 3
 
     def test_a_model_made_by_hand_keeps_its_bounds(self) -> None:
         with pytest.raises(Refusal, match="weight must be 1 to 256, got 0"):
@@ -397,8 +397,8 @@ class TestSeverity:
     def load(self, folder: Path, *severities: Severity) -> list[Problem]:
         """Load a configuration in whose file there is a mistake of each severity; give those reported."""
 
-        def examine(path: KeyPath, table: FileTable) -> list[Flaw]:
-            return [Flaw((*path, "deny_file"), "is odd", severity) for severity in severities]
+        def examine(path: KeyPath, table: FileTable) -> list[Mistake]:
+            return [Mistake((*path, "deny_file"), "is odd", severity) for severity in severities]
 
         file = folder / "a.toml"
         file.write_text(self.TEXT)

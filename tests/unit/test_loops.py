@@ -183,7 +183,7 @@ def test_what_the_machine_shows(listen: str, backend: str, circles: bool) -> Non
     facts = facts_of(config(listen, backend))
     assert not list(loops(facts))
     found = list(loops(facts, machine, Severity.ERROR))
-    assert [(flaw.path, flaw.severity) for flaw in found] == (
+    assert [(mistake.path, mistake.severity) for mistake in found] == (
         [(("pools", "web", "backends", 0), Severity.ERROR)] if circles else []
     )
 

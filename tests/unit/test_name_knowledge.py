@@ -14,7 +14,7 @@ from tcpbalance.config.resolver import ResolverConfig
 from tcpbalance.errors import Fault
 from tcpbalance.net.faults import fault_of_lookup
 from tcpbalance.net.resolver.answer import Answer, Host, Reply, Verdict
-from tcpbalance.net.resolver.knowledge import LONGEST_JITTER, MAX_HOSTS, Knowledge, State
+from tcpbalance.net.resolver.knowledge import MAX_HOSTS, MAX_JITTER, Knowledge, State
 
 V4 = [Host(socket.AF_INET, f"10.0.0.{number}") for number in range(1, 4)]
 V6 = [Host(socket.AF_INET6, f"2001:db8::{number}") for number in range(1, 4)]
@@ -48,14 +48,14 @@ def test_an_answer_is_good_for_its_time_to_live() -> None:
     assert name.due == 0.0
     assert ask(name, found(*V4, ttl=60.0), 5.0) is None
     assert name.hosts == tuple(V4)
-    assert 65.0 <= name.due <= 65.0 + LONGEST_JITTER
+    assert 65.0 <= name.due <= 65.0 + MAX_JITTER
 
 
 @pytest.mark.parametrize(("ttl", "kept"), [(0.0, 1.0), (7.0, 7.0), (86400.0, 3600.0)])
 def test_the_time_to_live_is_bounded(ttl: float, kept: float) -> None:
     name = known()
     name.take(found(V4[0], ttl=ttl), 0.0)
-    assert kept <= name.due <= kept + LONGEST_JITTER
+    assert kept <= name.due <= kept + MAX_JITTER
 
 
 def test_jitter_is_a_tenth_and_never_more_than_a_second() -> None:
@@ -249,7 +249,7 @@ def test_whatever_the_servers_say(
         reply = Reply(_answer(drawn4, V4), _answer(drawn6, V6), ipv6_first)
         notice = name.take(reply, now)
         # It is asked again, later, and not too late.
-        assert now < name.due <= now + 3600.0 + LONGEST_JITTER
+        assert now < name.due <= now + 3600.0 + MAX_JITTER
         # What a server has found is in use.
         new = {*reply.ipv4.hosts, *reply.ipv6.hosts}
         assert new <= set(name.hosts)

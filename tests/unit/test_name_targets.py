@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from tcpbalance.net.resolver.answer import Host
-from tcpbalance.net.resolver.targets import FIRST_PAUSE, LONGEST_PAUSE, Target, Targets, numeric_target
+from tcpbalance.net.resolver.targets import FIRST_PAUSE, MAX_PAUSE, Target, Targets, numeric_target
 
 V4 = tuple(Host(socket.AF_INET, f"10.0.0.{number}") for number in range(1, 5))
 V6 = (Host(socket.AF_INET6, "2001:db8::1"), Host(socket.AF_INET6, "fe80::1", 2))
@@ -69,11 +69,11 @@ def test_after_the_pause_one_dial_tries_it_again() -> None:
         clock.advance(pause)
         assert firsts(known, 100)[at(V4[0])] == 1
         known.failed(at(V4[0]))
-        pause = min(2 * pause, LONGEST_PAUSE)
+        pause = min(2 * pause, MAX_PAUSE)
         clock.advance(pause / 2)
         assert firsts(known, 100)[at(V4[0])] == 0
         clock.advance(-pause / 2)
-    assert pause == LONGEST_PAUSE
+    assert pause == MAX_PAUSE
 
 
 def test_many_failures_at_once_are_one() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcpbalance.gate.networks import NetworkSet
+from tcpbalance.admission.networks import NetworkSet
 
 FOUR = st.builds(
     lambda number, prefix: IPv4Network((number, prefix), strict=False),

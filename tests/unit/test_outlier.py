@@ -167,7 +167,7 @@ def test_ejections_double_up_to_ten_times_the_first() -> None:
     for _ in range(6):
         terms.append(made.eject(one))
         clock.advance(terms[-1])
-        assert made.served_its_time(one)
+        assert made.ejection_expired(one)
         made.came_back(one)
     assert terms == [30, 60, 120, 240, 300, 300]
 
@@ -199,10 +199,10 @@ def test_it_is_not_over_before_its_time() -> None:
     made.eject(one)
     one.ejected = True
     clock.advance(29.9)
-    assert not made.served_its_time(one)
+    assert not made.ejection_expired(one)
     assert made.next_return() == 30
     clock.advance(0.2)
-    assert made.served_its_time(one)
+    assert made.ejection_expired(one)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from twisted.internet.task import Clock
 
 from support.pools import a_pool, some_backends
-from tcpbalance.pool.backend import Backend, Orders
+from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.outlier import LONGEST, OutlierRules
 
 anyone = st.integers(0, 10**6)
@@ -72,9 +72,9 @@ class OutlierMachine(RuleBasedStateMachine):
         else:
             self.pool.mark_down(self.some(which), "refused")
 
-    @rule(which=anyone, orders=st.sampled_from(Orders))
-    def is_ordered(self, which: int, orders: Orders) -> None:
-        self.pool.order(self.some(which), orders)
+    @rule(which=anyone, admin_state=st.sampled_from(AdminState))
+    def is_ordered(self, which: int, admin_state: AdminState) -> None:
+        self.pool.order(self.some(which), admin_state)
 
     @rule(seconds=st.sampled_from([1.0, EJECT_FOR, LONGEST * EJECT_FOR]))
     def time_passes(self, seconds: float) -> None:
@@ -98,7 +98,7 @@ class OutlierMachine(RuleBasedStateMachine):
 
     @invariant()
     def somebody_stays(self) -> None:
-        able = [b for b in self.pool.backends if b.up and b.orders is Orders.READY]
+        able = [b for b in self.pool.backends if b.up and b.admin_state is AdminState.READY]
         assert any(backend.available for backend in able) == bool(able)
         offered = set(self.pool.choices(None))
         assert offered == {backend for backend in self.pool.backends if backend.available}

@@ -19,14 +19,14 @@ from tcpbalance.config.quantities import Fraction, Size
 from tcpbalance.net.descriptors import limit
 from tcpbalance.overload import gauges
 from tcpbalance.overload.guard import LOOK_EVERY, OverloadGuard, Watch, watches
-from tcpbalance.overload.judge import CALM_AFTER, MOST_AT_ONCE
-from tcpbalance.proxy.latch import Latch
+from tcpbalance.overload.judge import CALM_AFTER, MAX_AT_ONCE
+from tcpbalance.proxy.accept_pause import AcceptPause
 from tcpbalance.proxy.reasons import EndReason
 
 MIB = 2**20
 
 
-class Door:
+class Acceptor:
     """Knows whether it is shut."""
 
     shut = False
@@ -55,12 +55,12 @@ class Session:
 class Frontend:
     """What the guard sees of a frontend."""
 
-    door: Door = field(factory=Door)
-    latch: Latch = field(factory=Latch)
+    door: Acceptor = field(factory=Acceptor)
+    accept_pause: AcceptPause = field(factory=AcceptPause)
     sessions: set[Session] = field(factory=set)
 
     def __attrs_post_init__(self) -> None:
-        self.latch.attend(self.door)
+        self.accept_pause.pause_on(self.door)
 
     def end(self, sessions: Iterable[Session], reason: EndReason) -> None:
         for session in sessions:
@@ -171,10 +171,10 @@ def test_memory_is_counted_by_what_sessions_buffer(guarded: Guarded) -> None:
 
 
 def test_so_many_at_once(guarded: Guarded) -> None:
-    sessions = guarded.frontends[0].open(*[0] * (MOST_AT_ONCE + 10))
+    sessions = guarded.frontends[0].open(*[0] * (MAX_AT_ONCE + 10))
     guarded.descriptors = 10_000
     guarded.look(2)
-    assert sum(reasons(sessions)) == MOST_AT_ONCE
+    assert sum(reasons(sessions)) == MAX_AT_ONCE
     guarded.look()
     assert all(reasons(sessions))
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tcpbalance.overload.judge import (
     ABOVE_REST,
     CALM_AFTER,
-    MOST_BUFFERED,
+    MAX_BUFFERED,
     RESUME_BELOW,
     SESSION_MEMORY,
     Judge,
@@ -151,13 +151,13 @@ def test_two_descriptors_each() -> None:
 
 
 def test_memory_by_what_they_buffer_themselves() -> None:
-    large, small = MOST_BUFFERED, 1000
+    large, small = MAX_BUFFERED, 1000
     assert how_many([large, small, small], {"memory": large + SESSION_MEMORY}) == 1
     assert how_many([large, small, small], {"memory": large + SESSION_MEMORY + 1}) == 2
 
 
 def test_what_the_kernel_holds_sets_nothing_free_here() -> None:
-    assert how_many([10 * MOST_BUFFERED] * 9, {"memory": 3 * (MOST_BUFFERED + SESSION_MEMORY)}) == 3
+    assert how_many([10 * MAX_BUFFERED] * 9, {"memory": 3 * (MAX_BUFFERED + SESSION_MEMORY)}) == 3
 
 
 def test_both() -> None:

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from twisted.logger import capturedLogs, formatEvent
 
-from tcpbalance import parts
+from tcpbalance import build
+from tcpbalance.build import read_config
 from tcpbalance.cli import main
 from tcpbalance.config.errors import ConfigError, Problem
 from tcpbalance.net import own_listeners
 from tcpbalance.net.own_listeners import warn_of_loops_by_name
 from tcpbalance.net.resolver.answer import Answer, Host, Reply, Verdict
-from tcpbalance.parts import read_config
 
 CONFIG = """\
 [frontends.web]
@@ -55,7 +55,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     def look_up_all(hosts: Iterable[str], *_: object) -> dict[str, Reply]:
         return {host: found(ips[host]) if host in ips else UNANSWERED for host in hosts}
 
-    monkeypatch.setattr(parts, "look_up_all", look_up_all)
+    monkeypatch.setattr(build, "look_up_all", look_up_all)
     return ips
 
 

@@ -19,7 +19,7 @@ from support.hellos import body as hello_body
 from support.proxy_headers import DESTINATION, SOURCE, tlv, v2_header
 from support.work import work
 from tcpbalance.wire.certificate import read_certificate
-from tcpbalance.wire.client_hello import LONGEST_HELLO, MAX_RECORDS, ClientHelloError, HelloReader
+from tcpbalance.wire.client_hello import MAX_HELLO, MAX_RECORDS, ClientHelloError, HelloReader
 from tcpbalance.wire.hello_message import MAX_EXTENSIONS, MAX_PROTOCOLS
 from tcpbalance.wire.proxy_protocol import SslFacts, Tlv, encode_v1, encode_v2, read_header, ssl_tlv
 from tcpbalance.wire.ssl_facts import MAX_FIELDS, ssl_facts
@@ -80,7 +80,7 @@ def test_hello_in_tiny_records(size: int) -> None:
 
 def many_records(count: int) -> bytes:
     """The beginning of a hello in records of a byte each."""
-    return records(message(bytes(LONGEST_HELLO // 2)), [1])[: 6 * count]
+    return records(message(bytes(MAX_HELLO // 2)), [1])[: 6 * count]
 
 
 def many_extensions(count: int) -> bytes:

@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from tcpbalance import AccessLogError, ConfigError, SettingError, TcpbalanceError
-from tcpbalance.config.errors import BrokenRules, Flaw, Refusal
+from tcpbalance.config.errors import BrokenRules, Mistake, Refusal
 from tcpbalance.net.tls.errors import HandshakeFailed
 
 
@@ -18,7 +18,7 @@ from tcpbalance.net.tls.errors import HandshakeFailed
         ConfigError.of("edge.toml", 3, "no"),
         AccessLogError("access.log", "permission denied"),
         Refusal("rise", "no"),
-        BrokenRules([Flaw(("pools", "web"), "no")]),
+        BrokenRules([Mistake(("pools", "web"), "no")]),
         HandshakeFailed("certificate expired"),
     ],
     ids=lambda error: type(error).__name__,

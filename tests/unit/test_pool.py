@@ -16,7 +16,7 @@ from tcpbalance.pool.affinity import Affinity
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.policies.base import PolicyTools
 from tcpbalance.pool.pool import Pool
-from tcpbalance.pool.slot import REST, SHORT_REST
+from tcpbalance.pool.slot import COOLDOWN, SHORT_COOLDOWN
 
 ANNE, BOB = b"\xc0\0\2\1", b"\xc0\0\2\2"
 
@@ -186,7 +186,7 @@ def test_without_health_checks_one_that_failed_rests_and_is_the_last_resort() ->
     pool = pool_of(clock=clock)
     fail(pool, pool.backends[0])
     assert choices(pool) == "bca"
-    clock.advance(REST)
+    clock.advance(COOLDOWN)
     assert choices(pool) == "abc"
 
 
@@ -219,7 +219,7 @@ def test_with_health_checks_it_rests_for_a_moment() -> None:
     pool = pool_of(clock=clock, checked=True)
     fail(pool, pool.backends[0])
     assert choices(pool) == "bca"
-    clock.advance(SHORT_REST)
+    clock.advance(SHORT_COOLDOWN)
     assert choices(pool) == "abc"
 
 

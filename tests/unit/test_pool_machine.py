@@ -157,7 +157,7 @@ class PoolMachine(RuleBasedStateMachine):
             offered = list(self.pool.choices(client))
             assert len(offered) == len(set(offered))
             assert set(offered) == able
-            backups = [backend.backup for backend in offered if backend.rests_until <= now]
+            backups = [backend.backup for backend in offered if backend.cooldown_until <= now]
             assert backups == sorted(backups)  # which has the primaries first
 
     @invariant()

@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 
 from support.pools import a_pool
 from tcpbalance.pool.affinity import Affinity
-from tcpbalance.pool.backend import Backend, Orders
+from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.outlier import OutlierRules
 from tcpbalance.pool.pool import Slot
 
@@ -21,7 +21,7 @@ CLIENTS = (None, *(bytes((192, 0, 2, host)) for host in range(4)))
 
 def is_drained(backend: Backend) -> bool:
     """Whether only those who are at home there may come."""
-    return backend.up and backend.orders is Orders.DRAIN
+    return backend.up and backend.admin_state is AdminState.DRAIN
 
 
 class Session:
@@ -132,9 +132,9 @@ class QueueMachine(RuleBasedStateMachine):
     def passes_a_check(self, which: int) -> None:
         self.pool.passed_a_check(self.pool.backends[which % len(self.pool.backends)])
 
-    @rule(which=anyone, orders=st.sampled_from(Orders))
-    def is_ordered(self, which: int, orders: Orders) -> None:
-        self.pool.order(self.pool.backends[which % len(self.pool.backends)], orders)
+    @rule(which=anyone, admin_state=st.sampled_from(AdminState))
+    def is_ordered(self, which: int, admin_state: AdminState) -> None:
+        self.pool.order(self.pool.backends[which % len(self.pool.backends)], admin_state)
 
     @rule(seconds=st.sampled_from([1.0, 30.0, 100.0]))
     def time_passes(self, seconds: float) -> None:
@@ -183,7 +183,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @invariant()
     def somebody_stays(self) -> None:
-        up = [b for b in self.pool.backends if b.up and b.orders is Orders.READY]
+        up = [b for b in self.pool.backends if b.up and b.admin_state is AdminState.READY]
         assert not up or any(backend.available for backend in up)
 
 

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from support.pools import a_pool, some_backends
 from tcpbalance.errors import SettingError
 from tcpbalance.pool.affinity import Affinity
-from tcpbalance.pool.backend import Backend, Orders
+from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.policies.base import PolicyFactory
 from tcpbalance.pool.policies.least_connections import LeastConnections
 from tcpbalance.pool.policies.peak_ewma import PeakEwmaPolicy
@@ -111,9 +111,9 @@ def test_it_begins_for_one_that_is_ready_again() -> None:
     clock = Clock()
     pool = warm_pool(RoundRobin, clock)
     backend = pool.backends[0]
-    pool.order(backend, Orders.DRAIN)
+    pool.order(backend, AdminState.DRAIN)
     clock.advance(1)
-    pool.order(backend, Orders.READY)
+    pool.order(backend, AdminState.READY)
     assert is_held_back(pool, backend)
 
 
@@ -122,7 +122,7 @@ def test_it_does_not_begin_anew_for_one_that_has_been_there() -> None:
     pool = warm_pool(RoundRobin, clock)
     backend = pool.backends[0]
     pool.mark_up(backend)
-    pool.order(backend, Orders.READY)
+    pool.order(backend, AdminState.READY)
     assert not is_held_back(pool, backend)
 
 

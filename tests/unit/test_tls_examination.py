@@ -16,20 +16,20 @@ from tcpbalance.config.errors import Severity
 from tcpbalance.config.paths import FilePath
 from tcpbalance.config.tls import PoolTlsConfig, TlsConfig
 from tcpbalance.net.tls.errors import TlsFileError
-from tcpbalance.net.tls.examination import flaws_in_files
+from tcpbalance.net.tls.examination import mistakes_in_files
 from tcpbalance.net.tls.server import ServerTls
 
 NAME = "web.example"
 
 
-def flaws(config: TlsConfig) -> list[tuple[object, str]]:
+def mistakes(config: TlsConfig) -> list[tuple[object, str]]:
     """Give the keys that are to blame, and what is said."""
-    return [(flaw.path, flaw.message) for flaw in flaws_in_files(("tls",), config)]
+    return [(mistake.path, mistake.message) for mistake in mistakes_in_files(("tls",), config)]
 
 
 def severities(config: TlsConfig, now: float | None = None) -> list[tuple[object, Severity]]:
     """Give the keys that are to blame, and what that prevents."""
-    return [(flaw.path[1], flaw.severity) for flaw in flaws_in_files(("tls",), config, now)]
+    return [(mistake.path[1], mistake.severity) for mistake in mistakes_in_files(("tls",), config, now)]
 
 
 @pytest.mark.parametrize("end", ["frontend", "pool"])
@@ -43,10 +43,10 @@ def test_an_authority_without_a_revocation_list(tmp_path: Path, end: str) -> Non
         if end == "frontend"
         else (PoolTlsConfig(ca=ca, crl=crl, certificate=pair_of(issued)), "crl")
     )
-    assert flaws(config) == []
+    assert mistakes(config) == []
     Authority.root("Another").revoke(Path(crl))
     said = f"{crl} has no list of CN=Root: all that it has certified would be refused"
-    assert flaws(config) == [(("tls", key), said)]
+    assert mistakes(config) == [(("tls", key), said)]
 
 
 def test_authorities_that_cannot_be_read_are_told_once(tmp_path: Path) -> None:
@@ -54,9 +54,12 @@ def test_authorities_that_cannot_be_read_are_told_once(tmp_path: Path) -> None:
     crl = FilePath(Authority.root().revoke(tmp_path / "crl.pem"))
     missing = FilePath(tmp_path / "missing.pem")
     said = f"cannot read {missing}: no such file or directory"
-    assert flaws(PoolTlsConfig(ca=missing, crl=crl)) == [(("tls", "ca"), said)]
+    assert mistakes(PoolTlsConfig(ca=missing, crl=crl)) == [(("tls", "ca"), said)]
     Path(crl).write_text("")
-    assert [path for path, _ in flaws(PoolTlsConfig(ca=missing, crl=crl))] == [("tls", "ca"), ("tls", "crl")]
+    assert [path for path, _ in mistakes(PoolTlsConfig(ca=missing, crl=crl))] == [
+        ("tls", "ca"),
+        ("tls", "crl"),
+    ]
 
 
 @pytest.mark.requires("openssl")
@@ -68,10 +71,10 @@ def test_authorities_of_which_clients_would_not_be_told(tmp_path: Path) -> None:
     run([openssl, "x509", "-in", plain, "-trustout", "-out", ca])
     config = frontend_tls(issued, client_ca=ca)
     said = f"{ca} has a BEGIN TRUSTED CERTIFICATE, of which clients would not be told: write each of these "
-    assert flaws(config) == [(("tls", "client_ca"), f"{said}anew by openssl x509 -in OLD -out NEW")]
+    assert mistakes(config) == [(("tls", "client_ca"), f"{said}anew by openssl x509 -in OLD -out NEW")]
     with pytest.raises(TlsFileError, match="would not be told"):
         ServerTls(config)
-    assert flaws(PoolTlsConfig(ca=ca)) == []
+    assert mistakes(PoolTlsConfig(ca=ca)) == []
 
 
 @pytest.mark.parametrize("how", [{"not_after": AN_HOUR_AGO}, {"not_before": NOW + timedelta(hours=1)}])

@@ -204,23 +204,23 @@ def test_a_certificate_that_has_expired(authority: Authority, tmp_path: Path) ->
     issued = authority.issue(tmp_path, "web", "web.example", not_after=AN_HOUR_AGO)
     day = f"{AN_HOUR_AGO:%Y-%m-%d %H:%M UTC}"
     said = f"the certificate in {issued.certificate} expired on {day}, renew it"
-    assert load_chain(pair_of(issued)).validity.flaw(NOW_S) == said
+    assert load_chain(pair_of(issued)).validity.mistake(NOW_S) == said
 
 
 def test_a_certificate_that_is_for_later(authority: Authority, tmp_path: Path) -> None:
     later = NOW + timedelta(hours=1)
     issued = authority.issue(tmp_path, "web", "web.example", not_before=later)
     said = f"the certificate in {issued.certificate} is not valid before {later:%Y-%m-%d %H:%M UTC}"
-    assert load_chain(pair_of(issued)).validity.flaw(NOW_S) == said
+    assert load_chain(pair_of(issued)).validity.mistake(NOW_S) == said
 
 
 def test_it_is_valid_from_its_first_second_and_not_in_its_last(authority: Authority, tmp_path: Path) -> None:
     issued = authority.issue(tmp_path, "web", "a", not_before=NOW, not_after=NOW + timedelta(seconds=10))
     validity = load_chain(pair_of(issued)).validity
-    assert validity.flaw(NOW_S) is None
-    assert validity.flaw(NOW_S + 9) is None
-    assert "expired" in str(validity.flaw(NOW_S + 10))
-    assert "not valid before" in str(validity.flaw(NOW_S - 1))
+    assert validity.mistake(NOW_S) is None
+    assert validity.mistake(NOW_S + 9) is None
+    assert "expired" in str(validity.mistake(NOW_S + 10))
+    assert "not valid before" in str(validity.mistake(NOW_S - 1))
 
 
 def test_self_signed_is_good_enough(tmp_path: Path) -> None:
@@ -379,8 +379,8 @@ def test_authorities(authority: Authority, tmp_path: Path) -> None:
         f"the authority CN=Root in {tmp_path / 'root.pem'} expired on {later:%Y-%m-%d %H:%M UTC}, "
         "nothing that it has certified is believed"
     )
-    assert read.validity.flaw(NOW_S) is None
-    assert read.validity.flaw(later.timestamp()) == said
+    assert read.validity.mistake(NOW_S) is None
+    assert read.validity.mistake(later.timestamp()) == said
 
 
 def test_an_odd_authority_spoils_none_beside_it(authority: Authority, tmp_path: Path) -> None:
@@ -389,8 +389,8 @@ def test_an_odd_authority_spoils_none_beside_it(authority: Authority, tmp_path: 
     trust(new_context(), "ca", str(ca))
     read = read_authorities("ca", str(ca))
     assert read.subjects == ["CN=Root"]
-    (flaw,) = read.flaws(NOW_S)
-    assert flaw.startswith(
+    (mistake,) = read.mistakes(NOW_S)
+    assert mistake.startswith(
         f"authority number 1 in {ca} cannot be read, what it has certified may be refused: a time"
     )
     assert read.is_any_valid(NOW_S)

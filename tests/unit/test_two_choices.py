@@ -27,7 +27,7 @@ def loads_over_time(
     backends = some_backends(*[1] * len(speeds))
     lasting = dict(zip(backends, speeds, strict=True))
     policy = factory(backends, PolicyTools(Clock().seconds, Random(7)))
-    chance = Random(8)
+    rng = Random(8)
     ends: list[tuple[float, int, Backend]] = []
     record = []
     for now in range(arrivals):
@@ -35,7 +35,7 @@ def loads_over_time(
             heappop(ends)[2].active -= 1
         backend = next(policy.candidates(None))
         backend.active += 1
-        heappush(ends, (now + chance.expovariate(1 / lasting[backend]), now, backend))
+        heappush(ends, (now + rng.expovariate(1 / lasting[backend]), now, backend))
         record.append([backend.active for backend in backends])
     return record[arrivals // 4 :]
 
@@ -46,16 +46,16 @@ def imbalance(record: list[list[int]]) -> float:
 
 def test_two_choices_balance_better_than_chance_under_unequal_backends() -> None:
     speeds = (40.0, 40.0, 80.0, 160.0, 320.0)
-    chance = imbalance(loads_over_time(WeightedRandom, speeds))
+    rng = imbalance(loads_over_time(WeightedRandom, speeds))
     two_choices = imbalance(loads_over_time(PowerOfTwoChoices, speeds))
-    assert two_choices < chance / 4
+    assert two_choices < rng / 4
 
 
 def test_two_choices_balance_better_than_chance_under_equal_backends() -> None:
     speeds = (100.0,) * 10
-    chance = imbalance(loads_over_time(WeightedRandom, speeds))
+    rng = imbalance(loads_over_time(WeightedRandom, speeds))
     two_choices = imbalance(loads_over_time(PowerOfTwoChoices, speeds))
-    assert two_choices < chance / 2
+    assert two_choices < rng / 2
 
 
 def test_two_choices_compare_by_weight() -> None:

@@ -1,4 +1,4 @@
-"""Where there is no epoll, the package can be imported, and the portable road serves."""
+"""Where there is no epoll, the package can be imported, and the portable data path serves."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ for name in [name for name in dir(select) if name.lower().startswith("epoll")]:
 del os.splice
 import tcpbalance
 from twisted.internet.selectreactor import SelectReactor
-from tcpbalance.net.roads import choose
+from tcpbalance.net.data_path import choose
 road = choose("auto", SelectReactor())
 print(road.name, road.reason, sep=": ")
 """
@@ -23,4 +23,4 @@ def test_the_portable_road_serves() -> None:
         [sys.executable, "-W", "error", "-c", SCRIPT], capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
-    assert result.stdout == "portable road: this system has no epoll\n"
+    assert result.stdout == "portable data path: this system has no epoll\n"

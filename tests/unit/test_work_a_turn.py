@@ -1,4 +1,4 @@
-"""However much comes at once, one turn of the switchboard carries a bounded part of it: the worst case that a
+"""However much comes at once, one turn of the poller carries a bounded part of it: the worst case that a
 search finds, in bytes and in calls of the system, for each leg and direction."""
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from support.memory_socket import MemorySocket
 from support.memory_stage import MemoryStage
 from support.network import Network, RoadName
 from support.transport_scripts import HalfCloseRecorder
-from tcpbalance.net.direction import CHUNK, READS_A_TURN
-from tcpbalance.net.leg import join
+from tcpbalance.net.pump import CHUNK, READS_A_TURN
+from tcpbalance.net.socket_transport import join
 from tcpbalance.net.splice import PIPE_SIZE
 from tcpbalance.net.wheel import Wheel
 
@@ -32,7 +32,7 @@ PULLS_A_TURN = 2
 READ: dict[RoadName, int] = {"copying": CHUNK, "splicing": max(CHUNK, PIPE_SIZE)}
 """Bytes that one read takes at most."""
 
-BYTES_A_TURN = {road: PULLS_A_TURN * READS_A_TURN * size for road, size in READ.items()}
+BYTES_A_TURN = {data_path: PULLS_A_TURN * READS_A_TURN * size for data_path, size in READ.items()}
 """What one leg may be read of."""
 
 CALLS_A_TURN = 2 * PULLS_A_TURN * READS_A_TURN
@@ -73,21 +73,21 @@ class Calls:
 class Crowd:
     """Connections on one switchboard: joined in pairs, or each with a protocol of its own."""
 
-    def __init__(self, road: RoadName, count: int, joined: bool) -> None:
-        self.network = Network(road=road, send_buffer=ROOM, receive_buffer=ROOM)
+    def __init__(self, data_path: RoadName, count: int, joined: bool) -> None:
+        self.network = Network(data_path=data_path, send_buffer=ROOM, receive_buffer=ROOM)
         self.stages = [MemoryStage(HalfCloseRecorder, network=self.network) for _ in range(2 * count)]
         if joined:
             wheel = Wheel(self.network.reactor, self.network.clock.seconds)
             for one, other in zip(self.stages[::2], self.stages[1::2], strict=True):
                 join(one.transport, other.transport, wheel)
-        self.board = self.stages[0].transport._board
+        self.poller = self.stages[0].transport._poller
         self.network.run()
 
     def turn(self) -> Calls:
-        """Let the switchboard have one turn, and count what it does."""
+        """Let the poller have one turn, and count what it does."""
         calls = Calls()
         with calls.counted():
-            self.board.doRead()
+            self.poller.doRead()
         return calls
 
 
@@ -113,31 +113,31 @@ def act(peer: Any, action: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("joined", [False, True])
-@pytest.mark.parametrize("road", ["copying", "splicing"])
+@pytest.mark.parametrize("data_path", ["copying", "splicing"])
 @settings(max_examples=40)
 @given(steps=STEPS, count=st.integers(1, 3))
 def test_a_turn_does_a_bounded_part_of_the_work_at_each_socket(
-    road: RoadName, joined: bool, steps: list[list[tuple[int, tuple[str, int]]]], count: int
+    data_path: RoadName, joined: bool, steps: list[list[tuple[int, tuple[str, int]]]], count: int
 ) -> None:
-    crowd = Crowd(road, count, joined)
-    most_bytes = most_calls = 0
+    crowd = Crowd(data_path, count, joined)
+    max_bytes = max_calls = 0
     for step in steps:
         for number, (action, size) in step:
             act(crowd.stages[number % len(crowd.stages)].peer, action, size)
         calls = crowd.turn()
-        most_bytes = max(most_bytes, *calls.bytes.values(), 0)
-        most_calls = max(most_calls, *calls.calls.values(), 0)
-    target(float(most_bytes), label="bytes")
-    target(float(most_calls), label="calls")
-    assert most_bytes <= BYTES_A_TURN[road]
-    assert most_calls <= CALLS_A_TURN
+        max_bytes = max(max_bytes, *calls.bytes.values(), 0)
+        max_calls = max(max_calls, *calls.calls.values(), 0)
+    target(float(max_bytes), label="bytes")
+    target(float(max_calls), label="calls")
+    assert max_bytes <= BYTES_A_TURN[data_path]
+    assert max_calls <= CALLS_A_TURN
 
 
-@pytest.mark.parametrize("road", ["copying", "splicing"])
-def test_what_is_left_is_carried_in_the_turns_that_follow(road: RoadName) -> None:
-    crowd = Crowd(road, 1, joined=True)
+@pytest.mark.parametrize("data_path", ["copying", "splicing"])
+def test_what_is_left_is_carried_in_the_turns_that_follow(data_path: RoadName) -> None:
+    crowd = Crowd(data_path, 1, joined=True)
     crowd.stages[0].peer.send(bytes(ROOM))
     carried = crowd.turn().bytes.total()
-    assert 0 < carried <= BYTES_A_TURN[road]
+    assert 0 < carried <= BYTES_A_TURN[data_path]
     crowd.network.run()
     assert len(crowd.stages[1].peer.received) == ROOM

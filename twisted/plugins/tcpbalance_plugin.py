@@ -8,7 +8,7 @@ from twisted.application.service import ServiceMaker
 
 tcpbalance = ServiceMaker(
     "tcpbalance",
-    "tcpbalance.tap",
+    "tcpbalance.twistd_plugin",
     "A TCP reverse proxy and load balancer.",
     "tcpbalance",
 )

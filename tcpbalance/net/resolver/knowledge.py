@@ -14,14 +14,14 @@ from tcpbalance.net.resolver.answer import Answer, Host, Reply, Verdict
 FIRST_RETRY = 1.0
 """Seconds from a question that failed to the next; each further failure doubles them."""
 
-LONGEST_RETRY = 30.0
+MAX_RETRY = 30.0
 """Seconds between two questions at most while they fail."""
 
 JITTER = 0.1
 """The part of an answer's time to live that the next question may be late by, so that the questions for many
 names spread out. Late and not early: a caching server would answer with the rest of the old time."""
 
-LONGEST_JITTER = 1.0
+MAX_JITTER = 1.0
 """Seconds; a changed address is seen within the time to live and one second more."""
 
 MAX_HOSTS = 256
@@ -150,10 +150,10 @@ class Knowledge:
     def _pause(self, reply: Reply) -> float:
         """The seconds until the next question."""
         if self.state is not State.FOUND:
-            pause, self._retry = self._retry, min(2 * self._retry, LONGEST_RETRY)
+            pause, self._retry = self._retry, min(2 * self._retry, MAX_RETRY)
             return pause
         ttl = self._bounded(min(answer.ttl for answer in (reply.ipv4, reply.ipv6) if answer.hosts))
-        return ttl + self._random.random() * min(JITTER * ttl, LONGEST_JITTER)
+        return ttl + self._random.random() * min(JITTER * ttl, MAX_JITTER)
 
     def _bounded(self, ttl: float) -> float:
         return min(max(ttl, self._config.min_ttl), self._config.max_ttl)

@@ -17,7 +17,7 @@ Target = tuple[int, Any]
 FIRST_PAUSE = 10.0
 """Seconds that an address which failed is tried last: nginx's default ``fail_timeout``."""
 
-LONGEST_PAUSE = 300.0
+MAX_PAUSE = 300.0
 """Seconds; the pause doubles up to this while the address fails, so that one which stays silent costs a part
 of the time of one dial in five minutes."""
 
@@ -80,7 +80,7 @@ class Targets:
         tried_again = first if now >= until else None
         if tried_again is not None and pause:
             # The next dials avoid it already, and for twice as long should it fail.
-            pause = min(2 * pause, LONGEST_PAUSE)
+            pause = min(2 * pause, MAX_PAUSE)
             self._failing[first] = now + pause, pause
         return sorted(order, key=lambda target: target in self._failing and target is not tried_again)
 

@@ -23,11 +23,11 @@ from tcpbalance.net.connecting import (
     timed_out,
 )
 from tcpbalance.net.faults import fault_of_error, fault_of_handshake
-from tcpbalance.net.leg import Leg
+from tcpbalance.net.socket_transport import SocketTransport
 from tcpbalance.net.tls.client import TlsPeer
 from tcpbalance.net.tls.errors import HandshakeFailed, handshake_cause
 from tcpbalance.net.tls.start import connect_tls
-from tcpbalance.net.transports import hand_over
+from tcpbalance.net.twisted_transport import hand_over
 
 Preamble = Callable[[Any], bytes]
 
@@ -193,7 +193,7 @@ class _Handshake(Protocol):
         """Begin the handshake."""
         try:
             self.transport.write(self._preamble(self.transport))
-            if isinstance(self.transport, Leg) and self.transport.full:
+            if isinstance(self.transport, SocketTransport) and self.transport.full:
                 self._attempt.failed("PROXY header larger than the send buffer", Fault.BALANCER)
                 self.transport.abortConnection()
             else:

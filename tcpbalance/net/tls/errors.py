@@ -8,11 +8,11 @@ from OpenSSL import SSL
 from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 
-from tcpbalance.config.wording import one_line
+from tcpbalance.config.messages import one_line
 from tcpbalance.errors import Fault, SettingError, TcpbalanceError
 from tcpbalance.net.tls.verification import why
 
-_LONGEST_CAUSE = 100
+_MAX_CAUSE = 100
 """Characters of a cause: it goes into one line of the log."""
 
 
@@ -37,7 +37,7 @@ class HandshakeFailed(TcpbalanceError):
 
     def __init__(self, cause: str, fault: Fault = Fault.CLIENT) -> None:
         self.fault = fault
-        self.cause = one_line(cause, _LONGEST_CAUSE)
+        self.cause = one_line(cause, _MAX_CAUSE)
         super().__init__(self.cause)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from tcpbalance.config.errors import Flaw, KeyPath, Severity
+from tcpbalance.config.errors import KeyPath, Mistake, Severity
 from tcpbalance.config.tls import CertificateConfig, FrontendTlsConfig, PoolTlsConfig, TlsConfig
 from tcpbalance.net.tls.contexts import load_chain, new_context, tell_clients, trust
 from tcpbalance.net.tls.errors import TlsFileError
@@ -13,7 +13,7 @@ from tcpbalance.net.tls.files import Authorities, read_authorities
 from tcpbalance.net.tls.revocation import read_revocations
 
 
-def flaws_in_files(path: KeyPath, config: TlsConfig, now: float | None = None) -> Iterator[Flaw]:
+def mistakes_in_files(path: KeyPath, config: TlsConfig, now: float | None = None) -> Iterator[Mistake]:
     """Try all files of a table, each for itself, so that one that is bad hides no other.
 
     What is out of date does not stop the start.
@@ -32,25 +32,25 @@ def flaws_in_files(path: KeyPath, config: TlsConfig, now: float | None = None) -
         yield from _flaws_in_pool(path, config, moment)
 
 
-def _flaws_in_pool(path: KeyPath, config: PoolTlsConfig, now: float) -> Iterator[Flaw]:
+def _flaws_in_pool(path: KeyPath, config: PoolTlsConfig, now: float) -> Iterator[Mistake]:
     if config.certificate is not None:
         yield from _flaws_in_pair((*path, "certificate"), config.certificate, now)
     yield from _flaws_in_trust(path, ("ca", config.ca), ("crl", config.crl), now)
 
 
-def _flaws_in_pair(path: KeyPath, pair: CertificateConfig, now: float) -> Iterator[Flaw]:
+def _flaws_in_pair(path: KeyPath, pair: CertificateConfig, now: float) -> Iterator[Mistake]:
     try:
-        flaw = load_chain(pair).validity.flaw(now)
+        mistake = load_chain(pair).validity.mistake(now)
     except TlsFileError as error:
-        yield Flaw((*path, error.key), str(error))
+        yield Mistake((*path, error.key), str(error))
     else:
-        if flaw is not None:
-            yield Flaw((*path, "cert"), flaw, Severity.ERROR)
+        if mistake is not None:
+            yield Mistake((*path, "cert"), mistake, Severity.ERROR)
 
 
 def _flaws_in_trust(
     path: KeyPath, ca: tuple[str, str | None], crl: tuple[str, str | None], now: float
-) -> Iterator[Flaw]:
+) -> Iterator[Mistake]:
     key, file = ca
     authorities = Authorities()
     try:
@@ -60,29 +60,29 @@ def _flaws_in_trust(
             if key == "client_ca":
                 tell_clients(new_context(), key, file)
     except TlsFileError as error:
-        yield Flaw((*path, error.key), str(error))
+        yield Mistake((*path, error.key), str(error))
     yield from _flaws_in_authorities((*path, key), authorities, now)
     key, file = crl
     if file is not None:
         yield from _flaws_in_lists((*path, key), key, file, authorities, now)
 
 
-def _flaws_in_authorities(path: KeyPath, authorities: Authorities, now: float) -> Iterator[Flaw]:
+def _flaws_in_authorities(path: KeyPath, authorities: Authorities, now: float) -> Iterator[Mistake]:
     """One of several that is out of date does no harm; where all are, nobody is believed."""
     severity = Severity.WARNING if authorities.is_any_valid(now) else Severity.ERROR
-    for flaw in authorities.flaws(now):
-        yield Flaw(path, flaw, severity)
+    for mistake in authorities.mistakes(now):
+        yield Mistake(path, mistake, severity)
 
 
 def _flaws_in_lists(
     path: KeyPath, key: str, file: str, authorities: Authorities, now: float
-) -> Iterator[Flaw]:
+) -> Iterator[Mistake]:
     try:
         revocations = read_revocations(key, file, now, authorities.subjects)
     except TlsFileError as error:
-        yield Flaw(path, str(error))
+        yield Mistake(path, str(error))
         return
     for issuer, why in revocations.gaps(now).items():
-        yield Flaw(path, why, Severity.ERROR if issuer in revocations.needed else Severity.WARNING)
+        yield Mistake(path, why, Severity.ERROR if issuer in revocations.needed else Severity.WARNING)
     for why in revocations.left_out:
-        yield Flaw(path, why, Severity.WARNING)
+        yield Mistake(path, why, Severity.WARNING)

@@ -9,7 +9,7 @@ from tcpbalance.errors import Fault
 from tcpbalance.net.tls.errors import HandshakeFailed
 from tcpbalance.wire.certificate import Certificate, read_certificate
 
-LONGEST_NAME = 1000
+MAX_NAME = 1000
 """Characters of a subject that logs show, and of a common name that backends are told; few have a hundred,
 and a certificate may have as many as fit into a handshake."""
 
@@ -84,7 +84,7 @@ def _client(connection: SSL.Connection, now: float) -> tuple[str | None, str | N
     if certificate.not_after <= now:
         raise HandshakeFailed("certificate expired")
     subject, name = certificate.subject, certificate.common_name
-    if len(subject) > LONGEST_NAME:
-        subject = f"{subject[:LONGEST_NAME]}..."
+    if len(subject) > MAX_NAME:
+        subject = f"{subject[:MAX_NAME]}..."
     # A part of a name might be the name of somebody else.
-    return subject, name if name is not None and len(name) <= LONGEST_NAME else None
+    return subject, name if name is not None and len(name) <= MAX_NAME else None

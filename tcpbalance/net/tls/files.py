@@ -55,7 +55,7 @@ class Validity:
     end: float | None
     remedy: str
 
-    def flaw(self, now: float) -> str | None:
+    def mistake(self, now: float) -> str | None:
         """Say why it is not valid; None when it is.
 
         :param now: seconds since the epoch.
@@ -116,19 +116,19 @@ class Authorities:
         """Whom they are."""
         return [each.subject for each in self.known]
 
-    def flaws(self, now: float) -> list[str]:
+    def mistakes(self, now: float) -> list[str]:
         """Say which of them are out of date, or cannot be read.
 
         :param now: seconds since the epoch.
         """
-        return [*self.unknown, *filter(None, (each.validity.flaw(now) for each in self.known))]
+        return [*self.unknown, *filter(None, (each.validity.mistake(now) for each in self.known))]
 
     def is_any_valid(self, now: float) -> bool:
         """Whether one of them is known to be valid.
 
         :param now: seconds since the epoch.
         """
-        return any(each.validity.flaw(now) is None for each in self.known)
+        return any(each.validity.mistake(now) is None for each in self.known)
 
 
 def read_chain(files: CertificateConfig) -> Chain:

@@ -31,11 +31,11 @@ class Material:
 
         :param now: seconds since the epoch.
         """
-        flaws = (chain.validity.flaw(now) for chain in self.chains)
+        mistakes = (chain.validity.mistake(now) for chain in self.chains)
         lists = self.revocations
         return (
-            *filter(None, flaws),
-            *self.authorities.flaws(now),
+            *filter(None, mistakes),
+            *self.authorities.mistakes(now),
             *lists.left_out,
             *lists.gaps(now).values(),
         )
@@ -58,12 +58,12 @@ class Material:
             is valid.
         """
         for old, new in zip(before.chains, self.chains, strict=True):
-            flaw = new.validity.flaw(now)
-            if flaw is not None and old.validity.flaw(now) is None:
-                raise TlsFileError("cert", flaw)
-        flaws = self.authorities.flaws(now)
-        if flaws and not self.authorities.is_any_valid(now) and before.authorities.is_any_valid(now):
-            raise TlsFileError(ca_key, flaws[0])
+            mistake = new.validity.mistake(now)
+            if mistake is not None and old.validity.mistake(now) is None:
+                raise TlsFileError("cert", mistake)
+        mistakes = self.authorities.mistakes(now)
+        if mistakes and not self.authorities.is_any_valid(now) and before.authorities.is_any_valid(now):
+            raise TlsFileError(ca_key, mistakes[0])
         self.revocations.refuse_if_worse(crl_key, before.revocations, now)
 
     def _validities(self) -> list[Validity]:

@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from tcpbalance.config.wording import one_line
+from tcpbalance.config.messages import one_line
 from tcpbalance.net.tls.errors import TlsFileError
 from tcpbalance.net.tls.files import Validity, read_file
 from tcpbalance.wire.certificate import read_issuer_of_list
@@ -67,9 +67,9 @@ class Revocations:
         """
         found = {}
         for issuer, lists in self.by_issuer.items():
-            flaws = [each.validity.flaw(now) for each in lists]
-            if None not in flaws:
-                found[issuer] = f"{flaws[0]}: until then, all that this authority has certified is refused"
+            mistakes = [each.validity.mistake(now) for each in lists]
+            if None not in mistakes:
+                found[issuer] = f"{mistakes[0]}: until then, all that this authority has certified is refused"
         return found
 
     def refuse_if_worse(self, key: str, before: Revocations, now: float) -> None:
@@ -103,10 +103,10 @@ def read_revocations(key: str, path: str, now: float, authorities: Iterable[str]
             )
     used = {issuer: _current(lists, now) for issuer, lists in found.items()}
     left_out = [
-        f"{flaw}; it is left out"
+        f"{mistake}; it is left out"
         for issuer, lists in found.items()
         for each in lists
-        if each not in used[issuer] and (flaw := each.validity.flaw(now))
+        if each not in used[issuer] and (mistake := each.validity.mistake(now))
     ]
     return Revocations(
         used, frozenset(needed), left_out, [each.validity for lists in found.values() for each in lists]
@@ -115,7 +115,7 @@ def read_revocations(key: str, path: str, now: float, authorities: Iterable[str]
 
 def _current(lists: Sequence[_List], now: float) -> list[_List]:
     """Those that are valid; where none is, the newest, so that a handshake fails with that as its cause."""
-    current = [each for each in lists if each.validity.flaw(now) is None]
+    current = [each for each in lists if each.validity.mistake(now) is None]
     return current or [max(lists, key=lambda each: each.validity.start)]
 
 

@@ -138,7 +138,7 @@ def _side_by_side(chains: Sequence[Chain], now: float) -> tuple[Chain, ...]:
 
     One that is out of date is shown only where all are: a client may be set to take it all the same.
     """
-    valid = [chain for chain in chains if chain.validity.flaw(now) is None]
+    valid = [chain for chain in chains if chain.validity.mistake(now) is None]
     by_kind: dict[str, Chain] = {}
     for chain in valid or chains:
         by_kind.setdefault(chain.key_kind, chain)

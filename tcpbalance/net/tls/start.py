@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tcpbalance.net.leg import Leg
+from tcpbalance.net.socket_transport import SocketTransport
 from tcpbalance.net.tls.client import TlsPeer
-from tcpbalance.net.tls.leg import TlsLeg
 from tcpbalance.net.tls.server import ServerTls
+from tcpbalance.net.tls.tls_transport import TlsTransport
 
 
 def accept_tls(transport: Any, tls: ServerTls, rest: bytes = b"") -> Any:
@@ -17,9 +17,9 @@ def accept_tls(transport: Any, tls: ServerTls, rest: bytes = b"") -> Any:
     :param rest: what has been read and is a part of it; a leg has been looked into, and nothing was read.
     :returns: the transport from now on.
     """
-    if isinstance(transport, Leg):
+    if isinstance(transport, SocketTransport):
         transport.leave(len(rest))
-        leg = TlsLeg(transport, tls.connection())
+        leg = TlsTransport(transport, tls.connection())
         leg.read_again()
         return leg
     transport.startTLS(tls)
@@ -35,8 +35,8 @@ def connect_tls(transport: Any, peer: TlsPeer) -> Any:
     :param peer: who it should be.
     :returns: the transport from now on.
     """
-    if isinstance(transport, Leg):
-        leg = TlsLeg(transport, peer.connection())
+    if isinstance(transport, SocketTransport):
+        leg = TlsTransport(transport, peer.connection())
         leg.begin()
         return leg
     # Twisted's transports of ours are those of a server: the other way round makes a client.

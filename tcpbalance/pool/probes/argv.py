@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar, Self
 
-from tcpbalance.config.wording import shown
+from tcpbalance.config.messages import shown
 from tcpbalance.errors import SettingError
 
 EXAMPLE = '["/usr/local/bin/check", "{host}", "{port}"]'

@@ -9,7 +9,7 @@ from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 
 from tcpbalance.config.addresses import Address
-from tcpbalance.config.wording import one_line
+from tcpbalance.config.messages import one_line
 from tcpbalance.errors import Fault, TcpbalanceError
 from tcpbalance.net.connecting import timed_out
 from tcpbalance.net.resolver.resolver import Resolver, resolver_of

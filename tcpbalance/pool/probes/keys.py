@@ -8,7 +8,7 @@ import attrs
 
 from tcpbalance.config.checks import Validator
 from tcpbalance.config.errors import Refusal
-from tcpbalance.config.wording import shown
+from tcpbalance.config.messages import shown
 
 
 def matching(pattern: str, must_be: str) -> Validator[str]:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from attrs import frozen
 
-from tcpbalance.config.wording import shown
+from tcpbalance.config.messages import shown
 from tcpbalance.errors import SettingError
 
 LOWEST, HIGHEST = 200, 599

@@ -1,0 +1,139 @@
+"""What a gate knows of its clients: a little of each, of a bounded number of them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+MAX_CLIENTS = 100_000
+"""Without an open connection, that are remembered. They are 33 MiB, for which the process grows by 53."""
+
+IPV6_NETWORK = 8
+"""Bytes of an IPv6 address that make a client: a network of 64 bits, as for affinity. An IPv4 client is all
+4 bytes of its address, so one family is never taken for the other."""
+
+NEVER = float("-inf")
+"""A moment before all others."""
+
+
+def group(client: bytes) -> bytes:
+    """Give what a client is known by.
+
+    :param client: its packed address, whole, 4 or 16 bytes.
+    """
+    return client if len(client) == 4 else client[:IPV6_NETWORK]
+
+
+class Client:
+    """What is known of one client; all times are those of the gate's clock.
+
+    :ivar open: its connections.
+    :ivar due: when its next connection would come, were it to come steadily; the "theoretical arrival time".
+    :ivar refusals: since the window of refusals was opened.
+    :ivar window_ends: of refusals; in the past when there is none.
+    :ivar banned_until: in the past when it is not banned.
+    :ivar seen: when it last came, or left.
+    """
+
+    __slots__ = ("banned_until", "due", "open", "refusals", "seen", "window_ends")
+
+    def __init__(self) -> None:
+        self.open = 0
+        self.due = NEVER
+        self.refusals = 0
+        self.window_ends = NEVER
+        self.banned_until = NEVER
+        self.seen = NEVER
+
+    def matters(self, now: float) -> bool:
+        """Whether anything has to be remembered of it, its connections aside."""
+        return now < self.due or now < self.window_ends or now < self.banned_until
+
+
+class Clients:
+    """Those with open connections, none of which is ever forgotten, and the idle ones that matter.
+
+    Of too many idle ones, the one not seen for longest leaves. Those that matter no more leave
+    little by little: each time one becomes idle, up to four are looked at.
+
+    :param most: idle ones that are remembered, at least 1.
+    """
+
+    __slots__ = ("_banned", "_idle", "_most", "_open")
+
+    def __init__(self, most: int = MAX_CLIENTS) -> None:
+        self._most = most
+        self._open: dict[bytes, Client] = {}
+        # In the order in which they were seen. Bans last for longer than the rest, and would stand in front.
+        self._idle: OrderedDict[bytes, Client] = OrderedDict()
+        self._banned: OrderedDict[bytes, Client] = OrderedDict()
+
+    def __len__(self) -> int:
+        """How many are known."""
+        return len(self._open) + self.idle
+
+    @property
+    def idle(self) -> int:
+        """How many are known that have no connection."""
+        return len(self._idle) + len(self._banned)
+
+    def take(self, key: bytes) -> Client:
+        """Give what is known of a client, which is then to be told whether to `hold` or to `rest`."""
+        client = self._open.get(key)
+        if client is None:
+            client = self._idle.pop(key, None)
+            if client is None:
+                client = self._banned.pop(key, None) if self._banned else None
+                if client is None:
+                    client = Client()
+        return client
+
+    def hold(self, key: bytes, client: Client) -> None:
+        """Take note that a connection of a client that was taken is open."""
+        client.open += 1
+        if client.open == 1:
+            self._open[key] = client
+
+    def release(self, key: bytes, now: float) -> None:
+        """Take note that a connection ended.
+
+        :raises KeyError: the client has none.
+        """
+        client = self._open[key]
+        client.open -= 1
+        if not client.open:
+            del self._open[key]
+            self.rest(key, client, now)
+
+    def rest(self, key: bytes, client: Client, now: float) -> None:
+        """Put back a client that was taken and has no further connection."""
+        if client.open:
+            return
+        client.seen = now
+        if now < client.banned_until:
+            self._banned[key] = client
+        elif client.matters(now):
+            self._idle[key] = client
+        if self._idle:
+            _drop_outlived(self._idle, now)
+        if self._banned:
+            _drop_outlived(self._banned, now)
+        if len(self._idle) + len(self._banned) > self._most:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Forget the idle client that was not seen for longest."""
+        oldest = min(
+            (cooling_down for cooling_down in (self._idle, self._banned) if cooling_down),
+            key=lambda cooling_down: next(iter(cooling_down.values())).seen,
+        )
+        oldest.popitem(last=False)
+
+
+def _drop_outlived(cooling_down: OrderedDict[bytes, Client], now: float) -> None:
+    """Let go of up to two that were not seen for longest; there comes never more than one at a time."""
+    first = next(iter(cooling_down))
+    if not cooling_down[first].matters(now):
+        del cooling_down[first]
+        second = next(iter(cooling_down), None)
+        if second is not None and not cooling_down[second].matters(now):
+            del cooling_down[second]

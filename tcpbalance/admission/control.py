@@ -1,0 +1,174 @@
+"""The gate of a frontend: lets clients in or refuses them, by lists, limits and bans."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from tcpbalance import bounds
+from tcpbalance.admission.access import Access
+from tcpbalance.admission.clients import MAX_CLIENTS, NEVER, Client, Clients, group
+from tcpbalance.admission.limits import Limits
+from tcpbalance.admission.refusal import Refusal
+
+
+class AdmissionControl:
+    """Decides, client by client, who comes in; each frontend has its own.
+
+    1. A banned client is refused, which changes nothing: it gets out in time however much it knocks.
+    2. Then the lists speak, then the limits: first the number of connections, then the rate. A connection
+       that is refused uses up nothing of the rate.
+    3. Each refusal by these counts towards a ban. The last of them keeps its own name.
+
+    Lists and limits, which bans belong to, can each be on trial: what they would have refused is counted and
+    let in. Then a client has connections that it would not have had, until they end; all else goes on as if
+    it had been refused. Lists on trial make nobody banned for real.
+
+    :param access: the lists; another one may be put in its place at any time.
+    :param limits: what holds for each client.
+    :param seconds: the clock; it must not go back.
+    :param access_dry_run: whether the lists are on trial.
+    :param limits_dry_run: whether the limits are.
+    :param most_clients: that are remembered without having a connection, at least 1.
+    :ivar clients: what is known of them.
+    :ivar refused: how often clients were refused, and why.
+    :ivar would_refuse: how often clients came in that would have been refused, but for a trial.
+    :ivar last_would_refuse: why the client last given to ``admit`` would have been refused, but for a trial;
+        None where it would not.
+    :raises SettingError: for a value out of range.
+    """
+
+    __slots__ = (
+        "_access_dry_run",
+        "_ban_after",
+        "_ban_for",
+        "_ban_window",
+        "_interval",
+        "_limited",
+        "_limits_dry_run",
+        "_lists_apart",
+        "_max_open",
+        "_seconds",
+        "_tolerance",
+        "access",
+        "clients",
+        "last_would_refuse",
+        "refused",
+        "would_refuse",
+    )
+
+    def __init__(
+        self,
+        access: Access,
+        limits: Limits,
+        seconds: Callable[[], float],
+        *,
+        access_dry_run: bool = False,
+        limits_dry_run: bool = False,
+        max_clients: int = MAX_CLIENTS,
+    ) -> None:
+        bounds.count("gate: most_clients", max_clients, 1)
+        self.access = access
+        self.clients = Clients(max_clients)
+        self.refused: Counter[Refusal] = Counter()
+        self.would_refuse: Counter[Refusal] = Counter()
+        self.last_would_refuse: Refusal | None = None
+        self._seconds = seconds
+        self._access_dry_run = access_dry_run
+        self._limits_dry_run = limits_dry_run
+        # What lists on trial would refuse must not be held against a client by limits in force.
+        self._lists_apart = access_dry_run and not limits_dry_run
+        self._limited = bool(limits)
+        self._max_open = limits.connections_per_client
+        self._interval = limits.interval
+        self._tolerance = limits.tolerance
+        self._ban_after = limits.ban_after
+        self._ban_window = limits.ban_window
+        self._ban_for = limits.ban_for
+
+    def admit(self, client: bytes | None) -> Refusal | None:
+        """Let one connection of a client in, or refuse it.
+
+        :param client: its packed address, whole, as ``pool.client.packed`` gives it; one that has none, as at
+            a unix socket, always comes in.
+        :returns: why it was refused, and then it holds nothing; None when it came in: it holds one of its
+            connections until `leave`.
+        """
+        self.last_would_refuse = None
+        if client is None:
+            return None
+        listed = self.access.refusal(client)
+        if not self._limited:
+            return None if listed is None else self._weigh(listed, listed)
+        key = group(client)
+        now = self._seconds()
+        known = self.clients.take(key)
+        found = self._judge(known, None if self._lists_apart else listed, now)
+        refusal = None if found is None and listed is None else self._weigh(found, listed)
+        if refusal is None:
+            self.clients.hold(key, known)
+        else:
+            self.clients.rest(key, known, now)
+        return refusal
+
+    def leave(self, client: bytes | None) -> None:
+        """Take note that a connection that came in has ended.
+
+        :param client: what was given to `admit`.
+        :raises KeyError: it has no connection.
+        """
+        if client is not None and self._limited:
+            self.clients.release(group(client), self._seconds())
+
+    def _judge(self, client: Client, listed: Refusal | None, now: float) -> Refusal | None:
+        """Find the first rule that a client breaks, as if all were in force, and remember that it did.
+
+        The rate is the generic cell rate algorithm in the form of virtual scheduling: ITU-T I.371 (03/2004),
+        annex A.1. In any time it lets through at most the burst and what the rate allows in that time.
+
+        :param listed: what the lists have against it.
+        """
+        if now < client.banned_until:
+            return Refusal.BANNED
+        if listed is not None:
+            broken = listed
+        elif self._max_open is not None and client.open >= self._max_open:
+            broken = Refusal.TOO_MANY_CONNECTIONS
+        elif self._interval is None:
+            return None
+        elif client.due - now <= self._tolerance:
+            client.due = (client.due if client.due > now else now) + self._interval
+            return None
+        else:
+            broken = Refusal.TOO_FAST
+        if self._ban_after is not None:
+            self._count_towards_ban(client, self._ban_after, now)
+        return broken
+
+    def _count_towards_ban(self, client: Client, ban_after: int, now: float) -> None:
+        if now >= client.window_ends:
+            client.refusals = 0
+            client.window_ends = now + self._ban_window
+        client.refusals += 1
+        if client.refusals >= ban_after:
+            client.refusals = 0
+            client.window_ends = NEVER
+            client.banned_until = now + self._ban_for
+
+    def _weigh(self, found: Refusal | None, listed: Refusal | None) -> Refusal | None:
+        """Count what was found, and tell whether it is in force.
+
+        :param found: by lists and limits together, or by the limits where the lists alone are on trial.
+        :param listed: by the lists.
+        """
+        refusal = found
+        if self._limits_dry_run or not self._limited:
+            refusal = None if self._access_dry_run else listed
+        if refusal is not None:
+            self.refused[refusal] += 1
+            return refusal
+        would = found or listed
+        assert would is not None
+        self.would_refuse[would] += 1
+        self.last_would_refuse = would
+        return None

@@ -1,0 +1,383 @@
+"""The parts that a balancer is made of, and how a configuration becomes them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+from attrs import field, frozen
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from tcpbalance import bounds
+from tcpbalance.admission.access import Access
+from tcpbalance.admission.control import AdmissionControl
+from tcpbalance.admission.deny_file import give_way, mistakes_in_deny_file, read_deny_file
+from tcpbalance.admission.limits import Limits
+from tcpbalance.admission.networks import NetworkSet, no_rest
+from tcpbalance.config import plain
+from tcpbalance.config.addresses import NOT_AN_ENDPOINT, Address
+from tcpbalance.config.admission import AccessConfig, LimitsConfig
+from tcpbalance.config.errors import KeyPath, Mistake, Problem, Severity
+from tcpbalance.config.frontends import FrontendConfig, SocketConfig
+from tcpbalance.config.loader import FileTable, Report, load
+from tcpbalance.config.loops import loops
+from tcpbalance.config.models import Config
+from tcpbalance.config.outlier import OutlierConfig
+from tcpbalance.config.pools import AffinityConfig, PoolConfig
+from tcpbalance.config.rules import BackendFacts, Facts, FrontendFacts, PoolFacts, RouteFacts
+from tcpbalance.errors import SettingError
+from tcpbalance.net.own_listeners import loops_by_address, loops_by_name
+from tcpbalance.net.resolver.answer import Verdict
+from tcpbalance.net.resolver.blocking import look_up_all
+from tcpbalance.net.resolver.knowledge import verdict_of
+from tcpbalance.net.socket_file import SocketFile
+from tcpbalance.net.tls.client import ClientTls
+from tcpbalance.net.tls.examination import mistakes_in_files
+from tcpbalance.net.tls.server import ServerTls
+from tcpbalance.pool import extensions
+from tcpbalance.pool.affinity import Affinity
+from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.outlier import OutlierRules
+from tcpbalance.pool.pool import Pool
+from tcpbalance.proxy.frontend import FrontendSettings
+from tcpbalance.proxy.preread import PrereadSettings
+from tcpbalance.wire.server_names import NameMap
+
+LOOKUP_TIMEOUT = 5.0
+"""Seconds that looking names up beforehand may take."""
+
+_log = Logger()
+
+
+def _addresses(listen: Sequence[Address | str] | Address | str) -> tuple[Address, ...]:
+    given = [listen] if isinstance(listen, Address | str) else listen
+    return tuple(plain.address(address) for address in given)
+
+
+def _listenable(frontend: Frontend, _: attrs.Attribute[Any], listen: tuple[Address, ...]) -> None:
+    if not listen:
+        raise SettingError(
+            f'frontend {frontend.name}: listen must have at least one address, such as "0.0.0.0:8080"'
+        )
+    for address in listen:
+        if address.is_endpoint:
+            raise SettingError(f"frontend {frontend.name}: listen {NOT_AN_ENDPOINT}, got {address}")
+
+
+def _backlog(frontend: Frontend, _: attrs.Attribute[Any], value: object) -> None:
+    bounds.count(f"frontend {frontend.name}: backlog", value, 1)
+
+
+def _has_effect(frontend: Frontend, _: attrs.Attribute[Any], socket_file: SocketFile) -> None:
+    if socket_file != SocketFile() and not any(address.is_unix for address in frontend.listen):
+        raise SettingError(
+            f"frontend {frontend.name}: socket_file has no effect without a unix socket in listen"
+        )
+
+
+class DenyFile:
+    """Keeps the lists of a gate up to date with a file.
+
+    :param gate: whose lists they are.
+    :param config: names the file, and what else is in them.
+    :ivar files: that file.
+    :ivar warnings: none; a file with a mistake is not used.
+    """
+
+    warnings: tuple[str, ...] = ()
+
+    def __init__(self, admission: AdmissionControl, config: AccessConfig) -> None:
+        self._admission = admission
+        self._config = config
+        self.files: tuple[str, ...] = () if config.deny_file is None else (config.deny_file,)
+
+    def prepare(self) -> Callable[[], None]:
+        """Read it again.
+
+        :returns: puts the new lists in the place of the old ones.
+        :raises DenyFileError: it has mistakes; the lists stay as they were.
+        """
+        access = build_access(self._config, give_way)
+        return lambda: setattr(self._admission, "access", access)
+
+    def is_outdated(self) -> bool:
+        """Never: there is no time in it."""
+        return False
+
+
+@frozen
+class Frontend:
+    """What clients connect to: addresses, and the pool behind them.
+
+    :param name: what logs call it.
+    :param listen: one address or several; a str is parsed. Port 0 lets the kernel choose.
+    :param pool: where its clients are served; None where each has to ask for a route to another.
+    :param settings: how long things may last.
+    :param backlog: connections that the kernel may hold ready to be accepted.
+    :param socket: options of the listening sockets and of those to the backends.
+    :param entrance: what clients have to say before a backend is chosen; None for nothing.
+    :param gate: decides who comes in; None for everybody.
+    :param deny_file: what the gate's lists are read from again, when it changes.
+    :param socket_file: mode and owner of its unix sockets.
+    :raises SettingError: for no address, one that cannot be listened on, a backlog of nothing, a socket
+        file without a unix socket, or no pool at all.
+    """
+
+    name: str
+    listen: tuple[Address, ...] = field(converter=_addresses, validator=_listenable)
+    pool: Pool | None
+    settings: FrontendSettings = FrontendSettings()
+    backlog: int = field(default=4096, validator=_backlog)
+    socket: SocketConfig = SocketConfig()
+    preread: PrereadSettings | None = None
+    admission: AdmissionControl | None = None
+    deny_file: DenyFile | None = None
+    socket_file: SocketFile = field(default=SocketFile(), validator=_has_effect)
+
+    def __attrs_post_init__(self) -> None:
+        if not self.pools:
+            raise SettingError(f"frontend {self.name}: must have a pool, or an entrance with routes to pools")
+
+    @property
+    def pools(self) -> tuple[Pool, ...]:
+        """All pools that its clients can come to."""
+        routed = () if self.preread is None or self.preread.routes is None else self.preread.routes.values()
+        return tuple(dict.fromkeys(pool for pool in (self.pool, *routed) if pool is not None))
+
+
+def refuse_loops(frontends: Sequence[Frontend]) -> None:
+    """Look for pools whose connections come back to them, as in a configuration.
+
+    :raises SettingError: for the first.
+    """
+    pools = tuple(dict.fromkeys(pool for frontend in frontends for pool in frontend.pools))
+    # Pools may have one name, so their numbers stand for them.
+    number = {pool: str(index) for index, pool in enumerate(pools)}
+    facts = Facts(
+        tuple(
+            FrontendFacts(
+                path=("frontends", frontend.name),
+                listens=tuple((("listen", index), address) for index, address in enumerate(frontend.listen)),
+                routes=tuple(RouteFacts((), (), number[pool]) for pool in frontend.pools),
+            )
+            for frontend in frontends
+        ),
+        tuple(
+            PoolFacts(
+                path=("pools", number[pool]),
+                backends=tuple(
+                    BackendFacts((pool.name, backend.name), backend.name, backend.address)
+                    for backend in pool.backends
+                ),
+            )
+            for pool in pools
+        ),
+    )
+    for mistake in loops(facts):
+        pool_name, backend_name = mistake.path
+        raise SettingError(f"pool {pool_name}: backend {backend_name}: {mistake.message}")
+
+
+def build_frontend(name: str, config: FrontendConfig, pools: Mapping[str, Pool]) -> Frontend:
+    """Make a frontend of what its table in the configuration says.
+
+    :param pools: by name.
+    """
+    admission = _admission(config)
+    deny_file = None
+    if admission is not None and config.access is not None and config.access.deny_file is not None:
+        deny_file = DenyFile(admission, config.access)
+    return Frontend(
+        name,
+        config.listen,
+        None if config.pool is None else pools[config.pool],
+        _settings(config),
+        config.backlog,
+        config.socket,
+        _preread_settings(config, pools),
+        admission,
+        deny_file,
+        SocketFile(config.listen_mode, config.listen_user, config.listen_group),
+    )
+
+
+def _settings(config: FrontendConfig) -> FrontendSettings:
+    limits = config.limits or LimitsConfig()
+    return FrontendSettings(
+        config.idle_timeout,
+        config.half_close_timeout,
+        config.max_connection_age,
+        limits.connections,
+        limits.bandwidth_per_connection,
+        limits.min_rate,
+        limits.dry_run,
+    )
+
+
+def _admission(config: FrontendConfig) -> AdmissionControl | None:
+    access, limits = config.access or AccessConfig(), config.limits or LimitsConfig()
+    rate = limits.connect_rate_per_client
+    rules = Limits(
+        connections_per_client=limits.connections_per_client,
+        connect_rate_per_client=None if rate is None else rate.count / rate.per,
+        burst_per_client=limits.burst_per_client,
+        ban_after=limits.ban_after,
+        ban_window=limits.ban_window,
+        ban_for=limits.ban_for,
+    )
+    if config.access is None and not rules:
+        return None
+    return AdmissionControl(
+        build_access(access),
+        rules,
+        time.monotonic,
+        access_dry_run=access.dry_run,
+        limits_dry_run=limits.dry_run,
+    )
+
+
+def build_access(config: AccessConfig, rest: Callable[[], None] = no_rest) -> Access:
+    """Make lists of what a table says, and of its file.
+
+    :param rest: see ``read_deny_file``.
+    :raises DenyFileError: the file has mistakes.
+    """
+    return Access(
+        NetworkSet(network.network for network in config.allow),
+        NetworkSet(network.network for network in config.deny),
+        NetworkSet() if config.deny_file is None else read_deny_file(config.deny_file, rest),
+    )
+
+
+def _preread_settings(config: FrontendConfig, pools: Mapping[str, Pool]) -> PrereadSettings | None:
+    if not config.accept_proxy_protocol and not config.sni_routes and config.tls is None:
+        return None
+    routes = [(name, pools[route.pool]) for route in config.sni_routes for name in route.names]
+    for pool in dict.fromkeys(pool for _, pool in routes if pool.tls is not None):
+        _log.warn(
+            "pool {name}: TLS that sni_routes pass through is wrapped in TLS of the pool's own; where that "
+            "is not meant, leave out one of the two",
+            name=pool.name,
+        )
+    return PrereadSettings(
+        NetworkSet(network.network for network in config.accept_proxy_protocol),
+        NameMap(routes, deep=True) if routes else None,
+        config.preread_timeout,
+        None if config.tls is None else ServerTls(config.tls),
+    )
+
+
+def build_pool(name: str, config: PoolConfig, timer: IReactorTime | None = None) -> Pool:
+    """Make a pool of what its table in the configuration says, its health checks aside.
+
+    :param timer: see ``Pool``.
+    """
+    return Pool(
+        name,
+        [
+            Backend(b.address, b.name, b.weight, b.max_connections, b.backup, b.server_name)
+            for b in config.backends
+        ],
+        balance=config.balance,
+        bounded_load=config.bounded_load,
+        panic_threshold=config.panic_threshold,
+        affinity=_affinity(config.affinity) if config.affinity else None,
+        connect_timeout=config.connect_timeout,
+        dial_timeout=config.dial_timeout,
+        retries=config.retries,
+        retry_on=config.retry_on,
+        queue=config.queue or 0,
+        queue_timeout=config.queue_timeout,
+        slow_start=config.slow_start,
+        outlier=outlier_rules(config.outlier) if config.outlier else None,
+        send_proxy_protocol=config.send_proxy_protocol,
+        pass_tlvs=frozenset(config.pass_tlvs),
+        tls=None if config.tls is None else ClientTls(config.tls),
+        checked=config.health is not None,
+        timer=timer,
+    )
+
+
+def outlier_rules(config: OutlierConfig) -> OutlierRules:
+    """Make the rules that a table in the configuration says."""
+    return OutlierRules(config.consecutive_failures, config.eject_for, config.max_ejected, config.slow_factor)
+
+
+def _affinity(config: AffinityConfig) -> Affinity:
+    return Affinity(
+        ttl=config.ttl,
+        max_entries=config.max_entries,
+        ipv4_prefix=config.ipv4_prefix,
+        ipv6_prefix=config.ipv6_prefix,
+    )
+
+
+def _log_problem(problem: Problem) -> None:
+    _log.warn("{problem}", problem=str(problem))
+
+
+def read_config(path: str | os.PathLike[str], report: Report = _log_problem) -> Config:
+    """Load a configuration file, with the policies and probes that are installed.
+
+    :param report: called with each mistake that does not stop the start; writes it to the log by default.
+        What is wrong with a file that a part reads and can do without, that part says itself, at each reload
+        as well.
+    :raises ConfigError: the file has mistakes that stop the start; the text lists all of them.
+    """
+    return load(
+        path,
+        policies=extensions.policies(),
+        probes=extensions.probes(),
+        examine=_examine_for_start,
+        examine_facts=loops_by_address,
+        report=report,
+    )
+
+
+def check_config(path: str | os.PathLike[str], report: Report) -> Config:
+    """Load a configuration file as ``read_config`` does, and look for all that can be found beforehand.
+
+    :param report: called with each mistake that does not stop the start.
+    :raises ConfigError: the file has mistakes that stop the start; the text lists all of them.
+    """
+    return load(
+        path,
+        policies=extensions.policies(),
+        probes=extensions.probes(),
+        examine=_examine,
+        examine_facts=loops_by_address,
+        examine_all=_examine_names,
+        report=report,
+    )
+
+
+def _examine_names(config: Config) -> Iterator[Mistake]:
+    """Find the backends whose names have no address at the moment, or lead to a listener of our own."""
+    places: dict[str, list[KeyPath]] = {}
+    for name, pool in config.pools.items():
+        for index, backend in enumerate(pool.backends):
+            if backend.address.is_name:
+                places.setdefault(str(backend.address.host), []).append(("pools", name, "backends", index))
+    replies = look_up_all(places, config.resolver, LOOKUP_TIMEOUT)
+    for host, reply in replies.items():
+        verdict = verdict_of(reply)
+        if verdict is not Verdict.FOUND:
+            for place in places[host]:
+                yield Mistake(place, f"{host}: {verdict.value}", Severity.WARNING)
+    known = {host: reply.addresses for host, reply in replies.items()}
+    yield from loops_by_name(config, lambda host: known.get(host, ()))
+
+
+def _examine_for_start(path: KeyPath, table: FileTable) -> Iterator[Mistake]:
+    return (mistake for mistake in _examine(path, table) if mistake.severity is Severity.FATAL)
+
+
+def _examine(path: KeyPath, table: FileTable) -> Iterator[Mistake]:
+    """Find what is wrong in the files that a table names."""
+    if isinstance(table, AccessConfig):
+        return mistakes_in_deny_file(path, table)
+    return mistakes_in_files(path, table)

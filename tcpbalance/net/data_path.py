@@ -1,0 +1,214 @@
+"""The two data paths, and the one place that decides which of them serves.
+
+The native data path is the poller with its socket transports (Linux). The portable data path is Twisted's own
+transports: any reactor, any platform. Listeners and dials run on either.
+"""
+
+from __future__ import annotations
+
+import select
+from socket import SocketType
+from typing import Any, Literal, Protocol, get_args
+
+from twisted.internet.interfaces import IProtocol, IReactorFDSet
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from tcpbalance.config.messages import must_be_one_of
+from tcpbalance.errors import SettingError
+from tcpbalance.net.addresses import PeerAddress
+from tcpbalance.net.poller import READABLE, Handler, Poller
+from tcpbalance.net.socket_transport import SocketTransport
+from tcpbalance.net.twisted_transport import stock_transport
+
+_log = Logger()
+
+DataPathName = Literal["auto", "portable"]
+
+
+class Waiting(Handler, Protocol):
+    """A socket that waits for clients, or for a connection to come about: Twisted's descriptor and the
+    switchboard's handler in one."""
+
+    def fileno(self) -> int: ...
+
+
+class DataPath(Protocol):
+    """How sockets are watched, and what becomes of those that are connected.
+
+    :ivar name: as logs call it.
+    :ivar reason: why this one serves, for people.
+    """
+
+    name: str
+    reason: str
+
+    def open(self) -> None:
+        """Begin, in the process that will serve; calling it again does nothing."""
+        ...
+
+    def close(self) -> None:
+        """End, once every socket on this road is closed; calling it again does nothing."""
+        ...
+
+    def await_clients(self, listener: Waiting) -> None:
+        """Tell *listener* when there is somebody to accept."""
+        ...
+
+    def leave_clients(self, listener: Waiting) -> None:
+        """Tell it no more."""
+        ...
+
+    def await_connection(self, sock: SocketType, attempt: Waiting) -> None:
+        """Tell *attempt* when its socket may be connected, or not."""
+        ...
+
+    def leave_connection(self, attempt: Waiting) -> None:
+        """Tell it no more: its socket is about to be closed."""
+        ...
+
+    def end_attempt(self, attempt: Waiting) -> None:
+        """Tell it no more: its socket is about to get a transport."""
+        ...
+
+    def transport(self, sock: SocketType, protocol: IProtocol, peer: PeerAddress) -> Any:
+        """Make a transport, which owns the socket from here on.
+
+        :param sock: connected, not blocking.
+        :param protocol: what it will report to.
+        :param peer: the peer's address.
+        :raises OSError: the system cannot watch one more socket.
+        """
+        ...
+
+    def fail(self, transport: Any, failure: Failure) -> None:
+        """Reset the connection of a transport whose protocol has raised *failure*, which it is told."""
+        ...
+
+
+class TwistedDataPath:
+    """Twisted's own transports.
+
+    :param reactor: IReactorFDSet.
+    :param reason: why not the native data path.
+    """
+
+    name = "portable data path"
+
+    def __init__(self, reactor: Any, reason: str = "by default") -> None:
+        self._reactor = reactor
+        self.reason = reason
+
+    def open(self) -> None:
+        """See ``DataPath``."""
+
+    def close(self) -> None:
+        """See ``DataPath``."""
+
+    def await_clients(self, listener: Any) -> None:
+        """See ``DataPath``."""
+        self._reactor.addReader(listener)
+
+    def leave_clients(self, listener: Any) -> None:
+        """See ``DataPath``."""
+        self._reactor.removeReader(listener)
+
+    def await_connection(self, sock: SocketType, attempt: Any) -> None:
+        """See ``DataPath``."""
+        self._reactor.addWriter(attempt)
+
+    def leave_connection(self, attempt: Any) -> None:
+        """See ``DataPath``."""
+        self._reactor.removeWriter(attempt)
+
+    end_attempt = leave_connection
+
+    def transport(self, sock: SocketType, protocol: IProtocol, peer: PeerAddress) -> Any:
+        """See ``DataPath``."""
+        return stock_transport(self._reactor, sock, protocol, peer)
+
+    def fail(self, transport: Any, failure: Failure) -> None:
+        """See ``DataPath``."""
+        transport.connectionLost(failure)
+
+
+class NativeDataPath:
+    """Legs on a poller.
+
+    :param board: theirs alone.
+    :param reason: what makes it possible.
+    """
+
+    name = "native data path"
+
+    def __init__(self, poller: Poller, reason: str = "by default") -> None:
+        self._poller = poller
+        self.reason = reason
+        self.open = poller.open
+        self.close = poller.close
+
+    def await_clients(self, listener: Waiting) -> None:
+        """See ``DataPath``."""
+        # Not edge-triggered: who accepts a bounded number has to be told of those that still wait.
+        self._poller.watch(listener.fileno(), listener, READABLE)
+
+    def leave_clients(self, listener: Waiting) -> None:
+        """See ``DataPath``."""
+        self._poller.unwatch(listener.fileno())
+
+    def await_connection(self, sock: SocketType, attempt: Waiting) -> None:
+        """See ``DataPath``."""
+        self._poller.watch(sock.fileno(), attempt)
+
+    def leave_connection(self, attempt: Waiting) -> None:
+        """See ``DataPath``."""
+        self._poller.forget(attempt.fileno())
+
+    def end_attempt(self, attempt: Waiting) -> None:
+        """See ``DataPath``; the leg takes the attempt's place on the poller."""
+
+    def transport(self, sock: SocketType, protocol: IProtocol, peer: PeerAddress) -> SocketTransport:
+        """See ``DataPath``."""
+        leg = SocketTransport(self._poller, sock, protocol, peer)
+        self._poller.watch(sock.fileno(), leg)
+        return leg
+
+    def fail(self, transport: SocketTransport, failure: Failure) -> None:
+        """See ``DataPath``."""
+        transport.on_failure(failure)
+
+
+def choose(data_path: DataPathName, reactor: Any) -> DataPath:
+    """Take the native data path wherever it can be had, unless the operator says otherwise.
+
+    :raises SettingError: for another word.
+    """
+    words = get_args(DataPathName)
+    if data_path not in words:
+        raise SettingError(f"balancer: data_path {must_be_one_of(data_path, words)}")
+    if data_path == "portable":
+        return TwistedDataPath(reactor, 'data_path = "portable"')
+    if not hasattr(select, "epoll"):
+        return TwistedDataPath(reactor, "this system has no epoll")
+    name = type(reactor).__name__
+    if not IReactorFDSet.providedBy(reactor):
+        return TwistedDataPath(reactor, f"{name} cannot watch a descriptor")
+    return NativeDataPath(Poller(reactor), f"epoll within {name}")
+
+
+def begin(data_path: DataPath, sock: SocketType, protocol: IProtocol, peer: PeerAddress) -> Any:
+    """Give *protocol* a transport over *sock* and let it begin.
+
+    One that raises at that moment is logged, its connection reset, and it is told so.
+
+    :returns: the transport, which may be closed already.
+    :raises OSError: the system cannot watch one more socket; *sock* is still the caller's.
+    """
+    transport = data_path.transport(sock, protocol, peer)
+    try:
+        protocol.makeConnection(transport)
+    except Exception:
+        failure = Failure()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+        _log.failure("{protocol} could not begin", failure, protocol=protocol)
+        data_path.fail(transport, failure)
+    return transport

@@ -1,0 +1,307 @@
+"""An event loop of sockets: an epoll of our own inside the reactor's, which calls handlers straight.
+
+An epoll descriptor can be polled itself (epoll(7), "Questions and answers", Q4), so the whole native data
+path is one reader to whichever reactor runs. A socket is registered once, edge-triggered, for everything it
+may ever report; from then on an event costs a look into a dict and a call, with no adding and removing of
+readers and writers, no logging context, and no trip through the reactor.
+
+Rules that handlers can rely on, and have to keep:
+
+1. Events are hints. A descriptor may have been closed and its number given to another socket since the event
+   was collected, so a handler believes a system call and never an event.
+2. An edge comes once. A handler that stops before the socket has nothing more remembers that, and either
+   waits for an edge that must come, or asks to be called ``again``.
+3. Nobody works without bound: one turn is a few rounds of a bounded number of events, then the reactor has
+   its own turn. A handler that still has work waits for the next turn, in a queue, and between two that
+   waited there is always a look at what else has happened.
+   Of many connections that end together, a few are told in each round, and the others wait while there are
+   events of connections that go on: an end costs far more than a message. But it may come with a message, so
+   no end waits where ends are no more than twice the other events.
+4. A handler that raises ends its own session; the poller lives.
+"""
+
+from __future__ import annotations
+
+import select
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from tcpbalance.net.splice import PipeStore
+
+EVENTS_A_ROUND = 64
+"""Events collected at once: each is a connection's worth of work, ten microseconds or so, or half a
+millisecond where it is a TLS handshake."""
+
+ROUNDS_A_TURN = 8
+"""Rounds before the reactor has its turn: a look at what came in meanwhile is far cheaper than a turn of the
+reactor. With bulk waiting, eight rounds are 3 ms and what events they find."""
+
+TIME_A_TURN = 0.005
+"""Seconds after which no further round begins before the reactor has its turn."""
+
+ENDS_A_ROUND = 8
+"""Ends that are told in the order in which they are found, in each round; and as many of those that wait. An
+end takes 50 to 100 microseconds."""
+
+MANY_ENDS = 256
+"""Ends beyond which those that wait are told half from the first that came and half from the last: 256 take
+30 rounds, in which the last has not waited long."""
+
+ENDS_A_MESSAGE = 2
+"""Ends that are told in order for each other event of a round, where that is more: connections of one message
+have two ends each, at the backend with the answer in it and at the client, and those are no flood."""
+
+POLLS_A_ROUND = 32
+"""Times that events are collected in one round as long as they are nothing but ends: so the event of another
+connection waits for 2,000 of them to be collected, which takes a millisecond, and not to be dealt with."""
+
+READABLE, WRITABLE, URGENT, ERROR, HANG_UP, PEER_ENDED, _EDGE_TRIGGERED = (
+    getattr(select, f"EPOLL{name}", 0) for name in ("IN", "OUT", "PRI", "ERR", "HUP", "RDHUP", "ET")
+)
+"""What events tell of, by epoll(7); 0 where there is no epoll and nobody asks."""
+
+EDGES = READABLE | WRITABLE | URGENT | PEER_ENDED | _EDGE_TRIGGERED
+"""What a connection's socket is registered for, once. Errors and hang-ups are reported in any case."""
+
+_ENDS = PEER_ENDED | HANG_UP | ERROR
+
+
+class Handler(Protocol):
+    """What hears of a descriptor."""
+
+    def on_events(self, events: int) -> None:
+        """Something may be possible now; see the rules above.
+
+        :param events: a mask of ``select.EPOLLIN`` and its like.
+        """
+        ...
+
+    def on_failure(self, failure: Failure) -> None:
+        """``on_events`` has raised *failure*, which is logged already: end what this descriptor serves."""
+        ...
+
+    def on_teardown(self) -> None:
+        """The reactor is no more: close the descriptor. It is watched no longer."""
+        ...
+
+
+class EpollObject(Protocol):
+    """The part of ``select.epoll`` that is used."""
+
+    def fileno(self) -> int: ...
+    def register(self, fd: int, eventmask: int) -> None: ...
+    def unregister(self, fd: int) -> None: ...
+    def poll(self, timeout: float, maxevents: int) -> list[tuple[int, int]]: ...
+    def close(self) -> None: ...
+
+
+@implementer(IReadDescriptor)
+class Poller:
+    """Calls the handlers of descriptors on which something has happened.
+
+    :param reactor: IReactorFDSet and IReactorTime; any that can watch a descriptor.
+    :param poller: makes what collects the events.
+    :param pipes: what the sockets here move bulk with.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        poller: Callable[[], EpollObject] | None = None,
+        pipes: PipeStore | None = None,
+    ) -> None:
+        self.pipes = pipes or PipeStore()
+        self._reactor = reactor
+        self._make_poller = poller or select.epoll
+        self._poller: EpollObject | None = None
+        self._handlers: dict[int, Handler] = {}
+        self._again: deque[tuple[Handler, Callable[[], None]]] = deque()
+        # Events of ends that are still to be told, by descriptor. A dict does not find its first in constant
+        # time once others before that have been removed.
+        self._ends: OrderedDict[int, int] = OrderedDict()
+        self._in_turn = False
+        self._next_turn: IDelayedCall | None = None
+
+    def open(self) -> None:
+        """Begin; calling it again does nothing. Not before a daemon has forked: an epoll is shared then."""
+        if self._poller is None:
+            self._poller = self._make_poller()
+            self._reactor.addReader(self)
+
+    def close(self) -> None:
+        """End, once all that was watched has been closed; calling it again does nothing."""
+        if self._poller is None:
+            return
+        self._reactor.removeReader(self)
+        self._poller.close()
+        self._poller = None
+        self._handlers.clear()
+        self._again.clear()
+        self._ends.clear()
+        self.pipes.close()
+        if self._next_turn is not None:
+            self._next_turn.cancel()
+            self._next_turn = None
+
+    def watch(self, number: int, handler: Handler, events: int = EDGES) -> None:
+        """Let *handler* hear of a descriptor; of one that is watched already, instead of who did.
+
+        :param number: the descriptor.
+        :param events: what it is registered for where it is not watched yet.
+        """
+        if number not in self._handlers:
+            assert self._poller is not None, "the poller is not open"
+            self._poller.register(number, events)
+        self._handlers[number] = handler
+
+    def forget(self, number: int) -> None:
+        """Watch a descriptor no more that is about to be closed, with which the kernel forgets it, too."""
+        self._handlers.pop(number, None)
+        if self._ends:
+            self._ends.pop(number, None)
+
+    def unwatch(self, number: int) -> None:
+        """Watch a descriptor no more that stays open."""
+        if self._handlers.pop(number, None) is not None and self._poller is not None:
+            self._poller.unregister(number)
+            self._ends.pop(number, None)
+
+    def again(self, handler: Handler, call: Callable[[], None]) -> None:
+        """Make *call* on behalf of *handler* in the next turn."""
+        if self._poller is None:
+            return
+        self._again.append((handler, call))
+        if not self._in_turn:
+            self._come_back()
+
+    def doRead(self) -> None:
+        """The reactor's call: one turn, in rounds of events with the call of one who had work left between.
+
+        Whoever has work left again waits for the next turn.
+        """
+        self._in_turn = True
+        waiting = len(self._again)
+        until = self._reactor.seconds() + TIME_A_TURN
+        try:
+            for _ in range(ROUNDS_A_TURN):
+                happened = self._tell()
+                if self._ends:
+                    self._tell_ends()
+                    happened = True
+                if waiting and self._again:
+                    waiting -= 1
+                    self._call(*self._again.popleft())
+                elif not happened:
+                    break
+                if self._reactor.seconds() >= until:
+                    break
+        finally:
+            self._in_turn = False
+        if self._again or self._ends:
+            self._come_back()
+
+    def _come_back(self) -> None:
+        """Have another turn even though no event may come."""
+        if self._next_turn is None:
+            self._next_turn = self._reactor.callLater(0, self._next)
+
+    def _next(self) -> None:
+        self._next_turn = None
+        self.doRead()
+
+    def _tell(self) -> bool:
+        """Tell what has happened to whoever is concerned, but for too many ends.
+
+        :returns: whether there was anything.
+        """
+        if self._poller is None:
+            return False
+        ready = self._poller.poll(0, EVENTS_A_ROUND)
+        if not ready:
+            return False
+        others = sum(not events & _ENDS for _, events in ready)
+        max_ends = max(ENDS_A_ROUND, ENDS_A_MESSAGE * others)
+        if not self._tell_all(ready, max_ends) and len(ready) == EVENTS_A_ROUND:
+            self._look_past_ends()
+        return True
+
+    def _look_past_ends(self) -> None:
+        """Collect events until there is one that is no end."""
+        for _ in range(POLLS_A_ROUND):
+            if self._poller is None:
+                return
+            ready = self._poller.poll(0, EVENTS_A_ROUND)
+            if self._tell_all(ready, 0) or len(ready) < EVENTS_A_ROUND:
+                return
+
+    def _tell_all(self, ready: list[tuple[int, int]], max_ends: int) -> bool:
+        """Tell of events, and of so many ends at most; the others wait.
+
+        :returns: whether there was anything but ends.
+        """
+        handlers = self._handlers
+        only_ends = True
+        for number, events in ready:
+            handler = handlers.get(number)
+            if handler is None:
+                continue
+            if not events & _ENDS:
+                only_ends = False
+            elif max_ends:
+                max_ends -= 1
+            else:
+                self._ends[number] = events
+                continue
+            try:
+                handler.on_events(events)
+            except Exception:
+                self._raised(handler)
+        return not only_ends
+
+    def _tell_ends(self) -> None:
+        """Tell some of the ends that wait, in their order. Where they are many, those that have waited
+        longest and those that have just come have the same share."""
+        for count in range(ENDS_A_ROUND):
+            if self._ends:
+                last = count % 2 == 1 and len(self._ends) > MANY_ENDS
+                self._tell_all([self._ends.popitem(last=last)], 1)
+
+    def _call(self, handler: Handler, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception:
+            self._raised(handler)
+
+    def _raised(self, handler: Handler) -> None:
+        failure = Failure()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+        self._log.failure("{handler} could not deal with an event", failure, handler=handler)
+        try:
+            handler.on_failure(failure)
+        except Exception:
+            self._log.failure("{handler} could not be ended, either", handler=handler)
+
+    def fileno(self) -> int:
+        """The epoll's own descriptor, -1 while closed."""
+        return -1 if self._poller is None else self._poller.fileno()
+
+    def logPrefix(self) -> str:
+        """See ``ILoggingContext``."""
+        return "switchboard"
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor is being torn down, and with it all that is watched here."""
+        while self._handlers:
+            _, handler = self._handlers.popitem()
+            try:
+                handler.on_teardown()
+            except Exception:
+                self._log.failure("{handler} could not be ended", handler=handler)
+        self.close()

@@ -1,0 +1,206 @@
+"""One direction of a session once both sides stand: the bytes of one leg go to the other, seen by no
+protocol.
+
+Copying comes first: for a message that one ``recv`` can take, nothing is cheaper. When reads keep coming back
+full, the direction is in bulk, and the kernel moves its bytes through a pipe; when the bursts have become
+small again, it goes back to copying. Ends and breaks are told to the protocol of the leg they happen at, as
+in the portable relay.
+
+What the sink has not taken yet stands in one place at a time: in the sink's own buffer or in the pipe. Until
+it is gone nothing is read from the source: that is all there is to back-pressure.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+from tcpbalance.net.splice import UNSUPPORTED, Pipe, PipeStore
+from tcpbalance.net.wheel import Wheel
+
+if TYPE_CHECKING:
+    from tcpbalance.net.socket_transport import SocketTransport
+
+MORE = getattr(socket, "MSG_MORE", 0)
+"""The flag of send(2) that lets what follows at once travel in the same segment, as a FIN with the bytes
+before it, which saves both peers a packet. 0 where there is none."""
+
+CHUNK = 64 * 1024
+"""Bytes read at once."""
+
+READS_A_TURN = 4
+"""Reads, or fillings of the pipe, before others have theirs: less than a mebibyte, or 300 microseconds."""
+
+BULK_AFTER = 4
+"""Full reads in a row that make a direction a bulk one: by then a quarter of a mebibyte has passed."""
+
+LEAN = 16 * 1024
+"""Bytes. A burst below it is cheaper to copy."""
+
+CHATTY_AFTER = 4
+"""Lean bursts in a row that end a bulk transfer."""
+
+
+class Pump:
+    """Carries what comes in at one leg to the other.
+
+    :param source: where bytes come from.
+    :param sink: where they go.
+    :param pipes: lends a pipe while there is bulk to be moved.
+    :param wheel: tells the time, to the second.
+    :ivar carried: bytes read from the source.
+    :ivar active: the wheel's time at the last of them.
+    """
+
+    __slots__ = ("_bulk", "_pipe", "_pipes", "_streak", "_wheel", "active", "carried", "sink", "source")
+
+    def __init__(
+        self, source: SocketTransport, sink: SocketTransport, pipes: PipeStore, wheel: Wheel
+    ) -> None:
+        self.source = source
+        self.sink = sink
+        self.carried = 0
+        self.active = wheel.now
+        self._pipes = pipes
+        self._pipe: Pipe | None = None
+        self._wheel = wheel
+        self._bulk = False
+        self._streak = 0
+
+    @property
+    def held(self) -> int:
+        """Bytes in the pipe."""
+        return 0 if self._pipe is None else self._pipe.held
+
+    def pull(self) -> None:
+        """Carry what there is, as far as the sink takes it and the turn allows."""
+        source, sink = self.source, self.sink
+        for _ in range(READS_A_TURN):
+            if self._bulk:
+                self._pull_by_pipe()
+                return
+            if not source.readable or sink.full or not self._copy():
+                return
+        source.read_again()
+
+    def push(self) -> bool:
+        """Go on with what is in the pipe.
+
+        :returns: whether nothing is left in it.
+        """
+        pipe = self._pipe
+        if pipe is None:
+            return True
+        try:
+            while pipe.held:
+                pipe.drain(self.sink.socket)
+        except BlockingIOError:
+            self.sink.full = True
+            return False
+        except OSError as error:
+            return self._sink_failed(pipe, error)
+        self.release()
+        return True
+
+    # By copying
+
+    def _copy(self) -> bool:
+        """Read once and send that on; tell whether to go on."""
+        source = self.source
+        try:
+            data = source.socket.recv(CHUNK)
+        except BlockingIOError:
+            source.readable = False
+            return False
+        except OSError:
+            source.on_connection_error()
+            return False
+        size = len(data)
+        if not size:
+            source.on_eof()
+            return False
+        self.carried += size
+        self.active = self._wheel.now
+        if size < CHUNK:
+            # Less than was asked for: that was all, unless the end stands behind it (epoll(7), Q9).
+            source.readable = source.at_the_end
+            self._streak = 0
+        else:
+            self._note_full_read()
+        return self.sink.put(data, MORE if source.ending else 0)
+
+    def _note_full_read(self) -> None:
+        self._streak += 1
+        if self._streak >= BULK_AFTER:
+            self._streak = 0
+            self._bulk = self.source.splices and self.sink.splices
+
+    # By splicing
+
+    def _pull_by_pipe(self) -> None:
+        source, sink = self.source, self.sink
+        for _ in range(READS_A_TURN):
+            if not source.readable or sink.full:
+                return
+            pipe = self._pipe = self._pipes.take() if source.splices and sink.splices else None
+            if pipe is None:
+                self._bulk = False
+                break
+            if not self._fill(pipe) or not self.push():
+                return
+        source.read_again()
+
+    def _fill(self, pipe: Pipe) -> bool:
+        """Fill the pipe from the source; tell whether there is something in it now."""
+        try:
+            size = pipe.fill(self.source.socket)
+        except BlockingIOError:
+            self.source.readable = False
+            self.release()
+        except OSError as error:
+            self.release()
+            self._source_failed(error)
+        else:
+            return self._filled(size)
+        return False
+
+    def _filled(self, size: int) -> bool:
+        if not size:
+            # The end; or an urgent byte with the end somewhere behind it. recv(2) can tell.
+            self.release()
+            self._bulk = False
+            self.source.read_again()
+            return False
+        self.carried += size
+        self.active = self._wheel.now
+        self._streak = self._streak + 1 if size < LEAN else 0
+        if self._streak >= CHATTY_AFTER:
+            self._streak = 0
+            self._bulk = False
+        return True
+
+    def _source_failed(self, error: OSError) -> None:
+        if error.errno in UNSUPPORTED:
+            self.source.splices = self._bulk = False
+            self.source.read_again()
+        else:
+            self.source.on_connection_error()
+
+    def _sink_failed(self, pipe: Pipe, error: OSError) -> bool:
+        """The sink broke; or it cannot be spliced to, and what is in the pipe is copied.
+
+        :returns: whether nothing is left in the pipe.
+        """
+        if error.errno not in UNSUPPORTED:
+            self.sink.break_later(error)
+            return False
+        self.sink.splices = self._bulk = False
+        data = pipe.take_back()
+        self.release()
+        return self.sink.put(data)
+
+    def release(self) -> None:
+        """Give the pipe back, with what is in it where the sink is no more."""
+        pipe, self._pipe = self._pipe, None
+        if pipe is not None:
+            self._pipes.give(pipe)

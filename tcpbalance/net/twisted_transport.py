@@ -1,0 +1,223 @@
+"""Twisted's own transports: put on a connected socket, and asked what they do not tell by themselves."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from socket import SocketType
+from typing import Any, cast
+
+from OpenSSL import SSL
+from twisted.internet import tcp, unix
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.address import UNIXAddress
+from twisted.internet.error import ConnectionClosed, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IProtocol
+from twisted.internet.main import CONNECTION_LOST
+from twisted.protocols.policies import ProtocolWrapper
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
+
+from tcpbalance.net.addresses import PeerAddress, socket_address
+from tcpbalance.net.faults import is_our_own
+from tcpbalance.net.socket_transport import (
+    DONE,
+    LOST,
+    NO_LINGER,
+    SocketTransport,
+    report_connection_error,
+    unacknowledged,
+)
+
+
+def in_flight(transport: Any) -> int:
+    """Bytes that the transport and our kernel hold for the peer, sent or not, and that the peer has not
+    acknowledged: tcp(7).
+
+    :returns: less where the transport is not Twisted's own, which cannot be asked.
+    """
+    waiting = 0
+    while isinstance(transport, ProtocolWrapper):
+        waiting += _unencrypted(transport)
+        transport = transport.transport
+    if getattr(transport, "TLS", False):
+        waiting += _unencrypted(transport.protocol)
+    if isinstance(transport, FileDescriptor):
+        # While these wait for room in the kernel, its part may be full at each look.
+        waiting += len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+    if isinstance(transport, ReadsToTheEnd):
+        return waiting + transport.unacknowledged()
+    handle = getattr(transport, "socket", None)
+    return waiting + (unacknowledged(handle) if isinstance(handle, SocketType) else 0)
+
+
+def _unencrypted(tls: Any) -> int:
+    """Bytes that wait in Twisted's TLS: for the next turn, or for the peer."""
+    if not isinstance(tls, TLSMemoryBIOProtocol):
+        return 0
+    aggregator = getattr(tls, "_aggregator", None)
+    gathered = sum(map(len, getattr(aggregator, "_buffer", ())))
+    return gathered + sum(map(len, tls._appSendBuffer))
+
+
+def at_end(transport: Any) -> bool:
+    """Whether the peer has really finished, now that its transport says so.
+
+    Twisted's poll-like reactors take an error or hang-up for the end of the stream when the transport was
+    paused while they waited for events and resumed by another one's event before its own was looked at. The
+    kernel knows better.
+
+    :raises OSError: the connection is broken.
+    """
+    handle = getattr(transport, "getHandle", None)
+    if handle is None:
+        return True
+    try:
+        return not handle().recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+
+
+def read_at_most(transport: Any, size: int) -> None:
+    """Let a transport take no more than *size* bytes at once, or a record of TLS where that is more."""
+    while isinstance(transport, ProtocolWrapper):
+        transport = transport.transport
+    if isinstance(transport, SocketTransport):
+        transport.chunk = size
+    elif isinstance(transport, FileDescriptor):
+        transport.bufferSize = size
+
+
+def hand_over(transport: Any, protocol: IProtocol) -> None:
+    """Let a transport report to another protocol from here on, which is told nothing of it."""
+    if isinstance(transport, SocketTransport):
+        transport.hand_over(protocol)
+    elif getattr(transport, "TLS", False):
+        transport.protocol.wrappedProtocol = protocol
+    else:
+        transport.protocol = protocol
+
+
+class ReadsToTheEnd(FileDescriptor):
+    """Lets a transport of Twisted's read what the peer had sent before it broke off.
+
+    Twisted closes the socket as soon as a write fails, or the reactor reports a hang-up; the kernel has the
+    bytes that came in before all the same. It stands before the transport's class among the bases.
+    """
+
+    socket: Any
+    protocol: Any
+    reactor: Any
+    _aborting: bool
+    _broken = False
+    _paused = False
+
+    def pauseProducing(self) -> None:
+        """Read no more for now."""
+        self._paused = True
+        super().pauseProducing()  # type: ignore[no-untyped-call]  # Twisted's
+
+    def resumeProducing(self) -> None:
+        """Read again."""
+        self._paused = False
+        super().resumeProducing()  # type: ignore[no-untyped-call]
+
+    def readConnectionLost(self, reason: Failure) -> None:
+        """Twisted's call: the stream is at its end; behind a break the kernel shows one, too."""
+        if self._broken:
+            self.connectionLost(LOST)
+        else:
+            super().readConnectionLost(reason)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Twisted's call: read on before the connection is lost, if there is anything to be read."""
+        if isinstance(reason.value, ConnectionLost) and self._has_close_notify():
+            reason = DONE
+        if not self._broken and isinstance(reason.value, ConnectionLost) and self._has_unread():
+            self._read_on()
+        elif self._broken and isinstance(reason.value, ConnectionDone):
+            # ``loseConnection`` calls this from within, since it has nothing to write any more.
+            self.reactor.callLater(0, super().connectionLost, reason)
+        else:
+            if not isinstance(reason.value, ConnectionClosed):
+                self._reset_on_close()
+            super().connectionLost(reason)  # type: ignore[no-untyped-call]  # Twisted's
+
+    def _has_close_notify(self) -> bool:
+        """Whether the peer has ended TLS in order: what its kernel resets after that takes nothing back."""
+        if not getattr(self, "TLS", False) or not isinstance(self.protocol, TLSMemoryBIOProtocol):
+            return False
+        tls: Any = self.protocol._tlsConnection
+        return tls is not None and bool(tls.get_shutdown() & SSL.RECEIVED_SHUTDOWN)
+
+    def _reset_on_close(self) -> None:
+        """It ends by a fault of ours: the peer has not got all, and must not take what it has for all."""
+        self._shouldShutdown = False
+        with contextlib.suppress(OSError):
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+
+    def unacknowledged(self) -> int:
+        """Bytes that the kernel holds for the peer; none once that is broken."""
+        return 0 if self._broken or self.disconnected else unacknowledged(self.socket)
+
+    def writeSomeData(self, data: Any) -> Any:
+        """Twisted's call: send some of it.
+
+        Unlike Twisted's own, it does not call a lack of memory the peer's break, or try again at once.
+
+        :returns: the number of bytes; or an exception, with which the connection ends.
+        """
+        try:
+            return self.socket.send(memoryview(data)[: self.SEND_LIMIT])
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            return error if is_our_own(error.errno or 0) else CONNECTION_LOST
+
+    def _has_unread(self) -> bool:
+        if self.disconnected or self.disconnecting or self._aborting:
+            return False
+        with contextlib.suppress(OSError):
+            return bool(self.socket.recv(1, socket.MSG_PEEK))
+        return False
+
+    def _read_on(self) -> None:
+        """Drop what was to be written, and read until the end of the stream."""
+        self._broken = self._writeDisconnected = True
+        self.stopWriting()  # type: ignore[no-untyped-call]
+        self.dataBuffer, self.offset = b"", 0
+        self._tempDataBuffer, self._tempDataLen = [], 0
+        if not self._paused:
+            self.startReading()  # type: ignore[no-untyped-call]
+        protocol = self.protocol
+        while isinstance(protocol, ProtocolWrapper):
+            protocol = protocol.wrappedProtocol
+        report_connection_error(protocol)
+
+
+class _TcpTransport(ReadsToTheEnd, tcp.Server):
+    """Twisted's, over TCP."""
+
+
+class _UnixTransport(ReadsToTheEnd, unix.Server):
+    """Twisted's, over a unix socket."""
+
+
+class _Port:
+    """The one thing that a transport asks of the port it came from, for its ``repr``."""
+
+    def __init__(self, number: object) -> None:
+        self._realPortNumber = number
+
+
+def stock_transport(reactor: Any, sock: SocketType, protocol: IProtocol, peer: PeerAddress) -> Any:
+    """Make a transport of Twisted's over *sock*, which the transport owns from here on.
+
+    :param reactor: watches the socket (IReactorFDSet).
+    :param sock: a connected stream socket.
+    :param protocol: what it will report to.
+    :param peer: the peer's address.
+    """
+    transport_class = _UnixTransport if isinstance(peer, UNIXAddress) else _TcpTransport
+    port = cast(Any, _Port(sock.fileno()))
+    return transport_class(cast(Any, sock), protocol, socket_address(peer), port, sock.fileno(), reactor)

@@ -1,0 +1,121 @@
+"""A pool's queue: who waits for a backend that has room, and whose turn is next."""
+
+from __future__ import annotations
+
+import itertools
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from tcpbalance.pool.client import IPV4_PREFIX, IPV6_PREFIX, masked
+
+Key = bytes | None
+
+
+class Waiter(Protocol):
+    """Somebody in a queue."""
+
+    client: bytes | None
+    """Its packed address, None when it has none."""
+
+    def its_turn(self) -> None:
+        """Hear that there is room; it is not in the queue any more."""
+        ...
+
+    def displaced(self) -> None:
+        """Hear that it has lost its place to a client that had fewer."""
+        ...
+
+    def look_soon(self) -> None:
+        """Hear that no backend may be left for it: to find out, but not within this call."""
+        ...
+
+
+class FairQueue:
+    """Waiters of a bounded number, served by turns of their clients.
+
+    Each client has a line of its own, first come, first served; the lines take turns: Nagle, "On packet
+    switches with infinite storage", RFC 970, 1985. So a client with a thousand waiters delays nobody else by
+    more than one of them. Nor can it keep others out: when the queue is full, the last of the longest line
+    gives way to whoever has fewer: Suter, Lakshman, Stiliadis and Choudhury, "Design considerations for
+    supporting TCP with per-flow queueing", INFOCOM 1998, "longest queue drop".
+
+    Clients are told apart like anywhere else: by IPv4 address, or by IPv6 network of 64 bits. Those without
+    an address stand in one line.
+
+    :param most: waiters that there is room for, at least 1.
+    """
+
+    __slots__ = ("_count", "_lines", "most")
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._count = 0
+        # Clients in the order of their turns; in a line, dicts keep the order and let anybody leave at once.
+        self._lines: OrderedDict[Key, dict[Waiter, None]] = OrderedDict()
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return self._count
+
+    def __contains__(self, waiter: Waiter) -> bool:
+        """Whether somebody waits."""
+        return waiter in self._lines.get(_key(waiter.client), ())
+
+    def __iter__(self) -> Iterator[Waiter]:
+        """All who wait, client by client."""
+        return itertools.chain.from_iterable(self._lines.values())
+
+    def join(self, waiter: Waiter) -> bool:
+        """Stand in line.
+
+        :returns: False when the queue is full and nobody gives way.
+        """
+        key = _key(waiter.client)
+        if self._count >= self.most and not self._make_way(key):
+            return False
+        self._lines.setdefault(key, {})[waiter] = None
+        self._count += 1
+        return True
+
+    def leave(self, waiter: Waiter) -> None:
+        """Leave the queue; whoever is not in it does nothing by that."""
+        if waiter not in self:
+            return
+        key = _key(waiter.client)
+        line = self._lines[key]
+        del line[waiter]
+        self._count -= 1
+        if not line:
+            del self._lines[key]
+
+    def take(self, can_be_served: Callable[[bytes | None], bool]) -> Waiter | None:
+        """Let the next one out of the queue.
+
+        :param can_be_served: whether there is room for a waiter with this address.
+        :returns: the first of the first line in turn that can be served; None when there is none.
+        """
+        for key, line in self._lines.items():
+            waiter = next(iter(line))
+            if can_be_served(waiter.client):
+                self.leave(waiter)
+                if line:
+                    self._lines.move_to_end(key)
+                return waiter
+        return None
+
+    def _make_way(self, key: Key) -> bool:
+        """Take the place of the last in the longest line, for a client whose own line stays shorter."""
+        if self._count == len(self._lines):
+            return False  # one in each line
+        longest = max(self._lines.values(), key=len)
+        if len(longest) <= len(self._lines.get(key, ())) + 1:
+            return False
+        last = next(reversed(longest))
+        self.leave(last)
+        last.displaced()
+        return True
+
+
+def _key(client: bytes | None) -> Key:
+    return None if client is None else masked(client, IPV4_PREFIX, IPV6_PREFIX)

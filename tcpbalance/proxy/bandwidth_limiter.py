@@ -1,0 +1,108 @@
+"""Holds back a side of a session that sends faster than it may.
+
+Only reading stops: what has been read goes on its way, and what has not, the end included, waits in the
+kernel, whose window closes. So all that is said of ends and breaks holds as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from twisted.python.failure import Failure
+
+from tcpbalance.admission.gcra import Gcra
+from tcpbalance.net.pump import CHUNK
+from tcpbalance.net.twisted_transport import read_at_most
+from tcpbalance.net.wheel import Wheel
+from tcpbalance.proxy.reasons import EndReason
+
+if TYPE_CHECKING:
+    from tcpbalance.proxy.peer import Peer
+
+READS_A_SECOND = 10
+"""Reads that the rate is divided into, so that bytes go in small steps instead of one leap. Of a rate that is
+lower, each read takes one byte."""
+
+
+def _piece(rate: int) -> int:
+    """Bytes that a read may take."""
+    return min(CHUNK, max(1, rate // READS_A_SECOND))
+
+
+class DryRunBandwidthLimiter:
+    """Stands where a brake would, and tells each time that bytes come which a brake would have held back.
+
+    :param rate: bytes a second.
+    :param seconds: a monotonic clock.
+    :param would_hold: called then.
+    """
+
+    __slots__ = ("_pace", "_piece", "_seconds", "_until", "_would_hold")
+
+    holds = False
+
+    def __init__(self, rate: int, seconds: Callable[[], float], would_hold: Callable[[], None]) -> None:
+        self._pace = Gcra(rate)
+        self._piece = _piece(rate)
+        self._until = -math.inf
+        self._seconds = seconds
+        self._would_hold = would_hold
+
+    def read(self, count: int) -> None:
+        """So many bytes have been read at the side, which a brake would have had read in pieces."""
+        now = self._seconds()
+        last = count % self._piece or self._piece
+        if now < self._until or self._pace.spent(count - last, now):
+            self._would_hold()
+        else:
+            self._until = now + self._pace.spent(last, now)
+
+    def release(self) -> None:
+        """Nothing waits."""
+
+
+class BandwidthLimiter:
+    """Pauses a side until what it has sent is within its rate.
+
+    It and the side hold each other until ``release``.
+
+    :param side: whose bytes are counted; connected.
+    :param rate: bytes a second.
+    :param wheel: ends the waits; a fine one.
+    :param seconds: a monotonic clock.
+    :ivar holds: whether the side has to wait.
+    """
+
+    __slots__ = ("_pace", "_seconds", "_side", "_wheel", "holds", "slot")
+
+    def __init__(self, side: Peer, rate: int, wheel: Wheel, seconds: Callable[[], float]) -> None:
+        self.holds = False
+        self.slot: int | None = None
+        self._side = side
+        self._pace = Gcra(rate)
+        self._wheel = wheel
+        self._seconds = seconds
+        read_at_most(side.transport, _piece(rate))
+
+    def read(self, count: int) -> None:
+        """So many bytes have been read at the side."""
+        wait = self._pace.spent(count, self._seconds())
+        if wait:
+            self.holds = True
+            self._side.transport.pauseProducing()
+            self._wheel.watch(self, wait)
+
+    def check(self, now: float) -> None:
+        """The wheel's call: the wait is over."""
+        self.holds = False
+        self._side.read_on()
+
+    def on_failure(self, failure: Failure) -> None:
+        """See ``wheel.Watched``."""
+        self._side.session.end(EndReason.INTERNAL_ERROR)
+
+    def release(self) -> None:
+        """Count no more; whoever releases it forgets it, too."""
+        self._wheel.forget(self)

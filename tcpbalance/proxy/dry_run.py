@@ -1,0 +1,64 @@
+"""Limits on sessions that are only tried: counts what they would have done, and tells the log."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from tcpbalance.rate_limited_log import RateLimitedLog
+
+if TYPE_CHECKING:
+    from tcpbalance.proxy.frontend import ClientConnection
+
+
+class DryRunLimit(Enum):
+    """A limit on trial, by its key in the configuration."""
+
+    CONNECTIONS = "connections"
+    """The client would have had to wait for another to leave."""
+
+    BANDWIDTH = "bandwidth_per_connection"
+    """One of the two sides would have been held back."""
+
+    MIN_RATE = "min_rate"
+    """The session would have been ended."""
+
+
+class DryRun:
+    """Takes note of clients that limits would have done something to; of each limit once a client.
+
+    :param name: the frontend's.
+    :param seconds: a monotonic clock.
+    :param timer: for what is logged a little later.
+    :ivar spared: how many clients there were, by limit.
+    """
+
+    _log = Logger("tcpbalance.admission")
+
+    def __init__(self, name: str, seconds: Callable[[], float], timer: IReactorTime) -> None:
+        self.dry_run_limits: Counter[DryRunLimit] = Counter()
+        self._name = name
+        self._limited_log = RateLimitedLog(self._write, seconds, timer)
+
+    def would_limit(self, client: ClientConnection, limit: DryRunLimit) -> None:
+        """Let a client go on as if there were no such limit."""
+        if limit not in client.dry_run_limits:
+            client.dry_run_limits = (*client.dry_run_limits, limit)
+            self.dry_run_limits[limit] += 1
+            self._limited_log.note(limit, None)
+
+    def flush_logs(self) -> None:
+        """Write what is held back now."""
+        self._limited_log.flush()
+
+    def _write(self, counts: Counter[DryRunLimit], _: None) -> None:
+        self._log.warn(
+            "frontend {name}: limits not enforced, because of dry_run ({limits})",
+            name=self._name,
+            limits=", ".join(f"{limit.value}: {counts[limit]}" for limit in DryRunLimit if counts[limit]),
+        )

@@ -1,0 +1,75 @@
+"""Asks the gate of a frontend, and logs whom it refused: at most one line a second."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from tcpbalance.admission.control import AdmissionControl
+from tcpbalance.admission.refusal import Refusal
+from tcpbalance.net.addresses import shown
+from tcpbalance.pool.client import packed_host
+from tcpbalance.rate_limited_log import RateLimitedLog
+
+
+class LoggedAdmission:
+    """Stands at the gate of one frontend.
+
+    :param name: the frontend's.
+    :param gate: decides.
+    :param seconds: a monotonic clock.
+    :param timer: for what is logged a little later.
+    """
+
+    _log = Logger("tcpbalance.admission")
+
+    def __init__(
+        self, name: str, admission: AdmissionControl, seconds: Callable[[], float], timer: IReactorTime
+    ) -> None:
+        self._name = name
+        self._admission = admission
+        self._refused = RateLimitedLog(self._write_refused, seconds, timer)
+        self._would_refuse = RateLimitedLog(self._write_would_refuse, seconds, timer)
+
+    def refuses(self, address: Any) -> Refusal | None:
+        """Let a client in, or refuse it.
+
+        :param address: of the client, one of Twisted's.
+        :returns: why it was refused; None when it came in, and holds a connection until ``leave``.
+        """
+        admission = self._admission
+        refusal = admission.admit(packed_host(address))
+        if refusal is not None:
+            self._refused.note(refusal, address)
+        elif admission.last_would_refuse is not None:
+            self._would_refuse.note(admission.last_would_refuse, address)
+        return refusal
+
+    def leave(self, address: Any) -> None:
+        """Take note that a connection that came in has ended."""
+        self._admission.leave(packed_host(address))
+
+    def flush_logs(self) -> None:
+        """Write what is held back now."""
+        self._refused.flush()
+        self._would_refuse.flush()
+
+    def _write_refused(self, counts: Counter[Refusal], last: Any) -> None:
+        self._write("refused", counts, last)
+
+    def _write_would_refuse(self, counts: Counter[Refusal], last: Any) -> None:
+        self._write("not refused, because of dry_run", counts, last)
+
+    def _write(self, what: str, counts: Counter[Refusal], last: Any) -> None:
+        self._log.warn(
+            "frontend {name}: connections {what}: {total} ({reasons}), the last from {last}",
+            name=self._name,
+            what=what,
+            total=counts.total(),
+            reasons=", ".join(f"{reason.word}: {number}" for reason, number in counts.items()),
+            last=shown(last),
+        )

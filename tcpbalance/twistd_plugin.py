@@ -1,0 +1,94 @@
+"""What ``twistd`` loads of tcpbalance to read the command line: the options, and how to go on from there.
+
+It imports next to nothing: only with ``makeService`` are signals held back, and what the balancer is made of
+takes longer to import than Python and ``twistd`` take to start.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from twisted.application.service import IService, MultiService
+from twisted.python import usage
+
+from tcpbalance import held_signals
+from tcpbalance.errors import TcpbalanceError
+
+DAEMON_UMASK = 0o077
+"""What ``twistd`` sets in the background unless ``--umask`` says otherwise."""
+
+
+class Options(usage.Options):
+    """The options of ``twistd tcpbalance``."""
+
+    synopsis = "--config FILE | --demo"
+    longdesc = "A TCP reverse proxy and load balancer."
+    optParameters = [["config", "c", None, "The configuration file (TOML)."]]  # noqa: RUF012  # Twisted's way to declare
+    optFlags = [["demo", None, "Balance over three small HTTP servers on 127.0.0.1:8080, to look at."]]  # noqa: RUF012
+
+    def postOptions(self) -> None:
+        """Refuse what makes no sense.
+
+        :raises usage.UsageError: neither or both of the two ways to run were asked for.
+        """
+        if bool(self["config"]) == bool(self["demo"]):
+            raise usage.UsageError("give either --config FILE, or --demo to have a look")
+
+
+def makeService(options: Options) -> IService:
+    """Build what ``twistd`` runs; ends the process with one line for each reason when it cannot.
+
+    :param options: as parsed.
+    """
+    # Until our own handlers are there, a signal would end the process and leave its socket files.
+    held_signals.hold()
+    if options.parent is not None:
+        _set_umask(options.parent)
+    from twisted.internet import reactor
+
+    from tcpbalance.net.clock import make_monotonic
+
+    make_monotonic(reactor)
+    try:
+        return _demo(reactor) if options["demo"] else _balancer(reactor, options["config"])
+    except TcpbalanceError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def _set_umask(runner: usage.Options) -> None:
+    """Set what ``twistd`` is going to set, because unix sockets are made before; ``twist`` sets none."""
+    mask = runner.get("umask")
+    if mask is None and not runner.get("nodaemon", True):
+        mask = DAEMON_UMASK
+    if mask is not None:
+        os.umask(mask)
+
+
+def _balancer(reactor: Any, path: str) -> MultiService:
+    from tcpbalance.build import read_config
+    from tcpbalance.daemon import daemon
+    from tcpbalance.net.own_listeners import warn_of_loops_by_name
+    from tcpbalance.service import Balancer
+
+    config = read_config(path)
+    balancer = Balancer.from_config(reactor, config)
+    balancer.prepare()
+    service = daemon(reactor, balancer)
+    balancer.when_listening().addCallbacks(
+        lambda _: warn_of_loops_by_name(config, balancer.addresses_of), lambda _: None
+    )
+    return service
+
+
+def _demo(reactor: Any) -> MultiService:
+    from tcpbalance.daemon import daemon
+    from tcpbalance.demo import Demo
+
+    demo = Demo(reactor)
+    demo.balancer.prepare()
+    service = daemon(reactor, demo.balancer)
+    demo.setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
+    return service

@@ -1,0 +1,74 @@
+"""A client that was let in and then could not be served gives back what it holds at the gate."""
+
+from __future__ import annotations
+
+import socket
+import time
+from random import Random
+from typing import Any
+
+from twisted.internet import reactor as global_reactor
+
+from support.data_paths import RoadCase
+from support.sockets import until
+from tcpbalance import Backend, Pool
+from tcpbalance.admission.access import Access
+from tcpbalance.admission.control import AdmissionControl
+from tcpbalance.admission.limits import Limits
+from tcpbalance.config.addresses import Address
+from tcpbalance.config.frontends import SocketConfig
+from tcpbalance.net.listener import Listener, bind
+from tcpbalance.net.socket_options import SocketOptions
+from tcpbalance.proxy.frontend import FrontendFactory
+
+reactor: Any = global_reactor
+
+
+class GateTests(RoadCase):
+    """On the portable data path; a client may have one connection."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        pool = Pool("pool", [Backend("127.0.0.1:1")], seconds=time.monotonic, random=Random(1))
+        self.admission = AdmissionControl(Access(), Limits(connections_per_client=1), time.monotonic)
+        self.factory = FrontendFactory(reactor, pool, admission=self.admission)
+        sock = bind(Address.parse("127.0.0.1:0"), SocketOptions.of(SocketConfig()))
+        self.listener = Listener(reactor, sock, self.factory, 16, self.data_path)
+        self.addCleanup(self.listener.stopListening)
+        self.listener.startListening()
+
+    async def is_reset(self) -> None:
+        """Come, and wait until a reset is there."""
+        with socket.create_connection(("127.0.0.1", self.listener.getHost().port), 5) as client:
+            await until(reactor, lambda: client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0)
+
+    async def is_reset_each_time(self) -> None:
+        for number in range(1, 3):
+            await self.is_reset()
+            assert len(self.flushLoggedErrors(RuntimeError)) == 1
+            assert (len(self.admission.clients), self.admission.refused.total()) == (0, 0), number
+
+    async def test_who_gets_no_transport(self) -> None:
+        self.patch(self.data_path, "transport", _fail)
+        await self.is_reset_each_time()
+
+    async def test_who_gets_no_session(self) -> None:
+        self.patch(self.factory, "age_limit", _fail)
+        await self.is_reset_each_time()
+
+    async def test_who_is_refused(self) -> None:
+        key = socket.inet_aton("127.0.0.1")
+        assert self.admission.admit(key) is None
+        await self.is_reset()
+        assert self.admission.refused.total() == 1
+        self.admission.leave(key)
+
+
+class QuickGateTests(GateTests):
+    """The same on the native data path."""
+
+    data_path_name = "auto"
+
+
+def _fail(*_: object) -> Any:
+    raise RuntimeError("broken on purpose")

@@ -1,0 +1,95 @@
+"""What a transport knows of bytes that its peer has not fetched yet, and how it ends by a fault of ours."""
+
+from __future__ import annotations
+
+import select
+import socket
+from typing import Any
+
+from twisted.internet import reactor as global_reactor
+from twisted.trial.unittest import TestCase
+
+from support.data_paths import RoadCase
+from support.sockets import Recorder, until
+from tcpbalance.net.addresses import peer_address
+from tcpbalance.net.data_path import TwistedDataPath, begin
+from tcpbalance.net.twisted_transport import in_flight
+
+reactor: Any = global_reactor
+
+MORE_THAN_KERNELS_HOLD = 16 * 1024 * 1024
+
+
+class InFlightTests(TestCase):
+    """Whatever is not acknowledged counts, in the kernel or before it."""
+
+    async def test_bytes_that_the_kernel_has_no_room_for_count_too(self) -> None:
+        ours, theirs = pair()
+        protocol = Recorder()
+        begin(TwistedDataPath(reactor), ours, protocol, peer_address(ours.family, ours.getpeername()))
+        transport: Any = protocol.transport
+        assert in_flight(transport) == 0
+        transport.write(bytes(MORE_THAN_KERNELS_HOLD))
+        await until(reactor, lambda: not self.writable(ours))
+        before = in_flight(transport)
+        transport.write(bytes(1000))
+        assert in_flight(transport) == before + 1000
+        theirs.close()
+        await until(reactor, lambda: protocol.lost)
+
+    def writable(self, sock: socket.socket) -> bool:
+        poll = select.poll()
+        poll.register(sock, select.POLLOUT)
+        return bool(poll.poll(0))
+
+
+class Raising(Recorder):
+    """Raises at its first bytes."""
+
+    def dataReceived(self, data: bytes) -> None:
+        raise ZeroDivisionError
+
+
+class RaisingAtOnce(Recorder):
+    """Raises as soon as it is connected."""
+
+    def connectionMade(self) -> None:
+        raise ZeroDivisionError
+
+
+class RaisingTests(RoadCase):
+    """The peer of a protocol that raises sees a reset: an end would say that it has got everything."""
+
+    async def assert_reset(self, protocol: Recorder, says: bytes) -> None:
+        ours, theirs = pair()
+        with theirs:
+            begin(self.data_path, ours, protocol, peer_address(ours.family, ours.getpeername()))
+            if says:
+                theirs.send(says)
+            await until(reactor, lambda: protocol.lost)
+            assert protocol.lost is not None
+            assert protocol.lost.check(ZeroDivisionError)
+            with self.assertRaises(ConnectionResetError):
+                theirs.recv(1)
+        assert len(self.flushLoggedErrors(ZeroDivisionError)) == 1
+
+    async def test_at_its_first_bytes(self) -> None:
+        await self.assert_reset(Raising(), b"?")
+
+    async def test_at_once(self) -> None:
+        await self.assert_reset(RaisingAtOnce(), b"")
+
+
+class QuickRaisingTests(RaisingTests):
+    """The same on the native data path."""
+
+    data_path_name = "auto"
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Our end of a connection, and the peer's."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        theirs = socket.create_connection(listener.getsockname())
+        ours, _ = listener.accept()
+    ours.setblocking(False)
+    return ours, theirs

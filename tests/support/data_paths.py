@@ -1,0 +1,28 @@
+"""Tests on real sockets that are the same on both data paths."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet import reactor as global_reactor
+from twisted.trial.unittest import TestCase
+
+from tcpbalance.net.data_path import DataPath, DataPathName, choose
+
+
+class RoadCase(TestCase):
+    """Runs on the portable data path; a subclass with ``data_path_name = "auto"`` on the native one."""
+
+    data_path_name: DataPathName = "portable"
+
+    def setUp(self) -> None:
+        # The first clean-up is the last to run: by then all that was on the road has been closed.
+        self.data_path = self.open_road()
+
+    def open_road(self) -> DataPath:
+        """Give a road of its own, which is closed at the end."""
+        reactor: Any = global_reactor
+        data_path = choose(self.data_path_name, reactor)
+        data_path.open()
+        self.addCleanup(data_path.close)
+        return data_path

@@ -1,0 +1,103 @@
+"""The roads of the memory network: what the balancer's ends of its connections are."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any, Protocol, cast
+
+from twisted.internet.interfaces import IAddress
+
+from support.memory_poller import MemoryPoller
+from support.memory_reactor import MemoryReactor
+from support.memory_socket import MemorySocket
+from support.memory_socket_transport import MemoryLeg
+from support.memory_transport import MemoryTransport
+from tcpbalance.net.data_path import NativeDataPath, begin
+from tcpbalance.net.poller import Poller
+from tcpbalance.net.splice import PipeStore
+
+EPOLL = 999
+"""The number of the poller's descriptor, below those of all sockets."""
+
+
+class MemoryRoad(Protocol):
+    """Puts transports on sockets."""
+
+    def attach(self, sock: MemorySocket, protocol: Any, address: Any) -> Any:
+        """Give *protocol* a transport and let it begin.
+
+        :param address: the peer's.
+        :returns: the transport.
+        """
+        ...
+
+    def leftovers(self) -> list[str]:
+        """What it still holds, besides the reactor's readers and writers."""
+        ...
+
+
+class MemoryPortableRoad:
+    """Twisted's own transports.
+
+    :param reactor: watches the sockets.
+    :param host: the address of the balancer's ends.
+    """
+
+    def __init__(self, reactor: MemoryReactor, host: IAddress) -> None:
+        self._reactor = reactor
+        self._host = host
+
+    def attach(self, sock: MemorySocket, protocol: Any, address: IAddress) -> MemoryTransport:
+        transport = MemoryTransport(sock, protocol, self._reactor, self._host, address)
+        protocol.makeConnection(transport)
+        return transport
+
+    def leftovers(self) -> list[str]:
+        return []
+
+
+class MemoryQuickRoad(NativeDataPath):
+    """Legs on a poller of the reactor's.
+
+    :param reactor: watches the poller.
+    :param sockets: what can be watched, by number.
+    :param shuffle: see ``MemoryPoller``.
+    :param pipes: what bulk is moved with.
+    """
+
+    def __init__(
+        self,
+        reactor: MemoryReactor,
+        sockets: Mapping[int, MemorySocket],
+        shuffle: random.Random | None,
+        pipes: PipeStore,
+    ) -> None:
+        poller = MemoryPoller(EPOLL, sockets, shuffle)
+        reactor.know(EPOLL, poller.events)
+        super().__init__(Poller(reactor, lambda: poller, pipes))
+        self.open()
+        self._legs: list[MemoryLeg] = []
+        self._pipes = pipes
+
+    def attach(self, sock: MemorySocket, protocol: Any, address: Any) -> MemoryLeg:
+        return cast(MemoryLeg, begin(self, cast(Any, sock), protocol, address))
+
+    def transport(self, sock: Any, protocol: Any, peer: Any) -> MemoryLeg:
+        leg = MemoryLeg(self._poller, sock, protocol, peer)
+        self._poller.watch(sock.fileno(), leg)
+        self._legs.append(leg)
+        return leg
+
+    def note(self) -> None:
+        """Let each leg note what it keeps."""
+        for leg in self._legs:
+            leg.note()
+
+    def leftovers(self) -> list[str]:
+        poller = self._poller
+        return [
+            *(f"watched: {handler}" for handler in poller._handlers.values()),
+            *(f"called again: {handler}" for handler, _ in poller._again),
+            *(["a pipe is lent"] * self._pipes.lent),
+        ]
