@@ -41,7 +41,7 @@ class DryRun:
     _log = Logger("tcpbalance.admission")
 
     def __init__(self, name: str, seconds: Callable[[], float], timer: IReactorTime) -> None:
-        self.dry_run_limits: Counter[DryRunLimit] = Counter()
+        self.counts: Counter[DryRunLimit] = Counter()
         self._name = name
         self._limited_log = RateLimitedLog(self._write, seconds, timer)
 
@@ -49,7 +49,7 @@ class DryRun:
         """Let a client go on as if there were no such limit."""
         if limit not in client.dry_run_limits:
             client.dry_run_limits = (*client.dry_run_limits, limit)
-            self.dry_run_limits[limit] += 1
+            self.counts[limit] += 1
             self._limited_log.note(limit, None)
 
     def flush_logs(self) -> None:

@@ -45,7 +45,7 @@ AGE_JITTER = 0.1
 """Share of ``max_connection_age`` by which ages differ, so that connections opened together do not all end
 together."""
 
-_FULL = "most_sessions"
+_FULL = "max_sessions"
 
 _COMPLAINTS = (
     EndReason.NO_BACKEND,
@@ -101,7 +101,7 @@ class FrontendSettings:
     :param half_close_timeout: without a byte once one side has finished sending, and for the last bytes to
         go out at the end.
     :param max_connection_age: from accepting a client, give or take a tenth; None for no limit.
-    :param most_sessions: open at once; beyond it nobody is accepted, and who comes waits in the kernel's
+    :param max_sessions: open at once; beyond it nobody is accepted, and who comes waits in the kernel's
         backlog. None for no limit.
     :param bandwidth_per_connection: bytes a second that are read from either side of a session; None for no
         limit.
@@ -127,7 +127,7 @@ class FrontendSettings:
         for name in ("idle_timeout", "half_close_timeout", "max_connection_age"):
             if getattr(self, name) is not None:
                 bounds.above_zero(f"frontend settings: {name}", getattr(self, name))
-        for name in ("most_sessions", "bandwidth_per_connection", "min_rate"):
+        for name in ("max_sessions", "bandwidth_per_connection", "min_rate"):
             if getattr(self, name) is not None:
                 bounds.count(f"frontend settings: {name}", getattr(self, name), 1)
         bandwidth, min_rate = self.bandwidth_per_connection, self.min_rate

@@ -191,13 +191,13 @@ def test_what_is_untold_when_the_frontend_stops_is_told_then(make_scene: Any, st
 
 
 def test_a_trial_of_the_number_of_sessions_keeps_nobody_waiting(make_scene: Any) -> None:
-    scene = make_scene(settings={"most_sessions": 2, "dry_run": True})
+    scene = make_scene(settings={"max_sessions": 2, "dry_run": True})
     with capturedLogs() as events:
         for _ in range(5):
             scene.connect()
         scene.advance(2)
     assert len(scene.backends[ONE].connections) == len(scene.frontend.sessions) == 5
-    assert scene.frontend.trial.dry_run_limits == {DryRunLimit.CONNECTIONS: 3}
+    assert scene.frontend.dry_run.counts == {DryRunLimit.CONNECTIONS: 3}
     assert [formatEvent(event) for event in events] == [
         f"frontend frontend: limits not enforced, because of dry_run (connections: {count})"
         for count in (1, 2)
@@ -222,12 +222,12 @@ def test_what_a_trial_finds_once_nobody_comes_is_told_with_the_last_session(make
 
 
 def test_a_client_that_is_heard_first_counts_once_in_a_trial(make_scene: Any) -> None:
-    scene = make_scene(settings={"most_sessions": 1, "dry_run": True}, preread=from_proxies)
+    scene = make_scene(settings={"max_sessions": 1, "dry_run": True}, preread=from_proxies)
     with capturedLogs():
         for _ in range(2):
             scene.connect(early=HEADER)
         scene.run()
-    assert scene.frontend.trial.dry_run_limits == {DryRunLimit.CONNECTIONS: 1}
+    assert scene.frontend.dry_run.counts == {DryRunLimit.CONNECTIONS: 1}
 
 
 # What is given back

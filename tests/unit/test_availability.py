@@ -21,7 +21,7 @@ def stands(
 
 
 @pytest.mark.parametrize(
-    ("up", "ejected", "orders", "word"),
+    ("up", "ejected", "admin_state", "word"),
     [
         (True, False, AdminState.READY, "up"),
         (True, True, AdminState.READY, "ejected"),

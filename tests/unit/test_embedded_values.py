@@ -124,9 +124,9 @@ def test_no_grace_at_all_is_allowed() -> None:
         (affinity, "ipv6_prefix", 129, "affinity: ipv6_prefix must be a whole number from 0 to 128, got 129"),
         (
             FrontendSettings,
-            "most_sessions",
+            "max_sessions",
             0,
-            "frontend settings: most_sessions must be a whole number, 1 or more, got 0",
+            "frontend settings: max_sessions must be a whole number, 1 or more, got 0",
         ),
         (
             FrontendSettings,

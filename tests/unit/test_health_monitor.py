@@ -331,7 +331,7 @@ def test_nobody_is_missed_before_the_first_checks(lines: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("orders", "ejected", "told"),
+    ("admin_state", "ejected", "told"),
     [
         (AdminState.READY, True, "passes its checks, and stays ejected"),
         (AdminState.DRAIN, False, "passes its checks, and stays draining"),
