@@ -19,30 +19,27 @@ class AccessConfig:
     allow: tuple[Network, ...] = field(
         default=(),
         metadata=doc(
-            "Networks whose clients may come in; the others are refused. None at all means that everybody "
-            "may.",
-            default="everybody",
+            "Networks whose clients are admitted; all others are refused. An empty list admits all clients.",
+            default="all clients",
         ),
     )
     deny: tuple[Network, ...] = field(
         default=(),
         metadata=doc(
-            "Networks whose clients are refused, even where a network of `allow` has them too.",
+            "Networks whose clients are refused. `deny` takes precedence over `allow`.",
             default="none",
         ),
     )
     deny_file: FilePath | None = field(
         default=None,
         metadata=doc(
-            "File of further networks to refuse: a network or an address on each line, and comments behind "
-            "`#`."
+            "File with further networks to refuse: one network or address on each line, and comments "
+            "after `#`."
         ),
     )
     dry_run: bool = field(
         default=False,
-        metadata=doc(
-            "Whether the lists are only tried: whom they would have refused is counted, and let in."
-        ),
+        metadata=doc("Only report: clients that the lists would refuse are counted, logged and admitted."),
     )
 
 
@@ -58,65 +55,67 @@ class LimitsConfig:
         default=None,
         validator=optional(checks.at_least(1)),
         metadata=doc(
-            "How many connections the frontend may have at once. Beyond that no more are accepted, and "
-            "clients wait in the system's queue (`backlog`)."
+            "Maximum number of open connections of the frontend. At the limit the frontend stops "
+            "accepting, and clients wait in the system's queue (`backlog`)."
         ),
     )
     connections_per_client: int | None = field(
         default=None,
         validator=optional(checks.at_least(1)),
-        metadata=doc("How many connections a client may have at once; further ones are refused."),
+        metadata=doc("Maximum number of open connections of one client. Further connections are refused."),
     )
     connect_rate_per_client: Rate | None = field(
         default=None,
-        metadata=doc("How often a client may connect in the long run; what comes faster is refused."),
+        metadata=doc(
+            "Maximum rate of new connections of one client. Connections above the rate are refused."
+        ),
     )
     burst_per_client: int | None = field(
         default=None,
         validator=optional(checks.at_least(1)),
         metadata=doc(
-            "How many connections a client that was quiet may open at once, before the rate counts.",
+            "How many connections a client that was idle may open at once before the rate applies.",
             default="what the rate allows in one second, at least 1",
         ),
     )
     bandwidth_per_connection: Bandwidth | None = field(
         default=None,
         metadata=doc(
-            "How fast bytes may come from the client, and as fast again from the backend; what comes faster "
-            "waits in the system, which slows the sender down."
+            "Maximum rate of bytes from the client, and the same again from the backend. Bytes above "
+            "the rate wait in the system, whose TCP window slows the sender down."
         ),
     )
     min_rate: Bandwidth | None = field(
         default=None,
         validator=optional(checks.less_than("bandwidth_per_connection")),
         metadata=doc(
-            "A connection in which anything moves or waits to be fetched, but over a minute less than this, "
-            "both directions together, is ended (`too_slow`). One in which nothing moves is left to "
-            "`idle_timeout`."
+            "Minimum rate over one minute, both directions together. A slower connection in which "
+            "bytes move or wait to be read is ended with `too_slow`. A connection in which nothing "
+            "moves is left to `idle_timeout`."
         ),
     )
     ban_after: int | None = field(
         default=None,
         validator=optional(checks.at_least(1)),
         metadata=doc(
-            "A client that was refused this often within `ban_window`, for whatever reason, is banned: it is "
-            "refused for `ban_for`, whatever it does."
+            "Number of refusals within `ban_window`, for any reason, after which a client is banned: "
+            "all its connections are refused for `ban_for`."
         ),
     )
     ban_window: Duration = field(
         default=Duration(10),
         validator=checks.longer_than_zero,
-        metadata=doc("The time in which refusals add up to a ban, from the first of them on."),
+        metadata=doc("The time in which refusals add up to a ban, from the first refusal."),
     )
     ban_for: Duration = field(
         default=Duration(600),
         validator=checks.longer_than_zero,
-        metadata=doc("How long a ban lasts; refusals meanwhile do not make it longer."),
+        metadata=doc("Duration of a ban. Refusals during the ban do not extend it."),
     )
     dry_run: bool = field(
         default=False,
         metadata=doc(
-            "Whether the limits are only tried: what they would have done is counted and logged, and nobody "
-            "is refused, held back or ended, or has to wait because of `connections`."
+            "Only report: what the limits would do is counted and logged. No connection is refused, "
+            "slowed down, ended, or left waiting because of `connections`."
         ),
     )

@@ -33,7 +33,7 @@ class SocketConfig:
         default=None,
         converter=plain.optional_size,
         validator=optional(checks.between(*_BUFFER)),
-        metadata=doc("Receive buffer (`SO_RCVBUF`); the window that is offered follows from it."),
+        metadata=doc("Receive buffer (`SO_RCVBUF`). The advertised window follows from it."),
     )
     send_buffer: Size | None = field(
         default=None,
@@ -45,21 +45,21 @@ class SocketConfig:
         default=None,
         converter=plain.optional_size,
         validator=optional(checks.between(*_SEGMENT)),
-        metadata=doc("Largest segment, in bytes, 88 to 32767 (`TCP_MAXSEG`)."),
+        metadata=doc("Maximum segment size in bytes, 88 to 32767 (`TCP_MAXSEG`)."),
     )
     window_clamp: Size | None = field(
         default=None,
         converter=plain.optional_size,
         validator=optional(checks.between(*_BUFFER)),
-        metadata=doc("Upper bound of the window that is offered (`TCP_WINDOW_CLAMP`)."),
+        metadata=doc("Upper bound of the advertised window (`TCP_WINDOW_CLAMP`)."),
     )
     keepalive: Duration | None = field(
         default=None,
         converter=plain.optional_duration,
         validator=optional(checks.between(*_KEEPALIVE)),
         metadata=doc(
-            "How long a connection may be quiet before the system asks the peer whether it is still there, "
-            '`"1s"` or more (`SO_KEEPALIVE`, `TCP_KEEPIDLE`).'
+            'Idle time before the system sends the first keepalive probe, `"1s"` or more '
+            "(`SO_KEEPALIVE`, `TCP_KEEPIDLE`)."
         ),
     )
     user_timeout: Duration | None = field(
@@ -67,7 +67,7 @@ class SocketConfig:
         converter=plain.optional_duration,
         validator=optional(checks.between(*_USER_TIMEOUT)),
         metadata=doc(
-            "How long bytes that were sent may stay unacknowledged before the connection counts as broken "
+            "How long sent bytes may stay unacknowledged before the system drops the connection "
             "(`TCP_USER_TIMEOUT`)."
         ),
     )
@@ -75,14 +75,16 @@ class SocketConfig:
         default=None,
         validator=optional([checks.whole, checks.between(*_QUEUE)]),
         metadata=doc(
-            "How many connections may wait with data in their first packet (`TCP_FASTOPEN`), listeners only."
+            "Length of the TCP Fast Open queue: how many connections may wait with data in their first "
+            "packet (`TCP_FASTOPEN`). Listeners only."
         ),
     )
     congestion: str | None = field(
         default=None,
         validator=optional(checks.congestion_control),
         metadata=doc(
-            'Congestion control, such as `"bbr"` (`TCP_CONGESTION`); it has to be available on the system.'
+            'Congestion control algorithm, such as `"bbr"` (`TCP_CONGESTION`). It must be available on '
+            "the system."
         ),
     )
 
@@ -97,12 +99,12 @@ class RouteConfig:
     names: tuple[NamePattern, ...] = field(
         validator=checks.not_empty("name"),
         metadata=doc(
-            'Server names: `"www.example.com"`, or `"*.example.com"` for all names below that one, however '
-            "deep; the longest that fits counts.",
+            'Server names: `"www.example.com"`, or `"*.example.com"` for all names below it, at any '
+            "depth. The longest match is used.",
             example='["www.example.com"]',
         ),
     )
-    pool: str = field(metadata=doc("Name of the pool that serves them.", example='"web"'))
+    pool: str = field(metadata=doc("Name of the pool that serves these names.", example='"web"'))
 
 
 @frozen(kw_only=True)
@@ -112,45 +114,46 @@ class FrontendConfig:
     listen: tuple[Address, ...] = field(
         validator=checks.listenable,
         metadata=doc(
-            "Where clients connect: IP addresses or unix sockets; one may be written without a list. "
-            "`0.0.0.0` and `[::]` stand for all addresses; port 0 lets the system choose one.",
+            "Where clients connect: IP addresses, host names or unix sockets. A single address needs "
+            "no list. `0.0.0.0` and `[::]` stand for all addresses. Port 0 lets the system choose a "
+            "port.",
             example='"0.0.0.0:5432"',
         ),
     )
     listen_mode: FileMode | None = field(
         default=None,
         metadata=doc(
-            "Permissions of the unix sockets in `listen`, in octal; who may write may connect. Absent means "
-            "what the umask leaves of `0777`."
+            "Permissions of the unix sockets in `listen`, in octal. A process with write permission "
+            "may connect. Absent: what the umask leaves of `0777`."
         ),
     )
     listen_user: UserName | None = field(
-        default=None, metadata=doc("The user that the unix sockets in `listen` are given to; only root can.")
+        default=None, metadata=doc("Owner of the unix sockets in `listen`. Only root can set it.")
     )
     listen_group: GroupName | None = field(
         default=None,
         metadata=doc(
-            "The group that the unix sockets in `listen` are given to: one of those that the balancer runs "
-            "with, unless it starts as root."
+            "Group of the unix sockets in `listen`: one of the groups of the balancer's process, or "
+            "any group if the balancer starts as root."
         ),
     )
     mode: Literal["tcp"] = field(
-        default="tcp", metadata=doc("How connections are treated: as streams of bytes.")
+        default="tcp", metadata=doc("How connections are handled: as streams of bytes.")
     )
     pool: str | None = field(
         default=None,
         metadata=doc(
-            "Name of the pool that serves this frontend. Beside `sni_routes` it serves whoever no route is "
-            "for, and without it they are closed.",
+            "Name of the pool that serves this frontend. With `sni_routes`, it serves the clients that "
+            "match no route; without it, these clients are closed.",
             default="required without `sni_routes`",
         ),
     )
     accept_proxy_protocol: tuple[Network, ...] = field(
         default=(),
         metadata=doc(
-            "Networks whose peers must open with a PROXY header of version 1 or 2; others are served as they "
-            "are. The address in the header is the client's from then on. List only proxies that you trust. "
-            "Peers on a unix socket have no network, and are never listed.",
+            "Networks whose peers must send a PROXY header of version 1 or 2 first. Other peers are "
+            "served without one. The address in the header becomes the client's address. List only "
+            "proxies that you trust. Peers on a unix socket have no network and are never listed.",
             default="none",
         ),
     )
@@ -158,47 +161,49 @@ class FrontendConfig:
         default=Duration(5),
         validator=checks.longer_than_zero,
         metadata=doc(
-            "How long a client may take, from the accept, for what has to come before a backend is chosen: a "
-            "PROXY header, and a ClientHello or a whole TLS handshake, together."
+            "Time limit, from the accept, for all that must arrive before a backend is chosen: a PROXY "
+            "header, and a ClientHello or a complete TLS handshake, together."
         ),
     )
     tls: FrontendTlsConfig | None = field(
-        default=None, metadata=doc("TLS with clients ends here; not together with `sni_routes`.")
+        default=None, metadata=doc("Terminates the TLS of clients. Not together with `sni_routes`.")
     )
     sni_routes: tuple[RouteConfig, ...] = field(
         default=(),
-        metadata=doc("Pools by the server name that a TLS client asks for.", default="none"),
+        metadata=doc("Pools by the server name (SNI) in the ClientHello of a TLS client.", default="none"),
     )
     backlog: int = field(
         default=4096,
         validator=checks.between(*_QUEUE),
         metadata=doc(
-            "How many connections the system keeps until they are accepted, 1 to 65535; "
-            "Linux limits it further to `net.core.somaxconn`."
+            "How many connections the system queues until they are accepted, 1 to 65535. Linux limits "
+            "it further to `net.core.somaxconn`."
         ),
     )
     idle_timeout: Duration = field(
         default=Duration(3600),
         validator=checks.longer_than_zero,
-        metadata=doc("A session ends when no byte has gone either way for this long."),
+        metadata=doc("A session ends when no byte has moved in either direction for this long."),
     )
     half_close_timeout: Duration = field(
         default=Duration(30),
         validator=checks.longer_than_zero,
         metadata=doc(
-            "A session ends when one side has finished sending and no byte has gone the other way "
-            "for this long."
+            "A session ends when one side has finished sending and no byte has moved in the other "
+            "direction for this long."
         ),
     )
     max_connection_age: Duration | None = field(
         default=None,
         validator=optional(checks.longer_than_zero),
-        metadata=doc("A session ends at this age, give or take 10 %; absent means no limit."),
+        metadata=doc("A session ends at this age, plus or minus 10 %. Absent: no limit."),
     )
     access: AccessConfig | None = field(
-        default=None, metadata=doc("Who may come in, by their address; absent means everybody.")
+        default=None, metadata=doc("Access lists by client address. Absent: all clients are admitted.")
     )
     limits: LimitsConfig | None = field(
-        default=None, metadata=doc("How many connections there may be, and how often clients may connect.")
+        default=None, metadata=doc("Limits on connections, connection rates and bandwidth, and bans.")
     )
-    socket: SocketConfig = field(factory=SocketConfig, metadata=doc("Settings of the sockets on both sides."))
+    socket: SocketConfig = field(
+        factory=SocketConfig, metadata=doc("Socket options, for the sockets of both sides.")
+    )

@@ -32,7 +32,7 @@ class AccessLogConfig:
     path: LogPath = field(
         default=LogPath("-"),
         converter=LogPath,
-        metadata=doc('The file to write to, opened again on SIGUSR1; `"-"` is standard output.'),
+        metadata=doc('The file to write to. SIGUSR1 makes the balancer reopen it. `"-"` is standard output.'),
     )
     format: Literal["text", "json"] = field(
         default="text", metadata=doc('`"text"`: `key=value` pairs; `"json"`: one object a line.')
@@ -50,27 +50,30 @@ class Config:
     data_path: Literal["auto", "portable"] = field(
         default="auto",
         metadata=doc(
-            'What carries the bytes: with `"auto"` the native data path where the system has epoll (Linux); '
-            'else, and with `"portable"`, Twisted\'s own transports. The log says '
-            "which, as each frontend opens."
+            'How bytes are moved. `"auto"` is the native data path where the system has epoll (Linux), '
+            "and Twisted's own transports elsewhere. `\"portable\"` is always Twisted's transports. "
+            "The log names the data path when a frontend opens."
         ),
     )
     shutdown_grace: Duration = field(
         default=Duration(30),
-        metadata=doc("How long open sessions may go on after SIGTERM or SIGINT before they are ended."),
+        metadata=doc(
+            "How long open sessions may continue after SIGTERM or SIGINT before the balancer ends them."
+        ),
     )
     resolver: ResolverConfig = field(
         default=ResolverConfig(), metadata=doc("How host names are looked up.", default="as its keys say")
     )
     overload: OverloadConfig | None = field(
-        default=None, metadata=doc("How much the process may take; absent means that nobody looks.")
+        default=None, metadata=doc("Bounds on the resources of the process. Absent: no bounds.")
     )
     access_log: AccessLogConfig | None = field(default=None, metadata=doc("One line for each session."))
     frontends: Mapping[str, FrontendConfig] = field(
-        factory=dict, metadata=doc("Where clients come in, by name; at least one.", default="required")
+        factory=dict,
+        metadata=doc("The frontends, by name: where clients connect. At least one.", default="required"),
     )
     pools: Mapping[str, PoolConfig] = field(
-        factory=dict, metadata=doc("Who serves them, by name.", default="required")
+        factory=dict, metadata=doc("The pools of backends, by name.", default="required")
     )
 
     def __attrs_post_init__(self) -> None:

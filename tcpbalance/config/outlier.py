@@ -22,31 +22,35 @@ class OutlierConfig:
         default=5,
         validator=checks.at_least(1),
         metadata=doc(
-            "How many connections in a row have to fail before a backend is ejected: that it refuses, does "
-            "not accept in time, or breaks off before its first byte."
+            "How many connections in a row must fail before a backend is ejected. A connection fails "
+            "when the backend refuses it, does not accept it in time, or resets it before sending a "
+            "byte."
         ),
     )
     eject_for: Duration = field(
         default=Duration(30),
         validator=checks.longer_than_zero,
         metadata=doc(
-            "How long the first ejection lasts. Each further one lasts twice as long, up to ten times this; "
-            "each time like this that passes without one halves it again. Where there are health checks, one "
-            "has to pass besides."
+            "Duration of the first ejection. Each further ejection lasts twice as long, up to ten "
+            "times this value; each period of this length without an ejection halves it again. With "
+            "health checks, one check must also pass before the backend returns."
         ),
     )
     max_ejected: Fraction = field(
         default=Fraction(0.5),
         validator=checks.between(Fraction(0.01), Fraction(1)),
-        metadata=doc("The part of the pool that may be ejected at once; one backend may in any case."),
+        metadata=doc(
+            "The maximum part of the pool that is ejected at the same time. One backend may be ejected "
+            "in any case."
+        ),
     )
     slow_factor: float | None = field(
         default=None,
         validator=optional(checks.at_least(1)),
         metadata=doc(
-            "A backend is ejected, too, when `consecutive_failures` connections in a row have each taken "
-            "more than this multiple of the pool's median to come about, and of what the other backends took "
-            "last: the round trip as the kernel has measured it, above a millisecond, and the TLS handshake, "
-            "above 20 ms; absent means that none is too slow."
+            "A backend is also ejected when each of `consecutive_failures` connections in a row took "
+            "longer to establish than this multiple of the pool's median and of the last values of the "
+            "other backends. What counts is the round trip as measured by the kernel, above 1 ms, and "
+            "the TLS handshake, above 20 ms. Absent: no backend is too slow."
         ),
     )

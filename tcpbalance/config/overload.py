@@ -23,14 +23,14 @@ class OverloadConfig:
         default=None,
         converter=plain.optional_size,
         validator=optional(checks.at_least(Size(1))),
-        metadata=doc("Resident memory of the process; absent means that it is not watched."),
+        metadata=doc("Maximum resident memory of the process. Absent: memory is not watched."),
     )
     descriptors: Fraction | None = field(
         default=None,
         converter=plain.optional_fraction,
         validator=optional(checks.between(*_SHARES)),
         metadata=doc(
-            "Open descriptors of the process, as a part of those that it may have (`LimitNOFILE`, "
-            "`ulimit -n`), from 1 %; absent means that they are not watched."
+            "Maximum number of open descriptors, as a part of the process's limit (`LimitNOFILE`, "
+            "`ulimit -n`), from 1 %. Absent: descriptors are not watched."
         ),
     )

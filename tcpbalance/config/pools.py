@@ -38,7 +38,7 @@ class BackendConfig:
     address: Address = field(
         validator=checks.connectable,
         metadata=doc(
-            "Where the backend listens; how host names are looked up stands in `[resolver]`.",
+            "Where the backend listens. Host names are looked up as `[resolver]` says.",
             example='"10.0.0.11:5432"',
         ),
     )
@@ -46,26 +46,28 @@ class BackendConfig:
         default=attrs.Factory(lambda self: str(self.address), takes_self=True),
         validator=checks.name,
         metadata=doc(
-            "What logs call it, and what `source_hash` places it by; unique in its pool.",
+            "The name in logs, and the name by which `source_hash` places the backend. Unique in its pool.",
             default="the address",
         ),
     )
     weight: int = field(
         default=1,
         validator=checks.between(1, MAX_WEIGHT),
-        metadata=doc(f"Its share against the others, 1 to {MAX_WEIGHT}."),
+        metadata=doc(f"The share of connections relative to the other backends, 1 to {MAX_WEIGHT}."),
     )
     max_connections: int | None = field(
         default=None,
         validator=optional(checks.at_least(1)),
-        metadata=doc("How many connections it may have at once; absent means no limit."),
+        metadata=doc("Maximum number of open connections to the backend. Absent: no limit."),
     )
-    backup: bool = field(default=False, metadata=doc("Whether it serves only when none of the others can."))
+    backup: bool = field(
+        default=False, metadata=doc("Whether the backend serves only when none of the others can.")
+    )
     server_name: HostName | None = field(
         default=None,
         metadata=doc(
-            "The name, or IP address, that is asked for and has to be in its certificate, where the pool "
-            "speaks TLS.",
+            "The name, or IP address, that is requested (SNI) and that the certificate must be valid "
+            "for, where the pool uses TLS.",
             default="that of the pool's `tls`",
         ),
     )
@@ -76,7 +78,7 @@ class AffinityConfig:
     """`[pools.NAME.affinity]`: the same client address gets the same backend."""
 
     by: Literal["source_ip"] = field(
-        default="source_ip", metadata=doc("What clients are told apart by: their address.")
+        default="source_ip", metadata=doc("What identifies a client: its address.")
     )
     ttl: Duration = field(
         default=Duration(1800),
@@ -87,20 +89,23 @@ class AffinityConfig:
         default=100_000,
         validator=checks.at_least(1),
         metadata=doc(
-            "How many clients are remembered; beyond that, the one not seen for longest is forgotten."
+            "Maximum number of clients that are remembered. When it is reached, the least recently "
+            "seen client is removed."
         ),
     )
     ipv4_prefix: int = field(
         default=32,
         validator=checks.between(1, 32),
-        metadata=doc("IPv4 addresses that agree in this many bits are one client."),
+        metadata=doc(
+            "Prefix length of an IPv4 client: addresses that agree in this many bits are one client."
+        ),
     )
     ipv6_prefix: int = field(
         default=64,
         validator=checks.between(1, 128),
         metadata=doc(
-            "IPv6 addresses that agree in this many bits are one client; 64 bits are one network, "
-            "in which a machine changes its address as it likes."
+            "Prefix length of an IPv6 client. A /64 is one network, in which a host can change its "
+            "address freely."
         ),
     )
 
@@ -112,69 +117,70 @@ class HealthConfig:
     Without this table a backend counts as up until dialling it fails.
     """
 
-    check: str = field(default="tcp", metadata=doc("The probe; its own keys stand in the same table."))
+    check: str = field(default="tcp", metadata=doc("The probe. Its own keys stand in the same table."))
     interval: Duration = field(
         default=Duration(2),
         converter=plain.duration,
         validator=checks.longer_than_zero,
-        metadata=doc("Time from one probe of a backend to its next."),
+        metadata=doc("Time from one check of a backend to its next."),
     )
     timeout: Duration = field(
         default=Duration(1),
         converter=plain.duration,
         validator=checks.longer_than_zero,
-        metadata=doc("A probe that has not passed after this long has failed."),
+        metadata=doc("A check that has not passed within this time has failed."),
     )
     rise: int = field(
         default=2,
         validator=[checks.whole, checks.at_least(1)],
-        metadata=doc("How many probes in a row have to pass for a backend to come up."),
+        metadata=doc("How many checks in a row must pass before the backend is up."),
     )
     fall: int = field(
         default=3,
         validator=[checks.whole, checks.at_least(1)],
-        metadata=doc("How many probes in a row have to fail for a backend to go down."),
+        metadata=doc("How many checks in a row must fail before the backend is down."),
     )
     initial: Initial = field(
         default="checked",
         validator=checks.one_of(Initial),
         metadata=doc(
-            'How a backend starts: `"checked"`, as its first probe finds it, with no traffic before; '
-            '`"up"`, with traffic at once; `"down"`, with traffic after `rise` probes.'
+            'The state of a backend before its first check: `"checked"`, no connections until the '
+            'first check, whose result decides; `"up"`, connections at once; `"down"`, no connections '
+            "until `rise` checks have passed."
         ),
     )
     down_interval: Duration | None = field(
         default=None,
         converter=plain.optional_duration,
         validator=optional(checks.longer_than_zero),
-        metadata=doc("Time from one probe to the next while the backend is down.", default="as `interval`"),
+        metadata=doc("Time from one check to the next while the backend is down.", default="as `interval`"),
     )
     on_down: OnDown = field(
         default="keep",
         validator=checks.one_of(OnDown),
         metadata=doc(
-            "What happens to open connections when their backend goes down: "
-            '`"keep"` leaves them, `"reset"` resets them.'
+            'What happens to open connections when their backend goes down: `"keep"` leaves them open, '
+            '`"reset"` resets them.'
         ),
     )
     port: int | None = field(
         default=None,
         validator=optional([checks.whole, checks.between(1, HIGHEST_PORT)]),
-        metadata=doc("The port that is probed.", default="the backend's"),
+        metadata=doc("The port to check.", default="the backend's"),
     )
     address: HostName | None = field(
         default=None,
         converter=plain.optional_host,
         metadata=doc(
-            "The host that is probed for each backend, a name or an IP address.", default="the backend's"
+            "The host to check for every backend, a name or an IP address.", default="the backend's"
         ),
     )
     send_proxy_protocol: ProbeHeader | None = field(
         default=None,
         validator=optional(checks.one_of(ProbeHeader)),
         metadata=doc(
-            'Whether a probe opens with a PROXY header, which says that it is for nobody: `"v1"`, `"v2"`, or '
-            '`"none"` where the port that is probed expects no header.',
+            'Version of the PROXY header that a check sends first, `"v1"` or `"v2"`; it names no '
+            'client (UNKNOWN, LOCAL). `"none"` is for a port that expects no header.',
             default="as the pool's `send_proxy_protocol`",
         ),
     )
@@ -211,34 +217,36 @@ class PoolConfig:
             example='["10.0.0.11:5432", "10.0.0.12:5432"]',
         ),
     )
-    balance: str = field(default=DEFAULT_BALANCE, metadata=doc("The policy that chooses the backend."))
+    balance: str = field(
+        default=DEFAULT_BALANCE, metadata=doc("The balancing policy: how a backend is chosen.")
+    )
     bounded_load: float | None = field(
         default=None,
         validator=optional(checks.at_least(1)),
         metadata=doc(
-            "No backend gets more than this multiple of the mean load, 1 or more; "
-            'only with `balance = "source_hash"`; absent means no bound.'
+            "Maximum load of a backend as a multiple of the mean load, 1 or more. Only with `balance = "
+            '"source_hash"`. Absent: no bound.'
         ),
     )
     panic_threshold: Fraction = field(
         default=Fraction(0),
         validator=checks.between(Fraction(0), Fraction(1)),
         metadata=doc(
-            "When a smaller part of the backends than this is up, health is ignored and all of them serve; "
-            '`"0%"` means never.'
+            "When a smaller part of the backends than this is available, health is ignored and all of "
+            'them serve. `"0%"`: never.'
         ),
     )
     connect_timeout: Duration = field(
         default=Duration(3),
         validator=checks.longer_than_zero,
-        metadata=doc("A backend that has not accepted after this long has failed."),
+        metadata=doc("Time limit of one attempt to connect to a backend, its TLS handshake included."),
     )
     dial_timeout: Duration | None = field(
         default=None,
         validator=optional([checks.longer_than_zero, checks.not_less_than("connect_timeout")]),
         metadata=doc(
-            "How long all attempts to reach a backend, and the pauses between them, may take together for "
-            "one connection. Its time in the queue is not counted: `queue_timeout` bounds that.",
+            "Time limit, for one connection, of all attempts to reach a backend and the pauses between "
+            "them. Time in the queue is not counted; `queue_timeout` limits it.",
             default='`"15s"`, or `connect_timeout` where that is longer',
         ),
     )
@@ -246,67 +254,67 @@ class PoolConfig:
         default=2,
         validator=checks.at_least(0),
         metadata=doc(
-            "How many further attempts are made when a backend does not accept: at the others first, then, "
-            "after a pause that grows, at all of them again. Not while a fifth of the pool's connections, "
-            "and at least 3, are retries already."
+            "How many further attempts follow when a backend does not accept: first at the other "
+            "backends, then, after a growing pause, at all of them again. At most a fifth of the "
+            "pool's connections, and at least 3, may be retries at the same time."
         ),
     )
     retry_on: tuple[RetryOn, ...] = field(
         default=("connect_failed",),
         validator=_retry_on,
         metadata=doc(
-            'What another attempt is made for: `"connect_failed"`, a connection or TLS handshake with a '
-            'backend did not come about; and, where it is listed, `"reset_before_answer"`, a backend '
-            "accepted and broke off before its first byte. With the latter, what the client has sent (up to "
-            "64 KiB) is sent again, and may be worked on twice."
+            'Which failures are retried. `"connect_failed"`: the connection to a backend, or its TLS '
+            'handshake, failed. `"reset_before_answer"`, if listed: a backend accepted the connection '
+            "and reset it before sending a byte. The bytes of the client (up to 64 KiB) are then sent "
+            "again, and two backends may process them."
         ),
     )
     queue: int | None = field(
         default=None,
         validator=optional(checks.at_least(1)),
         metadata=doc(
-            "How many connections may wait while each available backend has its `max_connections`; absent "
-            "means that they are closed instead."
+            "How many connections may wait while each available backend has `max_connections`. Absent: "
+            "they are closed instead."
         ),
     )
     queue_timeout: Duration = field(
         default=Duration(10),
         validator=checks.longer_than_zero,
-        metadata=doc("How long a connection may wait in the queue."),
+        metadata=doc("Maximum time of a connection in the queue."),
     )
     slow_start: Duration | None = field(
         default=None,
         validator=optional(checks.longer_than_zero),
         metadata=doc(
-            "How long it takes until a backend that is new, or back, has all of its weight; absent means "
-            'that it has at once. Not together with `balance = "source_hash"`, which has to know where each '
-            "client belongs."
+            "Time until a backend that is new or has returned gets its full weight. Absent: it gets it "
+            'at once. Not together with `balance = "source_hash"`, which needs a fixed backend for '
+            "each client."
         ),
     )
     send_proxy_protocol: ProxyVersion | None = field(
         default=None,
         metadata=doc(
-            "Open each connection to a backend with a PROXY header of this version, which says who the "
-            "client is. The backends have to expect it."
+            "Sends a PROXY header of this version, with the client's address, at the start of each "
+            "connection to a backend. The backends must expect it."
         ),
     )
     pass_tlvs: tuple[TlvType, ...] = field(
         default=(),
         metadata=doc(
-            'Fields of the client\'s own PROXY header that are passed on with `send_proxy_protocol = "v2"`: '
-            '`"alpn"`, `"authority"`, `"unique_id"`, `"ssl"`, `"netns"`, or numbers.',
+            "Fields (TLVs) of the client's own PROXY header to pass on with `send_proxy_protocol = "
+            '"v2"`: `"alpn"`, `"authority"`, `"unique_id"`, `"ssl"`, `"netns"`, or numbers.',
             default="none",
         ),
     )
-    tls: PoolTlsConfig | None = field(default=None, metadata=doc("TLS is spoken with the backends."))
+    tls: PoolTlsConfig | None = field(default=None, metadata=doc("TLS to the backends."))
     affinity: AffinityConfig | None = field(
-        default=None, metadata=doc("The same client address gets the same backend.")
+        default=None, metadata=doc("Affinity: the same client address gets the same backend.")
     )
     health: HealthConfig | None = field(
         default=None,
         validator=_probes_somewhere,
-        metadata=doc("Probes that mark backends up and down."),
+        metadata=doc("Health checks, which mark backends up and down."),
     )
     outlier: OutlierConfig | None = field(
-        default=None, metadata=doc("Backends are ejected for what real traffic shows of them.")
+        default=None, metadata=doc("Outlier detection: ejects backends whose connections fail or are slow.")
     )

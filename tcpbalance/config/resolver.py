@@ -23,8 +23,8 @@ class ResolverConfig:
         default=(),
         converter=plain.name_servers,
         metadata=doc(
-            "The name servers to ask, in this order; absent means those of `/etc/resolv.conf`, as it is when "
-            "a name is looked up.",
+            "The name servers to query, in this order. Absent: those of `/etc/resolv.conf` at the time "
+            "of the lookup.",
             default="those of the system",
         ),
     )
@@ -32,36 +32,38 @@ class ResolverConfig:
         default="dns",
         validator=checks.one_of(Engine),
         metadata=doc(
-            'Who looks names up. `"dns"`: the hosts file, then the name servers; answers are kept for their '
-            'TTL. `"system"`: the system\'s own lookup, for names that only it knows (mDNS, LDAP, sssd); it '
-            "tells no TTL, so answers are kept for 10 seconds."
+            'How names are looked up. `"dns"`: the hosts file, then the name servers; answers are kept '
+            'for their TTL. `"system"`: the system\'s own lookup, for names that only it knows (mDNS, '
+            "LDAP, sssd). It returns no TTL, so answers are kept for 10 seconds."
         ),
     )
     timeout: Duration = field(
         default=Duration(1),
         converter=plain.duration,
         validator=checks.between(Duration(0.01), Duration(60)),
-        metadata=doc("How long a name server may take before the next is asked; each is asked twice."),
+        metadata=doc(
+            "How long a name server may take before the next one is queried. Each server is queried twice."
+        ),
     )
     min_ttl: Duration = field(
         default=Duration(1),
         converter=plain.duration,
         validator=checks.between(Duration(0.1), Duration(86400)),
-        metadata=doc("How long an answer is kept at least; those of the hosts file have a TTL of 0."),
+        metadata=doc("Minimum time that an answer is kept. Entries of the hosts file have a TTL of 0."),
     )
     max_ttl: Duration = field(
         default=Duration(3600),
         converter=plain.duration,
         validator=checks.not_less_than("min_ttl"),
-        metadata=doc("How long an answer is kept at most before it is asked for again."),
+        metadata=doc("Maximum time that an answer is kept before the name is looked up again."),
     )
     hold: Hold = field(
         default=Hold(math.inf),
         converter=plain.hold,
         validator=checks.at_least(Hold(0)),
         metadata=doc(
-            "How long the last good answer is used after its time to live while the name servers fail: do "
-            "not answer, or say that they cannot."
+            "How long the last good answer is used after its TTL while the name servers fail: they do "
+            "not answer, or answer with an error."
         ),
     )
     hold_empty: Duration = field(
@@ -69,7 +71,7 @@ class ResolverConfig:
         converter=plain.duration,
         validator=checks.at_least(Duration(0)),
         metadata=doc(
-            "How long the name servers have to say that a name does not exist, or has no address, before the "
-            "addresses that it had are given up."
+            "How long the name servers must say that a name does not exist, or has no address, before "
+            "its previous addresses are dropped."
         ),
     )

@@ -25,7 +25,7 @@ class CertificateConfig:
     cert: FilePath = field(
         converter=FilePath,
         metadata=doc(
-            "File of the certificate, followed by those of the authorities in between.", example='"web.pem"'
+            "File of the certificate, followed by the intermediate certificates.", example='"web.pem"'
         ),
     )
     key: FilePath = field(
@@ -47,23 +47,24 @@ class FrontendTlsConfig:
         converter=_as_tuple,
         validator=checks.not_empty("certificate"),
         metadata=doc(
-            "Certificates, of which a client gets the one for the server name it asks for, or else the "
-            "first. For one name there may be one with an ECDSA key and one with an RSA key. One that is out "
-            "of date is shown only where no other is for the name.",
+            "Certificates. A client gets the one for the server name that it asks for, or else the "
+            "first. A name may have one certificate with an ECDSA key and one with an RSA key. An "
+            "expired certificate, or one that is not valid yet, is used only when no other matches the "
+            "name.",
             example='[{ cert = "web.pem", key = "web.key" }]',
         ),
     )
     minimum_version: TlsVersion = field(
         default="1.2",
         validator=checks.one_of(TlsVersion),
-        metadata=doc("The oldest version of TLS that is spoken."),
+        metadata=doc("The minimum version of TLS."),
     )
     alpn: tuple[AlpnName, ...] = field(
         default=(),
         converter=plain.protocols,
         metadata=doc(
-            'Protocols that can be agreed on by ALPN, such as `"http/1.1"`, the best first. With a client '
-            "that offers none of them the connection goes on without.",
+            'Protocols to negotiate with ALPN, such as `"http/1.1"`, in order of preference. A client '
+            "that offers none of them is served without ALPN.",
             default="none",
         ),
     )
@@ -71,16 +72,17 @@ class FrontendTlsConfig:
         default=None,
         converter=optional(FilePath),
         metadata=doc(
-            "File of the authorities, in PEM, whose certificates clients have to show; absent means that "
-            "none is asked for."
+            "File of certificate authorities, in PEM. Clients must present a certificate of one of "
+            "them. Absent: no client certificate is requested."
         ),
     )
     client_crl: FilePath | None = field(
         default=None,
         converter=optional(FilePath),
         metadata=doc(
-            "File of the revocation lists of these authorities, in PEM: one that is current for each "
-            "authority of a client's chain, or the client is refused. Others beside it are left out."
+            "File of the revocation lists of these authorities, in PEM. Each authority of a client's "
+            "chain must have a current list, or the client is refused. Lists that are out of date are "
+            "ignored beside a current one."
         ),
     )
 
@@ -92,33 +94,36 @@ class PoolTlsConfig:
     verify: bool = field(
         default=True,
         metadata=doc(
-            "Whether a backend has to show a certificate for its server name, of a trusted authority."
+            "Whether a backend must present a certificate of a trusted authority for its server name."
         ),
     )
     ca: FilePath | None = field(
         default=None,
         converter=optional(FilePath),
-        metadata=doc("File of the authorities that are trusted, in PEM.", default="the system's authorities"),
+        metadata=doc(
+            "File of the trusted certificate authorities, in PEM.", default="the system's authorities"
+        ),
     )
     crl: FilePath | None = field(
         default=None,
         converter=optional(FilePath),
         metadata=doc(
-            "File of the revocation lists of these authorities, in PEM: one that is current for each "
-            "authority of a backend's chain, or the backend fails. Others beside it are left out."
+            "File of the revocation lists of these authorities, in PEM. Each authority of a backend's "
+            "chain must have a current list, or the backend's handshake fails. Lists that are out of "
+            "date are ignored beside a current one."
         ),
     )
     server_name: HostName | None = field(
         default=None,
         converter=plain.optional_host,
         metadata=doc(
-            "The name, or IP address, that is asked for and has to be in the certificate, unless a backend "
-            "has its own.",
+            "The name, or IP address, that is requested (SNI) and that the certificate must be valid "
+            "for. A backend's own `server_name` takes precedence.",
             default="the host of the backend's address",
         ),
     )
     certificate: CertificateConfig | None = field(
-        default=None, metadata=doc("What is shown to a backend that asks for a certificate.")
+        default=None, metadata=doc("The client certificate for backends that request one.")
     )
 
 

@@ -24,47 +24,47 @@ class EndReason(enum.Enum):
         "client_closed",
         "client",
         _FIN,
-        "both directions were finished, the client's first; or it left before all was there that comes first",
+        "both sides finished sending, the client first; or the client closed during the preread",
     )
-    BACKEND_CLOSED = "backend_closed", "backend", _FIN, "both directions were finished, the backend's first"
-    CLIENT_RESET = "client_reset", "client", _RST, "the client broke the connection off"
-    BACKEND_RESET = "backend_reset", "backend", _RST, "the backend broke the connection off"
+    BACKEND_CLOSED = "backend_closed", "backend", _FIN, "both sides finished sending, the backend first"
+    CLIENT_RESET = "client_reset", "client", _RST, "the connection to the client was reset"
+    BACKEND_RESET = "backend_reset", "backend", _RST, "the connection to the backend was reset"
     PREREAD_TIMEOUT = (
         "preread_timeout",
         "balancer",
         _FIN,
-        "what comes first (PROXY header, ClientHello, TLS handshake) did not come within preread_timeout",
+        "the PROXY header, ClientHello or TLS handshake was not complete within preread_timeout",
     )
     BAD_PROXY_HEADER = (
         "bad_proxy_header",
         "balancer",
         _RST,
-        "a peer listed in accept_proxy_protocol did not open with a sound PROXY header",
+        "a peer listed in accept_proxy_protocol did not send a valid PROXY header first",
     )
     REFUSED = (
         "refused",
         "balancer",
         _RST,
-        "the client for whom a proxy spoke was refused by the frontend's access list or limits",
+        "the frontend's access lists or limits refused the client named in a PROXY header",
     )
     HANDSHAKE_FAILED = (
         "handshake_failed",
         "client",
         _RST,
-        "the client and the balancer could not agree on TLS, or its certificate was refused",
+        "the TLS handshake with the client failed, or the client's certificate was refused",
     )
     NO_ROUTE = (
         "no_route",
         "balancer",
         _FIN,
-        "no route is for the server name that the client asks for, and the frontend has no pool for the rest",
+        "no route matches the client's server name, and the frontend has no default pool",
     )
-    NO_BACKEND = "no_backend", "balancer", _FIN, "no backend of the pool was available to be tried"
+    NO_BACKEND = "no_backend", "balancer", _FIN, "no backend of the pool was available"
     QUEUE_FULL = (
         "queue_full",
         "balancer",
         _FIN,
-        "each available backend was at max_connections, and so many waited that there was no place for it",
+        "each available backend was at max_connections, and the queue was full",
     )
     QUEUE_TIMEOUT = (
         "queue_timeout",
@@ -72,52 +72,52 @@ class EndReason(enum.Enum):
         _FIN,
         "each available backend stayed at max_connections for queue_timeout",
     )
-    CONNECT_FAILED = "connect_failed", "balancer", _FIN, "each backend that was tried failed to accept"
+    CONNECT_FAILED = "connect_failed", "balancer", _FIN, "no backend that was tried accepted the connection"
     DIAL_TIMEOUT = (
         "dial_timeout",
         "balancer",
         _FIN,
-        "no backend had accepted within dial_timeout, all attempts and pauses together",
+        "no backend accepted within dial_timeout, which covers all attempts and pauses",
     )
     LOCAL_FAILURE = (
         "local_failure",
         "balancer",
         _FIN,
-        "the balancer lacked what a connection needs, such as names, ports or memory, or a setting was wrong",
+        "the balancer lacked names, local ports, memory or another resource, or a setting was wrong",
     )
     OUT_OF_DESCRIPTORS = (
         "out_of_descriptors",
         "balancer",
         _FIN,
-        "no descriptor was left to reach a backend with",
+        "no descriptor was left for the connection to a backend",
     )
-    IDLE_TIMEOUT = "idle_timeout", "balancer", _RST, "no byte went either way for idle_timeout"
+    IDLE_TIMEOUT = "idle_timeout", "balancer", _RST, "no byte moved in either direction for idle_timeout"
     HALF_CLOSE_TIMEOUT = (
         "half_close_timeout",
         "balancer",
         _RST,
-        "one side had finished and no byte came from the other for half_close_timeout",
+        "one side had finished sending and no byte moved in the other direction for half_close_timeout",
     )
-    TOO_SLOW = "too_slow", "balancer", _RST, "fewer bytes than min_rate moved in a minute"
+    TOO_SLOW = "too_slow", "balancer", _RST, "fewer bytes than min_rate allows moved in a minute"
     MAX_CONNECTION_AGE = "max_connection_age", "balancer", _RST, "the connection reached max_connection_age"
     BACKEND_DOWN = (
         "backend_down",
         "balancer",
         _RST,
-        'its backend went down and the pool says on_down = "reset"',
+        'the backend went down, in a pool with on_down = "reset"',
     )
     OVERLOAD = (
         "overload",
         "balancer",
         _RST,
-        "the process had reached a bound of [overload], and it was among those that buffered most",
+        "the process reached a bound of [overload], and this session buffered more than others",
     )
-    SHUTDOWN = "shutdown", "balancer", _RST, "it was still open when shutdown_grace was over"
+    SHUTDOWN = "shutdown", "balancer", _RST, "the session was still open at the end of shutdown_grace"
     INTERNAL_ERROR = (
         "internal_error",
         "balancer",
         _RST,
-        "an exception in tcpbalance or an extension; see the log",
+        "an exception in tcpbalance or in an extension; see the log",
     )
 
     # Each is one of a kind; Enum's own hash is that of its name, worked out in Python each time.

@@ -145,7 +145,7 @@ def test_values_in_words(kind: Any, words: str) -> None:
         (Config, "access_log", "none"),
         (FrontendConfig, "listen", "required"),
         (FrontendConfig, "backlog", "`4096`"),
-        (AccessConfig, "allow", "everybody"),
+        (AccessConfig, "allow", "all clients"),
         (AccessConfig, "deny_file", "none"),
         (LimitsConfig, "burst_per_client", "what the rate allows in one second, at least 1"),
         (LimitsConfig, "ban_for", '`"10m"`'),

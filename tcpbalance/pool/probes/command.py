@@ -52,9 +52,9 @@ class CommandProbe:
     argv: Argv = field(
         converter=_argv,
         metadata={
-            "doc": "The program and its arguments; `{host}`, `{port}`, `{path}` (of a unix socket) and "
-            "`{name}` stand for the backend's, anything else in braces for itself. A program without a "
-            "slash is looked for in `PATH`.",
+            "doc": "The program and its arguments. `{host}`, `{port}`, `{path}` (of a unix socket) and "
+            "`{name}` are replaced by the backend's; other braces stay as they are. A program without "
+            "a slash is searched in `PATH`.",
             "example": EXAMPLE,
         },
     )

@@ -17,15 +17,15 @@ from tcpbalance.pool.probes.search import Search
 
 @frozen
 class ExpectProbe:
-    """Passes when the backend says the expected, of its own accord or after it was spoken to."""
+    """Passes when the backend sends an expected text, unasked or in answer to `send`."""
 
     contains: str = field(
         validator=some_text,
-        metadata={"doc": "What the answer has to contain, within its first 64 KiB."},
+        metadata={"doc": "Text that the first 64 KiB of the answer must contain."},
     )
     send: str | None = field(
         default=None,
-        metadata={"doc": "What is sent first, as UTF-8; absent: nothing, the backend speaks first."},
+        metadata={"doc": "Text that is sent first, as UTF-8. Absent: the backend speaks first."},
     )
 
     async def check(self, target: Target) -> None:

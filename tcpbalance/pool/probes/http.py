@@ -44,7 +44,7 @@ def _status(value: StatusSet | int | str) -> StatusSet:
 
 @frozen
 class HttpProbe:
-    """Passes when the backend answers a GET request with the right status, and the right body if asked for.
+    """Passes when the answer to a GET request has an accepted status, and `contains` in its body if set.
 
     Redirects are not followed, they are answers; the connection serves this one request.
     """
@@ -52,22 +52,24 @@ class HttpProbe:
     path: str = field(
         default="/",
         validator=_path,
-        metadata={"doc": "What is asked for; a query may follow."},
+        metadata={"doc": "Path of the request; a query may follow."},
     )
     host: str | None = field(
         default=None,
         validator=optional(_host),
-        metadata={"doc": "The Host header; absent: the address that is checked."},
+        metadata={"doc": "Host header of the request. Absent: the address that is checked."},
     )
     status: StatusSet = field(
         default=StatusSet(((200, 399),)),
         converter=_status,
-        metadata={"doc": 'The status codes that pass: `"200"`, `"200-399"` or `"200,204,300-302"`.'},
+        metadata={"doc": 'Status codes that pass: `"200"`, `"200-399"` or `"200,204,300-302"`.'},
     )
     contains: str | None = field(
         default=None,
         validator=optional(some_text),
-        metadata={"doc": "What the body has to contain, within its first 64 KiB; absent: it is not read."},
+        metadata={
+            "doc": "Text that the first 64 KiB of the body must contain. Absent: the body is not read."
+        },
     )
 
     async def check(self, target: Target) -> None:
