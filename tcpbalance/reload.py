@@ -27,6 +27,10 @@ TRY_AGAIN_AFTER = 60.0
 """Seconds after which files that could not be used are tried again, changed or not: a certificate may have
 become valid meanwhile, or a descriptor free."""
 
+HANGS_AFTER = 10.0
+"""Seconds after which a read that has not ended is reported: the file may be a pipe that nothing writes to,
+or on a file server that does not answer."""
+
 Signature = tuple[tuple[int, ...] | None, ...]
 
 
@@ -103,6 +107,7 @@ class _Watched:
         self._in_thread = in_thread
         self._reading: Deferred[Any] | None = None
         self._once_more = False
+        self._hang_due: float | None = None
         self._read = self._seen = _signature(part.files)
         self._due = clock.seconds() + RENEW_AFTER
         self._has_failed = False
@@ -118,16 +123,30 @@ class _Watched:
     def stop(self) -> None:
         """Look no more, and put into use nothing of what is being read."""
         self._looking.stop()
-        self._reading = None
+        self._reading = self._hang_due = None
         self._once_more = False
 
     def _look(self) -> None:
-        """See whether it is time to read again."""
+        """See whether it is time to read again, or whether the read under way hangs."""
+        self._report_hang()
         seen, self._seen = self._seen, _signature(self._part.files)
         changed = self._seen != self._read
         is_due = changed or self._clock.seconds() >= self._due or self._is_outdated()
         if self._reading is None and seen == self._seen and is_due:
             self.reload()
+
+    def _report_hang(self) -> None:
+        """Report a read that does not end, once a read; nothing can end it but the system."""
+        if self._hang_due is None or self._clock.seconds() < self._hang_due:
+            return
+        self._hang_due = None
+        self._log.warn(
+            "{name}: reading {files} again has not ended for {seconds:g} s, what was read before stays in "
+            "use; a pipe that nothing writes to and a file server that does not answer hang like this",
+            name=self._name,
+            files=", ".join(self._part.files),
+            seconds=HANGS_AFTER,
+        )
 
     def _is_outdated(self) -> bool:
         # What could not be read has its own time to be tried again.
@@ -148,6 +167,7 @@ class _Watched:
             return
         self._read = self._seen = _signature(self._part.files)
         self._due = self._clock.seconds() + TRY_AGAIN_AFTER
+        self._hang_due = self._clock.seconds() + HANGS_AFTER
         reading = self._reading = self._in_thread(self._part.prepare)
         reading.addCallback(self._commit, reading).addErrback(self._failed, reading)
 
@@ -173,7 +193,7 @@ class _Watched:
         self._done()
 
     def _done(self) -> None:
-        self._reading = None
+        self._reading = self._hang_due = None
         if self._once_more:
             self._once_more = False
             self.reload()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from queue import SimpleQueue
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,9 +17,14 @@ from twisted.logger import LogEvent, LogLevel, capturedLogs, formatEvent
 
 from support.certificates import Authority
 from support.tls_lines import frontend_tls
+from tcpbalance.admission.access import Access
+from tcpbalance.admission.refusal import Refusal
+from tcpbalance.build import DenyFile
+from tcpbalance.config.admission import AccessConfig
+from tcpbalance.config.paths import FilePath
 from tcpbalance.errors import TcpbalanceError
 from tcpbalance.net.tls.server import ServerTls
-from tcpbalance.reload import LOOK_EVERY, RENEW_AFTER, TRY_AGAIN_AFTER, Part, Reloader, in_thread
+from tcpbalance.reload import HANGS_AFTER, LOOK_EVERY, RENEW_AFTER, TRY_AGAIN_AFTER, Part, Reloader, in_thread
 
 
 class Files:
@@ -480,6 +487,34 @@ def test_after_a_stop_it_can_be_started_again(
     assert part.read == ["one key", "two key"]
 
 
+def test_a_read_that_does_not_end_is_reported_once_and_ends_as_any_other(
+    threaded: Reloader, thread: Thread, clock: Clock, cert: Path, part: Files, logged: Sequence[LogEvent]
+) -> None:
+    threaded.reload()
+    look(clock, int(HANGS_AFTER) - 1)
+    assert written(logged) == []
+    look(clock, 100)
+    files = ", ".join(part.files)
+    (line,) = written(logged)
+    assert line.startswith(f"warn: frontend web: reading {files} again has not ended for 10 s")
+    thread.go_on()
+    look(clock, 100)
+    assert written(logged)[1:] == [f"info: frontend web: read {files} again"]
+    threaded.reload()
+    look(clock, int(HANGS_AFTER))
+    assert "has not ended" in written(logged)[-1], "each read that hangs is reported"
+
+
+def test_a_read_that_still_hangs_when_it_stops_is_not_reported_after_the_next_start(
+    threaded: Reloader, clock: Clock, logged: Sequence[LogEvent]
+) -> None:
+    threaded.reload()
+    threaded.stopService()
+    threaded.startService()
+    look(clock, 2 * int(HANGS_AFTER))
+    assert written(logged) == []
+
+
 def test_an_exception_in_a_look_does_not_end_the_looking(
     clock: Clock, part: Files, reloader: Reloader, cert: Path, logged: Sequence[LogEvent]
 ) -> None:
@@ -552,6 +587,29 @@ class Reactor:
     def run_one(self) -> None:
         function, *arguments = self.calls.get(timeout=10)
         function(*arguments)
+
+
+def test_a_deny_file_that_is_a_pipe_which_nothing_writes_to_is_reported(
+    clock: Clock, tmp_path: Path, logged: Sequence[LogEvent]
+) -> None:
+    deny = tmp_path / "deny"
+    deny.write_text("192.0.2.0/24\n")
+    config = AccessConfig(deny_file=FilePath(deny))
+    admission: Any = SimpleNamespace(access=Access())
+    reactor = Reactor()
+    reloader = Reloader(clock, [("frontend web", DenyFile(admission, config))], in_thread(reactor))
+    reloader.startService()
+    deny.unlink()
+    os.mkfifo(deny)
+    reloader.reload()
+    look(clock, int(HANGS_AFTER))
+    (line,) = written(logged)
+    assert f"reading {deny} again has not ended for 10 s" in line
+    with open(deny, "w") as pipe:
+        pipe.write("198.51.100.0/24\n")
+    reactor.run_one()
+    assert admission.access.refusal(bytes([198, 51, 100, 1])) is Refusal.DENIED
+    reloader.stopService()
 
 
 @pytest.mark.parametrize("fails", [False, True])
