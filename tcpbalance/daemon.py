@@ -17,8 +17,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tcpbalance import held_signals
+from tcpbalance.balancer import Balancer
 from tcpbalance.orphans import OrphanReaper
-from tcpbalance.service import Balancer
 
 FIRST_PROCESS = 1
 """The process that orphans of its PID namespace are given to: pid_namespaces(7)."""

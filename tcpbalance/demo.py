@@ -9,6 +9,7 @@ from twisted.application.service import Service
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
+from tcpbalance.balancer import Balancer
 from tcpbalance.build import Frontend
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.frontends import SocketConfig
@@ -20,7 +21,6 @@ from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
 from tcpbalance.pool.probes.http import HttpProbe
-from tcpbalance.service import Balancer
 
 LISTEN = "127.0.0.1:8080"
 NAMES = ("one", "two", "three")

@@ -68,10 +68,10 @@ def _set_umask(runner: usage.Options) -> None:
 
 
 def _balancer(reactor: Any, path: str) -> MultiService:
+    from tcpbalance.balancer import Balancer
     from tcpbalance.build import read_config
     from tcpbalance.daemon import daemon
     from tcpbalance.net.own_listeners import warn_of_loops_by_name
-    from tcpbalance.service import Balancer
 
     config = read_config(path)
     balancer = Balancer.from_config(reactor, config)

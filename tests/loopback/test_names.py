@@ -14,7 +14,8 @@ from twisted.logger import capturedLogs, formatEvent
 from support.data_paths import RoadCase
 from support.name_server import SERVER_FAILURE, FakeNameServer
 from support.sockets import until
-from tcpbalance import service
+from tcpbalance import balancer as assembly
+from tcpbalance.balancer import Balancer
 from tcpbalance.build import Frontend
 from tcpbalance.config.pools import HealthConfig
 from tcpbalance.config.resolver import ResolverConfig
@@ -22,7 +23,6 @@ from tcpbalance.net.resolver import knowledge
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
 from tcpbalance.pool.probes.tcp import TcpProbe
-from tcpbalance.service import Balancer
 
 reactor: Any = global_reactor
 
@@ -196,7 +196,7 @@ class NamesTests(RoadCase):
 
     async def test_a_name_server_that_is_silent_at_the_start(self) -> None:
         self.ask_often()
-        self.patch(service, "LOOKUP_TIMEOUT", 0.1)
+        self.patch(assembly, "LOOKUP_TIMEOUT", 0.1)
         self.server.is_mute = True
         with capturedLogs() as events:
             balancer = await self.started(self.balancer(checked=True))

@@ -14,10 +14,10 @@ PROGRAM = """
 import socket, sys, threading
 from twisted.scripts.twistd import run
 
-from tcpbalance import service
+from tcpbalance import balancer
 
 # Nobody has to wait at the start for names that hang anyway.
-service.LOOKUP_TIMEOUT = 0.2
+balancer.LOOKUP_TIMEOUT = 0.2
 
 ask = socket.getaddrinfo
 

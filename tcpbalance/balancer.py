@@ -45,7 +45,7 @@ from tcpbalance.reload import Part, Reloader, in_thread
 class FrontendListeners:
     """The listening sockets of one frontend, from being bound to being closed."""
 
-    _log = Logger("tcpbalance.service")
+    _log = Logger("tcpbalance.balancer")
 
     def __init__(
         self, reactor: Any, frontend: Frontend, factory: FrontendFactory, data_path: DataPath
