@@ -24,6 +24,7 @@ from tcpbalance.config.overload import OverloadConfig
 from tcpbalance.config.pools import HealthConfig
 from tcpbalance.config.resolver import ResolverConfig
 from tcpbalance.errors import SettingError, TcpbalanceError
+from tcpbalance.health.monitor import HealthMonitor
 from tcpbalance.logs.access_log import AccessLog
 from tcpbalance.net import descriptors
 from tcpbalance.net.connecting import SocketConnector
@@ -34,7 +35,6 @@ from tcpbalance.net.resolver.resolver import Resolver
 from tcpbalance.net.socket_options import SocketOptionError, SocketOptions, shrunk_buffers
 from tcpbalance.overload.guard import OverloadGuard, watches
 from tcpbalance.pool.backend import Backend
-from tcpbalance.pool.health import HealthMonitor
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.frontend import FrontendFactory
 from tcpbalance.proxy.reasons import EndReason

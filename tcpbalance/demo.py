@@ -15,12 +15,12 @@ from tcpbalance.config.addresses import Address
 from tcpbalance.config.frontends import SocketConfig
 from tcpbalance.config.pools import HealthConfig
 from tcpbalance.config.quantities import Duration
+from tcpbalance.health.probes.http import HttpProbe
 from tcpbalance.logs.access_log import AccessLog
 from tcpbalance.net.listener import Listener, bind
 from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
-from tcpbalance.pool.probes.http import HttpProbe
 
 LISTEN = "127.0.0.1:8080"
 NAMES = ("one", "two", "three")

@@ -28,8 +28,7 @@ from zope.interface import directlyProvides, implementer, providedBy
 from tcpbalance import bounds
 from tcpbalance.admission.networks import Network, NetworkSet
 from tcpbalance.errors import SettingError
-from tcpbalance.net.addresses import PeerAddress, twisted_address
-from tcpbalance.pool.client import packed_host
+from tcpbalance.net.addresses import PeerAddress, packed_host, twisted_address
 from tcpbalance.wire.errors import ProxyHeaderError
 from tcpbalance.wire.proxy_header import ProxyAddress, ProxyHeader
 from tcpbalance.wire.proxy_protocol import read_header

@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import evolve, field, frozen
 
 from tcpbalance import ProbeFailed, Target
-from tcpbalance.pool.probes import ExpectProbe
+from tcpbalance.health.probes import ExpectProbe
 
 
 @frozen

@@ -32,8 +32,8 @@ class Access:
     def refusal(self, client: bytes | None) -> Refusal | None:
         """Tell why a client may not come in, None when it may.
 
-        :param client: its packed address, whole, as ``pool.client.packed`` gives it; one that has none, as at
-            a unix socket, is in no list and may come in.
+        :param client: its packed address, whole, as ``net.addresses.packed`` gives it; one that has none, as
+            at a unix socket, is in no list and may come in.
         """
         if client is None:
             return None

@@ -89,8 +89,8 @@ class AdmissionControl:
     def admit(self, client: bytes | None) -> Refusal | None:
         """Let one connection of a client in, or refuse it.
 
-        :param client: its packed address, whole, as ``pool.client.packed`` gives it; one that has none, as at
-            a unix socket, always comes in.
+        :param client: its packed address, whole, as ``net.addresses.packed`` gives it; one that has none, as
+            at a unix socket, always comes in.
         :returns: why it was refused, and then it holds nothing; None when it came in: it holds one of its
             connections until `leave`.
         """

@@ -56,7 +56,7 @@ class NetworkSet:
     def __contains__(self, packed: bytes | None) -> bool:
         """Whether it has the address.
 
-        :param packed: 4 or 16 bytes, as ``pool.client.packed`` gives them; None, for what is no IP address,
+        :param packed: 4 or 16 bytes, as ``net.addresses.packed`` gives them; None, for what is no IP address,
             is in no set.
         """
         if packed is None:

@@ -1,4 +1,4 @@
-"""Addresses: from the socket module's form to Twisted's, and to what operators read."""
+"""Addresses: from the socket module's form to Twisted's, to bytes, and to what operators read."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from tcpbalance.wire.proxy_protocol import InetAddress, ProxyAddress, UnixAddress
 
 PeerAddress = IPv4Address | IPv6Address | UNIXAddress
+
+_MAPPED = b"\0" * 10 + b"\xff\xff"  # RFC 4291, section 2.5.5.2: an IPv4 client seen by an IPv6 listener
 
 
 def peer_address(family: int, peer: Any) -> PeerAddress:
@@ -66,3 +68,27 @@ def shown(address: object) -> str:
     if isinstance(address, UNIXAddress):
         return f"unix:{os.fsdecode(address.name or b'')}"
     return str(address)
+
+
+def packed(host: str) -> bytes | None:
+    """Turn the host of a peer address into its bytes, so that one client is the same bytes on every listener.
+
+    :param host: an IP address as Twisted reports it; a zone id (``%eth0``) is dropped.
+    :returns: 4 bytes for IPv4 and for IPv4-mapped IPv6, 16 for IPv6, None for what is no IP address (the peer
+        of a unix socket).
+    """
+    try:
+        if ":" not in host:
+            return socket.inet_pton(socket.AF_INET, host)
+        address = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
+    except (OSError, ValueError):
+        return None
+    return address[12:] if address.startswith(_MAPPED) else address
+
+
+def packed_host(address: object) -> bytes | None:
+    """Turn one of Twisted's addresses into the bytes of its host, as ``packed`` does.
+
+    :returns: None for an address without one, such as a unix socket's.
+    """
+    return packed(getattr(address, "host", ""))

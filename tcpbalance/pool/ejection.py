@@ -7,7 +7,6 @@ from math import inf
 
 from twisted.logger import Logger
 
-from tcpbalance.net.tcp_info import ConnectTime
 from tcpbalance.pool.availability import Availability
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.outlier import OutlierDetection
@@ -51,15 +50,16 @@ class Ejections:
         if not backend.ejected and self._detection.failed(backend):
             self._eject(backend, f"failed again and again, the last time: {cause}")
 
-    def connected(self, backend: Backend, time: ConnectTime) -> None:
+    def connected(self, backend: Backend, seconds: float, noticeable: float) -> None:
         """A connection came about.
 
-        :param time: what that took.
+        :param seconds: what that took.
+        :param noticeable: seconds up to which that says nothing about the backend.
         """
-        if not backend.ejected and self._detection.connected(backend, time):
+        if not backend.ejected and self._detection.connected(backend, seconds, noticeable):
             median = self._detection.usual_connect_time() or 0.0
             self._eject(
-                backend, f"slow, {time.seconds * 1000:.1f} ms to connect where {median * 1000:.1f} are usual"
+                backend, f"slow, {seconds * 1000:.1f} ms to connect where {median * 1000:.1f} are usual"
             )
 
     def answered(self, backend: Backend) -> None:

@@ -12,7 +12,6 @@ from attrs import frozen
 
 from tcpbalance import bounds
 from tcpbalance.errors import SettingError
-from tcpbalance.net.tcp_info import ConnectTime
 from tcpbalance.pool.backend import Backend
 
 LONGEST = 10.0
@@ -135,37 +134,36 @@ class OutlierDetection:
         conduct.failures += 1
         return conduct.failures >= self._rules.consecutive_failures
 
-    def connected(self, backend: Backend, time: ConnectTime) -> bool:
+    def connected(self, backend: Backend, seconds: float, noticeable: float) -> bool:
         """Take note of a connection that came about.
 
-        :param time: what that took.
+        :param seconds: what that took.
+        :param noticeable: seconds up to which that says nothing about the backend.
         :returns: whether it should be ejected, for being slow.
         """
         factor = self._rules.slow_factor
         if factor is None:
             return False
         conduct = self._conduct[backend]
-        conduct.times.add(time.seconds)
-        if not self._is_slow(backend, time, factor):
+        conduct.times.add(seconds)
+        if seconds <= noticeable or not self._is_slow(backend, seconds, factor):
             conduct.slow = 0
             return False
         conduct.slow += 1
         return conduct.slow >= self._rules.consecutive_failures
 
-    def _is_slow(self, backend: Backend, time: ConnectTime, factor: float) -> bool:
+    def _is_slow(self, backend: Backend, seconds: float, factor: float) -> bool:
         """Compare a connect time with those of the backends that may serve.
 
         It is slow when it is more than *factor* times the pool's median, and more than *factor* times the
         median of what the other backends took last. The latter spares backends that become slow together in a
-        burst, long before their medians tell. What is too short to say anything about a backend is not slow.
+        burst, long before their medians tell.
         """
-        if time.seconds <= time.noticeable:
-            return False
         median = self.usual_connect_time()
         if median is None:
             return False
         latest = [times.latest for other, times in self._comparable() if other is not backend]
-        return time.seconds > factor * max(median, median_low(latest))
+        return seconds > factor * max(median, median_low(latest))
 
     def answered(self, backend: Backend) -> None:
         """Take note of a backend's first byte on a connection: whatever it is, it does not fail."""

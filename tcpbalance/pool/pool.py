@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from math import inf
 from random import Random
 from time import monotonic
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -15,7 +15,6 @@ from tcpbalance import bounds
 from tcpbalance.config.pools import CONNECT_FAILED, RESET_BEFORE_ANSWER, RetryOn
 from tcpbalance.config.rules import SOURCE_HASH
 from tcpbalance.errors import SettingError
-from tcpbalance.net.tls.client import ClientTls
 from tcpbalance.pool import extensions
 from tcpbalance.pool.affinity import Affinity
 from tcpbalance.pool.availability import Availability
@@ -32,6 +31,9 @@ from tcpbalance.pool.slot import Slot
 from tcpbalance.pool.slow_start import SlowStart
 from tcpbalance.pool.tier import Tier
 from tcpbalance.wire.proxy_protocol import ProxyVersion
+
+if TYPE_CHECKING:
+    from tcpbalance.net.tls.client import ClientTls  # handed through to what connects; see pyproject.toml
 
 __all__ = ["Pool", "Slot"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcpbalance.net.tcp_info import ConnectTime
 from tcpbalance.pool.affinity import StickyEntry
 from tcpbalance.pool.backend import Backend
 
@@ -54,10 +53,13 @@ class Slot:
         ):
             self._sticky_entry = pool.affinity.opened(self._client, backend)
 
-    def took(self, time: ConnectTime) -> None:
-        """Learn how long the network and the backend took to connect, our own loop aside."""
+    def took(self, seconds: float, noticeable: float) -> None:
+        """Learn how long the network and the backend took to connect, our own loop aside.
+
+        :param noticeable: seconds up to which that says nothing about the backend.
+        """
         if self._pool.ejections is not None:
-            self._pool.ejections.connected(self.backend, time)
+            self._pool.ejections.connected(self.backend, seconds, noticeable)
 
     def answered(self) -> None:
         """The backend's first byte has come."""

@@ -320,7 +320,7 @@ class Dial:
             handshake = self.connect_time - connecting
         took = connect_time(transport, connecting, handshake)
         if took is not None:
-            self.slot.took(took)
+            self.slot.took(took.seconds, took.noticeable)
 
     def refused(self, failure: ConnectFailed) -> None:
         """The attempt failed. Where the fault is ours, nobody is blamed.

@@ -11,8 +11,7 @@ from twisted.logger import Logger
 
 from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.admission.refusal import Refusal
-from tcpbalance.net.addresses import shown
-from tcpbalance.pool.client import packed_host
+from tcpbalance.net.addresses import packed_host, shown
 from tcpbalance.rate_limited_log import RateLimitedLog
 
 

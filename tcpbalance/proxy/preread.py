@@ -14,9 +14,9 @@ from attrs import field, frozen
 from tcpbalance import bounds
 from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.errors import SettingError
+from tcpbalance.net.addresses import packed_host
 from tcpbalance.net.tls.facts import TlsFacts
 from tcpbalance.net.tls.server import ServerTls
-from tcpbalance.pool.client import packed_host
 from tcpbalance.wire.client_hello import HelloError, HelloReader
 from tcpbalance.wire.proxy_protocol import ProxyHeader, read_header
 from tcpbalance.wire.server_names import NameMap

@@ -15,11 +15,10 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from tcpbalance.errors import Fault
-from tcpbalance.net.addresses import shown
+from tcpbalance.net.addresses import packed_host, shown
 from tcpbalance.net.faults import is_our_own
 from tcpbalance.net.tls.errors import broken_cause, tls_cause, was_unheard
 from tcpbalance.pool.backend import Backend
-from tcpbalance.pool.client import packed_host
 from tcpbalance.proxy.backend import BackendConnection
 from tcpbalance.proxy.bandwidth_limiter import BandwidthLimiter, DryRunBandwidthLimiter
 from tcpbalance.proxy.client_info import ClientInfo

@@ -18,7 +18,7 @@ from support.distributions import pretend_installed
 from support.probe_peers import Server, close
 from support.sockets import until
 from tcpbalance import Backend, ConfigError, HealthConfig, Pool, Probe, read_config
-from tcpbalance.pool.health import HealthMonitor
+from tcpbalance.health.monitor import HealthMonitor
 
 TREE = Path(__file__).parents[2]
 EXAMPLE = TREE / "examples" / "agent_probe"

@@ -18,8 +18,8 @@ from support.peers import unanswering
 from support.probe_peers import Server
 from support.sockets import Recorder, until
 from tcpbalance.config.addresses import Address
+from tcpbalance.health.probes import Target, endpoint_for
 from tcpbalance.net.connecting import ConnectFailed
-from tcpbalance.pool.probes import Target, endpoint_for
 from tcpbalance.wire.proxy_protocol import ProxyVersion, encode_v2_local
 
 reactor: Any = global_reactor

@@ -17,8 +17,8 @@ from support.descriptors import open_descriptors, opened_since
 from support.probe_peers import Server, http
 from support.sockets import until
 from tcpbalance import Backend, Pool, Probe
-from tcpbalance.pool.health import HealthMonitor
-from tcpbalance.pool.probes import CommandProbe, HttpProbe, TcpProbe
+from tcpbalance.health.monitor import HealthMonitor
+from tcpbalance.health.probes import CommandProbe, HttpProbe, TcpProbe
 
 REACTOR: Any = reactor
 

@@ -19,10 +19,10 @@ from tcpbalance.balancer import Balancer
 from tcpbalance.build import Frontend
 from tcpbalance.config.pools import HealthConfig
 from tcpbalance.config.resolver import ResolverConfig
+from tcpbalance.health.probes.tcp import TcpProbe
 from tcpbalance.net.resolver import knowledge
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
-from tcpbalance.pool.probes.tcp import TcpProbe
 
 reactor: Any = global_reactor
 

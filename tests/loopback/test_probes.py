@@ -30,10 +30,8 @@ from support.probe_peers import Certificate, Server, close, go_deaf, http, repea
 from support.sockets import until
 from support.tls_lines import GOODBYE_IN_THE_CLEAR
 from tcpbalance.config.addresses import Address
-from tcpbalance.net.resolver.answer import Reply, Verdict
-from tcpbalance.net.resolver.resolver import Resolver
-from tcpbalance.pool.probe_run import Outcome, ProbeRun
-from tcpbalance.pool.probes import (
+from tcpbalance.health.probe_run import Outcome, ProbeRun
+from tcpbalance.health.probes import (
     CommandProbe,
     ExpectProbe,
     HttpProbe,
@@ -44,6 +42,8 @@ from tcpbalance.pool.probes import (
     TcpProbe,
     TlsProbe,
 )
+from tcpbalance.net.resolver.answer import Reply, Verdict
+from tcpbalance.net.resolver.resolver import Resolver
 
 SHORT = 0.3
 """Seconds; the timeout of checks that have to run into it."""

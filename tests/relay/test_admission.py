@@ -16,7 +16,7 @@ from tcpbalance.admission.access import Access
 from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.admission.limits import Limits
 from tcpbalance.admission.networks import NetworkSet
-from tcpbalance.pool.client import packed
+from tcpbalance.net.addresses import packed
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.dry_run import DryRunLimit
 from tcpbalance.proxy.frontend import FrontendFactory

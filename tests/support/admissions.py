@@ -13,7 +13,7 @@ from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.admission.limits import Limits
 from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.admission.refusal import Refusal
-from tcpbalance.pool.client import packed
+from tcpbalance.net.addresses import packed
 
 DENIED = "192.0.2.66"
 """The one host that is denied where a test does not say otherwise."""

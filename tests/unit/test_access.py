@@ -9,7 +9,7 @@ import pytest
 from tcpbalance.admission.access import Access
 from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.admission.refusal import Refusal
-from tcpbalance.pool.client import packed
+from tcpbalance.net.addresses import packed
 
 
 def networks(text: str) -> NetworkSet:

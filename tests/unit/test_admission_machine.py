@@ -15,7 +15,7 @@ from support.admissions import lists
 from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.admission.limits import Limits
 from tcpbalance.admission.refusal import Refusal
-from tcpbalance.pool.client import packed
+from tcpbalance.net.addresses import packed
 
 HOSTS = (
     "192.0.2.1",

@@ -23,9 +23,9 @@ from tcpbalance.config.models import Config
 from tcpbalance.config.pools import HealthConfig, PoolConfig
 from tcpbalance.config.positions import locate
 from tcpbalance.config.quantities import Bandwidth, Duration, Fraction, Rate, Size
-from tcpbalance.pool.probes.command import CommandProbe
-from tcpbalance.pool.probes.expect import ExpectProbe
-from tcpbalance.pool.probes.http import HttpProbe
+from tcpbalance.health.probes.command import CommandProbe
+from tcpbalance.health.probes.expect import ExpectProbe
+from tcpbalance.health.probes.http import HttpProbe
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "reference" / "configuration.md").read_text()

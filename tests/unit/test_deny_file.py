@@ -29,7 +29,7 @@ from tcpbalance.config.admission import AccessConfig
 from tcpbalance.config.errors import ConfigError, Mistake
 from tcpbalance.config.paths import FilePath
 from tcpbalance.errors import Fault, SettingError
-from tcpbalance.pool.client import packed
+from tcpbalance.net.addresses import packed
 
 SHOULD = 'must be a network such as "10.0.0.0/8" or "2001:db8::/32", got'
 

@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
 from support.pools import a_pool, some_backends
-from tcpbalance.net.tcp_info import ConnectTime
+from tcpbalance.net.tcp_info import NOTICEABLE
 from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.outlier import ENOUGH, OutlierRules
 from tcpbalance.pool.pool import Pool
@@ -60,9 +60,9 @@ def test_slow_ones_are_ejected_too() -> None:
     with capturedLogs() as events:
         for _ in range(ENOUGH):
             for backend in pool.backends:
-                pool.take(backend, None).took(ConnectTime(0.01))
+                pool.take(backend, None).took(0.01, NOTICEABLE)
         for _ in range(2):
-            pool.take(pool.backends[2], None).took(ConnectTime(0.2))
+            pool.take(pool.backends[2], None).took(0.2, NOTICEABLE)
     assert rotation(pool) == "ab"
     (line,) = map(formatEvent, events)
     assert line.endswith(" is ejected for 30 s: slow, 200.0 ms to connect where 10.0 are usual")

@@ -7,10 +7,10 @@ import errno
 import pytest
 
 from tcpbalance.errors import Fault
+from tcpbalance.health.probes import NoVerdict, ProbeFailed
+from tcpbalance.health.probes.causes import verdict_on
 from tcpbalance.net.connecting import ConnectFailed
 from tcpbalance.net.faults import fault_of_errno, remedy_of_errno
-from tcpbalance.pool.probes import NoVerdict, ProbeFailed
-from tcpbalance.pool.probes.causes import verdict_on
 
 OURS = ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EADDRNOTAVAIL", "EADDRINUSE", "EPERM", "EBADF", "ENOTSOCK"]
 THEIRS = [

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcpbalance.errors import SettingError
-from tcpbalance.pool.health_counter import INITIAL, Flip, HealthCounter
+from tcpbalance.health.counter import INITIAL, Flip, HealthCounter
 
 PASS, FAIL = True, False
 

@@ -24,11 +24,11 @@ from tcpbalance.config.addresses import Address
 from tcpbalance.config.pools import BackendConfig, HealthConfig, PoolConfig
 from tcpbalance.config.quantities import Duration
 from tcpbalance.errors import SettingError
+from tcpbalance.health.monitor import STOP_GRACE, HealthMonitor
+from tcpbalance.health.probe_run import ProbeRun
+from tcpbalance.health.probes import NoVerdict, Probe, ProbeFailed, Target
 from tcpbalance.pool.backend import AdminState, Backend
-from tcpbalance.pool.health import STOP_GRACE, HealthMonitor
 from tcpbalance.pool.pool import Pool
-from tcpbalance.pool.probe_run import ProbeRun
-from tcpbalance.pool.probes import NoVerdict, Probe, ProbeFailed, Target
 
 Answer = Callable[[], Any]
 

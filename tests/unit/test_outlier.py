@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 
 from support.pools import some_backends
 from tcpbalance.errors import SettingError
-from tcpbalance.net.tcp_info import NOTICEABLE, ConnectTime
+from tcpbalance.net.tcp_info import NOTICEABLE
 from tcpbalance.pool.outlier import ENOUGH, SAMPLES, ConnectTimes, OutlierDetection, OutlierRules
 
 
@@ -52,7 +52,7 @@ def test_a_connection_alone_does_not_end_the_row() -> None:
     made = detection(consecutive_failures=2)
     one, *_ = members(made)
     made.failed(one)
-    made.connected(one, ConnectTime(0.001))
+    made.connected(one, 0.001, NOTICEABLE)
     assert made.failed(one)
 
 
@@ -64,18 +64,18 @@ def test_connections_far_above_the_usual_make_an_outlier() -> None:
     slow, *others = members(made)
     for _ in range(ENOUGH):
         for backend in (slow, *others):
-            assert not made.connected(backend, ConnectTime(0.01))
+            assert not made.connected(backend, 0.01, NOTICEABLE)
     assert made.usual_connect_time() == 0.01
-    assert [made.connected(slow, ConnectTime(0.2)) for _ in range(3)] == [False, False, True]
-    assert not made.connected(others[0], ConnectTime(0.01))
+    assert [made.connected(slow, 0.2, NOTICEABLE) for _ in range(3)] == [False, False, True]
+    assert not made.connected(others[0], 0.01, NOTICEABLE)
 
 
 def test_nobody_is_slow_where_all_become_slow_together() -> None:
     made = detection(consecutive_failures=3, slow_factor=5)
     for backend in members(made) * ENOUGH:
-        made.connected(backend, ConnectTime(0.01))
+        made.connected(backend, 0.01, NOTICEABLE)
     one, *others = members(made)
-    burst = [made.connected(backend, ConnectTime(0.2)) for backend in [*others, one] * 6]
+    burst = [made.connected(backend, 0.2, NOTICEABLE) for backend in [*others, one] * 6]
     assert not any(burst[len(others) :])
 
 
@@ -84,66 +84,66 @@ def test_one_that_may_not_serve_is_no_measure() -> None:
     made = detection(consecutive_failures=1, slow_factor=5)
     slow, quick, gone = members(made)
     for _ in range(ENOUGH):
-        made.connected(slow, ConnectTime(0.01))
-        made.connected(quick, ConnectTime(0.01))
-        made.connected(gone, ConnectTime(0.2))
+        made.connected(slow, 0.01, NOTICEABLE)
+        made.connected(quick, 0.01, NOTICEABLE)
+        made.connected(gone, 0.2, NOTICEABLE)
     for _ in range(SAMPLES):
-        made.connected(slow, ConnectTime(0.2))
-    assert not made.connected(slow, ConnectTime(0.2)), "as slow as most"
+        made.connected(slow, 0.2, NOTICEABLE)
+    assert not made.connected(slow, 0.2, NOTICEABLE), "as slow as most"
     gone.available = False
-    assert made.connected(slow, ConnectTime(0.2))
+    assert made.connected(slow, 0.2, NOTICEABLE)
 
 
 def test_one_quick_connection_ends_the_row_of_slow_ones() -> None:
     made = detection(consecutive_failures=2, slow_factor=5)
     slow, *others = members(made)
     for backend in (slow, *others) * ENOUGH:
-        made.connected(backend, ConnectTime(0.01))
-    assert not made.connected(slow, ConnectTime(0.2))
-    assert not made.connected(slow, ConnectTime(0.05))
-    assert not made.connected(slow, ConnectTime(0.2))
-    assert made.connected(slow, ConnectTime(0.2))
+        made.connected(backend, 0.01, NOTICEABLE)
+    assert not made.connected(slow, 0.2, NOTICEABLE)
+    assert not made.connected(slow, 0.05, NOTICEABLE)
+    assert not made.connected(slow, 0.2, NOTICEABLE)
+    assert made.connected(slow, 0.2, NOTICEABLE)
 
 
 def test_of_two_the_quicker_one_is_usual() -> None:
     made = detection(2, consecutive_failures=1, slow_factor=5)
     slow, quick = members(made)
     for _ in range(SAMPLES):
-        made.connected(slow, ConnectTime(0.01))
-        made.connected(quick, ConnectTime(0.01))
+        made.connected(slow, 0.01, NOTICEABLE)
+        made.connected(quick, 0.01, NOTICEABLE)
     for _ in range(SAMPLES):
-        made.connected(slow, ConnectTime(0.2))
+        made.connected(slow, 0.2, NOTICEABLE)
     assert made.usual_connect_time() == 0.01
-    assert made.connected(slow, ConnectTime(0.2))
+    assert made.connected(slow, 0.2, NOTICEABLE)
 
 
 def test_without_enough_to_compare_with_nobody_is_slow() -> None:
     made = detection(2, consecutive_failures=1, slow_factor=5)
     slow, quick = members(made)
     for _ in range(ENOUGH - 1):
-        assert not made.connected(quick, ConnectTime(0.01))
-        assert not made.connected(slow, ConnectTime(0.2))
+        assert not made.connected(quick, 0.01, NOTICEABLE)
+        assert not made.connected(slow, 0.2, NOTICEABLE)
     assert made.usual_connect_time() is None
-    made.connected(quick, ConnectTime(0.01))
-    assert made.connected(slow, ConnectTime(0.2))
+    made.connected(quick, 0.01, NOTICEABLE)
+    assert made.connected(slow, 0.2, NOTICEABLE)
 
 
 def test_what_cannot_be_noticed_is_not_slow() -> None:
     made = detection(2, consecutive_failures=1, slow_factor=5)
     slow, quick = members(made)
     for _ in range(ENOUGH):
-        made.connected(quick, ConnectTime(NOTICEABLE / 100))
-        made.connected(slow, ConnectTime(NOTICEABLE / 100))
-    assert not made.connected(slow, ConnectTime(NOTICEABLE))
-    assert made.connected(slow, ConnectTime(NOTICEABLE * 1.1))
+        made.connected(quick, NOTICEABLE / 100, NOTICEABLE)
+        made.connected(slow, NOTICEABLE / 100, NOTICEABLE)
+    assert not made.connected(slow, NOTICEABLE, NOTICEABLE)
+    assert made.connected(slow, NOTICEABLE * 1.1, NOTICEABLE)
 
 
 def test_without_a_factor_nobody_is_slow() -> None:
     made = detection(consecutive_failures=1)
     slow, *others = members(made)
     for backend in (slow, *others) * SAMPLES:
-        made.connected(backend, ConnectTime(0.001))
-    assert not made.connected(slow, ConnectTime(100.0))
+        made.connected(backend, 0.001, NOTICEABLE)
+    assert not made.connected(slow, 100.0, NOTICEABLE)
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=60))

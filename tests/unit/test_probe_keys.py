@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tcpbalance import ConfigError, Probe, read_config
-from tcpbalance.pool.probes import CommandProbe, ExpectProbe, HttpProbe, StatusSet, TcpProbe, TlsProbe
+from tcpbalance.health.probes import CommandProbe, ExpectProbe, HttpProbe, StatusSet, TcpProbe, TlsProbe
 
 BEFORE = """
 [frontends.web]

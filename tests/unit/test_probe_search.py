@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.python.failure import Failure
 
-from tcpbalance.pool.probes import ProbeFailed
-from tcpbalance.pool.probes.search import ANSWER_LIMIT, Search
+from tcpbalance.health.probes import ProbeFailed
+from tcpbalance.health.probes.search import ANSWER_LIMIT, Search
 
 
 def cause_of(search: Search) -> str | None:

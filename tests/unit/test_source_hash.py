@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.pools import names, some_backends, some_tools
+from tcpbalance.net.addresses import packed
 from tcpbalance.pool.backend import Backend
-from tcpbalance.pool.client import packed
 from tcpbalance.pool.policies.maglev import SIZE, build
 from tcpbalance.pool.policies.source_hash import SourceHash
 

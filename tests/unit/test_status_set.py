@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcpbalance.pool.probes.status import HIGHEST, LOWEST, StatusSet
+from tcpbalance.health.probes.status import HIGHEST, LOWEST, StatusSet
 
 
 @pytest.mark.parametrize(

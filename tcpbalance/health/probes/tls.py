@@ -14,11 +14,11 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 from tcpbalance.config.addresses import Address
+from tcpbalance.health.probes.base import ProbeFailed, Target
+from tcpbalance.health.probes.causes import named_causes
+from tcpbalance.health.probes.connection import Peer, connected
+from tcpbalance.health.probes.endpoint import endpoint_for
 from tcpbalance.net.tls.connection import Connection
-from tcpbalance.pool.probes.base import ProbeFailed, Target
-from tcpbalance.pool.probes.causes import named_causes
-from tcpbalance.pool.probes.connection import Peer, connected
-from tcpbalance.pool.probes.endpoint import endpoint_for
 
 
 @frozen

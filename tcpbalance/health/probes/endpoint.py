@@ -14,13 +14,13 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tcpbalance.config.frontends import SocketConfig
+from tcpbalance.health.probes.base import Target
+from tcpbalance.health.probes.event import failure_of
 from tcpbalance.net.addresses import proxy_address
 from tcpbalance.net.connecting import SocketConnector
 from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.net.tls.dialling import dial_tls
 from tcpbalance.net.twisted_transport import hand_over
-from tcpbalance.pool.probes.base import Target
-from tcpbalance.pool.probes.event import failure_of
 from tcpbalance.wire.proxy_protocol import ProxyVersion, encode_v1, encode_v2_local
 
 

@@ -19,11 +19,11 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from tcpbalance.config.addresses import Address
+from tcpbalance.health.probes.argv import EXAMPLE, Argv
+from tcpbalance.health.probes.base import NoVerdict, ProbeFailed, Target
+from tcpbalance.health.probes.causes import named_causes
+from tcpbalance.health.probes.event import Event
 from tcpbalance.net.connecting import timed_out
-from tcpbalance.pool.probes.argv import EXAMPLE, Argv
-from tcpbalance.pool.probes.base import NoVerdict, ProbeFailed, Target
-from tcpbalance.pool.probes.causes import named_causes
-from tcpbalance.pool.probes.event import Event
 
 SAID_LIMIT = 4096
 """Bytes of its standard error that are kept, the last ones."""

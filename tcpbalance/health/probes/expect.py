@@ -7,12 +7,12 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
-from tcpbalance.pool.probes.base import Target
-from tcpbalance.pool.probes.causes import named_causes
-from tcpbalance.pool.probes.connection import Peer, connected
-from tcpbalance.pool.probes.endpoint import endpoint_for
-from tcpbalance.pool.probes.keys import some_text
-from tcpbalance.pool.probes.search import Search
+from tcpbalance.health.probes.base import Target
+from tcpbalance.health.probes.causes import named_causes
+from tcpbalance.health.probes.connection import Peer, connected
+from tcpbalance.health.probes.endpoint import endpoint_for
+from tcpbalance.health.probes.keys import some_text
+from tcpbalance.health.probes.search import Search
 
 
 @frozen

@@ -10,9 +10,9 @@ from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost,
 from twisted.internet.error import TimeoutError as ConnectTimeout
 
 from tcpbalance.errors import Fault
+from tcpbalance.health.probes.base import NoVerdict, ProbeFailed
 from tcpbalance.net.connecting import ConnectFailed
 from tcpbalance.net.resolver.answer import Verdict
-from tcpbalance.pool.probes.base import NoVerdict, ProbeFailed
 
 
 def verdict_on(error: BaseException) -> ProbeFailed | NoVerdict | None:

@@ -11,8 +11,8 @@ from twisted.internet.interfaces import IAddress, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from tcpbalance.pool.probes.base import Target
-from tcpbalance.pool.probes.event import Event
+from tcpbalance.health.probes.base import Target
+from tcpbalance.health.probes.event import Event
 
 LINGER = 0.25
 """The part of the timeout that a peer may take to close, too, before it is cut off."""

@@ -16,13 +16,13 @@ from twisted.python.failure import Failure
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.pools import HealthConfig, ProbeHeader
 from tcpbalance.errors import SettingError
+from tcpbalance.health.check_loop import CheckLoop
+from tcpbalance.health.counter import Flip, HealthCounter
+from tcpbalance.health.probe_run import Outcome, ProbeRun
+from tcpbalance.health.probes.base import Probe, Target
 from tcpbalance.net.resolver.resolver import Resolver
 from tcpbalance.pool.backend import Backend
-from tcpbalance.pool.health_counter import Flip, HealthCounter
-from tcpbalance.pool.health_watch import Watch
 from tcpbalance.pool.pool import Pool
-from tcpbalance.pool.probe_run import Outcome, ProbeRun
-from tcpbalance.pool.probes.base import Probe, Target
 from tcpbalance.rate_limited_log import RateLimitedLog
 from tcpbalance.wire.proxy_protocol import ProxyVersion
 
@@ -98,7 +98,7 @@ class HealthMonitor(Service):
     send_proxy_protocol: ProbeHeader | None = None
 
     first_round: Deferred[None] = field(init=False, factory=Deferred)
-    _watches: list[Watch] = field(init=False, factory=list)
+    _loops: list[CheckLoop] = field(init=False, factory=list)
     _errors: RateLimitedLog[str, Failure] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -152,10 +152,10 @@ class HealthMonitor(Service):
                 pool=self.pool.name,
                 rise=self.rise,
             )
-        self._watches = [self._watch(backend, place) for place, backend in enumerate(self.pool.backends)]
-        for watch in self._watches:
-            watch.start()
-        round_ = DeferredList([watch.first.wait() for watch in self._watches])
+        self._loops = [self._loop(backend, place) for place, backend in enumerate(self.pool.backends)]
+        for loop in self._loops:
+            loop.start()
+        round_ = DeferredList([loop.first.wait() for loop in self._loops])
         round_.addCallback(lambda _: self.first_round.callback(None))
 
     def stopService(self) -> Deferred[None]:
@@ -165,14 +165,14 @@ class HealthMonitor(Service):
             be cancelled is left behind after a second, with a line in the log.
         """
         super().stopService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
-        watches, self._watches = self._watches, []
+        loops, self._loops = self._loops, []
         self.first_round = Deferred()
-        ended = DeferredList([watch.stop() for watch in watches], consumeErrors=True)
+        ended = DeferredList([loop.stop() for loop in loops], consumeErrors=True)
         ended.addTimeout(STOP_GRACE, self.reactor)
         ended.addCallback(lambda _: self._flush_logs())
-        return ended.addCallback(lambda _: self._tell_of_the_unstoppable(watches))
+        return ended.addCallback(lambda _: self._tell_of_the_unstoppable(loops))
 
-    def _watch(self, backend: Backend, place: int) -> Watch:
+    def _loop(self, backend: Backend, place: int) -> CheckLoop:
         counter = HealthCounter(self.rise, self.fall, self.initial)
         if counter.up:
             self.pool.mark_up(backend)
@@ -188,7 +188,7 @@ class HealthMonitor(Service):
             backend.server_name,
             self.resolver,
         )
-        return Watch(
+        return CheckLoop(
             self.reactor,
             lambda: ProbeRun(self.probe, self.probe_name, target),
             lambda: self.interval if counter.up else self.down_interval or self.interval,
@@ -281,8 +281,8 @@ class HealthMonitor(Service):
         self._errors.flush()
         self.pool.shortage.flush_log()
 
-    def _tell_of_the_unstoppable(self, watches: list[Watch]) -> None:
-        count = sum(not watch.idle for watch in watches)
+    def _tell_of_the_unstoppable(self, loops: list[CheckLoop]) -> None:
+        count = sum(not loop.idle for loop in loops)
         if count:
             self._log.warn(
                 "pool {pool}: {count} checks by probe {probe} go on although they were cancelled",

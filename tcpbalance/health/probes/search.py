@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tcpbalance.config.messages import MAX_VALUE, quoted
-from tcpbalance.pool.probes.base import ProbeFailed
-from tcpbalance.pool.probes.event import Event
+from tcpbalance.health.probes.base import ProbeFailed
+from tcpbalance.health.probes.event import Event
 
 ANSWER_LIMIT = 64 * 1024
 """Bytes of an answer that are looked at: what a check waits for stands at its beginning."""

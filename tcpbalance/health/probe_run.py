@@ -12,12 +12,12 @@ from twisted.python.failure import Failure
 
 from tcpbalance.config.messages import one_line
 from tcpbalance.errors import TcpbalanceError
+from tcpbalance.health.probes.base import MAX_CAUSE, Deadline, NoVerdict, Probe, Target
+from tcpbalance.health.probes.causes import verdict_on
+from tcpbalance.health.probes.event import Event, failure_of
 from tcpbalance.net.connecting import timed_out
 from tcpbalance.net.faults import REMEDY_OF_LOOKUP
 from tcpbalance.net.resolver.answer import Verdict
-from tcpbalance.pool.probes.base import MAX_CAUSE, Deadline, NoVerdict, Probe, Target
-from tcpbalance.pool.probes.causes import verdict_on
-from tcpbalance.pool.probes.event import Event, failure_of
 
 LATE = 0.1
 """The part of its timeout by which the end of a check may be late. A loop that is later has not looked yet at

@@ -5,10 +5,10 @@ from __future__ import annotations
 import attrs
 from attrs import frozen
 
-from tcpbalance.pool.probes.base import Target
-from tcpbalance.pool.probes.causes import named_causes
-from tcpbalance.pool.probes.connection import Peer, connected
-from tcpbalance.pool.probes.endpoint import endpoint_for
+from tcpbalance.health.probes.base import Target
+from tcpbalance.health.probes.causes import named_causes
+from tcpbalance.health.probes.connection import Peer, connected
+from tcpbalance.health.probes.endpoint import endpoint_for
 
 
 @frozen

@@ -11,21 +11,21 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from tcpbalance.pool.probe_run import Outcome, ProbeRun
-from tcpbalance.pool.probes.event import Event
+from tcpbalance.health.probe_run import Outcome, ProbeRun
+from tcpbalance.health.probes.event import Event
 from tcpbalance.rate_limited_log import RateLimitedLog
 
 FAILURES_EVERY = 60.0
 """Seconds between two log lines about exceptions of ours."""
 
 
-class Watch:
+class CheckLoop:
     """Checks a backend again and again, never twice at once.
 
     :param clock: the reactor.
     :param new_run: makes the next check.
     :param interval: seconds between the starts of two checks, asked after each.
-    :param phase: 0 to 1, the part of the interval after which the second check comes; it sets the watches of
+    :param phase: 0 to 1, the part of the interval after which the second check comes; it sets the loops of
         a pool apart, and they stay apart because all later checks come at the interval.
     :param report: takes the outcome of each check.
     :ivar first: the first check has its outcome, or could not be made.
