@@ -42,7 +42,7 @@ lint: $(VENV)/installed-dev ## style and likely bugs
 types: $(VENV)/installed-dev ## types, strictly
 	@$(BIN)/mypy
 
-floors: $(VENV)/installed-dev ## no room imports from a floor above it
+floors: $(VENV)/installed-dev ## no package imports from a layer above it, and no two modules import each other
 	@$(BIN)/lint-imports --no-cache --no-logo
 
 news: $(VENV)/installed-dev ## the news fragments can be read

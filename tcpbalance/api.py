@@ -47,10 +47,10 @@ from tcpbalance.pool.policies.base import Policy as Policy
 from tcpbalance.pool.policies.base import PolicyFactory as PolicyFactory
 from tcpbalance.pool.policies.base import PolicyTools as PolicyTools
 from tcpbalance.pool.pool import Pool as Pool
-from tcpbalance.proxy.frontend import FrontendFactory as FrontendFactory
-from tcpbalance.proxy.frontend import FrontendSettings as FrontendSettings
+from tcpbalance.proxy.factory import FrontendFactory as FrontendFactory
 from tcpbalance.proxy.preread import PrereadSettings as PrereadSettings
 from tcpbalance.proxy.reasons import EndReason as EndReason
 from tcpbalance.proxy.record import SessionRecord as SessionRecord
+from tcpbalance.proxy.settings import FrontendSettings as FrontendSettings
 from tcpbalance.wire.proxy_protocol import ProxyHeader as ProxyHeader
 from tcpbalance.wire.server_names import NameMap as NameMap

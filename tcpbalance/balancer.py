@@ -36,7 +36,7 @@ from tcpbalance.net.socket_options import SocketOptionError, SocketOptions, shru
 from tcpbalance.overload.guard import OverloadGuard, watches
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
-from tcpbalance.proxy.frontend import FrontendFactory
+from tcpbalance.proxy.factory import FrontendFactory
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.reload import Part, Reloader, in_thread
@@ -69,7 +69,7 @@ class FrontendListeners:
                 listener = Listener(
                     self._reactor, sock, self._factory, self._frontend.backlog, self._data_path
                 )
-                self._factory.pause_on(listener)
+                self._factory.registry.accept_pause.pause_on(listener)
                 self._listeners.append(listener)
             for complaint in shrunk_buffers(socks[0], self._frontend.socket):
                 self._log.warn("frontend {name}: {complaint}", name=self._frontend.name, complaint=complaint)
@@ -98,7 +98,7 @@ class FrontendListeners:
         listeners, self._listeners = self._listeners, []
         for listener in listeners:
             listener.stopListening()
-            self._factory.leave(listener)
+            self._factory.registry.accept_pause.leave(listener)
 
     @contextlib.contextmanager
     def _named(self) -> Iterator[None]:
@@ -183,7 +183,9 @@ class Balancer(Service):
         }
         self._reloader = Reloader(reactor, _reloadable(frontends), in_thread(reactor))
         watched = watches(overload) if overload else []
-        self._guard = OverloadGuard(reactor, self.factories.values(), watched)
+        self._guard = OverloadGuard(
+            reactor, [factory.registry for factory in self.factories.values()], watched
+        )
         self._monitors = [self._monitor(pool, config) for pool, config in (health or {}).items()]
         self._prepared = False
         self._closed: list[str] = []
@@ -244,7 +246,7 @@ class Balancer(Service):
         def on_down(backend: Backend) -> None:
             if config.on_down == "reset":
                 for factory in self.factories.values():
-                    factory.end_sessions(EndReason.BACKEND_DOWN, served_by=backend)
+                    factory.registry.end_sessions(EndReason.BACKEND_DOWN, served_by=backend)
 
         return HealthMonitor.from_config(
             pool,
@@ -457,14 +459,14 @@ class Balancer(Service):
 
     def _drained(self) -> Deferred[Any]:
         """Let open sessions finish within the grace, and end those that do not."""
-        factories = self.factories.values()
-        count = sum(len(factory.sessions) for factory in factories)
+        registries = [factory.registry for factory in self.factories.values()]
+        count = sum(len(registry.sessions) for registry in registries)
         if not count:
             return succeed(None)
         grace = self._shutdown_grace
         self._log.info("{count} open sessions may finish within {grace:g} s", count=count, grace=grace)
         self._grace = self._reactor.callLater(grace, self._end_sessions)
-        return DeferredList([factory.when_idle() for factory in factories]).addCallback(self._end_grace)
+        return DeferredList([registry.when_idle() for registry in registries]).addCallback(self._end_grace)
 
     def _end_grace(self, _: object) -> None:
         if self._grace is not None and self._grace.active():
@@ -472,7 +474,7 @@ class Balancer(Service):
 
     def _end_sessions(self) -> None:
         for factory in self.factories.values():
-            factory.end_sessions(EndReason.SHUTDOWN)
+            factory.registry.end_sessions(EndReason.SHUTDOWN)
 
     def _close_doors(self) -> None:
         for listeners in self._frontend_listeners.values():

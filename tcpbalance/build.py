@@ -43,8 +43,8 @@ from tcpbalance.pool.affinity import Affinity
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.outlier import OutlierRules
 from tcpbalance.pool.pool import Pool
-from tcpbalance.proxy.frontend import FrontendSettings
 from tcpbalance.proxy.preread import PrereadSettings
+from tcpbalance.proxy.settings import FrontendSettings
 from tcpbalance.wire.server_names import NameMap
 
 LOOKUP_TIMEOUT = 5.0

@@ -17,8 +17,8 @@ from tcpbalance.net import descriptors
 from tcpbalance.net.faults import OUT_OF_DESCRIPTORS
 from tcpbalance.overload import gauges
 from tcpbalance.overload.judge import MAX_AT_ONCE, Judge, Reading, Resource, Step, how_many
-from tcpbalance.proxy.frontend import FrontendFactory
 from tcpbalance.proxy.reasons import EndReason
+from tcpbalance.proxy.registry import SessionRegistry
 from tcpbalance.steady_loop import SteadyLoop
 
 LOOK_EVERY = 1.0
@@ -70,16 +70,16 @@ class OverloadGuard(Service):
     session is open: there is nobody then whose end could help.
 
     :param reactor: IReactorTime.
-    :param factories: of the frontends.
+    :param registries: the open sessions of each frontend.
     :param watched: what is read, each second.
     """
 
     _log = Logger("tcpbalance.overload")
 
     def __init__(
-        self, reactor: Any, factories: Collection[FrontendFactory], watched: Sequence[Watch]
+        self, reactor: Any, registries: Collection[SessionRegistry], watched: Sequence[Watch]
     ) -> None:
-        self._factories = factories
+        self._registries = registries
         self._asked = watched
         self._watched: list[Watch] = []
         self._judge = Judge()
@@ -129,7 +129,7 @@ class OverloadGuard(Service):
     def _act(self, readings: Sequence[Reading]) -> None:
         if not readings:
             return
-        sessions = sum(len(factory.sessions) for factory in self._factories)
+        sessions = sum(len(registry.sessions) for registry in self._registries)
         step = self._judge.step(readings, sessions)
         if not sessions:
             self._tell_too_low(readings)
@@ -145,12 +145,12 @@ class OverloadGuard(Service):
     def _pause(self) -> None:
         # What is dead but hangs together in circles is not to cost the living their sessions.
         gc.collect()
-        for factory in self._factories:
-            factory.accept_pause.pause(_REASON)
+        for registry in self._registries:
+            registry.accept_pause.pause(_REASON)
 
     def _resume(self) -> None:
-        for factory in self._factories:
-            factory.accept_pause.resume(_REASON)
+        for registry in self._registries:
+            registry.accept_pause.resume(_REASON)
 
     def _end_some(self, readings: Sequence[Reading], sessions: int) -> None:
         """End the sessions that buffer most, as many as it takes."""
@@ -169,15 +169,15 @@ class OverloadGuard(Service):
     def _end_biggest(self, excess: Mapping[Resource, float]) -> list[int]:
         """End sessions; give what each of them had buffered, in bytes."""
         sizes = [
-            (size, session, factory)
-            for factory in self._factories
-            for session in factory.sessions
+            (size, session, registry)
+            for registry in self._registries
+            for session in registry.sessions
             if (size := session.buffered) is not None
         ]
         biggest = heapq.nlargest(MAX_AT_ONCE, sizes, key=lambda found: found[0])
         ended = biggest[: how_many((size for size, *_ in biggest), excess)]
-        for factory in self._factories:
-            factory.end((session for _, session, its in ended if its is factory), EndReason.OVERLOAD)
+        for registry in self._registries:
+            registry.end((session for _, session, its in ended if its is registry), EndReason.OVERLOAD)
         return [size for size, *_ in ended]
 
     def _tell_too_low(self, readings: Sequence[Reading]) -> None:

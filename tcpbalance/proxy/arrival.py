@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.internet.error import ConnectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tcpbalance.net.addresses import shown
@@ -12,15 +13,15 @@ from tcpbalance.net.socket_transport import SocketTransport
 from tcpbalance.net.tls.errors import HandshakeFailed, handshake_cause
 from tcpbalance.net.tls.facts import asked_name, facts_of
 from tcpbalance.net.tls.start import accept_tls
+from tcpbalance.proxy.client import ClientConnection
 from tcpbalance.proxy.client_info import ClientInfo
+from tcpbalance.proxy.context import SessionContext
 from tcpbalance.proxy.peer import BROKEN_OFF, Peer
 from tcpbalance.proxy.preread import Preread
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
+from tcpbalance.proxy.session import Session
 from tcpbalance.wire.proxy_protocol import ProxyHeaderError
-
-if TYPE_CHECKING:
-    from tcpbalance.proxy.frontend import ClientConnection, FrontendFactory
 
 
 class Arrival:
@@ -28,26 +29,34 @@ class Arrival:
 
     It ends as a session does: that is decided once, and accounted for when the transport is gone.
 
-    :param frontend: settings, wheel, and where the account goes.
+    :param context: of the frontend that it belongs to.
     :param client: the client's side, connected.
     :param preread: takes what the client says.
     :ivar cause: what was wrong with what the client said, empty when nothing was.
     """
 
-    __slots__ = ("_frontend", "_introduction", "_preread", "_reason", "cause", "client", "slot")
+    _log = Logger()
 
+    __slots__ = ("_context", "_introduction", "_preread", "_reason", "cause", "client", "slot")
+
+    backend = None
     served_by = None
 
-    def __init__(self, frontend: FrontendFactory, client: ClientConnection, preread: Preread) -> None:
-        self._frontend = frontend
+    def __init__(self, context: SessionContext, client: ClientConnection, preread: Preread) -> None:
+        self._context = context
         self.client = client
         self._preread = preread
         self._introduction = ClientInfo(
-            client.transport.getPeer(), preread, born=frontend.seconds(), started=frontend.wall_seconds()
+            client.transport.getPeer(), preread, born=context.clock(), started=context.wall_clock()
         )
         self._reason: EndReason | None = None
         self.cause = ""
         self.slot: int | None = None
+
+    @property
+    def ending(self) -> bool:
+        """Whether its end has been decided."""
+        return self._reason is not None
 
     @property
     def buffered(self) -> int | None:
@@ -58,7 +67,7 @@ class Arrival:
 
     def start(self) -> None:
         """Begin, with the client connected."""
-        self._frontend.wheel.watch(self, self._preread.timeout)
+        self._context.wheel.watch(self, self._preread.timeout)
         transport = self.client.transport
         if not self._preread.expects_plaintext:
             self._accept_tls()
@@ -86,7 +95,7 @@ class Arrival:
             return
         connection = self.client.transport.getHandle()
         try:
-            self._preread.secured = facts_of(connection, self._frontend.wall_seconds())
+            self._preread.secured = facts_of(connection, self._context.wall_clock())
         except HandshakeFailed as error:
             self.cause = error.cause
             self.end(EndReason.HANDSHAKE_FAILED)
@@ -112,8 +121,9 @@ class Arrival:
             self._reason, self.cause = _account_of(failure, side.transport)
         if self._reason is EndReason.HANDSHAKE_FAILED:
             self._preread.note_server_name(asked_name(side.transport.getHandle()))
-        self._frontend.wheel.forget(self)
-        self._frontend.account(self, self._reason)
+        self._context.wheel.forget(self)
+        self.client.release_admission()
+        self._context.registry.remove(self, self._reason)
         # No circle is left behind for the garbage collector to find.
         del side.session
 
@@ -121,7 +131,7 @@ class Arrival:
 
     def _go_on(self) -> None:
         """All is said that comes in the clear."""
-        refusal = self._frontend.refuses(self.client, self._introduction.judged)
+        refusal = self.client.admit(self._introduction.judged)
         if refusal is not None:
             self.cause = refusal.word
             self.end(EndReason.REFUSED)
@@ -139,12 +149,19 @@ class Arrival:
 
     def _hand_over(self) -> None:
         """All is known: a session takes over the client, and what it has sent for the backend."""
-        pool = self._preread.pool(self._frontend.pool)
+        pool = self._preread.pool(self._context.pool)
         if pool is None:
             self.end(EndReason.NO_ROUTE)
             return
-        self._frontend.wheel.forget(self)
-        self._frontend.introduce(self, self.client, pool, self._introduction)
+        self._context.wheel.forget(self)
+        session = Session(self._context, self.client, pool, self._introduction)
+        self.client.session = session
+        self._context.registry.replace(self, session)
+        try:
+            session.start()
+        except Exception:
+            self._log.failure("frontend {name}: a session could not be started", name=self._context.name)
+            session.end(EndReason.INTERNAL_ERROR)
 
     def check(self, now: float) -> float | None:
         """The wheel's call: end what has lasted too long.
@@ -156,7 +173,7 @@ class Arrival:
             self.end(EndReason.PREREAD_TIMEOUT)
         else:
             self.client.close(orderly=False)
-        return None if self.client.gone else self._frontend.settings.half_close_timeout
+        return None if self.client.gone else self._context.settings.half_close_timeout
 
     def on_failure(self, failure: Failure) -> None:
         """See ``wheel.Watched``."""
@@ -172,11 +189,11 @@ class Arrival:
     def record(self) -> SessionRecord:
         """The account of a client that came no further."""
         assert self._reason is not None
-        lasted = self._frontend.seconds() - self._introduction.born
+        lasted = self._context.clock() - self._introduction.born
         return SessionRecord(
             started=self._introduction.started,
             client=shown(self._introduction.client),
-            frontend=self._frontend.name,
+            frontend=self._context.name,
             backend=None,
             attempts=0,
             wait=lasted,

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+import typing
+from typing import Any, cast
 
 from twisted.internet.interfaces import ISSLTransport
 from twisted.python.failure import Failure
 
 from tcpbalance.net.connecting import ConnectFailed
-from tcpbalance.proxy.peer import Peer
+from tcpbalance.proxy.peer import Owner, Peer
 
-if TYPE_CHECKING:
-    from tcpbalance.proxy.dial import Dial
-    from tcpbalance.proxy.session import Session
+
+class BackendOwner(Owner, typing.Protocol):
+    """What a backend's side belongs to."""
+
+    def backend_connected(self, side: Peer) -> None:
+        """The backend has accepted."""
+        ...
+
+    def backend_sent(self, data: bytes) -> None:
+        """Bytes came from the backend."""
+        ...
 
 
 class BackendConnection(Peer):
     """The backend's side of a session."""
 
-    session: Session
+    session: BackendOwner
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: BackendOwner) -> None:
         self.session = session
 
     def connectionMade(self) -> None:
@@ -55,12 +64,24 @@ def _speaks_tls(transport: object) -> bool:
     return bool(ISSLTransport.providedBy(transport))
 
 
+class Attempts(typing.Protocol):
+    """What makes attempts to reach a backend."""
+
+    def accepted(self) -> BackendConnection:
+        """The attempt has succeeded: give the protocol for the connection."""
+        ...
+
+    def refused(self, failure: ConnectFailed) -> None:
+        """The attempt has failed."""
+        ...
+
+
 class BackendFactory:
     """Makes the one ``BackendConnection`` of one attempt, or reports that there is none to make."""
 
     __slots__ = ("_dial",)
 
-    def __init__(self, dial: Dial) -> None:
+    def __init__(self, dial: Attempts) -> None:
         self._dial = dial
 
     def buildProtocol(self, addr: Any) -> BackendConnection:

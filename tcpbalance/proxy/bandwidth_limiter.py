@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from twisted.python.failure import Failure
 
@@ -18,12 +18,35 @@ from tcpbalance.net.twisted_transport import read_at_most
 from tcpbalance.net.wheel import Wheel
 from tcpbalance.proxy.reasons import EndReason
 
-if TYPE_CHECKING:
-    from tcpbalance.proxy.peer import Peer
-
 READS_A_SECOND = 10
 """Reads that the rate is divided into, so that bytes go in small steps instead of one leap. Of a rate that is
 lower, each read takes one byte."""
+
+
+class LimitedOwner(Protocol):
+    """What a side belongs to, as a limiter sees it."""
+
+    def end(self, reason: EndReason) -> None:
+        """Decide its end."""
+        ...
+
+
+class Limited(Protocol):
+    """A side whose bytes are counted."""
+
+    @property
+    def transport(self) -> Any:
+        """The side's."""
+        ...
+
+    @property
+    def session(self) -> LimitedOwner:
+        """What it belongs to."""
+        ...
+
+    def read_on(self) -> None:
+        """Read again, unless something else speaks against it."""
+        ...
 
 
 def _piece(rate: int) -> int:
@@ -77,7 +100,7 @@ class BandwidthLimiter:
 
     __slots__ = ("_pace", "_seconds", "_side", "_wheel", "holds", "slot")
 
-    def __init__(self, side: Peer, rate: int, wheel: Wheel, seconds: Callable[[], float]) -> None:
+    def __init__(self, side: Limited, rate: int, wheel: Wheel, seconds: Callable[[], float]) -> None:
         self.holds = False
         self.slot: int | None = None
         self._side = side

@@ -3,23 +3,61 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from twisted.python.failure import Failure
 
 from tcpbalance.admission.gcra import MinRate
 from tcpbalance.net.wheel import RESOLUTION
+from tcpbalance.proxy.client import ClientConnection
+from tcpbalance.proxy.context import SessionContext
 from tcpbalance.proxy.dry_run import DryRunLimit
+from tcpbalance.proxy.peer import Peer
 from tcpbalance.proxy.reasons import EndReason
-
-if TYPE_CHECKING:
-    from tcpbalance.proxy.frontend import FrontendFactory
-    from tcpbalance.proxy.session import Session
 
 SILENT_CLIENT_GRACE = 0.5
 """Seconds for which a dial goes on for a client that has finished without a byte. It may have closed, or it
 only reads, as ``nc -N`` does with an empty input: the two look the same. A healthy backend accepts within
 this time."""
+
+
+class Timed(Protocol):
+    """A session as its deadlines see it."""
+
+    client: ClientConnection
+    backend: Peer | None
+
+    @property
+    def ending(self) -> bool:
+        """Whether its end has been decided."""
+        ...
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended, and was recorded."""
+        ...
+
+    @property
+    def dials(self) -> bool:
+        """Whether it tries to reach a backend: not while it waits for one in the queue."""
+        ...
+
+    @property
+    def half_closed(self) -> bool:
+        """Whether one side has finished sending."""
+        ...
+
+    def end(self, reason: EndReason) -> None:
+        """Decide its end."""
+        ...
+
+    def dial_timed_out(self) -> None:
+        """The time to reach a backend is over."""
+        ...
+
+    def break_off(self) -> None:
+        """Close both sides at once."""
+        ...
 
 
 class Deadlines:
@@ -28,7 +66,7 @@ class Deadlines:
     A byte only notes the time. Where bytes pass the session by, its sides note it instead.
 
     :param session: is told to end; not started yet.
-    :param frontend: settings, clock and wheel.
+    :param context: settings, clock and wheel.
     :param now: by that clock.
     :param born: when the client came, by the same.
     :param dial_timeout: seconds that the dial may take, without its time in the queue.
@@ -37,8 +75,8 @@ class Deadlines:
 
     __slots__ = (
         "_aged_at",
+        "_context",
         "_dial_until",
-        "_frontend",
         "_in_flight",
         "_looked",
         "_min_rate",
@@ -48,11 +86,11 @@ class Deadlines:
     )
 
     def __init__(
-        self, session: Session, frontend: FrontendFactory, now: float, born: float, dial_timeout: float
+        self, session: Timed, context: SessionContext, now: float, born: float, dial_timeout: float
     ) -> None:
         self._session = session
-        self._frontend = frontend
-        self._aged_at = born + frontend.age_limit()
+        self._context = context
+        self._aged_at = born + context.age_limit()
         self._dial_until = now + dial_timeout
         self._in_flight = (0, 0)
         self._looked = -math.inf
@@ -63,7 +101,7 @@ class Deadlines:
     def start(self) -> None:
         """Begin to look."""
         left = max(0.0, min(self._aged_at, self._dial_until) - self.active)
-        self._frontend.wheel.watch(self, min(self._frontend.settings.look_every, left))
+        self._context.wheel.watch(self, min(self._context.settings.look_every, left))
 
     def allow(self, seconds: float) -> None:
         """The dial goes on after *seconds* in which it was not trying, and which do not count."""
@@ -72,21 +110,21 @@ class Deadlines:
 
     def end_dial_soon(self) -> None:
         """The client has finished without a byte."""
-        self._dial_until = min(self._dial_until, self._frontend.seconds() + SILENT_CLIENT_GRACE)
+        self._dial_until = min(self._dial_until, self._context.clock() + SILENT_CLIENT_GRACE)
         self._look_at_the_dial()
 
     def _look_at_the_dial(self) -> None:
-        self._frontend.wheel.watch(self, self._next_check())
+        self._context.wheel.watch(self, self._next_check())
 
     def connected(self) -> None:
         """A backend is there, and the two sides are joined: bytes can move from now on."""
-        least = self._frontend.settings.min_rate
+        least = self._context.settings.min_rate
         if least is not None and DryRunLimit.MIN_RATE not in self._session.client.dry_run_limits:
-            self._min_rate = MinRate(least, self._frontend.seconds())
+            self._min_rate = MinRate(least, self._context.clock())
 
     def stop(self) -> None:
         """Look no more."""
-        self._frontend.wheel.forget(self)
+        self._context.wheel.forget(self)
 
     def check(self, now: float) -> float | None:
         """The wheel's call: end what has lasted too long.
@@ -122,10 +160,10 @@ class Deadlines:
         return self._min_rate.is_missed(client.received + backend.received - waiting, waiting > 0, now)
 
     def _end_as_too_slow(self) -> None:
-        if self._frontend.dry_run is None:
+        if self._context.dry_run is None:
             self._session.end(EndReason.TOO_SLOW)
         else:
-            self._frontend.dry_run.would_limit(self._session.client, DryRunLimit.MIN_RATE)
+            self._context.dry_run.would_limit(self._session.client, DryRunLimit.MIN_RATE)
             self._min_rate = None
 
     def _looks_alive(self, now: float) -> bool:
@@ -146,7 +184,7 @@ class Deadlines:
 
     def _next_look(self) -> float:
         """When to see what is in flight: at half the limit, and when it has been quiet for too long."""
-        session, settings = self._session, self._frontend.settings
+        session, settings = self._session, self._context.settings
         if session.backend is None and not session.ending:
             # In the queue, ``queue_timeout`` counts instead.
             return self._dial_until if session.dials else math.inf
@@ -173,5 +211,5 @@ class Deadlines:
         first = min(self._next_look(), self._aged_at)
         if self._min_rate is not None and self._session.backend is not None and not self._session.ending:
             first = min(first, self._min_rate.due)
-        until = first - self._frontend.seconds()
-        return min(max(0.0, until), self._frontend.settings.look_every)
+        until = first - self._context.clock()
+        return min(max(0.0, until), self._context.settings.look_every)

@@ -6,14 +6,10 @@ acknowledged the last byte, so this is looked at now and then, and only while th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from twisted.python.failure import Failure
 
 from tcpbalance.net.wheel import Wheel
-
-if TYPE_CHECKING:
-    from tcpbalance.proxy.peer import Peer
+from tcpbalance.proxy.peer import Peer
 
 FIRST_LOOK = 0.02
 """Seconds until the first look; each wait after that is twice as long."""

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from tcpbalance.rate_limited_log import RateLimitedLog
-
-if TYPE_CHECKING:
-    from tcpbalance.proxy.frontend import ClientConnection
 
 
 class DryRunLimit(Enum):
@@ -29,23 +26,30 @@ class DryRunLimit(Enum):
     """The session would have been ended."""
 
 
+class DryRunClient(Protocol):
+    """A client that limits are tried on."""
+
+    dry_run_limits: tuple[DryRunLimit, ...]
+    """Those that would have acted on it."""
+
+
 class DryRun:
     """Takes note of clients that limits would have done something to; of each limit once a client.
 
     :param name: the frontend's.
-    :param seconds: a monotonic clock.
+    :param clock: seconds on a monotonic clock.
     :param timer: for what is logged a little later.
     :ivar spared: how many clients there were, by limit.
     """
 
     _log = Logger("tcpbalance.admission")
 
-    def __init__(self, name: str, seconds: Callable[[], float], timer: IReactorTime) -> None:
+    def __init__(self, name: str, clock: Callable[[], float], timer: IReactorTime) -> None:
         self.counts: Counter[DryRunLimit] = Counter()
         self._name = name
-        self._limited_log = RateLimitedLog(self._write, seconds, timer)
+        self._limited_log = RateLimitedLog(self._write, clock, timer)
 
-    def would_limit(self, client: ClientConnection, limit: DryRunLimit) -> None:
+    def would_limit(self, client: DryRunClient, limit: DryRunLimit) -> None:
         """Let a client go on as if there were no such limit."""
         if limit not in client.dry_run_limits:
             client.dry_run_limits = (*client.dry_run_limits, limit)

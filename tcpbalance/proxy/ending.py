@@ -3,37 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from tcpbalance.net.wheel import TIME_A_TURN
 from tcpbalance.pool.backend import Backend
-from tcpbalance.proxy.arrival import Arrival
 from tcpbalance.proxy.reasons import EndReason
-
-if TYPE_CHECKING:
-    from tcpbalance.proxy.session import Session
-
-    Ending: TypeAlias = Session | Arrival
 
 ENDS_A_TURN = 32
 """Sessions ended before the reactor has its turn, at most, and only for ``TIME_A_TURN``."""
+
+
+class Ending(Protocol):
+    """A session that can be ended."""
+
+    @property
+    def served_by(self) -> Backend | None:
+        """The backend that it is connected to, None while it is not."""
+        ...
+
+    def end(self, reason: EndReason) -> None:
+        """Decide its end."""
+        ...
 
 
 class SessionEnder:
     """Ends sessions, those of a call in their order.
 
     :param reactor: for the turns.
-    :param seconds: a monotonic clock.
+    :param clock: seconds on a monotonic clock.
     """
 
     _log = Logger()
 
-    def __init__(self, reactor: IReactorTime, seconds: Callable[[], float]) -> None:
+    def __init__(self, reactor: IReactorTime, clock: Callable[[], float]) -> None:
         self._reactor = reactor
-        self._seconds = seconds
+        self._clock = clock
         # The last one is ended first: from a dict, only that can be taken in constant time.
         self._waiting: dict[Ending, tuple[EndReason, Backend | None]] = {}
         self._call: IDelayedCall | None = None
@@ -51,7 +58,7 @@ class SessionEnder:
         if self._call is None:
             self._end_some()
 
-    def replaced(self, arrival: Arrival, session: Session) -> None:
+    def replaced(self, arrival: Ending, session: Ending) -> None:
         """A client has said what it had to: end its session in its place."""
         ending = self._waiting.pop(arrival, None)
         if ending is not None:
@@ -70,14 +77,14 @@ class SessionEnder:
         self._end_some()
 
     def _end_some(self) -> None:
-        until = self._seconds() + TIME_A_TURN
+        until = self._clock() + TIME_A_TURN
         for _ in range(ENDS_A_TURN):
             if not self._waiting:
                 return
             session, (reason, served_by) = self._waiting.popitem()
             if served_by is None or session.served_by is served_by:
                 self._end(session, reason)
-                if self._seconds() >= until:
+                if self._clock() >= until:
                     break
         if self._waiting and self._call is None:
             self._call = self._reactor.callLater(0, self._go_on)

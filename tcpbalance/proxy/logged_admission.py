@@ -34,11 +34,11 @@ class LoggedAdmission:
         self._refused = RateLimitedLog(self._write_refused, seconds, timer)
         self._would_refuse = RateLimitedLog(self._write_would_refuse, seconds, timer)
 
-    def refuses(self, address: Any) -> Refusal | None:
-        """Let a client in, or refuse it.
+    def admit(self, address: Any) -> Refusal | None:
+        """Admit a client, or refuse it.
 
         :param address: of the client, one of Twisted's.
-        :returns: why it was refused; None when it came in, and holds a connection until ``leave``.
+        :returns: why it was refused; None when it was admitted, and holds a connection until ``release``.
         """
         admission = self._admission
         refusal = admission.admit(packed_host(address))
@@ -48,8 +48,8 @@ class LoggedAdmission:
             self._would_refuse.note(admission.last_would_refuse, address)
         return refusal
 
-    def leave(self, address: Any) -> None:
-        """Take note that a connection that came in has ended."""
+    def release(self, address: Any) -> None:
+        """Take note that an admitted connection has ended."""
         self._admission.leave(packed_host(address))
 
     def flush_logs(self) -> None:

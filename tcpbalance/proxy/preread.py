@@ -7,7 +7,7 @@ taken out, which the backend gets anew where its pool says so.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attrs import field, frozen
 
@@ -17,12 +17,10 @@ from tcpbalance.errors import SettingError
 from tcpbalance.net.addresses import packed_host
 from tcpbalance.net.tls.facts import TlsFacts
 from tcpbalance.net.tls.server import ServerTls
+from tcpbalance.pool.pool import Pool
 from tcpbalance.wire.client_hello import HelloError, HelloReader
 from tcpbalance.wire.proxy_protocol import ProxyHeader, read_header
 from tcpbalance.wire.server_names import NameMap
-
-if TYPE_CHECKING:
-    from tcpbalance.pool.pool import Pool
 
 
 @frozen

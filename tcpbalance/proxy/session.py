@@ -9,7 +9,7 @@ end has been decided; ``_finish`` runs once, when both transports are gone.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
@@ -19,9 +19,12 @@ from tcpbalance.net.addresses import packed_host, shown
 from tcpbalance.net.faults import is_our_own
 from tcpbalance.net.tls.errors import broken_cause, tls_cause, was_unheard
 from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.backend import BackendConnection
 from tcpbalance.proxy.bandwidth_limiter import BandwidthLimiter, DryRunBandwidthLimiter
+from tcpbalance.proxy.client import ClientConnection
 from tcpbalance.proxy.client_info import ClientInfo
+from tcpbalance.proxy.context import SessionContext
 from tcpbalance.proxy.deadlines import Deadlines
 from tcpbalance.proxy.delivery import Delivery
 from tcpbalance.proxy.dial import Dial
@@ -31,10 +34,6 @@ from tcpbalance.proxy.peer import BROKEN_OFF, Peer
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.proxy.relay import carry, join, part
-
-if TYPE_CHECKING:
-    from tcpbalance.pool.pool import Pool
-    from tcpbalance.proxy.frontend import ClientConnection, FrontendFactory
 
 KEEP_LIMIT = 64 * 1024
 """Bytes of the client's that are kept for a backend. While none is connected, the client is read no further.
@@ -54,7 +53,7 @@ _AT_ONCE = (
 class Session:
     """Owns both sides of one connection and everything taken for it.
 
-    :param frontend: settings, pool, wheel, and where the account goes.
+    :param context: of the frontend that it belongs to.
     :param client: the client's side, connected.
     :param pool: where a backend is chosen.
     :param introduction: who the client is, where it had to say so; None where its address says all.
@@ -63,12 +62,12 @@ class Session:
     __slots__ = (
         "_born",
         "_breaking",
+        "_context",
         "_deadlines",
         "_delivery",
         "_dial",
         "_finished",
         "_first_finished",
-        "_frontend",
         "_introduction",
         "_kept",
         "_kept_size",
@@ -84,13 +83,13 @@ class Session:
 
     def __init__(
         self,
-        frontend: FrontendFactory,
+        context: SessionContext,
         client: ClientConnection,
         pool: Pool,
         introduction: ClientInfo | None = None,
     ) -> None:
-        self._frontend = frontend
-        self._wheel = frontend.wheel
+        self._context = context
+        self._wheel = context.wheel
         self.client = client
         self.backend: Peer | None = None
         self._kept: list[bytes] | None = []
@@ -104,14 +103,14 @@ class Session:
         self._tls_cause = ""
         self._outgoing_header: OutgoingProxyHeader | None = None
         self._introduction = introduction
-        now = frontend.seconds()
+        now = context.clock()
         if introduction is None:
-            self._born, self._started = now, frontend.wall_seconds()
+            self._born, self._started = now, context.wall_clock()
         else:
             self._born, self._started = introduction.born, introduction.started
-        self._deadlines = Deadlines(self, frontend, now, self._born, pool.dial_timeout)
+        self._deadlines = Deadlines(self, context, now, self._born, pool.dial_timeout)
         address = packed_host(self._client_address)
-        self._dial = Dial(pool, frontend.connector, address, frontend.seconds, self)
+        self._dial = Dial(pool, context.connector, address, context.clock, self)
 
     @property
     def served_by(self) -> Backend | None:
@@ -240,18 +239,19 @@ class Session:
 
     def _apply_rate_limit(self, side: Peer) -> None:
         """Keep what comes from a side within the bandwidth of a connection."""
-        frontend, rate = self._frontend, self._frontend.settings.bandwidth_per_connection
+        context = self._context
+        rate = context.settings.bandwidth_per_connection
         if rate is None:
             return
-        if frontend.dry_run is None:
-            side.limiter = BandwidthLimiter(side, rate, frontend.connector.wheel, frontend.seconds)
+        if context.dry_run is None:
+            side.limiter = BandwidthLimiter(side, rate, context.connector.wheel, context.clock)
         elif DryRunLimit.BANDWIDTH not in self.client.dry_run_limits:
-            side.limiter = DryRunBandwidthLimiter(rate, frontend.seconds, self._would_hold)
+            side.limiter = DryRunBandwidthLimiter(rate, context.clock, self._would_hold)
 
     def _would_hold(self) -> None:
         """The bandwidth is only tried: this session would have been held back, and is free from now on."""
-        assert self._frontend.dry_run is not None
-        self._frontend.dry_run.would_limit(self.client, DryRunLimit.BANDWIDTH)
+        assert self._context.dry_run is not None
+        self._context.dry_run.would_limit(self.client, DryRunLimit.BANDWIDTH)
         self.client.release_limiter()
         if self.backend is not None:
             self.backend.release_limiter()
@@ -509,7 +509,7 @@ class Session:
         elif self._delivery is None:
             # The peer gets what the other side had sent before its end, and then the reset.
             side.read_no_more()
-            self._delivery = Delivery(side, self._frontend.connector.wheel)
+            self._delivery = Delivery(side, self._context.connector.wheel)
 
     def break_off(self) -> None:
         """Close both sides at once: the end is decided, and what is buffered is not waited for any more."""
@@ -537,7 +537,8 @@ class Session:
             self._dial.answered()  # with bytes that passed us by
         self._dial.end()
         assert self._reason is not None
-        self._frontend.account(self, self._reason)
+        self.client.release_admission()
+        self._context.registry.remove(self, self._reason)
         # No circle is left behind for the garbage collector to find.
         del self._deadlines
         del self.client.session
@@ -547,12 +548,12 @@ class Session:
     def record(self) -> SessionRecord:
         """The account of an ended session."""
         assert self._reason is not None
-        dial, now = self._dial, self._frontend.seconds()
+        dial, now = self._dial, self._context.clock()
         connected = dial.connect_time is not None
         return SessionRecord(
             started=self._started,
             client=shown(self._client_address),
-            frontend=self._frontend.name,
+            frontend=self._context.name,
             backend=self._served_by.name if self._served_by else None,
             attempts=dial.attempts,
             wait=(dial.began if connected else now) - self._born,

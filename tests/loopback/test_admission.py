@@ -19,7 +19,8 @@ from tcpbalance.config.addresses import Address
 from tcpbalance.config.frontends import SocketConfig
 from tcpbalance.net.listener import Listener, bind
 from tcpbalance.net.socket_options import SocketOptions
-from tcpbalance.proxy.frontend import FrontendFactory
+from tcpbalance.proxy.context import SessionContext
+from tcpbalance.proxy.factory import FrontendFactory
 
 reactor: Any = global_reactor
 
@@ -53,7 +54,7 @@ class GateTests(RoadCase):
         await self.is_reset_each_time()
 
     async def test_who_gets_no_session(self) -> None:
-        self.patch(self.factory, "age_limit", _fail)
+        self.patch(SessionContext, "age_limit", _fail)
         await self.is_reset_each_time()
 
     async def test_who_is_refused(self) -> None:

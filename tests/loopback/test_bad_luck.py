@@ -44,7 +44,7 @@ class BrokenCodeTests(NativeCase):
             raise RuntimeError("broken on purpose")
 
         name = f"127.0.0.1:{client.getsockname()[1]}"
-        for session in self.frontend.sessions:
+        for session in self.sessions:
             peer = session.client.transport.getPeer()
             if f"{peer.host}:{peer.port}" == name:
                 session.client.transport._protocol.dataReceived = broken
@@ -57,7 +57,7 @@ class ResetTests(NativeCase):
         with peers.unanswering() as address:
             client = connect(self.serve(address))
             client.sendall(b"?")
-            await until(reactor, lambda: self.frontend.sessions)
+            await until(reactor, lambda: self.sessions)
             reset(client)
             assert await self.ended(1) == [EndReason.CLIENT_RESET]
 
@@ -66,7 +66,10 @@ class ResetTests(NativeCase):
             client = connect(self.serve(address))
             client.setblocking(False)
             client.send(bytes(MIB))
-            await until(reactor, lambda: self.frontend.sessions and _only(self.frontend.sessions)._kept_size)
+            await until(
+                reactor,
+                lambda: self.sessions and _only(self.sessions)._kept_size,
+            )
             reset(client)
             assert await self.ended(1) == [EndReason.CLIENT_RESET]
 
@@ -81,7 +84,8 @@ class ResetTests(NativeCase):
             client = connect(self.serve(backend.address))
             client.shutdown(socket.SHUT_WR)
             await until(
-                reactor, lambda: self.frontend.sessions and _only(self.frontend.sessions).client.finished
+                reactor,
+                lambda: self.sessions and _only(self.sessions).client.finished,
             )
             # What a finished client does that is gone: the backend's next bytes are answered with a reset.
             reset(client)
@@ -90,7 +94,7 @@ class ResetTests(NativeCase):
     async def test_the_backend_behind_a_stopped_reader(self) -> None:
         with peers.peer(_flood_and_break_off) as backend, connect(self.serve(backend.address)) as client:
             client.sendall(b"?")
-            await until(reactor, lambda: any(session.ending for session in self.frontend.sessions), 20.0)
+            await until(reactor, lambda: any(session.ending for session in self.sessions), 20.0)
             assert not self.records, "the client has not got yet what came before"
             size = await deferToThread(_read_to_a_reset, client)
             assert await self.ended(1) == [EndReason.BACKEND_RESET]

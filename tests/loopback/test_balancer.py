@@ -13,6 +13,7 @@ from random import Random
 from typing import Any, Literal
 
 import pytest
+from attrs import evolve
 from twisted.application.service import MultiService
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import CancelledError, Deferred
@@ -174,8 +175,8 @@ class ServingTests(BalancerCase):
         assert sorted(answers) == [b"a:hello", b"a:hello", b"b:hello", b"b:hello"]
         for client in clients:
             client.close()
-        await until(reactor, lambda: balancer.factories["front"].ended[EndReason.CLIENT_CLOSED] == 4)
-        assert all(backend.active == 0 for backend in balancer.factories["front"].pool.backends)
+        await until(reactor, lambda: balancer.factories["front"].registry.ended[EndReason.CLIENT_CLOSED] == 4)
+        assert all(backend.active == 0 for backend in balancer.factories["front"].context.pool.backends)
 
     async def test_from_a_file(self) -> None:
         await self.from_a_file("json", '"reason":"client_closed"')
@@ -361,14 +362,14 @@ class EndingTests(BalancerCase):
         assert stopped == []
         client.close()
         await until(reactor, lambda: stopped)
-        assert balancer.factories["front"].ended == {EndReason.CLIENT_CLOSED: 1}
+        assert balancer.factories["front"].registry.ended == {EndReason.CLIENT_CLOSED: 1}
 
     async def test_a_grace_that_runs_out_resets_them(self) -> None:
         balancer, client = await self.open(shutdown_grace=0.05)
         await balancer.stopService()
         with pytest.raises(ConnectionResetError):
             client.recv(1)
-        assert balancer.factories["front"].ended == {EndReason.SHUTDOWN: 1}
+        assert balancer.factories["front"].registry.ended == {EndReason.SHUTDOWN: 1}
 
     async def test_stopped_twice(self) -> None:
         balancer, client = await self.open()
@@ -384,7 +385,7 @@ class EndingTests(BalancerCase):
         stopped = balancer.stopService()
         balancer.hurry()
         await stopped
-        assert balancer.factories["front"].ended == {EndReason.SHUTDOWN: 1}
+        assert balancer.factories["front"].registry.ended == {EndReason.SHUTDOWN: 1}
 
     async def test_stopped_before_clients_were_let_in(self) -> None:
         admission = AdmissionControl()
@@ -422,13 +423,13 @@ class EndingTests(BalancerCase):
 
     async def test_on_down_reset(self) -> None:
         balancer, _ = await self.served_by_both("reset")
-        await until(reactor, lambda: balancer.factories["front"].ended[EndReason.BACKEND_DOWN] == 1)
-        assert len(balancer.factories["front"].sessions) == 1
+        await until(reactor, lambda: balancer.factories["front"].registry.ended[EndReason.BACKEND_DOWN] == 1)
+        assert len(balancer.factories["front"].registry.sessions) == 1
 
     async def test_on_down_keep(self) -> None:
         balancer, clients = await self.served_by_both("keep")
         assert sorted([await self.ask(client, b"y") for client in clients]) == [b"a:y", b"b:y"]
-        assert not balancer.factories["front"].ended
+        assert not balancer.factories["front"].registry.ended
 
 
 class AccountTests(BalancerCase):
@@ -442,7 +443,7 @@ class AccountTests(BalancerCase):
         client = self.connect(("127.0.0.1", self.listen(factory)))
         assert await self.ask(client, b"x") == b"a:x"
         client.close()
-        await factory.when_idle()
+        await factory.registry.when_idle()
         assert len(self.flushLoggedErrors(RuntimeError)) == 1
         await until(reactor, lambda: not self.servers[0].open)
 
@@ -490,7 +491,7 @@ class LifecycleTests(BalancerCase):
         balancer, _ = await self.open(pool=pool, health={pool: check}, shutdown_grace=1000.0)
         stopped = balancer.stopService()
         balancer.hurry()
-        await until(reactor, lambda: balancer.factories["front"].ended, 0.9)
+        await until(reactor, lambda: balancer.factories["front"].registry.ended, 0.9)
         await stopped
         self.flushLoggedErrors()
         stubborn.may_end = True
@@ -541,19 +542,19 @@ class SlowReaderTests(BalancerCase):
         while received < size:
             clock.pump([1.0] * 4)
             received += len(await self.read(client, min(100_000, size - received)))
-        assert len(factory.sessions) == 1
+        assert len(factory.registry.sessions) == 1
         # The last byte may be here before the balancer has read the end that came behind it.
         assert await self.read(client, 1) == b""
         clock.pump([1.0] * 30)
-        await until(reactor, lambda: factory.ended == {EndReason.HALF_CLOSE_TIMEOUT: 1})
+        await until(reactor, lambda: factory.registry.ended == {EndReason.HALF_CLOSE_TIMEOUT: 1})
         assert client.recv(1) == b""
 
     def factory(self, clock: Clock) -> FrontendFactory:
         settings = FrontendSettings(half_close_timeout=5.0)
         factory = FrontendFactory(
-            reactor, self.pool(), settings=settings, connector=self.connector(), seconds=clock.seconds
+            reactor, self.pool(), settings=settings, connector=self.connector(), clock=clock.seconds
         )
-        factory.wheel = Wheel(clock, clock.seconds)
+        factory.context = evolve(factory.context, wheel=Wheel(clock, clock.seconds))
         return factory
 
     async def slow_client(self, factory: FrontendFactory) -> socket.socket:
@@ -566,7 +567,7 @@ class SlowReaderTests(BalancerCase):
         client.connect(("127.0.0.1", port))
         client.setblocking(False)
         await until(reactor, lambda: self.servers[0].open)
-        (session,) = factory.sessions
+        (session,) = factory.registry.sessions
         session.client.transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
         return client
 
@@ -577,21 +578,21 @@ class StoppedReaderTests(BalancerCase):
     async def test_one_that_has_stopped_is_not_waited_for_twice(self) -> None:
         clock, factory, _ = await self.with_bytes_in_flight()
         clock.pump([1.0] * 59)
-        assert len(factory.sessions) == 1
+        assert len(factory.registry.sessions) == 1
         clock.pump([1.0] * 4)
-        await until(reactor, lambda: factory.ended == {EndReason.IDLE_TIMEOUT: 1})
+        await until(reactor, lambda: factory.registry.ended == {EndReason.IDLE_TIMEOUT: 1})
 
     async def test_one_that_fetches_from_the_kernel_alone_is_waited_for(self) -> None:
         clock, factory, client = await self.with_bytes_in_flight()
-        (session,) = factory.sessions
+        (session,) = factory.registry.sessions
         before = session.client.in_flight()
         clock.pump([1.0] * 55)
         await self.read(client, 12_000)
         await until(reactor, lambda: session.client.in_flight() < before)
         clock.pump([1.0] * 60)
-        assert len(factory.sessions) == 1
+        assert len(factory.registry.sessions) == 1
         clock.pump([1.0] * 10)
-        await until(reactor, lambda: factory.ended == {EndReason.IDLE_TIMEOUT: 1})
+        await until(reactor, lambda: factory.registry.ended == {EndReason.IDLE_TIMEOUT: 1})
 
     async def with_bytes_in_flight(self) -> tuple[Clock, FrontendFactory, socket.socket]:
         """A session through which nothing more is to pass, while the client has not fetched what did."""
@@ -599,7 +600,7 @@ class StoppedReaderTests(BalancerCase):
         settings = FrontendSettings(idle_timeout=60.0)
         balancer = self.balancer(settings=settings, shutdown_grace=0.0)
         factory = balancer.factories["front"]
-        factory.seconds, factory.wheel = clock.seconds, Wheel(clock, clock.seconds)
+        factory.context = evolve(factory.context, clock=clock.seconds, wheel=Wheel(clock, clock.seconds))
         await self.started(balancer)
         client = socket.socket()
         self.addCleanup(client.close)
@@ -609,7 +610,7 @@ class StoppedReaderTests(BalancerCase):
         await until(reactor, lambda: any(server.open for server in self.servers))
         (echo,) = [echo for server in self.servers for echo in server.open]
         echo.transport.write(bytes(40_000))
-        (session,) = factory.sessions
+        (session,) = factory.registry.sessions
         await until(reactor, lambda: session.backend and session.backend.received == 40_000)
         await until_steady(reactor, session.client.in_flight)
         assert session.client.in_flight() > 0

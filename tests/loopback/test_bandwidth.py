@@ -8,6 +8,7 @@ import socket
 import time
 from typing import Any
 
+from attrs import evolve
 from twisted.internet import reactor as global_reactor
 from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
@@ -77,10 +78,12 @@ class BandwidthTests(TlsCase):
         clock = Clock()
         with peers.peer(peers.floods(64 * SIZE)) as backend:
             port = self.serve(backend.address, settings=FrontendSettings(min_rate=1000))
-            self.frontend.seconds, self.frontend.wheel = clock.seconds, Wheel(clock, clock.seconds)
+            self.frontend.context = evolve(
+                self.frontend.context, clock=clock.seconds, wheel=Wheel(clock, clock.seconds)
+            )
             with connect(port, receive_buffer=8192) as client:
                 await deferToThread(read, client, 100_000)
-                (session,) = self.frontend.sessions
+                (session,) = self.frontend.registry.sessions
                 await until_steady(reactor, session.client.in_flight)
                 clock.pump([1.0] * 62)
                 assert self.records == []

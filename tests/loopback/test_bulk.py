@@ -106,7 +106,7 @@ class PipeTests(NativeCase):
             client = connect(self.serve(backend.address), receive_buffer=65536)
             while not self.pipes_made:
                 await deferToThread(read, client, MIB)
-            (session,) = self.frontend.sessions
+            (session,) = self.frontend.registry.sessions
             await self.steady(session.client.in_flight)
             assert self.pipes.lent <= self.pipes_made == 1
             reset(client)

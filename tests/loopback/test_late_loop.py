@@ -6,6 +6,7 @@ import itertools
 import socket
 from typing import Any
 
+from attrs import evolve
 from twisted.internet import reactor as global_reactor
 from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
@@ -37,7 +38,8 @@ class LateLoopTests(TestCase):
         self.addCleanup(balancer.stopService)
         balancer.startService()
         # By our clock, a second goes by between any two looks at it.
-        self.patch(balancer.factories["web"], "seconds", itertools.count().__next__)
+        factory = balancer.factories["web"]
+        factory.context = evolve(factory.context, clock=itertools.count().__next__)
         with socket.create_connection(("127.0.0.1", balancer.listens_on("web")[0].port)):
             await until(reactor, lambda: took)
         ((seconds, noticeable),) = took

@@ -65,13 +65,13 @@ class MostSessionsTests(TestCase):
         later = self.client()  # the kernel has accepted it, and would give it to us after the third
         for _ in range(20):
             await until(reactor, lambda: True)
-        assert len(self.factory.sessions) == 2
+        assert len(self.factory.registry.sessions) == 2
         assert not any(self.was_greeted(client) for client in (third, fourth, later))
         first.close()
         second.close()
         waiting = {third, fourth, later}
         served = await self.served_of(waiting, 2)
-        assert len(self.factory.sessions) == 2
+        assert len(self.factory.registry.sessions) == 2
         for client in served:
             client.close()
         await self.served_of(waiting - served, 1)
@@ -82,16 +82,16 @@ class MostSessionsTests(TestCase):
         build = self.factory.buildProtocol
 
         def noting(addr: Any) -> Any:
-            open_before.append(len(self.factory.sessions))
+            open_before.append(len(self.factory.registry.sessions))
             return build(addr)
 
         self.factory.buildProtocol = noting  # type: ignore[method-assign]
-        self.factory.accept_pause.pause("until all have come")
+        self.factory.registry.accept_pause.pause("until all have come")
         waiting = {self.client() for _ in range(10)}
-        self.factory.accept_pause.resume("until all have come")
+        self.factory.registry.accept_pause.resume("until all have come")
         while waiting:
             served = await self.served_of(waiting, 2)
-            assert len(self.factory.sessions) == 2
+            assert len(self.factory.registry.sessions) == 2
             waiting -= served
             for client in served:
                 client.close()
@@ -117,7 +117,7 @@ class MostSessionsTests(TestCase):
                 await self.greeted(client)
             for client in clients:
                 client.close()
-        await until(reactor, lambda: not self.factory.sessions)
+        await until(reactor, lambda: not self.factory.registry.sessions)
         await self.greeted(self.client())
 
     async def test_started_again(self) -> None:
@@ -135,20 +135,20 @@ class TwistedsPortTests(TestCase):
     async def test_it_accepts_nobody_while_there_is_a_reason(self) -> None:
         pool = Pool("nobody", [Backend("127.0.0.1:1")], seconds=time.monotonic, random=Random(1))
         factory = FrontendFactory(reactor, pool)
-        factory.accept_pause.pause("one reason")
+        factory.registry.accept_pause.pause("one reason")
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
-        factory.pause_on(port)
+        factory.registry.accept_pause.pause_on(port)
         with socket.create_connection(("127.0.0.1", port.getHost().port)):
             for _ in range(20):
                 await until(reactor, lambda: True)
-            factory.accept_pause.pause("another")
-            factory.accept_pause.resume("one reason")
+            factory.registry.accept_pause.pause("another")
+            factory.registry.accept_pause.resume("one reason")
             for _ in range(20):
                 await until(reactor, lambda: True)
-            assert factory.ended.total() == len(factory.sessions) == 0
-            factory.accept_pause.resume("another")
-            await until(reactor, lambda: factory.ended.total() == 1)
+            assert factory.registry.ended.total() == len(factory.registry.sessions) == 0
+            factory.registry.accept_pause.resume("another")
+            await until(reactor, lambda: factory.registry.ended.total() == 1)
 
 
 class MostSessionsOnThePortableRoadTests(MostSessionsTests):

@@ -152,9 +152,8 @@ class NamesTests(RoadCase):
         self.ask_often()
         balancer = await self.started(self.balancer(checked=True, on_down="reset"))
         client = self.connect(balancer)
-        await until(
-            reactor, lambda: any(session.served_by for session in balancer.factories["front"].sessions)
-        )
+        sessions = balancer.factories["front"].registry.sessions
+        await until(reactor, lambda: any(session.served_by for session in sessions))
         self.server.failures[NAME] = SERVER_FAILURE
         await self.refreshed(1)
         self.server.is_mute = True

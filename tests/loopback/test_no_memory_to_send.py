@@ -52,11 +52,12 @@ class NoMemoryTests(TlsCase):
         made = peers.peer(peers.echo) if tls is None else tls_peer(peers.echo, self.issue())
         backend = self.enterContext(made)
         with connect(self.serve(backend.address, tls=tls)) as client:
-            await until(reactor, lambda: any(session.served_by for session in self.frontend.sessions))
+            sessions = self.frontend.registry.sessions
+            await until(reactor, lambda: any(session.served_by for session in sessions))
             for _ in range(exchanges):
                 client.sendall(b"hello")
                 assert await deferToThread(read, client, 5) == b"hello"
-            (session,) = self.frontend.sessions
+            (session,) = sessions
             let_lack(getattr(session, side).transport, code)
             client.sendall(b"again")
             with self.assertRaises(ConnectionResetError):
@@ -64,8 +65,8 @@ class NoMemoryTests(TlsCase):
             record = await self.ended(1)
         assert (record.reason.word, record.cause) == ("local_failure", os.strerror(code).lower())
         assert record.failures == ()
-        assert self.frontend.pool is not None
-        (member,) = self.frontend.pool.backends
+        assert self.frontend.context.pool is not None
+        (member,) = self.frontend.context.pool.backends
         assert (member.cooldown_until, member.active) == (0.0, 0)
 
     async def test_bytes_for_a_backend_that_speaks_tls(self) -> None:

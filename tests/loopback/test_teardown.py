@@ -34,14 +34,14 @@ client = socket.socket(socket.AF_UNIX)
 client.connect(path)
 
 def stop_when_served():
-    if backend.active and any(session.served_by for session in frontend.sessions):
+    if backend.active and any(session.served_by for session in frontend.registry.sessions):
         reactor.stop()
     else:
         reactor.callLater(0.01, stop_when_served)
 
 reactor.callWhenRunning(stop_when_served)
 reactor.run()
-print(len(records), len(frontend.sessions), backend.active)
+print(len(records), len(frontend.registry.sessions), backend.active)
 """
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from ipaddress import ip_network
 from typing import Any
 
+from attrs import evolve
 from twisted.internet import reactor as global_reactor
 from twisted.internet.endpoints import SSL4ServerEndpoint
 from twisted.internet.task import Clock
@@ -123,13 +124,13 @@ class MemberTests(ClientCase):
         alice = self.authority.issue_client(self.folder, "alice", "CN=alice")
         port, context = self.serve_members(), self.client_context(alice)
         expiry = alice.leaf.not_valid_after_utc.timestamp()
-        self.frontend.wall_seconds = lambda: expiry - 1
+        self.frontend.context = evolve(self.frontend.context, wall_clock=lambda: expiry - 1)
         answer, session, _ = await deferToThread(self.talk, port, context)
         assert answer == HELLO
         answer, session, reused = await deferToThread(self.talk, port, context, session)
         assert (answer, reused) == (HELLO, True)
         await self.ended(2)
-        self.frontend.wall_seconds = lambda: expiry
+        self.frontend.context = evolve(self.frontend.context, wall_clock=lambda: expiry)
         answer, _, reused = await deferToThread(self.talk, port, context, session)
         assert (answer, reused) == (b"", True)
         record = await self.ended(3)
@@ -143,7 +144,9 @@ class SlowReaderTests(ClientCase):
         clock = Clock()
         with peers.peer(peers.holds(bytes(40_000))) as self.echo:
             port = self.serve_tls(FrontendSettings(idle_timeout=IDLE))
-            self.frontend.seconds, self.frontend.wheel = clock.seconds, Wheel(clock, clock.seconds)
+            self.frontend.context = evolve(
+                self.frontend.context, clock=clock.seconds, wheel=Wheel(clock, clock.seconds)
+            )
             with connect(port, receive_buffer=8192) as sock:
                 tls = self.client_context().wrap_socket(
                     sock, server_hostname=NAME, do_handshake_on_connect=False
@@ -154,8 +157,8 @@ class SlowReaderTests(ClientCase):
 
     async def fetch_late(self, clock: Clock, client: socket.socket) -> None:
         """Let one fetch a part of what waits for it, shortly before the limit."""
-        await until(reactor, lambda: any(session.served_by for session in self.frontend.sessions))
-        (session,) = self.frontend.sessions
+        await until(reactor, lambda: any(session.served_by for session in self.frontend.registry.sessions))
+        (session,) = self.frontend.registry.sessions
         assert isinstance(session, Session)
         await until(reactor, lambda: session.backend and session.backend.received == 40_000)
         await until_steady(reactor, session.client.in_flight)
@@ -165,7 +168,7 @@ class SlowReaderTests(ClientCase):
         await deferToThread(socket.socket.recv, client, 12_000)
         await until(reactor, lambda: session.client.in_flight() < before)
         clock.pump([1.0] * IDLE)
-        assert len(self.frontend.sessions) == 1
+        assert len(self.frontend.registry.sessions) == 1
         clock.pump([1.0] * 10)
         assert (await self.ended()).reason is EndReason.IDLE_TIMEOUT
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from ipaddress import ip_network
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -18,8 +19,9 @@ from tcpbalance.admission.limits import Limits
 from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.net.addresses import packed
 from tcpbalance.pool.pool import Pool
+from tcpbalance.proxy.context import SessionContext
 from tcpbalance.proxy.dry_run import DryRunLimit
-from tcpbalance.proxy.frontend import FrontendFactory
+from tcpbalance.proxy.factory import FrontendFactory
 from tcpbalance.proxy.preread import PrereadSettings
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.wire.proxy_protocol import InetAddress, UnixAddress, encode_v1, encode_v2, encode_v2_local
@@ -80,7 +82,7 @@ def test_a_refused_client_gets_a_reset_and_nothing_else(make_scene: Any, admissi
     client = scene.turned_away(early=b"question")
     scene.run()
     assert (client.saw, client.received) == ("reset", b"")
-    assert (scene.records, scene.frontend.ended.total()) == ([], 0)
+    assert (scene.records, scene.frontend.registry.ended.total()) == ([], 0)
     assert scene.backends[ONE].connections == []
     if first is None:
         scene.admission.leave(PEER)
@@ -176,14 +178,14 @@ def test_the_last_of_a_flood_are_told_by_themselves(make_scene: Any) -> None:
     assert scene.network.clock.getDelayedCalls() == []
 
 
-@pytest.mark.parametrize("stop", ["stopFactory", "when_idle"])
+@pytest.mark.parametrize("stop", ["stopFactory", "registry.when_idle"])
 def test_what_is_untold_when_the_frontend_stops_is_told_then(make_scene: Any, stop: str) -> None:
     scene = make_scene(admission=denies("203.0.113.9"), preread=from_proxies)
     heard = scene.connect(early=HEADER)
     with capturedLogs() as events:
         for _ in range(3):
             scene.turned_away(address=IPv4Address("TCP", "203.0.113.9", 1000))
-        getattr(scene.frontend, stop)()
+        attrgetter(stop)(scene.frontend)()
         scene.run()
     assert (heard.saw, scene.ended) == ("reset", "refused")
     assert sum(told(events)) == 4
@@ -196,8 +198,8 @@ def test_a_trial_of_the_number_of_sessions_keeps_nobody_waiting(make_scene: Any)
         for _ in range(5):
             scene.connect()
         scene.advance(2)
-    assert len(scene.backends[ONE].connections) == len(scene.frontend.sessions) == 5
-    assert scene.frontend.dry_run.counts == {DryRunLimit.CONNECTIONS: 3}
+    assert len(scene.backends[ONE].connections) == len(scene.frontend.registry.sessions) == 5
+    assert scene.frontend.context.dry_run.counts == {DryRunLimit.CONNECTIONS: 3}
     assert [formatEvent(event) for event in events] == [
         f"frontend frontend: limits not enforced, because of dry_run (connections: {count})"
         for count in (1, 2)
@@ -227,7 +229,7 @@ def test_a_client_that_is_heard_first_counts_once_in_a_trial(make_scene: Any) ->
         for _ in range(2):
             scene.connect(early=HEADER)
         scene.run()
-    assert scene.frontend.dry_run.counts == {DryRunLimit.CONNECTIONS: 1}
+    assert scene.frontend.context.dry_run.counts == {DryRunLimit.CONNECTIONS: 1}
 
 
 # What is given back
@@ -256,11 +258,11 @@ def backend_resets(scene: Scene, client: Any) -> None:
 
 
 def waits(scene: Scene, client: Any) -> None:
-    scene.advance(2 * scene.frontend.settings.idle_timeout + 10)
+    scene.advance(2 * scene.frontend.context.settings.idle_timeout + 10)
 
 
 def shut_down(scene: Scene, client: Any) -> None:
-    scene.frontend.end_sessions(EndReason.SHUTDOWN)
+    scene.frontend.registry.end_sessions(EndReason.SHUTDOWN)
 
 
 @pytest.mark.parametrize("behind_a_proxy", [False, True])
@@ -336,7 +338,7 @@ def test_a_session_that_cannot_be_made_leaves_what_was_held_to_the_arrival(
     carrier: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene = carrier(admission=limits(), preread=from_proxies)
-    monkeypatch.setattr(scene.frontend, "age_limit", _fail)
+    monkeypatch.setattr(SessionContext, "age_limit", _fail)
     with capturedLogs():
         scene.connect(early=HEADER)
         scene.run()
@@ -353,7 +355,7 @@ def test_an_account_that_cannot_be_taken_keeps_nobody_inside(carrier: Any) -> No
     def fail(_: object) -> None:
         raise RuntimeError("a flaw of whoever listens")
 
-    scene.frontend._account = fail
+    scene.frontend.registry._on_record = fail
     client, _ = scene.joined()
     with capturedLogs():
         client.reset()

@@ -110,7 +110,8 @@ class Play:
 
     def _reset(self, side: str) -> None:
         for peer in self._at(side):
-            joined = any(session.served_by and not session.ending for session in self.scene.frontend.sessions)
+            sessions = self.scene.frontend.registry.sessions
+            joined = any(session.served_by and not session.ending for session in sessions)
             peer.reset()
             if joined:
                 self._owed[peer] = 0 if isinstance(peer, TlsPeer) else peer.arrived
@@ -167,7 +168,8 @@ class Play:
 
     @property
     def _deadline_came(self) -> bool:
-        ended = {session._reason for session in self.scene.frontend.sessions} | set(self.scene.frontend.ended)
+        registry: Any = self.scene.frontend.registry
+        ended = {session._reason for session in registry.sessions} | set(registry.ended)
         return bool(ended & DEADLINES)
 
     # How it ends
@@ -216,7 +218,7 @@ class Play:
         if peer.saw == "open" and isinstance(other, TlsPeer) and other.left_first:
             # Twisted never closes a TLS transport whose peer says goodbye while the producer is paused: its
             # loseConnection waits for the producer, which is resumed once and whose bytes are then dropped.
-            self._pass_time(2 * self.scene.frontend.settings.idle_timeout)
+            self._pass_time(2 * self.scene.frontend.context.settings.idle_timeout)
         assert peer.saw == "reset" or peer.complete
 
     def leave(self) -> None:

@@ -169,7 +169,7 @@ def test_a_slow_reader_of_last_bytes_holds_no_shutdown_up(
     make_scene: Any, who: str, exchanges: int, reason: EndReason
 ) -> None:
     scene, other = delivering(make_scene, who, exchanges)
-    scene.frontend.end_sessions(reason)
+    scene.frontend.registry.end_sessions(reason)
     scene.run()
     assert (scene.ended, scene.active, scene.kept) == (f"{who}_reset", [0], 0)
     other.start_reading()
@@ -197,7 +197,7 @@ def test_a_slow_reader_of_last_bytes_does_not_outlive_the_age(
 @EXCHANGES
 def test_last_bytes_are_among_what_a_session_buffers(make_scene: Any, who: str, exchanges: int) -> None:
     scene, _ = delivering(make_scene, who, exchanges)
-    (session,) = scene.frontend.sessions
+    (session,) = scene.frontend.registry.sessions
     assert session.buffered > 0
 
 

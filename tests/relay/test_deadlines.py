@@ -98,7 +98,7 @@ def test_an_end_that_was_told_stays_one(make_scene: Any, who: str, size: int) ->
     finished.send(bytes(size))
     finished.finish()
     scene.run()
-    (session,) = scene.frontend.sessions
+    (session,) = scene.frontend.registry.sessions
     told = session.backend if who == "client" else session.client
     assert told.write_closed, "all of it is with the kernels"
     scene.advance(5 + LATE)
@@ -205,7 +205,7 @@ def test_ages_differ(make_scene: Any) -> None:
 
 def test_ages_lie_a_tenth_to_either_side(make_scene: Any) -> None:
     scene = make_scene(settings={"max_connection_age": 1000})
-    ages = [scene.frontend.age_limit() for _ in range(1000)]
+    ages = [scene.frontend.context.age_limit() for _ in range(1000)]
     assert 900 <= min(ages) < 920
     assert 1080 < max(ages) <= 1100
 
@@ -295,7 +295,7 @@ def test_on_trial_who_is_too_slow_goes_on_and_counts_once(make_scene: Any) -> No
     with capturedLogs() as events:
         drip(scene, client, 300)
     assert (scene.records, len(backend.received)) == ([], 60)
-    assert scene.frontend.dry_run.counts == {DryRunLimit.MIN_RATE: 1}
+    assert scene.frontend.context.dry_run.counts == {DryRunLimit.MIN_RATE: 1}
     assert [formatEvent(event) for event in events] == [
         "frontend frontend: limits not enforced, because of dry_run (min_rate: 1)"
     ]
@@ -308,7 +308,7 @@ def test_on_trial_the_next_backend_is_no_second_chance_to_be_too_slow(make_scene
     scene.backends[ONE].connection.reset()
     drip(scene, client, 130)
     assert len(scene.backends[TWO].connections) == 1
-    assert scene.frontend.dry_run.counts == {DryRunLimit.MIN_RATE: 1}
+    assert scene.frontend.context.dry_run.counts == {DryRunLimit.MIN_RATE: 1}
 
 
 def test_on_trial_silence_still_ends(make_scene: Any) -> None:
@@ -316,7 +316,7 @@ def test_on_trial_silence_still_ends(make_scene: Any) -> None:
     client, _ = scene.joined()
     drip(scene, client, 70)
     scene.advance(100 + LATE)
-    assert (scene.ended, scene.frontend.dry_run.counts) == ("idle_timeout", {DryRunLimit.MIN_RATE: 1})
+    assert (scene.ended, scene.frontend.context.dry_run.counts) == ("idle_timeout", {DryRunLimit.MIN_RATE: 1})
 
 
 @pytest.mark.parametrize("who", ["client", "backend"])
@@ -324,7 +324,7 @@ def test_bytes_that_nobody_takes_are_slow(make_scene: Any, monkeypatch: Any, who
     """What the kernel holds cannot be told of a memory socket: all that was read, here."""
     scene = make_scene(settings={"min_rate": 10})
     client, backend = scene.joined()
-    (session,) = scene.frontend.sessions
+    (session,) = scene.frontend.registry.sessions
     reader, source = (client, session.backend) if who == "client" else (backend, session.client)
     monkeypatch.setattr(Peer, "in_flight", lambda side: 0 if side is source else source.received)
     reader.stop_reading()

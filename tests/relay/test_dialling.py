@@ -80,7 +80,7 @@ def test_a_session_that_redials_belongs_to_no_backend(make_scene: Any) -> None:
     scene = make_scene({ONE: "resets_at_once", TWO: "hangs"}, **RETRY_ON_RESET)
     scene.connect(early=b"question")
     scene.run()
-    (session,) = scene.frontend.sessions
+    (session,) = scene.frontend.registry.sessions
     assert session.served_by is None
     scene.backends[TWO].behaviour = "accepts"
     scene.advance(1)
@@ -494,7 +494,7 @@ def test_the_policy_is_told_when_the_session_ends_before(make_scene: Any) -> Non
     scene = make_scene({ONE: "hangs"}, balance=policy)
     client = scene.connect(early=b"question")
     scene.run()
-    held = tuple(scene.frontend.sessions)  # so that nothing is closed by being collected
+    held = tuple(scene.frontend.registry.sessions)  # so that nothing is closed by being collected
     client.reset()
     scene.run()
     assert (policy.closed, scene.ended, len(held)) == (1, "client_reset", 1)

@@ -289,7 +289,7 @@ def test_the_balancer_ends_it(make_scene: Any, reason: EndReason) -> None:
     client.send(b"x")
     backend.send(b"y")
     scene.run()
-    scene.frontend.end_sessions(reason)
+    scene.frontend.registry.end_sessions(reason)
     scene.run()
     assert client.saw == backend.saw == "reset", "neither side has finished, so neither is shown an end"
     assert scene.record.reason is reason
@@ -298,7 +298,7 @@ def test_the_balancer_ends_it(make_scene: Any, reason: EndReason) -> None:
 def test_ending_twice_keeps_the_first_reason(make_scene: Any) -> None:
     scene = make_scene()
     client, _ = scene.joined()
-    (session,) = scene.frontend.sessions
+    (session,) = scene.frontend.registry.sessions
     session.end(EndReason.SHUTDOWN)
     session.end(EndReason.BACKEND_DOWN)
     scene.run()
@@ -312,7 +312,7 @@ def test_only_the_sessions_of_one_backend_are_ended(make_scene: Any) -> None:
     scene = make_scene([ONE, "10.0.0.2:80"])
     clients = [scene.connect() for _ in range(4)]
     scene.run()
-    scene.frontend.end_sessions(EndReason.BACKEND_DOWN, scene.pool.backends[0])
+    scene.frontend.registry.end_sessions(EndReason.BACKEND_DOWN, scene.pool.backends[0])
     scene.run()
     assert [client.saw for client in clients] == ["reset", "open", "reset", "open"]
 
@@ -320,9 +320,9 @@ def test_only_the_sessions_of_one_backend_are_ended(make_scene: Any) -> None:
 def test_idle_is_told_once_all_have_gone(make_scene: Any) -> None:
     scene = make_scene()
     idle: list[str] = []
-    scene.frontend.when_idle().addCallback(lambda _: idle.append("before"))
+    scene.frontend.registry.when_idle().addCallback(lambda _: idle.append("before"))
     client, backend = scene.joined()
-    scene.frontend.when_idle().addCallback(lambda _: idle.append("after"))
+    scene.frontend.registry.when_idle().addCallback(lambda _: idle.append("after"))
     assert idle == ["before"]
     client.finish()
     backend.finish()
@@ -333,7 +333,7 @@ def test_idle_is_told_once_all_have_gone(make_scene: Any) -> None:
 def test_an_exception_of_ours_ends_the_session(make_scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     scene = make_scene()
     client, backend = scene.joined()
-    (session,) = scene.frontend.sessions
+    (session,) = scene.frontend.registry.sessions
 
     def broken(data: bytes) -> None:
         raise LookupError(data)

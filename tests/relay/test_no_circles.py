@@ -16,10 +16,10 @@ from tcpbalance.pool.backend import Backend
 from tcpbalance.proxy.arrival import Arrival
 from tcpbalance.proxy.backend import BackendConnection
 from tcpbalance.proxy.bandwidth_limiter import BandwidthLimiter, DryRunBandwidthLimiter
+from tcpbalance.proxy.client import ClientConnection
 from tcpbalance.proxy.deadlines import Deadlines
 from tcpbalance.proxy.delivery import Delivery
 from tcpbalance.proxy.dial import Dial
-from tcpbalance.proxy.frontend import ClientConnection
 from tcpbalance.proxy.preread import PrereadSettings
 from tcpbalance.proxy.queue_entry import Pause, QueueEntry
 from tcpbalance.proxy.session import Session

@@ -29,7 +29,7 @@ def in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def buffered(scene: Any) -> int:
-    (session,) = scene.frontend.sessions
+    (session,) = scene.frontend.registry.sessions
     size = session.buffered
     assert isinstance(size, int)
     return size
@@ -75,7 +75,7 @@ def test_both_sides_of_a_session_that_is_ended_see_a_reset(make_scene: Any) -> N
     client.stop_reading()
     backend.send(EARLY)
     scene.run()
-    scene.frontend.end_sessions(EndReason.OVERLOAD)
+    scene.frontend.registry.end_sessions(EndReason.OVERLOAD)
     client.start_reading()
     scene.run()
     assert (client.saw, backend.saw, scene.ended) == ("reset", "reset", "overload")
@@ -86,7 +86,7 @@ def test_who_is_still_heard_can_be_ended(make_scene: Any) -> None:
     scene = make_scene(preread=lambda pool: PrereadSettings(routes=NameMap([("a.example", pool)], deep=True)))
     client = scene.connect(early=b"\x16\x03\x01")
     scene.run()
-    scene.frontend.end_sessions(EndReason.OVERLOAD)
+    scene.frontend.registry.end_sessions(EndReason.OVERLOAD)
     scene.run()
     assert (client.saw, scene.ended) == ("reset", "overload")
 
@@ -99,7 +99,7 @@ def test_one_whose_end_is_decided_and_who_buffers_can_be_ended(make_scene: Any) 
     backend.send(bytes(120_000))
     backend.finish()
     scene.run()
-    (session,) = scene.frontend.sessions
+    (session,) = scene.frontend.registry.sessions
     assert (scene.decided, session.buffered > 0) == (True, True)
     session.end(EndReason.OVERLOAD)
     scene.run()

@@ -16,7 +16,7 @@ from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.errors import SettingError
 from tcpbalance.pool.affinity import Affinity
 from tcpbalance.pool.pool import Pool
-from tcpbalance.proxy.frontend import FrontendFactory
+from tcpbalance.proxy.factory import FrontendFactory
 from tcpbalance.proxy.preread import Preread, PrereadSettings
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.wire.proxy_protocol import (
@@ -224,10 +224,10 @@ def test_a_client_that_does_not_take_its_orderly_close_is_reset(make_scene: Any,
     scene.advance(TIMEOUT + 9)
     assert not client.socket.was_reset
     assert scene.records == []
-    assert len(scene.frontend.sessions) == 1
+    assert len(scene.frontend.registry.sessions) == 1
     scene.advance(3)
     assert client.socket.was_reset
-    assert (scene.ended, scene.frontend.sessions) == ("preread_timeout", set())
+    assert (scene.ended, scene.frontend.registry.sessions) == ("preread_timeout", set())
 
 
 def test_many_that_say_nothing_leave_the_others_unharmed(make_scene: Any) -> None:
@@ -273,8 +273,8 @@ def test_a_shutdown_ends_who_has_not_said_it_yet(make_scene: Any) -> None:
     scene = make_scene(preread=from_proxies())
     client = scene.connect(early=V1[:5])
     scene.run()
-    idle = scene.frontend.when_idle()
-    scene.frontend.end_sessions(EndReason.SHUTDOWN)
+    idle = scene.frontend.registry.when_idle()
+    scene.frontend.registry.end_sessions(EndReason.SHUTDOWN)
     scene.run()
     assert (client.saw, scene.ended, idle.called) == ("reset", "shutdown", True)
 

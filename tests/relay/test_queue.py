@@ -213,7 +213,7 @@ def test_the_shutdown_ends_those_who_wait(make_scene: Any) -> None:
     scene = one_at_a_time(make_scene, ONE)
     clients = [scene.connect() for _ in range(4)]
     scene.run()
-    scene.frontend.end_sessions(EndReason.SHUTDOWN)
+    scene.frontend.registry.end_sessions(EndReason.SHUTDOWN)
     scene.run()
     assert [client.saw for client in clients] == ["reset"] * 4
     assert (len(scene.pool.queue), scene.active, scene.backends[ONE].dials) == (0, [0], 1)
@@ -379,7 +379,7 @@ def test_an_exception_in_a_turn_is_that_sessions_own(carrier: Any) -> None:
         scene.run()
     scene.network.connector.connect = connect
     assert sorted(record.reason.word for record in scene.records) == ["client_reset", "internal_error"]
-    assert (scene.frontend.sessions, scene.active, second.saw) == (set(), [0], "reset")
+    assert (scene.frontend.registry.sessions, scene.active, second.saw) == (set(), [0], "reset")
     assert [event["log_failure"].type for event in events if "log_failure" in event] == [ZeroDivisionError]
 
 
@@ -390,10 +390,10 @@ def test_a_dial_that_is_ended_while_it_gives_its_place_on_does_not_go_on(carrier
     scene.connect(early=b"first")
     scene.connect(early=b"second")
     scene.run()
-    take_account = scene.frontend._account
-    scene.frontend._account = lambda record: (
+    take_account = scene.frontend.registry._on_record
+    scene.frontend.registry._on_record = lambda record: (
         take_account(record),
-        scene.frontend.end_sessions(EndReason.SHUTDOWN),
+        scene.frontend.registry.end_sessions(EndReason.SHUTDOWN),
     )
     connect = scene.network.connector.connect
     scene.network.connector.connect = lambda *_: 1 / 0

@@ -58,12 +58,17 @@ class NativeCase(RoadCase):
         listener.startListening()
         return int(getattr(listener.getHost(), "port", 0))
 
+    @property
+    def sessions(self) -> set[Any]:
+        """Those that are open."""
+        return self.frontend.registry.sessions
+
     async def ended(self, count: int) -> list[EndReason]:
         """Wait until so many sessions have ended, and see that nothing of them is left."""
         await until(reactor, lambda: len(self.records) >= count, 30.0)
         assert len(self.records) == count
-        assert self.frontend.sessions == set()
-        assert sum(self.frontend.ended.values()) == count
+        assert self.frontend.registry.sessions == set()
+        assert sum(self.frontend.registry.ended.values()) == count
         assert [backend.active for backend in self.backends] == [0] * len(self.backends)
         assert self.pipes.lent == 0
         return [record.reason for record in self.records]

@@ -13,9 +13,10 @@ from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.policies.round_robin import RoundRobin
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.arrival import Arrival
-from tcpbalance.proxy.frontend import FrontendFactory, FrontendSettings
+from tcpbalance.proxy.factory import FrontendFactory
 from tcpbalance.proxy.preread import PrereadSettings
 from tcpbalance.proxy.record import SessionRecord
+from tcpbalance.proxy.settings import FrontendSettings
 
 ONE, TWO, THREE, FOUR = (f"10.0.0.{number}:80" for number in (1, 2, 3, 4))
 """Addresses for backends; round robin tries them in this order."""
@@ -83,8 +84,8 @@ class Scene:
             settings=FrontendSettings(**(settings or {})),
             account=self.records.append,
             connector=self.network.connector,
-            seconds=seconds,
-            wall_seconds=seconds,
+            clock=seconds,
+            wall_clock=seconds,
         )
 
     def connect(self, **how: Any) -> Any:
@@ -95,10 +96,10 @@ class Scene:
 
     def turned_away(self, **how: Any) -> Any:
         """A client comes, and gets neither a session nor an account."""
-        sessions = len(self.frontend.sessions)
+        sessions = len(self.frontend.registry.sessions)
         client = self.network.connect_client(self.frontend, **how)
         self.refused.append(client)
-        assert len(self.frontend.sessions) == sessions
+        assert len(self.frontend.registry.sessions) == sessions
         return client
 
     def joined(self, **how: Any) -> tuple[Any, Any]:
@@ -130,7 +131,7 @@ class Scene:
     @property
     def decided(self) -> bool:
         """Whether no session is left whose end has not been decided yet."""
-        return all(session._reason is not None for session in self.frontend.sessions)
+        return all(session.ending for session in self.frontend.registry.sessions)
 
     @property
     def active(self) -> list[int]:
@@ -150,7 +151,7 @@ class Scene:
 
     @property
     def _early(self) -> int:
-        return sum(_early_bytes(session) for session in self.frontend.sessions)
+        return sum(_early_bytes(session) for session in self.frontend.registry.sessions)
 
     def leave(self) -> None:
         """Everybody outside goes away, and all that is bounded by time comes to its end."""
@@ -160,14 +161,14 @@ class Scene:
             for connection in backend.connections:
                 connection.reset()
         self.run()
-        settings = self.frontend.settings
+        settings = self.frontend.context.settings
         self.advance(settings.idle_timeout + 2 * settings.half_close_timeout + 10)
 
     def leftovers(self) -> list[str]:
         """What was not given back: see ``Network.leftovers``; sessions, slots, accounts."""
         return [
             *self.network.leftovers(),
-            *(f"session: {session}" for session in self.frontend.sessions),
+            *(f"session: {session}" for session in self.frontend.registry.sessions),
             *(f"slots: {backend.name}: {backend.active}" for backend in self.pool.backends if backend.active),
             *([f"gate: {self.inside} clients inside"] * bool(self.inside)),
             *([f"{len(self.clients)} clients, {len(self.records)} accounts"] * (not self._accounted)),
@@ -175,7 +176,7 @@ class Scene:
 
     @property
     def _accounted(self) -> bool:
-        return len(self.clients) == len(self.records) == sum(self.frontend.ended.values())
+        return len(self.clients) == len(self.records) == sum(self.frontend.registry.ended.values())
 
 
 class CopyingScene(Scene):

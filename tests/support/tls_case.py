@@ -95,7 +95,7 @@ class TlsCase(RoadCase):
         """Wait until so many connections have ended; gives the account of the last."""
         await until(reactor, lambda: len(self.records) >= count, 20.0)
         assert len(self.records) == count
-        assert self.frontend.sessions == set()
+        assert self.frontend.registry.sessions == set()
         return self.records[-1]
 
 

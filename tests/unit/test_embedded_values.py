@@ -170,7 +170,7 @@ def test_retries_on_something_else(given: Any) -> None:
 
 def test_no_limit_is_allowed() -> None:
     settings = FrontendSettings(max_connection_age=None, max_sessions=None)
-    assert FrontendFactory(Clock(), a_pool(some_backends(1)), settings=settings).settings == settings
+    assert FrontendFactory(Clock(), a_pool(some_backends(1)), settings=settings).context.settings == settings
 
 
 def test_an_overload_without_bounds() -> None:

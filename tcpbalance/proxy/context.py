@@ -1,0 +1,88 @@
+"""What a session needs to know of the frontend that it belongs to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from random import Random
+
+from attrs import frozen
+
+from tcpbalance.errors import SettingError
+from tcpbalance.net.connecting import Connector
+from tcpbalance.net.wheel import Wheel
+from tcpbalance.pool.pool import Pool
+from tcpbalance.proxy.dry_run import DryRun
+from tcpbalance.proxy.logged_admission import LoggedAdmission
+from tcpbalance.proxy.preread import PrereadSettings
+from tcpbalance.proxy.registry import SessionRegistry
+from tcpbalance.proxy.settings import FrontendSettings
+
+AGE_JITTER = 0.1
+"""Share of ``max_connection_age`` by which ages differ, so that connections opened together do not all end
+together."""
+
+
+@frozen
+class SessionContext:
+    """A snapshot of one frontend, shared by the sessions that begin under it.
+
+    A change makes a new one (``attrs.evolve``); a session keeps the one that it began with.
+
+    :param name: the frontend's name in logs.
+    :param settings: the bounds on sessions.
+    :param pool: where backends are chosen; None where each client has to ask for a route to another.
+    :param preread: what clients have to say before a backend is chosen; None for nothing.
+    :param admission: decides which clients are admitted; None where all are.
+    :param dry_run: takes note of what bounds would have done where they are not enforced, else None.
+    :param connector: opens connections to backends.
+    :param wheel: the timer of the sessions' deadlines.
+    :param clock: seconds on a monotonic clock, which times all that a session does.
+    :param wall_clock: seconds since the epoch, for when a session began and for what certificates say.
+    :param rng: spreads the ages at which connections end.
+    :param registry: keeps the open sessions.
+    :raises SettingError: for neither a pool nor routes to one.
+    """
+
+    name: str
+    settings: FrontendSettings
+    pool: Pool | None
+    preread: PrereadSettings | None
+    admission: LoggedAdmission | None
+    dry_run: DryRun | None
+    connector: Connector
+    wheel: Wheel
+    clock: Callable[[], float]
+    wall_clock: Callable[[], float]
+    rng: Random
+    registry: SessionRegistry
+
+    def __attrs_post_init__(self) -> None:
+        if self.pool is None and (self.preread is None or self.preread.routes is None):
+            raise SettingError(
+                f"frontend {self.name}: without a pool it must have an entrance with routes to one"
+            )
+
+    @property
+    def pools(self) -> Iterator[Pool]:
+        """The pools that may serve a session: the frontend's own, and those that routes lead to."""
+        if self.pool is not None:
+            yield self.pool
+        if self.preread is not None and self.preread.routes is not None:
+            yield from self.preread.routes.values()
+
+    def age_limit(self) -> float:
+        """How old the next session may get, in seconds; infinite without a limit."""
+        age = self.settings.max_connection_age
+        if age is None:
+            return math.inf
+        return age * self.rng.uniform(1 - AGE_JITTER, 1 + AGE_JITTER)
+
+    def flush_logs(self) -> None:
+        """Write what the logs of admission, limits and pools hold back."""
+        if self.admission is not None:
+            self.admission.flush_logs()
+        if self.dry_run is not None:
+            self.dry_run.flush_logs()
+        for pool in self.pools:
+            pool.flush_logs()

@@ -1,0 +1,141 @@
+"""The factory of the client's side: makes a session of each connection that Twisted hands to it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+
+from tcpbalance.admission.control import AdmissionControl
+from tcpbalance.config.frontends import SocketConfig
+from tcpbalance.net.connecting import Connector, SocketConnector
+from tcpbalance.net.socket_options import SocketOptions
+from tcpbalance.net.wheel import Wheel
+from tcpbalance.pool.pool import Pool
+from tcpbalance.proxy.arrival import Arrival
+from tcpbalance.proxy.client import ClientConnection
+from tcpbalance.proxy.context import SessionContext
+from tcpbalance.proxy.dry_run import DryRun
+from tcpbalance.proxy.logged_admission import LoggedAdmission
+from tcpbalance.proxy.preread import PrereadSettings
+from tcpbalance.proxy.reasons import EndReason
+from tcpbalance.proxy.record import SessionRecord
+from tcpbalance.proxy.registry import SessionRegistry
+from tcpbalance.proxy.session import Session
+from tcpbalance.proxy.settings import FrontendSettings
+
+
+class FrontendFactory(Factory):
+    """Serves clients from a pool, on whatever Twisted endpoint it is given to.
+
+    :param reactor: the reactor that the connections live on.
+    :param pool: where the backends are chosen; None where each client has to ask for a route to another.
+    :param name: the frontend's name in logs.
+    :param settings: how long things may last.
+    :param socket: options of the sockets to the backends.
+    :param preread: what clients have to say before a backend is chosen; None for nothing.
+    :param admission: decides which clients are admitted; None to admit all.
+    :param account: called with the record of each session that has ended.
+    :param connector: opens connections to backends; sockets of the system by default.
+    :param clock: seconds on a monotonic clock, which times all that a session does.
+    :param wall_clock: seconds since the epoch, for when a session began and for what certificates say.
+    :param rng: spreads the ages at which connections end.
+    :ivar context: what the next sessions begin with; may be replaced.
+    :ivar registry: the open sessions, and the counts of those that have ended.
+    :raises SettingError: for neither a pool nor routes to one.
+    """
+
+    noisy = False
+    _log = Logger()
+
+    def __init__(  # noqa: PLR0913 - all but two are given by name
+        self,
+        reactor: Any,
+        pool: Pool | None,
+        *,
+        name: str = "frontend",
+        settings: FrontendSettings | None = None,
+        socket: SocketConfig | None = None,
+        preread: PrereadSettings | None = None,
+        admission: AdmissionControl | None = None,
+        account: Callable[[SessionRecord], None] | None = None,
+        connector: Connector | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+        rng: Random | None = None,
+    ) -> None:
+        settings = settings or FrontendSettings()
+        dry_run = DryRun(name, clock, reactor) if settings.dry_run else None
+        self.registry = SessionRegistry(
+            name,
+            reactor,
+            clock,
+            max_sessions=settings.max_sessions,
+            dry_run=dry_run,
+            on_record=account,
+            on_idle=self._flush_logs,
+        )
+        self.context = SessionContext(
+            name=name,
+            settings=settings,
+            pool=pool,
+            preread=preread,
+            admission=LoggedAdmission(name, admission, clock, reactor) if admission is not None else None,
+            dry_run=dry_run,
+            connector=connector or SocketConnector(reactor, SocketOptions.of(socket or SocketConfig())),
+            wheel=Wheel(reactor, clock),
+            clock=clock,
+            wall_clock=wall_clock,
+            rng=rng or Random(),
+            registry=self.registry,
+        )
+
+    def startFactory(self) -> None:
+        """Twisted's call: clients are accepted."""
+        self.registry.closed = False
+
+    def stopFactory(self) -> None:
+        """Twisted's call: no more clients are accepted. What the logs hold back is written now, and what
+        comes after that with the end of the last session."""
+        self.registry.closed = True
+        self._flush_logs()
+
+    def _flush_logs(self) -> None:
+        self.context.flush_logs()
+        self.registry.flush_logs()
+
+    def buildProtocol(self, addr: Any) -> ClientConnection | None:
+        """Twisted's call: a client has come.
+
+        :returns: its side of a session; None where it is refused.
+        """
+        context = self.context
+        admission, preread = context.admission, context.preread
+        # Where a proxy is to say who the client is, the decision waits for that.
+        if admission is None or (preread is not None and preread.asks(addr)):
+            return ClientConnection(admission, self._client_connected)
+        if admission.admit(addr) is not None:
+            return None
+        return ClientConnection(admission, self._client_connected, addr)
+
+    def _client_connected(self, client: ClientConnection) -> None:
+        """Begin a session, or first hear what the client has to say."""
+        context = self.context
+        preread = context.preread.begin(client.transport.getPeer()) if context.preread else None
+        session: Session | Arrival
+        if preread is not None:
+            session = Arrival(context, client, preread)
+        else:
+            assert context.pool is not None, "where there are only routes, every client is heard first"
+            session = Session(context, client, context.pool)
+        client.session = session
+        self.registry.add(session)
+        try:
+            session.start()
+        except Exception:
+            self._log.failure("frontend {name}: a session could not be started", name=context.name)
+            session.end(EndReason.INTERNAL_ERROR)

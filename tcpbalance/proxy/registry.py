@@ -1,0 +1,203 @@
+"""The open sessions of one frontend, and what is counted and reported of those that have ended."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from tcpbalance.pool.backend import Backend
+from tcpbalance.proxy.accept_pause import AcceptPause
+from tcpbalance.proxy.client import ClientConnection
+from tcpbalance.proxy.dry_run import DryRun, DryRunLimit
+from tcpbalance.proxy.ending import SessionEnder
+from tcpbalance.proxy.peer import Peer
+from tcpbalance.proxy.reasons import EndReason
+from tcpbalance.proxy.record import SessionRecord
+from tcpbalance.rate_limited_log import RateLimitedLog
+
+_FULL = "max_sessions"
+
+_COMPLAINTS = (
+    EndReason.NO_BACKEND,
+    EndReason.QUEUE_FULL,
+    EndReason.QUEUE_TIMEOUT,
+    EndReason.CONNECT_FAILED,
+    EndReason.DIAL_TIMEOUT,
+    EndReason.LOCAL_FAILURE,
+    EndReason.OUT_OF_DESCRIPTORS,
+    EndReason.BAD_PROXY_HEADER,
+)
+"""Reasons that the operator is warned of, whether or not there is an access log."""
+
+
+class OpenSession(Protocol):
+    """What the registry knows of a session."""
+
+    client: ClientConnection
+    """The client's side."""
+
+    @property
+    def backend(self) -> Peer | None:
+        """The backend's side, None while there is none."""
+        ...
+
+    @property
+    def served_by(self) -> Backend | None:
+        """The backend that it is connected to, None while it is not."""
+        ...
+
+    @property
+    def ending(self) -> bool:
+        """Whether its end has been decided."""
+        ...
+
+    @property
+    def buffered(self) -> int | None:
+        """Bytes that are held for either side; None where its end could free none."""
+        ...
+
+    @property
+    def cause(self) -> str:
+        """What was wrong, in a few words; empty when nothing was."""
+        ...
+
+    def end(self, reason: EndReason) -> None:
+        """Decide its end."""
+        ...
+
+    def record(self) -> SessionRecord:
+        """Give the record of it, once it has ended."""
+        ...
+
+
+class SessionRegistry:
+    """Knows the open sessions of a frontend; counts, records and reports those that end.
+
+    :param name: the frontend's name in logs.
+    :param reactor: for what is done in later turns, and logged a little later.
+    :param clock: seconds on a monotonic clock.
+    :param max_sessions: how many may be open before no more clients are accepted; None for no limit.
+    :param dry_run: takes note of clients beyond ``max_sessions`` where that is not enforced, else None.
+    :param on_record: called with the record of each session that has ended; None to make none.
+    :param on_idle: called when the last session has ended and somebody waits for that, or ``closed`` is set.
+    :ivar sessions: those that are open.
+    :ivar ended: how many have ended, by their reason.
+    :ivar accept_pause: pauses the listening ports that the clients come by.
+    :ivar closed: whether no more clients are accepted.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        name: str,
+        reactor: IReactorTime,
+        clock: Callable[[], float],
+        *,
+        max_sessions: int | None = None,
+        dry_run: DryRun | None = None,
+        on_record: Callable[[SessionRecord], None] | None = None,
+        on_idle: Callable[[], None],
+    ) -> None:
+        self.sessions: set[OpenSession] = set()
+        self.ended: Counter[EndReason] = Counter()
+        self.accept_pause = AcceptPause()
+        self.closed = False
+        self._name = name
+        self._max_sessions = math.inf if max_sessions is None else max_sessions
+        self._dry_run = dry_run
+        self._on_record = on_record
+        self._on_idle = on_idle
+        self._ender = SessionEnder(reactor, clock)
+        self._waiters: list[Deferred[None]] = []
+        self._complaints: dict[EndReason, RateLimitedLog[EndReason, str]] = {
+            reason: RateLimitedLog(self._write_complaint, clock, reactor) for reason in _COMPLAINTS
+        }
+
+    def add(self, session: OpenSession) -> None:
+        """Take in a session that begins."""
+        if self._dry_run is not None:
+            if len(self.sessions) >= self._max_sessions:
+                self._dry_run.would_limit(session.client, DryRunLimit.CONNECTIONS)
+            self.sessions.add(session)
+            return
+        self.sessions.add(session)
+        if len(self.sessions) >= self._max_sessions:
+            self.accept_pause.pause(_FULL)
+
+    def replace(self, before: OpenSession, session: OpenSession) -> None:
+        """Put a session in the place of another that goes on as it."""
+        self.sessions.discard(before)
+        self._ender.replaced(before, session)
+        self.sessions.add(session)
+
+    def remove(self, session: OpenSession, reason: EndReason) -> None:
+        """Take out a session that has ended; count, record and report it."""
+        self.sessions.discard(session)
+        self._ender.forget(session)
+        self.ended[reason] += 1
+        if len(self.sessions) == self._max_sessions - 1:
+            self.accept_pause.resume(_FULL)
+        if self._on_record is not None:
+            # It may be anybody's code; the end of the session must not depend on it.
+            try:
+                self._on_record(session.record())
+            except Exception:
+                self._log.failure("frontend {name}: the record of a session was not taken", name=self._name)
+        if reason in self._complaints:
+            self._complaints[reason].note(reason, session.cause)
+        if not self.sessions:
+            self._report_idle()
+
+    def _report_idle(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        if waiters or self.closed:
+            self._on_idle()
+        for waiter in waiters:
+            waiter.callback(None)
+
+    def when_idle(self) -> Deferred[None]:
+        """Fires once no session is open; at once when none is."""
+        waiter: Deferred[None] = Deferred()
+        if self.sessions:
+            self._waiters.append(waiter)
+        else:
+            waiter.callback(None)
+        return waiter
+
+    def end(self, sessions: Iterable[OpenSession], reason: EndReason) -> None:
+        """End some of the sessions: the first of them now, and if there are many, the others in the next
+        turns of the reactor."""
+        self._ender.end(sessions, reason, None)
+
+    def end_sessions(self, reason: EndReason, served_by: Backend | None = None) -> None:
+        """End all sessions, or all that one backend serves, as ``end`` does.
+
+        :param served_by: a ``Backend``, None for all sessions.
+        """
+        found = [session for session in self.sessions if served_by is None or session.served_by is served_by]
+        # Those that wait for a backend come first: they would be given the places of the others.
+        found.sort(key=lambda session: session.served_by is not None)
+        self._ender.end(found, reason, served_by)
+
+    def flush_logs(self) -> None:
+        """Write what the log holds back."""
+        for complaints in self._complaints.values():
+            complaints.flush()
+
+    def _write_complaint(self, clients: Counter[EndReason], cause: str) -> None:
+        ((reason, count),) = clients.items()
+        self._log.warn(
+            "frontend {name}: clients turned away: {clients} ({reason}: {meaning}{last})",
+            name=self._name,
+            clients=count,
+            reason=reason.word,
+            meaning=reason.meaning,
+            last=f", the last: {cause}" if cause else "",
+        )
