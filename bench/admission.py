@@ -10,8 +10,8 @@ from statistics import median
 
 from tcpbalance.admission.access import Access
 from tcpbalance.admission.control import AdmissionControl
-from tcpbalance.admission.limits import Limits
 from tcpbalance.admission.networks import NetworkSet
+from tcpbalance.config.admission import LimitsConfig
 
 NETWORKS = 10_000
 """That are listed in `deny`."""
@@ -19,7 +19,7 @@ NETWORKS = 10_000
 CLIENTS = 100_000
 """That are known before; each connects once, and then as many again that are not known."""
 
-LIMITS = Limits(
+LIMITS = LimitsConfig(
     connections_per_client=100,
     # So slow that whoever has come once is known to the end.
     connect_rate_per_client=0.001,

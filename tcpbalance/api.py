@@ -2,16 +2,19 @@
 
 from tcpbalance.admission.access import Access as Access
 from tcpbalance.admission.control import AdmissionControl as AdmissionControl
-from tcpbalance.admission.limits import Limits as Limits
 from tcpbalance.admission.networks import NetworkSet as NetworkSet
 from tcpbalance.balancer import Balancer as Balancer
 from tcpbalance.build import Frontend as Frontend
 from tcpbalance.build import read_config as read_config
 from tcpbalance.config.addresses import Address as Address
+from tcpbalance.config.admission import AccessConfig as AccessConfig
+from tcpbalance.config.admission import LimitsConfig as LimitsConfig
 from tcpbalance.config.errors import ConfigError as ConfigError
 from tcpbalance.config.frontends import SocketConfig as SocketConfig
 from tcpbalance.config.models import Config as Config
+from tcpbalance.config.outlier import OutlierConfig as OutlierConfig
 from tcpbalance.config.overload import OverloadConfig as OverloadConfig
+from tcpbalance.config.pools import AffinityConfig as AffinityConfig
 from tcpbalance.config.pools import HealthConfig as HealthConfig
 from tcpbalance.config.resolver import ResolverConfig as ResolverConfig
 from tcpbalance.config.tls import CertificateConfig as CertificateConfig
@@ -39,10 +42,8 @@ from tcpbalance.net.listener import ListenError as ListenError
 from tcpbalance.net.socket_file import SocketFile as SocketFile
 from tcpbalance.net.tls.client import ClientTls as ClientTls
 from tcpbalance.net.tls.server import ServerTls as ServerTls
-from tcpbalance.pool.affinity import Affinity as Affinity
 from tcpbalance.pool.backend import AdminState as AdminState
 from tcpbalance.pool.backend import Backend as Backend
-from tcpbalance.pool.outlier import OutlierRules as OutlierRules
 from tcpbalance.pool.policies.base import Policy as Policy
 from tcpbalance.pool.policies.base import PolicyFactory as PolicyFactory
 from tcpbalance.pool.policies.base import PolicyTools as PolicyTools

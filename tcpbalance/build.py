@@ -16,7 +16,7 @@ from tcpbalance import bounds
 from tcpbalance.admission.access import Access
 from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.admission.deny_file import give_way, mistakes_in_deny_file, read_deny_file
-from tcpbalance.admission.limits import Limits
+from tcpbalance.admission.limits import limits_clients
 from tcpbalance.admission.networks import NetworkSet, no_rest
 from tcpbalance.config import plain
 from tcpbalance.config.addresses import NOT_AN_ENDPOINT, Address
@@ -26,8 +26,7 @@ from tcpbalance.config.frontends import FrontendConfig, SocketConfig
 from tcpbalance.config.loader import FileTable, Report, load
 from tcpbalance.config.loops import loops
 from tcpbalance.config.models import Config
-from tcpbalance.config.outlier import OutlierConfig
-from tcpbalance.config.pools import AffinityConfig, PoolConfig
+from tcpbalance.config.pools import PoolConfig
 from tcpbalance.config.rules import BackendFacts, Facts, FrontendFacts, PoolFacts, RouteFacts
 from tcpbalance.errors import SettingError
 from tcpbalance.net.own_listeners import loops_by_address, loops_by_name
@@ -39,9 +38,7 @@ from tcpbalance.net.tls.client import ClientTls
 from tcpbalance.net.tls.examination import mistakes_in_files
 from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.pool import extensions
-from tcpbalance.pool.affinity import Affinity
 from tcpbalance.pool.backend import Backend
-from tcpbalance.pool.outlier import OutlierRules
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.preread import PrereadSettings
 from tcpbalance.proxy.settings import FrontendSettings
@@ -219,25 +216,10 @@ def _settings(config: FrontendConfig) -> FrontendSettings:
 
 
 def _admission(config: FrontendConfig) -> AdmissionControl | None:
-    access, limits = config.access or AccessConfig(), config.limits or LimitsConfig()
-    rate = limits.connect_rate_per_client
-    rules = Limits(
-        connections_per_client=limits.connections_per_client,
-        connect_rate_per_client=None if rate is None else rate.count / rate.per,
-        burst_per_client=limits.burst_per_client,
-        ban_after=limits.ban_after,
-        ban_window=limits.ban_window,
-        ban_for=limits.ban_for,
-    )
-    if config.access is None and not rules:
+    limits = config.limits or LimitsConfig()
+    if config.access is None and not limits_clients(limits):
         return None
-    return AdmissionControl(
-        build_access(access),
-        rules,
-        time.monotonic,
-        access_dry_run=access.dry_run,
-        limits_dry_run=limits.dry_run,
-    )
+    return AdmissionControl(build_access(config.access or AccessConfig()), limits, time.monotonic)
 
 
 def build_access(config: AccessConfig, rest: Callable[[], None] = no_rest) -> Access:
@@ -250,6 +232,7 @@ def build_access(config: AccessConfig, rest: Callable[[], None] = no_rest) -> Ac
         NetworkSet(network.network for network in config.allow),
         NetworkSet(network.network for network in config.deny),
         NetworkSet() if config.deny_file is None else read_deny_file(config.deny_file, rest),
+        dry_run=config.dry_run,
     )
 
 
@@ -285,7 +268,7 @@ def build_pool(name: str, config: PoolConfig, timer: IReactorTime | None = None)
         balance=config.balance,
         bounded_load=config.bounded_load,
         panic_threshold=config.panic_threshold,
-        affinity=_affinity(config.affinity) if config.affinity else None,
+        affinity=config.affinity,
         connect_timeout=config.connect_timeout,
         dial_timeout=config.dial_timeout,
         retries=config.retries,
@@ -293,26 +276,12 @@ def build_pool(name: str, config: PoolConfig, timer: IReactorTime | None = None)
         queue=config.queue or 0,
         queue_timeout=config.queue_timeout,
         slow_start=config.slow_start,
-        outlier=outlier_rules(config.outlier) if config.outlier else None,
+        outlier=config.outlier,
         send_proxy_protocol=config.send_proxy_protocol,
         pass_tlvs=frozenset(config.pass_tlvs),
         tls=None if config.tls is None else ClientTls(config.tls),
         checked=config.health is not None,
         timer=timer,
-    )
-
-
-def outlier_rules(config: OutlierConfig) -> OutlierRules:
-    """Make the rules that a table in the configuration says."""
-    return OutlierRules(config.consecutive_failures, config.eject_for, config.max_ejected, config.slow_factor)
-
-
-def _affinity(config: AffinityConfig) -> Affinity:
-    return Affinity(
-        ttl=config.ttl,
-        max_entries=config.max_entries,
-        ipv4_prefix=config.ipv4_prefix,
-        ipv6_prefix=config.ipv6_prefix,
     )
 
 

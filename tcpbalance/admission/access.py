@@ -16,16 +16,20 @@ class Access:
     :param allow: an empty one allows all.
     :param deny: refused.
     :param listed: refused as well; what a deny file holds.
+    :param dry_run: whether they are on trial: whom they would refuse comes in.
     """
 
-    __slots__ = ("_allow", "_deny")
+    __slots__ = ("_allow", "_deny", "dry_run")
 
     def __init__(
         self,
         allow: NetworkSet = NOBODY,
         deny: NetworkSet = NOBODY,
         listed: NetworkSet = NOBODY,
+        *,
+        dry_run: bool = False,
     ) -> None:
+        self.dry_run = dry_run
         self._allow = allow or None
         self._deny = tuple(networks for networks in (deny, listed) if networks)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from tcpbalance import bounds
 from tcpbalance.admission.access import Access
 from tcpbalance.admission.clients import MAX_CLIENTS, NEVER, Client, Clients, group
-from tcpbalance.admission.limits import Limits
+from tcpbalance.admission.limits import interval, limits_clients, tolerance
 from tcpbalance.admission.refusal import Refusal
+from tcpbalance.config.admission import LimitsConfig
+from tcpbalance.errors import SettingError
 
 
 class AdmissionControl:
@@ -25,28 +26,24 @@ class AdmissionControl:
     it had been refused. Lists on trial make nobody banned for real.
 
     :param access: the lists; another one may be put in its place at any time.
-    :param limits: what holds for each client.
+    :param limits: what holds for each client, and whether it is only tried.
     :param seconds: the clock; it must not go back.
-    :param access_dry_run: whether the lists are on trial.
-    :param limits_dry_run: whether the limits are.
-    :param most_clients: that are remembered without having a connection, at least 1.
+    :param max_clients: that are remembered without having a connection, at least 1.
     :ivar clients: what is known of them.
     :ivar refused: how often clients were refused, and why.
     :ivar would_refuse: how often clients came in that would have been refused, but for a trial.
     :ivar last_would_refuse: why the client last given to ``admit`` would have been refused, but for a trial;
         None where it would not.
-    :raises SettingError: for a value out of range.
+    :raises SettingError: for fewer clients to remember than one.
     """
 
     __slots__ = (
-        "_access_dry_run",
         "_ban_after",
         "_ban_for",
         "_ban_window",
         "_interval",
         "_limited",
         "_limits_dry_run",
-        "_lists_apart",
         "_max_open",
         "_seconds",
         "_tolerance",
@@ -60,28 +57,24 @@ class AdmissionControl:
     def __init__(
         self,
         access: Access,
-        limits: Limits,
+        limits: LimitsConfig,
         seconds: Callable[[], float],
         *,
-        access_dry_run: bool = False,
-        limits_dry_run: bool = False,
         max_clients: int = MAX_CLIENTS,
     ) -> None:
-        bounds.count("gate: most_clients", max_clients, 1)
+        if max_clients < 1:
+            raise SettingError(f"admission: max_clients must be at least 1, got {max_clients}")
         self.access = access
         self.clients = Clients(max_clients)
         self.refused: Counter[Refusal] = Counter()
         self.would_refuse: Counter[Refusal] = Counter()
         self.last_would_refuse: Refusal | None = None
         self._seconds = seconds
-        self._access_dry_run = access_dry_run
-        self._limits_dry_run = limits_dry_run
-        # What lists on trial would refuse must not be held against a client by limits in force.
-        self._lists_apart = access_dry_run and not limits_dry_run
-        self._limited = bool(limits)
+        self._limits_dry_run = limits.dry_run
+        self._limited = limits_clients(limits)
         self._max_open = limits.connections_per_client
-        self._interval = limits.interval
-        self._tolerance = limits.tolerance
+        self._interval = interval(limits)
+        self._tolerance = tolerance(limits)
         self._ban_after = limits.ban_after
         self._ban_window = limits.ban_window
         self._ban_for = limits.ban_for
@@ -103,7 +96,9 @@ class AdmissionControl:
         key = group(client)
         now = self._seconds()
         known = self.clients.take(key)
-        found = self._judge(known, None if self._lists_apart else listed, now)
+        # What lists on trial would refuse must not be held against a client by limits in force.
+        lists_apart = self.access.dry_run and not self._limits_dry_run
+        found = self._judge(known, None if lists_apart else listed, now)
         refusal = None if found is None and listed is None else self._weigh(found, listed)
         if refusal is None:
             self.clients.hold(key, known)
@@ -163,7 +158,7 @@ class AdmissionControl:
         """
         refusal = found
         if self._limits_dry_run or not self._limited:
-            refusal = None if self._access_dry_run else listed
+            refusal = None if self.access.dry_run else listed
         if refusal is not None:
             self.refused[refusal] += 1
             return refusal

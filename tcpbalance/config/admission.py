@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from attrs import field, frozen
+from attrs import converters, field, frozen
 from attrs.validators import optional
 
-from tcpbalance.config import checks
+from tcpbalance.config import checks, plain
 from tcpbalance.config.addresses import Network
 from tcpbalance.config.metadata import doc
 from tcpbalance.config.paths import FilePath
 from tcpbalance.config.quantities import Bandwidth, Duration, Rate
+from tcpbalance.config.strict import strict
+
+_ANY_BANDWIDTH = checks.at_least(Bandwidth(1))
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, field_transformer=strict)
 class AccessConfig:
     """`[frontends.NAME.access]`: who may come in, by their address."""
 
@@ -43,7 +46,7 @@ class AccessConfig:
     )
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, field_transformer=strict)
 class LimitsConfig:
     """`[frontends.NAME.limits]`: how much there may be of everything; what is absent has no limit.
 
@@ -66,13 +69,14 @@ class LimitsConfig:
     )
     connect_rate_per_client: Rate | None = field(
         default=None,
+        converter=converters.optional(plain.rate),
         metadata=doc(
             "Maximum rate of new connections of one client. Connections above the rate are refused."
         ),
     )
     burst_per_client: int | None = field(
         default=None,
-        validator=optional(checks.at_least(1)),
+        validator=[optional(checks.at_least(1)), checks.needs("connect_rate_per_client")],
         metadata=doc(
             "How many connections a client that was idle may open at once before the rate applies.",
             default="what the rate allows in one second, at least 1",
@@ -80,6 +84,8 @@ class LimitsConfig:
     )
     bandwidth_per_connection: Bandwidth | None = field(
         default=None,
+        converter=converters.optional(plain.bandwidth),
+        validator=optional(_ANY_BANDWIDTH),
         metadata=doc(
             "Maximum rate of bytes from the client, and the same again from the backend. Bytes above "
             "the rate wait in the system, whose TCP window slows the sender down."
@@ -87,7 +93,8 @@ class LimitsConfig:
     )
     min_rate: Bandwidth | None = field(
         default=None,
-        validator=optional(checks.less_than("bandwidth_per_connection")),
+        converter=converters.optional(plain.bandwidth),
+        validator=optional([_ANY_BANDWIDTH, checks.less_than("bandwidth_per_connection")]),
         metadata=doc(
             "Minimum rate over one minute, both directions together. A slower connection in which "
             "bytes move or wait to be read is ended with `too_slow`. A connection in which nothing "
@@ -104,12 +111,14 @@ class LimitsConfig:
     )
     ban_window: Duration = field(
         default=Duration(10),
-        validator=checks.longer_than_zero,
+        converter=plain.duration,
+        validator=[checks.longer_than_zero, checks.needs("ban_after")],
         metadata=doc("The time in which refusals add up to a ban, from the first refusal."),
     )
     ban_for: Duration = field(
         default=Duration(600),
-        validator=checks.longer_than_zero,
+        converter=plain.duration,
+        validator=[checks.longer_than_zero, checks.needs("ban_after")],
         metadata=doc("Duration of a ban. Refusals during the ban do not extend it."),
     )
     dry_run: bool = field(

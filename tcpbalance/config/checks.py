@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sized
-from typing import Any, Protocol, TypeAlias, TypeVar, get_args
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import attrs
 
-from tcpbalance import bounds
 from tcpbalance.config.addresses import HIGHEST_PORT, NOT_AN_ENDPOINT, Address
 from tcpbalance.config.errors import Refusal
-from tcpbalance.config.messages import must_be_one_of, shown
+from tcpbalance.config.messages import choices, shown
 
 T = TypeVar("T")
 Validator: TypeAlias = "Callable[[Any, attrs.Attribute[T], T], None]"
@@ -76,24 +75,22 @@ def not_less_than(other: str) -> Validator[Any]:
     return check
 
 
-def whole(_: object, key: attrs.Attribute[Any], value: object) -> None:
-    """Refuse what is no whole number, as Python code may give it."""
-    if not bounds.is_whole(value):
-        raise Refusal(key.name, f"must be a whole number, got {shown(value)}")
+def needs(*others: str) -> Validator[Any]:
+    """Refuse what is given without any of the keys that give it an effect.
 
-
-def one_of(words: object) -> Validator[Any]:
-    """Refuse another word than those allowed, as Python code may give it.
-
-    :param words: a ``Literal`` of them.
+    :param others: the names of those keys.
     """
-    allowed = get_args(words)
 
-    def check(_: object, key: attrs.Attribute[Any], value: object) -> None:
-        if value not in allowed:
-            raise Refusal(key.name, must_be_one_of(value, allowed))
+    def check(table: object, key: attrs.Attribute[Any], value: Any) -> None:
+        if value != key.default and not any(is_given(table, other) for other in others):
+            raise Refusal(key.name, f"has no effect without {choices(others)}")
 
     return check
+
+
+def is_given(table: Any, name: str) -> bool:
+    """Tell whether a key of a table says something else than its default."""
+    return bool(getattr(table, name) != getattr(attrs.fields(type(table)), name).default)
 
 
 def longer_than_zero(_: object, key: attrs.Attribute[Any], value: float) -> None:

@@ -16,7 +16,7 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from tcpbalance.config import scalars
 from tcpbalance.config.addresses import Address
-from tcpbalance.config.messages import must_be_one_of, shown
+from tcpbalance.config.messages import shown
 
 Read: TypeAlias = Callable[[Any, Any], Any]
 """What cattrs calls a structure hook: from a value and the type wanted to an object."""
@@ -38,7 +38,7 @@ def strict_converter(folder: Path) -> cattrs.Converter:
         converter.register_structure_hook(plain, read_leaf)
     factories: list[tuple[Callable[[Any], bool], Callable[[Any], Read]]] = [
         (attrs.has, lambda kind: table_reader(kind, converter)),
-        (_is(Literal), lambda _: _read_literal),
+        (_is(Literal), lambda _: scalars.read),
         (_is(tuple), lambda kind: _list_reader(kind, converter)),
         (_is(Mapping, dict), lambda kind: _mapping_reader(kind, converter)),
         (lambda kind: hasattr(kind, "parse"), lambda _: read_leaf),
@@ -110,15 +110,6 @@ def _leaf(folder: Path) -> Read:
 
 def _is(*origins: Any) -> Callable[[Any], bool]:
     return lambda kind: get_origin(kind) in origins
-
-
-def _read_literal(value: object, kind: Any) -> Any:
-    allowed = get_args(kind)
-    # True equals 1 and 1.0, so the types have to be the same as well.
-    for choice in allowed:
-        if choice == value and type(choice) is type(value):
-            return choice
-    raise ValueError(must_be_one_of(value, allowed))
 
 
 def _list_reader(kind: Any, converter: cattrs.Converter) -> Read:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from attrs import field, frozen
+from attrs import converters, field, frozen
 from attrs.validators import optional
 
 from tcpbalance.config import checks, plain
@@ -14,6 +14,7 @@ from tcpbalance.config.metadata import doc
 from tcpbalance.config.names import NamePattern
 from tcpbalance.config.paths import FileMode, GroupName, UserName
 from tcpbalance.config.quantities import Duration, Size
+from tcpbalance.config.strict import strict
 from tcpbalance.config.tls import FrontendTlsConfig
 
 # What Linux takes: TCP_MIN_MSS and MAX_TCP_WINDOW for the segment, MAX_TCP_KEEPIDLE for keepalive, an int of
@@ -25,37 +26,37 @@ _BUFFER = (Size(1), Size(2**30 - 1))
 _QUEUE = (1, 65535)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, field_transformer=strict)
 class SocketConfig:
     """`[frontends.NAME.socket]`: settings of the sockets on both sides; absent ones are the system's."""
 
     receive_buffer: Size | None = field(
         default=None,
-        converter=plain.optional_size,
+        converter=converters.optional(plain.size),
         validator=optional(checks.between(*_BUFFER)),
         metadata=doc("Receive buffer (`SO_RCVBUF`). The advertised window follows from it."),
     )
     send_buffer: Size | None = field(
         default=None,
-        converter=plain.optional_size,
+        converter=converters.optional(plain.size),
         validator=optional(checks.between(*_BUFFER)),
         metadata=doc("Send buffer (`SO_SNDBUF`)."),
     )
     max_segment: Size | None = field(
         default=None,
-        converter=plain.optional_size,
+        converter=converters.optional(plain.size),
         validator=optional(checks.between(*_SEGMENT)),
         metadata=doc("Maximum segment size in bytes, 88 to 32767 (`TCP_MAXSEG`)."),
     )
     window_clamp: Size | None = field(
         default=None,
-        converter=plain.optional_size,
+        converter=converters.optional(plain.size),
         validator=optional(checks.between(*_BUFFER)),
         metadata=doc("Upper bound of the advertised window (`TCP_WINDOW_CLAMP`)."),
     )
     keepalive: Duration | None = field(
         default=None,
-        converter=plain.optional_duration,
+        converter=converters.optional(plain.duration),
         validator=optional(checks.between(*_KEEPALIVE)),
         metadata=doc(
             'Idle time before the system sends the first keepalive probe, `"1s"` or more '
@@ -64,7 +65,7 @@ class SocketConfig:
     )
     user_timeout: Duration | None = field(
         default=None,
-        converter=plain.optional_duration,
+        converter=converters.optional(plain.duration),
         validator=optional(checks.between(*_USER_TIMEOUT)),
         metadata=doc(
             "How long sent bytes may stay unacknowledged before the system drops the connection "
@@ -73,7 +74,7 @@ class SocketConfig:
     )
     fast_open: int | None = field(
         default=None,
-        validator=optional([checks.whole, checks.between(*_QUEUE)]),
+        validator=optional(checks.between(*_QUEUE)),
         metadata=doc(
             "Length of the TCP Fast Open queue: how many connections may wait with data in their first "
             "packet (`TCP_FASTOPEN`). Listeners only."
@@ -89,7 +90,7 @@ class SocketConfig:
     )
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, field_transformer=strict)
 class RouteConfig:
     """`[[frontends.NAME.sni_routes]]`: the pool for some of the names that TLS clients ask for.
 
@@ -107,7 +108,7 @@ class RouteConfig:
     pool: str = field(metadata=doc("Name of the pool that serves these names.", example='"web"'))
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, field_transformer=strict)
 class FrontendConfig:
     """`[frontends.NAME]`: addresses where clients come in, and the pool that serves them."""
 

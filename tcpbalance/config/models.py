@@ -23,9 +23,10 @@ from tcpbalance.config.paths import LogPath
 from tcpbalance.config.pools import PoolConfig
 from tcpbalance.config.quantities import Duration
 from tcpbalance.config.resolver import ResolverConfig
+from tcpbalance.config.strict import strict
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, field_transformer=strict)
 class AccessLogConfig:
     """`[access_log]`: one line for each session; without this table there is none."""
 
@@ -39,7 +40,7 @@ class AccessLogConfig:
     )
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, field_transformer=strict)
 class Config:
     """The whole file; these keys stand before the first table.
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from attrs import field, frozen
 from attrs.validators import optional
 
-from tcpbalance.config import checks
+from tcpbalance.config import checks, plain
 from tcpbalance.config.metadata import doc
 from tcpbalance.config.quantities import Duration, Fraction
+from tcpbalance.config.strict import strict
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, field_transformer=strict)
 class OutlierConfig:
     """`[pools.NAME.outlier]`: backends are ejected for what real traffic shows of them.
 
@@ -29,6 +30,7 @@ class OutlierConfig:
     )
     eject_for: Duration = field(
         default=Duration(30),
+        converter=plain.duration,
         validator=checks.longer_than_zero,
         metadata=doc(
             "Duration of the first ejection. Each further ejection lasts twice as long, up to ten "
@@ -38,6 +40,7 @@ class OutlierConfig:
     )
     max_ejected: Fraction = field(
         default=Fraction(0.5),
+        converter=plain.fraction,
         validator=checks.between(Fraction(0.01), Fraction(1)),
         metadata=doc(
             "The maximum part of the pool that is ejected at the same time. One backend may be ejected "

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from attrs import field, frozen
+from attrs import converters, field, frozen
 from attrs.validators import optional
 
 from tcpbalance.config import checks, plain
 from tcpbalance.config.metadata import doc
 from tcpbalance.config.quantities import Fraction, Size
+from tcpbalance.config.strict import strict
 
 _SHARES = (Fraction(0.01), Fraction(1))
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, field_transformer=strict)
 class OverloadConfig:
     """`[overload]`: how much the process may take; when it is reached, nobody is accepted for a while.
 
@@ -21,13 +22,13 @@ class OverloadConfig:
 
     memory: Size | None = field(
         default=None,
-        converter=plain.optional_size,
+        converter=converters.optional(plain.size),
         validator=optional(checks.at_least(Size(1))),
         metadata=doc("Maximum resident memory of the process. Absent: memory is not watched."),
     )
     descriptors: Fraction | None = field(
         default=None,
-        converter=plain.optional_fraction,
+        converter=converters.optional(plain.fraction),
         validator=optional(checks.between(*_SHARES)),
         metadata=doc(
             "Maximum number of open descriptors, as a part of the process's limit (`LimitNOFILE`, "

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from tcpbalance.config.addresses import Address, HostName, NameServer
 from tcpbalance.config.names import AlpnName
-from tcpbalance.config.quantities import Duration, Fraction, Hold, Size
+from tcpbalance.config.quantities import Bandwidth, Duration, Fraction, Hold, Rate, Size
 
 
 def duration(value: float | str) -> Duration:
@@ -17,14 +17,6 @@ def duration(value: float | str) -> Duration:
     return Duration.parse(value)
 
 
-def optional_duration(value: float | str | None) -> Duration | None:
-    """Read a duration, where one is given.
-
-    :raises SettingError: for anything else.
-    """
-    return None if value is None else duration(value)
-
-
 def hold(value: float | str) -> Hold:
     """Read a number of seconds, the text of a duration, or ``"forever"``.
 
@@ -33,22 +25,42 @@ def hold(value: float | str) -> Hold:
     return value if isinstance(value, Hold) else Hold.parse(value)
 
 
-def optional_size(value: int | str | None) -> Size | None:
-    """Read a number of bytes, or the text of a size, where one is given.
+def size(value: int | str) -> Size:
+    """Read a number of bytes, or the text of a size.
 
     :raises SettingError: for anything else.
     """
-    return None if value is None else Size.parse(value)
+    return Size.parse(value)
 
 
-def optional_fraction(value: float | str | None) -> Fraction | None:
-    """Read a part of a whole, 0.9 or the text of a percentage, where one is given.
+def bandwidth(value: int | str) -> Bandwidth:
+    """Read a number of bytes a second, or the text of a bandwidth.
+
+    :raises SettingError: for anything else.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Bandwidth(value)
+    return Bandwidth.parse(value)
+
+
+def fraction(value: float | str) -> Fraction:
+    """Read a part of a whole, 0.9, or the text of a percentage.
 
     :raises SettingError: for anything else.
     """
     if isinstance(value, int | float) and not isinstance(value, bool):
         return Fraction(value)
-    return None if value is None else Fraction.parse(value)
+    return Fraction.parse(value)
+
+
+def rate(value: Rate | float | str) -> Rate:
+    """Read a number of events a second, or the text of a rate.
+
+    :raises SettingError: for anything else.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return Rate(value)
+    return value if isinstance(value, Rate) else Rate.parse(value)
 
 
 def address(value: Address | str) -> Address:
@@ -59,12 +71,12 @@ def address(value: Address | str) -> Address:
     return value if isinstance(value, Address) else Address.parse(value)
 
 
-def optional_host(value: str | None) -> HostName | None:
-    """Read a host name or IP address, where one is given.
+def host(value: str) -> HostName:
+    """Read a host name or IP address.
 
     :raises SettingError: for anything else.
     """
-    return None if value is None else HostName.parse(value)
+    return HostName.parse(value)
 
 
 def name_servers(values: Iterable[NameServer | str]) -> tuple[NameServer, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, Literal, TypeAlias
 
 import attrs
-from attrs import field, frozen
+from attrs import converters, field, frozen
 from attrs.validators import optional
 
 from tcpbalance.config import checks, plain
@@ -15,6 +15,7 @@ from tcpbalance.config.metadata import doc
 from tcpbalance.config.names import TlvType
 from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.quantities import Duration, Fraction
+from tcpbalance.config.strict import strict
 from tcpbalance.config.tls import PoolTlsConfig
 from tcpbalance.wire.proxy_protocol import ProxyVersion
 
@@ -31,7 +32,7 @@ CONNECT_FAILED: Final = "connect_failed"
 RESET_BEFORE_ANSWER: Final = "reset_before_answer"
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, field_transformer=strict)
 class BackendConfig:
     """An element of `backends` in `[pools.NAME]`: an address, or a table with these keys."""
 
@@ -73,7 +74,7 @@ class BackendConfig:
     )
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, field_transformer=strict)
 class AffinityConfig:
     """`[pools.NAME.affinity]`: the same client address gets the same backend."""
 
@@ -82,6 +83,7 @@ class AffinityConfig:
     )
     ttl: Duration = field(
         default=Duration(1800),
+        converter=plain.duration,
         validator=checks.longer_than_zero,
         metadata=doc("How long a client is remembered after its last connection has ended."),
     )
@@ -110,7 +112,7 @@ class AffinityConfig:
     )
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, field_transformer=strict)
 class HealthConfig:
     """`[pools.NAME.health]`: probes that mark backends up and down.
 
@@ -132,17 +134,16 @@ class HealthConfig:
     )
     rise: int = field(
         default=2,
-        validator=[checks.whole, checks.at_least(1)],
+        validator=checks.at_least(1),
         metadata=doc("How many checks in a row must pass before the backend is up."),
     )
     fall: int = field(
         default=3,
-        validator=[checks.whole, checks.at_least(1)],
+        validator=checks.at_least(1),
         metadata=doc("How many checks in a row must fail before the backend is down."),
     )
     initial: Initial = field(
         default="checked",
-        validator=checks.one_of(Initial),
         metadata=doc(
             'The state of a backend before its first check: `"checked"`, no connections until the '
             'first check, whose result decides; `"up"`, connections at once; `"down"`, no connections '
@@ -151,13 +152,12 @@ class HealthConfig:
     )
     down_interval: Duration | None = field(
         default=None,
-        converter=plain.optional_duration,
+        converter=converters.optional(plain.duration),
         validator=optional(checks.longer_than_zero),
         metadata=doc("Time from one check to the next while the backend is down.", default="as `interval`"),
     )
     on_down: OnDown = field(
         default="keep",
-        validator=checks.one_of(OnDown),
         metadata=doc(
             'What happens to open connections when their backend goes down: `"keep"` leaves them open, '
             '`"reset"` resets them.'
@@ -165,19 +165,18 @@ class HealthConfig:
     )
     port: int | None = field(
         default=None,
-        validator=optional([checks.whole, checks.between(1, HIGHEST_PORT)]),
+        validator=optional(checks.between(1, HIGHEST_PORT)),
         metadata=doc("The port to check.", default="the backend's"),
     )
     address: HostName | None = field(
         default=None,
-        converter=plain.optional_host,
+        converter=converters.optional(plain.host),
         metadata=doc(
             "The host to check for every backend, a name or an IP address.", default="the backend's"
         ),
     )
     send_proxy_protocol: ProbeHeader | None = field(
         default=None,
-        validator=optional(checks.one_of(ProbeHeader)),
         metadata=doc(
             'Version of the PROXY header that a check sends first, `"v1"` or `"v2"`; it names no '
             'client (UNKNOWN, LOCAL). `"none"` is for a port that expects no header.',
@@ -206,7 +205,7 @@ def _probes_somewhere(pool: Any, key: attrs.Attribute[Any], health: HealthConfig
             )
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, field_transformer=strict)
 class PoolConfig:
     """`[pools.NAME]`: the backends behind one or more frontends, and how one of them is chosen."""
 

@@ -166,14 +166,24 @@ class Fraction(float):
 class Rate:
     """So many events in so much time; written ``"50/s"``, ``"600/m"`` or ``"1000/h"``.
 
-    :param count: events, at least 1.
+    :param count: events; with *per*, a finite number a second, above 0.
     :param per: seconds.
+    :raises SettingError: for any other numbers.
     """
 
     words: ClassVar[str] = "rate"
 
-    count: int
-    per: float
+    count: float
+    per: float = 1.0
+
+    def __attrs_post_init__(self) -> None:
+        if not 0 < self.per < math.inf or not 0 < self.count / self.per < math.inf:
+            raise SettingError(f"must be a finite number a second above 0, got {self}")
+
+    @property
+    def per_second(self) -> float:
+        """Events a second."""
+        return self.count / self.per
 
     @classmethod
     def parse(cls, value: object) -> Self:

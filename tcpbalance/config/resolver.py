@@ -11,11 +11,12 @@ from tcpbalance.config import checks, plain
 from tcpbalance.config.addresses import NameServer
 from tcpbalance.config.metadata import doc
 from tcpbalance.config.quantities import Duration, Hold
+from tcpbalance.config.strict import strict
 
 Engine: TypeAlias = Literal["dns", "system"]
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, field_transformer=strict)
 class ResolverConfig:
     """`[resolver]`: how the host names of backends are looked up; without this table as the defaults say."""
 
@@ -30,7 +31,6 @@ class ResolverConfig:
     )
     engine: Engine = field(
         default="dns",
-        validator=checks.one_of(Engine),
         metadata=doc(
             'How names are looked up. `"dns"`: the hosts file, then the name servers; answers are kept '
             'for their TTL. `"system"`: the system\'s own lookup, for names that only it knows (mDNS, '

@@ -6,19 +6,19 @@ from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
 import attrs
-from attrs import field, frozen
-from attrs.converters import optional
+from attrs import converters, field, frozen
 
 from tcpbalance.config import checks, plain
 from tcpbalance.config.addresses import HostName
 from tcpbalance.config.metadata import doc
 from tcpbalance.config.names import AlpnName
 from tcpbalance.config.paths import FilePath
+from tcpbalance.config.strict import strict
 
 TlsVersion: TypeAlias = Literal["1.2", "1.3"]
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, field_transformer=strict)
 class CertificateConfig:
     """An element of `certificates`, and `certificate` of a pool: a certificate with its key, in PEM."""
 
@@ -39,7 +39,7 @@ def _as_tuple(certificates: Iterable[CertificateConfig]) -> tuple[CertificateCon
     return tuple(certificates)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, field_transformer=strict)
 class FrontendTlsConfig:
     """`[frontends.NAME.tls]`: TLS with clients ends here; backends get what is in it."""
 
@@ -56,7 +56,6 @@ class FrontendTlsConfig:
     )
     minimum_version: TlsVersion = field(
         default="1.2",
-        validator=checks.one_of(TlsVersion),
         metadata=doc("The minimum version of TLS."),
     )
     alpn: tuple[AlpnName, ...] = field(
@@ -70,7 +69,7 @@ class FrontendTlsConfig:
     )
     client_ca: FilePath | None = field(
         default=None,
-        converter=optional(FilePath),
+        converter=converters.optional(FilePath),
         metadata=doc(
             "File of certificate authorities, in PEM. Clients must present a certificate of one of "
             "them. Absent: no client certificate is requested."
@@ -78,7 +77,7 @@ class FrontendTlsConfig:
     )
     client_crl: FilePath | None = field(
         default=None,
-        converter=optional(FilePath),
+        converter=converters.optional(FilePath),
         metadata=doc(
             "File of the revocation lists of these authorities, in PEM. Each authority of a client's "
             "chain must have a current list, or the client is refused. Lists that are out of date are "
@@ -87,7 +86,7 @@ class FrontendTlsConfig:
     )
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, field_transformer=strict)
 class PoolTlsConfig:
     """`[pools.NAME.tls]`: TLS is spoken with the backends."""
 
@@ -99,14 +98,14 @@ class PoolTlsConfig:
     )
     ca: FilePath | None = field(
         default=None,
-        converter=optional(FilePath),
+        converter=converters.optional(FilePath),
         metadata=doc(
             "File of the trusted certificate authorities, in PEM.", default="the system's authorities"
         ),
     )
     crl: FilePath | None = field(
         default=None,
-        converter=optional(FilePath),
+        converter=converters.optional(FilePath),
         metadata=doc(
             "File of the revocation lists of these authorities, in PEM. Each authority of a backend's "
             "chain must have a current list, or the backend's handshake fails. Lists that are out of "
@@ -115,7 +114,7 @@ class PoolTlsConfig:
     )
     server_name: HostName | None = field(
         default=None,
-        converter=plain.optional_host,
+        converter=converters.optional(plain.host),
         metadata=doc(
             "The name, or IP address, that is requested (SNI) and that the certificate must be valid "
             "for. A backend's own `server_name` takes precedence.",

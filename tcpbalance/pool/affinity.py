@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from time import monotonic
 
-from tcpbalance import bounds
+from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.client import masked
 
@@ -36,31 +35,14 @@ class StickyEntry:
 class Affinity:
     """Remembers where each client was served; of too many clients the least recently used leaves first.
 
-    :param ttl: seconds a bond outlives its last connection, more than 0.
-    :param max_entries: how many clients are remembered, at least 1.
-    :param ipv4_prefix: leading bits of an IPv4 address that make a client, 0 to 32.
-    :param ipv6_prefix: leading bits of an IPv6 address that make a client, 0 to 128.
+    :param config: for how long, how many, and what a client is.
     :param seconds: the clock.
-    :raises SettingError: for a value out of range.
     """
 
-    def __init__(
-        self,
-        ttl: float,
-        max_entries: int,
-        ipv4_prefix: int,
-        ipv6_prefix: int,
-        seconds: Callable[[], float] = monotonic,
-    ) -> None:
-        bounds.above_zero("affinity: ttl", ttl)
-        bounds.count("affinity: max_entries", max_entries, 1)
-        bounds.count("affinity: ipv4_prefix", ipv4_prefix, 0, 32)
-        bounds.count("affinity: ipv6_prefix", ipv6_prefix, 0, 128)
-        self._ttl = ttl
-        self._max_entries = max_entries
-        self._ipv4_prefix = ipv4_prefix
-        self._ipv6_prefix = ipv6_prefix
-        self._whole = {size for size, bits in ((4, ipv4_prefix), (16, ipv6_prefix)) if bits == size * 8}
+    def __init__(self, config: AffinityConfig, seconds: Callable[[], float]) -> None:
+        self._config = config
+        prefixes = ((4, config.ipv4_prefix), (16, config.ipv6_prefix))
+        self._whole = {size for size, bits in prefixes if bits == size * 8}
         self._seconds = seconds
         self._entries: OrderedDict[bytes, list[StickyEntry]] = OrderedDict()
 
@@ -103,7 +85,7 @@ class Affinity:
         """
         sticky_entry.open -= 1
         if not sticky_entry.open:
-            sticky_entry.expires = self._seconds() + self._ttl
+            sticky_entry.expires = self._seconds() + self._config.ttl
         if sticky_entry in self._entries.get(sticky_entry.client, ()):
             self._entries.move_to_end(sticky_entry.client)
 
@@ -130,11 +112,11 @@ class Affinity:
 
     def _entry(self, key: bytes) -> list[StickyEntry]:
         entry = self._entries[key] = []
-        if len(self._entries) > self._max_entries:
+        if len(self._entries) > self._config.max_entries:
             self._entries.popitem(last=False)
         return entry
 
     def _key(self, client: bytes) -> bytes:
         if len(client) in self._whole:
             return client
-        return masked(client, self._ipv4_prefix, self._ipv6_prefix)
+        return masked(client, self._config.ipv4_prefix, self._config.ipv6_prefix)

@@ -8,10 +8,7 @@ from collections.abc import Callable, Sequence
 from math import inf
 from statistics import median_low
 
-from attrs import frozen
-
-from tcpbalance import bounds
-from tcpbalance.errors import SettingError
+from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.pool.backend import Backend
 
 LONGEST = 10.0
@@ -77,34 +74,6 @@ class HostStats:
         self.times = ConnectTimes()
 
 
-@frozen
-class OutlierRules:
-    """When a backend is an outlier, and for how long it is ejected then.
-
-    :param consecutive_failures: connections in a row that fail, or take too long to come about, before a
-        backend is ejected; at least 1.
-    :param eject_for: seconds that the first ejection lasts, above 0.
-    :param max_ejected: the fraction of the backends that may be ejected at once, above 0 and up to 1; one may
-        in any case.
-    :param slow_factor: a connection is slow that takes more than this many times the pool's median to come
-        about, and more than so many times what the other backends took last; at least 1; None: none is slow.
-    :raises SettingError: for a value out of range.
-    """
-
-    consecutive_failures: int = 5
-    eject_for: float = 30.0
-    max_ejected: float = 0.5
-    slow_factor: float | None = None
-
-    def __attrs_post_init__(self) -> None:
-        bounds.count("outlier: consecutive_failures", self.consecutive_failures, 1)
-        bounds.above_zero("outlier: eject_for", self.eject_for)
-        if not 0.0 < self.max_ejected <= 1.0:
-            raise SettingError(f"outlier: max_ejected must be above 0 and at most 1, got {self.max_ejected}")
-        if self.slow_factor is not None and not self.slow_factor >= 1.0:
-            raise SettingError(f"outlier: slow_factor must be at least 1, got {self.slow_factor}")
-
-
 class OutlierDetection:
     """Tells which backends should be ejected, and for how long; whoever asks does it.
 
@@ -112,17 +81,17 @@ class OutlierDetection:
     local origin failures, ejections that grow, a bound on how many there are). The growth doubles with each
     ejection, and halves with each ``eject_for`` of good time.
 
-    :param rules: when, and for how long.
+    :param config: when, and for how long.
     :param backends: of the pool.
     :param seconds: the clock.
     """
 
     def __init__(
-        self, rules: OutlierRules, backends: Sequence[Backend], seconds: Callable[[], float]
+        self, config: OutlierConfig, backends: Sequence[Backend], seconds: Callable[[], float]
     ) -> None:
-        self._rules = rules
+        self._config = config
         self._seconds = seconds
-        self._most = max(1, int(rules.max_ejected * len(backends)))
+        self._most = max(1, int(config.max_ejected * len(backends)))
         self._conduct = {backend: HostStats() for backend in backends}
 
     def failed(self, backend: Backend) -> bool:
@@ -132,7 +101,7 @@ class OutlierDetection:
         """
         conduct = self._conduct[backend]
         conduct.failures += 1
-        return conduct.failures >= self._rules.consecutive_failures
+        return conduct.failures >= self._config.consecutive_failures
 
     def connected(self, backend: Backend, seconds: float, noticeable: float) -> bool:
         """Take note of a connection that came about.
@@ -141,7 +110,7 @@ class OutlierDetection:
         :param noticeable: seconds up to which that says nothing about the backend.
         :returns: whether it should be ejected, for being slow.
         """
-        factor = self._rules.slow_factor
+        factor = self._config.slow_factor
         if factor is None:
             return False
         conduct = self._conduct[backend]
@@ -150,7 +119,7 @@ class OutlierDetection:
             conduct.slow = 0
             return False
         conduct.slow += 1
-        return conduct.slow >= self._rules.consecutive_failures
+        return conduct.slow >= self._config.consecutive_failures
 
     def _is_slow(self, backend: Backend, seconds: float, factor: float) -> bool:
         """Compare a connect time with those of the backends that may serve.
@@ -201,13 +170,13 @@ class OutlierDetection:
         conduct = self._conduct[backend]
         now = self._seconds()
         good = max(0.0, now - conduct.since)
-        halvings = int(min(good / self._rules.eject_for, LONGEST))
+        halvings = int(min(good / self._config.eject_for, LONGEST))
         growth = max(1.0, conduct.growth / 2.0**halvings)
         conduct.growth = min(LONGEST, growth * 2.0)
-        conduct.until = now + growth * self._rules.eject_for
+        conduct.until = now + growth * self._config.eject_for
         conduct.failures = conduct.slow = 0
         conduct.times = ConnectTimes()
-        return growth * self._rules.eject_for
+        return growth * self._config.eject_for
 
     def came_back(self, backend: Backend) -> None:
         """Take note that a backend is ejected no longer; its good time begins."""

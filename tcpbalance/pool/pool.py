@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, get_args
 from twisted.internet.interfaces import IReactorTime
 
 from tcpbalance import bounds
-from tcpbalance.config.pools import CONNECT_FAILED, RESET_BEFORE_ANSWER, RetryOn
+from tcpbalance.config.outlier import OutlierConfig
+from tcpbalance.config.pools import CONNECT_FAILED, RESET_BEFORE_ANSWER, AffinityConfig, RetryOn
 from tcpbalance.config.rules import SOURCE_HASH
 from tcpbalance.errors import SettingError
 from tcpbalance.pool import extensions
@@ -22,7 +23,7 @@ from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.connection_queue import BackendsWithCapacity, ConnectionQueue
 from tcpbalance.pool.cooldown import CooldownLog
 from tcpbalance.pool.ejection import Ejections
-from tcpbalance.pool.outlier import OutlierDetection, OutlierRules
+from tcpbalance.pool.outlier import OutlierDetection
 from tcpbalance.pool.policies.base import PolicyFactory, PolicyTools
 from tcpbalance.pool.policies.source_hash import SourceHash
 from tcpbalance.pool.retry_budget import RetryBudget
@@ -57,7 +58,7 @@ class Pool:
         preferred, at least 1; None for no such bound.
     :param panic_threshold: when less than this fraction of the backends is available, health and ejection are
         ignored; 0: never.
-    :param affinity: remembers clients; None for no affinity.
+    :param affinity: how clients are remembered; None for no affinity.
     :param connect_timeout: seconds that dialling a backend may take.
     :param dial_timeout: seconds that all attempts and pauses for one connection may take together, its time
         in the queue aside; None for 15, or for `connect_timeout` where that is longer.
@@ -96,7 +97,7 @@ class Pool:
         balance: str | PolicyFactory = "round_robin",
         bounded_load: float | None = None,
         panic_threshold: float = 0.0,
-        affinity: Affinity | None = None,
+        affinity: AffinityConfig | None = None,
         connect_timeout: float = 3.0,
         dial_timeout: float | None = None,
         retries: int = 2,
@@ -104,7 +105,7 @@ class Pool:
         queue: int = 0,
         queue_timeout: float = 10.0,
         slow_start: float | None = None,
-        outlier: OutlierRules | None = None,
+        outlier: OutlierConfig | None = None,
         send_proxy_protocol: ProxyVersion | None = None,
         pass_tlvs: Collection[int] = (),
         tls: ClientTls | None = None,
@@ -114,7 +115,7 @@ class Pool:
         self.name = name
         self.backends = tuple(backends)
         self.seconds = seconds
-        self.affinity = affinity
+        self.affinity = None if affinity is None else Affinity(affinity, seconds)
         bounds.above_zero(f"pool {name}: connect_timeout", connect_timeout)
         self.connect_timeout = connect_timeout
         self.dial_timeout = max(DIAL_TIMEOUT, connect_timeout) if dial_timeout is None else dial_timeout
@@ -381,8 +382,8 @@ class Pool:
             made.begin(backend)
         return made
 
-    def _make_ejections(self, rules: OutlierRules) -> Ejections:
-        detection = OutlierDetection(rules, self.backends, self.seconds)
+    def _make_ejections(self, config: OutlierConfig) -> Ejections:
+        detection = OutlierDetection(config, self.backends, self.seconds)
         return Ejections(self.name, detection, self._availability, self.checked, self._changed)
 
     def _make_tiers(

@@ -14,8 +14,8 @@ from support.sockets import until
 from tcpbalance import Backend, Pool
 from tcpbalance.admission.access import Access
 from tcpbalance.admission.control import AdmissionControl
-from tcpbalance.admission.limits import Limits
 from tcpbalance.config.addresses import Address
+from tcpbalance.config.admission import LimitsConfig
 from tcpbalance.config.frontends import SocketConfig
 from tcpbalance.net.listener import Listener, bind
 from tcpbalance.net.socket_options import SocketOptions
@@ -31,7 +31,7 @@ class GateTests(RoadCase):
     def setUp(self) -> None:
         super().setUp()
         pool = Pool("pool", [Backend("127.0.0.1:1")], seconds=time.monotonic, random=Random(1))
-        self.admission = AdmissionControl(Access(), Limits(connections_per_client=1), time.monotonic)
+        self.admission = AdmissionControl(Access(), LimitsConfig(connections_per_client=1), time.monotonic)
         self.factory = FrontendFactory(reactor, pool, admission=self.admission)
         sock = bind(Address.parse("127.0.0.1:0"), SocketOptions.of(SocketConfig()))
         self.listener = Listener(reactor, sock, self.factory, 16, self.data_path)

@@ -12,7 +12,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
 
 from support.sockets import until
-from tcpbalance import Backend, Balancer, Frontend, OutlierRules, Pool
+from tcpbalance import Backend, Balancer, Frontend, OutlierConfig, Pool
 from tcpbalance.net.data_path import DataPathName
 from tcpbalance.net.tcp_info import NOTICEABLE
 
@@ -28,7 +28,7 @@ class LateLoopTests(TestCase):
         server = reactor.listenTCP(0, Factory.forProtocol(Protocol), interface="127.0.0.1")
         self.addCleanup(server.stopListening)
         backend = Backend(f"127.0.0.1:{server.getHost().port}")
-        pool = Pool("web", [backend], outlier=OutlierRules(slow_factor=3.0))
+        pool = Pool("web", [backend], outlier=OutlierConfig(slow_factor=3.0))
         took: list[tuple[float, float]] = []
         assert pool.ejections is not None
         self.patch(pool.ejections, "connected", lambda _, *time: took.append(time))

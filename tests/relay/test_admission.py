@@ -15,8 +15,8 @@ from support.network import Network
 from support.scene import ONE, Scene
 from tcpbalance.admission.access import Access
 from tcpbalance.admission.control import AdmissionControl
-from tcpbalance.admission.limits import Limits
 from tcpbalance.admission.networks import NetworkSet
+from tcpbalance.config.admission import LimitsConfig
 from tcpbalance.net.addresses import packed
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.context import SessionContext
@@ -61,11 +61,11 @@ def networks(*texts: str) -> NetworkSet:
 
 
 def limits(most: int = 1, **others: Any) -> Callable[[Clock], AdmissionControl]:
-    return lambda seconds: Watched(Access(), Limits(connections_per_client=most, **others), seconds)
+    return lambda seconds: Watched(Access(), LimitsConfig(connections_per_client=most, **others), seconds)
 
 
 def denies(*texts: str) -> Callable[[Clock], AdmissionControl]:
-    return lambda seconds: Watched(Access(deny=networks(*texts)), Limits(), seconds)
+    return lambda seconds: Watched(Access(deny=networks(*texts)), LimitsConfig(), seconds)
 
 
 def from_proxies(_: Pool) -> PrereadSettings:
@@ -129,7 +129,7 @@ def test_who_comes_by_a_unix_socket_always_comes_in(make_scene: Any) -> None:
     scene = make_scene(
         admission=lambda seconds: Watched(
             Access(networks("192.0.2.1"), networks("0.0.0.0/0", "::/0")),
-            Limits(connections_per_client=1, connect_rate_per_client=0.001, ban_after=1),
+            LimitsConfig(connections_per_client=1, connect_rate_per_client=0.001, ban_after=1),
             seconds,
         )
     )
@@ -141,7 +141,7 @@ def test_who_comes_by_a_unix_socket_always_comes_in(make_scene: Any) -> None:
 
 def test_a_trial_lets_everybody_in_and_says_so_once_a_second(make_scene: Any) -> None:
     def trial(seconds: Clock) -> AdmissionControl:
-        return Watched(Access(), Limits(connections_per_client=1), seconds, limits_dry_run=True)
+        return Watched(Access(), LimitsConfig(connections_per_client=1, dry_run=True), seconds)
 
     scene = make_scene(admission=trial)
     with capturedLogs() as events:
@@ -428,7 +428,8 @@ def test_who_has_no_ip_address_comes_in_where_its_proxy_may(
     make_scene: Any, header: bytes, allowed: str
 ) -> None:
     scene = make_scene(
-        admission=lambda seconds: Watched(Access(networks(allowed)), Limits(), seconds), preread=from_proxies
+        admission=lambda seconds: Watched(Access(networks(allowed)), LimitsConfig(), seconds),
+        preread=from_proxies,
     )
     client = scene.connect(early=header)
     scene.run()

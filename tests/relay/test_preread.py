@@ -13,6 +13,7 @@ from support.hellos import hello, server_name
 from support.proxy_headers import SOURCE, tlv, v2_header
 from support.scene import ONE, RETRY_ON_RESET, TWO, CopyingScene, Scene
 from tcpbalance.admission.networks import NetworkSet
+from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.errors import SettingError
 from tcpbalance.pool.affinity import Affinity
 from tcpbalance.pool.pool import Pool
@@ -122,7 +123,7 @@ def test_a_proxy_that_speaks_for_itself(make_scene: Any, header: bytes) -> None:
 
 def test_affinity_goes_by_the_address_in_the_header(make_scene: Any) -> None:
     scene = make_scene((ONE, TWO), preread=from_proxies())
-    scene.pool.affinity = Affinity(60, 100, 32, 64, scene.network.clock.seconds)
+    scene.pool.affinity = Affinity(AffinityConfig(ttl=60), scene.network.clock.seconds)
     headers = [encode_v1(InetAddress(host, 1000), SERVICE) for host in ("203.0.113.1", "203.0.113.2")]
     for header in [*headers, *reversed(headers)]:
         scene.connect(early=header)

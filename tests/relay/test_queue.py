@@ -9,9 +9,10 @@ from twisted.internet.address import IPv4Address
 from twisted.logger import capturedLogs
 
 from support.scene import ONE, TWO
+from tcpbalance.config.outlier import OutlierConfig
+from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.pool.affinity import Affinity
 from tcpbalance.pool.backend import AdminState, Backend
-from tcpbalance.pool.outlier import OutlierRules
 from tcpbalance.proxy.reasons import EndReason
 
 
@@ -172,7 +173,7 @@ def test_nobody_waits_where_nobody_is_available(make_scene: Any) -> None:
 def at_home(make_scene: Any) -> tuple[Any, Any]:
     """A client that is at home at the first backend, waits for it while both are full, and those at both."""
     scene = one_at_a_time(make_scene, ONE, TWO)
-    scene.pool.affinity = Affinity(600.0, 100, 32, 64, scene.network.clock.seconds)
+    scene.pool.affinity = Affinity(AffinityConfig(ttl=600), scene.network.clock.seconds)
     held = [scene.connect(address=of(1)), scene.connect(address=of(2))]
     scene.run()
     scene.connect(address=of(1), early=b"mine")
@@ -255,7 +256,7 @@ def test_the_time_is_one_for_all_turns_of_a_client(make_scene: Any) -> None:
 
 def test_time_alone_can_make_room(make_scene: Any) -> None:
     scene = one_at_a_time(
-        make_scene, ONE, TWO, queue_timeout=60.0, outlier=OutlierRules(consecutive_failures=1, eject_for=5.0)
+        make_scene, ONE, TWO, queue_timeout=60.0, outlier=OutlierConfig(consecutive_failures=1, eject_for=5.0)
     )
     ill = scene.pool.backends[0]
     slot = scene.pool.take(ill, None)

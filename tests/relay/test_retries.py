@@ -9,8 +9,8 @@ import pytest
 from twisted.logger import capturedLogs
 
 from support.scene import ONE, RETRY_ON_RESET, THREE, TWO
+from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.pool.backend import Backend
-from tcpbalance.pool.outlier import OutlierRules
 from tcpbalance.proxy.session import Session
 
 
@@ -110,7 +110,7 @@ def test_a_connection_that_stands_is_no_retry_any_more(make_scene: Any) -> None:
 
 
 def ejecting(make_scene: Any, backends: Any, **settings: Any) -> Any:
-    return make_scene(backends, outlier=OutlierRules(consecutive_failures=2), **settings)
+    return make_scene(backends, outlier=OutlierConfig(consecutive_failures=2), **settings)
 
 
 @pytest.mark.parametrize("failure", ["refuses", "hangs", "resets_at_once"])
@@ -239,7 +239,7 @@ def test_without_a_queue_one_that_failed_is_tried_again_while_the_others_are_ful
 
 
 def test_an_exception_of_ours_at_the_first_byte_blames_nobody(carrier: Any) -> None:
-    scene = carrier([ONE], outlier=OutlierRules(consecutive_failures=1))
+    scene = carrier([ONE], outlier=OutlierConfig(consecutive_failures=1))
     client = scene.connect(early=b"question")
     scene.run()
     with capturedLogs(), patch.object(Session, "backend_sent", side_effect=ZeroDivisionError):

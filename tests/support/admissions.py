@@ -10,18 +10,18 @@ from twisted.internet.task import Clock
 
 from tcpbalance.admission.access import Access
 from tcpbalance.admission.control import AdmissionControl
-from tcpbalance.admission.limits import Limits
 from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.admission.refusal import Refusal
+from tcpbalance.config.admission import LimitsConfig
 from tcpbalance.net.addresses import packed
 
 DENIED = "192.0.2.66"
 """The one host that is denied where a test does not say otherwise."""
 
 
-def lists(deny: Sequence[str] = (DENIED,), allow: Sequence[str] = ()) -> Access:
+def lists(deny: Sequence[str] = (DENIED,), allow: Sequence[str] = (), *, dry_run: bool = False) -> Access:
     """Access lists of networks as they are written."""
-    return Access(NetworkSet(map(ip_network, allow)), NetworkSet(map(ip_network, deny)))
+    return Access(NetworkSet(map(ip_network, allow)), NetworkSet(map(ip_network, deny)), dry_run=dry_run)
 
 
 class Guarded:
@@ -36,11 +36,9 @@ class Guarded:
         """
         self.clock = Clock()
         self.admission = AdmissionControl(
-            access or lists(),
-            Limits(**limits),
+            access or lists(dry_run="access" in trial),
+            LimitsConfig(dry_run="limits" in trial, **limits),
             self.clock.seconds,
-            access_dry_run="access" in trial,
-            limits_dry_run="limits" in trial,
             max_clients=max_clients,
         )
 

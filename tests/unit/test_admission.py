@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from support.admissions import DENIED, Guarded, lists
 from tcpbalance.admission.access import Access
 from tcpbalance.admission.control import AdmissionControl
-from tcpbalance.admission.limits import Limits
+from tcpbalance.admission.limits import interval, limits_clients
+from tcpbalance.config.admission import LimitsConfig
 from tcpbalance.errors import SettingError
 
 ANNE, BOB = "192.0.2.1", "192.0.2.2"
@@ -140,12 +141,15 @@ class TestRate:
     def test_who_keeps_to_the_rate_is_never_refused(self, rate: float, now: float) -> None:
         guarded = Guarded(connect_rate_per_client=rate, burst_per_client=1)
         guarded.wait(now)
-        interval = Limits(connect_rate_per_client=rate).interval
-        assert interval is not None
-        assert 0 <= interval - 1 / rate <= 2**-22
+        pause = interval(LimitsConfig(connect_rate_per_client=rate))
+        assert pause is not None
+        assert 0 <= pause - 1 / rate <= 2**-22
         for _ in range(20):
             assert guarded.come(ANNE) == ["in"]
-            guarded.wait(interval)
+            guarded.wait(pause)
+
+
+NOT_A_DURATION = 'must be a duration such as "250ms", "2s", "5m", "1h" or a number of seconds'
 
 
 class TestBans:
@@ -269,21 +273,22 @@ class TestLimits:
         [
             (
                 {"connections_per_client": 0},
-                "connections_per_client must be a whole number, 1 or more, got 0",
+                "connections_per_client must be at least 1, got 0",
             ),
-            ({"ban_after": 0}, "ban_after must be a whole number, 1 or more, got 0"),
-            ({"ban_after": 1.5}, "ban_after must be a whole number, 1 or more, got 1.5"),
+            ({"ban_after": 0}, "ban_after must be at least 1, got 0"),
+            ({"ban_after": 1.5}, "ban_after must be a whole number, got 1.5"),
             (
                 {"connect_rate_per_client": 1, "burst_per_client": 0},
-                "burst_per_client must be a whole number, 1 or more, got 0",
+                "burst_per_client must be at least 1, got 0",
             ),
-            ({"burst_per_client": 1}, "burst_per_client has no effect without connect_rate_per_client"),
-            ({"ban_window": 0.0}, "ban_window must be a finite number of seconds above 0, got 0.0"),
-            ({"ban_for": math.inf}, "ban_for must be a finite number of seconds above 0, got inf"),
+            ({"burst_per_client": 1}, 'burst_per_client has no effect without "connect_rate_per_client"'),
+            ({"ban_after": 1, "ban_window": 0.0}, "ban_window must be longer than 0s, got 0s"),
+            ({"ban_for": 1.0}, 'ban_for has no effect without "ban_after"'),
+            ({"ban_for": math.inf}, f"ban_for {NOT_A_DURATION}, got inf"),
             *[
                 (
                     {"connect_rate_per_client": rate},
-                    f"connect_rate_per_client must be a finite number a second above 0, got {rate}",
+                    f"connect_rate_per_client must be a finite number a second above 0, got {rate}/s",
                 )
                 for rate in (0, -1.0, math.nan, math.inf)
             ],
@@ -291,16 +296,16 @@ class TestLimits:
     )
     def test_refused(self, values: dict[str, Any], said: str) -> None:
         with pytest.raises(SettingError) as caught:
-            Limits(**values)
-        assert str(caught.value) == f"limits: {said}"
+            LimitsConfig(**values)
+        assert str(caught.value) == said
 
     def test_a_gate_that_may_remember_nobody(self) -> None:
-        with pytest.raises(SettingError, match="most_clients must be a whole number, 1 or more, got 0"):
-            AdmissionControl(Access(), Limits(), lambda: 0.0, max_clients=0)
+        with pytest.raises(SettingError, match="max_clients must be at least 1, got 0"):
+            AdmissionControl(Access(), LimitsConfig(), lambda: 0.0, max_clients=0)
 
     def test_whether_there_is_any(self) -> None:
-        assert not Limits()
-        assert not Limits(ban_for=1.0)
-        assert Limits(ban_after=1)
-        assert Limits(connections_per_client=1)
-        assert Limits(connect_rate_per_client=1)
+        assert not limits_clients(LimitsConfig())
+        assert not limits_clients(LimitsConfig(connections=1, bandwidth_per_connection=1))
+        assert limits_clients(LimitsConfig(ban_after=1))
+        assert limits_clients(LimitsConfig(connections_per_client=1))
+        assert limits_clients(LimitsConfig(connect_rate_per_client=1))

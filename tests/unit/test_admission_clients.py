@@ -14,7 +14,7 @@ from support.admissions import Guarded, lists
 from tcpbalance.admission.access import Access
 from tcpbalance.admission.clients import MAX_CLIENTS, group
 from tcpbalance.admission.control import AdmissionControl
-from tcpbalance.admission.limits import Limits
+from tcpbalance.config.admission import LimitsConfig
 from tcpbalance.pool.client import masked
 
 SLOW: dict[str, Any] = {"connect_rate_per_client": 0.001, "burst_per_client": 1}
@@ -142,7 +142,7 @@ def test_memory_is_bounded() -> None:
     """A client takes less than the 64 MiB that there are for a hundred thousand of them, 671 bytes, whatever
     is known of it. That many more come makes no difference."""
     most = 2_000
-    limits = Limits(
+    limits = LimitsConfig(
         connections_per_client=5, connect_rate_per_client=0.001, burst_per_client=2, ban_after=2, ban_for=1e6
     )
     for many in (most, 10 * most):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from ipaddress import ip_address, ip_network
+from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,8 +15,9 @@ from twisted.internet.task import Clock
 
 from support.admissions import lists
 from tcpbalance.admission.control import AdmissionControl
-from tcpbalance.admission.limits import Limits
+from tcpbalance.admission.limits import limits_clients
 from tcpbalance.admission.refusal import Refusal
+from tcpbalance.config.admission import LimitsConfig
 from tcpbalance.net.addresses import packed
 
 HOSTS = (
@@ -32,14 +35,17 @@ ALLOW: tuple[list[str], ...] = ([], ["192.0.2.0/24", "2001:db8::/48"], ["192.0.2
 RATE, WINDOW = 2.0, 4.0
 PAUSES = st.sampled_from([0.125, 0.5, 1.0, 1.875, 2.0, 3.875, 4.0, 7.875, 8.0, 30.0])
 
+
+def bans(ban_after: int, ban_for: float) -> dict[str, Any]:
+    return {"ban_after": ban_after, "ban_window": WINDOW, "ban_for": ban_for}
+
+
 LIMITS = st.builds(
-    lambda connections, burst, ban_after, ban_for: Limits(
+    lambda connections, burst, ban_after, ban_for: LimitsConfig(
         connections_per_client=connections,
         connect_rate_per_client=None if burst is None else RATE,
         burst_per_client=burst,
-        ban_after=ban_after,
-        ban_window=WINDOW,
-        ban_for=ban_for,
+        **({} if ban_after is None else bans(ban_after, ban_for)),
     ),
     st.none() | st.integers(1, 4),
     st.none() | st.integers(1, 4),
@@ -61,7 +67,7 @@ class Past:
 class Model:
     """The rules once more, without any state but the past."""
 
-    def __init__(self, limits: Limits, on_trial: set[str]) -> None:
+    def __init__(self, limits: LimitsConfig, on_trial: set[str]) -> None:
         self.limits = limits
         self.on_trial = on_trial
         self.allow: list[str] = []
@@ -144,16 +150,12 @@ class GateMachine(RuleBasedStateMachine):
         on_trial=st.sets(st.sampled_from(["access", "limits"])),
         start=st.sampled_from([0, 1e9]),
     )
-    def build(self, limits: Limits, on_trial: set[str], start: float) -> None:
+    def build(self, limits: LimitsConfig, on_trial: set[str], start: float) -> None:
         self.clock = Clock()
         self.clock.advance(start)
-        self.admission = AdmissionControl(
-            lists([]),
-            limits,
-            self.clock.seconds,
-            access_dry_run="access" in on_trial,
-            limits_dry_run="limits" in on_trial,
-        )
+        self.access_dry_run = "access" in on_trial
+        tried = attrs.evolve(limits, dry_run="limits" in on_trial)
+        self.admission = AdmissionControl(lists([], dry_run=self.access_dry_run), tried, self.clock.seconds)
         self.model = Model(limits, on_trial)
         self.open: list[str] = []
 
@@ -179,7 +181,7 @@ class GateMachine(RuleBasedStateMachine):
     @rule(host=st.sampled_from(HOSTS))
     def nobody_goes_who_is_not_there(self, host: str) -> None:
         there = packed(host) is None or self.model.past(host).open
-        if self.model.limits and not there:
+        if limits_clients(self.model.limits) and not there:
             with pytest.raises(KeyError):
                 self.admission.leave(packed(host))
 
@@ -189,7 +191,7 @@ class GateMachine(RuleBasedStateMachine):
 
     @rule(deny=st.sampled_from(DENY), allow=st.sampled_from(ALLOW))
     def lists_are_replaced(self, deny: list[str], allow: list[str]) -> None:
-        self.admission.access = lists(deny, allow)
+        self.admission.access = lists(deny, allow, dry_run=self.access_dry_run)
         self.model.deny, self.model.allow = deny, allow
 
     @invariant()
@@ -206,7 +208,7 @@ class GateMachine(RuleBasedStateMachine):
     @invariant()
     def only_those_are_known_of_whom_something_happened(self) -> None:
         assert len(self.admission.clients) <= len(self.model.pasts)
-        if not self.model.limits:
+        if not limits_clients(self.model.limits):
             assert len(self.admission.clients) == 0
 
     def teardown(self) -> None:
@@ -235,17 +237,18 @@ STEPS = st.lists(
 )
 
 
-def both(limits: Limits, deny: list[str]) -> tuple[AdmissionControl, AdmissionControl, Clock]:
+def both(limits: LimitsConfig, deny: list[str]) -> tuple[AdmissionControl, AdmissionControl, Clock]:
     """A gate in force, and the same on trial."""
     clock = Clock()
     real = AdmissionControl(lists(deny), limits, clock.seconds)
-    trial = AdmissionControl(lists(deny), limits, clock.seconds, access_dry_run=True, limits_dry_run=True)
+    tried = attrs.evolve(limits, dry_run=True)
+    trial = AdmissionControl(lists(deny, dry_run=True), tried, clock.seconds)
     return real, trial, clock
 
 
 @given(limits=LIMITS, deny=st.sampled_from(DENY), steps=STEPS)
 def test_a_trial_finds_whom_the_gate_would_refuse(
-    limits: Limits, deny: list[str], steps: list[tuple[str, str, float | None]]
+    limits: LimitsConfig, deny: list[str], steps: list[tuple[str, str, float | None]]
 ) -> None:
     """One to one, where a connection that would have been refused ends at once, as one refused does."""
     real, trial, clock = both(limits, deny)
@@ -271,14 +274,12 @@ def test_a_trial_finds_whom_the_gate_would_refuse(
 
 @given(limits=LIMITS, deny=st.sampled_from(DENY), steps=STEPS)
 def test_but_for_numbers_of_connections_it_does_so_however_long_they_last(
-    limits: Limits, deny: list[str], steps: list[tuple[str, str, float | None]]
+    limits: LimitsConfig, deny: list[str], steps: list[tuple[str, str, float | None]]
 ) -> None:
-    without = Limits(
+    without = LimitsConfig(
         connect_rate_per_client=limits.connect_rate_per_client,
         burst_per_client=limits.burst_per_client,
-        ban_after=limits.ban_after,
-        ban_window=WINDOW,
-        ban_for=limits.ban_for,
+        **({} if limits.ban_after is None else bans(limits.ban_after, limits.ban_for)),
     )
     real, trial, clock = both(without, deny)
     staying: Counter[str] = Counter()

@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from twisted.internet.task import Clock
 
 from support.pools import names, some_backends
+from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.pool.affinity import Affinity, StickyEntry
 from tcpbalance.pool.backend import Backend
 
@@ -23,7 +24,12 @@ class Remembering:
     def __init__(self, max_entries: int = 100, ipv4_prefix: int = 32, ipv6_prefix: int = 64) -> None:
         self.clock = Clock()
         self.a, self.b, self.c = some_backends(1, 1, 1)
-        self.affinity = Affinity(TTL, max_entries, ipv4_prefix, ipv6_prefix, self.clock.seconds)
+        self.affinity = Affinity(
+            AffinityConfig(
+                ttl=TTL, max_entries=max_entries, ipv4_prefix=ipv4_prefix, ipv6_prefix=ipv6_prefix
+            ),
+            self.clock.seconds,
+        )
 
     def visit(self, client: bytes, backend: Backend) -> None:
         """One connection, opened and closed."""
@@ -136,7 +142,7 @@ def test_clients_of_one_network_are_one_client() -> None:
 
 
 def test_an_ipv4_client_and_an_ipv6_client_are_two() -> None:
-    remembering = Remembering(ipv4_prefix=0, ipv6_prefix=0)
+    remembering = Remembering(ipv4_prefix=1, ipv6_prefix=1)
     remembering.visit(bytes(4), remembering.a)
     assert remembering.where(bytes(16)) == ""
 
@@ -198,7 +204,7 @@ class AffinityMachine(RuleBasedStateMachine):
         self.clock = Clock()
         self.backends = some_backends(1, 1, 1, 1)
         self.backends[2].backup = self.backends[3].backup = True
-        self.affinity = Affinity(TTL, 3, 32, 64, self.clock.seconds)
+        self.affinity = Affinity(AffinityConfig(ttl=TTL, max_entries=3), self.clock.seconds)
         self.model = Model(3)
         self.open: list[tuple[StickyEntry, list[float]]] = []
 

@@ -6,7 +6,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from support.pools import a_pool, names, some_backends
-from tcpbalance.pool.affinity import Affinity
+from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.pool.availability import Availability
 from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.pool import Pool
@@ -63,7 +63,7 @@ def choices(pool: Pool, client: bytes | None = None) -> str:
 
 def test_what_is_drained_takes_only_clients_of_its_own() -> None:
     clock = Clock()
-    pool = a_pool(some_backends(1, 1), clock, affinity=Affinity(60.0, 100, 32, 64, clock.seconds))
+    pool = a_pool(some_backends(1, 1), clock, affinity=AffinityConfig(ttl=60.0, max_entries=100))
     home = pool.backends[1]
     pool.take(home, ANNE).connected(0.001)
     pool.order(home, AdminState.DRAIN)
@@ -76,7 +76,7 @@ def test_what_is_drained_takes_only_clients_of_its_own() -> None:
 
 def test_what_is_drained_and_down_takes_nobody() -> None:
     clock = Clock()
-    pool = a_pool(some_backends(1, 1), clock, affinity=Affinity(60.0, 100, 32, 64, clock.seconds))
+    pool = a_pool(some_backends(1, 1), clock, affinity=AffinityConfig(ttl=60.0, max_entries=100))
     home = pool.backends[1]
     pool.take(home, ANNE).connected(0.001)
     pool.order(home, AdminState.DRAIN)

@@ -30,7 +30,7 @@ def test_the_gate_knows_whom_it_is_to_know_and_refuses_whom_it_is_to() -> None:
     assert (len(admission.clients), admission.clients.idle) == (200, 200)
     refused = [admission.admit(network[7].packed) for network in made.listed]
     assert {None if each is None else each.word for each in refused} == {"denied"}
-    assert all((LIMITS, LIMITS.interval, LIMITS.connections_per_client, LIMITS.ban_after))
+    assert all((LIMITS, LIMITS.connect_rate_per_client, LIMITS.connections_per_client, LIMITS.ban_after))
 
 
 def test_each_comes_in_once_and_leaves_and_the_table_stays_full() -> None:

@@ -9,7 +9,7 @@ import pytest
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from support.configs import SMALLEST
-from tcpbalance.build import build_frontend, build_pool, outlier_rules, read_config
+from tcpbalance.build import build_frontend, build_pool, read_config
 from tcpbalance.config import rules
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.admission import LimitsConfig
@@ -20,7 +20,6 @@ from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.pools import AffinityConfig, BackendConfig, HealthConfig, PoolConfig
 from tcpbalance.config.quantities import Bandwidth, Duration, Fraction
 from tcpbalance.config.tls import PoolTlsConfig
-from tcpbalance.pool.outlier import OutlierRules
 from tcpbalance.pool.pool import Pool
 
 BACKENDS = (
@@ -98,7 +97,6 @@ def test_outlier() -> None:
     config = OutlierConfig(
         consecutive_failures=2, eject_for=Duration(7), max_ejected=Fraction(0.3), slow_factor=3
     )
-    assert outlier_rules(config) == OutlierRules(2, 7, 0.3, 3)
     made = pool(outlier=config)
     assert made.ejections is not None
     for _ in range(2):

@@ -8,7 +8,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from support.pools import a_pool, some_backends
-from tcpbalance.pool.affinity import Affinity
+from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.connection_queue import LOOK_EVERY, ConnectionQueue
 from tcpbalance.pool.pool import Pool
@@ -41,7 +41,7 @@ def a_full_pool(limit: int = 1, **settings: Any) -> tuple[Pool, ConnectionQueue,
     backends = some_backends(1, 1)
     for backend in backends:
         backend.max_connections = backend.active = limit
-    affinity = Affinity(600.0, 100, 32, 64, clock.seconds)
+    affinity = AffinityConfig(ttl=600.0, max_entries=100)
     pool = a_pool(backends, clock, queue=100, affinity=affinity, **settings)
     assert pool.queue is not None
     return pool, pool.queue, clock

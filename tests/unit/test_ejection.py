@@ -8,9 +8,10 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
 from support.pools import a_pool, some_backends
+from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.net.tcp_info import NOTICEABLE
 from tcpbalance.pool.backend import AdminState, Backend
-from tcpbalance.pool.outlier import ENOUGH, OutlierRules
+from tcpbalance.pool.outlier import ENOUGH
 from tcpbalance.pool.pool import Pool
 
 
@@ -18,7 +19,7 @@ def a_pool_that_ejects(
     count: int = 3, rules: dict[str, Any] | None = None, **settings: Any
 ) -> tuple[Pool, Clock]:
     clock = Clock()
-    outlier = OutlierRules(**{"consecutive_failures": 2, "eject_for": 30.0, **(rules or {})})
+    outlier = OutlierConfig(**{"consecutive_failures": 2, "eject_for": 30.0, **(rules or {})})
     return a_pool(some_backends(*[1] * count), clock, outlier=outlier, **settings), clock
 
 

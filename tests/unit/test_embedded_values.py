@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from support.pools import a_pool, some_backends
 from tcpbalance import (
     AccessLog,
-    Affinity,
+    AffinityConfig,
     Backend,
     Balancer,
     CertificateConfig,
@@ -23,7 +23,8 @@ from tcpbalance import (
     FrontendTlsConfig,
     HealthConfig,
     HttpProbe,
-    Limits,
+    LimitsConfig,
+    OutlierConfig,
     OverloadConfig,
     PoolTlsConfig,
     ResolverConfig,
@@ -33,17 +34,13 @@ from tcpbalance import (
     StatusSet,
     TcpProbe,
 )
+from tcpbalance.config.quantities import Rate
 
 NAN, INF = float("nan"), float("inf")
-AFFINITY = {"ttl": 60.0, "max_entries": 100, "ipv4_prefix": 32, "ipv6_prefix": 64}
 
 
 def pool(**values: Any) -> object:
     return a_pool(some_backends(1), **values)
-
-
-def affinity(**values: Any) -> object:
-    return Affinity(**{**AFFINITY, **values}, seconds=Clock().seconds)
 
 
 def front() -> Frontend:
@@ -68,7 +65,6 @@ def refused(make: Callable[..., object], values: dict[str, Any]) -> SettingError
     [
         (pool, "pool web", "connect_timeout"),
         (pool, "pool web", "dial_timeout"),
-        (affinity, "affinity", "ttl"),
         (FrontendSettings, "frontend settings", "idle_timeout"),
         (FrontendSettings, "frontend settings", "half_close_timeout"),
         (FrontendSettings, "frontend settings", "max_connection_age"),
@@ -89,11 +85,9 @@ def test_a_time_that_never_or_always_ends(
         (pool, "pool web: dial_timeout"),
         (pool, "pool web: queue_timeout"),
         (pool, "pool web: slow_start"),
-        (affinity, "affinity: ttl"),
         (FrontendSettings, "frontend settings: idle_timeout"),
         (FrontendSettings, "frontend settings: half_close_timeout"),
         (FrontendSettings, "frontend settings: max_connection_age"),
-        (Limits, "limits: ban_for"),
     ],
 )
 def test_a_time_that_is_no_number(make: Callable[..., object], where: str, given: object) -> None:
@@ -118,10 +112,18 @@ def test_no_grace_at_all_is_allowed() -> None:
     [
         (pool, "retries", -1, "pool web: retries must be a whole number, 0 or more, got -1"),
         (pool, "retries", 1.5, "pool web: retries must be a whole number, 0 or more, got 1.5"),
-        (affinity, "max_entries", 0, "affinity: max_entries must be a whole number, 1 or more, got 0"),
-        (affinity, "ipv4_prefix", -1, "affinity: ipv4_prefix must be a whole number from 0 to 32, got -1"),
-        (affinity, "ipv4_prefix", 33, "affinity: ipv4_prefix must be a whole number from 0 to 32, got 33"),
-        (affinity, "ipv6_prefix", 129, "affinity: ipv6_prefix must be a whole number from 0 to 128, got 129"),
+        (AffinityConfig, "max_entries", 0, "max_entries must be at least 1, got 0"),
+        (AffinityConfig, "max_entries", True, "max_entries must be a whole number, got true"),
+        (AffinityConfig, "ipv4_prefix", 0, "ipv4_prefix must be 1 to 32, got 0"),
+        (AffinityConfig, "ipv4_prefix", 33, "ipv4_prefix must be 1 to 32, got 33"),
+        (AffinityConfig, "ipv6_prefix", 129, "ipv6_prefix must be 1 to 128, got 129"),
+        (AffinityConfig, "by", "cookie", 'by must be "source_ip", got "cookie"'),
+        (
+            LimitsConfig,
+            "bandwidth_per_connection",
+            0,
+            "bandwidth_per_connection must be at least 1B/s, got 0B/s",
+        ),
         (
             FrontendSettings,
             "max_sessions",
@@ -144,6 +146,20 @@ def test_no_grace_at_all_is_allowed() -> None:
 )
 def test_a_count_out_of_range(make: Callable[..., object], name: str, value: object, said: str) -> None:
     assert str(refused(make, {name: value})) == said
+
+
+@pytest.mark.parametrize("seconds", ["3", True, b"1", -1.0, NAN, INF])
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (AffinityConfig, "ttl"),
+        (OutlierConfig, "eject_for"),
+        (LimitsConfig, "ban_for"),
+        (SocketConfig, "keepalive"),
+    ],
+)
+def test_what_a_converter_refuses_is_named(make: Callable[..., object], name: str, seconds: object) -> None:
+    assert str(refused(make, {name: seconds})).startswith(f"{name} must be a duration such as ")
 
 
 def test_a_rate_that_has_to_be_reached_and_cannot() -> None:
@@ -235,6 +251,13 @@ def test_plain_values_become_what_the_file_makes_of_them() -> None:
     assert health.address is None
     assert HealthConfig(probe=TcpProbe(), address="WEB.internal").address == "web.internal"
     assert OverloadConfig(descriptors="90%").descriptors == OverloadConfig(descriptors=0.9).descriptors == 0.9
+    limits = LimitsConfig(
+        connect_rate_per_client=0.5, bandwidth_per_connection="1KiB/s", ban_after=1, ban_for="1m"
+    )
+    assert limits.connect_rate_per_client == Rate(0.5)
+    assert LimitsConfig(connect_rate_per_client="30/m").connect_rate_per_client == Rate(30, 60.0)
+    assert (limits.bandwidth_per_connection, limits.ban_for) == (1024, 60.0)
+    assert OutlierConfig(max_ejected=0.25) == OutlierConfig(max_ejected="25%")
     assert 204 in HttpProbe(status="200-204").status
     assert PoolTlsConfig(server_name="WEB.internal").server_name == "web.internal"
     tls = FrontendTlsConfig(certificates=[CertificateConfig(cert="a.pem")], alpn=["h2"])

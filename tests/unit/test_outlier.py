@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from statistics import median_low
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,14 +11,15 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from support.pools import some_backends
+from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.errors import SettingError
 from tcpbalance.net.tcp_info import NOTICEABLE
-from tcpbalance.pool.outlier import ENOUGH, SAMPLES, ConnectTimes, OutlierDetection, OutlierRules
+from tcpbalance.pool.outlier import ENOUGH, SAMPLES, ConnectTimes, OutlierDetection
 
 
-def detection(count: int = 3, clock: Clock | None = None, **rules: float) -> OutlierDetection:
+def detection(count: int = 3, clock: Clock | None = None, **rules: Any) -> OutlierDetection:
     backends = some_backends(*[1] * count)
-    return OutlierDetection(OutlierRules(**rules), backends, (clock or Clock()).seconds)  # type: ignore[arg-type]
+    return OutlierDetection(OutlierConfig(**rules), backends, (clock or Clock()).seconds)
 
 
 def members(made: OutlierDetection) -> list:  # type: ignore[type-arg]
@@ -220,14 +222,14 @@ def test_only_so_many_may_be_ejected(count: int, fraction: float, most: int) -> 
 @pytest.mark.parametrize(
     ("rules", "complaint"),
     [
-        ({"consecutive_failures": 0}, "consecutive_failures must be a whole number, 1 or more"),
-        ({"eject_for": 0}, "eject_for must be a finite number of seconds above 0"),
-        ({"max_ejected": 0}, "max_ejected must be above 0 and at most 1"),
-        ({"max_ejected": 1.1}, "max_ejected must be above 0 and at most 1"),
+        ({"consecutive_failures": 0}, "consecutive_failures must be at least 1, got 0"),
+        ({"eject_for": 0}, "eject_for must be longer than 0s, got 0s"),
+        ({"max_ejected": 0}, "max_ejected must be 1% to 100%, got 0%"),
+        ({"max_ejected": 1.1}, "max_ejected must be 1% to 100%, got 110%"),
         ({"slow_factor": 0.9}, "slow_factor must be at least 1"),
-        ({"slow_factor": float("nan")}, "slow_factor must be at least 1"),
+        ({"slow_factor": float("nan")}, "slow_factor must be a number, got nan"),
     ],
 )
-def test_rules_that_make_no_sense(rules: dict[str, float], complaint: str) -> None:
+def test_rules_that_make_no_sense(rules: dict[str, Any], complaint: str) -> None:
     with pytest.raises(SettingError, match=complaint):
-        OutlierRules(**rules)  # type: ignore[arg-type]
+        OutlierConfig(**rules)

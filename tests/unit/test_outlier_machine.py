@@ -8,8 +8,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from twisted.internet.task import Clock
 
 from support.pools import a_pool, some_backends
+from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.pool.backend import AdminState, Backend
-from tcpbalance.pool.outlier import LONGEST, OutlierRules
+from tcpbalance.pool.outlier import LONGEST
 
 anyone = st.integers(0, 10**6)
 EJECT_FOR = 30.0
@@ -33,7 +34,9 @@ class OutlierMachine(RuleBasedStateMachine):
             some_backends(*[1] * count),
             self.clock,
             checked=checked,
-            outlier=OutlierRules(failures, EJECT_FOR, max_ejected, slow_factor=2.0),
+            outlier=OutlierConfig(
+                consecutive_failures=failures, eject_for=EJECT_FOR, max_ejected=max_ejected, slow_factor=2.0
+            ),
         )
 
     def some(self, which: int) -> Backend:

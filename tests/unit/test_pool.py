@@ -11,8 +11,8 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
 from support.pools import a_pool, names, some_backends
+from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.errors import Fault, SettingError
-from tcpbalance.pool.affinity import Affinity
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.policies.base import PolicyTools
 from tcpbalance.pool.pool import Pool
@@ -268,7 +268,7 @@ def test_a_failure_costs_at_least_the_connect_timeout() -> None:
 
 def with_affinity(**settings: Any) -> tuple[Pool, Clock]:
     clock = Clock()
-    return pool_of(clock=clock, affinity=Affinity(60.0, 100, 32, 64, clock.seconds), **settings), clock
+    return pool_of(clock=clock, affinity=AffinityConfig(ttl=60.0, max_entries=100), **settings), clock
 
 
 def serve(pool: Pool, client: bytes | None, backend: Backend) -> None:
@@ -314,7 +314,7 @@ def with_backups() -> Pool:
     clock = Clock()
     backends = some_backends(1, 1, 1, 1)
     backends[2].backup = backends[3].backup = True
-    return a_pool(backends, clock, balance=AsWritten, affinity=Affinity(60.0, 100, 32, 64, clock.seconds))
+    return a_pool(backends, clock, balance=AsWritten, affinity=AffinityConfig(ttl=60.0, max_entries=100))
 
 
 def test_a_bond_with_a_backup_comes_before_the_other_backups_and_after_all_primaries() -> None:
@@ -347,7 +347,7 @@ def test_a_bond_with_a_backup_counts_in_a_pool_of_backups() -> None:
     backends = some_backends(1, 1)
     for backend in backends:
         backend.backup = True
-    affinity = Affinity(60.0, 100, 32, 64, clock.seconds)
+    affinity = AffinityConfig(ttl=60.0, max_entries=100)
     pool = a_pool(backends, clock, balance=AsWritten, affinity=affinity)
     serve(pool, ANNE, pool.backends[1])
     assert choices(pool, ANNE) == "ba"

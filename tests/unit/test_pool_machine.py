@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from twisted.internet.task import Clock
 
 from support.pools import a_pool
-from tcpbalance.pool.affinity import Affinity
+from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.policies.base import PolicyFactory
 from tcpbalance.pool.policies.least_connections import LeastConnections
@@ -82,7 +82,7 @@ class PoolMachine(RuleBasedStateMachine):
             balance=policy,
             bounded_load=bounded_load,
             panic_threshold=panic_threshold,
-            affinity=Affinity(60.0, 3, 32, 64, self.clock.seconds) if affine else None,
+            affinity=AffinityConfig(ttl=60.0, max_entries=3) if affine else None,
             checked=checked,
         )
 

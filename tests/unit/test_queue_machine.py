@@ -10,9 +10,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from twisted.internet.task import Clock
 
 from support.pools import a_pool
-from tcpbalance.pool.affinity import Affinity
+from tcpbalance.config.outlier import OutlierConfig
+from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.pool.backend import AdminState, Backend
-from tcpbalance.pool.outlier import OutlierRules
 from tcpbalance.pool.pool import Slot
 
 anyone = st.integers(0, 10**6)
@@ -76,8 +76,8 @@ class QueueMachine(RuleBasedStateMachine):
             self.clock,
             queue=most,
             checked=checked,
-            affinity=Affinity(60.0, 100, 32, 64, self.clock.seconds) if affine else None,
-            outlier=OutlierRules(consecutive_failures=2) if ejects else None,
+            affinity=AffinityConfig(ttl=60.0, max_entries=100) if affine else None,
+            outlier=OutlierConfig(consecutive_failures=2) if ejects else None,
         )
 
     def some(self, which: int, **state: Any) -> Session | None:

@@ -8,8 +8,8 @@ import pytest
 from twisted.internet.task import Clock
 
 from support.pools import a_pool, some_backends
+from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.errors import SettingError
-from tcpbalance.pool.affinity import Affinity
 from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.policies.base import PolicyFactory
 from tcpbalance.pool.policies.least_connections import LeastConnections
@@ -128,7 +128,7 @@ def test_it_does_not_begin_anew_for_one_that_has_been_there() -> None:
 
 def test_clients_at_home_come_all_the_same() -> None:
     clock = Clock()
-    affinity = Affinity(600.0, 100, 32, 64, clock.seconds)
+    affinity = AffinityConfig(ttl=600.0, max_entries=100)
     pool = a_pool(some_backends(1, 1), clock, slow_start=30.0, affinity=affinity)
     clock.advance(31)
     home = pool.backends[1]
