@@ -52,5 +52,5 @@ def data_path(request: pytest.FixtureRequest) -> Iterator[DataPathName | None]:
     """
     chosen: DataPathName | None = getattr(request, "param", None)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Daemon, "data_path", chosen)
+        patch.setattr(Daemon, "data_path_name", chosen)
         yield chosen
