@@ -7,7 +7,7 @@ import contextlib
 import os
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from random import Random
 from typing import Any
 
@@ -130,7 +130,7 @@ def _reloadable(frontends: Iterable[Frontend]) -> Iterator[tuple[str, Part]]:
 
 
 class Balancer(Service):
-    """Frontends, their pools, health checks and the access log as one service.
+    """Frontends, their pools with their health checks, and the access log as one service.
 
     Starting it binds every address at once, so that what cannot be had is known at once, and lets the clients
     of each frontend in when the first health checks of its own pools are over. Stopping
@@ -138,7 +138,6 @@ class Balancer(Service):
 
     :param reactor: the reactor that everything lives on.
     :param frontends: what to listen on; pools may be shared between them.
-    :param health: the active checks of pools; a pool without is judged by its dials alone.
     :param overload: how much the process may take; None for no bounds.
     :param resolver: how host names of backends are looked up.
     :param access_log: takes a record of each session; None for no log.
@@ -146,8 +145,7 @@ class Balancer(Service):
     :param data_path: ``"auto"`` for the native data path where there is one, ``"portable"`` for Twisted's own
         transports.
     :raises SettingError: for a negative or endless grace, no frontend, two frontends of one name, an overload
-        without bounds, another data path, checks that have no address, or a pool whose connections come back
-        to it.
+        without bounds, another data path, or a pool whose connections come back to it.
     """
 
     _log = Logger()
@@ -157,7 +155,6 @@ class Balancer(Service):
         reactor: Any,
         frontends: Sequence[Frontend],
         *,
-        health: Mapping[Pool, HealthConfig] | None = None,
         overload: OverloadConfig | None = None,
         resolver: ResolverConfig = ResolverConfig(),
         access_log: AccessLog | None = None,
@@ -186,7 +183,7 @@ class Balancer(Service):
         self._guard = OverloadGuard(
             reactor, [factory.registry for factory in self.factories.values()], watched
         )
-        self._monitors = [self._monitor(pool, config) for pool, config in (health or {}).items()]
+        self._monitors = [*self._make_monitors()]
         self._prepared = False
         self._closed: list[str] = []
         self._outcome: Failure | bool = False
@@ -204,7 +201,6 @@ class Balancer(Service):
         return cls(
             reactor,
             frontends,
-            health={pools[name]: pool.health for name, pool in config.pools.items() if pool.health},
             overload=config.overload,
             resolver=config.resolver,
             access_log=AccessLog(log.path, log.format, reactor) if log else None,
@@ -242,13 +238,18 @@ class Balancer(Service):
             connector=SocketConnector(self._reactor, options, self._data_path, self._resolver),
         )
 
+    def _make_monitors(self) -> Iterator[HealthMonitor]:
+        for pool in dict.fromkeys(pool for frontend in self._frontends for pool in frontend.pools):
+            if isinstance(pool.health, HealthConfig):
+                yield self._monitor(pool, pool.health)
+
     def _monitor(self, pool: Pool, config: HealthConfig) -> HealthMonitor:
         def on_down(backend: Backend) -> None:
             if config.on_down == "reset":
                 for factory in self.factories.values():
                     factory.registry.end_sessions(EndReason.BACKEND_DOWN, served_by=backend)
 
-        return HealthMonitor.from_config(
+        return HealthMonitor(
             pool,
             config,
             reactor=self._reactor,
@@ -310,14 +311,14 @@ class Balancer(Service):
 
         Only checks are waited for that decide who is up at first.
         """
-        awaited = [m for m in self._monitors if m.pool in frontend.pools and m.initial == "checked"]
+        awaited = [m for m in self._monitors if m.pool in frontend.pools and m.config.initial == "checked"]
         still_awaited = [monitor for monitor in awaited if not monitor.first_round.called]
         if still_awaited:
             self._log.info(
                 "frontend {name} waits for the first checks of {pools}, {seconds:g} s at most",
                 name=frontend.name,
                 pools=", ".join(f"pool {monitor.pool.name}" for monitor in still_awaited),
-                seconds=max(monitor.timeout for monitor in still_awaited),
+                seconds=max(monitor.config.timeout for monitor in still_awaited),
             )
         names = self._look_names_up(frontend)
         rounds = DeferredList([names, *(monitor.first_round for monitor in awaited)])
@@ -326,9 +327,9 @@ class Balancer(Service):
     def _look_names_up(self, frontend: Frontend) -> Deferred[None]:
         """Keep the addresses of names known from now on; fires when there was time to learn them."""
         addresses = [backend.address for pool in frontend.pools for backend in pool.backends]
-        for monitor in self._monitors:
-            if monitor.pool in frontend.pools:
-                addresses += [monitor.checked_address(backend.address) for backend in monitor.pool.backends]
+        for pool in frontend.pools:
+            if isinstance(pool.health, HealthConfig):
+                addresses += [pool.health.checked_address(backend.address) for backend in pool.backends]
         names = dict.fromkeys(str(address.host) for address in addresses if address.is_name)
 
         def warn(unanswered: list[str]) -> None:

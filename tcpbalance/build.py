@@ -280,7 +280,7 @@ def build_pool(name: str, config: PoolConfig, timer: IReactorTime | None = None)
         send_proxy_protocol=config.send_proxy_protocol,
         pass_tlvs=frozenset(config.pass_tlvs),
         tls=None if config.tls is None else ClientTls(config.tls),
-        checked=config.health is not None,
+        health=config.health,
         timer=timer,
     )
 

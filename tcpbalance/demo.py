@@ -89,14 +89,13 @@ class Demo(Service):
         backends = [
             Backend(str(listener), name) for listener, name in zip(self._listeners, NAMES, strict=True)
         ]
-        pool = Pool("demo", backends, checked=True)
         check = HealthConfig(
             check="http", probe=HttpProbe(path="/health"), interval=Duration(1), rise=1, fall=1
         )
+        pool = Pool("demo", backends, health=check)
         self.balancer = Balancer(
             reactor,
             [Frontend("demo", LISTEN, pool)],
-            health={pool: check},
             access_log=AccessLog("-", "text", reactor),
             shutdown_grace=2.0,
         )

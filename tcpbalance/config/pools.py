@@ -17,6 +17,7 @@ from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.quantities import Duration, Fraction
 from tcpbalance.config.strict import strict
 from tcpbalance.config.tls import PoolTlsConfig
+from tcpbalance.errors import SettingError
 from tcpbalance.wire.proxy_protocol import ProxyVersion
 
 MAX_WEIGHT = 256
@@ -184,6 +185,21 @@ class HealthConfig:
         ),
     )
     probe: object = field(metadata=doc("The probe made from the further keys of the table."))
+
+    def checked_address(self, own: Address) -> Address:
+        """Give the address at which a backend is checked.
+
+        :param own: the backend's.
+        :raises SettingError: of a unix socket only the host or the port is replaced.
+        """
+        if self.address is None and self.port is None:
+            return own
+        host, port = self.address or own.host, self.port or own.port
+        if host is None or port is None:
+            raise SettingError(
+                f"health: unix socket {own.path} can be checked elsewhere by host and port only"
+            )
+        return Address(host, port)
 
 
 def _retry_on(pool: Any, key: attrs.Attribute[Any], value: tuple[RetryOn, ...]) -> None:

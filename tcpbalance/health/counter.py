@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import enum
 
-from tcpbalance.errors import SettingError
-
-INITIAL = ("checked", "up", "down")
+from tcpbalance.config.pools import Initial
 
 
 class Flip(enum.Enum):
@@ -24,16 +22,11 @@ class HealthCounter:
     :param initial: where it starts: ``"up"`` and ``"down"`` are left like any other up and down;
         ``"checked"`` is down until the very first result, which decides alone.
     :ivar up: how the backend stands now.
-    :raises SettingError: for any other value.
     """
 
     __slots__ = ("_decided", "_fall", "_rise", "_streak", "up")
 
-    def __init__(self, rise: int, fall: int, initial: str) -> None:
-        if rise < 1 or fall < 1:
-            raise SettingError(f"rise and fall must be at least 1, got {rise} and {fall}")
-        if initial not in INITIAL:
-            raise SettingError(f"initial must be one of {', '.join(INITIAL)}, got {initial!r}")
+    def __init__(self, rise: int, fall: int, initial: Initial) -> None:
         self._rise = rise
         self._fall = fall
         self._decided = initial != "checked"

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from random import Random
-from typing import Any, Self, cast
+from typing import Any, cast
 
-from attrs import Factory, define, field
+from attrs import define, field
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from tcpbalance.config.addresses import Address
-from tcpbalance.config.pools import HealthConfig, ProbeHeader
-from tcpbalance.errors import SettingError
+from tcpbalance.config.pools import HealthConfig
 from tcpbalance.health.check_loop import CheckLoop
 from tcpbalance.health.counter import Flip, HealthCounter
 from tcpbalance.health.probe_run import Outcome, ProbeRun
@@ -42,60 +40,34 @@ _STAYS = {"maintenance": "in maintenance"}
 """How a sentence says the word for how a backend stands, where that is no adjective."""
 
 
-def _probe_name(monitor: HealthMonitor) -> str:
-    return type(monitor.probe).__name__
-
-
 def _ignore(_: Backend) -> None:
     """Do nothing about a backend that goes down."""
 
 
-@define(eq=False, slots=False, kw_only=True)
+@define(eq=False, slots=False)
 class HealthMonitor(Service):
     """Checks every backend of a pool, and marks it up and down; each flip is logged once, with its cause.
 
     It goes on for as long as the service runs. When it stops, backends stay as they were found.
 
     :param pool: whose backends are checked.
-    :param probe: checks one backend once.
-    :param probe_name: what the log calls the probe.
-    :param interval: seconds from one check of a backend to its next.
-    :param timeout: seconds after which a check has failed and is cancelled.
-    :param rise: passes in a row that bring a backend up.
-    :param fall: failures in a row that take it down.
-    :param initial: where it starts: ``"up"``, ``"down"``, or ``"checked"``, down until the first check.
-    :param down_interval: seconds from one check to the next while it is down; None for *interval*.
+    :param config: the checks; most often those of the pool.
     :param reactor: IReactorTime, and whatever the probe needs.
     :param random: where the jitter comes from.
-    :param on_down: told of a backend that has just gone down.
+    :param on_down: called with a backend that has just gone down.
     :param resolver: knows the addresses of names; the one of the reactor by default.
-    :param host: the host that is checked, a name or an IP address; None for the backend's own.
-    :param port: the port that is checked; None for the backend's own.
-    :param send_proxy_protocol: the version of the PROXY header with which a check opens, ``"none"`` for no
-        header; None for the pool's.
     :ivar first_round: fires when the first check of each backend has its outcome, not at all when the monitor
         is stopped before; a start that follows a stop makes a new one.
-    :raises SettingError: when it is started, for *rise*, *fall* or *initial* that make no sense.
     """
 
     _log = Logger()
 
-    pool: Pool = field(kw_only=False)
-    probe: Probe = field(kw_only=False)
-    reactor: Any
-    random: Random
-    probe_name: str = field(default=Factory(_probe_name, takes_self=True))
-    interval: float = 2.0
-    timeout: float = 1.0
-    rise: int = 2
-    fall: int = 3
-    initial: str = "checked"
-    down_interval: float | None = None
-    on_down: Callable[[Backend], object] = _ignore
-    resolver: Resolver | None = None
-    host: str | None = None
-    port: int | None = None
-    send_proxy_protocol: ProbeHeader | None = None
+    pool: Pool
+    config: HealthConfig
+    reactor: Any = field(kw_only=True)
+    random: Random = field(kw_only=True)
+    on_down: Callable[[Backend], object] = field(default=_ignore, kw_only=True)
+    resolver: Resolver | None = field(default=None, kw_only=True)
 
     first_round: Deferred[None] = field(init=False, factory=Deferred)
     _loops: list[CheckLoop] = field(init=False, factory=list)
@@ -105,52 +77,15 @@ class HealthMonitor(Service):
         clock = self.reactor
         self._errors = RateLimitedLog(self._write_errors, clock.seconds, clock, TROUBLE_INTERVAL)
 
-    @classmethod
-    def from_config(
-        cls,
-        pool: Pool,
-        config: HealthConfig,
-        *,
-        reactor: Any,
-        random: Random,
-        on_down: Callable[[Backend], object] = _ignore,
-        resolver: Resolver | None = None,
-    ) -> Self:
-        """Make the monitor that `[pools.NAME.health]` asks for; what *on_down* does is up to the caller.
-
-        :raises SettingError: of a unix socket only the host or the port is replaced.
-        """
-        monitor = cls(
-            pool,
-            cast(Probe, config.probe),
-            probe_name=config.check,
-            interval=config.interval,
-            timeout=config.timeout,
-            rise=config.rise,
-            fall=config.fall,
-            initial=config.initial,
-            down_interval=config.down_interval,
-            reactor=reactor,
-            random=random,
-            on_down=on_down,
-            resolver=resolver,
-            host=config.address,
-            port=config.port,
-            send_proxy_protocol=config.send_proxy_protocol,
-        )
-        for backend in pool.backends:
-            monitor.checked_address(backend.address)
-        return monitor
-
     def startService(self) -> None:
         """Start the first check of every backend at once; the later ones are spread over the interval."""
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
-        if self.initial == "down":
+        if self.config.initial == "down":
             self._log.info(
                 'pool {pool}: initial = "down": each backend is down until {rise} checks in a row have '
                 "passed",
                 pool=self.pool.name,
-                rise=self.rise,
+                rise=self.config.rise,
             )
         self._loops = [self._loop(backend, place) for place, backend in enumerate(self.pool.backends)]
         for loop in self._loops:
@@ -173,15 +108,16 @@ class HealthMonitor(Service):
         return ended.addCallback(lambda _: self._tell_of_the_unstoppable(loops))
 
     def _loop(self, backend: Backend, place: int) -> CheckLoop:
-        counter = HealthCounter(self.rise, self.fall, self.initial)
+        config = self.config
+        counter = HealthCounter(config.rise, config.fall, config.initial)
         if counter.up:
             self.pool.mark_up(backend)
         else:
             self.pool.await_check(backend, self._first_cause())
         target = Target(
-            self.checked_address(backend.address),
+            config.checked_address(backend.address),
             backend.name,
-            self.timeout,
+            config.timeout,
             self.reactor,
             self._proxy_version(),
             self.pool.tls,
@@ -190,37 +126,23 @@ class HealthMonitor(Service):
         )
         return CheckLoop(
             self.reactor,
-            lambda: ProbeRun(self.probe, self.probe_name, target),
-            lambda: self.interval if counter.up else self.down_interval or self.interval,
+            lambda: ProbeRun(cast(Probe, config.probe), config.check, target),
+            lambda: config.interval if counter.up else config.down_interval or config.interval,
             (place + self.random.random()) / len(self.pool.backends),
             lambda outcome: self._take(backend, counter, outcome),
         )
 
-    def checked_address(self, own: Address) -> Address:
-        """Give the address at which a backend is checked.
-
-        :param own: the backend's.
-        :raises SettingError: of a unix socket only the host or the port is replaced.
-        """
-        if self.host is None and self.port is None:
-            return own
-        host, port = self.host or own.host, self.port or own.port
-        if host is None or port is None:
-            raise SettingError(
-                f"health: unix socket {own.path} can be checked elsewhere by host and port only"
-            )
-        return Address(host, port)
-
     def _proxy_version(self) -> ProxyVersion | None:
-        if self.send_proxy_protocol is None:
+        own = self.config.send_proxy_protocol
+        if own is None:
             return self.pool.send_proxy_protocol
-        return None if self.send_proxy_protocol == "none" else self.send_proxy_protocol
+        return None if own == "none" else own
 
     def _first_cause(self) -> str:
         """Why a backend is down before its first check has an outcome."""
-        if self.initial != "down":
+        if self.config.initial != "down":
             return NOT_CHECKED
-        return f'initial = "down", and no {self.rise} checks in a row have passed yet'
+        return f'initial = "down", and no {self.config.rise} checks in a row have passed yet'
 
     def _take(self, backend: Backend, counter: HealthCounter, outcome: Outcome) -> None:
         if outcome.trouble is not None:
@@ -273,7 +195,7 @@ class HealthMonitor(Service):
             "pool {pool}: error in probe {probe}, {effect}",
             failure=last,
             pool=self.pool.name,
-            probe=self.probe_name,
+            probe=self.config.check,
             effect=", ".join(f"{effect} ({count})" for effect, count in errors.items()),
         )
 
@@ -288,5 +210,5 @@ class HealthMonitor(Service):
                 "pool {pool}: {count} checks by probe {probe} go on although they were cancelled",
                 pool=self.pool.name,
                 count=count,
-                probe=self.probe_name,
+                probe=self.config.check,
             )

@@ -7,13 +7,13 @@ from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from math import inf
 from random import Random
 from time import monotonic
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from twisted.internet.interfaces import IReactorTime
 
 from tcpbalance import bounds
 from tcpbalance.config.outlier import OutlierConfig
-from tcpbalance.config.pools import CONNECT_FAILED, RESET_BEFORE_ANSWER, AffinityConfig, RetryOn
+from tcpbalance.config.pools import CONNECT_FAILED, RESET_BEFORE_ANSWER, AffinityConfig, HealthConfig, RetryOn
 from tcpbalance.config.rules import SOURCE_HASH
 from tcpbalance.errors import SettingError
 from tcpbalance.pool import extensions
@@ -74,7 +74,8 @@ class Pool:
         ``"v1"`` or ``"v2"``; None for none.
     :param pass_tlvs: types of the TLVs that go on to backends from the PROXY header of the client's proxy.
     :param tls: what TLS is spoken with to the backends; None for none.
-    :param checked: whether health checks find out which backends are up, so that a failed dial need not.
+    :param health: the checks that a `Balancer` makes of the backends; ``"external"`` where the application
+        calls `mark_up` and `mark_down` by what it finds out itself; None where failed dials alone tell.
     :ivar replays: whether a backend that breaks off before its first byte is followed by another.
     :ivar chance: gives numbers from 0 up to 1.
     :ivar queue: who waits; None where nobody may.
@@ -109,7 +110,7 @@ class Pool:
         send_proxy_protocol: ProxyVersion | None = None,
         pass_tlvs: Collection[int] = (),
         tls: ClientTls | None = None,
-        checked: bool = False,
+        health: HealthConfig | Literal["external"] | None = None,
     ) -> None:
         random = random or Random()
         self.name = name
@@ -124,10 +125,11 @@ class Pool:
         self.send_proxy_protocol = send_proxy_protocol
         self.pass_tlvs = pass_tlvs
         self.tls = tls
-        self.checked = checked
+        self.health = health
         self.queue_timeout = queue_timeout
         self._bounded_load = bounded_load
         self._refuse_nonsense(panic_threshold, queue, retry_on)
+        self._refuse_other_health()
         self._refuse_what_has_no_effect(balance)
         self._tiers = self._make_tiers(balance, PolicyTools(seconds, random), timer)
         self.rng = random.random
@@ -141,6 +143,11 @@ class Pool:
         self._slow_start = self._make_slow_start(slow_start, balance)
         self.ejections = None if outlier is None else self._make_ejections(outlier)
         self.judges_connect_times = outlier is not None and outlier.slow_factor is not None
+
+    @property
+    def checked(self) -> bool:
+        """Whether checks find out which backends are up, so that failed dials need not."""
+        return self.health is not None
 
     def choices(self, client: bytes | None) -> Generator[Backend, None, None]:
         """Yield the backends that a connection may go to, best first, each at most once.
@@ -428,6 +435,15 @@ class Pool:
             raise SettingError(f"pool {self.name}: bounded_load must be at least 1, got {self._bounded_load}")
         if not 0.0 <= panic_threshold <= 1.0:
             raise SettingError(f"pool {self.name}: panic_threshold must be 0 to 1, got {panic_threshold}")
+
+    def _refuse_other_health(self) -> None:
+        if isinstance(self.health, HealthConfig):
+            for backend in self.backends:
+                self.health.checked_address(backend.address)
+        elif self.health not in ("external", None):
+            raise SettingError(
+                f"pool {self.name}: health must be a HealthConfig, 'external' or None, got {self.health!r}"
+            )
 
     def _refuse_what_has_no_effect(self, balance: str | PolicyFactory) -> None:
         # A policy of the application's own may need a bound.

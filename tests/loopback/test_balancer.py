@@ -253,8 +253,8 @@ class OpeningTests(BalancerCase):
 
     async def test_not_before_the_first_round_of_checks(self) -> None:
         admission = AdmissionControl()
-        pool = self.pool(checked=True)
-        balancer = self.balancer(pool, health={pool: HealthConfig(check="gate", probe=admission)})
+        pool = self.pool(health=HealthConfig(check="gate", probe=admission))
+        balancer = self.balancer(pool)
         balancer.startService()
         (host,) = balancer.listens_on("front")
         with pytest.raises(ConnectionRefusedError):
@@ -278,20 +278,16 @@ class OpeningTests(BalancerCase):
         return names
 
     async def test_a_frontend_waits_for_the_checks_of_its_own_pools(self) -> None:
-        gates = {name: AdmissionControl() for name in ("checked", "up", "unused")}
-        pools = {name: self.pool(checked=True) for name in gates}
+        gates = {name: AdmissionControl() for name in ("checked", "up")}
+        up = self.pool(health=HealthConfig(check="gate", probe=gates["up"], initial="up"))
+        checked = self.pool(health=HealthConfig(check="gate", probe=gates["checked"], timeout=Duration(7)))
         balancer = Balancer(
             reactor,
             [
                 Frontend("plain", "127.0.0.1:0", self.pool()),
-                Frontend("up", "127.0.0.1:0", pools["up"]),
-                Frontend("checked", "127.0.0.1:0", pools["checked"]),
+                Frontend("up", "127.0.0.1:0", up),
+                Frontend("checked", "127.0.0.1:0", checked),
             ],
-            health={
-                pools["checked"]: HealthConfig(check="gate", probe=gates["checked"], timeout=Duration(7)),
-                pools["up"]: HealthConfig(check="gate", probe=gates["up"], initial="up"),
-                pools["unused"]: HealthConfig(check="gate", probe=gates["unused"]),
-            },
             data_path=self.data_path_name,
         )
         self.addCleanup(balancer.stopService)
@@ -334,8 +330,8 @@ class OpeningTests(BalancerCase):
 
     async def test_an_address_that_is_lost_between_binding_and_opening(self) -> None:
         admission = AdmissionControl()
-        pool = self.pool(checked=True)
-        balancer = self.balancer(pool, health={pool: HealthConfig(check="gate", probe=admission)})
+        pool = self.pool(health=HealthConfig(check="gate", probe=admission))
+        balancer = self.balancer(pool)
         balancer.startService()
         (host,) = balancer.listens_on("front")
         quicker = socket.socket()
@@ -389,8 +385,8 @@ class EndingTests(BalancerCase):
 
     async def test_stopped_before_clients_were_let_in(self) -> None:
         admission = AdmissionControl()
-        pool = self.pool(checked=True)
-        balancer = self.balancer(pool, health={pool: HealthConfig(check="gate", probe=admission)})
+        pool = self.pool(health=HealthConfig(check="gate", probe=admission))
+        balancer = self.balancer(pool)
         balancer.startService()
         listening = fired(balancer.when_listening())
         await balancer.stopService()
@@ -400,7 +396,6 @@ class EndingTests(BalancerCase):
     async def served_by_both(self, on_down: Literal["keep", "reset"]) -> tuple[Balancer, list[socket.socket]]:
         """A client at each backend, of which one has gone down since."""
         admission = AdmissionControl()
-        pool = self.pool(checked=True)
         check = HealthConfig(
             check="gate",
             probe=admission,
@@ -410,7 +405,8 @@ class EndingTests(BalancerCase):
             rise=1,
             on_down=on_down,
         )
-        balancer = self.balancer(pool, health={pool: check})
+        pool = self.pool(health=check)
+        balancer = self.balancer(pool)
         balancer.startService()
         for asked in admission.asked:
             asked.callback(None)
@@ -464,8 +460,8 @@ class LifecycleTests(BalancerCase):
 
     async def test_stopped_and_started_in_the_first_round_opens_once(self) -> None:
         admission = AdmissionControl()
-        pool = self.pool(checked=True)
-        balancer = self.balancer(pool, health={pool: HealthConfig(check="gate", probe=admission)})
+        pool = self.pool(health=HealthConfig(check="gate", probe=admission))
+        balancer = self.balancer(pool)
         for _ in range(3):
             balancer.startService()
             await balancer.stopService()
@@ -486,9 +482,8 @@ class LifecycleTests(BalancerCase):
 
     async def test_hurry_does_not_wait_for_probes(self) -> None:
         stubborn = Stubborn()
-        pool = self.pool(checked=True)
         check = HealthConfig(check="stubborn", probe=stubborn, initial="up", timeout=Duration(0.05))
-        balancer, _ = await self.open(pool=pool, health={pool: check}, shutdown_grace=1000.0)
+        balancer, _ = await self.open(pool=self.pool(health=check), shutdown_grace=1000.0)
         stopped = balancer.stopService()
         balancer.hurry()
         await until(reactor, lambda: balancer.factories["front"].registry.ended, 0.9)

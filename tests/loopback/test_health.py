@@ -16,7 +16,7 @@ from twisted.trial.unittest import TestCase
 from support.descriptors import open_descriptors, opened_since
 from support.probe_peers import Server, http
 from support.sockets import until
-from tcpbalance import Backend, Pool, Probe
+from tcpbalance import Backend, HealthConfig, Pool, Probe
 from tcpbalance.health.monitor import HealthMonitor
 from tcpbalance.health.probes import CommandProbe, HttpProbe, TcpProbe
 
@@ -33,8 +33,10 @@ class HealthTests(TestCase):
         self.addCleanup(shutil.rmtree, self.folder)
 
     def monitor(self, probe: Probe, *addresses: str, **settings: Any) -> HealthMonitor:
-        pool = Pool("web", [*map(Backend, addresses)], seconds=REACTOR.seconds, random=Random())
-        monitor = HealthMonitor(pool, probe, reactor=REACTOR, random=Random(), **settings)
+        config = HealthConfig(probe=probe, **settings)
+        backends = [*map(Backend, addresses)]
+        pool = Pool("web", backends, seconds=REACTOR.seconds, random=Random(), health=config)
+        monitor = HealthMonitor(pool, config, reactor=REACTOR, random=Random())
         self.addCleanup(monitor.stopService)
         return monitor
 

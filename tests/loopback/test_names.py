@@ -59,16 +59,20 @@ class NamesTests(RoadCase):
     ) -> Balancer:
         settings = {"timeout": 0.1, "min_ttl": 0.1, **settings}
         backend = Backend(f"{NAME}:{self.backend.getHost().port}", "db")
-        self.pool = Pool(
-            "db", [backend], checked=checked, connect_timeout=5.0, seconds=time.monotonic, random=Random(1)
-        )
         health = HealthConfig(
             check="tcp", probe=TcpProbe(), interval=0.05, timeout=5, on_down=on_down, address=address
+        )
+        self.pool = Pool(
+            "db",
+            [backend],
+            health=health if checked else None,
+            connect_timeout=5.0,
+            seconds=time.monotonic,
+            random=Random(1),
         )
         balancer = Balancer(
             reactor,
             [Frontend("front", "127.0.0.1:0", self.pool)],
-            health={self.pool: health} if checked else {},
             resolver=ResolverConfig(servers=(self.server.address,), **settings),
             shutdown_grace=0.0,
             data_path=self.data_path_name,

@@ -51,7 +51,7 @@ def test_each_cooldown_is_one_line(lines: list[str]) -> None:
 
 
 def test_where_there_are_checks_it_is_a_second(lines: list[str]) -> None:
-    pool = a_pool(some_backends(1, 1), checked=True)
+    pool = a_pool(some_backends(1, 1), health="external")
     fail(pool)
     assert lines == [f"pool web: {A}: refused; not used for 1 s"]
 

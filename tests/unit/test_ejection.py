@@ -70,7 +70,7 @@ def test_slow_ones_are_ejected_too() -> None:
 
 
 def test_where_it_is_checked_a_check_has_to_pass_besides() -> None:
-    pool, clock = a_pool_that_ejects(checked=True)
+    pool, clock = a_pool_that_ejects(health="external")
     ill = pool.backends[0]
     fail(pool, ill)
     pool.passed_a_check(ill)

@@ -219,6 +219,10 @@ def test_a_bound_out_of_range(value: dict[str, Any], said: str) -> None:
         (PoolTlsConfig, {"server_name": "*.internal"}),
         (FrontendTlsConfig, {"certificates": []}),
         (FrontendTlsConfig, {"certificates": [CertificateConfig(cert="a.pem")], "alpn": [""]}),
+        (HealthConfig, {"probe": TcpProbe(), "rise": 0}),
+        (HealthConfig, {"probe": TcpProbe(), "fall": 0}),
+        (HealthConfig, {"probe": TcpProbe(), "initial": "UP"}),
+        (HealthConfig, {"probe": TcpProbe(), "initial": ""}),
         (HealthConfig, {"probe": TcpProbe(), "rise": True}),
         (HealthConfig, {"probe": TcpProbe(), "rise": "2"}),
         (HealthConfig, {"probe": TcpProbe(), "fall": 2.5}),
@@ -300,8 +304,8 @@ def test_a_data_path_that_nobody_knows() -> None:
 
 
 def test_half_an_address_for_the_checks_of_a_unix_socket() -> None:
-    web = a_pool([Backend("unix:/run/web.sock")])
-    error = refused(balancer, {"health": {web: HealthConfig(probe=TcpProbe(), port=8081)}})
+    health = HealthConfig(probe=TcpProbe(), port=8081)
+    error = refused(a_pool, {"backends": [Backend("unix:/run/web.sock")], "health": health})
     assert str(error) == "health: unix socket /run/web.sock can be checked elsewhere by host and port only"
 
 

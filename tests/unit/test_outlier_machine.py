@@ -33,7 +33,7 @@ class OutlierMachine(RuleBasedStateMachine):
         self.pool = a_pool(
             some_backends(*[1] * count),
             self.clock,
-            checked=checked,
+            health="external" if checked else None,
             outlier=OutlierConfig(
                 consecutive_failures=failures, eject_for=EJECT_FOR, max_ejected=max_ejected, slow_factor=2.0
             ),

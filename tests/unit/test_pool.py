@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
 from support.pools import a_pool, names, some_backends
-from tcpbalance.config.pools import AffinityConfig
+from tcpbalance.config.pools import AffinityConfig, HealthConfig
 from tcpbalance.errors import Fault, SettingError
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.policies.base import PolicyTools
@@ -216,7 +216,7 @@ def test_the_last_resort_too_must_have_room_when_it_is_asked_for() -> None:
 
 def test_with_health_checks_it_rests_for_a_moment() -> None:
     clock = Clock()
-    pool = pool_of(clock=clock, checked=True)
+    pool = pool_of(clock=clock, health="external")
     fail(pool, pool.backends[0])
     assert choices(pool) == "bca"
     clock.advance(SHORT_COOLDOWN)
@@ -354,7 +354,7 @@ def test_a_bond_with_a_backup_counts_in_a_pool_of_backups() -> None:
 
 
 def test_a_failed_dial_makes_no_bond() -> None:
-    pool, _ = with_affinity(checked=True)
+    pool, _ = with_affinity(health="external")
     slot = pool.take(pool.backends[2], ANNE)
     slot.failed(0.001, "refused")
     slot.release()
@@ -442,3 +442,17 @@ def test_a_policy_that_no_one_knows() -> None:
 def test_a_version_of_the_proxy_protocol_that_there_is_not() -> None:
     with pytest.raises(SettingError, match="send_proxy_protocol must be v1, v2 or None, got 'v3'"):
         pool_of(send_proxy_protocol="v3")
+
+
+# Health
+
+
+def test_checks_follow_from_the_health_that_a_pool_is_given() -> None:
+    assert not pool_of().checked
+    assert pool_of(health="external").checked
+    assert pool_of(health=HealthConfig(probe=object())).checked
+
+
+def test_health_of_another_kind_is_refused() -> None:
+    with pytest.raises(SettingError, match=r"^pool web: health must be a HealthConfig, 'external' or "):
+        pool_of(health="tcp")

@@ -83,7 +83,7 @@ class PoolMachine(RuleBasedStateMachine):
             bounded_load=bounded_load,
             panic_threshold=panic_threshold,
             affinity=AffinityConfig(ttl=60.0, max_entries=3) if affine else None,
-            checked=checked,
+            health="external" if checked else None,
         )
 
     def can_serve(self, backend: Backend) -> bool:

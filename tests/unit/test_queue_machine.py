@@ -75,7 +75,7 @@ class QueueMachine(RuleBasedStateMachine):
             [Backend(f"192.0.2.{n}:80", max_connections=limit) for n, limit in enumerate(limits)],
             self.clock,
             queue=most,
-            checked=checked,
+            health="external" if checked else None,
             affinity=AffinityConfig(ttl=60.0, max_entries=100) if affine else None,
             outlier=OutlierConfig(consecutive_failures=2) if ejects else None,
         )
