@@ -87,7 +87,7 @@ class FrontendListeners:
             with self._named():
                 listener.startListening()
             self._log.info(
-                "frontend {name} listens on {address} by the {road} ({reason})",
+                "frontend {name} listens on {address} by the {data_path} ({reason})",
                 name=self._frontend.name,
                 address=listener,
                 data_path=self._data_path.name,
