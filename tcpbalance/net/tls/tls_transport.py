@@ -13,7 +13,6 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from tcpbalance.net.poller import ERROR
-from tcpbalance.net.pump import READS_A_TURN
 from tcpbalance.net.socket_transport import DONE, LOST, SocketTransport
 from tcpbalance.net.tls.errors import HandshakeFailed, TlsBroken, openssl_words
 from tcpbalance.net.tls.openssl import forget_errors
@@ -124,10 +123,9 @@ class TlsTransport(SocketTransport):
         A goodbye among it says that all has come. Whoever has answered and closed says his before the break,
         which is his kernel's answer to ours: unlike an end of the stream, ours is bytes that nobody reads.
         """
-        for _ in range(READS_A_TURN):
-            if self._shaking or self._paused or self._done_reading:
-                return
-            self.readable = True
+        if not (self._shaking or self._paused or self._done_reading):
+            # Short reads are no sign that all was read: as many as a turn allows.
+            self.readable = self.at_the_end = True
             self._read()
 
     def _drain_then_fail(self) -> None:
