@@ -7,6 +7,7 @@ from typing import Any
 from OpenSSL import SSL
 
 from tcpbalance.net.tls.records import (
+    HEADER,
     MAX_IN_HANDSHAKE,
     MAX_WITHOUT_DATA,
     RECORDS_AT_ONCE,
@@ -27,14 +28,17 @@ class Connection(SSL.Connection):
 
     def __init__(self, context: SSL.Context) -> None:
         super().__init__(context, None)
-        self._kept = b""  # what has come and OpenSSL has not got
+        # What has come, up to where OpenSSL has got it; see ``records.Records``.
+        self._kept = b""
+        self._at = 0
         self._partial = 0  # bytes missing of a record that it has got the beginning of
         self._unread = 0  # complete records that it may not have read
         self._without_data = 0  # records in a row that brought none
 
     def bio_write(self, buf: Any) -> int:
         """Take what has come."""
-        self._kept += buf
+        self._kept = self._kept[self._at :] + buf
+        self._at = 0
         return len(buf)
 
     def do_handshake(self) -> None:
@@ -79,14 +83,16 @@ class Connection(SSL.Connection):
         self._without_data += self._unread
         self._unread = 0
         if self._without_data > most:
-            self._kept = b""
+            self._kept, self._at = b"", 0
             raise too_many(words)
 
     def _give(self) -> bool:
         """Give OpenSSL some records; tell whether there was anything to give."""
-        kept = self._kept
-        end, self._partial, self._unread = cut(kept, len(kept), self._partial, RECORDS_AT_ONCE, len(kept))
+        rest = memoryview(self._kept)[self._at :]
+        end, self._partial, self._unread = cut(rest, len(rest), self._partial, RECORDS_AT_ONCE, len(rest))
         if end:
-            super().bio_write(kept[:end])
-            self._kept = kept[end:]
+            super().bio_write(bytes(rest[:end]))
+            self._at += end
+            if len(rest) - end < HEADER:
+                self._kept, self._at = bytes(rest[end:]), 0
         return end > 0

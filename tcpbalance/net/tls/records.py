@@ -78,58 +78,80 @@ class Records:
     OpenSSL is to read all of what it is given before it is given more.
 
     :param connection: one that reads memory.
-    :ivar kept: bytes that have come and that OpenSSL has not got.
     :ivar partial: bytes that are missing of a record that OpenSSL has got the beginning of.
     :ivar without_data: complete records in a row that brought none.
     :ivar between: whether OpenSSL has got all that came, which ended with a record, and reads what is copied.
     """
 
-    __slots__ = ("_connection", "_copies", "between", "kept", "partial", "without_data")
+    __slots__ = ("_at", "_connection", "_copies", "between", "kept", "partial", "without_data")
 
     def __init__(self, connection: SSL.Connection) -> None:
         self._connection = connection
         self._copies = True
         self.between = True
+        # What has come behind the records that were wanted, up to where OpenSSL has got it. It stays where it
+        # is until all of it is given: a peer may have put thousands of records into it.
         self.kept = b""
+        self._at = 0
         self.partial = 0
         self.without_data = 0
 
     @property
+    def left(self) -> int:
+        """Bytes that have come and that OpenSSL has not got."""
+        return len(self.kept) - self._at
+
+    @property
     def ready(self) -> bool:
         """Whether OpenSSL can be given something of what is kept."""
-        return len(self.kept) >= HEADER or bool(self.partial and self.kept)
+        left = len(self.kept) - self._at
+        return left >= HEADER or bool(self.partial and left)
 
     def fetch(self, sock: SocketType) -> int:
-        """Read the socket.
+        """Read the socket, once nothing that is kept can be given.
 
         :returns: the bytes that wait in ``INCOMING``; none at the end.
         :raises OSError: of the socket.
         """
-        kept = len(self.kept)
-        if not kept:
+        left = len(self.kept) - self._at
+        if not left:
             return sock.recv_into(INCOMING)
-        INCOMING[:kept] = self.kept
-        size = sock.recv_into(INCOMING[kept:])
-        return kept + size if size else 0
+        INCOMING[:left] = self.kept[self._at :]
+        size = sock.recv_into(INCOMING[left:])
+        return left + size if size else 0
 
-    def recall(self) -> int:
-        """Go on with what is kept.
+    def next_type(self, size: int) -> int:
+        """Tell the type of the record that is given next, if it has not begun.
 
-        :returns: the bytes that wait in ``INCOMING``.
+        :param size: as for `give`.
         """
-        size = len(self.kept)
-        INCOMING[:size] = self.kept
-        return size
+        return INCOMING[0] if size else self.kept[self._at]
 
     def give(self, size: int, most: int, enough: int) -> int:
         """Give OpenSSL some records, the last of them as far as it is there, and keep the rest.
 
-        :param size: bytes that wait in ``INCOMING``.
+        :param size: bytes that wait in ``INCOMING``; 0 to go on with what is kept.
         :param most: records.
         :param enough: bytes after which no further record is begun.
         :returns: how many of them are complete.
         """
-        end, self.partial, complete = cut(INCOMING, size, self.partial, most, enough)
+        if size:
+            end, self.partial, complete = cut(INCOMING, size, self.partial, most, enough)
+            self.kept = bytes(INCOMING[end:size]) if end < size else b""
+            self._at = 0
+        else:
+            rest = memoryview(self.kept)[self._at :]
+            end, self.partial, complete = cut(rest, len(rest), self.partial, most, enough)
+            INCOMING[:end] = rest[:end]
+            self._at += end
+            if len(rest) - end < HEADER:
+                self.kept, self._at = bytes(rest[end:]), 0
+        self._hand_over(end)
+        self.between = self._copies and not self.partial and not self.kept
+        return complete
+
+    def _hand_over(self, end: int) -> None:
+        """Let OpenSSL read so much of ``INCOMING``."""
         if end >= WORTH_LENDING:
             lend(self._connection, end)
             self._copies = False
@@ -138,14 +160,11 @@ class Records:
                 lend_nothing(self._connection)
                 self._copies = True
             copy_in(self._connection, end)
-        self.kept = bytes(INCOMING[end:size]) if end < size else b""
-        self.between = self._copies and end == size and not self.partial
-        return complete
 
     def clear(self) -> None:
         """Forget what has come and OpenSSL has not read."""
         lend_nothing(self._connection)
-        self.kept, self.partial, self._copies = b"", 0, True
+        self.kept, self._at, self.partial, self._copies = b"", 0, 0, True
 
     def are_worth_reading(self, complete: int, with_data: int) -> bool:
         """Count records that bring nothing; tell whether there are not too many of them in a row.

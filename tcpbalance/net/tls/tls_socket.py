@@ -104,7 +104,7 @@ class TlsSocket:
         # Of an error what it says: itself it has references to the frames that it has passed, and so to us.
         self._last: bytes | tuple[Any, ...] | None = None
         self._lost: tuple[Any, ...] | None = None
-        self.unsent = b""
+        self.unsent: bytes | bytearray = b""  # changed in place where it is not empty
         self._grown = False  # whether OpenSSL writes to much memory
         self._is_client = False
         self._said_goodbye = False
@@ -135,10 +135,10 @@ class TlsSocket:
         """
         records = self._records
         for _ in range(RECORDS_AT_ONCE):
-            end = records.recall() if records.ready else self._fetch()
+            size = 0 if records.ready else self._fetch()
             # One at a time: the last may have data behind it. This kind is read with what follows it.
-            together = INCOMING[0] == CHANGE_CIPHER_SPEC and not records.partial
-            records.without_data += records.give(end, 2 if together else 1, RECORD)
+            together = records.next_type(size) == CHANGE_CIPHER_SPEC and not records.partial
+            records.without_data += records.give(size, 2 if together else 1, RECORD)
             if self._step():
                 # A client's last step has to arrive. A server's last words are tickets, without which its
                 # client may have said what counts.
@@ -205,19 +205,16 @@ class TlsSocket:
         """
         records = self._records
         while self._last is None:
-            is_all = 0 < end < len(INCOMING)
-            if not end and records.ready:
-                end = records.recall()
-            elif not end:
+            if not end and not records.ready:
                 end = records.fetch(self._sock)
                 if not end:
                     return self._end_of_stream()
-                is_all = end < len(INCOMING)
+            is_all = 0 < end < len(INCOMING)
             data = self._decrypt(records.give(end, RECORDS_AT_ONCE, size))
             end = 0
             # Where that was but a part of a record, the rest or the end may stand behind it: look again.
-            if data or records.kept:
-                if records.kept or not is_all or self._last is not None:
+            if data or records.left:
+                if records.left or not is_all or self._last is not None:
                     self.news = self.news or MORE_TO_TELL
                 if not data:
                     raise BlockingIOError
@@ -299,7 +296,7 @@ class TlsSocket:
         except BlockingIOError:
             sent = 0
         if sent < length:
-            self.unsent = bytes(records[sent:])
+            self.unsent = bytearray(records[sent:])
         if length > WORTH_FREEING or self._grown:
             # Behind more than a record more will follow soon, and need as much memory again.
             self._grown = size > RECORD
@@ -319,14 +316,17 @@ class TlsSocket:
         :raises BlockingIOError: no room for all of it yet.
         """
         if self.unsent:
-            self.unsent = self.unsent[self._sock.send(self.unsent) :]
-            if self.unsent:
+            sent = self._sock.send(self.unsent)
+            if sent < len(self.unsent):
+                # What is left stays where it is: many answers may still be put behind it.
+                assert isinstance(self.unsent, bytearray)
+                del self.unsent[:sent]
                 raise BlockingIOError
+            self.unsent = b""
 
     def _answer(self) -> bool:
         """Send what OpenSSL has written of itself; tell whether there is not too much that finds no room."""
-        while answer := written(self.connection):
-            self.unsent += answer
+        self._keep_written()
         if self.unsent:
             try:
                 self.flush()
@@ -336,6 +336,12 @@ class TlsSocket:
                 self._lost = error.args
                 self.unsent = b""
         return len(self.unsent) <= MAX_UNSENT
+
+    def _keep_written(self) -> None:
+        """Put what OpenSSL has written of itself behind what is kept."""
+        while answer := written(self.connection):
+            self.unsent = self.unsent or bytearray()
+            self.unsent += answer
 
     # Ending
 
@@ -351,7 +357,7 @@ class TlsSocket:
                 forget_errors()
                 raise OSError(errno.EPROTO, str(error)) from error
             self._said_goodbye = True
-            self.unsent += written(self.connection)
+            self._keep_written()
         self.flush()
 
     @property
