@@ -22,7 +22,7 @@ from support.certificates import Authority, Issued
 from support.clients import connect, read, reset
 from support.tls_case import TlsCase
 from support.tls_lines import Peer, client_context, client_in_memory, connected, frontend_tls, is_broken
-from support.tls_records import CLIENT, SERVER, SUITE_1_2, ClientOfOld, KeyLog, Sealer
+from support.tls_records import CLIENT, SERVER, SUITE_1_2, KeyLog, Sealer, SealerOfOld
 from support.waiting import until, until_steady
 from tcpbalance import EndReason
 from tcpbalance.net.pump import CHUNK
@@ -243,7 +243,7 @@ def line_of_old(tls: ServerTls) -> Iterator[Line]:
     context = client_context(version=SSL.TLS1_2_VERSION, ciphers=SUITE_1_2)
     with a_pair(tls, context) as (ours, beneath, peer):
         _shake(ours, peer)
-        yield Line(ours, beneath, peer, ClientOfOld(peer.tls))
+        yield Line(ours, beneath, peer, SealerOfOld(peer.tls))
 
 
 def test_requests_for_another_handshake_without_end_are_an_error(line_of_old: Line) -> None:

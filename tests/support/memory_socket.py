@@ -187,6 +187,11 @@ class MemorySocket:
             return b""
         raise _os_error(errno.EWOULDBLOCK)
 
+    def recv_into(self, buffer: memoryview) -> int:
+        data = self.recv(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
     def send(self, data: bytes | memoryview, flags: int = 0) -> int:
         self._check_open()
         if self._error:

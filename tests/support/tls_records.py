@@ -78,28 +78,32 @@ class KeyLog:
 
 
 SUITE_1_2 = b"ECDHE-ECDSA-AES128-GCM-SHA256"
-"""The one that `ClientOfOld` knows."""
+"""The one that `SealerOfOld` knows."""
 
 
-class ClientOfOld:
-    """Encrypts what a client of TLS 1.2 sends behind its handshake: RFC 5246, section 6, and RFC 5288.
+class SealerOfOld:
+    """Encrypts what an end of TLS 1.2 sends behind its handshake: RFC 5246, section 6, and RFC 5288.
 
     :param connection: whose handshake is over.
+    :param end: which of the two sends.
     """
 
-    def __init__(self, connection: SSL.Connection) -> None:
+    def __init__(self, connection: SSL.Connection, end: str = CLIENT) -> None:
         ours, theirs, secret = connection.client_random(), connection.server_random(), connection.master_key()
         assert ours is not None
         assert theirs is not None
         assert secret is not None
         keys = _prf(secret, b"key expansion" + theirs + ours, 40)
-        self._aead = AESGCM(keys[:16])
-        self._salt = keys[32:36]
+        key, salt = (keys[:16], keys[32:36]) if end == CLIENT else (keys[16:32], keys[36:])
+        self._aead = AESGCM(key)
+        self._salt = salt
         self._number = 1  # the last message of the handshake was the first
+        self._request = 1 if end == CLIENT else 0
 
     def hello_request(self) -> bytes:
-        """Make a record with the beginning of a ClientHello, which asks for another handshake."""
-        return self.record(bytes([1, 0, 0, 0]), HANDSHAKE)
+        """Make a record that asks for another handshake: a server's HelloRequest; of a client's ClientHello
+        only the beginning."""
+        return self.record(bytes([self._request, 0, 0, 0]), HANDSHAKE)
 
     def record(self, content: bytes, kind: int = DATA) -> bytes:
         """Make one record."""
