@@ -12,7 +12,7 @@ from sphinx.util.typing import ExtensionMetadata, OptionSpec
 
 from tcpbalance.proxy.reasons import EndReason
 
-HEADER = ("| reason | closed by | what is left ends with | meaning |", "|---|---|---|---|")
+HEADER = ("| reason | closed by | open sides are closed with | meaning |", "|---|---|---|---|")
 
 
 class EndReasonsDirective(SphinxDirective):

@@ -15,7 +15,7 @@ from tcpbalance.config.models import Config
 ROOT = "top"
 """How the keys before the first table are called here."""
 
-HEADER = ("| key | value | default | what it does |", "|---|---|---|---|")
+HEADER = ("| key | value | default | description |", "|---|---|---|---|")
 
 _PLAIN = {bool: "true or false", int: "whole number", float: "number", str: "string"}
 _NOT_WRITTEN = "probe"  # made from the keys of the chosen check, no key itself

@@ -185,7 +185,7 @@ def test_checks() -> None:
         "",
         "Passes.",
         "",
-        "| key | value | default | what it does |",
+        "| key | value | default | description |",
         "|---|---|---|---|",
         '| `either` | string | `"x"` | This \\| that. |',
         "",
