@@ -36,7 +36,7 @@ class Daemon:
     :param environment: variables that it gets on top of ours.
     :param ignores: names of signals that are ignored when it starts, such as "HUP".
     :param may_fail: whether an error in its log is what the test is about, and no reason to fail it.
-    :cvar data_path: the road, put on top of the configuration; None to leave that as it is.
+    :cvar data_path_name: put on top of the configuration; None to leave that as it is.
     """
 
     data_path_name: DataPathName | None = None
@@ -55,7 +55,7 @@ class Daemon:
     ) -> None:
         self.folder = folder
         self.config_file = folder / "tcpbalance.toml"
-        self.config_file.write_text(self._on_its_road(config))
+        self.config_file.write_text(self._with_data_path(config))
         self._config = config
         self._lacks = lacks
         self._stdout = stdout
@@ -68,7 +68,7 @@ class Daemon:
         self._may_fail = may_fail
         self._process: Process | None = None
 
-    def _on_its_road(self, config: str) -> str:
+    def _with_data_path(self, config: str) -> str:
         return config if self.data_path_name is None else f'data_path = "{self.data_path_name}"\n{config}'
 
     def __enter__(self) -> Self:
