@@ -253,7 +253,7 @@ class Balancer(Service):
             pool,
             config,
             reactor=self._reactor,
-            random=Random(),
+            rng=Random(),
             on_down=on_down,
             resolver=self._resolver,
         )

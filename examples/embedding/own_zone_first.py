@@ -22,7 +22,7 @@ class OwnZoneFirst:
     def __init__(self, zone: str, backends: Sequence[Backend], tools: PolicyTools) -> None:
         self._near = [backend for backend in backends if backend.name.startswith(f"{zone}-")]
         self._far = [backend for backend in backends if backend not in self._near]
-        self._random = tools.random
+        self._random = tools.rng
 
     def candidates(self, client: bytes | None) -> Iterator[Backend]:
         """Yield the near ones, then the others; whoever is down or full is passed over by the pool."""

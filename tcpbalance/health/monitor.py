@@ -53,7 +53,7 @@ class HealthMonitor(Service):
     :param pool: whose backends are checked.
     :param config: the checks; most often those of the pool.
     :param reactor: IReactorTime, and whatever the probe needs.
-    :param random: where the jitter comes from.
+    :param rng: gives the jitter.
     :param on_down: called with a backend that has just gone down.
     :param resolver: knows the addresses of names; the one of the reactor by default.
     :ivar first_round: fires when the first check of each backend has its outcome, not at all when the monitor
@@ -65,7 +65,7 @@ class HealthMonitor(Service):
     pool: Pool
     config: HealthConfig
     reactor: Any = field(kw_only=True)
-    random: Random = field(kw_only=True)
+    rng: Random = field(kw_only=True)
     on_down: Callable[[Backend], object] = field(default=_ignore, kw_only=True)
     resolver: Resolver | None = field(default=None, kw_only=True)
 
@@ -128,7 +128,7 @@ class HealthMonitor(Service):
             self.reactor,
             lambda: ProbeRun(cast(Probe, config.probe), config.check, target),
             lambda: config.interval if counter.up else config.down_interval or config.interval,
-            (place + self.random.random()) / len(self.pool.backends),
+            (place + self.rng.random()) / len(self.pool.backends),
             lambda outcome: self._take(backend, counter, outcome),
         )
 

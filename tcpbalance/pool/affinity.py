@@ -36,14 +36,14 @@ class Affinity:
     """Remembers where each client was served; of too many clients the least recently used leaves first.
 
     :param config: for how long, how many, and what a client is.
-    :param seconds: the clock.
+    :param clock: the clock.
     """
 
-    def __init__(self, config: AffinityConfig, seconds: Callable[[], float]) -> None:
+    def __init__(self, config: AffinityConfig, clock: Callable[[], float]) -> None:
         self._config = config
         prefixes = ((4, config.ipv4_prefix), (16, config.ipv6_prefix))
         self._whole = {size for size, bits in prefixes if bits == size * 8}
-        self._seconds = seconds
+        self._clock = clock
         self._entries: OrderedDict[bytes, list[StickyEntry]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -63,7 +63,7 @@ class Affinity:
         home = entry[0]
         if home.open and len(entry) == 1:
             return (home.backend,)  # it has connections there and nowhere else, the usual case
-        now = self._seconds()
+        now = self._clock()
         return [
             sticky_entry.backend for sticky_entry in entry if sticky_entry.open or sticky_entry.expires > now
         ]
@@ -85,7 +85,7 @@ class Affinity:
         """
         sticky_entry.open -= 1
         if not sticky_entry.open:
-            sticky_entry.expires = self._seconds() + self._config.ttl
+            sticky_entry.expires = self._clock() + self._config.ttl
         if sticky_entry in self._entries.get(sticky_entry.client, ()):
             self._entries.move_to_end(sticky_entry.client)
 
@@ -98,7 +98,7 @@ class Affinity:
             home = entry[0]
             if home.open and home.backend is backend:
                 return home  # the usual case
-            now = self._seconds()
+            now = self._clock()
             entry[:] = [sticky_entry for sticky_entry in entry if sticky_entry.lasts(now)]
             for sticky_entry in entry:
                 if sticky_entry.backend is backend:

@@ -20,33 +20,33 @@ class ConnectionQueue:
     """The queue of one pool.
 
     :param most: who may wait at once, at least 1.
-    :param seconds: the clock.
+    :param clock: the clock.
     :param find_room: tells which backends have room.
     :param is_for: tells whether some room is for a client, by its packed address.
     :param has_backend: tells whether a client, by its packed address, can expect any room at all.
     """
 
     __slots__ = (
+        "_clock",
         "_find_room",
         "_has_backend",
         "_in_vain",
         "_is_for",
         "_next_look",
         "_queue",
-        "_seconds",
         "_serves",
     )
 
     def __init__(
         self,
         most: int,
-        seconds: Callable[[], float],
+        clock: Callable[[], float],
         find_room: Callable[[], BackendsWithCapacity],
         is_for: Callable[[BackendsWithCapacity, bytes | None], bool],
         has_backend: Callable[[bytes | None], bool],
     ) -> None:
         self._queue = FairQueue(most)
-        self._seconds = seconds
+        self._clock = clock
         self._find_room = find_room
         self._is_for = is_for
         self._has_backend = has_backend
@@ -86,7 +86,7 @@ class ConnectionQueue:
 
     def look(self) -> None:
         """Serve where time alone has made room: those who wait ask for it, and one look does for all."""
-        now = self._seconds()
+        now = self._clock()
         if now >= self._next_look:
             self._next_look = now + LOOK_EVERY
             self.serve_anew()

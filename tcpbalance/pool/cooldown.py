@@ -22,15 +22,15 @@ class CooldownLog:
     """Writes one line a cooldown, or for the several that a backend has had in `INTERVAL`.
 
     :param pool: the pool's name.
-    :param seconds: the clock.
+    :param clock: the clock.
     :param timer: for lines that are written later; see `RateLimitedLog`.
     """
 
     _log = Logger("tcpbalance.pool.pool")
 
-    def __init__(self, pool: str, seconds: Callable[[], float], timer: IReactorTime | None) -> None:
+    def __init__(self, pool: str, clock: Callable[[], float], timer: IReactorTime | None) -> None:
         self._pool = pool
-        self._seconds = seconds
+        self._clock = clock
         self._timer = timer
         self._lines: dict[Backend, _Line] = {}
 
@@ -42,7 +42,7 @@ class CooldownLog:
         """
         line = self._lines.get(backend)
         if line is None:
-            line = RateLimitedLog(partial(self._write, backend), self._seconds, self._timer, INTERVAL)
+            line = RateLimitedLog(partial(self._write, backend), self._clock, self._timer, INTERVAL)
             self._lines[backend] = line
         line.note(None, (cause, duration))
 

@@ -83,14 +83,14 @@ class OutlierDetection:
 
     :param config: when, and for how long.
     :param backends: of the pool.
-    :param seconds: the clock.
+    :param clock: the clock.
     """
 
     def __init__(
-        self, config: OutlierConfig, backends: Sequence[Backend], seconds: Callable[[], float]
+        self, config: OutlierConfig, backends: Sequence[Backend], clock: Callable[[], float]
     ) -> None:
         self._config = config
-        self._seconds = seconds
+        self._clock = clock
         self._most = max(1, int(config.max_ejected * len(backends)))
         self._conduct = {backend: HostStats() for backend in backends}
 
@@ -168,7 +168,7 @@ class OutlierDetection:
         :returns: the seconds for which it is.
         """
         conduct = self._conduct[backend]
-        now = self._seconds()
+        now = self._clock()
         good = max(0.0, now - conduct.since)
         halvings = int(min(good / self._config.eject_for, LONGEST))
         growth = max(1.0, conduct.growth / 2.0**halvings)
@@ -180,11 +180,11 @@ class OutlierDetection:
 
     def came_back(self, backend: Backend) -> None:
         """Take note that a backend is ejected no longer; its good time begins."""
-        self._conduct[backend].since = self._seconds()
+        self._conduct[backend].since = self._clock()
 
     def ejection_expired(self, backend: Backend) -> bool:
         """Whether the time is over for which a backend was ejected."""
-        return self._seconds() >= self._conduct[backend].until
+        return self._clock() >= self._conduct[backend].until
 
     def next_return(self) -> float:
         """When the first of those ejected has served its time, by the clock; infinite when none is."""

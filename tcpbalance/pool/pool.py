@@ -49,8 +49,8 @@ class Pool:
 
     :param name: how the configuration and the log call it.
     :param backends: at least one, under different names; they belong to this pool from now on.
-    :param seconds: the clock; it only goes forward.
-    :param random: where chance comes from; None for a generator of the pool's own.
+    :param clock: the clock; it only goes forward.
+    :param rng: the source of randomness; None for a generator of the pool's own.
     :param timer: for what is logged later; without one it is logged with the next event of its kind, or by
         ``flush_logs``.
     :param balance: the name of a policy, or what makes one of backends and `PolicyTools`.
@@ -77,7 +77,7 @@ class Pool:
     :param health: the checks that a `Balancer` makes of the backends; ``"external"`` where the application
         calls `mark_up` and `mark_down` by what it finds out itself; None where failed dials alone tell.
     :ivar replays: whether a backend that breaks off before its first byte is followed by another.
-    :ivar chance: gives numbers from 0 up to 1.
+    :ivar rng: gives numbers from 0 up to 1.
     :ivar queue: who waits; None where nobody may.
     :ivar retry_budget: bounds the retries that are under way at once.
     :ivar ejections: told how connections go; None where nobody is ejected.
@@ -92,8 +92,8 @@ class Pool:
         name: str,
         backends: Sequence[Backend],
         *,
-        seconds: Callable[[], float] = monotonic,
-        random: Random | None = None,
+        clock: Callable[[], float] = monotonic,
+        rng: Random | None = None,
         timer: IReactorTime | None = None,
         balance: str | PolicyFactory = "round_robin",
         bounded_load: float | None = None,
@@ -112,11 +112,11 @@ class Pool:
         tls: ClientTls | None = None,
         health: HealthConfig | Literal["external"] | None = None,
     ) -> None:
-        random = random or Random()
+        rng = rng or Random()
         self.name = name
         self.backends = tuple(backends)
-        self.seconds = seconds
-        self.affinity = None if affinity is None else Affinity(affinity, seconds)
+        self.clock = clock
+        self.affinity = None if affinity is None else Affinity(affinity, clock)
         bounds.above_zero(f"pool {name}: connect_timeout", connect_timeout)
         self.connect_timeout = connect_timeout
         self.dial_timeout = max(DIAL_TIMEOUT, connect_timeout) if dial_timeout is None else dial_timeout
@@ -131,14 +131,14 @@ class Pool:
         self._refuse_nonsense(panic_threshold, queue, retry_on)
         self._refuse_other_health()
         self._refuse_what_has_no_effect(balance)
-        self._tiers = self._make_tiers(balance, PolicyTools(seconds, random), timer)
-        self.rng = random.random
+        self._tiers = self._make_tiers(balance, PolicyTools(clock, rng), timer)
+        self.rng = rng.random
         self._availability = Availability(name, self.backends, panic_threshold)
-        self.cooldowns = CooldownLog(name, seconds, timer)
-        self.shortage = Shortage(name, seconds, timer)
-        self.retry_budget = RetryBudget(self.backends, seconds)
+        self.cooldowns = CooldownLog(name, clock, timer)
+        self.shortage = Shortage(name, clock, timer)
+        self.retry_budget = RetryBudget(self.backends, clock)
         self.queue = (
-            ConnectionQueue(queue, seconds, self._find_room, self._is_for, self._may_serve) if queue else None
+            ConnectionQueue(queue, clock, self._find_room, self._is_for, self._may_serve) if queue else None
         )
         self._slow_start = self._make_slow_start(slow_start, balance)
         self.ejections = None if outlier is None else self._make_ejections(outlier)
@@ -312,7 +312,7 @@ class Pool:
     def _look_around(self) -> None:
         """Take note of what time alone has changed."""
         if self.ejections is not None:
-            self.ejections.readmit(self.seconds())
+            self.ejections.readmit(self.clock())
         self._availability.tell()
 
     def _changed(self, backend: Backend) -> None:
@@ -360,7 +360,7 @@ class Pool:
         return self._slow_start is not None and self._slow_start.holds_back(backend)
 
     def _cools_down(self, backend: Backend) -> bool:
-        return backend.cooldown_until > 0.0 and backend.cooldown_until > self.seconds()
+        return backend.cooldown_until > 0.0 and backend.cooldown_until > self.clock()
 
     def _bound(self, tier: Tier) -> tuple[float, int]:
         """Tell how many connections those which can serve may have together, and what they weigh.
@@ -384,13 +384,13 @@ class Pool:
                 f"pool {self.name}: slow_start has no effect with source_hash, leave out one of them"
             )
         bounds.above_zero(f"pool {self.name}: slow_start", duration)
-        made = SlowStart(duration, self.seconds)
+        made = SlowStart(duration, self.clock)
         for backend in self.backends:
             made.begin(backend)
         return made
 
     def _make_ejections(self, config: OutlierConfig) -> Ejections:
-        detection = OutlierDetection(config, self.backends, self.seconds)
+        detection = OutlierDetection(config, self.backends, self.clock)
         return Ejections(self.name, detection, self._availability, self.checked, self._changed)
 
     def _make_tiers(

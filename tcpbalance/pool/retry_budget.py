@@ -24,21 +24,21 @@ class RetryBudget:
     are all served, one after the other.
 
     :param backends: of the pool.
-    :param seconds: the clock.
+    :param clock: the clock.
     """
 
-    __slots__ = ("_backends", "_cooling", "_seconds", "_under_way")
+    __slots__ = ("_backends", "_clock", "_cooling", "_under_way")
 
-    def __init__(self, backends: Sequence[Backend], seconds: Callable[[], float]) -> None:
+    def __init__(self, backends: Sequence[Backend], clock: Callable[[], float]) -> None:
         self._backends = backends
-        self._seconds = seconds
+        self._clock = clock
         self._under_way = 0
         self._cooling: deque[float] = deque()
 
     @property
     def taken(self) -> int:
         """How many parts are taken, or kept back."""
-        now = self._seconds()
+        now = self._clock()
         while self._cooling and self._cooling[0] <= now:
             self._cooling.popleft()
         return self._under_way + len(self._cooling)
@@ -61,4 +61,4 @@ class RetryBudget:
         """
         self._under_way -= 1
         if in_vain:
-            self._cooling.append(self._seconds() + COOLING)
+            self._cooling.append(self._clock() + COOLING)

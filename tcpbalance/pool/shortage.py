@@ -18,15 +18,15 @@ class Shortage:
     """Local ports, descriptors or memory that one pool lacks.
 
     :param pool: the pool's name.
-    :param seconds: the clock.
+    :param clock: the clock.
     :param timer: for lines that are written later; see `RateLimitedLog`.
     """
 
     _log = Logger("tcpbalance.pool.pool")
 
-    def __init__(self, pool: str, seconds: Callable[[], float], timer: IReactorTime | None) -> None:
+    def __init__(self, pool: str, clock: Callable[[], float], timer: IReactorTime | None) -> None:
         self._pool = pool
-        self._lines: RateLimitedLog[None, str] = RateLimitedLog(self._write, seconds, timer, INTERVAL)
+        self._lines: RateLimitedLog[None, str] = RateLimitedLog(self._write, clock, timer, INTERVAL)
 
     def note(self, cause: str, remedy: str = "") -> None:
         """Take note of a dial or check that has failed for it.

@@ -43,7 +43,7 @@ class Slot:
         :param seconds: what connecting took.
         """
         pool, backend = self._pool, self.backend
-        backend.connect_time.observe(seconds, pool.seconds())
+        backend.connect_time.observe(seconds, pool.clock())
         backend.cooldown_until = 0.0
         if (
             pool.affinity is not None
@@ -76,7 +76,7 @@ class Slot:
         :param cause: why, in a word or two.
         """
         pool, backend = self._pool, self.backend
-        now = pool.seconds()
+        now = pool.clock()
         backend.connect_time.observe(max(seconds, pool.connect_timeout), now)
         if pool.ejections is not None:
             pool.ejections.failed(backend, cause)

@@ -26,14 +26,14 @@ class SlowStart:
     relative to that of the one that has come furthest.
 
     :param duration: seconds until a backend has its whole weight, above 0.
-    :param seconds: the clock.
+    :param clock: the clock.
     """
 
-    __slots__ = ("_allowed", "_began", "_duration", "_seconds")
+    __slots__ = ("_allowed", "_began", "_clock", "_duration")
 
-    def __init__(self, duration: float, seconds: Callable[[], float]) -> None:
+    def __init__(self, duration: float, clock: Callable[[], float]) -> None:
         self._duration = duration
-        self._seconds = seconds
+        self._clock = clock
         self._began: dict[Backend, float] = {}
         self._allowed: dict[Backend, float] = {}
 
@@ -44,14 +44,14 @@ class SlowStart:
 
     def begin(self, backend: Backend) -> None:
         """Take note that a backend has come."""
-        self._began[backend] = self._seconds()
+        self._began[backend] = self._clock()
 
     def another(self, serving: Sequence[Backend]) -> None:
         """Take note of another connection.
 
         :param serving: the backends that it may go to: of one rank, and with room.
         """
-        now = self._seconds()
+        now = self._clock()
         self._began = {
             backend: began for backend, began in self._began.items() if now - began < self._duration
         }

@@ -45,7 +45,7 @@ class Tier:
         self.members = frozenset(self.backends)
         self._policy = balance(self.backends, tools)
         self._fallback = RoundRobin(self.backends, tools)
-        self._failures = RateLimitedLog(self._write_failures, tools.seconds, timer, COMPLAINT_INTERVAL)
+        self._failures = RateLimitedLog(self._write_failures, tools.clock, timer, COMPLAINT_INTERVAL)
 
     def candidates(self, client: bytes | None) -> Generator[Backend, None, None]:
         """Yield what the policy does; once that goes wrong, what round robin does, which may repeat some.

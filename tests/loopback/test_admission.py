@@ -30,7 +30,7 @@ class GateTests(RoadCase):
 
     def setUp(self) -> None:
         super().setUp()
-        pool = Pool("pool", [Backend("127.0.0.1:1")], seconds=time.monotonic, random=Random(1))
+        pool = Pool("pool", [Backend("127.0.0.1:1")], clock=time.monotonic, rng=Random(1))
         self.admission = AdmissionControl(Access(), LimitsConfig(connections_per_client=1), time.monotonic)
         self.factory = FrontendFactory(reactor, pool, admission=self.admission)
         sock = bind(Address.parse("127.0.0.1:0"), SocketOptions.of(SocketConfig()))

@@ -64,8 +64,8 @@ class AgentProbeTests(TestCase):
         """A backend after its first check, by way of the monitor and an agent that behaves like `agent`."""
         health = self.configured(f'[pools.db.health]\ncheck = "agent"\nagent_port = {self.listen(agent)}\n')
         backend = Backend(address)
-        pool = Pool("db", [backend], seconds=REACTOR.seconds, random=Random(), health=health)
-        monitor = HealthMonitor(pool, health, reactor=REACTOR, random=Random())
+        pool = Pool("db", [backend], clock=REACTOR.seconds, rng=Random(), health=health)
+        monitor = HealthMonitor(pool, health, reactor=REACTOR, rng=Random())
         monitor.startService()
         await monitor.first_round
         await monitor.stopService()

@@ -104,7 +104,7 @@ class BalancerCase(RoadCase):
             Backend(f"127.0.0.1:{port.getHost().port}", name)
             for port, name in zip(self.ports, ("a", "b"), strict=True)
         ]
-        return Pool("echo", backends, seconds=time.monotonic, random=Random(1), **options)
+        return Pool("echo", backends, clock=time.monotonic, rng=Random(1), **options)
 
     def balancer(self, pool: Pool | None = None, **options: Any) -> Balancer:
         settings = options.pop("settings", FrontendSettings())

@@ -35,8 +35,8 @@ class HealthTests(TestCase):
     def monitor(self, probe: Probe, *addresses: str, **settings: Any) -> HealthMonitor:
         config = HealthConfig(probe=probe, **settings)
         backends = [*map(Backend, addresses)]
-        pool = Pool("web", backends, seconds=REACTOR.seconds, random=Random(), health=config)
-        monitor = HealthMonitor(pool, config, reactor=REACTOR, random=Random())
+        pool = Pool("web", backends, clock=REACTOR.seconds, rng=Random(), health=config)
+        monitor = HealthMonitor(pool, config, reactor=REACTOR, rng=Random())
         self.addCleanup(monitor.stopService)
         return monitor
 

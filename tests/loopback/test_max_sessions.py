@@ -34,7 +34,7 @@ class MostSessionsTests(TestCase):
         server = reactor.listenTCP(0, Factory.forProtocol(Greeter), interface="127.0.0.1")
         self.addCleanup(server.stopListening)
         backend = Backend(f"127.0.0.1:{server.getHost().port}")
-        pool = Pool("greeters", [backend], seconds=time.monotonic, random=Random(1))
+        pool = Pool("greeters", [backend], clock=time.monotonic, rng=Random(1))
         addresses = ("127.0.0.1:0", "127.0.0.1:0")
         frontend = Frontend("front", addresses, pool, FrontendSettings(max_sessions=2))
         self.balancer = Balancer(reactor, [frontend], shutdown_grace=0.1, data_path=self.data_path_name)
@@ -133,7 +133,7 @@ class TwistedsPortTests(TestCase):
     """A port of Twisted's that was given to `pause_on`."""
 
     async def test_it_accepts_nobody_while_there_is_a_reason(self) -> None:
-        pool = Pool("nobody", [Backend("127.0.0.1:1")], seconds=time.monotonic, random=Random(1))
+        pool = Pool("nobody", [Backend("127.0.0.1:1")], clock=time.monotonic, rng=Random(1))
         factory = FrontendFactory(reactor, pool)
         factory.registry.accept_pause.pause("one reason")
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")

@@ -67,8 +67,8 @@ class NamesTests(RoadCase):
             [backend],
             health=health if checked else None,
             connect_timeout=5.0,
-            seconds=time.monotonic,
-            random=Random(1),
+            clock=time.monotonic,
+            rng=Random(1),
         )
         balancer = Balancer(
             reactor,

@@ -32,7 +32,7 @@ class OverloadTests(TestCase):
         server = reactor.listenTCP(0, Factory.forProtocol(Greeter), interface="127.0.0.1")
         self.addCleanup(server.stopListening)
         backend = Backend(f"127.0.0.1:{server.getHost().port}")
-        pool = Pool("greeters", [backend], seconds=time.monotonic, random=Random(1))
+        pool = Pool("greeters", [backend], clock=time.monotonic, rng=Random(1))
         self.balancer = Balancer(
             reactor,
             [Frontend("front", "127.0.0.1:0", pool)],

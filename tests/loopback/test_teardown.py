@@ -22,7 +22,7 @@ from tcpbalance.net.socket_options import SocketOptions
 path, data_path = sys.argv[1:]
 server = socket.create_server(("127.0.0.1", 0))
 backend = Backend("127.0.0.1:%d" % server.getsockname()[1])
-pool = Pool("pool", [backend], seconds=time.monotonic, random=Random(1))
+pool = Pool("pool", [backend], clock=time.monotonic, rng=Random(1))
 options = SocketOptions.of(SocketConfig())
 road = choose(data_path, reactor)
 road.open()

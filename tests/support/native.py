@@ -49,7 +49,7 @@ class NativeCase(RoadCase):
     def serve(self, *backends: str, listen: str = "127.0.0.1:0") -> int:
         """Listen; gives the port, 0 for a unix socket."""
         self.backends = [Backend(address) for address in backends]
-        pool = Pool("pool", self.backends, seconds=time.monotonic, random=Random(1))
+        pool = Pool("pool", self.backends, clock=time.monotonic, rng=Random(1))
         connector = SocketConnector(reactor, PLAIN, self.data_path)
         self.frontend = FrontendFactory(reactor, pool, account=self.records.append, connector=connector)
         sock = bind(Address.parse(listen), PLAIN)

@@ -41,7 +41,7 @@ def a_pool(backends: Sequence[Backend], clock: Clock | None = None, seed: int = 
     return Pool(
         "web",
         backends,
-        seconds=(clock or Clock()).seconds,
-        random=Random(seed),
+        clock=(clock or Clock()).seconds,
+        rng=Random(seed),
         **{"balance": "round_robin", **settings},
     )

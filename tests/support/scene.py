@@ -69,8 +69,8 @@ class Scene:
         self.pool = Pool(
             "pool",
             members or [Backend(address) for address in self.backends],
-            seconds=seconds,
-            random=random.Random(1),
+            clock=seconds,
+            rng=random.Random(1),
             **{"balance": RoundRobin, **pool},
         )
         self.admission = admission(seconds) if admission else None

@@ -61,7 +61,7 @@ class TlsCase(RoadCase):
 
         :param tls: what is spoken with the backends.
         """
-        pool = Pool("pool", [*map(Backend, backends)], seconds=time.monotonic, random=Random(1), tls=tls)
+        pool = Pool("pool", [*map(Backend, backends)], clock=time.monotonic, rng=Random(1), tls=tls)
         self.frontend = FrontendFactory(
             reactor,
             pool,

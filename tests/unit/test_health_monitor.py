@@ -90,8 +90,8 @@ class Bench:
         went_down: list[Backend] = []
         on_down = settings.pop("on_down", went_down.append)
         config = HealthConfig(probe=probe, **{"interval": 10.0, "timeout": 1.0, **settings})
-        pool = Pool("web", backends, seconds=clock.seconds, random=Random(1), health=config)
-        monitor = HealthMonitor(pool, config, reactor=clock, random=Random(2), on_down=on_down)
+        pool = Pool("web", backends, clock=clock.seconds, rng=Random(1), health=config)
+        monitor = HealthMonitor(pool, config, reactor=clock, rng=Random(2), on_down=on_down)
         return cls(clock, pool, probe, monitor, went_down)
 
     @property
@@ -273,8 +273,8 @@ def test_a_flip_is_logged_once_with_its_cause(lines: list[str]) -> None:
 
 def test_a_backend_without_a_name_is_logged_by_its_address(lines: list[str]) -> None:
     config = HealthConfig(probe=FakeProbe())
-    pool = Pool("web", [Backend("10.0.0.1:80")], seconds=Clock().seconds, random=Random(1), health=config)
-    HealthMonitor(pool, config, reactor=Clock(), random=Random(2)).startService()
+    pool = Pool("web", [Backend("10.0.0.1:80")], clock=Clock().seconds, rng=Random(1), health=config)
+    HealthMonitor(pool, config, reactor=Clock(), rng=Random(2)).startService()
     assert lines == ["pool web: backend 10.0.0.1:80 is up"]
 
 
@@ -761,7 +761,7 @@ def test_what_is_checked_may_be_elsewhere(keys: dict[str, Any], address: str, ve
     probe = BadProbe(note)
     config = HealthConfig(check="mine", probe=probe, **keys)
     pool = Pool("web", [Backend("10.0.0.1:80", "a")], send_proxy_protocol="v2", health=config)
-    HealthMonitor(pool, config, reactor=Clock(), random=Random(2)).startService()
+    HealthMonitor(pool, config, reactor=Clock(), rng=Random(2)).startService()
     (target,) = checked
     assert (str(target.address), target.send_proxy_protocol, target.name) == (address, version, "a")
 

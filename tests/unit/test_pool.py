@@ -51,7 +51,7 @@ def test_the_order_is_the_policys() -> None:
 
 
 def test_the_default_is_round_robin() -> None:
-    pool = Pool("web", some_backends(1, 1), seconds=Clock().seconds, random=Random(1))
+    pool = Pool("web", some_backends(1, 1), clock=Clock().seconds, rng=Random(1))
     assert names([next(pool.choices(None)) for _ in range(4)]) == "abab"
 
 

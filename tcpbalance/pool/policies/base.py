@@ -15,12 +15,12 @@ from tcpbalance.pool.backend import Backend
 class PolicyTools:
     """What a policy may use of the world.
 
-    :ivar seconds: the clock; it only goes forward.
-    :ivar random: where chance comes from.
+    :ivar clock: the clock; it only goes forward.
+    :ivar rng: the source of randomness.
     """
 
-    seconds: Callable[[], float]
-    random: Random
+    clock: Callable[[], float]
+    rng: Random
 
 
 class Policy(Protocol):

@@ -14,29 +14,29 @@ class WeightedDraw:
     """An urn in which each backend has as many lots as its weight.
 
     :param backends: at least one.
-    :param random: where chance comes from.
+    :param rng: the source of randomness.
     """
 
-    __slots__ = ("_backends", "_chance", "_ends", "_total")
+    __slots__ = ("_backends", "_ends", "_total", "_uniform")
 
-    def __init__(self, backends: Sequence[Backend], random: Random) -> None:
+    def __init__(self, backends: Sequence[Backend], rng: Random) -> None:
         self._backends = backends
-        self._chance = random.random
+        self._uniform = rng.random
         self._ends = list(accumulate(backend.weight for backend in backends))
         self._total = self._ends[-1]
 
     def one(self) -> Backend:
         """Draw one."""
-        return self._backends[self._index(int(self._chance() * self._total))]
+        return self._backends[self._index(int(self._uniform() * self._total))]
 
     def pair(self) -> list[Backend]:
         """Draw two different ones; the only one when there is no other."""
-        first = self._index(int(self._chance() * self._total))
+        first = self._index(int(self._uniform() * self._total))
         backend = self._backends[first]
         others = self._total - backend.weight
         if not others:
             return [backend]
-        lot = int(self._chance() * others)
+        lot = int(self._uniform() * others)
         if lot >= self._ends[first] - backend.weight:  # the lots of the first one are out of the urn
             lot += backend.weight
         return [backend, self._backends[self._index(lot)]]
@@ -51,7 +51,7 @@ class WeightedDraw:
         """
         out = set(drawn)
         lots = [
-            (self._chance() ** (1.0 / backend.weight), index)
+            (self._uniform() ** (1.0 / backend.weight), index)
             for index, backend in enumerate(self._backends)
             if backend not in out
         ]

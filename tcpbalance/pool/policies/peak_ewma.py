@@ -26,8 +26,8 @@ class PeakEwmaPolicy:
     """
 
     def __init__(self, backends: Sequence[Backend], tools: PolicyTools) -> None:
-        self._draw = WeightedDraw(backends, tools.random)
-        self._seconds = tools.seconds
+        self._draw = WeightedDraw(backends, tools.rng)
+        self._clock = tools.clock
         self._mean_weight = sum(backend.weight for backend in backends) / len(backends)
 
     def candidates(self, client: bytes | None) -> Iterator[Backend]:
@@ -37,7 +37,7 @@ class PeakEwmaPolicy:
     def _cost(self, backend: Backend) -> float:
         active = backend.active
         if backend.connect_time.measured:
-            needs = max(FASTEST, backend.connect_time.value(self._seconds()))
+            needs = max(FASTEST, backend.connect_time.value(self._clock()))
         elif active:
             needs = UNKNOWN
         else:

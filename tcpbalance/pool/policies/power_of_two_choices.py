@@ -18,7 +18,7 @@ class PowerOfTwoChoices:
     """
 
     def __init__(self, backends: Sequence[Backend], tools: PolicyTools) -> None:
-        self._draw = WeightedDraw(backends, tools.random)
+        self._draw = WeightedDraw(backends, tools.rng)
 
     def candidates(self, client: bytes | None) -> Iterator[Backend]:
         """Yield the less loaded of two, then the other, then the rest by chance."""

@@ -13,7 +13,7 @@ class WeightedRandom:
     """Weighted chance without putting back."""
 
     def __init__(self, backends: Sequence[Backend], tools: PolicyTools) -> None:
-        self._draw = WeightedDraw(backends, tools.random)
+        self._draw = WeightedDraw(backends, tools.rng)
 
     def candidates(self, client: bytes | None) -> Iterator[Backend]:
         """Yield one by chance, then the others by chance."""
