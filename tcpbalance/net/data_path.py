@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from tcpbalance.config.messages import must_be_one_of
 from tcpbalance.errors import SettingError
 from tcpbalance.net.addresses import PeerAddress
+from tcpbalance.net.end_queue import EndQueue
 from tcpbalance.net.poller import READABLE, Handler, Poller
 from tcpbalance.net.socket_transport import SocketTransport
 from tcpbalance.net.twisted_transport import stock_transport
@@ -97,6 +98,7 @@ class TwistedDataPath:
 
     def __init__(self, reactor: Any, reason: str = "by default") -> None:
         self._reactor = reactor
+        self._ends = EndQueue(reactor)
         self.reason = reason
 
     def open(self) -> None:
@@ -125,7 +127,7 @@ class TwistedDataPath:
 
     def transport(self, sock: SocketType, protocol: IProtocol, peer: PeerAddress) -> Any:
         """See ``DataPath``."""
-        return stock_transport(self._reactor, sock, protocol, peer)
+        return stock_transport(self._reactor, self._ends, sock, protocol, peer)
 
     def fail(self, transport: Any, failure: Failure) -> None:
         """See ``DataPath``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import socket
 from socket import SocketType
 from typing import Any, cast
@@ -19,6 +20,7 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
 from tcpbalance.net.addresses import PeerAddress, socket_address
+from tcpbalance.net.end_queue import EndQueue
 from tcpbalance.net.faults import is_our_own
 from tcpbalance.net.socket_transport import (
     DONE,
@@ -99,10 +101,14 @@ def hand_over(transport: Any, protocol: IProtocol) -> None:
 
 
 class ReadsToTheEnd(FileDescriptor):
-    """Lets a transport of Twisted's read what the peer had sent before it broke off.
+    """Lets a transport of Twisted's read what the peer had sent before it broke off, and report its ends
+    in their turn.
 
     Twisted closes the socket as soon as a write fails, or the reactor reports a hang-up; the kernel has the
     bytes that came in before all the same. It stands before the transport's class among the bases.
+
+    :param ends: the queue that the peer's ends wait in.
+    :param arguments: those of the transport's class.
     """
 
     socket: Any
@@ -111,6 +117,12 @@ class ReadsToTheEnd(FileDescriptor):
     _aborting: bool
     _broken = False
     _paused = False
+    _read_end_waits = False
+    _loss_waits = False
+
+    def __init__(self, ends: EndQueue, *arguments: Any) -> None:
+        self._ends = ends
+        super().__init__(*arguments)
 
     def pauseProducing(self) -> None:
         """Read no more for now."""
@@ -123,14 +135,41 @@ class ReadsToTheEnd(FileDescriptor):
         super().resumeProducing()  # type: ignore[no-untyped-call]
 
     def readConnectionLost(self, reason: Failure) -> None:
-        """Twisted's call: the stream is at its end; behind a break the kernel shows one, too."""
+        """Twisted's call: the stream is at its end, which waits for its turn to be reported."""
+        # One that is resumed meanwhile comes to its end again.
+        if not self._read_end_waits:
+            self._read_end_waits = True
+            self._ends.report(functools.partial(self._report_read_end, reason))
+
+    def _report_read_end(self, reason: Failure) -> None:
+        self._read_end_waits = False
+        if self.disconnected or self.disconnecting or self._aborting:
+            return  # It was closed meanwhile, and is not read any more.
         if self._broken:
-            self.connectionLost(LOST)
+            # Behind a break the kernel shows an end, too.
+            self._lose(LOST)
         else:
             super().readConnectionLost(reason)
 
     def connectionLost(self, reason: Failure) -> None:
-        """Twisted's call: read on before the connection is lost, if there is anything to be read."""
+        """Twisted's call: the connection is no more. A break waits for its turn to be reported, unless the
+        reactor has no more turns; what comes from this side does not wait."""
+        if not isinstance(reason.value, ConnectionLost) or not getattr(self.reactor, "running", True):
+            self._lose(reason)
+            return
+        # A writer that stays meets the break again and again; so does a write meanwhile.
+        self.stopReading()  # type: ignore[no-untyped-call]
+        self.stopWriting()  # type: ignore[no-untyped-call]
+        if not self._loss_waits and not self.disconnected:
+            self._loss_waits = True
+            self._ends.report(functools.partial(self._report_loss, reason))
+
+    def _report_loss(self, reason: Failure) -> None:
+        self._loss_waits = False
+        self._lose(reason)
+
+    def _lose(self, reason: Failure) -> None:
+        """Read on before the connection is lost, if there is anything to be read."""
         if isinstance(reason.value, ConnectionLost) and self._has_close_notify():
             reason = DONE
         if not self._broken and isinstance(reason.value, ConnectionLost) and self._has_unread():
@@ -210,14 +249,17 @@ class _Port:
         self._realPortNumber = number
 
 
-def stock_transport(reactor: Any, sock: SocketType, protocol: IProtocol, peer: PeerAddress) -> Any:
+def stock_transport(
+    reactor: Any, ends: EndQueue, sock: SocketType, protocol: IProtocol, peer: PeerAddress
+) -> Any:
     """Make a transport of Twisted's over *sock*, which the transport owns from here on.
 
     :param reactor: watches the socket (IReactorFDSet).
+    :param ends: the queue of the ends on that reactor.
     :param sock: a connected stream socket.
     :param protocol: what it will report to.
     :param peer: the peer's address.
     """
     transport_class = _UnixTransport if isinstance(peer, UNIXAddress) else _TcpTransport
     port = cast(Any, _Port(sock.fileno()))
-    return transport_class(cast(Any, sock), protocol, socket_address(peer), port, sock.fileno(), reactor)
+    return transport_class(ends, sock, protocol, socket_address(peer), port, sock.fileno(), reactor)

@@ -14,6 +14,7 @@ from support.memory_socket import MemorySocket
 from support.memory_socket_transport import MemoryLeg
 from support.memory_transport import MemoryTransport
 from tcpbalance.net.data_path import NativeDataPath, begin
+from tcpbalance.net.end_queue import EndQueue
 from tcpbalance.net.poller import Poller
 from tcpbalance.net.splice import PipeStore
 
@@ -47,9 +48,10 @@ class MemoryPortableRoad:
     def __init__(self, reactor: MemoryReactor, host: IAddress) -> None:
         self._reactor = reactor
         self._host = host
+        self._ends = EndQueue(reactor)
 
     def attach(self, sock: MemorySocket, protocol: Any, address: IAddress) -> MemoryTransport:
-        transport = MemoryTransport(sock, protocol, self._reactor, self._host, address)
+        transport = MemoryTransport(self._ends, sock, protocol, self._reactor, self._host, address)
         protocol.makeConnection(transport)
         return transport
 

@@ -28,6 +28,7 @@ class MemoryReactor(_PollLikeMixin, _DisconnectSelectableMixin):
 
     :param clock: tells the time and keeps delayed calls.
     :param shuffle: draws the order in which descriptors that are ready together are served; None = by number.
+    :ivar running: whether there will be another turn.
     """
 
     _POLL_DISCONNECTED = _ALWAYS
@@ -35,6 +36,7 @@ class MemoryReactor(_PollLikeMixin, _DisconnectSelectableMixin):
     _POLL_OUT = select.EPOLLOUT
 
     def __init__(self, clock: Clock, shuffle: random.Random | None = None) -> None:
+        self.running = True
         self._clock = clock
         self._shuffle = shuffle
         self._reads: set[int] = set()

@@ -10,12 +10,14 @@ from twisted.internet.tcp import Connection
 
 from support.memory_reactor import MemoryReactor
 from support.memory_socket import MemorySocket
+from tcpbalance.net.end_queue import EndQueue
 from tcpbalance.net.twisted_transport import ReadsToTheEnd
 
 
 class MemoryTransport(ReadsToTheEnd, Connection):
     """``tcp.Connection``, as on the portable data path, with given addresses, counting what it holds.
 
+    :param ends: the queue of ends on the reactor.
     :param sock: the balancer's end.
     :param protocol: what it reports to.
     :param reactor: what watches the socket.
@@ -25,9 +27,15 @@ class MemoryTransport(ReadsToTheEnd, Connection):
     """
 
     def __init__(
-        self, sock: MemorySocket, protocol: Any, reactor: MemoryReactor, host: IAddress, peer: IAddress
+        self,
+        ends: EndQueue,
+        sock: MemorySocket,
+        protocol: Any,
+        reactor: MemoryReactor,
+        host: IAddress,
+        peer: IAddress,
     ) -> None:
-        super().__init__(sock, protocol, reactor)  # type: ignore[arg-type]  # it has what a transport uses
+        super().__init__(ends, sock, protocol, reactor)
         self.peak = 0
         self.kernel = sock
         self._host = host
