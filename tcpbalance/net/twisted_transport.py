@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import socket
 from socket import SocketType
@@ -13,7 +14,7 @@ from twisted.internet import tcp, unix
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import UNIXAddress
 from twisted.internet.error import ConnectionClosed, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IProtocol
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol
 from twisted.internet.main import CONNECTION_LOST
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.protocols.tls import TLSMemoryBIOProtocol
@@ -47,6 +48,8 @@ def in_flight(transport: Any) -> int:
     if isinstance(transport, FileDescriptor):
         # While these wait for room in the kernel, its part may be full at each look.
         waiting += len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+        # So does the end of the stream, which the kernel counts as a byte.
+        waiting += transport._writeDisconnecting and not transport._writeDisconnected
     if isinstance(transport, ReadsToTheEnd):
         return waiting + transport.unacknowledged()
     handle = getattr(transport, "socket", None)
@@ -118,7 +121,10 @@ class ReadsToTheEnd(FileDescriptor):
     _broken = False
     _paused = False
     _read_end_waits = False
+    _read_end_reported = False
     _loss_waits = False
+    _write_error = 0
+    _ended_in_order = False
 
     def __init__(self, ends: EndQueue, *arguments: Any) -> None:
         self._ends = ends
@@ -145,11 +151,12 @@ class ReadsToTheEnd(FileDescriptor):
         self._read_end_waits = False
         if self.disconnected or self.disconnecting or self._aborting:
             return  # It was closed meanwhile, and is not read any more.
-        if self._broken:
-            # Behind a break the kernel shows an end, too.
-            self._lose(LOST)
-        else:
+        # Behind a break the kernel shows an end in any case.
+        if self._ended_in_order or not self._broken:
+            self._read_end_reported = True
             super().readConnectionLost(reason)
+        if self._broken:
+            self._lose(LOST)
 
     def connectionLost(self, reason: Failure) -> None:
         """Twisted's call: the connection is no more. A break waits for its turn to be reported, unless the
@@ -172,7 +179,7 @@ class ReadsToTheEnd(FileDescriptor):
         """Read on before the connection is lost, if there is anything to be read."""
         if isinstance(reason.value, ConnectionLost) and self._has_close_notify():
             reason = DONE
-        if not self._broken and isinstance(reason.value, ConnectionLost) and self._has_unread():
+        if not self._broken and isinstance(reason.value, ConnectionLost) and self._has_more_to_report():
             self._read_on()
         elif self._broken and isinstance(reason.value, ConnectionDone):
             # ``loseConnection`` calls this from within, since it has nothing to write any more.
@@ -211,11 +218,29 @@ class ReadsToTheEnd(FileDescriptor):
         except BlockingIOError:
             return 0
         except OSError as error:
-            return error if is_our_own(error.errno or 0) else CONNECTION_LOST
+            self._write_error = error.errno or 0
+            return error if is_our_own(self._write_error) else CONNECTION_LOST
 
-    def _has_unread(self) -> bool:
+    def _has_more_to_report(self) -> bool:
+        """Whether the peer had sent bytes, or its end, before it broke off, that have not been read yet."""
         if self.disconnected or self.disconnecting or self._aborting:
             return False
+        self._ended_in_order = self._end_came_before_break()
+        return self._ended_in_order or self._has_unread()
+
+    def _end_came_before_break(self) -> bool:
+        """Whether there is an end of the peer's own to be reported to a protocol that knows half-close.
+
+        The error of a break is EPIPE where the peer's FIN had come before: ``tcp_reset`` in
+        net/ipv4/tcp_input.c. A write to a unix socket fails with that in any case, but the socket keeps its
+        error.
+        """
+        if self._read_end_reported or not IHalfCloseableProtocol.providedBy(self.protocol):
+            return False
+        kept = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        return (kept or self._write_error) == errno.EPIPE
+
+    def _has_unread(self) -> bool:
         with contextlib.suppress(OSError):
             return bool(self.socket.recv(1, socket.MSG_PEEK))
         return False

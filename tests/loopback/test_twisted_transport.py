@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import select
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import reactor as global_reactor
+from twisted.internet.address import UNIXAddress
 from twisted.trial.unittest import TestCase
 
 from support.data_paths import RoadCase
 from support.sockets import Recorder, until
-from tcpbalance.net.addresses import peer_address
+from support.transport_scripts import HalfCloseRecorder
+from tcpbalance.net.addresses import PeerAddress, peer_address
 from tcpbalance.net.data_path import TwistedDataPath, begin
+from tcpbalance.net.socket_transport import NO_LINGER
 from tcpbalance.net.twisted_transport import in_flight
 
 reactor: Any = global_reactor
@@ -41,6 +45,56 @@ class InFlightTests(TestCase):
         poll = select.poll()
         poll.register(sock, select.POLLOUT)
         return bool(poll.poll(0))
+
+
+class BreakTests(TestCase):
+    """What a peer had sent before it broke off is reported: bytes, and its end where that came first."""
+
+    async def told(self, ours: socket.socket, peer: PeerAddress, leave: Callable[[], None]) -> list[str]:
+        protocol = HalfCloseRecorder([])
+        begin(TwistedDataPath(reactor), ours, protocol, peer)
+        transport: Any = protocol.transport
+        transport.pauseProducing()
+        leave()
+        transport.write(b"more of the question")
+        transport.resumeProducing()
+        await until(reactor, lambda: protocol.story[-1:] == ["lost ConnectionLost"])
+        return protocol.story
+
+    async def told_over_tcp(self, finishes: bool) -> list[str]:
+        ours, theirs = pair()
+
+        def leave() -> None:
+            theirs.send(b"answer")
+            if finishes:
+                theirs.shutdown(socket.SHUT_WR)
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+            theirs.close()
+
+        return await self.told(ours, peer_address(ours.family, ours.getpeername()), leave)
+
+    async def told_over_unix(self, unread: bytes) -> list[str]:
+        ours, theirs = socket.socketpair(socket.AF_UNIX)
+
+        def leave() -> None:
+            ours.send(unread)
+            theirs.send(b"answer")
+            theirs.close()
+
+        return await self.told(ours, UNIXAddress(None), leave)
+
+    async def test_an_end_before_a_reset(self) -> None:
+        assert await self.told_over_tcp(finishes=True) == ["data 6", "read closed", "lost ConnectionLost"]
+
+    async def test_a_reset_alone(self) -> None:
+        assert await self.told_over_tcp(finishes=False) == ["data 6", "lost ConnectionLost"]
+
+    async def test_a_unix_socket_that_was_closed(self) -> None:
+        """A write says EPIPE in both cases: unix(7)."""
+        assert await self.told_over_unix(b"") == ["data 6", "read closed", "lost ConnectionLost"]
+
+    async def test_a_unix_socket_that_was_closed_with_bytes_unread(self) -> None:
+        assert await self.told_over_unix(b"question") == ["data 6", "lost ConnectionLost"]
 
 
 class Raising(Recorder):

@@ -336,8 +336,24 @@ def test_an_end_before_the_reset(make_scene: Any, who: str) -> None:
     assert other.received == bytes(broken.sent)
     assert scene.ended == f"{who}_reset"
     assert other.socket.was_reset
-    if scene.data_path != "portable":  # Twisted does not say what a write has met
-        assert other.complete
+    assert other.complete
+
+
+@WHO
+@pytest.mark.parametrize("size", [0, 1, 60_000])
+def test_an_end_and_a_reset_that_our_own_write_meets(make_scene: Any, who: str, size: int) -> None:
+    """The write comes before the end can be read."""
+    scene = make_scene(retries=0, network=LARGE)
+    broken, other = talked(scene, who, 3)
+    other.send(b"thanks")
+    scene.network.step()
+    broken.send(noise(size))
+    broken.finish()
+    broken.reset()
+    scene.advance(SOON)
+    assert other.received == bytes(broken.sent)
+    assert (other.complete, other.socket.was_reset) == (True, True)
+    assert (scene.active, scene.kept) == ([0], 0)
 
 
 def test_a_silent_backend_is_still_replaced(make_scene: Any) -> None:
