@@ -16,7 +16,7 @@ from itertools import cycle
 from typing import Any
 
 import pytest
-from hypothesis import Phase, given, settings, target
+from hypothesis import Phase, example, given, settings, target
 from hypothesis import strategies as st
 
 from support.certificates import Authority
@@ -107,6 +107,8 @@ def assert_in_proportion(cost: Cost, usual: Cost, a_record: float) -> None:
     stalled=st.booleans(),
     end=st.sampled_from(["", "finish", "reset", "finish, reset"]),
 )
+@example(pieces=[(1, 32)], segments=[MAX_BYTES], joined=True, stalled=False, end="finish, reset")
+@example(pieces=[(1, 32)], segments=[MAX_BYTES], joined=False, stalled=False, end="finish, reset")
 def test_data(
     ends: Ends,
     role: Role,
