@@ -40,6 +40,7 @@ from tcpbalance.net.poller import (
     Poller,
 )
 from tcpbalance.net.pump import CHUNK, READS_A_TURN, Pump
+from tcpbalance.net.transport import Transport
 from tcpbalance.net.wheel import Wheel
 
 BUFFER = 64 * 1024
@@ -71,11 +72,14 @@ class SocketTransport:
     :ivar ending: whether the peer has finished sending, and all it sent is here to be read.
     :ivar full: whether the socket takes no more for now.
     :ivar splices: whether splice(2) works on the socket, as far as is known.
-    :ivar chunk: bytes that a read for the protocol takes at most.
     """
+
+    can_half_close = True
+    ends_by_close_notify = False
 
     __slots__ = (
         "_broken",
+        "_chunk",
         "_closing",
         "_done_reading",
         "_finishing",
@@ -92,7 +96,6 @@ class SocketTransport:
         "_shown",
         "_unsent",
         "at_the_end",
-        "chunk",
         "ending",
         "full",
         "readable",
@@ -108,7 +111,7 @@ class SocketTransport:
         self.ending = False
         self.full = False
         self.splices = True
-        self.chunk = CHUNK
+        self._chunk = CHUNK
         self._poller = poller
         self._protocol = protocol
         self._peer = peer
@@ -180,7 +183,7 @@ class SocketTransport:
             if not self.readable or self._paused:
                 return
             try:
-                data = self.socket.recv(self.chunk)
+                data = self.socket.recv(self._chunk)
             except BlockingIOError:
                 self.readable = False
                 return
@@ -190,7 +193,7 @@ class SocketTransport:
             if not data:
                 self.on_eof()
                 return
-            if len(data) < self.chunk:
+            if len(data) < self._chunk:
                 self.readable = self.at_the_end
             self._protocol.dataReceived(data)
             if self._outgoing is not None:
@@ -206,6 +209,14 @@ class SocketTransport:
         if self._looking:
             self._looking = False
             self._take(self._shown - count)
+
+    def confirm_end(self) -> bool:
+        """See ``Transport``: what is reported as the end is the end."""
+        return True
+
+    def read_at_most(self, size: int) -> None:
+        """See ``Transport``."""
+        self._chunk = size
 
     def hand_over(self, protocol: Any) -> None:
         """Report to another protocol from here on."""
@@ -340,6 +351,16 @@ class SocketTransport:
         """The leg that our bytes go to takes them again."""
         if self.readable and not self._queued:
             self._read()
+
+    def relay_with(self, other: Transport, wheel: Wheel) -> tuple[Pump, Pump] | None:
+        """See ``Transport``."""
+        if not isinstance(other, SocketTransport):
+            return None
+        pipes = self._poller.pipes
+        there, back = Pump(self, other, pipes, wheel), Pump(other, self, pipes, wheel)
+        self._carry(there, back)
+        other._carry(back, there)
+        return there, back
 
     def _carry(self, outgoing: Pump, incoming: Pump) -> None:
         self._outgoing, self._incoming = outgoing, incoming
@@ -516,6 +537,11 @@ class SocketTransport:
 
     # What it knows
 
+    @property
+    def drained(self) -> bool:
+        """See ``Transport``."""
+        return not self.full
+
     def in_flight(self) -> int:
         """Bytes that wait here and in the kernel for the peer to acknowledge them; 0 once that is broken."""
         if not self._open or self._broken:
@@ -523,6 +549,10 @@ class SocketTransport:
         waiting = 0 if self._unsent is None else len(self._unsent)
         held = 0 if self._incoming is None else self._incoming.held
         return unacknowledged(self.socket) + waiting + held
+
+    def getHandle(self) -> Any:
+        """See ``Transport``."""
+        return self.socket
 
     def getPeer(self) -> PeerAddress:
         """The address at the other end."""
@@ -549,16 +579,3 @@ def report_connection_error(protocol: Any) -> None:
 def unacknowledged(sock: SocketType) -> int:
     """Bytes, and the end of the stream, that the kernel has and the peer's has not acknowledged: tcp(7)."""
     return int.from_bytes(fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-
-
-def join(one: SocketTransport, other: SocketTransport, wheel: Wheel) -> tuple[Pump, Pump]:
-    """Let each leg's bytes go to the other, from the next turn on.
-
-    :param wheel: tells the time of the last byte.
-    :returns: the direction from *one*, and the direction from *other*.
-    """
-    pipes = one._poller.pipes
-    there, back = Pump(one, other, pipes, wheel), Pump(other, one, pipes, wheel)
-    one._carry(there, back)
-    other._carry(back, there)
-    return there, back

@@ -27,80 +27,9 @@ from tcpbalance.net.socket_transport import (
     DONE,
     LOST,
     NO_LINGER,
-    SocketTransport,
     report_connection_error,
     unacknowledged,
 )
-
-
-def in_flight(transport: Any) -> int:
-    """Bytes that the transport and our kernel hold for the peer, sent or not, and that the peer has not
-    acknowledged: tcp(7).
-
-    :returns: less where the transport is not Twisted's own, which cannot be asked.
-    """
-    waiting = 0
-    while isinstance(transport, ProtocolWrapper):
-        waiting += _unencrypted(transport)
-        transport = transport.transport
-    if getattr(transport, "TLS", False):
-        waiting += _unencrypted(transport.protocol)
-    if isinstance(transport, FileDescriptor):
-        # While these wait for room in the kernel, its part may be full at each look.
-        waiting += len(transport.dataBuffer) - transport.offset + transport._tempDataLen
-        # So does the end of the stream, which the kernel counts as a byte.
-        waiting += transport._writeDisconnecting and not transport._writeDisconnected
-    if isinstance(transport, ReadsToTheEnd):
-        return waiting + transport.unacknowledged()
-    handle = getattr(transport, "socket", None)
-    return waiting + (unacknowledged(handle) if isinstance(handle, SocketType) else 0)
-
-
-def _unencrypted(tls: Any) -> int:
-    """Bytes that wait in Twisted's TLS: for the next turn, or for the peer."""
-    if not isinstance(tls, TLSMemoryBIOProtocol):
-        return 0
-    aggregator = getattr(tls, "_aggregator", None)
-    gathered = sum(map(len, getattr(aggregator, "_buffer", ())))
-    return gathered + sum(map(len, tls._appSendBuffer))
-
-
-def at_end(transport: Any) -> bool:
-    """Whether the peer has really finished, now that its transport says so.
-
-    Twisted's poll-like reactors take an error or hang-up for the end of the stream when the transport was
-    paused while they waited for events and resumed by another one's event before its own was looked at. The
-    kernel knows better.
-
-    :raises OSError: the connection is broken.
-    """
-    handle = getattr(transport, "getHandle", None)
-    if handle is None:
-        return True
-    try:
-        return not handle().recv(1, socket.MSG_PEEK)
-    except BlockingIOError:
-        return False
-
-
-def read_at_most(transport: Any, size: int) -> None:
-    """Let a transport take no more than *size* bytes at once, or a record of TLS where that is more."""
-    while isinstance(transport, ProtocolWrapper):
-        transport = transport.transport
-    if isinstance(transport, SocketTransport):
-        transport.chunk = size
-    elif isinstance(transport, FileDescriptor):
-        transport.bufferSize = size
-
-
-def hand_over(transport: Any, protocol: IProtocol) -> None:
-    """Let a transport report to another protocol from here on, which is told nothing of it."""
-    if isinstance(transport, SocketTransport):
-        transport.hand_over(protocol)
-    elif getattr(transport, "TLS", False):
-        transport.protocol.wrappedProtocol = protocol
-    else:
-        transport.protocol = protocol
 
 
 class ReadsToTheEnd(FileDescriptor):

@@ -9,7 +9,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tcpbalance.net.addresses import shown
-from tcpbalance.net.socket_transport import SocketTransport
 from tcpbalance.net.tls.errors import HandshakeFailed, handshake_cause
 from tcpbalance.net.tls.facts import asked_name, facts_of
 from tcpbalance.net.tls.start import accept_tls
@@ -68,11 +67,10 @@ class Arrival:
     def start(self) -> None:
         """Begin, with the client connected."""
         self._context.wheel.watch(self, self._preread.timeout)
-        transport = self.client.transport
         if not self._preread.expects_plaintext:
             self._accept_tls()
-        elif self._preread.tls is not None and isinstance(transport, SocketTransport):
-            transport.look()
+        elif self._preread.tls is not None:
+            self.client.transport.look()
 
     # What the client's side tells
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import typing
 from typing import Any, cast
 
-from twisted.internet.interfaces import ISSLTransport
 from twisted.python.failure import Failure
 
 from tcpbalance.net.connecting import ConnectFailed
@@ -42,26 +41,8 @@ class BackendConnection(Peer):
 
     @property
     def can_half_close(self) -> bool:
-        """Whether the backend can be told that no more will come, and still answer.
-
-        To Twisted's TLS that is its goodbye, behind which it goes on reading until the backend has said one,
-        too.
-        """
-        return super().can_half_close or _speaks_tls(self.transport)
-
-    def finish_writing(self) -> None:
-        """Let what is buffered go out, then tell the backend that no more will come."""
-        transport: Any = self.transport
-        if not self.gone and _speaks_tls(transport):
-            transport.unregisterProducer()
-            transport.loseConnection()
-        else:
-            super().finish_writing()
-
-
-def _speaks_tls(transport: object) -> bool:
-    """Whether it is Twisted's TLS."""
-    return bool(ISSLTransport.providedBy(transport))
+        """Whether the backend can be told that no more will come, and still answer."""
+        return super().can_half_close or self.transport.ends_by_close_notify
 
 
 class Attempts(typing.Protocol):

@@ -14,7 +14,6 @@ from twisted.python.failure import Failure
 
 from tcpbalance.admission.gcra import Gcra
 from tcpbalance.net.pump import CHUNK
-from tcpbalance.net.twisted_transport import read_at_most
 from tcpbalance.net.wheel import Wheel
 from tcpbalance.proxy.reasons import EndReason
 
@@ -107,7 +106,7 @@ class BandwidthLimiter:
         self._pace = Gcra(rate)
         self._wheel = wheel
         self._seconds = seconds
-        read_at_most(side.transport, _piece(rate))
+        side.transport.read_at_most(_piece(rate))
 
     def read(self, count: int) -> None:
         """So many bytes have been read at the side."""

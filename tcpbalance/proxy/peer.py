@@ -7,20 +7,15 @@ import typing
 from typing import Any
 
 from OpenSSL import SSL
-from twisted.internet.error import ConnectionClosed, ConnectionLost
-from twisted.internet.interfaces import (
-    IHalfCloseableDescriptor,
-    IHalfCloseableProtocol,
-    IPushProducer,
-    ISSLTransport,
-)
+from twisted.internet.error import ConnectionClosed
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from tcpbalance.net.adapted_transport import as_transport
 from tcpbalance.net.pump import MORE, Pump
-from tcpbalance.net.socket_transport import SocketTransport
-from tcpbalance.net.twisted_transport import at_end, in_flight
+from tcpbalance.net.transport import Transport
 from tcpbalance.proxy.bandwidth_limiter import BandwidthLimiter, DryRunBandwidthLimiter
 from tcpbalance.proxy.reasons import EndReason
 
@@ -72,7 +67,7 @@ class Peer(Protocol):
     :ivar gone: whether the transport is no more.
     """
 
-    transport: Any
+    transport: Transport  # type: ignore[assignment]  # Twisted's own are adapted to it
     session: Owner
     told = 0
     direction: Pump | None = None
@@ -84,19 +79,16 @@ class Peer(Protocol):
 
     # What the transport tells
 
+    def makeConnection(self, transport: Any) -> None:
+        """Twisted's call: the connection stands."""
+        self.connected = 1
+        self.transport = as_transport(transport)
+        self.connectionMade()  # type: ignore[no-untyped-call]  # Twisted's
+
     def readConnectionLost(self) -> None:
-        """The peer has finished sending, or so it seems: see ``transports.at_end``."""
-        transport = self.transport
-        if isinstance(transport, SocketTransport):
+        """The peer has finished sending, or so it seems."""
+        if self.transport.confirm_end():
             self.session.finished(self)
-            return
-        try:
-            if at_end(transport):
-                self.session.finished(self)
-            else:
-                transport.resumeProducing()
-        except OSError:
-            transport.connectionLost(Failure(ConnectionLost()))  # type: ignore[no-untyped-call]  # Twisted's
 
     def writeConnectionLost(self) -> None:
         """Our write side is closed: all bytes for the peer are out."""
@@ -125,20 +117,13 @@ class Peer(Protocol):
 
     @property
     def can_half_close(self) -> bool:
-        """Whether the write side can be closed alone.
-
-        A TLS transport shows the interfaces of the TCP transport under it, half-close included, and must not
-        be asked for it.
-        """
-        transport = self.transport
-        return isinstance(transport, SocketTransport) or (
-            IHalfCloseableDescriptor.providedBy(transport) and not ISSLTransport.providedBy(transport)
-        )
+        """Whether the write side can be closed alone."""
+        return self.transport.can_half_close
 
     @property
     def drained(self) -> bool:
-        """Whether nothing waits for room in the kernel; a stock transport cannot tell."""
-        return isinstance(self.transport, SocketTransport) and not self.transport.full
+        """Whether all bytes for the peer are in the kernel, as far as is known."""
+        return self.transport.drained
 
     @property
     def held_back(self) -> bool:
@@ -147,10 +132,7 @@ class Peer(Protocol):
 
     def in_flight(self) -> int:
         """Bytes on their way to the peer, which change as it fetches them."""
-        if self.gone:
-            return 0
-        transport = self.transport
-        return transport.in_flight() if isinstance(transport, SocketTransport) else in_flight(transport)
+        return 0 if self.gone else self.transport.in_flight()
 
     # What the other side and the session ask for
 
@@ -171,29 +153,17 @@ class Peer(Protocol):
 
     def read_no_more(self) -> None:
         """There is nobody left who could take what comes."""
-        transport = self.transport
-        if isinstance(transport, SocketTransport):
-            transport.read_no_more()
-        else:
-            # Twisted's would not hear of a break, and its TLS may have to read before it can write. What it
-            # reads is dropped where it is to be written.
-            self.resumeProducing()
+        self.transport.read_no_more()
 
     def stopProducing(self) -> None:
         """The other side's transport is lost; the session hears of that from its protocol, and decides."""
 
     def send(self, data: bytes, source: Peer) -> None:
         """Send what the peer at *source* has sent; with the end that follows, where that is in sight."""
-        transport, other = self.transport, source.transport
-        if (
-            isinstance(transport, SocketTransport)
-            and isinstance(other, SocketTransport)
-            and other.ending
-            and not source.held_back
-        ):
-            transport.write(data, MORE)
+        if source.transport.ending and not source.held_back:
+            self.transport.write(data, MORE)
         else:
-            transport.write(data)
+            self.transport.write(data)
 
     def finish_writing(self) -> None:
         """Let what is buffered go out, then close the write side."""
@@ -206,16 +176,10 @@ class Peer(Protocol):
         self.release_limiter()
         if self.gone:
             return
-        transport = self.transport
-        if not isinstance(transport, SocketTransport):
-            transport.unregisterProducer()
-            if orderly:
-                # A paused TLS transport would not hear the peer's answer to the goodbye.
-                self.resumeProducing()
         if orderly:
-            transport.loseConnection()
+            self.transport.loseConnection()
         else:
-            transport.abortConnection()
+            self.transport.abortConnection()
 
     def release_limiter(self) -> None:
         """Let bytes come as fast as they do."""

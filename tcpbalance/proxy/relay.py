@@ -18,8 +18,6 @@ The rules are decided in ``session`` and carried out here and in ``side``.
 
 from __future__ import annotations
 
-from tcpbalance.net.socket_transport import SocketTransport
-from tcpbalance.net.socket_transport import join as join_legs
 from tcpbalance.net.wheel import Wheel
 from tcpbalance.proxy.peer import Peer
 
@@ -31,13 +29,13 @@ def join(client: Peer, backend: Peer) -> None:
 
 
 def carry(client: Peer, backend: Peer, wheel: Wheel) -> None:
-    """Let the bytes go from leg to leg, with nobody in between, where both sides are legs.
+    """Let the bytes go from transport to transport, past both protocols, where the two can do that.
 
     :param wheel: tells the time of the last byte.
     """
-    one, other = client.transport, backend.transport
-    if isinstance(one, SocketTransport) and isinstance(other, SocketTransport):
-        client.direction, backend.direction = join_legs(one, other, wheel)
+    pumps = client.transport.relay_with(backend.transport, wheel)
+    if pumps is not None:
+        client.direction, backend.direction = pumps
 
 
 def part(client: Peer) -> None:

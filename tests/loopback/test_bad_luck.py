@@ -45,9 +45,10 @@ class BrokenCodeTests(NativeCase):
 
         name = f"127.0.0.1:{client.getsockname()[1]}"
         for session in self.sessions:
-            peer = session.client.transport.getPeer()
+            transport: Any = session.client.transport
+            peer = transport.getPeer()
             if f"{peer.host}:{peer.port}" == name:
-                session.client.transport._protocol.dataReceived = broken
+                transport._protocol.dataReceived = broken
 
 
 class ResetTests(NativeCase):

@@ -563,7 +563,7 @@ class SlowReaderTests(BalancerCase):
         client.setblocking(False)
         await until(reactor, lambda: self.servers[0].open)
         (session,) = factory.registry.sessions
-        session.client.transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
+        session.client.transport.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
         return client
 
 

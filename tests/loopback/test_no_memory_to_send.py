@@ -15,6 +15,7 @@ from support.clients import connect, read, read_all
 from support.sockets import until
 from support.tls_case import TlsCase
 from support.tls_peers import tls_peer
+from tcpbalance.net.adapted_transport import AdaptedTransport
 from tcpbalance.net.tls.client import ClientTls
 from tcpbalance.net.tls.tls_transport import TlsTransport
 
@@ -37,6 +38,8 @@ class Lacking:
 
 def let_lack(transport: Any, code: int) -> None:
     """Let a transport have no memory for what it sends."""
+    if isinstance(transport, AdaptedTransport):
+        transport = transport._transport
     while isinstance(transport, ProtocolWrapper):
         transport = transport.transport
     holder, name = transport, "socket"

@@ -15,7 +15,7 @@ from support.network import no_logged_failure
 from support.transport_scripts import HalfCloseRecorder
 from tcpbalance.net.addresses import peer_address
 from tcpbalance.net.poller import Poller
-from tcpbalance.net.socket_transport import SocketTransport, join
+from tcpbalance.net.socket_transport import SocketTransport
 from tcpbalance.net.wheel import Wheel
 
 PATIENCE = 20.0
@@ -44,7 +44,9 @@ class Joined:
         self.poller.open()
         self.near, self.source = self._connect()
         self.far, self.sink = self._connect()
-        self.direction, _ = join(self.source, self.sink, Wheel(reactor, reactor.seconds))
+        pumps = self.source.relay_with(self.sink, Wheel(reactor, reactor.seconds))
+        assert pumps is not None
+        self.direction, _ = pumps
         self.received = bytearray()
 
     def _connect(self) -> tuple[socket.socket, SocketTransport]:

@@ -38,7 +38,7 @@ from support.waiting import until
 from tcpbalance.net.addresses import peer_address
 from tcpbalance.net.poller import READABLE, WRITABLE, Poller
 from tcpbalance.net.pump import READS_A_TURN
-from tcpbalance.net.socket_transport import SocketTransport, join
+from tcpbalance.net.socket_transport import SocketTransport
 from tcpbalance.net.tls.records import RECORDS_AT_ONCE
 from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.net.tls.start import accept_tls
@@ -675,7 +675,7 @@ class Joined:
             self.line.poller, ours, self.protocol, peer_address(ours.family, ours.getpeername())
         )
         self.line.poller.watch(ours.fileno(), self.sink)
-        join(self.line.leg, self.sink, Wheel(self.line.reactor, self.line.reactor.seconds))
+        self.line.leg.relay_with(self.sink, Wheel(self.line.reactor, self.line.reactor.seconds))
 
     def close(self) -> None:
         self.sink.abortConnection()

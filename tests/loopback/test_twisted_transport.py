@@ -14,10 +14,10 @@ from twisted.trial.unittest import TestCase
 from support.data_paths import RoadCase
 from support.sockets import Recorder, until
 from support.transport_scripts import HalfCloseRecorder
+from tcpbalance.net.adapted_transport import as_transport
 from tcpbalance.net.addresses import PeerAddress, peer_address
 from tcpbalance.net.data_path import TwistedDataPath, begin
 from tcpbalance.net.socket_transport import NO_LINGER
-from tcpbalance.net.twisted_transport import in_flight
 
 reactor: Any = global_reactor
 
@@ -32,12 +32,12 @@ class InFlightTests(TestCase):
         protocol = Recorder()
         begin(TwistedDataPath(reactor), ours, protocol, peer_address(ours.family, ours.getpeername()))
         transport: Any = protocol.transport
-        assert in_flight(transport) == 0
+        assert as_transport(transport).in_flight() == 0
         transport.write(bytes(MORE_THAN_KERNELS_HOLD))
         await until(reactor, lambda: not self.writable(ours))
-        before = in_flight(transport)
+        before = as_transport(transport).in_flight()
         transport.write(bytes(1000))
-        assert in_flight(transport) == before + 1000
+        assert as_transport(transport).in_flight() == before + 1000
         theirs.close()
         await until(reactor, lambda: protocol.lost)
 

@@ -25,7 +25,6 @@ from support.transport_scripts import HalfCloseRecorder
 from support.work import work
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.tls import PoolTlsConfig
-from tcpbalance.net.socket_transport import join
 from tcpbalance.net.tls import openssl
 from tcpbalance.net.tls.client import ClientTls, TlsPeer
 from tcpbalance.net.tls.connection import Connection
@@ -275,7 +274,7 @@ class Ends:
             line.transport.write(bytes(2 * ROOM))
         if joined:
             sink = MemoryStage(Listener, network=line.network)
-            join(line.transport, sink.transport, Wheel(line.network.reactor, line.network.clock.seconds))
+            line.transport.relay_with(sink.transport, Wheel(line.network.reactor, line.network.clock.seconds))
         line.cost = Cost()
         return line, sealer
 

@@ -13,7 +13,6 @@ from support.memory_stage import MemoryStage
 from support.network import Network, RoadName
 from support.transport_scripts import HalfCloseRecorder
 from tcpbalance.net.pump import BULK_AFTER, CHATTY_AFTER, CHUNK, LEAN, READS_A_TURN
-from tcpbalance.net.socket_transport import join
 from tcpbalance.net.wheel import Wheel
 
 KIB = 1024
@@ -36,7 +35,9 @@ class Pair:
         self.near, self.source = self._connect()
         self.far, self.sink = self._connect()
         self.wheel = Wheel(self.network.reactor, self.network.clock.seconds)
-        self.direction, self.back = join(self.source, self.sink, self.wheel)
+        pumps = self.source.relay_with(self.sink, self.wheel)
+        assert pumps is not None
+        self.direction, self.back = pumps
         self.run()
 
     def _connect(self) -> tuple[Any, MemoryLeg]:

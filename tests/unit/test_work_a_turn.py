@@ -19,7 +19,6 @@ from support.memory_stage import MemoryStage
 from support.network import Network, RoadName
 from support.transport_scripts import HalfCloseRecorder
 from tcpbalance.net.pump import CHUNK, READS_A_TURN
-from tcpbalance.net.socket_transport import join
 from tcpbalance.net.splice import PIPE_SIZE
 from tcpbalance.net.wheel import Wheel
 
@@ -79,7 +78,7 @@ class Crowd:
         if joined:
             wheel = Wheel(self.network.reactor, self.network.clock.seconds)
             for one, other in zip(self.stages[::2], self.stages[1::2], strict=True):
-                join(one.transport, other.transport, wheel)
+                one.transport.relay_with(other.transport, wheel)
         self.poller = self.stages[0].transport._poller
         self.network.run()
 

@@ -16,11 +16,11 @@ from zope.interface import implementer
 from tcpbalance.config.frontends import SocketConfig
 from tcpbalance.health.probes.base import Target
 from tcpbalance.health.probes.event import failure_of
+from tcpbalance.net.adapted_transport import as_transport
 from tcpbalance.net.addresses import proxy_address
 from tcpbalance.net.connecting import SocketConnector
 from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.net.tls.dialling import dial_tls
-from tcpbalance.net.twisted_transport import hand_over
 from tcpbalance.wire.proxy_protocol import ProxyVersion, encode_v1, encode_v2_local
 
 
@@ -92,7 +92,7 @@ class _Stand(Protocol):
         self._version = version
 
     def makeConnection(self, transport: Any) -> None:
-        hand_over(transport, self._protocol)
+        as_transport(transport).hand_over(self._protocol)
         if self._version is not None:
             transport.write(_header(self._version, transport))
         try:

@@ -14,6 +14,7 @@ from zope.interface import implementer
 
 from tcpbalance.config.addresses import Address
 from tcpbalance.errors import Fault
+from tcpbalance.net.adapted_transport import as_transport
 from tcpbalance.net.connecting import (
     ConnectFailed,
     ConnectionFactory,
@@ -23,11 +24,9 @@ from tcpbalance.net.connecting import (
     timed_out,
 )
 from tcpbalance.net.faults import fault_of_error, fault_of_handshake
-from tcpbalance.net.socket_transport import SocketTransport
 from tcpbalance.net.tls.client import TlsPeer
 from tcpbalance.net.tls.errors import HandshakeFailed, handshake_cause
 from tcpbalance.net.tls.start import connect_tls
-from tcpbalance.net.twisted_transport import hand_over
 
 Preamble = Callable[[Any], bytes]
 
@@ -127,7 +126,7 @@ class _Attempt:
         if protocol is None:
             transport.abortConnection()
             return
-        hand_over(transport, protocol)
+        as_transport(transport).hand_over(protocol)
         protocol.makeConnection(transport)
 
     def failed(self, cause: str, fault: Fault) -> None:
@@ -193,7 +192,7 @@ class _Handshake(Protocol):
         """Begin the handshake."""
         try:
             self.transport.write(self._preamble(self.transport))
-            if isinstance(self.transport, SocketTransport) and self.transport.full:
+            if as_transport(self.transport).full:
                 self._attempt.failed("PROXY header larger than the send buffer", Fault.BALANCER)
                 self.transport.abortConnection()
             else:

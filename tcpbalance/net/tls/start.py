@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tcpbalance.net.adapted_transport import as_transport
 from tcpbalance.net.socket_transport import SocketTransport
 from tcpbalance.net.tls.client import TlsPeer
 from tcpbalance.net.tls.server import ServerTls
@@ -22,9 +23,7 @@ def accept_tls(transport: Any, tls: ServerTls, rest: bytes = b"") -> Any:
         leg = TlsTransport(transport, tls.connection())
         leg.read_again()
         return leg
-    transport.startTLS(tls)
-    if rest:
-        transport.protocol.dataReceived(rest)
+    transport.accept_tls(tls, rest)
     return transport
 
 
@@ -39,12 +38,5 @@ def connect_tls(transport: Any, peer: TlsPeer) -> Any:
         leg = TlsTransport(transport, peer.connection())
         leg.begin()
         return leg
-    # Twisted's transports of ours are those of a server: the other way round makes a client.
-    protocol = transport.protocol
-    try:
-        transport.startTLS(peer, False)
-    except Exception:
-        # Twisted has put its TLS protocol in between, which cannot even be told of an end.
-        transport.protocol = protocol
-        raise
+    as_transport(transport).connect_tls(peer)  # type: ignore[attr-defined]
     return transport

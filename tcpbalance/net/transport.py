@@ -1,0 +1,134 @@
+"""What is asked of a connection's transport, whichever data path carries it.
+
+Two classes implement it: ``SocketTransport`` of the native data path, and ``AdaptedTransport`` around any
+transport of Twisted's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from OpenSSL import SSL
+
+from tcpbalance.net.pump import Pump
+from tcpbalance.net.wheel import Wheel
+
+
+class TlsServer(Protocol):
+    """Makes our end of a connection whose client speaks TLS, as an IOpenSSLServerConnectionCreator."""
+
+    def connection(self) -> SSL.Connection: ...
+
+
+class TlsClient(Protocol):
+    """Makes OpenSSL's end of a connection to a backend, as an IOpenSSLClientConnectionCreator."""
+
+    def connection(self) -> SSL.Connection: ...
+
+
+class Transport(Protocol):
+    """One connection, as sessions, dials and probes use it.
+
+    It reports to an IHalfCloseableProtocol, and to its ``on_connection_error`` where it has one: the peer has
+    broken off, and not all that came before is read yet.
+    """
+
+    # Reading
+
+    @property
+    def ending(self) -> bool:
+        """Whether the peer is known to have finished sending; False where that is known only at the end."""
+        ...
+
+    def pauseProducing(self) -> None: ...
+    def resumeProducing(self) -> None: ...
+
+    def read_no_more(self) -> None:
+        """Pass on nothing that comes from now on; a break is still reported."""
+        ...
+
+    def read_at_most(self, size: int) -> None:
+        """Take no more than *size* bytes at once, or a record of TLS where that is more."""
+        ...
+
+    def look(self) -> None:
+        """Show the protocol what comes before it is read, where that can be done, until `accept_tls`."""
+        ...
+
+    def confirm_end(self) -> bool:
+        """Tell whether the end that was just reported is one; where it is not, the transport goes on."""
+        ...
+
+    # Writing
+
+    @property
+    def full(self) -> bool:
+        """Whether bytes wait here because the kernel takes no more; False where that is not known."""
+        ...
+
+    @property
+    def drained(self) -> bool:
+        """Whether all bytes are in the kernel; False where that is not known."""
+        ...
+
+    def write(self, data: bytes, flags: int = 0) -> None:
+        """Send *data*.
+
+        :param flags: ``pump.MORE`` where the end follows at once.
+        """
+        ...
+
+    def writeSequence(self, data: Iterable[bytes]) -> None: ...
+    def registerProducer(self, producer: Any, streaming: bool) -> None: ...
+    def unregisterProducer(self) -> None: ...
+
+    def in_flight(self) -> int:
+        """Count the bytes that wait here and in the kernel for the peer to acknowledge them."""
+        ...
+
+    # Ending
+
+    @property
+    def can_half_close(self) -> bool:
+        """Whether the write side can be closed alone."""
+        ...
+
+    @property
+    def ends_by_close_notify(self) -> bool:
+        """Whether it is Twisted's TLS: its write side ends by a close_notify, behind which it reads until the
+        peer has sent one, too, and then closes."""
+        ...
+
+    def loseWriteConnection(self) -> None: ...
+
+    def loseConnection(self) -> None:
+        """Close, once all that was written is out."""
+        ...
+
+    def abortConnection(self) -> None:
+        """Close at once, with a reset."""
+        ...
+
+    # Changing hands
+
+    def hand_over(self, protocol: Any) -> None:
+        """Report to another protocol from here on, which is told nothing of it."""
+        ...
+
+    def relay_with(self, other: Transport, wheel: Wheel) -> tuple[Pump, Pump] | None:
+        """Carry the bytes of both to the other from the next turn on, past their protocols.
+
+        :param wheel: tells the time of the last byte.
+        :returns: the pump from here and the pump to here; None where bytes have to go by the protocols.
+        """
+        ...
+
+    # Its ends
+
+    def getPeer(self) -> Any: ...
+    def getHost(self) -> Any: ...
+
+    def getHandle(self) -> Any:
+        """OpenSSL's connection where TLS is spoken, else the socket."""
+        ...
