@@ -4,7 +4,6 @@ from tcpbalance.admission.access import Access as Access
 from tcpbalance.admission.control import AdmissionControl as AdmissionControl
 from tcpbalance.admission.networks import NetworkSet as NetworkSet
 from tcpbalance.balancer import Balancer as Balancer
-from tcpbalance.build import Frontend as Frontend
 from tcpbalance.build import read_config as read_config
 from tcpbalance.config.addresses import Address as Address
 from tcpbalance.config.admission import AccessConfig as AccessConfig
@@ -53,5 +52,6 @@ from tcpbalance.proxy.preread import PrereadSettings as PrereadSettings
 from tcpbalance.proxy.reasons import EndReason as EndReason
 from tcpbalance.proxy.record import SessionRecord as SessionRecord
 from tcpbalance.proxy.settings import FrontendSettings as FrontendSettings
+from tcpbalance.services.frontend import Frontend as Frontend
 from tcpbalance.wire.proxy_protocol import ProxyHeader as ProxyHeader
 from tcpbalance.wire.server_names import NameMap as NameMap

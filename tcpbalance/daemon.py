@@ -130,7 +130,7 @@ class Signals(Service):
         name = signal.Signals(number).name
         if self._stopping:
             self._log.info("{name} again: ending open sessions now", name=name)
-            self._balancer.hurry()
+            self._balancer.end_grace_now()
             return
         self._stopping = True
         self._log.info("{name}: no new connections; open sessions may finish", name=name)

@@ -10,7 +10,6 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
 from tcpbalance.balancer import Balancer
-from tcpbalance.build import Frontend
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.frontends import SocketConfig
 from tcpbalance.config.pools import HealthConfig
@@ -21,6 +20,7 @@ from tcpbalance.net.listener import Listener, bind
 from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
+from tcpbalance.services.frontend import Frontend
 
 LISTEN = "127.0.0.1:8080"
 NAMES = ("one", "two", "three")

@@ -376,10 +376,10 @@ class EndingTests(BalancerCase):
         assert first == second == [None]
         assert fired(balancer.stopService()) == [None]
 
-    async def test_hurry_cuts_the_grace_short(self) -> None:
+    async def test_the_grace_is_cut_short(self) -> None:
         balancer, _ = await self.open(shutdown_grace=1000.0)
         stopped = balancer.stopService()
-        balancer.hurry()
+        balancer.end_grace_now()
         await stopped
         assert balancer.factories["front"].registry.ended == {EndReason.SHUTDOWN: 1}
 
@@ -480,12 +480,12 @@ class LifecycleTests(BalancerCase):
         client.close()
         await stopped
 
-    async def test_hurry_does_not_wait_for_probes(self) -> None:
+    async def test_the_end_of_the_grace_does_not_wait_for_probes(self) -> None:
         stubborn = Stubborn()
         check = HealthConfig(check="stubborn", probe=stubborn, initial="up", timeout=Duration(0.05))
         balancer, _ = await self.open(pool=self.pool(health=check), shutdown_grace=1000.0)
         stopped = balancer.stopService()
-        balancer.hurry()
+        balancer.end_grace_now()
         await until(reactor, lambda: balancer.factories["front"].registry.ended, 0.9)
         await stopped
         self.flushLoggedErrors()

@@ -14,15 +14,15 @@ from twisted.logger import capturedLogs, formatEvent
 from support.data_paths import RoadCase
 from support.name_server import SERVER_FAILURE, FakeNameServer
 from support.sockets import until
-from tcpbalance import balancer as assembly
 from tcpbalance.balancer import Balancer
-from tcpbalance.build import Frontend
 from tcpbalance.config.pools import HealthConfig
 from tcpbalance.config.resolver import ResolverConfig
 from tcpbalance.health.probes.tcp import TcpProbe
 from tcpbalance.net.resolver import knowledge
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
+from tcpbalance.services import pool_service
+from tcpbalance.services.frontend import Frontend
 
 reactor: Any = global_reactor
 
@@ -199,7 +199,7 @@ class NamesTests(RoadCase):
 
     async def test_a_name_server_that_is_silent_at_the_start(self) -> None:
         self.ask_often()
-        self.patch(assembly, "LOOKUP_TIMEOUT", 0.1)
+        self.patch(pool_service, "LOOKUP_TIMEOUT", 0.1)
         self.server.is_mute = True
         with capturedLogs() as events:
             balancer = await self.started(self.balancer(checked=True))

@@ -14,10 +14,10 @@ PROGRAM = """
 import socket, sys, threading
 from twisted.scripts.twistd import run
 
-from tcpbalance import balancer
+from tcpbalance.services import pool_service
 
 # Nobody has to wait at the start for names that hang anyway.
-balancer.LOOKUP_TIMEOUT = 0.2
+pool_service.LOOKUP_TIMEOUT = 0.2
 
 ask = socket.getaddrinfo
 

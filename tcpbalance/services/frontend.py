@@ -1,0 +1,87 @@
+"""A frontend as it is described: addresses, pools, and what holds for its clients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+from attrs import field, frozen
+
+from tcpbalance import bounds
+from tcpbalance.admission.control import AdmissionControl
+from tcpbalance.config import plain
+from tcpbalance.config.addresses import NOT_AN_ENDPOINT, Address
+from tcpbalance.config.frontends import SocketConfig
+from tcpbalance.errors import SettingError
+from tcpbalance.net.socket_file import SocketFile
+from tcpbalance.pool.pool import Pool
+from tcpbalance.proxy.preread import PrereadSettings
+from tcpbalance.proxy.settings import FrontendSettings
+from tcpbalance.reload import Part
+
+
+def _addresses(listen: Sequence[Address | str] | Address | str) -> tuple[Address, ...]:
+    given = [listen] if isinstance(listen, Address | str) else listen
+    return tuple(plain.address(address) for address in given)
+
+
+def _listenable(frontend: Frontend, _: attrs.Attribute[Any], listen: tuple[Address, ...]) -> None:
+    if not listen:
+        raise SettingError(
+            f'frontend {frontend.name}: listen must have at least one address, such as "0.0.0.0:8080"'
+        )
+    for address in listen:
+        if address.is_endpoint:
+            raise SettingError(f"frontend {frontend.name}: listen {NOT_AN_ENDPOINT}, got {address}")
+
+
+def _backlog(frontend: Frontend, _: attrs.Attribute[Any], value: object) -> None:
+    bounds.count(f"frontend {frontend.name}: backlog", value, 1)
+
+
+def _has_effect(frontend: Frontend, _: attrs.Attribute[Any], socket_file: SocketFile) -> None:
+    if socket_file != SocketFile() and not any(address.is_unix for address in frontend.listen):
+        raise SettingError(
+            f"frontend {frontend.name}: socket_file has no effect without a unix socket in listen"
+        )
+
+
+@frozen
+class Frontend:
+    """What clients connect to: addresses, and the pool behind them.
+
+    :param name: what logs call it.
+    :param listen: one address or several; a str is parsed. Port 0 lets the kernel choose.
+    :param pool: where its clients are served; None where each has to ask for a route to another.
+    :param settings: how long things may last.
+    :param backlog: connections that the kernel may hold ready to be accepted.
+    :param socket: options of the listening sockets and of those to the backends.
+    :param preread: what clients send before a backend is chosen; None for nothing.
+    :param admission: decides which clients are admitted; None for all.
+    :param deny_file: reads the lists of *admission* again when their file changes.
+    :param socket_file: mode and owner of its unix sockets.
+    :raises SettingError: for no address, one that cannot be listened on, a backlog of nothing, a socket
+        file without a unix socket, or no pool at all.
+    """
+
+    name: str
+    listen: tuple[Address, ...] = field(converter=_addresses, validator=_listenable)
+    pool: Pool | None
+    settings: FrontendSettings = FrontendSettings()
+    backlog: int = field(default=4096, validator=_backlog)
+    socket: SocketConfig = SocketConfig()
+    preread: PrereadSettings | None = None
+    admission: AdmissionControl | None = None
+    deny_file: Part | None = None
+    socket_file: SocketFile = field(default=SocketFile(), validator=_has_effect)
+
+    def __attrs_post_init__(self) -> None:
+        if not self.pools:
+            raise SettingError(f"frontend {self.name}: must have a pool, or an entrance with routes to pools")
+
+    @property
+    def pools(self) -> tuple[Pool, ...]:
+        """All pools that its clients can come to."""
+        routed = () if self.preread is None or self.preread.routes is None else self.preread.routes.values()
+        return tuple(dict.fromkeys(pool for pool in (self.pool, *routed) if pool is not None))

@@ -1,0 +1,246 @@
+"""A frontend while it runs: opened when its backends are known, drained in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from socket import socket
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList, FirstError, maybeDeferred, succeed
+from twisted.internet.interfaces import IAddress, IDelayedCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from tcpbalance.net.connecting import SocketConnector
+from tcpbalance.net.data_path import DataPath
+from tcpbalance.net.listener import ListenError
+from tcpbalance.net.resolver.resolver import Resolver
+from tcpbalance.net.socket_options import SocketOptionError, SocketOptions
+from tcpbalance.proxy.factory import FrontendFactory
+from tcpbalance.proxy.reasons import EndReason
+from tcpbalance.proxy.record import SessionRecord
+from tcpbalance.reload import Part, Reloader, in_thread
+from tcpbalance.services import pool_service
+from tcpbalance.services.carrier import Carrier, ListeningSockets
+from tcpbalance.services.frontend import Frontend
+from tcpbalance.services.pool_service import PoolService
+from tcpbalance.services.stepped import SteppedService
+
+
+class FrontendService(SteppedService):
+    """Lets the clients of one frontend in, when its pools are known, and drains its sessions in the end.
+
+    Preparing takes its addresses. Once it is committed, its clients are let in when the names of its pools
+    had time for an answer and their first checks are over. Retiring closes the addresses and lets open
+    sessions finish within the grace.
+
+    :param reactor: what the connections live on.
+    :param frontend: what to listen on, and what to serve the clients with.
+    :param pools: the services of its pools.
+    :param data_path: carries the connections.
+    :param resolver: looks the names of backends up.
+    :param account: called with the record of each session that has ended; None for no records.
+    :param grace: seconds that open sessions may go on when it retires.
+    :ivar factory: serves the clients.
+    :ivar opened: fires when clients are let in; fails with ListenError when another process took an address
+        meanwhile; is cancelled when the frontend is closed before.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        frontend: Frontend,
+        pools: Sequence[PoolService],
+        *,
+        data_path: DataPath,
+        resolver: Resolver,
+        account: Callable[[SessionRecord], None] | None,
+        grace: float,
+    ) -> None:
+        self.frontend = frontend
+        self._reactor = reactor
+        self._pools = pools
+        self._grace = grace
+        self._grace_call: IDelayedCall | None = None
+        self._options = SocketOptions.of(frontend.socket)
+        self.opened: Deferred[None] = succeed(None)
+        self.factory = FrontendFactory(
+            reactor,
+            frontend.pool,
+            name=frontend.name,
+            settings=frontend.settings,
+            preread=frontend.preread,
+            admission=frontend.admission,
+            account=account,
+            connector=SocketConnector(reactor, self._options, data_path, resolver),
+        )
+        self._carriers = self._make_carriers(data_path)
+        self._reloader = Reloader(reactor, self._files(), in_thread(reactor))
+
+    def _make_carriers(self, data_path: DataPath) -> list[Carrier]:
+        frontend = self.frontend
+        return [
+            ListeningSockets(
+                self._reactor,
+                frontend.name,
+                address,
+                self.factory,
+                backlog=frontend.backlog,
+                socket=frontend.socket,
+                socket_file=frontend.socket_file,
+                data_path=data_path,
+            )
+            for address in frontend.listen
+        ]
+
+    def _files(self) -> Iterator[tuple[str, Part]]:
+        name = f"frontend {self.frontend.name}"
+        if self.frontend.preread is not None and self.frontend.preread.tls is not None:
+            yield name, self.frontend.preread.tls
+        if self.frontend.deny_file is not None:
+            yield name, self.frontend.deny_file
+
+    # Steps
+
+    def take(self) -> None:
+        """Take all addresses.
+
+        :raises ListenError: an address cannot be had, or the system refuses a socket option; no address is
+            held then.
+        """
+        with self._named(), ExitStack() as undo:
+            self._try_dial_options()
+            for carrier in self._carriers:
+                carrier.prepare()
+                undo.callback(carrier.close)
+            undo.pop_all()
+
+    def _try_dial_options(self) -> None:
+        """Find out now whether sockets to backends can have their options, not at each dial.
+
+        :raises SocketOptionError: the system refuses one.
+        """
+        with socket() as scratch:
+            self._options.prepare_dial(scratch, scratch.family)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Put the frontend's name in front of what cannot be had.
+
+        :raises ListenError: in the place of any error of listening or of a socket option.
+        """
+        try:
+            yield
+        except (ListenError, SocketOptionError) as error:
+            raise ListenError(f"frontend {self.frontend.name}: {error}") from error
+
+    def give_back(self) -> None:
+        """Give all addresses back."""
+        self.close()
+
+    def begin(self) -> None:
+        """Let clients in as soon as the backends are known."""
+        self._reloader.startService()
+        self.opened = Deferred()
+        self._wait_to_open(self.opened)
+
+    def end(self) -> Deferred[None]:
+        """Close the addresses at once, and let open sessions finish within the grace.
+
+        :returns: fires when the last session has ended.
+        """
+        self._reloader.stopService()
+        ended = DeferredList([self.close(), self._drain()])
+        return ended.addCallback(lambda _: None)
+
+    # Opening and closing
+
+    def _wait_to_open(self, opened: Deferred[None]) -> None:
+        checks = [pool.monitor.first_round for pool in self._pools if pool.monitor and pool.delays_opening]
+        self._log_awaited_checks()
+        names = DeferredList([pool.unanswered for pool in self._pools])
+        names.addCallback(lambda results: self._warn_of_names(opened, [names for _, names in results]))
+        awaited: list[Deferred[Any]] = [names, *checks]
+        DeferredList(awaited).addCallback(lambda _: self._open(opened))
+
+    def _log_awaited_checks(self) -> None:
+        awaited = [
+            pool.monitor
+            for pool in self._pools
+            if pool.monitor and pool.delays_opening and not pool.monitor.first_round.called
+        ]
+        if awaited:
+            self._log.info(
+                "frontend {name} waits for the first checks of {pools}, {seconds:g} s at most",
+                name=self.frontend.name,
+                pools=", ".join(f"pool {monitor.pool.name}" for monitor in awaited),
+                seconds=max(monitor.config.timeout for monitor in awaited),
+            )
+
+    def _warn_of_names(self, opened: Deferred[None], unanswered: list[list[str]]) -> None:
+        names = dict.fromkeys(name for names in unanswered for name in names)
+        # Closed meanwhile, it opens neither with nor without them.
+        if names and not opened.called:
+            self._log.warn(
+                "frontend {name} opens without the addresses of {names}: no answer within {seconds:g} s",
+                name=self.frontend.name,
+                names=", ".join(names),
+                seconds=pool_service.LOOKUP_TIMEOUT,
+            )
+
+    def _open(self, opened: Deferred[None]) -> None:
+        """Let clients in, unless the frontend was closed while it waited."""
+        if opened.called:
+            return
+        opening = [maybeDeferred(carrier.open) for carrier in self._carriers]
+        all_open = DeferredList(opening, fireOnOneErrback=True, consumeErrors=True)
+        all_open.addCallbacks(lambda _: opened.callback(None), lambda failure: self._fail(opened, failure))
+
+    def _fail(self, opened: Deferred[None], failure: Failure) -> None:
+        """Report the first address that another process took since it was taken here."""
+        assert isinstance(failure.value, FirstError)
+        failure = failure.value.subFailure
+        if isinstance(failure.value, ListenError):
+            failure = Failure(ListenError(f"frontend {self.frontend.name}: {failure.value}"))  # type: ignore[no-untyped-call]
+        opened.errback(failure)
+
+    def close(self) -> Deferred[None]:
+        """Let no client in any more; open sessions go on.
+
+        :returns: fires when all addresses are given back.
+        """
+        if not self.opened.called:
+            self.opened.cancel()
+        closed = DeferredList([carrier.close() for carrier in self._carriers])
+        return closed.addCallback(lambda _: None)
+
+    def addresses(self) -> list[IAddress]:
+        """Give the addresses that clients connect to, in the order of ``listen``."""
+        return [address for carrier in self._carriers for address in carrier.addresses()]
+
+    # Ending
+
+    def _drain(self) -> Deferred[None]:
+        """Let open sessions finish within the grace, and end those that do not."""
+        if not self.factory.registry.sessions:
+            return succeed(None)
+        self._grace_call = self._reactor.callLater(
+            self._grace, self.factory.registry.end_sessions, EndReason.SHUTDOWN
+        )
+        return self.factory.registry.when_idle().addCallback(self._cancel_grace)
+
+    def _cancel_grace(self, _: None) -> None:
+        if self._grace_call is not None and self._grace_call.active():
+            self._grace_call.cancel()
+
+    def end_grace_now(self) -> None:
+        """End open sessions of a frontend that retires, without waiting for the grace to run out."""
+        if self._grace_call is not None and self._grace_call.active():
+            self._grace_call.reset(0)
+
+    def reload_files(self) -> None:
+        """Read the frontend's files again."""
+        self._reloader.reload()

@@ -1,0 +1,111 @@
+"""A pool while it runs: its health checks, its files, and the names of its backends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.logger import Logger
+
+from tcpbalance.config.pools import HealthConfig
+from tcpbalance.health.monitor import HealthMonitor
+from tcpbalance.net.local_route import why_no_way_to
+from tcpbalance.net.resolver.resolver import Resolver
+from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.pool import Pool
+from tcpbalance.reload import Reloader, in_thread
+from tcpbalance.services.stepped import SteppedService
+
+LOOKUP_TIMEOUT = 5.0
+"""Seconds that looking names up beforehand may take."""
+
+
+class PoolService(SteppedService):
+    """Checks the backends of one pool, keeps the addresses of their names known and the pool's files read.
+
+    :param reactor: what the checks run on.
+    :param pool: whose backends they are.
+    :param resolver: looks the names up.
+    :param on_down: called with a backend that has gone down and whose sessions are to be reset.
+    :ivar monitor: makes the checks, None where there are none.
+    :ivar unanswered: fires with the names that had no answer when there was time for one.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        pool: Pool,
+        resolver: Resolver,
+        on_down: Callable[[Backend], None],
+    ) -> None:
+        self.pool = pool
+        self.monitor: HealthMonitor | None = None
+        if isinstance(pool.health, HealthConfig):
+            self.monitor = self._make_monitor(reactor, pool.health, resolver, on_down)
+        self.unanswered: Deferred[list[str]] = succeed([])
+        self._resolver = resolver
+        files = [] if pool.tls is None else [(f"pool {pool.name}", pool.tls)]
+        self._reloader = Reloader(reactor, files, in_thread(reactor))
+
+    def _make_monitor(
+        self, reactor: Any, health: HealthConfig, resolver: Resolver, on_down: Callable[[Backend], None]
+    ) -> HealthMonitor:
+        return HealthMonitor(
+            self.pool,
+            health,
+            reactor=reactor,
+            rng=Random(),
+            on_down=on_down if health.on_down == "reset" else _keep_sessions,
+            resolver=resolver,
+        )
+
+    def begin(self) -> None:
+        """Look names up and start checking."""
+        self._reloader.startService()
+        self._warn_of_addresses_out_of_reach()
+        if self.monitor is not None:
+            self.monitor.startService()
+        self.unanswered = self._resolver.follow(self._names(), LOOKUP_TIMEOUT)
+
+    def end(self) -> Deferred[None]:
+        """Stop checking.
+
+        :returns: fires when the checks under way have ended.
+        """
+        self._reloader.stopService()
+        return succeed(None) if self.monitor is None else maybeDeferred(self.monitor.stopService)
+
+    def reload_files(self) -> None:
+        """Read the pool's files again."""
+        self._reloader.reload()
+
+    @property
+    def delays_opening(self) -> bool:
+        """Whether frontends wait for the first checks, which decide here which backends are up at first."""
+        return self.monitor is not None and self.monitor.config.initial == "checked"
+
+    def _names(self) -> list[str]:
+        """Host names of backends, and of where else they are checked."""
+        addresses = [backend.address for backend in self.pool.backends]
+        if isinstance(self.pool.health, HealthConfig):
+            addresses += [self.pool.health.checked_address(address) for address in addresses]
+        return list(dict.fromkeys(str(address.host) for address in addresses if address.is_name))
+
+    def _warn_of_addresses_out_of_reach(self) -> None:
+        for backend in self.pool.backends:
+            if why := why_no_way_to(backend.address):
+                self._log.warn(
+                    "pool {pool}: backend {backend} cannot be reached: {why}; correct its address, or give "
+                    "this machine one of the same kind and a route",
+                    pool=self.pool.name,
+                    backend=backend.described,
+                    why=why,
+                )
+
+
+def _keep_sessions(_: Backend) -> None:
+    """Sessions of a backend that has gone down go on."""

@@ -1,0 +1,197 @@
+"""Frontends of a balancer that runs: added and removed in whole steps, while others are served."""
+
+from __future__ import annotations
+
+import socket
+from random import Random
+from typing import Any
+
+import pytest
+from twisted.internet import reactor as global_reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory, Protocol
+from twisted.logger import capturedLogs, formatEvent
+
+from support.data_paths import RoadCase
+from support.sockets import fired, until
+from tcpbalance import Backend, Balancer, EndReason, Frontend, HealthConfig, ListenError, Pool, Target
+
+reactor: Any = global_reactor
+
+
+class Echo(Protocol):
+    """Sends back what it gets."""
+
+    def dataReceived(self, data: bytes) -> None:
+        self.transport.write(data)
+
+
+class Unfinished:
+    """A probe whose checks end when the test says so."""
+
+    def __init__(self) -> None:
+        self.cancelled = 0
+        self.asked: list[Deferred[None]] = []
+
+    def check(self, target: Target) -> Deferred[None]:
+        self.asked.append(Deferred(self._cancel))
+        return self.asked[-1]
+
+    def _cancel(self, _: object) -> None:
+        self.cancelled += 1
+
+
+class ApplyingTests(RoadCase):
+    """A balancer with one frontend, to which others are added."""
+
+    timeout = 30
+
+    def setUp(self) -> None:
+        super().setUp()
+        server = reactor.listenTCP(0, Factory.forProtocol(Echo), interface="127.0.0.1")
+        self.addCleanup(server.stopListening)
+        self.backend = f"127.0.0.1:{server.getHost().port}"
+        self.first = self.frontend("first")
+
+    def pool(self, **options: Any) -> Pool:
+        return Pool("echo", [Backend(self.backend)], rng=Random(1), **options)
+
+    def frontend(self, name: str, port: int = 0, **options: Any) -> Frontend:
+        return Frontend(name, f"127.0.0.1:{port}", self.pool(), **options)
+
+    async def running(self, **options: Any) -> Balancer:
+        options.setdefault("shutdown_grace", 5.0)
+        balancer = Balancer(reactor, [self.first], data_path=self.data_path_name, **options)
+        self.addCleanup(balancer.stopService)
+        balancer.startService()
+        await balancer.when_listening()
+        return balancer
+
+    def client(self, balancer: Balancer, name: str) -> socket.socket:
+        client = socket.create_connection(("127.0.0.1", balancer.listens_on(name)[0].port))
+        self.addCleanup(client.close)
+        client.setblocking(False)
+        return client
+
+    async def is_served(self, client: socket.socket) -> bool:
+        client.send(b"x")
+        heard: list[bytes] = []
+
+        def hear() -> bool:
+            try:
+                heard.append(client.recv(1))
+            except BlockingIOError:
+                return False
+            return True
+
+        await until(reactor, hear)
+        return heard == [b"x"]
+
+    async def test_what_is_added_is_served_and_what_stays_is_not_touched(self) -> None:
+        balancer = await self.running()
+        factory = balancer.factories["first"]
+        address = balancer.listens_on("first")
+        client = self.client(balancer, "first")
+        assert await self.is_served(client)
+        balancer._apply([self.first, self.frontend("second")])
+        assert await self.is_served(self.client(balancer, "second"))
+        assert await self.is_served(client)
+        assert balancer.factories["first"] is factory
+        assert balancer.listens_on("first") == address
+
+    async def test_one_that_cannot_be_prepared_leaves_everything_as_it_was(self) -> None:
+        balancer = await self.running()
+        before = list(balancer), dict(balancer.factories)
+        with socket.create_server(("127.0.0.1", 0)) as spare:
+            free = spare.getsockname()[1]
+        with socket.create_server(("127.0.0.1", 0)) as holder:
+            new = [self.frontend("good", free), self.frontend("bad", holder.getsockname()[1])]
+            with pytest.raises(ListenError, match="frontend bad: cannot listen on"):
+                balancer._apply(new)
+        socket.create_server(("127.0.0.1", free)).close()
+        assert (list(balancer), dict(balancer.factories)) == before
+        assert await self.is_served(self.client(balancer, "first"))
+
+    async def test_sessions_of_one_that_is_removed_finish(self) -> None:
+        balancer = await self.running()
+        balancer._apply([self.first, self.frontend("second")])
+        (host,) = balancer.listens_on("second")
+        client = self.client(balancer, "second")
+        assert await self.is_served(client)
+        factory = balancer.factories["second"]
+        balancer._apply([self.first])
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", host.port))
+        assert await self.is_served(client)
+        client.close()
+        await until(reactor, lambda: factory.registry.ended == {EndReason.CLIENT_CLOSED: 1})
+        assert list(balancer.factories) == ["first"]
+
+    async def test_a_grace_that_runs_out_ends_them(self) -> None:
+        balancer = await self.running(shutdown_grace=0.05)
+        balancer._apply([self.first, self.frontend("second")])
+        assert await self.is_served(self.client(balancer, "second"))
+        factory = balancer.factories["second"]
+        balancer._apply([self.first])
+        await until(reactor, lambda: factory.registry.ended == {EndReason.SHUTDOWN: 1})
+
+    async def test_stopping_waits_for_what_retires(self) -> None:
+        balancer = await self.running(shutdown_grace=1000.0)
+        balancer._apply([self.first, self.frontend("second")])
+        client = self.client(balancer, "second")
+        assert await self.is_served(client)
+        balancer._apply([self.first])
+        stopped = fired(balancer.stopService())
+        assert await self.is_served(client)
+        assert stopped == []
+        balancer.end_grace_now()
+        await until(reactor, lambda: stopped)
+
+    async def test_the_checks_of_a_pool_that_is_removed_end(self) -> None:
+        probe = Unfinished()
+        pool = self.pool(health=HealthConfig(check="unfinished", probe=probe))
+        self.first = Frontend("first", "127.0.0.1:0", pool)
+        other = self.frontend("other")
+        balancer = Balancer(
+            reactor,
+            [self.first, other],
+            data_path=self.data_path_name,
+        )
+        self.addCleanup(balancer.stopService)
+        balancer.startService()
+        await until(reactor, lambda: probe.asked)
+        balancer._apply([other])
+        assert probe.cancelled == 1
+
+    async def test_committing_does_not_fail_where_an_address_was_lost_since(self) -> None:
+        balancer = await self.running()
+        probe = Unfinished()
+        pool = self.pool(health=HealthConfig(check="unfinished", probe=probe))
+        balancer._apply([self.first, Frontend("second", "127.0.0.1:0", pool)])
+        await until(reactor, lambda: probe.asked)
+        with socket.socket() as quicker, capturedLogs() as events:
+            quicker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            quicker.bind(("127.0.0.1", balancer.listens_on("second")[0].port))
+            quicker.listen()
+            probe.asked[0].callback(None)
+        assert any("frontend second: cannot listen on" in str(formatEvent(event)) for event in events)
+        assert balancer.listens_on("second") == []
+        assert await self.is_served(self.client(balancer, "first"))
+
+    async def test_frontends_are_changed_before_the_start(self) -> None:
+        second = self.frontend("second")
+        balancer = Balancer(reactor, [self.first], data_path=self.data_path_name)
+        self.addCleanup(balancer.stopService)
+        balancer.prepare()
+        (host,) = balancer.listens_on("first")
+        balancer._apply([second])
+        socket.create_server(("127.0.0.1", host.port)).close()
+        balancer.startService()
+        await balancer.when_listening()
+        assert await self.is_served(self.client(balancer, "second"))
+
+
+class QuickApplyingTests(ApplyingTests):
+    """The same on the native data path."""
+
+    data_path_name = "auto"
