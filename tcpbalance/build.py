@@ -18,10 +18,9 @@ from tcpbalance.config.admission import AccessConfig, LimitsConfig
 from tcpbalance.config.errors import KeyPath, Mistake, Problem, Severity
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.loader import FileTable, Report, load
-from tcpbalance.config.loops import loops
+from tcpbalance.config.loops import Inlet, Outlet, loops
 from tcpbalance.config.models import Config
 from tcpbalance.config.pools import PoolConfig
-from tcpbalance.config.rules import BackendFacts, Facts, FrontendFacts, PoolFacts, RouteFacts
 from tcpbalance.errors import SettingError
 from tcpbalance.net.own_listeners import loops_by_address, loops_by_name
 from tcpbalance.net.resolver.answer import Verdict
@@ -81,27 +80,20 @@ def refuse_loops(frontends: Sequence[Frontend]) -> None:
     pools = tuple(dict.fromkeys(pool for frontend in frontends for pool in frontend.pools))
     # Pools may have one name, so their numbers stand for them.
     number = {pool: str(index) for index, pool in enumerate(pools)}
-    facts = Facts(
-        tuple(
-            FrontendFacts(
-                path=("frontends", frontend.name),
-                listens=tuple((("listen", index), address) for index, address in enumerate(frontend.listen)),
-                routes=tuple(RouteFacts((), (), number[pool]) for pool in frontend.pools),
-            )
-            for frontend in frontends
-        ),
-        tuple(
-            PoolFacts(
-                path=("pools", number[pool]),
-                backends=tuple(
-                    BackendFacts((pool.name, backend.name), backend.name, backend.address)
-                    for backend in pool.backends
-                ),
-            )
-            for pool in pools
-        ),
-    )
-    for mistake in loops(facts):
+    inlets = [
+        Inlet(
+            ("frontends", frontend.name),
+            frontend.listen,
+            frozenset(number[pool] for pool in frontend.pools),
+        )
+        for frontend in frontends
+    ]
+    outlets = [
+        Outlet((pool.name, backend.name), number[pool], backend.address)
+        for pool in pools
+        for backend in pool.backends
+    ]
+    for mistake in loops(inlets, outlets):
         pool_name, backend_name = mistake.path
         raise SettingError(f"pool {pool_name}: backend {backend_name}: {mistake.message}")
 
@@ -229,7 +221,7 @@ def read_config(path: str | os.PathLike[str], report: Report = _log_problem) -> 
         policies=extensions.policies(),
         probes=extensions.probes(),
         examine=_examine_for_start,
-        examine_facts=loops_by_address,
+        examine_draft=loops_by_address,
         report=report,
     )
 
@@ -245,7 +237,7 @@ def check_config(path: str | os.PathLike[str], report: Report) -> Config:
         policies=extensions.policies(),
         probes=extensions.probes(),
         examine=_examine,
-        examine_facts=loops_by_address,
+        examine_draft=loops_by_address,
         examine_all=_examine_names,
         report=report,
     )

@@ -42,6 +42,7 @@ class AccessConfig:
     )
     dry_run: bool = field(
         default=False,
+        validator=checks.needs("allow", "deny", "deny_file"),
         metadata=doc("Only report: clients that the lists would refuse are counted, logged and admitted."),
     )
 
@@ -123,6 +124,14 @@ class LimitsConfig:
     )
     dry_run: bool = field(
         default=False,
+        validator=checks.needs(
+            "connections",
+            "connections_per_client",
+            "connect_rate_per_client",
+            "ban_after",
+            "bandwidth_per_connection",
+            "min_rate",
+        ),
         metadata=doc(
             "Only report: what the limits would do is counted and logged. No connection is refused, "
             "slowed down, ended, or left waiting because of `connections`."

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 import attrs
 
 from tcpbalance.config.addresses import HIGHEST_PORT, NOT_AN_ENDPOINT, Address
+from tcpbalance.config.draft import UNREAD
 from tcpbalance.config.errors import Refusal
 from tcpbalance.config.messages import choices, shown
 
@@ -75,22 +76,49 @@ def not_less_than(other: str) -> Validator[Any]:
     return check
 
 
-def needs(*others: str) -> Validator[Any]:
+def needs(*others: str, because: str = "") -> Validator[Any]:
     """Refuse what is given without any of the keys that give it an effect.
 
     :param others: the names of those keys.
+    :param because: what they do.
     """
 
     def check(table: object, key: attrs.Attribute[Any], value: Any) -> None:
-        if value != key.default and not any(is_given(table, other) for other in others):
-            raise Refusal(key.name, f"has no effect without {choices(others)}")
+        if _says(key, value) and not any(is_given(table, other) for other in others):
+            raise Refusal(key.name, f"has no effect without {choices(others)}{because}")
+
+    return check
+
+
+def needs_value(other: str, wanted: object) -> Validator[Any]:
+    """Refuse what is given without the one value of another key that gives it an effect."""
+
+    def check(table: object, key: attrs.Attribute[Any], value: Any) -> None:
+        if _says(key, value) and getattr(table, other) != wanted:
+            raise Refusal(key.name, f"has no effect without {other} = {shown(wanted)}")
+
+    return check
+
+
+def not_with(other: str, unwanted: object) -> Validator[Any]:
+    """Refuse what is given beside a value of another key that takes away its effect."""
+
+    def check(table: object, key: attrs.Attribute[Any], value: Any) -> None:
+        if _says(key, value) and getattr(table, other) == unwanted:
+            raise Refusal(key.name, f"has no effect with {other} = {shown(unwanted)}, leave out one of them")
 
     return check
 
 
 def is_given(table: Any, name: str) -> bool:
-    """Tell whether a key of a table says something else than its default."""
-    return bool(getattr(table, name) != getattr(attrs.fields(type(table)), name).default)
+    """Tell whether a key of a table says something; what could not be read does, too."""
+    value = getattr(table, name)
+    return value is UNREAD or _says(getattr(attrs.fields(type(table)), name), value)
+
+
+def _says(key: attrs.Attribute[Any], value: object) -> bool:
+    """Tell whether a value is another than the default, and more than that something is off or empty."""
+    return value is not False and value not in ((), key.default)
 
 
 def longer_than_zero(_: object, key: attrs.Attribute[Any], value: float) -> None:

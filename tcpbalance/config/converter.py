@@ -1,6 +1,6 @@
 """A cattrs converter that takes nothing for something else: no text for a number, no number for a truth.
 
-What it raises is a tree of cattrs errors; `tcpbalance.config.mistakes` turns it into key paths and messages.
+What is wrong is raised as `Mistakes`, with the paths of the keys and with what could be read all the same.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from typing import Any, Literal, TypeAlias, get_args, get_origin
 
 import attrs
 import cattrs
-from cattrs.errors import IterableValidationError, IterableValidationNote, StructureHandlerNotFoundError
-from cattrs.gen import make_dict_structure_fn, override
+from cattrs.errors import StructureHandlerNotFoundError
 
 from tcpbalance.config import scalars
 from tcpbalance.config.addresses import Address
-from tcpbalance.config.messages import shown
+from tcpbalance.config.draft import UNREAD, Mistakes, checked_draft, message_of, mistakes_at
+from tcpbalance.config.errors import BrokenRules, Mistake
+from tcpbalance.config.messages import shown, unknown_key
 
 Read: TypeAlias = Callable[[Any, Any], Any]
 """What cattrs calls a structure hook: from a value and the type wanted to an object."""
@@ -32,7 +33,7 @@ def strict_converter(folder: Path) -> cattrs.Converter:
 
     :param folder: what relative paths are relative to.
     """
-    converter = cattrs.Converter(detailed_validation=True, forbid_extra_keys=True)
+    converter = cattrs.Converter()
     read_leaf = _leaf(folder)
     for plain in scalars.PLAIN:
         converter.register_structure_hook(plain, read_leaf)
@@ -66,36 +67,54 @@ def require_table(value: object) -> Mapping[str, Any]:
 def table_reader(kind: type[Any], converter: cattrs.Converter, **special: Read) -> Read:
     """Make the hook for an attrs class.
 
-    Each field's validator runs as soon as its value is read, so that one bad value hides no other.
-
     :param special: hooks for the fields of these names, instead of those for the fields' types.
     """
     attrs.resolve_types(kind)
-    fields = attrs.fields(kind)
-    hooks = {key.name: _field_reader(key, special.get(key.name, converter.structure)) for key in fields}
-    overrides: dict[str, Any] = {name: override(struct_hook=hook) for name, hook in hooks.items()}
-    read = make_dict_structure_fn(kind, converter, **overrides)
-    return lambda value, _: read(require_table(value), kind)
+    keys = [key for key in attrs.fields(kind) if key.init]
+
+    def read_table(value: object, _: Any) -> Any:
+        table = require_table(value)
+        mistakes: list[Mistake] = []
+        values: dict[str, Any] = {}
+        for key in keys:
+            if key.name in table:
+                read = special.get(key.name, converter.structure)
+                values[key.name] = _read_at(key.name, read, table[key.name], key.type, mistakes)
+            elif key.default is attrs.NOTHING:
+                values[key.name] = UNREAD
+                mistakes.append(Mistake((key.name,), _required(key)))
+        draft, wrong = checked_draft(kind, values, table)
+        mistakes += wrong
+        names = key_names(kind)
+        mistakes += [Mistake((name,), unknown_key(name, names)) for name in sorted({*table} - {*names})]
+        if mistakes:
+            raise Mistakes(mistakes, draft)
+        return _made(kind, {key.alias: values[key.name] for key in keys if key.name in values}, draft)
+
+    return read_table
 
 
-def _field_reader(key: attrs.Attribute[Any], read: Read) -> Read:
-    def read_field(value: object, kind: Any) -> Any:
-        result = read(value, kind)
-        # A field's own converter would come before its validator; both then run when the object is made.
-        if key.validator is not None and key.converter is None:
-            _validate(key, result)
-        return result
-
-    return read_field
-
-
-def _validate(key: attrs.Attribute[Any], value: object) -> None:
-    assert key.validator is not None
+def _made(kind: type[Any], values: Mapping[Any, Any], draft: object) -> Any:
+    """Make the object itself, which may find more wrong with it as a whole."""
     try:
-        key.validator(None, key, value)
-    except AttributeError:
-        # A third party's validator that looks at other fields; it runs again when the object is made.
-        return
+        return kind(**values)
+    except Exception as error:  # a third party's class may raise what it likes
+        found = error.mistakes if isinstance(error, BrokenRules) else [Mistake((), message_of(error))]
+        raise Mistakes(found, draft) from None
+
+
+def _read_at(step: str | int, read: Read, value: object, kind: Any, mistakes: list[Mistake]) -> Any:
+    """Read a value of a table or list; note what is wrong, and give what could be read."""
+    try:
+        return read(value, kind)
+    except Exception as error:  # a third party's class may raise what it likes
+        mistakes += mistakes_at(step, error)
+        return error.draft if isinstance(error, Mistakes) else UNREAD
+
+
+def _required(key: attrs.Attribute[Any]) -> str:
+    example = key.metadata.get("example")
+    return f"is required, such as {key.name} = {example}" if example else "is required"
 
 
 def _leaf(folder: Path) -> Read:
@@ -127,7 +146,8 @@ def _list_reader(kind: Any, converter: cattrs.Converter) -> Read:
         if not isinstance(value, list):
             form = "an address or a list of addresses" if element is Address else "a list"
             raise TypeError(f"must be {form}, got {shown(value)}")
-        return tuple(_each(enumerate(value), element, converter))
+        read: tuple[Any, ...] = _each(enumerate(value), element, converter, tuple)
+        return read
 
     return read_list
 
@@ -137,21 +157,23 @@ def _mapping_reader(kind: Any, converter: cattrs.Converter) -> Read:
 
     def read_mapping(value: object, _: Any) -> dict[str, Any]:
         table = require_table(value)
-        return dict(zip(table, _each(table.items(), element, converter), strict=True))
+        read: dict[str, Any] = _each(
+            table.items(), element, converter, lambda read: dict(zip(table, read, strict=True))
+        )
+        return read
 
     return read_mapping
 
 
-def _each(items: Iterable[tuple[str | int, object]], kind: Any, converter: cattrs.Converter) -> list[Any]:
+def _each(
+    items: Iterable[tuple[str | int, object]],
+    kind: Any,
+    converter: cattrs.Converter,
+    together: Callable[[list[Any]], Any],
+) -> Any:
     """Read all elements before complaining of any."""
-    results: list[Any] = []
-    faults: list[Exception] = []
-    for index, item in items:
-        try:
-            results.append(converter.structure(item, kind))
-        except Exception as fault:
-            fault.add_note(IterableValidationNote(f"at {index}", index, kind))
-            faults.append(fault)
-    if faults:
-        raise IterableValidationError("elements", faults, kind)
-    return results
+    mistakes: list[Mistake] = []
+    read = together([_read_at(step, converter.structure, item, kind, mistakes) for step, item in items])
+    if mistakes:
+        raise Mistakes(mistakes, read)
+    return read

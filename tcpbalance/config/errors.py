@@ -111,7 +111,7 @@ class Refusal(SettingError):
 class BrokenRules(SettingError):
     """Parts of a configuration that are each sound do not go together.
 
-    :ivar flaws: the rules that they break.
+    :ivar mistakes: the rules that they break.
     """
 
     def __init__(self, mistakes: Iterable[Mistake]) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
+import attrs
 from attrs import converters, field, frozen
 from attrs.validators import optional
 
 from tcpbalance.config import checks, plain
 from tcpbalance.config.addresses import Address, Network
 from tcpbalance.config.admission import AccessConfig, LimitsConfig
+from tcpbalance.config.errors import Refusal
 from tcpbalance.config.metadata import doc
 from tcpbalance.config.names import NamePattern
 from tcpbalance.config.paths import FileMode, GroupName, UserName
@@ -108,6 +110,24 @@ class RouteConfig:
     pool: str = field(metadata=doc("Name of the pool that serves these names.", example='"web"'))
 
 
+def _served(frontend: Any, key: attrs.Attribute[Any], pool: str | None) -> None:
+    if pool is None and not frontend.sni_routes:
+        raise Refusal(key.name, 'is required, such as pool = "db"')
+
+
+def _passed_through(frontend: Any, key: attrs.Attribute[Any], routes: tuple[RouteConfig, ...]) -> None:
+    if routes and frontend.tls is not None:
+        raise Refusal(
+            key.name,
+            "not together with tls: either TLS ends here or it is passed through, so leave out one of them",
+        )
+
+
+def _on_unix_sockets(frontend: Any, key: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and not any(address.is_unix for address in frontend.listen):
+        raise Refusal(key.name, "has no effect without a unix socket in listen")
+
+
 @frozen(kw_only=True, field_transformer=strict)
 class FrontendConfig:
     """`[frontends.NAME]`: addresses where clients come in, and the pool that serves them."""
@@ -123,16 +143,20 @@ class FrontendConfig:
     )
     listen_mode: FileMode | None = field(
         default=None,
+        validator=_on_unix_sockets,
         metadata=doc(
             "Permissions of the unix sockets in `listen`, in octal. A process with write permission "
             "may connect. Absent: what the umask leaves of `0777`."
         ),
     )
     listen_user: UserName | None = field(
-        default=None, metadata=doc("Owner of the unix sockets in `listen`. Only root can set it.")
+        default=None,
+        validator=_on_unix_sockets,
+        metadata=doc("Owner of the unix sockets in `listen`. Only root can set it."),
     )
     listen_group: GroupName | None = field(
         default=None,
+        validator=_on_unix_sockets,
         metadata=doc(
             "Group of the unix sockets in `listen`: one of the groups of the balancer's process, or "
             "any group if the balancer starts as root."
@@ -143,6 +167,7 @@ class FrontendConfig:
     )
     pool: str | None = field(
         default=None,
+        validator=_served,
         metadata=doc(
             "Name of the pool that serves this frontend. With `sni_routes`, it serves the clients that "
             "match no route; without it, these clients are closed.",
@@ -171,6 +196,7 @@ class FrontendConfig:
     )
     sni_routes: tuple[RouteConfig, ...] = field(
         default=(),
+        validator=_passed_through,
         metadata=doc("Pools by the server name (SNI) in the ClientHello of a TLS client.", default="none"),
     )
     backlog: int = field(

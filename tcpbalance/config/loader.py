@@ -8,36 +8,23 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import cattrs
-from cattrs.errors import BaseValidationError
+import attrs
 
 from tcpbalance.config import rules
-from tcpbalance.config.addresses import Address
 from tcpbalance.config.admission import AccessConfig
+from tcpbalance.config.draft import CannotTell, Mistakes, tables
 from tcpbalance.config.errors import ConfigError, KeyPath, Mistake, Problem, Severity
-from tcpbalance.config.facts import gather, tables_at
-from tcpbalance.config.loops import loops
-from tcpbalance.config.mistakes import mistakes
 from tcpbalance.config.models import Config
 from tcpbalance.config.positions import Positions
 from tcpbalance.config.source import parse, read_text
 from tcpbalance.config.tables import config_converter
-from tcpbalance.config.tls import FrontendTlsConfig, PoolTlsConfig, TlsConfig
+from tcpbalance.config.tls import TlsConfig
 
 FileTable: TypeAlias = TlsConfig | AccessConfig
 """A table that names files."""
 
-_FILE_TABLES: tuple[tuple[str, str, type[FileTable]], ...] = (
-    ("frontends", "tls", FrontendTlsConfig),
-    ("frontends", "access", AccessConfig),
-    ("pools", "tls", PoolTlsConfig),
-)
-
 Examine: TypeAlias = Callable[[KeyPath, FileTable], Iterable[Mistake]]
 """Looks at the files that a table names, given where the table stands."""
-
-ExamineFacts: TypeAlias = Callable[[rules.Facts], Iterable[Mistake]]
-"""Looks at how the tables go together on the machine that the balancer runs on."""
 
 ExamineAll: TypeAlias = Callable[[Config], Iterable[Mistake]]
 
@@ -51,7 +38,7 @@ def load(
     policies: Collection[str],
     probes: Mapping[str, type],
     examine: Examine = lambda path, table: (),
-    examine_facts: ExamineFacts = lambda facts: (),
+    examine_draft: ExamineAll = lambda draft: (),
     examine_all: ExamineAll = lambda config: (),
     report: Report = lambda problem: None,
 ) -> Config:
@@ -61,7 +48,7 @@ def load(
     :param policies: the known values of ``balance``.
     :param probes: the known values of ``check``, each with the attrs class whose fields are its further keys.
     :param examine: finds what is wrong in the files that the configuration names.
-    :param examine_facts: finds what is wrong with the configuration on this machine.
+    :param examine_draft: finds what is wrong on this machine with the configuration as far as it can be read.
     :param examine_all: finds what is wrong with a configuration that has no fatal mistake.
     :param report: called with each mistake, in the order of their lines, where none of them is fatal.
     :returns: the configuration, with all paths absolute.
@@ -70,48 +57,47 @@ def load(
     file = os.fspath(path)
     document, positions = parse(file, read_text(file))
     converter = config_converter(Path(file).absolute().parent, policies, probes)
-    config, found = _structured(document, converter)
-    refused = {mistake.path for mistake in found}
-    facts = _facts(document, converter)
-    found += [mistake for mistake in (*rules.broken(facts), *loops(facts)) if mistake.path not in refused]
-    refused = {mistake.path for mistake in found}
-    found += [mistake for mistake in examine_facts(facts) if mistake.path not in refused]
-    for table_path, table in _file_tables(document, converter):
-        found += examine(table_path, table)
-    fatal = config is None or any(mistake.severity is Severity.FATAL for mistake in found)
-    if config is not None and not fatal:
+    found: list[Mistake] = []
+    try:
+        config = converter.structure(document, Config)
+    except Mistakes as error:
+        config, found = error.draft, [_grounded(mistake, document) for mistake in error.mistakes]
+    for broken in (rules.broken(config.frontends, config.pools), examine_draft(config)):
+        # A key that is refused already is not refused once more for what follows from that.
+        refused = {mistake.path for mistake in found}
+        more = [_grounded(mistake, document) for mistake in broken]
+        found += [mistake for mistake in more if mistake.path not in refused]
+    for table_path, table in _file_tables(config):
+        with contextlib.suppress(CannotTell):
+            found += list(examine(table_path, table))
+    fatal = any(mistake.severity is Severity.FATAL for mistake in found)
+    if not fatal:
         found += examine_all(config)
     problems = sorted(_located(file, positions, found), key=lambda problem: problem.line)
-    if config is None or fatal:
+    if fatal:
         raise ConfigError(problems)
     for problem in problems:
         report(problem)
     return config
 
 
-def _structured(
-    document: Mapping[str, Any], converter: cattrs.Converter
-) -> tuple[Config | None, list[Mistake]]:
-    try:
-        return converter.structure(document, Config), []
-    except BaseValidationError as error:
-        return None, list(mistakes(error, document))
+def _file_tables(config: Config) -> Iterator[tuple[KeyPath, FileTable]]:
+    """Give each table that names files, with where it stands."""
+    named: list[tuple[KeyPath, FileTable | None]] = []
+    for path, frontend in tables("frontends", config.frontends):
+        named += [((*path, "tls"), frontend.tls), ((*path, "access"), frontend.access)]
+    named += [((*path, "tls"), pool.tls) for path, pool in tables("pools", config.pools)]
+    yield from ((path, table) for path, table in named if table is not None)
 
 
-def _facts(document: Mapping[str, Any], converter: cattrs.Converter) -> rules.Facts:
-    """Gather the facts of the document itself, because there may be no `Config`."""
-    return gather(document, lambda value: converter.structure(value, Address))
-
-
-def _file_tables(
-    document: Mapping[str, Any], converter: cattrs.Converter
-) -> Iterator[tuple[KeyPath, FileTable]]:
-    """Read each of them for itself, because there may be no `Config` to take it from."""
-    for section, key, kind in _FILE_TABLES:
-        for path, table in tables_at(document, section, key):
-            # What is wrong with the table itself has been said.
-            with contextlib.suppress(BaseValidationError, TypeError):
-                yield path, converter.structure(table, kind)
+def _grounded(mistake: Mistake, document: Mapping[str, Any]) -> Mistake:
+    """Cut off what goes deeper than the file, as for the address of a backend written as a plain string."""
+    value: Any = document
+    for depth, part in enumerate(mistake.path):
+        if not isinstance(value, dict | list):
+            return attrs.evolve(mistake, path=mistake.path[:depth])
+        value = value.get(part) if isinstance(value, dict) else value[int(part)]
+    return mistake
 
 
 def _located(file: str, positions: Positions, found: Iterable[Mistake]) -> Iterator[Problem]:

@@ -7,14 +7,16 @@ other frontends are allowed as long as no way leads back.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from ipaddress import IPv6Address, ip_address
 
 from attrs import frozen
 
 from tcpbalance.config.addresses import Address
-from tcpbalance.config.errors import Mistake, Severity, key_text
-from tcpbalance.config.rules import BackendFacts, Facts, FrontendFacts
+from tcpbalance.config.draft import UNREAD, readable, tables
+from tcpbalance.config.errors import KeyPath, Mistake, Severity, key_text
+from tcpbalance.config.frontends import FrontendConfig
+from tcpbalance.config.pools import PoolConfig
 
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # recognised here, not listened on
 """All addresses of a family, and where the system connects to that is told to connect to them."""
@@ -41,54 +43,93 @@ UNKNOWN = Machine()
 """Any machine: what is found with it holds wherever the configuration is used."""
 
 
-def loops(facts: Facts, machine: Machine = UNKNOWN, severity: Severity = Severity.FATAL) -> Iterator[Mistake]:
+@frozen
+class Inlet:
+    """A frontend, as far as it can be read.
+
+    :param path: where it stands.
+    :param listen: its addresses.
+    :param pools: the names of those that it leads to.
+    """
+
+    path: KeyPath
+    listen: tuple[Address, ...]
+    pools: frozenset[str]
+
+
+@frozen
+class Outlet:
+    """A backend.
+
+    :param path: where it stands.
+    :param pool: the name of its pool.
+    :param address: where it is connected to.
+    """
+
+    path: KeyPath
+    pool: str
+    address: Address
+
+
+def inlets(frontends: Mapping[str, FrontendConfig]) -> Iterator[Inlet]:
+    """Give the frontends of a configuration."""
+    for path, frontend in tables("frontends", frontends):
+        routed = [route.pool for _, route in readable(path, frontend.sni_routes)]
+        yield Inlet(
+            path,
+            tuple(address for _, address in readable(path, frontend.listen)),
+            frozenset(pool for pool in (frontend.pool, *routed) if isinstance(pool, str)),
+        )
+
+
+def outlets(pools: Mapping[str, PoolConfig]) -> Iterator[Outlet]:
+    """Give the backends of a configuration."""
+    for path, pool in tables("pools", pools):
+        for place, backend in readable((*path, "backends"), pool.backends):
+            if backend.address is not UNREAD:
+                yield Outlet(place, str(path[-1]), backend.address)
+
+
+def loops(
+    inlets: Iterable[Inlet],
+    outlets: Iterable[Outlet],
+    machine: Machine = UNKNOWN,
+    severity: Severity = Severity.FATAL,
+) -> Iterator[Mistake]:
     """Yield a mistake for each backend through which connections come back to its pool.
 
     :param machine: what may be taken into account.
     :param severity: of the mistakes.
     """
-    listens = _by_port(facts)
-    addresses = {backend.path: backend.address for pool in facts.pools for backend in pool.backends}
-    targets = {
-        (str(pool.path[-1]), backend.path): _reached(backend, listens, machine)
-        for pool in facts.pools
-        for backend in pool.backends
-    }
+    listens = _by_port(inlets)
+    reached = [(outlet, _reached(outlet.address, listens, machine)) for outlet in outlets]
     onward: defaultdict[str, set[str]] = defaultdict(set)
-    for (pool, _), frontends in targets.items():
-        for frontend in frontends:
-            onward[pool] |= _pools(frontend)
-    for (pool, path), frontends in targets.items():
-        for frontend in frontends:
-            if pool in _all_reached(_pools(frontend), onward):
-                yield Mistake(path, _message(addresses[path], frontend, pool), severity)
+    for outlet, found in reached:
+        for inlet in found:
+            onward[outlet.pool] |= inlet.pools
+    for outlet, found in reached:
+        for inlet in found:
+            if outlet.pool in _all_reached(inlet.pools, onward):
+                yield Mistake(outlet.path, _message(outlet, inlet), severity)
                 break
 
 
-def _by_port(facts: Facts) -> Mapping[int | None, list[tuple[Address, FrontendFacts]]]:
+def _by_port(inlets: Iterable[Inlet]) -> Mapping[int | None, list[tuple[Address, Inlet]]]:
     """Give all listeners by their port; None for unix sockets. Of port 0 nobody knows which it will be."""
-    found: defaultdict[int | None, list[tuple[Address, FrontendFacts]]] = defaultdict(list)
-    for frontend in facts.frontends:
-        for _, address in frontend.listens:
+    found: defaultdict[int | None, list[tuple[Address, Inlet]]] = defaultdict(list)
+    for inlet in inlets:
+        for address in inlet.listen:
             if address.port != 0:
-                found[address.port].append((address, frontend))
+                found[address.port].append((address, inlet))
     return found
 
 
 def _reached(
-    backend: BackendFacts,
-    listens: Mapping[int | None, list[tuple[Address, FrontendFacts]]],
-    machine: Machine,
-) -> list[FrontendFacts]:
-    """Give the frontends that a connection to a backend would come to."""
-    address = backend.address
-    if address is None:
-        return []
-    return [
-        frontend
-        for listen, frontend in listens.get(address.port, ())
-        if (_same_file if address.is_unix else _same_host)(address, listen, machine)
-    ]
+    address: Address, listens: Mapping[int | None, list[tuple[Address, Inlet]]], machine: Machine
+) -> list[Inlet]:
+    """Give the frontends that a connection to an address would come to."""
+    same = _same_file if address.is_unix else _same_host
+    return [inlet for listen, inlet in listens.get(address.port, ()) if same(address, listen, machine)]
 
 
 def _same_file(address: Address, listen: Address, machine: Machine) -> bool:
@@ -127,13 +168,7 @@ def _family(ip: str) -> bool:
     return ":" in ip
 
 
-def _pools(frontend: FrontendFacts) -> set[str]:
-    """Give the names of the pools that a frontend leads to."""
-    named = [frontend.pool, *(route.pool for route in frontend.routes)]
-    return {pool for pool in named if pool is not None}
-
-
-def _all_reached(first: set[str], onward: Mapping[str, set[str]]) -> set[str]:
+def _all_reached(first: Iterable[str], onward: Mapping[str, set[str]]) -> set[str]:
     """Give the pools that connections to some pools may come to."""
     seen: set[str] = set()
     ahead = list(first)
@@ -145,9 +180,9 @@ def _all_reached(first: set[str], onward: Mapping[str, set[str]]) -> set[str]:
     return seen
 
 
-def _message(address: Address | None, frontend: FrontendFacts, pool: str) -> str:
-    leads = "leads" if pool in _pools(frontend) else "leads through others"
+def _message(outlet: Outlet, inlet: Inlet) -> str:
+    leads = "leads" if outlet.pool in inlet.pools else "leads through others"
     return (
-        f"{address} is where {key_text(frontend.path)} listens, which {leads} to this pool again: "
+        f"{outlet.address} is where {key_text(inlet.path)} listens, which {leads} to this pool again: "
         "connections would go in circles, name a server behind the balancer"
     )

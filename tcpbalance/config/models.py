@@ -10,13 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-import attrs
 from attrs import field, frozen
 
 from tcpbalance.config import rules
-from tcpbalance.config.errors import BrokenRules, Severity
+from tcpbalance.config.errors import BrokenRules
 from tcpbalance.config.frontends import FrontendConfig
-from tcpbalance.config.loops import loops
 from tcpbalance.config.metadata import doc
 from tcpbalance.config.overload import OverloadConfig
 from tcpbalance.config.paths import LogPath
@@ -78,68 +76,6 @@ class Config:
     )
 
     def __attrs_post_init__(self) -> None:
-        facts = facts_of(self)
-        broken = (*rules.broken(facts), *loops(facts))
-        mistakes = tuple(mistake for mistake in broken if mistake.severity is Severity.FATAL)
+        mistakes = tuple(rules.broken(self.frontends, self.pools))
         if mistakes:
             raise BrokenRules(mistakes)
-
-
-def facts_of(config: Config) -> rules.Facts:
-    """Gather what the rules look at."""
-    return rules.Facts(
-        frontends=tuple(_frontend_facts(*item) for item in config.frontends.items()),
-        pools=tuple(_pool_facts(*item) for item in config.pools.items()),
-        overload=_given(config.overload),
-        resolver=_given(config.resolver) or frozenset(),
-        system_names=config.resolver.engine == "system",
-    )
-
-
-def _frontend_facts(name: str, frontend: FrontendConfig) -> rules.FrontendFacts:
-    path = ("frontends", name)
-    listens = tuple(((*path, "listen", index), address) for index, address in enumerate(frontend.listen))
-    return rules.FrontendFacts(
-        path=path,
-        listens=listens,
-        pool=frontend.pool,
-        routes=tuple(
-            rules.RouteFacts((*path, "sni_routes", index), route.names, route.pool)
-            for index, route in enumerate(frontend.sni_routes)
-        ),
-        served=bool(frontend.pool is not None or frontend.sni_routes),
-        tls=_given(frontend.tls),
-        access=_given(frontend.access) or frozenset(),
-        limits=_given(frontend.limits) or frozenset(),
-        keys=_given(frontend) or frozenset(),
-    )
-
-
-def _pool_facts(name: str, pool: PoolConfig) -> rules.PoolFacts:
-    path = ("pools", name)
-    return rules.PoolFacts(
-        path=path,
-        backends=tuple(
-            rules.BackendFacts(
-                (*path, "backends", index),
-                backend.name,
-                backend.address,
-                backend.backup,
-                backend.server_name is not None,
-                backend.max_connections is not None,
-            )
-            for index, backend in enumerate(pool.backends)
-        ),
-        tls=_given(pool.tls),
-        verified=pool.tls is None or pool.tls.verify,
-        keys=_given(pool) or frozenset(),
-        balance=pool.balance,
-        sends_v2=pool.send_proxy_protocol == "v2",
-    )
-
-
-def _given(table: attrs.AttrsInstance | None) -> frozenset[str] | None:
-    """Tell which keys say something else than their default; None where there is no table."""
-    if table is None:
-        return None
-    return frozenset(key.name for key in attrs.fields(type(table)) if getattr(table, key.name) != key.default)

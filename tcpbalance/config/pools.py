@@ -22,7 +22,9 @@ from tcpbalance.wire.proxy_protocol import ProxyVersion
 
 MAX_WEIGHT = 256
 
-DEFAULT_BALANCE = "round_robin"
+SOURCE_HASH = "source_hash"
+"""The policy that ``bounded_load`` belongs to; the others look at load themselves, or are blind by choice.
+And the one that ``slow_start`` would spoil: it has to send each client to the same backend at any time."""
 
 Initial: TypeAlias = Literal["checked", "up", "down"]
 OnDown: TypeAlias = Literal["keep", "reset"]
@@ -209,6 +211,18 @@ def _retry_on(pool: Any, key: attrs.Attribute[Any], value: tuple[RetryOn, ...]) 
         raise Refusal(key.name, f'"{RESET_BEFORE_ANSWER}" has no effect with retries = 0')
 
 
+def _a_primary(_: object, key: attrs.Attribute[Any], backends: tuple[BackendConfig, ...]) -> None:
+    if not backends:
+        raise Refusal(key.name, "must have at least one backend")
+    if all(backend.backup for backend in backends):
+        raise Refusal(key.name, "must have at least one backend without backup = true")
+
+
+def _something_to_wait_for(pool: Any, key: attrs.Attribute[Any], queue: int | None) -> None:
+    if queue is not None and all(backend.max_connections is None for backend in pool.backends):
+        raise Refusal(key.name, "has no effect without max_connections at a backend")
+
+
 def _probes_somewhere(pool: Any, key: attrs.Attribute[Any], health: HealthConfig | None) -> None:
     """Refuse half an address for backends that have none of their own to make it whole."""
     if health is None or (health.port is None) is (health.address is None):
@@ -226,18 +240,18 @@ class PoolConfig:
     """`[pools.NAME]`: the backends behind one or more frontends, and how one of them is chosen."""
 
     backends: tuple[BackendConfig, ...] = field(
-        validator=checks.not_empty("backend"),
+        validator=_a_primary,
         metadata=doc(
             "The servers: each an address, or a table with the keys below.",
             example='["10.0.0.11:5432", "10.0.0.12:5432"]',
         ),
     )
     balance: str = field(
-        default=DEFAULT_BALANCE, metadata=doc("The balancing policy: how a backend is chosen.")
+        default="round_robin", metadata=doc("The balancing policy: how a backend is chosen.")
     )
     bounded_load: float | None = field(
         default=None,
-        validator=optional(checks.at_least(1)),
+        validator=[optional(checks.at_least(1)), checks.needs_value("balance", SOURCE_HASH)],
         metadata=doc(
             "Maximum load of a backend as a multiple of the mean load, 1 or more. Only with `balance = "
             '"source_hash"`. Absent: no bound.'
@@ -286,7 +300,7 @@ class PoolConfig:
     )
     queue: int | None = field(
         default=None,
-        validator=optional(checks.at_least(1)),
+        validator=[optional(checks.at_least(1)), _something_to_wait_for],
         metadata=doc(
             "How many connections may wait while each available backend has `max_connections`. Absent: "
             "they are closed instead."
@@ -294,12 +308,12 @@ class PoolConfig:
     )
     queue_timeout: Duration = field(
         default=Duration(10),
-        validator=checks.longer_than_zero,
+        validator=[checks.longer_than_zero, checks.needs("queue")],
         metadata=doc("Maximum time of a connection in the queue."),
     )
     slow_start: Duration | None = field(
         default=None,
-        validator=optional(checks.longer_than_zero),
+        validator=[optional(checks.longer_than_zero), checks.not_with("balance", SOURCE_HASH)],
         metadata=doc(
             "Time until a backend that is new or has returned gets its full weight. Absent: it gets it "
             'at once. Not together with `balance = "source_hash"`, which needs a fixed backend for '
@@ -315,6 +329,7 @@ class PoolConfig:
     )
     pass_tlvs: tuple[TlvType, ...] = field(
         default=(),
+        validator=checks.needs_value("send_proxy_protocol", "v2"),
         metadata=doc(
             "Fields (TLVs) of the client's own PROXY header to pass on with `send_proxy_protocol = "
             '"v2"`: `"alpn"`, `"authority"`, `"unique_id"`, `"ssl"`, `"netns"`, or numbers.',

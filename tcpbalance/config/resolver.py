@@ -23,6 +23,7 @@ class ResolverConfig:
     servers: tuple[NameServer, ...] = field(
         default=(),
         converter=plain.name_servers,
+        validator=checks.not_with("engine", "system"),
         metadata=doc(
             "The name servers to query, in this order. Absent: those of `/etc/resolv.conf` at the time "
             "of the lookup.",
@@ -40,7 +41,7 @@ class ResolverConfig:
     timeout: Duration = field(
         default=Duration(1),
         converter=plain.duration,
-        validator=checks.between(Duration(0.01), Duration(60)),
+        validator=[checks.between(Duration(0.01), Duration(60)), checks.not_with("engine", "system")],
         metadata=doc(
             "How long a name server may take before the next one is queried. Each server is queried twice."
         ),

@@ -78,6 +78,7 @@ class FrontendTlsConfig:
     client_crl: FilePath | None = field(
         default=None,
         converter=converters.optional(FilePath),
+        validator=checks.needs("client_ca", because=", which makes clients show a certificate"),
         metadata=doc(
             "File of the revocation lists of these authorities, in PEM. Each authority of a client's "
             "chain must have a current list, or the client is refused. Lists that are out of date are "
@@ -99,6 +100,7 @@ class PoolTlsConfig:
     ca: FilePath | None = field(
         default=None,
         converter=converters.optional(FilePath),
+        validator=checks.not_with("verify", unwanted=False),
         metadata=doc(
             "File of the trusted certificate authorities, in PEM.", default="the system's authorities"
         ),
@@ -106,6 +108,7 @@ class PoolTlsConfig:
     crl: FilePath | None = field(
         default=None,
         converter=converters.optional(FilePath),
+        validator=checks.not_with("verify", unwanted=False),
         metadata=doc(
             "File of the revocation lists of these authorities, in PEM. Each authority of a backend's "
             "chain must have a current list, or the backend's handshake fails. Lists that are out of "

@@ -11,9 +11,8 @@ from collections.abc import Callable, Collection, Iterator
 from twisted.logger import Logger
 
 from tcpbalance.config.errors import Mistake, Severity, key_text
-from tcpbalance.config.loops import Machine, loops
-from tcpbalance.config.models import Config, facts_of
-from tcpbalance.config.rules import Facts
+from tcpbalance.config.loops import Machine, inlets, loops, outlets
+from tcpbalance.config.models import Config
 from tcpbalance.net.own_addresses import is_own
 
 LookUp = Callable[[str], Collection[str]]
@@ -22,9 +21,12 @@ LookUp = Callable[[str], Collection[str]]
 _log = Logger()
 
 
-def loops_by_address(facts: Facts) -> Iterator[Mistake]:
-    """Yield the loops that this machine's addresses and files show; no name is looked up."""
-    return loops(facts, _here(_unknown))
+def loops_by_address(config: Config) -> Iterator[Mistake]:
+    """Yield the loops that this machine's addresses and files show; no name is looked up.
+
+    :param config: one that may have mistakes.
+    """
+    return loops(inlets(config.frontends), outlets(config.pools), _here(_unknown))
 
 
 def loops_by_name(config: Config, look_up: LookUp) -> Iterator[Mistake]:
@@ -32,7 +34,7 @@ def loops_by_name(config: Config, look_up: LookUp) -> Iterator[Mistake]:
 
     :param config: one that has no other loops.
     """
-    return loops(facts_of(config), _here(look_up), Severity.ERROR)
+    return loops(inlets(config.frontends), outlets(config.pools), _here(look_up), Severity.ERROR)
 
 
 def warn_of_loops_by_name(config: Config, look_up: LookUp) -> None:

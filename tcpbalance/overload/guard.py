@@ -12,7 +12,6 @@ from twisted.application.service import Service
 from twisted.logger import Logger
 
 from tcpbalance.config.overload import OverloadConfig
-from tcpbalance.errors import SettingError
 from tcpbalance.net import descriptors
 from tcpbalance.net.faults import OUT_OF_DESCRIPTORS
 from tcpbalance.overload import gauges
@@ -48,18 +47,13 @@ class Watch:
 
 
 def watches(config: OverloadConfig) -> list[Watch]:
-    """Make the watches that a configuration asks for.
-
-    :raises SettingError: it asks for none.
-    """
+    """Make the watches that a configuration asks for."""
     memory, share = config.memory, config.descriptors
     made = []
     if memory is not None:
         made.append(Watch("memory", gauges.resident_memory, lambda: memory))
     if share is not None:
         made.append(Watch("descriptors", gauges.open_descriptors, lambda: int(share * descriptors.limit())))
-    if not made:
-        raise SettingError("overload: give memory or descriptors, or both")
     return made
 
 

@@ -13,8 +13,14 @@ from twisted.internet.interfaces import IReactorTime
 
 from tcpbalance import bounds
 from tcpbalance.config.outlier import OutlierConfig
-from tcpbalance.config.pools import CONNECT_FAILED, RESET_BEFORE_ANSWER, AffinityConfig, HealthConfig, RetryOn
-from tcpbalance.config.rules import SOURCE_HASH
+from tcpbalance.config.pools import (
+    CONNECT_FAILED,
+    RESET_BEFORE_ANSWER,
+    SOURCE_HASH,
+    AffinityConfig,
+    HealthConfig,
+    RetryOn,
+)
 from tcpbalance.errors import SettingError
 from tcpbalance.pool import extensions
 from tcpbalance.pool.affinity import Affinity

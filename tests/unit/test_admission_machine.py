@@ -154,7 +154,7 @@ class GateMachine(RuleBasedStateMachine):
         self.clock = Clock()
         self.clock.advance(start)
         self.access_dry_run = "access" in on_trial
-        tried = attrs.evolve(limits, dry_run="limits" in on_trial)
+        tried = attrs.evolve(limits, dry_run="limits" in on_trial and limits_clients(limits))
         self.admission = AdmissionControl(lists([], dry_run=self.access_dry_run), tried, self.clock.seconds)
         self.model = Model(limits, on_trial)
         self.open: list[str] = []
@@ -241,7 +241,7 @@ def both(limits: LimitsConfig, deny: list[str]) -> tuple[AdmissionControl, Admis
     """A gate in force, and the same on trial."""
     clock = Clock()
     real = AdmissionControl(lists(deny), limits, clock.seconds)
-    tried = attrs.evolve(limits, dry_run=True)
+    tried = attrs.evolve(limits, dry_run=limits_clients(limits))
     trial = AdmissionControl(lists(deny, dry_run=True), tried, clock.seconds)
     return real, trial, clock
 

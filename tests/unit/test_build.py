@@ -160,7 +160,7 @@ def test_tls_that_would_be_wrapped_in_tls_is_told_of(tls: PoolTlsConfig | None, 
 
 def test_what_does_not_stop_the_start_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mistake = Mistake(("pools", "db", "backends"), "is odd", Severity.WARNING)
-    monkeypatch.setattr(rules, "broken", lambda facts: [mistake])
+    monkeypatch.setattr(rules, "broken", lambda *_: [mistake])
     file = tmp_path / "a.toml"
     file.write_text(SMALLEST)
     with capturedLogs() as logged:

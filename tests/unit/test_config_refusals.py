@@ -313,15 +313,42 @@ _NOT_A_MODE = '4: frontends.db.listen_mode: must be the mode of a file in octal,
         ),
         (
             pool("bounded_load = 2"),
-            '7: pools.db.bounded_load: has no effect with balance = "round_robin", only with "source_hash"',
+            '7: pools.db.bounded_load: has no effect without balance = "source_hash"',
         ),
         (
             pool('balance = "random"\nbounded_load = 2'),
-            '8: pools.db.bounded_load: has no effect with balance = "random", only with "source_hash"',
+            '8: pools.db.bounded_load: has no effect without balance = "source_hash"',
         ),
         (
             pool('balance = "source_hash"\nslow_start = "30s"'),
             '8: pools.db.slow_start: has no effect with balance = "source_hash", leave out one of them',
+        ),
+        (pool('queue_timeout = "10s"'), '7: pools.db.queue_timeout: has no effect without "queue"'),
+        (pool("queue = 5"), "7: pools.db.queue: has no effect without max_connections at a backend"),
+        (
+            pool('tls = { verify = false, ca = "ca.pem" }'),
+            "7: pools.db.tls.ca: has no effect with verify = false, leave out one of them",
+        ),
+        (
+            frontend('tls = { certificates = [{ cert = "a.pem" }], client_crl = "a.crl" }'),
+            (
+                '4: frontends.db.tls.client_crl: has no effect without "client_ca", which makes clients show '
+                "a certificate"
+            ),
+        ),
+        (
+            frontend(
+                'sni_routes = [{ names = ["a.example"], pool = "db" }]\n'
+                'tls.certificates = [{ cert = "a.pem" }]'
+            ),
+            (
+                "4: frontends.db.sni_routes: not together with tls: either TLS ends here or it is passed "
+                "through, so leave out one of them"
+            ),
+        ),
+        (
+            '[resolver]\nengine = "system"\ntimeout = "1s"\n' + SMALLEST,
+            '3: resolver.timeout: has no effect with engine = "system", leave out one of them',
         ),
         (
             pool('pass_tlvs = ["ssl"]'),

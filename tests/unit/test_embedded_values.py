@@ -190,8 +190,7 @@ def test_no_limit_is_allowed() -> None:
 
 
 def test_an_overload_without_bounds() -> None:
-    error = refused(balancer, {"overload": OverloadConfig()})
-    assert str(error) == "overload: give memory or descriptors, or both"
+    assert str(refused(OverloadConfig, {})) == 'overload has no effect without "memory" or "descriptors"'
 
 
 @pytest.mark.parametrize(

@@ -295,6 +295,56 @@ class TestMessages:
             "14: frontends.db.backlog: must be a whole number, got true",
         ]
 
+    def test_what_does_not_go_together_is_told_beside_what_cannot_be_read(self, tmp_path: Path) -> None:
+        text = (
+            "[frontends.a]\n"
+            'listen = ["127.0.0.1:80", "here"]\n'
+            'pool = "c"\n'
+            "limits = { ban_window = 10, ban_after = 0, connections = -1, dry_run = true }\n"
+            'access = { allow = ["all"], deny_file = 1 }\n'
+            "[frontends.b]\n"
+            'listen = "127.0.0.1:80"\n'
+            "pool = 1\n"
+            'limits = { burst_per_client = "5", ban_after = 1 }\n'
+            'sni_routes = [1, { names = ["a.b", 2, "a.b"], pool = "d" }]\n'
+            'tls = { certificates = [], client_crl = "crl.pem" }\n'
+            "[pools.d]\n"
+            'backends = [{ address = "127.0.0.1:80", name = 1 }, { address = "unix:x", weight = 0 }, 5]\n'
+            'queue_timeout = "1s"\n'
+            "bounded_load = 2\n"
+            "slow_start = 1\n"
+            "balance = 1\n"
+            'health = { interval = "x", port = 80 }\n'
+            "tls = { verify = 1 }\n"
+        )
+        assert [line.split(": ", 2)[:2] for line in problems(tmp_path, text)] == [
+            ["2", "frontends.a.listen[1]"],
+            ["3", "frontends.a.pool"],
+            ["4", "frontends.a.limits.connections"],
+            ["4", "frontends.a.limits.ban_after"],
+            ["5", "frontends.a.access.allow[0]"],
+            ["5", "frontends.a.access.deny_file"],
+            ["7", "frontends.b.listen"],
+            ["8", "frontends.b.pool"],
+            ["9", "frontends.b.limits.burst_per_client"],
+            ["9", "frontends.b.limits.ban_after"],
+            ["10", "frontends.b.sni_routes[0]"],
+            ["10", "frontends.b.sni_routes[1].names[1]"],
+            ["10", "frontends.b.sni_routes"],
+            ["10", "frontends.b.sni_routes[1].names"],
+            ["11", "frontends.b.tls.certificates"],
+            ["11", "frontends.b.tls.client_crl"],
+            ["13", "pools.d.backends[0].name"],
+            ["13", "pools.d.backends[1].weight"],
+            ["13", "pools.d.backends[2]"],
+            ["13", "pools.d.backends[0]"],
+            ["14", "pools.d.queue_timeout"],
+            ["17", "pools.d.balance"],
+            ["18", "pools.d.health.interval"],
+            ["18", "pools.d.health"],
+            ["19", "pools.d.tls.verify"],
+        ]
+
     @pytest.mark.parametrize(
         ("keys", "mistake"),
         [

@@ -13,8 +13,8 @@ from tcpbalance import Backend, Balancer, Frontend, Pool, SettingError
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.errors import BrokenRules, Severity
 from tcpbalance.config.frontends import FrontendConfig
-from tcpbalance.config.loops import Machine, loops
-from tcpbalance.config.models import Config, facts_of
+from tcpbalance.config.loops import Machine, inlets, loops, outlets
+from tcpbalance.config.models import Config
 from tcpbalance.config.pools import BackendConfig, PoolConfig
 from tcpbalance.net.own_addresses import is_own
 
@@ -180,9 +180,9 @@ def test_what_the_machine_shows(listen: str, backend: str, circles: bool) -> Non
     machine = Machine(
         {"10.0.0.1", "fe80::1"}.__contains__, look_up, lambda path: path.replace("/var/run/", "/run/")
     )
-    facts = facts_of(config(listen, backend))
-    assert not list(loops(facts))
-    found = list(loops(facts, machine, Severity.ERROR))
+    made = config(listen, backend)
+    assert not list(loops(inlets(made.frontends), outlets(made.pools)))
+    found = list(loops(inlets(made.frontends), outlets(made.pools), machine, Severity.ERROR))
     assert [(mistake.path, mistake.severity) for mistake in found] == (
         [(("pools", "web", "backends", 0), Severity.ERROR)] if circles else []
     )
@@ -195,8 +195,8 @@ def test_only_names_with_the_port_of_a_listener_are_looked_up() -> None:
         asked.append(name)
         return ()
 
-    facts = facts_of(config("0.0.0.0:80", "a.internal:80", "b.internal:81", "10.0.0.1:80"))
-    assert not list(loops(facts, Machine(look_up=look_up)))
+    made = config("0.0.0.0:80", "a.internal:80", "b.internal:81", "10.0.0.1:80")
+    assert not list(loops(inlets(made.frontends), outlets(made.pools), Machine(look_up=look_up)))
     assert set(asked) == {"a.internal"}
 
 

@@ -17,7 +17,7 @@ from support.tls_lines import frontend_tls, pair_of, shake
 from tcpbalance.config.addresses import Address, HostName
 from tcpbalance.config.paths import FilePath
 from tcpbalance.config.tls import CertificateConfig, FrontendTlsConfig, PoolTlsConfig
-from tcpbalance.errors import Fault
+from tcpbalance.errors import Fault, SettingError
 from tcpbalance.net.tls.client import ClientTls, TlsPeer, _has_address, _has_host
 from tcpbalance.net.tls.errors import HandshakeFailed, TlsFileError
 from tcpbalance.net.tls.server import ServerTls
@@ -366,10 +366,10 @@ def test_an_authority_without_a_revocation_list_leaves_all_as_it_was(
     assert secret(pool.peer(*at("web.example:443")), backend) == first
 
 
-def test_without_verification_nobody_looks_at_authorities(world: World) -> None:
-    missing = FilePath(world.folder / "missing.pem")
-    pool = ClientTls(PoolTlsConfig(verify=False, ca=missing, crl=missing))
-    meet(pool.peer(*at("web.example:443")), world.backend(OTHER))
+@pytest.mark.parametrize("key", ["ca", "crl"])
+def test_without_verification_there_are_no_authorities(key: str) -> None:
+    with pytest.raises(SettingError, match=f"{key} has no effect with verify = false, leave out one of them"):
+        PoolTlsConfig(verify=False, **{key: FilePath("missing.pem")})  # type: ignore[arg-type]
 
 
 def test_all_files_are_named(world: World) -> None:
