@@ -29,7 +29,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"tcpbalance {_version()}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    check = commands.add_parser("check", help="tell what is wrong with a configuration file")
+    check = commands.add_parser("check", help="check a configuration file and report its mistakes")
     check.add_argument("file", metavar="FILE", help="the configuration file")
     check.set_defaults(run=_check)
     return parser

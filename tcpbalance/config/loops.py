@@ -184,5 +184,5 @@ def _message(outlet: Outlet, inlet: Inlet) -> str:
     leads = "leads" if outlet.pool in inlet.pools else "leads through others"
     return (
         f"{outlet.address} is where {key_text(inlet.path)} listens, which {leads} to this pool again: "
-        "connections would go in circles, name a server behind the balancer"
+        "connections would loop, name a server behind the balancer"
     )

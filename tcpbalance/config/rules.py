@@ -88,7 +88,7 @@ def _bans(path: KeyPath, frontend: FrontendConfig) -> Iterator[Mistake]:
     if not listed and not any(is_given(limits, key) for key in _PER_CLIENT):
         yield Mistake(
             (*path, "limits", "ban_after"),
-            f"has no effect where nobody is refused, add {choices(_PER_CLIENT)}, or lists to "
+            f"has no effect where no client is refused, add {choices(_PER_CLIENT)}, or lists to "
             f"{key_text((*path, 'access'))}",
         )
 

@@ -129,7 +129,7 @@ class OverloadGuard(Service):
             self._tell_too_low(readings)
         if step is Step.PAUSE:
             self._pause()
-            self._log.warn("overload: {state}; nobody is accepted for now", state=_worded(readings))
+            self._log.warn("overload: {state}; accepting is paused", state=_worded(readings))
         elif step is Step.END:
             self._end_some(readings, sessions)
         elif step is Step.RESUME:
@@ -180,7 +180,7 @@ class OverloadGuard(Service):
         for resource in too_low.keys() - self._too_low:
             self._log.warn(
                 "overload: {state} with no session open, which no ended session can change, so clients are "
-                "accepted up to a little more than that; give {resource} in [overload] more room",
+                "accepted up to a little more than that; raise {resource} in [overload]",
                 state=_worded([too_low[resource]]),
                 resource=resource,
             )

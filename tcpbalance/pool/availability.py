@@ -12,7 +12,7 @@ from tcpbalance.pool.backend import AdminState, Backend
 _PANIC = "pool {pool}: {count} of {of} backends available, below the panic threshold; health is ignored"
 _NOBODY = "pool {pool}: no backend left: {states}"
 _AGAIN = "pool {pool}: {count} of {of} backends available again"
-_CALM = "pool {pool}: {count} of {of} backends available; health is heeded again"
+_CALM = "pool {pool}: {count} of {of} backends available; health is used again"
 
 
 class Availability:

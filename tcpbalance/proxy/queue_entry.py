@@ -148,5 +148,5 @@ class QueueEntry:
         try:
             call()
         except Exception:
-            self._log.failure("one who waited in a queue could not be served")
+            self._log.failure("a queued connection could not be served")
             self._who.broke_down()

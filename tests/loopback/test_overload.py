@@ -54,7 +54,7 @@ class OverloadTests(TestCase):
                 await self.serve_one()
                 await self.balancer.stopService()
             (line,) = [line for line in map(formatEvent, events) if line.startswith("overload: ")]
-            assert line.endswith("give memory in [overload] more room")
+            assert line.endswith("raise memory in [overload]")
 
 
 def _greeted(client: socket.socket) -> bool:

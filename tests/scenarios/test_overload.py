@@ -72,7 +72,7 @@ def test_the_biggest_is_ended_and_who_has_waited_is_served(tmp_path: Path) -> No
         until_steady(lambda: (daemon.processor_time, len(daemon.descriptors)))
         limit = math.ceil(len(daemon.descriptors) / 0.9)
         resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (limit, limit))
-        daemon.wait_for_log("nobody is accepted for now")
+        daemon.wait_for_log("accepting is paused")
         clients.append(stack.enter_context(greeted(daemon.port)))
         with pytest.raises(ConnectionResetError):
             read_all(big)
@@ -86,7 +86,7 @@ def test_the_biggest_is_ended_and_who_has_waited_is_served(tmp_path: Path) -> No
     assert max(datetime.fromisoformat(record["start"]) for record in records) >= ended_at(records[0])
     done = re.findall(r"overload: descriptors \d+ of \d+; (.*?)[,\n]", daemon.log)
     assert done == [
-        "nobody is accepted for now",
+        "accepting is paused",
         f"ended 1 of {SMALL + 1} sessions",
         "clients are accepted again",
     ]

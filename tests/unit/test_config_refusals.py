@@ -192,7 +192,7 @@ _NOT_A_MODE = '4: frontends.db.listen_mode: must be the mode of a file in octal,
         (
             frontend("access.deny = []\nlimits = { connections = 5, ban_after = 5 }"),
             (
-                "5: frontends.db.limits.ban_after: has no effect where nobody is refused, add "
+                "5: frontends.db.limits.ban_after: has no effect where no client is refused, add "
                 '"connections_per_client" or "connect_rate_per_client", or lists to frontends.db.access'
             ),
         ),

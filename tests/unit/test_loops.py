@@ -56,7 +56,7 @@ def test_a_pool_of_ones_own_listener_is_a_mistake(tmp_path: Path, listen: str, b
     (problem,) = problems(tmp_path, direct(listen, backend))
     assert problem.startswith("5: pools.web.backends[0]: ")
     assert problem.endswith(
-        " is where frontends.web listens, which leads to this pool again: connections would go in circles, "
+        " is where frontends.web listens, which leads to this pool again: connections would loop, "
         "name a server behind the balancer"
     )
 
@@ -151,7 +151,7 @@ def config(listen: str, *backends: str) -> Config:
 
 
 def test_models_made_by_hand_are_refused() -> None:
-    with pytest.raises(BrokenRules, match="connections would go in circles"):
+    with pytest.raises(BrokenRules, match="connections would loop"):
         config("0.0.0.0:80", "127.0.0.1:80")
 
 
@@ -215,7 +215,7 @@ def test_parts_are_refused_likewise() -> None:
         Balancer(MemoryReactorClock(), [first, second])
     assert str(caught.value) == (
         "pool web: backend 127.0.0.1:81: 127.0.0.1:81 is where frontends.b listens, which leads through "
-        "others to this pool again: connections would go in circles, name a server behind the balancer"
+        "others to this pool again: connections would loop, name a server behind the balancer"
     )
 
 

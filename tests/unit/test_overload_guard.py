@@ -146,7 +146,7 @@ def test_an_overload_from_its_first_reading_to_its_end(guarded: Guarded, logged:
     assert not guarded.shut()
     guarded.look(5)
     assert lines(logged) == [
-        "overload: memory 10.0 MiB of 100.0 MiB, descriptors 100 of 100; nobody is accepted for now",
+        "overload: memory 10.0 MiB of 100.0 MiB, descriptors 100 of 100; accepting is paused",
         (
             "overload: memory 10.0 MiB of 100.0 MiB, descriptors 100 of 100; ended 3 of 5 sessions, those "
             "that buffered most (0.0 MiB in flight)"
@@ -196,8 +196,7 @@ def test_with_nobody_left_it_opens_and_says_what_to_do(guarded: Guarded, logged:
     assert lines(logged)[2:] == [
         (
             "overload: memory 200.0 MiB of 100.0 MiB with no session open, which no ended session can "
-            "change, so clients are accepted up to a little more than that; give memory in [overload] more "
-            "room"
+            "change, so clients are accepted up to a little more than that; raise memory in [overload]"
         ),
         "overload: memory 200.0 MiB of 100.0 MiB, descriptors 10 of 100; clients are accepted again",
     ]
@@ -216,7 +215,7 @@ def test_a_bound_that_is_too_low_is_told_of_at_the_start(logged: Sequence[LogEve
     guarded.guard.stopService()
     (line,) = lines(logged)
     assert line.startswith("overload: descriptors 100 of 100 with no session open, ")
-    assert line.endswith("give descriptors in [overload] more room")
+    assert line.endswith("raise descriptors in [overload]")
     assert logged[0]["log_level"] is LogLevel.warn
 
 
@@ -265,7 +264,7 @@ def test_what_cannot_be_read_here_is_told_once_and_not_watched(logged: Sequence[
             "overload: memory cannot be watched on this system: [Errno 2] no such file or directory: "
             "'/proc/self/statm'"
         ),
-        "overload: descriptors 100 of 100; nobody is accepted for now",
+        "overload: descriptors 100 of 100; accepting is paused",
     ]
 
 

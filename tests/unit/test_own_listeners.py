@@ -27,7 +27,7 @@ backends = ["10.0.0.1:80", "web.internal:80", "slow.internal:80", "elsewhere.int
 
 BY_ADDRESS = (
     "pools.web.backends[0]: 10.0.0.1:80 is where frontends.web listens, which leads to this pool again: "
-    "connections would go in circles, name a server behind the balancer"
+    "connections would loop, name a server behind the balancer"
 )
 BY_NAME = BY_ADDRESS.replace("backends[0]: 10.0.0.1:80", "backends[1]: web.internal:80")
 

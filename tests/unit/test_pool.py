@@ -137,7 +137,7 @@ def test_below_the_threshold_health_is_ignored() -> None:
         assert choices(pool) == "cd"
     assert [formatEvent(event) for event in events] == [
         "pool web: 1 of 4 backends available, below the panic threshold; health is ignored",
-        "pool web: 2 of 4 backends available; health is heeded again",
+        "pool web: 2 of 4 backends available; health is used again",
     ]
 
 

@@ -70,9 +70,9 @@ def test_authorities_of_which_clients_would_not_be_told(tmp_path: Path) -> None:
     ca = FilePath(tmp_path / "trusted.pem")
     run([openssl, "x509", "-in", plain, "-trustout", "-out", ca])
     config = frontend_tls(issued, client_ca=ca)
-    said = f"{ca} has a BEGIN TRUSTED CERTIFICATE, of which clients would not be told: write each of these "
+    said = f"{ca} has a BEGIN TRUSTED CERTIFICATE, which clients would not receive: write each of these "
     assert mistakes(config) == [(("tls", "client_ca"), f"{said}anew by openssl x509 -in OLD -out NEW")]
-    with pytest.raises(TlsFileError, match="would not be told"):
+    with pytest.raises(TlsFileError, match="would not receive"):
         ServerTls(config)
     assert mistakes(PoolTlsConfig(ca=ca)) == []
 

@@ -168,7 +168,7 @@ def test_a_key_with_a_passphrase(issued: Issued) -> None:
     key, said = refused_chain(issued.certificate, issued.key)
     assert key == "key"
     assert said == (
-        f"the key in {issued.key} has a passphrase, which nobody is there to type: write it without one, by "
+        f"the key in {issued.key} has a passphrase, which cannot be entered: write it without one, by "
         f"openssl pkey -in {issued.key} -out NEW"
     )
 

@@ -144,7 +144,7 @@ def _spawn(child: _Child, argv: list[str], target: Target) -> None:
         try:
             target.reactor.spawnProcess(child, launched[0], launched, environment, childFDs=descriptors)
         except BlockingIOError as error:
-            raise NoVerdict("no room for another process") from error
+            raise NoVerdict("no resources for another process") from error
 
 
 def _leading_a_session(argv: list[str]) -> list[str]:

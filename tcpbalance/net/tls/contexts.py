@@ -118,7 +118,7 @@ def _refuse_unreadable_key(files: CertificateConfig) -> None:
     if _ENCRYPTED.search(data):
         raise TlsFileError(
             "key",
-            f"the key in {files.key} has a passphrase, which nobody is there to type: write it without one, "
+            f"the key in {files.key} has a passphrase, which cannot be entered: write it without one, "
             f"by openssl pkey -in {files.key} -out NEW",
         )
 
@@ -151,7 +151,7 @@ def tell_clients(context: SSL.Context, key: str, path: str) -> None:
     if b"-----BEGIN " + TRUSTED in read_file(key, path):
         raise TlsFileError(
             key,
-            f"{path} has a BEGIN TRUSTED CERTIFICATE, of which clients would not be told: write each of "
+            f"{path} has a BEGIN TRUSTED CERTIFICATE, which clients would not receive: write each of "
             f"these anew by openssl x509 -in OLD -out NEW",
         )
     try:

@@ -98,5 +98,5 @@ def openssl_words(error: SSL.Error) -> str:
     """Say in OpenSSL's own words what it did not like, or the peer told us not to."""
     queue = error.args[0] if error.args else None
     if not isinstance(queue, list | tuple) or not queue:
-        return "broken off"
-    return str(queue[0][-1]).lower() or "broken off"
+        return "connection lost"
+    return str(queue[0][-1]).lower() or "connection lost"

@@ -146,8 +146,8 @@ def _parsed(key: str, path: str, block: bytes) -> _List:
     if x509.DeltaCRLIndicator.oid in extensions:
         raise TlsFileError(
             key,
-            f"{what} is a delta list, which says only what has changed since another one and would let in "
-            "whom that one revokes: replace it with the complete list",
+            f"{what} is a delta list, which contains only the changes since another list, so clients that "
+            "the other one revokes would be admitted: replace it with the complete list",
         )
     return _List(
         issuer,
