@@ -1,0 +1,56 @@
+"""The pages of the project name files, classes and pages that exist."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.documented import TREE
+
+SOURCE = TREE / "tcpbalance"
+ABOUT_CODE = [TREE / "ARCHITECTURE.md", TREE / "CONTRIBUTING.md", *sorted((TREE / "docs").rglob("*.md"))]
+LINKED = [TREE / "README.md", TREE / "newsfragments" / "README.md", *ABOUT_CODE]
+
+_LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)(?:#[^)]*)?\)")
+_FILE = re.compile(r"`((?:[\w.-]+/)*[\w-]+\.py)(?:: ([\w.]+))?`")
+_FOLDER = re.compile(r"`((?:[\w.-]+/)+)`")
+
+
+def places(pages: list[Path], pattern: re.Pattern[str]) -> Iterator[object]:
+    """Find what a pattern names, with its page."""
+    for page in pages:
+        if "_build" not in page.parts:
+            for number, found in enumerate(pattern.finditer(page.read_text())):
+                yield pytest.param(page, *found.groups(), id=f"{page.relative_to(TREE)}-{number}")
+
+
+@pytest.mark.parametrize(("page", "link"), [*places(LINKED, _LINK)])
+def test_a_link_leads_to_a_page(page: Path, link: str) -> None:
+    assert (page.parent / link).exists()
+
+
+@pytest.mark.parametrize(("page", "file", "name"), [*places(ABOUT_CODE, _FILE)])
+def test_a_file_exists_and_has_the_class_that_is_named(page: Path, file: str, name: str | None) -> None:
+    found = [folder / file for folder in (SOURCE, TREE, page.parent) if (folder / file).exists()]
+    assert found, f"no {file}"
+    if name is not None:
+        text = found[0].read_text()
+        for part in name.split("."):
+            assert re.search(rf"\b{part}\b", text), f"no {part} in {file}"
+
+
+def test_the_drawing_of_the_layers_has_every_part() -> None:
+    drawing = (TREE / "ARCHITECTURE.md").read_text().partition("```text")[2].partition("```")[0]
+    shown = set(re.findall(r"([a-z_]+)(?:\.py|/)", drawing))
+    parts = {
+        part.stem for part in SOURCE.iterdir() if part.suffix == ".py" or (part / "__init__.py").exists()
+    }
+    assert parts - shown - {"__init__", "__main__"} == set()
+
+
+@pytest.mark.parametrize(("page", "folder"), [*places(ABOUT_CODE[:2], _FOLDER)])
+def test_a_folder_exists(page: Path, folder: str) -> None:
+    assert any((root / folder).is_dir() for root in (SOURCE, TREE)), f"no {folder}"

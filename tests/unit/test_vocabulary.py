@@ -1,0 +1,114 @@
+"""Texts for users have the field's words: those of the glossary, and none that these have replaced."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.documented import TREE
+
+PACKAGE = TREE / "tcpbalance"
+PAGES = [*TREE.glob("*.md"), *sorted((TREE / "docs").rglob("*.md")), *sorted(TREE.glob("newsfragments/*.md"))]
+
+REPLACED = {
+    r"roads?": "data path",
+    r"switchboard": "poller",
+    r"legs?": "transport, or side",
+    r"doors?|doorkeeper|gates?|latch": "listener, accepting, admission control",
+    r"arrivals?|entrances?|introductions?|announcements?": "preread",
+    r"trials?|on trial": "dry run",
+    r"brakes?": "bandwidth limit",
+    r"heed(s|ed)?|tell(s|ing)?|told|untold": "use, report, log",
+    r"waiting rooms?|in vain": "queue, timed out",
+    r"rests|resting": "cools down",
+    r"bonds?|stand-ins?|(at|goes|go) home|homes": "sticky backend, fallback",
+    r"goodbyes?": "close_notify",
+    r"deaf|shaking": "write failed, handshaking",
+    r"(breaks?|broke|broken|breaking) off": "resets, fails",
+    r"mends?": "fixes, or what to do",
+    r"rooms?|floors?|houses?": "capacity, package, layer",
+    r"books?|blames?|blamed": "counts against",
+    r"knocks?": "connects",
+    r"who(ever|m|mever)?|(some|any|every|no)body": "a client, a backend, an operator",
+    r"circles?": "cycle",
+    r"by chance": "at random",
+    r"sound": "valid, healthy",
+    r"bad times|honestly": "a term that people search for",
+}
+"""Patterns of whole words, with what stands in their place."""
+
+ALLOWED = {
+    "make floors": "the target of the Makefile",
+    "home directory": "of a user",
+    "attacker who": "a person",
+    "Restrict who": "likewise",
+    "the arrival of": "of bytes",
+    "must have a pool, or an entrance": "an argument still has that name",
+    "it must have an entrance": "likewise",
+    "entrance: ": "likewise",
+    "a leg takes push producers only": "the transport still has that name",
+    "<Leg to ": "likewise",
+    "broken off before all was read": "goes with TlsTransport",
+    "more to tell": "a constant, not for users",
+}
+"""Texts with one of these words, with the reason."""
+
+_OLD = re.compile(rf"(?<![\w-])(?:{'|'.join(REPLACED)})(?![\w-])", re.IGNORECASE)
+_CODE = re.compile(r"^```.*?^```$|`[^`\n]*`|\]\([^)]*\)", re.MULTILINE | re.DOTALL)
+
+
+def old_words(text: str) -> list[str]:
+    """Give the replaced words of a text."""
+    for allowed in ALLOWED:
+        text = text.replace(allowed, "")
+    return [found[0] for found in _OLD.finditer(text)]
+
+
+def texts(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Give the line and the text of each string with several words that is no docstring."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, documented):
+            # Also those behind a constant or a field, which stand as an expression of their own.
+            docstrings |= {line.value for line in node.body if isinstance(line, ast.Expr)}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Constant(value=str(text)) if node not in docstrings and " " in text.strip():
+                yield node.lineno, text
+
+
+def strings() -> Iterator[object]:
+    for file in sorted(PACKAGE.rglob("*.py")):
+        for line, text in texts(ast.parse(file.read_text())):
+            if old_words(text):
+                yield f"{file.relative_to(TREE)}:{line}: {old_words(text)} in {text!r}"
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if "_build" not in page.parts], ids=lambda page: page.name
+)
+def test_a_page_has_no_replaced_word(page: Path) -> None:
+    text = _CODE.sub("", page.read_text())
+    lines = [
+        f"{number}: {old_words(line)}" for number, line in enumerate(text.splitlines(), 1) if old_words(line)
+    ]
+    assert lines == []
+
+
+def test_no_message_has_a_replaced_word() -> None:
+    assert [*strings()] == []
+
+
+@pytest.mark.parametrize("text", ["a road", "Legs", "nobody is accepted", "who came", "broke off"])
+def test_replaced_words_are_found(text: str) -> None:
+    assert old_words(text)
+
+
+@pytest.mark.parametrize("text", ["make floors", "a home directory", "railroads", "leg-less", "the whole"])
+def test_other_words_are_not(text: str) -> None:
+    assert not old_words(text)
