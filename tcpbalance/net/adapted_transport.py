@@ -124,21 +124,32 @@ class AdaptedTransport:
 
     def in_flight(self) -> int:
         """See ``Transport``: less where the transport is not Twisted's own, which cannot be asked."""
-        waiting, transport = 0, self._transport
-        while isinstance(transport, ProtocolWrapper):
-            waiting += _unencrypted(transport)
-            transport = transport.transport
-        if getattr(transport, "TLS", False):
-            waiting += _unencrypted(transport.protocol)
+        # While bytes wait here for room in the kernel, its part may be full at each look.
+        waiting, transport = self._unsent(), _unwrapped(self._transport)
         if isinstance(transport, FileDescriptor):
-            # While these wait for room in the kernel, its part may be full at each look.
-            waiting += len(transport.dataBuffer) - transport.offset + transport._tempDataLen
-            # So does the end of the stream, which the kernel counts as a byte.
+            # The end of the stream waits, too; the kernel counts it as a byte.
             waiting += transport._writeDisconnecting and not transport._writeDisconnected
         if isinstance(transport, ReadsToTheEnd):
             return waiting + transport.unacknowledged()
         handle = getattr(transport, "socket", None)
         return waiting + (unacknowledged(handle) if isinstance(handle, SocketType) else 0)
+
+    @property
+    def cut_short(self) -> bool:
+        """See ``Transport``; False where Twisted's TLS was lost, which has dropped what waited."""
+        return self._unsent() > 0
+
+    def _unsent(self) -> int:
+        waiting, transport = 0, self._transport
+        while isinstance(transport, ProtocolWrapper):
+            waiting += _unencrypted(transport)
+            transport = transport.transport
+        if getattr(transport, "TLS", False):
+            # One that is lost has no protocol any more.
+            waiting += _unencrypted(getattr(transport, "protocol", None))
+        if isinstance(transport, FileDescriptor):
+            waiting += len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+        return waiting
 
     # Ending
 

@@ -72,6 +72,7 @@ class SocketTransport:
     :ivar ending: whether the peer has finished sending, and all it sent is here to be read.
     :ivar full: whether the socket takes no more for now.
     :ivar splices: whether splice(2) works on the socket, as far as is known.
+    :ivar cut_short: whether bytes for the peer were dropped, because the connection broke.
     """
 
     can_half_close = True
@@ -96,6 +97,7 @@ class SocketTransport:
         "_shown",
         "_unsent",
         "at_the_end",
+        "cut_short",
         "ending",
         "full",
         "readable",
@@ -116,6 +118,7 @@ class SocketTransport:
         self._protocol = protocol
         self._peer = peer
         self._producer: Any = None
+        self.cut_short = False
         self._unsent: bytearray | None = None
         self._incoming: Pump | None = None
         self._outgoing: Pump | None = None
@@ -295,9 +298,13 @@ class SocketTransport:
         self.ending = False
         # Nothing more is taken: neither from the protocol nor from a direction.
         self.full = self._finishing = True
-        self._unsent = None
+        self._drop_unsent()
         if self._incoming is not None:
             self._incoming.release()
+
+    def _drop_unsent(self) -> None:
+        self.cut_short = self.cut_short or self._unsent is not None
+        self._unsent = None
 
     def break_later(self, error: OSError) -> None:
         """A write has failed: tell it in a later turn, since whoever wrote does not expect to be called back
@@ -415,6 +422,7 @@ class SocketTransport:
         except BlockingIOError:
             sent = 0
         except OSError as error:
+            self.cut_short = True
             self.break_later(error)
             return False
         if sent == len(data):
@@ -428,6 +436,7 @@ class SocketTransport:
         except BlockingIOError:
             sent = 0
         except OSError as error:
+            self.cut_short = True
             self.break_later(error)
             return
         if sent < len(data):
@@ -530,7 +539,8 @@ class SocketTransport:
         self.socket.close()
         protocol, incoming = self._protocol, self._incoming
         # No circle is left behind for the garbage collector to find.
-        self._protocol = self._producer = self._unsent = self._incoming = self._outgoing = None
+        self._drop_unsent()
+        self._protocol = self._producer = self._incoming = self._outgoing = None
         if incoming is not None:
             incoming.release()
         protocol.connectionLost(failure)

@@ -72,6 +72,11 @@ class Transport(Protocol):
         """Whether all bytes are in the kernel; False where that is not known."""
         ...
 
+    @property
+    def cut_short(self) -> bool:
+        """Whether the transport was lost with bytes for the peer that the kernel had not taken."""
+        ...
+
     def write(self, data: bytes, flags: int = 0) -> None:
         """Send *data*.
 

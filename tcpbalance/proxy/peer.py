@@ -126,6 +126,11 @@ class Peer(Protocol):
         return self.transport.drained
 
     @property
+    def cut_short(self) -> bool:
+        """Whether its transport was lost with bytes for the peer that the kernel had not taken."""
+        return self.transport.cut_short
+
+    @property
     def held_back(self) -> bool:
         """Whether more may have come than its rate lets us read for now."""
         return self.limiter is not None and self.limiter.holds

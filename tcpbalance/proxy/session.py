@@ -431,8 +431,9 @@ class Session:
             self._lost_by_a_break(side, failure)
 
     def _lost_by_a_break(self, side: Peer, failure: Failure) -> None:
-        if self.client.finished and self.backend is not None and self.backend.finished:
-            # Each had sent all it had to send: a unix socket whose peer has closed looks broken from then on.
+        all_said = self.client.finished and self.backend is not None and self.backend.finished
+        if all_said and not side.cut_short:
+            # Each had got all it was to get: a unix socket whose peer has closed looks broken from then on.
             self.write_closed(side)
         elif side is self.client:
             self._tls_cause = tls_cause(failure)

@@ -16,6 +16,7 @@ LATE = 3.0
 SOON = 2.0
 """Seconds within which it is noticed that a peer has got everything."""
 
+TINY = {"send_buffer": 8_000, "receive_buffer": 8_000}
 SMALL = {"send_buffer": 32_000, "receive_buffer": 32_000}
 LARGE = {"send_buffer": 200_000, "receive_buffer": 200_000}
 ANSWER = b"HTTP/1.1 413 Request Entity Too Large\r\n\r\n"
@@ -392,3 +393,41 @@ def test_a_client_that_breaks_off_while_nobody_has_accepted(make_scene: Any) -> 
         scene.backends[ONE].behaviour = "accepts"
         scene.advance(SOON)
     assert (scene.ended, scene.active) == ("client_reset", [0])
+
+
+@WHO
+@EXCHANGES
+@pytest.mark.parametrize("size", [20_000, 60_000, 90_000])
+def test_a_reset_that_cuts_short_what_the_peer_was_to_get_is_no_close(
+    make_scene: Any, who: str, exchanges: int, size: int
+) -> None:
+    """Though both have finished sending. HAProxy logs "CD" and "SD", and not "--"."""
+    scene = make_scene(retries=0, network=TINY)
+    broken, other = talked(scene, who, exchanges)
+    broken.stop_reading()
+    broken.finish()
+    scene.run()
+    other.send(noise(size))
+    other.finish()
+    scene.run()
+    broken.reset()
+    scene.advance(HALF_CLOSE_TIMEOUT + LATE)
+    assert scene.ended == f"{who}_reset"
+
+
+@WHO
+@EXCHANGES
+def test_a_reset_after_both_have_finished_and_nothing_waits_is_a_close(
+    make_scene: Any, who: str, exchanges: int
+) -> None:
+    scene = make_scene(retries=0)
+    broken, other = talked(scene, who, exchanges)
+    broken.stop_reading()
+    broken.finish()
+    scene.run()
+    other.send(b"answer")
+    other.finish()
+    scene.run()
+    broken.reset()
+    scene.advance(HALF_CLOSE_TIMEOUT + LATE)
+    assert scene.ended == f"{who}_closed"
