@@ -37,13 +37,16 @@ class EndQueue:
 
     def report(self, end: Callable[[], None]) -> None:
         """Call *end*: now, or in a later turn where this one has had enough of them."""
-        if self._next_turn is None:
-            self._next_turn = self._reactor.callLater(0, self._go_on)
-        if self._left and not self._waiting:
+        at_once = bool(self._left) and not self._waiting
+        if at_once:
             self._left -= 1
-            end()
         else:
             self._waiting.append(end)
+        # Where ends are few, most turns have no call of ours, and no turn follows for its sake.
+        if self._left <= ENDS_A_TURN // 2 and self._next_turn is None:
+            self._next_turn = self._reactor.callLater(0, self._go_on)
+        if at_once:
+            end()
 
     def _go_on(self) -> None:
         self._next_turn = None

@@ -39,6 +39,15 @@ def test_a_few_are_told_at_once(stage: Stage) -> None:
     assert stage.clock.getDelayedCalls() == []
 
 
+def test_one_now_and_then_needs_no_call_for_each(stage: Stage) -> None:
+    turns = 0
+    for number in range(ENDS_A_TURN):
+        stage.come(number)
+        turns += stage.clock.run_out()
+    assert stage.told == list(range(ENDS_A_TURN))
+    assert turns <= 2
+
+
 def test_in_order_and_so_many_a_turn(stage: Stage) -> None:
     stage.come(*range(3 * ENDS_A_TURN))
     for turn in (1, 2, 3):
