@@ -192,7 +192,7 @@ def beside(turn: Turn) -> Figures:
 
 
 def flood(turn: Turn) -> Figures:
-    """Measure how long visitors wait before, and during, a flood from one address that is let in up to its
+    """Measure how long visitors wait before, and during, a flood from one address that is admitted up to its
     limits."""
     # A new process each time: what is grown once in the first flood would not be seen in others.
     with turn.arena.fresh(PROXIES[turn.contestant], limits=True) as running:
@@ -203,7 +203,7 @@ def flood(turn: Turn) -> Figures:
 
 
 def admission(_: Turn) -> Figures:
-    """Measure what a gate with everything in it takes to let a connection in, and out again."""
+    """Measure how long admission control with all its rules takes to let a connection in, and out again."""
     known, new = run([sys.executable, "-m", "bench.admission"], _PATIENCE).split()
     return {"admission_known": float(known), "admission_new": float(new)}
 

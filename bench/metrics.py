@@ -43,8 +43,12 @@ METRICS = {
     "beside_bulk": Metric("the bulk download meanwhile", "Gbit/s", "higher"),
     "flood_p99": Metric("p99 of others during a flood from one address", "ms", "lower"),
     "flood_ratio": Metric("p99 of others during a flood, to p99 before", "times", "lower"),
-    "admission_known": Metric("a known client's connection at the gate, in and out", "µs", "lower"),
-    "admission_new": Metric("a new client's connection at the gate, in and out", "µs", "lower"),
+    "admission_known": Metric(
+        "a known client's connection in admission control, admit and release", "µs", "lower"
+    ),
+    "admission_new": Metric(
+        "a new client's connection in admission control, admit and release", "µs", "lower"
+    ),
     "handshakes_ecdsa_rate": Metric("full TLS handshakes, ECDSA P-256", "1/s", "higher"),
     "handshakes_ecdsa_p50": Metric("answer after a full TLS handshake, ECDSA P-256, p50", "ms", "lower"),
     "handshakes_ecdsa_p99": Metric("answer after a full TLS handshake, ECDSA P-256, p99", "ms", "lower"),

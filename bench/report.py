@@ -61,7 +61,7 @@ def _others(results: Results) -> str:
     """Say how quiet the machine was."""
     shares = [outcome.others for outcome in results.outcomes] or [0.0]
     middle, most = median(shares), max(shares)
-    return f"Other programs took {middle:.0%} of the cores in the middling turn, {most:.0%} in the worst."
+    return f"Other programs took {middle:.0%} of the cores in the median turn, {most:.0%} in the worst."
 
 
 def _medians(results: Results) -> list[str]:

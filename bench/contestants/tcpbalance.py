@@ -60,7 +60,7 @@ burst_per_client = {CONNECTS_PER_CLIENT}
 class Tcpbalance:
     """One process of tcpbalance.
 
-    :param data_path: the road that bytes take.
+    :param data_path: the data path.
     """
 
     data_path: Literal["auto", "portable"]

@@ -8,11 +8,11 @@ from tcpbalance import Backend, PolicyTools
 
 
 class ActiveStandby:
-    """All connections go to the first backend in the written order that can serve."""
+    """All connections go to the first backend, in the configured order, that can serve."""
 
     def __init__(self, backends: Sequence[Backend], tools: PolicyTools) -> None:
         self._backends = backends
 
     def candidates(self, client: bytes | None) -> Iterator[Backend]:
-        """Yield the backends as they were written."""
+        """Yield the backends in the configured order."""
         yield from self._backends

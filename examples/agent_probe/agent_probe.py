@@ -1,4 +1,4 @@
-"""A health check that asks an agent on the backend's host, which listens on a port of its own."""
+"""A health check that asks an agent on the backend's host, which listens on its own port."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from tcpbalance.health.probes import ExpectProbe
 
 @frozen
 class AgentProbe:
-    """Passes when the agent says what it should."""
+    """Passes when the agent sends an expected text."""
 
     agent_port: int = field(metadata={"doc": "The port of the agent on each backend's host."})
-    says: str = field(default="up\n", metadata={"doc": "What an agent says when the backend may serve."})
+    says: str = field(
+        default="up\n", metadata={"doc": "Text that the agent sends while the backend may serve."}
+    )
 
     async def check(self, target: Target) -> None:
         """Ask the agent of one backend."""

@@ -1,6 +1,6 @@
 """A balancer as one service of an application: `twistd -ny edge.tac`.
 
-The file names the configuration beside it; whatever else your application runs goes under the same application.
+The configuration is `edge.toml` beside this file. Add your own services to the same application.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A balancer inside a program of your own, with a policy of your own: servers of the same zone are preferred.
+"""A balancer in your own program, with its own policy: servers of the same zone are preferred.
 
 python own_zone_first.py 127.0.0.1:8080 east east-1=10.0.0.61:80 west-1=10.0.1.61:80 east-2=10.0.0.62:80
 """
@@ -17,7 +17,7 @@ from tcpbalance import Backend, Balancer, Frontend, PolicyTools, Pool
 
 
 class OwnZoneFirst:
-    """Backends whose name begins with the zone come first; within a zone, chance decides."""
+    """Backends whose name begins with the zone come first; within a zone, the order is random."""
 
     def __init__(self, zone: str, backends: Sequence[Backend], tools: PolicyTools) -> None:
         self._near = [backend for backend in backends if backend.name.startswith(f"{zone}-")]
@@ -25,7 +25,7 @@ class OwnZoneFirst:
         self._random = tools.rng
 
     def candidates(self, client: bytes | None) -> Iterator[Backend]:
-        """Yield the near ones, then the others; whoever is down or full is passed over by the pool."""
+        """Yield the near ones, then the others; the pool skips those that are down or full."""
         for group in (self._near, self._far):
             yield from self._random.sample(group, len(group))
 

@@ -1,4 +1,4 @@
-"""A server behind a proxy that sends PROXY headers: it greets clients by the address that they really have.
+"""A server behind a proxy that sends PROXY headers: it sends each client the client's own address.
 
 python proxied_echo.py 127.0.0.1:8080 127.0.0.0/8
 """
@@ -20,7 +20,7 @@ from tcpbalance import ProxyProtocolEndpoint
 
 @implementer(IHalfCloseableProtocol)
 class Echo(Protocol):
-    """Says who has come, then says everything back, to the last byte."""
+    """Sends the client's address, then echoes every byte."""
 
     transport: Any
 

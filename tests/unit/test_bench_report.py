@@ -64,7 +64,7 @@ def test_the_page_says_how_much_others_took() -> None:
         for outcome, share in zip(RESULTS.outcomes[:3], (0.5, 0.0, 0.04), strict=True)
     ]
     page = as_markdown(evolve(RESULTS, outcomes=tuple(busy)))
-    assert "Other programs took 4% of the cores in the middling turn, 50% in the worst.\n" in page
+    assert "Other programs took 4% of the cores in the median turn, 50% in the worst.\n" in page
 
 
 def test_a_metric_that_nobody_has_is_left_out() -> None:

@@ -12,7 +12,13 @@ import pytest
 from support.documented import TREE
 
 PACKAGE = TREE / "tcpbalance"
-PAGES = [*TREE.glob("*.md"), *sorted((TREE / "docs").rglob("*.md")), *sorted(TREE.glob("newsfragments/*.md"))]
+PAGES = [
+    *TREE.glob("*.md"),
+    *sorted((TREE / "docs").rglob("*.md")),
+    *sorted(TREE.glob("newsfragments/*.md")),
+    *sorted(file for file in (TREE / "examples").rglob("*.*") if file.suffix != ".pyc"),
+    TREE / "bench" / "results" / "results.md",
+]
 
 REPLACED = {
     r"roads?": "data path",
