@@ -33,7 +33,7 @@ class OrphanReaper(Service):
 
     def __init__(self, clock: IReactorTime) -> None:
         self._zombies: frozenset[int] = frozenset()
-        self._looking = SteadyLoop("a look for orphans", self.look, clock)
+        self._looking = SteadyLoop("the search for orphans", self.look, clock)
 
     def startService(self) -> None:
         """Look once a second."""

@@ -113,7 +113,7 @@ class _Watched:
         self._has_failed = False
         self._complaint = ""
         self._warned: tuple[str, ...] = ()
-        self._looking = SteadyLoop(f"a look at files of {name}", self._look, clock)
+        self._looking = SteadyLoop(f"the check of the files of {name}", self._look, clock)
 
     def start(self) -> None:
         """Say what is wrong with the files, and begin to look at them."""

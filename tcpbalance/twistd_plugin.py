@@ -26,7 +26,7 @@ class Options(usage.Options):
     synopsis = "--config FILE | --demo"
     longdesc = "A TCP reverse proxy and load balancer."
     optParameters = [["config", "c", None, "The configuration file (TOML)."]]  # noqa: RUF012  # Twisted's way to declare
-    optFlags = [["demo", None, "Balance over three small HTTP servers on 127.0.0.1:8080, to look at."]]  # noqa: RUF012
+    optFlags = [["demo", None, "Run a demonstration on 127.0.0.1:8080 with three small HTTP servers."]]  # noqa: RUF012
 
     def postOptions(self) -> None:
         """Refuse what makes no sense.
@@ -34,7 +34,7 @@ class Options(usage.Options):
         :raises usage.UsageError: neither or both of the two ways to run were asked for.
         """
         if bool(self["config"]) == bool(self["demo"]):
-            raise usage.UsageError("give either --config FILE, or --demo to have a look")
+            raise usage.UsageError("give either --config FILE or --demo")
 
 
 def makeService(options: Options) -> IService:

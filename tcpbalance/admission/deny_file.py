@@ -88,13 +88,9 @@ def _lines(path: str) -> BytesIO:
     except OSError as error:
         raise DenyFileError([f"cannot read {path}: {(error.strerror or str(error)).lower()}"]) from error
     if len(data) > LARGEST_FILE:
-        raise DenyFileError(
-            [f"{path} is larger than {LARGEST_FILE // 2**20} MiB, join its networks to larger ones"]
-        )
+        raise DenyFileError([f"{path} is larger than {LARGEST_FILE // 2**20} MiB, merge its networks"])
     if data.count(b"\n") > MAX_LINES:
-        raise DenyFileError(
-            [f"{path}:{MAX_LINES + 1}: has more than {MAX_LINES} lines, join its networks to larger ones"]
-        )
+        raise DenyFileError([f"{path}:{MAX_LINES + 1}: has more than {MAX_LINES} lines, merge its networks"])
     return BytesIO(data.removeprefix(BOM_UTF8))
 
 

@@ -33,7 +33,7 @@ STOP_GRACE = 1.0
 NOT_CHECKED = "not checked yet"
 """Why a backend is down before its first check has an outcome."""
 
-_STANDS, _FAILED = "backends stay as they are", "which counts as failed"
+_STANDS, _FAILED = "backends keep their state", "which counts as failed"
 """What comes of an error in a probe."""
 
 _STAYS = {"maintenance": "in maintenance"}

@@ -25,7 +25,7 @@ __all__ = ["AccessLog", "AccessLogError"]
 _HAND_OVER_AFTER: Final = 0.1
 _STOP_WITHIN: Final = 2.0
 _ABANDON_AFTER: Final = 0.5
-_BEHIND: Final = "what is written is not taken fast enough"
+_BEHIND: Final = "lines arrive faster than they can be written"
 
 
 class AccessLog(Service):
@@ -144,7 +144,7 @@ class AccessLog(Service):
     def _abandon(self) -> None:
         """Leave the thread to the system, in whose write it hangs and out of which nothing brings it."""
         assert self._writer is not None
-        self._trouble("the system does not return from a write", self._writer.waiting)
+        self._trouble("a write to it does not return", self._writer.waiting)
         self._finish()
 
     def _ended(self) -> None:

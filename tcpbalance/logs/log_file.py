@@ -118,7 +118,7 @@ class LogFile:
     def _write_some(self, left: bytes) -> int:
         """Write as much as goes at once and never block where `give_up` could not reach us."""
         if self.given_up:
-            raise TimeoutError(errno.ETIMEDOUT, "its reader takes nothing")
+            raise TimeoutError(errno.ETIMEDOUT, "its reader does not read")
         if self._regular:
             return os.write(self._descriptor, left)
         self._wait_writable()
@@ -129,7 +129,7 @@ class LogFile:
         poll.register(self._descriptor, select.POLLOUT)
         poll.register(self._woken, select.POLLIN)
         if any(descriptor == self._woken for descriptor, _ in poll.poll()):
-            raise TimeoutError(errno.ETIMEDOUT, "its reader takes nothing")
+            raise TimeoutError(errno.ETIMEDOUT, "its reader does not read")
 
 
 def _line_end(data: bytes) -> int:

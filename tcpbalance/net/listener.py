@@ -389,7 +389,7 @@ class Listener:
 
     def _write_shed(self, shed: Counter[None], last: OSError) -> None:
         self._log.warn(
-            "{listener}: {reason}: {shed} waiting connections turned away; raise LimitNOFILE or `ulimit -n`",
+            "{listener}: {reason}: {shed} waiting connections reset; raise LimitNOFILE or `ulimit -n`",
             listener=self,
             reason=(last.strerror or "").lower(),
             shed=shed.total(),

@@ -78,7 +78,7 @@ class OverloadGuard(Service):
         self._watched: list[Watch] = []
         self._judge = Judge()
         self._too_low: set[Resource] = set()
-        self._looking = SteadyLoop("overload: a look", self._look, reactor)
+        self._looking = SteadyLoop("overload: a reading", self._look, reactor)
 
     def startService(self) -> None:
         """Begin to take readings, the first one now."""

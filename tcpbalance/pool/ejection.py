@@ -48,7 +48,7 @@ class Ejections:
         :param cause: why, in a word or two.
         """
         if not backend.ejected and self._detection.failed(backend):
-            self._eject(backend, f"failed again and again, the last time: {cause}")
+            self._eject(backend, f"consecutive failures, the last: {cause}")
 
     def connected(self, backend: Backend, seconds: float, noticeable: float) -> None:
         """A connection came about.
@@ -59,7 +59,7 @@ class Ejections:
         if not backend.ejected and self._detection.connected(backend, seconds, noticeable):
             median = self._detection.usual_connect_time() or 0.0
             self._eject(
-                backend, f"slow, {seconds * 1000:.1f} ms to connect where {median * 1000:.1f} are usual"
+                backend, f"slow, {seconds * 1000:.1f} ms to connect, the median is {median * 1000:.1f} ms"
             )
 
     def answered(self, backend: Backend) -> None:

@@ -42,8 +42,8 @@ class Shortage:
 
     def _write(self, failures: Counter[None], last: str) -> None:
         self._log.warn(
-            "pool {pool}: connections or checks fail for a reason of our own, backends stay as they are "
-            "({count}): {cause}",
+            "pool {pool}: connections or checks fail because of the balancer itself, backends keep their "
+            "state ({count}): {cause}",
             pool=self._pool,
             count=failures.total(),
             cause=last,

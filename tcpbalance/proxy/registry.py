@@ -194,7 +194,7 @@ class SessionRegistry:
     def _write_complaint(self, clients: Counter[EndReason], cause: str) -> None:
         ((reason, count),) = clients.items()
         self._log.warn(
-            "frontend {name}: clients turned away: {clients} ({reason}: {meaning}{last})",
+            "frontend {name}: clients not served: {clients} ({reason}: {meaning}{last})",
             name=self._name,
             clients=count,
             reason=reason.word,

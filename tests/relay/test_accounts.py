@@ -154,8 +154,7 @@ def test_the_log_tells_of_clients_that_no_backend_was_left_for(make_scene: Any) 
         scene.frontend.stopFactory()
     meaning = EndReason.NO_BACKEND.meaning
     assert warnings(events) == [
-        f"frontend frontend: clients turned away: {clients} (no_backend: {meaning})"
-        for clients in (1, 499, 1)
+        f"frontend frontend: clients not served: {clients} (no_backend: {meaning})" for clients in (1, 499, 1)
     ]
 
 
@@ -166,7 +165,7 @@ def test_the_log_tells_of_clients_that_could_not_be_connected(make_scene: Any) -
         scene.run()
     meaning = EndReason.CONNECT_FAILED.meaning
     assert [line for line in warnings(events) if line.startswith("frontend")] == [
-        f"frontend frontend: clients turned away: 1 (connect_failed: {meaning}, the last: refused)"
+        f"frontend frontend: clients not served: 1 (connect_failed: {meaning}, the last: refused)"
     ]
 
 

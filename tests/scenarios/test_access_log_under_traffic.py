@@ -87,7 +87,7 @@ def test_a_stalled_reader_of_standard_output_holds_up_nothing(tmp_path: Path) ->
     # The pipe took what it holds and nobody read; the rest is given up at the end, and counted.
     assert all(json.loads(line)["backend_bytes"] == 1 for line in lines)
     assert 0 < len(lines) < 600
-    lost = re.findall(r"its reader takes nothing \(records lost: (\d+)\)", daemon.log)
+    lost = re.findall(r"its reader does not read \(records lost: (\d+)\)", daemon.log)
     assert sum(map(int, lost)) == 600 - len(lines)
 
 

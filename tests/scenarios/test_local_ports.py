@@ -64,8 +64,8 @@ outlier.consecutive_failures = 1
 """
 
 TOLD = (
-    r"pool {pool}: connections or checks fail for a reason of our own, backends stay as they are \(\d+\): no "
-    r"local port free; widen net\.ipv4\.ip_local_port_range"
+    r"pool {pool}: connections or checks fail because of the balancer itself, backends keep their "
+    r"state \(\d+\): no local port free; widen net\.ipv4\.ip_local_port_range"
 )
 
 NO_ROUTE = "pool checked: backend far ([2001:db8::1]:80) cannot be reached: this machine has no route to it; "

@@ -74,7 +74,7 @@ def test_with_none_left_to_accept_clients_are_turned_away_at_once(tmp_path: Path
         # One after another they take some seconds, since accepting rests for a moment after each.
         answers = [_answer(daemon.port) for _ in range(BEYOND)]
         assert answers == ["reset"] * BEYOND
-    _assert_once_a_second(daemon, r"too many open files: (\d+) .* turned away")
+    _assert_once_a_second(daemon, r"too many open files: (\d+) .* reset")
 
 
 def test_with_none_left_to_dial_clients_are_closed_at_once(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_with_none_left_to_dial_clients_are_closed_at_once(tmp_path: Path) -> No
         records = daemon.wait_for_records(1 + BEYOND)
     assert answers == ["end"] * BEYOND
     assert [record["reason"] for record in records[1:]] == ["out_of_descriptors"] * BEYOND
-    _assert_once_a_second(daemon, r"clients turned away: (\d+) .*out_of_descriptors")
+    _assert_once_a_second(daemon, r"clients not served: (\d+) .*out_of_descriptors")
 
 
 def test_with_none_left_for_a_pipe_bulk_goes_on(tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def test_a_listed_peer_that_says_something_else_is_reset_and_the_log_says_so(tmp
                 client.recv(100)
         (record,) = daemon.wait_for_records(1)
         assert (record["reason"], record["attempts"]) == ("bad_proxy_header", 0)
-        daemon.wait_for_log("clients turned away: 1 .bad_proxy_header.*not a PROXY header")
+        daemon.wait_for_log("clients not served: 1 .bad_proxy_header.*not a PROXY header")
 
 
 def test_checks_open_with_a_header_too(tmp_path: Path, expecting: Nginx) -> None:

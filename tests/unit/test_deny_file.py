@@ -128,16 +128,14 @@ def test_a_file_that_cannot_be_read(file: Path, tmp_path: Path) -> None:
 def test_a_file_that_is_too_large(file: Path) -> None:
     with file.open("wb") as stream:
         stream.truncate(LARGEST_FILE + 1)
-    assert mistakes(file) == [f"{file} is larger than 16 MiB, join its networks to larger ones"]
+    assert mistakes(file) == [f"{file} is larger than 16 MiB, merge its networks"]
 
 
 def test_as_many_lines_as_there_may_be(file: Path) -> None:
     file.write_text("\n" * (MAX_LINES - 1) + "10.0.0.1\n")
     assert packed("10.0.0.1") in read_deny_file(str(file))
     file.write_text("\n" * MAX_LINES + "10.0.0.1\n")
-    assert mistakes(file) == [
-        f"{MAX_LINES + 1}: has more than {MAX_LINES} lines, join its networks to larger ones"
-    ]
+    assert mistakes(file) == [f"{MAX_LINES + 1}: has more than {MAX_LINES} lines, merge its networks"]
 
 
 NETWORKS = st.one_of(

@@ -45,7 +45,7 @@ def test_it_is_out_of_rotation_for_its_time() -> None:
         assert (rotation(pool), pool.backends[0].state) == ("abc", "up")
     a = "pool web: backend a (10.1.0.1:80)"
     assert [formatEvent(event) for event in events] == [
-        f"{a} is ejected for 30 s: failed again and again, the last time: refused",
+        f"{a} is ejected for 30 s: consecutive failures, the last: refused",
         f"{a} is no longer ejected",
     ]
 
@@ -66,7 +66,7 @@ def test_slow_ones_are_ejected_too() -> None:
             pool.take(pool.backends[2], None).took(0.2, NOTICEABLE)
     assert rotation(pool) == "ab"
     (line,) = map(formatEvent, events)
-    assert line.endswith(" is ejected for 30 s: slow, 200.0 ms to connect where 10.0 are usual")
+    assert line.endswith(" is ejected for 30 s: slow, 200.0 ms to connect, the median is 10.0 ms")
 
 
 def test_where_it_is_checked_a_check_has_to_pass_besides() -> None:

@@ -488,8 +488,8 @@ def test_want_of_descriptors_takes_no_backend_down(lines: list[str]) -> None:
     assert bench.up == "a"
     (line,) = lines
     assert line == (
-        "pool web: connections or checks fail for a reason of our own, backends stay as they are (1): too "
-        "many open files; raise the limit of open files: LimitNOFILE= of the unit, ulimit -n"
+        "pool web: connections or checks fail because of the balancer itself, backends keep their "
+        "state (1): too many open files; raise the limit of open files: LimitNOFILE= of the unit, ulimit -n"
     )
 
 
@@ -548,7 +548,7 @@ def test_a_broken_probe_says_nothing_about_the_backend(
     assert bench.start() == [None]
     bench.run(30)
     assert bench.up == "a"
-    assert lines == ["pool web: error in probe my_probe, backends stay as they are (1)"]
+    assert lines == ["pool web: error in probe my_probe, backends keep their state (1)"]
 
 
 def test_a_probe_that_breaks_before_the_first_check_leaves_the_backend_unchecked() -> None:
@@ -565,7 +565,7 @@ def test_a_file_that_a_probe_misses_is_not_the_backends_socket(lines: list[str])
     bench = Bench.of(BadProbe(misdeed), check="my_probe", initial="up", fall=1)
     bench.start()
     assert bench.up == "a"
-    assert lines == ["pool web: error in probe my_probe, backends stay as they are (1)"]
+    assert lines == ["pool web: error in probe my_probe, backends keep their state (1)"]
 
 
 def test_failures_of_a_broken_probe_that_were_held_back_are_logged_at_the_end(lines: list[str]) -> None:

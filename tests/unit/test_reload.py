@@ -547,7 +547,7 @@ def test_an_exception_in_a_look_at_one_part_leaves_the_others_alone(
     look(clock, 3)
     assert good.read == ["one", "two, longer"]
     assert [event["what"] for event in logged if "log_failure" in event] == [
-        "a look at files of frontend bad"
+        "the check of the files of frontend bad"
     ]
     reloader.stopService()
 
