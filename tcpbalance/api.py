@@ -10,6 +10,7 @@ from tcpbalance.config.admission import AccessConfig as AccessConfig
 from tcpbalance.config.admission import LimitsConfig as LimitsConfig
 from tcpbalance.config.errors import ConfigError as ConfigError
 from tcpbalance.config.frontends import SocketConfig as SocketConfig
+from tcpbalance.config.frontends import TimeoutsConfig as TimeoutsConfig
 from tcpbalance.config.models import Config as Config
 from tcpbalance.config.outlier import OutlierConfig as OutlierConfig
 from tcpbalance.config.overload import OverloadConfig as OverloadConfig
@@ -51,7 +52,6 @@ from tcpbalance.proxy.factory import FrontendFactory as FrontendFactory
 from tcpbalance.proxy.preread import PrereadSettings as PrereadSettings
 from tcpbalance.proxy.reasons import EndReason as EndReason
 from tcpbalance.proxy.record import SessionRecord as SessionRecord
-from tcpbalance.proxy.settings import FrontendSettings as FrontendSettings
 from tcpbalance.services.frontend import Frontend as Frontend
 from tcpbalance.wire.proxy_protocol import ProxyHeader as ProxyHeader
 from tcpbalance.wire.server_names import NameMap as NameMap

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from tcpbalance.admission.access import Access
-from tcpbalance.admission.control import AdmissionControl
-from tcpbalance.admission.deny_file import give_way, mistakes_in_deny_file, read_deny_file
-from tcpbalance.admission.limits import limits_clients
-from tcpbalance.admission.networks import NetworkSet, no_rest
+from tcpbalance.admission.deny_file import mistakes_in_deny_file
+from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.config.admission import AccessConfig, LimitsConfig
 from tcpbalance.config.errors import KeyPath, Mistake, Problem, Severity
 from tcpbalance.config.frontends import FrontendConfig
@@ -34,42 +30,11 @@ from tcpbalance.pool import extensions
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.preread import PrereadSettings
-from tcpbalance.proxy.settings import FrontendSettings
 from tcpbalance.services.frontend import Frontend
 from tcpbalance.services.pool_service import LOOKUP_TIMEOUT
 from tcpbalance.wire.server_names import NameMap
 
 _log = Logger()
-
-
-class DenyFile:
-    """Keeps the lists of a gate up to date with a file.
-
-    :param gate: whose lists they are.
-    :param config: names the file, and what else is in them.
-    :ivar files: that file.
-    :ivar warnings: none; a file with a mistake is not used.
-    """
-
-    warnings: tuple[str, ...] = ()
-
-    def __init__(self, admission: AdmissionControl, config: AccessConfig) -> None:
-        self._admission = admission
-        self._config = config
-        self.files: tuple[str, ...] = () if config.deny_file is None else (config.deny_file,)
-
-    def prepare(self) -> Callable[[], None]:
-        """Read it again.
-
-        :returns: puts the new lists in the place of the old ones.
-        :raises DenyFileError: it has mistakes; the lists stay as they were.
-        """
-        access = build_access(self._config, give_way)
-        return lambda: setattr(self._admission, "access", access)
-
-    def is_outdated(self) -> bool:
-        """Never: there is no time in it."""
-        return False
 
 
 def refuse_loops(frontends: Sequence[Frontend]) -> None:
@@ -103,55 +68,17 @@ def build_frontend(name: str, config: FrontendConfig, pools: Mapping[str, Pool])
 
     :param pools: by name.
     """
-    admission = _admission(config)
-    deny_file = None
-    if admission is not None and config.access is not None and config.access.deny_file is not None:
-        deny_file = DenyFile(admission, config.access)
     return Frontend(
         name,
         config.listen,
         None if config.pool is None else pools[config.pool],
-        _settings(config),
-        config.backlog,
-        config.socket,
-        _preread_settings(config, pools),
-        admission,
-        deny_file,
-        SocketFile(config.listen_mode, config.listen_user, config.listen_group),
-    )
-
-
-def _settings(config: FrontendConfig) -> FrontendSettings:
-    limits = config.limits or LimitsConfig()
-    return FrontendSettings(
-        config.idle_timeout,
-        config.half_close_timeout,
-        config.max_connection_age,
-        limits.connections,
-        limits.bandwidth_per_connection,
-        limits.min_rate,
-        limits.dry_run,
-    )
-
-
-def _admission(config: FrontendConfig) -> AdmissionControl | None:
-    limits = config.limits or LimitsConfig()
-    if config.access is None and not limits_clients(limits):
-        return None
-    return AdmissionControl(build_access(config.access or AccessConfig()), limits, time.monotonic)
-
-
-def build_access(config: AccessConfig, rest: Callable[[], None] = no_rest) -> Access:
-    """Make lists of what a table says, and of its file.
-
-    :param rest: see ``read_deny_file``.
-    :raises DenyFileError: the file has mistakes.
-    """
-    return Access(
-        NetworkSet(network.network for network in config.allow),
-        NetworkSet(network.network for network in config.deny),
-        NetworkSet() if config.deny_file is None else read_deny_file(config.deny_file, rest),
-        dry_run=config.dry_run,
+        timeouts=config,
+        limits=config.limits or LimitsConfig(),
+        access=config.access,
+        backlog=config.backlog,
+        socket=config.socket,
+        preread=_preread_settings(config, pools),
+        socket_file=SocketFile(config.listen_mode, config.listen_user, config.listen_group),
     )
 
 

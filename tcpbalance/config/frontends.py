@@ -129,7 +129,34 @@ def _on_unix_sockets(frontend: Any, key: attrs.Attribute[Any], value: object) ->
 
 
 @frozen(kw_only=True, field_transformer=strict)
-class FrontendConfig:
+class TimeoutsConfig:
+    """Those keys of `[frontends.NAME]` that say how long a session may last."""
+
+    idle_timeout: Duration = field(
+        default=Duration(3600),
+        converter=plain.duration,
+        validator=checks.longer_than_zero,
+        metadata=doc("A session ends when no byte has moved in either direction for this long."),
+    )
+    half_close_timeout: Duration = field(
+        default=Duration(30),
+        converter=plain.duration,
+        validator=checks.longer_than_zero,
+        metadata=doc(
+            "A session ends when one side has finished sending and no byte has moved in the other "
+            "direction for this long."
+        ),
+    )
+    max_connection_age: Duration | None = field(
+        default=None,
+        converter=converters.optional(plain.duration),
+        validator=optional(checks.longer_than_zero),
+        metadata=doc("A session ends at this age, plus or minus 10 %. Absent: no limit."),
+    )
+
+
+@frozen(kw_only=True, field_transformer=strict)
+class FrontendConfig(TimeoutsConfig):
     """`[frontends.NAME]`: addresses where clients come in, and the pool that serves them."""
 
     listen: tuple[Address, ...] = field(
@@ -206,24 +233,6 @@ class FrontendConfig:
             "How many connections the system queues until they are accepted, 1 to 65535. Linux limits "
             "it further to `net.core.somaxconn`."
         ),
-    )
-    idle_timeout: Duration = field(
-        default=Duration(3600),
-        validator=checks.longer_than_zero,
-        metadata=doc("A session ends when no byte has moved in either direction for this long."),
-    )
-    half_close_timeout: Duration = field(
-        default=Duration(30),
-        validator=checks.longer_than_zero,
-        metadata=doc(
-            "A session ends when one side has finished sending and no byte has moved in the other "
-            "direction for this long."
-        ),
-    )
-    max_connection_age: Duration | None = field(
-        default=None,
-        validator=optional(checks.longer_than_zero),
-        metadata=doc("A session ends at this age, plus or minus 10 %. Absent: no limit."),
     )
     access: AccessConfig | None = field(
         default=None, metadata=doc("Access lists by client address. Absent: all clients are admitted.")

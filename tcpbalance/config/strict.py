@@ -20,7 +20,13 @@ def strict(kind: type, fields: list[attrs.Attribute[Any]]) -> list[attrs.Attribu
     :raises Refusal: when a model is made with a value of another type.
     """
     attrs.resolve_types(kind, attribs=fields)
-    return [_strict(key) for key in fields]
+    own = [_strict(key) for key in fields if not _is_inherited(key)]
+    # The keys of a table come before those that it shares with others.
+    return own + [key for key in fields if _is_inherited(key)]
+
+
+def _is_inherited(key: attrs.Attribute[Any]) -> bool:
+    return bool(key.inherited)  # type: ignore[attr-defined]  # not in the stubs
 
 
 def _strict(key: attrs.Attribute[Any]) -> attrs.Attribute[Any]:

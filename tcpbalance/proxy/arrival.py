@@ -171,7 +171,7 @@ class Arrival:
             self.end(EndReason.PREREAD_TIMEOUT)
         else:
             self.client.close(orderly=False)
-        return None if self.client.gone else self._context.settings.half_close_timeout
+        return None if self.client.gone else self._context.timeouts.half_close_timeout
 
     def on_failure(self, failure: Failure) -> None:
         """See ``wheel.Watched``."""

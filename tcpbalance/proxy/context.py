@@ -6,8 +6,11 @@ import math
 from collections.abc import Callable, Iterator
 from random import Random
 
-from attrs import frozen
+from attrs import field, frozen
 
+from tcpbalance.admission.gcra import MINUTE
+from tcpbalance.config.admission import LimitsConfig
+from tcpbalance.config.frontends import TimeoutsConfig
 from tcpbalance.errors import SettingError
 from tcpbalance.net.connecting import Connector
 from tcpbalance.net.wheel import Wheel
@@ -16,7 +19,6 @@ from tcpbalance.proxy.dry_run import DryRun
 from tcpbalance.proxy.logged_admission import LoggedAdmission
 from tcpbalance.proxy.preread import PrereadSettings
 from tcpbalance.proxy.registry import SessionRegistry
-from tcpbalance.proxy.settings import FrontendSettings
 
 AGE_JITTER = 0.1
 """Share of ``max_connection_age`` by which ages differ, so that connections opened together do not all end
@@ -30,7 +32,8 @@ class SessionContext:
     A change makes a new one (``attrs.evolve``); a session keeps the one that it began with.
 
     :param name: the frontend's name in logs.
-    :param settings: the bounds on sessions.
+    :param timeouts: how long sessions may last.
+    :param limits: how many there may be, and how fast.
     :param pool: where backends are chosen; None where each client has to ask for a route to another.
     :param preread: what clients have to say before a backend is chosen; None for nothing.
     :param admission: decides which clients are admitted; None where all are.
@@ -41,11 +44,14 @@ class SessionContext:
     :param wall_clock: seconds since the epoch, for when a session began and for what certificates say.
     :param rng: spreads the ages at which connections end.
     :param registry: keeps the open sessions.
+    :ivar look_every: seconds that a session may go without being looked at: half the shorter of the two
+        limits that follow from silence, and at most a quarter of the minute of ``min_rate``.
     :raises SettingError: for neither a pool nor routes to one.
     """
 
     name: str
-    settings: FrontendSettings
+    timeouts: TimeoutsConfig
+    limits: LimitsConfig
     pool: Pool | None
     preread: PrereadSettings | None
     admission: LoggedAdmission | None
@@ -56,6 +62,12 @@ class SessionContext:
     wall_clock: Callable[[], float]
     rng: Random
     registry: SessionRegistry
+    look_every: float = field(init=False)
+
+    @look_every.default
+    def _half_the_shorter(self) -> float:
+        quiet = min(self.timeouts.idle_timeout, self.timeouts.half_close_timeout) / 2
+        return quiet if self.limits.min_rate is None else min(quiet, MINUTE / 4)
 
     def __attrs_post_init__(self) -> None:
         if self.pool is None and (self.preread is None or self.preread.routes is None):
@@ -73,7 +85,7 @@ class SessionContext:
 
     def age_limit(self) -> float:
         """How old the next session may get, in seconds; infinite without a limit."""
-        age = self.settings.max_connection_age
+        age = self.timeouts.max_connection_age
         if age is None:
             return math.inf
         return age * self.rng.uniform(1 - AGE_JITTER, 1 + AGE_JITTER)

@@ -101,7 +101,7 @@ class Deadlines:
     def start(self) -> None:
         """Begin to look."""
         left = max(0.0, min(self._aged_at, self._dial_until) - self.active)
-        self._context.wheel.watch(self, min(self._context.settings.look_every, left))
+        self._context.wheel.watch(self, min(self._context.look_every, left))
 
     def allow(self, seconds: float) -> None:
         """The dial goes on after *seconds* in which it was not trying, and which do not count."""
@@ -118,7 +118,7 @@ class Deadlines:
 
     def connected(self) -> None:
         """A backend is there, and the two sides are joined: bytes can move from now on."""
-        least = self._context.settings.min_rate
+        least = self._context.limits.min_rate
         if least is not None and DryRunLimit.MIN_RATE not in self._session.client.dry_run_limits:
             self._min_rate = MinRate(least, self._context.clock())
 
@@ -184,13 +184,13 @@ class Deadlines:
 
     def _next_look(self) -> float:
         """When to see what is in flight: at half the limit, and when it has been quiet for too long."""
-        session, settings = self._session, self._context.settings
+        session, timeouts = self._session, self._context.timeouts
         if session.backend is None and not session.ending:
             # In the queue, ``queue_timeout`` counts instead.
             return self._dial_until if session.dials else math.inf
         quiet_since = self._quiet_since()
         limit = (
-            settings.half_close_timeout if session.ending or session.half_closed else settings.idle_timeout
+            timeouts.half_close_timeout if session.ending or session.half_closed else timeouts.idle_timeout
         )
         # A time read off the wheel may be one turn old.
         return quiet_since + RESOLUTION + (limit if self._looked >= quiet_since else limit / 2)
@@ -212,4 +212,4 @@ class Deadlines:
         if self._min_rate is not None and self._session.backend is not None and not self._session.ending:
             first = min(first, self._min_rate.due)
         until = first - self._context.clock()
-        return min(max(0.0, until), self._context.settings.look_every)
+        return min(max(0.0, until), self._context.look_every)

@@ -11,7 +11,9 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from tcpbalance.admission.control import AdmissionControl
-from tcpbalance.config.frontends import SocketConfig
+from tcpbalance.admission.lists import make_admission
+from tcpbalance.config.admission import AccessConfig, LimitsConfig
+from tcpbalance.config.frontends import SocketConfig, TimeoutsConfig
 from tcpbalance.net.connecting import Connector, SocketConnector
 from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.net.wheel import Wheel
@@ -26,7 +28,6 @@ from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.proxy.registry import SessionRegistry
 from tcpbalance.proxy.session import Session
-from tcpbalance.proxy.settings import FrontendSettings
 
 
 class FrontendFactory(Factory):
@@ -35,10 +36,12 @@ class FrontendFactory(Factory):
     :param reactor: the reactor that the connections live on.
     :param pool: where the backends are chosen; None where each client has to ask for a route to another.
     :param name: the frontend's name in logs.
-    :param settings: how long things may last.
+    :param timeouts: how long sessions may last.
+    :param limits: how many sessions there may be, of all clients and of each, and how fast.
+    :param access: which clients are admitted, by their address; None for all.
     :param socket: options of the sockets to the backends.
     :param preread: what clients have to say before a backend is chosen; None for nothing.
-    :param admission: decides which clients are admitted; None to admit all.
+    :param admission: decides which clients are admitted; None for what *access* and *limits* say.
     :param account: called with the record of each session that has ended.
     :param connector: opens connections to backends; sockets of the system by default.
     :param clock: seconds on a monotonic clock, which times all that a session does.
@@ -46,7 +49,7 @@ class FrontendFactory(Factory):
     :param rng: spreads the ages at which connections end.
     :ivar context: what the next sessions begin with; may be replaced.
     :ivar registry: the open sessions, and the counts of those that have ended.
-    :raises SettingError: for neither a pool nor routes to one.
+    :raises SettingError: for neither a pool nor routes to one, or a deny file with mistakes.
     """
 
     noisy = False
@@ -58,7 +61,9 @@ class FrontendFactory(Factory):
         pool: Pool | None,
         *,
         name: str = "frontend",
-        settings: FrontendSettings | None = None,
+        timeouts: TimeoutsConfig | None = None,
+        limits: LimitsConfig | None = None,
+        access: AccessConfig | None = None,
         socket: SocketConfig | None = None,
         preread: PrereadSettings | None = None,
         admission: AdmissionControl | None = None,
@@ -68,20 +73,22 @@ class FrontendFactory(Factory):
         wall_clock: Callable[[], float] = time.time,
         rng: Random | None = None,
     ) -> None:
-        settings = settings or FrontendSettings()
-        dry_run = DryRun(name, clock, reactor) if settings.dry_run else None
+        limits = limits or LimitsConfig()
+        dry_run = DryRun(name, clock, reactor) if limits.dry_run else None
+        admission = admission or make_admission(access, limits, clock)
         self.registry = SessionRegistry(
             name,
             reactor,
             clock,
-            max_sessions=settings.max_sessions,
+            max_sessions=limits.connections,
             dry_run=dry_run,
             on_record=account,
             on_idle=self._flush_logs,
         )
         self.context = SessionContext(
             name=name,
-            settings=settings,
+            timeouts=timeouts or TimeoutsConfig(),
+            limits=limits,
             pool=pool,
             preread=preread,
             admission=LoggedAdmission(name, admission, clock, reactor) if admission is not None else None,

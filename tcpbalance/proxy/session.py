@@ -240,7 +240,7 @@ class Session:
     def _apply_rate_limit(self, side: Peer) -> None:
         """Keep what comes from a side within the bandwidth of a connection."""
         context = self._context
-        rate = context.settings.bandwidth_per_connection
+        rate = context.limits.bandwidth_per_connection
         if rate is None:
             return
         if context.dry_run is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import monotonic
 from typing import Any
 
 import attrs
@@ -10,15 +11,15 @@ from attrs import field, frozen
 
 from tcpbalance import bounds
 from tcpbalance.admission.control import AdmissionControl
+from tcpbalance.admission.lists import DenyFile, make_admission
 from tcpbalance.config import plain
 from tcpbalance.config.addresses import NOT_AN_ENDPOINT, Address
-from tcpbalance.config.frontends import SocketConfig
+from tcpbalance.config.admission import AccessConfig, LimitsConfig
+from tcpbalance.config.frontends import SocketConfig, TimeoutsConfig
 from tcpbalance.errors import SettingError
 from tcpbalance.net.socket_file import SocketFile
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.preread import PrereadSettings
-from tcpbalance.proxy.settings import FrontendSettings
-from tcpbalance.reload import Part
 
 
 def _addresses(listen: Sequence[Address | str] | Address | str) -> tuple[Address, ...]:
@@ -54,31 +55,45 @@ class Frontend:
     :param name: what logs call it.
     :param listen: one address or several; a str is parsed. Port 0 lets the kernel choose.
     :param pool: where its clients are served; None where each has to ask for a route to another.
-    :param settings: how long things may last.
+    :param timeouts: how long sessions may last.
+    :param limits: how many sessions there may be, of all clients and of each, and how fast.
+    :param access: which clients are admitted, by their address; None for all.
     :param backlog: connections that the kernel may hold ready to be accepted.
     :param socket: options of the listening sockets and of those to the backends.
     :param preread: what clients send before a backend is chosen; None for nothing.
-    :param admission: decides which clients are admitted; None for all.
-    :param deny_file: reads the lists of *admission* again when their file changes.
+    :param admission: decides which clients are admitted, None for all; made of *access* and *limits* by
+        default.
     :param socket_file: mode and owner of its unix sockets.
     :raises SettingError: for no address, one that cannot be listened on, a backlog of nothing, a socket
-        file without a unix socket, or no pool at all.
+        file without a unix socket, no pool at all, or a deny file with mistakes.
     """
 
     name: str
     listen: tuple[Address, ...] = field(converter=_addresses, validator=_listenable)
     pool: Pool | None
-    settings: FrontendSettings = FrontendSettings()
+    timeouts: TimeoutsConfig = field(factory=TimeoutsConfig)
+    limits: LimitsConfig = field(factory=LimitsConfig)
+    access: AccessConfig | None = None
     backlog: int = field(default=4096, validator=_backlog)
     socket: SocketConfig = SocketConfig()
     preread: PrereadSettings | None = None
-    admission: AdmissionControl | None = None
-    deny_file: Part | None = None
     socket_file: SocketFile = field(default=SocketFile(), validator=_has_effect)
+    admission: AdmissionControl | None = field()
+
+    @admission.default
+    def _made_of_tables(self) -> AdmissionControl | None:
+        return make_admission(self.access, self.limits, monotonic)
 
     def __attrs_post_init__(self) -> None:
         if not self.pools:
             raise SettingError(f"frontend {self.name}: must have a pool, or an entrance with routes to pools")
+
+    @property
+    def deny_file(self) -> DenyFile | None:
+        """What reads the lists of the admission again when their file changes."""
+        if self.admission is None or self.access is None or self.access.deny_file is None:
+            return None
+        return DenyFile(self.admission, self.access)
 
     @property
     def pools(self) -> tuple[Pool, ...]:

@@ -32,7 +32,6 @@ from tcpbalance import (
     EndReason,
     Frontend,
     FrontendFactory,
-    FrontendSettings,
     HealthConfig,
     ListenError,
     Pool,
@@ -41,6 +40,7 @@ from tcpbalance import (
     SocketConfig,
     Target,
     TcpbalanceError,
+    TimeoutsConfig,
 )
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.quantities import Duration, Size
@@ -107,8 +107,8 @@ class BalancerCase(RoadCase):
         return Pool("echo", backends, clock=time.monotonic, rng=Random(1), **options)
 
     def balancer(self, pool: Pool | None = None, **options: Any) -> Balancer:
-        settings = options.pop("settings", FrontendSettings())
-        frontend = Frontend("front", "127.0.0.1:0", pool or self.pool(), settings)
+        timeouts = options.pop("timeouts", TimeoutsConfig())
+        frontend = Frontend("front", "127.0.0.1:0", pool or self.pool(), timeouts)
         options.setdefault("shutdown_grace", 5.0)
         balancer = Balancer(reactor, [frontend], data_path=self.data_path_name, **options)
         self.addCleanup(balancer.stopService)
@@ -545,9 +545,9 @@ class SlowReaderTests(BalancerCase):
         assert client.recv(1) == b""
 
     def factory(self, clock: Clock) -> FrontendFactory:
-        settings = FrontendSettings(half_close_timeout=5.0)
+        timeouts = TimeoutsConfig(half_close_timeout=5.0)
         factory = FrontendFactory(
-            reactor, self.pool(), settings=settings, connector=self.connector(), clock=clock.seconds
+            reactor, self.pool(), timeouts=timeouts, connector=self.connector(), clock=clock.seconds
         )
         factory.context = evolve(factory.context, wheel=Wheel(clock, clock.seconds))
         return factory
@@ -592,8 +592,8 @@ class StoppedReaderTests(BalancerCase):
     async def with_bytes_in_flight(self) -> tuple[Clock, FrontendFactory, socket.socket]:
         """A session through which nothing more is to pass, while the client has not fetched what did."""
         clock = Clock()
-        settings = FrontendSettings(idle_timeout=60.0)
-        balancer = self.balancer(settings=settings, shutdown_grace=0.0)
+        timeouts = TimeoutsConfig(idle_timeout=60.0)
+        balancer = self.balancer(timeouts=timeouts, shutdown_grace=0.0)
         factory = balancer.factories["front"]
         factory.context = evolve(factory.context, clock=clock.seconds, wheel=Wheel(clock, clock.seconds))
         await self.started(balancer)

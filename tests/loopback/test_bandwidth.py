@@ -18,7 +18,7 @@ from support.clients import connect, read, read_all
 from support.sockets import until_steady
 from support.tls_case import NAME, TlsCase
 from support.tls_lines import frontend_tls
-from tcpbalance import EndReason, FrontendSettings
+from tcpbalance import EndReason, LimitsConfig
 from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.net.wheel import Wheel
 from tcpbalance.proxy.preread import PrereadSettings
@@ -26,7 +26,7 @@ from tcpbalance.proxy.preread import PrereadSettings
 reactor: Any = global_reactor
 
 SIZE = 1 << 20
-LIMITED = FrontendSettings(bandwidth_per_connection=2 * SIZE)
+LIMITED = LimitsConfig(bandwidth_per_connection=2 * SIZE)
 SHORTEST, LONGEST = 0.2, 10.0
 """Seconds for half a second's worth: half of that may come at once, and the machine may be busy."""
 
@@ -48,7 +48,7 @@ class BandwidthTests(TlsCase):
 
         with (
             peers.peer(exchange) as backend,
-            connect(self.serve(backend.address, settings=LIMITED)) as client,
+            connect(self.serve(backend.address, limits=LIMITED)) as client,
         ):
             at_client = await self.takes_its_time(bulk.exchange, client, SIZE)
             await self.ended()
@@ -60,7 +60,7 @@ class BandwidthTests(TlsCase):
     async def test_from_a_backend_that_has_gone_meanwhile(self) -> None:
         data = os.urandom(SIZE)
         with peers.peer(lambda sock: sock.sendall(data)) as backend:
-            with connect(self.serve(backend.address, settings=LIMITED)) as client:
+            with connect(self.serve(backend.address, limits=LIMITED)) as client:
                 assert await self.takes_its_time(read_all, client) == data
             assert (await self.ended()).reason is EndReason.BACKEND_CLOSED
 
@@ -68,7 +68,7 @@ class BandwidthTests(TlsCase):
         data = os.urandom(SIZE)
         tls = PrereadSettings(tls=ServerTls(frontend_tls(self.issue())))
         with peers.peer(hash_of_all) as backend:
-            port = self.serve(backend.address, preread=tls, settings=LIMITED)
+            port = self.serve(backend.address, preread=tls, limits=LIMITED)
             answer = await self.takes_its_time(self.say_through_tls, port, data)
             await self.ended()
         assert answer == hashlib.sha256(data).digest()
@@ -77,7 +77,7 @@ class BandwidthTests(TlsCase):
         """However much the kernel holds for it, and has taken from the backend."""
         clock = Clock()
         with peers.peer(peers.floods(64 * SIZE)) as backend:
-            port = self.serve(backend.address, settings=FrontendSettings(min_rate=1000))
+            port = self.serve(backend.address, limits=LimitsConfig(min_rate=1000))
             self.frontend.context = evolve(
                 self.frontend.context, clock=clock.seconds, wheel=Wheel(clock, clock.seconds)
             )

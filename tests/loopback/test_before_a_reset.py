@@ -22,7 +22,7 @@ from support.sockets import until
 from support.tls_case import NAME, TlsCase
 from support.tls_lines import frontend_tls
 from support.tls_peers import tls_peer
-from tcpbalance import FrontendSettings
+from tcpbalance import LimitsConfig
 from tcpbalance.net.socket_transport import NO_LINGER
 from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.proxy.preread import PrereadSettings
@@ -153,9 +153,9 @@ class PlainTests(BeforeAResetCase):
             await self.upload_to(self.serve(backend.address, preread=self.preread()), tls=True)
 
     async def test_a_backend_answers_within_a_bandwidth(self) -> None:
-        settings = FrontendSettings(bandwidth_per_connection=1 << 16)
+        limits = LimitsConfig(bandwidth_per_connection=1 << 16)
         with peers.peer(self.answer_unread) as backend:
-            await self.upload_to(self.serve(backend.address, settings=settings))
+            await self.upload_to(self.serve(backend.address, limits=limits))
 
     async def test_a_client_answers(self) -> None:
         with peers.peer(self.upload) as backend:

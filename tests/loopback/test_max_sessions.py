@@ -12,7 +12,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
 
 from support.sockets import until
-from tcpbalance import Backend, Balancer, Frontend, FrontendFactory, FrontendSettings, Pool
+from tcpbalance import Backend, Balancer, Frontend, FrontendFactory, LimitsConfig, Pool
 from tcpbalance.net.data_path import DataPathName
 
 reactor: Any = global_reactor
@@ -36,7 +36,7 @@ class MostSessionsTests(TestCase):
         backend = Backend(f"127.0.0.1:{server.getHost().port}")
         pool = Pool("greeters", [backend], clock=time.monotonic, rng=Random(1))
         addresses = ("127.0.0.1:0", "127.0.0.1:0")
-        frontend = Frontend("front", addresses, pool, FrontendSettings(max_sessions=2))
+        frontend = Frontend("front", addresses, pool, limits=LimitsConfig(connections=2))
         self.balancer = Balancer(reactor, [frontend], shutdown_grace=0.1, data_path=self.data_path_name)
         self.addCleanup(self.balancer.stopService)
         self.balancer.startService()

@@ -23,7 +23,7 @@ from support.proxy_headers import v1_line
 from support.sockets import until, until_steady
 from support.tls_case import NAME, TlsCase, fetch_all
 from support.tls_lines import GOODBYE_IN_THE_CLEAR, frontend_tls
-from tcpbalance import EndReason, FrontendSettings, NetworkSet
+from tcpbalance import EndReason, NetworkSet, TimeoutsConfig
 from tcpbalance.config.paths import FilePath
 from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.net.wheel import Wheel
@@ -43,13 +43,13 @@ class ClientCase(TlsCase):
         super().setUp()
         self.echo = self.enterContext(peers.peer(peers.echo))
 
-    def serve_tls(self, settings: FrontendSettings | None = None, **keys: Any) -> int:
+    def serve_tls(self, timeouts: TimeoutsConfig | None = None, **keys: Any) -> int:
         """Listen; gives the port.
 
         :param keys: further ones of the frontend's ``tls``.
         """
         tls = ServerTls(frontend_tls(self.issue(), **keys))
-        return self.serve(self.echo.address, preread=PrereadSettings(tls=tls), settings=settings)
+        return self.serve(self.echo.address, preread=PrereadSettings(tls=tls), timeouts=timeouts)
 
     def serve_members(self) -> int:
         """Listen for those who show a certificate."""
@@ -143,7 +143,7 @@ class SlowReaderTests(ClientCase):
     async def test_one_that_fetches_from_the_kernel_alone_is_waited_for(self) -> None:
         clock = Clock()
         with peers.peer(peers.holds(bytes(40_000))) as self.echo:
-            port = self.serve_tls(FrontendSettings(idle_timeout=IDLE))
+            port = self.serve_tls(TimeoutsConfig(idle_timeout=IDLE))
             self.frontend.context = evolve(
                 self.frontend.context, clock=clock.seconds, wheel=Wheel(clock, clock.seconds)
             )

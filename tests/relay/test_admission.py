@@ -193,7 +193,7 @@ def test_what_is_untold_when_the_frontend_stops_is_told_then(make_scene: Any, st
 
 
 def test_a_trial_of_the_number_of_sessions_keeps_nobody_waiting(make_scene: Any) -> None:
-    scene = make_scene(settings={"max_sessions": 2, "dry_run": True})
+    scene = make_scene(settings={"connections": 2, "dry_run": True})
     with capturedLogs() as events:
         for _ in range(5):
             scene.connect()
@@ -224,7 +224,7 @@ def test_what_a_trial_finds_once_nobody_comes_is_told_with_the_last_session(make
 
 
 def test_a_client_that_is_heard_first_counts_once_in_a_trial(make_scene: Any) -> None:
-    scene = make_scene(settings={"max_sessions": 1, "dry_run": True}, preread=from_proxies)
+    scene = make_scene(settings={"connections": 1, "dry_run": True}, preread=from_proxies)
     with capturedLogs():
         for _ in range(2):
             scene.connect(early=HEADER)
@@ -258,7 +258,7 @@ def backend_resets(scene: Scene, client: Any) -> None:
 
 
 def waits(scene: Scene, client: Any) -> None:
-    scene.advance(2 * scene.frontend.context.settings.idle_timeout + 10)
+    scene.advance(2 * scene.frontend.context.timeouts.idle_timeout + 10)
 
 
 def shut_down(scene: Scene, client: Any) -> None:

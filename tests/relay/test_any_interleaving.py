@@ -218,7 +218,7 @@ class Play:
         if peer.saw == "open" and isinstance(other, TlsPeer) and other.left_first:
             # Twisted never closes a TLS transport whose peer says goodbye while the producer is paused: its
             # loseConnection waits for the producer, which is resumed once and whose bytes are then dropped.
-            self._pass_time(2 * self.scene.frontend.context.settings.idle_timeout)
+            self._pass_time(2 * self.scene.frontend.context.timeouts.idle_timeout)
         assert peer.saw == "reset" or peer.complete
 
     def leave(self) -> None:

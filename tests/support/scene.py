@@ -9,6 +9,9 @@ from typing import Any, ClassVar
 from support.memory_dial import Behaviour, MemoryBackend
 from support.network import Network, RoadName
 from tcpbalance.admission.control import AdmissionControl
+from tcpbalance.config.admission import LimitsConfig
+from tcpbalance.config.converter import key_names
+from tcpbalance.config.frontends import TimeoutsConfig
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.policies.round_robin import RoundRobin
 from tcpbalance.pool.pool import Pool
@@ -16,7 +19,6 @@ from tcpbalance.proxy.arrival import Arrival
 from tcpbalance.proxy.factory import FrontendFactory
 from tcpbalance.proxy.preread import PrereadSettings
 from tcpbalance.proxy.record import SessionRecord
-from tcpbalance.proxy.settings import FrontendSettings
 
 ONE, TWO, THREE, FOUR = (f"10.0.0.{number}:80" for number in (1, 2, 3, 4))
 """Addresses for backends; round robin tries them in this order."""
@@ -25,14 +27,14 @@ RETRY_ON_RESET: dict[str, Any] = {"retry_on": ("connect_failed", "reset_before_a
 """Argument of a pool that tries another backend when one breaks off before its first byte."""
 
 HALF_CLOSE_TIMEOUT = 30.0
-"""Seconds; the default of ``FrontendSettings``."""
+"""Seconds; the default of ``TimeoutsConfig``."""
 
 
 class Scene:
     """One frontend before one pool, on the portable data path.
 
     :param backends: addresses with what a dial there meets; or addresses alone, which accept.
-    :param settings: arguments of ``FrontendSettings``.
+    :param settings: timeouts and limits, by their keys in a configuration.
     :param members: the pool's backends where they need more than an address.
     :param tls_backends: whether the backends speak (null) TLS.
     :param network: arguments of ``Network``: where it takes place.
@@ -75,13 +77,17 @@ class Scene:
         )
         self.admission = admission(seconds) if admission else None
         self.refused: list[Any] = []
+        given = settings or {}
+        timeouts = {key: value for key, value in given.items() if key in key_names(TimeoutsConfig)}
+        limits = {key: value for key, value in given.items() if key not in timeouts}
         self.frontend = FrontendFactory(
             self.network.reactor,
             self.pool if has_default else None,
             name="frontend",
             preread=preread(self.pool) if preread else None,
             admission=self.admission,
-            settings=FrontendSettings(**(settings or {})),
+            timeouts=TimeoutsConfig(**timeouts),
+            limits=LimitsConfig(**limits),
             account=self.records.append,
             connector=self.network.connector,
             clock=seconds,
@@ -161,8 +167,8 @@ class Scene:
             for connection in backend.connections:
                 connection.reset()
         self.run()
-        settings = self.frontend.context.settings
-        self.advance(settings.idle_timeout + 2 * settings.half_close_timeout + 10)
+        timeouts = self.frontend.context.timeouts
+        self.advance(timeouts.idle_timeout + 2 * timeouts.half_close_timeout + 10)
 
     def leftovers(self) -> list[str]:
         """What was not given back: see ``Network.leftovers``; sessions, slots, accounts."""

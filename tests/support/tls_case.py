@@ -16,7 +16,15 @@ from twisted.internet import reactor as global_reactor
 from support.certificates import Authority, Issued
 from support.data_paths import RoadCase
 from support.sockets import until
-from tcpbalance import Backend, FrontendFactory, FrontendSettings, Pool, SessionRecord, SocketConfig
+from tcpbalance import (
+    Backend,
+    FrontendFactory,
+    LimitsConfig,
+    Pool,
+    SessionRecord,
+    SocketConfig,
+    TimeoutsConfig,
+)
 from tcpbalance.config.addresses import Address, HostName
 from tcpbalance.config.paths import FilePath
 from tcpbalance.config.tls import PoolTlsConfig
@@ -55,7 +63,8 @@ class TlsCase(RoadCase):
         *backends: str,
         preread: PrereadSettings | None = None,
         tls: ClientTls | None = None,
-        settings: FrontendSettings | None = None,
+        timeouts: TimeoutsConfig | None = None,
+        limits: LimitsConfig | None = None,
     ) -> int:
         """Listen; gives the port.
 
@@ -65,7 +74,8 @@ class TlsCase(RoadCase):
         self.frontend = FrontendFactory(
             reactor,
             pool,
-            settings=settings,
+            timeouts=timeouts,
+            limits=limits,
             preread=preread,
             account=self.records.append,
             connector=SocketConnector(reactor, PLAIN, self.data_path),

@@ -119,9 +119,8 @@ def test_frontend() -> None:
         max_connection_age=Duration(3),
     )
     made = build_frontend("front", config, {config.pool or "": pool()})
-    settings = made.settings
     assert (made.name, made.backlog, made.pool.name) == ("front", 7, "web")
-    assert (settings.idle_timeout, settings.half_close_timeout, settings.max_connection_age) == (1, 2, 3)
+    assert made.timeouts is config
 
 
 @pytest.mark.parametrize("trial", [False, True])
@@ -131,8 +130,8 @@ def test_the_number_of_sessions_is_tried_or_in_force(trial: bool) -> None:
         pool="web",
         limits=LimitsConfig(connections=7, dry_run=trial),
     )
-    settings = build_frontend("front", config, {"web": pool()}).settings
-    assert (settings.max_sessions, settings.dry_run) == (7, trial)
+    limits = build_frontend("front", config, {"web": pool()}).limits
+    assert (limits.connections, limits.dry_run) == (7, trial)
 
 
 @pytest.mark.parametrize("trial", [False, True])
@@ -140,8 +139,7 @@ def test_how_fast_connections_are_is_tried_or_in_force(trial: bool) -> None:
     limits = LimitsConfig(bandwidth_per_connection=Bandwidth(1000), min_rate=Bandwidth(10), dry_run=trial)
     config = FrontendConfig(listen=(Address.parse("127.0.0.1:0"),), pool="web", limits=limits)
     made = build_frontend("front", config, {"web": pool()})
-    settings = made.settings
-    assert (settings.bandwidth_per_connection, settings.min_rate, settings.dry_run) == (1000, 10, trial)
+    assert made.limits is limits
     assert made.admission is None
 
 

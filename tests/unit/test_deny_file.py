@@ -20,9 +20,10 @@ from tcpbalance.admission.deny_file import (
     read_deny_file,
 )
 from tcpbalance.admission.errors import DenyFileError
+from tcpbalance.admission.lists import DenyFile, read_access
 from tcpbalance.admission.networks import PIECE, NetworkSet
 from tcpbalance.admission.refusal import Refusal
-from tcpbalance.build import DenyFile, build_access, read_config
+from tcpbalance.build import read_config
 from tcpbalance.config.addresses import Network
 from tcpbalance.config.admission import AccessConfig, LimitsConfig
 from tcpbalance.config.errors import ConfigError, Mistake
@@ -247,7 +248,7 @@ def test_one_that_has_changed_is_read_with_rests_and_used_when_asked_to(
     monkeypatch.setattr(time, "sleep", rests.append)
     file.write_text("192.0.2.1\n" * 2 * PIECE)
     config = AccessConfig(deny_file=FilePath(str(file)))
-    admission = AdmissionControl(build_access(config), LimitsConfig(), time.monotonic)
+    admission = AdmissionControl(read_access(config), LimitsConfig(), time.monotonic)
     assert rests == [], "at the start nobody is served yet"
     file.write_text("192.0.2.2\n" * 2 * PIECE)
     use = DenyFile(admission, config).prepare()

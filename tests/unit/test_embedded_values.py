@@ -10,7 +10,9 @@ from twisted.internet.task import Clock
 
 from support.pools import a_pool, some_backends
 from tcpbalance import (
+    AccessConfig,
     AccessLog,
+    Address,
     AffinityConfig,
     Backend,
     Balancer,
@@ -19,7 +21,6 @@ from tcpbalance import (
     Fault,
     Frontend,
     FrontendFactory,
-    FrontendSettings,
     FrontendTlsConfig,
     HealthConfig,
     HttpProbe,
@@ -33,7 +34,9 @@ from tcpbalance import (
     SocketFile,
     StatusSet,
     TcpProbe,
+    TimeoutsConfig,
 )
+from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.quantities import Rate
 
 NAN, INF = float("nan"), float("inf")
@@ -65,9 +68,6 @@ def refused(make: Callable[..., object], values: dict[str, Any]) -> SettingError
     [
         (pool, "pool web", "connect_timeout"),
         (pool, "pool web", "dial_timeout"),
-        (FrontendSettings, "frontend settings", "idle_timeout"),
-        (FrontendSettings, "frontend settings", "half_close_timeout"),
-        (FrontendSettings, "frontend settings", "max_connection_age"),
     ],
 )
 def test_a_time_that_never_or_always_ends(
@@ -85,9 +85,6 @@ def test_a_time_that_never_or_always_ends(
         (pool, "pool web: dial_timeout"),
         (pool, "pool web: queue_timeout"),
         (pool, "pool web: slow_start"),
-        (FrontendSettings, "frontend settings: idle_timeout"),
-        (FrontendSettings, "frontend settings: half_close_timeout"),
-        (FrontendSettings, "frontend settings: max_connection_age"),
     ],
 )
 def test_a_time_that_is_no_number(make: Callable[..., object], where: str, given: object) -> None:
@@ -124,23 +121,15 @@ def test_no_grace_at_all_is_allowed() -> None:
             0,
             "bandwidth_per_connection must be at least 1B/s, got 0B/s",
         ),
+        (TimeoutsConfig, "idle_timeout", 0, "idle_timeout must be longer than 0s, got 0s"),
+        (TimeoutsConfig, "half_close_timeout", 0.0, "half_close_timeout must be longer than 0s, got 0s"),
+        (TimeoutsConfig, "max_connection_age", "0s", "max_connection_age must be longer than 0s, got 0s"),
+        (LimitsConfig, "connections", 0, "connections must be at least 1, got 0"),
         (
-            FrontendSettings,
-            "max_sessions",
-            0,
-            "frontend settings: max_sessions must be a whole number, 1 or more, got 0",
-        ),
-        (
-            FrontendSettings,
-            "bandwidth_per_connection",
-            0,
-            "frontend settings: bandwidth_per_connection must be a whole number, 1 or more, got 0",
-        ),
-        (
-            FrontendSettings,
+            LimitsConfig,
             "min_rate",
             0.5,
-            "frontend settings: min_rate must be a whole number, 1 or more, got 0.5",
+            'min_rate must be a bandwidth such as "10MiB/s", "500KiB/s" or "100B/s", got 0.5',
         ),
     ],
 )
@@ -156,6 +145,9 @@ def test_a_count_out_of_range(make: Callable[..., object], name: str, value: obj
         (OutlierConfig, "eject_for"),
         (LimitsConfig, "ban_for"),
         (SocketConfig, "keepalive"),
+        (TimeoutsConfig, "idle_timeout"),
+        (TimeoutsConfig, "half_close_timeout"),
+        (TimeoutsConfig, "max_connection_age"),
     ],
 )
 def test_what_a_converter_refuses_is_named(make: Callable[..., object], name: str, seconds: object) -> None:
@@ -163,10 +155,8 @@ def test_what_a_converter_refuses_is_named(make: Callable[..., object], name: st
 
 
 def test_a_rate_that_has_to_be_reached_and_cannot() -> None:
-    error = refused(FrontendSettings, {"bandwidth_per_connection": 100, "min_rate": 100})
-    assert str(error) == (
-        "frontend settings: min_rate must be less than bandwidth_per_connection, 100, got 100"
-    )
+    error = refused(LimitsConfig, {"bandwidth_per_connection": 100, "min_rate": 100})
+    assert str(error) == 'min_rate must be less than bandwidth_per_connection, 100B/s, got "100B/s"'
 
 
 def test_less_time_for_a_dial_than_for_an_attempt() -> None:
@@ -185,8 +175,25 @@ def test_retries_on_something_else(given: Any) -> None:
 
 
 def test_no_limit_is_allowed() -> None:
-    settings = FrontendSettings(max_connection_age=None, max_sessions=None)
-    assert FrontendFactory(Clock(), a_pool(some_backends(1)), settings=settings).context.settings == settings
+    timeouts, limits = TimeoutsConfig(max_connection_age=None), LimitsConfig(connections=None)
+    context = FrontendFactory(Clock(), a_pool(some_backends(1)), timeouts=timeouts, limits=limits).context
+    assert (context.timeouts, context.limits, context.admission) == (timeouts, limits, None)
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [{"limits": LimitsConfig(connections_per_client=1)}, {"access": AccessConfig(deny_file=None)}],
+)
+def test_limits_and_lists_are_in_force(tables: dict[str, Any]) -> None:
+    """Wherever they are given, without a further part."""
+    assert FrontendFactory(Clock(), a_pool(some_backends(1)), **tables).context.admission is not None
+    assert Frontend("web", "127.0.0.1:0", a_pool(some_backends(1)), **tables).admission is not None
+
+
+def test_the_table_of_a_frontend_is_its_timeouts() -> None:
+    config = FrontendConfig(listen=(Address.parse("127.0.0.1:0"),), pool="web", idle_timeout=5.0)
+    assert isinstance(config, TimeoutsConfig)
+    assert config.idle_timeout == 5.0
 
 
 def test_an_overload_without_bounds() -> None:

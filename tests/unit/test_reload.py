@@ -18,8 +18,8 @@ from twisted.logger import LogEvent, LogLevel, capturedLogs, formatEvent
 from support.certificates import Authority
 from support.tls_lines import frontend_tls
 from tcpbalance.admission.access import Access
+from tcpbalance.admission.lists import DenyFile
 from tcpbalance.admission.refusal import Refusal
-from tcpbalance.build import DenyFile
 from tcpbalance.config.admission import AccessConfig
 from tcpbalance.config.paths import FilePath
 from tcpbalance.errors import TcpbalanceError

@@ -1,0 +1,70 @@
+"""Admission as the tables of a frontend say it; its lists are read anew when their file changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tcpbalance.admission.access import Access
+from tcpbalance.admission.control import AdmissionControl
+from tcpbalance.admission.deny_file import give_way, read_deny_file
+from tcpbalance.admission.limits import limits_clients
+from tcpbalance.admission.networks import NetworkSet, no_rest
+from tcpbalance.config.admission import AccessConfig, LimitsConfig
+
+
+def make_admission(
+    access: AccessConfig | None, limits: LimitsConfig, clock: Callable[[], float]
+) -> AdmissionControl | None:
+    """Make what admits clients by lists and limits.
+
+    :param clock: seconds on a monotonic clock.
+    :returns: None where all are admitted.
+    :raises DenyFileError: the deny file has mistakes.
+    """
+    if access is None and not limits_clients(limits):
+        return None
+    return AdmissionControl(read_access(access or AccessConfig()), limits, clock)
+
+
+def read_access(config: AccessConfig, rest: Callable[[], None] = no_rest) -> Access:
+    """Make lists of what a table says, and of its file.
+
+    :param rest: see `read_deny_file`.
+    :raises DenyFileError: the file has mistakes.
+    """
+    return Access(
+        NetworkSet(network.network for network in config.allow),
+        NetworkSet(network.network for network in config.deny),
+        NetworkSet() if config.deny_file is None else read_deny_file(config.deny_file, rest),
+        dry_run=config.dry_run,
+    )
+
+
+class DenyFile:
+    """Keeps the lists of an admission up to date with a file.
+
+    :param admission: whose lists they are.
+    :param config: names the file, and what else is in the lists.
+    :ivar files: that file.
+    :ivar warnings: none; a file with a mistake is not used.
+    """
+
+    warnings: tuple[str, ...] = ()
+
+    def __init__(self, admission: AdmissionControl, config: AccessConfig) -> None:
+        self._admission = admission
+        self._config = config
+        self.files: tuple[str, ...] = () if config.deny_file is None else (config.deny_file,)
+
+    def prepare(self) -> Callable[[], None]:
+        """Read it again.
+
+        :returns: puts the new lists in the place of the old ones.
+        :raises DenyFileError: it has mistakes; the lists stay as they were.
+        """
+        access = read_access(self._config, give_way)
+        return lambda: setattr(self._admission, "access", access)
+
+    def is_outdated(self) -> bool:
+        """Never: there is no time in it."""
+        return False
