@@ -14,8 +14,9 @@ from twisted.protocols.policies import ProtocolWrapper
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
+from tcpbalance.net.ends import unacknowledged
 from tcpbalance.net.pump import Pump
-from tcpbalance.net.socket_transport import SocketTransport, unacknowledged
+from tcpbalance.net.socket_transport import SocketTransport
 from tcpbalance.net.transport import TlsClient, TlsServer, Transport
 from tcpbalance.net.twisted_transport import ReadsToTheEnd
 from tcpbalance.net.wheel import Wheel
@@ -126,6 +127,8 @@ class AdaptedTransport:
         """See ``Transport``: less where the transport is not Twisted's own, which cannot be asked."""
         # While bytes wait here for room in the kernel, its part may be full at each look.
         waiting, transport = self._unsent(), _unwrapped(self._transport)
+        if isinstance(transport, SocketTransport):
+            return waiting + transport.in_flight()
         if isinstance(transport, FileDescriptor):
             # The end of the stream waits, too; the kernel counts it as a byte.
             waiting += transport._writeDisconnecting and not transport._writeDisconnected

@@ -21,6 +21,7 @@ from tcpbalance.config.addresses import Address
 from tcpbalance.errors import Fault, TcpbalanceError
 from tcpbalance.net.addresses import peer_address
 from tcpbalance.net.data_path import DataPath, TwistedDataPath, begin
+from tcpbalance.net.ends import NO_LINGER
 from tcpbalance.net.faults import (
     OUT_OF_DESCRIPTORS,
     REMEDY_OF_LOOKUP,
@@ -34,7 +35,6 @@ from tcpbalance.net.resolver.resolution import Resolution
 from tcpbalance.net.resolver.resolver import Resolver, resolver_of
 from tcpbalance.net.resolver.targets import Target, Targets, numeric_target
 from tcpbalance.net.socket_options import SocketOptionError, SocketOptions
-from tcpbalance.net.socket_transport import NO_LINGER
 from tcpbalance.net.wheel import Wheel
 
 _CAUSES = {

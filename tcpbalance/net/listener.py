@@ -27,9 +27,9 @@ from tcpbalance.config.addresses import Address
 from tcpbalance.errors import Fault, TcpbalanceError
 from tcpbalance.net.addresses import PeerAddress, peer_address, shown
 from tcpbalance.net.data_path import DataPath, TwistedDataPath, begin
+from tcpbalance.net.ends import NO_LINGER
 from tcpbalance.net.faults import EXHAUSTED
 from tcpbalance.net.socket_options import SocketOptionError, SocketOptions
-from tcpbalance.net.socket_transport import NO_LINGER
 from tcpbalance.rate_limited_log import RateLimitedLog
 
 ACCEPTS_A_TURN = 8

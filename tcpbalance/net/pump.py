@@ -1,25 +1,25 @@
-"""One direction of a session once both sides stand: the bytes of one leg go to the other, seen by no
-protocol.
+"""One direction of a session once both sides stand: the bytes of one transport go to the other, past their
+protocols.
 
 Copying comes first: for a message that one ``recv`` can take, nothing is cheaper. When reads keep coming back
-full, the direction is in bulk, and the kernel moves its bytes through a pipe; when the bursts have become
-small again, it goes back to copying. Ends and breaks are told to the protocol of the leg they happen at, as
-in the portable relay.
+full, the pump is in bulk, and the kernel moves its bytes through a pipe; when the bursts have become small
+again, it goes back to copying. Ends and breaks are reported to the protocol of the transport that they happen
+at, as in the portable relay.
 
-What the sink has not taken yet stands in one place at a time: in the sink's own buffer or in the pipe. Until
-it is gone nothing is read from the source: that is all there is to back-pressure.
+What the sink has not taken yet is in one place at a time: in the sink's output or in the pipe. Until it is
+gone nothing is read from the source: that is all there is to back-pressure.
 """
 
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
+from socket import SocketType
+from typing import Protocol
 
+from tcpbalance.net.output import Output
+from tcpbalance.net.reading import Source
 from tcpbalance.net.splice import UNSUPPORTED, Pipe, PipeStore
 from tcpbalance.net.wheel import Wheel
-
-if TYPE_CHECKING:
-    from tcpbalance.net.socket_transport import SocketTransport
 
 MORE = getattr(socket, "MSG_MORE", 0)
 """The flag of send(2) that lets what follows at once travel in the same segment, as a FIN with the bytes
@@ -41,8 +41,23 @@ CHATTY_AFTER = 4
 """Lean bursts in a row that end a bulk transfer."""
 
 
+class Sink(Protocol):
+    """The part of a socket transport that bytes are pumped to.
+
+    :ivar output: keeps what the socket does not take.
+    """
+
+    socket: SocketType
+    splices: bool
+    output: Output
+
+    def break_later(self, error: OSError) -> None:
+        """A write has failed: report it in a later turn."""
+        ...
+
+
 class Pump:
-    """Carries what comes in at one leg to the other.
+    """A ``Reader`` that carries what comes in at one transport to another.
 
     :param source: where bytes come from.
     :param sink: where they go.
@@ -52,13 +67,25 @@ class Pump:
     :ivar active: the wheel's time at the last of them.
     """
 
-    __slots__ = ("_bulk", "_pipe", "_pipes", "_streak", "_wheel", "active", "carried", "sink", "source")
+    drains = True
 
-    def __init__(
-        self, source: SocketTransport, sink: SocketTransport, pipes: PipeStore, wheel: Wheel
-    ) -> None:
+    __slots__ = (
+        "_bulk",
+        "_output",
+        "_pipe",
+        "_pipes",
+        "_streak",
+        "_wheel",
+        "active",
+        "carried",
+        "sink",
+        "source",
+    )
+
+    def __init__(self, source: Source, sink: Sink, pipes: PipeStore, wheel: Wheel) -> None:
         self.source = source
         self.sink = sink
+        self._output = sink.output
         self.carried = 0
         self.active = wheel.now
         self._pipes = pipes
@@ -74,12 +101,12 @@ class Pump:
 
     def pull(self) -> None:
         """Carry what there is, as far as the sink takes it and the turn allows."""
-        source, sink = self.source, self.sink
+        source, output = self.source, self._output
         for _ in range(READS_A_TURN):
             if self._bulk:
                 self._pull_by_pipe()
                 return
-            if not source.readable or sink.full or not self._copy():
+            if not source.readable or output.full or not self._copy():
                 return
         source.read_again()
 
@@ -95,7 +122,7 @@ class Pump:
             while pipe.held:
                 pipe.drain(self.sink.socket)
         except BlockingIOError:
-            self.sink.full = True
+            self._output.full = True
             return False
         except OSError as error:
             return self._sink_failed(pipe, error)
@@ -127,7 +154,11 @@ class Pump:
             self._streak = 0
         else:
             self._note_full_read()
-        return self.sink.put(data, MORE if source.ending else 0)
+        try:
+            return self._output.send(data, MORE if source.ending else 0)
+        except OSError as error:
+            self.sink.break_later(error)
+            return False
 
     def _note_full_read(self) -> None:
         self._streak += 1
@@ -140,7 +171,7 @@ class Pump:
     def _pull_by_pipe(self) -> None:
         source, sink = self.source, self.sink
         for _ in range(READS_A_TURN):
-            if not source.readable or sink.full:
+            if not source.readable or self._output.full:
                 return
             pipe = self._pipe = self._pipes.take() if source.splices and sink.splices else None
             if pipe is None:
@@ -197,7 +228,11 @@ class Pump:
         self.sink.splices = self._bulk = False
         data = pipe.take_back()
         self.release()
-        return self.sink.put(data)
+        try:
+            return self._output.send(data)
+        except OSError as broken:
+            self.sink.break_later(broken)
+            return False
 
     def release(self) -> None:
         """Give the pipe back, with what is in it where the sink is no more."""

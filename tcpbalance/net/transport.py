@@ -115,6 +115,21 @@ class Transport(Protocol):
         """Close at once, with a reset."""
         ...
 
+    # TLS
+
+    def accept_tls(self, tls: TlsServer, rest: bytes = b"") -> None:
+        """Let the client speak TLS from here on; ``handshakeCompleted`` is reported once it does.
+
+        Nothing is to be written before that. The peer's close_notify is an end like any other.
+
+        :param rest: the last bytes of what the protocol was given, which are a part of it.
+        """
+        ...
+
+    def connect_tls(self, peer: TlsClient) -> None:
+        """Speak TLS with a backend from here on; ``handshakeCompleted`` is reported once both do."""
+        ...
+
     # Changing hands
 
     def hand_over(self, protocol: Any) -> None:

@@ -22,14 +22,14 @@ from twisted.python.failure import Failure
 
 from tcpbalance.net.addresses import PeerAddress, socket_address
 from tcpbalance.net.end_queue import EndQueue
-from tcpbalance.net.faults import is_our_own
-from tcpbalance.net.socket_transport import (
+from tcpbalance.net.ends import (
     DONE,
     LOST,
     NO_LINGER,
     report_connection_error,
     unacknowledged,
 )
+from tcpbalance.net.faults import is_our_own
 
 
 class ReadsToTheEnd(FileDescriptor):

@@ -11,7 +11,6 @@ from twisted.python.failure import Failure
 from tcpbalance.net.addresses import shown
 from tcpbalance.net.tls.errors import HandshakeFailed, handshake_cause
 from tcpbalance.net.tls.facts import asked_name, facts_of
-from tcpbalance.net.tls.start import accept_tls
 from tcpbalance.proxy.client import ClientConnection
 from tcpbalance.proxy.client_info import ClientInfo
 from tcpbalance.proxy.context import SessionContext
@@ -143,7 +142,7 @@ class Arrival:
         assert self._preread.tls is not None
         rest = bytes(self._preread.kept)
         self._preread.kept.clear()
-        self.client.transport = accept_tls(self.client.transport, self._preread.tls, rest)
+        self.client.transport.accept_tls(self._preread.tls, rest)
 
     def _hand_over(self) -> None:
         """All is known: a session takes over the client, and what it has sent for the backend."""

@@ -23,7 +23,7 @@ from support.tls_case import NAME, TlsCase
 from support.tls_lines import frontend_tls
 from support.tls_peers import tls_peer
 from tcpbalance import LimitsConfig
-from tcpbalance.net.socket_transport import NO_LINGER
+from tcpbalance.net.ends import NO_LINGER
 from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.proxy.preread import PrereadSettings
 

@@ -16,8 +16,9 @@ from support.sockets import until
 from support.tls_case import TlsCase
 from support.tls_peers import tls_peer
 from tcpbalance.net.adapted_transport import AdaptedTransport
+from tcpbalance.net.socket_transport import SocketTransport
 from tcpbalance.net.tls.client import ClientTls
-from tcpbalance.net.tls.tls_transport import TlsTransport
+from tcpbalance.net.tls.tls_layer import TlsOutput
 
 reactor: Any = global_reactor
 
@@ -43,8 +44,10 @@ def let_lack(transport: Any, code: int) -> None:
     while isinstance(transport, ProtocolWrapper):
         transport = transport.transport
     holder, name = transport, "socket"
-    if isinstance(transport, TlsTransport):
-        holder, name = transport.socket, "_sock"
+    if isinstance(transport, SocketTransport):
+        holder, name = transport.output, "_socket"
+        if isinstance(holder, TlsOutput):
+            holder, name = transport.socket, "_sock"
     setattr(holder, name, Lacking(getattr(holder, name), code))
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
+from attrs import frozen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from OpenSSL import SSL
@@ -41,9 +42,7 @@ from tcpbalance.net.pump import READS_A_TURN
 from tcpbalance.net.socket_transport import SocketTransport
 from tcpbalance.net.tls.records import RECORDS_AT_ONCE
 from tcpbalance.net.tls.server import ServerTls
-from tcpbalance.net.tls.start import accept_tls
 from tcpbalance.net.tls.tls_socket import WANTS_WRITE, TlsSocket
-from tcpbalance.net.tls.tls_transport import TlsTransport
 from tcpbalance.net.wheel import Wheel
 
 PATIENCE = 10.0
@@ -100,7 +99,17 @@ class Introducer(Listener):
         elif data.startswith(PROXY):
             self.header = PROXY
             assert self.leg is not None
-            self.leg = accept_tls(self.leg, self.tls, data.removeprefix(PROXY))
+            self.leg.accept_tls(self.tls, data.removeprefix(PROXY))
+
+
+@frozen
+class Client:
+    """Makes our end of a connection to a server."""
+
+    context: SSL.Context
+
+    def connection(self) -> SSL.Connection:
+        return client_in_memory(self.context)
 
 
 class Line:
@@ -116,11 +125,11 @@ class Line:
         theirs, ours = connected()
         self.peer = Peer(theirs, client_in_memory(client_context()))
         self.protocol = Listener()
-        self.plain = SocketTransport(
+        self.beneath = ours
+        self.leg = SocketTransport(
             self.poller, ours, self.protocol, peer_address(ours.family, ours.getpeername())
         )
-        self.poller.watch(ours.fileno(), self.plain)
-        self.leg: SocketTransport = self.plain
+        self.poller.watch(ours.fileno(), self.leg)
         self._tls = tls
 
     @property
@@ -130,7 +139,7 @@ class Line:
 
     def begin(self) -> None:
         """Let the leg speak TLS, and make nothing of it yet."""
-        self.leg = accept_tls(self.plain, self._tls)
+        self.leg.accept_tls(self._tls)
 
     def shake(self) -> None:
         """Let the two agree."""
@@ -206,14 +215,14 @@ def test_several_records_in_one_segment(line: Line) -> None:
 @pytest.mark.parametrize("size", [4096, 5000, 16_000, A_RECORD])
 def test_many_records_are_all_read_though_no_more_comes(line: Line, size: int) -> None:
     data = b"".join(line.peer.written(b"x" * size) for _ in range(80_000 // size + 1))
-    line.plain.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * len(data))
+    line.beneath.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * len(data))
     line.peer.sock.sendall(data)
     line.until(lambda: len(line.protocol.received) == (80_000 // size + 1) * size)
 
 
 def test_a_turn_takes_a_few_records_whatever_is_in_them(line: Line) -> None:
     line.peer.sock.sendall(b"".join(line.peer.written(b"x") for _ in range(1000)))
-    until(lambda: is_readable(line.plain.socket), "the records")
+    until(lambda: is_readable(line.beneath), "the records")
     line.poller.doRead()
     assert 0 < len(line.protocol.received) <= READS_A_TURN * RECORDS_AT_ONCE
     line.until(lambda: len(line.protocol.received) == 1000)
@@ -533,9 +542,9 @@ def test_a_break_that_an_answer_of_the_handshake_meets(fresh: Line) -> None:
     with contextlib.suppress(SSL.WantReadError):
         fresh.peer.tls.do_handshake()
     fresh.peer.sock.sendall(b"".join(to_send(fresh.peer.tls)))
-    until(lambda: is_readable(fresh.plain.socket), "the hello")
+    until(lambda: is_readable(fresh.beneath), "the hello")
     fresh.peer.reset()
-    until(lambda: is_broken(fresh.plain.socket), "the break")
+    until(lambda: is_broken(fresh.beneath), "the break")
     fresh.leg.on_events(READABLE)
     fresh.until(lambda: fresh.story == ["lost ConnectionLost"])
 
@@ -545,9 +554,7 @@ def test_a_handshake_that_openssl_does_not_begin_is_told_in_a_later_turn(fresh: 
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_min_proto_version(SSL.TLS1_3_VERSION)
     context.set_max_proto_version(SSL.TLS1_2_VERSION)
-    leg = TlsTransport(fresh.plain, client_in_memory(context))
-    fresh.leg = leg
-    leg.begin()
+    fresh.leg.connect_tls(Client(context))
     assert fresh.story == []
     fresh.until(lambda: fresh.story == ["lost HandshakeFailed"])
     assert fresh.protocol.failure == "no protocols available"
@@ -561,19 +568,17 @@ def test_a_server_that_breaks_off_before_our_last_step_has_not_agreed(fresh: Lin
     context.use_privatekey_file(str(issued.key))
     server = SSL.Connection(context, None)
     server.set_accept_state()
-    leg = TlsTransport(fresh.plain, client_in_memory(client_context()))
-    fresh.leg = leg
-    leg.begin()
+    fresh.leg.connect_tls(Client(client_context()))
     fresh.turn()
     until(lambda: is_readable(fresh.peer.sock), "the hello")
     server.bio_write(fresh.peer.sock.recv(A_RECORD))
     with contextlib.suppress(SSL.WantReadError):
         server.do_handshake()
     fresh.peer.sock.sendall(b"".join(to_send(server)))
-    until(lambda: is_readable(fresh.plain.socket), "the answer")
+    until(lambda: is_readable(fresh.beneath), "the answer")
     fresh.peer.reset()
-    until(lambda: is_broken(fresh.plain.socket), "the break")
-    leg.on_events(READABLE)
+    until(lambda: is_broken(fresh.beneath), "the break")
+    fresh.leg.on_events(READABLE)
     fresh.until(lambda: fresh.story == ["lost ConnectionLost"])
 
 
@@ -589,15 +594,14 @@ def test_closing_during_the_handshake(fresh: Line) -> None:
 
 def test_tls_begins_behind_a_header_in_the_same_segment(fresh: Line, tls: ServerTls) -> None:
     introducer = Introducer(tls)
-    introducer.leg = fresh.plain
+    introducer.leg = fresh.leg
     fresh.protocol = introducer
-    fresh.plain.hand_over(introducer)
-    fresh.plain.look()
+    fresh.leg.hand_over(introducer)
+    fresh.leg.look()
     with contextlib.suppress(SSL.WantReadError):
         fresh.peer.tls.do_handshake()
     fresh.peer.sock.sendall(PROXY + fresh.peer.tls.bio_read(A_RECORD))
     fresh.until(lambda: fresh.peer.look() is fresh.peer and "agreed" in fresh.story)
-    fresh.leg = introducer.leg
     fresh.peer.sock.sendall(fresh.peer.written(b"hello"))
     fresh.until(lambda: fresh.protocol.received == b"hello")
 
@@ -722,5 +726,5 @@ def test_bulk_from_a_plain_leg_to_tls(joined: Joined) -> None:
 
     joined.line.until(all_there)
     assert joined.near.received == data
-    assert isinstance(joined.line.leg, TlsTransport)
+    assert isinstance(joined.line.leg.getHandle(), SSL.Connection)
     assert not joined.line.leg.splices

@@ -17,7 +17,7 @@ from support.transport_scripts import HalfCloseRecorder
 from tcpbalance.net.adapted_transport import as_transport
 from tcpbalance.net.addresses import PeerAddress, peer_address
 from tcpbalance.net.data_path import TwistedDataPath, begin
-from tcpbalance.net.socket_transport import NO_LINGER
+from tcpbalance.net.ends import NO_LINGER
 
 reactor: Any = global_reactor
 

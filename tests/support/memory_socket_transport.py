@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
+from weakref import WeakMethod
 
 from support.memory_socket import MemorySocket
 from tcpbalance.net.addresses import PeerAddress
+from tcpbalance.net.output import Output
 from tcpbalance.net.poller import Poller
 from tcpbalance.net.socket_transport import SocketTransport
 
@@ -22,18 +25,14 @@ class MemoryLeg(SocketTransport):
 
     def __init__(self, poller: Poller, sock: MemorySocket, protocol: Any, peer: PeerAddress) -> None:
         super().__init__(poller, cast(Any, sock), protocol, peer)
+        self.output = _NotingOutput(sock, self.note)
         self.peak = 0
         self.kernel = sock
 
     @property
     def kept(self) -> int:
         """Bytes read for the peer and not taken by its kernel, the pipe's included."""
-        return len(self._unsent or b"") + (0 if self._incoming is None else self._incoming.held)
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the socket is not closed yet."""
-        return not self.kernel.closed
+        return len(self.output.unsent or b"") + (0 if self._incoming is None else self._incoming.held)
 
     def note(self) -> None:
         """Note what is kept now."""
@@ -43,10 +42,20 @@ class MemoryLeg(SocketTransport):
         super().write(data, flags)
         self.note()
 
-    def put(self, data: bytes, flags: int = 0) -> bool:
-        taken = super().put(data, flags)
-        self.note()
-        return taken
-
     def in_flight(self) -> int:
-        return self.kept + len(self.kernel.outgoing.unsent) if self._open and not self._broken else 0
+        return self.kept + len(self.kernel.outgoing.unsent) if self.is_open and not self._broken else 0
+
+
+class _NotingOutput(Output):
+    """``Output``, calling *note*, of the transport that it belongs to, after each send."""
+
+    def __init__(self, sock: MemorySocket, note: Callable[[], None]) -> None:
+        super().__init__(cast(Any, sock))
+        self._note = WeakMethod(note)
+
+    def send(self, data: bytes, flags: int = 0) -> bool:
+        taken = super().send(data, flags)
+        note = self._note()
+        assert note is not None
+        note()
+        return taken

@@ -30,7 +30,6 @@ from tcpbalance.net.tls.client import ClientTls, TlsPeer
 from tcpbalance.net.tls.connection import Connection
 from tcpbalance.net.tls.records import Records
 from tcpbalance.net.tls.server import ServerTls
-from tcpbalance.net.tls.start import accept_tls, connect_tls
 from tcpbalance.net.tls.tls_socket import TlsSocket
 from tcpbalance.net.wheel import Wheel
 
@@ -136,8 +135,11 @@ class Line:
         self.network = Network(data_path="copying", receive_buffer=ROOM)
         self.stage = MemoryStage(Listener, network=self.network)
         self.poller = self.stage.transport._poller
-        bare = self.stage.transport
-        self.transport = accept_tls(bare, ours) if isinstance(ours, ServerTls) else connect_tls(bare, ours)
+        self.transport = self.stage.transport
+        if isinstance(ours, ServerTls):
+            self.transport.accept_tls(ours)
+        else:
+            self.transport.connect_tls(ours)
         self.cost = Cost()
         self._ends: list[int] = []
         self._sent = self._heard = 0

@@ -10,7 +10,7 @@ import pytest
 from support.memory_stage import MemoryStage
 from support.network import no_logged_failure
 from support.transport_scripts import HalfCloseRecorder
-from tcpbalance.net.socket_transport import LOST
+from tcpbalance.net.ends import LOST
 
 
 class Waiting(MemoryStage):

@@ -26,7 +26,6 @@ from tcpbalance.net.connecting import (
 from tcpbalance.net.faults import fault_of_error, fault_of_handshake
 from tcpbalance.net.tls.client import TlsPeer
 from tcpbalance.net.tls.errors import HandshakeFailed, handshake_cause
-from tcpbalance.net.tls.start import connect_tls
 
 Preamble = Callable[[Any], bytes]
 
@@ -191,12 +190,13 @@ class _Handshake(Protocol):
     def connectionMade(self) -> None:
         """Begin the handshake."""
         try:
-            self.transport.write(self._preamble(self.transport))
-            if as_transport(self.transport).full:
+            transport = as_transport(self.transport)
+            transport.write(self._preamble(transport))
+            if transport.full:
                 self._attempt.failed("PROXY header larger than the send buffer", Fault.BALANCER)
                 self.transport.abortConnection()
             else:
-                self.transport = connect_tls(self.transport, self._attempt.peer)
+                transport.connect_tls(self._attempt.peer)
         except Exception:
             self._attempt.broke_down(self.transport)
 

@@ -1,0 +1,43 @@
+"""How connections end: what protocols are told, what resets, and what is still on its way."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import socket
+import struct
+import sys
+import termios
+from socket import SocketType
+from typing import Any
+
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.python.failure import Failure
+
+DONE = Failure(ConnectionDone())  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+LOST = Failure(ConnectionLost())  # type: ignore[no-untyped-call]
+ABORTED = Failure(ConnectionAborted())  # type: ignore[no-untyped-call]
+
+NO_LINGER = struct.pack("ii", 1, 0)
+"""SO_LINGER set to this makes ``close`` a reset."""
+
+
+def reset_on_close(sock: SocketType) -> None:
+    """Let the ``close`` of a socket be a reset, where the system allows it."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+
+
+def report_connection_error(protocol: Any) -> None:
+    """Report to a protocol that asks for it that its connection is broken before all that came is read.
+
+    :param protocol: it still gets those bytes, and then ``connectionLost``.
+    """
+    report = getattr(protocol, "on_connection_error", None)
+    if report is not None:
+        report()
+
+
+def unacknowledged(sock: SocketType) -> int:
+    """Bytes, and the end of the stream, that the kernel has and the peer's has not acknowledged: tcp(7)."""
+    return int.from_bytes(fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder)

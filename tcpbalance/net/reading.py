@@ -1,0 +1,55 @@
+"""What takes the bytes that come in at a socket transport, where it is not the transport's protocol."""
+
+from __future__ import annotations
+
+from socket import SocketType
+from typing import Protocol
+
+
+class Reader(Protocol):
+    """Reads a transport's socket in the place of its protocol.
+
+    :ivar drains: whether it passes on what the peer had sent before it broke off.
+    """
+
+    @property
+    def drains(self) -> bool: ...
+
+    def pull(self) -> None:
+        """Read what there is, as far as one turn allows."""
+        ...
+
+
+class Source(Protocol):
+    """The part of a socket transport that a reader uses.
+
+    :ivar socket: while the transport is open.
+    :ivar is_open: whether the socket is not closed yet.
+    :ivar readable: whether a read may bring something.
+    :ivar at_the_end: whether a short read is no sign that all was read.
+    :ivar ending: whether the peer has finished sending, and all it sent is here to be read.
+    :ivar splices: whether splice(2) works on the socket, as far as is known.
+    """
+
+    socket: SocketType
+    is_open: bool
+    readable: bool
+    at_the_end: bool
+    ending: bool
+    splices: bool
+
+    def read_again(self) -> None:
+        """Read on in the next turn, if there is more."""
+        ...
+
+    def pulled_by_sink(self) -> None:
+        """Read on now: where the bytes go takes them again."""
+        ...
+
+    def on_eof(self) -> None:
+        """All that the peer has sent is read."""
+        ...
+
+    def on_connection_error(self) -> None:
+        """The connection is broken, and nothing is left to be read."""
+        ...

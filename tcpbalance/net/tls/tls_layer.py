@@ -1,0 +1,245 @@
+"""What TLS adds to a socket transport: a handshake first, a close_notify before each end, and reads and
+writes that leave something in the TLS socket."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Callable
+from functools import partial
+from socket import SHUT_WR
+from typing import Protocol
+
+from OpenSSL import SSL
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.python.failure import Failure
+
+from tcpbalance.net.output import Output
+from tcpbalance.net.reading import Reader
+from tcpbalance.net.tls.errors import HandshakeFailed, TlsBroken, openssl_words
+from tcpbalance.net.tls.openssl import forget_errors
+from tcpbalance.net.tls.tls_socket import WANTS_WRITE, TlsSocket
+from tcpbalance.net.tls.verification import why
+
+
+class Carrier(Protocol):
+    """The part of a socket transport that its TLS uses."""
+
+    is_open: bool
+    readable: bool
+    output: Output
+
+    def read_for_protocol(self) -> None:
+        """Read for the protocol, as far as one turn allows."""
+        ...
+
+    def read_on(self) -> None:
+        """Read in the next turn, though no event may say that there is more."""
+        ...
+
+    def read_up(self) -> None:
+        """Read what is there now, paused or at the end already where it is."""
+        ...
+
+    def call_later(self, call: Callable[[], None]) -> None:
+        """Make a call in the next turn."""
+        ...
+
+    def handshake_completed(self) -> bool:
+        """Report the end of the handshake; tell whether the transport is still open."""
+        ...
+
+    def write_closed(self) -> None:
+        """Report that all is out and the peer was told that no more will come."""
+        ...
+
+    def break_later(self, error: OSError) -> None:
+        """The connection has turned out to be broken: report it in a later turn."""
+        ...
+
+    def break_now(self, default: int) -> None:
+        """The connection is broken: read what is there, and report it.
+
+        :param default: the error, where the socket does not tell one.
+        """
+        ...
+
+    def close_with(self, failure: Failure) -> None:
+        """Close, and report why."""
+        ...
+
+
+class TlsOutput(Output):
+    """An ``Output`` into a TLS socket, which is full, too, while encrypted bytes wait in the socket."""
+
+    __slots__ = ("_tls",)
+
+    def __init__(self, tls: TlsSocket) -> None:
+        super().__init__(tls)
+        self._tls = tls
+
+    def send(self, data: bytes, flags: int = 0) -> bool:
+        """See ``Output``."""
+        if super().send(data, flags) and not self._tls.unsent:
+            return True
+        self.full = True
+        return False
+
+    def flush(self) -> bool:
+        """See ``Output``."""
+        try:
+            # What is encrypted goes first.
+            self._tls.flush()
+        except BlockingIOError:
+            return False
+        super().flush()
+        if self._tls.unsent:
+            self.full = True
+        return not self.full
+
+    def drop(self) -> None:
+        """See ``Output``."""
+        super().drop()
+        self._tls.unsent = b""
+
+    def waiting(self) -> int:
+        """See ``Output``."""
+        return super().waiting() + len(self._tls.unsent)
+
+
+class TlsLayer:
+    """The ``Reader`` of a transport that speaks TLS, and what else its transport does differently.
+
+    :param carrier: the transport.
+    :param tls: its socket.
+    :ivar handshaking: whether the handshake is still to be finished; nothing is to be written before.
+    :ivar inner: what reads behind the handshake, where it is not the protocol.
+    """
+
+    __slots__ = ("_carrier", "_tls", "handshaking", "inner")
+
+    def __init__(self, carrier: Carrier, tls: TlsSocket) -> None:
+        self._carrier = carrier
+        self._tls = tls
+        self.handshaking = True
+        self.inner: Reader | None = None
+
+    def begin(self) -> None:
+        """Take a client's first step."""
+        try:
+            self._tls.begin()
+        except SSL.Error as error:
+            # Reported in a later turn: the caller does not expect to be called back from within.
+            self._carrier.call_later(partial(self._fail, error))
+        else:
+            self._carrier.read_on()
+
+    # Reading
+
+    @property
+    def drains(self) -> bool:
+        """See ``Reader``: a handshake that the peer has broken off comes to nothing."""
+        return not self.handshaking
+
+    def pull(self) -> None:
+        """See ``Reader``."""
+        if not self.handshaking or self._handshake():
+            if self.inner is None:
+                self._carrier.read_for_protocol()
+            else:
+                self.inner.pull()
+        news = self._tls.news
+        if news is not None and self._carrier.is_open:
+            # No event will say that there is more to be read, or to be sent.
+            self._tls.news = None
+            if news == WANTS_WRITE:
+                self._carrier.output.full = True
+            self._carrier.read_on()
+
+    def _handshake(self) -> bool:
+        """Go on with the handshake; tell whether it is over, and the transport open."""
+        try:
+            self._tls.do_handshake()
+        except BlockingIOError:
+            self._carrier.readable = False
+            return False
+        except SSL.Error as error:
+            self._fail(error)
+            return False
+        self.handshaking = False
+        return self._carrier.handshake_completed()
+
+    def _fail(self, error: SSL.Error) -> None:
+        """The handshake has failed."""
+        failure = _failure_of(error, self._tls.connection)
+        forget_errors()
+        self._tls.drain()
+        self._carrier.close_with(failure)
+
+    # Breaking
+
+    def read_up(self) -> None:
+        """Read what came before a break, while the kernel still tells the break from an end.
+
+        A close_notify among it says that all has come. A peer that has answered and closed sends its own
+        before the break, which is its kernel's answer to ours: unlike the end of a stream, a close_notify is
+        bytes, and the peer does not read them any more.
+        """
+        if not self.handshaking:
+            self._carrier.read_up()
+
+    @property
+    def ended_in_order(self) -> bool:
+        """Whether the peer has sent its close_notify."""
+        return self._tls.goodbye_came
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether something has come that was not read."""
+        return self._tls.something_waits
+
+    def error(self) -> Exception:
+        """What a broken connection is reported as: with the peer's alert, and whether anything is unread."""
+        unheard = not self.handshaking and self._tls.something_waits
+        cause = self._tls.complaint
+        if cause is None and not unheard:
+            return ConnectionLost()
+        return TlsBroken(cause or "broken off before all was read", unheard=unheard)
+
+    # Ending
+
+    def shut_down(self) -> None:
+        """Tell the peer that no more will come, by a close_notify and the end of the stream behind it."""
+        try:
+            self._tls.say_goodbye()
+        except BlockingIOError:
+            self._carrier.output.full = True
+            return
+        except OSError as error:
+            self._carrier.break_later(error)
+            return
+        try:
+            self._tls.shutdown(SHUT_WR)
+        except OSError:
+            self._carrier.call_later(self._end_broken)
+        else:
+            self._carrier.write_closed()
+
+    def _end_broken(self) -> None:
+        self.read_up()
+        self._carrier.break_now(errno.ENOTCONN)
+
+    def close_in_order(self) -> None:
+        """Send a close_notify before the transport is closed, if there is room for it."""
+        if not self.handshaking:
+            with contextlib.suppress(OSError):
+                self._tls.say_goodbye()
+
+
+def _failure_of(error: SSL.Error, connection: SSL.Connection) -> Failure:
+    """Why a handshake is over: the peer has gone, or the two could not agree."""
+    if isinstance(error, SSL.ZeroReturnError):
+        return Failure(ConnectionDone())  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+    if isinstance(error, SSL.SysCallError):
+        return Failure(ConnectionLost())  # type: ignore[no-untyped-call]
+    return Failure(HandshakeFailed(why(connection) or openssl_words(error)))  # type: ignore[no-untyped-call]
