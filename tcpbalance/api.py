@@ -36,9 +36,9 @@ from tcpbalance.health.probes.tcp import TcpProbe as TcpProbe
 from tcpbalance.health.probes.tls import TlsProbe as TlsProbe
 from tcpbalance.logs.access_log import AccessLog as AccessLog
 from tcpbalance.logs.access_log import AccessLogError as AccessLogError
+from tcpbalance.net.binding import ListenError as ListenError
 from tcpbalance.net.clock import make_monotonic as make_monotonic
-from tcpbalance.net.connecting import ConnectFailed as ConnectFailed
-from tcpbalance.net.listener import ListenError as ListenError
+from tcpbalance.net.connect_errors import ConnectFailed as ConnectFailed
 from tcpbalance.net.socket_file import SocketFile as SocketFile
 from tcpbalance.net.tls.client import ClientTls as ClientTls
 from tcpbalance.net.tls.server import ServerTls as ServerTls

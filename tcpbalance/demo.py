@@ -16,7 +16,8 @@ from tcpbalance.config.pools import HealthConfig
 from tcpbalance.config.quantities import Duration
 from tcpbalance.health.probes.http import HttpProbe
 from tcpbalance.logs.access_log import AccessLog
-from tcpbalance.net.listener import Listener, bind
+from tcpbalance.net.binding import bind
+from tcpbalance.net.listener import Listener
 from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool

@@ -15,7 +15,7 @@ from tcpbalance.errors import TcpbalanceError
 from tcpbalance.health.probes.base import MAX_CAUSE, Deadline, NoVerdict, Probe, Target
 from tcpbalance.health.probes.causes import verdict_on
 from tcpbalance.health.probes.event import Event, failure_of
-from tcpbalance.net.connecting import timed_out
+from tcpbalance.net.connect_errors import timed_out
 from tcpbalance.net.faults import REMEDY_OF_LOOKUP
 from tcpbalance.net.resolver.answer import Verdict
 

@@ -38,21 +38,9 @@ from OpenSSL import SSL
 from twisted.internet.error import ConnectionClosed
 
 from tcpbalance.errors import Fault, TcpbalanceError
+from tcpbalance.net.errnos import NO_LOCAL_PORT, OUT_OF_DESCRIPTORS, is_our_own
 from tcpbalance.net.resolver.answer import Verdict
 from tcpbalance.net.tls.verification import ABOUT_OUR_LISTS
-
-OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
-"""The process, or the whole system, has no descriptor left: errno(3)."""
-
-EXHAUSTED = OUT_OF_DESCRIPTORS | {errno.ENOBUFS, errno.ENOMEM}
-"""Nothing to accept or connect with: no descriptor or no memory."""
-
-NO_LOCAL_PORT = frozenset({errno.EADDRNOTAVAIL, errno.EADDRINUSE})
-"""No local address and port to connect from."""
-
-_DEFECTS = frozenset({errno.EBADF, errno.EFAULT, errno.ENOTSOCK, errno.EISCONN, errno.EALREADY})
-
-_OURS = EXHAUSTED | NO_LOCAL_PORT | _DEFECTS | {errno.EPERM}
 
 _REMEDIES = {
     **dict.fromkeys(OUT_OF_DESCRIPTORS, "raise the limit of open files: LimitNOFILE= of the unit, ulimit -n"),
@@ -67,14 +55,6 @@ _REMEDIES = {
 
 REMEDY_OF_LOOKUP = "look at the name servers, those of [resolver] or of /etc/resolv.conf"
 """What the operator can do about names that could not be looked up."""
-
-
-def is_our_own(code: int) -> bool:
-    """Tell whether an error number of the system says nothing about the peer, only about this machine.
-
-    :param code: as in errno(3).
-    """
-    return code in _OURS
 
 
 def fault_of_errno(code: int) -> Fault:

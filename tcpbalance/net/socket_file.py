@@ -13,7 +13,7 @@ from attrs import field, frozen
 
 from tcpbalance import bounds
 from tcpbalance.errors import SettingError
-from tcpbalance.net.listener import ListenError
+from tcpbalance.net.binding import ListenError
 
 MAX_MODE = 0o777
 

@@ -26,7 +26,7 @@ from zope.interface import implementer
 
 from tcpbalance.net.addresses import PeerAddress, peer_address, shown
 from tcpbalance.net.ends import ABORTED, DONE, LOST, report_connection_error, reset_on_close, unacknowledged
-from tcpbalance.net.faults import is_our_own
+from tcpbalance.net.errnos import is_our_own
 from tcpbalance.net.output import Output
 from tcpbalance.net.poller import ERROR, HANG_UP, PEER_ENDED, READABLE, URGENT, WRITABLE, Poller
 from tcpbalance.net.preview import Preview

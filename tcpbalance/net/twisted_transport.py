@@ -29,7 +29,7 @@ from tcpbalance.net.ends import (
     report_connection_error,
     unacknowledged,
 )
-from tcpbalance.net.faults import is_our_own
+from tcpbalance.net.errnos import is_our_own
 
 
 class ReadsToTheEnd(FileDescriptor):

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 
 from tcpbalance.config.overload import OverloadConfig
 from tcpbalance.net import descriptors
-from tcpbalance.net.faults import OUT_OF_DESCRIPTORS
+from tcpbalance.net.errnos import OUT_OF_DESCRIPTORS
 from tcpbalance.overload import gauges
 from tcpbalance.overload.judge import MAX_AT_ONCE, Judge, Reading, Resource, Step, how_many
 from tcpbalance.proxy.reasons import EndReason

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from twisted.python.failure import Failure
 
-from tcpbalance.net.connecting import ConnectFailed
+from tcpbalance.net.connect_errors import ConnectFailed
 from tcpbalance.proxy.peer import Owner, Peer
 
 

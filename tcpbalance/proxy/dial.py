@@ -12,9 +12,10 @@ from typing import Any, Protocol
 from twisted.logger import Logger
 
 from tcpbalance.errors import Fault
-from tcpbalance.net.connecting import ConnectFailed, Connector, Pending, internal_error
+from tcpbalance.net.connect_errors import ConnectFailed, internal_error
+from tcpbalance.net.connecting import Connector, Pending
 from tcpbalance.net.tcp_info import connect_time
-from tcpbalance.net.tls.dialling import dial_tls
+from tcpbalance.net.tls_attempt import dial_tls
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.connection_queue import ConnectionQueue
 from tcpbalance.pool.pool import Pool, Slot

@@ -14,7 +14,8 @@ from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.admission.lists import make_admission
 from tcpbalance.config.admission import AccessConfig, LimitsConfig
 from tcpbalance.config.frontends import SocketConfig, TimeoutsConfig
-from tcpbalance.net.connecting import Connector, SocketConnector
+from tcpbalance.net.connecting import Connector
+from tcpbalance.net.socket_connector import SocketConnector
 from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.net.wheel import Wheel
 from tcpbalance.pool.pool import Pool

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from tcpbalance.errors import Fault
 from tcpbalance.net.addresses import packed_host, shown
-from tcpbalance.net.faults import is_our_own
+from tcpbalance.net.errnos import is_our_own
 from tcpbalance.net.tls.errors import broken_cause, tls_cause, was_unheard
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool

@@ -11,8 +11,9 @@ from twisted.logger import Logger
 
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.frontends import SocketConfig
+from tcpbalance.net.binding import bind_all
 from tcpbalance.net.data_path import DataPath
-from tcpbalance.net.listener import Listener, bind_all
+from tcpbalance.net.listener import Listener
 from tcpbalance.net.socket_file import SocketFile
 from tcpbalance.net.socket_options import SocketOptions, shrunk_buffers
 from tcpbalance.proxy.factory import FrontendFactory

@@ -12,10 +12,10 @@ from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from tcpbalance.net.connecting import SocketConnector
+from tcpbalance.net.binding import ListenError
 from tcpbalance.net.data_path import DataPath
-from tcpbalance.net.listener import ListenError
 from tcpbalance.net.resolver.resolver import Resolver
+from tcpbalance.net.socket_connector import SocketConnector
 from tcpbalance.net.socket_options import SocketOptionError, SocketOptions
 from tcpbalance.proxy.factory import FrontendFactory
 from tcpbalance.proxy.reasons import EndReason

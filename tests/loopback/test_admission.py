@@ -17,7 +17,8 @@ from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.admission import LimitsConfig
 from tcpbalance.config.frontends import SocketConfig
-from tcpbalance.net.listener import Listener, bind
+from tcpbalance.net.binding import bind
+from tcpbalance.net.listener import Listener
 from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.proxy.context import SessionContext
 from tcpbalance.proxy.factory import FrontendFactory

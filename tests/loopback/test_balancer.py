@@ -44,8 +44,9 @@ from tcpbalance import (
 )
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.quantities import Duration, Size
-from tcpbalance.net.connecting import SocketConnector
-from tcpbalance.net.listener import Listener, bind
+from tcpbalance.net.binding import bind
+from tcpbalance.net.listener import Listener
+from tcpbalance.net.socket_connector import SocketConnector
 from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.net.wheel import Wheel
 

@@ -25,9 +25,10 @@ from tcpbalance.config.addresses import Address
 from tcpbalance.config.frontends import SocketConfig
 from tcpbalance.config.quantities import Duration, Size
 from tcpbalance.errors import Fault
-from tcpbalance.net.connecting import ConnectFailed, SocketConnector
+from tcpbalance.net.connect_errors import ConnectFailed
 from tcpbalance.net.resolver.answer import Reply, Verdict
 from tcpbalance.net.resolver.resolver import Engine, Resolver
+from tcpbalance.net.socket_connector import SocketConnector
 from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.net.wheel import Wheel
 

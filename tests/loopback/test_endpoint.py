@@ -19,7 +19,7 @@ from support.probe_peers import Server
 from support.sockets import Recorder, until
 from tcpbalance.config.addresses import Address
 from tcpbalance.health.probes import Target, endpoint_for
-from tcpbalance.net.connecting import ConnectFailed
+from tcpbalance.net.connect_errors import ConnectFailed
 from tcpbalance.wire.proxy_protocol import ProxyVersion, encode_v2_local
 
 reactor: Any = global_reactor

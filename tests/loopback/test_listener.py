@@ -25,14 +25,16 @@ from tcpbalance.config.addresses import Address
 from tcpbalance.config.frontends import SocketConfig
 from tcpbalance.config.quantities import Duration, Size
 from tcpbalance.net import listener
-from tcpbalance.net.listener import ACCEPTS_A_TURN, Listener, ListenError, bind, bind_all
+from tcpbalance.net.binding import ListenError, bind, bind_all
+from tcpbalance.net.listener import ACCEPTS_A_TURN, Listener
 from tcpbalance.net.socket_options import SocketOptions, shrunk_buffers
+from tcpbalance.net.spare_descriptor import SpareDescriptor
 
 reactor: Any = global_reactor
 
 PLAIN = SocketOptions.of(SocketConfig())
 
-RESERVE = Listener._reserve
+RESERVE = SpareDescriptor.reserve
 
 
 class Kept(Factory):
@@ -367,7 +369,7 @@ class ListenerTests(RoadCase):
                 with no_descriptor_left():
                     self.listener.doRead()
                 assert _is_reset(client)
-                self.listener._rest.cancel()
+                self.listener._cooldown.cancel()
                 self.listener._resume()
             self.listener.stopListening()
         assert [event["shed"] for event in events] == [1, 2]
@@ -379,7 +381,7 @@ class ListenerTests(RoadCase):
         with no_descriptor_left(), capturedLogs() as events:
             self.listener.doRead()
         assert events == []
-        assert self.listener._rest is None
+        assert self.listener._cooldown is None
 
     async def test_the_reserve_is_taken_back_once_there_is_a_descriptor(self) -> None:
         self.listen("127.0.0.1:0")
@@ -387,16 +389,16 @@ class ListenerTests(RoadCase):
         client = self.tcp_client()
         with no_descriptor_left():
             # As when another thread takes the descriptor that was given up for a moment.
-            self.patch(Listener, "_reserve", lambda _: None)
+            self.patch(SpareDescriptor, "reserve", lambda _: None)
             self.listener.doRead()
-            self.patch(Listener, "_reserve", RESERVE)
+            self.patch(SpareDescriptor, "reserve", RESERVE)
             assert not self.has_reserve()
-        await until(reactor, lambda: self.listener._rest is None)
+        await until(reactor, lambda: self.listener._cooldown is None)
         assert self.has_reserve()
         client.close()
 
     def has_reserve(self) -> bool:
-        return self.listener._spare is not None
+        return self.listener._spare._number is not None
 
     async def test_a_flood_leaves_others_their_turn(self) -> None:
         self.listen("127.0.0.1:0")

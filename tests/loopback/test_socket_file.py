@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tcpbalance import Address, ListenError, SocketConfig, SocketFile
-from tcpbalance.net.listener import bind
+from tcpbalance.net.binding import bind
 from tcpbalance.net.socket_options import SocketOptions
 
 

@@ -14,8 +14,9 @@ from random import Random
 from twisted.internet import reactor
 from tcpbalance import Backend, FrontendFactory, Pool, SocketConfig
 from tcpbalance.config.addresses import Address
-from tcpbalance.net.connecting import SocketConnector
-from tcpbalance.net.listener import Listener, bind
+from tcpbalance.net.socket_connector import SocketConnector
+from tcpbalance.net.binding import bind
+from tcpbalance.net.listener import Listener
 from tcpbalance.net.data_path import choose
 from tcpbalance.net.socket_options import SocketOptions
 

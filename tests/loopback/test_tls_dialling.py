@@ -26,10 +26,11 @@ from tcpbalance.config.addresses import Address
 from tcpbalance.config.paths import FilePath
 from tcpbalance.config.tls import PoolTlsConfig
 from tcpbalance.errors import Fault
-from tcpbalance.net.connecting import ConnectFailed, SocketConnector
+from tcpbalance.net.connect_errors import ConnectFailed
 from tcpbalance.net.resolver.resolver import Resolver
+from tcpbalance.net.socket_connector import SocketConnector
 from tcpbalance.net.tls.client import ClientTls, TlsPeer
-from tcpbalance.net.tls.dialling import Preamble, dial_tls
+from tcpbalance.net.tls_attempt import Preamble, dial_tls
 
 reactor: Any = global_reactor
 

@@ -20,7 +20,7 @@ from support.transport_scripts import (
     reset_mistaken_for_the_end,
 )
 from tcpbalance.config.addresses import Address
-from tcpbalance.net.connecting import ConnectFailed
+from tcpbalance.net.connect_errors import ConnectFailed
 
 
 class Dialler:

@@ -14,7 +14,9 @@ from zope.interface import implementer
 
 from support.memory_peers import Peer
 from tcpbalance.config.addresses import Address
-from tcpbalance.net.connecting import RESOLUTION, ConnectFailed, ConnectionFactory, timed_out
+from tcpbalance.net.connect_errors import ConnectFailed, timed_out
+from tcpbalance.net.connecting import ConnectionFactory
+from tcpbalance.net.socket_connector import DIAL_RESOLUTION
 from tcpbalance.net.wheel import Wheel
 
 Behaviour = Literal["accepts", "refuses", "hangs", "resets_at_once", "lacks_descriptor", "lacks_buffers"]
@@ -137,7 +139,7 @@ class MemoryConnector:
         self._clock = clock
         self._establish = establish
         self._dials: list[MemoryDial] = []
-        self.wheel = Wheel(clock, clock.seconds, RESOLUTION)
+        self.wheel = Wheel(clock, clock.seconds, DIAL_RESOLUTION)
 
     def connect(self, address: Address, factory: ConnectionFactory, timeout: float) -> MemoryDial:
         backend = self.backends.get(str(address))

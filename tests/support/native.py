@@ -12,10 +12,11 @@ from support.data_paths import RoadCase
 from support.sockets import until
 from tcpbalance import Backend, EndReason, FrontendFactory, Pool, SessionRecord, SocketConfig
 from tcpbalance.config.addresses import Address
-from tcpbalance.net.connecting import SocketConnector
+from tcpbalance.net.binding import bind
 from tcpbalance.net.data_path import DataPath, NativeDataPath
-from tcpbalance.net.listener import Listener, bind
+from tcpbalance.net.listener import Listener
 from tcpbalance.net.poller import Poller
+from tcpbalance.net.socket_connector import SocketConnector
 from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.net.splice import KernelPipe, Pipe, PipeStore
 

@@ -28,8 +28,9 @@ from tcpbalance import (
 from tcpbalance.config.addresses import Address, HostName
 from tcpbalance.config.paths import FilePath
 from tcpbalance.config.tls import PoolTlsConfig
-from tcpbalance.net.connecting import SocketConnector
-from tcpbalance.net.listener import Listener, bind
+from tcpbalance.net.binding import bind
+from tcpbalance.net.listener import Listener
+from tcpbalance.net.socket_connector import SocketConnector
 from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.net.tls.client import ClientTls
 from tcpbalance.proxy.preread import PrereadSettings

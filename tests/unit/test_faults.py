@@ -9,7 +9,7 @@ import pytest
 from tcpbalance.errors import Fault
 from tcpbalance.health.probes import NoVerdict, ProbeFailed
 from tcpbalance.health.probes.causes import verdict_on
-from tcpbalance.net.connecting import ConnectFailed
+from tcpbalance.net.connect_errors import ConnectFailed
 from tcpbalance.net.faults import fault_of_errno, remedy_of_errno
 
 OURS = ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EADDRNOTAVAIL", "EADDRINUSE", "EPERM", "EBADF", "ENOTSOCK"]

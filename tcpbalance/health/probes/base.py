@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.messages import one_line
 from tcpbalance.errors import Fault, TcpbalanceError
-from tcpbalance.net.connecting import timed_out
+from tcpbalance.net.connect_errors import timed_out
 from tcpbalance.net.resolver.resolver import Resolver, resolver_of
 from tcpbalance.net.tls.client import ClientTls
 from tcpbalance.wire.proxy_protocol import ProxyVersion

@@ -11,7 +11,7 @@ from twisted.internet.error import TimeoutError as ConnectTimeout
 
 from tcpbalance.errors import Fault
 from tcpbalance.health.probes.base import NoVerdict, ProbeFailed
-from tcpbalance.net.connecting import ConnectFailed
+from tcpbalance.net.connect_errors import ConnectFailed
 from tcpbalance.net.resolver.answer import Verdict
 
 

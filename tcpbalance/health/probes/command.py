@@ -23,7 +23,7 @@ from tcpbalance.health.probes.argv import EXAMPLE, Argv
 from tcpbalance.health.probes.base import NoVerdict, ProbeFailed, Target
 from tcpbalance.health.probes.causes import named_causes
 from tcpbalance.health.probes.event import Event
-from tcpbalance.net.connecting import timed_out
+from tcpbalance.net.connect_errors import timed_out
 
 SAID_LIMIT = 4096
 """Bytes of its standard error that are kept, the last ones."""

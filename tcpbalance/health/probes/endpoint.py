@@ -18,9 +18,9 @@ from tcpbalance.health.probes.base import Target
 from tcpbalance.health.probes.event import failure_of
 from tcpbalance.net.adapted_transport import as_transport
 from tcpbalance.net.addresses import proxy_address
-from tcpbalance.net.connecting import SocketConnector
+from tcpbalance.net.socket_connector import SocketConnector
 from tcpbalance.net.socket_options import SocketOptions
-from tcpbalance.net.tls.dialling import dial_tls
+from tcpbalance.net.tls_attempt import dial_tls
 from tcpbalance.wire.proxy_protocol import ProxyVersion, encode_v1, encode_v2_local
 
 

@@ -20,7 +20,7 @@ from attrs import evolve
 from twisted.internet.defer import Deferred, succeed
 
 from tcpbalance.config.resolver import ResolverConfig
-from tcpbalance.net.faults import OUT_OF_DESCRIPTORS
+from tcpbalance.net.errnos import OUT_OF_DESCRIPTORS
 from tcpbalance.net.resolver.answer import Answer, Host, Reply, Verdict
 from tcpbalance.net.resolver.hosts_file import HostsFile
 

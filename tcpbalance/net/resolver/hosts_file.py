@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 
-from tcpbalance.net.faults import EXHAUSTED
+from tcpbalance.net.errnos import EXHAUSTED
 from tcpbalance.net.resolver.answer import Host
 
 PATH = "/etc/hosts"

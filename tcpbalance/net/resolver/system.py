@@ -11,7 +11,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 
-from tcpbalance.net.faults import OUT_OF_DESCRIPTORS
+from tcpbalance.net.errnos import OUT_OF_DESCRIPTORS
 from tcpbalance.net.resolver.answer import Host, Reply, Verdict
 
 AT_ONCE = 64

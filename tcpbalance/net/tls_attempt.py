@@ -15,14 +15,8 @@ from zope.interface import implementer
 from tcpbalance.config.addresses import Address
 from tcpbalance.errors import Fault
 from tcpbalance.net.adapted_transport import as_transport
-from tcpbalance.net.connecting import (
-    ConnectFailed,
-    ConnectionFactory,
-    Connector,
-    Pending,
-    internal_error,
-    timed_out,
-)
+from tcpbalance.net.connect_errors import ConnectFailed, internal_error, timed_out
+from tcpbalance.net.connecting import ConnectionFactory, Connector, Pending
 from tcpbalance.net.faults import fault_of_error, fault_of_handshake
 from tcpbalance.net.tls.client import TlsPeer
 from tcpbalance.net.tls.errors import HandshakeFailed, handshake_cause
@@ -47,12 +41,12 @@ def dial_tls(
     :param preamble: gives what is sent in the clear before the handshake, a PROXY header or nothing; called
         with the transport.
     """
-    attempt = _Attempt(connector, address, factory, timeout, peer, preamble)
+    attempt = TlsAttempt(connector, address, factory, timeout, peer, preamble)
     attempt.begin()
     return attempt
 
 
-class _Attempt:
+class TlsAttempt:
     """Stands between the connector, which it is a factory to, and the factory that waits for the outcome."""
 
     __slots__ = (
@@ -182,7 +176,7 @@ class _Handshake(Protocol):
 
     transport: Any
 
-    def __init__(self, attempt: _Attempt, addr: Any, preamble: Preamble) -> None:
+    def __init__(self, attempt: TlsAttempt, addr: Any, preamble: Preamble) -> None:
         self._attempt = attempt
         self._addr = addr
         self._preamble = preamble

@@ -1,0 +1,169 @@
+"""Takes the addresses that a frontend listens on; nothing is accepted yet."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+from typing import Any
+
+from twisted.logger import Logger
+
+from tcpbalance.config.addresses import Address
+from tcpbalance.errors import Fault, TcpbalanceError
+from tcpbalance.net.socket_options import SocketOptionError, SocketOptions
+
+_log = Logger()
+
+
+class ListenError(TcpbalanceError):
+    """An address could not be listened on; the text names it and says what to do."""
+
+    fault = Fault.CONFIGURATION
+
+
+_ADVICE = {
+    errno.EADDRINUSE: "address already in use: stop the program that holds it or choose another address",
+    errno.EACCES: "permission denied: a port below 1024 needs root or CAP_NET_BIND_SERVICE, "
+    "a socket file needs a folder that may be written",
+    errno.EADDRNOTAVAIL: "address not on this machine: use one that `ip address` shows, "
+    "or 0.0.0.0 or [::] for all",
+    errno.ENOENT: "no such folder: make it first",
+    errno.EEXIST: "what stands there is no socket: remove it or choose another path",
+}
+
+
+def listen_error(address: object, error: OSError) -> ListenError:
+    """Say what an error of the system means for an address, and what to do."""
+    advice = _ADVICE.get(error.errno or 0) or (error.strerror or str(error)).lower()
+    return ListenError(f"cannot listen on {address}: {advice}")
+
+
+def bind(address: Address, options: SocketOptions) -> socket.socket:
+    """Take an address without listening on it yet: connections are refused until ``Listener.startListening``.
+
+    A socket file without a listener, as a killed process leaves behind, is replaced.
+
+    :param address: host and port, or the path of a unix socket.
+    :param options: set before binding, so that the TCP window scale follows the buffers.
+    :raises ListenError: the address cannot be had, or an option was refused.
+    """
+    try:
+        family, target = _bind_target(address)
+        sock = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise listen_error(address, error) from error
+    try:
+        _bind(sock, target, options)
+    except OSError as error:
+        sock.close()
+        raise listen_error(address, error) from error
+    except SocketOptionError as error:
+        sock.close()
+        raise ListenError(f"cannot listen on {address}: {error}") from error
+    return sock
+
+
+def bind_all(address: Address, options: SocketOptions) -> list[socket.socket]:
+    """Take an address as ``bind`` does; of a name, every address that it has and this machine has, too.
+
+    The name is looked up by the system, blocking. With port 0, each address gets a free port of its own.
+
+    :returns: at least one socket.
+    :raises ListenError: none of the addresses can be had, or one is taken; no socket is held then.
+    """
+    if not address.is_name:
+        return [bind(address, options)]
+    socks: list[socket.socket] = []
+    absent: list[ListenError] = []
+    for own in _addresses_of(address):
+        try:
+            socks.append(bind(own, options))
+        except ListenError as error:
+            if not _is_absent(error):
+                for sock in socks:
+                    sock.close()
+                raise ListenError(f"{address}: {error}") from error
+            absent.append(error)
+    if not socks:
+        raise ListenError(f"{address}: {absent[0]}") from absent[0]
+    for reason in absent:
+        _log.warn(
+            "{address}: {reason}; the other addresses of the name serve", address=address, reason=reason
+        )
+    return socks
+
+
+def _addresses_of(name: Address) -> list[Address]:
+    try:
+        found = socket.getaddrinfo(name.host, name.port, 0, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)
+    except (OSError, ValueError) as error:
+        raise ListenError(f"cannot listen on {name}: the name could not be looked up: {error}") from error
+    hosts = dict.fromkeys(_host_of(*place) for *_, place in found)
+    return [Address(host=host, port=name.port) for host in hosts]
+
+
+def _host_of(host: str | int, port: int, flow: int = 0, scope: int = 0) -> str:
+    return f"{host}%{scope}" if scope else str(host)
+
+
+def _is_absent(error: ListenError) -> bool:
+    """Whether this machine lacks the address, or the whole family."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+
+
+def _bind_target(address: Address) -> tuple[int, Any]:
+    if address.path is not None:
+        return socket.AF_UNIX, address.path
+    info = socket.getaddrinfo(address.host, address.port, 0, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)
+    return info[0][0], info[0][4]
+
+
+def _bind(sock: socket.socket, target: Any, options: SocketOptions) -> None:
+    sock.setblocking(False)
+    if sock.family == socket.AF_UNIX:
+        _remove_stale(target)
+    else:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if sock.family == socket.AF_INET6:
+        # 0.0.0.0 and [::] on one port are two listeners of their own, whatever the system's default.
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    options.prepare_listener(sock)
+    sock.bind(target)
+
+
+def _remove_stale(path: str) -> None:
+    """Unlink a socket file whose listener is gone; that of a living one is left to ``bind`` to refuse.
+
+    :raises FileExistsError: something else stands there.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        if _is_stale(path):
+            os.unlink(path)
+
+
+def _is_stale(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        return probe.connect_ex(path) == errno.ECONNREFUSED
+
+
+def unlink_own(path: str, inode: tuple[int, int] | None) -> None:
+    """Remove the socket file unless another process has put its own in that place.
+
+    :raises OSError: it may not be removed.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if inode == inode_of(path):
+            os.unlink(path)
+
+
+def inode_of(path: str) -> tuple[int, int]:
+    """Give what tells a file from another that takes its place."""
+    status = os.stat(path)
+    return status.st_dev, status.st_ino

@@ -1,0 +1,320 @@
+"""One attempt to connect to a backend: options first, the addresses of a name in turn, under one deadline."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import socket
+from collections.abc import Callable
+from socket import SocketType
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IWriteDescriptor
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from tcpbalance.errors import Fault
+from tcpbalance.net.addresses import peer_address
+from tcpbalance.net.connect_errors import ConnectFailed, internal_error, timed_out
+from tcpbalance.net.connecting import ConnectionFactory
+from tcpbalance.net.data_path import DataPath, begin
+from tcpbalance.net.ends import NO_LINGER
+from tcpbalance.net.own_ports import is_self_connected
+from tcpbalance.net.resolver.answer import Verdict
+from tcpbalance.net.resolver.resolution import Resolution
+from tcpbalance.net.resolver.targets import Target, Targets
+from tcpbalance.net.socket_options import SocketOptionError, SocketOptions
+from tcpbalance.net.wheel import Wheel
+
+_UNDER_WAY = (0, errno.EINPROGRESS)
+_CONNECTED = (0, errno.EISCONN)
+"""What ``connect`` answers at first, and once the socket is connected."""
+
+_log = Logger()
+
+_backend_address = functools.lru_cache(1024)(peer_address)
+"""There are few backends, and each connection asks for the address of one."""
+
+MAX_SILENT = 8
+"""Addresses of a name that can be waited for in one dial. An equal part of the time for each of very many
+would be shorter than the round trip to them."""
+
+
+class AttemptContext(Protocol):
+    """The part of a connector that its attempts use.
+
+    :ivar own_ports: the ports of which the kernel chooses one for our end.
+    """
+
+    reactor: Any
+    options: SocketOptions
+    data_path: DataPath
+    clock: Callable[[], float]
+    wheel: Wheel
+    own_ports: range
+
+
+def _ignore(_: object) -> None:
+    """Stand for what was cancelled."""
+
+
+@implementer(IWriteDescriptor)
+class ConnectAttempt:
+    """One attempt: the addresses of one backend in turn, until one accepts or the time is over.
+
+    Each address gets its part of the time that is left, so that one which hangs leaves some for the others,
+    and not less than ``MAX_SILENT`` allows. What becomes of each is reported to the resolver's targets.
+    """
+
+    __slots__ = (
+        "_context",
+        "_deadline",
+        "_factory",
+        "_family",
+        "_known",
+        "_lookup",
+        "_over",
+        "_report_call",
+        "_several",
+        "_socket",
+        "_target",
+        "_targets",
+        "_timeout",
+        "_transport",
+        "slot",
+    )
+
+    def __init__(self, context: AttemptContext, factory: ConnectionFactory, timeout: float) -> None:
+        self._context = context
+        self._factory = factory
+        self._targets: list[Target] | None = None
+        self._known: Targets | None = None
+        self._several = False
+        self._socket: SocketType | None = None
+        self._family = 0
+        self._target: Any = None
+        self._transport: Any = None
+        self._lookup: Deferred[None] | None = None
+        self._over = False
+        self._timeout = timeout
+        self._report_call: IDelayedCall | None = None
+        self.slot: int | None = None
+        self._deadline = context.wheel.watch(self, timeout)
+
+    def wait_for(self, lookup: Deferred[None], name: Resolution, port: int) -> None:
+        """Go ahead once a name has been looked up, which is waited for until this ends."""
+        self._lookup = lookup
+        lookup.addCallbacks(lambda _: self.begin_at(name, port), _ignore)
+
+    def _leave_lookup(self) -> None:
+        lookup, self._lookup = self._lookup, None
+        if lookup is not None:
+            lookup.cancel()
+
+    def begin_at(self, name: Resolution, port: int) -> None:
+        """Go ahead with the addresses of a name, or fail for want of any."""
+        known = name.targets(port)
+        if known is None:
+            self.fail(ConnectFailed.from_lookup(name.verdict or Verdict.UNKNOWN))
+        else:
+            targets = known.order()
+            if len(targets) > 1:
+                self._known = known
+            self.begin(targets)
+
+    def begin(self, targets: list[Target]) -> None:
+        """Go ahead, now that it is known where to."""
+        if not self._over:
+            self._targets = list(targets)
+            self._several = len(targets) > 1
+            self._next(None)
+
+    def fail(self, failure: ConnectFailed) -> None:
+        """Let *failure* be the outcome, reported in a later turn of the reactor."""
+        if not self._over:
+            self._over = True
+            self._leave_lookup()
+            self._context.wheel.forget(self)
+            self._report_call = self._context.reactor.callLater(0, self._report, failure)
+
+    def _report(self, failure: ConnectFailed) -> None:
+        self._report_call = None
+        reason = Failure(failure)  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+        self._factory.clientConnectionFailed(self, reason)
+
+    def cancel(self) -> None:
+        """See ``Pending``."""
+        self._over = True
+        self._leave_lookup()
+        self._context.wheel.forget(self)
+        if self._report_call is not None:
+            self._report_call.cancel()
+            self._report_call = None
+        self._drop_socket()
+
+    def check(self, now: float) -> None:
+        """See ``wheel.Watched``: the time is over, at least that of the address which is being tried."""
+        if self._targets is None:
+            self.fail(ConnectFailed.from_lookup(Verdict.TIMED_OUT))
+            return
+        sock = self._socket
+        if sock is not None:
+            # The kernel may have decided in time, and our loop be late to look.
+            self._transport = self._decide()
+            if self._socket is not sock:
+                return
+        self._drop_socket()
+        self._next(ConnectFailed(timed_out(self._timeout)))
+
+    def _next(self, failure: ConnectFailed | None) -> None:
+        """Go on to the next address; with none left, *failure* is the outcome."""
+        while True:
+            if failure is not None and self._known is not None and failure.fault is Fault.BACKEND:
+                self._known.failed((self._family, self._target))
+            if not self._targets or (failure and (failure.out_of_descriptors or self._is_late)):
+                break
+            if self._several:
+                self._share_time()
+            self._family, self._target = self._targets.pop(0)
+            failure = self._open()
+            if failure is None:
+                return
+            self._drop_socket()
+        assert failure is not None  # There is a target at least.
+        self.fail(failure)
+
+    @property
+    def _is_late(self) -> bool:
+        return self._several and self._context.clock() >= self._deadline
+
+    def _share_time(self) -> None:
+        assert self._targets
+        left = max(0.0, self._deadline - self._context.clock())
+        part = max(left / len(self._targets), self._timeout / MAX_SILENT)
+        self._context.wheel.watch(self, min(left, part))
+
+    def _open(self) -> ConnectFailed | None:
+        """Begin to connect to the target.
+
+        :returns: the failure where it is known at once.
+        """
+        try:
+            # The C type: half of what making and closing a socket takes here is what Python adds to it.
+            sock = self._socket = SocketType(self._family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            self._context.options.prepare_dial(sock, self._family)
+            code = sock.connect_ex(self._target)
+            if code in _UNDER_WAY:
+                self._context.data_path.await_connection(sock, self)
+        except OSError as error:
+            return ConnectFailed.from_error(error)
+        except SocketOptionError as error:
+            return ConnectFailed(str(error), Fault.BALANCER)
+        except Exception:
+            # Not every caller could deal with it: the reactor and a name's answer know nothing of dials.
+            _log.failure("an exception has ended the dial of {target}", target=self._target)
+            assert self._targets is not None
+            self._targets.clear()
+            return internal_error()
+        return None if code in _UNDER_WAY else ConnectFailed.from_errno(code)
+
+    def _drop_socket(self) -> None:
+        if self._socket is not None:
+            self._context.data_path.leave_connection(self)
+            self._socket.close()
+            self._socket = None
+
+    def doWrite(self) -> None:
+        """The reactor's call: the kernel may have decided."""
+        self._decide()
+
+    def on_events(self, events: int) -> None:
+        """See ``poller.Handler``. What else the event says is for the transport: an edge comes only once."""
+        self._transport = self._decide()
+        if self._transport is not None:
+            self._transport.on_events(events)
+
+    def on_teardown(self) -> None:
+        """See ``poller.Handler``; the session ends by its client's side."""
+        self.cancel()
+
+    def on_failure(self, failure: Failure) -> None:
+        """See ``poller.Handler``; once there is a transport, it was its protocol that has raised."""
+        if self._transport is not None:
+            self._transport.on_failure(failure)
+            return
+        self._drop_socket()
+        self.fail(internal_error())
+
+    def _decide(self) -> Any:
+        """Ask whether the socket is connected, which a second ``connect`` tells: connect(2).
+
+        Not for a unix socket: it is connected as soon as ``connect`` has returned, and a second one would ask
+        the listener, which may be full or gone by now.
+
+        :returns: the transport, once it does.
+        """
+        assert self._socket is not None
+        code = 0 if self._family == socket.AF_UNIX else self._socket.connect_ex(self._target)
+        if code in _CONNECTED:
+            if not self._reached_itself(self._socket):
+                return self._succeed(self._socket)
+            code = errno.ECONNREFUSED
+        if code != errno.EALREADY:
+            self._drop_socket()
+            self._next(ConnectFailed.from_errno(code))
+        return None
+
+    def _reached_itself(self, sock: SocketType) -> bool:
+        """Whether the socket has connected to itself; asked only where that can be."""
+        if self._family == socket.AF_UNIX or self._target[1] not in self._context.own_ports:
+            return False
+        try:
+            itself = is_self_connected(sock, self._target[1])
+        except OSError:
+            return False  # It has broken off by now, which its transport will report.
+        if itself:
+            # Without a reset it would keep the backend's port for a minute.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+        return itself
+
+    def _succeed(self, sock: SocketType) -> Any:
+        if self._known is not None:
+            self._known.accepted((self._family, self._target))
+        address = _backend_address(self._family, self._target)
+        try:
+            protocol = self._factory.buildProtocol(address)
+        except Exception:
+            _log.failure("a connection to {target} could not be used", target=self._target)
+            self._drop_socket()
+            self.fail(internal_error())
+            return None
+        self._over = True
+        self._context.wheel.forget(self)
+        if protocol is None:
+            self._drop_socket()
+            return None
+        self._context.data_path.end_attempt(self)
+        self._socket = None
+        try:
+            return begin(self._context.data_path, sock, protocol, address)
+        except OSError:
+            failure = Failure()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+            _log.failure("a connection to {target} could not be watched", failure, target=self._target)
+            sock.close()
+            protocol.connectionLost(failure)
+            return None
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor saw only that something is wrong with the descriptor; the socket knows what."""
+        if self._socket is not None:
+            self.doWrite()
+
+    def fileno(self) -> int:
+        """The descriptor to watch, -1 when there is none."""
+        return -1 if self._socket is None else self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        """See ``ILoggingContext``."""
+        return "dial"
