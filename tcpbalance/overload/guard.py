@@ -163,10 +163,9 @@ class OverloadGuard(Service):
     def _end_biggest(self, excess: Mapping[Resource, float]) -> list[int]:
         """End sessions; give what each of them had buffered, in bytes."""
         sizes = [
-            (size, session, registry)
+            (session.buffered, session, registry)
             for registry in self._registries
             for session in registry.sessions
-            if (size := session.buffered) is not None
         ]
         biggest = heapq.nlargest(MAX_AT_ONCE, sizes, key=lambda found: found[0])
         ended = biggest[: how_many((size for size, *_ in biggest), excess)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import typing
 from typing import Any
 
 from twisted.internet.interfaces import IHandshakeListener
@@ -10,81 +9,44 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from tcpbalance.admission.refusal import Refusal
-from tcpbalance.proxy.dry_run import DryRunLimit
-from tcpbalance.proxy.logged_admission import LoggedAdmission
-from tcpbalance.proxy.peer import Owner, Peer
-
-
-class ClientOwner(Owner, typing.Protocol):
-    """What a client's side belongs to."""
-
-    def client_sent(self, data: bytes) -> None:
-        """Bytes came from the client."""
-        ...
-
-    def secured(self) -> None:
-        """The client speaks TLS now."""
-        ...
+from tcpbalance.proxy.context import SessionContext
+from tcpbalance.proxy.peer import Peer
+from tcpbalance.proxy.session import Session
 
 
 @implementer(IHandshakeListener)
 class ClientConnection(Peer):
-    """The client's side of a session.
+    """The client's side of a session, which begins once it is connected.
 
-    :param admission: decides about the client; None where all are admitted.
-    :param begin: called with this once it is connected; gives it its session.
-    :param admitted: the address that was admitted before; None where the decision is still to come.
-    :ivar dry_run_limits: the limits that would have acted on this client, were they enforced.
+    :param context: of the frontend.
+    :param admitted: the address that was admitted; None where that is still to be decided, or nobody asks.
     """
 
-    session: ClientOwner
-    dry_run_limits: tuple[DryRunLimit, ...] = ()
+    session: Session
 
-    def __init__(
-        self,
-        admission: LoggedAdmission | None,
-        begin: typing.Callable[[ClientConnection], None],
-        admitted: Any = None,
-    ) -> None:
-        self._admission = admission
-        self._begin = begin
+    def __init__(self, context: SessionContext, admitted: Any = None) -> None:
+        self._context = context
         self._admitted = admitted
-
-    def admit(self, address: Any) -> Refusal | None:
-        """Admit the client, or refuse it, unless that has been decided.
-
-        :param address: the client's, which a proxy may have told.
-        :returns: why it was refused.
-        """
-        if self._admission is None or self._admitted is not None:
-            return None
-        refusal = self._admission.admit(address)
-        if refusal is None:
-            self._admitted = address
-        return refusal
-
-    def release_admission(self) -> None:
-        """Give back what the client holds of the limits."""
-        if self._admitted is not None and self._admission is not None:
-            self._admission.release(self._admitted)
-            self._admitted = None
 
     def connectionMade(self) -> None:
         """A client has come."""
-        self._begin(self)
+        context = self._context
+        preread = context.preread.begin(self.transport.getPeer()) if context.preread is not None else None
+        self.session = session = Session(context, self, preread, self._admitted)
+        context.registry.add(session)
+        session.start()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The transport is gone."""
         if hasattr(self, "session"):
             super().connectionLost(reason)
-        else:
+        elif self._admitted is not None and self._context.admission is not None:
             # The system lacked what its transport needs: no session has begun.
-            self.release_admission()
+            self._context.admission.release(self._admitted)
 
     def handshakeCompleted(self) -> None:
         """The client speaks TLS now."""
-        self.session.secured()
+        self.session.tls_established()
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes came from the client."""

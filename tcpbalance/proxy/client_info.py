@@ -15,14 +15,10 @@ class ClientInfo:
 
     :param peer: the address that it connects from.
     :param said: what it has said, as far as it has.
-    :param born: when it was accepted, in seconds of the frontend's clock.
-    :param started: the same in seconds since the epoch.
     """
 
     peer: PeerAddress
     said: Preread
-    born: float
-    started: float
 
     @property
     def source(self) -> ProxyAddress | None:

@@ -9,7 +9,6 @@ from twisted.python.failure import Failure
 
 from tcpbalance.admission.gcra import MinRate
 from tcpbalance.net.wheel import RESOLUTION
-from tcpbalance.proxy.client import ClientConnection
 from tcpbalance.proxy.context import SessionContext
 from tcpbalance.proxy.dry_run import DryRunLimit
 from tcpbalance.proxy.peer import Peer
@@ -24,8 +23,12 @@ this time."""
 class Timed(Protocol):
     """A session as its deadlines see it."""
 
-    client: ClientConnection
+    active: float
+    """When it last heard of something, by the wheel's clock."""
+
+    client: Peer
     backend: Peer | None
+    dry_run_limits: tuple[DryRunLimit, ...]
 
     @property
     def ending(self) -> bool:
@@ -70,7 +73,6 @@ class Deadlines:
     :param now: by that clock.
     :param born: when the client came, by the same.
     :param dial_timeout: seconds that the dial may take, without its time in the queue.
-    :ivar active: when the session last heard of something.
     """
 
     __slots__ = (
@@ -81,7 +83,6 @@ class Deadlines:
         "_looked",
         "_min_rate",
         "_session",
-        "active",
         "slot",
     )
 
@@ -95,12 +96,11 @@ class Deadlines:
         self._in_flight = (0, 0)
         self._looked = -math.inf
         self._min_rate: MinRate | None = None
-        self.active = now
         self.slot: int | None = None
 
     def start(self) -> None:
         """Begin to look."""
-        left = max(0.0, min(self._aged_at, self._dial_until) - self.active)
+        left = max(0.0, min(self._aged_at, self._dial_until) - self._session.active)
         self._context.wheel.watch(self, min(self._context.look_every, left))
 
     def allow(self, seconds: float) -> None:
@@ -119,7 +119,7 @@ class Deadlines:
     def connected(self) -> None:
         """A backend is there, and the two sides are joined: bytes can move from now on."""
         least = self._context.limits.min_rate
-        if least is not None and DryRunLimit.MIN_RATE not in self._session.client.dry_run_limits:
+        if least is not None and DryRunLimit.MIN_RATE not in self._session.dry_run_limits:
             self._min_rate = MinRate(least, self._context.clock())
 
     def stop(self) -> None:
@@ -163,7 +163,7 @@ class Deadlines:
         if self._context.dry_run is None:
             self._session.end(EndReason.TOO_SLOW)
         else:
-            self._context.dry_run.would_limit(self._session.client, DryRunLimit.MIN_RATE)
+            self._context.dry_run.would_limit(self._session, DryRunLimit.MIN_RATE)
             self._min_rate = None
 
     def _looks_alive(self, now: float) -> bool:
@@ -179,7 +179,7 @@ class Deadlines:
         alive = held_back or (not first and in_flight != self._in_flight)
         self._in_flight, self._looked = in_flight, now
         if alive:
-            self.active = now
+            self._session.active = now
         return first or alive
 
     def _next_look(self) -> float:
@@ -197,10 +197,10 @@ class Deadlines:
 
     def _quiet_since(self) -> float:
         """When the last byte came, as far as the wheel can tell."""
-        client, backend = self._session.client, self._session.backend
-        if backend is None:
-            return self.active
-        return max(self.active, client.active, backend.active)
+        session = self._session
+        if session.backend is None:
+            return session.active
+        return max(session.active, session.client.active, session.backend.active)
 
     def _next_check(self) -> float:
         """Seconds until the first look or deadline that may come.

@@ -26,8 +26,8 @@ class DryRunLimit(Enum):
     """The session would have been ended."""
 
 
-class DryRunClient(Protocol):
-    """A client that limits are tried on."""
+class DryRunSession(Protocol):
+    """A session that limits are tried on."""
 
     dry_run_limits: tuple[DryRunLimit, ...]
     """Those that would have acted on it."""
@@ -49,10 +49,10 @@ class DryRun:
         self._name = name
         self._limited_log = RateLimitedLog(self._write, clock, timer)
 
-    def would_limit(self, client: DryRunClient, limit: DryRunLimit) -> None:
-        """Let a client go on as if there were no such limit."""
-        if limit not in client.dry_run_limits:
-            client.dry_run_limits = (*client.dry_run_limits, limit)
+    def would_limit(self, session: DryRunSession, limit: DryRunLimit) -> None:
+        """Let a session go on as if there were no such limit."""
+        if limit not in session.dry_run_limits:
+            session.dry_run_limits = (*session.dry_run_limits, limit)
             self.counts[limit] += 1
             self._limited_log.note(limit, None)
 

@@ -58,12 +58,6 @@ class SessionEnder:
         if self._call is None:
             self._end_some()
 
-    def replaced(self, arrival: Ending, session: Ending) -> None:
-        """A client has said what it had to: end its session in its place."""
-        ending = self._waiting.pop(arrival, None)
-        if ending is not None:
-            self._waiting[session] = ending
-
     def forget(self, session: Ending) -> None:
         """A session has ended."""
         if self._waiting:

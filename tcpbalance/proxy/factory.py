@@ -8,7 +8,6 @@ from random import Random
 from typing import Any
 
 from twisted.internet.protocol import Factory
-from twisted.logger import Logger
 
 from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.admission.lists import make_admission
@@ -19,16 +18,13 @@ from tcpbalance.net.socket_connector import SocketConnector
 from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.net.wheel import Wheel
 from tcpbalance.pool.pool import Pool
-from tcpbalance.proxy.arrival import Arrival
 from tcpbalance.proxy.client import ClientConnection
 from tcpbalance.proxy.context import SessionContext
 from tcpbalance.proxy.dry_run import DryRun
 from tcpbalance.proxy.logged_admission import LoggedAdmission
 from tcpbalance.proxy.preread import PrereadSettings
-from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.proxy.registry import SessionRegistry
-from tcpbalance.proxy.session import Session
 
 
 class FrontendFactory(Factory):
@@ -54,7 +50,6 @@ class FrontendFactory(Factory):
     """
 
     noisy = False
-    _log = Logger()
 
     def __init__(  # noqa: PLR0913 - all but two are given by name
         self,
@@ -122,28 +117,9 @@ class FrontendFactory(Factory):
         :returns: its side of a session; None where it is refused.
         """
         context = self.context
-        admission, preread = context.admission, context.preread
         # Where a proxy is to say who the client is, the decision waits for that.
-        if admission is None or (preread is not None and preread.asks(addr)):
-            return ClientConnection(admission, self._client_connected)
-        if admission.admit(addr) is not None:
+        if context.admission is None or (context.preread is not None and context.preread.asks(addr)):
+            return ClientConnection(context)
+        if context.admission.admit(addr) is not None:
             return None
-        return ClientConnection(admission, self._client_connected, addr)
-
-    def _client_connected(self, client: ClientConnection) -> None:
-        """Begin a session, or first hear what the client has to say."""
-        context = self.context
-        preread = context.preread.begin(client.transport.getPeer()) if context.preread else None
-        session: Session | Arrival
-        if preread is not None:
-            session = Arrival(context, client, preread)
-        else:
-            assert context.pool is not None, "where there are only routes, every client is heard first"
-            session = Session(context, client, context.pool)
-        client.session = session
-        self.registry.add(session)
-        try:
-            session.start()
-        except Exception:
-            self._log.failure("frontend {name}: a session could not be started", name=context.name)
-            session.end(EndReason.INTERNAL_ERROR)
+        return ClientConnection(context, addr)

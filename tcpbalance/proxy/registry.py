@@ -13,7 +13,6 @@ from twisted.logger import Logger
 
 from tcpbalance.pool.backend import Backend
 from tcpbalance.proxy.accept_pause import AcceptPause
-from tcpbalance.proxy.client import ClientConnection
 from tcpbalance.proxy.dry_run import DryRun, DryRunLimit
 from tcpbalance.proxy.ending import SessionEnder
 from tcpbalance.proxy.peer import Peer
@@ -39,8 +38,11 @@ _COMPLAINTS = (
 class OpenSession(Protocol):
     """What the registry knows of a session."""
 
-    client: ClientConnection
+    client: Peer
     """The client's side."""
+
+    dry_run_limits: tuple[DryRunLimit, ...]
+    """Limits that would have acted on it, were they enforced."""
 
     @property
     def backend(self) -> Peer | None:
@@ -58,8 +60,8 @@ class OpenSession(Protocol):
         ...
 
     @property
-    def buffered(self) -> int | None:
-        """Bytes that are held for either side; None where its end could free none."""
+    def buffered(self) -> int:
+        """Bytes that are held for either side."""
         ...
 
     @property
@@ -124,18 +126,12 @@ class SessionRegistry:
         """Take in a session that begins."""
         if self._dry_run is not None:
             if len(self.sessions) >= self._max_sessions:
-                self._dry_run.would_limit(session.client, DryRunLimit.CONNECTIONS)
+                self._dry_run.would_limit(session, DryRunLimit.CONNECTIONS)
             self.sessions.add(session)
             return
         self.sessions.add(session)
         if len(self.sessions) >= self._max_sessions:
             self.accept_pause.pause(_FULL)
-
-    def replace(self, before: OpenSession, session: OpenSession) -> None:
-        """Put a session in the place of another that goes on as it."""
-        self.sessions.discard(before)
-        self._ender.replaced(before, session)
-        self.sessions.add(session)
 
     def remove(self, session: OpenSession, reason: EndReason) -> None:
         """Take out a session that has ended; count, record and report it."""

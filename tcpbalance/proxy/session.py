@@ -1,19 +1,20 @@
-"""One client's connection from accept to account: the one place where it is decided that it ends, and why.
+"""One client's connection from accept to record: the one place where it is decided that it ends, and why.
 
-A session has two phases, told apart by what it holds: a dial under way (``backend`` is None, and ``_kept``
-holds what the client has sent meanwhile), and the relay (``_kept`` is None). Where the pool retries on a
-reset before the answer, there is one between them: the backend has said nothing yet, and ``_kept`` still
-holds what the client has sent, so that another backend can be given all of it. ``_reason`` is set once the
-end has been decided; ``_finish`` runs once, when both transports are gone.
+What follows in which phase is written down in ``phases``. ``_preread`` is there while the client has to say
+something first, and stays where it comes no further; ``_dial`` and ``_deadlines`` are there after that.
+``_reason`` is set once the end has been decided; ``_finish`` runs once, when both transports are gone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.error import ConnectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from tcpbalance.admission.refusal import Refusal
 from tcpbalance.errors import Fault
 from tcpbalance.net.addresses import packed_host, shown
 from tcpbalance.net.errnos import is_our_own
@@ -22,7 +23,6 @@ from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.backend import BackendConnection
 from tcpbalance.proxy.bandwidth_limiter import BandwidthLimiter, DryRunBandwidthLimiter
-from tcpbalance.proxy.client import ClientConnection
 from tcpbalance.proxy.client_info import ClientInfo
 from tcpbalance.proxy.context import SessionContext
 from tcpbalance.proxy.deadlines import Deadlines
@@ -31,23 +31,44 @@ from tcpbalance.proxy.dial import Dial
 from tcpbalance.proxy.dry_run import DryRunLimit
 from tcpbalance.proxy.outgoing_proxy_header import OutgoingProxyHeader, outgoing_proxy_header
 from tcpbalance.proxy.peer import BROKEN_OFF, Peer
+from tcpbalance.proxy.phases import (
+    AT_ONCE,
+    AWAIT_BACKEND,
+    BACKEND_BROKE_OFF,
+    BACKEND_CLOSED,
+    BACKEND_FINISHED,
+    BACKEND_RESET,
+    BREAK_OFF,
+    CLIENT_BROKE_OFF,
+    CLIENT_CLOSED,
+    CLIENT_FINISHED,
+    CLIENT_RESET,
+    DELIVER_AND_RESET,
+    DIALLING,
+    END,
+    ENDED,
+    ENDED_AT_ONCE,
+    ENDING,
+    FAILED,
+    FIN,
+    IGNORE,
+    OVER,
+    PASS_ON_BEFORE_BREAK,
+    PREREAD,
+    RELAYING,
+    TABLE,
+    TRY_ANOTHER,
+    UNANSWERED,
+    Event,
+    Phase,
+    closing,
+)
+from tcpbalance.proxy.preread import Preread
+from tcpbalance.proxy.preread_phase import PrereadPhase
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.proxy.relay import carry, join, part
-
-KEEP_LIMIT = 64 * 1024
-"""Bytes of the client's that are kept for a backend. While none is connected, the client is read no further.
-Where the pool retries on a reset before the answer, a client that has sent more is not retried for."""
-
-_BROKEN_OFF = (EndReason.CLIENT_RESET, EndReason.BACKEND_RESET)
-
-_AT_ONCE = (
-    EndReason.MAX_CONNECTION_AGE,
-    EndReason.OVERLOAD,
-    EndReason.SHUTDOWN,
-    EndReason.INTERNAL_ERROR,
-)
-"""What does not wait for the last bytes of a session whose end is decided."""
+from tcpbalance.proxy.replay_buffer import ReplayBuffer
 
 
 class Session:
@@ -55,62 +76,76 @@ class Session:
 
     :param context: of the frontend that it belongs to.
     :param client: the client's side, connected.
-    :param pool: where a backend is chosen.
-    :param introduction: who the client is, where it had to say so; None where its address says all.
+    :param preread: takes what the client has to say first; None where that is nothing.
+    :param admitted: the address that was admitted; None where that is still to be decided, or nobody asks.
+    :ivar active: when it last heard of something, by the wheel's clock.
+    :ivar dry_run_limits: limits that would have acted on it, were they enforced.
     """
 
+    _log = Logger()
+
     __slots__ = (
+        "_admitted",
         "_born",
         "_breaking",
+        "_cause",
         "_context",
         "_deadlines",
         "_delivery",
         "_dial",
-        "_finished",
+        "_direct",
         "_first_finished",
-        "_introduction",
-        "_kept",
-        "_kept_size",
+        "_info",
         "_outgoing_header",
+        "_phase",
+        "_preread",
         "_reason",
+        "_replay",
         "_served_by",
         "_started",
-        "_tls_cause",
         "_wheel",
+        "active",
         "backend",
         "client",
+        "dry_run_limits",
     )
 
     def __init__(
-        self,
-        context: SessionContext,
-        client: ClientConnection,
-        pool: Pool,
-        introduction: ClientInfo | None = None,
+        self, context: SessionContext, client: Peer, preread: Preread | None = None, admitted: Any = None
     ) -> None:
         self._context = context
         self._wheel = context.wheel
+        self._admitted = admitted
         self.client = client
         self.backend: Peer | None = None
-        self._kept: list[bytes] | None = []
-        self._kept_size = 0
+        self.dry_run_limits: tuple[DryRunLimit, ...] = ()
+        self._phase: Phase = PREREAD
+        self._preread: PrereadPhase | None = None
+        self._info: ClientInfo | None = None
+        self._replay: ReplayBuffer | None = None
         self._first_finished: Peer | None = None
-        self._finished = False
         self._reason: EndReason | None = None
         self._breaking: Peer | None = None
         self._delivery: Delivery | None = None
         self._served_by: Backend | None = None
-        self._tls_cause = ""
+        self._cause = ""
         self._outgoing_header: OutgoingProxyHeader | None = None
-        self._introduction = introduction
-        now = context.clock()
-        if introduction is None:
-            self._born, self._started = now, context.wall_clock()
+        self._direct = False
+        self._born = self.active = context.clock()
+        self._started = context.wall_clock()
+        if preread is None:
+            assert context.pool is not None, "where there are only routes, every client is heard first"
+            self._prepare_dial(context.pool)
         else:
-            self._born, self._started = introduction.born, introduction.started
-        self._deadlines = Deadlines(self, context, now, self._born, pool.dial_timeout)
+            self._info = ClientInfo(client.transport.getPeer(), preread)
+            self._preread = PrereadPhase(self, context, self._info)
+
+    def _prepare_dial(self, pool: Pool) -> None:
+        context = self._context
+        self._deadlines = Deadlines(self, context, self.active, self._born, pool.dial_timeout)
         address = packed_host(self._client_address)
         self._dial = Dial(pool, context.connector, address, context.clock, self)
+        self._phase = DIALLING
 
     @property
     def served_by(self) -> Backend | None:
@@ -124,13 +159,13 @@ class Session:
 
     @property
     def over(self) -> bool:
-        """Whether it has been accounted for."""
-        return self._finished
+        """Whether it has been recorded."""
+        return self._phase is OVER
 
     @property
     def dials(self) -> bool:
         """Whether it tries to reach a backend: not while it waits for one in the queue."""
-        return self.backend is None and self._reason is None and not self._dial.waits
+        return self._phase is DIALLING and not self._dial.waits
 
     @property
     def half_closed(self) -> bool:
@@ -140,129 +175,84 @@ class Session:
     @property
     def buffered(self) -> int:
         """Bytes that are held for either side."""
-        kept = self._kept_size if self._kept is not None else 0
+        held = self._replay.size if self._replay is not None else 0
+        if self._preread is not None:
+            held = self._preread.buffered
         behind = self.backend.in_flight() if self.backend is not None else 0
-        return kept + self.client.in_flight() + behind
+        return held + self.client.in_flight() + behind
 
     @property
     def _client_address(self) -> Any:
-        return self._introduction.client if self._introduction else self.client.transport.getPeer()
+        return self._info.client if self._info is not None else self.client.transport.getPeer()
 
     @property
     def cause(self) -> str:
-        """What was wrong with the TLS of the side that broke off, or why the last dial that failed did so;
-        empty when nothing was and none did."""
-        return self._tls_cause or (self._dial.failure.cause if self._dial.failure else "")
+        """What was wrong with what the client said first, or with the TLS of the side that broke off, or why
+        the last dial that failed did so; empty when nothing was and none did."""
+        if self._cause or self._preread is not None or self._dial.failure is None:
+            return self._cause
+        return self._dial.failure.cause
 
     def start(self) -> None:
-        """Begin, with the client connected."""
-        self._deadlines.start()
-        self._apply_rate_limit(self.client)
-        self._announce(outgoing_proxy_header(self._dial.pool, self.client.transport, self._introduction))
-        if self._introduction is not None:
-            self._replay(self._introduction.said.kept)
-        self._dial.next()
-
-    def _announce(self, made: OutgoingProxyHeader | None) -> None:
-        """Tell backends whom the connection is for: before a handshake, or else with the first bytes."""
-        self._outgoing_header = made
-        if made is not None and self._dial.pool.tls is not None:
-            self._dial.preamble = made.header
-
-    def _replay(self, kept: bytearray) -> None:
-        """Take what the client has sent for the backend while it was being heard."""
-        if kept:
-            self.client_sent(bytes(kept))
-            kept.clear()
-
-    def secured(self) -> None:
-        """The client speaks TLS by an endpoint of somebody else's; all that comes is told in any case."""
-
-    # Bytes
-
-    def client_sent(self, data: bytes) -> None:
-        """Bytes came from the client."""
-        self._deadlines.active = self._wheel.now
-        client, backend = self.client, self.backend
-        client.told += len(data)
-        if client.limiter is not None:
-            client.limiter.read(len(data))
-        if self._kept is not None:
-            self._keep(data)
-        if backend is not None:
-            if self._kept is None and (backend.told or client.told > KEEP_LIMIT):
-                self._start_direct_relay()
-            backend.send(data, client)
-
-    def backend_sent(self, data: bytes) -> None:
-        """Bytes came from the backend."""
-        self._deadlines.active = self._wheel.now
-        if self._kept is not None:
-            self._settle()
-        backend = self.backend
-        if backend is not None:
-            if backend.told:
-                self._start_direct_relay()
+        """Begin, with the client connected: hear what it has to say, or look for a backend."""
+        try:
+            if self._preread is not None:
+                self._preread.start()
             else:
-                self._dial.answered()
-            backend.told += len(data)
-            if backend.limiter is not None:
-                backend.limiter.read(len(data))
-            self.client.send(data, backend)
+                self._start_dial()
+        except Exception:
+            self._log.failure("frontend {name}: a session could not be started", name=self._context.name)
+            self.end(EndReason.INTERNAL_ERROR)
 
-    def _keep(self, data: bytes) -> None:
-        if self.backend is not None and self._kept_size >= KEEP_LIMIT:
-            self._settle()
-            return
-        assert self._kept is not None
-        self._kept.append(data)
-        self._kept_size += len(data)
-        if self.backend is None and self._kept_size >= KEEP_LIMIT:
-            self.client.pauseProducing()
+    # Before a backend is chosen
 
-    def _settle(self) -> None:
-        """No other backend will be tried: what the client has sent need not be kept any longer."""
-        self._kept = None
-        self._dial.settle()
+    def admit(self, address: Any) -> Refusal | None:
+        """See ``preread_phase.HeardSession``; what has been admitted is not asked about again."""
+        admission = self._context.admission
+        if admission is None or self._admitted is not None:
+            return None
+        refusal = admission.admit(address)
+        if refusal is None:
+            self._admitted = address
+        return refusal
 
-    def _start_direct_relay(self) -> None:
-        """Let the bytes pass without us, where they can and nobody has to count them: there are more than one
-        message each way, or a long upload. (Many sessions end after one, and are not worth the change.)"""
-        client = self.client
-        if (
-            client.direction is None
-            and client.limiter is None
-            and not client.gone
-            and self.backend is not None
-        ):
-            carry(client, self.backend, self._wheel)
+    def tls_established(self) -> None:
+        """The client speaks TLS now; where an endpoint of somebody else's does, it means nothing here."""
+        if self._preread is not None:
+            self._preread.tls_established()
 
-    def _apply_rate_limit(self, side: Peer) -> None:
-        """Keep what comes from a side within the bandwidth of a connection."""
-        context = self._context
-        rate = context.limits.bandwidth_per_connection
-        if rate is None:
-            return
-        if context.dry_run is None:
-            side.limiter = BandwidthLimiter(side, rate, context.connector.wheel, context.clock)
-        elif DryRunLimit.BANDWIDTH not in self.client.dry_run_limits:
-            side.limiter = DryRunBandwidthLimiter(rate, context.clock, self._would_hold)
+    def client_known(self, pool: Pool) -> None:
+        """See ``preread_phase.HeardSession``."""
+        assert self._preread is not None
+        self.active = self._context.clock()
+        self._prepare_dial(pool)
+        self._preread.stop()
+        self._preread = None
+        self.start()
 
-    def _would_hold(self) -> None:
-        """The bandwidth is only tried: this session would have been held back, and is free from now on."""
-        assert self._context.dry_run is not None
-        self._context.dry_run.would_limit(self.client, DryRunLimit.BANDWIDTH)
-        self.client.release_limiter()
-        if self.backend is not None:
-            self.backend.release_limiter()
-
-    def _read_client_while_there_is_room(self) -> None:
-        if self._kept_size < KEEP_LIMIT:
-            self.client.resumeProducing()
-        else:
-            self.client.pauseProducing()
+    def turn_away(self, reason: EndReason, cause: str) -> None:
+        """See ``preread_phase.HeardSession``."""
+        self._cause = cause
+        self.end(reason)
 
     # Reaching a backend
+
+    def _start_dial(self) -> None:
+        self._deadlines.start()
+        rate = self._context.limits.bandwidth_per_connection
+        if rate is not None:
+            self._limit_bandwidth(self.client, rate)
+        dial, info = self._dial, self._info
+        if dial.pool.send_proxy_protocol is not None:
+            # Backends are told whom the connection is for: before a handshake, or else with the first bytes.
+            self._outgoing_header = outgoing_proxy_header(dial.pool, self.client.transport, info)
+            if self._outgoing_header is not None and dial.pool.tls is not None:
+                dial.preamble = self._outgoing_header.header
+        if info is not None and info.said.kept:
+            early = bytes(info.said.kept)
+            info.said.kept.clear()
+            self.client_sent(early)
+        dial.next()
 
     def make_backend_protocol(self) -> BackendConnection:
         """See ``dial.Caller``."""
@@ -273,31 +263,34 @@ class Session:
 
         :param side: the backend's.
         """
+        client, dial, outgoing = self.client, self._dial, self._outgoing_header
         self.backend = side
-        self._deadlines.active = self._wheel.now
-        self._served_by = self._dial.slot.backend if self._dial.slot else None
-        if self._dial.pool.judges_connect_times:
-            self._dial.judge(side.transport)
-        self._apply_rate_limit(side)
+        self._phase = UNANSWERED
+        self.active = self._wheel.now
+        self._served_by = dial.slot.backend if dial.slot is not None else None
+        if dial.pool.judges_connect_times:
+            dial.judge(side.transport)
+        rate = self._context.limits.bandwidth_per_connection
+        if rate is not None:
+            self._limit_bandwidth(side, rate)
         self._deadlines.connected()
-        if not self.client.gone:
-            self.client.resumeProducing()
-            join(self.client, side)
-        kept = self._kept or ()
-        if not self._dial.pool.replays:
-            self._settle()
-        if self._outgoing_header is not None and not self._dial.preamble:
-            kept = (self._outgoing_header.header, *kept)
-        side.transport.writeSequence(kept)
-        if self.client.gone:
-            self.end(EndReason.CLIENT_CLOSED)
-        elif self.client.finished:
-            self._carry_finish(side)
+        if not client.gone:
+            client.resumeProducing()
+            join(client, side)
+        early: Sequence[bytes] = self._replay.chunks if self._replay is not None else ()
+        if not dial.pool.replays:
+            self._stop_replay_buffering()
+        if outgoing is not None and not dial.preamble:
+            early = (outgoing.header, *early)
+        if early:
+            side.transport.writeSequence(early)
+        if client.finished:
+            self._pass_on_end(side)
 
     def waits(self) -> None:
-        """See ``dial.Caller``: a client that is gone, or has finished without a byte, does not wait."""
-        if self.client.gone or self._has_asked_for_nothing:
-            self.end(EndReason.CLIENT_CLOSED)
+        """See ``dial.Caller``."""
+        if self.client.finished:
+            self._await_backend()
 
     def goes_on(self, waited: float) -> None:
         """See ``dial.Caller``."""
@@ -330,7 +323,20 @@ class Session:
     @property
     def _has_asked_for_nothing(self) -> bool:
         """Whether the client has finished without a byte, as port scans and checks do."""
-        return self.client.finished and not self._kept
+        return self.client.finished and self._replay is None
+
+    def _await_backend(self) -> None:
+        """The client has finished, or has closed whole, and no backend is there: see whether to go on."""
+        nothing, gone = self._replay is None, self.client.gone
+        if self._dial.waits:
+            # A place in the queue is for a client that can still be answered.
+            if nothing or gone:
+                self.end(EndReason.CLIENT_CLOSED)
+        elif nothing and gone:
+            self.end(EndReason.CLIENT_CLOSED)
+        elif nothing:
+            # It may have closed, or it only reads: the two look the same.
+            self._deadlines.end_dial_soon()
 
     def _try_another(self, cause: str) -> None:
         """The backend broke off before its first byte, and all that the client has sent is still here.
@@ -338,58 +344,144 @@ class Session:
         The backend may have worked on it; that this does not matter is what the operator says with
         ``reset_before_answer``.
         """
+        client = self.client
         self.backend = None
-        part(self.client)
-        self._read_client_while_there_is_room()
+        self._phase = DIALLING
+        part(client)
+        if self._replay is not None and self._replay.size >= self._replay.limit:
+            client.pauseProducing()
+        else:
+            client.resumeProducing()
         self._deadlines.allow(self._dial.connected_for)
         if self._has_asked_for_nothing:
             self._deadlines.end_dial_soon()
         self._dial.again(cause)
 
+    # Bytes
+
+    def client_sent(self, data: bytes) -> None:
+        """Bytes came from the client."""
+        if self._phase is not RELAYING and not self._is_for_backend(data):
+            return
+        self.active = self._wheel.now
+        client, backend = self.client, self.backend
+        client.told += len(data)
+        if client.limiter is not None:
+            client.limiter.read(len(data))
+        if backend is not None:
+            if not self._direct and (backend.told or client.told > ReplayBuffer.limit):
+                self._start_direct_relay()
+            backend.send(data, client)
+
+    def _is_for_backend(self, data: bytes) -> bool:
+        """Hear what comes before a backend is chosen, and keep what comes before one has answered."""
+        if self._phase is PREREAD and self._preread is not None:
+            self._preread.feed(data)
+            return False
+        if self._phase is DIALLING or self._phase is UNANSWERED:
+            self._keep(data)
+        return True
+
+    def backend_sent(self, data: bytes) -> None:
+        """Bytes came from the backend."""
+        self.active = self._wheel.now
+        if self._phase is UNANSWERED:
+            self._stop_replay_buffering()
+        backend = self.backend
+        if backend is not None:
+            if not backend.told:
+                self._dial.answered()
+            elif not self._direct:
+                self._start_direct_relay()
+            backend.told += len(data)
+            if backend.limiter is not None:
+                backend.limiter.read(len(data))
+            self.client.send(data, backend)
+
+    def _keep(self, data: bytes) -> None:
+        """Keep bytes of the client for a backend to come, as long as there is room."""
+        replay = self._replay
+        if replay is None:
+            self._replay = replay = ReplayBuffer(data)
+        elif replay.size >= replay.limit and self._phase is UNANSWERED:
+            # All or nothing: another backend could not be given these bytes.
+            self._stop_replay_buffering()
+            return
+        else:
+            replay.add(data)
+        if replay.size >= replay.limit and self._phase is DIALLING:
+            self.client.pauseProducing()
+
+    def _stop_replay_buffering(self) -> None:
+        """No other backend will be tried: what the client has sent need not be kept any longer."""
+        self._phase = RELAYING
+        self._replay = None
+        self._dial.settle()
+
+    def _start_direct_relay(self) -> None:
+        """Let the bytes pass without us, where they can and nobody has to count them: there are more than one
+        message each way, or a long upload. (Many sessions end after one, and are not worth the change.)"""
+        client, backend = self.client, self.backend
+        if self._phase is UNANSWERED or backend is None or client.gone or client.limiter is not None:
+            return
+        self._direct = True
+        carry(client, backend, self._wheel)
+
+    def _limit_bandwidth(self, side: Peer, rate: int) -> None:
+        """Keep what comes from a side within *rate*, in bytes a second."""
+        context = self._context
+        if context.dry_run is None:
+            side.limiter = BandwidthLimiter(side, rate, context.connector.wheel, context.clock)
+        elif DryRunLimit.BANDWIDTH not in self.dry_run_limits:
+            side.limiter = DryRunBandwidthLimiter(rate, context.clock, self._would_hold)
+
+    def _would_hold(self) -> None:
+        """The bandwidth is only tried: this session would have been held back, and is free from now on."""
+        assert self._context.dry_run is not None
+        self._context.dry_run.would_limit(self, DryRunLimit.BANDWIDTH)
+        self.client.release_limiter()
+        if self.backend is not None:
+            self.backend.release_limiter()
+
     # Ends of a side
 
     def finished(self, side: Peer) -> None:
         """The peer at *side* has finished sending."""
-        if side is self._breaking:
-            self._finished_before_it_broke_off(side)
-        if side.finished or self._reason is not None:
-            return
-        side.finished = True
-        self._first_finished = self._first_finished or side
-        self._deadlines.active = self._wheel.now
-        other = self.backend if side is self.client else self.client
-        if side is self.backend and self._kept is not None:
-            self._settle()
-        if other is not None:
-            self._carry_finish(other)
-        elif self._dial.waits:
-            self.waits()
-        elif self._has_asked_for_nothing:
-            self._deadlines.end_dial_soon()
+        of_client = side is self.client
+        action = TABLE[self._phase, CLIENT_FINISHED if of_client else BACKEND_FINISHED]
+        other = self.backend if of_client else self.client
+        if action is PASS_ON_BEFORE_BREAK:
+            side.finished = side.finished or side is self._breaking
+            if side is self._breaking and other is not None and other.can_half_close:
+                other.finish_writing()
+        elif not side.finished:
+            side.finished = True
+            self._first_finished = self._first_finished or side
+            self.active = self._wheel.now
+            if other is not None:
+                if self._phase is UNANSWERED and not of_client:
+                    self._stop_replay_buffering()  # An end is an answer, too.
+                self._pass_on_end(other)
+            elif action is AWAIT_BACKEND:
+                self._await_backend()
+            else:
+                self.end(EndReason.CLIENT_CLOSED)
 
-    def _finished_before_it_broke_off(self, side: Peer) -> None:
-        """The peer's end came in order, and its reset after that: both are passed on."""
-        side.finished = True
-        other = self.backend if side is self.client else self.client
-        if other is not None and other.can_half_close:
-            other.finish_writing()
-
-    def _carry_finish(self, other: Peer) -> None:
-        if self._all_is_said() or not other.can_half_close:
-            self.end(self._closed_reason())
-        else:
-            other.finish_writing()
-
-    def _all_is_said(self) -> bool:
-        """Whether both have finished and nothing waits here: then closing says it all."""
+    def _pass_on_end(self, other: Peer) -> None:
+        """Tell the peer at *other* that no more will come, or close both where that says it all."""
         client, backend = self.client, self.backend
-        return (
+        all_is_said = (
             client.finished
             and backend is not None
             and backend.finished
             and client.drained
             and backend.drained
         )
+        # A client that has closed whole cannot be given an answer.
+        if all_is_said or client.gone or not other.can_half_close:
+            self.end(self._closed_reason())
+        else:
+            other.finish_writing()
 
     def write_closed(self, side: Peer) -> None:
         """All bytes for the peer at *side* are out, and it has been told that no more will come."""
@@ -403,17 +495,17 @@ class Session:
         return EndReason.BACKEND_CLOSED
 
     def connection_error(self, side: Peer) -> None:
-        """The peer at *side* has broken off, and the other one has not taken yet all that it sent before.
-
-        The end is decided, and comes when all is passed on, or none of it gets on for ``half_close_timeout``.
-        """
-        if self._reason is not None:
+        """The peer at *side* has broken off, and not all that it sent before is read yet."""
+        of_client = side is self.client
+        action = TABLE[self._phase, CLIENT_BROKE_OFF if of_client else BACKEND_BROKE_OFF]
+        if action is IGNORE:
             return
-        reason = EndReason.CLIENT_RESET if side is self.client else EndReason.BACKEND_RESET
-        other = self.backend if side is self.client else self.client
-        if other is None:
+        reason = EndReason.CLIENT_RESET if of_client else EndReason.BACKEND_RESET
+        other = self.backend if of_client else self.client
+        if action is END or other is None:
             self.end(reason)
             return
+        # DELIVER: the sides are closed when all is passed on, or none of it gets on for half_close_timeout.
         self._decide(reason)
         self._breaking = side
         other.read_no_more()
@@ -423,53 +515,63 @@ class Session:
         side.gone = True
         if self._reason is not None:
             self._lost_while_ending(side, failure)
-        elif isinstance(failure.value, ConnectionDone):
-            self._lost_in_order(side)
-        elif not isinstance(failure.value, BROKEN_OFF):
-            self._lost_by_ourselves(failure.value)
+            return
+        of_client, error = side is self.client, failure.value
+        if isinstance(error, ConnectionDone):
+            event = CLIENT_CLOSED if of_client else BACKEND_CLOSED
+        elif isinstance(error, BROKEN_OFF):
+            event = CLIENT_RESET if of_client else BACKEND_RESET
         else:
-            self._lost_by_a_break(side, failure)
-
-    def _lost_by_a_break(self, side: Peer, failure: Failure) -> None:
-        all_said = self.client.finished and self.backend is not None and self.backend.finished
-        if all_said and not side.cut_short:
-            # Each had got all it was to get: a unix socket whose peer has closed looks broken from then on.
-            self.write_closed(side)
-        elif side is self.client:
-            self._tls_cause = tls_cause(failure)
-            self.end(EndReason.CLIENT_RESET)
-        elif self._kept is not None and not was_unheard(failure):
+            event = FAILED
+        action = TABLE[self._phase, event]
+        if action is AWAIT_BACKEND:
+            self._first_finished = self._first_finished or side
+            side.finished = True
+            self._await_backend()
+        elif action is TRY_ANOTHER and not was_unheard(failure):
             self._try_another(broken_cause(failure))
+        elif self._preread is not None:
+            self.turn_away(*self._preread.reason_of(failure))
         else:
-            if not side.received and not was_unheard(failure):
-                self._dial.broken_off(broken_cause(failure))
-            self._tls_cause = tls_cause(failure)
-            self.end(EndReason.BACKEND_RESET)
-
-    def _lost_by_ourselves(self, error: BaseException | None) -> None:
-        if isinstance(error, OSError) and is_our_own(error.errno or 0):
-            self._dial.lacked(error)
-            self.end(EndReason.LOCAL_FAILURE)
-        else:
-            self.end(EndReason.INTERNAL_ERROR)
+            self._end_with_loss(side, event, failure)
 
     def _lost_while_ending(self, side: Peer, failure: Failure) -> None:
         if self._breaking is not None:
             # All that came before the break is passed on, or nobody is left to pass it to. Twisted's TLS may
-            # have come to a goodbye there, which is an end in order.
+            # have come to a close_notify there, which is an end in order.
             ended = side is self._breaking and isinstance(failure.value, ConnectionDone)
             side.finished = side.finished or ended
             self._breaking = None
-            self._close(orderly=ended)
+            assert self._reason is not None
+            self._close(self._reason, ended, False)
         self._finish_when_gone()
 
-    def _lost_in_order(self, side: Peer) -> None:
-        """A transport without half-close ends whole: what its peer sent before still goes out."""
-        self._first_finished = self._first_finished or side
-        side.finished = True
-        if self.backend is None and self._kept and not self._dial.waits:
-            return
-        self.end(self._closed_reason())
+    def _end_with_loss(self, side: Peer, event: Event, failure: Failure) -> None:
+        """A connection is gone, and the session with it: find out why."""
+        error = failure.value
+        if event is CLIENT_CLOSED or event is BACKEND_CLOSED:
+            self._first_finished = self._first_finished or side
+            side.finished = True
+            self.end(self._closed_reason())
+        elif event is FAILED:
+            if isinstance(error, OSError) and is_our_own(error.errno or 0):
+                self._dial.lacked(error)
+                self.end(EndReason.LOCAL_FAILURE)
+            else:
+                self.end(EndReason.INTERNAL_ERROR)
+        elif self._both_finished and not side.cut_short:
+            # Each had got all it was to get: a unix socket whose peer has closed looks broken from then on.
+            self.write_closed(side)
+        elif event is CLIENT_RESET:
+            self.turn_away(EndReason.CLIENT_RESET, tls_cause(failure))
+        else:
+            if not side.received and not was_unheard(failure):
+                self._dial.broken_off(broken_cause(failure))
+            self.turn_away(EndReason.BACKEND_RESET, tls_cause(failure))
+
+    @property
+    def _both_finished(self) -> bool:
+        return self.client.finished and self.backend is not None and self.backend.finished
 
     # Ends of the session
 
@@ -479,94 +581,104 @@ class Session:
         What is buffered still goes out where the reason is an orderly one, or a peer has broken off: as long
         as some of it gets out within ``half_close_timeout``, and nothing else ends the session at once.
         """
-        if self._reason is not None:
-            if reason in _AT_ONCE:
-                self.break_off()
-            return
-        self._decide(reason)
-        if self.backend is None:
-            self._dial.end()
-        self._close(reason.orderly)
-        if not self._finished:
-            self._finish_when_gone()
+        action = TABLE[self._phase, ENDED_AT_ONCE if reason in AT_ONCE else ENDED]
+        if action is END:
+            self._decide(reason)
+            if self.backend is None and self._preread is None:
+                self._dial.end()
+            self._close(reason, reason.orderly, False)
+            if self.client.gone:
+                self._finish_when_gone()
+        elif action is BREAK_OFF:
+            self.break_off()
 
     def _decide(self, reason: EndReason) -> None:
         self._reason = reason
-        self._kept = None
-        self._deadlines.active = self._wheel.now
-
-    def _close(self, orderly: bool) -> None:
-        """Close both sides; in order, a side is only told of an end that the other has really come to."""
-        backend = self.backend
-        self._close_side(self.client, orderly and (backend is None or backend.finished))
-        if backend is not None:
-            self._close_side(backend, orderly and self.client.finished)
-
-    def _close_side(self, side: Peer, orderly: bool) -> None:
-        if orderly or self._knows_the_end(side):
-            side.close(orderly=True)
-        elif self._reason not in _BROKEN_OFF or not side.in_flight():
-            side.close(orderly=False)
-        elif self._delivery is None:
-            # The peer gets what the other side had sent before its end, and then the reset.
-            side.read_no_more()
-            self._delivery = Delivery(side, self._context.connector.wheel)
+        self._phase = ENDING
+        self._replay = None
+        self.active = self._wheel.now
 
     def break_off(self) -> None:
         """Close both sides at once: the end is decided, and what is buffered is not waited for any more."""
-        for side in (self.client, self.backend):
-            if side is not None:
-                side.close(self._knows_the_end(side))
+        assert self._reason is not None
+        self._close(self._reason, False, True)
 
-    def _knows_the_end(self, side: Peer) -> bool:
-        """Whether we end what this peer was told the end of before: the kernel has the rest for it."""
-        return side.write_closed and self._reason is not None and self._reason.closer == "balancer"
+    def _close(self, reason: EndReason, orderly: bool, at_once: bool) -> None:
+        """Close both sides, each as ``phases.closing`` says."""
+        client, backend = self.client, self.backend
+        how = closing(reason, client, backend, orderly, at_once)
+        if how is DELIVER_AND_RESET:
+            self._deliver_and_reset(client)
+        else:
+            client.close(how is FIN)
+        if backend is None:
+            return
+        how = closing(reason, backend, client, orderly, at_once)
+        if how is DELIVER_AND_RESET:
+            self._deliver_and_reset(backend)
+        else:
+            backend.close(how is FIN)
+
+    def _deliver_and_reset(self, side: Peer) -> None:
+        if self._delivery is None:
+            side.read_no_more()
+            self._delivery = Delivery(side, self._context.connector.wheel)
 
     def _finish_when_gone(self) -> None:
-        if self.client.gone and (self.backend is None or self.backend.gone):
+        backend = self.backend
+        if self.client.gone and (backend is None or backend.gone) and self._phase is ENDING:
             self._finish()
 
     def _finish(self) -> None:
-        """Give back everything taken and render the account; runs once."""
-        if self._finished:
-            return
-        self._finished = True
-        self._deadlines.stop()
-        if self._delivery is not None:
-            self._delivery.stop()
-        if self.backend is not None and not self.backend.told and self.backend.received:
-            self._dial.answered()  # with bytes that passed us by
-        self._dial.end()
+        """Give back everything taken and record the session; runs once."""
+        self._phase = OVER
+        client, backend, context = self.client, self.backend, self._context
+        if self._preread is not None:
+            client.told = self._preread.buffered
+            self._preread.stop()
+        else:
+            self._deadlines.stop()
+            if self._delivery is not None:
+                self._delivery.stop()
+            if backend is not None and not backend.told and backend.received:
+                self._dial.answered()  # with bytes that passed us by
+            self._dial.end()
+            del self._deadlines  # No reference cycle is left behind for the garbage collector to find.
+        if self._admitted is not None and context.admission is not None:
+            context.admission.release(self._admitted)
         assert self._reason is not None
-        self.client.release_admission()
-        self._context.registry.remove(self, self._reason)
-        # No circle is left behind for the garbage collector to find.
-        del self._deadlines
-        del self.client.session
-        if self.backend is not None:
-            del self.backend.session
+        context.registry.remove(self, self._reason)
+        del client.session
+        if backend is not None:
+            del backend.session
 
     def record(self) -> SessionRecord:
-        """The account of an ended session."""
+        """Tell what is known of it, now that it has ended."""
         assert self._reason is not None
-        dial, now = self._dial, self._context.clock()
-        connected = dial.connect_time is not None
+        now, info, backend = self._context.clock(), self._info, self.backend
+        attempts, began = 0, now
+        connect: float | None = None
+        failures: Sequence[tuple[str, str]] = ()
+        if self._preread is None:
+            dial = self._dial
+            attempts, connect, failures = dial.attempts, dial.connect_time, dial.failures
+            began = now if connect is None else dial.began
         return SessionRecord(
             started=self._started,
             client=shown(self._client_address),
             frontend=self._context.name,
-            backend=self._served_by.name if self._served_by else None,
-            attempts=dial.attempts,
-            wait=(dial.began if connected else now) - self._born,
-            connect=dial.connect_time,
+            backend=self._served_by.name if self._served_by is not None else None,
+            attempts=attempts,
+            wait=began - self._born,
+            connect=connect,
             total=now - self._born,
             client_bytes=self.client.received,
-            backend_bytes=self.backend.received if self.backend else 0,
+            backend_bytes=backend.received if backend is not None else 0,
             reason=self._reason,
             cause=self.cause,
-            proxy=self._introduction.shown_proxy if self._introduction else None,
-            server_name=self._introduction.said.server_name if self._introduction else None,
-            unique_id=self._outgoing_header.unique_id if self._outgoing_header else None,
-            tls=self._introduction.said.secured if self._introduction else None,
-            failures=dial.failures,
+            proxy=info.shown_proxy if info is not None else None,
+            server_name=info.said.server_name if info is not None else None,
+            unique_id=self._outgoing_header.unique_id if self._outgoing_header is not None else None,
+            tls=info.said.secured if info is not None else None,
+            failures=failures,
         )

@@ -69,7 +69,7 @@ class ResetTests(NativeCase):
             client.send(bytes(MIB))
             await until(
                 reactor,
-                lambda: self.sessions and _only(self.sessions)._kept_size,
+                lambda: self.sessions and _only(self.sessions)._replay,
             )
             reset(client)
             assert await self.ended(1) == [EndReason.CLIENT_RESET]

@@ -321,7 +321,9 @@ def test_a_session_that_cannot_start_gives_back_what_its_client_holds(
     carrier: Any, monkeypatch: pytest.MonkeyPatch, behind_a_proxy: bool
 ) -> None:
     monkeypatch.setattr("tcpbalance.proxy.session.outgoing_proxy_header", _fail)
-    scene = carrier(admission=limits(), preread=from_proxies if behind_a_proxy else None)
+    scene = carrier(
+        admission=limits(), preread=from_proxies if behind_a_proxy else None, send_proxy_protocol="v2"
+    )
     with capturedLogs() as events:
         client = scene.connect(early=HEADER)
         scene.run()
@@ -334,7 +336,7 @@ def test_a_session_that_cannot_start_gives_back_what_its_client_holds(
     )
 
 
-def test_a_session_that_cannot_be_made_leaves_what_was_held_to_the_arrival(
+def test_a_session_that_cannot_go_on_after_its_preread_gives_back_what_its_client_holds(
     carrier: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene = carrier(admission=limits(), preread=from_proxies)

@@ -13,7 +13,6 @@ from support.scene import ONE, RETRY_ON_RESET, TWO
 from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.net.pump import Pump
 from tcpbalance.pool.backend import Backend
-from tcpbalance.proxy.arrival import Arrival
 from tcpbalance.proxy.backend import BackendConnection
 from tcpbalance.proxy.bandwidth_limiter import BandwidthLimiter, DryRunBandwidthLimiter
 from tcpbalance.proxy.client import ClientConnection
@@ -21,7 +20,9 @@ from tcpbalance.proxy.deadlines import Deadlines
 from tcpbalance.proxy.delivery import Delivery
 from tcpbalance.proxy.dial import Dial
 from tcpbalance.proxy.preread import PrereadSettings
+from tcpbalance.proxy.preread_phase import PrereadPhase
 from tcpbalance.proxy.queue_entry import Pause, QueueEntry
+from tcpbalance.proxy.replay_buffer import ReplayBuffer
 from tcpbalance.proxy.session import Session
 
 BACKENDS = {"nobody_accepts": "refuses", "second_try": "resets_at_once"}
@@ -29,7 +30,8 @@ BACKENDS = {"nobody_accepts": "refuses", "second_try": "resets_at_once"}
 
 KINDS = (
     Session,
-    Arrival,
+    PrereadPhase,
+    ReplayBuffer,
     ClientConnection,
     BackendConnection,
     Deadlines,

@@ -17,6 +17,7 @@ from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.errors import SettingError
 from tcpbalance.pool.affinity import Affinity
 from tcpbalance.pool.pool import Pool
+from tcpbalance.proxy.ending import ENDS_A_TURN
 from tcpbalance.proxy.factory import FrontendFactory
 from tcpbalance.proxy.preread import Preread, PrereadSettings
 from tcpbalance.proxy.reasons import EndReason
@@ -278,6 +279,31 @@ def test_a_shutdown_ends_who_has_not_said_it_yet(make_scene: Any) -> None:
     scene.frontend.registry.end_sessions(EndReason.SHUTDOWN)
     scene.run()
     assert (client.saw, scene.ended, idle.called) == ("reset", "shutdown", True)
+
+
+def test_a_shutdown_of_many_ends_who_has_said_it_meanwhile(make_scene: Any) -> None:
+    scene = make_scene(preread=from_proxies())
+    for _ in range(ENDS_A_TURN + 1):
+        scene.connect(early=V1[:5])
+    scene.run()
+    scene.frontend.registry.end_sessions(EndReason.SHUTDOWN)
+    (last,) = [session for session in scene.frontend.registry.sessions if not session.ending]
+    last.client.dataReceived(V1[5:])
+    assert last.dials
+    scene.advance(1)
+    assert [record.reason.word for record in scene.records] == ["shutdown"] * (ENDS_A_TURN + 1)
+
+
+@pytest.mark.parametrize("reason", [EndReason.OVERLOAD, EndReason.SHUTDOWN])
+def test_who_does_not_take_its_orderly_close_can_be_ended(make_scene: Any, reason: EndReason) -> None:
+    scene = make_scene(preread=from_proxies())
+    client = scene.connect(tls=True, early=V1[:20])
+    client.answers = False
+    scene.advance(TIMEOUT + 2)
+    assert (scene.decided, scene.records, client.socket.was_reset) == (True, [], False)
+    scene.frontend.registry.end_sessions(reason)
+    scene.run()
+    assert (scene.ended, client.socket.was_reset) == ("preread_timeout", True)
 
 
 @pytest.mark.parametrize("carrier", [Scene, CopyingScene])

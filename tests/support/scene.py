@@ -15,7 +15,6 @@ from tcpbalance.config.frontends import TimeoutsConfig
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.policies.round_robin import RoundRobin
 from tcpbalance.pool.pool import Pool
-from tcpbalance.proxy.arrival import Arrival
 from tcpbalance.proxy.factory import FrontendFactory
 from tcpbalance.proxy.preread import PrereadSettings
 from tcpbalance.proxy.record import SessionRecord
@@ -198,6 +197,6 @@ class SplicingScene(Scene):
 
 
 def _early_bytes(session: Any) -> int:
-    if isinstance(session, Arrival):
-        return len(session._preread.kept)
-    return sum(map(len, session._kept or ()))
+    if session._preread is not None:
+        return int(session._preread.buffered)
+    return sum(map(len, session._replay.chunks)) if session._replay is not None else 0

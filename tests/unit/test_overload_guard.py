@@ -43,7 +43,7 @@ class Session:
     """Holds bytes, and leaves when it is ended."""
 
     frontend: Frontend
-    buffered: int | None
+    buffered: int
     reason: EndReason | None = None
 
     def end(self, reason: EndReason) -> None:
@@ -66,7 +66,7 @@ class Frontend:
         for session in sessions:
             session.end(reason)
 
-    def open(self, *buffered: int | None) -> list[Session]:
+    def open(self, *buffered: int) -> list[Session]:
         """Open sessions that hold so many bytes each."""
         made = [Session(self, size) for size in buffered]
         self.sessions.update(made)
@@ -177,15 +177,6 @@ def test_so_many_at_once(guarded: Guarded) -> None:
     assert sum(reasons(sessions)) == MAX_AT_ONCE
     guarded.look()
     assert all(reasons(sessions))
-
-
-def test_who_is_ending_already_is_passed_over(guarded: Guarded) -> None:
-    ending, other = guarded.frontends[0].open(None, 5)
-    guarded.descriptors = 101
-    guarded.look(2)
-    assert reasons([ending, other]) == [False, True]
-    guarded.look()
-    assert reasons([ending]) == [False]
 
 
 def test_with_nobody_left_it_opens_and_says_what_to_do(guarded: Guarded, logged: Sequence[LogEvent]) -> None:

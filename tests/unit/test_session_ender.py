@@ -99,16 +99,6 @@ def test_one_that_another_backend_serves_by_then_goes_on(stage: Stage) -> None:
     assert stage.ended == sessions[:-1]
 
 
-def test_the_session_that_takes_an_arrivals_place_is_ended(stage: Stage) -> None:
-    arrivals = stage.sessions(2 * ENDS_A_TURN)
-    stage.ender.end(arrivals, EndReason.SHUTDOWN, None)
-    (session, other) = stage.sessions(2)
-    stage.ender.replaced(arrivals[-1], session)
-    stage.ender.replaced(stage.sessions(1)[0], other)
-    stage.clock.run_out()
-    assert set(stage.ended) == {*arrivals[:-1], session}
-
-
 def test_another_call_meanwhile_has_its_sessions_ended_too(stage: Stage) -> None:
     first, second = stage.sessions(2 * ENDS_A_TURN), stage.sessions(ENDS_A_TURN)
     stage.ender.end(first, EndReason.BACKEND_DOWN, None)

@@ -1,0 +1,236 @@
+"""The phases of a session, what follows in each from what happens, and how its connections are closed.
+
+1. A session begins in ``PREREAD`` where its client has to say something first, else in ``DIALLING``.
+2. ``DIALLING`` becomes ``UNANSWERED`` when a backend has accepted, and that ``RELAYING`` as soon as no other
+   backend will be tried: at once, unless the pool retries on a reset before the answer.
+3. ``UNANSWERED`` becomes ``DIALLING`` again when the backend breaks off (``TRY_ANOTHER``). There is no other
+   way back.
+4. Any phase becomes ``ENDING`` when the end is decided, and that ``OVER`` when both connections are gone. So
+   the loss of a connection is an event only before that.
+5. The balancer passes an end of stream (FIN) on and never invents one; see ``closing``.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Protocol
+
+from tcpbalance.proxy.reasons import EndReason
+
+
+class _Plain(enum.Enum):
+    # Each is one of a kind; Enum's own hash is that of its name, worked out in Python each time.
+    __hash__ = object.__hash__
+
+
+class Phase(_Plain):
+    """What a session is about."""
+
+    PREREAD = enum.auto()
+    """The client has to say something before a backend is chosen for it."""
+
+    DIALLING = enum.auto()
+    """A backend is chosen, waited for, and dialled; what the client sends meanwhile is kept for it."""
+
+    UNANSWERED = enum.auto()
+    """A backend has accepted and has not answered; what the client sends is kept for another one, too."""
+
+    RELAYING = enum.auto()
+    """Bytes pass both ways, and no other backend will be tried."""
+
+    ENDING = enum.auto()
+    """The end is decided; a connection is still open, or has bytes to deliver."""
+
+    OVER = enum.auto()
+    """Both connections are gone, all that was taken is given back, and the session is recorded."""
+
+
+PREREAD, DIALLING, UNANSWERED, RELAYING, ENDING, OVER = Phase
+
+
+class Event(_Plain):
+    """What happens to a session."""
+
+    CLIENT_FINISHED = enum.auto()
+    BACKEND_FINISHED = enum.auto()
+    """The peer has finished sending; its connection stands."""
+
+    CLIENT_BROKE_OFF = enum.auto()
+    BACKEND_BROKE_OFF = enum.auto()
+    """The peer has broken off, and not all that it sent before is read yet."""
+
+    CLIENT_CLOSED = enum.auto()
+    BACKEND_CLOSED = enum.auto()
+    """The connection is gone in order, both ways at once, as is the rule without half-close."""
+
+    CLIENT_RESET = enum.auto()
+    BACKEND_RESET = enum.auto()
+    """The connection is gone because the peer, or the network, broke it off."""
+
+    FAILED = enum.auto()
+    """A connection is gone because of us: this machine lacks something, or an exception was raised."""
+
+    ENDED = enum.auto()
+    """Somebody decides that the session ends: a deadline, the dial, the operator."""
+
+    ENDED_AT_ONCE = enum.auto()
+    """The same, for a reason that does not wait for the last bytes."""
+
+
+(
+    CLIENT_FINISHED,
+    BACKEND_FINISHED,
+    CLIENT_BROKE_OFF,
+    BACKEND_BROKE_OFF,
+    CLIENT_CLOSED,
+    BACKEND_CLOSED,
+    CLIENT_RESET,
+    BACKEND_RESET,
+    FAILED,
+    ENDED,
+    ENDED_AT_ONCE,
+) = Event
+
+
+class Action(_Plain):
+    """What follows."""
+
+    IGNORE = enum.auto()
+    """Nothing."""
+
+    END = enum.auto()
+    """The end is decided, and both sides are closed as ``closing`` says."""
+
+    AWAIT_BACKEND = enum.auto()
+    """The dial goes on for a client that has sent something, and not for long, if at all, for another."""
+
+    PASS_ON = enum.auto()
+    """The other side gets what came before, and then the end of it."""
+
+    PASS_ON_BEFORE_BREAK = enum.auto()
+    """``PASS_ON``, if that is the side whose break the session ends with; else nothing."""
+
+    DELIVER = enum.auto()
+    """The end is decided; the other side gets what came before the break, and is closed after that."""
+
+    TRY_ANOTHER = enum.auto()
+    """Another backend is dialled, to be given all that the client has sent."""
+
+    BREAK_OFF = enum.auto()
+    """Both sides are closed at once."""
+
+
+IGNORE, END, AWAIT_BACKEND, PASS_ON, PASS_ON_BEFORE_BREAK, DELIVER, TRY_ANOTHER, BREAK_OFF = Action
+
+TABLE: dict[tuple[Phase, Event], Action] = {
+    (PREREAD, CLIENT_FINISHED): END,
+    (
+        PREREAD,
+        CLIENT_BROKE_OFF,
+    ): IGNORE,  # What it has sent before is heard to its end.
+    (PREREAD, CLIENT_CLOSED): END,
+    (PREREAD, CLIENT_RESET): END,
+    (PREREAD, FAILED): END,
+    (PREREAD, ENDED): END,
+    (PREREAD, ENDED_AT_ONCE): END,
+    (DIALLING, CLIENT_FINISHED): AWAIT_BACKEND,
+    (DIALLING, CLIENT_BROKE_OFF): END,
+    (DIALLING, CLIENT_CLOSED): AWAIT_BACKEND,
+    (DIALLING, CLIENT_RESET): END,
+    (DIALLING, FAILED): END,
+    (DIALLING, ENDED): END,
+    (DIALLING, ENDED_AT_ONCE): END,
+    (UNANSWERED, CLIENT_FINISHED): PASS_ON,
+    (UNANSWERED, BACKEND_FINISHED): PASS_ON,
+    (UNANSWERED, CLIENT_BROKE_OFF): DELIVER,
+    (UNANSWERED, BACKEND_BROKE_OFF): DELIVER,  # There is something to read: it has answered.
+    (UNANSWERED, CLIENT_CLOSED): END,
+    (UNANSWERED, BACKEND_CLOSED): END,
+    (UNANSWERED, CLIENT_RESET): END,
+    (UNANSWERED, BACKEND_RESET): TRY_ANOTHER,
+    (UNANSWERED, FAILED): END,
+    (UNANSWERED, ENDED): END,
+    (UNANSWERED, ENDED_AT_ONCE): END,
+    (RELAYING, CLIENT_FINISHED): PASS_ON,
+    (RELAYING, BACKEND_FINISHED): PASS_ON,
+    (RELAYING, CLIENT_BROKE_OFF): DELIVER,
+    (RELAYING, BACKEND_BROKE_OFF): DELIVER,
+    (RELAYING, CLIENT_CLOSED): END,
+    (RELAYING, BACKEND_CLOSED): END,
+    (RELAYING, CLIENT_RESET): END,
+    (RELAYING, BACKEND_RESET): END,
+    (RELAYING, FAILED): END,
+    (RELAYING, ENDED): END,
+    (RELAYING, ENDED_AT_ONCE): END,
+    (ENDING, CLIENT_FINISHED): PASS_ON_BEFORE_BREAK,
+    (ENDING, BACKEND_FINISHED): PASS_ON_BEFORE_BREAK,
+    (ENDING, CLIENT_BROKE_OFF): IGNORE,
+    (ENDING, BACKEND_BROKE_OFF): IGNORE,
+    (ENDING, ENDED): IGNORE,  # The first reason stands.
+    (ENDING, ENDED_AT_ONCE): BREAK_OFF,
+    (OVER, ENDED): IGNORE,
+    (OVER, ENDED_AT_ONCE): IGNORE,
+}
+"""What is not here cannot come about: no backend is connected, or no transport is left to tell of it."""
+
+
+class Closing(_Plain):
+    """How one side is closed."""
+
+    FIN = enum.auto()
+    """In order, after the last byte."""
+
+    RESET = enum.auto()
+    """With a reset (RST), at once."""
+
+    DELIVER_AND_RESET = enum.auto()
+    """With a reset, once the peer has all that was sent to it."""
+
+
+FIN, RESET, DELIVER_AND_RESET = Closing
+
+
+class Closable(Protocol):
+    """One side of a session as ``closing`` sees it; see ``Peer``."""
+
+    @property
+    def finished(self) -> bool: ...
+    @property
+    def write_closed(self) -> bool: ...
+    def in_flight(self) -> int: ...
+
+
+AT_ONCE = (
+    EndReason.MAX_CONNECTION_AGE,
+    EndReason.OVERLOAD,
+    EndReason.SHUTDOWN,
+    EndReason.INTERNAL_ERROR,
+)
+"""Reasons that do not wait for the last bytes of a session whose end is decided: ``ENDED_AT_ONCE``."""
+
+_BREAKS = (EndReason.CLIENT_RESET, EndReason.BACKEND_RESET)
+
+
+def closing(
+    reason: EndReason, side: Closable, other: Closable | None, orderly: bool, at_once: bool
+) -> Closing:
+    """Decide how one side of a session is closed.
+
+    :param reason: why the session ends.
+    :param side: the one to be closed.
+    :param other: the one across; None for a client that has no backend.
+    :param orderly: whether the session ends in order.
+    :param at_once: whether it is broken off, and the last bytes are not waited for.
+    """
+    # An end is passed on where it has come. A client without a backend has not been given a single byte that
+    # it could take for the whole.
+    if orderly and (other is None or other.finished):
+        return FIN
+    # The peer was told before that no more will come, and the kernel has the rest for it.
+    if side.write_closed and reason.closer == "balancer":
+        return FIN
+    # A reset throws away what the kernel still holds: what came before a break is to arrive first.
+    if reason in _BREAKS and not at_once and side.in_flight():
+        return DELIVER_AND_RESET
+    # Nobody is to take a broken transfer for a complete one.
+    return RESET

@@ -1,0 +1,167 @@
+"""The first phase of a session whose client has to say something before a backend is chosen."""
+
+from __future__ import annotations
+
+import typing
+
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
+
+from tcpbalance.admission.refusal import Refusal
+from tcpbalance.net.addresses import shown
+from tcpbalance.net.tls.errors import HandshakeFailed, handshake_cause
+from tcpbalance.net.tls.facts import asked_name, facts_of
+from tcpbalance.pool.pool import Pool
+from tcpbalance.proxy.client_info import ClientInfo
+from tcpbalance.proxy.context import SessionContext
+from tcpbalance.proxy.peer import BROKEN_OFF, Peer
+from tcpbalance.proxy.reasons import EndReason
+from tcpbalance.wire.proxy_protocol import ProxyHeaderError
+
+
+class HeardSession(typing.Protocol):
+    """A session as this phase sees it."""
+
+    client: Peer
+
+    @property
+    def ending(self) -> bool:
+        """Whether its end has been decided."""
+        ...
+
+    def admit(self, address: object) -> Refusal | None:
+        """Admit the client, or refuse it, now that its address is known."""
+        ...
+
+    def client_known(self, pool: Pool) -> None:
+        """The client has said all that it has to: a backend of this pool serves it."""
+        ...
+
+    def turn_away(self, reason: EndReason, cause: str) -> None:
+        """Decide the end, and note what was wrong with what the client said."""
+        ...
+
+    def end(self, reason: EndReason) -> None:
+        """Decide the end."""
+        ...
+
+
+class PrereadPhase:
+    """Takes what the client has to say, under one deadline: PROXY header, ClientHello, TLS handshake.
+
+    It and the session hold each other until ``stop``.
+
+    :param session: is told what comes of it.
+    :param context: of the frontend.
+    :param info: who the client is; what it says is added there.
+    """
+
+    __slots__ = ("_context", "_info", "_session", "slot")
+
+    def __init__(self, session: HeardSession, context: SessionContext, info: ClientInfo) -> None:
+        self._session = session
+        self._context = context
+        self._info = info
+        self.slot: int | None = None
+
+    @property
+    def buffered(self) -> int:
+        """Bytes of what the client has said that are held."""
+        return len(self._info.said.kept)
+
+    def start(self) -> None:
+        """Begin, with the client connected."""
+        said = self._info.said
+        self._context.wheel.watch(self, said.timeout)
+        if not said.expects_plaintext:
+            self._accept_tls()
+        elif said.tls is not None:
+            # The handshake reads from the socket itself: what comes before it is only looked at.
+            self._session.client.transport.look()
+
+    def feed(self, data: bytes) -> None:
+        """Bytes came from the client."""
+        info, session = self._info, self._session
+        try:
+            if not info.said.feed(data):
+                return
+        except ProxyHeaderError as error:
+            session.turn_away(EndReason.BAD_PROXY_HEADER, f"{error} (from {shown(info.peer)})")
+            return
+        # All is said that comes in the clear: it is known now whom the connection is for.
+        refusal = session.admit(info.judged)
+        if refusal is not None:
+            session.turn_away(EndReason.REFUSED, refusal.word)
+        elif info.said.tls is not None:
+            self._accept_tls()
+        else:
+            self._choose_pool()
+
+    def tls_established(self) -> None:
+        """The client speaks TLS now."""
+        said, session = self._info.said, self._session
+        # The handshake of an endpoint that is not ours tells nothing: what was to be said is still to come.
+        if session.ending or said.tls is None:
+            return
+        connection = session.client.transport.getHandle()
+        try:
+            said.secured = facts_of(connection, self._context.wall_clock())
+        except HandshakeFailed as error:
+            said.note_server_name(asked_name(connection))
+            session.turn_away(EndReason.HANDSHAKE_FAILED, error.cause)
+        else:
+            self._choose_pool()
+
+    def reason_of(self, failure: Failure) -> tuple[EndReason, str]:
+        """Tell why the client is gone that was not sent away, and what was wrong with what it said."""
+        transport = self._session.client.transport
+        cause = handshake_cause(failure, transport)
+        if cause is not None:
+            self._info.said.note_server_name(asked_name(transport.getHandle()))
+            return EndReason.HANDSHAKE_FAILED, cause
+        if isinstance(failure.value, ConnectionDone):
+            return EndReason.CLIENT_CLOSED, ""
+        broken = isinstance(failure.value, BROKEN_OFF)
+        return EndReason.CLIENT_RESET if broken else EndReason.INTERNAL_ERROR, ""
+
+    def check(self, now: float) -> float | None:
+        """The wheel's call: the time is over for what is to be said, or for the end to be taken.
+
+        :param now: seconds on the frontend's clock.
+        :returns: the seconds until the next check, None when there is nothing left to be ended.
+        """
+        session = self._session
+        if session.ending:
+            session.client.close(orderly=False)
+        else:
+            session.end(EndReason.PREREAD_TIMEOUT)
+        return None if session.client.gone else self._context.timeouts.half_close_timeout
+
+    def on_failure(self, failure: Failure) -> None:
+        """See ``wheel.Watched``."""
+        client = self._session.client
+        self._session.end(EndReason.INTERNAL_ERROR)
+        client.close(orderly=False)
+
+    def stop(self) -> None:
+        """Hear no more; calling it again does nothing."""
+        self._context.wheel.forget(self)
+        # No reference cycle is left behind for the garbage collector to find.
+        if hasattr(self, "_session"):
+            del self._session
+
+    def _accept_tls(self) -> None:
+        """Let the client speak TLS; what it has sent already is the beginning of that."""
+        said = self._info.said
+        assert said.tls is not None
+        rest = bytes(said.kept)
+        said.kept.clear()
+        self._session.client.transport.accept_tls(said.tls, rest)
+
+    def _choose_pool(self) -> None:
+        """All is known: the pool is the route's, or the frontend's."""
+        pool = self._info.said.pool(self._context.pool)
+        if pool is None:
+            self._session.end(EndReason.NO_ROUTE)
+        else:
+            self._session.client_known(pool)
