@@ -48,7 +48,7 @@ def refuse_loops(frontends: Sequence[Frontend]) -> None:
     inlets = [
         Inlet(
             ("frontends", frontend.name),
-            frontend.listen,
+            frontend.addresses,
             frozenset(number[pool] for pool in frontend.pools),
         )
         for frontend in frontends

@@ -25,7 +25,7 @@ DNS_PORT = 53
 
 NOT_AN_ENDPOINT = 'must be host:port, such as "0.0.0.0:8080", not an endpoint string'
 
-_ENDPOINTS = frozenset({"tcp", "tcp4", "tcp6", "ssl", "tls", "systemd", "haproxy"})
+ENDPOINT_KINDS = frozenset({"tcp", "tcp4", "tcp6", "ssl", "tls", "systemd", "haproxy"})
 """The kinds of server endpoints: ``twisted.internet.endpoints``."""
 
 # RFC 1123, section 2.1, and the underscore that service names carry in practice.
@@ -90,7 +90,7 @@ class Address:
     @property
     def is_endpoint(self) -> bool:
         """Whether it was meant as an endpoint string of Twisted's, such as ``"tcp:8080"``."""
-        return self.host in _ENDPOINTS
+        return self.host in ENDPOINT_KINDS
 
     @property
     def is_name(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from time import monotonic
 from typing import Any
 
@@ -12,37 +11,36 @@ from attrs import field, frozen
 from tcpbalance import bounds
 from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.admission.lists import DenyFile, make_admission
-from tcpbalance.config import plain
-from tcpbalance.config.addresses import NOT_AN_ENDPOINT, Address
+from tcpbalance.config.addresses import Address
 from tcpbalance.config.admission import AccessConfig, LimitsConfig
 from tcpbalance.config.frontends import SocketConfig, TimeoutsConfig
 from tcpbalance.errors import SettingError
 from tcpbalance.net.socket_file import SocketFile
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.preread import PrereadSettings
+from tcpbalance.services.listen import ListensOn, listens_on
+
+BACKLOG = 4096
 
 
-def _addresses(listen: Sequence[Address | str] | Address | str) -> tuple[Address, ...]:
-    given = [listen] if isinstance(listen, Address | str) else listen
-    return tuple(plain.address(address) for address in given)
-
-
-def _listenable(frontend: Frontend, _: attrs.Attribute[Any], listen: tuple[Address, ...]) -> None:
+def _listenable(frontend: Frontend, _: attrs.Attribute[Any], listen: tuple[ListensOn, ...]) -> None:
     if not listen:
         raise SettingError(
             f'frontend {frontend.name}: listen must have at least one address, such as "0.0.0.0:8080"'
         )
-    for address in listen:
-        if address.is_endpoint:
-            raise SettingError(f"frontend {frontend.name}: listen {NOT_AN_ENDPOINT}, got {address}")
 
 
 def _backlog(frontend: Frontend, _: attrs.Attribute[Any], value: object) -> None:
     bounds.count(f"frontend {frontend.name}: backlog", value, 1)
+    if value != BACKLOG and not frontend.addresses:
+        raise SettingError(
+            f"frontend {frontend.name}: backlog has no effect without an address in listen, give it to the "
+            "endpoint"
+        )
 
 
 def _has_effect(frontend: Frontend, _: attrs.Attribute[Any], socket_file: SocketFile) -> None:
-    if socket_file != SocketFile() and not any(address.is_unix for address in frontend.listen):
+    if socket_file != SocketFile() and not any(address.is_unix for address in frontend.addresses):
         raise SettingError(
             f"frontend {frontend.name}: socket_file has no effect without a unix socket in listen"
         )
@@ -53,28 +51,33 @@ class Frontend:
     """What clients connect to: addresses, and the pool behind them.
 
     :param name: what logs call it.
-    :param listen: one address or several; a str is parsed. Port 0 lets the kernel choose.
+    :param listen: one of these, or several: an address such as ``"0.0.0.0:8080"``, ``"[::]:8080"`` or
+        ``"unix:/run/web.sock"``, where port 0 lets the kernel choose; the description of an endpoint of
+        Twisted's such as ``"tcp:8080:interface=127.0.0.1"``; an ``IStreamServerEndpoint``. A str is a
+        description where it begins with the kind of an endpoint (``tcp:``, ``ssl:``, ``systemd:``...), or has
+        options that only a description of a unix socket has, or is no address and begins with the kind that
+        a plugin brings; else it is an address.
     :param pool: where its clients are served; None where each has to ask for a route to another.
     :param timeouts: how long sessions may last.
     :param limits: how many sessions there may be, of all clients and of each, and how fast.
     :param access: which clients are admitted, by their address; None for all.
-    :param backlog: connections that the kernel may hold ready to be accepted.
-    :param socket: options of the listening sockets and of those to the backends.
+    :param backlog: connections that the kernel may hold ready to be accepted; an endpoint has its own.
+    :param socket: options of the sockets that listen on addresses, and of those to the backends.
     :param preread: what clients send before a backend is chosen; None for nothing.
     :param admission: decides which clients are admitted, None for all; made of *access* and *limits* by
         default.
     :param socket_file: mode and owner of its unix sockets.
-    :raises SettingError: for no address, one that cannot be listened on, a backlog of nothing, a socket
-        file without a unix socket, no pool at all, or a deny file with mistakes.
+    :raises SettingError: for no address, one that cannot be listened on, a backlog of nothing or without an
+        address, a socket file without a unix socket, no pool at all, or a deny file with mistakes.
     """
 
     name: str
-    listen: tuple[Address, ...] = field(converter=_addresses, validator=_listenable)
+    listen: tuple[ListensOn, ...] = field(converter=listens_on, validator=_listenable)
     pool: Pool | None
     timeouts: TimeoutsConfig = field(factory=TimeoutsConfig)
     limits: LimitsConfig = field(factory=LimitsConfig)
     access: AccessConfig | None = None
-    backlog: int = field(default=4096, validator=_backlog)
+    backlog: int = field(default=BACKLOG, validator=_backlog)
     socket: SocketConfig = SocketConfig()
     preread: PrereadSettings | None = None
     socket_file: SocketFile = field(default=SocketFile(), validator=_has_effect)
@@ -86,7 +89,12 @@ class Frontend:
 
     def __attrs_post_init__(self) -> None:
         if not self.pools:
-            raise SettingError(f"frontend {self.name}: must have a pool, or an entrance with routes to pools")
+            raise SettingError(f"frontend {self.name}: must have a pool, or preread with routes to pools")
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """What it listens on with sockets of our own."""
+        return tuple(place for place in self.listen if isinstance(place, Address))
 
     @property
     def deny_file(self) -> DenyFile | None:

@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from tcpbalance.config.addresses import Address
 from tcpbalance.net.binding import ListenError
 from tcpbalance.net.data_path import DataPath
 from tcpbalance.net.resolver.resolver import Resolver
@@ -23,7 +24,9 @@ from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.reload import Part, Reloader, in_thread
 from tcpbalance.services import pool_service
 from tcpbalance.services.carrier import Carrier, ListeningSockets
+from tcpbalance.services.endpoint_port import EndpointPort
 from tcpbalance.services.frontend import Frontend
+from tcpbalance.services.listen import ListensOn
 from tcpbalance.services.pool_service import PoolService
 from tcpbalance.services.stepped import SteppedService
 
@@ -41,6 +44,7 @@ class FrontendService(SteppedService):
     :param data_path: carries the connections.
     :param resolver: looks the names of backends up.
     :param account: called with the record of each session that has ended; None for no records.
+    :raises SettingError: Twisted does not take the description of an endpoint.
     :param grace: seconds that open sessions may go on when it retires.
     :ivar factory: serves the clients.
     :ivar opened: fires when clients are let in; fails with ListenError when another process took an address
@@ -78,24 +82,23 @@ class FrontendService(SteppedService):
             account=account,
             connector=SocketConnector(reactor, self._options, data_path, resolver),
         )
-        self._carriers = self._make_carriers(data_path)
+        self._carriers = [self._make_carrier(place, data_path) for place in frontend.listen]
         self._reloader = Reloader(reactor, self._files(), in_thread(reactor))
 
-    def _make_carriers(self, data_path: DataPath) -> list[Carrier]:
+    def _make_carrier(self, place: ListensOn, data_path: DataPath) -> Carrier:
         frontend = self.frontend
-        return [
-            ListeningSockets(
-                self._reactor,
-                frontend.name,
-                address,
-                self.factory,
-                backlog=frontend.backlog,
-                socket=frontend.socket,
-                socket_file=frontend.socket_file,
-                data_path=data_path,
-            )
-            for address in frontend.listen
-        ]
+        if not isinstance(place, Address):
+            return EndpointPort(self._reactor, frontend.name, place, self.factory)
+        return ListeningSockets(
+            self._reactor,
+            frontend.name,
+            place,
+            self.factory,
+            backlog=frontend.backlog,
+            socket=frontend.socket,
+            socket_file=frontend.socket_file,
+            data_path=data_path,
+        )
 
     def _files(self) -> Iterator[tuple[str, Part]]:
         name = f"frontend {self.frontend.name}"

@@ -11,7 +11,7 @@ from twisted.internet import reactor as global_reactor
 from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
 
-from support.sockets import until
+from support.sockets import some_turns, until
 from tcpbalance import Backend, Balancer, Frontend, FrontendFactory, LimitsConfig, Pool
 from tcpbalance.net.data_path import DataPathName
 
@@ -63,8 +63,7 @@ class MostSessionsTests(TestCase):
         await self.greeted(second)
         third, fourth = self.client(), self.client(door=1)
         later = self.client()  # the kernel has accepted it, and would give it to us after the third
-        for _ in range(20):
-            await until(reactor, lambda: True)
+        await some_turns(reactor)
         assert len(self.factory.registry.sessions) == 2
         assert not any(self.was_greeted(client) for client in (third, fourth, later))
         first.close()
@@ -140,12 +139,10 @@ class TwistedsPortTests(TestCase):
         self.addCleanup(port.stopListening)
         factory.registry.accept_pause.pause_on(port)
         with socket.create_connection(("127.0.0.1", port.getHost().port)):
-            for _ in range(20):
-                await until(reactor, lambda: True)
+            await some_turns(reactor)
             factory.registry.accept_pause.pause("another")
             factory.registry.accept_pause.resume("one reason")
-            for _ in range(20):
-                await until(reactor, lambda: True)
+            await some_turns(reactor)
             assert factory.registry.ended.total() == len(factory.registry.sessions) == 0
             factory.registry.accept_pause.resume("another")
             await until(reactor, lambda: factory.registry.ended.total() == 1)

@@ -50,6 +50,12 @@ async def until(reactor: Any, condition: Callable[[], object], seconds: float = 
         await deferLater(reactor, 0.002, lambda: None)
 
 
+async def some_turns(reactor: Any, count: int = 20) -> None:
+    """Let the reactor run for a few turns, in which what must not happen could."""
+    for _ in range(count):
+        await deferLater(reactor, 0, lambda: None)
+
+
 async def until_steady(reactor: Any, read: Callable[[], object], for_seconds: float = 0.5) -> None:
     """Let the reactor run until *read* has given the same for longer than a kernel puts off an ACK or a
     window probe."""

@@ -274,12 +274,10 @@ def test_plain_values_become_what_the_file_makes_of_them() -> None:
     assert (len(tls.certificates), tls.alpn) == (1, ("h2",))
 
 
-@pytest.mark.parametrize("listen", ["tcp:8080", "ssl:8443", ["127.0.0.1:0", "tcp6:8080"]])
-def test_an_endpoint_string_is_no_address(listen: str | list[str]) -> None:
-    error = refused(Frontend, {"name": "web", "listen": listen, "pool": pool()})
-    assert str(error).startswith(
-        'frontend web: listen must be host:port, such as "0.0.0.0:8080", not an endpoint string, got '
-    )
+def test_an_address_made_by_hand_of_an_endpoint_string() -> None:
+    error = refused(Frontend, {"name": "web", "listen": Address("tcp", 8080), "pool": pool()})
+    wanted = 'listen must be host:port, such as "0.0.0.0:8080", not an endpoint string'
+    assert str(error) == f"{wanted}, got tcp:8080"
 
 
 @pytest.mark.parametrize("mode", ["0660", 660 << 8, -1, True, 0o1660])
@@ -297,6 +295,11 @@ def test_a_mode_that_no_file_has(mode: object) -> None:
             Frontend,
             {"name": "web", "listen": "127.0.0.1:0", "pool": None, "socket_file": SocketFile(mode=0o660)},
             "frontend web: socket_file has no effect without a unix socket in listen",
+        ),
+        (
+            Frontend,
+            {"name": "web", "listen": "tcp:0", "pool": pool(), "backlog": 64},
+            "frontend web: backlog has no effect without an address in listen, give it to the endpoint",
         ),
     ],
 )
@@ -317,7 +320,7 @@ def test_half_an_address_for_the_checks_of_a_unix_socket() -> None:
 
 def test_a_frontend_that_leads_nowhere() -> None:
     error = refused(Frontend, {"name": "web", "listen": "127.0.0.1:0", "pool": None})
-    assert str(error) == "frontend web: must have a pool, or an entrance with routes to pools"
+    assert str(error) == "frontend web: must have a pool, or preread with routes to pools"
 
 
 def test_a_backlog_of_nothing() -> None:
