@@ -1,14 +1,21 @@
-"""The command line tool `tcpbalance`: what there is to do beside running the balancer."""
+"""The command ``tcpbalance``: run the balancer, or look at its configuration.
+
+It imports next to nothing: ``run`` holds signals back first, and what the balancer is made of takes longer to
+import than Python takes to start.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence, Sized
-from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
-from tcpbalance.build import check_config
-from tcpbalance.config.errors import ConfigError, Problem, Severity
+from tcpbalance import held_signals
+from tcpbalance.errors import TcpbalanceError
+
+_OPTIONS = ("-h", "--help", "-V", "--version")
+_COMMANDS = ("run", "check")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,28 +25,96 @@ def main(argv: Sequence[str] | None = None) -> int:
     :returns: the exit status: 0, or 1 when the command found something wrong.
     :raises SystemExit: with status 2 for arguments that make no sense, 0 after ``--help`` and ``--version``.
     """
-    arguments = _parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    parser = _parser()
+    if words:
+        _explain(words[0], parser)
+    arguments = parser.parse_args(words)
     status: int = arguments.run(arguments)
     return status
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="tcpbalance", description="Tools for the TCP load balancer tcpbalance."
+        prog="tcpbalance",
+        description="A TCP reverse proxy and load balancer.",
+        epilog="tcpbalance COMMAND --help shows the options of a command.",
+        allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"tcpbalance {_version()}")
+    parser.add_argument("-V", "--version", action=_ShowVersion, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    check = commands.add_parser("check", help="check a configuration file and report its mistakes")
-    check.add_argument("file", metavar="FILE", help="the configuration file")
+    run = commands.add_parser("run", help="run the balancer in the foreground", allow_abbrev=False)
+    run.add_argument("-r", "--reactor", metavar="NAME", help="Twisted's reactor; epoll by default on Linux")
+    run.set_defaults(run=_run)
+    check = commands.add_parser("check", help="check a file and report its mistakes", allow_abbrev=False)
     check.set_defaults(run=_check)
+    for command in (run, check):
+        command.add_argument("file", metavar="FILE", help="the configuration file (TOML)")
     return parser
 
 
+class _ShowVersion(argparse.Action):
+    """Reads the version only when it is asked for: that takes longer than the rest of this module."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(f"tcpbalance {_version()}")
+        parser.exit()
+
+
+def _explain(word: str, parser: argparse.ArgumentParser) -> None:
+    """End with a better answer than argparse's when the first word is no command of ours."""
+    if word in _COMMANDS or word in _OPTIONS:
+        return
+    if word.startswith("-"):
+        parser.error(f"unknown option {word}; a command comes first, such as: tcpbalance run FILE")
+    if Path(word).is_file():
+        parser.error(f"a command is missing, such as: tcpbalance run {word}")
+    from tcpbalance.config.messages import guess, quoted
+
+    parser.error(f"unknown command {quoted(word)}, {guess(word, _COMMANDS, 'commands are')}")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    # Until our own handlers are there, a signal would end the process and leave its socket files.
+    held_signals.hold()
+    if arguments.reactor is not None:
+        _install_reactor(arguments.reactor)
+    from twisted.internet import reactor
+
+    from tcpbalance.daemon import build_or_exit
+    from tcpbalance.foreground import run
+
+    service = build_or_exit(reactor, arguments.file)
+    run(reactor, service, _version(), sys.stderr)
+    return 0
+
+
+def _install_reactor(name: str) -> None:
+    """Choose the reactor, before the first import of it.
+
+    :raises SystemExit: there is no such reactor, or it cannot be used here.
+    """
+    from twisted.application.reactors import NoSuchReactor, getReactorTypes, installReactor
+
+    try:
+        installReactor(name)
+    except NoSuchReactor:
+        from tcpbalance.config.messages import must_be_one_of
+
+        names = sorted({kind.shortName for kind in getReactorTypes()})
+        sys.exit(f"tcpbalance run: --reactor {must_be_one_of(name, names)}")
+    except Exception as error:  # it is an extension, and may need what is not installed
+        sys.exit(f"tcpbalance run: --reactor {name}: cannot be used: {error}")
+
+
 def _check(arguments: argparse.Namespace) -> int:
+    from tcpbalance.build import check_config
+    from tcpbalance.config.errors import Problem, Severity
+
     problems: list[Problem] = []
     try:
         config = check_config(arguments.file, problems.append)
-    except ConfigError as error:
+    except TcpbalanceError as error:
         print(error, file=sys.stderr)
         return 1
     for problem in problems:
@@ -56,6 +131,8 @@ def _count(things: Sized, word: str) -> str:
 
 
 def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version("tcpbalance")
     except PackageNotFoundError:

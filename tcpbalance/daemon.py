@@ -18,6 +18,10 @@ from twisted.python.failure import Failure
 
 from tcpbalance import held_signals
 from tcpbalance.balancer import Balancer
+from tcpbalance.build import read_config
+from tcpbalance.errors import TcpbalanceError
+from tcpbalance.net.clock import make_monotonic
+from tcpbalance.net.own_listeners import warn_of_loops_by_name
 from tcpbalance.orphans import OrphanReaper
 
 FIRST_PROCESS = 1
@@ -30,6 +34,42 @@ served; every other time at those of the last look, too, which then are old; and
 old ones, where a quarter has come on top.
 On the portable data path, Twisted's TLS leaves reference cycles behind; so a few thousand dead sessions are
 kept at most."""
+
+
+def build_or_exit(reactor: Any, config_file: str | None) -> MultiService:
+    """Make what ``twistd tcpbalance`` and ``tcpbalance run`` run. It has its addresses and log file then.
+
+    :param config_file: None for the demo.
+    :raises SystemExit: with status 1, when it cannot start; standard error has one line for each reason.
+    """
+    make_monotonic(reactor)
+    try:
+        return _demo(reactor) if config_file is None else _from_file(reactor, config_file)
+    except TcpbalanceError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def _from_file(reactor: Any, path: str) -> MultiService:
+    config = read_config(path)
+    balancer = Balancer.from_config(reactor, config)
+    balancer.prepare()
+    service = daemon(reactor, balancer)
+    balancer.when_listening().addCallbacks(
+        lambda _: warn_of_loops_by_name(config, balancer.addresses_of), lambda _: None
+    )
+    return service
+
+
+def _demo(reactor: Any) -> MultiService:
+    # Only the demo needs Twisted's HTTP server.
+    from tcpbalance.demo import Demo
+
+    demo = Demo(reactor)
+    demo.balancer.prepare()
+    service = daemon(reactor, demo.balancer)
+    demo.setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
+    return service
 
 
 def daemon(reactor: Any, balancer: Balancer) -> MultiService:

@@ -7,14 +7,11 @@ takes longer to import than Python and ``twistd`` take to start.
 from __future__ import annotations
 
 import os
-import sys
-from typing import Any
 
-from twisted.application.service import IService, MultiService
+from twisted.application.service import IService
 from twisted.python import usage
 
 from tcpbalance import held_signals
-from tcpbalance.errors import TcpbalanceError
 
 DAEMON_UMASK = 0o077
 """What ``twistd`` sets in the background unless ``--umask`` says otherwise."""
@@ -48,14 +45,9 @@ def makeService(options: Options) -> IService:
         _set_umask(options.parent)
     from twisted.internet import reactor
 
-    from tcpbalance.net.clock import make_monotonic
+    from tcpbalance.daemon import build_or_exit
 
-    make_monotonic(reactor)
-    try:
-        return _demo(reactor) if options["demo"] else _balancer(reactor, options["config"])
-    except TcpbalanceError as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(1) from None
+    return build_or_exit(reactor, None if options["demo"] else options["config"])
 
 
 def _set_umask(runner: usage.Options) -> None:
@@ -65,30 +57,3 @@ def _set_umask(runner: usage.Options) -> None:
         mask = DAEMON_UMASK
     if mask is not None:
         os.umask(mask)
-
-
-def _balancer(reactor: Any, path: str) -> MultiService:
-    from tcpbalance.balancer import Balancer
-    from tcpbalance.build import read_config
-    from tcpbalance.daemon import daemon
-    from tcpbalance.net.own_listeners import warn_of_loops_by_name
-
-    config = read_config(path)
-    balancer = Balancer.from_config(reactor, config)
-    balancer.prepare()
-    service = daemon(reactor, balancer)
-    balancer.when_listening().addCallbacks(
-        lambda _: warn_of_loops_by_name(config, balancer.addresses_of), lambda _: None
-    )
-    return service
-
-
-def _demo(reactor: Any) -> MultiService:
-    from tcpbalance.daemon import daemon
-    from tcpbalance.demo import Demo
-
-    demo = Demo(reactor)
-    demo.balancer.prepare()
-    service = daemon(reactor, demo.balancer)
-    demo.setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
-    return service

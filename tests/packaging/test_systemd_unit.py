@@ -15,7 +15,7 @@ UNIT = Path(__file__).parents[2] / "examples" / "systemd" / "tcpbalance.service"
 def verify(text: str, folder: Path) -> str:
     """Give what systemd has to say about a unit whose program is one that every machine has."""
     unit = folder / UNIT.name
-    unit.write_text(text.replace("/opt/tcpbalance/bin/twistd", "/bin/true"))
+    unit.write_text(text.replace("/opt/tcpbalance/bin/tcpbalance", "/bin/true"))
     command = [str(find("systemd-analyze")), "verify", str(unit)]
     return subprocess.run(command, capture_output=True, text=True, check=False).stderr
 

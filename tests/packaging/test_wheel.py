@@ -40,6 +40,13 @@ def test_twistd_lists_the_command(environment: Environment, wheel: Path) -> None
     assert "tcpbalance " in environment.twistd("--help").stdout
 
 
+def test_the_command_and_the_module_are_one(environment: Environment, wheel: Path) -> None:
+    environment.install(wheel)
+    shown = environment.run("tcpbalance", "--version").stdout
+    assert shown.startswith("tcpbalance ")
+    assert environment.run("python", "-m", "tcpbalance", "--version").stdout == shown
+
+
 def test_nothing_is_left_after_uninstall(environment: Environment, wheel: Path) -> None:
     before = environment.files()
     environment.install(wheel)

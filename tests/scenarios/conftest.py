@@ -1,4 +1,4 @@
-"""On which roads the scenarios run: the one place where that is decided.
+"""On which data paths, and by which commands, the scenarios run: the one place where that is decided.
 
 Scenarios whose subject is bytes, ends, resets, back-pressure, descriptors, shutdown or a protocol of real
 servers run twice: there the two roads are different code. The others run once, on the road that users get:
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.daemon import Daemon
+from support.daemon import Daemon, Starter
 from tcpbalance.net.data_path import DataPathName
 
 ON_BOTH_ROADS = {
@@ -37,10 +37,21 @@ ON_BOTH_ROADS = {
 }
 """Modules."""
 
+BY_BOTH_COMMANDS = {
+    "test_first_process",
+    "test_refused_to_start",
+    "test_signals_early",
+}
+"""Modules about what happens before clients are served, where ``twistd`` and ``tcpbalance run`` differ; the
+others use ``twistd``."""
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give a test its roads."""
-    if metafunc.module.__name__.rpartition(".")[2] in ON_BOTH_ROADS:
+    """Give a test its data paths and its commands."""
+    module = metafunc.module.__name__.rpartition(".")[2]
+    if module in BY_BOTH_COMMANDS:
+        metafunc.parametrize("starter", ["twistd", "tcpbalance run"], indirect=True, scope="module")
+    if module in ON_BOTH_ROADS:
         metafunc.parametrize("data_path", ["auto", "portable"], indirect=True, scope="module")
 
 
@@ -53,4 +64,13 @@ def data_path(request: pytest.FixtureRequest) -> Iterator[DataPathName | None]:
     chosen: DataPathName | None = getattr(request, "param", None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Daemon, "data_path_name", chosen)
+        yield chosen
+
+
+@pytest.fixture(autouse=True, scope="module")
+def starter(request: pytest.FixtureRequest) -> Iterator[Starter]:
+    """Start every balancer of the tests by their command."""
+    chosen: Starter = getattr(request, "param", "twistd")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Daemon, "starter", chosen)
         yield chosen

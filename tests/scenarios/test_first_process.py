@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from support import peers
-from support.daemon import TWISTD, Daemon
+from support.daemon import Daemon
 from support.process import Process
 from support.programs import require
 from support.waiting import until
@@ -46,8 +46,7 @@ class Contained(Daemon):
 
     def launch(self) -> Process:
         contained = [*require("unshare"), "--pid", "--fork", "--mount-proc", "--kill-child=SIGTERM"]
-        first = [f"{TWISTD}", "-n", "--pidfile=", "tcpbalance", "--config", f"{self.config_file}"]
-        self._process = Process([*contained, *first], self.folder, self._log_file)
+        self._process = Process([*contained, *self.command], self.folder, self._log_file)
         return self._process
 
     @property

@@ -1,4 +1,4 @@
-"""The balancer as users run it: `twistd` in a process of its own, with a configuration in its own folder."""
+"""The balancer as users run it: in a process of its own, with a configuration in its own folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from support.process import Process
 from support.waiting import until
@@ -20,6 +20,9 @@ from tcpbalance.net.data_path import DataPathName
 
 TWISTD = Path(sysconfig.get_path("scripts")) / "twistd"
 TCPBALANCE = TWISTD.with_name("tcpbalance")
+
+Starter = Literal["twistd", "tcpbalance run"]
+"""The two commands that run a balancer."""
 
 _LISTENS = re.compile(r"frontend (\S+) listens on (\S+) by the .*\n")
 _FAILURE = re.compile(r"^.*(?:#critical\]|Traceback \(most recent call last\)).*$", re.MULTILINE)
@@ -32,14 +35,16 @@ class Daemon:
     :param folder: where it runs and where its files are.
     :param lacks: capabilities that it is not to have when we are root, such as "net_bind_service".
     :param stdout: a descriptor for its standard output; its own log then goes to a file.
-    :param reactor: the name of the reactor that twistd is to take; its own choice by default.
+    :param reactor: the name of the reactor that it is to take; its own choice by default.
     :param environment: variables that it gets on top of ours.
     :param ignores: names of signals that are ignored when it starts, such as "HUP".
     :param may_fail: whether an error in its log is what the test is about, and no reason to fail it.
     :cvar data_path_name: put on top of the configuration; None to leave that as it is.
+    :cvar starter: the command that runs it.
     """
 
     data_path_name: DataPathName | None = None
+    starter: Starter = "twistd"
 
     def __init__(
         self,
@@ -97,11 +102,8 @@ class Daemon:
     def launch(self) -> Process:
         """Start the process and do not wait for anything."""
         self._log_start = self._log_file.stat().st_size if self._log_file.exists() else 0
-        log = [] if self._stdout is None else [f"--logfile={self._log_file}"]
-        options = ["-n", "--pidfile=", *self._reactor, *log]
-        command = [*self._shell, f"{TWISTD}", *options, "tcpbalance", "--config", f"{self.config_file}"]
         self._process = Process(
-            command,
+            [*self._shell, *self.command],
             self.folder,
             self._log_file,
             lacks=self._lacks,
@@ -109,6 +111,15 @@ class Daemon:
             environment=self._environment,
         )
         return self._process
+
+    @property
+    def command(self) -> list[str]:
+        """The program and its arguments."""
+        if self.starter == "tcpbalance run":
+            return [f"{TCPBALANCE}", "run", *self._reactor, f"{self.config_file}"]
+        log = [] if self._stdout is None else [f"--logfile={self._log_file}"]
+        options = ["-n", "--pidfile=", *self._reactor, *log]
+        return [f"{TWISTD}", *options, "tcpbalance", "--config", f"{self.config_file}"]
 
     def start(self) -> None:
         """Start the process and wait until every frontend listens on all its addresses."""

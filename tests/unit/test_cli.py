@@ -100,16 +100,54 @@ def test_check_without_a_file_there(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert capsys.readouterr().err == f"{tmp_path}/a.toml:1: cannot be read: No such file or directory\n"
 
 
-def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("option", ["-V", "--version"])
+def test_version(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        main(["--version"])
+        main([option])
     assert caught.value.code == 0
     assert capsys.readouterr().out == f"tcpbalance {version('tcpbalance')}\n"
 
 
-@pytest.mark.parametrize("arguments", [[], ["check"], ["chek", "a.toml"], ["check", "a", "b"], ["--verison"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["check"],
+        ["check", "a", "b"],
+        ["check", "--vers", "a"],
+        ["run"],
+        ["run", "a", "b"],
+        ["run", "--config", "a"],
+        ["--vers"],
+    ],
+)
 def test_arguments_that_make_no_sense(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 2
     assert "usage: tcpbalance" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["chek", "a.toml"], 'unknown command "chek", did you mean "check"?'),
+        (["start", "a.toml"], 'unknown command "start", commands are "run" and "check"'),
+        (["-c", "a.toml"], "unknown option -c; a command comes first, such as: tcpbalance run FILE"),
+        (["--verison"], "unknown option --verison; a command comes first, such as: tcpbalance run FILE"),
+        (["a.toml"], "a command is missing, such as: tcpbalance run a.toml"),
+    ],
+)
+def test_what_is_no_command_gets_a_hint(
+    arguments: list[str],
+    hint: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.toml").touch()
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"tcpbalance: error: {hint}"

@@ -27,10 +27,26 @@ def test_the_plugin_loads_next_to_nothing() -> None:
     """What it loads delays the moment from which SIGHUP and SIGUSR1 harm nobody."""
     assert run([sys.executable, "-c", NEW_MODULES]).split() == [
         "tcpbalance",
-        "tcpbalance.errors",
         "tcpbalance.held_signals",
         "tcpbalance.twistd_plugin",
     ]
+
+
+NEW_MODULES_OF_THE_COMMAND = """
+import sys
+import tcpbalance.cli
+ours = {"tcpbalance", "twisted", "attr", "cattrs"}
+print(*(name for name in sys.modules if name.partition(".")[0] in ours))
+"""
+
+
+def test_the_command_loads_next_to_nothing() -> None:
+    assert set(run([sys.executable, "-c", NEW_MODULES_OF_THE_COMMAND]).split()) == {
+        "tcpbalance",
+        "tcpbalance.cli",
+        "tcpbalance.errors",
+        "tcpbalance.held_signals",
+    }
 
 
 IGNORED = """
