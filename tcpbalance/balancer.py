@@ -14,8 +14,8 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList, First
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from tcpbalance import bounds
 from tcpbalance.build import build_frontend, build_pool, read_config, refuse_loops
+from tcpbalance.config.draft import checked
 from tcpbalance.config.models import Config
 from tcpbalance.config.overload import OverloadConfig
 from tcpbalance.config.resolver import ResolverConfig
@@ -71,7 +71,7 @@ class Balancer(MultiService):
         data_path: DataPathName = "auto",
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
-        bounds.not_negative("balancer: shutdown_grace", shutdown_grace)
+        shutdown_grace = checked("balancer", Config, shutdown_grace=shutdown_grace).shutdown_grace
         self._reactor = reactor
         self._data_path = choose(data_path, reactor)
         self._resolver = Resolver(reactor, resolver)

@@ -10,6 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import attrs
 from attrs import frozen
 
+from tcpbalance.config.checks import bounds
 from tcpbalance.config.models import Config
 
 ROOT = "top"
@@ -73,7 +74,9 @@ def rows(kind: type, names: Mapping[str, Collection[str]]) -> list[Row]:
     return [
         Row(
             key.name,
-            _code_choices(sorted(names[key.name])) if key.name in names else value_words(key.type),
+            _code_choices(sorted(names[key.name]))
+            if key.name in names
+            else ", ".join([value_words(key.type), *bounds(key.validator)]),
             default_words(key),
             key.metadata.get("doc", ""),
         )

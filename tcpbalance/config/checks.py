@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Iterator, Sized
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import attrs
+from attrs import frozen
 
 from tcpbalance.config.addresses import HIGHEST_PORT, NOT_AN_ENDPOINT, Address
 from tcpbalance.config.draft import UNREAD
@@ -28,24 +29,44 @@ class _Ordered(Protocol):
 N = TypeVar("N", bound=_Ordered)
 
 
+@frozen
+class Bound:
+    """A validator of numbers.
+
+    :param allows: whether a number is within the bound.
+    :param words: the bound, for messages and for the reference.
+    """
+
+    allows: Callable[[Any], bool]
+    words: str
+
+    def __call__(self, _: object, key: attrs.Attribute[Any], value: Any) -> None:
+        """Refuse a value beyond the bound."""
+        if not self.allows(value):
+            raise Refusal(key.name, f"must be {self.words}, got {shown(value)}")
+
+
 def between(low: N, high: N) -> Validator[N]:
     """Allow values from ``low`` to ``high``, both included."""
-
-    def check(_: object, key: attrs.Attribute[N], value: N) -> None:
-        if not low <= value <= high:
-            raise Refusal(key.name, f"must be {low} to {high}, got {shown(value)}")
-
-    return check
+    return Bound(lambda value: low <= value <= high, f"{low} to {high}")
 
 
 def at_least(low: N) -> Validator[N]:
     """Allow ``low`` and what is larger."""
+    return Bound(lambda value: low <= value, f"at least {low}")
 
-    def check(_: object, key: attrs.Attribute[N], value: N) -> None:
-        if not low <= value:
-            raise Refusal(key.name, f"must be at least {low}, got {shown(value)}")
 
-    return check
+longer_than_zero: Validator[Any] = Bound(lambda value: value > 0, "longer than 0s")
+"""Refuses a duration of nothing, where it would end or repeat everything at once."""
+
+
+def bounds(validator: object) -> Iterator[str]:
+    """Give the words of the bounds in a validator, which attrs may have combined with others."""
+    if isinstance(validator, Bound):
+        yield validator.words
+    for inner in (*getattr(validator, "_validators", ()), getattr(validator, "validator", None)):
+        if inner is not None:
+            yield from bounds(inner)
 
 
 def less_than(other: str) -> Validator[Any]:
@@ -119,12 +140,6 @@ def is_given(table: Any, name: str) -> bool:
 def _says(key: attrs.Attribute[Any], value: object) -> bool:
     """Tell whether a value is another than the default, and more than that something is off or empty."""
     return value is not False and value not in ((), key.default)
-
-
-def longer_than_zero(_: object, key: attrs.Attribute[Any], value: float) -> None:
-    """Refuse a duration of nothing, where it would end or repeat everything at once."""
-    if not value > 0:
-        raise Refusal(key.name, f"must be longer than 0s, got {shown(value)}")
 
 
 def not_empty(thing: str) -> Validator[Sized]:

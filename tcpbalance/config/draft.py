@@ -106,7 +106,9 @@ def checked(where: str, kind: type[Model], **values: object) -> Model:
     """
     draft, mistakes = checked_draft(kind, values)
     for mistake in mistakes:
-        raise SettingError(f"{where}: {mistake.path[0]} {mistake.message}")
+        # A default may need what was not given.
+        if mistake.path[0] in values:
+            raise SettingError(f"{where}: {mistake.path[0]} {mistake.message}")
     return draft
 
 

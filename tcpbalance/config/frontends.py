@@ -48,7 +48,7 @@ class SocketConfig:
         default=None,
         converter=converters.optional(plain.size),
         validator=optional(checks.between(*_SEGMENT)),
-        metadata=doc("Maximum segment size in bytes, 88 to 32767 (`TCP_MAXSEG`)."),
+        metadata=doc("Maximum segment size (`TCP_MAXSEG`)."),
     )
     window_clamp: Size | None = field(
         default=None,
@@ -61,8 +61,7 @@ class SocketConfig:
         converter=converters.optional(plain.duration),
         validator=optional(checks.between(*_KEEPALIVE)),
         metadata=doc(
-            'Idle time before the system sends the first keepalive probe, `"1s"` or more '
-            "(`SO_KEEPALIVE`, `TCP_KEEPIDLE`)."
+            "Idle time before the system sends the first keepalive probe (`SO_KEEPALIVE`, `TCP_KEEPIDLE`)."
         ),
     )
     user_timeout: Duration | None = field(
@@ -212,6 +211,7 @@ class FrontendConfig(TimeoutsConfig):
     )
     preread_timeout: Duration = field(
         default=Duration(5),
+        converter=plain.duration,
         validator=checks.longer_than_zero,
         metadata=doc(
             "Time limit, from the accept, for all that must arrive before a backend is chosen: a PROXY "
@@ -230,7 +230,7 @@ class FrontendConfig(TimeoutsConfig):
         default=4096,
         validator=checks.between(*_QUEUE),
         metadata=doc(
-            "How many connections the system queues until they are accepted, 1 to 65535. Linux limits "
+            "How many connections the system queues until they are accepted. Linux limits "
             "it further to `net.core.somaxconn`."
         ),
     )

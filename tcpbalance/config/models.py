@@ -12,7 +12,7 @@ from typing import Literal
 
 from attrs import field, frozen
 
-from tcpbalance.config import rules
+from tcpbalance.config import plain, rules
 from tcpbalance.config.errors import BrokenRules
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.metadata import doc
@@ -56,6 +56,7 @@ class Config:
     )
     shutdown_grace: Duration = field(
         default=Duration(30),
+        converter=plain.duration,
         metadata=doc(
             "How long open sessions may continue after SIGTERM or SIGINT before the balancer ends them."
         ),

@@ -33,7 +33,7 @@ class OverloadConfig:
         validator=optional(checks.between(*_SHARES)),
         metadata=doc(
             "Maximum number of open descriptors, as a part of the process's limit (`LimitNOFILE`, "
-            "`ulimit -n`), from 1 %. Absent: descriptors are not watched."
+            "`ulimit -n`). Absent: descriptors are not watched."
         ),
     )
 

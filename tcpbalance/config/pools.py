@@ -253,12 +253,13 @@ class PoolConfig:
         default=None,
         validator=[optional(checks.at_least(1)), checks.needs_value("balance", SOURCE_HASH)],
         metadata=doc(
-            "Maximum load of a backend as a multiple of the mean load, 1 or more. Only with `balance = "
+            "Maximum load of a backend as a multiple of the mean load. Only with `balance = "
             '"source_hash"`. Absent: no bound.'
         ),
     )
     panic_threshold: Fraction = field(
         default=Fraction(0),
+        converter=plain.fraction,
         validator=checks.between(Fraction(0), Fraction(1)),
         metadata=doc(
             "When a smaller part of the backends than this is available, health is ignored and all of "
@@ -267,11 +268,13 @@ class PoolConfig:
     )
     connect_timeout: Duration = field(
         default=Duration(3),
+        converter=plain.duration,
         validator=checks.longer_than_zero,
         metadata=doc("Time limit of one attempt to connect to a backend, its TLS handshake included."),
     )
     dial_timeout: Duration | None = field(
         default=None,
+        converter=converters.optional(plain.duration),
         validator=optional([checks.longer_than_zero, checks.not_less_than("connect_timeout")]),
         metadata=doc(
             "Time limit, for one connection, of all attempts to reach a backend and the pauses between "
@@ -308,11 +311,13 @@ class PoolConfig:
     )
     queue_timeout: Duration = field(
         default=Duration(10),
+        converter=plain.duration,
         validator=[checks.longer_than_zero, checks.needs("queue")],
         metadata=doc("Maximum time of a connection in the queue."),
     )
     slow_start: Duration | None = field(
         default=None,
+        converter=converters.optional(plain.duration),
         validator=[optional(checks.longer_than_zero), checks.not_with("balance", SOURCE_HASH)],
         metadata=doc(
             "Time until a backend that is new or has returned gets its full weight. Absent: it gets it "

@@ -11,8 +11,9 @@ from typing import Any
 
 from attrs import field, frozen
 
-from tcpbalance import bounds
 from tcpbalance.admission.networks import NetworkSet
+from tcpbalance.config.draft import checked
+from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.errors import SettingError
 from tcpbalance.net.addresses import packed_host
 from tcpbalance.net.tls.facts import TlsFacts
@@ -21,6 +22,10 @@ from tcpbalance.pool.pool import Pool
 from tcpbalance.wire.client_hello import HelloError, HelloReader
 from tcpbalance.wire.proxy_protocol import ProxyHeader, read_header
 from tcpbalance.wire.server_names import NameMap
+
+
+def _preread_timeout(seconds: float) -> float:
+    return checked("preread", FrontendConfig, preread_timeout=seconds).preread_timeout
 
 
 @frozen
@@ -36,11 +41,10 @@ class PrereadSettings:
 
     proxies: NetworkSet = field(factory=lambda: NetworkSet(()))
     routes: NameMap[Pool] | None = None
-    timeout: float = 5.0
+    timeout: float = field(default=5.0, converter=_preread_timeout)
     tls: ServerTls | None = None
 
     def __attrs_post_init__(self) -> None:
-        bounds.above_zero("entrance: timeout", self.timeout)
         if self.routes is not None and self.tls is not None:
             raise SettingError("entrance: TLS that ends here cannot be passed through: give routes or tls")
 

@@ -8,19 +8,19 @@ from typing import Any
 import attrs
 from attrs import field, frozen
 
-from tcpbalance import bounds
 from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.admission.lists import DenyFile, make_admission
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.admission import AccessConfig, LimitsConfig
-from tcpbalance.config.frontends import SocketConfig, TimeoutsConfig
+from tcpbalance.config.draft import checked
+from tcpbalance.config.frontends import FrontendConfig, SocketConfig, TimeoutsConfig
 from tcpbalance.errors import SettingError
 from tcpbalance.net.socket_file import SocketFile
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.preread import PrereadSettings
 from tcpbalance.services.listen import ListensOn, listens_on
 
-BACKLOG = 4096
+BACKLOG: int = attrs.fields(FrontendConfig).backlog.default
 
 
 def _listenable(frontend: Frontend, _: attrs.Attribute[Any], listen: tuple[ListensOn, ...]) -> None:
@@ -31,7 +31,7 @@ def _listenable(frontend: Frontend, _: attrs.Attribute[Any], listen: tuple[Liste
 
 
 def _backlog(frontend: Frontend, _: attrs.Attribute[Any], value: object) -> None:
-    bounds.count(f"frontend {frontend.name}: backlog", value, 1)
+    checked(f"frontend {frontend.name}", FrontendConfig, backlog=value)
     if value != BACKLOG and not frontend.addresses:
         raise SettingError(
             f"frontend {frontend.name}: backlog has no effect without an address in listen, give it to the "

@@ -20,9 +20,10 @@ from tcpbalance.config.errors import ConfigError
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.loader import load
 from tcpbalance.config.models import Config
-from tcpbalance.config.pools import HealthConfig, PoolConfig
+from tcpbalance.config.pools import BackendConfig, HealthConfig, PoolConfig
 from tcpbalance.config.positions import locate
 from tcpbalance.config.quantities import Bandwidth, Duration, Fraction, Rate, Size
+from tcpbalance.config.resolver import ResolverConfig
 from tcpbalance.health.probes.command import CommandProbe
 from tcpbalance.health.probes.expect import ExpectProbe
 from tcpbalance.health.probes.http import HttpProbe
@@ -83,6 +84,24 @@ def test_every_key_is_described(kind: type) -> None:
         assert re.fullmatch(r".*\w.*[.`]", row.doc), f"{row.key} needs a sentence"
         assert row.value
         assert row.default
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "value"),
+    [
+        (BackendConfig, "weight", "whole number, 1 to 256"),
+        (BackendConfig, "max_connections", "whole number, at least 1"),
+        (LimitsConfig, "min_rate", "bandwidth, at least 1B/s"),
+        (LimitsConfig, "ban_for", "duration, longer than 0s"),
+        (FrontendConfig, "idle_timeout", "duration, longer than 0s"),
+        (PoolConfig, "panic_threshold", "percentage, 0% to 100%"),
+        (ResolverConfig, "timeout", "duration, 10ms to 1m"),
+        (AccessConfig, "deny_file", "file name"),
+    ],
+)
+def test_the_bounds_of_a_key_are_those_that_are_checked(kind: type, key: str, value: str) -> None:
+    (row,) = (row for row in reference.rows(kind, {}) if row.key == key)
+    assert row.value == value
 
 
 def test_the_example_has_every_key_and_no_mistake(tmp_path: Path) -> None:

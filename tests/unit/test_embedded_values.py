@@ -95,9 +95,8 @@ def test_a_time_that_is_no_number(make: Callable[..., object], where: str, given
 @pytest.mark.parametrize("seconds", [-1.0, NAN, INF])
 def test_a_grace_that_never_ends_or_ended_before(seconds: float) -> None:
     error = refused(balancer, {"shutdown_grace": seconds})
-    assert str(error) == (
-        f"balancer: shutdown_grace must be a finite number of seconds, 0 or more, got {seconds}"
-    )
+    assert str(error).startswith("balancer: shutdown_grace must be a duration such as ")
+    assert str(error).endswith(f"got {seconds}")
 
 
 def test_no_grace_at_all_is_allowed() -> None:
@@ -325,7 +324,7 @@ def test_a_frontend_that_leads_nowhere() -> None:
 
 def test_a_backlog_of_nothing() -> None:
     error = refused(Frontend, {"name": "web", "listen": "127.0.0.1:0", "pool": pool(), "backlog": 0})
-    assert str(error) == "frontend web: backlog must be a whole number, 1 or more, got 0"
+    assert str(error) == "frontend web: backlog must be 1 to 65535, got 0"
 
 
 def test_a_balancer_of_nothing() -> None:
