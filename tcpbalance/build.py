@@ -135,37 +135,24 @@ def _log_problem(problem: Problem) -> None:
     _log.warn("{problem}", problem=str(problem))
 
 
-def read_config(path: str | os.PathLike[str], report: Report = _log_problem) -> Config:
+def read_config(
+    path: str | os.PathLike[str], report: Report = _log_problem, *, thorough: bool = False
+) -> Config:
     """Load a configuration file, with the policies and probes that are installed.
 
     :param report: called with each mistake that does not stop the start; writes it to the log by default.
-        What is wrong with a file that a part reads and can do without, that part says itself, at each reload
-        as well.
+    :param thorough: whether to find all that can be found beforehand, as ``tcpbalance check`` does: names are
+        looked up, and what is wrong with a file that a part reads, and can do without, is reported. At the
+        start, and at each reload, that part says so itself.
     :raises ConfigError: the file has mistakes that stop the start; the text lists all of them.
     """
     return load(
         path,
         policies=extensions.policies(),
         probes=extensions.probes(),
-        examine=_examine_for_start,
+        examine=_examine if thorough else _examine_for_start,
         examine_draft=loops_by_address,
-        report=report,
-    )
-
-
-def check_config(path: str | os.PathLike[str], report: Report) -> Config:
-    """Load a configuration file as ``read_config`` does, and look for all that can be found beforehand.
-
-    :param report: called with each mistake that does not stop the start.
-    :raises ConfigError: the file has mistakes that stop the start; the text lists all of them.
-    """
-    return load(
-        path,
-        policies=extensions.policies(),
-        probes=extensions.probes(),
-        examine=_examine,
-        examine_draft=loops_by_address,
-        examine_all=_examine_names,
+        examine_all=_examine_names if thorough else lambda config: (),
         report=report,
     )
 

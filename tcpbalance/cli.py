@@ -108,12 +108,12 @@ def _install_reactor(name: str) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from tcpbalance.build import check_config
+    from tcpbalance.build import read_config
     from tcpbalance.config.errors import Problem, Severity
 
     problems: list[Problem] = []
     try:
-        config = check_config(arguments.file, problems.append)
+        config = read_config(arguments.file, problems.append, thorough=True)
     except TcpbalanceError as error:
         print(error, file=sys.stderr)
         return 1

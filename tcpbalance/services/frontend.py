@@ -20,7 +20,7 @@ from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.preread import PrereadSettings
 from tcpbalance.services.listen import ListensOn, listens_on
 
-BACKLOG: int = attrs.fields(FrontendConfig).backlog.default
+BACKLOG = 4096
 
 
 def _listenable(frontend: Frontend, _: attrs.Attribute[Any], listen: tuple[ListensOn, ...]) -> None:
