@@ -46,6 +46,7 @@ __all__ = [
     "PolicyFactory",
     "PolicyTools",
     "Pool",
+    "PoolChange",
     "PoolTlsConfig",
     "PrereadSettings",
     "Probe",

@@ -44,6 +44,7 @@ from tcpbalance.net.tls.client import ClientTls as ClientTls
 from tcpbalance.net.tls.server import ServerTls as ServerTls
 from tcpbalance.pool.backend import AdminState as AdminState
 from tcpbalance.pool.backend import Backend as Backend
+from tcpbalance.pool.changes import PoolChange as PoolChange
 from tcpbalance.pool.policies.base import Policy as Policy
 from tcpbalance.pool.policies.base import PolicyFactory as PolicyFactory
 from tcpbalance.pool.policies.base import PolicyTools as PolicyTools

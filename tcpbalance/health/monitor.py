@@ -20,7 +20,8 @@ from tcpbalance.health.probe_run import Outcome, ProbeRun
 from tcpbalance.health.probes.base import Probe, Target
 from tcpbalance.net.resolver.resolver import Resolver
 from tcpbalance.pool.backend import Backend
-from tcpbalance.pool.pool import Pool
+from tcpbalance.pool.changes import PoolChange
+from tcpbalance.pool.pool import NOT_CHECKED, Pool
 from tcpbalance.rate_limited_log import RateLimitedLog
 from tcpbalance.wire.proxy_protocol import ProxyVersion
 
@@ -29,9 +30,6 @@ TROUBLE_INTERVAL = 60.0
 
 STOP_GRACE = 1.0
 """Seconds that cancelled probes get to end, with their children and connections."""
-
-NOT_CHECKED = "not checked yet"
-"""Why a backend is down before its first check has an outcome."""
 
 _STANDS, _FAILED = "backends keep their state", "which counts as failed"
 """What comes of an error in a probe."""
@@ -44,11 +42,16 @@ def _ignore(_: Backend) -> None:
     """Do nothing about a backend that goes down."""
 
 
+def _do_nothing() -> None:
+    """End no subscription."""
+
+
 @define(eq=False, slots=False)
 class HealthMonitor(Service):
     """Checks every backend of a pool, and marks it up and down; each flip is logged once, with its cause.
 
-    It goes on for as long as the service runs. When it stops, backends stay as they were found.
+    It goes on for as long as the service runs, and follows the pool when its list of backends is replaced.
+    When it stops, backends stay as they were found.
 
     :param pool: whose backends are checked.
     :param config: the checks; most often those of the pool.
@@ -56,8 +59,9 @@ class HealthMonitor(Service):
     :param rng: gives the jitter.
     :param on_down: called with a backend that has just gone down.
     :param resolver: knows the addresses of names; the one of the reactor by default.
-    :ivar first_round: fires when the first check of each backend has its outcome, not at all when the monitor
-        is stopped before; a start that follows a stop makes a new one.
+    :ivar first_round: fires when the first check of each backend that there was at the start has its outcome,
+        or the backend is removed; not at all when the monitor is stopped before. A start that follows a stop
+        makes a new one.
     """
 
     _log = Logger()
@@ -70,7 +74,9 @@ class HealthMonitor(Service):
     resolver: Resolver | None = field(default=None, kw_only=True)
 
     first_round: Deferred[None] = field(init=False, factory=Deferred)
-    _loops: list[CheckLoop] = field(init=False, factory=list)
+    _loops: dict[Backend, CheckLoop] = field(init=False, factory=dict)
+    _ending: list[CheckLoop] = field(init=False, factory=list)
+    _unsubscribe: Callable[[], None] = field(init=False, default=_do_nothing)
     _errors: RateLimitedLog[str, Failure] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -87,11 +93,18 @@ class HealthMonitor(Service):
                 pool=self.pool.name,
                 rise=self.config.rise,
             )
-        self._loops = [self._loop(backend, place) for place, backend in enumerate(self.pool.backends)]
-        for loop in self._loops:
+        count = len(self.pool.backends)
+        self._loops = {
+            backend: self._loop(backend, (place + self.rng.random()) / count)
+            for place, backend in enumerate(self.pool.backends)
+        }
+        self._unsubscribe = self.pool.subscribe(self._on_change)
+        loops = list(self._loops.values())
+        for loop in loops:
             loop.start()
-        round_ = DeferredList([loop.first.wait() for loop in self._loops])
-        round_.addCallback(lambda _: self.first_round.callback(None))
+        first_round = self.first_round
+        round_ = DeferredList([loop.first.wait() for loop in loops])
+        round_.addCallback(lambda _: first_round.callback(None))
 
     def stopService(self) -> Deferred[None]:
         """Cancel the checks that run, and make no more.
@@ -100,36 +113,58 @@ class HealthMonitor(Service):
             be cancelled is left behind after a second, with a line in the log.
         """
         super().stopService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
-        loops, self._loops = self._loops, []
+        self._unsubscribe()
+        loops = [*self._loops.values(), *self._ending]
+        self._loops, self._ending = {}, []
         self.first_round = Deferred()
         ended = DeferredList([loop.stop() for loop in loops], consumeErrors=True)
         ended.addTimeout(STOP_GRACE, self.reactor)
         ended.addCallback(lambda _: self._flush_logs())
         return ended.addCallback(lambda _: self._tell_of_the_unstoppable(loops))
 
-    def _loop(self, backend: Backend, place: int) -> CheckLoop:
+    def _on_change(self, change: PoolChange) -> None:
+        """Begin with backends that are added, and end with those that are removed."""
+        self._ending = [loop for loop in self._ending if not loop.idle]
+        for backend in change.removed:
+            loop = self._loops.pop(backend)
+            loop.stop()
+            self._ending.append(loop)
+            # The first round does not wait for what will never be checked.
+            loop.first.settle(None)
+        for backend in change.added:
+            loop = self._loops[backend] = self._loop(backend, self.rng.random())
+            loop.start()
+
+    def _loop(self, backend: Backend, phase: float) -> CheckLoop:
+        """Make the checks of one backend.
+
+        :param phase: where in the interval its later checks come, 0 to 1.
+        """
         config = self.config
         counter = HealthCounter(config.rise, config.fall, config.initial)
         if counter.up:
             self.pool.mark_up(backend)
         else:
             self.pool.await_check(backend, self._first_cause())
-        target = Target(
-            config.checked_address(backend.address),
+        return CheckLoop(
+            self.reactor,
+            lambda: ProbeRun(cast(Probe, config.probe), config.check, self._target(backend)),
+            lambda: config.interval if counter.up else config.down_interval or config.interval,
+            phase,
+            lambda outcome: self._take(backend, counter, outcome),
+        )
+
+    def _target(self, backend: Backend) -> Target:
+        """Say what is checked; the server name of a backend may change meanwhile."""
+        return Target(
+            self.config.checked_address(backend.address),
             backend.name,
-            config.timeout,
+            self.config.timeout,
             self.reactor,
             self._proxy_version(),
             self.pool.tls,
             backend.server_name,
             self.resolver,
-        )
-        return CheckLoop(
-            self.reactor,
-            lambda: ProbeRun(cast(Probe, config.probe), config.check, target),
-            lambda: config.interval if counter.up else config.down_interval or config.interval,
-            (place + self.rng.random()) / len(self.pool.backends),
-            lambda outcome: self._take(backend, counter, outcome),
         )
 
     def _proxy_version(self) -> ProxyVersion | None:

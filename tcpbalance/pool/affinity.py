@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.pool.backend import Backend
@@ -88,6 +88,20 @@ class Affinity:
             sticky_entry.expires = self._clock() + self._config.ttl
         if sticky_entry in self._entries.get(sticky_entry.client, ()):
             self._entries.move_to_end(sticky_entry.client)
+
+    def forget(self, backends: Collection[Backend]) -> None:
+        """Drop the entries of backends that are removed; a client that has no other is known no longer.
+
+        :param backends: quick to ask for one.
+        """
+        gone: list[bytes] = []
+        for client, entry in self._entries.items():
+            if any(sticky_entry.backend in backends for sticky_entry in entry):
+                entry[:] = [sticky_entry for sticky_entry in entry if sticky_entry.backend not in backends]
+                if not entry:
+                    gone.append(client)
+        for client in gone:
+            del self._entries[client]
 
     def _sticky_entry(self, key: bytes, backend: Backend) -> StickyEntry:
         entry = self._entries.get(key)

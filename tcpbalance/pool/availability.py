@@ -1,16 +1,16 @@
-"""Which backends of a pool may have new connections: health, ejection and the operator's orders summed up."""
+"""Which backends of a pool may have new connections: health, ejection and the admin state summed up."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 
 from twisted.logger import Logger
 
 from tcpbalance.pool.backend import AdminState, Backend
+from tcpbalance.pool.members import Members
 
 _PANIC = "pool {pool}: {count} of {of} backends available, below the panic threshold; health is ignored"
-_NOBODY = "pool {pool}: no backend left: {states}"
+_NONE_LEFT = "pool {pool}: no backend left: {states}"
 _AGAIN = "pool {pool}: {count} of {of} backends available again"
 _CALM = "pool {pool}: {count} of {of} backends available; health is used again"
 
@@ -18,65 +18,63 @@ _CALM = "pool {pool}: {count} of {of} backends available; health is used again"
 class Availability:
     """Keeps ``available`` of the backends, and decides when so few are that health is ignored.
 
-    A backend is sound while all three facts speak for it: it is up, not ejected, and its operator wants it to
-    serve. Those that are sound are available. Ejection is a guess: with nobody sound left, those that are
-    ejected and up are available as well.
+    A backend is eligible while it is up, not ejected, and its operator wants it to serve. Those that are
+    eligible are available. Ejection is a guess: where none is eligible, those that are ejected and up are
+    available as well.
 
     :param pool: the pool's name, for the log.
-    :param backends: at least one.
-    :param panic_threshold: when less than this fraction of the backends is sound, health and ejection are
-        ignored; 0: never.
+    :param members: the backends, and below how many eligible ones health and ejection are ignored.
     """
 
     _log = Logger("tcpbalance.pool.pool")
 
-    def __init__(self, pool: str, backends: Sequence[Backend], panic_threshold: float) -> None:
+    def __init__(self, pool: str, members: Members) -> None:
         self._pool = pool
-        self._backends = backends
-        self._threshold = panic_threshold * len(backends)
-        self._told = False
-        self._told_nobody = False
+        self._reported_panic = False
+        self._reported_none_left = False
+        self.adopt(members)
+
+    def adopt(self, members: Members) -> None:
+        """Follow other members of the pool from now on."""
+        self._members = members
         self.update()
 
     def update(self) -> None:
         """Take note that a fact about a backend has changed."""
-        self._eligible = sum(map(_is_eligible, self._backends))
-        self._panics = self._eligible < self._threshold
-        for backend in self._backends:
-            backend.available = backend.admin_state is AdminState.READY and self._trusts(backend)
+        backends = self._members.backends
+        self._eligible = sum(map(_is_eligible, backends))
+        self._panics = self._eligible < self._members.panic_below
+        for backend in backends:
+            serves = self._panics or (backend.up and (not backend.ejected or not self._eligible))
+            backend.available = serves and backend.admin_state is AdminState.READY
+            backend.available_to_sticky = serves and backend.admin_state is not AdminState.MAINTENANCE
 
-    def tell_whether_any(self) -> None:
+    def report_none_left(self) -> None:
         """Log once that no backend is available any more, or one is again; not before the first checks."""
-        count = sum(backend.available for backend in self._backends)
-        nobody = not count
-        if nobody is self._told_nobody or (nobody and any(b.awaits_check for b in self._backends)):
+        backends = self._members.backends
+        count = sum(backend.available for backend in backends)
+        none_left = not count
+        if none_left is self._reported_none_left or (none_left and any(b.awaits_check for b in backends)):
             return
-        self._told_nobody = nobody
-        if nobody:
-            states = Counter(backend.state for backend in self._backends)
+        self._reported_none_left = none_left
+        if none_left:
+            states = Counter(backend.state for backend in backends)
             words = ", ".join(f"{number} {state}" for state, number in states.items())
-            self._log.error(_NOBODY, pool=self._pool, states=words)
+            self._log.error(_NONE_LEFT, pool=self._pool, states=words or "it has none")
         else:
-            self._log.info(_AGAIN, pool=self._pool, count=count, of=len(self._backends))
-
-    def takes_its_own(self, backend: Backend) -> bool:
-        """Whether clients that belong to a backend may still come to it: also while it is drained."""
-        return backend.available or (backend.admin_state is AdminState.DRAIN and self._trusts(backend))
+            self._log.info(_AGAIN, pool=self._pool, count=count, of=len(backends))
 
     def would_be_left(self, without: Backend) -> bool:
-        """Whether anybody would be sound without a certain one."""
+        """Whether any backend would be eligible without a certain one."""
         return self._eligible > _is_eligible(without)
 
-    def tell(self) -> None:
-        """Log that a panic has begun or ended, once; when it matters, not while all wait for their first
-        check."""
-        if self._panics != self._told:
-            self._told = self._panics
+    def report_panic(self) -> None:
+        """Log once that a panic has begun or ended; when a connection comes, not while all backends wait for
+        their first check."""
+        if self._panics != self._reported_panic:
+            self._reported_panic = self._panics
             message = _PANIC if self._panics else _CALM
-            self._log.warn(message, pool=self._pool, count=self._eligible, of=len(self._backends))
-
-    def _trusts(self, backend: Backend) -> bool:
-        return self._panics or (backend.up and (not backend.ejected or not self._eligible))
+            self._log.warn(message, pool=self._pool, count=self._eligible, of=len(self._members.backends))
 
 
 def _is_eligible(backend: Backend) -> bool:

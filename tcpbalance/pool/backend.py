@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import attrs
 from attrs import define, field
@@ -13,9 +13,19 @@ from tcpbalance.config import plain
 from tcpbalance.config.addresses import HIGHEST_PORT, Address
 from tcpbalance.errors import SettingError
 from tcpbalance.pool.ewma import PeakEwma
+from tcpbalance.pool.host_stats import HostStats
 
 MAX_WEIGHT = 256
 """As HAProxy's; more would only make the cycle of round robin longer."""
+
+
+class BackendSettings(NamedTuple):
+    """What may change of a backend that stays; see `Backend`."""
+
+    weight: int
+    max_connections: int | None
+    backup: bool
+    server_name: str | None
 
 
 class AdminState(enum.Enum):
@@ -60,12 +70,16 @@ class Backend:
     :ivar active: connections open or being opened.
     :ivar up: whether health lets it serve.
     :ivar ejected: whether real traffic has shown that it should not, for a while.
-    :ivar orders: what the operator wants of it.
+    :ivar admin_state: what the operator wants of it.
     :ivar cause: why it is down, empty while it is up.
     :ivar awaits_check: whether it is down because no health check has had an outcome yet.
-    :ivar rests_until: by the pool's clock; until then it is passed over as long as others can serve.
-    :ivar available: whether it may have new connections, its limit aside; what the three come to.
+    :ivar cooldown_until: by the pool's clock; until then it is passed over as long as others can serve.
+    :ivar removed: whether its pool has it no longer; its open connections go on.
+    :ivar available: whether it may have new connections, its limit aside; what these come to.
+    :ivar available_to_sticky: whether clients that have a sticky entry for it may come, its limit aside: also
+        while it is drained.
     :ivar connect_time: what connecting to it cost lately.
+    :ivar stats: what outlier detection knows of it.
     :raises SettingError: for an address that cannot be connected to, or a weight or limit out of range.
     """
 
@@ -83,8 +97,25 @@ class Backend:
     cooldown_until: float = field(default=0.0, init=False)
     ejected: bool = field(default=False, init=False)
     admin_state: AdminState = field(default=AdminState.READY, init=False)
+    removed: bool = field(default=False, init=False)
     available: bool = field(default=True, init=False)
+    available_to_sticky: bool = field(default=True, init=False)
     connect_time: PeakEwma = field(factory=PeakEwma, init=False, repr=False)
+    stats: HostStats = field(factory=HostStats, init=False, repr=False)
+
+    @property
+    def key(self) -> tuple[str, Address]:
+        """What makes it the same backend when its pool gets another list: its name and address."""
+        return self.name, self.address
+
+    @property
+    def settings(self) -> BackendSettings:
+        """What another list of the pool may change of it."""
+        return BackendSettings(self.weight, self.max_connections, self.backup, self.server_name)
+
+    @settings.setter
+    def settings(self, settings: BackendSettings) -> None:
+        self.weight, self.max_connections, self.backup, self.server_name = settings
 
     @property
     def full(self) -> bool:
@@ -99,8 +130,8 @@ class Backend:
 
     @property
     def state(self) -> str:
-        """One word for how it stands: the first that is true of ``maintenance``, ``draining``, ``down``,
-        ``ejected`` and ``up``."""
+        """One word for how it stands: the first that is true of ``removed``, ``maintenance``, ``draining``,
+        ``down``, ``ejected`` and ``up``."""
         return self.state_if(self.up)
 
     def state_if(self, up: bool) -> str:
@@ -108,6 +139,8 @@ class Backend:
 
         :param up: whether health lets it serve.
         """
+        if self.removed:
+            return "removed"
         if self.admin_state is AdminState.MAINTENANCE:
             return "maintenance"
         if self.admin_state is AdminState.DRAIN:
@@ -115,3 +148,16 @@ class Backend:
         if not up:
             return "down"
         return "ejected" if self.ejected else "up"
+
+
+BackendLike: TypeAlias = Backend | Address | str
+"""A backend, or the address of one that has no other settings."""
+
+
+def as_backend(given: BackendLike) -> Backend:
+    """Make a backend of an address.
+
+    :returns: what is a backend already, as it is.
+    :raises SettingError: for an address that cannot be connected to.
+    """
+    return given if isinstance(given, Backend) else Backend(given)

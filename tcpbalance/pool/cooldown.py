@@ -10,7 +10,17 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.changes import PoolChange
 from tcpbalance.rate_limited_log import RateLimitedLog
+
+COOLDOWN = 10.0
+"""Seconds for which a backend without health checks and outlier detection is passed over after a failed dial;
+nginx's default ``fail_timeout``. A restarted server is found again soon, and few clients wait for one that is
+dead."""
+
+SHORT_COOLDOWN = 1.0
+"""Seconds for which one with health checks is: they will find out soon, and until then it should neither get
+all those whom others have no room for, nor be kept from those who have nobody else."""
 
 INTERVAL = 10.0
 """Seconds between two lines of one backend, which may fail every other dial."""
@@ -45,6 +55,13 @@ class CooldownLog:
             line = RateLimitedLog(partial(self._write, backend), self._clock, self._timer, INTERVAL)
             self._lines[backend] = line
         line.note(None, (cause, duration))
+
+    def on_change(self, change: PoolChange) -> None:
+        """Write what is held back of backends that are removed, and forget them."""
+        for backend in change.removed:
+            line = self._lines.pop(backend, None)
+            if line is not None:
+                line.flush()
 
     def flush(self) -> None:
         """Write what is held back now."""

@@ -1,4 +1,4 @@
-"""Takes backends out of rotation for a while that outlier detection points at, and lets them back."""
+"""Takes backends out of rotation for a while that outlier detection points at, and readmits them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from twisted.logger import Logger
 
 from tcpbalance.pool.availability import Availability
 from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.members import Members
 from tcpbalance.pool.outlier import OutlierDetection
 
 
@@ -16,12 +17,12 @@ class Ejections:
     """Those of one pool.
 
     A backend comes back when its time is over: where it is checked, with the next check that passes, else
-    when somebody looks for a backend. Each step is logged once, with its cause.
+    with the next connection to the pool. Each step is logged once, with its cause.
 
     :param pool: the pool's name, for the log.
-    :param detection: tells whom to eject.
+    :param detection: tells which backends to eject.
     :param availability: keeps at least one backend.
-    :param checked: whether health checks tell of passes.
+    :param checked: whether health checks report their passes.
     :param changed: called with a backend that was ejected or has come back.
     """
 
@@ -40,7 +41,12 @@ class Ejections:
         self._availability = availability
         self._checked = checked
         self._changed = changed
-        self._next_return = inf
+        self._next_expiry = inf
+
+    def adopt(self, members: Members) -> None:
+        """Follow other members of the pool from now on."""
+        self._detection.members = members
+        self._next_expiry = self._find_next_expiry()
 
     def failed(self, backend: Backend, cause: str) -> None:
         """A connection did not come about, or broke off before the backend's first byte.
@@ -57,7 +63,7 @@ class Ejections:
         :param noticeable: seconds up to which that says nothing about the backend.
         """
         if not backend.ejected and self._detection.connected(backend, seconds, noticeable):
-            median = self._detection.usual_connect_time() or 0.0
+            median = self._detection.median_connect_time() or 0.0
             self._eject(
                 backend, f"slow, {seconds * 1000:.1f} ms to connect, the median is {median * 1000:.1f} ms"
             )
@@ -69,18 +75,23 @@ class Ejections:
     def passed_a_check(self, backend: Backend) -> None:
         """A health check has found nothing wrong."""
         if backend.ejected and self._detection.ejection_expired(backend):
-            self._let_back(backend)
+            self._readmit(backend)
 
-    def readmit(self, now: float) -> None:
-        """Let those back whose time is over, where no check has to pass before."""
-        if now < self._next_return:
+    def readmit_expired(self, now: float) -> None:
+        """Readmit backends whose time is over, where no check has to pass before."""
+        if now < self._next_expiry:
             return
         for backend in self._detection.ejected():
             if backend.ejected and self._detection.ejection_expired(backend):
-                self._let_back(backend)
+                self._readmit(backend)
 
     def _eject(self, backend: Backend, cause: str) -> None:
-        if self._detection.is_full() or not self._availability.would_be_left(without=backend):
+        # At least one eligible backend stays; a removed one gets no new connections anyway.
+        if (
+            backend.removed
+            or self._detection.is_full()
+            or not self._availability.would_be_left(without=backend)
+        ):
             return
         seconds = self._detection.eject(backend)
         self._flip(backend, ejected=True)
@@ -92,8 +103,8 @@ class Ejections:
             cause=cause,
         )
 
-    def _let_back(self, backend: Backend) -> None:
-        self._detection.came_back(backend)
+    def _readmit(self, backend: Backend) -> None:
+        self._detection.readmitted(backend)
         self._flip(backend, ejected=False)
         self._log.info(
             "pool {pool}: backend {backend} is no longer ejected",
@@ -103,5 +114,9 @@ class Ejections:
 
     def _flip(self, backend: Backend, ejected: bool) -> None:
         backend.ejected = ejected
-        self._next_return = inf if self._checked else self._detection.next_return()
+        self._next_expiry = self._find_next_expiry()
         self._changed(backend)
+
+    def _find_next_expiry(self) -> float:
+        """When time alone readmits a backend; never where a check has to pass as well."""
+        return inf if self._checked else self._detection.next_expiry()

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-
-from tcpbalance.pool.backend import Backend
+from collections.abc import Callable
 
 SHARE = 0.2
-LEAST = 3
+MIN_RETRIES = 3
 """Of the connections that a pool has, a fifth may be retries under way, and three in any case: the defaults
 of Envoy's ``retry_budget`` (its documentation, ``config.cluster.v3.CircuitBreakers``)."""
 
@@ -23,14 +21,14 @@ class RetryBudget:
     A retry that succeeds gives its part back at once: those who move on together because one backend has died
     are all served, one after the other.
 
-    :param backends: of the pool.
+    :param count_active: counts the connections of the pool.
     :param clock: the clock.
     """
 
-    __slots__ = ("_backends", "_clock", "_cooling", "_under_way")
+    __slots__ = ("_clock", "_cooling", "_count_active", "_under_way")
 
-    def __init__(self, backends: Sequence[Backend], clock: Callable[[], float]) -> None:
-        self._backends = backends
+    def __init__(self, count_active: Callable[[], int], clock: Callable[[], float]) -> None:
+        self._count_active = count_active
         self._clock = clock
         self._under_way = 0
         self._cooling: deque[float] = deque()
@@ -48,8 +46,7 @@ class RetryBudget:
 
         :returns: whether there was any left; then it is to be given back when no more attempts follow.
         """
-        running = sum(backend.active for backend in self._backends)
-        if self.taken >= max(LEAST, SHARE * running):
+        if self.taken >= max(MIN_RETRIES, SHARE * self._count_active()):
             return False
         self._under_way += 1
         return True

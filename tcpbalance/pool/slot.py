@@ -1,37 +1,51 @@
-"""One connection's place on a backend, from dialling to its end."""
+"""One connection's slot on a backend, from dialling to its end."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-from tcpbalance.pool.affinity import StickyEntry
+from attrs import frozen
+
+from tcpbalance.pool.affinity import Affinity, StickyEntry
 from tcpbalance.pool.backend import Backend
-
-if TYPE_CHECKING:
-    from tcpbalance.pool.pool import Pool
-
-COOLDOWN = 10.0
-"""Seconds for which a backend without health checks and outlier detection is passed over after a failed dial;
-nginx's default ``fail_timeout``. A restarted server is found again soon, and few clients wait for one that is
-dead."""
+from tcpbalance.pool.connection_queue import ConnectionQueue
+from tcpbalance.pool.cooldown import CooldownLog
+from tcpbalance.pool.ejection import Ejections
 
 
-SHORT_COOLDOWN = 1.0
-"""Seconds for which one with health checks is: they will find out soon, and until then it should neither get
-all those whom others have no room for, nor be kept from those who have nobody else."""
+@frozen
+class SlotObservers:
+    """What takes note of how the connections of one pool go.
+
+    :ivar clock: the clock.
+    :ivar connect_timeout: seconds; a failed attempt counts as one that took at least as long.
+    :ivar affinity: remembers clients, None where none are.
+    :ivar ejections: learns of failures and of first bytes; None where no backend is ejected.
+    :ivar cooldown: seconds for which a backend is passed over after a failed dial, where none is ejected.
+    :ivar cooldowns: takes note of each that begins.
+    :ivar queue: gets the slots that are given back; None where no connection may wait.
+    """
+
+    clock: Callable[[], float]
+    connect_timeout: float
+    affinity: Affinity | None
+    ejections: Ejections | None
+    cooldown: float
+    cooldowns: CooldownLog
+    queue: ConnectionQueue | None
 
 
 class Slot:
     """Counts as one of the backend's active connections until it is released.
 
-    Whoever took it tells how dialling went, and calls `release` once the connection is over or has failed.
+    Its holder reports how dialling went, and calls `release` once the connection is over or has failed.
     """
 
-    __slots__ = ("_client", "_held", "_pool", "_sticky_entry", "backend")
+    __slots__ = ("_client", "_held", "_observers", "_sticky_entry", "backend")
 
-    def __init__(self, pool: Pool, backend: Backend, client: bytes | None) -> None:
+    def __init__(self, observers: SlotObservers, backend: Backend, client: bytes | None) -> None:
         self.backend = backend
-        self._pool = pool
+        self._observers = observers
         self._client = client
         self._sticky_entry: StickyEntry | None = None
         self._held = True
@@ -42,29 +56,30 @@ class Slot:
 
         :param seconds: what connecting took.
         """
-        pool, backend = self._pool, self.backend
-        backend.connect_time.observe(seconds, pool.clock())
+        observers, backend = self._observers, self.backend
+        backend.connect_time.observe(seconds, observers.clock())
         backend.cooldown_until = 0.0
         if (
-            pool.affinity is not None
+            observers.affinity is not None
             and self._client is not None
             and self._held
             and self._sticky_entry is None
+            and not backend.removed
         ):
-            self._sticky_entry = pool.affinity.opened(self._client, backend)
+            self._sticky_entry = observers.affinity.opened(self._client, backend)
 
     def took(self, seconds: float, noticeable: float) -> None:
         """Learn how long the network and the backend took to connect, our own loop aside.
 
         :param noticeable: seconds up to which that says nothing about the backend.
         """
-        if self._pool.ejections is not None:
-            self._pool.ejections.connected(self.backend, seconds, noticeable)
+        if self._observers.ejections is not None:
+            self._observers.ejections.connected(self.backend, seconds, noticeable)
 
     def answered(self) -> None:
         """The backend's first byte has come."""
-        if self._pool.ejections is not None:
-            self._pool.ejections.answered(self.backend)
+        if self._observers.ejections is not None:
+            self._observers.ejections.answered(self.backend)
 
     def failed(self, seconds: float, cause: str) -> None:
         """The backend could not be reached, or broke off before its first byte.
@@ -75,26 +90,29 @@ class Slot:
         :param seconds: what the attempt took.
         :param cause: why, in a word or two.
         """
-        pool, backend = self._pool, self.backend
-        now = pool.clock()
-        backend.connect_time.observe(max(seconds, pool.connect_timeout), now)
-        if pool.ejections is not None:
-            pool.ejections.failed(backend, cause)
-        else:
-            rest = SHORT_COOLDOWN if pool.checked else COOLDOWN
-            if backend.cooldown_until <= now:
-                pool.cooldowns.begins(backend, cause, rest)
-                if pool.queue is not None:
-                    pool.queue.ask_again()  # Clients that waited for this backend may go to another now.
-            backend.cooldown_until = now + rest
+        observers, backend = self._observers, self.backend
+        now = observers.clock()
+        backend.connect_time.observe(max(seconds, observers.connect_timeout), now)
+        if backend.removed:
+            return
+        if observers.ejections is not None:
+            observers.ejections.failed(backend, cause)
+            return
+        begins = backend.cooldown_until <= now
+        backend.cooldown_until = now + observers.cooldown
+        if begins:
+            observers.cooldowns.begins(backend, cause, observers.cooldown)
+            if observers.queue is not None:
+                observers.queue.ask_again()  # Clients that waited for this backend may go to another now.
 
     def release(self) -> None:
-        """Give the place back, to the first in the queue; further calls do nothing."""
+        """Give the slot back, to the first in the queue; further calls do nothing."""
         if not self._held:
             return
         self._held = False
         self.backend.active -= 1
-        if self._sticky_entry is not None and self._pool.affinity is not None:
-            self._pool.affinity.closed(self._sticky_entry)
-        if self._pool.queue:
-            self._pool.serve_queue()
+        observers = self._observers
+        if self._sticky_entry is not None and observers.affinity is not None:
+            observers.affinity.closed(self._sticky_entry)
+        if observers.queue:
+            observers.queue.serve()

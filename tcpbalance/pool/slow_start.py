@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.changes import PoolChange
 
-LEAST = 0.1
+MIN_PART = 0.1
 """Of its weight, with which a backend begins: Envoy's ``min_weight_percent``. With less, a backend of a quiet
 pool would hardly be tried at all."""
 
@@ -37,24 +38,26 @@ class SlowStart:
         self._began: dict[Backend, float] = {}
         self._allowed: dict[Backend, float] = {}
 
-    @property
-    def under_way(self) -> bool:
-        """Whether any backend has less than its whole weight."""
-        return bool(self._began)
+    def on_change(self, change: PoolChange) -> None:
+        """Begin with backends that have become available, and forget those that are removed."""
+        now = self._clock()
+        self._began.update(dict.fromkeys(change.available, now))
+        for backend in change.removed:
+            self._began.pop(backend, None)
+            self._allowed.pop(backend, None)
 
-    def begin(self, backend: Backend) -> None:
-        """Take note that a backend has come."""
-        self._began[backend] = self._clock()
-
-    def another(self, serving: Sequence[Backend]) -> None:
+    def count_connection(self, tier: Sequence[Backend]) -> None:
         """Take note of another connection.
 
-        :param serving: the backends that it may go to: of one rank, and with room.
+        :param tier: the backends of one rank; it may go to those that are available and not full.
         """
+        if not self._began:
+            return
         now = self._clock()
         self._began = {
             backend: began for backend, began in self._began.items() if now - began < self._duration
         }
+        serving = [backend for backend in tier if backend.available and not backend.full]
         parts = {backend: self._part(backend, now) for backend in serving}
         furthest = max(parts.values(), default=1.0)
         whole = sum(backend.weight * part for backend, part in parts.items())
@@ -79,4 +82,4 @@ class SlowStart:
     def _part(self, backend: Backend, now: float) -> float:
         """The part of its weight that a backend has by now."""
         began = self._began.get(backend)
-        return 1.0 if began is None else max(LEAST, (now - began) / self._duration)
+        return 1.0 if began is None else max(MIN_PART, (now - began) / self._duration)

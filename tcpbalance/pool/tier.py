@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import NoReturn
 
 from twisted.internet.interfaces import IReactorTime
@@ -15,37 +15,63 @@ from tcpbalance.pool.policies.base import PolicyFactory, PolicyTools
 from tcpbalance.pool.policies.round_robin import RoundRobin
 from tcpbalance.rate_limited_log import RateLimitedLog
 
-COMPLAINT_INTERVAL = 60.0
+INTERVAL = 60.0
 """Seconds between two log lines on a policy that fails; it may do so at every connection."""
+
+
+class PolicyFailureLog:
+    """Logs the exceptions of one pool's policy, a line a minute.
+
+    :param policy: which pool and policy this is, for the log.
+    :param clock: the clock.
+    :param timer: for lines that are written later; see `RateLimitedLog`.
+    """
+
+    _log = Logger()
+
+    def __init__(self, policy: str, clock: Callable[[], float], timer: IReactorTime | None) -> None:
+        self.policy = policy
+        self._lines: RateLimitedLog[None, Exception] = RateLimitedLog(self._write, clock, timer, INTERVAL)
+
+    def note(self, error: Exception) -> None:
+        """Take note of one."""
+        self._lines.note(None, error)
+
+    def flush(self) -> None:
+        """Write what is held back now."""
+        self._lines.flush()
+
+    def _write(self, failures: Counter[None], last: Exception) -> None:
+        self._log.failure(
+            "{policy} failed; round robin serves instead (failures since last reported: {times})",
+            Failure(last),  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+            policy=self.policy,
+            times=failures.total(),
+        )
 
 
 class Tier:
     """Backends of equal rank, in the order of a policy that is not trusted to be right.
 
-    :param where: which pool and policy this is, for the log.
     :param balance: makes the policy.
     :param backends: at least one.
     :param tools: handed to the policy.
-    :param timer: for failures that are logged later; see `RateLimitedLog`.
+    :param failures: takes the exceptions of the policy.
     :ivar members: the backends, to ask for one.
     """
 
-    _log = Logger()
-
     def __init__(
         self,
-        where: str,
         balance: PolicyFactory,
         backends: Sequence[Backend],
         tools: PolicyTools,
-        timer: IReactorTime | None = None,
+        failures: PolicyFailureLog,
     ) -> None:
         self.backends = tuple(backends)
-        self._where = where
         self.members = frozenset(self.backends)
         self._policy = balance(self.backends, tools)
         self._fallback = RoundRobin(self.backends, tools)
-        self._failures = RateLimitedLog(self._write_failures, tools.clock, timer, COMPLAINT_INTERVAL)
+        self._failures = failures
 
     def candidates(self, client: bytes | None) -> Generator[Backend, None, None]:
         """Yield what the policy does; once that goes wrong, what round robin does, which may repeat some.
@@ -62,7 +88,7 @@ class Tier:
                 yield backend
         except Exception as error:
             failed = True
-            self._failures.note(None, error)
+            self._failures.note(error)
         finally:
             self._close(walk)
         if failed:
@@ -76,19 +102,7 @@ class Tier:
         try:
             close()
         except Exception as error:
-            self._failures.note(None, error)
-
-    def flush_log(self) -> None:
-        """Write what is held back now."""
-        self._failures.flush()
-
-    def _write_failures(self, failures: Counter[None], last: Exception) -> None:
-        self._log.failure(
-            "{where} failed; round robin serves instead (failures since last reported: {times})",
-            Failure(last),  # type: ignore[no-untyped-call]  # Twisted's is not annotated
-            where=self._where,
-            times=failures.total(),
-        )
+            self._failures.note(error)
 
 
 def _refuse(candidate: object) -> NoReturn:

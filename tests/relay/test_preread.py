@@ -15,7 +15,6 @@ from support.scene import ONE, RETRY_ON_RESET, TWO, CopyingScene, Scene
 from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.errors import SettingError
-from tcpbalance.pool.affinity import Affinity
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.ending import ENDS_A_TURN
 from tcpbalance.proxy.factory import FrontendFactory
@@ -123,8 +122,7 @@ def test_a_proxy_that_speaks_for_itself(make_scene: Any, header: bytes) -> None:
 
 
 def test_affinity_goes_by_the_address_in_the_header(make_scene: Any) -> None:
-    scene = make_scene((ONE, TWO), preread=from_proxies())
-    scene.pool.affinity = Affinity(AffinityConfig(ttl=60), scene.network.clock.seconds)
+    scene = make_scene((ONE, TWO), preread=from_proxies(), affinity=AffinityConfig(ttl=60))
     headers = [encode_v1(InetAddress(host, 1000), SERVICE) for host in ("203.0.113.1", "203.0.113.2")]
     for header in [*headers, *reversed(headers)]:
         scene.connect(early=header)

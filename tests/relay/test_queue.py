@@ -11,7 +11,6 @@ from twisted.logger import capturedLogs
 from support.scene import ONE, TWO
 from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.pools import AffinityConfig
-from tcpbalance.pool.affinity import Affinity
 from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.proxy.reasons import EndReason
 
@@ -172,8 +171,7 @@ def test_nobody_waits_where_nobody_is_available(make_scene: Any) -> None:
 
 def at_home(make_scene: Any) -> tuple[Any, Any]:
     """A client that is at home at the first backend, waits for it while both are full, and those at both."""
-    scene = one_at_a_time(make_scene, ONE, TWO)
-    scene.pool.affinity = Affinity(AffinityConfig(ttl=600), scene.network.clock.seconds)
+    scene = one_at_a_time(make_scene, ONE, TWO, affinity=AffinityConfig(ttl=600))
     held = [scene.connect(address=of(1)), scene.connect(address=of(2))]
     scene.run()
     scene.connect(address=of(1), early=b"mine")

@@ -9,6 +9,7 @@ from support.pools import a_pool, names, some_backends
 from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.pool.availability import Availability
 from tcpbalance.pool.backend import AdminState, Backend
+from tcpbalance.pool.members import Members
 from tcpbalance.pool.pool import Pool
 
 ANNE = b"\xc0\0\2\1"
@@ -36,7 +37,7 @@ def stands(
 def test_one_word_sums_them_up(up: bool, ejected: bool, admin_state: AdminState, word: str) -> None:
     first, second = some_backends(1, 1)
     stands(first, up=up, ejected=ejected, admin_state=admin_state)
-    Availability("web", (first, second), 0.0)
+    Availability("web", Members((first, second)))
     assert (first.state, first.available) == (word, word == "up")
 
 
@@ -44,7 +45,7 @@ def test_ejection_is_ignored_where_nobody_else_is_left() -> None:
     first, second = some_backends(1, 1)
     stands(first, ejected=True)
     stands(second, up=False)
-    Availability("web", (first, second), 0.0)
+    Availability("web", Members((first, second)))
     assert (first.available, second.available) == (True, False)
 
 
@@ -53,7 +54,7 @@ def test_in_a_panic_health_and_ejection_are_ignored_and_orders_are_not() -> None
     stands(backends[0], ejected=True)
     stands(backends[1], up=False)
     stands(backends[2], admin_state=AdminState.MAINTENANCE)
-    Availability("web", backends, 0.5)
+    Availability("web", Members(tuple(backends), panic_below=2.0))
     assert [backend.available for backend in backends] == [True, True, False, True]
 
 

@@ -79,7 +79,7 @@ def test_a_stand_in_is_a_home_too() -> None:
     is_home(pool, 1, ANNE)
     waiting = wait(pool, ANNE)
     pool.backends[1].active = 0
-    pool.serve_queue()
+    pool.queue.serve()
     assert names(waiting) == ["b"]
 
 
@@ -89,7 +89,7 @@ def test_who_is_at_home_at_one_that_is_drained_waits_for_it() -> None:
     waiting = wait(pool, ANNE, BOB)
     pool.order(pool.backends[0], AdminState.DRAIN)
     pool.backends[0].active = 0
-    pool.serve_queue()
+    pool.queue.serve()
     assert names(waiting) == ["a", None]
 
 
@@ -108,10 +108,10 @@ def test_nobody_is_asked_twice_about_the_same_room() -> None:
 
     pool.affinity.lookup = count  # type: ignore[method-assign]
     pool.backends[1].active = 0
-    pool.serve_queue()
+    pool.queue.serve()
     assert asked == 1  # they are one line
     for _ in range(10):
-        pool.serve_queue()
+        pool.queue.serve()
     assert asked == 1
     for _ in range(10):
         queue.look()
@@ -126,9 +126,9 @@ def test_who_joins_later_is_asked() -> None:
     is_home(pool, 0, ANNE)
     wait(pool, ANNE)
     pool.backends[1].active = 0
-    pool.serve_queue()
+    pool.queue.serve()
     waiting = wait(pool, BOB)
-    pool.serve_queue()
+    pool.queue.serve()
     assert names(waiting) == ["b"]
 
 
@@ -137,7 +137,7 @@ def test_who_loses_the_home_is_asked_again() -> None:
     is_home(pool, 0, ANNE)
     waiting = wait(pool, ANNE)
     pool.backends[1].active = 0
-    pool.serve_queue()
+    pool.queue.serve()
     assert names(waiting) == [None]
     pool.mark_down(pool.backends[0], "refused")
     assert names(waiting) == ["b"]
@@ -171,7 +171,7 @@ def test_who_is_at_home_at_one_that_rests_goes_where_a_newcomer_would() -> None:
     rest(pool, 0)
     assert names(waiting) == [None]
     pool.backends[1].active = 0
-    pool.serve_queue()
+    pool.queue.serve()
     assert names(waiting) == ["b"]
 
 
@@ -180,7 +180,7 @@ def test_a_home_that_begins_to_rest_is_waited_for_no_longer() -> None:
     is_home(pool, 0, ANNE)
     waiting = wait(pool, ANNE)
     pool.backends[1].active = 0
-    pool.serve_queue()
+    pool.queue.serve()
     assert names(waiting) == [None]
     rest(pool, 0)
     assert names(waiting) == ["b"]
@@ -199,5 +199,5 @@ def test_a_home_that_is_drained_and_rests_is_better_than_none(others: str) -> No
     else:
         rest(pool, 1)
         pool.backends[1].active = 1
-        pool.serve_queue()
+        pool.queue.serve()
     assert names(waiting) == ["a"]

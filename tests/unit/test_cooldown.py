@@ -10,8 +10,8 @@ from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublish
 from zope.interface import implementer
 
 from support.pools import a_pool, some_backends
+from tcpbalance.pool.cooldown import COOLDOWN
 from tcpbalance.pool.pool import Pool
-from tcpbalance.pool.slot import COOLDOWN
 
 
 @pytest.fixture

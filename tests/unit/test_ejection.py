@@ -171,7 +171,7 @@ def test_two_that_are_due_together_come_back_once_each() -> None:
     assert pool.queue.join(waiter)
     clock.advance(31)
     with capturedLogs() as events:
-        pool.serve_queue()
+        pool.queue.serve()
     assert [formatEvent(event) for event in events] == [
         f"pool web: backend {backend.described} is no longer ejected" for backend in pool.backends[:2]
     ]

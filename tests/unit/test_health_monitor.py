@@ -738,6 +738,104 @@ def test_it_can_be_started_again() -> None:
     assert over == [None]
 
 
+# Other backends meanwhile
+
+
+def test_a_backend_that_is_added_is_checked_at_once_and_serves_when_it_has_passed() -> None:
+    answer: Deferred[None] = Deferred()
+    bench = Bench.of(FakeProbe({"b": lambda: answer}), "a")
+    bench.start()
+    bench.run(25)
+    bench.pool.replace([*bench.pool.backends, Backend("10.0.0.2:80", "b")])
+    assert bench.probe.times("b") == [25]
+    assert bench.up == "a"
+    assert bench.pool.backends[1].cause == "not checked yet"
+    answer.callback(None)
+    assert bench.up == "ab"
+    bench.run(60)
+    assert gaps(bench.probe.times("b"))[1:] == [10.0] * 5
+    assert len(gaps(bench.probe.times("a"))) == 8
+
+
+def test_one_that_waits_in_the_queue_is_not_given_to_a_backend_before_its_first_check() -> None:
+    bench = Bench.of(FakeProbe({"b": hangs}), "a")
+    bench.start()
+    choices = bench.pool.choices(None)
+    bench.pool.replace([Backend("10.0.0.2:80", "b")])
+    assert list(choices) == []
+
+
+def test_a_backend_that_is_removed_is_checked_no_more(lines: list[str]) -> None:
+    gone: list[str] = []
+
+    def cancelled(_: Deferred[None]) -> None:
+        gone.append("b")
+
+    bench = Bench.of(FakeProbe(), "ab")
+    bench.start()
+    bench.probe.answers["b"] = lambda: Deferred(cancelled)
+    bench.run(10)
+    asked = len(bench.probe.times("b"))
+    lines.clear()
+    bench.pool.replace(bench.pool.backends[:1])
+    bench.run(30)
+    assert (len(bench.probe.times("b")), len(gone)) == (asked, asked - 1)
+    assert lines == []
+    assert bench.went_down == []
+    assert len(fired(bench.monitor.stopService())) == 1
+    assert bench.clock.getDelayedCalls() == []
+
+
+def test_the_first_round_does_not_wait_for_one_that_is_removed() -> None:
+    bench = Bench.of(FakeProbe({"b": hangs}), "ab")
+    over = bench.start()
+    assert over == []
+    bench.pool.replace(bench.pool.backends[:1])
+    assert over == [None]
+
+
+def test_a_stop_waits_for_the_check_of_one_that_was_removed() -> None:
+    done: Deferred[None] = Deferred()
+
+    async def clean_up(_: Target) -> None:
+        try:
+            await Deferred()
+        finally:
+            await done
+
+    bench = Bench.of(BadProbe(clean_up), "ab")
+    bench.start()
+    bench.pool.replace([])
+    stopped = fired(bench.monitor.stopService())
+    assert stopped == []
+    done.callback(None)
+    assert len(stopped) == 1
+    assert bench.clock.getDelayedCalls() == []
+
+
+def test_a_monitor_that_is_stopped_follows_no_more() -> None:
+    bench = Bench.of(FakeProbe(), "a")
+    bench.start()
+    bench.monitor.stopService()
+    bench.pool.replace([Backend("10.0.0.2:80", "b")])
+    assert bench.probe.times("b") == []
+    bench.start()
+    assert bench.probe.times("b") == [0]
+
+
+def test_a_check_asks_for_the_server_name_of_the_moment() -> None:
+    asked: list[str | None] = []
+
+    async def note(target: Target) -> None:
+        asked.append(target.server_name)
+
+    bench = Bench.of(BadProbe(note), "a")
+    bench.start()
+    bench.pool.replace([Backend("10.0.0.1:80", "a", server_name="web.internal")])
+    bench.run(10)
+    assert asked == [None, "web.internal"]
+
+
 # From the configuration
 
 

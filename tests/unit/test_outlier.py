@@ -14,16 +14,20 @@ from support.pools import some_backends
 from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.errors import SettingError
 from tcpbalance.net.tcp_info import NOTICEABLE
-from tcpbalance.pool.outlier import ENOUGH, SAMPLES, ConnectTimes, OutlierDetection
+from tcpbalance.pool.host_stats import SAMPLES, ConnectTimes
+from tcpbalance.pool.members import Members
+from tcpbalance.pool.outlier import ENOUGH, OutlierDetection
 
 
 def detection(count: int = 3, clock: Clock | None = None, **rules: Any) -> OutlierDetection:
-    backends = some_backends(*[1] * count)
-    return OutlierDetection(OutlierConfig(**rules), backends, (clock or Clock()).seconds)
+    config = OutlierConfig(**rules)
+    backends = tuple(some_backends(*[1] * count))
+    members = Members(backends, max_ejected=max(1, int(config.max_ejected * count)))
+    return OutlierDetection(config, members, (clock or Clock()).seconds)
 
 
 def members(made: OutlierDetection) -> list:  # type: ignore[type-arg]
-    return list(made._conduct)
+    return list(made.members.backends)
 
 
 # Failures
@@ -67,7 +71,7 @@ def test_connections_far_above_the_usual_make_an_outlier() -> None:
     for _ in range(ENOUGH):
         for backend in (slow, *others):
             assert not made.connected(backend, 0.01, NOTICEABLE)
-    assert made.usual_connect_time() == 0.01
+    assert made.median_connect_time() == 0.01
     assert [made.connected(slow, 0.2, NOTICEABLE) for _ in range(3)] == [False, False, True]
     assert not made.connected(others[0], 0.01, NOTICEABLE)
 
@@ -115,7 +119,7 @@ def test_of_two_the_quicker_one_is_usual() -> None:
         made.connected(quick, 0.01, NOTICEABLE)
     for _ in range(SAMPLES):
         made.connected(slow, 0.2, NOTICEABLE)
-    assert made.usual_connect_time() == 0.01
+    assert made.median_connect_time() == 0.01
     assert made.connected(slow, 0.2, NOTICEABLE)
 
 
@@ -125,7 +129,7 @@ def test_without_enough_to_compare_with_nobody_is_slow() -> None:
     for _ in range(ENOUGH - 1):
         assert not made.connected(quick, 0.01, NOTICEABLE)
         assert not made.connected(slow, 0.2, NOTICEABLE)
-    assert made.usual_connect_time() is None
+    assert made.median_connect_time() is None
     made.connected(quick, 0.01, NOTICEABLE)
     assert made.connected(slow, 0.2, NOTICEABLE)
 
@@ -170,7 +174,7 @@ def test_ejections_double_up_to_ten_times_the_first() -> None:
         terms.append(made.eject(one))
         clock.advance(terms[-1])
         assert made.ejection_expired(one)
-        made.came_back(one)
+        made.readmitted(one)
     assert terms == [30, 60, 120, 240, 300, 300]
 
 
@@ -182,7 +186,7 @@ def test_good_time_halves_the_next() -> None:
     def ejected_and_back(late: float = 0.0) -> float:
         seconds = made.eject(one)
         clock.advance(seconds + late)
-        made.came_back(one)
+        made.readmitted(one)
         return seconds
 
     assert [ejected_and_back() for _ in range(3)] == [30, 60, 120]
@@ -202,7 +206,7 @@ def test_it_is_not_over_before_its_time() -> None:
     one.ejected = True
     clock.advance(29.9)
     assert not made.ejection_expired(one)
-    assert made.next_return() == 30
+    assert made.next_expiry() == 30
     clock.advance(0.2)
     assert made.ejection_expired(one)
 

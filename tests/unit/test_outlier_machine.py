@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from support.pools import a_pool, some_backends
 from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.pool.backend import AdminState, Backend
-from tcpbalance.pool.outlier import LONGEST
+from tcpbalance.pool.outlier import MAX_GROWTH
 
 anyone = st.integers(0, 10**6)
 EJECT_FOR = 30.0
@@ -79,7 +79,7 @@ class OutlierMachine(RuleBasedStateMachine):
     def is_ordered(self, which: int, admin_state: AdminState) -> None:
         self.pool.order(self.some(which), admin_state)
 
-    @rule(seconds=st.sampled_from([1.0, EJECT_FOR, LONGEST * EJECT_FOR]))
+    @rule(seconds=st.sampled_from([1.0, EJECT_FOR, MAX_GROWTH * EJECT_FOR]))
     def time_passes(self, seconds: float) -> None:
         self.clock.advance(seconds)
         next(self.pool.choices(None), None)
@@ -87,7 +87,7 @@ class OutlierMachine(RuleBasedStateMachine):
 
     @rule()
     def all_come_back_in_the_end(self) -> None:
-        self.clock.advance(LONGEST * EJECT_FOR)
+        self.clock.advance(MAX_GROWTH * EJECT_FOR)
         next(self.pool.choices(None), None)
         if self.checked:
             for backend in self.pool.backends:

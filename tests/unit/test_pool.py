@@ -14,9 +14,9 @@ from support.pools import a_pool, names, some_backends
 from tcpbalance.config.pools import AffinityConfig, HealthConfig
 from tcpbalance.errors import Fault, SettingError
 from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.cooldown import COOLDOWN, SHORT_COOLDOWN
 from tcpbalance.pool.policies.base import PolicyTools
 from tcpbalance.pool.pool import Pool
-from tcpbalance.pool.slot import COOLDOWN, SHORT_COOLDOWN
 
 ANNE, BOB = b"\xc0\0\2\1", b"\xc0\0\2\2"
 

@@ -1,4 +1,4 @@
-"""A pool under connections that come, fail, are retried and end in any order."""
+"""A pool under connections that come, fail, are retried and end in any order, while its backends change."""
 
 from __future__ import annotations
 
@@ -25,6 +25,10 @@ anyone = st.integers(0, 10**6)
 CLIENTS = (None, *(bytes((192, 0, 2, host)) for host in range(5)))
 
 
+SETTINGS = st.tuples(st.integers(1, 256), st.none() | st.integers(1, 3), st.booleans())
+"""Weight, limit and rank of a backend."""
+
+
 class Dialling:
     """A connection that is looking for its backend."""
 
@@ -49,11 +53,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     @initialize(
         policy=st.sampled_from(policies),
-        backends=st.lists(
-            st.tuples(st.integers(1, 256), st.none() | st.integers(1, 3), st.booleans()),
-            min_size=1,
-            max_size=5,
-        ),
+        backends=st.lists(SETTINGS, min_size=1, max_size=5),
         affine=st.booleans(),
         bounded_load=st.none() | st.just(1.25),
         panic_threshold=st.sampled_from([0.0, 0.5]),
@@ -73,11 +73,9 @@ class PoolMachine(RuleBasedStateMachine):
         self.open: list[Slot] = []
         self.ended: list[Slot] = []
         self.panic_threshold = panic_threshold
+        self.limits: dict[Backend, int | None] = {}
         self.pool = a_pool(
-            [
-                Backend(f"192.0.2.{number}:80", weight=weight, max_connections=limit, backup=backup)
-                for number, (weight, limit, backup) in enumerate(backends)
-            ],
+            self.backends(dict(enumerate(backends))),
             self.clock,
             balance=policy,
             bounded_load=bounded_load,
@@ -85,6 +83,31 @@ class PoolMachine(RuleBasedStateMachine):
             affinity=AffinityConfig(ttl=60.0, max_entries=3) if affine else None,
             health="external" if checked else None,
         )
+
+        self.note_limits()
+
+    def backends(self, settings: dict[int, tuple[int, int | None, bool]]) -> list[Backend]:
+        return [
+            Backend(f"192.0.2.{number}:80", weight=weight, max_connections=limit, backup=backup)
+            for number, (weight, limit, backup) in settings.items()
+        ]
+
+    def note_limits(self) -> None:
+        """Remember the highest limit that each backend has had: what is open when it is lowered stays."""
+        for backend in self.pool.backends:
+            had, has = self.limits.get(backend, 0), backend.max_connections
+            self.limits[backend] = None if had is None or has is None else max(had, has)
+
+    @rule(settings=st.dictionaries(st.integers(0, 6), SETTINGS, max_size=5))
+    def gets_others(self, settings: dict[int, tuple[int, int | None, bool]]) -> None:
+        before = {backend.key: backend for backend in self.pool.backends}
+        self.pool.replace(self.backends(settings))
+        assert [backend.settings[:3] for backend in self.pool.backends] == [*settings.values()]
+        for backend in self.pool.backends:
+            assert before.get(backend.key, backend) is backend
+        for tier in self.pool._members.tiers:
+            assert tier.members <= set(self.pool.backends)
+        self.note_limits()
 
     def can_serve(self, backend: Backend) -> bool:
         up = sum(other.up for other in self.pool.backends)
@@ -99,6 +122,7 @@ class PoolMachine(RuleBasedStateMachine):
             assert dialling.tried or not any(map(self.can_serve, self.pool.backends))
             return
         assert self.can_serve(backend)
+        assert backend in self.pool.backends
         assert backend not in dialling.tried
         dialling.tried.append(backend)
         dialling.slot = self.pool.take(backend, dialling.client)
@@ -140,6 +164,8 @@ class PoolMachine(RuleBasedStateMachine):
 
     @rule(which=anyone, up=st.booleans())
     def flips(self, which: int, up: bool) -> None:
+        if not self.pool.backends:
+            return
         backend = self.pool.backends[which % len(self.pool.backends)]
         was_up = backend.up
         told = self.pool.mark_up(backend) if up else self.pool.mark_down(backend, "refused")
@@ -163,9 +189,10 @@ class PoolMachine(RuleBasedStateMachine):
     @invariant()
     def active_connections_are_the_slots_held(self) -> None:
         held = [*self.open, *(dialling.slot for dialling in self.dialling if dialling.slot)]
-        for backend in self.pool.backends:
+        for backend, limit in self.limits.items():
             assert backend.active == sum(slot.backend is backend for slot in held)
-            assert backend.max_connections is None or backend.active <= backend.max_connections
+            assert limit is None or backend.active <= limit
+            assert backend.removed is (backend not in self.pool.backends)
 
 
 TestPoolMachine = PoolMachine.TestCase

@@ -1,4 +1,5 @@
-"""A pool with a queue under sessions that come, wait, leave, are served, fail and end in any order."""
+"""A pool with a queue under sessions that come, wait, leave, are served, fail and end in any order, while its
+backends change."""
 
 from __future__ import annotations
 
@@ -71,14 +72,36 @@ class QueueMachine(RuleBasedStateMachine):
         self.gone: list[Slot] = []
         self.told: list[Session] = []
         self.most = most
+        self.limits: dict[Backend, int] = {}
         self.pool = a_pool(
-            [Backend(f"192.0.2.{n}:80", max_connections=limit) for n, limit in enumerate(limits)],
+            self.backends(dict(enumerate(limits))),
             self.clock,
             queue=most,
             health="external" if checked else None,
             affinity=AffinityConfig(ttl=60.0, max_entries=100) if affine else None,
             outlier=OutlierConfig(consecutive_failures=2) if ejects else None,
         )
+
+        self.note_limits()
+
+    def backends(self, limits: dict[int, int]) -> list[Backend]:
+        return [Backend(f"192.0.2.{n}:80", max_connections=limit) for n, limit in limits.items()]
+
+    def note_limits(self) -> None:
+        """Remember the highest limit that each backend has had: what is open when it is lowered stays."""
+        for backend in self.pool.backends:
+            assert backend.max_connections is not None
+            self.limits[backend] = max(self.limits.get(backend, 0), backend.max_connections)
+
+    @rule(limits=st.dictionaries(st.integers(0, 5), st.integers(1, 3), max_size=4))
+    def gets_others(self, limits: dict[int, int]) -> None:
+        self.pool.replace(self.backends(limits))
+        self.note_limits()
+
+    def one(self, which: int) -> Backend | None:
+        """One of the backends there are now."""
+        backends = self.pool.backends
+        return backends[which % len(backends)] if backends else None
 
     def some(self, which: int, **state: Any) -> Session | None:
         """One of the sessions that hold a slot, or do not."""
@@ -122,7 +145,9 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(which=anyone, up=st.booleans())
     def flips(self, which: int, up: bool) -> None:
-        backend = self.pool.backends[which % len(self.pool.backends)]
+        backend = self.one(which)
+        if backend is None:
+            return
         if up:
             self.pool.mark_up(backend)
         else:
@@ -130,11 +155,15 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(which=anyone)
     def passes_a_check(self, which: int) -> None:
-        self.pool.passed_a_check(self.pool.backends[which % len(self.pool.backends)])
+        backend = self.one(which)
+        if backend is not None:
+            self.pool.passed_a_check(backend)
 
     @rule(which=anyone, admin_state=st.sampled_from(AdminState))
     def is_ordered(self, which: int, admin_state: AdminState) -> None:
-        self.pool.order(self.pool.backends[which % len(self.pool.backends)], admin_state)
+        backend = self.one(which)
+        if backend is not None:
+            self.pool.order(backend, admin_state)
 
     @rule(seconds=st.sampled_from([1.0, 30.0, 100.0]))
     def time_passes(self, seconds: float) -> None:
@@ -151,16 +180,14 @@ class QueueMachine(RuleBasedStateMachine):
                 queue.leave(session)
                 session.turned_away = True
         self.told.clear()
-        at_home = [s for s in self.sessions if s in queue and self.pool._homes(s.client)]
+        at_home = [s for s in self.sessions if s in queue and self.pool._sticky_backends(s.client)]
         assert self.pool.has_available() or len(queue) <= len(at_home)
 
     @invariant()
     def slots_are_counted(self) -> None:
-        for backend in self.pool.backends:
+        for backend, limit in self.limits.items():
             held = sum(s.slot is not None and s.slot.backend is backend for s in self.sessions)
-            assert backend.active == held
-            assert backend.max_connections is not None
-            assert held <= backend.max_connections
+            assert backend.active == held <= limit
 
     @invariant()
     def everybody_is_served_or_waits_or_is_gone(self) -> None:

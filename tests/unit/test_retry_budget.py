@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from twisted.internet.task import Clock
 
-from support.pools import some_backends
 from tcpbalance.pool.retry_budget import COOLING, RetryBudget
 
 
 def a_budget(active: int = 0, clock: Clock | None = None) -> RetryBudget:
-    backends = some_backends(1, 1)
-    backends[0].active, backends[1].active = active // 2, active - active // 2
-    return RetryBudget(backends, (clock or Clock()).seconds)
+    return RetryBudget(lambda: active, (clock or Clock()).seconds)
 
 
 def taken(active: int) -> int:

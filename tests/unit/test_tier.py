@@ -13,7 +13,9 @@ from twisted.logger import LogEvent, capturedLogs, formatEvent
 from support.pools import names, some_backends, some_tools
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.policies.base import Policy, PolicyFactory, PolicyTools
-from tcpbalance.pool.tier import Tier
+from tcpbalance.pool.tier import PolicyFailureLog, Tier
+
+POLICY = "pool web: policy odd"
 
 
 def policy_of(candidates: Callable[[Sequence[Backend]], Any]) -> PolicyFactory:
@@ -38,7 +40,8 @@ def raising_after(count: int) -> PolicyFactory:
 
 
 def tier(balance: PolicyFactory, clock: Clock | None = None) -> Tier:
-    return Tier("pool web: policy odd", balance, some_backends(1, 1, 1), some_tools(clock))
+    tools = some_tools(clock)
+    return Tier(balance, some_backends(1, 1, 1), tools, PolicyFailureLog(POLICY, tools.clock, None))
 
 
 def complaints(events: Iterable[LogEvent]) -> list[str]:
@@ -101,13 +104,14 @@ def test_it_is_reported_once_a_minute_with_how_often() -> None:
 def test_failures_held_back_are_reported_though_nobody_asks_any_more() -> None:
     clock = Clock()
     tools = some_tools(clock)
-    odd = Tier("pool web: policy odd", raising_after(0), some_backends(1, 1), tools, clock)
+    failures = PolicyFailureLog(POLICY, tools.clock, clock)
+    odd = Tier(raising_after(0), some_backends(1, 1), tools, failures)
     with capturedLogs() as events:
         for _ in range(50):
             next(odd.candidates(None))
         clock.advance(60)
         next(odd.candidates(None))
-        odd.flush_log()
+        failures.flush()
     assert [event["times"] for event in events] == [1, 49, 1]
     assert clock.getDelayedCalls() == []
 
