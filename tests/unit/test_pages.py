@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from support.documented import TREE
+from tcpbalance.proxy.reasons import EndReason
 
 SOURCE = TREE / "tcpbalance"
 ABOUT_CODE = [TREE / "ARCHITECTURE.md", TREE / "CONTRIBUTING.md", *sorted((TREE / "docs").rglob("*.md"))]
@@ -49,6 +50,12 @@ def test_the_drawing_of_the_layers_has_every_part() -> None:
         part.stem for part in SOURCE.iterdir() if part.suffix == ".py" or (part / "__init__.py").exists()
     }
     assert parts - shown - {"__init__", "__main__"} == set()
+
+
+def test_every_end_reason_has_its_entry() -> None:
+    page = (TREE / "docs" / "reference" / "end-reasons.md").read_text()
+    entries = re.findall(r"`([a-z_]+)`", "\n".join(re.findall(r"^(`.*`)\n: ", page, re.MULTILINE)))
+    assert sorted(entries) == sorted(reason.word for reason in EndReason)
 
 
 @pytest.mark.parametrize(("page", "folder"), [*places(ABOUT_CODE[:2], _FOLDER)])
