@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any
 
@@ -14,6 +14,7 @@ from tcpbalance.health.monitor import HealthMonitor
 from tcpbalance.net.local_route import why_no_way_to
 from tcpbalance.net.resolver.resolver import Resolver
 from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.changes import PoolChange
 from tcpbalance.pool.pool import Pool
 from tcpbalance.reload import Reloader, in_thread
 from tcpbalance.services.stepped import SteppedService
@@ -48,6 +49,7 @@ class PoolService(SteppedService):
             self.monitor = self._make_monitor(reactor, pool.health, resolver, on_down)
         self.unanswered: Deferred[list[str]] = succeed([])
         self._resolver = resolver
+        self._unsubscribe: Callable[[], None] = _do_nothing
         files = [] if pool.tls is None else [(f"pool {pool.name}", pool.tls)]
         self._reloader = Reloader(reactor, files, in_thread(reactor))
 
@@ -66,10 +68,11 @@ class PoolService(SteppedService):
     def begin(self) -> None:
         """Look names up and start checking."""
         self._reloader.startService()
-        self._warn_of_addresses_out_of_reach()
+        self._warn_of_addresses_out_of_reach(self.pool.backends)
         if self.monitor is not None:
             self.monitor.startService()
-        self.unanswered = self._resolver.follow(self._names(), LOOKUP_TIMEOUT)
+        self.unanswered = self._resolver.follow(self._names(self.pool.backends), LOOKUP_TIMEOUT)
+        self._unsubscribe = self.pool.subscribe(self._on_change)
 
     def end(self) -> Deferred[None]:
         """Stop checking.
@@ -77,6 +80,7 @@ class PoolService(SteppedService):
         :returns: fires when the checks under way have ended.
         """
         self._reloader.stopService()
+        self._unsubscribe()
         return succeed(None) if self.monitor is None else maybeDeferred(self.monitor.stopService)
 
     def reload_files(self) -> None:
@@ -88,15 +92,20 @@ class PoolService(SteppedService):
         """Whether frontends wait for the first checks, which decide here which backends are up at first."""
         return self.monitor is not None and self.monitor.config.initial == "checked"
 
-    def _names(self) -> list[str]:
+    def _on_change(self, change: PoolChange) -> None:
+        """Know the names of backends that are added, too."""
+        self._warn_of_addresses_out_of_reach(change.added)
+        self._resolver.follow(self._names(change.added), LOOKUP_TIMEOUT)
+
+    def _names(self, backends: Iterable[Backend]) -> list[str]:
         """Host names of backends, and of where else they are checked."""
-        addresses = [backend.address for backend in self.pool.backends]
+        addresses = [backend.address for backend in backends]
         if isinstance(self.pool.health, HealthConfig):
             addresses += [self.pool.health.checked_address(address) for address in addresses]
         return list(dict.fromkeys(str(address.host) for address in addresses if address.is_name))
 
-    def _warn_of_addresses_out_of_reach(self) -> None:
-        for backend in self.pool.backends:
+    def _warn_of_addresses_out_of_reach(self, backends: Iterable[Backend]) -> None:
+        for backend in backends:
             if why := why_no_way_to(backend.address):
                 self._log.warn(
                     "pool {pool}: backend {backend} cannot be reached: {why}; correct its address, or give "
@@ -105,6 +114,10 @@ class PoolService(SteppedService):
                     backend=backend.described,
                     why=why,
                 )
+
+
+def _do_nothing() -> None:
+    """End no subscription."""
 
 
 def _keep_sessions(_: Backend) -> None:

@@ -168,6 +168,15 @@ class NamesTests(RoadCase):
         assert client.recv(100) == b"127.0.0.1"
         self.assertRaises(BlockingIOError, client.recv, 100)
 
+    async def test_names_of_backends_that_are_added_are_kept_known(self) -> None:
+        self.ask_often()
+        balancer = await self.started(self.balancer())
+        self.server.addresses["later.test"] = ["127.0.0.1"]
+        self.pool.replace([Backend(f"later.test:{self.backend.getHost().port}", "db")])
+        await until(reactor, lambda: self.server.asked.count(("later.test", "A")) >= 3)
+        assert balancer.addresses_of("later.test") == ["127.0.0.1"]
+        assert await self.answer(balancer) == "127.0.0.1"
+
     async def test_a_name_that_is_gone_for_a_moment(self) -> None:
         self.ask_often()
         balancer = await self.started(self.balancer(hold_empty=20))
