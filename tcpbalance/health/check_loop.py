@@ -78,7 +78,7 @@ class CheckLoop:
     def _check(self) -> Deferred[None] | None:
         self._began = self._clock.seconds()
         if self._run is not None and not self.idle:
-            self._heard(self._run.still_running())
+            self._on_outcome(self._run.still_running())
             return None
         try:
             self._run = self._new_run()
@@ -89,9 +89,9 @@ class CheckLoop:
             self._failures.note(None, error)
             self.first.settle(None)
             return None
-        return outcome.addCallback(self._heard)
+        return outcome.addCallback(self._on_outcome)
 
-    def _heard(self, outcome: Outcome) -> None:
+    def _on_outcome(self, outcome: Outcome) -> None:
         if not self._loop.running:
             return
         try:

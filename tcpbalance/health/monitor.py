@@ -120,7 +120,7 @@ class HealthMonitor(Service):
         ended = DeferredList([loop.stop() for loop in loops], consumeErrors=True)
         ended.addTimeout(STOP_GRACE, self.reactor)
         ended.addCallback(lambda _: self._flush_logs())
-        return ended.addCallback(lambda _: self._tell_of_the_unstoppable(loops))
+        return ended.addCallback(lambda _: self._log_unstoppable(loops))
 
     def _on_change(self, change: PoolChange) -> None:
         """Begin with backends that are added, and end with those that are removed."""
@@ -151,7 +151,7 @@ class HealthMonitor(Service):
             lambda: ProbeRun(cast(Probe, config.probe), config.check, self._target(backend)),
             lambda: config.interval if counter.up else config.down_interval or config.interval,
             phase,
-            lambda outcome: self._take(backend, counter, outcome),
+            lambda outcome: self._on_outcome(backend, counter, outcome),
         )
 
     def _target(self, backend: Backend) -> Target:
@@ -179,51 +179,47 @@ class HealthMonitor(Service):
             return NOT_CHECKED
         return f'initial = "down", and no {self.config.rise} checks in a row have passed yet'
 
-    def _take(self, backend: Backend, counter: HealthCounter, outcome: Outcome) -> None:
+    def _on_outcome(self, backend: Backend, counter: HealthCounter, outcome: Outcome) -> None:
+        """Do what follows from the outcome of a check."""
         if outcome.trouble is not None:
-            self._complain(outcome, outcome.trouble)
-        if outcome.passed is None:
-            self._learn_nothing(backend, outcome)
-        else:
-            self._learn(backend, counter, outcome.passed, outcome.cause)
-
-    def _learn_nothing(self, backend: Backend, outcome: Outcome) -> None:
+            self._errors.note(_STANDS if outcome.passed is None else _FAILED, outcome.trouble)
+        if outcome.passed is not None:
+            self._count(backend, counter, outcome.passed, outcome.cause)
+            return
+        # It says nothing about the backend: something was missing here, or the probe is broken.
         if outcome.trouble is None:
             self.pool.shortage.note(outcome.cause, outcome.remedy)
         if backend.awaits_check:
             self.pool.await_check(backend, f"{self._first_cause()}: {outcome.cause}")
 
-    def _learn(self, backend: Backend, counter: HealthCounter, passed: bool, cause: str) -> None:
+    def _count(self, backend: Backend, counter: HealthCounter, passed: bool, cause: str) -> None:
         if passed:
+            # Also while it is up: an ejection that has expired ends with a pass.
             self.pool.passed_a_check(backend)
         flip = counter.record(passed)
         if flip is Flip.UP:
-            self._take_up(backend)
+            self._mark_up(backend)
         elif flip is Flip.DOWN:
-            self._take_down(backend, cause)
+            self._log_state(self._log.warn, backend, f"is down: {cause}")
+            self.pool.mark_down(backend, cause)
+            self.on_down(backend)
         elif not counter.up and not passed:
+            # With initial = "down", the first failure is no flip, yet the first that is known.
             if backend.awaits_check:
-                self._tell(self._log.warn, backend, f"stays down: {cause}")
-            # No flip, but the operator who looks should find why it is down now.
+                self._log_state(self._log.warn, backend, f"stays down: {cause}")
+            # The latest cause is what the operator should find.
             self.pool.mark_down(backend, cause)
 
-    def _take_up(self, backend: Backend) -> None:
+    def _mark_up(self, backend: Backend) -> None:
         state = backend.state_if(up=True)
+        # A backend that is drained, in maintenance or ejected gets no connections although it passes.
         stays = f"passes its checks, and stays {_STAYS.get(state, state)}"
-        self._tell(self._log.info, backend, "is up" if state == "up" else stays)
+        self._log_state(self._log.info, backend, "is up" if state == "up" else stays)
         self.pool.mark_up(backend)
 
-    def _take_down(self, backend: Backend, cause: str) -> None:
-        self._tell(self._log.warn, backend, f"is down: {cause}")
-        self.pool.mark_down(backend, cause)
-        self.on_down(backend)
-
-    def _tell(self, emit: Callable[..., None], backend: Backend, state: str) -> None:
+    def _log_state(self, emit: Callable[..., None], backend: Backend, state: str) -> None:
         pool = self.pool.name
         emit("pool {pool}: backend {backend} {state}", pool=pool, backend=backend.described, state=state)
-
-    def _complain(self, outcome: Outcome, trouble: Failure) -> None:
-        self._errors.note(_STANDS if outcome.passed is None else _FAILED, trouble)
 
     def _write_errors(self, errors: Counter[str], last: Failure) -> None:
         self._log.failure(
@@ -238,7 +234,7 @@ class HealthMonitor(Service):
         self._errors.flush()
         self.pool.shortage.flush_log()
 
-    def _tell_of_the_unstoppable(self, loops: list[CheckLoop]) -> None:
+    def _log_unstoppable(self, loops: list[CheckLoop]) -> None:
         count = sum(not loop.idle for loop in loops)
         if count:
             self._log.warn(

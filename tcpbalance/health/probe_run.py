@@ -116,7 +116,7 @@ class ProbeRun:
         self._give_up(outcome)
 
     def _give_up(self, outcome: Outcome) -> None:
-        """Cancel the probe, then settle: who hears of it finds the probe gone, if it is a good one."""
+        """Cancel the probe, then settle: by then the probe is gone, if it is a good one."""
         if self._settled:
             return
         self._settled = True

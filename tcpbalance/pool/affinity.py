@@ -9,8 +9,8 @@ from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.client import masked
 
-MAX_BONDS = 2
-"""Of one client: its home, and the stand-in that serves it while home cannot."""
+MAX_ENTRIES = 2
+"""Of one client: its sticky backend, and the fallback that serves it while that one cannot."""
 
 
 class StickyEntry:
@@ -51,18 +51,18 @@ class Affinity:
         return len(self._entries)
 
     def lookup(self, client: bytes) -> Sequence[Backend]:
-        """Tell where the client belongs: its home, then its stand-in; empty when it is not known.
+        """Give the backends of a client: its sticky backend, then its fallback; none when it is not known.
 
-        A backup is home only as long as no primary has served the client.
+        A backup is the sticky backend only as long as no primary has served the client.
 
         :param client: its packed address, whole.
         """
         entry = self._entries.get(self._key(client))
         if entry is None:
             return ()
-        home = entry[0]
-        if home.open and len(entry) == 1:
-            return (home.backend,)  # it has connections there and nowhere else, the usual case
+        first = entry[0]
+        if first.open and len(entry) == 1:
+            return (first.backend,)  # it has connections there and nowhere else, the usual case
         now = self._clock()
         return [
             sticky_entry.backend for sticky_entry in entry if sticky_entry.open or sticky_entry.expires > now
@@ -72,7 +72,7 @@ class Affinity:
         """Take note that a connection of the client to the backend was established.
 
         :param client: its packed address, whole.
-        :returns: the bond, to be handed to `closed` when the connection ends.
+        :returns: the entry, to be handed to `closed` when the connection ends.
         """
         sticky_entry = self._sticky_entry(self._key(client), backend)
         sticky_entry.open += 1
@@ -81,7 +81,7 @@ class Affinity:
     def closed(self, sticky_entry: StickyEntry) -> None:
         """Take note that a connection ended; with the last one the ttl begins.
 
-        :param bond: what `opened` returned for it; the client may have been forgotten since.
+        :param sticky_entry: what `opened` returned for it; the client may have been forgotten since.
         """
         sticky_entry.open -= 1
         if not sticky_entry.open:
@@ -109,9 +109,9 @@ class Affinity:
             entry = self._entry(key)
         else:
             self._entries.move_to_end(key)
-            home = entry[0]
-            if home.open and home.backend is backend:
-                return home  # the usual case
+            first = entry[0]
+            if first.open and first.backend is backend:
+                return first  # the usual case
             now = self._clock()
             entry[:] = [sticky_entry for sticky_entry in entry if sticky_entry.lasts(now)]
             for sticky_entry in entry:
@@ -119,9 +119,9 @@ class Affinity:
                     return sticky_entry
         sticky_entry = StickyEntry(key, backend)
         if entry and entry[0].backend.backup and not backend.backup:
-            entry[:] = [sticky_entry, entry[0]]  # who came while the primaries were down has found a home
+            entry[:] = [sticky_entry, entry[0]]  # a client of the backups has found its primary
         else:
-            entry[MAX_BONDS - 1 :] = [sticky_entry]  # a second stand-in takes the place of the first
+            entry[MAX_ENTRIES - 1 :] = [sticky_entry]  # a second fallback takes the place of the first
         return sticky_entry
 
     def _entry(self, key: bytes) -> list[StickyEntry]:

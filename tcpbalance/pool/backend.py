@@ -39,7 +39,7 @@ class AdminState(enum.Enum):
     DRAIN = "drain"
     """It takes no new clients; those that have affinity to it still come."""
     MAINTENANCE = "maintenance"
-    """It takes nobody."""
+    """It takes no clients."""
 
 
 def _connectable(backend: Backend, _: attrs.Attribute[Any], value: Address) -> None:
@@ -135,7 +135,7 @@ class Backend:
         return self.state_if(self.up)
 
     def state_if(self, up: bool) -> str:
-        """Tell what its `state` would be.
+        """Give what its `state` would be.
 
         :param up: whether health lets it serve.
         """

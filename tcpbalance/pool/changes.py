@@ -1,4 +1,4 @@
-"""Tells those who follow a pool what has changed in it."""
+"""Subscriptions to what changes in a pool."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OnChange: TypeAlias = Callable[[PoolChange], object]
 
 
 class Subscribers:
-    """Those who follow one pool, in the order in which they came.
+    """The subscribers of one pool, called in the order in which they came.
 
     :param pool: the pool's name.
     """

@@ -1,10 +1,10 @@
-"""Which part of an address makes a client, as policies, affinity and the queue tell clients apart."""
+"""Which part of an address makes a client, for policies, affinity and the queue."""
 
 from __future__ import annotations
 
 IPV4_PREFIX, IPV6_PREFIX = 32, 64
-"""Leading bits that make a client, where nobody has said otherwise: one IPv6 host moves about within its
-network's /64 (RFC 8981)."""
+"""Leading bits that make a client, where no other number is configured: one IPv6 host changes its address
+within its network's /64 (RFC 8981)."""
 
 
 def masked(packed: bytes, ipv4_prefix: int, ipv6_prefix: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Where a pool's clients wait while all its backends are full: serves the queue when there is room."""
+"""The queue of a pool: connections wait while all backends are full, and are served when one is not."""
 
 from __future__ import annotations
 
@@ -9,117 +9,119 @@ from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.fair_queue import FairQueue, Waiter
 
 LOOK_EVERY = 1.0
-"""Seconds after which those who wait are looked at without a reason: time alone can make room, as the end of
-an ejection does."""
+"""Seconds after which the queue is looked at without a cause: time alone can give capacity, as the end of an
+ejection does."""
 
 BackendsWithCapacity = frozenset[Backend]
-"""The backends that have any."""
+"""The backends that may have another connection now."""
 
 
 class ConnectionQueue:
     """The queue of one pool.
 
-    :param most: who may wait at once, at least 1.
+    :param max_waiters: how many may wait at once, at least 1.
     :param clock: the clock.
-    :param find_room: tells which backends have room.
-    :param is_for: tells whether some room is for a client, by its packed address.
-    :param has_backend: tells whether a client, by its packed address, can expect any room at all.
+    :param find_capacity: gives the backends with capacity.
+    :param can_serve: whether one of them is for a client, by its packed address.
+    :param has_backend_for: whether any backend would serve a client if it had capacity.
     """
 
     __slots__ = (
+        "_can_serve",
         "_clock",
-        "_find_room",
-        "_has_backend",
-        "_in_vain",
-        "_is_for",
+        "_find_capacity",
+        "_has_backend_for",
+        "_is_serving",
         "_next_look",
         "_queue",
-        "_serves",
+        "_useless",
     )
 
     def __init__(
         self,
-        most: int,
+        max_waiters: int,
         clock: Callable[[], float],
-        find_room: Callable[[], BackendsWithCapacity],
-        is_for: Callable[[BackendsWithCapacity, bytes | None], bool],
-        has_backend: Callable[[bytes | None], bool],
+        find_capacity: Callable[[], BackendsWithCapacity],
+        can_serve: Callable[[BackendsWithCapacity, bytes | None], bool],
+        has_backend_for: Callable[[bytes | None], bool],
     ) -> None:
-        self._queue = FairQueue(most)
+        self._queue = FairQueue(max_waiters)
         self._clock = clock
-        self._find_room = find_room
-        self._is_for = is_for
-        self._has_backend = has_backend
-        self._serves = False
+        self._find_capacity = find_capacity
+        self._can_serve = can_serve
+        self._has_backend_for = has_backend_for
+        self._is_serving = False
         self._next_look = -inf
-        self._in_vain: BackendsWithCapacity = frozenset()
+        # Backends with capacity of which it is known that no waiter can be served by them.
+        self._useless: BackendsWithCapacity = frozenset()
 
     def __len__(self) -> int:
         """How many wait."""
         return len(self._queue)
 
     def __contains__(self, waiter: Waiter) -> bool:
-        """Whether somebody waits."""
+        """Whether a certain one waits."""
         return waiter in self._queue
 
     def join(self, waiter: Waiter) -> bool:
-        """Let somebody wait.
+        """Let a connection wait.
 
-        :returns: False when there is no place.
+        :returns: False when the queue is full.
         """
         self.ask_again()
         return self._queue.join(waiter)
 
     def leave(self, waiter: Waiter) -> None:
-        """Let somebody wait no longer."""
+        """Let a connection wait no longer."""
         self._queue.leave(waiter)
 
-    def waits_in_vain(self, waiter: Waiter) -> bool:
-        """Whether no backend is left that could ever serve somebody."""
-        return not self._has_backend(waiter.client)
+    def has_no_backend_for(self, waiter: Waiter) -> bool:
+        """Whether no backend is left that could ever serve a waiter."""
+        return not self._has_backend_for(waiter.client)
 
     def no_backend_left(self) -> None:
-        """Let all find out for themselves that the last backend has gone: there may be many, and whoever
-        brings the news does not wait for their ends."""
+        """Have all waiters find out whether a backend is left for them, each in a later call."""
         for waiter in self._queue:
             waiter.look_soon()
 
     def look(self) -> None:
-        """Serve where time alone has made room: those who wait ask for it, and one look does for all."""
+        """Serve where time alone has given capacity; all waiters ask for it, and one look serves for all."""
         now = self._clock()
         if now >= self._next_look:
             self._next_look = now + LOOK_EVERY
             self.serve_anew()
 
     def ask_again(self) -> None:
-        """Let the next look ask all who wait, because room that was not for them may be now."""
-        self._in_vain = frozenset()
+        """Let the next look consider all waiters, because capacity that was of no use to them may be now."""
+        self._useless = frozenset()
 
     def serve_anew(self) -> None:
-        """Serve, now that more has changed than that some backend has more room."""
+        """Serve, now that more has changed than that a backend has more capacity."""
         self.ask_again()
         self.serve()
 
     def serve(self) -> None:
-        """Let those have their turn for whom there is room."""
-        if self._serves:
+        """Give waiters their turn for whom there is capacity."""
+        # One that is served may end at once, and give its slot back within this call.
+        if self._is_serving:
             return
-        self._serves = True
+        self._is_serving = True
         try:
+            # At most as many turns as there are waiters: one that is served may join again.
             for _ in range(len(self._queue)):
                 waiter = self._next()
                 if waiter is None:
                     break
                 waiter.its_turn()
         finally:
-            self._serves = False
+            self._is_serving = False
 
     def _next(self) -> Waiter | None:
-        """Whose turn it is; nobody's where those who wait have been asked about the same room before."""
-        room = self._find_room()
-        if room <= self._in_vain:
+        """Take out the next waiter to be served; None where none can be, as far as is known already."""
+        capacity = self._find_capacity()
+        if capacity <= self._useless:
             return None
-        waiter = self._queue.take(lambda client: self._is_for(room, client))
+        waiter = self._queue.take(lambda client: self._can_serve(capacity, client))
         if waiter is None:
-            self._in_vain = room
+            self._useless = capacity
         return waiter

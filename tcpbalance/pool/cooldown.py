@@ -19,8 +19,8 @@ nginx's default ``fail_timeout``. A restarted server is found again soon, and fe
 dead."""
 
 SHORT_COOLDOWN = 1.0
-"""Seconds for which one with health checks is: they will find out soon, and until then it should neither get
-all those whom others have no room for, nor be kept from those who have nobody else."""
+"""Seconds for which one with health checks is: they find out soon. Until then it should neither get all
+connections for which the others have no capacity, nor be kept from those that have no other backend."""
 
 INTERVAL = 10.0
 """Seconds between two lines of one backend, which may fail every other dial."""

@@ -20,7 +20,7 @@ class Ejections:
     with the next connection to the pool. Each step is logged once, with its cause.
 
     :param pool: the pool's name, for the log.
-    :param detection: tells which backends to eject.
+    :param detection: says which backends to eject.
     :param availability: keeps at least one backend.
     :param checked: whether health checks report their passes.
     :param changed: called with a backend that was ejected or has come back.

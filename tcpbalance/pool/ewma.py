@@ -40,7 +40,7 @@ class PeakEwma:
         self.measured = True
 
     def value(self, now: float) -> float:
-        """Tell the average in seconds; it decays meanwhile, so that a shunned backend is tried again.
+        """Give the average in seconds; it decays meanwhile, so that a shunned backend is tried again.
 
         :returns: 0.0 when nothing was ever observed (`measured` tells that from a fast backend).
         """

@@ -1,4 +1,4 @@
-"""A pool's queue: who waits for a backend that has room, and whose turn is next."""
+"""A queue that is fair by client: the order in which waiting connections are served."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ Key = bytes | None
 
 
 class Waiter(Protocol):
-    """Somebody in a queue."""
+    """A connection in a queue."""
 
     client: bytes | None
     """Its packed address, None when it has none."""
 
     def its_turn(self) -> None:
-        """Hear that there is room; it is not in the queue any more."""
+        """There is capacity for it; it is not in the queue any more."""
         ...
 
     def displaced(self) -> None:
-        """Hear that it has lost its place to a client that had fewer."""
+        """It has lost its place to a client that had fewer; it is not in the queue any more."""
         ...
 
     def look_soon(self) -> None:
-        """Hear that no backend may be left for it: to find out, but not within this call."""
+        """Maybe no backend is left for it: it is to find out, but not within this call."""
         ...
 
 
@@ -35,23 +35,23 @@ class FairQueue:
     """Waiters of a bounded number, served by turns of their clients.
 
     Each client has a line of its own, first come, first served; the lines take turns: Nagle, "On packet
-    switches with infinite storage", RFC 970, 1985. So a client with a thousand waiters delays nobody else by
+    switches with infinite storage", RFC 970, 1985. So a client with a thousand waiters delays no other by
     more than one of them. Nor can it keep others out: when the queue is full, the last of the longest line
-    gives way to whoever has fewer: Suter, Lakshman, Stiliadis and Choudhury, "Design considerations for
+    gives way to a client that has fewer: Suter, Lakshman, Stiliadis and Choudhury, "Design considerations for
     supporting TCP with per-flow queueing", INFOCOM 1998, "longest queue drop".
 
-    Clients are told apart like anywhere else: by IPv4 address, or by IPv6 network of 64 bits. Those without
-    an address stand in one line.
+    A client is an IPv4 address, or an IPv6 network of 64 bits, as everywhere else. Those without an address
+    share one line.
 
-    :param most: waiters that there is room for, at least 1.
+    :param max_waiters: how many may wait at once, at least 1.
     """
 
-    __slots__ = ("_count", "_lines", "most")
+    __slots__ = ("_count", "_lines", "_max_waiters")
 
-    def __init__(self, most: int) -> None:
-        self.most = most
+    def __init__(self, max_waiters: int) -> None:
+        self._max_waiters = max_waiters
         self._count = 0
-        # Clients in the order of their turns; in a line, dicts keep the order and let anybody leave at once.
+        # Clients in the order of their turns; the dict of a line keeps its order and lets any waiter leave.
         self._lines: OrderedDict[Key, dict[Waiter, None]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -59,27 +59,27 @@ class FairQueue:
         return self._count
 
     def __contains__(self, waiter: Waiter) -> bool:
-        """Whether somebody waits."""
+        """Whether a certain one waits."""
         return waiter in self._lines.get(_key(waiter.client), ())
 
     def __iter__(self) -> Iterator[Waiter]:
-        """All who wait, client by client."""
+        """All waiters, client by client."""
         return itertools.chain.from_iterable(self._lines.values())
 
     def join(self, waiter: Waiter) -> bool:
-        """Stand in line.
+        """Join the line of its client.
 
-        :returns: False when the queue is full and nobody gives way.
+        :returns: False when the queue is full and no other gives way.
         """
         key = _key(waiter.client)
-        if self._count >= self.most and not self._make_way(key):
+        if self._count >= self._max_waiters and not self._make_way(key):
             return False
         self._lines.setdefault(key, {})[waiter] = None
         self._count += 1
         return True
 
     def leave(self, waiter: Waiter) -> None:
-        """Leave the queue; whoever is not in it does nothing by that."""
+        """Leave the queue; nothing happens to one that is not in it."""
         if waiter not in self:
             return
         key = _key(waiter.client)
@@ -90,9 +90,9 @@ class FairQueue:
             del self._lines[key]
 
     def take(self, can_be_served: Callable[[bytes | None], bool]) -> Waiter | None:
-        """Let the next one out of the queue.
+        """Take the next waiter out of the queue.
 
-        :param can_be_served: whether there is room for a waiter with this address.
+        :param can_be_served: whether there is capacity for a waiter with this address.
         :returns: the first of the first line in turn that can be served; None when there is none.
         """
         for key, line in self._lines.items():
@@ -105,7 +105,7 @@ class FairQueue:
         return None
 
     def _make_way(self, key: Key) -> bool:
-        """Take the place of the last in the longest line, for a client whose own line stays shorter."""
+        """Displace the last of the longest line, for a client whose own line stays shorter."""
         if self._count == len(self._lines):
             return False  # one in each line
         longest = max(self._lines.values(), key=len)

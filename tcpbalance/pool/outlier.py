@@ -19,7 +19,7 @@ ENOUGH = 8
 
 
 class OutlierDetection:
-    """Tells which backends should be ejected, and for how long; the caller ejects them.
+    """Says which backends should be ejected, and for how long; the caller ejects them.
 
     Its terms are those of Envoy's outlier detection (its documentation, "Outlier detection": consecutive
     local origin failures, ejections that grow, a bound on how many there are). The growth doubles with each
@@ -67,7 +67,7 @@ class OutlierDetection:
 
         It is slow when it is more than *factor* times the pool's median, and more than *factor* times the
         median of what the other backends took last. The latter spares backends that become slow together in a
-        burst, long before their medians tell.
+        burst, long before their medians show it.
         """
         median = self.median_connect_time()
         if median is None:

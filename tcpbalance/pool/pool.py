@@ -86,7 +86,7 @@ class Pool:
     :param tls: what TLS is spoken with to the backends; None for none.
     :param health: the checks that a `Balancer` makes of the backends: until the first has an outcome, a
         backend is down unless ``initial`` is ``"up"``. ``"external"`` where the application calls `mark_up`
-        and `mark_down` by what it finds out itself; None where failed dials alone tell.
+        and `mark_down` by what it finds out itself; None where failed dials alone show.
     :ivar replays: whether a backend that breaks off before its first byte is followed by another.
     :ivar rng: gives numbers from 0 up to 1.
     :ivar queue: the connections that wait; None where none may.
@@ -300,7 +300,7 @@ class Pool:
         return [backend for backend in self.backends if backend.available and not self._cools_down(backend)]
 
     def _load_bound(self, tier: Tier) -> tuple[float, int]:
-        """Tell how many connections those which can serve may have together, and what they weigh.
+        """Give how many connections those which can serve may have together, and what they weigh.
 
         Mirrokni, Thorup and Zadimoghaddam, "Consistent hashing with bounded loads", 2016 (arXiv 1608.01350):
         none has more than c times the mean, counting the connection to come, rounded up; here by weight.
@@ -422,7 +422,7 @@ class Pool:
         if self.ejections is not None:
             self.ejections.passed_a_check(backend)
 
-    def order(self, backend: Backend, admin_state: AdminState) -> None:
+    def set_admin_state(self, backend: Backend, admin_state: AdminState) -> None:
         """Let a backend serve, be drained, or be left alone, as its operator wants; what is open stays."""
         if admin_state is not backend.admin_state:
             backend.admin_state = admin_state

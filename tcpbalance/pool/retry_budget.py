@@ -18,8 +18,8 @@ else see many more attempts in a second than there are retries at a time."""
 class RetryBudget:
     """Keeps retries from doubling the load of an outage.
 
-    A retry that succeeds gives its part back at once: those who move on together because one backend has died
-    are all served, one after the other.
+    A retry that succeeds gives its part back at once: connections that move on together because one backend
+    has died are all served, one after the other.
 
     :param count_active: counts the connections of the pool.
     :param clock: the clock.
@@ -51,11 +51,11 @@ class RetryBudget:
         self._under_way += 1
         return True
 
-    def give_back(self, in_vain: bool) -> None:
+    def give_back(self, failed: bool) -> None:
         """Give back what one connection has taken.
 
-        :param in_vain: whether no attempt of it succeeded.
+        :param failed: whether no attempt of it succeeded.
         """
         self._under_way -= 1
-        if in_vain:
+        if failed:
             self._cooling.append(self._clock() + COOLING)

@@ -23,7 +23,7 @@ class SlowStart:
     whole one, the policy's offer is taken. (That is the fluid share of generalized processor sharing: Parekh
     and Gallager, IEEE/ACM Transactions on Networking 1(3), 1993.)
 
-    Where those that serve have all come lately, nobody is held back for another's sake: the weight of each is
+    Where those that serve have all come lately, none is held back for another's sake: the weight of each is
     relative to that of the one that has come furthest.
 
     :param duration: seconds until a backend has its whole weight, above 0.

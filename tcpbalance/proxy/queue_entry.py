@@ -123,7 +123,7 @@ class QueueEntry:
         self._room.look()
         if self not in self._room:
             return None
-        if self._room.waits_in_vain(self):
+        if self._room.has_no_backend_for(self):
             self._room.leave(self)
             self._tell(self._who.left_alone)
             return None

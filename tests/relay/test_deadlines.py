@@ -427,7 +427,7 @@ def test_a_dial_whose_only_other_backend_is_full_ends(make_scene: Any) -> None:
     scene.run()
     client = scene.connect(early=b"question")
     scene.run()
-    scene.pool.order(scene.pool.backends[1], AdminState.DRAIN)
+    scene.pool.set_admin_state(scene.pool.backends[1], AdminState.DRAIN)
     scene.backends[TWO].behaviour = "refuses"
     scene.advance(14)
     assert client.saw == "open"

@@ -307,7 +307,7 @@ def test_those_who_wait_are_told_at_once_when_the_last_backend_has_gone(make_sce
     if how == "down":
         scene.pool.mark_down(second, "refused")
     else:
-        scene.pool.order(second, AdminState.DRAIN)
+        scene.pool.set_admin_state(second, AdminState.DRAIN)
     scene.advance(0.1)
     assert all(client.saw in {"fin", "reset"} for client in waiting)
     assert [record.reason.word for record in scene.records] == ["no_backend"] * 3
@@ -333,7 +333,7 @@ def test_who_waits_for_a_home_that_is_drained_goes_on_waiting_for_it(make_scene:
     scene, (first, _) = at_home(make_scene)
     scene.connect(address=of(3))
     scene.run()
-    scene.pool.order(scene.pool.backends[0], AdminState.DRAIN)
+    scene.pool.set_admin_state(scene.pool.backends[0], AdminState.DRAIN)
     scene.pool.mark_down(scene.pool.backends[1], "refused")
     scene.advance(0.1)
     assert (scene.ended, len(scene.pool.queue)) == ("no_backend", 1)

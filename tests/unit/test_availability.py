@@ -67,11 +67,11 @@ def test_what_is_drained_takes_only_clients_of_its_own() -> None:
     pool = a_pool(some_backends(1, 1), clock, affinity=AffinityConfig(ttl=60.0, max_entries=100))
     home = pool.backends[1]
     pool.take(home, ANNE).connected(0.001)
-    pool.order(home, AdminState.DRAIN)
+    pool.set_admin_state(home, AdminState.DRAIN)
     assert (choices(pool, ANNE), choices(pool)) == ("ba", "a")
-    pool.order(home, AdminState.MAINTENANCE)
+    pool.set_admin_state(home, AdminState.MAINTENANCE)
     assert choices(pool, ANNE) == "a"
-    pool.order(home, AdminState.READY)
+    pool.set_admin_state(home, AdminState.READY)
     assert choices(pool, ANNE) == "ba"
 
 
@@ -80,6 +80,6 @@ def test_what_is_drained_and_down_takes_nobody() -> None:
     pool = a_pool(some_backends(1, 1), clock, affinity=AffinityConfig(ttl=60.0, max_entries=100))
     home = pool.backends[1]
     pool.take(home, ANNE).connected(0.001)
-    pool.order(home, AdminState.DRAIN)
+    pool.set_admin_state(home, AdminState.DRAIN)
     pool.mark_down(home, "refused")
     assert choices(pool, ANNE) == "a"

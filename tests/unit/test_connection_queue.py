@@ -87,7 +87,7 @@ def test_who_is_at_home_at_one_that_is_drained_waits_for_it() -> None:
     pool, _, _ = a_full_pool()
     is_home(pool, 0, ANNE)
     waiting = wait(pool, ANNE, BOB)
-    pool.order(pool.backends[0], AdminState.DRAIN)
+    pool.set_admin_state(pool.backends[0], AdminState.DRAIN)
     pool.backends[0].active = 0
     pool.queue.serve()
     assert names(waiting) == ["a", None]
@@ -191,7 +191,7 @@ def test_a_home_that_is_drained_and_rests_is_better_than_none(others: str) -> No
     pool, _, _ = a_full_pool()
     is_home(pool, 0, ANNE)
     waiting = wait(pool, ANNE)
-    pool.order(pool.backends[0], AdminState.DRAIN)
+    pool.set_admin_state(pool.backends[0], AdminState.DRAIN)
     rest(pool, 0)
     assert names(waiting) == [None]
     if others == "down":

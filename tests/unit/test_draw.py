@@ -41,7 +41,7 @@ def test_pairs_are_two_draws_without_putting_back() -> None:
 
 def test_the_rest_is_drawn_by_weight_too() -> None:
     draw = WeightedDraw(some_backends(*WEIGHTS), Random(1))
-    drawn = Counter(tuple(backend.weight for backend in draw.rest(())) for _ in range(DRAWS))
+    drawn = Counter(tuple(backend.weight for backend in draw.others(())) for _ in range(DRAWS))
     for order, count in drawn.items():
         assert count / DRAWS == pytest.approx(chance_of(*order), abs=0.015)
 

@@ -105,7 +105,7 @@ def test_at_least_one_stays() -> None:
 def test_the_one_that_stays_is_one_that_can_serve() -> None:
     pool, _ = a_pool_that_ejects(rules={"max_ejected": 1.0})
     pool.mark_down(pool.backends[1], "refused")
-    pool.order(pool.backends[2], AdminState.DRAIN)
+    pool.set_admin_state(pool.backends[2], AdminState.DRAIN)
     fail(pool, pool.backends[0], times=5)
     assert rotation(pool) == "a"
 

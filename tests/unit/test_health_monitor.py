@@ -341,7 +341,7 @@ def test_only_one_that_serves_is_said_to_be_up(
     bench = Bench.of(FakeProbe({"b": refused}), "ab", rise=1)
     bench.start()
     backend = bench.pool.backends[1]
-    bench.pool.order(backend, admin_state)
+    bench.pool.set_admin_state(backend, admin_state)
     backend.ejected = ejected
     lines.clear()
     bench.probe.answers["b"] = passes

@@ -77,7 +77,7 @@ class OutlierMachine(RuleBasedStateMachine):
 
     @rule(which=anyone, admin_state=st.sampled_from(AdminState))
     def is_ordered(self, which: int, admin_state: AdminState) -> None:
-        self.pool.order(self.some(which), admin_state)
+        self.pool.set_admin_state(self.some(which), admin_state)
 
     @rule(seconds=st.sampled_from([1.0, EJECT_FOR, MAX_GROWTH * EJECT_FOR]))
     def time_passes(self, seconds: float) -> None:

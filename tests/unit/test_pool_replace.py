@@ -95,7 +95,7 @@ def test_one_that_stays_is_the_same_object_with_all_that_is_known_of_it() -> Non
     kept = pool.backends[0]
     slot = connect(pool, kept)
     pool.mark_down(kept, "refused")
-    pool.order(kept, AdminState.DRAIN)
+    pool.set_admin_state(kept, AdminState.DRAIN)
     kept.cooldown_until = 5.0
     pool.replace(listed("ac"))
     assert pool.backends[0] is kept
@@ -172,7 +172,7 @@ def test_nothing_that_is_found_out_later_lets_it_serve_again() -> None:
     pool.subscribe(changes.append)
     pool.mark_down(gone, "refused")
     pool.mark_up(gone)
-    pool.order(gone, AdminState.DRAIN)
+    pool.set_admin_state(gone, AdminState.DRAIN)
     assert changes == []
     assert not gone.available
     assert not gone.available_to_sticky
@@ -337,7 +337,7 @@ def test_those_that_wait_find_out_that_none_is_left() -> None:
     pool.queue.join(waiting)
     pool.replace([])
     assert waiting.looks == 1
-    assert pool.queue.waits_in_vain(waiting)
+    assert pool.queue.has_no_backend_for(waiting)
 
 
 def test_a_newcomer_starts_slowly_and_the_others_do_not_begin_anew() -> None:
@@ -361,7 +361,7 @@ def test_the_retry_budget_counts_the_connections_of_present_backends() -> None:
         pool.take(pool.backends[0], None)
     assert sum(pool.retry_budget.take() for _ in range(10)) == 4
     pool.replace(listed("b"))
-    pool.retry_budget.give_back(in_vain=False)
+    pool.retry_budget.give_back(failed=False)
     assert not pool.retry_budget.take()
 
 
@@ -431,7 +431,7 @@ def test_subscribers_learn_what_has_changed_all_at_once() -> None:
     assert changes == [PoolChange(added=(d,), removed=(c,), changed=(a,), available=(d,))]
     pool.mark_up(second)
     assert changes[1:] == [PoolChange(changed=(second,), available=(second,))]
-    pool.order(second, AdminState.DRAIN)
+    pool.set_admin_state(second, AdminState.DRAIN)
     assert changes[2:] == [PoolChange(changed=(second,))]
     end()
     end()

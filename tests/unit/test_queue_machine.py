@@ -163,7 +163,7 @@ class QueueMachine(RuleBasedStateMachine):
     def is_ordered(self, which: int, admin_state: AdminState) -> None:
         backend = self.one(which)
         if backend is not None:
-            self.pool.order(backend, admin_state)
+            self.pool.set_admin_state(backend, admin_state)
 
     @rule(seconds=st.sampled_from([1.0, 30.0, 100.0]))
     def time_passes(self, seconds: float) -> None:
@@ -176,7 +176,7 @@ class QueueMachine(RuleBasedStateMachine):
         queue = self.pool.queue
         assert queue is not None
         for session in self.told:
-            if session in queue and queue.waits_in_vain(session):
+            if session in queue and queue.has_no_backend_for(session):
                 queue.leave(session)
                 session.turned_away = True
         self.told.clear()

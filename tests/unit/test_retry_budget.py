@@ -26,18 +26,18 @@ def test_the_bound() -> None:
 def test_what_has_succeeded_can_be_taken_again() -> None:
     budget = a_budget()
     assert [budget.take() for _ in range(4)] == [True, True, True, False]
-    budget.give_back(in_vain=False)
+    budget.give_back(failed=False)
     assert [budget.take() for _ in range(2)] == [True, False]
 
 
-def test_what_was_in_vain_can_be_taken_a_second_later() -> None:
+def test_what_has_failed_can_be_taken_a_second_later() -> None:
     clock = Clock()
     budget = a_budget(clock=clock)
     for _ in range(3):
         budget.take()
-    budget.give_back(in_vain=True)
+    budget.give_back(failed=True)
     clock.advance(COOLING / 2)
-    budget.give_back(in_vain=True)
+    budget.give_back(failed=True)
     assert (budget.taken, budget.take()) == (3, False)
     clock.advance(COOLING / 2)
     assert (budget.taken, budget.take(), budget.take()) == (2, True, False)

@@ -111,9 +111,9 @@ def test_it_begins_for_one_that_is_ready_again() -> None:
     clock = Clock()
     pool = warm_pool(RoundRobin, clock)
     backend = pool.backends[0]
-    pool.order(backend, AdminState.DRAIN)
+    pool.set_admin_state(backend, AdminState.DRAIN)
     clock.advance(1)
-    pool.order(backend, AdminState.READY)
+    pool.set_admin_state(backend, AdminState.READY)
     assert is_held_back(pool, backend)
 
 
@@ -122,7 +122,7 @@ def test_it_does_not_begin_anew_for_one_that_has_been_there() -> None:
     pool = warm_pool(RoundRobin, clock)
     backend = pool.backends[0]
     pool.mark_up(backend)
-    pool.order(backend, AdminState.READY)
+    pool.set_admin_state(backend, AdminState.READY)
     assert not is_held_back(pool, backend)
 
 

@@ -25,7 +25,7 @@ class Deadline:
     """What is said when the time of a check is over.
 
     :ivar cause: says what the backend has failed to do within so many seconds; a probe may put its own here,
-        which tells what it has got so far.
+        which says what it has got so far.
     """
 
     cause: Callable[[float], str] = timed_out
@@ -37,7 +37,7 @@ class Target:
 
     :ivar address: where the backend listens.
     :ivar name: what the operator calls it.
-    :ivar timeout: seconds the check may take. Whoever asked for it cancels it then; a probe need not.
+    :ivar timeout: seconds the check may take. The monitor cancels it then; a probe need not.
     :ivar reactor: the reactor, for connections, children and time.
     :ivar send_proxy_protocol: the version of the PROXY header that the backend expects first, None for none.
     :ivar tls: what its pool speaks TLS with, None where it does not.
@@ -58,7 +58,7 @@ class Target:
 
     @property
     def is_being_looked_up(self) -> bool:
-        """Whether the backend has a name of which no address is known, and nobody knows that it has none."""
+        """Whether the backend has a name of which it is not known yet whether it has an address."""
         if not self.address.is_name:
             return False
         resolver = self.resolver or resolver_of(self.reactor)

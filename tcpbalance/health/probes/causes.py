@@ -23,7 +23,7 @@ def verdict_on(error: BaseException) -> ProbeFailed | NoVerdict | None:
     if isinstance(error, ProbeFailed | NoVerdict):
         return error
     if isinstance(error, DNSLookupError):
-        # Twisted does not tell a name that does not exist from a name server that does not answer.
+        # Twisted raises the same for a name that does not exist and a name server that does not answer.
         return NoVerdict(Verdict.UNKNOWN.value)
     cause = _cause(error)
     if cause:

@@ -28,7 +28,7 @@ def endpoint_for(target: Target) -> IStreamClientEndpoint:
     """Make the endpoint that connects to a backend.
 
     It goes the way that dials go, so that a check finds the backends that a dial finds. Where the backend
-    expects a PROXY header it opens with one, which says that the connection is for nobody but us. It fails
+    expects a PROXY header it opens with one, which says that the connection is for no client. It fails
     with `ConnectFailed`; cancelling the Deferred ends the attempt. It does not call the factory's `doStart`.
     """
     return _Endpoint(target)
@@ -59,7 +59,7 @@ class _Endpoint:
 
 
 class _Factory:
-    """Tells the Deferred of an endpoint what has come of the attempt."""
+    """Fires the Deferred of an endpoint with what has come of the attempt."""
 
     def __init__(
         self, factory: IProtocolFactory, made: Deferred[IProtocol], version: ProxyVersion | None
@@ -105,7 +105,7 @@ class _Stand(Protocol):
 
 
 def _header(version: ProxyVersion | None, transport: Any) -> bytes:
-    """The header of a connection on our own account; version 1 can only say whose it is (section 2.1)."""
+    """The header of a connection on our own account; version 1 can only give its addresses (section 2.1)."""
     if version is None:
         return b""
     if version == "v2":

@@ -1,4 +1,4 @@
-"""Drawing backends by chance, each with the share of its weight."""
+"""Drawing backends at random, each with the share of its weight."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class WeightedDraw:
             lot += backend.weight
         return [backend, self._backends[self._index(lot)]]
 
-    def rest(self, drawn: Iterable[Backend]) -> Iterator[Backend]:
+    def others(self, drawn: Iterable[Backend]) -> Iterator[Backend]:
         """Draw all the others, one after the other.
 
         By sorting on ``u ** (1 / weight)``: Efraimidis and Spirakis, "Weighted random sampling with a
@@ -64,7 +64,7 @@ class WeightedDraw:
 
 
 def cheaper_of_two(draw: WeightedDraw, cost: Callable[[Backend], float]) -> Iterator[Backend]:
-    """Yield the cheaper of two drawn, then the other, then the rest by chance.
+    """Yield the cheaper of two drawn, then the other, then the others at random.
 
     :param cost: compared now, when the two are drawn.
     """
@@ -72,4 +72,4 @@ def cheaper_of_two(draw: WeightedDraw, cost: Callable[[Backend], float]) -> Iter
     if len(pair) == 2 and cost(pair[1]) < cost(pair[0]):
         pair.reverse()
     yield from pair
-    yield from draw.rest(pair)
+    yield from draw.others(pair)

@@ -1,4 +1,4 @@
-"""Peak EWMA: two by chance, and the one that connects sooner for the load it has."""
+"""Peak EWMA: two at random, and the one that connects sooner for the load it has."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class PeakEwmaPolicy:
         self._mean_weight = sum(backend.weight for backend in backends) / len(backends)
 
     def candidates(self, client: bytes | None) -> Iterator[Backend]:
-        """Yield the cheaper of two, then the other, then the rest by chance."""
+        """Yield the cheaper of two, then the other, then the others at random."""
         return cheaper_of_two(self._draw, self._cost)
 
     def _cost(self, backend: Backend) -> float:

@@ -1,4 +1,4 @@
-"""Power of two choices: two by chance, and the less loaded of them."""
+"""Power of two choices: two at random, and the less loaded of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class PowerOfTwoChoices:
         self._draw = WeightedDraw(backends, tools.rng)
 
     def candidates(self, client: bytes | None) -> Iterator[Backend]:
-        """Yield the less loaded of two, then the other, then the rest by chance."""
+        """Yield the less loaded of two, then the other, then the others at random."""
         return cheaper_of_two(self._draw, _load)
 
 

@@ -1,4 +1,4 @@
-"""Random: by chance, each backend with the share of its weight."""
+"""Random: each backend with the share of its weight."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from tcpbalance.pool.policies.draw import WeightedDraw
 
 
 class WeightedRandom:
-    """Weighted chance without putting back."""
+    """Weighted draws without putting back."""
 
     def __init__(self, backends: Sequence[Backend], tools: PolicyTools) -> None:
         self._draw = WeightedDraw(backends, tools.rng)
 
     def candidates(self, client: bytes | None) -> Iterator[Backend]:
-        """Yield one by chance, then the others by chance."""
+        """Yield one at random, then the others at random."""
         first = self._draw.one()
         yield first
-        yield from self._draw.rest((first,))
+        yield from self._draw.others((first,))
