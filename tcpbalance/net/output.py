@@ -15,15 +15,17 @@ class Output:
     """Sends to one socket. An error of the socket is left to the caller, and nothing is kept behind it.
 
     :param socket: connected, not blocking.
+    :ivar splices: whether splice(2) works into the socket, as far as is known.
     :ivar full: whether the socket takes no more for now.
     :ivar unsent: the bytes that are kept, in their order; None while there are none.
     :ivar cut_short: whether some were dropped, because the connection was broken or closed.
     """
 
-    __slots__ = ("_socket", "cut_short", "full", "unsent")
+    __slots__ = ("_socket", "cut_short", "full", "splices", "unsent")
 
     def __init__(self, socket: Sink) -> None:
         self._socket = socket
+        self.splices = True
         self.full = False
         self.cut_short = False
         self.unsent: bytearray | None = None

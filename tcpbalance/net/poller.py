@@ -227,8 +227,11 @@ class Poller:
         ready = self._poller.poll(0, EVENTS_A_ROUND)
         if not ready:
             return False
-        others = sum(not events & _ENDS for _, events in ready)
-        max_ends = max(ENDS_A_ROUND, ENDS_A_MESSAGE * others)
+        max_ends = ENDS_A_ROUND
+        if len(ready) > ENDS_A_ROUND:
+            # Only then can there be more ends than that.
+            others = sum(not events & _ENDS for _, events in ready)
+            max_ends = max(max_ends, ENDS_A_MESSAGE * others)
         if not self._tell_all(ready, max_ends) and len(ready) == EVENTS_A_ROUND:
             self._look_past_ends()
         return True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Callable
 
 from tcpbalance.net.pump import CHUNK
 from tcpbalance.net.reading import Source
@@ -13,17 +12,15 @@ from tcpbalance.net.reading import Source
 class Preview:
     """A ``Reader`` that gives a protocol what has come and reads it after that, less what is to be left.
 
-    :param source: the transport that is read.
-    :param show: the protocol's ``dataReceived``.
+    :param source: what comes in.
     """
 
-    __slots__ = ("_over", "_show", "_shown", "_source")
+    __slots__ = ("_over", "_shown", "_source")
 
     drains = False
 
-    def __init__(self, source: Source, show: Callable[[bytes], object]) -> None:
+    def __init__(self, source: Source) -> None:
         self._source = source
-        self._show = show
         self._shown = 0
         self._over = False
 
@@ -42,7 +39,7 @@ class Preview:
             source.on_eof()
             return
         self._shown = len(data)
-        self._show(data)
+        source.protocol.dataReceived(data)
         # The protocol may have ended the preview, or closed the transport.
         if not self._over and source.is_open:
             self._take(self._shown)

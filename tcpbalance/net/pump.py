@@ -48,7 +48,6 @@ class Sink(Protocol):
     """
 
     socket: SocketType
-    splices: bool
     output: Output
 
     def break_later(self, error: OSError) -> None:
@@ -164,16 +163,16 @@ class Pump:
         self._streak += 1
         if self._streak >= BULK_AFTER:
             self._streak = 0
-            self._bulk = self.source.splices and self.sink.splices
+            self._bulk = self.source.splices and self._output.splices
 
     # By splicing
 
     def _pull_by_pipe(self) -> None:
-        source, sink = self.source, self.sink
+        source, output = self.source, self._output
         for _ in range(READS_A_TURN):
-            if not source.readable or self._output.full:
+            if not source.readable or output.full:
                 return
-            pipe = self._pipe = self._pipes.take() if source.splices and sink.splices else None
+            pipe = self._pipe = self._pipes.take() if source.splices and output.splices else None
             if pipe is None:
                 self._bulk = False
                 break
@@ -225,7 +224,7 @@ class Pump:
         if error.errno not in UNSUPPORTED:
             self.sink.break_later(error)
             return False
-        self.sink.splices = self._bulk = False
+        self._output.splices = self._bulk = False
         data = pipe.take_back()
         self.release()
         try:

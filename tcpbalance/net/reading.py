@@ -1,9 +1,9 @@
-"""What takes the bytes that come in at a socket transport, where it is not the transport's protocol."""
+"""What takes the bytes that come in at a socket, where it is not the transport's protocol."""
 
 from __future__ import annotations
 
 from socket import SocketType
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Reader(Protocol):
@@ -21,22 +21,26 @@ class Reader(Protocol):
 
 
 class Source(Protocol):
-    """The part of a socket transport that a reader uses.
+    """What comes in at a socket, as a reader takes it.
 
-    :ivar socket: while the transport is open.
-    :ivar is_open: whether the socket is not closed yet.
+    :ivar protocol: what gets it where no reader does; None once the socket is closed.
     :ivar readable: whether a read may bring something.
     :ivar at_the_end: whether a short read is no sign that all was read.
     :ivar ending: whether the peer has finished sending, and all it sent is here to be read.
     :ivar splices: whether splice(2) works on the socket, as far as is known.
     """
 
+    protocol: Any
     socket: SocketType
-    is_open: bool
     readable: bool
     at_the_end: bool
     ending: bool
     splices: bool
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the socket is not closed yet."""
+        ...
 
     def read_again(self) -> None:
         """Read on in the next turn, if there is more."""

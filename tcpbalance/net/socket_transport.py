@@ -1,8 +1,9 @@
-"""One socket on the poller, and the transport that its protocol sees of it.
+"""The transport of one socket on the poller.
 
-At first, bytes that come in go to the protocol. A ``Reader`` may take the protocol's place: a ``Preview``
-shows them before they are read, a ``TlsLayer`` has a handshake first, and from ``relay_with`` on a ``Pump``
-carries them to another transport; ends and breaks are still reported to the protocol.
+What comes in is the duty of its ``Input``, what goes out that of its ``Output``; here are the events, the
+breaks and ends, and the surface that protocols see. At first the input reads for the protocol; a ``Preview``
+shows what comes before it is read, a ``TlsLayer`` has a handshake first, and from ``relay_with`` on a
+``Pump`` carries the bytes to another transport; ends and breaks are still reported to the protocol.
 
 Unlike Twisted's transports, this one writes and closes inside the call where it can. A break that a write
 meets is reported in a later turn, so that nobody is called back from within the write.
@@ -25,13 +26,13 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tcpbalance.net.addresses import PeerAddress, peer_address, shown
-from tcpbalance.net.ends import ABORTED, DONE, LOST, report_connection_error, reset_on_close, unacknowledged
+from tcpbalance.net.ends import ABORTED, DONE, LOST, reset_on_close, unacknowledged
 from tcpbalance.net.errnos import is_our_own
+from tcpbalance.net.input import Input
 from tcpbalance.net.output import Output
 from tcpbalance.net.poller import ERROR, HANG_UP, PEER_ENDED, READABLE, URGENT, WRITABLE, Poller
 from tcpbalance.net.preview import Preview
-from tcpbalance.net.pump import CHUNK, READS_A_TURN, Pump
-from tcpbalance.net.reading import Reader
+from tcpbalance.net.pump import Pump
 from tcpbalance.net.tls.tls_layer import TlsLayer, TlsOutput
 from tcpbalance.net.tls.tls_socket import TlsSocket
 from tcpbalance.net.transport import TlsClient, TlsServer, Transport
@@ -54,12 +55,8 @@ class SocketTransport:
     :param peer: the peer's address.
     :ivar socket: while the transport is open; a ``TlsSocket`` once TLS is spoken.
     :ivar is_open: whether the socket is not closed yet.
-    :ivar output: what is sent through it.
-    :ivar readable: whether a read may bring something.
-    :ivar at_the_end: whether a short read is no sign that all was read: the peer's end, urgent data, or on a
-        unix socket a message with descriptors, may stand behind it.
-    :ivar ending: whether the peer has finished sending, and all it sent is here to be read.
-    :ivar splices: whether splice(2) works on the socket, as far as is known.
+    :ivar input: what comes in.
+    :ivar output: what goes out.
     """
 
     can_half_close = True
@@ -67,49 +64,31 @@ class SocketTransport:
 
     __slots__ = (
         "_broken",
-        "_chunk",
         "_closing",
-        "_done_reading",
         "_finishing",
         "_incoming",
-        "_paused",
         "_peer",
         "_poller",
         "_producer",
-        "_protocol",
-        "_queued",
-        "_reader",
         "_tls",
-        "at_the_end",
-        "ending",
+        "input",
         "is_open",
         "output",
-        "readable",
         "socket",
-        "splices",
     )
 
     def __init__(self, poller: Poller, sock: SocketType, protocol: Any, peer: PeerAddress) -> None:
         self.socket = sock
+        # A read of a unix socket stops where a message with descriptors does: unix(7).
+        self.input = Input(self, poller, sock, protocol, isinstance(peer, UNIXAddress))
         self.output = Output(sock)
         self.is_open = True
-        self.readable = False
-        # A read of a unix socket stops where a message with descriptors does: unix(7).
-        self.at_the_end = isinstance(peer, UNIXAddress)
-        self.ending = False
-        self.splices = True
-        self._chunk = CHUNK
         self._poller = poller
-        self._protocol = protocol
         self._peer = peer
         self._producer: Any = None
-        self._reader: Reader | None = None
         self._incoming: Pump | None = None
         self._tls: TlsLayer | None = None
         self._broken = 0
-        self._paused = False
-        self._queued = False
-        self._done_reading = False
         self._finishing = False
         self._closing = False
 
@@ -117,21 +96,22 @@ class SocketTransport:
 
     def on_events(self, events: int) -> None:
         """See ``poller.Handler``."""
-        if events & ERROR and self._is_broken():
+        if events & ERROR and self._has_error():
             return
+        source = self.input
         if events & _SOMETHING_TO_READ:
-            self.readable = not self._done_reading
+            source.readable = not source.done
             if events & _END:
-                self.at_the_end = True
-                self.ending = not self._broken
+                source.at_the_end = True
+                source.ending = not self._broken
             if events & URGENT:
                 # A read stops before the urgent byte, short and with more behind it; splice(2) stays there.
-                self.at_the_end = True
-                self.splices = False
+                source.at_the_end = True
+                source.splices = False
         if self.output.full and events & WRITABLE:
             self._go_on_writing()
-        if self.readable and not self._queued:
-            self._read()
+        if source.readable and not source.queued:
+            source.read()
 
     def on_failure(self, failure: Failure) -> None:
         """See ``poller.Handler``."""
@@ -141,136 +121,87 @@ class SocketTransport:
         """See ``poller.Handler``."""
         self.close_with(LOST, reset=True)
 
-    def _is_broken(self) -> bool:
-        """Whether the socket has an error, which is reported once all that came before it is read."""
-        if self._tls is not None:
-            self._tls.read_up()
-        error = self._take_error()
-        if self._broken:
-            # A write has met it first, to which a unix socket says EPIPE whatever has happened.
-            self._broken = error or self._broken
-        elif error:
-            self._break(error)
-            self._drain_then_fail()
-        return error != 0
-
-    def _take_error(self) -> int:
-        """Take the socket's error, which the kernel tells once; 0 where there is none."""
-        return self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if self.is_open else 0
-
     # Reading
 
-    def _read(self) -> None:
-        if self._reader is None:
-            self.read_for_protocol()
-        else:
-            self._reader.pull()
-
-    def read_for_protocol(self) -> None:
-        """Give the protocol what there is, as far as one turn allows."""
-        for _ in range(READS_A_TURN):
-            if not self.readable or self._paused:
-                return
-            try:
-                data = self.socket.recv(self._chunk)
-            except BlockingIOError:
-                self.readable = False
-                return
-            except OSError:
-                self.on_connection_error()
-                return
-            if not data:
-                self.on_eof()
-                return
-            if len(data) < self._chunk:
-                self.readable = self.at_the_end
-            self._protocol.dataReceived(data)
-            if self._incoming is not None:
-                # The protocol has let a pump carry what follows.
-                break
-        self.read_again()
-
-    def read_again(self) -> None:
-        """See ``reading.Source``."""
-        if self.readable and not self._queued:
-            self._queued = True
-            self._poller.again(self, self._next_read)
-
-    def _next_read(self) -> None:
-        self._queued = False
-        if self.readable:
-            self._read()
-
-    def read_on(self) -> None:
-        """Read in the next turn, though no event may say that there is more."""
-        self.readable = self.is_open and not self._done_reading
-        self.read_again()
-
-    def pulled_by_sink(self) -> None:
-        """See ``reading.Source``."""
-        if self.readable and not self._queued:
-            self._read()
-
-    def read_no_more(self) -> None:
+    @property
+    def ending(self) -> bool:
         """See ``Transport``."""
-        self._done_reading = True
-        self.readable = False
-
-    def read_at_most(self, size: int) -> None:
-        """See ``Transport``."""
-        self._chunk = size
-
-    def look(self) -> None:
-        """See ``Transport``."""
-        self._reader = Preview(self, self._protocol.dataReceived)
-
-    def on_eof(self) -> None:
-        """See ``reading.Source``: the peer has finished sending, or has broken off."""
-        if not self._ended_in_order():
-            self.on_connection_error()
-            return
-        self.readable = False
-        self._done_reading = True
-        self._protocol.readConnectionLost()
-        if self._broken:
-            self.on_connection_error()
-
-    def confirm_end(self) -> bool:
-        """See ``Transport``: what is reported as the end is the end."""
-        return True
-
-    # IPushProducer
+        return self.input.ending
 
     def pauseProducing(self) -> None:
-        """Read no more for now."""
-        self._paused = True
+        """See ``IPushProducer``."""
+        self.input.paused = True
 
     def resumeProducing(self) -> None:
-        """Read again, from the next turn on."""
-        if self._paused:
-            self._paused = False
-            self.read_again()
+        """See ``IPushProducer``: from the next turn on."""
+        self.input.resume()
 
     def stopProducing(self) -> None:
         """See ``IPushProducer``."""
         self.loseConnection()
 
+    def read_no_more(self) -> None:
+        """See ``Transport``."""
+        self.input.stop()
+
+    def read_at_most(self, size: int) -> None:
+        """See ``Transport``."""
+        self.input.chunk = size
+
+    def look(self) -> None:
+        """See ``Transport``."""
+        self.input.reader = Preview(self.input)
+
+    def confirm_end(self) -> bool:
+        """See ``Transport``: what is reported as the end is the end."""
+        return True
+
     # Breaks
 
-    def _ended_in_order(self) -> bool:
-        """Whether the end of the stream is the peer's own: behind a break the kernel shows one, too.
+    @property
+    def is_broken(self) -> bool:
+        """See ``input.Owner``."""
+        return self._broken != 0
+
+    def ended_in_order(self) -> bool:
+        """See ``input.Owner``.
 
         The error of a break is EPIPE where the peer's FIN had come before: ``tcp_reset`` in
         net/ipv4/tcp_input.c. The close_notify of TLS says the same.
         """
         return self._broken in (0, errno.EPIPE) or (self._tls is not None and self._tls.ended_in_order)
 
+    def has_unread(self) -> bool:
+        """See ``input.Owner``."""
+        if self._tls is not None:
+            return self._tls.has_unread
+        with contextlib.suppress(OSError):
+            return bool(self.socket.recv(1, socket.MSG_PEEK))
+        return False
+
     def on_connection_error(self) -> None:
-        """See ``reading.Source``."""
+        """See ``input.Owner``."""
         if self._tls is None:
             self.close_with(LOST)
         else:
             self.close_with(Failure(self._tls.error()))  # type: ignore[no-untyped-call]  # Twisted's
+
+    def _has_error(self) -> bool:
+        """Whether the socket has an error, which is reported once all that came before it is read."""
+        if self._tls is not None:
+            self._tls.read_up()
+        error = self._take_error()
+        if error and not self._broken:
+            self._break(error)
+            self.input.drain_then_fail()
+        elif error:
+            # A write has met it first, to which a unix socket says EPIPE whatever has happened.
+            self._broken = error
+        return error != 0
+
+    def _take_error(self) -> int:
+        """Take the socket's error, which the kernel tells once; 0 where there is none."""
+        return self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if self.is_open else 0
 
     def _break(self, error: int) -> None:
         """Note that the connection is broken: nothing goes out any more, and what waits for that is dropped.
@@ -278,7 +209,7 @@ class SocketTransport:
         :param error: the first that was met, an errno.
         """
         self._broken = error
-        self.ending = False
+        self.input.ending = False
         # Nothing more is taken: neither from the protocol nor from a pump.
         self.output.full = self._finishing = True
         self.output.drop()
@@ -300,57 +231,38 @@ class SocketTransport:
         if self._producer is not None:
             self._producer.pauseProducing()
         if is_our_own(self._broken):
-            self.read_no_more()
+            self.input.stop()
             failure = Failure(error)  # type: ignore[no-untyped-call]
             self.call_later(functools.partial(self.close_with, failure, reset=True))
         else:
-            self.call_later(self._drain_then_fail)
+            self.call_later(self.input.drain_then_fail)
 
     def break_now(self, default: int) -> None:
-        """The connection is broken: read what is there, and report it.
-
-        :param default: the error, where the socket does not tell one.
-        """
+        """See ``tls_layer.Carrier``."""
         if self.is_open:
             self._break(self._take_error() or default)
-            self._drain_then_fail()
+            self.input.drain_then_fail()
 
     def call_later(self, call: Callable[[], None]) -> None:
         """Make a call in the next turn."""
         self._poller.again(self, call)
 
-    def _drain_then_fail(self) -> None:
-        """Read what the peer had sent before it broke off, and pass it on; then report the break.
-
-        It is reported at once that the break is to come where this takes longer: where the other side takes
-        the bytes slowly, or there are more of them than one turn reads.
-        """
-        if self._done_reading or not (self._reader is None or self._reader.drains):
-            self.on_connection_error()
-            return
-        # The kernel tells of nothing more; so read until the end is seen.
-        self.readable = self.at_the_end = True
-        self._read()
-        if self.is_open and self._has_unread():
-            report_connection_error(self._protocol)
-        elif self.is_open:
-            self.on_eof()
-
-    def _has_unread(self) -> bool:
-        if self._tls is not None:
-            return self._tls.has_unread
-        with contextlib.suppress(OSError):
-            return bool(self.socket.recv(1, socket.MSG_PEEK))
-        return False
-
-    def read_up(self) -> None:
-        """Read what is there now, unless reading is paused or over."""
-        if not (self._paused or self._done_reading):
-            # Short reads are no sign that all was read: as many as a turn allows.
-            self.readable = self.at_the_end = True
-            self._read()
-
     # Writing
+
+    @property
+    def full(self) -> bool:
+        """See ``Transport``."""
+        return self.output.full
+
+    @property
+    def cut_short(self) -> bool:
+        """See ``Transport``."""
+        return self.output.cut_short
+
+    @property
+    def drained(self) -> bool:
+        """See ``Transport``."""
+        return not self.output.full
 
     def write(self, data: bytes, flags: int = 0) -> None:
         """See ``Transport``."""
@@ -371,6 +283,22 @@ class SocketTransport:
     def writeSequence(self, data: Iterable[bytes]) -> None:
         """Send each of *data*."""
         self.write(b"".join(data))
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Pause *producer*, a push producer, while too many bytes wait here."""
+        assert streaming, "a socket transport takes push producers only"
+        self._producer = producer
+
+    def unregisterProducer(self) -> None:
+        """See ``IConsumer``."""
+        self._producer = None
+
+    def in_flight(self) -> int:
+        """See ``Transport``; nothing once the connection is broken."""
+        if not self.is_open or self._broken:
+            return 0
+        held = 0 if self._incoming is None else self._incoming.held
+        return unacknowledged(self.socket) + self.output.waiting() + held
 
     def _go_on_writing(self) -> None:
         """The socket takes bytes again."""
@@ -398,17 +326,6 @@ class SocketTransport:
         elif self._producer is not None:
             self._producer.resumeProducing()
 
-    # IConsumer
-
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """Pause *producer*, a push producer, while too many bytes wait here."""
-        assert streaming, "a socket transport takes push producers only"
-        self._producer = producer
-
-    def unregisterProducer(self) -> None:
-        """See ``IConsumer``."""
-        self._producer = None
-
     # Ending
 
     def loseWriteConnection(self) -> None:
@@ -426,8 +343,8 @@ class SocketTransport:
         if not self.output.full or self._broken:
             self._close_in_order()
             return
-        self._closing = self._done_reading = True
-        self.readable = False
+        self._closing = True
+        self.input.stop()
 
     def abortConnection(self) -> None:
         """See ``Transport``."""
@@ -442,11 +359,7 @@ class SocketTransport:
         except OSError as error:
             self.break_later(error)
         else:
-            self._protocol.writeConnectionLost()
-
-    def write_closed(self) -> None:
-        """Report that all is out and the peer was told that no more will come."""
-        self._protocol.writeConnectionLost()
+            self.input.protocol.writeConnectionLost()
 
     def _close_in_order(self) -> None:
         if self._tls is not None:
@@ -457,17 +370,17 @@ class SocketTransport:
         """Close the socket and report why; what was still to be sent is lost."""
         if not self.is_open:
             return
-        self.is_open = self.readable = self.output.full = False
-        self._done_reading = True
+        self.is_open = self.output.full = False
         self._poller.forget(self.socket.fileno())
         if reset:
             reset_on_close(self.socket)
         self.socket.close()
         if self.output.unsent is not None:
             self.output.drop()
-        protocol, incoming = self._protocol, self._incoming
+        protocol, incoming = self.input.protocol, self._incoming
+        self.input.close()
         # No reference cycle is left behind for the garbage collector to find.
-        self._protocol = self._producer = self._reader = self._tls = self._incoming = None
+        self._producer = self._tls = self._incoming = None
         if incoming is not None:
             incoming.release()
         protocol.connectionLost(failure)
@@ -476,10 +389,10 @@ class SocketTransport:
 
     def accept_tls(self, tls: TlsServer, rest: bytes = b"") -> None:
         """See ``Transport``."""
-        if isinstance(self._reader, Preview):
-            self._reader.end(len(rest))
+        if isinstance(self.input.reader, Preview):
+            self.input.reader.end(len(rest))
         self._speak_tls(tls.connection())
-        self.read_again()
+        self.input.read_again()
 
     def connect_tls(self, peer: TlsClient) -> None:
         """See ``Transport``."""
@@ -487,66 +400,39 @@ class SocketTransport:
 
     def _speak_tls(self, connection: SSL.Connection) -> TlsLayer:
         tls = TlsSocket(connection, self.socket)
-        self.socket = cast(SocketType, tls)  # the part of it that is used here
+        self.socket = self.input.socket = cast(SocketType, tls)  # the part of it that is used here
         self.output = TlsOutput(tls)
-        self.splices = False
-        layer = self._tls = self._reader = TlsLayer(self, tls)
+        layer = self._tls = self.input.reader = TlsLayer(self, self.input, tls)
         return layer
-
-    def handshake_completed(self) -> bool:
-        """Report the end of the handshake; tell whether the transport is still open."""
-        self._protocol.handshakeCompleted()
-        return self.is_open
 
     # Changing hands
 
     def hand_over(self, protocol: Any) -> None:
         """See ``Transport``."""
-        self._protocol = protocol
+        self.input.protocol = protocol
 
     def relay_with(self, other: Transport, wheel: Wheel) -> tuple[Pump, Pump] | None:
         """See ``Transport``: both have to be of this class."""
         if not isinstance(other, SocketTransport):
             return None
         pipes = self._poller.pipes
-        there, back = Pump(self, other, pipes, wheel), Pump(other, self, pipes, wheel)
+        there, back = Pump(self.input, other, pipes, wheel), Pump(other.input, self, pipes, wheel)
         self._relay(there, back)
         other._relay(back, there)
         return there, back
 
     def _relay(self, outgoing: Pump, incoming: Pump) -> None:
         if self._tls is None:
-            self._reader = outgoing
+            self.input.reader = outgoing
         else:
             self._tls.inner = outgoing
+        self.input.relayed = True
+        self.input.paused = False
         self._incoming = incoming
         self._producer = None
-        self._paused = False
-        self.read_again()
+        self.input.read_again()
 
-    # What it knows
-
-    @property
-    def full(self) -> bool:
-        """See ``Transport``."""
-        return self.output.full
-
-    @property
-    def cut_short(self) -> bool:
-        """See ``Transport``."""
-        return self.output.cut_short
-
-    @property
-    def drained(self) -> bool:
-        """See ``Transport``."""
-        return not self.output.full
-
-    def in_flight(self) -> int:
-        """See ``Transport``; nothing once the connection is broken."""
-        if not self.is_open or self._broken:
-            return 0
-        held = 0 if self._incoming is None else self._incoming.held
-        return unacknowledged(self.socket) + self.output.waiting() + held
+    # Its ends
 
     def getHandle(self) -> Any:
         """See ``Transport``."""

@@ -48,7 +48,7 @@ class BrokenCodeTests(NativeCase):
             transport: Any = session.client.transport
             peer = transport.getPeer()
             if f"{peer.host}:{peer.port}" == name:
-                transport._protocol.dataReceived = broken
+                transport.input.protocol.dataReceived = broken
 
 
 class ResetTests(NativeCase):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import socket
 import time
@@ -37,11 +38,14 @@ from support.tls_lines import (
 from support.transport_scripts import HalfCloseRecorder
 from support.waiting import until
 from tcpbalance.net.addresses import peer_address
+from tcpbalance.net.input import Input
+from tcpbalance.net.output import Output
 from tcpbalance.net.poller import READABLE, WRITABLE, Poller
 from tcpbalance.net.pump import READS_A_TURN
 from tcpbalance.net.socket_transport import SocketTransport
 from tcpbalance.net.tls.records import RECORDS_AT_ONCE
 from tcpbalance.net.tls.server import ServerTls
+from tcpbalance.net.tls.tls_layer import TlsLayer
 from tcpbalance.net.tls.tls_socket import WANTS_WRITE, TlsSocket
 from tcpbalance.net.wheel import Wheel
 
@@ -606,6 +610,27 @@ def test_tls_begins_behind_a_header_in_the_same_segment(fresh: Line, tls: Server
     fresh.until(lambda: fresh.protocol.received == b"hello")
 
 
+def test_a_closed_leg_leaves_nothing_for_the_garbage_collector(tls: ServerTls) -> None:
+    def left_over() -> int:
+        return sum(
+            isinstance(thing, SocketTransport | Input | Output | TlsLayer) for thing in gc.get_objects()
+        )
+
+    gc.collect()
+    before = left_over()
+    gc.disable()
+    try:
+        line = Line(tls)
+        line.shake()
+        line.leg.write(b"hello")
+        line.leg.loseConnection()
+        line.close()
+        del line
+        assert left_over() == before
+    finally:
+        gc.enable()
+
+
 # Any cut
 
 
@@ -727,4 +752,4 @@ def test_bulk_from_a_plain_leg_to_tls(joined: Joined) -> None:
     joined.line.until(all_there)
     assert joined.near.received == data
     assert isinstance(joined.line.leg.getHandle(), SSL.Connection)
-    assert not joined.line.leg.splices
+    assert not joined.line.leg.output.splices

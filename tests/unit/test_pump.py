@@ -166,7 +166,7 @@ def test_where_a_socket_cannot_be_spliced_bytes_are_copied_from_then_on(refused:
     pair = Pair(pipes=MemoryPipes(refused=refused))
     pair.pour(4 * MIB)
     assert len(pair.far.received) == 4 * MIB == pair.direction.carried
-    assert [pair.source.splices, pair.sink.splices] == [refused != "source", refused != "sink"]
+    assert [pair.source.input.splices, pair.sink.output.splices] == [refused != "source", refused != "sink"]
     assert not pair.direction._bulk
     assert (pair.pipes.made, pair.pipes.open) == (1, 1)
 

@@ -15,7 +15,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
 from tcpbalance.net.output import Output
-from tcpbalance.net.reading import Reader
+from tcpbalance.net.reading import Reader, Source
 from tcpbalance.net.tls.errors import HandshakeFailed, TlsBroken, openssl_words
 from tcpbalance.net.tls.openssl import forget_errors
 from tcpbalance.net.tls.tls_socket import WANTS_WRITE, TlsSocket
@@ -25,32 +25,10 @@ from tcpbalance.net.tls.verification import why
 class Carrier(Protocol):
     """The part of a socket transport that its TLS uses."""
 
-    is_open: bool
-    readable: bool
     output: Output
-
-    def read_for_protocol(self) -> None:
-        """Read for the protocol, as far as one turn allows."""
-        ...
-
-    def read_on(self) -> None:
-        """Read in the next turn, though no event may say that there is more."""
-        ...
-
-    def read_up(self) -> None:
-        """Read what is there now, paused or at the end already where it is."""
-        ...
 
     def call_later(self, call: Callable[[], None]) -> None:
         """Make a call in the next turn."""
-        ...
-
-    def handshake_completed(self) -> bool:
-        """Report the end of the handshake; tell whether the transport is still open."""
-        ...
-
-    def write_closed(self) -> None:
-        """Report that all is out and the peer was told that no more will come."""
         ...
 
     def break_later(self, error: OSError) -> None:
@@ -69,6 +47,22 @@ class Carrier(Protocol):
         ...
 
 
+class TlsSource(Source, Protocol):
+    """What comes in at a TLS socket, as its layer has it read."""
+
+    def read_for_protocol(self) -> None:
+        """Give the protocol what there is, as far as one turn allows."""
+        ...
+
+    def read_on(self) -> None:
+        """Read in the next turn, though no event may say that there is more."""
+        ...
+
+    def read_up(self) -> None:
+        """Read what is there now, unless reading is paused or over."""
+        ...
+
+
 class TlsOutput(Output):
     """An ``Output`` into a TLS socket, which is full, too, while encrypted bytes wait in the socket."""
 
@@ -76,6 +70,7 @@ class TlsOutput(Output):
 
     def __init__(self, tls: TlsSocket) -> None:
         super().__init__(tls)
+        self.splices = False
         self._tls = tls
 
     def send(self, data: bytes, flags: int = 0) -> bool:
@@ -111,15 +106,18 @@ class TlsLayer:
     """The ``Reader`` of a transport that speaks TLS, and what else its transport does differently.
 
     :param carrier: the transport.
+    :param source: what comes in at it.
     :param tls: its socket.
     :ivar handshaking: whether the handshake is still to be finished; nothing is to be written before.
     :ivar inner: what reads behind the handshake, where it is not the protocol.
     """
 
-    __slots__ = ("_carrier", "_tls", "handshaking", "inner")
+    __slots__ = ("_carrier", "_source", "_tls", "handshaking", "inner")
 
-    def __init__(self, carrier: Carrier, tls: TlsSocket) -> None:
+    def __init__(self, carrier: Carrier, source: TlsSource, tls: TlsSocket) -> None:
         self._carrier = carrier
+        self._source = source
+        source.splices = False
         self._tls = tls
         self.handshaking = True
         self.inner: Reader | None = None
@@ -132,7 +130,7 @@ class TlsLayer:
             # Reported in a later turn: the caller does not expect to be called back from within.
             self._carrier.call_later(partial(self._fail, error))
         else:
-            self._carrier.read_on()
+            self._source.read_on()
 
     # Reading
 
@@ -145,29 +143,30 @@ class TlsLayer:
         """See ``Reader``."""
         if not self.handshaking or self._handshake():
             if self.inner is None:
-                self._carrier.read_for_protocol()
+                self._source.read_for_protocol()
             else:
                 self.inner.pull()
         news = self._tls.news
-        if news is not None and self._carrier.is_open:
+        if news is not None and self._source.is_open:
             # No event will say that there is more to be read, or to be sent.
             self._tls.news = None
             if news == WANTS_WRITE:
                 self._carrier.output.full = True
-            self._carrier.read_on()
+            self._source.read_on()
 
     def _handshake(self) -> bool:
         """Go on with the handshake; tell whether it is over, and the transport open."""
         try:
             self._tls.do_handshake()
         except BlockingIOError:
-            self._carrier.readable = False
+            self._source.readable = False
             return False
         except SSL.Error as error:
             self._fail(error)
             return False
         self.handshaking = False
-        return self._carrier.handshake_completed()
+        self._source.protocol.handshakeCompleted()
+        return self._source.is_open
 
     def _fail(self, error: SSL.Error) -> None:
         """The handshake has failed."""
@@ -186,7 +185,7 @@ class TlsLayer:
         bytes, and the peer does not read them any more.
         """
         if not self.handshaking:
-            self._carrier.read_up()
+            self._source.read_up()
 
     @property
     def ended_in_order(self) -> bool:
@@ -223,7 +222,7 @@ class TlsLayer:
         except OSError:
             self._carrier.call_later(self._end_broken)
         else:
-            self._carrier.write_closed()
+            self._source.protocol.writeConnectionLost()
 
     def _end_broken(self) -> None:
         self.read_up()
