@@ -37,7 +37,7 @@ class AdaptedTransport:
 
     :param transport: the one that the protocol was connected with.
     :ivar ending: False; the end is known when it is reported.
-    :ivar full: False; what waits is not told.
+    :ivar full: False; it is not known what waits.
     :ivar drained: False; the same.
     """
 
@@ -206,7 +206,7 @@ class AdaptedTransport:
             # Twisted's transports of ours are those of a server: the other way round makes a client.
             transport.startTLS(peer, False)
         except Exception:
-            # Twisted has put its TLS protocol in between, which cannot even be told of an end.
+            # Twisted has put its TLS protocol in between, to which not even an end can be reported.
             transport.protocol = protocol
             raise
 

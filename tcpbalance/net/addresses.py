@@ -44,7 +44,7 @@ def proxy_address(address: object) -> ProxyAddress | None:
         return UnixAddress(address.name or b"")
     if not isinstance(address, IPv4Address | IPv6Address):
         return None
-    # Somebody's own transport may have a name where the address belongs.
+    # A transport of another program may have a name where the address belongs.
     host = address.host.partition("%")[0]
     known = isIPAddress(host) or isIPv6Address(host)
     return InetAddress(address.host, address.port) if known else None

@@ -31,7 +31,7 @@ _ADVICE = {
     errno.EADDRNOTAVAIL: "address not on this machine: use one that `ip address` shows, "
     "or 0.0.0.0 or [::] for all",
     errno.ENOENT: "no such folder: make it first",
-    errno.EEXIST: "what stands there is no socket: remove it or choose another path",
+    errno.EEXIST: "what is there is no socket: remove it or choose another path",
 }
 
 
@@ -136,9 +136,9 @@ def _bind(sock: socket.socket, target: Any, options: SocketOptions) -> None:
 
 
 def _remove_stale(path: str) -> None:
-    """Unlink a socket file whose listener is gone; that of a living one is left to ``bind`` to refuse.
+    """Unlink a socket file whose listener is gone; ``bind`` refuses that of an active one.
 
-    :raises FileExistsError: something else stands there.
+    :raises FileExistsError: something else is there.
     """
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISSOCK(os.stat(path).st_mode):
@@ -164,6 +164,6 @@ def unlink_own(path: str, inode: tuple[int, int] | None) -> None:
 
 
 def inode_of(path: str) -> tuple[int, int]:
-    """Give what tells a file from another that takes its place."""
+    """Give what identifies a file, even if another takes its place."""
     status = os.stat(path)
     return status.st_dev, status.st_ino

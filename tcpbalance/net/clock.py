@@ -20,7 +20,7 @@ def make_monotonic(reactor: Any, monotonic: Callable[[], float] = time.monotonic
     """Have a reactor's time go on by the monotonic clock, whatever is done to the wall clock from now on.
 
     ``reactor.seconds()`` begins at the wall clock's time and is not corrected after that, so that delayed
-    calls and loops which exist already keep their times. What tells the time of day has to ask
+    calls and loops which exist already keep their times. A clock of the time of day has to ask
     ``time.time()``. Calling this again changes nothing.
 
     :param reactor: one of Twisted's, running or not; its ``seconds`` is replaced.

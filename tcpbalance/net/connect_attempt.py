@@ -57,7 +57,7 @@ class AttemptContext(Protocol):
 
 
 def _ignore(_: object) -> None:
-    """Stand for what was cancelled."""
+    """Take the outcome of a lookup that was cancelled."""
 
 
 @implementer(IWriteDescriptor)
@@ -248,7 +248,7 @@ class ConnectAttempt:
         self.fail(internal_error())
 
     def _decide(self) -> Any:
-        """Ask whether the socket is connected, which a second ``connect`` tells: connect(2).
+        """Ask whether the socket is connected, by a second ``connect``: connect(2).
 
         Not for a unix socket: it is connected as soon as ``connect`` has returned, and a second one would ask
         the listener, which may be full or gone by now.

@@ -15,7 +15,7 @@ class ConnectionFactory(Protocol):
     """What learns how an attempt ended: the part of Twisted's ``ClientFactory`` that is used."""
 
     def buildProtocol(self, addr: Any) -> IProtocol | None:
-        """Called when the connection stands; None closes it."""
+        """Called when the socket is connected; None closes it."""
         ...
 
     def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
@@ -34,7 +34,7 @@ class Pending(Protocol):
 class Connector(Protocol):
     """Opens connections: the seam at which carriers and tests replace sockets.
 
-    :ivar wheel: times what follows a connection that stands.
+    :ivar wheel: times what follows once a socket is connected.
     """
 
     wheel: Wheel

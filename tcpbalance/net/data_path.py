@@ -28,8 +28,8 @@ DataPathName = Literal["auto", "portable"]
 
 
 class Waiting(Handler, Protocol):
-    """A socket that waits for clients, or for a connection to come about: Twisted's descriptor and the
-    switchboard's handler in one."""
+    """A socket that waits for clients, or to be connected: Twisted's descriptor and the poller's handler in
+    one."""
 
     def fileno(self) -> int: ...
 
@@ -49,27 +49,27 @@ class DataPath(Protocol):
         ...
 
     def close(self) -> None:
-        """End, once every socket on this road is closed; calling it again does nothing."""
+        """End, once every socket on this data path is closed; calling it again does nothing."""
         ...
 
     def await_clients(self, listener: Waiting) -> None:
-        """Tell *listener* when there is somebody to accept."""
+        """Call *listener* when there are clients to accept."""
         ...
 
     def leave_clients(self, listener: Waiting) -> None:
-        """Tell it no more."""
+        """Call it no more."""
         ...
 
     def await_connection(self, sock: SocketType, attempt: Waiting) -> None:
-        """Tell *attempt* when its socket may be connected, or not."""
+        """Call *attempt* when its socket may be connected, or has failed to."""
         ...
 
     def leave_connection(self, attempt: Waiting) -> None:
-        """Tell it no more: its socket is about to be closed."""
+        """Call it no more: its socket is about to be closed."""
         ...
 
     def end_attempt(self, attempt: Waiting) -> None:
-        """Tell it no more: its socket is about to get a transport."""
+        """Call it no more: its socket is about to get a transport."""
         ...
 
     def transport(self, sock: SocketType, protocol: IProtocol, peer: PeerAddress) -> Any:
@@ -83,7 +83,8 @@ class DataPath(Protocol):
         ...
 
     def fail(self, transport: Any, failure: Failure) -> None:
-        """Reset the connection of a transport whose protocol has raised *failure*, which it is told."""
+        """Reset the connection of a transport whose protocol has raised *failure*, which is reported to
+        it."""
         ...
 
 
@@ -135,9 +136,9 @@ class TwistedDataPath:
 
 
 class NativeDataPath:
-    """Legs on a poller.
+    """Socket transports on a poller.
 
-    :param board: theirs alone.
+    :param poller: theirs alone.
     :param reason: what makes it possible.
     """
 
@@ -151,7 +152,7 @@ class NativeDataPath:
 
     def await_clients(self, listener: Waiting) -> None:
         """See ``DataPath``."""
-        # Not edge-triggered: who accepts a bounded number has to be told of those that still wait.
+        # Not edge-triggered: a listener accepts a bounded number, and is called for those that still wait.
         self._poller.watch(listener.fileno(), listener, READABLE)
 
     def leave_clients(self, listener: Waiting) -> None:
@@ -167,13 +168,13 @@ class NativeDataPath:
         self._poller.forget(attempt.fileno())
 
     def end_attempt(self, attempt: Waiting) -> None:
-        """See ``DataPath``; the leg takes the attempt's place on the poller."""
+        """See ``DataPath``; the transport takes the attempt's place on the poller."""
 
     def transport(self, sock: SocketType, protocol: IProtocol, peer: PeerAddress) -> SocketTransport:
         """See ``DataPath``."""
-        leg = SocketTransport(self._poller, sock, protocol, peer)
-        self._poller.watch(sock.fileno(), leg)
-        return leg
+        transport = SocketTransport(self._poller, sock, protocol, peer)
+        self._poller.watch(sock.fileno(), transport)
+        return transport
 
     def fail(self, transport: SocketTransport, failure: Failure) -> None:
         """See ``DataPath``."""
@@ -201,7 +202,7 @@ def choose(data_path: DataPathName, reactor: Any) -> DataPath:
 def begin(data_path: DataPath, sock: SocketType, protocol: IProtocol, peer: PeerAddress) -> Any:
     """Give *protocol* a transport over *sock* and let it begin.
 
-    One that raises at that moment is logged, its connection reset, and it is told so.
+    If it raises at that moment, that is logged and reported to it, and its connection is reset.
 
     :returns: the transport, which may be closed already.
     :raises OSError: the system cannot watch one more socket; *sock* is still the caller's.

@@ -2,7 +2,7 @@
 
 Linux doubles the table of a process's descriptors each time that it is full. In a process with more than one
 thread, and the access log has one, the call that needs the new descriptor then waits for all processors to
-have passed a quiet state: 5 to 20 ms in which nobody is served, at 64, 128, 256 descriptors and so on. See
+have passed a quiet state: 5 to 20 ms in which no client is served, at 64, 128, 256 descriptors and so on. See
 `expand_fdtable` in the kernel's fs/file.c, and https://github.com/tokio-rs/tokio/issues/2702.
 """
 

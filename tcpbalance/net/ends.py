@@ -1,4 +1,4 @@
-"""How connections end: what protocols are told, what resets, and what is still on its way."""
+"""How connections end: what is reported to protocols, what resets, and what is still on its way."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _OURS = EXHAUSTED | NO_LOCAL_PORT | _DEFECTS | {errno.EPERM}
 
 
 def is_our_own(code: int) -> bool:
-    """Tell whether an error number of the system says nothing about the peer, only about this machine.
+    """Decide whether an error number of the system says nothing about the peer, only about this machine.
 
     :param code: as in errno(3).
     """

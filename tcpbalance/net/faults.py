@@ -58,7 +58,7 @@ REMEDY_OF_LOOKUP = "look at the name servers, those of [resolver] or of /etc/res
 
 
 def fault_of_errno(code: int) -> Fault:
-    """Tell whose fault an error number of the system is, met while connecting to a backend.
+    """Decide whose fault an error number of the system is, met while connecting to a backend.
 
     :param code: as in errno(3).
     :returns: ``BALANCER`` where it says nothing about the backend, else ``BACKEND``.
@@ -67,7 +67,7 @@ def fault_of_errno(code: int) -> Fault:
 
 
 def remedy_of_errno(code: int) -> str:
-    """Tell what the operator can do about an error number whose fault is ours.
+    """Decide what the operator can do about an error number whose fault is ours.
 
     :param code: as in errno(3).
     :returns: empty where nothing can be said.
@@ -76,7 +76,7 @@ def remedy_of_errno(code: int) -> str:
 
 
 def fault_of_error(error: BaseException) -> Fault:
-    """Tell whose fault an error is that ended a connection to a backend, or the TLS handshake with it.
+    """Decide whose fault an error is that ended a connection to a backend, or the TLS handshake with it.
 
     :returns: ``BACKEND`` for an end, a reset or an error of TLS, which its peer brings about; ``BALANCER``
         for settings of ours and any other exception.
@@ -91,7 +91,7 @@ def fault_of_error(error: BaseException) -> Fault:
 
 
 def fault_of_handshake(error: BaseException, cause: str) -> Fault:
-    """Tell whose fault it is that a TLS handshake with a backend has failed.
+    """Decide whose fault it is that a TLS handshake with a backend has failed.
 
     :param error: what has ended it.
     :param cause: why, in words; those for a revocation list of ours that lacks or cannot be used say nothing
@@ -101,7 +101,7 @@ def fault_of_handshake(error: BaseException, cause: str) -> Fault:
 
 
 def fault_of_lookup(verdict: Verdict | None) -> Fault:
-    """Tell whose fault it is that no address of a backend's name is known.
+    """Decide whose fault it is that no address of a backend's name is known.
 
     :param verdict: how the last question for the name ended, None when it has not.
     :returns: ``BACKEND`` where the name servers say that there is no such backend; ``BALANCER`` where the

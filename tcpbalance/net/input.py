@@ -167,7 +167,7 @@ class Input:
         if self.done or not (self.reader is None or self.reader.drains):
             self.on_connection_error()
             return
-        # The kernel tells of nothing more; so read until the end is seen.
+        # The kernel reports no more events; so read until the end is seen.
         self.readable = self.at_the_end = True
         self.read()
         if self._owner is None:

@@ -47,7 +47,7 @@ class Listener:
 
     :param reactor: times the pauses (IReactorTime), and watches the socket where no data path is given.
     :param sock: bound, as ``bind`` gives it; the listener owns it from here on.
-    :param factory: ``buildProtocol`` answers None to refuse a client, who then sees a reset.
+    :param factory: ``buildProtocol`` answers None to refuse a client, which then sees a reset.
     :param backlog: connections that the kernel may hold ready.
     :param data_path: watches the socket, and gives transports to those accepted; the portable one by default.
     """

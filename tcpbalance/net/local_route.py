@@ -21,7 +21,7 @@ def why_no_way_to(address: Address) -> str | None:
     """Ask the kernel for a route, by connecting a UDP socket, which sends nothing: udp(7).
 
     :param address: names are not looked up for this, and unix sockets need no route.
-    :returns: why nothing can be sent there, None where it can, or that cannot be told.
+    :returns: why nothing can be sent there, None where it can, or that is not known.
     """
     if address.path is not None or not address.is_numeric:
         return None

@@ -7,10 +7,10 @@ from contextlib import closing
 
 
 def is_own(ip: str) -> bool:
-    """Tell whether an IP address is one of this machine's, as connections to it would find.
+    """Decide whether an IP address is one of this machine's, as connections to it would find.
 
     Nothing is sent: connect(2) of a datagram socket chooses a route and the source address, and on the way to
-    an address of the machine that is the address itself. ``bind`` would not tell, because of the setting
+    an address of the machine that is the address itself. ``bind`` would not show it, because of the setting
     ``ip_nonlocal_bind``: ip(7).
 
     :param ip: without a zone.

@@ -1,4 +1,4 @@
-"""Finds backends that are listeners of our own, as only this machine's addresses and names can tell.
+"""Finds backends that are listeners of our own, by this machine's addresses and names.
 
 What a configuration says by itself is found with it: see ``config.loops``.
 """

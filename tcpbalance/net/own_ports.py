@@ -1,7 +1,7 @@
-"""Tells a connection that a socket has made to itself.
+"""Recognizes a connection that a socket has made to itself.
 
-Where nobody listens on a port, and the kernel happens to choose just that one for our end, both ends are the
-same socket: each side opens at the same time, which TCP allows (RFC 9293 section 3.5). What we send would
+Where no program listens on a port, and the kernel happens to choose just that one for our end, both ends are
+the same socket: each side opens at the same time, which TCP allows (RFC 9293 section 3.5). What we send would
 come back as if a backend had answered, and its port would stay taken.
 """
 
@@ -18,7 +18,7 @@ _RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 def own_ports() -> range:
     """The ports of which the kernel chooses one for our end of a connection, of either family: ip(7).
 
-    Read once. Where the system does not tell, it may be any that needs no privilege.
+    Read once. Where the system does not show them, it may be any that needs no privilege.
     """
     try:
         first, last = map(int, _RANGE.read_text().split())

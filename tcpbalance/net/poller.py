@@ -11,12 +11,12 @@ Rules that handlers can rely on, and have to keep:
    was collected, so a handler believes a system call and never an event.
 2. An edge comes once. A handler that stops before the socket has nothing more remembers that, and either
    waits for an edge that must come, or asks to be called ``again``.
-3. Nobody works without bound: one turn is a few rounds of a bounded number of events, then the reactor has
-   its own turn. A handler that still has work waits for the next turn, in a queue, and between two that
-   waited there is always a look at what else has happened.
-   Of many connections that end together, a few are told in each round, and the others wait while there are
-   events of connections that go on: an end costs far more than a message. But it may come with a message, so
-   no end waits where ends are no more than twice the other events.
+3. No handler works without bound: one turn is a few rounds of a bounded number of events, then the reactor
+   has its own turn. A handler that still has work waits for the next turn, in a queue, and between two that
+   waited there is always a look at what else has happened. Of many connections that end together, a few are
+   reported in each round, and the others wait while there are events of connections that go on: an end costs
+   far more than a message. But it may come with a message, so no end waits where ends are no more than twice
+   the other events.
 4. A handler that raises ends its own session; the poller lives.
 """
 
@@ -46,16 +46,16 @@ TIME_A_TURN = 0.005
 """Seconds after which no further round begins before the reactor has its turn."""
 
 ENDS_A_ROUND = 8
-"""Ends that are told in the order in which they are found, in each round; and as many of those that wait. An
-end takes 50 to 100 microseconds."""
+"""Ends that are reported in the order in which they are found, in each round; and as many of those that wait.
+An end takes 50 to 100 microseconds."""
 
 MANY_ENDS = 256
-"""Ends beyond which those that wait are told half from the first that came and half from the last: 256 take
-30 rounds, in which the last has not waited long."""
+"""Ends beyond which those that wait are reported half from the first that came and half from the last: 256
+take 30 rounds, in which the last has not waited long."""
 
 ENDS_A_MESSAGE = 2
-"""Ends that are told in order for each other event of a round, where that is more: connections of one message
-have two ends each, at the backend with the answer in it and at the client, and those are no flood."""
+"""Ends that are reported in order for each other event of a round, where that is more: connections of one
+message have two ends each, at the backend with the answer in it and at the client, and those are no flood."""
 
 POLLS_A_ROUND = 32
 """Times that events are collected in one round as long as they are nothing but ends: so the event of another
@@ -64,7 +64,7 @@ connection waits for 2,000 of them to be collected, which takes a millisecond, a
 READABLE, WRITABLE, URGENT, ERROR, HANG_UP, PEER_ENDED, _EDGE_TRIGGERED = (
     getattr(select, f"EPOLL{name}", 0) for name in ("IN", "OUT", "PRI", "ERR", "HUP", "RDHUP", "ET")
 )
-"""What events tell of, by epoll(7); 0 where there is no epoll and nobody asks."""
+"""What events report, by epoll(7); 0 where there is no epoll."""
 
 EDGES = READABLE | WRITABLE | URGENT | PEER_ENDED | _EDGE_TRIGGERED
 """What a connection's socket is registered for, once. Errors and hang-ups are reported in any case."""
@@ -73,7 +73,7 @@ _ENDS = PEER_ENDED | HANG_UP | ERROR
 
 
 class Handler(Protocol):
-    """What hears of a descriptor."""
+    """What is called for a descriptor."""
 
     def on_events(self, events: int) -> None:
         """Something may be possible now; see the rules above.
@@ -124,8 +124,8 @@ class Poller:
         self._poller: EpollObject | None = None
         self._handlers: dict[int, Handler] = {}
         self._again: deque[tuple[Handler, Callable[[], None]]] = deque()
-        # Events of ends that are still to be told, by descriptor. A dict does not find its first in constant
-        # time once others before that have been removed.
+        # Events of ends that are still to be reported, by descriptor. A dict does not find its first in
+        # constant time once others before that have been removed.
         self._ends: OrderedDict[int, int] = OrderedDict()
         self._in_turn = False
         self._next_turn: IDelayedCall | None = None
@@ -152,7 +152,7 @@ class Poller:
             self._next_turn = None
 
     def watch(self, number: int, handler: Handler, events: int = EDGES) -> None:
-        """Let *handler* hear of a descriptor; of one that is watched already, instead of who did.
+        """Call *handler* for a descriptor; for one that is watched already, in the place of its handler.
 
         :param number: the descriptor.
         :param events: what it is registered for where it is not watched yet.
@@ -183,18 +183,19 @@ class Poller:
             self._come_back()
 
     def doRead(self) -> None:
-        """The reactor's call: one turn, in rounds of events with the call of one who had work left between.
+        """The reactor's call: one turn, in rounds of events, with the call of one handler that had work left
+        in between.
 
-        Whoever has work left again waits for the next turn.
+        A handler that has work left again waits for the next turn.
         """
         self._in_turn = True
         waiting = len(self._again)
         until = self._reactor.seconds() + TIME_A_TURN
         try:
             for _ in range(ROUNDS_A_TURN):
-                happened = self._tell()
+                happened = self._report()
                 if self._ends:
-                    self._tell_ends()
+                    self._report_ends()
                     happened = True
                 if waiting and self._again:
                     waiting -= 1
@@ -217,8 +218,8 @@ class Poller:
         self._next_turn = None
         self.doRead()
 
-    def _tell(self) -> bool:
-        """Tell what has happened to whoever is concerned, but for too many ends.
+    def _report(self) -> bool:
+        """Report what has happened to the handlers, except for too many ends.
 
         :returns: whether there was anything.
         """
@@ -232,7 +233,7 @@ class Poller:
             # Only then can there be more ends than that.
             others = sum(not events & _ENDS for _, events in ready)
             max_ends = max(max_ends, ENDS_A_MESSAGE * others)
-        if not self._tell_all(ready, max_ends) and len(ready) == EVENTS_A_ROUND:
+        if not self._report_all(ready, max_ends) and len(ready) == EVENTS_A_ROUND:
             self._look_past_ends()
         return True
 
@@ -242,11 +243,11 @@ class Poller:
             if self._poller is None:
                 return
             ready = self._poller.poll(0, EVENTS_A_ROUND)
-            if self._tell_all(ready, 0) or len(ready) < EVENTS_A_ROUND:
+            if self._report_all(ready, 0) or len(ready) < EVENTS_A_ROUND:
                 return
 
-    def _tell_all(self, ready: list[tuple[int, int]], max_ends: int) -> bool:
-        """Tell of events, and of so many ends at most; the others wait.
+    def _report_all(self, ready: list[tuple[int, int]], max_ends: int) -> bool:
+        """Report events, and so many ends at most; the others wait.
 
         :returns: whether there was anything but ends.
         """
@@ -269,13 +270,13 @@ class Poller:
                 self._raised(handler)
         return not only_ends
 
-    def _tell_ends(self) -> None:
-        """Tell some of the ends that wait, in their order. Where they are many, those that have waited
+    def _report_ends(self) -> None:
+        """Report some of the ends that wait, in their order. Where they are many, those that have waited
         longest and those that have just come have the same share."""
         for count in range(ENDS_A_ROUND):
             if self._ends:
                 last = count % 2 == 1 and len(self._ends) > MANY_ENDS
-                self._tell_all([self._ends.popitem(last=last)], 1)
+                self._report_all([self._ends.popitem(last=last)], 1)
 
     def _call(self, handler: Handler, call: Callable[[], None]) -> None:
         try:
@@ -297,7 +298,7 @@ class Poller:
 
     def logPrefix(self) -> str:
         """See ``ILoggingContext``."""
-        return "switchboard"
+        return "poller"
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor is being torn down, and with it all that is watched here."""

@@ -1,5 +1,5 @@
-"""One direction of a session once both sides stand: the bytes of one transport go to the other, past their
-protocols.
+"""One direction of a session once both sides are connected: the bytes of one transport go to the other, past
+their protocols.
 
 Copying comes first: for a message that one ``recv`` can take, nothing is cheaper. When reads keep coming back
 full, the pump is in bulk, and the kernel moves its bytes through a pipe; when the bursts have become small
@@ -61,7 +61,7 @@ class Pump:
     :param source: where bytes come from.
     :param sink: where they go.
     :param pipes: lends a pipe while there is bulk to be moved.
-    :param wheel: tells the time, to the second.
+    :param wheel: has the time, to the second.
     :ivar carried: bytes read from the source.
     :ivar active: the wheel's time at the last of them.
     """
@@ -131,7 +131,10 @@ class Pump:
     # By copying
 
     def _copy(self) -> bool:
-        """Read once and send that on; tell whether to go on."""
+        """Read once and send that on.
+
+        :returns: whether to go on.
+        """
         source = self.source
         try:
             data = source.socket.recv(CHUNK)
@@ -148,7 +151,7 @@ class Pump:
         self.carried += size
         self.active = self._wheel.now
         if size < CHUNK:
-            # Less than was asked for: that was all, unless the end stands behind it (epoll(7), Q9).
+            # Less than was asked for: that was all, unless the end is behind it (epoll(7), Q9).
             source.readable = source.at_the_end
             self._streak = 0
         else:
@@ -181,7 +184,10 @@ class Pump:
         source.read_again()
 
     def _fill(self, pipe: Pipe) -> bool:
-        """Fill the pipe from the source; tell whether there is something in it now."""
+        """Fill the pipe from the source.
+
+        :returns: whether there is something in it now.
+        """
         try:
             size = pipe.fill(self.source.socket)
         except BlockingIOError:
@@ -196,7 +202,7 @@ class Pump:
 
     def _filled(self, size: int) -> bool:
         if not size:
-            # The end; or an urgent byte with the end somewhere behind it. recv(2) can tell.
+            # The end; or an urgent byte with the end somewhere behind it. recv(2) shows which.
             self.release()
             self._bulk = False
             self.source.read_again()

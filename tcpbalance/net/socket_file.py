@@ -1,4 +1,4 @@
-"""Who may connect to a unix socket: the mode and the owner of its file."""
+"""Access to a unix socket: the mode and the owner of its file."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ class SocketFile:
     group: str | None = None
 
     def give_to(self, sock: socket.socket) -> None:
-        """Set them for a socket that is bound and does not listen yet, so that nobody could connect before.
+        """Set them for a socket that is bound and does not listen yet, so that no client could connect
+        before.
 
         :raises ListenError: they may not be set; the socket is closed then, and its file removed.
         """

@@ -122,10 +122,10 @@ def _refusal(option: Option, error: OSError) -> str:
 
 
 def shrunk_buffers(sock: socket.socket, config: SocketConfig) -> Iterator[str]:
-    """Tell which buffers the system made smaller than asked for, which it does without an error.
+    """List which buffers the system made smaller than asked for, which it does without an error.
 
     :param sock: a socket with its options set.
-    :returns: a sentence for each, with the mend.
+    :returns: a sentence for each, with what to do.
     """
     limits = {"receive_buffer": ("rmem_max", socket.SO_RCVBUF), "send_buffer": ("wmem_max", socket.SO_SNDBUF)}
     for key, (sysctl, name) in limits.items():

@@ -6,7 +6,7 @@ shows what comes before it is read, a ``TlsLayer`` has a handshake first, and fr
 ``Pump`` carries the bytes to another transport; ends and breaks are still reported to the protocol.
 
 Unlike Twisted's transports, this one writes and closes inside the call where it can. A break that a write
-meets is reported in a later turn, so that nobody is called back from within the write.
+meets is reported in a later turn, so that the writer is not called back from within.
 """
 
 from __future__ import annotations
@@ -200,7 +200,7 @@ class SocketTransport:
         return error != 0
 
     def _take_error(self) -> int:
-        """Take the socket's error, which the kernel tells once; 0 where there is none."""
+        """Take the socket's error, which the kernel reports once; 0 where there is none."""
         return self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if self.is_open else 0
 
     def _break(self, error: int) -> None:
@@ -222,7 +222,7 @@ class SocketTransport:
 
         Where this machine lacks something, as memory, the peer has not broken off: it is reset.
 
-        :param error: what the write met. The kernel tells an error once and shows an end of the stream from
+        :param error: what the write met. The kernel reports an error once and shows an end of the stream from
             then on.
         """
         if self._broken or not self.is_open:

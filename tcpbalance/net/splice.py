@@ -25,7 +25,7 @@ mebibyte."""
 STORE = 32
 """Pipes kept ready; more than that are rarely between two bursts at the same moment."""
 
-MOST = 1024
+MAX_PIPES = 1024
 SHARE = 16
 """Pipes at once, and not more of them than a sixteenth of the descriptors that the process may have. Beyond
 it bytes are copied: descriptors are worth more to connections."""
@@ -118,12 +118,12 @@ class PipeStore:
     """Lends pipes, and makes them where none is left over.
 
     :param make: makes one; raises OSError where none is to be had.
-    :param most: pipes lent at once; by default what ``MOST`` and ``SHARE`` allow.
+    :param max_lent: pipes lent at once; by default what ``MAX_PIPES`` and ``SHARE`` allow.
     """
 
-    def __init__(self, make: Callable[[], Pipe] = KernelPipe, most: int | None = None) -> None:
+    def __init__(self, make: Callable[[], Pipe] = KernelPipe, max_lent: int | None = None) -> None:
         self._make = make
-        self._most = _affordable() if most is None else most
+        self._max_lent = _affordable() if max_lent is None else max_lent
         self._idle: list[Pipe] = []
         self.lent = 0
 
@@ -132,7 +132,7 @@ class PipeStore:
         if self._idle:
             self.lent += 1
             return self._idle.pop()
-        if self.lent >= self._most:
+        if self.lent >= self._max_lent:
             return None
         try:
             pipe = self._make()
@@ -150,10 +150,10 @@ class PipeStore:
             self._idle.append(pipe)
 
     def close(self) -> None:
-        """Close the pipes that nobody has."""
+        """Close the pipes that are not lent."""
         while self._idle:
             self._idle.pop().close()
 
 
 def _affordable() -> int:
-    return min(MOST, descriptors.limit() // SHARE)
+    return min(MAX_PIPES, descriptors.limit() // SHARE)

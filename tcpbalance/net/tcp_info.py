@@ -13,11 +13,11 @@ NOTICEABLE = 0.001
 """Seconds. A round trip below it is never slow."""
 
 NOTICEABLE_HANDSHAKE = 0.02
-"""Seconds, for connections with a TLS handshake: the kernel tells when it got the last data to a tick of its
-clock, 10 ms where that is coarsest."""
+"""Seconds, for connections with a TLS handshake: the kernel reports when it got the last data to a tick of
+its clock, 10 ms where that is coarsest."""
 
 NOTICEABLE_BY_OUR_CLOCK = 1.0
-"""Seconds, where only our own clock can tell: a loop that has to accept and dial 1,000 connections at once
+"""Seconds, where only our own clock is known: a loop that has to accept and dial 1,000 connections at once
 is some 0.3 s late."""
 
 _TLS_1_3 = 0x0304
@@ -41,7 +41,7 @@ class ConnectTime(NamedTuple):
 
 
 def connect_time(transport: Any, connecting: float, handshake: float | None) -> ConnectTime | None:
-    """Tell how long connecting took without the time for which our own loop was late.
+    """Compute how long connecting took without the time for which our own loop was late.
 
     Of TCP it is the round trip of the SYN. That does not show a SYN that was lost, or that the backend's full
     backlog has dropped; where anything was sent again, it is all the time that connecting took, a second at

@@ -47,7 +47,7 @@ def dial_tls(
 
 
 class TlsAttempt:
-    """Stands between the connector, which it is a factory to, and the factory that waits for the outcome."""
+    """The factory that a connector reports to; it reports to the factory that waits for the handshake."""
 
     __slots__ = (
         "_address",
@@ -91,10 +91,10 @@ class TlsAttempt:
             self._end()
             raise
 
-    # What the connector tells
+    # What the connector reports
 
     def buildProtocol(self, addr: Any) -> Protocol:
-        """The connection stands: the handshake comes next."""
+        """The socket is connected: the handshake comes next."""
         self._pending = None
         self._handshake = _Handshake(self, addr, self._preamble)
         return self._handshake
@@ -104,10 +104,10 @@ class TlsAttempt:
         self._end()
         self._factory.clientConnectionFailed(self, reason)
 
-    # What the handshake tells
+    # What the handshake reports
 
     def succeeded(self, addr: Any, transport: Any) -> None:
-        """The backend is who it should be."""
+        """The backend is the one that was meant."""
         if self._over:
             return
         try:
@@ -140,7 +140,8 @@ class TlsAttempt:
     def check(self, now: float) -> float | None:
         """The wheel's call: the time is over.
 
-        :returns: 0 while there is no connection: the connector, whose time is the same, is about to tell why.
+        :returns: 0 while there is no connection: the connector, whose time is the same, is about to report
+            why.
         """
         if self._handshake is None:
             return 0.0

@@ -57,7 +57,7 @@ class Transport(Protocol):
         ...
 
     def confirm_end(self) -> bool:
-        """Tell whether the end that was just reported is one; where it is not, the transport goes on."""
+        """Decide whether the end that was just reported is one; where it is not, the transport goes on."""
         ...
 
     # Writing
@@ -133,13 +133,13 @@ class Transport(Protocol):
     # Changing hands
 
     def hand_over(self, protocol: Any) -> None:
-        """Report to another protocol from here on, which is told nothing of it."""
+        """Report to another protocol from here on, which is not called for that."""
         ...
 
     def relay_with(self, other: Transport, wheel: Wheel) -> tuple[Pump, Pump] | None:
         """Carry the bytes of both to the other from the next turn on, past their protocols.
 
-        :param wheel: tells the time of the last byte.
+        :param wheel: has the time of the last byte.
         :returns: the pump from here and the pump to here; None where bytes have to go by the protocols.
         """
         ...

@@ -1,4 +1,4 @@
-"""Twisted's own transports: put on a connected socket, and asked what they do not tell by themselves."""
+"""Twisted's own transports: put on a connected socket, and given what they lack."""
 
 from __future__ import annotations
 

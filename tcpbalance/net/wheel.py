@@ -1,4 +1,4 @@
-"""One coarse timer for all sessions: deadlines to the second, one delayed call for everybody.
+"""One coarse timer for all sessions: deadlines to the second, one delayed call for all.
 
 A timer object a connection costs more than the connection's own bookkeeping, and most are never reached:
 each byte moves an idle deadline. Here a byte only notes the time; the wheel asks each session when its
@@ -57,7 +57,7 @@ class Wheel:
 
     :param reactor: for the delayed calls: one for the next turn of the wheel, and one while there are checks
         left that are due.
-    :param seconds: the clock of the deadlines; monotonic, so that a stepped wall clock ends nobody.
+    :param clock: of the deadlines; monotonic, so that a stepped wall clock ends no session.
     :param resolution: seconds from one turn to the next.
     :ivar now: the time by that clock, as of the last turn.
     """
@@ -65,16 +65,16 @@ class Wheel:
     _log = Logger()
 
     def __init__(
-        self, reactor: IReactorTime, seconds: Callable[[], float], resolution: float = RESOLUTION
+        self, reactor: IReactorTime, clock: Callable[[], float], resolution: float = RESOLUTION
     ) -> None:
         self._reactor = reactor
-        self._seconds = seconds
+        self._clock = clock
         self._resolution = resolution
         self._slots: defaultdict[int, set[Watched]] = defaultdict(set)
         self._call: IDelayedCall | None = None
         self._rest: IDelayedCall | None = None
         self._turn = 0
-        self.now = seconds()
+        self.now = clock()
 
     def watch(self, watched: Watched, delay: float) -> float:
         """Check *watched* once *delay* seconds from now have passed, instead of when it was to be checked.
@@ -85,7 +85,7 @@ class Wheel:
             self.forget(watched)
         if self._call is None:
             self._start()
-        due = self._seconds() + delay
+        due = self._clock() + delay
         watched.slot = turn = floor(due / self._resolution) + 1
         self._slots[turn].add(watched)
         return due
@@ -107,7 +107,7 @@ class Wheel:
             self._stop()
 
     def _start(self) -> None:
-        self.now = self._seconds()
+        self.now = self._clock()
         self._turn = floor(self.now / self._resolution)
         self._call = self._reactor.callLater(self._resolution, self._tick)
 
@@ -130,7 +130,7 @@ class Wheel:
 
     def _work(self) -> None:
         """Make the checks that are due, as many as one turn of the reactor allows."""
-        self.now = self._seconds()
+        self.now = self._clock()
         due = floor(self.now / self._resolution)
         until = self.now + TIME_A_TURN
         for _ in range(STEPS_A_TURN):
@@ -141,7 +141,7 @@ class Wheel:
                 if not slot:
                     self._drop_slot(self._turn)
                 self._check(watched)
-                if self._seconds() >= until:
+                if self._clock() >= until:
                     break
             elif self._turn < due and self._slots:
                 self._turn += 1

@@ -1,7 +1,7 @@
 """Holds back a side of a session that sends faster than it may.
 
 Only reading stops: what has been read goes on its way, and what has not, the end included, waits in the
-kernel, whose window closes. So all that is said of ends and breaks holds as it is.
+kernel, whose window closes. So ends and breaks are carried over as without a limit.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _piece(rate: int) -> int:
 
 
 class DryRunBandwidthLimiter:
-    """Stands where a brake would, and tells each time that bytes come which a brake would have held back.
+    """Takes a limiter's place in a dry run, and counts what a limiter would have held back.
 
     :param rate: bytes a second.
     :param seconds: a monotonic clock.
@@ -126,5 +126,5 @@ class BandwidthLimiter:
         self._side.session.end(EndReason.INTERNAL_ERROR)
 
     def release(self) -> None:
-        """Count no more; whoever releases it forgets it, too."""
+        """Count no more; the side forgets it, too."""
         self._wheel.forget(self)

@@ -1,6 +1,6 @@
 """Resets a side once its peer has what the other side had sent before it broke off.
 
-A reset throws away what our kernel still holds for the peer. No event tells that the peer's kernel has
+A reset throws away what our kernel still holds for the peer. No event reports that the peer's kernel has
 acknowledged the last byte, so this is looked at now and then, and only while there is something to wait for.
 """
 
@@ -22,7 +22,7 @@ class Delivery:
     """Waits until all bytes for one peer are acknowledged, then resets it; its owner bounds the wait.
 
     :param side: the peer's; open, and read no more.
-    :param wheel: tells when to look; a fine one.
+    :param wheel: times the looks; a fine one.
     """
 
     __slots__ = ("_side", "_wait", "_wheel", "slot")

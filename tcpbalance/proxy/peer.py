@@ -24,14 +24,14 @@ BROKEN_OFF = (ConnectionClosed, SSL.Error)
 
 
 class Owner(typing.Protocol):
-    """What a side belongs to, and tells what happens."""
+    """What a side belongs to, and reports to."""
 
     def finished(self, side: Peer) -> None:
         """The peer has finished sending."""
         ...
 
     def write_closed(self, side: Peer) -> None:
-        """All bytes for the peer are out, and it has been told that no more will come."""
+        """All bytes for the peer are out, and the end of the stream behind them."""
         ...
 
     def connection_error(self, side: Peer) -> None:
@@ -49,38 +49,38 @@ class Owner(typing.Protocol):
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
 class Peer(Protocol):
-    """What the client's side and the backend's have in common: they tell the session what happens, do as it
-    says, and decide nothing. A side is two flags, not a state machine: whether its sending has finished, and
-    whether its write side is closed.
+    """What the client's side and the backend's have in common: they report to the session what happens, do
+    what it asks for, and decide nothing. A side is two flags, not a state machine: whether its sending has
+    finished, and whether its write side is closed.
 
-    A side is also the tap that the other one turns off and on. It stands between the two transports as the
-    producer, because a stock transport as producer reports EOF again when it is resumed after EOF, and closes
-    when its consumer is lost.
+    A side is also the producer that is registered with the other side's transport: one of Twisted's
+    transports as producer would report EOF again when it is resumed after EOF, and close when its consumer is
+    lost.
 
     :ivar transport: owned by the session from the moment that it is connected.
-    :ivar told: bytes that the transport has told of.
-    :ivar direction: what carries the bytes that come in here, once legs do so by themselves.
-    :ivar brake: what keeps the bytes that come in here within their rate; None where there is none.
+    :ivar reported: bytes that the transport has reported.
+    :ivar pump: carries the bytes that come in here, once they go past the session.
+    :ivar limiter: keeps the bytes that come in here within their rate; None without a rate.
     :ivar stopped: whether the other side can take no more.
     :ivar finished: whether the peer has finished sending.
-    :ivar write_closed: whether the peer has all its bytes and was told that no more will come.
+    :ivar write_closed: whether all bytes for the peer are out, and the end of the stream behind them.
     :ivar gone: whether the transport is no more.
     """
 
     transport: Transport  # type: ignore[assignment]  # Twisted's own are adapted to it
     session: Owner
-    told = 0
-    direction: Pump | None = None
+    reported = 0
+    pump: Pump | None = None
     limiter: BandwidthLimiter | DryRunBandwidthLimiter | None = None
     stopped = False
     finished = False
     write_closed = False
     gone = False
 
-    # What the transport tells
+    # What the transport reports
 
     def makeConnection(self, transport: Any) -> None:
-        """Twisted's call: the connection stands."""
+        """Twisted's call: the side is connected."""
         self.connected = 1
         self.transport = as_transport(transport)
         self.connectionMade()  # type: ignore[no-untyped-call]  # Twisted's
@@ -108,12 +108,12 @@ class Peer(Protocol):
     @property
     def received(self) -> int:
         """Bytes that the peer has sent and we have taken."""
-        return self.told + (self.direction.carried if self.direction is not None else 0)
+        return self.reported + (self.pump.carried if self.pump is not None else 0)
 
     @property
     def active(self) -> float:
-        """When the last byte came that the session was not told of, by its wheel."""
-        return self.direction.active if self.direction is not None else -math.inf
+        """When the last byte came that went past the session, by its wheel."""
+        return self.pump.active if self.pump is not None else -math.inf
 
     @property
     def can_half_close(self) -> bool:
@@ -157,7 +157,7 @@ class Peer(Protocol):
             self.transport.resumeProducing()
 
     def read_no_more(self) -> None:
-        """There is nobody left who could take what comes."""
+        """Nothing is left that could take what comes."""
         self.transport.read_no_more()
 
     def stopProducing(self) -> None:
@@ -190,5 +190,5 @@ class Peer(Protocol):
         """Let bytes come as fast as they do."""
         if self.limiter is not None:
             self.limiter.release()
-            # No circle is left behind for the garbage collector to find.
+            # No reference cycle is left behind for the garbage collector to find.
             self.limiter = None

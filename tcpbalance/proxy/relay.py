@@ -1,4 +1,4 @@
-"""Both directions of one session: who may still send, and how each side's end reaches the other.
+"""Both directions of one session: which may still send, and how each side's end reaches the other.
 
 ==========================================  =========================================================
 event                                       what follows
@@ -13,7 +13,7 @@ A is gone in order, without half-close      A's bytes go out to B, then B is clo
 B takes nothing                             A is not read while B's buffer is full (64 KiB)
 ==========================================  =========================================================
 
-The rules are decided in ``session`` and carried out here and in ``side``.
+The rules are decided in ``session`` and carried out here and in ``peer``.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ def join(client: Peer, backend: Peer) -> None:
 def carry(client: Peer, backend: Peer, wheel: Wheel) -> None:
     """Let the bytes go from transport to transport, past both protocols, where the two can do that.
 
-    :param wheel: tells the time of the last byte.
+    :param wheel: has the time of the last byte.
     """
     pumps = client.transport.relay_with(backend.transport, wheel)
     if pumps is not None:
-        client.direction, backend.direction = pumps
+        client.pump, backend.pump = pumps
 
 
 def part(client: Peer) -> None:

@@ -365,11 +365,11 @@ class Session:
             return
         self.active = self._wheel.now
         client, backend = self.client, self.backend
-        client.told += len(data)
+        client.reported += len(data)
         if client.limiter is not None:
             client.limiter.read(len(data))
         if backend is not None:
-            if not self._direct and (backend.told or client.told > ReplayBuffer.limit):
+            if not self._direct and (backend.reported or client.reported > ReplayBuffer.limit):
                 self._start_direct_relay()
             backend.send(data, client)
 
@@ -389,11 +389,11 @@ class Session:
             self._stop_replay_buffering()
         backend = self.backend
         if backend is not None:
-            if not backend.told:
+            if not backend.reported:
                 self._dial.answered()
             elif not self._direct:
                 self._start_direct_relay()
-            backend.told += len(data)
+            backend.reported += len(data)
             if backend.limiter is not None:
                 backend.limiter.read(len(data))
             self.client.send(data, backend)
@@ -634,13 +634,13 @@ class Session:
         self._phase = OVER
         client, backend, context = self.client, self.backend, self._context
         if self._preread is not None:
-            client.told = self._preread.buffered
+            client.reported = self._preread.buffered
             self._preread.stop()
         else:
             self._deadlines.stop()
             if self._delivery is not None:
                 self._delivery.stop()
-            if backend is not None and not backend.told and backend.received:
+            if backend is not None and not backend.reported and backend.received:
                 self._dial.answered()  # with bytes that passed us by
             self._dial.end()
             del self._deadlines  # No reference cycle is left behind for the garbage collector to find.

@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.internet import reactor as global_reactor
 
-from support.data_paths import RoadCase
+from support.data_paths import DataPathCase
 from support.sockets import until
 from tcpbalance import Backend, Pool
 from tcpbalance.admission.access import Access
@@ -26,7 +26,7 @@ from tcpbalance.proxy.factory import FrontendFactory
 reactor: Any = global_reactor
 
 
-class GateTests(RoadCase):
+class GateTests(DataPathCase):
     """On the portable data path; a client may have one connection."""
 
     def setUp(self) -> None:
@@ -66,7 +66,7 @@ class GateTests(RoadCase):
         self.admission.leave(key)
 
 
-class QuickGateTests(GateTests):
+class NativeGateTests(GateTests):
     """The same on the native data path."""
 
     data_path_name = "auto"

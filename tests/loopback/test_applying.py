@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import capturedLogs, formatEvent
 
-from support.data_paths import RoadCase
+from support.data_paths import DataPathCase
 from support.sockets import fired, until
 from tcpbalance import Backend, Balancer, EndReason, Frontend, HealthConfig, ListenError, Pool, Target
 
@@ -41,7 +41,7 @@ class Unfinished:
         self.cancelled += 1
 
 
-class ApplyingTests(RoadCase):
+class ApplyingTests(DataPathCase):
     """A balancer with one frontend, to which others are added."""
 
     timeout = 30
@@ -191,7 +191,7 @@ class ApplyingTests(RoadCase):
         assert await self.is_served(self.client(balancer, "second"))
 
 
-class QuickApplyingTests(ApplyingTests):
+class NativeApplyingTests(ApplyingTests):
     """The same on the native data path."""
 
     data_path_name = "auto"

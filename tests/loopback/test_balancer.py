@@ -23,7 +23,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 
-from support.data_paths import RoadCase
+from support.data_paths import DataPathCase
 from support.sockets import fired, until, until_steady
 from tcpbalance import (
     AccessLog,
@@ -90,7 +90,7 @@ class AdmissionControl:
         return self.asked[-1]
 
 
-class BalancerCase(RoadCase):
+class BalancerCase(DataPathCase):
     """Two echo backends, blocking-free clients, and a balancer that is stopped at the end."""
 
     def setUp(self) -> None:
@@ -613,43 +613,43 @@ class StoppedReaderTests(BalancerCase):
         return clock, factory, client
 
 
-class QuickServingTests(ServingTests):
+class NativeServingTests(ServingTests):
     """The same on the native data path; on an endpoint, with Twisted's transport on the client's side."""
 
     data_path_name = "auto"
 
 
-class QuickOpeningTests(OpeningTests):
+class NativeOpeningTests(OpeningTests):
     """The same on the native data path."""
 
     data_path_name = "auto"
 
 
-class QuickEndingTests(EndingTests):
+class NativeEndingTests(EndingTests):
     """The same on the native data path."""
 
     data_path_name = "auto"
 
 
-class QuickAccountTests(AccountTests):
+class NativeAccountTests(AccountTests):
     """The same on the native data path."""
 
     data_path_name = "auto"
 
 
-class QuickLifecycleTests(LifecycleTests):
+class NativeLifecycleTests(LifecycleTests):
     """The same on the native data path."""
 
     data_path_name = "auto"
 
 
-class QuickSlowReaderTests(SlowReaderTests):
+class NativeSlowReaderTests(SlowReaderTests):
     """The same on the native data path."""
 
     data_path_name = "auto"
 
 
-class QuickStoppedReaderTests(StoppedReaderTests):
+class NativeStoppedReaderTests(StoppedReaderTests):
     """The same on the native data path."""
 
     data_path_name = "auto"

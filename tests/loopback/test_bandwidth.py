@@ -105,7 +105,7 @@ def hash_of_all(sock: socket.socket) -> None:
     sock.sendall(hashlib.sha256(read(sock, SIZE)).digest())
 
 
-class QuickBandwidthTests(BandwidthTests):
+class NativeBandwidthTests(BandwidthTests):
     """On the native data path."""
 
     data_path_name = "auto"

@@ -17,7 +17,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from support.clients import reset
-from support.data_paths import RoadCase
+from support.data_paths import DataPathCase
 from support.names import FixedEngine, OpenEngine, found
 from support.peers import unanswering
 from support.sockets import Recorder, until
@@ -67,7 +67,7 @@ class Outcome:
         self.failures.append(cast(ConnectFailed, reason.value))
 
 
-class ConnectingTests(RoadCase):
+class ConnectingTests(DataPathCase):
     """``SocketConnector`` against listeners of the stock reactor, and against none."""
 
     def connect(
@@ -441,7 +441,7 @@ class ConnectingTests(RoadCase):
             await until(reactor, lambda: outcome.protocol and outcome.protocol.lost)
 
 
-class QuickConnectingTests(ConnectingTests):
+class NativeConnectingTests(ConnectingTests):
     """The same on the native data path."""
 
     data_path_name = "auto"

@@ -19,7 +19,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs, formatEvent
 
-from support.data_paths import RoadCase
+from support.data_paths import DataPathCase
 from support.sockets import Recorder, until
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.frontends import SocketConfig
@@ -56,7 +56,7 @@ class Kept(Factory):
         return self.made[-1]
 
 
-class ListenerTests(RoadCase):
+class ListenerTests(DataPathCase):
     """A ``Listener`` and blocking clients that never wait long."""
 
     def setUp(self) -> None:
@@ -410,7 +410,7 @@ class ListenerTests(RoadCase):
         await self.close_all()
 
 
-class QuickListenerTests(ListenerTests):
+class NativeListenerTests(ListenerTests):
     """The same on the native data path."""
 
     data_path_name = "auto"

@@ -15,7 +15,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import capturedLogs, formatEvent
 from zope.interface import implementer
 
-from support.data_paths import RoadCase
+from support.data_paths import DataPathCase
 from support.sockets import fired, some_turns, until
 from tcpbalance import (
     Backend,
@@ -88,7 +88,7 @@ class Slow:
         self.listening.callback(Unpausable(reactor.listenTCP(0, self.factory, interface="127.0.0.1")))
 
 
-class EndpointTests(RoadCase):
+class EndpointTests(DataPathCase):
     """A balancer whose only frontend listens on what the test gives it."""
 
     timeout = 30
@@ -257,7 +257,7 @@ class EndpointTests(RoadCase):
         assert cancelled == [slow.listening]
 
 
-class QuickEndpointTests(EndpointTests):
+class NativeEndpointTests(EndpointTests):
     """The same with the native data path behind."""
 
     data_path_name = "auto"

@@ -11,7 +11,7 @@ from twisted.internet import reactor as global_reactor
 from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import capturedLogs, formatEvent
 
-from support.data_paths import RoadCase
+from support.data_paths import DataPathCase
 from support.name_server import SERVER_FAILURE, FakeNameServer
 from support.sockets import until
 from tcpbalance.balancer import Balancer
@@ -36,7 +36,7 @@ class Here(Protocol):
         self.transport.write(self.transport.getHost().host.encode())
 
 
-class NamesTests(RoadCase):
+class NamesTests(DataPathCase):
     """A balancer whose only backend has a name, and a name server of the test's own."""
 
     timeout = 30
@@ -253,7 +253,7 @@ class NamesTests(RoadCase):
         assert await self.answer(balancer) == "127.0.0.2"
 
 
-class QuickNamesTests(NamesTests):
+class NativeNamesTests(NamesTests):
     """The same on the native data path."""
 
     data_path_name = "auto"

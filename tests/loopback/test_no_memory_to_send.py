@@ -91,7 +91,7 @@ class NoMemoryTests(TlsCase):
         await self.fails_towards("client", errno.ENOBUFS, 3)
 
 
-class QuickNoMemoryTests(NoMemoryTests):
+class NativeNoMemoryTests(NoMemoryTests):
     """On the native data path: by the session, and from leg to leg."""
 
     data_path_name = "auto"

@@ -28,7 +28,7 @@ from support.names import FixedEngine, OpenEngine, found
 from support.peers import peer, unanswering
 from support.probe_peers import Certificate, Server, close, go_deaf, http, repeat, reset, stay
 from support.sockets import until
-from support.tls_lines import GOODBYE_IN_THE_CLEAR
+from support.tls_lines import CLOSE_NOTIFY_IN_THE_CLEAR
 from tcpbalance.config.addresses import Address
 from tcpbalance.health.probe_run import Outcome, ProbeRun
 from tcpbalance.health.probes import (
@@ -350,8 +350,8 @@ class Tls(ProbeTestCase):
     async def test_reset_in_the_handshake(self) -> None:
         self.assertEqual(await self.cause_at(Server(answer=b"", then=reset), TlsProbe()), "reset")
 
-    async def test_a_goodbye_in_the_handshake(self) -> None:
-        server = Server(answer=GOODBYE_IN_THE_CLEAR)
+    async def test_a_close_notify_in_the_handshake(self) -> None:
+        server = Server(answer=CLOSE_NOTIFY_IN_THE_CLEAR)
         self.assertEqual(await self.cause_at(server, TlsProbe()), "reset")
 
     async def test_plain_text(self) -> None:

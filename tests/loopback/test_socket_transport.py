@@ -1,4 +1,4 @@
-"""Two legs joined, on real sockets: bytes through real pipes, bytes in flight, and urgent data."""
+"""Two transports joined, on real sockets: bytes through real pipes, bytes in flight, and urgent data."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Crank(Clock):
 
 
 class Joined:
-    """Two programs and the legs between them.
+    """Two programs and the transports between them.
 
     :ivar near: what sends.
     :ivar far: what receives.
@@ -55,9 +55,9 @@ class Joined:
             ours, peer = listener.accept()
         for sock in (theirs, ours):
             sock.setblocking(False)
-        leg = SocketTransport(self.poller, ours, HalfCloseRecorder([]), peer_address(ours.family, peer))
-        self.poller.watch(ours.fileno(), leg)
-        return theirs, leg
+        transport = SocketTransport(self.poller, ours, HalfCloseRecorder([]), peer_address(ours.family, peer))
+        self.poller.watch(ours.fileno(), transport)
+        return theirs, transport
 
     def until(self, condition: Callable[[], object]) -> None:
         """Turn, with the far end reading, until something has come true."""
@@ -76,8 +76,8 @@ class Joined:
             self.received += self.far.recv(MIB)
 
     def close(self) -> None:
-        for leg in (self.source, self.sink):
-            leg.abortConnection()
+        for transport in (self.source, self.sink):
+            transport.abortConnection()
         self.near.close()
         self.far.close()
         self.poller.close()
@@ -100,15 +100,15 @@ def test_a_write_to_a_unix_socket_does_not_tell_an_end_from_a_break(unread: byte
     poller = Poller(Crank())
     poller.open()
     protocol = HalfCloseRecorder([])
-    leg = SocketTransport(poller, ours, protocol, UNIXAddress(None))
+    transport = SocketTransport(poller, ours, protocol, UNIXAddress(None))
     ours.send(unread)
     theirs.send(b"answer")
     theirs.close()
     if event_first:
-        poller.watch(ours.fileno(), leg)
-    leg.write(b"more of the question")
+        poller.watch(ours.fileno(), transport)
+    transport.write(b"more of the question")
     if not event_first:
-        poller.watch(ours.fileno(), leg)
+        poller.watch(ours.fileno(), transport)
     with no_logged_failure():
         for _ in range(4):
             poller._reactor.advance(0)

@@ -22,7 +22,7 @@ from support.hellos import real_hello
 from support.proxy_headers import v1_line
 from support.sockets import until, until_steady
 from support.tls_case import NAME, TlsCase, fetch_all
-from support.tls_lines import GOODBYE_IN_THE_CLEAR, frontend_tls
+from support.tls_lines import CLOSE_NOTIFY_IN_THE_CLEAR, frontend_tls
 from tcpbalance import EndReason, NetworkSet, TimeoutsConfig
 from tcpbalance.config.paths import FilePath
 from tcpbalance.net.tls.server import ServerTls
@@ -83,12 +83,12 @@ class HandshakeTests(ClientCase):
     # Twisted takes any end of one for a break.
     ends_as = EndReason.CLIENT_RESET
 
-    async def test_a_goodbye_in_the_middle_of_one_is_an_end(self) -> None:
+    async def test_a_close_notify_in_the_middle_of_one_is_an_end(self) -> None:
         with connect(self.serve_tls()) as client:
             client.sendall(real_hello(NAME))
             # What answers it is not read to its end, but it has come.
             await deferToThread(read, client, 1)
-            client.sendall(GOODBYE_IN_THE_CLEAR)
+            client.sendall(CLOSE_NOTIFY_IN_THE_CLEAR)
             await deferToThread(fetch_all, client)
         record = await self.ended()
         assert (record.reason, record.cause) == (self.ends_as, "")
@@ -190,7 +190,7 @@ class ForeignEndpointTests(ClientCase):
         assert (await self.ended(2)).client == "192.0.2.1:56324"
 
 
-class QuickHandshakeTests(HandshakeTests):
+class NativeHandshakeTests(HandshakeTests):
     """The same on the native data path, where a refused client is sent the alert in any case."""
 
     data_path_name = "auto"
@@ -242,13 +242,13 @@ class QuickHandshakeTests(HandshakeTests):
         assert (record.reason, record.cause) == (EndReason.HANDSHAKE_FAILED, "http request")
 
 
-class QuickMemberTests(MemberTests):
+class NativeMemberTests(MemberTests):
     """The same on the native data path."""
 
     data_path_name = "auto"
 
 
-class QuickSlowReaderTests(SlowReaderTests):
+class NativeSlowReaderTests(SlowReaderTests):
     """The same on the native data path."""
 
     data_path_name = "auto"

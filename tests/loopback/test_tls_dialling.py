@@ -20,7 +20,7 @@ from support.clients import connect, read, read_all
 from support.names import OpenEngine
 from support.sockets import Recorder, until
 from support.tls_case import NAME, PLAIN, TlsCase
-from support.tls_lines import GOODBYE_IN_THE_CLEAR
+from support.tls_lines import CLOSE_NOTIFY_IN_THE_CLEAR
 from support.tls_peers import tls_peer
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.paths import FilePath
@@ -38,10 +38,10 @@ QUESTION = b"question"
 MORE_THAN_KERNELS_HOLD = 16 * 1024 * 1024
 
 
-def _says_goodbye(sock: socket.socket) -> None:
+def _says_close_notify(sock: socket.socket) -> None:
     """Leave in the middle of the handshake."""
     sock.recv(1 << 16)
-    sock.sendall(GOODBYE_IN_THE_CLEAR)
+    sock.sendall(CLOSE_NOTIFY_IN_THE_CLEAR)
     with contextlib.suppress(ConnectionError):
         read_all(sock)
 
@@ -68,8 +68,8 @@ class PassedOverTests(TlsCase):
         assert (record.attempts, record.backend) == (2, self.good.address)
         return record.cause
 
-    async def test_a_goodbye_in_the_middle_of_the_handshake(self) -> None:
-        assert await self.cause_of(_says_goodbye) == self.closed
+    async def test_a_close_notify_in_the_middle_of_the_handshake(self) -> None:
+        assert await self.cause_of(_says_close_notify) == self.closed
 
     async def test_a_refusal_of_our_certificate_after_our_end_of_the_handshake(self) -> None:
         """In TLS 1.3 the one who connects is done before it hears what is thought of it. It has accepted,
@@ -265,20 +265,20 @@ def _greet(sock: socket.socket, issued: Issued) -> None:
         read_all(tls)
 
 
-class QuickPassedOverTests(PassedOverTests):
+class NativePassedOverTests(PassedOverTests):
     """The same on the native data path."""
 
     data_path_name = "auto"
     closed = "TLS: closed"
 
 
-class QuickFaultTests(FaultTests):
+class NativeFaultTests(FaultTests):
     """The same on the native data path."""
 
     data_path_name = "auto"
 
 
-class QuickPreambleTests(PreambleTests):
+class NativePreambleTests(PreambleTests):
     """The same on the native data path, where the attempt fails and says why."""
 
     data_path_name = "auto"

@@ -28,7 +28,7 @@ from tcpbalance import EndReason
 from tcpbalance.net.pump import CHUNK
 from tcpbalance.net.tls.records import MAX_IN_HANDSHAKE, MAX_WITHOUT_DATA, RECORDS_AT_ONCE
 from tcpbalance.net.tls.server import ServerTls
-from tcpbalance.net.tls.tls_socket import MAX_UNSENT, MORE_TO_TELL, WANTS_WRITE, TlsSocket
+from tcpbalance.net.tls.tls_socket import MAX_UNSENT, MORE_TO_READ, WANTS_WRITE, TlsSocket
 from tcpbalance.proxy.preread import PrereadSettings
 
 FLOOD = 500
@@ -142,13 +142,13 @@ def test_a_read_that_leaves_records_behind_says_so(line: Line) -> None:
     line.come(line.make.key_updates(RECORDS_AT_ONCE + 1))
     with pytest.raises(BlockingIOError):
         line.ours.recv(CHUNK)
-    assert line.ours.news == MORE_TO_TELL
+    assert line.ours.pending == MORE_TO_READ
 
 
 def test_a_flood_of_key_updates_is_an_error_after_a_few_reads(line: Line) -> None:
     line.come(line.make.key_updates(FLOOD))
     assert line.error().errno == errno.EPROTO
-    assert line.ours.complaint == "too many records without data"
+    assert line.ours.error == "too many records without data"
     with pytest.raises(OSError, match="too many records without data"):
         line.ours.recv(CHUNK)
 
@@ -258,7 +258,7 @@ def test_an_answer_that_finds_no_room_waits_for_it(line_of_old: Line) -> None:
     for _ in range(MAX_UNSENT // 16):
         line_of_old.come(make.hello_request() + make.record(b"x"))
         assert next(line_of_old.reads()) == b"x"
-        if ours.news == WANTS_WRITE:
+        if ours.pending == WANTS_WRITE:
             break
     assert ours.unsent
     # To this client the answer is a reason to end it.
@@ -353,7 +353,7 @@ class FloodTests(TlsCase):
         assert (record.reason, record.cause) == (EndReason.BACKEND_RESET, TOO_MANY)
 
 
-class QuickFloodTests(FloodTests):
+class NativeFloodTests(FloodTests):
     """The same on the native data path."""
 
     data_path_name = "auto"

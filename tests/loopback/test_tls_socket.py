@@ -28,7 +28,7 @@ from support.waiting import until
 from tcpbalance.net.pump import CHUNK
 from tcpbalance.net.tls.records import RECORDS_AT_ONCE
 from tcpbalance.net.tls.server import ServerTls
-from tcpbalance.net.tls.tls_socket import MORE_TO_TELL, TlsSocket
+from tcpbalance.net.tls.tls_socket import MORE_TO_READ, TlsSocket
 
 MORE_THAN_A_READ = CHUNK + A_RECORD
 MORE_THAN_KERNELS_HOLD = 16 * 1024 * 1024
@@ -70,7 +70,7 @@ class Line:
         """Whether there is nothing to be read."""
         with pytest.raises(BlockingIOError):
             self.tls.recv(CHUNK)
-        return self.tls.news is None
+        return self.tls.pending is None
 
 
 @pytest.fixture(scope="module")
@@ -144,28 +144,28 @@ def test_full_records_fill_a_read(line: Line) -> None:
 def test_a_short_read_with_more_behind_it_says_so(line: Line, size: int) -> None:
     """Whoever reads takes a short read for all there is."""
     line.come(b"".join(line.peer.written(b"x" * size) for _ in range(2 * MORE_THAN_A_READ // size)))
-    assert len(line.tls.recv(CHUNK)) >= CHUNK or line.tls.news == MORE_TO_TELL
+    assert len(line.tls.recv(CHUNK)) >= CHUNK or line.tls.pending == MORE_TO_READ
 
 
 def test_a_peer_with_a_byte_in_each_record_does_not_hold_up_the_others(line: Line) -> None:
     line.come(b"".join(line.peer.written(b"x") for _ in range(3000)))
     assert len(line.tls.recv(CHUNK)) == RECORDS_AT_ONCE
-    assert line.tls.news == MORE_TO_TELL
+    assert line.tls.pending == MORE_TO_READ
 
 
 def test_an_end_behind_what_was_read_is_announced(line: Line) -> None:
-    line.come(line.peer.written(b"last") + line.peer.goodbye())
+    line.come(line.peer.written(b"last") + line.peer.close_notify())
     assert line.tls.recv(CHUNK) == b"last"
-    assert line.tls.news == MORE_TO_TELL
+    assert line.tls.pending == MORE_TO_READ
     assert line.tls.recv(CHUNK) == b""
 
 
-def test_a_goodbye_alone_is_the_end(line: Line) -> None:
-    line.come(line.peer.goodbye())
+def test_a_close_notify_alone_is_the_end(line: Line) -> None:
+    line.come(line.peer.close_notify())
     assert line.tls.recv(CHUNK) == b""
 
 
-def test_an_end_without_a_goodbye_is_an_end(line: Line) -> None:
+def test_an_end_without_a_close_notify_is_an_end(line: Line) -> None:
     line.end()
     assert line.tls.recv(CHUNK) == b""
 
@@ -209,7 +209,7 @@ def test_an_error_behind_what_was_read_is_told_by_the_next_read_and_by_no_other_
     eligible, changed = line.peer.written(b"hello"), bytearray(line.peer.written(b"world"))
     changed[-1] ^= 1
     line.come(eligible + changed)
-    assert (line.tls.recv(CHUNK), line.tls.news) == (b"hello", MORE_TO_TELL)
+    assert (line.tls.recv(CHUNK), line.tls.pending) == (b"hello", MORE_TO_READ)
     assert Binding.lib.ERR_peek_error() == 0
     for _ in range(2):
         with pytest.raises(OSError, match="bad record mac"):
@@ -259,10 +259,10 @@ def test_writing_to_one_who_has_gone_is_the_error_of_a_socket(line: Line) -> Non
     until(fails, "the error")
 
 
-def test_a_goodbye_is_told_and_what_the_peer_still_says_is_read(line: Line) -> None:
+def test_a_close_notify_is_told_and_what_the_peer_still_says_is_read(line: Line) -> None:
     line.tls.send(b"last")
-    line.tls.say_goodbye()
-    until(lambda: line.peer.look().finished, "the goodbye")
+    line.tls.send_close_notify()
+    until(lambda: line.peer.look().finished, "the close_notify")
     assert line.peer.received == b"last"
     line.come(line.peer.written(b"answer"))
     assert line.tls.recv(CHUNK) == b"answer"
@@ -295,7 +295,7 @@ def _fails(call: Callable[[], object]) -> bool:
         pytest.param(lambda tls: tls.send(b"x"), id="a record"),
         pytest.param(lambda tls: tls.send(bytes(3 * A_RECORD)), id="several"),
         pytest.param(lambda tls: tls.recv(CHUNK), id="a read"),
-        pytest.param(lambda tls: tls.say_goodbye(), id="a goodbye"),
+        pytest.param(lambda tls: tls.send_close_notify(), id="a close_notify"),
     ],
 )
 def test_what_one_has_met_is_not_told_to_another(
@@ -305,7 +305,7 @@ def test_what_one_has_met_is_not_told_to_another(
     until(lambda: _fails(lambda: call(line.tls)), "the error")
     assert no_error_is_left()
     assert other.is_empty()
-    other.come(other.peer.goodbye())
+    other.come(other.peer.close_notify())
     assert other.tls.recv(CHUNK) == b""
 
 
@@ -324,7 +324,7 @@ def test_a_break_behind_what_was_read_is_not_told_to_another(line: Line, other: 
 def test_the_handshake_waits_for_the_peer(fresh: Line) -> None:
     with pytest.raises(BlockingIOError):
         fresh.tls.do_handshake()
-    assert fresh.tls.news is None
+    assert fresh.tls.pending is None
 
 
 def test_a_handshake_with_one_who_speaks_something_else_fails(fresh: Line) -> None:

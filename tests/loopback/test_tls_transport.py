@@ -1,4 +1,4 @@
-"""A leg that speaks TLS, on real sockets: bytes cut at will, ends, goodbyes, breaks, no room."""
+"""A transport that speaks TLS, on real sockets: bytes cut at will, ends, close_notifies, breaks, no room."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Introducer(Listener):
     def __init__(self, tls: ServerTls) -> None:
         super().__init__()
         self.tls = tls
-        self.leg: SocketTransport | None = None
+        self.transport: SocketTransport | None = None
         self.header = b""
 
     def dataReceived(self, data: bytes) -> None:
@@ -102,8 +102,8 @@ class Introducer(Listener):
             super().dataReceived(data)
         elif data.startswith(PROXY):
             self.header = PROXY
-            assert self.leg is not None
-            self.leg.accept_tls(self.tls, data.removeprefix(PROXY))
+            assert self.transport is not None
+            self.transport.accept_tls(self.tls, data.removeprefix(PROXY))
 
 
 @frozen
@@ -117,9 +117,9 @@ class Client:
 
 
 class Line:
-    """A leg that serves, and the peer that it serves, who speaks TLS in memory.
+    """A transport that serves, and the peer that it serves, who speaks TLS in memory.
 
-    :ivar leg: on a poller that is turned by hand.
+    :ivar transport: on a poller that is turned by hand.
     """
 
     def __init__(self, tls: ServerTls) -> None:
@@ -130,10 +130,10 @@ class Line:
         self.peer = Peer(theirs, client_in_memory(client_context()))
         self.protocol = Listener()
         self.beneath = ours
-        self.leg = SocketTransport(
+        self.transport = SocketTransport(
             self.poller, ours, self.protocol, peer_address(ours.family, ours.getpeername())
         )
-        self.poller.watch(ours.fileno(), self.leg)
+        self.poller.watch(ours.fileno(), self.transport)
         self._tls = tls
 
     @property
@@ -142,8 +142,8 @@ class Line:
         return self.protocol.story
 
     def begin(self) -> None:
-        """Let the leg speak TLS, and make nothing of it yet."""
-        self.leg.accept_tls(self._tls)
+        """Let the transport speak TLS, and make nothing of it yet."""
+        self.transport.accept_tls(self._tls)
 
     def shake(self) -> None:
         """Let the two agree."""
@@ -169,14 +169,14 @@ class Line:
         self.until(lambda: len(self.peer.look().received) >= size)
 
     def close(self) -> None:
-        self.leg.abortConnection()
+        self.transport.abortConnection()
         self.peer.close()
         self.poller.close()
 
 
 @pytest.fixture(scope="module")
 def issued(tmp_path_factory: pytest.TempPathFactory) -> Issued:
-    return Authority.root().issue(tmp_path_factory.mktemp("tls-leg"), "web", "web.example")
+    return Authority.root().issue(tmp_path_factory.mktemp("tls-transport"), "web", "web.example")
 
 
 @pytest.fixture(scope="module")
@@ -233,8 +233,8 @@ def test_a_turn_takes_a_few_records_whatever_is_in_them(line: Line) -> None:
 
 
 def test_what_is_written_is_read(line: Line) -> None:
-    line.leg.write(b"hello")
-    line.leg.writeSequence([b" ", b"world"])
+    line.transport.write(b"hello")
+    line.transport.writeSequence([b" ", b"world"])
     line.read_by_peer(11)
     assert line.peer.received == b"hello world"
 
@@ -242,7 +242,7 @@ def test_what_is_written_is_read(line: Line) -> None:
 def test_bytes_go_both_ways_at_once(line: Line) -> None:
     for number in range(100):
         line.peer.sock.sendall(line.peer.written(bytes([number]) * 1000))
-        line.leg.write(bytes([number]) * 1000)
+        line.transport.write(bytes([number]) * 1000)
         line.turn()
         line.peer.look()
     line.read_by_peer(100_000)
@@ -250,32 +250,32 @@ def test_bytes_go_both_ways_at_once(line: Line) -> None:
     assert line.peer.received == line.protocol.received
 
 
-def test_a_leg_that_is_paused_reads_nothing_and_loses_nothing(line: Line) -> None:
-    line.leg.pauseProducing()
-    line.peer.sock.sendall(line.peer.written(b"one") + line.peer.written(b"two") + line.peer.goodbye())
+def test_a_transport_that_is_paused_reads_nothing_and_loses_nothing(line: Line) -> None:
+    line.transport.pauseProducing()
+    line.peer.sock.sendall(line.peer.written(b"one") + line.peer.written(b"two") + line.peer.close_notify())
     for _ in range(10):
         line.turn()
     assert line.story == []
-    line.leg.resumeProducing()
+    line.transport.resumeProducing()
     line.until(lambda: line.story == ["data 6", "read closed"])
 
 
 # Ends
 
 
-def test_a_goodbye_right_behind_the_last_bytes_needs_no_further_event(line: Line) -> None:
-    line.peer.sock.sendall(line.peer.written(b"last") + line.peer.goodbye())
+def test_a_close_notify_right_behind_the_last_bytes_needs_no_further_event(line: Line) -> None:
+    line.peer.sock.sendall(line.peer.written(b"last") + line.peer.close_notify())
     line.until(lambda: line.story == ["data 4", "read closed"])
     assert line.protocol.received == b"last"
 
 
-def test_bytes_a_goodbye_and_the_end_in_one_segment(line: Line) -> None:
-    line.peer.sock.send(line.peer.written(b"last") + line.peer.goodbye(), socket.MSG_MORE)
+def test_bytes_a_close_notify_and_the_end_in_one_segment(line: Line) -> None:
+    line.peer.sock.send(line.peer.written(b"last") + line.peer.close_notify(), socket.MSG_MORE)
     line.peer.sock.shutdown(socket.SHUT_WR)
     line.until(lambda: line.story == ["data 4", "read closed"])
 
 
-def test_an_end_without_a_goodbye_is_told_as_an_end(line: Line) -> None:
+def test_an_end_without_a_close_notify_is_told_as_an_end(line: Line) -> None:
     line.peer.sock.sendall(line.peer.written(b"last"))
     line.peer.sock.shutdown(socket.SHUT_WR)
     line.until(lambda: line.story == ["data 4", "read closed"])
@@ -302,35 +302,38 @@ def test_a_changed_record_right_behind_a_sound_one_is_told_too(line: Line) -> No
 
 
 def test_one_who_has_finished_is_still_answered(line: Line) -> None:
-    line.peer.sock.sendall(line.peer.written(b"question") + line.peer.goodbye())
+    line.peer.sock.sendall(line.peer.written(b"question") + line.peer.close_notify())
     line.peer.sock.shutdown(socket.SHUT_WR)
     line.until(lambda: line.story == ["data 8", "read closed"])
-    line.leg.write(b"answer")
-    line.leg.loseConnection()
+    line.transport.write(b"answer")
+    line.transport.loseConnection()
     line.until(lambda: line.peer.look().ended)
     assert (bytes(line.peer.received), line.peer.finished) == (b"answer", True)
     assert line.story[2:] == ["lost ConnectionDone"]
 
 
 def test_one_who_is_told_the_end_can_still_answer(line: Line) -> None:
-    line.leg.write(b"question")
-    line.leg.loseWriteConnection()
+    line.transport.write(b"question")
+    line.transport.loseWriteConnection()
     line.until(lambda: line.peer.look().ended)
     assert (bytes(line.peer.received), line.peer.finished) == (b"question", True)
-    line.peer.sock.sendall(line.peer.written(b"answer") + line.peer.goodbye())
+    line.peer.sock.sendall(line.peer.written(b"answer") + line.peer.close_notify())
     line.until(lambda: line.story == ["write closed", "data 6", "read closed"])
 
 
-def test_an_answer_with_its_goodbye_is_whole_though_our_own_goodbye_meets_nobody(line: Line) -> None:
-    """A goodbye is bytes, unlike an end: who has closed answers it with a reset, at once on this network."""
-    line.peer.sock.sendall(line.peer.written(b"answer") + line.peer.goodbye())
+def test_an_answer_with_its_close_notify_is_whole_though_our_own_meets_nobody(
+    line: Line,
+) -> None:
+    """A close_notify is bytes, unlike an end: who has closed answers it with a reset, at once on this
+    network."""
+    line.peer.sock.sendall(line.peer.written(b"answer") + line.peer.close_notify())
     line.peer.close()
-    line.leg.loseWriteConnection()
+    line.transport.loseWriteConnection()
     line.until(lambda: "lost ConnectionLost" in line.story or "read closed" in line.story)
     assert line.story[:2] == ["data 6", "read closed"]
 
 
-def test_an_answer_without_its_goodbye_is_broken_off_by_a_reset(line: Line) -> None:
+def test_an_answer_without_its_close_notify_is_broken_off_by_a_reset(line: Line) -> None:
     line.peer.sock.sendall(line.peer.written(b"half an answ"))
     line.peer.reset()
     line.until(lambda: line.story == ["data 12", "lost ConnectionLost"])
@@ -339,36 +342,36 @@ def test_an_answer_without_its_goodbye_is_broken_off_by_a_reset(line: Line) -> N
 def test_an_answer_is_read_though_a_write_has_met_the_break_behind_it(line: Line) -> None:
     line.peer.sock.sendall(line.peer.written(b"answer"))
     line.peer.reset()
-    line.leg.write(b"more of the question")
+    line.transport.write(b"more of the question")
     line.until(lambda: line.story == ["data 6", "lost ConnectionLost"])
 
 
-def test_a_goodbye_is_an_end_though_a_write_has_met_the_break_behind_it(line: Line) -> None:
-    line.peer.sock.sendall(line.peer.written(b"answer") + line.peer.goodbye())
+def test_a_close_notify_is_an_end_though_a_write_has_met_the_break_behind_it(line: Line) -> None:
+    line.peer.sock.sendall(line.peer.written(b"answer") + line.peer.close_notify())
     line.peer.reset()
-    line.leg.write(b"more of the question")
+    line.transport.write(b"more of the question")
     line.until(lambda: "lost ConnectionLost" in line.story)
     assert line.story == ["data 6", "read closed", "lost ConnectionLost"]
 
 
-def test_a_reset_behind_an_end_without_a_goodbye(line: Line) -> None:
+def test_a_reset_behind_an_end_without_a_close_notify(line: Line) -> None:
     line.peer.sock.sendall(line.peer.written(b"answer"))
     line.peer.close()
-    line.leg.loseWriteConnection()
+    line.transport.loseWriteConnection()
     line.until(lambda: "lost ConnectionLost" in line.story)
     assert line.story[0] == "data 6"
 
 
-def test_closing_says_goodbye(line: Line) -> None:
-    line.leg.loseConnection()
+def test_closing_says_close_notify(line: Line) -> None:
+    line.transport.loseConnection()
     line.until(lambda: line.peer.look().ended)
     assert line.peer.finished
 
 
-def test_aborting_does_not_say_goodbye(line: Line) -> None:
-    line.leg.write(b"half an answ")
+def test_aborting_does_not_say_close_notify(line: Line) -> None:
+    line.transport.write(b"half an answ")
     line.read_by_peer(12)
-    line.leg.abortConnection()
+    line.transport.abortConnection()
     with pytest.raises(ConnectionResetError):
         line.peer.sock.recv(1)
     assert line.story == ["lost ConnectionAborted"]
@@ -379,17 +382,17 @@ def test_aborting_does_not_say_goodbye(line: Line) -> None:
 
 def test_a_peer_that_does_not_read_gets_all_once_it_does(line: Line) -> None:
     data = bytes(range(256)) * (MORE_THAN_KERNELS_HOLD // 256)
-    line.leg.write(data)
+    line.transport.write(data)
     for _ in range(10):
         line.turn()
-    assert line.leg.full
+    assert line.transport.full
     line.read_by_peer(len(data))
     assert line.peer.received == data
 
 
 def test_an_end_waits_for_room_with_the_bytes_before_it(line: Line) -> None:
-    line.leg.write(bytes(MORE_THAN_KERNELS_HOLD))
-    line.leg.loseWriteConnection()
+    line.transport.write(bytes(MORE_THAN_KERNELS_HOLD))
+    line.transport.loseWriteConnection()
     line.turn()
     assert line.story == []
     line.until(lambda: line.peer.look().ended)
@@ -398,32 +401,32 @@ def test_an_end_waits_for_room_with_the_bytes_before_it(line: Line) -> None:
 
 
 def test_closing_waits_for_room_with_the_bytes_before_it(line: Line) -> None:
-    line.leg.write(bytes(MORE_THAN_KERNELS_HOLD))
-    line.leg.loseConnection()
+    line.transport.write(bytes(MORE_THAN_KERNELS_HOLD))
+    line.transport.loseConnection()
     line.until(lambda: line.peer.look().ended)
     assert (len(line.peer.received), line.peer.finished) == (MORE_THAN_KERNELS_HOLD, True)
     assert line.story == ["lost ConnectionDone"]
 
 
-def test_a_leg_that_is_closed_has_nothing_in_flight(line: Line) -> None:
-    line.leg.write(bytes(MORE_THAN_KERNELS_HOLD))
-    assert line.leg.in_flight() > 0
-    line.leg.abortConnection()
-    assert line.leg.in_flight() == 0
+def test_a_transport_that_is_closed_has_nothing_in_flight(line: Line) -> None:
+    line.transport.write(bytes(MORE_THAN_KERNELS_HOLD))
+    assert line.transport.in_flight() > 0
+    line.transport.abortConnection()
+    assert line.transport.in_flight() == 0
 
 
-def test_a_goodbye_waits_for_room_of_its_own(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
-    say_goodbye = TlsSocket.say_goodbye
+def test_a_close_notify_waits_for_room_of_its_own(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    send_close_notify = TlsSocket.send_close_notify
     rooms = iter([False, True])
 
     def with_room(sock: TlsSocket) -> None:
         if not next(rooms):
             raise BlockingIOError
-        say_goodbye(sock)
+        send_close_notify(sock)
 
-    monkeypatch.setattr(TlsSocket, "say_goodbye", with_room)
-    line.leg.loseWriteConnection()
-    assert (line.story, line.leg.full) == ([], True)
+    monkeypatch.setattr(TlsSocket, "send_close_notify", with_room)
+    line.transport.loseWriteConnection()
+    assert (line.story, line.transport.full) == ([], True)
     # Any event brings the word that there is room.
     line.peer.sock.sendall(line.peer.written(b"x"))
     line.until(lambda: line.peer.look().finished)
@@ -440,7 +443,7 @@ def test_what_waits_for_room_to_write_goes_on_when_there_is_some(
 
     def with_room(sock: TlsSocket, *arguments: Any) -> Any:
         if not next(rooms, True):
-            sock.news = WANTS_WRITE
+            sock.pending = WANTS_WRITE
             raise BlockingIOError
         return take(sock, *arguments)
 
@@ -450,15 +453,15 @@ def test_what_waits_for_room_to_write_goes_on_when_there_is_some(
     if step == "recv":
         fresh.until(lambda: fresh.peer.look() is fresh.peer and "agreed" in fresh.story)
         fresh.peer.sock.sendall(fresh.peer.written(b"x"))
-    fresh.until(lambda: fresh.leg.full)
-    fresh.leg.on_events(WRITABLE)
+    fresh.until(lambda: fresh.transport.full)
+    fresh.transport.on_events(WRITABLE)
     fresh.until(lambda: fresh.peer.look() is fresh.peer and "agreed" in fresh.story)
     if step == "recv":
         fresh.until(lambda: fresh.protocol.received == b"x")
 
 
 def test_a_reset_while_there_is_no_room_is_told(line: Line) -> None:
-    line.leg.write(bytes(MORE_THAN_KERNELS_HOLD))
+    line.transport.write(bytes(MORE_THAN_KERNELS_HOLD))
     line.peer.reset()
     line.until(lambda: line.story == ["lost ConnectionLost"])
 
@@ -496,10 +499,10 @@ def _agree_alone(line: Line) -> bytes:
 
 
 def test_what_comes_with_the_end_of_the_handshake_is_read(fresh: Line) -> None:
-    """The peer's last step, its question and its goodbye are one segment."""
+    """The peer's last step, its question and its close_notify are one segment."""
     last = _agree_alone(fresh)
     assert fresh.story == []
-    fresh.peer.sock.sendall(last + fresh.peer.written(b"question") + fresh.peer.goodbye())
+    fresh.peer.sock.sendall(last + fresh.peer.written(b"question") + fresh.peer.close_notify())
     fresh.until(lambda: fresh.story == ["agreed", "data 8", "read closed"])
 
 
@@ -536,7 +539,7 @@ def test_a_peer_that_breaks_off_during_the_handshake(fresh: Line) -> None:
 def test_a_break_that_the_handshake_meets_before_the_event(fresh: Line) -> None:
     fresh.begin()
     fresh.peer.reset()
-    fresh.leg.on_events(READABLE)
+    fresh.transport.on_events(READABLE)
     assert fresh.story == ["lost ConnectionLost"]
 
 
@@ -549,7 +552,7 @@ def test_a_break_that_an_answer_of_the_handshake_meets(fresh: Line) -> None:
     until(lambda: is_readable(fresh.beneath), "the hello")
     fresh.peer.reset()
     until(lambda: is_broken(fresh.beneath), "the break")
-    fresh.leg.on_events(READABLE)
+    fresh.transport.on_events(READABLE)
     fresh.until(lambda: fresh.story == ["lost ConnectionLost"])
 
 
@@ -558,7 +561,7 @@ def test_a_handshake_that_openssl_does_not_begin_is_told_in_a_later_turn(fresh: 
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_min_proto_version(SSL.TLS1_3_VERSION)
     context.set_max_proto_version(SSL.TLS1_2_VERSION)
-    fresh.leg.connect_tls(Client(context))
+    fresh.transport.connect_tls(Client(context))
     assert fresh.story == []
     fresh.until(lambda: fresh.story == ["lost HandshakeFailed"])
     assert fresh.protocol.failure == "no protocols available"
@@ -572,7 +575,7 @@ def test_a_server_that_breaks_off_before_our_last_step_has_not_agreed(fresh: Lin
     context.use_privatekey_file(str(issued.key))
     server = SSL.Connection(context, None)
     server.set_accept_state()
-    fresh.leg.connect_tls(Client(client_context()))
+    fresh.transport.connect_tls(Client(client_context()))
     fresh.turn()
     until(lambda: is_readable(fresh.peer.sock), "the hello")
     server.bio_write(fresh.peer.sock.recv(A_RECORD))
@@ -582,7 +585,7 @@ def test_a_server_that_breaks_off_before_our_last_step_has_not_agreed(fresh: Lin
     until(lambda: is_readable(fresh.beneath), "the answer")
     fresh.peer.reset()
     until(lambda: is_broken(fresh.beneath), "the break")
-    fresh.leg.on_events(READABLE)
+    fresh.transport.on_events(READABLE)
     fresh.until(lambda: fresh.story == ["lost ConnectionLost"])
 
 
@@ -590,7 +593,7 @@ def test_closing_during_the_handshake(fresh: Line) -> None:
     fresh.begin()
     fresh.peer.look()
     fresh.turn()
-    fresh.leg.loseConnection()
+    fresh.transport.loseConnection()
     assert fresh.story == ["lost ConnectionDone"]
     fresh.until(lambda: fresh.peer.look().ended)
     assert not fresh.peer.finished
@@ -598,10 +601,10 @@ def test_closing_during_the_handshake(fresh: Line) -> None:
 
 def test_tls_begins_behind_a_header_in_the_same_segment(fresh: Line, tls: ServerTls) -> None:
     introducer = Introducer(tls)
-    introducer.leg = fresh.leg
+    introducer.transport = fresh.transport
     fresh.protocol = introducer
-    fresh.leg.hand_over(introducer)
-    fresh.leg.look()
+    fresh.transport.hand_over(introducer)
+    fresh.transport.look()
     with contextlib.suppress(SSL.WantReadError):
         fresh.peer.tls.do_handshake()
     fresh.peer.sock.sendall(PROXY + fresh.peer.tls.bio_read(A_RECORD))
@@ -610,7 +613,7 @@ def test_tls_begins_behind_a_header_in_the_same_segment(fresh: Line, tls: Server
     fresh.until(lambda: fresh.protocol.received == b"hello")
 
 
-def test_a_closed_leg_leaves_nothing_for_the_garbage_collector(tls: ServerTls) -> None:
+def test_a_closed_transport_leaves_nothing_for_the_garbage_collector(tls: ServerTls) -> None:
     def left_over() -> int:
         return sum(
             isinstance(thing, SocketTransport | Input | Output | TlsLayer) for thing in gc.get_objects()
@@ -622,8 +625,8 @@ def test_a_closed_leg_leaves_nothing_for_the_garbage_collector(tls: ServerTls) -
     try:
         line = Line(tls)
         line.shake()
-        line.leg.write(b"hello")
-        line.leg.loseConnection()
+        line.transport.write(b"hello")
+        line.transport.loseConnection()
         line.close()
         del line
         assert left_over() == before
@@ -649,7 +652,7 @@ CUTS = st.lists(st.integers(1, 20_000), min_size=1, max_size=8)
 
 
 @settings(max_examples=50)
-@given(pieces=PIECES, cuts=CUTS, ends=st.sampled_from(["goodbye", "end", "both"]))
+@given(pieces=PIECES, cuts=CUTS, ends=st.sampled_from(["close_notify", "end", "both"]))
 def test_however_it_is_cut_the_stream_is_the_same(
     tls: ServerTls, pieces: list[int], cuts: list[int], ends: str
 ) -> None:
@@ -657,13 +660,13 @@ def test_however_it_is_cut_the_stream_is_the_same(
     line.shake()
     data = b"".join(bytes([number]) * size for number, size in enumerate(pieces))
     wire = b"".join(line.peer.written(bytes([number]) * size) for number, size in enumerate(pieces))
-    for segment in _cut(wire + (line.peer.goodbye() if ends != "end" else b""), cuts):
+    for segment in _cut(wire + (line.peer.close_notify() if ends != "end" else b""), cuts):
         rest = segment
         while rest:
             with contextlib.suppress(BlockingIOError):
                 rest = rest[line.peer.sock.send(rest) :]
             line.turn()
-    if ends != "goodbye":
+    if ends != "close_notify":
         line.peer.sock.shutdown(socket.SHUT_WR)
     line.until(lambda: line.story == [f"data {len(data)}", "read closed"])
     assert line.protocol.received == data
@@ -676,8 +679,8 @@ def test_however_it_is_written_the_stream_is_the_same(tls: ServerTls, pieces: li
     line = Line(tls)
     line.shake()
     for number, size in enumerate(pieces):
-        line.leg.write(bytes([number]) * size)
-    line.leg.loseWriteConnection()
+        line.transport.write(bytes([number]) * size)
+    line.transport.loseWriteConnection()
     line.until(lambda: line.peer.look().ended)
     assert line.peer.received == b"".join(bytes([number]) * size for number, size in enumerate(pieces))
     assert line.peer.finished
@@ -688,7 +691,7 @@ def test_however_it_is_written_the_stream_is_the_same(tls: ServerTls, pieces: li
 
 
 class Joined:
-    """A leg that speaks TLS, joined to one that does not.
+    """A transport that speaks TLS, joined to one that does not.
 
     :ivar near: the peer of the first, of TLS.
     :ivar far: the peer of the other.
@@ -704,7 +707,7 @@ class Joined:
             self.line.poller, ours, self.protocol, peer_address(ours.family, ours.getpeername())
         )
         self.line.poller.watch(ours.fileno(), self.sink)
-        self.line.leg.relay_with(self.sink, Wheel(self.line.reactor, self.line.reactor.seconds))
+        self.line.transport.relay_with(self.sink, Wheel(self.line.reactor, self.line.reactor.seconds))
 
     def close(self) -> None:
         self.sink.abortConnection()
@@ -720,9 +723,9 @@ def joined(tls: ServerTls) -> Iterator[Joined]:
         joined.close()
 
 
-def test_bulk_from_tls_to_a_plain_leg(joined: Joined) -> None:
+def test_bulk_from_tls_to_a_plain_transport(joined: Joined) -> None:
     data = bytes(range(256)) * (8 * MIB // 256)
-    wire = memoryview(joined.near.written(data) + joined.near.goodbye())
+    wire = memoryview(joined.near.written(data) + joined.near.close_notify())
     received = bytearray()
 
     def all_there() -> bool:
@@ -738,7 +741,7 @@ def test_bulk_from_tls_to_a_plain_leg(joined: Joined) -> None:
     joined.line.until(lambda: joined.line.story == ["read closed"])
 
 
-def test_bulk_from_a_plain_leg_to_tls(joined: Joined) -> None:
+def test_bulk_from_a_plain_transport_to_tls(joined: Joined) -> None:
     data = bytes(range(256)) * (8 * MIB // 256)
     rest = memoryview(data)
 
@@ -751,5 +754,5 @@ def test_bulk_from_a_plain_leg_to_tls(joined: Joined) -> None:
 
     joined.line.until(all_there)
     assert joined.near.received == data
-    assert isinstance(joined.line.leg.getHandle(), SSL.Connection)
-    assert not joined.line.leg.output.splices
+    assert isinstance(joined.line.transport.getHandle(), SSL.Connection)
+    assert not joined.line.transport.output.splices

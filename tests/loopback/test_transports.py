@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 from support.certificates import Authority
 from support.clients import reset
-from support.data_paths import RoadCase
+from support.data_paths import DataPathCase
 from support.sockets import until
 from support.tls_lines import Peer, client_context, client_in_memory, connected, frontend_tls, to_send
 from support.transport_scripts import HalfCloseRecorder, Source
@@ -65,7 +65,7 @@ class Listener(HalfCloseRecorder):
         self.story.append("broken")
 
 
-class TransportTests(RoadCase):
+class TransportTests(DataPathCase):
     """On the portable data path."""
 
     is_native = False
@@ -300,7 +300,7 @@ class TransportTests(RoadCase):
         assert transport.can_half_close is not transport.ends_by_close_notify
         transport.loseConnection()
         await until(reactor, lambda: peer.look().finished)
-        peer.sock.send(peer.goodbye())
+        peer.sock.send(peer.close_notify())
         await until(reactor, lambda: listener.story[1:] == ["lost ConnectionDone"])
 
 
@@ -343,7 +343,7 @@ def test_an_end_that_is_a_break_loses_the_connection() -> None:
     assert transport.calls == ["connectionLost"]
 
 
-class WrappedTests(RoadCase):
+class WrappedTests(DataPathCase):
     """A wrapper of Twisted's, as rate limits and timeouts are, stands between, on the portable data path."""
 
     async def test_it_is_asked_what_is_beneath(self) -> None:

@@ -11,7 +11,7 @@ from twisted.internet import reactor as global_reactor
 from twisted.internet.address import UNIXAddress
 from twisted.trial.unittest import TestCase
 
-from support.data_paths import RoadCase
+from support.data_paths import DataPathCase
 from support.sockets import Recorder, until
 from support.transport_scripts import HalfCloseRecorder
 from tcpbalance.net.adapted_transport import as_transport
@@ -111,7 +111,7 @@ class RaisingAtOnce(Recorder):
         raise ZeroDivisionError
 
 
-class RaisingTests(RoadCase):
+class RaisingTests(DataPathCase):
     """The peer of a protocol that raises sees a reset: an end would say that it has got everything."""
 
     async def assert_reset(self, protocol: Recorder, says: bytes) -> None:
@@ -134,7 +134,7 @@ class RaisingTests(RoadCase):
         await self.assert_reset(RaisingAtOnce(), b"")
 
 
-class QuickRaisingTests(RaisingTests):
+class NativeRaisingTests(RaisingTests):
     """The same on the native data path."""
 
     data_path_name = "auto"

@@ -216,8 +216,9 @@ class Play:
                 peer.send(b"anybody there?")
                 self._pass_time(SOON)
         if peer.saw == "open" and isinstance(other, TlsPeer) and other.left_first:
-            # Twisted never closes a TLS transport whose peer says goodbye while the producer is paused: its
-            # loseConnection waits for the producer, which is resumed once and whose bytes are then dropped.
+            # Twisted never closes a TLS transport whose peer says close_notify while the producer is paused:
+            # its loseConnection waits for the producer, which is resumed once and whose bytes are then
+            # dropped.
             self._pass_time(2 * self.scene.frontend.context.timeouts.idle_timeout)
         assert peer.saw == "reset" or peer.complete
 

@@ -210,8 +210,8 @@ def test_it_is_told_to_end(make_scene: Any) -> None:
     assert (client.saw, backend.saw, scene.ended) == ("reset", "reset", "shutdown")
 
 
-def test_who_is_told_goodbye_is_not_held_back(make_scene: Any) -> None:
-    """A client that cannot be half-closed has sent much, and says its goodbye behind all of that."""
+def test_who_is_told_close_notify_is_not_held_back(make_scene: Any) -> None:
+    """A client that cannot be half-closed has sent much, and says its close_notify behind all of that."""
     scene = limited(make_scene)
     client, backend = scene.joined(tls=True)
     client.send(noise(10 * RATE))
@@ -222,7 +222,7 @@ def test_who_is_told_goodbye_is_not_held_back(make_scene: Any) -> None:
     assert (client.received, client.saw, scene.ended) == (b"answer", "fin", "backend_closed")
 
 
-def test_a_goodbye_is_heard_at_the_end_of_what_was_held_back(make_scene: Any) -> None:
+def test_a_close_notify_is_heard_at_the_end_of_what_was_held_back(make_scene: Any) -> None:
     scene = limited(make_scene, tls_backends=True)
     client, backend = scene.joined()
     client.send(b"question")

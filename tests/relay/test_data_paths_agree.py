@@ -3,15 +3,16 @@
 Every deed is followed by all that follows from it, so that nothing depends on how many turns something takes.
 Three differences are right:
 
-* A leg hears of a reset at once, a stock transport that is not read when it next reads or writes. So what
-  comes from the other side after a reset may be counted on the portable data path and not on the native
-  one. A reset is the last deed here, because a later one would meet a session that is over on one road only.
+* A transport hears of a reset at once, a stock transport that is not read when it next reads or writes. So
+  what comes from the other side after a reset may be counted on the portable data path and not on the native
+  one. A reset is the last deed here, because a later one would meet a session that is over on one data path
+  only.
 * How much is read for a side that does not read differs by a read: bytes are sent at once on the native data
   path and in the next turn on the portable one. Nobody has stopped reading here when somebody breaks off,
   because then it differs what was lost, and whether another backend can still be given all that the client
   has sent.
-* A leg reads the end of a stream when all that came before it has been taken, a stock transport reads on
-  while up to 64 KiB wait. So of two that finish while one does not read, either may count as the first.
+* A transport reads the end of a stream when all that came before it has been taken, a stock transport reads
+  on while up to 64 KiB wait. So of two that finish while one does not read, either may count as the first.
 """
 
 from __future__ import annotations

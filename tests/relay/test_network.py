@@ -267,7 +267,7 @@ def test_tls_says_what_it_can_do() -> None:
     assert IHalfCloseableDescriptor.providedBy(transport)
 
 
-def test_tls_carries_bytes_and_ends_with_a_goodbye() -> None:
+def test_tls_carries_bytes_and_ends_with_a_close_notify() -> None:
     stage = MemoryStage(HalfCloseRecorder, tls=True)
     stage.peer.send(b"hello")
     stage.transport.write(b"answer")
@@ -278,7 +278,7 @@ def test_tls_carries_bytes_and_ends_with_a_goodbye() -> None:
     assert (stage.peer.received, stage.peer.saw) == (b"answer", "fin")
 
 
-def test_tls_closed_from_here_waits_for_the_goodbye() -> None:
+def test_tls_closed_from_here_waits_for_the_close_notify() -> None:
     stage = MemoryStage(HalfCloseRecorder, tls=True)
     stage.peer.answers = False
     stage.transport.write(b"last")
@@ -302,10 +302,10 @@ def test_tls_never_closes_while_a_producer_is_registered() -> None:
     assert (stage.protocol.story, stage.peer.saw) == (["lost ConnectionDone"], "fin")
 
 
-def test_tls_without_goodbye_is_a_loss() -> None:
+def test_tls_without_close_notify_is_a_loss() -> None:
     stage = MemoryStage(HalfCloseRecorder, tls=True)
     stage.peer.send(b"hello")
-    stage.peer.close_without_goodbye()
+    stage.peer.close_without_close_notify()
     stage.settle()
     assert stage.protocol.story == ["data 5", "lost ConnectionLost"]
 
@@ -318,7 +318,7 @@ def test_tls_half_closed_beneath_truncates() -> None:
     assert stage.peer.saw == "truncated"
 
 
-def test_tls_abort_is_a_reset_without_goodbye() -> None:
+def test_tls_abort_is_a_reset_without_close_notify() -> None:
     stage = MemoryStage(HalfCloseRecorder, tls=True)
     stage.transport.abortConnection()
     stage.settle()

@@ -214,7 +214,7 @@ def test_who_does_not_say_it_in_time_is_closed(make_scene: Any, preread: Any, sa
 
 @pytest.mark.parametrize("reads", [True, False])
 def test_a_client_that_does_not_take_its_orderly_close_is_reset(make_scene: Any, reads: bool) -> None:
-    """It speaks TLS by an endpoint of somebody else's, and never answers our goodbye."""
+    """It speaks TLS by an endpoint of somebody else's, and never answers our close_notify."""
     scene = make_scene(preread=from_proxies(), settings={"half_close_timeout": 10.0})
     client = scene.connect(tls=True, early=V1[:20])
     client.answers = False

@@ -1,4 +1,4 @@
-"""Sides that know no half-close: TLS ends whole, with a goodbye, or it was cut off."""
+"""Sides that know no half-close: TLS ends whole, with a close_notify, or it was cut off."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_both_ways(make_scene: Any) -> None:
     assert (backend.received, client.received) == (b"question", b"answer")
 
 
-def test_client_says_goodbye(make_scene: Any) -> None:
+def test_client_says_close_notify(make_scene: Any) -> None:
     scene = make_scene()
     client, backend = scene.joined(tls=True)
     client.send(bytes(MIB))
@@ -36,7 +36,7 @@ def test_client_says_goodbye(make_scene: Any) -> None:
     assert (client.saw, scene.ended) == ("fin", "client_closed")
 
 
-def test_client_says_goodbye_and_the_backend_does_not_read(make_scene: Any) -> None:
+def test_client_says_close_notify_and_the_backend_does_not_read(make_scene: Any) -> None:
     scene = make_scene()
     client, backend = scene.joined(tls=True)
     backend.stop_reading()
@@ -49,7 +49,7 @@ def test_client_says_goodbye_and_the_backend_does_not_read(make_scene: Any) -> N
     assert scene.ended == "client_closed"
 
 
-def test_client_says_goodbye_while_dialling(make_scene: Any) -> None:
+def test_client_says_close_notify_while_dialling(make_scene: Any) -> None:
     scene = make_scene({ONE: "hangs"})
     client = scene.connect(tls=True, early=b"question")
     client.finish()
@@ -62,7 +62,7 @@ def test_client_says_goodbye_while_dialling(make_scene: Any) -> None:
     assert (scene.ended, scene.record.client_bytes, scene.active) == ("client_closed", 8, [0])
 
 
-def test_client_says_goodbye_while_dialling_and_nobody_accepts(make_scene: Any) -> None:
+def test_client_says_close_notify_while_dialling_and_nobody_accepts(make_scene: Any) -> None:
     scene = make_scene({ONE: "refuses", TWO: "hangs"}, retries=1)
     client = scene.connect(tls=True, early=b"question")
     client.finish()
@@ -71,7 +71,7 @@ def test_client_says_goodbye_while_dialling_and_nobody_accepts(make_scene: Any) 
     assert scene.active == [0, 0]
 
 
-def test_client_says_goodbye_without_a_byte_while_dialling(make_scene: Any) -> None:
+def test_client_says_close_notify_without_a_byte_while_dialling(make_scene: Any) -> None:
     scene = make_scene({ONE: "hangs"})
     client = scene.connect(tls=True)
     client.finish()
@@ -80,11 +80,11 @@ def test_client_says_goodbye_without_a_byte_while_dialling(make_scene: Any) -> N
 
 
 def test_client_is_cut_off(make_scene: Any) -> None:
-    """An end without goodbye may be an attacker's doing (RFC 8446, section 6.1): it becomes a reset."""
+    """An end without close_notify may be an attacker's doing (RFC 8446, section 6.1): it becomes a reset."""
     scene = make_scene()
     client, backend = scene.joined(tls=True)
     client.send(b"half a quest")
-    client.close_without_goodbye()
+    client.close_without_close_notify()
     scene.advance(SOON)
     assert (backend.received, backend.saw, backend.complete) == (b"half a quest", "reset", False)
     assert scene.ended == "client_reset"
@@ -109,7 +109,9 @@ def test_backend_finishes(make_scene: Any) -> None:
     client.start_reading()
     scene.run()
     assert (len(client.received), client.saw) == (MIB, "fin")
-    assert (backend.complete, scene.ended) == (False, "backend_closed"), "the client never said goodbye first"
+    assert (backend.complete, scene.ended) == (False, "backend_closed"), (
+        "the client sent no close_notify first"
+    )
 
 
 def test_backend_finishes_while_the_client_is_sending(make_scene: Any) -> None:
@@ -138,7 +140,7 @@ def test_backend_resets(make_scene: Any) -> None:
     assert scene.ended == "backend_reset"
 
 
-def test_client_that_never_answers_the_goodbye(make_scene: Any) -> None:
+def test_client_that_never_answers_the_close_notify(make_scene: Any) -> None:
     scene = make_scene(settings={"half_close_timeout": 5})
     client, backend = scene.joined(tls=True)
     client.answers = False
@@ -150,8 +152,8 @@ def test_client_that_never_answers_the_goodbye(make_scene: Any) -> None:
     assert (scene.ended, scene.active) == ("backend_closed", [0])
 
 
-def test_client_that_is_held_back_is_heard_when_it_answers_the_goodbye(make_scene: Any) -> None:
-    """It is not read, because the backend does not read; but its goodbye is waited for."""
+def test_client_that_is_held_back_is_heard_when_it_answers_the_close_notify(make_scene: Any) -> None:
+    """It is not read, because the backend does not read; but its close_notify is waited for."""
     scene = make_scene()
     client, backend = scene.joined(tls=True)
     backend.stop_reading()
@@ -172,7 +174,7 @@ def test_no_backend(make_scene: Any) -> None:
 
 
 def test_no_backend_before_the_handshake_is_done(make_scene: Any) -> None:
-    """Twisted breaks off then, since there is no way to say goodbye yet."""
+    """Twisted breaks off then, since there is no way to say close_notify yet."""
     scene = make_scene({ONE: "refuses"}, retries=0)
     client = scene.connect(tls=True)
     scene.run()
@@ -218,7 +220,7 @@ def test_backend_both_ways(make_scene: Any) -> None:
     assert (backend.received, client.received) == (b"early bird", b"worm")
 
 
-def test_backend_says_goodbye(make_scene: Any) -> None:
+def test_backend_says_close_notify(make_scene: Any) -> None:
     scene = make_scene(tls_backends=True)
     client, backend = scene.joined()
     client.stop_reading()
@@ -236,7 +238,7 @@ def test_backend_is_cut_off(make_scene: Any) -> None:
     client, backend = scene.joined()
     backend.send(b"half an answ")
     scene.run()
-    backend.close_without_goodbye()
+    backend.close_without_close_notify()
     scene.run()
     assert (client.saw, client.complete) == ("reset", False)
     assert scene.ended == "backend_reset"
@@ -271,7 +273,7 @@ def test_client_that_has_finished_still_gets_the_answer(make_scene: Any) -> None
 
 
 @pytest.mark.parametrize("size", [100_000, 3 * MIB])
-def test_backend_says_goodbye_while_the_client_is_held_up(make_scene: Any, size: int) -> None:
+def test_backend_says_close_notify_while_the_client_is_held_up(make_scene: Any, size: int) -> None:
     scene = make_scene(tls_backends=True)
     client, backend = scene.joined()
     client.stop_reading()

@@ -79,5 +79,6 @@ def test_many_connections_each_get_their_answer(setup: Setup) -> None:
     assert len({answer[1] for answer in answers}) == 30
     records = setup.daemon.wait_for_records(30)
     assert {record["attempts"] for record in records} == {1}
-    # The client says goodbye and closes; the server closes when it hears the goodbye. Either may come first.
+    # The client says close_notify and closes; the server closes when it hears the close_notify. Either may
+    # come first.
     assert {record["reason"] for record in records} <= {"client_closed", "backend_closed"}

@@ -79,7 +79,8 @@ def test_pgbench_loses_no_transaction(setup: Setup) -> None:
     # 8 connections kept, 200 anew, one more in each run to look at the tables, and that of the query.
     records = setup.daemon.wait_for_records(before + 211)[before:]
     assert len(records) == 211
-    # The client says goodbye and closes; the server closes when it hears the goodbye. Either may come first.
+    # The client says close_notify and closes; the server closes when it hears the close_notify. Either may
+    # come first.
     assert {record["reason"] for record in records} <= {"client_closed", "backend_closed"}
 
 

@@ -42,7 +42,7 @@ def test_the_answer_comes_that_is_given_only_after_the_end(tmp_path: Path, autho
 
 
 @pytest.mark.requires("nginx")
-def test_nginx_which_closes_without_reading_our_goodbye_has_answered_all_the_same(
+def test_nginx_which_closes_without_reading_our_close_notify_has_answered_all_the_same(
     tmp_path: Path, authority: Authority
 ) -> None:
     shown = authority.issue(tmp_path, "backend", NAME)

@@ -64,7 +64,7 @@ class Edge:
     daemon: Daemon
     backends: dict[str, peers.Peer]
     root: Path
-    carries_goodbyes: bool
+    carries_close_notifies: bool
 
     @contextmanager
     def client(
@@ -86,11 +86,11 @@ def edge(tmp_path_factory: pytest.TempPathFactory, data_path: object) -> Iterato
         frontends = [FRONTEND.format(name=name, address=peer.address) for name, peer in backends.items()]
         daemon = stack.enter_context(Daemon(LOG + "".join(frontends), folder))
         # On the portable data path TLS is Twisted's, which ends whole: see "The life of a connection".
-        yield Edge(daemon, backends, root, carries_goodbyes=data_path != "portable")
+        yield Edge(daemon, backends, root, carries_close_notifies=data_path != "portable")
 
 
 @VERSIONS
-def test_a_large_download_ends_with_a_goodbye(edge: Edge, version: int) -> None:
+def test_a_large_download_ends_with_a_close_notify(edge: Edge, version: int) -> None:
     address = new_address()
     with edge.client("says", version, address) as client:
         assert hashlib.sha256(client.read_all()).digest() == hashlib.sha256(DATA).digest()
@@ -100,10 +100,10 @@ def test_a_large_download_ends_with_a_goodbye(edge: Edge, version: int) -> None:
 
 
 @VERSIONS
-def test_the_answer_to_a_large_upload_comes_after_the_client_s_goodbye(edge: Edge, version: int) -> None:
+def test_the_answer_to_a_large_upload_comes_after_the_client_s_close_notify(edge: Edge, version: int) -> None:
     """The backend answers when it has seen the end, and not before.
 
-    Neither openssl nor curl can be told to say goodbye and read on; a client of pyOpenSSL can.
+    Neither openssl nor curl can be told to say close_notify and read on; a client of pyOpenSSL can.
     """
     address = new_address()
     with edge.client("hash", version, address) as client:
@@ -111,19 +111,19 @@ def test_the_answer_to_a_large_upload_comes_after_the_client_s_goodbye(edge: Edg
     record = record_of(edge.daemon, address)
     assert (record["reason"], record["closed_by"]) == ("client_closed", "client")
     assert record["client_bytes"] == len(DATA)
-    if edge.carries_goodbyes:
+    if edge.carries_close_notifies:
         assert answer == hashlib.sha256(DATA).hexdigest()
         assert record["backend_bytes"] == 64
 
 
 @pytest.mark.parametrize("size", [1, 16 << 10, (16 << 10) + 1])
-def test_the_goodbye_of_a_client_that_says_little_is_carried_too(edge: Edge, size: int) -> None:
+def test_the_close_notify_of_a_client_that_says_little_is_carried_too(edge: Edge, size: int) -> None:
     """Often in one segment with what was said; 16 KiB are a whole record."""
     address = new_address()
     with edge.client("hash", source=address) as client:
         answer = client.exchange(DATA[:size]).decode()
     assert record_of(edge.daemon, address)["client_bytes"] == size
-    if edge.carries_goodbyes:
+    if edge.carries_close_notifies:
         assert answer == hashlib.sha256(DATA[:size]).hexdigest()
 
 

@@ -10,16 +10,16 @@ from twisted.trial.unittest import TestCase
 from tcpbalance.net.data_path import DataPath, DataPathName, choose
 
 
-class RoadCase(TestCase):
+class DataPathCase(TestCase):
     """Runs on the portable data path; a subclass with ``data_path_name = "auto"`` on the native one."""
 
     data_path_name: DataPathName = "portable"
 
     def setUp(self) -> None:
         # The first clean-up is the last to run: by then all that was on the road has been closed.
-        self.data_path = self.open_road()
+        self.data_path = self.open_data_path()
 
-    def open_road(self) -> DataPath:
+    def open_data_path(self) -> DataPath:
         """Give a road of its own, which is closed at the end."""
         reactor: Any = global_reactor
         data_path = choose(self.data_path_name, reactor)

@@ -1,4 +1,4 @@
-"""The roads of the memory network: what the balancer's ends of its connections are."""
+"""The data paths of the memory network: what the balancer's ends of its connections are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IAddress
 from support.memory_poller import MemoryPoller
 from support.memory_reactor import MemoryReactor
 from support.memory_socket import MemorySocket
-from support.memory_socket_transport import MemoryLeg
+from support.memory_socket_transport import MemorySocketTransport
 from support.memory_transport import MemoryTransport
 from tcpbalance.net.data_path import NativeDataPath, begin
 from tcpbalance.net.end_queue import EndQueue
@@ -22,7 +22,7 @@ EPOLL = 999
 """The number of the poller's descriptor, below those of all sockets."""
 
 
-class MemoryRoad(Protocol):
+class MemoryDataPath(Protocol):
     """Puts transports on sockets."""
 
     def attach(self, sock: MemorySocket, protocol: Any, address: Any) -> Any:
@@ -38,7 +38,7 @@ class MemoryRoad(Protocol):
         ...
 
 
-class MemoryPortableRoad:
+class MemoryTwistedDataPath:
     """Twisted's own transports.
 
     :param reactor: watches the sockets.
@@ -59,8 +59,8 @@ class MemoryPortableRoad:
         return []
 
 
-class MemoryQuickRoad(NativeDataPath):
-    """Legs on a poller of the reactor's.
+class MemoryNativeDataPath(NativeDataPath):
+    """Transports on a poller of the reactor's.
 
     :param reactor: watches the poller.
     :param sockets: what can be watched, by number.
@@ -79,22 +79,22 @@ class MemoryQuickRoad(NativeDataPath):
         reactor.know(EPOLL, poller.events)
         super().__init__(Poller(reactor, lambda: poller, pipes))
         self.open()
-        self._legs: list[MemoryLeg] = []
+        self._transports: list[MemorySocketTransport] = []
         self._pipes = pipes
 
-    def attach(self, sock: MemorySocket, protocol: Any, address: Any) -> MemoryLeg:
-        return cast(MemoryLeg, begin(self, cast(Any, sock), protocol, address))
+    def attach(self, sock: MemorySocket, protocol: Any, address: Any) -> MemorySocketTransport:
+        return cast(MemorySocketTransport, begin(self, cast(Any, sock), protocol, address))
 
-    def transport(self, sock: Any, protocol: Any, peer: Any) -> MemoryLeg:
-        leg = MemoryLeg(self._poller, sock, protocol, peer)
-        self._poller.watch(sock.fileno(), leg)
-        self._legs.append(leg)
-        return leg
+    def transport(self, sock: Any, protocol: Any, peer: Any) -> MemorySocketTransport:
+        transport = MemorySocketTransport(self._poller, sock, protocol, peer)
+        self._poller.watch(sock.fileno(), transport)
+        self._transports.append(transport)
+        return transport
 
     def note(self) -> None:
-        """Let each leg note what it keeps."""
-        for leg in self._legs:
-            leg.note()
+        """Let each transport note what it keeps."""
+        for transport in self._transports:
+            transport.note()
 
     def leftovers(self) -> list[str]:
         poller = self._poller

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 
 from support.memory_socket import NO_LINGER, MemorySocket
-from support.memory_tls import GOODBYE, HELLO, Unframer, records
+from support.memory_tls import CLOSE_NOTIFY, HELLO, Unframer, records
 
 _PIECE = 64 * 1024
 
@@ -169,10 +169,12 @@ class Peer:
 
 
 class TlsPeer(Peer):
-    """A program that speaks (null) TLS: ``finish`` says goodbye; it closes once it has said and heard one.
+    """A program that speaks (null) TLS: ``finish`` says close_notify; it closes once it has said and heard
+    one.
 
-    :ivar truncated: whether the stream ended without a goodbye, which such a program can tell from its end.
-    :ivar answers: false for one that hears a goodbye and does nothing about it.
+    :ivar truncated: whether the stream ended without a close_notify, which such a program can tell from its
+        end.
+    :ivar answers: false for one that hears a close_notify and does nothing about it.
     """
 
     def __init__(self, sock: MemorySocket) -> None:
@@ -180,7 +182,7 @@ class TlsPeer(Peer):
         self.truncated = False
         self.answers = True
         self._unframer = Unframer()
-        self._said_goodbye = False
+        self._said_close_notify = False
         self._unsent += HELLO
         self._push()
 
@@ -193,7 +195,7 @@ class TlsPeer(Peer):
         self.left_first = self.left_first or not self.complete
         super().finish()
 
-    def close_without_goodbye(self) -> None:
+    def close_without_close_notify(self) -> None:
         """Close the connection beneath, as a truncating attacker or a careless program does."""
         self.on_connection_error = True
         self.socket.close()
@@ -205,15 +207,15 @@ class TlsPeer(Peer):
         self._unframer.feed(data)
         self._received += self._unframer.plain
         self._unframer.plain.clear()
-        self.complete = self._unframer.goodbye
+        self.complete = self._unframer.close_notify
         self.truncated = not data and not self.complete
         if self.complete and self.answers:
             self._finishing = True
 
     def _end_stream(self) -> bool:
-        if not self._said_goodbye:
-            self._said_goodbye = True
-            self._unsent += GOODBYE
+        if not self._said_close_notify:
+            self._said_close_notify = True
+            self._unsent += CLOSE_NOTIFY
             self._push_bytes()
             return True
         if self.complete:

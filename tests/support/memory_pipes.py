@@ -94,4 +94,4 @@ class MemoryPipes:
 
 def no_pipes() -> PipeStore:
     """A store that lends nothing."""
-    return PipeStore(most=0)
+    return PipeStore(max_lent=0)

@@ -1,4 +1,4 @@
-"""The balancer's end of a connection on the native data path: a leg on a memory socket."""
+"""The balancer's end of a connection on the native data path: a transport on a memory socket."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tcpbalance.net.poller import Poller
 from tcpbalance.net.socket_transport import SocketTransport
 
 
-class MemoryLeg(SocketTransport):
+class MemorySocketTransport(SocketTransport):
     """``SocketTransport``, counting what it holds.
 
     :param board: the poller.

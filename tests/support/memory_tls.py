@@ -1,8 +1,8 @@
 """TLS with nothing encrypted: Twisted's own TLS transport over a connection object that only frames.
 
-What matters to a relay is not the cipher but the manners: no half-close, a goodbye (close_notify) of its own
-that is waited for, writes gathered until the next turn, an end without goodbye that counts as a loss. All of
-that is Twisted's ``BufferingTLSTransport``; this stands in for ``OpenSSL.SSL.Connection`` beneath it.
+What matters to a relay is not the cipher but the manners: no half-close, a close_notify of its own
+that is waited for, writes gathered until the next turn, an end without close_notify that counts as a loss.
+All of that is Twisted's ``BufferingTLSTransport``; this stands in for ``OpenSSL.SSL.Connection`` beneath it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from twisted.internet.protocol import Factory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
-_HELLO, _DATA, _GOODBYE = b"H", b"D", b"C"
+_HELLO, _DATA, _CLOSE_NOTIFY = b"H", b"D", b"C"
 _HEADER = struct.Struct("!cI")
 _RECORD = 2**14
 
@@ -38,7 +38,7 @@ def _record(data: bytes) -> bytes:
 HELLO = _HEADER.pack(_HELLO, 0)
 """What either side says first; the handshake is done for the one that has heard the other's."""
 
-GOODBYE = _HEADER.pack(_GOODBYE, 0)
+CLOSE_NOTIFY = _HEADER.pack(_CLOSE_NOTIFY, 0)
 """close_notify, as it goes over the wire."""
 
 
@@ -47,13 +47,13 @@ class Unframer:
 
     :ivar plain: the bytes that came in and were not taken yet.
     :ivar hello: whether the other's part of the handshake has come.
-    :ivar goodbye: whether close_notify has come.
+    :ivar close_notify: whether close_notify has come.
     """
 
     def __init__(self) -> None:
         self.plain = bytearray()
         self.hello = False
-        self.goodbye = False
+        self.close_notify = False
         self._wire = bytearray()
 
     def feed(self, data: bytes) -> None:
@@ -66,7 +66,7 @@ class Unframer:
                 return
             self.plain += self._wire[_HEADER.size : end]
             self.hello = self.hello or kind == _HELLO
-            self.goodbye = self.goodbye or kind == _GOODBYE
+            self.close_notify = self.close_notify or kind == _CLOSE_NOTIFY
             del self._wire[:end]
 
 
@@ -77,7 +77,7 @@ class NullTlsConnection:
         self._incoming = Unframer()
         self._outgoing = bytearray(HELLO)
         self._shaken = False
-        self._said_goodbye = False
+        self._said_close_notify = False
         self._ended = False
 
     def set_accept_state(self) -> None:
@@ -112,14 +112,14 @@ class NullTlsConnection:
             data = bytes(self._incoming.plain[:limit])
             del self._incoming.plain[:limit]
             return data
-        if self._incoming.goodbye:
+        if self._incoming.close_notify:
             raise ZeroReturnError
         if self._ended:
             raise Error([("SSL routines", "", "unexpected eof while reading")])
         raise WantReadError
 
     def send(self, data: bytes) -> int:
-        if self._said_goodbye:
+        if self._said_close_notify:
             raise Error([("SSL routines", "", "protocol is shutdown")])
         if not self._shaken:
             raise WantReadError
@@ -127,10 +127,10 @@ class NullTlsConnection:
         return len(data)
 
     def shutdown(self) -> bool:
-        if not self._said_goodbye:
-            self._said_goodbye = True
-            self._outgoing += GOODBYE
-        return self._incoming.goodbye
+        if not self._said_close_notify:
+            self._said_close_notify = True
+            self._outgoing += CLOSE_NOTIFY
+        return self._incoming.close_notify
 
     def get_alpn_proto_negotiated(self) -> bytes:
         return b""

@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.internet import reactor as global_reactor
 
-from support.data_paths import RoadCase
+from support.data_paths import DataPathCase
 from support.sockets import until
 from tcpbalance import Backend, EndReason, FrontendFactory, Pool, SessionRecord, SocketConfig
 from tcpbalance.config.addresses import Address
@@ -25,7 +25,7 @@ reactor: Any = global_reactor
 PLAIN = SocketOptions.of(SocketConfig())
 
 
-class NativeCase(RoadCase):
+class NativeCase(DataPathCase):
     """One frontend on a native data path whose pipes the test may choose, with peers and clients in threads.
 
     At the end of each test no session, no slot and no lent pipe is left, and each session has one account.
@@ -37,7 +37,7 @@ class NativeCase(RoadCase):
         super().setUp()
         self.records: list[SessionRecord] = []
 
-    def open_road(self) -> DataPath:
+    def open_data_path(self) -> DataPath:
         data_path = NativeDataPath(Poller(reactor, pipes=self.pipes))
         data_path.open()
         self.addCleanup(data_path.close)

@@ -1,6 +1,6 @@
 """A network in memory with three parties: clients, the balancer, backends.
 
-The balancer's ends are Twisted's own transports (``memory_transport``) or legs on a poller
+The balancer's ends are Twisted's own transports (``memory_transport``) or transports on a poller
 (``memory_leg``), on sockets that exist only in memory (``memory_socket``), watched by a reactor that runs
 only when told to (``memory_reactor``); so pausing, half-close, reset and full buffers are real, nothing waits
 and every run is the same. ::
@@ -28,7 +28,7 @@ from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogLevel, eventAsText, globalLogPublisher
 from zope.interface import implementer
 
-from support.memory_data_path import EPOLL, MemoryPortableRoad, MemoryQuickRoad, MemoryRoad
+from support.memory_data_path import EPOLL, MemoryDataPath, MemoryNativeDataPath, MemoryTwistedDataPath
 from support.memory_dial import Behaviour, MemoryBackend, MemoryConnector, MemoryDial
 from support.memory_peers import Peer, TlsPeer
 from support.memory_pipes import MemoryPipes, no_pipes
@@ -39,8 +39,9 @@ from support.memory_tls import tls_around
 FRONTEND = IPv4Address("TCP", "192.0.2.1", 80)
 """The address that clients connect to."""
 
-RoadName = Literal["portable", "copying", "splicing"]
-"""How the balancer carries bytes: Twisted's transports, legs that only copy, legs that splice bulk."""
+MemoryDataPathName = Literal["portable", "copying", "splicing"]
+"""How the balancer carries bytes: Twisted's transports, transports that only copy, transports that splice
+bulk."""
 
 
 class Network:
@@ -49,8 +50,8 @@ class Network:
     :param send_buffer: bytes that the kernel holds on the sender's side of each direction.
     :param receive_buffer: bytes that the kernel holds on the receiver's side of each direction.
     :param shuffle: draws the order in which connections that are ready together are served; None = by age.
-    :param road: what the balancer's ends are; those that speak TLS are portable on any.
-    :param pipes: what the splicing road splices with.
+    :param data path: what the balancer's ends are; those that speak TLS are portable on any.
+    :param pipes: what the splicing data path splices with.
     :ivar clock: the time of everything here.
     :ivar reactor: what the balancer's transports run on.
     :ivar connector: what the balancer dials with.
@@ -63,7 +64,7 @@ class Network:
         send_buffer: int = SEND_BUFFER,
         receive_buffer: int = RECEIVE_BUFFER,
         shuffle: random.Random | None = None,
-        data_path: RoadName = "portable",
+        data_path: MemoryDataPathName = "portable",
         pipes: MemoryPipes | None = None,
     ) -> None:
         self.clock = Clock()
@@ -76,8 +77,8 @@ class Network:
         self._ports = itertools.count(40000)
         self._peers: list[Peer] = []
         self._ours: dict[int, MemorySocket] = {}
-        self._portable: MemoryRoad = MemoryPortableRoad(self.reactor, FRONTEND)
-        self._data_path = self._portable if data_path == "portable" else self._quick_road(data_path, shuffle)
+        self._portable: MemoryDataPath = MemoryTwistedDataPath(self.reactor, FRONTEND)
+        self._data_path = self._portable if data_path == "portable" else self._native(data_path, shuffle)
 
     # The parties.
 
@@ -153,9 +154,9 @@ class Network:
     def _next_call(self) -> float | None:
         return min((call.getTime() for call in self.clock.calls), default=None)
 
-    def _quick_road(self, name: RoadName, shuffle: random.Random | None) -> MemoryQuickRoad:
+    def _native(self, name: MemoryDataPathName, shuffle: random.Random | None) -> MemoryNativeDataPath:
         store = self.pipes.store() if name == "splicing" else no_pipes()
-        data_path = MemoryQuickRoad(self.reactor, self._ours, shuffle, store)
+        data_path = MemoryNativeDataPath(self.reactor, self._ours, shuffle, store)
         self.pipes.on_fill = data_path.note
         return data_path
 

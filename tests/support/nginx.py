@@ -82,7 +82,7 @@ class Nginx:
             return int(answer.read().splitlines()[2].split()[2])
 
     def kill(self) -> None:
-        """End it without a chance to say goodbye."""
+        """End it without a chance to say close_notify."""
         assert self._process is not None
         self._process.stop(signal.SIGKILL)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from support.memory_dial import Behaviour, MemoryBackend
-from support.network import Network, RoadName
+from support.network import MemoryDataPathName, Network
 from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.config.admission import LimitsConfig
 from tcpbalance.config.converter import key_names
@@ -43,7 +43,7 @@ class Scene:
     :param pool: further arguments of ``Pool``.
     """
 
-    data_path: ClassVar[RoadName] = "portable"
+    data_path: ClassVar[MemoryDataPathName] = "portable"
 
     def __init__(
         self,

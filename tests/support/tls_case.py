@@ -14,7 +14,7 @@ from typing import Any
 from twisted.internet import reactor as global_reactor
 
 from support.certificates import Authority, Issued
-from support.data_paths import RoadCase
+from support.data_paths import DataPathCase
 from support.sockets import until
 from tcpbalance import (
     Backend,
@@ -41,7 +41,7 @@ NAME = "web.example"
 PLAIN = SocketOptions.of(SocketConfig())
 
 
-class TlsCase(RoadCase):
+class TlsCase(DataPathCase):
     """One frontend, with peers and clients in threads; each connection has one account.
 
     :ivar authority: whom all believe, by the file ``root``.

@@ -22,7 +22,7 @@ A_RECORD = 16 * 1024
 """The most bytes that fit into one: RFC 8446, section 5.1."""
 
 
-GOODBYE_IN_THE_CLEAR = b"\x15\x03\x03\x00\x02\x01\x00"
+CLOSE_NOTIFY_IN_THE_CLEAR = b"\x15\x03\x03\x00\x02\x01\x00"
 """close_notify, as it travels before there are keys: RFC 8446, section 6.1."""
 
 
@@ -105,7 +105,7 @@ class Peer:
     :param sock: connected, not blocking; closed by ``close``.
     :param tls: in memory.
     :ivar received: what has come, out of TLS.
-    :ivar finished: whether the other end has said goodbye.
+    :ivar finished: whether the other end has said close_notify.
     :ivar ended: whether the stream has ended beneath.
     """
 
@@ -122,7 +122,7 @@ class Peer:
             self.tls.send(data[start : start + A_RECORD])
         return b"".join(to_send(self.tls))
 
-    def goodbye(self) -> bytes:
+    def close_notify(self) -> bytes:
         """Give the word that no more will come, as it travels."""
         self.tls.shutdown()
         return b"".join(to_send(self.tls))

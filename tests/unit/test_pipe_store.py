@@ -12,7 +12,7 @@ import pytest
 from support.descriptors import open_descriptors, opened_since
 from support.memory_pipes import MemoryPipes
 from support.memory_socket import connected_pair
-from tcpbalance.net.splice import FILL, MOST, PIPE_SIZE, STORE, Pipe, PipeStore
+from tcpbalance.net.splice import FILL, MAX_PIPES, PIPE_SIZE, STORE, Pipe, PipeStore
 
 
 def taken(store: PipeStore) -> Pipe:
@@ -44,7 +44,7 @@ def test_a_pipe_that_still_holds_bytes_is_closed_and_not_lent_again() -> None:
 
 def test_no_more_are_lent_than_may_be() -> None:
     pipes = MemoryPipes()
-    store = PipeStore(pipes.make, most=2)
+    store = PipeStore(pipes.make, max_lent=2)
     first, _ = taken(store), taken(store)
     assert store.take() is None
     store.give(first)
@@ -95,9 +95,9 @@ def test_a_pipe_that_is_refused_its_size_is_none(monkeypatch: pytest.MonkeyPatch
 
 
 def test_no_more_than_a_share_of_the_descriptors_go_to_pipes(monkeypatch: pytest.MonkeyPatch) -> None:
-    for limit, lent in ((64, 4), (resource.RLIM_INFINITY, MOST)):
+    for limit, lent in ((64, 4), (resource.RLIM_INFINITY, MAX_PIPES)):
         monkeypatch.setattr(resource, "getrlimit", lambda _, limit=limit: (limit, limit))
-        pipes = MemoryPipes(most=2 * MOST)
+        pipes = MemoryPipes(most=2 * MAX_PIPES)
         store = PipeStore(pipes.make)
         while store.take():
             pass

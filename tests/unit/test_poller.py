@@ -1,4 +1,4 @@
-"""The switchboard calls whom something has happened to, in bounded rounds, and outlives their exceptions."""
+"""The poller calls whom something has happened to, in bounded rounds, and outlives their exceptions."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class Heard:
 
 
 class Stage:
-    """A switchboard, what it polls, and what its handlers have heard."""
+    """A poller, what it polls, and what its handlers have heard."""
 
     def __init__(self) -> None:
         self.reactor = Reactor()
@@ -362,7 +362,7 @@ def test_a_few_ends_are_told_as_they_are_found(stage: Stage) -> None:
     for number in numbers:
         stage.handler(number)
     stage.events.batch(END, numbers)
-    stage.poller._tell()
+    stage.poller._report()
     assert stage.diary == [str(number) for number in numbers]
 
 
@@ -375,7 +375,7 @@ def test_connections_of_one_message_do_not_wait_for_those_that_came_after_them(s
     ends = [(number, END) for number in numbers if number % 3]
     messages = [(number, IN) for number in numbers if number % 3 == 0]
     stage.events.batches = [ends + messages]
-    stage.poller._tell()
+    stage.poller._report()
     assert stage.diary == [str(number) for number, _ in ends + messages]
 
 
@@ -386,7 +386,7 @@ def test_messages_among_many_ends_give_those_no_more_than_their_share(stage: Sta
     stage.events.batches[0] += [
         (number, IN) for number in range(100 + EVENTS_A_ROUND - 10, 100 + EVENTS_A_ROUND)
     ]
-    stage.poller._tell()
+    stage.poller._report()
     assert len(stage.diary) == 10 + 10 * ENDS_A_MESSAGE
 
 
@@ -433,7 +433,7 @@ def test_an_end_that_waits_is_forgotten_with_its_descriptor(stage: Stage) -> Non
         stage.handler(number, "end")
     stage.events.batch(END, many)
     stage.events.batch(IN, [])
-    stage.poller._tell()
+    stage.poller._report()
     waiting = list(stage.poller._ends)
     assert len(waiting) == len(many) - ENDS_A_ROUND
     stage.poller.forget(waiting[0])

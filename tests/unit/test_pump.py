@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from support.memory_pipes import MemoryPipes
-from support.memory_socket_transport import MemoryLeg
+from support.memory_socket_transport import MemorySocketTransport
 from support.memory_stage import MemoryStage
-from support.network import Network, RoadName
+from support.network import MemoryDataPathName, Network
 from support.transport_scripts import HalfCloseRecorder
 from tcpbalance.net.pump import BULK_AFTER, CHATTY_AFTER, CHUNK, LEAN, READS_A_TURN
 from tcpbalance.net.wheel import Wheel
@@ -27,7 +27,7 @@ class Pair:
     """
 
     def __init__(
-        self, data_path: RoadName = "splicing", pipes: MemoryPipes | None = None, **network: Any
+        self, data_path: MemoryDataPathName = "splicing", pipes: MemoryPipes | None = None, **network: Any
     ) -> None:
         sizes = {"send_buffer": MIB, "receive_buffer": MIB, **network}
         self.network = Network(data_path=data_path, pipes=pipes, **sizes)
@@ -40,7 +40,7 @@ class Pair:
         self.direction, self.back = pumps
         self.run()
 
-    def _connect(self) -> tuple[Any, MemoryLeg]:
+    def _connect(self) -> tuple[Any, MemorySocketTransport]:
         stage = MemoryStage(HalfCloseRecorder, network=self.network)
         return stage.peer, stage.transport
 
@@ -103,7 +103,7 @@ def test_the_bursts_of_all_share_what_pipes_there_are() -> None:
 
 
 @pytest.mark.parametrize("data_path", ["copying", "splicing"])
-def test_every_byte_is_counted_and_arrives(data_path: RoadName) -> None:
+def test_every_byte_is_counted_and_arrives(data_path: MemoryDataPathName) -> None:
     pair = Pair(data_path)
     pair.pour(5 * MIB + 1)
     pair.pour(1)

@@ -65,7 +65,7 @@ def meet(peer: TlsPeer, backend: ServerTls) -> SSL.Connection:
     except SSL.Error as error:
         raise HandshakeFailed(why(ours) or str(error)) from error
     peer.approve(ours)
-    # A session is gone on with only after a goodbye.
+    # A session is gone on with only after a close_notify.
     ours.shutdown()
     return theirs
 

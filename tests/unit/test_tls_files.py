@@ -33,7 +33,7 @@ from support.tls_lines import pair_of
 from tcpbalance.config.paths import FilePath
 from tcpbalance.config.tls import CertificateConfig
 from tcpbalance.net.tls import files
-from tcpbalance.net.tls.contexts import heed, load_chain, new_context, trust
+from tcpbalance.net.tls.contexts import load_chain, new_context, trust, use_revocations
 from tcpbalance.net.tls.errors import TlsFileError
 from tcpbalance.net.tls.files import read_authorities
 from tcpbalance.net.tls.revocation import Revocations, read_revocations
@@ -531,7 +531,7 @@ def test_the_name_of_an_authority_may_be_in_latin_1(tmp_path: Path) -> None:
     text = base64.encodebytes(der).decode()
     (tmp_path / "crl.pem").write_text(f"-----BEGIN X509 CRL-----\n{text}-----END X509 CRL-----\n")
     read = read_revocations("crl", str(tmp_path / "crl.pem"), NOW_S, ["CN=M\\FCller"])
-    heed(new_context(), read.lists)
+    use_revocations(new_context(), read.lists)
     assert len(read.lists) == 1
 
 

@@ -311,7 +311,7 @@ def test_a_session_is_gone_on_with_until_a_reload(
         if session is not None:
             client.set_session(session)
         shake(client, tls.connection())
-        # One that is left without a goodbye is not gone on with.
+        # One that is left without a close_notify is not gone on with.
         client.shutdown()
         return client.master_key(), client.get_session()
 

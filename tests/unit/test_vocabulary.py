@@ -56,10 +56,6 @@ ALLOWED = {
     "must have a pool, or an entrance": "an argument still has that name",
     "it must have an entrance": "likewise",
     "entrance: ": "likewise",
-    "a leg takes push producers only": "the transport still has that name",
-    "<Leg to ": "likewise",
-    "broken off before all was read": "goes with TlsTransport",
-    "more to tell": "a constant, not for users",
 }
 """Texts with one of these words, with the reason."""
 

@@ -1,5 +1,5 @@
 """However much comes at once, one turn of the poller carries a bounded part of it: the worst case that a
-search finds, in bytes and in calls of the system, for each leg and direction."""
+search finds, in bytes and in calls of the system, for each transport and direction."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from support.memory_socket import MemorySocket
 from support.memory_stage import MemoryStage
-from support.network import Network, RoadName
+from support.network import MemoryDataPathName, Network
 from support.transport_scripts import HalfCloseRecorder
 from tcpbalance.net.pump import CHUNK, READS_A_TURN
 from tcpbalance.net.splice import PIPE_SIZE
@@ -26,16 +26,17 @@ ROOM = 8 * 1024 * 1024
 """Bytes that the kernel of either side holds: several times what one turn may carry."""
 
 PULLS_A_TURN = 2
-"""Times that one leg is read: because it had work left, and because its peer has broken off meanwhile."""
+"""Times that one transport is read: because it had work left, and because its peer has broken off
+meanwhile."""
 
-READ: dict[RoadName, int] = {"copying": CHUNK, "splicing": max(CHUNK, PIPE_SIZE)}
+READ: dict[MemoryDataPathName, int] = {"copying": CHUNK, "splicing": max(CHUNK, PIPE_SIZE)}
 """Bytes that one read takes at most."""
 
 BYTES_A_TURN = {data_path: PULLS_A_TURN * READS_A_TURN * size for data_path, size in READ.items()}
-"""What one leg may be read of."""
+"""What one transport may be read of."""
 
 CALLS_A_TURN = 2 * PULLS_A_TURN * READS_A_TURN
-"""Reads of one socket and writes to it: what comes in at it, and what the other leg brings."""
+"""Reads of one socket and writes to it: what comes in at it, and what the other transport brings."""
 
 assert 4 * max(BYTES_A_TURN.values()) <= ROOM
 
@@ -70,9 +71,9 @@ class Calls:
 
 
 class Crowd:
-    """Connections on one switchboard: joined in pairs, or each with a protocol of its own."""
+    """Connections on one poller: joined in pairs, or each with a protocol of its own."""
 
-    def __init__(self, data_path: RoadName, count: int, joined: bool) -> None:
+    def __init__(self, data_path: MemoryDataPathName, count: int, joined: bool) -> None:
         self.network = Network(data_path=data_path, send_buffer=ROOM, receive_buffer=ROOM)
         self.stages = [MemoryStage(HalfCloseRecorder, network=self.network) for _ in range(2 * count)]
         if joined:
@@ -116,7 +117,7 @@ def act(peer: Any, action: str, size: int) -> None:
 @settings(max_examples=40)
 @given(steps=STEPS, count=st.integers(1, 3))
 def test_a_turn_does_a_bounded_part_of_the_work_at_each_socket(
-    data_path: RoadName, joined: bool, steps: list[list[tuple[int, tuple[str, int]]]], count: int
+    data_path: MemoryDataPathName, joined: bool, steps: list[list[tuple[int, tuple[str, int]]]], count: int
 ) -> None:
     crowd = Crowd(data_path, count, joined)
     max_bytes = max_calls = 0
@@ -133,7 +134,7 @@ def test_a_turn_does_a_bounded_part_of_the_work_at_each_socket(
 
 
 @pytest.mark.parametrize("data_path", ["copying", "splicing"])
-def test_what_is_left_is_carried_in_the_turns_that_follow(data_path: RoadName) -> None:
+def test_what_is_left_is_carried_in_the_turns_that_follow(data_path: MemoryDataPathName) -> None:
     crowd = Crowd(data_path, 1, joined=True)
     crowd.stages[0].peer.send(bytes(ROOM))
     carried = crowd.turn().bytes.total()

@@ -92,7 +92,7 @@ class _Channel:
 class CaresEngine:
     """Asks name servers. See ``resolver.Engine``.
 
-    :param reactor: is told the answers (IReactorFromThreads), and the time.
+    :param reactor: gets the answers (IReactorFromThreads), and has the time.
     :param config: which servers, and how long they may take.
     """
 
@@ -243,7 +243,7 @@ def _prefers_ipv6(hosts: tuple[Host, ...]) -> bool:
 
 
 def _shortage() -> Verdict:
-    """What it is that a channel could not be made for want of; c-ares does not tell."""
+    """What it is that a channel could not be made for want of; c-ares does not say."""
     try:
         with contextlib.ExitStack() as stack:
             for _ in range(DESCRIPTORS):

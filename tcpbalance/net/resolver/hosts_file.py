@@ -28,7 +28,7 @@ class HostsFile:
     but memory: no thread and no descriptor. c-ares could read it, but pycares 5.2 hands it the option that
     says so in memory that is freed already (``lookups``), so that it skips the file now and then.
 
-    :param reactor: is told when the file has been read (IReactorFromThreads).
+    :param reactor: is called when the file has been read (IReactorFromThreads).
     """
 
     def __init__(self, reactor: Any) -> None:
@@ -85,7 +85,7 @@ class HostsFile:
             names = _names_in_file()
         except Exception as caught:
             error = caught
-        # A reactor that has ended in the meantime may say so; nobody waits for the file any more.
+        # A reactor that has ended in the meantime may say so; nothing waits for the file any more.
         with contextlib.suppress(RuntimeError):
             self._reactor.callFromThread(self._take, version, names, error)
 

@@ -184,7 +184,7 @@ class Knowledge:
         return Notice(self._host, cause, detail)
 
     def _notice_of_crowd(self, reply: Reply) -> Notice | None:
-        """Tell, once, that a name has more addresses than are used."""
+        """Report, once, that a name has more addresses than are used."""
         found = [len(answer.hosts) for answer in (reply.ipv4, reply.ipv6)]
         used = [min(count, MAX_HOSTS) for count in found]
         was_crowded, self._is_crowded = self._is_crowded, found != used

@@ -21,15 +21,15 @@ from tcpbalance.net.resolver.targets import Targets
 class Resolution:
     """The addresses of one name, with at most one question under way.
 
-    While it is followed, it asks again in the background whenever an answer's time to live is over, so nobody
-    waits once an address was known. While it is not, whoever wants to know after that time asks, and waits.
+    While it is followed, it asks again in the background whenever an answer's time to live is over, so that
+    no dial waits once an address was known. While it is not, a dial after that time asks, and waits.
 
     :param host: the name.
     :param clock: IReactorTime.
     :param ask: starts one question; what it returns fires with a ``Reply``, and may be cancelled.
     :param config: how long answers are kept.
     :param random: where jitter and the first address of a dial come from.
-    :param tell: is told what to log.
+    :param report: called with what to log.
     """
 
     _log = Logger()
@@ -41,13 +41,13 @@ class Resolution:
         ask: Callable[[str], Deferred[Reply]],
         config: ResolverConfig,
         random: Random,
-        tell: Callable[[Notice], object],
+        report: Callable[[Notice], object],
     ) -> None:
         self.host = host
         self._clock = clock
         self._ask = ask
         self._random = random
-        self._tell = tell
+        self._report = report
         self._known = Knowledge(host, clock.seconds(), config, random)
         self._followed = False
         self._question: Deferred[Reply] | None = None
@@ -74,7 +74,7 @@ class Resolution:
 
     @property
     def may_be_dropped(self) -> bool:
-        """Whether nobody follows it or waits for it."""
+        """Whether it is neither followed nor waited for."""
         return not self._followed and self._question is None
 
     def targets(self, port: int) -> Targets | None:
@@ -113,7 +113,7 @@ class Resolution:
         return self._wait() if self.verdict is None else succeed(None)
 
     def stop(self) -> None:
-        """Ask no more; whoever waits for an answer waits no longer."""
+        """Ask no more; what waits for an answer waits no longer."""
         self._followed = False
         if self._timer is not None:
             self._timer.cancel()
@@ -154,11 +154,11 @@ class Resolution:
         before = self._known.hosts
         notice = self._known.take(reply, self._clock.seconds())
         if self._known.hosts != before:
-            # In place: a dial under way tells them of addresses that fail.
+            # In place: a dial under way reports to them addresses that fail.
             for targets in self._targets.values():
                 targets.change(self._known.hosts)
         if notice is not None:
-            self._tell(notice)
+            self._report(notice)
         if self._followed:
             self._schedule()
         self._release()

@@ -1,4 +1,4 @@
-"""All names of one balancer, and who looks them up."""
+"""All names of one balancer, and what looks them up."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tcpbalance.net.resolver.system import SystemEngine
 from tcpbalance.rate_limited_log import RateLimitedLog
 
 MAX_NAMES = 1024
-"""Names that are remembered although nobody follows them."""
+"""Names that are remembered although they are not followed."""
 
 NAMES_A_LINE = 50
 """Names in one line of the log at most: a line of some 3 KB."""
@@ -55,7 +55,7 @@ class Resolver:
     """Knows the addresses of host names; all dials and checks of a balancer share it.
 
     :param reactor: IReactorTime and IReactorFromThreads.
-    :param config: whom to ask, and how long answers are kept.
+    :param config: which servers to ask, and how long answers are kept.
     :param engine: looks names up; the one that the configuration names by default.
     :param random: where jitter and the first address of a dial come from.
     """
@@ -84,7 +84,7 @@ class Resolver:
         if known is None:
             self._make_room()
             known = self._names[host] = Resolution(
-                host, self._reactor, self._engine.ask, self._config, self._random, self._tell
+                host, self._reactor, self._engine.ask, self._config, self._random, self._report
             )
         return known
 
@@ -122,7 +122,7 @@ class Resolver:
         self._is_following = False
         self._notices.flush()
 
-    def _tell(self, notice: Notice) -> None:
+    def _report(self, notice: Notice) -> None:
         self._notices.note(notice, None)
         if not self._is_following:
             # It is never stopped, so no delayed call may be left.
@@ -144,7 +144,7 @@ class Resolver:
                     emit("{cause}: {names}", cause=cause, names=names)
 
     def _make_room(self) -> None:
-        """Drop the name that was asked for first, of those that nobody follows, when there are too many."""
+        """Drop the name that was asked for first, of those that are not followed, when there are too many."""
         if len(self._names) >= MAX_NAMES:
             idle = next((host for host, known in self._names.items() if known.may_be_dropped), None)
             if idle is not None:
@@ -152,11 +152,11 @@ class Resolver:
 
 
 _resolvers: dict[Any, Resolver] = {}
-"""By reactor; a process has one, and a resolver that nobody asks holds nothing open."""
+"""By reactor; a process has one, and a resolver that is not used holds nothing open."""
 
 
 def resolver_of(reactor: Any) -> Resolver:
-    """The resolver of a reactor, with the default settings: whoever was given no other shares it."""
+    """The resolver of a reactor, with the default settings, shared by all that were given no other."""
     resolver = _resolvers.get(reactor)
     if resolver is None:
         resolver = _resolvers[reactor] = Resolver(reactor)

@@ -23,7 +23,7 @@ takes descriptors, two at worst, and a thread that waits 50 KiB of memory: more 
 """
 
 TTL = 10.0
-"""Seconds that an answer is kept: the system does not tell how long it is good for."""
+"""Seconds that an answer is kept: the system does not say how long it is valid."""
 
 _VERDICTS = {
     socket.EAI_NONAME: Verdict.NO_SUCH_NAME,
@@ -39,11 +39,11 @@ _VERDICTS = {
 class SystemEngine:
     """Looks names up in threads. See ``resolver.Engine``.
 
-    The threads are not the reactor's, which it waits for when it ends: a lookup can take longer than anybody
-    wants to wait, and cannot be cancelled. Nobody waits for ours. They stay, since starting one for each
+    The threads are not the reactor's, which it waits for when it ends: a lookup can take longer than a
+    shutdown may, and cannot be cancelled. Ours are not waited for. They stay, since starting one for each
     lookup takes four times as long, until the engine is stopped.
 
-    :param reactor: is told the answers (IReactorFromThreads).
+    :param reactor: gets the answers (IReactorFromThreads).
     """
 
     def __init__(self, reactor: Any) -> None:
@@ -98,7 +98,7 @@ class _Threads:
         while (taken := self._questions.get()) is not None:
             host, question = taken
             reply = _look_up(host)
-            # A reactor that has ended in the meantime may say so; nobody waits for the answer any more.
+            # A reactor that has ended in the meantime may say so; nothing waits for the answer any more.
             with contextlib.suppress(RuntimeError):
                 self._reactor.callFromThread(self._take, question, reply)
 

@@ -23,7 +23,7 @@ of the time of one dial in five minutes."""
 
 
 def numeric_target(host: str, port: int) -> Target:
-    """Turn a literal IP address into a target, asking nobody.
+    """Turn a literal IP address into a target, without a lookup.
 
     :raises OSError: the system has no such zone (``%eth0``).
     """

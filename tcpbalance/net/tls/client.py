@@ -1,4 +1,4 @@
-"""TLS towards backends: whom to believe, what to ask for, and the session to go on with."""
+"""TLS towards backends: which authorities to trust, what to ask for, and the session to go on with."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tcpbalance.config.addresses import Address
 from tcpbalance.config.tls import PoolTlsConfig
 from tcpbalance.errors import Fault
 from tcpbalance.net.tls.connection import Connection
-from tcpbalance.net.tls.contexts import add_chain, heed, new_context, trust
+from tcpbalance.net.tls.contexts import add_chain, new_context, trust, use_revocations
 from tcpbalance.net.tls.errors import HandshakeFailed
 from tcpbalance.net.tls.facts import peer_certificate
 from tcpbalance.net.tls.material import Material, read_material
@@ -33,17 +33,17 @@ class ClientTls:
     One context serves all of them: what is asked for is set on each connection, and a session is used again
     only with the backend, and under the name, that it began with.
 
-    :param config: whom to believe, and what to show.
-    :param wall_seconds: seconds since the epoch.
+    :param config: which authorities to trust, and what to show.
+    :param wall_clock: seconds since the epoch.
     :ivar files: all that were read.
     :ivar warnings: what of them is out of date: a certificate is shown all the same, and of an authority
-        whose revocation list is out of date, no backend is believed.
+        whose revocation list is out of date, no backend is trusted.
     :raises TlsFileError: one of the files cannot be used.
     """
 
-    def __init__(self, config: PoolTlsConfig, wall_seconds: Callable[[], float] = time.time) -> None:
+    def __init__(self, config: PoolTlsConfig, wall_clock: Callable[[], float] = time.time) -> None:
         self._config = config
-        self._wall_seconds = wall_seconds
+        self._wall_clock = wall_clock
         self._peers: dict[tuple[Address, str | None], TlsPeer] = {}
         self.files = tuple(dict.fromkeys(_files(config)))
         self._material: Material | None = None
@@ -60,7 +60,7 @@ class ClientTls:
         :raises TlsFileError: one of the files cannot be used, or what is out of date in it would take the
             place of what is not; all stays as it was.
         """
-        now = self._wall_seconds()
+        now = self._wall_clock()
         material = _read(self._config, now)
         if self._material is not None:
             material.refuse_if_worse(self._material, "ca", "crl", now)
@@ -77,7 +77,7 @@ class ClientTls:
     def is_outdated(self) -> bool:
         """Whether something has gone out of date, or become valid, since the files were read."""
         start, end = self._span
-        return not start <= self._wall_seconds() < end
+        return not start <= self._wall_clock() < end
 
     def peer(self, address: Address, server_name: str | None) -> TlsPeer:
         """Give what is known of a backend.
@@ -90,31 +90,31 @@ class ClientTls:
         if peer is None:
             name = server_name or self._config.server_name or _host(address)
             peer = self._peers[key] = TlsPeer(
-                self._context, name, self._wall_seconds, verify=self._config.verify
+                self._context, name, self._wall_clock, verify=self._config.verify
             )
         return peer
 
 
 @implementer(IOpenSSLClientConnectionCreator)
 class TlsPeer:
-    """One backend: makes connections to it, and finds out whether it is who it should be.
+    """One backend: makes connections to it, and verifies its identity.
 
     :param context: the pool's.
     :param name: its server name or IP address; None where it has none, as on a unix socket.
-    :param wall_seconds: seconds since the epoch.
+    :param wall_clock: seconds since the epoch.
     :param verify: whether its certificate has to be for that name.
     """
 
-    __slots__ = ("_context", "_ip", "_last", "_name", "_until", "_verify", "_wall_seconds")
+    __slots__ = ("_context", "_ip", "_last", "_name", "_until", "_verify", "_wall_clock")
 
     def __init__(
-        self, context: SSL.Context, name: str | None, wall_seconds: Callable[[], float], *, verify: bool
+        self, context: SSL.Context, name: str | None, wall_clock: Callable[[], float], *, verify: bool
     ) -> None:
         self._context = context
         self._name = name
         self._ip = _is_ip(name)
         self._verify = verify
-        self._wall_seconds = wall_seconds
+        self._wall_clock = wall_clock
         self._last: SSL.Connection | None = None
         self._until = math.inf
 
@@ -134,7 +134,7 @@ class TlsPeer:
 
         Asked for only now, because tickets come after the handshake (RFC 8446, section 4.6.1).
         """
-        if self._last is None or self._wall_seconds() >= self._until:
+        if self._last is None or self._wall_clock() >= self._until:
             return None
         return self._last.get_session()
 
@@ -145,7 +145,7 @@ class TlsPeer:
     def approve(self, connection: SSL.Connection) -> None:
         """See that the handshake was with the backend that was meant: RFC 9525.
 
-        :raises HandshakeFailed: its certificate is for somebody else.
+        :raises HandshakeFailed: its certificate is for another name.
         """
         if self._verify:
             self._until = self._verify_identity(connection)
@@ -197,7 +197,7 @@ def _believe(context: SSL.Context, config: PoolTlsConfig, material: Material) ->
     else:
         trust(context, "ca", config.ca)
     if config.crl is not None:
-        heed(context, material.revocations.lists)
+        use_revocations(context, material.revocations.lists)
     context.set_verify(SSL.VERIFY_PEER, note_why)
 
 

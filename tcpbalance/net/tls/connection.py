@@ -55,7 +55,7 @@ class Connection(SSL.Connection):
                 if not self._give():
                     raise
             except SSL.ZeroReturnError:
-                # Twisted cannot deal with a goodbye in the middle of a handshake.
+                # Twisted cannot deal with a close_notify in the middle of a handshake.
                 raise SSL.SysCallError(-1, "Unexpected EOF") from None
             else:
                 self._unread = self._without_data = 0
@@ -78,16 +78,19 @@ class Connection(SSL.Connection):
                 self._unread = self._without_data = 0
                 return data
 
-    def _count(self, most: int, words: str) -> None:
+    def _count(self, limit: int, words: str) -> None:
         """Count the records that were read and brought nothing."""
         self._without_data += self._unread
         self._unread = 0
-        if self._without_data > most:
+        if self._without_data > limit:
             self._kept, self._at = b"", 0
             raise too_many(words)
 
     def _give(self) -> bool:
-        """Give OpenSSL some records; tell whether there was anything to give."""
+        """Give OpenSSL some records.
+
+        :returns: whether there were any.
+        """
         rest = memoryview(self._kept)[self._at :]
         end, self._partial, self._unread = cut(rest, len(rest), self._partial, RECORDS_AT_ONCE, len(rest))
         if end:

@@ -36,8 +36,8 @@ VERSIONS = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
 _PRIORITIZE_CHACHA = 1 << 21
 """SSL_OP_PRIORITIZE_CHACHA of OpenSSL's ssl.h, which pyOpenSSL does not name: SSL_CTX_set_options(3)."""
 
-# An end of the stream without a goodbye is taken for one, as HAProxy and nginx do: many programs close like
-# that, and what they have sent is complete. Without OP_IGNORE_UNEXPECTED_EOF it would be an error.
+# An end of the stream without a close_notify is taken for one, as HAProxy and nginx do: many programs close
+# like that, and what they have sent is complete. Without OP_IGNORE_UNEXPECTED_EOF it would be an error.
 _OPTIONS = (
     SSL.OP_NO_RENEGOTIATION
     | SSL.OP_NO_COMPRESSION
@@ -111,10 +111,10 @@ def _refuse_unreadable_key(files: CertificateConfig) -> None:
             f"-p -m PEM -f {files.key}",
         )
     if not _PRIVATE_KEY.search(data):
-        at, mend = "key", ""
+        at, remedy = "key", ""
         if files.key == files.cert:
-            at, mend = "cert", ", write it there or name its file with key"
-        raise TlsFileError(at, f"{files.key} holds no private key in PEM that can be read{mend}")
+            at, remedy = "cert", ", write it there or name its file with key"
+        raise TlsFileError(at, f"{files.key} holds no private key in PEM that can be read{remedy}")
     if _ENCRYPTED.search(data):
         raise TlsFileError(
             "key",
@@ -143,8 +143,8 @@ def trust(context: SSL.Context, key: str, path: str) -> None:
         raise TlsFileError(key, f"OpenSSL refuses {path}: {openssl_words(error)}") from error
 
 
-def tell_clients(context: SSL.Context, key: str, path: str) -> None:
-    """Let a context tell clients the names of the authorities of a file.
+def name_authorities(context: SSL.Context, key: str, path: str) -> None:
+    """Let a context send clients the names of the authorities of a file.
 
     :raises TlsFileError: at *key*; OpenSSL would leave one out.
     """
@@ -160,7 +160,7 @@ def tell_clients(context: SSL.Context, key: str, path: str) -> None:
         raise TlsFileError(key, f"OpenSSL refuses {path}: {openssl_words(error)}") from error
 
 
-def heed(context: SSL.Context, revocations: Iterable[x509.CertificateRevocationList]) -> None:
+def use_revocations(context: SSL.Context, revocations: Iterable[x509.CertificateRevocationList]) -> None:
     """Let a context refuse what is in one of the lists, and what none of them is for."""
     store = context.get_cert_store()
     assert store is not None

@@ -29,7 +29,7 @@ class TlsFileError(SettingError):
 
 
 class HandshakeFailed(TcpbalanceError):
-    """The peer and we could not agree, or it was not who it should be.
+    """The peer and we could not agree, or it was not the one that was meant.
 
     :param cause: why, in a few words, as logs show it.
     :param fault: whose.
@@ -42,10 +42,10 @@ class HandshakeFailed(TcpbalanceError):
 
 
 class TlsBroken(ConnectionLost):
-    """A connection that has ended in an error of TLS, which the peer may have told us of.
+    """A connection that has ended in an error of TLS, which the peer may have reported by an alert.
 
     :param cause: what it was, in a few words.
-    :param unheard: whether the peer may have said something before that nobody could read any more.
+    :param unheard: whether the peer may have sent something before that could not be read any more.
     """
 
     def __init__(self, cause: str, *, unheard: bool = False) -> None:
@@ -57,7 +57,7 @@ class TlsBroken(ConnectionLost):
 def broken_cause(failure: Failure) -> str:
     """Say in a few words how a connection was broken off.
 
-    :param failure: as the protocol was told it.
+    :param failure: as it was reported to the protocol.
     """
     return tls_cause(failure) or "reset"
 
@@ -65,7 +65,7 @@ def broken_cause(failure: Failure) -> str:
 def tls_cause(failure: Failure) -> str:
     """Say in a few words what was wrong with TLS when a connection was broken off; empty where nothing was.
 
-    :param failure: as the protocol was told it.
+    :param failure: as it was reported to the protocol.
     """
     error = failure.value
     if isinstance(error, TlsBroken):
@@ -74,15 +74,15 @@ def tls_cause(failure: Failure) -> str:
 
 
 def was_unheard(failure: Failure) -> bool:
-    """Whether a peer that has broken off had said something that nobody could read any more."""
+    """Whether a peer that has broken off had sent something that could not be read any more."""
     return isinstance(failure.value, TlsBroken) and failure.value.unheard
 
 
 def handshake_cause(failure: Failure, transport: Any) -> str | None:
     """Why a handshake has failed, in a few words; None where something else has ended a connection.
 
-    :param failure: as the protocol was told it.
-    :param transport: the protocol's; Twisted's own tell OpenSSL's error and not what was behind it.
+    :param failure: as it was reported to the protocol.
+    :param transport: the protocol's; Twisted's own report OpenSSL's error and not what was behind it.
     """
     error = failure.value
     if isinstance(error, HandshakeFailed):
@@ -95,7 +95,7 @@ def handshake_cause(failure: Failure, transport: Any) -> str | None:
 
 
 def openssl_words(error: SSL.Error) -> str:
-    """Say in OpenSSL's own words what it did not like, or the peer told us not to."""
+    """Say in OpenSSL's own words what it did not like, or the peer has sent as an alert."""
     queue = error.args[0] if error.args else None
     if not isinstance(queue, list | tuple) or not queue:
         return "connection lost"

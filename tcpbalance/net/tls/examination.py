@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from tcpbalance.config.errors import KeyPath, Mistake, Severity
 from tcpbalance.config.tls import CertificateConfig, FrontendTlsConfig, PoolTlsConfig, TlsConfig
-from tcpbalance.net.tls.contexts import load_chain, new_context, tell_clients, trust
+from tcpbalance.net.tls.contexts import load_chain, name_authorities, new_context, trust
 from tcpbalance.net.tls.errors import TlsFileError
 from tcpbalance.net.tls.files import Authorities, read_authorities
 from tcpbalance.net.tls.revocation import read_revocations
@@ -18,7 +18,7 @@ def mistakes_in_files(path: KeyPath, config: TlsConfig, now: float | None = None
 
     What is out of date does not stop the start.
 
-    :param path: where the table stands.
+    :param path: where the table is.
     :param now: seconds since the epoch; None for the system's.
     """
     moment = time.time() if now is None else now
@@ -58,7 +58,7 @@ def _flaws_in_trust(
             authorities = read_authorities(key, file)
             trust(new_context(), key, file)
             if key == "client_ca":
-                tell_clients(new_context(), key, file)
+                name_authorities(new_context(), key, file)
     except TlsFileError as error:
         yield Mistake((*path, error.key), str(error))
     yield from _flaws_in_authorities((*path, key), authorities, now)
@@ -68,7 +68,7 @@ def _flaws_in_trust(
 
 
 def _flaws_in_authorities(path: KeyPath, authorities: Authorities, now: float) -> Iterator[Mistake]:
-    """One of several that is out of date does no harm; where all are, nobody is believed."""
+    """One of several that is out of date does no harm; where all are, no certificate is trusted."""
     severity = Severity.WARNING if authorities.is_any_valid(now) else Severity.ERROR
     for mistake in authorities.mistakes(now):
         yield Mistake(path, mistake, severity)

@@ -10,7 +10,7 @@ from tcpbalance.net.tls.errors import HandshakeFailed
 from tcpbalance.wire.certificate import Certificate, read_certificate
 
 MAX_NAME = 1000
-"""Characters of a subject that logs show, and of a common name that backends are told; few have a hundred,
+"""Characters of a subject that logs show, and of a common name that backends are sent; few have a hundred,
 and a certificate may have as many as fit into a handshake."""
 
 _NOBODY = None, None
@@ -86,5 +86,5 @@ def _client(connection: SSL.Connection, now: float) -> tuple[str | None, str | N
     subject, name = certificate.subject, certificate.common_name
     if len(subject) > MAX_NAME:
         subject = f"{subject[:MAX_NAME]}..."
-    # A part of a name might be the name of somebody else.
+    # A part of a name might be the name of another client.
     return subject, name if name is not None and len(name) <= MAX_NAME else None

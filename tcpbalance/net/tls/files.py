@@ -76,7 +76,7 @@ class Validity:
 class Chain:
     """A certificate, whose key is in a file of its own or in the same.
 
-    :param files: where they stand; the certificate is followed by those of the authorities in between.
+    :param files: where they are; the certificate is followed by those of the authorities in between.
     :param names: the host names that it is for, as they are written in it.
     :param key_kind: what its key is for; a server may have one certificate of each kind for one name.
     :param validity: when clients believe it.
@@ -92,7 +92,7 @@ class Chain:
 class Trusted:
     """One of the authorities in a file.
 
-    :param subject: whom it is, as RFC 4514 writes it.
+    :param subject: its name, as RFC 4514 writes it.
     :param validity: when what it has certified is believed.
     """
 
@@ -113,7 +113,7 @@ class Authorities:
 
     @property
     def subjects(self) -> list[str]:
-        """Whom they are."""
+        """Their names."""
         return [each.subject for each in self.known]
 
     def mistakes(self, now: float) -> list[str]:

@@ -18,7 +18,7 @@ class Material:
     """What was read from files.
 
     :param chains: the certificates to show, in the order of the configuration.
-    :param authorities: whom to believe; empty for nobody, or for those of the system.
+    :param authorities: which to trust; empty for none, or for those of the system.
     :param revocations: what they have taken back.
     """
 

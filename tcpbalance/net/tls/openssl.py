@@ -3,7 +3,7 @@
 pyOpenSSL makes connections and shakes hands for us. Its own calls for reading and writing cost more than
 OpenSSL's work in them for a small record: with them, a request on an open connection takes a fifth more
 processor time. So these two, and what goes with them, are called through cryptography's bindings, on which
-pyOpenSSL stands as well.
+pyOpenSSL does as well.
 
 OpenSSL has no socket here: what came is put into a memory BIO that it reads from, and what it writes is taken
 out of another one: BIO_s_mem(3).
@@ -22,7 +22,7 @@ RECORD = 16 * 1024
 
 _lib, _ffi = Binding().lib, Binding.ffi
 
-# All legs live in one thread, and none of them leaves anything in it.
+# All TLS sockets are used in one thread, and none of them leaves anything in it.
 _in = _ffi.new("char[]", 5 * RECORD)
 _plain = _ffi.new("char[]", 6 * RECORD)
 _plain_view = _ffi.buffer(_plain)
@@ -49,15 +49,15 @@ def handle_of(connection: SSL.Connection) -> Any:
     return connection._ssl
 
 
-def read(handle: Any, most: int) -> tuple[bytes, int, int]:
+def read(handle: Any, max_records: int) -> tuple[bytes, int, int]:
     """Read records, one after the other: SSL_read(3).
 
-    :param most: records.
-    :returns: what is in them; how many they were; and, where there are fewer, why, as SSL_get_error(3) tells,
+    :param max_records: records that are read.
+    :returns: what is in them; how many they were; and, where there are fewer, why, by SSL_get_error(3),
         else 0.
     """
     filled = count = 0
-    while count < most:
+    while count < max_records:
         size = _SSL_read(handle, _plain + filled, _SPACE - filled)
         if size <= 0:
             return _plain_view[:filled], count, _lib.SSL_get_error(handle, size)
@@ -70,7 +70,7 @@ def read_one(connection: SSL.Connection, size: int) -> bytes | int:
     """Let OpenSSL read the first bytes of ``INCOMING``, which are one record: BIO_write(3), SSL_read(3).
 
     :param connection: one that reads memory, and that nothing is lent to.
-    :returns: what is in the record; or, where that is nothing, why, as SSL_get_error(3) tells.
+    :returns: what is in the record; or, where that is nothing, why, by SSL_get_error(3).
     """
     _BIO_write(connection._into_ssl, _in, size)
     size = _SSL_read(connection._ssl, _plain, _SPACE)
@@ -82,10 +82,10 @@ def read_one(connection: SSL.Connection, size: int) -> bytes | int:
 def encrypt(connection: SSL.Connection, data: Any) -> memoryview | int:
     """Make records of *data*: SSL_write(3).
 
-    :param connection: one that writes memory, and whose last words have been taken.
+    :param connection: one that writes memory, and whose last bytes have been taken.
     :param data: not nothing, and at most four records' worth.
     :returns: what is to be sent, good until the next call on any connection; or, where OpenSSL refuses, why,
-        as SSL_get_error(3) tells.
+        by SSL_get_error(3).
     """
     handle, memory, size = connection._ssl, connection._from_ssl, len(data)
     source: Any = data if type(data) is bytes and size <= RECORD else _from_buffer(data)
@@ -140,7 +140,7 @@ def lend_nothing(connection: SSL.Connection) -> None:
 def shrink(connection: SSL.Connection) -> None:
     """Free the memory that OpenSSL writes to, which else keeps as much as it ever had to hold.
 
-    :param connection: one whose last words have been taken.
+    :param connection: one whose last bytes have been taken.
     """
     bio = _lib.BIO_new(_lib.BIO_s_mem())
     _lib.SSL_set_bio(connection._ssl, connection._into_ssl, bio)
@@ -153,7 +153,7 @@ def _read_from(connection: SSL.Connection, bio: Any) -> None:
 
 
 def trouble(kind: int) -> tuple[int, str]:
-    """Tell what has happened, and forget it.
+    """Say what has happened, and forget it.
 
     :param kind: what a read or write has just failed with, and none of the three that have names here.
     :returns: the error number of the system, 0 where it is none of the system's; and OpenSSL's words.
@@ -169,7 +169,7 @@ def trouble(kind: int) -> tuple[int, str]:
 def forget_errors() -> None:
     """Empty OpenSSL's queue of errors, which all connections of a thread share.
 
-    pyOpenSSL leaves an error of the system in it, and with OpenSSL 3 the next connection would be told of
+    pyOpenSSL leaves an error of the system in it, and with OpenSSL 3 the next connection would meet
     that in the place of its own news: SSL_get_error(3).
     """
     _lib.ERR_clear_error()

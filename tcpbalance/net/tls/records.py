@@ -42,19 +42,19 @@ WORTH_LENDING = 4 * 1024
 to keeps as much memory as it ever had to hold."""
 
 
-def cut(wire: Any, size: int, partial: int, most: int, enough: int) -> tuple[int, int, int]:
+def cut(wire: Any, size: int, partial: int, max_records: int, enough: int) -> tuple[int, int, int]:
     """Find where records end.
 
     :param wire: bytes that have come.
     :param size: how many.
     :param partial: bytes of it, or more than there are, that belong to a record that has begun before.
-    :param most: records that are wanted.
+    :param max_records: records that are wanted.
     :param enough: bytes after which no further record is wanted.
     :returns: the bytes that are wanted; the bytes that are missing of the last record in them, which is begun
         once its header is there; and how many records are complete.
     """
     at, left, complete = 0, partial, 0
-    while at < size and complete < most and at < enough:
+    while at < size and complete < max_records and at < enough:
         if not left:
             if size - at < HEADER:
                 break
@@ -68,7 +68,7 @@ def cut(wire: Any, size: int, partial: int, most: int, enough: int) -> tuple[int
 
 
 def too_many(words: str) -> SSL.Error:
-    """What has happened, as OpenSSL tells it."""
+    """What has happened, as OpenSSL reports it."""
     return SSL.Error([("", "", words)])
 
 
@@ -121,27 +121,27 @@ class Records:
         return left + size if size else 0
 
     def next_type(self, size: int) -> int:
-        """Tell the type of the record that is given next, if it has not begun.
+        """Give the type of the record that is given next, if it has not begun.
 
         :param size: as for `give`.
         """
         return INCOMING[0] if size else self.kept[self._at]
 
-    def give(self, size: int, most: int, enough: int) -> int:
+    def give(self, size: int, max_records: int, enough: int) -> int:
         """Give OpenSSL some records, the last of them as far as it is there, and keep the rest.
 
         :param size: bytes that wait in ``INCOMING``; 0 to go on with what is kept.
-        :param most: records.
+        :param max_records: records.
         :param enough: bytes after which no further record is begun.
         :returns: how many of them are complete.
         """
         if size:
-            end, self.partial, complete = cut(INCOMING, size, self.partial, most, enough)
+            end, self.partial, complete = cut(INCOMING, size, self.partial, max_records, enough)
             self.kept = bytes(INCOMING[end:size]) if end < size else b""
             self._at = 0
         else:
             rest = memoryview(self.kept)[self._at :]
-            end, self.partial, complete = cut(rest, len(rest), self.partial, most, enough)
+            end, self.partial, complete = cut(rest, len(rest), self.partial, max_records, enough)
             INCOMING[:end] = rest[:end]
             self._at += end
             if len(rest) - end < HEADER:
@@ -167,7 +167,7 @@ class Records:
         self.kept, self._at, self.partial, self._copies = b"", 0, 0, True
 
     def are_worth_reading(self, complete: int, with_data: int) -> bool:
-        """Count records that bring nothing; tell whether there are not too many of them in a row.
+        """Count records that bring nothing.
 
         :param complete: records that OpenSSL has read.
         :param with_data: how many of them had data.

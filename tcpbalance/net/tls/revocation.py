@@ -30,7 +30,7 @@ _NOT_UNDERSTOOD = (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x5
 class _List:
     """One list.
 
-    :param issuer: whose, as RFC 4514 writes it.
+    :param issuer: its name, as RFC 4514 writes it.
     :param validity: when it counts.
     :param parsed: as OpenSSL needs it.
     """
@@ -61,7 +61,7 @@ class Revocations:
         return [each.parsed for lists in self.by_issuer.values() for each in lists]
 
     def gaps(self, now: float) -> dict[str, str]:
-        """Tell which authorities have no current list, and why: what they have certified is refused.
+        """List which authorities have no current list, and why: what they have certified is refused.
 
         :param now: seconds since the epoch.
         """

@@ -1,4 +1,4 @@
-"""TLS towards clients: which certificate is shown to whom, and what is asked of them."""
+"""TLS towards clients: which certificate is shown for which name, and what is asked of clients."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from tcpbalance.config.tls import FrontendTlsConfig
 from tcpbalance.net.tls.connection import Connection
-from tcpbalance.net.tls.contexts import add_chain, heed, new_context, tell_clients, trust
+from tcpbalance.net.tls.contexts import add_chain, name_authorities, new_context, trust, use_revocations
 from tcpbalance.net.tls.files import Chain
 from tcpbalance.net.tls.material import Material, read_material
 from tcpbalance.net.tls.verification import note_why
@@ -26,16 +26,16 @@ class ServerTls:
     """Makes the connections of a frontend that speaks TLS with its clients.
 
     :param config: certificates, and what is asked of clients.
-    :param wall_seconds: seconds since the epoch.
+    :param wall_clock: seconds since the epoch.
     :ivar files: all that were read.
     :ivar warnings: what of them is out of date: a certificate is shown all the same where there is no other
-        for the name, and of an authority whose revocation list is out of date, nobody is let in.
+        for the name, and of an authority whose revocation list is out of date, no client is accepted.
     :raises TlsFileError: one of the files cannot be used.
     """
 
-    def __init__(self, config: FrontendTlsConfig, wall_seconds: Callable[[], float] = time.time) -> None:
+    def __init__(self, config: FrontendTlsConfig, wall_clock: Callable[[], float] = time.time) -> None:
         self._config = config
-        self._wall_seconds = wall_seconds
+        self._wall_clock = wall_clock
         self.files = tuple(dict.fromkeys(_files(config)))
         self._material: Material | None = None
         self.reload()
@@ -52,7 +52,7 @@ class ServerTls:
         :raises TlsFileError: one of the files cannot be used, or what is out of date in it would take the
             place of what is not; all stays as it was.
         """
-        now, config = self._wall_seconds(), self._config
+        now, config = self._wall_clock(), self._config
         material = read_material(
             config.certificates, ("client_ca", config.client_ca), ("client_crl", config.client_crl), now
         )
@@ -70,7 +70,7 @@ class ServerTls:
     def is_outdated(self) -> bool:
         """Whether something has gone out of date, or become valid, since the files were read."""
         start, end = self._span
-        return not start <= self._wall_seconds() < end
+        return not start <= self._wall_clock() < end
 
     def connection(self) -> Connection:
         """Begin with a client."""
@@ -101,7 +101,7 @@ def _build(config: FrontendTlsConfig, material: Material, now: float) -> SSL.Con
         if group not in made:
             made[group] = _context(config, group, material)
     entries = [(name, made[group]) for name, group in groups.items()]
-    # Also where there is nothing to choose: a name that nobody looks at is not kept in a session of TLS 1.2.
+    # Also where there is nothing to choose: a name that is not looked at is not kept in a session of TLS 1.2.
     choose = _chooser(NameMap(entries, deep=False)) if len(made) > 1 else _take_note
     made[default].set_tlsext_servername_callback(choose)
     return made[default]
@@ -123,7 +123,7 @@ def _with_wildcards(by_name: Mapping[str, list[Chain]]) -> dict[str, list[Chain]
 
 
 def _patterns(chain: Chain) -> list[str]:
-    """The names of a certificate that a client can ask for; others, such as ``*``, are for nobody to find."""
+    """The names of a certificate that a client can ask for; others, such as ``*``, are never asked for."""
     patterns = []
     for name in chain.names:
         try:
@@ -162,11 +162,11 @@ def _context(config: FrontendTlsConfig, group: tuple[Chain, ...], material: Mate
 def _require_certificates(
     context: SSL.Context, config: FrontendTlsConfig, ca: str, material: Material
 ) -> None:
-    """Let in only clients that show a certificate of one of the authorities, of which they are told."""
+    """Let in only clients that show a certificate of one of the authorities, which are named to them."""
     trust(context, "client_ca", ca)
-    tell_clients(context, "client_ca", ca)
+    name_authorities(context, "client_ca", ca)
     if config.client_crl is not None:
-        heed(context, material.revocations.lists)
+        use_revocations(context, material.revocations.lists)
     context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, note_why)
 
 

@@ -38,7 +38,7 @@ class Carrier(Protocol):
     def break_now(self, default: int) -> None:
         """The connection is broken: read what is there, and report it.
 
-        :param default: the error, where the socket does not tell one.
+        :param default: the error, where the socket has none.
         """
         ...
 
@@ -146,16 +146,19 @@ class TlsLayer:
                 self._source.read_for_protocol()
             else:
                 self.inner.pull()
-        news = self._tls.news
-        if news is not None and self._source.is_open:
+        pending = self._tls.pending
+        if pending is not None and self._source.is_open:
             # No event will say that there is more to be read, or to be sent.
-            self._tls.news = None
-            if news == WANTS_WRITE:
+            self._tls.pending = None
+            if pending == WANTS_WRITE:
                 self._carrier.output.full = True
             self._source.read_on()
 
     def _handshake(self) -> bool:
-        """Go on with the handshake; tell whether it is over, and the transport open."""
+        """Go on with the handshake.
+
+        :returns: whether it is over, and the transport open.
+        """
         try:
             self._tls.do_handshake()
         except BlockingIOError:
@@ -178,7 +181,8 @@ class TlsLayer:
     # Breaking
 
     def read_up(self) -> None:
-        """Read what came before a break, while the kernel still tells the break from an end.
+        """Read what came before a break, while the kernel still shows which of the two it is, a break or an
+        end.
 
         A close_notify among it says that all has come. A peer that has answered and closed sends its own
         before the break, which is its kernel's answer to ours: unlike the end of a stream, a close_notify is
@@ -190,27 +194,27 @@ class TlsLayer:
     @property
     def ended_in_order(self) -> bool:
         """Whether the peer has sent its close_notify."""
-        return self._tls.goodbye_came
+        return self._tls.close_notify_received
 
     @property
     def has_unread(self) -> bool:
         """Whether something has come that was not read."""
-        return self._tls.something_waits
+        return self._tls.has_unread
 
     def error(self) -> Exception:
         """What a broken connection is reported as: with the peer's alert, and whether anything is unread."""
-        unheard = not self.handshaking and self._tls.something_waits
-        cause = self._tls.complaint
+        unheard = not self.handshaking and self._tls.has_unread
+        cause = self._tls.error
         if cause is None and not unheard:
             return ConnectionLost()
-        return TlsBroken(cause or "broken off before all was read", unheard=unheard)
+        return TlsBroken(cause or "reset before all was read", unheard=unheard)
 
     # Ending
 
     def shut_down(self) -> None:
-        """Tell the peer that no more will come, by a close_notify and the end of the stream behind it."""
+        """End the writing, by a close_notify and the end of the stream behind it."""
         try:
-            self._tls.say_goodbye()
+            self._tls.send_close_notify()
         except BlockingIOError:
             self._carrier.output.full = True
             return
@@ -232,7 +236,7 @@ class TlsLayer:
         """Send a close_notify before the transport is closed, if there is room for it."""
         if not self.handshaking:
             with contextlib.suppress(OSError):
-                self._tls.say_goodbye()
+                self._tls.send_close_notify()
 
 
 def _failure_of(error: SSL.Error, connection: SSL.Connection) -> Failure:

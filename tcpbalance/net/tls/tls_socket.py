@@ -1,4 +1,4 @@
-"""A socket that speaks TLS: what a leg asks of a socket, with OpenSSL in between.
+"""A socket that speaks TLS: what a transport uses of a socket, with OpenSSL in between.
 
 OpenSSL reads and writes memory; the socket is read and written here. So one read processes a bounded number
 of records, whatever is in them; an answer of OpenSSL's waits for room without holding up the reading; and a
@@ -53,7 +53,7 @@ MAX_UNSENT = 2 * BATCH
 """Encrypted bytes that wait for room, before the connection ends. One batch of data can be among them; the
 others are answers of 30 bytes each, to key updates of a peer that does not read."""
 
-MORE_TO_TELL, WANTS_WRITE = "more to tell", "wants write"
+MORE_TO_READ, WANTS_WRITE = "more to read", "wants write"
 
 _DRAINED = 4
 """Records' worth of bytes that are taken from a peer whose handshake has failed."""
@@ -67,14 +67,15 @@ class TlsSocket:
 
     :param connection: one that reads and writes memory.
     :param sock: connected, not blocking.
-    :ivar complaint: what the peer, or OpenSSL, did not like, once that has ended the connection.
-    :ivar news: what the last read, or step of the handshake, has met: ``MORE_TO_TELL``, there may be more to
-        read, an end or an error among it; or ``WANTS_WRITE``, besides that OpenSSL has written something that
-        waits for room. Whoever heeds it sets it to None.
+    :ivar error: why the peer, or OpenSSL, has ended the connection, once it has.
+    :ivar pending: what the last read, or step of the handshake, has met: ``MORE_TO_READ``, there may be more
+        to read, an end or an error among it; or ``WANTS_WRITE``, besides that OpenSSL has written something
+        that waits for room. The caller that has used it sets it to None.
     :ivar unsent: encrypted bytes that wait for room.
     """
 
     __slots__ = (
+        "_close_notify_sent",
         "_grown",
         "_handle",
         "_is_client",
@@ -82,32 +83,32 @@ class TlsSocket:
         "_lost",
         "_records",
         "_recv_into",
-        "_said_goodbye",
         "_sock",
-        "complaint",
         "connection",
+        "error",
         "family",
         "fileno",
         "getsockname",
         "getsockopt",
-        "news",
+        "pending",
         "setsockopt",
         "unsent",
     )
 
     def __init__(self, connection: SSL.Connection, sock: SocketType) -> None:
         self.connection = connection
-        self.news: str | None = None
-        self.complaint: str | None = None
+        self.pending: str | None = None
+        self.error: str | None = None
         self._records = Records(connection)
-        # What every further read gives, and what an answer of OpenSSL's has met, which the kernel tells once.
-        # Of an error what it says: itself it has references to the frames that it has passed, and so to us.
+        # What every further read gives, and what an answer of OpenSSL's has met, which the kernel reports
+        # once. Of an error what it says: itself it has references to the frames that it has passed, and so to
+        # us.
         self._last: bytes | tuple[Any, ...] | None = None
         self._lost: tuple[Any, ...] | None = None
         self.unsent: bytes | bytearray = b""  # changed in place where it is not empty
         self._grown = False  # whether OpenSSL writes to much memory
         self._is_client = False
-        self._said_goodbye = False
+        self._close_notify_sent = False
         self._sock = sock
         self._recv_into = sock.recv_into
         self._handle = handle_of(connection)
@@ -149,7 +150,7 @@ class TlsSocket:
                 return
             if records.without_data > MAX_IN_HANDSHAKE:
                 raise too_many(TOO_MANY_IN_HANDSHAKE)
-        self.news = self.news or MORE_TO_TELL
+        self.pending = self.pending or MORE_TO_READ
         raise BlockingIOError
 
     def _fetch(self) -> int:
@@ -166,7 +167,10 @@ class TlsSocket:
         return size
 
     def _step(self) -> bool:
-        """Let OpenSSL go on with what it has got; tell whether the handshake is over."""
+        """Let OpenSSL go on with what it has got.
+
+        :returns: whether the handshake is over.
+        """
         try:
             SSL.Connection.do_handshake(self.connection)
         except SSL.WantReadError:
@@ -178,9 +182,10 @@ class TlsSocket:
     # Reading
 
     def recv(self, size: int) -> bytes:
-        """Read what has come; less than *size* and no news say that there is no more, as with any socket.
+        """Read what has come; less than *size*, with nothing ``pending``, is all that there is.
 
-        It may be more by a record, since OpenSSL would keep what is left of one where nobody looks for it.
+        It may be more by a record, since OpenSSL would keep what is left of one where no further read looks
+        for it.
 
         :returns: nothing at the end.
         """
@@ -212,17 +217,17 @@ class TlsSocket:
             is_all = 0 < end < len(INCOMING)
             data = self._decrypt(records.give(end, RECORDS_AT_ONCE, size))
             end = 0
-            # Where that was but a part of a record, the rest or the end may stand behind it: look again.
+            # Where that was but a part of a record, the rest or the end may be behind it: look again.
             if data or records.left:
                 if records.left or not is_all or self._last is not None:
-                    self.news = self.news or MORE_TO_TELL
+                    self.pending = self.pending or MORE_TO_READ
                 if not data:
                     raise BlockingIOError
                 return data
-        return self._tell_last()
+        return self._repeat_last()
 
     def _end_of_stream(self) -> bytes:
-        """The kernel shows an end; behind a break that it has told already, it does so, too."""
+        """The kernel shows an end; behind a break that it has reported already, it does so, too."""
         if self._lost is not None:
             raise OSError(*self._lost)
         return b""
@@ -241,7 +246,7 @@ class TlsSocket:
     def _nothing_more(self, why: int, complete: int, with_data: int) -> None:
         """Look into why OpenSSL gives no more data.
 
-        :param why: as SSL_get_error(3) tells.
+        :param why: by SSL_get_error(3).
         :param complete: records that it had.
         :param with_data: those of them that had data.
         """
@@ -258,7 +263,7 @@ class TlsSocket:
             return
         self._records.clear()
 
-    def _tell_last(self) -> bytes:
+    def _repeat_last(self) -> bytes:
         if isinstance(self._last, bytes):
             return self._last
         assert self._last is not None
@@ -270,7 +275,7 @@ class TlsSocket:
         return OSError(number, os.strerror(number)) if number else self._refused(words)
 
     def _refused(self, words: str) -> OSError:
-        self.complaint = words or None
+        self.error = words or None
         return OSError(errno.EPROTO, words)
 
     # Writing
@@ -325,13 +330,16 @@ class TlsSocket:
             self.unsent = b""
 
     def _answer(self) -> bool:
-        """Send what OpenSSL has written of itself; tell whether there is not too much that finds no room."""
+        """Send what OpenSSL has written of itself.
+
+        :returns: whether what finds no room is within its limit.
+        """
         self._keep_written()
         if self.unsent:
             try:
                 self.flush()
             except BlockingIOError:
-                self.news = WANTS_WRITE
+                self.pending = WANTS_WRITE
             except OSError as error:  # for the reads that follow
                 self._lost = error.args
                 self.unsent = b""
@@ -345,36 +353,36 @@ class TlsSocket:
 
     # Ending
 
-    def say_goodbye(self) -> None:
-        """Tell the peer that no more will come, once: RFC 8446, section 6.1.
+    def send_close_notify(self) -> None:
+        """Send a close_notify, once: RFC 8446, section 6.1.
 
         :raises BlockingIOError: no room for it yet.
         """
-        if not self._said_goodbye:
+        if not self._close_notify_sent:
             try:
                 self.connection.shutdown()
             except SSL.Error as error:
                 forget_errors()
                 raise OSError(errno.EPROTO, str(error)) from error
-            self._said_goodbye = True
+            self._close_notify_sent = True
             self._keep_written()
         self.flush()
 
     @property
-    def goodbye_came(self) -> bool:
-        """Whether the peer has said that no more will come, and all before that is read."""
+    def close_notify_received(self) -> bool:
+        """Whether the peer's close_notify has come, and all before it is read."""
         return self._last == b""
 
     @property
-    def something_waits(self) -> bool:
-        """Whether something has come that nobody has read."""
+    def has_unread(self) -> bool:
+        """Whether something has come that is not read yet."""
         with contextlib.suppress(OSError, ValueError):
             return self._records.ready or bool(ioctl(self._sock, FIONREAD, _NO_BYTE) != _NO_BYTE)
         return False
 
     def drain(self) -> None:
-        """Take what has come and nobody will read: a close with bytes unread would be a reset, and the peer
-        lose what it was told last."""
+        """Take what has come and will not be used: a close with bytes unread would be a reset, and the peer
+        would lose our last bytes."""
         with contextlib.suppress(OSError):
             for _ in range(_DRAINED):
                 if not self._sock.recv(RECORD):

@@ -1,4 +1,4 @@
-"""Notes why OpenSSL does not believe a certificate, which it tells nobody but its callback."""
+"""Notes why OpenSSL does not believe a certificate, which it reports only to its callback."""
 
 from __future__ import annotations
 
