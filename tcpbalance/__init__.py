@@ -53,6 +53,7 @@ __all__ = [
     "ProbeFailed",
     "ProxyHeader",
     "ProxyProtocolEndpoint",
+    "Reactor",
     "ResolverConfig",
     "ServerTls",
     "SessionRecord",

@@ -53,6 +53,7 @@ from tcpbalance.proxy.factory import FrontendFactory as FrontendFactory
 from tcpbalance.proxy.preread import PrereadSettings as PrereadSettings
 from tcpbalance.proxy.reasons import EndReason as EndReason
 from tcpbalance.proxy.record import SessionRecord as SessionRecord
+from tcpbalance.reactor import Reactor as Reactor
 from tcpbalance.services.frontend import Frontend as Frontend
 from tcpbalance.wire.proxy_protocol import ProxyHeader as ProxyHeader
 from tcpbalance.wire.server_names import NameMap as NameMap

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any
+from random import Random
+from time import monotonic, time
+from typing import Any, cast
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, FirstError, maybeDeferred, succeed
+from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -22,6 +25,7 @@ from tcpbalance.config.resolver import ResolverConfig
 from tcpbalance.errors import SettingError, TcpbalanceError
 from tcpbalance.logs.access_log import AccessLog
 from tcpbalance.net import descriptors
+from tcpbalance.net.connecting import Connector
 from tcpbalance.net.data_path import DataPathName, choose
 from tcpbalance.net.resolver.resolver import Resolver
 from tcpbalance.overload.guard import OverloadGuard, watches
@@ -30,9 +34,11 @@ from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.factory import FrontendFactory
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.registry import SessionRegistry
+from tcpbalance.reactor import Reactor
 from tcpbalance.services.frontend import Frontend
 from tcpbalance.services.frontend_service import FrontendService
 from tcpbalance.services.pool_service import PoolService
+from tcpbalance.services.shared import Shared
 from tcpbalance.services.stepped import SteppedService, prepare_all
 
 
@@ -44,7 +50,7 @@ class Balancer(MultiService):
     frontend are let in when the first health checks of its own pools are over. Stopping retires them: it
     closes the listeners at once and lets open sessions finish for ``shutdown_grace``.
 
-    :param reactor: the reactor that everything lives on.
+    :param reactor: the reactor that everything lives on; see ``Reactor`` for what it must have.
     :param frontends: what to listen on; pools may be shared between them.
     :param overload: how much the process may take; None for no bounds.
     :param resolver: how host names of backends are looked up.
@@ -52,6 +58,12 @@ class Balancer(MultiService):
     :param shutdown_grace: seconds that open sessions may go on after ``stopService``.
     :param data_path: ``"auto"`` for the native data path where there is one, ``"portable"`` for Twisted's own
         transports.
+    :param clock: seconds on a monotonic clock, by which sessions, attempts to connect, bans and rates are
+        measured; pools have their own.
+    :param wall_clock: seconds since the epoch, for timestamps and the validity of certificates.
+    :param rng: spreads checks and the ages of sessions.
+    :param connector: opens the connections to backends in the place of sockets: through a network of your
+        own, or in memory for tests.
     :ivar factories: by the name of their frontend, what serves its clients.
     :raises SettingError: for a negative or endless grace, no frontend, two frontends of one name, an overload
         without bounds, another data path, or a pool whose connections come back to it.
@@ -59,9 +71,9 @@ class Balancer(MultiService):
 
     _log = Logger()
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but two are given by name
         self,
-        reactor: Any,
+        reactor: Reactor,
         frontends: Sequence[Frontend],
         *,
         overload: OverloadConfig | None = None,
@@ -69,14 +81,26 @@ class Balancer(MultiService):
         access_log: AccessLog | None = None,
         shutdown_grace: float = 30.0,
         data_path: DataPathName = "auto",
+        clock: Callable[[], float] = monotonic,
+        wall_clock: Callable[[], float] = time,
+        rng: Random | None = None,
+        connector: Connector | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
-        shutdown_grace = checked("balancer", Config, shutdown_grace=shutdown_grace).shutdown_grace
-        self._reactor = reactor
-        self._data_path = choose(data_path, reactor)
-        self._resolver = Resolver(reactor, resolver)
+        grace = checked("balancer", Config, shutdown_grace=shutdown_grace).shutdown_grace
+        rng = rng or Random()
         self._access_log = access_log
-        self._shutdown_grace = shutdown_grace
+        self._shared = Shared(
+            reactor=reactor,
+            data_path=choose(data_path, reactor),
+            resolver=Resolver(reactor, resolver, random=rng),
+            connector=connector,
+            clock=clock,
+            wall_clock=wall_clock,
+            rng=rng,
+            on_record=None if access_log is None else access_log.log,
+            grace=grace,
+        )
         self.factories: dict[str, FrontendFactory] = {}
         self._frontends: dict[str, FrontendService] = {}
         self._pools: dict[Pool, PoolService] = {}
@@ -91,9 +115,15 @@ class Balancer(MultiService):
         self._apply(frontends)
 
     @classmethod
-    def from_config(cls, reactor: Any, config: Config) -> Balancer:
-        """Build a balancer from a configuration that was loaded or made by hand."""
-        pools = {name: build_pool(name, pool, reactor) for name, pool in config.pools.items()}
+    def from_config(
+        cls, reactor: Reactor, config: Config, *, clock: Callable[[], float] = monotonic
+    ) -> Balancer:
+        """Build a balancer from a configuration that was loaded or made by hand.
+
+        :param clock: seconds on a monotonic clock, for the pools as well.
+        """
+        timer = cast(IReactorTime, reactor)
+        pools = {name: build_pool(name, pool, timer, clock) for name, pool in config.pools.items()}
         frontends = [build_frontend(name, f, pools) for name, f in config.frontends.items()]
         log = config.access_log
         return cls(
@@ -104,10 +134,11 @@ class Balancer(MultiService):
             access_log=AccessLog(log.path, log.format, reactor) if log else None,
             shutdown_grace=config.shutdown_grace,
             data_path=config.data_path,
+            clock=clock,
         )
 
     @classmethod
-    def from_file(cls, reactor: Any, path: str | os.PathLike[str]) -> Balancer:
+    def from_file(cls, reactor: Reactor, path: str | os.PathLike[str]) -> Balancer:
         """Build a balancer from a configuration file.
 
         :raises ConfigError: the file has mistakes; the text lists them all.
@@ -162,18 +193,10 @@ class Balancer(MultiService):
         return service if service is not None and service.frontend is frontend else None
 
     def _frontend_service(self, frontend: Frontend, pools: Mapping[Pool, PoolService]) -> FrontendService:
-        return FrontendService(
-            self._reactor,
-            frontend,
-            [pools[pool] for pool in frontend.pools],
-            data_path=self._data_path,
-            resolver=self._resolver,
-            account=self._access_log.log if self._access_log is not None else None,
-            grace=self._shutdown_grace,
-        )
+        return FrontendService(self._shared, frontend, [pools[pool] for pool in frontend.pools])
 
     def _pool_service(self, pool: Pool) -> PoolService:
-        return PoolService(self._reactor, pool, self._resolver, self._reset_sessions_of)
+        return PoolService(self._shared, pool, self._reset_sessions_of)
 
     def _reset_sessions_of(self, backend: Backend) -> None:
         for registry in self._registries:
@@ -230,7 +253,11 @@ class Balancer(MultiService):
         """
         self.prepare()
         descriptors.make_room()
-        self._data_path.open()
+        try:
+            self._shared.data_path.open()
+        except Exception:
+            self.stopService()
+            raise
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
         self._await_opening(list(self._frontends.values()))
 
@@ -276,13 +303,13 @@ class Balancer(MultiService):
             self._waiters.append(waiter)
         return waiter
 
-    def listens_on(self, name: str) -> list[Any]:
-        """The addresses that a frontend listens on, as Twisted's address objects."""
+    def listens_on(self, name: str) -> list[IAddress]:
+        """The addresses that a frontend listens on, as Twisted has them, in the order of ``listen``."""
         return self._frontends[name].addresses()
 
     def addresses_of(self, host: str) -> list[str]:
         """The IP addresses that a host name is known to have now; none is asked for."""
-        return self._resolver.resolution(host).addresses
+        return self._shared.resolver.resolution(host).addresses
 
     def reload_files(self) -> None:
         """Read certificates, keys, authorities, revocation lists and deny files again; what cannot be used is
@@ -320,7 +347,7 @@ class Balancer(MultiService):
         count = sum(len(registry.sessions) for registry in self._registries)
         if count:
             self._log.info(
-                "{count} open sessions may finish within {grace:g} s", count=count, grace=self._shutdown_grace
+                "{count} open sessions may finish within {grace:g} s", count=count, grace=self._shared.grace
             )
 
     async def _finish(self, ended: Deferred[Any]) -> None:
@@ -328,8 +355,8 @@ class Balancer(MultiService):
         await DeferredList([ended, *self._retiring.values()])
         if self._access_log is not None:
             await maybeDeferred(self._access_log.stopService)
-        self._resolver.stop()
-        self._data_path.close()
+        self._shared.resolver.stop()
+        self._shared.data_path.close()
 
     def _stop_under_way(self) -> Deferred[None]:
         """A Deferred of the caller's own, so that nobody who cancels or chains it disturbs another."""

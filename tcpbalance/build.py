@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from time import monotonic
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -100,10 +101,16 @@ def _preread_settings(config: FrontendConfig, pools: Mapping[str, Pool]) -> Prer
     )
 
 
-def build_pool(name: str, config: PoolConfig, timer: IReactorTime | None = None) -> Pool:
+def build_pool(
+    name: str,
+    config: PoolConfig,
+    timer: IReactorTime | None = None,
+    clock: Callable[[], float] = monotonic,
+) -> Pool:
     """Make a pool of what its table in the configuration says, its health checks aside.
 
     :param timer: see ``Pool``.
+    :param clock: see ``Pool``.
     """
     return Pool(
         name,
@@ -128,6 +135,7 @@ def build_pool(name: str, config: PoolConfig, timer: IReactorTime | None = None)
         tls=None if config.tls is None else ClientTls(config.tls),
         health=config.health,
         timer=timer,
+        clock=clock,
     )
 
 

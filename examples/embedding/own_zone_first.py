@@ -39,7 +39,8 @@ async def main(reactor: Any, listen: str, zone: str, *servers: str) -> None:
     balancer.startService()
     reactor.addSystemEventTrigger("before", "shutdown", balancer.stopService)
     await balancer.when_listening()
-    print("listening on", *(host.port for host in balancer.listens_on("web")), flush=True)
+    for address in balancer.listens_on("web"):
+        print("listening on", address, flush=True)
     await Deferred()
 
 

@@ -36,6 +36,7 @@ class SocketConnector:
     :param data_path: watches the sockets, and gives transports to those that are connected; the portable one
         by default.
     :param resolver: knows the addresses of names; the one of the reactor by default.
+    :param clock: seconds on a monotonic clock, which times each attempt.
     """
 
     def __init__(
@@ -44,12 +45,13 @@ class SocketConnector:
         options: SocketOptions,
         data_path: DataPath | None = None,
         resolver: Resolver | None = None,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self.reactor = reactor
         self.options = options
         self.data_path = data_path or TwistedDataPath(reactor)
-        self.clock: Callable[[], float] = monotonic
-        self.wheel = Wheel(reactor, self.clock, DIAL_RESOLUTION)
+        self.clock = clock
+        self.wheel = Wheel(reactor, clock, DIAL_RESOLUTION)
         self.own_ports = own_ports()
         self._resolver = resolver
 

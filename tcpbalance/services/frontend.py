@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from time import monotonic
 from typing import Any
 
 import attrs
 from attrs import field, frozen
 
 from tcpbalance.admission.control import AdmissionControl
-from tcpbalance.admission.lists import DenyFile, make_admission
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.admission import AccessConfig, LimitsConfig
 from tcpbalance.config.draft import checked
@@ -64,11 +62,11 @@ class Frontend:
     :param backlog: connections that the kernel may hold ready to be accepted; an endpoint has its own.
     :param socket: options of the sockets that listen on addresses, and of those to the backends.
     :param preread: what clients send before a backend is chosen; None for nothing.
-    :param admission: decides which clients are admitted, None for all; made of *access* and *limits* by
-        default.
+    :param admission: decides which clients are admitted in the place of *access* and of the limits on each
+        client.
     :param socket_file: mode and owner of its unix sockets.
     :raises SettingError: for no address, one that cannot be listened on, a backlog of nothing or without an
-        address, a socket file without a unix socket, no pool at all, or a deny file with mistakes.
+        address, a socket file without a unix socket or no pool at all.
     """
 
     name: str
@@ -81,11 +79,7 @@ class Frontend:
     socket: SocketConfig = SocketConfig()
     preread: PrereadSettings | None = None
     socket_file: SocketFile = field(default=SocketFile(), validator=_has_effect)
-    admission: AdmissionControl | None = field()
-
-    @admission.default
-    def _made_of_tables(self) -> AdmissionControl | None:
-        return make_admission(self.access, self.limits, monotonic)
+    admission: AdmissionControl | None = None
 
     def __attrs_post_init__(self) -> None:
         if not self.pools:
@@ -95,13 +89,6 @@ class Frontend:
     def addresses(self) -> tuple[Address, ...]:
         """What it listens on with sockets of our own."""
         return tuple(place for place in self.listen if isinstance(place, Address))
-
-    @property
-    def deny_file(self) -> DenyFile | None:
-        """What reads the lists of the admission again when their file changes."""
-        if self.admission is None or self.access is None or self.access.deny_file is None:
-            return None
-        return DenyFile(self.admission, self.access)
 
     @property
     def pools(self) -> tuple[Pool, ...]:

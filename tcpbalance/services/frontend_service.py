@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from socket import socket
 from typing import Any
@@ -12,15 +12,12 @@ from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from tcpbalance.admission.lists import DenyFile, make_admission
 from tcpbalance.config.addresses import Address
 from tcpbalance.net.binding import ListenError
-from tcpbalance.net.data_path import DataPath
-from tcpbalance.net.resolver.resolver import Resolver
-from tcpbalance.net.socket_connector import SocketConnector
 from tcpbalance.net.socket_options import SocketOptionError, SocketOptions
 from tcpbalance.proxy.factory import FrontendFactory
 from tcpbalance.proxy.reasons import EndReason
-from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.reload import Part, Reloader, in_thread
 from tcpbalance.services import pool_service
 from tcpbalance.services.carrier import Carrier, ListeningSockets
@@ -28,6 +25,7 @@ from tcpbalance.services.endpoint_port import EndpointPort
 from tcpbalance.services.frontend import Frontend
 from tcpbalance.services.listen import ListensOn
 from tcpbalance.services.pool_service import PoolService
+from tcpbalance.services.shared import Shared
 from tcpbalance.services.stepped import SteppedService
 
 
@@ -38,14 +36,11 @@ class FrontendService(SteppedService):
     had time for an answer and their first checks are over. Retiring closes the addresses and lets open
     sessions finish within the grace.
 
-    :param reactor: what the connections live on.
+    :param shared: what all services of the balancer share.
     :param frontend: what to listen on, and what to serve the clients with.
     :param pools: the services of its pools.
-    :param data_path: carries the connections.
-    :param resolver: looks the names of backends up.
-    :param account: called with the record of each session that has ended; None for no records.
     :raises SettingError: Twisted does not take the description of an endpoint.
-    :param grace: seconds that open sessions may go on when it retires.
+    :raises DenyFileError: the deny file has mistakes.
     :ivar factory: serves the clients.
     :ivar opened: fires when clients are let in; fails with ListenError when another process took an address
         meanwhile; is cancelled when the frontend is closed before.
@@ -53,59 +48,54 @@ class FrontendService(SteppedService):
 
     _log = Logger()
 
-    def __init__(
-        self,
-        reactor: Any,
-        frontend: Frontend,
-        pools: Sequence[PoolService],
-        *,
-        data_path: DataPath,
-        resolver: Resolver,
-        account: Callable[[SessionRecord], None] | None,
-        grace: float,
-    ) -> None:
+    def __init__(self, shared: Shared, frontend: Frontend, pools: Sequence[PoolService]) -> None:
         self.frontend = frontend
-        self._reactor = reactor
+        self._shared = shared
         self._pools = pools
-        self._grace = grace
         self._grace_call: IDelayedCall | None = None
         self._options = SocketOptions.of(frontend.socket)
         self.opened: Deferred[None] = succeed(None)
+        self._admission = frontend.admission
+        if self._admission is None:
+            self._admission = make_admission(frontend.access, frontend.limits, shared.clock)
         self.factory = FrontendFactory(
-            reactor,
+            shared.reactor,
             frontend.pool,
             name=frontend.name,
             timeouts=frontend.timeouts,
             limits=frontend.limits,
             preread=frontend.preread,
-            admission=frontend.admission,
-            account=account,
-            connector=SocketConnector(reactor, self._options, data_path, resolver),
+            admission=self._admission,
+            account=shared.on_record,
+            connector=shared.connector_with(self._options),
+            clock=shared.clock,
+            wall_clock=shared.wall_clock,
+            rng=shared.rng,
         )
-        self._carriers = [self._make_carrier(place, data_path) for place in frontend.listen]
-        self._reloader = Reloader(reactor, self._files(), in_thread(reactor))
+        self._carriers = [self._make_carrier(place) for place in frontend.listen]
+        self._reloader = Reloader(shared.reactor, self._files(), in_thread(shared.reactor))
 
-    def _make_carrier(self, place: ListensOn, data_path: DataPath) -> Carrier:
+    def _make_carrier(self, place: ListensOn) -> Carrier:
         frontend = self.frontend
         if not isinstance(place, Address):
-            return EndpointPort(self._reactor, frontend.name, place, self.factory)
+            return EndpointPort(self._shared.reactor, frontend.name, place, self.factory)
         return ListeningSockets(
-            self._reactor,
+            self._shared.reactor,
             frontend.name,
             place,
             self.factory,
             backlog=frontend.backlog,
             socket=frontend.socket,
             socket_file=frontend.socket_file,
-            data_path=data_path,
+            data_path=self._shared.data_path,
         )
 
     def _files(self) -> Iterator[tuple[str, Part]]:
-        name = f"frontend {self.frontend.name}"
-        if self.frontend.preread is not None and self.frontend.preread.tls is not None:
-            yield name, self.frontend.preread.tls
-        if self.frontend.deny_file is not None:
-            yield name, self.frontend.deny_file
+        name, preread, access = self.frontend.name, self.frontend.preread, self.frontend.access
+        if preread is not None and preread.tls is not None:
+            yield f"frontend {name}", preread.tls
+        if self._admission is not None and access is not None and access.deny_file is not None:
+            yield f"frontend {name}", DenyFile(self._admission, access)
 
     # Steps
 
@@ -231,8 +221,8 @@ class FrontendService(SteppedService):
         """Let open sessions finish within the grace, and end those that do not."""
         if not self.factory.registry.sessions:
             return succeed(None)
-        self._grace_call = self._reactor.callLater(
-            self._grace, self.factory.registry.end_sessions, EndReason.SHUTDOWN
+        self._grace_call = self._shared.reactor.callLater(
+            self._shared.grace, self.factory.registry.end_sessions, EndReason.SHUTDOWN
         )
         return self.factory.registry.when_idle().addCallback(self._cancel_grace)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from random import Random
-from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.logger import Logger
@@ -12,11 +10,11 @@ from twisted.logger import Logger
 from tcpbalance.config.pools import HealthConfig
 from tcpbalance.health.monitor import HealthMonitor
 from tcpbalance.net.local_route import why_no_way_to
-from tcpbalance.net.resolver.resolver import Resolver
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.changes import PoolChange
 from tcpbalance.pool.pool import Pool
 from tcpbalance.reload import Reloader, in_thread
+from tcpbalance.services.shared import Shared
 from tcpbalance.services.stepped import SteppedService
 
 LOOKUP_TIMEOUT = 5.0
@@ -26,9 +24,8 @@ LOOKUP_TIMEOUT = 5.0
 class PoolService(SteppedService):
     """Checks the backends of one pool, keeps the addresses of their names known and the pool's files read.
 
-    :param reactor: what the checks run on.
+    :param shared: what all services of the balancer share.
     :param pool: whose backends they are.
-    :param resolver: looks the names up.
     :param on_down: called with a backend that has gone down and whose sessions are to be reset.
     :ivar monitor: makes the checks, None where there are none.
     :ivar unanswered: fires with the names that had no answer when there was time for one.
@@ -36,33 +33,25 @@ class PoolService(SteppedService):
 
     _log = Logger()
 
-    def __init__(
-        self,
-        reactor: Any,
-        pool: Pool,
-        resolver: Resolver,
-        on_down: Callable[[Backend], None],
-    ) -> None:
+    def __init__(self, shared: Shared, pool: Pool, on_down: Callable[[Backend], None]) -> None:
         self.pool = pool
+        self._shared = shared
         self.monitor: HealthMonitor | None = None
         if isinstance(pool.health, HealthConfig):
-            self.monitor = self._make_monitor(reactor, pool.health, resolver, on_down)
+            self.monitor = self._make_monitor(pool.health, on_down)
         self.unanswered: Deferred[list[str]] = succeed([])
-        self._resolver = resolver
         self._unsubscribe: Callable[[], None] = _do_nothing
         files = [] if pool.tls is None else [(f"pool {pool.name}", pool.tls)]
-        self._reloader = Reloader(reactor, files, in_thread(reactor))
+        self._reloader = Reloader(shared.reactor, files, in_thread(shared.reactor))
 
-    def _make_monitor(
-        self, reactor: Any, health: HealthConfig, resolver: Resolver, on_down: Callable[[Backend], None]
-    ) -> HealthMonitor:
+    def _make_monitor(self, health: HealthConfig, on_down: Callable[[Backend], None]) -> HealthMonitor:
         return HealthMonitor(
             self.pool,
             health,
-            reactor=reactor,
-            rng=Random(),
+            reactor=self._shared.reactor,
+            rng=self._shared.rng,
             on_down=on_down if health.on_down == "reset" else _keep_sessions,
-            resolver=resolver,
+            resolver=self._shared.resolver,
         )
 
     def begin(self) -> None:
@@ -71,7 +60,7 @@ class PoolService(SteppedService):
         self._warn_of_addresses_out_of_reach(self.pool.backends)
         if self.monitor is not None:
             self.monitor.startService()
-        self.unanswered = self._resolver.follow(self._names(self.pool.backends), LOOKUP_TIMEOUT)
+        self.unanswered = self._shared.resolver.follow(self._names(self.pool.backends), LOOKUP_TIMEOUT)
         self._unsubscribe = self.pool.subscribe(self._on_change)
 
     def end(self) -> Deferred[None]:
@@ -95,7 +84,7 @@ class PoolService(SteppedService):
     def _on_change(self, change: PoolChange) -> None:
         """Know the names of backends that are added, too."""
         self._warn_of_addresses_out_of_reach(change.added)
-        self._resolver.follow(self._names(change.added), LOOKUP_TIMEOUT)
+        self._shared.resolver.follow(self._names(change.added), LOOKUP_TIMEOUT)
 
     def _names(self, backends: Iterable[Backend]) -> list[str]:
         """Host names of backends, and of where else they are checked."""
@@ -105,6 +94,8 @@ class PoolService(SteppedService):
         return list(dict.fromkeys(str(address.host) for address in addresses if address.is_name))
 
     def _warn_of_addresses_out_of_reach(self, backends: Iterable[Backend]) -> None:
+        if self._shared.connector is not None:
+            return  # The routes of this machine say nothing about another way to connect.
         for backend in backends:
             if why := why_no_way_to(backend.address):
                 self._log.warn(

@@ -13,7 +13,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import capturedLogs, formatEvent
 
 from support.data_paths import DataPathCase
-from support.sockets import fired, until
+from support.sockets import fired, port_of, until
 from tcpbalance import Backend, Balancer, EndReason, Frontend, HealthConfig, ListenError, Pool, Target
 
 reactor: Any = global_reactor
@@ -68,7 +68,7 @@ class ApplyingTests(DataPathCase):
         return balancer
 
     def client(self, balancer: Balancer, name: str) -> socket.socket:
-        client = socket.create_connection(("127.0.0.1", balancer.listens_on(name)[0].port))
+        client = socket.create_connection(("127.0.0.1", port_of(balancer.listens_on(name)[0])))
         self.addCleanup(client.close)
         client.setblocking(False)
         return client
@@ -121,7 +121,7 @@ class ApplyingTests(DataPathCase):
         factory = balancer.factories["second"]
         balancer._apply([self.first])
         with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", host.port))
+            socket.create_connection(("127.0.0.1", port_of(host)))
         assert await self.is_served(client)
         client.close()
         await until(reactor, lambda: factory.registry.ended == {EndReason.CLIENT_CLOSED: 1})
@@ -171,7 +171,7 @@ class ApplyingTests(DataPathCase):
         await until(reactor, lambda: probe.asked)
         with socket.socket() as quicker, capturedLogs() as events:
             quicker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            quicker.bind(("127.0.0.1", balancer.listens_on("second")[0].port))
+            quicker.bind(("127.0.0.1", port_of(balancer.listens_on("second")[0])))
             quicker.listen()
             probe.asked[0].callback(None)
         assert any("frontend second: cannot listen on" in str(formatEvent(event)) for event in events)
@@ -185,7 +185,7 @@ class ApplyingTests(DataPathCase):
         balancer.prepare()
         (host,) = balancer.listens_on("first")
         balancer._apply([second])
-        socket.create_server(("127.0.0.1", host.port)).close()
+        socket.create_server(("127.0.0.1", port_of(host))).close()
         balancer.startService()
         await balancer.when_listening()
         assert await self.is_served(self.client(balancer, "second"))

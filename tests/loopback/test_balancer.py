@@ -24,7 +24,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 
 from support.data_paths import DataPathCase
-from support.sockets import fired, until, until_steady
+from support.sockets import fired, port_of, until, until_steady
 from tcpbalance import (
     AccessLog,
     Backend,
@@ -131,7 +131,7 @@ class BalancerCase(DataPathCase):
 
     def client(self, balancer: Balancer) -> socket.socket:
         (host,) = balancer.listens_on("front")
-        return self.connect(("127.0.0.1", host.port))
+        return self.connect(("127.0.0.1", port_of(host)))
 
     def connect(self, target: Any, family: int = socket.AF_INET) -> socket.socket:
         client = socket.socket(family)
@@ -259,7 +259,7 @@ class OpeningTests(BalancerCase):
         balancer.startService()
         (host,) = balancer.listens_on("front")
         with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", host.port), timeout=5)
+            socket.create_connection(("127.0.0.1", port_of(host)), timeout=5)
         listening = fired(balancer.when_listening())
         admission.asked[0].callback(None)
         assert listening == []
@@ -274,7 +274,7 @@ class OpeningTests(BalancerCase):
         for name in balancer.factories:
             with socket.socket() as client:
                 (host,) = balancer.listens_on(name)
-                if client.connect_ex(("127.0.0.1", host.port)) == 0:
+                if client.connect_ex(("127.0.0.1", port_of(host))) == 0:
                     names.append(name)
         return names
 
@@ -338,7 +338,7 @@ class OpeningTests(BalancerCase):
         quicker = socket.socket()
         self.addCleanup(quicker.close)
         quicker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        quicker.bind(("127.0.0.1", host.port))
+        quicker.bind(("127.0.0.1", port_of(host)))
         quicker.listen()
         listening = balancer.when_listening()
         for asked in admission.asked:
@@ -354,7 +354,7 @@ class EndingTests(BalancerCase):
         (host,) = balancer.listens_on("front")
         stopped = fired(balancer.stopService())
         with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", host.port), timeout=5)
+            socket.create_connection(("127.0.0.1", port_of(host)), timeout=5)
         assert await self.ask(client, b"still here") == b"a:still here"
         assert stopped == []
         client.close()
@@ -601,7 +601,7 @@ class StoppedReaderTests(BalancerCase):
         client = socket.socket()
         self.addCleanup(client.close)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
-        client.connect(("127.0.0.1", balancer.listens_on("front")[0].port))
+        client.connect(("127.0.0.1", port_of(balancer.listens_on("front")[0])))
         client.setblocking(False)
         await until(reactor, lambda: any(server.open for server in self.servers))
         (echo,) = [echo for server in self.servers for echo in server.open]

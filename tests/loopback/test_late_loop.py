@@ -11,7 +11,7 @@ from twisted.internet import reactor as global_reactor
 from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
 
-from support.sockets import until
+from support.sockets import port_of, until
 from tcpbalance import Backend, Balancer, Frontend, OutlierConfig, Pool
 from tcpbalance.net.data_path import DataPathName
 from tcpbalance.net.tcp_info import NOTICEABLE
@@ -40,7 +40,7 @@ class LateLoopTests(TestCase):
         # By our clock, a second goes by between any two looks at it.
         factory = balancer.factories["web"]
         factory.context = evolve(factory.context, clock=itertools.count().__next__)
-        with socket.create_connection(("127.0.0.1", balancer.listens_on("web")[0].port)):
+        with socket.create_connection(("127.0.0.1", port_of(balancer.listens_on("web")[0]))):
             await until(reactor, lambda: took)
         ((seconds, noticeable),) = took
         assert 0.0 < seconds < 0.5

@@ -16,7 +16,7 @@ from twisted.logger import capturedLogs, formatEvent
 from zope.interface import implementer
 
 from support.data_paths import DataPathCase
-from support.sockets import fired, some_turns, until
+from support.sockets import fired, port_of, some_turns, until
 from tcpbalance import (
     Backend,
     Balancer,
@@ -115,7 +115,7 @@ class EndpointTests(DataPathCase):
         return balancer
 
     def client(self, balancer: Balancer, place: int = 0) -> socket.socket:
-        client = socket.create_connection(("127.0.0.1", balancer.listens_on("web")[place].port))
+        client = socket.create_connection(("127.0.0.1", port_of(balancer.listens_on("web")[place])))
         self.addCleanup(client.close)
         client.setblocking(False)
         client.send(b"x")
@@ -145,7 +145,7 @@ class EndpointTests(DataPathCase):
         with capturedLogs() as events:
             balancer = await self.started(TCP)
         (host,) = balancer.listens_on("web")
-        listens = f"frontend web listens on 127.0.0.1:{host.port} by the endpoint {TCP}"
+        listens = f"frontend web listens on 127.0.0.1:{port_of(host)} by the endpoint {TCP}"
         assert listens in map(formatEvent, events)
         client = self.client(balancer)
         assert await self.hears(client) == b"x"

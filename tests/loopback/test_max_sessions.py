@@ -11,7 +11,7 @@ from twisted.internet import reactor as global_reactor
 from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
 
-from support.sockets import some_turns, until
+from support.sockets import port_of, some_turns, until
 from tcpbalance import Backend, Balancer, Frontend, FrontendFactory, LimitsConfig, Pool
 from tcpbalance.net.data_path import DataPathName
 
@@ -43,7 +43,7 @@ class MostSessionsTests(TestCase):
         self.factory = self.balancer.factories["front"]
 
     def client(self, door: int = 0) -> socket.socket:
-        client = socket.create_connection(("127.0.0.1", self.balancer.listens_on("front")[door].port))
+        client = socket.create_connection(("127.0.0.1", port_of(self.balancer.listens_on("front")[door])))
         self.addCleanup(client.close)
         client.setblocking(False)
         return client

@@ -13,7 +13,7 @@ from twisted.logger import capturedLogs, formatEvent
 
 from support.data_paths import DataPathCase
 from support.name_server import SERVER_FAILURE, FakeNameServer
-from support.sockets import until
+from support.sockets import port_of, until
 from tcpbalance.balancer import Balancer
 from tcpbalance.config.pools import HealthConfig
 from tcpbalance.config.resolver import ResolverConfig
@@ -87,7 +87,7 @@ class NamesTests(DataPathCase):
 
     def connect(self, balancer: Balancer) -> socket.socket:
         (host,) = balancer.listens_on("front")
-        client = socket.create_connection(("127.0.0.1", host.port))
+        client = socket.create_connection(("127.0.0.1", port_of(host)))
         self.addCleanup(client.close)
         client.setblocking(False)
         return client
@@ -237,7 +237,7 @@ class NamesTests(DataPathCase):
         self.server.delay = 20.0
         self.server.asked.clear()
         await until(reactor, lambda: ("check.test", "A") in self.server.asked)
-        assert balancer._resolver.resolution("check.test").look_up() is None
+        assert balancer._shared.resolver.resolution("check.test").look_up() is None
 
     async def test_two_addresses_share_the_clients(self) -> None:
         self.server.addresses[NAME] = ["127.0.0.1", "127.0.0.2"]

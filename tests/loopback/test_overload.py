@@ -12,7 +12,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 
-from support.sockets import until
+from support.sockets import port_of, until
 from tcpbalance import Backend, Balancer, Frontend, OverloadConfig, Pool
 
 reactor: Any = global_reactor
@@ -43,7 +43,7 @@ class OverloadTests(TestCase):
 
     async def serve_one(self) -> None:
         (address,) = self.balancer.listens_on("front")
-        with socket.create_connection(("127.0.0.1", address.port)) as client:
+        with socket.create_connection(("127.0.0.1", port_of(address))) as client:
             client.setblocking(False)
             await until(reactor, lambda: _greeted(client))
 

@@ -55,7 +55,7 @@ def test_a_program_with_a_policy_of_its_own(tmp_path: Path) -> None:
             *backends,
         ]
         with Process(command, tmp_path, tmp_path / "output") as process:
-            port = port_in(process, r"listening on (\d+)")
+            port = port_in(process, r"listening on .*port=(\d+)")
             served = {ask(port) for _ in range(40)}
             assert served == {b"east-1", b"east-2"}
             for peer in (peers[0], peers[2]):

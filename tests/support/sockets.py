@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol, connectionDone
@@ -68,6 +69,12 @@ async def until_steady(reactor: Any, read: Callable[[], object], for_seconds: fl
         return bool(now - seen[0][1] >= for_seconds)
 
     await until(reactor, steady)
+
+
+def port_of(address: object) -> int:
+    """The port of one of Twisted's addresses."""
+    assert isinstance(address, IPv4Address | IPv6Address), address
+    return address.port
 
 
 def fired(deferred: Deferred[Any]) -> list[Any]:

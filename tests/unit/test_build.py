@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from support.configs import SMALLEST
+from tcpbalance.balancer import Balancer
 from tcpbalance.build import build_frontend, build_pool, read_config
 from tcpbalance.config import rules
 from tcpbalance.config.addresses import Address
@@ -140,7 +142,8 @@ def test_how_fast_connections_are_is_tried_or_in_force(trial: bool) -> None:
     config = FrontendConfig(listen=(Address.parse("127.0.0.1:0"),), pool="web", limits=limits)
     made = build_frontend("front", config, {"web": pool()})
     assert made.limits is limits
-    assert made.admission is None
+    edge = Balancer(Clock(), [made], data_path="portable")
+    assert edge.factories["front"].context.admission is None
 
 
 @pytest.mark.parametrize(("tls", "warnings"), [(PoolTlsConfig(verify=False), 1), (None, 0)])

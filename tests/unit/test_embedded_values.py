@@ -186,7 +186,9 @@ def test_no_limit_is_allowed() -> None:
 def test_limits_and_lists_are_in_force(tables: dict[str, Any]) -> None:
     """Wherever they are given, without a further part."""
     assert FrontendFactory(Clock(), a_pool(some_backends(1)), **tables).context.admission is not None
-    assert Frontend("web", "127.0.0.1:0", a_pool(some_backends(1)), **tables).admission is not None
+    frontend = Frontend("web", "127.0.0.1:0", a_pool(some_backends(1)), **tables)
+    edge = Balancer(Clock(), [frontend], data_path="portable")
+    assert edge.factories["web"].context.admission is not None
 
 
 def test_the_table_of_a_frontend_is_its_timeouts() -> None:

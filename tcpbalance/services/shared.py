@@ -1,0 +1,51 @@
+"""What the services of one balancer share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from attrs import frozen
+
+from tcpbalance.net.connecting import Connector
+from tcpbalance.net.data_path import DataPath
+from tcpbalance.net.resolver.resolver import Resolver
+from tcpbalance.net.socket_connector import SocketConnector
+from tcpbalance.net.socket_options import SocketOptions
+from tcpbalance.proxy.record import SessionRecord
+
+
+@frozen(kw_only=True)
+class Shared:
+    """What the services of one balancer share.
+
+    :param reactor: what everything lives on.
+    :param data_path: carries the connections.
+    :param resolver: looks the names of backends up.
+    :param connector: opens all connections to backends, in the place of sockets; None for sockets.
+    :param clock: seconds on a monotonic clock.
+    :param wall_clock: seconds since the epoch.
+    :param rng: spreads checks and the ages of sessions.
+    :param on_record: called with the record of each session that has ended; None for no records.
+    :param grace: seconds that open sessions may go on when their frontend retires.
+    """
+
+    reactor: Any
+    data_path: DataPath
+    resolver: Resolver
+    connector: Connector | None
+    clock: Callable[[], float]
+    wall_clock: Callable[[], float]
+    rng: Random
+    on_record: Callable[[SessionRecord], None] | None
+    grace: float
+
+    def connector_with(self, options: SocketOptions) -> Connector:
+        """Give what opens connections to backends.
+
+        :param options: of its sockets.
+        """
+        if self.connector is not None:
+            return self.connector
+        return SocketConnector(self.reactor, options, self.data_path, self.resolver, self.clock)
