@@ -41,12 +41,17 @@ class RetryBudget:
             self._cooling.popleft()
         return self._under_way + len(self._cooling)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether there is a part to be taken."""
+        return self.taken < max(MIN_RETRIES, SHARE * self._count_active())
+
     def take(self) -> bool:
         """Take part of the budget for one connection.
 
         :returns: whether there was any left; then it is to be given back when no more attempts follow.
         """
-        if self.taken >= max(MIN_RETRIES, SHARE * self._count_active()):
+        if not self.has_room:
             return False
         self._under_way += 1
         return True

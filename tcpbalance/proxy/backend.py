@@ -1,13 +1,9 @@
-"""The backend's side: a factory for each attempt, and the protocol of the one that succeeds."""
+"""The backend's side of a session."""
 
 from __future__ import annotations
 
 import typing
-from typing import Any, cast
 
-from twisted.python.failure import Failure
-
-from tcpbalance.net.connect_errors import ConnectFailed
 from tcpbalance.proxy.peer import Owner, Peer
 
 
@@ -43,32 +39,3 @@ class BackendConnection(Peer):
     def can_half_close(self) -> bool:
         """Whether the backend can be told that no more will come, and still answer."""
         return super().can_half_close or self.transport.ends_by_close_notify
-
-
-class Attempts(typing.Protocol):
-    """What makes attempts to reach a backend."""
-
-    def accepted(self) -> BackendConnection:
-        """The attempt has succeeded: give the protocol for the connection."""
-        ...
-
-    def refused(self, failure: ConnectFailed) -> None:
-        """The attempt has failed."""
-        ...
-
-
-class BackendFactory:
-    """Makes the one ``BackendConnection`` of one attempt, or reports that there is none to make."""
-
-    __slots__ = ("_dial",)
-
-    def __init__(self, dial: Attempts) -> None:
-        self._dial = dial
-
-    def buildProtocol(self, addr: Any) -> BackendConnection:
-        """The connection stands."""
-        return self._dial.accepted()
-
-    def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
-        """It does not; *reason* holds a ``ConnectFailed``."""
-        self._dial.refused(cast(ConnectFailed, reason.value))

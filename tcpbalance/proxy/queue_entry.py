@@ -13,7 +13,7 @@ from tcpbalance.net.wheel import Wheel
 from tcpbalance.pool.connection_queue import LOOK_EVERY, ConnectionQueue
 
 
-class Pause:
+class PauseTimer:
     """A moment on a wheel, after which something is called; see ``connecting.Pending``.
 
     :param broke_down: called when that has raised.

@@ -148,13 +148,12 @@ class SessionRegistry:
                 self._log.failure("frontend {name}: the record of a session was not taken", name=self._name)
         if reason in self._complaints:
             self._complaints[reason].note(reason, session.cause)
-        if not self.sessions:
+        if not self.sessions and (self._waiters or self.closed):
             self._report_idle()
 
     def _report_idle(self) -> None:
         waiters, self._waiters = self._waiters, []
-        if waiters or self.closed:
-            self._on_idle()
+        self._on_idle()
         for waiter in waiters:
             waiter.callback(None)
 

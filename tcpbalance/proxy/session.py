@@ -1,7 +1,7 @@
 """One client's connection from accept to record: the one place where it is decided that it ends, and why.
 
 What follows in which phase is written down in ``phases``. ``_preread`` is there while the client has to say
-something first, and stays where it comes no further; ``_dial`` and ``_deadlines`` are there after that.
+something first, and stays where it comes no further; ``_dialler`` and ``_deadlines`` are there after that.
 ``_reason`` is set once the end has been decided; ``_finish`` runs once, when both transports are gone.
 """
 
@@ -15,19 +15,17 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tcpbalance.admission.refusal import Refusal
-from tcpbalance.errors import Fault
 from tcpbalance.net.addresses import packed_host, shown
 from tcpbalance.net.errnos import is_our_own
 from tcpbalance.net.tls.errors import broken_cause, tls_cause, was_unheard
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
-from tcpbalance.proxy.backend import BackendConnection
 from tcpbalance.proxy.bandwidth_limiter import BandwidthLimiter, DryRunBandwidthLimiter
 from tcpbalance.proxy.client_info import ClientInfo
 from tcpbalance.proxy.context import SessionContext
 from tcpbalance.proxy.deadlines import Deadlines
 from tcpbalance.proxy.delivery import Delivery
-from tcpbalance.proxy.dial import Dial
+from tcpbalance.proxy.dialler import Dialler
 from tcpbalance.proxy.dry_run import DryRunLimit
 from tcpbalance.proxy.outgoing_proxy_header import OutgoingProxyHeader, outgoing_proxy_header
 from tcpbalance.proxy.peer import BROKEN_OFF, Peer
@@ -92,7 +90,7 @@ class Session:
         "_context",
         "_deadlines",
         "_delivery",
-        "_dial",
+        "_dialler",
         "_direct",
         "_first_finished",
         "_info",
@@ -144,7 +142,7 @@ class Session:
         context = self._context
         self._deadlines = Deadlines(self, context, self.active, self._born, pool.dial_timeout)
         address = packed_host(self._client_address)
-        self._dial = Dial(pool, context.connector, address, context.clock, self)
+        self._dialler = Dialler(pool, context.connector, address, context.clock, self)
         self._phase = DIALLING
 
     @property
@@ -165,7 +163,7 @@ class Session:
     @property
     def dials(self) -> bool:
         """Whether it tries to reach a backend: not while it waits for one in the queue."""
-        return self._phase is DIALLING and not self._dial.waits
+        return self._phase is DIALLING and not self._dialler.queued
 
     @property
     def half_closed(self) -> bool:
@@ -189,9 +187,10 @@ class Session:
     def cause(self) -> str:
         """What was wrong with what the client said first, or with the TLS of the side that broke off, or why
         the last dial that failed did so; empty when nothing was and none did."""
-        if self._cause or self._preread is not None or self._dial.failure is None:
+        if self._cause or self._preread is not None:
             return self._cause
-        return self._dial.failure.cause
+        failure = self._dialler.dial.failure
+        return "" if failure is None else failure.cause
 
     def start(self) -> None:
         """Begin, with the client connected: hear what it has to say, or look for a backend."""
@@ -242,34 +241,30 @@ class Session:
         rate = self._context.limits.bandwidth_per_connection
         if rate is not None:
             self._limit_bandwidth(self.client, rate)
-        dial, info = self._dial, self._info
-        if dial.pool.send_proxy_protocol is not None:
+        dialler, info = self._dialler, self._info
+        if dialler.pool.send_proxy_protocol is not None:
             # Backends are told whom the connection is for: before a handshake, or else with the first bytes.
-            self._outgoing_header = outgoing_proxy_header(dial.pool, self.client.transport, info)
-            if self._outgoing_header is not None and dial.pool.tls is not None:
-                dial.preamble = self._outgoing_header.header
+            self._outgoing_header = outgoing_proxy_header(dialler.pool, self.client.transport, info)
+            if self._outgoing_header is not None and dialler.pool.tls is not None:
+                dialler.preamble = self._outgoing_header.header
         if info is not None and info.said.kept:
             early = bytes(info.said.kept)
             info.said.kept.clear()
             self.client_sent(early)
-        dial.next()
-
-    def make_backend_protocol(self) -> BackendConnection:
-        """See ``dial.Caller``."""
-        return BackendConnection(self)
+        dialler.go_on()
 
     def backend_connected(self, side: Peer) -> None:
         """A backend has accepted: give it what the client has sent so far, and join the two.
 
         :param side: the backend's.
         """
-        client, dial, outgoing = self.client, self._dial, self._outgoing_header
+        client, dialler, outgoing = self.client, self._dialler, self._outgoing_header
         self.backend = side
         self._phase = UNANSWERED
         self.active = self._wheel.now
-        self._served_by = dial.slot.backend if dial.slot is not None else None
-        if dial.pool.judges_connect_times:
-            dial.judge(side.transport)
+        self._served_by = dialler.slot.backend if dialler.slot is not None else None
+        if dialler.pool.judges_connect_times:
+            dialler.judge(side.transport)
         rate = self._context.limits.bandwidth_per_connection
         if rate is not None:
             self._limit_bandwidth(side, rate)
@@ -278,43 +273,23 @@ class Session:
             client.resumeProducing()
             join(client, side)
         early: Sequence[bytes] = self._replay.chunks if self._replay is not None else ()
-        if not dial.pool.replays:
+        if not dialler.pool.replays:
             self._stop_replay_buffering()
-        if outgoing is not None and not dial.preamble:
+        if outgoing is not None and not dialler.preamble:
             early = (outgoing.header, *early)
         if early:
             side.transport.writeSequence(early)
         if client.finished:
-            self._pass_on_end(side)
+            self._pass_on_end(client, side)
 
-    def waits(self) -> None:
-        """See ``dial.Caller``."""
+    def queued(self) -> None:
+        """See ``dialler.Caller``."""
         if self.client.finished:
             self._await_backend()
 
-    def goes_on(self, waited: float) -> None:
-        """See ``dial.Caller``."""
+    def left_queue(self, waited: float) -> None:
+        """See ``dialler.Caller``."""
         self._deadlines.allow(waited)
-
-    def broke_down(self) -> None:
-        """See ``dial.Caller``."""
-        self.end(EndReason.INTERNAL_ERROR)
-
-    def no_backend_left(self) -> None:
-        """See ``dial.Caller``."""
-        failure = self._dial.failure
-        if self._dial.turned_away is not None:
-            self.end(self._dial.turned_away)
-        elif failure is None:
-            self.end(EndReason.NO_BACKEND)
-        elif failure.out_of_descriptors:
-            self.end(EndReason.OUT_OF_DESCRIPTORS)
-        elif failure.fault is Fault.BALANCER:
-            self.end(EndReason.LOCAL_FAILURE)
-        elif self._served_by is not None:
-            self.end(EndReason.BACKEND_RESET)
-        else:
-            self.end(EndReason.CONNECT_FAILED)
 
     def dial_timed_out(self) -> None:
         """No backend has accepted within ``dial_timeout``, or soon after the client has finished."""
@@ -328,7 +303,7 @@ class Session:
     def _await_backend(self) -> None:
         """The client has finished, or has closed whole, and no backend is there: see whether to go on."""
         nothing, gone = self._replay is None, self.client.gone
-        if self._dial.waits:
+        if self._dialler.queued:
             # A place in the queue is for a client that can still be answered.
             if nothing or gone:
                 self.end(EndReason.CLIENT_CLOSED)
@@ -352,10 +327,10 @@ class Session:
             client.pauseProducing()
         else:
             client.resumeProducing()
-        self._deadlines.allow(self._dial.connected_for)
+        self._deadlines.allow(self._dialler.connected_for)
         if self._has_asked_for_nothing:
             self._deadlines.end_dial_soon()
-        self._dial.again(cause)
+        self._dialler.again(cause)
 
     # Bytes
 
@@ -390,7 +365,7 @@ class Session:
         backend = self.backend
         if backend is not None:
             if not backend.reported:
-                self._dial.answered()
+                self._dialler.answered()
             elif not self._direct:
                 self._start_direct_relay()
             backend.reported += len(data)
@@ -416,7 +391,7 @@ class Session:
         """No other backend will be tried: what the client has sent need not be kept any longer."""
         self._phase = RELAYING
         self._replay = None
-        self._dial.settle()
+        self._dialler.dial.settle()
 
     def _start_direct_relay(self) -> None:
         """Let the bytes pass without us, where they can and nobody has to count them: there are more than one
@@ -461,24 +436,17 @@ class Session:
             if other is not None:
                 if self._phase is UNANSWERED and not of_client:
                     self._stop_replay_buffering()  # An end is an answer, too.
-                self._pass_on_end(other)
+                self._pass_on_end(side, other)
             elif action is AWAIT_BACKEND:
                 self._await_backend()
             else:
                 self.end(EndReason.CLIENT_CLOSED)
 
-    def _pass_on_end(self, other: Peer) -> None:
-        """Tell the peer at *other* that no more will come, or close both where that says it all."""
-        client, backend = self.client, self.backend
-        all_is_said = (
-            client.finished
-            and backend is not None
-            and backend.finished
-            and client.drained
-            and backend.drained
-        )
-        # A client that has closed whole cannot be given an answer.
-        if all_is_said or client.gone or not other.can_half_close:
+    def _pass_on_end(self, side: Peer, other: Peer) -> None:
+        """The peer at *side* has finished: tell the one at *other*, or close both where that says it all."""
+        all_is_said = other.finished and side.drained and other.drained
+        # Where the client has closed whole, no answer can be given.
+        if all_is_said or side.gone or not other.can_half_close:
             self.end(self._closed_reason())
         else:
             other.finish_writing()
@@ -555,7 +523,7 @@ class Session:
             self.end(self._closed_reason())
         elif event is FAILED:
             if isinstance(error, OSError) and is_our_own(error.errno or 0):
-                self._dial.lacked(error)
+                self._dialler.lacked(error)
                 self.end(EndReason.LOCAL_FAILURE)
             else:
                 self.end(EndReason.INTERNAL_ERROR)
@@ -566,7 +534,7 @@ class Session:
             self.turn_away(EndReason.CLIENT_RESET, tls_cause(failure))
         else:
             if not side.received and not was_unheard(failure):
-                self._dial.broken_off(broken_cause(failure))
+                self._dialler.broken_off(broken_cause(failure))
             self.turn_away(EndReason.BACKEND_RESET, tls_cause(failure))
 
     @property
@@ -585,9 +553,9 @@ class Session:
         if action is END:
             self._decide(reason)
             if self.backend is None and self._preread is None:
-                self._dial.end()
+                self._dialler.end()
             self._close(reason, reason.orderly, False)
-            if self.client.gone:
+            if self._phase is ENDING and self.client.gone:
                 self._finish_when_gone()
         elif action is BREAK_OFF:
             self.break_off()
@@ -641,8 +609,8 @@ class Session:
             if self._delivery is not None:
                 self._delivery.stop()
             if backend is not None and not backend.reported and backend.received:
-                self._dial.answered()  # with bytes that passed us by
-            self._dial.end()
+                self._dialler.answered()  # with bytes that passed us by
+            self._dialler.end()
             del self._deadlines  # No reference cycle is left behind for the garbage collector to find.
         if self._admitted is not None and context.admission is not None:
             context.admission.release(self._admitted)
@@ -656,16 +624,18 @@ class Session:
         """Tell what is known of it, now that it has ended."""
         assert self._reason is not None
         now, info, backend = self._context.clock(), self._info, self.backend
-        attempts, began = 0, now
+        attempts, began, cause = 0, now, self._cause
         connect: float | None = None
         failures: Sequence[tuple[str, str]] = ()
         if self._preread is None:
-            dial = self._dial
-            attempts, connect, failures = dial.attempts, dial.connect_time, dial.failures
-            began = now if connect is None else dial.began
+            dialler, dial = self._dialler, self._dialler.dial
+            attempts, connect, failures = dial.attempts, dialler.connect_time, dialler.failures
+            began = now if connect is None else dialler.began
+            if not cause and dial.failure is not None:
+                cause = dial.failure.cause
         return SessionRecord(
             started=self._started,
-            client=shown(self._client_address),
+            client=shown(self.client.transport.getPeer() if info is None else info.client),
             frontend=self._context.name,
             backend=self._served_by.name if self._served_by is not None else None,
             attempts=attempts,
@@ -675,7 +645,7 @@ class Session:
             client_bytes=self.client.received,
             backend_bytes=backend.received if backend is not None else 0,
             reason=self._reason,
-            cause=self.cause,
+            cause=cause,
             proxy=info.shown_proxy if info is not None else None,
             server_name=info.said.server_name if info is not None else None,
             unique_id=self._outgoing_header.unique_id if self._outgoing_header is not None else None,

@@ -87,7 +87,8 @@ def test_the_end_of_a_pause_of_a_limited_side(make_scene: Any, monkeypatch: pyte
 def test_the_end_of_a_pause_of_a_dial(make_scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     scene = make_scene({ONE: "refuses"}, retries=3)
     client = scene.connect()
-    monkeypatch.setattr(Dial, "_after_rest", raise_it)
+    decide = Dial.decide
+    monkeypatch.setattr(Dial, "decide", lambda dial: raise_it() if dial._rested else decide(dial))
     with one_logged():
         scene.advance(20)
     assert (scene.ended, client.saw) == ("internal_error", "reset")

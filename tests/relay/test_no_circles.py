@@ -19,9 +19,10 @@ from tcpbalance.proxy.client import ClientConnection
 from tcpbalance.proxy.deadlines import Deadlines
 from tcpbalance.proxy.delivery import Delivery
 from tcpbalance.proxy.dial import Dial
+from tcpbalance.proxy.dialler import Dialler
 from tcpbalance.proxy.preread import PrereadSettings
 from tcpbalance.proxy.preread_phase import PrereadPhase
-from tcpbalance.proxy.queue_entry import Pause, QueueEntry
+from tcpbalance.proxy.queue_entry import PauseTimer, QueueEntry
 from tcpbalance.proxy.replay_buffer import ReplayBuffer
 from tcpbalance.proxy.session import Session
 
@@ -38,7 +39,8 @@ KINDS = (
     BandwidthLimiter,
     DryRunBandwidthLimiter,
     Dial,
-    Pause,
+    Dialler,
+    PauseTimer,
     QueueEntry,
     Delivery,
     Pump,

@@ -1,0 +1,319 @@
+"""Carries out what a ``Dial`` decides: attempts, pauses, and waits in the queue, one at a time."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from tcpbalance.errors import Fault
+from tcpbalance.net.connect_errors import ConnectFailed, internal_error
+from tcpbalance.net.connecting import Connector, Pending
+from tcpbalance.net.tcp_info import connect_time
+from tcpbalance.net.tls_attempt import dial_tls
+from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.pool import Pool, Slot
+from tcpbalance.proxy.backend import BackendConnection, BackendOwner
+from tcpbalance.proxy.dial import Decision, Dial, GiveUp, Pause, Try
+from tcpbalance.proxy.queue_entry import PauseTimer, QueueEntry
+from tcpbalance.proxy.reasons import EndReason
+
+GIVEN_UP = "given up"
+"""What is noted of an attempt that was under way when the session ended."""
+
+
+class Caller(BackendOwner, typing.Protocol):
+    """The session that a backend is dialled for."""
+
+    def queued(self) -> None:
+        """It waits in the pool's queue from now on."""
+        ...
+
+    def left_queue(self, waited: float) -> None:
+        """It has left the queue after *waited* seconds, to try a backend."""
+        ...
+
+
+class Dialler:
+    """The attempts of one session to reach a backend.
+
+    At any time at most one slot of the pool is held: the attempt's, which becomes the connection's. It is
+    the factory of each attempt's connection, too.
+
+    :param pool: whose backends are tried.
+    :param connector: opens the connections.
+    :param client: the client's packed address, None when it has none.
+    :param clock: seconds on a monotonic clock.
+    :param caller: told how it goes.
+    :ivar dial: decides.
+    :ivar preamble: what a backend is sent in the clear before a TLS handshake.
+    :ivar slot: of the attempt under way, or of the connection; None without one.
+    :ivar began: when the last attempt began.
+    :ivar connect_time: seconds that the attempt took that succeeded; None while none has.
+    :ivar failures: the attempts that failed, in order: the name of the backend, and why.
+    """
+
+    _log = Logger()
+
+    __slots__ = (
+        "_caller",
+        "_clock",
+        "_connector",
+        "_handshake_began",
+        "_holds_budget",
+        "_pending",
+        "_queued_at",
+        "_queued_until",
+        "began",
+        "connect_time",
+        "dial",
+        "failures",
+        "pool",
+        "preamble",
+        "slot",
+    )
+
+    def __init__(
+        self,
+        pool: Pool,
+        connector: Connector,
+        client: bytes | None,
+        clock: Callable[[], float],
+        caller: Caller,
+    ) -> None:
+        self.pool = pool
+        self.dial = Dial(pool, client)
+        self._connector = connector
+        self._clock = clock
+        self._caller: Caller | None = caller
+        self._pending: Pending | None = None
+        self._holds_budget = False
+        self._handshake_began: float | None = None
+        self._queued_until: float | None = None
+        self.began = 0.0
+        self.slot: Slot | None = None
+        self.connect_time: float | None = None
+        self.failures: Sequence[tuple[str, str]] = ()
+        self.preamble = b""
+
+    @property
+    def queued(self) -> bool:
+        """Whether it waits in the pool's queue."""
+        return isinstance(self._pending, QueueEntry)
+
+    @property
+    def connected_for(self) -> float:
+        """Seconds since the backend has accepted."""
+        assert self.connect_time is not None
+        return self._clock() - self.began - self.connect_time
+
+    def go_on(self) -> None:
+        """Do what is next; a session that has ended does nothing.
+
+        It may have ended while it gave its slot back: another has that now, and may end in turn.
+        """
+        self._pending = None
+        if self._caller is not None:
+            self._carry_out(self.dial.decide())
+
+    def _carry_out(self, decision: Decision) -> None:
+        if self.dial.retrying is not self._holds_budget:
+            self._adjust_budget()
+        if isinstance(decision, Try):
+            self._try(decision.backend)
+        elif isinstance(decision, Pause):
+            wheel = self._connector.wheel
+            self._pending = PauseTimer(wheel, decision.seconds, self.go_on, self.broke_down)
+        elif isinstance(decision, GiveUp):
+            self._end(decision.reason)
+        else:
+            self._join_queue()
+
+    def _try(self, backend: Backend) -> None:
+        pool = self.pool
+        self.slot = pool.take(backend, self.dial.client)
+        self.began = self._clock()
+        address, timeout, tls = backend.address, pool.connect_timeout, pool.tls
+        try:
+            if tls is None:
+                self._pending = self._connector.connect(address, self, timeout)
+            else:
+                peer = tls.peer(address, backend.server_name)
+                self._pending = dial_tls(self._connector, address, self, timeout, peer, self._begin_handshake)
+        except Exception:
+            # A later attempt is made within a call of the wheel or of the connector, which do not know us.
+            self._log.failure("backend {name} could not be dialled", name=backend.name)
+            self._note_failure(internal_error().cause)
+            self.broke_down()
+
+    def _begin_handshake(self, _: object) -> bytes:
+        """Give what is sent before the handshake, and remember when that began, if the pool judges by it."""
+        if self.pool.judges_connect_times:
+            self._handshake_began = self._clock()
+        return self.preamble
+
+    def _adjust_budget(self, failed: bool = False) -> None:
+        """Take a part of the retry budget where the dial needs one, and give back one that it does not."""
+        self._holds_budget = self.dial.retrying
+        if self._holds_budget:
+            self.pool.retry_budget.take()
+        else:
+            self.pool.retry_budget.give_back(failed)
+
+    # The queue
+
+    def _join_queue(self) -> None:
+        """All are full: wait for the first that is not, within one time for the whole dial."""
+        queue = self.pool.queue
+        assert queue is not None
+        now = self._queued_at = self._clock()
+        if self._queued_until is None:
+            self._queued_until = now + self.pool.queue_timeout
+        left = max(0.0, self._queued_until - now)
+        entry = QueueEntry(queue, self._connector.wheel, self.dial.client, left, self)
+        if not entry.take():
+            self._end(EndReason.QUEUE_FULL)
+            return
+        self._pending = entry
+        assert self._caller is not None
+        self._caller.queued()
+
+    def its_turn(self) -> None:
+        """See ``queue_entry.Queued``."""
+        self._leave_queue()
+        self._carry_out(self.dial.after_queue())
+
+    def timed_out(self) -> None:
+        """See ``queue_entry.Queued``."""
+        self._leave_queue()
+        self._carry_out(self.dial.after_queue_timeout())
+
+    def _leave_queue(self) -> None:
+        self._pending = None
+        if self._caller is not None:
+            self._caller.left_queue(self._clock() - self._queued_at)
+
+    def displaced(self) -> None:
+        """See ``queue_entry.Queued``."""
+        self._pending = None
+        self._end(EndReason.QUEUE_FULL)
+
+    def left_alone(self) -> None:
+        """See ``queue_entry.Queued``."""
+        self._pending = None
+        self._end(EndReason.NO_BACKEND)
+
+    def broke_down(self) -> None:
+        """See ``queue_entry.Queued``."""
+        self._end(EndReason.INTERNAL_ERROR)
+
+    def _end(self, reason: EndReason) -> None:
+        if self._caller is not None:
+            self._caller.end(reason)
+
+    # Attempts and connections
+
+    def buildProtocol(self, addr: Any) -> BackendConnection:
+        """The backend has accepted: its slot is the session's until ``end``."""
+        assert self.slot is not None
+        assert self._caller is not None
+        self._pending = None
+        self.dial.reached = True
+        if self._holds_budget:
+            self.dial.retrying = False
+            self._adjust_budget()
+        self.connect_time = seconds = self._clock() - self.began
+        self.slot.connected(seconds)
+        return BackendConnection(self._caller)
+
+    def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
+        """The attempt has failed; where the fault is ours, no backend is blamed.
+
+        :param reason: holds a ``ConnectFailed``.
+        """
+        failure = reason.value
+        assert isinstance(failure, ConnectFailed)
+        self._pending = None
+        self.dial.failure = failure
+        self._note_failure(failure.cause)
+        if failure.fault is Fault.BACKEND:
+            self._blame(failure.cause)
+        else:
+            self.pool.shortage.note(failure.cause, failure.remedy)
+        self._drop_slot()
+        self.go_on()
+
+    def judge(self, transport: Any) -> None:
+        """Take note of how long the network and the backend took; only where the pool asks for it.
+
+        :param transport: the backend's, connected this moment.
+        """
+        if self.slot is None or self.connect_time is None:
+            return
+        connecting, handshake = self.connect_time, None
+        if self._handshake_began is not None:
+            connecting = self._handshake_began - self.began
+            handshake = self.connect_time - connecting
+        took = connect_time(transport, connecting, handshake)
+        if took is not None:
+            self.slot.took(took.seconds, took.noticeable)
+
+    def lacked(self, error: OSError) -> None:
+        """The connection has ended for want of something on this machine; no backend is blamed."""
+        failure = self.dial.failure = ConnectFailed.from_error(error)
+        self.pool.shortage.note(failure.cause, failure.remedy)
+
+    def answered(self) -> None:
+        """The backend has said something: it is no more to blame."""
+        if self.slot is not None:
+            self.slot.answered()
+
+    def again(self, cause: str) -> None:
+        """The backend broke off before it had said anything: try another.
+
+        :param cause: what it did, in a word.
+        """
+        self.broken_off(cause)
+        self.connect_time = None
+        self._drop_slot()
+        self.go_on()
+
+    def broken_off(self, cause: str) -> None:
+        """The backend broke off before it had said anything, and no other is tried.
+
+        :param cause: what it did, in a word.
+        """
+        self.dial.failure = ConnectFailed(cause)
+        self._note_failure(cause)
+        self._blame(cause)
+
+    def end(self) -> None:
+        """Give up what is under way, give back the slot, and forget the caller; calling it again does
+        nothing."""
+        if self._pending is not None:
+            self._pending.cancel()
+            self._pending = None
+            self._note_failure(GIVEN_UP)
+        if self._holds_budget:
+            self.dial.retrying = False
+            self._adjust_budget(failed=True)
+        self._drop_slot()
+        self.dial.settle()
+        self._caller = None
+
+    def _note_failure(self, cause: str) -> None:
+        """Note how the attempt under way has ended, where there is one."""
+        if self.slot is not None:
+            self.failures = (*self.failures, (self.slot.backend.name, cause))
+
+    def _blame(self, cause: str) -> None:
+        if self.slot is not None:
+            self.slot.failed(self._clock() - self.began, cause)
+
+    def _drop_slot(self) -> None:
+        slot, self.slot = self.slot, None
+        if slot is not None:
+            slot.release()
