@@ -21,6 +21,7 @@ from tcpbalance.errors import SettingError
 from tcpbalance.wire.proxy_protocol import ProxyVersion
 
 MAX_WEIGHT = 256
+"""As HAProxy's; more would only make the cycle of round robin longer."""
 
 SOURCE_HASH = "source_hash"
 """The policy that ``bounded_load`` belongs to; the others look at load themselves, or are blind by choice.

@@ -94,14 +94,17 @@ class Affinity:
 
         :param backends: quick to ask for one.
         """
-        gone: list[bytes] = []
-        for client, entry in self._entries.items():
-            if any(sticky_entry.backend in backends for sticky_entry in entry):
-                entry[:] = [sticky_entry for sticky_entry in entry if sticky_entry.backend not in backends]
-                if not entry:
-                    gone.append(client)
-        for client in gone:
-            del self._entries[client]
+        # There may be 100,000 clients, and the loop waits: what is not concerned costs one look.
+        concerned = [
+            client
+            for client, entry in self._entries.items()
+            if entry[0].backend in backends or entry[-1].backend in backends
+        ]
+        for client in concerned:
+            entry = self._entries[client]
+            entry[:] = [sticky_entry for sticky_entry in entry if sticky_entry.backend not in backends]
+            if not entry:
+                del self._entries[client]
 
     def _sticky_entry(self, key: bytes, backend: Backend) -> StickyEntry:
         entry = self._entries.get(key)

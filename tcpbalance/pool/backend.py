@@ -11,12 +11,10 @@ from attrs import define, field
 from tcpbalance import bounds
 from tcpbalance.config import plain
 from tcpbalance.config.addresses import HIGHEST_PORT, Address
+from tcpbalance.config.pools import MAX_WEIGHT
 from tcpbalance.errors import SettingError
 from tcpbalance.pool.ewma import PeakEwma
 from tcpbalance.pool.host_stats import HostStats
-
-MAX_WEIGHT = 256
-"""As HAProxy's; more would only make the cycle of round robin longer."""
 
 
 class BackendSettings(NamedTuple):

@@ -408,9 +408,12 @@ def test_what_is_prepared_changes_nothing_before_it_is_committed() -> None:
 def test_a_change_in_between_does_not_spoil_what_is_prepared() -> None:
     pool = a_pool(listed("ab"))
     a, second = pool.backends
-    commit = pool.prepare(listed("ac"))
+    commit = pool.prepare([b("a", weight=2), b("c")])
     pool.replace(listed("b"))
+    changes: list[PoolChange] = []
+    pool.subscribe(changes.append)
     commit()
+    assert changes == [PoolChange(added=(a, c := pool.backends[1]), removed=(second,), available=(a, c))]
     assert names(pool.backends) == "ac"
     assert pool.backends[0] is a
     assert (a.removed, a.available, second.removed) == (False, True, True)
