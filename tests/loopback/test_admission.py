@@ -26,7 +26,7 @@ from tcpbalance.proxy.factory import FrontendFactory
 reactor: Any = global_reactor
 
 
-class GateTests(DataPathCase):
+class AdmissionTests(DataPathCase):
     """On the portable data path; a client may have one connection."""
 
     def setUp(self) -> None:
@@ -66,7 +66,7 @@ class GateTests(DataPathCase):
         self.admission.leave(key)
 
 
-class NativeGateTests(GateTests):
+class NativeAdmissionTests(AdmissionTests):
     """The same on the native data path."""
 
     data_path_name = "auto"

@@ -166,7 +166,7 @@ class PlainTests(BeforeAResetCase):
             await self.answer_to(self.serve(backend.address, tls=self.believing()))
 
 
-class PlainOnTheQuickRoad(PlainTests):
+class NativePlainTests(PlainTests):
     """The same on the native data path."""
 
     data_path_name = "auto"
@@ -192,7 +192,7 @@ class SecuredTests(BeforeAResetCase):
             await self.answer_to(self.serve(backend.address, preread=self.preread()), tls=True)
 
 
-class SecuredOnTheQuickRoad(SecuredTests):
+class NativeSecuredTests(SecuredTests):
     """The same on the native data path."""
 
     data_path_name = "auto"

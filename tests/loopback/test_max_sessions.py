@@ -25,7 +25,7 @@ class Greeter(Protocol):
         self.transport.write(b"hello")
 
 
-class MostSessionsTests(TestCase):
+class MaxSessionsTests(TestCase):
     """On the native data path."""
 
     data_path_name: DataPathName = "auto"
@@ -148,7 +148,7 @@ class TwistedsPortTests(TestCase):
             await until(reactor, lambda: factory.registry.ended.total() == 1)
 
 
-class MostSessionsOnThePortableRoadTests(MostSessionsTests):
+class PortableMaxSessionsTests(MaxSessionsTests):
     """On the portable data path."""
 
     data_path_name = "portable"

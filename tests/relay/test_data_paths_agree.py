@@ -137,7 +137,7 @@ def actors(scene: Scene, side: str) -> list[Any]:
     deeds=plots(),
     retry=st.sampled_from([{}, RETRY_ON_RESET]),
 )
-def test_both_roads_come_to_the_same_end(
+def test_both_data_paths_come_to_the_same_end(
     quick: type[Scene],
     size: int,
     pipe: int,

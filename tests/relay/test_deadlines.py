@@ -158,7 +158,7 @@ def test_last_bytes_that_nobody_fetches(make_scene: Any, who: str) -> None:
 def test_bytes_that_nobody_fetches_after_the_end(make_scene: Any) -> None:
     """What an orderly end still has to deliver is given up after half_close_timeout, with a reset.
 
-    The backend knows no half-close, so that its end ends the session while bytes wait on any road; a leg
+    The backend knows no half-close, so that its end ends the session while bytes wait on any data path; a leg
     does not read the end of a stream before the sink has taken all that came before it.
     """
     scene = make_scene(settings={"half_close_timeout": 5}, tls_backends=True)

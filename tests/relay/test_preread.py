@@ -334,12 +334,12 @@ def test_a_client_that_says_it_all_and_finishes_is_served(make_scene: Any) -> No
 # What backends are told
 
 
-@pytest.mark.parametrize("road_says", ["v1", "v2"])
-def test_a_backend_is_told_of_the_client_before_its_first_byte(make_scene: Any, road_says: str) -> None:
-    scene = make_scene(send_proxy_protocol=road_says)
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_a_backend_is_told_of_the_client_before_its_first_byte(make_scene: Any, version: str) -> None:
+    scene = make_scene(send_proxy_protocol=version)
     client, backend = scene.joined(early=b"question")
     header, rest = opened_with(backend.received)
-    assert (header.version, header.source) == (int(road_says[1]), InetAddress("198.51.100.7", 40000))
+    assert (header.version, header.source) == (int(version[1]), InetAddress("198.51.100.7", 40000))
     assert rest == b"question"
     client.reset()
     scene.run()

@@ -1,9 +1,9 @@
 """On which data paths, and by which commands, the scenarios run: the one place where that is decided.
 
 Scenarios whose subject is bytes, ends, resets, back-pressure, descriptors, shutdown or a protocol of real
-servers run twice: there the two roads are different code. The others run once, on the road that users get:
-what is refused at the start, who gets how much, what the log looks like, which sockets are bound and which
-address is looked up is decided before or beside the road; and the peers alone meet no balancer.
+servers run twice, because the two data paths are different code there. The others run once, on the default
+data path: the configuration, the distribution of connections, the log, the bound sockets and the lookups do
+not depend on it, and the tests of peers alone run no balancer.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 from support.daemon import Daemon, Starter
 from tcpbalance.net.data_path import DataPathName
 
-ON_BOTH_ROADS = {
+ON_BOTH_DATA_PATHS = {
     "test_addresses",
     "test_answers_during_uploads",
     "test_bad_backends",
@@ -51,7 +51,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     module = metafunc.module.__name__.rpartition(".")[2]
     if module in BY_BOTH_COMMANDS:
         metafunc.parametrize("starter", ["twistd", "tcpbalance run"], indirect=True, scope="module")
-    if module in ON_BOTH_ROADS:
+    if module in ON_BOTH_DATA_PATHS:
         metafunc.parametrize("data_path", ["auto", "portable"], indirect=True, scope="module")
 
 

@@ -1,4 +1,4 @@
-"""The log says which road serves and why; within every reactor the native data path carries real traffic."""
+"""The log names the data path and the reason; the native data path serves within every reactor."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def config(backend: str, data_path: str = "") -> str:
     return CONFIG.format(backend=backend, data_path=data_path)
 
 
-def _roads(daemon: Daemon) -> list[tuple[str, str]]:
-    """Which frontend is served by which road and why."""
+def _data_paths(daemon: Daemon) -> list[tuple[str, str]]:
+    """Which frontend is served by which data path and why."""
     return re.findall(r"frontend (\S+) listens on \S+ by the (.*)$", daemon.log, re.MULTILINE)
 
 
 @pytest.mark.parametrize("reactor", REACTORS)
-def test_the_quick_road_is_taken_within_every_reactor(tmp_path: Path, reactor: str) -> None:
+def test_the_native_data_path_is_taken_within_every_reactor(tmp_path: Path, reactor: str) -> None:
     with (
         peers.named("a") as (backend,),
         Daemon(config(backend.address), tmp_path, reactor=reactor) as daemon,
@@ -61,11 +61,11 @@ def test_the_quick_road_is_taken_within_every_reactor(tmp_path: Path, reactor: s
         assert ask(daemon.port) == b"a"
         assert daemon.stop() == 0
     why = f"native data path (epoll within {REACTORS[reactor]})"
-    assert _roads(daemon) == [("web", why), ("also", why)]
+    assert _data_paths(daemon) == [("web", why), ("also", why)]
 
 
 @pytest.mark.parametrize("reactor", REACTORS)
-def test_the_portable_road_is_taken_when_it_is_asked_for(tmp_path: Path, reactor: str) -> None:
+def test_the_portable_data_path_is_used_when_it_is_configured(tmp_path: Path, reactor: str) -> None:
     text = 'data_path = "portable"'
     with (
         peers.named("a") as (backend,),
@@ -74,7 +74,7 @@ def test_the_portable_road_is_taken_when_it_is_asked_for(tmp_path: Path, reactor
         assert ask(daemon.port) == b"a"
         assert daemon.stop() == 0
     why = f"portable data path ({text})"
-    assert _roads(daemon) == [("web", why), ("also", why)]
+    assert _data_paths(daemon) == [("web", why), ("also", why)]
 
 
 @pytest.mark.requires("nginx", "curl", "wrk")

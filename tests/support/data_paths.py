@@ -16,11 +16,11 @@ class DataPathCase(TestCase):
     data_path_name: DataPathName = "portable"
 
     def setUp(self) -> None:
-        # The first clean-up is the last to run: by then all that was on the road has been closed.
+        # The first clean-up is the last to run: by then all that was on the data path has been closed.
         self.data_path = self.open_data_path()
 
     def open_data_path(self) -> DataPath:
-        """Give a road of its own, which is closed at the end."""
+        """Give a data path of its own, which is closed at the end."""
         reactor: Any = global_reactor
         data_path = choose(self.data_path_name, reactor)
         data_path.open()

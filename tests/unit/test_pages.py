@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -43,13 +45,17 @@ def test_a_file_exists_and_has_the_class_that_is_named(page: Path, file: str, na
             assert re.search(rf"\b{part}\b", text), f"no {part} in {file}"
 
 
-def test_the_drawing_of_the_layers_has_every_part() -> None:
+def test_the_drawing_has_the_layers_that_are_checked_in_their_order() -> None:
+    contracts = tomllib.loads((TREE / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (layers,) = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
     drawing = (TREE / "ARCHITECTURE.md").read_text().partition("```text")[2].partition("```")[0]
-    shown = set(re.findall(r"([a-z_]+)(?:\.py|/)", drawing))
-    parts = {
-        part.stem for part in SOURCE.iterdir() if part.suffix == ".py" or (part / "__init__.py").exists()
-    }
-    assert parts - shown - {"__init__", "__main__"} == set()
+    shown = re.findall(r"\b([a-z_]+)(?:\.py|/)", drawing)
+    places = [
+        [shown.index(name) for name in re.findall(r"tcpbalance\.(\w+)", layer) if name != "__main__"]
+        for layer in layers
+    ]
+    for above, below in pairwise(filter(None, places)):
+        assert max(above) < min(below), f"{[shown[place] for place in (*above, *below)]} in the drawing"
 
 
 def test_every_end_reason_has_its_entry() -> None:

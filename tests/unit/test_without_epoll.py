@@ -13,12 +13,12 @@ del os.splice
 import tcpbalance
 from twisted.internet.selectreactor import SelectReactor
 from tcpbalance.net.data_path import choose
-road = choose("auto", SelectReactor())
-print(road.name, road.reason, sep=": ")
+chosen = choose("auto", SelectReactor())
+print(chosen.name, chosen.reason, sep=": ")
 """
 
 
-def test_the_portable_road_serves() -> None:
+def test_the_portable_data_path_serves() -> None:
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", SCRIPT], capture_output=True, text=True, check=False
     )

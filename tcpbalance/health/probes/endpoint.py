@@ -1,4 +1,4 @@
-"""The endpoint that a probe connects by: the road that dials go, in Twisted's form."""
+"""The endpoint that a probe connects by: the data path that dials go, in Twisted's form."""
 
 from __future__ import annotations
 
