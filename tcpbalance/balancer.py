@@ -1,5 +1,4 @@
-"""Assembly: a configuration, or parts, made into one Twisted service that listens, checks, serves, drains
-and ends."""
+"""The balancer: frontends and their pools as one Twisted service, from a configuration or from objects."""
 
 from __future__ import annotations
 
@@ -46,13 +45,13 @@ class Balancer(MultiService):
     """Frontends, their pools with their health checks, and the access log as one service.
 
     Each frontend and each pool is a service of its own, in one of the steps of ``SteppedService``. Starting
-    prepares all of them or none, and then commits them: addresses are bound at once, and the clients of each
-    frontend are let in when the first health checks of its own pools are over. Stopping retires them: it
-    closes the listeners at once and lets open sessions finish for ``shutdown_grace``.
+    prepares all of them or none, and then commits them: addresses are bound at once, and each frontend
+    accepts clients when the first health checks of its own pools are over. Stopping retires them: it closes
+    the listeners at once, and open sessions may finish within ``shutdown_grace``.
 
     :param reactor: the reactor that everything lives on; see ``Reactor`` for what it must have.
     :param frontends: what to listen on; pools may be shared between them.
-    :param overload: how much the process may take; None for no bounds.
+    :param overload: bounds on the memory and descriptors of the process; None for none.
     :param resolver: how host names of backends are looked up.
     :param access_log: takes a record of each session; None for no log.
     :param shutdown_grace: seconds that open sessions may go on after ``stopService``.
@@ -176,7 +175,8 @@ class Balancer(MultiService):
         for service in new:
             service.setServiceParent(self)  # type: ignore[no-untyped-call]  # Twisted's
         if self.running:
-            self._await_opening([service for service in new if isinstance(service, FrontendService)])
+            added = [service for service in new if isinstance(service, FrontendService)]
+            self._when_open(added).addErrback(lambda _: None)  # It is in the log.
         for service in gone:
             self._retire(service)
 
@@ -216,8 +216,7 @@ class Balancer(MultiService):
     # Starting
 
     def prepare(self) -> None:
-        """Take what others may have taken or forbidden: every address and the log file. Does nothing the
-        second time.
+        """Take all that may be refused: every address and the log file. Calling it again does nothing.
 
         :raises ListenError: an address cannot be had; none is held then.
         :raises TcpbalanceError: the service is still being stopped.
@@ -244,9 +243,9 @@ class Balancer(MultiService):
         self.prepare()
 
     def startService(self) -> None:
-        """Look names up, start checking, and let clients in.
+        """Look names up, start checking, and accept clients.
 
-        Those of a frontend come in once the names of its backends have had an answer and the checks one.
+        A frontend accepts clients once the names of its backends and its first checks have had an answer.
 
         :raises ListenError: see ``prepare``.
         :raises AccessLogError: see ``prepare``.
@@ -259,41 +258,47 @@ class Balancer(MultiService):
             self.stopService()
             raise
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
-        self._await_opening(list(self._frontends.values()))
+        self._when_open(list(self._frontends.values())).addBoth(self._report_start)
 
-    def _await_opening(self, services: Sequence[FrontendService]) -> None:
+    def _when_open(self, services: Sequence[FrontendService]) -> Deferred[None]:
+        """Wait until frontends that were committed together are open; where one cannot be, all are closed.
+
+        :returns: fires when those are open that were not closed meanwhile; fails with ListenError.
+        """
         for service in services:
-            service.opened.addCallback(lambda _: self._start_guard())
+            service.opened.addCallbacks(self._start_guard, _ignore_cancelled)
         opened = DeferredList(
             [service.opened for service in services], fireOnOneErrback=True, consumeErrors=True
         )
-        opened.addCallbacks(lambda _: self._tell(True), self._close_again, errbackArgs=(services,))
+        return opened.addCallbacks(lambda _: None, self._close_again, errbackArgs=(services,))
 
-    def _start_guard(self) -> None:
+    def _start_guard(self, _: None) -> None:
         if not self._guard.running:
             self._guard.startService()
 
-    def _close_again(self, failure: Failure, services: Iterable[FrontendService]) -> None:
-        """Close frontends that were committed together when one of them could not be opened."""
+    def _close_again(self, failure: Failure, services: Iterable[FrontendService]) -> Failure:
         assert isinstance(failure.value, FirstError)
         reason = failure.value.subFailure
-        if isinstance(reason.value, CancelledError):
-            return  # It was closed before it opened.
         self._log.critical("{error}", error=str(reason.value))
         for service in services:
             service.close()
-        self._tell(reason)
+        return reason
 
-    def _tell(self, outcome: Failure | bool) -> None:
+    def _report_start(self, failure: Failure | None) -> None:
+        # Where the balancer was stopped meanwhile, this was reported instead.
+        if self.running:
+            self._report(failure or True)
+
+    def _report(self, outcome: Failure | bool) -> None:
         self._outcome = outcome
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             waiter.callback(outcome)
 
     def when_listening(self) -> Deferred[bool]:
-        """Tell when the clients of all frontends are let in.
+        """Wait until all frontends accept clients.
 
-        :returns: fires then, at once if they are; fails with ListenError when another process took an address
+        :returns: fires then, at once if they do; fails with ListenError when another process took an address
             since it was bound; is cancelled when the service is stopped before.
         """
         waiter: Deferred[bool] = Deferred()
@@ -337,10 +342,10 @@ class Balancer(MultiService):
         self._guard.stopService()
         self._log_open_sessions()
         ended = super().stopService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
-        self._tell(Failure(CancelledError()))  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+        self._report(Failure(CancelledError()))  # type: ignore[no-untyped-call]  # Twisted's is not annotated
         self._outcome = False
         stopped = self._stop_under_way()
-        Deferred.fromCoroutine(self._finish(ended)).addBoth(self._tell_stopped)
+        Deferred.fromCoroutine(self._finish(ended)).addBoth(self._report_stopped)
         return stopped
 
     def _log_open_sessions(self) -> None:
@@ -359,12 +364,12 @@ class Balancer(MultiService):
         self._shared.data_path.close()
 
     def _stop_under_way(self) -> Deferred[None]:
-        """A Deferred of the caller's own, so that nobody who cancels or chains it disturbs another."""
+        """Give each caller a Deferred of its own: what one does with it does not affect the others."""
         waiter: Deferred[None] = Deferred()
         self._stop_waiters.append(waiter)
         return waiter
 
-    def _tell_stopped(self, outcome: Failure | None) -> None:
+    def _report_stopped(self, outcome: Failure | None) -> None:
         self._is_stopping = False
         waiters, self._stop_waiters = self._stop_waiters, []
         for waiter in waiters:
@@ -376,3 +381,8 @@ class Balancer(MultiService):
         for service in (*self._frontends.values(), *self._retiring):
             if isinstance(service, FrontendService):
                 service.end_grace_now()
+
+
+def _ignore_cancelled(failure: Failure) -> None:
+    """A frontend that is closed before it is open is not waited for."""
+    failure.trap(CancelledError)  # type: ignore[no-untyped-call]  # Twisted's is not annotated

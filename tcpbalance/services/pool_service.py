@@ -40,6 +40,7 @@ class PoolService(SteppedService):
         if isinstance(pool.health, HealthConfig):
             self.monitor = self._make_monitor(pool.health, on_down)
         self.unanswered: Deferred[list[str]] = succeed([])
+        self._followed: list[str] = []
         self._unsubscribe: Callable[[], None] = _do_nothing
         files = [] if pool.tls is None else [(f"pool {pool.name}", pool.tls)]
         self._reloader = Reloader(shared.reactor, files, in_thread(shared.reactor))
@@ -60,7 +61,8 @@ class PoolService(SteppedService):
         self._warn_of_addresses_out_of_reach(self.pool.backends)
         if self.monitor is not None:
             self.monitor.startService()
-        self.unanswered = self._shared.resolver.follow(self._names(self.pool.backends), LOOKUP_TIMEOUT)
+        self._followed = self._names(self.pool.backends)
+        self.unanswered = self._shared.resolver.follow(self._followed, LOOKUP_TIMEOUT)
         self._unsubscribe = self.pool.subscribe(self._on_change)
 
     def end(self) -> Deferred[None]:
@@ -70,6 +72,7 @@ class PoolService(SteppedService):
         """
         self._reloader.stopService()
         self._unsubscribe()
+        self._shared.resolver.unfollow(self._followed)
         return succeed(None) if self.monitor is None else maybeDeferred(self.monitor.stopService)
 
     def reload_files(self) -> None:
@@ -82,9 +85,13 @@ class PoolService(SteppedService):
         return self.monitor is not None and self.monitor.config.initial == "checked"
 
     def _on_change(self, change: PoolChange) -> None:
-        """Know the names of backends that are added, too."""
+        """Follow the names of backends that are added, and no longer those of backends that are removed."""
         self._warn_of_addresses_out_of_reach(change.added)
-        self._shared.resolver.follow(self._names(change.added), LOOKUP_TIMEOUT)
+        if change.added or change.removed:
+            before, self._followed = self._followed, self._names(self.pool.backends)
+            added = [name for name in self._followed if name not in before]
+            self._shared.resolver.follow(added, LOOKUP_TIMEOUT)
+            self._shared.resolver.unfollow(set(before).difference(self._followed))
 
     def _names(self, backends: Iterable[Backend]) -> list[str]:
         """Host names of backends, and of where else they are checked."""

@@ -178,6 +178,19 @@ class ApplyingTests(DataPathCase):
         assert balancer.listens_on("second") == []
         assert await self.is_served(self.client(balancer, "first"))
 
+    async def test_the_start_is_over_when_those_are_open_that_are_left(self) -> None:
+        probe = Unfinished()
+        pool = self.pool(health=HealthConfig(check="unfinished", probe=probe, initial="checked"))
+        slow = Frontend("slow", "127.0.0.1:0", pool)
+        balancer = Balancer(reactor, [self.first, slow], data_path=self.data_path_name)
+        self.addCleanup(balancer.stopService)
+        balancer.startService()
+        listening = fired(balancer.when_listening())
+        balancer._apply([self.first, slow, self.frontend("third")])
+        assert listening == [], "what is added later does not end it"
+        balancer._apply([self.first])
+        assert listening == [True]
+
     async def test_frontends_are_changed_before_the_start(self) -> None:
         second = self.frontend("second")
         balancer = Balancer(reactor, [self.first], data_path=self.data_path_name)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from random import Random
 from typing import Any
 
@@ -226,6 +227,26 @@ def test_a_data_path_that_cannot_be_opened_leaves_nothing_taken(monkeypatch: pyt
     monkeypatch.undo()
     started(edge)
     stop(edge)
+
+
+def test_names_are_followed_for_as_long_as_a_backend_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    followed: Counter[str] = Counter()
+    edge = Edge()
+    resolver = edge.balancer._shared.resolver
+
+    def follow(hosts: Iterable[str], timeout: float) -> Deferred[list[str]]:
+        followed.update(hosts)
+        return succeed([])
+
+    monkeypatch.setattr(resolver, "follow", follow)
+    monkeypatch.setattr(resolver, "unfollow", followed.subtract)
+    edge.pool.replace(["a.internal:80", "b.internal:80"])
+    started(edge)
+    assert +followed == {"a.internal": 1, "b.internal": 1}
+    edge.pool.replace(["b.internal:81", "b.internal:82", "c.internal:80", BACKEND])
+    assert +followed == {"b.internal": 1, "c.internal": 1}
+    stop(edge)
+    assert not +followed
 
 
 def test_twisteds_own_memory_reactor() -> None:

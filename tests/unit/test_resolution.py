@@ -68,6 +68,31 @@ def test_a_followed_name_is_asked_for_in_the_background(scene: Scene) -> None:
         scene.engine.answer(found(ONE))
 
 
+def test_a_name_is_asked_for_in_the_background_until_its_last_follower_has_gone(scene: Scene) -> None:
+    for _ in range(2):
+        scene.resolver.follow(["db.internal"], 5.0)
+    scene.engine.answer(found(ONE))
+    scene.resolver.unfollow(["db.internal", "db.internal", "never.followed"])
+    scene.clock.advance(61.0)
+    assert len(scene.engine.asked) == 2
+    scene.resolver.unfollow(["db.internal"])
+    scene.engine.answer(found(TWO))
+    assert scene.addresses() == ["10.0.0.2"]
+    scene.clock.advance(600.0)
+    assert len(scene.engine.asked) == 2
+    assert scene.clock.getDelayedCalls() == []
+    assert scene.name.may_be_dropped
+    scene.resolver.follow(["db.internal"], 5.0)
+    assert len(scene.engine.asked) == 3
+
+
+def test_a_name_that_is_not_followed_any_more_has_no_call_for_later(scene: Scene) -> None:
+    scene.resolver.follow(["db.internal"], 5.0)
+    scene.engine.answer(found(ONE))
+    scene.resolver.unfollow(["db.internal"])
+    assert scene.clock.getDelayedCalls() == []
+
+
 def test_a_new_answer_counts_at_once(scene: Scene) -> None:
     scene.resolver.follow(["db.internal"], 5.0)
     scene.engine.answer(found(ONE))

@@ -49,7 +49,7 @@ class Resolution:
         self._random = random
         self._report = report
         self._known = Knowledge(host, clock.seconds(), config, random)
-        self._followed = False
+        self._followers = 0
         self._question: Deferred[Reply] | None = None
         self._waiting: OrderedDict[Deferred[None], None] = OrderedDict()
         self._timer: IDelayedCall | None = None
@@ -75,7 +75,7 @@ class Resolution:
     @property
     def may_be_dropped(self) -> bool:
         """Whether it is neither followed nor waited for."""
-        return not self._followed and self._question is None
+        return not self._followers and self._question is None
 
     def targets(self, port: int) -> Targets | None:
         """Give the addresses with a port; None when no address is known."""
@@ -93,7 +93,7 @@ class Resolution:
         :returns: None when what is known is what counts; else it fires, when it is, and may be cancelled.
         """
         known = self._known
-        if self._followed:
+        if self._followers:
             may_wait = not known.hosts
         else:
             # An answer whose time is over is not used, except that nothing better can be had.
@@ -107,17 +107,26 @@ class Resolution:
 
         :returns: fires, never with an error, when the first question has ended.
         """
-        self._followed = True
+        self._followers += 1
         if self._question is None and self._timer is None:
             self._schedule()
         return self._wait() if self.verdict is None else succeed(None)
 
-    def stop(self) -> None:
-        """Ask no more; what waits for an answer waits no longer."""
-        self._followed = False
+    def unfollow(self) -> None:
+        """Take one call of `follow` back; after the last, it is asked for only when it is needed."""
+        self._followers -= 1
+        if not self._followers:
+            self._cancel_timer()
+
+    def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def stop(self) -> None:
+        """Ask no more; what waits for an answer waits no longer."""
+        self._followers = 0
+        self._cancel_timer()
         question, self._question = self._question, None
         if question is not None:
             question.cancel()
@@ -159,6 +168,6 @@ class Resolution:
                 targets.change(self._known.hosts)
         if notice is not None:
             self._report(notice)
-        if self._followed:
+        if self._followers:
             self._schedule()
         self._release()

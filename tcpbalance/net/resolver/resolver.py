@@ -89,7 +89,7 @@ class Resolver:
         return known
 
     def follow(self, hosts: Iterable[str], timeout: float) -> Deferred[list[str]]:
-        """Keep names up to date until ``stop``.
+        """Keep names up to date until ``unfollow`` or ``stop``.
 
         :param timeout: seconds to wait for the first answers.
         :returns: fires, never with an error, when each name has had an answer, or at the end of that time,
@@ -112,6 +112,13 @@ class Resolver:
         timer = self._reactor.callLater(timeout, end_waiting)
         DeferredList([name.follow() for name in names]).addCallback(end_in_time)
         return answered
+
+    def unfollow(self, hosts: Iterable[str]) -> None:
+        """Take a call of ``follow`` with these names back."""
+        for host in dict.fromkeys(hosts):
+            known = self._names.get(host)
+            if known is not None:
+                known.unfollow()
 
     def stop(self) -> None:
         """Forget all names and leave nothing behind: no thread, no descriptor, no delayed call."""
