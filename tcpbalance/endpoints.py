@@ -25,8 +25,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides, implementer, providedBy
 
-from tcpbalance import bounds
 from tcpbalance.admission.networks import Network, NetworkSet
+from tcpbalance.config.draft import checked
+from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.errors import SettingError
 from tcpbalance.net.addresses import PeerAddress, packed_host, twisted_address
 from tcpbalance.wire.errors import ProxyHeaderError
@@ -58,11 +59,10 @@ class ProxyProtocolEndpoint:
         trusted: Iterable[str | Network] | None = None,
         timeout: float = 5.0,
     ) -> None:
-        bounds.above_zero("PROXY endpoint: timeout", timeout)
         self._endpoint = endpoint
         self._reactor = reactor
         self._trusted = None if trusted is None else NetworkSet(map(_network, trusted))
-        self._timeout = timeout
+        self._timeout = checked("PROXY endpoint", FrontendConfig, preread_timeout=timeout).preread_timeout
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
         """Twisted's call: start to listen; what the other endpoint's ``listen`` returns."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 import attrs
 from attrs import converters, field, frozen
@@ -11,6 +11,7 @@ from attrs.validators import optional
 from tcpbalance.config import checks, plain
 from tcpbalance.config.addresses import HIGHEST_PORT, Address, HostName
 from tcpbalance.config.errors import Refusal
+from tcpbalance.config.messages import choices, shown
 from tcpbalance.config.metadata import doc
 from tcpbalance.config.names import TlvType
 from tcpbalance.config.outlier import OutlierConfig
@@ -205,7 +206,11 @@ class HealthConfig:
         return Address(host, port)
 
 
-def _retry_on(pool: Any, key: attrs.Attribute[Any], value: tuple[RetryOn, ...]) -> None:
+def _retry_on(pool: Any, key: attrs.Attribute[Any], value: object) -> None:
+    """Refuse another collection than one of these words, with the first of them."""
+    words = get_args(RetryOn)
+    if not isinstance(value, tuple | list | set | frozenset) or any(word not in words for word in value):
+        raise Refusal(key.name, f"must be a list of {choices(words)}, got {shown(value)}")
     if CONNECT_FAILED not in value:
         raise Refusal(key.name, 'must have "connect_failed"; retries = 0 makes no further attempt')
     if RESET_BEFORE_ANSWER in value and pool.retries == 0:

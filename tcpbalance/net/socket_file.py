@@ -7,19 +7,20 @@ import grp
 import os
 import pwd
 import socket
+from typing import Any
 
 import attrs
 from attrs import field, frozen
 
-from tcpbalance import bounds
 from tcpbalance.errors import SettingError
 from tcpbalance.net.binding import ListenError
 
 MAX_MODE = 0o777
 
 
-def _permissions(_: SocketFile, key: attrs.Attribute[int | None], value: object) -> None:
-    if value is not None and not (bounds.is_whole(value) and 0 <= value <= MAX_MODE):
+def _permissions(_: SocketFile, key: attrs.Attribute[int | None], value: Any) -> None:
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    if value is not None and not (is_number and 0 <= value <= MAX_MODE):
         raise SettingError(
             f"socket file: {key.name} must be permissions from 0 to {MAX_MODE:#o}, such as 0o660, "
             f"got {value!r}"

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import enum
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import attrs
 from attrs import define, field
 
-from tcpbalance import bounds
 from tcpbalance.config import plain
-from tcpbalance.config.addresses import HIGHEST_PORT, Address
-from tcpbalance.config.pools import MAX_WEIGHT
-from tcpbalance.errors import SettingError
+from tcpbalance.config.addresses import Address
+from tcpbalance.config.draft import checked
+from tcpbalance.config.pools import BackendConfig
 from tcpbalance.pool.ewma import PeakEwma
 from tcpbalance.pool.host_stats import HostStats
 
@@ -40,20 +39,6 @@ class AdminState(enum.Enum):
     """It takes no clients."""
 
 
-def _connectable(backend: Backend, _: attrs.Attribute[Any], value: Address) -> None:
-    if value.port == 0:
-        raise SettingError(f"backend {backend.address}: the port must be 1 to {HIGHEST_PORT}")
-
-
-def _weight(backend: Backend, _: attrs.Attribute[Any], value: object) -> None:
-    bounds.count(f"backend {backend.name}: weight", value, 1, MAX_WEIGHT)
-
-
-def _limit(backend: Backend, _: attrs.Attribute[Any], value: int | None) -> None:
-    if value is not None:
-        bounds.count(f"backend {backend.name}: max_connections", value, 1)
-
-
 # Checks and conversions run when it is made, not on each `active += 1`.
 @define(eq=False, on_setattr=attrs.setters.NO_OP)
 class Backend:
@@ -78,13 +63,13 @@ class Backend:
         while it is drained.
     :ivar connect_time: what connecting to it cost lately.
     :ivar stats: what outlier detection knows of it.
-    :raises SettingError: for an address that cannot be connected to, or a weight or limit out of range.
+    :raises SettingError: for an address that cannot be connected to, or a value that a file may not have.
     """
 
-    address: Address = field(converter=plain.address, validator=_connectable)
+    address: Address = field(converter=plain.address)
     name: str = field(default=attrs.Factory(lambda self: str(self.address), takes_self=True))
-    weight: int = field(default=1, validator=_weight)
-    max_connections: int | None = field(default=None, validator=_limit)
+    weight: int = 1
+    max_connections: int | None = None
     backup: bool = False
     server_name: str | None = None
 
@@ -100,6 +85,17 @@ class Backend:
     available_to_sticky: bool = field(default=True, init=False)
     connect_time: PeakEwma = field(factory=PeakEwma, init=False, repr=False)
     stats: HostStats = field(factory=HostStats, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        checked(
+            f"backend {self.name}",
+            BackendConfig,
+            address=self.address,
+            name=self.name,
+            weight=self.weight,
+            max_connections=self.max_connections,
+            backup=self.backup,
+        )
 
     @property
     def key(self) -> tuple[str, Address]:

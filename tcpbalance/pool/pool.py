@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IReactorTime
 
-from tcpbalance import bounds
+from tcpbalance.config.draft import UNREAD, checked
 from tcpbalance.config.outlier import OutlierConfig
-from tcpbalance.config.pools import RESET_BEFORE_ANSWER, AffinityConfig, HealthConfig
+from tcpbalance.config.pools import RESET_BEFORE_ANSWER, SOURCE_HASH, AffinityConfig, HealthConfig, PoolConfig
 from tcpbalance.errors import SettingError
 from tcpbalance.pool import extensions
 from tcpbalance.pool.affinity import Affinity
@@ -25,14 +25,8 @@ from tcpbalance.pool.ejection import Ejections
 from tcpbalance.pool.members import Health, Members, MembersBuilder
 from tcpbalance.pool.outlier import OutlierDetection
 from tcpbalance.pool.policies.base import PolicyFactory, PolicyTools
+from tcpbalance.pool.policies.source_hash import SourceHash
 from tcpbalance.pool.retry_budget import RetryBudget
-from tcpbalance.pool.settings_check import (
-    check_balancing,
-    check_dialling,
-    check_health,
-    check_proxy_header,
-    check_queue,
-)
 from tcpbalance.pool.shortage import Shortage
 from tcpbalance.pool.slot import Slot, SlotObservers
 from tcpbalance.pool.slow_start import SlowStart
@@ -129,24 +123,34 @@ class Pool:
         self.rng = rng.random
         self.affinity = None if affinity is None else Affinity(affinity, clock)
         where = f"pool {name}"
-        bounds.above_zero(f"{where}: connect_timeout", connect_timeout)
-        self.connect_timeout = connect_timeout
-        if dial_timeout is None:
-            dial_timeout = max(DIAL_TIMEOUT, connect_timeout)
-        self.dial_timeout = dial_timeout
+        settings = checked(
+            where,
+            PoolConfig,
+            balance=SOURCE_HASH if balance is SourceHash else balance if isinstance(balance, str) else UNREAD,
+            bounded_load=bounded_load,
+            panic_threshold=panic_threshold,
+            connect_timeout=connect_timeout,
+            dial_timeout=dial_timeout,
+            retries=retries,
+            retry_on=retry_on,
+            queue=queue or None,
+            queue_timeout=queue_timeout,
+            slow_start=slow_start,
+            send_proxy_protocol=send_proxy_protocol,
+            pass_tlvs=tuple(pass_tlvs),
+        )
+        if not isinstance(health, HealthConfig) and health not in ("external", None):
+            raise SettingError(f"{where}: health must be a HealthConfig, 'external' or None, got {health!r}")
+        self.connect_timeout: float = settings.connect_timeout
+        self.dial_timeout: float = settings.dial_timeout or max(DIAL_TIMEOUT, settings.connect_timeout)
         self.retries = retries
         self.replays = RESET_BEFORE_ANSWER in retry_on
         self.send_proxy_protocol = send_proxy_protocol
         self.pass_tlvs = pass_tlvs
         self.tls = tls
         self.health = health
-        self.queue_timeout = queue_timeout
+        self.queue_timeout: float = settings.queue_timeout
         self._bounded_load = bounded_load
-        check_dialling(where, connect_timeout, dial_timeout, retries, retry_on)
-        check_queue(where, queue, queue_timeout)
-        check_balancing(where, balance, bounded_load, panic_threshold, slow_start)
-        check_proxy_header(where, send_proxy_protocol, pass_tlvs)
-        check_health(where, health)
         self._members = Members()
         self._subscribers = Subscribers(name)
         self._availability = Availability(name, self._members)
@@ -156,7 +160,7 @@ class Pool:
             extensions.policy(balance) if isinstance(balance, str) else balance,
             PolicyTools(clock, rng),
             self._policy_failures,
-            panic_threshold,
+            settings.panic_threshold,
             0.0 if outlier is None else outlier.max_ejected,
             health,
         )
@@ -164,7 +168,7 @@ class Pool:
         self.subscribe(self.cooldowns.on_change)
         self.shortage = Shortage(name, clock, timer)
         self.retry_budget = RetryBudget(self._count_active, clock)
-        self._slow_start = None if slow_start is None else SlowStart(slow_start, clock)
+        self._slow_start = None if settings.slow_start is None else SlowStart(settings.slow_start, clock)
         if self._slow_start is not None:
             self.subscribe(self._slow_start.on_change)
         self.ejections = None if outlier is None else self._make_ejections(outlier)
@@ -177,7 +181,7 @@ class Pool:
             self.subscribe(self._serve_queue_anew)
         self._observers = SlotObservers(
             clock,
-            connect_timeout,
+            self.connect_timeout,
             self.affinity,
             self.ejections,
             SHORT_COOLDOWN if self.checked else COOLDOWN,

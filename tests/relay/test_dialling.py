@@ -39,7 +39,8 @@ def test_the_next_backend_is_tried(make_scene: Any, failure: str) -> None:
 @pytest.mark.parametrize("failure", FAILURES)
 @pytest.mark.parametrize("retries", [0, 1, 2])
 def test_at_most_so_many_others_are_tried(make_scene: Any, failure: str, retries: int) -> None:
-    scene = make_scene(dict.fromkeys((ONE, TWO, THREE, FOUR), failure), retries=retries, **RETRY_ON_RESET)
+    retry_on = RETRY_ON_RESET if retries else {}
+    scene = make_scene(dict.fromkeys((ONE, TWO, THREE, FOUR), failure), retries=retries, **retry_on)
     scene.connect(early=b"question")
     scene.advance(20)
     assert [backend.dials for backend in scene.backends.values()] == [1] * (retries + 1) + [0] * (3 - retries)

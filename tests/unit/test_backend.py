@@ -48,18 +48,23 @@ def test_without_a_limit_it_is_never_full() -> None:
 
 @pytest.mark.parametrize("weight", [0, -3, 257, 1.5, "2", None, True])
 def test_weights_out_of_range_are_refused(weight: object) -> None:
-    with pytest.raises(SettingError, match=r"^backend db: weight must be a whole number from 1 to 256, got "):
+    with pytest.raises(SettingError, match=r"^backend db: weight must be (1 to 256|a whole number), got "):
         Backend("192.0.2.1:80", name="db", weight=weight)  # type: ignore[arg-type] # what is refused
 
 
 @pytest.mark.parametrize("limit", [0, -1, True, 2.5])
 def test_a_limit_below_one_is_refused(limit: Any) -> None:
-    with pytest.raises(SettingError, match=r"^backend db: max_connections must be a whole number, 1 or more"):
+    with pytest.raises(
+        SettingError, match=r"^backend db: max_connections must be (at least 1|a whole number)"
+    ):
         Backend("192.0.2.1:80", name="db", max_connections=limit)
 
 
 def test_a_port_that_nobody_can_connect_to_is_refused() -> None:
-    with pytest.raises(SettingError, match=r"^backend web\.internal:0: the port must be 1 to 65535$"):
+    with pytest.raises(
+        SettingError,
+        match=r"^backend web\.internal:0: address must have a port from 1 to 65535, got \"web\.internal:0\"$",
+    ):
         Backend("web.internal:0")
 
 

@@ -412,13 +412,13 @@ def test_two_backends_of_one_name() -> None:
 
 @pytest.mark.parametrize("bounded_load", [0.9, -1.0, float("nan")])
 def test_a_bound_below_one(bounded_load: float) -> None:
-    with pytest.raises(SettingError, match=r"^pool web: bounded_load must be at least 1, got "):
+    with pytest.raises(SettingError, match=r"^pool web: bounded_load must be (at least 1|a number), got "):
         pool_of(bounded_load=bounded_load)
 
 
 @pytest.mark.parametrize("panic_threshold", [-0.1, 1.1, float("nan")])
 def test_a_threshold_that_is_no_fraction(panic_threshold: float) -> None:
-    with pytest.raises(SettingError, match=r"^pool web: panic_threshold must be 0 to 1, got "):
+    with pytest.raises(SettingError, match=r"^pool web: panic_threshold must be (0% to 100%|a percentage)"):
         pool_of(panic_threshold=panic_threshold)
 
 
@@ -440,7 +440,7 @@ def test_a_policy_that_no_one_knows() -> None:
 
 
 def test_a_version_of_the_proxy_protocol_that_there_is_not() -> None:
-    with pytest.raises(SettingError, match="send_proxy_protocol must be v1, v2 or None, got 'v3'"):
+    with pytest.raises(SettingError, match='send_proxy_protocol must be one of "v1" or "v2", got "v3"'):
         pool_of(send_proxy_protocol="v3")
 
 

@@ -385,7 +385,7 @@ def test_what_cannot_be_used_changes_nothing() -> None:
     for wrong, message in (
         ([b("a", weight=9), b("c")], "policy .*Picky cannot be made: ValueError"),
         ([b("a", weight=3), b("a")], "backends must have different names, got a 2 times"),
-        (["10.0.0.1:0"], "the port must be 1 to 65535"),
+        (["10.0.0.1:0"], "address must have a port from 1 to 65535"),
     ):
         with pytest.raises(SettingError, match=message):
             pool.replace(wrong)

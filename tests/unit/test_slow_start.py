@@ -140,11 +140,11 @@ def test_clients_at_home_come_all_the_same() -> None:
 
 @pytest.mark.parametrize("balance", ["source_hash", SourceHash])
 def test_the_source_hash_has_no_use_for_it(balance: str | PolicyFactory) -> None:
-    with pytest.raises(SettingError, match="slow_start has no effect with source_hash"):
+    with pytest.raises(SettingError, match='slow_start has no effect with balance = "source_hash"'):
         a_pool(some_backends(1), balance=balance, slow_start=30.0)
 
 
 @pytest.mark.parametrize("duration", [0, -1, float("inf"), float("nan")])
 def test_durations_that_make_no_sense(duration: float) -> None:
-    with pytest.raises(SettingError, match=r"^pool web: slow_start must be a finite number of seconds"):
+    with pytest.raises(SettingError, match=r"^pool web: slow_start must be (longer than 0s|a duration)"):
         a_pool(some_backends(1), slow_start=duration)
