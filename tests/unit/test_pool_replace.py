@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -201,6 +203,21 @@ def test_it_may_come_back_as_another() -> None:
     assert pool.backends[0] is not gone, "by name and address it is the one that the pool has"
 
 
+def test_nothing_is_kept_of_one_that_is_removed_when_its_last_connection_has_ended() -> None:
+    clock = Clock()
+    pool = a_pool(
+        listed("abc"), clock, timer=clock, slow_start=600.0, affinity=AffinityConfig(ttl=60.0), queue=5
+    )
+    slots = [connect(pool, next(pool.choices(ANNE)), ANNE) for _ in range(20)]
+    pool.take(pool.backends[0], ANNE).failed(0.1, "refused")
+    gone = weakref.ref(pool.backends[0])
+    pool.replace(listed("bc"))
+    while slots:
+        slots.pop().release()
+    gc.collect()
+    assert gone() is None
+
+
 def test_a_pool_may_be_left_without_any() -> None:
     pool = a_pool(listed("ab"), queue=1)
     with capturedLogs() as events:
@@ -281,6 +298,13 @@ def test_how_many_may_be_ejected_follows_the_list() -> None:
     for backend in pool.backends[:3]:
         pool.take(backend, None).failed(0.1, "refused")
     assert [backend.state for backend in pool.backends] == ["ejected", "ejected", "up", "up"]
+
+
+def test_one_may_be_ejected_in_any_case() -> None:
+    pool = a_pool(listed("abc"), outlier=OutlierConfig(consecutive_failures=1, max_ejected=0.1))
+    for backend in pool.backends:
+        pool.take(backend, None).failed(0.1, "refused")
+    assert [backend.state for backend in pool.backends] == ["ejected", "up", "up"]
 
 
 def test_one_that_is_ejected_alone_is_left_is_better_than_none() -> None:
