@@ -52,19 +52,19 @@ class Population:
         admission = AdmissionControl(access, LIMITS, seconds, max_clients=len(self.known))
         for client in self.known:
             admission.admit(client)
-            admission.leave(client)
+            admission.release(client)
         return admission
 
 
 def durations(admission: AdmissionControl, clients: Iterable[bytes]) -> list[int]:
     """Let each client in and out again; give what each took, in nanoseconds."""
     now = time.perf_counter_ns
-    admit, leave = admission.admit, admission.leave
+    admit, release = admission.admit, admission.release
     took = []
     for client in clients:
         began = now()
         admit(client)
-        leave(client)
+        release(client)
         took.append(now() - began)
     return took
 

@@ -27,7 +27,7 @@ class AdmissionControl:
 
     :param access: the lists; another one may be put in its place at any time.
     :param limits: what holds for each client, and whether it is only tried.
-    :param seconds: the clock; it must not go back.
+    :param clock: gives the time in seconds; it must not go back.
     :param max_clients: that are remembered without having a connection, at least 1.
     :ivar clients: what is known of them.
     :ivar refused: how often clients were refused, and why.
@@ -41,11 +41,11 @@ class AdmissionControl:
         "_ban_after",
         "_ban_for",
         "_ban_window",
+        "_clock",
         "_interval",
         "_limited",
         "_limits_dry_run",
         "_max_open",
-        "_seconds",
         "_tolerance",
         "access",
         "clients",
@@ -58,7 +58,7 @@ class AdmissionControl:
         self,
         access: Access,
         limits: LimitsConfig,
-        seconds: Callable[[], float],
+        clock: Callable[[], float],
         *,
         max_clients: int = MAX_CLIENTS,
     ) -> None:
@@ -69,7 +69,7 @@ class AdmissionControl:
         self.refused: Counter[Refusal] = Counter()
         self.would_refuse: Counter[Refusal] = Counter()
         self.last_would_refuse: Refusal | None = None
-        self._seconds = seconds
+        self._clock = clock
         self._limits_dry_run = limits.dry_run
         self._limited = limits_clients(limits)
         self._max_open = limits.connections_per_client
@@ -85,7 +85,7 @@ class AdmissionControl:
         :param client: its packed address, whole, as ``net.addresses.packed`` gives it; one that has none, as
             at a unix socket, always comes in.
         :returns: why it was refused, and then it holds nothing; None when it came in: it holds one of its
-            connections until `leave`.
+            connections until `release`.
         """
         self.last_would_refuse = None
         if client is None:
@@ -94,7 +94,7 @@ class AdmissionControl:
         if not self._limited:
             return None if listed is None else self._weigh(listed, listed)
         key = group(client)
-        now = self._seconds()
+        now = self._clock()
         known = self.clients.take(key)
         # What lists on trial would refuse must not be held against a client by limits in force.
         lists_apart = self.access.dry_run and not self._limits_dry_run
@@ -106,14 +106,14 @@ class AdmissionControl:
             self.clients.rest(key, known, now)
         return refusal
 
-    def leave(self, client: bytes | None) -> None:
+    def release(self, client: bytes | None) -> None:
         """Take note that a connection that came in has ended.
 
         :param client: what was given to `admit`.
         :raises KeyError: it has no connection.
         """
         if client is not None and self._limited:
-            self.clients.release(group(client), self._seconds())
+            self.clients.release(group(client), self._clock())
 
     def _judge(self, client: Client, listed: Refusal | None, now: float) -> Refusal | None:
         """Find the first rule that a client breaks, as if all were in force, and remember that it did.

@@ -11,7 +11,7 @@ from attrs import frozen
 
 from tcpbalance.config.addresses import HIGHEST_PORT, NOT_AN_ENDPOINT, Address
 from tcpbalance.config.draft import UNREAD
-from tcpbalance.config.errors import Refusal
+from tcpbalance.config.errors import InvalidValue
 from tcpbalance.config.messages import choices, shown
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class Bound:
     def __call__(self, _: object, key: attrs.Attribute[Any], value: Any) -> None:
         """Refuse a value beyond the bound."""
         if not self.allows(value):
-            raise Refusal(key.name, f"must be {self.words}, got {shown(value)}")
+            raise InvalidValue(key.name, f"must be {self.words}, got {shown(value)}")
 
 
 def between(low: N, high: N) -> Validator[N]:
@@ -78,7 +78,7 @@ def less_than(other: str) -> Validator[Any]:
     def check(table: object, key: attrs.Attribute[Any], value: Any) -> None:
         limit = getattr(table, other)
         if limit is not None and not value < limit:
-            raise Refusal(key.name, f"must be less than {other}, {limit}, got {shown(str(value))}")
+            raise InvalidValue(key.name, f"must be less than {other}, {limit}, got {shown(str(value))}")
 
     return check
 
@@ -92,7 +92,7 @@ def not_less_than(other: str) -> Validator[Any]:
     def check(table: object, key: attrs.Attribute[Any], value: Any) -> None:
         limit = getattr(table, other)
         if value < limit:
-            raise Refusal(key.name, f"must be at least {other}, {limit}, got {shown(value)}")
+            raise InvalidValue(key.name, f"must be at least {other}, {limit}, got {shown(value)}")
 
     return check
 
@@ -106,7 +106,7 @@ def needs(*others: str, because: str = "") -> Validator[Any]:
 
     def check(table: object, key: attrs.Attribute[Any], value: Any) -> None:
         if _says(key, value) and not any(is_given(table, other) for other in others):
-            raise Refusal(key.name, f"has no effect without {choices(others)}{because}")
+            raise InvalidValue(key.name, f"has no effect without {choices(others)}{because}")
 
     return check
 
@@ -116,7 +116,7 @@ def needs_value(other: str, wanted: object) -> Validator[Any]:
 
     def check(table: object, key: attrs.Attribute[Any], value: Any) -> None:
         if _says(key, value) and getattr(table, other) != wanted:
-            raise Refusal(key.name, f"has no effect without {other} = {shown(wanted)}")
+            raise InvalidValue(key.name, f"has no effect without {other} = {shown(wanted)}")
 
     return check
 
@@ -126,7 +126,9 @@ def not_with(other: str, unwanted: object) -> Validator[Any]:
 
     def check(table: object, key: attrs.Attribute[Any], value: Any) -> None:
         if _says(key, value) and getattr(table, other) == unwanted:
-            raise Refusal(key.name, f"has no effect with {other} = {shown(unwanted)}, leave out one of them")
+            raise InvalidValue(
+                key.name, f"has no effect with {other} = {shown(unwanted)}, leave out one of them"
+            )
 
     return check
 
@@ -150,7 +152,7 @@ def not_empty(thing: str) -> Validator[Sized]:
 
     def check(_: object, key: attrs.Attribute[Sized], value: Sized) -> None:
         if not len(value):
-            raise Refusal(key.name, f"must have at least one {thing}")
+            raise InvalidValue(key.name, f"must have at least one {thing}")
 
     return check
 
@@ -158,7 +160,7 @@ def not_empty(thing: str) -> Validator[Sized]:
 def name(_: object, key: attrs.Attribute[Any], value: str) -> None:
     """Refuse a name that could not be read in a log."""
     if not is_name(value):
-        raise Refusal(key.name, not_a_name(value))
+        raise InvalidValue(key.name, not_a_name(value))
 
 
 def is_name(value: str) -> bool:
@@ -174,19 +176,21 @@ def not_a_name(value: str) -> str:
 def connectable(_: object, key: attrs.Attribute[Any], value: Address) -> None:
     """Refuse port 0, which stands for any free port and makes sense only to listen on."""
     if value.port == 0:
-        raise Refusal(key.name, f"must have a port from 1 to {HIGHEST_PORT}, got {shown(str(value))}")
+        raise InvalidValue(key.name, f"must have a port from 1 to {HIGHEST_PORT}, got {shown(str(value))}")
 
 
 def listenable(_: object, key: attrs.Attribute[Any], value: tuple[Address, ...]) -> None:
     """Refuse no address, and an endpoint string, whose first word would be taken for a host name."""
     if not value:
-        raise Refusal(key.name, "must have at least one address")
+        raise InvalidValue(key.name, "must have at least one address")
     for address in value:
         if address.is_endpoint:
-            raise Refusal(key.name, f"{NOT_AN_ENDPOINT}, got {shown(str(address))}")
+            raise InvalidValue(key.name, f"{NOT_AN_ENDPOINT}, got {shown(str(address))}")
 
 
 def congestion_control(_: object, key: attrs.Attribute[Any], value: object) -> None:
     """Allow what can name a congestion control; Linux takes 15 bytes, ``TCP_CA_NAME_MAX`` less the NUL."""
     if not (isinstance(value, str) and _CONGESTION.fullmatch(value)):
-        raise Refusal(key.name, f'must be the name of a congestion control such as "bbr", got {shown(value)}')
+        raise InvalidValue(
+            key.name, f'must be the name of a congestion control such as "bbr", got {shown(value)}'
+        )

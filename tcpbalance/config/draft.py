@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeVar
 
 import attrs
 
-from tcpbalance.config.errors import BrokenRules, KeyPath, Mistake, Refusal
+from tcpbalance.config.errors import BrokenRules, InvalidValue, KeyPath, Mistake
 from tcpbalance.config.messages import one_line
 from tcpbalance.errors import SettingError
 
@@ -114,7 +114,7 @@ def checked(where: str, kind: type[Model], **values: object) -> Model:
 
 def message_of(error: Exception) -> str:
     """Word what a converter, a validator or a class of a third party's has raised."""
-    if isinstance(error, Refusal):
+    if isinstance(error, InvalidValue):
         return error.message
     plain = isinstance(error, ValueError | TypeError)
     return one_line(str(error) if plain else f"{type(error).__name__}: {error}")

@@ -95,7 +95,7 @@ class ConfigError(TcpbalanceError):
         return cls([Problem(file, line, (), message)])
 
 
-class Refusal(SettingError):
+class InvalidValue(SettingError):
     """A value that its key does not take; what the validators of the models raise.
 
     :ivar key: the key.

@@ -11,7 +11,7 @@ from attrs.validators import optional
 from tcpbalance.config import checks, plain
 from tcpbalance.config.addresses import Address, Network
 from tcpbalance.config.admission import AccessConfig, LimitsConfig
-from tcpbalance.config.errors import Refusal
+from tcpbalance.config.errors import InvalidValue
 from tcpbalance.config.metadata import doc
 from tcpbalance.config.names import NamePattern
 from tcpbalance.config.paths import FileMode, GroupName, UserName
@@ -111,12 +111,12 @@ class RouteConfig:
 
 def _served(frontend: Any, key: attrs.Attribute[Any], pool: str | None) -> None:
     if pool is None and not frontend.sni_routes:
-        raise Refusal(key.name, 'is required, such as pool = "db"')
+        raise InvalidValue(key.name, 'is required, such as pool = "db"')
 
 
 def _passed_through(frontend: Any, key: attrs.Attribute[Any], routes: tuple[RouteConfig, ...]) -> None:
     if routes and frontend.tls is not None:
-        raise Refusal(
+        raise InvalidValue(
             key.name,
             "not together with tls: either TLS ends here or it is passed through, so leave out one of them",
         )
@@ -124,7 +124,7 @@ def _passed_through(frontend: Any, key: attrs.Attribute[Any], routes: tuple[Rout
 
 def _on_unix_sockets(frontend: Any, key: attrs.Attribute[Any], value: object) -> None:
     if value is not None and not any(address.is_unix for address in frontend.listen):
-        raise Refusal(key.name, "has no effect without a unix socket in listen")
+        raise InvalidValue(key.name, "has no effect without a unix socket in listen")
 
 
 @frozen(kw_only=True, field_transformer=strict)

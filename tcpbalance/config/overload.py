@@ -6,7 +6,7 @@ from attrs import converters, field, frozen
 from attrs.validators import optional
 
 from tcpbalance.config import checks, plain
-from tcpbalance.config.errors import Refusal
+from tcpbalance.config.errors import InvalidValue
 from tcpbalance.config.metadata import doc
 from tcpbalance.config.quantities import Fraction, Size
 from tcpbalance.config.strict import strict
@@ -39,4 +39,4 @@ class OverloadConfig:
 
     def __attrs_post_init__(self) -> None:
         if self.memory is None and self.descriptors is None:
-            raise Refusal("overload", 'has no effect without "memory" or "descriptors"')
+            raise InvalidValue("overload", 'has no effect without "memory" or "descriptors"')

@@ -10,7 +10,7 @@ from attrs.validators import optional
 
 from tcpbalance.config import checks, plain
 from tcpbalance.config.addresses import HIGHEST_PORT, Address, HostName
-from tcpbalance.config.errors import Refusal
+from tcpbalance.config.errors import InvalidValue
 from tcpbalance.config.messages import choices, shown
 from tcpbalance.config.metadata import doc
 from tcpbalance.config.names import TlvType
@@ -210,23 +210,23 @@ def _retry_on(pool: Any, key: attrs.Attribute[Any], value: object) -> None:
     """Refuse another collection than one of these words, with the first of them."""
     words = get_args(RetryOn)
     if not isinstance(value, tuple | list | set | frozenset) or any(word not in words for word in value):
-        raise Refusal(key.name, f"must be a list of {choices(words)}, got {shown(value)}")
+        raise InvalidValue(key.name, f"must be a list of {choices(words)}, got {shown(value)}")
     if CONNECT_FAILED not in value:
-        raise Refusal(key.name, 'must have "connect_failed"; retries = 0 makes no further attempt')
+        raise InvalidValue(key.name, 'must have "connect_failed"; retries = 0 makes no further attempt')
     if RESET_BEFORE_ANSWER in value and pool.retries == 0:
-        raise Refusal(key.name, f'"{RESET_BEFORE_ANSWER}" has no effect with retries = 0')
+        raise InvalidValue(key.name, f'"{RESET_BEFORE_ANSWER}" has no effect with retries = 0')
 
 
 def _a_primary(_: object, key: attrs.Attribute[Any], backends: tuple[BackendConfig, ...]) -> None:
     if not backends:
-        raise Refusal(key.name, "must have at least one backend")
+        raise InvalidValue(key.name, "must have at least one backend")
     if all(backend.backup for backend in backends):
-        raise Refusal(key.name, "must have at least one backend without backup = true")
+        raise InvalidValue(key.name, "must have at least one backend without backup = true")
 
 
 def _something_to_wait_for(pool: Any, key: attrs.Attribute[Any], queue: int | None) -> None:
     if queue is not None and all(backend.max_connections is None for backend in pool.backends):
-        raise Refusal(key.name, "has no effect without max_connections at a backend")
+        raise InvalidValue(key.name, "has no effect without max_connections at a backend")
 
 
 def _probes_somewhere(pool: Any, key: attrs.Attribute[Any], health: HealthConfig | None) -> None:
@@ -236,7 +236,7 @@ def _probes_somewhere(pool: Any, key: attrs.Attribute[Any], health: HealthConfig
     for backend in pool.backends:
         if backend.address.is_unix:
             has, lacks = ("port", "address") if health.address is None else ("address", "port")
-            raise Refusal(
+            raise InvalidValue(
                 key.name, f"must have {lacks} besides {has}, backend {backend.name} is a unix socket"
             )
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import attrs
 
 from tcpbalance.config import scalars
-from tcpbalance.config.errors import Refusal
+from tcpbalance.config.errors import InvalidValue
 
 
 def strict(kind: type, fields: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:
@@ -17,7 +17,7 @@ def strict(kind: type, fields: list[attrs.Attribute[Any]]) -> list[attrs.Attribu
 
     A ``field_transformer`` of attrs, for the models of the configuration.
 
-    :raises Refusal: when a model is made with a value of another type.
+    :raises InvalidValue: when a model is made with a value of another type.
     """
     attrs.resolve_types(kind, attribs=fields)
     own = [_strict(key) for key in fields if not _is_inherited(key)]
@@ -56,7 +56,7 @@ def _of_type(kind: Any) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
         try:
             scalars.read(value, kind)
         except ValueError as error:
-            raise Refusal(key.name, str(error)) from None
+            raise InvalidValue(key.name, str(error)) from None
 
     return check
 
@@ -66,6 +66,6 @@ def _naming(name: str, convert: Any) -> Callable[[Any], Any]:
         try:
             return convert(value)
         except ValueError as error:
-            raise Refusal(name, str(error)) from None
+            raise InvalidValue(name, str(error)) from None
 
     return named

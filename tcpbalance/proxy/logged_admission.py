@@ -50,7 +50,7 @@ class LoggedAdmission:
 
     def release(self, address: Any) -> None:
         """Take note that an admitted connection has ended."""
-        self._admission.leave(packed_host(address))
+        self._admission.release(packed_host(address))
 
     def flush_logs(self) -> None:
         """Write what is held back now."""

@@ -63,7 +63,7 @@ class AdmissionTests(DataPathCase):
         assert self.admission.admit(key) is None
         await self.is_reset()
         assert self.admission.refused.total() == 1
-        self.admission.leave(key)
+        self.admission.release(key)
 
 
 class NativeAdmissionTests(AdmissionTests):

@@ -51,9 +51,9 @@ class Watched(AdmissionControl):
         self.asked.append(client)
         return super().admit(client)
 
-    def leave(self, client: bytes | None) -> None:
+    def release(self, client: bytes | None) -> None:
         self.left.append(client)
-        super().leave(client)
+        super().release(client)
 
 
 def networks(*texts: str) -> NetworkSet:
@@ -85,7 +85,7 @@ def test_a_refused_client_gets_a_reset_and_nothing_else(make_scene: Any, admissi
     assert (scene.records, scene.frontend.registry.ended.total()) == ([], 0)
     assert scene.backends[ONE].connections == []
     if first is None:
-        scene.admission.leave(PEER)
+        scene.admission.release(PEER)
 
 
 def test_who_left_makes_room(make_scene: Any) -> None:

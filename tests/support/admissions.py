@@ -50,7 +50,7 @@ class Guarded:
     def go(self, host: str, times: int = 1) -> None:
         """End a few connections."""
         for _ in range(times):
-            self.admission.leave(packed(host))
+            self.admission.release(packed(host))
 
     def visit(self, host: str) -> str:
         """Connect, and end that at once."""

@@ -155,7 +155,7 @@ def test_memory_is_bounded() -> None:
                 client = IPv6Address(number << 64).packed
                 for _ in range(2 + number % 3):  # let in alone, refused once, or banned
                     if admission.admit(client) is None:
-                        admission.leave(client)
+                        admission.release(client)
             taken = tracemalloc.get_traced_memory()[0]
         finally:
             tracemalloc.stop()

@@ -174,7 +174,7 @@ class GateMachine(RuleBasedStateMachine):
     def goes(self, which: int) -> None:
         if self.open:
             host = self.open.pop(which % len(self.open))
-            self.admission.leave(packed(host))
+            self.admission.release(packed(host))
             if packed(host) is not None:
                 self.model.past(host).open -= 1
 
@@ -183,7 +183,7 @@ class GateMachine(RuleBasedStateMachine):
         there = packed(host) is None or self.model.past(host).open
         if limits_clients(self.model.limits) and not there:
             with pytest.raises(KeyError):
-                self.admission.leave(packed(host))
+                self.admission.release(packed(host))
 
     @rule(seconds=PAUSES)
     def time_passes(self, seconds: float) -> None:
@@ -221,7 +221,7 @@ class GateMachine(RuleBasedStateMachine):
         for _ in HOSTS:
             self.clock.advance(1000)
             assert self.admission.admit(packed("198.51.100.1")) is None
-            self.admission.leave(packed("198.51.100.1"))
+            self.admission.release(packed("198.51.100.1"))
         assert self.admission.clients.idle <= 1  # the stranger
 
 
@@ -261,11 +261,11 @@ def test_a_trial_finds_whom_the_gate_would_refuse(
             if refusal is None:
                 open_[host] += 1
             else:
-                trial.leave(client)
+                trial.release(client)
         elif open_[host]:
             open_[host] -= 1
-            real.leave(client)
-            trial.leave(client)
+            real.release(client)
+            trial.release(client)
         clock.advance(pause or 0)
         assert trial.would_refuse == real.refused
     assert not trial.refused
@@ -287,11 +287,11 @@ def test_but_for_numbers_of_connections_it_does_so_however_long_they_last(
         client = packed(host)
         if what == "comes":
             if real.admit(client) is None:
-                real.leave(client)
+                real.release(client)
             assert trial.admit(client) is None
             staying[host] += 1
         elif staying[host]:
             staying[host] -= 1
-            trial.leave(client)
+            trial.release(client)
         clock.advance(pause or 0)
         assert trial.would_refuse == real.refused

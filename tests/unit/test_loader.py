@@ -21,7 +21,15 @@ from support.configs import (
 )
 from tcpbalance.config.addresses import Address, HostName, Network
 from tcpbalance.config.admission import AccessConfig, LimitsConfig
-from tcpbalance.config.errors import BrokenRules, ConfigError, KeyPath, Mistake, Problem, Refusal, Severity
+from tcpbalance.config.errors import (
+    BrokenRules,
+    ConfigError,
+    InvalidValue,
+    KeyPath,
+    Mistake,
+    Problem,
+    Severity,
+)
 from tcpbalance.config.frontends import FrontendConfig, RouteConfig, SocketConfig
 from tcpbalance.config.loader import FileTable, load
 from tcpbalance.config.models import AccessLogConfig, Config
@@ -238,7 +246,7 @@ class TestModels:
         assert len(caught.value.mistakes) == 3
 
     def test_a_model_made_by_hand_keeps_its_bounds(self) -> None:
-        with pytest.raises(Refusal, match="weight must be 1 to 256, got 0"):
+        with pytest.raises(InvalidValue, match="weight must be 1 to 256, got 0"):
             BackendConfig(address=Address("a", 1), weight=0)
 
 

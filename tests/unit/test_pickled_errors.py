@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from tcpbalance import AccessLogError, ConfigError, SettingError, TcpbalanceError
-from tcpbalance.config.errors import BrokenRules, Mistake, Refusal
+from tcpbalance.config.errors import BrokenRules, InvalidValue, Mistake
 from tcpbalance.net.tls.errors import HandshakeFailed
 
 
@@ -17,7 +17,7 @@ from tcpbalance.net.tls.errors import HandshakeFailed
         SettingError("no"),
         ConfigError.of("edge.toml", 3, "no"),
         AccessLogError("access.log", "permission denied"),
-        Refusal("rise", "no"),
+        InvalidValue("rise", "no"),
         BrokenRules([Mistake(("pools", "web"), "no")]),
         HandshakeFailed("certificate expired"),
     ],

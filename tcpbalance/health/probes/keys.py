@@ -7,7 +7,7 @@ import re
 import attrs
 
 from tcpbalance.config.checks import Validator
-from tcpbalance.config.errors import Refusal
+from tcpbalance.config.errors import InvalidValue
 from tcpbalance.config.messages import shown
 
 
@@ -19,7 +19,7 @@ def matching(pattern: str, must_be: str) -> Validator[str]:
 
     def check(_: object, key: attrs.Attribute[str], value: str) -> None:
         if not re.fullmatch(pattern, value, re.DOTALL):
-            raise Refusal(key.name, f"{must_be}, got {shown(value)}")
+            raise InvalidValue(key.name, f"{must_be}, got {shown(value)}")
 
     return check
 
