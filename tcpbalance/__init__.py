@@ -1,7 +1,7 @@
 """A TCP reverse proxy and load balancer on Twisted: as a daemon, in your own application, at the edge.
 
 What is named here is the public face; everything else may move. It is imported when it is first asked for:
-``twistd`` imports this package before it can be told to hold signals back, and has to be done with it soon.
+``twistd`` imports this package before signals can be held back, so the import must be short.
 """
 
 from importlib import import_module

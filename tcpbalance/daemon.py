@@ -29,9 +29,9 @@ FIRST_PROCESS = 1
 
 COLLECT_AFTER = (3_000, 0, 20)
 """When the garbage collector looks, as `gc.set_threshold` takes it: at the new objects, when there are so
-many more of them than at its last look, two hundred sessions' worth, for a millisecond in which nobody is
-served; every other time at those of the last look, too, which then are old; and after so many of these at the
-old ones, where a quarter has come on top.
+many more of them than at its last look, two hundred sessions' worth, for a millisecond without
+traffic; every other time at those of the last look, too, which then are old; and after so many of these at
+the old ones, where a quarter has come on top.
 On the portable data path, Twisted's TLS leaves reference cycles behind; so a few thousand dead sessions are
 kept at most."""
 
@@ -88,8 +88,8 @@ def daemon(reactor: Any, balancer: Balancer) -> MultiService:
 def spare_the_collector() -> None:
     """Keep the garbage collector from walking through what stays for good, again and again.
 
-    A session leaves no circles behind on the native data path, so there is little to be found; but a thousand
-    sessions that come and go look like garbage to it, and a full collection stops all traffic for
+    A session leaves no reference cycles on the native data path, so there is little to be found; but a
+    thousand sessions that come and go look like garbage to it, and a full collection stops all traffic for
     milliseconds.
     """
     gc.collect()

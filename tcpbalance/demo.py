@@ -35,7 +35,7 @@ Read on in README.md and docs/index.md; Ctrl-C ends the demo.
 
 
 class _Server(Resource):
-    """Answers with its name; ``/health`` tells what ``/up`` and ``/down`` made of it."""
+    """Answers with its name; ``/health`` answers as ``/up`` and ``/down`` have set it."""
 
     isLeaf = True
 
@@ -61,7 +61,7 @@ class _Server(Resource):
 
 
 class _QuietSite(Site):
-    """Leaves the telling of requests to the balancer."""
+    """Logs no requests; the balancer logs them."""
 
     noisy = False
 
@@ -103,7 +103,7 @@ class Demo(Service):
         self._backends = backends
 
     def startService(self) -> None:
-        """Tell what there is to try, once it can be tried."""
+        """Print commands to try, once they work."""
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
         listening = self.balancer.when_listening()
         listening.addCallbacks(lambda _: self._tell(), lambda _: None)

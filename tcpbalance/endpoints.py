@@ -39,9 +39,9 @@ from tcpbalance.wire.proxy_protocol import read_header
 class ProxyProtocolEndpoint:
     """Listens on another endpoint for connections that open with a PROXY header, version 1 or 2.
 
-    The factory's ``buildProtocol`` and the transport's ``getPeer`` and ``getHost`` tell the header's
+    The factory's ``buildProtocol`` and the transport's ``getPeer`` and ``getHost`` give the header's
     addresses, or the connection's own when the header has none; ``transport.proxy_header`` is the header, a
-    ``ProxyHeader``. A connection without a header is aborted before the factory hears of it.
+    ``ProxyHeader``. A connection without a header is aborted before the factory sees it.
 
     :param endpoint: listens, on TCP, TLS or a unix socket.
     :param reactor: counts the timeout.
@@ -145,7 +145,7 @@ class _HeaderFirst(Protocol):
             self._tell(f"it ended after {len(self._data)} bytes")
 
     def __getattr__(self, name: str) -> Any:
-        # What else the program's protocol can be told, by those who have seen that it provides it.
+        # Methods of other interfaces that the program's protocol provides.
         if self._face is None:
             raise AttributeError(name)
         return getattr(self._face.protocol, name)
@@ -197,11 +197,11 @@ class _HeaderFirst(Protocol):
 
 
 class ProxiedTransport:
-    """The transport of a connection behind a PROXY header: the real one, but for who is at its ends.
+    """The transport of a connection behind a PROXY header: the real one, with the header's addresses.
 
     Bytes that came with the header wait here while the protocol has paused it, as they would in the kernel.
 
-    :param transport: the real one; what is not told otherwise here is up to it.
+    :param transport: the real one, which does everything that is not defined here.
     :param protocol: the program's.
     :param header: what the connection opened with.
     :param rest: what came right behind it.

@@ -7,7 +7,7 @@ import enum
 
 
 class Fault(enum.Enum):
-    """Who has to act for the error to go away."""
+    """The side that can remove the cause of an error."""
 
     CLIENT = "client"
     BACKEND = "backend"
@@ -18,7 +18,7 @@ class Fault(enum.Enum):
 class TcpbalanceError(Exception):
     """An error that tcpbalance raises; its text says what happened, where, and what to do.
 
-    :cvar fault: who has to act.
+    :cvar fault: the side that can remove its cause.
     :cvar retryable: whether the same call may succeed later, or on another backend, with nothing changed.
     """
 

@@ -9,7 +9,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 def hold() -> None:
     """Have the system keep them for this process, and for what it forks into, until they are let in.
 
-    One that whoever started the process has had ignored is ignored no more: ``twistd`` would leave it alone,
+    A signal that was ignored when the process started is no longer ignored: ``twistd`` would leave it alone,
     and not rotate its log on SIGUSR1.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)

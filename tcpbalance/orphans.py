@@ -25,7 +25,7 @@ class OrphanReaper(Service):
     The first process of a PID namespace becomes the parent of each process there whose own parent has ended:
     pid_namespaces(7). Commands of health checks may leave such processes behind.
 
-    Taken for an orphan is a child that nobody has asked for in `INTERVAL`, that Twisted does not wait for,
+    An orphan is a child that no code has waited for within `INTERVAL`, that Twisted does not wait for,
     and that is in another session than ours, in which the children of Python's ``subprocess`` are.
 
     :param clock: IReactorTime.

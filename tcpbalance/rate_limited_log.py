@@ -80,7 +80,7 @@ class RateLimitedLog(Generic[Kind, Detail]):
         held, self._held = self._held, Counter()
         detail, self._detail = self._detail, None
         self._next = self._seconds() + self._interval
-        # What cannot be put into words must not be the fault of whoever noted it.
+        # An event that cannot be formatted must not raise in its caller.
         try:
             self._write(held, detail)  # type: ignore[arg-type]  # set by every note
         except Exception:

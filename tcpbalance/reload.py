@@ -21,7 +21,7 @@ LOOK_EVERY = 1.0
 
 RENEW_AFTER = 12 * 3600.0
 """Seconds after which a part is made anew in any case. Session tickets are good for as long as the key that
-they are encrypted with; and whoever gets hold of that can read what was recorded since it was made."""
+they are encrypted with, and anyone with that key can decrypt recordings made since it was made."""
 
 TRY_AGAIN_AFTER = 60.0
 """Seconds after which files that could not be used are tried again, changed or not: a certificate may have
@@ -94,8 +94,8 @@ class _Watched:
     """One part, and what its files looked like.
 
     It is read again when they have changed and are not being changed any more; when that has failed, every
-    now and then; when the time asks for it; and when it was not read for long. While it is read, it is read
-    by nobody else: who asks for it then has it read once more after that.
+    now and then; when the time asks for it; and when it was not read for long. There is one read
+    at a time: a request during a read leads to another read after it.
     """
 
     _log = Logger("tcpbalance.reload")

@@ -1,1 +1,1 @@
-"""Who may come in, and on whose word."""
+"""Admission control: which clients may connect."""

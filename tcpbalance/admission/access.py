@@ -1,31 +1,31 @@
-"""Access lists: who may come in, by the address alone."""
+"""Access lists: which clients are admitted, by their address."""
 
 from __future__ import annotations
 
 from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.admission.refusal import Refusal
 
-NOBODY = NetworkSet()
+NO_NETWORKS = NetworkSet()
 
 
 class Access:
-    """Lists of networks whose clients may, or may not, come in; deny wins.
+    """Lists of networks whose clients are admitted or refused; deny takes precedence.
 
-    Without any network it lets everybody in.
+    Without any network, all clients are admitted.
 
     :param allow: an empty one allows all.
     :param deny: refused.
     :param listed: refused as well; what a deny file holds.
-    :param dry_run: whether they are on trial: whom they would refuse comes in.
+    :param dry_run: whether clients that the lists would refuse are only counted, and admitted.
     """
 
     __slots__ = ("_allow", "_deny", "dry_run")
 
     def __init__(
         self,
-        allow: NetworkSet = NOBODY,
-        deny: NetworkSet = NOBODY,
-        listed: NetworkSet = NOBODY,
+        allow: NetworkSet = NO_NETWORKS,
+        deny: NetworkSet = NO_NETWORKS,
+        listed: NetworkSet = NO_NETWORKS,
         *,
         dry_run: bool = False,
     ) -> None:
@@ -34,10 +34,10 @@ class Access:
         self._deny = tuple(networks for networks in (deny, listed) if networks)
 
     def refusal(self, client: bytes | None) -> Refusal | None:
-        """Tell why a client may not come in, None when it may.
+        """Give the reason why a client is refused, None if it is admitted.
 
         :param client: its packed address, whole, as ``net.addresses.packed`` gives it; one that has none, as
-            at a unix socket, is in no list and may come in.
+            at a unix socket, is in no list and is admitted.
         """
         if client is None:
             return None

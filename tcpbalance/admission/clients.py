@@ -1,4 +1,4 @@
-"""What a gate knows of its clients: a little of each, of a bounded number of them."""
+"""The clients that admission control remembers: a few values for each of a bounded number of them."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def group(client: bytes) -> bytes:
 
 
 class Client:
-    """What is known of one client; all times are those of the gate's clock.
+    """What is known of one client; all times are those of the clock of ``AdmissionControl``.
 
     :ivar open: its connections.
-    :ivar due: when its next connection would come, were it to come steadily; the "theoretical arrival time".
+    :ivar due: when its next connection is due at a steady rate; GCRA's TAT.
     :ivar refusals: since the window of refusals was opened.
     :ivar window_ends: of refusals; in the past when there is none.
     :ivar banned_until: in the past when it is not banned.
@@ -77,7 +77,7 @@ class Clients:
         return len(self._idle) + len(self._banned)
 
     def take(self, key: bytes) -> Client:
-        """Give what is known of a client, which is then to be told whether to `hold` or to `rest`."""
+        """Give what is known of a client; call `hold` or `rest` with it afterwards."""
         client = self._open.get(key)
         if client is None:
             client = self._idle.pop(key, None)

@@ -1,4 +1,4 @@
-"""The gate of a frontend: lets clients in or refuses them, by lists, limits and bans."""
+"""Admission control of a frontend: admits or refuses clients, by access lists, limits and bans."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tcpbalance.errors import SettingError
 
 
 class AdmissionControl:
-    """Decides, client by client, who comes in; each frontend has its own.
+    """Decides for each client whether it is admitted; each frontend has its own.
 
-    1. A banned client is refused, which changes nothing: it gets out in time however much it knocks.
-    2. Then the lists speak, then the limits: first the number of connections, then the rate. A connection
-       that is refused uses up nothing of the rate.
+    1. A banned client is refused, which does not extend its ban.
+    2. The lists are checked next, then the limits: the number of connections, then the rate. A refused
+       connection does not use up the rate.
     3. Each refusal by these counts towards a ban. The last of them keeps its own name.
 
-    Lists and limits, which bans belong to, can each be on trial: what they would have refused is counted and
-    let in. Then a client has connections that it would not have had, until they end; all else goes on as if
-    it had been refused. Lists on trial make nobody banned for real.
+    Lists and limits, which bans belong to, each have a dry run: what they would refuse is counted and
+    admitted. A client then has connections that it would not have had, until they end; all else is as if
+    they had been refused. Refusals of a dry run of the lists do not lead to a real ban.
 
     :param access: the lists; another one may be put in its place at any time.
     :param limits: what holds for each client, and whether it is only tried.
@@ -31,9 +31,9 @@ class AdmissionControl:
     :param max_clients: that are remembered without having a connection, at least 1.
     :ivar clients: what is known of them.
     :ivar refused: how often clients were refused, and why.
-    :ivar would_refuse: how often clients came in that would have been refused, but for a trial.
-    :ivar last_would_refuse: why the client last given to ``admit`` would have been refused, but for a trial;
-        None where it would not.
+    :ivar would_refuse: how often clients were admitted only because of a dry run, and why.
+    :ivar last_would_refuse: why the client last given to ``admit`` was admitted only because of a dry run;
+        None if it was not.
     :raises SettingError: for fewer clients to remember than one.
     """
 
@@ -96,7 +96,7 @@ class AdmissionControl:
         key = group(client)
         now = self._clock()
         known = self.clients.take(key)
-        # What lists on trial would refuse must not be held against a client by limits in force.
+        # What a dry run of the lists would refuse must not count against a client for limits in force.
         lists_apart = self.access.dry_run and not self._limits_dry_run
         found = self._judge(known, None if lists_apart else listed, now)
         refusal = None if found is None and listed is None else self._weigh(found, listed)
@@ -151,9 +151,9 @@ class AdmissionControl:
             client.banned_until = now + self._ban_for
 
     def _weigh(self, found: Refusal | None, listed: Refusal | None) -> Refusal | None:
-        """Count what was found, and tell whether it is in force.
+        """Count the refusal, and give it if it is in force.
 
-        :param found: by lists and limits together, or by the limits where the lists alone are on trial.
+        :param found: by lists and limits together, or by the limits where only the lists have a dry run.
         :param listed: by the lists.
         """
         refusal = found

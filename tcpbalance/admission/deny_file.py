@@ -1,4 +1,4 @@
-"""Deny files: the networks of those who are not let in, one a line."""
+"""Deny files: networks whose clients are refused, one on each line."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tcpbalance.config.admission import AccessConfig
 from tcpbalance.config.errors import KeyPath, Mistake
 
 LARGEST_FILE = 16 * 2**20
-"""Bytes; as many networks as there may be need less than half of it, and leave room for comments."""
+"""Bytes; as many networks as there may be need less than half of it, which leaves space for comments."""
 
 MAX_LINES = 250_000
-"""Well above the hundred thousand networks that the gate is made for. They take 20 MiB, and a second to be
+"""Well above the usual hundred thousand networks. They take 20 MiB, and a second to be
 read; while others are served, three or four."""
 
 MAX_MISTAKES = 5
-"""Told at once: a file with more of them is hardly a deny file."""
+"""Mistakes that are reported: a file with more of them is hardly a deny file."""
 
 
 COOLDOWN = 0.0005
@@ -55,7 +55,7 @@ def _spans(path: str, mistakes: list[str], rest: Callable[[], None]) -> Iterator
     for number, line in enumerate(_lines(path), start=1):
         if number % PIECE == 0:
             rest()
-        # What comments are written in is nobody's business, and networks are ASCII.
+        # Comments may be in any encoding; networks are ASCII.
         text = line.decode(errors="replace").partition("#")[0].strip()
         if not text:
             continue

@@ -1,12 +1,12 @@
-"""How fast bytes go: no faster than they may, no slower than they must."""
+"""Rates of bytes: a maximum, and a minimum over a minute."""
 
 from __future__ import annotations
 
 import math
 
 TOLERANCE = 0.25
-"""Seconds by which bytes may come too early. Whoever waits is woken up to a fifth of a second late; what
-could have come meanwhile comes then, so that being late loses nothing."""
+"""Seconds by which bytes may come too early. A reader that waits is woken up to a fifth of a second
+late; it may then read what the rate allowed meanwhile, so that the delay loses nothing."""
 
 MINUTE = 60.0
 """Seconds over which a ``MinRate`` is measured."""
@@ -40,7 +40,7 @@ class Gcra:
 
 
 class MinRate:
-    """Tells when a session in which something goes on has moved too little for a minute.
+    """Detects that a session in which bytes move has moved too few for a minute.
 
     Minutes follow one another, and begin anew where a look finds silence: what is silent is not slow, and
     what begins after it has its time.

@@ -7,13 +7,13 @@ import math
 from tcpbalance.config.admission import LimitsConfig
 
 _GRAIN = 2**-22
-"""Seconds, a quarter of a microsecond: what a clock below 2**31 can tell apart, be it the time since 1970.
+"""Seconds, a quarter of a microsecond: the resolution of a clock below 2**31, even of the time since 1970.
 Intervals are so many of them; then adding many up is off by less than one, and the last of a burst comes in.
 """
 
 
 def limits_clients(limits: LimitsConfig) -> bool:
-    """Tell whether there is any limit for a client."""
+    """Whether there is any limit for a client."""
     each = (limits.connections_per_client, limits.connect_rate_per_client, limits.ban_after)
     return any(limit is not None for limit in each)
 

@@ -21,7 +21,7 @@ _MAPPED = 0xFFFF << 32
 """The first of the IPv4 addresses in the form of IPv6: RFC 4291, section 2.5.5.2."""
 
 PIECE = 256
-"""Networks that are dealt with between two rests: less than a millisecond's work."""
+"""Networks that are dealt with between two pauses: less than a millisecond's work."""
 
 
 def no_rest() -> None:
@@ -29,7 +29,7 @@ def no_rest() -> None:
 
 
 class NetworkSet:
-    """Tells whether an address lies in one of many networks, in logarithmic time.
+    """Finds whether an address lies in one of many networks, in logarithmic time.
 
     :param networks: of either family; IPv4 ones in the form of IPv6 are taken as IPv4.
     """

@@ -1,4 +1,4 @@
-"""Where something is, and who: addresses, networks and host names."""
+"""Addresses, networks and host names."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ class Network:
 
 
 class HostName(str):
-    """Who is at the other end; written ``"web.internal"``, ``"10.0.0.11"`` or ``"2001:db8::1"``."""
+    """A host name or an IP address; written ``"web.internal"``, ``"10.0.0.11"`` or ``"2001:db8::1"``."""
 
     __slots__ = ()
     words: ClassVar[str] = "host name or IP address"

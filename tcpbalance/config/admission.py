@@ -1,4 +1,4 @@
-"""What an operator can write about who may come in."""
+"""What an operator can write about admission control."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ANY_BANDWIDTH = checks.at_least(Bandwidth(1))
 
 @frozen(kw_only=True, field_transformer=strict)
 class AccessConfig:
-    """`[frontends.NAME.access]`: who may come in, by their address."""
+    """`[frontends.NAME.access]`: which clients are admitted, by their address."""
 
     allow: tuple[Network, ...] = field(
         default=(),
@@ -52,7 +52,7 @@ class LimitsConfig:
     """`[frontends.NAME.limits]`: how much there may be of everything; what is absent has no limit.
 
     A client is an IPv4 address, or an IPv6 network of 64 bits, in which a machine changes its address as it
-    likes. What comes through a unix socket is nobody's.
+    likes. Connections of a unix socket belong to no client.
     """
 
     connections: int | None = field(

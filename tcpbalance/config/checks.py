@@ -134,13 +134,13 @@ def not_with(other: str, unwanted: object) -> Validator[Any]:
 
 
 def is_given(table: Any, name: str) -> bool:
-    """Tell whether a key of a table says something; what could not be read does, too."""
+    """Whether a key of a table has a value with an effect; a value that could not be read counts as one."""
     value = getattr(table, name)
     return value is UNREAD or _says(getattr(attrs.fields(type(table)), name), value)
 
 
 def _says(key: attrs.Attribute[Any], value: object) -> bool:
-    """Tell whether a value is another than the default, and more than that something is off or empty."""
+    """Whether a value is neither the default, nor empty, nor false."""
     return value is not False and value not in ((), key.default)
 
 
@@ -164,7 +164,7 @@ def name(_: object, key: attrs.Attribute[Any], value: str) -> None:
 
 
 def is_name(value: str) -> bool:
-    """Tell whether a name can be read in a log."""
+    """Whether a name can be read in a log."""
     return value.isprintable() and bool(value.strip())
 
 

@@ -109,7 +109,7 @@ class InvalidValue(SettingError):
 
 
 class BrokenRules(SettingError):
-    """Parts of a configuration that are each sound do not go together.
+    """Parts of a configuration that are each valid contradict each other.
 
     :ivar mistakes: the rules that they break.
     """

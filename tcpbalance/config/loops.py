@@ -19,7 +19,7 @@ from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.pools import PoolConfig
 
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # recognised here, not listened on
-"""All addresses of a family, and where the system connects to that is told to connect to them."""
+"""All addresses of a family, and the address to which the system connects instead."""
 
 _LOCALHOST = frozenset({"127.0.0.1", "::1"})
 """What the name stands for on every machine: RFC 6761 section 6.3."""
@@ -115,7 +115,7 @@ def loops(
 
 
 def _by_port(inlets: Iterable[Inlet]) -> Mapping[int | None, list[tuple[Address, Inlet]]]:
-    """Give all listeners by their port; None for unix sockets. Of port 0 nobody knows which it will be."""
+    """Give all listeners by their port; None for unix sockets. Port 0 is not yet a known port."""
     found: defaultdict[int | None, list[tuple[Address, Inlet]]] = defaultdict(list)
     for inlet in inlets:
         for address in inlet.listen:

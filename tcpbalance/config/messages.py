@@ -9,7 +9,7 @@ MAX_VALUE = 60
 """Characters of an offending value that a message repeats; more would hide the message."""
 
 MAX_SENTENCE = 300
-"""Characters of a message that somebody else wrote, such as a third party's validator."""
+"""Characters of a message from elsewhere, such as a third party's validator."""
 
 _MAX_CHOICE = 20
 _WIDEST_WHOLE_NUMBER = 64
@@ -78,7 +78,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def guess(name: str, known: Collection[str], otherwise: str) -> str:
-    """Word the mend for a name that nobody knows: the nearest known one, or all of them.
+    """Word the proposal for an unknown name: the nearest known one, or all of them.
 
     :param otherwise: how the list of known names is introduced, such as "known keys are".
     """

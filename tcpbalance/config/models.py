@@ -42,7 +42,7 @@ class AccessLogConfig:
 class Config:
     """The whole file; these keys stand before the first table.
 
-    :raises BrokenRules: when parts that are each sound do not go together, such as a frontend and a pool
+    :raises BrokenRules: when parts that are each valid contradict each other, such as a frontend and a pool
         that is not there.
     """
 

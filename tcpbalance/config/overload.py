@@ -16,7 +16,7 @@ _SHARES = (Fraction(0.01), Fraction(1))
 
 @frozen(kw_only=True, field_transformer=strict)
 class OverloadConfig:
-    """`[overload]`: how much the process may take; when it is reached, nobody is accepted for a while.
+    """`[overload]`: how much the process may take; at a bound, accepting pauses.
 
     If that does not help within a second, sessions are ended, those that buffer most first.
     """

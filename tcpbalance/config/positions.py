@@ -1,6 +1,6 @@
-"""Finds the line of each key of a TOML document, which the standard library's reader does not tell.
+"""Finds the line of each key of a TOML document, which the standard library's reader does not report.
 
-The text has been accepted by ``tomllib`` before, so the scanner only has to tell where tokens begin and end;
+The text has been accepted by ``tomllib`` before, so the scanner only has to find where tokens begin and end;
 it does not look for mistakes. Grammar: TOML 1.0.0, sections "Keys" to "Array of Tables".
 """
 

@@ -64,7 +64,7 @@ def _health_reader(converter: cattrs.Converter, probes: Mapping[str, type]) -> R
         table = require_table(value)
         check = table.get("check", attrs.fields(HealthConfig).check.default)
         chosen = probes.get(check) if isinstance(check, str) else None
-        # Of a check that nobody knows, any key may be one of its own.
+        # Any key may belong to an unknown check.
         kinds = list(probes.values()) if chosen is None else [chosen]
         theirs = list(dict.fromkeys(name for kind in kinds for name in key_names(kind)))
         mistakes = [

@@ -1,1 +1,1 @@
-"""Looks and levers for whoever runs the balancer."""
+"""Logs for operators."""

@@ -31,7 +31,7 @@ _MEND: Final = 'name a file that can be written in access_log.path, or "-" for s
 
 
 class AccessLogError(TcpbalanceError):
-    """The access log cannot be opened; the text names the path and the mend.
+    """The access log cannot be opened; the text names the path and says what to do.
 
     :ivar what: the text without the path, for where that has been named.
     """
@@ -58,7 +58,7 @@ class LinesLostError(TcpbalanceError):
 
 
 class LogFile:
-    """The descriptor behind a path; one thread writes, and any thread may tell it to give up.
+    """The descriptor behind a path; one thread writes, and any thread may make it give up.
 
     :param path: a file, or "-" for standard output.
     :raises AccessLogError: when it cannot be opened.
@@ -89,7 +89,7 @@ class LogFile:
             left = left[sent:]
 
     def vanished(self) -> bool:
-        """Tell whether the file was deleted, so that what is written reaches no one."""
+        """Whether the file was deleted, so that its lines are lost."""
         return self._regular and os.fstat(self._descriptor).st_nlink == 0
 
     def reopen(self) -> None:

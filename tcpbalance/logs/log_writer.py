@@ -26,7 +26,7 @@ class LogWriter:
     :param file: where lines go; closed by `close`.
     :param line: what makes a line of a record.
     :param bound: records that may wait; more are refused.
-    :param on_trouble: told, in the thread, what went wrong and how many records were lost by it.
+    :param on_trouble: called in the thread, with what went wrong and how many records were lost.
     :param on_end: called, in the thread, as its last act.
     """
 
@@ -62,7 +62,7 @@ class LogWriter:
         return self._done == self._done_at_refusal
 
     def give(self, records: list[SessionRecord]) -> int:
-        """Take records for writing, as many as there is room for.
+        """Take records for writing, as many as there is space for.
 
         :returns: how many were refused.
         """

@@ -1,4 +1,4 @@
-"""How much the process has of what it may run out of, as Linux tells it; and giving memory back."""
+"""How much the process has of what it may run out of, as Linux reports it; and giving memory back."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from tcpbalance.proxy.registry import SessionRegistry
 from tcpbalance.steady_loop import SteadyLoop
 
 LOOK_EVERY = 1.0
-"""Seconds between two readings: what comes within one must find room between the bound and the end."""
+"""Seconds between two readings: what comes within one must fit between the bound and the limit."""
 
 _REASON = "overload"
 
@@ -58,10 +58,10 @@ def watches(config: OverloadConfig) -> list[Watch]:
 
 
 class OverloadGuard(Service):
-    """Pauses the doors of frontends while there is an overload, and ends sessions where that is not enough.
+    """Pauses accepting while there is an overload, and ends sessions where that is not enough.
 
-    Of each thing it does, it says so in the log, in a line a second at most. It never stays shut where no
-    session is open: there is nobody then whose end could help.
+    It logs each step, at most one line a second. Accepting does not stay paused while no session is open,
+    because no end could help then.
 
     :param reactor: IReactorTime.
     :param registries: the open sessions of each frontend.
@@ -90,7 +90,7 @@ class OverloadGuard(Service):
             self._looking.start(LOOK_EVERY)
 
     def stopService(self) -> None:
-        """Take no more readings, and leave no door shut."""
+        """Take no more readings, and resume accepting."""
         super().stopService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
         self._looking.stop()
         self._resume()
@@ -118,7 +118,7 @@ class OverloadGuard(Service):
             try:
                 yield watch.read()
             except OSError:
-                continue  # for want of a descriptor, which whoever watches those is told of
+                continue  # No descriptor is left for the reading; the watch on descriptors reports that.
 
     def _act(self, readings: Sequence[Reading]) -> None:
         if not readings:
@@ -137,7 +137,7 @@ class OverloadGuard(Service):
             self._log.info("overload: {state}; clients are accepted again", state=_worded(readings))
 
     def _pause(self) -> None:
-        # What is dead but hangs together in circles is not to cost the living their sessions.
+        # Garbage in reference cycles must not lead to the end of sessions.
         gc.collect()
         for registry in self._registries:
             registry.accept_pause.pause(_REASON)

@@ -12,15 +12,15 @@ Resource: TypeAlias = Literal["memory", "descriptors"]
 
 RESUME_BELOW = 0.95
 """Part of a bound below which an overload is over. Without a gap, accepting would go on and off with each
-session; down to here sessions are ended, too, so that there is room for some time."""
+session; down to here sessions are ended, too, so that there is capacity for some time."""
 
 CALM_AFTER = 10
-"""Readings below the bound after which an overload is over, too: where nobody leaves by himself, the gap
-would keep the doors shut for hours."""
+"""Readings below the bound after which an overload is over, too: where no session ends by itself, the gap
+would keep accepting paused for hours."""
 
 ABOVE_REST = 1.1
 """How far beyond what the process has when no session is open a bound is moved that is below that. Memory
-that was given back may stay resident, and there is nobody left whose end would help."""
+that was given back may stay resident, and there is no session left to end."""
 
 MAX_AT_ONCE = 256
 """Sessions that are ended after one reading, for that takes some 50 microseconds each."""
@@ -60,15 +60,15 @@ class Reading:
 class Judge:
     """Says what to do, reading by reading.
 
-    1. A reading that has reached its bound shuts the doors.
+    1. A reading that has reached its bound pauses accepting.
     2. So does the next one, if it has: then sessions are ended.
-    3. Readings that are all well below their bounds open the doors again, and so do some in a row that are
+    3. Readings that are all well below their bounds resume accepting, and so do some in a row that are
        just below.
 
     While no session is open, what there is in use is what the process needs at rest. A bound that is not
     above that cannot be kept by ending sessions: it is moved a little above it, for as long as that is so.
 
-    :ivar shut: whether the doors are.
+    :ivar shut: whether accepting is paused.
     """
 
     def __init__(self) -> None:

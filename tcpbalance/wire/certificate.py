@@ -76,7 +76,7 @@ class AlternativeNames:
 class Certificate:
     """What we ask of a certificate.
 
-    :param subject: whom it is for, as RFC 4514 writes it; control characters, and bytes that belong to no
+    :param subject: its subject, as RFC 4514 writes it; control characters, and bytes that belong to no
         text, are escaped.
     :param common_name: the first in it, see ``common_name_shown``; None without one.
     :param not_before: seconds since the epoch.
@@ -273,7 +273,7 @@ def _dotted(oid: bytes) -> str:
 def _alternative_names(fields: list[tuple[int, bytes]]) -> AlternativeNames | None:
     """Find the names, with each entry of another kind left out.
 
-    :raises ValueError: there are two such extensions, of which nobody can say which one counts.
+    :raises ValueError: there are two such extensions, and it is not defined which one counts.
     """
     found = None
     for tag, contents in fields:

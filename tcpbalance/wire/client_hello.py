@@ -85,7 +85,7 @@ class HelloReader:
         return _MESSAGE_HEADER + int.from_bytes(self._message[1:_MESSAGE_HEADER]) - have
 
     def _take_header(self, data: bytes | bytearray, at: int) -> int:
-        """Take what there is of a record's header; tell how many bytes that were."""
+        """Take what there is of a record's header; give the number of bytes."""
         header = self._header
         piece = data[at : at + _RECORD_HEADER - len(header)]
         header += piece
@@ -111,7 +111,7 @@ class HelloReader:
         self._header.clear()
 
     def _take_fragment(self, data: bytes | bytearray, at: int) -> int:
-        """Take what there is of the message in this record; tell how many bytes that were."""
+        """Take what there is of the message in this record; give the number of bytes."""
         size = min(self._left, self._missing, len(data) - at)
         self._message += data[at : at + size]
         if self._message[0] != _CLIENT_HELLO:

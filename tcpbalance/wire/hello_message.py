@@ -1,7 +1,7 @@
 """The ClientHello as a message: what a balancer goes by, taken from its bytes once they are all there.
 
 Only the shape is judged: lengths have to add up and nothing may stand in it twice. Whether versions, cipher
-suites and the other extensions are to anybody's liking is for the server that answers to say.
+suites and the other extensions are acceptable is decided by the server that answers.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class _Parts:
 
 
 def _extensions(block: bytes) -> dict[int, bytes]:
-    """Tell extensions by their type, of which each comes at most once: RFC 8446, section 4.2."""
+    """Give extensions by their type, of which each comes at most once: RFC 8446, section 4.2."""
     return _told_apart(block, 2, "the block of extensions", MAX_EXTENSIONS)
 
 
@@ -170,7 +170,7 @@ def _host_name(name: bytes) -> str | None:
     """Give the name in its one spelling.
 
     :returns: None for an IP address. RFC 6066 does not permit it, but there are clients that send it, and
-        what it says is the same as no name: whoever serves that address.
+        it means the same as no name: the default of that address.
     """
     _refuse_if(len(name) > MAX_HOST_NAME, f"the host name is longer than {MAX_HOST_NAME} bytes")
     # What is not visible is never part of a name, and would spoil log lines.

@@ -67,7 +67,7 @@ def _port(text: bytes) -> int:
 
 
 def encode_v1(source: ProxyAddress | None, destination: ProxyAddress | None) -> bytes:
-    """Write the line that says who is connected to what; UNKNOWN unless both are IP addresses.
+    """Write the line with the addresses of a connection; UNKNOWN unless both are IP addresses.
 
     Of an IPv4 and an IPv6 address the former is mapped into IPv6.
 

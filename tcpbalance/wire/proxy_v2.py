@@ -123,7 +123,7 @@ def _verify(data: bytes, start: int, tlvs: Iterable[Tlv]) -> None:
 def encode_v2(
     source: ProxyAddress | None, destination: ProxyAddress | None, tlvs: Iterable[Tlv] = ()
 ) -> bytes:
-    """Write the header that says who is connected to what, with a checksum at its end.
+    """Write the header with the addresses of a connection, with a checksum at its end.
 
     Of an IPv4 and an IPv6 address the former is mapped into IPv6. UNSPEC, with no addresses, where one is
     missing or a unix socket is only at one end.

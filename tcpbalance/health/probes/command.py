@@ -63,7 +63,7 @@ class CommandProbe:
         """See `Probe`.
 
         :raises ProbeFailed: it exits with another status, is killed by a signal, or is not there.
-        :raises NoVerdict: the system has no room for another process.
+        :raises NoVerdict: the system has no resources for another process.
         """
         child = _Child()
         target.deadline.cause = child.cause_of_timeout

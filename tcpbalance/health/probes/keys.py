@@ -14,7 +14,7 @@ from tcpbalance.config.messages import shown
 def matching(pattern: str, must_be: str) -> Validator[str]:
     """Allow text that matches a regular expression from beginning to end.
 
-    :param must_be: the mend, for anything else.
+    :param must_be: the message for any other value.
     """
 
     def check(_: object, key: attrs.Attribute[str], value: str) -> None:

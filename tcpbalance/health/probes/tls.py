@@ -26,8 +26,8 @@ class TlsProbe:
     """Passes when the backend completes a TLS handshake.
 
     Where its pool speaks TLS, it does so as a connection of the pool's would. Else the certificate is not
-    verified: the probe says that TLS is spoken there, not by whom. A host name is sent as the server name
-    (SNI, RFC 6066 section 3).
+    verified: the probe shows that the backend speaks TLS, not which server it is. A host name is sent as the
+    server name (SNI, RFC 6066 section 3).
     """
 
     async def check(self, target: Target) -> None:
