@@ -125,7 +125,7 @@ class AdaptedTransport:
 
     def in_flight(self) -> int:
         """See ``Transport``: less where the transport is not Twisted's own, which cannot be asked."""
-        # While bytes wait here for room in the kernel, its part may be full at each look.
+        # While bytes wait here for space in the kernel, its part may be full at each look.
         waiting, transport = self._unsent(), _unwrapped(self._transport)
         if isinstance(transport, SocketTransport):
             return waiting + transport.in_flight()

@@ -273,7 +273,7 @@ class ConnectAttempt:
         try:
             itself = is_self_connected(sock, self._target[1])
         except OSError:
-            return False  # It has broken off by now, which its transport will report.
+            return False  # It is broken by now, which its transport will report.
         if itself:
             # Without a reset it would keep the backend's port for a minute.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)

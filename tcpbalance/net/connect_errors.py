@@ -27,7 +27,7 @@ class ConnectFailed(TcpbalanceError):
     """A backend could not be connected; ``cause`` is the reason in a word or two, as logs show it.
 
     :param cause: why, for people.
-    :param fault: ``BACKEND`` where it says something about the backend, which may then be blamed for it, and
+    :param fault: ``BACKEND`` where it says something about the backend, and counts against it, and
         ``BALANCER`` where it does not.
     :param out_of_descriptors: it was this process that had no descriptor left: no other backend would do
         better.

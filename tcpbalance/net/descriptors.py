@@ -1,4 +1,4 @@
-"""How many descriptors the process may open, and room for them before there is traffic.
+"""How many descriptors the process may open, and space for them before there is traffic.
 
 Linux doubles the table of a process's descriptors each time that it is full. In a process with more than one
 thread, and the access log has one, the call that needs the new descriptor then waits for all processors to
@@ -15,7 +15,7 @@ import resource
 import sys
 
 MAX_ROOM = 1 << 16
-"""Descriptors that there is room for at once: half a mebibyte of the kernel's memory."""
+"""Descriptors that there is space for at once: half a mebibyte of the kernel's memory."""
 
 
 def limit() -> int:
@@ -25,7 +25,7 @@ def limit() -> int:
 
 
 def make_room() -> None:
-    """Have room for all descriptors that the process may open, up to `MAX_ROOM`; the table never shrinks.
+    """Have space for all descriptors that the process may open, up to `MAX_ROOM`; the table never shrinks.
 
     A child that is forked has a table of its own, only as large as it needs.
     """

@@ -16,7 +16,7 @@ class Owner(Handler, Protocol):
 
     @property
     def is_broken(self) -> bool:
-        """Whether the peer, or the network, has broken off."""
+        """Whether the connection is broken, by the peer or the network."""
         ...
 
     def ended_in_order(self) -> bool:
@@ -159,7 +159,7 @@ class Input:
         self.readable = False
 
     def drain_then_fail(self) -> None:
-        """Read what the peer had sent before it broke off, and pass it on; then report the break.
+        """Read what the peer had sent before its connection broke, and pass it on; then report the break.
 
         It is reported at once that the break is to come where this takes longer: where the other side takes
         the bytes slowly, or there are more of them than one turn reads.
@@ -178,7 +178,7 @@ class Input:
             self.on_eof()
 
     def on_eof(self) -> None:
-        """See ``Source``: the peer has finished sending, or has broken off."""
+        """See ``Source``: the peer has finished sending, or its connection is broken."""
         owner = self._owner
         if owner is None or not owner.ended_in_order():
             self.on_connection_error()

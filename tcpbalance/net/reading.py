@@ -9,7 +9,7 @@ from typing import Any, Protocol
 class Reader(Protocol):
     """Reads a transport's socket in the place of its protocol.
 
-    :ivar drains: whether it passes on what the peer had sent before it broke off.
+    :ivar drains: whether it passes on what the peer had sent before its connection broke.
     """
 
     @property

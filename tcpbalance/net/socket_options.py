@@ -130,7 +130,7 @@ def shrunk_buffers(sock: socket.socket, config: SocketConfig) -> Iterator[str]:
     limits = {"receive_buffer": ("rmem_max", socket.SO_RCVBUF), "send_buffer": ("wmem_max", socket.SO_SNDBUF)}
     for key, (sysctl, name) in limits.items():
         asked = getattr(config, key)
-        # Linux doubles what is asked for to make room for its own bookkeeping: socket(7).
+        # Linux doubles what is asked for to have space for its own bookkeeping: socket(7).
         got = sock.getsockopt(socket.SOL_SOCKET, name) // 2
         if asked is not None and got < asked:
             yield f"socket.{key} is {got} bytes, not {int(asked)}: raise sysctl net.core.{sysctl} to get it"

@@ -220,7 +220,7 @@ class SocketTransport:
         """A write has failed: report it in a later turn, since the writer does not expect to be called back
         from within.
 
-        Where this machine lacks something, as memory, the peer has not broken off: it is reset.
+        Where this machine lacks something, as memory, the peer has not reset the connection: it is reset.
 
         :param error: what the write met. The kernel reports an error once and shows an end of the stream from
             then on.

@@ -16,7 +16,7 @@ from typing import Protocol
 from tcpbalance.net import descriptors
 
 PIPE_SIZE = 256 * 1024
-"""Bytes that there is room for in a pipe, a power of two for the kernel."""
+"""Bytes that a pipe has space for, a power of two for the kernel."""
 
 FILL = 224 * 1024
 """Bytes put into one: so that both directions of a session whose readers have stopped hold less than half a

@@ -30,8 +30,8 @@ class TlsClient(Protocol):
 class Transport(Protocol):
     """One connection, as sessions, dials and probes use it.
 
-    It reports to an IHalfCloseableProtocol, and to its ``on_connection_error`` where it has one: the peer has
-    broken off, and not all that came before is read yet.
+    It reports to an IHalfCloseableProtocol, and to its ``on_connection_error`` where it has one: the
+    connection is broken, and not all that came before is read yet.
     """
 
     # Reading

@@ -33,7 +33,7 @@ from tcpbalance.net.errnos import is_our_own
 
 
 class ReadsToTheEnd(FileDescriptor):
-    """Lets a transport of Twisted's read what the peer had sent before it broke off, and report its ends
+    """Lets a transport of Twisted's read what came before its connection broke, and report its ends
     in their turn.
 
     Twisted closes the socket as soon as a write fails, or the reactor reports a hang-up; the kernel has the
@@ -151,7 +151,7 @@ class ReadsToTheEnd(FileDescriptor):
             return error if is_our_own(self._write_error) else CONNECTION_LOST
 
     def _has_more_to_report(self) -> bool:
-        """Whether the peer had sent bytes, or its end, before it broke off, that have not been read yet."""
+        """Whether bytes, or an end, that came before its connection broke have not been read yet."""
         if self.disconnected or self.disconnecting or self._aborting:
             return False
         self._ended_in_order = self._end_came_before_break()

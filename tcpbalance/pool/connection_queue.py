@@ -101,7 +101,7 @@ class ConnectionQueue:
         self.serve()
 
     def serve(self) -> None:
-        """Give waiters their turn for whom there is capacity."""
+        """Give their turn to waiters for which there is capacity."""
         # One that is served may end at once, and give its slot back within this call.
         if self._is_serving:
             return

@@ -49,7 +49,7 @@ class Ejections:
         self._next_expiry = self._find_next_expiry()
 
     def failed(self, backend: Backend, cause: str) -> None:
-        """A connection did not come about, or broke off before the backend's first byte.
+        """A connection did not come about, or was reset before the backend's first byte.
 
         :param cause: why, in a word or two.
         """

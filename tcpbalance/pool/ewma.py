@@ -42,7 +42,7 @@ class PeakEwma:
     def value(self, now: float) -> float:
         """Give the average in seconds; it decays meanwhile, so that a shunned backend is tried again.
 
-        :returns: 0.0 when nothing was ever observed (`measured` tells that from a fast backend).
+        :returns: 0.0 when nothing was ever observed (`measured` distinguishes that from a fast backend).
         """
         return self._value * self._kept(now)
 

@@ -36,7 +36,7 @@ class OutlierDetection:
         self.members = members
 
     def failed(self, backend: Backend) -> bool:
-        """Take note of a connection that did not come about, or broke off before the backend's first byte.
+        """Take note of a connection that did not come about, or was reset before the backend's first byte.
 
         :returns: whether it should be ejected for that.
         """

@@ -81,7 +81,7 @@ class Pool:
     :param health: the checks that a `Balancer` makes of the backends: until the first has an outcome, a
         backend is down unless ``initial`` is ``"up"``. ``"external"`` where the application calls `mark_up`
         and `mark_down` by what it finds out itself; None where failed dials alone show.
-    :ivar replays: whether a backend that breaks off before its first byte is followed by another.
+    :ivar replays: whether a backend that resets the connection before its first byte is followed by another.
     :ivar rng: gives numbers from 0 up to 1.
     :ivar queue: the connections that wait; None where none may.
     :ivar retry_budget: bounds the retries that are under way at once.
@@ -204,7 +204,7 @@ class Pool:
 
     # Choosing
 
-    def choices(  # noqa: C901 - one story, told in one place
+    def choices(  # noqa: C901 - one decision in one place
         self, client: bytes | None
     ) -> Generator[Backend, None, None]:
         """Yield the backends that a connection may go to, best first, each at most once.

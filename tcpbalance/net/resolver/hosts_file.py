@@ -43,7 +43,7 @@ class HostsFile:
 
         :returns: fires when ``find`` can be called; with an error where there was no memory or descriptor to
             read it, and the next call tries again.
-        :raises RuntimeError: there is no room for a thread.
+        :raises RuntimeError: there are no resources for another thread.
         """
         if self._names is not None and self._version == _version():
             return succeed(None)

@@ -89,7 +89,7 @@ class _Threads:
     def _have_a_thread(self) -> None:
         """Start one more unless one is free, or there are enough."""
         if self._under_way >= self._count < AT_ONCE:
-            # Where the system has no room for more, the others have to do.
+            # Without resources for more threads, the existing ones have to do.
             with contextlib.suppress(RuntimeError):
                 Thread(target=self._answer_questions, name="names", daemon=True).start()
                 self._count += 1

@@ -55,7 +55,7 @@ class TlsBroken(ConnectionLost):
 
 
 def broken_cause(failure: Failure) -> str:
-    """Say in a few words how a connection was broken off.
+    """Say in a few words how a connection broke.
 
     :param failure: as it was reported to the protocol.
     """
@@ -63,7 +63,7 @@ def broken_cause(failure: Failure) -> str:
 
 
 def tls_cause(failure: Failure) -> str:
-    """Say in a few words what was wrong with TLS when a connection was broken off; empty where nothing was.
+    """Say in a few words what was wrong with TLS when a connection broke; empty where nothing was.
 
     :param failure: as it was reported to the protocol.
     """
@@ -74,7 +74,7 @@ def tls_cause(failure: Failure) -> str:
 
 
 def was_unheard(failure: Failure) -> bool:
-    """Whether a peer that has broken off had sent something that could not be read any more."""
+    """Whether a peer whose connection is broken had sent something that could not be read any more."""
     return isinstance(failure.value, TlsBroken) and failure.value.unheard
 
 

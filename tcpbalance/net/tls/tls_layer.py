@@ -136,7 +136,7 @@ class TlsLayer:
 
     @property
     def drains(self) -> bool:
-        """See ``Reader``: a handshake that the peer has broken off comes to nothing."""
+        """See ``Reader``: a handshake whose connection is broken has failed."""
         return not self.handshaking
 
     def pull(self) -> None:
@@ -233,7 +233,7 @@ class TlsLayer:
         self._carrier.break_now(errno.ENOTCONN)
 
     def close_in_order(self) -> None:
-        """Send a close_notify before the transport is closed, if there is room for it."""
+        """Send a close_notify before the transport is closed, if there is space for it."""
         if not self.handshaking:
             with contextlib.suppress(OSError):
                 self._tls.send_close_notify()

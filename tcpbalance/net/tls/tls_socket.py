@@ -1,7 +1,7 @@
 """A socket that speaks TLS: what a transport uses of a socket, with OpenSSL in between.
 
 OpenSSL reads and writes memory; the socket is read and written here. So one read processes a bounded number
-of records, whatever is in them; an answer of OpenSSL's waits for room without holding up the reading; and a
+of records, whatever is in them; an answer of OpenSSL's waits for space without holding up the reading; and a
 peer that takes no more bytes can still be read.
 """
 
@@ -50,7 +50,7 @@ WORTH_FREEING = 8 * 1024
 """Bytes written by OpenSSL from which on their memory is freed, since the connection may be quiet next."""
 
 MAX_UNSENT = 2 * BATCH
-"""Encrypted bytes that wait for room, before the connection ends. One batch of data can be among them; the
+"""Encrypted bytes that wait for space, before the connection ends. One batch of data can be among them; the
 others are answers of 30 bytes each, to key updates of a peer that does not read."""
 
 MORE_TO_READ, WANTS_WRITE = "more to read", "wants write"
@@ -70,8 +70,8 @@ class TlsSocket:
     :ivar error: why the peer, or OpenSSL, has ended the connection, once it has.
     :ivar pending: what the last read, or step of the handshake, has met: ``MORE_TO_READ``, there may be more
         to read, an end or an error among it; or ``WANTS_WRITE``, besides that OpenSSL has written something
-        that waits for room. The caller that has used it sets it to None.
-    :ivar unsent: encrypted bytes that wait for room.
+        that waits for space. The caller that has used it sets it to None.
+    :ivar unsent: encrypted bytes that wait for space.
     """
 
     __slots__ = (
@@ -285,7 +285,7 @@ class TlsSocket:
 
         :param flags: of no use here.
         :returns: the bytes that were encrypted: all, or fewer once the socket is full.
-        :raises BlockingIOError: none, since there is no room yet for what is kept.
+        :raises BlockingIOError: none, since there is no space yet for what is kept.
         """
         if self.unsent:
             self.flush()
@@ -318,7 +318,7 @@ class TlsSocket:
     def flush(self) -> None:
         """Send what is kept.
 
-        :raises BlockingIOError: no room for all of it yet.
+        :raises BlockingIOError: no space for all of it yet.
         """
         if self.unsent:
             sent = self._sock.send(self.unsent)
@@ -332,7 +332,7 @@ class TlsSocket:
     def _answer(self) -> bool:
         """Send what OpenSSL has written of itself.
 
-        :returns: whether what finds no room is within its limit.
+        :returns: whether what finds no space is within its limit.
         """
         self._keep_written()
         if self.unsent:
@@ -356,7 +356,7 @@ class TlsSocket:
     def send_close_notify(self) -> None:
         """Send a close_notify, once: RFC 8446, section 6.1.
 
-        :raises BlockingIOError: no room for it yet.
+        :raises BlockingIOError: no space for it yet.
         """
         if not self._close_notify_sent:
             try:
