@@ -53,13 +53,15 @@ ALLOWED = {
     "attacker who": "a person",
     "Restrict who": "likewise",
     "the arrival of": "of bytes",
+    "import floor": "of numbers",
+    "floor(": "likewise",
     "must have a pool, or an entrance": "an argument still has that name",
     "it must have an entrance": "likewise",
     "entrance: ": "likewise",
 }
 """Texts with one of these words, with the reason."""
 
-STILL = ("net", "pool", "proxy", "services")
+STILL = ("proxy", "services")
 """Packages whose comments and docstrings still have such words."""
 
 _OLD = re.compile(rf"(?<![\w-])(?:{'|'.join(REPLACED)})(?![\w-])", re.IGNORECASE)
