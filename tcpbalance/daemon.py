@@ -28,12 +28,12 @@ FIRST_PROCESS = 1
 """The process that orphans of its PID namespace are given to: pid_namespaces(7)."""
 
 COLLECT_AFTER = (3_000, 0, 20)
-"""When the garbage collector looks, as `gc.set_threshold` takes it: at the new objects, when there are so
-many more of them than at its last look, two hundred sessions' worth, for a millisecond without
-traffic; every other time at those of the last look, too, which then are old; and after so many of these at
-the old ones, where a quarter has come on top.
-On the portable data path, Twisted's TLS leaves reference cycles behind; so a few thousand dead sessions are
-kept at most."""
+"""When the garbage collector runs, as `gc.set_threshold` takes it. It examines the young objects when there
+are so many more of them than at its last run, as two hundred sessions make, which stops all traffic for a
+millisecond; every other time those that survived one run, too; and after so many of these runs the old ones,
+if their number has grown by a quarter.
+On the portable data path, Twisted's TLS leaves reference cycles behind; so a few thousand ended sessions are
+kept in memory at most."""
 
 
 def build_or_exit(reactor: Any, config_file: str | None) -> MultiService:
@@ -73,8 +73,11 @@ def _demo(reactor: Any) -> MultiService:
 
 
 def daemon(reactor: Any, balancer: Balancer) -> MultiService:
-    """Put a balancer and what the process needs besides under one roof: signals, and orphans where it is the
-    first of its container. An application that embeds a balancer has children of its own to look after."""
+    """Make one service of a balancer and what the process needs besides: signal handling, and the reaping of
+    orphans where it is the first process of its container.
+
+    An application that embeds a balancer has children of its own, and reaps orphans itself.
+    """
     service = Daemon(reactor)
     Signals(reactor, balancer).setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
     if os.getpid() == FIRST_PROCESS:
@@ -86,11 +89,10 @@ def daemon(reactor: Any, balancer: Balancer) -> MultiService:
 
 
 def spare_the_collector() -> None:
-    """Keep the garbage collector from walking through what stays for good, again and again.
+    """Exempt from garbage collection what stays for good, and make collections rare.
 
-    A session leaves no reference cycles on the native data path, so there is little to be found; but a
-    thousand sessions that come and go look like garbage to it, and a full collection stops all traffic for
-    milliseconds.
+    A session leaves no reference cycle behind on the native data path, so there is little to be found; but
+    the objects of a thousand short sessions start full collections, which stop all traffic for milliseconds.
     """
     gc.collect()
     gc.freeze()
@@ -100,7 +102,7 @@ def spare_the_collector() -> None:
 def _fail(failure: Failure, reactor: Any) -> None:
     """End a daemon that cannot go on, with exit status 1; ``twistd`` offers no way to set one."""
     if failure.check(CancelledError):  # type: ignore[no-untyped-call]  # Twisted's
-        return  # It is being stopped before clients were let in.
+        return  # It was stopped before it accepted clients.
     atexit.register(_exit_with_failure)
     reactor.callWhenRunning(reactor.stop)
 
@@ -111,10 +113,10 @@ def _exit_with_failure() -> None:
 
 
 class Daemon(MultiService):
-    """Starts what it holds, in that order, once the reactor runs and has set its own signal handlers.
+    """Starts its services in their order, once the reactor runs and has set its own signal handlers.
 
-    So the handling of signals starts first, and no thread and no program of a health check starts while
-    signals are held back, which it would inherit.
+    So signal handling starts first, and no thread and no program of a health check starts while signals are
+    blocked, which it would inherit.
     """
 
     def __init__(self, reactor: Any) -> None:
@@ -142,10 +144,10 @@ class Signals(Service):
         self._stopping = False
 
     def startService(self) -> None:
-        """Take the signals over from the reactor, and let in those that came since ``makeService``."""
+        """Take the signals over from the reactor, and release those that came since ``makeService``."""
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
         self._install()
-        held_signals.admitted()
+        held_signals.release()
 
     def _install(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -106,14 +106,14 @@ class Demo(Service):
         """Print commands to try, once they work."""
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
         listening = self.balancer.when_listening()
-        listening.addCallbacks(lambda _: self._tell(), lambda _: None)
+        listening.addCallbacks(lambda _: self._print_instructions(), lambda _: None)
 
-    def _tell(self) -> None:
+    def _print_instructions(self) -> None:
         # Under twistd, sys.stdout is the log, and what is to be copied should stand alone.
         if sys.__stdout__ is not None:
-            print(self.client_connected(), end="", file=sys.__stdout__, flush=True)
+            print(self.instructions(), end="", file=sys.__stdout__, flush=True)
 
-    def client_connected(self) -> str:
+    def instructions(self) -> str:
         """What to try, with this run's addresses."""
         return WELCOME.format(listen=LISTEN, two=f"http://{self._backends[1].address}")
 

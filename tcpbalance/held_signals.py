@@ -1,16 +1,16 @@
-"""Signals that wait until there are handlers for them."""
+"""Signals that are blocked until there are handlers for them."""
 
 import signal
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
-"""What the daemon has handlers for."""
+"""Those that the daemon handles."""
 
 
 def hold() -> None:
-    """Have the system keep them for this process, and for what it forks into, until they are let in.
+    """Block them in this process, and in what it forks into, until they are released.
 
-    A signal that was ignored when the process started is no longer ignored: ``twistd`` would leave it alone,
-    and not rotate its log on SIGUSR1.
+    A signal that the parent process has set to be ignored is no longer ignored: ``twistd`` would leave it
+    so, and not rotate its log on SIGUSR1.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     for number in SIGNALS:
@@ -18,6 +18,6 @@ def hold() -> None:
             signal.signal(number, signal.SIG_DFL)
 
 
-def admitted() -> None:
-    """Take those that have come since, and all that are still to come."""
+def release() -> None:
+    """Deliver those that have come since, and all later ones."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)

@@ -1,4 +1,4 @@
-"""Reads files again that a running balancer was made of, when they change or when it is asked to."""
+"""Reads the files of a running balancer again, when they change or on request."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ LOOK_EVERY = 1.0
 """Seconds between two looks at the files."""
 
 RENEW_AFTER = 12 * 3600.0
-"""Seconds after which a part is made anew in any case. Session tickets are good for as long as the key that
-they are encrypted with, and anyone with that key can decrypt recordings made since it was made."""
+"""Seconds after which files are read again in any case, which makes a new key of session tickets. Tickets are
+valid for as long as the key that encrypts them; and who has that key can decrypt what was recorded since it
+was made."""
 
 TRY_AGAIN_AFTER = 60.0
 """Seconds after which files that could not be used are tried again, changed or not: a certificate may have
@@ -91,11 +92,11 @@ def in_thread(reactor: Any) -> InThread:
 
 
 class _Watched:
-    """One part, and what its files looked like.
+    """One part, and the state of its files when they were read.
 
-    It is read again when they have changed and are not being changed any more; when that has failed, every
-    now and then; when the time asks for it; and when it was not read for long. There is one read
-    at a time: a request during a read leads to another read after it.
+    Files are read again when they have changed and have stopped changing; every minute after a read that
+    has failed; when the part is outdated; and when the last read is half a day old. Only one read runs at a
+    time: a request during a read causes one more read after it.
     """
 
     _log = Logger("tcpbalance.reload")
@@ -111,17 +112,17 @@ class _Watched:
         self._read = self._seen = _signature(part.files)
         self._due = clock.seconds() + RENEW_AFTER
         self._has_failed = False
-        self._complaint = ""
+        self._reported_error = ""
         self._warned: tuple[str, ...] = ()
         self._looking = SteadyLoop(f"the check of the files of {name}", self._look, clock)
 
     def start(self) -> None:
-        """Say what is wrong with the files, and begin to look at them."""
+        """Report what is wrong with the files, and begin to watch them."""
         self._warn()
         self._looking.start(LOOK_EVERY, now=False)
 
     def stop(self) -> None:
-        """Look no more, and put into use nothing of what is being read."""
+        """Stop watching, and discard the read under way."""
         self._looking.stop()
         self._reading = self._hang_due = None
         self._once_more = False
@@ -149,11 +150,11 @@ class _Watched:
         )
 
     def _is_outdated(self) -> bool:
-        # What could not be read has its own time to be tried again.
+        # A read that has failed is tried again after TRY_AGAIN_AFTER, outdated or not.
         return not self._has_failed and self._part.is_outdated()
 
     def _warn(self) -> None:
-        """Say what is wrong with the files in use, once for as long as it is the same."""
+        """Report what is wrong with the files in use, once for as long as it is the same."""
         warnings = self._part.warnings
         for warning in warnings:
             if warning not in self._warned:
@@ -163,6 +164,7 @@ class _Watched:
     def reload(self) -> None:
         """Read again."""
         if self._reading is not None:
+            # What it has read of the files may be from before the change that is asked for.
             self._once_more = True
             return
         self._read = self._seen = _signature(self._part.files)
@@ -173,11 +175,11 @@ class _Watched:
 
     def _commit(self, commit: Callable[[], None], reading: Deferred[Any]) -> None:
         if self._reading is not reading:
-            return
+            return  # It was stopped meanwhile, and perhaps started again.
         commit()
         self._due = self._clock.seconds() + RENEW_AFTER
         self._has_failed = False
-        self._complaint = ""
+        self._reported_error = ""
         self._log.info("{name}: read {files} again", name=self._name, files=", ".join(self._part.files))
         self._warn()
         self._done()
@@ -187,7 +189,7 @@ class _Watched:
             return
         self._has_failed = True
         if isinstance(failure.value, TcpbalanceError):
-            self._complain(str(failure.value))
+            self._report_error(str(failure.value))
         else:
             self._log.failure("{name}: files could not be read again", failure, name=self._name)
         self._done()
@@ -198,14 +200,14 @@ class _Watched:
             self._once_more = False
             self.reload()
 
-    def _complain(self, complaint: str) -> None:
-        """Say what is wrong, once for as long as it is the same."""
-        if complaint != self._complaint:
-            self._complaint = complaint
+    def _report_error(self, error: str) -> None:
+        """Report why a read has failed, once for as long as the reason is the same."""
+        if error != self._reported_error:
+            self._reported_error = error
             self._log.error(
-                "{name}: files could not be read again, what was read before stays in use: {complaint}",
+                "{name}: files could not be read again, what was read before stays in use: {error}",
                 name=self._name,
-                complaint=complaint,
+                error=error,
             )
 
 
@@ -224,13 +226,13 @@ class Reloader(Service):
         self._watched = [_Watched(name, part, reactor, in_thread) for name, part in parts]
 
     def startService(self) -> None:
-        """Say what is wrong with the files, and begin to look at them."""
+        """Report what is wrong with the files, and begin to watch them."""
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
         for watched in self._watched:
             watched.start()
 
     def stopService(self) -> None:
-        """Look no more; what is being read is not used."""
+        """Stop watching; what is being read is not used."""
         super().stopService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
         for watched in self._watched:
             watched.stop()

@@ -26,21 +26,21 @@ class Carrier(Protocol):
     """
 
     def prepare(self) -> None:
-        """Take the address, and let no client in yet.
+        """Take the address, and accept no client yet.
 
         :raises ListenError: the address cannot be had; nothing is held then.
         """
         ...
 
     def open(self) -> Deferred[None]:
-        """Let clients in.
+        """Accept clients.
 
-        :returns: fires when they are let in; fails with ListenError where another process was quicker.
+        :returns: fires when they are accepted; fails with ListenError where another process was quicker.
         """
         ...
 
     def close(self) -> Deferred[None]:
-        """Let no client in any more, and give the address back; calling it again does nothing.
+        """Accept no more clients, and give the address back; calling it again does nothing.
 
         :returns: fires, never with an error, when the address is given back.
         """

@@ -95,7 +95,7 @@ class EndpointPort:
             raise SettingError(f"frontend {name}: {error}") from error
 
     def prepare(self) -> None:
-        """See ``Carrier``: listen, and accept nobody for now.
+        """See ``Carrier``: listen, and accept no client for now.
 
         Where the endpoint takes its time, its failure is known when the port is opened.
         """
@@ -132,13 +132,13 @@ class EndpointPort:
 
     def open(self) -> Deferred[None]:
         """See ``Carrier``."""
-        return self._listening.addCallback(self._let_clients_in)
+        return self._listening.addCallback(self._accept_clients)
 
-    def _let_clients_in(self, port: IListeningPort) -> None:
+    def _accept_clients(self, port: IListeningPort) -> None:
         assert self._acceptor is not None
         self._is_open = True
         self._acceptor.resumeProducing()
-        # The frontend may have a reason to accept nobody: then it pauses again.
+        # Where the frontend may accept no client at the moment, this pauses it again.
         self._factory.registry.accept_pause.pause_on(self._acceptor)
         self._log.info(
             "frontend {name} listens on {address} by the endpoint {endpoint}",

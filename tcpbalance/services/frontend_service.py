@@ -1,4 +1,4 @@
-"""A frontend while it runs: opened when its backends are known, drained in the end."""
+"""A frontend while it runs: it opens when its backends are known, and drains in the end."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from tcpbalance.services.stepped import SteppedService
 
 
 class FrontendService(SteppedService):
-    """Lets the clients of one frontend in, when its pools are known, and drains its sessions in the end.
+    """Accepts the clients of one frontend when its pools are known, and drains its sessions in the end.
 
-    Preparing takes its addresses. Once it is committed, its clients are let in when the names of its pools
-    had time for an answer and their first checks are over. Retiring closes the addresses and lets open
-    sessions finish within the grace.
+    Preparing takes its addresses. Once it is committed, it accepts clients when the names of its pools had
+    time for an answer and their first checks are over. Retiring closes the addresses; open sessions may
+    finish within the grace.
 
     :param shared: what all services of the balancer share.
     :param frontend: what to listen on, and what to serve the clients with.
@@ -42,7 +42,7 @@ class FrontendService(SteppedService):
     :raises SettingError: Twisted does not take the description of an endpoint.
     :raises DenyFileError: the deny file has mistakes.
     :ivar factory: serves the clients.
-    :ivar opened: fires when clients are let in; fails with ListenError when another process took an address
+    :ivar opened: fires when clients are accepted; fails with ListenError when another process took an address
         meanwhile; is cancelled when the frontend is closed before.
     """
 
@@ -136,13 +136,13 @@ class FrontendService(SteppedService):
         self.close()
 
     def begin(self) -> None:
-        """Let clients in as soon as the backends are known."""
+        """Accept clients as soon as the backends are known."""
         self._reloader.startService()
         self.opened = Deferred()
         self._wait_to_open(self.opened)
 
     def end(self) -> Deferred[None]:
-        """Close the addresses at once, and let open sessions finish within the grace.
+        """Close the addresses at once; open sessions may finish within the grace.
 
         :returns: fires when the last session has ended.
         """
@@ -186,7 +186,7 @@ class FrontendService(SteppedService):
             )
 
     def _open(self, opened: Deferred[None]) -> None:
-        """Let clients in, unless the frontend was closed while it waited."""
+        """Accept clients, unless the frontend was closed while it waited."""
         if opened.called:
             return
         opening = [maybeDeferred(carrier.open) for carrier in self._carriers]
@@ -202,7 +202,7 @@ class FrontendService(SteppedService):
         opened.errback(failure)
 
     def close(self) -> Deferred[None]:
-        """Let no client in any more; open sessions go on.
+        """Accept no more clients; open sessions go on.
 
         :returns: fires when all addresses are given back.
         """

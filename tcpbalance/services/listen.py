@@ -68,8 +68,8 @@ def _read(value: object) -> ListensOn:
 def _parse(text: str) -> Address | EndpointString:
     """Tell a description from an address by its first word.
 
-    Those of Twisted's own endpoints are never taken for host names. The word of a plugin's is one where the
-    text is no address.
+    The kinds of Twisted's own endpoints are never taken for host names. The kind of a plugin counts only
+    where the text is no address.
     """
     kind = text.partition(":")[0]
     if kind.lower() in ENDPOINT_KINDS or _UNIX_OPTION.match(text):
