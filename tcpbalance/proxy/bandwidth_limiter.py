@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from twisted.python.failure import Failure
 
 from tcpbalance.admission.gcra import Gcra
 from tcpbalance.net.pump import CHUNK
+from tcpbalance.net.transport import Transport
 from tcpbalance.net.wheel import Wheel
 from tcpbalance.proxy.reasons import EndReason
 
@@ -34,7 +35,7 @@ class Limited(Protocol):
     """A side whose bytes are counted."""
 
     @property
-    def transport(self) -> Any:
+    def transport(self) -> Transport:
         """The side's."""
         ...
 
@@ -57,29 +58,29 @@ class DryRunBandwidthLimiter:
     """Takes a limiter's place in a dry run, and counts what a limiter would have held back.
 
     :param rate: bytes a second.
-    :param seconds: a monotonic clock.
+    :param clock: a monotonic one, in seconds.
     :param would_hold: called then.
     """
 
-    __slots__ = ("_pace", "_piece", "_seconds", "_until", "_would_hold")
+    __slots__ = ("_clock", "_gcra", "_piece", "_until", "_would_hold")
 
     holds = False
 
-    def __init__(self, rate: int, seconds: Callable[[], float], would_hold: Callable[[], None]) -> None:
-        self._pace = Gcra(rate)
+    def __init__(self, rate: int, clock: Callable[[], float], would_hold: Callable[[], None]) -> None:
+        self._gcra = Gcra(rate)
         self._piece = _piece(rate)
         self._until = -math.inf
-        self._seconds = seconds
+        self._clock = clock
         self._would_hold = would_hold
 
     def read(self, count: int) -> None:
-        """So many bytes have been read at the side, which a brake would have had read in pieces."""
-        now = self._seconds()
+        """So many bytes have been read at the side, which a limiter would have had read in pieces."""
+        now = self._clock()
         last = count % self._piece or self._piece
-        if now < self._until or self._pace.spent(count - last, now):
+        if now < self._until or self._gcra.spent(count - last, now):
             self._would_hold()
         else:
-            self._until = now + self._pace.spent(last, now)
+            self._until = now + self._gcra.spent(last, now)
 
     def release(self) -> None:
         """Nothing waits."""
@@ -93,24 +94,24 @@ class BandwidthLimiter:
     :param side: whose bytes are counted; connected.
     :param rate: bytes a second.
     :param wheel: ends the waits; a fine one.
-    :param seconds: a monotonic clock.
+    :param clock: a monotonic one, in seconds.
     :ivar holds: whether the side has to wait.
     """
 
-    __slots__ = ("_pace", "_seconds", "_side", "_wheel", "holds", "slot")
+    __slots__ = ("_clock", "_gcra", "_side", "_wheel", "holds", "slot")
 
-    def __init__(self, side: Limited, rate: int, wheel: Wheel, seconds: Callable[[], float]) -> None:
+    def __init__(self, side: Limited, rate: int, wheel: Wheel, clock: Callable[[], float]) -> None:
         self.holds = False
         self.slot: int | None = None
         self._side = side
-        self._pace = Gcra(rate)
+        self._gcra = Gcra(rate)
         self._wheel = wheel
-        self._seconds = seconds
+        self._clock = clock
         side.transport.read_at_most(_piece(rate))
 
     def read(self, count: int) -> None:
         """So many bytes have been read at the side."""
-        wait = self._pace.spent(count, self._seconds())
+        wait = self._gcra.spent(count, self._clock())
         if wait:
             self.holds = True
             self._side.transport.pauseProducing()
