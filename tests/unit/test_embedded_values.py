@@ -18,6 +18,7 @@ from tcpbalance import (
     Balancer,
     CertificateConfig,
     CommandProbe,
+    ExpectProbe,
     Fault,
     Frontend,
     FrontendFactory,
@@ -142,6 +143,23 @@ def test_a_count_out_of_range(make: Callable[..., object], name: str, value: obj
 )
 def test_what_a_converter_refuses_is_named(make: Callable[..., object], name: str, seconds: object) -> None:
     assert str(refused(make, {name: seconds})).startswith(f"{name} must be a duration such as ")
+
+
+@pytest.mark.parametrize(
+    ("make", "values", "said"),
+    [
+        (HttpProbe, {"status": "9-1"}, 'status must be status codes from 200 to 599 such as "200"'),
+        (HttpProbe, {"path": 5}, "path must be a string, got 5"),
+        (CommandProbe, {"argv": ()}, "argv must begin with a program"),
+        (ExpectProbe, {"contains": "a", "send": 5}, "send must be a string, got 5"),
+        (FrontendTlsConfig, {"certificates": [], "alpn": [""]}, "alpn must be the name of a protocol"),
+        (ResolverConfig, {"servers": ["ns.internal"]}, "servers must be the IP address of a name server"),
+        (OverloadConfig, {"descriptors": "90"}, "descriptors must be a percentage"),
+        (PoolTlsConfig, {"server_name": "*.internal"}, "server_name must be a host name"),
+    ],
+)
+def test_whatever_is_refused_is_named(make: Callable[..., object], values: dict[str, Any], said: str) -> None:
+    assert str(refused(make, values)).startswith(said)
 
 
 def test_a_rate_that_has_to_be_reached_and_cannot() -> None:

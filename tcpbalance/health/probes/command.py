@@ -19,6 +19,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from tcpbalance.config.addresses import Address
+from tcpbalance.config.strict import strict
 from tcpbalance.health.probes.argv import EXAMPLE, Argv
 from tcpbalance.health.probes.base import NoVerdict, ProbeFailed, Target
 from tcpbalance.health.probes.causes import named_causes
@@ -40,7 +41,7 @@ def _argv(value: Sequence[str]) -> Argv:
     return Argv.parse(value)
 
 
-@frozen
+@frozen(field_transformer=strict)
 class CommandProbe:
     """Passes when the program exits with status 0.
 

@@ -7,6 +7,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
+from tcpbalance.config.strict import strict
 from tcpbalance.health.probes.base import Target
 from tcpbalance.health.probes.causes import named_causes
 from tcpbalance.health.probes.connection import Peer, connected
@@ -15,7 +16,7 @@ from tcpbalance.health.probes.keys import some_text
 from tcpbalance.health.probes.search import Search
 
 
-@frozen
+@frozen(field_transformer=strict)
 class ExpectProbe:
     """Passes when the backend sends an expected text, unasked or in answer to `send`."""
 

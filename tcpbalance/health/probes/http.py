@@ -21,6 +21,7 @@ from twisted.web.iweb import IAgentEndpointFactory, IResponse
 from zope.interface import implementer
 
 from tcpbalance.config.addresses import Address
+from tcpbalance.config.strict import strict
 from tcpbalance.health.probes.base import ProbeFailed, Target
 from tcpbalance.health.probes.causes import named_causes, verdict_on
 from tcpbalance.health.probes.connection import Peer, connected
@@ -42,7 +43,7 @@ def _status(value: StatusSet | int | str) -> StatusSet:
     return value if isinstance(value, StatusSet) else StatusSet.parse(value)
 
 
-@frozen
+@frozen(field_transformer=strict)
 class HttpProbe:
     """Passes when the answer to a GET request has an accepted status, and `contains` in its body if set.
 
