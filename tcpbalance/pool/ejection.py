@@ -1,4 +1,4 @@
-"""Takes backends out of rotation for a while that outlier detection points at, and readmits them."""
+"""Ejects the backends that outlier detection names for a while, and readmits them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tcpbalance.pool.outlier import OutlierDetection
 
 
 class Ejections:
-    """Those of one pool.
+    """The ejections of one pool.
 
     A backend comes back when its time is over: where it is checked, with the next check that passes, else
     with the next connection to the pool. Each step is logged once, with its cause.
@@ -49,7 +49,7 @@ class Ejections:
         self._next_expiry = self._find_next_expiry()
 
     def failed(self, backend: Backend, cause: str) -> None:
-        """A connection did not come about, or was reset before the backend's first byte.
+        """A connection failed, or ended before the backend's first byte.
 
         :param cause: why, in a word or two.
         """
@@ -57,7 +57,7 @@ class Ejections:
             self._eject(backend, f"consecutive failures, the last: {cause}")
 
     def connected(self, backend: Backend, seconds: float, noticeable: float) -> None:
-        """A connection came about.
+        """A connection was established.
 
         :param seconds: what that took.
         :param noticeable: seconds up to which that says nothing about the backend.

@@ -1,4 +1,4 @@
-"""How long a backend takes lately: an average that believes bad news at once and good news slowly."""
+"""How long a backend takes lately: an average that follows peaks at once and falls slowly."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class PeakEwma:
         self.measured = True
 
     def value(self, now: float) -> float:
-        """Give the average in seconds; it decays meanwhile, so that a shunned backend is tried again.
+        """Give the average in seconds; it decays, so that a backend that was avoided is tried again.
 
         :returns: 0.0 when nothing was ever observed (`measured` distinguishes that from a fast backend).
         """

@@ -36,7 +36,7 @@ class OutlierDetection:
         self.members = members
 
     def failed(self, backend: Backend) -> bool:
-        """Take note of a connection that did not come about, or was reset before the backend's first byte.
+        """Take note of a connection that failed, or ended before the backend's first byte.
 
         :returns: whether it should be ejected for that.
         """
@@ -45,7 +45,7 @@ class OutlierDetection:
         return stats.failures >= self._config.consecutive_failures
 
     def connected(self, backend: Backend, seconds: float, noticeable: float) -> bool:
-        """Take note of a connection that came about.
+        """Take note of a connection that was established.
 
         :param seconds: what that took.
         :param noticeable: seconds up to which that says nothing about the backend.

@@ -81,7 +81,7 @@ class Pool:
     :param health: the checks that a `Balancer` makes of the backends: until the first has an outcome, a
         backend is down unless ``initial`` is ``"up"``. ``"external"`` where the application calls `mark_up`
         and `mark_down` by what it finds out itself; None where failed dials alone show.
-    :ivar replays: whether a backend that resets the connection before its first byte is followed by another.
+    :ivar replays: whether another backend is tried when one ends the connection before its first byte.
     :ivar rng: gives numbers from 0 up to 1.
     :ivar queue: the connections that wait; None where none may.
     :ivar retry_budget: bounds the retries that are under way at once.
@@ -320,14 +320,14 @@ class Pool:
     # The list of backends
 
     def replace(self, backends: Iterable[BackendLike]) -> None:
-        """Have other backends from now on, at once; see `prepare`.
+        """Give the pool another list of backends, at once; see `prepare`.
 
         :raises SettingError: the pool cannot work with them; nothing has changed.
         """
         self.prepare(backends)()
 
     def prepare(self, backends: Iterable[BackendLike]) -> Callable[[], None]:
-        """Get ready to have other backends; nothing changes yet.
+        """Check another list of backends, and build what is derived from it; nothing changes yet.
 
         One that the pool has already, by name and address, stays the object that it is, with its counters,
         health, ejection and connections, and takes over the weight, limit, rank and server name of the one
@@ -373,7 +373,7 @@ class Pool:
             backend.up, backend.awaits_check, backend.cause = False, True, NOT_CHECKED
 
     def subscribe(self, on_change: OnChange) -> Callable[[], None]:
-        """Have a callable called with a `PoolChange` whenever a backend comes, goes, or stands otherwise.
+        """Have a callable called with a `PoolChange` whenever backends are added, removed or changed.
 
         :returns: ends the subscription; further calls do nothing.
         """

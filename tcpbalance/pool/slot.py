@@ -82,7 +82,7 @@ class Slot:
             self._observers.ejections.answered(self.backend)
 
     def failed(self, seconds: float, cause: str) -> None:
-        """The backend could not be reached, or reset the connection before its first byte.
+        """The backend could not be reached, or ended the connection before its first byte.
 
         Where nothing else keeps traffic away from a backend that fails, others go first for a while. The
         average takes in no less than the pool's connect timeout: a refusal is quick, yet no merit.

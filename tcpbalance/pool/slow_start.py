@@ -1,4 +1,4 @@
-"""Slow start: a backend that has just come gets its share of connections little by little."""
+"""Slow start: a backend that has become available gets its share of connections little by little."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class SlowStart:
     whole one, the policy's offer is taken. (That is the fluid share of generalized processor sharing: Parekh
     and Gallager, IEEE/ACM Transactions on Networking 1(3), 1993.)
 
-    Where those that serve have all come lately, none is held back for another's sake: the weight of each is
-    relative to that of the one that has come furthest.
+    Where all that serve have become available lately, none is held back: the weight of each is relative to
+    that of the one that has come furthest.
 
     :param duration: seconds until a backend has its whole weight, above 0.
     :param clock: the clock.

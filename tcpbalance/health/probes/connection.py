@@ -18,7 +18,7 @@ LINGER = 0.25
 """The part of the timeout that a peer may take to close, too, before it is cut off."""
 
 
-class Peer(Protocol):
+class ProbeConnection(Protocol):
     """The backend as a probe sees it.
 
     :ivar verdict: what the probe waits for; fails with the reason when the connection ends before.
@@ -51,7 +51,9 @@ class QuietFactory(Factory):
 
 
 @asynccontextmanager
-async def connected(endpoint: IStreamClientEndpoint, peer: Peer, target: Target) -> AsyncIterator[None]:
+async def connected(
+    endpoint: IStreamClientEndpoint, peer: ProbeConnection, target: Target
+) -> AsyncIterator[None]:
     """Hold a connection for the time of the block; it is closed, not just closing, when the block is left.
 
     It ends in the orderly way, which leaves no complaint in the backend's log; a peer that does not do its
@@ -68,7 +70,7 @@ async def connected(endpoint: IStreamClientEndpoint, peer: Peer, target: Target)
         await hang_up(peer, target.reactor, linger)
 
 
-async def hang_up(peer: Peer, clock: Any, linger: float) -> None:
+async def hang_up(peer: ProbeConnection, clock: Any, linger: float) -> None:
     """Close a connection and wait until it is gone.
 
     :param clock: IReactorTime.

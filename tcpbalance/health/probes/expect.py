@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from tcpbalance.config.strict import strict
 from tcpbalance.health.probes.base import Target
 from tcpbalance.health.probes.causes import named_causes
-from tcpbalance.health.probes.connection import Peer, connected
+from tcpbalance.health.probes.connection import ProbeConnection, connected
 from tcpbalance.health.probes.endpoint import endpoint_for
 from tcpbalance.health.probes.keys import some_text
 from tcpbalance.health.probes.search import Search
@@ -43,7 +43,7 @@ class ExpectProbe:
                 await peer.verdict.wait()
 
 
-class _Answer(Peer):
+class _Answer(ProbeConnection):
     """Takes what the backend says to the search."""
 
     def __init__(self, search: Search) -> None:

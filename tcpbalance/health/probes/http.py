@@ -24,7 +24,7 @@ from tcpbalance.config.addresses import Address
 from tcpbalance.config.strict import strict
 from tcpbalance.health.probes.base import ProbeFailed, Target
 from tcpbalance.health.probes.causes import named_causes, verdict_on
-from tcpbalance.health.probes.connection import Peer, connected
+from tcpbalance.health.probes.connection import ProbeConnection, connected
 from tcpbalance.health.probes.endpoint import endpoint_for
 from tcpbalance.health.probes.keys import matching, some_text
 from tcpbalance.health.probes.search import ANSWER_LIMIT, Search
@@ -109,7 +109,7 @@ def _host_of(address: Address) -> str:
     return str(attrs.evolve(address, host=address.host.partition("%")[0]))
 
 
-class _Carrier(Peer):
+class _Carrier(ProbeConnection):
     """Carries Twisted's HTTP client on a connection of ours, and bounds what may come back."""
 
     def __init__(self) -> None:

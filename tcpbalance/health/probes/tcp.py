@@ -7,7 +7,7 @@ from attrs import frozen
 
 from tcpbalance.health.probes.base import Target
 from tcpbalance.health.probes.causes import named_causes
-from tcpbalance.health.probes.connection import Peer, connected
+from tcpbalance.health.probes.connection import ProbeConnection, connected
 from tcpbalance.health.probes.endpoint import endpoint_for
 
 
@@ -22,5 +22,5 @@ class TcpProbe:
         """
         endpoint = endpoint_for(attrs.evolve(target, tls=None))
         with named_causes():
-            async with connected(endpoint, Peer(), target):
+            async with connected(endpoint, ProbeConnection(), target):
                 pass

@@ -16,7 +16,7 @@ from zope.interface import implementer
 from tcpbalance.config.addresses import Address
 from tcpbalance.health.probes.base import ProbeFailed, Target
 from tcpbalance.health.probes.causes import named_causes
-from tcpbalance.health.probes.connection import Peer, connected
+from tcpbalance.health.probes.connection import ProbeConnection, connected
 from tcpbalance.health.probes.endpoint import endpoint_for
 from tcpbalance.net.tls.connection import Connection
 
@@ -38,7 +38,7 @@ class TlsProbe:
         endpoint = endpoint_for(target)
         if target.tls is not None:
             with named_causes():
-                async with connected(endpoint, Peer(), target):
+                async with connected(endpoint, ProbeConnection(), target):
                     return
         endpoint = wrapClientTLS(_Client(target.address), endpoint, clock=target.reactor)
         peer = _Handshake()
@@ -48,7 +48,7 @@ class TlsProbe:
 
 
 @implementer(IHandshakeListener)
-class _Handshake(Peer):
+class _Handshake(ProbeConnection):
     """Settled by the end of the handshake."""
 
     def handshakeCompleted(self) -> None:
