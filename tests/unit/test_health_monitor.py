@@ -817,7 +817,7 @@ def test_a_monitor_that_is_stopped_follows_no_more() -> None:
     bench = Bench.of(FakeProbe(), "a")
     bench.start()
     bench.monitor.stopService()
-    bench.pool.replace([Backend("10.0.0.2:80", "b")])
+    bench.pool.replace([*bench.pool.backends, Backend("10.0.0.2:80", "b")])
     assert bench.probe.times("b") == []
     bench.start()
     assert bench.probe.times("b") == [0]

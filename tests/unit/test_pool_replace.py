@@ -16,8 +16,10 @@ from tcpbalance import Pool
 from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.pools import AffinityConfig, HealthConfig
 from tcpbalance.errors import SettingError
+from tcpbalance.net.tcp_info import NOTICEABLE
 from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.changes import PoolChange
+from tcpbalance.pool.outlier import ENOUGH
 from tcpbalance.pool.policies.base import PolicyTools
 from tcpbalance.pool.policies.round_robin import RoundRobin
 from tcpbalance.pool.pool import Slot
@@ -189,6 +191,18 @@ def test_a_dial_that_fails_there_says_nothing_any_more() -> None:
         slot.failed(0.1, "refused")
         slot.release()
     assert events == []
+
+
+def test_a_dial_that_is_slow_there_ejects_nothing() -> None:
+    pool = a_pool(listed("abc"), outlier=OutlierConfig(consecutive_failures=1, slow_factor=2.0))
+    for backend in pool.backends * ENOUGH:
+        pool.take(backend, None).took(0.01, NOTICEABLE)
+    gone = pool.backends[0]
+    slot = pool.take(gone, None)
+    pool.replace(listed("bc"))
+    with capturedLogs() as events:
+        slot.took(1.0, NOTICEABLE)
+    assert (events, gone.ejected) == ([], False)
 
 
 def test_it_may_come_back_as_another() -> None:
@@ -464,6 +478,21 @@ def test_subscribers_learn_what_has_changed_all_at_once() -> None:
     end()
     pool.mark_down(a, "refused")
     assert len(changes) == 3
+
+
+def test_a_subscription_may_end_within_its_call() -> None:
+    pool = a_pool(listed("a"))
+    calls: list[str] = []
+
+    def once(_: PoolChange) -> None:
+        calls.append("once")
+        end()
+
+    end = pool.subscribe(once)
+    pool.subscribe(lambda _: calls.append("always"))
+    pool.replace(listed("ab"))
+    pool.replace(listed("a"))
+    assert calls == ["once", "always", "always"]
 
 
 def test_one_that_fails_keeps_no_other_from_its_call() -> None:
