@@ -21,7 +21,7 @@ LOOK_EVERY = 1.0
 
 RENEW_AFTER = 12 * 3600.0
 """Seconds after which files are read again in any case, which makes a new key of session tickets. Tickets are
-valid for as long as the key that encrypts them; and who has that key can decrypt what was recorded since it
+valid for as long as the key that encrypts them; and that key decrypts what was recorded since it
 was made."""
 
 TRY_AGAIN_AFTER = 60.0
