@@ -99,25 +99,25 @@ class EndpointPort:
 
         Where the endpoint takes its time, its failure is known when the port is opened.
         """
-        gate = PausableFactory(self._factory)
-        gate.pauseProducing()
-        listening = maybeDeferred(self._endpoint.listen, gate)
-        listening.addCallbacks(self._pause, self._explain, callbackArgs=(gate,))
+        pausable = PausableFactory(self._factory)
+        pausable.pauseProducing()
+        listening = maybeDeferred(self._endpoint.listen, pausable)
+        listening.addCallbacks(self._pause, self._explain, callbackArgs=(pausable,))
         failure = getattr(listening, "result", None)
         if isinstance(failure, Failure):
             listening.addErrback(lambda _: None)  # It is raised here.
             failure.raiseException()
         self._listening = listening
 
-    def _pause(self, port: IListeningPort, gate: PausableFactory) -> IListeningPort:
+    def _pause(self, port: IListeningPort, pausable: PausableFactory) -> IListeningPort:
         self._port = port
         if hasattr(port, "pauseProducing") and hasattr(port, "resumeProducing"):
             # From here on the port's own pauses count, in which clients wait instead of being refused.
             port.pauseProducing()
-            gate.resumeProducing()
+            pausable.resumeProducing()
             self._acceptor = port
         else:
-            self._acceptor = gate
+            self._acceptor = pausable
         return port
 
     def _explain(self, failure: Failure) -> None:

@@ -66,7 +66,7 @@ def _read(value: object) -> ListensOn:
 
 
 def _parse(text: str) -> Address | EndpointString:
-    """Tell a description from an address by its first word.
+    """Distinguish a description from an address by its first word.
 
     The kinds of Twisted's own endpoints are never taken for host names. The kind of a plugin counts only
     where the text is no address.
