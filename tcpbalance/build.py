@@ -19,6 +19,7 @@ from tcpbalance.config.loops import Inlet, Outlet, loops
 from tcpbalance.config.models import Config
 from tcpbalance.config.pools import PoolConfig
 from tcpbalance.errors import SettingError
+from tcpbalance.health.extensions import probes
 from tcpbalance.net.own_listeners import loops_by_address, loops_by_name
 from tcpbalance.net.resolver.answer import Verdict
 from tcpbalance.net.resolver.blocking import look_up_all
@@ -27,8 +28,8 @@ from tcpbalance.net.socket_file import SocketFile
 from tcpbalance.net.tls.client import ClientTls
 from tcpbalance.net.tls.examination import mistakes_in_files
 from tcpbalance.net.tls.server import ServerTls
-from tcpbalance.pool import extensions
 from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.extensions import policies
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.preread import PrereadSettings
 from tcpbalance.services.frontend import Frontend
@@ -156,8 +157,8 @@ def read_config(
     """
     return load(
         path,
-        policies=extensions.policies(),
-        probes=extensions.probes(),
+        policies=policies(),
+        probes=probes(),
         examine=_examine if thorough else _examine_for_start,
         examine_draft=loops_by_address,
         examine_all=_examine_names if thorough else lambda config: (),

@@ -15,7 +15,8 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import ExtensionMetadata, OptionSpec
 
-from tcpbalance.pool.extensions import policies, probes
+from tcpbalance.health.extensions import probes
+from tcpbalance.pool.extensions import policies
 
 
 class ConfigReferenceDirective(SphinxDirective):

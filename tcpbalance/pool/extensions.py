@@ -1,4 +1,4 @@
-"""Policies and probes by name, from the entry points of every installed distribution; ours are among them."""
+"""Policies by name, from the entry points of every installed distribution; ours are among them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
-import attrs
 from twisted.logger import Logger
 
 from tcpbalance.errors import SettingError
 from tcpbalance.pool.policies.base import PolicyFactory
 
 POLICIES = "tcpbalance.policies"
-PROBES = "tcpbalance.probes"
 
 _OWN = "tcpbalance"
 _log = Logger()
@@ -26,7 +24,7 @@ def policies() -> dict[str, PolicyFactory]:
 
     One that cannot be loaded is logged and left out.
     """
-    return dict(_loaded(POLICIES))
+    return dict(installed(POLICIES))
 
 
 def policy(name: str) -> PolicyFactory:
@@ -45,17 +43,14 @@ def policy(name: str) -> PolicyFactory:
         raise SettingError(f"balancing policy {name} ({entry.value}) cannot be loaded: {error}") from error
 
 
-def probes() -> dict[str, type]:
-    """Load every health probe there is, by the name that `check` gives it.
-
-    One that cannot be loaded, or is no attrs class, from which its keys are read, is logged and left out.
-    """
-    return dict(_loaded(PROBES, _require_attrs))
-
-
-def _loaded(
+def installed(
     group: str, require: Callable[[EntryPoint, Any], None] | None = None
 ) -> Iterator[tuple[str, Any]]:
+    """Load every entry point of a group, and give it with its name.
+
+    :param require: called with each; it raises for one that cannot be used. That one is logged and left out,
+        like one that cannot be loaded.
+    """
     for entry in _own_first_by_name(group).values():
         try:
             thing = _load(entry)
@@ -78,11 +73,6 @@ def _load(entry: EntryPoint) -> Any:
     if not callable(thing):
         raise TypeError(f"{entry.value} must be a class, got {thing!r}")
     return thing
-
-
-def _require_attrs(entry: EntryPoint, thing: Any) -> None:
-    if not attrs.has(thing):
-        raise TypeError(f"{entry.value} must be an attrs class, got {thing!r}")
 
 
 def _own_first_by_name(group: str) -> Mapping[str, EntryPoint]:

@@ -11,14 +11,13 @@ from support.configs import EVERYTHING, POLICIES, PROBES, SMALLEST
 from tcpbalance import build
 from tcpbalance.cli import main
 from tcpbalance.config.errors import Mistake, Severity
-from tcpbalance.pool import extensions
 
 
 @pytest.fixture(autouse=True)
 def known_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the known policies and probes independent of what is installed."""
-    monkeypatch.setattr(extensions, "policies", lambda: dict.fromkeys(POLICIES, object))
-    monkeypatch.setattr(extensions, "probes", lambda: PROBES)
+    monkeypatch.setattr(build, "policies", lambda: dict.fromkeys(POLICIES, object))
+    monkeypatch.setattr(build, "probes", lambda: PROBES)
 
 
 @pytest.mark.parametrize(

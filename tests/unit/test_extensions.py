@@ -14,6 +14,7 @@ from support.distributions import pretend_installed
 from tcpbalance.build import read_config
 from tcpbalance.config.errors import ConfigError
 from tcpbalance.errors import SettingError
+from tcpbalance.health.extensions import PROBES, probes
 from tcpbalance.pool import extensions
 from tcpbalance.pool.policies.least_connections import LeastConnections
 from tcpbalance.pool.policies.peak_ewma import PeakEwmaPolicy
@@ -55,7 +56,7 @@ def test_ours_are_there() -> None:
 
 
 def test_our_probes_are_there() -> None:
-    assert set(extensions.probes()) == {"tcp", "tls", "http", "expect", "command"}
+    assert set(probes()) == {"tcp", "tls", "http", "expect", "command"}
 
 
 def test_what_is_installed_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,9 +118,9 @@ NO_ATTRS_CLASS = {
 @pytest.mark.parametrize("source", NO_ATTRS_CLASS.values(), ids=list(NO_ATTRS_CLASS))
 def test_a_probe_whose_keys_cannot_be_known_is_named_and_left_out(site: Path, source: str) -> None:
     (site / "theirs.py").write_text(source)
-    pretend_installed(site, "third-party", extensions.PROBES, {"theirs": "theirs:Theirs"})
+    pretend_installed(site, "third-party", PROBES, {"theirs": "theirs:Theirs"})
     with capturedLogs() as events:
-        assert "theirs" not in extensions.probes()
+        assert "theirs" not in probes()
     (event,) = events
     assert formatEvent(event) == (
         "tcpbalance.probes: theirs (theirs:Theirs) of third-party cannot be loaded and is left out"
@@ -129,7 +130,7 @@ def test_a_probe_whose_keys_cannot_be_known_is_named_and_left_out(site: Path, so
 
 def test_such_a_probe_spoils_no_message_about_another(site: Path) -> None:
     (site / "theirs.py").write_text("class Theirs: pass\n")
-    pretend_installed(site, "third-party", extensions.PROBES, {"theirs": "theirs:Theirs"})
+    pretend_installed(site, "third-party", PROBES, {"theirs": "theirs:Theirs"})
     file = site / "tcpbalance.toml"
     file.write_text(pool('health = { check = "http", depht = 1 }'))
     with capturedLogs(), pytest.raises(ConfigError, match=r"pools\.db\.health\.depht: unknown key, "):
