@@ -21,6 +21,7 @@ class AccessConfig:
 
     allow: tuple[Network, ...] = field(
         default=(),
+        converter=plain.networks,
         metadata=doc(
             "Networks whose clients are admitted; all others are refused. An empty list admits all clients.",
             default="all clients",
@@ -28,6 +29,7 @@ class AccessConfig:
     )
     deny: tuple[Network, ...] = field(
         default=(),
+        converter=plain.networks,
         metadata=doc(
             "Networks whose clients are refused. `deny` takes precedence over `allow`.",
             default="none",
@@ -35,6 +37,7 @@ class AccessConfig:
     )
     deny_file: FilePath | None = field(
         default=None,
+        converter=converters.optional(FilePath),
         metadata=doc(
             "File with further networks to refuse: one network or address on each line, and comments "
             "after `#`."

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tcpbalance.config.addresses import Address, HostName, NameServer
+from tcpbalance.config.addresses import Address, HostName, NameServer, Network
+from tcpbalance.config.messages import shown
 from tcpbalance.config.names import AlpnName
 from tcpbalance.config.quantities import Bandwidth, Duration, Fraction, Hold, Rate, Size
+from tcpbalance.errors import SettingError
 
 
 def duration(value: float | str) -> Duration:
@@ -77,6 +79,16 @@ def host(value: str) -> HostName:
     :raises SettingError: for anything else.
     """
     return HostName.parse(value)
+
+
+def networks(values: Iterable[Network | str]) -> tuple[Network, ...]:
+    """Read networks, such as ``"10.0.0.0/8"``.
+
+    :raises SettingError: for anything else.
+    """
+    if isinstance(values, str):
+        raise SettingError(f"must be a list of networks, got {shown(values)}")
+    return tuple(value if isinstance(value, Network) else Network.parse(value) for value in values)
 
 
 def name_servers(values: Iterable[NameServer | str]) -> tuple[NameServer, ...]:

@@ -37,6 +37,7 @@ from tcpbalance import (
     TcpProbe,
     TimeoutsConfig,
 )
+from tcpbalance.config.addresses import Network
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.quantities import Rate
 
@@ -154,6 +155,8 @@ def test_what_a_converter_refuses_is_named(make: Callable[..., object], name: st
         (ExpectProbe, {"contains": "a", "send": 5}, "send must be a string, got 5"),
         (FrontendTlsConfig, {"certificates": [], "alpn": [""]}, "alpn must be the name of a protocol"),
         (ResolverConfig, {"servers": ["ns.internal"]}, "servers must be the IP address of a name server"),
+        (AccessConfig, {"allow": ["10.0.0.1/8"]}, "allow must be a network such as"),
+        (AccessConfig, {"deny": "10.0.0.0/8"}, 'deny must be a list of networks, got "10.0.0.0/8"'),
         (OverloadConfig, {"descriptors": "90"}, "descriptors must be a percentage"),
         (PoolTlsConfig, {"server_name": "*.internal"}, "server_name must be a host name"),
     ],
@@ -278,6 +281,8 @@ def test_plain_values_become_what_the_file_makes_of_them() -> None:
     assert limits.connect_rate_per_client == Rate(0.5)
     assert LimitsConfig(connect_rate_per_client="30/m").connect_rate_per_client == Rate(30, 60.0)
     assert (limits.bandwidth_per_connection, limits.ban_for) == (1024, 60.0)
+    access = AccessConfig(allow=["10.0.0.0/8"], deny=[Network.parse("10.9.0.0/16")], deny_file="a.txt")
+    assert [str(network) for network in (*access.allow, *access.deny)] == ["10.0.0.0/8", "10.9.0.0/16"]
     assert OutlierConfig(max_ejected=0.25) == OutlierConfig(max_ejected="25%")
     assert 204 in HttpProbe(status="200-204").status
     assert PoolTlsConfig(server_name="WEB.internal").server_name == "web.internal"
