@@ -1,4 +1,4 @@
-"""Shuts the doors of a frontend, the listening sockets, for as long as anybody has a reason to."""
+"""Pauses accepting at the listening ports of a frontend, for as long as there is a reason to."""
 
 from __future__ import annotations
 
@@ -6,39 +6,39 @@ from typing import Protocol
 
 
 class Acceptor(Protocol):
-    """What accepts clients and can be told to wait: a listening port, ours or one of Twisted's."""
+    """A listening port that can be paused: ours or one of Twisted's."""
 
     def pauseProducing(self) -> None: ...
     def resumeProducing(self) -> None: ...
 
 
 class AcceptPause:
-    """Doors that are paused while at least one reason stands, so that no reason undoes another.
+    """Pauses listening ports while at least one reason stands, so that no reason undoes another.
 
-    Those who come meanwhile wait in the kernel's backlog.
+    Clients that connect meanwhile wait in the kernel's backlog.
     """
 
-    __slots__ = ("_frontend_listeners", "_reasons")
+    __slots__ = ("_acceptors", "_reasons")
 
     def __init__(self) -> None:
-        self._frontend_listeners: list[Acceptor] = []
+        self._acceptors: list[Acceptor] = []
         self._reasons: set[str] = set()
 
-    def pause_on(self, door: Acceptor) -> None:
-        """Take care of one more door, which is paused at once where the others are."""
-        self._frontend_listeners.append(door)
+    def pause_on(self, acceptor: Acceptor) -> None:
+        """Add a listening port; it is paused at once if the others are."""
+        self._acceptors.append(acceptor)
         if self._reasons:
-            door.pauseProducing()
+            acceptor.pauseProducing()
 
-    def leave(self, door: Acceptor) -> None:
-        """Attend to a door no more that has been closed."""
-        self._frontend_listeners.remove(door)
+    def leave(self, acceptor: Acceptor) -> None:
+        """Remove a listening port that has been closed."""
+        self._acceptors.remove(acceptor)
 
     def pause(self, reason: str) -> None:
-        """Accept nobody until this reason is withdrawn, and all others are; once more changes nothing."""
+        """Pause until this reason is withdrawn, and all others are; adding it twice changes nothing."""
         if not self._reasons:
-            for door in self._frontend_listeners:
-                door.pauseProducing()
+            for acceptor in self._acceptors:
+                acceptor.pauseProducing()
         self._reasons.add(reason)
 
     def resume(self, reason: str) -> None:
@@ -47,5 +47,5 @@ class AcceptPause:
             return
         self._reasons.remove(reason)
         if not self._reasons:
-            for door in self._frontend_listeners:
-                door.resumeProducing()
+            for acceptor in self._acceptors:
+                acceptor.resumeProducing()

@@ -1,4 +1,4 @@
-"""How long a session waits before it tries backends again that it has all tried."""
+"""How long a session pauses before it tries again backends that have all failed."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ LONGEST = 2.0
 
 
 def backoff(times: int, rng: Callable[[], float]) -> float:
-    """Tell the seconds to wait before the next round.
+    """Compute the seconds to wait before the next round.
 
-    They double from round to round, and of each a random half is left out, so that those who failed together
-    do not come back together: Brooker, "Exponential backoff and jitter", AWS Architecture Blog, 2015, "equal
-    jitter".
+    They double from round to round, and a random part of up to half is left out, so that sessions that failed
+    together do not come back together: Brooker, "Exponential backoff and jitter", AWS Architecture Blog,
+    2015, "equal jitter".
 
-    :param times: rounds that were waited for before.
-    :param chance: from 0 up to 1.
+    :param times: how many rounds there were before.
+    :param rng: gives numbers from 0 up to 1.
     """
     whole = min(LONGEST, FIRST * 2.0 ** min(times, 16))
     return whole * (0.5 + 0.5 * rng())

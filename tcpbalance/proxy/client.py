@@ -19,7 +19,7 @@ class ClientConnection(Peer):
     """The client's side of a session, which begins once it is connected.
 
     :param context: of the frontend.
-    :param admitted: the address that was admitted; None where that is still to be decided, or nobody asks.
+    :param admitted: the address that was admitted; None without admission control, and before its decision.
     """
 
     session: Session
@@ -29,7 +29,7 @@ class ClientConnection(Peer):
         self._admitted = admitted
 
     def connectionMade(self) -> None:
-        """A client has come."""
+        """The client is connected: begin its session."""
         context = self._context
         preread = context.preread.begin(self.transport.getPeer()) if context.preread is not None else None
         self.session = session = Session(context, self, preread, self._admitted)
@@ -45,7 +45,7 @@ class ClientConnection(Peer):
             self._context.admission.release(self._admitted)
 
     def handshakeCompleted(self) -> None:
-        """The client speaks TLS now."""
+        """The TLS handshake of the client is over."""
         self.session.tls_established()
 
     def dataReceived(self, data: bytes) -> None:

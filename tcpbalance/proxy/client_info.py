@@ -1,4 +1,4 @@
-"""Who a client is, where it had to say so before a backend was chosen."""
+"""What is known of a client that had to send something before a backend was chosen."""
 
 from __future__ import annotations
 
@@ -14,32 +14,31 @@ class ClientInfo:
     """What is known of a client by the time that a backend is chosen for it.
 
     :param peer: the address that it connects from.
-    :param said: what it has said, as far as it has.
+    :param preread: what it has sent, as far as it has been parsed.
     """
 
     peer: PeerAddress
-    said: Preread
+    preread: Preread
 
     @property
     def source(self) -> ProxyAddress | None:
-        """Whom a proxy speaks for, None where it speaks for nobody, or is none."""
-        return None if self.said.header is None else self.said.header.source
+        """The client that a PROXY header names; None if it names none, or there is no header."""
+        return None if self.preread.header is None else self.preread.header.source
 
     @property
     def client(self) -> PeerAddress:
-        """Whom the balancer takes for the client: whoever a proxy speaks for, else the peer itself."""
+        """The client's address: the one in the PROXY header, else the peer's."""
         return self.peer if self.source is None else twisted_address(self.source)
 
     @property
     def judged(self) -> PeerAddress:
-        """The address that access lists and limits go by: the client's, where it is an IP address.
+        """The address for access lists and limits: the client's if it is an IP address, else the peer's.
 
-        A proxy may speak for the peer of a unix socket, which no list and no limit knows; that counts as the
-        proxy itself.
+        A PROXY header may name the peer of a unix socket, which no list and no limit knows.
         """
         return self.peer if isinstance(self.source, UnixAddress) else self.client
 
     @property
     def shown_proxy(self) -> str | None:
-        """The proxy through which the client comes, None when it comes by itself."""
+        """The proxy that the client comes through, None without one."""
         return None if self.source is None else shown(self.peer)

@@ -35,7 +35,7 @@ class SessionContext:
     :param timeouts: how long sessions may last.
     :param limits: how many there may be, and how fast.
     :param pool: where backends are chosen; None where each client has to ask for a route to another.
-    :param preread: what clients have to say before a backend is chosen; None for nothing.
+    :param preread: what clients have to send before a backend is chosen; None for nothing.
     :param admission: decides which clients are admitted; None where all are.
     :param dry_run: takes note of what bounds would have done where they are not enforced, else None.
     :param connector: opens connections to backends.
@@ -72,7 +72,7 @@ class SessionContext:
     def __attrs_post_init__(self) -> None:
         if self.pool is None and (self.preread is None or self.preread.routes is None):
             raise SettingError(
-                f"frontend {self.name}: without a pool it must have an entrance with routes to one"
+                f"frontend {self.name}: without a pool it must have a preread with routes to one"
             )
 
     @property

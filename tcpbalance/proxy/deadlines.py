@@ -24,7 +24,7 @@ class Timed(Protocol):
     """A session as its deadlines see it."""
 
     active: float
-    """When it last heard of something, by the wheel's clock."""
+    """When the last event came, by the wheel's clock."""
 
     client: Peer
     backend: Peer | None
@@ -58,7 +58,7 @@ class Timed(Protocol):
         """The time to reach a backend is over."""
         ...
 
-    def break_off(self) -> None:
+    def abort(self) -> None:
         """Close both sides at once."""
         ...
 
@@ -68,7 +68,7 @@ class Deadlines:
 
     A byte only notes the time. Where bytes pass the session by, its sides note it instead.
 
-    :param session: is told to end; not started yet.
+    :param session: ended when a deadline has passed; not started yet.
     :param context: settings, clock and wheel.
     :param now: by that clock.
     :param born: when the client came, by the same.
@@ -144,7 +144,7 @@ class Deadlines:
         elif not session.ending:
             session.end(EndReason.HALF_CLOSE_TIMEOUT if session.half_closed else EndReason.IDLE_TIMEOUT)
         else:
-            session.break_off()
+            session.abort()
         return None if session.over else self._next_check()
 
     def on_failure(self, failure: Failure) -> None:
@@ -167,8 +167,8 @@ class Deadlines:
             self._min_rate = None
 
     def _looks_alive(self, now: float) -> bool:
-        """Whether a slow reader got on since the last look, or it is us who do not read: nobody sends, and
-        yet this is not idle.
+        """Whether a slow reader has fetched something since the last look, or a limiter holds a side back: no
+        byte comes, and yet this is not idle.
 
         The first look since a byte came only notes what there is to compare with.
         """
@@ -196,7 +196,7 @@ class Deadlines:
         return quiet_since + RESOLUTION + (limit if self._looked >= quiet_since else limit / 2)
 
     def _quiet_since(self) -> float:
-        """When the last byte came, as far as the wheel can tell."""
+        """When the last byte came, by the wheel's clock."""
         session = self._session
         if session.backend is None:
             return session.active
@@ -205,8 +205,8 @@ class Deadlines:
     def _next_check(self) -> float:
         """Seconds until the first look or deadline that may come.
 
-        Never longer than half the shorter limit: so whoever connects or finishes meanwhile need not ask to be
-        looked at sooner.
+        Never longer than half the shorter limit: so a side that connects or finishes meanwhile needs no
+        earlier look.
         """
         first = min(self._next_look(), self._aged_at)
         if self._min_rate is not None and self._session.backend is not None and not self._session.ending:

@@ -20,8 +20,8 @@ from tcpbalance.proxy.reasons import EndReason
 
 PATIENCE = 10
 """Pauses that a dial makes for the retry budget, the better part of a second together. Clients that failed at
-once, because a backend has died, are served one after the other; in an outage of all backends they are told
-soon."""
+once, because one backend has died, are served one after the other; in an outage of all backends they are
+closed soon."""
 
 
 # Not frozen, because one is made for each connection and a frozen one takes twice as long to make.
@@ -68,8 +68,8 @@ class Dial:
     __slots__ = (
         "_choices",
         "_patience",
+        "_paused",
         "_pauses",
-        "_rested",
         "attempts",
         "client",
         "failure",
@@ -84,7 +84,7 @@ class Dial:
         self._choices = pool.choices(client)
         self._pauses = 0
         self._patience = PATIENCE
-        self._rested = False
+        self._paused = False
         self.attempts = 0
         self.retrying = False
         self.reached = False
@@ -92,8 +92,8 @@ class Dial:
 
     def decide(self) -> Decision:
         """Decide what is next: at first, when an attempt has failed, and after a pause."""
-        if not self.attempts or self._rested:
-            self._rested = False
+        if not self.attempts or self._paused:
+            self._paused = False
             return self._choose()
         pool, failure = self.pool, self.failure
         if failure is not None and failure.out_of_descriptors:
@@ -104,7 +104,7 @@ class Dial:
             return self._wait_for_budget()
         self.retrying = True
         # The first round tries each backend at once; after that there is a pause before each attempt.
-        return self._rest() if self._pauses else self._choose()
+        return self._pause_for_next_round() if self._pauses else self._choose()
 
     def _choose(self) -> Decision:
         pool = self.pool
@@ -120,7 +120,7 @@ class Dial:
             self.retrying = False
             return Queue()
         if self.attempts and pool.has_available():
-            return self._rest()
+            return self._pause_for_next_round()
         return self._give_up()
 
     def after_queue(self) -> Decision:
@@ -142,14 +142,14 @@ class Dial:
         return GiveUp(EndReason.QUEUE_TIMEOUT if available else EndReason.NO_BACKEND)
 
     def settle(self) -> None:
-        """No other backend will be asked for: the policy is told so now."""
+        """No other backend will be tried: let the policy know now."""
         self._choices.close()
 
-    def _rest(self) -> Pause:
+    def _pause_for_next_round(self) -> Pause:
         """All have been tried: pause before the next attempt."""
         pause = Pause(backoff(self._pauses, self.pool.rng))
         self._pauses += 1
-        self._rested = True
+        self._paused = True
         return pause
 
     def _wait_for_budget(self) -> Decision:

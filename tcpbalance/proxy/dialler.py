@@ -47,7 +47,7 @@ class Dialler:
     :param connector: opens the connections.
     :param client: the client's packed address, None when it has none.
     :param clock: seconds on a monotonic clock.
-    :param caller: told how it goes.
+    :param caller: called with the outcome.
     :ivar dial: decides.
     :ivar preamble: what a backend is sent in the clear before a TLS handshake.
     :ivar slot: of the attempt under way, or of the connection; None without one.
@@ -126,7 +126,7 @@ class Dialler:
             self._try(decision.backend)
         elif isinstance(decision, Pause):
             wheel = self._connector.wheel
-            self._pending = PauseTimer(wheel, decision.seconds, self.go_on, self.broke_down)
+            self._pending = PauseTimer(wheel, decision.seconds, self.go_on, self.failed)
         elif isinstance(decision, GiveUp):
             self._end(decision.reason)
         else:
@@ -147,7 +147,7 @@ class Dialler:
             # A later attempt is made within a call of the wheel or of the connector, which do not know us.
             self._log.failure("backend {name} could not be dialled", name=backend.name)
             self._note_failure(internal_error().cause)
-            self.broke_down()
+            self.failed()
 
     def _begin_handshake(self, _: object) -> bytes:
         """Give what is sent before the handshake, and remember when that began, if the pool judges by it."""
@@ -174,7 +174,7 @@ class Dialler:
             self._queued_until = now + self.pool.queue_timeout
         left = max(0.0, self._queued_until - now)
         entry = QueueEntry(queue, self._connector.wheel, self.dial.client, left, self)
-        if not entry.take():
+        if not entry.join():
             self._end(EndReason.QUEUE_FULL)
             return
         self._pending = entry
@@ -201,12 +201,12 @@ class Dialler:
         self._pending = None
         self._end(EndReason.QUEUE_FULL)
 
-    def left_alone(self) -> None:
+    def no_backend_left(self) -> None:
         """See ``queue_entry.Queued``."""
         self._pending = None
         self._end(EndReason.NO_BACKEND)
 
-    def broke_down(self) -> None:
+    def failed(self) -> None:
         """See ``queue_entry.Queued``."""
         self._end(EndReason.INTERNAL_ERROR)
 
@@ -230,7 +230,7 @@ class Dialler:
         return BackendConnection(self._caller)
 
     def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
-        """The attempt has failed; where the fault is ours, no backend is blamed.
+        """The attempt has failed; a fault of this machine does not count against the backend.
 
         :param reason: holds a ``ConnectFailed``.
         """
@@ -240,7 +240,7 @@ class Dialler:
         self.dial.failure = failure
         self._note_failure(failure.cause)
         if failure.fault is Fault.BACKEND:
-            self._blame(failure.cause)
+            self._count_failure(failure.cause)
         else:
             self.pool.shortage.note(failure.cause, failure.remedy)
         self._drop_slot()
@@ -262,33 +262,33 @@ class Dialler:
             self.slot.took(took.seconds, took.noticeable)
 
     def lacked(self, error: OSError) -> None:
-        """The connection has ended for want of something on this machine; no backend is blamed."""
+        """The connection has ended for want of something on this machine."""
         failure = self.dial.failure = ConnectFailed.from_error(error)
         self.pool.shortage.note(failure.cause, failure.remedy)
 
     def answered(self) -> None:
-        """The backend has said something: it is no more to blame."""
+        """The backend has answered: a reset does not count against it from now on."""
         if self.slot is not None:
             self.slot.answered()
 
     def again(self, cause: str) -> None:
-        """The backend broke off before it had said anything: try another.
+        """The backend was lost before it had answered: try another.
 
-        :param cause: what it did, in a word.
+        :param cause: how, in a word.
         """
-        self.broken_off(cause)
+        self.reset_unanswered(cause)
         self.connect_time = None
         self._drop_slot()
         self.go_on()
 
-    def broken_off(self, cause: str) -> None:
-        """The backend broke off before it had said anything, and no other is tried.
+    def reset_unanswered(self, cause: str) -> None:
+        """The backend was lost before it had answered, and no other is tried.
 
-        :param cause: what it did, in a word.
+        :param cause: how, in a word.
         """
         self.dial.failure = ConnectFailed(cause)
         self._note_failure(cause)
-        self._blame(cause)
+        self._count_failure(cause)
 
     def end(self) -> None:
         """Give up what is under way, give back the slot, and forget the caller; calling it again does
@@ -309,7 +309,7 @@ class Dialler:
         if self.slot is not None:
             self.failures = (*self.failures, (self.slot.backend.name, cause))
 
-    def _blame(self, cause: str) -> None:
+    def _count_failure(self, cause: str) -> None:
         if self.slot is not None:
             self.slot.failed(self._clock() - self.began, cause)
 

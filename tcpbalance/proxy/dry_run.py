@@ -1,4 +1,4 @@
-"""Limits on sessions that are only tried: counts what they would have done, and tells the log."""
+"""The dry run of limits on sessions: counts and logs what they would have done."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tcpbalance.rate_limited_log import RateLimitedLog
 
 
 class DryRunLimit(Enum):
-    """A limit on trial, by its key in the configuration."""
+    """A limit, by its key in the configuration."""
 
     CONNECTIONS = "connections"
-    """The client would have had to wait for another to leave."""
+    """The client would have waited in the backlog until another session ended."""
 
     BANDWIDTH = "bandwidth_per_connection"
     """One of the two sides would have been held back."""
@@ -27,10 +27,10 @@ class DryRunLimit(Enum):
 
 
 class DryRunSession(Protocol):
-    """A session that limits are tried on."""
+    """A session in a dry run."""
 
     dry_run_limits: tuple[DryRunLimit, ...]
-    """Those that would have acted on it."""
+    """The limits that would have acted on it."""
 
 
 class DryRun:

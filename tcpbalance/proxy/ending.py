@@ -30,7 +30,7 @@ class Ending(Protocol):
 
 
 class SessionEnder:
-    """Ends sessions, those of a call in their order.
+    """Ends sessions in the order in which they are given.
 
     :param reactor: for the turns.
     :param clock: seconds on a monotonic clock.
@@ -48,7 +48,8 @@ class SessionEnder:
     def end(self, sessions: Iterable[Ending], reason: EndReason, served_by: Backend | None) -> None:
         """End sessions, the first of them now.
 
-        :param served_by: leave alone those that this backend does not serve any more by then; None for none.
+        :param served_by: skip sessions that this backend does not serve when their turn comes; None to end
+            all.
         """
         for session in reversed(list(sessions)):
             before = self._waiting.get(session)

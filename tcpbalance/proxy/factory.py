@@ -37,7 +37,7 @@ class FrontendFactory(Factory):
     :param limits: how many sessions there may be, of all clients and of each, and how fast.
     :param access: which clients are admitted, by their address; None for all.
     :param socket: options of the sockets to the backends.
-    :param preread: what clients have to say before a backend is chosen; None for nothing.
+    :param preread: what clients have to send before a backend is chosen; None for nothing.
     :param admission: decides which clients are admitted; None for what *access* and *limits* say.
     :param account: called with the record of each session that has ended.
     :param connector: opens connections to backends; sockets of the system by default.
@@ -117,8 +117,9 @@ class FrontendFactory(Factory):
         :returns: its side of a session; None where it is refused.
         """
         context = self.context
-        # Where a proxy is to say who the client is, the decision waits for that.
-        if context.admission is None or (context.preread is not None and context.preread.asks(addr)):
+        preread = context.preread
+        # Where a PROXY header is to name the client, the decision waits for that.
+        if context.admission is None or (preread is not None and preread.expects_header(addr)):
             return ClientConnection(context)
         if context.admission.admit(addr) is not None:
             return None

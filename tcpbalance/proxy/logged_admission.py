@@ -1,4 +1,4 @@
-"""Asks the gate of a frontend, and logs whom it refused: at most one line a second."""
+"""Admission control of one frontend, with a log of refusals: at most one line a second."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from tcpbalance.rate_limited_log import RateLimitedLog
 
 
 class LoggedAdmission:
-    """Stands at the gate of one frontend.
+    """Decides about clients and logs those that are refused.
 
     :param name: the frontend's.
-    :param gate: decides.
-    :param seconds: a monotonic clock.
+    :param admission: decides.
+    :param clock: seconds on a monotonic clock.
     :param timer: for what is logged a little later.
     """
 
     _log = Logger("tcpbalance.admission")
 
     def __init__(
-        self, name: str, admission: AdmissionControl, seconds: Callable[[], float], timer: IReactorTime
+        self, name: str, admission: AdmissionControl, clock: Callable[[], float], timer: IReactorTime
     ) -> None:
         self._name = name
         self._admission = admission
-        self._refused = RateLimitedLog(self._write_refused, seconds, timer)
-        self._would_refuse = RateLimitedLog(self._write_would_refuse, seconds, timer)
+        self._refused = RateLimitedLog(self._write_refused, clock, timer)
+        self._would_refuse = RateLimitedLog(self._write_would_refuse, clock, timer)
 
     def admit(self, address: Any) -> Refusal | None:
         """Admit a client, or refuse it.

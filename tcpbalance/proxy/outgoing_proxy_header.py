@@ -1,4 +1,4 @@
-"""The PROXY header with which a backend is told whom a connection is for."""
+"""The PROXY header that tells a backend the client of a connection."""
 
 from __future__ import annotations
 
@@ -38,9 +38,7 @@ class OutgoingProxyHeader:
     unique_id: str | None
 
 
-def outgoing_proxy_header(
-    pool: Pool, transport: Any, introduction: ClientInfo | None
-) -> OutgoingProxyHeader | None:
+def outgoing_proxy_header(pool: Pool, transport: Any, info: ClientInfo | None) -> OutgoingProxyHeader | None:
     """Write the header that a pool wants, None where it wants none.
 
     A client that came through a proxy is announced as that proxy announced it; where the proxy spoke for
@@ -48,16 +46,16 @@ def outgoing_proxy_header(
     on. Where all that is to be passed on does not fit beside what is ours, nothing of it is.
 
     :param transport: the client's.
-    :param introduction: who the client is, where it had to say so.
+    :param info: who the client is, where it had to say so.
     """
     if pool.send_proxy_protocol is None:
         return None
-    received = introduction.said.header if introduction is not None else None
+    received = info.preread.header if info is not None else None
     ends = _ends(transport, received)
     if pool.send_proxy_protocol == "v1":
         return OutgoingProxyHeader(encode_v1(*ends), None)
     passed = list(_passed(received, pool.pass_tlvs)) if received is not None else []
-    own = list(_own(introduction))
+    own = list(_own(info))
     try:
         return _named(
             ends, [*passed, *(tlv for tlv in own if tlv.type not in {other.type for other in passed})]
@@ -81,12 +79,12 @@ def _named(ends: Ends, tlvs: list[Tlv]) -> OutgoingProxyHeader:
     return OutgoingProxyHeader(encode_v2(*ends, tlvs), name.decode("ascii", "backslashreplace"))
 
 
-def _own(introduction: ClientInfo | None) -> Iterator[Tlv]:
+def _own(info: ClientInfo | None) -> Iterator[Tlv]:
     """What we know of the connection ourselves."""
-    if introduction is not None:
-        yield from _own_tls(introduction.said.secured)
-        if introduction.said.server_name is not None:
-            yield Tlv(AUTHORITY, introduction.said.server_name.encode())
+    if info is not None:
+        yield from _own_tls(info.preread.secured)
+        if info.preread.server_name is not None:
+            yield Tlv(AUTHORITY, info.preread.server_name.encode())
     yield Tlv(UNIQUE_ID, uuid4().hex.encode())
 
 

@@ -1,9 +1,9 @@
 """The phases of a session, what follows in each from what happens, and how its connections are closed.
 
-1. A session begins in ``PREREAD`` where its client has to say something first, else in ``DIALLING``.
+1. A session begins in ``PREREAD`` if its client has to send something first, else in ``DIALLING``.
 2. ``DIALLING`` becomes ``UNANSWERED`` when a backend has accepted, and that ``RELAYING`` as soon as no other
    backend will be tried: at once, unless the pool retries on a reset before the answer.
-3. ``UNANSWERED`` becomes ``DIALLING`` again when the backend breaks off (``TRY_ANOTHER``). There is no other
+3. ``UNANSWERED`` becomes ``DIALLING`` again when the backend is reset (``TRY_ANOTHER``). There is no other
    way back.
 4. Any phase becomes ``ENDING`` when the end is decided, and that ``OVER`` when both connections are gone. So
    the loss of a connection is an event only before that.
@@ -27,7 +27,7 @@ class Phase(_Plain):
     """What a session is about."""
 
     PREREAD = enum.auto()
-    """The client has to say something before a backend is chosen for it."""
+    """The client has to send something before a backend is chosen for it."""
 
     DIALLING = enum.auto()
     """A backend is chosen, waited for, and dialled; what the client sends meanwhile is kept for it."""
@@ -55,9 +55,9 @@ class Event(_Plain):
     BACKEND_FINISHED = enum.auto()
     """The peer has finished sending; its connection stands."""
 
-    CLIENT_BROKE_OFF = enum.auto()
-    BACKEND_BROKE_OFF = enum.auto()
-    """The peer has broken off, and not all that it sent before is read yet."""
+    CLIENT_ERROR = enum.auto()
+    BACKEND_ERROR = enum.auto()
+    """The connection has failed, and not all that the peer sent before is read yet."""
 
     CLIENT_CLOSED = enum.auto()
     BACKEND_CLOSED = enum.auto()
@@ -65,13 +65,13 @@ class Event(_Plain):
 
     CLIENT_RESET = enum.auto()
     BACKEND_RESET = enum.auto()
-    """The connection is gone because the peer, or the network, broke it off."""
+    """The connection is gone: the peer, or the network, has reset it."""
 
     FAILED = enum.auto()
     """A connection is gone because of us: this machine lacks something, or an exception was raised."""
 
     ENDED = enum.auto()
-    """Somebody decides that the session ends: a deadline, the dial, the operator."""
+    """A deadline, the dial or the operator ends the session."""
 
     ENDED_AT_ONCE = enum.auto()
     """The same, for a reason that does not wait for the last bytes."""
@@ -80,8 +80,8 @@ class Event(_Plain):
 (
     CLIENT_FINISHED,
     BACKEND_FINISHED,
-    CLIENT_BROKE_OFF,
-    BACKEND_BROKE_OFF,
+    CLIENT_ERROR,
+    BACKEND_ERROR,
     CLIENT_CLOSED,
     BACKEND_CLOSED,
     CLIENT_RESET,
@@ -107,7 +107,7 @@ class Action(_Plain):
     PASS_ON = enum.auto()
     """The other side gets what came before, and then the end of it."""
 
-    PASS_ON_BEFORE_BREAK = enum.auto()
+    PASS_ON_BEFORE_RESET = enum.auto()
     """``PASS_ON``, if that is the side whose break the session ends with; else nothing."""
 
     DELIVER = enum.auto()
@@ -116,25 +116,23 @@ class Action(_Plain):
     TRY_ANOTHER = enum.auto()
     """Another backend is dialled, to be given all that the client has sent."""
 
-    BREAK_OFF = enum.auto()
+    ABORT = enum.auto()
     """Both sides are closed at once."""
 
 
-IGNORE, END, AWAIT_BACKEND, PASS_ON, PASS_ON_BEFORE_BREAK, DELIVER, TRY_ANOTHER, BREAK_OFF = Action
+IGNORE, END, AWAIT_BACKEND, PASS_ON, PASS_ON_BEFORE_RESET, DELIVER, TRY_ANOTHER, ABORT = Action
 
 TABLE: dict[tuple[Phase, Event], Action] = {
     (PREREAD, CLIENT_FINISHED): END,
-    (
-        PREREAD,
-        CLIENT_BROKE_OFF,
-    ): IGNORE,  # What it has sent before is heard to its end.
+    # What it has sent before is read to its end.
+    (PREREAD, CLIENT_ERROR): IGNORE,
     (PREREAD, CLIENT_CLOSED): END,
     (PREREAD, CLIENT_RESET): END,
     (PREREAD, FAILED): END,
     (PREREAD, ENDED): END,
     (PREREAD, ENDED_AT_ONCE): END,
     (DIALLING, CLIENT_FINISHED): AWAIT_BACKEND,
-    (DIALLING, CLIENT_BROKE_OFF): END,
+    (DIALLING, CLIENT_ERROR): END,
     (DIALLING, CLIENT_CLOSED): AWAIT_BACKEND,
     (DIALLING, CLIENT_RESET): END,
     (DIALLING, FAILED): END,
@@ -142,8 +140,8 @@ TABLE: dict[tuple[Phase, Event], Action] = {
     (DIALLING, ENDED_AT_ONCE): END,
     (UNANSWERED, CLIENT_FINISHED): PASS_ON,
     (UNANSWERED, BACKEND_FINISHED): PASS_ON,
-    (UNANSWERED, CLIENT_BROKE_OFF): DELIVER,
-    (UNANSWERED, BACKEND_BROKE_OFF): DELIVER,  # There is something to read: it has answered.
+    (UNANSWERED, CLIENT_ERROR): DELIVER,
+    (UNANSWERED, BACKEND_ERROR): DELIVER,  # There is something to read: it has answered.
     (UNANSWERED, CLIENT_CLOSED): END,
     (UNANSWERED, BACKEND_CLOSED): END,
     (UNANSWERED, CLIENT_RESET): END,
@@ -153,8 +151,8 @@ TABLE: dict[tuple[Phase, Event], Action] = {
     (UNANSWERED, ENDED_AT_ONCE): END,
     (RELAYING, CLIENT_FINISHED): PASS_ON,
     (RELAYING, BACKEND_FINISHED): PASS_ON,
-    (RELAYING, CLIENT_BROKE_OFF): DELIVER,
-    (RELAYING, BACKEND_BROKE_OFF): DELIVER,
+    (RELAYING, CLIENT_ERROR): DELIVER,
+    (RELAYING, BACKEND_ERROR): DELIVER,
     (RELAYING, CLIENT_CLOSED): END,
     (RELAYING, BACKEND_CLOSED): END,
     (RELAYING, CLIENT_RESET): END,
@@ -162,16 +160,16 @@ TABLE: dict[tuple[Phase, Event], Action] = {
     (RELAYING, FAILED): END,
     (RELAYING, ENDED): END,
     (RELAYING, ENDED_AT_ONCE): END,
-    (ENDING, CLIENT_FINISHED): PASS_ON_BEFORE_BREAK,
-    (ENDING, BACKEND_FINISHED): PASS_ON_BEFORE_BREAK,
-    (ENDING, CLIENT_BROKE_OFF): IGNORE,
-    (ENDING, BACKEND_BROKE_OFF): IGNORE,
+    (ENDING, CLIENT_FINISHED): PASS_ON_BEFORE_RESET,
+    (ENDING, BACKEND_FINISHED): PASS_ON_BEFORE_RESET,
+    (ENDING, CLIENT_ERROR): IGNORE,
+    (ENDING, BACKEND_ERROR): IGNORE,
     (ENDING, ENDED): IGNORE,  # The first reason stands.
-    (ENDING, ENDED_AT_ONCE): BREAK_OFF,
+    (ENDING, ENDED_AT_ONCE): ABORT,
     (OVER, ENDED): IGNORE,
     (OVER, ENDED_AT_ONCE): IGNORE,
 }
-"""What is not here cannot come about: no backend is connected, or no transport is left to tell of it."""
+"""What is not here cannot come about: no backend is connected, or no transport is left to report it."""
 
 
 class Closing(_Plain):
@@ -220,17 +218,17 @@ def closing(
     :param side: the one to be closed.
     :param other: the one across; None for a client that has no backend.
     :param orderly: whether the session ends in order.
-    :param at_once: whether it is broken off, and the last bytes are not waited for.
+    :param at_once: whether it is aborted: the last bytes are not waited for.
     """
     # An end is passed on where it has come. A client without a backend has not been given a single byte that
     # it could take for the whole.
     if orderly and (other is None or other.finished):
         return FIN
-    # The peer was told before that no more will come, and the kernel has the rest for it.
+    # The peer was sent the end before, and the kernel has the rest for it.
     if side.write_closed and reason.closer == "balancer":
         return FIN
-    # A reset throws away what the kernel still holds: what came before a break is to arrive first.
+    # A reset discards what the kernel still holds: what came before a reset is to arrive first.
     if reason in _BREAKS and not at_once and side.in_flight():
         return DELIVER_AND_RESET
-    # Nobody is to take a broken transfer for a complete one.
+    # No peer is to take a broken transfer for a complete one.
     return RESET

@@ -1,4 +1,4 @@
-"""What a client has to say before a backend is chosen: who it speaks for, and which name it wants.
+"""What a client has to send before a backend is chosen: a PROXY header, and the server name that it wants.
 
 Where TLS ends here, a handshake comes after the PROXY header. Else nothing is answered, and what the backend
 is to read is kept for it: a ClientHello is looked at and passed on, byte for byte. Only a PROXY header is
@@ -46,10 +46,10 @@ class PrereadSettings:
 
     def __attrs_post_init__(self) -> None:
         if self.routes is not None and self.tls is not None:
-            raise SettingError("entrance: TLS that ends here cannot be passed through: give routes or tls")
+            raise SettingError("preread: TLS that ends here cannot be passed through: give routes or tls")
 
-    def asks(self, peer: Any) -> bool:
-        """Whether a peer has to say first whom it speaks for."""
+    def expects_header(self, peer: Any) -> bool:
+        """Whether a peer has to open with a PROXY header."""
         return packed_host(peer) in self.proxies
 
     def begin(self, peer: Any) -> Preread | None:
@@ -57,7 +57,7 @@ class PrereadSettings:
 
         :param peer: the address that it connects from, as Twisted's.
         """
-        from_proxy = self.asks(peer)
+        from_proxy = self.expects_header(peer)
         if not from_proxy and self.routes is None and self.tls is None:
             return None
         return Preread(from_proxy, self.routes, self.timeout, self.tls)
@@ -141,7 +141,7 @@ class Preread:
         return True
 
     def _look(self, hello: HelloReader, data: bytes) -> bool:
-        """Look for the server name; what is no TLS, or broken, has none, which its backend may judge."""
+        """Look for the server name; what is not TLS, or malformed, has none and is left to the backend."""
         try:
             found = hello.feed(data)
             if found is None:
@@ -149,7 +149,7 @@ class Preread:
             self._wanted = found.server_name
         except HelloError:
             pass
-        # A broken hello may be a long one; the session goes on without what was copied of it.
+        # A malformed ClientHello may be long: what was copied of it is dropped.
         self._hello = None
         return True
 

@@ -1,4 +1,4 @@
-"""The first phase of a session whose client has to say something before a backend is chosen."""
+"""The first phase of a session whose client has to send something before a backend is chosen."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class HeardSession(typing.Protocol):
         ...
 
     def client_known(self, pool: Pool) -> None:
-        """The client has said all that it has to: a backend of this pool serves it."""
+        """The preread is complete: a backend of this pool serves the client."""
         ...
 
     def turn_away(self, reason: EndReason, cause: str) -> None:
-        """Decide the end, and note what was wrong with what the client said."""
+        """Decide the end, and note what was wrong with what the client sent."""
         ...
 
     def end(self, reason: EndReason) -> None:
@@ -47,13 +47,13 @@ class HeardSession(typing.Protocol):
 
 
 class PrereadPhase:
-    """Takes what the client has to say, under one deadline: PROXY header, ClientHello, TLS handshake.
+    """Runs the preread under one deadline: PROXY header, ClientHello or TLS handshake.
 
     It and the session hold each other until ``stop``.
 
-    :param session: is told what comes of it.
+    :param session: called with the outcome.
     :param context: of the frontend.
-    :param info: who the client is; what it says is added there.
+    :param info: of the client; what it sends is added there.
     """
 
     __slots__ = ("_context", "_info", "_session", "slot")
@@ -66,16 +66,16 @@ class PrereadPhase:
 
     @property
     def buffered(self) -> int:
-        """Bytes of what the client has said that are held."""
-        return len(self._info.said.kept)
+        """Bytes of the client that are held."""
+        return len(self._info.preread.kept)
 
     def start(self) -> None:
         """Begin, with the client connected."""
-        said = self._info.said
-        self._context.wheel.watch(self, said.timeout)
-        if not said.expects_plaintext:
+        preread = self._info.preread
+        self._context.wheel.watch(self, preread.timeout)
+        if not preread.expects_plaintext:
             self._accept_tls()
-        elif said.tls is not None:
+        elif preread.tls is not None:
             # The handshake reads from the socket itself: what comes before it is only looked at.
             self._session.client.transport.look()
 
@@ -83,41 +83,41 @@ class PrereadPhase:
         """Bytes came from the client."""
         info, session = self._info, self._session
         try:
-            if not info.said.feed(data):
+            if not info.preread.feed(data):
                 return
         except ProxyHeaderError as error:
             session.turn_away(EndReason.BAD_PROXY_HEADER, f"{error} (from {shown(info.peer)})")
             return
-        # All is said that comes in the clear: it is known now whom the connection is for.
+        # Everything in plain text is here: the address of the client is known now.
         refusal = session.admit(info.judged)
         if refusal is not None:
             session.turn_away(EndReason.REFUSED, refusal.word)
-        elif info.said.tls is not None:
+        elif info.preread.tls is not None:
             self._accept_tls()
         else:
             self._choose_pool()
 
     def tls_established(self) -> None:
-        """The client speaks TLS now."""
-        said, session = self._info.said, self._session
-        # The handshake of an endpoint that is not ours tells nothing: what was to be said is still to come.
-        if session.ending or said.tls is None:
+        """The TLS handshake of the client is over."""
+        preread, session = self._info.preread, self._session
+        # The handshake of a foreign endpoint is no part of the preread.
+        if session.ending or preread.tls is None:
             return
         connection = session.client.transport.getHandle()
         try:
-            said.secured = facts_of(connection, self._context.wall_clock())
+            preread.secured = facts_of(connection, self._context.wall_clock())
         except HandshakeFailed as error:
-            said.note_server_name(asked_name(connection))
+            preread.note_server_name(asked_name(connection))
             session.turn_away(EndReason.HANDSHAKE_FAILED, error.cause)
         else:
             self._choose_pool()
 
     def reason_of(self, failure: Failure) -> tuple[EndReason, str]:
-        """Tell why the client is gone that was not sent away, and what was wrong with what it said."""
+        """Find out why the client is gone, and what was wrong with what it sent."""
         transport = self._session.client.transport
         cause = handshake_cause(failure, transport)
         if cause is not None:
-            self._info.said.note_server_name(asked_name(transport.getHandle()))
+            self._info.preread.note_server_name(asked_name(transport.getHandle()))
             return EndReason.HANDSHAKE_FAILED, cause
         if isinstance(failure.value, ConnectionDone):
             return EndReason.CLIENT_CLOSED, ""
@@ -125,7 +125,7 @@ class PrereadPhase:
         return EndReason.CLIENT_RESET if broken else EndReason.INTERNAL_ERROR, ""
 
     def check(self, now: float) -> float | None:
-        """The wheel's call: the time is over for what is to be said, or for the end to be taken.
+        """The wheel's call: the time is over, for the preread or for the close that followed it.
 
         :param now: seconds on the frontend's clock.
         :returns: the seconds until the next check, None when there is nothing left to be ended.
@@ -144,23 +144,23 @@ class PrereadPhase:
         client.close(orderly=False)
 
     def stop(self) -> None:
-        """Hear no more; calling it again does nothing."""
+        """Stop; calling it again does nothing."""
         self._context.wheel.forget(self)
         # No reference cycle is left behind for the garbage collector to find.
         if hasattr(self, "_session"):
             del self._session
 
     def _accept_tls(self) -> None:
-        """Let the client speak TLS; what it has sent already is the beginning of that."""
-        said = self._info.said
-        assert said.tls is not None
-        rest = bytes(said.kept)
-        said.kept.clear()
-        self._session.client.transport.accept_tls(said.tls, rest)
+        """Begin the TLS handshake; what the client has sent already is its beginning."""
+        preread = self._info.preread
+        assert preread.tls is not None
+        rest = bytes(preread.kept)
+        preread.kept.clear()
+        self._session.client.transport.accept_tls(preread.tls, rest)
 
     def _choose_pool(self) -> None:
         """All is known: the pool is the route's, or the frontend's."""
-        pool = self._info.said.pool(self._context.pool)
+        pool = self._info.preread.pool(self._context.pool)
         if pool is None:
             self._session.end(EndReason.NO_ROUTE)
         else:

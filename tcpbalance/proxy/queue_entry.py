@@ -1,4 +1,4 @@
-"""What a dial waits for besides an attempt: a moment, or its turn in the pool's queue."""
+"""What a dialler waits for besides an attempt: the end of a pause, or its turn in the pool's queue."""
 
 from __future__ import annotations
 
@@ -14,29 +14,32 @@ from tcpbalance.pool.connection_queue import LOOK_EVERY, ConnectionQueue
 
 
 class PauseTimer:
-    """A moment on a wheel, after which something is called; see ``connecting.Pending``.
+    """Calls something once a pause is over; see ``connecting.Pending``.
 
-    :param broke_down: called when that has raised.
+    :param wheel: measures the pause.
+    :param seconds: how long it is.
+    :param call: called then.
+    :param failed: called if that raises.
     """
 
-    __slots__ = ("_broke_down", "_call", "_wheel", "slot")
+    __slots__ = ("_call", "_failed", "_wheel", "slot")
 
     def __init__(
-        self, wheel: Wheel, seconds: float, call: Callable[[], None], broke_down: Callable[[], None]
+        self, wheel: Wheel, seconds: float, call: Callable[[], None], failed: Callable[[], None]
     ) -> None:
         self._wheel = wheel
         self._call = call
-        self._broke_down = broke_down
+        self._failed = failed
         self.slot: int | None = None
         wheel.watch(self, seconds)
 
     def check(self, now: float) -> None:
-        """The wheel's call: the moment is over."""
+        """The wheel's call: the pause is over."""
         self._call()
 
     def on_failure(self, failure: Failure) -> None:
         """See ``wheel.Watched``."""
-        self._broke_down()
+        self._failed()
 
     def cancel(self) -> None:
         """See ``Pending``."""
@@ -44,60 +47,60 @@ class PauseTimer:
 
 
 class Queued(Protocol):
-    """Who stands in the queue."""
+    """What waits in the queue."""
 
     def its_turn(self) -> None:
-        """Hear that there is room."""
+        """A backend has capacity."""
         ...
 
     def displaced(self) -> None:
-        """Hear that others have the place now."""
+        """The queue was full, and another connection got the place."""
         ...
 
     def timed_out(self) -> None:
-        """Hear that the time is over."""
+        """The time in the queue is over."""
         ...
 
-    def left_alone(self) -> None:
-        """Hear that no backend is left that could serve it."""
+    def no_backend_left(self) -> None:
+        """No backend is left that could serve it."""
         ...
 
-    def broke_down(self) -> None:
-        """Hear that an exception has come of what it was told."""
+    def failed(self) -> None:
+        """One of these calls has raised."""
         ...
 
 
 class QueueEntry:
-    """A place in a pool's queue; see ``queue.Waiter`` and ``connecting.Pending``.
+    """A connection's place in a pool's queue; see ``fair_queue.Waiter`` and ``connecting.Pending``.
 
-    :param room: where to wait.
-    :param wheel: tells when the time is over.
+    :param queue: the pool's.
+    :param wheel: measures the time.
     :param client: the client's packed address, None when it has none.
-    :param seconds: how long the place is kept.
-    :param who: told what comes of it.
+    :param seconds: how long it waits at most.
+    :param waiting: called with the outcome.
     """
 
     _log = Logger()
 
-    __slots__ = ("_room", "_seconds", "_until", "_wheel", "_who", "client", "slot")
+    __slots__ = ("_queue", "_seconds", "_until", "_waiting", "_wheel", "client", "slot")
 
     def __init__(
-        self, room: ConnectionQueue, wheel: Wheel, client: bytes | None, seconds: float, who: Queued
+        self, queue: ConnectionQueue, wheel: Wheel, client: bytes | None, seconds: float, waiting: Queued
     ) -> None:
-        self._room = room
+        self._queue = queue
         self._wheel = wheel
         self._seconds = seconds
         self._until = math.inf
-        self._who = who
+        self._waiting = waiting
         self.client = client
         self.slot: int | None = None
 
-    def take(self) -> bool:
-        """Stand in line.
+    def join(self) -> bool:
+        """Join the queue.
 
         :returns: False when the queue is full.
         """
-        if not self._room.join(self):
+        if not self._queue.join(self):
             return False
         self._until = self._wheel.watch(self, self._seconds)
         if self._seconds > LOOK_EVERY:
@@ -107,46 +110,47 @@ class QueueEntry:
     def its_turn(self) -> None:
         """See ``queue.Waiter``."""
         self._wheel.forget(self)
-        self._tell(self._who.its_turn)
+        self._report(self._waiting.its_turn)
 
     def displaced(self) -> None:
         """See ``queue.Waiter``."""
         self._wheel.forget(self)
-        self._tell(self._who.displaced)
+        self._report(self._waiting.displaced)
 
     def look_soon(self) -> None:
         """See ``queue.Waiter``: look in the next turn of the wheel, which spreads many over several."""
         self._wheel.watch(self, 0.0)
 
     def check(self, now: float) -> float | None:
-        """The wheel's call: somebody's turn may have come, no backend may be left, or the time is over."""
-        self._room.look()
-        if self not in self._room:
+        """The wheel's call: serve the queue if time alone has made capacity; else leave it if no backend is
+        left, or no time."""
+        self._queue.look()
+        if self not in self._queue:
             return None
-        if self._room.has_no_backend_for(self):
-            self._room.leave(self)
-            self._tell(self._who.left_alone)
+        if self._queue.has_no_backend_for(self):
+            self._queue.leave(self)
+            self._report(self._waiting.no_backend_left)
             return None
         if now < self._until:
             return min(LOOK_EVERY, self._until - now)
-        self._room.leave(self)
-        self._tell(self._who.timed_out)
+        self._queue.leave(self)
+        self._report(self._waiting.timed_out)
         return None
 
     def on_failure(self, failure: Failure) -> None:
         """See ``wheel.Watched``."""
         self.cancel()
-        self._who.broke_down()
+        self._waiting.failed()
 
     def cancel(self) -> None:
         """See ``Pending``: leave the queue."""
         self._wheel.forget(self)
-        self._room.leave(self)
+        self._queue.leave(self)
 
-    def _tell(self, call: Callable[[], None]) -> None:
-        """Tell whoever waits; what goes wrong with that must not be the fault of whoever made room."""
+    def _report(self, call: Callable[[], None]) -> None:
+        """Report the outcome; an exception in that must not reach the session that released its slot."""
         try:
             call()
         except Exception:
             self._log.failure("a queued connection could not be served")
-            self._who.broke_down()
+            self._waiting.failed()

@@ -26,10 +26,10 @@ class SessionRecord:
     :ivar client_bytes: bytes received from the client.
     :ivar backend_bytes: bytes received from the backend.
     :ivar reason: why it ended.
-    :ivar cause: why the last failed dial failed, what was wrong with the TLS of the side that broke off, or
-        with what the client said first; empty when nothing was.
+    :ivar cause: why the last failed attempt failed, or what was wrong with the TLS of the side that was
+        reset, or with what the client sent first; empty otherwise.
     :ivar proxy: the address of the proxy that the client came through, None when it came by itself.
-    :ivar server_name: the name that the client asked for, None where nobody looked, or found one.
+    :ivar server_name: the name in the ClientHello, None where none was read or found.
     :ivar unique_id: what the connection was called to the backend in a PROXY header, None without one.
     :ivar tls: what its handshake with the client agreed on, None where there was none.
     :ivar failures: the attempts that failed, in order: the name of the backend, and why.

@@ -87,7 +87,8 @@ class SessionRegistry:
     :param max_sessions: how many may be open before no more clients are accepted; None for no limit.
     :param dry_run: takes note of clients beyond ``max_sessions`` where that is not enforced, else None.
     :param on_record: called with the record of each session that has ended; None to make none.
-    :param on_idle: called when the last session has ended and somebody waits for that, or ``closed`` is set.
+    :param on_idle: called when the last session has ended, if ``when_idle`` waits for that or ``closed`` is
+        set.
     :ivar sessions: those that are open.
     :ivar ended: how many have ended, by their reason.
     :ivar accept_pause: pauses the listening ports that the clients come by.
@@ -141,7 +142,7 @@ class SessionRegistry:
         if len(self.sessions) == self._max_sessions - 1:
             self.accept_pause.resume(_FULL)
         if self._on_record is not None:
-            # It may be anybody's code; the end of the session must not depend on it.
+            # It may be foreign code; the end of the session must not depend on it.
             try:
                 self._on_record(session.record())
             except Exception:

@@ -1,7 +1,7 @@
 """One client's connection from accept to record: the one place where it is decided that it ends, and why.
 
-What follows in which phase is written down in ``phases``. ``_preread`` is there while the client has to say
-something first, and stays where it comes no further; ``_dialler`` and ``_deadlines`` are there after that.
+What follows from what in which phase is written down in ``phases``. ``_preread`` exists in ``PREREAD``, and
+stays if the session ends there; ``_dialler`` and ``_deadlines`` exist after that.
 ``_reason`` is set once the end has been decided; ``_finish`` runs once, when both transports are gone.
 """
 
@@ -30,15 +30,15 @@ from tcpbalance.proxy.dry_run import DryRunLimit
 from tcpbalance.proxy.outgoing_proxy_header import OutgoingProxyHeader, outgoing_proxy_header
 from tcpbalance.proxy.peer import BROKEN_OFF, Peer
 from tcpbalance.proxy.phases import (
+    ABORT,
     AT_ONCE,
     AWAIT_BACKEND,
-    BACKEND_BROKE_OFF,
     BACKEND_CLOSED,
+    BACKEND_ERROR,
     BACKEND_FINISHED,
     BACKEND_RESET,
-    BREAK_OFF,
-    CLIENT_BROKE_OFF,
     CLIENT_CLOSED,
+    CLIENT_ERROR,
     CLIENT_FINISHED,
     CLIENT_RESET,
     DELIVER_AND_RESET,
@@ -51,7 +51,7 @@ from tcpbalance.proxy.phases import (
     FIN,
     IGNORE,
     OVER,
-    PASS_ON_BEFORE_BREAK,
+    PASS_ON_BEFORE_RESET,
     PREREAD,
     RELAYING,
     TABLE,
@@ -74,9 +74,9 @@ class Session:
 
     :param context: of the frontend that it belongs to.
     :param client: the client's side, connected.
-    :param preread: takes what the client has to say first; None where that is nothing.
-    :param admitted: the address that was admitted; None where that is still to be decided, or nobody asks.
-    :ivar active: when it last heard of something, by the wheel's clock.
+    :param preread: parses what the client has to send first; None where that is nothing.
+    :param admitted: the address that was admitted; None without admission control, and before its decision.
+    :ivar active: when the last event came, by the wheel's clock.
     :ivar dry_run_limits: limits that would have acted on it, were they enforced.
     """
 
@@ -85,13 +85,13 @@ class Session:
     __slots__ = (
         "_admitted",
         "_born",
-        "_breaking",
         "_cause",
         "_context",
         "_deadlines",
         "_delivery",
         "_dialler",
         "_direct",
+        "_failed_side",
         "_first_finished",
         "_info",
         "_outgoing_header",
@@ -123,7 +123,7 @@ class Session:
         self._replay: ReplayBuffer | None = None
         self._first_finished: Peer | None = None
         self._reason: EndReason | None = None
-        self._breaking: Peer | None = None
+        self._failed_side: Peer | None = None
         self._delivery: Delivery | None = None
         self._served_by: Backend | None = None
         self._cause = ""
@@ -132,7 +132,7 @@ class Session:
         self._born = self.active = context.clock()
         self._started = context.wall_clock()
         if preread is None:
-            assert context.pool is not None, "where there are only routes, every client is heard first"
+            assert context.pool is not None, "where there are only routes, every client has a preread"
             self._prepare_dial(context.pool)
         else:
             self._info = ClientInfo(client.transport.getPeer(), preread)
@@ -185,15 +185,15 @@ class Session:
 
     @property
     def cause(self) -> str:
-        """What was wrong with what the client said first, or with the TLS of the side that broke off, or why
-        the last dial that failed did so; empty when nothing was and none did."""
+        """What was wrong with what the client sent first, or with the TLS of the side that was reset, or why
+        the last attempt that failed did so; empty otherwise."""
         if self._cause or self._preread is not None:
             return self._cause
         failure = self._dialler.dial.failure
         return "" if failure is None else failure.cause
 
     def start(self) -> None:
-        """Begin, with the client connected: hear what it has to say, or look for a backend."""
+        """Begin, with the client connected: with the preread, or with the dial."""
         try:
             if self._preread is not None:
                 self._preread.start()
@@ -216,7 +216,7 @@ class Session:
         return refusal
 
     def tls_established(self) -> None:
-        """The client speaks TLS now; where an endpoint of somebody else's does, it means nothing here."""
+        """The TLS handshake of the client is over; that of a foreign endpoint means nothing here."""
         if self._preread is not None:
             self._preread.tls_established()
 
@@ -243,13 +243,13 @@ class Session:
             self._limit_bandwidth(self.client, rate)
         dialler, info = self._dialler, self._info
         if dialler.pool.send_proxy_protocol is not None:
-            # Backends are told whom the connection is for: before a handshake, or else with the first bytes.
+            # The PROXY header goes out before a TLS handshake, or else with the first bytes.
             self._outgoing_header = outgoing_proxy_header(dialler.pool, self.client.transport, info)
             if self._outgoing_header is not None and dialler.pool.tls is not None:
                 dialler.preamble = self._outgoing_header.header
-        if info is not None and info.said.kept:
-            early = bytes(info.said.kept)
-            info.said.kept.clear()
+        if info is not None and info.preread.kept:
+            early = bytes(info.preread.kept)
+            info.preread.kept.clear()
             self.client_sent(early)
         dialler.go_on()
 
@@ -314,10 +314,9 @@ class Session:
             self._deadlines.end_dial_soon()
 
     def _try_another(self, cause: str) -> None:
-        """The backend broke off before its first byte, and all that the client has sent is still here.
+        """The backend was lost before its first byte, and all that the client has sent is still here.
 
-        The backend may have worked on it; that this does not matter is what the operator says with
-        ``reset_before_answer``.
+        The backend may have processed it. ``retry_on`` says that another one may process it again.
         """
         client = self.client
         self.backend = None
@@ -374,7 +373,7 @@ class Session:
             self.client.send(data, backend)
 
     def _keep(self, data: bytes) -> None:
-        """Keep bytes of the client for a backend to come, as long as there is room."""
+        """Keep bytes of the client for a backend to come, up to the limit."""
         replay = self._replay
         if replay is None:
             self._replay = replay = ReplayBuffer(data)
@@ -394,8 +393,11 @@ class Session:
         self._dialler.dial.settle()
 
     def _start_direct_relay(self) -> None:
-        """Let the bytes pass without us, where they can and nobody has to count them: there are more than one
-        message each way, or a long upload. (Many sessions end after one, and are not worth the change.)"""
+        """Let the transports relay bytes without this session, where they can and no limiter counts them.
+
+        This is for more than one message in each direction, or a long upload: many sessions end after one
+        message, and the change would cost more than it saves.
+        """
         client, backend = self.client, self.backend
         if self._phase is UNANSWERED or backend is None or client.gone or client.limiter is not None:
             return
@@ -411,7 +413,7 @@ class Session:
             side.limiter = DryRunBandwidthLimiter(rate, context.clock, self._would_hold)
 
     def _would_hold(self) -> None:
-        """The bandwidth is only tried: this session would have been held back, and is free from now on."""
+        """A dry run of the bandwidth limit: count the session once, and limit it no more."""
         assert self._context.dry_run is not None
         self._context.dry_run.would_limit(self, DryRunLimit.BANDWIDTH)
         self.client.release_limiter()
@@ -425,9 +427,9 @@ class Session:
         of_client = side is self.client
         action = TABLE[self._phase, CLIENT_FINISHED if of_client else BACKEND_FINISHED]
         other = self.backend if of_client else self.client
-        if action is PASS_ON_BEFORE_BREAK:
-            side.finished = side.finished or side is self._breaking
-            if side is self._breaking and other is not None and other.can_half_close:
+        if action is PASS_ON_BEFORE_RESET:
+            side.finished = side.finished or side is self._failed_side
+            if side is self._failed_side and other is not None and other.can_half_close:
                 other.finish_writing()
         elif not side.finished:
             side.finished = True
@@ -443,7 +445,7 @@ class Session:
                 self.end(EndReason.CLIENT_CLOSED)
 
     def _pass_on_end(self, side: Peer, other: Peer) -> None:
-        """The peer at *side* has finished: tell the one at *other*, or close both where that says it all."""
+        """The peer at *side* has finished: pass that on to *other*, or close both if both have finished."""
         all_is_said = other.finished and side.drained and other.drained
         # Where the client has closed whole, no answer can be given.
         if all_is_said or side.gone or not other.can_half_close:
@@ -452,7 +454,7 @@ class Session:
             other.finish_writing()
 
     def write_closed(self, side: Peer) -> None:
-        """All bytes for the peer at *side* are out, and it has been told that no more will come."""
+        """Our write side of *side* is closed, and all bytes for its peer are out."""
         side.write_closed = True
         if self.client.write_closed and self.backend is not None and self.backend.write_closed:
             self.end(self._closed_reason())
@@ -463,9 +465,9 @@ class Session:
         return EndReason.BACKEND_CLOSED
 
     def connection_error(self, side: Peer) -> None:
-        """The peer at *side* has broken off, and not all that it sent before is read yet."""
+        """The connection of *side* has failed, and not all that its peer sent before is read yet."""
         of_client = side is self.client
-        action = TABLE[self._phase, CLIENT_BROKE_OFF if of_client else BACKEND_BROKE_OFF]
+        action = TABLE[self._phase, CLIENT_ERROR if of_client else BACKEND_ERROR]
         if action is IGNORE:
             return
         reason = EndReason.CLIENT_RESET if of_client else EndReason.BACKEND_RESET
@@ -475,7 +477,7 @@ class Session:
             return
         # DELIVER: the sides are closed when all is passed on, or none of it gets on for half_close_timeout.
         self._decide(reason)
-        self._breaking = side
+        self._failed_side = side
         other.read_no_more()
 
     def lost(self, side: Peer, failure: Failure) -> None:
@@ -504,12 +506,12 @@ class Session:
             self._end_with_loss(side, event, failure)
 
     def _lost_while_ending(self, side: Peer, failure: Failure) -> None:
-        if self._breaking is not None:
-            # All that came before the break is passed on, or nobody is left to pass it to. Twisted's TLS may
+        if self._failed_side is not None:
+            # All that came before the reset is passed on, or the other side is gone. Twisted's TLS may
             # have come to a close_notify there, which is an end in order.
-            ended = side is self._breaking and isinstance(failure.value, ConnectionDone)
+            ended = side is self._failed_side and isinstance(failure.value, ConnectionDone)
             side.finished = side.finished or ended
-            self._breaking = None
+            self._failed_side = None
             assert self._reason is not None
             self._close(self._reason, ended, False)
         self._finish_when_gone()
@@ -528,13 +530,13 @@ class Session:
             else:
                 self.end(EndReason.INTERNAL_ERROR)
         elif self._both_finished and not side.cut_short:
-            # Each had got all it was to get: a unix socket whose peer has closed looks broken from then on.
+            # Both have got everything: a unix socket whose peer has closed fails from then on.
             self.write_closed(side)
         elif event is CLIENT_RESET:
             self.turn_away(EndReason.CLIENT_RESET, tls_cause(failure))
         else:
             if not side.received and not was_unheard(failure):
-                self._dialler.broken_off(broken_cause(failure))
+                self._dialler.reset_unanswered(broken_cause(failure))
             self.turn_away(EndReason.BACKEND_RESET, tls_cause(failure))
 
     @property
@@ -546,8 +548,8 @@ class Session:
     def end(self, reason: EndReason) -> None:
         """Decide the end; a session that is ending already keeps its reason.
 
-        What is buffered still goes out where the reason is an orderly one, or a peer has broken off: as long
-        as some of it gets out within ``half_close_timeout``, and nothing else ends the session at once.
+        What is buffered still goes out if the reason is an orderly one, or a peer was reset: as long as some
+        of it gets out within ``half_close_timeout``, and no reason of ``AT_ONCE`` comes.
         """
         action = TABLE[self._phase, ENDED_AT_ONCE if reason in AT_ONCE else ENDED]
         if action is END:
@@ -557,8 +559,8 @@ class Session:
             self._close(reason, reason.orderly, False)
             if self._phase is ENDING and self.client.gone:
                 self._finish_when_gone()
-        elif action is BREAK_OFF:
-            self.break_off()
+        elif action is ABORT:
+            self.abort()
 
     def _decide(self, reason: EndReason) -> None:
         self._reason = reason
@@ -566,7 +568,7 @@ class Session:
         self._replay = None
         self.active = self._wheel.now
 
-    def break_off(self) -> None:
+    def abort(self) -> None:
         """Close both sides at once: the end is decided, and what is buffered is not waited for any more."""
         assert self._reason is not None
         self._close(self._reason, False, True)
@@ -647,8 +649,8 @@ class Session:
             reason=self._reason,
             cause=cause,
             proxy=info.shown_proxy if info is not None else None,
-            server_name=info.said.server_name if info is not None else None,
+            server_name=info.preread.server_name if info is not None else None,
             unique_id=self._outgoing_header.unique_id if self._outgoing_header is not None else None,
-            tls=info.said.secured if info is not None else None,
+            tls=info.preread.secured if info is not None else None,
             failures=failures,
         )

@@ -88,7 +88,7 @@ def test_the_end_of_a_pause_of_a_dial(make_scene: Any, monkeypatch: pytest.Monke
     scene = make_scene({ONE: "refuses"}, retries=3)
     client = scene.connect()
     decide = Dial.decide
-    monkeypatch.setattr(Dial, "decide", lambda dial: raise_it() if dial._rested else decide(dial))
+    monkeypatch.setattr(Dial, "decide", lambda dial: raise_it() if dial._paused else decide(dial))
     with one_logged():
         scene.advance(20)
     assert (scene.ended, client.saw) == ("internal_error", "reset")

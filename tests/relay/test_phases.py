@@ -90,8 +90,8 @@ class Play:
 HAPPENS: dict[str, Callable[[Play], object]] = {
     "CLIENT_FINISHED": lambda play: play.client.finish(),
     "BACKEND_FINISHED": lambda play: play.backend.finish(),
-    "CLIENT_BROKE_OFF": lambda play: play.session.connection_error(play.session.client),
-    "BACKEND_BROKE_OFF": lambda play: play.session.connection_error(play.session.backend),
+    "CLIENT_ERROR": lambda play: play.session.connection_error(play.session.client),
+    "BACKEND_ERROR": lambda play: play.session.connection_error(play.session.backend),
     "CLIENT_CLOSED": lambda play: play.lose(play.session.client, ConnectionDone()),
     "BACKEND_CLOSED": lambda play: play.lose(play.session.backend, ConnectionDone()),
     "CLIENT_RESET": lambda play: play.lose(play.session.client, ConnectionLost()),
@@ -104,14 +104,14 @@ HAPPENS: dict[str, Callable[[Play], object]] = {
 # Phase and event; then the phase after it, the reason for the end, and what client and backend have seen.
 EXPECTED = """
 PREREAD    CLIENT_FINISHED   OVER client_closed fin -
-PREREAD    CLIENT_BROKE_OFF  PREREAD - open -
+PREREAD    CLIENT_ERROR      PREREAD - open -
 PREREAD    CLIENT_CLOSED     OVER client_closed fin -
 PREREAD    CLIENT_RESET      OVER client_reset fin -
 PREREAD    FAILED            OVER internal_error reset -
 PREREAD    ENDED             OVER idle_timeout reset -
 PREREAD    ENDED_AT_ONCE     OVER shutdown reset -
 DIALLING   CLIENT_FINISHED   DIALLING - open -
-DIALLING   CLIENT_BROKE_OFF  OVER client_reset reset -
+DIALLING   CLIENT_ERROR      OVER client_reset reset -
 DIALLING   CLIENT_CLOSED     DIALLING - fin -
 DIALLING   CLIENT_RESET      OVER client_reset fin -
 DIALLING   FAILED            OVER internal_error reset -
@@ -119,8 +119,8 @@ DIALLING   ENDED             OVER idle_timeout reset -
 DIALLING   ENDED_AT_ONCE     OVER shutdown reset -
 UNANSWERED CLIENT_FINISHED   UNANSWERED - open fin
 UNANSWERED BACKEND_FINISHED  RELAYING - fin open
-UNANSWERED CLIENT_BROKE_OFF  ENDING client_reset open open
-UNANSWERED BACKEND_BROKE_OFF ENDING backend_reset open open
+UNANSWERED CLIENT_ERROR      ENDING client_reset open open
+UNANSWERED BACKEND_ERROR     ENDING backend_reset open open
 UNANSWERED CLIENT_CLOSED     OVER client_closed fin fin
 UNANSWERED BACKEND_CLOSED    OVER backend_closed fin fin
 UNANSWERED CLIENT_RESET      OVER client_reset fin reset
@@ -130,8 +130,8 @@ UNANSWERED ENDED             OVER idle_timeout reset reset
 UNANSWERED ENDED_AT_ONCE     OVER shutdown reset reset
 RELAYING   CLIENT_FINISHED   RELAYING - open fin
 RELAYING   BACKEND_FINISHED  RELAYING - fin open
-RELAYING   CLIENT_BROKE_OFF  ENDING client_reset open open
-RELAYING   BACKEND_BROKE_OFF ENDING backend_reset open open
+RELAYING   CLIENT_ERROR      ENDING client_reset open open
+RELAYING   BACKEND_ERROR     ENDING backend_reset open open
 RELAYING   CLIENT_CLOSED     OVER client_closed fin fin
 RELAYING   BACKEND_CLOSED    OVER backend_closed fin fin
 RELAYING   CLIENT_RESET      OVER client_reset fin reset
@@ -141,8 +141,8 @@ RELAYING   ENDED             OVER idle_timeout reset reset
 RELAYING   ENDED_AT_ONCE     OVER shutdown reset reset
 ENDING     CLIENT_FINISHED   ENDING backend_reset open open
 ENDING     BACKEND_FINISHED  ENDING backend_reset open open
-ENDING     CLIENT_BROKE_OFF  ENDING backend_reset open open
-ENDING     BACKEND_BROKE_OFF ENDING backend_reset open open
+ENDING     CLIENT_ERROR      ENDING backend_reset open open
+ENDING     BACKEND_ERROR     ENDING backend_reset open open
 ENDING     ENDED             ENDING backend_reset open open
 ENDING     ENDED_AT_ONCE     OVER backend_reset reset reset
 OVER       ENDED             OVER client_closed fin fin

@@ -12,17 +12,17 @@ from tcpbalance.proxy.reasons import EndReason
 
 EXPECTED = """
                   PREREAD  DIALLING       UNANSWERED   RELAYING  ENDING                OVER
-CLIENT_FINISHED   END      AWAIT_BACKEND  PASS_ON      PASS_ON   PASS_ON_BEFORE_BREAK  -
-BACKEND_FINISHED  -        -              PASS_ON      PASS_ON   PASS_ON_BEFORE_BREAK  -
-CLIENT_BROKE_OFF  IGNORE   END            DELIVER      DELIVER   IGNORE                -
-BACKEND_BROKE_OFF -        -              DELIVER      DELIVER   IGNORE                -
+CLIENT_FINISHED   END      AWAIT_BACKEND  PASS_ON      PASS_ON   PASS_ON_BEFORE_RESET  -
+BACKEND_FINISHED  -        -              PASS_ON      PASS_ON   PASS_ON_BEFORE_RESET  -
+CLIENT_ERROR      IGNORE   END            DELIVER      DELIVER   IGNORE                -
+BACKEND_ERROR     -        -              DELIVER      DELIVER   IGNORE                -
 CLIENT_CLOSED     END      AWAIT_BACKEND  END          END       -                     -
 BACKEND_CLOSED    -        -              END          END       -                     -
 CLIENT_RESET      END      END            END          END       -                     -
 BACKEND_RESET     -        -              TRY_ANOTHER  END       -                     -
 FAILED            END      END            END          END       -                     -
 ENDED             END      END            END          END       IGNORE                IGNORE
-ENDED_AT_ONCE     END      END            END          END       BREAK_OFF             IGNORE
+ENDED_AT_ONCE     END      END            END          END       ABORT             IGNORE
 """
 
 

@@ -55,9 +55,6 @@ ALLOWED = {
     "the arrival of": "of bytes",
     "import floor": "of numbers",
     "floor(": "likewise",
-    "must have a pool, or an entrance": "an argument still has that name",
-    "it must have an entrance": "likewise",
-    "entrance: ": "likewise",
 }
 """Texts with one of these words, with the reason."""
 
