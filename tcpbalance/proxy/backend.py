@@ -37,5 +37,5 @@ class BackendConnection(Peer):
 
     @property
     def can_half_close(self) -> bool:
-        """Whether the backend can be told that no more will come, and still answer."""
+        """Whether the write side can be closed alone, so that the backend can still answer."""
         return super().can_half_close or self.transport.ends_by_close_notify

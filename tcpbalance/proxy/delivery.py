@@ -1,4 +1,4 @@
-"""Resets a side once its peer has what the other side had sent before it broke off.
+"""Resets a side once its peer has what the other side had sent before its own reset.
 
 A reset throws away what our kernel still holds for the peer. No event reports that the peer's kernel has
 acknowledged the last byte, so this is looked at now and then, and only while there is something to wait for.

@@ -1,4 +1,4 @@
-"""The PROXY header that tells a backend the client of a connection."""
+"""The PROXY header in which a backend gets the address of the client."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def outgoing_proxy_header(pool: Pool, transport: Any, info: ClientInfo | None) -
     on. Where all that is to be passed on does not fit beside what is ours, nothing of it is.
 
     :param transport: the client's.
-    :param info: who the client is, where it had to say so.
+    :param info: what is known of a client that had a preread; None without one.
     """
     if pool.send_proxy_protocol is None:
         return None

@@ -20,7 +20,7 @@ from tcpbalance.proxy.bandwidth_limiter import BandwidthLimiter, DryRunBandwidth
 from tcpbalance.proxy.reasons import EndReason
 
 BROKEN_OFF = (ConnectionClosed, SSL.Error)
-"""How transports say that the peer, or the network, broke off; anything else is an exception of our own."""
+"""How transports report a reset by the peer, or the network; anything else is an exception of our own."""
 
 
 class Owner(typing.Protocol):
@@ -35,7 +35,7 @@ class Owner(typing.Protocol):
         ...
 
     def connection_error(self, side: Peer) -> None:
-        """The peer has broken off; what it sent before is still coming in, and ``lost`` follows."""
+        """The connection has failed; what the peer sent before is still coming in, and ``lost`` follows."""
         ...
 
     def lost(self, side: Peer, failure: Failure) -> None:
@@ -95,7 +95,7 @@ class Peer(Protocol):
         self.session.write_closed(self)
 
     def on_connection_error(self) -> None:
-        """The peer has broken off, and not all that it sent before is read yet."""
+        """The connection has failed, and not all that the peer sent before is read yet."""
         self.session.connection_error(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

@@ -53,7 +53,7 @@ class PrereadSettings:
         return packed_host(peer) in self.proxies
 
     def begin(self, peer: Any) -> Preread | None:
-        """Tell what a client has to say, None where it is nothing.
+        """Begin the preread of a client, None where it has to send nothing.
 
         :param peer: the address that it connects from, as Twisted's.
         """

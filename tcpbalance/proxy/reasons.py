@@ -8,10 +8,10 @@ _FIN, _RST = True, False
 
 
 class EndReason(enum.Enum):
-    """Why a session ended, with who ended it and what that means.
+    """Why a session ended, which party ended it, and what that means.
 
     The balancer passes an end of stream (FIN) on and never invents one: where it ends a session that
-    neither side has finished, both see a reset (RST), so that nobody takes a broken transfer for a complete
+    neither side has finished, both see a reset (RST), so that no peer takes a broken transfer for a complete
     one. Only a client that has not been given a single byte is closed in order.
 
     :ivar word: the name in logs and counters.

@@ -7,13 +7,13 @@ A finished sending (FIN)                    once A's bytes are out, B's write si
                                             B may go on sending
 both finished and all bytes are out         both are closed, in order
 A finished, B cannot be half-closed (TLS)   B gets A's bytes, then both are closed
-A broke off (RST)                           B gets what A had sent before, and then a reset; what
+A sent a reset (RST)                        B gets what A had sent before, and then a reset; what
                                             B has sent to A and is still under way is dropped
 A is gone in order, without half-close      A's bytes go out to B, then B is closed
 B takes nothing                             A is not read while B's buffer is full (64 KiB)
 ==========================================  =========================================================
 
-The rules are decided in ``session`` and carried out here and in ``peer``.
+The rules are decided in ``phases`` and ``session``, and carried out here and in ``peer``.
 """
 
 from __future__ import annotations

@@ -623,7 +623,7 @@ class Session:
             del backend.session
 
     def record(self) -> SessionRecord:
-        """Tell what is known of it, now that it has ended."""
+        """Give the record of it, now that it has ended."""
         assert self._reason is not None
         now, info, backend = self._context.clock(), self._info, self.backend
         attempts, began, cause = 0, now, self._cause

@@ -58,7 +58,7 @@ ALLOWED = {
 }
 """Texts with one of these words, with the reason."""
 
-STILL = ("proxy", "services")
+STILL = ("services",)
 """Packages whose comments and docstrings still have such words."""
 
 _OLD = re.compile(rf"(?<![\w-])(?:{'|'.join(REPLACED)})(?![\w-])", re.IGNORECASE)
