@@ -165,7 +165,7 @@ class Balancer(MultiService):
         }
         wanted: dict[SteppedService, None] = dict.fromkeys([*pools.values(), *services.values()])
         new = [service for service in wanted if service.parent is None]
-        gone = [service for service in self if service not in wanted]
+        gone = [service for service in self._services() if service not in wanted]
         if self.running:
             prepare_all(new)
         # Nothing below fails.
@@ -179,6 +179,10 @@ class Balancer(MultiService):
             self._when_open(added).addErrback(lambda _: None)  # It is in the log.
         for service in gone:
             self._retire(service)
+
+    def _services(self) -> list[SteppedService]:
+        """Give its own services; an application may have added others to this ``MultiService``."""
+        return [*self._pools.values(), *self._frontends.values()]
 
     def _check_names(self, frontends: Sequence[Frontend]) -> None:
         if not frontends:
@@ -227,7 +231,7 @@ class Balancer(MultiService):
         if self._is_stopping:
             raise TcpbalanceError("still stopping: wait until stopService() is done before starting again")
         with ExitStack() as undo:
-            prepare_all(self)
+            prepare_all(self._services())
             undo.callback(self._abandon)
             if self._access_log is not None:
                 self._access_log.startService()
@@ -235,12 +239,13 @@ class Balancer(MultiService):
         self._is_prepared = True
 
     def _abandon(self) -> None:
-        for service in self:
+        for service in self._services():
             service.abandon()
 
     def privilegedStartService(self) -> None:
         """Twisted's call while the process may still have rights that it is about to give up."""
         self.prepare()
+        super().privilegedStartService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
 
     def startService(self) -> None:
         """Look names up, start checking, and accept clients.
@@ -279,7 +284,10 @@ class Balancer(MultiService):
     def _close_again(self, failure: Failure, services: Iterable[FrontendService]) -> Failure:
         assert isinstance(failure.value, FirstError)
         reason = failure.value.subFailure
-        self._log.critical("{error}", error=str(reason.value))
+        if isinstance(reason.value, TcpbalanceError):
+            self._log.critical("{error}", error=str(reason.value))
+        else:
+            self._log.failure("a frontend could not be opened", reason)
         for service in services:
             service.close()
         return reason

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from twisted.application.service import Service
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
@@ -247,6 +248,35 @@ def test_names_are_followed_for_as_long_as_a_backend_has_them(monkeypatch: pytes
     assert +followed == {"b.internal": 1, "c.internal": 1}
     stop(edge)
     assert not +followed
+
+
+def test_a_service_that_an_application_adds_starts_and_stops_with_it() -> None:
+    edge, own = Edge(), Service()
+    own.setServiceParent(edge.balancer)
+    edge.balancer.privilegedStartService()
+    started(edge)
+    assert own.running
+    edge.balancer._apply([Frontend("other", MemoryEndpoint(), edge.pool)])
+    assert own.running
+    assert own in list(edge.balancer)
+    stop(edge)
+    assert not own.running
+
+
+def test_an_error_that_nothing_foresees_does_not_leave_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    edge = Edge()
+
+    def broken() -> None:
+        raise RuntimeError("a bug of the endpoint's")
+
+    monkeypatch.setattr(edge.endpoint, "getHost", broken)
+    edge.balancer.prepare()
+    with pytest.raises(AssertionError, match="a frontend could not be opened"), no_logged_failure():
+        edge.balancer.startService()
+    (failure,) = fired(edge.balancer.when_listening())
+    assert failure.check(RuntimeError)
+    assert edge.endpoint.factory is None
+    stop(edge)
 
 
 def test_twisteds_own_memory_reactor() -> None:
