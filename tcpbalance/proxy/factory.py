@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from random import Random
-from typing import Any
+from typing import Any, cast
 
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Factory
 
 from tcpbalance.admission.control import AdmissionControl
@@ -25,6 +26,7 @@ from tcpbalance.proxy.logged_admission import LoggedAdmission
 from tcpbalance.proxy.preread import PrereadSettings
 from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.proxy.registry import SessionRegistry
+from tcpbalance.reactor import Reactor
 
 
 class FrontendFactory(Factory):
@@ -53,7 +55,7 @@ class FrontendFactory(Factory):
 
     def __init__(  # noqa: PLR0913 - all but two are given by name
         self,
-        reactor: Any,
+        reactor: Reactor,
         pool: Pool | None,
         *,
         name: str = "frontend",
@@ -69,12 +71,13 @@ class FrontendFactory(Factory):
         wall_clock: Callable[[], float] = time.time,
         rng: Random | None = None,
     ) -> None:
+        timer = cast(IReactorTime, reactor)
         limits = limits or LimitsConfig()
-        dry_run = DryRun(name, clock, reactor) if limits.dry_run else None
+        dry_run = DryRun(name, clock, timer) if limits.dry_run else None
         admission = admission or make_admission(access, limits, clock)
         self.registry = SessionRegistry(
             name,
-            reactor,
+            timer,
             clock,
             max_sessions=limits.connections,
             dry_run=dry_run,
@@ -87,10 +90,10 @@ class FrontendFactory(Factory):
             limits=limits,
             pool=pool,
             preread=preread,
-            admission=LoggedAdmission(name, admission, clock, reactor) if admission is not None else None,
+            admission=LoggedAdmission(name, admission, clock, timer) if admission is not None else None,
             dry_run=dry_run,
             connector=connector or SocketConnector(reactor, SocketOptions.of(socket or SocketConfig())),
-            wheel=Wheel(reactor, clock),
+            wheel=Wheel(timer, clock),
             clock=clock,
             wall_clock=wall_clock,
             rng=rng or Random(),
