@@ -786,6 +786,15 @@ def test_a_backend_that_is_removed_is_checked_no_more(lines: list[str]) -> None:
     assert bench.clock.getDelayedCalls() == []
 
 
+def test_checks_that_have_ended_are_not_kept() -> None:
+    bench = Bench.of(FakeProbe(), "a")
+    bench.start()
+    for number in range(2, 12):
+        bench.pool.replace([Backend(f"10.0.0.{number}:80", "a")])
+    assert len(bench.monitor._ending) == 1
+    assert len(bench.monitor._loops) == 1
+
+
 def test_the_first_round_does_not_wait_for_one_that_is_removed() -> None:
     bench = Bench.of(FakeProbe({"b": hangs}), "ab")
     over = bench.start()
