@@ -10,7 +10,6 @@ import attrs
 from attrs import frozen
 
 from tcpbalance.config.addresses import HIGHEST_PORT, NOT_AN_ENDPOINT, Address
-from tcpbalance.config.draft import UNREAD
 from tcpbalance.config.errors import InvalidValue
 from tcpbalance.config.messages import choices, shown
 
@@ -136,7 +135,7 @@ def not_with(other: str, unwanted: object) -> Validator[Any]:
 def is_given(table: Any, name: str) -> bool:
     """Whether a key of a table has a value with an effect; a value that could not be read counts as one."""
     value = getattr(table, name)
-    return value is UNREAD or _says(getattr(attrs.fields(type(table)), name), value)
+    return _says(getattr(attrs.fields(type(table)), name), value)
 
 
 def _says(key: attrs.Attribute[Any], value: object) -> bool:

@@ -6,7 +6,6 @@ A draft is an object of a model's class whose values have been checked one by on
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NoReturn, TypeVar
 
@@ -62,28 +61,33 @@ def checked_draft(
     mistakes: list[Mistake] = []
     fields = attrs.fields(kind)
     for key in fields:
-        with _noting(mistakes, draft, key):
-            object.__setattr__(draft, key.name, _converted(draft, key, values))
-    for key in fields:
-        value = getattr(draft, key.name)
-        if value is not UNREAD and key.validator is not None:
-            with _noting(mistakes, draft, key):
-                # Without its default, whatever was written counts as given.
-                key.validator(draft, key.evolve(default=attrs.NOTHING) if key.name in written else key, value)
+        value: object = UNREAD
+        try:
+            value = _converted(draft, key, values)
+        except CannotTell:
+            pass
+        except Exception as error:  # a third party's class may raise what it likes
+            mistakes.append(Mistake((key.name,), message_of(error)))
+        object.__setattr__(draft, key.name, value)
+    mistakes += filter(None, (_mistake_in(draft, key, written) for key in fields))
     return draft, mistakes
 
 
-@contextlib.contextmanager
-def _noting(mistakes: list[Mistake], draft: object, key: attrs.Attribute[Any]) -> Iterator[None]:
-    """Note what is wrong with a value; without one, it is unread."""
+def _mistake_in(draft: object, key: attrs.Attribute[Any], written: Collection[str]) -> Mistake | None:
+    """Find what the validator of a field has against its value."""
+    value = getattr(draft, key.name)
+    if value is UNREAD or key.validator is None:
+        return None
     try:
-        yield
+        if key.name in written and value == key.default:
+            # Without its default, what was written counts as given.
+            key = key.evolve(default=attrs.NOTHING)
+        key.validator(draft, key, value)  # type: ignore[misc]  # evolving has changed the default alone
     except CannotTell:
-        pass
+        return None
     except Exception as error:  # a third party's class may raise what it likes
-        mistakes.append(Mistake((key.name,), message_of(error)))
-    if not hasattr(draft, key.name):
-        object.__setattr__(draft, key.name, UNREAD)
+        return Mistake((key.name,), message_of(error))
+    return None
 
 
 def _converted(draft: object, key: attrs.Attribute[Any], values: Mapping[str, object]) -> object:

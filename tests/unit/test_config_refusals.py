@@ -250,6 +250,10 @@ _NOT_A_MODE = '4: frontends.db.listen_mode: must be the mode of a file in octal,
             '7: pools.db.send_proxy_protocol: must be one of "v1" or "v2", got "v3"',
         ),
         (
+            pool('retry_on = ["reset"]'),
+            '7: pools.db.retry_on[0]: must be one of "connect_failed" or "reset_before_answer", got "reset"',
+        ),
+        (
             pool('pass_tlvs = ["crc32c"]\nsend_proxy_protocol = "v2"'),
             (
                 '7: pools.db.pass_tlvs[0]: must be "alpn", "authority", "unique_id", "ssl" or "netns", '
