@@ -138,7 +138,7 @@ class ListenerTests(DataPathCase):
         path = self.folder / "precious"
         path.write_text("data")
         with pytest.raises(
-            ListenError, match=r"what stands there is no socket: remove it or choose another path$"
+            ListenError, match=r"what is there is no socket: remove it or choose another path$"
         ):
             bind(Address.parse(f"unix:{path}"), PLAIN)
         assert path.read_text() == "data"
