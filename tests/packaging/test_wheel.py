@@ -17,6 +17,12 @@ LOAD_PLUGIN = """
 import sys, twisted.plugins.tcpbalance_plugin
 print([name for name in sys.modules if name.startswith("tcpbalance")])
 """
+MAKE_ENDPOINT = """
+import sys
+from twisted.internet import reactor
+from twisted.internet.endpoints import serverFromString
+print(type(serverFromString(reactor, sys.argv[1])).__name__)
+"""
 LOAD_ENTRY_POINTS = """
 import importlib.metadata, sys
 print(len([entry.load() for entry in importlib.metadata.entry_points(group=sys.argv[1])]))
@@ -68,6 +74,16 @@ def test_a_tcpbalance_that_cannot_be_imported_hurts_no_other_command(
     shown = environment.twistd("--help")
     assert (shown.returncode, shown.stderr) == (0, "")
     assert environment.twistd("-n", "web", "--help").returncode == 0
+    made = environment.run("python", "-c", MAKE_ENDPOINT, "haproxy:tcp:0")
+    assert (made.returncode, made.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("description", ["tcpbalance-proxy:tcp:0", r"tcpbalance-proxy:tcp\:0:timeout=3"])
+def test_the_endpoint_is_known(environment: Environment, wheel: Path, description: str) -> None:
+    assert "Unknown endpoint type" in environment.run("python", "-c", MAKE_ENDPOINT, description).stderr
+    environment.install(wheel)
+    made = environment.run("python", "-c", MAKE_ENDPOINT, description)
+    assert (made.stdout, made.stderr) == ("ProxyProtocolEndpoint\n", "")
 
 
 @pytest.mark.parametrize("group", ["tcpbalance.policies", "tcpbalance.probes"])
