@@ -66,6 +66,7 @@ __all__ = [
     "TcpbalanceError",
     "TimeoutsConfig",
     "TlsProbe",
+    "endpoint_for",
     "make_monotonic",
     "read_config",
 ]

@@ -29,6 +29,7 @@ from tcpbalance.health.probes import Probe as Probe
 from tcpbalance.health.probes import ProbeFailed as ProbeFailed
 from tcpbalance.health.probes import StatusSet as StatusSet
 from tcpbalance.health.probes import Target as Target
+from tcpbalance.health.probes import endpoint_for as endpoint_for
 from tcpbalance.health.probes.command import CommandProbe as CommandProbe
 from tcpbalance.health.probes.expect import ExpectProbe as ExpectProbe
 from tcpbalance.health.probes.http import HttpProbe as HttpProbe

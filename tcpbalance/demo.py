@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 from twisted.application.service import Service
 from twisted.web.resource import Resource
@@ -21,6 +20,7 @@ from tcpbalance.net.listener import Listener
 from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
+from tcpbalance.reactor import Reactor
 from tcpbalance.services.frontend import Frontend
 
 LISTEN = "127.0.0.1:8080"
@@ -65,11 +65,11 @@ class _QuietSite(Site):
 
     noisy = False
 
-    def log(self, request: Any) -> None:
+    def log(self, request: object) -> None:
         """Twisted's call: a request was answered."""
 
 
-def _serve(reactor: Any, name: str) -> Listener:
+def _serve(reactor: Reactor, name: str) -> Listener:
     """Start one server on a port of the kernel's choice."""
     site = _QuietSite(_Server(name))  # type: ignore[no-untyped-call]  # Twisted's is not annotated
     listener = Listener(
@@ -85,7 +85,7 @@ class Demo(Service):
     :param reactor: where all of it lives.
     """
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Reactor) -> None:
         self._listeners = [_serve(reactor, name) for name in NAMES]
         backends = [
             Backend(str(listener), name) for listener, name in zip(self._listeners, NAMES, strict=True)

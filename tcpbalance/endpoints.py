@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
+    IListeningPort,
     ILoggingContext,
     IProtocolFactory,
     IStreamServerEndpoint,
@@ -30,6 +31,7 @@ from tcpbalance.config.draft import checked
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.errors import SettingError
 from tcpbalance.net.addresses import PeerAddress, packed_host, twisted_address
+from tcpbalance.reactor import Reactor
 from tcpbalance.wire.errors import ProxyHeaderError
 from tcpbalance.wire.proxy_header import ProxyAddress, ProxyHeader
 from tcpbalance.wire.proxy_protocol import read_header
@@ -53,9 +55,9 @@ class ProxyProtocolEndpoint:
 
     def __init__(
         self,
-        endpoint: Any,
+        endpoint: IStreamServerEndpoint,
         *,
-        reactor: Any,
+        reactor: Reactor,
         trusted: Iterable[str | Network] | None = None,
         timeout: float = 5.0,
     ) -> None:
@@ -64,11 +66,10 @@ class ProxyProtocolEndpoint:
         self._trusted = None if trusted is None else NetworkSet(map(_network, trusted))
         self._timeout = checked("PROXY endpoint", FrontendConfig, preread_timeout=timeout).preread_timeout
 
-    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
         """Twisted's call: start to listen; what the other endpoint's ``listen`` returns."""
         factory = _HeaderFactory(protocolFactory, self._reactor, self._trusted, self._timeout)
-        listening: Deferred[Any] = self._endpoint.listen(factory)
-        return listening
+        return self._endpoint.listen(factory)
 
 
 class _HeaderFactory(Factory):
@@ -77,7 +78,7 @@ class _HeaderFactory(Factory):
     noisy = False
 
     def __init__(
-        self, inner: IProtocolFactory, reactor: Any, trusted: NetworkSet | None, timeout: float
+        self, inner: IProtocolFactory, reactor: Reactor, trusted: NetworkSet | None, timeout: float
     ) -> None:
         self.inner = inner
         self.reactor = reactor
@@ -209,7 +210,9 @@ class ProxiedTransport:
     :ivar proxy_header: the header.
     """
 
-    def __init__(self, transport: Any, protocol: Any, header: ProxyHeader, rest: bytes, reactor: Any) -> None:
+    def __init__(
+        self, transport: Any, protocol: Any, header: ProxyHeader, rest: bytes, reactor: Reactor
+    ) -> None:
         self._transport = transport
         self.write = transport.write
         self.writeSequence = transport.writeSequence

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 
-class Reactor(Protocol):
-    """What is always needed of a reactor: the time, as ``IReactorTime`` has it, ``task.Clock`` too.
-
-    What else it must provide depends on what is used: IReactorFDSet for sockets; IReactorFromThreads for host
-    names, files that are read again and an access log; IReactorProcess for ``command`` checks; and what an
-    endpoint asks for.
-    """
+class Timers(Protocol):
+    """What ``IReactorTime`` has, for type checkers that do not know what implements an interface."""
 
     def seconds(self) -> float:
         """Give the reactor's time, in seconds."""
@@ -29,3 +24,12 @@ class Reactor(Protocol):
     ) -> IDelayedCall:
         """Call something after *delay* seconds."""
         ...
+
+
+Reactor: TypeAlias = IReactorTime | Timers
+"""What is always needed of a reactor: the time, as ``task.Clock`` has it, too.
+
+What else it must provide depends on what is used: IReactorFDSet for sockets; IReactorFromThreads for host
+names, files that are read again and an access log; IReactorProcess for ``command`` checks; and what an
+endpoint asks for.
+"""

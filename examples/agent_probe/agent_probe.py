@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from attrs import evolve, field, frozen
 
-from tcpbalance import ProbeFailed, Target
-from tcpbalance.health.probes import ExpectProbe
+from tcpbalance import ExpectProbe, ProbeFailed, Target
 
 
 @frozen

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.interfaces import IHalfCloseableProtocol
@@ -43,7 +44,9 @@ async def main(reactor: Any, listen: str, *proxies: str) -> None:
     tcp = TCP4ServerEndpoint(reactor, int(port), interface=host)
     endpoint = ProxyProtocolEndpoint(tcp, reactor=reactor, trusted=proxies)
     listening = await endpoint.listen(Factory.forProtocol(Echo))
-    print(f"listening on {listening.getHost().port}", flush=True)
+    address = listening.getHost()
+    assert isinstance(address, IPv4Address)
+    print(f"listening on {address.port}", flush=True)
     await Deferred()
 
 

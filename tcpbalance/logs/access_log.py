@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IReactorFromThreads, IReactorTime
 from twisted.logger import Logger
 
 from tcpbalance.config.messages import must_be_one_of
@@ -16,6 +16,7 @@ from tcpbalance.logs.log_file import STANDARD_OUTPUT, AccessLogError, LogFile
 from tcpbalance.logs.log_format import FORMATS
 from tcpbalance.logs.log_writer import LogWriter
 from tcpbalance.rate_limited_log import RateLimitedLog
+from tcpbalance.reactor import Reactor
 
 if TYPE_CHECKING:
     from tcpbalance.proxy.record import SessionRecord
@@ -35,14 +36,14 @@ class AccessLog(Service):
 
     :param path: a file, or "-" for standard output.
     :param form: "text" or "json".
-    :param reactor: IReactorTime and IReactorFromThreads.
+    :param reactor: Reactor and IReactorFromThreads.
     :param bound: records that may wait to be written; more are dropped, counted and reported.
     :raises SettingError: for another form.
     """
 
     _log = Logger()
 
-    def __init__(self, path: str, form: str, reactor: Any, bound: int = 10_000) -> None:
+    def __init__(self, path: str, form: str, reactor: Reactor, bound: int = 10_000) -> None:
         if form not in FORMATS:
             raise SettingError(f"access log {path}: format {must_be_one_of(form, FORMATS)}")
         self._path = path
@@ -52,7 +53,7 @@ class AccessLog(Service):
         self._pending: list[SessionRecord] = []
         self._hand_over_call: IDelayedCall | None = None
         self._writer: LogWriter | None = None
-        self._losses = RateLimitedLog(self._take_losses, reactor.seconds, reactor)
+        self._losses = RateLimitedLog(self._take_losses, reactor.seconds, cast(IReactorTime, reactor))
         self._unreported: Counter[str] = Counter()
         self._stopped: Deferred[None] | None = None
         self._deadline: IDelayedCall | None = None
@@ -63,7 +64,7 @@ class AccessLog(Service):
         :raises AccessLogError: when the file cannot be opened.
         """
         file = LogFile(self._path)
-        call = self._reactor.callFromThread
+        call = IReactorFromThreads(self._reactor).callFromThread
         self._writer = LogWriter(
             file,
             self._line,

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 from twisted.internet.base import DelayedCall, ReactorBase
 
 from tcpbalance.errors import SettingError
+from tcpbalance.reactor import Reactor
 
 
-def make_monotonic(reactor: Any, monotonic: Callable[[], float] = time.monotonic) -> None:
+def make_monotonic(reactor: Reactor, monotonic: Callable[[], float] = time.monotonic) -> None:
     """Have a reactor's time go on by the monotonic clock, whatever is done to the wall clock from now on.
 
     ``reactor.seconds()`` begins at the wall clock's time and is not corrected after that, so that delayed

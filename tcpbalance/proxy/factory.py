@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from random import Random
-from typing import Any, cast
+from typing import cast
 
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Factory
 
 from tcpbalance.admission.control import AdmissionControl
@@ -114,7 +114,7 @@ class FrontendFactory(Factory):
         self.context.flush_logs()
         self.registry.flush_logs()
 
-    def buildProtocol(self, addr: Any) -> ClientConnection | None:
+    def buildProtocol(self, addr: IAddress | None) -> ClientConnection | None:
         """Twisted's call: a client has come.
 
         :returns: its side of a session; None where it is refused.

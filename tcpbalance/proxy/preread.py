@@ -7,8 +7,6 @@ taken out, which the backend gets anew where its pool says so.
 
 from __future__ import annotations
 
-from typing import Any
-
 from attrs import field, frozen
 
 from tcpbalance.admission.networks import NetworkSet
@@ -48,11 +46,11 @@ class PrereadSettings:
         if self.routes is not None and self.tls is not None:
             raise SettingError("preread: TLS that ends here cannot be passed through: give routes or tls")
 
-    def expects_header(self, peer: Any) -> bool:
+    def expects_header(self, peer: object) -> bool:
         """Whether a peer has to open with a PROXY header."""
         return packed_host(peer) in self.proxies
 
-    def begin(self, peer: Any) -> Preread | None:
+    def begin(self, peer: object) -> Preread | None:
         """Begin the preread of a client, None where it has to send nothing.
 
         :param peer: the address that it connects from, as Twisted's.

@@ -513,4 +513,4 @@ class TrustedTests(EndpointCase):
             ({"timeout": 0.0}, "preread_timeout must be longer than 0s"),
         ):
             with self.assertRaisesRegex(SettingError, why):
-                ProxyProtocolEndpoint(object(), reactor=reactor, **values)
+                ProxyProtocolEndpoint(TCP4ServerEndpoint(reactor, 0), reactor=reactor, **values)

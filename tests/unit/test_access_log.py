@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from zope.interface import implementer
@@ -25,6 +26,7 @@ from tcpbalance.proxy.record import SessionRecord
 THREAD = "tcpbalance access log"
 
 
+@implementer(IReactorFromThreads)
 class Reactor(Clock):
     """A clock that also carries calls from other threads, when the test lets it."""
 
@@ -32,8 +34,8 @@ class Reactor(Clock):
         super().__init__()
         self._calls: SimpleQueue[Callable[[], object]] = SimpleQueue()
 
-    def callFromThread(self, function: Callable[..., object], *args: object) -> None:
-        self._calls.put(lambda: function(*args))
+    def callFromThread(self, callable: Callable[..., object], *args: object, **kwargs: object) -> None:  # noqa: A002  # Twisted's name
+        self._calls.put(lambda: callable(*args, **kwargs))
 
     def turn(self) -> None:
         """Carry one call from a thread, waiting for it."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 
@@ -58,7 +59,7 @@ class Scene:
         self.program = Paused()
         self.transport = Plain()
         factory = Factory.forProtocol(lambda: self.program)
-        ProxyProtocolEndpoint(self, reactor=self.clock).listen(factory)
+        ProxyProtocolEndpoint(cast("IStreamServerEndpoint", self), reactor=self.clock).listen(factory)
         self.protocol = self.factory.buildProtocol(self.transport.getPeer())
         self.protocol.makeConnection(self.transport)
 

@@ -14,6 +14,7 @@ from tcpbalance.errors import Fault, TcpbalanceError
 from tcpbalance.net.connect_errors import timed_out
 from tcpbalance.net.resolver.resolver import Resolver, resolver_of
 from tcpbalance.net.tls.client import ClientTls
+from tcpbalance.reactor import Reactor
 from tcpbalance.wire.proxy_protocol import ProxyVersion
 
 MAX_CAUSE = 200
@@ -38,7 +39,7 @@ class Target:
     :ivar address: where the backend listens.
     :ivar name: what the operator calls it.
     :ivar timeout: seconds the check may take. The monitor cancels it then; a probe need not.
-    :ivar reactor: the reactor, for connections, children and time.
+    :ivar reactor: the reactor; for more than time, adapt it: ``IReactorProcess(target.reactor)``.
     :ivar send_proxy_protocol: the version of the PROXY header that the backend expects first, None for none.
     :ivar tls: what its pool speaks TLS with, None where it does not.
     :ivar server_name: what the backend is asked for by TLS, None for the pool's or the host of its address.
@@ -49,7 +50,7 @@ class Target:
     address: Address
     name: str
     timeout: float
-    reactor: Any
+    reactor: Reactor
     send_proxy_protocol: ProxyVersion | None = None
     tls: ClientTls | None = None
     server_name: str | None = None

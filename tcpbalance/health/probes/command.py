@@ -15,6 +15,7 @@ from typing import Any
 from attrs import field, frozen
 from twisted.internet.defer import CancelledError
 from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
+from twisted.internet.interfaces import IReactorProcess
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
@@ -143,7 +144,8 @@ def _spawn(child: _Child, argv: list[str], target: Target) -> None:
         descriptors: dict[int, int | str] = {0: null.fileno(), 1: null.fileno(), _STDERR: "r"}
         environment = {"PATH": path, **_environment(target.address)}
         try:
-            target.reactor.spawnProcess(child, launched[0], launched, environment, childFDs=descriptors)
+            spawn = IReactorProcess(target.reactor).spawnProcess
+            spawn(child, launched[0], launched, environment, childFDs=descriptors)
         except BlockingIOError as error:
             raise NoVerdict("no resources for another process") from error
 

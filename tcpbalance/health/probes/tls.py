@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 from attrs import frozen
 from OpenSSL import SSL
 from twisted.internet.endpoints import wrapClientTLS
-from twisted.internet.interfaces import IHandshakeListener, IOpenSSLClientConnectionCreator
+from twisted.internet.interfaces import (
+    IHandshakeListener,
+    IOpenSSLClientConnectionCreator,
+    IReactorTime,
+)
 from twisted.internet.ssl import CertificateOptions
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
@@ -40,7 +45,7 @@ class TlsProbe:
             with named_causes():
                 async with connected(endpoint, ProbeConnection(), target):
                     return
-        endpoint = wrapClientTLS(_Client(target.address), endpoint, clock=target.reactor)
+        endpoint = wrapClientTLS(_Client(target.address), endpoint, clock=cast(IReactorTime, target.reactor))
         peer = _Handshake()
         with named_causes(), _named_tls_causes():
             async with connected(endpoint, peer, target):

@@ -78,7 +78,7 @@ class ServerTls:
         connection.set_accept_state()
         return connection
 
-    def serverConnectionForTLS(self, protocol: Any) -> SSL.Connection:
+    def serverConnectionForTLS(self, protocol: object) -> SSL.Connection:
         """Twisted's call."""
         return self.connection()
 
