@@ -12,6 +12,7 @@ import ipaddress
 from collections.abc import Iterable
 from typing import Any
 
+from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IAddress,
@@ -27,14 +28,22 @@ from twisted.python.failure import Failure
 from zope.interface import directlyProvides, implementer, providedBy
 
 from tcpbalance.admission.networks import Network, NetworkSet
+from tcpbalance.config import checks, plain
 from tcpbalance.config.draft import checked
-from tcpbalance.config.frontends import FrontendConfig
+from tcpbalance.config.quantities import Duration
 from tcpbalance.errors import SettingError
 from tcpbalance.net.addresses import PeerAddress, packed_host, twisted_address
 from tcpbalance.reactor import Reactor
 from tcpbalance.wire.errors import ProxyHeaderError
 from tcpbalance.wire.proxy_header import ProxyAddress, ProxyHeader
 from tcpbalance.wire.proxy_protocol import read_header
+
+
+@frozen
+class _Settings:
+    """What an endpoint's arguments are checked by."""
+
+    timeout: Duration = field(converter=plain.duration, validator=checks.longer_than_zero)
 
 
 @implementer(IStreamServerEndpoint)
@@ -64,7 +73,7 @@ class ProxyProtocolEndpoint:
         self._endpoint = endpoint
         self._reactor = reactor
         self._trusted = None if trusted is None else NetworkSet(map(_network, trusted))
-        self._timeout = checked("PROXY endpoint", FrontendConfig, preread_timeout=timeout).preread_timeout
+        self._timeout = checked("PROXY endpoint", _Settings, timeout=timeout).timeout
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
         """Twisted's call: start to listen; what the other endpoint's ``listen`` returns."""

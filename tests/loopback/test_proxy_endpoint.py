@@ -510,7 +510,7 @@ class TrustedTests(EndpointCase):
         for values, why in (
             ({"trusted": ["10.0.0.1/8"]}, "trusted: 10.0.0.1/8 has host bits set"),
             ({"trusted": ["proxy.example"]}, "trusted: 'proxy.example'"),
-            ({"timeout": 0.0}, "preread_timeout must be longer than 0s"),
+            ({"timeout": 0.0}, "PROXY endpoint: timeout must be longer than 0s"),
         ):
             with self.assertRaisesRegex(SettingError, why):
                 ProxyProtocolEndpoint(TCP4ServerEndpoint(reactor, 0), reactor=reactor, **values)

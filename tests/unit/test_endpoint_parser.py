@@ -106,7 +106,7 @@ def test_a_header_may_take_so_long(options: str, timeout: float) -> None:
     [
         ("tcpbalance-proxy", "an endpoint must follow, such as tcpbalance-proxy:tcp:8080"),
         ("tcpbalance-proxy:timeout=3", "an endpoint must follow, such as tcpbalance-proxy:tcp:8080"),
-        ("tcpbalance-proxy:tcp:8080:timeout=0", "PROXY endpoint: timeout"),
+        ("tcpbalance-proxy:tcp:8080:timeout=0", "PROXY endpoint: timeout must be longer than 0s"),
         ("tcpbalance-proxy:tcp:8080:timeout=soon", "timeout must be a number of seconds, got soon"),
         (
             "tcpbalance-proxy:tcp:8080:trusted=10.0.0.1/8",
