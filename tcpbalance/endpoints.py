@@ -152,7 +152,7 @@ class _HeaderFirst(Protocol):
             self._face.protocol.connectionLost(reason)
         elif self._timer is not None:
             self._settle()
-            self._tell(f"it ended after {len(self._data)} bytes")
+            self._report_refusal(f"it ended after {len(self._data)} bytes")
 
     def __getattr__(self, name: str) -> Any:
         # Methods of other interfaces that the program's protocol provides.
@@ -162,7 +162,7 @@ class _HeaderFirst(Protocol):
 
     def refuse(self, why: str) -> None:
         self._settle()
-        self._tell(why)
+        self._report_refusal(why)
         self._abort()
 
     def _read(self) -> None:
@@ -198,7 +198,7 @@ class _HeaderFirst(Protocol):
             self._timer.cancel()
         self._timer = None
 
-    def _tell(self, why: str) -> None:
+    def _report_refusal(self, why: str) -> None:
         self._log.info("no PROXY header from {peer}: {why}", peer=self._addr, why=why)
 
     def _abort(self) -> None:

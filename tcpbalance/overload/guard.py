@@ -126,7 +126,7 @@ class OverloadGuard(Service):
         sessions = sum(len(registry.sessions) for registry in self._registries)
         step = self._judge.step(readings, sessions)
         if not sessions:
-            self._tell_too_low(readings)
+            self._report_too_low(readings)
         if step is Step.PAUSE:
             self._pause()
             self._log.warn("overload: {state}; accepting is paused", state=_worded(readings))
@@ -173,7 +173,7 @@ class OverloadGuard(Service):
             registry.end((session for _, session, its in ended if its is registry), EndReason.OVERLOAD)
         return [size for size, *_ in ended]
 
-    def _tell_too_low(self, readings: Sequence[Reading]) -> None:
+    def _report_too_low(self, readings: Sequence[Reading]) -> None:
         """Say of a bound, once, that it cannot be kept even where there is nothing to do."""
         too_low = {found.resource: found for found in readings if found.used >= found.bound}
         for resource in too_low.keys() - self._too_low:

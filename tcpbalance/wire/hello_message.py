@@ -116,7 +116,7 @@ class _Parts:
 
 def _extensions(block: bytes) -> dict[int, bytes]:
     """Give extensions by their type, of which each comes at most once: RFC 8446, section 4.2."""
-    return _told_apart(block, 2, "the block of extensions", MAX_EXTENSIONS)
+    return _by_type(block, 2, "the block of extensions", MAX_EXTENSIONS)
 
 
 def _server_name(data: bytes | None) -> str | None:
@@ -124,7 +124,7 @@ def _server_name(data: bytes | None) -> str | None:
         return None
     what = "the list of server names"
     # A name of another type begins with its length all the same: RFC 6066, section 3.
-    names = _told_apart(_listed(data, what), 1, what, _TYPES_OF_NAMES)
+    names = _by_type(_listed(data, what), 1, what, _TYPES_OF_NAMES)
     return _host_name(names[_HOST_NAME]) if _HOST_NAME in names else None
 
 
@@ -153,7 +153,7 @@ def _listed(data: bytes, what: str) -> bytes:
     return entries
 
 
-def _told_apart(data: bytes, size: int, what: str, most: int) -> dict[int, bytes]:
+def _by_type(data: bytes, size: int, what: str, most: int) -> dict[int, bytes]:
     """Read up to *most* entries that begin with their type, of *size* bytes, and their length, of 2."""
     parts = _Parts(data, what)
     found: dict[int, bytes] = {}

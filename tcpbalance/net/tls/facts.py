@@ -13,7 +13,7 @@ MAX_NAME = 1000
 """Characters of a subject that logs show, and of a common name that backends are sent; few have a hundred,
 and a certificate may have as many as fit into a handshake."""
 
-_NOBODY = None, None
+_NO_CERTIFICATE = None, None
 
 
 # Not frozen, because one is made for each handshake and a frozen one takes twice as long to make.
@@ -44,7 +44,7 @@ def facts_of(connection: SSL.Connection, now: float) -> TlsFacts:
     :raises HandshakeFailed: the client's certificate has expired since it was shown, in an earlier session,
         or cannot be read.
     """
-    subject, common_name = _client(connection, now) if connection.get_verify_mode() else _NOBODY
+    subject, common_name = _client(connection, now) if connection.get_verify_mode() else _NO_CERTIFICATE
     return TlsFacts(
         connection.get_protocol_version_name(),
         connection.get_cipher_name() or "",
@@ -80,7 +80,7 @@ def _client(connection: SSL.Connection, now: float) -> tuple[str | None, str | N
     """The subject of the client's certificate, and the common name in it."""
     certificate = peer_certificate(connection, Fault.CLIENT)
     if certificate is None:
-        return _NOBODY
+        return _NO_CERTIFICATE
     if certificate.not_after <= now:
         raise HandshakeFailed("certificate expired")
     subject, name = certificate.subject, certificate.common_name

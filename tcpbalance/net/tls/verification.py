@@ -36,7 +36,7 @@ _WORDS = {
 ABOUT_OUR_LISTS = frozenset(_WORDS[number] for number in (3, 8, 11, 12, 33, 35, 36, 44))
 """What is wrong with the revocation lists that we were given, and not with the certificate."""
 
-_OF_WHOM = (9, 10, 23)
+_WITH_SUBJECT = (9, 10, 23)
 """Those that may be said of an authority as well."""
 
 
@@ -44,7 +44,7 @@ def note_why(connection: SSL.Connection, certificate: Any, error: int, depth: in
     """OpenSSL's call for each certificate of a chain; what was wrong is kept with the connection."""
     if not good:
         words = _WORDS.get(error, f"certificate refused (OpenSSL's error {error})")
-        connection.set_app_data(f"authority's {words}" if depth and error in _OF_WHOM else words)
+        connection.set_app_data(f"authority's {words}" if depth and error in _WITH_SUBJECT else words)
     return bool(good)
 
 
