@@ -133,7 +133,10 @@ def not_with(other: str, unwanted: object) -> Validator[Any]:
 
 
 def is_given(table: Any, name: str) -> bool:
-    """Whether a key of a table has a value with an effect; a value that could not be read counts as one."""
+    """Whether a key of a table has a value with an effect.
+
+    :raises CannotTell: its value could not be read.
+    """
     value = getattr(table, name)
     return _says(getattr(attrs.fields(type(table)), name), value)
 

@@ -204,6 +204,27 @@ def test_limits_and_lists_are_in_force(tables: dict[str, Any]) -> None:
     assert edge.factories["web"].context.admission is not None
 
 
+@pytest.mark.parametrize(
+    ("timeouts", "limits", "look_every"),
+    [
+        ({"idle_timeout": 100.0, "half_close_timeout": 80.0}, {}, 40.0),
+        ({"idle_timeout": 60.0, "half_close_timeout": 80.0}, {}, 30.0),
+        ({"idle_timeout": 100.0, "half_close_timeout": 80.0}, {"min_rate": 1}, 15.0),
+        ({"idle_timeout": 10.0}, {"min_rate": 1}, 5.0),
+    ],
+)
+def test_how_often_sessions_are_looked_at(
+    timeouts: dict[str, Any], limits: dict[str, Any], look_every: float
+) -> None:
+    factory = FrontendFactory(
+        Clock(),
+        a_pool(some_backends(1)),
+        timeouts=TimeoutsConfig(**timeouts),
+        limits=LimitsConfig(**limits),
+    )
+    assert factory.context.look_every == look_every
+
+
 def test_the_table_of_a_frontend_is_its_timeouts() -> None:
     config = FrontendConfig(listen=(Address.parse("127.0.0.1:0"),), pool="web", idle_timeout=5.0)
     assert isinstance(config, TimeoutsConfig)

@@ -207,6 +207,7 @@ class TestModels:
             ),
             pool("[pools.spare]\nbackends = ['a:1']"),
             pool("balance = 'source_hash'\nbounded_load = 1"),
+            pool("pass_tlvs = []"),
             backends('["a:1", { address = "b:1", backup = true }]'),
             frontend("access = {}\nlimits = {}"),
             frontend("access = { allow = [], dry_run = false }\nlimits.dry_run = false"),
@@ -223,6 +224,7 @@ class TestModels:
             "port 0 twice",
             "unused pool",
             "whole number for a number",
+            "nothing without effect",
             "backup",
             "a gate without anything",
             "a gate of nothing",
@@ -470,6 +472,22 @@ class TestSeverity:
         line = self.TEXT.splitlines().index("deny_file = 'denied.txt'") + 1
         assert problem.severity is severity
         assert str(problem) == f"{tmp_path}/a.toml:{line}: {mark}frontends.db.access.deny_file: is odd"
+
+    def test_files_that_cannot_be_named_are_not_looked_at(self, tmp_path: Path) -> None:
+        """The others are, also those behind it."""
+
+        def examine(path: KeyPath, table: FileTable) -> list[Mistake]:
+            assert isinstance(table, AccessConfig)
+            return [Mistake((*path, "deny_file"), f"is odd: {table.deny_file}")]
+
+        more = "[frontends.b]\nlisten = '127.0.0.1:1'\npool = 'db'\naccess.deny_file = '/b.txt'\n"
+        (tmp_path / "a.toml").write_text(self.TEXT.replace("'denied.txt'", "1") + more)
+        with pytest.raises(ConfigError) as caught:
+            load(tmp_path / "a.toml", policies=POLICIES, probes=PROBES, examine=examine)
+        assert [problem.message for problem in caught.value.problems] == [
+            "must be the name of a file, got 1",
+            "is odd: /b.txt",
+        ]
 
     def test_a_fatal_one_is_raised_with_all_others(self, tmp_path: Path) -> None:
         severities = (Severity.WARNING, Severity.FATAL, Severity.ERROR)
