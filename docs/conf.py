@@ -14,7 +14,7 @@ author = "The tcpbalance authors"
 copyright = author
 release = version = installed_version("tcpbalance")
 
-extensions = ["myst_parser", "config_reference", "end_reasons"]
+extensions = ["myst_parser", "config_reference", "counters", "end_reasons"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 nitpicky = True

@@ -197,7 +197,10 @@ class Balancer(MultiService):
         return service if service is not None and service.frontend is frontend else None
 
     def _frontend_service(self, frontend: Frontend, pools: Mapping[Pool, PoolService]) -> FrontendService:
-        return FrontendService(self._shared, frontend, [pools[pool] for pool in frontend.pools])
+        before = self._frontends.get(frontend.name)
+        # One that takes the place of another of its name goes on counting.
+        stats = None if before is None else before.factory.stats
+        return FrontendService(self._shared, frontend, [pools[pool] for pool in frontend.pools], stats)
 
     def _pool_service(self, pool: Pool) -> PoolService:
         return PoolService(self._shared, pool, self._reset_sessions_of)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 
 from tcpbalance.admission.access import Access
@@ -21,17 +20,15 @@ class AdmissionControl:
        connection does not use up the rate.
     3. Each refusal by these counts towards a ban. The last of them keeps its own name.
 
-    Lists and limits, which bans belong to, each have a dry run: what they would refuse is counted and
-    admitted. A client then has connections that it would not have had, until they end; all else is as if
-    they had been refused. Refusals of a dry run of the lists do not lead to a real ban.
+    Lists and limits, which bans belong to, each have a dry run: what they would refuse is admitted. A client
+    then has connections that it would not have had, until they end; all else is as if they had been refused.
+    Refusals of a dry run of the lists do not lead to a real ban.
 
     :param access: the lists; another one may be put in its place at any time.
     :param limits: what holds for each client, and whether it is only tried.
     :param clock: gives the time in seconds; it must not go back.
     :param max_clients: that are remembered without having a connection, at least 1.
     :ivar clients: what is known of them.
-    :ivar refused: how often clients were refused, and why.
-    :ivar would_refuse: how often clients were admitted only because of a dry run, and why.
     :ivar last_would_refuse: why the client last given to ``admit`` was admitted only because of a dry run;
         None if it was not.
     :raises SettingError: for fewer clients to remember than one.
@@ -50,8 +47,6 @@ class AdmissionControl:
         "access",
         "clients",
         "last_would_refuse",
-        "refused",
-        "would_refuse",
     )
 
     def __init__(
@@ -66,8 +61,6 @@ class AdmissionControl:
             raise SettingError(f"admission: max_clients must be at least 1, got {max_clients}")
         self.access = access
         self.clients = Clients(max_clients)
-        self.refused: Counter[Refusal] = Counter()
-        self.would_refuse: Counter[Refusal] = Counter()
         self.last_would_refuse: Refusal | None = None
         self._clock = clock
         self._limits_dry_run = limits.dry_run
@@ -151,7 +144,7 @@ class AdmissionControl:
             client.banned_until = now + self._ban_for
 
     def _weigh(self, found: Refusal | None, listed: Refusal | None) -> Refusal | None:
-        """Count the refusal, and give it if it is in force.
+        """Give the refusal if it is in force, else remember it.
 
         :param found: by lists and limits together, or by the limits where only the lists have a dry run.
         :param listed: by the lists.
@@ -159,11 +152,6 @@ class AdmissionControl:
         refusal = found
         if self._limits_dry_run or not self._limited:
             refusal = None if self.access.dry_run else listed
-        if refusal is not None:
-            self.refused[refusal] += 1
-            return refusal
-        would = found or listed
-        assert would is not None
-        self.would_refuse[would] += 1
-        self.last_would_refuse = would
-        return None
+        if refusal is None:
+            self.last_would_refuse = found or listed
+        return refusal

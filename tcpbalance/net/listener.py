@@ -29,6 +29,7 @@ from tcpbalance.net.ends import reset_on_close
 from tcpbalance.net.errnos import EXHAUSTED
 from tcpbalance.net.spare_descriptor import SpareDescriptor
 from tcpbalance.rate_limited_log import RateLimitedLog
+from tcpbalance.stats import FrontendStats
 
 ACCEPTS_A_TURN = 8
 """Connections accepted in one wake-up, so that a flood of new ones leaves the open ones their turn."""
@@ -50,6 +51,7 @@ class Listener:
     :param factory: ``buildProtocol`` answers None to refuse a client, which then sees a reset.
     :param backlog: connections that the kernel may hold ready.
     :param data_path: watches the socket, and gives transports to those accepted; the portable one by default.
+    :param stats: counts the clients that are reset for want of a descriptor; None where they are not read.
     """
 
     _log = Logger()
@@ -61,12 +63,14 @@ class Listener:
         factory: IProtocolFactory,
         backlog: int,
         data_path: DataPath | None = None,
+        stats: FrontendStats | None = None,
     ) -> None:
         self._reactor = reactor
         self._data_path = data_path or TwistedDataPath(reactor)
         self._socket = sock
         self._factory = factory
         self._backlog = backlog
+        self._stats = stats or FrontendStats()
         self._family = sock.family
         self._protocol = sock.proto
         self._host = peer_address(sock.family, sock.getsockname())
@@ -229,6 +233,7 @@ class Listener:
         if not self._has_waiting_client():
             return
         shed = self._turn_away()
+        self._stats.connections_shed += shed
         self._cool_down()
         self._shed_log.note(None, error, shed)
 

@@ -14,6 +14,7 @@ from tcpbalance.config.draft import checked
 from tcpbalance.config.pools import BackendConfig
 from tcpbalance.pool.ewma import PeakEwma
 from tcpbalance.pool.host_stats import HostStats
+from tcpbalance.stats import BackendStats
 
 
 class BackendSettings(NamedTuple):
@@ -62,7 +63,8 @@ class Backend:
     :ivar available_to_sticky: whether clients that have a sticky entry for it may come, its limit aside: also
         while it is drained.
     :ivar connect_time: what connecting to it cost lately.
-    :ivar stats: what outlier detection knows of it.
+    :ivar host_stats: what outlier detection knows of it.
+    :ivar stats: counters of what has happened to its connections.
     :raises SettingError: for an address that cannot be connected to, or a value that a file may not have.
     """
 
@@ -84,7 +86,8 @@ class Backend:
     available: bool = field(default=True, init=False)
     available_to_sticky: bool = field(default=True, init=False)
     connect_time: PeakEwma = field(factory=PeakEwma, init=False, repr=False)
-    stats: HostStats = field(factory=HostStats, init=False, repr=False)
+    host_stats: HostStats = field(factory=HostStats, init=False, repr=False)
+    stats: BackendStats = field(factory=BackendStats, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         checked(
@@ -110,6 +113,10 @@ class Backend:
     @settings.setter
     def settings(self, settings: BackendSettings) -> None:
         self.weight, self.max_connections, self.backup, self.server_name = settings
+
+    def snapshot(self) -> dict[str, int]:
+        """Give its counters by name, and ``active`` as ``connections_active``."""
+        return {**self.stats.snapshot(), "connections_active": self.active}
 
     @property
     def full(self) -> bool:

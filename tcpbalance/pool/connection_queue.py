@@ -7,6 +7,7 @@ from math import inf
 
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.fair_queue import FairQueue, Waiter
+from tcpbalance.stats import PoolStats
 
 LOOK_EVERY = 1.0
 """Seconds after which the queue is looked at without a cause: time alone can give capacity, as the end of an
@@ -24,6 +25,7 @@ class ConnectionQueue:
     :param find_capacity: gives the backends with capacity.
     :param can_serve: whether one of them is for a client, by its packed address.
     :param has_backend_for: whether any backend would serve a client if it had capacity.
+    :param stats: the pool's counters.
     """
 
     __slots__ = (
@@ -34,6 +36,7 @@ class ConnectionQueue:
         "_is_serving",
         "_next_look",
         "_queue",
+        "_stats",
         "_useless",
     )
 
@@ -44,12 +47,14 @@ class ConnectionQueue:
         find_capacity: Callable[[], BackendsWithCapacity],
         can_serve: Callable[[BackendsWithCapacity, bytes | None], bool],
         has_backend_for: Callable[[bytes | None], bool],
+        stats: PoolStats,
     ) -> None:
         self._queue = FairQueue(max_waiters)
         self._clock = clock
         self._find_capacity = find_capacity
         self._can_serve = can_serve
         self._has_backend_for = has_backend_for
+        self._stats = stats
         self._is_serving = False
         self._next_look = -inf
         # Backends with capacity of which it is known that no waiter can be served by them.
@@ -69,11 +74,23 @@ class ConnectionQueue:
         :returns: False when the queue is full.
         """
         self.ask_again()
-        return self._queue.join(waiter)
+        stats, was_full = self._stats, self._queue.full
+        if not self._queue.join(waiter):
+            stats.queue_overflows += 1
+            return False
+        stats.queue_total += 1
+        if was_full:
+            stats.queue_displacements += 1  # Another has lost its place to it.
+        return True
 
     def leave(self, waiter: Waiter) -> None:
         """Let a connection wait no longer."""
         self._queue.leave(waiter)
+
+    def time_out(self, waiter: Waiter) -> None:
+        """Let a connection wait no longer whose time is over."""
+        self._queue.leave(waiter)
+        self._stats.queue_timeouts += 1
 
     def has_no_backend_for(self, waiter: Waiter) -> bool:
         """Whether no backend is left that could ever serve a waiter."""

@@ -93,6 +93,7 @@ class Ejections:
             or not self._availability.would_be_left(without=backend)
         ):
             return
+        backend.stats.ejections += 1
         seconds = self._detection.eject(backend)
         self._flip(backend, ejected=True)
         self._log.warn(

@@ -66,13 +66,18 @@ class FairQueue:
         """All waiters, client by client."""
         return itertools.chain.from_iterable(self._lines.values())
 
+    @property
+    def full(self) -> bool:
+        """Whether as many wait as may."""
+        return self._count >= self._max_waiters
+
     def join(self, waiter: Waiter) -> bool:
         """Join the line of its client.
 
         :returns: False when the queue is full and no other gives way.
         """
         key = _key(waiter.client)
-        if self._count >= self._max_waiters and not self._make_way(key):
+        if self.full and not self._make_way(key):
             return False
         self._lines.setdefault(key, {})[waiter] = None
         self._count += 1

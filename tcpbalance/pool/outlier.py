@@ -40,7 +40,7 @@ class OutlierDetection:
 
         :returns: whether it should be ejected for that.
         """
-        stats = backend.stats
+        stats = backend.host_stats
         stats.failures += 1
         return stats.failures >= self._config.consecutive_failures
 
@@ -54,7 +54,7 @@ class OutlierDetection:
         factor = self._config.slow_factor
         if factor is None:
             return False
-        stats = backend.stats
+        stats = backend.host_stats
         stats.times.add(seconds)
         if seconds <= noticeable or not self._is_slow(backend, seconds, factor):
             stats.slow = 0
@@ -77,7 +77,7 @@ class OutlierDetection:
 
     def answered(self, backend: Backend) -> None:
         """Take note of a backend's first byte on a connection: whatever it is, it does not fail."""
-        backend.stats.failures = 0
+        backend.host_stats.failures = 0
 
     def median_connect_time(self) -> float | None:
         """The pool's median in seconds: that of the backends' medians, the lower one of two.
@@ -90,9 +90,9 @@ class OutlierDetection:
     def _comparable(self) -> list[tuple[Backend, ConnectTimes]]:
         """The backends that may serve and are known well enough, with their connect times."""
         return [
-            (backend, backend.stats.times)
+            (backend, backend.host_stats.times)
             for backend in self.members.backends
-            if backend.available and backend.stats.times.count >= ENOUGH
+            if backend.available and backend.host_stats.times.count >= ENOUGH
         ]
 
     def ejected(self) -> list[Backend]:
@@ -108,7 +108,7 @@ class OutlierDetection:
 
         :returns: the seconds for which it is.
         """
-        stats = backend.stats
+        stats = backend.host_stats
         now = self._clock()
         good = max(0.0, now - stats.since)
         halvings = int(min(good / self._config.eject_for, MAX_GROWTH))
@@ -121,12 +121,12 @@ class OutlierDetection:
 
     def readmitted(self, backend: Backend) -> None:
         """Take note that a backend is ejected no longer; its good time begins."""
-        backend.stats.since = self._clock()
+        backend.host_stats.since = self._clock()
 
     def ejection_expired(self, backend: Backend) -> bool:
         """Whether the time is over for which a backend was ejected."""
-        return self._clock() >= backend.stats.until
+        return self._clock() >= backend.host_stats.until
 
     def next_expiry(self) -> float:
         """When the first of the ejections under way ends, by the clock; infinite when there is none."""
-        return min((backend.stats.until for backend in self.ejected()), default=inf)
+        return min((backend.host_stats.until for backend in self.ejected()), default=inf)

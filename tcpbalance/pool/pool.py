@@ -7,6 +7,7 @@ from math import inf
 from random import Random
 from time import monotonic
 from typing import TYPE_CHECKING
+from weakref import ref
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -31,6 +32,7 @@ from tcpbalance.pool.shortage import Shortage
 from tcpbalance.pool.slot import Slot, SlotObservers
 from tcpbalance.pool.slow_start import SlowStart
 from tcpbalance.pool.tier import PolicyFailureLog, Tier
+from tcpbalance.stats import BackendStats, PoolStats, add_up
 from tcpbalance.wire.proxy_protocol import ProxyVersion
 
 __all__ = ["Pool", "Slot"]
@@ -89,6 +91,7 @@ class Pool:
     :ivar judges_connect_times: whether `Slot.took` is to be called with how long connecting took.
     :ivar cooldowns: takes note of each that begins.
     :ivar shortage: takes note of dials and checks that fail for want of something on this machine.
+    :ivar stats: counters of what has happened apart from the backends; see `snapshot`.
     :raises SettingError: for backends or values it cannot work with.
     """
 
@@ -151,6 +154,9 @@ class Pool:
         self.health = health
         self.queue_timeout: float = settings.queue_timeout
         self._bounded_load = bounded_load
+        self.stats = PoolStats()
+        self._removed: dict[ref[Backend], BackendStats] = {}
+        self._removed_counts: dict[str, int] = {}
         self._members = Members()
         self._subscribers = Subscribers(name)
         self._availability = Availability(name, self._members)
@@ -176,7 +182,7 @@ class Pool:
         self.queue: ConnectionQueue | None = None
         if queue:
             self.queue = ConnectionQueue(
-                queue, clock, self._backends_with_capacity, self._can_serve, self._has_backend_for
+                queue, clock, self._backends_with_capacity, self._can_serve, self._has_backend_for, self.stats
             )
             self.subscribe(self._serve_queue_anew)
         self._observers = SlotObservers(
@@ -357,6 +363,7 @@ class Pool:
             # A dial that is under way may still be offered it, and must not take it.
             backend.removed, backend.available, backend.available_to_sticky = True, False, False
         self._members = members
+        self._keep_counts(removed)
         self._availability.adopt(members)
         if self.ejections is not None:
             self.ejections.adopt(members)
@@ -365,6 +372,18 @@ class Pool:
         available = tuple(b for b in members.backends if b.available and b not in were_available)
         self._availability.report_none_left()
         self._subscribers.publish(PoolChange(added, removed, changed, available))
+
+    def _keep_counts(self, removed: Iterable[Backend]) -> None:
+        """Keep the counters of removed backends, but not the backends, once their connections have ended."""
+        known = {**self._removed, **{ref(backend): backend.stats for backend in removed}}
+        self._removed = {}
+        for backend_ref, stats in known.items():
+            backend = backend_ref()
+            if backend is None:
+                self._removed_counts = add_up([self._removed_counts, stats.snapshot()])
+            elif backend.removed:
+                self._removed[backend_ref] = stats
+            # Otherwise it has come back, and goes on counting as one of the list.
 
     def _admit(self, backend: Backend) -> None:
         """Begin with a backend: where there are checks, it serves when one has found it up."""
@@ -391,6 +410,7 @@ class Pool:
         backend.awaits_check = False
         backend.cause = ""
         if flipped:
+            backend.stats.up_transitions += 1
             self._changed(backend)
         return flipped
 
@@ -405,6 +425,7 @@ class Pool:
         backend.awaits_check = False
         backend.cause = cause
         if flipped:
+            backend.stats.down_transitions += 1
             self._changed(backend)
         else:
             self._availability.report_none_left()
@@ -419,6 +440,7 @@ class Pool:
         backend.cause = cause
         if backend.up:
             backend.up = False
+            backend.stats.down_transitions += 1
             self._changed(backend)
 
     def passed_a_check(self, backend: Backend) -> None:
@@ -431,6 +453,15 @@ class Pool:
         if admin_state is not backend.admin_state:
             backend.admin_state = admin_state
             self._changed(backend)
+
+    def snapshot(self) -> dict[str, int]:
+        """Give the counters by name: the sums over all backends that it has had, and its own; and what waits
+        in the queue as ``queue_active``."""
+        removed = [(backend_ref() or stats).snapshot() for backend_ref, stats in self._removed.items()]
+        backends = [backend.snapshot() for backend in self.backends]
+        counts = add_up([self.stats.snapshot(), self._removed_counts, *removed, *backends])
+        counts["queue_active"] = len(self.queue) if self.queue is not None else 0
+        return counts
 
     def flush_logs(self) -> None:
         """Write what the log holds back now, as at the end of the service."""

@@ -50,6 +50,7 @@ class Slot:
         self._sticky_entry: StickyEntry | None = None
         self._held = True
         backend.active += 1
+        backend.stats.connect_attempts += 1
 
     def connected(self, seconds: float) -> None:
         """The backend accepted: remember how fast, and that this client belongs to it.
@@ -57,6 +58,7 @@ class Slot:
         :param seconds: what connecting took.
         """
         observers, backend = self._observers, self.backend
+        backend.stats.connections_total += 1
         backend.connect_time.observe(seconds, observers.clock())
         backend.cooldown_until = 0.0
         if (
@@ -101,6 +103,7 @@ class Slot:
         begins = backend.cooldown_until <= now
         backend.cooldown_until = now + observers.cooldown
         if begins:
+            backend.stats.cooldowns += 1
             observers.cooldowns.begins(backend, cause, observers.cooldown)
             if observers.queue is not None:
                 observers.queue.ask_again()  # Clients that waited for this backend may go to another now.

@@ -40,9 +40,15 @@ class ClientConnection(Peer):
         """The transport is gone."""
         if hasattr(self, "session"):
             super().connectionLost(reason)
-        elif self._admitted is not None and self._context.admission is not None:
-            # The system lacked what its transport needs: no session has begun.
-            self._context.admission.release(self._admitted)
+        else:
+            self._has_no_session()
+
+    def _has_no_session(self) -> None:
+        """The system lacked what its transport needs, or an exception kept its session from beginning."""
+        context = self._context
+        context.registry.stats.setup_failures += 1
+        if self._admitted is not None and context.admission is not None:
+            context.admission.release(self._admitted)
 
     def handshakeCompleted(self) -> None:
         """The TLS handshake of the client is over."""

@@ -134,6 +134,10 @@ class Dialler:
 
     def _try(self, backend: Backend) -> None:
         pool = self.pool
+        if self.failures:
+            last_failed, _ = self.failures[-1]
+            backend.stats.retries += 1
+            backend.stats.redispatches += backend.name != last_failed
         self.slot = pool.take(backend, self.dial.client)
         self.began = self._clock()
         address, timeout, tls = backend.address, pool.connect_timeout, pool.tls
@@ -234,14 +238,17 @@ class Dialler:
 
         :param reason: holds a ``ConnectFailed``.
         """
-        failure = reason.value
+        failure, slot = reason.value, self.slot
         assert isinstance(failure, ConnectFailed)
+        assert slot is not None
         self._pending = None
         self.dial.failure = failure
         self._note_failure(failure.cause)
         if failure.fault is Fault.BACKEND:
+            slot.backend.stats.connect_failures += 1
             self._count_failure(failure.cause)
         else:
+            slot.backend.stats.local_failures += 1
             self.pool.shortage.note(failure.cause, failure.remedy)
         self._drop_slot()
         self.go_on()
@@ -287,6 +294,8 @@ class Dialler:
         :param cause: how, in a word.
         """
         self.dial.failure = ConnectFailed(cause)
+        if self.slot is not None:
+            self.slot.backend.stats.resets_before_answer += 1
         self._note_failure(cause)
         self._count_failure(cause)
 

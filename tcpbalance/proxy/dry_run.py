@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from tcpbalance.rate_limited_log import RateLimitedLog
+from tcpbalance.stats import FrontendStats
 
 
 class DryRunLimit(Enum):
@@ -24,6 +25,11 @@ class DryRunLimit(Enum):
 
     MIN_RATE = "min_rate"
     """The session would have been ended."""
+
+    @property
+    def word(self) -> str:
+        """The name in logs and counters."""
+        return self.value
 
 
 class DryRunSession(Protocol):
@@ -39,21 +45,23 @@ class DryRun:
     :param name: the frontend's.
     :param clock: seconds on a monotonic clock.
     :param timer: for what is logged a little later.
-    :ivar spared: how many clients there were, by limit.
+    :param stats: the frontend's counters.
     """
 
     _log = Logger("tcpbalance.admission")
 
-    def __init__(self, name: str, clock: Callable[[], float], timer: IReactorTime) -> None:
-        self.counts: Counter[DryRunLimit] = Counter()
+    def __init__(
+        self, name: str, clock: Callable[[], float], timer: IReactorTime, stats: FrontendStats
+    ) -> None:
         self._name = name
+        self._stats = stats
         self._limited_log = RateLimitedLog(self._write, clock, timer)
 
     def would_limit(self, session: DryRunSession, limit: DryRunLimit) -> None:
         """Let a session go on as if there were no such limit."""
         if limit not in session.dry_run_limits:
             session.dry_run_limits = (*session.dry_run_limits, limit)
-            self.counts[limit] += 1
+            self._stats.would_limit[limit] += 1
             self._limited_log.note(limit, None)
 
     def flush_logs(self) -> None:
@@ -64,5 +72,5 @@ class DryRun:
         self._log.warn(
             "frontend {name}: limits not enforced, because of dry_run ({limits})",
             name=self._name,
-            limits=", ".join(f"{limit.value}: {counts[limit]}" for limit in DryRunLimit if counts[limit]),
+            limits=", ".join(f"{limit.word}: {counts[limit]}" for limit in DryRunLimit if counts[limit]),
         )

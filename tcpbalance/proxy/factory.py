@@ -27,6 +27,7 @@ from tcpbalance.proxy.preread import PrereadSettings
 from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.proxy.registry import SessionRegistry
 from tcpbalance.reactor import Reactor
+from tcpbalance.stats import FrontendStats
 
 
 class FrontendFactory(Factory):
@@ -46,8 +47,10 @@ class FrontendFactory(Factory):
     :param clock: seconds on a monotonic clock, which times all that a session does.
     :param wall_clock: seconds since the epoch, for when a session began and for what certificates say.
     :param rng: spreads the ages at which connections end.
+    :param stats: where to go on counting; counters of its own by default.
     :ivar context: what the next sessions begin with; may be replaced.
-    :ivar registry: the open sessions, and the counts of those that have ended.
+    :ivar registry: the open sessions.
+    :ivar stats: counters of what has happened to the clients.
     :raises SettingError: for neither a pool nor routes to one, or a deny file with mistakes.
     """
 
@@ -70,15 +73,18 @@ class FrontendFactory(Factory):
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
         rng: Random | None = None,
+        stats: FrontendStats | None = None,
     ) -> None:
+        self.stats = stats = stats or FrontendStats()
         timer = cast(IReactorTime, reactor)
         limits = limits or LimitsConfig()
-        dry_run = DryRun(name, clock, timer) if limits.dry_run else None
+        dry_run = DryRun(name, clock, timer, stats) if limits.dry_run else None
         admission = admission or make_admission(access, limits, clock)
         self.registry = SessionRegistry(
             name,
             timer,
             clock,
+            stats,
             max_sessions=limits.connections,
             dry_run=dry_run,
             on_record=account,
@@ -90,7 +96,7 @@ class FrontendFactory(Factory):
             limits=limits,
             pool=pool,
             preread=preread,
-            admission=LoggedAdmission(name, admission, clock, timer) if admission is not None else None,
+            admission=(None if admission is None else LoggedAdmission(name, admission, clock, timer, stats)),
             dry_run=dry_run,
             connector=connector or SocketConnector(reactor, SocketOptions.of(socket or SocketConfig())),
             wheel=Wheel(timer, clock),

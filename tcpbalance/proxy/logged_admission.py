@@ -1,4 +1,4 @@
-"""Admission control of one frontend, with a log of refusals: at most one line a second."""
+"""Admission control of one frontend, with counters and a log of refusals: at most one line a second."""
 
 from __future__ import annotations
 
@@ -13,24 +13,32 @@ from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.admission.refusal import Refusal
 from tcpbalance.net.addresses import packed_host, shown
 from tcpbalance.rate_limited_log import RateLimitedLog
+from tcpbalance.stats import FrontendStats
 
 
 class LoggedAdmission:
-    """Decides about clients and logs those that are refused.
+    """Decides about clients, and counts and logs those that are refused.
 
     :param name: the frontend's.
     :param admission: decides.
     :param clock: seconds on a monotonic clock.
     :param timer: for what is logged a little later.
+    :param stats: the frontend's counters.
     """
 
     _log = Logger("tcpbalance.admission")
 
     def __init__(
-        self, name: str, admission: AdmissionControl, clock: Callable[[], float], timer: IReactorTime
+        self,
+        name: str,
+        admission: AdmissionControl,
+        clock: Callable[[], float],
+        timer: IReactorTime,
+        stats: FrontendStats,
     ) -> None:
         self._name = name
         self._admission = admission
+        self._stats = stats
         self._refused = RateLimitedLog(self._write_refused, clock, timer)
         self._would_refuse = RateLimitedLog(self._write_would_refuse, clock, timer)
 
@@ -43,8 +51,10 @@ class LoggedAdmission:
         admission = self._admission
         refusal = admission.admit(packed_host(address))
         if refusal is not None:
+            self._stats.refused[refusal] += 1
             self._refused.note(refusal, address)
         elif admission.last_would_refuse is not None:
+            self._stats.would_refuse[admission.last_would_refuse] += 1
             self._would_refuse.note(admission.last_would_refuse, address)
         return refusal
 

@@ -133,7 +133,7 @@ class QueueEntry:
             return None
         if now < self._until:
             return min(LOOK_EVERY, self._until - now)
-        self._queue.leave(self)
+        self._queue.time_out(self)
         self._report(self._waiting.timed_out)
         return None
 

@@ -19,6 +19,7 @@ from tcpbalance.proxy.peer import Peer
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.rate_limited_log import RateLimitedLog
+from tcpbalance.stats import FrontendStats, SessionStats
 
 _FULL = "max_sessions"
 
@@ -55,6 +56,12 @@ class OpenSession(Protocol):
         ...
 
     @property
+    def upstream_stats(self) -> SessionStats | None:
+        """The counters of the backend that served it, or of its pool where none did; None where no backend
+        was looked for."""
+        ...
+
+    @property
     def ending(self) -> bool:
         """Whether its end has been decided."""
         ...
@@ -73,8 +80,12 @@ class OpenSession(Protocol):
         """Decide its end."""
         ...
 
-    def record(self) -> SessionRecord:
-        """Give the record of it, once it has ended."""
+    def record(self, client_bytes: int, backend_bytes: int) -> SessionRecord:
+        """Give the record of it, once it has ended.
+
+        :param client_bytes: received from the client.
+        :param backend_bytes: received from the backend.
+        """
         ...
 
 
@@ -84,13 +95,13 @@ class SessionRegistry:
     :param name: the frontend's name in logs.
     :param reactor: for what is done in later turns, and logged a little later.
     :param clock: seconds on a monotonic clock.
+    :param stats: the frontend's counters.
     :param max_sessions: how many may be open before no more clients are accepted; None for no limit.
     :param dry_run: takes note of clients beyond ``max_sessions`` where that is not enforced, else None.
     :param on_record: called with the record of each session that has ended; None to make none.
     :param on_idle: called when the last session has ended, if ``when_idle`` waits for that or ``closed`` is
         set.
     :ivar sessions: those that are open.
-    :ivar ended: how many have ended, by their reason.
     :ivar accept_pause: pauses the listening ports that the clients come by.
     :ivar closed: whether no more clients are accepted.
     """
@@ -102,6 +113,7 @@ class SessionRegistry:
         name: str,
         reactor: IReactorTime,
         clock: Callable[[], float],
+        stats: FrontendStats,
         *,
         max_sessions: int | None = None,
         dry_run: DryRun | None = None,
@@ -109,10 +121,10 @@ class SessionRegistry:
         on_idle: Callable[[], None],
     ) -> None:
         self.sessions: set[OpenSession] = set()
-        self.ended: Counter[EndReason] = Counter()
         self.accept_pause = AcceptPause()
         self.closed = False
         self._name = name
+        self.stats = stats
         self._max_sessions = math.inf if max_sessions is None else max_sessions
         self._dry_run = dry_run
         self._on_record = on_record
@@ -125,6 +137,7 @@ class SessionRegistry:
 
     def add(self, session: OpenSession) -> None:
         """Take in a session that begins."""
+        self.stats.connections_total += 1
         if self._dry_run is not None:
             if len(self.sessions) >= self._max_sessions:
                 self._dry_run.would_limit(session, DryRunLimit.CONNECTIONS)
@@ -138,13 +151,22 @@ class SessionRegistry:
         """Take out a session that has ended; count, record and report it."""
         self.sessions.discard(session)
         self._ender.forget(session)
-        self.ended[reason] += 1
+        backend, upstream = session.backend, session.upstream_stats
+        client_bytes = session.client.received
+        backend_bytes = backend.received if backend is not None else 0
+        # Written out, because CPython makes a method fast for one class: `count_end` is called for backends.
+        stats = self.stats
+        stats.ended[reason] += 1
+        stats.bytes_in += client_bytes
+        stats.bytes_out += backend_bytes
+        if upstream is not None:
+            upstream.count_end(reason, client_bytes, backend_bytes)
         if len(self.sessions) == self._max_sessions - 1:
             self.accept_pause.resume(_FULL)
         if self._on_record is not None:
             # It may be foreign code; the end of the session must not depend on it.
             try:
-                self._on_record(session.record())
+                self._on_record(session.record(client_bytes, backend_bytes))
             except Exception:
                 self._log.failure("frontend {name}: the record of a session was not taken", name=self._name)
         if reason in self._complaints:

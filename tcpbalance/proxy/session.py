@@ -67,6 +67,7 @@ from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.proxy.relay import carry, join, part
 from tcpbalance.proxy.replay_buffer import ReplayBuffer
+from tcpbalance.stats import SessionStats
 
 
 class Session:
@@ -149,6 +150,13 @@ class Session:
     def served_by(self) -> Backend | None:
         """The backend that this session is connected to, None while it is not."""
         return self._served_by if self.backend is not None else None
+
+    @property
+    def upstream_stats(self) -> SessionStats | None:
+        """See ``registry.OpenSession``."""
+        if self._served_by is not None:
+            return self._served_by.stats
+        return self._dialler.pool.stats if self._preread is None else None
 
     @property
     def ending(self) -> bool:
@@ -622,10 +630,10 @@ class Session:
         if backend is not None:
             del backend.session
 
-    def record(self) -> SessionRecord:
-        """Give the record of it, now that it has ended."""
+    def record(self, client_bytes: int, backend_bytes: int) -> SessionRecord:
+        """See ``registry.OpenSession``."""
         assert self._reason is not None
-        now, info, backend = self._context.clock(), self._info, self.backend
+        now, info = self._context.clock(), self._info
         attempts, began, cause = 0, now, self._cause
         connect: float | None = None
         failures: Sequence[tuple[str, str]] = ()
@@ -644,8 +652,8 @@ class Session:
             wait=began - self._born,
             connect=connect,
             total=now - self._born,
-            client_bytes=self.client.received,
-            backend_bytes=backend.received if backend is not None else 0,
+            client_bytes=client_bytes,
+            backend_bytes=backend_bytes,
             reason=self._reason,
             cause=cause,
             proxy=info.shown_proxy if info is not None else None,

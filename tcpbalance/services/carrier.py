@@ -97,7 +97,9 @@ class ListeningSockets:
         if self._address.is_unix:
             self._socket_file.give_to(socks[0])
         for sock in socks:
-            listener = Listener(self._reactor, sock, self._factory, self._backlog, self._data_path)
+            listener = Listener(
+                self._reactor, sock, self._factory, self._backlog, self._data_path, self._factory.stats
+            )
             self._factory.registry.accept_pause.pause_on(listener)
             self._listeners.append(listener)
         for complaint in shrunk_buffers(socks[0], self._socket_config):

@@ -41,7 +41,10 @@ class PausableFactory(Factory):
 
     def buildProtocol(self, addr: Any) -> Any:
         """Twisted's call: a client has come."""
-        return None if self._is_paused else self._inner.buildProtocol(addr)
+        if self._is_paused:
+            self._inner.stats.connections_shed += 1
+            return None
+        return self._inner.buildProtocol(addr)
 
     def startFactory(self) -> None:
         """Twisted's call: a port listens."""

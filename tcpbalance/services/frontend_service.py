@@ -27,6 +27,7 @@ from tcpbalance.services.listen import ListensOn
 from tcpbalance.services.pool_service import PoolService
 from tcpbalance.services.shared import Shared
 from tcpbalance.services.stepped import SteppedService
+from tcpbalance.stats import FrontendStats
 
 
 class FrontendService(SteppedService):
@@ -39,6 +40,7 @@ class FrontendService(SteppedService):
     :param shared: what all services of the balancer share.
     :param frontend: what to listen on, and what to serve the clients with.
     :param pools: the services of its pools.
+    :param stats: where to go on counting; None to begin at 0.
     :raises SettingError: Twisted does not take the description of an endpoint.
     :raises DenyFileError: the deny file has mistakes.
     :ivar factory: serves the clients.
@@ -48,7 +50,13 @@ class FrontendService(SteppedService):
 
     _log = Logger()
 
-    def __init__(self, shared: Shared, frontend: Frontend, pools: Sequence[PoolService]) -> None:
+    def __init__(
+        self,
+        shared: Shared,
+        frontend: Frontend,
+        pools: Sequence[PoolService],
+        stats: FrontendStats | None = None,
+    ) -> None:
         self.frontend = frontend
         self._shared = shared
         self._pools = pools
@@ -71,6 +79,7 @@ class FrontendService(SteppedService):
             clock=shared.clock,
             wall_clock=shared.wall_clock,
             rng=shared.rng,
+            stats=stats,
         )
         self._carriers = [self._make_carrier(place) for place in frontend.listen]
         self._reloader = Reloader(shared.reactor, self._files(), in_thread(shared.reactor))

@@ -14,6 +14,7 @@ from support.sockets import until
 from tcpbalance import Backend, Pool
 from tcpbalance.admission.access import Access
 from tcpbalance.admission.control import AdmissionControl
+from tcpbalance.admission.refusal import Refusal
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.admission import LimitsConfig
 from tcpbalance.config.frontends import SocketConfig
@@ -35,7 +36,7 @@ class AdmissionTests(DataPathCase):
         self.admission = AdmissionControl(Access(), LimitsConfig(connections_per_client=1), time.monotonic)
         self.factory = FrontendFactory(reactor, pool, admission=self.admission)
         sock = bind(Address.parse("127.0.0.1:0"), SocketOptions.of(SocketConfig()))
-        self.listener = Listener(reactor, sock, self.factory, 16, self.data_path)
+        self.listener = Listener(reactor, sock, self.factory, 16, self.data_path, self.factory.stats)
         self.addCleanup(self.listener.stopListening)
         self.listener.startListening()
 
@@ -48,7 +49,9 @@ class AdmissionTests(DataPathCase):
         for number in range(1, 3):
             await self.is_reset()
             assert len(self.flushLoggedErrors(RuntimeError)) == 1
-            assert (len(self.admission.clients), self.admission.refused.total()) == (0, 0), number
+            stats = self.factory.stats
+            assert (len(self.admission.clients), stats.refused.total()) == (0, 0), number
+            assert (stats.setup_failures, stats.connections_total) == (number, 0)
 
     async def test_who_gets_no_transport(self) -> None:
         self.patch(self.data_path, "transport", _fail)
@@ -62,7 +65,7 @@ class AdmissionTests(DataPathCase):
         key = socket.inet_aton("127.0.0.1")
         assert self.admission.admit(key) is None
         await self.is_reset()
-        assert self.admission.refused.total() == 1
+        assert self.factory.stats.refused == {Refusal.TOO_MANY_CONNECTIONS: 1}
         self.admission.release(key)
 
 

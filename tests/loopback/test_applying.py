@@ -124,8 +124,22 @@ class ApplyingTests(DataPathCase):
             socket.create_connection(("127.0.0.1", port_of(host)))
         assert await self.is_served(client)
         client.close()
-        await until(reactor, lambda: factory.registry.ended == {EndReason.CLIENT_CLOSED: 1})
+        await until(reactor, lambda: factory.stats.ended == {EndReason.CLIENT_CLOSED: 1})
         assert list(balancer.factories) == ["first"]
+
+    async def test_one_that_takes_the_place_of_another_of_its_name_goes_on_counting(self) -> None:
+        balancer = await self.running()
+        client = self.client(balancer, "first")
+        assert await self.is_served(client)
+        replaced = balancer.factories["first"]
+        balancer._apply([self.frontend("first")])
+        factory = balancer.factories["first"]
+        assert factory is not replaced
+        await until(reactor, lambda: balancer.listens_on("first"))
+        assert await self.is_served(self.client(balancer, "first"))
+        client.close()
+        await until(reactor, lambda: factory.stats.ended == {EndReason.CLIENT_CLOSED: 1})
+        assert (factory.stats.connections_total, factory.stats.connections_active) == (2, 1)
 
     async def test_a_grace_that_runs_out_ends_them(self) -> None:
         balancer = await self.running(shutdown_grace=0.05)
@@ -133,7 +147,7 @@ class ApplyingTests(DataPathCase):
         assert await self.is_served(self.client(balancer, "second"))
         factory = balancer.factories["second"]
         balancer._apply([self.first])
-        await until(reactor, lambda: factory.registry.ended == {EndReason.SHUTDOWN: 1})
+        await until(reactor, lambda: factory.stats.ended == {EndReason.SHUTDOWN: 1})
 
     async def test_stopping_waits_for_what_retires(self) -> None:
         balancer = await self.running(shutdown_grace=1000.0)

@@ -176,7 +176,7 @@ class ServingTests(BalancerCase):
         assert sorted(answers) == [b"a:hello", b"a:hello", b"b:hello", b"b:hello"]
         for client in clients:
             client.close()
-        await until(reactor, lambda: balancer.factories["front"].registry.ended[EndReason.CLIENT_CLOSED] == 4)
+        await until(reactor, lambda: balancer.factories["front"].stats.ended[EndReason.CLIENT_CLOSED] == 4)
         assert all(backend.active == 0 for backend in balancer.factories["front"].context.pool.backends)
 
     async def test_from_a_file(self) -> None:
@@ -359,14 +359,14 @@ class EndingTests(BalancerCase):
         assert stopped == []
         client.close()
         await until(reactor, lambda: stopped)
-        assert balancer.factories["front"].registry.ended == {EndReason.CLIENT_CLOSED: 1}
+        assert balancer.factories["front"].stats.ended == {EndReason.CLIENT_CLOSED: 1}
 
     async def test_a_grace_that_runs_out_resets_them(self) -> None:
         balancer, client = await self.open(shutdown_grace=0.05)
         await balancer.stopService()
         with pytest.raises(ConnectionResetError):
             client.recv(1)
-        assert balancer.factories["front"].registry.ended == {EndReason.SHUTDOWN: 1}
+        assert balancer.factories["front"].stats.ended == {EndReason.SHUTDOWN: 1}
 
     async def test_stopped_twice(self) -> None:
         balancer, client = await self.open()
@@ -382,7 +382,7 @@ class EndingTests(BalancerCase):
         stopped = balancer.stopService()
         balancer.end_grace_now()
         await stopped
-        assert balancer.factories["front"].registry.ended == {EndReason.SHUTDOWN: 1}
+        assert balancer.factories["front"].stats.ended == {EndReason.SHUTDOWN: 1}
 
     async def test_stopped_before_clients_were_let_in(self) -> None:
         admission = AdmissionControl()
@@ -420,13 +420,13 @@ class EndingTests(BalancerCase):
 
     async def test_on_down_reset(self) -> None:
         balancer, _ = await self.served_by_both("reset")
-        await until(reactor, lambda: balancer.factories["front"].registry.ended[EndReason.BACKEND_DOWN] == 1)
+        await until(reactor, lambda: balancer.factories["front"].stats.ended[EndReason.BACKEND_DOWN] == 1)
         assert len(balancer.factories["front"].registry.sessions) == 1
 
     async def test_on_down_keep(self) -> None:
         balancer, clients = await self.served_by_both("keep")
         assert sorted([await self.ask(client, b"y") for client in clients]) == [b"a:y", b"b:y"]
-        assert not balancer.factories["front"].registry.ended
+        assert not balancer.factories["front"].stats.ended
 
 
 class AccountTests(BalancerCase):
@@ -487,7 +487,7 @@ class LifecycleTests(BalancerCase):
         balancer, _ = await self.open(pool=self.pool(health=check), shutdown_grace=1000.0)
         stopped = balancer.stopService()
         balancer.end_grace_now()
-        await until(reactor, lambda: balancer.factories["front"].registry.ended, 0.9)
+        await until(reactor, lambda: balancer.factories["front"].stats.ended, 0.9)
         await stopped
         self.flushLoggedErrors()
         stubborn.may_end = True
@@ -542,7 +542,7 @@ class SlowReaderTests(BalancerCase):
         # The last byte may be here before the balancer has read the end that came behind it.
         assert await self.read(client, 1) == b""
         clock.pump([1.0] * 30)
-        await until(reactor, lambda: factory.registry.ended == {EndReason.HALF_CLOSE_TIMEOUT: 1})
+        await until(reactor, lambda: factory.stats.ended == {EndReason.HALF_CLOSE_TIMEOUT: 1})
         assert client.recv(1) == b""
 
     def factory(self, clock: Clock) -> FrontendFactory:
@@ -576,7 +576,7 @@ class StoppedReaderTests(BalancerCase):
         clock.pump([1.0] * 59)
         assert len(factory.registry.sessions) == 1
         clock.pump([1.0] * 4)
-        await until(reactor, lambda: factory.registry.ended == {EndReason.IDLE_TIMEOUT: 1})
+        await until(reactor, lambda: factory.stats.ended == {EndReason.IDLE_TIMEOUT: 1})
 
     async def test_one_that_fetches_from_the_kernel_alone_is_waited_for(self) -> None:
         clock, factory, client = await self.with_bytes_in_flight()
@@ -588,7 +588,7 @@ class StoppedReaderTests(BalancerCase):
         clock.pump([1.0] * 60)
         assert len(factory.registry.sessions) == 1
         clock.pump([1.0] * 10)
-        await until(reactor, lambda: factory.registry.ended == {EndReason.IDLE_TIMEOUT: 1})
+        await until(reactor, lambda: factory.stats.ended == {EndReason.IDLE_TIMEOUT: 1})
 
     async def with_bytes_in_flight(self) -> tuple[Clock, FrontendFactory, socket.socket]:
         """A session through which nothing more is to pass, while the client has not fetched what did."""

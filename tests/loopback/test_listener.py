@@ -29,6 +29,7 @@ from tcpbalance.net.binding import ListenError, bind, bind_all
 from tcpbalance.net.listener import ACCEPTS_A_TURN, Listener
 from tcpbalance.net.socket_options import SocketOptions, shrunk_buffers
 from tcpbalance.net.spare_descriptor import SpareDescriptor
+from tcpbalance.stats import FrontendStats
 
 reactor: Any = global_reactor
 
@@ -62,6 +63,7 @@ class ListenerTests(DataPathCase):
     def setUp(self) -> None:
         super().setUp()
         self.factory = Kept()
+        self.stats = FrontendStats()
         self.folder = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.folder)
 
@@ -72,7 +74,7 @@ class ListenerTests(DataPathCase):
         return self.listener
 
     def make_listener(self, sock: socket.socket, backlog: int = 16) -> Listener:
-        listener = Listener(reactor, sock, self.factory, backlog, self.data_path)
+        listener = Listener(reactor, sock, self.factory, backlog, self.data_path, self.stats)
         self.addCleanup(listener.stopListening)
         return listener
 
@@ -346,6 +348,7 @@ class ListenerTests(DataPathCase):
             self.listener.doRead()
             assert all(_is_reset(client) for client in clients)
         assert [event["shed"] for event in events] == [20]
+        assert self.stats.connections_shed == 20
 
     async def test_of_very_many_that_wait_so_many_are_turned_away_in_one_go(self) -> None:
         self.listen("127.0.0.1:0")

@@ -150,7 +150,7 @@ class EndpointTests(DataPathCase):
         client = self.client(balancer)
         assert await self.hears(client) == b"x"
         client.close()
-        await until(reactor, lambda: balancer.factories["web"].registry.ended == {EndReason.CLIENT_CLOSED: 1})
+        await until(reactor, lambda: balancer.factories["web"].stats.ended == {EndReason.CLIENT_CLOSED: 1})
 
     async def test_all_kinds_in_one_frontend(self) -> None:
         endpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
@@ -212,6 +212,7 @@ class EndpointTests(DataPathCase):
         first = self.client(balancer)
         assert await self.hears(first) == b"x"
         assert await self.hears(self.client(balancer)) == b""
+        assert balancer.factories["web"].stats.connections_shed == 1
         first.close()
         await until(reactor, lambda: not balancer.factories["web"].registry.sessions)
         assert await self.hears(self.client(balancer)) == b"x"

@@ -143,9 +143,9 @@ class TwistedsPortTests(TestCase):
             factory.registry.accept_pause.pause("another")
             factory.registry.accept_pause.resume("one reason")
             await some_turns(reactor)
-            assert factory.registry.ended.total() == len(factory.registry.sessions) == 0
+            assert factory.stats.ended.total() == len(factory.registry.sessions) == 0
             factory.registry.accept_pause.resume("another")
-            await until(reactor, lambda: factory.registry.ended.total() == 1)
+            await until(reactor, lambda: factory.stats.ended.total() == 1)
 
 
 class PortableMaxSessionsTests(MaxSessionsTests):

@@ -46,7 +46,7 @@ class StormTests(NativeCase):
             for crowd in crowds:
                 await crowd
             reasons = Counter(await self.ended(CONNECTIONS))
-        assert reasons == self.frontend.registry.ended
+        assert reasons == self.frontend.stats.ended
         # The peers' ends are there, and none that is our own doing.
         assert set(reasons) >= {EndReason.CLIENT_CLOSED, EndReason.CLIENT_RESET, EndReason.BACKEND_RESET}
         assert not set(reasons) & {EndReason.INTERNAL_ERROR, EndReason.NO_BACKEND, EndReason.SHUTDOWN}

@@ -82,7 +82,7 @@ def test_a_refused_client_gets_a_reset_and_nothing_else(make_scene: Any, admissi
     client = scene.turned_away(early=b"question")
     scene.run()
     assert (client.saw, client.received) == ("reset", b"")
-    assert (scene.records, scene.frontend.registry.ended.total()) == ([], 0)
+    assert (scene.records, scene.frontend.stats.ended.total()) == ([], 0)
     assert scene.backends[ONE].connections == []
     if first is None:
         scene.admission.release(PEER)
@@ -199,7 +199,7 @@ def test_a_trial_of_the_number_of_sessions_keeps_nobody_waiting(make_scene: Any)
             scene.connect()
         scene.advance(2)
     assert len(scene.backends[ONE].connections) == len(scene.frontend.registry.sessions) == 5
-    assert scene.frontend.context.dry_run.counts == {DryRunLimit.CONNECTIONS: 3}
+    assert scene.frontend.stats.would_limit == {DryRunLimit.CONNECTIONS: 3}
     assert [formatEvent(event) for event in events] == [
         f"frontend frontend: limits not enforced, because of dry_run (connections: {count})"
         for count in (1, 2)
@@ -229,7 +229,7 @@ def test_a_client_that_is_heard_first_counts_once_in_a_trial(make_scene: Any) ->
         for _ in range(2):
             scene.connect(early=HEADER)
         scene.run()
-    assert scene.frontend.context.dry_run.counts == {DryRunLimit.CONNECTIONS: 1}
+    assert scene.frontend.stats.would_limit == {DryRunLimit.CONNECTIONS: 1}
 
 
 # What is given back

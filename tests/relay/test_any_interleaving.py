@@ -169,7 +169,7 @@ class Play:
     @property
     def _deadline_came(self) -> bool:
         registry: Any = self.scene.frontend.registry
-        ended = {session._reason for session in registry.sessions} | set(registry.ended)
+        ended = {session._reason for session in registry.sessions} | set(self.scene.frontend.stats.ended)
         return bool(ended & DEADLINES)
 
     # How it ends

@@ -31,6 +31,7 @@ from tcpbalance import (
     Target,
     TimeoutsConfig,
 )
+from tcpbalance.stats import Counts
 
 BACKEND = "10.0.0.1:80"
 GRACE = 30.0
@@ -100,8 +101,8 @@ class Edge:
         )
 
     @property
-    def ended(self) -> dict[EndReason, int]:
-        return dict(self.balancer.factories["web"].registry.ended)
+    def ended(self) -> Counts:
+        return self.balancer.factories["web"].stats.ended
 
     def client(self, address: IPv4Address | None = None) -> Any:
         client = self.network.connect_client(self.endpoint.factory, address)

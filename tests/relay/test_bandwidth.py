@@ -378,7 +378,7 @@ def test_on_trial_nothing_is_held_back_and_a_session_counts_once(make_scene: Any
             sender.send(data)
             scene.run()
     assert reader.received == 2 * data
-    assert scene.frontend.context.dry_run.counts == {DryRunLimit.BANDWIDTH: 1}
+    assert scene.frontend.stats.would_limit == {DryRunLimit.BANDWIDTH: 1}
     assert [formatEvent(event) for event in events] == [
         "frontend frontend: limits not enforced, because of dry_run (bandwidth_per_connection: 1)"
     ]
@@ -391,7 +391,7 @@ def test_on_trial_who_is_slow_enough_is_not_told_of(make_scene: Any) -> None:
         client.send(noise(PIECE))
         backend.send(noise(PIECE))
         scene.advance(PIECE / RATE)
-    assert scene.frontend.context.dry_run.counts == {}
+    assert scene.frontend.stats.would_limit == {}
 
 
 def test_on_trial_a_client_that_is_too_fast_before_there_is_a_backend_counts_once(make_scene: Any) -> None:
@@ -403,7 +403,7 @@ def test_on_trial_a_client_that_is_too_fast_before_there_is_a_backend_counts_onc
     backend.send(noise(2 * RATE))
     scene.run()
     assert (len(backend.received), len(client.received)) == (2 * RATE, 2 * RATE)
-    assert scene.frontend.context.dry_run.counts == {DryRunLimit.BANDWIDTH: 1}
+    assert scene.frontend.stats.would_limit == {DryRunLimit.BANDWIDTH: 1}
 
 
 @pytest.mark.parametrize(("share", "waits"), [(0.3, False), (0.4, True)])
@@ -418,7 +418,7 @@ def test_on_trial_what_would_come_at_once_does_not_count(
     client.send(noise(size))
     scene.run()
     if dry_run:
-        assert scene.frontend.context.dry_run.counts == ({DryRunLimit.BANDWIDTH: 1} if waits else {})
+        assert scene.frontend.stats.would_limit == ({DryRunLimit.BANDWIDTH: 1} if waits else {})
     else:
         assert (len(backend.received) < size) == waits
 
@@ -430,7 +430,7 @@ def test_on_trial_what_follows_too_soon_counts(make_scene: Any) -> None:
     scene.advance(0.04)
     client.send(b"more")
     scene.run()
-    assert scene.frontend.context.dry_run.counts == {DryRunLimit.BANDWIDTH: 1}
+    assert scene.frontend.stats.would_limit == {DryRunLimit.BANDWIDTH: 1}
 
 
 def test_on_trial_ends_are_as_they_are_without(make_scene: Any) -> None:

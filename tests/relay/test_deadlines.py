@@ -295,7 +295,7 @@ def test_on_trial_who_is_too_slow_goes_on_and_counts_once(make_scene: Any) -> No
     with capturedLogs() as events:
         drip(scene, client, 300)
     assert (scene.records, len(backend.received)) == ([], 60)
-    assert scene.frontend.context.dry_run.counts == {DryRunLimit.MIN_RATE: 1}
+    assert scene.frontend.stats.would_limit == {DryRunLimit.MIN_RATE: 1}
     assert [formatEvent(event) for event in events] == [
         "frontend frontend: limits not enforced, because of dry_run (min_rate: 1)"
     ]
@@ -308,7 +308,7 @@ def test_on_trial_the_next_backend_is_no_second_chance_to_be_too_slow(make_scene
     scene.backends[ONE].connection.reset()
     drip(scene, client, 130)
     assert len(scene.backends[TWO].connections) == 1
-    assert scene.frontend.context.dry_run.counts == {DryRunLimit.MIN_RATE: 1}
+    assert scene.frontend.stats.would_limit == {DryRunLimit.MIN_RATE: 1}
 
 
 def test_on_trial_silence_still_ends(make_scene: Any) -> None:
@@ -316,7 +316,7 @@ def test_on_trial_silence_still_ends(make_scene: Any) -> None:
     client, _ = scene.joined()
     drip(scene, client, 70)
     scene.advance(100 + LATE)
-    assert (scene.ended, scene.frontend.context.dry_run.counts) == ("idle_timeout", {DryRunLimit.MIN_RATE: 1})
+    assert (scene.ended, scene.frontend.stats.would_limit) == ("idle_timeout", {DryRunLimit.MIN_RATE: 1})
 
 
 @pytest.mark.parametrize("who", ["client", "backend"])
@@ -471,6 +471,7 @@ def test_the_time_in_the_queue_is_not_that_of_the_dial(make_scene: Any) -> None:
     first = scene.connect()
     scene.run()
     slot = scene.pool.take(scene.pool.backends[1], None)
+    scene.slots_by_hand = 1
     waiting = scene.connect(early=b"question")
     scene.advance(50)
     assert (waiting.saw, len(scene.pool.queue)) == ("open", 1)

@@ -134,7 +134,7 @@ def test_reasons_are_counted(make_scene: Any) -> None:
         scene.run()
         scene.clients[-1].reset()
         scene.run()
-    assert scene.frontend.registry.ended == {EndReason.CLIENT_RESET: 3}
+    assert scene.frontend.stats.ended == {EndReason.CLIENT_RESET: 3}
 
 
 def warnings(events: Sequence[LogEvent]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from ipaddress import ip_network
 from typing import Any
@@ -24,6 +25,27 @@ def lists(deny: Sequence[str] = (DENIED,), allow: Sequence[str] = (), *, dry_run
     return Access(NetworkSet(map(ip_network, allow)), NetworkSet(map(ip_network, deny)), dry_run=dry_run)
 
 
+class CountedAdmission(AdmissionControl):
+    """Counts its answers, as a frontend does.
+
+    :ivar refused: how often clients were refused, and why.
+    :ivar would_refuse: how often clients were admitted that would have been refused, but for a dry run.
+    """
+
+    def __init__(self, *args: Any, **how: Any) -> None:
+        super().__init__(*args, **how)
+        self.refused: Counter[Refusal] = Counter()
+        self.would_refuse: Counter[Refusal] = Counter()
+
+    def admit(self, client: bytes | None) -> Refusal | None:
+        refusal = super().admit(client)
+        if refusal is not None:
+            self.refused[refusal] += 1
+        elif self.last_would_refuse is not None:
+            self.would_refuse[self.last_would_refuse] += 1
+        return refusal
+
+
 class Guarded:
     """A gate, whose clients are called by their hosts."""
 
@@ -35,7 +57,7 @@ class Guarded:
         :param trial: which parts are on trial: "", "access", "limits" or "access limits".
         """
         self.clock = Clock()
-        self.admission = AdmissionControl(
+        self.admission = CountedAdmission(
             access or lists(dry_run="access" in trial),
             LimitsConfig(dry_run="limits" in trial, **limits),
             self.clock.seconds,

@@ -69,7 +69,7 @@ class NativeCase(DataPathCase):
         await until(reactor, lambda: len(self.records) >= count, 30.0)
         assert len(self.records) == count
         assert self.frontend.registry.sessions == set()
-        assert sum(self.frontend.registry.ended.values()) == count
+        assert sum(self.frontend.stats.ended.values()) == count
         assert [backend.active for backend in self.backends] == [0] * len(self.backends)
         assert self.pipes.lent == 0
         return [record.reason for record in self.records]

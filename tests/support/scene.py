@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -42,6 +43,9 @@ class Scene:
     :param has_default: whether the pool serves the frontend, or only whom a route leads to it.
     :param pool: further arguments of ``Pool``.
     """
+
+    slots_by_hand = 0
+    """Slots that the test took from the pool, apart from any session."""
 
     data_path: ClassVar[MemoryDataPathName] = "portable"
 
@@ -177,11 +181,42 @@ class Scene:
             *(f"slots: {backend.name}: {backend.active}" for backend in self.pool.backends if backend.active),
             *([f"gate: {self.inside} clients inside"] * bool(self.inside)),
             *([f"{len(self.clients)} clients, {len(self.records)} accounts"] * (not self._accounted)),
+            *self.disagreeing_counts(),
         ]
+
+    def disagreeing_counts(self) -> list[str]:
+        """Counters that differ from each other, or from what sessions and their records say."""
+        frontend, pool = self.frontend.stats.snapshot(), self.pool.snapshot()
+        open_now = len(self.frontend.registry.sessions)
+        reasons = Counter(f"ended.{record.reason.word}" for record in self.records)
+        expected = {
+            "connections_total": open_now + len(self.records),
+            "connections_active": open_now,
+            "bytes_in": sum(record.client_bytes for record in self.records),
+            "bytes_out": sum(record.backend_bytes for record in self.records),
+            **reasons,
+            **{name: reasons[name] for name in frontend if name.startswith("ended.")},
+        }
+        found = [_compare("frontend", frontend, expected)]
+        if self.frontend.context.preread is None:
+            # All sessions are those of the one pool.
+            found.append(_compare("pool", pool, {**reasons, **_only_bytes(expected)}))
+        if not open_now and self.frontend.context.preread is None:
+            failures = [cause for record in self.records for _, cause in record.failures]
+            tried = {
+                "connect_attempts": self.slots_by_hand + sum(record.attempts for record in self.records),
+                "connections_active": 0,
+                "retries": sum(max(0, record.attempts - 1) for record in self.records),
+            }
+            found.append(_compare("pool", pool, tried))
+            failed = pool["connect_failures"] + pool["local_failures"] + pool["resets_before_answer"]
+            noted = sum(cause not in {"given up", "internal error"} for cause in failures)
+            found.append([f"pool: {failed} failures, in records {noted}"] * (failed != noted))
+        return [line for lines in found for line in lines]
 
     @property
     def _accounted(self) -> bool:
-        return len(self.clients) == len(self.records) == sum(self.frontend.registry.ended.values())
+        return len(self.clients) == len(self.records) == sum(self.frontend.stats.ended.values())
 
 
 class CopyingScene(Scene):
@@ -194,6 +229,15 @@ class SplicingScene(Scene):
     """The same on the native data path, with pipes."""
 
     data_path = "splicing"
+
+
+def _compare(where: str, counts: Mapping[str, int], expected: Mapping[str, int]) -> list[str]:
+    wrong = [name for name, count in expected.items() if counts.get(name, 0) != count]
+    return [f"{where}: {name} is {counts.get(name, 0)} and not {expected[name]}" for name in wrong]
+
+
+def _only_bytes(counts: Mapping[str, int]) -> dict[str, int]:
+    return {name: count for name, count in counts.items() if name.startswith("bytes_")}
 
 
 def _early_bytes(session: Any) -> int:

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from twisted.internet.task import Clock
 
-from support.admissions import lists
-from tcpbalance.admission.control import AdmissionControl
+from support.admissions import CountedAdmission, lists
 from tcpbalance.admission.limits import limits_clients
 from tcpbalance.admission.refusal import Refusal
 from tcpbalance.config.admission import LimitsConfig
@@ -155,7 +154,7 @@ class GateMachine(RuleBasedStateMachine):
         self.clock.advance(start)
         self.access_dry_run = "access" in on_trial
         tried = attrs.evolve(limits, dry_run="limits" in on_trial and limits_clients(limits))
-        self.admission = AdmissionControl(lists([], dry_run=self.access_dry_run), tried, self.clock.seconds)
+        self.admission = CountedAdmission(lists([], dry_run=self.access_dry_run), tried, self.clock.seconds)
         self.model = Model(limits, on_trial)
         self.open: list[str] = []
 
@@ -237,12 +236,12 @@ STEPS = st.lists(
 )
 
 
-def both(limits: LimitsConfig, deny: list[str]) -> tuple[AdmissionControl, AdmissionControl, Clock]:
+def both(limits: LimitsConfig, deny: list[str]) -> tuple[CountedAdmission, CountedAdmission, Clock]:
     """A gate in force, and the same on trial."""
     clock = Clock()
-    real = AdmissionControl(lists(deny), limits, clock.seconds)
+    real = CountedAdmission(lists(deny), limits, clock.seconds)
     tried = attrs.evolve(limits, dry_run=limits_clients(limits))
-    trial = AdmissionControl(lists(deny, dry_run=True), tried, clock.seconds)
+    trial = CountedAdmission(lists(deny, dry_run=True), tried, clock.seconds)
     return real, trial, clock
 
 

@@ -1,0 +1,184 @@
+"""Counters of what has happened to the connections of each frontend, pool and backend.
+
+They are plain integers that only grow, and each is changed in one place of the code. They live as long as
+the object that they are about, which is known by name: a reload keeps them. They are read as a
+``snapshot``. The doc of each field is its entry in the reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+import attrs
+from attrs import define, field
+
+
+class Label(Protocol):
+    """What a counter is divided by: an end reason, a refusal, a limit."""
+
+    @property
+    def word(self) -> str:
+        """The name in logs and counters."""
+        ...
+
+
+# Not collections.Counter, whose __delitem__ makes each addition take twice as long.
+class Counts(dict[Label, int]):
+    """Counters by label, each 0 until it is first counted."""
+
+    __slots__ = ()
+
+    def __missing__(self, label: Label) -> int:
+        return 0
+
+    def total(self) -> int:
+        """Give the sum over all labels."""
+        return sum(self.values())
+
+
+def _number(doc: str, like: str = "") -> int:
+    """Make the field of a counter.
+
+    :param doc: what it counts, in Markdown.
+    :param like: how HAProxy or Envoy call it.
+    """
+    return field(default=0, metadata={"doc": doc, "like": like})
+
+
+def _by_label(doc: str, like: str = "") -> Counts:
+    """Make the field of a counter for each label, which come when they are first counted."""
+    return field(factory=Counts, metadata={"doc": doc, "like": like})
+
+
+@define(eq=False)
+class SessionStats:
+    """How sessions have ended; written by ``SessionRegistry.remove``."""
+
+    ended: Counts = _by_label("sessions that have ended, by their end reason")
+    bytes_in: int = _number("bytes received from clients, added when a session ends", "HAProxy `bin`")
+    bytes_out: int = _number("bytes received from backends, added when a session ends", "HAProxy `bout`")
+
+    def count_end(self, reason: Label, bytes_in: int, bytes_out: int) -> None:
+        """Count a session that has ended.
+
+        :param bytes_in: received from its client.
+        :param bytes_out: received from its backend.
+        """
+        self.ended[reason] += 1
+        self.bytes_in += bytes_in
+        self.bytes_out += bytes_out
+
+    def snapshot(self) -> dict[str, int]:
+        """Give all counters by name; those of a label are ``name.label``, and left out while they are 0."""
+        counts: dict[str, int] = {}
+        for name in attrs.fields_dict(type(self)):
+            value = getattr(self, name)
+            if isinstance(value, Mapping):
+                counts.update((f"{name}.{label.word}", count) for label, count in value.items())
+            else:
+                counts[name] = value
+        return counts
+
+
+@define(eq=False)
+class FrontendStats(SessionStats):
+    """What has happened to the clients of one frontend."""
+
+    connections_total: int = _number(
+        "clients that were accepted and not refused at once: each has a session",
+        "HAProxy `stot`, Envoy `downstream_cx_total`",
+    )
+    refused: Counts = _by_label(
+        "clients that access lists or limits have refused, by the rule; one that a PROXY header named had "
+        "a session by then, which counts as `ended.refused`, too",
+        "HAProxy `dcon`",
+    )
+    would_refuse: Counts = _by_label(
+        "clients that would have been refused, were it not for `dry_run`, by the rule",
+    )
+    would_limit: Counts = _by_label(
+        "sessions that a limit would have acted on, were it not for `dry_run`, by the limit's key; each "
+        "session once",
+    )
+    connections_shed: int = _number(
+        "clients that were reset before they had a session: no descriptor was left, or the port of an "
+        "endpoint cannot be paused. What an overload ends later counts as `ended.overload`",
+        "Envoy `downstream_cx_overload_reject`",
+    )
+    setup_failures: int = _number(
+        "clients that were reset because their transport or session could not be made; the log has the cause",
+    )
+
+    @property
+    def connections_active(self) -> int:
+        """sessions that are open now: those of `connections_total` that have not ended"""
+        return self.connections_total - self.ended.total()
+
+    def snapshot(self) -> dict[str, int]:
+        """Give all counters by name, and the open sessions as ``connections_active``."""
+        return {**super().snapshot(), "connections_active": self.connections_active}
+
+
+@define(eq=False)
+class BackendStats(SessionStats):
+    """What has happened to the connections to one backend."""
+
+    connect_attempts: int = _number(
+        "connections that were tried",
+        "HAProxy `connect`, Envoy `upstream_cx_total`",
+    )
+    connections_total: int = _number("connections that the backend has accepted")
+    connect_failures: int = _number(
+        "connections that failed and count against the backend",
+        "HAProxy `econ`, Envoy `upstream_cx_connect_fail`",
+    )
+    local_failures: int = _number(
+        "connections that failed for want of a name, port, descriptor or memory on this machine",
+    )
+    resets_before_answer: int = _number(
+        "connections that the backend reset before its first byte",
+        "HAProxy `eresp`",
+    )
+    retries: int = _number(
+        "connections tried for a session that had failed to reach a backend before",
+        "HAProxy `wretr`, Envoy `upstream_rq_retry`",
+    )
+    redispatches: int = _number(
+        "of `retries`, those whose last failure was at another backend",
+        "HAProxy `wredis`",
+    )
+    cooldowns: int = _number("times that the backend was passed over for a while after a failed connection")
+    ejections: int = _number(
+        "times that outlier detection has ejected it",
+        "Envoy `outlier_detection.ejections_enforced_total`",
+    )
+    down_transitions: int = _number("times that it went down", "HAProxy `chkdown`")
+    up_transitions: int = _number("times that it came up after it was down")
+
+
+@define(eq=False)
+class PoolStats(SessionStats):
+    """What has happened in one pool apart from its backends."""
+
+    queue_total: int = _number(
+        "connections that have waited in the queue",
+        "Envoy `upstream_rq_pending_total`",
+    )
+    queue_overflows: int = _number(
+        "connections that found the queue full",
+        "Envoy `upstream_rq_pending_overflow`",
+    )
+    queue_displacements: int = _number(
+        "connections that lost their place in the full queue to another client's",
+    )
+    queue_timeouts: int = _number("times that a connection has waited in the queue for `queue_timeout`")
+
+
+def add_up(snapshots: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Add the counters of the same name."""
+    total: dict[str, int] = {}
+    for snapshot in snapshots:
+        for name, count in snapshot.items():
+            total[name] = total.get(name, 0) + count
+    return total

@@ -1,0 +1,74 @@
+"""Counters, apart from what is counted."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import attrs
+import pytest
+
+from tcpbalance.admission.refusal import Refusal
+from tcpbalance.proxy.dry_run import DryRunLimit
+from tcpbalance.proxy.reasons import EndReason
+from tcpbalance.stats import BackendStats, Counts, FrontendStats, PoolStats, SessionStats, add_up
+
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "counters.md").read_text()
+
+KINDS = [FrontendStats, PoolStats, BackendStats]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_begin_at_0(kind: type[SessionStats]) -> None:
+    assert set(kind().snapshot().values()) == {0}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_snapshot_has_every_counter_and_stays_as_it_was(kind: type[SessionStats]) -> None:
+    stats = kind()
+    before = stats.snapshot()
+    expected = dict(before)
+    for number, field in enumerate(attrs.fields(kind), 1):
+        counts = getattr(stats, field.name)
+        if isinstance(counts, Counts):
+            counts[EndReason.SHUTDOWN] += number
+            expected[f"{field.name}.shutdown"] = number
+        else:
+            setattr(stats, field.name, number)
+            expected[field.name] = number
+    if isinstance(stats, FrontendStats):
+        expected["connections_active"] = stats.connections_total - 1
+    assert stats.snapshot() == expected
+    assert set(before.values()) == {0}
+
+
+def test_an_end_counts_with_its_bytes() -> None:
+    stats = BackendStats()
+    for reason in (EndReason.SHUTDOWN, EndReason.IDLE_TIMEOUT, EndReason.SHUTDOWN):
+        stats.count_end(reason, 10, 200)
+    assert stats.ended == {EndReason.SHUTDOWN: 2, EndReason.IDLE_TIMEOUT: 1}
+    assert (stats.ended.total(), stats.bytes_in, stats.bytes_out) == (3, 30, 600)
+
+
+def test_what_was_never_counted_is_0_and_stays_out() -> None:
+    counts = Counts()
+    assert counts[EndReason.SHUTDOWN] == counts.total() == 0
+    assert counts == {}
+
+
+def test_counters_of_one_name_are_added() -> None:
+    assert add_up([{"a": 1, "b": 2}, {}, {"b": 3, "c": 4}]) == {"a": 1, "b": 5, "c": 4}
+    assert add_up([]) == {}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_reference_has_every_counter(kind: type[SessionStats]) -> None:
+    """The table of each kind is made from the class."""
+    assert f"```{{counters}} {kind.__name__}\n```" in PAGE
+    assert all(field.metadata["doc"] for field in attrs.fields(kind))
+
+
+def test_the_reference_has_the_labels() -> None:
+    refusals, limits = re.findall(r"labels of `(?:refused|would_limit)`(.*?)(?:;|\.\n)", PAGE, re.DOTALL)
+    assert {refusal.word for refusal in Refusal} <= set(re.findall(r"`(\w+)`", refusals))
+    assert {limit.word for limit in DryRunLimit} == set(re.findall(r"`(\w+)`", limits))
