@@ -257,3 +257,8 @@ def test_one_that_has_changed_is_read_with_rests_and_used_when_asked_to(
     use()
     assert admission.admit(packed("192.0.2.1")) is None
     assert admission.admit(packed("192.0.2.2")) is Refusal.DENIED
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_whether_lists_are_a_dry_run_is_theirs(dry_run: bool) -> None:
+    assert read_access(AccessConfig(deny=["192.0.2.0/24"], dry_run=dry_run)).dry_run is dry_run
