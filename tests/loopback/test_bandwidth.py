@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import threading
 import time
 from typing import Any
 
@@ -14,7 +15,7 @@ from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 
 from support import bulk, peers
-from support.clients import connect, read, read_all
+from support.clients import TIMEOUT, connect, read, read_all
 from support.sockets import until_steady
 from support.tls_case import NAME, TlsCase
 from support.tls_lines import frontend_tls
@@ -42,9 +43,11 @@ class BandwidthTests(TlsCase):
 
     async def test_both_directions_at_once(self) -> None:
         at_server: dict[str, str | int] = {}
+        server_is_done = threading.Event()
 
         def exchange(sock: socket.socket) -> None:
             at_server.update(bulk.exchange(sock, SIZE))
+            server_is_done.set()
 
         with (
             peers.peer(exchange) as backend,
@@ -52,6 +55,8 @@ class BandwidthTests(TlsCase):
         ):
             at_client = await self.takes_its_time(bulk.exchange, client, SIZE)
             await self.ended()
+            # The last bytes may still be in the kernel when the session is over.
+            assert await deferToThread(server_is_done.wait, TIMEOUT)
         assert at_client["bytes"] == at_server["bytes"] == SIZE
         assert at_client["received"] == at_server["sent"]
         assert at_server["received"] == at_client["sent"]
