@@ -390,6 +390,14 @@ def test_a_peer_that_does_not_read_gets_all_once_it_does(line: Line) -> None:
     assert line.peer.received == data
 
 
+def test_encrypted_bytes_that_wait_make_it_full_and_are_in_flight(line: Line) -> None:
+    while not line.transport.full:
+        line.transport.write(bytes(A_RECORD))
+    socket_: Any = line.transport.socket
+    assert line.transport.output.unsent is None
+    assert line.transport.output.waiting() == len(socket_.unsent) > 0
+
+
 def test_an_end_waits_for_room_with_the_bytes_before_it(line: Line) -> None:
     line.transport.write(bytes(MORE_THAN_KERNELS_HOLD))
     line.transport.loseWriteConnection()
