@@ -33,6 +33,7 @@ class ClientConnection(Peer):
         context = self._context
         preread = context.preread.begin(self.transport.getPeer()) if context.preread is not None else None
         self.session = session = Session(context, self, preread, self._admitted)
+        self._admitted = None  # The session gives it back.
         context.registry.add(session)
         session.start()
 
@@ -47,8 +48,9 @@ class ClientConnection(Peer):
         """The system lacked what its transport needs, or an exception kept its session from beginning."""
         context = self._context
         context.registry.stats.setup_failures += 1
-        if self._admitted is not None and context.admission is not None:
-            context.admission.release(self._admitted)
+        admitted, self._admitted = self._admitted, None
+        if admitted is not None and context.admission is not None:
+            context.admission.release(admitted)
 
     def handshakeCompleted(self) -> None:
         """The TLS handshake of the client is over."""

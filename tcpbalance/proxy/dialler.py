@@ -229,8 +229,9 @@ class Dialler:
         if self._holds_budget:
             self.dial.retrying = False
             self._adjust_budget()
-        self.connect_time = seconds = self._clock() - self.began
+        seconds = self._clock() - self.began
         self.slot.connected(seconds)
+        self.connect_time = seconds
         return BackendConnection(self._caller)
 
     def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:

@@ -114,7 +114,8 @@ class Action(_Plain):
     """The end is decided; the other side gets what came before the break, and is closed after that."""
 
     TRY_ANOTHER = enum.auto()
-    """Another backend is dialled, to be given all that the client has sent."""
+    """Another backend is dialled, to be given all that the client has sent; the session ends instead if this
+    backend has sent something that could not be read."""
 
     ABORT = enum.auto()
     """Both sides are closed at once."""

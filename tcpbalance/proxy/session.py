@@ -41,6 +41,7 @@ from tcpbalance.proxy.phases import (
     CLIENT_ERROR,
     CLIENT_FINISHED,
     CLIENT_RESET,
+    DELIVER,
     DELIVER_AND_RESET,
     DIALLING,
     END,
@@ -51,6 +52,7 @@ from tcpbalance.proxy.phases import (
     FIN,
     IGNORE,
     OVER,
+    PASS_ON,
     PASS_ON_BEFORE_RESET,
     PREREAD,
     RELAYING,
@@ -439,18 +441,22 @@ class Session:
             side.finished = side.finished or side is self._failed_side
             if side is self._failed_side and other is not None and other.can_half_close:
                 other.finish_writing()
-        elif not side.finished:
-            side.finished = True
-            self._first_finished = self._first_finished or side
-            self.active = self._wheel.now
-            if other is not None:
-                if self._phase is UNANSWERED and not of_client:
-                    self._stop_replay_buffering()  # An end is an answer, too.
-                self._pass_on_end(side, other)
-            elif action is AWAIT_BACKEND:
-                self._await_backend()
-            else:
-                self.end(EndReason.CLIENT_CLOSED)
+            return
+        if side.finished:
+            return
+        side.finished = True
+        self._first_finished = self._first_finished or side
+        self.active = self._wheel.now
+        if action is PASS_ON and other is not None:
+            if self._phase is UNANSWERED and not of_client:
+                self._stop_replay_buffering()  # An end is an answer, too.
+            self._pass_on_end(side, other)
+        elif action is AWAIT_BACKEND:
+            self._await_backend()
+        elif action is END:
+            self.end(EndReason.CLIENT_CLOSED)
+        else:
+            raise AssertionError(f"{self._phase}: {action} when a peer has finished")
 
     def _pass_on_end(self, side: Peer, other: Peer) -> None:
         """The peer at *side* has finished: pass that on to *other*, or close both if both have finished."""
@@ -476,17 +482,17 @@ class Session:
         """The connection of *side* has failed, and not all that its peer sent before is read yet."""
         of_client = side is self.client
         action = TABLE[self._phase, CLIENT_ERROR if of_client else BACKEND_ERROR]
-        if action is IGNORE:
-            return
         reason = EndReason.CLIENT_RESET if of_client else EndReason.BACKEND_RESET
         other = self.backend if of_client else self.client
-        if action is END or other is None:
+        if action is DELIVER and other is not None:
+            # The sides are closed when all is passed on, or none of it gets on for half_close_timeout.
+            self._decide(reason)
+            self._failed_side = side
+            other.read_no_more()
+        elif action is END:
             self.end(reason)
-            return
-        # DELIVER: the sides are closed when all is passed on, or none of it gets on for half_close_timeout.
-        self._decide(reason)
-        self._failed_side = side
-        other.read_no_more()
+        elif action is not IGNORE:
+            raise AssertionError(f"{self._phase}: {action} when a connection has failed")
 
     def lost(self, side: Peer, failure: Failure) -> None:
         """The transport at *side* is gone."""
@@ -508,6 +514,8 @@ class Session:
             self._await_backend()
         elif action is TRY_ANOTHER and not was_unheard(failure):
             self._try_another(broken_cause(failure))
+        elif action is not END and action is not TRY_ANOTHER:
+            raise AssertionError(f"{self._phase}: {action} when a connection is gone")
         elif self._preread is not None:
             self.turn_away(*self._preread.reason_of(failure))
         else:

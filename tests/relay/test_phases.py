@@ -10,9 +10,10 @@ import pytest
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
+from support.network import no_logged_failure
 from support.scene import ONE, RETRY_ON_RESET, TWO, Scene
 from tcpbalance.admission.networks import NetworkSet
-from tcpbalance.proxy.phases import TABLE
+from tcpbalance.proxy.phases import TABLE, Action, Event, Phase
 from tcpbalance.proxy.preread import PrereadSettings
 from tcpbalance.proxy.reasons import EndReason
 
@@ -156,14 +157,36 @@ def test_each_cell_has_its_play() -> None:
     assert set(CELLS) == {(phase.name, event.name) for phase, event in TABLE}
 
 
+def check_cell(play: Play, phase: str, event: str) -> None:
+    with no_logged_failure():
+        HAPPENS[event](play)
+        assert play.outcome() == CELLS[phase, event]
+
+
 @pytest.mark.parametrize(("phase", "event"), [(phase.name, event.name) for phase, event in TABLE])
 def test_each_cell(phase: str, event: str) -> None:
     play = Play(phase)
-    HAPPENS[event](play)
-    assert play.outcome() == CELLS[phase, event]
+    check_cell(play, phase, event)
     play.client.start_reading()
     play.scene.leave()
     assert play.scene.leftovers() == []
+
+
+DECIDING = [
+    (phase, event)
+    for (phase, event), action in TABLE.items()
+    if action is not Action.IGNORE and phase is not Phase.ENDING
+]
+"""Cells in which something follows."""
+
+
+@pytest.mark.parametrize(("phase", "event"), DECIDING, ids=lambda member: member.name)
+def test_the_table_decides(phase: Phase, event: Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With nothing in a cell that follows, the session does something else, or refuses to go on."""
+    play = Play(phase.name)
+    monkeypatch.setitem(TABLE, (phase, event), Action.IGNORE)
+    with pytest.raises(AssertionError):
+        check_cell(play, phase.name, event.name)
 
 
 @pytest.mark.parametrize(("finished", "saw"), [(True, "fin"), (False, "open")])
