@@ -44,6 +44,15 @@ def _has_effect(frontend: Frontend, _: attrs.Attribute[Any], socket_file: Socket
         )
 
 
+def _instead_of_access(
+    frontend: Frontend, _: attrs.Attribute[Any], admission: AdmissionControl | None
+) -> None:
+    if admission is not None and frontend.access is not None:
+        raise SettingError(
+            f"frontend {frontend.name}: access has no effect with admission, leave out one of them"
+        )
+
+
 @frozen
 class Frontend:
     """What clients connect to: addresses, and the pool behind them.
@@ -62,11 +71,11 @@ class Frontend:
     :param backlog: connections that the kernel may hold ready to be accepted; an endpoint has its own.
     :param socket: options of the sockets that listen on addresses, and of those to the backends.
     :param preread: what clients send before a backend is chosen; None for nothing.
-    :param admission: decides which clients are admitted in the place of *access* and of the limits on each
-        client.
+    :param admission: decides which clients are admitted in the place of *access*, which is left out then, and
+        of the limits on each client.
     :param socket_file: mode and owner of its unix sockets.
     :raises SettingError: for no address, one that cannot be listened on, a backlog of nothing or without an
-        address, a socket file without a unix socket or no pool at all.
+        address, a socket file without a unix socket, *admission* together with *access* or no pool at all.
     """
 
     name: str
@@ -79,7 +88,7 @@ class Frontend:
     socket: SocketConfig = SocketConfig()
     preread: PrereadSettings | None = None
     socket_file: SocketFile = field(default=SocketFile(), validator=_has_effect)
-    admission: AdmissionControl | None = None
+    admission: AdmissionControl | None = field(default=None, validator=_instead_of_access)
 
     def __attrs_post_init__(self) -> None:
         if not self.pools:

@@ -37,6 +37,8 @@ from tcpbalance import (
     TcpProbe,
     TimeoutsConfig,
 )
+from tcpbalance.admission.access import Access
+from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.config.addresses import Network
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.quantities import Rate
@@ -341,6 +343,17 @@ def test_a_mode_that_no_file_has(mode: object) -> None:
             Frontend,
             {"name": "web", "listen": "tcp:0", "pool": pool(), "backlog": 64},
             "frontend web: backlog has no effect without an address in listen, give it to the endpoint",
+        ),
+        (
+            Frontend,
+            {
+                "name": "web",
+                "listen": "127.0.0.1:0",
+                "pool": pool(),
+                "admission": AdmissionControl(Access(), LimitsConfig(), Clock().seconds),
+                "access": AccessConfig(deny_file="/etc/tcpbalance/deny"),
+            },
+            "frontend web: access has no effect with admission, leave out one of them",
         ),
     ],
 )
