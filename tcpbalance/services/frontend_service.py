@@ -140,9 +140,12 @@ class FrontendService(SteppedService):
         except (ListenError, SocketOptionError) as error:
             raise ListenError(f"frontend {self.frontend.name}: {error}") from error
 
-    def give_back(self) -> None:
-        """Give all addresses back."""
-        self.close()
+    def give_back(self) -> Deferred[None]:
+        """Give all addresses back.
+
+        :returns: fires when they are given back.
+        """
+        return self.close()
 
     def begin(self) -> None:
         """Accept clients as soon as the backends are known."""

@@ -29,8 +29,12 @@ class SteppedService(Service):
         :raises TcpbalanceError: something is refused; nothing is held then.
         """
 
-    def give_back(self) -> None:
-        """Give back what ``take`` took."""
+    def give_back(self) -> Deferred[None]:
+        """Give back what ``take`` took.
+
+        :returns: fires when it is given back.
+        """
+        return succeed(None)
 
     def begin(self) -> None:
         """Begin the work; cannot fail."""
@@ -51,11 +55,15 @@ class SteppedService(Service):
             self.take()
             self._is_prepared = True
 
-    def abandon(self) -> None:
-        """Give back what a service holds that is prepared and not committed."""
-        if self._is_prepared and not self.running:
-            self._is_prepared = False
-            self.give_back()
+    def abandon(self) -> Deferred[None]:
+        """Give back what a service holds that is prepared and not committed.
+
+        :returns: fires when it is given back, at once where there is nothing to give back.
+        """
+        if not self._is_prepared or self.running:
+            return succeed(None)
+        self._is_prepared = False
+        return self.give_back()
 
     def commit(self) -> None:
         """Begin the work of a prepared service."""
@@ -64,10 +72,12 @@ class SteppedService(Service):
         self.begin()
 
     def retire(self) -> Deferred[None]:
-        """End the work; a service that was only prepared is abandoned."""
+        """End the work; a service that was only prepared is abandoned.
+
+        :returns: fires when all work has ended and what was taken is given back.
+        """
         if not self.running:
-            self.abandon()
-            return succeed(None)
+            return self.abandon()
         super().stopService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
         self._is_prepared = False
         return self.end()

@@ -194,6 +194,15 @@ class EndpointTests(DataPathCase):
         balancer.startService()
         assert await self.hears(self.client(balancer)) == b"x"
 
+    async def test_stopped_when_only_prepared_and_started_again(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as spare:
+            free = spare.getsockname()[1]
+        balancer = self.balancer(f"tcp:{free}:interface=127.0.0.1")
+        balancer.prepare()
+        await balancer.stopService()
+        balancer.startService()
+        assert await self.hears(self.client(balancer)) == b"x"
+
     async def test_beyond_max_sessions_clients_wait(self) -> None:
         balancer = await self.started(TCP, max_sessions=1)
         first = self.client(balancer)

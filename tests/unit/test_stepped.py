@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 from support.sockets import fired
 from tcpbalance.errors import TcpbalanceError
@@ -22,14 +22,16 @@ class Recorded(SteppedService):
         self.done = done
         self.refused = False
         self.ended: Deferred[None] = Deferred()
+        self.given_back: Deferred[None] = succeed(None)
 
     def take(self) -> None:
         if self.refused:
             raise TcpbalanceError(f"{self.label} is refused")
         self.done.append(f"take {self.label}")
 
-    def give_back(self) -> None:
+    def give_back(self) -> Deferred[None]:
         self.done.append(f"give back {self.label}")
+        return self.given_back
 
     def begin(self) -> None:
         self.done.append(f"begin {self.label}")
@@ -101,6 +103,15 @@ def test_retiring_what_was_only_prepared_gives_it_back(three: list[Recorded], do
     assert three[0].retire().called
     assert three[0].retire().called
     assert done == ["take a", "give back a"]
+
+
+def test_retiring_what_was_only_prepared_takes_as_long_as_giving_it_back(three: list[Recorded]) -> None:
+    three[0].given_back = Deferred()
+    three[0].prepare()
+    retired = fired(three[0].stopService())
+    assert retired == []
+    three[0].given_back.callback(None)
+    assert retired == [None]
 
 
 def test_retiring_takes_as_long_as_the_end_of_the_work(three: list[Recorded], done: list[str]) -> None:
