@@ -12,6 +12,7 @@ from attrs import frozen
 from tcpbalance.config.addresses import HIGHEST_PORT, NOT_AN_ENDPOINT, Address
 from tcpbalance.config.errors import InvalidValue
 from tcpbalance.config.messages import choices, shown
+from tcpbalance.errors import SettingError
 
 T = TypeVar("T")
 Validator: TypeAlias = "Callable[[Any, attrs.Attribute[T], T], None]"
@@ -170,9 +171,31 @@ def is_name(value: str) -> bool:
     return value.isprintable() and bool(value.strip())
 
 
-def not_a_name(value: str) -> str:
+def not_a_name(value: object) -> str:
     """Word the refusal of a name."""
     return f"must be a name of printable characters, got {shown(value)}"
+
+
+def refuse_name(thing: str, name: object) -> None:
+    """Refuse what is no name that can be read in a log.
+
+    :param thing: what it is the name of, for the message.
+    :raises SettingError: for anything else.
+    """
+    if not isinstance(name, str) or not is_name(name):
+        raise SettingError(f"{thing}: name {not_a_name(name)}")
+
+
+def refuse_others(where: str, key: str, value: object, kind: type, *, optional: bool = False) -> None:
+    """Refuse an object of another class.
+
+    :param where: what the value belongs to, for the message.
+    :param optional: whether None is allowed as well.
+    :raises SettingError: for anything else.
+    """
+    if not isinstance(value, kind) and not (optional and value is None):
+        or_none = " or None" if optional else ""
+        raise SettingError(f"{where}: {key} must be of class {kind.__name__}{or_none}, got {shown(value)}")
 
 
 def connectable(_: object, key: attrs.Attribute[Any], value: Address) -> None:

@@ -159,6 +159,7 @@ class FrontendConfig(TimeoutsConfig):
     """`[frontends.NAME]`: addresses where clients come in, and the pool that serves them."""
 
     listen: tuple[Address, ...] = field(
+        converter=plain.addresses,
         validator=checks.listenable,
         metadata=doc(
             "Where clients connect: IP addresses, host names or unix sockets. A single address needs "
@@ -202,6 +203,7 @@ class FrontendConfig(TimeoutsConfig):
     )
     accept_proxy_protocol: tuple[Network, ...] = field(
         default=(),
+        converter=plain.networks,
         metadata=doc(
             "Networks whose peers must send a PROXY header of version 1 or 2 first. Other peers are "
             "served without one. The address in the header becomes the client's address. List only "

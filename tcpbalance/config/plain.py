@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol, Self, TypeVar
 
 from tcpbalance.config.addresses import Address, HostName, NameServer, Network
+from tcpbalance.config.draft import UNREAD
 from tcpbalance.config.messages import shown
-from tcpbalance.config.names import AlpnName
+from tcpbalance.config.names import AlpnName, TlvType
 from tcpbalance.config.quantities import Bandwidth, Duration, Fraction, Hold, Rate, Size
 from tcpbalance.errors import SettingError
+
+
+class _Parsed(Protocol):
+    @classmethod
+    def parse(cls, value: object, /) -> Self: ...
+
+
+V = TypeVar("V", bound=_Parsed)
 
 
 def duration(value: float | str) -> Duration:
@@ -81,14 +91,20 @@ def host(value: str) -> HostName:
     return HostName.parse(value)
 
 
+def addresses(values: Iterable[Address | str] | Address | str) -> tuple[Address, ...]:
+    """Read one address or several, such as ``"10.0.0.11:80"``.
+
+    :raises SettingError: for anything else.
+    """
+    return _each(Address, (values,) if isinstance(values, Address | str) else values, "addresses")
+
+
 def networks(values: Iterable[Network | str]) -> tuple[Network, ...]:
     """Read networks, such as ``"10.0.0.0/8"``.
 
     :raises SettingError: for anything else.
     """
-    if isinstance(values, str):
-        raise SettingError(f"must be a list of networks, got {shown(values)}")
-    return tuple(value if isinstance(value, Network) else Network.parse(value) for value in values)
+    return _each(Network, values, "networks")
 
 
 def name_servers(values: Iterable[NameServer | str]) -> tuple[NameServer, ...]:
@@ -96,12 +112,29 @@ def name_servers(values: Iterable[NameServer | str]) -> tuple[NameServer, ...]:
 
     :raises SettingError: for anything else.
     """
-    return tuple(value if isinstance(value, NameServer) else NameServer.parse(value) for value in values)
+    return _each(NameServer, values, "name servers")
 
 
-def protocols(values: Iterable[str]) -> tuple[AlpnName, ...]:
+def protocols(values: Iterable[AlpnName | str]) -> tuple[AlpnName, ...]:
     """Read the names of protocols for ALPN.
 
     :raises SettingError: for anything else.
     """
-    return tuple(AlpnName.parse(value) for value in values)
+    return _each(AlpnName, values, "names of protocols")
+
+
+def tlv_types(values: Iterable[TlvType | int | str]) -> tuple[TlvType, ...]:
+    """Read the types of TLVs, such as ``"alpn"`` or 224.
+
+    :raises SettingError: for anything else.
+    """
+    return _each(TlvType, values, "names or numbers of TLVs")
+
+
+def _each(kind: type[V], values: object, things: str) -> tuple[V, ...]:
+    """Read the elements of a list; what a file has in it that could not be read stays as it is."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise SettingError(f"must be a list of {things}, got {shown(values)}")
+    return tuple(
+        value if value is UNREAD or isinstance(value, kind) else kind.parse(value) for value in values
+    )

@@ -42,6 +42,7 @@ class BackendConfig:
     """An element of `backends` in `[pools.NAME]`: an address, or a table with these keys."""
 
     address: Address = field(
+        converter=plain.address,
         validator=checks.connectable,
         metadata=doc(
             "Where the backend listens. Host names are looked up as `[resolver]` says.",
@@ -71,6 +72,7 @@ class BackendConfig:
     )
     server_name: HostName | None = field(
         default=None,
+        converter=converters.optional(plain.host),
         metadata=doc(
             "The name, or IP address, that is requested (SNI) and that the certificate must be valid "
             "for, where the pool uses TLS.",
@@ -340,6 +342,7 @@ class PoolConfig:
     )
     pass_tlvs: tuple[TlvType, ...] = field(
         default=(),
+        converter=plain.tlv_types,
         validator=checks.needs_value("send_proxy_protocol", "v2"),
         metadata=doc(
             "Fields (TLVs) of the client's own PROXY header to pass on with `send_proxy_protocol = "

@@ -11,6 +11,7 @@ from attrs import define, field
 from tcpbalance.config import plain
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.draft import checked
+from tcpbalance.config.messages import one_line
 from tcpbalance.config.pools import BackendConfig
 from tcpbalance.pool.ewma import PeakEwma
 from tcpbalance.pool.host_stats import HostStats
@@ -90,15 +91,17 @@ class Backend:
     stats: BackendStats = field(factory=BackendStats, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        checked(
-            f"backend {self.name}",
+        config = checked(
+            f"backend {one_line(str(self.name))}",
             BackendConfig,
             address=self.address,
             name=self.name,
             weight=self.weight,
             max_connections=self.max_connections,
             backup=self.backup,
+            server_name=self.server_name,
         )
+        self.server_name = config.server_name
 
     @property
     def key(self) -> tuple[str, Address]:

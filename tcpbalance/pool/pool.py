@@ -11,6 +11,7 @@ from weakref import ref
 
 from twisted.internet.interfaces import IReactorTime
 
+from tcpbalance.config.checks import refuse_name, refuse_others
 from tcpbalance.config.draft import UNREAD, checked
 from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.pools import RESET_BEFORE_ANSWER, SOURCE_HASH, AffinityConfig, HealthConfig, PoolConfig
@@ -78,7 +79,8 @@ class Pool:
     :param outlier: when backends are ejected for what real traffic shows; None for never.
     :param send_proxy_protocol: the version of the PROXY header with which a connection to a backend opens,
         ``"v1"`` or ``"v2"``; None for none.
-    :param pass_tlvs: types of the TLVs that go on to backends from the PROXY header of the client's proxy.
+    :param pass_tlvs: types of the TLVs that go on to backends from the PROXY header of the client's proxy:
+        numbers, or names as in the file.
     :param tls: what TLS is spoken with to the backends; None for none.
     :param health: the checks that a `Balancer` makes of the backends: until the first has an outcome, a
         backend is down unless ``initial`` is ``"up"``. ``"external"`` where the application calls `mark_up`
@@ -116,16 +118,19 @@ class Pool:
         slow_start: float | None = None,
         outlier: OutlierConfig | None = None,
         send_proxy_protocol: ProxyVersion | None = None,
-        pass_tlvs: Collection[int] = (),
+        pass_tlvs: Iterable[int | str] = (),
         tls: ClientTls | None = None,
         health: Health = None,
     ) -> None:
+        refuse_name("pool", name)
+        where = f"pool {name}"
+        refuse_others(where, "affinity", affinity, AffinityConfig, optional=True)
+        refuse_others(where, "outlier", outlier, OutlierConfig, optional=True)
         rng = rng or Random()
         self.name = name
         self.clock = clock
         self.rng = rng.random
         self.affinity = None if affinity is None else Affinity(affinity, clock)
-        where = f"pool {name}"
         settings = checked(
             where,
             PoolConfig,
@@ -140,7 +145,7 @@ class Pool:
             queue_timeout=queue_timeout,
             slow_start=slow_start,
             send_proxy_protocol=send_proxy_protocol,
-            pass_tlvs=tuple(pass_tlvs),
+            pass_tlvs=pass_tlvs,
         )
         if not isinstance(health, HealthConfig) and health not in ("external", None):
             raise SettingError(f"{where}: health must be a HealthConfig, 'external' or None, got {health!r}")
@@ -149,7 +154,7 @@ class Pool:
         self.retries = retries
         self.replays = RESET_BEFORE_ANSWER in retry_on
         self.send_proxy_protocol = send_proxy_protocol
-        self.pass_tlvs = pass_tlvs
+        self.pass_tlvs: frozenset[int] = frozenset(settings.pass_tlvs)
         self.tls = tls
         self.health = health
         self.queue_timeout: float = settings.queue_timeout

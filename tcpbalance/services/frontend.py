@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -10,6 +11,7 @@ from attrs import field, frozen
 from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.admission import AccessConfig, LimitsConfig
+from tcpbalance.config.checks import refuse_name, refuse_others
 from tcpbalance.config.draft import checked
 from tcpbalance.config.frontends import FrontendConfig, SocketConfig, TimeoutsConfig
 from tcpbalance.errors import SettingError
@@ -19,6 +21,19 @@ from tcpbalance.proxy.preread import PrereadSettings
 from tcpbalance.services.listen import ListensOn, listens_on
 
 BACKLOG = 4096
+
+
+def _name(_: Frontend, key: attrs.Attribute[Any], name: object) -> None:
+    refuse_name("frontend", name)
+
+
+def _of(kind: type, *, optional: bool = False) -> Callable[[Frontend, attrs.Attribute[Any], object], None]:
+    """Allow objects of one class only."""
+
+    def check(frontend: Frontend, key: attrs.Attribute[Any], value: object) -> None:
+        refuse_others(f"frontend {frontend.name}", key.name, value, kind, optional=optional)
+
+    return check
 
 
 def _listenable(frontend: Frontend, _: attrs.Attribute[Any], listen: tuple[ListensOn, ...]) -> None:
@@ -78,14 +93,14 @@ class Frontend:
         address, a socket file without a unix socket, *admission* together with *access* or no pool at all.
     """
 
-    name: str
+    name: str = field(validator=_name)
     listen: tuple[ListensOn, ...] = field(converter=listens_on, validator=_listenable)
-    pool: Pool | None
-    timeouts: TimeoutsConfig = field(factory=TimeoutsConfig)
-    limits: LimitsConfig = field(factory=LimitsConfig)
-    access: AccessConfig | None = None
+    pool: Pool | None = field(validator=_of(Pool, optional=True))
+    timeouts: TimeoutsConfig = field(factory=TimeoutsConfig, validator=_of(TimeoutsConfig))
+    limits: LimitsConfig = field(factory=LimitsConfig, validator=_of(LimitsConfig))
+    access: AccessConfig | None = field(default=None, validator=_of(AccessConfig, optional=True))
     backlog: int = field(default=BACKLOG, validator=_backlog)
-    socket: SocketConfig = SocketConfig()
+    socket: SocketConfig = field(default=SocketConfig(), validator=_of(SocketConfig))
     preread: PrereadSettings | None = None
     socket_file: SocketFile = field(default=SocketFile(), validator=_has_effect)
     admission: AdmissionControl | None = field(default=None, validator=_instead_of_access)

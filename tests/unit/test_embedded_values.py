@@ -28,6 +28,7 @@ from tcpbalance import (
     LimitsConfig,
     OutlierConfig,
     OverloadConfig,
+    Pool,
     PoolTlsConfig,
     ResolverConfig,
     SettingError,
@@ -41,6 +42,7 @@ from tcpbalance.admission.access import Access
 from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.config.addresses import Network
 from tcpbalance.config.frontends import FrontendConfig
+from tcpbalance.config.pools import BackendConfig
 from tcpbalance.config.quantities import Rate
 
 NAN, INF = float("nan"), float("inf")
@@ -405,3 +407,92 @@ def test_a_form_of_the_access_log_that_nobody_knows() -> None:
         SettingError, match=r'^access log -: format must be one of "text" or "json", got "xml"$'
     ):
         AccessLog("-", "xml", Clock())
+
+
+V2: dict[str, Any] = {"send_proxy_protocol": "v2"}
+
+
+def test_types_of_tlvs_are_read_as_in_the_file() -> None:
+    assert a_pool(some_backends(1), **V2, pass_tlvs=["alpn", 0xE0]).pass_tlvs == {1, 0xE0}
+    assert a_pool(some_backends(1), **V2, pass_tlvs=(kind for kind in (1, 2))).pass_tlvs == {1, 2}
+
+
+@pytest.mark.parametrize("given", [[9999], [0], [True], ["alpm"]])
+def test_a_type_that_no_tlv_has(given: object) -> None:
+    assert str(refused(pool, {**V2, "pass_tlvs": given})).startswith('pool web: pass_tlvs must be "alpn", ')
+
+
+@pytest.mark.parametrize("given", ["alpn", 1, None])
+def test_types_of_tlvs_that_are_no_list(given: object) -> None:
+    error = refused(pool, {**V2, "pass_tlvs": given})
+    assert str(error).startswith("pool web: pass_tlvs must be a list of names or numbers of TLVs, got ")
+
+
+@pytest.mark.parametrize("given", ["not a host!", 5, "*.internal", ""])
+def test_a_server_name_that_is_none(given: object) -> None:
+    error = refused(Backend, {"address": "10.0.0.1:80", "server_name": given})
+    assert str(error).startswith("backend 10.0.0.1:80: server_name must be a host name such as ")
+
+
+def test_a_server_name_has_one_spelling() -> None:
+    assert Backend("10.0.0.1:80", server_name="WEB.internal").server_name == "web.internal"
+
+
+def named_pool(name: Any) -> object:
+    return Pool(name, some_backends(1))
+
+
+def named_frontend(name: Any) -> object:
+    return Frontend(name, "127.0.0.1:0", a_pool(some_backends(1)))
+
+
+@pytest.mark.parametrize("name", ["a\nb", 5, "", " ", None])
+@pytest.mark.parametrize(("make", "thing"), [(named_pool, "pool"), (named_frontend, "frontend")])
+def test_a_name_that_no_log_can_show(make: Callable[..., object], thing: str, name: object) -> None:
+    error = refused(make, {"name": name})
+    assert str(error).startswith(f"{thing}: name must be a name of printable characters, got ")
+    assert "\n" not in str(error)
+
+
+def test_a_backend_whose_name_no_log_can_show() -> None:
+    error = refused(Backend, {"address": "10.0.0.1:80", "name": "a\nb"})
+    assert str(error).endswith('name must be a name of printable characters, got "a\\nb"')
+    assert "\n" not in str(error)
+
+
+def test_addresses_as_texts() -> None:
+    assert FrontendConfig(listen=("127.0.0.1:80",), pool="x").listen == (Address("127.0.0.1", 80),)
+    assert FrontendConfig(listen="127.0.0.1:80", pool="x").listen == (Address("127.0.0.1", 80),)
+    assert BackendConfig(address="127.0.0.1:80").address == Address("127.0.0.1", 80)
+
+
+@pytest.mark.parametrize(
+    ("make", "values", "said"),
+    [
+        (FrontendConfig, {"listen": 8080, "pool": "x"}, "listen must be a list of addresses, got 8080"),
+        (BackendConfig, {"address": 8080}, "address must be an address such as "),
+        (AccessConfig, {"allow": None}, "allow must be a list of networks, got None"),
+        (ResolverConfig, {"servers": 5}, "servers must be a list of name servers, got 5"),
+        (pool, {"affinity": {}}, "pool web: affinity must be of class AffinityConfig or None, got a table"),
+        (pool, {"outlier": {}}, "pool web: outlier must be of class OutlierConfig or None, got a table"),
+    ],
+)
+def test_values_of_another_type(make: Callable[..., object], values: dict[str, Any], said: str) -> None:
+    assert str(refused(make, values)).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"listen": 8080}, "listen must be an address, an endpoint or a list of these, got 8080"),
+        ({"listen": None}, "listen must be an address, an endpoint or a list of these, got None"),
+        ({"pool": "p"}, 'frontend web: pool must be of class Pool or None, got "p"'),
+        ({"timeouts": {}}, "frontend web: timeouts must be of class TimeoutsConfig, got a table"),
+        ({"limits": {}}, "frontend web: limits must be of class LimitsConfig, got a table"),
+        ({"access": {}}, "frontend web: access must be of class AccessConfig or None, got a table"),
+        ({"socket": {}}, "frontend web: socket must be of class SocketConfig, got a table"),
+    ],
+)
+def test_parts_of_a_frontend_of_another_type(values: dict[str, Any], said: str) -> None:
+    given = {"name": "web", "listen": "127.0.0.1:0", "pool": pool(), **values}
+    assert str(refused(Frontend, given)) == said
