@@ -375,8 +375,7 @@ class SocketTransport:
         if reset:
             reset_on_close(self.socket)
         self.socket.close()
-        if self.output.unsent is not None:
-            self.output.drop()
+        self.output.drop()
         protocol, incoming = self.input.protocol, self._incoming
         self.input.close()
         # No reference cycle is left behind for the garbage collector to find.

@@ -398,6 +398,19 @@ def test_encrypted_bytes_that_wait_make_it_full_and_are_in_flight(line: Line) ->
     assert line.transport.output.waiting() == len(socket_.unsent) > 0
 
 
+@pytest.mark.parametrize("ends", ["breaks", "is_closed"])
+def test_encrypted_bytes_that_never_left_cut_it_short(line: Line, ends: str) -> None:
+    while not line.transport.full:
+        line.transport.write(bytes(A_RECORD))
+    assert (line.transport.output.unsent, line.transport.cut_short) == (None, False)
+    if ends == "breaks":
+        line.peer.reset()
+        line.until(lambda: line.story == ["lost ConnectionLost"])
+    else:
+        line.transport.abortConnection()
+    assert line.transport.cut_short
+
+
 def test_an_end_waits_for_room_with_the_bytes_before_it(line: Line) -> None:
     line.transport.write(bytes(MORE_THAN_KERNELS_HOLD))
     line.transport.loseWriteConnection()
