@@ -89,7 +89,8 @@ class ReadsToTheEnd(FileDescriptor):
 
     def connectionLost(self, reason: Failure) -> None:
         """Twisted's call: the connection is no more. A break waits for its turn to be reported, unless the
-        reactor has no more turns; what comes from this side does not wait."""
+        reactor has no more turns; so does a reset from this side, since many may follow from many breaks. An
+        end in order does not wait, nor does a fault of ours."""
         if not isinstance(reason.value, ConnectionLost) or not getattr(self.reactor, "running", True):
             self._lose(reason)
             return
@@ -102,11 +103,13 @@ class ReadsToTheEnd(FileDescriptor):
 
     def _report_loss(self, reason: Failure) -> None:
         self._loss_waits = False
-        self._lose(reason)
+        # It may have come to another end meanwhile.
+        if not self.disconnected:
+            self._lose(reason)
 
     def _lose(self, reason: Failure) -> None:
         """Read on before the connection is lost, if there is anything to be read."""
-        if isinstance(reason.value, ConnectionLost) and self._has_close_notify():
+        if isinstance(reason.value, ConnectionLost) and not self._aborting and self._has_close_notify():
             reason = DONE
         if not self._broken and isinstance(reason.value, ConnectionLost) and self._has_more_to_report():
             self._read_on()

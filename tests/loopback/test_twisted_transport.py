@@ -13,11 +13,14 @@ from twisted.trial.unittest import TestCase
 
 from support.data_paths import DataPathCase
 from support.sockets import Recorder, until
+from support.tls_case import TlsCase
+from support.tls_lines import Peer, client_context, client_in_memory, frontend_tls
 from support.transport_scripts import HalfCloseRecorder
 from tcpbalance.net.adapted_transport import as_transport
 from tcpbalance.net.addresses import PeerAddress, peer_address
 from tcpbalance.net.data_path import TwistedDataPath, begin
 from tcpbalance.net.ends import NO_LINGER
+from tcpbalance.net.tls.server import ServerTls
 
 reactor: Any = global_reactor
 
@@ -95,6 +98,31 @@ class BreakTests(TestCase):
 
     async def test_a_unix_socket_that_was_closed_with_bytes_unread(self) -> None:
         assert await self.told_over_unix(b"question") == ["data 6", "lost ConnectionLost"]
+
+
+class AbortTests(TlsCase):
+    """A reset from this side stays one."""
+
+    async def test_of_tls_whose_peer_has_said_close_notify_and_takes_no_more(self) -> None:
+        ours, theirs = pair()
+        self.enterContext(theirs)
+        theirs.setblocking(False)
+        protocol = HalfCloseRecorder([])
+        begin(TwistedDataPath(reactor), ours, protocol, peer_address(ours.family, ours.getpeername()))
+        transport: Any = protocol.transport
+        as_transport(transport).accept_tls(ServerTls(frontend_tls(self.issue())))
+        peer = Peer(theirs, client_in_memory(client_context()))
+        transport.write(b"hello")
+        await until(reactor, lambda: peer.look().received)
+        transport.write(bytes(MORE_THAN_KERNELS_HOLD))
+        theirs.sendall(peer.close_notify())
+        await until(reactor, transport._has_close_notify)
+        transport.abortConnection()
+        await until(reactor, lambda: protocol.story)
+        assert protocol.story == ["lost ConnectionAborted"]
+        with self.assertRaises(ConnectionResetError):
+            while theirs.recv(MORE_THAN_KERNELS_HOLD):
+                pass
 
 
 class Raising(Recorder):

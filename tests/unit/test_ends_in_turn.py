@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from twisted.python.failure import Failure
 
 from support.memory_stage import MemoryStage
 from support.network import no_logged_failure
@@ -98,6 +99,13 @@ def test_one_whose_peer_broke_off_is_lost_once_though_it_is_closed_meanwhile() -
     stage = Waiting(reset)
     stage.transport.loseConnection()
     assert stage.told() == ["lost ConnectionLost"]
+
+
+def test_one_of_tls_that_comes_to_an_end_by_a_fault_of_ours_meanwhile_is_lost_once() -> None:
+    stage = Waiting(reset)
+    stage.transport.TLS = True
+    stage.transport.connectionLost(Failure(ZeroDivisionError()))
+    assert stage.told() == ["lost ZeroDivisionError"]
 
 
 def test_a_reactor_that_has_stopped_tells_at_once() -> None:
