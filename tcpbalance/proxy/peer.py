@@ -158,6 +158,8 @@ class Peer(Protocol):
 
     def read_no_more(self) -> None:
         """Nothing is left that could take what comes."""
+        # Where the transport reads on to hear of its end, it does so after each of the limiter's waits, too.
+        self.stopped = False
         self.transport.read_no_more()
 
     def stopProducing(self) -> None:

@@ -199,6 +199,26 @@ def test_a_reset_stays_a_reset(make_scene: Any, sends: str, breaks: str) -> None
     assert scene.ended == f"{breaks}_reset"
 
 
+def test_a_client_that_is_read_only_to_hear_of_its_end_is_read_again_after_each_wait(make_scene: Any) -> None:
+    """Its backend took no more when it broke off; what that had sent before is still on its way."""
+    rate = 1_000_000
+    scene = limited(make_scene, rate=rate)
+    client, backend = scene.joined()
+    backend.send(b"hello")
+    scene.run()
+    for peer in (client, backend):
+        peer.stop_reading()
+    client.send(noise(10 * rate))
+    backend.send(noise(10 * rate))
+    scene.advance(5)
+    backend.reset()
+    scene.advance(1)
+    assert scene.records == []
+    client.reset()
+    scene.advance(2)
+    assert (scene.ended, scene.active) == ("backend_reset", [0])
+
+
 def test_it_is_told_to_end(make_scene: Any) -> None:
     scene = limited(make_scene)
     client, backend = scene.joined()
