@@ -187,11 +187,12 @@ class _Handshake(Protocol):
         try:
             transport = as_transport(self.transport)
             transport.write(self._preamble(transport))
-            if transport.full:
+            if not transport.full:
+                transport.connect_tls(self._attempt.peer)
+            elif not transport.cut_short:
                 self._attempt.failed("PROXY header larger than the send buffer", Fault.BALANCER)
                 self.transport.abortConnection()
-            else:
-                transport.connect_tls(self._attempt.peer)
+            # Else the write has met a break, of which connectionLost is about to tell.
         except Exception:
             self._attempt.broke_down(self.transport)
 

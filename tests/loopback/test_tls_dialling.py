@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import ssl
+import threading
 from typing import Any, cast
 from unittest.mock import patch
 
@@ -27,6 +28,7 @@ from tcpbalance.config.paths import FilePath
 from tcpbalance.config.tls import PoolTlsConfig
 from tcpbalance.errors import Fault
 from tcpbalance.net.connect_errors import ConnectFailed
+from tcpbalance.net.ends import NO_LINGER
 from tcpbalance.net.resolver.resolver import Resolver
 from tcpbalance.net.socket_connector import SocketConnector
 from tcpbalance.net.tls.client import ClientTls, TlsPeer
@@ -185,6 +187,23 @@ class FaultTests(TlsCase):
 
     async def test_a_backend_that_leaves(self) -> None:
         assert (await self.outcome(lambda sock: sock.close())).fault is Fault.BACKEND
+
+    async def test_a_backend_that_resets_before_the_preamble_is_written(self) -> None:
+        connected, was_reset = threading.Event(), threading.Event()
+
+        def reset(sock: socket.socket) -> None:
+            assert connected.wait(5.0)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+            sock.close()
+            was_reset.set()
+
+        def preamble(transport: Any) -> bytes:
+            connected.set()
+            assert was_reset.wait(5.0)
+            return b"PROXY UNKNOWN\r\n"
+
+        outcome = await self.outcome(reset, preamble=preamble)
+        assert (outcome.cause, outcome.fault) == ("TLS: reset", Fault.BACKEND)
 
     async def test_a_backend_that_speaks_something_else(self) -> None:
         assert (await self.outcome(peers.says(b"220 mail.example\r\n"))).fault is Fault.BACKEND
