@@ -68,11 +68,34 @@ class MembersBuilder:
         :raises SettingError: two backends have one name, one of them cannot be checked, or the policy cannot
             be made of them.
         """
+        return self._prepared(present, [(backend, backend.settings) for backend in given])
+
+    def updated(
+        self, present: Members, members: Members, settings: Mapping[Backend, BackendSettings]
+    ) -> tuple[Members, Mapping[Backend, BackendSettings]]:
+        """Derive anew what was prepared, where the pool has other objects for some backends by now.
+
+        :param present: what the pool has now.
+        :param members: what `prepare` has returned, as the *settings*.
+        """
         known = {backend.key: backend for backend in present.backends}
-        settings = {known.get(backend.key, backend): backend.settings for backend in given}
+        if all(known.get(backend.key, backend) is backend for backend in members.backends):
+            return members, settings
+        try:
+            return self._prepared(present, list(settings.items()))
+        except SettingError:
+            # A policy that could be made before; what it was made of then still serves.
+            return members, settings
+
+    def _prepared(
+        self, present: Members, wanted: Sequence[tuple[Backend, BackendSettings]]
+    ) -> tuple[Members, Mapping[Backend, BackendSettings]]:
+        known = {backend.key: backend for backend in present.backends}
+        backends = [known.get(backend.key, backend) for backend, _ in wanted]
+        settings = {backend: new for backend, (_, new) in zip(backends, wanted, strict=True)}
         with _applied(settings):
             # The tables of policies are made of the weights to come.
-            return self._build([known.get(backend.key, backend) for backend in given]), settings
+            return self._build(backends), settings
 
     def _build(self, backends: Sequence[Backend]) -> Members:
         self._check_names(backends)

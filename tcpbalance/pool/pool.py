@@ -147,6 +147,9 @@ class Pool:
             send_proxy_protocol=send_proxy_protocol,
             pass_tlvs=pass_tlvs,
         )
+        given = self._read_list(backends)
+        if not given:
+            raise SettingError(f"{where}: must have at least one backend")
         if not isinstance(health, HealthConfig) and health not in ("external", None):
             raise SettingError(f"{where}: health must be a HealthConfig, 'external' or None, got {health!r}")
         self.connect_timeout: float = settings.connect_timeout
@@ -199,9 +202,7 @@ class Pool:
             self.cooldowns,
             self.queue,
         )
-        self.replace(backends)
-        if not self.backends:
-            raise SettingError(f"{where}: must have at least one backend")
+        self.replace(given)
 
     @property
     def backends(self) -> tuple[Backend, ...]:
@@ -349,10 +350,13 @@ class Pool:
         :returns: puts them into use; cannot fail, and may be called whatever has changed meanwhile.
         :raises SettingError: the pool cannot work with them.
         """
-        if isinstance(backends, str):
+        members, settings = self._builder.prepare(self._members, self._read_list(backends))
+        return lambda: self._commit(*self._builder.updated(self._members, members, settings))
+
+    def _read_list(self, backends: Iterable[BackendLike]) -> list[Backend]:
+        if isinstance(backends, str) or not isinstance(backends, Iterable):
             raise SettingError(f"pool {self.name}: backends must be a list, got {backends!r}")
-        members, settings = self._builder.prepare(self._members, [as_backend(given) for given in backends])
-        return lambda: self._commit(members, settings)
+        return [as_backend(given) for given in backends]
 
     def _commit(self, members: Members, settings: Mapping[Backend, BackendSettings]) -> None:
         before, after = set(self.backends), set(members.backends)
@@ -478,10 +482,11 @@ class Pool:
         """One of the facts has changed that decide whether a backend is available."""
         if backend.removed:
             return
-        was_available = backend.available
+        # A panic, or the loss of the last eligible backend, makes others available as well.
+        were_unavailable = [other for other in self.backends if not other.available]
         self._availability.update()
         self._availability.report_none_left()
-        available = (backend,) if backend.available and not was_available else ()
+        available = tuple(other for other in were_unavailable if other.available)
         self._subscribers.publish(PoolChange(changed=(backend,), available=available))
 
     def _make_ejections(self, config: OutlierConfig) -> Ejections:

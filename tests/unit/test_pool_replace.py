@@ -458,6 +458,57 @@ def test_a_change_in_between_does_not_spoil_what_is_prepared() -> None:
     assert sorted(choices(pool)) == ["a", "c"]
 
 
+@pytest.mark.parametrize("between", [["b", "a"], ["", "a"], ["b", "ac"]])
+def test_a_backend_that_was_replaced_in_between_stays_the_one_it_is_now(between: list[str]) -> None:
+    pool = a_pool(listed("a"), affinity=AffinityConfig())
+    commit = pool.prepare([b("a", weight=2), b("c")])
+    for letters in between:
+        pool.replace(listed(letters))
+    present = {backend.name: backend for backend in pool.backends}
+    slot = connect(pool, present["a"], ANNE)
+    commit()
+    assert names(pool.backends) == "ac"
+    assert all(pool.backends["ac".index(name)] is backend for name, backend in present.items())
+    assert (present["a"].removed, present["a"].weight, present["a"].active) == (False, 2, 1)
+    assert "".join(next(pool.choices(None)).name for _ in range(6)).count("a") == 4
+    assert next(pool.choices(ANNE)) is present["a"]
+    slot.release()
+
+
+def test_what_is_prepared_is_used_though_its_policy_cannot_be_made_again() -> None:
+    made: list[Sequence[Backend]] = []
+
+    def once(backends: Sequence[Backend], tools: PolicyTools) -> RoundRobin:
+        made.append(backends)
+        if len(made) == 5:
+            raise RuntimeError("no more")
+        return RoundRobin(backends, tools)
+
+    pool = a_pool(listed("a"), balance=once)
+    commit = pool.prepare(listed("ac"))
+    pool.replace(listed("b"))
+    pool.replace(listed("a"))
+    commit()
+    assert len(made) == 5
+    assert sorted(choices(pool)) == ["a", "c"]
+    assert not any(backend.removed for backend in pool.backends)
+
+
+def test_a_new_pool_without_any_is_refused_and_nothing_logged() -> None:
+    with (
+        capturedLogs() as events,
+        pytest.raises(SettingError, match=r"^pool x: must have at least one backend$"),
+    ):
+        Pool("x", [])
+    assert events == []
+
+
+@pytest.mark.parametrize("given", ["10.1.0.1:80", None, 5])
+def test_backends_that_are_no_list(given: Any) -> None:
+    with pytest.raises(SettingError, match=r"^pool x: backends must be a list, got "):
+        Pool("x", given)
+
+
 # Subscribers
 
 
@@ -507,3 +558,27 @@ def test_one_that_fails_keeps_no_other_from_its_call() -> None:
         pool.replace(listed("ab"))
     assert len(changes) == 1
     assert [formatEvent(event) for event in events] == ["pool web: a subscriber to its changes failed"]
+
+
+def test_subscribers_learn_that_a_panic_makes_others_available() -> None:
+    pool = a_pool(listed("abc"), health="external", panic_threshold=0.5)
+    a, second, c = pool.backends
+    pool.mark_down(a, "refused")
+    changes: list[PoolChange] = []
+    pool.subscribe(changes.append)
+    pool.mark_down(second, "refused")
+    assert changes == [PoolChange(changed=(second,), available=(a,))]
+    pool.mark_up(a)
+    assert changes[1:] == [PoolChange(changed=(a,))]
+    assert (a.available, second.available, c.available) == (True, False, True)
+
+
+def test_subscribers_learn_that_the_loss_of_the_last_makes_ejected_ones_available() -> None:
+    pool = a_pool(listed("ab"), health="external", outlier=OutlierConfig(consecutive_failures=1))
+    a, second = pool.backends
+    pool.take(a, None).failed(0.1, "refused")
+    assert (a.ejected, a.available) == (True, False)
+    changes: list[PoolChange] = []
+    pool.subscribe(changes.append)
+    pool.mark_down(second, "refused")
+    assert changes == [PoolChange(changed=(second,), available=(a,))]
