@@ -108,7 +108,7 @@ def build_pool(
     timer: IReactorTime | None = None,
     clock: Callable[[], float] = monotonic,
 ) -> Pool:
-    """Make a pool of what its table in the configuration says, its health checks aside.
+    """Make a pool of what its table in the configuration says.
 
     :param timer: see ``Pool``.
     :param clock: see ``Pool``.

@@ -123,7 +123,10 @@ def _passed_through(frontend: Any, key: attrs.Attribute[Any], routes: tuple[Rout
 
 
 def _on_unix_sockets(frontend: Any, key: attrs.Attribute[Any], value: object) -> None:
-    if value is not None and not any(address.is_unix for address in frontend.listen):
+    # Without any address, that is what is wrong.
+    if value is None or not frontend.listen:
+        return
+    if not any(address.is_unix for address in frontend.listen):
         raise InvalidValue(key.name, "has no effect without a unix socket in listen")
 
 

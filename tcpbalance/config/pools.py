@@ -227,7 +227,10 @@ def _a_primary(_: object, key: attrs.Attribute[Any], backends: tuple[BackendConf
 
 
 def _something_to_wait_for(pool: Any, key: attrs.Attribute[Any], queue: int | None) -> None:
-    if queue is not None and all(backend.max_connections is None for backend in pool.backends):
+    # Without any backend, that is what is wrong.
+    if queue is None or not pool.backends:
+        return
+    if all(backend.max_connections is None for backend in pool.backends):
         raise InvalidValue(key.name, "has no effect without max_connections at a backend")
 
 

@@ -98,9 +98,7 @@ def _listens(frontends: Frontends) -> Iterator[Mistake]:
     for table, frontend in tables("frontends", frontends):
         listen = (*table, "listen")
         for path, address in readable(listen, frontend.listen):
-            mapped = (
-                IPv6Address(address.host).ipv4_mapped if address.is_numeric and _family(address) else None
-            )
+            mapped = _mapped(address)
             if mapped is not None:
                 yield Mistake(
                     path,

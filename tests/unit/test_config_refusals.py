@@ -69,6 +69,10 @@ _NOT_A_MODE = '4: frontends.db.listen_mode: must be the mode of a file in octal,
         ),
         (SMALLEST.replace('"0.0.0.0:5432"', "[]"), "2: frontends.db.listen: must have at least one address"),
         (
+            frontend('listen_mode = "0660"').replace('"0.0.0.0:5432"', "[]"),
+            "2: frontends.db.listen: must have at least one address",
+        ),
+        (
             SMALLEST.replace('"0.0.0.0:5432"', "7"),
             "2: frontends.db.listen: must be an address or a list of addresses, got 7",
         ),
@@ -261,6 +265,7 @@ _NOT_A_MODE = '4: frontends.db.listen_mode: must be the mode of a file in octal,
             ),
         ),
         (backends("[]"), "6: pools.db.backends: must have at least one backend"),
+        (backends("[]") + "queue = 5\n", "6: pools.db.backends: must have at least one backend"),
         (backends('"10.0.0.1:1"'), '6: pools.db.backends: must be a list, got "10.0.0.1:1"'),
         (backends('["a:0"]'), '6: pools.db.backends[0]: must have a port from 1 to 65535, got "a:0"'),
         (
