@@ -228,11 +228,19 @@ class Poller:
         ready = self._poller.poll(0, EVENTS_A_ROUND)
         if not ready:
             return False
-        max_ends = ENDS_A_ROUND
-        if len(ready) > ENDS_A_ROUND:
-            # Only then can there be more ends than that.
-            others = sum(not events & _ENDS for _, events in ready)
-            max_ends = max(max_ends, ENDS_A_MESSAGE * others)
+        if len(ready) <= ENDS_A_ROUND:
+            # Among so few there cannot be too many ends, and most rounds are like this.
+            handlers = self._handlers
+            for number, events in ready:
+                handler = handlers.get(number)
+                if handler is not None:
+                    try:
+                        handler.on_events(events)
+                    except Exception:
+                        self._raised(handler)
+            return True
+        others = sum(not events & _ENDS for _, events in ready)
+        max_ends = max(ENDS_A_ROUND, ENDS_A_MESSAGE * others)
         if not self._report_all(ready, max_ends) and len(ready) == EVENTS_A_ROUND:
             self._look_past_ends()
         return True
