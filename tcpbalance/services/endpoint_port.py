@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IListeningPort, IStreamServerEndpoint
 from twisted.internet.protocol import Factory
@@ -86,6 +86,7 @@ class EndpointPort:
         self._described = str(endpoint)
         self._factory = factory
         self._listening: Deferred[IListeningPort] = Deferred()
+        self._pausable: PausableFactory | None = None
         self._port: IListeningPort | None = None
         self._acceptor: Acceptor | None = None
         self._is_open = False
@@ -104,6 +105,7 @@ class EndpointPort:
         """
         pausable = PausableFactory(self._factory)
         pausable.pauseProducing()
+        self._pausable = pausable
         listening = maybeDeferred(self._endpoint.listen, pausable)
         listening.addCallbacks(self._pause, self._explain, callbackArgs=(pausable,))
         failure = getattr(listening, "result", None)
@@ -113,6 +115,10 @@ class EndpointPort:
         self._listening = listening
 
     def _pause(self, port: IListeningPort, pausable: PausableFactory) -> IListeningPort:
+        if pausable is not self._pausable:
+            # The frontend was closed while the endpoint took its time.
+            self._stop(port)
+            raise CancelledError
         self._port = port
         if hasattr(port, "pauseProducing") and hasattr(port, "resumeProducing"):
             # From here on the port's own pauses count, in which clients wait instead of being refused.
@@ -152,15 +158,24 @@ class EndpointPort:
 
     def close(self) -> Deferred[None]:
         """See ``Carrier``."""
+        self._pausable = None
         port, self._port = self._port, None
         if port is None:
-            # The endpoint may still be about to listen.
-            self._listening.addErrback(lambda _: None)
-            self._listening.cancel()
+            self._cancel()
             return succeed(None)
         if self._is_open and self._acceptor is not None:
             self._is_open = False
             self._factory.registry.accept_pause.leave(self._acceptor)
+        return self._stop(port)
+
+    def _cancel(self) -> None:
+        """Let go of an endpoint that may still be about to listen."""
+        self._listening.addErrback(lambda _: None)
+        # Without a canceller, a cancelled Deferred would drop the port that comes, and nobody would close it.
+        if getattr(self._listening, "_canceller", None) is not None:
+            self._listening.cancel()
+
+    def _stop(self, port: IListeningPort) -> Deferred[None]:
         closed: Deferred[Any] = maybeDeferred(port.stopListening)
         return closed.addErrback(self._log_failure)
 

@@ -84,8 +84,10 @@ class Slow:
         self.factory = factory
         return self.listening
 
-    def go_on(self) -> None:
-        self.listening.callback(Unpausable(reactor.listenTCP(0, self.factory, interface="127.0.0.1")))
+    def go_on(self) -> Any:
+        port = reactor.listenTCP(0, self.factory, interface="127.0.0.1")
+        self.listening.callback(Unpausable(port))
+        return port
 
 
 class EndpointTests(DataPathCase):
@@ -265,6 +267,27 @@ class EndpointTests(DataPathCase):
         balancer.startService()
         await balancer.stopService()
         assert cancelled == [slow.listening]
+
+    async def test_one_that_takes_its_time_and_cannot_be_cancelled_is_closed_when_it_listens(self) -> None:
+        for start in (Balancer.prepare, Balancer.startService):
+            slow = Slow()
+            balancer = self.balancer(slow)
+            start(balancer)
+            await some_turns(reactor)
+            await balancer.stopService()
+            port = slow.go_on()
+            await until(reactor, lambda port=port: not port.connected)
+            assert balancer.listens_on("web") == []
+
+    async def test_one_that_listens_when_it_is_cancelled_is_closed(self) -> None:
+        slow, ports = Slow(), list[Any]()
+        slow.listening = Deferred(lambda _: ports.append(slow.go_on()))
+        balancer = self.balancer(slow)
+        balancer.startService()
+        await some_turns(reactor)
+        await balancer.stopService()
+        await until(reactor, lambda: not ports[0].connected)
+        assert balancer.listens_on("web") == []
 
 
 class NativeEndpointTests(EndpointTests):
