@@ -262,11 +262,19 @@ class Balancer(MultiService):
         descriptors.make_room()
         try:
             self._shared.data_path.open()
+            super().startService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
         except Exception:
-            self.stopService()
+            self._give_up(Failure())  # type: ignore[no-untyped-call]  # Twisted's is not annotated
             raise
-        super().startService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
         self._when_open(list(self._frontends.values())).addBoth(self._report_start)
+
+    def _give_up(self, reason: Failure) -> None:
+        """Stop what has started already, and report why."""
+        self._report(reason)
+        for service in self._frontends.values():
+            # Nobody else waits for those that were committed, and are closed now.
+            service.opened.addErrback(lambda _: None)
+        self.stopService()
 
     def _when_open(self, services: Sequence[FrontendService]) -> Deferred[None]:
         """Wait until frontends that were committed together are open; where one cannot be, all are closed.
@@ -310,7 +318,8 @@ class Balancer(MultiService):
         """Wait until all frontends accept clients.
 
         :returns: fires then, at once if they do; fails with ListenError when another process took an address
-            since it was bound; is cancelled when the service is stopped before.
+            since it was bound, and with what ``startService`` raises after ``prepare``; is cancelled when the
+            service is stopped before.
         """
         waiter: Deferred[bool] = Deferred()
         if self._outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from random import Random
@@ -74,6 +75,13 @@ class Answers:
 
     def check(self, target: Target) -> Deferred[None]:
         return succeed(None) if self.passes else fail(ProbeFailed("as the test wants it"))
+
+
+class Unanswered:
+    """A probe whose checks do not end by themselves."""
+
+    def check(self, target: Target) -> Deferred[None]:
+        return Deferred()
 
 
 class Edge:
@@ -222,13 +230,33 @@ def test_a_data_path_that_cannot_be_opened_leaves_nothing_taken(monkeypatch: pyt
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(edge.balancer._shared.data_path, "open", refuse)
+    listening = fired(edge.balancer.when_listening())
     with pytest.raises(OSError, match="Too many open files"):
         edge.balancer.startService()
+    assert [failure.type for failure in listening] == [OSError]
     assert edge.endpoint.factory is None
     assert not edge.balancer.running
     monkeypatch.undo()
     started(edge)
     stop(edge)
+
+
+def test_a_child_service_that_does_not_start_leaves_nothing_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    edge, own = Edge(HealthConfig(check="unanswered", probe=Unanswered())), Service()
+    own.setServiceParent(edge.balancer)
+
+    def refuse() -> None:
+        raise RuntimeError("no licence")
+
+    monkeypatch.setattr(own, "startService", refuse)
+    listening = fired(edge.balancer.when_listening())
+    with pytest.raises(RuntimeError, match="no licence"):
+        edge.balancer.startService()
+    assert [failure.type for failure in listening] == [RuntimeError]
+    assert edge.endpoint.factory is None
+    assert not edge.balancer.running
+    assert edge.network.leftovers() == []
+    gc.collect()  # A Deferred that failed and that nobody looked at is logged then.
 
 
 def test_names_are_followed_for_as_long_as_a_backend_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
