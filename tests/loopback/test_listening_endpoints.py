@@ -143,6 +143,9 @@ class EndpointTests(DataPathCase):
         assert found[-1] is not None
         return found[-1]
 
+    async def is_closed(self, port: Any) -> None:
+        await until(reactor, lambda: not port.connected)
+
     async def test_the_description_of_one(self) -> None:
         with capturedLogs() as events:
             balancer = await self.started(TCP)
@@ -275,8 +278,7 @@ class EndpointTests(DataPathCase):
             start(balancer)
             await some_turns(reactor)
             await balancer.stopService()
-            port = slow.go_on()
-            await until(reactor, lambda port=port: not port.connected)
+            await self.is_closed(slow.go_on())
             assert balancer.listens_on("web") == []
 
     async def test_one_that_listens_when_it_is_cancelled_is_closed(self) -> None:
@@ -286,7 +288,7 @@ class EndpointTests(DataPathCase):
         balancer.startService()
         await some_turns(reactor)
         await balancer.stopService()
-        await until(reactor, lambda: not ports[0].connected)
+        await self.is_closed(ports[0])
         assert balancer.listens_on("web") == []
 
 
