@@ -272,7 +272,7 @@ class Balancer(MultiService):
         """Stop what has started already, and report why."""
         self._report(reason)
         for service in self._frontends.values():
-            # Nobody else waits for those that were committed, and are closed now.
+            # Nothing else waits for those that were committed, and are closed now.
             service.opened.addErrback(lambda _: None)
         self.stopService()
 

@@ -192,7 +192,7 @@ class _Handshake(Protocol):
             elif not transport.cut_short:
                 self._attempt.failed("PROXY header larger than the send buffer", Fault.BALANCER)
                 self.transport.abortConnection()
-            # Else the write has met a break, of which connectionLost is about to tell.
+            # Else the write has failed, and connectionLost reports the reset next.
         except Exception:
             self._attempt.broke_down(self.transport)
 

@@ -171,7 +171,7 @@ class EndpointPort:
     def _cancel(self) -> None:
         """Let go of an endpoint that may still be about to listen."""
         self._listening.addErrback(lambda _: None)
-        # Without a canceller, a cancelled Deferred would drop the port that comes, and nobody would close it.
+        # Without a canceller, a cancelled Deferred would drop the port that comes, and leave it open.
         if getattr(self._listening, "_canceller", None) is not None:
             self._listening.cancel()
 
