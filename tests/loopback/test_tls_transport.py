@@ -411,6 +411,14 @@ def test_encrypted_bytes_that_never_left_cut_it_short(line: Line, ends: str) -> 
     assert line.transport.cut_short
 
 
+def test_a_close_notify_that_never_left_cuts_nothing_short(line: Line) -> None:
+    line.transport.write(b"all of it")
+    line.peer.reset()
+    line.transport.loseWriteConnection()
+    line.until(lambda: line.story == ["lost ConnectionLost"])
+    assert not line.transport.cut_short
+
+
 def test_an_end_waits_for_room_with_the_bytes_before_it(line: Line) -> None:
     line.transport.write(bytes(MORE_THAN_KERNELS_HOLD))
     line.transport.loseWriteConnection()

@@ -95,7 +95,7 @@ class TlsOutput(Output):
     def drop(self) -> None:
         """See ``Output``."""
         super().drop()
-        self.cut_short = self.cut_short or bool(self._tls.unsent)
+        self.cut_short = self.cut_short or self._tls.has_unsent_data
         self._tls.unsent = b""
 
     def waiting(self) -> int:

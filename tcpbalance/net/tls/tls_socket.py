@@ -76,6 +76,7 @@ class TlsSocket:
 
     __slots__ = (
         "_close_notify_sent",
+        "_data_is_out",
         "_grown",
         "_handle",
         "_is_client",
@@ -109,6 +110,7 @@ class TlsSocket:
         self._grown = False  # whether OpenSSL writes to much memory
         self._is_client = False
         self._close_notify_sent = False
+        self._data_is_out = False
         self._sock = sock
         self._recv_into = sock.recv_into
         self._handle = handle_of(connection)
@@ -365,8 +367,14 @@ class TlsSocket:
                 forget_errors()
                 raise OSError(errno.EPROTO, str(error)) from error
             self._close_notify_sent = True
+            self._data_is_out = not self.unsent
             self._keep_written()
         self.flush()
+
+    @property
+    def has_unsent_data(self) -> bool:
+        """Whether more waits to be sent than a close_notify."""
+        return bool(self.unsent) and not self._data_is_out
 
     @property
     def close_notify_received(self) -> bool:
