@@ -24,8 +24,8 @@ class NameMap(Generic[T]):
     """What is found under host names; each lookup costs one step a label.
 
     :param entries: pairs of a pattern, as `check_pattern` takes it, and what stands under it.
-    :param deep: whether the ``*`` of a wildcard stands for any number of labels from one on, as it is wont to
-        in routes; False: for exactly one, as in certificates (RFC 9525, section 6.3).
+    :param deep: whether the ``*`` of a wildcard matches one label or more, as is usual in routes; False:
+        exactly one, as in certificates (RFC 9525, section 6.3).
     :raises SettingError: for a pattern that is none, or that comes twice.
     """
 
