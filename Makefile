@@ -16,7 +16,7 @@ find_python = for python in python3 python3.11 python3.12 python3.13 python3.14;
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; python=; done; \
 	test -n "$$python" || { echo "tcpbalance needs Python 3.11 or newer, and none was found." >&2; exit 1; }
 
-.PHONY: help run test audit bench check lint types floors docs wheel news clean
+.PHONY: help run test audit cost bench check lint types floors docs wheel news clean
 
 help: ## show this list
 	@sed -n -E 's/^([a-z]+):.*## (.*)/\1 \2/p' $(MAKEFILE_LIST) | while read -r name what; do \
@@ -30,6 +30,9 @@ test: $(VENV)/installed-test ## run all tests (ARGS="-k affinity" for some of th
 
 audit: $(VENV)/installed-test ## let testssl.sh look at the default settings of TLS, a minute
 	@$(BIN)/pytest -m audit $(ARGS)
+
+cost: $(VENV)/installed-test ## count byte codes and calls a connection, which are the same in every run
+	@PYTHONPATH=tests $(BIN)/python -m support.byte_codes
 
 bench: $(VENV)/installed-bench ## measure against HAProxy, nginx and Envoy, about a quarter of an hour (ARGS="--turns 3 --only requests")
 	@$(BIN)/python -m bench $(ARGS)

@@ -1,0 +1,175 @@
+"""What a connection costs, counted: the byte codes and the calls of functions of the package, which are the
+same in every run, however busy the machine."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from ipaddress import ip_network
+from random import Random
+from types import FrameType
+from typing import Any, NamedTuple
+
+import tcpbalance
+from support.memory_kernel import MemoryKernel
+from support.records import USUAL
+from tcpbalance.admission.networks import NetworkSet
+from tcpbalance.config.admission import AccessConfig
+from tcpbalance.config.pools import AffinityConfig
+from tcpbalance.logs.log_format import json_line, text_line
+from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.policies.round_robin import RoundRobin
+from tcpbalance.pool.pool import Pool
+from tcpbalance.proxy.factory import FrontendFactory
+from tcpbalance.proxy.preread import PrereadSettings
+from tcpbalance.proxy.record import SessionRecord
+from tcpbalance.wire.proxy_protocol import InetAddress, encode_v2
+
+OURS = (f"{tcpbalance.__path__[0]}/", "<attrs generated methods tcpbalance.")
+"""How the names of our files begin, and of what attrs writes for our classes."""
+
+IN_PLACE = {"<listcomp>", "<dictcomp>", "<setcomp>"}
+"""Functions in CPython 3.11, and parts of the function around them from 3.12 on."""
+
+HAS_BYTE_CODES = sys.version_info[:2] == (3, 11)
+"""Whether all byte codes can be counted: ``sys.settrace`` is not told of each from 3.12 on, and later
+versions have others."""
+
+WARM_UP = 3
+"""Connections that fill the caches first."""
+
+CLIENTS = "198.51.100.0/24"
+HEADER = encode_v2(InetAddress("203.0.113.9", 51111), InetAddress("192.0.2.1", 443))
+REQUEST, ANSWER = b"q" * 100, b"a" * 200
+
+
+class Cost(NamedTuple):
+    """What was executed.
+
+    :ivar byte_codes: 0 without ``HAS_BYTE_CODES``.
+    :ivar calls: of functions, and not of generators: the same on all versions.
+    """
+
+    byte_codes: int
+    calls: int
+
+
+def cost(call: Callable[[], object]) -> Cost:
+    """Count what *call* executes of the package."""
+    byte_codes = calls = 0
+
+    def trace(frame: FrameType, event: str, argument: Any) -> Any:
+        nonlocal byte_codes, calls
+        if event == "opcode":
+            byte_codes += 1
+        elif event == "call":
+            code = frame.f_code
+            if not code.co_filename.startswith(OURS):
+                return None
+            calls += not code.co_flags & inspect.CO_GENERATOR and code.co_name not in IN_PLACE
+            frame.f_trace_opcodes, frame.f_trace_lines = HAS_BYTE_CODES, False
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return Cost(byte_codes, calls)
+
+
+class Stage:
+    """A frontend, a backend that accepts, and clients, one after the other.
+
+    :param native: whether on the native data path.
+    :param frontend: further arguments of the frontend.
+    """
+
+    def __init__(self, *, native: bool = True, **frontend: Any) -> None:
+        self.records: list[SessionRecord] = []
+        self._kernel = kernel = MemoryKernel(native=native)
+        seconds = kernel.clock.seconds
+        pool = Pool(
+            "pool",
+            [Backend("10.0.0.1:80")],
+            clock=seconds,
+            rng=Random(1),
+            balance=RoundRobin,
+            affinity=AffinityConfig(),
+        )
+        kernel.serve(
+            FrontendFactory(
+                kernel.reactor,
+                pool,
+                account=self.records.append,
+                connector=kernel.connector,
+                clock=seconds,
+                wall_clock=seconds,
+                **frontend,
+            )
+        )
+
+    def connection(self, further: int = 0, header: bytes = b"") -> None:
+        """Play one connection: requests and their answers, with the last of which the backend ends it.
+
+        :param further: requests behind the first.
+        :param header: what the client sends before it.
+        """
+        kernel = self._kernel
+        client = kernel.connect(header + REQUEST)
+        kernel.run()
+        backend = kernel.dialled[-1]
+        for _ in range(further):
+            backend.send(ANSWER)
+            kernel.run()
+            client.send(REQUEST)
+            kernel.run()
+        backend.send(ANSWER)
+        backend.finish()
+        kernel.run()
+        client.finish()
+        kernel.run()
+        assert backend.received == REQUEST * (1 + further)
+        assert client.received == ANSWER * (1 + further)
+        assert self.records.pop().reason.word == "backend_closed"
+
+    def refusal(self) -> None:
+        """Play a client that is refused."""
+        assert self._kernel.connect(b"").saw == "reset"
+
+
+def costs() -> dict[str, Cost]:
+    """Count what is done for each connection and message."""
+    native, portable = Stage(), Stage(native=False)
+    behind_proxy = Stage(preread=PrereadSettings(NetworkSet([ip_network(CLIENTS)])))
+    refusing = Stage(access=AccessConfig(deny=(CLIENTS,)))
+    return {
+        "native connection": _warm(native.connection),
+        "native connection with a PROXY header": _warm(lambda: behind_proxy.connection(header=HEADER)),
+        "native, ten further requests": _ten_further(native),
+        "portable connection": _warm(portable.connection),
+        "portable, ten further requests": _ten_further(portable),
+        "refusal": _warm(refusing.refusal),
+        "text line of the access log": _warm(lambda: text_line(USUAL)),
+        "JSON line of the access log": _warm(lambda: json_line(USUAL)),
+    }
+
+
+def _warm(call: Callable[[], object]) -> Cost:
+    for _ in range(WARM_UP):
+        call()
+    return cost(call)
+
+
+def _ten_further(stage: Stage) -> Cost:
+    """Count behind the first few, which are not carried as the others are."""
+    few, many = (_warm(lambda further=further: stage.connection(further)) for further in (5, 15))  # type: ignore[misc]
+    return Cost(many.byte_codes - few.byte_codes, many.calls - few.calls)
+
+
+if __name__ == "__main__":
+    print(f"{'byte codes':>10} {'calls':>6}")  # noqa: T201
+    for name, (byte_codes, calls) in costs().items():
+        print(f"{byte_codes or '-':>10} {calls:6}  {name}")  # noqa: T201
