@@ -42,7 +42,7 @@ class FrontendFactory(Factory):
     :param socket: options of the sockets to the backends.
     :param preread: what clients have to send before a backend is chosen; None for nothing.
     :param admission: decides which clients are admitted; None for what *access* and *limits* say.
-    :param account: called with the record of each session that has ended.
+    :param on_record: called with the record of each session that has ended.
     :param connector: opens connections to backends; sockets of the system by default.
     :param clock: seconds on a monotonic clock, which times all that a session does.
     :param wall_clock: seconds since the epoch, for when a session began and for what certificates say.
@@ -68,7 +68,7 @@ class FrontendFactory(Factory):
         socket: SocketConfig | None = None,
         preread: PrereadSettings | None = None,
         admission: AdmissionControl | None = None,
-        account: Callable[[SessionRecord], None] | None = None,
+        on_record: Callable[[SessionRecord], None] | None = None,
         connector: Connector | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
@@ -87,7 +87,7 @@ class FrontendFactory(Factory):
             stats,
             max_sessions=limits.connections,
             dry_run=dry_run,
-            on_record=account,
+            on_record=on_record,
             on_idle=self._flush_logs,
         )
         self.context = SessionContext(

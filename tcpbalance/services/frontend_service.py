@@ -74,7 +74,7 @@ class FrontendService(SteppedService):
             limits=frontend.limits,
             preread=frontend.preread,
             admission=self._admission,
-            account=shared.on_record,
+            on_record=shared.on_record,
             connector=shared.connector_with(self._options),
             clock=shared.clock,
             wall_clock=shared.wall_clock,

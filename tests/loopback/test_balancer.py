@@ -241,7 +241,9 @@ class ServingTests(BalancerCase):
 
     def factory(self) -> FrontendFactory:
         self.records: list[SessionRecord] = []
-        return FrontendFactory(reactor, self.pool(), account=self.records.append, connector=self.connector())
+        return FrontendFactory(
+            reactor, self.pool(), on_record=self.records.append, connector=self.connector()
+        )
 
     async def leave(self, client: socket.socket) -> None:
         client.close()
@@ -436,7 +438,7 @@ class AccountTests(BalancerCase):
         def broken(record: SessionRecord) -> None:
             raise RuntimeError("broken on purpose")
 
-        factory = FrontendFactory(reactor, self.pool(), account=broken, connector=self.connector())
+        factory = FrontendFactory(reactor, self.pool(), on_record=broken, connector=self.connector())
         client = self.connect(("127.0.0.1", self.listen(factory)))
         assert await self.ask(client, b"x") == b"a:x"
         client.close()

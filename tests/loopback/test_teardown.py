@@ -29,7 +29,7 @@ chosen = choose(data_path, reactor)
 chosen.open()
 records = []
 connector = SocketConnector(reactor, options, chosen)
-frontend = FrontendFactory(reactor, pool, account=records.append, connector=connector)
+frontend = FrontendFactory(reactor, pool, on_record=records.append, connector=connector)
 Listener(reactor, bind(Address.parse("unix:" + path), options), frontend, 16, chosen).startListening()
 client = socket.socket(socket.AF_UNIX)
 client.connect(path)

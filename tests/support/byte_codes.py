@@ -103,7 +103,7 @@ class Stage:
             FrontendFactory(
                 kernel.reactor,
                 pool,
-                account=self.records.append,
+                on_record=self.records.append,
                 connector=kernel.connector,
                 clock=seconds,
                 wall_clock=seconds,

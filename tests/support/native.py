@@ -28,7 +28,7 @@ PLAIN = SocketOptions.of(SocketConfig())
 class NativeCase(DataPathCase):
     """One frontend on a native data path whose pipes the test may choose, with peers and clients in threads.
 
-    At the end of each test no session, no slot and no lent pipe is left, and each session has one account.
+    At the end of each test no session, no slot and no lent pipe is left, and each session has one record.
     """
 
     def setUp(self) -> None:
@@ -52,7 +52,7 @@ class NativeCase(DataPathCase):
         self.backends = [Backend(address) for address in backends]
         pool = Pool("pool", self.backends, clock=time.monotonic, rng=Random(1))
         connector = SocketConnector(reactor, PLAIN, self.data_path)
-        self.frontend = FrontendFactory(reactor, pool, account=self.records.append, connector=connector)
+        self.frontend = FrontendFactory(reactor, pool, on_record=self.records.append, connector=connector)
         sock = bind(Address.parse(listen), PLAIN)
         listener = Listener(reactor, sock, self.frontend, 1024, self.data_path)
         self.addCleanup(listener.stopListening)

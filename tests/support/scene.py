@@ -91,7 +91,7 @@ class Scene:
             admission=self.admission,
             timeouts=TimeoutsConfig(**timeouts),
             limits=LimitsConfig(**limits),
-            account=self.records.append,
+            on_record=self.records.append,
             connector=self.network.connector,
             clock=seconds,
             wall_clock=seconds,
@@ -104,7 +104,7 @@ class Scene:
         return client
 
     def turned_away(self, **how: Any) -> Any:
-        """A client comes, and gets neither a session nor an account."""
+        """A client comes, and gets neither a session nor a record."""
         sessions = len(self.frontend.registry.sessions)
         client = self.network.connect_client(self.frontend, **how)
         self.refused.append(client)
@@ -128,7 +128,7 @@ class Scene:
 
     @property
     def record(self) -> SessionRecord:
-        """The account of the one session that has ended."""
+        """The record of the one session that has ended."""
         (only,) = self.records
         return only
 
@@ -174,13 +174,13 @@ class Scene:
         self.advance(timeouts.idle_timeout + 2 * timeouts.half_close_timeout + 10)
 
     def leftovers(self) -> list[str]:
-        """What was not given back: see ``Network.leftovers``; sessions, slots, accounts."""
+        """What was not given back: see ``Network.leftovers``; sessions, slots, records."""
         return [
             *self.network.leftovers(),
             *(f"session: {session}" for session in self.frontend.registry.sessions),
             *(f"slots: {backend.name}: {backend.active}" for backend in self.pool.backends if backend.active),
             *([f"gate: {self.inside} clients inside"] * bool(self.inside)),
-            *([f"{len(self.clients)} clients, {len(self.records)} accounts"] * (not self._accounted)),
+            *([f"{len(self.clients)} clients, {len(self.records)} records"] * (not self._recorded)),
             *self.disagreeing_counts(),
         ]
 
@@ -215,7 +215,7 @@ class Scene:
         return [line for lines in found for line in lines]
 
     @property
-    def _accounted(self) -> bool:
+    def _recorded(self) -> bool:
         return len(self.clients) == len(self.records) == sum(self.frontend.stats.ended.values())
 
 

@@ -42,7 +42,7 @@ PLAIN = SocketOptions.of(SocketConfig())
 
 
 class TlsCase(DataPathCase):
-    """One frontend, with peers and clients in threads; each connection has one account.
+    """One frontend, with peers and clients in threads; each connection has one record.
 
     :ivar authority: whom all believe, by the file ``root``.
     """
@@ -78,7 +78,7 @@ class TlsCase(DataPathCase):
             timeouts=timeouts,
             limits=limits,
             preread=preread,
-            account=self.records.append,
+            on_record=self.records.append,
             connector=SocketConnector(reactor, PLAIN, self.data_path),
         )
         listener = Listener(
@@ -103,7 +103,7 @@ class TlsCase(DataPathCase):
         return context
 
     async def ended(self, count: int = 1) -> SessionRecord:
-        """Wait until so many connections have ended; gives the account of the last."""
+        """Wait until so many connections have ended; gives the record of the last."""
         await until(reactor, lambda: len(self.records) >= count, 20.0)
         assert len(self.records) == count
         assert self.frontend.registry.sessions == set()
