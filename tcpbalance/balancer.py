@@ -259,7 +259,7 @@ class Balancer(MultiService):
         :raises AccessLogError: see ``prepare``.
         """
         self.prepare()
-        descriptors.make_room()
+        descriptors.prepare_table()
         try:
             self._shared.data_path.open()
             super().startService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated

@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from tcpbalance.steady_loop import SteadyLoop
 
-INTERVAL = 1.0
+SEARCH_EVERY = 1.0
 """Seconds from one look to the next."""
 
 _PROC = Path("/proc")
@@ -25,7 +25,7 @@ class OrphanReaper(Service):
     The first process of a PID namespace becomes the parent of each process there whose own parent has ended:
     pid_namespaces(7). Commands of health checks may leave such processes behind.
 
-    An orphan is a child that no code has waited for within `INTERVAL`, that Twisted does not wait for,
+    An orphan is a child that no code has waited for within `SEARCH_EVERY`, that Twisted does not wait for,
     and that is in another session than ours, in which the children of Python's ``subprocess`` are.
 
     :param clock: IReactorTime.
@@ -38,7 +38,7 @@ class OrphanReaper(Service):
     def startService(self) -> None:
         """Look once a second."""
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
-        self._looking.start(INTERVAL)
+        self._looking.start(SEARCH_EVERY)
 
     def stopService(self) -> None:
         """Look no more."""

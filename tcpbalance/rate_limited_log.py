@@ -10,6 +10,9 @@ from typing import Generic, TypeVar
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+FAILURES_EVERY = 60.0
+"""Seconds between two lines about failures of one kind that may come at any turn, such as exceptions."""
+
 _log = Logger()
 
 Kind = TypeVar("Kind")
@@ -22,23 +25,23 @@ class RateLimitedLog(Generic[Kind, Detail]):
     A delayed call is pending only while there is something to write.
 
     :param write: makes the line, of how many events of each kind it stands for and the detail of the last.
-    :param seconds: the clock by which the interval is measured; it does not go back.
+    :param clock: the clock by which the interval is measured; it does not go back.
     :param timer: calls at the end of the interval; without one, what is held back is written with the next
         event after it, or by ``flush``.
     :param interval: seconds between two lines.
     """
 
-    __slots__ = ("_call", "_detail", "_held", "_interval", "_next", "_seconds", "_timer", "_write")
+    __slots__ = ("_call", "_clock", "_detail", "_held", "_interval", "_next", "_timer", "_write")
 
     def __init__(
         self,
         write: Callable[[Counter[Kind], Detail], object],
-        seconds: Callable[[], float],
+        clock: Callable[[], float],
         timer: IReactorTime | None,
         interval: float = 1.0,
     ) -> None:
         self._write = write
-        self._seconds = seconds
+        self._clock = clock
         self._timer = timer
         self._interval = interval
         self._next = float("-inf")
@@ -65,7 +68,7 @@ class RateLimitedLog(Generic[Kind, Detail]):
             self._write_now()
 
     def _write_or_wait(self) -> None:
-        wait = self._next - self._seconds()
+        wait = self._next - self._clock()
         if wait <= 0:
             self._write_now()
         elif self._call is None and self._timer is not None:
@@ -79,7 +82,7 @@ class RateLimitedLog(Generic[Kind, Detail]):
     def _write_now(self) -> None:
         held, self._held = self._held, Counter()
         detail, self._detail = self._detail, None
-        self._next = self._seconds() + self._interval
+        self._next = self._clock() + self._interval
         # An event that cannot be formatted must not raise in its caller.
         try:
             self._write(held, detail)  # type: ignore[arg-type]  # set by every note

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from tcpbalance.errors import TcpbalanceError
 from tcpbalance.steady_loop import SteadyLoop
 
-LOOK_EVERY = 1.0
+LOOK_AT_FILES_EVERY = 1.0
 """Seconds between two looks at the files."""
 
 RENEW_AFTER = 12 * 3600.0
@@ -119,7 +119,7 @@ class _Watched:
     def start(self) -> None:
         """Report what is wrong with the files, and begin to watch them."""
         self._warn()
-        self._looking.start(LOOK_EVERY, now=False)
+        self._looking.start(LOOK_AT_FILES_EVERY, now=False)
 
     def stop(self) -> None:
         """Stop watching, and discard the read under way."""

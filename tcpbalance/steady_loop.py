@@ -10,10 +10,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from tcpbalance.rate_limited_log import RateLimitedLog
-
-FAILURES_EVERY = 60.0
-"""Seconds between two log lines about exceptions in one loop."""
+from tcpbalance.rate_limited_log import FAILURES_EVERY, RateLimitedLog
 
 
 class SteadyLoop:

@@ -55,13 +55,13 @@ class Clients:
     Of too many idle ones, the one not seen for longest leaves. Those that matter no more leave
     little by little: each time one becomes idle, up to four are looked at.
 
-    :param most: idle ones that are remembered, at least 1.
+    :param max_idle: idle ones that are remembered, at least 1.
     """
 
-    __slots__ = ("_banned", "_idle", "_most", "_open")
+    __slots__ = ("_banned", "_idle", "_max_idle", "_open")
 
-    def __init__(self, most: int = MAX_CLIENTS) -> None:
-        self._most = most
+    def __init__(self, max_idle: int = MAX_CLIENTS) -> None:
+        self._max_idle = max_idle
         self._open: dict[bytes, Client] = {}
         # In the order in which they were seen. Bans last for longer than the rest, and would stand in front.
         self._idle: OrderedDict[bytes, Client] = OrderedDict()
@@ -117,7 +117,7 @@ class Clients:
             _drop_outlived(self._idle, now)
         if self._banned:
             _drop_outlived(self._banned, now)
-        if len(self._idle) + len(self._banned) > self._most:
+        if len(self._idle) + len(self._banned) > self._max_idle:
             self._forget()
 
     def _forget(self) -> None:

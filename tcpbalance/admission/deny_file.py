@@ -14,7 +14,7 @@ from tcpbalance.config.addresses import Network
 from tcpbalance.config.admission import AccessConfig
 from tcpbalance.config.errors import KeyPath, Mistake
 
-LARGEST_FILE = 16 * 2**20
+MAX_DENY_FILE = 16 * 2**20
 """Bytes; as many networks as there may be need less than half of it, which leaves space for comments."""
 
 MAX_LINES = 250_000
@@ -25,7 +25,7 @@ MAX_MISTAKES = 5
 """Mistakes that are reported: a file with more of them is hardly a deny file."""
 
 
-COOLDOWN = 0.0005
+GIVE_WAY_FOR = 0.0005
 """Seconds for which a thread gives the interpreter's lock away after each piece of a file. From a thread that
 does not, it is taken every 5 ms at most (``sys.setswitchinterval``), and the reactor's thread needs it after
 each system call."""
@@ -33,7 +33,7 @@ each system call."""
 
 def give_way() -> None:
     """Let other threads go on, in the middle of a long file."""
-    time.sleep(COOLDOWN)
+    time.sleep(GIVE_WAY_FOR)
 
 
 def read_deny_file(path: str, rest: Callable[[], None] = no_rest) -> NetworkSet:
@@ -84,11 +84,11 @@ def mistakes_in_deny_file(path: KeyPath, config: AccessConfig) -> Iterator[Mista
 def _lines(path: str) -> BytesIO:
     try:
         with open(path, "rb") as file:
-            data = file.read(LARGEST_FILE + 1)
+            data = file.read(MAX_DENY_FILE + 1)
     except OSError as error:
         raise DenyFileError([f"cannot read {path}: {(error.strerror or str(error)).lower()}"]) from error
-    if len(data) > LARGEST_FILE:
-        raise DenyFileError([f"{path} is larger than {LARGEST_FILE // 2**20} MiB, merge its networks"])
+    if len(data) > MAX_DENY_FILE:
+        raise DenyFileError([f"{path} is larger than {MAX_DENY_FILE // 2**20} MiB, merge its networks"])
     if data.count(b"\n") > MAX_LINES:
         raise DenyFileError([f"{path}:{MAX_LINES + 1}: has more than {MAX_LINES} lines, merge its networks"])
     return BytesIO(data.removeprefix(BOM_UTF8))

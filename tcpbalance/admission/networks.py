@@ -9,6 +9,8 @@ from heapq import merge
 from ipaddress import IPv4Network, IPv6Network
 from typing import TypeAlias, TypeVar
 
+from tcpbalance.wire.proxy_header import MAPPED
+
 Network = IPv4Network | IPv6Network
 
 Span: TypeAlias = tuple[int, int, int]
@@ -17,8 +19,8 @@ Span: TypeAlias = tuple[int, int, int]
 # Bound once: it is on the way of each connection.
 _number = int.from_bytes
 
-_MAPPED = 0xFFFF << 32
-"""The first of the IPv4 addresses in the form of IPv6: RFC 4291, section 2.5.5.2."""
+_FIRST_MAPPED = int.from_bytes(MAPPED) << 32
+"""The first of the IPv4 addresses in the form of IPv6."""
 
 PIECE = 256
 """Networks that are dealt with between two pauses: less than a millisecond's work."""
@@ -70,8 +72,8 @@ class NetworkSet:
         for size, first, last in spans:
             if size == 4:
                 four.add(first, last)
-            elif first >> 32 == last >> 32 == _MAPPED >> 32:
-                four.add(first - _MAPPED, last - _MAPPED)
+            elif first >> 32 == last >> 32 == _FIRST_MAPPED >> 32:
+                four.add(first - _FIRST_MAPPED, last - _FIRST_MAPPED)
             else:
                 six.add(first, last)
         # Close together in memory, where fewer of the steps of a search have to wait for it.

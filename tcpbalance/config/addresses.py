@@ -14,12 +14,12 @@ from attrs import frozen
 from tcpbalance.config.messages import shown
 from tcpbalance.config.paths import straight
 from tcpbalance.errors import SettingError
-from tcpbalance.wire.server_names import check_pattern
+from tcpbalance.wire.server_names import LABEL, MAX_NAME, check_pattern
 
 MAX_SOCKET_PATH = 107
 """Bytes of a unix socket's path: ``sun_path`` of unix(7) less the final NUL."""
 
-HIGHEST_PORT = 65535
+MAX_PORT = 65535
 
 DNS_PORT = 53
 
@@ -28,12 +28,9 @@ NOT_AN_ENDPOINT = 'must be host:port, such as "0.0.0.0:8080", not an endpoint st
 ENDPOINT_KINDS = frozenset({"tcp", "tcp4", "tcp6", "ssl", "tls", "systemd", "haproxy"})
 """The kinds of server endpoints: ``twisted.internet.endpoints``."""
 
-# RFC 1123, section 2.1, and the underscore that service names carry in practice.
-_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 # What Linux allows as the name of an interface, without what would spoil a log line.
 _ZONE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
 _PORT = re.compile(r"[0-9]{1,5}")
-_MAX_HOST = 253
 
 
 @frozen
@@ -182,7 +179,7 @@ class NameServer:
         """
         host, port = _server_parts(value) if isinstance(value, str) else ("", "")
         address = _ip(host)
-        if address is None or not _PORT.fullmatch(port) or not 0 < int(port) <= HIGHEST_PORT:
+        if address is None or not _PORT.fullmatch(port) or not 0 < int(port) <= MAX_PORT:
             raise SettingError(
                 'must be the IP address of a name server such as "10.0.0.2", "10.0.0.2:5353" or '
                 f'"[2001:db8::53]:53", got {shown(value)}'
@@ -229,14 +226,14 @@ def _host(host: str, value: str) -> str:
     labels = host.removesuffix(".").split(".")
     if labels[-1].isdecimal() and _ip(host) is None:
         _refuse_address(value, "the host is not an IPv4 address")
-    if len(host) > _MAX_HOST or not all(_LABEL.fullmatch(label) for label in labels):
+    if len(host) > MAX_NAME or not all(LABEL.fullmatch(label) for label in labels):
         _refuse_address(value, "the host is neither an IP address nor a host name")
     return host.lower()
 
 
 def _port(port: str, value: str) -> int:
-    if not _PORT.fullmatch(port) or int(port) > HIGHEST_PORT:
-        _refuse_address(value, f"the port must be 1 to {HIGHEST_PORT}")
+    if not _PORT.fullmatch(port) or int(port) > MAX_PORT:
+        _refuse_address(value, f"the port must be 1 to {MAX_PORT}")
     return int(port)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 import attrs
 from attrs import frozen
 
-from tcpbalance.config.addresses import HIGHEST_PORT, NOT_AN_ENDPOINT, Address
+from tcpbalance.config.addresses import MAX_PORT, NOT_AN_ENDPOINT, Address
 from tcpbalance.config.errors import InvalidValue
 from tcpbalance.config.messages import choices, shown
 from tcpbalance.errors import SettingError
@@ -201,7 +201,7 @@ def refuse_others(where: str, key: str, value: object, kind: type, *, optional: 
 def connectable(_: object, key: attrs.Attribute[Any], value: Address) -> None:
     """Refuse port 0, which stands for any free port and makes sense only to listen on."""
     if value.port == 0:
-        raise InvalidValue(key.name, f"must have a port from 1 to {HIGHEST_PORT}, got {shown(str(value))}")
+        raise InvalidValue(key.name, f"must have a port from 1 to {MAX_PORT}, got {shown(str(value))}")
 
 
 def listenable(_: object, key: attrs.Attribute[Any], value: tuple[Address, ...]) -> None:

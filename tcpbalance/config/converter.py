@@ -171,7 +171,7 @@ def _each(
     converter: cattrs.Converter,
     together: Callable[[list[Any]], Any],
 ) -> Any:
-    """Read all elements before complaining of any."""
+    """Read all elements, and then report what is wrong with any."""
     mistakes: list[Mistake] = []
     read = together([_read_at(step, converter.structure, item, kind, mistakes) for step, item in items])
     if mistakes:

@@ -15,7 +15,7 @@ from tcpbalance.errors import Fault, SettingError, TcpbalanceError
 KeyPath: TypeAlias = tuple[str | int, ...]
 """The way to a value: keys of tables and indexes of lists, from the root."""
 
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,60}")
+_SHORT_KEY = re.compile(r"[A-Za-z0-9_-]{1,60}")
 
 
 def key_text(path: KeyPath) -> str:
@@ -26,7 +26,7 @@ def key_text(path: KeyPath) -> str:
 def _step(part: str | int) -> str:
     if isinstance(part, int):
         return f"[{part}]"
-    return f".{part if _BARE_KEY.fullmatch(part) else quoted(part)}"
+    return f".{part if _SHORT_KEY.fullmatch(part) else quoted(part)}"
 
 
 class Severity(enum.Enum):

@@ -18,7 +18,7 @@ from tcpbalance.config.errors import KeyPath, Mistake, Severity, key_text
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.pools import PoolConfig
 
-_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # recognised here, not listened on
+WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # recognised here, not listened on
 """All addresses of a family, and the address to which the system connects instead."""
 
 _LOCALHOST = frozenset({"127.0.0.1", "::1"})
@@ -39,7 +39,7 @@ class Machine:
     real_path: Callable[[str], str] = lambda path: path
 
 
-UNKNOWN = Machine()
+ANY_MACHINE = Machine()
 """Any machine: what is found with it holds wherever the configuration is used."""
 
 
@@ -93,7 +93,7 @@ def outlets(pools: Mapping[str, PoolConfig]) -> Iterator[Outlet]:
 def loops(
     inlets: Iterable[Inlet],
     outlets: Iterable[Outlet],
-    machine: Machine = UNKNOWN,
+    machine: Machine = ANY_MACHINE,
     severity: Severity = Severity.FATAL,
 ) -> Iterator[Mistake]:
     """Yield a mistake for each backend through which connections come back to its pool.
@@ -141,7 +141,7 @@ def _same_file(address: Address, listen: Address, machine: Machine) -> bool:
 def _same_host(address: Address, listen: Address, machine: Machine) -> bool:
     assert address.host is not None
     assert listen.host is not None
-    if listen.host in _ANY:
+    if listen.host in WILDCARDS:
         return any(
             _family(ip) == _family(listen.host) and (ip_address(ip).is_loopback or machine.is_own(ip))
             for ip in _ips(address.host, machine)
@@ -161,7 +161,7 @@ def _ips(host: str, machine: Machine) -> frozenset[str]:
         return frozenset(ip.partition("%")[0] for ip in machine.look_up(host))
     mapped = ip.ipv4_mapped if isinstance(ip, IPv6Address) else None
     plain = str(mapped or ip)
-    return frozenset({_ANY.get(plain, plain)})
+    return frozenset({WILDCARDS.get(plain, plain)})
 
 
 def _family(ip: str) -> bool:

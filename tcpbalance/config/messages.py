@@ -5,14 +5,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterable
 
-MAX_VALUE = 60
+MAX_QUOTED = 60
 """Characters of an offending value that a message repeats; more would hide the message."""
 
 MAX_SENTENCE = 300
 """Characters of a message from elsewhere, such as a third party's validator."""
 
 _MAX_CHOICE = 20
-_WIDEST_WHOLE_NUMBER = 64
+_MAX_BITS = 64
 
 
 def shown(value: object) -> str:
@@ -24,31 +24,31 @@ def shown(value: object) -> str:
         return quoted(value)
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int) and value.bit_length() > _WIDEST_WHOLE_NUMBER:
+    if isinstance(value, int) and value.bit_length() > _MAX_BITS:
         # Turning it into digits may take long, and Python refuses to from 4300 on.
-        return f"a whole number of more than {_WIDEST_WHOLE_NUMBER} bits"
+        return f"a whole number of more than {_MAX_BITS} bits"
     if isinstance(value, dict):
         return "a table"
     if isinstance(value, list):
         return "a list" if value else "an empty list"
-    return one_line(str(value), MAX_VALUE)
+    return one_line(str(value), MAX_QUOTED)
 
 
 def quoted(text: str) -> str:
     """Put a text in double quotes, shortened, with quotes, backslashes and what cannot be printed escaped."""
-    return '"' + "".join("\\" + c if c in '"\\' else _printable(c) for c in _cut(text, MAX_VALUE)) + '"'
+    return '"' + "".join("\\" + c if c in '"\\' else _printable(c) for c in _cut(text, MAX_QUOTED)) + '"'
 
 
-def one_line(text: str, longest: int = MAX_SENTENCE) -> str:
+def one_line(text: str, limit: int = MAX_SENTENCE) -> str:
     """Escape what cannot be printed, line ends among it, and shorten.
 
-    :param longest: characters of the text that stay.
+    :param limit: characters of the text that stay.
     """
-    return "".join(map(_printable, _cut(text, longest)))
+    return "".join(map(_printable, _cut(text, limit)))
 
 
-def _cut(text: str, longest: int) -> str:
-    return text if len(text) <= longest else text[:longest] + "..."
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[:limit] + "..."
 
 
 def _printable(character: str) -> str:
@@ -72,7 +72,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     Ratcliff and Obershelp's similarity, as in the standard library's ``difflib``.
     """
     # What is longer than this resembles no key, and comparing it would only take time.
-    if len(name) > MAX_VALUE:
+    if len(name) > MAX_QUOTED:
         return None
     return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
 

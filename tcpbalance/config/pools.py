@@ -9,7 +9,7 @@ from attrs import converters, field, frozen
 from attrs.validators import optional
 
 from tcpbalance.config import checks, plain
-from tcpbalance.config.addresses import HIGHEST_PORT, Address, HostName
+from tcpbalance.config.addresses import MAX_PORT, Address, HostName
 from tcpbalance.config.errors import InvalidValue
 from tcpbalance.config.messages import choices, shown
 from tcpbalance.config.metadata import doc
@@ -172,7 +172,7 @@ class HealthConfig:
     )
     port: int | None = field(
         default=None,
-        validator=optional(checks.between(1, HIGHEST_PORT)),
+        validator=optional(checks.between(1, MAX_PORT)),
         metadata=doc("The port to check.", default="the backend's"),
     )
     address: HostName | None = field(

@@ -15,7 +15,7 @@ from tcpbalance.errors import SettingError
 MAX_DURATION = 10 * 366 * 86400.0
 """Seconds; what is longer than ten years is a slip, and "never" is said by leaving a key out."""
 
-LARGEST_SIZE = 2**63 - 1
+MAX_SIZE = 2**63 - 1
 """Bytes; what the system's own calls can express."""
 
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
@@ -93,7 +93,7 @@ class Size(int):
         :raises SettingError: for anything else, a negative number, or more than 63 bits.
         """
         count = _bytes(value)
-        if count is None or not 0 <= count <= LARGEST_SIZE:
+        if count is None or not 0 <= count <= MAX_SIZE:
             raise SettingError(
                 f'must be a size such as "64KiB", "1MiB", "1GiB" or a number of bytes, got {shown(value)}'
             )
@@ -123,7 +123,7 @@ class Bandwidth(int):
         """
         match = _BANDWIDTH.fullmatch(value) if isinstance(value, str) else None
         count = int(match[1]) * _BYTES.get(match[2], 1) if match else 0
-        if not 0 < count <= LARGEST_SIZE:
+        if not 0 < count <= MAX_SIZE:
             raise SettingError(
                 f'must be a bandwidth such as "10MiB/s", "500KiB/s" or "100B/s", got {shown(value)}'
             )

@@ -14,12 +14,12 @@ from tcpbalance.config.checks import is_given, is_name, not_a_name
 from tcpbalance.config.draft import UNREAD, CannotTell, readable, tables
 from tcpbalance.config.errors import KeyPath, Mistake, key_text
 from tcpbalance.config.frontends import FrontendConfig
-from tcpbalance.config.loops import inlets, loops, outlets
+from tcpbalance.config.loops import WILDCARDS, inlets, loops, outlets
 from tcpbalance.config.messages import choices, guess, shown
 from tcpbalance.config.pools import BackendConfig, PoolConfig
 
-_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104  # recognised here, not listened on
-_ANY = "any address"
+_WILDCARDS = tuple(WILDCARDS)
+_ANYWHERE = "any address"
 
 _LISTS = ("allow", "deny", "deny_file")
 _PER_CLIENT = ("connections_per_client", "connect_rate_per_client")
@@ -125,7 +125,7 @@ def _takes(address: Address) -> list[tuple[object, ...]]:
         return [("unix", address.path)]
     if address.port == 0:
         return []
-    return [(address.host, address.port), (_family(address), _ANY, address.port)]
+    return [(address.host, address.port), (_family(address), _ANYWHERE, address.port)]
 
 
 def _shut_by(address: Address) -> list[tuple[object, ...]]:
@@ -137,7 +137,7 @@ def _shut_by(address: Address) -> list[tuple[object, ...]]:
     if address.is_unix:
         return [("unix", address.path)]
     if address.host in _WILDCARDS:
-        return [(_family(address), _ANY, address.port)]
+        return [(_family(address), _ANYWHERE, address.port)]
     return [(address.host, address.port), (_WILDCARDS[_family(address)], address.port)]
 
 

@@ -7,13 +7,13 @@ from typing import Any, Literal, get_args, get_origin
 
 from tcpbalance.config.messages import must_be_one_of, shown
 
-_WORDS: dict[type, str] = {
+_TYPE_WORDS: dict[type, str] = {
     bool: "true or false",
     int: "a whole number",
     float: "a number",
     str: "a string",
 }
-PLAIN: tuple[type, ...] = tuple(_WORDS)
+PLAIN: tuple[type, ...] = tuple(_TYPE_WORDS)
 _BITS = 63  # TOML 1.0.0, section "Integer"
 
 
@@ -27,7 +27,7 @@ def read(value: object, kind: Any) -> Any:
         return _one_of(value, get_args(kind))
     base = next(plain for plain in PLAIN if issubclass(kind, plain))
     if not _fits(value, base):
-        raise ValueError(f"must be {_WORDS[base]}, got {shown(value)}")
+        raise ValueError(f"must be {_TYPE_WORDS[base]}, got {shown(value)}")
     return value if kind is type(value) else kind(value)
 
 

@@ -11,7 +11,7 @@ from tcpbalance.config.errors import ConfigError
 from tcpbalance.config.messages import one_line
 from tcpbalance.config.positions import Positions, locate
 
-LARGEST_FILE = 2**20
+MAX_CONFIG_FILE = 2**20
 """Bytes; thousands of backends stay far below, and a file named by mistake may be of any size."""
 
 _TOO_DEEP = "keys, lists or tables are nested too deeply"
@@ -30,9 +30,9 @@ def read_text(file: str) -> str:
     :raises ConfigError: when it cannot be read or is not a text in UTF-8.
     """
     content = _read(file)
-    if len(content) > LARGEST_FILE:
+    if len(content) > MAX_CONFIG_FILE:
         raise ConfigError.of(
-            file, 1, f"is larger than {LARGEST_FILE // 2**20} MiB, name a configuration file"
+            file, 1, f"is larger than {MAX_CONFIG_FILE // 2**20} MiB, name a configuration file"
         )
     try:
         text = content.decode("utf-8-sig")
@@ -46,7 +46,7 @@ def read_text(file: str) -> str:
 def _read(file: str) -> bytes:
     try:
         with Path(file).open("rb") as stream:
-            return stream.read(LARGEST_FILE + 1)
+            return stream.read(MAX_CONFIG_FILE + 1)
     except OSError as error:
         raise ConfigError.of(file, 1, f"cannot be read: {error.strerror}") from None
     except ValueError as error:  # a NUL in the name

@@ -13,10 +13,7 @@ from twisted.python.failure import Failure
 
 from tcpbalance.health.probe_run import Outcome, ProbeRun
 from tcpbalance.health.probes.event import Event
-from tcpbalance.rate_limited_log import RateLimitedLog
-
-FAILURES_EVERY = 60.0
-"""Seconds between two log lines about exceptions of ours."""
+from tcpbalance.rate_limited_log import FAILURES_EVERY, RateLimitedLog
 
 
 class CheckLoop:

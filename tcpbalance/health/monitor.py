@@ -22,11 +22,8 @@ from tcpbalance.net.resolver.resolver import Resolver
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.changes import PoolChange
 from tcpbalance.pool.pool import NOT_CHECKED, Pool
-from tcpbalance.rate_limited_log import RateLimitedLog
+from tcpbalance.rate_limited_log import FAILURES_EVERY, RateLimitedLog
 from tcpbalance.wire.proxy_protocol import ProxyVersion
-
-TROUBLE_INTERVAL = 60.0
-"""Seconds between two log lines about trouble of the same kind with the probes of a pool."""
 
 STOP_GRACE = 1.0
 """Seconds that cancelled probes get to end, with their children and connections."""
@@ -81,7 +78,7 @@ class HealthMonitor(Service):
 
     def __attrs_post_init__(self) -> None:
         clock = self.reactor
-        self._errors = RateLimitedLog(self._write_errors, clock.seconds, clock, TROUBLE_INTERVAL)
+        self._errors = RateLimitedLog(self._write_errors, clock.seconds, clock, FAILURES_EVERY)
 
     def startService(self) -> None:
         """Start the first check of every backend at once; the later ones are spread over the interval."""

@@ -16,9 +16,9 @@ MODE: Final = 0o640
 # poll says that the pipe is writable.
 _PIPE_BUF: Final = min(select.PIPE_BUF, 4096)
 # O_NONBLOCK is for a named pipe: opening one without a reader fails at once, where it would wait for ever.
-_FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_OPEN_FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
-_MENDS: Final = {
+_OPEN_ADVICE: Final = {
     errno.ENOENT: "create its folder, or change access_log.path",
     errno.ENOTDIR: "create its folder, or change access_log.path",
     errno.EISDIR: "name a file in access_log.path, not a folder",
@@ -27,7 +27,7 @@ _MENDS: Final = {
     errno.EROFS: "name a place that can be written in access_log.path",
     errno.ENXIO: "start the reader of this named pipe first, or change access_log.path",
 }
-_MEND: Final = 'name a file that can be written in access_log.path, or "-" for standard output'
+_OTHER_ADVICE: Final = 'name a file that can be written in access_log.path, or "-" for standard output'
 
 
 class AccessLogError(TcpbalanceError):
@@ -152,9 +152,9 @@ def _open(path: str) -> int:
 
 def _open_file(path: str) -> int:
     try:
-        descriptor = os.open(path, _FLAGS | os.O_EXCL, MODE)
+        descriptor = os.open(path, _OPEN_FLAGS | os.O_EXCL, MODE)
     except FileExistsError:
-        return os.open(path, _FLAGS, MODE)
+        return os.open(path, _OPEN_FLAGS, MODE)
     # A daemon's umask would keep the file from the group that collects logs.
     os.fchmod(descriptor, MODE)
     return descriptor
@@ -163,4 +163,4 @@ def _open_file(path: str) -> int:
 def _error(path: str, error: OSError | ValueError) -> AccessLogError:
     number = error.errno if isinstance(error, OSError) else None
     what = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return AccessLogError(path, f"cannot be opened: {what}; {_MENDS.get(number or 0, _MEND)}")
+    return AccessLogError(path, f"cannot be opened: {what}; {_OPEN_ADVICE.get(number or 0, _OTHER_ADVICE)}")

@@ -9,11 +9,9 @@ from typing import Any
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
-from tcpbalance.wire.proxy_protocol import InetAddress, ProxyAddress, UnixAddress
+from tcpbalance.wire.proxy_header import MAPPED, InetAddress, ProxyAddress, UnixAddress
 
 PeerAddress = IPv4Address | IPv6Address | UNIXAddress
-
-_MAPPED = b"\0" * 10 + b"\xff\xff"  # RFC 4291, section 2.5.5.2: an IPv4 client seen by an IPv6 listener
 
 
 def peer_address(family: int, peer: Any) -> PeerAddress:
@@ -83,7 +81,8 @@ def packed(host: str) -> bytes | None:
         address = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
     except (OSError, ValueError):
         return None
-    return address[12:] if address.startswith(_MAPPED) else address
+    # An IPv4 client seen by an IPv6 listener.
+    return address[len(MAPPED) :] if address.startswith(MAPPED) else address
 
 
 def packed_host(address: object) -> bytes | None:

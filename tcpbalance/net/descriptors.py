@@ -14,7 +14,7 @@ import os
 import resource
 import sys
 
-MAX_ROOM = 1 << 16
+MAX_PREPARED = 1 << 16
 """Descriptors that there is space for at once: half a mebibyte of the kernel's memory."""
 
 
@@ -24,8 +24,8 @@ def limit() -> int:
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
-def make_room() -> None:
-    """Have space for all descriptors that the process may open, up to `MAX_ROOM`; the table never shrinks.
+def prepare_table() -> None:
+    """Make space for all descriptors that the process may open, up to `MAX_PREPARED`; it never shrinks.
 
     A child that is forked has a table of its own, only as large as it needs.
     """
@@ -33,6 +33,6 @@ def make_room() -> None:
     with contextlib.suppress(OSError):
         device = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            os.close(fcntl.fcntl(device, fcntl.F_DUPFD_CLOEXEC, min(limit(), MAX_ROOM) - 1))
+            os.close(fcntl.fcntl(device, fcntl.F_DUPFD_CLOEXEC, min(limit(), MAX_PREPARED) - 1))
         finally:
             os.close(device)

@@ -37,7 +37,7 @@ ACCEPTS_A_TURN = 8
 SHED_A_TURN = 512
 """Clients turned away in one go, before the next pause: each takes some 10 microseconds."""
 
-COOLDOWN = 0.2
+ACCEPT_AGAIN_AFTER = 0.2
 """Seconds that accepting stops when the system has nothing left to accept with; the kernel's backlog waits
 meanwhile."""
 
@@ -266,7 +266,7 @@ class Listener:
     def _cool_down(self) -> None:
         if not self._paused:
             self._data_path.leave_clients(self)
-        self._cooldown = self._reactor.callLater(COOLDOWN, self._resume)
+        self._cooldown = self._reactor.callLater(ACCEPT_AGAIN_AFTER, self._resume)
 
     def _resume(self) -> None:
         self._cooldown = None

@@ -26,13 +26,13 @@ STORE = 32
 """Pipes kept ready; more than that are rarely between two bursts at the same moment."""
 
 MAX_PIPES = 1024
-SHARE = 16
+DESCRIPTORS_A_PIPE = 16
 """Pipes at once, and not more of them than a sixteenth of the descriptors that the process may have. Beyond
 it bytes are copied: descriptors are worth more to connections."""
 
 F_SETPIPE_SZ = getattr(fcntl, "F_SETPIPE_SZ", 1031)
 
-_FLAGS = getattr(os, "SPLICE_F_MOVE", 1) | getattr(os, "SPLICE_F_NONBLOCK", 2)
+_SPLICE_FLAGS = getattr(os, "SPLICE_F_MOVE", 1) | getattr(os, "SPLICE_F_NONBLOCK", 2)
 
 UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM})
 """What splice(2) says of a socket that it does not work on, and a sandbox of splice(2)."""
@@ -94,13 +94,13 @@ class KernelPipe:
 
     def fill(self, source: SocketType) -> int:
         """See ``Pipe``."""
-        taken = os.splice(source.fileno(), self._writer, FILL, flags=_FLAGS)
+        taken = os.splice(source.fileno(), self._writer, FILL, flags=_SPLICE_FLAGS)
         self.held += taken
         return taken
 
     def drain(self, sink: SocketType) -> None:
         """See ``Pipe``."""
-        self.held -= os.splice(self._reader, sink.fileno(), self.held, flags=_FLAGS)
+        self.held -= os.splice(self._reader, sink.fileno(), self.held, flags=_SPLICE_FLAGS)
 
     def take_back(self) -> bytes:
         """See ``Pipe``."""
@@ -118,7 +118,7 @@ class PipeStore:
     """Lends pipes, and makes them where none is left over.
 
     :param make: makes one; raises OSError where none is to be had.
-    :param max_lent: pipes lent at once; by default what ``MAX_PIPES`` and ``SHARE`` allow.
+    :param max_lent: pipes lent at once; by default what ``MAX_PIPES`` and ``DESCRIPTORS_A_PIPE`` allow.
     """
 
     def __init__(self, make: Callable[[], Pipe] = KernelPipe, max_lent: int | None = None) -> None:
@@ -156,4 +156,4 @@ class PipeStore:
 
 
 def _affordable() -> int:
-    return min(MAX_PIPES, descriptors.limit() // SHARE)
+    return min(MAX_PIPES, descriptors.limit() // DESCRIPTORS_A_PIPE)

@@ -24,7 +24,7 @@ comes later where more checks are due than the process can make meanwhile."""
 STEPS_A_TURN = 64
 """Checks made before the reactor has its turn, at most."""
 
-TIME_A_TURN = 0.001
+CHECKS_TIME_A_TURN = 0.001
 """Seconds after which no further check is made before the reactor has its turn. Most checks take 1 or 2
 microseconds, one that ends a session 50 to 100; and another client needs several turns of the reactor."""
 
@@ -132,7 +132,7 @@ class Wheel:
         """Make the checks that are due, as many as one turn of the reactor allows."""
         self.now = self._clock()
         due = floor(self.now / self._resolution)
-        until = self.now + TIME_A_TURN
+        until = self.now + CHECKS_TIME_A_TURN
         for _ in range(STEPS_A_TURN):
             slot = self._slots.get(self._turn)
             if slot is not None:

@@ -20,7 +20,7 @@ from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.registry import SessionRegistry
 from tcpbalance.steady_loop import SteadyLoop
 
-LOOK_EVERY = 1.0
+READ_EVERY = 1.0
 """Seconds between two readings: what comes within one must fit between the bound and the limit."""
 
 _REASON = "overload"
@@ -87,7 +87,7 @@ class OverloadGuard(Service):
         self._too_low.clear()
         self._watched = [watch for watch in self._asked if self._can_be_read(watch)]
         if self._watched:
-            self._looking.start(LOOK_EVERY)
+            self._looking.start(READ_EVERY)
 
     def stopService(self) -> None:
         """Take no more readings, and resume accepting."""

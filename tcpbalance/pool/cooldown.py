@@ -22,14 +22,14 @@ SHORT_COOLDOWN = 1.0
 """Seconds for which one with health checks is: they find out soon. Until then it should neither get all
 connections for which the others have no capacity, nor be kept from those that have no other backend."""
 
-INTERVAL = 10.0
+COOLDOWNS_EVERY = 10.0
 """Seconds between two lines of one backend, which may fail every other dial."""
 
 _Line = RateLimitedLog[None, tuple[str, float]]
 
 
 class CooldownLog:
-    """Writes one line a cooldown, or for the several that a backend has had in `INTERVAL`.
+    """Writes one line a cooldown, or for the several that a backend has had in `COOLDOWNS_EVERY`.
 
     :param pool: the pool's name.
     :param clock: the clock.
@@ -52,7 +52,7 @@ class CooldownLog:
         """
         line = self._lines.get(backend)
         if line is None:
-            line = RateLimitedLog(partial(self._write, backend), self._clock, self._timer, INTERVAL)
+            line = RateLimitedLog(partial(self._write, backend), self._clock, self._timer, COOLDOWNS_EVERY)
             self._lines[backend] = line
         line.note(None, (cause, duration))
 

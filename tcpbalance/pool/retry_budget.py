@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-SHARE = 0.2
+RETRY_SHARE = 0.2
 MIN_RETRIES = 3
 """Of the connections that a pool has, a fifth may be retries under way, and three in any case: the defaults
 of Envoy's ``retry_budget`` (its documentation, ``config.cluster.v3.CircuitBreakers``)."""
@@ -42,16 +42,16 @@ class RetryBudget:
         return self._under_way + len(self._cooling)
 
     @property
-    def has_room(self) -> bool:
+    def has_capacity(self) -> bool:
         """Whether there is a part to be taken."""
-        return self.taken < max(MIN_RETRIES, SHARE * self._count_active())
+        return self.taken < max(MIN_RETRIES, RETRY_SHARE * self._count_active())
 
     def take(self) -> bool:
         """Take part of the budget for one connection.
 
         :returns: whether there was any left; then it is to be given back when no more attempts follow.
         """
-        if not self.has_room:
+        if not self.has_capacity:
             return False
         self._under_way += 1
         return True

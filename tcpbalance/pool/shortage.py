@@ -8,10 +8,7 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from tcpbalance.rate_limited_log import RateLimitedLog
-
-INTERVAL = 60.0
-"""Seconds between two lines of one pool."""
+from tcpbalance.rate_limited_log import FAILURES_EVERY, RateLimitedLog
 
 
 class Shortage:
@@ -26,7 +23,7 @@ class Shortage:
 
     def __init__(self, pool: str, clock: Callable[[], float], timer: IReactorTime | None) -> None:
         self._pool = pool
-        self._lines: RateLimitedLog[None, str] = RateLimitedLog(self._write, clock, timer, INTERVAL)
+        self._lines: RateLimitedLog[None, str] = RateLimitedLog(self._write, clock, timer, FAILURES_EVERY)
 
     def note(self, cause: str, remedy: str = "") -> None:
         """Take note of a dial or check that has failed for it.

@@ -13,10 +13,7 @@ from twisted.python.failure import Failure
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.policies.base import PolicyFactory, PolicyTools
 from tcpbalance.pool.policies.round_robin import RoundRobin
-from tcpbalance.rate_limited_log import RateLimitedLog
-
-INTERVAL = 60.0
-"""Seconds between two log lines on a policy that fails; it may do so at every connection."""
+from tcpbalance.rate_limited_log import FAILURES_EVERY, RateLimitedLog
 
 
 class PolicyFailureLog:
@@ -31,7 +28,7 @@ class PolicyFailureLog:
 
     def __init__(self, policy: str, clock: Callable[[], float], timer: IReactorTime | None) -> None:
         self.policy = policy
-        self._lines: RateLimitedLog[None, Exception] = RateLimitedLog(self._write, clock, timer, INTERVAL)
+        self._lines = RateLimitedLog(self._write, clock, timer, FAILURES_EVERY)
 
     def note(self, error: Exception) -> None:
         """Take note of one."""

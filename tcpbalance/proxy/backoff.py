@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-FIRST = 0.1
-LONGEST = 2.0
+FIRST_BACKOFF = 0.1
+MAX_BACKOFF = 2.0
 """Seconds. Long enough for a server that restarts, short enough for a client that waits."""
 
 
@@ -19,5 +19,5 @@ def backoff(times: int, rng: Callable[[], float]) -> float:
     :param times: how many rounds there were before.
     :param rng: gives numbers from 0 up to 1.
     """
-    whole = min(LONGEST, FIRST * 2.0 ** min(times, 16))
+    whole = min(MAX_BACKOFF, FIRST_BACKOFF * 2.0 ** min(times, 16))
     return whole * (0.5 + 0.5 * rng())

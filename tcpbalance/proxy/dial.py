@@ -100,7 +100,7 @@ class Dial:
             return self._give_up()  # No other backend could do better.
         if self.attempts > pool.retries or not pool.has_available():
             return self._give_up()
-        if not self.retrying and not pool.retry_budget.has_room:
+        if not self.retrying and not pool.retry_budget.has_capacity:
             return self._wait_for_budget()
         self.retrying = True
         # The first round tries each backend at once; after that there is a pause before each attempt.

@@ -8,12 +8,12 @@ from typing import Protocol
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from tcpbalance.net.wheel import TIME_A_TURN
+from tcpbalance.net.wheel import CHECKS_TIME_A_TURN
 from tcpbalance.pool.backend import Backend
 from tcpbalance.proxy.reasons import EndReason
 
-ENDS_A_TURN = 32
-"""Sessions ended before the reactor has its turn, at most, and only for ``TIME_A_TURN``."""
+SESSIONS_A_TURN = 32
+"""Sessions ended before the reactor has its turn, at most, and only for ``CHECKS_TIME_A_TURN``."""
 
 
 class Ending(Protocol):
@@ -72,8 +72,8 @@ class SessionEnder:
         self._end_some()
 
     def _end_some(self) -> None:
-        until = self._clock() + TIME_A_TURN
-        for _ in range(ENDS_A_TURN):
+        until = self._clock() + CHECKS_TIME_A_TURN
+        for _ in range(SESSIONS_A_TURN):
             if not self._waiting:
                 return
             session, (reason, served_by) = self._waiting.popitem()

@@ -23,7 +23,7 @@ from tcpbalance.stats import FrontendStats, SessionStats
 
 _FULL = "max_sessions"
 
-_COMPLAINTS = (
+_WARNED_OF = (
     EndReason.NO_BACKEND,
     EndReason.QUEUE_FULL,
     EndReason.QUEUE_TIMEOUT,
@@ -131,8 +131,8 @@ class SessionRegistry:
         self._on_idle = on_idle
         self._ender = SessionEnder(reactor, clock)
         self._waiters: list[Deferred[None]] = []
-        self._complaints: dict[EndReason, RateLimitedLog[EndReason, str]] = {
-            reason: RateLimitedLog(self._write_complaint, clock, reactor) for reason in _COMPLAINTS
+        self._warnings: dict[EndReason, RateLimitedLog[EndReason, str]] = {
+            reason: RateLimitedLog(self._write_warning, clock, reactor) for reason in _WARNED_OF
         }
 
     def add(self, session: OpenSession) -> None:
@@ -169,8 +169,8 @@ class SessionRegistry:
                 self._on_record(session.record(client_bytes, backend_bytes))
             except Exception:
                 self._log.failure("frontend {name}: the record of a session was not taken", name=self._name)
-        if reason in self._complaints:
-            self._complaints[reason].note(reason, session.cause)
+        if reason in self._warnings:
+            self._warnings[reason].note(reason, session.cause)
         if not self.sessions and (self._waiters or self.closed):
             self._report_idle()
 
@@ -206,10 +206,10 @@ class SessionRegistry:
 
     def flush_logs(self) -> None:
         """Write what the log holds back."""
-        for complaints in self._complaints.values():
-            complaints.flush()
+        for warnings in self._warnings.values():
+            warnings.flush()
 
-    def _write_complaint(self, clients: Counter[EndReason], cause: str) -> None:
+    def _write_warning(self, clients: Counter[EndReason], cause: str) -> None:
         ((reason, count),) = clients.items()
         self._log.warn(
             "frontend {name}: clients not served: {clients} ({reason}: {meaning}{last})",

@@ -102,8 +102,8 @@ class ListeningSockets:
             )
             self._factory.registry.accept_pause.pause_on(listener)
             self._listeners.append(listener)
-        for complaint in shrunk_buffers(socks[0], self._socket_config):
-            self._log.warn("frontend {name}: {complaint}", name=self._name, complaint=complaint)
+        for warning in shrunk_buffers(socks[0], self._socket_config):
+            self._log.warn("frontend {name}: {warning}", name=self._name, warning=warning)
 
     def open(self) -> Deferred[None]:
         """See ``Carrier``: listen and accept."""

@@ -153,15 +153,15 @@ def _listed(data: bytes, what: str) -> bytes:
     return entries
 
 
-def _by_type(data: bytes, size: int, what: str, most: int) -> dict[int, bytes]:
-    """Read up to *most* entries that begin with their type, of *size* bytes, and their length, of 2."""
+def _by_type(data: bytes, size: int, what: str, max_entries: int) -> dict[int, bytes]:
+    """Read up to *max_entries* that begin with their type, of *size* bytes, and their length, of 2."""
     parts = _Parts(data, what)
     found: dict[int, bytes] = {}
     while parts:
         kind = parts.number(size)
         if kind in found:
             raise _malformed(f"{what} has two of type {kind}")
-        _refuse_if(len(found) == most, f"{what} has more than {most}")
+        _refuse_if(len(found) == max_entries, f"{what} has more than {max_entries}")
         found[kind] = parts.vector(2)
     return found
 

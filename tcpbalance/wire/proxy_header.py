@@ -59,6 +59,9 @@ class UnixAddress:
 
 ProxyAddress = InetAddress | UnixAddress
 
+MAPPED = bytes(10) + b"\xff\xff"
+"""What an IPv4 address in the form of IPv6 begins with: RFC 4291, section 2.5.5.2."""
+
 
 @frozen
 class ProxyHeader:
@@ -128,4 +131,4 @@ def of_one_family(source: InetAddress, destination: InetAddress) -> tuple[bytes,
 
 
 def _mapped(packed: bytes) -> bytes:
-    return packed if len(packed) == 16 else bytes(10) + b"\xff\xff" + packed
+    return packed if len(packed) == 16 else MAPPED + packed

@@ -34,7 +34,7 @@ __all__ = [
 ProxyVersion = Literal["v1", "v2"]
 """What operators and programs call the versions."""
 
-_READERS = ((proxy_v1.SIGNATURE, proxy_v1.read_v1), (proxy_v2.SIGNATURE, proxy_v2.read_v2))
+_READERS = ((proxy_v1.V1_SIGNATURE, proxy_v1.read_v1), (proxy_v2.V2_SIGNATURE, proxy_v2.read_v2))
 
 
 def read_header(data: bytes) -> tuple[ProxyHeader, int] | None:

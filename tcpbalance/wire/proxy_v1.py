@@ -11,7 +11,7 @@ import re
 from tcpbalance.wire.errors import ProxyHeaderError
 from tcpbalance.wire.proxy_header import InetAddress, ProxyAddress, ProxyHeader, inet_address, of_one_family
 
-SIGNATURE = b"PROXY "
+V1_SIGNATURE = b"PROXY "
 
 MAX_LINE = 107
 """Bytes, with its end."""
@@ -21,8 +21,8 @@ _FAMILIES: dict[bytes, type[ipaddress.IPv4Address | ipaddress.IPv6Address]] = {
     b"TCP4": ipaddress.IPv4Address,
     b"TCP6": ipaddress.IPv6Address,
 }
-_STARTS = (SIGNATURE + _UNKNOWN, *(SIGNATURE + family + b" " for family in _FAMILIES))
-_PORT = re.compile(rb"0|[1-9][0-9]{0,4}")
+_STARTS = (V1_SIGNATURE + _UNKNOWN, *(V1_SIGNATURE + family + b" " for family in _FAMILIES))
+_V1_PORT = re.compile(rb"0|[1-9][0-9]{0,4}")
 
 
 def read_v1(data: bytes) -> tuple[ProxyHeader, int] | None:
@@ -31,7 +31,7 @@ def read_v1(data: bytes) -> tuple[ProxyHeader, int] | None:
         raise ProxyHeaderError(f"a PROXY line of an unknown family: {data[:16]!r}")
     end = data.find(b"\r\n", 0, MAX_LINE)
     if end >= 0:
-        return _header(data[len(SIGNATURE) : end]), end + 2
+        return _header(data[len(V1_SIGNATURE) : end]), end + 2
     if len(data) >= MAX_LINE:
         raise ProxyHeaderError(f"a PROXY line that does not end within {MAX_LINE} bytes")
     return None
@@ -61,7 +61,7 @@ def _packed(family: bytes, text: bytes) -> bytes:
 
 
 def _port(text: bytes) -> int:
-    if not _PORT.fullmatch(text):
+    if not _V1_PORT.fullmatch(text):
         raise ValueError("a port is a decimal number without leading zeroes")
     return int(text)
 
@@ -75,7 +75,7 @@ def encode_v1(source: ProxyAddress | None, destination: ProxyAddress | None) -> 
     :raises ValueError: when a host is not an IP address.
     """
     if not (isinstance(source, InetAddress) and isinstance(destination, InetAddress)):
-        return SIGNATURE + _UNKNOWN + b"\r\n"
+        return V1_SIGNATURE + _UNKNOWN + b"\r\n"
     one, other = of_one_family(source, destination)
     family = "TCP4" if len(one) == 4 else "TCP6"
     hosts = f"{inet_address(one, source.port).host} {inet_address(other, destination.port).host}"

@@ -21,7 +21,7 @@ from tcpbalance.wire.proxy_header import (
 )
 from tcpbalance.wire.tlv import CRC32C, HEAD, NOOP, Tlv, checksum, read_tlvs, write_tlvs
 
-SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+V2_SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 
 LOCAL = 0x20
 PROXY = 0x21
@@ -137,13 +137,13 @@ def encode_v2(
     length = len(body) + _CHECKSUM_SIZE
     if length > MAX_BODY:
         raise ValueError(f"a PROXY header must have at most {MAX_BODY} bytes of contents, got {length}")
-    unsigned = _START.pack(SIGNATURE, PROXY, kind, length) + body
+    unsigned = _START.pack(V2_SIGNATURE, PROXY, kind, length) + body
     return unsigned + crc32c(unsigned + bytes(_CHECKSUM_SIZE)).to_bytes(_CHECKSUM_SIZE, "big")
 
 
 def encode_v2_local() -> bytes:
     """Write the header of a connection that the proxy makes on its own account, such as a health check."""
-    return _START.pack(SIGNATURE, LOCAL, UNSPEC, 0)
+    return _START.pack(V2_SIGNATURE, LOCAL, UNSPEC, 0)
 
 
 def _addresses(source: ProxyAddress | None, destination: ProxyAddress | None) -> tuple[int, bytes]:

@@ -17,7 +17,7 @@ MAX_NAME = 253
 _MAX_SHOWN = 60
 _WILDCARD = "*."
 # RFC 1123, section 2.1, and the underscore that service names carry in practice.
-_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
 
 class NameMap(Generic[T]):
@@ -96,7 +96,7 @@ def _in_ascii(label: str, text: str) -> str:
 
 def _check_labels(labels: list[str], text: str) -> None:
     for label in labels:
-        if not _LABEL.fullmatch(label):
+        if not LABEL.fullmatch(label):
             _refuse(text, _wrong_with(label))
     if labels[-1].isdecimal():
         _refuse(text, "no client sends an IP address as a server name, write a host name")

@@ -18,7 +18,7 @@ UNIQUE_ID = 0x05
 SSL = 0x20
 NETNS = 0x30
 
-MAX_VALUE = 0xFFFF
+MAX_TLV = 0xFFFF
 """Bytes; the length has 16 bits."""
 
 MAX_UNIQUE_ID = 128
@@ -67,8 +67,8 @@ def write_tlvs(tlvs: Iterable[Tlv]) -> bytes:
 def _written(tlv: Tlv) -> bytes:
     if not 0 <= tlv.type <= 0xFF:
         raise ValueError(f"the type of a TLV must be 0 to 255, got {tlv.type}")
-    if len(tlv.value) > MAX_VALUE:
-        raise ValueError(f"the TLV {tlv.type:#04x} must have at most {MAX_VALUE} bytes, got {len(tlv.value)}")
+    if len(tlv.value) > MAX_TLV:
+        raise ValueError(f"the TLV {tlv.type:#04x} must have at most {MAX_TLV} bytes, got {len(tlv.value)}")
     return HEAD.pack(tlv.type, len(tlv.value)) + tlv.value
 
 

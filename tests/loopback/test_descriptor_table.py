@@ -9,16 +9,16 @@ import pytest
 
 from support.descriptors import room_in
 from support.process import run
-from tcpbalance.net.descriptors import MAX_ROOM
+from tcpbalance.net.descriptors import MAX_PREPARED
 
 PROGRAM = """
 import os, resource, sys
-from tcpbalance.net.descriptors import make_room
+from tcpbalance.net.descriptors import prepare_table
 limit = int(sys.argv[1])
 _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 before = os.listdir("/proc/self/fd")
 resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-make_room()
+prepare_table()
 resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 assert os.listdir("/proc/self/fd") == before
 print(open("/proc/self/status").read())
@@ -37,8 +37,8 @@ def test_there_is_room_for_as_many_as_may_be_opened(limit: int) -> None:
 
 def test_there_is_not_more_than_needed_at_once() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    limit = MAX_ROOM * 4 if hard == resource.RLIM_INFINITY else hard
-    assert min(limit, MAX_ROOM) <= room(limit) <= MAX_ROOM
+    limit = MAX_PREPARED * 4 if hard == resource.RLIM_INFINITY else hard
+    assert min(limit, MAX_PREPARED) <= room(limit) <= MAX_PREPARED
 
 
 def test_where_no_descriptor_is_free_all_goes_on() -> None:

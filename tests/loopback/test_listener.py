@@ -272,9 +272,9 @@ class ListenerTests(DataPathCase):
     def test_tells_of_buffers_that_the_system_made_smaller(self) -> None:
         config = SocketConfig(receive_buffer=Size(2**29))
         with bind(Address.parse("127.0.0.1:0"), SocketOptions.of(config)) as sock:
-            (complaint,) = shrunk_buffers(sock, config)
-        assert "socket.receive_buffer is" in complaint
-        assert "net.core.rmem_max" in complaint
+            (warning,) = shrunk_buffers(sock, config)
+        assert "socket.receive_buffer is" in warning
+        assert "net.core.rmem_max" in warning
 
     async def test_a_refused_client_sees_a_reset(self) -> None:
         self.factory.refuses = True

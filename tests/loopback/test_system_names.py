@@ -17,7 +17,7 @@ from tcpbalance.net.resolver import system
 from tcpbalance.net.resolver.answer import Host, Reply, Verdict
 from tcpbalance.net.resolver.blocking import look_up_all
 from tcpbalance.net.resolver.knowledge import verdict_of
-from tcpbalance.net.resolver.system import AT_ONCE, TTL, SystemEngine
+from tcpbalance.net.resolver.system import MAX_LOOKUPS, TTL, SystemEngine
 
 reactor: Any = global_reactor
 
@@ -74,7 +74,7 @@ class SystemEngineTests(TestCase):
 
     async def test_hanging_names_do_not_hold_up_others(self) -> None:
         engine = self.engine()
-        hanging = [fired(engine.ask(f"hang{number}")) for number in range(AT_ONCE - 1)]
+        hanging = [fired(engine.ask(f"hang{number}")) for number in range(MAX_LOOKUPS - 1)]
         assert (await engine.ask("db.example")).ipv4.hosts == (HERE,)
         assert not any(hanging)
         self.let_go.set()
@@ -88,7 +88,7 @@ class SystemEngineTests(TestCase):
         await until(reactor, lambda: hanging)
 
     async def test_no_more_than_so_many_are_looked_up_at_one_time(self) -> None:
-        self.patch(system, "AT_ONCE", 2)
+        self.patch(system, "MAX_LOOKUPS", 2)
         engine = self.engine()
         hanging = [fired(engine.ask(f"hang{number}")) for number in range(5)]
         # A thread is started, or not, before ``ask`` returns.
@@ -123,7 +123,7 @@ class SystemEngineTests(TestCase):
         assert (await engine.ask("db.example")).ipv4.hosts == (HERE,)
 
     async def test_what_waits_for_a_thread_is_not_looked_up_once_stopped(self) -> None:
-        self.patch(system, "AT_ONCE", 1)
+        self.patch(system, "MAX_LOOKUPS", 1)
         engine = self.engine()
         for name in ("hang", "never.example"):
             engine.ask(name)

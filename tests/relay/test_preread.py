@@ -16,7 +16,7 @@ from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.errors import SettingError
 from tcpbalance.pool.pool import Pool
-from tcpbalance.proxy.ending import ENDS_A_TURN
+from tcpbalance.proxy.ending import SESSIONS_A_TURN
 from tcpbalance.proxy.factory import FrontendFactory
 from tcpbalance.proxy.preread import Preread, PrereadSettings
 from tcpbalance.proxy.reasons import EndReason
@@ -281,7 +281,7 @@ def test_a_shutdown_ends_who_has_not_said_it_yet(make_scene: Any) -> None:
 
 def test_a_shutdown_of_many_ends_who_has_said_it_meanwhile(make_scene: Any) -> None:
     scene = make_scene(preread=from_proxies())
-    for _ in range(ENDS_A_TURN + 1):
+    for _ in range(SESSIONS_A_TURN + 1):
         scene.connect(early=V1[:5])
     scene.run()
     scene.frontend.registry.end_sessions(EndReason.SHUTDOWN)
@@ -289,7 +289,7 @@ def test_a_shutdown_of_many_ends_who_has_said_it_meanwhile(make_scene: Any) -> N
     last.client.dataReceived(V1[5:])
     assert last.dials
     scene.advance(1)
-    assert [record.reason.word for record in scene.records] == ["shutdown"] * (ENDS_A_TURN + 1)
+    assert [record.reason.word for record in scene.records] == ["shutdown"] * (SESSIONS_A_TURN + 1)
 
 
 @pytest.mark.parametrize("reason", [EndReason.OVERLOAD, EndReason.SHUTDOWN])

@@ -18,7 +18,7 @@ from support.descriptors import room_in
 from support.name_server import FakeNameServer
 from support.process import Process, run
 from support.waiting import until
-from tcpbalance.net.descriptors import MAX_ROOM
+from tcpbalance.net.descriptors import MAX_PREPARED
 
 CONFIG = """
 [access_log]
@@ -93,7 +93,7 @@ def test_it_serves_logs_and_ends(tmp_path: Path) -> None:
             for _ in range(5):
                 assert ask(port) == b"a"
             room = room_in(Path(f"/proc/{pid}/status").read_text())
-            assert room >= min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], MAX_ROOM)
+            assert room >= min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], MAX_PREPARED)
             os.kill(pid, signal.SIGTERM)
             until(lambda: not _runs(pid), "its end")
     records = [json.loads(line) for line in (tmp_path / "access.log").read_text().splitlines()]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.admission.deny_file import (
-    LARGEST_FILE,
+    MAX_DENY_FILE,
     MAX_LINES,
     MAX_MISTAKES,
     mistakes_in_deny_file,
@@ -128,7 +128,7 @@ def test_a_file_that_cannot_be_read(file: Path, tmp_path: Path) -> None:
 
 def test_a_file_that_is_too_large(file: Path) -> None:
     with file.open("wb") as stream:
-        stream.truncate(LARGEST_FILE + 1)
+        stream.truncate(MAX_DENY_FILE + 1)
     assert mistakes(file) == [f"{file} is larger than 16 MiB, merge its networks"]
 
 

@@ -12,7 +12,7 @@ from tcpbalance.net.connect_errors import ConnectFailed
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
 from tcpbalance.pool.retry_budget import MIN_RETRIES
-from tcpbalance.proxy.backoff import FIRST, LONGEST
+from tcpbalance.proxy.backoff import FIRST_BACKOFF, MAX_BACKOFF
 from tcpbalance.proxy.dial import PATIENCE, Decision, Dial, GiveUp, Pause, Queue, Try
 from tcpbalance.proxy.reasons import EndReason
 
@@ -95,7 +95,7 @@ def test_a_new_round_begins_with_a_pause_and_each_attempt_in_it_has_one() -> Non
         pauses.append(pause(after(dial)))
         assert tried(dial.decide()) == name
     for number, seconds in enumerate(pauses):
-        whole = min(LONGEST, FIRST * 2**number)
+        whole = min(MAX_BACKOFF, FIRST_BACKOFF * 2**number)
         assert whole / 2 <= seconds <= whole
 
 
@@ -120,7 +120,7 @@ def test_without_budget_it_pauses_for_a_while_and_gives_up() -> None:
     assert dial.pool.retry_budget.taken == MIN_RETRIES
     dial.decide()
     for _ in range(PATIENCE):
-        assert pause(after(dial)) <= FIRST
+        assert pause(after(dial)) <= FIRST_BACKOFF
         assert not dial.retrying
     assert after(dial) == GiveUp(EndReason.CONNECT_FAILED)
     assert dial.failure is not None

@@ -13,7 +13,7 @@ from twisted.internet.testing import MemoryReactorClock
 from support.pools import a_pool, some_backends
 from tcpbalance.api import Balancer, Frontend
 from tcpbalance.daemon import daemon
-from tcpbalance.orphans import INTERVAL, OrphanReaper
+from tcpbalance.orphans import SEARCH_EVERY, OrphanReaper
 
 STATUS = 7
 
@@ -50,9 +50,9 @@ def clock() -> Iterator[Clock]:
 
 def test_an_orphan_is_reaped_at_the_second_look(clock: Clock) -> None:
     one, other = (ended_child(own_session=True) for _ in range(2))
-    clock.advance(INTERVAL)
+    clock.advance(SEARCH_EVERY)
     assert status(one) == STATUS
-    clock.advance(INTERVAL)
+    clock.advance(SEARCH_EVERY)
     assert status(other) is None
 
 
@@ -60,14 +60,14 @@ def test_what_twisted_waits_for_is_left_to_it(clock: Clock, monkeypatch: pytest.
     pid = ended_child(own_session=True)
     monkeypatch.setitem(process.reapProcessHandlers, pid, None)
     orphan = ended_child(own_session=True)
-    clock.pump([INTERVAL] * 3)
+    clock.pump([SEARCH_EVERY] * 3)
     assert status(orphan) is None
     assert status(pid) == STATUS
 
 
 def test_what_was_started_in_our_session_is_left_to_who_started_it(clock: Clock) -> None:
     pid = ended_child(own_session=False)
-    clock.pump([INTERVAL] * 3)
+    clock.pump([SEARCH_EVERY] * 3)
     assert status(pid) == STATUS
 
 

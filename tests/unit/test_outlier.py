@@ -224,7 +224,7 @@ def test_only_so_many_may_be_ejected(count: int, fraction: float, most: int) -> 
 
 
 @pytest.mark.parametrize(
-    ("rules", "complaint"),
+    ("rules", "message"),
     [
         ({"consecutive_failures": 0}, "consecutive_failures must be at least 1, got 0"),
         ({"eject_for": 0}, "eject_for must be longer than 0s, got 0s"),
@@ -234,6 +234,6 @@ def test_only_so_many_may_be_ejected(count: int, fraction: float, most: int) -> 
         ({"slow_factor": float("nan")}, "slow_factor must be a number, got nan"),
     ],
 )
-def test_rules_that_make_no_sense(rules: dict[str, Any], complaint: str) -> None:
-    with pytest.raises(SettingError, match=complaint):
+def test_rules_that_make_no_sense(rules: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
         OutlierConfig(**rules)

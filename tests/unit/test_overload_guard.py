@@ -18,7 +18,7 @@ from tcpbalance.config.overload import OverloadConfig
 from tcpbalance.config.quantities import Fraction, Size
 from tcpbalance.net.descriptors import limit
 from tcpbalance.overload import gauges
-from tcpbalance.overload.guard import LOOK_EVERY, OverloadGuard, Watch, watches
+from tcpbalance.overload.guard import READ_EVERY, OverloadGuard, Watch, watches
 from tcpbalance.overload.judge import CALM_AFTER, MAX_AT_ONCE
 from tcpbalance.proxy.accept_pause import AcceptPause
 from tcpbalance.proxy.reasons import EndReason
@@ -90,7 +90,7 @@ class Guarded:
 
     def look(self, times: int = 1) -> None:
         """Let some looks go by."""
-        self.clock.pump([LOOK_EVERY] * times)
+        self.clock.pump([READ_EVERY] * times)
 
     def shut(self) -> bool:
         """Whether all doors are, and not just one."""

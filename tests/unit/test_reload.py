@@ -24,7 +24,15 @@ from tcpbalance.config.admission import AccessConfig
 from tcpbalance.config.paths import FilePath
 from tcpbalance.errors import TcpbalanceError
 from tcpbalance.net.tls.server import ServerTls
-from tcpbalance.reload import HANGS_AFTER, LOOK_EVERY, RENEW_AFTER, TRY_AGAIN_AFTER, Part, Reloader, in_thread
+from tcpbalance.reload import (
+    HANGS_AFTER,
+    LOOK_AT_FILES_EVERY,
+    RENEW_AFTER,
+    TRY_AGAIN_AFTER,
+    Part,
+    Reloader,
+    in_thread,
+)
 
 
 class Files:
@@ -99,7 +107,7 @@ def logged() -> Iterator[Sequence[LogEvent]]:
 
 def look(clock: Clock, times: int = 1) -> None:
     """Let some looks go by."""
-    clock.pump([LOOK_EVERY] * times)
+    clock.pump([LOOK_AT_FILES_EVERY] * times)
 
 
 def written(logged: Sequence[LogEvent]) -> list[str]:
@@ -193,7 +201,7 @@ def test_it_is_tried_again_when_it_may_work_though_nothing_has_changed(
     cert.write_text("another")
     look(clock, 2)
     part.trouble = ""
-    clock.advance(TRY_AGAIN_AFTER - LOOK_EVERY)
+    clock.advance(TRY_AGAIN_AFTER - LOOK_AT_FILES_EVERY)
     assert part.read == ["one key"]
     look(clock)
     assert part.read[1:] == ["another key"]
@@ -254,7 +262,7 @@ def test_what_was_read_again_is_told(
 
 
 def test_all_is_made_anew_after_half_a_day(reloader: Reloader, clock: Clock, part: Files) -> None:
-    clock.advance(RENEW_AFTER - LOOK_EVERY)
+    clock.advance(RENEW_AFTER - LOOK_AT_FILES_EVERY)
     look(clock)
     assert part.read == ["one key"] * 2
     look(clock, 10)

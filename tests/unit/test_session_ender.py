@@ -10,7 +10,7 @@ from attrs import define, field
 
 from support.network import no_logged_failure
 from support.turning_clock import TurningClock
-from tcpbalance.proxy.ending import ENDS_A_TURN, SessionEnder
+from tcpbalance.proxy.ending import SESSIONS_A_TURN, SessionEnder
 from tcpbalance.proxy.reasons import EndReason
 
 
@@ -47,18 +47,18 @@ def stage() -> Stage:
 
 
 def test_in_order_and_so_many_a_turn(stage: Stage) -> None:
-    sessions = stage.sessions(3 * ENDS_A_TURN)
+    sessions = stage.sessions(3 * SESSIONS_A_TURN)
     stage.ender.end(sessions, EndReason.SHUTDOWN, None)
     for turn in (1, 2, 3):
-        assert stage.ended == sessions[: turn * ENDS_A_TURN]
+        assert stage.ended == sessions[: turn * SESSIONS_A_TURN]
         stage.clock.turn()
     assert {session.reason for session in sessions} == {EndReason.SHUTDOWN}
     assert stage.clock.getDelayedCalls() == []
 
 
 def test_a_few_end_at_once(stage: Stage) -> None:
-    stage.ender.end(stage.sessions(ENDS_A_TURN), EndReason.SHUTDOWN, None)
-    assert len(stage.ended) == ENDS_A_TURN
+    stage.ender.end(stage.sessions(SESSIONS_A_TURN), EndReason.SHUTDOWN, None)
+    assert len(stage.ended) == SESSIONS_A_TURN
     stage.clock.run_out()
     assert stage.clock.getDelayedCalls() == []
 
@@ -74,16 +74,16 @@ def test_where_ends_take_long_there_are_fewer_a_turn(stage: Stage) -> None:
 
 
 def test_one_that_has_ended_meanwhile_is_ended_no_more_and_leaves_no_call(stage: Stage) -> None:
-    sessions = stage.sessions(2 * ENDS_A_TURN)
+    sessions = stage.sessions(2 * SESSIONS_A_TURN)
     stage.ender.end(sessions, EndReason.SHUTDOWN, None)
-    for session in sessions[ENDS_A_TURN:]:
+    for session in sessions[SESSIONS_A_TURN:]:
         stage.ender.forget(session)
     assert stage.clock.getDelayedCalls() == []
-    assert len(stage.ended) == ENDS_A_TURN
+    assert len(stage.ended) == SESSIONS_A_TURN
 
 
 def test_what_is_forgotten_within_an_end_is_not_ended(stage: Stage) -> None:
-    sessions = stage.sessions(2 * ENDS_A_TURN, on_end=stage.ender.forget)
+    sessions = stage.sessions(2 * SESSIONS_A_TURN, on_end=stage.ender.forget)
     stage.ender.end(sessions, EndReason.SHUTDOWN, None)
     stage.clock.run_out()
     assert stage.ended == sessions
@@ -92,7 +92,7 @@ def test_what_is_forgotten_within_an_end_is_not_ended(stage: Stage) -> None:
 
 def test_one_that_another_backend_serves_by_then_goes_on(stage: Stage) -> None:
     one, two = object(), object()
-    sessions = stage.sessions(2 * ENDS_A_TURN, served_by=one)
+    sessions = stage.sessions(2 * SESSIONS_A_TURN, served_by=one)
     stage.ender.end(sessions, EndReason.BACKEND_DOWN, one)
     sessions[-1].served_by = two
     stage.clock.run_out()
@@ -100,10 +100,10 @@ def test_one_that_another_backend_serves_by_then_goes_on(stage: Stage) -> None:
 
 
 def test_another_call_meanwhile_has_its_sessions_ended_too(stage: Stage) -> None:
-    first, second = stage.sessions(2 * ENDS_A_TURN), stage.sessions(ENDS_A_TURN)
+    first, second = stage.sessions(2 * SESSIONS_A_TURN), stage.sessions(SESSIONS_A_TURN)
     stage.ender.end(first, EndReason.BACKEND_DOWN, None)
     stage.ender.end(second, EndReason.SHUTDOWN, None)
-    assert len(stage.ended) == ENDS_A_TURN
+    assert len(stage.ended) == SESSIONS_A_TURN
     assert stage.clock.run_out() == 2
     assert set(stage.ended) == {*first, *second}
 
@@ -113,7 +113,7 @@ def test_one_that_ends_in_any_case_ends_though_its_backend_goes_down_and_changes
     stage: Stage, shutdown_first: bool
 ) -> None:
     one, two = object(), object()
-    sessions = stage.sessions(2 * ENDS_A_TURN, served_by=one)
+    sessions = stage.sessions(2 * SESSIONS_A_TURN, served_by=one)
     calls = [(EndReason.SHUTDOWN, None), (EndReason.BACKEND_DOWN, one)]
     for reason, served_by in calls if shutdown_first else calls[::-1]:
         stage.ender.end(sessions, reason, served_by)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcpbalance.health.probes.status import HIGHEST, LOWEST, StatusSet
+from tcpbalance.health.probes.status import MAX_STATUS, MIN_STATUS, StatusSet
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_what_is_no_set_is_refused_with_the_mend(text: object) -> None:
         StatusSet.parse(text)
 
 
-codes = st.integers(LOWEST, HIGHEST)
+codes = st.integers(MIN_STATUS, MAX_STATUS)
 ranges = st.lists(st.tuples(codes, codes).map(lambda pair: (min(pair), max(pair))), min_size=1, max_size=5)
 
 

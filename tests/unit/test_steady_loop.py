@@ -5,7 +5,8 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
-from tcpbalance.steady_loop import FAILURES_EVERY, SteadyLoop
+from tcpbalance.rate_limited_log import FAILURES_EVERY
+from tcpbalance.steady_loop import SteadyLoop
 
 
 class Looped:

@@ -44,7 +44,7 @@ def tier(balance: PolicyFactory, clock: Clock | None = None) -> Tier:
     return Tier(balance, some_backends(1, 1, 1), tools, PolicyFailureLog(POLICY, tools.clock, None))
 
 
-def complaints(events: Iterable[LogEvent]) -> list[str]:
+def warnings(events: Iterable[LogEvent]) -> list[str]:
     return [text for text in map(formatEvent, events) if text]
 
 
@@ -70,7 +70,7 @@ def test_round_robin_serves_and_the_policy_is_named(balance: PolicyFactory) -> N
     with capturedLogs() as events:
         assert set(odd.candidates(None)) == set(odd.backends)
     assert len(events) == 1
-    assert complaints(events)[0].startswith("pool web: policy odd failed; round robin serves instead")
+    assert warnings(events)[0].startswith("pool web: policy odd failed; round robin serves instead")
 
 
 def test_what_it_yielded_before_it_failed_comes_first() -> None:

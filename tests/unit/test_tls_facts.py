@@ -10,7 +10,7 @@ from cryptography import x509
 from support.certificates import NOW, Authority, Issued
 from support.tls_lines import client_context, client_in_memory, frontend_tls, shake
 from tcpbalance.config.paths import FilePath
-from tcpbalance.net.tls.facts import MAX_NAME, TlsFacts, facts_of
+from tcpbalance.net.tls.facts import MAX_SUBJECT, TlsFacts, facts_of
 from tcpbalance.net.tls.server import ServerTls
 
 pytestmark = pytest.mark.filterwarnings("ignore:Attribute's length")
@@ -33,16 +33,16 @@ def facts_of_a_client(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) 
     return facts_of(connection, NOW.timestamp())
 
 
-@pytest.mark.parametrize("size", [1, 64, MAX_NAME - 3])
+@pytest.mark.parametrize("size", [1, 64, MAX_SUBJECT - 3])
 def test_a_name_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     facts = facts_of_a_client(tmp_path, monkeypatch, "a" * size)
     assert (facts.subject, facts.common_name) == ("CN=" + "a" * size, "a" * size)
 
 
-@pytest.mark.parametrize("size", [MAX_NAME + 1, 10_000])
+@pytest.mark.parametrize("size", [MAX_SUBJECT + 1, 10_000])
 def test_a_very_long_one_is_shortened_for_logs_and_left_out_for_backends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     facts = facts_of_a_client(tmp_path, monkeypatch, "a" * size)
-    assert facts.subject == "CN=" + "a" * (MAX_NAME - 3) + "..."
+    assert facts.subject == "CN=" + "a" * (MAX_SUBJECT - 3) + "..."
     assert facts.common_name is None

@@ -124,7 +124,7 @@ def test_a_folder(issued: Issued, tmp_path: Path) -> None:
 
 
 def test_a_file_without_end(issued: Issued, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "LARGEST_FILE", 100)
+    monkeypatch.setattr(files, "MAX_TLS_FILE", 100)
     assert refused_chain(issued.certificate, issued.key) == (
         "cert",
         f"{issued.certificate} is larger than 0 MiB",

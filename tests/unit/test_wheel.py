@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 
 from support.network import no_logged_failure
 from support.turning_clock import TurningClock
-from tcpbalance.net.wheel import RESOLUTION, STEPS_A_TURN, TIME_A_TURN, Wheel
+from tcpbalance.net.wheel import CHECKS_TIME_A_TURN, RESOLUTION, STEPS_A_TURN, Wheel
 
 FINE = 0.02
 """The resolution of the wheel of the dials."""
@@ -304,7 +304,7 @@ def test_where_checks_take_long_there_are_fewer_in_a_turn() -> None:
 
     class Slow(Thing):
         def check(self, now: float) -> float | None:
-            clock.rightNow += 0.4 * TIME_A_TURN
+            clock.rightNow += 0.4 * CHECKS_TIME_A_TURN
             return super().check(now)
 
     wheel, things = Wheel(clock, clock.seconds), [Slow() for _ in range(10)]

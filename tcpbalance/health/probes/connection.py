@@ -56,7 +56,7 @@ async def connected(
 ) -> AsyncIterator[None]:
     """Hold a connection for the time of the block; it is closed, not just closing, when the block is left.
 
-    It ends in the orderly way, which leaves no complaint in the backend's log; a peer that does not do its
+    It ends in the orderly way, which leaves no error in the backend's log; a peer that does not do its
     part in time is cut off, and so is anyone once the check is cancelled.
     """
     await endpoint.connect(QuietFactory(peer))

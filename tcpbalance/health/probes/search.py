@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tcpbalance.config.messages import MAX_VALUE, quoted
+from tcpbalance.config.messages import MAX_QUOTED, quoted
 from tcpbalance.health.probes.base import ProbeFailed
 from tcpbalance.health.probes.event import Event
 
@@ -52,7 +52,7 @@ class Search:
         self.verdict.fail(ProbeFailed(self._missing(f"in {where}")))
 
     def _missing(self, where: str) -> str:
-        got = _text(self._seen[: 4 * MAX_VALUE].rstrip()) if self._seen else "nothing"
+        got = _text(self._seen[: 4 * MAX_QUOTED].rstrip()) if self._seen else "nothing"
         return f"no {_text(self._wanted)} {where}, got {got}"
 
 

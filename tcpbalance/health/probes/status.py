@@ -11,7 +11,7 @@ from attrs import frozen
 from tcpbalance.config.messages import shown
 from tcpbalance.errors import SettingError
 
-LOWEST, HIGHEST = 200, 599
+MIN_STATUS, MAX_STATUS = 200, 599
 _PART = re.compile(r"([0-9]{3})(?:-([0-9]{3}))?")
 
 
@@ -47,11 +47,11 @@ def _ranges(text: str) -> Iterator[tuple[int, int]]:
     for part in text.split(","):
         match = _PART.fullmatch(part.strip())
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-        if not LOWEST <= first <= last <= HIGHEST:
+        if not MIN_STATUS <= first <= last <= MAX_STATUS:
             raise SettingError(_must_be(text))
         yield first, last
 
 
 def _must_be(value: object) -> str:
     forms = '"200", "200-399" or "200,204,300-302"'
-    return f"must be status codes from {LOWEST} to {HIGHEST} such as {forms}, got {shown(value)}"
+    return f"must be status codes from {MIN_STATUS} to {MAX_STATUS} such as {forms}, got {shown(value)}"

@@ -40,7 +40,7 @@ DESCRIPTORS = 8
 
 _TYPES = {socket.AF_INET: pycares.QUERY_TYPE_A, socket.AF_INET6: pycares.QUERY_TYPE_AAAA}
 
-_VERDICTS = {
+_VERDICTS_OF_ARES = {
     pycares.errno.ARES_ENOTFOUND: Verdict.NO_SUCH_NAME,
     pycares.errno.ARES_ENODATA: Verdict.NO_ADDRESS,
     pycares.errno.ARES_ESERVFAIL: Verdict.SERVER_FAILURE,
@@ -210,7 +210,7 @@ def _is_name(host: str) -> bool:
 
 def _answer(result: Any, error: int | None, family: socket.AddressFamily) -> Answer:
     if error is not None:
-        return Answer(_VERDICTS.get(error, Verdict.UNKNOWN))
+        return Answer(_VERDICTS_OF_ARES.get(error, Verdict.UNKNOWN))
     records = result.answer
     found = [record.data.addr for record in records if record.type == _TYPES[family]]
     if not found:

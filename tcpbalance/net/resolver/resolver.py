@@ -82,7 +82,7 @@ class Resolver:
         """Give what is known of a name, made at the first call."""
         known = self._names.get(host)
         if known is None:
-            self._make_room()
+            self._drop_idle()
             known = self._names[host] = Resolution(
                 host, self._reactor, self._engine.ask, self._config, self._random, self._report
             )
@@ -150,7 +150,7 @@ class Resolver:
                     names = ", ".join(f"{notice.host} ({notice.detail})" for notice in part)
                     emit("{cause}: {names}", cause=cause, names=names)
 
-    def _make_room(self) -> None:
+    def _drop_idle(self) -> None:
         """Drop the name that was asked for first, of those that are not followed, when there are too many."""
         if len(self._names) >= MAX_NAMES:
             idle = next((host for host, known in self._names.items() if known.may_be_dropped), None)

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, succeed
 from tcpbalance.net.errnos import OUT_OF_DESCRIPTORS
 from tcpbalance.net.resolver.answer import Host, Reply, Verdict
 
-AT_ONCE = 64
+MAX_LOOKUPS = 64
 """Names that are looked up at one time.
 
 One whose name server does not answer holds a thread for as long as the system tries: 10 s for each server,
@@ -25,7 +25,7 @@ takes descriptors, two at worst, and a thread that waits 50 KiB of memory: more 
 TTL = 10.0
 """Seconds that an answer is kept: the system does not say how long it is valid."""
 
-_VERDICTS = {
+_VERDICTS_OF_SYSTEM = {
     socket.EAI_NONAME: Verdict.NO_SUCH_NAME,
     getattr(socket, "EAI_NODATA", socket.EAI_NONAME): Verdict.NO_ADDRESS,
     getattr(socket, "EAI_ADDRFAMILY", socket.EAI_NONAME): Verdict.NO_ADDRESS,
@@ -88,7 +88,7 @@ class _Threads:
 
     def _have_a_thread(self) -> None:
         """Start one more unless one is free, or there are enough."""
-        if self._under_way >= self._count < AT_ONCE:
+        if self._under_way >= self._count < MAX_LOOKUPS:
             # Without resources for more threads, the existing ones have to do.
             with contextlib.suppress(RuntimeError):
                 Thread(target=self._answer_questions, name="names", daemon=True).start()
@@ -111,7 +111,7 @@ def _look_up(host: str) -> Reply:
     try:
         found = socket.getaddrinfo(host, None, 0, socket.SOCK_STREAM)
     except socket.gaierror as error:
-        return Reply.failed(_VERDICTS.get(error.errno or 0, Verdict.UNKNOWN))
+        return Reply.failed(_VERDICTS_OF_SYSTEM.get(error.errno or 0, Verdict.UNKNOWN))
     except OSError as error:
         return Reply.failed(_shortage(error.errno))
     except ValueError:  # UnicodeError among them: not a name

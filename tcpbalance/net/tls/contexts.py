@@ -38,7 +38,7 @@ _PRIORITIZE_CHACHA = 1 << 21
 
 # An end of the stream without a close_notify is taken for one, as HAProxy and nginx do: many programs close
 # like that, and what they have sent is complete. Without OP_IGNORE_UNEXPECTED_EOF it would be an error.
-_OPTIONS = (
+_CONTEXT_OPTIONS = (
     SSL.OP_NO_RENEGOTIATION
     | SSL.OP_NO_COMPRESSION
     | SSL.OP_IGNORE_UNEXPECTED_EOF
@@ -65,7 +65,7 @@ def new_context(minimum_version: str = "1.2") -> SSL.Context:
     """
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_min_proto_version(VERSIONS[minimum_version])
-    context.set_options(_OPTIONS)
+    context.set_options(_CONTEXT_OPTIONS)
     # A connection that is quiet gives its buffers back: SSL_CTX_set_mode(3).
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     context.set_tls13_ciphersuites(SUITES_1_3)

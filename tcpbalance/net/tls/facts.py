@@ -9,7 +9,7 @@ from tcpbalance.errors import Fault
 from tcpbalance.net.tls.errors import HandshakeFailed
 from tcpbalance.wire.certificate import Certificate, read_certificate
 
-MAX_NAME = 1000
+MAX_SUBJECT = 1000
 """Characters of a subject that logs show, and of a common name that backends are sent; few have a hundred,
 and a certificate may have as many as fit into a handshake."""
 
@@ -84,7 +84,7 @@ def _client(connection: SSL.Connection, now: float) -> tuple[str | None, str | N
     if certificate.not_after <= now:
         raise HandshakeFailed("certificate expired")
     subject, name = certificate.subject, certificate.common_name
-    if len(subject) > MAX_NAME:
-        subject = f"{subject[:MAX_NAME]}..."
+    if len(subject) > MAX_SUBJECT:
+        subject = f"{subject[:MAX_SUBJECT]}..."
     # A part of a name might be the name of another client.
-    return subject, name if name is not None and len(name) <= MAX_NAME else None
+    return subject, name if name is not None and len(name) <= MAX_SUBJECT else None

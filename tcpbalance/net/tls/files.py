@@ -17,7 +17,7 @@ from tcpbalance.config.tls import CertificateConfig
 from tcpbalance.net.tls.errors import TlsFileError
 from tcpbalance.wire.certificate import Certificate, read_certificate
 
-LARGEST_FILE = 16 * 1024 * 1024
+MAX_TLS_FILE = 16 * 1024 * 1024
 """Bytes; all the authorities of a system are a quarter of a mebibyte, a large revocation list some."""
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -208,11 +208,11 @@ def read_file(key: str, path: str) -> bytes:
     """
     try:
         with open(path, "rb") as file:
-            data = file.read(LARGEST_FILE + 1)
+            data = file.read(MAX_TLS_FILE + 1)
     except OSError as error:
         raise TlsFileError(key, f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
-    if len(data) > LARGEST_FILE:
-        raise TlsFileError(key, f"{path} is larger than {LARGEST_FILE // 1024 // 1024} MiB")
+    if len(data) > MAX_TLS_FILE:
+        raise TlsFileError(key, f"{path} is larger than {MAX_TLS_FILE // 1024 // 1024} MiB")
     if data.startswith(BYTE_ORDER_MARK):
         raise TlsFileError(key, f"{path} begins with a byte order mark, save it without one")
     return data

@@ -26,8 +26,8 @@ _lib, _ffi = Binding().lib, Binding.ffi
 _in = _ffi.new("char[]", 5 * RECORD)
 _plain = _ffi.new("char[]", 6 * RECORD)
 _plain_view = _ffi.buffer(_plain)
-_SPACE = len(_plain)
-_out = _ffi.new("char[]", _SPACE)
+_BUFFER_SIZE = len(_plain)
+_out = _ffi.new("char[]", _BUFFER_SIZE)
 _out_view = memoryview(_ffi.buffer(_out))
 _from_buffer = _ffi.from_buffer
 
@@ -58,7 +58,7 @@ def read(handle: Any, max_records: int) -> tuple[bytes, int, int]:
     """
     filled = count = 0
     while count < max_records:
-        size = _SSL_read(handle, _plain + filled, _SPACE - filled)
+        size = _SSL_read(handle, _plain + filled, _BUFFER_SIZE - filled)
         if size <= 0:
             return _plain_view[:filled], count, _lib.SSL_get_error(handle, size)
         filled += size
@@ -73,7 +73,7 @@ def read_one(connection: SSL.Connection, size: int) -> bytes | int:
     :returns: what is in the record; or, where that is nothing, why, by SSL_get_error(3).
     """
     _BIO_write(connection._into_ssl, _in, size)
-    size = _SSL_read(connection._ssl, _plain, _SPACE)
+    size = _SSL_read(connection._ssl, _plain, _BUFFER_SIZE)
     if size > 0:
         return _plain_view[:size]  # type: ignore[no-any-return]  # cffi is not annotated
     return _lib.SSL_get_error(connection._ssl, size)  # type: ignore[no-any-return]
@@ -92,7 +92,7 @@ def encrypt(connection: SSL.Connection, data: Any) -> memoryview | int:
     if size <= RECORD:
         count = _SSL_write(handle, source, size)
         if count > 0:
-            return _out_view[: _BIO_read(memory, _out, _SPACE)]
+            return _out_view[: _BIO_read(memory, _out, _BUFFER_SIZE)]
         return _lib.SSL_get_error(handle, count)  # type: ignore[no-any-return]
     done = filled = 0
     while done < size:
@@ -100,7 +100,7 @@ def encrypt(connection: SSL.Connection, data: Any) -> memoryview | int:
         if count <= 0:
             return _lib.SSL_get_error(handle, count)  # type: ignore[no-any-return]
         done += count
-        filled += _BIO_read(memory, _out + filled, _SPACE - filled)
+        filled += _BIO_read(memory, _out + filled, _BUFFER_SIZE - filled)
     return _out_view[:filled]
 
 
@@ -110,7 +110,7 @@ def written(connection: SSL.Connection) -> memoryview:
     :param connection: one that writes memory.
     :returns: good until the next call on any connection.
     """
-    return _out_view[: max(_BIO_read(connection._from_ssl, _out, _SPACE), 0)]
+    return _out_view[: max(_BIO_read(connection._from_ssl, _out, _BUFFER_SIZE), 0)]
 
 
 def copy_in(connection: SSL.Connection, size: int) -> None:

@@ -14,7 +14,7 @@ SIZE = 65537
 """Entries: the smaller size in the paper. It has to be a prime; and as long as each backend has a hundred
 entries, here up to 655 backends, shares differ by at most 1 %."""
 
-_KEY = b"tcpbalance maglev"  # never change it: it decides which client goes where
+_SEED = b"tcpbalance maglev"  # never change it: it decides which client goes where
 _STRIDE = 1 << 32  # many times the greatest weight, so that rounding does not show
 
 
@@ -43,7 +43,7 @@ def build(backends: Sequence[Backend]) -> array[int]:
 
 
 def _permutations(backends: Sequence[Backend]) -> tuple[list[int], list[int]]:
-    digests = [blake2b(backend.name.encode(), digest_size=16, key=_KEY).digest() for backend in backends]
+    digests = [blake2b(backend.name.encode(), digest_size=16, key=_SEED).digest() for backend in backends]
     offsets = [int.from_bytes(digest[:8]) % SIZE for digest in digests]
     skips = [int.from_bytes(digest[8:]) % (SIZE - 1) + 1 for digest in digests]
     return offsets, skips

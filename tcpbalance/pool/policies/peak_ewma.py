@@ -12,7 +12,7 @@ FASTEST = 0.0001
 """Seconds. Differences below it say more of our own event loop than of the backend. And since the average of
 an idle backend decays towards nothing, without it one that has begun to hang would get every connection."""
 
-UNKNOWN = 1.0
+FIRST_CONNECTION = 1.0
 """Seconds that a backend never measured is taken to need while the first connection to it is under way, so
 that one tries it and not all at once."""
 
@@ -39,7 +39,7 @@ class PeakEwmaPolicy:
         if backend.connect_time.measured:
             needs = max(FASTEST, backend.connect_time.value(self._clock()))
         elif active:
-            needs = UNKNOWN
+            needs = FIRST_CONNECTION
         else:
             return 0.0
         return needs * (1.0 + active * self._mean_weight / backend.weight)
