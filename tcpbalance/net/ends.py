@@ -21,6 +21,9 @@ ABORTED = Failure(ConnectionAborted())  # type: ignore[no-untyped-call]
 NO_LINGER = struct.pack("ii", 1, 0)
 """SO_LINGER set to this makes ``close`` a reset."""
 
+# Where ioctl(2) writes. Given bytes, Python fails to write to them, formats an error, and then copies them.
+_counted = bytearray(4)
+
 
 def reset_on_close(sock: SocketType) -> None:
     """Let the ``close`` of a socket be a reset, where the system allows it."""
@@ -40,4 +43,14 @@ def report_connection_error(protocol: Any) -> None:
 
 def unacknowledged(sock: SocketType) -> int:
     """Bytes, and the end of the stream, that the kernel has and the peer's has not acknowledged: tcp(7)."""
-    return int.from_bytes(fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    return _count(sock, termios.TIOCOUTQ)
+
+
+def unread(sock: SocketType) -> int:
+    """Bytes that have come and were not read: tcp(7)."""
+    return _count(sock, termios.FIONREAD)
+
+
+def _count(sock: SocketType, request: int) -> int:
+    fcntl.ioctl(sock, request, _counted)
+    return int.from_bytes(_counted, sys.byteorder)

@@ -1,4 +1,4 @@
-"""What comes in at one socket: read for a protocol, or by a ``Reader`` in its place."""
+"""What comes in at one socket: read for a protocol, or by another ``Reader``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from tcpbalance.net.ends import report_connection_error
 from tcpbalance.net.poller import Handler, Poller
-from tcpbalance.net.pump import CHUNK, READS_A_TURN
+from tcpbalance.net.pump import CHUNK, READS
 from tcpbalance.net.reading import Reader
 
 
@@ -33,20 +33,22 @@ class Owner(Handler, Protocol):
 
 
 class Input:
-    """A ``Source``: reads as far as one turn allows, and goes on in the next.
+    """A ``Source``: reads as far as one turn allows, and goes on in the next; for the protocol itself.
 
     :param owner: the transport; it and the input hold each other until ``close``.
     :param poller: calls again in the next turn.
     :param sock: connected, not blocking.
     :param protocol: gets what comes in.
     :param at_the_end: see ``Source``; true from the start where every read may stop short of what is there.
-    :ivar reader: reads in the protocol's place; None while the protocol gets what comes in.
+    :ivar reader: what reads: the input itself while the protocol gets what comes in.
     :ivar relayed: whether that is a pump, or TLS with a pump behind it.
     :ivar done: whether no more is to be read.
     :ivar paused: whether the protocol wants no more for now.
     :ivar queued: whether the next turn reads.
     :ivar chunk: bytes that a read for the protocol takes at most.
     """
+
+    drains = True
 
     __slots__ = (
         "_owner",
@@ -72,7 +74,7 @@ class Input:
         self._poller = poller
         self.socket = sock
         self.protocol = protocol
-        self.reader: Reader | None = None
+        self.reader: Reader = self
         self.relayed = False
         self.at_the_end = at_the_end
         self.chunk = CHUNK
@@ -88,16 +90,9 @@ class Input:
         """See ``Source``."""
         return self._owner is not None
 
-    def read(self) -> None:
-        """Read what there is, as far as one turn allows."""
-        if self.reader is None:
-            self.read_for_protocol()
-        else:
-            self.reader.pull()
-
-    def read_for_protocol(self) -> None:
-        """Give the protocol what there is, as far as one turn allows."""
-        for _ in range(READS_A_TURN):
+    def pull(self) -> None:
+        """See ``Reader``: give the protocol what there is."""
+        for _ in READS:
             if not self.readable or self.paused:
                 return
             try:
@@ -128,7 +123,7 @@ class Input:
     def _next_read(self) -> None:
         self.queued = False
         if self.readable:
-            self.read()
+            self.reader.pull()
 
     def read_on(self) -> None:
         """Read in the next turn, though no event may say that there is more."""
@@ -140,12 +135,12 @@ class Input:
         if not (self.paused or self.done):
             # Short reads are no sign that all was read: as many as a turn allows.
             self.readable = self.at_the_end = True
-            self.read()
+            self.reader.pull()
 
     def pulled_by_sink(self) -> None:
         """See ``Source``."""
         if self.readable and not self.queued:
-            self.read()
+            self.reader.pull()
 
     def resume(self) -> None:
         """Read again, from the next turn on."""
@@ -164,12 +159,12 @@ class Input:
         It is reported at once that the break is to come where this takes longer: where the other side takes
         the bytes slowly, or there are more of them than one turn reads.
         """
-        if self.done or not (self.reader is None or self.reader.drains):
+        if self.done or not self.reader.drains:
             self.on_connection_error()
             return
         # The kernel reports no more events; so read until the end is seen.
         self.readable = self.at_the_end = True
-        self.read()
+        self.reader.pull()
         if self._owner is None:
             return
         if self._owner.has_unread():
@@ -199,4 +194,5 @@ class Input:
         self.done = True
         self.readable = False
         # No reference cycle is left behind for the garbage collector to find.
-        self._owner = self.protocol = self.reader = None
+        self._owner = self.protocol = None
+        self.reader = None  # type: ignore[assignment]  # nothing is readable any more

@@ -228,19 +228,27 @@ class Poller:
         ready = self._poller.poll(0, EVENTS_A_ROUND)
         if not ready:
             return False
-        if len(ready) <= ENDS_A_ROUND:
-            # Among so few there cannot be too many ends, and most rounds are like this.
-            handlers = self._handlers
-            for number, events in ready:
-                handler = handlers.get(number)
-                if handler is not None:
-                    try:
-                        handler.on_events(events)
-                    except Exception:
-                        self._raised(handler)
+        if len(ready) > ENDS_A_ROUND and self._report_many_ends(ready):
             return True
-        others = sum(not events & _ENDS for _, events in ready)
+        handlers = self._handlers
+        for number, events in ready:
+            handler = handlers.get(number)
+            if handler is not None:
+                try:
+                    handler.on_events(events)
+                except Exception:
+                    self._raised(handler)
+        return True
+
+    def _report_many_ends(self, ready: list[tuple[int, int]]) -> bool:
+        """Report events if there are too many ends among them, of which some wait then.
+
+        :returns: whether there are; else nothing has been reported.
+        """
+        others = sum([not events & _ENDS for _, events in ready])
         max_ends = max(ENDS_A_ROUND, ENDS_A_MESSAGE * others)
+        if len(ready) - others <= max_ends:
+            return False
         if not self._report_all(ready, max_ends) and len(ready) == EVENTS_A_ROUND:
             self._look_past_ends()
         return True

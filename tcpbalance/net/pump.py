@@ -21,7 +21,7 @@ from tcpbalance.net.reading import Source
 from tcpbalance.net.splice import UNSUPPORTED, Pipe, PipeStore
 from tcpbalance.net.wheel import Wheel
 
-MORE = getattr(socket, "MSG_MORE", 0)
+MORE = int(getattr(socket, "MSG_MORE", 0))
 """The flag of send(2) that lets what follows at once travel in the same segment, as a FIN with the bytes
 before it, which saves both peers a packet. 0 where there is none."""
 
@@ -30,6 +30,9 @@ CHUNK = 64 * 1024
 
 READS_A_TURN = 4
 """Reads, or fillings of the pipe, before others have theirs: less than a mebibyte, or 300 microseconds."""
+
+READS = range(READS_A_TURN)
+"""Made once: most turns have one read."""
 
 BULK_AFTER = 4
 """Full reads in a row that make a direction a bulk one: by then a quarter of a mebibyte has passed."""
@@ -98,14 +101,40 @@ class Pump:
         """Bytes in the pipe."""
         return 0 if self._pipe is None else self._pipe.held
 
-    def pull(self) -> None:
+    def pull(self) -> None:  # noqa: C901, PLR0911 - a message is carried in one call
         """Carry what there is, as far as the sink takes it and the turn allows."""
         source, output = self.source, self._output
-        for _ in range(READS_A_TURN):
+        for _ in READS:
             if self._bulk:
                 self._pull_by_pipe()
                 return
-            if not source.readable or output.full or not self._copy():
+            if not source.readable or output.full:
+                return
+            try:
+                data = source.socket.recv(CHUNK)
+            except BlockingIOError:
+                source.readable = False
+                return
+            except OSError:
+                source.on_connection_error()
+                return
+            size = len(data)
+            if not size:
+                source.on_eof()
+                return
+            self.carried += size
+            self.active = self._wheel.now
+            if size < CHUNK:
+                # Less than was asked for: that was all, unless the end is behind it (epoll(7), Q9).
+                source.readable = source.at_the_end
+                self._streak = 0
+            else:
+                self._note_full_read()
+            try:
+                if not output.send(data, MORE if source.ending else 0):
+                    return
+            except OSError as error:
+                self.sink.break_later(error)
                 return
         source.read_again()
 
@@ -128,39 +157,7 @@ class Pump:
         self.release()
         return True
 
-    # By copying
-
-    def _copy(self) -> bool:
-        """Read once and send that on.
-
-        :returns: whether to go on.
-        """
-        source = self.source
-        try:
-            data = source.socket.recv(CHUNK)
-        except BlockingIOError:
-            source.readable = False
-            return False
-        except OSError:
-            source.on_connection_error()
-            return False
-        size = len(data)
-        if not size:
-            source.on_eof()
-            return False
-        self.carried += size
-        self.active = self._wheel.now
-        if size < CHUNK:
-            # Less than was asked for: that was all, unless the end is behind it (epoll(7), Q9).
-            source.readable = source.at_the_end
-            self._streak = 0
-        else:
-            self._note_full_read()
-        try:
-            return self._output.send(data, MORE if source.ending else 0)
-        except OSError as error:
-            self.sink.break_later(error)
-            return False
+    # By splicing
 
     def _note_full_read(self) -> None:
         self._streak += 1
@@ -168,11 +165,9 @@ class Pump:
             self._streak = 0
             self._bulk = self.source.splices and self._output.splices
 
-    # By splicing
-
     def _pull_by_pipe(self) -> None:
         source, output = self.source, self._output
-        for _ in range(READS_A_TURN):
+        for _ in READS:
             if not source.readable or output.full:
                 return
             pipe = self._pipe = self._pipes.take() if source.splices and output.splices else None

@@ -42,6 +42,7 @@ BUFFER = 64 * 1024
 """Bytes that may wait in a transport before its producer is paused, as in Twisted's."""
 
 _END = PEER_ENDED | HANG_UP
+_NO_DATA = ERROR | URGENT | _END
 _SOMETHING_TO_READ = READABLE | URGENT | _END
 
 
@@ -96,11 +97,10 @@ class SocketTransport:
 
     def on_events(self, events: int) -> None:
         """See ``poller.Handler``."""
-        if events & ERROR and self._has_error():
-            return
         source = self.input
-        if events & _SOMETHING_TO_READ:
-            source.readable = not source.done
+        if events & _NO_DATA:
+            if events & ERROR and self._has_error():
+                return
             if events & _END:
                 source.at_the_end = True
                 source.ending = not self._broken
@@ -108,10 +108,12 @@ class SocketTransport:
                 # A read stops before the urgent byte, short and with more behind it; splice(2) stays there.
                 source.at_the_end = True
                 source.splices = False
+        if events & _SOMETHING_TO_READ:
+            source.readable = not source.done
         if self.output.full and events & WRITABLE:
             self._go_on_writing()
         if source.readable and not source.queued:
-            source.read()
+            source.reader.pull()
 
     def on_failure(self, failure: Failure) -> None:
         """See ``poller.Handler``."""

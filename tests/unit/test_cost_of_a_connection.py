@@ -10,9 +10,9 @@ import pytest
 from support.byte_codes import HAS_BYTE_CODES, Cost, Stage, cost, costs
 
 FIGURES = {
-    "native connection": Cost(5204, 218),
-    "native connection with a PROXY header": Cost(7167, 278),
-    "native, ten further requests": Cost(6260, 200),
+    "native connection": Cost(5168, 215),
+    "native connection with a PROXY header": Cost(7131, 275),
+    "native, ten further requests": Cost(5660, 160),
     "portable connection": Cost(4322, 203),
     "portable, ten further requests": Cost(1810, 100),
     "refusal": Cost(359, 17),

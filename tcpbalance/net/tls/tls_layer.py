@@ -47,12 +47,8 @@ class Carrier(Protocol):
         ...
 
 
-class TlsSource(Source, Protocol):
-    """What comes in at a TLS socket, as its layer has it read."""
-
-    def read_for_protocol(self) -> None:
-        """Give the protocol what there is, as far as one turn allows."""
-        ...
+class TlsSource(Source, Reader, Protocol):
+    """What comes in at a TLS socket, as its layer has it read; itself, it reads for the protocol."""
 
     def read_on(self) -> None:
         """Read in the next turn, though no event may say that there is more."""
@@ -110,7 +106,7 @@ class TlsLayer:
     :param source: what comes in at it.
     :param tls: its socket.
     :ivar handshaking: whether the handshake is still to be finished; nothing is to be written before.
-    :ivar inner: what reads behind the handshake, where it is not the protocol.
+    :ivar inner: what reads behind the handshake.
     """
 
     __slots__ = ("_carrier", "_source", "_tls", "handshaking", "inner")
@@ -121,7 +117,7 @@ class TlsLayer:
         source.splices = False
         self._tls = tls
         self.handshaking = True
-        self.inner: Reader | None = None
+        self.inner: Reader = source
 
     def begin(self) -> None:
         """Take a client's first step."""
@@ -143,10 +139,7 @@ class TlsLayer:
     def pull(self) -> None:
         """See ``Reader``."""
         if not self.handshaking or self._handshake():
-            if self.inner is None:
-                self._source.read_for_protocol()
-            else:
-                self.inner.pull()
+            self.inner.pull()
         pending = self._tls.pending
         if pending is not None and self._source.is_open:
             # No event will say that there is more to be read, or to be sent.

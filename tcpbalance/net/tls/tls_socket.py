@@ -10,13 +10,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from fcntl import ioctl
 from socket import SocketType
-from termios import FIONREAD
 from typing import Any
 
 from OpenSSL import SSL
 
+from tcpbalance.net.ends import unread
 from tcpbalance.net.tls.openssl import (
     ENDED,
     INCOMING,
@@ -57,9 +56,6 @@ MORE_TO_READ, WANTS_WRITE = "more to read", "wants write"
 
 _DRAINED = 4
 """Records' worth of bytes that are taken from a peer whose handshake has failed."""
-
-_NO_BYTE = bytes(4)
-"""How FIONREAD says that nothing waits: ioctl_fionread(2const)."""
 
 
 class TlsSocket:
@@ -385,7 +381,7 @@ class TlsSocket:
     def has_unread(self) -> bool:
         """Whether something has come that is not read yet."""
         with contextlib.suppress(OSError, ValueError):
-            return self._records.ready or bool(ioctl(self._sock, FIONREAD, _NO_BYTE) != _NO_BYTE)
+            return self._records.ready or unread(self._sock) > 0
         return False
 
     def drain(self) -> None:
