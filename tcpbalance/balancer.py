@@ -22,6 +22,7 @@ from tcpbalance.config.models import Config
 from tcpbalance.config.overload import OverloadConfig
 from tcpbalance.config.resolver import ResolverConfig
 from tcpbalance.errors import SettingError, TcpbalanceError
+from tcpbalance.event import OneTimeEvent
 from tcpbalance.logs.access_log import AccessLog
 from tcpbalance.net import descriptors
 from tcpbalance.net.connecting import Connector
@@ -107,10 +108,8 @@ class Balancer(MultiService):
         self._registries: list[SessionRegistry] = []
         self._guard = OverloadGuard(reactor, self._registries, watches(overload) if overload else [])
         self._is_prepared = False
-        self._outcome: Failure | bool = False
-        self._is_stopping = False
-        self._waiters: list[Deferred[bool]] = []
-        self._stop_waiters: list[Deferred[None]] = []
+        self._listening: OneTimeEvent[bool] = OneTimeEvent()
+        self._stopping: OneTimeEvent[None] | None = None
         self._apply(frontends)
 
     @classmethod
@@ -158,7 +157,10 @@ class Balancer(MultiService):
         self._check_names(frontends)
         refuse_loops(frontends)
         used = dict.fromkeys(pool for frontend in frontends for pool in frontend.pools)
-        pools = {pool: self._pools.get(pool) or self._pool_service(pool) for pool in used}
+        pools = {
+            pool: self._pools.get(pool) or PoolService(self._shared, pool, self._reset_sessions_of)
+            for pool in used
+        }
         services = {
             frontend.name: self._service_of(frontend) or self._frontend_service(frontend, pools)
             for frontend in frontends
@@ -202,9 +204,6 @@ class Balancer(MultiService):
         stats = None if before is None else before.factory.stats
         return FrontendService(self._shared, frontend, [pools[pool] for pool in frontend.pools], stats)
 
-    def _pool_service(self, pool: Pool) -> PoolService:
-        return PoolService(self._shared, pool, self._reset_sessions_of)
-
     def _reset_sessions_of(self, backend: Backend) -> None:
         for registry in self._registries:
             registry.end_sessions(EndReason.BACKEND_DOWN, served_by=backend)
@@ -231,7 +230,7 @@ class Balancer(MultiService):
         """
         if self._is_prepared:
             return
-        if self._is_stopping:
+        if self._stopping is not None:
             raise TcpbalanceError("still stopping: wait until stopService() is done before starting again")
         with ExitStack() as undo:
             prepare_all(self._services())
@@ -270,7 +269,7 @@ class Balancer(MultiService):
 
     def _give_up(self, reason: Failure) -> None:
         """Stop what has started already, and report why."""
-        self._report(reason)
+        self._listening.settle(reason)
         for service in self._frontends.values():
             # Nothing else waits for those that were committed, and are closed now.
             service.opened.addErrback(lambda _: None)
@@ -306,13 +305,7 @@ class Balancer(MultiService):
     def _report_start(self, failure: Failure | None) -> None:
         # Where the balancer was stopped meanwhile, this was reported instead.
         if self.running:
-            self._report(failure or True)
-
-    def _report(self, outcome: Failure | bool) -> None:
-        self._outcome = outcome
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            waiter.callback(outcome)
+            self._listening.settle(failure or True)
 
     def when_listening(self) -> Deferred[bool]:
         """Wait until all frontends accept clients.
@@ -321,12 +314,7 @@ class Balancer(MultiService):
             since it was bound, and with what ``startService`` raises after ``prepare``; is cancelled when the
             service is stopped before.
         """
-        waiter: Deferred[bool] = Deferred()
-        if self._outcome:
-            waiter.callback(self._outcome)
-        else:
-            self._waiters.append(waiter)
-        return waiter
+        return self._listening.wait()
 
     def listens_on(self, name: str) -> list[IAddress]:
         """The addresses that a frontend listens on, as Twisted has them, in the order of ``listen``."""
@@ -353,19 +341,19 @@ class Balancer(MultiService):
     def stopService(self) -> Deferred[None]:
         """Close the listeners and stop checking; fires when the last session has ended and its record is
         written, however often it is called meanwhile."""
-        if self._is_stopping:
-            return self._stop_under_way()
+        if self._stopping is not None:
+            return self._stopping.wait()
         if not self._is_prepared:
             return succeed(None)
         self._is_prepared = False
-        self._is_stopping = True
+        stopping = self._stopping = OneTimeEvent[None]()
         self._guard.stopService()
         self._log_open_sessions()
         ended = super().stopService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
-        self._report(Failure(CancelledError()))  # type: ignore[no-untyped-call]  # Twisted's is not annotated
-        self._outcome = False
-        stopped = self._stop_under_way()
-        Deferred.fromCoroutine(self._finish(ended)).addBoth(self._report_stopped)
+        self._listening.fail(CancelledError())
+        self._listening = OneTimeEvent()
+        stopped = stopping.wait()
+        Deferred.fromCoroutine(self._finish(ended)).addBoth(self._report_stopped, stopping)
         return stopped
 
     def _log_open_sessions(self) -> None:
@@ -383,18 +371,9 @@ class Balancer(MultiService):
         self._shared.resolver.stop()
         self._shared.data_path.close()
 
-    def _stop_under_way(self) -> Deferred[None]:
-        """Give each caller a Deferred of its own: what one does with it does not affect the others."""
-        waiter: Deferred[None] = Deferred()
-        self._stop_waiters.append(waiter)
-        return waiter
-
-    def _report_stopped(self, outcome: Failure | None) -> None:
-        self._is_stopping = False
-        waiters, self._stop_waiters = self._stop_waiters, []
-        for waiter in waiters:
-            if not waiter.called:
-                waiter.callback(outcome)
+    def _report_stopped(self, outcome: Failure | None, stopping: OneTimeEvent[None]) -> None:
+        self._stopping = None
+        stopping.settle(outcome)
 
     def end_grace_now(self) -> None:
         """Cut the grace short: open sessions of what is being stopped are ended now."""

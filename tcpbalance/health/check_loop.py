@@ -11,8 +11,8 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from tcpbalance.event import OneTimeEvent
 from tcpbalance.health.probe_run import Outcome, ProbeRun
-from tcpbalance.health.probes.event import Event
 from tcpbalance.rate_limited_log import FAILURES_EVERY, RateLimitedLog
 
 
@@ -48,7 +48,7 @@ class CheckLoop:
         self._loop = LoopingCall(self._check)
         self._loop.clock = clock
         self._failures = RateLimitedLog(self._write_failures, clock.seconds, clock, FAILURES_EVERY)
-        self.first: Event[None] = Event()
+        self.first: OneTimeEvent[None] = OneTimeEvent()
 
     @property
     def idle(self) -> bool:

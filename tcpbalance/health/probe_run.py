@@ -12,9 +12,9 @@ from twisted.python.failure import Failure
 
 from tcpbalance.config.messages import one_line
 from tcpbalance.errors import TcpbalanceError
+from tcpbalance.event import OneTimeEvent, failure_of
 from tcpbalance.health.probes.base import MAX_CAUSE, Deadline, NoVerdict, Probe, Target
 from tcpbalance.health.probes.causes import verdict_on
-from tcpbalance.health.probes.event import Event, failure_of
 from tcpbalance.net.connect_errors import timed_out
 from tcpbalance.net.faults import REMEDY_OF_LOOKUP
 from tcpbalance.net.resolver.answer import Verdict
@@ -64,7 +64,7 @@ class ProbeRun:
         self._timer: IDelayedCall | None = None
         self._due = 0.0
         self._again = False
-        self.ended: Event[None] = Event()
+        self.ended: OneTimeEvent[None] = OneTimeEvent()
 
     def start(self) -> Deferred[Outcome]:
         """Call the probe.

@@ -21,10 +21,10 @@ from twisted.python.failure import Failure
 
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.strict import strict
+from tcpbalance.event import OneTimeEvent
 from tcpbalance.health.probes.argv import EXAMPLE, Argv
 from tcpbalance.health.probes.base import NoVerdict, ProbeFailed, Target
 from tcpbalance.health.probes.causes import named_causes
-from tcpbalance.health.probes.event import Event
 from tcpbalance.net.connect_errors import timed_out
 
 SAID_LIMIT = 4096
@@ -88,7 +88,7 @@ class _Child(ProcessProtocol):
     transport: Any
 
     def __init__(self) -> None:
-        self.ended: Event[None] = Event()
+        self.ended: OneTimeEvent[None] = OneTimeEvent()
         self._session = 0
         self._said = bytearray()
 

@@ -11,8 +11,8 @@ from twisted.internet.interfaces import IAddress, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
+from tcpbalance.event import OneTimeEvent
 from tcpbalance.health.probes.base import Target
-from tcpbalance.health.probes.event import Event
 
 LINGER = 0.25
 """The part of the timeout that a peer may take to close, too, before it is cut off."""
@@ -28,8 +28,8 @@ class ProbeConnection(Protocol):
     transport: Any
 
     def __init__(self) -> None:
-        self.verdict: Event[None] = Event()
-        self.closed: Event[None] = Event()
+        self.verdict: OneTimeEvent[None] = OneTimeEvent()
+        self.closed: OneTimeEvent[None] = OneTimeEvent()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Twisted says that it is gone."""

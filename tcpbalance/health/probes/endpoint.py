@@ -14,8 +14,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tcpbalance.config.frontends import SocketConfig
+from tcpbalance.event import failure_of
 from tcpbalance.health.probes.base import Target
-from tcpbalance.health.probes.event import failure_of
 from tcpbalance.net.adapted_transport import as_transport
 from tcpbalance.net.addresses import proxy_address
 from tcpbalance.net.socket_connector import SocketConnector

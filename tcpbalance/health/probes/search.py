@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tcpbalance.config.messages import MAX_QUOTED, quoted
+from tcpbalance.event import OneTimeEvent
 from tcpbalance.health.probes.base import ProbeFailed
-from tcpbalance.health.probes.event import Event
 
 ANSWER_LIMIT = 64 * 1024
 """Bytes of an answer that are looked at: what a check waits for stands at its beginning."""
@@ -22,7 +22,7 @@ class Search:
     def __init__(self, wanted: bytes) -> None:
         self._wanted = wanted
         self._seen = bytearray()
-        self.verdict: Event[None] = Event()
+        self.verdict: OneTimeEvent[None] = OneTimeEvent()
 
     @property
     def began(self) -> bool:

@@ -20,7 +20,7 @@ class _Open(enum.Enum):
     YET = enum.auto()
 
 
-class Event(Generic[T]):
+class OneTimeEvent(Generic[T]):
     """Settles once, with a value or a failure; a wait that is cancelled takes nothing from the others.
 
     Unlike a Deferred it can be waited for again after a cancelled wait, and a failure that no one waits for
