@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 from twisted.internet.endpoints import quoteStringArgument, serverFromString
 from twisted.internet.interfaces import IReactorTime
 
-from tcpbalance.endpoints import ProxyProtocolEndpoint
+from tcpbalance.endpoints import HEADER_TIMEOUT, ProxyProtocolEndpoint
 from tcpbalance.errors import SettingError
-
-TIMEOUT = "5"
 
 
 def parse(
@@ -31,11 +29,12 @@ def parse(
     if not inner:
         raise SettingError("an endpoint must follow, such as tcpbalance-proxy:tcp:8080")
     trusted = options.get("trusted")
+    timeout = options.get("timeout")
     return ProxyProtocolEndpoint(
         serverFromString(reactor, inner),  # type: ignore[no-untyped-call]  # Twisted's is not annotated
         reactor=reactor,
         trusted=None if trusted is None else [network.strip() for network in trusted.split(",")],
-        timeout=_seconds(options.get("timeout", TIMEOUT)),
+        timeout=HEADER_TIMEOUT if timeout is None else _seconds(timeout),
     )
 
 

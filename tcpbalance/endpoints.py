@@ -8,11 +8,10 @@ that protocol's own answer.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable
 from typing import Any
 
-from attrs import field, frozen
+from attrs import converters, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IAddress,
@@ -27,16 +26,19 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides, implementer, providedBy
 
-from tcpbalance.admission.networks import Network, NetworkSet
+from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.config import checks, plain
+from tcpbalance.config.addresses import IpNetwork, Network
 from tcpbalance.config.draft import checked
 from tcpbalance.config.quantities import Duration
-from tcpbalance.errors import SettingError
 from tcpbalance.net.addresses import PeerAddress, packed_host, twisted_address
 from tcpbalance.reactor import Reactor
 from tcpbalance.wire.errors import ProxyHeaderError
 from tcpbalance.wire.proxy_header import ProxyAddress, ProxyHeader
 from tcpbalance.wire.proxy_protocol import read_header
+
+HEADER_TIMEOUT = 5.0
+"""Seconds that a header may take by default."""
 
 
 @frozen
@@ -44,6 +46,7 @@ class _Settings:
     """What an endpoint's arguments are checked by."""
 
     timeout: Duration = field(converter=plain.duration, validator=checks.longer_than_zero)
+    trusted: tuple[Network, ...] | None = field(converter=converters.optional(plain.networks))
 
 
 @implementer(IStreamServerEndpoint)
@@ -67,13 +70,15 @@ class ProxyProtocolEndpoint:
         endpoint: IStreamServerEndpoint,
         *,
         reactor: Reactor,
-        trusted: Iterable[str | Network] | None = None,
-        timeout: float = 5.0,
+        trusted: Iterable[str | IpNetwork] | None = None,
+        timeout: float = HEADER_TIMEOUT,
     ) -> None:
         self._endpoint = endpoint
         self._reactor = reactor
-        self._trusted = None if trusted is None else NetworkSet(map(_network, trusted))
-        self._timeout = checked("PROXY endpoint", _Settings, timeout=timeout).timeout
+        settings = checked("PROXY endpoint", _Settings, timeout=timeout, trusted=trusted)
+        proxies = settings.trusted
+        self._trusted = None if proxies is None else NetworkSet(proxy.network for proxy in proxies)
+        self._timeout = settings.timeout
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
         """Twisted's call: start to listen; what the other endpoint's ``listen`` returns."""
@@ -312,10 +317,3 @@ class ProxiedTransport:
 
 def _address(address: ProxyAddress | None) -> PeerAddress | None:
     return None if address is None else twisted_address(address)
-
-
-def _network(network: str | Network) -> Network:
-    try:
-        return ipaddress.ip_network(network)
-    except ValueError as error:
-        raise SettingError(f"PROXY endpoint: trusted: {error}") from None

@@ -6,12 +6,10 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, MutableSequence, Sequence
 from heapq import merge
-from ipaddress import IPv4Network, IPv6Network
 from typing import TypeAlias, TypeVar
 
+from tcpbalance.config.addresses import IpNetwork
 from tcpbalance.wire.proxy_header import MAPPED
-
-Network = IPv4Network | IPv6Network
 
 Span: TypeAlias = tuple[int, int, int]
 """A network as numbers: the bytes of its addresses, 4 or 16, its first address, and its last."""
@@ -38,7 +36,7 @@ class NetworkSet:
 
     __slots__ = ("_four", "_six")
 
-    def __init__(self, networks: Iterable[Network] = ()) -> None:
+    def __init__(self, networks: Iterable[IpNetwork] = ()) -> None:
         self._fill(map(span, networks))
 
     @classmethod
@@ -103,7 +101,7 @@ class _Ranges:
         self._last = []
 
 
-def span(network: Network) -> Span:
+def span(network: IpNetwork) -> Span:
     """Give a network as numbers."""
     bits = network.max_prefixlen
     first = int(network.network_address)

@@ -105,6 +105,9 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in (self.host or "") else f"{self.host}:{self.port}"
 
 
+IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
 @frozen
 class Network:
     """A range of IP addresses; written ``"10.0.0.0/8"``, ``"2001:db8::/32"``, or as a single address.
@@ -114,7 +117,7 @@ class Network:
 
     words: ClassVar[str] = "network"
 
-    network: ipaddress.IPv4Network | ipaddress.IPv6Network
+    network: IpNetwork
 
     @classmethod
     def parse(cls, value: object) -> Self:
@@ -266,9 +269,9 @@ def _name_or_ip(value: str) -> str | None:
         return None
 
 
-def _network(value: object, *, strict: bool) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
-    # Anything but a string is left out: the number 1 would be taken for 0.0.0.1.
+def _network(value: object, *, strict: bool) -> IpNetwork | None:
+    # Anything else is left out: the number 1 would be taken for 0.0.0.1.
     try:
-        return ipaddress.ip_network(value, strict=strict) if isinstance(value, str) else None
+        return ipaddress.ip_network(value, strict=strict) if isinstance(value, str | IpNetwork) else None
     except ValueError:
         return None

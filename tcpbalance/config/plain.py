@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol, Self, TypeVar
 
-from tcpbalance.config.addresses import Address, HostName, NameServer, Network
+from tcpbalance.config.addresses import Address, HostName, IpNetwork, NameServer, Network
 from tcpbalance.config.draft import UNREAD
 from tcpbalance.config.messages import shown
 from tcpbalance.config.names import AlpnName, TlvType
@@ -99,7 +99,7 @@ def addresses(values: Iterable[Address | str] | Address | str) -> tuple[Address,
     return _each(Address, (values,) if isinstance(values, Address | str) else values, "addresses")
 
 
-def networks(values: Iterable[Network | str]) -> tuple[Network, ...]:
+def networks(values: Iterable[Network | IpNetwork | str]) -> tuple[Network, ...]:
     """Read networks, such as ``"10.0.0.0/8"``.
 
     :raises SettingError: for anything else.

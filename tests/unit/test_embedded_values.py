@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -306,8 +307,13 @@ def test_plain_values_become_what_the_file_makes_of_them() -> None:
     assert limits.connect_rate_per_client == Rate(0.5)
     assert LimitsConfig(connect_rate_per_client="30/m").connect_rate_per_client == Rate(30, 60.0)
     assert (limits.bandwidth_per_connection, limits.ban_for) == (1024, 60.0)
-    access = AccessConfig(allow=["10.0.0.0/8"], deny=[Network.parse("10.9.0.0/16")], deny_file="a.txt")
-    assert [str(network) for network in (*access.allow, *access.deny)] == ["10.0.0.0/8", "10.9.0.0/16"]
+    access = AccessConfig(
+        allow=["10.0.0.0/8", ip_network("10.1.0.0/16")],
+        deny=[Network.parse("10.9.0.0/16")],
+        deny_file="a.txt",
+    )
+    assert [str(network) for network in access.allow] == ["10.0.0.0/8", "10.1.0.0/16"]
+    assert [str(network) for network in access.deny] == ["10.9.0.0/16"]
     assert OutlierConfig(max_ejected=0.25) == OutlierConfig(max_ejected="25%")
     assert 204 in HttpProbe(status="200-204").status
     assert PoolTlsConfig(server_name="WEB.internal").server_name == "web.internal"

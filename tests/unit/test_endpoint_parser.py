@@ -110,9 +110,9 @@ def test_a_header_may_take_so_long(options: str, timeout: float) -> None:
         ("tcpbalance-proxy:tcp:8080:timeout=soon", "timeout must be a number of seconds, got soon"),
         (
             "tcpbalance-proxy:tcp:8080:trusted=10.0.0.1/8",
-            "PROXY endpoint: trusted: 10.0.0.1/8 has host bits set",
+            'did you mean "10.0.0.0/8"?',
         ),
-        ("tcpbalance-proxy:tcp:8080:trusted=", "PROXY endpoint: trusted: "),
+        ("tcpbalance-proxy:tcp:8080:trusted=", "PROXY endpoint: trusted must be a network such as "),
     ],
 )
 def test_what_makes_no_sense_is_refused(description: str, said: str) -> None:
