@@ -27,6 +27,9 @@ _USER_TIMEOUT = (Duration(0.001), Duration(2147483))
 _BUFFER = (Size(1), Size(2**30 - 1))
 _QUEUE = (1, 65535)
 
+BACKLOG = 4096
+"""Connections that the system queues by default until they are accepted."""
+
 
 @frozen(kw_only=True, field_transformer=strict)
 class SocketConfig:
@@ -232,7 +235,7 @@ class FrontendConfig(TimeoutsConfig):
         metadata=doc("Pools by the server name (SNI) in the ClientHello of a TLS client.", default="none"),
     )
     backlog: int = field(
-        default=4096,
+        default=BACKLOG,
         validator=checks.between(*_QUEUE),
         metadata=doc(
             "How many connections the system queues until they are accepted. Linux limits "

@@ -35,14 +35,6 @@ _STAYS = {"maintenance": "in maintenance"}
 """How a sentence says the word for how a backend stands, where that is no adjective."""
 
 
-def _ignore(_: Backend) -> None:
-    """Do nothing about a backend that goes down."""
-
-
-def _do_nothing() -> None:
-    """End no subscription."""
-
-
 @define(eq=False, slots=False)
 class HealthMonitor(Service):
     """Checks every backend of a pool, and marks it up and down; each flip is logged once, with its cause.
@@ -67,13 +59,13 @@ class HealthMonitor(Service):
     config: HealthConfig
     reactor: Any = field(kw_only=True)
     rng: Random = field(kw_only=True)
-    on_down: Callable[[Backend], object] = field(default=_ignore, kw_only=True)
+    on_down: Callable[[Backend], object] = field(default=lambda _: None, kw_only=True)
     resolver: Resolver | None = field(default=None, kw_only=True)
 
     first_round: Deferred[None] = field(init=False, factory=Deferred)
     _loops: dict[Backend, CheckLoop] = field(init=False, factory=dict)
     _ending: list[CheckLoop] = field(init=False, factory=list)
-    _unsubscribe: Callable[[], None] = field(init=False, default=_do_nothing)
+    _unsubscribe: Callable[[], object] = field(init=False, default=lambda: None)
     _errors: RateLimitedLog[str, Failure] = field(init=False)
 
     def __attrs_post_init__(self) -> None:

@@ -13,14 +13,12 @@ from tcpbalance.config.addresses import Address
 from tcpbalance.config.admission import AccessConfig, LimitsConfig
 from tcpbalance.config.checks import refuse_name, refuse_others
 from tcpbalance.config.draft import checked
-from tcpbalance.config.frontends import FrontendConfig, SocketConfig, TimeoutsConfig
+from tcpbalance.config.frontends import BACKLOG, FrontendConfig, SocketConfig, TimeoutsConfig
 from tcpbalance.errors import SettingError
 from tcpbalance.net.socket_file import SocketFile
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.preread import PrereadSettings
 from tcpbalance.services.listen import ListensOn, listens_on
-
-BACKLOG = 4096
 
 
 def _name(_: Frontend, key: attrs.Attribute[Any], name: object) -> None:
@@ -34,38 +32,6 @@ def _of(kind: type, *, optional: bool = False) -> Callable[[Frontend, attrs.Attr
         refuse_others(f"frontend {frontend.name}", key.name, value, kind, optional=optional)
 
     return check
-
-
-def _listenable(frontend: Frontend, _: attrs.Attribute[Any], listen: tuple[ListensOn, ...]) -> None:
-    if not listen:
-        raise SettingError(
-            f'frontend {frontend.name}: listen must have at least one address, such as "0.0.0.0:8080"'
-        )
-
-
-def _backlog(frontend: Frontend, _: attrs.Attribute[Any], value: object) -> None:
-    checked(f"frontend {frontend.name}", FrontendConfig, backlog=value)
-    if value != BACKLOG and not frontend.addresses:
-        raise SettingError(
-            f"frontend {frontend.name}: backlog has no effect without an address in listen, give it to the "
-            "endpoint"
-        )
-
-
-def _has_effect(frontend: Frontend, _: attrs.Attribute[Any], socket_file: SocketFile) -> None:
-    if socket_file != SocketFile() and not any(address.is_unix for address in frontend.addresses):
-        raise SettingError(
-            f"frontend {frontend.name}: socket_file has no effect without a unix socket in listen"
-        )
-
-
-def _instead_of_access(
-    frontend: Frontend, _: attrs.Attribute[Any], admission: AdmissionControl | None
-) -> None:
-    if admission is not None and frontend.access is not None:
-        raise SettingError(
-            f"frontend {frontend.name}: access has no effect with admission, leave out one of them"
-        )
 
 
 @frozen
@@ -94,20 +60,33 @@ class Frontend:
     """
 
     name: str = field(validator=_name)
-    listen: tuple[ListensOn, ...] = field(converter=listens_on, validator=_listenable)
+    listen: tuple[ListensOn, ...] = field(converter=listens_on)
     pool: Pool | None = field(validator=_of(Pool, optional=True))
     timeouts: TimeoutsConfig = field(factory=TimeoutsConfig, validator=_of(TimeoutsConfig))
     limits: LimitsConfig = field(factory=LimitsConfig, validator=_of(LimitsConfig))
     access: AccessConfig | None = field(default=None, validator=_of(AccessConfig, optional=True))
-    backlog: int = field(default=BACKLOG, validator=_backlog)
+    backlog: int = BACKLOG
     socket: SocketConfig = field(default=SocketConfig(), validator=_of(SocketConfig))
     preread: PrereadSettings | None = None
-    socket_file: SocketFile = field(default=SocketFile(), validator=_has_effect)
-    admission: AdmissionControl | None = field(default=None, validator=_instead_of_access)
+    socket_file: SocketFile = SocketFile()
+    admission: AdmissionControl | None = None
 
     def __attrs_post_init__(self) -> None:
-        if not self.pools:
-            raise SettingError(f"frontend {self.name}: must have a pool, or preread with routes to pools")
+        checked(f"frontend {self.name}", FrontendConfig, backlog=self.backlog)
+        if wrong := self._mistake():
+            raise SettingError(f"frontend {self.name}: {wrong}")
+
+    def _mistake(self) -> str | None:
+        """Find what is wrong with it as a whole."""
+        if not self.listen:
+            return 'listen must have at least one address, such as "0.0.0.0:8080"'
+        if self.backlog != BACKLOG and not self.addresses:
+            return "backlog has no effect without an address in listen, give it to the endpoint"
+        if self.socket_file != SocketFile() and not any(address.is_unix for address in self.addresses):
+            return "socket_file has no effect without a unix socket in listen"
+        if self.admission is not None and self.access is not None:
+            return "access has no effect with admission, leave out one of them"
+        return None if self.pools else "must have a pool, or preread with routes to pools"
 
     @property
     def addresses(self) -> tuple[Address, ...]:

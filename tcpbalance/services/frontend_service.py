@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from tcpbalance.admission.lists import DenyFile, make_admission
 from tcpbalance.config.addresses import Address
+from tcpbalance.health.monitor import HealthMonitor
 from tcpbalance.net.binding import ListenError
 from tcpbalance.net.socket_options import SocketOptionError, SocketOptions
 from tcpbalance.proxy.factory import FrontendFactory
@@ -165,19 +166,14 @@ class FrontendService(SteppedService):
     # Opening and closing
 
     def _wait_to_open(self, opened: Deferred[None]) -> None:
-        checks = [pool.monitor.first_round for pool in self._pools if pool.monitor and pool.delays_opening]
-        self._log_awaited_checks()
+        monitors = [pool.monitor for pool in self._pools if pool.monitor and pool.delays_opening]
+        self._log_awaited_checks([monitor for monitor in monitors if not monitor.first_round.called])
         names = DeferredList([pool.unanswered for pool in self._pools])
         names.addCallback(lambda results: self._warn_of_names(opened, [names for _, names in results]))
-        awaited: list[Deferred[Any]] = [names, *checks]
+        awaited: list[Deferred[Any]] = [names, *(monitor.first_round for monitor in monitors)]
         DeferredList(awaited).addCallback(lambda _: self._open(opened))
 
-    def _log_awaited_checks(self) -> None:
-        awaited = [
-            pool.monitor
-            for pool in self._pools
-            if pool.monitor and pool.delays_opening and not pool.monitor.first_round.called
-        ]
+    def _log_awaited_checks(self, awaited: Sequence[HealthMonitor]) -> None:
         if awaited:
             self._log.info(
                 "frontend {name} waits for the first checks of {pools}, {seconds:g} s at most",

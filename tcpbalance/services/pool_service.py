@@ -41,7 +41,7 @@ class PoolService(SteppedService):
             self.monitor = self._make_monitor(pool.health, on_down)
         self.unanswered: Deferred[list[str]] = succeed([])
         self._followed: list[str] = []
-        self._unsubscribe: Callable[[], None] = _do_nothing
+        self._unsubscribe: Callable[[], object] = lambda: None
         files = [] if pool.tls is None else [(f"pool {pool.name}", pool.tls)]
         self._reloader = Reloader(shared.reactor, files, in_thread(shared.reactor))
 
@@ -51,7 +51,8 @@ class PoolService(SteppedService):
             health,
             reactor=self._shared.reactor,
             rng=self._shared.rng,
-            on_down=on_down if health.on_down == "reset" else _keep_sessions,
+            # Where not, sessions of a backend that has gone down go on.
+            on_down=on_down if health.on_down == "reset" else lambda _: None,
             resolver=self._shared.resolver,
         )
 
@@ -112,11 +113,3 @@ class PoolService(SteppedService):
                     backend=backend.described,
                     why=why,
                 )
-
-
-def _do_nothing() -> None:
-    """End no subscription."""
-
-
-def _keep_sessions(_: Backend) -> None:
-    """Sessions of a backend that has gone down go on."""
