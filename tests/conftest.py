@@ -9,6 +9,8 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from zope.interface import implementer
 
 from support.descriptors import open_descriptors, opened_since
 from support.programs import in_ci, require
@@ -48,6 +50,20 @@ def no_descriptor_left(request: pytest.FixtureRequest) -> Iterator[None]:
         time.sleep(0.01)
     if leaked:
         pytest.fail(f"left open: {', '.join(leaked.values())}", pytrace=False)
+
+
+@pytest.fixture
+def lines() -> Iterator[list[str]]:
+    """The lines that are logged while the test runs."""
+    logged: list[str] = []
+
+    @implementer(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        logged.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    yield logged
+    globalLogPublisher.removeObserver(observe)
 
 
 def _open_the_reactor() -> None:

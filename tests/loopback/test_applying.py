@@ -8,37 +8,15 @@ from typing import Any
 
 import pytest
 from twisted.internet import reactor as global_reactor
-from twisted.internet.defer import Deferred
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory
 from twisted.logger import capturedLogs, formatEvent
 
 from support.data_paths import DataPathCase
-from support.sockets import fired, port_of, until
-from tcpbalance import Backend, Balancer, EndReason, Frontend, HealthConfig, ListenError, Pool, Target
+from support.sockets import Echo, fired, port_of, until
+from support.unfinished_probe import UnfinishedProbe
+from tcpbalance import Backend, Balancer, EndReason, Frontend, HealthConfig, ListenError, Pool
 
 reactor: Any = global_reactor
-
-
-class Echo(Protocol):
-    """Sends back what it gets."""
-
-    def dataReceived(self, data: bytes) -> None:
-        self.transport.write(data)
-
-
-class Unfinished:
-    """A probe whose checks end when the test says so."""
-
-    def __init__(self) -> None:
-        self.cancelled = 0
-        self.asked: list[Deferred[None]] = []
-
-    def check(self, target: Target) -> Deferred[None]:
-        self.asked.append(Deferred(self._cancel))
-        return self.asked[-1]
-
-    def _cancel(self, _: object) -> None:
-        self.cancelled += 1
 
 
 class ApplyingTests(DataPathCase):
@@ -162,7 +140,7 @@ class ApplyingTests(DataPathCase):
         await until(reactor, lambda: stopped)
 
     async def test_the_checks_of_a_pool_that_is_removed_end(self) -> None:
-        probe = Unfinished()
+        probe = UnfinishedProbe()
         pool = self.pool(health=HealthConfig(check="unfinished", probe=probe))
         self.first = Frontend("first", "127.0.0.1:0", pool)
         other = self.frontend("other")
@@ -179,7 +157,7 @@ class ApplyingTests(DataPathCase):
 
     async def test_committing_does_not_fail_where_an_address_was_lost_since(self) -> None:
         balancer = await self.running()
-        probe = Unfinished()
+        probe = UnfinishedProbe()
         pool = self.pool(health=HealthConfig(check="unfinished", probe=probe))
         balancer._apply([self.first, Frontend("second", "127.0.0.1:0", pool)])
         await until(reactor, lambda: probe.asked)
@@ -193,7 +171,7 @@ class ApplyingTests(DataPathCase):
         assert await self.is_served(self.client(balancer, "first"))
 
     async def test_the_start_is_over_when_those_are_open_that_are_left(self) -> None:
-        probe = Unfinished()
+        probe = UnfinishedProbe()
         pool = self.pool(health=HealthConfig(check="unfinished", probe=probe, initial="checked"))
         slow = Frontend("slow", "127.0.0.1:0", pool)
         balancer = Balancer(reactor, [self.first, slow], data_path=self.data_path_name)

@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 
 from support.data_paths import DataPathCase
 from support.sockets import fired, port_of, until, until_steady
+from support.unfinished_probe import UnfinishedProbe
 from tcpbalance import (
     AccessLog,
     Backend,
@@ -77,17 +78,6 @@ class Backends(Factory):
     def __init__(self, name: bytes) -> None:
         self.name = name
         self.open: list[Echo] = []
-
-
-class AdmissionControl:
-    """A probe that answers when it is told to."""
-
-    def __init__(self) -> None:
-        self.asked: list[Deferred[None]] = []
-
-    def check(self, target: Target) -> Deferred[None]:
-        self.asked.append(Deferred())
-        return self.asked[-1]
 
 
 class BalancerCase(DataPathCase):
@@ -255,7 +245,7 @@ class OpeningTests(BalancerCase):
     """Clients are let in when the backends are known, and not before."""
 
     async def test_not_before_the_first_round_of_checks(self) -> None:
-        admission = AdmissionControl()
+        admission = UnfinishedProbe()
         pool = self.pool(health=HealthConfig(check="gate", probe=admission))
         balancer = self.balancer(pool)
         balancer.startService()
@@ -281,7 +271,7 @@ class OpeningTests(BalancerCase):
         return names
 
     async def test_a_frontend_waits_for_the_checks_of_its_own_pools(self) -> None:
-        gates = {name: AdmissionControl() for name in ("checked", "up")}
+        gates = {name: UnfinishedProbe() for name in ("checked", "up")}
         up = self.pool(health=HealthConfig(check="gate", probe=gates["up"], initial="up"))
         checked = self.pool(health=HealthConfig(check="gate", probe=gates["checked"], timeout=Duration(7)))
         balancer = Balancer(
@@ -332,7 +322,7 @@ class OpeningTests(BalancerCase):
         socket.create_server(("127.0.0.1", free)).close()
 
     async def test_an_address_that_is_lost_between_binding_and_opening(self) -> None:
-        admission = AdmissionControl()
+        admission = UnfinishedProbe()
         pool = self.pool(health=HealthConfig(check="gate", probe=admission))
         balancer = self.balancer(pool)
         balancer.startService()
@@ -387,7 +377,7 @@ class EndingTests(BalancerCase):
         assert balancer.factories["front"].stats.ended == {EndReason.SHUTDOWN: 1}
 
     async def test_stopped_before_clients_were_let_in(self) -> None:
-        admission = AdmissionControl()
+        admission = UnfinishedProbe()
         pool = self.pool(health=HealthConfig(check="gate", probe=admission))
         balancer = self.balancer(pool)
         balancer.startService()
@@ -398,7 +388,7 @@ class EndingTests(BalancerCase):
 
     async def served_by_both(self, on_down: Literal["keep", "reset"]) -> tuple[Balancer, list[socket.socket]]:
         """A client at each backend, of which one has gone down since."""
-        admission = AdmissionControl()
+        admission = UnfinishedProbe()
         check = HealthConfig(
             check="gate",
             probe=admission,
@@ -462,7 +452,7 @@ class LifecycleTests(BalancerCase):
     """Started, stopped and started again, in the order that embedders come up with."""
 
     async def test_stopped_and_started_in_the_first_round_opens_once(self) -> None:
-        admission = AdmissionControl()
+        admission = UnfinishedProbe()
         pool = self.pool(health=HealthConfig(check="gate", probe=admission))
         balancer = self.balancer(pool)
         for _ in range(3):

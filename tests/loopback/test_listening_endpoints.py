@@ -11,12 +11,13 @@ from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory
 from twisted.logger import capturedLogs, formatEvent
 from zope.interface import implementer
 
 from support.data_paths import DataPathCase
-from support.sockets import fired, port_of, some_turns, until
+from support.sockets import Echo, fired, port_of, some_turns, until
+from support.unfinished_probe import UnfinishedProbe
 from tcpbalance import (
     Backend,
     Balancer,
@@ -26,30 +27,11 @@ from tcpbalance import (
     LimitsConfig,
     ListenError,
     Pool,
-    Target,
 )
 
 reactor: Any = global_reactor
 
 TCP = "tcp:0:interface=127.0.0.1"
-
-
-class Echo(Protocol):
-    """Sends back what it gets."""
-
-    def dataReceived(self, data: bytes) -> None:
-        self.transport.write(data)
-
-
-class Unfinished:
-    """A probe whose checks end when the test says so."""
-
-    def __init__(self) -> None:
-        self.asked: list[Deferred[None]] = []
-
-    def check(self, target: Target) -> Deferred[None]:
-        self.asked.append(Deferred())
-        return self.asked[-1]
 
 
 @implementer(IListeningPort)
@@ -181,7 +163,7 @@ class EndpointTests(DataPathCase):
         socket.create_server(("127.0.0.2", free)).close()
 
     async def test_clients_that_come_before_the_first_checks_wait(self) -> None:
-        probe = Unfinished()
+        probe = UnfinishedProbe()
         balancer = self.balancer(TCP, HealthConfig(check="unfinished", probe=probe, rise=1))
         balancer.startService()
         client = self.client(balancer)
@@ -232,7 +214,7 @@ class EndpointTests(DataPathCase):
         assert await self.hears(self.client(balancer)) == b"x"
 
     async def test_where_the_port_cannot_be_paused_those_before_the_first_checks_are_refused(self) -> None:
-        slow, probe = Slow(), Unfinished()
+        slow, probe = Slow(), UnfinishedProbe()
         balancer = self.balancer(slow, HealthConfig(check="unfinished", probe=probe, rise=1))
         balancer.startService()
         slow.go_on()

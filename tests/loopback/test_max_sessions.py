@@ -8,21 +8,14 @@ from random import Random
 from typing import Any
 
 from twisted.internet import reactor as global_reactor
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory
 from twisted.trial.unittest import TestCase
 
-from support.sockets import port_of, some_turns, until
+from support.sockets import Greeter, port_of, some_turns, until, was_greeted
 from tcpbalance import Backend, Balancer, Frontend, FrontendFactory, LimitsConfig, Pool
 from tcpbalance.net.data_path import DataPathName
 
 reactor: Any = global_reactor
-
-
-class Greeter(Protocol):
-    """Says that it is there, and leaves when the client does."""
-
-    def connectionMade(self) -> None:
-        self.transport.write(b"hello")
 
 
 class MaxSessionsTests(TestCase):
@@ -49,13 +42,7 @@ class MaxSessionsTests(TestCase):
         return client
 
     async def greeted(self, client: socket.socket) -> None:
-        await until(reactor, lambda: self.was_greeted(client))
-
-    def was_greeted(self, client: socket.socket) -> bool:
-        try:
-            return client.recv(5) == b"hello"
-        except BlockingIOError:
-            return False
+        await until(reactor, lambda: was_greeted(client))
 
     async def test_the_next_waits_at_every_door_until_there_is_room(self) -> None:
         first, second = self.client(), self.client()
@@ -65,7 +52,7 @@ class MaxSessionsTests(TestCase):
         later = self.client()  # the kernel has accepted it, and would give it to us after the third
         await some_turns(reactor)
         assert len(self.factory.registry.sessions) == 2
-        assert not any(self.was_greeted(client) for client in (third, fourth, later))
+        assert not any(was_greeted(client) for client in (third, fourth, later))
         first.close()
         second.close()
         waiting = {third, fourth, later}
@@ -102,7 +89,7 @@ class MaxSessionsTests(TestCase):
         served: set[socket.socket] = set()
 
         def enough() -> bool:
-            served.update(client for client in clients - served if self.was_greeted(client))
+            served.update(client for client in clients - served if was_greeted(client))
             return len(served) >= count
 
         await until(reactor, enough)

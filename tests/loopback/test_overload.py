@@ -8,21 +8,14 @@ from random import Random
 from typing import Any
 
 from twisted.internet import reactor as global_reactor
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 
-from support.sockets import port_of, until
+from support.sockets import Greeter, port_of, until, was_greeted
 from tcpbalance import Backend, Balancer, Frontend, OverloadConfig, Pool
 
 reactor: Any = global_reactor
-
-
-class Greeter(Protocol):
-    """Says that it is there."""
-
-    def connectionMade(self) -> None:
-        self.transport.write(b"hello")
 
 
 class OverloadTests(TestCase):
@@ -45,7 +38,7 @@ class OverloadTests(TestCase):
         (address,) = self.balancer.listens_on("front")
         with socket.create_connection(("127.0.0.1", port_of(address))) as client:
             client.setblocking(False)
-            await until(reactor, lambda: _greeted(client))
+            await until(reactor, lambda: was_greeted(client))
 
     async def test_it_says_so_at_each_start_and_shuts_nobody_out(self) -> None:
         for _ in range(2):
@@ -55,10 +48,3 @@ class OverloadTests(TestCase):
                 await self.balancer.stopService()
             (line,) = [line for line in map(formatEvent, events) if line.startswith("overload: ")]
             assert line.endswith("raise memory in [overload]")
-
-
-def _greeted(client: socket.socket) -> bool:
-    try:
-        return client.recv(5) == b"hello"
-    except BlockingIOError:
-        return False

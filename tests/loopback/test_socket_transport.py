@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from twisted.internet.address import UNIXAddress
-from twisted.internet.task import Clock
 
 from support.network import no_logged_failure
 from support.transport_scripts import HalfCloseRecorder
+from support.turning_clock import Crank
 from tcpbalance.net.addresses import peer_address
 from tcpbalance.net.poller import Poller
 from tcpbalance.net.socket_transport import SocketTransport
@@ -20,15 +20,6 @@ from tcpbalance.net.wheel import Wheel
 
 PATIENCE = 20.0
 MIB = 1024 * 1024
-
-
-class Crank(Clock):
-    """A reactor that is turned by hand; the poller is asked in any case."""
-
-    def addReader(self, reader: object) -> None:
-        """Nothing to do."""
-
-    removeReader = addReader
 
 
 class Joined:

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from OpenSSL import SSL
 from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.protocol import connectionDone
-from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -36,6 +35,7 @@ from support.tls_lines import (
     to_send,
 )
 from support.transport_scripts import HalfCloseRecorder
+from support.turning_clock import Crank
 from support.waiting import until
 from tcpbalance.net.addresses import peer_address
 from tcpbalance.net.input import Input
@@ -53,15 +53,6 @@ PATIENCE = 10.0
 MIB = 1024 * 1024
 MORE_THAN_KERNELS_HOLD = 16 * MIB
 PROXY = b"PROXY TCP4 192.0.2.1 192.0.2.2 1000 443\r\n"
-
-
-class Crank(Clock):
-    """A reactor that is turned by hand; the poller is asked in any case."""
-
-    def addReader(self, reader: object) -> None:
-        """Nothing to do."""
-
-    removeReader = addReader
 
 
 @implementer(IHandshakeListener)

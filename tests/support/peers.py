@@ -172,10 +172,6 @@ def reset_at_once(sock: socket.socket) -> None:
     reset(sock)
 
 
-def close_at_once(_: socket.socket) -> None:
-    """Accept and close."""
-
-
 def reset_after(text: bytes) -> Handler:
     """Wait for the client's first bytes, send a text, wait for one more byte, and break off.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Any
 
@@ -11,6 +11,16 @@ from twisted.internet.task import Clock
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.policies.base import PolicyTools
 from tcpbalance.pool.pool import Pool
+
+
+class AsWritten:
+    """The backends as they were written, for tests in which the order is not the point."""
+
+    def __init__(self, backends: Sequence[Backend], tools: PolicyTools) -> None:
+        self.backends = backends
+
+    def candidates(self, client: bytes | None) -> Iterator[Backend]:
+        return iter(self.backends)
 
 
 def some_backends(*weights: int) -> list[Backend]:
@@ -29,6 +39,11 @@ def name_of(number: int) -> str:
 def names(backends: Sequence[Backend]) -> str:
     """The names in one word."""
     return "".join(backend.name for backend in backends)
+
+
+def choices(pool: Pool, client: bytes | None = None) -> str:
+    """The names of a pool's choices for a client, in one word."""
+    return names(list(pool.choices(client)))
 
 
 def some_tools(clock: Clock | None = None, seed: int = 1) -> PolicyTools:

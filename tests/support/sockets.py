@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -38,6 +39,28 @@ class Recorder(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.lost = reason
+
+
+class Echo(Protocol):
+    """Sends back what it gets."""
+
+    def dataReceived(self, data: bytes) -> None:
+        self.transport.write(data)
+
+
+class Greeter(Protocol):
+    """Says that it is there, and leaves when the client does."""
+
+    def connectionMade(self) -> None:
+        self.transport.write(b"hello")
+
+
+def was_greeted(client: socket.socket) -> bool:
+    """Whether a client, whose socket does not block, has had the word of a ``Greeter``."""
+    try:
+        return client.recv(5) == b"hello"
+    except BlockingIOError:
+        return False
 
 
 async def until(reactor: Any, condition: Callable[[], object], seconds: float = 10.0) -> None:

@@ -30,3 +30,12 @@ class TurningClock(Clock):
             self.turn()
             turns += 1
         return turns
+
+
+class Crank(Clock):
+    """A reactor that is turned by hand; the poller is asked in any case."""
+
+    def addReader(self, reader: object) -> None:
+        """Nothing to do."""
+
+    removeReader = addReader

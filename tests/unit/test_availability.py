@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 from twisted.internet.task import Clock
 
-from support.pools import a_pool, names, some_backends
+from support.pools import a_pool, choices, some_backends
 from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.pool.availability import Availability
 from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.members import Members
-from tcpbalance.pool.pool import Pool
 
 ANNE = b"\xc0\0\2\1"
 
@@ -56,10 +55,6 @@ def test_in_a_panic_health_and_ejection_are_ignored_and_orders_are_not() -> None
     stands(backends[2], admin_state=AdminState.MAINTENANCE)
     Availability("web", Members(tuple(backends), panic_below=2.0))
     assert [backend.available for backend in backends] == [True, True, False, True]
-
-
-def choices(pool: Pool, client: bytes | None = None) -> str:
-    return names(list(pool.choices(client)))
 
 
 def test_what_is_drained_takes_only_clients_of_its_own() -> None:

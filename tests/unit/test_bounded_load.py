@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from math import ceil
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.pools import a_pool, names, some_backends
+from support.pools import AsWritten, a_pool, names, some_backends
 from tcpbalance.pool.backend import Backend
-from tcpbalance.pool.policies.base import PolicyFactory, PolicyTools
+from tcpbalance.pool.policies.base import PolicyFactory
 from tcpbalance.pool.policies.source_hash import SourceHash
 from tcpbalance.pool.policies.weighted_random import WeightedRandom
 from tcpbalance.pool.pool import Pool
 
 WANTED = b"\xc0\0\2\1"
-
-
-class AlwaysTheFirst:
-    """The policy that needs a bound most."""
-
-    def __init__(self, backends: Sequence[Backend], tools: PolicyTools) -> None:
-        self.backends = backends
-
-    def candidates(self, client: bytes | None) -> Iterator[Backend]:
-        return iter(self.backends)
 
 
 def open_one(pool: Pool) -> Backend:
@@ -45,7 +34,7 @@ def most(backend: Backend, pool: Pool, bound: Fraction) -> int:
 @given(
     weights=st.lists(st.integers(1, 20), min_size=1, max_size=8),
     quarters=st.integers(4, 12),
-    factory=st.sampled_from([AlwaysTheFirst, WeightedRandom]),
+    factory=st.sampled_from([AsWritten, WeightedRandom]),
 )
 def test_none_is_ever_above_the_bound(weights: list[int], quarters: int, factory: PolicyFactory) -> None:
     bound = Fraction(quarters, 4)
@@ -67,13 +56,13 @@ def test_one_hot_client_spills_over_to_the_others() -> None:
 
 
 def test_the_crowded_serve_when_nothing_else_is_left() -> None:
-    pool = a_pool(some_backends(1, 1, 1), balance=AlwaysTheFirst, bounded_load=1.0)
+    pool = a_pool(some_backends(1, 1, 1), balance=AsWritten, bounded_load=1.0)
     pool.backends[0].active = 5
     assert names(list(pool.choices(None))) == "bca"
 
 
 def test_one_that_rests_does_not_widen_the_share_of_the_others() -> None:
-    pool = a_pool(some_backends(1, 1, 1), balance=AlwaysTheFirst, bounded_load=1.0)
+    pool = a_pool(some_backends(1, 1, 1), balance=AsWritten, bounded_load=1.0)
     pool.take(pool.backends[2], None).failed(0.001, "refused")
     pool.backends[2].active = 50
     pool.backends[0].active = 3
@@ -81,7 +70,7 @@ def test_one_that_rests_does_not_widen_the_share_of_the_others() -> None:
 
 
 def test_the_crowded_too_must_be_up_when_they_are_asked_for() -> None:
-    pool = a_pool(some_backends(1, 1), balance=AlwaysTheFirst, bounded_load=1.0)
+    pool = a_pool(some_backends(1, 1), balance=AsWritten, bounded_load=1.0)
     pool.backends[0].active = 5
     asked = pool.choices(None)
     assert next(asked).name == "b"
@@ -93,12 +82,12 @@ def test_the_crowded_serve_before_the_backups() -> None:
     backends = some_backends(1, 1, 1)
     backends[2].backup = True
     backends[0].active = 5
-    pool = a_pool(backends, balance=AlwaysTheFirst, bounded_load=1.0)
+    pool = a_pool(backends, balance=AsWritten, bounded_load=1.0)
     assert names(list(pool.choices(None))) == "bac"
 
 
 def test_the_share_is_that_of_those_which_can_serve() -> None:
-    pool = a_pool(some_backends(1, 1, 1, 1), balance=AlwaysTheFirst, bounded_load=1.0)
+    pool = a_pool(some_backends(1, 1, 1, 1), balance=AsWritten, bounded_load=1.0)
     for backend in pool.backends[2:]:
         pool.mark_down(backend, "refused")
         backend.active = 50

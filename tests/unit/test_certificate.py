@@ -170,9 +170,6 @@ def test_an_odd_attribute_hides_no_other(with_subject: Callable[..., Certificate
     assert with_subject(T61, b"M\xfcller", "O").common_name is None
 
 
-SAN = b"\x82\x0bweb.example"
-
-
 @pytest.mark.parametrize(
     ("odd", "names"),
     [

@@ -2,30 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
 from twisted.internet.task import Clock
-from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
-from zope.interface import implementer
 
 from support.pools import a_pool, some_backends
 from tcpbalance.pool.cooldown import COOLDOWN
 from tcpbalance.pool.pool import Pool
-
-
-@pytest.fixture
-def lines() -> Iterator[list[str]]:
-    """The lines that are logged while the test runs."""
-    logged: list[str] = []
-
-    @implementer(ILogObserver)
-    def observe(event: LogEvent) -> None:
-        logged.append(formatEvent(event))
-
-    globalLogPublisher.addObserver(observe)
-    yield logged
-    globalLogPublisher.removeObserver(observe)
 
 
 def fail(pool: Pool, number: int = 0) -> None:

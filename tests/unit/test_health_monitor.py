@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -15,9 +15,7 @@ from attrs import define, field, frozen
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.error import ConnectError, getConnectError
 from twisted.internet.task import Clock
-from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from support.sockets import fired
 from tcpbalance.config.addresses import Address
@@ -109,20 +107,6 @@ class Bench:
         while due := [call.getTime() for call in self.clock.getDelayedCalls() if call.getTime() <= end]:
             self.clock.advance(max(min(due) - self.clock.seconds(), INSTANT))
         self.clock.advance(max(end - self.clock.seconds(), 0))
-
-
-@pytest.fixture
-def lines() -> Iterator[list[str]]:
-    """The lines that are logged while the test runs."""
-    logged: list[str] = []
-
-    @implementer(ILogObserver)
-    def observe(event: LogEvent) -> None:
-        logged.append(formatEvent(event))
-
-    globalLogPublisher.addObserver(observe)
-    yield logged
-    globalLogPublisher.removeObserver(observe)
 
 
 def gaps(times: list[float]) -> list[float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
-from support.pools import a_pool, names, some_backends
+from support.pools import AsWritten, a_pool, choices, names, some_backends
 from tcpbalance.config.pools import AffinityConfig, HealthConfig
 from tcpbalance.errors import Fault, SettingError
 from tcpbalance.pool.backend import Backend
@@ -21,22 +21,8 @@ from tcpbalance.pool.pool import Pool
 ANNE, BOB = b"\xc0\0\2\1", b"\xc0\0\2\2"
 
 
-class AsWritten:
-    """The backends as they were written, for tests in which the order is not the point."""
-
-    def __init__(self, backends: Sequence[Backend], tools: PolicyTools) -> None:
-        self.backends = backends
-
-    def candidates(self, client: bytes | None) -> Iterator[Backend]:
-        return iter(self.backends)
-
-
 def pool_of(weights: Sequence[int] = (1, 1, 1), clock: Clock | None = None, **settings: Any) -> Pool:
     return a_pool(some_backends(*weights), clock, **{"balance": AsWritten, **settings})
-
-
-def choices(pool: Pool, client: bytes | None = None) -> str:
-    return names(list(pool.choices(client)))
 
 
 def fill(backend: Backend) -> None:

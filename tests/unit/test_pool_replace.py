@@ -11,7 +11,7 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
-from support.pools import a_pool, names
+from support.pools import a_pool, choices, names
 from tcpbalance import Pool
 from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.pools import AffinityConfig, HealthConfig
@@ -34,10 +34,6 @@ def b(name: str, **settings: Any) -> Backend:
 
 def listed(letters: str) -> list[Backend]:
     return [b(letter) for letter in letters]
-
-
-def choices(pool: Pool, client: bytes | None = None) -> str:
-    return names(list(pool.choices(client)))
 
 
 def connect(pool: Pool, backend: Backend, client: bytes | None = None) -> Slot:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -58,7 +58,6 @@ Af8EBTADAQH/MAoGCCqGSM49BAMCAyMAMCACDi9eA6dHuJkq17m12v8kAg5z4deb
 yRNqZExQnVdsnA==
 -----END CERTIFICATE-----
 """
-IN_2040 = datetime(2040, 1, 1, tzinfo=UTC).timestamp()
 
 
 @pytest.fixture(scope="module")
