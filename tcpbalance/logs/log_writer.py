@@ -76,7 +76,7 @@ class LogWriter:
 
     def reopen(self) -> None:
         """Open the file anew after all that was given before, and before all that comes later."""
-        self._order(self._reopen)
+        self._order(functools.partial(self._try, self._file.reopen))
 
     def finish(self) -> None:
         """End the thread after all that was given."""
@@ -105,31 +105,26 @@ class LogWriter:
     def _write(self, records: list[SessionRecord]) -> None:
         for start in range(0, len(records), _BATCH):
             batch = records[start : start + _BATCH]
-            self._write_batch(batch)
+            self._try(functools.partial(self._write_batch, batch), len(batch))
             self._done += len(batch)
 
     def _write_batch(self, batch: list[SessionRecord]) -> None:
-        try:
-            self._restore()
-            self._file.write("".join([self._line(record) + "\n" for record in batch]).encode("ascii"))
-        except LinesLostError as error:
-            self._on_trouble(str(error), error.lines)
-        except AccessLogError as error:
-            self._on_trouble(error.what, len(batch))
-        except Exception as error:
-            # Whatever else went wrong costs these records, never the thread.
-            self._on_trouble(str(error) or repr(error), len(batch))
-
-    def _restore(self) -> None:
         if self._file.vanished():
             self._file.reopen()
             self._on_trouble("it was deleted and has been created anew", 0)
+        self._file.write("".join([self._line(record) + "\n" for record in batch]).encode("ascii"))
 
-    def _reopen(self) -> None:
+    def _try(self, work: Callable[[], None], records: int = 0) -> None:
+        """Do something, and report what goes wrong.
+
+        :param records: how many are lost where the work does not say how many it has written.
+        """
         try:
-            self._file.reopen()
+            work()
+        except LinesLostError as error:
+            self._on_trouble(str(error), error.lines)
         except AccessLogError as error:
-            self._on_trouble(error.what, 0)
+            self._on_trouble(error.what, records)
         except Exception as error:
-            # It costs nothing yet, and must not cost the thread.
-            self._on_trouble(str(error) or repr(error), 0)
+            # Whatever else went wrong costs these records, never the thread.
+            self._on_trouble(str(error) or repr(error), records)
