@@ -162,17 +162,14 @@ def not_empty(thing: str) -> Validator[Sized]:
 
 def name(_: object, key: attrs.Attribute[Any], value: str) -> None:
     """Refuse a name that could not be read in a log."""
-    if not is_name(value):
-        raise InvalidValue(key.name, not_a_name(value))
+    if mistake := mistake_in_name(value):
+        raise InvalidValue(key.name, mistake)
 
 
-def is_name(value: str) -> bool:
-    """Whether a name can be read in a log."""
-    return value.isprintable() and bool(value.strip())
-
-
-def not_a_name(value: object) -> str:
-    """Word the refusal of a name."""
+def mistake_in_name(value: object) -> str | None:
+    """Say why a name could not be read in a log, None where it could."""
+    if isinstance(value, str) and value.isprintable() and value.strip():
+        return None
     return f"must be a name of printable characters, got {shown(value)}"
 
 
@@ -182,8 +179,8 @@ def refuse_name(thing: str, name: object) -> None:
     :param thing: what it is the name of, for the message.
     :raises SettingError: for anything else.
     """
-    if not isinstance(name, str) or not is_name(name):
-        raise SettingError(f"{thing}: name {not_a_name(name)}")
+    if mistake := mistake_in_name(name):
+        raise SettingError(f"{thing}: name {mistake}")
 
 
 def refuse_others(where: str, key: str, value: object, kind: type, *, optional: bool = False) -> None:

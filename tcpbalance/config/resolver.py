@@ -13,7 +13,7 @@ from tcpbalance.config.metadata import doc
 from tcpbalance.config.quantities import Duration, Hold
 from tcpbalance.config.strict import strict
 
-Engine: TypeAlias = Literal["dns", "system"]
+EngineName: TypeAlias = Literal["dns", "system"]
 
 
 @frozen(kw_only=True, field_transformer=strict)
@@ -30,7 +30,7 @@ class ResolverConfig:
             default="those of the system",
         ),
     )
-    engine: Engine = field(
+    engine: EngineName = field(
         default="dns",
         metadata=doc(
             'How names are looked up. `"dns"`: the hosts file, then the name servers; answers are kept '

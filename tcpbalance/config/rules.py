@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address
 
 from tcpbalance.config.addresses import Address
-from tcpbalance.config.checks import is_given, is_name, not_a_name
+from tcpbalance.config.checks import is_given, mistake_in_name
 from tcpbalance.config.draft import UNREAD, CannotTell, readable, tables
 from tcpbalance.config.errors import KeyPath, Mistake, key_text
 from tcpbalance.config.frontends import FrontendConfig
@@ -61,8 +61,8 @@ def _any_frontend(frontends: Frontends) -> Iterator[Mistake]:
 
 def _names(section: str, named: Mapping[str, object]) -> Iterator[Mistake]:
     for name in named:
-        if not is_name(name):
-            yield Mistake((section, name), not_a_name(name))
+        if mistake := mistake_in_name(name):
+            yield Mistake((section, name), mistake)
 
 
 def _pool_is_there(path: KeyPath, pool: str | None, pools: Pools) -> Iterator[Mistake]:

@@ -24,7 +24,7 @@ from tcpbalance.net.ends import NO_LINGER
 from tcpbalance.net.own_ports import is_self_connected
 from tcpbalance.net.resolver.answer import Verdict
 from tcpbalance.net.resolver.resolution import Resolution
-from tcpbalance.net.resolver.targets import Target, Targets
+from tcpbalance.net.resolver.targets import SocketAddress, Targets
 from tcpbalance.net.socket_options import SocketOptionError, SocketOptions
 from tcpbalance.net.wheel import Wheel
 
@@ -89,7 +89,7 @@ class ConnectAttempt:
     def __init__(self, context: AttemptContext, factory: ConnectionFactory, timeout: float) -> None:
         self._context = context
         self._factory = factory
-        self._targets: list[Target] | None = None
+        self._targets: list[SocketAddress] | None = None
         self._known: Targets | None = None
         self._several = False
         self._socket: SocketType | None = None
@@ -124,7 +124,7 @@ class ConnectAttempt:
                 self._known = known
             self.begin(targets)
 
-    def begin(self, targets: list[Target]) -> None:
+    def begin(self, targets: list[SocketAddress]) -> None:
         """Go ahead, now that it is known where to."""
         if not self._over:
             self._targets = list(targets)

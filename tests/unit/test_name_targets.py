@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from tcpbalance.net.resolver.answer import Host
-from tcpbalance.net.resolver.targets import FIRST_PAUSE, MAX_PAUSE, Target, Targets, numeric_target
+from tcpbalance.net.resolver.targets import FIRST_PAUSE, MAX_PAUSE, SocketAddress, Targets, numeric_target
 
 V4 = tuple(Host(socket.AF_INET, f"10.0.0.{number}") for number in range(1, 5))
 V6 = (Host(socket.AF_INET6, "2001:db8::1"), Host(socket.AF_INET6, "fe80::1", 2))
@@ -21,11 +21,11 @@ def targets(*hosts: Host, clock: Clock | None = None) -> Targets:
     return Targets(hosts, 5432, (clock or Clock()).seconds, Random(1))
 
 
-def at(host: Host) -> Target:
+def at(host: Host) -> SocketAddress:
     return (targets(host).order())[0]
 
 
-def firsts(known: Targets, dials: int) -> Counter[Target]:
+def firsts(known: Targets, dials: int) -> Counter[SocketAddress]:
     return Counter(known.order()[0] for _ in range(dials))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from tcpbalance.net.resolver.answer import Host
 
-Target = tuple[int, Any]
+SocketAddress = tuple[int, Any]
 """An address family and a socket address of it."""
 
 FIRST_PAUSE = 10.0
@@ -22,7 +22,7 @@ MAX_PAUSE = 300.0
 of the time of one dial in five minutes."""
 
 
-def numeric_target(host: str, port: int) -> Target:
+def numeric_target(host: str, port: int) -> SocketAddress:
     """Turn a literal IP address into a target, without a lookup.
 
     :raises OSError: the system has no such zone (``%eth0``).
@@ -52,7 +52,7 @@ class Targets:
         self._port = port
         self._clock = clock
         self._random = random
-        self._failing: dict[Target, tuple[float, float]] = {}
+        self._failing: dict[SocketAddress, tuple[float, float]] = {}
         self.change(hosts)
 
     def change(self, hosts: tuple[Host, ...]) -> None:
@@ -62,18 +62,18 @@ class Targets:
         known = set(self._all)
         self._failing = {target: pause for target, pause in self._failing.items() if target in known}
 
-    def order(self) -> list[Target]:
+    def order(self) -> list[SocketAddress]:
         """Give all addresses, best first; the list is the caller's to read only."""
         if len(self._all) == 1:
             return self._all
-        order: list[Target] = []
+        order: list[SocketAddress] = []
         for family in self._families:
             start = self._random.randrange(len(family)) if len(family) > 1 else 0
             order += family[start:]
             order += family[:start]
         return self._failing_last(order) if self._failing else order
 
-    def _failing_last(self, order: list[Target]) -> list[Target]:
+    def _failing_last(self, order: list[SocketAddress]) -> list[SocketAddress]:
         """Move the addresses that fail to the end, unless it is time to try the first in turn again."""
         first, now = order[0], self._clock()
         until, pause = self._failing.get(first, (now, 0.0))
@@ -84,18 +84,18 @@ class Targets:
             self._failing[first] = now + pause, pause
         return sorted(order, key=lambda target: target in self._failing and target is not tried_again)
 
-    def failed(self, target: Target) -> None:
+    def failed(self, target: SocketAddress) -> None:
         """Try *target* last for a while, because it has refused or was silent."""
         if len(self._all) > 1 and target not in self._failing and target in self._all:
             self._failing[target] = self._clock() + FIRST_PAUSE, FIRST_PAUSE
 
-    def accepted(self, target: Target) -> None:
+    def accepted(self, target: SocketAddress) -> None:
         """Forget that *target* failed."""
         if self._failing:
             self._failing.pop(target, None)
 
 
-def _target(host: Host, port: int) -> Target:
+def _target(host: Host, port: int) -> SocketAddress:
     if host.family == socket.AF_INET:
         return socket.AF_INET, (host.address, port)
     return socket.AF_INET6, (host.address, port, 0, host.scope)
