@@ -7,6 +7,7 @@ import errno
 import socket
 from collections.abc import Callable, Iterator
 from functools import partial
+from unittest.mock import patch
 
 import pytest
 from attrs import frozen
@@ -22,10 +23,12 @@ from support.tls_lines import (
     connected,
     frontend_tls,
     is_broken,
+    is_readable,
     no_error_is_left,
 )
 from support.waiting import until
 from tcpbalance.net.pump import CHUNK
+from tcpbalance.net.tls import openssl, tls_socket
 from tcpbalance.net.tls.records import RECORDS_AT_ONCE
 from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.net.tls.tls_socket import MORE_TO_READ, TlsSocket
@@ -71,6 +74,19 @@ class Line:
         with pytest.raises(BlockingIOError):
             self.tls.recv(CHUNK)
         return self.tls.pending is None
+
+
+class Counted:
+    """A socket whose reads are counted."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.reads = 0
+        self.send = sock.send
+        self._recv_into = sock.recv_into
+
+    def recv_into(self, buffer: memoryview) -> int:
+        self.reads += 1
+        return self._recv_into(buffer)
 
 
 @pytest.fixture(scope="module")
@@ -325,6 +341,38 @@ def test_the_handshake_waits_for_the_peer(fresh: Line) -> None:
     with pytest.raises(BlockingIOError):
         fresh.tls.do_handshake()
     assert fresh.tls.pending is None
+
+
+@pytest.mark.parametrize(("at_the_end", "reads"), [(False, 1), (True, 2)])
+def test_a_flight_is_read_once_unless_the_end_may_be_behind_it(
+    fresh: Line, at_the_end: bool, reads: int
+) -> None:
+    fresh.peer.look()  # which says hello
+    until(lambda: is_readable(fresh.beneath), "the hello")
+    counted = Counted(fresh.beneath)
+    with patch.object(fresh.tls, "_sock", counted), pytest.raises(BlockingIOError):
+        fresh.tls.do_handshake(at_the_end)
+    assert counted.reads == reads
+    fresh.peer.look()
+    until(lambda: is_readable(fresh.beneath), "the rest")
+    assert fresh.tls.do_handshake(at_the_end) is at_the_end
+
+
+def test_what_comes_behind_the_handshake_may_be_read(fresh: Line) -> None:
+    fresh.peer.look()
+    until(lambda: is_readable(fresh.beneath), "the hello")
+    with pytest.raises(BlockingIOError):
+        fresh.tls.do_handshake(False)
+    fresh.peer.tls.bio_write(fresh.peer.sock.recv(1 << 16))
+    fresh.peer.tls.do_handshake()
+    fresh.come(fresh.peer.written(b"hello"))
+    assert fresh.tls.do_handshake(False)
+    assert fresh.tls.recv(CHUNK) == b"hello"
+
+
+def test_openssl_may_write_more_than_is_taken_at_once(fresh: Line) -> None:
+    with patch.object(openssl, "BUFFER_SIZE", 100), patch.object(tls_socket, "BUFFER_SIZE", 100):
+        fresh.shake()
 
 
 def test_a_handshake_with_one_who_speaks_something_else_fails(fresh: Line) -> None:

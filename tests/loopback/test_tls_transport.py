@@ -548,6 +548,19 @@ def test_a_peer_that_closes_during_the_handshake(fresh: Line) -> None:
     fresh.until(lambda: fresh.story == ["lost ConnectionDone"])
 
 
+def test_a_peer_that_closes_right_behind_its_first_step(fresh: Line) -> None:
+    fresh.begin()
+    fresh.peer.look()
+    fresh.peer.sock.shutdown(socket.SHUT_WR)
+    fresh.until(lambda: fresh.story == ["lost ConnectionDone"])
+
+
+def test_a_peer_that_closes_right_behind_its_last_step(fresh: Line) -> None:
+    fresh.peer.sock.sendall(_agree_alone(fresh))
+    fresh.peer.sock.shutdown(socket.SHUT_WR)
+    fresh.until(lambda: fresh.story == ["agreed", "read closed"])
+
+
 def test_a_peer_that_breaks_off_during_the_handshake(fresh: Line) -> None:
     fresh.begin()
     fresh.peer.look()

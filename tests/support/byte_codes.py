@@ -3,21 +3,29 @@ same in every run, however busy the machine."""
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import sys
 from collections.abc import Callable
 from ipaddress import ip_network
+from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any, NamedTuple
 
+from OpenSSL import SSL
+
 import tcpbalance
+from support.certificates import Authority
 from support.memory_kernel import MemoryKernel
 from support.records import USUAL
+from support.tls_lines import client_context, client_in_memory, frontend_tls, to_send
 from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.config.admission import AccessConfig
 from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.logs.log_format import json_line, text_line
+from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.policies.round_robin import RoundRobin
 from tcpbalance.pool.pool import Pool
@@ -80,6 +88,52 @@ def cost(call: Callable[[], object]) -> Cost:
     return Cost(byte_codes, calls)
 
 
+class TlsClient:
+    """A client that makes a full handshake, and sends its first bytes with the last of it.
+
+    :param kernel: connects it.
+    :param data: those bytes.
+    """
+
+    def __init__(self, kernel: MemoryKernel, data: bytes) -> None:
+        self._received = b""
+        self._heard = 0
+        self._tls = client_in_memory(client_context())
+        self._agree()
+        self._peer = kernel.connect(b"".join(to_send(self._tls)))
+        kernel.run()
+        self._hear()
+        self._agree()
+        self.send(data)
+
+    @property
+    def received(self) -> bytes:
+        """All that it has read."""
+        self._hear()
+        with contextlib.suppress(SSL.WantReadError, SSL.ZeroReturnError):
+            while True:
+                self._received += self._tls.recv(len(ANSWER))
+        return self._received
+
+    def send(self, data: bytes) -> None:
+        """Send *data*."""
+        self._tls.send(data)
+        self._peer.send(b"".join(to_send(self._tls)))
+
+    def finish(self) -> None:
+        """Send the end of the stream."""
+        self._peer.finish()
+
+    def _agree(self) -> None:
+        with contextlib.suppress(SSL.WantReadError):
+            self._tls.do_handshake()
+
+    def _hear(self) -> None:
+        if data := self._peer.received_since(self._heard):
+            self._heard += len(data)
+            self._tls.bio_write(data)
+
+
 class Stage:
     """A frontend, a backend that accepts, and clients, one after the other.
 
@@ -118,7 +172,7 @@ class Stage:
         :param header: what the client sends before it.
         """
         kernel = self._kernel
-        client = kernel.connect(header + REQUEST)
+        client = self._connect(header + REQUEST)
         kernel.run()
         backend = kernel.dialled[-1]
         for _ in range(further):
@@ -135,20 +189,37 @@ class Stage:
         assert client.received == ANSWER * (1 + further)
         assert self.records.pop().reason.word == "backend_closed"
 
+    def _connect(self, data: bytes) -> Any:
+        return self._kernel.connect(data)
+
     def refusal(self) -> None:
         """Play a client that is refused."""
         assert self._kernel.connect(b"").saw == "reset"
 
 
+class TlsStage(Stage):
+    """The same with clients that speak TLS."""
+
+    def __init__(self) -> None:
+        with TemporaryDirectory() as folder:
+            issued = Authority.root().issue(Path(folder), "web", "web.example")
+            super().__init__(preread=PrereadSettings(tls=ServerTls(frontend_tls(issued))))
+
+    def _connect(self, data: bytes) -> Any:
+        return TlsClient(self._kernel, data)
+
+
 def costs() -> dict[str, Cost]:
     """Count what is done for each connection and message."""
-    native, portable = Stage(), Stage(native=False)
+    native, portable, tls = Stage(), Stage(native=False), TlsStage()
     behind_proxy = Stage(preread=PrereadSettings(NetworkSet([ip_network(CLIENTS)])))
     refusing = Stage(access=AccessConfig(deny=(CLIENTS,)))
     return {
         "native connection": _warm(native.connection),
         "native connection with a PROXY header": _warm(lambda: behind_proxy.connection(header=HEADER)),
         "native, ten further requests": _ten_further(native),
+        "native connection over TLS": _warm(tls.connection),
+        "native, ten further requests over TLS": _ten_further(tls),
         "portable connection": _warm(portable.connection),
         "portable, ten further requests": _ten_further(portable),
         "refusal": _warm(refusing.refusal),

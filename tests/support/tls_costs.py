@@ -65,7 +65,9 @@ class Moved:
         self._beneath = beneath
 
     def __get__(self, owner: Any, kind: Any = None) -> Any:
-        return owner.__dict__["_kept"] if self._beneath is None else self._beneath.__get__(owner, kind)
+        if self._beneath is None:
+            return owner.__dict__.get("_kept", b"")
+        return self._beneath.__get__(owner, kind)
 
     def __set__(self, owner: Any, value: Any) -> None:
         with contextlib.suppress(AttributeError, KeyError):
@@ -297,7 +299,7 @@ def read_in_memory(connection: SSL.Connection, data: bytes, segments: list[int])
         except SSL.Error:
             failed = True
 
-    with patch.object(Connection, "_kept", kept, create=True):
+    with patch.object(Connection, "_kept", kept):
         for segment in sent_of(data, segments):
             cost.lines += work(partial(read, segment))
             cost.wire += len(segment) + HEADERS

@@ -13,6 +13,8 @@ FIGURES = {
     "native connection": Cost(5168, 215),
     "native connection with a PROXY header": Cost(7131, 275),
     "native, ten further requests": Cost(5660, 160),
+    "native connection over TLS": Cost(8210, 351),
+    "native, ten further requests over TLS": Cost(7760, 230),
     "portable connection": Cost(4322, 203),
     "portable, ten further requests": Cost(1810, 100),
     "refusal": Cost(359, 17),

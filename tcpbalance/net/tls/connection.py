@@ -26,14 +26,12 @@ class Connection(SSL.Connection):
     :param context: what it begins with.
     """
 
-    def __init__(self, context: SSL.Context) -> None:
-        super().__init__(context, None)
-        # What has come, up to where OpenSSL has got it; see ``records.Records``.
-        self._kept = b""
-        self._at = 0
-        self._partial = 0  # bytes missing of a record that it has got the beginning of
-        self._unread = 0  # complete records that it may not have read
-        self._without_data = 0  # records in a row that brought none
+    # What has come, up to where OpenSSL has got it; see ``records.Records``.
+    _kept = b""
+    _at = 0
+    _partial = 0  # bytes missing of a record that it has got the beginning of
+    _unread = 0  # complete records that it may not have read
+    _without_data = 0  # records in a row that brought none
 
     def bio_write(self, buf: Any) -> int:
         """Take what has come."""

@@ -7,6 +7,7 @@ from OpenSSL import SSL, crypto
 
 from tcpbalance.errors import Fault
 from tcpbalance.net.tls.errors import HandshakeFailed
+from tcpbalance.net.tls.openssl import agreed_protocol
 from tcpbalance.wire.certificate import Certificate, read_certificate
 
 MAX_SUBJECT = 1000
@@ -49,7 +50,7 @@ def facts_of(connection: SSL.Connection, now: float) -> TlsFacts:
         connection.get_protocol_version_name(),
         connection.get_cipher_name() or "",
         asked_name(connection),
-        connection.get_alpn_proto_negotiated() or None,
+        agreed_protocol(connection),
         subject,
         common_name,
     )

@@ -6,7 +6,8 @@ processor time. So these two, and what goes with them, are called through crypto
 pyOpenSSL does as well.
 
 OpenSSL has no socket here: what came is put into a memory BIO that it reads from, and what it writes is taken
-out of another one: BIO_s_mem(3).
+out of another one: BIO_s_mem(3). These two and the connection's handle are looked up once, by `parts_of`: the
+attributes of pyOpenSSL's connections are slow.
 """
 
 from __future__ import annotations
@@ -26,13 +27,18 @@ _lib, _ffi = Binding().lib, Binding.ffi
 _in = _ffi.new("char[]", 5 * RECORD)
 _plain = _ffi.new("char[]", 6 * RECORD)
 _plain_view = _ffi.buffer(_plain)
-_BUFFER_SIZE = len(_plain)
-_out = _ffi.new("char[]", _BUFFER_SIZE)
+BUFFER_SIZE = len(_plain)
+_out = _ffi.new("char[]", BUFFER_SIZE)
 _out_view = memoryview(_ffi.buffer(_out))
+_NOTHING = _out_view[:0]
+_agreed = _ffi.new("unsigned char **")
+_agreed_size = _ffi.new("unsigned int *")
 _from_buffer = _ffi.from_buffer
 
 INCOMING = memoryview(_ffi.buffer(_in)).cast("B")
 """What has come from a socket is put here: four full records, even where the first has begun before."""
+
+INCOMING_SIZE = len(INCOMING)
 
 _SSL_read, _SSL_write = _lib.SSL_read, _lib.SSL_write
 _BIO_read, _BIO_write = _lib.BIO_read, _lib.BIO_write
@@ -44,9 +50,23 @@ _OF_THE_SYSTEM: int = _lib.SSL_ERROR_SYSCALL
 _NONE_OF_ITS_OWN = (errno.EAGAIN, errno.EINTR)
 
 
-def handle_of(connection: SSL.Connection) -> Any:
-    """OpenSSL's own handle of a connection."""
-    return connection._ssl
+def parts_of(connection: SSL.Connection) -> tuple[Any, Any, Any]:
+    """Give OpenSSL's own handle of a connection, what it reads from, and what it writes to."""
+    return connection._ssl, connection._into_ssl, connection._from_ssl
+
+
+def handshake(connection: SSL.Connection, handle: Any) -> bool:
+    """Go on with a handshake: SSL_do_handshake(3).
+
+    :returns: whether it is over; else it is the peer's turn.
+    :raises SSL.Error: it has failed.
+    """
+    result = _lib.SSL_do_handshake(handle)
+    if result > 0:
+        return True
+    if _lib.SSL_get_error(handle, result) != WANT_READ:
+        connection._raise_ssl_error(handle, result)
+    return False
 
 
 def read(handle: Any, max_records: int) -> tuple[bytes, int, int]:
@@ -58,7 +78,7 @@ def read(handle: Any, max_records: int) -> tuple[bytes, int, int]:
     """
     filled = count = 0
     while count < max_records:
-        size = _SSL_read(handle, _plain + filled, _BUFFER_SIZE - filled)
+        size = _SSL_read(handle, _plain + filled, BUFFER_SIZE - filled)
         if size <= 0:
             return _plain_view[:filled], count, _lib.SSL_get_error(handle, size)
         filled += size
@@ -66,90 +86,103 @@ def read(handle: Any, max_records: int) -> tuple[bytes, int, int]:
     return _plain_view[:filled], count, 0
 
 
-def read_one(connection: SSL.Connection, size: int) -> bytes | int:
+def read_one(handle: Any, memory: Any, size: int) -> bytes | int:
     """Let OpenSSL read the first bytes of ``INCOMING``, which are one record: BIO_write(3), SSL_read(3).
 
-    :param connection: one that reads memory, and that nothing is lent to.
+    :param memory: what OpenSSL reads from, and nothing that is lent.
     :returns: what is in the record; or, where that is nothing, why, by SSL_get_error(3).
     """
-    _BIO_write(connection._into_ssl, _in, size)
-    size = _SSL_read(connection._ssl, _plain, _BUFFER_SIZE)
+    _BIO_write(memory, _in, size)
+    size = _SSL_read(handle, _plain, BUFFER_SIZE)
     if size > 0:
         return _plain_view[:size]  # type: ignore[no-any-return]  # cffi is not annotated
-    return _lib.SSL_get_error(connection._ssl, size)  # type: ignore[no-any-return]
+    return _lib.SSL_get_error(handle, size)  # type: ignore[no-any-return]
 
 
-def encrypt(connection: SSL.Connection, data: Any) -> memoryview | int:
+def encrypt(handle: Any, memory: Any, data: Any) -> memoryview | int:
     """Make records of *data*: SSL_write(3).
 
-    :param connection: one that writes memory, and whose last bytes have been taken.
+    :param memory: what OpenSSL writes to; its last bytes have been taken.
     :param data: not nothing, and at most four records' worth.
     :returns: what is to be sent, good until the next call on any connection; or, where OpenSSL refuses, why,
         by SSL_get_error(3).
     """
-    handle, memory, size = connection._ssl, connection._from_ssl, len(data)
-    source: Any = data if type(data) is bytes and size <= RECORD else _from_buffer(data)
+    size = len(data)
     if size <= RECORD:
-        count = _SSL_write(handle, source, size)
+        count = _SSL_write(handle, data if type(data) is bytes else _from_buffer(data), size)
         if count > 0:
-            return _out_view[: _BIO_read(memory, _out, _BUFFER_SIZE)]
+            return _out_view[: _BIO_read(memory, _out, BUFFER_SIZE)]
         return _lib.SSL_get_error(handle, count)  # type: ignore[no-any-return]
+    source = _from_buffer(data)
     done = filled = 0
     while done < size:
         count = _SSL_write(handle, source + done, min(size - done, RECORD))
         if count <= 0:
             return _lib.SSL_get_error(handle, count)  # type: ignore[no-any-return]
         done += count
-        filled += _BIO_read(memory, _out + filled, _BUFFER_SIZE - filled)
+        filled += _BIO_read(memory, _out + filled, BUFFER_SIZE - filled)
     return _out_view[:filled]
 
 
-def written(connection: SSL.Connection) -> memoryview:
-    """Take what OpenSSL has written of itself, such as an alert, or a part of it: BIO_read(3).
+def written(memory: Any) -> memoryview:
+    """Take what OpenSSL has written of itself, such as an alert, or ``BUFFER_SIZE`` of it: BIO_read(3).
 
-    :param connection: one that writes memory.
+    :param memory: what OpenSSL writes to.
     :returns: good until the next call on any connection.
     """
-    return _out_view[: max(_BIO_read(connection._from_ssl, _out, _BUFFER_SIZE), 0)]
+    size = _BIO_read(memory, _out, BUFFER_SIZE)
+    return _out_view[:size] if size > 0 else _NOTHING
 
 
-def copy_in(connection: SSL.Connection, size: int) -> None:
+def copy_in(memory: Any, size: int) -> None:
     """Let OpenSSL read the first bytes of ``INCOMING``: BIO_write(3).
 
-    :param connection: one that reads memory, and that nothing is lent to.
+    :param memory: what OpenSSL reads from, and nothing that is lent.
     """
-    _BIO_write(connection._into_ssl, _in, size)
+    _BIO_write(memory, _in, size)
 
 
-def lend(connection: SSL.Connection, size: int) -> None:
+def lend(connection: SSL.Connection, size: int) -> Any:
     """Let OpenSSL read the first bytes of ``INCOMING`` where they are: BIO_new_mem_buf(3).
 
     :param connection: one that reads memory, and has read all that it had; it has to read this, too, before
         anything else is put there.
+    :returns: what OpenSSL reads from now.
     """
-    bio = _lib.BIO_new_mem_buf(_in, size)
-    _lib.BIO_set_mem_eof_return(bio, -1)  # that more will come
-    _read_from(connection, bio)
+    memory = _lib.BIO_new_mem_buf(_in, size)
+    _lib.BIO_set_mem_eof_return(memory, -1)  # that more will come
+    return _read_from(connection, memory)
 
 
-def lend_nothing(connection: SSL.Connection) -> None:
-    """Let OpenSSL read what will be copied in, and no more of what was lent."""
-    _read_from(connection, _lib.BIO_new(_lib.BIO_s_mem()))
+def lend_nothing(connection: SSL.Connection) -> Any:
+    """Let OpenSSL read what will be copied in, and no more of what was lent.
+
+    :returns: what OpenSSL reads from now.
+    """
+    return _read_from(connection, _lib.BIO_new(_lib.BIO_s_mem()))
 
 
-def shrink(connection: SSL.Connection) -> None:
+def shrink(connection: SSL.Connection) -> Any:
     """Free the memory that OpenSSL writes to, which else keeps as much as it ever had to hold.
 
     :param connection: one whose last bytes have been taken.
+    :returns: what OpenSSL writes to now.
     """
-    bio = _lib.BIO_new(_lib.BIO_s_mem())
-    _lib.SSL_set_bio(connection._ssl, connection._into_ssl, bio)
-    connection._from_ssl = bio
+    memory = connection._from_ssl = _lib.BIO_new(_lib.BIO_s_mem())
+    _lib.SSL_set_bio(connection._ssl, connection._into_ssl, memory)
+    return memory
 
 
-def _read_from(connection: SSL.Connection, bio: Any) -> None:
-    _lib.SSL_set_bio(connection._ssl, bio, connection._from_ssl)
-    connection._into_ssl = bio
+def _read_from(connection: SSL.Connection, memory: Any) -> Any:
+    connection._into_ssl = memory
+    _lib.SSL_set_bio(connection._ssl, memory, connection._from_ssl)
+    return memory
+
+
+def agreed_protocol(connection: SSL.Connection) -> bytes | None:
+    """Give the protocol that was agreed on by ALPN, None for none: SSL_get0_alpn_selected(3)."""
+    _lib.SSL_get0_alpn_selected(connection._ssl, _agreed, _agreed_size)
+    return bytes(_ffi.buffer(_agreed[0], _agreed_size[0])) if _agreed_size[0] else None
 
 
 def trouble(kind: int) -> tuple[int, str]:

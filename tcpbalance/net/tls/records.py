@@ -42,6 +42,11 @@ WORTH_LENDING = 4 * 1024
 to keeps as much memory as it ever had to hold."""
 
 
+def is_alone(size: int) -> bool:
+    """Whether the first bytes of ``INCOMING`` are one record, and short enough to be copied."""
+    return HEADER < size < WORTH_LENDING and (INCOMING[3] << 8 | INCOMING[4]) == size - HEADER
+
+
 def cut(wire: Any, size: int, partial: int, max_records: int, enough: int) -> tuple[int, int, int]:
     """Find where records end.
 
@@ -78,15 +83,19 @@ class Records:
     OpenSSL is to read all of what it is given before it is given more.
 
     :param connection: one that reads memory.
+    :param memory: what OpenSSL reads from.
+    :ivar memory: the same now.
     :ivar partial: bytes that are missing of a record that OpenSSL has got the beginning of.
     :ivar without_data: complete records in a row that brought none.
-    :ivar between: whether OpenSSL has got all that came, which ended with a record, and reads what is copied.
+    :ivar between: whether OpenSSL has got all that came, which ended with a record, and reads what is copied
+        next.
     """
 
-    __slots__ = ("_at", "_connection", "_copies", "between", "kept", "partial", "without_data")
+    __slots__ = ("_at", "_connection", "_copies", "between", "kept", "memory", "partial", "without_data")
 
-    def __init__(self, connection: SSL.Connection) -> None:
+    def __init__(self, connection: SSL.Connection, memory: Any) -> None:
         self._connection = connection
+        self.memory = memory
         self._copies = True
         self.between = True
         # What has come behind the records that were wanted, up to where OpenSSL has got it. It stays where it
@@ -104,6 +113,8 @@ class Records:
     @property
     def ready(self) -> bool:
         """Whether OpenSSL can be given something of what is kept."""
+        if not self.kept:
+            return False
         left = len(self.kept) - self._at
         return left >= HEADER or bool(self.partial and left)
 
@@ -135,6 +146,9 @@ class Records:
         :param enough: bytes after which no further record is begun.
         :returns: how many of them are complete.
         """
+        if self.between and is_alone(size):
+            copy_in(self.memory, size)
+            return 1
         if size:
             end, self.partial, complete = cut(INCOMING, size, self.partial, max_records, enough)
             self.kept = bytes(INCOMING[end:size]) if end < size else b""
@@ -153,18 +167,19 @@ class Records:
     def _hand_over(self, end: int) -> None:
         """Let OpenSSL read so much of ``INCOMING``."""
         if end >= WORTH_LENDING:
-            lend(self._connection, end)
+            self.memory = lend(self._connection, end)
             self._copies = False
         else:
             if not self._copies:
-                lend_nothing(self._connection)
+                self.memory = lend_nothing(self._connection)
                 self._copies = True
-            copy_in(self._connection, end)
+            copy_in(self.memory, end)
 
-    def clear(self) -> None:
-        """Forget what has come and OpenSSL has not read."""
-        lend_nothing(self._connection)
+    def end(self) -> None:
+        """Give OpenSSL nothing any more, and forget what has come and it has not read."""
+        self.memory = lend_nothing(self._connection)
         self.kept, self._at, self.partial, self._copies = b"", 0, 0, True
+        self.between = False
 
     def are_worth_reading(self, complete: int, with_data: int) -> bool:
         """Count records that bring nothing.

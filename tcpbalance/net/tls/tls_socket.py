@@ -17,13 +17,16 @@ from OpenSSL import SSL
 
 from tcpbalance.net.ends import unread
 from tcpbalance.net.tls.openssl import (
+    BUFFER_SIZE,
     ENDED,
     INCOMING,
+    INCOMING_SIZE,
     RECORD,
     WANT_READ,
     encrypt,
     forget_errors,
-    handle_of,
+    handshake,
+    parts_of,
     read,
     read_one,
     shrink,
@@ -32,13 +35,12 @@ from tcpbalance.net.tls.openssl import (
 )
 from tcpbalance.net.tls.records import (
     CHANGE_CIPHER_SPEC,
-    HEADER,
     MAX_IN_HANDSHAKE,
     RECORDS_AT_ONCE,
     TOO_MANY_IN_HANDSHAKE,
     TOO_MANY_WITHOUT_DATA,
-    WORTH_LENDING,
     Records,
+    is_alone,
     too_many,
 )
 
@@ -56,6 +58,8 @@ MORE_TO_READ, WANTS_WRITE = "more to read", "wants write"
 
 _DRAINED = 4
 """Records' worth of bytes that are taken from a peer whose handshake has failed."""
+
+_RECORDS = range(RECORDS_AT_ONCE)
 
 
 class TlsSocket:
@@ -78,17 +82,12 @@ class TlsSocket:
         "_is_client",
         "_last",
         "_lost",
+        "_memory",
         "_records",
-        "_recv_into",
         "_sock",
         "connection",
         "error",
-        "family",
-        "fileno",
-        "getsockname",
-        "getsockopt",
         "pending",
-        "setsockopt",
         "unsent",
     )
 
@@ -96,7 +95,8 @@ class TlsSocket:
         self.connection = connection
         self.pending: str | None = None
         self.error: str | None = None
-        self._records = Records(connection)
+        self._handle, memory, self._memory = parts_of(connection)
+        self._records = Records(connection, memory)
         # What every further read gives, and what an answer of OpenSSL's has met, which the kernel reports
         # once. Of an error what it says: itself it has references to the frames that it has passed, and so to
         # us.
@@ -108,13 +108,6 @@ class TlsSocket:
         self._close_notify_sent = False
         self._data_is_out = False
         self._sock = sock
-        self._recv_into = sock.recv_into
-        self._handle = handle_of(connection)
-        self.family = sock.family
-        self.fileno = sock.fileno
-        self.getsockname = sock.getsockname
-        self.getsockopt = sock.getsockopt
-        self.setsockopt = sock.setsockopt
 
     # The handshake
 
@@ -126,15 +119,24 @@ class TlsSocket:
         self._is_client = True
         self._step()
 
-    def do_handshake(self) -> None:
+    def do_handshake(self, at_the_end: bool = True) -> bool:
         """Go on with the handshake.
 
+        :param at_the_end: whether a short read is no sign that all was read.
+        :returns: whether there may be more to read behind it.
         :raises BlockingIOError: the peer's turn.
         :raises SSL.Error: it has failed.
         """
         records = self._records
-        for _ in range(RECORDS_AT_ONCE):
-            size = 0 if records.ready else self._fetch()
+        more = True
+        for _ in _RECORDS:
+            if records.ready:
+                size = 0
+            elif more:
+                size = self._fetch()
+                more = at_the_end or size == INCOMING_SIZE
+            else:
+                raise BlockingIOError
             # One at a time: the last may have data behind it. This kind is read with what follows it.
             together = records.next_type(size) == CHANGE_CIPHER_SPEC and not records.partial
             records.without_data += records.give(size, 2 if together else 1, RECORD)
@@ -144,8 +146,8 @@ class TlsSocket:
                 if self._is_client and self._lost is not None:
                     raise SSL.SysCallError(*self._lost)
                 records.without_data = 0
-                shrink(self.connection)
-                return
+                self._memory = shrink(self.connection)
+                return more or not records.between
             if records.without_data > MAX_IN_HANDSHAKE:
                 raise too_many(TOO_MANY_IN_HANDSHAKE)
         self.pending = self.pending or MORE_TO_READ
@@ -170,12 +172,9 @@ class TlsSocket:
         :returns: whether the handshake is over.
         """
         try:
-            SSL.Connection.do_handshake(self.connection)
-        except SSL.WantReadError:
-            return False
+            return handshake(self.connection, self._handle)
         finally:
             self._answer()
-        return True
 
     # Reading
 
@@ -188,12 +187,12 @@ class TlsSocket:
         :returns: nothing at the end.
         """
         records = self._records
-        if not records.between or self._last is not None:
+        if not records.between:
             return self._recv(size, 0)
-        end = self._recv_into(INCOMING)
-        if HEADER < end < WORTH_LENDING and (INCOMING[3] << 8 | INCOMING[4]) == end - HEADER:
-            # One record and a short one, as most are: in one go.
-            data = read_one(self.connection, end)
+        end = self._sock.recv_into(INCOMING)
+        if is_alone(end):
+            # As most are: in one go.
+            data = read_one(self._handle, records.memory, end)
             if not isinstance(data, int):
                 records.without_data = 0
                 return data
@@ -212,7 +211,7 @@ class TlsSocket:
                 end = records.fetch(self._sock)
                 if not end:
                     return self._end_of_stream()
-            is_all = 0 < end < len(INCOMING)
+            is_all = 0 < end < INCOMING_SIZE
             data = self._decrypt(records.give(end, RECORDS_AT_ONCE, size))
             end = 0
             # Where that was but a part of a record, the rest or the end may be behind it: look again.
@@ -259,7 +258,7 @@ class TlsSocket:
             self._last = self._refused(TOO_MANY_WITHOUT_DATA).args
         else:
             return
-        self._records.clear()
+        self._records.end()
 
     def _repeat_last(self) -> bytes:
         if isinstance(self._last, bytes):
@@ -290,7 +289,7 @@ class TlsSocket:
         size = len(data)
         if size > BATCH:
             return self._send_batches(memoryview(data))
-        records = encrypt(self.connection, data)
+        records = encrypt(self._handle, self._memory, data)
         if isinstance(records, int):
             raise self._broken(records)
         length = len(records)
@@ -304,7 +303,7 @@ class TlsSocket:
             # Behind more than a record more will follow soon, and need as much memory again.
             self._grown = size > RECORD
             if not self._grown:
-                shrink(self.connection)
+                self._memory = shrink(self.connection)
         return size
 
     def _send_batches(self, data: memoryview) -> int:
@@ -345,9 +344,12 @@ class TlsSocket:
 
     def _keep_written(self) -> None:
         """Put what OpenSSL has written of itself behind what is kept."""
-        while answer := written(self.connection):
+        answer = written(self._memory)
+        if answer:
             self.unsent = self.unsent or bytearray()
             self.unsent += answer
+            if len(answer) == BUFFER_SIZE:
+                self._keep_written()
 
     # Ending
 
@@ -391,6 +393,29 @@ class TlsSocket:
             for _ in range(_DRAINED):
                 if not self._sock.recv(RECORD):
                     break
+
+    # The socket beneath
+
+    @property
+    def family(self) -> int:
+        """See ``socket.socket``."""
+        return self._sock.family
+
+    def fileno(self) -> int:
+        """See ``socket.socket``."""
+        return self._sock.fileno()
+
+    def getsockname(self) -> Any:
+        """See ``socket.socket``."""
+        return self._sock.getsockname()
+
+    def getsockopt(self, level: int, name: int) -> int:
+        """See ``socket.socket``."""
+        return self._sock.getsockopt(level, name)
+
+    def setsockopt(self, level: int, name: int, value: int | bytes) -> None:
+        """See ``socket.socket``."""
+        self._sock.setsockopt(level, name, value)
 
     def shutdown(self, how: int) -> None:
         """End the stream beneath."""
