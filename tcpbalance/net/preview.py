@@ -40,8 +40,8 @@ class Preview:
             return
         self._shown = len(data)
         source.protocol.dataReceived(data)
-        # The protocol may have ended the preview, or closed the transport.
-        if not self._over and source.is_open:
+        # The protocol may have ended the preview.
+        if not self._over:
             self._take(self._shown)
         source.read_again()
 
@@ -54,6 +54,6 @@ class Preview:
         self._take(self._shown - leave)
 
     def _take(self, count: int) -> None:
-        # It was there a moment ago; what has happened since is reported later.
+        # It was there a moment ago; a break since then is reported later, and a close was the protocol's.
         with contextlib.suppress(OSError):
             self._source.socket.recv(count)

@@ -18,7 +18,7 @@ class SpareDescriptor:
         """Hold one back, if there is one and none is held already."""
         if self._number is None:
             with contextlib.suppress(OSError):
-                self._number = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+                self._number = os.open(os.devnull, os.O_RDONLY)
 
     def release(self) -> bool:
         """Give it up.

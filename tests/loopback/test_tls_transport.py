@@ -251,6 +251,23 @@ def test_a_transport_that_is_paused_reads_nothing_and_loses_nothing(line: Line) 
     line.until(lambda: line.story == ["data 6", "read closed"])
 
 
+def test_a_protocol_that_wants_no_more_gets_no_more(line: Line) -> None:
+    """Though OpenSSL, or a part of a record, leaves something to be read that no event will report."""
+
+    def stop(data: bytes) -> None:
+        line.protocol.received += data
+        line.transport.read_no_more()
+
+    line.protocol.dataReceived = stop  # type: ignore[method-assign]
+    line.peer.sock.sendall(b"".join(line.peer.written(b"x" * 1000) for _ in range(2 * RECORDS_AT_ONCE)))
+    line.until(lambda: line.protocol.received)
+    first = line.protocol.received
+    assert len(first) < 2000 * RECORDS_AT_ONCE
+    for _ in range(10):
+        line.turn()
+    assert line.protocol.received == first
+
+
 # Ends
 
 
@@ -400,6 +417,7 @@ def test_encrypted_bytes_that_never_left_cut_it_short(line: Line, ends: str) -> 
     else:
         line.transport.abortConnection()
     assert line.transport.cut_short
+    assert line.transport.output.waiting() == 0, "nothing is kept for a peer that is gone"
 
 
 def test_a_close_notify_that_never_left_cuts_nothing_short(line: Line) -> None:
@@ -601,6 +619,23 @@ def test_a_handshake_that_openssl_does_not_begin_is_told_in_a_later_turn(fresh: 
     assert no_error_is_left()
 
 
+def test_a_first_step_that_finds_no_room_goes_out_once_there_is_some(fresh: Line) -> None:
+    sent = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            sent += fresh.beneath.send(bytes(MIB))
+    fresh.transport.connect_tls(Client(client_context()))
+    received = bytearray()
+
+    def hello_came() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            received.extend(fresh.peer.sock.recv(MIB))
+        return len(received) > sent
+
+    fresh.until(hello_came)
+    assert received[sent] == 22, "a record of the handshake: RFC 8446, section 5.1"
+
+
 def test_a_server_that_breaks_off_before_our_last_step_has_not_agreed(fresh: Line, issued: Issued) -> None:
     """OpenSSL's side of it is over then: it has written to memory."""
     context = SSL.Context(SSL.TLS_METHOD)
@@ -644,6 +679,18 @@ def test_tls_begins_behind_a_header_in_the_same_segment(fresh: Line, tls: Server
     fresh.until(lambda: fresh.peer.look() is fresh.peer and "agreed" in fresh.story)
     fresh.peer.sock.sendall(fresh.peer.written(b"hello"))
     fresh.until(lambda: fresh.protocol.received == b"hello")
+
+
+def test_garbage_behind_a_header_is_told_with_its_cause(fresh: Line, tls: ServerTls) -> None:
+    """The handshake gets it, and no read for the preview."""
+    introducer = Introducer(tls)
+    introducer.transport = fresh.transport
+    fresh.protocol = introducer
+    fresh.transport.hand_over(introducer)
+    fresh.transport.look()
+    fresh.peer.sock.sendall(PROXY + b"GET / HTTP/1.0\r\n\r\n")
+    fresh.until(lambda: fresh.story == ["lost HandshakeFailed"])
+    assert fresh.protocol.failure == "http request"
 
 
 def test_a_closed_transport_leaves_nothing_for_the_garbage_collector(tls: ServerTls) -> None:

@@ -290,6 +290,18 @@ class TransportTests(DataPathCase):
         transport.connect_tls(peer)
         await self.use_tls(transport, listener, Peer(theirs, server))
 
+    async def test_tls_is_closed_though_it_was_paused(self) -> None:
+        """Twisted's has to read the peer's answer to its close_notify."""
+        transport, listener, theirs = self.connect()
+        transport.accept_tls(self.server())
+        peer = Peer(theirs, client_in_memory(client_context()))
+        await self.agree(listener, peer)
+        transport.pauseProducing()
+        transport.loseConnection()
+        await until(reactor, lambda: peer.look().finished)
+        peer.sock.send(peer.close_notify())
+        await until(reactor, lambda: listener.story == ["lost ConnectionDone"])
+
     async def use_tls(self, transport: Transport, listener: Listener, peer: Peer) -> None:
         await self.agree(listener, peer)
         assert isinstance(transport.getHandle(), SSL.Connection)

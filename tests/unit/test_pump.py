@@ -188,3 +188,20 @@ def test_the_end_comes_after_the_last_byte_by_pipe() -> None:
     pair.run()
     assert len(pair.far.received) == 2 * MIB
     assert pair.direction._pipe is None
+
+
+def test_a_protocol_that_has_its_bytes_relayed_gets_no_more_of_them() -> None:
+    """In the turn, too, in which it asks for that: nothing would stop it where the sink is full."""
+    network = Network(data_path="copying", send_buffer=MIB, receive_buffer=MIB)
+    sink = MemoryStage(HalfCloseRecorder, network=network)
+
+    class Joining(HalfCloseRecorder):
+        def dataReceived(self, data: bytes) -> None:
+            super().dataReceived(data)
+            self.transport.relay_with(sink.transport, Wheel(network.reactor, network.clock.seconds))
+
+    source = MemoryStage(Joining, network=network)
+    source.peer.send(bytes(3 * CHUNK))
+    network.run()
+    assert source.protocol.story == [f"data {CHUNK}"]
+    assert len(sink.peer.received) == 2 * CHUNK

@@ -40,6 +40,15 @@ def test_a_break_met_in_a_half_close_is_told_in_a_later_round() -> None:
     assert line.protocol.story == ["called", "lost ConnectionLost"]
 
 
+def test_bytes_that_a_write_could_not_send_cut_it_short() -> None:
+    line = stage()
+    line.settle()
+    line.peer.reset()
+    line.transport.write(b"anybody there?")
+    line.settle()
+    assert line.transport.cut_short
+
+
 def test_what_came_before_a_break_is_told_before_it() -> None:
     line = stage()
     line.peer.send(b"hello")

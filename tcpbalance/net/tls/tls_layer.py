@@ -230,9 +230,9 @@ class TlsLayer:
 
     def close_in_order(self) -> None:
         """Send a close_notify before the transport is closed, if there is space for it."""
-        if not self.handshaking:
-            with contextlib.suppress(OSError):
-                self._tls.send_close_notify()
+        # During the handshake OpenSSL refuses it: SSL_shutdown(3).
+        with contextlib.suppress(OSError):
+            self._tls.send_close_notify()
 
 
 def _failure_of(error: SSL.Error, connection: SSL.Connection) -> Failure:
