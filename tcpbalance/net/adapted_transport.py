@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterable
-from socket import SocketType
-from typing import Any
+from socket import MSG_PEEK, SocketType
+from typing import Any, cast
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.error import ConnectionLost
@@ -27,8 +26,8 @@ def as_transport(transport: Any) -> Transport:
 
     :param transport: the one that a protocol was connected with.
     """
-    if isinstance(transport, SocketTransport | AdaptedTransport):
-        return transport
+    if isinstance(transport, _ADAPTED):
+        return cast(Transport, transport)
     return AdaptedTransport(transport)
 
 
@@ -39,15 +38,20 @@ class AdaptedTransport:
     :ivar ending: False; the end is known when it is reported.
     :ivar full: False; it is not known what waits.
     :ivar drained: False; the same.
+    :ivar ends_by_close_notify: see ``Transport``.
+    :ivar registerProducer: the transport's own, as is ``unregisterProducer``.
     """
 
-    __slots__ = ("_ended", "_transport")
+    __slots__ = ("_ended", "_transport", "ends_by_close_notify", "registerProducer", "unregisterProducer")
 
     ending = full = drained = False
 
     def __init__(self, transport: Any) -> None:
         self._transport = transport
         self._ended = False
+        self.registerProducer = transport.registerProducer
+        self.unregisterProducer = transport.unregisterProducer
+        self.ends_by_close_notify = bool(ISSLTransport.providedBy(transport))
 
     # Reading
 
@@ -87,23 +91,18 @@ class AdaptedTransport:
         paused while they waited for events and resumed by another one's event before its own was looked at.
         The kernel knows better.
         """
+        handle = getattr(self._transport, "getHandle", None)
         try:
-            self._ended = self._is_at_end()
+            if handle is None or not handle().recv(1, MSG_PEEK):
+                self._ended = True
+                return True
+        except BlockingIOError:
+            pass
         except OSError:
             self._transport.connectionLost(Failure(ConnectionLost()))  # type: ignore[no-untyped-call]  # Twisted's
             return False
-        if not self._ended:
-            self._transport.resumeProducing()
-        return self._ended
-
-    def _is_at_end(self) -> bool:
-        handle = getattr(self._transport, "getHandle", None)
-        if handle is None:
-            return True
-        try:
-            return not handle().recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return False
+        self._transport.resumeProducing()
+        return False
 
     # Writing
 
@@ -114,14 +113,6 @@ class AdaptedTransport:
     def writeSequence(self, data: Iterable[bytes]) -> None:
         """See ``Transport``."""
         self._transport.writeSequence(data)
-
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """See ``Transport``."""
-        self._transport.registerProducer(producer, streaming)
-
-    def unregisterProducer(self) -> None:
-        """See ``Transport``."""
-        self._transport.unregisterProducer()
 
     def in_flight(self) -> int:
         """See ``Transport``: less where the transport is not Twisted's own, which cannot be asked."""
@@ -163,12 +154,7 @@ class AdaptedTransport:
         A TLS transport shows the interfaces of the TCP transport under it, half-close included, and must not
         be asked for it.
         """
-        return IHalfCloseableDescriptor.providedBy(self._transport) and not self.ends_by_close_notify
-
-    @property
-    def ends_by_close_notify(self) -> bool:
-        """See ``Transport``."""
-        return bool(ISSLTransport.providedBy(self._transport))
+        return not self.ends_by_close_notify and IHalfCloseableDescriptor.providedBy(self._transport)
 
     def loseWriteConnection(self) -> None:
         """See ``Transport``."""
@@ -181,8 +167,9 @@ class AdaptedTransport:
         """See ``Transport``."""
         # Twisted's TLS never closes while a producer is registered.
         self._transport.unregisterProducer()
-        # While it is paused, it would not hear the peer's answer to its close_notify.
-        self.resumeProducing()
+        if self.ends_by_close_notify:
+            # While it is paused, it would not hear the peer's answer.
+            self.resumeProducing()
         self._transport.loseConnection()
 
     def abortConnection(self) -> None:
@@ -195,6 +182,7 @@ class AdaptedTransport:
     def accept_tls(self, tls: TlsServer, rest: bytes = b"") -> None:
         """See ``Transport``."""
         self._transport.startTLS(tls)
+        self.ends_by_close_notify = True
         if rest:
             self._transport.protocol.dataReceived(rest)
 
@@ -209,6 +197,7 @@ class AdaptedTransport:
             # Twisted has put its TLS protocol in between, to which not even an end can be reported.
             transport.protocol = protocol
             raise
+        self.ends_by_close_notify = True
 
     # Changing hands
 
@@ -242,6 +231,9 @@ class AdaptedTransport:
     def socket(self) -> Any:
         """The socket beneath, where there is one."""
         return self._transport.socket
+
+
+_ADAPTED = (SocketTransport, AdaptedTransport)
 
 
 def _unwrapped(transport: Any) -> Any:

@@ -10,17 +10,18 @@ import select
 from socket import SocketType
 from typing import Any, Literal, Protocol, get_args
 
+from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IProtocol, IReactorFDSet
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tcpbalance.config.messages import must_be_one_of
 from tcpbalance.errors import SettingError
-from tcpbalance.net.addresses import PeerAddress
+from tcpbalance.net.addresses import PeerAddress, socket_address
 from tcpbalance.net.end_queue import EndQueue
 from tcpbalance.net.poller import READABLE, Handler, Poller
 from tcpbalance.net.socket_transport import SocketTransport
-from tcpbalance.net.twisted_transport import stock_transport
+from tcpbalance.net.twisted_transport import TcpTransport, UnixTransport
 
 _log = Logger()
 
@@ -128,7 +129,9 @@ class TwistedDataPath:
 
     def transport(self, sock: SocketType, protocol: IProtocol, peer: PeerAddress) -> Any:
         """See ``DataPath``."""
-        return stock_transport(self._reactor, self._ends, sock, protocol, peer)
+        transport_class = UnixTransport if isinstance(peer, UNIXAddress) else TcpTransport
+        address = socket_address(peer)
+        return transport_class(self._ends, sock, protocol, address, None, sock.fileno(), self._reactor)
 
     def fail(self, transport: Any, failure: Failure) -> None:
         """See ``DataPath``."""

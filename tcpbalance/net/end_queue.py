@@ -12,9 +12,13 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 ENDS_A_TURN = 16
 """Ends reported in one turn of the reactor, at least: each takes 50 to 100 microseconds with what follows."""
+
+FEW_LEFT = ENDS_A_TURN // 2
+"""Where a turn has fewer left, the next one begins with a call of ours, and has a number of its own."""
 
 SHARE_A_TURN = 128
 """One in so many of the ends that wait is reported in a turn, where that is more: so the queue does not grow
@@ -31,22 +35,24 @@ class EndQueue:
 
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
-        self._waiting: deque[Callable[[], None]] = deque()
+        self._waiting: deque[tuple[Callable[[Failure], None], Failure]] = deque()
         self._left = ENDS_A_TURN
         self._next_turn: IDelayedCall | None = None
 
-    def report(self, end: Callable[[], None]) -> None:
-        """Call *end*: now, or in a later turn where this one has had enough of them."""
-        at_once = bool(self._left) and not self._waiting
-        if at_once:
-            self._left -= 1
-        else:
-            self._waiting.append(end)
+    def charge(self) -> bool:
+        """Count an end to this turn.
+
+        :returns: whether it can be reported now; otherwise the turn has had enough of them.
+        """
+        self._left -= 1
         # Where ends are few, most turns have no call of ours, and no turn follows for its sake.
-        if self._left <= ENDS_A_TURN // 2 and self._next_turn is None:
+        if self._left < FEW_LEFT and self._next_turn is None:
             self._next_turn = self._reactor.callLater(0, self._go_on)
-        if at_once:
-            end()
+        return self._left >= 0 and not self._waiting
+
+    def wait(self, end: Callable[[Failure], None], reason: Failure) -> None:
+        """Call *end* with *reason* in a later turn, behind those that wait already."""
+        self._waiting.append((end, reason))
 
     def _go_on(self) -> None:
         self._next_turn = None
@@ -55,12 +61,12 @@ class EndQueue:
             return
         # What these bring waits behind those that are there, and the next turn has a number of its own.
         self._next_turn = self._reactor.callLater(0, self._go_on)
-        while self._left and self._waiting:
+        while self._left > 0 and self._waiting:
             self._left -= 1
-            self._report(self._waiting.popleft())
+            self._report(*self._waiting.popleft())
 
-    def _report(self, end: Callable[[], None]) -> None:
+    def _report(self, end: Callable[[Failure], None], reason: Failure) -> None:
         try:
-            end()
+            end(reason)
         except Exception:
             self._log.failure("a connection's end could not be reported")

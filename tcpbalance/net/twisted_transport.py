@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import socket
-from socket import SocketType
-from typing import Any, cast
+from typing import Any
 
 from OpenSSL import SSL
 from twisted.internet import tcp, unix
 from twisted.internet.abstract import FileDescriptor
-from twisted.internet.address import UNIXAddress
-from twisted.internet.error import ConnectionClosed, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol
+from twisted.internet.error import ConnectionAborted, ConnectionClosed, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.main import CONNECTION_LOST
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
-from tcpbalance.net.addresses import PeerAddress, socket_address
 from tcpbalance.net.end_queue import EndQueue
 from tcpbalance.net.ends import (
     DONE,
@@ -46,6 +42,7 @@ class ReadsToTheEnd(FileDescriptor):
     socket: Any
     protocol: Any
     reactor: Any
+    logstr: str
     _aborting: bool
     _broken = False
     _paused = False
@@ -59,6 +56,10 @@ class ReadsToTheEnd(FileDescriptor):
         self._ends = ends
         super().__init__(*arguments)
 
+    def __repr__(self) -> str:
+        """Twisted's would name the port that it came from, which it does not know."""
+        return f"<{self.logstr}>"
+
     def pauseProducing(self) -> None:
         """Read no more for now."""
         self._paused = True
@@ -71,10 +72,12 @@ class ReadsToTheEnd(FileDescriptor):
 
     def readConnectionLost(self, reason: Failure) -> None:
         """Twisted's call: the stream is at its end, which waits for its turn to be reported."""
-        # One that is resumed meanwhile comes to its end again.
-        if not self._read_end_waits:
+        if self._ends.charge():
+            self._report_read_end(reason)
+        elif not self._read_end_waits:
+            # One that is resumed while it waits comes to its end again.
             self._read_end_waits = True
-            self._ends.report(functools.partial(self._report_read_end, reason))
+            self._ends.wait(self._report_read_end, reason)
 
     def _report_read_end(self, reason: Failure) -> None:
         self._read_end_waits = False
@@ -89,17 +92,29 @@ class ReadsToTheEnd(FileDescriptor):
 
     def connectionLost(self, reason: Failure) -> None:
         """Twisted's call: the connection is no more. A break waits for its turn to be reported, unless the
-        reactor has no more turns; so does a reset from this side, since many may follow from many breaks. An
-        end in order does not wait, nor does a fault of ours."""
-        if not isinstance(reason.value, ConnectionLost) or not getattr(self.reactor, "running", True):
+        reactor has no more turns. An end in order does not wait, nor do a reset from this side and a fault of
+        ours."""
+        error = reason.value
+        if (isinstance(error, ConnectionDone) and not self._broken) or isinstance(error, ConnectionAborted):
+            super().connectionLost(reason)  # type: ignore[no-untyped-call]  # Twisted's
+            return
+        if not isinstance(error, ConnectionLost) or not getattr(self.reactor, "running", True):
             self._lose(reason)
             return
         # A writer that stays meets the break again and again; so does a write meanwhile.
         self.stopReading()  # type: ignore[no-untyped-call]
         self.stopWriting()  # type: ignore[no-untyped-call]
-        if not self._loss_waits and not self.disconnected:
+        if self._ends.charge():
+            self._report_loss(reason)
+        elif not self._loss_waits:
             self._loss_waits = True
-            self._ends.report(functools.partial(self._report_loss, reason))
+            self._ends.wait(self._report_loss, reason)
+
+    def abortConnection(self) -> None:
+        """Reset the connection, which is reported in the next turn."""
+        # It is charged to this one: many may follow from many breaks.
+        self._ends.charge()
+        super().abortConnection()  # type: ignore[misc]  # It is the transport's class that has it.
 
     def _report_loss(self, reason: Failure) -> None:
         self._loss_waits = False
@@ -191,32 +206,9 @@ class ReadsToTheEnd(FileDescriptor):
         report_connection_error(protocol)
 
 
-class _TcpTransport(ReadsToTheEnd, tcp.Server):
+class TcpTransport(ReadsToTheEnd, tcp.Server):
     """Twisted's, over TCP."""
 
 
-class _UnixTransport(ReadsToTheEnd, unix.Server):
+class UnixTransport(ReadsToTheEnd, unix.Server):
     """Twisted's, over a unix socket."""
-
-
-class _Port:
-    """The one thing that a transport asks of the port it came from, for its ``repr``."""
-
-    def __init__(self, number: object) -> None:
-        self._realPortNumber = number
-
-
-def stock_transport(
-    reactor: Any, ends: EndQueue, sock: SocketType, protocol: IProtocol, peer: PeerAddress
-) -> Any:
-    """Make a transport of Twisted's over *sock*, which the transport owns from here on.
-
-    :param reactor: watches the socket (IReactorFDSet).
-    :param ends: the queue of the ends on that reactor.
-    :param sock: a connected stream socket.
-    :param protocol: what it will report to.
-    :param peer: the peer's address.
-    """
-    transport_class = _UnixTransport if isinstance(peer, UNIXAddress) else _TcpTransport
-    port = cast(Any, _Port(sock.fileno()))
-    return transport_class(ends, sock, protocol, socket_address(peer), port, sock.fileno(), reactor)

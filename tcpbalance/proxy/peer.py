@@ -81,7 +81,6 @@ class Peer(Protocol):
 
     def makeConnection(self, transport: Any) -> None:
         """Twisted's call: the side is connected."""
-        self.connected = 1
         self.transport = as_transport(transport)
         self.connectionMade()  # type: ignore[no-untyped-call]  # Twisted's
 
@@ -100,7 +99,8 @@ class Peer(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The transport is gone."""
-        self.release_limiter()
+        if self.limiter is not None:
+            self.release_limiter()
         self.session.lost(self, reason)
 
     # What it knows
@@ -180,7 +180,8 @@ class Peer(Protocol):
 
     def close(self, orderly: bool) -> None:
         """Close for good: after what is buffered went out, or at once and with a reset."""
-        self.release_limiter()
+        if self.limiter is not None:
+            self.release_limiter()
         if self.gone:
             return
         if orderly:

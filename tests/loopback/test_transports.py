@@ -340,6 +340,8 @@ class FalseEnd:
         raise self._meets
 
     def __getattr__(self, name: str) -> Callable[..., None]:
+        if name.startswith("__"):  # zope.interface asks for the interfaces that it provides.
+            raise AttributeError(name)
         return lambda *_: self.calls.append(name)
 
 

@@ -9,6 +9,7 @@ import pytest
 from support.network import no_logged_failure
 from support.turning_clock import TurningClock
 from tcpbalance.net.end_queue import ENDS_A_TURN, SHARE_A_TURN, EndQueue
+from tcpbalance.net.ends import DONE
 
 
 class Stage:
@@ -21,10 +22,16 @@ class Stage:
 
     def come(self, *numbers: int) -> None:
         for number in numbers:
-            self.queue.report(self.end(number))
+            self.report(self.end(number))
 
     def end(self, number: int) -> Callable[[], None]:
         return lambda: self.told.append(number)
+
+    def report(self, end: Callable[[], None]) -> None:
+        if self.queue.charge():
+            end()
+        else:
+            self.queue.wait(lambda reason: end(), DONE)
 
 
 @pytest.fixture
@@ -76,11 +83,19 @@ def test_what_a_turn_has_left_is_for_those_that_come_in_it(stage: Stage) -> None
 def test_an_end_that_brings_another_one_does_not_lengthen_the_turn(stage: Stage) -> None:
     stage.come(*range(ENDS_A_TURN))
     for number in range(ENDS_A_TURN):
-        stage.queue.report(lambda number=number: stage.come(number))  # type: ignore[misc]
+        stage.report(lambda number=number: stage.come(number))  # type: ignore[misc]
     stage.clock.turn()
     assert len(stage.told) == ENDS_A_TURN
     stage.clock.run_out()
     assert stage.told == [*range(ENDS_A_TURN), *range(ENDS_A_TURN)]
+
+
+def test_those_that_do_not_wait_shorten_the_turn(stage: Stage) -> None:
+    stage.queue.charge()
+    stage.come(*range(ENDS_A_TURN))
+    assert stage.told == list(range(ENDS_A_TURN - 1))
+    stage.clock.run_out()
+    assert stage.told == list(range(ENDS_A_TURN))
 
 
 def test_where_more_come_in_each_turn_the_queue_does_not_grow_for_ever(stage: Stage) -> None:
@@ -96,7 +111,7 @@ def test_one_that_raises_is_logged_and_the_others_are_told(stage: Stage) -> None
         raise ZeroDivisionError
 
     stage.come(*range(ENDS_A_TURN))
-    stage.queue.report(raises)
+    stage.report(raises)
     stage.come(1000)
     with pytest.raises(AssertionError, match="could not be reported"), no_logged_failure():
         stage.clock.run_out()

@@ -9,8 +9,9 @@ import pytest
 from twisted.python.failure import Failure
 
 from support.memory_stage import MemoryStage
-from support.network import no_logged_failure
+from support.network import Network, no_logged_failure
 from support.transport_scripts import HalfCloseRecorder
+from tcpbalance.net.end_queue import ENDS_A_TURN
 from tcpbalance.net.ends import LOST
 
 
@@ -21,10 +22,10 @@ class Waiting(MemoryStage):
         super().__init__(HalfCloseRecorder)
         self.network.run()
         ends = self.transport._ends
-        ends.report(lambda: None)
+        ends.charge()
         self.network.reactor._run_due_calls()
         while ends._left:
-            ends.report(lambda: None)
+            ends.charge()
         happens(self.peer)
         # The reactor's events alone, as in the turn that has had enough.
         self.events()
@@ -106,6 +107,30 @@ def test_one_of_tls_that_comes_to_an_end_by_a_fault_of_ours_meanwhile_is_lost_on
     stage.transport.TLS = True
     stage.transport.connectionLost(Failure(ZeroDivisionError()))
     assert stage.told() == ["lost ZeroDivisionError"]
+
+
+def test_a_reset_from_here_does_not_wait() -> None:
+    stage = Waiting(lambda peer: None)
+    ends = stage.transport._ends
+    for _ in range(2 * ENDS_A_TURN):
+        ends.wait(lambda reason: None, LOST)
+    stage.transport.abortConnection()
+    assert stage.story == []
+    stage.network.reactor._run_due_calls()
+    assert stage.story == ["lost ConnectionAborted"]
+    assert stage.told() == ["lost ConnectionAborted"]
+
+
+def test_resets_from_here_leave_a_turn_fewer_ends_to_tell() -> None:
+    network = Network()
+    stages = [MemoryStage(HalfCloseRecorder, network=network) for _ in range(ENDS_A_TURN + 1)]
+    network.run()
+    for stage in stages[1:]:
+        stage.transport.abortConnection()
+    stages[0].transport.connectionLost(LOST)
+    assert stages[0].protocol.story == []
+    network.run()
+    assert stages[0].protocol.story == ["lost ConnectionLost"]
 
 
 def test_a_reactor_that_has_stopped_tells_at_once() -> None:
