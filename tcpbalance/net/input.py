@@ -131,8 +131,8 @@ class Input:
         self.read_again()
 
     def read_up(self) -> None:
-        """Read what is there now, unless reading is paused or over."""
-        if not (self.paused or self.done):
+        """Read what is there now, unless reading is over."""
+        if not self.done:
             # Short reads are no sign that all was read: as many as a turn allows.
             self.readable = self.at_the_end = True
             self.reader.pull()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Protocol
 
 
@@ -58,10 +59,8 @@ class Output:
         """
         self.full = False
         if self.unsent is not None:
-            try:
+            with contextlib.suppress(BlockingIOError):
                 del self.unsent[: self._socket.send(self.unsent)]
-            except BlockingIOError:
-                self.full = True
             if self.unsent:
                 self.full = True
             else:

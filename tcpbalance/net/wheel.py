@@ -143,12 +143,11 @@ class Wheel:
                 self._check(watched)
                 if self._clock() >= until:
                     break
-            elif self._turn < due and self._slots:
+            elif self._turn < due:
                 self._turn += 1
             else:
-                self._turn = due
                 return
-        if self._slots and self._rest is None:
+        if self._slots:
             self._rest = self._reactor.callLater(0, self._go_on)
 
     def _check(self, watched: Watched) -> None:

@@ -551,6 +551,17 @@ def test_a_break_right_behind_the_end_of_the_handshake_is_all_that_is_told(fresh
     fresh.until(lambda: fresh.story == ["lost ConnectionLost"])
 
 
+def test_a_client_that_breaks_off_before_our_last_step_has_said_what_it_said(fresh: Line) -> None:
+    """The last step of a server are tickets for later."""
+    last = _agree_alone(fresh)
+    fresh.peer.sock.sendall(last + fresh.peer.written(b"statement"))
+    fresh.peer.reset()
+    until(lambda: is_broken(fresh.beneath), "the break")
+    fresh.transport.on_events(READABLE)
+    fresh.until(lambda: "lost ConnectionLost" in fresh.story)
+    assert fresh.story == ["agreed", "data 9", "lost ConnectionLost"]
+
+
 def test_garbage_instead_of_a_handshake_is_told_with_its_cause(fresh: Line) -> None:
     fresh.begin()
     fresh.peer.sock.sendall(b"GET / HTTP/1.0\r\n\r\n")

@@ -55,6 +55,17 @@ def test_one_now_and_then_needs_no_call_for_each(stage: Stage) -> None:
     assert turns <= 2
 
 
+@pytest.mark.parametrize("before", range(ENDS_A_TURN + 1))
+def test_half_of_what_a_turn_reports_is_reported_at_once_whatever_came_before(
+    stage: Stage, before: int
+) -> None:
+    for number in range(before):
+        stage.come(number)
+        stage.clock.run_out()
+    stage.come(*range(1000, 1000 + ENDS_A_TURN // 2))
+    assert len(stage.told) == before + ENDS_A_TURN // 2
+
+
 def test_in_order_and_so_many_a_turn(stage: Stage) -> None:
     stage.come(*range(3 * ENDS_A_TURN))
     for turn in (1, 2, 3):

@@ -9,7 +9,10 @@ import pytest
 from support.memory_stage import MemoryStage
 from support.network import Network, no_logged_failure
 from support.transport_scripts import HalfCloseRecorder, Recorder, Source, outcome
+from tcpbalance.net.pump import CHUNK, READS_A_TURN
 from tcpbalance.net.socket_transport import BUFFER, SocketTransport
+
+MIB = 1024 * 1024
 
 
 def stage(protocol: type[Recorder] = HalfCloseRecorder, **network: Any) -> MemoryStage:
@@ -86,6 +89,7 @@ def test_a_break_met_by_bytes_that_waited_is_told() -> None:
     line.peer.reset()
     line.settle()
     assert line.protocol.story == ["lost ConnectionLost"]
+    assert (line.transport.cut_short, line.transport.kept) == (True, 0)
 
 
 def test_a_break_is_told_though_nobody_reads() -> None:
@@ -133,6 +137,36 @@ def test_a_paused_transport_reads_nothing_and_then_all() -> None:
     assert line.protocol.story == [], "nothing is told within the call"
     line.settle()
     assert line.protocol.story == ["data 5", "read closed"]
+
+
+def test_one_turn_is_a_bounded_number_of_reads() -> None:
+    """However often it is paused and resumed in the turn before."""
+    line = stage(send_buffer=MIB, receive_buffer=MIB)
+    line.transport.pauseProducing()
+    line.peer.send(bytes(MIB))
+    line.settle()
+    for _ in range(2):
+        line.transport.resumeProducing()
+        line.transport.pauseProducing()
+    line.transport.resumeProducing()
+    line.turn()
+    assert line.protocol.story == [f"data {READS_A_TURN * CHUNK}"]
+
+
+def test_a_message_is_read_once() -> None:
+    """Less than was asked for is all that there is, unless the end is behind it."""
+    line = stage()
+    reads = []
+    recv = line.transport.socket.recv
+
+    def counted(*arguments: Any) -> Any:
+        reads.append(arguments)
+        return recv(*arguments)
+
+    line.transport.socket.recv = counted
+    line.peer.send(b"hello")
+    line.settle()
+    assert (line.protocol.story, len(reads)) == (["data 5"], 1)
 
 
 def test_the_end_is_told_once() -> None:
@@ -190,6 +224,8 @@ def test_what_the_kernel_does_not_take_is_sent_in_order_when_it_does() -> None:
     line.peer.start_reading()
     line.settle()
     assert (line.peer.received, line.transport.kept) == (data, 0)
+    line.transport.write(b"more")
+    assert line.peer.read(100) == 4, "what follows is sent at once again"
 
 
 def test_a_producer_is_paused_while_much_waits_and_resumed_when_all_is_out() -> None:

@@ -81,6 +81,7 @@ def test_leaves_no_delayed_call_when_nothing_is_watched() -> None:
     wheel.forget(one)
     wheel.forget(other)
     assert clock.getDelayedCalls() == []
+    assert (one.slot, other.slot) == (None, None)
 
 
 def test_watching_again_replaces_the_time() -> None:
@@ -117,6 +118,15 @@ def test_catches_up_after_the_process_was_stopped() -> None:
     wheel, thing = Wheel(clock, clock.seconds), Thing()
     wheel.watch(thing, 2.0)
     clock.advance(500.0)
+    assert len(thing.checked) == 1
+
+
+def test_a_wheel_that_was_idle_for_long_is_in_time_at_once() -> None:
+    clock = TurningClock()
+    wheel, thing = Wheel(clock, clock.seconds), Thing()
+    clock.turn(1000.0 * STEPS_A_TURN)
+    wheel.watch(thing, 0.0)
+    clock.turn(1.0)
     assert len(thing.checked) == 1
 
 
@@ -316,3 +326,17 @@ def test_where_checks_take_long_there_are_fewer_in_a_turn() -> None:
     assert checked([*things]) == 10
     assert {thing.slot for thing in things} == {None}
     assert clock.getDelayedCalls() == []
+
+
+def test_a_last_check_that_takes_long_leaves_no_delayed_call() -> None:
+    clock = TurningClock()
+
+    class Slow(Thing):
+        def check(self, now: float) -> float | None:
+            clock.rightNow += CHECKS_TIME_A_TURN
+            return super().check(now)
+
+    wheel, thing = Wheel(clock, clock.seconds), Slow()
+    wheel.watch(thing, 0.0)
+    clock.turn(1.0)
+    assert (len(thing.checked), clock.getDelayedCalls()) == (1, [])

@@ -55,7 +55,7 @@ class TlsSource(Source, Reader, Protocol):
         ...
 
     def read_up(self) -> None:
-        """Read what is there now, unless reading is paused or over."""
+        """Read what is there now, unless reading is over."""
         ...
 
 
