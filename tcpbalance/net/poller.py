@@ -127,7 +127,6 @@ class Poller:
         # Events of ends that are still to be reported, by descriptor. A dict does not find its first in
         # constant time once others before that have been removed.
         self._ends: OrderedDict[int, int] = OrderedDict()
-        self._in_turn = False
         self._next_turn: IDelayedCall | None = None
 
     def open(self) -> None:
@@ -179,8 +178,7 @@ class Poller:
         if self._poller is None:
             return
         self._again.append((handler, call))
-        if not self._in_turn:
-            self._come_back()
+        self._come_back()
 
     def doRead(self) -> None:
         """The reactor's call: one turn, in rounds of events, with the call of one handler that had work left
@@ -188,24 +186,20 @@ class Poller:
 
         A handler that has work left again waits for the next turn.
         """
-        self._in_turn = True
         waiting = len(self._again)
         until = self._reactor.seconds() + TIME_A_TURN
-        try:
-            for _ in range(ROUNDS_A_TURN):
-                happened = self._report()
-                if self._ends:
-                    self._report_ends()
-                    happened = True
-                if waiting and self._again:
-                    waiting -= 1
-                    self._call(*self._again.popleft())
-                elif not happened:
-                    break
-                if self._reactor.seconds() >= until:
-                    break
-        finally:
-            self._in_turn = False
+        for _ in range(ROUNDS_A_TURN):
+            happened = self._report()
+            if self._ends:
+                self._report_ends()
+                happened = True
+            if waiting and self._again:
+                waiting -= 1
+                self._call(*self._again.popleft())
+            elif not happened:
+                break
+            if self._reactor.seconds() >= until:
+                break
         if self._again or self._ends:
             self._come_back()
 

@@ -224,6 +224,18 @@ def test_when_the_reactor_is_no_more_everybody_hears_of_it(stage: Stage) -> None
     assert stage.events.closed
 
 
+def test_one_that_raises_when_the_reactor_is_no_more_keeps_no_other_from_hearing_of_it(stage: Stage) -> None:
+    class Stubborn(Heard):
+        def on_teardown(self) -> None:
+            raise_error()
+
+    for number in (5, 6):
+        stage.poller.watch(number, Stubborn(str(number), stage.diary))
+    with pytest.raises(AssertionError, match="could not be ended"), no_logged_failure():
+        stage.poller.connectionLost(Failure(ConnectionLost()))
+    assert stage.events.closed
+
+
 def test_work_asked_for_outside_of_a_turn_is_done_though_no_event_comes(stage: Stage) -> None:
     handler = stage.handler(5)
     for name in ("one", "two"):
