@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sysconfig
 
 from bench import programs
 
@@ -21,7 +22,15 @@ def tools() -> dict[str, str]:
     :raises Failed: when wrk or nginx, without which nothing can be measured, is missing.
     """
     return {
-        "Python": platform.python_version(),
+        "Python": f"{platform.python_version()} ({build()})",
         "backends: nginx": programs.version([programs.path_of("nginx"), "-v"]),
         "wrk": programs.version([programs.path_of("wrk"), "-v"]),
     }
+
+
+def build() -> str:
+    """Tell whether the interpreter was built with profile-guided optimisation, as far as it can be known."""
+    options, flag = (sysconfig.get_config_var(name) for name in ("CONFIG_ARGS", "PGO_PROF_USE_FLAG"))
+    # Debian takes the flag out of the file once it has built with it, and has not asked `configure` for it.
+    optimised = "--enable-optimizations" in (options or "") or flag == ""
+    return f"built {'with' if optimised else 'without'} profile-guided optimisation"

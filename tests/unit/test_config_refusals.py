@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ from support.configs import SMALLEST, backends, frontend, pool, problems
 def on_unix(keys: str) -> str:
     return frontend(keys).replace('"0.0.0.0:5432"', '["unix:db.sock", "0.0.0.0:5432"]')
 
+
+MAPPED = str(ip_address("::ffff:127.0.0.1"))
+"""The same from CPython 3.13 on, ``::ffff:7f00:1`` before."""
 
 _NOT_A_MODE = '4: frontends.db.listen_mode: must be the mode of a file in octal, such as "0660", got '
 
@@ -79,7 +83,7 @@ _NOT_A_MODE = '4: frontends.db.listen_mode: must be the mode of a file in octal,
         (
             SMALLEST.replace('"0.0.0.0:5432"', '["[::ffff:127.0.0.1]:80"]'),
             (
-                "2: frontends.db.listen[0]: [::ffff:7f00:1]:80 is an IPv4 address in the form of IPv6, "
+                f"2: frontends.db.listen[0]: [{MAPPED}]:80 is an IPv4 address in the form of IPv6, "
                 "on which the system does not listen, write 127.0.0.1:80"
             ),
         ),
