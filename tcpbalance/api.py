@@ -51,7 +51,7 @@ from tcpbalance.pool.policies.base import PolicyFactory as PolicyFactory
 from tcpbalance.pool.policies.base import PolicyTools as PolicyTools
 from tcpbalance.pool.pool import Pool as Pool
 from tcpbalance.proxy.factory import FrontendFactory as FrontendFactory
-from tcpbalance.proxy.preread import PrereadSettings as PrereadSettings
+from tcpbalance.proxy.preread_settings import PrereadSettings as PrereadSettings
 from tcpbalance.proxy.reasons import EndReason as EndReason
 from tcpbalance.proxy.record import SessionRecord as SessionRecord
 from tcpbalance.reactor import Reactor as Reactor

@@ -31,7 +31,7 @@ from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.extensions import policies
 from tcpbalance.pool.pool import Pool
-from tcpbalance.proxy.preread import PrereadSettings
+from tcpbalance.proxy.preread_settings import PrereadSettings
 from tcpbalance.services.frontend import Frontend
 from tcpbalance.services.pool_service import LOOKUP_TIMEOUT
 from tcpbalance.wire.server_names import NameMap

@@ -91,3 +91,22 @@ def packed_host(address: object) -> bytes | None:
     :returns: None for an address without one, such as a unix socket's.
     """
     return packed(getattr(address, "host", ""))
+
+
+class ClientAddress:
+    """Where a client is: worked out once, and carried from the accept to the record.
+
+    :param twisted: one of Twisted's addresses; endpoints of other makers may have one of their own kind.
+    :ivar twisted: the same.
+    :ivar packed: the bytes of its host, by which lists, limits and affinity know it; None for an address
+        without a host, such as a unix socket's.
+    """
+
+    __slots__ = ("packed", "twisted")
+
+    def __init__(self, twisted: Any) -> None:
+        self.twisted = twisted
+        self.packed = packed_host(twisted)
+
+    def __str__(self) -> str:
+        return shown(self.twisted)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from tcpbalance.net.addresses import ClientAddress
 from tcpbalance.proxy.context import SessionContext
 from tcpbalance.proxy.peer import Peer
 from tcpbalance.proxy.session import Session
@@ -19,20 +18,23 @@ class ClientConnection(Peer):
     """The client's side of a session, which begins once it is connected.
 
     :param context: of the frontend.
+    :param address: where the client connects from.
     :param admitted: the address that was admitted; None without admission control, and before its decision.
     """
 
     session: Session
 
-    def __init__(self, context: SessionContext, admitted: Any = None) -> None:
+    def __init__(
+        self, context: SessionContext, address: ClientAddress, admitted: ClientAddress | None = None
+    ) -> None:
         self._context = context
+        self._address = address
         self._admitted = admitted
 
     def connectionMade(self) -> None:
         """The client is connected: begin its session."""
         context = self._context
-        preread = context.preread.begin(self.transport.getPeer()) if context.preread is not None else None
-        self.session = session = Session(context, self, preread, self._admitted)
+        self.session = session = Session(context, self, self._address, self._admitted)
         self._admitted = None  # The session gives it back.
         context.registry.add(session)
         session.start()

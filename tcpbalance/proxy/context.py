@@ -17,7 +17,7 @@ from tcpbalance.net.wheel import Wheel
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.dry_run import DryRun
 from tcpbalance.proxy.logged_admission import LoggedAdmission
-from tcpbalance.proxy.preread import PrereadSettings
+from tcpbalance.proxy.preread_settings import PrereadSettings
 from tcpbalance.proxy.registry import SessionRegistry
 
 AGE_JITTER = 0.1

@@ -14,6 +14,7 @@ from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.admission.lists import make_admission
 from tcpbalance.config.admission import AccessConfig, LimitsConfig
 from tcpbalance.config.frontends import SocketConfig, TimeoutsConfig
+from tcpbalance.net.addresses import ClientAddress
 from tcpbalance.net.connecting import Connector
 from tcpbalance.net.socket_connector import SocketConnector
 from tcpbalance.net.socket_options import SocketOptions
@@ -23,7 +24,7 @@ from tcpbalance.proxy.client import ClientConnection
 from tcpbalance.proxy.context import SessionContext
 from tcpbalance.proxy.dry_run import DryRun
 from tcpbalance.proxy.logged_admission import LoggedAdmission
-from tcpbalance.proxy.preread import PrereadSettings
+from tcpbalance.proxy.preread_settings import PrereadSettings
 from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.proxy.registry import SessionRegistry
 from tcpbalance.reactor import Reactor
@@ -126,10 +127,12 @@ class FrontendFactory(Factory):
         :returns: its side of a session; None where it is refused.
         """
         context = self.context
-        preread = context.preread
+        client = ClientAddress(addr)
         # Where a PROXY header is to name the client, the decision waits for that.
-        if context.admission is None or (preread is not None and preread.expects_header(addr)):
-            return ClientConnection(context)
-        if context.admission.admit(addr) is not None:
+        if context.admission is None or (
+            context.preread is not None and context.preread.expects_header(client)
+        ):
+            return ClientConnection(context, client)
+        if context.admission.admit(client) is not None:
             return None
-        return ClientConnection(context, addr)
+        return ClientConnection(context, client, client)

@@ -11,7 +11,7 @@ from attrs import frozen
 from tcpbalance.net.addresses import proxy_address
 from tcpbalance.net.tls.facts import TlsFacts
 from tcpbalance.pool.pool import Pool
-from tcpbalance.proxy.client_info import ClientInfo
+from tcpbalance.proxy.preread import Preread
 from tcpbalance.wire.proxy_protocol import (
     ProxyAddress,
     ProxyHeader,
@@ -38,7 +38,7 @@ class OutgoingProxyHeader:
     unique_id: str | None
 
 
-def outgoing_proxy_header(pool: Pool, transport: Any, info: ClientInfo | None) -> OutgoingProxyHeader | None:
+def outgoing_proxy_header(pool: Pool, transport: Any, preread: Preread | None) -> OutgoingProxyHeader | None:
     """Write the header that a pool wants, None where it wants none.
 
     A client that came through a proxy is announced as that proxy announced it; where the proxy spoke for
@@ -46,16 +46,16 @@ def outgoing_proxy_header(pool: Pool, transport: Any, info: ClientInfo | None) -
     on. Where all that is to be passed on does not fit beside what is ours, nothing of it is.
 
     :param transport: the client's.
-    :param info: what is known of a client that had a preread; None without one.
+    :param preread: what is known of a client that had one; else None.
     """
     if pool.send_proxy_protocol is None:
         return None
-    received = info.preread.header if info is not None else None
+    received = preread.header if preread is not None else None
     ends = _ends(transport, received)
     if pool.send_proxy_protocol == "v1":
         return OutgoingProxyHeader(encode_v1(*ends), None)
     passed = list(_passed(received, pool.pass_tlvs)) if received is not None else []
-    own = list(_own(info))
+    own = list(_own(preread))
     try:
         return _named(
             ends, [*passed, *(tlv for tlv in own if tlv.type not in {other.type for other in passed})]
@@ -79,12 +79,12 @@ def _named(ends: Ends, tlvs: list[Tlv]) -> OutgoingProxyHeader:
     return OutgoingProxyHeader(encode_v2(*ends, tlvs), name.decode("ascii", "backslashreplace"))
 
 
-def _own(info: ClientInfo | None) -> Iterator[Tlv]:
+def _own(preread: Preread | None) -> Iterator[Tlv]:
     """What we know of the connection ourselves."""
-    if info is not None:
-        yield from _own_tls(info.preread.secured)
-        if info.preread.server_name is not None:
-            yield Tlv(AUTHORITY, info.preread.server_name.encode())
+    if preread is not None:
+        yield from _own_tls(preread.tls)
+        if preread.server_name is not None:
+            yield Tlv(AUTHORITY, preread.server_name.encode())
     yield Tlv(UNIQUE_ID, uuid4().hex.encode())
 
 

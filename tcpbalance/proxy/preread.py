@@ -1,160 +1,250 @@
-"""What a client has to send before a backend is chosen: a PROXY header, and the server name that it wants.
+"""The first phase of a session whose client has to send something before a backend is chosen: a PROXY header,
+a TLS handshake, or a ClientHello with the server name that it wants.
 
-Where TLS ends here, a handshake comes after the PROXY header. Else nothing is answered, and what the backend
-is to read is kept for it: a ClientHello is looked at and passed on, byte for byte. Only a PROXY header is
-taken out, which the backend gets anew where its pool says so.
+Where TLS ends here, the handshake comes after the PROXY header. Else nothing is answered, and what the
+backend is to read is kept for it: a ClientHello is looked at and passed on, byte for byte. Only a PROXY
+header is taken out, which the backend gets anew where its pool says so.
 """
 
 from __future__ import annotations
 
-from attrs import field, frozen
+import typing
 
-from tcpbalance.admission.networks import NetworkSet
-from tcpbalance.config.draft import checked
-from tcpbalance.config.frontends import FrontendConfig
-from tcpbalance.errors import SettingError
-from tcpbalance.net.addresses import packed_host
-from tcpbalance.net.tls.facts import TlsFacts
-from tcpbalance.net.tls.server import ServerTls
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
+
+from tcpbalance.net.addresses import ClientAddress, twisted_address
+from tcpbalance.net.tls.errors import HandshakeFailed, handshake_cause
+from tcpbalance.net.tls.facts import TlsFacts, asked_name, facts_of
 from tcpbalance.pool.pool import Pool
+from tcpbalance.proxy.context import SessionContext
+from tcpbalance.proxy.peer import BROKEN_OFF, Peer
+from tcpbalance.proxy.preread_settings import PrereadSettings
+from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.wire.client_hello import HelloError, HelloReader
-from tcpbalance.wire.proxy_protocol import ProxyHeader, read_header
-from tcpbalance.wire.server_names import NameMap
+from tcpbalance.wire.proxy_protocol import ProxyHeader, ProxyHeaderError, UnixAddress, read_header
 
 
-def _preread_timeout(seconds: float) -> float:
-    return checked("preread", FrontendConfig, preread_timeout=seconds).preread_timeout
+class PrereadSession(typing.Protocol):
+    """A session as this phase sees it.
 
-
-@frozen
-class PrereadSettings:
-    """What a frontend asks of its clients before it chooses a backend.
-
-    :param proxies: peers that must open with a PROXY header; all others are served as they are.
-    :param routes: pools by the server name of a ClientHello; None to look for none.
-    :param timeout: seconds from the accept within which all that has to be said.
-    :param tls: what clients speak TLS with; None where it does not end here.
-    :raises SettingError: for a timeout that is not above 0 and finite, or both routes and TLS.
+    :ivar admitted: the address that admission control has admitted; None before that, and without one.
     """
 
-    proxies: NetworkSet = field(factory=lambda: NetworkSet(()))
-    routes: NameMap[Pool] | None = None
-    timeout: float = field(default=5.0, converter=_preread_timeout)
-    tls: ServerTls | None = None
+    client: Peer
+    admitted: ClientAddress | None
 
-    def __attrs_post_init__(self) -> None:
-        if self.routes is not None and self.tls is not None:
-            raise SettingError("preread: TLS that ends here cannot be passed through: give routes or tls")
+    @property
+    def ending(self) -> bool:
+        """Whether its end has been decided."""
+        ...
 
-    def expects_header(self, peer: object) -> bool:
-        """Whether a peer has to open with a PROXY header."""
-        return packed_host(peer) in self.proxies
+    def client_known(self, pool: Pool) -> None:
+        """The preread is complete: a backend of this pool serves the client."""
+        ...
 
-    def begin(self, peer: object) -> Preread | None:
-        """Begin the preread of a client, None where it has to send nothing.
+    def turn_away(self, reason: EndReason, cause: str) -> None:
+        """Decide the end, and note what was wrong with what the client sent."""
+        ...
 
-        :param peer: the address that it connects from, as Twisted's.
-        """
-        from_proxy = self.expects_header(peer)
-        if not from_proxy and self.routes is None and self.tls is None:
-            return None
-        return Preread(from_proxy, self.routes, self.timeout, self.tls)
+    def end(self, reason: EndReason) -> None:
+        """Decide the end."""
+        ...
 
 
 class Preread:
-    """Takes what a client says, in whatever pieces it comes, until all is known that was asked for.
+    """Takes what a client sends, in whatever pieces it comes, under one deadline, until all is known that was
+    asked for. What it has found out stays after that.
 
-    :param from_proxy: whether a PROXY header comes first.
-    :param routes: pools by server name, where a ClientHello is looked for.
-    :param tls: what comes next is a handshake with it; None for none.
-    :ivar timeout: seconds from the accept that it may take.
+    It and the session hold each other until ``stop``.
+
+    :param session: called with the outcome.
+    :param context: of the frontend.
+    :param settings: what the frontend asks for.
+    :param peer: the address that the client connects from.
+    :ivar peer: the same.
+    :ivar client: the client's address: the one in the PROXY header, else the peer's.
     :ivar header: the PROXY header, once it is there.
-    :ivar secured: what the handshake has agreed on, once it is over.
+    :ivar tls: what the TLS handshake has agreed on, once it is over.
     :ivar kept: what has come and is the backend's to read.
     """
 
     __slots__ = (
+        "_context",
         "_hello",
         "_needs_header",
-        "_routes",
-        "_wanted",
+        "_server_name",
+        "_session",
+        "_settings",
+        "client",
         "header",
         "kept",
-        "secured",
-        "timeout",
+        "peer",
+        "slot",
         "tls",
     )
 
     def __init__(
-        self,
-        from_proxy: bool,
-        routes: NameMap[Pool] | None,
-        timeout: float,
-        tls: ServerTls | None = None,
+        self, session: PrereadSession, context: SessionContext, settings: PrereadSettings, peer: ClientAddress
     ) -> None:
-        self._needs_header = from_proxy
-        self._routes = routes
-        self.timeout = timeout
-        self._hello = HelloReader() if routes is not None else None
+        self._session = session
+        self._context = context
+        self._settings = settings
+        self._needs_header = settings.expects_header(peer)
+        self._hello = HelloReader() if settings.routes is not None else None
+        self._server_name: str | None = None
+        self.peer = self.client = peer
         self.header: ProxyHeader | None = None
-        self.tls = tls
-        self.secured: TlsFacts | None = None
+        self.tls: TlsFacts | None = None
         self.kept = bytearray()
-        self._wanted: str | None = None
-
-    @property
-    def expects_plaintext(self) -> bool:
-        """Whether something has to come before any handshake."""
-        return self._needs_header or self._hello is not None
+        self.slot: int | None = None
 
     @property
     def server_name(self) -> str | None:
         """What the client asks for in its ClientHello; None without one, and while it is not known."""
-        return self._wanted if self.secured is None else self.secured.server_name
+        return self._server_name if self.tls is None else self.tls.server_name
 
-    def note_server_name(self, name: str | None) -> None:
-        """Keep what was asked for in a handshake that has failed."""
-        self._wanted = name
+    @property
+    def proxy(self) -> ClientAddress | None:
+        """The proxy that the client comes through, None without one."""
+        return None if self.client is self.peer else self.peer
 
-    def feed(self, data: bytes) -> bool:
-        """Take what has come.
+    def start(self) -> None:
+        """Begin, with the client connected."""
+        self._context.wheel.watch(self, self._settings.timeout)
+        if not self._needs_header and self._hello is None:
+            self._accept_tls()
+        elif self._settings.tls is not None:
+            # The handshake reads from the socket itself: what comes before it is only looked at.
+            self._session.client.transport.look()
 
-        :returns: whether all is known; then it is called no more.
+    def feed(self, data: bytes) -> None:
+        """Take what has come from the client."""
+        try:
+            known = self._read(data)
+        except ProxyHeaderError as error:
+            self._session.turn_away(EndReason.BAD_PROXY_HEADER, f"{error} (from {self.peer})")
+            return
+        if known and self._is_admitted():
+            # Everything in plain text is here.
+            if self._settings.tls is not None:
+                self._accept_tls()
+            else:
+                self._choose_pool()
+
+    def _read(self, data: bytes) -> bool:
+        """Read on in what has come.
+
+        :returns: whether all is known that comes in plain text.
         :raises ProxyHeaderError: a proxy does not keep to the protocol.
         """
         self.kept += data
         if self._needs_header:
-            if not self._take_header():
+            found = read_header(bytes(self.kept))
+            if found is None:
                 return False
+            self.header, size = found
+            del self.kept[:size]
+            self._needs_header = False
+            if self.header.source is not None:
+                self.client = ClientAddress(twisted_address(self.header.source))
             data = bytes(self.kept)
-        return self._hello is None or self._look(self._hello, data)
+        return self._hello is None or self._look_for_name(self._hello, data)
 
-    def _take_header(self) -> bool:
-        found = read_header(bytes(self.kept))
-        if found is None:
-            return False
-        self.header, size = found
-        del self.kept[:size]
-        self._needs_header = False
-        return True
-
-    def _look(self, hello: HelloReader, data: bytes) -> bool:
+    def _look_for_name(self, hello: HelloReader, data: bytes) -> bool:
         """Look for the server name; what is not TLS, or malformed, has none and is left to the backend."""
         try:
             found = hello.feed(data)
             if found is None:
                 return False
-            self._wanted = found.server_name
+            self._server_name = found.server_name
         except HelloError:
             pass
         # A malformed ClientHello may be long: what was copied of it is dropped.
         self._hello = None
         return True
 
-    def pool(self, default: Pool | None) -> Pool | None:
-        """The pool that serves the client, None when there is none for it.
+    def _is_admitted(self) -> bool:
+        """Admit the client, or turn it away, now that its address is known."""
+        session, admission = self._session, self._context.admission
+        if admission is None or session.admitted is not None:
+            return True
+        # A PROXY header may name the peer of a unix socket, which no list and no limit knows.
+        unix = self.header is not None and isinstance(self.header.source, UnixAddress)
+        address = self.peer if unix else self.client
+        refusal = admission.admit(address)
+        if refusal is not None:
+            session.turn_away(EndReason.REFUSED, refusal.word)
+            return False
+        session.admitted = address
+        return True
 
-        :param default: the frontend's, for names without a route and for clients without a name.
+    def _accept_tls(self) -> None:
+        """Begin the TLS handshake; what the client has sent already is its beginning."""
+        assert self._settings.tls is not None
+        rest = bytes(self.kept)
+        self.kept.clear()
+        self._session.client.transport.accept_tls(self._settings.tls, rest)
+
+    def tls_established(self) -> None:
+        """The TLS handshake of the client is over."""
+        session = self._session
+        # The handshake of a foreign endpoint is no part of the preread.
+        if session.ending or self._settings.tls is None:
+            return
+        connection = session.client.transport.getHandle()
+        try:
+            self.tls = facts_of(connection, self._context.wall_clock())
+        except HandshakeFailed as error:
+            self._server_name = asked_name(connection)
+            session.turn_away(EndReason.HANDSHAKE_FAILED, error.cause)
+        else:
+            self._choose_pool()
+
+    def _choose_pool(self) -> None:
+        """All is known: the pool is the route's, or the frontend's for names without a route."""
+        routes, pool = self._settings.routes, self._context.pool
+        if routes is not None:
+            pool = routes.lookup(self.server_name) or pool
+        if pool is None:
+            self._session.end(EndReason.NO_ROUTE)
+        else:
+            self._session.client_known(pool)
+
+    def reason_of(self, failure: Failure) -> tuple[EndReason, str]:
+        """Find out why the client is gone, and what was wrong with what it sent."""
+        transport = self._session.client.transport
+        cause = handshake_cause(failure, transport)
+        if cause is not None:
+            self._server_name = asked_name(transport.getHandle())
+            return EndReason.HANDSHAKE_FAILED, cause
+        if isinstance(failure.value, ConnectionDone):
+            return EndReason.CLIENT_CLOSED, ""
+        broken = isinstance(failure.value, BROKEN_OFF)
+        return EndReason.CLIENT_RESET if broken else EndReason.INTERNAL_ERROR, ""
+
+    def check(self, now: float) -> float | None:
+        """The wheel's call: the time is over, for the preread or for the close that followed it.
+
+        :param now: seconds on the frontend's clock.
+        :returns: the seconds until the next check, None when there is nothing left to be ended.
         """
-        route = self._routes.lookup(self.server_name) if self._routes is not None else None
-        return default if route is None else route
+        session = self._session
+        if session.ending:
+            session.client.close(orderly=False)
+        else:
+            session.end(EndReason.PREREAD_TIMEOUT)
+        return None if session.client.gone else self._context.timeouts.half_close_timeout
+
+    def on_failure(self, failure: Failure) -> None:
+        """See ``wheel.Watched``."""
+        client = self._session.client
+        self._session.end(EndReason.INTERNAL_ERROR)
+        client.close(orderly=False)
+
+    def stop(self) -> None:
+        """Stop; calling it again does nothing."""
+        self._context.wheel.forget(self)
+        # No reference cycle is left behind for the garbage collector to find.
+        if hasattr(self, "_session"):
+            del self._session

@@ -1,27 +1,24 @@
 """One client's connection from accept to record: the one place where it is decided that it ends, and why.
 
-What follows from what in which phase is written down in ``phases``. ``_preread`` exists in ``PREREAD``, and
-stays if the session ends there; ``_dialler`` and ``_deadlines`` exist after that.
+What follows from what in which phase is written down in ``phases``. ``_dialler`` and ``_deadlines`` exist
+once the pool is known, which is in no session that ends in ``PREREAD``.
 ``_reason`` is set once the end has been decided; ``_finish`` runs once, when both transports are gone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from twisted.internet.error import ConnectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from tcpbalance.admission.refusal import Refusal
-from tcpbalance.net.addresses import packed_host, shown
+from tcpbalance.net.addresses import ClientAddress
 from tcpbalance.net.errnos import is_our_own
 from tcpbalance.net.tls.errors import broken_cause, tls_cause, was_unheard
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.bandwidth_limiter import BandwidthLimiter, DryRunBandwidthLimiter
-from tcpbalance.proxy.client_info import ClientInfo
 from tcpbalance.proxy.context import SessionContext
 from tcpbalance.proxy.deadlines import Deadlines
 from tcpbalance.proxy.delivery import Delivery
@@ -64,7 +61,6 @@ from tcpbalance.proxy.phases import (
     closing,
 )
 from tcpbalance.proxy.preread import Preread
-from tcpbalance.proxy.preread_phase import PrereadPhase
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.proxy.relay import carry, join, part
@@ -77,8 +73,9 @@ class Session:
 
     :param context: of the frontend that it belongs to.
     :param client: the client's side, connected.
-    :param preread: parses what the client has to send first; None where that is nothing.
+    :param address: where it connects from.
     :param admitted: the address that was admitted; None without admission control, and before its decision.
+    :ivar admitted: the same.
     :ivar active: when the last event came, by the wheel's clock.
     :ivar dry_run_limits: limits that would have acted on it, were they enforced.
     """
@@ -86,7 +83,6 @@ class Session:
     _log = Logger()
 
     __slots__ = (
-        "_admitted",
         "_born",
         "_cause",
         "_context",
@@ -96,9 +92,10 @@ class Session:
         "_direct",
         "_failed_side",
         "_first_finished",
-        "_info",
         "_outgoing_header",
+        "_peer",
         "_phase",
+        "_pool",
         "_preread",
         "_reason",
         "_replay",
@@ -106,23 +103,25 @@ class Session:
         "_started",
         "_wheel",
         "active",
+        "admitted",
         "backend",
         "client",
         "dry_run_limits",
     )
 
     def __init__(
-        self, context: SessionContext, client: Peer, preread: Preread | None = None, admitted: Any = None
+        self, context: SessionContext, client: Peer, address: ClientAddress, admitted: ClientAddress | None
     ) -> None:
         self._context = context
         self._wheel = context.wheel
-        self._admitted = admitted
+        self._peer = address
+        self.admitted = admitted
         self.client = client
         self.backend: Peer | None = None
         self.dry_run_limits: tuple[DryRunLimit, ...] = ()
         self._phase: Phase = PREREAD
-        self._preread: PrereadPhase | None = None
-        self._info: ClientInfo | None = None
+        self._preread: Preread | None = None
+        self._pool: Pool | None = None
         self._replay: ReplayBuffer | None = None
         self._first_finished: Peer | None = None
         self._reason: EndReason | None = None
@@ -134,19 +133,6 @@ class Session:
         self._direct = False
         self._born = self.active = context.clock()
         self._started = context.wall_clock()
-        if preread is None:
-            assert context.pool is not None, "where there are only routes, every client has a preread"
-            self._prepare_dial(context.pool)
-        else:
-            self._info = ClientInfo(client.transport.getPeer(), preread)
-            self._preread = PrereadPhase(self, context, self._info)
-
-    def _prepare_dial(self, pool: Pool) -> None:
-        context = self._context
-        self._deadlines = Deadlines(self, context, self.active, self._born, pool.dial_timeout)
-        address = packed_host(self._client_address)
-        self._dialler = Dialler(pool, context.connector, address, context.clock, self)
-        self._phase = DIALLING
 
     @property
     def served_by(self) -> Backend | None:
@@ -158,7 +144,7 @@ class Session:
         """See ``registry.OpenSession``."""
         if self._served_by is not None:
             return self._served_by.stats
-        return self._dialler.pool.stats if self._preread is None else None
+        return self._pool.stats if self._pool is not None else None
 
     @property
     def ending(self) -> bool:
@@ -185,81 +171,74 @@ class Session:
         """Bytes that are held for either side."""
         held = self._replay.size if self._replay is not None else 0
         if self._preread is not None:
-            held = self._preread.buffered
+            held += len(self._preread.kept)
         behind = self.backend.in_flight() if self.backend is not None else 0
         return held + self.client.in_flight() + behind
-
-    @property
-    def _client_address(self) -> Any:
-        return self._info.client if self._info is not None else self.client.transport.getPeer()
 
     @property
     def cause(self) -> str:
         """What was wrong with what the client sent first, or with the TLS of the side that was reset, or why
         the last attempt that failed did so; empty otherwise."""
-        if self._cause or self._preread is not None:
+        if self._cause or self._pool is None:
             return self._cause
         failure = self._dialler.dial.failure
         return "" if failure is None else failure.cause
 
     def start(self) -> None:
         """Begin, with the client connected: with the preread, or with the dial."""
+        context = self._context
+        settings = context.preread
         try:
-            if self._preread is not None:
+            if settings is not None and settings.asks(self._peer):
+                self._preread = Preread(self, context, settings, self._peer)
                 self._preread.start()
             else:
-                self._start_dial()
+                assert context.pool is not None, "where there are only routes, every client has a preread"
+                self._start_dial(context.pool, self._peer)
         except Exception:
-            self._log.failure("frontend {name}: a session could not be started", name=self._context.name)
+            self._log.failure("frontend {name}: a session could not be started", name=context.name)
             self.end(EndReason.INTERNAL_ERROR)
 
     # Before a backend is chosen
 
-    def admit(self, address: Any) -> Refusal | None:
-        """See ``preread_phase.HeardSession``; what has been admitted is not asked about again."""
-        admission = self._context.admission
-        if admission is None or self._admitted is not None:
-            return None
-        refusal = admission.admit(address)
-        if refusal is None:
-            self._admitted = address
-        return refusal
-
     def tls_established(self) -> None:
         """The TLS handshake of the client is over; that of a foreign endpoint means nothing here."""
-        if self._preread is not None:
+        if self._phase is PREREAD and self._preread is not None:
             self._preread.tls_established()
 
     def client_known(self, pool: Pool) -> None:
-        """See ``preread_phase.HeardSession``."""
-        assert self._preread is not None
+        """See ``preread.PrereadSession``."""
+        preread = self._preread
+        assert preread is not None
         self.active = self._context.clock()
-        self._prepare_dial(pool)
-        self._preread.stop()
-        self._preread = None
-        self.start()
+        preread.stop()
+        self._start_dial(pool, preread.client)
 
     def turn_away(self, reason: EndReason, cause: str) -> None:
-        """See ``preread_phase.HeardSession``."""
+        """See ``preread.PrereadSession``."""
         self._cause = cause
         self.end(reason)
 
     # Reaching a backend
 
-    def _start_dial(self) -> None:
+    def _start_dial(self, pool: Pool, client: ClientAddress) -> None:
+        context, preread = self._context, self._preread
+        self._pool = pool
+        self._phase = DIALLING
+        self._dialler = dialler = Dialler(pool, context.connector, client.packed, context.clock, self)
+        self._deadlines = Deadlines(self, context, self.active, self._born, pool.dial_timeout)
         self._deadlines.start()
-        rate = self._context.limits.bandwidth_per_connection
+        rate = context.limits.bandwidth_per_connection
         if rate is not None:
             self._limit_bandwidth(self.client, rate)
-        dialler, info = self._dialler, self._info
-        if dialler.pool.send_proxy_protocol is not None:
+        if pool.send_proxy_protocol is not None:
             # The PROXY header goes out before a TLS handshake, or else with the first bytes.
-            self._outgoing_header = outgoing_proxy_header(dialler.pool, self.client.transport, info)
-            if self._outgoing_header is not None and dialler.pool.tls is not None:
+            self._outgoing_header = outgoing_proxy_header(pool, self.client.transport, preread)
+            if self._outgoing_header is not None and pool.tls is not None:
                 dialler.preamble = self._outgoing_header.header
-        if info is not None and info.preread.kept:
-            early = bytes(info.preread.kept)
-            info.preread.kept.clear()
+        if preread is not None and preread.kept:
+            early = bytes(preread.kept)
+            preread.kept.clear()
             self.client_sent(early)
         dialler.go_on()
 
@@ -359,7 +338,8 @@ class Session:
 
     def _is_for_backend(self, data: bytes) -> bool:
         """Hear what comes before a backend is chosen, and keep what comes before one has answered."""
-        if self._phase is PREREAD and self._preread is not None:
+        if self._phase is PREREAD:
+            assert self._preread is not None
             self._preread.feed(data)
             return False
         if self._phase is DIALLING or self._phase is UNANSWERED:
@@ -516,7 +496,8 @@ class Session:
             self._try_another(broken_cause(failure))
         elif action is not END and action is not TRY_ANOTHER:
             raise AssertionError(f"{self._phase}: {action} when a connection is gone")
-        elif self._preread is not None:
+        elif self._phase is PREREAD:
+            assert self._preread is not None
             self.turn_away(*self._preread.reason_of(failure))
         else:
             self._end_with_loss(side, event, failure)
@@ -570,7 +551,7 @@ class Session:
         action = TABLE[self._phase, ENDED_AT_ONCE if reason in AT_ONCE else ENDED]
         if action is END:
             self._decide(reason)
-            if self.backend is None and self._preread is None:
+            if self.backend is None and self._pool is not None:
                 self._dialler.end()
             self._close(reason, reason.orderly, False)
             if self._phase is ENDING and self.client.gone:
@@ -619,9 +600,10 @@ class Session:
         """Give back everything taken and record the session; runs once."""
         self._phase = OVER
         client, backend, context = self.client, self.backend, self._context
-        if self._preread is not None:
-            client.reported = self._preread.buffered
-            self._preread.stop()
+        if self._pool is None:
+            if self._preread is not None:
+                client.reported = len(self._preread.kept)
+                self._preread.stop()
         else:
             self._deadlines.stop()
             if self._delivery is not None:
@@ -630,8 +612,8 @@ class Session:
                 self._dialler.answered()  # with bytes that passed us by
             self._dialler.end()
             del self._deadlines  # No reference cycle is left behind for the garbage collector to find.
-        if self._admitted is not None and context.admission is not None:
-            context.admission.release(self._admitted)
+        if self.admitted is not None and context.admission is not None:
+            context.admission.release(self.admitted)
         assert self._reason is not None
         context.registry.remove(self, self._reason)
         del client.session
@@ -641,11 +623,11 @@ class Session:
     def record(self, client_bytes: int, backend_bytes: int) -> SessionRecord:
         """See ``registry.OpenSession``."""
         assert self._reason is not None
-        now, info = self._context.clock(), self._info
+        now, preread = self._context.clock(), self._preread
         attempts, began, cause = 0, now, self._cause
         connect: float | None = None
         failures: Sequence[tuple[str, str]] = ()
-        if self._preread is None:
+        if self._pool is not None:
             dialler, dial = self._dialler, self._dialler.dial
             attempts, connect, failures = dial.attempts, dialler.connect_time, dialler.failures
             began = now if connect is None else dialler.began
@@ -653,7 +635,7 @@ class Session:
                 cause = dial.failure.cause
         return SessionRecord(
             started=self._started,
-            client=shown(self.client.transport.getPeer() if info is None else info.client),
+            client=str(self._peer if preread is None else preread.client),
             frontend=self._context.name,
             backend=self._served_by.name if self._served_by is not None else None,
             attempts=attempts,
@@ -664,9 +646,9 @@ class Session:
             backend_bytes=backend_bytes,
             reason=self._reason,
             cause=cause,
-            proxy=info.shown_proxy if info is not None else None,
-            server_name=info.preread.server_name if info is not None else None,
+            proxy=str(preread.proxy) if preread is not None and preread.proxy is not None else None,
+            server_name=preread.server_name if preread is not None else None,
             unique_id=self._outgoing_header.unique_id if self._outgoing_header is not None else None,
-            tls=info.preread.secured if info is not None else None,
+            tls=preread.tls if preread is not None else None,
             failures=failures,
         )

@@ -17,7 +17,7 @@ from tcpbalance.config.frontends import BACKLOG, FrontendConfig, SocketConfig, T
 from tcpbalance.errors import SettingError
 from tcpbalance.net.socket_file import SocketFile
 from tcpbalance.pool.pool import Pool
-from tcpbalance.proxy.preread import PrereadSettings
+from tcpbalance.proxy.preread_settings import PrereadSettings
 from tcpbalance.services.listen import ListensOn, listens_on
 
 

@@ -22,7 +22,7 @@ from support.tls_lines import frontend_tls
 from tcpbalance import EndReason, LimitsConfig
 from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.net.wheel import Wheel
-from tcpbalance.proxy.preread import PrereadSettings
+from tcpbalance.proxy.preread_settings import PrereadSettings
 
 reactor: Any = global_reactor
 

@@ -25,7 +25,7 @@ from support.tls_peers import tls_peer
 from tcpbalance import LimitsConfig
 from tcpbalance.net.ends import NO_LINGER
 from tcpbalance.net.tls.server import ServerTls
-from tcpbalance.proxy.preread import PrereadSettings
+from tcpbalance.proxy.preread_settings import PrereadSettings
 
 reactor: Any = global_reactor
 

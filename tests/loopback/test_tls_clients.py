@@ -27,7 +27,7 @@ from tcpbalance import EndReason, NetworkSet, TimeoutsConfig
 from tcpbalance.config.paths import FilePath
 from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.net.wheel import Wheel
-from tcpbalance.proxy.preread import PrereadSettings
+from tcpbalance.proxy.preread_settings import PrereadSettings
 from tcpbalance.proxy.session import Session
 
 reactor: Any = global_reactor

@@ -29,7 +29,7 @@ from tcpbalance.net.pump import CHUNK
 from tcpbalance.net.tls.records import MAX_IN_HANDSHAKE, MAX_WITHOUT_DATA, RECORDS_AT_ONCE
 from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.net.tls.tls_socket import MAX_UNSENT, MORE_TO_READ, WANTS_WRITE, TlsSocket
-from tcpbalance.proxy.preread import PrereadSettings
+from tcpbalance.proxy.preread_settings import PrereadSettings
 
 FLOOD = 500
 TICKETS = 2

@@ -22,7 +22,7 @@ from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.context import SessionContext
 from tcpbalance.proxy.dry_run import DryRunLimit
 from tcpbalance.proxy.factory import FrontendFactory
-from tcpbalance.proxy.preread import PrereadSettings
+from tcpbalance.proxy.preread_settings import PrereadSettings
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.wire.proxy_protocol import InetAddress, UnixAddress, encode_v1, encode_v2, encode_v2_local
 from tcpbalance.wire.server_names import NameMap

@@ -16,8 +16,8 @@ from tcpbalance.pool.backend import Backend
 from tcpbalance.proxy.bandwidth_limiter import BandwidthLimiter
 from tcpbalance.proxy.deadlines import Deadlines
 from tcpbalance.proxy.dial import Dial
-from tcpbalance.proxy.preread import PrereadSettings
-from tcpbalance.proxy.preread_phase import PrereadPhase
+from tcpbalance.proxy.preread import Preread
+from tcpbalance.proxy.preread_settings import PrereadSettings
 from tcpbalance.proxy.queue_entry import QueueEntry
 
 
@@ -67,7 +67,7 @@ def test_a_deadline_of_a_session_that_ends(make_scene: Any, monkeypatch: pytest.
 def test_the_deadline_of_what_is_said_first(make_scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     scene = make_scene(preread=lambda _: PrereadSettings(NetworkSet([ip_network("0.0.0.0/0")]), timeout=5.0))
     client = scene.connect()
-    monkeypatch.setattr(PrereadPhase, "check", raise_it)
+    monkeypatch.setattr(Preread, "check", raise_it)
     with one_logged():
         scene.advance(20)
     assert (scene.ended, client.saw) == ("internal_error", "reset")

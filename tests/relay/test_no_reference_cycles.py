@@ -20,8 +20,8 @@ from tcpbalance.proxy.deadlines import Deadlines
 from tcpbalance.proxy.delivery import Delivery
 from tcpbalance.proxy.dial import Dial
 from tcpbalance.proxy.dialler import Dialler
-from tcpbalance.proxy.preread import PrereadSettings
-from tcpbalance.proxy.preread_phase import PrereadPhase
+from tcpbalance.proxy.preread import Preread
+from tcpbalance.proxy.preread_settings import PrereadSettings
 from tcpbalance.proxy.queue_entry import PauseTimer, QueueEntry
 from tcpbalance.proxy.replay_buffer import ReplayBuffer
 from tcpbalance.proxy.session import Session
@@ -31,7 +31,7 @@ BACKENDS = {"nobody_accepts": "refuses", "second_try": "resets_at_once"}
 
 KINDS = (
     Session,
-    PrereadPhase,
+    Preread,
     ReplayBuffer,
     ClientConnection,
     BackendConnection,

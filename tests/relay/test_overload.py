@@ -8,7 +8,7 @@ import pytest
 
 from support.scene import ONE, RETRY_ON_RESET
 from tcpbalance.proxy.peer import Peer
-from tcpbalance.proxy.preread import PrereadSettings
+from tcpbalance.proxy.preread_settings import PrereadSettings
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.wire.server_names import NameMap
 

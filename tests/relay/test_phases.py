@@ -14,7 +14,7 @@ from support.network import no_logged_failure
 from support.scene import ONE, RETRY_ON_RESET, TWO, Scene
 from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.proxy.phases import TABLE, Action, Event, Phase
-from tcpbalance.proxy.preread import PrereadSettings
+from tcpbalance.proxy.preread_settings import PrereadSettings
 from tcpbalance.proxy.reasons import EndReason
 
 

@@ -18,7 +18,8 @@ from tcpbalance.errors import SettingError
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.ending import SESSIONS_A_TURN
 from tcpbalance.proxy.factory import FrontendFactory
-from tcpbalance.proxy.preread import Preread, PrereadSettings
+from tcpbalance.proxy.preread import Preread
+from tcpbalance.proxy.preread_settings import PrereadSettings
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.wire.proxy_protocol import (
     InetAddress,

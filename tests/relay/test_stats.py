@@ -22,7 +22,7 @@ from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.config.admission import LimitsConfig
 from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.pool.backend import Backend
-from tcpbalance.proxy.preread import PrereadSettings
+from tcpbalance.proxy.preread_settings import PrereadSettings
 
 Changes = dict[str, int]
 Play = Callable[[], object]

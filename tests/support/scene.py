@@ -17,7 +17,7 @@ from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.policies.round_robin import RoundRobin
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.factory import FrontendFactory
-from tcpbalance.proxy.preread import PrereadSettings
+from tcpbalance.proxy.preread_settings import PrereadSettings
 from tcpbalance.proxy.record import SessionRecord
 
 ONE, TWO, THREE, FOUR = (f"10.0.0.{number}:80" for number in (1, 2, 3, 4))
@@ -241,6 +241,6 @@ def _only_bytes(counts: Mapping[str, int]) -> dict[str, int]:
 
 
 def _early_bytes(session: Any) -> int:
-    if session._preread is not None:
-        return int(session._preread.buffered)
+    if session._preread is not None and session._preread.kept:
+        return len(session._preread.kept)
     return sum(map(len, session._replay.chunks)) if session._replay is not None else 0

@@ -33,7 +33,7 @@ from tcpbalance.net.listener import Listener
 from tcpbalance.net.socket_connector import SocketConnector
 from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.net.tls.client import ClientTls
-from tcpbalance.proxy.preread import PrereadSettings
+from tcpbalance.proxy.preread_settings import PrereadSettings
 
 reactor: Any = global_reactor
 
