@@ -95,6 +95,11 @@ class Address:
         return self.host is not None and not self.is_numeric
 
     @property
+    def is_fixed(self) -> bool:
+        """Whether it is always the same to the system: it is no name, and no link-local address of a zone."""
+        return self.path is not None or (self.is_numeric and "%" not in str(self.host))
+
+    @property
     def is_unix(self) -> bool:
         """Whether it is a unix socket."""
         return self.path is not None

@@ -96,17 +96,30 @@ def packed_host(address: object) -> bytes | None:
 class ClientAddress:
     """Where a client is: worked out once, and carried from the accept to the record.
 
-    :param twisted: one of Twisted's addresses; endpoints of other makers may have one of their own kind.
-    :ivar twisted: the same.
+    :param given: one of Twisted's addresses; endpoints of other makers may have one of their own kind. With a
+        family, what the socket module calls an address.
+    :param family: of the socket; 0 for one of Twisted's addresses.
     :ivar packed: the bytes of its host, by which lists, limits and affinity know it; None for an address
         without a host, such as a unix socket's.
     """
 
-    __slots__ = ("packed", "twisted")
+    __slots__ = ("_family", "_given", "packed")
 
-    def __init__(self, twisted: Any) -> None:
-        self.twisted = twisted
-        self.packed = packed_host(twisted)
+    def __init__(self, given: Any, family: int = 0) -> None:
+        self._given = given
+        self._family = family
+        if not family:
+            self.packed = packed_host(given)
+        else:
+            self.packed = None if family == socket.AF_UNIX else packed(given[0])
+
+    @property
+    def twisted(self) -> Any:
+        """The same as one of Twisted's addresses."""
+        return peer_address(self._family, self._given) if self._family else self._given
 
     def __str__(self) -> str:
+        if self._family == socket.AF_INET:
+            host, port = self._given
+            return f"{host}:{port}"
         return shown(self.twisted)

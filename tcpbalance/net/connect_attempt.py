@@ -20,13 +20,15 @@ from tcpbalance.net.addresses import peer_address
 from tcpbalance.net.connect_errors import ConnectFailed, internal_error, timed_out
 from tcpbalance.net.connecting import ConnectionFactory
 from tcpbalance.net.data_path import DataPath, begin
-from tcpbalance.net.ends import NO_LINGER
-from tcpbalance.net.own_ports import is_self_connected
+from tcpbalance.net.ends import reset_on_close
+from tcpbalance.net.own_ports import has_reached_itself
 from tcpbalance.net.resolver.answer import Verdict
 from tcpbalance.net.resolver.resolution import Resolution
 from tcpbalance.net.resolver.targets import SocketAddress, Targets
 from tcpbalance.net.socket_options import SocketOptionError, SocketOptions
 from tcpbalance.net.wheel import Wheel
+
+_STREAM = int(socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0))
 
 _UNDER_WAY = (0, errno.EINPROGRESS)
 _CONNECTED = (0, errno.EISCONN)
@@ -34,12 +36,16 @@ _CONNECTED = (0, errno.EISCONN)
 
 _log = Logger()
 
-_backend_address = functools.lru_cache(1024)(peer_address)
+backend_address = functools.lru_cache(1024)(peer_address)
 """There are few backends, and each connection asks for the address of one."""
 
 MAX_SILENT = 8
 """Addresses of a name that can be waited for in one dial. An equal part of the time for each of very many
 would be shorter than the round trip to them."""
+
+
+MakeSocket = Callable[[int, int], SocketType]
+"""Makes a socket of a family and a type."""
 
 
 class AttemptContext(Protocol):
@@ -50,10 +56,43 @@ class AttemptContext(Protocol):
 
     reactor: Any
     options: SocketOptions
+    make_socket: MakeSocket
     data_path: DataPath
     clock: Callable[[], float]
     wheel: Wheel
     own_ports: range
+
+
+def begin_to_connect(
+    make_socket: MakeSocket, prepare: Callable[[SocketType, int], None], family: int, target: Any
+) -> SocketType:
+    """Make a socket and begin to connect it.
+
+    :param make_socket: makes it.
+    :param prepare: sets its options.
+    :param family: its address family.
+    :param target: where to, as the socket module calls it.
+    :raises ConnectFailed: it fails at once.
+    """
+    try:
+        sock = make_socket(family, _STREAM)
+    except OSError as error:
+        raise ConnectFailed.from_error(error) from error
+    try:
+        prepare(sock, family)
+        code = sock.connect_ex(target)
+        if code in _UNDER_WAY:
+            return sock
+        failure = ConnectFailed.from_errno(code)
+    except SocketOptionError as error:
+        failure = ConnectFailed(str(error), Fault.BALANCER)
+    except OSError as error:
+        failure = ConnectFailed.from_error(error)
+    except BaseException:
+        sock.close()
+        raise
+    sock.close()
+    raise failure
 
 
 def _ignore(_: object) -> None:
@@ -131,6 +170,14 @@ class ConnectAttempt:
             self._several = len(targets) > 1
             self._next(None)
 
+    def take_over(self, sock: SocketType, target: SocketAddress, left: float) -> None:
+        """Go ahead with a socket that ``begin_to_connect`` has made, for as many seconds as are left."""
+        self._deadline = self._context.wheel.watch(self, left)
+        self._targets = []
+        self._family, self._target = target
+        self._socket = sock
+        self._context.data_path.await_connection(sock, self)
+
     def fail(self, failure: ConnectFailed) -> None:
         """Let *failure* be the outcome, reported in a later turn of the reactor."""
         if not self._over:
@@ -201,27 +248,27 @@ class ConnectAttempt:
         :returns: the failure where it is known at once.
         """
         try:
-            # The C type: half of what making and closing a socket takes here is what Python adds to it.
-            sock = self._socket = SocketType(self._family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-            self._context.options.prepare_dial(sock, self._family)
-            code = sock.connect_ex(self._target)
-            if code in _UNDER_WAY:
-                self._context.data_path.await_connection(sock, self)
+            sock = self._socket = begin_to_connect(
+                self._context.make_socket, self._context.options.prepare_dial, self._family, self._target
+            )
+            self._context.data_path.await_connection(sock, self)
+        except ConnectFailed as failure:
+            return failure
         except OSError as error:
             return ConnectFailed.from_error(error)
-        except SocketOptionError as error:
-            return ConnectFailed(str(error), Fault.BALANCER)
         except Exception:
             # Not every caller could deal with it: the reactor and a name's answer know nothing of dials.
             _log.failure("an exception has ended the dial of {target}", target=self._target)
             assert self._targets is not None
             self._targets.clear()
             return internal_error()
-        return None if code in _UNDER_WAY else ConnectFailed.from_errno(code)
+        return None
 
     def _drop_socket(self) -> None:
         if self._socket is not None:
             self._context.data_path.leave_connection(self)
+            # It may be connected by now, and the backend is not to take that for an end of the stream.
+            reset_on_close(self._socket)
             self._socket.close()
             self._socket = None
 
@@ -258,7 +305,8 @@ class ConnectAttempt:
         assert self._socket is not None
         code = 0 if self._family == socket.AF_UNIX else self._socket.connect_ex(self._target)
         if code in _CONNECTED:
-            if not self._reached_itself(self._socket):
+            ports = self._context.own_ports
+            if not has_reached_itself(self._socket, self._family, self._target, ports):
                 return self._succeed(self._socket)
             code = errno.ECONNREFUSED
         if code != errno.EALREADY:
@@ -266,23 +314,10 @@ class ConnectAttempt:
             self._next(ConnectFailed.from_errno(code))
         return None
 
-    def _reached_itself(self, sock: SocketType) -> bool:
-        """Whether the socket has connected to itself; asked only where that can be."""
-        if self._family == socket.AF_UNIX or self._target[1] not in self._context.own_ports:
-            return False
-        try:
-            itself = is_self_connected(sock, self._target[1])
-        except OSError:
-            return False  # It is broken by now, which its transport will report.
-        if itself:
-            # Without a reset it would keep the backend's port for a minute.
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
-        return itself
-
     def _succeed(self, sock: SocketType) -> Any:
         if self._known is not None:
             self._known.accepted((self._family, self._target))
-        address = _backend_address(self._family, self._target)
+        address = backend_address(self._family, self._target)
         try:
             protocol = self._factory.buildProtocol(address)
         except Exception:

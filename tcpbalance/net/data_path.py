@@ -143,12 +143,13 @@ class NativeDataPath:
 
     :param poller: theirs alone.
     :param reason: what makes it possible.
+    :ivar poller: the same.
     """
 
     name = "native data path"
 
     def __init__(self, poller: Poller, reason: str = "by default") -> None:
-        self._poller = poller
+        self.poller = poller
         self.reason = reason
         self.open = poller.open
         self.close = poller.close
@@ -156,27 +157,27 @@ class NativeDataPath:
     def await_clients(self, listener: Waiting) -> None:
         """See ``DataPath``."""
         # Not edge-triggered: a listener accepts a bounded number, and is called for those that still wait.
-        self._poller.watch(listener.fileno(), listener, READABLE)
+        self.poller.watch(listener.fileno(), listener.on_events, READABLE)
 
     def leave_clients(self, listener: Waiting) -> None:
         """See ``DataPath``."""
-        self._poller.unwatch(listener.fileno())
+        self.poller.unwatch(listener.fileno())
 
     def await_connection(self, sock: SocketType, attempt: Waiting) -> None:
         """See ``DataPath``."""
-        self._poller.watch(sock.fileno(), attempt)
+        self.poller.watch(sock.fileno(), attempt.on_events)
 
     def leave_connection(self, attempt: Waiting) -> None:
         """See ``DataPath``."""
-        self._poller.forget(attempt.fileno())
+        self.poller.forget(attempt.fileno())
 
     def end_attempt(self, attempt: Waiting) -> None:
         """See ``DataPath``; the transport takes the attempt's place on the poller."""
 
     def transport(self, sock: SocketType, protocol: IProtocol, peer: PeerAddress) -> SocketTransport:
         """See ``DataPath``."""
-        transport = SocketTransport(self._poller, sock, protocol, peer)
-        self._poller.watch(sock.fileno(), transport)
+        transport = SocketTransport(self.poller, sock, protocol, peer)
+        self.poller.watch(sock.fileno(), transport.on_events)
         return transport
 
     def fail(self, transport: SocketTransport, failure: Failure) -> None:

@@ -9,6 +9,7 @@ import os
 import select
 import socket
 from collections import Counter
+from collections.abc import Callable
 from socket import SocketType
 from typing import Any
 
@@ -22,14 +23,16 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from tcpbalance.net.addresses import PeerAddress, peer_address, shown
+from tcpbalance.net.addresses import ClientAddress, PeerAddress, peer_address, shown
 from tcpbalance.net.binding import inode_of, listen_error, unlink_own
-from tcpbalance.net.data_path import DataPath, TwistedDataPath, begin
+from tcpbalance.net.data_path import DataPath, NativeDataPath, TwistedDataPath, begin
 from tcpbalance.net.ends import reset_on_close
 from tcpbalance.net.errnos import EXHAUSTED
 from tcpbalance.net.spare_descriptor import SpareDescriptor
 from tcpbalance.rate_limited_log import RateLimitedLog
 from tcpbalance.stats import FrontendStats
+
+_STREAM = int(socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0))
 
 ACCEPTS_A_TURN = 8
 """Connections accepted in one wake-up, so that a flood of new ones leaves the open ones their turn."""
@@ -70,6 +73,10 @@ class Listener:
         self._socket = sock
         self._factory = factory
         self._backlog = backlog
+        # What a factory of sessions has; other factories make protocols only.
+        self._serve_bare: Callable[[SocketType, ClientAddress], bool] | None = None
+        if isinstance(self._data_path, NativeDataPath):
+            self._serve_bare = getattr(factory, "serve_bare", None)
         self._stats = stats or FrontendStats()
         self._family = sock.family
         self._protocol = sock.proto
@@ -206,15 +213,19 @@ class Listener:
 
     def _accept(self) -> tuple[SocketType, Any]:
         """What ``socket.accept`` does, into the C type beneath: what Python adds to that takes as long as the
-        system call."""
+        system call.
+
+        :returns: a socket of which Python believes that it never waits, and which does not know of it yet.
+        """
         number, peer = self._socket._accept()  # type: ignore[attr-defined]  # not in typeshed
-        sock = SocketType(self._family, socket.SOCK_STREAM, self._protocol, number)
-        sock.setblocking(False)
-        return sock, peer
+        return SocketType(self._family, _STREAM, self._protocol, number), peer
 
     def _serve(self, sock: SocketType, peer: Any) -> None:
         protocol = None
         try:
+            if self._serve_bare is not None and self._serve_bare(sock, ClientAddress(peer, self._family)):
+                return
+            sock.setblocking(False)
             address = peer_address(self._family, peer)
             protocol = self._factory.buildProtocol(address)
             if protocol is not None:

@@ -8,8 +8,12 @@ come back as if a backend had answered, and its port would stay taken.
 from __future__ import annotations
 
 import functools
+import socket
 from pathlib import Path
 from socket import SocketType
+from typing import Any
+
+from tcpbalance.net.ends import NO_LINGER
 
 _RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
@@ -27,11 +31,21 @@ def own_ports() -> range:
     return range(first, last + 1)
 
 
-def is_self_connected(sock: SocketType, port: int) -> bool:
-    """Whether both ends of a connection are this one socket.
+def has_reached_itself(sock: SocketType, family: int, target: Any, ports: range) -> bool:
+    """Whether both ends of a connection are this one socket; then its ``close`` will be a reset.
 
-    :param port: the peer's, so that the usual answer costs one question to the kernel.
-    :raises OSError: it is connected no more.
+    :param family: the socket's.
+    :param target: what it was connected to.
+    :param ports: ``own_ports``: the kernel is asked only where that can be.
     """
-    ours = sock.getsockname()
-    return bool(ours[1] == port and ours == sock.getpeername())
+    if family == socket.AF_UNIX or target[1] not in ports:
+        return False
+    try:
+        ours = sock.getsockname()
+        itself = bool(ours[1] == target[1] and ours == sock.getpeername())
+    except OSError:
+        return False  # It is broken by now, which its transport will report.
+    if itself:
+        # Without a reset it would keep the backend's port for a minute.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+    return itself

@@ -122,7 +122,10 @@ class Poller:
         self._reactor = reactor
         self._make_poller = poller or select.epoll
         self._poller: EpollObject | None = None
-        self._handlers: dict[int, Handler] = {}
+        self._handlers: dict[int, Callable[[int], None]] = {}
+        # Descriptors since the last events were collected: those events are of others, by now closed, that
+        # had the same numbers.
+        self._registered: set[int] = set()
         self._again: deque[tuple[Handler, Callable[[], None]]] = deque()
         # Events of ends that are still to be reported, by descriptor. A dict does not find its first in
         # constant time once others before that have been removed.
@@ -150,16 +153,20 @@ class Poller:
             self._next_turn.cancel()
             self._next_turn = None
 
-    def watch(self, number: int, handler: Handler, events: int = EDGES) -> None:
-        """Call *handler* for a descriptor; for one that is watched already, in the place of its handler.
+    def watch(self, number: int, call: Callable[[int], None], events: int = EDGES) -> None:
+        """Call *call* when something has happened at a descriptor; for one that is watched already, in the
+        place of what was called.
 
         :param number: the descriptor.
-        :param events: what it is registered for where it is not watched yet.
+        :param call: a method of a ``Handler``: its ``on_events``, or one of several that it has for several
+            descriptors.
+        :param events: what the descriptor is registered for where it is not watched yet.
         """
         if number not in self._handlers:
             assert self._poller is not None, "the poller is not open"
             self._poller.register(number, events)
-        self._handlers[number] = handler
+            self._registered.add(number)
+        self._handlers[number] = call
 
     def forget(self, number: int) -> None:
         """Watch a descriptor no more that is about to be closed, with which the kernel forgets it, too."""
@@ -219,19 +226,20 @@ class Poller:
         """
         if self._poller is None:
             return False
+        self._registered.clear()
         ready = self._poller.poll(0, EVENTS_A_ROUND)
         if not ready:
             return False
         if len(ready) > ENDS_A_ROUND and self._report_many_ends(ready):
             return True
-        handlers = self._handlers
+        handlers, registered = self._handlers, self._registered
         for number, events in ready:
-            handler = handlers.get(number)
-            if handler is not None:
+            call = handlers.get(number)
+            if call is not None and number not in registered:
                 try:
-                    handler.on_events(events)
+                    call(events)
                 except Exception:
-                    self._raised(handler)
+                    self._raised(_handler_of(call))
         return True
 
     def _report_many_ends(self, ready: list[tuple[int, int]]) -> bool:
@@ -252,6 +260,7 @@ class Poller:
         for _ in range(POLLS_A_ROUND):
             if self._poller is None:
                 return
+            self._registered.clear()
             ready = self._poller.poll(0, EVENTS_A_ROUND)
             if self._report_all(ready, 0) or len(ready) < EVENTS_A_ROUND:
                 return
@@ -264,8 +273,8 @@ class Poller:
         handlers = self._handlers
         only_ends = True
         for number, events in ready:
-            handler = handlers.get(number)
-            if handler is None:
+            call = handlers.get(number)
+            if call is None or number in self._registered:
                 continue
             if not events & _ENDS:
                 only_ends = False
@@ -275,9 +284,9 @@ class Poller:
                 self._ends[number] = events
                 continue
             try:
-                handler.on_events(events)
+                call(events)
             except Exception:
-                self._raised(handler)
+                self._raised(_handler_of(call))
         return not only_ends
 
     def _report_ends(self) -> None:
@@ -313,9 +322,15 @@ class Poller:
     def connectionLost(self, reason: Failure) -> None:
         """The reactor is being torn down, and with it all that is watched here."""
         while self._handlers:
-            _, handler = self._handlers.popitem()
+            handler = _handler_of(self._handlers.popitem()[1])
             try:
                 handler.on_teardown()
             except Exception:
                 self._log.failure("{handler} could not be ended", handler=handler)
         self.close()
+
+
+def _handler_of(call: Callable[[int], None]) -> Handler:
+    """Give the object whose method is called for a descriptor."""
+    handler: Handler = call.__self__  # type: ignore[attr-defined]  # of a bound method
+    return handler

@@ -3,11 +3,12 @@ kernel takes."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 from collections.abc import Iterator
 
-from attrs import frozen
+from attrs import field, frozen
 
 from tcpbalance.config.frontends import SocketConfig
 from tcpbalance.errors import Fault, TcpbalanceError
@@ -34,6 +35,10 @@ class Option:
     value: int | bytes
 
 
+NO_DELAY = Option("no delay", socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+"""A small write is not held back until what was sent before is acknowledged."""
+
+
 @frozen
 class SocketOptions:
     """What to set on a listener before ``listen`` and on a backend's socket before ``connect``.
@@ -41,17 +46,23 @@ class SocketOptions:
     :param listener: for TCP listeners; accepted sockets inherit them.
     :param dial: for TCP connections to backends.
     :param unix: for unix sockets, which know buffers only.
+    :ivar bare: those of a dial but for ``NO_DELAY``, which nothing needs before a second write.
     """
 
     listener: tuple[Option, ...]
     dial: tuple[Option, ...]
     unix: tuple[Option, ...]
+    bare: tuple[Option, ...] = field(init=False)
+
+    @bare.default
+    def _dial_without_no_delay(self) -> tuple[Option, ...]:
+        return tuple(option for option in self.dial if option is not NO_DELAY)
 
     @classmethod
     def of(cls, config: SocketConfig) -> SocketOptions:
         """Work out the options once, so that a dial only has to walk a tuple."""
         buffers = tuple(_buffers(config))
-        tcp = (*buffers, Option("no delay", socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), *_tcp(config))
+        tcp = (*buffers, NO_DELAY, *_tcp(config))
         return cls(listener=(*tcp, *_fast_open(config)), dial=tcp, unix=buffers)
 
     def prepare_listener(self, sock: socket.socket) -> None:
@@ -68,6 +79,20 @@ class SocketOptions:
         :raises SocketOptionError: the system refused one.
         """
         _set(sock, self.unix if family == socket.AF_UNIX else self.dial)
+
+    def prepare_bare_dial(self, sock: socket.SocketType, family: int) -> None:
+        """Set what belongs on it before the first write; `set_no_delay` is called before a second.
+
+        :raises SocketOptionError: the system refused one.
+        """
+        _set(sock, self.unix if family == socket.AF_UNIX else self.bare)
+
+
+def set_no_delay(sock: socket.SocketType) -> None:
+    """Have the following writes sent at once, where the socket is one of TCP."""
+    if sock.family != socket.AF_UNIX:
+        with contextlib.suppress(OSError):
+            sock.setsockopt(NO_DELAY.level, NO_DELAY.name, NO_DELAY.value)
 
 
 def _buffers(config: SocketConfig) -> Iterator[Option]:

@@ -93,6 +93,16 @@ class SocketTransport:
         self._finishing = False
         self._closing = False
 
+    def resume(self, ended: bool, finished: bool) -> None:
+        """Go on with a socket at which something has happened before.
+
+        :param ended: whether the peer's end of the stream was read.
+        :param finished: whether our end of the stream was sent.
+        """
+        if ended:
+            self.input.stop()
+        self._finishing = finished
+
     # What the poller reports
 
     def on_events(self, events: int) -> None:
@@ -281,6 +291,11 @@ class SocketTransport:
             output.unsent += data
         if output.unsent is not None and self._producer is not None and len(output.unsent) > BUFFER:
             self._producer.pauseProducing()
+
+    def write_failed(self, error: OSError) -> None:
+        """A write on the socket has failed before it had a transport."""
+        self.output.cut_short = True
+        self.break_later(error)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         """Send each of *data*."""

@@ -40,7 +40,9 @@ class ConnectTime(NamedTuple):
     noticeable: float = NOTICEABLE
 
 
-def connect_time(transport: Any, connecting: float, handshake: float | None) -> ConnectTime | None:
+def connect_time(
+    sock: Any, connecting: float, handshake: float | None = None, connection: Any = None
+) -> ConnectTime | None:
     """Compute how long connecting took without the time for which our own loop was late.
 
     Of TCP it is the round trip of the SYN. That does not show a SYN that was lost, or that the backend's full
@@ -49,27 +51,27 @@ def connect_time(transport: Any, connecting: float, handshake: float | None) -> 
     had arrived. Before TLS 1.3 the backend's part has two pieces, and how long the first one lay in the
     socket is not known: there our own clock has to do.
 
-    :param transport: connected this moment, the handshake completed.
+    :param sock: connected this moment, the handshake completed.
     :param connecting: seconds until the loop heard of the connection.
     :param handshake: seconds from then until the loop heard of the end of the TLS handshake; None: no TLS.
+    :param connection: OpenSSL's, where there was a handshake.
     :returns: None for a unix socket, which is connected at once or not at all.
     """
     if sys.platform != "linux":
         return ConnectTime(connecting + (handshake or 0.0), NOTICEABLE_BY_OUR_CLOCK)
     try:
-        info = _LINUX.unpack(transport.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LINUX.size))
+        info = _LINUX.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LINUX.size))
     except OSError:
         return None
     if not info[_RETRANSMITS]:
         connecting = info[_ROUND_TRIP] / 1e6
     if handshake is None:
         return ConnectTime(connecting)
-    if not _is_tls_1_3(transport):
+    if not _is_tls_1_3(connection):
         return ConnectTime(connecting + handshake, NOTICEABLE_BY_OUR_CLOCK)
     late = min(handshake, info[_SINCE_RECEIVED] / 1e3)
     return ConnectTime(connecting + handshake - late, NOTICEABLE_HANDSHAKE)
 
 
-def _is_tls_1_3(transport: Any) -> bool:
-    connection = transport.getHandle()
+def _is_tls_1_3(connection: Any) -> bool:
     return isinstance(connection, SSL.Connection) and connection.get_protocol_version() >= _TLS_1_3

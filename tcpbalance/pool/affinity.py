@@ -61,8 +61,9 @@ class Affinity:
         if entry is None:
             return ()
         first = entry[0]
-        if first.open and len(entry) == 1:
-            return (first.backend,)  # it has connections there and nowhere else, the usual case
+        if len(entry) == 1:
+            # It belongs to one backend, the usual case.
+            return (first.backend,) if first.open or first.expires > self._clock() else ()
         now = self._clock()
         return [
             sticky_entry.backend for sticky_entry in entry if sticky_entry.open or sticky_entry.expires > now
@@ -113,7 +114,7 @@ class Affinity:
         else:
             self._entries.move_to_end(key)
             first = entry[0]
-            if first.open and first.backend is backend:
+            if first.backend is backend and (first.open or len(entry) == 1):
                 return first  # the usual case
             now = self._clock()
             entry[:] = [sticky_entry for sticky_entry in entry if sticky_entry.lasts(now)]

@@ -27,12 +27,14 @@ class Members:
         is left out.
     :ivar panic_below: health and ejection are ignored while fewer backends than this are eligible.
     :ivar max_ejected: how many of them may be ejected at once.
+    :ivar is_fixed: whether no address has to be looked up.
     """
 
     backends: tuple[Backend, ...] = ()
     tiers: tuple[Tier, ...] = ()
     panic_below: float = 0.0
     max_ejected: int = 1
+    is_fixed: bool = True
 
 
 @frozen
@@ -109,7 +111,11 @@ class MembersBuilder:
             raise SettingError(f"{self.failures.policy} cannot be made: {error!r}") from error
         count = len(backends)
         return Members(
-            tuple(backends), tiers, self.panic_threshold * count, max(1, int(self.max_ejected * count))
+            tuple(backends),
+            tiers,
+            self.panic_threshold * count,
+            max(1, int(self.max_ejected * count)),
+            all(backend.address.is_fixed for backend in backends),
         )
 
     def _check_names(self, backends: Sequence[Backend]) -> None:

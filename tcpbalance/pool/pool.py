@@ -216,8 +216,41 @@ class Pool:
 
     # Choosing
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether no address of a backend has to be looked up."""
+        return self._members.is_fixed
+
+    def choose(self, client: bytes | None) -> tuple[Backend | None, Generator[Backend, None, None] | None]:
+        """Give the backend that `choices` would yield first, and the generator of the others where that was
+        needed to find it.
+
+        :param client: the client's packed address, None when it has none.
+        :returns: None for a backend where none is free, and for a generator that `choices_after` would give.
+        """
+        self._note_time()
+        sticky = self._sticky_backends(client)
+        tiers = self._members.tiers
+        first = backend = None
+        if sticky:
+            if sticky[0].available_to_sticky and sticky[0] in tiers[0].members:
+                backend = sticky[0]
+        elif tiers and self._slow_start is None and self._bounded_load is None:
+            first = tiers[0].first(client)
+            if first is not None and first.available:
+                backend = first
+        if backend is not None and not backend.full and not self._cools_down(backend):
+            return backend, None
+        choices = self.choices(client, first)
+        return next(choices, None), choices
+
+    def choices_after(self, client: bytes | None, backend: Backend) -> Generator[Backend, None, None]:
+        """Yield what `choices` would after a backend that `choose` has given without it."""
+        sticky = self._sticky_backends(client)
+        return self.choices(client, None if backend in sticky else backend, tried=backend)
+
     def choices(  # noqa: C901 - one decision in one place
-        self, client: bytes | None
+        self, client: bytes | None, first: Backend | None = None, tried: Backend | None = None
     ) -> Generator[Backend, None, None]:
         """Yield the backends that a connection may go to, best first, each at most once.
 
@@ -226,16 +259,23 @@ class Pool:
         when it is asked for.
 
         :param client: the client's packed address, None when it has none.
+        :param first: what the policy of the primaries was asked for already, None where it was not.
+        :param tried: not to be yielded again.
         """
         self._note_time()
         sticky = self._sticky_backends(client)
         slow_start = self._slow_start
-        seen: set[Backend] = set()
+        seen: set[Backend] = set() if tried is None else {tried}
         cooling_down: list[Backend] = []
         for tier in self._members.tiers:
             # Sticky backends come before the policy's: also while drained, and with more than their share.
             for backend in sticky:
-                if backend in tier.members and backend.available_to_sticky and not backend.full:
+                if (
+                    backend in tier.members
+                    and backend.available_to_sticky
+                    and not backend.full
+                    and backend is not tried
+                ):
                     seen.add(backend)
                     if self._cools_down(backend):
                         cooling_down.append(backend)
@@ -245,7 +285,7 @@ class Pool:
                 slow_start.count_connection(tier.backends)
             max_load, total_weight = _UNBOUNDED if self._bounded_load is None else self._load_bound(tier)
             deferred: list[Backend] = []
-            for backend in tier.candidates(client):
+            for backend in tier.candidates(client, first if tier is self._members.tiers[0] else None):
                 # A policy that has failed, and round robin after it, may name a backend twice.
                 if backend in seen:
                     continue

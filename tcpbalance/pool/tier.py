@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tcpbalance.pool.backend import Backend
-from tcpbalance.pool.policies.base import PolicyFactory, PolicyTools
+from tcpbalance.pool.policies.base import PolicyFactory, PolicyTools, QuickPolicy
 from tcpbalance.pool.policies.round_robin import RoundRobin
 from tcpbalance.rate_limited_log import FAILURES_EVERY, RateLimitedLog
 
@@ -67,19 +67,40 @@ class Tier:
         self.backends = tuple(backends)
         self.members = frozenset(self.backends)
         self._policy = balance(self.backends, tools)
+        self._policy_first = getattr(self._policy, "first", None)
         self._fallback = RoundRobin(self.backends, tools)
         self._failures = failures
 
-    def candidates(self, client: bytes | None) -> Generator[Backend, None, None]:
+    def first(self, client: bytes | None) -> Backend | None:
+        """Give the first of what the policy yields, where it can be had apart; None where it cannot.
+
+        :param client: the client's packed address, None when it has none.
+        """
+        if self._policy_first is None:
+            return None
+        try:
+            first: Backend = self._policy_first(client)
+        except Exception as error:
+            self._failures.note(error)
+            return None
+        return first if first in self.members else None
+
+    def candidates(
+        self, client: bytes | None, first: Backend | None = None
+    ) -> Generator[Backend, None, None]:
         """Yield what the policy does; once that goes wrong, what round robin does, which may repeat some.
 
         The policy's generator is closed with this one.
+
+        :param first: what `first` has given; None where it was not asked, or has given None.
         """
         walk: Iterator[Backend] | None = None
         failed = False
         try:
-            walk = iter(self._policy.candidates(client))
-            for given, backend in enumerate(walk):
+            if first is not None:
+                yield first
+            walk = iter(self._policy.candidates(client) if first is None else self._others(client, first))
+            for given, backend in enumerate(walk, 0 if first is None else 1):
                 if given == len(self.members) or backend not in self.members:
                     _refuse(backend)
                 yield backend
@@ -90,6 +111,10 @@ class Tier:
             self._close(walk)
         if failed:
             yield from self._fallback.candidates(client)
+
+    def _others(self, client: bytes | None, first: Backend) -> Iterator[Backend]:
+        policy: QuickPolicy = self._policy  # type: ignore[assignment]  # it has given the first one
+        return policy.others(client, first)
 
     def _close(self, walk: object) -> None:
         """End the policy's generator here, where it is heard of when that fails; Python itself prints it."""

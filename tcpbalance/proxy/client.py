@@ -34,10 +34,10 @@ class ClientConnection(Peer):
     def connectionMade(self) -> None:
         """The client is connected: begin its session."""
         context = self._context
-        self.session = session = Session(context, self, self._address, self._admitted)
+        self.session = session = Session(context, self._address, self._admitted)
         self._admitted = None  # The session gives it back.
         context.registry.add(session)
-        session.start()
+        session.start(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The transport is gone."""

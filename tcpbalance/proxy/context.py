@@ -12,7 +12,8 @@ from tcpbalance.admission.gcra import MINUTE
 from tcpbalance.config.admission import LimitsConfig
 from tcpbalance.config.frontends import TimeoutsConfig
 from tcpbalance.errors import SettingError
-from tcpbalance.net.connecting import Connector
+from tcpbalance.net.addresses import ClientAddress
+from tcpbalance.net.connecting import Connector, NativeConnector
 from tcpbalance.net.wheel import Wheel
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.dry_run import DryRun
@@ -39,6 +40,7 @@ class SessionContext:
     :param admission: decides which clients are admitted; None where all are.
     :param dry_run: takes note of what bounds would have done where they are not enforced, else None.
     :param connector: opens connections to backends.
+    :param native: the same, where it is of the native data path; None elsewhere.
     :param wheel: the timer of the sessions' deadlines.
     :param clock: seconds on a monotonic clock, which times all that a session does.
     :param wall_clock: seconds since the epoch, for when a session began and for what certificates say.
@@ -57,17 +59,27 @@ class SessionContext:
     admission: LoggedAdmission | None
     dry_run: DryRun | None
     connector: Connector
+    native: NativeConnector | None
     wheel: Wheel
     clock: Callable[[], float]
     wall_clock: Callable[[], float]
     rng: Random
     registry: SessionRegistry
     look_every: float = field(init=False)
+    _bare_pool: Pool | None = field(init=False)
 
     @look_every.default
     def _half_the_shorter(self) -> float:
         quiet = min(self.timeouts.idle_timeout, self.timeouts.half_close_timeout) / 2
         return quiet if self.limits.min_rate is None else min(quiet, MINUTE / 4)
+
+    @_bare_pool.default
+    def _pool_of_bare_sessions(self) -> Pool | None:
+        pool, limits = self.pool, self.limits
+        if self.native is None or pool is None or pool.replays or pool.tls is not None:
+            return None
+        limited = limits.bandwidth_per_connection is not None or limits.min_rate is not None
+        return None if limited else pool
 
     def __attrs_post_init__(self) -> None:
         if self.pool is None and (self.preread is None or self.preread.routes is None):
@@ -82,6 +94,11 @@ class SessionContext:
             yield self.pool
         if self.preread is not None and self.preread.routes is not None:
             yield from self.preread.routes.values()
+
+    def begins_bare(self, client: ClientAddress) -> bool:
+        """Whether the session of a client needs no more in the beginning than two sockets."""
+        pool = self._bare_pool
+        return pool is not None and pool.is_fixed and (self.preread is None or not self.preread.asks(client))
 
     def age_limit(self) -> float:
         """How old the next session may get, in seconds; infinite without a limit."""

@@ -26,6 +26,9 @@ class Timed(Protocol):
     active: float
     """When the last event came, by the wheel's clock."""
 
+    aged_at: float
+    """When it is too old, by the frontend's clock."""
+
     client: Peer
     backend: Peer | None
     dry_run_limits: tuple[DryRunLimit, ...]
@@ -70,13 +73,10 @@ class Deadlines:
 
     :param session: ended when a deadline has passed; not started yet.
     :param context: settings, clock and wheel.
-    :param now: by that clock.
-    :param born: when the client came, by the same.
-    :param dial_timeout: seconds that the dial may take, without its time in the queue.
+    :param dial_until: when the dial has taken too long, by that clock, its time in the queue aside.
     """
 
     __slots__ = (
-        "_aged_at",
         "_context",
         "_dial_until",
         "_in_flight",
@@ -86,13 +86,10 @@ class Deadlines:
         "slot",
     )
 
-    def __init__(
-        self, session: Timed, context: SessionContext, now: float, born: float, dial_timeout: float
-    ) -> None:
+    def __init__(self, session: Timed, context: SessionContext, dial_until: float) -> None:
         self._session = session
         self._context = context
-        self._aged_at = born + context.age_limit()
-        self._dial_until = now + dial_timeout
+        self._dial_until = dial_until
         self._in_flight = (0, 0)
         self._looked = -math.inf
         self._min_rate: MinRate | None = None
@@ -100,20 +97,21 @@ class Deadlines:
 
     def start(self) -> None:
         """Begin to look."""
-        left = max(0.0, min(self._aged_at, self._dial_until) - self._session.active)
+        left = max(0.0, min(self._session.aged_at, self._dial_until) - self._session.active)
         self._context.wheel.watch(self, min(self._context.look_every, left))
 
     def allow(self, seconds: float) -> None:
         """The dial goes on after *seconds* in which it was not trying, and which do not count."""
         self._dial_until += seconds
-        self._look_at_the_dial()
+        self.look()
 
     def end_dial_soon(self) -> None:
         """The client has finished without a byte."""
         self._dial_until = min(self._dial_until, self._context.clock() + SILENT_CLIENT_GRACE)
-        self._look_at_the_dial()
+        self.look()
 
-    def _look_at_the_dial(self) -> None:
+    def look(self) -> None:
+        """Look when the first of them may come, by how things stand now."""
         self._context.wheel.watch(self, self._next_check())
 
     def connected(self) -> None:
@@ -133,7 +131,7 @@ class Deadlines:
         :returns: the seconds until the next check, None when the session is over.
         """
         session = self._session
-        if now >= self._aged_at:
+        if now >= session.aged_at:
             session.end(EndReason.MAX_CONNECTION_AGE)
         elif now >= self._dial_until and session.dials:
             session.dial_timed_out()
@@ -208,7 +206,7 @@ class Deadlines:
         Never longer than half the shorter limit: so a side that connects or finishes meanwhile needs no
         earlier look.
         """
-        first = min(self._next_look(), self._aged_at)
+        first = min(self._next_look(), self._session.aged_at)
         if self._min_rate is not None and self._session.backend is not None and not self._session.ending:
             first = min(first, self._min_rate.due)
         until = first - self._context.clock()

@@ -7,6 +7,7 @@ decisions out, one at a time, and asks for the next when one has come to its end
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import TypeAlias
 
 from attrs import define
@@ -89,6 +90,18 @@ class Dial:
         self.retrying = False
         self.reached = False
         self.failure: ConnectFailed | None = None
+
+    def resume(self, backend: Backend | None, choices: Generator[Backend, None, None] | None) -> None:
+        """Go on after the first choice, as `Pool.choose` has made it.
+
+        :param backend: the choice; None where there was none.
+        :param choices: the others; None for what the pool yields after it.
+        """
+        if choices is not None:
+            self._choices = choices
+        elif backend is not None:
+            self._choices = self.pool.choices_after(self.client, backend)
+        self.attempts = 0 if backend is None else 1
 
     def decide(self) -> Decision:
         """Decide what is next: at first, when an attempt has failed, and after a pause."""

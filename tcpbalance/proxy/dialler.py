@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from twisted.logger import Logger
@@ -16,8 +16,8 @@ from tcpbalance.net.tcp_info import connect_time
 from tcpbalance.net.tls_attempt import dial_tls
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool, Slot
-from tcpbalance.proxy.backend import BackendConnection, BackendOwner
 from tcpbalance.proxy.dial import Decision, Dial, GiveUp, Pause, Try
+from tcpbalance.proxy.peer import Owner, Peer
 from tcpbalance.proxy.queue_entry import PauseTimer, QueueEntry
 from tcpbalance.proxy.reasons import EndReason
 
@@ -25,8 +25,16 @@ GIVEN_UP = "given up"
 """What is noted of an attempt that was under way when the session ended."""
 
 
-class Caller(BackendOwner, typing.Protocol):
+class Caller(Owner, typing.Protocol):
     """The session that a backend is dialled for."""
+
+    def backend_connected(self, side: Peer) -> None:
+        """The backend has accepted."""
+        ...
+
+    def backend_sent(self, data: bytes) -> None:
+        """Bytes came from the backend."""
+        ...
 
     def queued(self) -> None:
         """It waits in the pool's queue from now on."""
@@ -35,6 +43,28 @@ class Caller(BackendOwner, typing.Protocol):
     def left_queue(self, waited: float) -> None:
         """It has left the queue after *waited* seconds, to try a backend."""
         ...
+
+
+class BackendConnection(Peer):
+    """The backend's side of a session."""
+
+    session: Caller
+
+    def __init__(self, session: Caller) -> None:
+        self.session = session
+
+    def connectionMade(self) -> None:
+        """The backend has accepted."""
+        self.session.backend_connected(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes came from the backend."""
+        self.session.backend_sent(data)
+
+    @property
+    def can_half_close(self) -> bool:
+        """Whether the write side can be closed alone, so that the backend can still answer."""
+        return super().can_half_close or self.transport.ends_by_close_notify
 
 
 class Dialler:
@@ -109,6 +139,17 @@ class Dialler:
         """Seconds since the backend has accepted."""
         assert self.connect_time is not None
         return self._clock() - self.began - self.connect_time
+
+    def resume(self, slot: Slot | None, choices: Generator[Backend, None, None] | None, began: float) -> None:
+        """Take over the first attempt of a session that has begun bare.
+
+        :param slot: of the attempt; None where no backend could be chosen.
+        :param choices: what may be tried after it; None for what the pool yields after it.
+        :param began: when it began.
+        """
+        self.slot = slot
+        self.began = began
+        self.dial.resume(None if slot is None else slot.backend, choices)
 
     def go_on(self) -> None:
         """Do what is next; a session that has ended does nothing.
@@ -225,14 +266,22 @@ class Dialler:
         assert self.slot is not None
         assert self._caller is not None
         self._pending = None
-        self.dial.reached = True
         if self._holds_budget:
             self.dial.retrying = False
             self._adjust_budget()
         seconds = self._clock() - self.began
         self.slot.connected(seconds)
-        self.connect_time = seconds
+        self.connected(seconds)
         return BackendConnection(self._caller)
+
+    def connected(self, seconds: float) -> None:
+        """The attempt has taken so long and has succeeded."""
+        self.dial.reached = True
+        self.connect_time = seconds
+
+    def await_attempt(self, attempt: Pending) -> None:
+        """An attempt is under way that was begun elsewhere."""
+        self._pending = attempt
 
     def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
         """The attempt has failed; a fault of this machine does not count against the backend.
@@ -265,7 +314,7 @@ class Dialler:
         if self._handshake_began is not None:
             connecting = self._handshake_began - self.began
             handshake = self.connect_time - connecting
-        took = connect_time(transport, connecting, handshake)
+        took = connect_time(transport.socket, connecting, handshake, transport.getHandle())
         if took is not None:
             self.slot.took(took.seconds, took.noticeable)
 

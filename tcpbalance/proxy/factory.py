@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from random import Random
+from socket import SocketType
 from typing import cast
 
 from twisted.internet.interfaces import IAddress, IReactorTime
@@ -15,11 +16,13 @@ from tcpbalance.admission.lists import make_admission
 from tcpbalance.config.admission import AccessConfig, LimitsConfig
 from tcpbalance.config.frontends import SocketConfig, TimeoutsConfig
 from tcpbalance.net.addresses import ClientAddress
-from tcpbalance.net.connecting import Connector
+from tcpbalance.net.connecting import Connector, as_native
+from tcpbalance.net.ends import reset_on_close
 from tcpbalance.net.socket_connector import SocketConnector
 from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.net.wheel import Wheel
 from tcpbalance.pool.pool import Pool
+from tcpbalance.proxy.bare_session import BareSession
 from tcpbalance.proxy.client import ClientConnection
 from tcpbalance.proxy.context import SessionContext
 from tcpbalance.proxy.dry_run import DryRun
@@ -91,6 +94,8 @@ class FrontendFactory(Factory):
             on_record=on_record,
             on_idle=self._flush_logs,
         )
+        if connector is None:
+            connector = SocketConnector(reactor, SocketOptions.of(socket or SocketConfig()))
         self.context = SessionContext(
             name=name,
             timeouts=timeouts or TimeoutsConfig(),
@@ -99,7 +104,8 @@ class FrontendFactory(Factory):
             preread=preread,
             admission=(None if admission is None else LoggedAdmission(name, admission, clock, timer, stats)),
             dry_run=dry_run,
-            connector=connector or SocketConnector(reactor, SocketOptions.of(socket or SocketConfig())),
+            connector=connector,
+            native=as_native(connector),
             wheel=Wheel(timer, clock),
             clock=clock,
             wall_clock=wall_clock,
@@ -136,3 +142,31 @@ class FrontendFactory(Factory):
         if context.admission.admit(client) is not None:
             return None
         return ClientConnection(context, client, client)
+
+    def serve_bare(self, sock: SocketType, client: ClientAddress) -> bool:
+        """A client has come by a socket of the native data path.
+
+        :param sock: the session's from here on; its calls wait, but for those with ``MSG_DONTWAIT``.
+        :returns: False where its session needs a transport from the beginning, or another data path serves.
+        :raises OSError: the system cannot watch one more socket; *sock* is still the caller's.
+        """
+        context = self.context
+        if not context.begins_bare(client):
+            return False
+        admission, native = context.admission, context.native
+        assert native is not None
+        if admission is not None and admission.admit(client) is not None:
+            reset_on_close(sock)
+            sock.close()
+            return True
+        try:
+            session = BareSession(context, sock, client, None if admission is None else client)
+            native.data_path.poller.watch(sock.fileno(), session.on_client_events)
+        except BaseException:
+            self.stats.setup_failures += 1
+            if admission is not None:
+                admission.release(client)
+            raise
+        self.registry.add(session)
+        session.begin()
+        return True

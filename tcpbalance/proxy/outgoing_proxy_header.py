@@ -38,20 +38,23 @@ class OutgoingProxyHeader:
     unique_id: str | None
 
 
-def outgoing_proxy_header(pool: Pool, transport: Any, preread: Preread | None) -> OutgoingProxyHeader | None:
+def outgoing_proxy_header(
+    pool: Pool, peer: Any, host: Any, preread: Preread | None
+) -> OutgoingProxyHeader | None:
     """Write the header that a pool wants, None where it wants none.
 
     A client that came through a proxy is announced as that proxy announced it; where the proxy spoke for
     itself, it is the client. The name of a connection is made up here, unless one that was received is passed
     on. Where all that is to be passed on does not fit beside what is ours, nothing of it is.
 
-    :param transport: the client's.
+    :param peer: the client's end of its connection, as one of Twisted's addresses.
+    :param host: the end that it connected to, likewise.
     :param preread: what is known of a client that had one; else None.
     """
     if pool.send_proxy_protocol is None:
         return None
     received = preread.header if preread is not None else None
-    ends = _ends(transport, received)
+    ends = _ends(peer, host, received)
     if pool.send_proxy_protocol == "v1":
         return OutgoingProxyHeader(encode_v1(*ends), None)
     passed = list(_passed(received, pool.pass_tlvs)) if received is not None else []
@@ -108,8 +111,8 @@ def _own_tls(facts: TlsFacts | None) -> Iterator[Tlv]:
     )
 
 
-def _ends(transport: Any, received: ProxyHeader | None) -> Ends:
+def _ends(peer: Any, host: Any, received: ProxyHeader | None) -> Ends:
     """The client's end of its connection, and the end that it connected to."""
     if received is not None and received.source is not None:
         return received.source, received.destination
-    return proxy_address(transport.getPeer()), proxy_address(transport.getHost())
+    return proxy_address(peer), proxy_address(host)

@@ -15,6 +15,7 @@ from zope.interface import implementer
 
 from tcpbalance.net.adapted_transport import as_transport
 from tcpbalance.net.pump import MORE, Pump
+from tcpbalance.net.socket_transport import SocketTransport
 from tcpbalance.net.transport import Transport
 from tcpbalance.proxy.bandwidth_limiter import BandwidthLimiter, DryRunBandwidthLimiter
 from tcpbalance.proxy.reasons import EndReason
@@ -83,6 +84,12 @@ class Peer(Protocol):
         """Twisted's call: the side is connected."""
         self.transport = as_transport(transport)
         self.connectionMade()  # type: ignore[no-untyped-call]  # Twisted's
+
+    def resume(self, transport: SocketTransport, reported: int, finished: bool, write_closed: bool) -> None:
+        """Go on with what has happened on the same socket before; see the attributes of these names."""
+        self.transport = transport
+        transport.resume(finished, write_closed)
+        self.reported, self.finished, self.write_closed = reported, finished, write_closed
 
     def readConnectionLost(self) -> None:
         """The peer has finished sending, or so it seems."""

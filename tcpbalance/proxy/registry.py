@@ -15,7 +15,6 @@ from tcpbalance.pool.backend import Backend
 from tcpbalance.proxy.accept_pause import AcceptPause
 from tcpbalance.proxy.dry_run import DryRun, DryRunLimit
 from tcpbalance.proxy.ending import SessionEnder
-from tcpbalance.proxy.peer import Peer
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.rate_limited_log import RateLimitedLog
@@ -39,16 +38,8 @@ _WARNED_OF = (
 class OpenSession(Protocol):
     """What the registry knows of a session."""
 
-    client: Peer
-    """The client's side."""
-
     dry_run_limits: tuple[DryRunLimit, ...]
     """Limits that would have acted on it, were they enforced."""
-
-    @property
-    def backend(self) -> Peer | None:
-        """The backend's side, None while there is none."""
-        ...
 
     @property
     def served_by(self) -> Backend | None:
@@ -147,13 +138,15 @@ class SessionRegistry:
         if len(self.sessions) >= self._max_sessions:
             self.accept_pause.pause(_FULL)
 
-    def remove(self, session: OpenSession, reason: EndReason) -> None:
-        """Take out a session that has ended; count, record and report it."""
+    def remove(self, session: OpenSession, reason: EndReason, client_bytes: int, backend_bytes: int) -> None:
+        """Take out a session that has ended; count, record and report it.
+
+        :param client_bytes: received from the client.
+        :param backend_bytes: received from the backend.
+        """
         self.sessions.discard(session)
         self._ender.forget(session)
-        backend, upstream = session.backend, session.upstream_stats
-        client_bytes = session.client.received
-        backend_bytes = backend.received if backend is not None else 0
+        upstream = session.upstream_stats
         # Written out, because CPython makes a method fast for one class: `count_end` is called for backends.
         stats = self.stats
         stats.ended[reason] += 1

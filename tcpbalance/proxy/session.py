@@ -72,10 +72,12 @@ class Session:
     """Owns both sides of one connection and everything taken for it.
 
     :param context: of the frontend that it belongs to.
-    :param client: the client's side, connected.
     :param address: where it connects from.
     :param admitted: the address that was admitted; None without admission control, and before its decision.
     :ivar admitted: the same.
+    :ivar client: the client's side, from ``start`` on.
+    :ivar backend: the backend's side, None while there is none.
+    :ivar aged_at: when it is too old, by the frontend's clock.
     :ivar active: when the last event came, by the wheel's clock.
     :ivar dry_run_limits: limits that would have acted on it, were they enforced.
     """
@@ -91,7 +93,7 @@ class Session:
         "_dialler",
         "_direct",
         "_failed_side",
-        "_first_finished",
+        "_first_end",
         "_outgoing_header",
         "_peer",
         "_phase",
@@ -104,26 +106,28 @@ class Session:
         "_wheel",
         "active",
         "admitted",
+        "aged_at",
         "backend",
         "client",
         "dry_run_limits",
     )
 
+    client: Peer
+
     def __init__(
-        self, context: SessionContext, client: Peer, address: ClientAddress, admitted: ClientAddress | None
+        self, context: SessionContext, address: ClientAddress, admitted: ClientAddress | None
     ) -> None:
         self._context = context
         self._wheel = context.wheel
         self._peer = address
         self.admitted = admitted
-        self.client = client
         self.backend: Peer | None = None
         self.dry_run_limits: tuple[DryRunLimit, ...] = ()
         self._phase: Phase = PREREAD
         self._preread: Preread | None = None
         self._pool: Pool | None = None
         self._replay: ReplayBuffer | None = None
-        self._first_finished: Peer | None = None
+        self._first_end: EndReason | None = None
         self._reason: EndReason | None = None
         self._failed_side: Peer | None = None
         self._delivery: Delivery | None = None
@@ -132,6 +136,7 @@ class Session:
         self._outgoing_header: OutgoingProxyHeader | None = None
         self._direct = False
         self._born = self.active = context.clock()
+        self.aged_at = self._born + context.age_limit()
         self._started = context.wall_clock()
 
     @property
@@ -164,7 +169,7 @@ class Session:
     @property
     def half_closed(self) -> bool:
         """Whether one side has finished sending."""
-        return self._first_finished is not None
+        return self._first_end is not None
 
     @property
     def buffered(self) -> int:
@@ -184,8 +189,12 @@ class Session:
         failure = self._dialler.dial.failure
         return "" if failure is None else failure.cause
 
-    def start(self) -> None:
-        """Begin, with the client connected: with the preread, or with the dial."""
+    def start(self, client: Peer) -> None:
+        """Begin, with the client connected: with the preread, or with the dial.
+
+        :param client: its side.
+        """
+        self.client = client
         context = self._context
         settings = context.preread
         try:
@@ -196,8 +205,12 @@ class Session:
                 assert context.pool is not None, "where there are only routes, every client has a preread"
                 self._start_dial(context.pool, self._peer)
         except Exception:
-            self._log.failure("frontend {name}: a session could not be started", name=context.name)
-            self.end(EndReason.INTERNAL_ERROR)
+            self._fail()
+
+    def _fail(self) -> None:
+        """End because an exception of our own is being handled."""
+        self._log.failure("frontend {name}: a session could not go on", name=self._context.name)
+        self.end(EndReason.INTERNAL_ERROR)
 
     # Before a backend is chosen
 
@@ -212,7 +225,10 @@ class Session:
         assert preread is not None
         self.active = self._context.clock()
         preread.stop()
-        self._start_dial(pool, preread.client)
+        try:
+            self._start_dial(pool, preread.client)
+        except Exception:
+            self._fail()
 
     def turn_away(self, reason: EndReason, cause: str) -> None:
         """See ``preread.PrereadSession``."""
@@ -223,17 +239,20 @@ class Session:
 
     def _start_dial(self, pool: Pool, client: ClientAddress) -> None:
         context, preread = self._context, self._preread
+        self._dialler = dialler = Dialler(pool, context.connector, client.packed, context.clock, self)
+        self._deadlines = Deadlines(self, context, self.active + pool.dial_timeout)
         self._pool = pool
         self._phase = DIALLING
-        self._dialler = dialler = Dialler(pool, context.connector, client.packed, context.clock, self)
-        self._deadlines = Deadlines(self, context, self.active, self._born, pool.dial_timeout)
         self._deadlines.start()
         rate = context.limits.bandwidth_per_connection
         if rate is not None:
             self._limit_bandwidth(self.client, rate)
         if pool.send_proxy_protocol is not None:
             # The PROXY header goes out before a TLS handshake, or else with the first bytes.
-            self._outgoing_header = outgoing_proxy_header(pool, self.client.transport, preread)
+            transport = self.client.transport
+            self._outgoing_header = outgoing_proxy_header(
+                pool, transport.getPeer(), transport.getHost(), preread
+            )
             if self._outgoing_header is not None and pool.tls is not None:
                 dialler.preamble = self._outgoing_header.header
         if preread is not None and preread.kept:
@@ -425,7 +444,7 @@ class Session:
         if side.finished:
             return
         side.finished = True
-        self._first_finished = self._first_finished or side
+        self._note_end(of_client)
         self.active = self._wheel.now
         if action is PASS_ON and other is not None:
             if self._phase is UNANSWERED and not of_client:
@@ -453,10 +472,13 @@ class Session:
         if self.client.write_closed and self.backend is not None and self.backend.write_closed:
             self.end(self._closed_reason())
 
+    def _note_end(self, of_client: bool) -> None:
+        if self._first_end is None:
+            self._first_end = EndReason.CLIENT_CLOSED if of_client else EndReason.BACKEND_CLOSED
+
     def _closed_reason(self) -> EndReason:
-        if self._first_finished is self.client:
-            return EndReason.CLIENT_CLOSED
-        return EndReason.BACKEND_CLOSED
+        """An end in order is that of the side that has finished first."""
+        return self._first_end or EndReason.BACKEND_CLOSED
 
     def connection_error(self, side: Peer) -> None:
         """The connection of *side* has failed, and not all that its peer sent before is read yet."""
@@ -489,7 +511,7 @@ class Session:
             event = FAILED
         action = TABLE[self._phase, event]
         if action is AWAIT_BACKEND:
-            self._first_finished = self._first_finished or side
+            self._note_end(of_client)
             side.finished = True
             self._await_backend()
         elif action is TRY_ANOTHER and not was_unheard(failure):
@@ -517,7 +539,7 @@ class Session:
         """A connection is gone, and the session with it: find out why."""
         error = failure.value
         if event is CLIENT_CLOSED or event is BACKEND_CLOSED:
-            self._first_finished = self._first_finished or side
+            self._note_end(event is CLIENT_CLOSED)
             side.finished = True
             self.end(self._closed_reason())
         elif event is FAILED:
@@ -598,8 +620,7 @@ class Session:
 
     def _finish(self) -> None:
         """Give back everything taken and record the session; runs once."""
-        self._phase = OVER
-        client, backend, context = self.client, self.backend, self._context
+        client, backend = self.client, self.backend
         if self._pool is None:
             if self._preread is not None:
                 client.reported = len(self._preread.kept)
@@ -612,13 +633,19 @@ class Session:
                 self._dialler.answered()  # with bytes that passed us by
             self._dialler.end()
             del self._deadlines  # No reference cycle is left behind for the garbage collector to find.
-        if self.admitted is not None and context.admission is not None:
-            context.admission.release(self.admitted)
-        assert self._reason is not None
-        context.registry.remove(self, self._reason)
+        self._leave(client.received, 0 if backend is None else backend.received)
         del client.session
         if backend is not None:
             del backend.session
+
+    def _leave(self, client_bytes: int, backend_bytes: int) -> None:
+        """The session is over: give back its admission and have it recorded."""
+        self._phase = OVER
+        context, reason = self._context, self._reason
+        assert reason is not None
+        if self.admitted is not None and context.admission is not None:
+            context.admission.release(self.admitted)
+        context.registry.remove(self, reason, client_bytes, backend_bytes)
 
     def record(self, client_bytes: int, backend_bytes: int) -> SessionRecord:
         """See ``registry.OpenSession``."""

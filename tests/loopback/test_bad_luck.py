@@ -10,6 +10,7 @@ from twisted.internet import reactor as global_reactor
 from twisted.internet.threads import deferToThread
 
 from support import peers
+from support.bare import whole
 from support.clients import connect, read, read_all, reset
 from support.native import NativeCase
 from support.sockets import until
@@ -45,7 +46,7 @@ class BrokenCodeTests(NativeCase):
 
         name = f"127.0.0.1:{client.getsockname()[1]}"
         for session in self.sessions:
-            transport: Any = session.client.transport
+            transport: Any = whole(session).client.transport
             peer = transport.getPeer()
             if f"{peer.host}:{peer.port}" == name:
                 transport.input.protocol.dataReceived = broken

@@ -23,6 +23,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 
+from support.bare import whole
 from support.data_paths import DataPathCase
 from support.sockets import fired, port_of, until, until_steady
 from support.unfinished_probe import UnfinishedProbe
@@ -555,7 +556,7 @@ class SlowReaderTests(BalancerCase):
         client.connect(("127.0.0.1", port))
         client.setblocking(False)
         await until(reactor, lambda: self.servers[0].open)
-        (session,) = factory.registry.sessions
+        session = whole(next(iter(factory.registry.sessions)))
         session.client.transport.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
         return client
 
@@ -572,7 +573,7 @@ class StoppedReaderTests(BalancerCase):
 
     async def test_one_that_fetches_from_the_kernel_alone_is_waited_for(self) -> None:
         clock, factory, client = await self.with_bytes_in_flight()
-        (session,) = factory.registry.sessions
+        session = whole(next(iter(factory.registry.sessions)))
         before = session.client.in_flight()
         clock.pump([1.0] * 55)
         await self.read(client, 12_000)
@@ -598,7 +599,7 @@ class StoppedReaderTests(BalancerCase):
         await until(reactor, lambda: any(server.open for server in self.servers))
         (echo,) = [echo for server in self.servers for echo in server.open]
         echo.transport.write(bytes(40_000))
-        (session,) = factory.registry.sessions
+        session = whole(next(iter(factory.registry.sessions)))
         await until(reactor, lambda: session.backend and session.backend.received == 40_000)
         await until_steady(reactor, session.client.in_flight)
         assert session.client.in_flight() > 0

@@ -14,6 +14,7 @@ from twisted.trial.unittest import TestCase
 from support.sockets import Greeter, port_of, some_turns, until, was_greeted
 from tcpbalance import Backend, Balancer, Frontend, FrontendFactory, LimitsConfig, Pool
 from tcpbalance.net.data_path import DataPathName
+from tcpbalance.proxy.registry import OpenSession
 
 reactor: Any = global_reactor
 
@@ -65,13 +66,14 @@ class MaxSessionsTests(TestCase):
     async def test_ten_that_wait_at_one_door_are_served_two_at_a_time(self) -> None:
         """A listener takes what has gathered in its backlog in one go, and stops in the middle of it."""
         open_before: list[int] = []
-        build = self.factory.buildProtocol
+        registry = self.factory.registry
+        add = registry.add
 
-        def noting(addr: Any) -> Any:
-            open_before.append(len(self.factory.registry.sessions))
-            return build(addr)
+        def noting(session: OpenSession) -> None:
+            open_before.append(len(registry.sessions))
+            add(session)
 
-        self.factory.buildProtocol = noting  # type: ignore[method-assign]
+        registry.add = noting  # type: ignore[method-assign]
         self.factory.registry.accept_pause.pause("until all have come")
         waiting = {self.client() for _ in range(10)}
         self.factory.registry.accept_pause.resume("until all have come")

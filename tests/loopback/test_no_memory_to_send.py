@@ -19,6 +19,7 @@ from tcpbalance.net.adapted_transport import AdaptedTransport
 from tcpbalance.net.socket_transport import SocketTransport
 from tcpbalance.net.tls.client import ClientTls
 from tcpbalance.net.tls.tls_layer import TlsOutput
+from tcpbalance.proxy.bare_session import BareSession
 
 reactor: Any = global_reactor
 
@@ -64,7 +65,11 @@ class NoMemoryTests(TlsCase):
                 client.sendall(b"hello")
                 assert await deferToThread(read, client, 5) == b"hello"
             (session,) = sessions
-            let_lack(getattr(session, side).transport, code)
+            if isinstance(session, BareSession) and session.is_bare:
+                sock = getattr(session, f"_{side}_socket")
+                setattr(session, f"_{side}_socket", Lacking(sock, code))
+            else:
+                let_lack(getattr(session, side).transport, code)
             client.sendall(b"again")
             with self.assertRaises(ConnectionResetError):
                 await deferToThread(read_all, client)

@@ -47,7 +47,7 @@ class Joined:
         for sock in (theirs, ours):
             sock.setblocking(False)
         transport = SocketTransport(self.poller, ours, HalfCloseRecorder([]), peer_address(ours.family, peer))
-        self.poller.watch(ours.fileno(), transport)
+        self.poller.watch(ours.fileno(), transport.on_events)
         return theirs, transport
 
     def until(self, condition: Callable[[], object]) -> None:
@@ -96,10 +96,10 @@ def test_a_write_to_a_unix_socket_does_not_tell_an_end_from_a_break(unread: byte
     theirs.send(b"answer")
     theirs.close()
     if event_first:
-        poller.watch(ours.fileno(), transport)
+        poller.watch(ours.fileno(), transport.on_events)
     transport.write(b"more of the question")
     if not event_first:
-        poller.watch(ours.fileno(), transport)
+        poller.watch(ours.fileno(), transport.on_events)
     with no_logged_failure():
         for _ in range(4):
             poller._reactor.advance(0)

@@ -8,7 +8,6 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from types import SimpleNamespace
 
 import pytest
 
@@ -28,7 +27,7 @@ def stack() -> Iterator[ExitStack]:
 def test_it_is_the_round_trip_and_not_how_late_we_are(stack: ExitStack) -> None:
     listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
     client = stack.enter_context(socket.create_connection(listener.getsockname()))
-    took = connect_time(SimpleNamespace(socket=client), OUR_CLOCK, None)
+    took = connect_time(client, OUR_CLOCK)
     assert took is not None
     assert 0 < took.seconds < 0.5
     assert took.noticeable == NOTICEABLE
@@ -49,7 +48,7 @@ def test_a_full_backlog_that_drops_the_syn_is_seen(stack: ExitStack) -> None:
     until(lambda: connected(client), "the SYN that is sent again")
     by_our_clock = time.monotonic() - began
     assert by_our_clock > 0.9
-    assert connect_time(SimpleNamespace(socket=client), by_our_clock, None) == ConnectTime(by_our_clock)
+    assert connect_time(client, by_our_clock) == ConnectTime(by_our_clock)
 
 
 def connected(client: socket.socket) -> bool:
@@ -60,4 +59,4 @@ def test_a_unix_socket_has_none(stack: ExitStack) -> None:
     ours, theirs = socket.socketpair()
     stack.enter_context(ours)
     stack.enter_context(theirs)
-    assert connect_time(SimpleNamespace(socket=ours), OUR_CLOCK, None) is None
+    assert connect_time(ours, OUR_CLOCK) is None

@@ -124,7 +124,7 @@ class Line:
         self.transport = SocketTransport(
             self.poller, ours, self.protocol, peer_address(ours.family, ours.getpeername())
         )
-        self.poller.watch(ours.fileno(), self.transport)
+        self.poller.watch(ours.fileno(), self.transport.on_events)
         self._tls = tls
 
     @property
@@ -797,7 +797,7 @@ class Joined:
         self.sink = SocketTransport(
             self.line.poller, ours, self.protocol, peer_address(ours.family, ours.getpeername())
         )
-        self.line.poller.watch(ours.fileno(), self.sink)
+        self.line.poller.watch(ours.fileno(), self.sink.on_events)
         self.line.transport.relay_with(self.sink, Wheel(self.line.reactor, self.line.reactor.seconds))
 
     def close(self) -> None:

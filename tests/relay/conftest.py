@@ -9,11 +9,11 @@ import pytest
 
 from support.bulk_thresholds import bulk_comes_early
 from support.network import no_logged_failure
-from support.scene import CopyingScene, Scene, SplicingScene
+from support.scene import BareScene, CopyingScene, Scene, SplicingScene
 
 Carrier = Callable[..., Scene]
 
-CARRIERS: list[Carrier] = [Scene, CopyingScene, SplicingScene]
+CARRIERS: list[Carrier] = [Scene, CopyingScene, SplicingScene, BareScene]
 """Each way to carry the bytes; every script has to come out the same on all of them."""
 
 

@@ -19,7 +19,6 @@ from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.config.admission import LimitsConfig
 from tcpbalance.net.addresses import packed
 from tcpbalance.pool.pool import Pool
-from tcpbalance.proxy.context import SessionContext
 from tcpbalance.proxy.dry_run import DryRunLimit
 from tcpbalance.proxy.factory import FrontendFactory
 from tcpbalance.proxy.preread_settings import PrereadSettings
@@ -321,6 +320,7 @@ def test_a_session_that_cannot_start_gives_back_what_its_client_holds(
     carrier: Any, monkeypatch: pytest.MonkeyPatch, behind_a_proxy: bool
 ) -> None:
     monkeypatch.setattr("tcpbalance.proxy.session.outgoing_proxy_header", _fail)
+    monkeypatch.setattr("tcpbalance.proxy.bare_session.outgoing_proxy_header", _fail)
     scene = carrier(
         admission=limits(), preread=from_proxies if behind_a_proxy else None, send_proxy_protocol="v2"
     )
@@ -340,7 +340,7 @@ def test_a_session_that_cannot_go_on_after_its_preread_gives_back_what_its_clien
     carrier: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene = carrier(admission=limits(), preread=from_proxies)
-    monkeypatch.setattr(SessionContext, "age_limit", _fail)
+    monkeypatch.setattr("tcpbalance.proxy.session.Deadlines", _fail)
     with capturedLogs():
         scene.connect(early=HEADER)
         scene.run()

@@ -74,7 +74,7 @@ def test_early_bytes_are_delivered_once_connected(make_scene: Any) -> None:
     client = scene.connect(early=b"early ")
     client.send(b"bird")
     scene.run()
-    assert scene.kept == len(b"early bird")
+    assert scene.kept == (0 if scene.begins_bare else len(b"early bird"))
     scene.backends[ONE].behaviour = "accepts"
     scene.run()
     assert scene.backends[ONE].connection.received == b"early bird"
@@ -123,7 +123,7 @@ def test_early_bytes_are_bounded(make_scene: Any) -> None:
     client.send(data)
     client.finish()
     scene.run()
-    assert 64 * KIB <= scene.kept <= 128 * KIB
+    assert (0 if scene.begins_bare else 64 * KIB) <= scene.kept <= 128 * KIB
     assert client.unsent > 3 * MIB, "the client is not read any further"
     scene.backends[ONE].behaviour = "accepts"
     scene.run()

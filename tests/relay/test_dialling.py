@@ -328,7 +328,7 @@ def test_a_client_resets_while_dialling(make_scene: Any) -> None:
     assert scene.active == [1]
     client.reset()
     scene.run()
-    assert scene.network.connector.pending == []
+    assert scene.network.dialled == []
     assert (scene.active, scene.ended) == ([0], "client_reset")
     assert scene.record.attempts == 1
     scene.backends[ONE].behaviour = "accepts"

@@ -9,7 +9,9 @@ import pytest
 
 from support.network import no_logged_failure
 from support.scene import ONE
+from tcpbalance.proxy.bare_session import BareSession
 from tcpbalance.proxy.reasons import EndReason
+from tcpbalance.proxy.session import Session
 
 MIB = 1024 * 1024
 
@@ -333,12 +335,12 @@ def test_idle_is_told_once_all_have_gone(make_scene: Any) -> None:
 def test_an_exception_of_ours_ends_the_session(make_scene: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     scene = make_scene()
     client, backend = scene.joined()
-    (session,) = scene.frontend.registry.sessions
 
     def broken(data: bytes) -> None:
         raise LookupError(data)
 
-    monkeypatch.setattr(type(session), "client_sent", lambda _, data: broken(data))
+    monkeypatch.setattr(Session, "client_sent", lambda _, data: broken(data))
+    monkeypatch.setattr(BareSession, "_carry", lambda _, of_client, events: broken(b""))
     client.send(b"x")
     with pytest.raises(AssertionError, match="LookupError"), no_logged_failure():
         scene.run()

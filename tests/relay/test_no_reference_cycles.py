@@ -13,13 +13,12 @@ from support.scene import ONE, RETRY_ON_RESET, TWO
 from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.net.pump import Pump
 from tcpbalance.pool.backend import Backend
-from tcpbalance.proxy.backend import BackendConnection
 from tcpbalance.proxy.bandwidth_limiter import BandwidthLimiter, DryRunBandwidthLimiter
 from tcpbalance.proxy.client import ClientConnection
 from tcpbalance.proxy.deadlines import Deadlines
 from tcpbalance.proxy.delivery import Delivery
 from tcpbalance.proxy.dial import Dial
-from tcpbalance.proxy.dialler import Dialler
+from tcpbalance.proxy.dialler import BackendConnection, Dialler
 from tcpbalance.proxy.preread import Preread
 from tcpbalance.proxy.preread_settings import PrereadSettings
 from tcpbalance.proxy.queue_entry import PauseTimer, QueueEntry
@@ -145,5 +144,5 @@ def assert_nothing_left(scene: Any, before: int) -> None:
     """All have ended, and what they were made of has gone."""
     assert len(scene.records) == len(scene.clients)
     scene.network.transports.clear()
-    assert scene.network.connector.pending == []  # by which it forgets those that are over
+    assert scene.network.dialled == []  # by which it forgets those that are over
     assert len(left_over()) <= before

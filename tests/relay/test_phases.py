@@ -10,6 +10,7 @@ import pytest
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
+from support.bare import whole
 from support.network import no_logged_failure
 from support.scene import ONE, RETRY_ON_RESET, TWO, Scene
 from tcpbalance.admission.networks import NetworkSet
@@ -60,9 +61,9 @@ class Play:
         client.stop_reading()
         backend.send(bytes(5000))
         scene.run()
-        (session,) = scene.frontend.registry.sessions
+        session = whole(next(iter(scene.frontend.registry.sessions)))
         assert session.backend is not None
-        session.connection_error(session.backend)  # type: ignore[attr-defined]  # a Session's
+        session.connection_error(session.backend)
         return scene
 
     def _over(self) -> Scene:

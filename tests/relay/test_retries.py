@@ -11,6 +11,7 @@ from twisted.logger import capturedLogs
 from support.scene import ONE, RETRY_ON_RESET, THREE, TWO
 from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.pool.backend import Backend
+from tcpbalance.proxy.bare_session import BareSession
 from tcpbalance.proxy.session import Session
 
 
@@ -242,7 +243,9 @@ def test_an_exception_of_ours_at_the_first_byte_blames_nobody(carrier: Any) -> N
     scene = carrier([ONE], outlier=OutlierConfig(consecutive_failures=1))
     client = scene.connect(early=b"question")
     scene.run()
-    with capturedLogs(), patch.object(Session, "backend_sent", side_effect=ZeroDivisionError):
+    flaw: Any = {"side_effect": ZeroDivisionError}
+    bare = patch.object(BareSession, "_carry", **flaw)
+    with capturedLogs(), patch.object(Session, "backend_sent", **flaw), bare:
         scene.backends[ONE].connection.send(b"answer")
         scene.run()
     assert (client.saw, scene.ended) == ("reset", "internal_error")

@@ -76,7 +76,7 @@ def test_client_says_close_notify_without_a_byte_while_dialling(make_scene: Any)
     client = scene.connect(tls=True)
     client.finish()
     scene.run()
-    assert (scene.ended, scene.active, scene.network.connector.pending) == ("client_closed", [0], [])
+    assert (scene.ended, scene.active, scene.network.dialled) == ("client_closed", [0], [])
 
 
 def test_client_is_cut_off(make_scene: Any) -> None:
@@ -178,7 +178,9 @@ def test_no_backend_before_the_handshake_is_done(make_scene: Any) -> None:
     scene = make_scene({ONE: "refuses"}, retries=0)
     client = scene.connect(tls=True)
     scene.run()
-    assert (client.saw, scene.ended) == ("reset", "connect_failed")
+    # Where a socket is dialled, its failure is known a turn later, and the handshake is done by then.
+    saw = "fin" if scene.begins_bare else "reset"
+    assert (client.saw, scene.ended) == (saw, "connect_failed")
 
 
 @pytest.mark.parametrize("stalled", ["client", "backend"])

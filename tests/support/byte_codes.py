@@ -30,7 +30,7 @@ from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.policies.round_robin import RoundRobin
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.factory import FrontendFactory
-from tcpbalance.proxy.preread import PrereadSettings
+from tcpbalance.proxy.preread_settings import PrereadSettings
 from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.wire.proxy_protocol import InetAddress, encode_v2
 

@@ -79,25 +79,25 @@ class MemoryNativeDataPath(NativeDataPath):
         reactor.know(EPOLL, poller.events)
         super().__init__(Poller(reactor, lambda: poller, pipes))
         self.open()
-        self._transports: list[MemorySocketTransport] = []
+        self.transports: list[MemorySocketTransport] = []
         self._pipes = pipes
 
     def attach(self, sock: MemorySocket, protocol: Any, address: Any) -> MemorySocketTransport:
         return cast(MemorySocketTransport, begin(self, cast(Any, sock), protocol, address))
 
     def transport(self, sock: Any, protocol: Any, peer: Any) -> MemorySocketTransport:
-        transport = MemorySocketTransport(self._poller, sock, protocol, peer)
-        self._poller.watch(sock.fileno(), transport)
-        self._transports.append(transport)
+        transport = MemorySocketTransport(self.poller, sock, protocol, peer)
+        self.poller.watch(sock.fileno(), transport.on_events)
+        self.transports.append(transport)
         return transport
 
     def note(self) -> None:
         """Let each transport note what it keeps."""
-        for transport in self._transports:
+        for transport in self.transports:
             transport.note()
 
     def leftovers(self) -> list[str]:
-        poller = self._poller
+        poller = self.poller
         return [
             *(f"watched: {handler}" for handler in poller._handlers.values()),
             *(f"called again: {handler}" for handler, _ in poller._again),

@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from support.memory_peers import Peer
+from support.memory_socket import MemorySocket
 from tcpbalance.config.addresses import Address
 from tcpbalance.net.connect_errors import ConnectFailed, timed_out
 from tcpbalance.net.connecting import ConnectionFactory
@@ -126,16 +127,66 @@ class Handshake(Protocol):
             self.transport.abortConnection()
 
 
+@define(eq=False)
+class SocketDial:
+    """The ``connect`` of a memory socket that is under way.
+
+    :param sock: the balancer's.
+    :param other: the other end of it, the backend's once it accepts.
+    :param backend: where it leads; None where nothing listens.
+    """
+
+    sock: MemorySocket
+    other: MemorySocket
+    backend: MemoryBackend | None
+    turns: int = 0
+    over: bool = False
+    connected: bool = False
+
+    def step(self, establish: Callable[[MemoryBackend, MemorySocket], None]) -> bool:
+        """Decide it, if it can be decided; tell whether it was."""
+        behaviour = "refuses" if self.backend is None else self.backend.behaviour
+        if self.sock.closed and not self.connected:
+            self.over = True
+        if self.over or behaviour == "hangs":
+            return False
+        if self.backend is not None and self.turns < self.backend.turns:
+            self.turns += 1
+            return True
+        if self.backend is None or behaviour == "refuses":
+            self.over = True
+            self.sock.refused(errno.ECONNREFUSED)
+        elif not self.connected:
+            # The kernel accepts, and the program behind it a moment later.
+            self.connected = True
+            self.sock.accepted()
+        else:
+            self.over = True
+            establish(self.backend, self.other)
+        return True
+
+
+LACKS = {"lacks_descriptor": errno.EMFILE, "lacks_buffers": errno.ENOBUFS}
+
+
 class MemoryConnector:
     """Dials backends in memory; see ``tcpbalance.net.connecting.Connector``. No dial ends within the call.
 
     :param clock: for the timeouts.
     :param establish: makes the connection once the backend accepts.
+    :param accept: gives a backend its end of a connection that a socket was dialled for.
     :ivar backends: what listens, by address; any other address refuses.
     """
 
-    def __init__(self, clock: IReactorTime, establish: Callable[[MemoryBackend, MemoryDial], None]) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        establish: Callable[[MemoryBackend, MemoryDial], None],
+        accept: Callable[[MemoryBackend, MemorySocket], None],
+    ) -> None:
         self.backends: dict[str, MemoryBackend] = {}
+        self._accept = accept
+        self._socket_dials: list[SocketDial] = []
         self._clock = clock
         self._establish = establish
         self._dials: list[MemoryDial] = []
@@ -149,15 +200,33 @@ class MemoryConnector:
         self._dials.append(dial)
         return dial
 
+    def connect_socket(self, other: MemorySocket, sock: MemorySocket, address: tuple[str, int]) -> int:
+        """Begin what ``connect`` of a socket begins, and give what it answers."""
+        host, port = address
+        backend = self.backends.get(f"{host}:{port}")
+        if backend is not None:
+            backend.dials += 1
+            if backend.behaviour in LACKS:
+                return LACKS[backend.behaviour]
+        self._socket_dials.append(SocketDial(sock, other, backend))
+        return errno.EINPROGRESS
+
     @property
     def pending(self) -> list[MemoryDial]:
         """The dials whose outcome is open."""
         self._dials = [dial for dial in self._dials if not dial.over]
         return list(self._dials)
 
+    @property
+    def pending_sockets(self) -> list[SocketDial]:
+        """The same of sockets."""
+        return [dial for dial in self._socket_dials if not dial.sock.closed]
+
     def step(self) -> bool:
         """Decide the dials that can be decided; tell whether there was one."""
         decided = [self._decide(dial) for dial in self.pending if not dial.over]
+        decided += [dial.step(self._accept) for dial in list(self._socket_dials)]
+        self._socket_dials = [dial for dial in self._socket_dials if not dial.over]
         return any(decided)
 
     def _decide(self, dial: MemoryDial) -> bool:

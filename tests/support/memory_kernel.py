@@ -21,7 +21,7 @@ from support.memory_poller import MemoryPoller
 from support.memory_reactor import MemoryReactor
 from support.memory_socket import MemorySocket, connected_pair
 from tcpbalance.config.frontends import SocketConfig
-from tcpbalance.net import connect_attempt, listener
+from tcpbalance.net import listener
 from tcpbalance.net.data_path import DataPath, NativeDataPath, TwistedDataPath
 from tcpbalance.net.poller import Poller
 from tcpbalance.net.socket_connector import SocketConnector
@@ -49,7 +49,11 @@ class MemoryKernel:
         self._sockets: dict[int, MemorySocket] = {}
         self._data_path = self._native() if native else TwistedDataPath(self.reactor)
         self.connector = SocketConnector(
-            self.reactor, SocketOptions.of(SocketConfig()), self._data_path, clock=self.clock.seconds
+            self.reactor,
+            SocketOptions.of(SocketConfig()),
+            self._data_path,
+            clock=self.clock.seconds,
+            make_socket=cast(Any, self._socket),
         )
 
     def serve(self, factory: Any) -> None:
@@ -91,10 +95,7 @@ class MemoryKernel:
 
     @contextmanager
     def _sockets_in_memory(self) -> Iterator[None]:
-        with (
-            patch.object(listener, "SocketType", self._socket),
-            patch.object(connect_attempt, "SocketType", self._socket),
-        ):
+        with patch.object(listener, "SocketType", self._socket):
             yield
 
     def _socket(self, family: int, kind: int, protocol: int = 0, number: int | None = None) -> MemorySocket:
@@ -104,7 +105,7 @@ class MemoryKernel:
         theirs, ours = self._pair()
         self.dialled.append(Peer(theirs))
         answers = iter((errno.EINPROGRESS, 0))
-        ours.connect_ex = lambda target: next(answers)  # type: ignore[attr-defined]  # only these are connected
+        ours.connect_ex = lambda address: next(answers)  # type: ignore[method-assign]
         return ours
 
     def _pair(self) -> tuple[MemorySocket, MemorySocket]:

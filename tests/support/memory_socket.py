@@ -143,6 +143,8 @@ class MemorySocket:
         self.was_reset = False
         self.number = number
         self.watcher: Watcher | None = None
+        self._on_connect: Callable[[MemorySocket, tuple[str, int]], int] | None = None
+        self._connecting = False
         self._dead = False
         self._error = 0
         self._lacks_room = False
@@ -153,6 +155,39 @@ class MemorySocket:
     def write_closed(self) -> bool:
         """Whether this end has said that it sends no more."""
         return self.outgoing.finished
+
+    # How it comes to be connected, where it is not from the beginning.
+
+    def connect_later(self, on_connect: Callable[[MemorySocket, tuple[str, int]], int]) -> None:
+        """Be a socket that is not connected.
+
+        :param on_connect: called with the socket and the address to connect to; gives what ``connect_ex``
+            does.
+        """
+        self._on_connect = on_connect
+
+    def accepted(self) -> None:
+        """The other side has accepted."""
+        self._connecting = False
+        self._wake()
+
+    def refused(self, code: int) -> None:
+        """The connection has failed."""
+        self._connecting = False
+        self._dead = True
+        self._error = code
+        self._wake()
+
+    def connect_ex(self, address: tuple[str, int]) -> int:
+        """See connect(2): the first call begins, and those after that ask how it stands."""
+        call, self._on_connect = self._on_connect, None
+        if call is not None:
+            code = call(self, address)
+            self._connecting = code == errno.EINPROGRESS
+            return code
+        if self._connecting:
+            return errno.EALREADY
+        return self._take_error() if self._dead else errno.EISCONN
 
     # What programs call.
 
@@ -225,7 +260,7 @@ class MemorySocket:
         if self.watcher is not None:
             self.watcher.closed(self.number)
             self.watcher = None
-        if self._dead or self._over:
+        if self._connecting or self._dead or self._over:
             return
         if self._lingers_not() or self.incoming.unread:
             self._send_reset()
@@ -236,6 +271,8 @@ class MemorySocket:
 
     def events(self) -> int:
         """The conditions that hold, as epoll(7) names them, asked for or not."""
+        if self._connecting:
+            return 0
         if self._dead:
             failed = select.EPOLLERR if self._error else 0
             return select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLHUP | failed

@@ -15,14 +15,15 @@ and every run is the same. ::
 
 from __future__ import annotations
 
+import functools
 import itertools
 import random
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from twisted.internet.address import IPv4Address
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress, IProtocol
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogLevel, eventAsText, globalLogPublisher
@@ -35,13 +36,21 @@ from support.memory_pipes import MemoryPipes, no_pipes
 from support.memory_reactor import MemoryReactor
 from support.memory_socket import NO_LINGER, RECEIVE_BUFFER, SEND_BUFFER, MemorySocket, connected_pair
 from support.memory_tls import tls_around
+from tcpbalance.net.addresses import ClientAddress, PeerAddress, socket_address
+from tcpbalance.net.connecting import Connector
+from tcpbalance.net.data_path import NativeDataPath
+from tcpbalance.net.socket_connector import SocketConnector
+from tcpbalance.net.socket_options import SocketOptions
 
 FRONTEND = IPv4Address("TCP", "192.0.2.1", 80)
 """The address that clients connect to."""
 
-MemoryDataPathName = Literal["portable", "copying", "splicing"]
+MemoryDataPathName = Literal["portable", "copying", "splicing", "bare", "whole"]
 """How the balancer carries bytes: Twisted's transports, transports that only copy, transports that splice
-bulk."""
+bulk, or those with sockets that dial themselves, and with sessions that begin bare or are made whole at
+once."""
+
+NO_OPTIONS = SocketOptions((), (), ())
 
 
 class Network:
@@ -69,7 +78,8 @@ class Network:
     ) -> None:
         self.clock = Clock()
         self.reactor = MemoryReactor(self.clock, shuffle)
-        self.connector = MemoryConnector(self.clock, self._connect_backend)
+        self._dials = MemoryConnector(self.clock, self._connect_backend, self._accept)
+        self.connector: Connector = self._dials
         self.transports: list[Any] = []
         self.pipes = pipes or MemoryPipes()
         self._buffers = (send_buffer, receive_buffer)
@@ -79,12 +89,25 @@ class Network:
         self._ours: dict[int, MemorySocket] = {}
         self._portable: MemoryDataPath = MemoryTwistedDataPath(self.reactor, FRONTEND)
         self._data_path = self._portable if data_path == "portable" else self._native(data_path, shuffle)
+        self._begins_bare = data_path == "bare"
+        if data_path in {"bare", "whole"}:
+            cast(MemoryNativeDataPath, self._data_path).transports = self.transports
+            self.connector = SocketConnector(
+                self.reactor,
+                NO_OPTIONS,
+                cast(NativeDataPath, self._data_path),
+                clock=self.clock.seconds,
+                make_socket=self._make_socket,
+            )
 
     # The parties.
 
     def backend(self, address: str, behaviour: Behaviour = "accepts", *, tls: bool = False) -> MemoryBackend:
         """Put a backend at *address*."""
-        backend = self.connector.backends[address] = MemoryBackend(address, behaviour, tls)
+        backend = self._dials.backends[address] = MemoryBackend(address, behaviour, tls)
+        if tls:
+            # Null TLS is spoken on the portable data path only.
+            self.connector = self._dials
         return backend
 
     def connect_client(
@@ -100,6 +123,8 @@ class Network:
         address = address or IPv4Address("TCP", "198.51.100.7", next(self._ports))
         client, ours = self._link(tls)
         client.send(early)
+        if self._begins_bare and not tls and factory.serve_bare(ours, _accepted_from(address)):
+            return client
         protocol = factory.buildProtocol(address)
         if protocol is None:
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
@@ -108,12 +133,17 @@ class Network:
             self._attach(ours, protocol, address, tls, client=False)
         return client
 
+    @property
+    def dialled(self) -> list[Any]:
+        """Dials whose outcome is open."""
+        return [*self._dials.pending, *self._dials.pending_sockets]
+
     # Its time.
 
     def step(self) -> bool:
         """Let everybody do once what can be done now; tell whether there was anything to do."""
         outside = [peer.step() for peer in self._peers]
-        dialled = self.connector.step()
+        dialled = self._dials.step()
         inside = self.reactor.turn()
         return any(outside) or dialled or inside
 
@@ -144,7 +174,7 @@ class Network:
             *(f"open: {sock.fileno()}" for sock in self._ours.values() if not sock.closed),
             *(f"read: {reader}" for reader in self.reactor.getReaders() if reader.fileno() != EPOLL),
             *(f"written: {writer}" for writer in self.reactor.getWriters()),
-            *(f"dialled: {dial.backend}" for dial in self.connector.pending),
+            *(f"dialled: {dial.backend}" for dial in self.dialled),
             *(f"delayed: {call}" for call in self.clock.getDelayedCalls()),
             *self._data_path.leftovers(),
         ]
@@ -155,7 +185,7 @@ class Network:
         return min((call.getTime() for call in self.clock.calls), default=None)
 
     def _native(self, name: MemoryDataPathName, shuffle: random.Random | None) -> MemoryNativeDataPath:
-        store = self.pipes.store() if name == "splicing" else no_pipes()
+        store = no_pipes() if name == "copying" else self.pipes.store()
         data_path = MemoryNativeDataPath(self.reactor, self._ours, shuffle, store)
         self.pipes.on_fill = data_path.note
         return data_path
@@ -167,6 +197,19 @@ class Network:
         self._ours[ours.number] = ours
         self.reactor.know(ours.fileno(), ours.events)
         return peer, ours
+
+    def _make_socket(self, family: int, kind: int) -> Any:
+        """Make a socket that is to be connected."""
+        theirs, ours = connected_pair(self._numbers, *self._buffers)
+        ours.connect_later(functools.partial(self._dials.connect_socket, theirs))
+        self._ours[ours.number] = ours
+        self.reactor.know(ours.fileno(), ours.events)
+        return ours
+
+    def _accept(self, backend: MemoryBackend, sock: MemorySocket) -> None:
+        peer = Peer(sock)
+        self._peers.append(peer)
+        backend.accepted(peer)
 
     def _connect_backend(self, backend: MemoryBackend, dial: MemoryDial) -> None:
         peer, ours = self._link(backend.tls)
@@ -186,7 +229,16 @@ class Network:
             transport = self._portable.attach(sock, tls_around(protocol, self.clock, client=client), address)
         else:
             transport = self._data_path.attach(sock, protocol, address)
-        self.transports.append(transport)
+        if transport not in self.transports:
+            self.transports.append(transport)
+
+
+def _accepted_from(address: IAddress) -> ClientAddress:
+    """What a listener makes of the address of a client."""
+    if isinstance(address, UNIXAddress):
+        return ClientAddress(address.name or "", socket.AF_UNIX)
+    family = socket.AF_INET6 if isinstance(address, IPv6Address) else socket.AF_INET
+    return ClientAddress(socket_address(cast(PeerAddress, address)), family)
 
 
 _WATCHES: list[list[str]] = []

@@ -49,6 +49,9 @@ class Scene:
 
     data_path: ClassVar[MemoryDataPathName] = "portable"
 
+    begins_bare: ClassVar[bool] = False
+    """Whether sessions begin bare, and leave in the kernel what cannot be passed on yet."""
+
     def __init__(
         self,
         backends: Mapping[str, Behaviour] | Sequence[str] = (ONE,),
@@ -229,6 +232,19 @@ class SplicingScene(Scene):
     """The same on the native data path, with pipes."""
 
     data_path = "splicing"
+
+
+class BareScene(Scene):
+    """The same on the native data path, with sessions that begin bare wherever they can."""
+
+    data_path = "bare"
+    begins_bare = True
+
+
+class WholeScene(Scene):
+    """The same, with sessions that have all made from the first byte."""
+
+    data_path = "whole"
 
 
 def _compare(where: str, counts: Mapping[str, int], expected: Mapping[str, int]) -> list[str]:

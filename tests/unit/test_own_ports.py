@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tcpbalance.net import own_ports as module
-from tcpbalance.net.own_ports import is_self_connected, own_ports
+from tcpbalance.net.own_ports import has_reached_itself, own_ports
 
 
 def range_from(text: str | None, folder: Path, monkeypatch: pytest.MonkeyPatch) -> range:
@@ -32,18 +32,18 @@ def test_two_ends_are_not_one() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = listener.getsockname()
         with socket.create_connection(address) as client:
-            assert not is_self_connected(client, address[1])
+            assert not has_reached_itself(client, client.family, address, range(1, 65536))
 
 
 def test_the_same_port_on_another_address_is_another_end() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port), source_address=("127.0.0.2", port)) as client:
-            assert not is_self_connected(client, port)
+            assert not has_reached_itself(client, client.family, ("127.0.0.1", port), range(1, 65536))
 
 
 def test_one_end_is_itself() -> None:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         sock.connect(sock.getsockname())
-        assert is_self_connected(sock, sock.getsockname()[1])
+        assert has_reached_itself(sock, sock.family, sock.getsockname(), range(1, 65536))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -132,3 +133,20 @@ def test_walks_that_passed_all_over_leave_no_trace(some_weights: list[int], choi
     for walk in walks.under_way:
         list(walk)
     assert walks.turns._current == [0] * len(some_weights)
+
+
+@given(small_weights, st.lists(st.integers(0, 5), min_size=1, max_size=30))
+def test_the_first_apart_and_then_the_others_are_the_candidates(
+    weights: list[int], passed_over: list[int]
+) -> None:
+    """Whichever way each connection asks, and however many candidates it passes over."""
+    one, other = (
+        RoundRobin(some_backends(*weights), some_tools()),
+        RoundRobin(some_backends(*weights), some_tools()),
+    )
+    for count in passed_over:
+        candidates = one.candidates(None)
+        first = other.first(None)
+        others = other.others(None, first)
+        expected = list(islice(candidates, count + 1))
+        assert names(expected) == names([first, *islice(others, count)])

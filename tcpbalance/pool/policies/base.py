@@ -40,5 +40,17 @@ class Policy(Protocol):
         ...
 
 
+class QuickPolicy(Policy, Protocol):
+    """A policy whose first candidate can be had without a generator; what most connections need is that."""
+
+    def first(self, client: bytes | None) -> Backend:
+        """Give what ``candidates`` would yield first, and count it as yielded."""
+        ...
+
+    def others(self, client: bytes | None, first: Backend) -> Iterator[Backend]:
+        """Yield the others, once what `first` has given was passed over."""
+        ...
+
+
 PolicyFactory: TypeAlias = Callable[[Sequence[Backend], PolicyTools], Policy]
 """Makes a policy of the backends, of which there is at least one; most often the policy's class."""

@@ -19,3 +19,11 @@ class RoundRobin:
     def candidates(self, client: bytes | None) -> Iterator[Backend]:
         """Yield the backend whose turn it is, then those that come next."""
         return self._turns.among(self._everyone)
+
+    def first(self, client: bytes | None) -> Backend:
+        """See ``QuickPolicy``."""
+        return self._turns.first()
+
+    def others(self, client: bytes | None, first: Backend) -> Iterator[Backend]:
+        """See ``QuickPolicy``."""
+        return self._turns.others(first)

@@ -34,11 +34,27 @@ class SmoothTurns:
 
         :param members: indices of those that take part, each once.
         """
-        current, weights = self._current, self._weights
         total = self._gain(members)
-        pick = max(members, key=current.__getitem__)
-        current[pick] -= total
+        pick = max(members, key=self._current.__getitem__)
+        self._current[pick] -= total
         yield self._backends[pick]
+        yield from self._following(members, pick, total)
+
+    def first(self) -> Backend:
+        """Give the backend whose turn it is among all."""
+        current = self._current
+        current[:] = map(add, current, self._weights)
+        pick = current.index(max(current))
+        current[pick] -= self._total
+        return self._backends[pick]
+
+    def others(self, first: Backend) -> Iterator[Backend]:
+        """Yield the others in their turn, once what `first` has given was passed over."""
+        members = range(len(self._backends))
+        return self._following(members, self._backends.index(first), self._total)
+
+    def _following(self, members: Sequence[int], pick: int, total: int) -> Iterator[Backend]:
+        current, weights = self._current, self._weights
         # The others are left as they gained, so their order is that of the turns still to come.
         waiting = [index for index in members if index != pick]
         waiting.sort(key=current.__getitem__, reverse=True)
