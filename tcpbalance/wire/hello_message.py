@@ -7,8 +7,6 @@ suites and the other extensions are acceptable is decided by the server that ans
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
-from itertools import islice
 
 from attrs import frozen
 
@@ -20,13 +18,9 @@ MAX_HOST_NAME = 255
 MAX_EXTENSIONS = 128
 """Twice as many as there are: IANA's registry has some 60 types, of which browsers send fewer than 20."""
 
-MAX_PROTOCOLS = 128
-"""Names for ALPN. IANA's registry has some 40; browsers send two or three."""
-
 _VERSION_AND_RANDOM = 2 + 32
 _MAX_SESSION_ID = 32
 _SERVER_NAME = 0  # extension, RFC 6066, section 3
-_ALPN = 16  # extension, RFC 7301, section 3.1
 _HOST_NAME = 0  # name type, RFC 6066, section 3
 _TYPES_OF_NAMES = 256
 _VISIBLE = range(0x21, 0x7F)
@@ -51,11 +45,9 @@ class ClientHello:
     """What a client says about where it wants to go; with encrypted ClientHello, what the outer one says.
 
     :param server_name: the host name, in lower case and without a final dot; None when it names none.
-    :param alpn: the application protocols that it offers, dearest first.
     """
 
     server_name: str | None = None
-    alpn: tuple[bytes, ...] = ()
 
 
 def parse_body(body: bytes) -> ClientHello:
@@ -72,7 +64,7 @@ def parse_body(body: bytes) -> ClientHello:
     _refuse_if(not parts.vector(1), "there is no compression method, not even none")
     extensions = _extensions(parts.vector(2)) if parts else {}  # before TLS 1.3 there may be none
     parts.end()
-    return ClientHello(_server_name(extensions.get(_SERVER_NAME)), _protocols(extensions.get(_ALPN)))
+    return ClientHello(_server_name(extensions.get(_SERVER_NAME)))
 
 
 class _Parts:
@@ -126,22 +118,6 @@ def _server_name(data: bytes | None) -> str | None:
     # A name of another type begins with its length all the same: RFC 6066, section 3.
     names = _by_type(_listed(data, what), 1, what, _TYPES_OF_NAMES)
     return _host_name(names[_HOST_NAME]) if _HOST_NAME in names else None
-
-
-def _protocols(data: bytes | None) -> tuple[bytes, ...]:
-    if data is None:
-        return ()
-    names = tuple(islice(_names(_listed(data, "the list of protocols")), MAX_PROTOCOLS + 1))
-    _refuse_if(len(names) > MAX_PROTOCOLS, f"the list of protocols has more than {MAX_PROTOCOLS}")
-    return names
-
-
-def _names(protocols: bytes) -> Iterator[bytes]:
-    parts = _Parts(protocols, "the list of protocols")
-    while parts:
-        name = parts.vector(1)
-        _refuse_if(not name, "the name of a protocol is empty")
-        yield name
 
 
 def _listed(data: bytes, what: str) -> bytes:

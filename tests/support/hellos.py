@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import cycle
 
 GREASE = 0x0A0A
+ALPN = 16
 PADDING = 21
 KEY_SHARE = 51
 ENCRYPTED_CLIENT_HELLO = 0xFE0D
@@ -30,7 +31,7 @@ def server_name(*names: str | bytes, kinds: Iterable[int] = (0,)) -> bytes:
 
 
 def alpn(*protocols: bytes) -> bytes:
-    return extension(16, vector(2, b"".join(vector(1, protocol) for protocol in protocols)))
+    return extension(ALPN, vector(2, b"".join(vector(1, protocol) for protocol in protocols)))
 
 
 def body(

@@ -20,7 +20,7 @@ from support.proxy_headers import DESTINATION, SOURCE, tlv, v2_header
 from support.work import work
 from tcpbalance.wire.certificate import read_certificate
 from tcpbalance.wire.client_hello import MAX_HELLO, MAX_RECORDS, ClientHelloError, HelloReader
-from tcpbalance.wire.hello_message import MAX_EXTENSIONS, MAX_PROTOCOLS
+from tcpbalance.wire.hello_message import MAX_EXTENSIONS
 from tcpbalance.wire.proxy_protocol import SslFacts, Tlv, encode_v1, encode_v2, read_header, ssl_tlv
 from tcpbalance.wire.ssl_facts import MAX_FIELDS, ssl_facts
 from tcpbalance.wire.tlv import SSL, UNIQUE_ID
@@ -57,7 +57,6 @@ _SMALL = st.binary(max_size=4)
 _EXTENSIONS = st.one_of(
     st.integers(0, 200).map(lambda count: [extension(1000 + kind) for kind in range(count)]),
     st.lists(st.builds(extension, st.integers(30, 0xFFFF), _SMALL), max_size=20),
-    st.integers(1, 200).map(lambda count: [alpn(*[b"x"] * count)]),
     st.integers(1, 300).map(lambda count: [server_name(*[b""] * count, kinds=range(1, 256))]),
     st.text("a.", min_size=1, max_size=255).map(lambda name: [server_name(name)]),
 )
@@ -87,14 +86,7 @@ def many_extensions(count: int) -> bytes:
     return hello(*(extension(1000 + number) for number in range(count)))
 
 
-def many_protocols(count: int) -> bytes:
-    return hello(alpn(*[b"x"] * count))
-
-
-@pytest.mark.parametrize(
-    ("make", "most"),
-    [(many_records, MAX_RECORDS), (many_extensions, MAX_EXTENSIONS), (many_protocols, MAX_PROTOCOLS)],
-)
+@pytest.mark.parametrize(("make", "most"), [(many_records, MAX_RECORDS), (many_extensions, MAX_EXTENSIONS)])
 def test_a_hello_has_parts_in_bounded_number(make: Callable[[int], bytes], most: int) -> None:
     read_hello(make(most))
     with pytest.raises(ClientHelloError, match=f"more than {most}"):
