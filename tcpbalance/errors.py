@@ -1,4 +1,4 @@
-"""The base of every error of ours: what happened, whose fault it is, and whether another try may help."""
+"""The base of every error of ours: what happened, and whose fault it is."""
 
 from __future__ import annotations
 
@@ -19,11 +19,9 @@ class TcpbalanceError(Exception):
     """An error that tcpbalance raises; its text says what happened, where, and what to do.
 
     :cvar fault: the side that can remove its cause.
-    :cvar retryable: whether the same call may succeed later, or on another backend, with nothing changed.
     """
 
     fault: Fault = Fault.BALANCER
-    retryable: bool = False
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle what it has become, not what it was made of, which may be more than its text."""

@@ -50,7 +50,6 @@ class LinesLostError(TcpbalanceError):
     """
 
     fault = Fault.BALANCER
-    retryable = True
 
     def __init__(self, lines: int, cause: str) -> None:
         super().__init__(cause)

@@ -34,8 +34,6 @@ class ConnectFailed(TcpbalanceError):
     :param remedy: what the operator can do about it, empty where that is not known.
     """
 
-    retryable = True
-
     def __init__(
         self,
         cause: str,

@@ -159,7 +159,7 @@ def test_what_is_no_tls_is_refused_at_the_first_byte_that_shows_it(start: bytes)
 @pytest.mark.parametrize("error", [NotTls, ClientHelloError])
 def test_it_is_the_client_who_has_to_act(error: type[HelloError]) -> None:
     assert issubclass(error, HelloError)
-    assert (error.fault, error.retryable) == (Fault.CLIENT, False)
+    assert error.fault is Fault.CLIENT
 
 
 # What is malformed

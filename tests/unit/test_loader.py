@@ -263,7 +263,6 @@ class TestMessages:
             "tcpbalance.toml:74: pools.web.backends[1].weight: must be 1 to 256, got -3"
         )
         assert caught.value.fault is Fault.CONFIGURATION
-        assert not caught.value.retryable
         (problem,) = caught.value.problems
         assert (problem.line, problem.path) == (74, ("pools", "web", "backends", 1, "weight"))
 

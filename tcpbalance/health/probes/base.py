@@ -92,7 +92,6 @@ class ProbeFailed(TcpbalanceError):
     """
 
     fault = Fault.BACKEND
-    retryable = True
 
     def __init__(self, cause: object) -> None:
         self.cause = one_line(str(cause), MAX_CAUSE)
@@ -105,8 +104,6 @@ class NoVerdict(TcpbalanceError):
     :param cause: what is missing, for people; made fit for one line.
     :param remedy: what the operator can do about it, empty where that is not known.
     """
-
-    retryable = True
 
     def __init__(self, cause: object, remedy: str = "") -> None:
         self.cause = one_line(str(cause), MAX_CAUSE)
