@@ -11,7 +11,7 @@ from typing import ClassVar, NoReturn, Self
 import attrs
 from attrs import frozen
 
-from tcpbalance.config.messages import shown
+from tcpbalance.config.messages import value_text
 from tcpbalance.config.paths import straight
 from tcpbalance.errors import SettingError
 from tcpbalance.wire.server_names import LABEL, MAX_NAME, check_pattern
@@ -80,7 +80,7 @@ class Address:
         if length > MAX_SOCKET_PATH:
             raise SettingError(
                 f"must be the path of a unix socket of at most {MAX_SOCKET_PATH} bytes in all, "
-                f"got {length}: {shown(path)}"
+                f"got {length}: {value_text(path)}"
             )
         return attrs.evolve(self, path=path)
 
@@ -134,10 +134,12 @@ class Network:
         if exact is None:
             meant = _network(value, strict=False)
             hint = (
-                f": no bit may be set behind the prefix, did you mean {shown(str(meant))}?" if meant else ""
+                f": no bit may be set behind the prefix, did you mean {value_text(str(meant))}?"
+                if meant
+                else ""
             )
             raise SettingError(
-                f'must be a network such as "10.0.0.0/8" or "2001:db8::/32", got {shown(value)}{hint}'
+                f'must be a network such as "10.0.0.0/8" or "2001:db8::/32", got {value_text(value)}{hint}'
             )
         return cls(exact)
 
@@ -161,7 +163,7 @@ class HostName(str):
         name = _name_or_ip(value) if isinstance(value, str) else None
         if name is None:
             raise SettingError(
-                f'must be a host name such as "web.internal" or an IP address, got {shown(value)}'
+                f'must be a host name such as "web.internal" or an IP address, got {value_text(value)}'
             )
         return cls(name)
 
@@ -190,7 +192,7 @@ class NameServer:
         if address is None or not _PORT.fullmatch(port) or not 0 < int(port) <= MAX_PORT:
             raise SettingError(
                 'must be the IP address of a name server such as "10.0.0.2", "10.0.0.2:5353" or '
-                f'"[2001:db8::53]:53", got {shown(value)}'
+                f'"[2001:db8::53]:53", got {value_text(value)}'
             )
         return cls(str(address), int(port))
 
@@ -201,7 +203,7 @@ class NameServer:
 def _refuse_address(value: object, why: str) -> NoReturn:
     raise SettingError(
         'must be an address such as "10.0.0.11:5432", "[2001:db8::1]:443", "db1.internal:5432" or '
-        f'"unix:/run/app.sock", got {shown(value)}: {why}'
+        f'"unix:/run/app.sock", got {value_text(value)}: {why}'
     )
 
 

@@ -11,7 +11,7 @@ from attrs import frozen
 
 from tcpbalance.config.addresses import MAX_PORT, NOT_AN_ENDPOINT, Address
 from tcpbalance.config.errors import InvalidValue
-from tcpbalance.config.messages import choices, shown
+from tcpbalance.config.messages import choices, value_text
 from tcpbalance.errors import SettingError
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class Bound:
     def __call__(self, _: object, key: attrs.Attribute[Any], value: Any) -> None:
         """Refuse a value beyond the bound."""
         if not self.allows(value):
-            raise InvalidValue(key.name, f"must be {self.words}, got {shown(value)}")
+            raise InvalidValue(key.name, f"must be {self.words}, got {value_text(value)}")
 
 
 def between(low: N, high: N) -> Validator[N]:
@@ -78,7 +78,7 @@ def less_than(other: str) -> Validator[Any]:
     def check(table: object, key: attrs.Attribute[Any], value: Any) -> None:
         limit = getattr(table, other)
         if limit is not None and not value < limit:
-            raise InvalidValue(key.name, f"must be less than {other}, {limit}, got {shown(str(value))}")
+            raise InvalidValue(key.name, f"must be less than {other}, {limit}, got {value_text(str(value))}")
 
     return check
 
@@ -92,7 +92,7 @@ def not_less_than(other: str) -> Validator[Any]:
     def check(table: object, key: attrs.Attribute[Any], value: Any) -> None:
         limit = getattr(table, other)
         if value < limit:
-            raise InvalidValue(key.name, f"must be at least {other}, {limit}, got {shown(value)}")
+            raise InvalidValue(key.name, f"must be at least {other}, {limit}, got {value_text(value)}")
 
     return check
 
@@ -116,7 +116,7 @@ def needs_value(other: str, wanted: object) -> Validator[Any]:
 
     def check(table: object, key: attrs.Attribute[Any], value: Any) -> None:
         if _says(key, value) and getattr(table, other) != wanted:
-            raise InvalidValue(key.name, f"has no effect without {other} = {shown(wanted)}")
+            raise InvalidValue(key.name, f"has no effect without {other} = {value_text(wanted)}")
 
     return check
 
@@ -127,7 +127,7 @@ def not_with(other: str, unwanted: object) -> Validator[Any]:
     def check(table: object, key: attrs.Attribute[Any], value: Any) -> None:
         if _says(key, value) and getattr(table, other) == unwanted:
             raise InvalidValue(
-                key.name, f"has no effect with {other} = {shown(unwanted)}, leave out one of them"
+                key.name, f"has no effect with {other} = {value_text(unwanted)}, leave out one of them"
             )
 
     return check
@@ -170,7 +170,7 @@ def mistake_in_name(value: object) -> str | None:
     """Say why a name could not be read in a log, None where it could."""
     if isinstance(value, str) and value.isprintable() and value.strip():
         return None
-    return f"must be a name of printable characters, got {shown(value)}"
+    return f"must be a name of printable characters, got {value_text(value)}"
 
 
 def refuse_name(thing: str, name: object) -> None:
@@ -192,13 +192,15 @@ def refuse_others(where: str, key: str, value: object, kind: type, *, optional: 
     """
     if not isinstance(value, kind) and not (optional and value is None):
         or_none = " or None" if optional else ""
-        raise SettingError(f"{where}: {key} must be of class {kind.__name__}{or_none}, got {shown(value)}")
+        raise SettingError(
+            f"{where}: {key} must be of class {kind.__name__}{or_none}, got {value_text(value)}"
+        )
 
 
 def connectable(_: object, key: attrs.Attribute[Any], value: Address) -> None:
     """Refuse port 0, which stands for any free port and makes sense only to listen on."""
     if value.port == 0:
-        raise InvalidValue(key.name, f"must have a port from 1 to {MAX_PORT}, got {shown(str(value))}")
+        raise InvalidValue(key.name, f"must have a port from 1 to {MAX_PORT}, got {value_text(str(value))}")
 
 
 def listenable(_: object, key: attrs.Attribute[Any], value: tuple[Address, ...]) -> None:
@@ -207,12 +209,12 @@ def listenable(_: object, key: attrs.Attribute[Any], value: tuple[Address, ...])
         raise InvalidValue(key.name, "must have at least one address")
     for address in value:
         if address.is_endpoint:
-            raise InvalidValue(key.name, f"{NOT_AN_ENDPOINT}, got {shown(str(address))}")
+            raise InvalidValue(key.name, f"{NOT_AN_ENDPOINT}, got {value_text(str(address))}")
 
 
 def congestion_control(_: object, key: attrs.Attribute[Any], value: object) -> None:
     """Allow what can name a congestion control; Linux takes 15 bytes, ``TCP_CA_NAME_MAX`` less the NUL."""
     if not (isinstance(value, str) and _CONGESTION.fullmatch(value)):
         raise InvalidValue(
-            key.name, f'must be the name of a congestion control such as "bbr", got {shown(value)}'
+            key.name, f'must be the name of a congestion control such as "bbr", got {value_text(value)}'
         )

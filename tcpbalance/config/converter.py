@@ -17,7 +17,7 @@ from tcpbalance.config import scalars
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.draft import UNREAD, Mistakes, checked_draft, message_of, mistakes_at
 from tcpbalance.config.errors import BrokenRules, Mistake
-from tcpbalance.config.messages import shown, unknown_key
+from tcpbalance.config.messages import unknown_key, value_text
 
 Read: TypeAlias = Callable[[Any, Any], Any]
 """What cattrs calls a structure hook: from a value and the type wanted to an object."""
@@ -60,7 +60,7 @@ def require_table(value: object) -> Mapping[str, Any]:
     :raises TypeError: when it is not.
     """
     if not isinstance(value, dict):
-        raise TypeError(f"must be a table, got {shown(value)}")
+        raise TypeError(f"must be a table, got {value_text(value)}")
     return value
 
 
@@ -145,7 +145,7 @@ def _list_reader(kind: Any, converter: cattrs.Converter) -> Read:
             return (converter.structure(value, element),)
         if not isinstance(value, list):
             form = "an address or a list of addresses" if element is Address else "a list"
-            raise TypeError(f"must be {form}, got {shown(value)}")
+            raise TypeError(f"must be {form}, got {value_text(value)}")
         read: tuple[Any, ...] = _each(enumerate(value), element, converter, tuple)
         return read
 

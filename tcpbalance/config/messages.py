@@ -15,7 +15,7 @@ _MAX_CHOICE = 20
 _MAX_BITS = 64
 
 
-def shown(value: object) -> str:
+def value_text(value: object) -> str:
     """Word a value as the operator would write it, on one line and within a bound.
 
     :param value: anything a TOML document can hold, or one of the value types.
@@ -91,7 +91,7 @@ def must_be_one_of(value: object, names: Collection[str]) -> str:
     kind = "must be one of" if len(names) > 1 else "must be"
     meant = nearest(value, names) if isinstance(value, str) else None
     hint = f", did you mean {quoted(meant)}?" if meant else ""
-    return f"{kind} {choices(names)}, got {shown(value)}{hint}"
+    return f"{kind} {choices(names)}, got {value_text(value)}{hint}"
 
 
 def unknown_key(name: str, known: Collection[str]) -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
-from tcpbalance.config.messages import choices, shown
+from tcpbalance.config.messages import choices, value_text
 from tcpbalance.errors import SettingError
 from tcpbalance.wire.server_names import check_pattern
 from tcpbalance.wire.tlv import ALPN, AUTHORITY, CRC32C, NETNS, NOOP, SSL, UNIQUE_ID
@@ -29,7 +29,7 @@ class NamePattern(str):
         """
         if not isinstance(value, str):
             raise SettingError(
-                f'must be a server name such as "www.example.com" or "*.example.com", got {shown(value)}'
+                f'must be a server name such as "www.example.com" or "*.example.com", got {value_text(value)}'
             )
         return cls(check_pattern(value))
 
@@ -49,7 +49,7 @@ class AlpnName(str):
         if not isinstance(value, str) or not _PROTOCOL.fullmatch(value):
             raise SettingError(
                 'must be the name of a protocol such as "http/1.1", of 1 to 255 printable characters of '
-                f"ASCII, got {shown(value)}"
+                f"ASCII, got {value_text(value)}"
             )
         return cls(value)
 
@@ -77,6 +77,7 @@ class TlvType(int):
         number = cls.names.get(value) if isinstance(value, str) else value
         if type(number) is not int or not 0 < number <= 0xFF or number in (CRC32C, NOOP):
             raise SettingError(
-                f"must be {choices(cls.names)}, or the number of another field, 1 to 255, got {shown(value)}"
+                f"must be {choices(cls.names)}, or the number of another field, 1 to 255, "
+                f"got {value_text(value)}"
             )
         return cls(number)

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import ClassVar, Self
 
-from tcpbalance.config.messages import shown
+from tcpbalance.config.messages import value_text
 from tcpbalance.errors import SettingError
 
 _MODE = re.compile(r"0?[0-7]{3}")
@@ -28,7 +28,9 @@ class FileMode(int):
         :raises SettingError: for anything but a string of three octal digits, a zero in front or not.
         """
         if not isinstance(value, str) or not _MODE.fullmatch(value):
-            raise SettingError(f'must be the mode of a file in octal, such as "0660", got {shown(value)}')
+            raise SettingError(
+                f'must be the mode of a file in octal, such as "0660", got {value_text(value)}'
+            )
         return cls(int(value, 8))
 
     def __str__(self) -> str:
@@ -50,7 +52,9 @@ class UserName(str):
         try:
             pwd.getpwnam(value)  # type: ignore[arg-type]
         except (KeyError, TypeError, ValueError):
-            raise SettingError(f"must be the name of a user on this machine, got {shown(value)}") from None
+            raise SettingError(
+                f"must be the name of a user on this machine, got {value_text(value)}"
+            ) from None
         return cls(value)
 
 
@@ -69,7 +73,9 @@ class GroupName(str):
         try:
             grp.getgrnam(value)  # type: ignore[arg-type]
         except (KeyError, TypeError, ValueError):
-            raise SettingError(f"must be the name of a group on this machine, got {shown(value)}") from None
+            raise SettingError(
+                f"must be the name of a group on this machine, got {value_text(value)}"
+            ) from None
         return cls(value)
 
 
@@ -87,7 +93,7 @@ class FilePath(str):
         :raises SettingError: for anything but a string, an empty one, or one with a NUL.
         """
         if not isinstance(value, str) or not value or "\0" in value:
-            raise SettingError(f"must be {cls.wanted}, got {shown(value)}")
+            raise SettingError(f"must be {cls.wanted}, got {value_text(value)}")
         return cls(value)
 
     def under(self, folder: Path) -> Self:

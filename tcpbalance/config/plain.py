@@ -7,7 +7,7 @@ from typing import Protocol, Self, TypeVar
 
 from tcpbalance.config.addresses import Address, HostName, IpNetwork, NameServer, Network
 from tcpbalance.config.draft import UNREAD
-from tcpbalance.config.messages import shown
+from tcpbalance.config.messages import value_text
 from tcpbalance.config.names import AlpnName, TlvType
 from tcpbalance.config.quantities import Bandwidth, Duration, Fraction, Hold, Rate, Size
 from tcpbalance.errors import SettingError
@@ -134,7 +134,7 @@ def tlv_types(values: Iterable[TlvType | int | str]) -> tuple[TlvType, ...]:
 def _each(kind: type[V], values: object, things: str) -> tuple[V, ...]:
     """Read the elements of a list; what a file has in it that could not be read stays as it is."""
     if isinstance(values, str) or not isinstance(values, Iterable):
-        raise SettingError(f"must be a list of {things}, got {shown(values)}")
+        raise SettingError(f"must be a list of {things}, got {value_text(values)}")
     return tuple(
         value if value is UNREAD or isinstance(value, kind) else kind.parse(value) for value in values
     )

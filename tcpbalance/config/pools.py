@@ -11,7 +11,7 @@ from attrs.validators import optional
 from tcpbalance.config import checks, plain
 from tcpbalance.config.addresses import MAX_PORT, Address, HostName
 from tcpbalance.config.errors import InvalidValue
-from tcpbalance.config.messages import choices, shown
+from tcpbalance.config.messages import choices, value_text
 from tcpbalance.config.metadata import doc
 from tcpbalance.config.names import TlvType
 from tcpbalance.config.outlier import OutlierConfig
@@ -212,7 +212,7 @@ def _retry_on(pool: Any, key: attrs.Attribute[Any], value: object) -> None:
     """Refuse another collection than one of these words, with the first of them."""
     words = get_args(RetryOn)
     if not isinstance(value, tuple | list | set | frozenset) or any(word not in words for word in value):
-        raise InvalidValue(key.name, f"must be a list of {choices(words)}, got {shown(value)}")
+        raise InvalidValue(key.name, f"must be a list of {choices(words)}, got {value_text(value)}")
     if CONNECT_FAILED not in value:
         raise InvalidValue(key.name, 'must have "connect_failed"; retries = 0 makes no further attempt')
     if RESET_BEFORE_ANSWER in value and pool.retries == 0:

@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 
 from attrs import frozen
 
-from tcpbalance.config.messages import shown
+from tcpbalance.config.messages import value_text
 from tcpbalance.errors import SettingError
 
 MAX_DURATION = 10 * 366 * 86400.0
@@ -42,10 +42,10 @@ class Duration(float):
         if seconds is None or seconds < 0:
             raise SettingError(
                 'must be a duration such as "250ms", "2s", "5m", "1h" or a number of seconds, '
-                f"got {shown(value)}"
+                f"got {value_text(value)}"
             )
         if seconds > MAX_DURATION:
-            raise SettingError(f"must be a duration of at most ten years, got {shown(value)}")
+            raise SettingError(f"must be a duration of at most ten years, got {value_text(value)}")
         return cls(seconds)
 
     def __str__(self) -> str:
@@ -95,7 +95,8 @@ class Size(int):
         count = _bytes(value)
         if count is None or not 0 <= count <= MAX_SIZE:
             raise SettingError(
-                f'must be a size such as "64KiB", "1MiB", "1GiB" or a number of bytes, got {shown(value)}'
+                f'must be a size such as "64KiB", "1MiB", "1GiB" or a number of bytes, '
+                f"got {value_text(value)}"
             )
         return cls(count)
 
@@ -125,7 +126,7 @@ class Bandwidth(int):
         count = int(match[1]) * _BYTES.get(match[2], 1) if match else 0
         if not 0 < count <= MAX_SIZE:
             raise SettingError(
-                f'must be a bandwidth such as "10MiB/s", "500KiB/s" or "100B/s", got {shown(value)}'
+                f'must be a bandwidth such as "10MiB/s", "500KiB/s" or "100B/s", got {value_text(value)}'
             )
         return cls(count)
 
@@ -153,7 +154,7 @@ class Fraction(float):
             return cls(float(match[1]) / 100)
         if isinstance(value, int | float) and not isinstance(value, bool) and value == 0:
             return cls(0)
-        raise SettingError(f'must be a percentage from "0%" to "100%", got {shown(value)}')
+        raise SettingError(f'must be a percentage from "0%" to "100%", got {value_text(value)}')
 
     def __str__(self) -> str:
         return f"{self * 100:.10g}%"
@@ -193,7 +194,7 @@ class Rate:
         """
         match = _RATE.fullmatch(value) if isinstance(value, str) else None
         if match is None or int(match[1]) == 0:
-            raise SettingError(f'must be a rate such as "50/s", "600/m" or "1000/h", got {shown(value)}')
+            raise SettingError(f'must be a rate such as "50/s", "600/m" or "1000/h", got {value_text(value)}')
         return cls(int(match[1]), _SECONDS[match[2]])
 
     def __str__(self) -> str:

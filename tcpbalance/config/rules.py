@@ -15,7 +15,7 @@ from tcpbalance.config.draft import UNREAD, CannotTell, readable, tables
 from tcpbalance.config.errors import KeyPath, Mistake, key_text
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.loops import WILDCARDS, inlets, loops, outlets
-from tcpbalance.config.messages import choices, guess, shown
+from tcpbalance.config.messages import choices, guess, value_text
 from tcpbalance.config.pools import BackendConfig, PoolConfig
 
 _WILDCARDS = tuple(WILDCARDS)
@@ -68,7 +68,7 @@ def _names(section: str, named: Mapping[str, object]) -> Iterator[Mistake]:
 def _pool_is_there(path: KeyPath, pool: str | None, pools: Pools) -> Iterator[Mistake]:
     if pool is not None and pool not in pools:
         fix = guess(pool, list(pools), "the pools are") if pools else "add its table [pools.NAME]"
-        yield Mistake((*path, "pool"), f"no pool is named {shown(pool)}, {fix}")
+        yield Mistake((*path, "pool"), f"no pool is named {value_text(pool)}, {fix}")
 
 
 def _routed_twice(path: KeyPath, frontend: FrontendConfig) -> Iterator[Mistake]:
@@ -76,7 +76,9 @@ def _routed_twice(path: KeyPath, frontend: FrontendConfig) -> Iterator[Mistake]:
     for place, route in readable((*path, "sni_routes"), frontend.sni_routes):
         for _, name in readable(place, route.names):
             if name in taken:
-                yield Mistake((*place, "names"), f"{shown(name)} stands already in {key_text(taken[name])}")
+                yield Mistake(
+                    (*place, "names"), f"{value_text(name)} stands already in {key_text(taken[name])}"
+                )
             taken.setdefault(name, (*place, "names"))
 
 
@@ -178,5 +180,6 @@ def _doubles(path: KeyPath, pool: PoolConfig) -> Iterator[Mistake]:
             yield Mistake(place, f"{address} is already the address of {key_text(addresses[address])}")
         elif name is not UNREAD and names.setdefault(name, place) != place:
             yield Mistake(
-                place, f"the name {shown(name)} is already that of {key_text(names[name])}, choose another"
+                place,
+                f"the name {value_text(name)} is already that of {key_text(names[name])}, choose another",
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Literal, get_args, get_origin
 
-from tcpbalance.config.messages import must_be_one_of, shown
+from tcpbalance.config.messages import must_be_one_of, value_text
 
 _TYPE_WORDS: dict[type, str] = {
     bool: "true or false",
@@ -27,7 +27,7 @@ def read(value: object, kind: Any) -> Any:
         return _one_of(value, get_args(kind))
     base = next(plain for plain in PLAIN if issubclass(kind, plain))
     if not _fits(value, base):
-        raise ValueError(f"must be {_TYPE_WORDS[base]}, got {shown(value)}")
+        raise ValueError(f"must be {_TYPE_WORDS[base]}, got {value_text(value)}")
     return value if kind is type(value) else kind(value)
 
 

@@ -12,7 +12,7 @@ import cattrs
 from tcpbalance.config.converter import Read, key_names, require_table, strict_converter, table_reader
 from tcpbalance.config.draft import UNREAD, Mistakes
 from tcpbalance.config.errors import Mistake
-from tcpbalance.config.messages import choices, must_be_one_of, shown, unknown_key
+from tcpbalance.config.messages import choices, must_be_one_of, unknown_key, value_text
 from tcpbalance.config.pools import BackendConfig, HealthConfig, PoolConfig
 
 
@@ -39,7 +39,7 @@ def _backend_reader(converter: cattrs.Converter) -> Read:
         if isinstance(value, str):
             return read_table({"address": value}, kind)
         if not isinstance(value, dict):
-            raise TypeError(f"must be an address or a table, got {shown(value)}")
+            raise TypeError(f"must be an address or a table, got {value_text(value)}")
         return read_table(value, kind)
 
     return read_backend
@@ -96,5 +96,5 @@ def _health_reader(converter: cattrs.Converter, probes: Mapping[str, type]) -> R
 def _unknown(name: str, check: object, known: Collection[str], probes: Mapping[str, type]) -> str:
     others = [other for other, kind in probes.items() if name in key_names(kind)]
     if others:
-        return f"unknown key for check = {shown(check)}, it goes with check = {choices(others)}"
+        return f"unknown key for check = {value_text(check)}, it goes with check = {choices(others)}"
     return unknown_key(name, list(dict.fromkeys(known)))

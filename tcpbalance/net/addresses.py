@@ -57,7 +57,7 @@ def socket_address(address: PeerAddress) -> Any:
     return address.name
 
 
-def shown(address: object) -> str:
+def address_text(address: object) -> str:
     """An address as operators write it; endpoints of other makers may have addresses of their own kind."""
     if isinstance(address, IPv4Address):
         return f"{address.host}:{address.port}"
@@ -122,4 +122,4 @@ class ClientAddress:
         if self._family == socket.AF_INET:
             host, port = self._given
             return f"{host}:{port}"
-        return shown(self.twisted)
+        return address_text(self.twisted)

@@ -25,10 +25,8 @@ from tcpbalance.net.own_ports import has_reached_itself
 from tcpbalance.net.resolver.answer import Verdict
 from tcpbalance.net.resolver.resolution import Resolution
 from tcpbalance.net.resolver.targets import SocketAddress, Targets
-from tcpbalance.net.socket_options import SocketOptionError, SocketOptions
+from tcpbalance.net.socket_options import STREAM, SocketOptionError, SocketOptions
 from tcpbalance.net.wheel import Wheel
-
-_STREAM = int(socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0))
 
 _UNDER_WAY = (0, errno.EINPROGRESS)
 _CONNECTED = (0, errno.EISCONN)
@@ -75,7 +73,7 @@ def begin_to_connect(
     :raises ConnectFailed: it fails at once.
     """
     try:
-        sock = make_socket(family, _STREAM)
+        sock = make_socket(family, STREAM)
     except OSError as error:
         raise ConnectFailed.from_error(error) from error
     try:

@@ -11,7 +11,7 @@ from tcpbalance.net.pump import CHUNK, READS
 from tcpbalance.net.reading import Reader
 
 
-class Owner(Handler, Protocol):
+class InputOwner(Handler, Protocol):
     """The transport that an input belongs to."""
 
     @property
@@ -68,9 +68,9 @@ class Input:
     )
 
     def __init__(
-        self, owner: Owner, poller: Poller, sock: SocketType, protocol: Any, at_the_end: bool
+        self, owner: InputOwner, poller: Poller, sock: SocketType, protocol: Any, at_the_end: bool
     ) -> None:
-        self._owner: Owner | None = owner
+        self._owner: InputOwner | None = owner
         self._poller = poller
         self.socket = sock
         self.protocol = protocol

@@ -23,16 +23,15 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from tcpbalance.net.addresses import ClientAddress, PeerAddress, peer_address, shown
+from tcpbalance.net.addresses import ClientAddress, PeerAddress, address_text, peer_address
 from tcpbalance.net.binding import inode_of, listen_error, unlink_own
 from tcpbalance.net.data_path import DataPath, NativeDataPath, TwistedDataPath, begin
 from tcpbalance.net.ends import reset_on_close
 from tcpbalance.net.errnos import EXHAUSTED
+from tcpbalance.net.socket_options import STREAM
 from tcpbalance.net.spare_descriptor import SpareDescriptor
 from tcpbalance.rate_limited_log import RateLimitedLog
 from tcpbalance.stats import FrontendStats
-
-_STREAM = int(socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0))
 
 ACCEPTS_A_TURN = 8
 """Connections accepted in one wake-up, so that a flood of new ones leaves the open ones their turn."""
@@ -167,7 +166,7 @@ class Listener:
         return self._host
 
     def __str__(self) -> str:
-        return shown(self._host)
+        return address_text(self._host)
 
     def fileno(self) -> int:
         """The descriptor to watch."""
@@ -218,7 +217,7 @@ class Listener:
         :returns: a socket of which Python believes that it never waits, and which does not know of it yet.
         """
         number, peer = self._socket._accept()  # type: ignore[attr-defined]  # not in typeshed
-        return SocketType(self._family, _STREAM, self._protocol, number), peer
+        return SocketType(self._family, STREAM, self._protocol, number), peer
 
     def _serve(self, sock: SocketType, peer: Any) -> None:
         protocol = None

@@ -6,7 +6,7 @@ import contextlib
 from typing import Protocol
 
 
-class Sink(Protocol):
+class SendingSocket(Protocol):
     """A socket, as far as bytes go into it."""
 
     def send(self, data: bytes | bytearray | memoryview, flags: int = 0, /) -> int: ...
@@ -24,7 +24,7 @@ class Output:
 
     __slots__ = ("_socket", "cut_short", "full", "splices", "unsent")
 
-    def __init__(self, socket: Sink) -> None:
+    def __init__(self, socket: SendingSocket) -> None:
         self._socket = socket
         self.splices = True
         self.full = False

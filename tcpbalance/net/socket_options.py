@@ -13,6 +13,9 @@ from attrs import field, frozen
 from tcpbalance.config.frontends import SocketConfig
 from tcpbalance.errors import Fault, TcpbalanceError
 
+STREAM = int(socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0))
+"""The type of a stream socket that does not block, where the system takes both in one call."""
+
 KEEPALIVE_PROBES = 3
 """Unanswered keepalive probes after which the peer is dead; with probes every third of the quiet time, a
 peer that vanished is found out after twice the ``keepalive`` that was asked for, where Linux's own defaults

@@ -25,7 +25,7 @@ from twisted.internet.interfaces import IConsumer, IPushProducer, ITransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from tcpbalance.net.addresses import PeerAddress, peer_address, shown
+from tcpbalance.net.addresses import PeerAddress, address_text, peer_address
 from tcpbalance.net.ends import ABORTED, DONE, LOST, reset_on_close, unacknowledged
 from tcpbalance.net.errnos import is_our_own
 from tcpbalance.net.input import Input
@@ -172,11 +172,11 @@ class SocketTransport:
 
     @property
     def is_broken(self) -> bool:
-        """See ``input.Owner``."""
+        """See ``input.InputOwner``."""
         return self._broken != 0
 
     def ended_in_order(self) -> bool:
-        """See ``input.Owner``.
+        """See ``input.InputOwner``.
 
         The error of a break is EPIPE where the peer's FIN had come before: ``tcp_reset`` in
         net/ipv4/tcp_input.c. The close_notify of TLS says the same.
@@ -184,7 +184,7 @@ class SocketTransport:
         return self._broken in (0, errno.EPIPE) or (self._tls is not None and self._tls.ended_in_order)
 
     def has_unread(self) -> bool:
-        """See ``input.Owner``."""
+        """See ``input.InputOwner``."""
         if self._tls is not None:
             return self._tls.has_unread
         with contextlib.suppress(OSError):
@@ -192,7 +192,7 @@ class SocketTransport:
         return False
 
     def on_connection_error(self) -> None:
-        """See ``input.Owner``."""
+        """See ``input.InputOwner``."""
         if self._tls is None:
             self.close_with(LOST)
         else:
@@ -250,7 +250,7 @@ class SocketTransport:
             self.call_later(self.input.drain_then_fail)
 
     def break_now(self, default: int) -> None:
-        """See ``tls_layer.Carrier``."""
+        """See ``tls_layer.UnderlyingTransport``."""
         if self.is_open:
             self._break(self._take_error() or default)
             self.input.drain_then_fail()
@@ -464,4 +464,4 @@ class SocketTransport:
         return peer_address(self.socket.family, self.socket.getsockname())
 
     def __repr__(self) -> str:
-        return f"<SocketTransport to {shown(self._peer)}>"
+        return f"<SocketTransport to {address_text(self._peer)}>"

@@ -77,7 +77,7 @@ class TlsAttempt:
         self._timeout = timeout
         self._preamble = preamble
         self._pending: Pending | None = None
-        self._handshake: _Handshake | None = None
+        self._handshake: _HandshakeProtocol | None = None
         self._over = False
         self.peer = peer
         self.slot: int | None = None
@@ -96,7 +96,7 @@ class TlsAttempt:
     def buildProtocol(self, addr: Any) -> Protocol:
         """The socket is connected: the handshake comes next."""
         self._pending = None
-        self._handshake = _Handshake(self, addr, self._preamble)
+        self._handshake = _HandshakeProtocol(self, addr, self._preamble)
         return self._handshake
 
     def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
@@ -172,7 +172,7 @@ class TlsAttempt:
 
 
 @implementer(IHandshakeListener)
-class _Handshake(Protocol):
+class _HandshakeProtocol(Protocol):
     """The protocol of a connection until its handshake is over."""
 
     transport: Any

@@ -17,7 +17,7 @@ from tcpbalance.net.tls_attempt import dial_tls
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool, Slot
 from tcpbalance.proxy.dial import Decision, Dial, GiveUp, Pause, Try
-from tcpbalance.proxy.peer import Owner, Peer
+from tcpbalance.proxy.peer import Peer, PeerOwner
 from tcpbalance.proxy.queue_entry import PauseTimer, QueueEntry
 from tcpbalance.proxy.reasons import EndReason
 
@@ -25,7 +25,7 @@ GIVEN_UP = "given up"
 """What is noted of an attempt that was under way when the session ended."""
 
 
-class Caller(Owner, typing.Protocol):
+class Caller(PeerOwner, typing.Protocol):
     """The session that a backend is dialled for."""
 
     def backend_connected(self, side: Peer) -> None:

@@ -24,7 +24,7 @@ BROKEN_OFF = (ConnectionClosed, SSL.Error)
 """How transports report a reset by the peer, or the network; anything else is an exception of our own."""
 
 
-class Owner(typing.Protocol):
+class PeerOwner(typing.Protocol):
     """What a side belongs to, and reports to."""
 
     def finished(self, side: Peer) -> None:
@@ -69,7 +69,7 @@ class Peer(Protocol):
     """
 
     transport: Transport  # type: ignore[assignment]  # Twisted's own are adapted to it
-    session: Owner
+    session: PeerOwner
     reported = 0
     pump: Pump | None = None
     limiter: BandwidthLimiter | DryRunBandwidthLimiter | None = None

@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tcpbalance.errors import SettingError
-from tcpbalance.net.addresses import shown
+from tcpbalance.net.addresses import address_text
 from tcpbalance.net.binding import ListenError, listen_error
 from tcpbalance.proxy.accept_pause import Acceptor
 from tcpbalance.proxy.factory import FrontendFactory
@@ -152,7 +152,7 @@ class EndpointPort:
         self._log.info(
             "frontend {name} listens on {address} by the endpoint {endpoint}",
             name=self._name,
-            address=shown(port.getHost()),
+            address=address_text(port.getHost()),
             endpoint=self._described,
         )
 

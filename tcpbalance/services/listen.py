@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IStreamServerEndpoint, IStreamServerEndp
 from twisted.plugin import getPlugins
 
 from tcpbalance.config.addresses import ENDPOINT_KINDS, NOT_AN_ENDPOINT, Address
-from tcpbalance.config.messages import shown
+from tcpbalance.config.messages import value_text
 from tcpbalance.errors import SettingError
 
 # A path may have colons; these words behind one are what only Twisted's endpoint has.
@@ -55,7 +55,9 @@ def listens_on(given: Iterable[ListensOn | str] | ListensOn | str) -> tuple[List
     if isinstance(given, Address | EndpointString | str) or IStreamServerEndpoint.providedBy(given):
         return (_read(given),)
     if not isinstance(given, Iterable):
-        raise SettingError(f"listen must be an address, an endpoint or a list of these, got {shown(given)}")
+        raise SettingError(
+            f"listen must be an address, an endpoint or a list of these, got {value_text(given)}"
+        )
     return tuple(_read(value) for value in given)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar, Self
 
-from tcpbalance.config.messages import shown
+from tcpbalance.config.messages import value_text
 from tcpbalance.errors import SettingError
 
 EXAMPLE = '["/usr/local/bin/check", "{host}", "{port}"]'
@@ -24,7 +24,7 @@ class Argv(tuple[str, ...]):
         :raises SettingError: for anything else, an empty list, no program, or a NUL.
         """
         if not isinstance(value, list | tuple) or not all(isinstance(part, str) for part in value):
-            raise SettingError(f"must be a list of strings, got {shown(value)}")
+            raise SettingError(f"must be a list of strings, got {value_text(value)}")
         if not value or not value[0]:
             raise SettingError(f"must begin with a program, such as {EXAMPLE}")
         if any("\0" in part for part in value):

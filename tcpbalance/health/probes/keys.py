@@ -8,7 +8,7 @@ import attrs
 
 from tcpbalance.config.checks import Validator
 from tcpbalance.config.errors import InvalidValue
-from tcpbalance.config.messages import shown
+from tcpbalance.config.messages import value_text
 
 
 def matching(pattern: str, must_be: str) -> Validator[str]:
@@ -19,7 +19,7 @@ def matching(pattern: str, must_be: str) -> Validator[str]:
 
     def check(_: object, key: attrs.Attribute[str], value: str) -> None:
         if not re.fullmatch(pattern, value, re.DOTALL):
-            raise InvalidValue(key.name, f"{must_be}, got {shown(value)}")
+            raise InvalidValue(key.name, f"{must_be}, got {value_text(value)}")
 
     return check
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from attrs import frozen
 
-from tcpbalance.config.messages import shown
+from tcpbalance.config.messages import value_text
 from tcpbalance.errors import SettingError
 
 MIN_STATUS, MAX_STATUS = 200, 599
@@ -54,4 +54,4 @@ def _ranges(text: str) -> Iterator[tuple[int, int]]:
 
 def _must_be(value: object) -> str:
     forms = '"200", "200-399" or "200,204,300-302"'
-    return f"must be status codes from {MIN_STATUS} to {MAX_STATUS} such as {forms}, got {shown(value)}"
+    return f"must be status codes from {MIN_STATUS} to {MAX_STATUS} such as {forms}, got {value_text(value)}"

@@ -46,14 +46,14 @@ class TlsProbe:
                 async with connected(endpoint, ProbeConnection(), target):
                     return
         endpoint = wrapClientTLS(_Client(target.address), endpoint, clock=cast(IReactorTime, target.reactor))
-        peer = _Handshake()
+        peer = _HandshakeProbe()
         with named_causes(), _named_tls_causes():
             async with connected(endpoint, peer, target):
                 await peer.verdict.wait()
 
 
 @implementer(IHandshakeListener)
-class _Handshake(ProbeConnection):
+class _HandshakeProbe(ProbeConnection):
     """Settled by the end of the handshake."""
 
     def handshakeCompleted(self) -> None:

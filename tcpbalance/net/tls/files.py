@@ -189,7 +189,7 @@ def _trusted(path: str, certificate: Certificate) -> Trusted:
     return Trusted(certificate.subject, validity)
 
 
-def span(now: float, validities: Iterable[Validity]) -> tuple[float, float]:
+def unchanged_span(now: float, validities: Iterable[Validity]) -> tuple[float, float]:
     """Give the time around now in which what is valid stays valid, and what is not stays so.
 
     :returns: its beginning, and its end, which does not belong to it.

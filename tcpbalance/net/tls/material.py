@@ -9,7 +9,7 @@ from attrs import frozen
 from tcpbalance.config.tls import CertificateConfig
 from tcpbalance.net.tls.contexts import load_chain
 from tcpbalance.net.tls.errors import TlsFileError
-from tcpbalance.net.tls.files import Authorities, Chain, Validity, read_authorities, span
+from tcpbalance.net.tls.files import Authorities, Chain, Validity, read_authorities, unchanged_span
 from tcpbalance.net.tls.revocation import Revocations, read_revocations
 
 
@@ -45,7 +45,7 @@ class Material:
 
         :returns: its beginning, and its end, which does not belong to it.
         """
-        return span(now, [*self._validities(), *self.revocations.validities])
+        return unchanged_span(now, [*self._validities(), *self.revocations.validities])
 
     def refuse_if_worse(self, before: Material, ca_key: str, crl_key: str, now: float) -> None:
         """See that nothing that is out of date takes the place of what is not.

@@ -22,7 +22,7 @@ from tcpbalance.net.tls.tls_socket import WANTS_WRITE, TlsSocket
 from tcpbalance.net.tls.verification import why
 
 
-class Carrier(Protocol):
+class UnderlyingTransport(Protocol):
     """The part of a socket transport that its TLS uses."""
 
     output: Output
@@ -103,17 +103,17 @@ class TlsOutput(Output):
 class TlsLayer:
     """The ``Reader`` of a transport that speaks TLS, and what else its transport does differently.
 
-    :param carrier: the transport.
+    :param transport: of the connection.
     :param source: what comes in at it.
     :param tls: its socket.
     :ivar handshaking: whether the handshake is still to be finished; nothing is to be written before.
     :ivar inner: what reads behind the handshake.
     """
 
-    __slots__ = ("_carrier", "_source", "_tls", "handshaking", "inner")
+    __slots__ = ("_source", "_tls", "_transport", "handshaking", "inner")
 
-    def __init__(self, carrier: Carrier, source: TlsSource, tls: TlsSocket) -> None:
-        self._carrier = carrier
+    def __init__(self, transport: UnderlyingTransport, source: TlsSource, tls: TlsSocket) -> None:
+        self._transport = transport
         self._source = source
         source.splices = False
         self._tls = tls
@@ -126,7 +126,7 @@ class TlsLayer:
             self._tls.begin()
         except SSL.Error as error:
             # Reported in a later turn: the caller does not expect to be called back from within.
-            self._carrier.call_later(partial(self._fail, error))
+            self._transport.call_later(partial(self._fail, error))
         else:
             self._source.read_on()
 
@@ -146,7 +146,7 @@ class TlsLayer:
             # No event will say that there is more to be read, or to be sent.
             self._tls.pending = None
             if pending == WANTS_WRITE:
-                self._carrier.output.full = True
+                self._transport.output.full = True
             self._source.read_on()
 
     def _handshake(self) -> bool:
@@ -172,7 +172,7 @@ class TlsLayer:
         failure = _failure_of(error, self._tls.connection)
         forget_errors()
         self._tls.drain()
-        self._carrier.close_with(failure)
+        self._transport.close_with(failure)
 
     # Breaking
 
@@ -212,21 +212,21 @@ class TlsLayer:
         try:
             self._tls.send_close_notify()
         except BlockingIOError:
-            self._carrier.output.full = True
+            self._transport.output.full = True
             return
         except OSError as error:
-            self._carrier.break_later(error)
+            self._transport.break_later(error)
             return
         try:
             self._tls.shutdown(SHUT_WR)
         except OSError:
-            self._carrier.call_later(self._end_broken)
+            self._transport.call_later(self._end_broken)
         else:
             self._source.protocol.writeConnectionLost()
 
     def _end_broken(self) -> None:
         self.read_up()
-        self._carrier.break_now(errno.ENOTCONN)
+        self._transport.break_now(errno.ENOTCONN)
 
     def close_in_order(self) -> None:
         """Send a close_notify before the transport is closed, if there is space for it."""
