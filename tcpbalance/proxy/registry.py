@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from tcpbalance.event import OneTimeEvent
 from tcpbalance.pool.backend import Backend
 from tcpbalance.proxy.accept_pause import AcceptPause
 from tcpbalance.proxy.dry_run import DryRun, DryRunLimit
@@ -121,7 +122,7 @@ class SessionRegistry:
         self._on_record = on_record
         self._on_idle = on_idle
         self._ender = SessionEnder(reactor, clock)
-        self._waiters: list[Deferred[None]] = []
+        self._idle: OneTimeEvent[None] | None = None  # made for the first that waits
         self._warnings: dict[EndReason, RateLimitedLog[EndReason, str]] = {
             reason: RateLimitedLog(self._write_warning, clock, reactor) for reason in _WARNED_OF
         }
@@ -164,23 +165,21 @@ class SessionRegistry:
                 self._log.failure("frontend {name}: the record of a session was not taken", name=self._name)
         if reason in self._warnings:
             self._warnings[reason].note(reason, session.cause)
-        if not self.sessions and (self._waiters or self.closed):
+        if not self.sessions and (self._idle is not None or self.closed):
             self._report_idle()
 
     def _report_idle(self) -> None:
-        waiters, self._waiters = self._waiters, []
+        idle, self._idle = self._idle, None
         self._on_idle()
-        for waiter in waiters:
-            waiter.callback(None)
+        if idle is not None:
+            idle.settle(None)
 
     def when_idle(self) -> Deferred[None]:
         """Fires once no session is open; at once when none is."""
-        waiter: Deferred[None] = Deferred()
-        if self.sessions:
-            self._waiters.append(waiter)
-        else:
-            waiter.callback(None)
-        return waiter
+        if not self.sessions:
+            return succeed(None)
+        self._idle = self._idle or OneTimeEvent()
+        return self._idle.wait()
 
     def end(self, sessions: Iterable[OpenSession], reason: EndReason) -> None:
         """End some of the sessions: the first of them now, and if there are many, the others in the next
