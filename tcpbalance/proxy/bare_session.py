@@ -185,10 +185,19 @@ class BareSession(Session):
                 held.took(took.seconds, took.noticeable)
         if pool.send_proxy_protocol is not None:
             self._introduce(pool, sock)
-        if self._client_waits and self.is_bare:
-            self._carry(True, READABLE)
-        if events & _SOMETHING_TO_READ and self.is_bare:
-            self._carry(False, events)
+        if self._client_waits:
+            self._read(True, READABLE)
+        if events & _SOMETHING_TO_READ:
+            self._read(False, events)
+
+    def _read(self, of_client: bool, events: int) -> None:
+        """Carry what came with the dial. An edge comes once: a transport made meanwhile has to hear of it."""
+        if self.is_bare:
+            self._carry(of_client, events)
+            return
+        side = self.client if of_client else self.backend
+        if side is not None and not side.gone:
+            self._transport(of_client).on_events(events)
 
     def _introduce(self, pool: Pool, backend: SocketType) -> None:
         """Send the PROXY header that the pool wants."""

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from select import EPOLLIN, EPOLLOUT, EPOLLRDHUP
+from socket import IPPROTO_TCP, MSG_MORE, TCP_NODELAY
 from typing import Any
 
 import pytest
 from attrs import evolve, frozen
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.python.failure import Failure
 
+from support.bare import whole
 from support.network import no_logged_failure
 from support.scene import ONE, TWO, BareScene, Scene, WholeScene
 from tcpbalance.admission.access import Access
@@ -23,6 +27,7 @@ from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.config.admission import LimitsConfig
 from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.pools import AffinityConfig
+from tcpbalance.net.pump import CHUNK
 from tcpbalance.net.wheel import RESOLUTION
 from tcpbalance.pool.backend import AdminState
 from tcpbalance.proxy.bare_session import BareSession
@@ -192,3 +197,196 @@ def test_one_that_begins_after_a_long_silence_is_not_idle() -> None:
     scene.backends[ONE].connections[-1].send(b"answer")
     scene.advance(8.0)
     assert len(scene.frontend.registry.sessions) == 1
+
+
+def only_session(scene: Scene) -> Any:
+    """Give the one session that is open, which is bare still."""
+    (session,) = scene.frontend.registry.sessions
+    assert isinstance(session, BareSession)
+    assert session.is_bare
+    return session
+
+
+def more_flags(sock: Any) -> list[int]:
+    """Note for each send of a socket whether more is to come in the same segment."""
+    flags: list[int] = []
+    send = sock.send
+
+    def noting(data: bytes, how: int = 0) -> int:
+        flags.append(how & MSG_MORE)
+        return int(send(data, how))
+
+    sock.send = noting
+    return flags
+
+
+def test_the_time_that_a_backend_took_is_recorded() -> None:
+    scene = BareScene({ONE: "hangs"})
+    client = scene.connect(early=b"question")
+    scene.advance(1.0)
+    scene.backends[ONE].behaviour = "accepts"
+    scene.run()
+    only_session(scene)
+    client.finish()
+    scene.backends[ONE].connection.finish()
+    scene.run()
+    assert (scene.record.wait, scene.record.connect, scene.record.total) == (0.0, 1.0, 1.0)
+
+
+def test_what_a_client_has_sent_during_the_dial_is_not_forgotten_with_the_next_event() -> None:
+    scene = BareScene({ONE: "hangs"})
+    scene.connect(early=b"question")
+    scene.run()
+    only_session(scene).on_client_events(EPOLLOUT)
+    scene.backends[ONE].behaviour = "accepts"
+    scene.run()
+    assert scene.backends[ONE].connection.received == b"question"
+
+
+@pytest.mark.parametrize("of_client", [True, False])
+def test_an_end_that_is_reported_again_is_no_activity(of_client: bool) -> None:
+    scene = BareScene(settings={"idle_timeout": 100.0, "half_close_timeout": 50.0})
+    client, backend = scene.joined(early=b"question")
+    session = only_session(scene)
+    scene.advance(1.0)
+    (client if of_client else backend).finish()
+    scene.run()
+    active = session.active
+    scene.advance(2.0)
+    report = session.on_client_events if of_client else session.on_backend_events
+    report(EPOLLIN | EPOLLRDHUP | EPOLLOUT)
+    assert (session.is_bare, session.active) == (True, active)
+
+
+@pytest.mark.parametrize("size", [0, CHUNK + 1])
+def test_what_a_backend_says_at_once_is_counted(size: int) -> None:
+    """Of a client that has much to say, the session is bare no more when it comes to the backend's bytes."""
+    scene = BareScene()
+
+    def greet(peer: Any) -> None:
+        peer.send(b"hello")
+        peer.step()
+
+    scene.backends[ONE].on_accept = greet
+    client = scene.connect(early=bytes(size))
+    scene.run()
+    client.finish()
+    backend = scene.backends[ONE].connection
+    backend.finish()
+    scene.run()
+    assert (len(backend.received), client.received) == (size, b"hello")
+    assert (scene.record.client_bytes, scene.record.backend_bytes) == (size, 5)
+
+
+def test_a_header_is_not_held_back_for_a_client_that_says_nothing() -> None:
+    scene = BareScene(send_proxy_protocol="v1")
+    _, backend = scene.joined()
+    assert backend.received.startswith(b"PROXY TCP4 ")
+    sock = only_session(scene)._backend_socket
+    assert sock.getsockopt(IPPROTO_TCP, TCP_NODELAY) == 1
+
+
+def test_a_reactor_that_is_torn_down_resets_both() -> None:
+    scene = BareScene()
+    client, backend = scene.joined(early=b"question")
+    only_session(scene).on_teardown()
+    scene.run()
+    assert (client.saw, backend.saw, scene.ended) == ("reset", "reset", EndReason.BACKEND_RESET.word)
+
+
+def test_a_failure_resets_both() -> None:
+    scene = BareScene()
+    client, backend = scene.joined(early=b"question")
+    only_session(scene).on_failure(Failure(LookupError()))
+    scene.run()
+    assert (client.saw, backend.saw, scene.ended) == ("reset", "reset", EndReason.INTERNAL_ERROR.word)
+
+
+def test_one_that_has_failed_after_it_was_made_whole_is_ended() -> None:
+    scene = BareScene()
+    scene.joined(early=b"question")
+    session = whole(only_session(scene))
+    session.on_failure(Failure(LookupError()))
+    scene.run()
+    assert scene.ended == EndReason.INTERNAL_ERROR.word
+
+
+@pytest.mark.parametrize("size", [4, CHUNK, CHUNK + 1])
+def test_a_message_is_carried_however_large(size: int) -> None:
+    scene = BareScene()
+    client, backend = scene.joined()
+    client.send(bytes(size))
+    scene.run()
+    backend.send(bytes(size))
+    scene.run()
+    assert (len(backend.received), len(client.received)) == (size, size)
+
+
+@pytest.mark.parametrize("of_client", [True, False])
+def test_an_end_behind_a_message_goes_in_its_segment(of_client: bool) -> None:
+    """And a message without an end behind it is not held back."""
+    scene = BareScene()
+    client, backend = scene.joined()
+    session = only_session(scene)
+    source, sink = (client, backend) if of_client else (backend, client)
+    ours = session._backend_socket if of_client else session._client_socket
+    flags = more_flags(ours)
+    source.send(b"last")
+    source.finish()
+    source.step()
+    scene.run()
+    assert (sink.received, sink.saw, flags) == (b"last", "fin", [MSG_MORE])
+
+
+@pytest.mark.parametrize(("early", "expected"), [(b"question", [MSG_MORE, 0]), (b"", [0])])
+def test_the_header_and_what_follows_at_once_go_in_one_segment(early: bytes, expected: list[int]) -> None:
+    scene = BareScene({ONE: "hangs"}, send_proxy_protocol="v1")
+    scene.connect(early=early)
+    scene.run()
+    ours = only_session(scene)._backend_socket
+    flags = more_flags(ours)
+    scene.backends[ONE].behaviour = "accepts"
+    scene.run()
+    assert scene.backends[ONE].connection.received.endswith(b"\r\n" + early)
+    assert flags == expected
+
+
+def test_a_header_that_is_taken_in_part() -> None:
+    """What the client has said meanwhile comes after the rest of it."""
+    scene = BareScene({ONE: "hangs"}, send_proxy_protocol="v1")
+    client = scene.connect(early=b"question")
+    scene.run()
+    ours = only_session(scene)._backend_socket
+    send, sizes = ours.send, [5]
+    ours.send = lambda data, how=0: send(data[: sizes.pop() if sizes else None], how)
+    scene.backends[ONE].behaviour = "accepts"
+    scene.run()
+    backend = scene.backends[ONE].connection
+    assert backend.received.startswith(b"PROXY TCP4 ")
+    assert backend.received.endswith(b"\r\nquestion")
+    client.finish()
+    backend.finish()
+    scene.run()
+    assert scene.record.client_bytes == 8
+
+
+@pytest.mark.parametrize("size", [0, CHUNK])
+def test_a_backend_that_speaks_with_its_accept(size: int) -> None:
+    """One event says both."""
+    scene = BareScene({ONE: "hangs"}, network={"send_buffer": 4 * CHUNK, "receive_buffer": 4 * CHUNK})
+    client = scene.connect(early=bytes(size))
+    scene.run()
+    ours = only_session(scene)._backend_socket
+    ours.incoming.unread += b"hello"
+    scene.backends[ONE].behaviour = "accepts"
+    scene.network._dials.step()
+    session = only_session(scene)
+    session.on_backend_events(EPOLLIN | EPOLLOUT)
+    ours.watcher._woken.pop(ours.number, None)  # An edge comes only once.
+    scene.run()
+    assert client.received == b"hello"
+    client.finish()
+    scene.run()
+    scene.backends[ONE].connection.finish()
+    scene.run()
+    assert (scene.record.client_bytes, scene.record.backend_bytes) == (size, 5)
