@@ -67,7 +67,8 @@ class Tier:
         self.backends = tuple(backends)
         self.members = frozenset(self.backends)
         self._policy = balance(self.backends, tools)
-        self._policy_first = getattr(self._policy, "first", None)
+        quick = all(callable(getattr(self._policy, name, None)) for name in ("first", "others"))
+        self._policy_first = getattr(self._policy, "first", None) if quick else None
         self._fallback = RoundRobin(self.backends, tools)
         self._failures = failures
 
@@ -96,6 +97,8 @@ class Tier:
         """
         walk: Iterator[Backend] | None = None
         failed = False
+        if first not in self.members:
+            first = None  # The pool has another list by now.
         try:
             if first is not None:
                 yield first

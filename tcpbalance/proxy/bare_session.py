@@ -31,7 +31,7 @@ from tcpbalance.pool.slot import Slot
 from tcpbalance.proxy.client import ClientConnection
 from tcpbalance.proxy.context import SessionContext
 from tcpbalance.proxy.deadlines import Deadlines
-from tcpbalance.proxy.dialler import BackendConnection, Dialler
+from tcpbalance.proxy.dialler import GIVEN_UP, BackendConnection, Dialler
 from tcpbalance.proxy.outgoing_proxy_header import outgoing_proxy_header
 from tcpbalance.proxy.phases import (
     BACKEND_FINISHED,
@@ -131,6 +131,9 @@ class BareSession(Session):
             native.data_path.poller.watch(sock.fileno(), self.on_backend_events)
         except (ConnectFailed, OSError) as error:
             failure = ConnectFailed.from_error(error) if isinstance(error, OSError) else error
+            if self._backend_socket is not None:
+                self._backend_socket.close()
+                self._backend_socket = None
             self._equip()
             self._dialler.clientConnectionFailed(None, Failure(failure))  # type: ignore[no-untyped-call]
             return
@@ -185,18 +188,17 @@ class BareSession(Session):
                 held.took(took.seconds, took.noticeable)
         if pool.send_proxy_protocol is not None:
             self._introduce(pool, sock)
+        # An edge is reported once: whatever is made meanwhile learns of both.
         if self._client_waits:
             self._read(True, READABLE)
         if events & _SOMETHING_TO_READ:
             self._read(False, events)
 
     def _read(self, of_client: bool, events: int) -> None:
-        """Carry what came with the dial. An edge comes once: a transport made meanwhile has to hear of it."""
+        """Read at one of the two, the way it is read by now."""
         if self.is_bare:
             self._carry(of_client, events)
-            return
-        side = self.client if of_client else self.backend
-        if side is not None and not side.gone:
+        else:
             self._transport(of_client).on_events(events)
 
     def _introduce(self, pool: Pool, backend: SocketType) -> None:
@@ -305,8 +307,14 @@ class BareSession(Session):
 
     @property
     def buffered(self) -> int:
-        """See ``Session``; while it is bare, nothing is held but by the kernel."""
-        return 0 if self.is_bare else super().buffered
+        """See ``Session``; while it is bare, the kernel alone holds some."""
+        if not self.is_bare:
+            return super().buffered
+        native = self._context.native
+        assert native is not None
+        in_flight = native.data_path.in_flight
+        behind = 0 if self._backend_socket is None else in_flight(self._backend_socket)
+        return in_flight(self._client_socket) + behind
 
     def end(self, reason: EndReason) -> None:
         """See ``Session``."""
@@ -323,6 +331,8 @@ class BareSession(Session):
 
     def on_failure(self, failure: Failure) -> None:
         """See ``wheel.Watched`` and ``poller.Handler``."""
+        if self._phase is OVER:
+            return
         if self.is_bare:
             self._reset_bare(EndReason.INTERNAL_ERROR)
         else:
@@ -362,13 +372,14 @@ class BareSession(Session):
         assert self._reason is not None
         assert self._held is not None
         now, outgoing = self._context.clock(), self._outgoing_header
+        connected = self._connect_time is not None
         return SessionRecord(
             self._started,
             str(self._peer),
             self._context.name,
             None if self._served_by is None else self._served_by.name,
             1,
-            self._began - self._born,
+            0.0 if connected else now - self._born,
             self._connect_time,
             now - self._born,
             client_bytes,
@@ -376,6 +387,7 @@ class BareSession(Session):
             self._reason,
             self._cause,
             unique_id=None if outgoing is None else outgoing.unique_id,
+            failures=() if connected else ((self._held.backend.name, GIVEN_UP),),
         )
 
     # What it has no more need of then
@@ -409,6 +421,8 @@ class BareSession(Session):
         elif self._phase is DIALLING:
             self._equip_dial(client)
         self._deadlines.look()
+        if self._phase is DIALLING and self._client_waits:
+            self._transport(True).on_events(READABLE)
 
     def _equip_backend(self, client: ClientConnection) -> None:
         held, sock, native = self._held, self._backend_socket, self._context.native
@@ -442,8 +456,6 @@ class BareSession(Session):
                 sock, held.backend.address, self._dialler, pool.connect_timeout, left
             )
             self._dialler.await_attempt(self._attempt)
-        if self._client_waits:
-            self._transport(True).on_events(READABLE)
 
     def _transport(self, of_client: bool) -> SocketTransport:
         """The transport of a side that was made here."""

@@ -7,19 +7,24 @@ follows from it, so that nothing depends on how many turns something takes.
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 from collections.abc import Callable
 from select import EPOLLIN, EPOLLOUT, EPOLLRDHUP
 from socket import IPPROTO_TCP, MSG_MORE, TCP_NODELAY
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from attrs import evolve, frozen
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
 from support.bare import whole
+from support.memory_poller import MemoryPoller
 from support.network import no_logged_failure
 from support.scene import ONE, TWO, BareScene, Scene, WholeScene
 from tcpbalance.admission.access import Access
@@ -30,6 +35,7 @@ from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.net.pump import CHUNK
 from tcpbalance.net.wheel import RESOLUTION
 from tcpbalance.pool.backend import AdminState
+from tcpbalance.proxy.accept_pause import AcceptPause
 from tcpbalance.proxy.bare_session import BareSession
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
@@ -37,16 +43,21 @@ from tcpbalance.proxy.record import SessionRecord
 Deed = tuple[Any, ...]
 
 SIDES = st.sampled_from(["client", "backend"])
+EARLY = st.sampled_from([b"", b"?", bytes(1000), bytes(65_535), bytes(65_536), bytes(200_000)])
+"""What a client has sent by the time that it is accepted: less than a read takes, as much, and more."""
+
 DEEDS: st.SearchStrategy[Deed] = st.one_of(
     st.tuples(st.just("send"), SIDES, st.sampled_from([1, 1000, 65_536, 200_000])),
     st.tuples(st.sampled_from(["finish", "finish", "reset", "stop_reading", "start_reading"]), SIDES),
     st.tuples(st.just("pass_time"), st.sampled_from([0.3, 2.0, 3.5, 200.0])),
-    st.tuples(st.just("connect"), st.binary(max_size=3)),
+    st.tuples(st.just("connect"), EARLY),
     st.tuples(st.sampled_from(["equip", "accept", "drain", "end_all"])),
 )
 
 
-BEHAVIOURS = st.sampled_from(["accepts", "accepts", "refuses", "hangs", "resets_at_once"])
+BEHAVIOURS = st.sampled_from(
+    ["accepts", "accepts", "speaks_at_once", "speaks_at_once", "refuses", "hangs", "resets_at_once"]
+)
 
 
 @frozen
@@ -144,6 +155,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
     "header": {"send_proxy_protocol": "v1"},
     "affinity": {"affinity": AffinityConfig(ttl=5.0)},
+    "judged": {"outlier": OutlierConfig(slow_factor=3.0)},
     "ejection": {"outlier": OutlierConfig(consecutive_failures=1)},
     "queue": {"queue": 2, "queue_timeout": 5.0},
     "least connections": {"balance": "least_connections"},
@@ -156,9 +168,22 @@ VARIANTS: dict[str, dict[str, Any]] = {
     variant=st.sampled_from(list(VARIANTS)),
     size=st.sampled_from([4_000, 32_000, 200_000]),
     behaviours=st.tuples(
-        *[st.sampled_from(["accepts", "accepts", "refuses", "hangs", "resets_at_once"])] * 2
+        *[
+            st.sampled_from(
+                [
+                    "accepts",
+                    "accepts",
+                    "speaks_at_once",
+                    "speaks_at_once",
+                    "refuses",
+                    "hangs",
+                    "resets_at_once",
+                ]
+            )
+        ]
+        * 2
     ),
-    early=st.binary(max_size=3),
+    early=EARLY,
     deeds=st.lists(DEEDS, max_size=15),
 )
 def test_it_comes_to_the_same(
@@ -390,3 +415,61 @@ def test_a_backend_that_speaks_with_its_accept(size: int) -> None:
     scene.backends[ONE].connection.finish()
     scene.run()
     assert (scene.record.client_bytes, scene.record.backend_bytes) == (size, 5)
+
+
+def test_what_a_slow_reader_has_not_fetched_counts() -> None:
+    scene = BareScene(network={"send_buffer": 4000, "receive_buffer": 100})
+    client, backend = scene.joined()
+    client.stop_reading()
+    backend.send(bytes(1000))
+    scene.run()
+    (session,) = scene.frontend.registry.sessions
+    assert session.buffered == 900
+
+
+def failing_register(failures: int) -> Callable[[MemoryPoller, int, int], None]:
+    """Make a ``MemoryPoller.register`` that fails so many times, but for the first socket: the client's."""
+    really = MemoryPoller.register
+    outcomes = iter([False, *[True] * failures])
+
+    def register(poller: MemoryPoller, number: int, events: int) -> None:
+        if next(outcomes, False):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        really(poller, number, events)
+
+    return register
+
+
+@pytest.mark.parametrize("failures", [1, 100])
+def test_a_socket_that_cannot_be_watched_is_a_failed_attempt(
+    failures: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``epoll_ctl`` finds no memory, or the bound on what a user may watch is reached."""
+    outcomes = []
+    for kind in (BareScene, WholeScene):
+        scene = kind((ONE, TWO), retries=1)
+        with monkeypatch.context() as patched, no_logged_failure():
+            patched.setattr(MemoryPoller, "register", failing_register(failures))
+            scene.connect(early=b"question")
+            scene.run()
+        reasons = [(record.reason.word, record.failures) for record in scene.records]
+        accepted = [len(backend.connections) for backend in scene.backends.values()]
+        outcomes.append((reasons, accepted, scene.active))
+        scene.leave()
+        assert scene.leftovers() == []
+    bare, whole = outcomes
+    assert bare == whole
+
+
+def test_one_whose_end_cannot_be_reported_ends_once() -> None:
+    """What is called at its end raises, after it was counted."""
+    scene = BareScene(settings={"connections": 1}, admission=limits)
+    client, backend = scene.joined()
+    with patch.object(AcceptPause, "resume", side_effect=OSError(errno.ENOSPC, "")), capturedLogs():
+        backend.finish()
+        scene.run()
+        client.finish()
+        scene.run()
+    assert scene.frontend.stats.snapshot()["connections_active"] == 0
+    assert sum(scene.frontend.stats.ended.values()) == 1
+    assert scene.inside == 0

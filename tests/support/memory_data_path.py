@@ -91,6 +91,9 @@ class MemoryNativeDataPath(NativeDataPath):
         self.transports.append(transport)
         return transport
 
+    def in_flight(self, sock: Any) -> int:
+        return len(sock.outgoing.unsent)
+
     def note(self) -> None:
         """Let each transport note what it keeps."""
         for transport in self.transports:

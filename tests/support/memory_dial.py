@@ -20,7 +20,9 @@ from tcpbalance.net.connecting import ConnectionFactory
 from tcpbalance.net.socket_connector import DIAL_RESOLUTION
 from tcpbalance.net.wheel import Wheel
 
-Behaviour = Literal["accepts", "refuses", "hangs", "resets_at_once", "lacks_descriptor", "lacks_buffers"]
+Behaviour = Literal[
+    "speaks_at_once", "accepts", "refuses", "hangs", "resets_at_once", "lacks_descriptor", "lacks_buffers"
+]
 
 
 @define(eq=False)
@@ -159,12 +161,18 @@ class SocketDial:
         elif not self.connected:
             # The kernel accepts, and the program behind it a moment later.
             self.connected = True
+            if behaviour == "speaks_at_once":
+                self.other.send(GREETING)
             self.sock.accepted()
         else:
             self.over = True
             establish(self.backend, self.other)
         return True
 
+
+GREETING = b"hello"
+"""What a backend that ``speaks_at_once`` has sent by the time that the balancer learns of the connection;
+where sockets are dialled only."""
 
 LACKS = {"lacks_descriptor": errno.EMFILE, "lacks_buffers": errno.ENOBUFS}
 

@@ -203,7 +203,9 @@ class MemorySocket:
     def setsockopt(self, level: int, name: int, value: int | bytes) -> None:
         self.options[level, name] = value
 
-    def getsockopt(self, level: int, name: int) -> int | bytes:
+    def getsockopt(self, level: int, name: int, size: int = 0) -> int | bytes:
+        if size:
+            return bytes(size)
         if (level, name) == (socket.SOL_SOCKET, socket.SO_ERROR):
             return self._take_error()
         return self.options.get((level, name), 0)
