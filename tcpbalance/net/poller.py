@@ -69,7 +69,10 @@ READABLE, WRITABLE, URGENT, ERROR, HANG_UP, PEER_ENDED, _EDGE_TRIGGERED = (
 EDGES = READABLE | WRITABLE | URGENT | PEER_ENDED | _EDGE_TRIGGERED
 """What a connection's socket is registered for, once. Errors and hang-ups are reported in any case."""
 
-_ENDS = PEER_ENDED | HANG_UP | ERROR
+END = PEER_ENDED | HANG_UP
+"""The peer has finished sending, or the connection is over both ways."""
+
+_ENDS = END | ERROR
 
 
 class Handler(Protocol):

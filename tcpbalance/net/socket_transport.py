@@ -30,7 +30,7 @@ from tcpbalance.net.ends import ABORTED, DONE, LOST, reset_on_close, unacknowled
 from tcpbalance.net.errnos import is_our_own
 from tcpbalance.net.input import Input
 from tcpbalance.net.output import Output
-from tcpbalance.net.poller import ERROR, HANG_UP, PEER_ENDED, READABLE, URGENT, WRITABLE, Poller
+from tcpbalance.net.poller import END, ERROR, READABLE, URGENT, WRITABLE, Poller
 from tcpbalance.net.preview import Preview
 from tcpbalance.net.pump import Pump
 from tcpbalance.net.tls.tls_layer import TlsLayer, TlsOutput
@@ -41,9 +41,8 @@ from tcpbalance.net.wheel import Wheel
 BUFFER = 64 * 1024
 """Bytes that may wait in a transport before its producer is paused, as in Twisted's."""
 
-_END = PEER_ENDED | HANG_UP
-_NO_DATA = ERROR | URGENT | _END
-_SOMETHING_TO_READ = READABLE | URGENT | _END
+_NO_DATA = ERROR | URGENT | END
+_SOMETHING_TO_READ = READABLE | URGENT | END
 
 
 @implementer(ITransport, IPushProducer, IConsumer)
@@ -111,7 +110,7 @@ class SocketTransport:
         if events & _NO_DATA:
             if events & ERROR and self._has_error():
                 return
-            if events & _END:
+            if events & END:
                 source.at_the_end = True
                 source.ending = not self._broken
             if events & URGENT:

@@ -20,7 +20,7 @@ from tcpbalance.net.addresses import ClientAddress, peer_address
 from tcpbalance.net.connect_errors import ConnectFailed
 from tcpbalance.net.connecting import Attempt
 from tcpbalance.net.ends import reset_on_close
-from tcpbalance.net.poller import ERROR, HANG_UP, PEER_ENDED, READABLE, URGENT
+from tcpbalance.net.poller import END, ERROR, HANG_UP, READABLE, URGENT
 from tcpbalance.net.pump import CHUNK, MORE
 from tcpbalance.net.socket_options import set_no_delay
 from tcpbalance.net.socket_transport import SocketTransport
@@ -50,8 +50,7 @@ from tcpbalance.proxy.session import Session
 DO_NOT_WAIT = int(getattr(socket, "MSG_DONTWAIT", 0))
 """A flag of each call, which is cheaper than to have the socket of a client never wait."""
 
-_END = PEER_ENDED | HANG_UP
-_SOMETHING_TO_READ = READABLE | _END
+_INPUT = READABLE | END
 _OUT_OF_THE_ORDINARY = ERROR | URGENT
 
 
@@ -144,12 +143,12 @@ class BareSession(Session):
 
     def on_client_events(self, events: int) -> None:
         """The poller's call: something has happened at the client's socket."""
-        if events & _OUT_OF_THE_ORDINARY or (self._phase is DIALLING and events & _END):
+        if events & _OUT_OF_THE_ORDINARY or (self._phase is DIALLING and events & END):
             self._equip()
             self._transport(of_client=True).on_events(events)
         elif self._phase is DIALLING:
             self._client_waits = self._client_waits or events & READABLE != 0
-        elif events & _SOMETHING_TO_READ and not self._client_ended:
+        elif events & _INPUT and not self._client_ended:
             self._carry(True, events)
 
     def on_backend_events(self, events: int) -> None:
@@ -159,7 +158,7 @@ class BareSession(Session):
         elif events & _OUT_OF_THE_ORDINARY:
             self._equip()
             self._transport(of_client=False).on_events(events)
-        elif events & _SOMETHING_TO_READ and not self._backend_ended:
+        elif events & _INPUT and not self._backend_ended:
             self._carry(False, events)
 
     def _dialled(self, events: int) -> None:
@@ -191,7 +190,7 @@ class BareSession(Session):
         # An edge is reported once: whatever is made meanwhile learns of both.
         if self._client_waits:
             self._read(True, READABLE)
-        if events & _SOMETHING_TO_READ:
+        if events & _INPUT:
             self._read(False, events)
 
     def _read(self, of_client: bool, events: int) -> None:
@@ -247,7 +246,7 @@ class BareSession(Session):
             assert self._held is not None
             self._held.answered()
         self.active = self._wheel.now
-        ends = events & _END
+        ends = events & END
         if not self._send(sink, data, MORE if ends else 0):
             self._transport(of_client).on_events(events)
         elif source.family == socket.AF_UNIX:
