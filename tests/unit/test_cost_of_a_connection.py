@@ -10,12 +10,12 @@ import pytest
 from support.byte_codes import HAS_BYTE_CODES, Cost, Stage, cost, costs
 
 FIGURES = {
-    "native connection": Cost(2836, 92),
-    "native connection with a PROXY header": Cost(7240, 271),
+    "native connection": Cost(2799, 92),
+    "native connection with a PROXY header": Cost(7186, 270),
     "native, ten further requests": Cost(5880, 160),
-    "native connection over TLS": Cost(8302, 348),
+    "native connection over TLS": Cost(8248, 347),
     "native, ten further requests over TLS": Cost(7980, 230),
-    "portable connection": Cost(4077, 186),
+    "portable connection": Cost(4023, 185),
     "portable, ten further requests": Cost(1810, 100),
     "refusal": Cost(366, 17),
     "text line of the access log": Cost(165, 3),
