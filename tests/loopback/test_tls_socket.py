@@ -28,6 +28,7 @@ from support.tls_lines import (
 )
 from support.waiting import until
 from tcpbalance.net.pump import CHUNK
+from tcpbalance.net.tcp_info import connect_time
 from tcpbalance.net.tls import openssl, tls_socket
 from tcpbalance.net.tls.records import RECORDS_AT_ONCE
 from tcpbalance.net.tls.server import ServerTls
@@ -125,6 +126,13 @@ def test_what_was_written_is_read(line: Line) -> None:
     line.come(line.peer.written(b"hello"))
     assert line.tls.recv(CHUNK) == b"hello"
     assert line.is_empty()
+
+
+def test_an_option_of_several_bytes_is_that_of_the_socket(line: Line) -> None:
+    """By which outlier detection learns how long the network took."""
+    took = connect_time(line.tls, 1.0)
+    assert took is not None
+    assert took.seconds < 1.0
 
 
 def test_part_of_a_record_is_nothing_yet(line: Line) -> None:

@@ -409,9 +409,9 @@ class TlsSocket:
         """See ``socket.socket``."""
         return self._sock.getsockname()
 
-    def getsockopt(self, level: int, name: int) -> int:
+    def getsockopt(self, level: int, name: int, *size: int) -> Any:
         """See ``socket.socket``."""
-        return self._sock.getsockopt(level, name)
+        return self._sock.getsockopt(level, name, *size)
 
     def setsockopt(self, level: int, name: int, value: int | bytes) -> None:
         """See ``socket.socket``."""
