@@ -25,6 +25,7 @@ from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.config.admission import AccessConfig
 from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.logs.log_format import json_line, text_line
+from tcpbalance.net import socket_connector
 from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.policies.round_robin import RoundRobin
@@ -143,6 +144,8 @@ class Stage:
 
     def __init__(self, *, native: bool = True, **frontend: Any) -> None:
         self.records: list[SessionRecord] = []
+        # An equal address of another test would be compared with each time.
+        socket_connector._known_target_of.cache_clear()
         self._kernel = kernel = MemoryKernel(native=native)
         seconds = kernel.clock.seconds
         pool = Pool(
