@@ -232,7 +232,7 @@ class Pool:
         sticky = self._sticky_backends(client)
         tiers = self._members.tiers
         first = backend = None
-        if sticky:
+        if sticky and tiers:
             if sticky[0].available_to_sticky and sticky[0] in tiers[0].members:
                 backend = sticky[0]
         elif tiers and self._slow_start is None and self._bounded_load is None:
@@ -267,7 +267,10 @@ class Pool:
         slow_start = self._slow_start
         seen: set[Backend] = set() if tried is None else {tried}
         cooling_down: list[Backend] = []
-        for tier in self._members.tiers:
+        tiers = (
+            self._members.tiers
+        )  # The list may be replaced, and even be empty, before the next is asked for.
+        for tier in tiers:
             # Sticky backends come before the policy's: also while drained, and with more than their share.
             for backend in sticky:
                 if (
@@ -285,7 +288,7 @@ class Pool:
                 slow_start.count_connection(tier.backends)
             max_load, total_weight = _UNBOUNDED if self._bounded_load is None else self._load_bound(tier)
             deferred: list[Backend] = []
-            for backend in tier.candidates(client, first if tier is self._members.tiers[0] else None):
+            for backend in tier.candidates(client, first if tier is tiers[0] else None):
                 # A policy that has failed, and round robin after it, may name a backend twice.
                 if backend in seen:
                     continue

@@ -95,3 +95,12 @@ def test_it_is_the_first_of_all(settings: str, events: list[tuple[Any, ...]]) ->
     one, other = Side(POOLS[settings], apart=True), Side(POOLS[settings], apart=False)
     for event, *details in events:
         assert getattr(one, event)(*details) == getattr(other, event)(*details)
+
+
+def test_the_list_may_become_empty_between_two_choices() -> None:
+    pool = Pool("pool", ["10.0.0.1:80", "10.0.0.2:80"])
+    choices = pool.choices(None)
+    next(choices)
+    pool.replace([])
+    assert list(choices) == []
+    assert pool.choose(None)[0] is None
