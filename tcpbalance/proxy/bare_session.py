@@ -70,7 +70,6 @@ class BareSession(Session):
         "_backend_bytes",
         "_backend_ended",
         "_backend_socket",
-        "_began",
         "_choices",
         "_client_bytes",
         "_client_ended",
@@ -100,7 +99,6 @@ class BareSession(Session):
         self._choices: Generator[Backend, None, None] | None = None
         self._client_bytes = self._backend_bytes = 0
         self._client_waits = self._client_ended = self._backend_ended = False
-        self._began = self._born
         self._attempt: Attempt | None = None
         self._connect_time: float | None = None
         self.slot: int | None = None
@@ -174,7 +172,7 @@ class BareSession(Session):
             assert self._attempt is not None
             self._attempt.on_events(events)
             return
-        self._connect_time = seconds = self._context.clock() - self._began
+        self._connect_time = seconds = self._context.clock() - self._born
         self._phase = RELAYING
         self._served_by = backend
         self.active = self._wheel.now
@@ -325,7 +323,7 @@ class BareSession(Session):
         """The wheel's call: a deadline may have come."""
         self._equip()
         pool = self._pool
-        if self._attempt is not None and pool is not None and now >= self._began + pool.connect_timeout:
+        if self._attempt is not None and pool is not None and now >= self._born + pool.connect_timeout:
             self._attempt.check(now)
 
     def on_failure(self, failure: Failure) -> None:
@@ -413,7 +411,7 @@ class BareSession(Session):
             self._backend_ended,
         )
         self._dialler = dialler = Dialler(pool, context.connector, self._peer.packed, context.clock, self)
-        dialler.resume(self._held, self._choices, self._began)
+        dialler.resume(self._held, self._choices, self._born)
         self._deadlines = Deadlines(self, context, self._born + pool.dial_timeout)
         if self._phase is RELAYING:
             self._equip_backend(client)
@@ -450,7 +448,7 @@ class BareSession(Session):
                 pool, self._peer.twisted, client.transport.getHost(), None
             )
         if sock is not None and held is not None:
-            left = max(0.0, self._began + pool.connect_timeout - self._context.clock())
+            left = max(0.0, self._born + pool.connect_timeout - self._context.clock())
             self._attempt = native.take_over(
                 sock, held.backend.address, self._dialler, pool.connect_timeout, left
             )
