@@ -10,20 +10,22 @@ import argparse
 import sys
 from collections.abc import Sequence, Sized
 from pathlib import Path
+from typing import NoReturn
 
 from tcpbalance import held_signals
 from tcpbalance.errors import TcpbalanceError
 
 _OPTIONS = ("-h", "--help", "-V", "--version")
-_COMMANDS = ("run", "check")
+_COMMANDS = ("run", "check", "plan")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     :param argv: the arguments without the program's name; those of the process by default.
-    :returns: the exit status: 0, or 1 when the command found something wrong.
-    :raises SystemExit: with status 2 for arguments that make no sense, 0 after ``--help`` and ``--version``.
+    :returns: the exit status: 0, or 1 when the command found something wrong; 2 when ``plan`` found changes.
+    :raises SystemExit: with status 2 for arguments that make no sense, with 1 for those of ``plan``; 0 after
+        ``--help`` and ``--version``.
     """
     words = sys.argv[1:] if argv is None else argv
     parser = _parser()
@@ -35,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="tcpbalance",
         description="A TCP reverse proxy and load balancer.",
         epilog="tcpbalance COMMAND --help shows the options of a command.",
@@ -50,7 +52,24 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(run=_check)
     for command in (run, check):
         command.add_argument("file", metavar="FILE", help="the configuration file (TOML)")
+    plan = commands.add_parser("plan", help="show what another file would change", allow_abbrev=False)
+    plan.add_argument("running", metavar="RUNNING", help="the file that is in use")
+    plan.add_argument("new", metavar="NEW", help="the file that is to replace it")
+    plan.add_argument("--json", action="store_true", help="show the changes as JSON")
+    plan.set_defaults(run=_plan)
+    plan.misuse = 1
     return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Ends with a status of its own for arguments that make no sense."""
+
+    misuse = 2
+
+    def error(self, message: str) -> NoReturn:
+        """Argparse's call: the arguments make no sense."""
+        self.print_usage(sys.stderr)
+        self.exit(self.misuse, f"{self.prog}: error: {message}\n")
 
 
 class _ShowVersion(argparse.Action):
@@ -124,6 +143,28 @@ def _check(arguments: argparse.Namespace) -> int:
     counts = f"{_count(config.frontends, 'frontend')}, {_count(config.pools, 'pool')}"
     print(f"{arguments.file}: ok, {counts}")
     return 0
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from tcpbalance.build import read_config
+    from tcpbalance.config.difference import difference
+    from tcpbalance.config.plan import plan_document, plan_lines
+
+    def report(problem: object) -> None:
+        print(problem, file=sys.stderr)
+
+    try:
+        found = difference(read_config(arguments.running, report), read_config(arguments.new, report))
+    except TcpbalanceError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if arguments.json:
+        import json
+
+        print(json.dumps(plan_document(found), indent=2))
+    else:
+        print("\n".join(plan_lines(found)))
+    return 2 if found else 0
 
 
 def _count(things: Sized, word: str) -> str:

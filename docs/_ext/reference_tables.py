@@ -11,12 +11,14 @@ import attrs
 from attrs import frozen
 
 from tcpbalance.config.checks import bounds
+from tcpbalance.config.effects import EFFECTS
 from tcpbalance.config.models import Config
+from tcpbalance.config.pools import HealthConfig
 
 ROOT = "top"
 """How the keys before the first table are called here."""
 
-HEADER = ("| key | value | default | description |", "|---|---|---|---|")
+HEADER = ("| key | value | default | a change applies | description |", "|---|---|---|---|---|")
 
 _PLAIN = {bool: "true or false", int: "whole number", float: "number", str: "string"}
 _NOT_WRITTEN = "probe"  # made from the keys of the chosen check, no key itself
@@ -29,10 +31,12 @@ class Row:
     key: str
     value: str
     default: str
+    effect: str
     doc: str
 
     def __str__(self) -> str:
-        return f"| `{self.key}` | {_cell(self.value)} | {_cell(self.default)} | {_cell(self.doc)} |"
+        cells = map(_cell, (f"`{self.key}`", self.value, self.default, self.effect, self.doc))
+        return f"| {' | '.join(cells)} |"
 
 
 def _cell(text: str) -> str:
@@ -78,6 +82,7 @@ def rows(kind: type, names: Mapping[str, Collection[str]]) -> list[Row]:
             if key.name in names
             else ", ".join([value_words(key.type), *bounds(key.validator)]),
             default_words(key),
+            effect_words(kind, key.name),
             key.metadata.get("doc", ""),
         )
         for key in fields
@@ -132,6 +137,12 @@ def _list_words(element: Any) -> str:
 def _code_choices(names: Sequence[str]) -> str:
     codes = [f'`"{name}"`' for name in names]
     return " or ".join(filter(None, [", ".join(codes[:-1]), codes[-1]]))
+
+
+def effect_words(kind: type, key: str) -> str:
+    """Say when another value of a key counts; all keys of a probe share one row of the table of effects."""
+    effect = EFFECTS[kind][key] if kind in EFFECTS else EFFECTS[HealthConfig][_NOT_WRITTEN]
+    return effect.value
 
 
 def default_words(key: attrs.Attribute[Any]) -> str:

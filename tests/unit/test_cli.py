@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.metadata import version
 from pathlib import Path
 
@@ -131,7 +132,7 @@ def test_arguments_that_make_no_sense(arguments: list[str], capsys: pytest.Captu
     ("arguments", "hint"),
     [
         (["chek", "a.toml"], 'unknown command "chek", did you mean "check"?'),
-        (["start", "a.toml"], 'unknown command "start", commands are "run" and "check"'),
+        (["start", "a.toml"], 'unknown command "start", commands are "run", "check" and "plan"'),
         (["-c", "a.toml"], "unknown option -c; a command comes first, such as: tcpbalance run FILE"),
         (["--verison"], "unknown option --verison; a command comes first, such as: tcpbalance run FILE"),
         (["a.toml"], "a command is missing, such as: tcpbalance run a.toml"),
@@ -150,3 +151,47 @@ def test_what_is_no_command_gets_a_hint(
         main(arguments)
     assert caught.value.code == 2
     assert capsys.readouterr().err.splitlines()[-1] == f"tcpbalance: error: {hint}"
+
+
+def test_plan_without_a_change(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text(SMALLEST)
+    assert main(["plan", str(file), str(file)]) == 0
+    assert capsys.readouterr() == ("no change\n", "")
+
+
+def test_plan_of_changes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old, new = tmp_path / "a.toml", tmp_path / "b.toml"
+    old.write_text(SMALLEST)
+    new.write_text(SMALLEST.replace("[frontends.db]", "[frontends.db]\nbacklog = 5"))
+    assert main(["plan", str(old), str(new)]) == 2
+    out, err = capsys.readouterr()
+    assert out == "~ frontends.db.backlog: 4096 -> 5 (in place)\nchanges: 1 key\n"
+    assert err == ""
+    assert main(["plan", "--json", str(old), str(new)]) == 2
+    document = json.loads(capsys.readouterr().out)
+    assert document["changed"] == [
+        {"key": "frontends.db.backlog", "old": 4096, "new": 5, "effect": "in place"}
+    ]
+
+
+@pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)], ids=["new", "running"])
+def test_plan_prints_the_mistakes_of_either_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], order: slice
+) -> None:
+    valid, bad = tmp_path / "a.toml", tmp_path / "b.toml"
+    valid.write_text(SMALLEST)
+    bad.write_text(SMALLEST.replace("pool = ", "pol = "))
+    assert main(["plan", *[str(valid), str(bad)][order]]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f'{bad}:3: frontends.db.pol: unknown key, did you mean "pool"?\n' in err
+
+
+def test_plan_with_arguments_that_make_no_sense_does_not_look_like_changes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["plan", "a"])
+    assert caught.value.code == 1
+    assert "usage: tcpbalance plan" in capsys.readouterr().err

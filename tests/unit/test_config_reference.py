@@ -16,6 +16,7 @@ from support.configs import POLICIES, PROBES, FullProbe, Port, TcpProbe
 from tcpbalance.config.addresses import Address, Network
 from tcpbalance.config.admission import AccessConfig, LimitsConfig
 from tcpbalance.config.converter import key_names
+from tcpbalance.config.effects import EFFECTS, Effect
 from tcpbalance.config.errors import ConfigError
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.loader import load
@@ -181,6 +182,26 @@ def test_defaults_as_written(kind: type, key: str, default: str) -> None:
     assert reference.default_words(attrs.fields_dict(kind)[key]) == default
 
 
+def test_every_key_has_its_effect_and_no_other_key_has() -> None:
+    kinds = reference.tables().values()
+    assert {kind: set(keys) for kind, keys in EFFECTS.items()} == {
+        kind: set(key_names(kind)) for kind in kinds
+    }
+
+
+def test_the_page_explains_every_effect() -> None:
+    explained = re.findall(r"^\| \*([a-z ]+)\* \|", PAGE, re.MULTILINE)
+    assert explained == [effect.value for effect in Effect]
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "effect"),
+    [(FrontendConfig, "listen", "new listener"), (HttpProbe, "path", "in place")],
+)
+def test_effects_in_words(kind: type, key: str, effect: str) -> None:
+    assert reference.effect_words(kind, key) == effect
+
+
 def test_names_that_are_installed_are_listed() -> None:
     (check,) = [
         row for row in reference.rows(HealthConfig, {"check": {"b": 1, "a": 2}}) if row.key == "check"
@@ -204,9 +225,9 @@ def test_checks() -> None:
         "",
         "Passes.",
         "",
-        "| key | value | default | description |",
-        "|---|---|---|---|",
-        '| `either` | string | `"x"` | This \\| that. |',
+        "| key | value | default | a change applies | description |",
+        "|---|---|---|---|---|",
+        '| `either` | string | `"x"` | in place | This \\| that. |',
         "",
         '**`check = "tcp"`**',
         "",

@@ -1,0 +1,149 @@
+"""What is different between two configurations, and what each change does to a balancer that runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+import attrs
+from attrs import frozen
+
+from tcpbalance.config.addresses import Address
+from tcpbalance.config.effects import EFFECTS, Effect
+from tcpbalance.config.errors import KeyPath
+from tcpbalance.config.frontends import SocketConfig
+from tcpbalance.config.models import Config
+from tcpbalance.config.pools import BackendConfig, HealthConfig, PoolConfig
+
+Part: TypeAlias = tuple[str, ...]
+"""The way to a frontend, a pool or a backend by names, such as ``("pools", "web", "backends", "b")``."""
+
+_PROBE = "probe"
+
+
+@frozen
+class KeyChange:
+    """Another value of one key, in a table that both configurations have.
+
+    :param path: the way to the key; a backend stands in it by its name.
+    :param old: the value before, None where the key was absent.
+    :param new: the value after, None where the key is absent.
+    :param effect: when the new value counts.
+    """
+
+    path: KeyPath
+    old: object
+    new: object
+    effect: Effect
+
+
+@frozen
+class Difference:
+    """What is different between two configurations; false where nothing is.
+
+    A frontend, a pool or a backend stays where its name stays. The keys of what is added or removed are not
+    listed.
+
+    :param added: frontends, pools and backends that only the new configuration has, with their tables.
+    :param removed: those that only the old configuration has, with their tables.
+    :param changed: keys of what both have.
+    :param opened: addresses whose listening socket is opened anew.
+    :param closed: addresses whose listening socket is closed; one may be opened anew with other options.
+    """
+
+    added: Mapping[Part, Any]
+    removed: Mapping[Part, Any]
+    changed: tuple[KeyChange, ...]
+    opened: tuple[Address, ...]
+    closed: tuple[Address, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.removed or self.changed)
+
+    @property
+    def draining(self) -> tuple[Part, ...]:
+        """The backends that get no new connections at their old address."""
+        left = [part for part, table in self.removed.items() if isinstance(table, BackendConfig)]
+        moved = [change.path[:-1] for change in self.changed if isinstance(change.old, Address)]
+        return (*left, *(tuple(map(str, part)) for part in moved))
+
+    @property
+    def needing_restart(self) -> tuple[KeyChange, ...]:
+        """The changes that no balancer takes up while it runs."""
+        return tuple(change for change in self.changed if change.effect is Effect.RESTART)
+
+
+def difference(old: Config, new: Config) -> Difference:
+    """Compare two configurations."""
+    before, after = dict(_parts(old)), dict(_parts(new))
+    listened, listens = Counter(_listeners(old)), Counter(_listeners(new))
+    changed = [*_keys((), old, new)]
+    for part, table in before.items():
+        if part in after:
+            changed += _keys(part, table, after[part])
+    return Difference(
+        {part: table for part, table in after.items() if part not in before},
+        {part: table for part, table in before.items() if part not in after},
+        tuple(changed),
+        tuple(address for address, _ in (listens - listened).elements()),
+        tuple(address for address, _ in (listened - listens).elements()),
+    )
+
+
+def _parts(config: Config) -> Iterator[tuple[Part, Any]]:
+    """Give all that has a name, with its table."""
+    for name, frontend in config.frontends.items():
+        yield ("frontends", name), frontend
+    for name, pool in config.pools.items():
+        yield ("pools", name), pool
+        for backend in pool.backends:
+            yield ("pools", name, "backends", backend.name), backend
+
+
+def _listeners(config: Config) -> Iterator[tuple[Address, SocketConfig | None]]:
+    """Give each address with the options of its listening socket, which unix sockets have none of."""
+    for frontend in config.frontends.values():
+        for address in frontend.listen:
+            yield address, None if address.is_unix else frontend.socket
+
+
+def _keys(path: KeyPath, old: Any, new: Any) -> Iterator[KeyChange]:
+    """Compare two tables of one class, without the parts that have names of their own."""
+    for key in attrs.fields(type(old)):
+        place, before, after = (*path, key.name), getattr(old, key.name), getattr(new, key.name)
+        effect = EFFECTS[type(old)][key.name]
+        if isinstance(old, Config) and key.name in ("frontends", "pools"):
+            continue
+        if isinstance(old, PoolConfig) and key.name == "backends":
+            before, after = _common_order(before, after)
+        if isinstance(old, HealthConfig) and key.name == _PROBE:
+            yield from _probe_keys(path, before, after, effect)
+        elif before is not None and after is not None and type(before) in EFFECTS:
+            yield from _keys(place, before, after)
+        elif before != after:
+            yield KeyChange(place, before, after, effect)
+
+
+def _common_order(
+    before: Iterable[BackendConfig], after: Iterable[BackendConfig]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Give the names of the backends that both lists have, in the order of each."""
+    # A dict keeps the order, and is asked quickly.
+    old, new = (dict.fromkeys(backend.name for backend in backends) for backends in (before, after))
+    return tuple(name for name in old if name in new), tuple(name for name in new if name in old)
+
+
+def _probe_keys(path: KeyPath, before: object, after: object, effect: Effect) -> Iterator[KeyChange]:
+    """Compare two probes, which may be of different classes: their keys stand in the table of the check."""
+    old, new = _values(before), _values(after)
+    for key in dict.fromkeys((*old, *new)):
+        if old.get(key) != new.get(key):
+            yield KeyChange((*path, key), old.get(key), new.get(key), effect)
+
+
+def _values(probe: object) -> dict[str, Any]:
+    kind = type(probe)
+    if not attrs.has(kind):
+        return {}
+    return {key.name: getattr(probe, key.name) for key in attrs.fields(kind) if key.init}

@@ -1,0 +1,186 @@
+"""What a change of each key does to a balancer that runs."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+
+from tcpbalance.config.admission import AccessConfig, LimitsConfig
+from tcpbalance.config.frontends import FrontendConfig, RouteConfig, SocketConfig
+from tcpbalance.config.models import AccessLogConfig, Config
+from tcpbalance.config.outlier import OutlierConfig
+from tcpbalance.config.overload import OverloadConfig
+from tcpbalance.config.pools import AffinityConfig, BackendConfig, HealthConfig, PoolConfig
+from tcpbalance.config.resolver import ResolverConfig
+from tcpbalance.config.tls import CertificateConfig, FrontendTlsConfig, PoolTlsConfig
+
+
+class Effect(enum.Enum):
+    """When a new value counts."""
+
+    IN_PLACE = "in place"
+    """At once, for the sessions that are open as well where it concerns them."""
+    NEW_CONNECTIONS = "for new connections"
+    """For connections that begin after the change; those that are open keep the value they began with."""
+    NEW_LISTENER = "new listener"
+    """A new listening socket is opened before the old one closes."""
+    RESTART = "needs a restart"
+    """When the process starts again."""
+
+
+_IN_PLACE, _NEW_CONNECTIONS = Effect.IN_PLACE, Effect.NEW_CONNECTIONS
+_NEW_LISTENER, _RESTART = Effect.NEW_LISTENER, Effect.RESTART
+
+EFFECTS: Mapping[type, Mapping[str, Effect]] = {
+    Config: {
+        "data_path": _RESTART,
+        "shutdown_grace": _IN_PLACE,
+        "resolver": _RESTART,
+        "overload": _IN_PLACE,
+        "access_log": _IN_PLACE,
+        "frontends": _NEW_LISTENER,
+        "pools": _NEW_CONNECTIONS,
+    },
+    ResolverConfig: {
+        "servers": _RESTART,
+        "engine": _RESTART,
+        "timeout": _RESTART,
+        "min_ttl": _RESTART,
+        "max_ttl": _RESTART,
+        "hold": _RESTART,
+        "hold_empty": _RESTART,
+    },
+    OverloadConfig: {
+        "memory": _IN_PLACE,
+        "descriptors": _IN_PLACE,
+    },
+    AccessLogConfig: {
+        "path": _IN_PLACE,
+        "format": _IN_PLACE,
+    },
+    FrontendConfig: {
+        "listen": _NEW_LISTENER,
+        "listen_mode": _IN_PLACE,
+        "listen_user": _IN_PLACE,
+        "listen_group": _IN_PLACE,
+        "mode": _NEW_CONNECTIONS,
+        "pool": _NEW_CONNECTIONS,
+        "accept_proxy_protocol": _NEW_CONNECTIONS,
+        "preread_timeout": _NEW_CONNECTIONS,
+        "tls": _NEW_CONNECTIONS,
+        "sni_routes": _NEW_CONNECTIONS,
+        "backlog": _IN_PLACE,
+        "access": _NEW_CONNECTIONS,
+        "limits": _NEW_CONNECTIONS,
+        "socket": _NEW_LISTENER,
+        "idle_timeout": _NEW_CONNECTIONS,
+        "half_close_timeout": _NEW_CONNECTIONS,
+        "max_connection_age": _NEW_CONNECTIONS,
+    },
+    SocketConfig: {
+        "receive_buffer": _NEW_LISTENER,
+        "send_buffer": _NEW_LISTENER,
+        "max_segment": _NEW_LISTENER,
+        "window_clamp": _NEW_LISTENER,
+        "keepalive": _NEW_LISTENER,
+        "user_timeout": _NEW_LISTENER,
+        "fast_open": _NEW_LISTENER,
+        "congestion": _NEW_LISTENER,
+    },
+    FrontendTlsConfig: {
+        "certificates": _NEW_CONNECTIONS,
+        "minimum_version": _NEW_CONNECTIONS,
+        "alpn": _NEW_CONNECTIONS,
+        "client_ca": _NEW_CONNECTIONS,
+        "client_crl": _NEW_CONNECTIONS,
+    },
+    CertificateConfig: {
+        "cert": _NEW_CONNECTIONS,
+        "key": _NEW_CONNECTIONS,
+    },
+    RouteConfig: {
+        "names": _NEW_CONNECTIONS,
+        "pool": _NEW_CONNECTIONS,
+    },
+    AccessConfig: {
+        "allow": _NEW_CONNECTIONS,
+        "deny": _NEW_CONNECTIONS,
+        "deny_file": _NEW_CONNECTIONS,
+        "dry_run": _NEW_CONNECTIONS,
+    },
+    LimitsConfig: {
+        "connections": _NEW_CONNECTIONS,
+        "connections_per_client": _NEW_CONNECTIONS,
+        "connect_rate_per_client": _NEW_CONNECTIONS,
+        "burst_per_client": _NEW_CONNECTIONS,
+        "bandwidth_per_connection": _NEW_CONNECTIONS,
+        "min_rate": _NEW_CONNECTIONS,
+        "ban_after": _NEW_CONNECTIONS,
+        "ban_window": _NEW_CONNECTIONS,
+        "ban_for": _NEW_CONNECTIONS,
+        "dry_run": _NEW_CONNECTIONS,
+    },
+    PoolConfig: {
+        "backends": _IN_PLACE,
+        "balance": _IN_PLACE,
+        "bounded_load": _IN_PLACE,
+        "panic_threshold": _IN_PLACE,
+        "connect_timeout": _NEW_CONNECTIONS,
+        "dial_timeout": _NEW_CONNECTIONS,
+        "retries": _NEW_CONNECTIONS,
+        "retry_on": _NEW_CONNECTIONS,
+        "queue": _IN_PLACE,
+        "queue_timeout": _NEW_CONNECTIONS,
+        "slow_start": _IN_PLACE,
+        "send_proxy_protocol": _NEW_CONNECTIONS,
+        "pass_tlvs": _NEW_CONNECTIONS,
+        "tls": _NEW_CONNECTIONS,
+        "affinity": _IN_PLACE,
+        "health": _IN_PLACE,
+        "outlier": _IN_PLACE,
+    },
+    BackendConfig: {
+        "address": _NEW_CONNECTIONS,
+        "name": _NEW_CONNECTIONS,
+        "weight": _IN_PLACE,
+        "max_connections": _IN_PLACE,
+        "backup": _IN_PLACE,
+        "server_name": _IN_PLACE,
+    },
+    PoolTlsConfig: {
+        "verify": _NEW_CONNECTIONS,
+        "ca": _NEW_CONNECTIONS,
+        "crl": _NEW_CONNECTIONS,
+        "server_name": _NEW_CONNECTIONS,
+        "certificate": _NEW_CONNECTIONS,
+    },
+    AffinityConfig: {
+        "by": _IN_PLACE,
+        "ttl": _IN_PLACE,
+        "max_entries": _IN_PLACE,
+        "ipv4_prefix": _IN_PLACE,
+        "ipv6_prefix": _IN_PLACE,
+    },
+    HealthConfig: {
+        "check": _IN_PLACE,
+        "interval": _IN_PLACE,
+        "timeout": _IN_PLACE,
+        "rise": _IN_PLACE,
+        "fall": _IN_PLACE,
+        "initial": _IN_PLACE,
+        "down_interval": _IN_PLACE,
+        "on_down": _IN_PLACE,
+        "port": _IN_PLACE,
+        "address": _IN_PLACE,
+        "send_proxy_protocol": _IN_PLACE,
+        "probe": _IN_PLACE,
+    },
+    OutlierConfig: {
+        "consecutive_failures": _IN_PLACE,
+        "eject_for": _IN_PLACE,
+        "max_ejected": _IN_PLACE,
+        "slow_factor": _IN_PLACE,
+    },
+}
+"""By the class of a table, and the key. A table that is added or removed has the row of its own key in the
+table above it; the keys of a probe have the row ``probe``."""

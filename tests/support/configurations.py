@@ -1,0 +1,108 @@
+"""Random configurations, for tests that compare several of them or apply one after the other."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any, TypeVar
+
+from attrs import frozen
+from hypothesis import strategies as st
+
+from tcpbalance.config.admission import AccessConfig, LimitsConfig
+from tcpbalance.config.frontends import FrontendConfig, SocketConfig
+from tcpbalance.config.models import AccessLogConfig, Config
+from tcpbalance.config.outlier import OutlierConfig
+from tcpbalance.config.overload import OverloadConfig
+from tcpbalance.config.pools import AffinityConfig, BackendConfig, HealthConfig, PoolConfig
+from tcpbalance.config.resolver import ResolverConfig
+
+T = TypeVar("T")
+
+FRONTENDS = ("web", "api")
+POOLS = ("red", "green")
+
+
+@frozen
+class CountingProbe:
+    """A probe with a key of its own."""
+
+    count: int = 1
+
+
+@frozen
+class NamedProbe:
+    """A probe with one key like the other's, and one more."""
+
+    count: int = 1
+    label: str = "a"
+
+
+def configs() -> st.SearchStrategy[Config]:
+    """Give configurations that differ in keys of most tables; hypothesis chooses the seed, which is quick."""
+    return st.integers(0, 2**32).map(lambda seed: random_config(Random(seed)))
+
+
+def random_config(rng: Random) -> Config:
+    """Make one configuration."""
+    served = rng.sample(FRONTENDS, rng.randint(1, len(FRONTENDS)))
+    return Config(
+        data_path=rng.choice(("auto", "portable")),
+        shutdown_grace=rng.choice((10, 30)),
+        resolver=ResolverConfig(min_ttl=rng.choice((1, 2))),
+        overload=_maybe(rng, OverloadConfig(memory=rng.choice((1 << 20, 1 << 30)))),
+        access_log=_maybe(rng, AccessLogConfig(format=rng.choice(("text", "json")))),
+        frontends={name: _frontend(rng, 8000 + FRONTENDS.index(name)) for name in served},
+        pools={name: _pool(rng) for name in POOLS},
+    )
+
+
+def _maybe(rng: Random, table: T) -> T | None:
+    return rng.choice((None, table))
+
+
+def _frontend(rng: Random, port: int) -> FrontendConfig:
+    hosts = rng.sample(("127.0.0.1", "127.0.0.2", "127.0.0.3"), rng.randint(1, 3))
+    limits = LimitsConfig(connections=rng.choice((None, 5)), connections_per_client=rng.choice((None, 2, 3)))
+    return FrontendConfig(
+        listen=[f"{host}:{port}" for host in hosts],
+        pool=rng.choice(POOLS),
+        backlog=rng.choice((100, 200)),
+        idle_timeout=rng.choice((60, 3600)),
+        max_connection_age=rng.choice((None, 3600)),
+        accept_proxy_protocol=rng.choice(((), ("10.0.0.0/8",))),
+        access=_maybe(rng, AccessConfig(deny=rng.choice(((), ("10.9.9.0/24",))))),
+        limits=_maybe(rng, limits),
+        socket=SocketConfig(keepalive=rng.choice((None, 60))),
+    )
+
+
+def _pool(rng: Random) -> PoolConfig:
+    health: dict[str, Any] = {"interval": rng.choice((2, 3)), "initial": "up"}
+    probe = rng.choice((CountingProbe(), CountingProbe(2), NamedProbe(2)))
+    outlier = OutlierConfig(consecutive_failures=rng.choice((2, 5)), slow_factor=rng.choice((None, 5.0)))
+    return PoolConfig(
+        backends=_backends(rng),
+        balance=rng.choice(("round_robin", "least_connections")),
+        panic_threshold=rng.choice((0.0, 0.5)),
+        retries=rng.choice((1, 2)),
+        slow_start=rng.choice((None, 30)),
+        affinity=_maybe(rng, AffinityConfig(ttl=rng.choice((60, 1800)), max_entries=rng.choice((10, 100)))),
+        health=_maybe(rng, HealthConfig(check=type(probe).__name__, probe=probe, **health)),
+        outlier=_maybe(rng, outlier),
+    )
+
+
+def _backends(rng: Random) -> tuple[BackendConfig, ...]:
+    """Make backends with one of two addresses each; one of them is always there, and no backup."""
+    names = ["a", *rng.sample("bcd", rng.randint(0, 3))]
+    rng.shuffle(names)
+    return tuple(
+        BackendConfig(
+            address=f"10.0.{rng.randint(0, 1)}.{ord(name)}:80",
+            name=name,
+            weight=rng.choice((1, 3)),
+            max_connections=rng.choice((None, 10)),
+            backup=name != "a" and rng.choice((False, True)),
+        )
+        for name in names
+    )
