@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
@@ -15,6 +14,7 @@ from twisted.python.failure import Failure
 
 from tcpbalance.errors import TcpbalanceError
 from tcpbalance.steady_loop import SteadyLoop
+from tcpbalance.threads import InThread
 
 LOOK_AT_FILES_EVERY = 1.0
 """Seconds between two looks at the files."""
@@ -56,39 +56,6 @@ class Part(Protocol):
         :raises TcpbalanceError: they cannot be used; all stays as it was.
         """
         ...
-
-
-InThread = Callable[[Callable[[], Callable[[], None]]], Deferred[Callable[[], None]]]
-"""Calls something in a thread; what it returns or raises comes by the Deferred."""
-
-
-def in_thread(reactor: Any) -> InThread:
-    """Give what calls something in a thread of its own, which does not keep the process from ending.
-
-    The reactor's pool may be busy: its threads hang in names that a name server does not answer for.
-
-    :param reactor: IReactorFromThreads.
-    """
-
-    def call(work: Callable[[], Callable[[], None]]) -> Deferred[Callable[[], None]]:
-        done: Deferred[Callable[[], None]] = Deferred()
-
-        def run() -> None:
-            try:
-                result = work()
-            except Exception:
-                failure = Failure()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
-                reactor.callFromThread(done.errback, failure)
-            else:
-                reactor.callFromThread(done.callback, result)
-
-        try:
-            threading.Thread(target=run, name="tcpbalance reload", daemon=True).start()
-        except RuntimeError:  # the system has no more threads
-            done.errback()
-        return done
-
-    return call
 
 
 class _Watched:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 from io import BytesIO
@@ -25,23 +24,12 @@ MAX_MISTAKES = 5
 """Mistakes that are reported: a file with more of them is hardly a deny file."""
 
 
-GIVE_WAY_FOR = 0.0005
-"""Seconds for which a thread gives the interpreter's lock away after each piece of a file. From a thread that
-does not, it is taken every 5 ms at most (``sys.setswitchinterval``), and the reactor's thread needs it after
-each system call."""
-
-
-def give_way() -> None:
-    """Let other threads go on, in the middle of a long file."""
-    time.sleep(GIVE_WAY_FOR)
-
-
 def read_deny_file(path: str, rest: Callable[[], None] = no_rest) -> NetworkSet:
     """Read a deny file.
 
     :param path: of a text with a network or an address on each line; a comment begins with ``#``, and may
         stand behind a network, too.
-    :param rest: called now and then; `give_way` in a thread.
+    :param rest: called now and then; ``give_way`` in a thread.
     :raises DenyFileError: it cannot be read, is too large, or a line holds something else.
     """
     mistakes: list[str] = []

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 from tcpbalance.admission.access import Access
 from tcpbalance.admission.control import AdmissionControl
-from tcpbalance.admission.deny_file import give_way, read_deny_file
+from tcpbalance.admission.deny_file import read_deny_file
 from tcpbalance.admission.limits import limits_clients
 from tcpbalance.admission.networks import NetworkSet, no_rest
 from tcpbalance.config.admission import AccessConfig, LimitsConfig
+from tcpbalance.threads import give_way
 
 
 def make_admission(

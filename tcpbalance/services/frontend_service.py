@@ -19,7 +19,7 @@ from tcpbalance.net.binding import ListenError
 from tcpbalance.net.socket_options import SocketOptionError, SocketOptions
 from tcpbalance.proxy.factory import FrontendFactory
 from tcpbalance.proxy.reasons import EndReason
-from tcpbalance.reload import Part, Reloader, in_thread
+from tcpbalance.reload import Part, Reloader
 from tcpbalance.services import pool_service
 from tcpbalance.services.carrier import Carrier, ListeningSockets
 from tcpbalance.services.endpoint_port import EndpointPort
@@ -29,6 +29,7 @@ from tcpbalance.services.pool_service import PoolService
 from tcpbalance.services.shared import Shared
 from tcpbalance.services.stepped import SteppedService
 from tcpbalance.stats import FrontendStats
+from tcpbalance.threads import in_thread
 
 
 class FrontendService(SteppedService):

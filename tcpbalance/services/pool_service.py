@@ -13,9 +13,10 @@ from tcpbalance.net.local_route import why_no_way_to
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.changes import PoolChange
 from tcpbalance.pool.pool import Pool
-from tcpbalance.reload import Reloader, in_thread
+from tcpbalance.reload import Reloader
 from tcpbalance.services.shared import Shared
 from tcpbalance.services.stepped import SteppedService
+from tcpbalance.threads import in_thread
 
 LOOKUP_TIMEOUT = 5.0
 """Seconds that looking names up beforehand may take."""

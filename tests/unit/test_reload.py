@@ -31,8 +31,8 @@ from tcpbalance.reload import (
     TRY_AGAIN_AFTER,
     Part,
     Reloader,
-    in_thread,
 )
+from tcpbalance.threads import in_thread
 
 
 class Files:

@@ -1,0 +1,63 @@
+"""Work in threads: what blocks, and how long work gives the interpreter's lock away."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+GIVE_WAY_FOR = 0.0005
+"""Seconds for which a thread gives the interpreter's lock away after each piece of its work. From a thread
+that does not, it is taken every 5 ms at most (``sys.setswitchinterval``), and the reactor's thread needs it
+after each system call."""
+
+T = TypeVar("T")
+
+
+def give_way() -> None:
+    """Let other threads go on, in the middle of long work."""
+    time.sleep(GIVE_WAY_FOR)
+
+
+class InThread(Protocol):
+    """Calls something in a thread."""
+
+    def __call__(self, work: Callable[[], T], /) -> Deferred[T]:
+        """Begin.
+
+        :returns: what the work returns or raises.
+        """
+        ...
+
+
+def in_thread(reactor: Any) -> InThread:
+    """Give what calls something in a thread of its own, which does not keep the process from ending.
+
+    The reactor's pool may be busy: its threads hang in names that a name server does not answer for.
+
+    :param reactor: IReactorFromThreads.
+    """
+
+    def call(work: Callable[[], T]) -> Deferred[T]:
+        done: Deferred[T] = Deferred()
+
+        def run() -> None:
+            try:
+                result = work()
+            except Exception:
+                failure = Failure()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+                reactor.callFromThread(done.errback, failure)
+            else:
+                reactor.callFromThread(done.callback, result)
+
+        try:
+            threading.Thread(target=run, name="tcpbalance files", daemon=True).start()
+        except RuntimeError:  # the system has no more threads
+            done.errback()
+        return done
+
+    return call
