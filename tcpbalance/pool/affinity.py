@@ -40,11 +40,25 @@ class Affinity:
     """
 
     def __init__(self, config: AffinityConfig, clock: Callable[[], float]) -> None:
-        self._config = config
+        self.config = config
         prefixes = ((4, config.ipv4_prefix), (16, config.ipv6_prefix))
         self._whole = {size for size, bits in prefixes if bits == size * 8}
         self._clock = clock
         self._entries: OrderedDict[bytes, list[StickyEntry]] = OrderedDict()
+
+    def adopt(self, config: AffinityConfig) -> bool:
+        """Go on by other settings: a connection that ends from now on is followed by the new ttl.
+
+        :returns: False where clients are distinguished in another way, so that what is known of them is of no
+            use; nothing has changed then.
+        """
+        own = self.config
+        if (own.by, own.ipv4_prefix, own.ipv6_prefix) != (config.by, config.ipv4_prefix, config.ipv6_prefix):
+            return False
+        self.config = config
+        while len(self._entries) > config.max_entries:
+            self._entries.popitem(last=False)
+        return True
 
     def __len__(self) -> int:
         """How many clients are remembered."""
@@ -86,7 +100,7 @@ class Affinity:
         """
         sticky_entry.open -= 1
         if not sticky_entry.open:
-            sticky_entry.expires = self._clock() + self._config.ttl
+            sticky_entry.expires = self._clock() + self.config.ttl
         if sticky_entry in self._entries.get(sticky_entry.client, ()):
             self._entries.move_to_end(sticky_entry.client)
 
@@ -130,11 +144,11 @@ class Affinity:
 
     def _entry(self, key: bytes) -> list[StickyEntry]:
         entry = self._entries[key] = []
-        if len(self._entries) > self._config.max_entries:
+        if len(self._entries) > self.config.max_entries:
             self._entries.popitem(last=False)
         return entry
 
     def _key(self, client: bytes) -> bytes:
         if len(client) in self._whole:
             return client
-        return masked(client, self._config.ipv4_prefix, self._config.ipv6_prefix)
+        return masked(client, self.config.ipv4_prefix, self.config.ipv6_prefix)

@@ -60,6 +60,15 @@ class ConnectionQueue:
         # Backends with capacity of which it is known that no waiter can be served by them.
         self._useless: BackendsWithCapacity = frozenset()
 
+    @property
+    def max_waiters(self) -> int:
+        """How many may wait at once; those that wait when it is lowered stay."""
+        return self._queue.max_waiters
+
+    @max_waiters.setter
+    def max_waiters(self, count: int) -> None:
+        self._queue.max_waiters = count
+
     def __len__(self) -> int:
         """How many wait."""
         return len(self._queue)

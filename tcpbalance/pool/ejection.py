@@ -7,6 +7,7 @@ from math import inf
 
 from twisted.logger import Logger
 
+from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.pool.availability import Availability
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.members import Members
@@ -46,6 +47,20 @@ class Ejections:
     def adopt(self, members: Members) -> None:
         """Follow other members of the pool from now on."""
         self._detection.members = members
+        self._next_expiry = self._find_next_expiry()
+
+    @property
+    def config(self) -> OutlierConfig:
+        """When backends are ejected, and for how long."""
+        return self._detection.config
+
+    def go_on_by(self, config: OutlierConfig, checked: bool) -> None:
+        """Judge by other settings from now on; ejections under way last as long as they were to last.
+
+        :param checked: whether health checks report their passes.
+        """
+        self._detection.config = config
+        self._checked = checked
         self._next_expiry = self._find_next_expiry()
 
     def failed(self, backend: Backend, cause: str) -> None:

@@ -43,13 +43,13 @@ class FairQueue:
     A client is an IPv4 address, or an IPv6 network of 64 bits, as everywhere else. Those without an address
     share one line.
 
-    :param max_waiters: how many may wait at once, at least 1.
+    :param max_waiters: how many may wait at once, at least 1; may be changed, and those that wait then stay.
     """
 
-    __slots__ = ("_count", "_lines", "_max_waiters")
+    __slots__ = ("_count", "_lines", "max_waiters")
 
     def __init__(self, max_waiters: int) -> None:
-        self._max_waiters = max_waiters
+        self.max_waiters = max_waiters
         self._count = 0
         # Clients in the order of their turns; the dict of a line keeps its order and lets any waiter leave.
         self._lines: OrderedDict[Key, dict[Waiter, None]] = OrderedDict()
@@ -69,7 +69,7 @@ class FairQueue:
     @property
     def full(self) -> bool:
         """Whether as many wait as may."""
-        return self._count >= self._max_waiters
+        return self._count >= self.max_waiters
 
     def join(self, waiter: Waiter) -> bool:
         """Join the line of its client.

@@ -58,6 +58,15 @@ class MembersBuilder:
     max_ejected: float
     health: Health
 
+    def makes_as(self, other: MembersBuilder) -> bool:
+        """Whether it makes the same members as another."""
+        return (self.balance, self.panic_threshold, self.max_ejected, self.health) == (
+            other.balance,
+            other.panic_threshold,
+            other.max_ejected,
+            other.health,
+        )
+
     def prepare(
         self, present: Members, given: Sequence[Backend]
     ) -> tuple[Members, Mapping[Backend, BackendSettings]]:

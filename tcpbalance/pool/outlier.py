@@ -25,13 +25,13 @@ class OutlierDetection:
     local origin failures, ejections that grow, a bound on how many there are). The growth doubles with each
     ejection, and halves with each ``eject_for`` of good time.
 
-    :param config: when, and for how long.
+    :param config: when, and for how long; may be replaced.
     :param members: the backends of the pool, and how many of them may be ejected at once.
     :param clock: the clock.
     """
 
     def __init__(self, config: OutlierConfig, members: Members, clock: Callable[[], float]) -> None:
-        self._config = config
+        self.config = config
         self._clock = clock
         self.members = members
 
@@ -42,7 +42,7 @@ class OutlierDetection:
         """
         stats = backend.host_stats
         stats.failures += 1
-        return stats.failures >= self._config.consecutive_failures
+        return stats.failures >= self.config.consecutive_failures
 
     def connected(self, backend: Backend, seconds: float, noticeable: float) -> bool:
         """Take note of a connection that was established.
@@ -51,7 +51,7 @@ class OutlierDetection:
         :param noticeable: seconds up to which that says nothing about the backend.
         :returns: whether it should be ejected, for being slow.
         """
-        factor = self._config.slow_factor
+        factor = self.config.slow_factor
         if factor is None:
             return False
         stats = backend.host_stats
@@ -60,7 +60,7 @@ class OutlierDetection:
             stats.slow = 0
             return False
         stats.slow += 1
-        return stats.slow >= self._config.consecutive_failures
+        return stats.slow >= self.config.consecutive_failures
 
     def _is_slow(self, backend: Backend, seconds: float, factor: float) -> bool:
         """Compare a connect time with those of the backends that may serve.
@@ -111,13 +111,13 @@ class OutlierDetection:
         stats = backend.host_stats
         now = self._clock()
         good = max(0.0, now - stats.since)
-        halvings = int(min(good / self._config.eject_for, MAX_GROWTH))
+        halvings = int(min(good / self.config.eject_for, MAX_GROWTH))
         growth = max(1.0, stats.growth / 2.0**halvings)
         stats.growth = min(MAX_GROWTH, growth * 2.0)
-        stats.until = now + growth * self._config.eject_for
+        stats.until = now + growth * self.config.eject_for
         stats.failures = stats.slow = 0
         stats.times = ConnectTimes()
-        return growth * self._config.eject_for
+        return growth * self.config.eject_for
 
     def readmitted(self, backend: Backend) -> None:
         """Take note that a backend is ejected no longer; its good time begins."""

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 from weakref import ref
 
+import attrs
 from twisted.internet.interfaces import IReactorTime
 
 from tcpbalance.config.checks import refuse_name, refuse_others
@@ -42,6 +43,21 @@ if TYPE_CHECKING:
     from tcpbalance.net.tls.client import ClientTls  # handed through to what connects; see pyproject.toml
 
 _UNBOUNDED = (inf, 1)
+
+_SETTINGS = (
+    "connect_timeout",
+    "dial_timeout",
+    "retries",
+    "replays",
+    "send_proxy_protocol",
+    "pass_tlvs",
+    "tls",
+    "health",
+    "queue_timeout",
+    "judges_connect_times",
+    "_bounded_load",
+)
+"""What a pool takes over from another as it is."""
 
 DIAL_TIMEOUT = 15.0
 """Seconds; enough for three attempts that take the default ``connect_timeout`` each, with their pauses."""
@@ -182,17 +198,14 @@ class Pool:
         self.subscribe(self.cooldowns.on_change)
         self.shortage = Shortage(name, clock, timer)
         self.retry_budget = RetryBudget(self._count_active, clock)
-        self._slow_start = None if settings.slow_start is None else SlowStart(settings.slow_start, clock)
-        if self._slow_start is not None:
-            self.subscribe(self._slow_start.on_change)
+        self._end_slow_start: Callable[[], None] = lambda: None
+        self._slow_start: SlowStart | None = None
+        self._adopt_slow_start(settings.slow_start)
         self.ejections = None if outlier is None else self._make_ejections(outlier)
         self.judges_connect_times = outlier is not None and outlier.slow_factor is not None
         self.queue: ConnectionQueue | None = None
-        if queue:
-            self.queue = ConnectionQueue(
-                queue, clock, self._backends_with_capacity, self._can_serve, self._has_backend_for, self.stats
-            )
-            self.subscribe(self._serve_queue_anew)
+        self._adopt_queue(queue)
+        self.subscribe(self._serve_queue_anew)
         self._observers = SlotObservers(
             clock,
             self.connect_timeout,
@@ -395,6 +408,75 @@ class Pool:
         """
         members, settings = self._builder.prepare(self._members, self._read_list(backends))
         return lambda: self._commit(*self._builder.updated(self._members, members, settings))
+
+    def prepare_as(self, other: Pool) -> Callable[[], None]:
+        """Check whether the pool can become like another of its name, which was just made; nothing changes.
+
+        What is known of backends, clients and connections stays, as far as it is of use under the other
+        settings. Dials that are under way go on by them. The other pool must not be used any more.
+
+        :returns: takes over its backends and settings; cannot fail, and may be called whatever has changed
+            meanwhile.
+        :raises SettingError: the policy cannot be made of the backends.
+        """
+        builder = attrs.evolve(other._builder, tools=self._builder.tools)
+        prepared = builder.prepare(self._members, other.backends)
+
+        def commit() -> None:
+            self._adopt_settings(other)
+            members, settings = builder.updated(self._members, *prepared)
+            same = [(b, b.settings) for b in self.backends] == [(b, settings[b]) for b in members.backends]
+            # The tables of a policy stay as they are where nothing goes into them that has changed.
+            if not (same and builder.makes_as(self._builder)):
+                self._builder, self._policy_failures = builder, other._policy_failures
+                self._commit(members, settings)
+
+        return commit
+
+    def _adopt_settings(self, other: Pool) -> None:
+        for name in _SETTINGS:
+            setattr(self, name, getattr(other, name))
+        if self.affinity is None or other.affinity is None or not self.affinity.adopt(other.affinity.config):
+            self.affinity = other.affinity
+        self._adopt_slow_start(None if other._slow_start is None else other._slow_start.duration)
+        self._adopt_queue(0 if other.queue is None else other.queue.max_waiters)
+        self._adopt_ejections(None if other.ejections is None else other.ejections.config)
+        if self.health is None:
+            for backend in self.backends:
+                backend.up, backend.awaits_check, backend.cause = True, False, ""
+        observers = self._observers
+        observers.connect_timeout = self.connect_timeout
+        observers.affinity, observers.ejections, observers.queue = self.affinity, self.ejections, self.queue
+        observers.cooldown = other._observers.cooldown
+
+    def _adopt_slow_start(self, duration: float | None) -> None:
+        if self._slow_start is not None and duration is not None:
+            self._slow_start.duration = duration
+            return
+        self._end_slow_start()
+        self._slow_start = None if duration is None else SlowStart(duration, self.clock)
+        if self._slow_start is not None:
+            self._end_slow_start = self.subscribe(self._slow_start.on_change)
+
+    def _adopt_queue(self, max_waiters: int) -> None:
+        """Take over a queue's length; connections that wait in a queue that is given up wait on there."""
+        if not max_waiters:
+            self.queue = None
+        elif self.queue is not None:
+            self.queue.max_waiters = max_waiters
+        else:
+            may_serve = (self._backends_with_capacity, self._can_serve, self._has_backend_for)
+            self.queue = ConnectionQueue(max_waiters, self.clock, *may_serve, self.stats)
+
+    def _adopt_ejections(self, config: OutlierConfig | None) -> None:
+        if config is None:
+            for backend in self.backends:
+                backend.ejected = False
+            self.ejections = None
+        elif self.ejections is None:
+            self.ejections = self._make_ejections(config)
+        else:
+            self.ejections.go_on_by(config, self.checked)
 
     def _read_list(self, backends: Iterable[BackendLike]) -> list[Backend]:
         if isinstance(backends, str) or not isinstance(backends, Iterable):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from attrs import frozen
+from attrs import define
 
 from tcpbalance.pool.affinity import Affinity, StickyEntry
 from tcpbalance.pool.backend import Backend
@@ -13,9 +13,9 @@ from tcpbalance.pool.cooldown import CooldownLog
 from tcpbalance.pool.ejection import Ejections
 
 
-@frozen
+@define
 class SlotObservers:
-    """What takes note of how the connections of one pool go.
+    """What takes note of how the connections of one pool go; all slots share it, and the pool may change it.
 
     :ivar clock: the clock.
     :ivar connect_timeout: seconds; a failed attempt counts as one that took at least as long.

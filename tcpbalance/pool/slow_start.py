@@ -26,14 +26,14 @@ class SlowStart:
     Where all that serve have become available lately, none is held back: the weight of each is relative to
     that of the one that has come furthest.
 
-    :param duration: seconds until a backend has its whole weight, above 0.
+    :param duration: seconds until a backend has its whole weight, above 0; may be changed.
     :param clock: the clock.
     """
 
-    __slots__ = ("_allowed", "_began", "_clock", "_duration")
+    __slots__ = ("_allowed", "_began", "_clock", "duration")
 
     def __init__(self, duration: float, clock: Callable[[], float]) -> None:
-        self._duration = duration
+        self.duration = duration
         self._clock = clock
         self._began: dict[Backend, float] = {}
         self._allowed: dict[Backend, float] = {}
@@ -55,7 +55,7 @@ class SlowStart:
             return
         now = self._clock()
         self._began = {
-            backend: began for backend, began in self._began.items() if now - began < self._duration
+            backend: began for backend, began in self._began.items() if now - began < self.duration
         }
         serving = [backend for backend in tier if backend.available and not backend.full]
         parts = {backend: self._part(backend, now) for backend in serving}
@@ -82,4 +82,4 @@ class SlowStart:
     def _part(self, backend: Backend, now: float) -> float:
         """The part of its weight that a backend has by now."""
         began = self._began.get(backend)
-        return 1.0 if began is None else max(MIN_PART, (now - began) / self._duration)
+        return 1.0 if began is None else max(MIN_PART, (now - began) / self.duration)
