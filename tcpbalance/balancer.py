@@ -27,6 +27,8 @@ from tcpbalance.logs.access_log import AccessLog
 from tcpbalance.net import descriptors
 from tcpbalance.net.connecting import Connector
 from tcpbalance.net.data_path import DataPathName, choose
+from tcpbalance.net.inherited import InheritedSockets
+from tcpbalance.net.listener import Listener
 from tcpbalance.net.resolver.resolver import Resolver
 from tcpbalance.overload.guard import OverloadGuard, watches
 from tcpbalance.pool.backend import Backend
@@ -64,6 +66,7 @@ class Balancer(MultiService):
     :param rng: spreads checks and the ages of sessions.
     :param connector: opens the connections to backends in the place of sockets: through a network of your
         own, or in memory for tests.
+    :param inherited: listening sockets that were open when the program began; None for none.
     :ivar factories: by the name of their frontend, what serves its clients.
     :raises SettingError: for a negative or endless grace, no frontend, two frontends of one name, an overload
         without bounds, another data path, or a pool whose connections come back to it.
@@ -85,6 +88,7 @@ class Balancer(MultiService):
         wall_clock: Callable[[], float] = time,
         rng: Random | None = None,
         connector: Connector | None = None,
+        inherited: InheritedSockets | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
         grace = checked("balancer", Config, shutdown_grace=shutdown_grace).shutdown_grace
@@ -99,6 +103,7 @@ class Balancer(MultiService):
             wall_clock=wall_clock,
             rng=rng,
             on_record=None if access_log is None else access_log.log,
+            inherited=inherited or InheritedSockets(),
             grace=grace,
         )
         self.factories: dict[str, FrontendFactory] = {}
@@ -114,11 +119,17 @@ class Balancer(MultiService):
 
     @classmethod
     def from_config(
-        cls, reactor: Reactor, config: Config, *, clock: Callable[[], float] = monotonic
+        cls,
+        reactor: Reactor,
+        config: Config,
+        *,
+        clock: Callable[[], float] = monotonic,
+        inherited: InheritedSockets | None = None,
     ) -> Balancer:
         """Build a balancer from a configuration that was loaded or made by hand.
 
         :param clock: seconds on a monotonic clock, for the pools as well.
+        :param inherited: see ``Balancer``.
         """
         timer = cast(IReactorTime, reactor)
         pools = {name: build_pool(name, pool, timer, clock) for name, pool in config.pools.items()}
@@ -133,6 +144,7 @@ class Balancer(MultiService):
             shutdown_grace=config.shutdown_grace,
             data_path=config.data_path,
             clock=clock,
+            inherited=inherited,
         )
 
     @classmethod
@@ -202,7 +214,11 @@ class Balancer(MultiService):
         before = self._frontends.get(frontend.name)
         # One that takes the place of another of its name goes on counting.
         stats = None if before is None else before.factory.stats
-        return FrontendService(self._shared, frontend, [pools[pool] for pool in frontend.pools], stats)
+        awaited = [pools[pool] for pool in frontend.pools]
+        if self._shared.inherited.is_handed_over and not self.running:
+            # A predecessor serves until all frontends are open, and goes on where the last of them fails.
+            awaited = list(pools.values())
+        return FrontendService(self._shared, frontend, awaited, stats)
 
     def _reset_sessions_of(self, backend: Backend) -> None:
         for registry in self._registries:
@@ -319,6 +335,12 @@ class Balancer(MultiService):
     def listens_on(self, name: str) -> list[IAddress]:
         """The addresses that a frontend listens on, as Twisted has them, in the order of ``listen``."""
         return self._frontends[name].addresses()
+
+    def listeners(self) -> list[tuple[str, Listener]]:
+        """Give what accepts clients on addresses, each with the name of its frontend."""
+        return [
+            (name, listener) for name, service in self._frontends.items() for listener in service.listeners()
+        ]
 
     def addresses_of(self, host: str) -> list[str]:
         """The IP addresses that a host name is known to have now; none is asked for."""

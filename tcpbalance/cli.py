@@ -7,6 +7,7 @@ import than Python takes to start.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence, Sized
 from pathlib import Path
@@ -96,6 +97,9 @@ def _explain(word: str, parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     # Until our own handlers are there, a signal would end the process and leave its socket files.
     held_signals.hold()
+    from tcpbalance.environment import take_variables
+
+    variables = take_variables(os.environ)
     if arguments.reactor is not None:
         _install_reactor(arguments.reactor)
     from twisted.internet import reactor
@@ -103,7 +107,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from tcpbalance.daemon import build_or_exit
     from tcpbalance.foreground import run
 
-    service = build_or_exit(reactor, arguments.file)
+    service = build_or_exit(reactor, arguments.file, variables)
     run(reactor, service, _version(), sys.stderr)
     return 0
 

@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
@@ -19,10 +20,14 @@ from twisted.python.failure import Failure
 from tcpbalance import held_signals
 from tcpbalance.balancer import Balancer
 from tcpbalance.build import read_config
+from tcpbalance.environment import Environment
 from tcpbalance.errors import TcpbalanceError
 from tcpbalance.net.clock import make_monotonic
+from tcpbalance.net.inherited import InheritedSockets
 from tcpbalance.net.own_listeners import warn_of_loops_by_name
 from tcpbalance.orphans import OrphanReaper
+
+_log = Logger()
 
 FIRST_PROCESS = 1
 """The process that orphans of its PID namespace are given to: pid_namespaces(7)."""
@@ -36,24 +41,36 @@ On the portable data path, Twisted's TLS leaves reference cycles behind; so a fe
 kept in memory at most."""
 
 
-def build_or_exit(reactor: Any, config_file: str | None) -> MultiService:
+def build_or_exit(reactor: Any, config_file: str | None, variables: Mapping[str, str]) -> MultiService:
     """Make what ``twistd tcpbalance`` and ``tcpbalance run`` run. It has its addresses and log file then.
 
     :param config_file: None for the demo.
+    :param variables: of the environment, as ``take_variables`` took them.
     :raises SystemExit: with status 1, when it cannot start; standard error has one line for each reason.
     """
     make_monotonic(reactor)
     try:
-        return _demo(reactor) if config_file is None else _from_file(reactor, config_file)
+        environment = Environment.read(variables, os.getpid())
+        if config_file is None:
+            return _demo(reactor)
+        return _from_file(reactor, config_file, environment)
     except TcpbalanceError as error:
         print(error, file=sys.stderr)
         raise SystemExit(1) from None
 
 
-def _from_file(reactor: Any, path: str) -> MultiService:
+def _from_file(reactor: Any, path: str, environment: Environment) -> MultiService:
     config = read_config(path)
-    balancer = Balancer.from_config(reactor, config)
+    inherited = InheritedSockets(environment.passed, environment.has_predecessor)
+    balancer = Balancer.from_config(reactor, config, inherited=inherited)
+    if environment.other_pid is not None:
+        _log.warn(
+            "no socket is inherited: LISTEN_FDS is for process {pid}, not for this one; a script that starts "
+            "the program must do so with exec",
+            pid=environment.other_pid,
+        )
     balancer.prepare()
+    inherited.close_unclaimed()
     service = daemon(reactor, balancer)
     balancer.when_listening().addCallbacks(
         lambda _: warn_of_loops_by_name(config, balancer.addresses_of), lambda _: None

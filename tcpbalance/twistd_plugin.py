@@ -41,13 +41,16 @@ def makeService(options: Options) -> IService:
     """
     # Until our own handlers are there, a signal would end the process and leave its socket files.
     held_signals.hold()
+    from tcpbalance.environment import take_variables
+
+    variables = take_variables(os.environ)
     if options.parent is not None:
         _set_umask(options.parent)
     from twisted.internet import reactor
 
     from tcpbalance.daemon import build_or_exit
 
-    return build_or_exit(reactor, None if options["demo"] else options["config"])
+    return build_or_exit(reactor, None if options["demo"] else options["config"], variables)
 
 
 def _set_umask(runner: usage.Options) -> None:

@@ -7,7 +7,8 @@ import errno
 import os
 import socket
 import stat
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
 from twisted.logger import Logger
 
@@ -51,7 +52,7 @@ def bind(address: Address, options: SocketOptions) -> socket.socket:
     :raises ListenError: the address cannot be had, or an option was refused.
     """
     try:
-        family, target = _bind_target(address)
+        family, target = bind_target(address)
         sock = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:
         raise listen_error(address, error) from error
@@ -66,21 +67,29 @@ def bind(address: Address, options: SocketOptions) -> socket.socket:
     return sock
 
 
-def bind_all(address: Address, options: SocketOptions) -> list[socket.socket]:
-    """Take an address as ``bind`` does; of a name, every address that it has and this machine has, too.
+class _Closable(Protocol):
+    def close(self) -> object: ...
+
+
+Taken = TypeVar("Taken", bound=_Closable)
+
+
+def take_all(address: Address, take: Callable[[Address], Taken]) -> list[Taken]:
+    """Take an address; of a name, every address that it has and this machine has, too.
 
     The name is looked up by the system, blocking. With port 0, each address gets a free port of its own.
 
-    :returns: at least one socket.
-    :raises ListenError: none of the addresses can be had, or one is taken; no socket is held then.
+    :param take: gives what listens on one address, as ``bind`` does, and raises what that raises.
+    :returns: at least one.
+    :raises ListenError: none of the addresses can be had, or one is taken; none is held then.
     """
     if not address.is_name:
-        return [bind(address, options)]
-    socks: list[socket.socket] = []
+        return [take(address)]
+    socks: list[Taken] = []
     absent: list[ListenError] = []
     for own in _addresses_of(address):
         try:
-            socks.append(bind(own, options))
+            socks.append(take(own))
         except ListenError as error:
             if not _is_absent(error):
                 for sock in socks:
@@ -115,7 +124,11 @@ def _is_absent(error: ListenError) -> bool:
     return isinstance(cause, OSError) and cause.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
-def _bind_target(address: Address) -> tuple[int, Any]:
+def bind_target(address: Address) -> tuple[int, Any]:
+    """Give the address family of an address, and what ``bind`` and ``getsockname`` of its sockets call it.
+
+    :raises OSError: this machine does not know the family, or the zone.
+    """
     if address.path is not None:
         return socket.AF_UNIX, address.path
     info = socket.getaddrinfo(address.host, address.port, 0, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)

@@ -54,6 +54,7 @@ class Listener:
     :param backlog: connections that the kernel may hold ready.
     :param data_path: watches the socket, and gives transports to those accepted; the portable one by default.
     :param stats: counts the clients that are reset for want of a descriptor; None where they are not read.
+    :param owns_file: whether the file of a unix socket is removed when the listener stops.
     """
 
     _log = Logger()
@@ -66,6 +67,8 @@ class Listener:
         backlog: int,
         data_path: DataPath | None = None,
         stats: FrontendStats | None = None,
+        *,
+        owns_file: bool = True,
     ) -> None:
         self._reactor = reactor
         self._data_path = data_path or TwistedDataPath(reactor)
@@ -80,7 +83,7 @@ class Listener:
         self._family = sock.family
         self._protocol = sock.proto
         self._host = peer_address(sock.family, sock.getsockname())
-        self._inode = inode_of(sock.getsockname()) if sock.family == socket.AF_UNIX else None
+        self._inode = inode_of(sock.getsockname()) if sock.family == socket.AF_UNIX and owns_file else None
         self._spare = SpareDescriptor()
         self._cooldown: IDelayedCall | None = None
         self._started = False
@@ -141,6 +144,15 @@ class Listener:
                 path=path,
                 reason=(error.strerror or "").lower(),
             )
+
+    @property
+    def owns_file(self) -> bool:
+        """Whether it is a unix socket whose file is removed when the listener stops."""
+        return self._inode is not None
+
+    def leave_file(self) -> None:
+        """Leave the file of a unix socket to another process, which has the socket, too."""
+        self._inode = None
 
     def pauseProducing(self) -> None:
         """Accept no clients for now: they wait in the kernel's backlog. As Twisted's own ports do it."""

@@ -7,6 +7,7 @@ import grp
 import os
 import pwd
 import socket
+import stat
 from typing import Any
 
 import attrs
@@ -16,6 +17,9 @@ from tcpbalance.errors import SettingError
 from tcpbalance.net.binding import ListenError
 
 MAX_MODE = 0o777
+
+UNCHANGED = -1
+"""For ``chown``: the owner that the file has already."""
 
 
 def _permissions(_: SocketFile, key: attrs.Attribute[int | None], value: Any) -> None:
@@ -56,11 +60,40 @@ class SocketFile:
                 os.unlink(path)
             raise ListenError(f"cannot listen on unix:{path}: {self._advice(error)}") from error
 
+    def check(self, path: str) -> None:
+        """Look whether the file of an inherited socket has them already; nothing is changed.
+
+        :raises ListenError: it has not.
+        """
+        try:
+            status = os.stat(path)
+            uid, gid = self._ids()
+        except (OSError, KeyError) as error:
+            raise ListenError(f"its file cannot be checked: {self._advice(error)}") from error
+        asked = [
+            ("listen_mode", self.mode, stat.S_IMODE(status.st_mode), "SocketMode="),
+            ("listen_user", uid, status.st_uid, "SocketUser="),
+            ("listen_group", gid, status.st_gid, "SocketGroup="),
+        ]
+        for key, wanted, found, setting in asked:
+            if wanted not in (None, UNCHANGED, found):
+                raise ListenError(
+                    f"its file is not as {key} says: use {setting} in the socket unit, or restart the "
+                    "program where it made the file itself"
+                )
+
+    def _ids(self) -> tuple[int, int]:
+        """Give the numbers of user and group, as ``chown`` takes them.
+
+        :raises KeyError: there is none of that name.
+        """
+        uid = UNCHANGED if self.user is None else pwd.getpwnam(self.user).pw_uid
+        gid = UNCHANGED if self.group is None else grp.getgrnam(self.group).gr_gid
+        return uid, gid
+
     def _set(self, path: str) -> None:
         if self.user is not None or self.group is not None:
-            uid = -1 if self.user is None else pwd.getpwnam(self.user).pw_uid
-            gid = -1 if self.group is None else grp.getgrnam(self.group).gr_gid
-            os.chown(path, uid, gid, follow_symlinks=False)
+            os.chown(path, *self._ids(), follow_symlinks=False)
         if self.mode is not None:
             os.chmod(path, self.mode)
 

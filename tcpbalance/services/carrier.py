@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from attrs import frozen
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.frontends import SocketConfig
-from tcpbalance.net.binding import bind_all
+from tcpbalance.environment import PassedDescriptor
+from tcpbalance.errors import TcpbalanceError
+from tcpbalance.net.binding import ListenError, bind, listen_error, take_all
 from tcpbalance.net.data_path import DataPath
+from tcpbalance.net.inherited import InheritedSockets
 from tcpbalance.net.listener import Listener
 from tcpbalance.net.socket_file import SocketFile
 from tcpbalance.net.socket_options import SocketOptions, shrunk_buffers
@@ -51,17 +56,42 @@ class Carrier(Protocol):
         ...
 
 
+@frozen(eq=False)
+class _Taken:
+    """A socket that is bound already.
+
+    :param passed: what it was inherited with, None for one that was bound here.
+    """
+
+    sock: socket.socket
+    passed: PassedDescriptor | None = None
+
+    @property
+    def owns_file(self) -> bool:
+        """Whether the file of a unix socket is removed with it."""
+        return self.passed is None or self.passed.owns_file
+
+    def close(self) -> None:
+        """Give the address back."""
+        self.sock.close()
+
+
 class ListeningSockets:
     """The listening sockets of one address; a host name may have several.
+
+    Those that the program has inherited are used as they are until they are opened: until then, a predecessor
+    serves their clients, and goes on with it where this program cannot start.
 
     :param reactor: see ``Listener``.
     :param name: the frontend's, for the log.
     :param address: what to listen on.
     :param factory: serves the clients.
     :param backlog: connections that the kernel may hold ready to be accepted.
-    :param socket: options of the sockets.
+    :param options: of the sockets.
     :param socket_file: mode and owner of a unix socket.
     :param data_path: watches the sockets, and carries what they accept.
+    :param inherited: sockets that the program has inherited; those of this address are not bound anew.
+    :ivar listeners: accept from the sockets, none where nothing is held.
     """
 
     _log = Logger()
@@ -74,40 +104,83 @@ class ListeningSockets:
         factory: FrontendFactory,
         *,
         backlog: int,
-        socket: SocketConfig,
+        options: SocketConfig,
         socket_file: SocketFile,
         data_path: DataPath,
+        inherited: InheritedSockets,
     ) -> None:
         self._reactor = reactor
         self._name = name
         self._address = address
         self._factory = factory
         self._backlog = backlog
-        self._socket_config = socket
+        self._socket_config = options
+        self._options = SocketOptions.of(options)
         self._socket_file = socket_file
         self._data_path = data_path
-        self._listeners: list[Listener] = []
+        self._inherited = inherited
+        self._taken: list[_Taken] = []
+        self.listeners: list[Listener] = []
 
     def prepare(self) -> None:
         """See ``Carrier``: bind, so that connections are refused for now.
 
         :raises SocketOptionError: the system refuses an option.
         """
-        socks = bind_all(self._address, SocketOptions.of(self._socket_config))
-        if self._address.is_unix:
-            self._socket_file.give_to(socks[0])
-        for sock in socks:
+        self._taken = take_all(self._address, self._take)
+        for taken in self._taken:
             listener = Listener(
-                self._reactor, sock, self._factory, self._backlog, self._data_path, self._factory.stats
+                self._reactor,
+                taken.sock,
+                self._factory,
+                self._backlog,
+                self._data_path,
+                self._factory.stats,
+                owns_file=taken.owns_file,
             )
             self._factory.registry.accept_pause.pause_on(listener)
-            self._listeners.append(listener)
-        for warning in shrunk_buffers(socks[0], self._socket_config):
+            self.listeners.append(listener)
+
+    def _take(self, address: Address) -> _Taken:
+        try:
+            inherited = self._inherited.claim(self._name, address)
+        except OSError as error:
+            raise listen_error(address, error) from error
+        if inherited is None:
+            sock = bind(address, self._options)
+            if address.is_unix:
+                self._socket_file.give_to(sock)
+            self._warn_of_buffers(sock)
+            return _Taken(sock)
+        try:
+            self._check_inherited(inherited.sock)
+        except TcpbalanceError as error:
+            refused = ListenError(f"{inherited}: {error}")
+            inherited.sock.close()
+            raise refused from error
+        self._log.info("frontend {name}: uses {socket}", name=self._name, socket=str(inherited))
+        return _Taken(inherited.sock, inherited.passed)
+
+    def _check_inherited(self, sock: socket.socket) -> None:
+        """Find out what will be refused when a socket is opened; it stays as it is.
+
+        :raises TcpbalanceError: a socket option is refused, or the socket file has another mode or owner.
+        """
+        if sock.family == socket.AF_UNIX:
+            self._socket_file.check(sock.getsockname())
+        with socket.socket(sock.family) as scratch:
+            self._options.prepare_listener(scratch)
+            self._warn_of_buffers(scratch)
+
+    def _warn_of_buffers(self, sock: socket.socket) -> None:
+        for warning in shrunk_buffers(sock, self._socket_config):
             self._log.warn("frontend {name}: {warning}", name=self._name, warning=warning)
 
     def open(self) -> Deferred[None]:
         """See ``Carrier``: listen and accept."""
-        for listener in self._listeners:
+        for taken, listener in zip(self._taken, self.listeners, strict=True):
+            if taken.passed is not None:
+                self._options.prepare_listener(taken.sock)
             listener.startListening()
             self._log.info(
                 "frontend {name} listens on {address} by the {data_path} ({reason})",
@@ -120,7 +193,7 @@ class ListeningSockets:
 
     def close(self) -> Deferred[None]:
         """See ``Carrier``."""
-        listeners, self._listeners = self._listeners, []
+        listeners, self.listeners = self.listeners, []
         for listener in listeners:
             listener.stopListening()
             self._factory.registry.accept_pause.leave(listener)
@@ -128,4 +201,4 @@ class ListeningSockets:
 
     def addresses(self) -> list[IAddress]:
         """See ``Carrier``."""
-        return [listener.getHost() for listener in self._listeners]
+        return [listener.getHost() for listener in self.listeners]

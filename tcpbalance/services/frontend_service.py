@@ -16,6 +16,7 @@ from tcpbalance.admission.lists import DenyFile, make_admission
 from tcpbalance.config.addresses import Address
 from tcpbalance.health.monitor import HealthMonitor
 from tcpbalance.net.binding import ListenError
+from tcpbalance.net.listener import Listener
 from tcpbalance.net.socket_options import SocketOptionError, SocketOptions
 from tcpbalance.proxy.factory import FrontendFactory
 from tcpbalance.proxy.reasons import EndReason
@@ -41,7 +42,7 @@ class FrontendService(SteppedService):
 
     :param shared: what all services of the balancer share.
     :param frontend: what to listen on, and what to serve the clients with.
-    :param pools: the services of its pools.
+    :param pools: the services of the pools that it waits for.
     :param stats: where to go on counting; None to begin at 0.
     :raises SettingError: Twisted does not take the description of an endpoint.
     :raises DenyFileError: the deny file has mistakes.
@@ -96,9 +97,10 @@ class FrontendService(SteppedService):
             place,
             self.factory,
             backlog=frontend.backlog,
-            socket=frontend.socket,
+            options=frontend.socket,
             socket_file=frontend.socket_file,
             data_path=self._shared.data_path,
+            inherited=self._shared.inherited,
         )
 
     def _files(self) -> Iterator[tuple[str, Part]]:
@@ -121,6 +123,7 @@ class FrontendService(SteppedService):
             for carrier in self._carriers:
                 carrier.prepare()
                 undo.callback(carrier.close)
+            self._shared.inherited.refuse_others(self.frontend.name)
             undo.pop_all()
 
     def _try_dial_options(self) -> None:
@@ -223,6 +226,11 @@ class FrontendService(SteppedService):
     def addresses(self) -> list[IAddress]:
         """Give the addresses that clients connect to, in the order of ``listen``."""
         return [address for carrier in self._carriers for address in carrier.addresses()]
+
+    def listeners(self) -> list[Listener]:
+        """Give what accepts its clients on addresses, those of endpoints aside."""
+        carriers = [carrier for carrier in self._carriers if isinstance(carrier, ListeningSockets)]
+        return [listener for carrier in carriers for listener in carrier.listeners]
 
     # Ending
 

@@ -10,6 +10,7 @@ from attrs import frozen
 
 from tcpbalance.net.connecting import Connector
 from tcpbalance.net.data_path import DataPath
+from tcpbalance.net.inherited import InheritedSockets
 from tcpbalance.net.resolver.resolver import Resolver
 from tcpbalance.net.socket_connector import SocketConnector
 from tcpbalance.net.socket_options import SocketOptions
@@ -28,6 +29,7 @@ class Shared:
     :param wall_clock: seconds since the epoch.
     :param rng: spreads checks and the ages of sessions.
     :param on_record: called with the record of each session that has ended; None for no records.
+    :param inherited: listening sockets that were open when the program began.
     :param grace: seconds that open sessions may go on when their frontend retires.
     """
 
@@ -39,6 +41,7 @@ class Shared:
     wall_clock: Callable[[], float]
     rng: Random
     on_record: Callable[[SessionRecord], None] | None
+    inherited: InheritedSockets
     grace: float
 
     def connector_with(self, options: SocketOptions) -> Connector:

@@ -25,7 +25,7 @@ from tcpbalance.config.addresses import Address
 from tcpbalance.config.frontends import SocketConfig
 from tcpbalance.config.quantities import Duration, Size
 from tcpbalance.net import listener
-from tcpbalance.net.binding import ListenError, bind, bind_all
+from tcpbalance.net.binding import ListenError, bind, take_all
 from tcpbalance.net.listener import ACCEPTS_A_TURN, Listener
 from tcpbalance.net.socket_options import SocketOptions, shrunk_buffers
 from tcpbalance.net.spare_descriptor import SpareDescriptor
@@ -176,7 +176,7 @@ class ListenerTests(DataPathCase):
             return found if host == "own.example" else ask(host, *rest)
 
         self.patch(socket, "getaddrinfo", answer)
-        socks = bind_all(Address.parse(f"own.example:{port}"), PLAIN)
+        socks = take_all(Address.parse(f"own.example:{port}"), lambda own: bind(own, PLAIN))
         for sock in socks:
             self.addCleanup(sock.close)
         return socks
@@ -213,7 +213,7 @@ class ListenerTests(DataPathCase):
 
         self.patch(socket, "getaddrinfo", fail)
         with pytest.raises(ListenError, match=r"the name could not be looked up: .*Temporary failure"):
-            bind_all(Address.parse("own.example:80"), PLAIN)
+            take_all(Address.parse("own.example:80"), lambda own: bind(own, PLAIN))
 
     def test_no_folder_for_the_file(self) -> None:
         with pytest.raises(ListenError, match="no such folder"):

@@ -1,0 +1,176 @@
+"""Listening sockets that were open when the program began: those of systemd, or of a predecessor."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from collections.abc import Iterable
+
+from attrs import frozen
+from twisted.logger import Logger
+
+from tcpbalance.config.addresses import Address
+from tcpbalance.environment import PassedDescriptor
+from tcpbalance.net.addresses import address_text, peer_address
+from tcpbalance.net.binding import ListenError, bind_target
+
+ALL_IPV6 = "::"
+"""An IPv6 socket with this address may take IPv4 clients as well."""
+
+
+@frozen(eq=False)
+class InheritedSocket:
+    """A listening socket that was open when the program began.
+
+    :param sock: the socket; it belongs to whichever part claims it.
+    :param passed: its descriptor, and what it was passed with.
+    """
+
+    sock: socket.socket
+    passed: PassedDescriptor
+
+    @classmethod
+    def adopt(cls, passed: PassedDescriptor) -> InheritedSocket:
+        """Take a descriptor over, which no child inherits from here on.
+
+        :raises ListenError: it is no listening stream socket of a family that clients can come by.
+        """
+        try:
+            os.set_inheritable(passed.number, False)
+            sock = socket.socket(fileno=passed.number)
+        except OSError as error:
+            raise ListenError(
+                f"{_described(passed)}: is no socket: {(error.strerror or str(error)).lower()}"
+            ) from error
+        if mistake := _mistake_in(sock):
+            sock.close()
+            raise ListenError(f"{_described(passed)}: {mistake}")
+        sock.setblocking(False)
+        return cls(sock, passed)
+
+    def listens_on(self, address: Address) -> bool:
+        """Whether it is the socket of an address of this machine."""
+        family, target = bind_target(address)
+        if self.sock.family != family or self.sock.getsockname() != target:
+            return False
+        return address.path is None or _is_socket_file(address.path)
+
+    def listens_like(self, address: Address) -> bool:
+        """Whether it is the socket of an address, or of one whose port the kernel chose."""
+        if address.port != 0:
+            return self.listens_on(address)
+        family, target = bind_target(address)
+        name = self.sock.getsockname()
+        return self.sock.family == family and (name[0], *name[2:]) == (target[0], *target[2:])
+
+    def __str__(self) -> str:
+        address = address_text(peer_address(self.sock.family, self.sock.getsockname()))
+        return f"{_described(self.passed)}, which listens on {address}"
+
+
+def _described(passed: PassedDescriptor) -> str:
+    return f"inherited descriptor {passed.number} ({passed.name})"
+
+
+def _mistake_in(sock: socket.socket) -> str | None:
+    """Find why clients cannot be accepted from a socket."""
+    if sock.family not in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX):
+        return f"must be of IPv4, IPv6 or unix, got address family {int(sock.family)}"
+    if sock.type != socket.SOCK_STREAM:
+        return "must be a stream socket: use ListenStream= in the socket unit"
+    if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        return "must be a listening socket: use Accept=no in the socket unit"
+    if sock.family == socket.AF_INET6 and _takes_ipv4(sock):
+        # 0.0.0.0 and [::] on one port are two listeners of their own, whatever the system's default.
+        return (
+            "takes clients of IPv4, too: use BindIPv6Only=ipv6-only in the socket unit, and another "
+            "ListenStream= for 0.0.0.0"
+        )
+    return None
+
+
+def _takes_ipv4(sock: socket.socket) -> bool:
+    return sock.getsockname()[0] == ALL_IPV6 and not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+
+
+def _is_socket_file(path: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
+class InheritedSockets:
+    """The sockets that were open when the program began, until the frontends have claimed theirs.
+
+    Those of systemd are found by their name, which is the frontend's. Those of a predecessor are found by
+    their address, because the configuration may have changed since.
+
+    :param passed: their descriptors.
+    :param is_handed_over: whether they come from a predecessor, which serves until this program is ready.
+    :raises ListenError: a descriptor cannot be used; those before it are closed then.
+    """
+
+    _log = Logger()
+
+    def __init__(self, passed: Iterable[PassedDescriptor] = (), is_handed_over: bool = False) -> None:
+        self.is_handed_over = is_handed_over
+        self._unclaimed: list[InheritedSocket] = []
+        try:
+            for one in passed:
+                self._unclaimed.append(InheritedSocket.adopt(one))
+        except ListenError:
+            self._close_all()
+            raise
+
+    def claim(self, frontend: str, address: Address) -> InheritedSocket | None:
+        """Give the socket of an address to a frontend.
+
+        :param frontend: its name.
+        :param address: one of this machine; with port 0, any port of a socket of that name.
+        :returns: None where there is none, and the address has to be bound.
+        :raises ListenError: systemd has passed it under another name.
+        """
+        for one in self._unclaimed:
+            if one.passed.name == frontend and one.listens_like(address):
+                break
+        else:
+            found = [one for one in self._unclaimed if one.listens_on(address)]
+            if not found:
+                return None
+            one = found[0]
+            if not self.is_handed_over:
+                raise ListenError(f"{one}: use FileDescriptorName={frontend} in the socket unit")
+        self._unclaimed.remove(one)
+        return one
+
+    def refuse_others(self, frontend: str) -> None:
+        """Find the sockets of systemd that a frontend should have claimed.
+
+        Clients would wait in them for as long as systemd has them open.
+
+        :raises ListenError: one has the name of the frontend, and none of its addresses.
+        """
+        for one in self._unclaimed:
+            if one.passed.name == frontend and not self.is_handed_over:
+                raise ListenError(f"{one}: listen has no such address: add it, or change the socket unit")
+
+    def close_unclaimed(self) -> None:
+        """Close what no frontend has claimed, and warn of it."""
+        for one in self._unclaimed:
+            if self.is_handed_over:
+                self._log.info("{socket}: no frontend has that address any more", socket=str(one))
+            else:
+                self._log.warn(
+                    "{socket}: there is no frontend {name}, its clients are not served: stop the socket "
+                    "unit, or correct FileDescriptorName=",
+                    socket=str(one),
+                    name=one.passed.name,
+                )
+        self._close_all()
+
+    def _close_all(self) -> None:
+        unclaimed, self._unclaimed = self._unclaimed, []
+        for one in unclaimed:
+            one.sock.close()
