@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from attrs import frozen
@@ -542,6 +543,26 @@ def test_what_comes_with_the_end_of_the_handshake_is_read(fresh: Line) -> None:
     assert fresh.story == []
     fresh.peer.sock.sendall(last + fresh.peer.written(b"question") + fresh.peer.close_notify())
     fresh.until(lambda: fresh.story == ["agreed", "data 8", "read closed"])
+
+
+def test_no_further_turn_looks_for_more_than_what_came_with_the_end_of_the_handshake(fresh: Line) -> None:
+    fresh.peer.sock.sendall(_agree_alone(fresh) + fresh.peer.written(b"question"))
+    with patch.object(fresh.poller, "again") as again:
+        fresh.until(lambda: fresh.story == ["agreed", "data 8"])
+    again.assert_not_called()
+    fresh.peer.sock.sendall(fresh.peer.written(b"another") + fresh.peer.close_notify())
+    fresh.until(lambda: fresh.story == ["agreed", "data 15", "read closed"])
+
+
+def test_what_comes_while_a_transport_is_paused_at_the_end_of_the_handshake_is_not_lost(fresh: Line) -> None:
+    fresh.peer.sock.sendall(_agree_alone(fresh) + fresh.peer.written(b"question"))
+    fresh.transport.pauseProducing()
+    fresh.until(lambda: fresh.story == ["agreed"])
+    fresh.peer.sock.sendall(fresh.peer.written(b"another"))
+    until(lambda: is_readable(fresh.beneath), "the other")
+    fresh.turn()
+    fresh.transport.resumeProducing()
+    fresh.until(lambda: fresh.protocol.received == b"questionanother")
 
 
 def test_a_break_right_behind_the_end_of_the_handshake_is_all_that_is_told(fresh: Line) -> None:

@@ -13,7 +13,7 @@ FIGURES = {
     "native connection": Cost(2799, 92),
     "native connection with a PROXY header": Cost(7186, 270),
     "native, ten further requests": Cost(5880, 160),
-    "native connection over TLS": Cost(8248, 347),
+    "native connection over TLS": Cost(7950, 332),
     "native, ten further requests over TLS": Cost(7980, 230),
     "portable connection": Cost(4023, 185),
     "portable, ten further requests": Cost(1810, 100),

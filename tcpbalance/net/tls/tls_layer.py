@@ -139,8 +139,11 @@ class TlsLayer:
 
     def pull(self) -> None:
         """See ``Reader``."""
-        if not self.handshaking or self._handshake():
+        if not self.handshaking:
             self.inner.pull()
+        elif self._handshake():
+            self.inner.pull()
+            self._tls.all_came = False
         pending = self._tls.pending
         if pending is not None and self._source.is_open:
             # No event will say that there is more to be read, or to be sent.

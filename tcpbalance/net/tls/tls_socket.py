@@ -72,6 +72,8 @@ class TlsSocket:
         to read, an end or an error among it; or ``WANTS_WRITE``, besides that OpenSSL has written something
         that waits for space. The caller that has used it sets it to None.
     :ivar unsent: encrypted bytes that wait for space.
+    :ivar all_came: whether the step that has ended the handshake has taken all that the socket had. The
+        caller sets it to False before there can be an event of more.
     """
 
     __slots__ = (
@@ -85,6 +87,7 @@ class TlsSocket:
         "_memory",
         "_records",
         "_sock",
+        "all_came",
         "connection",
         "error",
         "pending",
@@ -108,6 +111,7 @@ class TlsSocket:
         self._close_notify_sent = False
         self._data_is_out = False
         self._sock = sock
+        self.all_came = False
 
     # The handshake
 
@@ -147,6 +151,7 @@ class TlsSocket:
                     raise SSL.SysCallError(*self._lost)
                 records.without_data = 0
                 self._memory = shrink(self.connection)
+                self.all_came = not more
                 return more or not records.between
             if records.without_data > MAX_IN_HANDSHAKE:
                 raise too_many(TOO_MANY_IN_HANDSHAKE)
@@ -211,7 +216,7 @@ class TlsSocket:
                 end = records.fetch(self._sock)
                 if not end:
                     return self._end_of_stream()
-            is_all = 0 < end < INCOMING_SIZE
+            is_all = 0 < end < INCOMING_SIZE or self.all_came
             data = self._decrypt(records.give(end, RECORDS_AT_ONCE, size))
             end = 0
             # Where that was but a part of a record, the rest or the end may be behind it: look again.
