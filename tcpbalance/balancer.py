@@ -42,6 +42,7 @@ from tcpbalance.services.frontend_service import FrontendService
 from tcpbalance.services.pool_service import PoolService
 from tcpbalance.services.shared import Shared
 from tcpbalance.services.stepped import SteppedService, prepare_all
+from tcpbalance.systemd.notification import Summary
 
 
 class Balancer(MultiService):
@@ -341,6 +342,16 @@ class Balancer(MultiService):
         return [
             (name, listener) for name, service in self._frontends.items() for listener in service.listeners()
         ]
+
+    def summary(self) -> Summary:
+        """Count what there is, for people."""
+        backends = [backend for pool in self._pools for backend in pool.backends]
+        return Summary(
+            frontends=len(self._frontends),
+            backends_up=sum(backend.state == "up" for backend in backends),
+            backends=len(backends),
+            sessions=sum(len(registry.sessions) for registry in self._registries),
+        )
 
     def addresses_of(self, host: str) -> list[str]:
         """The IP addresses that a host name is known to have now; none is asked for."""

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from time import monotonic
 from types import FrameType
 from typing import Any
 
@@ -26,6 +27,8 @@ from tcpbalance.net.clock import make_monotonic
 from tcpbalance.net.inherited import InheritedSockets
 from tcpbalance.net.own_listeners import warn_of_loops_by_name
 from tcpbalance.orphans import OrphanReaper
+from tcpbalance.systemd.notifier import Notifier
+from tcpbalance.systemd.notify_socket import NotifySocket
 
 _log = Logger()
 
@@ -52,7 +55,7 @@ def build_or_exit(reactor: Any, config_file: str | None, variables: Mapping[str,
     try:
         environment = Environment.read(variables, os.getpid())
         if config_file is None:
-            return _demo(reactor)
+            return _demo(reactor, environment)
         return _from_file(reactor, config_file, environment)
     except TcpbalanceError as error:
         print(error, file=sys.stderr)
@@ -71,32 +74,38 @@ def _from_file(reactor: Any, path: str, environment: Environment) -> MultiServic
         )
     balancer.prepare()
     inherited.close_unclaimed()
-    service = daemon(reactor, balancer)
+    service = daemon(reactor, balancer, environment)
     balancer.when_listening().addCallbacks(
         lambda _: warn_of_loops_by_name(config, balancer.addresses_of), lambda _: None
     )
     return service
 
 
-def _demo(reactor: Any) -> MultiService:
+def _demo(reactor: Any, environment: Environment) -> MultiService:
     # Only the demo needs Twisted's HTTP server.
     from tcpbalance.demo import Demo
 
     demo = Demo(reactor)
     demo.balancer.prepare()
-    service = daemon(reactor, demo.balancer)
+    service = daemon(reactor, demo.balancer, environment)
     demo.setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
     return service
 
 
-def daemon(reactor: Any, balancer: Balancer) -> MultiService:
-    """Make one service of a balancer and what the process needs besides: signal handling, and the reaping of
-    orphans where it is the first process of its container.
+def daemon(reactor: Any, balancer: Balancer, environment: Environment) -> MultiService:
+    """Make one service of a balancer and what the process needs besides: signal handling, reports to the
+    service manager, and the reaping of orphans where it is the first process of its container.
 
     An application that embeds a balancer has children of its own, and reaps orphans itself.
     """
     service = Daemon(reactor)
-    Signals(reactor, balancer).setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
+    notifier = None
+    if environment.notify_socket is not None:
+        manager = NotifySocket(environment.notify_socket)
+        notifier = Notifier(reactor, manager, balancer, environment.watchdog, monotonic)
+    Signals(reactor, balancer, notifier).setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
+    if notifier is not None:
+        notifier.setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
     if os.getpid() == FIRST_PROCESS:
         OrphanReaper(reactor).setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
     balancer.setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
@@ -155,9 +164,10 @@ class Signals(Service):
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, balancer: Balancer) -> None:
+    def __init__(self, reactor: Any, balancer: Balancer, notifier: Notifier | None) -> None:
         self._reactor = reactor
         self._balancer = balancer
+        self._notifier = notifier
         self._stopping = False
 
     def startService(self) -> None:
@@ -180,7 +190,14 @@ class Signals(Service):
         signal.signal(signal.SIGHUP, self._on_reload)
 
     def _on_reload(self, number: int, frame: FrameType | None) -> None:
-        self._reactor.callFromThread(self._balancer.reload_files)
+        self._reactor.callFromThread(self._reload)
+
+    def _reload(self) -> None:
+        if self._notifier is not None:
+            self._notifier.reloading()
+        self._balancer.reload_files()
+        if self._notifier is not None:
+            self._notifier.reloaded()
 
     def _on_end(self, number: int, frame: FrameType | None) -> None:
         self._reactor.callFromThread(self._end, number)

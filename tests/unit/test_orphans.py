@@ -13,6 +13,7 @@ from twisted.internet.testing import MemoryReactorClock
 from support.pools import a_pool, some_backends
 from tcpbalance.api import Balancer, Frontend
 from tcpbalance.daemon import daemon
+from tcpbalance.environment import Environment
 from tcpbalance.orphans import SEARCH_EVERY, OrphanReaper
 
 STATUS = 7
@@ -76,5 +77,6 @@ def test_only_the_first_process_reaps(pid: int, reapers: int, monkeypatch: pytes
     """And only the daemon does: an application that embeds a balancer waits for its own children."""
     monkeypatch.setattr("os.getpid", lambda: pid)
     reactor = MemoryReactorClock()
-    service = daemon(reactor, Balancer(reactor, [Frontend("web", "127.0.0.1:80", a_pool(some_backends(1)))]))
+    balancer = Balancer(reactor, [Frontend("web", "127.0.0.1:80", a_pool(some_backends(1)))])
+    service = daemon(reactor, balancer, Environment())
     assert sum(isinstance(part, OrphanReaper) for part in service) == reapers

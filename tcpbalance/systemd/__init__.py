@@ -1,0 +1,1 @@
+"""What the balancer reports to systemd, or to another service manager with the same protocol."""
