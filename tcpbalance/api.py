@@ -8,6 +8,9 @@ from tcpbalance.build import read_config as read_config
 from tcpbalance.config.addresses import Address as Address
 from tcpbalance.config.admission import AccessConfig as AccessConfig
 from tcpbalance.config.admission import LimitsConfig as LimitsConfig
+from tcpbalance.config.difference import Difference as Difference
+from tcpbalance.config.difference import KeyChange as KeyChange
+from tcpbalance.config.effects import Effect as Effect
 from tcpbalance.config.errors import ConfigError as ConfigError
 from tcpbalance.config.frontends import SocketConfig as SocketConfig
 from tcpbalance.config.frontends import TimeoutsConfig as TimeoutsConfig

@@ -10,13 +10,14 @@ from random import Random
 from time import monotonic, time
 from typing import Any, cast
 
-from twisted.application.service import MultiService
+from twisted.application.service import MultiService, Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, FirstError, maybeDeferred, succeed
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from tcpbalance.build import build_frontend, build_pool, read_config, refuse_loops
+from tcpbalance.build import Parts, read_config, refuse_loops
+from tcpbalance.config.difference import Difference, difference, without
 from tcpbalance.config.draft import checked
 from tcpbalance.config.models import Config
 from tcpbalance.config.overload import OverloadConfig
@@ -93,6 +94,7 @@ class Balancer(MultiService):
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
         grace = checked("balancer", Config, shutdown_grace=shutdown_grace).shutdown_grace
+        self._timer = cast(IReactorTime, reactor)
         rng = rng or Random()
         self._access_log = access_log
         self._shared = Shared(
@@ -110,7 +112,8 @@ class Balancer(MultiService):
         self.factories: dict[str, FrontendFactory] = {}
         self._frontends: dict[str, FrontendService] = {}
         self._pools: dict[Pool, PoolService] = {}
-        self._retiring: dict[SteppedService, Deferred[None]] = {}
+        self._retiring: dict[Service, Deferred[None]] = {}
+        self._parts: Parts | None = None
         self._registries: list[SessionRegistry] = []
         self._guard = OverloadGuard(reactor, self._registries, watches(overload) if overload else [])
         self._is_prepared = False
@@ -132,21 +135,20 @@ class Balancer(MultiService):
         :param clock: seconds on a monotonic clock, for the pools as well.
         :param inherited: see ``Balancer``.
         """
-        timer = cast(IReactorTime, reactor)
-        pools = {name: build_pool(name, pool, timer, clock) for name, pool in config.pools.items()}
-        frontends = [build_frontend(name, f, pools) for name, f in config.frontends.items()]
-        log = config.access_log
-        return cls(
+        parts = Parts.of(config, cast(IReactorTime, reactor), clock)
+        balancer = cls(
             reactor,
-            frontends,
+            list(parts.frontends.values()),
             overload=config.overload,
             resolver=config.resolver,
-            access_log=AccessLog(log.path, log.format, reactor) if log else None,
+            access_log=_access_log(config, reactor),
             shutdown_grace=config.shutdown_grace,
             data_path=config.data_path,
             clock=clock,
             inherited=inherited,
         )
+        balancer._parts = parts
+        return balancer
 
     @classmethod
     def from_file(cls, reactor: Reactor, path: str | os.PathLike[str]) -> Balancer:
@@ -158,42 +160,137 @@ class Balancer(MultiService):
 
     # Changing
 
-    def _apply(self, frontends: Sequence[Frontend]) -> None:
+    @property
+    def config(self) -> Config | None:
+        """The configuration that is in use; None where the balancer is made of frontends."""
+        return None if self._parts is None else self._parts.config
+
+    def apply(self, config: Config) -> Difference:
+        """Serve by another configuration from now on.
+
+        What is the same in both is not touched. Whatever can fail is done first, and nothing has changed when
+        it does.
+
+        :returns: what is different. The keys in its ``needing_restart`` keep their old values, which
+            ``config`` shows.
+        :raises SettingError: the balancer is made of frontends, or parts of the configuration do not fit.
+        :raises ListenError: an address cannot be had.
+        :raises TcpbalanceError: the balancer does not run, or a file cannot be used.
+        """
+        if self._parts is None:
+            raise SettingError("balancer: is made of frontends, apply goes with Balancer.from_config")
+        if not self.running:
+            raise TcpbalanceError("balancer: does not run, start it before applying another configuration")
+        before = self._parts.config
+        found = difference(before, config)
+        config = without(found.needing_restart, config)
+        parts, become = self._parts.remade(config, self._timer, self._shared.clock)
+        with ExitStack() as undo:
+            log = self._access_log
+            if config.access_log != before.access_log:
+                log = _access_log(config, self._shared.reactor)
+                if log is not None:
+                    log.startService()
+                    undo.callback(log.stopService)
+            self._apply(list(parts.frontends.values()), become)
+            undo.pop_all()
+        # Nothing below fails.
+        self._parts = parts
+        self._shared.grace = config.shutdown_grace
+        self._log_records_to(log)
+        if config.overload != before.overload:
+            self._guard.watch(watches(config.overload) if config.overload else [])
+        return found
+
+    def _log_records_to(self, log: AccessLog | None) -> None:
+        before, self._access_log = self._access_log, log
+        if log is before:
+            return
+        self._shared.on_record = None if log is None else log.log
+        for registry in self._all_registries():
+            registry.on_record = self._shared.on_record
+        if before is not None:
+            self._wait_for(before, before.stopService())
+
+    def _apply(self, frontends: Sequence[Frontend], become: Mapping[Pool, Pool] | None = None) -> None:
         """Serve these frontends from now on.
 
-        Those that are served already stay as they are. Of a balancer that runs, new ones are prepared, all of
-        them or none, then committed; and those that are gone are retired.
+        Those that are served already stay as they are; others of their names take their places. Of a balancer
+        that runs, what is new or changes is prepared, all of it or none, then committed; and those that are
+        gone are retired.
 
+        :param become: pools that become like others, and these.
         :raises SettingError: the frontends cannot be served together; nothing has changed then.
         :raises ListenError: an address of a new one cannot be had; nothing has changed then.
         """
+        become = become or {}
         self._check_names(frontends)
-        refuse_loops(frontends)
+        refuse_loops(frontends, become)
         used = dict.fromkeys(pool for frontend in frontends for pool in frontend.pools)
         pools = {
             pool: self._pools.get(pool) or PoolService(self._shared, pool, self._reset_sessions_of)
             for pool in used
         }
-        services = {
-            frontend.name: self._service_of(frontend) or self._frontend_service(frontend, pools)
-            for frontend in frontends
-        }
-        wanted: dict[SteppedService, None] = dict.fromkeys([*pools.values(), *services.values()])
-        new = [service for service in wanted if service.parent is None]
-        gone = [service for service in self._services() if service not in wanted]
-        if self.running:
-            prepare_all(new)
+        services = {frontend.name: self._frontend_service(frontend, pools) for frontend in frontends}
+        new_pools = [pool for pool in pools.values() if pool.parent is None]
+        new_frontends = [frontend for frontend in services.values() if frontend.parent is None]
+        kept = {*pools.values(), *services.values()}
+        gone = [service for service in self._services() if service not in kept]
+        with ExitStack() as undo:
+            pool_changes = [self._prepare_pool(pool, other, pools) for pool, other in become.items()]
+            frontend_changes = self._prepare_frontends(frontends, services, pools, become, undo)
+            if self.running:
+                prepare_all([*new_pools, *new_frontends])
+            undo.pop_all()
         # Nothing below fails.
         self._pools, self._frontends = pools, services
         self.factories = {name: service.factory for name, service in services.items()}
         self._registries[:] = [factory.registry for factory in self.factories.values()]
-        for service in new:
-            service.setServiceParent(self)  # type: ignore[no-untyped-call]  # Twisted's
+        for commit in pool_changes:
+            commit()
+        self._add(new_pools)
+        for commit in frontend_changes:
+            commit()
+        self._add(new_frontends)
         if self.running:
-            added = [service for service in new if isinstance(service, FrontendService)]
-            self._when_open(added).addErrback(lambda _: None)  # It is in the log.
+            self._when_open(new_frontends).addErrback(lambda _: None)  # It is in the log.
         for service in gone:
             self._retire(service)
+
+    def _prepare_pool(
+        self, pool: Pool, other: Pool, services: Mapping[Pool, PoolService]
+    ) -> Callable[[], None]:
+        # A pool that no frontend uses has no service; it may have had one so far.
+        service = services.get(pool) or self._pools.get(pool)
+        return pool.prepare_as(other) if service is None else service.prepare_as(other)
+
+    def _prepare_frontends(
+        self,
+        frontends: Iterable[Frontend],
+        services: Mapping[str, FrontendService],
+        pools: Mapping[Pool, PoolService],
+        become: Mapping[Pool, Pool],
+        undo: ExitStack,
+    ) -> list[Callable[[], None]]:
+        """Prepare the frontends that change, and those whose pools do.
+
+        :param undo: gets what gives back what is taken.
+        :returns: makes the changes.
+        """
+        commits: list[Callable[[], None]] = []
+        for frontend in frontends:
+            service = services[frontend.name]
+            if service.frontend is not frontend:
+                change = service.prepare_change(frontend, [pools[pool] for pool in frontend.pools])
+                undo.callback(change.abandon)
+                commits.append(change.commit)
+            elif service.parent is not None and any(pool in become for pool in frontend.pools):
+                commits.append(service.refresh)
+        return commits
+
+    def _add(self, services: Iterable[SteppedService]) -> None:
+        for service in services:
+            service.setServiceParent(self)  # type: ignore[no-untyped-call]  # Twisted's
 
     def _services(self) -> list[SteppedService]:
         """Give its own services; an application may have added others to this ``MultiService``."""
@@ -206,34 +303,37 @@ class Balancer(MultiService):
             if times > 1:
                 raise SettingError(f"balancer: frontends must have different names, got {name} {times} times")
 
-    def _service_of(self, frontend: Frontend) -> FrontendService | None:
-        """Give the service that a frontend has already."""
-        service = self._frontends.get(frontend.name)
-        return service if service is not None and service.frontend is frontend else None
-
     def _frontend_service(self, frontend: Frontend, pools: Mapping[Pool, PoolService]) -> FrontendService:
-        before = self._frontends.get(frontend.name)
-        # One that takes the place of another of its name goes on counting.
-        stats = None if before is None else before.factory.stats
+        """Give the service of a frontend, which one of its name has already."""
+        if frontend.name in self._frontends:
+            return self._frontends[frontend.name]
         awaited = [pools[pool] for pool in frontend.pools]
         if self._shared.inherited.is_handed_over and not self.running:
             # A predecessor serves until all frontends are open, and goes on where the last of them fails.
             awaited = list(pools.values())
-        return FrontendService(self._shared, frontend, awaited, stats)
+        return FrontendService(self._shared, frontend, awaited)
 
     def _reset_sessions_of(self, backend: Backend) -> None:
-        for registry in self._registries:
+        for registry in self._all_registries():
             registry.end_sessions(EndReason.BACKEND_DOWN, served_by=backend)
+
+    def _all_registries(self) -> list[SessionRegistry]:
+        """Give the open sessions of all frontends, those that are gone among them."""
+        left = [it.factory.registry for it in self._retiring if isinstance(it, FrontendService)]
+        return [*self._registries, *left]
 
     def _retire(self, service: SteppedService) -> None:
         """Retire a service that is gone; stopping the balancer waits for it, too."""
         ended = service.retire()
         service.disownServiceParent()  # type: ignore[no-untyped-call]  # Twisted's
+        self._wait_for(service, ended)
+
+    def _wait_for(self, service: Service, ended: Deferred[None]) -> None:
         if not ended.called:
             self._retiring[service] = ended
             ended.addBoth(self._forget, service)
 
-    def _forget(self, _: object, service: SteppedService) -> None:
+    def _forget(self, _: object, service: Service) -> None:
         del self._retiring[service]
 
     # Starting
@@ -413,6 +513,11 @@ class Balancer(MultiService):
         for service in (*self._frontends.values(), *self._retiring):
             if isinstance(service, FrontendService):
                 service.end_grace_now()
+
+
+def _access_log(config: Config, reactor: Reactor) -> AccessLog | None:
+    log = config.access_log
+    return None if log is None else AccessLog(log.path, log.format, reactor)
 
 
 def _ignore_cancelled(failure: Failure) -> None:

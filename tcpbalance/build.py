@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from time import monotonic
 
+from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -39,9 +40,10 @@ from tcpbalance.wire.server_names import NameMap
 _log = Logger()
 
 
-def refuse_loops(frontends: Sequence[Frontend]) -> None:
+def refuse_loops(frontends: Sequence[Frontend], become: Mapping[Pool, Pool] | None = None) -> None:
     """Look for pools whose connections come back to them, as in a configuration.
 
+    :param become: pools that are about to become like others, and these.
     :raises SettingError: for the first.
     """
     pools = tuple(dict.fromkeys(pool for frontend in frontends for pool in frontend.pools))
@@ -58,17 +60,20 @@ def refuse_loops(frontends: Sequence[Frontend]) -> None:
     outlets = [
         Outlet((pool.name, backend.name), number[pool], backend.address)
         for pool in pools
-        for backend in pool.backends
+        for backend in (become or {}).get(pool, pool).backends
     ]
     for mistake in loops(inlets, outlets):
         pool_name, backend_name = mistake.path
         raise SettingError(f"pool {pool_name}: backend {backend_name}: {mistake.message}")
 
 
-def build_frontend(name: str, config: FrontendConfig, pools: Mapping[str, Pool]) -> Frontend:
+def build_frontend(
+    name: str, config: FrontendConfig, pools: Mapping[str, Pool], tls: ServerTls | None = None
+) -> Frontend:
     """Make a frontend of what its table in the configuration says.
 
     :param pools: by name.
+    :param tls: what has been made of its ``tls`` already; None to make it.
     """
     return Frontend(
         name,
@@ -79,12 +84,14 @@ def build_frontend(name: str, config: FrontendConfig, pools: Mapping[str, Pool])
         access=config.access,
         backlog=config.backlog,
         socket=config.socket,
-        preread=_preread_settings(config, pools),
+        preread=_preread_settings(config, pools, tls),
         socket_file=SocketFile(config.listen_mode, config.listen_user, config.listen_group),
     )
 
 
-def _preread_settings(config: FrontendConfig, pools: Mapping[str, Pool]) -> PrereadSettings | None:
+def _preread_settings(
+    config: FrontendConfig, pools: Mapping[str, Pool], tls: ServerTls | None
+) -> PrereadSettings | None:
     if not config.accept_proxy_protocol and not config.sni_routes and config.tls is None:
         return None
     routes = [(name, pools[route.pool]) for route in config.sni_routes for name in route.names]
@@ -98,7 +105,7 @@ def _preread_settings(config: FrontendConfig, pools: Mapping[str, Pool]) -> Prer
         NetworkSet(network.network for network in config.accept_proxy_protocol),
         NameMap(routes, deep=True) if routes else None,
         config.preread_timeout,
-        None if config.tls is None else ServerTls(config.tls),
+        tls or (None if config.tls is None else ServerTls(config.tls)),
     )
 
 
@@ -107,11 +114,13 @@ def build_pool(
     config: PoolConfig,
     timer: IReactorTime | None = None,
     clock: Callable[[], float] = monotonic,
+    tls: ClientTls | None = None,
 ) -> Pool:
     """Make a pool of what its table in the configuration says.
 
     :param timer: see ``Pool``.
     :param clock: see ``Pool``.
+    :param tls: what has been made of its ``tls`` already; None to make it.
     """
     return Pool(
         name,
@@ -133,11 +142,67 @@ def build_pool(
         outlier=config.outlier,
         send_proxy_protocol=config.send_proxy_protocol,
         pass_tlvs=frozenset(config.pass_tlvs),
-        tls=None if config.tls is None else ClientTls(config.tls),
+        tls=tls or (None if config.tls is None else ClientTls(config.tls)),
         health=config.health,
         timer=timer,
         clock=clock,
     )
+
+
+@frozen
+class Parts:
+    """What a configuration is made into.
+
+    :ivar config: the configuration.
+    :ivar pools: by name, those that no frontend uses among them.
+    :ivar frontends: by name.
+    """
+
+    config: Config
+    pools: Mapping[str, Pool]
+    frontends: Mapping[str, Frontend]
+
+    @classmethod
+    def of(cls, config: Config, timer: IReactorTime, clock: Callable[[], float]) -> Parts:
+        """Make them.
+
+        :param timer: see ``Pool``.
+        :param clock: see ``Pool``.
+        """
+        pools = {name: build_pool(name, pool, timer, clock) for name, pool in config.pools.items()}
+        frontends = {name: build_frontend(name, f, pools) for name, f in config.frontends.items()}
+        return cls(config, pools, frontends)
+
+    def remade(
+        self, config: Config, timer: IReactorTime, clock: Callable[[], float]
+    ) -> tuple[Parts, Mapping[Pool, Pool]]:
+        """Make what another configuration has otherwise, with the objects of all that it has as well.
+
+        :returns: the parts, and the pools that have other settings there, each with one that has them.
+        :raises TcpbalanceError: something cannot be made, such as TLS of files that are not there any more.
+        """
+        become: dict[Pool, Pool] = {}
+        pools: dict[str, Pool] = {}
+        for name, table in config.pools.items():
+            present, before = self.pools.get(name), self.config.pools.get(name)
+            if present is None or before is None:
+                pools[name] = build_pool(name, table, timer, clock)
+                continue
+            pools[name] = present
+            if table != before:
+                tls = present.tls if table.tls == before.tls else None
+                become[present] = build_pool(name, table, timer, clock, tls)
+        frontends = {name: self._frontend(name, table, pools) for name, table in config.frontends.items()}
+        return Parts(config, pools, frontends), become
+
+    def _frontend(self, name: str, table: FrontendConfig, pools: Mapping[str, Pool]) -> Frontend:
+        present, before = self.frontends.get(name), self.config.frontends.get(name)
+        if present is None or before is None:
+            return build_frontend(name, table, pools)
+        if table == before and all(pool in pools.values() for pool in present.pools):
+            return present
+        tls = present.preread.tls if present.preread and table.tls == before.tls else None
+        return build_frontend(name, table, pools, tls)
 
 
 def _log_problem(problem: Problem) -> None:

@@ -63,6 +63,22 @@ class AdmissionControl:
         self.clients = Clients(max_clients)
         self.last_would_refuse: Refusal | None = None
         self._clock = clock
+        self._limit_by(limits)
+
+    def go_on_by(self, access: Access, limits: LimitsConfig) -> bool:
+        """Judge by other lists and limits from now on; what is known of clients stays.
+
+        :returns: False where there are limits on clients now and none before, or the reverse: connections are
+            counted only under limits, so that those which are open would not be counted as they end. Nothing
+            has changed then.
+        """
+        if limits_clients(limits) is not self._limited:
+            return False
+        self.access = access
+        self._limit_by(limits)
+        return True
+
+    def _limit_by(self, limits: LimitsConfig) -> None:
         self._limits_dry_run = limits.dry_run
         self._limited = limits_clients(limits)
         self._max_open = limits.connections_per_client

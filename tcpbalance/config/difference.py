@@ -12,12 +12,14 @@ from attrs import frozen
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.effects import EFFECTS, Effect
 from tcpbalance.config.errors import KeyPath
-from tcpbalance.config.frontends import SocketConfig
+from tcpbalance.config.frontends import FrontendConfig, SocketConfig
 from tcpbalance.config.models import Config
 from tcpbalance.config.pools import BackendConfig, HealthConfig, PoolConfig
 
 Part: TypeAlias = tuple[str, ...]
 """The way to a frontend, a pool or a backend by names, such as ``("pools", "web", "backends", "b")``."""
+
+NamedTable: TypeAlias = FrontendConfig | PoolConfig | BackendConfig
 
 _PROBE = "probe"
 
@@ -52,8 +54,8 @@ class Difference:
     :param closed: addresses whose listening socket is closed; one may be opened anew with other options.
     """
 
-    added: Mapping[Part, Any]
-    removed: Mapping[Part, Any]
+    added: Mapping[Part, NamedTable]
+    removed: Mapping[Part, NamedTable]
     changed: tuple[KeyChange, ...]
     opened: tuple[Address, ...]
     closed: tuple[Address, ...]
@@ -91,7 +93,26 @@ def difference(old: Config, new: Config) -> Difference:
     )
 
 
-def _parts(config: Config) -> Iterator[tuple[Part, Any]]:
+def without(changes: Iterable[KeyChange], config: Config) -> Config:
+    """Give a configuration with the old values of some keys, of tables before the backends of a pool.
+
+    :param changes: from another configuration to this one.
+    """
+    for change in changes:
+        config = _with_value(config, change.path, change.old)
+    return config
+
+
+def _with_value(table: Any, path: KeyPath, value: object) -> Any:
+    if not path:
+        return value
+    key, rest = str(path[0]), path[1:]
+    if isinstance(table, Mapping):
+        return {**table, key: _with_value(table[key], rest, value)}
+    return attrs.evolve(table, **{key: _with_value(getattr(table, key), rest, value)})
+
+
+def _parts(config: Config) -> Iterator[tuple[Part, NamedTable]]:
     """Give all that has a name, with its table."""
     for name, frontend in config.frontends.items():
         yield ("frontends", name), frontend

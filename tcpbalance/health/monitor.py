@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any, cast
 
@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from tcpbalance.config.pools import HealthConfig
+from tcpbalance.config.pools import HealthConfig, Initial
 from tcpbalance.health.check_loop import CheckLoop
 from tcpbalance.health.counter import Flip, HealthCounter
 from tcpbalance.health.probe_run import Outcome, ProbeRun
@@ -82,10 +82,21 @@ class HealthMonitor(Service):
                 pool=self.pool.name,
                 rise=self.config.rise,
             )
-        count = len(self.pool.backends)
+        for backend in self.pool.backends:
+            self._begin_with(backend)
+        self._start()
+
+    def take_over(self) -> None:
+        """Start to check a pool that serves already: a backend stays as it stands until checks show
+        otherwise, but for one that waits for its first check."""
+        super().startService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+        self._start()
+
+    def _start(self) -> None:
+        backends = self.pool.backends
         self._loops = {
-            backend: self._loop(backend, (place + self.rng.random()) / count)
-            for place, backend in enumerate(self.pool.backends)
+            backend: self._loop(backend, (place + self.rng.random()) / len(backends))
+            for place, backend in enumerate(backends)
         }
         self._unsubscribe = self.pool.subscribe(self._on_change)
         loops = list(self._loops.values())
@@ -94,6 +105,18 @@ class HealthMonitor(Service):
         first_round = self.first_round
         round_ = DeferredList([loop.first.wait() for loop in loops])
         round_.addCallback(lambda _: first_round.callback(None))
+
+    def check_by(self, config: HealthConfig) -> None:
+        """Check in another way from now on; how backends stand stays until that shows otherwise."""
+        self.config = config
+        before, self._loops = self._loops, {}
+        for backend, loop in before.items():
+            loop.stop()
+            self._ending.append(loop)
+            new = self._loops[backend] = self._loop(backend, self.rng.random())
+            new.first.wait().addCallback(loop.first.settle)
+        for loop in list(self._loops.values()):
+            loop.start()
 
     def stopService(self) -> Deferred[None]:
         """Cancel the checks that run, and make no more.
@@ -111,6 +134,16 @@ class HealthMonitor(Service):
         ended.addCallback(lambda _: self._flush_logs())
         return ended.addCallback(lambda _: self._log_unstoppable(loops))
 
+    def give_up(self) -> Deferred[None]:
+        """Stop for good; what waits for the first round waits no longer.
+
+        :returns: see ``stopService``.
+        """
+        first_round, ended = self.first_round, self.stopService()
+        if not first_round.called:
+            first_round.callback(None)
+        return ended
+
     def _on_change(self, change: PoolChange) -> None:
         """Begin with backends that are added, and end with those that are removed."""
         self._ending = [loop for loop in self._ending if not loop.idle]
@@ -121,20 +154,37 @@ class HealthMonitor(Service):
             # The first round does not wait for what will never be checked.
             loop.first.settle(None)
         for backend in change.added:
-            loop = self._loops[backend] = self._loop(backend, self.rng.random())
-            loop.start()
+            self._begin_with(backend)
+            self._loops[backend] = self._loop(backend, self.rng.random())
+        if self.config.initial == "checked" and change.removed and not self.pool.has_available():
+            self._serve_unchecked(change.added)
+        for backend in change.added:
+            self._loops[backend].start()
+
+    def _serve_unchecked(self, backends: Iterable[Backend]) -> None:
+        """Let backends that take the place of all others serve at once: clients would be refused meanwhile.
+
+        The first check decides.
+        """
+        for backend in backends:
+            self._log_state(self._log.info, backend, "serves before its first check, no other is available")
+            self.pool.serve_unchecked(backend)
+
+    def _begin_with(self, backend: Backend) -> None:
+        """Let a backend stand as it is to stand before its first check."""
+        if self.config.initial == "up":
+            self.pool.mark_up(backend)
+        else:
+            self.pool.await_check(backend, self._first_cause())
 
     def _loop(self, backend: Backend, phase: float) -> CheckLoop:
-        """Make the checks of one backend.
+        """Make the checks of one backend, from how it stands now.
 
         :param phase: where in the interval its later checks come, 0 to 1.
         """
         config = self.config
-        counter = HealthCounter(config.rise, config.fall, config.initial)
-        if counter.up:
-            self.pool.mark_up(backend)
-        else:
-            self.pool.await_check(backend, self._first_cause())
+        known: Initial = "up" if backend.up else "down"
+        counter = HealthCounter(config.rise, config.fall, config.initial if backend.awaits_check else known)
         return CheckLoop(
             self.reactor,
             lambda: ProbeRun(cast(Probe, config.probe), config.check, self._target(backend)),
@@ -178,7 +228,7 @@ class HealthMonitor(Service):
         # It says nothing about the backend: something was missing here, or the probe is broken.
         if outcome.trouble is None:
             self.pool.shortage.note(outcome.cause, outcome.remedy)
-        if backend.awaits_check:
+        if backend.awaits_check and not backend.up:
             self.pool.await_check(backend, f"{self._first_cause()}: {outcome.cause}")
 
     def _count(self, backend: Backend, counter: HealthCounter, passed: bool, cause: str) -> None:

@@ -154,6 +154,19 @@ class Listener:
         """Leave the file of a unix socket to another process, which has the socket, too."""
         self._inode = None
 
+    def accept_waiting(self) -> None:
+        """Accept the clients that wait, before the socket is closed: closing it would reset them."""
+        for _ in range(self._backlog // ACCEPTS_A_TURN + 1):
+            if not self._watched or self._paused or not self._has_waiting_client():
+                return
+            self.doRead()
+
+    def set_backlog(self, backlog: int) -> None:
+        """Let the kernel hold another number of connections ready from now on; those that it holds stay."""
+        self._backlog = backlog
+        if self._started and not self._closed:
+            self._socket.listen(backlog)
+
     def pauseProducing(self) -> None:
         """Accept no clients for now: they wait in the kernel's backlog. As Twisted's own ports do it."""
         if not self._paused:

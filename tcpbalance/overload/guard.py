@@ -95,6 +95,13 @@ class OverloadGuard(Service):
         self._looking.stop()
         self._resume()
 
+    def watch(self, watched: Sequence[Watch]) -> None:
+        """Read other resources, or keep them within other bounds, from now on."""
+        self._asked = watched
+        if self.running:
+            self.stopService()
+            self.startService()
+
     def _can_be_read(self, watch: Watch) -> bool:
         try:
             watch.read()

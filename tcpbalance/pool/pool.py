@@ -577,6 +577,12 @@ class Pool:
             backend.stats.down_transitions += 1
             self._changed(backend)
 
+    def serve_unchecked(self, backend: Backend) -> None:
+        """Let a backend serve that still waits for its first health check."""
+        if not backend.up:
+            backend.up, backend.cause = True, ""
+            self._changed(backend)
+
     def passed_a_check(self, backend: Backend) -> None:
         """Take note that a health check has found nothing wrong with a backend."""
         if self.ejections is not None:

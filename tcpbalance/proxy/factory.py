@@ -8,6 +8,7 @@ from random import Random
 from socket import SocketType
 from typing import cast
 
+import attrs
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Factory
 
@@ -80,7 +81,7 @@ class FrontendFactory(Factory):
         stats: FrontendStats | None = None,
     ) -> None:
         self.stats = stats = stats or FrontendStats()
-        timer = cast(IReactorTime, reactor)
+        self._timer = timer = cast(IReactorTime, reactor)
         limits = limits or LimitsConfig()
         dry_run = DryRun(name, clock, timer, stats) if limits.dry_run else None
         admission = admission or make_admission(access, limits, clock)
@@ -111,6 +112,38 @@ class FrontendFactory(Factory):
             wall_clock=wall_clock,
             rng=rng or Random(),
             registry=self.registry,
+        )
+
+    def prepare_context(
+        self,
+        pool: Pool | None,
+        timeouts: TimeoutsConfig,
+        limits: LimitsConfig,
+        preread: PrereadSettings | None,
+        admission: AdmissionControl | None,
+    ) -> SessionContext:
+        """Make what sessions begin with that serve by other settings; to be put into ``context``.
+
+        For the parameters see above. What is not given, and what still holds, stays as it is.
+
+        :raises SettingError: for neither a pool nor routes to one.
+        """
+        present = self.context
+        logged, dry_run = present.admission, None
+        if admission is None:
+            logged = None
+        elif logged is None or logged.control is not admission:
+            logged = LoggedAdmission(present.name, admission, present.clock, self._timer, self.stats)
+        if limits.dry_run:
+            dry_run = present.dry_run or DryRun(present.name, present.clock, self._timer, self.stats)
+        return attrs.evolve(
+            present,
+            pool=pool,
+            timeouts=timeouts,
+            limits=limits,
+            preread=preread,
+            admission=logged,
+            dry_run=dry_run,
         )
 
     def startFactory(self) -> None:

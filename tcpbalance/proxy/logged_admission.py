@@ -23,6 +23,7 @@ class LoggedAdmission:
     :param clock: seconds on a monotonic clock.
     :param timer: for what is logged a little later.
     :param stats: the frontend's counters.
+    :ivar control: what decides.
     """
 
     _log = Logger("tcpbalance.admission")
@@ -36,7 +37,7 @@ class LoggedAdmission:
         stats: FrontendStats,
     ) -> None:
         self._name = name
-        self._admission = admission
+        self.control = admission
         self._stats = stats
         self._refused = RateLimitedLog(self._write_refused, clock, timer)
         self._would_refuse = RateLimitedLog(self._write_would_refuse, clock, timer)
@@ -46,7 +47,7 @@ class LoggedAdmission:
 
         :returns: why it was refused; None when it was admitted, and holds a connection until ``release``.
         """
-        admission = self._admission
+        admission = self.control
         refusal = admission.admit(client.packed)
         if refusal is not None:
             self._stats.refused[refusal] += 1
@@ -58,7 +59,7 @@ class LoggedAdmission:
 
     def release(self, client: ClientAddress) -> None:
         """Take note that an admitted connection has ended."""
-        self._admission.release(client.packed)
+        self.control.release(client.packed)
 
     def flush_logs(self) -> None:
         """Write what is held back now."""

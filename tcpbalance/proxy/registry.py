@@ -96,6 +96,7 @@ class SessionRegistry:
     :ivar sessions: those that are open.
     :ivar accept_pause: pauses the listening ports that the clients come by.
     :ivar closed: whether no more clients are accepted.
+    :ivar on_record: see above; may be replaced.
     """
 
     _log = Logger()
@@ -119,13 +120,26 @@ class SessionRegistry:
         self.stats = stats
         self._max_sessions = math.inf if max_sessions is None else max_sessions
         self._dry_run = dry_run
-        self._on_record = on_record
+        self.on_record = on_record
         self._on_idle = on_idle
         self._ender = SessionEnder(reactor, clock)
         self._idle: OneTimeEvent[None] | None = None  # made for the first that waits
         self._warnings: dict[EndReason, RateLimitedLog[EndReason, str]] = {
             reason: RateLimitedLog(self._write_warning, clock, reactor) for reason in _WARNED_OF
         }
+
+    def limit(self, max_sessions: int | None, dry_run: DryRun | None) -> None:
+        """Bound the open sessions in another way from now on; those that are open beyond the bound go on.
+
+        :param max_sessions: as above.
+        :param dry_run: as above.
+        """
+        self._max_sessions = math.inf if max_sessions is None else max_sessions
+        self._dry_run = dry_run
+        if dry_run is None and len(self.sessions) >= self._max_sessions:
+            self.accept_pause.pause(_FULL)
+        else:
+            self.accept_pause.resume(_FULL)
 
     def add(self, session: OpenSession) -> None:
         """Take in a session that begins."""
@@ -157,10 +171,10 @@ class SessionRegistry:
             upstream.count_end(reason, client_bytes, backend_bytes)
         if len(self.sessions) == self._max_sessions - 1:
             self.accept_pause.resume(_FULL)
-        if self._on_record is not None:
+        if self.on_record is not None:
             # It may be foreign code; the end of the session must not depend on it.
             try:
-                self._on_record(session.record(client_bytes, backend_bytes))
+                self.on_record(session.record(client_bytes, backend_bytes))
             except Exception:
                 self._log.failure("frontend {name}: the record of a session was not taken", name=self._name)
         if reason in self._warnings:

@@ -44,6 +44,14 @@ class Carrier(Protocol):
         """
         ...
 
+    def set_backlog(self, backlog: int) -> None:
+        """Have another number of connections held ready to be accepted; an endpoint has its own."""
+        ...
+
+    def accept_waiting(self) -> None:
+        """Accept the clients that wait now, which closing would reset."""
+        ...
+
     def close(self) -> Deferred[None]:
         """Accept no more clients, and give the address back; calling it again does nothing.
 
@@ -190,6 +198,17 @@ class ListeningSockets:
                 reason=self._data_path.reason,
             )
         return succeed(None)
+
+    def accept_waiting(self) -> None:
+        """See ``Carrier``."""
+        for listener in self.listeners:
+            listener.accept_waiting()
+
+    def set_backlog(self, backlog: int) -> None:
+        """See ``Carrier``."""
+        self._backlog = backlog
+        for listener in self.listeners:
+            listener.set_backlog(backlog)
 
     def close(self) -> Deferred[None]:
         """See ``Carrier``."""

@@ -156,6 +156,12 @@ class EndpointPort:
             endpoint=self._described,
         )
 
+    def set_backlog(self, backlog: int) -> None:
+        """See ``Carrier``."""
+
+    def accept_waiting(self) -> None:
+        """See ``Carrier``: what it accepts is not in our hands."""
+
     def close(self) -> Deferred[None]:
         """See ``Carrier``."""
         self._pausable = None

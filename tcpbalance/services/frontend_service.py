@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from socket import socket
 from typing import Any
@@ -12,8 +12,10 @@ from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.admission.lists import DenyFile, make_admission
 from tcpbalance.config.addresses import Address
+from tcpbalance.config.admission import LimitsConfig
 from tcpbalance.health.monitor import HealthMonitor
 from tcpbalance.net.binding import ListenError
 from tcpbalance.net.listener import Listener
@@ -28,8 +30,7 @@ from tcpbalance.services.frontend import Frontend
 from tcpbalance.services.listen import ListensOn
 from tcpbalance.services.pool_service import PoolService
 from tcpbalance.services.shared import Shared
-from tcpbalance.services.stepped import SteppedService
-from tcpbalance.stats import FrontendStats
+from tcpbalance.services.stepped import PreparedChange, SteppedService
 from tcpbalance.threads import in_thread
 
 
@@ -43,7 +44,6 @@ class FrontendService(SteppedService):
     :param shared: what all services of the balancer share.
     :param frontend: what to listen on, and what to serve the clients with.
     :param pools: the services of the pools that it waits for.
-    :param stats: where to go on counting; None to begin at 0.
     :raises SettingError: Twisted does not take the description of an endpoint.
     :raises DenyFileError: the deny file has mistakes.
     :ivar factory: serves the clients.
@@ -58,12 +58,12 @@ class FrontendService(SteppedService):
         shared: Shared,
         frontend: Frontend,
         pools: Sequence[PoolService],
-        stats: FrontendStats | None = None,
     ) -> None:
         self.frontend = frontend
         self._shared = shared
         self._pools = pools
         self._grace_call: IDelayedCall | None = None
+        self._awaited: object = None
         self._options = SocketOptions.of(frontend.socket)
         self.opened: Deferred[None] = succeed(None)
         self._admission = frontend.admission
@@ -82,13 +82,14 @@ class FrontendService(SteppedService):
             clock=shared.clock,
             wall_clock=shared.wall_clock,
             rng=shared.rng,
-            stats=stats,
         )
-        self._carriers = [self._make_carrier(place) for place in frontend.listen]
-        self._reloader = Reloader(shared.reactor, self._files(), in_thread(shared.reactor))
+        self._carriers = [self._make_carrier(frontend, place) for place in frontend.listen]
+        self._reloader = self._make_reloader()
 
-    def _make_carrier(self, place: ListensOn) -> Carrier:
-        frontend = self.frontend
+    def _make_reloader(self) -> Reloader:
+        return Reloader(self._shared.reactor, self._files(), in_thread(self._shared.reactor))
+
+    def _make_carrier(self, frontend: Frontend, place: ListensOn) -> Carrier:
         if not isinstance(place, Address):
             return EndpointPort(self._shared.reactor, frontend.name, place, self.factory)
         return ListeningSockets(
@@ -120,11 +121,14 @@ class FrontendService(SteppedService):
         """
         with self._named(), ExitStack() as undo:
             self._try_dial_options()
-            for carrier in self._carriers:
-                carrier.prepare()
-                undo.callback(carrier.close)
+            self._prepare_carriers(self._carriers, undo)
             self._shared.inherited.refuse_others(self.frontend.name)
             undo.pop_all()
+
+    def _prepare_carriers(self, carriers: Iterable[Carrier], undo: ExitStack) -> None:
+        for carrier in carriers:
+            carrier.prepare()
+            undo.callback(carrier.close)
 
     def _try_dial_options(self) -> None:
         """Find out now whether sockets to backends can have their options, not at each dial.
@@ -167,15 +171,123 @@ class FrontendService(SteppedService):
         ended = DeferredList([self.close(), self._drain()])
         return ended.addCallback(lambda _: None)
 
+    # Changing
+
+    def prepare_change(self, frontend: Frontend, pools: Sequence[PoolService]) -> PreparedChange:
+        """Take all that serving by another description of the frontend may be refused; nothing changes yet.
+
+        Addresses that both have stay open, sessions go on by what they began with, and what is known of
+        clients stays. Clients are served by the new description once its pools are known.
+
+        :param frontend: under the same name, with the same socket options.
+        :param pools: the services of its pools.
+        :raises ListenError: a new address cannot be had; nothing is held then.
+        :raises DenyFileError: the deny file has mistakes.
+        """
+        control = self._prepare_admission(frontend)
+        present = list(zip(self.frontend.listen, self._carriers, strict=True))
+        carriers, new = [], []
+        for place in frontend.listen:
+            kept = next((pair for pair in present if pair[0] == place), None)
+            if kept is None:
+                new.append(self._make_carrier(frontend, place))
+            else:
+                present.remove(kept)
+            carriers.append(new[-1] if kept is None else kept[1])
+        with self._named(), ExitStack() as undo:
+            self._prepare_carriers(new, undo)
+            held = undo.pop_all()
+        gone = [carrier for _, carrier in present]
+        return PreparedChange(lambda: self._change(frontend, pools, control, carriers, new, gone), held.close)
+
+    def _prepare_admission(self, frontend: Frontend) -> AdmissionControl | None:
+        """Make what admits clients by other tables; what there is, where the tables are the same.
+
+        :raises DenyFileError: the deny file has mistakes.
+        """
+        present = self.frontend
+        if (frontend.admission, frontend.access, frontend.limits) == (
+            present.admission,
+            present.access,
+            present.limits,
+        ):
+            return self._admission
+        return frontend.admission or make_admission(frontend.access, frontend.limits, self._shared.clock)
+
+    def _change(
+        self,
+        frontend: Frontend,
+        pools: Sequence[PoolService],
+        control: AdmissionControl | None,
+        carriers: list[Carrier],
+        new: Sequence[Carrier],
+        gone: Sequence[Carrier],
+    ) -> None:
+        before, self.frontend, self._pools = self.frontend, frontend, pools
+        if control is not self._admission:
+            self._admit_by(control, frontend.limits)
+        self.refresh()
+        self._watch_files_anew()
+        self._carriers = carriers
+        if frontend.backlog != before.backlog:
+            for carrier in carriers:
+                carrier.set_backlog(frontend.backlog)
+        if not self.opened.called:
+            self._wait_to_open(self.opened)
+        else:
+            self._open_now(new)
+        for carrier in gone:
+            carrier.accept_waiting()
+            carrier.close()
+
+    def _admit_by(self, control: AdmissionControl | None, limits: LimitsConfig) -> None:
+        """Have clients admitted by other lists and limits, by what knows the clients where that can be."""
+        present = self._admission
+        if present is None or control is None or not present.go_on_by(control.access, limits):
+            self._admission = control
+
+    def refresh(self) -> None:
+        """Have the next sessions begin by what the description and its pools say now, once the pools are
+        known."""
+        frontend, factory = self.frontend, self.factory
+        context = factory.prepare_context(
+            frontend.pool, frontend.timeouts, frontend.limits, frontend.preread, self._admission
+        )
+        factory.registry.limit(frontend.limits.connections, context.dry_run)
+        self._when_known(lambda: setattr(factory, "context", context))
+
+    def _watch_files_anew(self) -> None:
+        self._reloader.stopService()
+        self._reloader = self._make_reloader()
+        self._reloader.startService()
+
+    def _open_now(self, carriers: Sequence[Carrier]) -> None:
+        for carrier in carriers:
+            maybeDeferred(carrier.open).addErrback(self._log_not_opened)
+
+    def _log_not_opened(self, failure: Failure) -> None:
+        self._log.error("frontend {name}: {error}", name=self.frontend.name, error=str(failure.value))
+
     # Opening and closing
 
-    def _wait_to_open(self, opened: Deferred[None]) -> None:
+    def _when_known(self, call: Callable[[], None]) -> None:
+        """Call something when the names and the first checks of the pools have had their time; of several
+        calls only the last."""
+        awaited = self._awaited = object()
         monitors = [pool.monitor for pool in self._pools if pool.monitor and pool.delays_opening]
+        known: list[Deferred[Any]] = [pool.unanswered for pool in self._pools]
+        known += [monitor.first_round for monitor in monitors]
+        DeferredList(known).addCallback(lambda _: call() if self._awaited is awaited else None)
+
+    def _wait_to_open(self, opened: Deferred[None]) -> None:
+        pools = self._pools
+        monitors = [pool.monitor for pool in pools if pool.monitor and pool.delays_opening]
         self._log_awaited_checks([monitor for monitor in monitors if not monitor.first_round.called])
-        names = DeferredList([pool.unanswered for pool in self._pools])
+        names = DeferredList([pool.unanswered for pool in pools])
         names.addCallback(lambda results: self._warn_of_names(opened, [names for _, names in results]))
         awaited: list[Deferred[Any]] = [names, *(monitor.first_round for monitor in monitors)]
-        DeferredList(awaited).addCallback(lambda _: self._open(opened))
+        # While it waits, the frontend may come to have other pools, for which it waits anew.
+        DeferredList(awaited).addCallback(lambda _: self._open(opened) if self._pools is pools else None)
 
     def _log_awaited_checks(self, awaited: Sequence[HealthMonitor]) -> None:
         if awaited:

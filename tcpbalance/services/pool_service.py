@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
 from twisted.logger import Logger
 
 from tcpbalance.config.pools import HealthConfig
@@ -37,25 +38,35 @@ class PoolService(SteppedService):
     def __init__(self, shared: Shared, pool: Pool, on_down: Callable[[Backend], None]) -> None:
         self.pool = pool
         self._shared = shared
+        self._on_down = on_down
         self.monitor: HealthMonitor | None = None
         if isinstance(pool.health, HealthConfig):
-            self.monitor = self._make_monitor(pool.health, on_down)
+            self.monitor = self._make_monitor(pool.health)
         self.unanswered: Deferred[list[str]] = succeed([])
         self._followed: list[str] = []
         self._unsubscribe: Callable[[], object] = lambda: None
-        files = [] if pool.tls is None else [(f"pool {pool.name}", pool.tls)]
-        self._reloader = Reloader(shared.reactor, files, in_thread(shared.reactor))
+        self._given_up: Deferred[Any] = succeed(None)
+        self._reloader = self._make_reloader()
 
-    def _make_monitor(self, health: HealthConfig, on_down: Callable[[Backend], None]) -> HealthMonitor:
+    def _make_monitor(self, health: HealthConfig) -> HealthMonitor:
         return HealthMonitor(
             self.pool,
             health,
             reactor=self._shared.reactor,
             rng=self._shared.rng,
-            # Where not, sessions of a backend that has gone down go on.
-            on_down=on_down if health.on_down == "reset" else lambda _: None,
+            on_down=self._went_down,
             resolver=self._shared.resolver,
         )
+
+    def _went_down(self, backend: Backend) -> None:
+        """Have the sessions of a backend that has gone down reset, where they do not go on."""
+        if isinstance(self.pool.health, HealthConfig) and self.pool.health.on_down == "reset":
+            self._on_down(backend)
+
+    def _make_reloader(self) -> Reloader:
+        pool, reactor = self.pool, self._shared.reactor
+        files = [] if pool.tls is None else [(f"pool {pool.name}", pool.tls)]
+        return Reloader(reactor, files, in_thread(reactor))
 
     def begin(self) -> None:
         """Look names up and start checking."""
@@ -75,7 +86,44 @@ class PoolService(SteppedService):
         self._reloader.stopService()
         self._unsubscribe()
         self._shared.resolver.unfollow(self._followed)
-        return succeed(None) if self.monitor is None else maybeDeferred(self.monitor.stopService)
+        checks = succeed(None) if self.monitor is None else maybeDeferred(self.monitor.stopService)
+        return DeferredList([checks, self._given_up]).addCallback(lambda _: None)
+
+    def prepare_as(self, other: Pool) -> Callable[[], None]:
+        """Check whether the pool can become like another one of its name; nothing changes yet.
+
+        :param other: just made, and not to be used any more.
+        :returns: takes over its backends and settings, and checks and follows them; cannot fail.
+        :raises SettingError: see ``Pool.prepare_as``.
+        """
+        commit = self.pool.prepare_as(other)
+        return lambda: self._become(other, commit)
+
+    def _become(self, other: Pool, commit: Callable[[], None]) -> None:
+        before = self.pool.tls
+        if not isinstance(other.health, HealthConfig) and self.monitor is not None:
+            # It would have backends that are added wait for a check.
+            self._given_up = DeferredList([self._given_up, self.monitor.give_up()])
+            self.monitor = None
+        commit()
+        health = self.pool.health
+        if isinstance(health, HealthConfig):
+            self._check_by(health)
+        if self.running:
+            self._follow_names()
+        if self.pool.tls is not before:
+            self._reloader.stopService()
+            self._reloader = self._make_reloader()
+            if self.running:
+                self._reloader.startService()
+
+    def _check_by(self, health: HealthConfig) -> None:
+        if self.monitor is None:
+            self.monitor = self._make_monitor(health)
+            if self.running:
+                self.monitor.take_over()
+        elif self.monitor.config is not health:
+            self.monitor.check_by(health)
 
     def reload_files(self) -> None:
         """Read the pool's files again."""
@@ -90,10 +138,13 @@ class PoolService(SteppedService):
         """Follow the names of backends that are added, and no longer those of backends that are removed."""
         self._warn_of_addresses_out_of_reach(change.added)
         if change.added or change.removed:
-            before, self._followed = self._followed, self._names(self.pool.backends)
-            added = [name for name in self._followed if name not in before]
-            self._shared.resolver.follow(added, LOOKUP_TIMEOUT)
-            self._shared.resolver.unfollow(set(before).difference(self._followed))
+            self._follow_names()
+
+    def _follow_names(self) -> None:
+        before, self._followed = self._followed, self._names(self.pool.backends)
+        added = [name for name in self._followed if name not in before]
+        self._shared.resolver.follow(added, LOOKUP_TIMEOUT)
+        self._shared.resolver.unfollow(set(before).difference(self._followed))
 
     def _names(self, backends: Iterable[Backend]) -> list[str]:
         """Host names of backends, and of where else they are checked."""

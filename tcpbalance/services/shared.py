@@ -6,7 +6,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from attrs import frozen
+from attrs import define
 
 from tcpbalance.net.connecting import Connector
 from tcpbalance.net.data_path import DataPath
@@ -17,7 +17,7 @@ from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.proxy.record import SessionRecord
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class Shared:
     """What the services of one balancer share.
 
@@ -28,9 +28,10 @@ class Shared:
     :param clock: seconds on a monotonic clock.
     :param wall_clock: seconds since the epoch.
     :param rng: spreads checks and the ages of sessions.
-    :param on_record: called with the record of each session that has ended; None for no records.
+    :param on_record: called with the record of each session that has ended; None for no records. May be
+        replaced.
     :param inherited: listening sockets that were open when the program began.
-    :param grace: seconds that open sessions may go on when their frontend retires.
+    :param grace: seconds that open sessions may go on when their frontend retires; may be changed.
     """
 
     reactor: Any

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 
+from attrs import frozen
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
+
+
+@frozen
+class PreparedChange:
+    """A change of a service that is prepared: one of these is called, once.
+
+    :param commit: makes it; cannot fail.
+    :param abandon: gives back what was taken for it.
+    """
+
+    commit: Callable[[], None]
+    abandon: Callable[[], object]
 
 
 class SteppedService(Service):

@@ -357,7 +357,7 @@ def test_an_account_that_cannot_be_taken_keeps_nobody_inside(carrier: Any) -> No
     def fail(_: object) -> None:
         raise RuntimeError("a flaw of whoever listens")
 
-    scene.frontend.registry._on_record = fail
+    scene.frontend.registry.on_record = fail
     client, _ = scene.joined()
     with capturedLogs():
         client.reset()

@@ -390,8 +390,8 @@ def test_a_dial_that_is_ended_while_it_gives_its_place_on_does_not_go_on(carrier
     scene.connect(early=b"first")
     scene.connect(early=b"second")
     scene.run()
-    take_account = scene.frontend.registry._on_record
-    scene.frontend.registry._on_record = lambda record: (
+    take_account = scene.frontend.registry.on_record
+    scene.frontend.registry.on_record = lambda record: (
         take_account(record),
         scene.frontend.registry.end_sessions(EndReason.SHUTDOWN),
     )

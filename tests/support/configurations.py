@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from attrs import frozen
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred, succeed
 
 from tcpbalance.config.admission import AccessConfig, LimitsConfig
 from tcpbalance.config.frontends import FrontendConfig, SocketConfig
@@ -15,6 +16,7 @@ from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.overload import OverloadConfig
 from tcpbalance.config.pools import AffinityConfig, BackendConfig, HealthConfig, PoolConfig
 from tcpbalance.config.resolver import ResolverConfig
+from tcpbalance.health.probes import Target
 
 T = TypeVar("T")
 
@@ -28,6 +30,9 @@ class CountingProbe:
 
     count: int = 1
 
+    def check(self, target: Target) -> Deferred[None]:
+        return succeed(None)
+
 
 @frozen
 class NamedProbe:
@@ -35,6 +40,9 @@ class NamedProbe:
 
     count: int = 1
     label: str = "a"
+
+    def check(self, target: Target) -> Deferred[None]:
+        return succeed(None)
 
 
 def configs() -> st.SearchStrategy[Config]:
@@ -51,7 +59,7 @@ def random_config(rng: Random) -> Config:
         resolver=ResolverConfig(min_ttl=rng.choice((1, 2))),
         overload=_maybe(rng, OverloadConfig(memory=rng.choice((1 << 20, 1 << 30)))),
         access_log=_maybe(rng, AccessLogConfig(format=rng.choice(("text", "json")))),
-        frontends={name: _frontend(rng, 8000 + FRONTENDS.index(name)) for name in served},
+        frontends={name: _frontend(rng) for name in served},
         pools={name: _pool(rng) for name in POOLS},
     )
 
@@ -60,11 +68,11 @@ def _maybe(rng: Random, table: T) -> T | None:
     return rng.choice((None, table))
 
 
-def _frontend(rng: Random, port: int) -> FrontendConfig:
+def _frontend(rng: Random) -> FrontendConfig:
     hosts = rng.sample(("127.0.0.1", "127.0.0.2", "127.0.0.3"), rng.randint(1, 3))
     limits = LimitsConfig(connections=rng.choice((None, 5)), connections_per_client=rng.choice((None, 2, 3)))
     return FrontendConfig(
-        listen=[f"{host}:{port}" for host in hosts],
+        listen=[f"{host}:0" for host in hosts],  # any may listen on a port of the system's choice
         pool=rng.choice(POOLS),
         backlog=rng.choice((100, 200)),
         idle_timeout=rng.choice((60, 3600)),

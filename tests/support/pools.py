@@ -60,3 +60,23 @@ def a_pool(backends: Sequence[Backend], clock: Clock | None = None, seed: int = 
         rng=Random(seed),
         **{"balance": "round_robin", **settings},
     )
+
+
+def facts(pool: Pool) -> dict[str, Any]:
+    """Give all that a configuration decides of a pool."""
+    names = ("connect_timeout", "dial_timeout", "retries", "replays", "send_proxy_protocol", "health")
+    parts = {
+        "affinity": None if pool.affinity is None else pool.affinity.config,
+        "ejections": None if pool.ejections is None else pool.ejections.config,
+        "slow_start": None if pool._slow_start is None else pool._slow_start.duration,
+        "queue": None if pool.queue is None else pool.queue.max_waiters,
+        "panic_below": pool._members.panic_below,
+        "max_ejected": pool._members.max_ejected,
+        "policies": [type(tier._policy) for tier in pool._members.tiers],
+        "tiers": [[backend.name for backend in tier.backends] for tier in pool._members.tiers],
+        "backends": [(backend.key, backend.settings, backend.admin_state) for backend in pool.backends],
+        "up": [(backend.up, backend.available) for backend in pool.backends],
+        "cooldown": pool._observers.cooldown,
+        "judges_connect_times": pool.judges_connect_times,
+    }
+    return {name: getattr(pool, name) for name in names} | parts

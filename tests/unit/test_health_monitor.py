@@ -742,7 +742,7 @@ def test_a_backend_that_is_added_is_checked_at_once_and_serves_when_it_has_passe
 
 
 def test_one_that_waits_in_the_queue_is_not_given_to_a_backend_before_its_first_check() -> None:
-    bench = Bench.of(FakeProbe({"b": hangs}), "a")
+    bench = Bench.of(FakeProbe({"b": hangs}), "a", initial="down")
     bench.start()
     choices = bench.pool.choices(None)
     bench.pool.replace([Backend("10.0.0.2:80", "b")])
@@ -920,3 +920,86 @@ def test_a_check_that_cannot_even_begin_does_not_end_the_checking(
     assert bench.up == "a"
     bench.monitor.stopService()
     assert [line for line in lines if "dealt with" in line] == [not_dealt_with(1), not_dealt_with(3)]
+
+
+# A pool whose checks or backends change
+
+
+def test_checks_of_a_pool_that_serves_take_no_backend_down_at_first() -> None:
+    bench = Bench.of(FakeProbe({"a": refused}), "ab", fall=2)
+    bench.pool.mark_up(bench.pool.backends[0])
+    bench.pool.mark_up(bench.pool.backends[1])
+    bench.monitor.take_over()
+    assert bench.up == "ab"
+    bench.run(10)
+    assert bench.up == "b"
+
+
+def test_another_way_of_checking_goes_on_from_how_backends_stand() -> None:
+    bench = Bench.of(FakeProbe({"a": refused}), "ab")
+    bench.start()
+    assert bench.up == "b"
+    probe = FakeProbe({"b": refused})
+    bench.monitor.check_by(HealthConfig(probe=probe, interval=5.0, timeout=1.0, rise=3, fall=3))
+    assert bench.up == "b"
+    before = len(bench.probe.calls)
+    bench.run(4.9)
+    assert bench.up == "b"
+    bench.run(10.1)
+    assert bench.up == "a"
+    assert len(bench.probe.calls) == before
+    assert gaps(probe.times("a"))[1:] == pytest.approx([5.0, 5.0])
+
+
+def test_a_first_round_that_is_under_way_ends_with_the_checks_that_take_its_place() -> None:
+    bench = Bench.of(FakeProbe(otherwise=hangs), "ab")
+    over = bench.start()
+    bench.monitor.check_by(HealthConfig(probe=FakeProbe({"a": refused}), interval=10.0, timeout=1.0))
+    assert over == [None]
+    assert bench.up == "b"
+
+
+def test_nothing_waits_for_checks_that_are_given_up() -> None:
+    bench = Bench.of(FakeProbe(otherwise=hangs))
+    over = bench.start()
+    assert fired(bench.monitor.give_up()) == [None]
+    assert over == [None]
+    assert not bench.clock.getDelayedCalls()
+
+
+def test_backends_that_take_the_place_of_all_others_serve_until_their_first_check_decides(
+    lines: list[str],
+) -> None:
+    bench = Bench.of(FakeProbe(), "ab")
+    bench.start()
+    answers: list[Deferred[None]] = []
+
+    def later() -> Deferred[None]:
+        answers.append(Deferred())
+        return answers[-1]
+
+    bench.probe.otherwise = later
+    bench.pool.replace([Backend("10.0.1.1:80", "c"), Backend("10.0.1.2:80", "d")])
+    assert bench.up == "cd"
+    assert bench.pool.has_available()
+    answers[0].errback(connect_error(errno.ECONNREFUSED))
+    answers[1].callback(None)
+    assert bench.up == "d"
+    assert "pool web: backend c (10.0.1.1:80) serves before its first check, no other is available" in lines
+
+
+def test_a_new_backend_is_checked_first_where_another_serves() -> None:
+    bench = Bench.of(FakeProbe(), "ab")
+    bench.start()
+    bench.probe.otherwise = hangs
+    bench.pool.replace([bench.pool.backends[0], Backend("10.0.1.1:80", "c")])
+    assert bench.up == "a"
+
+
+def test_initial_down_lets_no_backend_serve_unchecked() -> None:
+    bench = Bench.of(FakeProbe(), initial="down")
+    bench.start()
+    bench.run(20)
+    bench.probe.otherwise = hangs
+    bench.pool.replace([Backend("10.0.1.1:80", "c")])
+    assert bench.up == ""

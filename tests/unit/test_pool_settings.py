@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from support.configurations import random_config
-from support.pools import a_pool, choices, some_backends
+from support.pools import a_pool, choices, facts, some_backends
 from tcpbalance import Pool
 from tcpbalance.build import build_pool
 from tcpbalance.config.outlier import OutlierConfig
@@ -220,26 +220,6 @@ def test_slow_start_that_is_given_up_holds_no_backend_back() -> None:
 def times_first(pool: Pool, name: str) -> int:
     """How often a backend is the first choice for ten connections."""
     return [next(pool.choices(None)).name for _ in range(10)].count(name)
-
-
-def facts(pool: Pool) -> dict[str, Any]:
-    """Give all that a configuration decides of a pool."""
-    names = ("connect_timeout", "dial_timeout", "retries", "replays", "send_proxy_protocol", "health")
-    parts = {
-        "affinity": None if pool.affinity is None else pool.affinity.config,
-        "ejections": None if pool.ejections is None else pool.ejections.config,
-        "slow_start": None if pool._slow_start is None else pool._slow_start.duration,
-        "queue": None if pool.queue is None else pool.queue.max_waiters,
-        "panic_below": pool._members.panic_below,
-        "max_ejected": pool._members.max_ejected,
-        "policies": [type(tier._policy) for tier in pool._members.tiers],
-        "tiers": [[backend.name for backend in tier.backends] for tier in pool._members.tiers],
-        "backends": [(backend.key, backend.settings, backend.admin_state) for backend in pool.backends],
-        "up": [(backend.up, backend.available) for backend in pool.backends],
-        "cooldown": pool._observers.cooldown,
-        "judges_connect_times": pool.judges_connect_times,
-    }
-    return {name: getattr(pool, name) for name in names} | parts
 
 
 @given(st.lists(st.integers(0, 2**32), min_size=1, max_size=6))

@@ -1,0 +1,363 @@
+"""Other configurations of a balancer that runs: what changes, what stays, and what leaves all as it was."""
+
+from __future__ import annotations
+
+import socket
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import evolve
+from twisted.internet import reactor as global_reactor
+from twisted.internet.protocol import Factory, Protocol
+
+from support.data_paths import DataPathCase
+from support.sockets import port_of, until
+from tcpbalance import (
+    AccessConfig,
+    Address,
+    AffinityConfig,
+    Balancer,
+    Config,
+    EndReason,
+    Frontend,
+    HealthConfig,
+    LimitsConfig,
+    ListenError,
+    Pool,
+    SettingError,
+    TcpbalanceError,
+    TcpProbe,
+)
+from tcpbalance.config.frontends import FrontendConfig
+from tcpbalance.config.models import AccessLogConfig
+from tcpbalance.config.pools import BackendConfig, PoolConfig
+from tcpbalance.net.data_path import DataPathName
+
+reactor: Any = global_reactor
+
+
+class Named(Protocol):
+    """Answers each message with the server's name."""
+
+    def dataReceived(self, data: bytes) -> None:
+        self.transport.write(self.factory.name)
+
+
+class ApplyConfigTests(DataPathCase):
+    """A balancer before servers that say which of them has answered."""
+
+    timeout = 30
+
+    def server(self, name: str) -> str:
+        factory: Any = Factory.forProtocol(Named)
+        factory.name = name.encode()
+        port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        return f"127.0.0.1:{port.getHost().port}"
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.servers = {name: self.server(name) for name in "abc"}
+
+    def pool(self, names: str, **settings: Any) -> PoolConfig:
+        backends = [BackendConfig(address=self.servers[name], name=name) for name in names]
+        return PoolConfig(backends=tuple(backends), **settings)
+
+    def config(self, frontends: dict[str, Any] | None = None, /, **pools: PoolConfig) -> Config:
+        """Make a configuration whose frontends have the settings given, and a pool or address by default."""
+        made = {
+            name: FrontendConfig(**{"listen": "127.0.0.1:0", "pool": "web", **keys})
+            for name, keys in (frontends or {"web": {}}).items()
+        }
+        return Config(
+            data_path=self.data_path_name,
+            shutdown_grace=5.0,
+            frontends=made,
+            pools=pools or {"web": self.pool("a")},
+        )
+
+    async def running(self, config: Config) -> Balancer:
+        balancer = Balancer.from_config(reactor, config)
+        self.addCleanup(balancer.stopService)
+        balancer.startService()
+        await balancer.when_listening()
+        return balancer
+
+    def client(self, balancer: Balancer, name: str = "web", place: int = 0) -> socket.socket:
+        client = socket.create_connection(("127.0.0.1", port_of(balancer.listens_on(name)[place])))
+        self.addCleanup(client.close)
+        client.setblocking(False)
+        return client
+
+    async def answer(self, client: socket.socket) -> str:
+        """Say something, and give the name of the server that answers; nothing where the client is closed."""
+        client.send(b"?")
+        heard: list[bytes] = []
+
+        def hear() -> bool:
+            try:
+                heard.append(client.recv(1))
+            except BlockingIOError:
+                return False
+            except ConnectionResetError:
+                heard.append(b"")
+            return True
+
+        await until(reactor, hear)
+        return heard[0].decode()
+
+    async def test_backends_come_and_go_and_open_sessions_go_on(self) -> None:
+        balancer = await self.running(self.config(web=self.pool("a")))
+        old = self.client(balancer)
+        assert await self.answer(old) == "a"
+        found = balancer.apply(self.config(web=self.pool("b")))
+        assert list(found.added) == [("pools", "web", "backends", "b")]
+        assert await self.answer(self.client(balancer)) == "b"
+        assert await self.answer(old) == "a"
+        old.close()
+        stats = balancer.factories["web"].stats
+        await until(reactor, lambda: stats.ended == {EndReason.CLIENT_CLOSED: 1})
+
+    async def test_an_equal_one_changes_nothing(self) -> None:
+        config = self.config(web=self.pool("ab", health=HealthConfig(check="tcp", probe=TcpProbe())))
+        balancer = await self.running(config)
+        parts = balancer._parts
+        context = balancer.factories["web"].context
+        services = list(balancer)
+        assert not balancer.apply(config)
+        assert balancer.factories["web"].context is context
+        assert list(balancer) == services
+        assert parts is not None
+        assert balancer._parts is not None
+        assert balancer._parts.pools == parts.pools
+
+    async def test_what_did_not_change_is_not_touched(self) -> None:
+        tables: dict[str, Any] = {"web": {}, "api": {"pool": "api"}}
+        balancer = await self.running(self.config(tables, web=self.pool("a"), api=self.pool("b")))
+        (service,) = (it for it in balancer._pools.values() if it.pool.name == "api")
+        before = balancer.factories["api"].context, balancer.listens_on("api"), service.pool._members
+        tables["web"] = {"backlog": 7}
+        balancer.apply(self.config(tables, web=self.pool("abc"), api=self.pool("b")))
+        after = balancer.factories["api"].context, balancer.listens_on("api"), service.pool._members
+        assert [one is other for one, other in zip(before, after, strict=True)] == [True, False, True]
+        assert before[1] == after[1]
+
+    async def test_a_frontend_moves_to_another_pool(self) -> None:
+        pools = {"web": self.pool("a"), "other": self.pool("b")}
+        balancer = await self.running(self.config({"web": {}}, **pools))
+        old = self.client(balancer)
+        assert await self.answer(old) == "a"
+        balancer.apply(self.config({"web": {"pool": "other"}}, **pools))
+        assert await self.answer(self.client(balancer)) == "b"
+        assert await self.answer(old) == "a"
+        assert [pool.name for pool in balancer._pools] == ["other"]
+
+    async def test_a_frontend_waits_for_the_first_checks_of_the_pool_that_it_moves_to(self) -> None:
+        checked = self.pool("b", health=HealthConfig(check="tcp", probe=TcpProbe()))
+        pools = {"web": self.pool("a"), "other": checked}
+        balancer = await self.running(self.config({"web": {}}, **pools))
+        balancer.apply(self.config({"web": {"pool": "other"}}, **pools))
+        assert await self.answer(self.client(balancer)) in "ab"
+        await until(reactor, lambda: balancer.factories["web"].context.pool.name == "other")
+        assert await self.answer(self.client(balancer)) == "b"
+
+    async def test_addresses_come_and_go_and_the_others_stay(self) -> None:
+        balancer = await self.running(self.config({"web": {"listen": ["127.0.0.1:0", "127.0.0.2:0"]}}))
+        first, second = balancer.listens_on("web")
+        old = socket.create_connection(("127.0.0.2", port_of(second)))
+        self.addCleanup(old.close)
+        old.setblocking(False)
+        balancer.apply(self.config({"web": {"listen": ["127.0.0.3:0", "127.0.0.1:0"]}}))
+        third, same = balancer.listens_on("web")
+        assert same == first
+        new = socket.create_connection(("127.0.0.3", port_of(third)))
+        self.addCleanup(new.close)
+        new.setblocking(False)
+        assert await self.answer(new) == "a"
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.2", port_of(second)))
+        # It was in the queue of the socket that has been closed.
+        assert await self.answer(old) == "a"
+
+    async def test_an_address_that_cannot_be_had_leaves_everything_as_it_was(self) -> None:
+        balancer = await self.running(self.config(web=self.pool("a")))
+        before = balancer.listens_on("web"), balancer.config, list(balancer)
+        with socket.create_server(("127.0.0.1", 0)) as holder:
+            taken = f"127.0.0.1:{holder.getsockname()[1]}"
+            tables = {"web": {"listen": ["127.0.0.1:0", "127.0.0.2:0"]}, "api": {"listen": taken}}
+            with pytest.raises(ListenError, match="frontend api: cannot listen on"):
+                balancer.apply(self.config(tables, web=self.pool("b")))
+        assert (balancer.listens_on("web"), balancer.config, list(balancer)) == before
+        assert await self.answer(self.client(balancer)) == "a"
+
+    async def test_a_frontend_that_is_removed_and_added_again(self) -> None:
+        tables: dict[str, Any] = {"web": {}, "api": {}}
+        balancer = await self.running(self.config(tables))
+        old = self.client(balancer, "api")
+        assert await self.answer(old) == "a"
+        balancer.apply(self.config({"web": {}}))
+        assert list(balancer.factories) == ["web"]
+        assert await self.answer(old) == "a"
+        balancer.apply(self.config(tables))
+        await until(reactor, lambda: balancer.listens_on("api"))
+        assert await self.answer(self.client(balancer, "api")) == "a"
+
+    async def test_another_backlog_loses_no_client_that_waits(self) -> None:
+        balancer = await self.running(self.config())
+        (before,) = balancer.listens_on("web")
+        client = self.client(balancer)
+        balancer.apply(self.config({"web": {"backlog": 3}}))
+        assert balancer.listens_on("web") == [before]
+        assert await self.answer(client) == "a"
+
+    async def test_a_limit_of_connections_holds_at_once(self) -> None:
+        balancer = await self.running(self.config())
+        first = self.client(balancer)
+        assert await self.answer(first) == "a"
+        balancer.apply(self.config({"web": {"limits": LimitsConfig(connections=1)}}))
+        second = self.client(balancer)
+        second.send(b"?")
+        await until(reactor, lambda: balancer.factories["web"].registry.accept_pause._reasons)
+        assert len(balancer.factories["web"].registry.sessions) == 1
+        balancer.apply(self.config({"web": {"limits": LimitsConfig(connections=2)}}))
+        assert await self.answer(second) == "a"
+
+    async def test_clients_stay_counted_under_other_limits(self) -> None:
+        limits = LimitsConfig(connections_per_client=5)
+        balancer = await self.running(self.config({"web": {"limits": limits}}))
+        first = self.client(balancer)
+        assert await self.answer(first) == "a"
+        limits = LimitsConfig(connections_per_client=1)
+        balancer.apply(self.config({"web": {"limits": limits}}))
+        assert await self.answer(self.client(balancer)) == ""
+        first.close()
+        await until(reactor, lambda: not balancer.factories["web"].registry.sessions)
+        assert await self.answer(self.client(balancer)) == "a"
+
+    async def test_limits_on_clients_begin_and_end(self) -> None:
+        balancer = await self.running(self.config())
+        old = self.client(balancer)
+        assert await self.answer(old) == "a"
+        for _ in range(2):
+            limits = LimitsConfig(connections_per_client=1)
+            balancer.apply(self.config({"web": {"limits": limits}}))
+            first = self.client(balancer)
+            assert await self.answer(first) == "a"
+            assert await self.answer(self.client(balancer)) == ""
+            balancer.apply(self.config())
+            assert await self.answer(self.client(balancer)) == "a"
+            first.close()
+        old.close()
+        await until(reactor, lambda: len(balancer.factories["web"].registry.sessions) == 2)
+
+    async def test_lists_refuse_the_next_clients(self) -> None:
+        balancer = await self.running(self.config())
+        old = self.client(balancer)
+        assert await self.answer(old) == "a"
+        balancer.apply(self.config({"web": {"access": AccessConfig(deny=["127.0.0.0/8"])}}))
+        assert await self.answer(self.client(balancer)) == ""
+        assert await self.answer(old) == "a"
+        balancer.apply(self.config())
+        assert await self.answer(self.client(balancer)) == "a"
+
+    async def test_checks_begin_and_end_without_a_gap(self) -> None:
+        balancer = await self.running(self.config(web=self.pool("ab")))
+        for check in (HealthConfig(check="tcp", probe=TcpProbe()), None):
+            for interval in (2, 3):
+                health = None if check is None else HealthConfig(probe=TcpProbe(), interval=interval)
+                balancer.apply(self.config(web=self.pool("ab", health=health)))
+                assert await self.answer(self.client(balancer)) in "ab"
+
+    async def test_a_backend_at_another_address_takes_the_place_of_the_one_of_its_name(self) -> None:
+        health = HealthConfig(check="tcp", probe=TcpProbe())
+        balancer = await self.running(self.config(web=self.pool("a", health=health)))
+        old = self.client(balancer)
+        assert await self.answer(old) == "a"
+        moved = BackendConfig(address=self.servers["b"], name="a")
+        balancer.apply(self.config(web=PoolConfig(backends=(moved,), health=health)))
+        assert await self.answer(self.client(balancer)) == "b"
+        assert await self.answer(old) == "a"
+
+    async def test_affinity_survives_another_policy(self) -> None:
+        affinity = AffinityConfig()
+        balancer = await self.running(self.config(web=self.pool("ab", affinity=affinity)))
+        served = await self.answer(self.client(balancer))
+        balancer.apply(self.config(web=self.pool("ab", affinity=affinity, balance="least_connections")))
+        for _ in range(4):
+            assert await self.answer(self.client(balancer)) == served
+
+    async def test_the_access_log_goes_elsewhere(self) -> None:
+        first, second = (Path(self.mktemp()) for _ in range(2))
+
+        def logging_to(path: Path | None) -> Config:
+            table = None if path is None else AccessLogConfig(path=str(path))
+            return evolve(self.config(), access_log=table)
+
+        def lines_of(path: Path) -> int:
+            return path.read_text().count("\n")
+
+        async def visit() -> None:
+            client = self.client(balancer)
+            assert await self.answer(client) == "a"
+            client.close()
+            await until(reactor, lambda: not balancer.factories["web"].registry.sessions)
+
+        balancer = await self.running(logging_to(None))
+        for path in (first, second):
+            balancer.apply(logging_to(path))
+            await visit()
+            await until(reactor, partial(lines_of, path))
+        broken = Path(self.mktemp()) / "missing" / "log"
+        with pytest.raises(TcpbalanceError, match=r"cannot be opened|no such file"):
+            balancer.apply(logging_to(broken))
+        balancer.apply(logging_to(None))
+        await visit()
+        await balancer.stopService()
+        assert (lines_of(first), lines_of(second)) == (1, 1)
+
+    async def test_a_key_that_needs_a_restart_keeps_its_value(self) -> None:
+        balancer = await self.running(self.config())
+        other: DataPathName = "portable" if self.data_path_name == "auto" else "auto"
+        config = evolve(self.config({"web": {"backlog": 9}}), data_path=other, shutdown_grace=7)
+        found = balancer.apply(config)
+        assert [change.path for change in found.needing_restart] == [("data_path",)]
+        assert balancer.config is not None
+        assert balancer.config.data_path == self.data_path_name
+        assert balancer.config.frontends["web"].backlog == 9
+        assert balancer._shared.grace == 7
+
+    async def test_only_a_balancer_that_runs_by_a_configuration(self) -> None:
+        frontend = Frontend("web", "127.0.0.1:0", Pool("web", [self.servers["a"]]))
+        with pytest.raises(SettingError, match=r"Balancer\.from_config"):
+            Balancer(reactor, [frontend], data_path=self.data_path_name).apply(self.config())
+        with pytest.raises(TcpbalanceError, match="does not run"):
+            Balancer.from_config(reactor, self.config()).apply(self.config())
+
+    async def test_many_changes_leave_nothing_behind(self) -> None:
+        health = HealthConfig(check="tcp", probe=TcpProbe())
+        configs = [
+            self.config({"web": {}, "api": {"listen": "127.0.0.2:0"}}, web=self.pool("ab", health=health)),
+            self.config({"web": {"backlog": 5}}, web=self.pool("bc", affinity=AffinityConfig())),
+            self.config({"web": {"listen": Address.parse("127.0.0.2:0")}}, web=self.pool("c", slow_start=5)),
+        ]
+        balancer = await self.running(configs[0])
+
+        async def a_round() -> tuple[int, ...]:
+            for config in [*configs[1:], configs[0]]:
+                balancer.apply(config)
+            await until(reactor, lambda: balancer.listens_on("api") and not balancer._retiring)
+            (pool,) = balancer._pools
+            calls, readers = len(reactor.getDelayedCalls()), len(reactor.getReaders())
+            return len(list(balancer)), len(pool._subscribers._subscribed), calls, readers
+
+        await a_round()
+        assert await a_round() == await a_round()
+        assert await self.answer(self.client(balancer)) in "ab"
+
+
+class NativeApplyConfigTests(ApplyConfigTests):
+    """The same on the native data path."""
+
+    data_path_name = "auto"
