@@ -47,7 +47,7 @@ EARLY = st.sampled_from([0, 1, 1000, 65_535, 65_536, 200_000])
 """Bytes that a client has sent by the time that it is accepted: fewer than a read takes, as many, more."""
 
 DEEDS: st.SearchStrategy[Deed] = st.one_of(
-    st.tuples(st.just("send"), SIDES, st.sampled_from([1, 1000, 65_536, 200_000])),
+    st.tuples(st.sampled_from(["send", "send_last"]), SIDES, st.sampled_from([1, 1000, 65_536, 200_000])),
     st.tuples(st.sampled_from(["finish", "finish", "reset", "stop_reading", "start_reading"]), SIDES),
     st.tuples(st.just("pass_time"), st.sampled_from([0.3, 2.0, 3.5, 200.0])),
     st.tuples(st.just("connect"), EARLY),
@@ -56,8 +56,12 @@ DEEDS: st.SearchStrategy[Deed] = st.one_of(
 
 
 def _without_unread(record: SessionRecord) -> SessionRecord:
-    """While a bare session dials, the client's bytes stay in the kernel, where another one reads them."""
-    return record if record.backend is not None else evolve(record, client_bytes=0)
+    """While a bare session dials, the client's bytes stay in the kernel, where another one reads them.
+
+    So a reset by the backend comes after more of them, or after fewer.
+    """
+    is_unsure = record.backend is None or record.reason is EndReason.BACKEND_RESET
+    return evolve(record, client_bytes=0) if is_unsure else record
 
 
 BEHAVIOURS = st.sampled_from(
@@ -87,7 +91,7 @@ class Play:
 
     def act(self, deed: str, *details: Any) -> None:
         """Do something, and let all follow from it."""
-        if deed in {"send", "finish", "reset", "stop_reading", "start_reading"}:
+        if deed in {"send", "send_last", "finish", "reset", "stop_reading", "start_reading"}:
             self._peer(deed, *details)
         else:
             getattr(self, f"_{deed}")(*details)
@@ -97,10 +101,12 @@ class Play:
         clients = self._scene.clients[-1:]
         peers = clients if side == "client" else self._connections()[-1:]
         for peer in peers:
-            if peer.socket.closed or (deed == "send" and peer.finished):
+            if peer.socket.closed or (size and peer.finished):
                 continue
-            if deed == "send":
+            if size:
                 peer.send(self._noise.randbytes(*size))
+                if deed == "send_last":
+                    peer.finish()
             else:
                 getattr(peer, deed)()
 

@@ -80,6 +80,7 @@ class MemoryNativeDataPath(NativeDataPath):
         super().__init__(Poller(reactor, lambda: poller, pipes))
         self.open()
         self.transports: list[MemorySocketTransport] = []
+        self._epoll = poller
         self._pipes = pipes
 
     def attach(self, sock: MemorySocket, protocol: Any, address: Any) -> MemorySocketTransport:
@@ -93,6 +94,11 @@ class MemoryNativeDataPath(NativeDataPath):
 
     def in_flight(self, sock: Any) -> int:
         return len(sock.outgoing.unsent)
+
+    def report(self, number: int, events: int) -> None:
+        """Report an event at a descriptor in the place of what is to be reported of it."""
+        self._epoll.reported(number)
+        self.poller._handlers[number](events)
 
     def note(self) -> None:
         """Let each transport note what it keeps."""

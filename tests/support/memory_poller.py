@@ -77,6 +77,10 @@ class MemoryPoller:
         """What holds for the epoll itself: it can be read while there is something to report."""
         return select.EPOLLIN if any(self._look(number) for number in self._woken) else 0
 
+    def reported(self, number: int) -> None:
+        """Report what has happened at a descriptor no more."""
+        self._woken.pop(number, None)
+
     # See ``Watcher``
 
     def woken(self, number: int) -> None:

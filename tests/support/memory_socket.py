@@ -144,7 +144,9 @@ class MemorySocket:
         self.number = number
         self.watcher: Watcher | None = None
         self._on_connect: Callable[[MemorySocket, tuple[str, int]], int] | None = None
+        self._target = ("", 0)
         self._connecting = False
+        self._waits = False
         self._dead = False
         self._error = 0
         self._lacks_room = False
@@ -182,6 +184,7 @@ class MemorySocket:
         """See connect(2): the first call begins, and those after that ask how it stands."""
         call, self._on_connect = self._on_connect, None
         if call is not None:
+            self._target = address
             code = call(self, address)
             self._connecting = code == errno.EINPROGRESS
             return code
@@ -197,8 +200,11 @@ class MemorySocket:
     def getsockname(self) -> tuple[str, int]:
         return HERE
 
+    def getpeername(self) -> tuple[str, int]:
+        return self._target
+
     def setblocking(self, blocking: bool) -> None:
-        assert not blocking, "nothing here can wait"
+        self._waits = blocking
 
     def setsockopt(self, level: int, name: int, value: int | bytes) -> None:
         self.options[level, name] = value
@@ -222,6 +228,7 @@ class MemorySocket:
             raise _os_error(self._take_error())
         if self._dead:
             return b""
+        self._must_not_wait(flags)
         raise _os_error(errno.EWOULDBLOCK)
 
     def recv_into(self, buffer: memoryview) -> int:
@@ -240,6 +247,7 @@ class MemorySocket:
             return len(data)
         taken = self.outgoing.push(data, bool(flags & socket.MSG_MORE))
         if taken < len(data):
+            self._must_not_wait(flags)
             self._lacks_room = True
             # What was held back made room by leaving, after it had been counted as being in the way.
             self._room_appeared()
@@ -328,6 +336,9 @@ class MemorySocket:
     def _take_error(self) -> int:
         code, self._error = self._error, 0
         return code
+
+    def _must_not_wait(self, flags: int) -> None:
+        assert not self._waits or flags & socket.MSG_DONTWAIT, "nothing here can wait"
 
     def _check_open(self) -> None:
         if self.closed:

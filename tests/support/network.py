@@ -24,9 +24,11 @@ from contextlib import contextmanager
 from typing import Any, Literal, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IAddress, IProtocol
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogLevel, eventAsText, globalLogPublisher
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from support.memory_data_path import EPOLL, MemoryDataPath, MemoryNativeDataPath, MemoryTwistedDataPath
@@ -123,8 +125,12 @@ class Network:
         address = address or IPv4Address("TCP", "198.51.100.7", next(self._ports))
         client, ours = self._link(tls)
         client.send(early)
-        if self._begins_bare and not tls and factory.serve_bare(ours, _accepted_from(address)):
-            return client
+        if self._begins_bare and not tls:
+            # As a listener accepts it.
+            ours.setblocking(True)
+            if factory.serve_bare(ours, _accepted_from(address)):
+                return client
+            ours.setblocking(False)
         protocol = factory.buildProtocol(address)
         if protocol is None:
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
@@ -165,6 +171,15 @@ class Network:
             self.clock.rightNow = max(due, self.clock.rightNow)
             self.run()
         self.clock.rightNow = end
+
+    def report(self, sock: MemorySocket, events: int) -> None:
+        """Report an event at a socket of the balancer's in the place of what is to be reported of it, on the
+        native data path."""
+        cast(MemoryNativeDataPath, self._data_path).report(sock.fileno(), events)
+
+    def tear_down(self) -> None:
+        """Let the reactor be no more, for the native data path."""
+        cast(MemoryNativeDataPath, self._data_path).poller.connectionLost(Failure(ConnectionLost()))
 
     # What is left.
 
