@@ -26,14 +26,12 @@ from tcpbalance.errors import TcpbalanceError
 from tcpbalance.net.clock import make_monotonic
 from tcpbalance.net.inherited import InheritedSockets
 from tcpbalance.net.own_listeners import warn_of_loops_by_name
-from tcpbalance.orphans import OrphanReaper
+from tcpbalance.orphans import FIRST_PROCESS, OrphanReaper
 from tcpbalance.systemd.notifier import Notifier
 from tcpbalance.systemd.notify_socket import NotifySocket
+from tcpbalance.upgrade import Predecessor, Upgrader
 
 _log = Logger()
-
-FIRST_PROCESS = 1
-"""The process that orphans of its PID namespace are given to: pid_namespaces(7)."""
 
 COLLECT_AFTER = (3_000, 0, 20)
 """When the garbage collector runs, as `gc.set_threshold` takes it. It examines the young objects when there
@@ -103,12 +101,25 @@ def daemon(reactor: Any, balancer: Balancer, environment: Environment) -> MultiS
     if environment.notify_socket is not None:
         manager = NotifySocket(environment.notify_socket)
         notifier = Notifier(reactor, manager, balancer, environment.watchdog, monotonic)
-    Signals(reactor, balancer, notifier).setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
+    shutdown = Shutdown(reactor, balancer)
+
+    def hand_over(pid: int) -> None:
+        if notifier is not None:
+            notifier.hand_over(pid)
+        shutdown.begin("SIGUSR2")
+
+    upgrader = Upgrader(reactor, balancer, environment, hand_over)
+    signals = Signals(reactor, balancer, shutdown, notifier, upgrader)
+    signals.setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
+    upgrader.setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
     if notifier is not None:
         notifier.setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
     if os.getpid() == FIRST_PROCESS:
         OrphanReaper(reactor).setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
     balancer.setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
+    if environment.ready_descriptor is not None:
+        predecessor = Predecessor(environment.ready_descriptor)
+        balancer.when_listening().addCallbacks(lambda _: predecessor.report_ready(), lambda _: None)
     balancer.when_listening().addErrback(_fail, reactor)
     reactor.callWhenRunning(spare_the_collector)
     return service
@@ -154,21 +165,58 @@ class Daemon(MultiService):
         self._reactor.callWhenRunning(super().startService)
 
 
+class Shutdown:
+    """Ends the daemon in order; at a second request, at once.
+
+    :param reactor: stops when the last session has ended.
+    :param balancer: serves them until then.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, balancer: Balancer) -> None:
+        self._reactor = reactor
+        self._balancer = balancer
+        self._has_begun = False
+
+    def begin(self, name: str) -> None:
+        """Accept no more clients, and end when the open sessions have ended.
+
+        :param name: of the signal that asks for it.
+        """
+        if self._has_begun:
+            self._log.info("{name} again: ending open sessions now", name=name)
+            self._balancer.end_grace_now()
+            return
+        self._has_begun = True
+        self._log.info("{name}: no new connections; open sessions may finish", name=name)
+        try:
+            self._reactor.stop()
+        except ReactorNotRunning:
+            self._log.debug("already stopping")
+
+
 class Signals(Service):
     """SIGTERM and SIGINT end in order, a second one at once; SIGUSR1 reopens the access log; SIGHUP reads
-    certificates and keys again.
+    certificates and keys again; SIGUSR2 starts the program anew, which takes over.
 
     Twisted's own handlers make ``twistd`` end by the signal it got; an orderly end is a success and exits
     with 0.
     """
 
-    _log = Logger()
-
-    def __init__(self, reactor: Any, balancer: Balancer, notifier: Notifier | None) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        balancer: Balancer,
+        shutdown: Shutdown,
+        notifier: Notifier | None,
+        upgrader: Upgrader,
+    ) -> None:
         self._reactor = reactor
         self._balancer = balancer
+        self._shutdown = shutdown
         self._notifier = notifier
-        self._stopping = False
+        self._upgrader = upgrader
 
     def startService(self) -> None:
         """Take the signals over from the reactor, and release those that came since ``makeService``."""
@@ -188,6 +236,7 @@ class Signals(Service):
 
         signal.signal(signal.SIGUSR1, reopen)
         signal.signal(signal.SIGHUP, self._on_reload)
+        signal.signal(signal.SIGUSR2, self._on_upgrade)
 
     def _on_reload(self, number: int, frame: FrameType | None) -> None:
         self._reactor.callFromThread(self._reload)
@@ -199,18 +248,8 @@ class Signals(Service):
         if self._notifier is not None:
             self._notifier.reloaded()
 
-    def _on_end(self, number: int, frame: FrameType | None) -> None:
-        self._reactor.callFromThread(self._end, number)
+    def _on_upgrade(self, number: int, frame: FrameType | None) -> None:
+        self._reactor.callFromThread(self._upgrader.upgrade)
 
-    def _end(self, number: int) -> None:
-        name = signal.Signals(number).name
-        if self._stopping:
-            self._log.info("{name} again: ending open sessions now", name=name)
-            self._balancer.end_grace_now()
-            return
-        self._stopping = True
-        self._log.info("{name}: no new connections; open sessions may finish", name=name)
-        try:
-            self._reactor.stop()
-        except ReactorNotRunning:
-            self._log.debug("already stopping")
+    def _on_end(self, number: int, frame: FrameType | None) -> None:
+        self._reactor.callFromThread(self._shutdown.begin, signal.Signals(number).name)

@@ -16,6 +16,9 @@ from tcpbalance.steady_loop import SteadyLoop
 SEARCH_EVERY = 1.0
 """Seconds from one look to the next."""
 
+FIRST_PROCESS = 1
+"""The process that orphans of its PID namespace are given to: pid_namespaces(7)."""
+
 _PROC = Path("/proc")
 
 

@@ -7,10 +7,16 @@ from typing import Any, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
 from tcpbalance.steady_loop import SteadyLoop
 from tcpbalance.systemd import notification
 from tcpbalance.systemd.notification import Summary
+
+DELIVER_WITHIN = 5.0
+"""Seconds that the end of the program waits for a service manager that has no space for messages."""
+
+_TRY_EVERY = 0.05
 
 STATUS_EVERY = 2.0
 """Seconds between two looks at the counts; the status is sent where it has changed."""
@@ -32,6 +38,8 @@ class Manager(Protocol):
     def send(self, message: str) -> None: ...
 
     def send_or_drop(self, message: str) -> None: ...
+
+    def flush(self) -> bool: ...
 
 
 class Notifier(Service):
@@ -55,11 +63,13 @@ class Notifier(Service):
         watchdog: float | None,
         monotonic: Callable[[], float],
     ) -> None:
+        self._clock = clock
         self._manager = manager
         self._balancer = balancer
         self._watchdog = watchdog
         self._monotonic = monotonic
         self._is_ready = False
+        self._is_handed_over = False
         self._reported_status = ""
         self._looking = SteadyLoop("the report to the service manager", self._report, clock)
         # sd_watchdog_enabled(3) recommends half the time.
@@ -75,18 +85,25 @@ class Notifier(Service):
         self._is_ready = True
         self.reloaded()
 
+    @property
+    def _reports_reloads(self) -> bool:
+        return bool(self.running) and self._is_ready and not self._is_handed_over
+
     def reloading(self) -> None:
         """Report that files are being read again."""
-        if self.running and self._is_ready:
+        if self._reports_reloads:
             self._manager.send(notification.reloading(self._monotonic()))
 
     def reloaded(self) -> None:
         """Report that they have been read, or cannot be used."""
-        if self.running and self._is_ready:
+        if self._reports_reloads:
             self._reported_status = self._status()
             self._manager.send(notification.ready(self._reported_status))
 
     def _report(self) -> None:
+        if self._is_handed_over:
+            self._manager.flush()
+            return
         status = self._status()
         lines = [] if self._watchdog is None else [notification.WATCHDOG]
         if status != self._reported_status:
@@ -103,19 +120,25 @@ class Notifier(Service):
 
         :param pid: of the other.
         """
+        self._is_handed_over = True
         self._manager.send(notification.main_process(pid))
-        self._looking.stop()
-        super().stopService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
 
     def stopService(self) -> Deferred[None]:
         """Report that the program ends.
 
-        :returns: fires when the balancer has stopped.
+        :returns: fires when the balancer has stopped, and the service manager has got all that must arrive.
         """
-        if self.running:
-            super().stopService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+        if self.running and not self._is_handed_over:
             self._manager.send(notification.stopping(self._status()))
+        super().stopService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
         return self._balancer.stopService().addBoth(self._end)
 
-    def _end(self, _: object) -> None:
+    def _end(self, _: object) -> Deferred[None]:
         self._looking.stop()
+        return Deferred.fromCoroutine(self._deliver())
+
+    async def _deliver(self) -> None:
+        """Try again and again to send what must arrive."""
+        deadline = self._clock.seconds() + DELIVER_WITHIN
+        while not self._manager.flush() and self._clock.seconds() < deadline:
+            await deferLater(self._clock, _TRY_EVERY)

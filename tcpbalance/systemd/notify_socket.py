@@ -33,16 +33,16 @@ class NotifySocket:
     def send(self, message: str) -> None:
         """Send a message that must arrive."""
         self._pending.append(message)
-        self._flush()
+        self.flush()
 
     def send_or_drop(self, message: str) -> None:
         """Send a message that the next of its kind makes up for."""
-        if self._flush():
+        if self.flush():
             with contextlib.suppress(OSError):
                 self._send(message)
 
-    def _flush(self) -> bool:
-        """Send what waits, in its order.
+    def flush(self) -> bool:
+        """Send what must arrive and still waits, in its order.
 
         :returns: whether all of it is sent.
         """

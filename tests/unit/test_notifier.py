@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 
 from tcpbalance.event import OneTimeEvent
 from tcpbalance.systemd.notification import Summary
-from tcpbalance.systemd.notifier import STATUS_EVERY, Notifier
+from tcpbalance.systemd.notifier import DELIVER_WITHIN, STATUS_EVERY, Notifier
 
 
 @define
@@ -17,11 +17,22 @@ class Messages:
     """A service manager that keeps what it gets."""
 
     all: list[str] = field(factory=list)
+    waiting: list[str] = field(factory=list)
+    is_full: bool = False
 
     def send(self, message: str) -> None:
-        self.all.append(message)
+        self.waiting.append(message)
+        self.flush()
 
-    send_or_drop = send
+    def send_or_drop(self, message: str) -> None:
+        if self.flush():
+            self.all.append(message)
+
+    def flush(self) -> bool:
+        if not self.is_full:
+            self.all += self.waiting
+            self.waiting = []
+        return not self.waiting
 
     def take(self) -> list[str]:
         taken, self.all = self.all, []
@@ -150,6 +161,37 @@ def test_one_that_never_started_has_nothing_to_report() -> None:
     assert stage.manager.take() == []
 
 
+@pytest.mark.parametrize("manager_reads", [True, False])
+def test_what_must_arrive_is_waited_for(manager_reads: bool) -> None:
+    stage = Stage()
+    stage.become_ready()
+    stage.manager.is_full = True
+    stage.balancer.stopped.settle(None)
+    reported: list[object] = []
+    stage.notifier.stopService().addCallback(reported.append)
+    stage.clock.pump([0.05] * 20)
+    assert reported == []
+    if manager_reads:
+        stage.manager.is_full = False
+        stage.clock.advance(0.05)
+    else:
+        stage.clock.pump([0.05] * int(20 * DELIVER_WITHIN))
+    assert reported == [None]
+    assert stage.manager.take() == [f"STOPPING=1\n{STATUS}"] * manager_reads
+    assert stage.clock.getDelayedCalls() == []
+
+
+def test_a_handover_arrives_while_sessions_drain() -> None:
+    stage = Stage()
+    stage.become_ready()
+    stage.manager.is_full = True
+    stage.notifier.hand_over(4711)
+    stage.notifier.stopService()
+    stage.manager.is_full = False
+    stage.clock.advance(STATUS_EVERY)
+    assert stage.manager.take() == ["MAINPID=4711"]
+
+
 def test_after_a_handover_the_other_process_reports() -> None:
     stage = Stage(1.0)
     stage.become_ready()
@@ -157,6 +199,8 @@ def test_after_a_handover_the_other_process_reports() -> None:
     assert stage.manager.take() == ["MAINPID=4711"]
     stage.have_sessions(3)
     stage.clock.pump([0.5] * 10)
+    stage.notifier.reloading()
+    stage.notifier.reloaded()
     stage.balancer.stopped.settle(None)
     assert stage.notifier.stopService().called
     assert stage.manager.take() == []

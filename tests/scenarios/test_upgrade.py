@@ -1,0 +1,287 @@
+"""SIGUSR2: a new program takes over, and no client is refused or cut; one that fails changes nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support import peers
+from support.clients import ask, ask_unix, connect, read, read_all
+from support.daemon import Daemon, Starter
+from support.notify import service_manager
+from support.visitors import Visitors
+from support.waiting import until
+
+CONFIG = """
+[access_log]
+path = "access.log"
+format = "json"
+
+[frontends.web]
+listen = ["127.0.0.1:0", "unix:web.sock"]
+pool = "web"
+
+[pools.web]
+backends = ["{backend}"]
+"""
+
+PROGRAM = """
+import os, signal, sys
+from pathlib import Path
+
+if "TCPBALANCE_HANDOVER" in os.environ:
+    Path("successor").write_text(str(os.getpid()))
+    exec(Path("change").read_text())
+import tcpbalance.upgrade
+tcpbalance.upgrade.READY_WITHIN = float(Path("ready_within").read_text())
+from tcpbalance.cli import main
+sys.exit(main(["run", "tcpbalance.toml"]))
+"""
+"""A program whose next version may be anything."""
+
+NEVER = "3600"
+AT_ONCE = "0.5"
+
+CHECKED = """
+[pools.web.health]
+check = "command"
+argv = ["sleep", "3600"]
+timeout = "1h"
+"""
+
+
+class Changing(Daemon):
+    """A balancer whose program changes before it is started again."""
+
+    @property
+    def command(self) -> list[str]:
+        return [sys.executable, str(self.folder / "program.py")]
+
+
+def pids(daemon: Daemon) -> list[int]:
+    """Give the processes that have taken over, one after the other."""
+    return [int(pid) for pid in re.findall(r"process (\d+) has taken over", daemon.log)]
+
+
+def has_ended(pid: int) -> bool:
+    """Tell whether a process that is not our child has ended, reaped or not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+@contextlib.contextmanager
+def running(
+    folder: Path,
+    kind: type[Daemon] = Daemon,
+    *,
+    change: str = "",
+    ready_within: str = NEVER,
+    environment: dict[str, str] | None = None,
+) -> Iterator[Daemon]:
+    """Run a balancer over one server that echoes; in the end, nothing that it started is left."""
+    for name, text in (("program.py", PROGRAM), ("change", change), ("ready_within", ready_within)):
+        (folder / name).write_text(text)
+    with peers.peer(peers.echo) as backend:
+        daemon = kind(CONFIG.format(backend=backend.address), folder, environment=environment)
+        try:
+            with daemon:
+                yield daemon
+        finally:
+            for pid in pids(daemon)[-1:]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+                until(lambda pid=pid: has_ended(pid), f"the end of {pid}")  # type: ignore[misc]
+
+
+def upgrade(daemon: Daemon) -> int:
+    """Have the process that serves start another.
+
+    :returns: the other's process id when it has taken over.
+    """
+    before = pids(daemon)
+    os.kill(before[-1] if before else daemon.process.pid, signal.SIGUSR2)
+    until(lambda: len(pids(daemon)) > len(before), lambda: f"a new process\n{daemon.log}")
+    return pids(daemon)[-1]
+
+
+@pytest.mark.parametrize("starter", ["twistd", "tcpbalance run"])
+def test_no_client_is_refused_and_none_is_cut(
+    tmp_path: Path, starter: Starter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Daemon, "starter", starter)
+    with running(tmp_path) as daemon:
+        port = daemon.port
+        with Visitors(port) as visitors, connect(port) as lasting:
+            lasting.sendall(b"before")
+            assert read(lasting, 6) == b"before"
+            visitors.see(100)
+            first = upgrade(daemon)
+            visitors.see(100)
+            # Its sessions may finish there.
+            lasting.sendall(b"after")
+            lasting.shutdown(1)
+            assert read_all(lasting) == b"after"
+            assert daemon.wait() == 0
+            second = upgrade(daemon)
+            visitors.see(100)
+            until(lambda: has_ended(first), "the end of the second process")
+        assert visitors.failures == []
+        assert len({daemon.process.pid, first, second}) == 3
+        daemon.wait_for_records(visitors.visits + 1)
+        assert len(daemon.access_records) == visitors.visits + 1
+
+
+def test_a_unix_socket_keeps_its_file_until_the_last_process_ends(tmp_path: Path) -> None:
+    file = tmp_path / "web.sock"
+    with running(tmp_path) as daemon:
+        inode = file.stat().st_ino
+        upgrade(daemon)
+        assert daemon.wait() == 0
+        assert file.stat().st_ino == inode
+        assert ask_unix(str(file), b"a") == b"a"
+    assert not file.exists()
+
+
+def test_nothing_else_is_handed_over(tmp_path: Path) -> None:
+    with running(tmp_path) as daemon:
+        first = upgrade(daemon)
+        assert daemon.wait() == 0
+        before = kinds(first)
+        second = upgrade(daemon)
+        until(lambda: has_ended(first), "the end of the second process")
+        until(lambda: kinds(second) == before, lambda: f"{before}: {kinds(second)}")
+
+
+def kinds(pid: int) -> list[str]:
+    """Give what the descriptors of a process are open on, without the numbers of pipes and sockets."""
+    found = []
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.append(re.sub(r"\[\d+\]", "", os.readlink(entry)))
+    return sorted(found)
+
+
+def test_the_new_configuration_may_listen_elsewhere(tmp_path: Path) -> None:
+    with running(tmp_path) as daemon:
+        port = daemon.port
+        config = daemon.config_file.read_text()
+        config = config.replace("127.0.0.1:0", f"127.0.0.1:{port}").replace("unix:web.sock", "127.0.0.2:0")
+        daemon.config_file.write_text(config.replace("frontends.web", "frontends.other"))
+        with Visitors(port) as visitors:
+            visitors.see(20)
+            upgrade(daemon)
+            assert daemon.wait() == 0
+            visitors.see(20)
+        assert visitors.failures == []
+        daemon.wait_for_log(r"frontend other: uses inherited descriptor \d \(web\), which listens on 127")
+        daemon.wait_for_log(
+            r"\(web\), which listens on unix:.*web.sock: no frontend has that address any more"
+        )
+
+
+FAILURES = {
+    "crashes at once": ("sys.exit(7)", NEVER, r"ended before it was ready \(exit status 7\)"),
+    "is killed": ("os.kill(os.getpid(), 9)", NEVER, r"ended before it was ready \(signal 9\)"),
+    "hangs": ("while True: signal.pause()", AT_ONCE, r"was not ready within 0.5 s \(signal 9\)"),
+    "closes everything": (
+        "os.closerange(3, 100)\nwhile True: signal.pause()",
+        NEVER,
+        r"ended before it was ready \(signal 9\)",
+    ),
+    "never says ready": (
+        f"Path('tcpbalance.toml').open('a').write({CHECKED!r})",
+        "3",
+        r"was not ready within 3 s \(signal 9\)",
+    ),
+    "has a mistake": (
+        "Path('tcpbalance.toml').open('a').write('mistake = 1')",
+        NEVER,
+        r"ended before it was ready \(exit status 1\)",
+    ),
+    "cannot listen": (
+        "f = Path('tcpbalance.toml')\nf.write_text(f.read_text().replace('unix:web.sock', '192.0.2.1:1'))",
+        NEVER,
+        r"ended before it was ready \(exit status 1\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_one_that_fails_changes_nothing(tmp_path: Path, name: str) -> None:
+    change, ready_within, why = FAILURES[name]
+    with running(tmp_path, Changing, change=change, ready_within=ready_within) as daemon:
+        with Visitors(daemon.port) as visitors, connect(daemon.port) as lasting:
+            lasting.sendall(b"before")
+            assert read(lasting, 6) == b"before"
+            visitors.see(20)
+            daemon.send(signal.SIGUSR2)
+            daemon.wait_for_log(f"SIGUSR2: the new program {why}; this one goes on")
+            assert has_ended(int((tmp_path / "successor").read_text()))
+            visitors.see(20)
+            lasting.sendall(b"after")
+            assert read(lasting, 5) == b"after"
+            assert ask_unix(str(tmp_path / "web.sock"), b"a") == b"a"
+        assert visitors.failures == []
+        assert daemon.stop() == 0
+    assert not (tmp_path / "web.sock").exists()
+
+
+def test_after_one_that_failed_another_takes_over(tmp_path: Path) -> None:
+    with running(tmp_path, Changing, change="sys.exit(1)") as daemon:
+        with Visitors(daemon.port) as visitors:
+            for times in (1, 2):
+                daemon.send(signal.SIGUSR2)
+                until(lambda times=times: daemon.log.count("; this one goes on") == times, "a failure")  # type: ignore[misc]
+            (tmp_path / "change").write_text("")
+            upgrade(daemon)
+            visitors.see(20)
+        assert daemon.wait() == 0
+        assert visitors.failures == []
+
+
+def test_a_program_that_is_stopped_takes_the_one_that_starts_along(tmp_path: Path) -> None:
+    with running(tmp_path, Changing, change="while True: signal.pause()") as daemon:
+        daemon.send(signal.SIGUSR2)
+        file = tmp_path / "successor"
+        successor = int(until(lambda: file.exists() and file.read_text(), "the new program"))
+        daemon.send(signal.SIGUSR2)
+        daemon.wait_for_log("SIGUSR2: the new program is being started already")
+        assert daemon.stop() == 0
+        until(lambda: has_ended(successor), "its end")
+    assert not (tmp_path / "web.sock").exists()
+
+
+def test_under_twistd_with_a_pid_file_this_one_goes_on(tmp_path: Path) -> None:
+    class WithPidFile(Daemon):
+        @property
+        def command(self) -> list[str]:
+            return [word for word in super().command if not word.startswith("--pidfile")]
+
+    with running(tmp_path, WithPidFile) as daemon:
+        daemon.send(signal.SIGUSR2)
+        daemon.wait_for_log(r"SIGUSR2: the new program ended before it was ready \(exit status 1\)")
+        assert "Another twistd server is running" in daemon.log
+        assert ask(daemon.port, b"a") == b"a"
+
+
+def test_a_service_manager_follows(tmp_path: Path) -> None:
+    with service_manager(tmp_path / "notify") as manager:
+        variables = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "200000"}
+        with running(tmp_path, environment=variables) as daemon:
+            manager.wait_for("READY=1")
+            pid = upgrade(daemon)
+            manager.wait_for(f"MAINPID={pid}")
+            assert daemon.wait() == 0
+            manager.wait_for("READY=1", 2)
+            manager.wait_for("WATCHDOG=1", manager.messages.count("WATCHDOG=1") + 3)
+            assert "STOPPING=1" not in manager.messages
+        manager.wait_for("STOPPING=1")
