@@ -36,7 +36,7 @@ deny_file = "denied.txt"
 backends = ["{backend}"]
 """
 
-UNIT = Path(__file__).parents[2] / "examples" / "systemd" / "tcpbalance.service"
+UNIT = Path(__file__).parents[2] / "deploy" / "tcpbalance.service"
 LINE = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} \[[\w.]+#\w+\] ")
 
 
@@ -49,7 +49,7 @@ class AsModule(Daemon):
 
 
 class AsUnit(Daemon):
-    """A balancer started as the example unit for systemd has it."""
+    """A balancer started as the unit for systemd has it."""
 
     @property
     def command(self) -> list[str]:

@@ -17,6 +17,7 @@ PAGES = [
     *sorted((TREE / "docs").rglob("*.md")),
     *sorted(TREE.glob("newsfragments/*.md")),
     *sorted(file for file in (TREE / "examples").rglob("*.*") if file.suffix != ".pyc"),
+    *sorted((TREE / "deploy").iterdir()),
     TREE / "bench" / "results" / "results.md",
 ]
 
