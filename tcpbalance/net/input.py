@@ -42,7 +42,7 @@ class Input:
     :param at_the_end: see ``Source``; true from the start where every read may stop short of what is there.
     :ivar reader: what reads: the input itself while the protocol gets what comes in.
     :ivar relayed: whether that is a pump, or TLS with a pump behind it.
-    :ivar done: whether no more is to be read.
+    :ivar done: see ``Source``.
     :ivar paused: whether the protocol wants no more for now.
     :ivar queued: whether the next turn reads.
     :ivar chunk: bytes that a read for the protocol takes at most.

@@ -16,8 +16,11 @@ import socket
 from socket import SocketType
 from typing import Protocol
 
+from twisted.python.failure import Failure
+
 from tcpbalance.net.output import Output
-from tcpbalance.net.reading import Source
+from tcpbalance.net.poller import READABLE, WRITABLE, Handler
+from tcpbalance.net.reading import Layer, Source
 from tcpbalance.net.splice import UNSUPPORTED, Pipe, PipeStore
 from tcpbalance.net.wheel import Wheel
 
@@ -31,8 +34,11 @@ CHUNK = 64 * 1024
 READS_A_TURN = 4
 """Reads, or fillings of the pipe, before others have theirs: less than a mebibyte, or 300 microseconds."""
 
-READS = range(READS_A_TURN)
-"""Made once: most turns have one read."""
+READS, FURTHER_READS = range(READS_A_TURN), range(READS_A_TURN - 1)
+"""Made once."""
+
+MESSAGE = READABLE | WRITABLE
+"""What the poller reports of a message at a socket that takes bytes."""
 
 BULK_AFTER = 4
 """Full reads in a row that make a direction a bulk one: by then a quarter of a mebibyte has passed."""
@@ -42,6 +48,15 @@ LEAN = 16 * 1024
 
 CHATTY_AFTER = 4
 """Lean bursts in a row that end a bulk transfer."""
+
+
+class Origin(Handler, Protocol):
+    """The part of a socket transport that bytes are pumped from.
+
+    :ivar output: what goes out there, in the other direction.
+    """
+
+    output: Output
 
 
 class Sink(Protocol):
@@ -59,9 +74,11 @@ class Sink(Protocol):
 
 
 class Pump:
-    """A ``Reader`` that carries what comes in at one transport to another.
+    """A ``Reader`` that carries what comes in at one transport to another, and the ``Handler`` of its socket.
 
-    :param source: where bytes come from.
+    :param origin: the transport that bytes come in at.
+    :param source: what comes in there.
+    :param layer: what is between the two; None in the clear.
     :param sink: where they go.
     :param pipes: lends a pipe while there is bulk to be moved.
     :param wheel: has the time, to the second.
@@ -72,7 +89,10 @@ class Pump:
     drains = True
 
     __slots__ = (
+        "_back",
         "_bulk",
+        "_layer",
+        "_origin",
         "_output",
         "_pipe",
         "_pipes",
@@ -84,9 +104,14 @@ class Pump:
         "source",
     )
 
-    def __init__(self, source: Source, sink: Sink, pipes: PipeStore, wheel: Wheel) -> None:
+    def __init__(
+        self, origin: Origin, source: Source, layer: Layer | None, sink: Sink, pipes: PipeStore, wheel: Wheel
+    ) -> None:
         self.source = source
         self.sink = sink
+        self._origin = origin
+        self._layer = layer
+        self._back = origin.output
         self._output = sink.output
         self.carried = 0
         self.active = wheel.now
@@ -101,10 +126,63 @@ class Pump:
         """Bytes in the pipe."""
         return 0 if self._pipe is None else self._pipe.held
 
-    def pull(self) -> None:  # noqa: C901, PLR0911 - a message is carried in one call
-        """Carry what there is, as far as the sink takes it and the turn allows."""
+    def on_events(self, events: int) -> None:  # noqa: C901 - a message is carried in one call
+        """See ``poller.Handler``: carry a message; all else is the transport's.
+
+        It does no more than `pull` does for one short read, and that in one call: most events bring no more.
+        """
         source, output = self.source, self._output
-        for _ in READS:
+        if (
+            events != MESSAGE
+            or source.readable
+            or source.done
+            or source.at_the_end
+            or output.full
+            or self._back.full
+            or self._bulk
+        ):
+            self._origin.on_events(events)
+            return
+        sock = source.socket
+        try:
+            data = sock.recv(CHUNK)
+        except BlockingIOError:
+            pass
+        except OSError:
+            source.on_connection_error()
+        else:
+            size = len(data)
+            if 0 < size < CHUNK:
+                self.carried += size
+                self.active = self._wheel.now
+                self._streak = 0
+                try:
+                    output.send(data)
+                except OSError as error:
+                    self.sink.break_later(error)
+            else:
+                source.readable = True
+                if self._take(data):
+                    self.pull(FURTHER_READS)
+        layer = self._layer
+        if layer is not None and layer.socket.pending is not None:
+            layer.go_on()
+
+    def on_failure(self, failure: Failure) -> None:
+        """See ``poller.Handler``."""
+        self._origin.on_failure(failure)
+
+    def on_teardown(self) -> None:
+        """See ``poller.Handler``."""
+        self._origin.on_teardown()
+
+    def pull(self, reads: range = READS) -> None:
+        """Carry what there is, as far as the sink takes it and the turn allows.
+
+        :param reads: as many are allowed.
+        """
+        source, output = self.source, self._output
+        for _ in reads:
             if self._bulk:
                 self._pull_by_pipe()
                 return
@@ -118,25 +196,32 @@ class Pump:
             except OSError:
                 source.on_connection_error()
                 return
-            size = len(data)
-            if not size:
-                source.on_eof()
-                return
-            self.carried += size
-            self.active = self._wheel.now
-            if size < CHUNK:
-                # Less than was asked for: that was all, unless the end is behind it (epoll(7), Q9).
-                source.readable = source.at_the_end
-                self._streak = 0
-            else:
-                self._note_full_read()
-            try:
-                if not output.send(data, MORE if source.ending else 0):
-                    return
-            except OSError as error:
-                self.sink.break_later(error)
+            if not self._take(data):
                 return
         source.read_again()
+
+    def _take(self, data: bytes) -> bool:
+        """Pass on what was read.
+
+        :returns: whether the sink may take more.
+        """
+        source, size = self.source, len(data)
+        if not size:
+            source.on_eof()
+            return False
+        self.carried += size
+        self.active = self._wheel.now
+        if size < CHUNK:
+            # Less than was asked for: that was all, unless the end is behind it (epoll(7), Q9).
+            source.readable = source.at_the_end
+            self._streak = 0
+        else:
+            self._note_full_read()
+        try:
+            return self._output.send(data, MORE if source.ending else 0)
+        except OSError as error:
+            self.sink.break_later(error)
+            return False
 
     def push(self) -> bool:
         """Go on with what is in the pipe.
@@ -239,3 +324,6 @@ class Pump:
         pipe, self._pipe = self._pipe, None
         if pipe is not None:
             self._pipes.give(pipe)
+
+    def __repr__(self) -> str:
+        return f"<Pump from {self._origin!r}>"

@@ -25,6 +25,7 @@ class Source(Protocol):
 
     :ivar protocol: what gets it where no reader does; None once the socket is closed.
     :ivar readable: whether a read may bring something.
+    :ivar done: whether no more is to be read.
     :ivar at_the_end: whether a short read is no sign that all was read.
     :ivar ending: whether the peer has finished sending, and all it sent is here to be read.
     :ivar splices: whether splice(2) works on the socket, as far as is known.
@@ -33,6 +34,7 @@ class Source(Protocol):
     protocol: Any
     socket: SocketType
     readable: bool
+    done: bool
     at_the_end: bool
     ending: bool
     splices: bool
@@ -56,4 +58,28 @@ class Source(Protocol):
 
     def on_connection_error(self) -> None:
         """The connection is broken, and nothing is left to be read."""
+        ...
+
+
+class LayeredSocket(Protocol):
+    """A socket with a layer above it.
+
+    :ivar pending: what its last read has left to be done; None for nothing.
+    """
+
+    @property
+    def pending(self) -> str | None: ...
+
+
+class Layer(Protocol):
+    """What is between a source and its reader, such as TLS.
+
+    :ivar socket: beneath it.
+    """
+
+    @property
+    def socket(self) -> LayeredSocket: ...
+
+    def go_on(self) -> None:
+        """Do what the last read has left to be done."""
         ...

@@ -431,7 +431,8 @@ class SocketTransport:
         if not isinstance(other, SocketTransport):
             return None
         pipes = self._poller.pipes
-        there, back = Pump(self.input, other, pipes, wheel), Pump(other.input, self, pipes, wheel)
+        there = Pump(self, self.input, self._tls, other, pipes, wheel)
+        back = Pump(other, other.input, other._tls, self, pipes, wheel)
         self._relay(there, back)
         other._relay(back, there)
         return there, back
@@ -445,6 +446,7 @@ class SocketTransport:
         self.input.paused = False
         self._incoming = incoming
         self._producer = None
+        self._poller.watch(self.socket.fileno(), outgoing.on_events)
         self.input.read_again()
 
     # Its ends

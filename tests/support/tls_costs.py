@@ -25,7 +25,7 @@ from support.transport_scripts import HalfCloseRecorder
 from support.work import work
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.tls import PoolTlsConfig
-from tcpbalance.net.tls import openssl
+from tcpbalance.net.tls import openssl, tls_socket
 from tcpbalance.net.tls.client import ClientTls, TlsPeer
 from tcpbalance.net.tls.connection import Connection
 from tcpbalance.net.tls.records import Records
@@ -85,7 +85,7 @@ class Lib:
 
     def __init__(self) -> None:
         self.given = 0
-        self._lib, self._write = openssl._lib, openssl._BIO_write
+        self._lib, self._write = openssl._lib, openssl.BIO_write
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._lib, name)
@@ -195,7 +195,8 @@ class Line:
         )
         with (
             patch.object(openssl, "_lib", lib),
-            patch.object(openssl, "_BIO_write", lib.write),
+            patch.object(openssl, "BIO_write", lib.write),
+            patch.object(tls_socket, "BIO_write", lib.write),
             patch.object(Records, "kept", kept),
             patch.object(TlsSocket, "unsent", unsent),
             no_logged_failure(),

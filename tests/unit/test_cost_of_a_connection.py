@@ -12,9 +12,9 @@ from support.byte_codes import HAS_BYTE_CODES, Cost, Stage, cost, costs
 FIGURES = {
     "native connection": Cost(2799, 92),
     "native connection with a PROXY header": Cost(7186, 270),
-    "native, ten further requests": Cost(5880, 160),
-    "native connection over TLS": Cost(7950, 332),
-    "native, ten further requests over TLS": Cost(7980, 230),
+    "native, ten further requests": Cost(5240, 140),
+    "native connection over TLS": Cost(7911, 329),
+    "native, ten further requests over TLS": Cost(6600, 160),
     "portable connection": Cost(4023, 185),
     "portable, ten further requests": Cost(1810, 100),
     "refusal": Cost(366, 17),

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import select
 from typing import Any
+from unittest.mock import Mock, patch
 
 import pytest
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
 
 from support.memory_pipes import MemoryPipes
 from support.memory_socket_transport import MemorySocketTransport
 from support.memory_stage import MemoryStage
-from support.network import MemoryDataPathName, Network
+from support.network import MemoryDataPathName, Network, no_logged_failure
 from support.transport_scripts import HalfCloseRecorder
 from tcpbalance.net.pump import BULK_AFTER, CHATTY_AFTER, CHUNK, LEAN, READS_A_TURN
 from tcpbalance.net.wheel import Wheel
@@ -179,6 +182,24 @@ def test_a_pipe_with_bytes_in_it_is_closed_with_its_sink() -> None:
     assert pair.direction.held
     pair.sink.abortConnection()
     assert (pair.direction.held, pair.pipes.open) == (0, 0)
+
+
+def test_an_exception_while_a_message_is_carried_resets_its_connection() -> None:
+    pair = Pair()
+    with (
+        pytest.raises(AssertionError, match="<Pump from <SocketTransport to 198"),
+        no_logged_failure(),
+        patch.object(pair.source.input, "socket", Mock(recv=Mock(side_effect=ZeroDivisionError))),
+    ):
+        pair.pour(1)
+    assert (pair.near.saw, pair.far.saw) == ("reset", "open")
+
+
+def test_a_reactor_that_is_torn_down_resets_both() -> None:
+    pair = Pair()
+    pair.source._poller.connectionLost(Failure(ConnectionDone()))
+    pair.run()
+    assert (pair.near.saw, pair.far.saw) == ("reset", "reset")
 
 
 def test_the_end_comes_after_the_last_byte_by_pipe() -> None:

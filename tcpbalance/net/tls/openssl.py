@@ -24,24 +24,25 @@ RECORD = 16 * 1024
 _lib, _ffi = Binding().lib, Binding.ffi
 
 # All TLS sockets are used in one thread, and none of them leaves anything in it.
-_in = _ffi.new("char[]", 5 * RECORD)
-_plain = _ffi.new("char[]", 6 * RECORD)
-_plain_view = _ffi.buffer(_plain)
-BUFFER_SIZE = len(_plain)
-_out = _ffi.new("char[]", BUFFER_SIZE)
-_out_view = memoryview(_ffi.buffer(_out))
-_NOTHING = _out_view[:0]
+IN = _ffi.new("char[]", 5 * RECORD)
+PLAINTEXT = _ffi.new("char[]", 6 * RECORD)
+PLAINTEXT_BYTES = _ffi.buffer(PLAINTEXT)
+BUFFER_SIZE = len(PLAINTEXT)
+OUT = _ffi.new("char[]", BUFFER_SIZE)
+OUTGOING = memoryview(_ffi.buffer(OUT))
+_NOTHING = OUTGOING[:0]
 _agreed = _ffi.new("unsigned char **")
 _agreed_size = _ffi.new("unsigned int *")
 _from_buffer = _ffi.from_buffer
 
-INCOMING = memoryview(_ffi.buffer(_in)).cast("B")
+INCOMING = memoryview(_ffi.buffer(IN)).cast("B")
 """What has come from a socket is put here: four full records, even where the first has begun before."""
 
 INCOMING_SIZE = len(INCOMING)
 
-_SSL_read, _SSL_write = _lib.SSL_read, _lib.SSL_write
-_BIO_read, _BIO_write = _lib.BIO_read, _lib.BIO_write
+# A message is one record, for which sockets call these themselves.
+SSL_read, SSL_write, SSL_get_error = _lib.SSL_read, _lib.SSL_write, _lib.SSL_get_error
+BIO_read, BIO_write = _lib.BIO_read, _lib.BIO_write
 
 WANT_READ: int = _lib.SSL_ERROR_WANT_READ
 WANT_WRITE: int = _lib.SSL_ERROR_WANT_WRITE
@@ -64,7 +65,7 @@ def handshake(connection: SSL.Connection, handle: Any) -> bool:
     result = _lib.SSL_do_handshake(handle)
     if result > 0:
         return True
-    if _lib.SSL_get_error(handle, result) != WANT_READ:
+    if SSL_get_error(handle, result) != WANT_READ:
         connection._raise_ssl_error(handle, result)
     return False
 
@@ -78,25 +79,12 @@ def read(handle: Any, max_records: int) -> tuple[bytes, int, int]:
     """
     filled = count = 0
     while count < max_records:
-        size = _SSL_read(handle, _plain + filled, BUFFER_SIZE - filled)
+        size = SSL_read(handle, PLAINTEXT + filled, BUFFER_SIZE - filled)
         if size <= 0:
-            return _plain_view[:filled], count, _lib.SSL_get_error(handle, size)
+            return PLAINTEXT_BYTES[:filled], count, SSL_get_error(handle, size)
         filled += size
         count += 1
-    return _plain_view[:filled], count, 0
-
-
-def read_one(handle: Any, memory: Any, size: int) -> bytes | int:
-    """Let OpenSSL read the first bytes of ``INCOMING``, which are one record: BIO_write(3), SSL_read(3).
-
-    :param memory: what OpenSSL reads from, and nothing that is lent.
-    :returns: what is in the record; or, where that is nothing, why, by SSL_get_error(3).
-    """
-    _BIO_write(memory, _in, size)
-    size = _SSL_read(handle, _plain, BUFFER_SIZE)
-    if size > 0:
-        return _plain_view[:size]  # type: ignore[no-any-return]  # cffi is not annotated
-    return _lib.SSL_get_error(handle, size)  # type: ignore[no-any-return]
+    return PLAINTEXT_BYTES[:filled], count, 0
 
 
 def encrypt(handle: Any, memory: Any, data: Any) -> memoryview | int:
@@ -107,21 +95,15 @@ def encrypt(handle: Any, memory: Any, data: Any) -> memoryview | int:
     :returns: what is to be sent, good until the next call on any connection; or, where OpenSSL refuses, why,
         by SSL_get_error(3).
     """
-    size = len(data)
-    if size <= RECORD:
-        count = _SSL_write(handle, data if type(data) is bytes else _from_buffer(data), size)
-        if count > 0:
-            return _out_view[: _BIO_read(memory, _out, BUFFER_SIZE)]
-        return _lib.SSL_get_error(handle, count)  # type: ignore[no-any-return]
-    source = _from_buffer(data)
+    source, size = _from_buffer(data), len(data)
     done = filled = 0
     while done < size:
-        count = _SSL_write(handle, source + done, min(size - done, RECORD))
+        count = SSL_write(handle, source + done, min(size - done, RECORD))
         if count <= 0:
-            return _lib.SSL_get_error(handle, count)  # type: ignore[no-any-return]
+            return SSL_get_error(handle, count)  # type: ignore[no-any-return]
         done += count
-        filled += _BIO_read(memory, _out + filled, BUFFER_SIZE - filled)
-    return _out_view[:filled]
+        filled += BIO_read(memory, OUT + filled, BUFFER_SIZE - filled)
+    return OUTGOING[:filled]
 
 
 def written(memory: Any) -> memoryview:
@@ -130,8 +112,8 @@ def written(memory: Any) -> memoryview:
     :param memory: what OpenSSL writes to.
     :returns: good until the next call on any connection.
     """
-    size = _BIO_read(memory, _out, BUFFER_SIZE)
-    return _out_view[:size] if size > 0 else _NOTHING
+    size = BIO_read(memory, OUT, BUFFER_SIZE)
+    return OUTGOING[:size] if size > 0 else _NOTHING
 
 
 def copy_in(memory: Any, size: int) -> None:
@@ -139,7 +121,7 @@ def copy_in(memory: Any, size: int) -> None:
 
     :param memory: what OpenSSL reads from, and nothing that is lent.
     """
-    _BIO_write(memory, _in, size)
+    BIO_write(memory, IN, size)
 
 
 def lend(connection: SSL.Connection, size: int) -> Any:
@@ -149,7 +131,7 @@ def lend(connection: SSL.Connection, size: int) -> Any:
         anything else is put there.
     :returns: what OpenSSL reads from now.
     """
-    memory = _lib.BIO_new_mem_buf(_in, size)
+    memory = _lib.BIO_new_mem_buf(IN, size)
     _lib.BIO_set_mem_eof_return(memory, -1)  # that more will come
     return _read_from(connection, memory)
 

@@ -71,10 +71,19 @@ class TlsOutput(Output):
 
     def send(self, data: bytes, flags: int = 0) -> bool:
         """See ``Output``."""
-        # Not by super(), which takes as long as the rest of this.
-        if Output.send(self, data, flags) and not self._tls.unsent:
+        tls = self._tls
+        try:
+            sent = tls.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.cut_short = True
+            raise
+        if sent == len(data) and not tls.unsent:
             return True
         self.full = True
+        if sent < len(data):
+            self.unsent = bytearray(memoryview(data)[sent:])
         return False
 
     def flush(self) -> bool:
@@ -106,24 +115,25 @@ class TlsLayer:
     :param transport: of the connection.
     :param source: what comes in at it.
     :param tls: its socket.
+    :ivar socket: the same.
     :ivar handshaking: whether the handshake is still to be finished; nothing is to be written before.
     :ivar inner: what reads behind the handshake.
     """
 
-    __slots__ = ("_source", "_tls", "_transport", "handshaking", "inner")
+    __slots__ = ("_source", "_transport", "handshaking", "inner", "socket")
 
     def __init__(self, transport: UnderlyingTransport, source: TlsSource, tls: TlsSocket) -> None:
         self._transport = transport
         self._source = source
         source.splices = False
-        self._tls = tls
+        self.socket = tls
         self.handshaking = True
         self.inner: Reader = source
 
     def begin(self) -> None:
         """Take a client's first step."""
         try:
-            self._tls.begin()
+            self.socket.begin()
         except SSL.Error as error:
             # Reported in a later turn: the caller does not expect to be called back from within.
             self._transport.call_later(partial(self._fail, error))
@@ -143,13 +153,16 @@ class TlsLayer:
             self.inner.pull()
         elif self._handshake():
             self.inner.pull()
-            self._tls.all_came = False
-        pending = self._tls.pending
-        if pending is not None and self._source.is_open:
-            # No event will say that there is more to be read, or to be sent.
-            self._tls.pending = None
-            if pending == WANTS_WRITE:
+            self.socket.all_came = False
+        if self.socket.pending is not None:
+            self.go_on()
+
+    def go_on(self) -> None:
+        """See ``Layer``: no event will say that there is more to be read, or to be sent."""
+        if self._source.is_open:
+            if self.socket.pending == WANTS_WRITE:
                 self._transport.output.full = True
+            self.socket.pending = None
             self._source.read_on()
 
     def _handshake(self) -> bool:
@@ -159,7 +172,7 @@ class TlsLayer:
         """
         source = self._source
         try:
-            source.readable = self._tls.do_handshake(source.at_the_end)
+            source.readable = self.socket.do_handshake(source.at_the_end)
         except BlockingIOError:
             source.readable = False
             return False
@@ -172,9 +185,9 @@ class TlsLayer:
 
     def _fail(self, error: SSL.Error) -> None:
         """The handshake has failed."""
-        failure = _failure_of(error, self._tls.connection)
+        failure = _failure_of(error, self.socket.connection)
         forget_errors()
-        self._tls.drain()
+        self.socket.drain()
         self._transport.close_with(failure)
 
     # Breaking
@@ -193,17 +206,17 @@ class TlsLayer:
     @property
     def ended_in_order(self) -> bool:
         """Whether the peer has sent its close_notify."""
-        return self._tls.close_notify_received
+        return self.socket.close_notify_received
 
     @property
     def has_unread(self) -> bool:
         """Whether something has come that was not read."""
-        return self._tls.has_unread
+        return self.socket.has_unread
 
     def error(self) -> Exception:
         """What a broken connection is reported as: with the peer's alert, and whether anything is unread."""
-        unheard = not self.handshaking and self._tls.has_unread
-        cause = self._tls.error
+        unheard = not self.handshaking and self.socket.has_unread
+        cause = self.socket.error
         if cause is None and not unheard:
             return ConnectionLost()
         return TlsBroken(cause or "reset before all was read", unheard=unheard)
@@ -213,7 +226,7 @@ class TlsLayer:
     def shut_down(self) -> None:
         """End the writing, by a close_notify and the end of the stream behind it."""
         try:
-            self._tls.send_close_notify()
+            self.socket.send_close_notify()
         except BlockingIOError:
             self._transport.output.full = True
             return
@@ -221,7 +234,7 @@ class TlsLayer:
             self._transport.break_later(error)
             return
         try:
-            self._tls.shutdown(SHUT_WR)
+            self.socket.shutdown(SHUT_WR)
         except OSError:
             self._transport.call_later(self._end_broken)
         else:
@@ -235,7 +248,7 @@ class TlsLayer:
         """Send a close_notify before the transport is closed, if there is space for it."""
         # During the handshake OpenSSL refuses it: SSL_shutdown(3).
         with contextlib.suppress(OSError):
-            self._tls.send_close_notify()
+            self.socket.send_close_notify()
 
 
 def _failure_of(error: SSL.Error, connection: SSL.Connection) -> Failure:

@@ -19,28 +19,38 @@ from tcpbalance.net.ends import unread
 from tcpbalance.net.tls.openssl import (
     BUFFER_SIZE,
     ENDED,
+    IN,
     INCOMING,
     INCOMING_SIZE,
+    OUT,
+    OUTGOING,
+    PLAINTEXT,
+    PLAINTEXT_BYTES,
     RECORD,
     WANT_READ,
+    BIO_read,
+    BIO_write,
+    SSL_get_error,
+    SSL_read,
+    SSL_write,
     encrypt,
     forget_errors,
     handshake,
     parts_of,
     read,
-    read_one,
     shrink,
     trouble,
     written,
 )
 from tcpbalance.net.tls.records import (
     CHANGE_CIPHER_SPEC,
+    HEADER,
     MAX_IN_HANDSHAKE,
     RECORDS_AT_ONCE,
     TOO_MANY_IN_HANDSHAKE,
     TOO_MANY_WITHOUT_DATA,
+    WORTH_LENDING,
     Records,
-    is_alone,
     too_many,
 )
 
@@ -195,13 +205,14 @@ class TlsSocket:
         if not records.between:
             return self._recv(size, 0)
         end = self._sock.recv_into(INCOMING)
-        if is_alone(end):
-            # As most are: in one go.
-            data = read_one(self._handle, records.memory, end)
-            if not isinstance(data, int):
+        if end < WORTH_LENDING and (INCOMING[3] << 8 | INCOMING[4]) == end - HEADER:
+            # One record alone, as most are: what `Records` and `read` do for it, without their calls.
+            BIO_write(records.memory, IN, end)
+            count = SSL_read(self._handle, PLAINTEXT, BUFFER_SIZE)
+            if count > 0:
                 records.without_data = 0
-                return data
-            self._nothing_more(data, 1, 0)
+                return PLAINTEXT_BYTES[:count]  # type: ignore[no-any-return]  # cffi is not annotated
+            self._nothing_more(SSL_get_error(self._handle, count), 1, 0)
             return self._recv(size, 0)
         return self._recv(size, end) if end else self._end_of_stream()
 
@@ -282,7 +293,7 @@ class TlsSocket:
 
     # Writing
 
-    def send(self, data: Any, flags: int = 0) -> int:
+    def send(self, data: Any, flags: int = 0) -> int:  # noqa: C901 - a message is sent in one call
         """Encrypt *data* and send that; what the socket does not take is kept in ``unsent``, and goes first.
 
         :param flags: of no use here.
@@ -292,12 +303,20 @@ class TlsSocket:
         if self.unsent:
             self.flush()
         size = len(data)
-        if size > BATCH:
+        if size <= RECORD and type(data) is bytes:
+            # As most are: what `encrypt` does for one record, without its call.
+            count = SSL_write(self._handle, data, size)
+            if count <= 0:
+                raise self._broken(SSL_get_error(self._handle, count))
+            length = BIO_read(self._memory, OUT, BUFFER_SIZE)
+            records = OUTGOING[:length]
+        elif size > BATCH:
             return self._send_batches(memoryview(data))
-        records = encrypt(self._handle, self._memory, data)
-        if isinstance(records, int):
-            raise self._broken(records)
-        length = len(records)
+        else:
+            encrypted = encrypt(self._handle, self._memory, data)
+            if isinstance(encrypted, int):
+                raise self._broken(encrypted)
+            records, length = encrypted, len(encrypted)
         try:
             sent = self._sock.send(records)
         except BlockingIOError:
