@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from tcpbalance import held_signals
 from tcpbalance.balancer import Balancer
 from tcpbalance.build import read_config
+from tcpbalance.config_reloader import ConfigReloader
 from tcpbalance.environment import Environment
 from tcpbalance.errors import TcpbalanceError
 from tcpbalance.net.clock import make_monotonic
@@ -29,6 +30,7 @@ from tcpbalance.net.own_listeners import warn_of_loops_by_name
 from tcpbalance.orphans import FIRST_PROCESS, OrphanReaper
 from tcpbalance.systemd.notifier import Notifier
 from tcpbalance.systemd.notify_socket import NotifySocket
+from tcpbalance.threads import in_thread
 from tcpbalance.upgrade import Predecessor, Upgrader
 
 _log = Logger()
@@ -72,7 +74,8 @@ def _from_file(reactor: Any, path: str, environment: Environment) -> MultiServic
         )
     balancer.prepare()
     inherited.close_unclaimed()
-    service = daemon(reactor, balancer, environment)
+    reloader = ConfigReloader(reactor, path, balancer, in_thread(reactor))
+    service = daemon(reactor, balancer, environment, reloader)
     balancer.when_listening().addCallbacks(
         lambda _: warn_of_loops_by_name(config, balancer.addresses_of), lambda _: None
     )
@@ -90,11 +93,15 @@ def _demo(reactor: Any, environment: Environment) -> MultiService:
     return service
 
 
-def daemon(reactor: Any, balancer: Balancer, environment: Environment) -> MultiService:
+def daemon(
+    reactor: Any, balancer: Balancer, environment: Environment, reloader: ConfigReloader | None = None
+) -> MultiService:
     """Make one service of a balancer and what the process needs besides: signal handling, reports to the
     service manager, and the reaping of orphans where it is the first process of its container.
 
     An application that embeds a balancer has children of its own, and reaps orphans itself.
+
+    :param reloader: reads the configuration file again; None where there is none.
     """
     service = Daemon(reactor)
     notifier = None
@@ -109,9 +116,11 @@ def daemon(reactor: Any, balancer: Balancer, environment: Environment) -> MultiS
         shutdown.begin("SIGUSR2")
 
     upgrader = Upgrader(reactor, balancer, environment, hand_over)
-    signals = Signals(reactor, balancer, shutdown, notifier, upgrader)
+    signals = Signals(reactor, balancer, shutdown, notifier, upgrader, reloader)
     signals.setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
     upgrader.setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
+    if reloader is not None:
+        reloader.setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
     if notifier is not None:
         notifier.setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
     if os.getpid() == FIRST_PROCESS:
@@ -198,7 +207,7 @@ class Shutdown:
 
 class Signals(Service):
     """SIGTERM and SIGINT end in order, a second one at once; SIGUSR1 reopens the access log; SIGHUP reads
-    certificates and keys again; SIGUSR2 starts the program anew, which takes over.
+    the configuration file, certificates and lists again; SIGUSR2 starts the program anew, which takes over.
 
     Twisted's own handlers make ``twistd`` end by the signal it got; an orderly end is a success and exits
     with 0.
@@ -211,8 +220,10 @@ class Signals(Service):
         shutdown: Shutdown,
         notifier: Notifier | None,
         upgrader: Upgrader,
+        reloader: ConfigReloader | None,
     ) -> None:
         self._reactor = reactor
+        self._reloader = reloader
         self._balancer = balancer
         self._shutdown = shutdown
         self._notifier = notifier
@@ -244,7 +255,13 @@ class Signals(Service):
     def _reload(self) -> None:
         if self._notifier is not None:
             self._notifier.reloading()
-        self._balancer.reload_files()
+        if self._reloader is None:
+            self._balancer.reload_files()
+            self._reloaded(None)
+        else:
+            self._reloader.reload().addCallback(self._reloaded)
+
+    def _reloaded(self, _: None) -> None:
         if self._notifier is not None:
             self._notifier.reloaded()
 

@@ -90,6 +90,7 @@ class HealthMonitor(Service):
         """Start to check a pool that serves already: a backend stays as it stands until checks show
         otherwise, but for one that waits for its first check."""
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+        self._serve_if_alone([backend for backend in self.pool.backends if backend.awaits_check])
         self._start()
 
     def _start(self) -> None:
@@ -156,16 +157,18 @@ class HealthMonitor(Service):
         for backend in change.added:
             self._begin_with(backend)
             self._loops[backend] = self._loop(backend, self.rng.random())
-        if self.config.initial == "checked" and change.removed and not self.pool.has_available():
-            self._serve_unchecked(change.added)
+        if change.removed:
+            self._serve_if_alone(change.added)
         for backend in change.added:
             self._loops[backend].start()
 
-    def _serve_unchecked(self, backends: Iterable[Backend]) -> None:
+    def _serve_if_alone(self, backends: Iterable[Backend]) -> None:
         """Let backends that take the place of all others serve at once: clients would be refused meanwhile.
 
         The first check decides.
         """
+        if self.config.initial != "checked" or self.pool.has_available():
+            return
         for backend in backends:
             self._log_state(self._log.info, backend, "serves before its first check, no other is available")
             self.pool.serve_unchecked(backend)

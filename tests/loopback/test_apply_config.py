@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
+import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -289,7 +291,9 @@ class ApplyConfigTests(DataPathCase):
             assert await self.answer(self.client(balancer)) == served
 
     async def test_the_access_log_goes_elsewhere(self) -> None:
-        first, second = (Path(self.mktemp()) for _ in range(2))
+        folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, folder)
+        first, second = folder / "first", folder / "second"
 
         def logging_to(path: Path | None) -> Config:
             table = None if path is None else AccessLogConfig(path=str(path))
@@ -309,7 +313,7 @@ class ApplyConfigTests(DataPathCase):
             balancer.apply(logging_to(path))
             await visit()
             await until(reactor, partial(lines_of, path))
-        broken = Path(self.mktemp()) / "missing" / "log"
+        broken = folder / "missing" / "log"
         with pytest.raises(TcpbalanceError, match=r"cannot be opened|no such file"):
             balancer.apply(logging_to(broken))
         balancer.apply(logging_to(None))

@@ -988,6 +988,16 @@ def test_backends_that_take_the_place_of_all_others_serve_until_their_first_chec
     assert "pool web: backend c (10.0.1.1:80) serves before its first check, no other is available" in lines
 
 
+def test_checks_that_begin_with_new_backends_alone_let_them_serve_until_they_decide() -> None:
+    bench = Bench.of(FakeProbe(otherwise=hangs), "ab")
+    for backend in bench.pool.backends:
+        bench.pool.await_check(backend, "not checked yet")
+    bench.monitor.take_over()
+    assert bench.up == "ab"
+    bench.run(1.0)
+    assert bench.up == ""
+
+
 def test_a_new_backend_is_checked_first_where_another_serves() -> None:
     bench = Bench.of(FakeProbe(), "ab")
     bench.start()

@@ -1,0 +1,185 @@
+"""Reads the configuration file of a daemon again, and has its balancer serve by it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from tcpbalance.balancer import Balancer
+from tcpbalance.build import read_config
+from tcpbalance.config.difference import Difference
+from tcpbalance.config.errors import key_text
+from tcpbalance.config.models import Config
+from tcpbalance.config.plan import plan_lines
+from tcpbalance.errors import TcpbalanceError
+from tcpbalance.event import OneTimeEvent
+from tcpbalance.net.own_listeners import warn_of_loops_by_name
+from tcpbalance.reload import HANGS_AFTER
+from tcpbalance.services.pool_service import LOOKUP_TIMEOUT
+from tcpbalance.threads import InThread
+
+SETTLED_AFTER = 0.05
+"""Seconds for which the file must not have changed before it is read: it may be half written."""
+
+MAX_LOOKS = 40
+"""Looks at a file that changes all the time; it is read after the last of them, whatever is in it then."""
+
+MAX_LISTED_CHANGES = 50
+"""Changes that the log lists of one reload."""
+
+
+def read_settled(path: str, pause: Callable[[float], object] = time.sleep) -> Config:
+    """Read a configuration file once it has stopped changing; waits meanwhile.
+
+    :raises ConfigError: the file has mistakes; the text lists them all.
+    """
+    for _ in range(MAX_LOOKS):
+        before = _state(path)
+        pause(SETTLED_AFTER)
+        if _state(path) == before:
+            break
+    return read_config(path)
+
+
+def _state(path: str) -> tuple[int, ...] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+class ConfigReloader(Service):
+    """Has a balancer serve by its file again, on request.
+
+    The file is read in a thread. Where it has a mistake, or the balancer cannot serve by it, everything stays
+    as it was, and the log has the reason. Requests that come while one is carried out are joined into one
+    more after it. Certificates, keys and lists are read again with each request, whatever becomes of the
+    file.
+
+    :param reactor: IReactorTime.
+    :param path: the file.
+    :param balancer: made of it.
+    :param in_thread: calls what reads it.
+    :param read: reads it.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        path: str,
+        balancer: Balancer,
+        in_thread: InThread,
+        read: Callable[[str], Config] = read_settled,
+    ) -> None:
+        # The process may change its folder; the paths in the file are made in the same way.
+        self._path = str(Path(path).absolute())
+        self._reactor = reactor
+        self._balancer = balancer
+        self._in_thread = in_thread
+        self._read = read
+        self._under_way: OneTimeEvent[None] | None = None
+        self._once_more = False
+        self._loops_call: IDelayedCall | None = None
+        self._hang_call: IDelayedCall | None = None
+
+    def reload(self) -> Deferred[None]:
+        """Read the file again, and serve by it.
+
+        :returns: fires when that is done, whether or not the file could be used.
+        """
+        if not self._balancer.running:
+            return succeed(None)  # It has not started, or it stops.
+        self._balancer.reload_files()
+        if self._under_way is not None:
+            # What has been read of the file may be from before the change that is asked for.
+            self._once_more = True
+            return self._under_way.wait()
+        self._under_way = OneTimeEvent()
+        done = self._under_way.wait()
+        self._begin()
+        return done
+
+    def _begin(self) -> None:
+        self._hang_call = self._reactor.callLater(HANGS_AFTER, self._report_hang)
+        reading = self._in_thread(lambda: self._read(self._path))
+        reading.addBoth(self._has_ended).addCallback(self._apply).addErrback(
+            self._report_failure
+        ).addCallback(self._go_on)
+
+    def _has_ended(self, outcome: Config | Failure) -> Config | Failure:
+        _cancel(self._hang_call)
+        return outcome
+
+    def _report_hang(self) -> None:
+        self._log.warn(
+            "reading {path} has not ended for {seconds:g} s, everything stays as it was meanwhile; a pipe "
+            "that nothing writes to and a file server that does not answer hang like this",
+            path=self._path,
+            seconds=HANGS_AFTER,
+        )
+
+    def _apply(self, config: Config) -> None:
+        if self._balancer.running:
+            self._report(self._balancer.apply(config))
+            self._look_for_loops_later()
+
+    def _go_on(self, _: None) -> None:
+        again, self._once_more = self._once_more, False
+        if again and self._balancer.running:
+            self._begin()
+            return
+        done, self._under_way = self._under_way, None
+        assert done is not None
+        done.settle(None)
+
+    def _report_failure(self, failure: Failure) -> None:
+        if isinstance(failure.value, TcpbalanceError):
+            self._log.error(
+                "{path} is not used, everything stays as it was:\n{error}",
+                path=self._path,
+                error=str(failure.value),
+            )
+        else:
+            self._log.failure("{path} could not be reloaded", failure, path=self._path)
+
+    def _report(self, found: Difference) -> None:
+        lines = list(plan_lines(found))
+        for line in lines[:-1][:MAX_LISTED_CHANGES]:
+            self._log.info("reload: {line}", line=line)
+        for change in found.needing_restart:
+            self._log.warn(
+                "{key} keeps its value until the next restart, which it needs", key=key_text(change.path)
+            )
+        self._log.info("reloaded {path}: {summary}", path=self._path, summary=lines[-1])
+
+    def _look_for_loops_later(self) -> None:
+        """See, once names have had time for an answer, whether a name leads back to a listener."""
+        _cancel(self._loops_call)
+        self._loops_call = self._reactor.callLater(LOOKUP_TIMEOUT, self._look_for_loops)
+
+    def _look_for_loops(self) -> None:
+        if self._balancer.config is not None:
+            warn_of_loops_by_name(self._balancer.config, self._balancer.addresses_of)
+
+    def stopService(self) -> None:
+        """Twisted's call: the balancer is about to stop."""
+        super().stopService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+        _cancel(self._loops_call)
+        _cancel(self._hang_call)
+
+
+def _cancel(call: IDelayedCall | None) -> None:
+    if call is not None and call.active():
+        call.cancel()
