@@ -132,8 +132,34 @@ def test_silence_counts_from_the_accept(make_scene: Carrier) -> None:
     assert 14.0 <= scene.record.total <= 16.5
 
 
+def test_silence_counts_from_the_last_message_of_many(make_scene: Carrier) -> None:
+    scene = make_scene(settings={"idle_timeout": 10.0}, **UNHURRIED)
+    client, backend = scene.joined()
+    for _ in range(3):
+        scene.advance(4.0)
+        client.send(b"question")
+        scene.run()
+        backend.send(b"answer")
+    scene.advance(60.0)
+    assert scene.ended == EndReason.IDLE_TIMEOUT.word
+    assert 22.0 <= scene.record.total <= 24.5
+
+
+@pytest.mark.parametrize("of_client", [True, False])
+def test_silence_counts_from_the_second_message(make_scene: Carrier, of_client: bool) -> None:
+    scene = make_scene(settings={"idle_timeout": 10.0}, **UNHURRIED)
+    scene.joined()
+    source, _ = side(scene, of_client)
+    for _ in range(2):
+        scene.advance(7.0)
+        source.send(b"message")
+    scene.advance(60.0)
+    assert scene.ended == EndReason.IDLE_TIMEOUT.word
+    assert 24.0 <= scene.record.total <= 26.5
+
+
 def test_a_dial_goes_on_when_its_deadlines_are_looked_at(make_scene: Carrier) -> None:
-    scene = make_scene({ONE: "hangs"}, settings={"idle_timeout": 2.0}, **UNHURRIED)
+    scene = make_scene({ONE: "hangs"}, settings={"idle_timeout": 2.0}, connect_timeout=20.0)
     scene.advance(100.0)
     client = scene.connect(early=b"question")
     scene.advance(5.0)
@@ -160,11 +186,12 @@ def test_the_time_for_the_other_side_counts_from_the_end(make_scene: Carrier, of
     scene = make_scene(settings={"half_close_timeout": 10.0}, **UNHURRIED)
     scene.joined()
     scene.advance(4.0)
-    source, _ = side(scene, of_client)
+    source, sink = side(scene, of_client)
     source.finish()
     scene.advance(60.0)
     assert scene.ended == EndReason.HALF_CLOSE_TIMEOUT.word
     assert 14.0 <= scene.record.total <= 16.5
+    assert (source.saw, sink.saw) == ("reset", "fin")
 
 
 class Generated:
@@ -741,3 +768,87 @@ def test_a_deadline_that_cannot_be_dealt_with_ends_it(make_scene: Carrier) -> No
     ):
         scene.advance(5.0)
     assert (client.saw, backend.saw, scene.ended) == ("reset", "reset", EndReason.INTERNAL_ERROR.word)
+
+
+# A dial that goes on when the rest is made
+
+
+@pytest.mark.parametrize(("finishes_after", "total"), [(1.5, 2.0), (0.5, 2.0)])
+def test_a_dial_keeps_its_time(make_scene: Carrier, finishes_after: float, total: float) -> None:
+    scene = make_scene({ONE: "hangs"}, connect_timeout=2.0, retries=0)
+    scene.advance(100.0)
+    client = scene.connect(early=b"question")
+    scene.advance(finishes_after)
+    client.finish()
+    scene.advance(10.0)
+    assert scene.ended == EndReason.CONNECT_FAILED.word
+    assert scene.record.total == pytest.approx(total, abs=0.1)
+    assert scene.record.failures == ((ONE, "timed out after 2 s"),)
+
+
+def test_a_dial_whose_time_is_over_ends_though_the_loop_is_late(make_scene: Carrier) -> None:
+    scene = make_scene({ONE: "hangs"}, connect_timeout=2.0, dial_timeout=NEVER, retries=0)
+    client = scene.connect(early=b"question")
+    scene.advance(1.0)
+    scene.network.clock.rightNow += 10.0
+    client.finish()
+    scene.network.report(ours(client), EPOLLIN | EPOLLRDHUP)
+    scene.advance(1.0)
+    assert scene.ended == EndReason.CONNECT_FAILED.word
+
+
+def test_a_dial_fails_after_the_rest_was_made(make_scene: Carrier) -> None:
+    scene = make_scene({ONE: "hangs", TWO: "accepts"}, retries=1)
+    client = scene.connect(early=b"question")
+    scene.run()
+    client.finish()
+    scene.run()
+    scene.backends[ONE].behaviour = "refuses"
+    scene.run()
+    backend = scene.backends[TWO].connection
+    assert (backend.received, backend.saw) == (b"question", "fin")
+    backend.send(b"answer")
+    backend.finish()
+    scene.run()
+    record = scene.record
+    assert (record.attempts, record.backend, record.failures) == (2, TWO, ((ONE, "refused"),))
+    assert (record.client_bytes, record.backend_bytes, client.received) == (8, 6, b"answer")
+
+
+def test_a_dial_is_given_up_after_the_rest_was_made(make_scene: Carrier) -> None:
+    scene = make_scene({ONE: "hangs"})
+    client = scene.connect(early=b"question")
+    scene.run()
+    client.reset()
+    scene.run()
+    assert scene.ended == EndReason.CLIENT_RESET.word
+    assert (scene.record.attempts, scene.record.failures) == (1, ((ONE, "given up"),))
+    assert scene.active == [0]
+
+
+@pytest.mark.parametrize("early", [b"", b"question"])
+def test_a_look_at_a_dial_reads_only_what_has_come(early: bytes) -> None:
+    scene = BareScene({ONE: "hangs"}, settings={"idle_timeout": 2.0}, **UNHURRIED)
+    client = scene.connect(early=early)
+    scene.run()
+    limits = reads(ours(client))
+    scene.advance(5.0)
+    assert len(limits) == bool(early)
+
+
+# Flow control
+
+
+@pytest.mark.parametrize("of_client", [True, False])
+def test_a_slow_reader_slows_down_the_other_side(make_scene: Carrier, of_client: bool) -> None:
+    scene = make_scene()
+    scene.joined()
+    source, sink = side(scene, of_client)
+    sink.stop_reading()
+    source.send(bytes(3_000_000))
+    scene.run()
+    assert scene.kept < 512 * 1024
+    assert source.unsent > 1_000_000
+    sink.start_reading()
+    scene.run()
+    assert len(sink.received) == 3_000_000

@@ -473,9 +473,10 @@ def test_a_socket_that_cannot_be_watched_is_a_failed_attempt(
     assert bare == whole
 
 
-def test_one_whose_end_cannot_be_reported_ends_once() -> None:
+@pytest.mark.parametrize("admission", [None, limits])
+def test_one_whose_end_cannot_be_reported_ends_once(admission: Any) -> None:
     """What is called at its end raises, after it was counted."""
-    scene = BareScene(settings={"connections": 1}, admission=limits)
+    scene = BareScene(settings={"connections": 1}, admission=admission)
     client, backend = scene.joined()
     with patch.object(AcceptPause, "resume", side_effect=OSError(errno.ENOSPC, "")), capturedLogs():
         backend.finish()
