@@ -18,9 +18,10 @@ from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.loader import FileTable, Report, load
 from tcpbalance.config.loops import Inlet, Outlet, loops
 from tcpbalance.config.models import Config
-from tcpbalance.config.pools import PoolConfig
+from tcpbalance.config.pools import AffinityConfig, PoolConfig
 from tcpbalance.errors import SettingError
 from tcpbalance.health.extensions import probes
+from tcpbalance.journal.examination import mistakes_in_state_file
 from tcpbalance.net.own_listeners import loops_by_address, loops_by_name
 from tcpbalance.net.resolver.answer import Verdict
 from tcpbalance.net.resolver.blocking import look_up_all
@@ -256,4 +257,6 @@ def _examine(path: KeyPath, table: FileTable) -> Iterator[Mistake]:
     """Find what is wrong in the files that a table names."""
     if isinstance(table, AccessConfig):
         return mistakes_in_deny_file(path, table)
+    if isinstance(table, AffinityConfig):
+        return mistakes_in_state_file(path, table)
     return mistakes_in_files(path, table)

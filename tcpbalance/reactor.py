@@ -30,6 +30,6 @@ Reactor: TypeAlias = IReactorTime | Timers
 """What is always needed of a reactor: the time, as ``task.Clock`` has it, too.
 
 What else it must provide depends on what is used: IReactorFDSet for sockets; IReactorFromThreads for host
-names, files that are read again and an access log; IReactorProcess for ``command`` checks; and what an
-endpoint asks for.
+names, files that are read again, affinity in a file and an access log; IReactorProcess for ``command``
+checks; and what an endpoint asks for.
 """

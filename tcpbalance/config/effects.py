@@ -160,6 +160,7 @@ EFFECTS: Mapping[type, Mapping[str, Effect]] = {
         "max_entries": _IN_PLACE,
         "ipv4_prefix": _IN_PLACE,
         "ipv6_prefix": _IN_PLACE,
+        "state_file": _IN_PLACE,
     },
     HealthConfig: {
         "check": _IN_PLACE,

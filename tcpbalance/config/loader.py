@@ -15,12 +15,13 @@ from tcpbalance.config.admission import AccessConfig
 from tcpbalance.config.draft import CannotTell, Mistakes, tables
 from tcpbalance.config.errors import ConfigError, KeyPath, Mistake, Problem, Severity
 from tcpbalance.config.models import Config
+from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.config.positions import Positions
 from tcpbalance.config.source import parse, read_text
 from tcpbalance.config.tables import config_converter
 from tcpbalance.config.tls import TlsConfig
 
-FileTable: TypeAlias = TlsConfig | AccessConfig
+FileTable: TypeAlias = TlsConfig | AccessConfig | AffinityConfig
 """A table that names files."""
 
 Examine: TypeAlias = Callable[[KeyPath, FileTable], Iterable[Mistake]]
@@ -86,7 +87,8 @@ def _file_tables(config: Config) -> Iterator[tuple[KeyPath, FileTable]]:
     named: list[tuple[KeyPath, FileTable | None]] = []
     for path, frontend in tables("frontends", config.frontends):
         named += [((*path, "tls"), frontend.tls), ((*path, "access"), frontend.access)]
-    named += [((*path, "tls"), pool.tls) for path, pool in tables("pools", config.pools)]
+    for path, pool in tables("pools", config.pools):
+        named += [((*path, "tls"), pool.tls), ((*path, "affinity"), pool.affinity)]
     yield from ((path, table) for path, table in named if table is not None)
 
 

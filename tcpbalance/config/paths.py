@@ -80,7 +80,7 @@ class GroupName(str):
 
 
 class FilePath(str):
-    """A file to be read."""
+    """A file."""
 
     __slots__ = ()
     words: ClassVar[str] = "file name"

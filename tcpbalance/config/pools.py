@@ -15,6 +15,7 @@ from tcpbalance.config.messages import choices, value_text
 from tcpbalance.config.metadata import doc
 from tcpbalance.config.names import TlvType
 from tcpbalance.config.outlier import OutlierConfig
+from tcpbalance.config.paths import FilePath
 from tcpbalance.config.quantities import Duration, Fraction
 from tcpbalance.config.strict import strict
 from tcpbalance.config.tls import PoolTlsConfig
@@ -115,6 +116,14 @@ class AffinityConfig:
         metadata=doc(
             "Prefix length of an IPv6 client. A /64 is one network, in which a host can change its "
             "address freely."
+        ),
+    )
+    state_file: FilePath | None = field(
+        default=None,
+        converter=converters.optional(FilePath),
+        metadata=doc(
+            "A file in which the table survives a restart and a crash. Each pool and each process needs its "
+            "own. Absent: the table is in memory only."
         ),
     )
 

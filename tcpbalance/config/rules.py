@@ -16,6 +16,7 @@ from tcpbalance.config.errors import KeyPath, Mistake, key_text
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.loops import WILDCARDS, inlets, loops, outlets
 from tcpbalance.config.messages import choices, guess, value_text
+from tcpbalance.config.paths import straight
 from tcpbalance.config.pools import BackendConfig, PoolConfig
 
 _WILDCARDS = tuple(WILDCARDS)
@@ -51,6 +52,7 @@ def _rules(frontends: Frontends, pools: Pools) -> Iterator[Iterator[Mistake]]:
         yield _doubles(path, pool)
         for place, backend in readable((*path, "backends"), pool.backends):
             yield _server_name(place, backend, path, pool)
+    yield _state_files(pools)
     yield loops(inlets(frontends), outlets(pools))
 
 
@@ -169,6 +171,17 @@ def _server_name(
             "is a unix socket, which has no host that its certificate could be for, add server_name to "
             f"it or to {key_text(tls)}",
         )
+
+
+def _state_files(pools: Pools) -> Iterator[Mistake]:
+    taken: dict[str, KeyPath] = {}
+    for table, pool in tables("pools", pools):
+        with contextlib.suppress(CannotTell):
+            if pool.affinity is None or pool.affinity.state_file is None:
+                continue
+            file, path = straight(pool.affinity.state_file), (*table, "affinity", "state_file")
+            if taken.setdefault(file, path) != path:
+                yield Mistake(path, f"{file} is already {key_text(taken[file])}, choose another file")
 
 
 def _doubles(path: KeyPath, pool: PoolConfig) -> Iterator[Mistake]:

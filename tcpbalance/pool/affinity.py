@@ -52,13 +52,30 @@ class Affinity:
         :returns: False where clients are distinguished in another way, so that what is known of them is of no
             use; nothing has changed then.
         """
-        own = self.config
-        if (own.by, own.ipv4_prefix, own.ipv6_prefix) != (config.by, config.ipv4_prefix, config.ipv6_prefix):
+        if not self._distinguishes_as(config):
             return False
         self.config = config
-        while len(self._entries) > config.max_entries:
-            self._entries.popitem(last=False)
+        self._evict_surplus()
         return True
+
+    def take_over(self, other: Affinity) -> None:
+        """Remember the clients of another one, which is not used any more, where that distinguishes them in
+        the same way."""
+        if self._distinguishes_as(other.config):
+            self._entries = other._entries
+            self._evict_surplus()
+
+    def _distinguishes_as(self, config: AffinityConfig) -> bool:
+        own = self.config
+        return (own.by, own.ipv4_prefix, own.ipv6_prefix) == (
+            config.by,
+            config.ipv4_prefix,
+            config.ipv6_prefix,
+        )
+
+    def _evict_surplus(self) -> None:
+        while len(self._entries) > self.config.max_entries:
+            self._entries.popitem(last=False)
 
     def __len__(self) -> int:
         """How many clients are remembered."""

@@ -18,7 +18,6 @@ from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.pools import RESET_BEFORE_ANSWER, SOURCE_HASH, AffinityConfig, HealthConfig, PoolConfig
 from tcpbalance.errors import SettingError
 from tcpbalance.pool import extensions
-from tcpbalance.pool.affinity import Affinity
 from tcpbalance.pool.availability import Availability
 from tcpbalance.pool.backend import AdminState, Backend, BackendLike, BackendSettings, as_backend
 from tcpbalance.pool.changes import OnChange, PoolChange, Subscribers
@@ -29,6 +28,7 @@ from tcpbalance.pool.members import Health, Members, MembersBuilder
 from tcpbalance.pool.outlier import OutlierDetection
 from tcpbalance.pool.policies.base import PolicyFactory, PolicyTools
 from tcpbalance.pool.policies.source_hash import SourceHash
+from tcpbalance.pool.recorded_affinity import adopted, make_affinity
 from tcpbalance.pool.retry_budget import RetryBudget
 from tcpbalance.pool.shortage import Shortage
 from tcpbalance.pool.slot import Slot, SlotObservers
@@ -146,7 +146,7 @@ class Pool:
         self.name = name
         self.clock = clock
         self.rng = rng.random
-        self.affinity = None if affinity is None else Affinity(affinity, clock)
+        self.affinity = None if affinity is None else make_affinity(affinity, clock)
         settings = checked(
             where,
             PoolConfig,
@@ -436,8 +436,7 @@ class Pool:
     def _adopt_settings(self, other: Pool) -> None:
         for name in _SETTINGS:
             setattr(self, name, getattr(other, name))
-        if self.affinity is None or other.affinity is None or not self.affinity.adopt(other.affinity.config):
-            self.affinity = other.affinity
+        self.affinity = adopted(self.affinity, other.affinity)
         self._adopt_slow_start(None if other._slow_start is None else other._slow_start.duration)
         self._adopt_queue(0 if other.queue is None else other.queue.max_waiters)
         self._adopt_ejections(None if other.ejections is None else other.ejections.config)

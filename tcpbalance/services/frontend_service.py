@@ -276,6 +276,7 @@ class FrontendService(SteppedService):
         awaited = self._awaited = object()
         monitors = [pool.monitor for pool in self._pools if pool.monitor and pool.delays_opening]
         known: list[Deferred[Any]] = [pool.unanswered for pool in self._pools]
+        known += [pool.restored for pool in self._pools]
         known += [monitor.first_round for monitor in monitors]
         DeferredList(known).addCallback(lambda _: call() if self._awaited is awaited else None)
 
@@ -285,7 +286,8 @@ class FrontendService(SteppedService):
         self._log_awaited_checks([monitor for monitor in monitors if not monitor.first_round.called])
         names = DeferredList([pool.unanswered for pool in pools])
         names.addCallback(lambda results: self._warn_of_names(opened, [names for _, names in results]))
-        awaited: list[Deferred[Any]] = [names, *(monitor.first_round for monitor in monitors)]
+        restored = [pool.restored for pool in pools]
+        awaited: list[Deferred[Any]] = [names, *restored, *(monitor.first_round for monitor in monitors)]
         # While it waits, the frontend may come to have other pools, for which it waits anew.
         DeferredList(awaited).addCallback(lambda _: self._open(opened) if self._pools is pools else None)
 

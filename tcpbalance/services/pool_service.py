@@ -10,10 +10,12 @@ from twisted.logger import Logger
 
 from tcpbalance.config.pools import HealthConfig
 from tcpbalance.health.monitor import HealthMonitor
+from tcpbalance.journal.affinity_journal import AffinityJournal
 from tcpbalance.net.local_route import why_no_way_to
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.changes import PoolChange
 from tcpbalance.pool.pool import Pool
+from tcpbalance.pool.recorded_affinity import RecordedAffinity
 from tcpbalance.reload import Reloader
 from tcpbalance.services.shared import Shared
 from tcpbalance.services.stepped import SteppedService
@@ -31,6 +33,7 @@ class PoolService(SteppedService):
     :param on_down: called with a backend that has gone down and whose sessions are to be reset.
     :ivar monitor: makes the checks, None where there are none.
     :ivar unanswered: fires with the names that had no answer when there was time for one.
+    :ivar restored: fires when affinity is as it was before the last restart, or cannot be.
     """
 
     _log = Logger()
@@ -43,6 +46,8 @@ class PoolService(SteppedService):
         if isinstance(pool.health, HealthConfig):
             self.monitor = self._make_monitor(pool.health)
         self.unanswered: Deferred[list[str]] = succeed([])
+        self.restored: Deferred[None] = succeed(None)
+        self._journal: AffinityJournal | None = None
         self._followed: list[str] = []
         self._unsubscribe: Callable[[], object] = lambda: None
         self._given_up: Deferred[Any] = succeed(None)
@@ -69,7 +74,7 @@ class PoolService(SteppedService):
         return Reloader(reactor, files, in_thread(reactor))
 
     def begin(self) -> None:
-        """Look names up and start checking."""
+        """Look names up, restore affinity and start checking."""
         self._reloader.startService()
         self._warn_of_addresses_out_of_reach(self.pool.backends)
         if self.monitor is not None:
@@ -77,17 +82,43 @@ class PoolService(SteppedService):
         self._followed = self._names(self.pool.backends)
         self.unanswered = self._shared.resolver.follow(self._followed, LOOKUP_TIMEOUT)
         self._unsubscribe = self.pool.subscribe(self._on_change)
+        self._keep_affinity()
 
     def end(self) -> Deferred[None]:
-        """Stop checking.
+        """Stop checking, and write affinity down.
 
-        :returns: fires when the checks under way have ended.
+        :returns: fires when the checks under way have ended, and affinity is written.
         """
         self._reloader.stopService()
         self._unsubscribe()
         self._shared.resolver.unfollow(self._followed)
         checks = succeed(None) if self.monitor is None else maybeDeferred(self.monitor.stopService)
+        self._end_journal()
         return DeferredList([checks, self._given_up]).addCallback(lambda _: None)
+
+    def _keep_affinity(self) -> None:
+        """Keep the pool's affinity in its file, where it has one and is not kept there already."""
+        affinity = self.pool.affinity if isinstance(self.pool.affinity, RecordedAffinity) else None
+        if self._journal is not None and self._journal.table is affinity:
+            return
+        self._end_journal()
+        if affinity is not None:
+            self._journal = AffinityJournal(
+                self.pool.name,
+                affinity.state_file,
+                affinity,
+                lambda: self.pool.backends,
+                clock=self.pool.clock,
+                reactor=self._shared.reactor,
+                in_thread=in_thread(self._shared.reactor),
+            )
+            self._journal.start()
+            self.restored = self._journal.restored.wait()
+
+    def _end_journal(self) -> None:
+        if self._journal is not None:
+            self._given_up = DeferredList([self._given_up, self._journal.stop()])
+            self._journal = None
 
     def prepare_as(self, other: Pool) -> Callable[[], None]:
         """Check whether the pool can become like another one of its name; nothing changes yet.
@@ -111,6 +142,7 @@ class PoolService(SteppedService):
             self._check_by(health)
         if self.running:
             self._follow_names()
+            self._keep_affinity()
         if self.pool.tls is not before:
             self._reloader.stopService()
             self._reloader = self._make_reloader()

@@ -35,6 +35,7 @@ from tcpbalance import (
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.models import AccessLogConfig
 from tcpbalance.config.pools import BackendConfig, PoolConfig
+from tcpbalance.journal.frames import decode
 from tcpbalance.net.data_path import DataPathName
 
 reactor: Any = global_reactor
@@ -289,6 +290,46 @@ class ApplyConfigTests(DataPathCase):
         balancer.apply(self.config(web=self.pool("ab", affinity=affinity, balance="least_connections")))
         for _ in range(4):
             assert await self.answer(self.client(balancer)) == served
+
+    async def test_affinity_is_kept_in_a_file_from_now_on_and_in_another_one_later(self) -> None:
+        config = self.config(web=self.pool("abc", affinity=AffinityConfig()))
+        balancer = await self.running(config)
+        served = await self.answer(self.client(balancer))
+        folder = Path(self.mktemp())
+        folder.mkdir(parents=True)
+        self.addCleanup(shutil.rmtree, folder)
+        for name in ("one", "two"):
+            affinity = AffinityConfig(state_file=folder / name)
+            config = self.config(web=self.pool("abc", affinity=affinity))
+            balancer.apply(config)
+            assert await self.answer(self.client(balancer)) == served
+        await until(reactor, (folder / "two").exists)
+        await balancer.stopService()
+        for name in ("one", "two"):
+            (journal,) = decode((folder / name).read_bytes()).frames[:1]
+            assert [backend for backend, _ in journal.backends] == [*"abc"]
+        again = await self.running(config)
+        for _ in range(4):
+            assert await self.answer(self.client(again)) == served
+
+    async def test_a_balancer_that_starts_again_goes_on_with_its_file(self) -> None:
+        file = Path(self.mktemp())
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self.addCleanup(shutil.rmtree, file.parent)
+        affinity = AffinityConfig(state_file=file)
+        balancer = await self.running(self.config(web=self.pool("ab", affinity=affinity)))
+        served = await self.answer(self.client(balancer))
+        for _ in range(2):
+            await balancer.stopService()
+            written = file.stat().st_ino
+            balancer.startService()
+            await balancer.when_listening()
+            assert await self.answer(self.client(balancer)) == served
+            await until(reactor, partial(self.is_another, file, written))
+
+    def is_another(self, file: Path, written: int) -> bool:
+        """Whether a file was replaced by another, whole one."""
+        return file.stat().st_ino != written
 
     async def test_the_access_log_goes_elsewhere(self) -> None:
         folder = Path(tempfile.mkdtemp())

@@ -114,6 +114,7 @@ ttl = "30m"
 max_entries = 100000
 ipv4_prefix = 32
 ipv6_prefix = 64
+state_file = "web.affinity"
 
 [pools.web.health]
 check = "tcp"

@@ -384,6 +384,14 @@ _NOT_A_MODE = '4: frontends.db.listen_mode: must be the mode of a file in octal,
         (pool("affinity.ipv4_prefix = 33"), "7: pools.db.affinity.ipv4_prefix: must be 1 to 32, got 33"),
         (pool("affinity.ipv6_prefix = 0"), "7: pools.db.affinity.ipv6_prefix: must be 1 to 128, got 0"),
         (pool("affinity.max_entries = 0"), "7: pools.db.affinity.max_entries: must be at least 1, got 0"),
+        (
+            pool('affinity.state_file = ""'),
+            '7: pools.db.affinity.state_file: must be the name of a file, got ""',
+        ),
+        (
+            pool("affinity.state_file = true"),
+            "7: pools.db.affinity.state_file: must be the name of a file, got true",
+        ),
         (pool("health.rise = 0"), "7: pools.db.health.rise: must be at least 1, got 0"),
         (pool("health.port = 0"), "7: pools.db.health.port: must be 1 to 65535, got 0"),
         (
@@ -481,10 +489,26 @@ def test_two_listeners_on_one_address(tmp_path: Path, first: str, second: str, t
         assert line.endswith(" is taken by frontends.db.listen, choose another address or port")
 
 
+@pytest.mark.parametrize("other", ["web.affinity", "./x/../web.affinity"])
+def test_two_pools_with_one_state_file(tmp_path: Path, other: str) -> None:
+    text = pool(
+        f"""
+        affinity.state_file = "web.affinity"
+        [pools.api]
+        backends = ["10.0.0.21:80"]
+        affinity.state_file = "{other}"
+        """
+    )
+    (found,) = problems(tmp_path, text)
+    assert found == (
+        f"11: pools.api.affinity.state_file: {tmp_path}/web.affinity is already "
+        "pools.db.affinity.state_file, choose another file"
+    )
+
+
 LATER = {
     "": ["workers = 1", "[admin]\n"],
     "[pools.db]": ['source_address = "10.0.0.5"'],
-    "[pools.db.affinity]": ['state_file = "web.affinity"'],
 }
 
 

@@ -167,6 +167,7 @@ class TestModels:
                         max_entries=100000,
                         ipv4_prefix=32,
                         ipv6_prefix=64,
+                        state_file=FilePath(f"{tmp_path}/web.affinity"),
                     ),
                     health=HealthConfig(
                         check="tcp",

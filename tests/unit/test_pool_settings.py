@@ -18,6 +18,7 @@ from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.pools import AffinityConfig, HealthConfig, PoolConfig
 from tcpbalance.errors import SettingError
 from tcpbalance.pool.changes import PoolChange
+from tcpbalance.pool.recorded_affinity import RecordedAffinity
 
 ANNE, BOB = b"\xc0\0\2\1", b"\xc0\0\2\2"
 
@@ -100,6 +101,27 @@ def test_clients_that_are_distinguished_in_another_way_are_forgotten(after: Affi
     slot = pool.take(pool.backends[1], ANNE)
     slot.connected(0.001)
     assert choices(pool, ANNE) == ("ab" if after is None else "ba")
+
+
+@pytest.mark.parametrize("before", [None, "one"])
+@pytest.mark.parametrize("after", [None, "two"])
+def test_clients_are_remembered_in_another_file_or_none(before: str | None, after: str | None) -> None:
+    clock = Clock()
+    pool = a_pool(some_backends(1, 1), clock, affinity=AffinityConfig(ttl=10, state_file=before))
+    slot = pool.take(pool.backends[1], ANNE)
+    slot.connected(0.001)
+    become(pool, affinity=AffinityConfig(ttl=10, state_file=after, max_entries=1), clock=clock)
+    assert pool.affinity is not None
+    assert pool.affinity.config.state_file == after
+    assert isinstance(pool.affinity, RecordedAffinity) == (after is not None)
+    assert choices(pool, ANNE) == "ba"
+    slot.release()
+    clock.advance(9)
+    assert choices(pool, ANNE) == "ba"
+    clock.advance(1)
+    assert choices(pool, ANNE) == "ab"
+    pool.take(pool.backends[1], BOB).connected(0.001)
+    assert len(pool.affinity) == 1
 
 
 def test_ejected_backends_come_back_where_none_is_ejected_any_more() -> None:

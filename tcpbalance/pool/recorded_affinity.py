@@ -1,0 +1,128 @@
+"""Affinity that knows what has changed since it was last written down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from math import inf
+
+from tcpbalance.config.pools import AffinityConfig
+from tcpbalance.pool.affinity import MAX_ENTRIES, Affinity, StickyEntry
+from tcpbalance.pool.backend import Backend
+
+
+def make_affinity(config: AffinityConfig, clock: Callable[[], float]) -> Affinity:
+    """Make the affinity of a pool, one that is recorded where it is to be kept in a file."""
+    if config.state_file is None:
+        return Affinity(config, clock)
+    return RecordedAffinity(config, clock, config.state_file)
+
+
+def adopted(present: Affinity | None, other: Affinity | None) -> Affinity | None:
+    """Give what remembers the clients of a pool from now on, with what is known of them as far as it can be.
+
+    :param present: what has remembered them.
+    :param other: just made, by the settings that count now.
+    """
+    if present is None or other is None:
+        return other
+    if present.config.state_file != other.config.state_file:
+        other.take_over(present)
+        return other
+    return present if present.adopt(other.config) else other
+
+
+class RecordedAffinity(Affinity):
+    """Affinity whose entries are written down elsewhere; on the hot path it only notes which have changed.
+
+    :param config: as of `Affinity`.
+    :param clock: likewise.
+    :param state_file: where the entries are kept.
+    """
+
+    def __init__(self, config: AffinityConfig, clock: Callable[[], float], state_file: str) -> None:
+        super().__init__(config, clock)
+        self.state_file = state_file
+        self._changed: dict[bytes, None] = {}
+        self._has_too_many_changes = False
+
+    @property
+    def max_clients(self) -> int:
+        """How many clients are remembered at most."""
+        return self.config.max_entries
+
+    def opened(self, client: bytes, backend: Backend) -> StickyEntry:
+        """Take note that a connection of the client to the backend was established; see `Affinity`."""
+        # super() would double what recording costs here.
+        sticky_entry = Affinity.opened(self, client, backend)
+        self._changed[sticky_entry.client] = None
+        if len(self._changed) > self.config.max_entries:
+            # They were not taken for long, as where the disk does not answer.
+            self._changed.clear()
+            self._has_too_many_changes = True
+        return sticky_entry
+
+    def closed(self, sticky_entry: StickyEntry) -> None:
+        """Take note that a connection ended; see `Affinity`."""
+        Affinity.closed(self, sticky_entry)
+        self._changed[sticky_entry.client] = None
+
+    def take_changes(self) -> list[bytes] | None:
+        """Give the clients whose entries have changed since this was last called.
+
+        :returns: None where they were too many to be noted one by one.
+        """
+        changed, self._changed = self._changed, {}
+        if self._has_too_many_changes:
+            self._has_too_many_changes = False
+            return None
+        return [*changed]
+
+    def clients(self) -> list[bytes]:
+        """Give all clients, the least recently used first; what has changed counts as taken."""
+        self.take_changes()
+        return [*self._entries]
+
+    def rows_of(
+        self, clients: Iterable[bytes], numbers: Mapping[Backend, int]
+    ) -> list[tuple[bytes, int, float]]:
+        """Give the entries of clients, as far as they are known: those of one together, the sticky one first.
+
+        :param clients: as `take_changes` and `clients` give them.
+        :param numbers: what stands for each backend; an entry of any other is left out.
+        :returns: the client, the number, and when the entry expires; infinity while the client is connected.
+        """
+        get = self._entries.get
+        return [
+            (client, numbers[entry.backend], inf if entry.open else entry.expires)
+            for client in clients
+            for entry in get(client, ())
+            if entry.backend in numbers
+        ]
+
+    def restore(self, entries: Iterable[tuple[bytes, Backend, float]]) -> int:
+        """Remember clients as ones that were last seen before all that are known; those that are known stay
+        as they are.
+
+        :param entries: the latest first, so the sticky one last of those of a client; with the seconds for
+            which each holds, infinity where the client was connected.
+        :returns: how many clients are remembered by that.
+        """
+        known, now, ttl = self._entries, self._clock(), self.config.ttl
+        before = len(known)
+        last: bytes | None = None
+        key = b""
+        restored: list[StickyEntry] | None = None
+        for client, backend, seconds in entries:
+            if client != last:
+                last, key = client, self._key(client)
+                restored = None if key in known or len(known) >= self.config.max_entries else []
+            # What is not a number is not greater than 0, either.
+            if restored is None or backend.removed or not seconds > 0 or len(restored) == MAX_ENTRIES:
+                continue
+            if not restored:
+                known[key] = restored
+                known.move_to_end(key, last=False)
+            sticky_entry = StickyEntry(key, backend)
+            sticky_entry.expires = now + (seconds if seconds < ttl else ttl)
+            restored.insert(0, sticky_entry)
+        return len(known) - before
