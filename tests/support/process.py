@@ -16,6 +16,9 @@ from typing import Any, Self
 
 _END_WITHIN = 10.0
 
+_INTERRUPTIBLE = ("env", "--default-signal=INT", "--")
+"""A shell's job in the background ignores SIGINT, and so would all that a test run in it starts."""
+
 
 class Process:
     """One child process, its output in a file.
@@ -44,7 +47,7 @@ class Process:
         self.log_file = log
         with log.open("ab") as output:
             self._child: subprocess.Popen[bytes] = subprocess.Popen(
-                [*_bound_to_us(lacks), *self.command],
+                [*_INTERRUPTIBLE, *_bound_to_us(lacks), *self.command],
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output if stdout is None else stdout,
