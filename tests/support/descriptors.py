@@ -7,6 +7,7 @@ import gc
 import os
 import re
 import resource
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,21 @@ def opened_since(before: dict[int, str]) -> dict[int, str]:
     if _new(before):
         gc.collect()
     return _new(before)
+
+
+def left_open(before: dict[int, str], within: float) -> dict[int, str]:
+    """The same once threads have had time to close theirs.
+
+    The collector runs once, however long it takes: it holds up these threads.
+
+    :param within: seconds to wait at most.
+    """
+    leaked = opened_since(before)
+    deadline = time.monotonic() + within
+    while leaked and time.monotonic() < deadline:
+        time.sleep(0.01)
+        leaked = _new(before)
+    return leaked
 
 
 def room_in(status: str) -> int:
