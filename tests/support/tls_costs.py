@@ -22,7 +22,7 @@ from support.network import Network, no_logged_failure
 from support.tls_lines import A_RECORD, client_context, frontend_tls, to_send
 from support.tls_records import CLIENT, SERVER, SUITE_1_2, KeyLog, SealerOfOld
 from support.transport_scripts import HalfCloseRecorder
-from support.work import work
+from support.work import counted
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.tls import PoolTlsConfig
 from tcpbalance.net.tls import openssl, tls_socket
@@ -170,6 +170,21 @@ class Line:
             self._ends.append(self._sent + at)
         self._sent += len(data)
         pieces = sent_of(data, segments) or [b""]
+        lib, kept, unsent = self._lib, Moved(vars(Records)["kept"]), Moved(vars(TlsSocket)["unsent"])
+        with (
+            patch.object(openssl, "_lib", lib),
+            patch.object(openssl, "BIO_write", lib.write),
+            patch.object(tls_socket, "BIO_write", lib.write),
+            patch.object(Records, "kept", kept),
+            patch.object(TlsSocket, "unsent", unsent),
+            no_logged_failure(),
+            counted() as work,
+        ):
+            self._send_pieces(pieces, end)
+        self.cost.lines += work.lines
+        self.cost.moved += kept.bytes + unsent.bytes
+
+    def _send_pieces(self, pieces: list[bytes], end: str) -> None:
         for number, segment in enumerate(pieces, 1):
             if self.stage.peer.socket.closed or self.stage.peer.socket.was_reset:
                 return
@@ -187,36 +202,27 @@ class Line:
         self.cost.wire += len(segment) + HEADERS
 
     def _turns(self, limit: int) -> None:
-        cost, lib, kept, unsent = (
-            self.cost,
-            self._lib,
-            Moved(vars(Records)["kept"]),
-            Moved(vars(TlsSocket)["unsent"]),
-        )
-        with (
-            patch.object(openssl, "_lib", lib),
-            patch.object(openssl, "BIO_write", lib.write),
-            patch.object(tls_socket, "BIO_write", lib.write),
-            patch.object(Records, "kept", kept),
-            patch.object(TlsSocket, "unsent", unsent),
-            no_logged_failure(),
-        ):
-            for _ in range(limit):
-                before = lib.given
-                cost.lines += work(self.poller.doRead)
-                records = bisect(self._ends, lib.given) - bisect(self._ends, before)
-                cost.records += records
-                cost.max_records = max(cost.max_records, records)
-                if not self.stage.peer.step() and not self.poller._again:
-                    break
-            else:
-                assert limit < MANY
-        cost.moved += kept.bytes + unsent.bytes
+        cost, lib = self.cost, self._lib
+        for _ in range(limit):
+            before = lib.given
+            self.poller.doRead()
+            records = bisect(self._ends, lib.given) - bisect(self._ends, before)
+            cost.records += records
+            cost.max_records = max(cost.max_records, records)
+            if not self.stage.peer.step() and not self.poller._again:
+                break
+        else:
+            assert limit < MANY
+
+
+def sent_at_most(segments: list[int]) -> int:
+    """Tell how many bytes of a stream are sent in segments of these sizes."""
+    return sum(islice(cycle(segments), MAX_SEGMENTS))
 
 
 def sent_of(data: bytes, segments: list[int]) -> list[bytes]:
     """Cut a stream into segments of these sizes in turn, and keep the first of them."""
-    return cut(data[: sum(islice(cycle(segments), MAX_SEGMENTS))], segments)
+    return cut(data[: sent_at_most(segments)], segments)
 
 
 def recut(flight: bytes, sizes: list[int]) -> bytes:
@@ -300,11 +306,11 @@ def read_in_memory(connection: SSL.Connection, data: bytes, segments: list[int])
         except SSL.Error:
             failed = True
 
-    with patch.object(Connection, "_kept", kept):
+    with patch.object(Connection, "_kept", kept), counted() as work:
         for segment in sent_of(data, segments):
-            cost.lines += work(partial(read, segment))
+            read(segment)
             cost.wire += len(segment) + HEADERS
             if failed:
                 break
-    cost.moved = kept.bytes
+    cost.lines, cost.moved = work.lines, kept.bytes
     return cost

@@ -20,7 +20,7 @@ from hypothesis import Phase, example, given, settings, target
 from hypothesis import strategies as st
 
 from support.certificates import Authority
-from support.tls_costs import ROOM, VERSIONS, Cost, Ends, Role, read_in_memory
+from support.tls_costs import ROOM, VERSIONS, Cost, Ends, Role, read_in_memory, sent_at_most
 from support.tls_lines import A_RECORD, shake
 from support.tls_records import SealerOfOld
 from tcpbalance.net.pump import READS_A_TURN
@@ -66,13 +66,14 @@ PIECES = st.lists(
 Pieces = list[tuple[int | str, int]]
 
 
-def stream(make: Any, pieces: Pieces, limit: int = MAX_RECORDS) -> bytes:
-    """Make the runs again and again."""
+def stream(make: Any, pieces: Pieces, segments: list[int], limit: int = MAX_RECORDS) -> bytes:
+    """Make the runs again and again, until there is as much as is sent in segments of these sizes."""
+    enough = min(MAX_BYTES - A_RECORD, sent_at_most(segments))
     data = b""
     records = 0
     for piece, count in cycle(pieces):
         for _ in range(count):
-            if len(data) >= MAX_BYTES - A_RECORD or records >= limit:
+            if len(data) >= enough or records >= limit:
                 return data
             records += 1
             if isinstance(piece, int):
@@ -120,7 +121,7 @@ def test_data(
     end: str,
 ) -> None:
     line, sealer = ends.agreed(role, version, joined, stalled)
-    line.send(stream(sealer(), pieces), segments, end)
+    line.send(stream(sealer(), pieces, segments), segments, end)
     cost = line.cost
     target(cost.lines / cost.wire, label="lines")
     target(cost.moved / cost.wire, label="moved")
@@ -154,7 +155,7 @@ def test_data_in_memory(ends: Ends, role: Role, version: str, pieces: Pieces, se
         ours = ends.ours(role).connection()
         peer, sealer = ends.peer(role, version)
         shake(*((peer, ours) if role == "client" else (ours, peer)))
-        return read_in_memory(ours, stream(sealer(), pieces, limit), segments)
+        return read_in_memory(ours, stream(sealer(), pieces, segments, limit), segments)
 
     cost, usual = cost_of(pieces, segments, MAX_RECORDS), cost_of([(100, 1)], [MAX_BYTES], 1)
     target(cost.lines / cost.wire, label="lines")
