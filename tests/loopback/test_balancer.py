@@ -47,6 +47,7 @@ from tcpbalance import (
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.quantities import Duration, Size
 from tcpbalance.net.binding import bind
+from tcpbalance.net.inherited import InheritedSockets
 from tcpbalance.net.listener import Listener
 from tcpbalance.net.socket_connector import SocketConnector
 from tcpbalance.net.socket_options import SocketOptions
@@ -296,6 +297,23 @@ class OpeningTests(BalancerCase):
             asked.callback(None)
         assert self.listening(balancer) == ["plain", "up", "checked"]
         assert all_listen == [True]
+
+    async def test_all_wait_for_all_while_a_predecessor_serves(self) -> None:
+        """Where the last of them failed, the predecessor would go on, and clients of the others be cut."""
+        probe = UnfinishedProbe()
+        checked = self.pool(health=HealthConfig(check="gate", probe=probe))
+        balancer = Balancer(
+            reactor,
+            [Frontend("plain", "127.0.0.1:0", self.pool()), Frontend("checked", "127.0.0.1:0", checked)],
+            data_path=self.data_path_name,
+            inherited=InheritedSockets(is_handed_over=True),
+        )
+        self.addCleanup(balancer.stopService)
+        balancer.startService()
+        assert self.listening(balancer) == []
+        for asked in probe.asked:
+            asked.callback(None)
+        assert self.listening(balancer) == ["plain", "checked"]
 
     async def test_an_address_in_use_leaves_no_other_taken(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as spare:

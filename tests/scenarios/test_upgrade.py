@@ -18,6 +18,7 @@ from support.daemon import Daemon, Starter
 from support.notify import service_manager
 from support.visitors import Visitors
 from support.waiting import until
+from tcpbalance.net.data_path import DataPathName
 
 CONFIG = """
 [access_log]
@@ -113,11 +114,12 @@ def upgrade(daemon: Daemon) -> int:
     return pids(daemon)[-1]
 
 
-@pytest.mark.parametrize("starter", ["twistd", "tcpbalance run"])
+@pytest.mark.parametrize(("starter", "path"), [("twistd", "auto"), ("tcpbalance run", "portable")])
 def test_no_client_is_refused_and_none_is_cut(
-    tmp_path: Path, starter: Starter, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, starter: Starter, path: DataPathName, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Daemon, "starter", starter)
+    monkeypatch.setattr(Daemon, "data_path_name", path)
     with running(tmp_path) as daemon:
         port = daemon.port
         with Visitors(port) as visitors, connect(port) as lasting:
