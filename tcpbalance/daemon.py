@@ -24,6 +24,7 @@ from tcpbalance.build import read_config
 from tcpbalance.config_reloader import ConfigReloader
 from tcpbalance.environment import Environment
 from tcpbalance.errors import TcpbalanceError
+from tcpbalance.net.binding import ListenError
 from tcpbalance.net.clock import make_monotonic
 from tcpbalance.net.inherited import InheritedSockets
 from tcpbalance.net.own_listeners import warn_of_loops_by_name
@@ -33,7 +34,12 @@ from tcpbalance.systemd.notify_socket import NotifySocket
 from tcpbalance.threads import in_thread
 from tcpbalance.upgrade import Predecessor, Upgrader
 
-_log = Logger()
+NOT_OURS = (
+    "LISTEN_FDS: the sockets are for process {pid}, not for this one; a script that starts the program must "
+    "do so with exec"
+)
+"""A hint, where an address is in use because systemd listens there. Without that, the variable may be left
+over from a program that started a shell."""
 
 COLLECT_AFTER = (3_000, 0, 20)
 """When the garbage collector runs, as `gc.set_threshold` takes it. It examines the young objects when there
@@ -54,6 +60,7 @@ def build_or_exit(reactor: Any, config_file: str | None, variables: Mapping[str,
     :raises SystemExit: with status 1, when it cannot start; standard error has one line for each reason.
     """
     make_monotonic(reactor)
+    environment = Environment()
     try:
         environment = Environment.read(variables, os.getpid())
         if config_file is None:
@@ -61,6 +68,8 @@ def build_or_exit(reactor: Any, config_file: str | None, variables: Mapping[str,
         return _from_file(reactor, config_file, environment)
     except TcpbalanceError as error:
         print(error, file=sys.stderr)
+        if environment.other_pid is not None and isinstance(error, ListenError):
+            print(NOT_OURS.format(pid=environment.other_pid), file=sys.stderr)
         raise SystemExit(1) from None
 
 
@@ -68,12 +77,6 @@ def _from_file(reactor: Any, path: str, environment: Environment) -> MultiServic
     config = read_config(path)
     inherited = InheritedSockets(environment.passed, environment.has_predecessor)
     balancer = Balancer.from_config(reactor, config, inherited=inherited)
-    if environment.other_pid is not None:
-        _log.warn(
-            "no socket is inherited: LISTEN_FDS is for process {pid}, not for this one; a script that starts "
-            "the program must do so with exec",
-            pid=environment.other_pid,
-        )
     balancer.prepare()
     inherited.close_unclaimed()
     reloader = ConfigReloader(reactor, path, balancer, in_thread(reactor))

@@ -104,13 +104,13 @@ class Notifier(Service):
         if self._is_handed_over:
             self._manager.flush()
             return
-        status = self._status()
-        lines = [] if self._watchdog is None else [notification.WATCHDOG]
-        if status != self._reported_status:
-            self._reported_status = status
-            lines.append(notification.status_line(status))
-        if lines:
-            self._manager.send_or_drop("\n".join(lines))
+        status, before = self._status(), self._reported_status
+        self._reported_status = status
+        if self._watchdog is not None:
+            # With the status, changed or not: the first messages of a program that takes over are ignored.
+            self._manager.send_or_drop(f"{notification.WATCHDOG}\n{notification.status_line(status)}")
+        elif status != before:
+            self._manager.send_or_drop(notification.status_line(status))
 
     def _status(self) -> str:
         return str(self._balancer.summary())

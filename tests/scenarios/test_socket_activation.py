@@ -171,7 +171,9 @@ def test_sockets_for_another_process_are_not_used(tmp_path: Path) -> None:
     config = CONFIG.format(listen=f'"127.0.0.1:{port}"', backend="127.0.0.1:9")
     script: list[str | Path] = ["sh", "-c", '"$@"; exit $?', "sh"]
     with activated(tmp_path, config, [f"127.0.0.1:{port}"], command=[*script, *RUN]) as process:
-        assert "address already in use" in refusal(process, port)
+        hint = refusal(process, port)
+        assert hint.startswith(f"LISTEN_FDS: the sockets are for process {process.pid}, not for this one;")
+        assert f"cannot listen on 127.0.0.1:{port}: address already in use" in process.output
 
 
 def test_a_restart_under_load_refuses_no_client(tmp_path: Path, backend: peers.Peer) -> None:
