@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import socket
@@ -46,6 +47,7 @@ from tcpbalance import (
 )
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.quantities import Duration, Size
+from tcpbalance.environment import PassedDescriptor
 from tcpbalance.net.binding import bind
 from tcpbalance.net.inherited import InheritedSockets
 from tcpbalance.net.listener import Listener
@@ -241,6 +243,55 @@ class ServingTests(BalancerCase):
         client.close()
         await until(reactor, lambda: self.records and not self.servers[0].open)
         assert self.records[0].reason is EndReason.CLIENT_CLOSED
+
+
+class InheritedSocketTests(BalancerCase):
+    """Sockets that were open before the balancer was: taken at the start, and used when it opens."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(self.socket.close)
+        self.address = f"127.0.0.1:{self.socket.getsockname()[1]}"
+
+    def with_socket(self, options: SocketConfig, pool: Pool | None = None) -> Balancer:
+        inherited = InheritedSockets([PassedDescriptor(os.dup(self.socket.fileno()), "front")])
+        self.addCleanup(inherited.close_unclaimed)
+        frontend = Frontend("front", self.address, pool or self.pool(), socket=options)
+        balancer = Balancer(
+            reactor, [frontend], data_path=self.data_path_name, shutdown_grace=1.0, inherited=inherited
+        )
+        self.addCleanup(balancer.stopService)
+        return balancer
+
+    def keepalive(self) -> int:
+        return self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+    async def test_clients_wait_until_it_opens_and_after_it_has_stopped(self) -> None:
+        probe = UnfinishedProbe()
+        balancer = self.with_socket(
+            SocketConfig(keepalive=Duration(60)), self.pool(health=HealthConfig(check="gate", probe=probe))
+        )
+        balancer.startService()
+        client = self.connect(self.socket.getsockname())
+        assert self.keepalive() == 0
+        for asked in probe.asked:
+            asked.callback(None)
+        assert self.keepalive() == 1
+        assert (await self.ask(client, b"x"))[1:] == b":x"
+        client.close()
+        await balancer.stopService()
+        with socket.create_connection(self.socket.getsockname(), timeout=5):
+            accepted, _ = self.socket.accept()
+            accepted.close()
+
+    async def test_an_option_that_is_refused_leaves_it_as_it_was(self) -> None:
+        balancer = self.with_socket(SocketConfig(keepalive=Duration(60), congestion="none_such"))
+        with pytest.raises(ListenError, match="the system has no congestion control"):
+            balancer.prepare()
+        assert self.keepalive() == 0
+        with socket.create_connection(self.socket.getsockname(), timeout=5):
+            pass
 
 
 class OpeningTests(BalancerCase):
@@ -661,6 +712,12 @@ class NativeSlowReaderTests(SlowReaderTests):
 
 
 class NativeStoppedReaderTests(StoppedReaderTests):
+    """The same on the native data path."""
+
+    data_path_name = "auto"
+
+
+class NativeInheritedSocketTests(InheritedSocketTests):
     """The same on the native data path."""
 
     data_path_name = "auto"
