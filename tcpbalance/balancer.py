@@ -38,6 +38,7 @@ from tcpbalance.proxy.factory import FrontendFactory
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.registry import SessionRegistry
 from tcpbalance.reactor import Reactor
+from tcpbalance.services.drains import Drains
 from tcpbalance.services.frontend import Frontend
 from tcpbalance.services.frontend_service import FrontendService
 from tcpbalance.services.pool_service import PoolService
@@ -107,6 +108,7 @@ class Balancer(MultiService):
             rng=rng,
             on_record=None if access_log is None else access_log.log,
             inherited=inherited or InheritedSockets(),
+            drains=Drains(self._timer, self._end_drained),
             grace=grace,
         )
         self.factories: dict[str, FrontendFactory] = {}
@@ -292,7 +294,7 @@ class Balancer(MultiService):
         for service in services:
             service.setServiceParent(self)  # type: ignore[no-untyped-call]  # Twisted's
 
-    def _services(self) -> list[SteppedService]:
+    def _services(self) -> list[FrontendService | PoolService]:
         """Give its own services; an application may have added others to this ``MultiService``."""
         return [*self._pools.values(), *self._frontends.values()]
 
@@ -322,9 +324,13 @@ class Balancer(MultiService):
         left = [it.factory.registry for it in self._retiring if isinstance(it, FrontendService)]
         return [*self._registries, *left]
 
-    def _retire(self, service: SteppedService) -> None:
+    def _end_drained(self, backend: Backend) -> None:
+        for registry in self._all_registries():
+            registry.end_sessions(EndReason.DRAINED, served_by=backend)
+
+    def _retire(self, service: FrontendService | PoolService) -> None:
         """Retire a service that is gone; stopping the balancer waits for it, too."""
-        ended = service.retire()
+        ended = service.leave()
         service.disownServiceParent()  # type: ignore[no-untyped-call]  # Twisted's
         self._wait_for(service, ended)
 
@@ -481,7 +487,11 @@ class Balancer(MultiService):
         self._is_prepared = False
         stopping = self._stopping = OneTimeEvent[None]()
         self._guard.stopService()
+        self._shared.drains.stop()
         self._log_open_sessions()
+        for service in self._retiring:
+            if isinstance(service, FrontendService):
+                service.begin_grace()
         ended = super().stopService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
         self._listening.fail(CancelledError())
         self._listening = OneTimeEvent()
@@ -490,7 +500,7 @@ class Balancer(MultiService):
         return stopped
 
     def _log_open_sessions(self) -> None:
-        count = sum(len(registry.sessions) for registry in self._registries)
+        count = sum(len(registry.sessions) for registry in self._all_registries())
         if count:
             self._log.info(
                 "{count} open sessions may finish within {grace:g} s", count=count, grace=self._shared.grace

@@ -30,7 +30,7 @@ from tcpbalance.net.socket_file import SocketFile
 from tcpbalance.net.tls.client import ClientTls
 from tcpbalance.net.tls.examination import mistakes_in_files
 from tcpbalance.net.tls.server import ServerTls
-from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.extensions import policies
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.preread_settings import PrereadSettings
@@ -126,7 +126,15 @@ def build_pool(
     return Pool(
         name,
         [
-            Backend(b.address, b.name, b.weight, b.max_connections, b.backup, b.server_name)
+            Backend(
+                b.address,
+                b.name,
+                b.weight,
+                b.max_connections,
+                b.backup,
+                b.server_name,
+                AdminState(b.state),
+            )
             for b in config.backends
         ],
         balance=config.balance,
@@ -140,6 +148,7 @@ def build_pool(
         queue=config.queue or 0,
         queue_timeout=config.queue_timeout,
         slow_start=config.slow_start,
+        drain_timeout=config.drain_timeout,
         outlier=config.outlier,
         send_proxy_protocol=config.send_proxy_protocol,
         pass_tlvs=frozenset(config.pass_tlvs),

@@ -132,6 +132,7 @@ EFFECTS: Mapping[type, Mapping[str, Effect]] = {
         "queue": _IN_PLACE,
         "queue_timeout": _NEW_CONNECTIONS,
         "slow_start": _IN_PLACE,
+        "drain_timeout": _IN_PLACE,
         "send_proxy_protocol": _NEW_CONNECTIONS,
         "pass_tlvs": _NEW_CONNECTIONS,
         "tls": _NEW_CONNECTIONS,
@@ -146,6 +147,7 @@ EFFECTS: Mapping[type, Mapping[str, Effect]] = {
         "max_connections": _IN_PLACE,
         "backup": _IN_PLACE,
         "server_name": _IN_PLACE,
+        "state": _IN_PLACE,
     },
     PoolTlsConfig: {
         "verify": _NEW_CONNECTIONS,

@@ -29,6 +29,7 @@ SOURCE_HASH = "source_hash"
 """The policy that ``bounded_load`` belongs to; the others look at load themselves, or are blind by choice.
 And the one that ``slow_start`` would spoil: it has to send each client to the same backend at any time."""
 
+BackendState: TypeAlias = Literal["ready", "drain", "maintenance"]
 Initial: TypeAlias = Literal["checked", "up", "down"]
 OnDown: TypeAlias = Literal["keep", "reset"]
 ProbeHeader: TypeAlias = Literal["v1", "v2", "none"]
@@ -78,6 +79,13 @@ class BackendConfig:
             "The name, or IP address, that is requested (SNI) and that the certificate must be valid "
             "for, where the pool uses TLS.",
             default="that of the pool's `tls`",
+        ),
+    )
+    state: BackendState = field(
+        default="ready",
+        metadata=doc(
+            '`"drain"`: the backend gets no new clients; those that have affinity to it still come. '
+            '`"maintenance"`: it gets no clients. Open sessions go on, for `drain_timeout` at most.'
         ),
     )
 
@@ -343,6 +351,16 @@ class PoolConfig:
             "Time until a backend that is new or has returned gets its full weight. Absent: it gets it "
             'at once. Not together with `balance = "source_hash"`, which needs a fixed backend for '
             "each client."
+        ),
+    )
+    drain_timeout: Duration | None = field(
+        default=None,
+        converter=converters.optional(plain.duration),
+        validator=optional(checks.longer_than_zero),
+        metadata=doc(
+            "How long open sessions of a backend may continue once it gets no new clients: it was removed, "
+            'or its `state` is not `"ready"`, or the frontend was removed. A change applies to backends that '
+            "begin to drain after it. Absent: no limit."
         ),
     )
     send_proxy_protocol: ProxyVersion | None = field(

@@ -25,6 +25,7 @@ class BackendSettings(NamedTuple):
     max_connections: int | None
     backup: bool
     server_name: str | None
+    configured_state: AdminState
 
 
 class AdminState(enum.Enum):
@@ -52,6 +53,8 @@ class Backend:
     :ivar max_connections: how many it may have at once, None for no limit.
     :ivar backup: whether it serves only when no other can.
     :ivar server_name: what it is asked for by TLS, None for the pool's or the host of its address.
+    :ivar configured_state: what the operator has written; another one written in its place becomes the
+        *admin_state*, which may have been changed since.
     :ivar active: connections open or being opened.
     :ivar up: whether health lets it serve.
     :ivar ejected: whether real traffic has shown that it should not, for a while.
@@ -75,6 +78,7 @@ class Backend:
     max_connections: int | None = None
     backup: bool = False
     server_name: str | None = None
+    configured_state: AdminState = AdminState.READY
 
     active: int = field(default=0, init=False)
     up: bool = field(default=True, init=False)
@@ -82,7 +86,9 @@ class Backend:
     awaits_check: bool = field(default=False, init=False)
     cooldown_until: float = field(default=0.0, init=False)
     ejected: bool = field(default=False, init=False)
-    admin_state: AdminState = field(default=AdminState.READY, init=False)
+    admin_state: AdminState = field(
+        default=attrs.Factory(lambda self: self.configured_state, takes_self=True), init=False
+    )
     removed: bool = field(default=False, init=False)
     available: bool = field(default=True, init=False)
     available_to_sticky: bool = field(default=True, init=False)
@@ -111,11 +117,13 @@ class Backend:
     @property
     def settings(self) -> BackendSettings:
         """What another list of the pool may change of it."""
-        return BackendSettings(self.weight, self.max_connections, self.backup, self.server_name)
+        return BackendSettings(
+            self.weight, self.max_connections, self.backup, self.server_name, self.configured_state
+        )
 
     @settings.setter
     def settings(self, settings: BackendSettings) -> None:
-        self.weight, self.max_connections, self.backup, self.server_name = settings
+        self.weight, self.max_connections, self.backup, self.server_name, self.configured_state = settings
 
     def snapshot(self) -> dict[str, int]:
         """Give its counters by name, and ``active`` as ``connections_active``."""

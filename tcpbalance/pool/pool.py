@@ -47,6 +47,7 @@ _UNBOUNDED = (inf, 1)
 _SETTINGS = (
     "connect_timeout",
     "dial_timeout",
+    "drain_timeout",
     "retries",
     "replays",
     "send_proxy_protocol",
@@ -92,6 +93,8 @@ class Pool:
     :param queue_timeout: seconds that one may wait.
     :param slow_start: seconds in which the weight of a backend that has become available rises to all of it;
         None for at once. Not with the source hash, which has to know where each client belongs.
+    :param drain_timeout: seconds that the connections of a backend may go on that gets no new ones any more;
+        None for no limit. What holds the connections ends them.
     :param outlier: when backends are ejected for what real traffic shows; None for never.
     :param send_proxy_protocol: the version of the PROXY header with which a connection to a backend opens,
         ``"v1"`` or ``"v2"``; None for none.
@@ -132,6 +135,7 @@ class Pool:
         queue: int = 0,
         queue_timeout: float = 10.0,
         slow_start: float | None = None,
+        drain_timeout: float | None = None,
         outlier: OutlierConfig | None = None,
         send_proxy_protocol: ProxyVersion | None = None,
         pass_tlvs: Iterable[int | str] = (),
@@ -160,6 +164,7 @@ class Pool:
             queue=queue or None,
             queue_timeout=queue_timeout,
             slow_start=slow_start,
+            drain_timeout=drain_timeout,
             send_proxy_protocol=send_proxy_protocol,
             pass_tlvs=pass_tlvs,
         )
@@ -170,6 +175,7 @@ class Pool:
             raise SettingError(f"{where}: health must be a HealthConfig, 'external' or None, got {health!r}")
         self.connect_timeout: float = settings.connect_timeout
         self.dial_timeout: float = settings.dial_timeout or max(DIAL_TIMEOUT, settings.connect_timeout)
+        self.drain_timeout: float | None = settings.drain_timeout
         self.retries = retries
         self.replays = RESET_BEFORE_ANSWER in retry_on
         self.send_proxy_protocol = send_proxy_protocol
@@ -489,6 +495,8 @@ class Pool:
         removed = tuple(backend for backend in self.backends if backend not in after)
         changed = tuple(b for b, new in settings.items() if b in before and b.settings != new)
         for backend, new in settings.items():
+            if new.configured_state is not backend.configured_state:
+                backend.admin_state = new.configured_state
             backend.settings = new
         for backend in added:
             self._admit(backend)
@@ -523,6 +531,11 @@ class Pool:
         backend.removed = False
         if isinstance(self.health, HealthConfig) and self.health.initial != "up":
             backend.up, backend.awaits_check, backend.cause = False, True, NOT_CHECKED
+
+    def forget_clients(self, backend: Backend) -> None:
+        """Have the clients that have a sticky entry for a backend go to others from now on."""
+        if self.affinity is not None:
+            self.affinity.forget({backend})
 
     def subscribe(self, on_change: OnChange) -> Callable[[], None]:
         """Have a callable called with a `PoolChange` whenever backends are added, removed or changed.

@@ -106,6 +106,12 @@ class EndReason(enum.Enum):
         _RST,
         'the backend went down, in a pool with on_down = "reset"',
     )
+    DRAINED = (
+        "drained",
+        "balancer",
+        _RST,
+        "the backend got no new clients any more, or the frontend was removed, and drain_timeout had passed",
+    )
     OVERLOAD = (
         "overload",
         "balancer",

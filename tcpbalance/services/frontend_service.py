@@ -20,6 +20,7 @@ from tcpbalance.health.monitor import HealthMonitor
 from tcpbalance.net.binding import ListenError
 from tcpbalance.net.listener import Listener
 from tcpbalance.net.socket_options import SocketOptionError, SocketOptions
+from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.factory import FrontendFactory
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.reload import Part, Reloader
@@ -63,6 +64,8 @@ class FrontendService(SteppedService):
         self._shared = shared
         self._pools = pools
         self._grace_call: IDelayedCall | None = None
+        self._drain_calls: list[IDelayedCall] = []
+        self._leaves = False
         self._awaited: object = None
         self._options = SocketOptions.of(frontend.socket)
         self.opened: Deferred[None] = succeed(None)
@@ -168,8 +171,20 @@ class FrontendService(SteppedService):
         :returns: fires when the last session has ended.
         """
         self._reloader.stopService()
+        if self._leaves:
+            for carrier in self._carriers:
+                carrier.accept_waiting()
         ended = DeferredList([self.close(), self._drain()])
         return ended.addCallback(lambda _: None)
+
+    def leave(self) -> Deferred[None]:
+        """Retire because the frontend is gone: clients that wait are still accepted, and open sessions go on
+        for as long as the ``drain_timeout`` of their pools allows.
+
+        :returns: fires when the last session has ended.
+        """
+        self._leaves = True
+        return self.retire()
 
     # Changing
 
@@ -349,17 +364,36 @@ class FrontendService(SteppedService):
     # Ending
 
     def _drain(self) -> Deferred[None]:
-        """Let open sessions finish within the grace, and end those that do not."""
+        """Let open sessions finish within the time that they have, and end those that do not."""
         if not self.factory.registry.sessions:
             return succeed(None)
+        if self._leaves:
+            self._limit_by_pools()
+        else:
+            self.begin_grace()
+        return self.factory.registry.when_idle().addCallback(self._cancel_calls)
+
+    def begin_grace(self) -> None:
+        """Let open sessions go on for no longer than the grace from now on."""
         self._grace_call = self._shared.reactor.callLater(
             self._shared.grace, self.factory.registry.end_sessions, EndReason.SHUTDOWN
         )
-        return self.factory.registry.when_idle().addCallback(self._cancel_grace)
 
-    def _cancel_grace(self, _: None) -> None:
-        if self._grace_call is not None and self._grace_call.active():
-            self._grace_call.cancel()
+    def _limit_by_pools(self) -> None:
+        """Let open sessions go on for as long as their pool lets a backend drain."""
+        for pool in self.frontend.pools:
+            if pool.drain_timeout is not None:
+                call = self._shared.reactor.callLater(pool.drain_timeout, self._end_drained, pool)
+                self._drain_calls.append(call)
+
+    def _end_drained(self, pool: Pool) -> None:
+        registry, served = self.factory.registry, set(pool.backends)
+        registry.end((it for it in registry.sessions if it.served_by in served), EndReason.DRAINED)
+
+    def _cancel_calls(self, _: None) -> None:
+        for call in (self._grace_call, *self._drain_calls):
+            if call is not None and call.active():
+                call.cancel()
 
     def end_grace_now(self) -> None:
         """End open sessions of a frontend that retires, without waiting for the grace to run out."""

@@ -12,7 +12,7 @@ from tcpbalance.config.pools import HealthConfig
 from tcpbalance.health.monitor import HealthMonitor
 from tcpbalance.journal.affinity_journal import AffinityJournal
 from tcpbalance.net.local_route import why_no_way_to
-from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.changes import PoolChange
 from tcpbalance.pool.pool import Pool
 from tcpbalance.pool.recorded_affinity import RecordedAffinity
@@ -76,6 +76,8 @@ class PoolService(SteppedService):
     def begin(self) -> None:
         """Look names up, restore affinity and start checking."""
         self._reloader.startService()
+        for backend in self.pool.backends:
+            self._drain_if_asked(backend)
         self._warn_of_addresses_out_of_reach(self.pool.backends)
         if self.monitor is not None:
             self.monitor.startService()
@@ -154,7 +156,7 @@ class PoolService(SteppedService):
             self.monitor = self._make_monitor(health)
             if self.running:
                 self.monitor.take_over()
-        elif self.monitor.config is not health:
+        elif self.monitor.config != health:
             self.monitor.check_by(health)
 
     def reload_files(self) -> None:
@@ -167,10 +169,31 @@ class PoolService(SteppedService):
         return self.monitor is not None and self.monitor.config.initial == "checked"
 
     def _on_change(self, change: PoolChange) -> None:
-        """Follow the names of backends that are added, and no longer those of backends that are removed."""
+        """Follow the names of backends that are added, and no longer those of backends that are removed; and
+        limit the time of sessions of those that get no new clients any more."""
         self._warn_of_addresses_out_of_reach(change.added)
         if change.added or change.removed:
             self._follow_names()
+        for backend in change.removed:
+            self._shared.drains.begin(self.pool, backend)
+        for backend in (*change.added, *change.changed):
+            self._drain_if_asked(backend)
+
+    def _drain_if_asked(self, backend: Backend) -> None:
+        if backend.admin_state is AdminState.READY:
+            self._shared.drains.cancel(backend)
+        else:
+            self._shared.drains.begin(self.pool, backend)
+
+    def leave(self) -> Deferred[None]:
+        """Retire because no frontend uses the pool any more: its sessions have a limited time from now on.
+
+        :returns: see ``retire``.
+        """
+        if self.running:
+            for backend in self.pool.backends:
+                self._shared.drains.begin(self.pool, backend)
+        return self.retire()
 
     def _follow_names(self) -> None:
         before, self._followed = self._followed, self._names(self.pool.backends)

@@ -15,6 +15,7 @@ from tcpbalance.net.resolver.resolver import Resolver
 from tcpbalance.net.socket_connector import SocketConnector
 from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.proxy.record import SessionRecord
+from tcpbalance.services.drains import Drains
 
 
 @define(kw_only=True)
@@ -31,6 +32,7 @@ class Shared:
     :param on_record: called with the record of each session that has ended; None for no records. May be
         replaced.
     :param inherited: listening sockets that were open when the program began.
+    :param drains: the backends that drain.
     :param grace: seconds that open sessions may go on when their frontend retires; may be changed.
     """
 
@@ -43,6 +45,7 @@ class Shared:
     rng: Random
     on_record: Callable[[SessionRecord], None] | None
     inherited: InheritedSockets
+    drains: Drains
     grace: float
 
     def connector_with(self, options: SocketOptions) -> Connector:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import socket
 import tempfile
@@ -19,6 +20,7 @@ from support.sockets import port_of, until
 from tcpbalance import (
     AccessConfig,
     Address,
+    AdminState,
     AffinityConfig,
     Balancer,
     Config,
@@ -34,7 +36,7 @@ from tcpbalance import (
 )
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.models import AccessLogConfig
-from tcpbalance.config.pools import BackendConfig, PoolConfig
+from tcpbalance.config.pools import BackendConfig, BackendState, PoolConfig
 from tcpbalance.journal.frames import decode
 from tcpbalance.net.data_path import DataPathName
 
@@ -96,15 +98,16 @@ class ApplyConfigTests(DataPathCase):
 
     async def answer(self, client: socket.socket) -> str:
         """Say something, and give the name of the server that answers; nothing where the client is closed."""
-        client.send(b"?")
         heard: list[bytes] = []
+        with contextlib.suppress(ConnectionResetError):
+            client.send(b"?")
 
         def hear() -> bool:
             try:
                 heard.append(client.recv(1))
             except BlockingIOError:
                 return False
-            except ConnectionResetError:
+            except (ConnectionResetError, BrokenPipeError):
                 heard.append(b"")
             return True
 
@@ -282,6 +285,93 @@ class ApplyConfigTests(DataPathCase):
         balancer.apply(self.config(web=PoolConfig(backends=(moved,), health=health)))
         assert await self.answer(self.client(balancer)) == "b"
         assert await self.answer(old) == "a"
+
+    async def test_a_removed_backend_drains_within_its_time(self) -> None:
+        limit = {"drain_timeout": 0.2}
+        balancer = await self.running(self.config(web=self.pool("ab", **limit)))
+        clients = [self.client(balancer) for _ in range(4)]
+        served = [await self.answer(client) for client in clients]
+        assert sorted(served) == ["a", "a", "b", "b"]
+        balancer.apply(self.config(web=self.pool("b", **limit)))
+        stats = balancer.factories["web"].stats
+        await until(reactor, lambda: stats.ended == {EndReason.DRAINED: 2})
+        assert [await self.answer(client) for client in clients] == [
+            "" if name == "a" else "b" for name in served
+        ]
+        await until(reactor, lambda: not balancer._shared.drains._calls)
+
+    async def test_a_backend_that_comes_back_is_not_drained(self) -> None:
+        def in_state(state: BackendState) -> Config:
+            backends = [
+                BackendConfig(address=self.servers["a"], name="a", state=state),
+                BackendConfig(address=self.servers["b"], name="b"),
+            ]
+            return self.config(web=PoolConfig(backends=tuple(backends), drain_timeout=30))
+
+        balancer = await self.running(in_state("drain"))
+        assert [await self.answer(self.client(balancer)) for _ in range(3)] == ["b", "b", "b"]
+        states: list[BackendState] = ["ready", "maintenance", "drain", "ready"]
+        for state in states:
+            balancer.apply(in_state(state))
+            answers = {await self.answer(self.client(balancer)) for _ in range(3)}
+            assert answers == ({"a", "b"} if state == "ready" else {"b"})
+            assert len(balancer._shared.drains._calls) == (state != "ready")
+
+    async def test_a_state_that_was_changed_otherwise_stays_until_the_file_has_another(self) -> None:
+        balancer = await self.running(self.config(web=self.pool("ab")))
+        (pool,) = balancer._pools
+        pool.set_admin_state(pool.backends[0], AdminState.MAINTENANCE)
+        balancer.apply(self.config(web=self.pool("ab", retries=1)))
+        assert [await self.answer(self.client(balancer)) for _ in range(3)] == ["b", "b", "b"]
+
+    async def test_clients_that_belong_to_a_backend_leave_it_when_its_time_to_drain_is_over(self) -> None:
+        affinity = AffinityConfig()
+
+        def in_state(state: BackendState) -> Config:
+            backends = [
+                BackendConfig(address=self.servers[name], name=name, state=state if name == home else "ready")
+                for name in "ab"
+            ]
+            table = PoolConfig(backends=tuple(backends), affinity=affinity, drain_timeout=0.2)
+            return self.config(web=table)
+
+        home = ""
+        balancer = await self.running(in_state("ready"))
+        old = self.client(balancer)
+        home = await self.answer(old)
+        balancer.apply(in_state("drain"))
+        assert await self.answer(self.client(balancer)) == home
+        stats = balancer.factories["web"].stats
+        await until(reactor, lambda: stats.ended[EndReason.DRAINED] == 2)
+        assert await self.answer(self.client(balancer)) == ("b" if home == "a" else "a")
+
+    async def test_sessions_of_a_pool_that_is_not_used_any_more_have_its_time(self) -> None:
+        pools = {"web": self.pool("a", drain_timeout=0.2), "other": self.pool("b")}
+        balancer = await self.running(self.config({"web": {}}, **pools))
+        old = self.client(balancer)
+        assert await self.answer(old) == "a"
+        balancer.apply(self.config({"web": {"pool": "other"}}, **pools))
+        stats = balancer.factories["web"].stats
+        await until(reactor, lambda: stats.ended == {EndReason.DRAINED: 1})
+
+    async def test_a_drain_of_a_hundred_sessions_is_watched_to_its_end(self) -> None:
+        balancer = await self.running(self.config(web=self.pool("a")))
+        clients = [self.client(balancer) for _ in range(100)]
+        for client in clients:
+            assert await self.answer(client) == "a"
+        (pool,) = balancer._pools
+        (drained,) = pool.backends
+        balancer.apply(self.config(web=self.pool("b")))
+        assert (drained.removed, drained.active) == (True, 100)
+
+        def is_down_to(count: int) -> bool:
+            return drained.active == count
+
+        for left in range(99, -1, -1):
+            assert await self.answer(clients[-1]) == "a"
+            clients.pop().close()
+            await until(reactor, partial(is_down_to, left))
+        assert balancer.factories["web"].stats.ended == {EndReason.CLIENT_CLOSED: 100}
 
     async def test_affinity_survives_another_policy(self) -> None:
         affinity = AffinityConfig()

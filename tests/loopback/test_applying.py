@@ -118,13 +118,17 @@ class ApplyingTests(DataPathCase):
         await until(reactor, lambda: factory.stats.ended == {EndReason.CLIENT_CLOSED: 1})
         assert (factory.stats.connections_total, factory.stats.connections_active) == (2, 1)
 
-    async def test_a_grace_that_runs_out_ends_them(self) -> None:
+    async def test_the_time_that_the_pool_gives_them_ends_them_and_not_the_grace(self) -> None:
         balancer = await self.running(shutdown_grace=0.05)
-        balancer._apply([self.first, self.frontend("second")])
-        assert await self.is_served(self.client(balancer, "second"))
-        factory = balancer.factories["second"]
+        limited = Frontend("second", "127.0.0.1:0", self.pool(drain_timeout=0.2))
+        balancer._apply([self.first, limited, self.frontend("third")])
+        clients = [self.client(balancer, name) for name in ("second", "third")]
+        assert [await self.is_served(client) for client in clients] == [True, True]
+        factories = [balancer.factories[name] for name in ("second", "third")]
         balancer._apply([self.first])
-        await until(reactor, lambda: factory.stats.ended == {EndReason.SHUTDOWN: 1})
+        await until(reactor, lambda: factories[0].stats.ended == {EndReason.DRAINED: 1})
+        assert factories[1].stats.ended == {}
+        assert await self.is_served(clients[1])
 
     async def test_stopping_waits_for_what_retires(self) -> None:
         balancer = await self.running(shutdown_grace=1000.0)

@@ -94,6 +94,7 @@ def _pool(rng: Random) -> PoolConfig:
         panic_threshold=rng.choice((0.0, 0.5)),
         retries=rng.choice((1, 2)),
         slow_start=rng.choice((None, 30)),
+        drain_timeout=rng.choice((None, 60)),
         affinity=_maybe(rng, AffinityConfig(ttl=rng.choice((60, 1800)), max_entries=rng.choice((10, 100)))),
         health=_maybe(rng, HealthConfig(check=type(probe).__name__, probe=probe, **health)),
         outlier=_maybe(rng, outlier),
@@ -111,6 +112,7 @@ def _backends(rng: Random) -> tuple[BackendConfig, ...]:
             weight=rng.choice((1, 3)),
             max_connections=rng.choice((None, 10)),
             backup=name != "a" and rng.choice((False, True)),
+            state="ready" if name == "a" else rng.choice(("ready", "drain", "maintenance")),
         )
         for name in names
     )

@@ -64,7 +64,15 @@ def a_pool(backends: Sequence[Backend], clock: Clock | None = None, seed: int = 
 
 def facts(pool: Pool) -> dict[str, Any]:
     """Give all that a configuration decides of a pool."""
-    names = ("connect_timeout", "dial_timeout", "retries", "replays", "send_proxy_protocol", "health")
+    names = (
+        "connect_timeout",
+        "dial_timeout",
+        "drain_timeout",
+        "retries",
+        "replays",
+        "send_proxy_protocol",
+        "health",
+    )
     parts = {
         "affinity": None if pool.affinity is None else pool.affinity.config,
         "ejections": None if pool.ejections is None else pool.ejections.config,
