@@ -33,7 +33,8 @@ _ZONE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
 _PORT = re.compile(r"[0-9]{1,5}")
 
 
-@frozen
+# Each connection looks for one in a dict.
+@frozen(cache_hash=True)
 class Address:
     """Where to listen or to connect: a host and a port, or a unix socket.
 

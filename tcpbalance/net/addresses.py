@@ -13,6 +13,8 @@ from tcpbalance.wire.proxy_header import MAPPED, InetAddress, ProxyAddress, Unix
 
 PeerAddress = IPv4Address | IPv6Address | UNIXAddress
 
+_INET = int(socket.AF_INET)
+
 
 def peer_address(family: int, peer: Any) -> PeerAddress:
     """Turn what the socket module calls an address into Twisted's form.
@@ -108,7 +110,9 @@ class ClientAddress:
     def __init__(self, given: Any, family: int = 0) -> None:
         self._given = given
         self._family = family
-        if not family:
+        if family == _INET:
+            self.packed: bytes | None = socket.inet_pton(_INET, given[0])
+        elif not family:
             self.packed = packed_host(given)
         else:
             self.packed = None if family == socket.AF_UNIX else packed(given[0])
@@ -119,7 +123,7 @@ class ClientAddress:
         return peer_address(self._family, self._given) if self._family else self._given
 
     def __str__(self) -> str:
-        if self._family == socket.AF_INET:
+        if self._family == _INET:
             host, port = self._given
             return f"{host}:{port}"
         return address_text(self.twisted)

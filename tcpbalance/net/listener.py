@@ -80,6 +80,7 @@ class Listener:
         if isinstance(self._data_path, NativeDataPath):
             self._serve_bare = getattr(factory, "serve_bare", None)
         self._stats = stats or FrontendStats()
+        self._accept: Callable[[], tuple[int, Any]] = sock._accept  # type: ignore[attr-defined]  # not in typeshed
         self._family = sock.family
         self._protocol = sock.proto
         self._host = peer_address(sock.family, sock.getsockname())
@@ -220,9 +221,10 @@ class Listener:
 
     def doRead(self) -> None:
         """Accept what is waiting, within one turn's bound."""
+        accept = self._accept
         for _ in range(ACCEPTS_A_TURN):
             try:
-                sock, peer = self._accept()
+                number, peer = accept()
             except BlockingIOError:
                 return
             except OSError as error:
@@ -231,18 +233,16 @@ class Listener:
                     return
                 # That client is gone already, or a firewall took it: accept(2), "Error handling".
                 continue
-            self._serve(sock, peer)
+            self._serve(self._connected(number), peer)
             if self._closed or self._paused:
                 return
 
-    def _accept(self) -> tuple[SocketType, Any]:
-        """What ``socket.accept`` does, into the C type beneath: what Python adds to that takes as long as the
-        system call.
+    def _connected(self, number: int) -> SocketType:
+        """Make the socket of a descriptor, of the C type: what Python adds to it takes as long as ``accept``.
 
-        :returns: a socket of which Python believes that it never waits, and which does not know of it yet.
+        :returns: one of which Python believes that it never waits; its descriptor does, so far.
         """
-        number, peer = self._socket._accept()  # type: ignore[attr-defined]  # not in typeshed
-        return SocketType(self._family, STREAM, self._protocol, number), peer
+        return SocketType(self._family, STREAM, self._protocol, number)
 
     def _serve(self, sock: SocketType, peer: Any) -> None:
         protocol = None
@@ -293,7 +293,8 @@ class Listener:
         shed = 0
         with contextlib.suppress(OSError):
             while shed < SHED_A_TURN:
-                _reset(self._accept()[0])
+                number, _ = self._accept()
+                _reset(self._connected(number))
                 shed += 1
         self._spare.reserve()
         return shed

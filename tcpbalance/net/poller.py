@@ -69,6 +69,10 @@ READABLE, WRITABLE, URGENT, ERROR, HANG_UP, PEER_ENDED, _EDGE_TRIGGERED = (
 EDGES = READABLE | WRITABLE | URGENT | PEER_ENDED | _EDGE_TRIGGERED
 """What a connection's socket is registered for, once. Errors and hang-ups are reported in any case."""
 
+READ_EDGES = READABLE | URGENT | PEER_ENDED | _EDGE_TRIGGERED
+"""The same without writes, until ``watch_writes``. Each end that was passed on would be reported as a
+possible write once its peer has acknowledged it."""
+
 END = PEER_ENDED | HANG_UP
 """The peer has finished sending, or the connection is over both ways."""
 
@@ -99,6 +103,7 @@ class EpollObject(Protocol):
 
     def fileno(self) -> int: ...
     def register(self, fd: int, eventmask: int) -> None: ...
+    def modify(self, fd: int, eventmask: int) -> None: ...
     def unregister(self, fd: int) -> None: ...
     def poll(self, timeout: float, maxevents: int) -> list[tuple[int, int]]: ...
     def close(self) -> None: ...
@@ -126,9 +131,9 @@ class Poller:
         self._make_poller = poller or select.epoll
         self._poller: EpollObject | None = None
         self._handlers: dict[int, Callable[[int], None]] = {}
-        # Descriptors since the last events were collected: those events are of others, by now closed, that
-        # had the same numbers.
-        self._registered: set[int] = set()
+        # Those watched since the last events were collected: these events are of other descriptors, by now
+        # closed, that had the same numbers.
+        self._new_handlers: dict[int, Callable[[int], None]] = {}
         self._again: deque[tuple[Handler, Callable[[], None]]] = deque()
         # Events of ends that are still to be reported, by descriptor. A dict does not find its first in
         # constant time once others before that have been removed.
@@ -149,6 +154,7 @@ class Poller:
         self._poller.close()
         self._poller = None
         self._handlers.clear()
+        self._new_handlers.clear()
         self._again.clear()
         self._ends.clear()
         self.pipes.close()
@@ -165,23 +171,31 @@ class Poller:
             descriptors.
         :param events: what the descriptor is registered for where it is not watched yet.
         """
-        if number not in self._handlers:
+        if number in self._handlers:
+            self._handlers[number] = call
+            return
+        if number not in self._new_handlers:
             assert self._poller is not None, "the poller is not open"
             self._poller.register(number, events)
-            self._registered.add(number)
-        self._handlers[number] = call
+        self._new_handlers[number] = call
+
+    def watch_writes(self, number: int) -> None:
+        """Have possible writes reported, too, at a descriptor that is watched for ``READ_EDGES``."""
+        assert self._poller is not None, "the poller is not open"
+        self._poller.modify(number, EDGES)
 
     def forget(self, number: int) -> None:
         """Watch a descriptor no more that is about to be closed, with which the kernel forgets it, too."""
-        self._handlers.pop(number, None)
+        if self._handlers.pop(number, None) is None:
+            self._new_handlers.pop(number, None)
         if self._ends:
             self._ends.pop(number, None)
 
     def unwatch(self, number: int) -> None:
         """Watch a descriptor no more that stays open."""
-        if self._handlers.pop(number, None) is not None and self._poller is not None:
+        if self._poller is not None and (number in self._handlers or number in self._new_handlers):
             self._poller.unregister(number)
-            self._ends.pop(number, None)
+            self.forget(number)
 
     def again(self, handler: Handler, call: Callable[[], None]) -> None:
         """Make *call* on behalf of *handler* in the next turn."""
@@ -229,21 +243,27 @@ class Poller:
         """
         if self._poller is None:
             return False
-        self._registered.clear()
+        if self._new_handlers:
+            self._take_in_new_handlers()
         ready = self._poller.poll(0, EVENTS_A_ROUND)
         if not ready:
             return False
         if len(ready) > ENDS_A_ROUND and self._report_many_ends(ready):
             return True
-        handlers, registered = self._handlers, self._registered
+        handler_of = self._handlers.get
         for number, events in ready:
-            call = handlers.get(number)
-            if call is not None and number not in registered:
+            call = handler_of(number)
+            if call is not None:
                 try:
                     call(events)
                 except Exception:
                     self._raised(_handler_of(call))
         return True
+
+    def _take_in_new_handlers(self) -> None:
+        """The events that are about to be collected may be theirs."""
+        self._handlers.update(self._new_handlers)
+        self._new_handlers.clear()
 
     def _report_many_ends(self, ready: list[tuple[int, int]]) -> bool:
         """Report events if there are too many ends among them, of which some wait then.
@@ -263,7 +283,7 @@ class Poller:
         for _ in range(POLLS_A_ROUND):
             if self._poller is None:
                 return
-            self._registered.clear()
+            self._take_in_new_handlers()
             ready = self._poller.poll(0, EVENTS_A_ROUND)
             if self._report_all(ready, 0) or len(ready) < EVENTS_A_ROUND:
                 return
@@ -277,7 +297,7 @@ class Poller:
         only_ends = True
         for number, events in ready:
             call = handlers.get(number)
-            if call is None or number in self._registered:
+            if call is None:
                 continue
             if not events & _ENDS:
                 only_ends = False
@@ -324,8 +344,8 @@ class Poller:
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor is being torn down, and with it all that is watched here."""
-        while self._handlers:
-            handler = _handler_of(self._handlers.popitem()[1])
+        while watched := self._handlers or self._new_handlers:
+            handler = _handler_of(watched.popitem()[1])
             try:
                 handler.on_teardown()
             except Exception:

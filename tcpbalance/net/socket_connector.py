@@ -89,6 +89,9 @@ class SocketConnector:
 
     def has_reached_itself(self, sock: SocketType, address: Address) -> bool:
         """See ``NativeConnector``."""
+        # Most backends listen on none of those ports, and the kernel need not be asked.
+        if address.port is None or address.port not in self.own_ports:
+            return False
         return has_reached_itself(sock, *_known_target_of(address), self.own_ports)
 
     def transport(self, sock: SocketType, address: Address, protocol: IProtocol) -> SocketTransport:

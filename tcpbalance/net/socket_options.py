@@ -88,7 +88,9 @@ class SocketOptions:
 
         :raises SocketOptionError: the system refused one.
         """
-        _set(sock, self.unix if family == socket.AF_UNIX else self.bare)
+        options = self.unix if family == socket.AF_UNIX else self.bare
+        if options:
+            _set(sock, options)
 
 
 def set_no_delay(sock: socket.SocketType) -> None:

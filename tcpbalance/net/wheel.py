@@ -70,7 +70,8 @@ class Wheel:
         self._reactor = reactor
         self._clock = clock
         self._resolution = resolution
-        self._slots: defaultdict[int, set[Watched]] = defaultdict(set)
+        # Dicts are used as sets that have an order, which is the same in every run.
+        self._slots: defaultdict[int, dict[Watched, None]] = defaultdict(dict)
         self._call: IDelayedCall | None = None
         self._rest: IDelayedCall | None = None
         self._turn = 0
@@ -83,23 +84,29 @@ class Wheel:
         """
         if watched.slot is not None:
             self.forget(watched)
+        due = self._clock() + delay
+        self.watch_until(watched, due)
+        return due
+
+    def watch_until(self, watched: Watched, due: float) -> None:
+        """Check once *due* has come what is not watched yet.
+
+        :param due: on the clock of the deadlines.
+        """
         if self._call is None:
             self._start()
-        due = self._clock() + delay
         watched.slot = turn = floor(due / self._resolution) + 1
-        self._slots[turn].add(watched)
-        return due
+        self._slots[turn][watched] = None
 
     def forget(self, watched: Watched) -> None:
         """Check *watched* no more."""
         turn = watched.slot
-        if turn is None:
-            return
-        watched.slot = None
-        slot = self._slots[turn]
-        slot.discard(watched)
-        if not slot:
-            self._drop_slot(turn)
+        if turn is not None:
+            watched.slot = None
+            slot = self._slots[turn]
+            del slot[watched]
+            if not slot:
+                self._drop_slot(turn)
 
     def _drop_slot(self, turn: int) -> None:
         del self._slots[turn]
@@ -136,7 +143,7 @@ class Wheel:
         for _ in range(STEPS_A_TURN):
             slot = self._slots.get(self._turn)
             if slot is not None:
-                watched = slot.pop()
+                watched, _ = slot.popitem()
                 watched.slot = None
                 if not slot:
                     self._drop_slot(self._turn)

@@ -14,13 +14,17 @@ MAX_ENTRIES = 2
 
 
 class StickyEntry:
-    """That a client belongs to a backend: as long as it has connections there, and for the ttl afterwards."""
+    """That a client belongs to a backend: as long as it has connections there, and for the ttl afterwards.
 
-    __slots__ = ("backend", "client", "expires", "open")
+    :ivar alone: what `Affinity.lookup` gives where the client belongs to this backend only.
+    """
+
+    __slots__ = ("alone", "backend", "client", "expires", "open")
 
     def __init__(self, client: bytes, backend: Backend) -> None:
         self.client = client
         self.backend = backend
+        self.alone = (backend,)
         self.open = 0
         self.expires = 0.0
 
@@ -88,13 +92,13 @@ class Affinity:
 
         :param client: its packed address, whole.
         """
-        entry = self._entries.get(self._key(client))
+        entry = self._entries.get(client if len(client) in self._whole else self._masked(client))
         if entry is None:
             return ()
         first = entry[0]
         if len(entry) == 1:
             # It belongs to one backend, the usual case.
-            return (first.backend,) if first.open or first.expires > self._clock() else ()
+            return first.alone if first.open or first.expires > self._clock() else ()
         now = self._clock()
         return [
             sticky_entry.backend for sticky_entry in entry if sticky_entry.open or sticky_entry.expires > now
@@ -106,7 +110,16 @@ class Affinity:
         :param client: its packed address, whole.
         :returns: the entry, to be handed to `closed` when the connection ends.
         """
-        sticky_entry = self._sticky_entry(self._key(client), backend)
+        key = client if len(client) in self._whole else self._masked(client)
+        entry = self._entries.get(key)
+        if entry is None:
+            entry = self._entry(key)
+        else:
+            self._entries.move_to_end(key)
+        sticky_entry = entry[0] if entry else None
+        # The usual case is a client that belongs to this backend.
+        if sticky_entry is None or sticky_entry.backend is not backend or len(entry) > 1:
+            sticky_entry = self._sticky_entry(key, entry, backend)
         sticky_entry.open += 1
         return sticky_entry
 
@@ -138,20 +151,17 @@ class Affinity:
             if not entry:
                 del self._entries[client]
 
-    def _sticky_entry(self, key: bytes, backend: Backend) -> StickyEntry:
-        entry = self._entries.get(key)
-        if entry is None:
-            entry = self._entry(key)
-        else:
-            self._entries.move_to_end(key)
-            first = entry[0]
-            if first.backend is backend and (first.open or len(entry) == 1):
-                return first  # the usual case
-            now = self._clock()
-            entry[:] = [sticky_entry for sticky_entry in entry if sticky_entry.lasts(now)]
-            for sticky_entry in entry:
-                if sticky_entry.backend is backend:
-                    return sticky_entry
+    def _sticky_entry(self, key: bytes, entry: list[StickyEntry], backend: Backend) -> StickyEntry:
+        """Give what binds a client to a backend, and drop what has expired.
+
+        :param key: the client.
+        :param entry: what is remembered of it.
+        """
+        now = self._clock()
+        entry[:] = [sticky_entry for sticky_entry in entry if sticky_entry.lasts(now)]
+        for sticky_entry in entry:
+            if sticky_entry.backend is backend:
+                return sticky_entry
         sticky_entry = StickyEntry(key, backend)
         if entry and entry[0].backend.backup and not backend.backup:
             entry[:] = [sticky_entry, entry[0]]  # a client of the backups has found its primary
@@ -165,7 +175,5 @@ class Affinity:
             self._entries.popitem(last=False)
         return entry
 
-    def _key(self, client: bytes) -> bytes:
-        if len(client) in self._whole:
-            return client
+    def _masked(self, client: bytes) -> bytes:
         return masked(client, self.config.ipv4_prefix, self.config.ipv6_prefix)

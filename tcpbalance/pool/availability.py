@@ -24,6 +24,7 @@ class Availability:
 
     :param pool: the pool's name, for the log.
     :param members: the backends, and below how many eligible ones health and ejection are ignored.
+    :ivar panic_is_news: whether `report_panic` has something to log.
     """
 
     _log = Logger("tcpbalance.pool.pool")
@@ -44,6 +45,7 @@ class Availability:
         backends = self._members.backends
         self._eligible = sum(map(_is_eligible, backends))
         self._panics = self._eligible < self._members.panic_below
+        self.panic_is_news = self._panics != self._reported_panic
         for backend in backends:
             serves = self._panics or (backend.up and (not backend.ejected or not self._eligible))
             backend.available = serves and backend.admin_state is AdminState.READY
@@ -71,7 +73,8 @@ class Availability:
     def report_panic(self) -> None:
         """Log once that a panic has begun or ended; when a connection comes, not while all backends wait for
         their first check."""
-        if self._panics != self._reported_panic:
+        if self.panic_is_news:
+            self.panic_is_news = False
             self._reported_panic = self._panics
             message = _PANIC if self._panics else _CALM
             self._log.warn(message, pool=self._pool, count=self._eligible, of=len(self._members.backends))

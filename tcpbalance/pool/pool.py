@@ -104,6 +104,9 @@ class Pool:
     :param health: the checks that a `Balancer` makes of the backends: until the first has an outcome, a
         backend is down unless ``initial`` is ``"up"``. ``"external"`` where the application calls `mark_up`
         and `mark_down` by what it finds out itself; None where failed dials alone show.
+    :ivar is_plain: whether a connection to any backend begins with nothing but a socket: no address has to
+        be looked up, no TLS is spoken, and nothing is kept for another attempt after the first byte.
+    :ivar first_deadline: seconds until a dial may have taken too long.
     :ivar replays: whether another backend is tried when one ends the connection before its first byte.
     :ivar rng: gives numbers from 0 up to 1.
     :ivar queue: the connections that wait; None where none may.
@@ -235,11 +238,6 @@ class Pool:
 
     # Choosing
 
-    @property
-    def is_fixed(self) -> bool:
-        """Whether no address of a backend has to be looked up."""
-        return self._members.is_fixed
-
     def choose(self, client: bytes | None) -> tuple[Backend | None, Generator[Backend, None, None] | None]:
         """Give the backend that `choices` would yield first, and the generator of the others where that was
         needed to find it.
@@ -247,9 +245,10 @@ class Pool:
         :param client: the client's packed address, None when it has none.
         :returns: None for a backend where none is free, and for a generator that `choices_after` would give.
         """
-        self._note_time()
-        sticky = self._sticky_backends(client)
-        tiers = self._members.tiers
+        if self.ejections is not None or self._availability.panic_is_news:
+            self._note_time()
+        affinity, tiers = self.affinity, self._members.tiers
+        sticky = () if affinity is None or client is None else affinity.lookup(client)
         first = backend = None
         if sticky and tiers:
             if sticky[0].available_to_sticky and sticky[0] in tiers[0].members:
@@ -258,7 +257,11 @@ class Pool:
             first = tiers[0].first(client)
             if first is not None and first.available:
                 backend = first
-        if backend is not None and not backend.full and not self._cools_down(backend):
+        if (
+            backend is not None
+            and (backend.max_connections is None or not backend.full)
+            and (not backend.cooldown_until or not self._cools_down(backend))
+        ):
             return backend, None
         choices = self.choices(client, first)
         return next(choices, None), choices
@@ -449,10 +452,16 @@ class Pool:
         if self.health is None:
             for backend in self.backends:
                 backend.up, backend.awaits_check, backend.cause = True, False, ""
+        self._note_settings()
         observers = self._observers
         observers.connect_timeout = self.connect_timeout
         observers.affinity, observers.ejections, observers.queue = self.affinity, self.ejections, self.queue
         observers.cooldown = other._observers.cooldown
+
+    def _note_settings(self) -> None:
+        """Work out what each connection asks for."""
+        self.is_plain = self._members.is_fixed and self.tls is None and not self.replays
+        self.first_deadline = min(self.connect_timeout, self.dial_timeout)
 
     def _adopt_slow_start(self, duration: float | None) -> None:
         if self._slow_start is not None and duration is not None:
@@ -504,6 +513,7 @@ class Pool:
             # A dial that is under way may still be offered it, and must not take it.
             backend.removed, backend.available, backend.available_to_sticky = True, False, False
         self._members = members
+        self._note_settings()
         self._keep_counts(removed)
         self._availability.adopt(members)
         if self.ejections is not None:

@@ -114,7 +114,7 @@ class RecordedAffinity(Affinity):
         restored: list[StickyEntry] | None = None
         for client, backend, seconds in entries:
             if client != last:
-                last, key = client, self._key(client)
+                last, key = client, client if len(client) in self._whole else self._masked(client)
                 restored = None if key in known or len(known) >= self.config.max_entries else []
             # What is not a number is not greater than 0, either.
             if restored is None or backend.removed or not seconds > 0 or len(restored) == MAX_ENTRIES:

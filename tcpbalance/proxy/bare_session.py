@@ -5,6 +5,8 @@ the poller calls it, and it holds the sockets, the slot of the backend and its p
 goes beyond that, such as a second message, a peer that takes bytes slowly, an error, a deadline, a retry or a
 place in the queue, first has all made that a session has (``_equip``), and goes on there: it is a session
 like any other from then on, see ``session``. Decisions follow the same table, in ``phases``.
+
+Each new connection passes here, so its usual way is written out for either side.
 """
 
 from __future__ import annotations
@@ -26,10 +28,9 @@ from tcpbalance.net.socket_options import set_no_delay
 from tcpbalance.net.socket_transport import SocketTransport
 from tcpbalance.net.tcp_info import connect_time
 from tcpbalance.pool.backend import Backend
-from tcpbalance.pool.pool import Pool
 from tcpbalance.pool.slot import Slot
 from tcpbalance.proxy.client import ClientConnection
-from tcpbalance.proxy.context import SessionContext
+from tcpbalance.proxy.context import BareStart, SessionContext
 from tcpbalance.proxy.deadlines import Deadlines
 from tcpbalance.proxy.dialler import GIVEN_UP, BackendConnection, Dialler
 from tcpbalance.proxy.outgoing_proxy_header import outgoing_proxy_header
@@ -50,14 +51,23 @@ from tcpbalance.proxy.session import Session
 DO_NOT_WAIT = int(getattr(socket, "MSG_DONTWAIT", 0))
 """A flag of each call, which is cheaper than to have the socket of a client never wait."""
 
+_WITH_MORE = DO_NOT_WAIT | MORE
+_UNIX = int(socket.AF_UNIX)
+
 _INPUT = READABLE | END
 _OUT_OF_THE_ORDINARY = ERROR | URGENT
+_NO_ACCEPT = _OUT_OF_THE_ORDINARY | HANG_UP
+_NO_CLIENT = _OUT_OF_THE_ORDINARY | END
+
+# What `_client_finished` and `_backend_finished` do.
+assert TABLE[RELAYING, CLIENT_FINISHED] is TABLE[RELAYING, BACKEND_FINISHED] is PASS_ON
 
 
 class BareSession(Session):
     """A session that makes nothing before it needs it.
 
-    :param context: of the frontend that it belongs to; it has a native data path.
+    :param context: of the frontend that it belongs to.
+    :param start: of the same.
     :param sock: the client's, accepted; its calls wait for bytes, but for those with ``MSG_DONTWAIT``.
     :param address: where the client connects from.
     :param admitted: the address that was admitted; None without admission control.
@@ -77,6 +87,7 @@ class BareSession(Session):
         "_client_waits",
         "_connect_time",
         "_held",
+        "_start",
         "is_bare",
         "slot",
     )
@@ -84,14 +95,25 @@ class BareSession(Session):
     def __init__(
         self,
         context: SessionContext,
+        start: BareStart,
         sock: SocketType,
         address: ClientAddress,
         admitted: ClientAddress | None,
     ) -> None:
-        super().__init__(context, address, admitted)
-        assert context.native is not None
-        # The wheel that it is on: the other one may stand still.
-        self._wheel = context.native.wheel
+        # All that a session begins with, without what `_complete` adds.
+        self._context = context
+        self._wheel = start.wheel
+        self._peer = address
+        self.admitted = admitted
+        self.dry_run_limits = ()
+        self._phase = DIALLING
+        self._pool = start.pool
+        self._first_end = self._reason = self._served_by = self._outgoing_header = None
+        self._born = self.active = born = context.clock()
+        self.aged_at = born + context.age_limit()
+        self._started = context.wall_clock()
+        # What only a bare one has.
+        self._start = start
         self.is_bare = True
         self._client_socket = sock
         self._backend_socket: SocketType | None = None
@@ -99,75 +121,69 @@ class BareSession(Session):
         self._choices: Generator[Backend, None, None] | None = None
         self._client_bytes = self._backend_bytes = 0
         self._client_waits = self._client_ended = self._backend_ended = False
-        self._attempt: Attempt | None = None
         self._connect_time: float | None = None
         self.slot: int | None = None
 
     def begin(self) -> None:
         """Dial the backend that comes first."""
+        start, client = self._start, self._peer.packed
+        pool = start.pool
         try:
-            self._begin()
+            backend, self._choices = pool.choose(client)
+            if backend is None:
+                self._equip()
+                self._dialler.go_on()
+                return
+            self._held = pool.take(backend, client)
+            try:
+                sock = self._backend_socket = start.connector.open(backend.address)
+                start.poller.watch(sock.fileno(), self.on_backend_events)
+            except (ConnectFailed, OSError) as error:
+                self._dial_failed(error)
+                return
+            after = pool.first_deadline
+            due = self._born + (after if after < start.look_every else start.look_every)
+            start.wheel.watch_until(self, due if due < self.aged_at else self.aged_at)
         except Exception:
             self._fail()
 
-    def _begin(self) -> None:
-        context, client = self._context, self._peer.packed
-        native, pool = context.native, context.pool
-        assert native is not None
-        assert pool is not None
-        self._pool = pool
-        self._phase = DIALLING
-        backend, self._choices = pool.choose(client)
-        if backend is None:
-            self._equip()
-            self._dialler.go_on()
-            return
-        self._held = pool.take(backend, client)
-        try:
-            sock = self._backend_socket = native.open(backend.address)
-            native.data_path.poller.watch(sock.fileno(), self.on_backend_events)
-        except (ConnectFailed, OSError) as error:
-            failure = ConnectFailed.from_error(error) if isinstance(error, OSError) else error
-            if self._backend_socket is not None:
-                self._backend_socket.close()
-                self._backend_socket = None
-            self._equip()
-            self._dialler.clientConnectionFailed(None, Failure(failure))  # type: ignore[no-untyped-call]
-            return
-        first = min(pool.connect_timeout, pool.dial_timeout, context.look_every, self.aged_at - self._born)
-        self._wheel.watch(self, first)
+    def _dial_failed(self, error: Exception) -> None:
+        """The first attempt has failed at once."""
+        failure = ConnectFailed.from_error(error) if isinstance(error, OSError) else error
+        if self._backend_socket is not None:
+            self._backend_socket.close()
+            self._backend_socket = None
+        self._equip()
+        self._dialler.clientConnectionFailed(None, Failure(failure))  # type: ignore[no-untyped-call]
 
     # What happens at its sockets
 
     def on_client_events(self, events: int) -> None:
         """The poller's call: something has happened at the client's socket."""
-        if events & _OUT_OF_THE_ORDINARY or (self._phase is DIALLING and events & END):
-            self._equip()
-            self._transport(of_client=True).on_events(events)
-        elif self._phase is DIALLING:
+        if self._phase is RELAYING and not events & _OUT_OF_THE_ORDINARY:
+            if events & _INPUT and not self._client_ended:
+                self._read_client(events)
+        elif self._phase is DIALLING and not events & _NO_CLIENT:
             self._client_waits = self._client_waits or events & READABLE != 0
-        elif events & _INPUT and not self._client_ended:
-            self._carry(True, events)
+        else:
+            self._go_on_with(True, events)
 
     def on_backend_events(self, events: int) -> None:
         """The poller's call: something has happened at the backend's socket."""
         if self._phase is DIALLING:
             self._dialled(events)
         elif events & _OUT_OF_THE_ORDINARY:
-            self._equip()
-            self._transport(of_client=False).on_events(events)
+            self._go_on_with(False, events)
         elif events & _INPUT and not self._backend_ended:
-            self._carry(False, events)
+            self._read_backend(events)
 
-    def _dialled(self, events: int) -> None:
+    def _dialled(self, events: int) -> None:  # noqa: C901 - all that an accept brings, in their order
         """The backend has accepted, or has not."""
-        sock, held, pool, native = self._backend_socket, self._held, self._pool, self._context.native
+        sock, held, start = self._backend_socket, self._held, self._start
         assert sock is not None
         assert held is not None
-        assert pool is not None
-        assert native is not None
-        backend = held.backend
-        if events & (_OUT_OF_THE_ORDINARY | HANG_UP) or native.has_reached_itself(sock, backend.address):
+        backend, pool = held.backend, start.pool
+        if events & _NO_ACCEPT or start.connector.has_reached_itself(sock, backend.address):
             self._equip()
             assert self._attempt is not None
             self._attempt.on_events(events)
@@ -184,114 +200,166 @@ class BareSession(Session):
             if took is not None:
                 held.took(took.seconds, took.noticeable)
         if pool.send_proxy_protocol is not None:
-            self._introduce(pool, sock)
+            self._introduce(sock)
         # An edge is reported once: whatever is made meanwhile learns of both.
         if self._client_waits:
-            self._read(True, READABLE)
+            if self.is_bare:
+                self._read_client(READABLE)
+            else:
+                self._transport(of_client=True).on_events(READABLE)
         if events & _INPUT:
-            self._read(False, events)
+            if self.is_bare:
+                self._read_backend(events)
+            else:
+                self._transport(of_client=False).on_events(events)
 
-    def _read(self, of_client: bool, events: int) -> None:
-        """Read at one of the two, the way it is read by now."""
-        if self.is_bare:
-            self._carry(of_client, events)
-        else:
-            self._transport(of_client).on_events(events)
-
-    def _introduce(self, pool: Pool, backend: SocketType) -> None:
+    def _introduce(self, backend: SocketType) -> None:
         """Send the PROXY header that the pool wants."""
         sock = self._client_socket
         host = peer_address(sock.family, sock.getsockname())
-        header = self._outgoing_header = outgoing_proxy_header(pool, self._peer.twisted, host, None)
-        if header is not None:
-            # What follows at once travels in the same segment.
-            self._send(backend, header.header, MORE if self._client_waits else 0)
-            if not self._client_waits:
-                set_no_delay(backend)
+        header = outgoing_proxy_header(self._start.pool, self._peer.twisted, host, None)
+        if header is None:
+            return
+        self._outgoing_header = header
+        # What follows at once travels in the same segment.
+        flags = MORE if self._client_waits else 0
+        try:
+            sent = backend.send(header.header, flags | DO_NOT_WAIT)
+        except OSError as error:
+            self._write_on(False, header.header, flags, error)
+            return
+        if sent != len(header.header):
+            self._write_on(False, header.header[sent:], flags)
+        elif not self._client_waits:
+            set_no_delay(backend)
 
-    def _carry(self, of_client: bool, events: int) -> None:  # noqa: C901 - one message in one call
-        """Carry a message, the end behind it, or either.
+    def _read_client(self, events: int) -> None:  # noqa: C901 - one message in one call
+        """Carry the client's message, the end behind it, or either.
 
-        :param of_client: whether the client has sent it.
         :param events: what has happened at its socket.
         """
-        assert self._backend_socket is not None
-        if of_client:
-            source, sink = self._client_socket, self._backend_socket
-        else:
-            source, sink = self._backend_socket, self._client_socket
+        source, sink = self._client_socket, cast(SocketType, self._backend_socket)
         try:
             data = source.recv(CHUNK, DO_NOT_WAIT)
-        except BlockingIOError:
-            return
-        except OSError:
-            self._equip()
-            self._transport(of_client).on_connection_error()
+        except OSError as error:
+            self._read_failed(True, error)
             return
         size = len(data)
         if not size:
-            self._has_ended(of_client)
+            self._client_finished()
             return
-        if size == CHUNK or (self._client_bytes if of_client else self._backend_bytes):
+        if self._client_bytes or size == CHUNK:
             self._equip()
-            (self.client_sent if of_client else self.backend_sent)(data)
-            self._transport(of_client).on_events(events)
+            self.client_sent(data)
+            self._transport(of_client=True).on_events(events)
             return
-        if of_client:
-            self._client_bytes = size
-        else:
-            self._backend_bytes = size
-            assert self._held is not None
-            self._held.answered()
+        self._client_bytes = size
         self.active = self._wheel.now
         ends = events & END
-        if not self._send(sink, data, MORE if ends else 0):
-            self._transport(of_client).on_events(events)
-        elif source.family == socket.AF_UNIX:
-            # A read stops where a message with descriptors does: unix(7).
-            self._carry(of_client, events)
-        elif ends:
-            self._has_ended(of_client)
-
-    def _send(self, sock: SocketType, data: bytes, flags: int) -> bool:
-        """Send to one of the two.
-
-        :returns: whether the kernel took all; if not, what a session has is made, and goes on with it.
-        """
-        of_client = sock is self._client_socket
         try:
-            sent = sock.send(data, flags | DO_NOT_WAIT)
-        except BlockingIOError:
-            sent = 0
+            sent = sink.send(data, _WITH_MORE if ends else DO_NOT_WAIT)
         except OSError as error:
-            self._equip()
-            self._transport(of_client).write_failed(error)
-            return False
-        if sent == len(data):
-            return True
-        self._equip()
-        self._transport(of_client).write(data[sent:], flags)
-        return False
-
-    def _has_ended(self, of_client: bool) -> None:
-        """One of the two has finished sending: pass that on, or close both if both have."""
-        action = TABLE[self._phase, CLIENT_FINISHED if of_client else BACKEND_FINISHED]
-        assert action is PASS_ON, f"{self._phase}: {action} when a peer has finished"
-        self._note_end(of_client)
-        self.active = self._wheel.now
-        if of_client:
-            self._client_ended, sock = True, self._backend_socket
+            self._write_on(False, data, MORE if ends else 0, error)
         else:
-            self._backend_ended, sock = True, self._client_socket
-        assert sock is not None
-        if self._client_ended and self._backend_ended:
-            self._close_bare(self._closed_reason())
+            if sent != size:
+                self._write_on(False, data[sent:], MORE if ends else 0)
+        if not self.is_bare:
+            self._transport(of_client=True).on_events(events)
+        elif source.family == _UNIX:
+            # A read stops where a message with descriptors does: unix(7).
+            self._read_client(events)
+        elif ends:
+            self._client_finished()
+
+    def _read_backend(self, events: int) -> None:  # noqa: C901 - one message in one call
+        """The same for the backend's."""
+        source, sink = cast(SocketType, self._backend_socket), self._client_socket
+        try:
+            data = source.recv(CHUNK, DO_NOT_WAIT)
+        except OSError as error:
+            self._read_failed(False, error)
             return
+        size = len(data)
+        if not size:
+            self._backend_finished()
+            return
+        if self._backend_bytes or size == CHUNK:
+            self._equip()
+            self.backend_sent(data)
+            self._transport(of_client=False).on_events(events)
+            return
+        self._backend_bytes = size
+        cast(Slot, self._held).answered()
+        self.active = self._wheel.now
+        ends = events & END
+        try:
+            sent = sink.send(data, _WITH_MORE if ends else DO_NOT_WAIT)
+        except OSError as error:
+            self._write_on(True, data, MORE if ends else 0, error)
+        else:
+            if sent != size:
+                self._write_on(True, data[sent:], MORE if ends else 0)
+        if not self.is_bare:
+            self._transport(of_client=False).on_events(events)
+        elif source.family == _UNIX:
+            self._read_backend(events)
+        elif ends:
+            self._backend_finished()
+
+    def _client_finished(self) -> None:
+        """The client has finished sending: pass that on, or close both where the backend has, too."""
+        self._client_ended = True
+        self.active = self._wheel.now
+        if self._backend_ended:
+            self._close_bare(EndReason.BACKEND_CLOSED)
+        else:
+            self._first_end = EndReason.CLIENT_CLOSED
+            self._finish_writing(cast(SocketType, self._backend_socket))
+
+    def _backend_finished(self) -> None:
+        """The same for the backend."""
+        self._backend_ended = True
+        self.active = self._wheel.now
+        if self._client_ended:
+            self._close_bare(EndReason.CLIENT_CLOSED)
+        else:
+            self._first_end = EndReason.BACKEND_CLOSED
+            self._finish_writing(self._client_socket)
+
+    def _finish_writing(self, sock: SocketType) -> None:
         try:
             sock.shutdown(socket.SHUT_WR)
         except OSError as error:
             self._equip()
-            self._transport(not of_client).break_later(error)
+            self._transport(sock is self._client_socket).break_later(error)
+
+    # Where it has to go on with all that a session has
+
+    def _go_on_with(self, of_client: bool, events: int) -> None:
+        """Have the transport of one of the two deal with what has happened.
+
+        :param of_client: whether it is the client's.
+        """
+        self._equip()
+        self._transport(of_client).on_events(events)
+
+    def _read_failed(self, of_client: bool, error: OSError) -> None:
+        """A read has failed, or there is nothing to read."""
+        if not isinstance(error, BlockingIOError):
+            self._equip()
+            self._transport(of_client).on_connection_error()
+
+    def _write_on(self, to_client: bool, data: bytes, flags: int, error: OSError | None = None) -> None:
+        """A write has failed, or the kernel has not taken all.
+
+        :param data: what is left.
+        :param error: why it has failed; that the kernel has no space is none.
+        """
+        self._equip()
+        if error is None or isinstance(error, BlockingIOError):
+            self._transport(to_client).write(data, flags)
+        else:
+            self._transport(to_client).write_failed(error)
 
     # What a session is asked
 
@@ -303,13 +371,16 @@ class BareSession(Session):
         return super().served_by
 
     @property
+    def cause(self) -> str:
+        """See ``Session``."""
+        return "" if self.is_bare else super().cause
+
+    @property
     def buffered(self) -> int:
         """See ``Session``; while it is bare, the kernel alone holds some."""
         if not self.is_bare:
             return super().buffered
-        native = self._context.native
-        assert native is not None
-        in_flight = native.data_path.in_flight
+        in_flight = self._start.connector.data_path.in_flight
         behind = 0 if self._backend_socket is None else in_flight(self._backend_socket)
         return in_flight(self._client_socket) + behind
 
@@ -322,8 +393,7 @@ class BareSession(Session):
     def check(self, now: float) -> None:
         """The wheel's call: a deadline may have come."""
         self._equip()
-        pool = self._pool
-        if self._attempt is not None and pool is not None and now >= self._born + pool.connect_timeout:
+        if self._attempt is not None and now >= self._born + self._start.pool.connect_timeout:
             self._attempt.check(now)
 
     def on_failure(self, failure: Failure) -> None:
@@ -351,12 +421,13 @@ class BareSession(Session):
     def _close_bare(self, reason: EndReason) -> None:
         """Close both sockets, give back all that was taken, and have the session recorded."""
         self._reason = reason
-        native, held = self._context.native, self._held
-        assert native is not None
-        for sock in (self._client_socket, self._backend_socket):
-            if sock is not None:
-                native.data_path.poller.forget(sock.fileno())
-                sock.close()
+        forget = self._start.poller.forget
+        client, backend, held = self._client_socket, self._backend_socket, self._held
+        forget(client.fileno())
+        client.close()
+        if backend is not None:
+            forget(backend.fileno())
+            backend.close()
         self._wheel.forget(self)
         if held is not None:
             held.release()
@@ -368,23 +439,26 @@ class BareSession(Session):
             return super().record(client_bytes, backend_bytes)
         assert self._reason is not None
         assert self._held is not None
-        now, outgoing = self._context.clock(), self._outgoing_header
-        connected = self._connect_time is not None
+        context, outgoing, connect = self._context, self._outgoing_header, self._connect_time
+        total = context.clock() - self._born
         return SessionRecord(
             self._started,
             str(self._peer),
-            self._context.name,
+            context.name,
             None if self._served_by is None else self._served_by.name,
             1,
-            0.0 if connected else now - self._born,
-            self._connect_time,
-            now - self._born,
+            total if connect is None else 0.0,
+            connect,
+            total,
             client_bytes,
             backend_bytes,
             self._reason,
-            self._cause,
-            unique_id=None if outgoing is None else outgoing.unique_id,
-            failures=() if connected else ((self._held.backend.name, GIVEN_UP),),
+            "",
+            None,
+            None,
+            None if outgoing is None else outgoing.unique_id,
+            None,
+            ((self._held.backend.name, GIVEN_UP),) if connect is None else (),
         )
 
     # What it has no more need of then
@@ -394,22 +468,23 @@ class BareSession(Session):
 
         Nothing of that shows outside: bytes, ends, times and the attempt under way are taken along.
         """
-        context, pool = self._context, self._pool
-        native, sock = context.native, self._client_socket
-        assert native is not None
-        assert pool is not None
+        context, start, sock = self._context, self._start, self._client_socket
+        pool = start.pool
         self.is_bare = False
+        self._attempt: Attempt | None = None
         sock.setblocking(False)
         self._wheel.forget(self)
         self._wheel = context.wheel
+        self._complete()
         client = self.client = ClientConnection(context, self._peer)
         client.session = self
         client.resume(
-            native.data_path.transport(sock, client, self._peer.twisted),
+            start.connector.data_path.transport(sock, client, self._peer.twisted),
             self._client_bytes,
             self._client_ended,
             self._backend_ended,
         )
+        start.poller.watch_writes(sock.fileno())
         self._dialler = dialler = Dialler(pool, context.connector, self._peer.packed, context.clock, self)
         dialler.resume(self._held, self._choices, self._born)
         self._deadlines = Deadlines(self, context, self._born + pool.dial_timeout)
@@ -419,19 +494,18 @@ class BareSession(Session):
             self._equip_dial(client)
         self._deadlines.look()
         if self._phase is DIALLING and self._client_waits:
-            self._transport(True).on_events(READABLE)
+            self._transport(of_client=True).on_events(READABLE)
 
     def _equip_backend(self, client: ClientConnection) -> None:
-        held, sock, native = self._held, self._backend_socket, self._context.native
+        held, sock = self._held, self._backend_socket
         assert held is not None
         assert sock is not None
-        assert native is not None
         assert self._connect_time is not None
         self._dialler.connected(self._connect_time)
         self._dialler.dial.settle()
         backend = self.backend = BackendConnection(self)
         backend.resume(
-            native.transport(sock, held.backend.address, backend),
+            self._start.connector.transport(sock, held.backend.address, backend),
             self._backend_bytes,
             self._backend_ended,
             self._client_ended,
@@ -440,16 +514,14 @@ class BareSession(Session):
         self._deadlines.connected()
 
     def _equip_dial(self, client: ClientConnection) -> None:
-        held, pool, sock, native = self._held, self._pool, self._backend_socket, self._context.native
-        assert pool is not None
-        assert native is not None
+        held, pool, sock = self._held, self._start.pool, self._backend_socket
         if pool.send_proxy_protocol is not None:
             self._outgoing_header = outgoing_proxy_header(
                 pool, self._peer.twisted, client.transport.getHost(), None
             )
         if sock is not None and held is not None:
             left = max(0.0, self._born + pool.connect_timeout - self._context.clock())
-            self._attempt = native.take_over(
+            self._attempt = self._start.connector.take_over(
                 sock, held.backend.address, self._dialler, pool.connect_timeout, left
             )
             self._dialler.await_attempt(self._attempt)

@@ -14,6 +14,7 @@ from tcpbalance.config.frontends import TimeoutsConfig
 from tcpbalance.errors import SettingError
 from tcpbalance.net.addresses import ClientAddress
 from tcpbalance.net.connecting import Connector, NativeConnector
+from tcpbalance.net.poller import Poller
 from tcpbalance.net.wheel import Wheel
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.dry_run import DryRun
@@ -24,6 +25,24 @@ from tcpbalance.proxy.registry import SessionRegistry
 AGE_JITTER = 0.1
 """Share of ``max_connection_age`` by which ages differ, so that connections opened together do not all end
 together."""
+
+
+@frozen
+class BareStart:
+    """What a session that begins bare needs; see ``bare_session``.
+
+    :ivar pool: chooses its backend.
+    :ivar connector: opens the socket to that.
+    :ivar poller: watches its sockets.
+    :ivar wheel: times it. It is that of the dials: the frontend's may stand still.
+    :ivar look_every: as of `SessionContext`.
+    """
+
+    pool: Pool
+    connector: NativeConnector
+    poller: Poller
+    wheel: Wheel
+    look_every: float
 
 
 @frozen
@@ -46,6 +65,8 @@ class SessionContext:
     :param wall_clock: seconds since the epoch, for when a session began and for what certificates say.
     :param rng: spreads the ages at which connections end.
     :param registry: keeps the open sessions.
+    :ivar bare: what sessions begin with that need no more in the beginning than two sockets; None where none
+        begins so.
     :ivar look_every: seconds that a session may go without being looked at: half the shorter of the two
         limits that follow from silence, and at most a quarter of the minute of ``min_rate``.
     :raises SettingError: for neither a pool nor routes to one.
@@ -66,20 +87,20 @@ class SessionContext:
     rng: Random
     registry: SessionRegistry
     look_every: float = field(init=False)
-    _bare_pool: Pool | None = field(init=False)
+    bare: BareStart | None = field(init=False)
 
     @look_every.default
     def _half_the_shorter(self) -> float:
         quiet = min(self.timeouts.idle_timeout, self.timeouts.half_close_timeout) / 2
         return quiet if self.limits.min_rate is None else min(quiet, MINUTE / 4)
 
-    @_bare_pool.default
-    def _pool_of_bare_sessions(self) -> Pool | None:
-        pool, limits = self.pool, self.limits
-        if self.native is None or pool is None or pool.replays or pool.tls is not None:
-            return None
+    @bare.default
+    def _where_two_sockets_are_enough(self) -> BareStart | None:
+        pool, native, limits = self.pool, self.native, self.limits
         limited = limits.bandwidth_per_connection is not None or limits.min_rate is not None
-        return None if limited else pool
+        if native is None or pool is None or limited:
+            return None
+        return BareStart(pool, native, native.data_path.poller, native.wheel, self.look_every)
 
     def __attrs_post_init__(self) -> None:
         if self.pool is None and (self.preread is None or self.preread.routes is None):
@@ -96,9 +117,9 @@ class SessionContext:
             yield from self.preread.routes.values()
 
     def begins_bare(self, client: ClientAddress) -> bool:
-        """Whether the session of a client needs no more in the beginning than two sockets."""
-        pool = self._bare_pool
-        return pool is not None and pool.is_fixed and (self.preread is None or not self.preread.asks(client))
+        """Whether the session of a client begins with ``bare``."""
+        start, preread = self.bare, self.preread
+        return start is not None and start.pool.is_plain and (preread is None or not preread.asks(client))
 
     def age_limit(self) -> float:
         """How old the next session may get, in seconds; infinite without a limit."""

@@ -19,6 +19,7 @@ from tcpbalance.config.frontends import SocketConfig, TimeoutsConfig
 from tcpbalance.net.addresses import ClientAddress
 from tcpbalance.net.connecting import Connector, as_native
 from tcpbalance.net.ends import reset_on_close
+from tcpbalance.net.poller import READ_EDGES
 from tcpbalance.net.socket_connector import SocketConnector
 from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.net.wheel import Wheel
@@ -184,17 +185,16 @@ class FrontendFactory(Factory):
         :raises OSError: the system cannot watch one more socket; *sock* is still the caller's.
         """
         context = self.context
-        if not context.begins_bare(client):
+        start, admission = context.bare, context.admission
+        if start is None or not context.begins_bare(client):
             return False
-        admission, native = context.admission, context.native
-        assert native is not None
         if admission is not None and admission.admit(client) is not None:
             reset_on_close(sock)
             sock.close()
             return True
         try:
-            session = BareSession(context, sock, client, None if admission is None else client)
-            native.data_path.poller.watch(sock.fileno(), session.on_client_events)
+            session = BareSession(context, start, sock, client, None if admission is None else client)
+            start.poller.watch(sock.fileno(), session.on_client_events, READ_EDGES)
         except BaseException:
             self.stats.setup_failures += 1
             if admission is not None:

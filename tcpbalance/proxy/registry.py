@@ -119,6 +119,7 @@ class SessionRegistry:
         self._name = name
         self.stats = stats
         self._max_sessions = math.inf if max_sessions is None else max_sessions
+        self._few_enough = -1 if max_sessions is None else max_sessions - 1
         self._dry_run = dry_run
         self.on_record = on_record
         self._on_idle = on_idle
@@ -159,9 +160,9 @@ class SessionRegistry:
         :param client_bytes: received from the client.
         :param backend_bytes: received from the backend.
         """
-        self.sessions.discard(session)
+        sessions, upstream = self.sessions, session.upstream_stats
+        sessions.discard(session)
         self._ender.forget(session)
-        upstream = session.upstream_stats
         # Written out, because CPython makes a method fast for one class: `count_end` is called for backends.
         stats = self.stats
         stats.ended[reason] += 1
@@ -169,7 +170,7 @@ class SessionRegistry:
         stats.bytes_out += backend_bytes
         if upstream is not None:
             upstream.count_end(reason, client_bytes, backend_bytes)
-        if len(self.sessions) == self._max_sessions - 1:
+        if len(sessions) == self._few_enough:
             self.accept_pause.resume(_FULL)
         if self.on_record is not None:
             # It may be foreign code; the end of the session must not depend on it.
@@ -179,7 +180,7 @@ class SessionRegistry:
                 self._log.failure("frontend {name}: the record of a session was not taken", name=self._name)
         if reason in self._warnings:
             self._warnings[reason].note(reason, session.cause)
-        if not self.sessions and (self._idle is not None or self.closed):
+        if not sessions and (self._idle is not None or self.closed):
             self._report_idle()
 
     def _report_idle(self) -> None:

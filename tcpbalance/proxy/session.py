@@ -121,23 +121,27 @@ class Session:
         self._wheel = context.wheel
         self._peer = address
         self.admitted = admitted
-        self.backend: Peer | None = None
         self.dry_run_limits: tuple[DryRunLimit, ...] = ()
         self._phase: Phase = PREREAD
-        self._preread: Preread | None = None
         self._pool: Pool | None = None
-        self._replay: ReplayBuffer | None = None
         self._first_end: EndReason | None = None
         self._reason: EndReason | None = None
-        self._failed_side: Peer | None = None
-        self._delivery: Delivery | None = None
         self._served_by: Backend | None = None
-        self._cause = ""
         self._outgoing_header: OutgoingProxyHeader | None = None
-        self._direct = False
         self._born = self.active = context.clock()
         self.aged_at = self._born + context.age_limit()
         self._started = context.wall_clock()
+        self._complete()
+
+    def _complete(self) -> None:
+        """Begin with what a session that is bare has no need of."""
+        self.backend: Peer | None = None
+        self._cause = ""
+        self._preread: Preread | None = None
+        self._replay: ReplayBuffer | None = None
+        self._failed_side: Peer | None = None
+        self._delivery: Delivery | None = None
+        self._direct = False
 
     @property
     def served_by(self) -> Backend | None:

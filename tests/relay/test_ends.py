@@ -340,7 +340,7 @@ def test_an_exception_of_ours_ends_the_session(make_scene: Any, monkeypatch: pyt
         raise LookupError(data)
 
     monkeypatch.setattr(Session, "client_sent", lambda _, data: broken(data))
-    monkeypatch.setattr(BareSession, "_carry", lambda _, of_client, events: broken(b""))
+    monkeypatch.setattr(BareSession, "_read_client", lambda _, events: broken(b""))
     client.send(b"x")
     with pytest.raises(AssertionError, match="LookupError"), no_logged_failure():
         scene.run()

@@ -244,7 +244,7 @@ def test_an_exception_of_ours_at_the_first_byte_blames_nobody(carrier: Any) -> N
     client = scene.connect(early=b"question")
     scene.run()
     flaw: Any = {"side_effect": ZeroDivisionError}
-    bare = patch.object(BareSession, "_carry", **flaw)
+    bare = patch.object(BareSession, "_read_backend", **flaw)
     with capturedLogs(), patch.object(Session, "backend_sent", **flaw), bare:
         scene.backends[ONE].connection.send(b"answer")
         scene.run()

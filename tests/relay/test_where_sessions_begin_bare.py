@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from ipaddress import ip_network
+from random import Random
 from typing import Any
 from unittest.mock import Mock, patch
 
@@ -21,6 +22,7 @@ from tcpbalance.config.admission import LimitsConfig
 from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.net.addresses import ClientAddress
 from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.bare_session import BareSession
 from tcpbalance.proxy.preread_settings import PrereadSettings
 from tcpbalance.wire.server_names import NameMap
@@ -92,6 +94,23 @@ def test_none_does_from_the_moment_that_a_pool_has_a_name() -> None:
     scene.leave()
     scene.pool.replace([ONE, "backend.example:80"])
     assert not begins_bare(scene)
+
+
+@pytest.mark.parametrize("settings", [RETRY_ON_RESET, {"tls": Mock()}], ids=["retry on a reset", "TLS"])
+def test_none_does_from_the_moment_that_its_pool_needs_more(settings: dict[str, Any]) -> None:
+    scene = BareScene()
+    context = scene.frontend.context
+    assert context.begins_bare(CLIENT)
+    scene.pool.prepare_as(Pool("pool", [ONE], rng=Random(1), **settings))()
+    assert not context.begins_bare(CLIENT)
+
+
+def test_a_dial_lasts_as_long_as_its_pool_says_by_now() -> None:
+    scene = BareScene({ONE: "hangs"}, retries=0)
+    scene.pool.prepare_as(Pool("pool", [ONE], rng=Random(1), connect_timeout=1.0, retries=0))()
+    client = scene.connect()
+    scene.advance(1.1)
+    assert (client.saw, scene.ended) == ("fin", "connect_failed")
 
 
 # A client whose session cannot begin

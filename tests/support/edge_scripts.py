@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from support.memory_socket import NO_LINGER
-from tcpbalance.net.poller import EDGES
+from tcpbalance.net.poller import EDGES, READ_EDGES
 
 _NAMES = ("IN", "OUT", "RDHUP", "HUP", "ERR")
 
@@ -39,6 +39,14 @@ class Ends:
     def register(self) -> None:
         """Begin to poll."""
         self.poller.register(self.number, EDGES)
+
+    def register_for_reads(self) -> None:
+        """Begin to poll, and leave writes out."""
+        self.poller.register(self.number, READ_EDGES)
+
+    def add_writes(self) -> None:
+        """Poll for writes, too."""
+        self.poller.modify(self.number, EDGES)
 
     def reset(self) -> None:
         """Let the peer break off."""
@@ -241,4 +249,35 @@ def errors(ends: Ends) -> Iterator[None]:
             pass
         else:
             raise AssertionError("taken")
+    yield
+
+
+@_script("", "", "IN|RDHUP|HUP")
+def without_writes_a_half_close_of_our_own_is_none(ends: Ends) -> Iterator[None]:
+    ends.register_for_reads()
+    yield
+    ends.ours.shutdown(socket.SHUT_WR)
+    yield
+    ends.theirs.shutdown(socket.SHUT_WR)
+    yield
+
+
+@_script("IN", "IN|OUT", "")
+def what_holds_is_reported_anew_when_writes_are_added(ends: Ends) -> Iterator[None]:
+    ends.theirs.send(b"early")
+    ends.register_for_reads()
+    yield
+    ends.add_writes()
+    yield
+    yield
+
+
+@_script("", "", "OUT")
+def space_is_reported_once_writes_are_added(ends: Ends) -> Iterator[None]:
+    ends.register_for_reads()
+    yield
+    ends.fill()
+    ends.add_writes()
+    yield
+    ends.drain()
     yield

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, cast
 
 from twisted.internet.interfaces import IAddress
@@ -98,7 +98,7 @@ class MemoryNativeDataPath(NativeDataPath):
     def report(self, number: int, events: int) -> None:
         """Report an event at a descriptor in the place of what is to be reported of it."""
         self._epoll.reported(number)
-        self.poller._handlers[number](events)
+        self._watched()[number](events)
 
     def note(self) -> None:
         """Let each transport note what it keeps."""
@@ -106,9 +106,11 @@ class MemoryNativeDataPath(NativeDataPath):
             transport.note()
 
     def leftovers(self) -> list[str]:
-        poller = self.poller
         return [
-            *(f"watched: {handler}" for handler in poller._handlers.values()),
-            *(f"called again: {handler}" for handler, _ in poller._again),
+            *(f"watched: {handler}" for handler in self._watched().values()),
+            *(f"called again: {handler}" for handler, _ in self.poller._again),
             *(["a pipe is lent"] * self._pipes.lent),
         ]
+
+    def _watched(self) -> dict[int, Callable[[int], None]]:
+        return {**self.poller._handlers, **self.poller._new_handlers}

@@ -50,6 +50,13 @@ class MemoryPoller:
         self._masks[fd] = eventmask | ALWAYS
         self.woken(fd)
 
+    def modify(self, fd: int, eventmask: int) -> None:
+        assert eventmask & select.EPOLLET, "only edges are told here"
+        if fd not in self._masks:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        self._masks[fd] = eventmask | ALWAYS
+        self.woken(fd)
+
     def unregister(self, fd: int) -> None:
         if fd not in self._masks:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))

@@ -257,6 +257,8 @@ def _only_bytes(counts: Mapping[str, int]) -> dict[str, int]:
 
 
 def _early_bytes(session: Any) -> int:
+    if getattr(session, "is_bare", False):
+        return 0  # They are in the kernel.
     if session._preread is not None and session._preread.kept:
         return len(session._preread.kept)
     return sum(map(len, session._replay.chunks)) if session._replay is not None else 0

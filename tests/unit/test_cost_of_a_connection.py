@@ -10,14 +10,14 @@ import pytest
 from support.byte_codes import HAS_BYTE_CODES, Cost, Stage, cost, costs
 
 FIGURES = {
-    "native connection": Cost(2799, 92),
-    "native connection with a PROXY header": Cost(7186, 270),
-    "native, ten further requests": Cost(5240, 140),
-    "native connection over TLS": Cost(7911, 329),
-    "native, ten further requests over TLS": Cost(6600, 160),
-    "portable connection": Cost(4023, 185),
+    "native connection": Cost(2318, 70),
+    "native connection with a PROXY header": Cost(7160, 270),
+    "native, ten further requests": Cost(5000, 140),
+    "native connection over TLS": Cost(7868, 329),
+    "native, ten further requests over TLS": Cost(6360, 160),
+    "portable connection": Cost(4014, 184),
     "portable, ten further requests": Cost(1810, 100),
-    "refusal": Cost(366, 17),
+    "refusal": Cost(343, 14),
     "text line of the access log": Cost(165, 3),
     "JSON line of the access log": Cost(170, 3),
 }

@@ -62,6 +62,9 @@ class Events:
     def register(self, fd: int, eventmask: int) -> None:
         self.registered.append(fd)
 
+    def modify(self, fd: int, eventmask: int) -> None:
+        assert fd in self.registered
+
     def unregister(self, fd: int) -> None:
         self.registered.remove(fd)
 
