@@ -18,7 +18,7 @@ from support import peers
 from support.clients import ask, connect
 from support.daemon import Daemon
 from support.peers import Peer
-from support.process import Process, run
+from support.process import Process, has_ended, run
 from support.programs import require
 from support.waiting import until
 from support.wall_clock import WallClock
@@ -231,14 +231,6 @@ def test_a_process_that_takes_over_at_sigusr2_has_the_entries_of_the_old_one(tmp
         finally:
             os.kill(new, signal.SIGTERM)
             until(lambda: has_ended(new), "the end of the new process")
-
-
-def has_ended(pid: int) -> bool:
-    """Whether a process that is not our child has ended, reaped or not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
 
 
 class OnSmallDisk(Daemon):

@@ -16,6 +16,8 @@ from support import peers
 from support.clients import ask, ask_unix, connect, read, read_all
 from support.daemon import Daemon, Starter
 from support.notify import service_manager
+from support.ports import free_port
+from support.process import has_ended
 from support.visitors import Visitors
 from support.waiting import until
 from tcpbalance.net.data_path import DataPathName
@@ -69,14 +71,6 @@ class Changing(Daemon):
 def pids(daemon: Daemon) -> list[int]:
     """Give the processes that have taken over, one after the other."""
     return [int(pid) for pid in re.findall(r"process (\d+) has taken over", daemon.log)]
-
-
-def has_ended(pid: int) -> bool:
-    """Tell whether a process that is not our child has ended, reaped or not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
 
 
 @contextlib.contextmanager
@@ -188,6 +182,22 @@ def test_the_new_configuration_may_listen_elsewhere(tmp_path: Path) -> None:
         daemon.wait_for_log(
             r"\(web\), which listens on unix:.*web.sock: no frontend has that address any more"
         )
+
+
+def test_what_a_reload_has_opened_is_handed_over_too(tmp_path: Path) -> None:
+    second = free_port()
+    with running(tmp_path) as daemon:
+        more = f'[frontends.second]\nlisten = "127.0.0.1:{second}"\npool = "web"\n'
+        daemon.config_file.write_text(daemon.config_file.read_text() + more)
+        daemon.send(signal.SIGHUP)
+        daemon.wait_for_log("frontend second listens on")
+        with Visitors(second) as visitors:
+            visitors.see(20)
+            upgrade(daemon)
+            daemon.wait_for_log(rf"frontend second: uses inherited descriptor \d \(second\), .*:{second}")
+            assert daemon.wait() == 0
+            visitors.see(20)
+        assert visitors.failures == []
 
 
 FAILURES = {

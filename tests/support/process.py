@@ -115,6 +115,14 @@ class Process:
             raise
 
 
+def has_ended(pid: int) -> bool:
+    """Whether a process that is not our child has ended, reaped or not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
 def run(command: Sequence[str | Path], seconds: float = 60.0, user: str | None = None, **options: Any) -> str:
     """Run a program to its end.
 
