@@ -202,7 +202,8 @@ class Upgrader(Service):
     def _start(self, _: bool) -> None:
         if not self.running:
             return
-        listeners = self._balancer.listeners()
+        # One that a reload has added may still wait for its backends; the new program binds its address anew.
+        listeners = [pair for pair in self._balancer.listeners() if pair[1].is_listening]
         successor = Successor(self._reactor, lambda pid: self._succeed(pid, listeners), self._fail)
         descriptors: dict[int, Any] = {0: 0, 1: 1, 2: 2, FIRST_DESCRIPTOR: "r"}
         passed = []

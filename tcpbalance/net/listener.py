@@ -147,6 +147,11 @@ class Listener:
             )
 
     @property
+    def is_listening(self) -> bool:
+        """Whether the kernel holds clients ready for it, paused or not."""
+        return self._started and not self._closed
+
+    @property
     def owns_file(self) -> bool:
         """Whether it is a unix socket whose file is removed when the listener stops."""
         return self._inode is not None

@@ -43,6 +43,7 @@ class FakeListener:
     def __init__(self, number: int, owns_file: bool) -> None:
         self._number = number
         self.owns_file = owns_file
+        self.is_listening = True
 
     def fileno(self) -> int:
         return self._number
@@ -137,6 +138,14 @@ def test_the_new_program_gets_the_command_line_the_sockets_and_the_service_manag
     )
     assert variables["PATH"] == os.environ["PATH"]
     successor.childDataReceived(3, READY)
+
+
+def test_a_socket_that_does_not_listen_yet_is_not_handed_over(stage: Stage) -> None:
+    stage.balancer.fakes[0].is_listening = False
+    successor = stage.begin()
+    assert stage.reactor.spawned[0][4] == {0: 0, 1: 1, 2: 2, 3: "r", 4: 11}
+    successor.childDataReceived(3, READY)
+    assert not stage.balancer.fakes[1].owns_file
 
 
 def test_it_takes_over_when_it_is_ready(stage: Stage, lines: list[str]) -> None:
