@@ -81,10 +81,12 @@ class Tier:
             return None
         try:
             first: Backend = self._policy_first(client)
+            if first not in self.members:
+                _refuse(first)
         except Exception as error:
             self._failures.note(error)
             return None
-        return first if first in self.members else None
+        return first
 
     def candidates(
         self, client: bytes | None, first: Backend | None = None

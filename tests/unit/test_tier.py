@@ -13,6 +13,7 @@ from twisted.logger import LogEvent, capturedLogs, formatEvent
 from support.pools import names, some_backends, some_tools
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.policies.base import Policy, PolicyFactory, PolicyTools
+from tcpbalance.pool.policies.round_robin import RoundRobin
 from tcpbalance.pool.tier import PolicyFailureLog, Tier
 
 POLICY = "pool web: policy odd"
@@ -193,3 +194,87 @@ def test_one_that_was_found_out_is_closed_before_round_robin_takes_over() -> Non
         asked = tier(policy_of(candidates)).candidates(None)
         next(asked)
     assert (ended, len(events)) == (["closed"], 1)
+
+
+# Policies whose first candidate can be had apart
+
+
+def quick(first: Callable[[Sequence[Backend]], Any], others: Callable[[Sequence[Backend]], Any]) -> Tier:
+    """A tier of a policy that gives *first* and *others* of the backends, and all as candidates."""
+
+    class Quick:
+        def __init__(self, backends: Sequence[Backend], tools: PolicyTools) -> None:
+            self._backends = backends
+
+        def candidates(self, client: bytes | None) -> Iterator[Backend]:
+            return iter(self._backends)
+
+        def first(self, client: bytes | None) -> Any:
+            return first(self._backends)
+
+        def others(self, client: bytes | None, first: Backend) -> Any:
+            return others(self._backends)
+
+    return tier(Quick)
+
+
+def raise_error(backends: Sequence[Backend]) -> Any:
+    raise RuntimeError("out of ideas")
+
+
+def test_its_first_and_the_others_come_in_its_order() -> None:
+    odd = quick(lambda backends: backends[1], lambda backends: iter([backends[2], backends[0]]))
+    first = odd.first(None)
+    assert first is odd.backends[1]
+    with capturedLogs() as events:
+        assert names(list(odd.candidates(None, first))) == "bca"
+    assert events == []
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        raise_error,
+        lambda _: some_backends(1)[0],
+        lambda _: "192.0.2.1:80",
+        lambda _: None,
+        lambda _: Weird(),
+    ],
+    ids=["raises", "a backend of others", "no backend", "None", "what has no hash"],
+)
+def test_a_first_that_is_none_of_its_own_is_not_given(first: Callable[[Sequence[Backend]], Any]) -> None:
+    odd = quick(first, iter)
+    with capturedLogs() as events:
+        assert odd.first(None) is None
+    assert warnings(events)[0].startswith("pool web: policy odd failed")
+    assert names(list(odd.candidates(None))) == "abc"
+
+
+@pytest.mark.parametrize("name", ["first", "others"])
+def test_a_policy_that_has_only_one_of_both_is_not_quick(name: str) -> None:
+    half = type("Half", (RoundRobin,), {name: None})
+    assert tier(half).first(None) is None
+
+
+MISBEHAVING_OTHERS: dict[str, Callable[[Sequence[Backend]], Any]] = {
+    "raise": raise_error,
+    "are of others": lambda _: iter(some_backends(1)),
+    "have the first among them": lambda backends: iter([*backends[1:], backends[0]]),
+    "are nothing to walk": lambda _: None,
+}
+
+
+@pytest.mark.parametrize("others", MISBEHAVING_OTHERS.values(), ids=list(MISBEHAVING_OTHERS))
+def test_round_robin_serves_when_the_others_are_wrong(others: Callable[[Sequence[Backend]], Any]) -> None:
+    odd = quick(lambda backends: backends[0], others)
+    with capturedLogs() as events:
+        assert set(odd.candidates(None, odd.first(None))) == set(odd.backends)
+    assert len(events) == 1
+    assert warnings(events)[0].startswith("pool web: policy odd failed; round robin serves instead")
+
+
+def test_a_first_of_another_list_is_not_yielded() -> None:
+    odd = quick(lambda backends: backends[0], raise_error)
+    with capturedLogs() as events:
+        assert names(list(odd.candidates(None, some_backends(1)[0]))) == "abc"
+    assert events == []
