@@ -29,8 +29,9 @@ from tcpbalance.journal.frames import (
 from tcpbalance.pool.backend import Backend
 from tcpbalance.threads import InThread
 
-WRITE_EVERY = 0.9
-"""Seconds from one write to the next: with the time that writing takes, no more than a second is lost."""
+WRITE_EVERY = 0.5
+"""Seconds from one write to the next: as long again may a busy loop and the write take, and no more than a
+second is lost."""
 
 OPEN_AGAIN_AFTER = 0.25
 """Seconds after which a file that could not be opened is tried again: so long clients of a process that takes
@@ -92,8 +93,8 @@ class AffinityJournal:
     """Restores a table from its file, and writes down what changes in it.
 
     The reactor's thread makes the bytes, in pieces of less than a millisecond; threads read and write them.
-    What changes is written once a second, at the end of the file; and when the file has grown, a thread makes
-    a compact one meanwhile. Where a write fails, the whole table is written as soon as that can be done.
+    What changes is written twice a second, at the end of the file; when the file has grown, a thread makes a
+    compact one meanwhile. Where a write fails, the whole table is written as soon as that can be done.
 
     :param pool: the name of the pool, for the log.
     :param path: of the file.

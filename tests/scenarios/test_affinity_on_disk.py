@@ -37,7 +37,7 @@ backends = [{backends}]
 state_file = "{file}"
 """
 
-SOURCES = [f"127.{number % 200 + 1}.{number % 13}.{number % 251 + 1}" for number in range(200)]
+SOURCES = [f"127.{number % 200 + 1}.{number % 13}.{number % 251 + 1}" for number in range(60)]
 
 
 def config(running: Sequence[Peer], file: str | Path = "web.affinity") -> str:
