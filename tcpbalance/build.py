@@ -116,12 +116,15 @@ def build_pool(
     timer: IReactorTime | None = None,
     clock: Callable[[], float] = monotonic,
     tls: ClientTls | None = None,
+    *,
+    is_template: bool = False,
 ) -> Pool:
     """Make a pool of what its table in the configuration says.
 
     :param timer: see ``Pool``.
     :param clock: see ``Pool``.
     :param tls: what has been made of its ``tls`` already; None to make it.
+    :param is_template: see ``Pool``.
     """
     return Pool(
         name,
@@ -156,6 +159,7 @@ def build_pool(
         health=config.health,
         timer=timer,
         clock=clock,
+        is_template=is_template,
     )
 
 
@@ -201,7 +205,7 @@ class Parts:
             pools[name] = present
             if table != before:
                 tls = present.tls if table.tls == before.tls else None
-                become[present] = build_pool(name, table, timer, clock, tls)
+                become[present] = build_pool(name, table, timer, clock, tls, is_template=True)
         frontends = {name: self._frontend(name, table, pools) for name, table in config.frontends.items()}
         return Parts(config, pools, frontends), become
 

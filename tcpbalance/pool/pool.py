@@ -104,6 +104,8 @@ class Pool:
     :param health: the checks that a `Balancer` makes of the backends: until the first has an outcome, a
         backend is down unless ``initial`` is ``"up"``. ``"external"`` where the application calls `mark_up`
         and `mark_down` by what it finds out itself; None where failed dials alone show.
+    :param is_template: whether the pool is only made for `prepare_as` of another one: the tables of its
+        policy, which may take long, are not made.
     :ivar is_plain: whether a connection to any backend begins with nothing but a socket: no address has to
         be looked up, no TLS is spoken, and nothing is kept for another attempt after the first byte.
     :ivar first_deadline: seconds until a dial may have taken too long.
@@ -144,6 +146,7 @@ class Pool:
         pass_tlvs: Iterable[int | str] = (),
         tls: ClientTls | None = None,
         health: Health = None,
+        is_template: bool = False,
     ) -> None:
         refuse_name("pool", name)
         where = f"pool {name}"
@@ -190,7 +193,7 @@ class Pool:
         self.stats = PoolStats()
         self._removed: dict[ref[Backend], BackendStats] = {}
         self._removed_counts: dict[str, int] = {}
-        self._members = Members()
+        self._members = Members(tuple(given) if is_template else ())
         self._subscribers = Subscribers(name)
         self._availability = Availability(name, self._members)
         self._policy_failures = PolicyFailureLog(f"{where}: policy {_known_as(balance)}", clock, timer)
@@ -224,7 +227,8 @@ class Pool:
             self.cooldowns,
             self.queue,
         )
-        self.replace(given)
+        if not is_template:
+            self.replace(given)
 
     @property
     def backends(self) -> tuple[Backend, ...]:
@@ -419,7 +423,7 @@ class Pool:
         return lambda: self._commit(*self._builder.updated(self._members, members, settings))
 
     def prepare_as(self, other: Pool) -> Callable[[], None]:
-        """Check whether the pool can become like another of its name, which was just made; nothing changes.
+        """Check whether the pool can become like another of its name, a template; nothing changes.
 
         What is known of backends, clients and connections stays, as far as it is of use under the other
         settings. Dials that are under way go on by them. The other pool must not be used any more.

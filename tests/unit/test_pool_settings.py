@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from support.configurations import random_config
-from support.pools import a_pool, choices, facts, some_backends
+from support.pools import AsWritten, a_pool, choices, facts, some_backends
 from tcpbalance import Pool
 from tcpbalance.build import build_pool
 from tcpbalance.config.outlier import OutlierConfig
@@ -67,6 +67,27 @@ def test_a_policy_that_cannot_be_made_leaves_all_as_it_was() -> None:
     object.__setattr__(other._builder, "balance", broken)
     with pytest.raises(SettingError, match=r"policy .* cannot be made"):
         pool.prepare_as(other)
+    assert choices(pool) == "a"
+
+
+def test_a_template_makes_no_policy_and_the_pool_makes_it_once() -> None:
+    made: list[int] = []
+
+    def counted(backends: Any, tools: Any) -> Any:
+        made.append(len(backends))
+        return AsWritten(backends, tools)
+
+    pool = a_pool(some_backends(1))
+    pool.prepare_as(a_pool(some_backends(1, 1), balance=counted, is_template=True))()
+    assert made == [2]
+    assert choices(pool) == "ab"
+
+
+def test_two_backends_of_one_name_are_refused_of_a_template() -> None:
+    pool = a_pool(some_backends(1))
+    twice = [*some_backends(1), *some_backends(1)]
+    with pytest.raises(SettingError, match="different names"):
+        pool.prepare_as(a_pool(twice, is_template=True))
     assert choices(pool) == "a"
 
 
@@ -251,7 +272,7 @@ def test_any_sequence_ends_like_a_fresh_start_with_the_last(seeds: list[int]) ->
     pool = build_pool("red", configs[0])
     mark(pool)
     for config in configs[1:]:
-        pool.prepare_as(build_pool("red", config))()
+        pool.prepare_as(build_pool("red", config, is_template=True))()
         mark(pool)
     fresh = build_pool("red", configs[-1])
     mark(fresh)
