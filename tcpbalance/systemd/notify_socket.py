@@ -17,7 +17,8 @@ _ABSTRACT = "@"
 class NotifySocket:
     """Sends messages to the service manager, and never waits for it.
 
-    A message that the service manager has no space for at the moment is sent before the next one.
+    A message that the service manager has no space for at the moment is sent before the next one. One that it
+    cannot get is dropped, as sd_notify(3) does.
 
     :param path: ``NOTIFY_SOCKET``.
     """
@@ -31,7 +32,7 @@ class NotifySocket:
         self._has_failed = False
 
     def send(self, message: str) -> None:
-        """Send a message that must arrive."""
+        """Send a message, as soon as there is space for it."""
         self._pending.append(message)
         self.flush()
 
@@ -42,9 +43,9 @@ class NotifySocket:
                 self._send(message)
 
     def flush(self) -> bool:
-        """Send what must arrive and still waits, in its order.
+        """Send what waits for space, in its order.
 
-        :returns: whether all of it is sent.
+        :returns: whether nothing waits any more.
         """
         while self._pending:
             try:
@@ -52,8 +53,8 @@ class NotifySocket:
             except BlockingIOError:
                 return False
             except OSError as error:
+                # Nothing listens there: waiting does not help.
                 self._report(error)
-                return False
             self._pending.popleft()
         return True
 
