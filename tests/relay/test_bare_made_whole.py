@@ -21,9 +21,10 @@ from support.memory_socket import MemorySocket
 from support.network import no_logged_failure
 from support.scene import ONE, TWO, BareScene, Scene, WholeScene
 from tcpbalance.config.outlier import OutlierConfig
+from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.net.tcp_info import NOTICEABLE
 from tcpbalance.net.wheel import RESOLUTION
-from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.policies.base import PolicyTools
 from tcpbalance.pool.pool import Pool
 from tcpbalance.pool.slot import Slot
@@ -89,6 +90,58 @@ def test_an_exception_at_the_beginning_ends_it() -> None:
     assert (scene.ended, scene.clients[0].saw) == (EndReason.INTERNAL_ERROR.word, "reset")
     scene.leave()
     assert scene.leftovers() == []
+
+
+@pytest.mark.parametrize("behaviour", ["lacks_descriptor", "lacks_buffers"])
+def test_a_dial_that_fails_at_once(make_scene: Carrier, behaviour: str) -> None:
+    outcome = {"lacks_descriptor": EndReason.OUT_OF_DESCRIPTORS, "lacks_buffers": EndReason.LOCAL_FAILURE}
+    scene = make_scene({ONE: behaviour}, retries=0)
+    scene.connect(early=b"question")
+    scene.run()
+    assert (scene.ended, scene.record.attempts) == (outcome[behaviour].word, 1)
+    assert [backend for backend, _ in scene.record.failures] == [ONE]
+
+
+def test_a_dial_that_fails_at_once_is_made_again(make_scene: Carrier) -> None:
+    scene = make_scene({ONE: "lacks_buffers", TWO: "accepts"}, retries=1)
+    client, backend = scene.connect(early=b"question"), scene.backends[TWO]
+    scene.run()
+    assert (backend.connection.received, client.saw) == (b"question", "open")
+
+
+def test_a_client_for_whom_there_is_no_backend(make_scene: Carrier) -> None:
+    scene = make_scene()
+    scene.pool.set_admin_state(scene.pool.backends[0], AdminState.MAINTENANCE)
+    client = scene.connect(early=b"question")
+    scene.run()
+    assert (scene.ended, client.saw, scene.record.attempts) == (EndReason.NO_BACKEND.word, "reset", 0)
+
+
+def test_a_client_that_waits_for_a_backend(make_scene: Carrier) -> None:
+    scene = make_scene(members=[Backend(ONE, max_connections=1)], queue=1)
+    first, _ = scene.joined()
+    second = scene.connect(early=b"question")
+    scene.advance(1.0)
+    first.reset()
+    scene.run()
+    backend = scene.backends[ONE].connections[-1]
+    assert backend.received == b"question"
+    second.finish()
+    backend.finish()
+    scene.run()
+    assert [(record.attempts, record.wait) for record in scene.records] == [(1, 0.0), (1, 1.0)]
+
+
+def test_a_client_whose_sticky_backend_fails_is_not_sent_there_again(make_scene: Carrier) -> None:
+    rules = {"affinity": AffinityConfig(ttl=NEVER), "outlier": OutlierConfig(consecutive_failures=9)}
+    scene = make_scene((ONE, TWO), retries=1, **rules)
+    scene.connect(early=b"question")
+    scene.run()
+    scene.backends[ONE].behaviour = "refuses"
+    scene.connect(early=b"question")
+    scene.run()
+    assert scene.backends[TWO].connection.received == b"question"
+    assert scene.backends[ONE].dials == 2
 
 
 @pytest.mark.parametrize(
@@ -608,6 +661,24 @@ def test_only_a_header_that_bytes_follow_may_wait_for_them(early: bytes, expecte
     scene.run()
     assert flags == expected
     assert sock.getsockopt(IPPROTO_TCP, TCP_NODELAY) == (not early)
+
+
+def test_a_second_write_waits_for_nothing() -> None:
+    scene = BareScene()
+    client, backend = scene.joined(early=b"question")
+    assert ours(backend).getsockopt(IPPROTO_TCP, TCP_NODELAY) == 0
+    client.send(b"another")
+    scene.run()
+    assert ours(backend).getsockopt(IPPROTO_TCP, TCP_NODELAY) == 1
+
+
+def test_no_write_waits_for_anything_after_a_dial_that_went_on() -> None:
+    scene = BareScene({ONE: "hangs"})
+    client = scene.connect(early=b"question")
+    scene.run()
+    client.finish()
+    scene.run()
+    assert dialling(scene).getsockopt(IPPROTO_TCP, TCP_NODELAY) == 1
 
 
 def test_what_is_left_of_a_header_may_wait_for_what_follows_it() -> None:

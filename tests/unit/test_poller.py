@@ -129,6 +129,10 @@ class Stage:
         return handler
 
 
+def void(_: object) -> None:
+    """Give nothing."""
+
+
 def raise_error() -> None:
     raise LookupError("broken")
 
@@ -495,3 +499,15 @@ def test_no_round_begins_once_the_time_of_a_turn_is_over(stage: Stage) -> None:
     stage.events.rounds = [[5]] * 100
     stage.poller.doRead()
     assert stage.diary == ["5"] * 2
+
+
+def test_one_that_came_before_the_look_past_many_ends_is_not_passed_over(stage: Stage) -> None:
+    """Its events are its own: they were collected after it had been registered."""
+    numbers = range(100, 100 + EVENTS_A_ROUND)
+    for number in numbers:
+        stage.handler(number)
+    stage.handler(100, then=lambda: void(stage.handler(5)))
+    stage.events.batch(select.EPOLLRDHUP, numbers)
+    stage.events.batch(IN, [5])
+    stage.poller.doRead()
+    assert "5" in stage.diary

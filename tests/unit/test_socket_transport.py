@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import Any
 
 import pytest
@@ -353,3 +355,45 @@ def test_a_protocol_that_raises_is_told_of_it_and_the_peer_sees_a_reset() -> Non
         line.settle()
     line.settle()
     assert outcome(line) == ["lost LookupError", "peer reset, 0"]
+
+
+# A socket at which something has happened before
+
+
+def test_an_end_that_was_read_before_is_not_reported_again() -> None:
+    line = stage()
+    line.transport.resume(True, False)
+    line.peer.finish()
+    line.settle()
+    line.transport.write(b"answer")
+    line.settle()
+    assert (line.protocol.story, line.peer.received) == ([], b"answer")
+
+
+def test_nothing_is_sent_behind_an_end_that_was_sent_before() -> None:
+    line = stage()
+    line.transport.resume(False, True)
+    line.transport.write(b"answer")
+    line.transport.loseWriteConnection()
+    line.peer.send(b"question")
+    line.settle()
+    assert (line.protocol.story, line.peer.received, line.peer.saw) == (["data 8"], b"", "open")
+
+
+def test_where_nothing_has_happened_all_goes_on() -> None:
+    line = stage()
+    line.transport.resume(False, False)
+    line.transport.write(b"answer")
+    line.peer.send(b"question")
+    line.settle()
+    assert (line.protocol.story, line.peer.received) == (["data 8"], b"answer")
+
+
+def test_a_write_that_has_failed_before_is_reported_and_cut_short() -> None:
+    line = stage()
+    line.settle()
+    line.peer.reset()
+    line.transport.write_failed(OSError(errno.EPIPE, os.strerror(errno.EPIPE)))
+    line.protocol.story.append("called")
+    line.settle()
+    assert (line.protocol.story, line.transport.cut_short) == (["called", "lost ConnectionLost"], True)
