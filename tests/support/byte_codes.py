@@ -81,8 +81,8 @@ def cost(call: Callable[[], object]) -> Cost:
         return trace
 
     before = sys.gettrace()
-    sys.settrace(trace)
     try:
+        sys.settrace(trace)
         call()
     finally:
         sys.settrace(before)

@@ -77,7 +77,13 @@ class Daemon:
         return config if self.data_path_name is None else f'data_path = "{self.data_path_name}"\n{config}'
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            # There is no `__exit__` then, and one that is late would go on beside the other tests.
+            if self._process is not None:
+                self._process.end()
+            raise
         return self
 
     def __exit__(
