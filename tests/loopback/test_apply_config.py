@@ -385,8 +385,7 @@ class ApplyConfigTests(DataPathCase):
         config = self.config(web=self.pool("abc", affinity=AffinityConfig()))
         balancer = await self.running(config)
         served = await self.answer(self.client(balancer))
-        folder = Path(self.mktemp())
-        folder.mkdir(parents=True)
+        folder = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, folder)
         for name in ("one", "two"):
             affinity = AffinityConfig(state_file=folder / name)
@@ -403,9 +402,9 @@ class ApplyConfigTests(DataPathCase):
             assert await self.answer(self.client(again)) == served
 
     async def test_a_balancer_that_starts_again_goes_on_with_its_file(self) -> None:
-        file = Path(self.mktemp())
-        file.parent.mkdir(parents=True, exist_ok=True)
-        self.addCleanup(shutil.rmtree, file.parent)
+        folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, folder)
+        file = folder / "sticky"
         affinity = AffinityConfig(state_file=file)
         balancer = await self.running(self.config(web=self.pool("ab", affinity=affinity)))
         served = await self.answer(self.client(balancer))
