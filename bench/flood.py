@@ -42,7 +42,7 @@ def unleash(port: int, folder: Path, patience: float) -> Flood:
             (stayed,) = flooder.wait_for("open", patience)
             seconds = time.monotonic() - began
             visitors.tell("enough")
-            (flooded,) = visitors.wait_for("flooded", patience)
+            flooded, _ = visitors.wait_for("crowded", patience)
     return Flood(float(calm), float(flooded), int(stayed), seconds)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from attrs import frozen
 
@@ -15,6 +17,7 @@ from bench.contestants import PROXIES
 from bench.errors import Failed
 from bench.flood import unleash
 from bench.process import TREE, Child, run
+from bench.reloads import reload_often
 from bench.wrk import Load
 
 IDLE_FEW, IDLE_MANY = 200, 4000
@@ -202,6 +205,17 @@ def flood(turn: Turn) -> Figures:
     return {"flood_p99": found.flooded, "flood_ratio": found.flooded / found.calm}
 
 
+def reloads(turn: Turn) -> Figures:
+    """Measure reloads of a large configuration, and how long visitors wait before them and during them."""
+    folder = Path(tempfile.mkdtemp(dir=turn.arena.folder))
+    found = reload_often(folder, turn.arena.backends, _PATIENCE)
+    return {
+        "reload_time": found.taken,
+        "reload_ratio": found.reloading / found.calm,
+        "reload_longest": found.longest,
+    }
+
+
 def admission(_: Turn) -> Figures:
     """Measure how long admission control with all its rules takes to let a connection in, and out again."""
     known, new = run([sys.executable, "-m", "bench.admission"], _PATIENCE).split()
@@ -221,6 +235,7 @@ MEASURES: dict[str, Measure] = {
     "beside": Measure(beside),
     "flood": Measure(flood, contestants=("tcpbalance", "portable", "haproxy")),
     "admission": Measure(admission, contestants=("tcpbalance",)),
+    "reloads": Measure(reloads, contestants=("tcpbalance",)),
     "handshakes_ecdsa": Measure(handshakes_ecdsa, ECDSA),
     "handshakes_rsa": Measure(handshakes_rsa, RSA),
     "tls_requests": Measure(tls_requests, ECDSA),

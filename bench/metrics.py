@@ -49,6 +49,9 @@ METRICS = {
     "admission_new": Metric(
         "a new client's connection in admission control, admit and release", "µs", "lower"
     ),
+    "reload_time": Metric("reload of 1000 backends with one change", "ms", "lower"),
+    "reload_ratio": Metric("p99 of visitors during such reloads, to p99 before", "times", "lower"),
+    "reload_longest": Metric("the slowest visitor during such reloads", "ms", "lower"),
     "handshakes_ecdsa_rate": Metric("full TLS handshakes, ECDSA P-256", "1/s", "higher"),
     "handshakes_ecdsa_p50": Metric("answer after a full TLS handshake, ECDSA P-256, p50", "ms", "lower"),
     "handshakes_ecdsa_p99": Metric("answer after a full TLS handshake, ECDSA P-256, p99", "ms", "lower"),

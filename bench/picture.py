@@ -31,7 +31,7 @@ def draw(results: Results, file: Path) -> None:
     """Draw the medians into an SVG file."""
     found = medians(results.outcomes)
     shown = [key for key in METRICS if key in found]
-    rows = -(-len(shown) // _COLUMNS)
+    rows = max(1, -(-len(shown) // _COLUMNS))
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(_COLUMNS * _WIDTH, rows * _HEIGHT), layout="constrained")
         panels = figure.subplots(rows, _COLUMNS, squeeze=False).flat

@@ -15,8 +15,8 @@ def test_without_a_word_all_is_measured_for_all_in_five_turns() -> None:
     options = read_options([])
     assert options.turns == 5
     assert options.contestants == ("tcpbalance", "portable", "haproxy", "nginx", "envoy", "direct")
-    plain = ("connections", "requests", "download", "downloads", "idle", "beside", "flood", "admission")
-    assert options.only == (*plain, *OVER_TLS)
+    plain = ("connections", "requests", "download", "downloads", "idle", "beside", "flood")
+    assert options.only == (*plain, "admission", "reloads", *OVER_TLS)
 
 
 def test_contestants_keep_their_order_however_they_are_asked_for() -> None:
