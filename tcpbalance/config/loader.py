@@ -17,7 +17,7 @@ from tcpbalance.config.errors import ConfigError, KeyPath, Mistake, Problem, Sev
 from tcpbalance.config.models import Config
 from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.config.positions import Positions
-from tcpbalance.config.source import parse, read_text
+from tcpbalance.config.source import parse, positions, read_text
 from tcpbalance.config.tables import config_converter
 from tcpbalance.config.tls import TlsConfig
 
@@ -56,7 +56,8 @@ def load(
     :raises ConfigError: one is fatal; with every mistake, its line, and what to do.
     """
     file = os.fspath(path)
-    document, positions = parse(file, read_text(file))
+    text = read_text(file)
+    document = parse(file, text)
     converter = config_converter(Path(file).absolute().parent, policies, probes)
     found: list[Mistake] = []
     try:
@@ -74,7 +75,9 @@ def load(
     fatal = any(mistake.severity is Severity.FATAL for mistake in found)
     if not fatal:
         found += examine_all(config)
-    problems = sorted(_located(file, positions, found), key=lambda problem: problem.line)
+    if not found:
+        return config
+    problems = sorted(_located(file, positions(file, text), found), key=lambda problem: problem.line)
     if fatal:
         raise ConfigError(problems)
     for problem in problems:
@@ -102,6 +105,6 @@ def _grounded(mistake: Mistake, document: Mapping[str, Any]) -> Mistake:
     return mistake
 
 
-def _located(file: str, positions: Positions, found: Iterable[Mistake]) -> Iterator[Problem]:
+def _located(file: str, places: Positions, found: Iterable[Mistake]) -> Iterator[Problem]:
     for mistake in found:
-        yield Problem(file, positions.line_of(mistake.path), mistake.path, mistake.message, mistake.severity)
+        yield Problem(file, places.line_of(mistake.path), mistake.path, mistake.message, mistake.severity)

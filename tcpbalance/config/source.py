@@ -1,4 +1,4 @@
-"""From a file's name to a TOML document with positions, or one clear line that says why not."""
+"""From a file's name to a TOML document, and to where its keys stand, or one clear line that says why not."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _refuse_unwritten(file: str, text: str) -> None:
         )
 
 
-def parse(file: str, text: str) -> tuple[dict[str, Any], Positions]:
+def parse(file: str, text: str) -> dict[str, Any]:
     """Read TOML.
 
     :raises ConfigError: with the line of the first mistake in the syntax.
@@ -73,7 +73,7 @@ def parse(file: str, text: str) -> tuple[dict[str, Any], Positions]:
     if deep:
         raise ConfigError.of(file, _line(text, deep.end()), _TOO_DEEP)
     try:
-        return tomllib.loads(text), locate(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise _syntax_error(file, text, str(error)) from None
     except RecursionError:
@@ -83,6 +83,18 @@ def parse(file: str, text: str) -> tuple[dict[str, Any], Positions]:
         match = _MANY_DIGITS.search(text)
         line = _line(text, match.start()) if match else 1
         raise ConfigError.of(file, line, "not valid TOML: a number has too many digits") from None
+
+
+def positions(file: str, text: str) -> Positions:
+    """Find where the keys of a document stand, which takes as long as to read it.
+
+    :param text: what `parse` takes.
+    :raises ConfigError: it nests too deeply.
+    """
+    try:
+        return locate(text)
+    except RecursionError:
+        raise ConfigError.of(file, 1, _TOO_DEEP) from None
 
 
 def _line(text: str, offset: int) -> int:
