@@ -224,7 +224,11 @@ def _log_problem(problem: Problem) -> None:
 
 
 def read_config(
-    path: str | os.PathLike[str], report: Report = _log_problem, *, thorough: bool = False
+    path: str | os.PathLike[str],
+    report: Report = _log_problem,
+    *,
+    thorough: bool = False,
+    rest: Callable[[], object] = lambda: None,
 ) -> Config:
     """Load a configuration file, with the policies and probes that are installed.
 
@@ -232,6 +236,7 @@ def read_config(
     :param thorough: whether to find all that can be found beforehand, as ``tcpbalance check`` does: names are
         looked up, and what is wrong with a file that a part reads, and can do without, is reported. At the
         start, and at each reload, that part says so itself.
+    :param rest: called now and then in the middle of long work.
     :raises ConfigError: the file has mistakes that stop the start; the text lists all of them.
     """
     return load(
@@ -242,6 +247,7 @@ def read_config(
         examine_draft=loops_by_address,
         examine_all=_examine_names if thorough else lambda config: (),
         report=report,
+        rest=rest,
     )
 
 

@@ -25,7 +25,7 @@ from tcpbalance.event import OneTimeEvent
 from tcpbalance.net.own_listeners import warn_of_loops_by_name
 from tcpbalance.reload import HANGS_AFTER
 from tcpbalance.services.pool_service import LOOKUP_TIMEOUT
-from tcpbalance.threads import InThread
+from tcpbalance.threads import InThread, give_way
 
 SETTLED_AFTER = 0.05
 """Seconds for which the file must not have changed before it is read: it may be half written."""
@@ -47,7 +47,7 @@ def read_settled(path: str, pause: Callable[[float], object] = time.sleep) -> Co
         pause(SETTLED_AFTER)
         if _state(path) == before:
             break
-    return read_config(path)
+    return read_config(path, rest=give_way)
 
 
 def _state(path: str) -> tuple[int, ...] | None:

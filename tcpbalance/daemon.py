@@ -31,7 +31,7 @@ from tcpbalance.net.own_listeners import warn_of_loops_by_name
 from tcpbalance.orphans import FIRST_PROCESS, OrphanReaper
 from tcpbalance.systemd.notifier import Notifier
 from tcpbalance.systemd.notify_socket import NotifySocket
-from tcpbalance.threads import in_thread
+from tcpbalance.threads import in_thread, share_the_lock
 from tcpbalance.upgrade import Predecessor, Upgrader
 
 NOT_OURS = (
@@ -136,6 +136,7 @@ def daemon(
         balancer.when_listening().addCallbacks(lambda _: predecessor.report_ready(), lambda _: None)
     balancer.when_listening().addErrback(_fail, reactor)
     reactor.callWhenRunning(spare_the_collector)
+    share_the_lock()
     return service
 
 

@@ -42,6 +42,7 @@ def load(
     examine_draft: ExamineAll = lambda draft: (),
     examine_all: ExamineAll = lambda config: (),
     report: Report = lambda problem: None,
+    rest: Callable[[], object] = lambda: None,
 ) -> Config:
     """Read a configuration file.
 
@@ -52,13 +53,14 @@ def load(
     :param examine_draft: finds what is wrong on this machine with the configuration as far as it can be read.
     :param examine_all: finds what is wrong with a configuration that has no fatal mistake.
     :param report: called with each mistake, in the order of their lines, where none of them is fatal.
+    :param rest: called now and then; ``give_way`` in a thread.
     :returns: the configuration, with all paths absolute.
     :raises ConfigError: one is fatal; with every mistake, its line, and what to do.
     """
     file = os.fspath(path)
     text = read_text(file)
     document = parse(file, text)
-    converter = config_converter(Path(file).absolute().parent, policies, probes)
+    converter = config_converter(Path(file).absolute().parent, policies, probes, rest)
     found: list[Mistake] = []
     try:
         config = converter.structure(document, Config)

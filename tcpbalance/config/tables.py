@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import itertools
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,25 @@ from tcpbalance.config.errors import Mistake
 from tcpbalance.config.messages import choices, must_be_one_of, unknown_key, value_text
 from tcpbalance.config.pools import BackendConfig, HealthConfig, PoolConfig
 
+BACKENDS_A_PIECE = 8
+"""Backends that are read before others may go on: half a millisecond's worth."""
 
-def config_converter(folder: Path, policies: Collection[str], probes: Mapping[str, type]) -> cattrs.Converter:
+
+def config_converter(
+    folder: Path,
+    policies: Collection[str],
+    probes: Mapping[str, type],
+    rest: Callable[[], object] = lambda: None,
+) -> cattrs.Converter:
     """Make the converter for whole configurations.
 
     :param folder: what relative paths are relative to.
     :param policies: the known values of ``balance``.
     :param probes: the attrs class of each known value of ``check``.
+    :param rest: called now and then.
     """
     converter = strict_converter(folder)
-    converter.register_structure_hook(BackendConfig, _backend_reader(converter))
+    converter.register_structure_hook(BackendConfig, _backend_reader(converter, rest))
     converter.register_structure_hook(HealthConfig, _health_reader(converter, probes))
     converter.register_structure_hook(
         PoolConfig, table_reader(PoolConfig, converter, balance=_policy_reader(converter, policies))
@@ -32,10 +42,13 @@ def config_converter(folder: Path, policies: Collection[str], probes: Mapping[st
     return converter
 
 
-def _backend_reader(converter: cattrs.Converter) -> Read:
+def _backend_reader(converter: cattrs.Converter, rest: Callable[[], object]) -> Read:
     read_table = table_reader(BackendConfig, converter)
+    numbers = itertools.count(1)
 
     def read_backend(value: object, kind: Any) -> Any:
+        if next(numbers) % BACKENDS_A_PIECE == 0:
+            rest()
         if isinstance(value, str):
             return read_table({"address": value}, kind)
         if not isinstance(value, dict):
