@@ -663,6 +663,18 @@ def test_only_a_header_that_bytes_follow_may_wait_for_them(early: bytes, expecte
     assert sock.getsockopt(IPPROTO_TCP, TCP_NODELAY) == (not early)
 
 
+def test_a_header_waits_for_no_client_that_has_said_nothing() -> None:
+    """Of which something else was reported."""
+    scene = BareScene({ONE: "hangs"}, send_proxy_protocol="v1")
+    client = scene.connect()
+    scene.run()
+    scene.network.report(ours(client), EPOLLOUT)
+    flags = flags_of(dialling(scene))
+    scene.backends[ONE].behaviour = "accepts"
+    scene.run()
+    assert flags == [0]
+
+
 def test_a_second_write_waits_for_nothing() -> None:
     scene = BareScene()
     client, backend = scene.joined(early=b"question")

@@ -511,3 +511,43 @@ def test_one_that_came_before_the_look_past_many_ends_is_not_passed_over(stage: 
     stage.events.batch(IN, [5])
     stage.poller.doRead()
     assert "5" in stage.diary
+
+
+def test_when_the_reactor_is_no_more_those_that_have_just_come_hear_of_it_too(stage: Stage) -> None:
+    stage.handler(5)
+    stage.poller.doRead()
+    stage.handler(6)
+    stage.poller.connectionLost(Failure(ConnectionLost()))
+    assert sorted(stage.diary) == ["5 torn down", "6 torn down"]
+
+
+def test_the_later_handler_of_a_socket_is_called_whenever_it_comes(stage: Stage) -> None:
+    stage.handler(5, "first")
+    stage.poller.doRead()
+    stage.handler(5, "second")
+    stage.events.rounds = [[5]]
+    stage.poller.doRead()
+    assert stage.diary == ["second"]
+    assert stage.events.registered == [5], "registered once"
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_one_that_is_forgotten_hears_of_nothing(stage: Stage, is_new: bool) -> None:
+    stage.handler(5)
+    if not is_new:
+        stage.poller.doRead()
+    stage.poller.forget(5)
+    stage.events.rounds = [[5]]
+    stage.poller.doRead()
+    assert stage.diary == []
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_one_that_is_not_watched_any_more_is_unregistered(stage: Stage, is_new: bool) -> None:
+    stage.handler(5)
+    if not is_new:
+        stage.poller.doRead()
+    stage.poller.unwatch(5)
+    stage.events.rounds = [[5]]
+    stage.poller.doRead()
+    assert (stage.diary, stage.events.registered) == ([], [])
