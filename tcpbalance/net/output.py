@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -47,9 +48,19 @@ class Output:
             raise
         if sent == len(data):
             return True
+        self.keep(data, sent)
+        return False
+
+    @property
+    def sender(self) -> Callable[[bytes], int]:
+        """What sends a message while nothing is kept, and returns how many of its bytes are taken: of `send`
+        the part that nearly every message needs."""
+        return self._socket.send
+
+    def keep(self, data: bytes, sent: int) -> None:
+        """Keep all but the first *sent* bytes, which were taken."""
         self.unsent = bytearray(memoryview(data)[sent:])
         self.full = True
-        return False
 
     def flush(self) -> bool:
         """Send what is kept, now that the socket takes bytes again.

@@ -96,6 +96,7 @@ class Pump:
         "_output",
         "_pipe",
         "_pipes",
+        "_send",
         "_streak",
         "_wheel",
         "active",
@@ -113,6 +114,7 @@ class Pump:
         self._layer = layer
         self._back = origin.output
         self._output = sink.output
+        self._send = sink.output.sender
         self.carried = 0
         self.active = wheel.now
         self._pipes = pipes
@@ -157,9 +159,12 @@ class Pump:
                 self.active = self._wheel.now
                 self._streak = 0
                 try:
-                    output.send(data)
+                    sent = self._send(data)
                 except OSError as error:
-                    self.sink.break_later(error)
+                    self._not_sent(data, error)
+                else:
+                    if sent != size:
+                        output.keep(data, sent)
             else:
                 source.readable = True
                 if self._take(data):
@@ -222,6 +227,14 @@ class Pump:
         except OSError as error:
             self.sink.break_later(error)
             return False
+
+    def _not_sent(self, data: bytes, error: OSError) -> None:
+        """The sink takes nothing for now, or is broken."""
+        if isinstance(error, BlockingIOError):
+            self._output.keep(data, 0)
+        else:
+            self._output.cut_short = True
+            self.sink.break_later(error)
 
     def push(self) -> bool:
         """Go on with what is in the pipe.

@@ -483,6 +483,8 @@ def test_what_waits_for_room_to_write_goes_on_when_there_is_some(
     def with_room(sock: TlsSocket, *arguments: Any) -> Any:
         if not next(rooms, True):
             sock.pending = WANTS_WRITE
+            if step == "do_handshake":
+                return None
             raise BlockingIOError
         return take(sock, *arguments)
 

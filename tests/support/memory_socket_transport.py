@@ -47,15 +47,14 @@ class MemorySocketTransport(SocketTransport):
 
 
 class _NotingOutput(Output):
-    """``Output``, calling *note*, of the transport that it belongs to, after each send."""
+    """``Output``, calling *note*, of the transport that it belongs to, when it keeps something."""
 
     def __init__(self, sock: MemorySocket, note: Callable[[], None]) -> None:
         super().__init__(cast(Any, sock))
         self._note = WeakMethod(note)
 
-    def send(self, data: bytes, flags: int = 0) -> bool:
-        taken = super().send(data, flags)
+    def keep(self, data: bytes, sent: int) -> None:
+        super().keep(data, sent)
         note = self._note()
         assert note is not None
         note()
-        return taken

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import select
 from typing import Any
 from unittest.mock import Mock, patch
@@ -135,6 +136,27 @@ def test_a_sink_that_takes_nothing_stops_copying() -> None:
     pair.far.start_reading()
     pair.run()
     assert (len(pair.far.received), pair.sink.kept) == (100 * KIB, 0)
+
+
+@pytest.mark.parametrize(
+    ("taken", "kept"), [(BlockingIOError(), b"message"), (3, b"sage"), (7, None)], ids=["none", "part", "all"]
+)
+def test_what_the_sink_does_not_take_of_a_message_is_kept(taken: Any, kept: bytes | None) -> None:
+    pair = Pair("copying")
+    pair.direction._send = Mock(side_effect=[taken])
+    pair.near.send(b"message")
+    pair.near.step()
+    pair.source._poller.doRead()
+    assert pair.sink.output.unsent == kept
+    assert pair.sink.full is (kept is not None)
+
+
+def test_a_message_for_a_sink_that_is_broken_is_cut_short() -> None:
+    pair = Pair("copying")
+    pair.direction._send = Mock(side_effect=[ConnectionResetError(errno.ECONNRESET, "reset")])
+    pair.pour(1)
+    assert pair.sink.cut_short
+    assert pair.sink.is_broken
 
 
 def test_a_sink_that_takes_nothing_stops_splicing() -> None:

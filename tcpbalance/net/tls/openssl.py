@@ -30,7 +30,6 @@ PLAINTEXT_BYTES = _ffi.buffer(PLAINTEXT)
 BUFFER_SIZE = len(PLAINTEXT)
 OUT = _ffi.new("char[]", BUFFER_SIZE)
 OUTGOING = memoryview(_ffi.buffer(OUT))
-_NOTHING = OUTGOING[:0]
 _agreed = _ffi.new("unsigned char **")
 _agreed_size = _ffi.new("unsigned int *")
 _from_buffer = _ffi.from_buffer
@@ -104,16 +103,6 @@ def encrypt(handle: Any, memory: Any, data: Any) -> memoryview | int:
         done += count
         filled += BIO_read(memory, OUT + filled, BUFFER_SIZE - filled)
     return OUTGOING[:filled]
-
-
-def written(memory: Any) -> memoryview:
-    """Take what OpenSSL has written of itself, such as an alert, or ``BUFFER_SIZE`` of it: BIO_read(3).
-
-    :param memory: what OpenSSL writes to.
-    :returns: good until the next call on any connection.
-    """
-    size = BIO_read(memory, OUT, BUFFER_SIZE)
-    return OUTGOING[:size] if size > 0 else _NOTHING
 
 
 def copy_in(memory: Any, size: int) -> None:

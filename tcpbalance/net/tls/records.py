@@ -124,19 +124,17 @@ class Records:
         :returns: the bytes that wait in ``INCOMING``; none at the end.
         :raises OSError: of the socket.
         """
-        left = len(self.kept) - self._at
-        if not left:
+        if not self.kept:
             return sock.recv_into(INCOMING)
+        left = len(self.kept) - self._at
         INCOMING[:left] = self.kept[self._at :]
         size = sock.recv_into(INCOMING[left:])
         return left + size if size else 0
 
-    def next_type(self, size: int) -> int:
-        """Give the type of the record that is given next, if it has not begun.
-
-        :param size: as for `give`.
-        """
-        return INCOMING[0] if size else self.kept[self._at]
+    @property
+    def next_type(self) -> int:
+        """The type of the record that is given next of what is kept, if it has not begun."""
+        return self.kept[self._at]
 
     def give(self, size: int, max_records: int, enough: int) -> int:
         """Give OpenSSL some records, the last of them as far as it is there, and keep the rest.

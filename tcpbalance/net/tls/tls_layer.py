@@ -71,20 +71,22 @@ class TlsOutput(Output):
 
     def send(self, data: bytes, flags: int = 0) -> bool:
         """See ``Output``."""
-        tls = self._tls
-        try:
-            sent = tls.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self.cut_short = True
-            raise
-        if sent == len(data) and not tls.unsent:
+        if super().send(data, flags) and not self._tls.unsent:
             return True
         self.full = True
-        if sent < len(data):
-            self.unsent = bytearray(memoryview(data)[sent:])
         return False
+
+    @property
+    def sender(self) -> Callable[[bytes], int]:
+        """See ``Output``."""
+        return self._send
+
+    def _send(self, data: bytes) -> int:
+        tls = self._tls
+        sent = tls.send(data)
+        if tls.unsent:
+            self.full = True
+        return sent
 
     def flush(self) -> bool:
         """See ``Output``."""
@@ -172,12 +174,12 @@ class TlsLayer:
         """
         source = self._source
         try:
-            source.readable = self.socket.do_handshake(source.at_the_end)
-        except BlockingIOError:
-            source.readable = False
-            return False
+            more = self.socket.do_handshake(source.at_the_end)
         except SSL.Error as error:
             self._fail(error)
+            return False
+        source.readable = bool(more)
+        if more is None:
             return False
         self.handshaking = False
         source.protocol.handshakeCompleted()
@@ -246,9 +248,10 @@ class TlsLayer:
 
     def close_in_order(self) -> None:
         """Send a close_notify before the transport is closed, if there is space for it."""
-        # During the handshake OpenSSL refuses it: SSL_shutdown(3).
-        with contextlib.suppress(OSError):
-            self.socket.send_close_notify()
+        if not self.socket.has_said_all:
+            # During the handshake OpenSSL refuses it: SSL_shutdown(3).
+            with contextlib.suppress(OSError):
+                self.socket.send_close_notify()
 
 
 def _failure_of(error: SSL.Error, connection: SSL.Connection) -> Failure:

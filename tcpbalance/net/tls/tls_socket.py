@@ -40,7 +40,6 @@ from tcpbalance.net.tls.openssl import (
     read,
     shrink,
     trouble,
-    written,
 )
 from tcpbalance.net.tls.records import (
     CHANGE_CIPHER_SPEC,
@@ -133,26 +132,25 @@ class TlsSocket:
         self._is_client = True
         self._step()
 
-    def do_handshake(self, at_the_end: bool = True) -> bool:
+    def do_handshake(self, at_the_end: bool = True) -> bool | None:
         """Go on with the handshake.
 
         :param at_the_end: whether a short read is no sign that all was read.
-        :returns: whether there may be more to read behind it.
-        :raises BlockingIOError: the peer's turn.
+        :returns: None while it is the peer's turn; else whether there may be more to read behind it.
         :raises SSL.Error: it has failed.
         """
         records = self._records
         more = True
         for _ in _RECORDS:
-            if records.ready:
+            if records.kept and records.ready:
                 size = 0
-            elif more:
-                size = self._fetch()
+            elif more and (size := self._fetch()):
                 more = at_the_end or size == INCOMING_SIZE
             else:
-                raise BlockingIOError
+                return None
             # One at a time: the last may have data behind it. This kind is read with what follows it.
-            together = records.next_type(size) == CHANGE_CIPHER_SPEC and not records.partial
+            kind = INCOMING[0] if size else records.next_type
+            together = kind == CHANGE_CIPHER_SPEC and not records.partial
             records.without_data += records.give(size, 2 if together else 1, RECORD)
             if self._step():
                 # A client's last step has to arrive. A server's last words are tickets, without which its
@@ -166,13 +164,17 @@ class TlsSocket:
             if records.without_data > MAX_IN_HANDSHAKE:
                 raise too_many(TOO_MANY_IN_HANDSHAKE)
         self.pending = self.pending or MORE_TO_READ
-        raise BlockingIOError
+        return None
 
     def _fetch(self) -> int:
+        """Read the socket.
+
+        :returns: the bytes that wait in ``INCOMING``; none while nothing has come.
+        """
         try:
             size = self._records.fetch(self._sock)
         except BlockingIOError:
-            raise
+            return 0
         except OSError as error:
             raise SSL.SysCallError(error.errno, error.strerror) from error
         if not size:
@@ -368,11 +370,11 @@ class TlsSocket:
 
     def _keep_written(self) -> None:
         """Put what OpenSSL has written of itself behind what is kept."""
-        answer = written(self._memory)
-        if answer:
+        size = BIO_read(self._memory, OUT, BUFFER_SIZE)
+        if size > 0:
             self.unsent = self.unsent or bytearray()
-            self.unsent += answer
-            if len(answer) == BUFFER_SIZE:
+            self.unsent += OUTGOING[:size]
+            if size == BUFFER_SIZE:
                 self._keep_written()
 
     # Ending
@@ -392,6 +394,11 @@ class TlsSocket:
             self._data_is_out = not self.unsent
             self._keep_written()
         self.flush()
+
+    @property
+    def has_said_all(self) -> bool:
+        """Whether the close_notify is out, with all before it."""
+        return self._close_notify_sent and not self.unsent
 
     @property
     def has_unsent_data(self) -> bool:
