@@ -32,7 +32,7 @@ from tcpbalance.net.tcp_info import connect_time
 from tcpbalance.net.tls import openssl, tls_socket
 from tcpbalance.net.tls.records import RECORDS_AT_ONCE
 from tcpbalance.net.tls.server import ServerTls
-from tcpbalance.net.tls.tls_socket import MORE_TO_READ, TlsSocket
+from tcpbalance.net.tls.tls_socket import MORE_TO_READ, WAITS, TlsSocket
 
 MORE_THAN_A_READ = CHUNK + A_RECORD
 MORE_THAN_KERNELS_HOLD = 16 * 1024 * 1024
@@ -241,9 +241,10 @@ def test_an_error_behind_what_was_read_is_told_by_the_next_read_and_by_no_other_
 
 
 @pytest.mark.parametrize("size", [1, A_RECORD, A_RECORD + 1, 3 * A_RECORD])
-def test_all_that_fits_is_written_at_once(line: Line, size: int) -> None:
+@pytest.mark.parametrize("way", ["send", "send_message"])
+def test_all_that_fits_is_written_at_once(line: Line, size: int, way: str) -> None:
     data = b"x" * size
-    assert line.tls.send(data) == size
+    assert getattr(line.tls, way)(data) == size
     until(lambda: len(line.peer.look().received) == size, "what was written")
     assert line.peer.received == data
 
@@ -267,12 +268,32 @@ def test_what_does_not_fit_is_written_later_and_nothing_is_lost(line: Line) -> N
     assert line.peer.received == data
 
 
-def test_writing_to_one_who_has_gone_is_the_error_of_a_socket(line: Line) -> None:
+@pytest.mark.parametrize("size", [4000, A_RECORD, A_RECORD + 1])
+def test_a_message_that_does_not_fit_waits_encrypted_and_goes_first(line: Line, size: int) -> None:
+    sent = b""
+    while not line.tls.unsent:
+        message = bytes([len(sent) // size % 256]) * size
+        sent += message
+        taken = line.tls.send_message(message)
+        assert taken == (WAITS if line.tls.unsent else size)
+
+    def has_space() -> bool:
+        line.peer.look()
+        with contextlib.suppress(BlockingIOError):
+            return line.tls.send_message(b"more") == len(b"more")
+        return False
+
+    until(has_space, "space")
+    until(lambda: line.peer.look().received == sent + b"more", "all of it")
+
+
+@pytest.mark.parametrize("way", ["send", "send_message"])
+def test_writing_to_one_who_has_gone_is_the_error_of_a_socket(line: Line, way: str) -> None:
     line.peer.close()
 
     def fails() -> bool:
         try:
-            line.tls.send(b"anybody there?")
+            getattr(line.tls, way)(b"anybody there?")
         except OSError as error:
             return error.errno in (errno.EPIPE, errno.ECONNRESET)
         return False

@@ -12,9 +12,9 @@ from support.byte_codes import HAS_BYTE_CODES, Cost, Stage, cost, costs
 FIGURES = {
     "native connection": Cost(2318, 70),
     "native connection with a PROXY header": Cost(7160, 270),
-    "native, ten further requests": Cost(5000, 140),
-    "native connection over TLS": Cost(7868, 329),
-    "native, ten further requests over TLS": Cost(6360, 160),
+    "native, ten further requests": Cost(4700, 120),
+    "native connection over TLS": Cost(7765, 320),
+    "native, ten further requests over TLS": Cost(5920, 140),
     "portable connection": Cost(4014, 184),
     "portable, ten further requests": Cost(1810, 100),
     "refusal": Cost(343, 14),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from tcpbalance.net.tls.tls_layer import TlsOutput
+from tcpbalance.net.tls.tls_socket import WAITS
 
 
 class Encrypting:
@@ -24,6 +25,10 @@ class Encrypting:
         self.unsent = bytes(data)
         self._let_go()
         return len(data)
+
+    def send_message(self, data: bytes) -> int:
+        size = self.send(data)
+        return WAITS if self.unsent else size
 
     def flush(self) -> None:
         self._let_go()

@@ -18,7 +18,7 @@ from tcpbalance.net.output import Output
 from tcpbalance.net.reading import Reader, Source
 from tcpbalance.net.tls.errors import HandshakeFailed, TlsBroken, openssl_words
 from tcpbalance.net.tls.openssl import forget_errors
-from tcpbalance.net.tls.tls_socket import WANTS_WRITE, TlsSocket
+from tcpbalance.net.tls.tls_socket import WAITS, WANTS_WRITE, TlsSocket
 from tcpbalance.net.tls.verification import why
 
 
@@ -71,22 +71,28 @@ class TlsOutput(Output):
 
     def send(self, data: bytes, flags: int = 0) -> bool:
         """See ``Output``."""
-        if super().send(data, flags) and not self._tls.unsent:
+        try:
+            sent = self._tls.send_message(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.cut_short = True
+            raise
+        if sent == len(data):
             return True
-        self.full = True
+        self.keep(data, sent)
         return False
 
     @property
     def sender(self) -> Callable[[bytes], int]:
         """See ``Output``."""
-        return self._send
+        return self._tls.send_message
 
-    def _send(self, data: bytes) -> int:
-        tls = self._tls
-        sent = tls.send(data)
-        if tls.unsent:
-            self.full = True
-        return sent
+    def keep(self, data: bytes, sent: int) -> None:
+        """See ``Output``: what is encrypted already, the socket keeps."""
+        if sent != WAITS:
+            super().keep(data, sent)
+        self.full = True
 
     def flush(self) -> bool:
         """See ``Output``."""

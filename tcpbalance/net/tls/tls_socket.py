@@ -63,6 +63,9 @@ MAX_UNSENT = 2 * BATCH
 """Encrypted bytes that wait for space, before the connection ends. One batch of data can be among them; the
 others are answers of 30 bytes each, to key updates of a peer that does not read."""
 
+WAITS = -1
+"""What sending a message returns where all of it was taken, and some of that waits for space."""
+
 MORE_TO_READ, WANTS_WRITE = "more to read", "wants write"
 
 _DRAINED = 4
@@ -295,7 +298,32 @@ class TlsSocket:
 
     # Writing
 
-    def send(self, data: Any, flags: int = 0) -> int:  # noqa: C901 - a message is sent in one call
+    def send_message(self, data: bytes) -> int:
+        """Do what `send` does, in one call for data of one record.
+
+        :returns: the bytes that were encrypted; ``WAITS`` where that is all, and some of it is in ``unsent``.
+        :raises BlockingIOError: none, since there is no space yet for what is kept.
+        """
+        size = len(data)
+        if size > RECORD or self.unsent or self._grown:
+            taken = self.send(data)
+            return WAITS if taken == size and self.unsent else taken
+        count = SSL_write(self._handle, data, size)
+        if count <= 0:
+            raise self._broken(SSL_get_error(self._handle, count))
+        length = BIO_read(self._memory, OUT, BUFFER_SIZE)
+        try:
+            sent = self._sock.send(OUTGOING[:length])
+        except BlockingIOError:
+            sent = 0
+        if length > WORTH_FREEING:
+            self._memory = shrink(self.connection)
+        if sent == length:
+            return size
+        self.unsent = bytearray(OUTGOING[sent:length])
+        return WAITS
+
+    def send(self, data: Any, flags: int = 0) -> int:
         """Encrypt *data* and send that; what the socket does not take is kept in ``unsent``, and goes first.
 
         :param flags: of no use here.
@@ -305,27 +333,18 @@ class TlsSocket:
         if self.unsent:
             self.flush()
         size = len(data)
-        if size <= RECORD and type(data) is bytes:
-            # As most are: what `encrypt` does for one record, without its call.
-            count = SSL_write(self._handle, data, size)
-            if count <= 0:
-                raise self._broken(SSL_get_error(self._handle, count))
-            length = BIO_read(self._memory, OUT, BUFFER_SIZE)
-            records = OUTGOING[:length]
-        elif size > BATCH:
+        if size > BATCH:
             return self._send_batches(memoryview(data))
-        else:
-            encrypted = encrypt(self._handle, self._memory, data)
-            if isinstance(encrypted, int):
-                raise self._broken(encrypted)
-            records, length = encrypted, len(encrypted)
+        records = encrypt(self._handle, self._memory, data)
+        if isinstance(records, int):
+            raise self._broken(records)
         try:
             sent = self._sock.send(records)
         except BlockingIOError:
             sent = 0
-        if sent < length:
+        if sent < len(records):
             self.unsent = bytearray(records[sent:])
-        if length > WORTH_FREEING or self._grown:
+        if len(records) > WORTH_FREEING or self._grown:
             # Behind more than a record more will follow soon, and need as much memory again.
             self._grown = size > RECORD
             if not self._grown:
