@@ -43,6 +43,7 @@ from tcpbalance.services.frontend import Frontend
 from tcpbalance.services.frontend_service import FrontendService
 from tcpbalance.services.pool_service import PoolService
 from tcpbalance.services.shared import Shared
+from tcpbalance.services.spare_sockets import SpareSockets
 from tcpbalance.services.stepped import SteppedService, prepare_all
 from tcpbalance.systemd.notification import Summary
 
@@ -233,18 +234,20 @@ class Balancer(MultiService):
             pool: self._pools.get(pool) or PoolService(self._shared, pool, self._reset_sessions_of)
             for pool in used
         }
-        services = {frontend.name: self._frontend_service(frontend, pools) for frontend in frontends}
+        spare = self._spare_sockets(frontends)
+        services = {frontend.name: self._frontend_service(frontend, pools, spare) for frontend in frontends}
         new_pools = [pool for pool in pools.values() if pool.parent is None]
         new_frontends = [frontend for frontend in services.values() if frontend.parent is None]
         kept = {*pools.values(), *services.values()}
         gone = [service for service in self._services() if service not in kept]
         with ExitStack() as undo:
             pool_changes = [self._prepare_pool(pool, other, pools) for pool, other in become.items()]
-            frontend_changes = self._prepare_frontends(frontends, services, pools, become, undo)
+            frontend_changes = self._prepare_frontends(frontends, services, pools, become, spare, undo)
             if self.running:
                 prepare_all([*new_pools, *new_frontends])
             undo.pop_all()
         # Nothing below fails.
+        spare.commit()
         self._pools, self._frontends = pools, services
         self.factories = {name: service.factory for name, service in services.items()}
         self._registries[:] = [factory.registry for factory in self.factories.values()]
@@ -272,6 +275,7 @@ class Balancer(MultiService):
         services: Mapping[str, FrontendService],
         pools: Mapping[Pool, PoolService],
         become: Mapping[Pool, Pool],
+        spare: SpareSockets,
         undo: ExitStack,
     ) -> list[Callable[[], None]]:
         """Prepare the frontends that change, and those whose pools do.
@@ -283,7 +287,7 @@ class Balancer(MultiService):
         for frontend in frontends:
             service = services[frontend.name]
             if service.frontend is not frontend:
-                change = service.prepare_change(frontend, [pools[pool] for pool in frontend.pools])
+                change = service.prepare_change(frontend, [pools[it] for it in frontend.pools], spare)
                 undo.callback(change.abandon)
                 commits.append(change.commit)
             elif service.parent is not None and any(pool in become for pool in frontend.pools):
@@ -305,7 +309,15 @@ class Balancer(MultiService):
             if times > 1:
                 raise SettingError(f"balancer: frontends must have different names, got {name} {times} times")
 
-    def _frontend_service(self, frontend: Frontend, pools: Mapping[Pool, PoolService]) -> FrontendService:
+    def _spare_sockets(self, frontends: Iterable[Frontend]) -> SpareSockets:
+        """Give the sockets that close when these frontends are served instead of the present ones."""
+        wanted = {frontend.name: frontend for frontend in frontends}
+        present = self._frontends.items()
+        return SpareSockets(it for name, service in present for it in service.spare_sockets(wanted.get(name)))
+
+    def _frontend_service(
+        self, frontend: Frontend, pools: Mapping[Pool, PoolService], spare: SpareSockets
+    ) -> FrontendService:
         """Give the service of a frontend, which one of its name has already."""
         if frontend.name in self._frontends:
             return self._frontends[frontend.name]
@@ -313,7 +325,7 @@ class Balancer(MultiService):
         if self._shared.inherited.is_handed_over and not self.running:
             # A predecessor serves until all frontends are open, and goes on where the last of them fails.
             awaited = list(pools.values())
-        return FrontendService(self._shared, frontend, awaited)
+        return FrontendService(self._shared, frontend, awaited, spare)
 
     def _reset_sessions_of(self, backend: Backend) -> None:
         for registry in self._all_registries():

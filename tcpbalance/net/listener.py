@@ -23,8 +23,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from tcpbalance.config.addresses import Address
 from tcpbalance.net.addresses import ClientAddress, PeerAddress, address_text, peer_address
-from tcpbalance.net.binding import inode_of, listen_error, unlink_own
+from tcpbalance.net.binding import bind_target, inode_of, listen_error, unlink_own
 from tcpbalance.net.data_path import DataPath, NativeDataPath, TwistedDataPath, begin
 from tcpbalance.net.ends import reset_on_close
 from tcpbalance.net.errnos import EXHAUSTED
@@ -156,9 +157,24 @@ class Listener:
         """Whether it is a unix socket whose file is removed when the listener stops."""
         return self._inode is not None
 
+    def own_file(self) -> None:
+        """Remove the file of a unix socket when the listener stops, as from another listener of it on."""
+        if self._family == socket.AF_UNIX:
+            self._inode = inode_of(self._socket.getsockname())
+
     def leave_file(self) -> None:
         """Leave the file of a unix socket to another process, which has the socket, too."""
         self._inode = None
+
+    def listens_on(self, address: Address) -> bool:
+        """Whether it is the listener of an address, which is no name."""
+        family, target = bind_target(address)
+        return not self._closed and self._family == family and self._socket.getsockname() == target
+
+    def share_socket(self) -> socket.socket:
+        """Give the socket for another listener: the clients that wait are the same, until both have closed
+        it."""
+        return self._socket.dup()
 
     def accept_waiting(self) -> None:
         """Accept the clients that wait, before the socket is closed: closing it would reset them."""

@@ -22,6 +22,7 @@ from tcpbalance.net.listener import Listener
 from tcpbalance.net.socket_file import SocketFile
 from tcpbalance.net.socket_options import SocketOptions, shrunk_buffers
 from tcpbalance.proxy.factory import FrontendFactory
+from tcpbalance.services.spare_sockets import SpareSocket, SpareSockets
 
 
 class Carrier(Protocol):
@@ -69,15 +70,17 @@ class _Taken:
     """A socket that is bound already.
 
     :param passed: what it was inherited with, None for one that was bound here.
+    :param is_shared: whether another frontend has it, too, and is about to close it.
     """
 
     sock: socket.socket
     passed: PassedDescriptor | None = None
+    is_shared: bool = False
 
     @property
     def owns_file(self) -> bool:
         """Whether the file of a unix socket is removed with it."""
-        return self.passed is None or self.passed.owns_file
+        return not self.is_shared and (self.passed is None or self.passed.owns_file)
 
     def close(self) -> None:
         """Give the address back."""
@@ -99,12 +102,13 @@ class ListeningSockets:
     :param socket_file: mode and owner of a unix socket.
     :param data_path: watches the sockets, and carries what they accept.
     :param inherited: sockets that the program has inherited; those of this address are not bound anew.
+    :param spare: sockets that other frontends are about to close; those of this address are gone on with.
     :ivar listeners: accept from the sockets, none where nothing is held.
     """
 
     _log = Logger()
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - most are given by name
         self,
         reactor: Any,
         name: str,
@@ -116,6 +120,7 @@ class ListeningSockets:
         socket_file: SocketFile,
         data_path: DataPath,
         inherited: InheritedSockets,
+        spare: SpareSockets,
     ) -> None:
         self._reactor = reactor
         self._name = name
@@ -127,6 +132,7 @@ class ListeningSockets:
         self._socket_file = socket_file
         self._data_path = data_path
         self._inherited = inherited
+        self._spare = spare
         self._taken: list[_Taken] = []
         self.listeners: list[Listener] = []
 
@@ -148,12 +154,18 @@ class ListeningSockets:
             )
             self._factory.registry.accept_pause.pause_on(listener)
             self.listeners.append(listener)
+            if taken.is_shared:
+                self._spare.on_commit(listener.own_file)
+        self._spare = SpareSockets()
 
     def _take(self, address: Address) -> _Taken:
         try:
-            inherited = self._inherited.claim(self._name, address)
+            shared = self._spare.claim(address, self._socket_config, self._socket_file)
+            inherited = None if shared is not None else self._inherited.claim(self._name, address)
         except OSError as error:
             raise listen_error(address, error) from error
+        if shared is not None:
+            return _Taken(shared, is_shared=True)
         if inherited is None:
             sock = bind(address, self._options)
             if address.is_unix:
@@ -217,6 +229,10 @@ class ListeningSockets:
             listener.stopListening()
             self._factory.registry.accept_pause.leave(listener)
         return succeed(None)
+
+    def spare_sockets(self) -> list[SpareSocket]:
+        """Give the sockets, which are about to be closed, to others."""
+        return [SpareSocket(it, self._socket_config, self._socket_file) for it in self.listeners]
 
     def addresses(self) -> list[IAddress]:
         """See ``Carrier``."""

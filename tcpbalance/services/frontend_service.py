@@ -31,6 +31,7 @@ from tcpbalance.services.frontend import Frontend
 from tcpbalance.services.listen import ListensOn
 from tcpbalance.services.pool_service import PoolService
 from tcpbalance.services.shared import Shared
+from tcpbalance.services.spare_sockets import SpareSocket, SpareSockets
 from tcpbalance.services.stepped import PreparedChange, SteppedService
 from tcpbalance.threads import in_thread
 
@@ -45,6 +46,7 @@ class FrontendService(SteppedService):
     :param shared: what all services of the balancer share.
     :param frontend: what to listen on, and what to serve the clients with.
     :param pools: the services of the pools that it waits for.
+    :param spare: sockets that other frontends are about to close; None for none.
     :raises SettingError: Twisted does not take the description of an endpoint.
     :raises DenyFileError: the deny file has mistakes.
     :ivar factory: serves the clients.
@@ -59,6 +61,7 @@ class FrontendService(SteppedService):
         shared: Shared,
         frontend: Frontend,
         pools: Sequence[PoolService],
+        spare: SpareSockets | None = None,
     ) -> None:
         self.frontend = frontend
         self._shared = shared
@@ -86,13 +89,13 @@ class FrontendService(SteppedService):
             wall_clock=shared.wall_clock,
             rng=shared.rng,
         )
-        self._carriers = [self._make_carrier(frontend, place) for place in frontend.listen]
+        self._carriers = [self._make_carrier(frontend, place, spare) for place in frontend.listen]
         self._reloader = self._make_reloader()
 
     def _make_reloader(self) -> Reloader:
         return Reloader(self._shared.reactor, self._files(), in_thread(self._shared.reactor))
 
-    def _make_carrier(self, frontend: Frontend, place: ListensOn) -> Carrier:
+    def _make_carrier(self, frontend: Frontend, place: ListensOn, spare: SpareSockets | None) -> Carrier:
         if not isinstance(place, Address):
             return EndpointPort(self._shared.reactor, frontend.name, place, self.factory)
         return ListeningSockets(
@@ -105,6 +108,7 @@ class FrontendService(SteppedService):
             socket_file=frontend.socket_file,
             data_path=self._shared.data_path,
             inherited=self._shared.inherited,
+            spare=spare or SpareSockets(),
         )
 
     def _files(self) -> Iterator[tuple[str, Part]]:
@@ -188,7 +192,9 @@ class FrontendService(SteppedService):
 
     # Changing
 
-    def prepare_change(self, frontend: Frontend, pools: Sequence[PoolService]) -> PreparedChange:
+    def prepare_change(
+        self, frontend: Frontend, pools: Sequence[PoolService], spare: SpareSockets
+    ) -> PreparedChange:
         """Take all that serving by another description of the frontend may be refused; nothing changes yet.
 
         Addresses that both have stay open, sessions go on by what they began with, and what is known of
@@ -196,6 +202,7 @@ class FrontendService(SteppedService):
 
         :param frontend: under the same name, with the same socket options.
         :param pools: the services of its pools.
+        :param spare: sockets that frontends are about to close.
         :raises ListenError: a new address cannot be had; nothing is held then.
         :raises DenyFileError: the deny file has mistakes.
         """
@@ -205,7 +212,7 @@ class FrontendService(SteppedService):
         for place in frontend.listen:
             kept = next((pair for pair in present if pair[0] == place), None)
             if kept is None:
-                new.append(self._make_carrier(frontend, place))
+                new.append(self._make_carrier(frontend, place, spare))
             else:
                 present.remove(kept)
             carriers.append(new[-1] if kept is None else kept[1])
@@ -360,6 +367,20 @@ class FrontendService(SteppedService):
         """Give what accepts its clients on addresses, those of endpoints aside."""
         carriers = [carrier for carrier in self._carriers if isinstance(carrier, ListeningSockets)]
         return [listener for carrier in carriers for listener in carrier.listeners]
+
+    def spare_sockets(self, frontend: Frontend | None) -> list[SpareSocket]:
+        """Give the sockets that close when the frontend comes to another description.
+
+        :param frontend: the description; None when the frontend is removed.
+        """
+        wanted = [] if frontend is None else list(frontend.listen)
+        spare = []
+        for place, carrier in zip(self.frontend.listen, self._carriers, strict=True):
+            if place in wanted:
+                wanted.remove(place)
+            elif isinstance(carrier, ListeningSockets):
+                spare += carrier.spare_sockets()
+        return spare
 
     # Ending
 

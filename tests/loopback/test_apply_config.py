@@ -42,6 +42,8 @@ from tcpbalance.net.data_path import DataPathName
 
 reactor: Any = global_reactor
 
+CHECK = HealthConfig(check="tcp", probe=TcpProbe())
+
 
 class Named(Protocol):
     """Answers each message with the server's name."""
@@ -209,6 +211,50 @@ class ApplyConfigTests(DataPathCase):
         balancer.apply(self.config(tables))
         await until(reactor, lambda: balancer.listens_on("api"))
         assert await self.answer(self.client(balancer, "api")) == "a"
+
+    async def test_a_frontend_of_another_name_keeps_its_socket_and_the_clients_that_wait(self) -> None:
+        balancer = await self.running(self.config())
+        (host,) = balancer.listens_on("web")
+        fixed = {"listen": f"127.0.0.1:{port_of(host)}"}
+        balancer.apply(self.config({"web": {"listen": "127.0.0.2:0"}}))
+        balancer.apply(self.config({"web": fixed}))
+        old = self.client(balancer)
+        assert await self.answer(old) == "a"
+        waiting = self.client(balancer)
+        pools = {"web": self.pool("a"), "other": self.pool("b", health=CHECK)}
+        balancer.apply(self.config({"renamed": {**fixed, "pool": "other"}}, **pools))
+        late = self.client(balancer, "renamed")
+        assert list(balancer.factories) == ["renamed"]
+        assert await self.answer(late) == "b"
+        assert await self.answer(waiting) == "a"
+        assert await self.answer(old) == "a"
+
+    async def test_an_address_moves_from_one_frontend_to_another(self) -> None:
+        folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, folder)
+        moving = f"unix:{folder}/socket"
+
+        def ask() -> socket.socket:
+            client = socket.socket(socket.AF_UNIX)
+            self.addCleanup(client.close)
+            client.connect(f"{folder}/socket")
+            client.setblocking(False)
+            return client
+
+        pools = {"web": self.pool("a"), "other": self.pool("b")}
+        first = {"web": {"listen": ["127.0.0.1:0", moving]}, "api": {"pool": "other"}}
+        second = {"web": {}, "api": {"listen": ["127.0.0.1:0", moving], "pool": "other"}}
+        balancer = await self.running(self.config(first, **pools))
+        for tables, server in ((second, "b"), (first, "a"), (second, "b")):
+            balancer.apply(self.config(tables, **pools))
+            assert await self.answer(ask()) == server
+        with socket.create_server(("127.0.0.1", 0)) as holder:
+            broken = {**first, "third": {"listen": f"127.0.0.1:{holder.getsockname()[1]}"}}
+            with pytest.raises(ListenError):
+                balancer.apply(self.config(broken, **pools))
+        assert await self.answer(ask()) == "b"
+        balancer.apply(self.config({"web": {}}, **pools))
+        assert not (folder / "socket").exists()
 
     async def test_another_backlog_loses_no_client_that_waits(self) -> None:
         balancer = await self.running(self.config())

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import attrs
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.testing import MemoryReactorClock
@@ -71,13 +72,14 @@ def context_facts(context: Any) -> dict[str, Any]:
         "proxies": preread is not None and bytes([10, 0, 0, 1]) in preread.proxies,
         "control": control
         and (control._limited, control._max_open, control.access.refusal(bytes([10, 9, 9, 1]))),
-        "bare": None if context._bare_pool is None else context._bare_pool.name,
+        "bare": None if context.bare is None else context.bare.pool.name,
         "look_every": context.look_every,
     }
 
 
+@pytest.mark.timeout(300)
 @given(st.lists(configs().map(without_log), min_size=1, max_size=5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_any_sequence_ends_like_a_fresh_start_with_the_last(sequence: list[Config]) -> None:
     with running(sequence[0]) as balancer:
         for config in sequence[1:]:
