@@ -176,6 +176,7 @@ def test_sockets_for_another_process_are_not_used(tmp_path: Path) -> None:
         assert f"cannot listen on 127.0.0.1:{port}: address already in use" in process.output
 
 
+@pytest.mark.timeout(180)  # the program starts four times, on a machine that may be busy
 def test_a_restart_under_load_refuses_no_client(tmp_path: Path, backend: peers.Peer) -> None:
     port = free_port()
     config = CONFIG.format(listen=f'"127.0.0.1:{port}"', backend=backend.address)

@@ -22,6 +22,10 @@ from support.visitors import Visitors
 from support.waiting import until
 from tcpbalance.net.data_path import DataPathName
 
+pytestmark = pytest.mark.timeout(180)  # programs start several times, on a machine that may be busy
+
+STARTS_WITHIN = 60.0
+
 CONFIG = """
 [access_log]
 path = "access.log"
@@ -104,7 +108,7 @@ def upgrade(daemon: Daemon) -> int:
     """
     before = pids(daemon)
     os.kill(before[-1] if before else daemon.process.pid, signal.SIGUSR2)
-    until(lambda: len(pids(daemon)) > len(before), lambda: f"a new process\n{daemon.log}")
+    until(lambda: len(pids(daemon)) > len(before), lambda: f"a new process\n{daemon.log}", STARTS_WITHIN)
     return pids(daemon)[-1]
 
 
