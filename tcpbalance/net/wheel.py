@@ -94,7 +94,7 @@ class Wheel:
         :param due: on the clock of the deadlines.
         """
         if self._call is None:
-            self._start()
+            self._start(due)
         watched.slot = turn = floor(due / self._resolution) + 1
         self._slots[turn][watched] = None
 
@@ -113,9 +113,10 @@ class Wheel:
         if not self._slots:
             self._stop()
 
-    def _start(self) -> None:
+    def _start(self, due: float) -> None:
         self.now = self._clock()
-        self._turn = floor(self.now / self._resolution)
+        # The process may have stood still since that was worked out.
+        self._turn = floor(min(self.now, due) / self._resolution)
         self._call = self._reactor.callLater(self._resolution, self._tick)
 
     def _stop(self) -> None:

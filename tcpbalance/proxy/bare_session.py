@@ -390,6 +390,14 @@ class BareSession(Session):
             self._equip()
         super().end(reason)
 
+    def _fail(self) -> None:
+        """See ``Session``; one that could not be equipped cannot be ended as others are."""
+        if self.is_bare:
+            self._log.failure("frontend {name}: a session could not go on", name=self._context.name)
+            self._reset_bare(EndReason.INTERNAL_ERROR)
+        else:
+            super()._fail()
+
     def check(self, now: float) -> None:
         """The wheel's call: a deadline may have come."""
         self._equip()
@@ -438,15 +446,19 @@ class BareSession(Session):
         if not self.is_bare:
             return super().record(client_bytes, backend_bytes)
         assert self._reason is not None
-        assert self._held is not None
-        context, outgoing, connect = self._context, self._outgoing_header, self._connect_time
+        context, outgoing, connect, held = (
+            self._context,
+            self._outgoing_header,
+            self._connect_time,
+            self._held,
+        )
         total = context.clock() - self._born
         return SessionRecord(
             self._started,
             str(self._peer),
             context.name,
             None if self._served_by is None else self._served_by.name,
-            1,
+            0 if held is None else 1,
             total if connect is None else 0.0,
             connect,
             total,
@@ -458,7 +470,7 @@ class BareSession(Session):
             None,
             None if outgoing is None else outgoing.unique_id,
             None,
-            ((self._held.backend.name, GIVEN_UP),) if connect is None else (),
+            ((held.backend.name, GIVEN_UP),) if connect is None and held is not None else (),
         )
 
     # What it has no more need of then
@@ -470,7 +482,6 @@ class BareSession(Session):
         """
         context, start, sock = self._context, self._start, self._client_socket
         pool = start.pool
-        self.is_bare = False
         self._attempt: Attempt | None = None
         sock.setblocking(False)
         self._wheel.forget(self)
@@ -488,6 +499,8 @@ class BareSession(Session):
         self._dialler = dialler = Dialler(pool, context.connector, self._peer.packed, context.clock, self)
         dialler.resume(self._held, self._choices, self._born)
         self._deadlines = Deadlines(self, context, self._born + pool.dial_timeout)
+        # Until here, it could be closed as one that is bare.
+        self.is_bare = False
         if self._phase is RELAYING:
             self._equip_backend(client)
         elif self._phase is DIALLING:

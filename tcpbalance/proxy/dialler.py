@@ -28,6 +28,10 @@ GIVEN_UP = "given up"
 class Caller(PeerOwner, typing.Protocol):
     """The session that a backend is dialled for."""
 
+    def attempt_begins(self) -> None:
+        """A backend is about to be tried, by the settings that the pool has now."""
+        ...
+
     def backend_connected(self, side: Peer) -> None:
         """The backend has accepted."""
         ...
@@ -183,6 +187,8 @@ class Dialler:
         self.began = self._clock()
         address, timeout, tls = backend.address, pool.connect_timeout, pool.tls
         try:
+            assert self._caller is not None
+            self._caller.attempt_begins()
             if tls is None:
                 self._pending = self._connector.connect(address, self, timeout)
             else:

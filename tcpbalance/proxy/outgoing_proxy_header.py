@@ -15,6 +15,7 @@ from tcpbalance.proxy.preread import Preread
 from tcpbalance.wire.proxy_protocol import (
     ProxyAddress,
     ProxyHeader,
+    ProxyVersion,
     SslFacts,
     Tlv,
     encode_v1,
@@ -24,6 +25,7 @@ from tcpbalance.wire.proxy_protocol import (
 from tcpbalance.wire.tlv import ALPN, AUTHORITY, MAX_UNIQUE_ID, UNIQUE_ID
 
 Ends = tuple[ProxyAddress | None, ProxyAddress | None]
+Settings = tuple[ProxyVersion | None, frozenset[int]]
 
 
 @frozen
@@ -32,10 +34,16 @@ class OutgoingProxyHeader:
 
     :param header: as it travels.
     :param unique_id: what the connection is called in it, None where it has no name.
+    :param settings: of the pool, by which it was written.
     """
 
     header: bytes
     unique_id: str | None
+    settings: Settings
+
+    def is_for(self, pool: Pool) -> bool:
+        """Whether it is still what a pool wants, which may have other settings by now."""
+        return self.settings == (pool.send_proxy_protocol, pool.pass_tlvs)
 
 
 def outgoing_proxy_header(
@@ -53,18 +61,18 @@ def outgoing_proxy_header(
     """
     if pool.send_proxy_protocol is None:
         return None
+    settings = (pool.send_proxy_protocol, pool.pass_tlvs)
     received = preread.header if preread is not None else None
     ends = _ends(peer, host, received)
     if pool.send_proxy_protocol == "v1":
-        return OutgoingProxyHeader(encode_v1(*ends), None)
+        return OutgoingProxyHeader(encode_v1(*ends), None, settings)
     passed = list(_passed(received, pool.pass_tlvs)) if received is not None else []
     own = list(_own(preread))
     try:
-        return _named(
-            ends, [*passed, *(tlv for tlv in own if tlv.type not in {other.type for other in passed})]
-        )
+        tlvs = [*passed, *(tlv for tlv in own if tlv.type not in {other.type for other in passed})]
+        return _named(ends, tlvs, settings)
     except ValueError:
-        return _named(ends, own)
+        return _named(ends, own, settings)
 
 
 def _passed(received: ProxyHeader, types: Container[int]) -> Iterator[Tlv]:
@@ -77,9 +85,9 @@ def _passed(received: ProxyHeader, types: Container[int]) -> Iterator[Tlv]:
             yield tlv
 
 
-def _named(ends: Ends, tlvs: list[Tlv]) -> OutgoingProxyHeader:
+def _named(ends: Ends, tlvs: list[Tlv], settings: Settings) -> OutgoingProxyHeader:
     name = next(tlv.value for tlv in tlvs if tlv.type == UNIQUE_ID)
-    return OutgoingProxyHeader(encode_v2(*ends, tlvs), name.decode("ascii", "backslashreplace"))
+    return OutgoingProxyHeader(encode_v2(*ends, tlvs), name.decode("ascii", "backslashreplace"), settings)
 
 
 def _own(preread: Preread | None) -> Iterator[Tlv]:

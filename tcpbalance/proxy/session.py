@@ -251,19 +251,27 @@ class Session:
         rate = context.limits.bandwidth_per_connection
         if rate is not None:
             self._limit_bandwidth(self.client, rate)
-        if pool.send_proxy_protocol is not None:
-            # The PROXY header goes out before a TLS handshake, or else with the first bytes.
-            transport = self.client.transport
-            self._outgoing_header = outgoing_proxy_header(
-                pool, transport.getPeer(), transport.getHost(), preread
-            )
-            if self._outgoing_header is not None and pool.tls is not None:
-                dialler.preamble = self._outgoing_header.header
         if preread is not None and preread.kept:
             early = bytes(preread.kept)
             preread.kept.clear()
             self.client_sent(early)
         dialler.go_on()
+
+    def attempt_begins(self) -> None:
+        """See ``dialler.Caller``.
+
+        The PROXY header goes out before a TLS handshake, or else with the first bytes; which it is to be, and
+        whether there is one, may have changed while this session has waited or tried another backend.
+        """
+        dialler, outgoing = self._dialler, self._outgoing_header
+        pool = dialler.pool
+        if pool.send_proxy_protocol is None:
+            outgoing = None
+        elif (outgoing is None or not outgoing.is_for(pool)) and not self.client.gone:
+            transport = self.client.transport
+            outgoing = outgoing_proxy_header(pool, transport.getPeer(), transport.getHost(), self._preread)
+        self._outgoing_header = outgoing
+        dialler.preamble = b"" if outgoing is None or pool.tls is None else outgoing.header
 
     def backend_connected(self, side: Peer) -> None:
         """A backend has accepted: give it what the client has sent so far, and join the two.

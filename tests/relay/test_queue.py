@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from support.scene import ONE, TWO
 from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.pool.backend import AdminState, Backend
+from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.reasons import EndReason
 
 
@@ -431,3 +433,30 @@ def test_a_retry_that_has_to_queue_takes_nothing_of_the_budget(make_scene: Any) 
     scene.backends[ONE].behaviour = "refuses"
     scene.run()
     assert (len(scene.pool.queue), scene.pool.retry_budget.taken) == (1, 0)
+
+
+def test_who_has_waited_is_announced_as_the_pool_wants_it_by_then(make_scene: Any) -> None:
+    one = Backend(ONE, max_connections=1)
+    scene = one_at_a_time(make_scene, ONE)
+    first = scene.connect(early=b"first")
+    scene.connect(early=b"PROXY I am somebody else")
+    scene.run()
+    settings: dict[str, Any] = {"queue": 10, "send_proxy_protocol": "v1"}
+    scene.pool.prepare_as(Pool("pool", [one], rng=Random(1), **settings))()
+    answers(scene)
+    finish(scene, first)
+    received = scene.backends[ONE].connections[-1].received
+    assert received.startswith(b"PROXY TCP4 198.51.100.7 ")
+    assert received.endswith(b"\r\nPROXY I am somebody else")
+
+
+def test_who_has_waited_is_not_announced_where_the_pool_does_not_want_it_any_more(make_scene: Any) -> None:
+    scene = one_at_a_time(make_scene, ONE, send_proxy_protocol="v1")
+    first = scene.connect(early=b"first")
+    scene.connect(early=b"second")
+    scene.run()
+    one = Backend(ONE, max_connections=1)
+    scene.pool.prepare_as(Pool("pool", [one], rng=Random(1), queue=10))()
+    answers(scene)
+    finish(scene, first)
+    assert scene.backends[ONE].connections[-1].received == b"second"

@@ -11,6 +11,7 @@ from unittest.mock import Mock, patch
 
 import pytest
 from twisted.internet.address import IPv4Address
+from twisted.logger import capturedLogs
 
 from support.memory_poller import MemoryPoller
 from support.memory_socket import connected_pair
@@ -139,3 +140,18 @@ def test_one_whose_socket_cannot_be_watched_is_counted(admission: Any) -> None:
     stats = scene.frontend.stats
     assert (stats.setup_failures, stats.connections_total, scene.inside) == (1, 0, 0)
     assert scene.frontend.registry.sessions == set()
+
+
+@pytest.mark.parametrize("phase", ["dialling", "relaying"])
+def test_one_that_cannot_make_what_a_session_has_leaves_nothing_behind(phase: str) -> None:
+    scene = BareScene({ONE: "hangs" if phase == "dialling" else "accepts"}, affinity=AffinityConfig(ttl=5.0))
+    client = scene.connect(early=b"first")
+    scene.run()
+    flaw: Any = {"side_effect": MemoryError}
+    with patch("tcpbalance.proxy.bare_session.Dialler", **flaw), capturedLogs():
+        client.send(b"second")
+        client.finish()
+        scene.run()
+        scene.advance(5.0)
+    assert (client.saw, scene.ended) == ("reset", "internal_error")
+    assert scene.leftovers() == []

@@ -340,3 +340,15 @@ def test_a_last_check_that_takes_long_leaves_no_delayed_call() -> None:
     wheel.watch(thing, 0.0)
     clock.turn(1.0)
     assert (len(thing.checked), clock.getDelayedCalls()) == (1, [])
+
+
+@pytest.mark.parametrize("resolution", [RESOLUTION, FINE])
+def test_a_wheel_that_starts_after_a_time_was_due_checks_it_all_the_same(resolution: float) -> None:
+    clock = Clock()
+    wheel, thing = Wheel(clock, clock.seconds, resolution), Thing()
+    due = clock.seconds() + 3.0
+    clock.rightNow += 10.0  # The process has stood still.
+    wheel.watch_until(thing, due)
+    clock.pump([resolution] * 3)
+    assert len(thing.checked) == 1
+    assert clock.getDelayedCalls() == []
