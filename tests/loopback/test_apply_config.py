@@ -17,6 +17,7 @@ from twisted.internet.protocol import Factory, Protocol
 
 from support.data_paths import DataPathCase
 from support.sockets import port_of, until
+from support.unfinished_probe import UnfinishedProbe
 from tcpbalance import (
     AccessConfig,
     Address,
@@ -169,6 +170,20 @@ class ApplyConfigTests(DataPathCase):
         balancer.apply(self.config({"web": {"pool": "other"}}, **pools))
         assert await self.answer(self.client(balancer)) in "ab"
         await until(reactor, lambda: balancer.factories["web"].context.pool.name == "other")
+        assert await self.answer(self.client(balancer)) == "b"
+
+    async def test_a_change_during_the_start_is_opened_with(self) -> None:
+        probe = UnfinishedProbe()
+        slow = self.pool("a", health=HealthConfig(check="unfinished", probe=probe, timeout=60))
+        pools = {"web": slow, "other": self.pool("b")}
+        balancer = Balancer.from_config(reactor, self.config({"web": {}}, **pools))
+        self.addCleanup(balancer.stopService)
+        balancer.startService()
+        await until(reactor, lambda: probe.asked)
+        moved = {"web": {"pool": "other", "listen": ["127.0.0.1:0", "127.0.0.2:0"]}}
+        balancer.apply(self.config(moved, **pools))
+        await balancer.when_listening()
+        assert len(balancer.listens_on("web")) == 2
         assert await self.answer(self.client(balancer)) == "b"
 
     async def test_addresses_come_and_go_and_the_others_stay(self) -> None:

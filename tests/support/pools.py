@@ -72,6 +72,8 @@ def facts(pool: Pool) -> dict[str, Any]:
         "replays",
         "send_proxy_protocol",
         "health",
+        "is_plain",
+        "first_deadline",
     )
     parts = {
         "affinity": None if pool.affinity is None else pool.affinity.config,
