@@ -132,8 +132,10 @@ def daemon(
         OrphanReaper(reactor).setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
     balancer.setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
     if environment.ready_descriptor is not None:
-        predecessor = Predecessor(environment.ready_descriptor)
-        balancer.when_listening().addCallbacks(lambda _: predecessor.report_ready(), lambda _: None)
+        predecessor = Predecessor(environment.ready_descriptor, environment.passed)
+        balancer.when_listening().addCallbacks(
+            lambda _: predecessor.take_over(balancer.listeners()), lambda _: None
+        )
     balancer.when_listening().addErrback(_fail, reactor)
     reactor.callWhenRunning(spare_the_collector)
     share_the_lock()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -38,18 +38,27 @@ class Predecessor:
     """The program that serves until this one is ready.
 
     :param descriptor: see ``Environment``; no child inherits it.
+    :param passed: the sockets that it has handed over.
     :raises EnvironmentVariableError: it is not open.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, passed: Iterable[PassedDescriptor] = ()) -> None:
         self._descriptor = descriptor
+        self._with_file = {one.number for one in passed if one.owns_file}
         try:
             os.set_inheritable(descriptor, False)
         except OSError as error:
             raise EnvironmentVariableError(f"{HANDOVER}: descriptor {descriptor} is not open") from error
 
-    def report_ready(self) -> None:
-        """Have it drain, because this program accepts clients; to be called once."""
+    def take_over(self, listeners: Iterable[tuple[str, Listener]]) -> None:
+        """Have it drain, because this program accepts clients; to be called once.
+
+        :param listeners: of this program; the files of the unix sockets are its own from here on.
+        """
+        # Not earlier: where this program ends before it is ready, the predecessor goes on with the files.
+        for _, listener in listeners:
+            if listener.fileno() in self._with_file:
+                listener.own_file()
         # Where it has ended meanwhile, this program is the only one, and serves.
         with suppress(BrokenPipeError):
             os.write(self._descriptor, READY)
@@ -204,6 +213,22 @@ class Upgrader(Service):
             return
         # One that a reload has added may still wait for its backends; the new program binds its address anew.
         listeners = [pair for pair in self._balancer.listeners() if pair[1].is_listening]
+        try:
+            self._successor = self._spawn(listeners)
+        except OSError as error:
+            self._fail(f"cannot be started: {error}")
+        except Exception as error:
+            failure = Failure()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+            self._log.failure("SIGUSR2: the new program is not started", failure)
+            self._fail(f"cannot be started: {error!r}")
+        else:
+            self._log.info(
+                "SIGUSR2: the new program starts with {count} listening sockets: {command}",
+                count=len(listeners),
+                command=" ".join(self._command),
+            )
+
+    def _spawn(self, listeners: Sequence[tuple[str, Listener]]) -> Successor:
         successor = Successor(self._reactor, lambda pid: self._succeed(pid, listeners), self._fail)
         descriptors: dict[int, Any] = {0: 0, 1: 1, 2: 2, FIRST_DESCRIPTOR: "r"}
         passed = []
@@ -217,17 +242,9 @@ class Upgrader(Service):
             self._reactor.spawnProcess(
                 successor, self._command[0], self._command, env=variables, childFDs=descriptors
             )
-        except OSError as error:
-            self._fail(f"cannot be started: {error}")
-            return
         finally:
             held_signals.release()
-        self._successor = successor
-        self._log.info(
-            "SIGUSR2: the new program starts with {count} listening sockets: {command}",
-            count=len(listeners),
-            command=" ".join(self._command),
-        )
+        return successor
 
     def _succeed(self, pid: int, listeners: Sequence[tuple[str, Listener]]) -> None:
         for _, listener in listeners:

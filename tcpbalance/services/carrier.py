@@ -79,8 +79,8 @@ class _Taken:
 
     @property
     def owns_file(self) -> bool:
-        """Whether the file of a unix socket is removed with it."""
-        return not self.is_shared and (self.passed is None or self.passed.owns_file)
+        """Whether the file of a unix socket is removed with it; not while another goes on with it."""
+        return not self.is_shared and self.passed is None
 
     def close(self) -> None:
         """Give the address back."""

@@ -56,8 +56,11 @@ def stopping(status: str) -> str:
 
 
 def main_process(pid: int) -> str:
-    """Say which process is the service from here on."""
-    return f"MAINPID={pid}"
+    """Say which process is the service from here on.
+
+    That ends a reload of this process, too, and gives the other the whole interval for a sign of life.
+    """
+    return f"READY=1\nMAINPID={pid}\n{WATCHDOG}"
 
 
 def status_line(text: str) -> str:

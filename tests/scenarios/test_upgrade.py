@@ -63,6 +63,12 @@ argv = ["sleep", "3600"]
 timeout = "1h"
 """
 
+UNREACHABLE = """
+[frontends.more]
+listen = "192.0.2.1:1"
+pool = "web"
+"""
+
 
 class Changing(Daemon):
     """A balancer whose program changes before it is started again."""
@@ -228,6 +234,16 @@ FAILURES = {
         NEVER,
         r"ended before it was ready \(exit status 1\)",
     ),
+    "cannot listen on one more": (
+        f"Path('tcpbalance.toml').open('a').write({UNREACHABLE!r})",
+        NEVER,
+        r"ended before it was ready \(exit status 1\)",
+    ),
+    "is told to end": (
+        f"Path('tcpbalance.toml').open('a').write({CHECKED!r})\nos.kill(os.getpid(), signal.SIGTERM)",
+        NEVER,
+        r"ended before it was ready \(exit status 0\)",
+    ),
 }
 
 
@@ -295,7 +311,7 @@ def test_a_service_manager_follows(tmp_path: Path) -> None:
         with running(tmp_path, environment=variables) as daemon:
             manager.wait_for("READY=1")
             pid = upgrade(daemon)
-            manager.wait_for(f"MAINPID={pid}")
+            manager.wait_for(f"READY=1\nMAINPID={pid}\nWATCHDOG=1")
             assert daemon.wait() == 0
             manager.wait_for("READY=1", 2)
             manager.wait_for("WATCHDOG=1", manager.messages.count("WATCHDOG=1") + 3)

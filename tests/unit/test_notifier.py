@@ -190,14 +190,14 @@ def test_a_handover_arrives_while_sessions_drain() -> None:
     stage.notifier.stopService()
     stage.manager.is_full = False
     stage.clock.advance(STATUS_EVERY)
-    assert stage.manager.take() == ["MAINPID=4711"]
+    assert stage.manager.take() == ["READY=1\nMAINPID=4711\nWATCHDOG=1"]
 
 
 def test_after_a_handover_the_other_process_reports() -> None:
     stage = Stage(1.0)
     stage.become_ready()
     stage.notifier.hand_over(4711)
-    assert stage.manager.take() == ["MAINPID=4711"]
+    assert stage.manager.take() == ["READY=1\nMAINPID=4711\nWATCHDOG=1"]
     stage.have_sessions(3)
     stage.clock.pump([0.5] * 10)
     stage.notifier.reloading()

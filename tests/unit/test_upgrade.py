@@ -70,7 +70,7 @@ class FakeReactor(Clock):
     def __init__(self) -> None:
         super().__init__()
         self.spawned: list[tuple[Successor, str, list[str], dict[str, str], dict[int, Any]]] = []
-        self.error: OSError | None = None
+        self.error: Exception | None = None
 
     def spawnProcess(
         self,
@@ -227,6 +227,19 @@ def test_one_that_cannot_be_started_leaves_all_as_it_was(stage: Stage, lines: li
     stage.begin().childDataReceived(3, READY)
 
 
+def test_a_mistake_of_our_own_does_not_keep_the_next_one_from_starting(
+    stage: Stage, lines: list[str]
+) -> None:
+    stage.balancer.listening.settle(True)
+    stage.reactor.error = ValueError("embedded null byte")
+    stage.upgrader.upgrade()
+    assert lines[-1] == (
+        "SIGUSR2: the new program cannot be started: ValueError('embedded null byte'); this one goes on"
+    )
+    stage.reactor.error = None
+    stage.begin().childDataReceived(3, READY)
+
+
 def test_only_one_is_started_at_a_time(stage: Stage, lines: list[str]) -> None:
     successor = stage.begin()
     stage.upgrader.upgrade()
@@ -314,7 +327,7 @@ def test_a_predecessor_reads_that_this_program_is_ready() -> None:
     os.set_inheritable(writing, True)
     predecessor = Predecessor(writing)
     assert not os.get_inheritable(writing)
-    predecessor.report_ready()
+    predecessor.take_over([])
     with os.fdopen(reading, "rb") as file:
         assert file.read() == READY
 
@@ -322,7 +335,7 @@ def test_a_predecessor_reads_that_this_program_is_ready() -> None:
 def test_a_predecessor_may_have_ended() -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    Predecessor(writing).report_ready()
+    Predecessor(writing).take_over([])
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(writing)
 
