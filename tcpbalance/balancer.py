@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from random import Random
 from time import monotonic, time
@@ -329,16 +329,16 @@ class Balancer(MultiService):
 
     def _reset_sessions_of(self, backend: Backend) -> None:
         for registry in self._all_registries():
-            registry.end_sessions(EndReason.BACKEND_DOWN, served_by=backend)
+            registry.end_sessions(EndReason.BACKEND_DOWN, served_by={backend})
 
     def _all_registries(self) -> list[SessionRegistry]:
         """Give the open sessions of all frontends, those that are gone among them."""
         left = [it.factory.registry for it in self._retiring if isinstance(it, FrontendService)]
         return [*self._registries, *left]
 
-    def _end_drained(self, backend: Backend) -> None:
+    def _end_drained(self, backends: Collection[Backend]) -> None:
         for registry in self._all_registries():
-            registry.end_sessions(EndReason.DRAINED, served_by=backend)
+            registry.end_sessions(EndReason.DRAINED, served_by=backends)
 
     def _retire(self, service: FrontendService | PoolService) -> None:
         """Retire a service that is gone; stopping the balancer waits for it, too."""

@@ -134,10 +134,11 @@ class Affinity:
         if sticky_entry in self._entries.get(sticky_entry.client, ()):
             self._entries.move_to_end(sticky_entry.client)
 
-    def forget(self, backends: Collection[Backend]) -> None:
-        """Drop the entries of backends that are removed; a client that has no other is known no longer.
+    def forget(self, backends: Collection[Backend]) -> bool:
+        """Drop the entries of backends; a client that has no other is known no longer.
 
         :param backends: quick to ask for one.
+        :returns: whether there were any.
         """
         # There may be 100,000 clients, and the loop waits: what is not concerned costs one look.
         concerned = [
@@ -150,6 +151,7 @@ class Affinity:
             entry[:] = [sticky_entry for sticky_entry in entry if sticky_entry.backend not in backends]
             if not entry:
                 del self._entries[client]
+        return bool(concerned)
 
     def _sticky_entry(self, key: bytes, entry: list[StickyEntry], backend: Backend) -> StickyEntry:
         """Give what binds a client to a backend, and drop what has expired.

@@ -546,10 +546,13 @@ class Pool:
         if isinstance(self.health, HealthConfig) and self.health.initial != "up":
             backend.up, backend.awaits_check, backend.cause = False, True, NOT_CHECKED
 
-    def forget_clients(self, backend: Backend) -> None:
-        """Have the clients that have a sticky entry for a backend go to others from now on."""
-        if self.affinity is not None:
-            self.affinity.forget({backend})
+    def forget_clients(self, backends: Collection[Backend]) -> None:
+        """Have the clients that have a sticky entry for one of these backends go to others from now on.
+
+        :param backends: quick to ask for one.
+        """
+        if self.affinity is not None and backends:
+            self.affinity.forget(backends)
 
     def subscribe(self, on_change: OnChange) -> Callable[[], None]:
         """Have a callable called with a `PoolChange` whenever backends are added, removed or changed.

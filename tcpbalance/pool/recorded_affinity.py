@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from math import inf
 
 from tcpbalance.config.pools import AffinityConfig
@@ -66,10 +66,17 @@ class RecordedAffinity(Affinity):
         Affinity.closed(self, sticky_entry)
         self._changed[sticky_entry.client] = None
 
+    def forget(self, backends: Collection[Backend]) -> bool:
+        """Drop the entries of backends; see `Affinity`."""
+        found = super().forget(backends)
+        # A change can be written of a client that has entries, not of one that has none any more.
+        self._has_too_many_changes |= found
+        return found
+
     def take_changes(self) -> list[bytes] | None:
         """Give the clients whose entries have changed since this was last called.
 
-        :returns: None where they were too many to be noted one by one.
+        :returns: None where they were too many to be noted one by one, or some of them are known no longer.
         """
         changed, self._changed = self._changed, {}
         if self._has_too_many_changes:

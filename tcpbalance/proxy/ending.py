@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -42,13 +42,15 @@ class SessionEnder:
         self._reactor = reactor
         self._clock = clock
         # The last one is ended first: from a dict, only that can be taken in constant time.
-        self._waiting: dict[Ending, tuple[EndReason, Backend | None]] = {}
+        self._waiting: dict[Ending, tuple[EndReason, Collection[Backend] | None]] = {}
         self._call: IDelayedCall | None = None
 
-    def end(self, sessions: Iterable[Ending], reason: EndReason, served_by: Backend | None) -> None:
+    def end(
+        self, sessions: Iterable[Ending], reason: EndReason, served_by: Collection[Backend] | None
+    ) -> None:
         """End sessions, the first of them now.
 
-        :param served_by: skip sessions that this backend does not serve when their turn comes; None to end
+        :param served_by: skip sessions that none of these backends serves when their turn comes; None to end
             all.
         """
         for session in reversed(list(sessions)):
@@ -77,7 +79,7 @@ class SessionEnder:
             if not self._waiting:
                 return
             session, (reason, served_by) = self._waiting.popitem()
-            if served_by is None or session.served_by is served_by:
+            if served_by is None or session.served_by in served_by:
                 self._end(session, reason)
                 if self._clock() >= until:
                     break

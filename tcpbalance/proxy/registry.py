@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
@@ -204,12 +204,12 @@ class SessionRegistry:
         turns of the reactor."""
         self._ender.end(sessions, reason, None)
 
-    def end_sessions(self, reason: EndReason, served_by: Backend | None = None) -> None:
-        """End all sessions, or all that one backend serves, as ``end`` does.
+    def end_sessions(self, reason: EndReason, served_by: Collection[Backend] | None = None) -> None:
+        """End all sessions, or all that some backends serve, as ``end`` does.
 
-        :param served_by: a ``Backend``, None for all sessions.
+        :param served_by: the backends, quick to ask for one; None for all sessions.
         """
-        found = [session for session in self.sessions if served_by is None or session.served_by is served_by]
+        found = [session for session in self.sessions if served_by is None or session.served_by in served_by]
         # Those that wait for a backend come first: they would be given the places of the others.
         found.sort(key=lambda session: session.served_by is not None)
         self._ender.end(found, reason, served_by)

@@ -2,52 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 
+from attrs import define
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.pool import Pool
 
 LOOK_AGAIN_AFTER = 1.0
-"""Seconds after which the sessions of a removed backend are ended once more, because a dial may have been
-under way."""
+"""Seconds after which sessions are ended once more where some are left, because a dial may have been under
+way, or a client may have been queued."""
+
+
+@define(eq=False)
+class _DueTogether:
+    """Backends of one pool whose time is over at once.
+
+    :ivar call: comes then.
+    """
+
+    backends: set[Backend]
+    call: IDelayedCall
 
 
 class Drains:
     """The backends that drain, with a limit on their time.
 
     :param reactor: the reactor.
-    :param end_sessions: ends the sessions of a backend.
+    :param end_sessions: ends the sessions of backends; looks at all sessions, so it is called once for all
+        backends of a pool that are due together.
     """
 
-    def __init__(self, reactor: IReactorTime, end_sessions: Callable[[Backend], None]) -> None:
+    def __init__(self, reactor: IReactorTime, end_sessions: Callable[[Collection[Backend]], None]) -> None:
         self._reactor = reactor
         self._end_sessions = end_sessions
-        self._calls: dict[Backend, IDelayedCall] = {}
+        self._due: dict[Backend, _DueTogether] = {}
 
-    def begin(self, pool: Pool, backend: Backend) -> None:
-        """Take note that a backend gets no new clients any more; nothing changes for one that drains already.
+    def begin(self, pool: Pool, backends: Iterable[Backend]) -> None:
+        """Take note that backends get no new clients any more; nothing changes for those that drain already.
 
-        :param pool: says how long its sessions may go on.
+        :param pool: says how long their sessions may go on.
         """
-        if pool.drain_timeout is not None and backend not in self._calls:
-            self._calls[backend] = self._reactor.callLater(pool.drain_timeout, self._is_over, pool, backend)
+        if pool.drain_timeout is not None:
+            self._wait(pool.drain_timeout, pool, {it for it in backends if it not in self._due})
 
     def cancel(self, backend: Backend) -> None:
         """Take note that a backend gets clients again."""
-        call = self._calls.pop(backend, None)
-        if call is not None:
-            call.cancel()
+        due = self._due.pop(backend, None)
+        if due is not None:
+            due.backends.remove(backend)
+            if not due.backends:
+                due.call.cancel()
 
     def stop(self) -> None:
         """Let all of them be."""
-        for backend in list(self._calls):
+        for backend in list(self._due):
             self.cancel(backend)
 
-    def _is_over(self, pool: Pool, backend: Backend) -> None:
-        del self._calls[backend]
-        pool.forget_clients(backend)
-        self._end_sessions(backend)
-        if backend.removed and backend.active:
-            self._calls[backend] = self._reactor.callLater(LOOK_AGAIN_AFTER, self._is_over, pool, backend)
+    def _wait(self, seconds: float, pool: Pool, backends: set[Backend]) -> None:
+        if backends:
+            call = self._reactor.callLater(seconds, self._is_over, pool, backends)
+            self._due.update(dict.fromkeys(backends, _DueTogether(backends, call)))
+
+    def _is_over(self, pool: Pool, backends: set[Backend]) -> None:
+        for backend in backends:
+            del self._due[backend]
+        # Removed ones have no clients since they were removed, and those of a pool that is gone keep theirs.
+        pool.forget_clients({b for b in backends if not b.removed and b.admin_state is not AdminState.READY})
+        self._end_sessions(backends)
+        self._wait(LOOK_AGAIN_AFTER, pool, {backend for backend in backends if backend.active})

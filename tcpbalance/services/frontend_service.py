@@ -26,6 +26,7 @@ from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.reload import Part, Reloader
 from tcpbalance.services import pool_service
 from tcpbalance.services.carrier import Carrier, ListeningSockets
+from tcpbalance.services.drains import LOOK_AGAIN_AFTER
 from tcpbalance.services.endpoint_port import EndpointPort
 from tcpbalance.services.frontend import Frontend
 from tcpbalance.services.listen import ListensOn
@@ -67,7 +68,7 @@ class FrontendService(SteppedService):
         self._shared = shared
         self._pools = pools
         self._grace_call: IDelayedCall | None = None
-        self._drain_calls: list[IDelayedCall] = []
+        self._drain_calls: dict[Pool, IDelayedCall] = {}
         self._leaves = False
         self._awaited: object = None
         self._options = SocketOptions.of(frontend.socket)
@@ -404,15 +405,20 @@ class FrontendService(SteppedService):
         """Let open sessions go on for as long as their pool lets a backend drain."""
         for pool in self.frontend.pools:
             if pool.drain_timeout is not None:
-                call = self._shared.reactor.callLater(pool.drain_timeout, self._end_drained, pool)
-                self._drain_calls.append(call)
+                self._end_drained_after(pool.drain_timeout, pool)
+
+    def _end_drained_after(self, seconds: float, pool: Pool) -> None:
+        self._drain_calls[pool] = self._shared.reactor.callLater(seconds, self._end_drained, pool)
 
     def _end_drained(self, pool: Pool) -> None:
-        registry, served = self.factory.registry, set(pool.backends)
-        registry.end((it for it in registry.sessions if it.served_by in served), EndReason.DRAINED)
+        registry = self.factory.registry
+        registry.end_sessions(EndReason.DRAINED, served_by=set(pool.backends))
+        if registry.sessions:
+            # A client may be queued, or a dial under way.
+            self._end_drained_after(LOOK_AGAIN_AFTER, pool)
 
     def _cancel_calls(self, _: None) -> None:
-        for call in (self._grace_call, *self._drain_calls):
+        for call in (self._grace_call, *self._drain_calls.values()):
             if call is not None and call.active():
                 call.cancel()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
@@ -76,8 +76,7 @@ class PoolService(SteppedService):
     def begin(self) -> None:
         """Look names up, restore affinity and start checking."""
         self._reloader.startService()
-        for backend in self.pool.backends:
-            self._drain_if_asked(backend)
+        self._drain_where_asked(self.pool.backends)
         self._warn_of_addresses_out_of_reach(self.pool.backends)
         if self.monitor is not None:
             self.monitor.startService()
@@ -174,16 +173,14 @@ class PoolService(SteppedService):
         self._warn_of_addresses_out_of_reach(change.added)
         if change.added or change.removed:
             self._follow_names()
-        for backend in change.removed:
-            self._shared.drains.begin(self.pool, backend)
-        for backend in (*change.added, *change.changed):
-            self._drain_if_asked(backend)
+        self._shared.drains.begin(self.pool, change.removed)
+        self._drain_where_asked([*change.added, *change.changed])
 
-    def _drain_if_asked(self, backend: Backend) -> None:
-        if backend.admin_state is AdminState.READY:
-            self._shared.drains.cancel(backend)
-        else:
-            self._shared.drains.begin(self.pool, backend)
+    def _drain_where_asked(self, backends: Sequence[Backend]) -> None:
+        for backend in backends:
+            if backend.admin_state is AdminState.READY:
+                self._shared.drains.cancel(backend)
+        self._shared.drains.begin(self.pool, [b for b in backends if b.admin_state is not AdminState.READY])
 
     def leave(self) -> Deferred[None]:
         """Retire because no frontend uses the pool any more: its sessions have a limited time from now on.
@@ -191,8 +188,7 @@ class PoolService(SteppedService):
         :returns: see ``retire``.
         """
         if self.running:
-            for backend in self.pool.backends:
-                self._shared.drains.begin(self.pool, backend)
+            self._shared.drains.begin(self.pool, self.pool.backends)
         return self.retire()
 
     def _follow_names(self) -> None:

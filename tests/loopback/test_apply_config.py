@@ -359,7 +359,7 @@ class ApplyConfigTests(DataPathCase):
         assert [await self.answer(client) for client in clients] == [
             "" if name == "a" else "b" for name in served
         ]
-        await until(reactor, lambda: not balancer._shared.drains._calls)
+        await until(reactor, lambda: not balancer._shared.drains._due)
 
     async def test_a_backend_that_comes_back_is_not_drained(self) -> None:
         def in_state(state: BackendState) -> Config:
@@ -376,7 +376,7 @@ class ApplyConfigTests(DataPathCase):
             balancer.apply(in_state(state))
             answers = {await self.answer(self.client(balancer)) for _ in range(3)}
             assert answers == ({"a", "b"} if state == "ready" else {"b"})
-            assert len(balancer._shared.drains._calls) == (state != "ready")
+            assert len(balancer._shared.drains._due) == (state != "ready")
 
     async def test_a_state_that_was_changed_otherwise_stays_until_the_file_has_another(self) -> None:
         balancer = await self.running(self.config(web=self.pool("ab")))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from twisted.internet import reactor as global_reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
 from twisted.logger import capturedLogs, formatEvent
 
@@ -15,6 +16,7 @@ from support.data_paths import DataPathCase
 from support.sockets import Echo, fired, port_of, until
 from support.unfinished_probe import UnfinishedProbe
 from tcpbalance import Backend, Balancer, EndReason, Frontend, HealthConfig, ListenError, Pool
+from tcpbalance.services import frontend_service
 
 reactor: Any = global_reactor
 
@@ -129,6 +131,23 @@ class ApplyingTests(DataPathCase):
         await until(reactor, lambda: factories[0].stats.ended == {EndReason.DRAINED: 1})
         assert factories[1].stats.ended == {}
         assert await self.is_served(clients[1])
+
+    async def test_a_client_that_was_queued_then_has_no_longer(self) -> None:
+        pool = Pool("echo", [Backend(self.backend, max_connections=1)], queue=1, drain_timeout=0.1)
+        balancer = await self.running()
+        balancer._apply([self.first, Frontend("second", "127.0.0.1:0", pool)])
+        slot = pool.take(pool.backends[0], None)
+        self.client(balancer, "second")
+        await until(reactor, lambda: pool.queue)
+        factory = balancer.factories["second"]
+        self.patch(frontend_service, "LOOK_AGAIN_AFTER", 0.1)
+        balancer._apply([self.first, Frontend("third", "127.0.0.1:0", pool)])
+        # Its place is free a good while after the time that the pool gives.
+        later = Deferred[None]()
+        reactor.callLater(0.3, later.callback, None)
+        await later
+        slot.release()
+        await until(reactor, lambda: factory.stats.ended == {EndReason.DRAINED: 1})
 
     async def test_stopping_waits_for_what_retires(self) -> None:
         balancer = await self.running(shutdown_grace=1000.0)

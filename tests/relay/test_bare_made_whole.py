@@ -737,14 +737,14 @@ def test_who_serves_it_is_known_once_the_backend_has_accepted(make_scene: Carrie
     client = scene.connect(early=b"question")
     scene.run()
     registry, (backend,) = scene.frontend.registry, scene.pool.backends
-    registry.end_sessions(EndReason.SHUTDOWN, served_by=backend)
+    registry.end_sessions(EndReason.SHUTDOWN, served_by={backend})
     (session,) = registry.sessions
     served_by = [session.served_by]
     scene.backends[ONE].behaviour = "accepts"
     scene.run()
     served_by.append(session.served_by)
     assert served_by == [None, backend]
-    registry.end_sessions(EndReason.SHUTDOWN, served_by=backend)
+    registry.end_sessions(EndReason.SHUTDOWN, served_by={backend})
     scene.run()
     assert (scene.ended, client.saw) == (EndReason.SHUTDOWN.word, "reset")
     session.end(EndReason.OVERLOAD)

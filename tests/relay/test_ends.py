@@ -314,7 +314,7 @@ def test_only_the_sessions_of_one_backend_are_ended(make_scene: Any) -> None:
     scene = make_scene([ONE, "10.0.0.2:80"])
     clients = [scene.connect() for _ in range(4)]
     scene.run()
-    scene.frontend.registry.end_sessions(EndReason.BACKEND_DOWN, scene.pool.backends[0])
+    scene.frontend.registry.end_sessions(EndReason.BACKEND_DOWN, {scene.pool.backends[0]})
     scene.run()
     assert [client.saw for client in clients] == ["reset", "open", "reset", "open"]
 

@@ -476,6 +476,17 @@ def test_changes_that_were_too_many_cause_the_whole_table_to_be_written(path: Pa
     assert Process(path, max_entries=3).where(*clients) == [""] * 17 + ["b"] * 3
 
 
+def test_clients_that_were_forgotten_are_not_known_again(path: Path) -> None:
+    process = Process(path)
+    process.visit(ANNE, "a")
+    process.visit(BOB, "b")
+    process.turns(WRITE_EVERY)
+    process.affinity.forget({process.backend("a")})
+    process.turns(WRITE_EVERY)
+    process.is_killed()
+    assert Process(path).where(ANNE, BOB) == ["", "b"]
+
+
 def test_an_error_of_our_own_is_reported_and_does_not_end_it(
     path: Path, monkeypatch: pytest.MonkeyPatch, logged: Sequence[LogEvent]
 ) -> None:

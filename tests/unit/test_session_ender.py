@@ -93,7 +93,7 @@ def test_what_is_forgotten_within_an_end_is_not_ended(stage: Stage) -> None:
 def test_one_that_another_backend_serves_by_then_goes_on(stage: Stage) -> None:
     one, two = object(), object()
     sessions = stage.sessions(2 * SESSIONS_A_TURN, served_by=one)
-    stage.ender.end(sessions, EndReason.BACKEND_DOWN, one)
+    stage.ender.end(sessions, EndReason.BACKEND_DOWN, {one})
     sessions[-1].served_by = two
     stage.clock.run_out()
     assert stage.ended == sessions[:-1]
@@ -114,7 +114,7 @@ def test_one_that_ends_in_any_case_ends_though_its_backend_goes_down_and_changes
 ) -> None:
     one, two = object(), object()
     sessions = stage.sessions(2 * SESSIONS_A_TURN, served_by=one)
-    calls = [(EndReason.SHUTDOWN, None), (EndReason.BACKEND_DOWN, one)]
+    calls = [(EndReason.SHUTDOWN, None), (EndReason.BACKEND_DOWN, {one})]
     for reason, served_by in calls if shutdown_first else calls[::-1]:
         stage.ender.end(sessions, reason, served_by)
     sessions[-1].served_by = two
