@@ -7,8 +7,9 @@ readers and writers, no logging context, and no trip through the reactor.
 
 Rules that handlers can rely on, and have to keep:
 
-1. Events are hints. A descriptor may have been closed and its number given to another socket since the event
-   was collected, so a handler believes a system call and never an event.
+1. Events are hints: what was possible when they were collected may be so no longer, and then a system call
+   says so. But they are of the socket that was watched then: a descriptor is forgotten before it is closed
+   (``forget``), and what is watched under its number since is called from the next look on.
 2. An edge comes once. A handler that stops before the socket has nothing more remembers that, and either
    waits for an edge that must come, or asks to be called ``again``.
 3. No handler works without bound: one turn is a few rounds of a bounded number of events, then the reactor
