@@ -47,6 +47,10 @@ from tcpbalance.services.spare_sockets import SpareSockets
 from tcpbalance.services.stepped import SteppedService, prepare_all
 from tcpbalance.systemd.notification import Summary
 
+_RELOAD_AGAIN = (
+    "; it accepts no clients, the others do: free the address and reload, which opens the frontend anew"
+)
+
 
 class Balancer(MultiService):
     """Frontends, their pools with their health checks, and the access log as one service.
@@ -210,7 +214,7 @@ class Balancer(MultiService):
         if log is before:
             return
         self._shared.on_record = None if log is None else log.log
-        for registry in self._all_registries():
+        for registry in self._registries:
             registry.on_record = self._shared.on_record
         if before is not None:
             self._wait_for(before, before.stopService())
@@ -250,7 +254,6 @@ class Balancer(MultiService):
         spare.commit()
         self._pools, self._frontends = pools, services
         self.factories = {name: service.factory for name, service in services.items()}
-        self._registries[:] = [factory.registry for factory in self.factories.values()]
         for commit in pool_changes:
             commit()
         self._add(new_pools)
@@ -258,9 +261,11 @@ class Balancer(MultiService):
             commit()
         self._add(new_frontends)
         if self.running:
-            self._when_open(new_frontends).addErrback(lambda _: None)  # It is in the log.
+            for begun in new_frontends:
+                self._when_open([begun], _RELOAD_AGAIN).addErrback(lambda _: None)  # It is in the log.
         for service in gone:
             self._retire(service)
+        self._note_registries()
 
     def _prepare_pool(
         self, pool: Pool, other: Pool, services: Mapping[Pool, PoolService]
@@ -319,8 +324,9 @@ class Balancer(MultiService):
         self, frontend: Frontend, pools: Mapping[Pool, PoolService], spare: SpareSockets
     ) -> FrontendService:
         """Give the service of a frontend, which one of its name has already."""
-        if frontend.name in self._frontends:
-            return self._frontends[frontend.name]
+        present = self._frontends.get(frontend.name)
+        if present is not None and not present.failed:
+            return present
         awaited = [pools[pool] for pool in frontend.pools]
         if self._shared.inherited.is_handed_over and not self.running:
             # A predecessor serves until all frontends are open, and goes on where the last of them fails.
@@ -328,16 +334,17 @@ class Balancer(MultiService):
         return FrontendService(self._shared, frontend, awaited, spare)
 
     def _reset_sessions_of(self, backend: Backend) -> None:
-        for registry in self._all_registries():
+        for registry in self._registries:
             registry.end_sessions(EndReason.BACKEND_DOWN, served_by={backend})
 
-    def _all_registries(self) -> list[SessionRegistry]:
-        """Give the open sessions of all frontends, those that are gone among them."""
-        left = [it.factory.registry for it in self._retiring if isinstance(it, FrontendService)]
-        return [*self._registries, *left]
+    def _note_registries(self) -> None:
+        """Know the open sessions of all frontends, those that are gone among them."""
+        services = [*self._frontends.values(), *self._retiring]
+        self._registries = [it.factory.registry for it in services if isinstance(it, FrontendService)]
+        self._guard.watch_over(self._registries)
 
     def _end_drained(self, backends: Collection[Backend]) -> None:
-        for registry in self._all_registries():
+        for registry in self._registries:
             registry.end_sessions(EndReason.DRAINED, served_by=backends)
 
     def _retire(self, service: FrontendService | PoolService) -> None:
@@ -353,6 +360,7 @@ class Balancer(MultiService):
 
     def _forget(self, _: object, service: Service) -> None:
         del self._retiring[service]
+        self._note_registries()
 
     # Starting
 
@@ -410,9 +418,10 @@ class Balancer(MultiService):
             service.opened.addErrback(lambda _: None)
         self.stopService()
 
-    def _when_open(self, services: Sequence[FrontendService]) -> Deferred[None]:
-        """Wait until frontends that were committed together are open; where one cannot be, all are closed.
+    def _when_open(self, services: Sequence[FrontendService], advice: str = "") -> Deferred[None]:
+        """Wait until frontends are open that begin together; where one cannot be, all are closed.
 
+        :param advice: what the operator reads after the error.
         :returns: fires when those are open that were not closed meanwhile; fails with ListenError.
         """
         for service in services:
@@ -420,17 +429,17 @@ class Balancer(MultiService):
         opened = DeferredList(
             [service.opened for service in services], fireOnOneErrback=True, consumeErrors=True
         )
-        return opened.addCallbacks(lambda _: None, self._close_again, errbackArgs=(services,))
+        return opened.addCallbacks(lambda _: None, self._close_again, errbackArgs=(services, advice))
 
     def _start_guard(self, _: None) -> None:
         if not self._guard.running:
             self._guard.startService()
 
-    def _close_again(self, failure: Failure, services: Iterable[FrontendService]) -> Failure:
+    def _close_again(self, failure: Failure, services: Iterable[FrontendService], advice: str) -> Failure:
         assert isinstance(failure.value, FirstError)
         reason = failure.value.subFailure
         if isinstance(reason.value, TcpbalanceError):
-            self._log.critical("{error}", error=str(reason.value))
+            self._log.critical("{error}{advice}", error=str(reason.value), advice=advice)
         else:
             self._log.failure("a frontend could not be opened", reason)
         for service in services:
@@ -512,7 +521,7 @@ class Balancer(MultiService):
         return stopped
 
     def _log_open_sessions(self) -> None:
-        count = sum(len(registry.sessions) for registry in self._all_registries())
+        count = sum(len(registry.sessions) for registry in self._registries)
         if count:
             self._log.info(
                 "{count} open sessions may finish within {grace:g} s", count=count, grace=self._shared.grace

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import heapq
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -70,9 +70,7 @@ class OverloadGuard(Service):
 
     _log = Logger("tcpbalance.overload")
 
-    def __init__(
-        self, reactor: Any, registries: Collection[SessionRegistry], watched: Sequence[Watch]
-    ) -> None:
+    def __init__(self, reactor: Any, registries: Sequence[SessionRegistry], watched: Sequence[Watch]) -> None:
         self._registries = registries
         self._asked = watched
         self._watched: list[Watch] = []
@@ -101,6 +99,13 @@ class OverloadGuard(Service):
         if self.running:
             self.stopService()
             self.startService()
+
+    def watch_over(self, registries: Sequence[SessionRegistry]) -> None:
+        """Count and end the sessions of these frontends from now on; new ones are paused while others are."""
+        self._registries = registries
+        if self.running and self._judge.shut:
+            for registry in registries:
+                registry.accept_pause.pause(_REASON)
 
     def _can_be_read(self, watch: Watch) -> bool:
         try:

@@ -53,6 +53,7 @@ class FrontendService(SteppedService):
     :ivar factory: serves the clients.
     :ivar opened: fires when clients are accepted; fails with ListenError when another process took an address
         meanwhile; is cancelled when the frontend is closed before.
+    :ivar failed: whether it could not be opened, so that another service is to take its place.
     """
 
     _log = Logger()
@@ -70,6 +71,7 @@ class FrontendService(SteppedService):
         self._grace_call: IDelayedCall | None = None
         self._drain_calls: dict[Pool, IDelayedCall] = {}
         self._leaves = False
+        self.failed = False
         self._awaited: object = None
         self._options = SocketOptions.of(frontend.socket)
         self.opened: Deferred[None] = succeed(None)
@@ -348,6 +350,7 @@ class FrontendService(SteppedService):
         failure = failure.value.subFailure
         if isinstance(failure.value, ListenError):
             failure = Failure(ListenError(f"frontend {self.frontend.name}: {failure.value}"))  # type: ignore[no-untyped-call]
+        self.failed = True
         opened.errback(failure)
 
     def close(self) -> Deferred[None]:

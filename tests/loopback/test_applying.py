@@ -192,6 +192,40 @@ class ApplyingTests(DataPathCase):
         assert balancer.listens_on("second") == []
         assert await self.is_served(self.client(balancer, "first"))
 
+    async def test_one_that_cannot_be_opened_keeps_none_from_it_and_is_opened_by_the_next_reload(
+        self,
+    ) -> None:
+        balancer = await self.running()
+        probe = UnfinishedProbe()
+        pool = self.pool(health=HealthConfig(check="unfinished", probe=probe))
+        frontends = [self.first, *(Frontend(name, "127.0.0.1:0", pool) for name in ("second", "third"))]
+        balancer._apply(frontends)
+        await until(reactor, lambda: probe.asked)
+        with socket.socket() as quicker, capturedLogs() as events:
+            quicker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            quicker.bind(("127.0.0.1", port_of(balancer.listens_on("second")[0])))
+            quicker.listen()
+            probe.asked[0].callback(None)
+        assert any(str(formatEvent(event)).endswith("opens the frontend anew") for event in events)
+        assert await self.is_served(self.client(balancer, "third"))
+        third = balancer.factories["third"]
+        balancer._apply(frontends)
+        assert await self.is_served(self.client(balancer, "second"))
+        assert balancer.factories["third"] is third
+
+    async def test_sessions_of_one_that_is_removed_are_still_counted(self) -> None:
+        balancer = await self.running()
+        balancer._apply([self.first, self.frontend("second")])
+        client = self.client(balancer, "second")
+        assert await self.is_served(client)
+        registry = balancer.factories["second"].registry
+        balancer._apply([self.first])
+        assert balancer.summary().sessions == 1
+        assert registry in balancer._guard._registries
+        client.close()
+        await until(reactor, lambda: balancer.summary().sessions == 0)
+        assert registry not in balancer._guard._registries
+
     async def test_the_start_is_over_when_those_are_open_that_are_left(self) -> None:
         probe = UnfinishedProbe()
         pool = self.pool(health=HealthConfig(check="unfinished", probe=probe, initial="checked"))

@@ -131,6 +131,19 @@ def reasons(sessions: Sequence[Session]) -> list[bool]:
     return [session.reason is not None for session in sessions]
 
 
+def test_a_frontend_that_comes_during_an_overload_is_paused_with_the_others(guarded: Guarded) -> None:
+    guarded.frontends[0].open(1)
+    guarded.descriptors = 100
+    guarded.look()
+    guarded.frontends.append(Frontend())
+    frontends: Any = guarded.frontends
+    guarded.guard.watch_over(frontends)
+    assert guarded.shut()
+    guarded.descriptors = 10
+    guarded.look()
+    assert not guarded.shut()
+
+
 def test_an_overload_from_its_first_reading_to_its_end(guarded: Guarded, logged: Sequence[LogEvent]) -> None:
     here, there = guarded.frontends
     sessions = [*here.open(3000, 1, 5000), *there.open(2, 4000)]
