@@ -9,6 +9,7 @@ from typing import Literal
 
 from attrs import frozen
 
+from tcpbalance.config.addresses import Address
 from tcpbalance.config.pools import HealthConfig
 from tcpbalance.errors import SettingError
 from tcpbalance.pool.backend import Backend, BackendSettings
@@ -68,18 +69,20 @@ class MembersBuilder:
         )
 
     def prepare(
-        self, present: Members, given: Sequence[Backend]
+        self, present: Members, given: Sequence[Backend], draining: Sequence[Backend]
     ) -> tuple[Members, Mapping[Backend, BackendSettings]]:
         """Check a list of backends, and derive from it what the pool needs; nothing changes.
 
         :param present: what the pool has; of these backends, those that are given as well stay the objects
             that they are.
         :param given: the list.
+        :param draining: removed backends that still have connections; those that are given as well come back.
         :returns: the members, and what their settings are then.
         :raises SettingError: two backends have one name, one of them cannot be checked, or the policy cannot
             be made of them.
         """
-        return self._prepared(present, [(backend, backend.settings) for backend in given])
+        known = {backend.key: backend for backend in (*draining, *present.backends)}
+        return self._prepared(known, [(backend, backend.settings) for backend in given])
 
     def updated(
         self, present: Members, members: Members, settings: Mapping[Backend, BackendSettings]
@@ -93,15 +96,16 @@ class MembersBuilder:
         if all(known.get(backend.key, backend) is backend for backend in members.backends):
             return members, settings
         try:
-            return self._prepared(present, list(settings.items()))
+            return self._prepared(known, list(settings.items()))
         except SettingError:
             # A policy that could be made before; what it was made of then still serves.
             return members, settings
 
     def _prepared(
-        self, present: Members, wanted: Sequence[tuple[Backend, BackendSettings]]
+        self,
+        known: Mapping[tuple[str, Address], Backend],
+        wanted: Sequence[tuple[Backend, BackendSettings]],
     ) -> tuple[Members, Mapping[Backend, BackendSettings]]:
-        known = {backend.key: backend for backend in present.backends}
         backends = [known.get(backend.key, backend) for backend, _ in wanted]
         settings = {backend: new for backend, (_, new) in zip(backends, wanted, strict=True)}
         with _applied(settings):

@@ -413,13 +413,13 @@ class Pool:
         One that the pool has already, by name and address, stays the object that it is, with its counters,
         health, ejection and connections, and takes over the weight, limit, rank and server name of the one
         given. One that is left out gets no new connections; those that it has go on, and give back their
-        slots.
+        slots. One that comes back while it has some is the object that it was.
 
         :param backends: under different names; none is allowed, too.
         :returns: puts them into use; cannot fail, and may be called whatever has changed meanwhile.
         :raises SettingError: the pool cannot work with them.
         """
-        members, settings = self._builder.prepare(self._members, self._read_list(backends))
+        members, settings = self._builder.prepare(self._members, self._read_list(backends), self._draining())
         return lambda: self._commit(*self._builder.updated(self._members, members, settings))
 
     def prepare_as(self, other: Pool) -> Callable[[], None]:
@@ -433,7 +433,7 @@ class Pool:
         :raises SettingError: the policy cannot be made of the backends.
         """
         builder = attrs.evolve(other._builder, tools=self._builder.tools)
-        prepared = builder.prepare(self._members, other.backends)
+        prepared = builder.prepare(self._members, other.backends, self._draining())
 
         def commit() -> None:
             self._adopt_settings(other)
@@ -540,9 +540,19 @@ class Pool:
                 self._removed[backend_ref] = stats
             # Otherwise it has come back, and goes on counting as one of the list.
 
+    def _draining(self) -> list[Backend]:
+        """Give the removed backends that still have connections."""
+        known = [backend_ref() for backend_ref in self._removed]
+        return [backend for backend in known if backend is not None and backend.removed and backend.active]
+
     def _admit(self, backend: Backend) -> None:
         """Begin with a backend: where there are checks, it serves when one has found it up."""
         backend.removed = False
+        # Of one that comes back, nothing may stand that nothing would change any more.
+        if self.health is None:
+            backend.up, backend.awaits_check, backend.cause = True, False, ""
+        if self.ejections is None:
+            backend.ejected = False
         if isinstance(self.health, HealthConfig) and self.health.initial != "up":
             backend.up, backend.awaits_check, backend.cause = False, True, NOT_CHECKED
 

@@ -378,6 +378,21 @@ class ApplyConfigTests(DataPathCase):
             assert answers == ({"a", "b"} if state == "ready" else {"b"})
             assert len(balancer._shared.drains._due) == (state != "ready")
 
+    async def test_a_backend_that_was_removed_and_comes_back_is_not_drained(self) -> None:
+        limit = {"drain_timeout": 30}
+        balancer = await self.running(self.config(web=self.pool("a", **limit)))
+        client = self.client(balancer)
+        assert await self.answer(client) == "a"
+        (pool,) = balancer._pools
+        (backend,) = pool.backends
+        balancer.apply(self.config(web=self.pool("b", **limit)))
+        assert list(balancer._shared.drains._due) == [backend]
+        balancer.apply(self.config(web=self.pool("ab", **limit)))
+        assert not balancer._shared.drains._due
+        assert pool.backends[0] is backend
+        assert backend.active == 1
+        assert await self.answer(client) == "a"
+
     async def test_a_state_that_was_changed_otherwise_stays_until_the_file_has_another(self) -> None:
         balancer = await self.running(self.config(web=self.pool("ab")))
         (pool,) = balancer._pools

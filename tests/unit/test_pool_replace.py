@@ -213,6 +213,31 @@ def test_it_may_come_back_as_another() -> None:
     assert pool.backends[0] is not gone, "by name and address it is the one that the pool has"
 
 
+def test_one_that_comes_back_while_it_has_connections_is_the_one_it_was() -> None:
+    pool = a_pool([b("a", max_connections=1), *listed("b")])
+    gone = pool.backends[0]
+    slot = connect(pool, gone)
+    pool.replace(listed("b"))
+    pool.replace([b("a", max_connections=1), *listed("b")])
+    assert pool.backends[0] is gone
+    assert not gone.removed
+    assert [next(pool.choices(None)).name for _ in range(3)] == ["b", "b", "b"], "it has all it may have"
+    assert pool.snapshot()["connections_active"] == 1
+    slot.release()
+    assert "a" in {next(pool.choices(None)).name for _ in range(3)}
+
+
+def test_one_that_comes_back_is_not_kept_down_by_checks_that_there_are_no_more() -> None:
+    pool = a_pool(listed("ab"), health="external")
+    gone = pool.backends[0]
+    connect(pool, gone)
+    pool.mark_down(gone, "refused")
+    gone.ejected = True
+    pool.prepare_as(a_pool(listed("b")))()
+    pool.prepare_as(a_pool(listed("ab")))()
+    assert (pool.backends[0] is gone, gone.state) == (True, "up")
+
+
 def test_nothing_is_kept_of_one_that_is_removed_when_its_last_connection_has_ended() -> None:
     clock = Clock()
     pool = a_pool(
