@@ -249,7 +249,7 @@ class Signals(Service):
         before = signal.getsignal(signal.SIGUSR1)
 
         def reopen(number: int, frame: FrameType | None) -> None:
-            self._reactor.callFromThread(self._balancer.reopen_logs)
+            self._reactor.callFromThread(self._reopen)
             if callable(before):  # twistd's own, which rotates the file of --logfile
                 before(number, frame)
 
@@ -257,10 +257,15 @@ class Signals(Service):
         signal.signal(signal.SIGHUP, self._on_reload)
         signal.signal(signal.SIGUSR2, self._on_upgrade)
 
+    def _reopen(self) -> None:
+        self._upgrader.note_signal(signal.SIGUSR1)
+        self._balancer.reopen_logs()
+
     def _on_reload(self, number: int, frame: FrameType | None) -> None:
         self._reactor.callFromThread(self._reload)
 
     def _reload(self) -> None:
+        self._upgrader.note_signal(signal.SIGHUP)
         if self._notifier is not None:
             self._notifier.reloading()
         if self._reloader is None:

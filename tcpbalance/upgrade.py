@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import ProcessProtocol
@@ -24,11 +25,15 @@ from tcpbalance.environment import (
     EnvironmentVariableError,
     PassedDescriptor,
 )
+from tcpbalance.event import OneTimeEvent
 from tcpbalance.net.listener import Listener
 from tcpbalance.orphans import FIRST_PROCESS
 
 READY_WITHIN = 60.0
 """Seconds that a successor may take until it accepts clients, its first health checks among them."""
+
+KILL_AFTER = 3.0
+"""Seconds that a successor which has failed may take to end its health checks and remove its socket files."""
 
 READY = b"READY=1\n"
 """What a successor writes when it accepts clients."""
@@ -68,7 +73,8 @@ class Predecessor:
 class Successor(ProcessProtocol):
     """The new program, until it is ready or has ended.
 
-    One that ends, closes its descriptor or takes too long before it is ready has failed, and is killed.
+    One that ends, closes its descriptor or takes too long before it is ready has failed. It gets SIGTERM, and
+    SIGKILL if it does not end.
 
     :param clock: IReactorTime.
     :param on_ready: called with its process id when it accepts clients.
@@ -116,16 +122,24 @@ class Successor(ProcessProtocol):
         return not self._is_ready and not self._failure
 
     def give_up(self, why: str) -> None:
-        """Kill it, unless it is ready or has failed already.
+        """Have it end, unless it is ready or has failed already.
 
         :param why: for the log.
         """
         if self._is_starting:
             self._failure = why
             self._stop_timer()
-            with suppress(ProcessExitedAlready):
-                assert self.transport is not None
-                self.transport.signalProcess("KILL")
+            self._signal("TERM")
+            self._timeout = self._clock.callLater(KILL_AFTER, self._kill)
+
+    def _kill(self) -> None:
+        self._timeout = None
+        self._signal("KILL")
+
+    def _signal(self, name: str) -> None:
+        with suppress(ProcessExitedAlready):
+            assert self.transport is not None
+            self.transport.signalProcess(name)
 
     def _stop_timer(self) -> None:
         if self._timeout is not None:
@@ -134,6 +148,7 @@ class Successor(ProcessProtocol):
 
     def processEnded(self, reason: Failure) -> None:
         """Twisted's call: it has ended, and all its descriptors are closed."""
+        self._stop_timer()
         if self._is_ready:
             self._log.warn("the program that took over has ended: {how}", how=_how(reason))
         else:
@@ -188,6 +203,8 @@ class Upgrader(Service):
         self._started_as = os.getpid()
         self._is_under_way = False
         self._successor: Successor | None = None
+        self._successor_ended: OneTimeEvent[None] = OneTimeEvent()
+        self._signals: set[signal.Signals] = set()
 
     def upgrade(self) -> None:
         """Start the new program, as soon as this one accepts clients itself."""
@@ -204,6 +221,14 @@ class Upgrader(Service):
         else:
             self._is_under_way = True
             self._balancer.when_listening().addCallbacks(self._start, lambda _: None)
+
+    def note_signal(self, number: signal.Signals) -> None:
+        """Pass a signal on to the new program when it takes over, where one is being started.
+
+        It may have read or opened its files already, before they were changed and the signal was sent.
+        """
+        if self._is_under_way:
+            self._signals.add(number)
 
     def _refuse(self, why: str) -> None:
         self._log.error("SIGUSR2: no new program can take over, {why}", why=why)
@@ -247,19 +272,32 @@ class Upgrader(Service):
         return successor
 
     def _succeed(self, pid: int, listeners: Sequence[tuple[str, Listener]]) -> None:
+        self._successor = None
         for _, listener in listeners:
             listener.leave_file()
         self._log.info("SIGUSR2: process {pid} has taken over; open sessions may finish here", pid=pid)
         self._hand_over(pid)
+        for number in sorted(self._signals):
+            self._log.info("{name} is passed on to process {pid}", name=number.name, pid=pid)
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def _fail(self, why: str) -> None:
         self._is_under_way = False
         self._successor = None
-        if self.running:
+        self._signals.clear()
+        if not self.running:
+            self._successor_ended.settle(None)
+        else:
             self._log.error("SIGUSR2: the new program {why}; this one goes on", why=why)
 
-    def stopService(self) -> None:
-        """Kill a new program that is not ready: it was to take over from a program that runs."""
+    def stopService(self) -> Deferred[None]:
+        """Have a new program end that is not ready: it was to take over from a program that runs.
+
+        :returns: fires when it has ended.
+        """
         super().stopService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
-        if self._successor is not None:
-            self._successor.give_up("is not needed, because this one was stopped")
+        if self._successor is None:
+            return succeed(None)
+        self._successor.give_up("is not needed, because this one was stopped")
+        return self._successor_ended.wait()

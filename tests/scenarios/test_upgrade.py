@@ -63,6 +63,13 @@ argv = ["sleep", "3600"]
 timeout = "1h"
 """
 
+WAITING = """
+[pools.web.health]
+check = "command"
+argv = ["sh", "-c", "touch checking; until test -e checked; do sleep 0.05; done"]
+timeout = "1h"
+"""
+
 UNREACHABLE = """
 [frontends.more]
 listen = "192.0.2.1:1"
@@ -167,6 +174,16 @@ def test_nothing_else_is_handed_over(tmp_path: Path) -> None:
         until(lambda: kinds(second) == before, lambda: f"{before}: {kinds(second)}")
 
 
+def processes_in(folder: Path) -> list[int]:
+    """Give the processes that work in a folder, as all do that a balancer starts there."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (entry / "cwd").readlink() == folder:
+                found.append(int(entry.name))
+    return found
+
+
 def kinds(pid: int) -> list[str]:
     """Give what the descriptors of a process are open on, without the numbers of pipes and sockets."""
     found = []
@@ -210,6 +227,28 @@ def test_what_a_reload_has_opened_is_handed_over_too(tmp_path: Path) -> None:
         assert visitors.failures == []
 
 
+def test_what_changes_while_the_new_program_starts_reaches_it(tmp_path: Path) -> None:
+    second = free_port()
+    change = f"Path('tcpbalance.toml').open('a').write({WAITING!r})"
+    with running(tmp_path, Changing, change=change) as daemon:
+        config, records = daemon.config_file.read_text(), tmp_path / "access.log"
+        daemon.send(signal.SIGUSR2)
+        until((tmp_path / "checking").exists, "the first check of the new program")
+        more = f'[frontends.second]\nlisten = "127.0.0.1:{second}"\npool = "web"\n'
+        daemon.config_file.write_text(config + more)
+        daemon.send(signal.SIGHUP)
+        daemon.wait_for_log("frontend second listens on")
+        records.rename(tmp_path / "access.log.1")
+        daemon.send(signal.SIGUSR1)
+        until(records.exists, "a new access log")
+        (tmp_path / "checked").touch()
+        daemon.wait_for_log("SIGUSR1 is passed on to process")
+        assert daemon.wait() == 0
+        until(lambda: daemon.log.count("frontend second listens on") == 2, lambda: daemon.log)
+        assert ask(second, b"a") == b"a"
+        daemon.wait_for_records(1)
+
+
 FAILURES = {
     "crashes at once": ("sys.exit(7)", NEVER, r"ended before it was ready \(exit status 7\)"),
     "is killed": ("os.kill(os.getpid(), 9)", NEVER, r"ended before it was ready \(signal 9\)"),
@@ -222,7 +261,7 @@ FAILURES = {
     "never says ready": (
         f"Path('tcpbalance.toml').open('a').write({CHECKED!r})",
         "3",
-        r"was not ready within 3 s \(signal 9\)",
+        r"was not ready within 3 s \(exit status 0\)",
     ),
     "has a mistake": (
         "Path('tcpbalance.toml').open('a').write('mistake = 1')",
@@ -258,6 +297,10 @@ def test_one_that_fails_changes_nothing(tmp_path: Path, name: str) -> None:
             daemon.send(signal.SIGUSR2)
             daemon.wait_for_log(f"SIGUSR2: the new program {why}; this one goes on")
             assert daemon.children == []
+            until(
+                lambda: processes_in(tmp_path) == [daemon.process.pid],
+                lambda: f"the end of its health checks: {processes_in(tmp_path)}",
+            )
             visitors.see(20)
             lasting.sendall(b"after")
             assert read(lasting, 5) == b"after"

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from tcpbalance.environment import HANDOVER, Environment, EnvironmentVariableError, PassedDescriptor
 from tcpbalance.event import OneTimeEvent
-from tcpbalance.upgrade import READY, READY_WITHIN, Predecessor, Successor, Upgrader
+from tcpbalance.upgrade import KILL_AFTER, READY, READY_WITHIN, Predecessor, Successor, Upgrader
 
 PID = 4711
 
@@ -156,7 +156,7 @@ def test_it_takes_over_when_it_is_ready(stage: Stage, lines: list[str]) -> None:
     assert stage.handed_over_to == [PID]
     assert not stage.balancer.fakes[1].owns_file
     successor.childConnectionLost(3)
-    stage.upgrader.stopService()
+    assert stage.upgrader.stopService().called
     assert successor.transport.signals == []
     end(successor, ProcessTerminated(9))
     assert lines[-1] == "the program that took over has ended: exit status 9"
@@ -176,21 +176,23 @@ def fails_by_success(successor: Successor, _: Clock) -> None:
 
 def fails_by_closing(successor: Successor, _: Clock) -> None:
     successor.childConnectionLost(3)
-    assert successor.transport.signals == ["KILL"]
-    successor.processEnded(Failure(ProcessTerminated(None, signal.SIGKILL)))
+    assert successor.transport.signals == ["TERM"]
+    successor.processEnded(Failure(ProcessTerminated(None, signal.SIGTERM)))
 
 
 def fails_by_time(successor: Successor, clock: Clock) -> None:
     clock.advance(READY_WITHIN)
-    assert successor.transport.signals == ["KILL"]
+    assert successor.transport.signals == ["TERM"]
+    clock.advance(KILL_AFTER)
+    assert successor.transport.signals == ["TERM", "KILL"]
     end(successor, ProcessTerminated(None, signal.SIGKILL))
 
 
 def fails_by_words(successor: Successor, _: Clock) -> None:
     successor.childDataReceived(3, b"READY=0\n")
-    assert successor.transport.signals == ["KILL"]
+    assert successor.transport.signals == ["TERM"]
     successor.childDataReceived(3, READY)
-    end(successor, ProcessTerminated(None, signal.SIGKILL))
+    end(successor, ProcessDone(0))
 
 
 @pytest.mark.parametrize(
@@ -199,9 +201,9 @@ def fails_by_words(successor: Successor, _: Clock) -> None:
         (fails_by_end, "ended before it was ready (exit status 3)"),
         (fails_by_signal, "ended before it was ready (signal 11)"),
         (fails_by_success, "ended before it was ready (exit status 0)"),
-        (fails_by_closing, "ended before it was ready (signal 9)"),
+        (fails_by_closing, "ended before it was ready (signal 15)"),
         (fails_by_time, "was not ready within 60 s (signal 9)"),
-        (fails_by_words, "wrote something else than that it was ready (signal 9)"),
+        (fails_by_words, "wrote something else than that it was ready (exit status 0)"),
     ],
 )
 def test_one_that_fails_leaves_all_as_it_was(
@@ -240,6 +242,25 @@ def test_a_mistake_of_our_own_does_not_keep_the_next_one_from_starting(
     stage.begin().childDataReceived(3, READY)
 
 
+def test_signals_that_come_before_it_is_ready_are_passed_on(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: sent.append((pid, number)))
+    # One that comes earlier is done with; and one that fails needs none.
+    stage.upgrader.note_signal(signal.SIGHUP)
+    failed = stage.begin()
+    stage.upgrader.note_signal(signal.SIGUSR1)
+    end(failed, ProcessDone(0))
+    successor = stage.begin()
+    stage.upgrader.note_signal(signal.SIGHUP)
+    stage.upgrader.note_signal(signal.SIGHUP)
+    assert sent == []
+    successor.childDataReceived(3, READY)
+    assert sent == [(PID, signal.SIGHUP)]
+    assert stage.handed_over_to == [PID]
+
+
 def test_only_one_is_started_at_a_time(stage: Stage, lines: list[str]) -> None:
     successor = stage.begin()
     stage.upgrader.upgrade()
@@ -264,11 +285,15 @@ def test_a_program_that_is_stopped_before_it_accepts_clients_starts_none(stage: 
     assert stage.reactor.spawned == []
 
 
-def test_a_program_that_is_stopped_kills_the_one_that_starts(stage: Stage, lines: list[str]) -> None:
+def test_a_program_that_is_stopped_ends_the_one_that_starts(stage: Stage, lines: list[str]) -> None:
     successor = stage.begin()
-    stage.upgrader.stopService()
-    assert successor.transport.signals == ["KILL"]
+    stopped = stage.upgrader.stopService()
+    assert successor.transport.signals == ["TERM"]
+    stage.reactor.advance(KILL_AFTER)
+    assert successor.transport.signals == ["TERM", "KILL"]
+    assert not stopped.called
     end(successor, ProcessTerminated(None, signal.SIGKILL))
+    assert stopped.called
     stage.upgrader.upgrade()
     assert lines[1:] == ["SIGUSR2: this program ends already, no new one is started"]
     assert len(stage.reactor.spawned) == 1
@@ -318,7 +343,8 @@ def test_whatever_happens_it_is_ready_once_or_fails_once(events: list[str]) -> N
             case "end":
                 end(successor, ProcessDone(0))
     assert len(ready) + len(failed) == 1
-    assert (transport.signals == ["KILL"]) <= bool(failed)
+    assert transport.signals in ([], ["TERM"], ["TERM", "KILL"])
+    assert bool(transport.signals) <= bool(failed)
     assert clock.getDelayedCalls() == []
 
 
