@@ -81,6 +81,8 @@ def _from_file(reactor: Any, path: str, environment: Environment) -> MultiServic
     inherited.close_unclaimed()
     reloader = ConfigReloader(reactor, path, balancer, in_thread(reactor))
     service = daemon(reactor, balancer, environment, reloader)
+    # Called after what ``daemon`` has added, which reports to the predecessor.
+    balancer.when_listening().addCallbacks(lambda _: inherited.remove_files(), lambda _: None)
     balancer.when_listening().addCallbacks(
         lambda _: warn_of_loops_by_name(config, balancer.addresses_of), lambda _: None
     )

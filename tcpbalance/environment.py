@@ -37,6 +37,7 @@ VARIABLES = (
     "NOTIFY_SOCKET",
     "WATCHDOG_USEC",
     "WATCHDOG_PID",
+    "SYSTEMD_EXEC_PID",
     HANDOVER,
 )
 """Variables that are for this process alone, and not for its children."""
@@ -83,6 +84,7 @@ class Environment:
         no service manager.
     :param watchdog: seconds within which the service manager wants a sign of life; None for no such wish.
     :param other_pid: the process that the descriptors were meant for, where that is not this one.
+    :param is_main_process: whether systemd has started this process itself.
     """
 
     passed: tuple[PassedDescriptor, ...] = ()
@@ -90,6 +92,7 @@ class Environment:
     notify_socket: str | None = None
     watchdog: float | None = None
     other_pid: int | None = None
+    is_main_process: bool = False
 
     @classmethod
     def read(cls, variables: Mapping[str, str], pid: int) -> Environment:
@@ -103,7 +106,14 @@ class Environment:
         if HANDOVER in variables:
             ready_descriptor, passed = _passed_by_predecessor(variables[HANDOVER])
         notify_socket = variables.get("NOTIFY_SOCKET") or None
-        return cls(passed, ready_descriptor, notify_socket, _watchdog(variables, pid), other_pid)
+        is_main_process = variables.get("SYSTEMD_EXEC_PID") == str(pid)
+        watchdog = _watchdog(variables, pid)
+        return cls(passed, ready_descriptor, notify_socket, watchdog, other_pid, is_main_process)
+
+    @property
+    def ends_its_service(self) -> bool:
+        """Whether systemd takes the end of this process for that of the service, whatever took over."""
+        return self.is_main_process and self.notify_socket is None
 
     @property
     def has_predecessor(self) -> bool:

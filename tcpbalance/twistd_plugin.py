@@ -16,6 +16,13 @@ from tcpbalance import held_signals
 DAEMON_UMASK = 0o077
 """What ``twistd`` sets in the background unless ``--umask`` says otherwise."""
 
+NO_SOCKETS = (
+    "LISTEN_FDNAMES: twistd has lost the sockets that systemd passes, while it looked for plugins; use "
+    "`tcpbalance run FILE` in the unit"
+)
+"""Twisted's endpoints remove ``LISTEN_FDS`` when they are imported. Without a valid cache of its plugins,
+``twistd`` imports them all, and the endpoints with them."""
+
 
 class Options(usage.Options):
     """The options of ``twistd tcpbalance``."""
@@ -44,6 +51,8 @@ def makeService(options: Options) -> IService:
     from tcpbalance.environment import take_variables
 
     variables = take_variables(os.environ)
+    if "LISTEN_FDNAMES" in variables and "LISTEN_FDS" not in variables:
+        raise SystemExit(NO_SOCKETS)
     if options.parent is not None:
         _set_umask(options.parent)
     from twisted.internet import reactor

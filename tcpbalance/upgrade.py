@@ -216,6 +216,8 @@ class Upgrader(Service):
             self._refuse(
                 "this is the first process of its container, which ends with it: restart the container"
             )
+        elif self._environment.ends_its_service:
+            self._refuse("systemd would stop the service when this process ends: use Type=notify in the unit")
         elif os.getpid() != self._started_as:
             self._refuse("twistd runs in the background: use `tcpbalance run` or `twistd -n --pidfile=`")
         else:

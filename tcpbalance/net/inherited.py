@@ -6,6 +6,7 @@ import os
 import socket
 import stat
 from collections.abc import Iterable
+from contextlib import suppress
 
 from attrs import frozen
 from twisted.logger import Logger
@@ -13,7 +14,7 @@ from twisted.logger import Logger
 from tcpbalance.config.addresses import Address
 from tcpbalance.environment import PassedDescriptor
 from tcpbalance.net.addresses import address_text, peer_address
-from tcpbalance.net.binding import ListenError, bind_target
+from tcpbalance.net.binding import ListenError, bind_target, inode_of, unlink_own
 
 ALL_IPV6 = "::"
 """An IPv6 socket with this address may take IPv4 clients as well."""
@@ -117,6 +118,7 @@ class InheritedSockets:
     def __init__(self, passed: Iterable[PassedDescriptor] = (), is_handed_over: bool = False) -> None:
         self.is_handed_over = is_handed_over
         self._unclaimed: list[InheritedSocket] = []
+        self._files_left: list[tuple[str, tuple[int, int]]] = []
         try:
             for one in passed:
                 self._unclaimed.append(InheritedSocket.adopt(one))
@@ -159,6 +161,10 @@ class InheritedSockets:
     def close_unclaimed(self) -> None:
         """Close what no frontend has claimed, and warn of it."""
         for one in self._unclaimed:
+            if one.passed.owns_file:
+                path = one.sock.getsockname()
+                with suppress(FileNotFoundError):
+                    self._files_left.append((path, inode_of(path)))
             if self.is_handed_over:
                 self._log.info("{socket}: no frontend has that address any more", socket=str(one))
             else:
@@ -169,6 +175,22 @@ class InheritedSockets:
                     name=one.passed.name,
                 )
         self._close_all()
+
+    def remove_files(self) -> None:
+        """Remove the files of unix sockets that a predecessor had and no frontend has claimed.
+
+        To be called when the predecessor has handed over: until then, it serves them.
+        """
+        files, self._files_left = self._files_left, []
+        for path, inode in files:
+            try:
+                unlink_own(path, inode)
+            except OSError as error:
+                self._log.warn(
+                    "socket file {path} is left behind: {reason}; remove it",
+                    path=path,
+                    reason=(error.strerror or "").lower(),
+                )
 
     def _close_all(self) -> None:
         unclaimed, self._unclaimed = self._unclaimed, []

@@ -152,6 +152,45 @@ def test_a_predecessor_may_have_had_another_configuration(passing: Passing) -> N
     inherited.close_unclaimed()
 
 
+@pytest.mark.parametrize("owns_file", [True, False])
+def test_the_file_of_what_is_not_claimed_is_removed_after_the_handover(
+    passing: Passing, tmp_path: Path, owns_file: bool
+) -> None:
+    path = tmp_path / "web"
+    passed = passing(passing.unix(path), owns_file=owns_file)
+    inherited = InheritedSockets([passed], is_handed_over=True)
+    inherited.close_unclaimed()
+    assert path.exists()
+    inherited.remove_files()
+    assert path.exists() is not owns_file
+
+
+def test_a_file_that_has_taken_the_place_of_another_stays(passing: Passing, tmp_path: Path) -> None:
+    path = tmp_path / "web"
+    inherited = InheritedSockets([passing(passing.unix(path), owns_file=True)], is_handed_over=True)
+    inherited.close_unclaimed()
+    path.rename(tmp_path / "aside")
+    passing.unix(path)
+    inherited.remove_files()
+    assert path.exists()
+
+
+def test_a_file_that_may_not_be_removed_is_named(
+    passing: Passing, tmp_path: Path, lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "web"
+    inherited = InheritedSockets([passing(passing.unix(path), owns_file=True)], is_handed_over=True)
+    inherited.close_unclaimed()
+
+    def refuse(_: str) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    inherited.remove_files()
+    monkeypatch.undo()
+    assert lines[-1] == f"socket file {path} is left behind: permission denied; remove it"
+
+
 def test_any_port_is_one_of_the_frontends_own(passing: Passing) -> None:
     sock, _ = passing.listening()
     inherited = InheritedSockets([passing(sock, "other")], is_handed_over=True)

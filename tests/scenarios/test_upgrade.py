@@ -209,6 +209,7 @@ def test_the_new_configuration_may_listen_elsewhere(tmp_path: Path) -> None:
         daemon.wait_for_log(
             r"\(web\), which listens on unix:.*web.sock: no frontend has that address any more"
         )
+        until(lambda: not (tmp_path / "web.sock").exists(), "the removal of its file")
 
 
 def test_what_a_reload_has_opened_is_handed_over_too(tmp_path: Path) -> None:

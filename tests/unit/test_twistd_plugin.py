@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import pytest
@@ -47,6 +48,29 @@ def test_the_command_loads_next_to_nothing() -> None:
         "tcpbalance.errors",
         "tcpbalance.held_signals",
     }
+
+
+LOST = """
+import os
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()), LISTEN_FDNAMES="web")
+import twisted.internet.endpoints
+from tcpbalance.twistd_plugin import Options, makeService
+
+options = Options()
+options.parseOptions(["--demo"])
+makeService(options)
+"""
+
+
+def test_sockets_that_twistd_has_lost_are_missed() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", LOST], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        "LISTEN_FDNAMES: twistd has lost the sockets that systemd passes, while it looked for plugins; use "
+        "`tcpbalance run FILE` in the unit\n"
+    )
 
 
 IGNORED = """

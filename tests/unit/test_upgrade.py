@@ -23,6 +23,8 @@ from tcpbalance.upgrade import KILL_AFTER, READY, READY_WITHIN, Predecessor, Suc
 
 PID = 4711
 
+DEFAULT = Environment(notify_socket="@manager", watchdog=2.0)
+
 
 class FakeTransport:
     """A process that ends when it is killed, as soon as Twisted looks."""
@@ -91,11 +93,10 @@ class FakeReactor(Clock):
 class Stage:
     """An upgrader with all that it needs."""
 
-    def __init__(self) -> None:
+    def __init__(self, environment: Environment = DEFAULT) -> None:
         self.reactor = FakeReactor()
         self.balancer = FakeBalancer()
         self.handed_over_to: list[int] = []
-        environment = Environment(notify_socket="@manager", watchdog=2.0)
         self.upgrader = Upgrader(
             self.reactor, self.balancer, environment, self.handed_over_to.append, ["python", "tcpbalance"]
         )
@@ -287,13 +288,14 @@ def test_a_program_that_is_stopped_before_it_accepts_clients_starts_none(stage: 
 
 def test_a_program_that_is_stopped_ends_the_one_that_starts(stage: Stage, lines: list[str]) -> None:
     successor = stage.begin()
-    stopped = stage.upgrader.stopService()
+    stopped: list[None] = []
+    stage.upgrader.stopService().addCallback(stopped.append)
     assert successor.transport.signals == ["TERM"]
     stage.reactor.advance(KILL_AFTER)
     assert successor.transport.signals == ["TERM", "KILL"]
-    assert not stopped.called
+    assert stopped == []
     end(successor, ProcessTerminated(None, signal.SIGKILL))
-    assert stopped.called
+    assert stopped == [None]
     stage.upgrader.upgrade()
     assert lines[1:] == ["SIGUSR2: this program ends already, no new one is started"]
     assert len(stage.reactor.spawned) == 1
@@ -314,6 +316,29 @@ def test_where_none_can_take_over_none_is_started(
     stage.upgrader.upgrade()
     assert stage.reactor.spawned == []
     assert lines == [f"SIGUSR2: no new program can take over, {why}"]
+
+
+@pytest.mark.parametrize("pid", [os.getpid(), 1])
+@pytest.mark.parametrize("notify_socket", [None, "@manager"])
+def test_a_service_that_systemd_would_stop_starts_none(
+    lines: list[str], pid: int, notify_socket: str | None
+) -> None:
+    variables = {"SYSTEMD_EXEC_PID": str(pid)}
+    if notify_socket is not None:
+        variables["NOTIFY_SOCKET"] = notify_socket
+    stage = Stage(Environment.read(variables, os.getpid()))
+    stage.balancer.listening.settle(True)
+    stage.upgrader.upgrade()
+    if notify_socket is None and pid == os.getpid():
+        assert stage.reactor.spawned == []
+        (line,) = lines
+        assert line == (
+            "SIGUSR2: no new program can take over, systemd would stop the service when this process ends: "
+            "use Type=notify in the unit"
+        )
+    else:
+        stage.reactor.spawned[0][0].childDataReceived(3, READY)
+        assert stage.handed_over_to == [PID]
 
 
 EVENTS = st.sampled_from(["R", "rest", "READY", "junk", "eof", "end", "late", "stop"])
