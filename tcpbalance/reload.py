@@ -69,8 +69,8 @@ class _Watched:
     _log = Logger("tcpbalance.reload")
 
     def __init__(self, name: str, part: Part, clock: IReactorTime, in_thread: InThread) -> None:
-        self._name = name
-        self._part = part
+        self.name = name
+        self.part = part
         self._clock = clock
         self._in_thread = in_thread
         self._reading: Deferred[Any] | None = None
@@ -82,6 +82,10 @@ class _Watched:
         self._reported_error = ""
         self._warned: tuple[str, ...] = ()
         self._looking = SteadyLoop(f"the check of the files of {name}", self._look, clock)
+
+    def expect_changes(self) -> None:
+        """Read again soon: the files may have changed since the part was made of them."""
+        self._due = self._clock.seconds()
 
     def start(self) -> None:
         """Report what is wrong with the files, and begin to watch them."""
@@ -97,7 +101,7 @@ class _Watched:
     def _look(self) -> None:
         """See whether it is time to read again, or whether the read under way hangs."""
         self._report_hang()
-        seen, self._seen = self._seen, _signature(self._part.files)
+        seen, self._seen = self._seen, _signature(self.part.files)
         changed = self._seen != self._read
         is_due = changed or self._clock.seconds() >= self._due or self._is_outdated()
         if self._reading is None and seen == self._seen and is_due:
@@ -111,21 +115,21 @@ class _Watched:
         self._log.warn(
             "{name}: reading {files} again has not ended for {seconds:g} s, what was read before stays in "
             "use; a pipe that nothing writes to and a file server that does not answer hang like this",
-            name=self._name,
-            files=", ".join(self._part.files),
+            name=self.name,
+            files=", ".join(self.part.files),
             seconds=HANGS_AFTER,
         )
 
     def _is_outdated(self) -> bool:
         # A read that has failed is tried again after TRY_AGAIN_AFTER, outdated or not.
-        return not self._has_failed and self._part.is_outdated()
+        return not self._has_failed and self.part.is_outdated()
 
     def _warn(self) -> None:
         """Report what is wrong with the files in use, once for as long as it is the same."""
-        warnings = self._part.warnings
+        warnings = self.part.warnings
         for warning in warnings:
             if warning not in self._warned:
-                self._log.warn("{name}: {warning}", name=self._name, warning=warning)
+                self._log.warn("{name}: {warning}", name=self.name, warning=warning)
         self._warned = warnings
 
     def reload(self) -> None:
@@ -134,10 +138,10 @@ class _Watched:
             # What it has read of the files may be from before the change that is asked for.
             self._once_more = True
             return
-        self._read = self._seen = _signature(self._part.files)
+        self._read = self._seen = _signature(self.part.files)
         self._due = self._clock.seconds() + TRY_AGAIN_AFTER
         self._hang_due = self._clock.seconds() + HANGS_AFTER
-        reading = self._reading = self._in_thread(self._part.prepare)
+        reading = self._reading = self._in_thread(self.part.prepare)
         reading.addCallback(self._commit, reading).addErrback(self._failed, reading)
 
     def _commit(self, commit: Callable[[], None], reading: Deferred[Any]) -> None:
@@ -147,7 +151,7 @@ class _Watched:
         self._due = self._clock.seconds() + RENEW_AFTER
         self._has_failed = False
         self._reported_error = ""
-        self._log.info("{name}: read {files} again", name=self._name, files=", ".join(self._part.files))
+        self._log.info("{name}: read {files} again", name=self.name, files=", ".join(self.part.files))
         self._warn()
         self._done()
 
@@ -158,7 +162,7 @@ class _Watched:
         if isinstance(failure.value, TcpbalanceError):
             self._report_error(str(failure.value))
         else:
-            self._log.failure("{name}: files could not be read again", failure, name=self._name)
+            self._log.failure("{name}: files could not be read again", failure, name=self.name)
         self._done()
 
     def _done(self) -> None:
@@ -173,7 +177,7 @@ class _Watched:
             self._reported_error = error
             self._log.error(
                 "{name}: files could not be read again, what was read before stays in use: {error}",
-                name=self._name,
+                name=self.name,
                 error=error,
             )
 
@@ -190,7 +194,29 @@ class Reloader(Service):
     """
 
     def __init__(self, reactor: Any, parts: Iterable[tuple[str, Part]], in_thread: InThread) -> None:
+        self._reactor = reactor
+        self._in_thread = in_thread
         self._watched = [_Watched(name, part, reactor, in_thread) for name, part in parts]
+
+    def watch(self, parts: Iterable[tuple[str, Part]]) -> None:
+        """Keep these parts up to date from now on.
+
+        Those that it has already go on, and so do their reads under way. The files of the others are read
+        again soon: they may have changed since the part was made of them.
+        """
+        present, self._watched = self._watched, []
+        for name, part in parts:
+            watched = next((it for it in present if (it.name, it.part) == (name, part)), None)
+            if watched is None:
+                watched = _Watched(name, part, self._reactor, self._in_thread)
+                watched.expect_changes()
+                if self.running:
+                    watched.start()
+            else:
+                present.remove(watched)
+            self._watched.append(watched)
+        for watched in present:
+            watched.stop()
 
     def startService(self) -> None:
         """Report what is wrong with the files, and begin to watch them."""

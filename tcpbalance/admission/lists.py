@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from attrs import define, field
+
 from tcpbalance.admission.access import Access
 from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.admission.deny_file import read_deny_file
@@ -14,17 +16,21 @@ from tcpbalance.threads import give_way
 
 
 def make_admission(
-    access: AccessConfig | None, limits: LimitsConfig, clock: Callable[[], float]
+    access: AccessConfig | None,
+    limits: LimitsConfig,
+    clock: Callable[[], float],
+    lists: Access | None = None,
 ) -> AdmissionControl | None:
     """Make what admits clients by lists and limits.
 
     :param clock: seconds on a monotonic clock.
+    :param lists: what has been made of *access* already; None to make it, which reads its file.
     :returns: None where all are admitted.
     :raises DenyFileError: the deny file has mistakes.
     """
     if access is None and not limits_clients(limits):
         return None
-    return AdmissionControl(read_access(access or AccessConfig()), limits, clock)
+    return AdmissionControl(lists or read_access(access or AccessConfig()), limits, clock)
 
 
 def read_access(config: AccessConfig, rest: Callable[[], None] = no_rest) -> Access:
@@ -41,8 +47,9 @@ def read_access(config: AccessConfig, rest: Callable[[], None] = no_rest) -> Acc
     )
 
 
+@define
 class DenyFile:
-    """Keeps the lists of an admission up to date with a file.
+    """Keeps the lists of an admission up to date with a file; equal to another one of the same lists.
 
     :param admission: whose lists they are.
     :param config: names the file, and what else is in the lists.
@@ -50,12 +57,14 @@ class DenyFile:
     :ivar warnings: none; a file with a mistake is not used.
     """
 
-    warnings: tuple[str, ...] = ()
+    _admission: AdmissionControl
+    _config: AccessConfig
+    files: tuple[str, ...] = field(init=False)
+    warnings: tuple[str, ...] = field(default=(), init=False)
 
-    def __init__(self, admission: AdmissionControl, config: AccessConfig) -> None:
-        self._admission = admission
-        self._config = config
-        self.files: tuple[str, ...] = () if config.deny_file is None else (config.deny_file,)
+    @files.default
+    def _files(self) -> tuple[str, ...]:
+        return () if self._config.deny_file is None else (self._config.deny_file,)
 
     def prepare(self) -> Callable[[], None]:
         """Read it again.

@@ -93,10 +93,7 @@ class FrontendService(SteppedService):
             rng=shared.rng,
         )
         self._carriers = [self._make_carrier(frontend, place, spare) for place in frontend.listen]
-        self._reloader = self._make_reloader()
-
-    def _make_reloader(self) -> Reloader:
-        return Reloader(self._shared.reactor, self._files(), in_thread(self._shared.reactor))
+        self._reloader = Reloader(shared.reactor, self._files(), in_thread(shared.reactor))
 
     def _make_carrier(self, frontend: Frontend, place: ListensOn, spare: SpareSockets | None) -> Carrier:
         if not isinstance(place, Address):
@@ -237,7 +234,13 @@ class FrontendService(SteppedService):
             present.limits,
         ):
             return self._admission
-        return frontend.admission or make_admission(frontend.access, frontend.limits, self._shared.clock)
+        if frontend.admission is not None:
+            return frontend.admission
+        lists = None
+        if frontend.access == present.access and present.admission is None and self._admission is not None:
+            # Their file is read in a thread only: it may be large, or a pipe that nothing writes to.
+            lists = self._admission.access
+        return make_admission(frontend.access, frontend.limits, self._shared.clock, lists)
 
     def _change(
         self,
@@ -252,7 +255,7 @@ class FrontendService(SteppedService):
         if control is not self._admission:
             self._admit_by(control, frontend.limits)
         self.refresh()
-        self._watch_files_anew()
+        self._reloader.watch(self._files())
         self._carriers = carriers
         if frontend.backlog != before.backlog:
             for carrier in carriers:
@@ -280,11 +283,6 @@ class FrontendService(SteppedService):
         )
         factory.registry.limit(frontend.limits.connections, context.dry_run)
         self._when_known(lambda: setattr(factory, "context", context))
-
-    def _watch_files_anew(self) -> None:
-        self._reloader.stopService()
-        self._reloader = self._make_reloader()
-        self._reloader.startService()
 
     def _open_now(self, carriers: Sequence[Carrier]) -> None:
         for carrier in carriers:

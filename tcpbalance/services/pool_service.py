@@ -16,7 +16,7 @@ from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.changes import PoolChange
 from tcpbalance.pool.pool import Pool
 from tcpbalance.pool.recorded_affinity import RecordedAffinity
-from tcpbalance.reload import Reloader
+from tcpbalance.reload import Part, Reloader
 from tcpbalance.services.shared import Shared
 from tcpbalance.services.stepped import SteppedService
 from tcpbalance.threads import in_thread
@@ -51,7 +51,7 @@ class PoolService(SteppedService):
         self._followed: list[str] = []
         self._unsubscribe: Callable[[], object] = lambda: None
         self._given_up: Deferred[Any] = succeed(None)
-        self._reloader = self._make_reloader()
+        self._reloader = Reloader(shared.reactor, self._files(), in_thread(shared.reactor))
 
     def _make_monitor(self, health: HealthConfig) -> HealthMonitor:
         return HealthMonitor(
@@ -68,10 +68,8 @@ class PoolService(SteppedService):
         if isinstance(self.pool.health, HealthConfig) and self.pool.health.on_down == "reset":
             self._on_down(backend)
 
-    def _make_reloader(self) -> Reloader:
-        pool, reactor = self.pool, self._shared.reactor
-        files = [] if pool.tls is None else [(f"pool {pool.name}", pool.tls)]
-        return Reloader(reactor, files, in_thread(reactor))
+    def _files(self) -> list[tuple[str, Part]]:
+        return [] if self.pool.tls is None else [(f"pool {self.pool.name}", self.pool.tls)]
 
     def begin(self) -> None:
         """Look names up, restore affinity and start checking."""
@@ -118,8 +116,12 @@ class PoolService(SteppedService):
 
     def _end_journal(self) -> None:
         if self._journal is not None:
-            self._given_up = DeferredList([self._given_up, self._journal.stop()])
+            self._give_up(self._journal.stop())
             self._journal = None
+
+    def _give_up(self, ended: Deferred[Any]) -> None:
+        # The results are left out: each list would hold all those before it.
+        self._given_up = DeferredList([self._given_up, ended]).addCallback(lambda _: None)
 
     def prepare_as(self, other: Pool) -> Callable[[], None]:
         """Check whether the pool can become like another one of its name; nothing changes yet.
@@ -132,10 +134,9 @@ class PoolService(SteppedService):
         return lambda: self._become(other, commit)
 
     def _become(self, other: Pool, commit: Callable[[], None]) -> None:
-        before = self.pool.tls
         if not isinstance(other.health, HealthConfig) and self.monitor is not None:
             # It would have backends that are added wait for a check.
-            self._given_up = DeferredList([self._given_up, self.monitor.give_up()])
+            self._give_up(self.monitor.give_up())
             self.monitor = None
         commit()
         health = self.pool.health
@@ -144,11 +145,7 @@ class PoolService(SteppedService):
         if self.running:
             self._follow_names()
             self._keep_affinity()
-        if self.pool.tls is not before:
-            self._reloader.stopService()
-            self._reloader = self._make_reloader()
-            if self.running:
-                self._reloader.startService()
+        self._reloader.watch(self._files())
 
     def _check_by(self, health: HealthConfig) -> None:
         if self.monitor is None:

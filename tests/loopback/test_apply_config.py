@@ -37,6 +37,7 @@ from tcpbalance import (
 )
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.models import AccessLogConfig
+from tcpbalance.config.paths import FilePath
 from tcpbalance.config.pools import BackendConfig, BackendState, PoolConfig
 from tcpbalance.journal.frames import decode
 from tcpbalance.net.data_path import DataPathName
@@ -328,6 +329,51 @@ class ApplyConfigTests(DataPathCase):
         assert await self.answer(old) == "a"
         balancer.apply(self.config())
         assert await self.answer(self.client(balancer)) == "a"
+
+    def deny_file(self, text: str) -> Path:
+        folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, folder)
+        file = folder / "deny"
+        file.write_text(text)
+        return file
+
+    async def test_a_deny_file_that_changes_together_with_another_key(self) -> None:
+        file = self.deny_file("192.0.2.0/24\n")
+        access = AccessConfig(deny_file=FilePath(file))
+        balancer = await self.running(self.config({"web": {"access": access}}))
+        file.write_text("127.0.0.0/8\n")
+        balancer.reload_files()
+        balancer.apply(self.config({"web": {"access": access, "backlog": 9}}))
+        await until(reactor, lambda: self.denies(balancer))
+        file.write_text("192.0.2.0/24 # and no other\n")
+        balancer.reload_files()
+        limits = LimitsConfig(connections_per_client=9)
+        balancer.apply(self.config({"web": {"access": access, "limits": limits}}))
+        await until(reactor, lambda: not self.denies(balancer))
+
+    def denies(self, balancer: Balancer) -> bool:
+        """Whether this machine's own clients are refused."""
+        admission = balancer.factories["web"].context.admission
+        assert admission is not None
+        return admission.control.access.refusal(bytes([127, 0, 0, 1])) is not None
+
+    async def test_other_limits_open_no_deny_file(self) -> None:
+        file = self.deny_file("127.0.0.0/8\n")
+        access = AccessConfig(deny_file=FilePath(file))
+        balancer = await self.running(self.config({"web": {"access": access}}))
+        file.unlink()
+        for limits in (LimitsConfig(connections_per_client=5), LimitsConfig(connections_per_client=6), None):
+            balancer.apply(self.config({"web": {"access": access, "limits": limits}}))
+            assert self.denies(balancer)
+
+    async def test_what_was_given_up_is_held_no_longer(self) -> None:
+        health = HealthConfig(check="tcp", probe=TcpProbe())
+        balancer = await self.running(self.config())
+        (service,) = balancer._pools.values()
+        for _ in range(3):
+            balancer.apply(self.config(web=self.pool("a", health=health)))
+            balancer.apply(self.config())
+        assert await service._given_up is None
 
     async def test_checks_begin_and_end_without_a_gap(self) -> None:
         balancer = await self.running(self.config(web=self.pool("ab")))

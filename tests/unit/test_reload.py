@@ -495,6 +495,69 @@ def test_after_a_stop_it_can_be_started_again(
     assert part.read == ["one key", "two key"]
 
 
+# Other parts
+
+
+def test_a_part_that_stays_goes_on_and_so_does_its_read(
+    threaded: Reloader, thread: Thread, clock: Clock, cert: Path, part: Files
+) -> None:
+    cert.write_text("two, longer")
+    threaded.reload()
+    threaded.watch([("frontend web", part)])
+    thread.go_on()
+    assert part.read == ["one key", "two, longer key"]
+    look(clock, 5)
+    assert thread.waiting == []
+
+
+def test_a_change_that_has_not_settled_is_taken_up_after_other_parts_came(
+    reloader: Reloader, clock: Clock, cert: Path, key: Path, part: Files
+) -> None:
+    cert.write_text("two, longer")
+    look(clock)
+    reloader.watch([("frontend other", Files(key)), ("frontend web", part)])
+    look(clock)
+    assert part.read == ["one key", "two, longer key"]
+
+
+def test_a_file_that_changed_between_the_making_of_a_new_part_and_its_watch(
+    reloader: Reloader, clock: Clock, key: Path
+) -> None:
+    new = Files(key)
+    key.write_text("another")
+    reloader.watch([("frontend web", new)])
+    look(clock)
+    assert new.read == ["key", "another"]
+    look(clock, 10)
+    assert len(new.read) == 2
+
+
+def test_a_part_that_is_gone_is_read_no_more_and_its_read_is_not_used(
+    threaded: Reloader, thread: Thread, clock: Clock, cert: Path, part: Files
+) -> None:
+    threaded.reload()
+    threaded.watch([])
+    cert.write_text("two, longer")
+    thread.go_on()
+    threaded.reload()
+    look(clock, 10)
+    assert (part.read, thread.waiting) == (["one key"], [])
+
+
+def test_a_part_that_comes_before_the_start_is_watched_from_then_on(
+    clock: Clock, cert: Path, key: Path
+) -> None:
+    part = Files(cert)
+    reloader = Reloader(clock, [], execute)
+    reloader.watch([("frontend web", part)])
+    assert clock.getDelayedCalls() == []
+    reloader.startService()
+    cert.write_text("another")
+    look(clock, 2)
+    reloader.stopService()
+    assert part.read == ["one", "another"]
+
+
 def test_a_read_that_does_not_end_is_reported_once_and_ends_as_any_other(
     threaded: Reloader, thread: Thread, clock: Clock, cert: Path, part: Files, logged: Sequence[LogEvent]
 ) -> None:
