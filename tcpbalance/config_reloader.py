@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -64,7 +64,8 @@ class ConfigReloader(Service):
     The file is read in a thread. Where it has a mistake, or the balancer cannot serve by it, everything stays
     as it was, and the log has the reason. Requests that come while one is carried out are joined into one
     more after it. Certificates, keys and lists are read again with each request, whatever becomes of the
-    file.
+    file. A read that takes too long is not waited for: the next request begins another one, and what the
+    first one finds is used only if it comes before.
 
     :param reactor: IReactorTime.
     :param path: the file.
@@ -90,6 +91,7 @@ class ConfigReloader(Service):
         self._in_thread = in_thread
         self._read = read
         self._under_way: OneTimeEvent[None] | None = None
+        self._reading: Deferred[Config] | None = None
         self._once_more = False
         self._loops_call: IDelayedCall | None = None
         self._hang_call: IDelayedCall | None = None
@@ -97,7 +99,7 @@ class ConfigReloader(Service):
     def reload(self) -> Deferred[None]:
         """Read the file again, and serve by it.
 
-        :returns: fires when that is done, whether or not the file could be used.
+        :returns: fires when that is done, whether or not the file could be used, or when reading it hangs.
         """
         if not self._balancer.running:
             return succeed(None)  # It has not started, or it stops.
@@ -113,22 +115,27 @@ class ConfigReloader(Service):
 
     def _begin(self) -> None:
         self._hang_call = self._reactor.callLater(HANGS_AFTER, self._report_hang)
-        reading = self._in_thread(lambda: self._read(self._path))
-        reading.addBoth(self._has_ended).addCallback(self._apply).addErrback(
-            self._report_failure
-        ).addCallback(self._go_on)
+        reading = self._reading = self._in_thread(lambda: self._read(self._path))
+        reading.addBoth(self._has_ended, reading)
 
-    def _has_ended(self, outcome: Config | Failure) -> Config | Failure:
+    def _has_ended(self, outcome: Config | Failure, reading: Deferred[Config]) -> None:
+        if self._reading is not reading:
+            return  # It hung, and another one has begun since.
+        self._reading = None
         _cancel(self._hang_call)
-        return outcome
+        used = fail(outcome) if isinstance(outcome, Failure) else maybeDeferred(self._apply, outcome)
+        used.addErrback(self._report_failure).addCallback(self._go_on)
 
     def _report_hang(self) -> None:
+        """Report a read that hangs, which nothing can end but the system, and wait for it no longer."""
         self._log.warn(
-            "reading {path} has not ended for {seconds:g} s, everything stays as it was meanwhile; a pipe "
-            "that nothing writes to and a file server that does not answer hang like this",
+            "reading {path} has not ended for {seconds:g} s, everything stays as it was meanwhile, and the "
+            "next request to reload reads it anew; a pipe that nothing writes to and a file server that does "
+            "not answer hang like this",
             path=self._path,
             seconds=HANGS_AFTER,
         )
+        self._go_on(None)
 
     def _apply(self, config: Config) -> None:
         if self._balancer.running:
@@ -141,8 +148,8 @@ class ConfigReloader(Service):
             self._begin()
             return
         done, self._under_way = self._under_way, None
-        assert done is not None
-        done.settle(None)
+        if done is not None:  # A read that hung was not waited for.
+            done.settle(None)
 
     def _report_failure(self, failure: Failure) -> None:
         if isinstance(failure.value, TcpbalanceError):

@@ -195,7 +195,46 @@ def test_a_read_that_hangs_is_reported(bench: Bench) -> None:
         bench.reloader.reload()
         bench.clock.advance(HANGS_AFTER)
     assert f"reading {bench.file} has not ended for 10 s" in logged(events)
+    bench.write(7)
     bench.thread.finish()
+    assert bench.backlog == 7, "nothing newer is known"
+
+
+def test_a_request_after_a_read_that_hangs_reads_anew(bench: Bench) -> None:
+    done = fired(bench.reloader.reload())
+    bench.clock.advance(HANGS_AFTER)
+    assert done == [None]
+    hanging = bench.thread.waiting.pop()
+    bench.write(7)
+    again = fired(bench.reloader.reload())
+    bench.thread.finish()
+    assert (again, bench.backlog) == ([None], 7)
+    bench.write(8)
+    bench.thread.waiting.append(hanging)
+    bench.thread.finish()
+    assert bench.backlog == 7, "it may be from before the last request"
+
+
+def test_a_request_during_a_read_that_hangs_reads_anew_when_it_is_given_up(bench: Bench) -> None:
+    done = [fired(bench.reloader.reload()) for _ in range(2)]
+    bench.clock.advance(HANGS_AFTER)
+    assert len(bench.thread.waiting) == 2
+    hanging = bench.thread.waiting.pop(0)
+    bench.write(7)
+    bench.thread.finish()
+    assert (done, bench.backlog) == ([[None]] * 2, 7)
+    hanging[1].errback(ZeroDivisionError("too late to be of interest"))
+    bench.clock.advance(HANGS_AFTER)
+    assert bench.thread.waiting == []
+
+
+def test_each_read_that_hangs_is_reported_and_the_next_one_is_not_kept_from_it(bench: Bench) -> None:
+    with capturedLogs() as events:
+        for _ in range(3):
+            done = fired(bench.reloader.reload())
+            bench.clock.advance(HANGS_AFTER)
+            assert done == [None]
+    assert logged(events).count("has not ended") == 3
 
 
 def test_names_that_lead_back_are_looked_for_once_they_are_known(
