@@ -12,7 +12,7 @@ from attrs import frozen
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.effects import EFFECTS, Effect
 from tcpbalance.config.errors import KeyPath
-from tcpbalance.config.frontends import FrontendConfig, SocketConfig
+from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.models import Config
 from tcpbalance.config.pools import BackendConfig, HealthConfig, PoolConfig
 
@@ -50,8 +50,8 @@ class Difference:
     :param added: frontends, pools and backends that only the new configuration has, with their tables.
     :param removed: those that only the old configuration has, with their tables.
     :param changed: keys of what both have.
-    :param opened: addresses whose listening socket is opened anew.
-    :param closed: addresses whose listening socket is closed; one may be opened anew with other options.
+    :param opened: addresses whose listening socket is opened.
+    :param closed: addresses whose listening socket is closed.
     """
 
     added: Mapping[Part, NamedTable]
@@ -65,10 +65,11 @@ class Difference:
 
     @property
     def draining(self) -> tuple[Part, ...]:
-        """The backends that get no new connections at their old address."""
+        """The backends that get no new connections at their old address, or none by their new state."""
         left = [part for part, table in self.removed.items() if isinstance(table, BackendConfig)]
         moved = [change.path[:-1] for change in self.changed if isinstance(change.old, Address)]
-        return (*left, *(tuple(map(str, part)) for part in moved))
+        told_to = [change.path[:-1] for change in self.changed if _begins_drain(change)]
+        return (*left, *dict.fromkeys(tuple(map(str, part)) for part in (*moved, *told_to)))
 
     @property
     def needing_restart(self) -> tuple[KeyChange, ...]:
@@ -76,10 +77,14 @@ class Difference:
         return tuple(change for change in self.changed if change.effect is Effect.RESTART)
 
 
+def _begins_drain(change: KeyChange) -> bool:
+    return change.path[-1] == "state" and change.old == "ready"
+
+
 def difference(old: Config, new: Config) -> Difference:
     """Compare two configurations."""
     before, after = dict(_parts(old)), dict(_parts(new))
-    listened, listens = Counter(_listeners(old)), Counter(_listeners(new))
+    listened, listens = Counter(_addresses(old)), Counter(_addresses(new))
     changed = [*_keys((), old, new)]
     for part, table in before.items():
         if part in after:
@@ -88,8 +93,8 @@ def difference(old: Config, new: Config) -> Difference:
         {part: table for part, table in after.items() if part not in before},
         {part: table for part, table in before.items() if part not in after},
         tuple(changed),
-        tuple(address for address, _ in (listens - listened).elements()),
-        tuple(address for address, _ in (listened - listens).elements()),
+        tuple((listens - listened).elements()),
+        tuple((listened - listens).elements()),
     )
 
 
@@ -122,11 +127,9 @@ def _parts(config: Config) -> Iterator[tuple[Part, NamedTable]]:
             yield ("pools", name, "backends", backend.name), backend
 
 
-def _listeners(config: Config) -> Iterator[tuple[Address, SocketConfig | None]]:
-    """Give each address with the options of its listening socket, which unix sockets have none of."""
+def _addresses(config: Config) -> Iterator[Address]:
     for frontend in config.frontends.values():
-        for address in frontend.listen:
-            yield address, None if address.is_unix else frontend.socket
+        yield from frontend.listen
 
 
 def _keys(path: KeyPath, old: Any, new: Any) -> Iterator[KeyChange]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import pytest
 from hypothesis import given, settings
 
 from support.configs import SMALLEST, backends, frontend, load_text, pool
@@ -87,11 +88,33 @@ def test_listeners_that_open_and_close(tmp_path: Path) -> None:
     assert list(plan_lines(found))[-1] == "changes: 1 key; listeners: 1 opened, 1 closed"
 
 
-def test_other_socket_options_open_a_listener_anew_but_no_unix_socket(tmp_path: Path) -> None:
-    options = '[frontends.db.socket]\nkeepalive = "60s"\n'
-    listen = SMALLEST.replace('"0.0.0.0:5432"', '["0.0.0.0:5432", "unix:a"]')
-    found = between(tmp_path, listen, options + listen)
-    assert found.opened == found.closed == (Address.parse("0.0.0.0:5432"),)
+def test_other_socket_options_need_a_restart_and_open_no_listener(tmp_path: Path) -> None:
+    found = between(tmp_path, SMALLEST, '[frontends.db.socket]\nkeepalive = "60s"\n' + SMALLEST)
+    assert (found.opened, found.closed) == ((), ())
+    assert list(plan_lines(found))[-1] == "changes: 1 key; needs a restart: 1 key"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "drains"),
+    [
+        ("ready", "drain", True),
+        ("ready", "maintenance", True),
+        ("drain", "maintenance", False),
+        ("maintenance", "ready", False),
+    ],
+)
+def test_a_backend_whose_state_changes(tmp_path: Path, old: str, new: str, drains: bool) -> None:
+    written = '[{{ name = "a", address = "10.0.0.1:1", state = "{}" }}, "10.0.0.2:1"]'
+    found = between(tmp_path, backends(written.format(old)), backends(written.format(new)))
+    assert found.draining == ((("pools", "db", "backends", "a"),) if drains else ())
+    drained = "drains: 1 backend; " if drains else ""
+    assert list(plan_lines(found))[-1] == f"{drained}changes: 1 key"
+
+
+def test_a_backend_that_moves_and_drains_is_counted_once(tmp_path: Path) -> None:
+    old = backends('[{ name = "a", address = "10.0.0.1:1" }]')
+    new = backends('[{ name = "a", address = "10.0.0.2:1", state = "drain" }]')
+    assert between(tmp_path, old, new).draining == (("pools", "db", "backends", "a"),)
 
 
 def test_keys_of_a_probe_stand_in_the_table_of_the_check(tmp_path: Path) -> None:
@@ -134,6 +157,7 @@ def test_a_document_for_programs(tmp_path: Path) -> None:
                 "name": "10.0.0.2:1",
                 "weight": 1,
                 "backup": False,
+                "state": "ready",
             }
         },
         "removed": {
@@ -142,6 +166,7 @@ def test_a_document_for_programs(tmp_path: Path) -> None:
                 "name": "10.0.0.1:1",
                 "weight": 1,
                 "backup": False,
+                "state": "ready",
             }
         },
         "changed": [{"key": "frontends.db.backlog", "old": 4096, "new": 5, "effect": "in place"}],
