@@ -37,7 +37,7 @@ from tcpbalance import (
 )
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.models import AccessLogConfig
-from tcpbalance.config.paths import FilePath
+from tcpbalance.config.paths import FileMode, FilePath
 from tcpbalance.config.pools import BackendConfig, BackendState, PoolConfig
 from tcpbalance.journal.frames import decode
 from tcpbalance.net.data_path import DataPathName
@@ -583,6 +583,35 @@ class ApplyConfigTests(DataPathCase):
         assert balancer.config.data_path == self.data_path_name
         assert balancer.config.frontends["web"].backlog == 9
         assert balancer._shared.grace == 7
+
+    async def test_a_new_unix_socket_has_the_mode_that_comes_with_it_and_one_that_goes_takes_it_along(
+        self,
+    ) -> None:
+        folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, folder)
+        tcp, file = "127.0.0.1:0", folder / "a"
+        balancer = await self.running(self.config())
+        both = {"listen": [tcp, f"unix:{file}"], "listen_mode": FileMode(0o600)}
+        assert not balancer.apply(self.config({"web": both})).needing_restart
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert not balancer.apply(self.config()).needing_restart
+        assert len(balancer.listens_on("web")) == 1
+
+    async def test_a_unix_socket_is_not_opened_without_the_mode_that_it_is_to_have(self) -> None:
+        folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, folder)
+        old, new = f"unix:{folder}/old", f"unix:{folder}/new"
+        balancer = await self.running(self.config({"web": {"listen": old}}))
+        both = self.config({"web": {"listen": [old, new], "listen_mode": FileMode(0o600)}})
+        with pytest.raises(SettingError) as error:
+            balancer.apply(both)
+        assert str(error.value) == (
+            f"frontends.web.listen_mode: needs a restart for the unix sockets that stay, and {new} would "
+            f"listen without it; restart, or give {new} a frontend of its own"
+        )
+        assert [it.name for it in folder.iterdir() if it.is_socket()] == ["old"]
+        found = balancer.apply(self.config({"web": {"listen": old, "listen_mode": FileMode(0o600)}}))
+        assert [change.path[-1] for change in found.needing_restart] == ["listen_mode"]
 
     async def test_only_a_balancer_that_runs_by_a_configuration(self) -> None:
         frontend = Frontend("web", "127.0.0.1:0", Pool("web", [self.servers["a"]]))
