@@ -22,6 +22,8 @@ from support.network import no_logged_failure
 from support.scene import ONE, TWO, BareScene, Scene, WholeScene
 from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.pools import AffinityConfig
+from tcpbalance.net.connect_attempt import ConnectAttempt
+from tcpbalance.net.pump import CHUNK
 from tcpbalance.net.tcp_info import NOTICEABLE
 from tcpbalance.net.wheel import RESOLUTION
 from tcpbalance.pool.backend import AdminState, Backend
@@ -693,17 +695,103 @@ def test_no_write_waits_for_anything_after_a_dial_that_went_on() -> None:
     assert dialling(scene).getsockopt(IPPROTO_TCP, TCP_NODELAY) == 1
 
 
-def test_what_is_left_of_a_header_may_wait_for_what_follows_it() -> None:
+def short_send(sock: Any, size: int) -> None:
+    """Let the next send of a socket take so many bytes and no more; none at all is an error."""
+    send, sizes = sock.send, [size]
+
+    def sending(data: bytes, flags: int = 0) -> int:
+        limit = sizes.pop() if sizes else len(data)
+        if not limit:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return int(send(data[:limit], flags))
+
+    sock.send = sending
+
+
+@pytest.mark.parametrize("taken", [0, 5])
+def test_what_is_left_of_a_header_may_wait_for_what_follows_it(taken: int) -> None:
     scene = BareScene({ONE: "hangs"}, send_proxy_protocol="v1")
     scene.connect(early=b"question")
     scene.run()
     sock = dialling(scene)
-    send, sizes = sock.send, [5]
-    sock.send = lambda data, flags=0: send(data[: sizes.pop() if sizes else None], flags)
+    short_send(sock, taken)
     flags = flags_of(sock)
     scene.backends[ONE].behaviour = "accepts"
     scene.run()
     assert flags == [MSG_MORE, MSG_MORE, 0]
+    assert scene.backends[ONE].connection.received.endswith(b" 80\r\nquestion")
+
+
+@pytest.mark.parametrize("finishes", [True, False])
+@pytest.mark.parametrize("of_client", [True, False])
+@pytest.mark.parametrize("taken", [0, 5])
+def test_what_is_left_of_a_message_may_wait_for_the_end_behind_it(
+    taken: int, of_client: bool, finishes: bool
+) -> None:
+    scene = BareScene()
+    scene.joined()
+    source, sink = side(scene, of_client)
+    short_send(ours(sink), taken)
+    flags = flags_of(ours(sink))
+    source.send(b"message")
+    if finishes:
+        source.finish()
+        source.step()
+    scene.run()
+    assert flags == [MSG_MORE if finishes else 0] * 2
+    assert (sink.received, sink.saw) == (b"message", "fin" if finishes else "open")
+
+
+def lacks_memory(sock: Any) -> None:
+    """Let the next send of a socket find no memory on this machine."""
+    send, errors = sock.send, [OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))]
+
+    def sending(data: bytes, flags: int = 0) -> int:
+        if errors:
+            raise errors.pop()
+        return int(send(data, flags))
+
+    sock.send = sending
+
+
+@pytest.mark.parametrize("of_client", [True, False])
+def test_a_message_for_which_there_is_no_memory(make_scene: Carrier, of_client: bool) -> None:
+    scene = make_scene()
+    scene.joined()
+    source, sink = side(scene, of_client)
+    lacks_memory(ours(sink))
+    source.send(b"message")
+    scene.run()
+    assert (source.saw, sink.saw, sink.received) == ("reset", "reset", b"")
+    assert scene.ended == EndReason.LOCAL_FAILURE.word
+
+
+@pytest.mark.parametrize("early", [b"question", b""])
+def test_a_header_for_which_there_is_no_memory(make_scene: Carrier, early: bytes) -> None:
+    scene = make_scene({ONE: "hangs"}, send_proxy_protocol="v1")
+    client = scene.connect(early=early)
+    scene.run()
+    lacks_memory(dialling(scene))
+    scene.backends[ONE].behaviour = "accepts"
+    scene.run()
+    assert (client.saw, scene.backends[ONE].connection.received) == ("reset", b"")
+    assert scene.ended == EndReason.LOCAL_FAILURE.word
+
+
+@pytest.mark.parametrize("size", [0, CHUNK])
+def test_a_backend_that_speaks_and_finishes_with_its_accept(make_scene: Carrier, size: int) -> None:
+    """One event says it all."""
+    network = {"send_buffer": 4 * CHUNK, "receive_buffer": 4 * CHUNK}
+    scene = make_scene({ONE: "hangs"}, network=network)
+    client = scene.connect(early=bytes(size))
+    scene.run()
+    sock = accept(scene)
+    sock.incoming.unread += b"hello"
+    sock.incoming.fin_arrived = True
+    scene.network.report(sock, EPOLLIN | EPOLLOUT | EPOLLRDHUP)
+    scene.run()
+    assert (client.received, client.saw) == (b"hello", "fin")
+    assert len(sock.outgoing.unread) == size
 
 
 # Backends that fail
@@ -935,3 +1023,17 @@ def test_a_slow_reader_slows_down_the_other_side(make_scene: Carrier, of_client:
     sink.start_reading()
     scene.run()
     assert len(sink.received) == 3_000_000
+
+
+def test_a_failure_after_the_rest_was_made_gives_everything_back() -> None:
+    scene = BareScene({ONE: "hangs"}, connect_timeout=2.0)
+    client = scene.connect(early=b"question")
+    with (
+        patch.object(ConnectAttempt, "check", side_effect=LookupError("broken")),
+        pytest.raises(AssertionError, match="a deadline could not be dealt with"),
+        no_logged_failure(),
+    ):
+        scene.advance(5.0)
+    assert (client.saw, scene.ended) == ("reset", EndReason.INTERNAL_ERROR.word)
+    scene.leave()
+    assert scene.leftovers() == []
