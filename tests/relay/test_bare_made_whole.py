@@ -1037,3 +1037,51 @@ def test_a_failure_after_the_rest_was_made_gives_everything_back() -> None:
     assert (client.saw, scene.ended) == ("reset", EndReason.INTERNAL_ERROR.word)
     scene.leave()
     assert scene.leftovers() == []
+
+
+# Ends in order
+
+
+@pytest.mark.parametrize("made_whole", [False, True])
+@pytest.mark.parametrize("of_client", [True, False])
+def test_the_side_that_finishes_first_has_closed(
+    make_scene: Carrier, of_client: bool, made_whole: bool
+) -> None:
+    scene = make_scene()
+    scene.joined(early=b"question")
+    first, second = side(scene, of_client)
+    second.send(b"answer")
+    scene.run()
+    first.finish()
+    scene.run()
+    if made_whole:
+        second.send(b"another")
+        scene.run()
+    second.finish()
+    scene.run()
+    reason = EndReason.CLIENT_CLOSED if of_client else EndReason.BACKEND_CLOSED
+    assert (scene.ended, first.saw, second.saw) == (reason.word, "fin", "fin")
+    assert scene.record.failures == ()
+
+
+def test_an_end_without_a_byte_is_no_answer(make_scene: Carrier) -> None:
+    scene = make_scene(outlier=OutlierConfig(consecutive_failures=2))
+    client, backend = scene.joined(early=b"question")
+    with patch.object(Slot, "answered") as answered:
+        backend.finish()
+        scene.run()
+        client.finish()
+        scene.run()
+    answered.assert_not_called()
+    assert scene.ended == EndReason.BACKEND_CLOSED.word
+
+
+@pytest.mark.parametrize("of_client", [True, False])
+def test_what_comes_behind_the_most_that_one_read_takes(make_scene: Carrier, of_client: bool) -> None:
+    """No event tells of it."""
+    scene = make_scene(network={"send_buffer": 4 * CHUNK, "receive_buffer": 4 * CHUNK})
+    scene.joined()
+    source, sink = side(scene, of_client)
+    source.socket.send(bytes(CHUNK + 1))
+    scene.run()
+    assert len(sink.received) == CHUNK + 1
