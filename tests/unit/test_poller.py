@@ -551,3 +551,14 @@ def test_one_that_is_not_watched_any_more_is_unregistered(stage: Stage, is_new: 
     stage.events.rounds = [[5]]
     stage.poller.doRead()
     assert (stage.diary, stage.events.registered) == ([], [])
+
+
+def test_of_many_ends_that_of_a_descriptor_closed_meanwhile_is_not_reported(stage: Stage) -> None:
+    numbers = range(100, 100 + EVENTS_A_ROUND)
+    for number in numbers:
+        stage.handler(number)
+    stage.handler(100, then=lambda: stage.poller.forget(101))
+    stage.events.batch(select.EPOLLRDHUP, numbers)
+    stage.poller.doRead()
+    assert "100" in stage.diary
+    assert "101" not in stage.diary
