@@ -318,7 +318,7 @@ def test_where_none_can_take_over_none_is_started(
     assert lines == [f"SIGUSR2: no new program can take over, {why}"]
 
 
-@pytest.mark.parametrize("pid", [os.getpid(), 1])
+@pytest.mark.parametrize("pid", [os.getpid(), 1], ids=["ours", "of another"])
 @pytest.mark.parametrize("notify_socket", [None, "@manager"])
 def test_a_service_that_systemd_would_stop_starts_none(
     lines: list[str], pid: int, notify_socket: str | None
