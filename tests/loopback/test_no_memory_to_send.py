@@ -38,8 +38,8 @@ class Lacking:
         raise OSError(self._code, os.strerror(self._code))
 
 
-def let_lack(transport: Any, code: int) -> None:
-    """Let a transport have no memory for what it sends."""
+def let_lack(transport: Any, code: int) -> Lacking:
+    """Let a transport have no memory for what it sends; give the socket that has none."""
     if isinstance(transport, AdaptedTransport):
         transport = transport._transport
     while isinstance(transport, ProtocolWrapper):
@@ -49,7 +49,9 @@ def let_lack(transport: Any, code: int) -> None:
         holder, name = transport.output, "_socket"
         if isinstance(holder, TlsOutput):
             holder, name = transport.socket, "_sock"
-    setattr(holder, name, Lacking(getattr(holder, name), code))
+    lacking = Lacking(getattr(holder, name), code)
+    setattr(holder, name, lacking)
+    return lacking
 
 
 class NoMemoryTests(TlsCase):
@@ -69,7 +71,10 @@ class NoMemoryTests(TlsCase):
                 sock = getattr(session, f"_{side}_socket")
                 setattr(session, f"_{side}_socket", Lacking(sock, code))
             else:
-                let_lack(getattr(session, side).transport, code)
+                lacking = let_lack(getattr(session, side).transport, code)
+                other = getattr(session, "client" if side == "backend" else "backend")
+                if other.pump is not None:
+                    other.pump._send = lacking.send
             client.sendall(b"again")
             with self.assertRaises(ConnectionResetError):
                 await deferToThread(read_all, client)
