@@ -387,16 +387,12 @@ class BareSession(Session):
     def end(self, reason: EndReason) -> None:
         """See ``Session``."""
         if self.is_bare and self._phase is not OVER:
+            if reason is EndReason.INTERNAL_ERROR:
+                # It may be ``_equip`` that has failed.
+                self._reset_bare(reason)
+                return
             self._equip()
         super().end(reason)
-
-    def _fail(self) -> None:
-        """See ``Session``; one that could not be equipped cannot be ended as others are."""
-        if self.is_bare:
-            self._log.failure("frontend {name}: a session could not go on", name=self._context.name)
-            self._reset_bare(EndReason.INTERNAL_ERROR)
-        else:
-            super()._fail()
 
     def check(self, now: float) -> None:
         """The wheel's call: a deadline may have come."""
@@ -406,12 +402,7 @@ class BareSession(Session):
 
     def on_failure(self, failure: Failure) -> None:
         """See ``wheel.Watched`` and ``poller.Handler``."""
-        if self._phase is OVER:
-            return
-        if self.is_bare:
-            self._reset_bare(EndReason.INTERNAL_ERROR)
-        else:
-            self.end(EndReason.INTERNAL_ERROR)
+        self.end(EndReason.INTERNAL_ERROR)
 
     def on_teardown(self) -> None:
         """See ``poller.Handler``."""

@@ -119,7 +119,6 @@ class SessionRegistry:
         self._name = name
         self.stats = stats
         self._max_sessions = math.inf if max_sessions is None else max_sessions
-        self._is_full = False
         self._dry_run = dry_run
         self.on_record = on_record
         self._on_idle = on_idle
@@ -137,8 +136,7 @@ class SessionRegistry:
         """
         self._max_sessions = math.inf if max_sessions is None else max_sessions
         self._dry_run = dry_run
-        self._is_full = dry_run is None and len(self.sessions) >= self._max_sessions
-        if self._is_full:
+        if dry_run is None and len(self.sessions) >= self._max_sessions:
             self.accept_pause.pause(_FULL)
         else:
             self.accept_pause.resume(_FULL)
@@ -153,7 +151,6 @@ class SessionRegistry:
             return
         self.sessions.add(session)
         if len(self.sessions) >= self._max_sessions:
-            self._is_full = True
             self.accept_pause.pause(_FULL)
 
     def remove(self, session: OpenSession, reason: EndReason, client_bytes: int, backend_bytes: int) -> None:
@@ -172,8 +169,7 @@ class SessionRegistry:
         stats.bytes_out += backend_bytes
         if upstream is not None:
             upstream.count_end(reason, client_bytes, backend_bytes)
-        if self._is_full and len(sessions) < self._max_sessions:
-            self._is_full = False
+        if len(sessions) == self._max_sessions - 1:
             self.accept_pause.resume(_FULL)
         if self.on_record is not None:
             # It may be foreign code; the end of the session must not depend on it.
