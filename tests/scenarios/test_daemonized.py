@@ -13,25 +13,13 @@ from pathlib import Path
 
 from support import peers
 from support.clients import ask
+from support.configs import WEB
 from support.daemon import TWISTD
 from support.descriptors import room_in
 from support.name_server import FakeNameServer
 from support.process import Process, run
 from support.waiting import until
 from tcpbalance.net.descriptors import MAX_PREPARED
-
-CONFIG = """
-[access_log]
-path = "access.log"
-format = "json"
-
-[frontends.web]
-listen = ["127.0.0.1:0", "unix:web.sock"]
-pool = "web"
-
-[pools.web]
-backends = ["{backend}"]
-"""
 
 
 @contextlib.contextmanager
@@ -86,7 +74,7 @@ def test_it_serves_logs_and_ends(tmp_path: Path) -> None:
     with peers.named("a") as (backend,), FakeNameServer() as names:
         # What looks names up has a thread, which would not come along.
         names.addresses["db.test"] = ["127.0.0.1"]
-        text = f'resolver.servers = ["{names.address}"]\n{CONFIG.format(backend=f"db.test:{backend.port}")}'
+        text = f'resolver.servers = ["{names.address}"]\n{WEB.format(backend=f"db.test:{backend.port}")}'
         (tmp_path / "tcpbalance.toml").write_text(text)
         with in_the_background(tmp_path) as pid:
             port = _port(tmp_path / "twistd.log")
@@ -105,7 +93,7 @@ def test_it_serves_logs_and_ends(tmp_path: Path) -> None:
 def test_signals_before_it_serves_harm_nobody(tmp_path: Path) -> None:
     """From the moment that its process id is known; the process that started it gets them, too."""
     with peers.named("a") as (backend,):
-        (tmp_path / "tcpbalance.toml").write_text(CONFIG.format(backend=backend.address))
+        (tmp_path / "tcpbalance.toml").write_text(WEB.format(backend=backend.address))
         command: list[str | Path] = [
             TWISTD,
             *_files(tmp_path),
@@ -134,7 +122,7 @@ def test_signals_before_it_serves_harm_nobody(tmp_path: Path) -> None:
 def test_sigusr1_rotates_both_logs(tmp_path: Path) -> None:
     """The access log is opened again, and twistd's own handler still rotates the file of ``--logfile``."""
     with peers.named("a") as (backend,):
-        (tmp_path / "tcpbalance.toml").write_text(CONFIG.format(backend=backend.address))
+        (tmp_path / "tcpbalance.toml").write_text(WEB.format(backend=backend.address))
         with in_the_background(tmp_path) as pid:
             port = _port(tmp_path / "twistd.log")
             assert ask(port) == b"a"

@@ -13,24 +13,17 @@ import pytest
 
 from support import peers
 from support.clients import connect, read_all
+from support.configs import WEB
 from support.daemon import Daemon
 from support.ports import accepts
 from support.waiting import until
 
-CONFIG = """
+CONFIG = (
+    """
 shutdown_grace = "{grace}"
-
-[access_log]
-path = "access.log"
-format = "json"
-
-[frontends.web]
-listen = ["127.0.0.1:0", "unix:web.sock"]
-pool = "web"
-
-[pools.web]
-backends = ["{backend}"]
-
+"""
+    + WEB
+    + """
 [pools.web.health]
 check = "command"
 argv = ["sleep", "0.2"]
@@ -38,6 +31,7 @@ interval = "100ms"
 timeout = "5s"
 rise = 1
 """
+)
 
 SESSIONS = 200
 BOTH = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

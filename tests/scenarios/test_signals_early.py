@@ -10,22 +10,14 @@ import pytest
 
 from support import peers
 from support.clients import ask
+from support.configs import WEB
 from support.daemon import Daemon
 from support.process import Process
 from support.waiting import until
 
-CONFIG = """
-[access_log]
-path = "access.log"
-format = "json"
-
-[frontends.web]
-listen = ["127.0.0.1:0", "unix:web.sock"]
-pool = "web"
-
-[pools.web]
-backends = ["{backend}"]
-
+CONFIG = (
+    WEB
+    + """
 [pools.web.health]
 check = "command"
 # No shell, which may clear the mask; and only the first check, which comes the soonest.
@@ -33,6 +25,7 @@ argv = ["cp", "/proc/self/status", "blocked"]
 interval = "1h"
 rise = 1
 """
+)
 
 DENIES = """
 [frontends.web.access]

@@ -14,6 +14,7 @@ import pytest
 
 from support import peers
 from support.clients import ask, ask_unix, connect, read, read_all
+from support.configs import WEB
 from support.daemon import Daemon, Starter
 from support.notify import service_manager
 from support.ports import free_port
@@ -26,18 +27,6 @@ pytestmark = pytest.mark.timeout(180)  # programs start several times, on a mach
 
 STARTS_WITHIN = 60.0
 
-CONFIG = """
-[access_log]
-path = "access.log"
-format = "json"
-
-[frontends.web]
-listen = ["127.0.0.1:0", "unix:web.sock"]
-pool = "web"
-
-[pools.web]
-backends = ["{backend}"]
-"""
 
 PROGRAM = """
 import os, signal, sys
@@ -103,7 +92,7 @@ def running(
     for name, text in (("program.py", PROGRAM), ("change", change), ("ready_within", ready_within)):
         (folder / name).write_text(text)
     with peers.peer(peers.echo) as backend:
-        daemon = kind(CONFIG.format(backend=backend.address), folder, environment=environment)
+        daemon = kind(WEB.format(backend=backend.address), folder, environment=environment)
         try:
             with daemon:
                 yield daemon

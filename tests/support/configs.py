@@ -23,6 +23,20 @@ pool = "db"
 backends = ["10.0.0.11:5432", "10.0.0.12:5432"]
 """
 
+WEB = """
+[access_log]
+path = "access.log"
+format = "json"
+
+[frontends.web]
+listen = ["127.0.0.1:0", "unix:web.sock"]
+pool = "web"
+
+[pools.web]
+backends = ["{backend}"]
+"""
+"""What scenarios run; `backend` is to be filled in."""
+
 EVERYTHING = """\
 data_path = "auto"
 shutdown_grace = "30s"
