@@ -18,6 +18,7 @@ from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.loader import FileTable, Report, load
 from tcpbalance.config.loops import Inlet, Outlet, loops
 from tcpbalance.config.models import Config
+from tcpbalance.config.pieces import KnownTables
 from tcpbalance.config.pools import AffinityConfig, PoolConfig
 from tcpbalance.errors import SettingError
 from tcpbalance.health.extensions import probes
@@ -229,6 +230,7 @@ def read_config(
     *,
     thorough: bool = False,
     rest: Callable[[], object] = lambda: None,
+    known: KnownTables | None = None,
 ) -> Config:
     """Load a configuration file, with the policies and probes that are installed.
 
@@ -236,7 +238,8 @@ def read_config(
     :param thorough: whether to find all that can be found beforehand, as ``tcpbalance check`` does: names are
         looked up, and what is wrong with a file that a part reads, and can do without, is reported. At the
         start, and at each reload, that part says so itself.
-    :param rest: called now and then in the middle of long work.
+    :param rest: called often in the middle of long work.
+    :param known: what was read of the file before; see ``load``.
     :raises ConfigError: the file has mistakes that stop the start; the text lists all of them.
     """
     return load(
@@ -248,6 +251,7 @@ def read_config(
         examine_all=_examine_names if thorough else lambda config: (),
         report=report,
         rest=rest,
+        known=known,
     )
 
 

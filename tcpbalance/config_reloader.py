@@ -19,6 +19,7 @@ from tcpbalance.build import read_config
 from tcpbalance.config.difference import Difference
 from tcpbalance.config.errors import key_text
 from tcpbalance.config.models import Config
+from tcpbalance.config.pieces import KnownTables
 from tcpbalance.config.plan import plan_lines
 from tcpbalance.errors import TcpbalanceError
 from tcpbalance.event import OneTimeEvent
@@ -37,9 +38,12 @@ MAX_LISTED_CHANGES = 50
 """Changes that the log lists of one reload."""
 
 
-def read_settled(path: str, pause: Callable[[float], object] = time.sleep) -> Config:
+def read_settled(
+    path: str, known: KnownTables | None = None, pause: Callable[[float], object] = time.sleep
+) -> Config:
     """Read a configuration file once it has stopped changing; waits meanwhile.
 
+    :param known: what was read of it before.
     :raises ConfigError: the file has mistakes; the text lists them all.
     """
     for _ in range(MAX_LOOKS):
@@ -47,7 +51,7 @@ def read_settled(path: str, pause: Callable[[float], object] = time.sleep) -> Co
         pause(SETTLED_AFTER)
         if _state(path) == before:
             break
-    return read_config(path, rest=give_way)
+    return read_config(path, rest=give_way, known=known)
 
 
 def _state(path: str) -> tuple[int, ...] | None:

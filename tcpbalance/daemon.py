@@ -21,7 +21,8 @@ from twisted.python.failure import Failure
 from tcpbalance import held_signals
 from tcpbalance.balancer import Balancer
 from tcpbalance.build import read_config
-from tcpbalance.config_reloader import ConfigReloader
+from tcpbalance.config.pieces import KnownTables
+from tcpbalance.config_reloader import ConfigReloader, read_settled
 from tcpbalance.environment import Environment
 from tcpbalance.errors import TcpbalanceError
 from tcpbalance.net.binding import ListenError
@@ -74,12 +75,15 @@ def build_or_exit(reactor: Any, config_file: str | None, variables: Mapping[str,
 
 
 def _from_file(reactor: Any, path: str, environment: Environment) -> MultiService:
-    config = read_config(path)
+    known = KnownTables()
+    config = read_config(path, known=known)
     inherited = InheritedSockets(environment.passed, environment.has_predecessor)
     balancer = Balancer.from_config(reactor, config, inherited=inherited)
     balancer.prepare()
     inherited.close_unclaimed()
-    reloader = ConfigReloader(reactor, path, balancer, in_thread(reactor))
+    reloader = ConfigReloader(
+        reactor, path, balancer, in_thread(reactor), lambda again: read_settled(again, known)
+    )
     service = daemon(reactor, balancer, environment, reloader)
     # Called after what ``daemon`` has added, which reports to the predecessor.
     balancer.when_listening().addCallbacks(lambda _: inherited.remove_files(), lambda _: None)

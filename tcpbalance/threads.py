@@ -11,9 +11,12 @@ from typing import Any, Protocol, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+WORK_FOR = 0.0003
+"""Seconds that a thread works before it gives the interpreter's lock away."""
+
 GIVE_WAY_FOR = 0.0005
-"""Seconds for which a thread gives the interpreter's lock away after each piece of its work. From a thread
-that does not, it is taken after ``TAKE_AFTER``, and the reactor's thread needs it after each system call."""
+"""Seconds for which it gives the lock away then. From a thread that does not, it is taken after
+``TAKE_AFTER``, and the reactor's thread needs it after each system call."""
 
 TAKE_AFTER = 0.0002
 """Seconds for which a thread that does not give the lock away keeps it while another one waits. With the 5 ms
@@ -28,9 +31,20 @@ def share_the_lock() -> None:
     sys.setswitchinterval(TAKE_AFTER)
 
 
+class _Turn(threading.local):
+    """When the thread began to work since it last gave way."""
+
+    began = 0.0
+
+
+_turn = _Turn()
+
+
 def give_way() -> None:
-    """Let other threads go on, in the middle of long work."""
-    time.sleep(GIVE_WAY_FOR)
+    """Let other threads go on, in the middle of long work, once this one has worked for ``WORK_FOR``."""
+    if time.perf_counter() - _turn.began > WORK_FOR:
+        time.sleep(GIVE_WAY_FOR)
+        _turn.began = time.perf_counter()
 
 
 class InThread(Protocol):

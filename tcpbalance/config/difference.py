@@ -89,7 +89,8 @@ def difference(old: Config, new: Config) -> Difference:
     listened, listens = Counter(_addresses(old)), Counter(_addresses(new))
     changed = [*_keys((), old, new)]
     for part, table in before.items():
-        if part in after:
+        # Tables that were not read again are the same objects.
+        if part in after and after[part] is not table:
             changed += _keys(part, table, after[part])
     return Difference(
         {part: table for part, table in after.items() if part not in before},

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import attrs
+import cattrs
 
 from tcpbalance.config import rules
 from tcpbalance.config.admission import AccessConfig
 from tcpbalance.config.draft import CannotTell, Mistakes, tables
 from tcpbalance.config.errors import ConfigError, KeyPath, Mistake, Problem, Severity
 from tcpbalance.config.models import Config
+from tcpbalance.config.pieces import KnownTables, Table
 from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.config.positions import Positions
 from tcpbalance.config.source import parse, positions, read_text
@@ -43,6 +45,7 @@ def load(
     examine_all: ExamineAll = lambda config: (),
     report: Report = lambda problem: None,
     rest: Callable[[], object] = lambda: None,
+    known: KnownTables | None = None,
 ) -> Config:
     """Read a configuration file.
 
@@ -53,24 +56,22 @@ def load(
     :param examine_draft: finds what is wrong on this machine with the configuration as far as it can be read.
     :param examine_all: finds what is wrong with a configuration that has no fatal mistake.
     :param report: called with each mistake, in the order of their lines, where none of them is fatal.
-    :param rest: called now and then; ``give_way`` in a thread.
+    :param rest: called often; ``give_way`` in a thread.
+    :param known: what the last call for this file has read: tables whose text is the same are not read again,
+        and the models are the same objects. Kept up to date.
     :returns: the configuration, with all paths absolute.
     :raises ConfigError: one is fatal; with every mistake, its line, and what to do.
     """
     file = os.fspath(path)
     text = read_text(file)
-    document = parse(file, text)
-    converter = config_converter(Path(file).absolute().parent, policies, probes, rest)
-    found: list[Mistake] = []
-    try:
-        config = converter.structure(document, Config)
-    except Mistakes as error:
-        config, found = error.draft, [_grounded(mistake, document) for mistake in error.mistakes]
-    for broken in (rules.broken(config.frontends, config.pools), examine_draft(config)):
-        # A key that is refused already is not refused once more for what follows from that.
-        refused = {mistake.path for mistake in found}
-        more = [_grounded(mistake, document) for mistake in broken]
-        found += [mistake for mistake in more if mistake.path not in refused]
+    known = known or KnownTables()
+    before = known.by_text  # Another call for the same file may replace it meanwhile.
+    document, pieces = parse(file, text, before, rest)
+    folder = Path(file).absolute().parent
+    config, found = _structured(document, config_converter(folder, policies, probes, rest, before.values()))
+    if not found:
+        known.keep(pieces, config)
+    found += _others(found, examine_draft(config), document)
     for table_path, table in _file_tables(config):
         with contextlib.suppress(CannotTell):
             found += list(examine(table_path, table))
@@ -87,6 +88,23 @@ def load(
     return config
 
 
+def _structured(document: Table, converter: cattrs.Converter) -> tuple[Config, list[Mistake]]:
+    """Make the models of a document, or drafts of them, and find what is wrong."""
+    try:
+        return converter.structure(document, Config), []
+    except Mistakes as error:
+        draft = error.draft
+        found = [_grounded(mistake, document) for mistake in error.mistakes]
+        return draft, found + _others(found, rules.broken(draft.frontends, draft.pools), document)
+
+
+def _others(found: Iterable[Mistake], broken: Iterable[Mistake], document: Table) -> list[Mistake]:
+    """Leave out what is wrong with keys that are refused already, which may follow from that."""
+    refused = {mistake.path for mistake in found}
+    grounded = [_grounded(mistake, document) for mistake in broken]
+    return [mistake for mistake in grounded if mistake.path not in refused]
+
+
 def _file_tables(config: Config) -> Iterator[tuple[KeyPath, FileTable]]:
     """Give each table that names files, with where it stands."""
     named: list[tuple[KeyPath, FileTable | None]] = []
@@ -97,7 +115,7 @@ def _file_tables(config: Config) -> Iterator[tuple[KeyPath, FileTable]]:
     yield from ((path, table) for path, table in named if table is not None)
 
 
-def _grounded(mistake: Mistake, document: Mapping[str, Any]) -> Mistake:
+def _grounded(mistake: Mistake, document: Table) -> Mistake:
     """Cut off what goes deeper than the file, as for the address of a backend written as a plain string."""
     value: Any = document
     for depth, part in enumerate(mistake.path):

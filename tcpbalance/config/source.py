@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from tcpbalance.config.errors import ConfigError
 from tcpbalance.config.messages import one_line
+from tcpbalance.config.pieces import NOTHING, KnownTable, Table, read_pieces
 from tcpbalance.config.positions import Positions, locate
 
 MAX_CONFIG_FILE = 2**20
@@ -64,11 +65,30 @@ def _refuse_unwritten(file: str, text: str) -> None:
         )
 
 
-def parse(file: str, text: str) -> dict[str, Any]:
+def parse(
+    file: str,
+    text: str,
+    known: Mapping[str, KnownTable] = NOTHING,
+    rest: Callable[[], object] = lambda: None,
+) -> tuple[Table, Mapping[str, KnownTable]]:
     """Read TOML.
 
+    :param known: tables that need not be read again, by their text.
+    :param rest: called often.
+    :returns: the document, and its frontends and pools by their text; none where it was read as a whole.
     :raises ConfigError: with the line of the first mistake in the syntax.
     """
+
+    def loads(piece: str) -> Table:
+        rest()
+        if _DEEP_KEY.search(piece):
+            raise RecursionError
+        return tomllib.loads(piece)
+
+    return read_pieces(text, known, loads) or (_parse_whole(file, text), NOTHING)
+
+
+def _parse_whole(file: str, text: str) -> Table:
     deep = _DEEP_KEY.search(text)
     if deep:
         raise ConfigError.of(file, _line(text, deep.end()), _TOO_DEEP)

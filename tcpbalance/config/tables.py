@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,10 @@ import cattrs
 from tcpbalance.config.converter import Read, key_names, require_table, strict_converter, table_reader
 from tcpbalance.config.draft import UNREAD, Mistakes
 from tcpbalance.config.errors import Mistake
+from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.messages import choices, must_be_one_of, unknown_key, value_text
+from tcpbalance.config.pieces import KnownTable
 from tcpbalance.config.pools import BackendConfig, HealthConfig, PoolConfig
-
-BACKENDS_A_PIECE = 8
-"""Backends that are read before others may go on: half a millisecond's worth."""
 
 
 def config_converter(
@@ -25,30 +23,45 @@ def config_converter(
     policies: Collection[str],
     probes: Mapping[str, type],
     rest: Callable[[], object] = lambda: None,
+    known: Iterable[KnownTable] = (),
 ) -> cattrs.Converter:
     """Make the converter for whole configurations.
 
     :param folder: what relative paths are relative to.
     :param policies: the known values of ``balance``.
     :param probes: the attrs class of each known value of ``check``.
-    :param rest: called now and then.
+    :param rest: called often.
+    :param known: tables that models were made of already.
     """
     converter = strict_converter(folder)
     converter.register_structure_hook(BackendConfig, _backend_reader(converter, rest))
     converter.register_structure_hook(HealthConfig, _health_reader(converter, probes))
-    converter.register_structure_hook(
-        PoolConfig, table_reader(PoolConfig, converter, balance=_policy_reader(converter, policies))
-    )
+    read_pool = table_reader(PoolConfig, converter, balance=_policy_reader(converter, policies))
+    models = {id(one.table): one.model for one in known if one.model is not None}
+    converter.register_structure_hook(PoolConfig, _unless_known(read_pool, models))
+    read_frontend = table_reader(FrontendConfig, converter)
+    converter.register_structure_hook(FrontendConfig, _unless_known(read_frontend, models))
     return converter
+
+
+def _unless_known(read: Read, models: Mapping[int, Any]) -> Read:
+    """Make a hook that gives the model that was made of the same table before.
+
+    :param models: by the identity of the tables; a table may equal another that has ``1`` for ``true``.
+    """
+
+    def read_unless_known(value: object, kind: Any) -> Any:
+        model = models.get(id(value))
+        return read(value, kind) if model is None else model
+
+    return read_unless_known
 
 
 def _backend_reader(converter: cattrs.Converter, rest: Callable[[], object]) -> Read:
     read_table = table_reader(BackendConfig, converter)
-    numbers = itertools.count(1)
 
     def read_backend(value: object, kind: Any) -> Any:
-        if next(numbers) % BACKENDS_A_PIECE == 0:
-            rest()
+        rest()
         if isinstance(value, str):
             return read_table({"address": value}, kind)
         if not isinstance(value, dict):

@@ -262,7 +262,7 @@ def test_a_file_that_is_being_written_is_read_when_it_is_whole(tmp_path: Path) -
         if pieces:
             file.write_text(pieces.pop(0))
 
-    assert list(read_settled(str(file), write_more).frontends) == ["db"]
+    assert list(read_settled(str(file), pause=write_more).frontends) == ["db"]
     assert pieces == []
 
 
@@ -274,5 +274,5 @@ def test_a_file_that_never_rests_is_read_in_the_end(tmp_path: Path) -> None:
         pauses.append(seconds)
         file.write_text(LOCAL + "#" * len(pauses))
 
-    assert list(read_settled(str(file), write_more).frontends) == ["db"]
+    assert list(read_settled(str(file), pause=write_more).frontends) == ["db"]
     assert len(pauses) == MAX_LOOKS

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from twisted.internet.task import Clock
 
 from support.process import run
 from tcpbalance.build import read_config
-from tcpbalance.config.tables import BACKENDS_A_PIECE
-from tcpbalance.threads import TAKE_AFTER
+from tcpbalance.threads import GIVE_WAY_FOR, TAKE_AFTER, WORK_FOR, give_way
 
 PROGRAM = """
 import sys
@@ -37,9 +39,25 @@ def test_a_daemon_has_the_lock_taken_early(tmp_path: Path) -> None:
     assert float(interval) == pytest.approx(TAKE_AFTER)
 
 
-@pytest.mark.parametrize("pieces", [0, 1, 20])
-def test_reading_a_configuration_gives_way_after_each_piece(tmp_path: Path, pieces: int) -> None:
+def test_reading_a_configuration_gives_way_at_each_backend_at_least(tmp_path: Path) -> None:
     rests: list[None] = []
-    file = written(tmp_path, max(1, pieces * BACKENDS_A_PIECE))
-    read_config(file, rest=lambda: rests.append(None))
-    assert len(rests) == pieces
+    read_config(written(tmp_path, 200), rest=lambda: rests.append(None))
+    assert len(rests) >= 200
+
+
+@pytest.mark.parametrize(
+    ("worked_for", "gives_way"), [(0.0, False), (0.9, False), (1.1, True)], ids=["none", "short", "long"]
+)
+def test_a_thread_gives_way_once_it_has_worked_for_long_enough(
+    monkeypatch: pytest.MonkeyPatch, worked_for: float, gives_way: bool
+) -> None:
+    clock: Any = Clock()
+    slept: list[float] = []
+    clock.advance(1000)
+    monkeypatch.setattr(time, "perf_counter", clock.seconds)
+    monkeypatch.setattr(time, "sleep", slept.append)
+    give_way()
+    slept.clear()
+    clock.advance(worked_for * WORK_FOR)
+    give_way()
+    assert slept == [GIVE_WAY_FOR] * gives_way
