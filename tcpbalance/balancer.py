@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tcpbalance.build import Parts, read_config, refuse_loops
-from tcpbalance.config.difference import Difference, difference, refuse_other_modes, without
+from tcpbalance.config.difference import Difference, difference, without
 from tcpbalance.config.draft import checked
 from tcpbalance.config.models import Config
 from tcpbalance.config.overload import OverloadConfig
@@ -180,9 +180,9 @@ class Balancer(MultiService):
 
         :returns: what is different. The keys in its ``needing_restart`` keep their old values, which
             ``config`` shows.
-        :raises SettingError: the balancer is made of frontends, or parts of the configuration do not fit,
-            or a new unix socket has a mode or owner that others of its frontend need a restart for.
-        :raises ListenError: an address cannot be had.
+        :raises SettingError: the balancer is made of frontends, or parts of the configuration do not fit.
+        :raises ListenError: an address cannot be had, or the system refuses a socket option, or the mode or
+            owner of a unix socket.
         :raises TcpbalanceError: the balancer does not run, or a file cannot be used.
         """
         if self._parts is None:
@@ -191,7 +191,6 @@ class Balancer(MultiService):
             raise TcpbalanceError("balancer: does not run, start it before applying another configuration")
         before = self._parts.config
         found = difference(before, config)
-        refuse_other_modes(found, before, config)
         config = without(found.needing_restart, config)
         parts, become = self._parts.remade(config, self._timer, self._shared.clock)
         with ExitStack() as undo:

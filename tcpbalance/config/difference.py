@@ -11,11 +11,10 @@ from attrs import frozen
 
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.effects import EFFECTS, Effect
-from tcpbalance.config.errors import KeyPath, key_text
+from tcpbalance.config.errors import KeyPath
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.models import Config
 from tcpbalance.config.pools import BackendConfig, HealthConfig, PoolConfig
-from tcpbalance.errors import SettingError
 
 Part: TypeAlias = tuple[str, ...]
 """The way to a frontend, a pool or a backend by names, such as ``("pools", "web", "backends", "b")``."""
@@ -23,7 +22,6 @@ Part: TypeAlias = tuple[str, ...]
 NamedTable: TypeAlias = FrontendConfig | PoolConfig | BackendConfig
 
 _PROBE = "probe"
-_SOCKET_FILE = ("listen_mode", "listen_user", "listen_group")
 
 
 @frozen
@@ -101,27 +99,6 @@ def difference(old: Config, new: Config) -> Difference:
     )
 
 
-def refuse_other_modes(found: Difference, old: Config, new: Config) -> None:
-    """Refuse a change of mode or owner that some unix sockets of a frontend can have, and others cannot.
-
-    :raises SettingError: for the first key whose new value a new socket would listen without.
-    """
-    for change in found.needing_restart:
-        table, name, key = (*map(str, change.path), "", "")[:3]
-        if table == "frontends" and key in _SOCKET_FILE:
-            before, after = _unix(old.frontends[name]), _unix(new.frontends[name])
-            for address in after:
-                if address not in before:
-                    raise SettingError(
-                        f"{key_text(change.path)}: needs a restart for the unix sockets that stay, and "
-                        f"{address} would listen without it; restart, or give {address} a frontend of its own"
-                    )
-
-
-def _unix(frontend: FrontendConfig) -> list[Address]:
-    return [address for address in frontend.listen if address.is_unix]
-
-
 def without(changes: Iterable[KeyChange], config: Config) -> Config:
     """Give a configuration with the old values of some keys, of tables before the backends of a pool.
 
@@ -161,8 +138,6 @@ def _keys(path: KeyPath, old: Any, new: Any) -> Iterator[KeyChange]:
     for key in attrs.fields(type(old)):
         place, before, after = (*path, key.name), getattr(old, key.name), getattr(new, key.name)
         effect = EFFECTS[type(old)][key.name]
-        if key.name in _SOCKET_FILE and not set(_unix(old)).intersection(_unix(new)):
-            effect = Effect.NEW_LISTENER  # No socket stays that would keep its mode.
         if isinstance(old, Config) and key.name in ("frontends", "pools"):
             continue
         if isinstance(old, PoolConfig) and key.name == "backends":

@@ -157,6 +157,14 @@ class Listener:
         """Whether it is a unix socket whose file is removed when the listener stops."""
         return self._inode is not None
 
+    def has_file(self) -> bool:
+        """Whether the file of its unix socket is at its path, and not another one."""
+        try:
+            found = inode_of(self._socket.getsockname())
+        except OSError:
+            return False
+        return self._inode in (None, found)
+
     def own_file(self) -> None:
         """Remove the file of a unix socket when the listener stops, as from another listener of it on."""
         if self._family == socket.AF_UNIX:

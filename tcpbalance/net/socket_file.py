@@ -8,6 +8,8 @@ import os
 import pwd
 import socket
 import stat
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import attrs
@@ -82,6 +84,47 @@ class SocketFile:
                     "program where it made the file itself"
                 )
 
+    def change(self, path: str, before: SocketFile) -> Callable[[], None]:
+        """Set what differs on a file that clients may connect to; what is absent, as a new file has it.
+
+        In between, it has no permission that it lacks before or after.
+
+        :param before: what was set on it.
+        :returns: gives the file back what it had.
+        :raises ListenError: it may not be set; the file is as it was then.
+        """
+        try:
+            status = os.stat(path)
+            restore = partial(_hand, path, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
+            mode, uid, gid = self._of_new(path)
+            mode = stat.S_IMODE(status.st_mode) if self.mode == before.mode else mode
+            uid = status.st_uid if self.user == before.user else uid
+            gid = status.st_gid if self.group == before.group else gid
+        except (OSError, KeyError) as error:
+            raise ListenError(f"the file of unix:{path} cannot be changed: {self._advice(error)}") from error
+        try:
+            _hand(path, mode, uid, gid)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                restore()
+            raise ListenError(f"the file of unix:{path} cannot be changed: {self._advice(error)}") from error
+        return restore
+
+    def _of_new(self, path: str) -> tuple[int, int, int]:
+        """Give the mode and owner of a new file.
+
+        :raises KeyError: there is no such user or group.
+        :raises OSError: its folder is gone.
+        """
+        uid, gid = self._ids()
+        folder = os.stat(os.path.dirname(path) or ".")
+        own_gid = folder.st_gid if folder.st_mode & stat.S_ISGID else os.getegid()
+        return (
+            MAX_MODE & ~_umask() if self.mode is None else self.mode,
+            os.geteuid() if self.user is None else uid,
+            own_gid if self.group is None else gid,
+        )
+
     def _ids(self) -> tuple[int, int]:
         """Give the numbers of user and group, as ``chown`` takes them.
 
@@ -108,3 +151,19 @@ class SocketFile:
                 "group that it does not belong to itself"
             )
         return f"its file cannot be given mode and owner: {error}"
+
+
+def _umask() -> int:
+    # It can only be read by setting it. A file that another thread makes meanwhile is for its owner only.
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
+
+
+def _hand(path: str, mode: int, uid: int, gid: int) -> None:
+    """Change the mode and the owner of a file, without a permission in between that it is not to have."""
+    status = os.stat(path)
+    os.chmod(path, mode & status.st_mode)
+    if (uid, gid) != (status.st_uid, status.st_gid):
+        os.chown(path, uid, gid, follow_symlinks=False)
+    os.chmod(path, mode)

@@ -8,6 +8,7 @@ import errno
 import socket
 from collections.abc import Iterator
 
+import attrs
 from attrs import field, frozen
 
 from tcpbalance.config.frontends import SocketConfig
@@ -20,6 +21,19 @@ KEEPALIVE_PROBES = 3
 """Unanswered keepalive probes after which the peer is dead; with probes every third of the quiet time, a
 peer that vanished is found out after twice the ``keepalive`` that was asked for, where Linux's own defaults
 take eleven minutes."""
+
+
+UNLIMITED = 65535 << 14
+"""A window clamp above any window, as a new socket has none: TCP_WINDOW_CLAMP of 0 is refused while the
+socket listens."""
+
+_BUF_LOCK = 72
+"""``SO_BUF_LOCK`` of Linux 5.14, which Python has no name for: which buffers the system does not size."""
+
+_BUFFER_LOCKS = {socket.SO_SNDBUF: 1, socket.SO_RCVBUF: 2}
+
+_CONGESTION_NAME = 16
+"""Bytes that the name of a congestion control has at most."""
 
 
 class SocketOptionError(TcpbalanceError):
@@ -73,7 +87,26 @@ class SocketOptions:
 
         :raises SocketOptionError: the system refused one.
         """
-        _set(sock, self.unix if sock.family == socket.AF_UNIX else self.listener)
+        _set(sock, self._for_listener(sock))
+
+    def change_listener(self, sock: socket.socket, before: SocketOptions) -> None:
+        """Set them on a socket that listens already; connections that begin from then on inherit them.
+
+        The options that it had, and is to have no more, become those of a new socket.
+
+        :param before: what was set on it.
+        :raises SocketOptionError: the system refused one.
+        """
+        own = self._for_listener(sock)
+        kept = {(option.level, option.name) for option in own}
+        with socket.socket(sock.family) as new:
+            for option in before._for_listener(sock):
+                if (option.level, option.name) not in kept:
+                    _unset(sock, option, new)
+        _set(sock, own)
+
+    def _for_listener(self, sock: socket.socket) -> tuple[Option, ...]:
+        return self.unix if sock.family == socket.AF_UNIX else self.listener
 
     def prepare_dial(self, sock: socket.SocketType, family: int) -> None:
         """Set what belongs on a socket that is to be connected to a backend.
@@ -139,6 +172,33 @@ def _set(sock: socket.SocketType, options: tuple[Option, ...]) -> None:
             sock.setsockopt(option.level, option.name, option.value)
         except OSError as error:
             raise SocketOptionError(f"socket.{option.key}: {_refusal(option, error)}") from error
+
+
+def _unset(sock: socket.socket, option: Option, new: socket.socket) -> None:
+    """Give an option the value that it has on a new socket.
+
+    :raises SocketOptionError: the system refuses it.
+    """
+    _set(sock, (attrs.evolve(option, value=_value_of_new(option, new)),))
+    if option.name in _BUFFER_LOCKS and option.level == socket.SOL_SOCKET:
+        # Older kernels keep the buffer at the size that a new socket has in the beginning.
+        with contextlib.suppress(OSError):
+            locked = sock.getsockopt(socket.SOL_SOCKET, _BUF_LOCK)
+            sock.setsockopt(socket.SOL_SOCKET, _BUF_LOCK, locked & ~_BUFFER_LOCKS[option.name])
+
+
+def _value_of_new(option: Option, new: socket.socket) -> int | bytes:
+    match option.key:
+        case "max_segment":
+            return 0  # What is read of a new socket is a guess.
+        case "window_clamp":
+            return UNLIMITED
+        case "congestion":
+            return new.getsockopt(option.level, option.name, _CONGESTION_NAME).rstrip(b"\0")
+        case "receive_buffer" | "send_buffer":
+            # Linux doubles what is asked for: socket(7).
+            return new.getsockopt(option.level, option.name) // 2
+    return new.getsockopt(option.level, option.name)
 
 
 def _refusal(option: Option, error: OSError) -> str:

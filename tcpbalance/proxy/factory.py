@@ -122,6 +122,7 @@ class FrontendFactory(Factory):
         limits: LimitsConfig,
         preread: PrereadSettings | None,
         admission: AdmissionControl | None,
+        connector: Connector,
     ) -> SessionContext:
         """Make what sessions begin with that serve by other settings; to be put into ``context``.
 
@@ -145,6 +146,8 @@ class FrontendFactory(Factory):
             preread=preread,
             admission=logged,
             dry_run=dry_run,
+            connector=connector,
+            native=as_native(connector),
         )
 
     def startFactory(self) -> None:

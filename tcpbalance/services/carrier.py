@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any, Protocol
 
 from attrs import frozen
@@ -12,17 +13,17 @@ from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 
 from tcpbalance.config.addresses import Address
-from tcpbalance.config.frontends import SocketConfig
 from tcpbalance.environment import PassedDescriptor
 from tcpbalance.errors import TcpbalanceError
 from tcpbalance.net.binding import ListenError, bind, listen_error, take_all
 from tcpbalance.net.data_path import DataPath
 from tcpbalance.net.inherited import InheritedSockets
 from tcpbalance.net.listener import Listener
-from tcpbalance.net.socket_file import SocketFile
-from tcpbalance.net.socket_options import SocketOptions, shrunk_buffers
+from tcpbalance.net.socket_options import SocketOptionError, shrunk_buffers
 from tcpbalance.proxy.factory import FrontendFactory
+from tcpbalance.services.listener_settings import ListenerSettings
 from tcpbalance.services.spare_sockets import SpareSocket, SpareSockets
+from tcpbalance.services.stepped import PreparedChange
 
 
 class Carrier(Protocol):
@@ -45,8 +46,13 @@ class Carrier(Protocol):
         """
         ...
 
-    def set_backlog(self, backlog: int) -> None:
-        """Have another number of connections held ready to be accepted; an endpoint has its own."""
+    def prepare_change(self, settings: ListenerSettings) -> PreparedChange:
+        """Find out whether other settings can be had, for connections that begin from the commit on; an
+        endpoint has its own.
+
+        :raises ListenError: the mode or owner of a unix socket cannot be had; nothing has changed then.
+        :raises SocketOptionError: the system refuses an option; nothing has changed then.
+        """
         ...
 
     def accept_waiting(self) -> None:
@@ -70,21 +76,25 @@ class _Taken:
     """A socket that is bound already.
 
     :param passed: what it was inherited with, None for one that was bound here.
-    :param is_shared: whether another frontend has it, too, and is about to close it.
+    :param shared: what another frontend has, too, and is about to close; None for a socket of its own.
     """
 
     sock: socket.socket
     passed: PassedDescriptor | None = None
-    is_shared: bool = False
+    shared: SpareSocket | None = None
 
     @property
     def owns_file(self) -> bool:
         """Whether the file of a unix socket is removed with it; not while another goes on with it."""
-        return not self.is_shared and self.passed is None
+        return self.shared is None and self.passed is None
 
     def close(self) -> None:
         """Give the address back."""
         self.sock.close()
+
+
+def _nothing() -> None:
+    """What most changes give back."""
 
 
 class ListeningSockets:
@@ -97,9 +107,7 @@ class ListeningSockets:
     :param name: the frontend's, for the log.
     :param address: what to listen on.
     :param factory: serves the clients.
-    :param backlog: connections that the kernel may hold ready to be accepted.
-    :param options: of the sockets.
-    :param socket_file: mode and owner of a unix socket.
+    :param settings: what holds for the sockets.
     :param data_path: watches the sockets, and carries what they accept.
     :param inherited: sockets that the program has inherited; those of this address are not bound anew.
     :param spare: sockets that other frontends are about to close; those of this address are gone on with.
@@ -108,16 +116,14 @@ class ListeningSockets:
 
     _log = Logger()
 
-    def __init__(  # noqa: PLR0913 - most are given by name
+    def __init__(
         self,
         reactor: Any,
         name: str,
         address: Address,
         factory: FrontendFactory,
         *,
-        backlog: int,
-        options: SocketConfig,
-        socket_file: SocketFile,
+        settings: ListenerSettings,
         data_path: DataPath,
         inherited: InheritedSockets,
         spare: SpareSockets,
@@ -126,14 +132,12 @@ class ListeningSockets:
         self._name = name
         self._address = address
         self._factory = factory
-        self._backlog = backlog
-        self._socket_config = options
-        self._options = SocketOptions.of(options)
-        self._socket_file = socket_file
+        self._settings = settings
         self._data_path = data_path
         self._inherited = inherited
         self._spare = spare
         self._taken: list[_Taken] = []
+        self._not_committed = ExitStack()
         self.listeners: list[Listener] = []
 
     def prepare(self) -> None:
@@ -142,35 +146,55 @@ class ListeningSockets:
         :raises SocketOptionError: the system refuses an option.
         """
         self._taken = take_all(self._address, self._take)
-        for taken in self._taken:
-            listener = Listener(
-                self._reactor,
-                taken.sock,
-                self._factory,
-                self._backlog,
-                self._data_path,
-                self._factory.stats,
-                owns_file=taken.owns_file,
-            )
-            self._factory.registry.accept_pause.pause_on(listener)
-            self.listeners.append(listener)
-            if taken.is_shared:
-                self._spare.on_commit(listener.own_file)
+        self.listeners = [self._listener(taken) for taken in self._taken]
+        with ExitStack() as undo:
+            undo.callback(self.close)
+            for taken, listener in zip(self._taken, self.listeners, strict=True):
+                if taken.shared is not None:
+                    self._prepare_shared(taken.shared, taken.sock, listener)
+            undo.pop_all()
         self._spare = SpareSockets()
+
+    def _listener(self, taken: _Taken) -> Listener:
+        listener = Listener(
+            self._reactor,
+            taken.sock,
+            self._factory,
+            self._settings.backlog,
+            self._data_path,
+            self._factory.stats,
+            owns_file=taken.owns_file,
+        )
+        self._factory.registry.accept_pause.pause_on(listener)
+        return listener
+
+    def _prepare_shared(self, shared: SpareSocket, sock: socket.socket, listener: Listener) -> None:
+        """Prepare a socket that another frontend has so far for the settings of this one."""
+        change = self._prepare_socket(sock, shared.listener, shared.settings, self._settings)
+        self._not_committed.callback(change.abandon)
+        owns_file = shared.listener.owns_file
+
+        def commit() -> None:
+            self._not_committed.pop_all()
+            change.commit()
+            if owns_file:
+                listener.own_file()
+
+        self._spare.on_commit(commit)
 
     def _take(self, address: Address) -> _Taken:
         try:
-            shared = self._spare.claim(address, self._socket_config, self._socket_file)
-            inherited = None if shared is not None else self._inherited.claim(self._name, address)
+            shared = self._spare.claim(address)
+            if shared is not None:
+                return _Taken(shared.listener.share_socket(), shared=shared)
+            inherited = self._inherited.claim(self._name, address)
         except OSError as error:
             raise listen_error(address, error) from error
-        if shared is not None:
-            return _Taken(shared, is_shared=True)
         if inherited is None:
-            sock = bind(address, self._options)
+            sock = bind(address, self._settings.options)
             if address.is_unix:
-                self._socket_file.give_to(sock)
-            self._warn_of_buffers(sock)
+                self._settings.socket_file.give_to(sock)
+            self._warn_of_buffers(sock, self._settings)
             return _Taken(sock)
         try:
             self._check_inherited(inherited.sock)
@@ -187,20 +211,27 @@ class ListeningSockets:
         :raises TcpbalanceError: a socket option is refused, or the socket file has another mode or owner.
         """
         if sock.family == socket.AF_UNIX:
-            self._socket_file.check(sock.getsockname())
-        with socket.socket(sock.family) as scratch:
-            self._options.prepare_listener(scratch)
-            self._warn_of_buffers(scratch)
+            self._settings.socket_file.check(sock.getsockname())
+        self._try_options(sock.family, self._settings)
 
-    def _warn_of_buffers(self, sock: socket.socket) -> None:
-        for warning in shrunk_buffers(sock, self._socket_config):
+    def _try_options(self, family: int, settings: ListenerSettings) -> None:
+        """Find out what the system refuses.
+
+        :raises SocketOptionError: it refuses an option.
+        """
+        with socket.socket(family) as scratch:
+            settings.options.prepare_listener(scratch)
+            self._warn_of_buffers(scratch, settings)
+
+    def _warn_of_buffers(self, sock: socket.socket, settings: ListenerSettings) -> None:
+        for warning in shrunk_buffers(sock, settings.socket):
             self._log.warn("frontend {name}: {warning}", name=self._name, warning=warning)
 
     def open(self) -> Deferred[None]:
         """See ``Carrier``: listen and accept."""
         for taken, listener in zip(self._taken, self.listeners, strict=True):
             if taken.passed is not None:
-                self._options.prepare_listener(taken.sock)
+                self._settings.options.prepare_listener(taken.sock)
             listener.startListening()
             self._log.info(
                 "frontend {name} listens on {address} by the {data_path} ({reason})",
@@ -216,14 +247,58 @@ class ListeningSockets:
         for listener in self.listeners:
             listener.accept_waiting()
 
-    def set_backlog(self, backlog: int) -> None:
+    def prepare_change(self, settings: ListenerSettings) -> PreparedChange:
         """See ``Carrier``."""
-        self._backlog = backlog
-        for listener in self.listeners:
-            listener.set_backlog(backlog)
+        before, changes = self._settings, []
+        with ExitStack() as undo:
+            for taken, listener in zip(self._taken, self.listeners, strict=True):
+                change = self._prepare_socket(taken.sock, listener, before, settings)
+                undo.callback(change.abandon)
+                changes.append(change)
+            held = undo.pop_all()
+
+        def commit() -> None:
+            self._settings = settings
+            for change, listener in zip(changes, self.listeners, strict=True):
+                change.commit()
+                listener.set_backlog(settings.backlog)
+
+        return PreparedChange(commit, held.close)
+
+    def _prepare_socket(
+        self, sock: socket.socket, owner: Listener, before: ListenerSettings, after: ListenerSettings
+    ) -> PreparedChange:
+        """Prepare a socket that may listen already for other settings.
+
+        :param owner: what accepts from it so far.
+        :raises ListenError: mode or owner of a unix socket cannot be had.
+        :raises SocketOptionError: the system refuses an option.
+        """
+        if after.socket != before.socket:
+            self._try_options(sock.family, after)
+        abandon = _nothing
+        if sock.family == socket.AF_UNIX and after.socket_file != before.socket_file:
+            path = sock.getsockname()
+            if not owner.has_file():
+                raise ListenError(f"unix:{path} was removed or replaced by another program, restart")
+            if owner.owns_file:
+                abandon = after.socket_file.change(path, before.socket_file)
+            else:
+                after.socket_file.check(path)
+        return PreparedChange(lambda: self._change_options(sock, before, after), abandon)
+
+    def _change_options(self, sock: socket.socket, before: ListenerSettings, after: ListenerSettings) -> None:
+        if after.socket == before.socket:
+            return
+        try:
+            after.options.change_listener(sock, before.options)
+        except SocketOptionError as error:
+            # They could be had a moment ago.
+            self._log.error("frontend {name}: {error}", name=self._name, error=str(error))
 
     def close(self) -> Deferred[None]:
         """See ``Carrier``."""
+        self._not_committed.close()
         listeners, self.listeners = self.listeners, []
         for listener in listeners:
             listener.stopListening()
@@ -232,7 +307,7 @@ class ListeningSockets:
 
     def spare_sockets(self) -> list[SpareSocket]:
         """Give the sockets, which are about to be closed, to others."""
-        return [SpareSocket(it, self._socket_config, self._socket_file) for it in self.listeners]
+        return [SpareSocket(it, self._settings) for it in self.listeners]
 
     def addresses(self) -> list[IAddress]:
         """See ``Carrier``."""

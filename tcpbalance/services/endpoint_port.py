@@ -17,6 +17,8 @@ from tcpbalance.net.binding import ListenError, listen_error
 from tcpbalance.proxy.accept_pause import Acceptor
 from tcpbalance.proxy.factory import FrontendFactory
 from tcpbalance.services.listen import EndpointString
+from tcpbalance.services.listener_settings import ListenerSettings
+from tcpbalance.services.stepped import PreparedChange
 
 
 class PausableFactory(Factory):
@@ -156,8 +158,9 @@ class EndpointPort:
             endpoint=self._described,
         )
 
-    def set_backlog(self, backlog: int) -> None:
+    def prepare_change(self, settings: ListenerSettings) -> PreparedChange:
         """See ``Carrier``."""
+        return PreparedChange(lambda: None, lambda: None)
 
     def accept_waiting(self) -> None:
         """See ``Carrier``: what it accepts is not in our hands."""

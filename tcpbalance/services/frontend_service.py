@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from socket import socket
 from typing import Any
 
+from attrs import frozen
 from twisted.internet.defer import Deferred, DeferredList, FirstError, maybeDeferred, succeed
 from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.logger import Logger
@@ -30,11 +31,35 @@ from tcpbalance.services.drains import LOOK_AGAIN_AFTER
 from tcpbalance.services.endpoint_port import EndpointPort
 from tcpbalance.services.frontend import Frontend
 from tcpbalance.services.listen import ListensOn
+from tcpbalance.services.listener_settings import ListenerSettings
 from tcpbalance.services.pool_service import PoolService
 from tcpbalance.services.shared import Shared
 from tcpbalance.services.spare_sockets import SpareSocket, SpareSockets
 from tcpbalance.services.stepped import PreparedChange, SteppedService
 from tcpbalance.threads import in_thread
+
+
+@frozen(eq=False)
+class _Carriers:
+    """What a frontend listens with after a change.
+
+    :param all: in the order of ``listen``.
+    :param new: those of them that it did not have before.
+    :param gone: what it has no more.
+    """
+
+    all: list[Carrier]
+    new: list[Carrier]
+    gone: list[Carrier]
+
+
+def _try_dial_options(frontend: Frontend) -> None:
+    """Find out now whether sockets to backends can have their options, not at each dial.
+
+    :raises SocketOptionError: the system refuses one.
+    """
+    with socket() as scratch:
+        SocketOptions.of(frontend.socket).prepare_dial(scratch, scratch.family)
 
 
 class FrontendService(SteppedService):
@@ -73,7 +98,7 @@ class FrontendService(SteppedService):
         self._leaves = False
         self.failed = False
         self._awaited: object = None
-        self._options = SocketOptions.of(frontend.socket)
+        self._connector = shared.connector_with(SocketOptions.of(frontend.socket))
         self.opened: Deferred[None] = succeed(None)
         self._admission = frontend.admission
         if self._admission is None:
@@ -87,7 +112,7 @@ class FrontendService(SteppedService):
             preread=frontend.preread,
             admission=self._admission,
             on_record=shared.on_record,
-            connector=shared.connector_with(self._options),
+            connector=self._connector,
             clock=shared.clock,
             wall_clock=shared.wall_clock,
             rng=shared.rng,
@@ -103,9 +128,7 @@ class FrontendService(SteppedService):
             frontend.name,
             place,
             self.factory,
-            backlog=frontend.backlog,
-            options=frontend.socket,
-            socket_file=frontend.socket_file,
+            settings=ListenerSettings.of(frontend),
             data_path=self._shared.data_path,
             inherited=self._shared.inherited,
             spare=spare or SpareSockets(),
@@ -127,7 +150,7 @@ class FrontendService(SteppedService):
             held then.
         """
         with self._named(), ExitStack() as undo:
-            self._try_dial_options()
+            _try_dial_options(self.frontend)
             self._prepare_carriers(self._carriers, undo)
             self._shared.inherited.refuse_others(self.frontend.name)
             undo.pop_all()
@@ -136,14 +159,6 @@ class FrontendService(SteppedService):
         for carrier in carriers:
             carrier.prepare()
             undo.callback(carrier.close)
-
-    def _try_dial_options(self) -> None:
-        """Find out now whether sockets to backends can have their options, not at each dial.
-
-        :raises SocketOptionError: the system refuses one.
-        """
-        with socket() as scratch:
-            self._options.prepare_dial(scratch, scratch.family)
 
     @contextmanager
     def _named(self) -> Iterator[None]:
@@ -200,27 +215,52 @@ class FrontendService(SteppedService):
         Addresses that both have stay open, sessions go on by what they began with, and what is known of
         clients stays. Clients are served by the new description once its pools are known.
 
-        :param frontend: under the same name, with the same socket options.
+        :param frontend: under the same name.
         :param pools: the services of its pools.
         :param spare: sockets that frontends are about to close.
-        :raises ListenError: a new address cannot be had; nothing is held then.
+        :raises ListenError: a new address cannot be had, or the system refuses a socket option, or the mode
+            or owner of a unix socket; nothing has changed then.
         :raises DenyFileError: the deny file has mistakes.
         """
         control = self._prepare_admission(frontend)
+        carriers = self._carriers_of(frontend, spare)
+        with self._named(), ExitStack() as undo:
+            if frontend.socket != self.frontend.socket:
+                _try_dial_options(frontend)
+            self._prepare_carriers(carriers.new, undo)
+            changes = self._prepare_kept(carriers, ListenerSettings.of(frontend), undo)
+            held = undo.pop_all()
+        return PreparedChange(lambda: self._change(frontend, pools, control, carriers, changes), held.close)
+
+    def _carriers_of(self, frontend: Frontend, spare: SpareSockets) -> _Carriers:
+        """Give what another description of the frontend listens with; what it adds is not prepared yet."""
         present = list(zip(self.frontend.listen, self._carriers, strict=True))
-        carriers, new = [], []
+        listening: list[Carrier] = []
+        new: list[Carrier] = []
         for place in frontend.listen:
             kept = next((pair for pair in present if pair[0] == place), None)
             if kept is None:
                 new.append(self._make_carrier(frontend, place, spare))
             else:
                 present.remove(kept)
-            carriers.append(new[-1] if kept is None else kept[1])
-        with self._named(), ExitStack() as undo:
-            self._prepare_carriers(new, undo)
-            held = undo.pop_all()
-        gone = [carrier for _, carrier in present]
-        return PreparedChange(lambda: self._change(frontend, pools, control, carriers, new, gone), held.close)
+            listening.append(new[-1] if kept is None else kept[1])
+        return _Carriers(listening, new, [carrier for _, carrier in present])
+
+    def _prepare_kept(
+        self, carriers: _Carriers, settings: ListenerSettings, undo: ExitStack
+    ) -> list[PreparedChange]:
+        """Prepare those that stay for other settings.
+
+        :param undo: gets what gives back what is taken.
+        """
+        changes: list[PreparedChange] = []
+        if settings == ListenerSettings.of(self.frontend):
+            return changes
+        for carrier in carriers.all:
+            if carrier not in carriers.new:
+                changes.append(carrier.prepare_change(settings))
+                undo.callback(changes[-1].abandon)
+        return changes
 
     def _prepare_admission(self, frontend: Frontend) -> AdmissionControl | None:
         """Make what admits clients by other tables; what there is, where the tables are the same.
@@ -247,24 +287,24 @@ class FrontendService(SteppedService):
         frontend: Frontend,
         pools: Sequence[PoolService],
         control: AdmissionControl | None,
-        carriers: list[Carrier],
-        new: Sequence[Carrier],
-        gone: Sequence[Carrier],
+        carriers: _Carriers,
+        changes: Iterable[PreparedChange],
     ) -> None:
         before, self.frontend, self._pools = self.frontend, frontend, pools
+        if frontend.socket != before.socket:
+            self._connector = self._shared.connector_with(SocketOptions.of(frontend.socket))
         if control is not self._admission:
             self._admit_by(control, frontend.limits)
         self.refresh()
         self._reloader.watch(self._files())
-        self._carriers = carriers
-        if frontend.backlog != before.backlog:
-            for carrier in carriers:
-                carrier.set_backlog(frontend.backlog)
+        self._carriers = carriers.all
+        for change in changes:
+            change.commit()
         if not self.opened.called:
             self._wait_to_open(self.opened)
         else:
-            self._open_now(new)
-        for carrier in gone:
+            self._open_now(carriers.new)
+        for carrier in carriers.gone:
             carrier.accept_waiting()
             carrier.close()
 
@@ -279,7 +319,12 @@ class FrontendService(SteppedService):
         known."""
         frontend, factory = self.frontend, self.factory
         context = factory.prepare_context(
-            frontend.pool, frontend.timeouts, frontend.limits, frontend.preread, self._admission
+            frontend.pool,
+            frontend.timeouts,
+            frontend.limits,
+            frontend.preread,
+            self._admission,
+            self._connector,
         )
         factory.registry.limit(frontend.limits.connections, context.dry_run)
         self._when_known(lambda: setattr(factory, "context", context))

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from socket import socket
 
 from attrs import frozen
 
 from tcpbalance.config.addresses import Address
-from tcpbalance.config.frontends import SocketConfig
 from tcpbalance.net.listener import Listener
-from tcpbalance.net.socket_file import SocketFile
+from tcpbalance.services.listener_settings import ListenerSettings
 
 
 @frozen(eq=False)
@@ -18,13 +16,11 @@ class SpareSocket:
     """A socket that a frontend is about to close.
 
     :param listener: accepts from it so far.
-    :param options: that it has.
-    :param socket_file: mode and owner that its file has.
+    :param settings: that it has.
     """
 
     listener: Listener
-    options: SocketConfig
-    socket_file: SocketFile
+    settings: ListenerSettings
 
 
 class SpareSockets:
@@ -38,20 +34,19 @@ class SpareSockets:
 
     def __init__(self, spare: Iterable[SpareSocket] = ()) -> None:
         self._spare = list(spare)
-        self._claimed: list[Listener] = []
+        self._claimed: list[SpareSocket] = []
         self._calls: list[Callable[[], None]] = []
 
-    def claim(self, address: Address, options: SocketConfig, socket_file: SocketFile) -> socket | None:
-        """Give a share of the socket of an address.
+    def claim(self, address: Address) -> SpareSocket | None:
+        """Give the socket of an address, to be shared until the other frontend closes it.
 
-        :returns: None where there is none with these options; it is closed like any other socket.
+        :returns: None where there is none.
         """
         for one in self._spare:
-            suits = (one.options, one.socket_file) == (options, socket_file)
-            if suits and address.port != 0 and one.listener.listens_on(address):
+            if address.port != 0 and one.listener.listens_on(address):
                 self._spare.remove(one)
-                self._claimed.append(one.listener)
-                return one.listener.share_socket()
+                self._claimed.append(one)
+                return one
         return None
 
     def on_commit(self, call: Callable[[], None]) -> None:
@@ -60,7 +55,7 @@ class SpareSockets:
 
     def commit(self) -> None:
         """Leave the files of unix sockets that were claimed to those that go on with them."""
-        for listener in self._claimed:
-            listener.leave_file()
+        for one in self._claimed:
+            one.listener.leave_file()
         for call in self._calls:
             call()

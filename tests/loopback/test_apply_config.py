@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import socket
 import tempfile
@@ -13,9 +12,8 @@ from typing import Any
 import pytest
 from attrs import evolve
 from twisted.internet import reactor as global_reactor
-from twisted.internet.protocol import Factory, Protocol
 
-from support.data_paths import DataPathCase
+from support.apply_case import ApplyCase
 from support.sockets import port_of, until
 from support.unfinished_probe import UnfinishedProbe
 from tcpbalance import (
@@ -35,7 +33,6 @@ from tcpbalance import (
     TcpbalanceError,
     TcpProbe,
 )
-from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.models import AccessLogConfig
 from tcpbalance.config.paths import FileMode, FilePath
 from tcpbalance.config.pools import BackendConfig, BackendState, PoolConfig
@@ -47,76 +44,8 @@ reactor: Any = global_reactor
 CHECK = HealthConfig(check="tcp", probe=TcpProbe())
 
 
-class Named(Protocol):
-    """Answers each message with the server's name."""
-
-    def dataReceived(self, data: bytes) -> None:
-        self.transport.write(self.factory.name)
-
-
-class ApplyConfigTests(DataPathCase):
+class ApplyConfigTests(ApplyCase):
     """A balancer before servers that say which of them has answered."""
-
-    timeout = 30
-
-    def server(self, name: str) -> str:
-        factory: Any = Factory.forProtocol(Named)
-        factory.name = name.encode()
-        port = reactor.listenTCP(0, factory, interface="127.0.0.1")
-        self.addCleanup(port.stopListening)
-        return f"127.0.0.1:{port.getHost().port}"
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.servers = {name: self.server(name) for name in "abc"}
-
-    def pool(self, names: str, **settings: Any) -> PoolConfig:
-        backends = [BackendConfig(address=self.servers[name], name=name) for name in names]
-        return PoolConfig(backends=tuple(backends), **settings)
-
-    def config(self, frontends: dict[str, Any] | None = None, /, **pools: PoolConfig) -> Config:
-        """Make a configuration whose frontends have the settings given, and a pool or address by default."""
-        made = {
-            name: FrontendConfig(**{"listen": "127.0.0.1:0", "pool": "web", **keys})
-            for name, keys in (frontends or {"web": {}}).items()
-        }
-        return Config(
-            data_path=self.data_path_name,
-            shutdown_grace=5.0,
-            frontends=made,
-            pools=pools or {"web": self.pool("a")},
-        )
-
-    async def running(self, config: Config) -> Balancer:
-        balancer = Balancer.from_config(reactor, config)
-        self.addCleanup(balancer.stopService)
-        balancer.startService()
-        await balancer.when_listening()
-        return balancer
-
-    def client(self, balancer: Balancer, name: str = "web", place: int = 0) -> socket.socket:
-        client = socket.create_connection(("127.0.0.1", port_of(balancer.listens_on(name)[place])))
-        self.addCleanup(client.close)
-        client.setblocking(False)
-        return client
-
-    async def answer(self, client: socket.socket) -> str:
-        """Say something, and give the name of the server that answers; nothing where the client is closed."""
-        heard: list[bytes] = []
-        with contextlib.suppress(ConnectionResetError):
-            client.send(b"?")
-
-        def hear() -> bool:
-            try:
-                heard.append(client.recv(1))
-            except BlockingIOError:
-                return False
-            except (ConnectionResetError, BrokenPipeError):
-                heard.append(b"")
-            return True
-
-        await until(reactor, hear)
-        return heard[0].decode()
 
     async def test_backends_come_and_go_and_open_sessions_go_on(self) -> None:
         balancer = await self.running(self.config(web=self.pool("a")))
@@ -596,22 +525,6 @@ class ApplyConfigTests(DataPathCase):
         assert file.stat().st_mode & 0o777 == 0o600
         assert not balancer.apply(self.config()).needing_restart
         assert len(balancer.listens_on("web")) == 1
-
-    async def test_a_unix_socket_is_not_opened_without_the_mode_that_it_is_to_have(self) -> None:
-        folder = Path(tempfile.mkdtemp())
-        self.addCleanup(shutil.rmtree, folder)
-        old, new = f"unix:{folder}/old", f"unix:{folder}/new"
-        balancer = await self.running(self.config({"web": {"listen": old}}))
-        both = self.config({"web": {"listen": [old, new], "listen_mode": FileMode(0o600)}})
-        with pytest.raises(SettingError) as error:
-            balancer.apply(both)
-        assert str(error.value) == (
-            f"frontends.web.listen_mode: needs a restart for the unix sockets that stay, and {new} would "
-            f"listen without it; restart, or give {new} a frontend of its own"
-        )
-        assert [it.name for it in folder.iterdir() if it.is_socket()] == ["old"]
-        found = balancer.apply(self.config({"web": {"listen": old, "listen_mode": FileMode(0o600)}}))
-        assert [change.path[-1] for change in found.needing_restart] == ["listen_mode"]
 
     async def test_only_a_balancer_that_runs_by_a_configuration(self) -> None:
         frontend = Frontend("web", "127.0.0.1:0", Pool("web", [self.servers["a"]]))

@@ -88,10 +88,13 @@ def test_listeners_that_open_and_close(tmp_path: Path) -> None:
     assert list(plan_lines(found))[-1] == "changes: 1 key; listeners: 1 opened, 1 closed"
 
 
-def test_other_socket_options_need_a_restart_and_open_no_listener(tmp_path: Path) -> None:
+def test_other_socket_options_are_for_new_connections_and_open_no_listener(tmp_path: Path) -> None:
     found = between(tmp_path, SMALLEST, '[frontends.db.socket]\nkeepalive = "60s"\n' + SMALLEST)
     assert (found.opened, found.closed) == ((), ())
-    assert list(plan_lines(found))[-1] == "changes: 1 key; needs a restart: 1 key"
+    assert list(plan_lines(found)) == [
+        '~ frontends.db.socket.keepalive: absent -> "1m" (for new connections)',
+        "changes: 1 key",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,90 @@
+"""A balancer that runs on sockets of the system and comes to other configurations."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from typing import Any
+
+from twisted.internet import reactor as global_reactor
+from twisted.internet.protocol import Factory, Protocol
+
+from support.data_paths import DataPathCase
+from support.sockets import port_of, until
+from tcpbalance import Balancer, Config
+from tcpbalance.config.frontends import FrontendConfig
+from tcpbalance.config.pools import BackendConfig, PoolConfig
+
+reactor: Any = global_reactor
+
+
+class Named(Protocol):
+    """Answers each message with the server's name."""
+
+    def dataReceived(self, data: bytes) -> None:
+        self.transport.write(self.factory.name)
+
+
+class ApplyCase(DataPathCase):
+    """A balancer before servers that say which of them has answered."""
+
+    timeout = 30
+
+    def server(self, name: str) -> str:
+        factory: Any = Factory.forProtocol(Named)
+        factory.name = name.encode()
+        port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        return f"127.0.0.1:{port.getHost().port}"
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.servers = {name: self.server(name) for name in "abc"}
+
+    def pool(self, names: str, **settings: Any) -> PoolConfig:
+        backends = [BackendConfig(address=self.servers[name], name=name) for name in names]
+        return PoolConfig(backends=tuple(backends), **settings)
+
+    def config(self, frontends: dict[str, Any] | None = None, /, **pools: PoolConfig) -> Config:
+        """Make a configuration whose frontends have the settings given, and a pool or address by default."""
+        made = {
+            name: FrontendConfig(**{"listen": "127.0.0.1:0", "pool": "web", **keys})
+            for name, keys in (frontends or {"web": {}}).items()
+        }
+        return Config(
+            data_path=self.data_path_name,
+            shutdown_grace=5.0,
+            frontends=made,
+            pools=pools or {"web": self.pool("a")},
+        )
+
+    async def running(self, config: Config) -> Balancer:
+        balancer = Balancer.from_config(reactor, config)
+        self.addCleanup(balancer.stopService)
+        balancer.startService()
+        await balancer.when_listening()
+        return balancer
+
+    def client(self, balancer: Balancer, name: str = "web", place: int = 0) -> socket.socket:
+        client = socket.create_connection(("127.0.0.1", port_of(balancer.listens_on(name)[place])))
+        self.addCleanup(client.close)
+        client.setblocking(False)
+        return client
+
+    async def answer(self, client: socket.socket) -> str:
+        """Say something, and give the name of the server that answers; nothing where the client is closed."""
+        heard: list[bytes] = []
+        with contextlib.suppress(ConnectionResetError):
+            client.send(b"?")
+
+        def hear() -> bool:
+            try:
+                heard.append(client.recv(1))
+            except BlockingIOError:
+                return False
+            except (ConnectionResetError, BrokenPipeError):
+                heard.append(b"")
+            return True
+
+        await until(reactor, hear)
+        return heard[0].decode()
