@@ -59,16 +59,6 @@ class SessionStats:
     bytes_in: int = _number("bytes received from clients, added when a session ends", "HAProxy `bin`")
     bytes_out: int = _number("bytes received from backends, added when a session ends", "HAProxy `bout`")
 
-    def count_end(self, reason: Label, bytes_in: int, bytes_out: int) -> None:
-        """Count a session that has ended.
-
-        :param bytes_in: received from its client.
-        :param bytes_out: received from its backend.
-        """
-        self.ended[reason] += 1
-        self.bytes_in += bytes_in
-        self.bytes_out += bytes_out
-
     def snapshot(self) -> dict[str, int]:
         """Give all counters by name; those of a label are ``name.label``, and left out while they are 0."""
         counts: dict[str, int] = {}

@@ -28,7 +28,7 @@ from tcpbalance.net.resolver.targets import SocketAddress, Targets
 from tcpbalance.net.socket_options import STREAM, SocketOptionError, SocketOptions
 from tcpbalance.net.wheel import Wheel
 
-_UNDER_WAY = (0, errno.EINPROGRESS)
+UNDER_WAY = (0, errno.EINPROGRESS)
 _CONNECTED = (0, errno.EISCONN)
 """What ``connect`` answers at first, and once the socket is connected."""
 
@@ -79,7 +79,7 @@ def begin_to_connect(
     try:
         prepare(sock, family)
         code = sock.connect_ex(target)
-        if code in _UNDER_WAY:
+        if code in UNDER_WAY:
             return sock
         failure = ConnectFailed.from_errno(code)
     except SocketOptionError as error:

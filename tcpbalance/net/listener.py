@@ -262,16 +262,11 @@ class Listener:
                     return
                 # That client is gone already, or a firewall took it: accept(2), "Error handling".
                 continue
-            self._serve(self._connected(number), peer)
+            # Of the C type: what Python adds to it takes as long as ``accept``. Python believes of it that it
+            # never waits; its descriptor does, so far.
+            self._serve(SocketType(self._family, STREAM, self._protocol, number), peer)
             if self._closed or self._paused:
                 return
-
-    def _connected(self, number: int) -> SocketType:
-        """Make the socket of a descriptor, of the C type: what Python adds to it takes as long as ``accept``.
-
-        :returns: one of which Python believes that it never waits; its descriptor does, so far.
-        """
-        return SocketType(self._family, STREAM, self._protocol, number)
 
     def _serve(self, sock: SocketType, peer: Any) -> None:
         protocol = None
@@ -323,7 +318,7 @@ class Listener:
         with contextlib.suppress(OSError):
             while shed < SHED_A_TURN:
                 number, _ = self._accept()
-                _reset(self._connected(number))
+                _reset(SocketType(self._family, STREAM, self._protocol, number))
                 shed += 1
         self._spare.reserve()
         return shed

@@ -180,6 +180,14 @@ class Poller:
             self._poller.register(number, events)
         self._new_handlers[number] = call
 
+    def watch_new(self, number: int, call: Callable[[int], None], events: int = EDGES) -> None:
+        """Do what `watch` does for a descriptor that was not open before, and so is not watched.
+
+        :raises OSError: the system cannot watch one more.
+        """
+        self._poller.register(number, events)  # type: ignore[union-attr]  # open, where sockets are opened
+        self._new_handlers[number] = call
+
     def watch_writes(self, number: int) -> None:
         """Have possible writes reported, too, at a descriptor that is watched for ``READ_EDGES``."""
         assert self._poller is not None, "the poller is not open"

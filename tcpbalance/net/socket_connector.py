@@ -13,14 +13,20 @@ from twisted.internet.interfaces import IProtocol
 
 from tcpbalance.config.addresses import Address
 from tcpbalance.errors import Fault
-from tcpbalance.net.connect_attempt import ConnectAttempt, MakeSocket, backend_address, begin_to_connect
+from tcpbalance.net.connect_attempt import (
+    UNDER_WAY,
+    ConnectAttempt,
+    MakeSocket,
+    backend_address,
+    begin_to_connect,
+)
 from tcpbalance.net.connect_errors import ConnectFailed
 from tcpbalance.net.connecting import ConnectionFactory, Pending
 from tcpbalance.net.data_path import DataPath, TwistedDataPath
 from tcpbalance.net.own_ports import has_reached_itself, own_ports
 from tcpbalance.net.resolver.resolver import Resolver, resolver_of
 from tcpbalance.net.resolver.targets import SocketAddress, numeric_target
-from tcpbalance.net.socket_options import SocketOptions, set_no_delay
+from tcpbalance.net.socket_options import STREAM, SocketOptions, set_no_delay
 from tcpbalance.net.socket_transport import SocketTransport
 from tcpbalance.net.wheel import Wheel
 
@@ -85,7 +91,15 @@ class SocketConnector:
     def open(self, address: Address) -> SocketType:
         """See ``NativeConnector``."""
         family, target = _known_target_of(address)
-        return begin_to_connect(self.make_socket, self.options.prepare_bare_dial, family, target)
+        if self.options.bare or family == socket.AF_UNIX:
+            return begin_to_connect(self.make_socket, self.options.prepare_bare_dial, family, target)
+        # The usual case: the same for a socket that needs no options.
+        sock = self.make_socket(family, STREAM)
+        code = sock.connect_ex(target)
+        if code not in UNDER_WAY:
+            sock.close()
+            raise ConnectFailed.from_errno(code)
+        return sock
 
     def has_reached_itself(self, sock: SocketType, address: Address) -> bool:
         """See ``NativeConnector``."""

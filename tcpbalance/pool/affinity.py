@@ -116,9 +116,10 @@ class Affinity:
             entry = self._entry(key)
         else:
             self._entries.move_to_end(key)
-        sticky_entry = entry[0] if entry else None
-        # The usual case is a client that belongs to this backend.
-        if sticky_entry is None or sticky_entry.backend is not backend or len(entry) > 1:
+        if len(entry) == 1 and entry[0].backend is backend:
+            # The client belongs to this backend, the usual case.
+            sticky_entry = entry[0]
+        else:
             sticky_entry = self._sticky_entry(key, entry, backend)
         sticky_entry.open += 1
         return sticky_entry

@@ -255,8 +255,9 @@ class Pool:
         sticky = () if affinity is None or client is None else affinity.lookup(client)
         first = backend = None
         if sticky and tiers:
-            if sticky[0].available_to_sticky and sticky[0] in tiers[0].members:
-                backend = sticky[0]
+            belongs_to = sticky[0]
+            if belongs_to.available_to_sticky and belongs_to in tiers[0].members:
+                backend = belongs_to
         elif tiers and self._slow_start is None and self._bounded_load is None:
             first = tiers[0].first(client)
             if first is not None and first.available:

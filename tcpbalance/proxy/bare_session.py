@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Generator
-from socket import SocketType
+from socket import SHUT_WR, SocketType
 from typing import cast
 
 from twisted.python.failure import Failure
@@ -137,7 +137,7 @@ class BareSession(Session):
             self._held = pool.take(backend, client)
             try:
                 sock = self._backend_socket = start.connector.open(backend.address)
-                start.poller.watch(sock.fileno(), self.on_backend_events)
+                start.poller.watch_new(sock.fileno(), self.on_backend_events)
             except (ConnectFailed, OSError) as error:
                 self._dial_failed(error)
                 return
@@ -238,7 +238,8 @@ class BareSession(Session):
 
         :param events: what has happened at its socket.
         """
-        source, sink = self._client_socket, cast(SocketType, self._backend_socket)
+        source, sink = self._client_socket, self._backend_socket
+        assert sink is not None
         try:
             data = source.recv(CHUNK, DO_NOT_WAIT)
         except OSError as error:
@@ -273,7 +274,9 @@ class BareSession(Session):
 
     def _read_backend(self, events: int) -> None:  # noqa: C901 - one message in one call
         """The same for the backend's."""
-        source, sink = cast(SocketType, self._backend_socket), self._client_socket
+        source, sink, held = self._backend_socket, self._client_socket, self._held
+        assert source is not None
+        assert held is not None
         try:
             data = source.recv(CHUNK, DO_NOT_WAIT)
         except OSError as error:
@@ -289,7 +292,7 @@ class BareSession(Session):
             self._transport(of_client=False).on_events(events)
             return
         self._backend_bytes = size
-        cast(Slot, self._held).answered()
+        held.answered()
         self.active = self._wheel.now
         ends = events & END
         try:
@@ -312,9 +315,14 @@ class BareSession(Session):
         self.active = self._wheel.now
         if self._backend_ended:
             self._close_bare(EndReason.BACKEND_CLOSED)
-        else:
-            self._first_end = EndReason.CLIENT_CLOSED
-            self._finish_writing(cast(SocketType, self._backend_socket))
+            return
+        self._first_end = EndReason.CLIENT_CLOSED
+        assert self._backend_socket is not None
+        try:
+            self._backend_socket.shutdown(SHUT_WR)
+        except OSError as error:
+            self._equip()
+            self._transport(of_client=False).break_later(error)
 
     def _backend_finished(self) -> None:
         """The same for the backend."""
@@ -322,16 +330,13 @@ class BareSession(Session):
         self.active = self._wheel.now
         if self._client_ended:
             self._close_bare(EndReason.CLIENT_CLOSED)
-        else:
-            self._first_end = EndReason.BACKEND_CLOSED
-            self._finish_writing(self._client_socket)
-
-    def _finish_writing(self, sock: SocketType) -> None:
+            return
+        self._first_end = EndReason.BACKEND_CLOSED
         try:
-            sock.shutdown(socket.SHUT_WR)
+            self._client_socket.shutdown(SHUT_WR)
         except OSError as error:
             self._equip()
-            self._transport(sock is self._client_socket).break_later(error)
+            self._transport(of_client=True).break_later(error)
 
     # Where it has to go on with all that a session has
 
@@ -437,12 +442,8 @@ class BareSession(Session):
         if not self.is_bare:
             return super().record(client_bytes, backend_bytes)
         assert self._reason is not None
-        context, outgoing, connect, held = (
-            self._context,
-            self._outgoing_header,
-            self._connect_time,
-            self._held,
-        )
+        context, outgoing, connect = self._context, self._outgoing_header, self._connect_time
+        held = self._held
         total = context.clock() - self._born
         return SessionRecord(
             self._started,

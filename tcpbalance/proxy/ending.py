@@ -34,6 +34,8 @@ class SessionEnder:
 
     :param reactor: for the turns.
     :param clock: seconds on a monotonic clock.
+    :ivar waiting: the sessions that are still to end, with the reason and the backends of each. The last one
+        is ended first: from a dict, only that can be taken in constant time.
     """
 
     _log = Logger()
@@ -41,8 +43,7 @@ class SessionEnder:
     def __init__(self, reactor: IReactorTime, clock: Callable[[], float]) -> None:
         self._reactor = reactor
         self._clock = clock
-        # The last one is ended first: from a dict, only that can be taken in constant time.
-        self._waiting: dict[Ending, tuple[EndReason, Collection[Backend] | None]] = {}
+        self.waiting: dict[Ending, tuple[EndReason, Collection[Backend] | None]] = {}
         self._call: IDelayedCall | None = None
 
     def end(
@@ -54,20 +55,19 @@ class SessionEnder:
             all.
         """
         for session in reversed(list(sessions)):
-            before = self._waiting.get(session)
+            before = self.waiting.get(session)
             # One that is to end in any case does so, though its backend may change by then.
             if before is None or before[1] is not None:
-                self._waiting[session] = (reason, served_by)
+                self.waiting[session] = (reason, served_by)
         if self._call is None:
             self._end_some()
 
     def forget(self, session: Ending) -> None:
         """A session has ended."""
-        if self._waiting:
-            self._waiting.pop(session, None)
-            if not self._waiting and self._call is not None:
-                self._call.cancel()
-                self._call = None
+        self.waiting.pop(session, None)
+        if not self.waiting and self._call is not None:
+            self._call.cancel()
+            self._call = None
 
     def _go_on(self) -> None:
         self._call = None
@@ -76,14 +76,14 @@ class SessionEnder:
     def _end_some(self) -> None:
         until = self._clock() + CHECKS_TIME_A_TURN
         for _ in range(SESSIONS_A_TURN):
-            if not self._waiting:
+            if not self.waiting:
                 return
-            session, (reason, served_by) = self._waiting.popitem()
+            session, (reason, served_by) = self.waiting.popitem()
             if served_by is None or session.served_by in served_by:
                 self._end(session, reason)
                 if self._clock() >= until:
                     break
-        if self._waiting and self._call is None:
+        if self.waiting and self._call is None:
             self._call = self._reactor.callLater(0, self._go_on)
 
     def _end(self, session: Ending, reason: EndReason) -> None:

@@ -197,7 +197,7 @@ class FrontendFactory(Factory):
             return True
         try:
             session = BareSession(context, start, sock, client, None if admission is None else client)
-            start.poller.watch(sock.fileno(), session.on_client_events, READ_EDGES)
+            start.poller.watch_new(sock.fileno(), session.on_client_events, READ_EDGES)
         except BaseException:
             self.stats.setup_failures += 1
             if admission is not None:

@@ -48,12 +48,6 @@ class OpenSession(Protocol):
         ...
 
     @property
-    def upstream_stats(self) -> SessionStats | None:
-        """The counters of the backend that served it, or of its pool where none did; None where no backend
-        was looked for."""
-        ...
-
-    @property
     def ending(self) -> bool:
         """Whether its end has been decided."""
         ...
@@ -153,22 +147,33 @@ class SessionRegistry:
         if len(self.sessions) >= self._max_sessions:
             self.accept_pause.pause(_FULL)
 
-    def remove(self, session: OpenSession, reason: EndReason, client_bytes: int, backend_bytes: int) -> None:
+    def remove(
+        self,
+        session: OpenSession,
+        reason: EndReason,
+        upstream: SessionStats | None,
+        client_bytes: int,
+        backend_bytes: int,
+    ) -> None:
         """Take out a session that has ended; count, record and report it.
 
+        :param upstream: the counters of the backend that served it, or of its pool where none did; None where
+            no backend was looked for.
         :param client_bytes: received from the client.
         :param backend_bytes: received from the backend.
         """
-        sessions, upstream = self.sessions, session.upstream_stats
+        sessions, stats = self.sessions, self.stats
         sessions.discard(session)
-        self._ender.forget(session)
-        # Written out, because CPython makes a method fast for one class: `count_end` is called for backends.
-        stats = self.stats
+        if self._ender.waiting:
+            self._ender.forget(session)
         stats.ended[reason] += 1
         stats.bytes_in += client_bytes
         stats.bytes_out += backend_bytes
         if upstream is not None:
-            upstream.count_end(reason, client_bytes, backend_bytes)
+            # Not in a loop over both: CPython makes the access to an attribute fast for one class.
+            upstream.ended[reason] += 1
+            upstream.bytes_in += client_bytes
+            upstream.bytes_out += backend_bytes
         if len(sessions) == self._max_sessions - 1:
             self.accept_pause.resume(_FULL)
         if self.on_record is not None:

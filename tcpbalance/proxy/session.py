@@ -65,7 +65,6 @@ from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.proxy.relay import carry, join, part
 from tcpbalance.proxy.replay_buffer import ReplayBuffer
-from tcpbalance.stats import SessionStats
 
 
 class Session:
@@ -147,13 +146,6 @@ class Session:
     def served_by(self) -> Backend | None:
         """The backend that this session is connected to, None while it is not."""
         return self._served_by if self.backend is not None else None
-
-    @property
-    def upstream_stats(self) -> SessionStats | None:
-        """See ``registry.OpenSession``."""
-        if self._served_by is not None:
-            return self._served_by.stats
-        return self._pool.stats if self._pool is not None else None
 
     @property
     def ending(self) -> bool:
@@ -653,11 +645,12 @@ class Session:
     def _leave(self, client_bytes: int, backend_bytes: int) -> None:
         """The session is over: give back its admission and have it recorded."""
         self._phase = OVER
-        context, reason = self._context, self._reason
+        context, reason, upstream = self._context, self._reason, self._served_by or self._pool
         assert reason is not None
         if self.admitted is not None and context.admission is not None:
             context.admission.release(self.admitted)
-        context.registry.remove(self, reason, client_bytes, backend_bytes)
+        stats = None if upstream is None else upstream.stats
+        context.registry.remove(self, reason, stats, client_bytes, backend_bytes)
 
     def record(self, client_bytes: int, backend_bytes: int) -> SessionRecord:
         """See ``registry.OpenSession``."""

@@ -10,14 +10,14 @@ import pytest
 from support.byte_codes import HAS_BYTE_CODES, Cost, Stage, cost, costs
 
 FIGURES = {
-    "native connection": Cost(2318, 70),
-    "native connection with a PROXY header": Cost(7160, 270),
+    "native connection": Cost(2234, 63),
+    "native connection with a PROXY header": Cost(7183, 267),
     "native, ten further requests": Cost(4700, 120),
-    "native connection over TLS": Cost(7765, 320),
+    "native connection over TLS": Cost(7788, 317),
     "native, ten further requests over TLS": Cost(5920, 140),
-    "portable connection": Cost(4014, 184),
+    "portable connection": Cost(4032, 181),
     "portable, ten further requests": Cost(1810, 100),
-    "refusal": Cost(343, 14),
+    "refusal": Cost(337, 13),
     "text line of the access log": Cost(165, 3),
     "JSON line of the access log": Cost(170, 3),
 }
