@@ -57,6 +57,7 @@ __all__ = [
     "ProxyHeader",
     "ProxyProtocolEndpoint",
     "Reactor",
+    "RebalanceConfig",
     "ResolverConfig",
     "ServerTls",
     "SessionRecord",

@@ -19,6 +19,7 @@ from tcpbalance.config.outlier import OutlierConfig as OutlierConfig
 from tcpbalance.config.overload import OverloadConfig as OverloadConfig
 from tcpbalance.config.pools import AffinityConfig as AffinityConfig
 from tcpbalance.config.pools import HealthConfig as HealthConfig
+from tcpbalance.config.rebalance import RebalanceConfig as RebalanceConfig
 from tcpbalance.config.resolver import ResolverConfig as ResolverConfig
 from tcpbalance.config.tls import CertificateConfig as CertificateConfig
 from tcpbalance.config.tls import FrontendTlsConfig as FrontendTlsConfig

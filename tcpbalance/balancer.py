@@ -36,7 +36,7 @@ from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.factory import FrontendFactory
 from tcpbalance.proxy.reasons import EndReason
-from tcpbalance.proxy.registry import SessionRegistry
+from tcpbalance.proxy.registry import OpenSession, SessionRegistry
 from tcpbalance.reactor import Reactor
 from tcpbalance.services.drains import Drains
 from tcpbalance.services.frontend import Frontend
@@ -236,7 +236,8 @@ class Balancer(MultiService):
         refuse_loops(frontends, become)
         used = dict.fromkeys(pool for frontend in frontends for pool in frontend.pools)
         pools = {
-            pool: self._pools.get(pool) or PoolService(self._shared, pool, self._reset_sessions_of)
+            pool: self._pools.get(pool)
+            or PoolService(self._shared, pool, self._reset_sessions_of, self._sessions_of)
             for pool in used
         }
         spare = self._spare_sockets(frontends)
@@ -337,6 +338,14 @@ class Balancer(MultiService):
     def _reset_sessions_of(self, backend: Backend) -> None:
         for registry in self._registries:
             registry.end_sessions(EndReason.BACKEND_DOWN, served_by={backend})
+
+    def _sessions_of(self, pool: Pool) -> list[OpenSession]:
+        """Give the open sessions of the frontends that a pool serves."""
+        sessions: list[OpenSession] = []
+        for service in self._frontends.values():
+            if pool in service.frontend.pools:
+                sessions.extend(service.factory.registry.sessions)
+        return sessions
 
     def _note_registries(self) -> None:
         """Know the open sessions of all frontends, those that are gone among them."""

@@ -154,6 +154,7 @@ def build_pool(
         slow_start=config.slow_start,
         drain_timeout=config.drain_timeout,
         outlier=config.outlier,
+        rebalance=config.rebalance,
         send_proxy_protocol=config.send_proxy_protocol,
         pass_tlvs=frozenset(config.pass_tlvs),
         tls=tls or (None if config.tls is None else ClientTls(config.tls)),

@@ -11,6 +11,7 @@ from tcpbalance.config.models import AccessLogConfig, Config
 from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.overload import OverloadConfig
 from tcpbalance.config.pools import AffinityConfig, BackendConfig, HealthConfig, PoolConfig
+from tcpbalance.config.rebalance import RebalanceConfig
 from tcpbalance.config.resolver import ResolverConfig
 from tcpbalance.config.tls import CertificateConfig, FrontendTlsConfig, PoolTlsConfig
 
@@ -139,6 +140,7 @@ EFFECTS: Mapping[type, Mapping[str, Effect]] = {
         "affinity": _IN_PLACE,
         "health": _IN_PLACE,
         "outlier": _IN_PLACE,
+        "rebalance": _IN_PLACE,
     },
     BackendConfig: {
         "address": _NEW_CONNECTIONS,
@@ -183,6 +185,10 @@ EFFECTS: Mapping[type, Mapping[str, Effect]] = {
         "eject_for": _IN_PLACE,
         "max_ejected": _IN_PLACE,
         "slow_factor": _IN_PLACE,
+    },
+    RebalanceConfig: {
+        "rate": _IN_PLACE,
+        "idle_for": _IN_PLACE,
     },
 }
 """By the class of a table, and the key. A table that is added or removed has the row of its own key in the

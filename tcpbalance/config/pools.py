@@ -17,6 +17,7 @@ from tcpbalance.config.names import TlvType
 from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.paths import FilePath
 from tcpbalance.config.quantities import Duration, Fraction
+from tcpbalance.config.rebalance import RebalanceConfig
 from tcpbalance.config.strict import strict
 from tcpbalance.config.tls import PoolTlsConfig
 from tcpbalance.errors import SettingError
@@ -28,6 +29,9 @@ MAX_WEIGHT = 256
 SOURCE_HASH = "source_hash"
 """The policy that ``bounded_load`` belongs to; the others look at load themselves, or are blind by choice.
 And the one that ``slow_start`` would spoil: it has to send each client to the same backend at any time."""
+
+PEAK_EWMA = "peak_ewma"
+"""The policy that gives slow backends fewer connections than their weight says."""
 
 BackendState: TypeAlias = Literal["ready", "drain", "maintenance"]
 Initial: TypeAlias = Literal["checked", "up", "down"]
@@ -391,4 +395,15 @@ class PoolConfig:
     )
     outlier: OutlierConfig | None = field(
         default=None, metadata=doc("Outlier detection: ejects backends whose connections fail or are slow.")
+    )
+    rebalance: RebalanceConfig | None = field(
+        default=None,
+        # Clients would come back to the backends whose connections were closed.
+        validator=[checks.not_with("balance", SOURCE_HASH), checks.not_with("balance", PEAK_EWMA)],
+        metadata=doc(
+            "Rebalancing: closes idle connections of backends that have more than their share, as after a "
+            "backend was added. Absent: open connections stay where they are. Not together with "
+            '`balance = "source_hash"` or `"peak_ewma"`, which do not distribute clients by the number of '
+            "connections."
+        ),
     )

@@ -13,7 +13,7 @@ from twisted.protocols.policies import ProtocolWrapper
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
-from tcpbalance.net.ends import unacknowledged
+from tcpbalance.net.ends import unacknowledged, unread
 from tcpbalance.net.pump import Pump
 from tcpbalance.net.socket_transport import SocketTransport
 from tcpbalance.net.transport import TlsClient, TlsServer, Transport
@@ -83,6 +83,14 @@ class AdaptedTransport:
 
     def look(self) -> None:
         """See ``Transport``: bytes are read, and what was not used is given back to `accept_tls`."""
+
+    def has_input(self) -> bool:
+        """See ``Transport``; False where the transport is not Twisted's own, which cannot be asked."""
+        transport = _unwrapped(self._transport)
+        if isinstance(transport, SocketTransport | ReadsToTheEnd):
+            return transport.has_input()
+        handle = getattr(transport, "socket", None)
+        return isinstance(handle, SocketType) and unread(handle) > 0
 
     def confirm_end(self) -> bool:
         """See ``Transport``.

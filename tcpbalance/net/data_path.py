@@ -19,7 +19,7 @@ from tcpbalance.config.messages import must_be_one_of
 from tcpbalance.errors import SettingError
 from tcpbalance.net.addresses import PeerAddress, socket_address
 from tcpbalance.net.end_queue import EndQueue
-from tcpbalance.net.ends import unacknowledged
+from tcpbalance.net.ends import unacknowledged, unread
 from tcpbalance.net.poller import READABLE, Handler, Poller
 from tcpbalance.net.socket_transport import SocketTransport
 from tcpbalance.net.twisted_transport import TcpTransport, UnixTransport
@@ -188,6 +188,10 @@ class NativeDataPath:
     def in_flight(self, sock: SocketType) -> int:
         """Count the bytes that wait in the kernel for the peer of a socket to acknowledge them."""
         return unacknowledged(sock)
+
+    def has_input(self, sock: SocketType) -> bool:
+        """Whether bytes have come at a socket that were not read."""
+        return unread(sock) > 0
 
 
 def choose(data_path: DataPathName, reactor: Any) -> DataPath:

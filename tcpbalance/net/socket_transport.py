@@ -26,7 +26,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tcpbalance.net.addresses import PeerAddress, address_text, peer_address
-from tcpbalance.net.ends import ABORTED, DONE, LOST, reset_on_close, unacknowledged
+from tcpbalance.net.ends import ABORTED, DONE, LOST, reset_on_close, unacknowledged, unread
 from tcpbalance.net.errnos import is_our_own
 from tcpbalance.net.input import Input
 from tcpbalance.net.output import Output
@@ -162,6 +162,10 @@ class SocketTransport:
     def look(self) -> None:
         """See ``Transport``."""
         self.input.reader = Preview(self.input)
+
+    def has_input(self) -> bool:
+        """See ``Transport``."""
+        return self._tls.has_unread if self._tls is not None else unread(self.socket) > 0
 
     def confirm_end(self) -> bool:
         """See ``Transport``: what is reported as the end is the end."""

@@ -56,6 +56,10 @@ class Transport(Protocol):
         """Show the protocol what comes before it is read, where that can be done, until `accept_tls`."""
         ...
 
+    def has_input(self) -> bool:
+        """Whether bytes have come that were not read; unlike a read, this takes no error of the socket."""
+        ...
+
     def confirm_end(self) -> bool:
         """Decide whether the end that was just reported is one; where it is not, the transport goes on."""
         ...

@@ -24,6 +24,7 @@ from tcpbalance.net.ends import (
     NO_LINGER,
     report_connection_error,
     unacknowledged,
+    unread,
 )
 from tcpbalance.net.errnos import is_our_own
 
@@ -152,6 +153,10 @@ class ReadsToTheEnd(FileDescriptor):
     def unacknowledged(self) -> int:
         """Bytes that the kernel holds for the peer; none once that is broken."""
         return 0 if self._broken or self.disconnected else unacknowledged(self.socket)
+
+    def has_input(self) -> bool:
+        """Whether bytes have come that were not read."""
+        return not self.disconnected and unread(self.socket) > 0
 
     def writeSomeData(self, data: Any) -> Any:
         """Twisted's call: send some of it.

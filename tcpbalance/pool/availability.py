@@ -66,6 +66,11 @@ class Availability:
         else:
             self._log.info(_AGAIN, pool=self._pool, count=count, of=len(backends))
 
+    @property
+    def panics(self) -> bool:
+        """Whether so few backends are eligible that health and ejection are ignored."""
+        return self._panics
+
     def would_be_left(self, without: Backend) -> bool:
         """Whether any backend would be eligible without a certain one."""
         return self._eligible > _is_eligible(without)

@@ -15,7 +15,15 @@ from twisted.internet.interfaces import IReactorTime
 from tcpbalance.config.checks import refuse_name, refuse_others
 from tcpbalance.config.draft import UNREAD, checked
 from tcpbalance.config.outlier import OutlierConfig
-from tcpbalance.config.pools import RESET_BEFORE_ANSWER, SOURCE_HASH, AffinityConfig, HealthConfig, PoolConfig
+from tcpbalance.config.pools import (
+    PEAK_EWMA,
+    RESET_BEFORE_ANSWER,
+    SOURCE_HASH,
+    AffinityConfig,
+    HealthConfig,
+    PoolConfig,
+)
+from tcpbalance.config.rebalance import RebalanceConfig
 from tcpbalance.errors import SettingError
 from tcpbalance.pool import extensions
 from tcpbalance.pool.availability import Availability
@@ -27,9 +35,11 @@ from tcpbalance.pool.ejection import Ejections
 from tcpbalance.pool.members import Health, Members, MembersBuilder
 from tcpbalance.pool.outlier import OutlierDetection
 from tcpbalance.pool.policies.base import PolicyFactory, PolicyTools
+from tcpbalance.pool.policies.peak_ewma import PeakEwmaPolicy
 from tcpbalance.pool.policies.source_hash import SourceHash
 from tcpbalance.pool.recorded_affinity import adopted, make_affinity
 from tcpbalance.pool.retry_budget import RetryBudget
+from tcpbalance.pool.shares import Load, Surplus, surplus
 from tcpbalance.pool.shortage import Shortage
 from tcpbalance.pool.slot import Slot, SlotObservers
 from tcpbalance.pool.slow_start import SlowStart
@@ -55,6 +65,7 @@ _SETTINGS = (
     "tls",
     "health",
     "queue_timeout",
+    "rebalance",
     "judges_connect_times",
     "_bounded_load",
 )
@@ -96,6 +107,9 @@ class Pool:
     :param drain_timeout: seconds that the connections of a backend may go on that gets no new ones any more;
         None for no limit. What holds the connections ends them.
     :param outlier: when backends are ejected for what real traffic shows; None for never.
+    :param rebalance: when idle connections of backends that have more than their share are closed, so that
+        their clients come to others; None for never. What holds the connections closes them. Not with the
+        source hash and peak EWMA, which would send those clients to the same backends again.
     :param send_proxy_protocol: the version of the PROXY header with which a connection to a backend opens,
         ``"v1"`` or ``"v2"``; None for none.
     :param pass_tlvs: types of the TLVs that go on to backends from the PROXY header of the client's proxy:
@@ -142,6 +156,7 @@ class Pool:
         slow_start: float | None = None,
         drain_timeout: float | None = None,
         outlier: OutlierConfig | None = None,
+        rebalance: RebalanceConfig | None = None,
         send_proxy_protocol: ProxyVersion | None = None,
         pass_tlvs: Iterable[int | str] = (),
         tls: ClientTls | None = None,
@@ -152,6 +167,7 @@ class Pool:
         where = f"pool {name}"
         refuse_others(where, "affinity", affinity, AffinityConfig, optional=True)
         refuse_others(where, "outlier", outlier, OutlierConfig, optional=True)
+        refuse_others(where, "rebalance", rebalance, RebalanceConfig, optional=True)
         rng = rng or Random()
         self.name = name
         self.clock = clock
@@ -160,7 +176,7 @@ class Pool:
         settings = checked(
             where,
             PoolConfig,
-            balance=SOURCE_HASH if balance is SourceHash else balance if isinstance(balance, str) else UNREAD,
+            balance=_name_of(balance),
             bounded_load=bounded_load,
             panic_threshold=panic_threshold,
             connect_timeout=connect_timeout,
@@ -171,6 +187,7 @@ class Pool:
             queue_timeout=queue_timeout,
             slow_start=slow_start,
             drain_timeout=drain_timeout,
+            rebalance=rebalance,
             send_proxy_protocol=send_proxy_protocol,
             pass_tlvs=pass_tlvs,
         )
@@ -182,12 +199,12 @@ class Pool:
         self.connect_timeout: float = settings.connect_timeout
         self.dial_timeout: float = settings.dial_timeout or max(DIAL_TIMEOUT, settings.connect_timeout)
         self.drain_timeout: float | None = settings.drain_timeout
+        self.rebalance = rebalance
         self.retries = retries
         self.replays = RESET_BEFORE_ANSWER in retry_on
         self.send_proxy_protocol = send_proxy_protocol
         self.pass_tlvs: frozenset[int] = frozenset(settings.pass_tlvs)
-        self.tls = tls
-        self.health = health
+        self.tls, self.health = tls, health
         self.queue_timeout: float = settings.queue_timeout
         self._bounded_load = bounded_load
         self.stats = PoolStats()
@@ -398,6 +415,29 @@ class Pool:
         weight = sum(backend.weight for backend in open_to_all)
         active = sum(backend.active for backend in open_to_all)
         return self._bounded_load * (active + 1), weight
+
+    def surplus(self, leaving: Mapping[Backend, int], away: int) -> Surplus:
+        """Work out which backends have more than their share of the connections.
+
+        Only those count that are eligible, and get new clients as the policy says: in a panic, none.
+
+        :param leaving: connections of each backend that are being closed, and are active nevertheless.
+        :param away: clients that are expected to connect anew, those of *leaving* among them.
+        """
+        if self._availability.panics:
+            return Surplus()
+        tiers = [
+            [self._load(b, leaving.get(b, 0)) for b in tier.backends if self._gets_new_clients(b)]
+            for tier in self._members.tiers
+        ]
+        return surplus(tiers, away)
+
+    def _gets_new_clients(self, backend: Backend) -> bool:
+        return backend.available and not backend.ejected and not self._cools_down(backend)
+
+    def _load(self, backend: Backend, leaving: int) -> Load:
+        part = 1.0 if self._slow_start is None else self._slow_start.part(backend)
+        return Load(backend, backend.active - leaving, part)
 
     # The list of backends
 
@@ -711,6 +751,14 @@ def _has_capacity(backend: Backend) -> bool:
 
 def _has_capacity_for_sticky(backend: Backend) -> bool:
     return backend.available_to_sticky and not backend.full
+
+
+def _name_of(balance: str | PolicyFactory) -> str:
+    """Give the name of a policy that does not go with some settings; of another class it is not known."""
+    if isinstance(balance, str):
+        return balance
+    name: str = SOURCE_HASH if balance is SourceHash else PEAK_EWMA if balance is PeakEwmaPolicy else UNREAD
+    return name
 
 
 def _known_as(balance: str | PolicyFactory) -> str:

@@ -52,6 +52,12 @@ class Slot:
         backend.active += 1
         backend.stats.connect_attempts += 1
 
+    @property
+    def is_bound(self) -> bool:
+        """Whether affinity binds the client to this backend."""
+        affinity, client = self._observers.affinity, self._client
+        return affinity is not None and client is not None and self.backend in affinity.lookup(client)
+
     def connected(self, seconds: float) -> None:
         """The backend accepted: remember how fast, and that this client belongs to it.
 

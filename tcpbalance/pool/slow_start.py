@@ -79,7 +79,10 @@ class SlowStart:
         if backend in self._allowed:
             self._allowed[backend] = max(0.0, self._allowed[backend] - 1.0)
 
+    def part(self, backend: Backend) -> float:
+        """Give the part of its weight that a backend has by now, up to 1."""
+        return min(1.0, self._part(backend, self._clock()))
+
     def _part(self, backend: Backend, now: float) -> float:
-        """The part of its weight that a backend has by now."""
         began = self._began.get(backend)
         return 1.0 if began is None else max(MIN_PART, (now - began) / self.duration)

@@ -27,6 +27,7 @@ from tcpbalance.net.pump import CHUNK, MORE
 from tcpbalance.net.socket_options import set_no_delay
 from tcpbalance.net.socket_transport import SocketTransport
 from tcpbalance.net.tcp_info import connect_time
+from tcpbalance.net.wheel import RESOLUTION
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.slot import Slot
 from tcpbalance.proxy.client import ClientConnection
@@ -388,6 +389,24 @@ class BareSession(Session):
         in_flight = self._start.connector.data_path.in_flight
         behind = 0 if self._backend_socket is None else in_flight(self._backend_socket)
         return in_flight(self._client_socket) + behind
+
+    def can_move(self, idle_for: float) -> bool:
+        """See ``Session``."""
+        if not self.is_bare:
+            return super().can_move(idle_for)
+        client, backend, held = self._client_socket, self._backend_socket, self._held
+        has_input = self._start.connector.data_path.has_input
+        return (
+            self._phase is RELAYING
+            and self._first_end is None
+            and self._wheel.now - self.active >= idle_for + RESOLUTION
+            and held is not None
+            and backend is not None
+            and not held.is_bound
+            and not self.buffered
+            and not has_input(client)
+            and not has_input(backend)
+        )
 
     def end(self, reason: EndReason) -> None:
         """See ``Session``."""

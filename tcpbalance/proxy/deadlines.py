@@ -53,6 +53,11 @@ class Timed(Protocol):
         """Whether one side has finished sending."""
         ...
 
+    @property
+    def quiet_since(self) -> float:
+        """When the last byte came, by the wheel's clock."""
+        ...
+
     def end(self, reason: EndReason) -> None:
         """Decide its end."""
         ...
@@ -172,7 +177,7 @@ class Deadlines:
         """
         client, backend = self._session.client, self._session.backend
         in_flight = (client.in_flight(), backend.in_flight() if backend is not None else 0)
-        first = self._looked < self._quiet_since()
+        first = self._looked < self._session.quiet_since
         held_back = client.held_back or (backend is not None and backend.held_back)
         alive = held_back or (not first and in_flight != self._in_flight)
         self._in_flight, self._looked = in_flight, now
@@ -186,19 +191,12 @@ class Deadlines:
         if session.backend is None and not session.ending:
             # In the queue, ``queue_timeout`` counts instead.
             return self._dial_until if session.dials else math.inf
-        quiet_since = self._quiet_since()
+        quiet_since = session.quiet_since
         limit = (
             timeouts.half_close_timeout if session.ending or session.half_closed else timeouts.idle_timeout
         )
         # A time read off the wheel may be one turn old.
         return quiet_since + RESOLUTION + (limit if self._looked >= quiet_since else limit / 2)
-
-    def _quiet_since(self) -> float:
-        """When the last byte came, by the wheel's clock."""
-        session = self._session
-        if session.backend is None:
-            return session.active
-        return max(session.active, session.client.active, session.backend.active)
 
     def _next_check(self) -> float:
         """Seconds until the first look or deadline that may come.

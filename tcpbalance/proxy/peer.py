@@ -146,6 +146,10 @@ class Peer(Protocol):
         """Bytes on their way to the peer, which change as it fetches them."""
         return 0 if self.gone else self.transport.in_flight()
 
+    def has_input(self) -> bool:
+        """Whether bytes have come from the peer that were not read."""
+        return not self.gone and self.transport.has_input()
+
     # What the other side and the session ask for
 
     def pauseProducing(self) -> None:

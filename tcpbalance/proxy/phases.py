@@ -7,7 +7,8 @@
    way back.
 4. Any phase becomes ``ENDING`` when the end is decided, and that ``OVER`` when both connections are gone. So
    the loss of a connection is an event only before that.
-5. The balancer passes an end of stream (FIN) on and never invents one; see ``closing``.
+5. The balancer passes an end of stream (FIN) on and does not invent one, but to move an idle session to
+   another backend; see ``closing``.
 """
 
 from __future__ import annotations
@@ -222,8 +223,8 @@ def closing(
     :param at_once: whether it is aborted: the last bytes are not waited for.
     """
     # An end is passed on where it has come. A client without a backend has not been given a single byte that
-    # it could take for the whole.
-    if orderly and (other is None or other.finished):
+    # it could take for the whole; and nothing is under way in a session that is moved.
+    if orderly and (other is None or other.finished or reason is EndReason.REBALANCED):
         return FIN
     # The peer was sent the end before, and the kernel has the rest for it.
     if side.write_closed and reason.closer == "balancer":

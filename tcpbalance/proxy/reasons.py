@@ -10,9 +10,10 @@ _FIN, _RST = True, False
 class EndReason(enum.Enum):
     """Why a session ended, which party ended it, and what that means.
 
-    The balancer passes an end of stream (FIN) on and never invents one: where it ends a session that
+    The balancer passes an end of stream (FIN) on and does not invent one: where it ends a session that
     neither side has finished, both see a reset (RST), so that no peer takes a broken transfer for a complete
-    one. Only a client that has not been given a single byte is closed in order.
+    one. Only a client that has not been given a single byte is closed in order, and a session in which
+    nothing is under way that is moved to another backend.
 
     :ivar word: the name in logs and counters.
     :ivar closer: ``client``, ``backend`` or ``balancer``.
@@ -111,6 +112,12 @@ class EndReason(enum.Enum):
         "balancer",
         _RST,
         "the backend got no new clients any more, or the frontend was removed, and drain_timeout had passed",
+    )
+    REBALANCED = (
+        "rebalanced",
+        "balancer",
+        _FIN,
+        "the backend had more than its share of the connections, and this one was idle; see rebalance",
     )
     OVERLOAD = (
         "overload",

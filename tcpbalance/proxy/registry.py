@@ -53,6 +53,11 @@ class OpenSession(Protocol):
         ...
 
     @property
+    def over(self) -> bool:
+        """Whether it has been recorded."""
+        ...
+
+    @property
     def buffered(self) -> int:
         """Bytes that are held for either side."""
         ...
@@ -60,6 +65,11 @@ class OpenSession(Protocol):
     @property
     def cause(self) -> str:
         """What was wrong, in a few words; empty when nothing was."""
+        ...
+
+    def can_move(self, idle_for: float) -> bool:
+        """Whether its client may be sent to another backend: affinity does not bind it to this one, and
+        nothing has been under way for so many seconds."""
         ...
 
     def end(self, reason: EndReason) -> None:

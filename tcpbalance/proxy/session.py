@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from tcpbalance.net.addresses import ClientAddress
 from tcpbalance.net.errnos import is_our_own
 from tcpbalance.net.tls.errors import broken_cause, tls_cause, was_unheard
+from tcpbalance.net.wheel import RESOLUTION
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.bandwidth_limiter import BandwidthLimiter, DryRunBandwidthLimiter
@@ -65,6 +66,8 @@ from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.proxy.relay import carry, join, part
 from tcpbalance.proxy.replay_buffer import ReplayBuffer
+
+_JOINED = (UNANSWERED, RELAYING)
 
 
 class Session:
@@ -166,6 +169,28 @@ class Session:
     def half_closed(self) -> bool:
         """Whether one side has finished sending."""
         return self._first_end is not None
+
+    @property
+    def quiet_since(self) -> float:
+        """When the last byte came, by the wheel's clock, which may be one turn old."""
+        if self.backend is None:
+            return self.active
+        return max(self.active, self.client.active, self.backend.active)
+
+    def can_move(self, idle_for: float) -> bool:
+        """See ``registry.OpenSession``."""
+        backend = self.backend
+        return (
+            backend is not None
+            and self._phase in _JOINED
+            and self._first_end is None
+            and self._wheel.now - self.quiet_since >= idle_for + RESOLUTION
+            and self._dialler.slot is not None
+            and not self._dialler.slot.is_bound
+            and not self.buffered
+            and not self.client.has_input()
+            and not backend.has_input()
+        )
 
     @property
     def buffered(self) -> int:

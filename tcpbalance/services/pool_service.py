@@ -16,7 +16,9 @@ from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.changes import PoolChange
 from tcpbalance.pool.pool import Pool
 from tcpbalance.pool.recorded_affinity import RecordedAffinity
+from tcpbalance.proxy.registry import OpenSession
 from tcpbalance.reload import Part, Reloader
+from tcpbalance.services.rebalancer import Rebalancer
 from tcpbalance.services.shared import Shared
 from tcpbalance.services.stepped import SteppedService
 from tcpbalance.threads import in_thread
@@ -31,6 +33,8 @@ class PoolService(SteppedService):
     :param shared: what all services of the balancer share.
     :param pool: whose backends they are.
     :param on_down: called with a backend that has gone down and whose sessions are to be reset.
+    :param sessions_of: gives the open sessions of the frontends that a pool serves, those that it does not
+        serve among them.
     :ivar monitor: makes the checks, None where there are none.
     :ivar unanswered: fires with the names that had no answer when there was time for one.
     :ivar restored: fires when affinity is as it was before the last restart, or cannot be.
@@ -38,7 +42,13 @@ class PoolService(SteppedService):
 
     _log = Logger()
 
-    def __init__(self, shared: Shared, pool: Pool, on_down: Callable[[Backend], None]) -> None:
+    def __init__(
+        self,
+        shared: Shared,
+        pool: Pool,
+        on_down: Callable[[Backend], None],
+        sessions_of: Callable[[Pool], list[OpenSession]],
+    ) -> None:
         self.pool = pool
         self._shared = shared
         self._on_down = on_down
@@ -51,6 +61,7 @@ class PoolService(SteppedService):
         self._followed: list[str] = []
         self._unsubscribe: Callable[[], object] = lambda: None
         self._given_up: Deferred[Any] = succeed(None)
+        self._rebalancer = Rebalancer(pool, lambda: sessions_of(pool), shared.reactor, shared.clock)
         self._reloader = Reloader(shared.reactor, self._files(), in_thread(shared.reactor))
 
     def _make_monitor(self, health: HealthConfig) -> HealthMonitor:
@@ -82,6 +93,7 @@ class PoolService(SteppedService):
         self.unanswered = self._shared.resolver.follow(self._followed, LOOKUP_TIMEOUT)
         self._unsubscribe = self.pool.subscribe(self._on_change)
         self._keep_affinity()
+        self._rebalance()
 
     def end(self) -> Deferred[None]:
         """Stop checking, and write affinity down.
@@ -89,11 +101,18 @@ class PoolService(SteppedService):
         :returns: fires when the checks under way have ended, and affinity is written.
         """
         self._reloader.stopService()
+        self._rebalancer.stop()
         self._unsubscribe()
         self._shared.resolver.unfollow(self._followed)
         checks = succeed(None) if self.monitor is None else maybeDeferred(self.monitor.stopService)
         self._end_journal()
         return DeferredList([checks, self._given_up]).addCallback(lambda _: None)
+
+    def _rebalance(self) -> None:
+        if self.pool.rebalance is None:
+            self._rebalancer.stop()
+        else:
+            self._rebalancer.start(self.pool.rebalance)
 
     def _keep_affinity(self) -> None:
         """Keep the pool's affinity in its file, where it has one and is not kept there already."""
@@ -145,6 +164,7 @@ class PoolService(SteppedService):
         if self.running:
             self._follow_names()
             self._keep_affinity()
+            self._rebalance()
         self._reloader.watch(self._files())
 
     def _check_by(self, health: HealthConfig) -> None:

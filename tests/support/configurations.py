@@ -15,6 +15,7 @@ from tcpbalance.config.models import AccessLogConfig, Config
 from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.overload import OverloadConfig
 from tcpbalance.config.pools import AffinityConfig, BackendConfig, HealthConfig, PoolConfig
+from tcpbalance.config.rebalance import RebalanceConfig
 from tcpbalance.config.resolver import ResolverConfig
 from tcpbalance.health.probes import Target
 
@@ -98,6 +99,7 @@ def _pool(rng: Random) -> PoolConfig:
         affinity=_maybe(rng, AffinityConfig(ttl=rng.choice((60, 1800)), max_entries=rng.choice((10, 100)))),
         health=_maybe(rng, HealthConfig(check=type(probe).__name__, probe=probe, **health)),
         outlier=_maybe(rng, outlier),
+        rebalance=_maybe(rng, RebalanceConfig(rate=5, idle_for=rng.choice((30, 60)))),
     )
 
 

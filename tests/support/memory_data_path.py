@@ -92,6 +92,9 @@ class MemoryNativeDataPath(NativeDataPath):
         self.transports.append(transport)
         return transport
 
+    def has_input(self, sock: Any) -> bool:
+        return bool(sock.incoming.unread)
+
     def in_flight(self, sock: Any) -> int:
         return len(sock.outgoing.unsent)
 

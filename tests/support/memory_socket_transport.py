@@ -42,6 +42,9 @@ class MemorySocketTransport(SocketTransport):
         super().write(data, flags)
         self.note()
 
+    def has_input(self) -> bool:
+        return self.is_open and bool(self.kernel.incoming.unread)
+
     def in_flight(self) -> int:
         return self.kept + len(self.kernel.outgoing.unsent) if self.is_open and not self._broken else 0
 

@@ -54,6 +54,9 @@ class MemoryTransport(ReadsToTheEnd, Connection):
         """Whether the socket is not closed yet."""
         return not self.kernel.closed
 
+    def has_input(self) -> bool:
+        return self.is_open and bool(self.kernel.incoming.unread)
+
     def unacknowledged(self) -> int:
         return 0 if self._broken or not self.is_open else len(self.kernel.outgoing.unsent)
 

@@ -72,6 +72,7 @@ def facts(pool: Pool) -> dict[str, Any]:
         "replays",
         "send_proxy_protocol",
         "health",
+        "rebalance",
         "is_plain",
         "first_deadline",
     )

@@ -21,6 +21,7 @@ from tcpbalance.config.names import NamePattern
 from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.pools import AffinityConfig, BackendConfig, HealthConfig, PoolConfig
 from tcpbalance.config.quantities import Bandwidth, Duration, Fraction
+from tcpbalance.config.rebalance import RebalanceConfig
 from tcpbalance.config.tls import PoolTlsConfig
 from tcpbalance.pool.pool import Pool
 
@@ -104,6 +105,12 @@ def test_outlier() -> None:
     for _ in range(2):
         made.take(made.backends[0], None).failed(0.001, "refused")
     assert made.backends[0].state == "ejected"
+
+
+def test_rebalance() -> None:
+    config = RebalanceConfig(rate=5)
+    assert pool(rebalance=config).rebalance is config
+    assert pool().rebalance is None
 
 
 def test_slow_start() -> None:

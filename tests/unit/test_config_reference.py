@@ -65,6 +65,7 @@ def test_every_table_is_found() -> None:
         "pools.NAME.affinity",
         "pools.NAME.health",
         "pools.NAME.outlier",
+        "pools.NAME.rebalance",
     ]
 
 

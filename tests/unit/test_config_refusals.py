@@ -334,6 +334,26 @@ _NOT_A_MODE = '4: frontends.db.listen_mode: must be the mode of a file in octal,
             '8: pools.db.bounded_load: has no effect without balance = "source_hash"',
         ),
         (
+            pool('balance = "source_hash"\n[pools.db.rebalance]\nrate = "5/s"'),
+            '8: pools.db.rebalance: has no effect with balance = "source_hash", leave out one of them',
+        ),
+        (
+            pool('balance = "peak_ewma"\n[pools.db.rebalance]\nrate = "5/s"'),
+            '8: pools.db.rebalance: has no effect with balance = "peak_ewma", leave out one of them',
+        ),
+        (
+            pool('[pools.db.rebalance]\nidle_for = "5s"'),
+            '7: pools.db.rebalance.rate: is required, such as rate = "5/s"',
+        ),
+        (
+            pool('[pools.db.rebalance]\nrate = "0/s"'),
+            '8: pools.db.rebalance.rate: must be a rate such as "50/s", "600/m" or "1000/h", got "0/s"',
+        ),
+        (
+            pool('[pools.db.rebalance]\nrate = "5/s"\nidle_for = 0'),
+            "9: pools.db.rebalance.idle_for: must be longer than 0s, got 0s",
+        ),
+        (
             pool('balance = "source_hash"\nslow_start = "30s"'),
             '8: pools.db.slow_start: has no effect with balance = "source_hash", leave out one of them',
         ),

@@ -481,6 +481,7 @@ def test_addresses_as_texts() -> None:
         (ResolverConfig, {"servers": 5}, "servers must be a list of name servers, got 5"),
         (pool, {"affinity": {}}, "pool web: affinity must be of class AffinityConfig or None, got a table"),
         (pool, {"outlier": {}}, "pool web: outlier must be of class OutlierConfig or None, got a table"),
+        (pool, {"rebalance": 5}, "pool web: rebalance must be of class RebalanceConfig or None, got 5"),
     ],
 )
 def test_values_of_another_type(make: Callable[..., object], values: dict[str, Any], said: str) -> None:

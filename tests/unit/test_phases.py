@@ -43,7 +43,7 @@ def test_each_action_follows_from_something() -> None:
 
 # Reasons: one that ends in order and one that does not, each by a peer and by the balancer.
 CLOSED, RESET = EndReason.CLIENT_CLOSED, EndReason.BACKEND_RESET
-NO_BACKEND, SHUTDOWN = EndReason.NO_BACKEND, EndReason.SHUTDOWN
+NO_BACKEND, SHUTDOWN, REBALANCED = EndReason.NO_BACKEND, EndReason.SHUTDOWN, EndReason.REBALANCED
 
 # What is asked: reason; how the other side is; whether this one was told the end; whether bytes are under way
 # to it. "*" stands for any.
@@ -59,6 +59,7 @@ RESET       *         *    yes  DELIVER_AND_RESET
 RESET       *         *    no   RESET
 SHUTDOWN    *         yes  *    FIN
 SHUTDOWN    *         no   *    RESET
+REBALANCED  *         *    *    FIN
 """
 
 # The same where the session is broken off.
@@ -69,6 +70,8 @@ NO_BACKEND  *         no   *    RESET
 RESET       *         *    *    RESET
 SHUTDOWN    *         yes  *    FIN
 SHUTDOWN    *         no   *    RESET
+REBALANCED  *         yes  *    FIN
+REBALANCED  *         no   *    RESET
 """
 
 
@@ -97,7 +100,7 @@ def expected(lines: str, *asked: str) -> str:
 @pytest.mark.parametrize("told", ["yes", "no"])
 @pytest.mark.parametrize("other", ["none", "finished", "open"])
 @pytest.mark.parametrize("at_once", [False, True])
-@pytest.mark.parametrize("reason", ["CLOSED", "RESET", "NO_BACKEND", "SHUTDOWN"])
+@pytest.mark.parametrize("reason", ["CLOSED", "RESET", "NO_BACKEND", "SHUTDOWN", "REBALANCED"])
 def test_how_a_side_is_closed(reason: str, at_once: bool, other: str, told: str, waiting: str) -> None:
     side = Side(write_closed=told == "yes", waiting=1000 * (waiting == "yes"))
     across = None if other == "none" else Side(finished=other == "finished")

@@ -1,0 +1,123 @@
+"""Closes idle sessions of backends that have more than their share, so that their clients come to others."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from tcpbalance.admission.gcra import Gcra
+from tcpbalance.config.rebalance import RebalanceConfig
+from tcpbalance.net.wheel import CHECKS_TIME_A_TURN
+from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.departures import Departures
+from tcpbalance.pool.pool import Pool
+from tcpbalance.proxy.reasons import EndReason
+from tcpbalance.proxy.registry import OpenSession
+from tcpbalance.steady_loop import SteadyLoop
+
+MIN_INTERVAL, MAX_INTERVAL = 0.02, 0.2
+"""Seconds from one look to the next: below the tolerance of ``Gcra``, so that the rate is kept."""
+
+CALM = 1.0
+"""Seconds until the next look where nothing is to be closed, or no session was found that could be."""
+
+CHECKED_A_LOOK = 500
+"""Sessions that one look examines at most, and only for ``CHECKS_TIME_A_TURN``."""
+
+
+class Rebalancer:
+    """Looks now and then whether a backend of a pool has more than its share, and closes some of the surplus.
+
+    A session is asked at that moment whether it is idle: it notes nothing for this.
+
+    :param pool: the pool.
+    :param open_sessions: gives the sessions whose clients would come back to the pool, and may give others.
+    :param reactor: for the loop.
+    :param clock: seconds on a monotonic clock.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        open_sessions: Callable[[], list[OpenSession]],
+        reactor: Any,
+        clock: Callable[[], float],
+    ) -> None:
+        self._pool = pool
+        self._open_sessions = open_sessions
+        self._clock = clock
+        self._config: RebalanceConfig | None = None
+        self._idle_for = 0.0
+        self._pace = Gcra(1.0)
+        self._next_look = clock()
+        self._departures = Departures()
+        self._unseen: list[OpenSession] = []
+        self._leaving: dict[OpenSession, Backend] = {}
+        self._loop = SteadyLoop(f"rebalancing of pool {pool.name}", self._look, reactor)
+
+    def start(self, config: RebalanceConfig) -> None:
+        """Begin to look, or go on by other settings.
+
+        :param config: how fast sessions are closed, and when they are idle.
+        """
+        if config == self._config:
+            return
+        self._loop.stop()
+        rate = config.rate.per_second
+        self._config, self._idle_for, self._pace = config, config.idle_for, Gcra(rate)
+        self._next_look = self._clock()
+        self._loop.start(min(MAX_INTERVAL, max(MIN_INTERVAL, 1 / rate)), now=False)
+
+    def stop(self) -> None:
+        """Look no more; calling it again does nothing."""
+        self._loop.stop()
+        self._config = None
+        self._unseen = []
+        self._leaving = {}
+
+    def _look(self) -> None:
+        now = self._clock()
+        if now < self._next_look:
+            return
+        self._leaving = {session: b for session, b in self._leaving.items() if not session.over}
+        attempts = sum(backend.stats.connect_attempts for backend in self._pool.backends)
+        away = self._departures.count(now, attempts)
+        found = self._pool.surplus(Counter(self._leaving.values()), away)
+        if found.closable:
+            self._close_some(dict(found.by_backend), found.closable, now)
+        else:
+            self._unseen = []
+            self._next_look = now + CALM
+
+    def _close_some(self, surplus: dict[Backend, int], closable: int, now: float) -> None:
+        """Close sessions, as many as the rate and the time of one look allow.
+
+        :param surplus: how many of each backend.
+        :param closable: how many together.
+        """
+        until = now + CHECKS_TIME_A_TURN
+        self._unseen = self._unseen or self._open_sessions()
+        for _ in range(CHECKED_A_LOOK):
+            if not self._unseen:
+                self._next_look = now + CALM
+                return
+            if self._closes(self._unseen.pop(), surplus, now):
+                closable -= 1
+                wait = self._pace.spent(1, now)
+                if wait or not closable:
+                    self._next_look = now + wait
+                    return
+            if self._clock() >= until:
+                return
+
+    def _closes(self, session: OpenSession, surplus: dict[Backend, int], now: float) -> bool:
+        """Close a session if it belongs to the surplus and its client may go to another backend."""
+        backend = session.served_by
+        if backend is None or not surplus.get(backend) or not session.can_move(self._idle_for):
+            return False
+        surplus[backend] -= 1
+        self._departures.add(now)
+        self._leaving[session] = backend
+        session.end(EndReason.REBALANCED)
+        return True

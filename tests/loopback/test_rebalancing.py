@@ -1,0 +1,171 @@
+"""Idle sessions are moved to a backend that a reload has added: on real sockets, on both data paths."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import Any
+
+from attrs import evolve
+from twisted.internet import reactor as global_reactor
+from twisted.internet.protocol import Factory
+from twisted.internet.task import Clock
+from twisted.internet.threads import deferToThread
+
+from support import peers
+from support.clients import connect, read
+from support.data_paths import DataPathCase
+from support.sockets import Echo, port_of, until
+from support.tls_case import NAME, TlsCase
+from support.tls_lines import frontend_tls
+from tcpbalance import Balancer, Config, EndReason, RebalanceConfig, ServerTls
+from tcpbalance.config.frontends import FrontendConfig
+from tcpbalance.config.pools import BackendConfig, PoolConfig
+from tcpbalance.net.data_path import DataPathName
+from tcpbalance.net.wheel import Wheel
+from tcpbalance.proxy.preread_settings import PrereadSettings
+
+reactor: Any = global_reactor
+
+QUICK = RebalanceConfig(rate=50, idle_for=0.1)
+
+
+class Clients:
+    """Clients that connect anew when they are closed.
+
+    :param port: where the balancer listens.
+    """
+
+    def __init__(self, port: int, count: int) -> None:
+        self._port = port
+        self.sockets = [self._connect() for _ in range(count)]
+        self.closed = 0
+
+    def _connect(self) -> socket.socket:
+        client = socket.create_connection(("127.0.0.1", self._port))
+        client.setblocking(False)
+        return client
+
+    def hear(self, number: int) -> bytes | None:
+        """Give what has come to a client, None where nothing has; at the end it connects anew.
+
+        :raises ConnectionResetError: it was reset.
+        """
+        try:
+            data = self.sockets[number].recv(100)
+        except BlockingIOError:
+            return None
+        if not data:
+            self.closed += 1
+            self.sockets[number].close()
+            self.sockets[number] = self._connect()
+        return data
+
+    def close(self) -> None:
+        for client in self.sockets:
+            client.close()
+
+
+class RebalancingTests(DataPathCase):
+    """On the portable data path."""
+
+    def server(self) -> str:
+        port = reactor.listenTCP(0, Factory.forProtocol(Echo), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        return f"127.0.0.1:{port.getHost().port}"
+
+    def config(self, *backends: str, rebalance: RebalanceConfig | None = None) -> Config:
+        listed = tuple(BackendConfig(address=address) for address in backends)
+        pool = PoolConfig(backends=listed, balance="least_connections", rebalance=rebalance)
+        return Config(
+            data_path=self.data_path_name,
+            shutdown_grace=1.0,
+            frontends={"web": FrontendConfig(listen="127.0.0.1:0", pool="web")},
+            pools={"web": pool},
+        )
+
+    async def test_idle_ones_spread_and_busy_ones_stay(self) -> None:
+        one, two = self.server(), self.server()
+        balancer = Balancer.from_config(reactor, self.config(one))
+        self.addCleanup(balancer.stopService)
+        balancer.startService()
+        await balancer.when_listening()
+        clients = Clients(port_of(balancer.listens_on("web")[0]), 8)
+        self.addCleanup(clients.close)
+        (pool,) = balancer._pools
+        for client in clients.sockets[2:]:
+            client.send(b"?")
+        await until(reactor, lambda: all(clients.hear(number) == b"?" for number in range(2, 8)))
+        balancer.apply(self.config(one, two, rebalance=QUICK))
+        busy, answers = clients.sockets[2], 0
+
+        def has_spread() -> bool:
+            nonlocal answers
+            answers += bool(clients.hear(2))
+            busy.send(b"!")
+            for number in (0, 1, *range(3, 8)):
+                clients.hear(number)
+            return [backend.active for backend in pool.backends] == [4, 4] and clients.closed == 4
+
+        await until(reactor, has_spread)
+        stats = balancer.factories["web"].stats
+        assert stats.ended == {EndReason.REBALANCED: 4}
+        assert pool.backends[0].stats.ended == {EndReason.REBALANCED: 4}
+        assert clients.sockets[2] is busy
+        assert answers > 1
+        assert pool.surplus({}, 0).closable == 0
+        (service,) = balancer._pools.values()
+        assert service._rebalancer._loop._loop.running
+        balancer.apply(self.config(one, two))
+        assert not service._rebalancer._loop._loop.running
+
+
+class NativeRebalancingTests(RebalancingTests):
+    """On the native one."""
+
+    data_path_name: DataPathName = "auto"
+
+
+class TlsRebalancingTests(TlsCase):
+    """TLS on both sides, on the portable data path."""
+
+    async def test_a_session_ends_by_close_notify(self) -> None:
+        clock, heard = Clock(), []
+        issued = self.issue()
+        server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        server_context.load_cert_chain(issued.certificate, issued.key)
+        tls = PrereadSettings(tls=ServerTls(frontend_tls(issued)))
+
+        def serve(sock: socket.socket) -> None:
+            with server_context.wrap_socket(sock, server_side=True) as server:
+                server.sendall(read(server, 8))
+                heard.append(server.recv(1))
+
+        with peers.peer(serve) as backend:
+            port = self.serve(backend.address, preread=tls, tls=self.believing())
+            self.frontend.context = evolve(
+                self.frontend.context, clock=clock.seconds, wheel=Wheel(clock, clock.seconds)
+            )
+            sock = connect(port)
+            self.addCleanup(sock.close)
+            client = await deferToThread(self.client_context().wrap_socket, sock, server_hostname=NAME)
+            self.addCleanup(client.close)
+            client.sendall(b"question")
+            assert await deferToThread(read, client, 8) == b"question"
+            (session,) = self.frontend.registry.sessions
+            await until(reactor, lambda: not session.buffered)
+            assert not session.can_move(5.0)
+            clock.pump([1.0] * 8)
+            assert session.can_move(5.0)
+            session.end(EndReason.REBALANCED)
+            assert await deferToThread(client.recv, 1) == b""
+            client.unwrap()
+            client.close()
+            assert (await self.ended()).reason is EndReason.REBALANCED
+            await until(reactor, lambda: heard == [b""])
+
+
+class NativeTlsRebalancingTests(TlsRebalancingTests):
+    """On the native one."""
+
+    data_path_name: DataPathName = "auto"
