@@ -63,7 +63,7 @@ class Predecessor:
         # Not earlier: where this program ends before it is ready, the predecessor goes on with the files.
         for _, listener in listeners:
             if listener.fileno() in self._with_file:
-                listener.own_file()
+                listener.own_socket()
         # Where it has ended meanwhile, this program is the only one, and serves.
         with suppress(BrokenPipeError):
             os.write(self._descriptor, READY)
@@ -276,7 +276,7 @@ class Upgrader(Service):
     def _succeed(self, pid: int, listeners: Sequence[tuple[str, Listener]]) -> None:
         self._successor = None
         for _, listener in listeners:
-            listener.leave_file()
+            listener.leave_socket()
         self._log.info("SIGUSR2: process {pid} has taken over; open sessions may finish here", pid=pid)
         self._hand_over(pid)
         for number in sorted(self._signals):

@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 import stat
+import sys
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
@@ -42,13 +43,22 @@ def listen_error(address: object, error: OSError) -> ListenError:
     return ListenError(f"cannot listen on {address}: {advice}")
 
 
-def bind(address: Address, options: SocketOptions) -> socket.socket:
+_BIND_TO_IFINDEX = 62
+"""``SO_BINDTOIFINDEX`` of Linux 5.0, which Python has no name for."""
+
+_NO_INTERFACE = 2**31 - 1
+
+_ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104 - what sockets say that listen on all addresses
+
+
+def bind(address: Address, options: SocketOptions, *, beside: bool = False) -> socket.socket:
     """Take an address without listening on it yet: connections are refused until ``Listener.startListening``.
 
     A socket file without a listener, as a killed process leaves behind, is replaced.
 
     :param address: host and port, or the path of a unix socket.
     :param options: set before binding, so that the TCP window scale follows the buffers.
+    :param beside: whether sockets that overlap it, and allow it, listen already; see ``allow_beside``.
     :raises ListenError: the address cannot be had, or an option was refused.
     """
     try:
@@ -57,7 +67,7 @@ def bind(address: Address, options: SocketOptions) -> socket.socket:
     except OSError as error:
         raise listen_error(address, error) from error
     try:
-        _bind(sock, target, options)
+        _bind(sock, target, options, beside)
     except OSError as error:
         sock.close()
         raise listen_error(address, error) from error
@@ -135,8 +145,40 @@ def bind_target(address: Address) -> tuple[int, Any]:
     return info[0][0], info[0][4]
 
 
-def _bind(sock: socket.socket, target: Any, options: SocketOptions) -> None:
+def overlaps(sock: socket.socket, address: Address) -> bool:
+    """Whether one of a socket's address and another one is all addresses with the port of both."""
+    family, target = bind_target(address)
+    if sock.family != family or address.is_unix:
+        return False
+    name = sock.getsockname()
+    return name[1] == target[1] and (name[0] in _ALL_ADDRESSES) != (target[0] in _ALL_ADDRESSES)
+
+
+def allow_beside(sock: socket.socket, allowed: bool) -> None:
+    """Allow that sockets which overlap a socket, and allow the same, are bound and listen; or no longer.
+
+    It does not allow other users of this machine to do so: socket(7), ``SO_REUSEPORT``.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, allowed)
+
+
+def turn_new_clients_away(sock: socket.socket) -> None:
+    """Have the system take new clients of a listening socket to another one that overlaps it, or refuse
+    them; those that wait in its queue stay.
+
+    It cannot be undone. Where the system does not know of it, nothing changes.
+    """
+    # The socket does not listen on any interface that there is. Connections that have begun do not mind.
+    if sys.platform == "linux" and sock.family != socket.AF_UNIX:
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, _BIND_TO_IFINDEX, _NO_INTERFACE)
+
+
+def _bind(sock: socket.socket, target: Any, options: SocketOptions, beside: bool) -> None:
     sock.setblocking(False)
+    if beside:
+        allow_beside(sock, True)
     if sock.family == socket.AF_UNIX:
         _remove_stale(target)
     else:

@@ -25,7 +25,15 @@ from zope.interface import implementer
 
 from tcpbalance.config.addresses import Address
 from tcpbalance.net.addresses import ClientAddress, PeerAddress, address_text, peer_address
-from tcpbalance.net.binding import bind_target, inode_of, listen_error, unlink_own
+from tcpbalance.net.binding import (
+    allow_beside,
+    bind_target,
+    inode_of,
+    listen_error,
+    overlaps,
+    turn_new_clients_away,
+    unlink_own,
+)
 from tcpbalance.net.data_path import DataPath, NativeDataPath, TwistedDataPath, begin
 from tcpbalance.net.ends import reset_on_close
 from tcpbalance.net.errnos import EXHAUSTED
@@ -55,7 +63,9 @@ class Listener:
     :param backlog: connections that the kernel may hold ready.
     :param data_path: watches the socket, and gives transports to those accepted; the portable one by default.
     :param stats: counts the clients that are reset for want of a descriptor; None where they are not read.
-    :param owns_file: whether the file of a unix socket is removed when the listener stops.
+    :param is_own: whether no other process or listener goes on with the socket when this one stops: the file
+        of a unix socket is removed then.
+    :ivar family: of its address.
     """
 
     _log = Logger()
@@ -69,7 +79,7 @@ class Listener:
         data_path: DataPath | None = None,
         stats: FrontendStats | None = None,
         *,
-        owns_file: bool = True,
+        is_own: bool = True,
     ) -> None:
         self._reactor = reactor
         self._data_path = data_path or TwistedDataPath(reactor)
@@ -82,10 +92,13 @@ class Listener:
             self._serve_bare = getattr(factory, "serve_bare", None)
         self._stats = stats or FrontendStats()
         self._accept: Callable[[], tuple[int, Any]] = sock._accept  # type: ignore[attr-defined]  # not in typeshed
-        self._family = sock.family
+        self.family = sock.family
         self._protocol = sock.proto
         self._host = peer_address(sock.family, sock.getsockname())
-        self._inode = inode_of(sock.getsockname()) if sock.family == socket.AF_UNIX and owns_file else None
+        self.is_own = False
+        self._inode: tuple[int, int] | None = None
+        if is_own:
+            self.own_socket()
         self._spare = SpareDescriptor()
         self._cooldown: IDelayedCall | None = None
         self._started = False
@@ -100,11 +113,7 @@ class Listener:
         """
         if self._started:
             return
-        try:
-            self._check_file()
-            self._socket.listen(self._backlog)
-        except OSError as error:
-            raise listen_error(self, error) from error
+        self.listen()
         self._started = True
         self._spare.reserve()
         self._factory.doStart()
@@ -149,8 +158,8 @@ class Listener:
 
     @property
     def is_listening(self) -> bool:
-        """Whether the kernel holds clients ready for it, paused or not."""
-        return self._started and not self._closed
+        """Whether the kernel holds clients ready for it, paused or not, accepted or not."""
+        return not self._closed and bool(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
 
     @property
     def owns_file(self) -> bool:
@@ -165,19 +174,40 @@ class Listener:
             return False
         return self._inode in (None, found)
 
-    def own_file(self) -> None:
-        """Remove the file of a unix socket when the listener stops, as from another listener of it on."""
-        if self._family == socket.AF_UNIX:
+    def own_socket(self) -> None:
+        """Know that no other process or listener goes on with the socket when this one stops."""
+        self.is_own = True
+        if self.family == socket.AF_UNIX:
             self._inode = inode_of(self._socket.getsockname())
 
-    def leave_file(self) -> None:
-        """Leave the file of a unix socket to another process, which has the socket, too."""
+    def leave_socket(self) -> None:
+        """Leave the socket, and its file, to another process or listener, which has the socket, too."""
+        self.is_own = False
         self._inode = None
+
+    def listen(self) -> None:
+        """Have the kernel hold clients ready, which are accepted from ``startListening`` on.
+
+        :raises ListenError: another process listens on the address since it was bound.
+        """
+        try:
+            self._check_file()
+            self._socket.listen(self._backlog)
+        except OSError as error:
+            raise listen_error(self, error) from error
+
+    def overlaps(self, address: Address) -> bool:
+        """Whether it listens on all addresses, one of which is that address, or the other way round."""
+        return not self._closed and overlaps(self._socket, address)
+
+    def allow_beside(self, allowed: bool) -> None:
+        """Allow that an address which overlaps its own is bound and listened on, or no longer."""
+        allow_beside(self._socket, allowed)
 
     def listens_on(self, address: Address) -> bool:
         """Whether it is the listener of an address, which is no name."""
         family, target = bind_target(address)
-        return not self._closed and self._family == family and self._socket.getsockname() == target
+        return not self._closed and self.family == family and self._socket.getsockname() == target
 
     def share_socket(self) -> socket.socket:
         """Give the socket for another listener: the clients that wait are the same, until both have closed
@@ -185,11 +215,27 @@ class Listener:
         return self._socket.dup()
 
     def accept_waiting(self) -> None:
-        """Accept the clients that wait, before the socket is closed: closing it would reset them."""
+        """Accept the clients that wait, before the socket is closed: closing it would reset them.
+
+        No new ones come to a socket that no other process or listener has.
+        """
+        if self.is_own:
+            turn_new_clients_away(self._socket)
         for _ in range(self._backlog // ACCEPTS_A_TURN + 1):
             if not self._watched or self._paused or not self._has_waiting_client():
                 return
             self.doRead()
+
+    def accept_from(self, sock: socket.socket) -> None:
+        """Accept the clients that wait at another listening socket, before that is closed, as its own.
+
+        :param sock: of the same family; no new clients come to it.
+        """
+        turn_new_clients_away(sock)
+        with contextlib.suppress(OSError):
+            while self._watched and not self._paused:
+                number, peer = sock._accept()  # type: ignore[attr-defined]  # not in typeshed
+                self._serve(SocketType(self.family, STREAM, self._protocol, number), peer)
 
     def set_backlog(self, backlog: int) -> None:
         """Let the kernel hold another number of connections ready from now on; those that it holds stay."""
@@ -264,17 +310,17 @@ class Listener:
                 continue
             # Of the C type: what Python adds to it takes as long as ``accept``. Python believes of it that it
             # never waits; its descriptor does, so far.
-            self._serve(SocketType(self._family, STREAM, self._protocol, number), peer)
+            self._serve(SocketType(self.family, STREAM, self._protocol, number), peer)
             if self._closed or self._paused:
                 return
 
     def _serve(self, sock: SocketType, peer: Any) -> None:
         protocol = None
         try:
-            if self._serve_bare is not None and self._serve_bare(sock, ClientAddress(peer, self._family)):
+            if self._serve_bare is not None and self._serve_bare(sock, ClientAddress(peer, self.family)):
                 return
             sock.setblocking(False)
-            address = peer_address(self._family, peer)
+            address = peer_address(self.family, peer)
             protocol = self._factory.buildProtocol(address)
             if protocol is not None:
                 begin(self._data_path, sock, protocol, address)
@@ -318,7 +364,7 @@ class Listener:
         with contextlib.suppress(OSError):
             while shed < SHED_A_TURN:
                 number, _ = self._accept()
-                _reset(SocketType(self._family, STREAM, self._protocol, number))
+                _reset(SocketType(self.family, STREAM, self._protocol, number))
                 shed += 1
         self._spare.reserve()
         return shed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from tcpbalance.config.addresses import Address
 from tcpbalance.environment import PassedDescriptor
 from tcpbalance.errors import TcpbalanceError
-from tcpbalance.net.binding import ListenError, bind, listen_error, take_all
+from tcpbalance.net.binding import ListenError, allow_beside, bind, listen_error, take_all
 from tcpbalance.net.data_path import DataPath
 from tcpbalance.net.inherited import InheritedSockets
 from tcpbalance.net.listener import Listener
@@ -36,6 +36,14 @@ class Carrier(Protocol):
         """Take the address, and accept no client yet.
 
         :raises ListenError: the address cannot be had; nothing is held then.
+        """
+        ...
+
+    def listen(self, hosts: Sequence[Listener]) -> None:
+        """Have clients held ready from now on; an endpoint that is prepared does so already.
+
+        :param hosts: one of the same family accepts those that have come, if the change is abandoned.
+        :raises ListenError: another process was quicker.
         """
         ...
 
@@ -77,19 +85,23 @@ class _Taken:
 
     :param passed: what it was inherited with, None for one that was bound here.
     :param shared: what another frontend has, too, and is about to close; None for a socket of its own.
+    :param rival: listens on an address that overlaps, and is about to close.
     """
 
     sock: socket.socket
     passed: PassedDescriptor | None = None
     shared: SpareSocket | None = None
+    rival: Listener | None = None
 
     @property
-    def owns_file(self) -> bool:
-        """Whether the file of a unix socket is removed with it; not while another goes on with it."""
+    def is_own(self) -> bool:
+        """Whether nothing else goes on with it."""
         return self.shared is None and self.passed is None
 
     def close(self) -> None:
-        """Give the address back."""
+        """Give the address back; the clients that have come to it meanwhile are served as before."""
+        if self.rival is not None:
+            self.rival.accept_from(self.sock)
         self.sock.close()
 
 
@@ -137,7 +149,8 @@ class ListeningSockets:
         self._inherited = inherited
         self._spare = spare
         self._taken: list[_Taken] = []
-        self._not_committed = ExitStack()
+        self._on_commit: list[Callable[[], None]] = []
+        self._on_abandon = ExitStack()
         self.listeners: list[Listener] = []
 
     def prepare(self) -> None:
@@ -150,10 +163,19 @@ class ListeningSockets:
         with ExitStack() as undo:
             undo.callback(self.close)
             for taken, listener in zip(self._taken, self.listeners, strict=True):
+                if taken.rival is not None:
+                    self._on_abandon.callback(taken.rival.accept_from, taken.sock)
                 if taken.shared is not None:
                     self._prepare_shared(taken.shared, taken.sock, listener)
             undo.pop_all()
+        self._spare.on_commit(self._commit)
         self._spare = SpareSockets()
+
+    def _commit(self) -> None:
+        self._on_abandon.pop_all()
+        calls, self._on_commit = self._on_commit, []
+        for call in calls:
+            call()
 
     def _listener(self, taken: _Taken) -> Listener:
         listener = Listener(
@@ -163,7 +185,7 @@ class ListeningSockets:
             self._settings.backlog,
             self._data_path,
             self._factory.stats,
-            owns_file=taken.owns_file,
+            is_own=taken.is_own,
         )
         self._factory.registry.accept_pause.pause_on(listener)
         return listener
@@ -171,16 +193,10 @@ class ListeningSockets:
     def _prepare_shared(self, shared: SpareSocket, sock: socket.socket, listener: Listener) -> None:
         """Prepare a socket that another frontend has so far for the settings of this one."""
         change = self._prepare_socket(sock, shared.listener, shared.settings, self._settings)
-        self._not_committed.callback(change.abandon)
-        owns_file = shared.listener.owns_file
-
-        def commit() -> None:
-            self._not_committed.pop_all()
-            change.commit()
-            if owns_file:
-                listener.own_file()
-
-        self._spare.on_commit(commit)
+        self._on_abandon.callback(change.abandon)
+        self._on_commit.append(change.commit)
+        if shared.listener.is_own:
+            self._on_commit.append(listener.own_socket)
 
     def _take(self, address: Address) -> _Taken:
         try:
@@ -191,11 +207,9 @@ class ListeningSockets:
         except OSError as error:
             raise listen_error(address, error) from error
         if inherited is None:
-            sock = bind(address, self._settings.options)
-            if address.is_unix:
-                self._settings.socket_file.give_to(sock)
-            self._warn_of_buffers(sock, self._settings)
-            return _Taken(sock)
+            taken = self._bind(address)
+            self._warn_of_buffers(taken.sock, self._settings)
+            return taken
         try:
             self._check_inherited(inherited.sock)
         except TcpbalanceError as error:
@@ -204,6 +218,23 @@ class ListeningSockets:
             raise refused from error
         self._log.info("frontend {name}: uses {socket}", name=self._name, socket=str(inherited))
         return _Taken(inherited.sock, inherited.passed)
+
+    def _bind(self, address: Address) -> _Taken:
+        settings = self._settings
+        with self._spare.beside(address) as rival:
+            sock = bind(address, settings.options, beside=rival is not None)
+            if address.is_unix:
+                settings.socket_file.give_to(sock)
+            if rival is None:
+                return _Taken(sock)
+            # Only now, while the other one allows it, can it begin to listen before that is closed.
+            try:
+                sock.listen(settings.backlog)
+            except OSError as error:
+                sock.close()
+                raise listen_error(address, error) from error
+            allow_beside(sock, False)
+            return _Taken(sock, rival=rival)
 
     def _check_inherited(self, sock: socket.socket) -> None:
         """Find out what will be refused when a socket is opened; it stays as it is.
@@ -226,6 +257,15 @@ class ListeningSockets:
     def _warn_of_buffers(self, sock: socket.socket, settings: ListenerSettings) -> None:
         for warning in shrunk_buffers(sock, settings.socket):
             self._log.warn("frontend {name}: {warning}", name=self._name, warning=warning)
+
+    def listen(self, hosts: Sequence[Listener]) -> None:
+        """See ``Carrier``."""
+        for taken, listener in zip(self._taken, self.listeners, strict=True):
+            if taken.is_own and not listener.is_listening:
+                listener.listen()
+                host = next((it for it in hosts if it.family == taken.sock.family), None)
+                if host is not None:
+                    self._on_abandon.callback(host.accept_from, taken.sock)
 
     def open(self) -> Deferred[None]:
         """See ``Carrier``: listen and accept."""
@@ -298,7 +338,7 @@ class ListeningSockets:
 
     def close(self) -> Deferred[None]:
         """See ``Carrier``."""
-        self._not_committed.close()
+        self._on_abandon.close()
         listeners, self.listeners = self.listeners, []
         for listener in listeners:
             listener.stopListening()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
@@ -14,6 +15,7 @@ from twisted.python.failure import Failure
 from tcpbalance.errors import SettingError
 from tcpbalance.net.addresses import address_text
 from tcpbalance.net.binding import ListenError, listen_error
+from tcpbalance.net.listener import Listener
 from tcpbalance.proxy.accept_pause import Acceptor
 from tcpbalance.proxy.factory import FrontendFactory
 from tcpbalance.services.listen import EndpointString
@@ -161,6 +163,9 @@ class EndpointPort:
     def prepare_change(self, settings: ListenerSettings) -> PreparedChange:
         """See ``Carrier``."""
         return PreparedChange(lambda: None, lambda: None)
+
+    def listen(self, hosts: Sequence[Listener]) -> None:
+        """See ``Carrier``."""
 
     def accept_waiting(self) -> None:
         """See ``Carrier``: what it accepts is not in our hands."""

@@ -229,6 +229,10 @@ class FrontendService(SteppedService):
                 _try_dial_options(frontend)
             self._prepare_carriers(carriers.new, undo)
             changes = self._prepare_kept(carriers, ListenerSettings.of(frontend), undo)
+            if self.opened.called:
+                # Last: their clients wait for the commit. Before the frontend is open, they are refused.
+                for carrier in carriers.new:
+                    carrier.listen(self.listeners())
             held = undo.pop_all()
         return PreparedChange(lambda: self._change(frontend, pools, control, carriers, changes), held.close)
 

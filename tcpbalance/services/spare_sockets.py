@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from attrs import frozen
 
@@ -27,7 +28,8 @@ class SpareSockets:
     """The sockets that are closed by one change of the frontends.
 
     A frontend that takes an address over shares the socket until the other one closes it, so that the clients
-    that wait stay in its queue, and none is refused.
+    that wait stay in its queue, and none is refused. One that takes an address which overlaps those of
+    sockets listens before they are closed.
 
     :param spare: the sockets.
     """
@@ -49,13 +51,28 @@ class SpareSockets:
                 return one
         return None
 
+    @contextmanager
+    def beside(self, address: Address) -> Iterator[Listener | None]:
+        """Allow, for as long as this lasts, that an address is bound and listened on which overlaps sockets.
+
+        :returns: one of them; None where there is none.
+        """
+        overlapping = [one.listener for one in self._spare if one.listener.overlaps(address)]
+        for listener in overlapping:
+            listener.allow_beside(True)
+        try:
+            yield next(iter(overlapping), None)
+        finally:
+            for listener in overlapping:
+                listener.allow_beside(False)
+
     def on_commit(self, call: Callable[[], None]) -> None:
         """Have something called when the sockets change hands."""
         self._calls.append(call)
 
     def commit(self) -> None:
-        """Leave the files of unix sockets that were claimed to those that go on with them."""
+        """Leave the sockets that were claimed to those that go on with them."""
         for one in self._claimed:
-            one.listener.leave_file()
+            one.listener.leave_socket()
         for call in self._calls:
             call()

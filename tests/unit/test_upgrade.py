@@ -50,7 +50,7 @@ class FakeListener:
     def fileno(self) -> int:
         return self._number
 
-    def leave_file(self) -> None:
+    def leave_socket(self) -> None:
         self.owns_file = False
 
 
