@@ -51,6 +51,7 @@ __all__ = [
     "Pool",
     "PoolChange",
     "PoolTlsConfig",
+    "PreparedConfig",
     "PrereadSettings",
     "Probe",
     "ProbeFailed",

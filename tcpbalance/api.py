@@ -4,6 +4,7 @@ from tcpbalance.admission.access import Access as Access
 from tcpbalance.admission.control import AdmissionControl as AdmissionControl
 from tcpbalance.admission.networks import NetworkSet as NetworkSet
 from tcpbalance.balancer import Balancer as Balancer
+from tcpbalance.build import PreparedConfig as PreparedConfig
 from tcpbalance.build import read_config as read_config
 from tcpbalance.config.addresses import Address as Address
 from tcpbalance.config.admission import AccessConfig as AccessConfig

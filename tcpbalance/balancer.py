@@ -16,8 +16,9 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from tcpbalance.build import Parts, read_config, refuse_loops
-from tcpbalance.config.difference import Difference, difference, without
+from tcpbalance.admission.access import Access
+from tcpbalance.build import Parts, PreparedConfig, read_config, refuse_loops
+from tcpbalance.config.difference import Difference
 from tcpbalance.config.draft import checked
 from tcpbalance.config.models import Config
 from tcpbalance.config.overload import OverloadConfig
@@ -33,6 +34,7 @@ from tcpbalance.net.listener import Listener
 from tcpbalance.net.resolver.resolver import Resolver
 from tcpbalance.overload.guard import OverloadGuard, watches
 from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.description import PoolDescription
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.factory import FrontendFactory
 from tcpbalance.proxy.reasons import EndReason
@@ -126,6 +128,8 @@ class Balancer(MultiService):
         self._is_prepared = False
         self._listening: OneTimeEvent[bool] = OneTimeEvent()
         self._stopping: OneTimeEvent[None] | None = None
+        self._check_names(frontends)
+        refuse_loops(frontends)
         self._apply(frontends)
 
     @classmethod
@@ -172,12 +176,28 @@ class Balancer(MultiService):
         """The configuration that is in use; None where the balancer is made of frontends."""
         return None if self._parts is None else self._parts.config
 
-    def apply(self, config: Config) -> Difference:
+    def prepare_config(self, config: Config, rest: Callable[[], object] = lambda: None) -> PreparedConfig:
+        """Make what can be made of another configuration before it is applied: its TLS contexts, access lists
+        and tables of policies, which may take long.
+
+        Nothing changes by that. It may be called in a thread, while the reactor's thread serves.
+
+        :param rest: called often, so that a thread may let others go on.
+        :returns: what `apply` takes in the place of the configuration.
+        :raises SettingError: see `apply`.
+        :raises TcpbalanceError: a file cannot be used.
+        """
+        if self._parts is None:
+            raise SettingError("balancer: is made of frontends, apply goes with Balancer.from_config")
+        return PreparedConfig.of(self._parts, config, self._timer, self._shared.clock, rest)
+
+    def apply(self, config: Config | PreparedConfig) -> Difference:
         """Serve by another configuration from now on.
 
         What is the same in both is not touched. Whatever can fail is done first, and nothing has changed when
         it does.
 
+        :param config: also as `prepare_config` gives it, which makes this call short.
         :returns: what is different. The keys in its ``needing_restart`` keep their old values, which
             ``config`` shows.
         :raises SettingError: the balancer is made of frontends, or parts of the configuration do not fit.
@@ -185,30 +205,29 @@ class Balancer(MultiService):
             owner of a unix socket.
         :raises TcpbalanceError: the balancer does not run, or a file cannot be used.
         """
-        if self._parts is None:
-            raise SettingError("balancer: is made of frontends, apply goes with Balancer.from_config")
+        prepared = config if isinstance(config, PreparedConfig) else self.prepare_config(config)
+        if prepared.present is not self._parts:
+            # Another configuration has been applied since it was prepared.
+            prepared = self.prepare_config(prepared.config)
         if not self.running:
             raise TcpbalanceError("balancer: does not run, start it before applying another configuration")
-        before = self._parts.config
-        found = difference(before, config)
-        config = without(found.needing_restart, config)
-        parts, become = self._parts.remade(config, self._timer, self._shared.clock)
+        before, after = prepared.present.config, prepared.parts.config
         with ExitStack() as undo:
             log = self._access_log
-            if config.access_log != before.access_log:
-                log = _access_log(config, self._shared.reactor)
+            if after.access_log != before.access_log:
+                log = _access_log(after, self._shared.reactor)
                 if log is not None:
                     log.startService()
                     undo.callback(log.stopService)
-            self._apply(list(parts.frontends.values()), become)
+            self._apply(list(prepared.parts.frontends.values()), prepared.become, prepared.lists)
             undo.pop_all()
         # Nothing below fails.
-        self._parts = parts
-        self._shared.grace = config.shutdown_grace
+        self._parts = prepared.parts
+        self._shared.grace = after.shutdown_grace
         self._log_records_to(log)
-        if config.overload != before.overload:
-            self._guard.watch(watches(config.overload) if config.overload else [])
-        return found
+        if after.overload != before.overload:
+            self._guard.watch(watches(after.overload) if after.overload else [])
+        return prepared.difference
 
     def _log_records_to(self, log: AccessLog | None) -> None:
         before, self._access_log = self._access_log, log
@@ -220,20 +239,23 @@ class Balancer(MultiService):
         if before is not None:
             self._wait_for(before, before.stopService())
 
-    def _apply(self, frontends: Sequence[Frontend], become: Mapping[Pool, Pool] | None = None) -> None:
+    def _apply(
+        self,
+        frontends: Sequence[Frontend],
+        become: Mapping[Pool, PoolDescription] = {},
+        lists: Mapping[str, Access] = {},
+    ) -> None:
         """Serve these frontends from now on.
 
         Those that are served already stay as they are; others of their names take their places. Of a balancer
         that runs, what is new or changes is prepared, all of it or none, then committed; and those that are
         gone are retired.
 
-        :param become: pools that become like others, and these.
-        :raises SettingError: the frontends cannot be served together; nothing has changed then.
+        :param become: pools that become something else.
+        :param lists: made for frontends, by their names.
+        :raises SettingError: the policy of a pool cannot be made; nothing has changed then.
         :raises ListenError: an address of a new one cannot be had; nothing has changed then.
         """
-        become = become or {}
-        self._check_names(frontends)
-        refuse_loops(frontends, become)
         used = dict.fromkeys(pool for frontend in frontends for pool in frontend.pools)
         pools = {
             pool: self._pools.get(pool)
@@ -241,14 +263,16 @@ class Balancer(MultiService):
             for pool in used
         }
         spare = self._spare_sockets(frontends)
-        services = {frontend.name: self._frontend_service(frontend, pools, spare) for frontend in frontends}
+        services = {it.name: self._frontend_service(it, pools, spare, lists) for it in frontends}
         new_pools = [pool for pool in pools.values() if pool.parent is None]
         new_frontends = [frontend for frontend in services.values() if frontend.parent is None]
         kept = {*pools.values(), *services.values()}
         gone = [service for service in self._services() if service not in kept]
         with ExitStack() as undo:
             pool_changes = [self._prepare_pool(pool, other, pools) for pool, other in become.items()]
-            frontend_changes = self._prepare_frontends(frontends, services, pools, become, spare, undo)
+            frontend_changes = self._prepare_frontends(
+                frontends, services, pools, become, lists=lists, spare=spare, undo=undo
+            )
             if self.running:
                 prepare_all([*new_pools, *new_frontends])
             undo.pop_all()
@@ -270,18 +294,20 @@ class Balancer(MultiService):
         self._note_registries()
 
     def _prepare_pool(
-        self, pool: Pool, other: Pool, services: Mapping[Pool, PoolService]
+        self, pool: Pool, description: PoolDescription, services: Mapping[Pool, PoolService]
     ) -> Callable[[], None]:
         # A pool that no frontend uses has no service; it may have had one so far.
         service = services.get(pool) or self._pools.get(pool)
-        return pool.prepare_as(other) if service is None else service.prepare_as(other)
+        return (service or pool).prepare_as(description)
 
     def _prepare_frontends(
         self,
         frontends: Iterable[Frontend],
         services: Mapping[str, FrontendService],
         pools: Mapping[Pool, PoolService],
-        become: Mapping[Pool, Pool],
+        become: Mapping[Pool, PoolDescription],
+        *,
+        lists: Mapping[str, Access],
         spare: SpareSockets,
         undo: ExitStack,
     ) -> list[Callable[[], None]]:
@@ -294,7 +320,8 @@ class Balancer(MultiService):
         for frontend in frontends:
             service = services[frontend.name]
             if service.frontend is not frontend:
-                change = service.prepare_change(frontend, [pools[it] for it in frontend.pools], spare)
+                its_pools = [pools[pool] for pool in frontend.pools]
+                change = service.prepare_change(frontend, its_pools, spare, lists.get(frontend.name))
                 undo.callback(change.abandon)
                 commits.append(change.commit)
             elif service.parent is not None and any(pool in become for pool in frontend.pools):
@@ -323,7 +350,11 @@ class Balancer(MultiService):
         return SpareSockets(it for name, service in present for it in service.spare_sockets(wanted.get(name)))
 
     def _frontend_service(
-        self, frontend: Frontend, pools: Mapping[Pool, PoolService], spare: SpareSockets
+        self,
+        frontend: Frontend,
+        pools: Mapping[Pool, PoolService],
+        spare: SpareSockets,
+        lists: Mapping[str, Access],
     ) -> FrontendService:
         """Give the service of a frontend, which one of its name has already."""
         present = self._frontends.get(frontend.name)
@@ -333,7 +364,7 @@ class Balancer(MultiService):
         if self._shared.inherited.is_handed_over and not self.running:
             # A predecessor serves until all frontends are open, and goes on where the last of them fails.
             awaited = list(pools.values())
-        return FrontendService(self._shared, frontend, awaited, spare)
+        return FrontendService(self._shared, frontend, awaited, spare, lists.get(frontend.name))
 
     def _reset_sessions_of(self, backend: Backend) -> None:
         for registry in self._registries:

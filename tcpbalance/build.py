@@ -10,16 +10,19 @@ from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from tcpbalance.admission.access import Access
 from tcpbalance.admission.deny_file import mistakes_in_deny_file
+from tcpbalance.admission.lists import read_access
 from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.config.admission import AccessConfig, LimitsConfig
+from tcpbalance.config.difference import Difference, difference, without
 from tcpbalance.config.errors import KeyPath, Mistake, Problem, Severity
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.loader import FileTable, Report, load
 from tcpbalance.config.loops import Inlet, Outlet, loops
 from tcpbalance.config.models import Config
 from tcpbalance.config.pieces import KnownTables
-from tcpbalance.config.pools import AffinityConfig, PoolConfig
+from tcpbalance.config.pools import AffinityConfig, BackendConfig, PoolConfig
 from tcpbalance.errors import SettingError
 from tcpbalance.health.extensions import probes
 from tcpbalance.journal.examination import mistakes_in_state_file
@@ -32,6 +35,7 @@ from tcpbalance.net.tls.client import ClientTls
 from tcpbalance.net.tls.examination import mistakes_in_files
 from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.pool.backend import AdminState, Backend
+from tcpbalance.pool.description import PoolDescription
 from tcpbalance.pool.extensions import policies
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.preread_settings import PrereadSettings
@@ -42,10 +46,10 @@ from tcpbalance.wire.server_names import NameMap
 _log = Logger()
 
 
-def refuse_loops(frontends: Sequence[Frontend], become: Mapping[Pool, Pool] | None = None) -> None:
+def refuse_loops(frontends: Sequence[Frontend], become: Mapping[Pool, PoolDescription] | None = None) -> None:
     """Look for pools whose connections come back to them, as in a configuration.
 
-    :param become: pools that are about to become like others, and these.
+    :param become: pools that are about to become something else.
     :raises SettingError: for the first.
     """
     pools = tuple(dict.fromkeys(pool for frontend in frontends for pool in frontend.pools))
@@ -62,7 +66,7 @@ def refuse_loops(frontends: Sequence[Frontend], become: Mapping[Pool, Pool] | No
     outlets = [
         Outlet((pool.name, backend.name), number[pool], backend.address)
         for pool in pools
-        for backend in (become or {}).get(pool, pool).backends
+        for backend in ((become or {}).get(pool) or pool).backends
     ]
     for mistake in loops(inlets, outlets):
         pool_name, backend_name = mistake.path
@@ -116,31 +120,32 @@ def build_pool(
     config: PoolConfig,
     timer: IReactorTime | None = None,
     clock: Callable[[], float] = monotonic,
-    tls: ClientTls | None = None,
-    *,
-    is_template: bool = False,
+    rest: Callable[[], object] = lambda: None,
 ) -> Pool:
     """Make a pool of what its table in the configuration says.
 
     :param timer: see ``Pool``.
     :param clock: see ``Pool``.
-    :param tls: what has been made of its ``tls`` already; None to make it.
-    :param is_template: see ``Pool``.
+    :param rest: called often in the middle of long work.
     """
-    return Pool(
-        name,
-        [
-            Backend(
-                b.address,
-                b.name,
-                b.weight,
-                b.max_connections,
-                b.backup,
-                b.server_name,
-                AdminState(b.state),
-            )
-            for b in config.backends
-        ],
+    description = describe_pool(name, config, _client_tls(config), rest)
+    tables = description.make_tables(rest)
+    pool = Pool.of(description, timer=timer, clock=clock)
+    del tables  # The pool has them.
+    return pool
+
+
+def describe_pool(
+    name: str, config: PoolConfig, tls: ClientTls | None, rest: Callable[[], object] = lambda: None
+) -> PoolDescription:
+    """Describe a pool as its table in the configuration does.
+
+    :param tls: what has been made of its ``tls``.
+    :param rest: called often in the middle of long work.
+    """
+    return PoolDescription(
+        name=name,
+        given=[_backend(backend, rest) for backend in config.backends],
         balance=config.balance,
         bounded_load=config.bounded_load,
         panic_threshold=config.panic_threshold,
@@ -157,11 +162,21 @@ def build_pool(
         rebalance=config.rebalance,
         send_proxy_protocol=config.send_proxy_protocol,
         pass_tlvs=frozenset(config.pass_tlvs),
-        tls=tls or (None if config.tls is None else ClientTls(config.tls)),
+        tls=tls,
         health=config.health,
-        timer=timer,
-        clock=clock,
-        is_template=is_template,
+    )
+
+
+def _backend(config: BackendConfig, rest: Callable[[], object]) -> Backend:
+    rest()
+    return Backend(
+        config.address,
+        config.name,
+        config.weight,
+        config.max_connections,
+        config.backup,
+        config.server_name,
+        AdminState(config.state),
     )
 
 
@@ -189,36 +204,91 @@ class Parts:
         frontends = {name: build_frontend(name, f, pools) for name, f in config.frontends.items()}
         return cls(config, pools, frontends)
 
-    def remade(
-        self, config: Config, timer: IReactorTime, clock: Callable[[], float]
-    ) -> tuple[Parts, Mapping[Pool, Pool]]:
-        """Make what another configuration has otherwise, with the objects of all that it has as well.
 
-        :returns: the parts, and the pools that have other settings there, each with one that has them.
+@frozen(eq=False)
+class PreparedConfig:
+    """A configuration that a balancer can take up, with all that can be made of it alone.
+
+    It may be made in any thread, and nothing of the balancer changes by that.
+
+    :param config: the configuration as it was given.
+    :param present: what the balancer was made of then.
+    :param difference: what is different.
+    :param parts: what the balancer is made of by this configuration, with the objects of all that both have.
+        Keys that need a restart have their old values.
+    :param become: the pools that have other settings, each with what it becomes.
+    :param lists: the access lists of frontends, by the name of each whose lists are new.
+    :param tables: keeps the tables of policies until the policies are made.
+    """
+
+    config: Config
+    present: Parts
+    difference: Difference
+    parts: Parts
+    become: Mapping[Pool, PoolDescription]
+    lists: Mapping[str, Access]
+    tables: object
+
+    @classmethod
+    def of(
+        cls,
+        present: Parts,
+        config: Config,
+        timer: IReactorTime,
+        clock: Callable[[], float],
+        rest: Callable[[], object] = lambda: None,
+    ) -> PreparedConfig:
+        """Prepare a configuration.
+
+        :param present: what the balancer is made of.
+        :param timer: see ``Pool``.
+        :param clock: see ``Pool``.
+        :param rest: called often in the middle of long work.
         :raises TcpbalanceError: something cannot be made, such as TLS of files that are not there any more.
         """
-        become: dict[Pool, Pool] = {}
+        before = present.config
+        found = difference(before, config)
+        usable = without(found.needing_restart, config)
+        become: dict[Pool, PoolDescription] = {}
         pools: dict[str, Pool] = {}
-        for name, table in config.pools.items():
-            present, before = self.pools.get(name), self.config.pools.get(name)
-            if present is None or before is None:
-                pools[name] = build_pool(name, table, timer, clock)
+        for name, table in usable.pools.items():
+            old = before.pools.get(name)
+            if old is None:
+                pools[name] = build_pool(name, table, timer, clock, rest)
                 continue
-            pools[name] = present
-            if table != before:
-                tls = present.tls if table.tls == before.tls else None
-                become[present] = build_pool(name, table, timer, clock, tls, is_template=True)
-        frontends = {name: self._frontend(name, table, pools) for name, table in config.frontends.items()}
-        return Parts(config, pools, frontends), become
+            pool = pools[name] = present.pools[name]
+            if table != old:
+                tls = pool.tls if table.tls == old.tls else _client_tls(table)
+                become[pool] = describe_pool(name, table, tls, rest)
+        frontends = {name: _frontend(name, table, present, pools) for name, table in usable.frontends.items()}
+        refuse_loops(list(frontends.values()), become)
+        parts = Parts(usable, pools, frontends)
+        tables = [description.make_tables(rest) for description in become.values()]
+        return cls(config, present, found, parts, become, _new_lists(before, usable, rest), tables)
 
-    def _frontend(self, name: str, table: FrontendConfig, pools: Mapping[str, Pool]) -> Frontend:
-        present, before = self.frontends.get(name), self.config.frontends.get(name)
-        if present is None or before is None:
-            return build_frontend(name, table, pools)
-        if table == before and all(pool in pools.values() for pool in present.pools):
-            return present
-        tls = present.preread.tls if present.preread and table.tls == before.tls else None
-        return build_frontend(name, table, pools, tls)
+
+def _frontend(name: str, table: FrontendConfig, present: Parts, pools: Mapping[str, Pool]) -> Frontend:
+    """Give the frontend that there is where it stays the same."""
+    frontend, before = present.frontends.get(name), present.config.frontends.get(name)
+    if frontend is None or before is None:
+        return build_frontend(name, table, pools)
+    if table == before and all(pool in pools.values() for pool in frontend.pools):
+        return frontend
+    tls = frontend.preread.tls if frontend.preread and table.tls == before.tls else None
+    return build_frontend(name, table, pools, tls)
+
+
+def _new_lists(before: Config, after: Config, rest: Callable[[], object]) -> Mapping[str, Access]:
+    lists: dict[str, Access] = {}
+    for name, frontend in after.frontends.items():
+        present = before.frontends.get(name)
+        if frontend.access is not None and (present is None or present.access != frontend.access):
+            lists[name] = read_access(frontend.access, rest)
+    return lists
+
+
+def _client_tls(table: PoolConfig) -> ClientTls | None:
+    return None if table.tls is None else ClientTls(table.tls)
 
 
 def _log_problem(problem: Problem) -> None:

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tcpbalance.balancer import Balancer
-from tcpbalance.build import read_config
+from tcpbalance.build import PreparedConfig, read_config
 from tcpbalance.config.difference import Difference
 from tcpbalance.config.errors import key_text
 from tcpbalance.config.models import Config
@@ -65,11 +65,12 @@ def _state(path: str) -> tuple[int, ...] | None:
 class ConfigReloader(Service):
     """Has a balancer serve by its file again, on request.
 
-    The file is read in a thread. Where it has a mistake, or the balancer cannot serve by it, everything stays
-    as it was, and the log has the reason. Requests that come while one is carried out are joined into one
-    more after it. Certificates, keys and lists are read again with each request, whatever becomes of the
-    file. A read that takes too long is not waited for: the next request begins another one, and what the
-    first one finds is used only if it comes before.
+    The file is read in a thread, and all that can be made of it beforehand is made there. Where it has a
+    mistake, or the balancer cannot serve by it, everything stays as it was, and the log has the reason.
+    Requests that come while one is carried out are joined into one more after it. Certificates, keys and
+    lists are read again with each request, whatever becomes of the file. A read that takes too long is not
+    waited for: the next request begins another one, and what the first one finds is used only if it comes
+    before.
 
     :param reactor: IReactorTime.
     :param path: the file.
@@ -95,7 +96,7 @@ class ConfigReloader(Service):
         self._in_thread = in_thread
         self._read = read
         self._under_way: OneTimeEvent[None] | None = None
-        self._reading: Deferred[Config] | None = None
+        self._reading: Deferred[PreparedConfig] | None = None
         self._once_more = False
         self._loops_call: IDelayedCall | None = None
         self._hang_call: IDelayedCall | None = None
@@ -119,10 +120,14 @@ class ConfigReloader(Service):
 
     def _begin(self) -> None:
         self._hang_call = self._reactor.callLater(HANGS_AFTER, self._report_hang)
-        reading = self._reading = self._in_thread(lambda: self._read(self._path))
+        reading = self._reading = self._in_thread(self._prepare)
         reading.addBoth(self._has_ended, reading)
 
-    def _has_ended(self, outcome: Config | Failure, reading: Deferred[Config]) -> None:
+    def _prepare(self) -> PreparedConfig:
+        """Read the file, and make what it needs; called in a thread."""
+        return self._balancer.prepare_config(self._read(self._path), give_way)
+
+    def _has_ended(self, outcome: PreparedConfig | Failure, reading: Deferred[PreparedConfig]) -> None:
         if self._reading is not reading:
             return  # It hung, and another one has begun since.
         self._reading = None
@@ -141,7 +146,7 @@ class ConfigReloader(Service):
         )
         self._go_on(None)
 
-    def _apply(self, config: Config) -> None:
+    def _apply(self, config: PreparedConfig) -> None:
         if self._balancer.running:
             self._report(self._balancer.apply(config))
             self._look_for_loops_later()

@@ -24,7 +24,7 @@ MAX_MISTAKES = 5
 """Mistakes that are reported: a file with more of them is hardly a deny file."""
 
 
-def read_deny_file(path: str, rest: Callable[[], None] = no_rest) -> NetworkSet:
+def read_deny_file(path: str, rest: Callable[[], object] = no_rest) -> NetworkSet:
     """Read a deny file.
 
     :param path: of a text with a network or an address on each line; a comment begins with ``#``, and may
@@ -39,7 +39,7 @@ def read_deny_file(path: str, rest: Callable[[], None] = no_rest) -> NetworkSet:
     return networks
 
 
-def _spans(path: str, mistakes: list[str], rest: Callable[[], None]) -> Iterator[Span]:
+def _spans(path: str, mistakes: list[str], rest: Callable[[], object]) -> Iterator[Span]:
     for number, line in enumerate(_lines(path), start=1):
         if number % PIECE == 0:
             rest()

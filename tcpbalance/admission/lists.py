@@ -33,7 +33,7 @@ def make_admission(
     return AdmissionControl(lists or read_access(access or AccessConfig()), limits, clock)
 
 
-def read_access(config: AccessConfig, rest: Callable[[], None] = no_rest) -> Access:
+def read_access(config: AccessConfig, rest: Callable[[], object] = no_rest) -> Access:
     """Make lists of what a table says, and of its file.
 
     :param rest: see `read_deny_file`.

@@ -40,7 +40,7 @@ class NetworkSet:
         self._fill(map(span, networks))
 
     @classmethod
-    def of_spans(cls, spans: Iterable[Span], rest: Callable[[], None] = no_rest) -> NetworkSet:
+    def of_spans(cls, spans: Iterable[Span], rest: Callable[[], object] = no_rest) -> NetworkSet:
         """Make a set without an object for each network: of many, those cost more than the set itself.
 
         :param rest: called after each ``PIECE`` of the work, in which the interpreter's lock is held.
@@ -65,7 +65,7 @@ class NetworkSet:
         # Every other edge is where networks begin, so behind an odd number of edges is inside.
         return bisect_right(edges, _number(packed)) % 2 == 1
 
-    def _fill(self, spans: Iterable[Span], rest: Callable[[], None] = no_rest) -> None:
+    def _fill(self, spans: Iterable[Span], rest: Callable[[], object] = no_rest) -> None:
         four, six = _Ranges(), _Ranges()
         for size, first, last in spans:
             if size == 4:
@@ -111,7 +111,7 @@ def span(network: IpNetwork) -> Span:
 Edges = TypeVar("Edges", bound=MutableSequence[int])
 
 
-def _add_edges(ranges: Iterable[tuple[int, int]], edges: Edges, rest: Callable[[], None]) -> Edges:
+def _add_edges(ranges: Iterable[tuple[int, int]], edges: Edges, rest: Callable[[], object]) -> Edges:
     """Give the edges of ranges, in order: where one begins, and behind where it ends, and so on.
 
     Ranges that touch or overlap become one.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
@@ -117,9 +117,8 @@ class MembersBuilder:
         if isinstance(self.health, HealthConfig):
             for backend in backends:
                 self.health.checked_address(backend.address)
-        ranks = ([b for b in backends if not b.backup], [b for b in backends if b.backup])
         try:
-            tiers = tuple(Tier(self.balance, rank, self.tools, self.failures) for rank in ranks if rank)
+            tiers = tuple(Tier(self.balance, rank, self.tools, self.failures) for rank in by_rank(backends))
         except Exception as error:
             raise SettingError(f"{self.failures.policy} cannot be made: {error!r}") from error
         count = len(backends)
@@ -137,6 +136,14 @@ class MembersBuilder:
                 raise SettingError(
                     f"pool {self.pool}: backends must have different names, got {name} {count} times"
                 )
+
+
+def by_rank(backends: Iterable[Backend]) -> list[list[Backend]]:
+    """Give the primaries, then the backups; those that there are."""
+    ranks: dict[bool, list[Backend]] = {False: [], True: []}
+    for backend in backends:
+        ranks[backend.backup].append(backend)
+    return [rank for rank in ranks.values() if rank]
 
 
 @contextmanager

@@ -6,37 +6,25 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from math import inf
 from random import Random
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 from weakref import ref
 
-import attrs
 from twisted.internet.interfaces import IReactorTime
 
-from tcpbalance.config.checks import refuse_name, refuse_others
-from tcpbalance.config.draft import UNREAD, checked
 from tcpbalance.config.outlier import OutlierConfig
-from tcpbalance.config.pools import (
-    PEAK_EWMA,
-    RESET_BEFORE_ANSWER,
-    SOURCE_HASH,
-    AffinityConfig,
-    HealthConfig,
-    PoolConfig,
-)
+from tcpbalance.config.pools import RESET_BEFORE_ANSWER, AffinityConfig, HealthConfig
 from tcpbalance.config.rebalance import RebalanceConfig
-from tcpbalance.errors import SettingError
-from tcpbalance.pool import extensions
+from tcpbalance.pool.affinity import Affinity
 from tcpbalance.pool.availability import Availability
-from tcpbalance.pool.backend import AdminState, Backend, BackendLike, BackendSettings, as_backend
+from tcpbalance.pool.backend import AdminState, Backend, BackendLike, BackendSettings
 from tcpbalance.pool.changes import OnChange, PoolChange, Subscribers
 from tcpbalance.pool.connection_queue import BackendsWithCapacity, ConnectionQueue
 from tcpbalance.pool.cooldown import COOLDOWN, SHORT_COOLDOWN, CooldownLog
+from tcpbalance.pool.description import PoolDescription, read_list
 from tcpbalance.pool.ejection import Ejections
 from tcpbalance.pool.members import Health, Members, MembersBuilder
 from tcpbalance.pool.outlier import OutlierDetection
 from tcpbalance.pool.policies.base import PolicyFactory, PolicyTools
-from tcpbalance.pool.policies.peak_ewma import PeakEwmaPolicy
-from tcpbalance.pool.policies.source_hash import SourceHash
 from tcpbalance.pool.recorded_affinity import adopted, make_affinity
 from tcpbalance.pool.retry_budget import RetryBudget
 from tcpbalance.pool.shares import Load, Surplus, surplus
@@ -53,26 +41,6 @@ if TYPE_CHECKING:
     from tcpbalance.net.tls.client import ClientTls  # handed through to what connects; see pyproject.toml
 
 _UNBOUNDED = (inf, 1)
-
-_SETTINGS = (
-    "connect_timeout",
-    "dial_timeout",
-    "drain_timeout",
-    "retries",
-    "replays",
-    "send_proxy_protocol",
-    "pass_tlvs",
-    "tls",
-    "health",
-    "queue_timeout",
-    "rebalance",
-    "judges_connect_times",
-    "_bounded_load",
-)
-"""What a pool takes over from another as it is."""
-
-DIAL_TIMEOUT = 15.0
-"""Seconds; enough for three attempts that take the default ``connect_timeout`` each, with their pauses."""
 
 NOT_CHECKED = "not checked yet"
 """Why a backend is down before its first check has an outcome."""
@@ -118,8 +86,6 @@ class Pool:
     :param health: the checks that a `Balancer` makes of the backends: until the first has an outcome, a
         backend is down unless ``initial`` is ``"up"``. ``"external"`` where the application calls `mark_up`
         and `mark_down` by what it finds out itself; None where failed dials alone show.
-    :param is_template: whether the pool is only made for `prepare_as` of another one: the tables of its
-        policy, which may take long, are not made.
     :ivar is_plain: whether a connection to any backend begins with nothing but a socket: no address has to
         be looked up, no TLS is spoken, and nothing is kept for another attempt after the first byte.
     :ivar first_deadline: seconds until a dial may have taken too long.
@@ -161,91 +127,77 @@ class Pool:
         pass_tlvs: Iterable[int | str] = (),
         tls: ClientTls | None = None,
         health: Health = None,
-        is_template: bool = False,
     ) -> None:
-        refuse_name("pool", name)
-        where = f"pool {name}"
-        refuse_others(where, "affinity", affinity, AffinityConfig, optional=True)
-        refuse_others(where, "outlier", outlier, OutlierConfig, optional=True)
-        refuse_others(where, "rebalance", rebalance, RebalanceConfig, optional=True)
-        rng = rng or Random()
-        self.name = name
-        self.clock = clock
-        self.rng = rng.random
-        self.affinity = None if affinity is None else make_affinity(affinity, clock)
-        settings = checked(
-            where,
-            PoolConfig,
-            balance=_name_of(balance),
+        description = PoolDescription(
+            name=name,
+            given=backends,
+            balance=balance,
             bounded_load=bounded_load,
             panic_threshold=panic_threshold,
+            affinity=affinity,
             connect_timeout=connect_timeout,
             dial_timeout=dial_timeout,
             retries=retries,
             retry_on=retry_on,
-            queue=queue or None,
+            queue=queue,
             queue_timeout=queue_timeout,
             slow_start=slow_start,
             drain_timeout=drain_timeout,
+            outlier=outlier,
             rebalance=rebalance,
             send_proxy_protocol=send_proxy_protocol,
             pass_tlvs=pass_tlvs,
+            tls=tls,
+            health=health,
         )
-        given = self._read_list(backends)
-        if not given:
-            raise SettingError(f"{where}: must have at least one backend")
-        if not isinstance(health, HealthConfig) and health not in ("external", None):
-            raise SettingError(f"{where}: health must be a HealthConfig, 'external' or None, got {health!r}")
-        self.connect_timeout: float = settings.connect_timeout
-        self.dial_timeout: float = settings.dial_timeout or max(DIAL_TIMEOUT, settings.connect_timeout)
-        self.drain_timeout: float | None = settings.drain_timeout
-        self.rebalance = rebalance
-        self.retries = retries
-        self.replays = RESET_BEFORE_ANSWER in retry_on
-        self.send_proxy_protocol = send_proxy_protocol
-        self.pass_tlvs: frozenset[int] = frozenset(settings.pass_tlvs)
-        self.tls, self.health = tls, health
-        self.queue_timeout: float = settings.queue_timeout
-        self._bounded_load = bounded_load
+        self._begin(description, clock, rng or Random(), timer)
+
+    @classmethod
+    def of(
+        cls,
+        description: PoolDescription,
+        *,
+        clock: Callable[[], float] = monotonic,
+        rng: Random | None = None,
+        timer: IReactorTime | None = None,
+    ) -> Self:
+        """Make a pool of its description, whose backends belong to it from now on."""
+        pool = cls.__new__(cls)
+        pool._begin(description, clock, rng or Random(), timer)
+        return pool
+
+    def _begin(
+        self,
+        description: PoolDescription,
+        clock: Callable[[], float],
+        rng: Random,
+        timer: IReactorTime | None,
+    ) -> None:
+        name = self.name = description.name
+        self.clock = clock
+        self.rng = rng.random
+        self._timer = timer
+        self._tools = PolicyTools(clock, rng)
         self.stats = PoolStats()
         self._removed: dict[ref[Backend], BackendStats] = {}
         self._removed_counts: dict[str, int] = {}
-        self._members = Members(tuple(given) if is_template else ())
+        self._members = Members()
         self._subscribers = Subscribers(name)
         self._availability = Availability(name, self._members)
-        self._policy_failures = PolicyFailureLog(f"{where}: policy {_known_as(balance)}", clock, timer)
-        self._builder = MembersBuilder(
-            name,
-            extensions.policy(balance) if isinstance(balance, str) else balance,
-            PolicyTools(clock, rng),
-            self._policy_failures,
-            settings.panic_threshold,
-            0.0 if outlier is None else outlier.max_ejected,
-            health,
-        )
         self.cooldowns = CooldownLog(name, clock, timer)
         self.subscribe(self.cooldowns.on_change)
         self.shortage = Shortage(name, clock, timer)
         self.retry_budget = RetryBudget(self._count_active, clock)
+        self.affinity: Affinity | None = None
         self._end_slow_start: Callable[[], None] = lambda: None
         self._slow_start: SlowStart | None = None
-        self._adopt_slow_start(settings.slow_start)
-        self.ejections = None if outlier is None else self._make_ejections(outlier)
-        self.judges_connect_times = outlier is not None and outlier.slow_factor is not None
+        self.ejections: Ejections | None = None
         self.queue: ConnectionQueue | None = None
-        self._adopt_queue(queue)
+        self._observers = SlotObservers(clock, 0.0, None, None, COOLDOWN, self.cooldowns, None)
+        self._adopt_settings(description)
         self.subscribe(self._serve_queue_anew)
-        self._observers = SlotObservers(
-            clock,
-            self.connect_timeout,
-            self.affinity,
-            self.ejections,
-            SHORT_COOLDOWN if self.checked else COOLDOWN,
-            self.cooldowns,
-            self.queue,
-        )
-        if not is_template:
-            self.replace(given)
+        self._builder = self._make_builder(description)
+        self.replace(description.backends)
 
     @property
     def backends(self) -> tuple[Backend, ...]:
@@ -460,40 +412,69 @@ class Pool:
         :returns: puts them into use; cannot fail, and may be called whatever has changed meanwhile.
         :raises SettingError: the pool cannot work with them.
         """
-        members, settings = self._builder.prepare(self._members, self._read_list(backends), self._draining())
+        members, settings = self._builder.prepare(
+            self._members, read_list(self.name, backends), self._draining()
+        )
         return lambda: self._commit(*self._builder.updated(self._members, members, settings))
 
-    def prepare_as(self, other: Pool) -> Callable[[], None]:
-        """Check whether the pool can become like another of its name, a template; nothing changes.
+    def prepare_as(self, description: PoolDescription) -> Callable[[], None]:
+        """Check whether the pool can become what a description says; nothing changes.
 
         What is known of backends, clients and connections stays, as far as it is of use under the other
-        settings. Dials that are under way go on by them. The other pool must not be used any more.
+        settings. Dials that are under way go on by them.
 
+        :param description: under the pool's name; its backends belong to this pool from now on.
         :returns: takes over its backends and settings; cannot fail, and may be called whatever has changed
             meanwhile.
         :raises SettingError: the policy cannot be made of the backends.
         """
-        builder = attrs.evolve(other._builder, tools=self._builder.tools)
-        prepared = builder.prepare(self._members, other.backends, self._draining())
+        builder = self._make_builder(description)
+        prepared = builder.prepare(self._members, description.backends, self._draining())
 
         def commit() -> None:
-            self._adopt_settings(other)
+            self._adopt_settings(description)
             members, settings = builder.updated(self._members, *prepared)
             same = [(b, b.settings) for b in self.backends] == [(b, settings[b]) for b in members.backends]
             # The tables of a policy stay as they are where nothing goes into them that has changed.
             if not (same and builder.makes_as(self._builder)):
-                self._builder, self._policy_failures = builder, other._policy_failures
+                self._builder = builder
                 self._commit(members, settings)
 
         return commit
 
-    def _adopt_settings(self, other: Pool) -> None:
-        for name in _SETTINGS:
-            setattr(self, name, getattr(other, name))
-        self.affinity = adopted(self.affinity, other.affinity)
-        self._adopt_slow_start(None if other._slow_start is None else other._slow_start.duration)
-        self._adopt_queue(0 if other.queue is None else other.queue.max_waiters)
-        self._adopt_ejections(None if other.ejections is None else other.ejections.config)
+    def _make_builder(self, description: PoolDescription) -> MembersBuilder:
+        policy = f"{description.where}: policy {description.policy_name}"
+        return MembersBuilder(
+            self.name,
+            description.policy,
+            self._tools,
+            PolicyFailureLog(policy, self.clock, self._timer),
+            description.values.panic_threshold,
+            0.0 if description.outlier is None else description.outlier.max_ejected,
+            description.health,
+        )
+
+    def _adopt_settings(self, description: PoolDescription) -> None:
+        values = description.values
+        self.connect_timeout: float = values.connect_timeout
+        self.dial_timeout: float = description.total_dial_timeout
+        self.drain_timeout: float | None = values.drain_timeout
+        self.rebalance = description.rebalance
+        self.retries = description.retries
+        self.replays = RESET_BEFORE_ANSWER in description.retry_on
+        self.send_proxy_protocol = description.send_proxy_protocol
+        self.pass_tlvs: frozenset[int] = frozenset(values.pass_tlvs)
+        self.tls = description.tls
+        self.health = description.health
+        self.queue_timeout: float = values.queue_timeout
+        self._bounded_load = description.bounded_load
+        outlier = description.outlier
+        self.judges_connect_times = outlier is not None and outlier.slow_factor is not None
+        other = None if description.affinity is None else make_affinity(description.affinity, self.clock)
+        self.affinity = adopted(self.affinity, other)
+        self._adopt_slow_start(values.slow_start)
+        self._adopt_queue(description.queue)
+        self._adopt_ejections(outlier)
         if self.health is None:
             for backend in self.backends:
                 backend.up, backend.awaits_check, backend.cause = True, False, ""
@@ -501,7 +482,7 @@ class Pool:
         observers = self._observers
         observers.connect_timeout = self.connect_timeout
         observers.affinity, observers.ejections, observers.queue = self.affinity, self.ejections, self.queue
-        observers.cooldown = other._observers.cooldown
+        observers.cooldown = SHORT_COOLDOWN if self.checked else COOLDOWN
 
     def _note_settings(self) -> None:
         """Work out what each connection asks for."""
@@ -536,11 +517,6 @@ class Pool:
             self.ejections = self._make_ejections(config)
         else:
             self.ejections.go_on_by(config, self.checked)
-
-    def _read_list(self, backends: Iterable[BackendLike]) -> list[Backend]:
-        if isinstance(backends, str) or not isinstance(backends, Iterable):
-            raise SettingError(f"pool {self.name}: backends must be a list, got {backends!r}")
-        return [as_backend(given) for given in backends]
 
     def _commit(self, members: Members, settings: Mapping[Backend, BackendSettings]) -> None:
         before, after = set(self.backends), set(members.backends)
@@ -685,7 +661,7 @@ class Pool:
 
     def flush_logs(self) -> None:
         """Write what the log holds back now, as at the end of the service."""
-        self._policy_failures.flush()
+        self._builder.failures.flush()
         self.shortage.flush_log()
         self.cooldowns.flush()
 
@@ -751,15 +727,3 @@ def _has_capacity(backend: Backend) -> bool:
 
 def _has_capacity_for_sticky(backend: Backend) -> bool:
     return backend.available_to_sticky and not backend.full
-
-
-def _name_of(balance: str | PolicyFactory) -> str:
-    """Give the name of a policy that does not go with some settings; of another class it is not known."""
-    if isinstance(balance, str):
-        return balance
-    name: str = SOURCE_HASH if balance is SourceHash else PEAK_EWMA if balance is PeakEwmaPolicy else UNREAD
-    return name
-
-
-def _known_as(balance: str | PolicyFactory) -> str:
-    return balance if isinstance(balance, str) else getattr(balance, "__qualname__", repr(balance))

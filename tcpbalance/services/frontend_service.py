@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from tcpbalance.admission.access import Access
 from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.admission.lists import DenyFile, make_admission
 from tcpbalance.config.addresses import Address
@@ -73,6 +74,7 @@ class FrontendService(SteppedService):
     :param frontend: what to listen on, and what to serve the clients with.
     :param pools: the services of the pools that it waits for.
     :param spare: sockets that other frontends are about to close; None for none.
+    :param lists: what has been made of its ``access`` already; None to make it.
     :raises SettingError: Twisted does not take the description of an endpoint.
     :raises DenyFileError: the deny file has mistakes.
     :ivar factory: serves the clients.
@@ -89,6 +91,7 @@ class FrontendService(SteppedService):
         frontend: Frontend,
         pools: Sequence[PoolService],
         spare: SpareSockets | None = None,
+        lists: Access | None = None,
     ) -> None:
         self.frontend = frontend
         self._shared = shared
@@ -102,7 +105,7 @@ class FrontendService(SteppedService):
         self.opened: Deferred[None] = succeed(None)
         self._admission = frontend.admission
         if self._admission is None:
-            self._admission = make_admission(frontend.access, frontend.limits, shared.clock)
+            self._admission = make_admission(frontend.access, frontend.limits, shared.clock, lists)
         self.factory = FrontendFactory(
             shared.reactor,
             frontend.pool,
@@ -208,7 +211,11 @@ class FrontendService(SteppedService):
     # Changing
 
     def prepare_change(
-        self, frontend: Frontend, pools: Sequence[PoolService], spare: SpareSockets
+        self,
+        frontend: Frontend,
+        pools: Sequence[PoolService],
+        spare: SpareSockets,
+        lists: Access | None = None,
     ) -> PreparedChange:
         """Take all that serving by another description of the frontend may be refused; nothing changes yet.
 
@@ -218,11 +225,12 @@ class FrontendService(SteppedService):
         :param frontend: under the same name.
         :param pools: the services of its pools.
         :param spare: sockets that frontends are about to close.
+        :param lists: what has been made of its ``access`` already, where that is another; None to make it.
         :raises ListenError: a new address cannot be had, or the system refuses a socket option, or the mode
             or owner of a unix socket; nothing has changed then.
         :raises DenyFileError: the deny file has mistakes.
         """
-        control = self._prepare_admission(frontend)
+        control = self._prepare_admission(frontend, lists)
         carriers = self._carriers_of(frontend, spare)
         with self._named(), ExitStack() as undo:
             if frontend.socket != self.frontend.socket:
@@ -266,7 +274,7 @@ class FrontendService(SteppedService):
                 undo.callback(changes[-1].abandon)
         return changes
 
-    def _prepare_admission(self, frontend: Frontend) -> AdmissionControl | None:
+    def _prepare_admission(self, frontend: Frontend, lists: Access | None) -> AdmissionControl | None:
         """Make what admits clients by other tables; what there is, where the tables are the same.
 
         :raises DenyFileError: the deny file has mistakes.
@@ -280,7 +288,6 @@ class FrontendService(SteppedService):
             return self._admission
         if frontend.admission is not None:
             return frontend.admission
-        lists = None
         if frontend.access == present.access and present.admission is None and self._admission is not None:
             # Their file is read in a thread only: it may be large, or a pipe that nothing writes to.
             lists = self._admission.access

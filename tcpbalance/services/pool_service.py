@@ -14,6 +14,7 @@ from tcpbalance.journal.affinity_journal import AffinityJournal
 from tcpbalance.net.local_route import why_no_way_to
 from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.changes import PoolChange
+from tcpbalance.pool.description import PoolDescription
 from tcpbalance.pool.pool import Pool
 from tcpbalance.pool.recorded_affinity import RecordedAffinity
 from tcpbalance.proxy.registry import OpenSession
@@ -142,18 +143,18 @@ class PoolService(SteppedService):
         # The results are left out: each list would hold all those before it.
         self._given_up = DeferredList([self._given_up, ended]).addCallback(lambda _: None)
 
-    def prepare_as(self, other: Pool) -> Callable[[], None]:
-        """Check whether the pool can become like another one of its name; nothing changes yet.
+    def prepare_as(self, description: PoolDescription) -> Callable[[], None]:
+        """Check whether the pool can become what a description says; nothing changes yet.
 
-        :param other: just made, and not to be used any more.
+        :param description: see ``Pool.prepare_as``.
         :returns: takes over its backends and settings, and checks and follows them; cannot fail.
         :raises SettingError: see ``Pool.prepare_as``.
         """
-        commit = self.pool.prepare_as(other)
-        return lambda: self._become(other, commit)
+        commit = self.pool.prepare_as(description)
+        return lambda: self._become(description, commit)
 
-    def _become(self, other: Pool, commit: Callable[[], None]) -> None:
-        if not isinstance(other.health, HealthConfig) and self.monitor is not None:
+    def _become(self, description: PoolDescription, commit: Callable[[], None]) -> None:
+        if not isinstance(description.health, HealthConfig) and self.monitor is not None:
             # It would have backends that are added wait for a check.
             self._give_up(self.monitor.give_up())
             self.monitor = None

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from random import Random
 from typing import Any
 
 import pytest
 from twisted.internet.address import IPv4Address
 from twisted.logger import capturedLogs
 
+from support.pools import described
 from support.scene import ONE, TWO
 from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.pool.backend import AdminState, Backend
-from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.reasons import EndReason
 
 
@@ -442,7 +441,7 @@ def test_who_has_waited_is_announced_as_the_pool_wants_it_by_then(make_scene: An
     scene.connect(early=b"PROXY I am somebody else")
     scene.run()
     settings: dict[str, Any] = {"queue": 10, "send_proxy_protocol": "v1"}
-    scene.pool.prepare_as(Pool("pool", [one], rng=Random(1), **settings))()
+    scene.pool.prepare_as(described([one], "pool", **settings))()
     answers(scene)
     finish(scene, first)
     received = scene.backends[ONE].connections[-1].received
@@ -456,7 +455,7 @@ def test_who_has_waited_is_not_announced_where_the_pool_does_not_want_it_any_mor
     scene.connect(early=b"second")
     scene.run()
     one = Backend(ONE, max_connections=1)
-    scene.pool.prepare_as(Pool("pool", [one], rng=Random(1), queue=10))()
+    scene.pool.prepare_as(described([one], "pool", queue=10))()
     answers(scene)
     finish(scene, first)
     assert scene.backends[ONE].connections[-1].received == b"second"

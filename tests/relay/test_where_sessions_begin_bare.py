@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 from ipaddress import ip_network
-from random import Random
 from typing import Any
 from unittest.mock import Mock, patch
 
@@ -15,6 +14,7 @@ from twisted.logger import capturedLogs
 
 from support.memory_poller import MemoryPoller
 from support.memory_socket import connected_pair
+from support.pools import described
 from support.scene import ONE, RETRY_ON_RESET, BareScene, Scene
 from tcpbalance.admission.access import Access
 from tcpbalance.admission.control import AdmissionControl
@@ -23,7 +23,6 @@ from tcpbalance.config.admission import LimitsConfig
 from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.net.addresses import ClientAddress
 from tcpbalance.pool.backend import Backend
-from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.bare_session import BareSession
 from tcpbalance.proxy.preread_settings import PrereadSettings
 from tcpbalance.wire.server_names import NameMap
@@ -102,13 +101,13 @@ def test_none_does_from_the_moment_that_its_pool_needs_more(settings: dict[str, 
     scene = BareScene()
     context = scene.frontend.context
     assert context.begins_bare(CLIENT)
-    scene.pool.prepare_as(Pool("pool", [ONE], rng=Random(1), **settings))()
+    scene.pool.prepare_as(described([ONE], "pool", **settings))()
     assert not context.begins_bare(CLIENT)
 
 
 def test_a_dial_lasts_as_long_as_its_pool_says_by_now() -> None:
     scene = BareScene({ONE: "hangs"}, retries=0)
-    scene.pool.prepare_as(Pool("pool", [ONE], rng=Random(1), connect_timeout=1.0, retries=0))()
+    scene.pool.prepare_as(described([ONE], "pool", connect_timeout=1.0, retries=0))()
     client = scene.connect()
     scene.advance(1.1)
     assert (client.saw, scene.ended) == ("fin", "connect_failed")

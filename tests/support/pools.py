@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import inspect
+from collections.abc import Iterable, Iterator, Sequence
 from random import Random
 from typing import Any
 
+import attrs
 from twisted.internet.task import Clock
 
-from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.backend import Backend, BackendLike
+from tcpbalance.pool.description import PoolDescription
 from tcpbalance.pool.policies.base import PolicyTools
 from tcpbalance.pool.pool import Pool
 
@@ -60,6 +63,14 @@ def a_pool(backends: Sequence[Backend], clock: Clock | None = None, seed: int = 
         rng=Random(seed),
         **{"balance": "round_robin", **settings},
     )
+
+
+def described(backends: Iterable[BackendLike], name: str = "web", **settings: Any) -> PoolDescription:
+    """A description of a pool that is as `Pool` makes one where *settings* say nothing else."""
+    of_a_pool = inspect.signature(Pool).parameters
+    names = {key.name for key in attrs.fields(PoolDescription) if key.init}
+    defaults = {key: of_a_pool[key].default for key in names.intersection(of_a_pool)}
+    return PoolDescription(**{**defaults, **settings, "name": name, "given": backends})
 
 
 def facts(pool: Pool) -> dict[str, Any]:

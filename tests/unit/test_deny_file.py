@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tcpbalance.admission import lists
 from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.admission.deny_file import (
     MAX_DENY_FILE,
@@ -244,8 +245,8 @@ def test_whoever_reads_a_long_file_rests_after_each_piece(file: Path, kind: str)
 def test_one_that_has_changed_is_read_with_rests_and_used_when_asked_to(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rests: list[float] = []
-    monkeypatch.setattr(time, "sleep", rests.append)
+    rests: list[None] = []
+    monkeypatch.setattr(lists, "give_way", lambda: rests.append(None))
     file.write_text("192.0.2.1\n" * 2 * PIECE)
     config = AccessConfig(deny_file=FilePath(str(file)))
     admission = AdmissionControl(read_access(config), LimitsConfig(), time.monotonic)

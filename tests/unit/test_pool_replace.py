@@ -11,7 +11,7 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
-from support.pools import a_pool, choices, names
+from support.pools import a_pool, choices, described, names
 from tcpbalance import Pool
 from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.pools import AffinityConfig, HealthConfig
@@ -233,8 +233,8 @@ def test_one_that_comes_back_is_not_kept_down_by_checks_that_there_are_no_more()
     connect(pool, gone)
     pool.mark_down(gone, "refused")
     gone.ejected = True
-    pool.prepare_as(a_pool(listed("b")))()
-    pool.prepare_as(a_pool(listed("ab")))()
+    pool.prepare_as(described(listed("b")))()
+    pool.prepare_as(described(listed("ab")))()
     assert (pool.backends[0] is gone, gone.state) == (True, "up")
 
 

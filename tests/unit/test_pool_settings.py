@@ -11,27 +11,28 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from support.configurations import random_config
-from support.pools import AsWritten, a_pool, choices, facts, some_backends
+from support.pools import AsWritten, a_pool, choices, described, facts, some_backends
 from tcpbalance import Pool
-from tcpbalance.build import build_pool
+from tcpbalance.build import build_pool, describe_pool
 from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.pools import AffinityConfig, HealthConfig, PoolConfig
 from tcpbalance.errors import SettingError
+from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.changes import PoolChange
+from tcpbalance.pool.description import PoolDescription
 from tcpbalance.pool.recorded_affinity import RecordedAffinity
 
 ANNE, BOB = b"\xc0\0\2\1", b"\xc0\0\2\2"
 
 
 def become(pool: Pool, weights: tuple[int, ...] = (1, 1), **settings: Any) -> None:
-    """Make a pool like one of these backends and settings, which has the pool's clock."""
-    clock = settings.pop("clock", Clock())
-    pool.prepare_as(a_pool(some_backends(*weights), clock, **settings))()
+    """Make a pool like one of these backends and settings."""
+    pool.prepare_as(described(some_backends(*weights), **settings))()
 
 
 def test_nothing_changes_before_the_commit() -> None:
     pool = a_pool(some_backends(1, 1))
-    commit = pool.prepare_as(a_pool(some_backends(5), connect_timeout=1.0, retries=7))
+    commit = pool.prepare_as(described(some_backends(5), connect_timeout=1.0, retries=7))
     assert (choices(pool), pool.connect_timeout, pool.retries) == ("ab", 3.0, 2)
     commit()
     assert (choices(pool), pool.connect_timeout, pool.retries) == ("a", 1.0, 7)
@@ -63,14 +64,12 @@ def test_a_policy_that_cannot_be_made_leaves_all_as_it_was() -> None:
         raise ValueError("no")
 
     pool = a_pool(some_backends(1))
-    other = a_pool(some_backends(1))
-    object.__setattr__(other._builder, "balance", broken)
-    with pytest.raises(SettingError, match=r"policy .* cannot be made"):
-        pool.prepare_as(other)
+    with pytest.raises(SettingError, match=r"policy .*broken cannot be made"):
+        pool.prepare_as(described(some_backends(1), balance=broken))
     assert choices(pool) == "a"
 
 
-def test_a_template_makes_no_policy_and_the_pool_makes_it_once() -> None:
+def test_a_policy_is_made_once() -> None:
     made: list[int] = []
 
     def counted(backends: Any, tools: Any) -> Any:
@@ -78,16 +77,16 @@ def test_a_template_makes_no_policy_and_the_pool_makes_it_once() -> None:
         return AsWritten(backends, tools)
 
     pool = a_pool(some_backends(1))
-    pool.prepare_as(a_pool(some_backends(1, 1), balance=counted, is_template=True))()
+    pool.prepare_as(described(some_backends(1, 1), balance=counted))()
     assert made == [2]
     assert choices(pool) == "ab"
 
 
-def test_two_backends_of_one_name_are_refused_of_a_template() -> None:
+def test_two_backends_of_one_name_are_refused() -> None:
     pool = a_pool(some_backends(1))
     twice = [*some_backends(1), *some_backends(1)]
     with pytest.raises(SettingError, match="different names"):
-        pool.prepare_as(a_pool(twice, is_template=True))
+        pool.prepare_as(described(twice))
     assert choices(pool) == "a"
 
 
@@ -96,7 +95,7 @@ def test_clients_are_remembered_under_another_ttl() -> None:
     pool = a_pool(some_backends(1, 1), clock, affinity=AffinityConfig(ttl=100))
     slot = pool.take(pool.backends[1], ANNE)
     slot.connected(0.001)
-    become(pool, affinity=AffinityConfig(ttl=10), clock=clock)
+    become(pool, affinity=AffinityConfig(ttl=10))
     assert choices(pool, ANNE) == "ba"
     slot.release()
     clock.advance(11)
@@ -131,7 +130,7 @@ def test_clients_are_remembered_in_another_file_or_none(before: str | None, afte
     pool = a_pool(some_backends(1, 1), clock, affinity=AffinityConfig(ttl=10, state_file=before))
     slot = pool.take(pool.backends[1], ANNE)
     slot.connected(0.001)
-    become(pool, affinity=AffinityConfig(ttl=10, state_file=after, max_entries=1), clock=clock)
+    become(pool, affinity=AffinityConfig(ttl=10, state_file=after, max_entries=1))
     assert pool.affinity is not None
     assert pool.affinity.config.state_file == after
     assert isinstance(pool.affinity, RecordedAffinity) == (after is not None)
@@ -202,10 +201,18 @@ class Waiting:
         """It will."""
 
 
-def full_pool(**settings: Any) -> Pool:
+def one_at_a_time() -> list[Backend]:
     backends = some_backends(1)
     backends[0].max_connections = 1
-    return a_pool(backends, **settings)
+    return backends
+
+
+def full_pool(**settings: Any) -> Pool:
+    return a_pool(one_at_a_time(), **settings)
+
+
+def full(**settings: Any) -> PoolDescription:
+    return described(one_at_a_time(), **settings)
 
 
 def test_those_that_wait_keep_their_places_in_a_queue_of_another_length() -> None:
@@ -215,7 +222,7 @@ def test_those_that_wait_keep_their_places_in_a_queue_of_another_length() -> Non
     assert queue is not None
     first, second = Waiting(ANNE), Waiting(BOB)
     assert (queue.join(first), queue.join(second)) == (True, True)
-    pool.prepare_as(full_pool(queue=1))()
+    pool.prepare_as(full(queue=1))()
     assert pool.queue is queue
     assert not queue.join(Waiting(b"\xc0\0\2\3"))
     slot.release()
@@ -229,7 +236,7 @@ def test_those_that_wait_in_a_queue_that_is_given_up_are_served_when_they_look()
     assert queue is not None
     waiting = Waiting()
     queue.join(waiting)
-    pool.prepare_as(full_pool())()
+    pool.prepare_as(full())()
     assert pool.queue is None
     slot.release()
     queue.look()
@@ -239,7 +246,7 @@ def test_those_that_wait_in_a_queue_that_is_given_up_are_served_when_they_look()
 def test_slots_that_are_held_serve_a_queue_that_is_new() -> None:
     pool = full_pool()
     slot = pool.take(pool.backends[0], None)
-    pool.prepare_as(full_pool(queue=2))()
+    pool.prepare_as(full(queue=2))()
     assert pool.queue is not None
     waiting = Waiting()
     pool.queue.join(waiting)
@@ -254,9 +261,9 @@ def test_slow_start_that_is_given_up_holds_no_backend_back() -> None:
     pool.mark_down(pool.backends[1], "refused")
     pool.mark_up(pool.backends[1])
     assert times_first(pool, "b") < 4
-    become(pool, clock=clock)
+    become(pool)
     assert times_first(pool, "b") > 4
-    become(pool, slow_start=1.0, clock=clock)
+    become(pool, slow_start=1.0)
     assert times_first(pool, "b") > 4
 
 
@@ -272,7 +279,7 @@ def test_any_sequence_ends_like_a_fresh_start_with_the_last(seeds: list[int]) ->
     pool = build_pool("red", configs[0])
     mark(pool)
     for config in configs[1:]:
-        pool.prepare_as(build_pool("red", config, is_template=True))()
+        pool.prepare_as(describe_pool("red", config, None))()
         mark(pool)
     fresh = build_pool("red", configs[-1])
     mark(fresh)

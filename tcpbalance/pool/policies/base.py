@@ -54,3 +54,20 @@ class QuickPolicy(Policy, Protocol):
 
 PolicyFactory: TypeAlias = Callable[[Sequence[Backend], PolicyTools], Policy]
 """Makes a policy of the backends, of which there is at least one; most often the policy's class."""
+
+
+class PreparedPolicyFactory(Protocol):
+    """Makes policies with tables that take long to make, and depend on names and weights alone."""
+
+    def prepare(self, backends: Sequence[Backend], rest: Callable[[], object], /) -> object:
+        """Make the tables for some backends; called in a thread, where other backends of the same names and
+        weights are about to serve.
+
+        :param rest: called often meanwhile, so that the reactor's thread can go on.
+        :returns: what keeps the tables until the policy is made.
+        """
+        ...
+
+    def __call__(self, backends: Sequence[Backend], tools: PolicyTools, /) -> Policy:
+        """Make the policy."""
+        ...

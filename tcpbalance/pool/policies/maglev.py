@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from heapq import heapify, heapreplace
-from itertools import cycle
+from itertools import cycle, islice
+from typing import TypeAlias
+from weakref import WeakValueDictionary
 
 from tcpbalance.pool.backend import Backend
 
@@ -15,10 +17,32 @@ SIZE = 65537
 entries, here up to 655 backends, shares differ by at most 1 %."""
 
 _SEED = b"tcpbalance maglev"  # never change it: it decides which client goes where
+_PIECE = 128  # entries that are filled before others may go on
 _STRIDE = 1 << 32  # many times the greatest weight, so that rounding does not show
 
 
-def build(backends: Sequence[Backend]) -> array[int]:
+Shares: TypeAlias = tuple[tuple[str, int], ...]
+
+_known: WeakValueDictionary[Shares, array[int]] = WeakValueDictionary()
+
+
+def table_of(backends: Sequence[Backend], rest: Callable[[], object] = lambda: None) -> array[int]:
+    """Give the table of some backends, which is made once for as long as something uses it.
+
+    So the one of a list that is about to be used can be made in a thread, and the one of a list that has not
+    changed is not made again.
+
+    :param backends: see `build`.
+    :param rest: see `build`.
+    """
+    shares = tuple((backend.name, backend.weight) for backend in backends)
+    table = _known.get(shares)
+    if table is None:
+        table = _known[shares] = build(backends, rest)
+    return table
+
+
+def build(backends: Sequence[Backend], rest: Callable[[], object] = lambda: None) -> array[int]:
     """Fill a table with indices of backends.
 
     Eisenbud et al., "Maglev: a fast and reliable software network load balancer", NSDI 2016, section 3.4.
@@ -26,19 +50,19 @@ def build(backends: Sequence[Backend]) -> array[int]:
     that is still free when its turn comes. Turns are in proportion to the weights.
 
     :param backends: at least one; sorted, because those that want one entry get it in this order.
+    :param rest: called often meanwhile.
     """
     table = array("i", [-1]) * SIZE
     wanted, skips = _permutations(backends)
-    free = SIZE
-    for index in _turns([backend.weight for backend in backends]):
-        entry, skip = wanted[index], skips[index]
-        while table[entry] >= 0:
-            entry = (entry + skip) % SIZE
-        table[entry] = index
-        wanted[index] = entry
-        free -= 1
-        if not free:
-            break
+    turns = _turns([backend.weight for backend in backends])
+    for taken in range(0, SIZE, _PIECE):
+        rest()
+        for index in islice(turns, min(_PIECE, SIZE - taken)):
+            entry, skip = wanted[index], skips[index]
+            while table[entry] >= 0:
+                entry = (entry + skip) % SIZE
+            table[entry] = index
+            wanted[index] = entry
     return table
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.client import IPV4_PREFIX, IPV6_PREFIX, masked
 from tcpbalance.pool.policies.base import PolicyTools
-from tcpbalance.pool.policies.maglev import SIZE, build
+from tcpbalance.pool.policies.maglev import SIZE, table_of
 from tcpbalance.pool.policies.round_robin import RoundRobin
 
 _KEY = b"tcpbalance client"  # never change it: it decides which client goes where
@@ -22,9 +22,14 @@ class SourceHash:
     """
 
     def __init__(self, backends: Sequence[Backend], tools: PolicyTools) -> None:
-        self._backends = sorted(backends, key=lambda backend: backend.name)
-        self._table = build(self._backends)
+        self._backends = _sorted(backends)
+        self._table = table_of(self._backends)
         self._unaddressed = RoundRobin(backends, tools)
+
+    @staticmethod
+    def prepare(backends: Sequence[Backend], rest: Callable[[], object]) -> object:
+        """See ``PreparedPolicyFactory``."""
+        return table_of(_sorted(backends), rest)
 
     def candidates(self, client: bytes | None) -> Iterator[Backend]:
         """Yield the client's backend, then those on the entries that follow.
@@ -48,6 +53,10 @@ class SourceHash:
                 yield backends[index]
                 if len(seen) == len(backends):
                     return
+
+
+def _sorted(backends: Sequence[Backend]) -> list[Backend]:
+    return sorted(backends, key=lambda backend: backend.name)
 
 
 def _entry(client: bytes) -> int:
