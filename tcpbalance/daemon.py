@@ -7,7 +7,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import monotonic
 from types import FrameType
 from typing import Any
@@ -84,9 +84,7 @@ def _from_file(reactor: Any, path: str, environment: Environment) -> MultiServic
     reloader = ConfigReloader(
         reactor, path, balancer, in_thread(reactor), lambda again: read_settled(again, known)
     )
-    service = daemon(reactor, balancer, environment, reloader)
-    # Called after what ``daemon`` has added, which reports to the predecessor.
-    balancer.when_listening().addCallbacks(lambda _: inherited.remove_files(), lambda _: None)
+    service = daemon(reactor, balancer, environment, reloader, inherited.remove_files)
     balancer.when_listening().addCallbacks(
         lambda _: warn_of_loops_by_name(config, balancer.addresses_of), lambda _: None
     )
@@ -105,7 +103,11 @@ def _demo(reactor: Any, environment: Environment) -> MultiService:
 
 
 def daemon(
-    reactor: Any, balancer: Balancer, environment: Environment, reloader: ConfigReloader | None = None
+    reactor: Any,
+    balancer: Balancer,
+    environment: Environment,
+    reloader: ConfigReloader | None = None,
+    on_taken_over: Callable[[], object] = lambda: None,
 ) -> MultiService:
     """Make one service of a balancer and what the process needs besides: signal handling, reports to the
     service manager, and the reaping of orphans where it is the first process of its container.
@@ -113,6 +115,7 @@ def daemon(
     An application that embeds a balancer has children of its own, and reaps orphans itself.
 
     :param reloader: reads the configuration file again; None where there is none.
+    :param on_taken_over: called when a predecessor has handed over.
     """
     service = Daemon(reactor)
     notifier = None
@@ -138,9 +141,9 @@ def daemon(
         OrphanReaper(reactor).setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
     balancer.setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
     if environment.ready_descriptor is not None:
-        predecessor = Predecessor(environment.ready_descriptor, environment.passed)
+        predecessor = Predecessor(reactor, environment.ready_descriptor, environment.passed)
         balancer.when_listening().addCallbacks(
-            lambda _: predecessor.take_over(balancer.listeners()), lambda _: None
+            lambda _: predecessor.take_over(balancer.listeners(), on_taken_over), lambda _: None
         )
     balancer.when_listening().addErrback(_fail, reactor)
     reactor.callWhenRunning(spare_the_collector)

@@ -11,11 +11,13 @@ from typing import Any, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.error import ConnectionDone, ProcessExitedAlready, ProcessTerminated
+from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
+from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from tcpbalance import held_signals
 from tcpbalance.environment import (
@@ -39,35 +41,65 @@ READY = b"READY=1\n"
 """What a successor writes when it accepts clients."""
 
 
+@implementer(IReadDescriptor)
 class Predecessor:
     """The program that serves until this one is ready.
 
+    :param reactor: IReactorFDSet.
     :param descriptor: see ``Environment``; no child inherits it.
     :param passed: the sockets that it has handed over.
     :raises EnvironmentVariableError: it is not open.
     """
 
-    def __init__(self, descriptor: int, passed: Iterable[PassedDescriptor] = ()) -> None:
+    def __init__(self, reactor: Any, descriptor: int, passed: Iterable[PassedDescriptor] = ()) -> None:
+        self._reactor = reactor
         self._descriptor = descriptor
         self._with_file = {one.number for one in passed if one.owns_file}
+        self._on_end: Callable[[], object] = lambda: None
         try:
             os.set_inheritable(descriptor, False)
         except OSError as error:
             raise EnvironmentVariableError(f"{HANDOVER}: descriptor {descriptor} is not open") from error
 
-    def take_over(self, listeners: Iterable[tuple[str, Listener]]) -> None:
+    def take_over(self, listeners: Iterable[tuple[str, Listener]], on_end: Callable[[], object]) -> None:
         """Have it drain, because this program accepts clients; to be called once.
 
-        :param listeners: of this program; the files of the unix sockets are its own from here on.
+        :param listeners: of this program; the files of the unix sockets are its own once the predecessor has
+            handed over.
+        :param on_end: called then.
         """
-        # Not earlier: where this program ends before it is ready, the predecessor goes on with the files.
-        for _, listener in listeners:
-            if listener.fileno() in self._with_file:
-                listener.own_socket()
+        with_file = [listener for _, listener in listeners if listener.fileno() in self._with_file]
+
+        def own_files() -> None:
+            for listener in with_file:
+                if listener.is_listening:
+                    listener.own_socket()
+            on_end()
+
+        # Not earlier: it may have given this program up, and goes on with the files then.
+        self._on_end = own_files
+        self._reactor.addReader(self)
         # Where it has ended meanwhile, this program is the only one, and serves.
         with suppress(BrokenPipeError):
             os.write(self._descriptor, READY)
+
+    def fileno(self) -> int:
+        """The descriptor to watch."""
+        return self._descriptor
+
+    def logPrefix(self) -> str:
+        """See ``ILoggingContext``."""
+        return "predecessor"
+
+    def doRead(self) -> ConnectionDone:  # type: ignore[override]  # as Twisted's own readers
+        """Twisted's call: nothing reads from the pipe any more."""
+        return CONNECTION_DONE
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Twisted's call: the predecessor has closed its end, or the reactor is being torn down."""
         os.close(self._descriptor)
+        if reason.check(ConnectionDone):  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+            self._on_end()
 
 
 class Successor(ProcessProtocol):
@@ -101,16 +133,28 @@ class Successor(ProcessProtocol):
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         """Twisted's call: it has written to a descriptor."""
         self._received += data
-        if self._received == READY and self._is_starting:
-            self._is_ready = True
-            self._stop_timer()
-            assert self.transport is not None
-            self._on_ready(self.transport.pid)
+        if self._received == READY:
+            self._note_ready(childFD)
         elif not READY.startswith(self._received):
             self.give_up("wrote something else than that it was ready")
 
+    def _note_ready(self, descriptor: int) -> None:
+        self._stop_timer()
+        if not self._is_starting:
+            # It accepts clients, and SIGTERM lets their sessions finish, which SIGKILL would cut.
+            return
+        self._is_ready = True
+        assert self.transport is not None
+        self._on_ready(self.transport.pid)
+        # From this it sees that the socket files are its own.
+        self.transport.closeChildFD(descriptor)
+
     def childConnectionLost(self, childFD: int) -> None:
         """Twisted's call: no process has its end of a descriptor any more."""
+        self.give_up("ended before it was ready")
+
+    def processExited(self, reason: Failure) -> None:
+        """Twisted's call: it has ended; what it has written may not be read yet."""
         self.give_up("ended before it was ready")
 
     def _time_out(self) -> None:

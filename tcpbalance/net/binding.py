@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 from twisted.logger import Logger
 
 from tcpbalance.config.addresses import Address
+from tcpbalance.config.loops import WILDCARDS
 from tcpbalance.errors import Fault, TcpbalanceError
 from tcpbalance.net.socket_options import SocketOptionError, SocketOptions
 
@@ -47,8 +48,6 @@ _BIND_TO_IFINDEX = 62
 """``SO_BINDTOIFINDEX`` of Linux 5.0, which Python has no name for."""
 
 _NO_INTERFACE = 2**31 - 1
-
-_ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104 - what sockets say that listen on all addresses
 
 
 def bind(address: Address, options: SocketOptions, *, beside: bool = False) -> socket.socket:
@@ -151,7 +150,7 @@ def overlaps(sock: socket.socket, address: Address) -> bool:
     if sock.family != family or address.is_unix:
         return False
     name = sock.getsockname()
-    return name[1] == target[1] and (name[0] in _ALL_ADDRESSES) != (target[0] in _ALL_ADDRESSES)
+    return name[1] == target[1] and (name[0] in WILDCARDS) != (target[0] in WILDCARDS)
 
 
 def allow_beside(sock: socket.socket, allowed: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,12 +14,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
+from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.error import (
+    ConnectionDone,
+    ConnectionLost,
+    ProcessDone,
+    ProcessExitedAlready,
+    ProcessTerminated,
+)
+from twisted.internet.main import CONNECTION_LOST
+from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from tcpbalance.environment import HANDOVER, Environment, EnvironmentVariableError, PassedDescriptor
 from tcpbalance.event import OneTimeEvent
+from tcpbalance.net.listener import Listener
 from tcpbalance.upgrade import KILL_AFTER, READY, READY_WITHIN, Predecessor, Successor, Upgrader
 
 PID = 4711
@@ -33,12 +44,16 @@ class FakeTransport:
 
     def __init__(self) -> None:
         self.signals: list[str] = []
+        self.closed: list[int] = []
         self.has_ended = False
 
     def signalProcess(self, name: str) -> None:
         if self.has_ended:
             raise ProcessExitedAlready
         self.signals.append(name)
+
+    def closeChildFD(self, descriptor: int) -> None:
+        self.closed.append(descriptor)
 
 
 class FakeListener:
@@ -73,6 +88,13 @@ class FakeReactor(Clock):
         super().__init__()
         self.spawned: list[tuple[Successor, str, list[str], dict[str, str], dict[int, Any]]] = []
         self.error: Exception | None = None
+        self.readers: list[Predecessor] = []
+
+    def addReader(self, reader: Predecessor) -> None:
+        self.readers.append(reader)
+
+    def removeReader(self, reader: object) -> None:
+        """A listener removes itself, whether it was added or not."""
 
     def spawnProcess(
         self,
@@ -159,6 +181,7 @@ def test_it_takes_over_when_it_is_ready(stage: Stage, lines: list[str]) -> None:
     successor.childConnectionLost(3)
     assert stage.upgrader.stopService().called
     assert successor.transport.signals == []
+    assert successor.transport.closed == [3]
     end(successor, ProcessTerminated(9))
     assert lines[-1] == "the program that took over has ended: exit status 9"
 
@@ -189,6 +212,15 @@ def fails_by_time(successor: Successor, clock: Clock) -> None:
     end(successor, ProcessTerminated(None, signal.SIGKILL))
 
 
+def fails_before_it_is_heard(successor: Successor, _: Clock) -> None:
+    """What it wrote is read when its process id is free for another process."""
+    transport: Any = successor.transport
+    transport.has_ended, transport.pid = True, None
+    successor.processExited(Failure(ProcessTerminated(3)))
+    successor.childDataReceived(3, READY)
+    end(successor, ProcessTerminated(3))
+
+
 def fails_by_words(successor: Successor, _: Clock) -> None:
     successor.childDataReceived(3, b"READY=0\n")
     assert successor.transport.signals == ["TERM"]
@@ -204,6 +236,7 @@ def fails_by_words(successor: Successor, _: Clock) -> None:
         (fails_by_success, "ended before it was ready (exit status 0)"),
         (fails_by_closing, "ended before it was ready (signal 15)"),
         (fails_by_time, "was not ready within 60 s (signal 9)"),
+        (fails_before_it_is_heard, "ended before it was ready (exit status 3)"),
         (fails_by_words, "wrote something else than that it was ready (exit status 0)"),
     ],
 )
@@ -341,7 +374,7 @@ def test_a_service_that_systemd_would_stop_starts_none(
         assert stage.handed_over_to == [PID]
 
 
-EVENTS = st.sampled_from(["R", "rest", "READY", "junk", "eof", "end", "late", "stop"])
+EVENTS = st.sampled_from(["R", "rest", "READY", "junk", "eof", "exited", "end", "late", "stop"])
 
 
 @given(st.lists(EVENTS, max_size=12))
@@ -352,48 +385,107 @@ def test_whatever_happens_it_is_ready_once_or_fails_once(events: list[str]) -> N
     successor = Successor(clock, ready.append, failed.append)
     transport = FakeTransport()
     successor.makeConnection(transport)
+    actions: dict[str, Callable[[], object]] = {
+        "R": lambda: successor.childDataReceived(3, READY[:1]),
+        "rest": lambda: successor.childDataReceived(3, READY[1:]),
+        "READY": lambda: successor.childDataReceived(3, READY),
+        "junk": lambda: successor.childDataReceived(3, b"?"),
+        "eof": lambda: successor.childConnectionLost(3),
+        "exited": lambda: successor.processExited(Failure(ProcessDone(0))),
+        "late": lambda: clock.advance(READY_WITHIN),
+        "stop": lambda: successor.give_up("is not needed"),
+        "end": lambda: end(successor, ProcessDone(0)),
+    }
     for event in [*events, "end"]:
-        if transport.has_ended:
-            break
-        match event:
-            case "R" | "rest" | "READY" | "junk":
-                data = {"R": READY[:1], "rest": READY[1:], "READY": READY, "junk": b"?"}[event]
-                successor.childDataReceived(3, data)
-            case "eof":
-                successor.childConnectionLost(3)
-            case "late":
-                clock.advance(READY_WITHIN)
-            case "stop":
-                successor.give_up("is not needed")
-            case "end":
-                end(successor, ProcessDone(0))
+        if not transport.has_ended:
+            actions[event]()
     assert len(ready) + len(failed) == 1
     assert transport.signals in ([], ["TERM"], ["TERM", "KILL"])
     assert bool(transport.signals) <= bool(failed)
     assert clock.getDelayedCalls() == []
 
 
-def test_a_predecessor_reads_that_this_program_is_ready() -> None:
-    reading, writing = os.pipe()
-    os.set_inheritable(writing, True)
-    predecessor = Predecessor(writing)
-    assert not os.get_inheritable(writing)
-    predecessor.take_over([])
-    with os.fdopen(reading, "rb") as file:
-        assert file.read() == READY
+class Handover:
+    """A program that has taken a unix socket over, and is ready."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "web.sock"
+        self.reading, writing = os.pipe()
+        os.set_inheritable(writing, True)
+        self.shared = socket.socket(socket.AF_UNIX)
+        self.shared.bind(str(self.path))
+        self.shared.listen()
+        self.reactor = FakeReactor()
+        self.listener = Listener(self.reactor, self.shared.dup(), Factory(), 5, is_own=False)
+        passed = PassedDescriptor(self.listener.fileno(), "web", owns_file=True)
+        self.predecessor = Predecessor(self.reactor, writing, [passed])
+        assert not os.get_inheritable(writing)
+        self.handed_over: list[bool] = []
+
+    def take_over(self) -> None:
+        self.predecessor.take_over([("web", self.listener)], lambda: self.handed_over.append(True))
+
+    def end(self, reason: ConnectionDone | ConnectionLost) -> None:
+        """Do as Twisted when the other end of the pipe is closed, or this program stops."""
+        (reader,) = self.reactor.readers
+        reader.connectionLost(Failure(reason))
+        self.listener.stopListening()
+        self.shared.close()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(self.predecessor.fileno())
 
 
-def test_a_predecessor_may_have_ended() -> None:
+@pytest.mark.parametrize("has_ended", [False, True])
+def test_the_files_are_its_own_when_the_predecessor_has_handed_over(tmp_path: Path, has_ended: bool) -> None:
+    handover = Handover(tmp_path)
+    if not has_ended:
+        handover.take_over()
+        assert os.read(handover.reading, 100) == READY
+        assert not handover.listener.owns_file
+        os.close(handover.reading)
+    else:
+        os.close(handover.reading)
+        handover.take_over()
+    assert handover.handed_over == []
+    handover.end(handover.predecessor.doRead())
+    assert handover.handed_over == [True]
+    assert not handover.path.exists()
+
+
+def test_the_files_stay_where_the_predecessor_had_given_this_program_up(tmp_path: Path) -> None:
+    failed: list[str] = []
+    clock = Clock()
+    successor = Successor(clock, lambda pid: pytest.fail(f"{pid} took over"), failed.append)
+    successor.makeConnection(FakeTransport())
+    handover = Handover(tmp_path)
+    clock.advance(READY_WITHIN)
+    handover.take_over()
+    successor.childDataReceived(3, os.read(handover.reading, 100))
+    handover.end(CONNECTION_LOST)
+    os.close(handover.reading)
+    assert handover.handed_over == []
+    assert handover.path.exists()
+    # Its sessions may finish.
+    clock.advance(KILL_AFTER)
+    assert successor.transport.signals == ["TERM"]
+    end(successor, ProcessDone(0))
+    assert failed == ["was not ready within 60 s (exit status 0)"]
+
+
+def test_a_reactor_sees_that_nothing_reads_from_the_pipe(tmp_path: Path) -> None:
     reading, writing = os.pipe()
-    os.close(reading)
-    Predecessor(writing).take_over([])
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(writing)
+    reactor = EPollReactor()
+    predecessor = Predecessor(reactor, writing)
+    predecessor.take_over([], reactor.crash)
+    reactor.callWhenRunning(os.close, reading)
+    reactor.callLater(10, reactor.crash)
+    reactor.run(installSignalHandlers=False)
+    assert reactor.getDelayedCalls()[0].getTime() > reactor.seconds()
 
 
 def test_a_descriptor_that_is_not_open_is_refused() -> None:
     with pytest.raises(EnvironmentVariableError) as raised:
-        Predecessor(2**30)
+        Predecessor(FakeReactor(), 2**30)
     assert str(raised.value) == f"{HANDOVER}: descriptor {2**30} is not open"
 
 
