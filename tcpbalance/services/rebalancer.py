@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tcpbalance.admission.gcra import Gcra
@@ -52,6 +52,7 @@ class Rebalancer:
         self._pace = Gcra(1.0)
         self._next_look = clock()
         self._departures = Departures()
+        self._since: dict[Backend, float] = {}
         self._unseen: list[OpenSession] = []
         self._leaving: dict[OpenSession, Backend] = {}
         self._loop = SteadyLoop(f"rebalancing of pool {pool.name}", self._look, reactor)
@@ -73,6 +74,7 @@ class Rebalancer:
         """Look no more; calling it again does nothing."""
         self._loop.stop()
         self._config = None
+        self._since = {}
         self._unseen = []
         self._leaving = {}
 
@@ -84,11 +86,20 @@ class Rebalancer:
         attempts = sum(backend.stats.connect_attempts for backend in self._pool.backends)
         away = self._departures.count(now, attempts)
         found = self._pool.surplus(Counter(self._leaving.values()), away)
-        if found.closable:
-            self._close_some(dict(found.by_backend), found.closable, now)
+        lasting = self._lasting(found.by_backend, now)
+        if lasting and found.closable:
+            self._close_some(lasting, found.closable, now)
         else:
             self._unseen = []
-            self._next_look = now + CALM
+            self._next_look = now + min(CALM, self._idle_for)
+
+    def _lasting(self, surplus: Mapping[Backend, int], now: float) -> dict[Backend, int]:
+        """Give the surplus of the backends that have had some for as long as a session has to be idle.
+
+        Where connections are short, backends have more and less than their share all the time.
+        """
+        self._since = {backend: self._since.get(backend, now) for backend in surplus}
+        return {b: count for b, count in surplus.items() if now - self._since[b] >= self._idle_for}
 
     def _close_some(self, surplus: dict[Backend, int], closable: int, now: float) -> None:
         """Close sessions, as many as the rate and the time of one look allow.

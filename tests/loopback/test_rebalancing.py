@@ -15,6 +15,7 @@ from twisted.internet.threads import deferToThread
 from support import peers
 from support.clients import connect, read
 from support.data_paths import DataPathCase
+from support.reconnecting import Reconnecting
 from support.sockets import Echo, port_of, until
 from support.tls_case import NAME, TlsCase
 from support.tls_lines import frontend_tls
@@ -28,42 +29,6 @@ from tcpbalance.proxy.preread_settings import PrereadSettings
 reactor: Any = global_reactor
 
 QUICK = RebalanceConfig(rate=50, idle_for=0.1)
-
-
-class Clients:
-    """Clients that connect anew when they are closed.
-
-    :param port: where the balancer listens.
-    """
-
-    def __init__(self, port: int, count: int) -> None:
-        self._port = port
-        self.sockets = [self._connect() for _ in range(count)]
-        self.closed = 0
-
-    def _connect(self) -> socket.socket:
-        client = socket.create_connection(("127.0.0.1", self._port))
-        client.setblocking(False)
-        return client
-
-    def hear(self, number: int) -> bytes | None:
-        """Give what has come to a client, None where nothing has; at the end it connects anew.
-
-        :raises ConnectionResetError: it was reset.
-        """
-        try:
-            data = self.sockets[number].recv(100)
-        except BlockingIOError:
-            return None
-        if not data:
-            self.closed += 1
-            self.sockets[number].close()
-            self.sockets[number] = self._connect()
-        return data
-
-    def close(self) -> None:
-        for client in self.sockets:
-            client.close()
 
 
 class RebalancingTests(DataPathCase):
@@ -90,21 +55,20 @@ class RebalancingTests(DataPathCase):
         self.addCleanup(balancer.stopService)
         balancer.startService()
         await balancer.when_listening()
-        clients = Clients(port_of(balancer.listens_on("web")[0]), 8)
+        clients = Reconnecting(port_of(balancer.listens_on("web")[0]), 8)
         self.addCleanup(clients.close)
         (pool,) = balancer._pools
         for client in clients.sockets[2:]:
             client.send(b"?")
-        await until(reactor, lambda: all(clients.hear(number) == b"?" for number in range(2, 8)))
+        await until(reactor, lambda: clients.hear_all() == {b"?": 6, b"": 2})
         balancer.apply(self.config(one, two, rebalance=QUICK))
         busy, answers = clients.sockets[2], 0
 
         def has_spread() -> bool:
             nonlocal answers
-            answers += bool(clients.hear(2))
             busy.send(b"!")
-            for number in (0, 1, *range(3, 8)):
-                clients.hear(number)
+            answers += len(clients.hear(2))
+            clients.hear_all()
             return [backend.active for backend in pool.backends] == [4, 4] and clients.closed == 4
 
         await until(reactor, has_spread)

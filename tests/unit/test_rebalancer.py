@@ -117,11 +117,12 @@ def test_idle_sessions_spread_over_a_new_backend_and_then_stay() -> None:
     assert not stage.ended
     stage.scale_out(1)
     began = stage.clock.seconds()
-    stage.advance(10)
+    stage.advance(IDLE_FOR + 6)
     assert stage.active == [20, 20]
     assert len(stage.ended) == 20
     assert {session.reason for _, session in stage.ended} == {EndReason.REBALANCED}
     times = [at - began for at, _ in stage.ended]
+    assert times[0] >= IDLE_FOR, "not because of a surplus that may be gone soon"
     assert 3 <= times[-1] - times[0] <= 5, "5 in a second"
     assert all(sum(at <= time < at + 1 for time in times) <= 5 + 2 for at in times)
     stage.advance(100)
@@ -223,7 +224,7 @@ def test_in_slow_start_sessions_come_little_by_little() -> None:
     stage.scale_out(1)
     stage.rebalancer.start(stage.config)
     stage.advance(50)
-    assert 30 <= stage.active[1] <= 34, "half the weight: a third of the sessions"
+    assert 20 <= stage.active[1] <= 34, "half the weight: at most a third of the sessions"
     stage.advance(100)
     assert stage.active == [50, 50]
 
@@ -257,15 +258,30 @@ def test_once_stopped_it_looks_no_more() -> None:
     stage.crowd(40)
     stage.scale_out(1)
     stage.rebalancer.start(stage.config)
-    stage.advance(1)
+    stage.advance(IDLE_FOR + 2)
     stage.rebalancer.stop()
     stage.rebalancer.stop()
-    stage.advance(1)
+    stage.advance(IDLE_FOR + 2)
     assert 0 < len(stage.ended) < 20
     assert not stage.clock.getDelayedCalls()
     stage.rebalancer.start(stage.config)
-    stage.advance(10)
+    stage.advance(20)
     assert stage.active == [20, 20]
+
+
+def test_a_surplus_that_comes_and_goes_is_none() -> None:
+    """As where most connections are short."""
+    stage = Stage(1, 1)
+    stage.crowd(40)
+    a, _ = stage.pool.backends
+    stage.rebalancer.start(stage.config)
+    for _ in range(10):
+        short = [stage.pool.take(a, None) for _ in range(6)]
+        stage.advance(IDLE_FOR - 2)
+        for slot in short:
+            slot.release()
+        stage.advance(2)
+    assert not stage.ended
 
 
 def test_one_look_examines_a_bounded_number() -> None:
@@ -284,11 +300,13 @@ def test_one_look_examines_a_bounded_number() -> None:
         session.__class__ = Asked
     stage.scale_out(1)
     stage.rebalancer.start(stage.config)
-    stage.clock.advance(MAX_INTERVAL)
+    while not asked:
+        stage.clock.advance(MAX_INTERVAL)
     stage.clock.pump([MAX_INTERVAL] * 3)
     assert list(asked.values()) == [CHECKED_A_LOOK] * 3 + [10]
     stage.clock.pump([MAX_INTERVAL] * (1 + round(CALM / MAX_INTERVAL)))
-    assert len(asked) == 5, "after all were seen, it waits before it begins anew"
+    times = list(asked)
+    assert times[4] - times[3] > CALM - MAX_INTERVAL / 2, "all were seen, so it waits before it begins anew"
     assert stage.snapshots == 2
 
 
@@ -297,6 +315,8 @@ def test_a_quick_rate_is_kept() -> None:
     stage.crowd(2000)
     stage.scale_out(1)
     stage.rebalancer.start(stage.config)
+    while not stage.ended:
+        stage.clock.advance(0.01)
     for _ in range(100):
         stage.clock.advance(0.01)
     assert 380 <= len(stage.ended) <= 400 * 1.25 + 1
@@ -361,5 +381,5 @@ def test_whatever_happens(data: st.DataObject) -> None:
     stage.rebalancer.start(stage.config)
     stage.advance(60)
     before = len(ended)
-    stage.advance(10)
-    assert len(ended) == before
+    stage.advance(20)
+    assert len(ended) == before or balance != "least_connections", "others take longer"
