@@ -539,8 +539,7 @@ class Pool:
         self._availability.adopt(members)
         if self.ejections is not None:
             self.ejections.adopt(members)
-        if self.affinity is not None and removed:
-            self.affinity.forget(set(removed))
+        self.forget_clients(set(removed))
         available = tuple(b for b in members.backends if b.available and b not in were_available)
         self._availability.report_none_left()
         self._subscribers.publish(PoolChange(added, removed, changed, available))
@@ -573,13 +572,25 @@ class Pool:
         if isinstance(self.health, HealthConfig) and self.health.initial != "up":
             backend.up, backend.awaits_check, backend.cause = False, True, NOT_CHECKED
 
-    def forget_clients(self, backends: Collection[Backend]) -> None:
+    def forget_clients(self, backends: Collection[Backend], then: Callable[[], None] = lambda: None) -> None:
         """Have the clients that have a sticky entry for one of these backends go to others from now on.
 
+        With many clients this takes several turns of the pool's *timer*; without one, it is done at once.
+
         :param backends: quick to ask for one.
+        :param then: called when all of them are forgotten.
         """
-        if self.affinity is not None and backends:
-            self.affinity.forget(backends)
+        if self.affinity is None or not backends:
+            then()
+        else:
+            self._forget_some(self.affinity.forget(backends), then)
+
+    def _forget_some(self, pieces: Iterator[None], then: Callable[[], None]) -> None:
+        for _ in pieces:
+            if self._timer is not None:
+                self._timer.callLater(0, self._forget_some, pieces, then)
+                return
+        then()
 
     def subscribe(self, on_change: OnChange) -> Callable[[], None]:
         """Have a callable called with a `PoolChange` whenever backends are added, removed or changed.

@@ -66,9 +66,8 @@ class RecordedAffinity(Affinity):
         Affinity.closed(self, sticky_entry)
         self._changed[sticky_entry.client] = None
 
-    def forget(self, backends: Collection[Backend]) -> bool:
-        """Drop the entries of backends; see `Affinity`."""
-        found = super().forget(backends)
+    def _forget(self, clients: Iterable[bytes], backends: Collection[Backend]) -> bool:
+        found = super()._forget(clients, backends)
         # A change can be written of a client that has entries, not of one that has none any more.
         self._has_too_many_changes |= found
         return found

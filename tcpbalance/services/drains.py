@@ -52,7 +52,7 @@ class Drains:
         due = self._due.pop(backend, None)
         if due is not None:
             due.backends.remove(backend)
-            if not due.backends:
+            if not due.backends and due.call.active():
                 due.call.cancel()
 
     def stop(self) -> None:
@@ -66,9 +66,15 @@ class Drains:
             self._due.update(dict.fromkeys(backends, _DueTogether(backends, call)))
 
     def _is_over(self, pool: Pool, backends: set[Backend]) -> None:
+        # Removed ones have no clients since they were removed, and those of a pool that is gone keep theirs.
+        draining = {b for b in backends if not b.removed and b.admin_state is not AdminState.READY}
+        # Clients whose sessions end come again at once, and are to go to others.
+        pool.forget_clients(draining, lambda: self._end(pool, backends))
+
+    def _end(self, pool: Pool, backends: set[Backend]) -> None:
+        """End the sessions of those that still drain, and look again for what comes late."""
         for backend in backends:
             del self._due[backend]
-        # Removed ones have no clients since they were removed, and those of a pool that is gone keep theirs.
-        pool.forget_clients({b for b in backends if not b.removed and b.admin_state is not AdminState.READY})
-        self._end_sessions(backends)
-        self._wait(LOOK_AGAIN_AFTER, pool, {backend for backend in backends if backend.active})
+        if backends:
+            self._end_sessions(backends)
+            self._wait(LOOK_AGAIN_AFTER, pool, {backend for backend in backends if backend.active})

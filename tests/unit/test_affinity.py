@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 
 from support.pools import names, some_backends
 from tcpbalance.config.pools import AffinityConfig
-from tcpbalance.pool.affinity import Affinity, StickyEntry
+from tcpbalance.pool.affinity import FORGOTTEN_AT_ONCE, Affinity, StickyEntry
 from tcpbalance.pool.backend import Backend
 
 TTL = 60.0
@@ -145,6 +145,33 @@ def test_an_ipv4_client_and_an_ipv6_client_are_two() -> None:
     remembering = Remembering(ipv4_prefix=1, ipv6_prefix=1)
     remembering.visit(bytes(4), remembering.a)
     assert remembering.where(bytes(16)) == ""
+
+
+def test_the_clients_of_a_backend_are_forgotten_piece_by_piece() -> None:
+    remembering = Remembering(max_entries=3 * FORGOTTEN_AT_ONCE)
+    clients = [number.to_bytes(4, "big") for number in range(2 * FORGOTTEN_AT_ONCE + 1)]
+    for client in clients:
+        remembering.visit(client, remembering.a)
+    pieces = remembering.affinity.forget({remembering.a})
+    assert len(remembering.affinity) == len(clients)
+    assert [len(remembering.affinity) for _ in pieces] == [FORGOTTEN_AT_ONCE + 1, 1]
+    assert len(remembering.affinity) == 0
+
+
+def test_clients_may_come_and_go_while_others_are_forgotten() -> None:
+    remembering = Remembering(max_entries=2 * FORGOTTEN_AT_ONCE)
+    clients = [number.to_bytes(4, "big") for number in range(2 * FORGOTTEN_AT_ONCE)]
+    for client in clients:
+        remembering.visit(client, remembering.a)
+    pieces = remembering.affinity.forget({remembering.a})
+    next(pieces)
+    new, last = b"new.", clients[-1]
+    remembering.visit(new, remembering.b)
+    remembering.visit(clients[0], remembering.b)
+    remembering.visit(last, remembering.b)
+    remembering.affinity.adopt(AffinityConfig(ttl=TTL, max_entries=2))
+    assert list(pieces) == []
+    assert (remembering.where(new), remembering.where(clients[0]), remembering.where(last)) == ("", "b", "b")
 
 
 class Model:

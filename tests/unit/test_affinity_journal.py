@@ -481,7 +481,7 @@ def test_clients_that_were_forgotten_are_not_known_again(path: Path) -> None:
     process.visit(ANNE, "a")
     process.visit(BOB, "b")
     process.turns(WRITE_EVERY)
-    process.affinity.forget({process.backend("a")})
+    assert list(process.affinity.forget({process.backend("a")})) == []
     process.turns(WRITE_EVERY)
     process.is_killed()
     assert Process(path).where(ANNE, BOB) == ["", "b"]

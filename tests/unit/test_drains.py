@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 import pytest
-from twisted.internet.task import Clock
 
 from support.pools import a_pool, choices, some_backends
+from support.turning_clock import TurningClock
 from tcpbalance.config.pools import AffinityConfig
+from tcpbalance.pool.affinity import FORGOTTEN_AT_ONCE
 from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.pool import Pool
 from tcpbalance.services.drains import LOOK_AGAIN_AFTER, Drains
@@ -20,7 +21,7 @@ class Stage:
     """A clock, and the backends whose sessions were ended."""
 
     def __init__(self) -> None:
-        self.clock = Clock()
+        self.clock = TurningClock()
         self.ended: list[str] = []
         self.drains = Drains(self.clock, self.end)
 
@@ -67,7 +68,12 @@ def test_those_that_are_due_together_are_ended_together() -> None:
         pool.set_admin_state(backend, AdminState.DRAIN)
     pool.replace([a, b])
     forgotten: list[set[Backend]] = []
-    pool.forget_clients = lambda backends: forgotten.append(set(backends))  # type: ignore[method-assign]
+
+    def forget(backends: Collection[Backend], then: Callable[[], None]) -> None:
+        forgotten.append(set(backends))
+        then()
+
+    pool.forget_clients = forget  # type: ignore[assignment, method-assign]
     stage.drains.begin(pool, [a, b, c])
     stage.clock.advance(10)
     assert stage.ended == ["abc"]
@@ -112,3 +118,47 @@ def test_clients_that_belong_to_it_go_to_others_then() -> None:
     stage.clock.advance(10)
     assert choices(pool, ANNE) == "a"
     assert stage.ended == [backend.name]
+
+
+def many_clients(stage: Stage) -> Pool:
+    """A pool whose clients all belong to its first backend, which drains; one of them is looked at last."""
+    clock = stage.clock
+    pool = a_pool(
+        some_backends(1, 1), clock, timer=clock, affinity=AffinityConfig(ttl=600.0), drain_timeout=10.0
+    )
+    a, _ = pool.backends
+    for number in range(2 * FORGOTTEN_AT_ONCE + 1):
+        slot = pool.take(a, number.to_bytes(4, "big"))
+        slot.connected(0.001)
+        slot.release()
+    pool.set_admin_state(a, AdminState.DRAIN)
+    stage.drains.begin(pool, [a])
+    return pool
+
+
+LAST = (2 * FORGOTTEN_AT_ONCE).to_bytes(4, "big")
+
+
+def test_sessions_end_when_the_last_client_is_forgotten() -> None:
+    stage = Stage()
+    pool = many_clients(stage)
+    steps = []
+    for seconds in (10, 0, 0):
+        stage.clock.turn(seconds)
+        steps.append((choices(pool, LAST), stage.ended[:]))
+    assert steps == [("ab", []), ("ab", []), ("b", ["a"])]
+    assert not stage.clock.getDelayedCalls()
+
+
+@pytest.mark.parametrize("let_be", ["cancel", "stop"])
+def test_one_that_gets_clients_again_while_clients_are_forgotten(let_be: str) -> None:
+    stage = Stage()
+    pool = many_clients(stage)
+    stage.clock.turn(10)
+    if let_be == "cancel":
+        stage.drains.cancel(pool.backends[0])
+    else:
+        stage.drains.stop()
+    assert stage.clock.run_out() == 2
+    assert stage.ended == []
+    assert not stage.clock.getDelayedCalls()

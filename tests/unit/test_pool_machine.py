@@ -78,7 +78,8 @@ class PoolMachine(RuleBasedStateMachine):
             self.backends(dict(enumerate(backends))),
             self.clock,
             balance=policy,
-            bounded_load=bounded_load,
+            # The pool refuses it with this one.
+            bounded_load=None if policy is PeakEwmaPolicy else bounded_load,
             panic_threshold=panic_threshold,
             affinity=AffinityConfig(ttl=60.0, max_entries=3) if affine else None,
             health="external" if checked else None,
