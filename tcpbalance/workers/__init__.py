@@ -1,0 +1,1 @@
+"""Several processes that serve behind the same addresses."""

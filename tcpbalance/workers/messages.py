@@ -1,0 +1,109 @@
+"""Messages between processes of one machine: JSON of bounded length, one packet each, with descriptors.
+
+The socket is a pair of ``SOCK_SEQPACKET`` (unix(7)): a message comes whole or not at all, and an end is seen.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from array import array
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from attrs import frozen
+
+from tcpbalance.errors import TcpbalanceError
+
+MAX_SIZE = 64 * 1024
+"""Bytes of a message, a third of what a socket's buffer holds at least."""
+
+MAX_DESCRIPTORS = 253
+"""With one message: ``SCM_MAX_FD`` of Linux."""
+
+
+_DESCRIPTOR_SIZE = array("i").itemsize
+
+
+class MessageError(TcpbalanceError):
+    """A message cannot be sent, or what has come is none."""
+
+
+@frozen
+class Message:
+    """What was said.
+
+    :param content: names and values.
+    :param descriptors: those that came with it; the receiver's.
+    """
+
+    content: Mapping[str, Any]
+    descriptors: tuple[int, ...] = ()
+
+    def close(self) -> None:
+        """Close the descriptors."""
+        for number in self.descriptors:
+            os.close(number)
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Make both ends of a connection for messages.
+
+    :raises OSError: the system has no more descriptors, or no such sockets.
+    """
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def send(sock: socket.socket, content: Mapping[str, Any], descriptors: Iterable[int] = ()) -> None:
+    """Send one message.
+
+    :param descriptors: the receiver gets copies of them.
+    :raises BlockingIOError: there is no space for it, and the socket does not wait.
+    :raises OSError: the receiver is gone, or another error of the socket.
+    :raises MessageError: it is too long.
+    """
+    packet = json.dumps(content, separators=(",", ":")).encode()
+    if len(packet) > MAX_SIZE:
+        raise MessageError(f"a message of {len(packet)} bytes is too long, at most {MAX_SIZE} may be sent")
+    socket.send_fds(sock, [packet], list(descriptors), socket.MSG_NOSIGNAL)
+
+
+def receive(sock: socket.socket) -> Message | None:
+    """Receive one message.
+
+    :returns: None at the end.
+    :raises BlockingIOError: none has come, and the socket does not wait.
+    :raises OSError: of the socket.
+    :raises MessageError: what has come is no message, or some of its descriptors are lost, for want of free
+        ones here; the others are closed.
+    """
+    # Not `socket.recv_fds`, which forgets its flags.
+    packet, ancillary, flags, _ = sock.recvmsg(
+        MAX_SIZE, socket.CMSG_LEN(MAX_DESCRIPTORS * _DESCRIPTOR_SIZE), socket.MSG_CMSG_CLOEXEC
+    )
+    if not packet:
+        return None
+    descriptors = array("i")
+    for _, _, data in ancillary:
+        descriptors.frombytes(data[: len(data) // _DESCRIPTOR_SIZE * _DESCRIPTOR_SIZE])
+    try:
+        return Message(_content(packet, flags), tuple(descriptors))
+    except MessageError:
+        for number in descriptors:
+            os.close(number)
+        raise
+
+
+def _content(packet: bytes, flags: int) -> dict[str, Any]:
+    if flags & socket.MSG_CTRUNC:
+        raise MessageError("descriptors that came with a message are lost, because this process has no more")
+    if flags & socket.MSG_TRUNC:
+        raise MessageError(f"a message is longer than {MAX_SIZE} bytes")
+    try:
+        content = json.loads(packet)
+    except (ValueError, RecursionError) as error:
+        raise MessageError(f"what has come is no message: {packet[:60]!r}") from error
+    if not isinstance(content, dict):
+        raise MessageError(f"what has come is no message: {packet[:60]!r}")
+    return content
