@@ -1,0 +1,134 @@
+"""The nursery: a process that has imported all that a worker needs, and forks workers on request.
+
+It has no reactor and no thread, which a fork would not survive. A worker is there within milliseconds, and
+shares the memory of what was imported with all others. Its parent is the supervisor, which adopts orphans
+(``PR_SET_CHILD_SUBREAPER``, prctl(2)), and so learns how it has ended.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import random
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+
+from tcpbalance.workers import messages
+from tcpbalance.workers.messages import Message
+
+Main = Callable[[Message], None]
+"""What a worker is: it gets the message by which it was asked for."""
+
+_FAILED = 70
+"""The status of a worker that an exception has ended: ``EX_SOFTWARE``, sysexits.h(3head)."""
+
+
+def serve(sock: socket.socket, main: Main) -> None:
+    """Fork a worker for each message until there will be no more.
+
+    Each is answered with its ``pid`` and a descriptor of the process, or with an ``error``.
+    """
+    while True:
+        request = messages.receive(sock)
+        if request is None:
+            return
+        try:
+            answer(sock, request, main)
+        finally:
+            request.close()
+
+
+def answer(sock: socket.socket, request: Message, main: Main) -> None:
+    """Fork a worker for one message, and say what has come of it."""
+    pid = 0
+    try:
+        pid = _fork_orphan(sock, request, main)
+        process = os.pidfd_open(pid)
+    except OSError as error:
+        if pid:
+            # It would not be watched.
+            os.kill(pid, signal.SIGKILL)
+        messages.send(sock, {"error": error.strerror or str(error)})
+        return
+    try:
+        messages.send(sock, {"pid": pid}, [process])
+    finally:
+        os.close(process)
+
+
+def _fork_orphan(sock: socket.socket, request: Message, main: Main) -> int:
+    """Fork twice, so that the worker is nobody's child here.
+
+    :returns: its process id.
+    :raises OSError: the system has no more processes, memory or descriptors.
+    """
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb") as told:
+        try:
+            between = os.fork()
+            if not between:
+                _in_between(sock, request, main, writer)
+        finally:
+            os.close(writer)
+        answer = told.read()
+    os.waitpid(between, 0)
+    number = int(answer or b"0")
+    if number <= 0:
+        raise OSError(-number, os.strerror(-number) if number else "the process in between has ended")
+    return number
+
+
+def _in_between(sock: socket.socket, request: Message, main: Main, writer: int) -> None:
+    """Fork the worker, say what has come of it, and end."""
+    with suppress(BaseException):
+        try:
+            pid = os.fork()
+        except OSError as error:
+            pid = -(error.errno or 0)
+        if not pid:
+            os.close(writer)
+            sock.close()
+            _be(main, request)
+        os.write(writer, b"%d" % pid)
+    os._exit(0)
+
+
+def _be(main: Main, request: Message) -> None:
+    """Be the worker."""
+    status = _FAILED
+    try:
+        # What the nursery has drawn, or would draw, is not to be the same in all workers.
+        random.seed()
+        main(request)
+        status = 0
+    except SystemExit as ended:
+        status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        with suppress(BaseException):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+
+
+def run(descriptor: int, module: str) -> None:
+    """Be a nursery.
+
+    :param descriptor: of the socket by which it is asked; see ``messages``.
+    :param module: imported before the first worker is forked; its ``main`` is what a worker is.
+    """
+    # Signals to the whole group, such as Ctrl-C, are the supervisor's: the end of the socket is the end here.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    with socket.socket(fileno=descriptor) as sock:
+        main = importlib.import_module(module).main
+        messages.send(sock, {"ready": True})
+        serve(sock, main)
+
+
+if __name__ == "__main__":
+    run(int(sys.argv[1]), sys.argv[2])
