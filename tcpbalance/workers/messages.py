@@ -78,10 +78,11 @@ def receive(sock: socket.socket) -> Message | None:
     :raises MessageError: what has come is no message, or some of its descriptors are lost, for want of free
         ones here; the others are closed.
     """
-    # Not `socket.recv_fds`, which forgets its flags.
-    packet, ancillary, flags, _ = sock.recvmsg(
-        MAX_SIZE, socket.CMSG_LEN(MAX_DESCRIPTORS * _DESCRIPTOR_SIZE), socket.MSG_CMSG_CLOEXEC
-    )
+    try:
+        packet, ancillary, flags, _ = _receive(sock)
+    except ConnectionResetError:
+        # It has not read all that it was sent. What it has said before it closed comes behind this.
+        packet, ancillary, flags, _ = _receive(sock)
     if not packet:
         return None
     descriptors = array("i")
@@ -93,6 +94,12 @@ def receive(sock: socket.socket) -> Message | None:
         for number in descriptors:
             os.close(number)
         raise
+
+
+def _receive(sock: socket.socket) -> tuple[bytes, list[tuple[int, int, bytes]], int, Any]:
+    # Not `socket.recv_fds`, which forgets its flags.
+    space = socket.CMSG_LEN(MAX_DESCRIPTORS * _DESCRIPTOR_SIZE)
+    return sock.recvmsg(MAX_SIZE, space, socket.MSG_CMSG_CLOEXEC)
 
 
 def _content(packet: bytes, flags: int) -> dict[str, Any]:

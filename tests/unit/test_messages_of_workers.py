@@ -133,3 +133,12 @@ def test_a_receiver_that_is_gone_is_an_error_and_no_signal(ends: Pair) -> None:
     theirs.close()
     with pytest.raises(BrokenPipeError):
         messages.send(ours, {})
+
+
+def test_what_was_said_before_a_close_comes_though_not_all_was_read(ends: Pair) -> None:
+    ours, theirs = ends
+    messages.send(ours, {"unread": 1})
+    messages.send(theirs, {"last": 2})
+    theirs.close()
+    assert messages.receive(ours) == Message({"last": 2})
+    assert messages.receive(ours) is None

@@ -1,0 +1,211 @@
+"""The connection to another process: in order, bounded, and its end is reported once."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.error import ConnectionLost
+from twisted.python.failure import Failure
+
+from tcpbalance.workers import messages
+from tcpbalance.workers.channel import MAX_WAITING, MESSAGES_A_TURN, Channel
+from tcpbalance.workers.messages import MAX_SIZE, Message, MessageError
+
+
+class Watcher:
+    """As much of a reactor as a channel needs; a turn is made by hand."""
+
+    def __init__(self) -> None:
+        self.readers: set[Any] = set()
+        self.writers: set[Any] = set()
+        self.addReader, self.removeReader = self.readers.add, self.readers.discard
+        self.addWriter, self.removeWriter = self.writers.add, self.writers.discard
+
+    def turn(self) -> None:
+        for reader in list(self.readers):
+            reader.doRead()
+        for writer in list(self.writers):
+            writer.doWrite()
+
+
+class Ends:
+    """A channel, the socket of its other end, and what has been reported."""
+
+    def __init__(self) -> None:
+        self.reactor = Watcher()
+        ours, self.theirs = messages.pair()
+        self.theirs.setblocking(False)
+        self.received: list[Any] = []
+        self.ends = 0
+        self.on_message: Callable[[Message], None] = lambda message: self.received.append(message.content)
+        self.channel = Channel(cast(Any, self.reactor), ours, self._take, self._ended)
+
+    def _take(self, message: Message) -> None:
+        self.on_message(message)
+
+    def _ended(self) -> None:
+        self.ends += 1
+
+    def turn(self) -> None:
+        self.reactor.turn()
+
+    def arrived(self) -> Iterator[Message]:
+        """What has come to the other end."""
+        while True:
+            try:
+                message = messages.receive(self.theirs)
+            except BlockingIOError:
+                return
+            if message is None:
+                return
+            yield message
+
+    def close(self) -> None:
+        self.channel.close()
+        self.theirs.close()
+
+
+@pytest.fixture
+def ends() -> Iterator[Ends]:
+    made = Ends()
+    yield made
+    made.close()
+    assert not made.reactor.readers | made.reactor.writers
+
+
+def test_what_comes_is_reported_in_order_and_so_much_in_one_turn(ends: Ends) -> None:
+    for number in range(MESSAGES_A_TURN + 1):
+        messages.send(ends.theirs, {"number": number})
+    ends.turn()
+    assert [content["number"] for content in ends.received] == list(range(MESSAGES_A_TURN))
+    ends.turn()
+    assert len(ends.received) == MESSAGES_A_TURN + 1
+    assert ends.ends == 0
+
+
+def test_the_end_comes_behind_what_was_said_before(ends: Ends) -> None:
+    messages.send(ends.theirs, {"last": 1})
+    ends.theirs.close()
+    ends.turn()
+    assert (ends.received, ends.ends) == ([{"last": 1}], 1)
+    ends.channel.send({"nobody": 1})
+    ends.turn()
+    assert ends.ends == 1
+
+
+def test_after_it_is_closed_nothing_is_reported(ends: Ends) -> None:
+    for number in range(2):
+        messages.send(ends.theirs, {"number": number})
+
+    def close(message: Message) -> None:
+        ends.received.append(message.content)
+        ends.channel.close()
+
+    ends.on_message = close
+    ends.turn()
+    assert (ends.received, ends.ends) == ([{"number": 0}], 0)
+    assert messages.receive(ends.theirs) is None
+
+
+@given(st.lists(st.integers(0, MAX_SIZE // 2), max_size=30), st.integers(1, 40))
+def test_all_comes_in_order_however_slow_the_receiver(sizes: list[int], reads: int) -> None:
+    ends = Ends()
+    expected = [{"number": number, "fill": "x" * size} for number, size in enumerate(sizes)]
+    arrived: list[Any] = []
+    for content in expected:
+        ends.channel.send(content)
+    while len(arrived) < len(expected):
+        came = ends.arrived()
+        for _ in range(reads):
+            message = next(came, None)
+            if message is not None:
+                arrived.append(message.content)
+        ends.turn()
+    assert arrived == expected
+    assert not ends.reactor.writers
+    ends.close()
+
+
+def test_descriptors_of_what_waits_are_its_own(ends: Ends) -> None:
+    while not ends.reactor.writers:
+        ends.channel.send({"fill": "x" * 30_000})
+    reader, writer = os.pipe()
+    ends.channel.send({"with": 1}, [writer])
+    os.close(writer)
+    last = Message({})
+    while not last.descriptors:
+        last = next(ends.arrived(), last)
+        ends.turn()
+    os.write(last.descriptors[0], b"there")
+    last.close()
+    assert (os.read(reader, 9), os.read(reader, 9)) == (b"there", b"")
+    os.close(reader)
+
+
+def test_a_receiver_that_takes_nothing_is_given_up(ends: Ends, lines: list[str]) -> None:
+    while not ends.reactor.writers:
+        ends.channel.send({"fill": "x" * 30_000})
+    for _ in range(MAX_WAITING - 1):
+        ends.channel.send({}, [0])
+    assert ends.ends == 0
+    ends.channel.send({}, [0])
+    assert ends.ends == 1
+    assert lines == ["a process takes no messages, and is given up"]
+
+
+def test_the_other_side_may_be_gone_while_something_waits(ends: Ends) -> None:
+    while not ends.reactor.writers:
+        ends.channel.send({"fill": "x" * 30_000})
+    ends.theirs.close()
+    (writer,) = ends.reactor.writers
+    writer.doWrite()
+    assert not ends.reactor.writers
+    ends.turn()
+    assert ends.ends == 1
+
+
+def test_what_is_no_message_ends_the_connection(ends: Ends, lines: list[str]) -> None:
+    ends.theirs.send(b"nonsense")
+    messages.send(ends.theirs, {"never": 1})
+    ends.turn()
+    assert (ends.received, ends.ends) == ([], 1)
+    assert lines == ["a message was lost: what has come is no message: b'nonsense'"]
+
+
+def test_a_message_that_cannot_be_dealt_with_is_one_alone(ends: Ends, lines: list[str]) -> None:
+    def fail(message: Message) -> None:
+        ends.received.append(message.content)
+        raise ValueError("trouble")
+
+    ends.on_message = fail
+    for number in range(2):
+        messages.send(ends.theirs, {"number": number}, [0])
+    ends.turn()
+    assert len(ends.received) == 2
+    assert [line for line in lines if "could not be dealt with" in line]
+
+
+def test_one_that_is_too_long_is_the_sender_s_fault(ends: Ends) -> None:
+    with pytest.raises(MessageError):
+        ends.channel.send({"fill": "x" * MAX_SIZE})
+    ends.channel.send({"next": 1})
+    assert [message.content for message in ends.arrived()] == [{"next": 1}]
+
+
+def test_the_end_of_the_reactor_is_an_end(ends: Ends) -> None:
+    for _ in range(2):
+        ends.channel.connectionLost(Failure(ConnectionLost()))
+    assert ends.ends == 1
+
+
+def test_it_watches_a_socket_that_does_not_wait(ends: Ends) -> None:
+    with socket.socket(fileno=os.dup(ends.channel.fileno())) as copy:
+        assert copy.gettimeout() is None
+        assert not os.get_blocking(copy.fileno())
+    assert ends.channel.logPrefix() == "channel"
