@@ -16,10 +16,10 @@ from attrs import frozen
 
 from tcpbalance.errors import TcpbalanceError
 
-MAX_SIZE = 64 * 1024
+MAX_MESSAGE = 64 * 1024
 """Bytes of a message, a third of what a socket's buffer holds at least."""
 
-MAX_DESCRIPTORS = 253
+MAX_PASSED = 253
 """With one message: ``SCM_MAX_FD`` of Linux."""
 
 
@@ -64,8 +64,8 @@ def send(sock: socket.socket, content: Mapping[str, Any], descriptors: Iterable[
     :raises MessageError: it is too long.
     """
     packet = json.dumps(content, separators=(",", ":")).encode()
-    if len(packet) > MAX_SIZE:
-        raise MessageError(f"a message of {len(packet)} bytes is too long, at most {MAX_SIZE} may be sent")
+    if len(packet) > MAX_MESSAGE:
+        raise MessageError(f"a message of {len(packet)} bytes is too long, at most {MAX_MESSAGE} may be sent")
     socket.send_fds(sock, [packet], list(descriptors), socket.MSG_NOSIGNAL)
 
 
@@ -98,15 +98,15 @@ def receive(sock: socket.socket) -> Message | None:
 
 def _receive(sock: socket.socket) -> tuple[bytes, list[tuple[int, int, bytes]], int, Any]:
     # Not `socket.recv_fds`, which forgets its flags.
-    space = socket.CMSG_LEN(MAX_DESCRIPTORS * _DESCRIPTOR_SIZE)
-    return sock.recvmsg(MAX_SIZE, space, socket.MSG_CMSG_CLOEXEC)
+    space = socket.CMSG_LEN(MAX_PASSED * _DESCRIPTOR_SIZE)
+    return sock.recvmsg(MAX_MESSAGE, space, socket.MSG_CMSG_CLOEXEC)
 
 
 def _content(packet: bytes, flags: int) -> dict[str, Any]:
     if flags & socket.MSG_CTRUNC:
         raise MessageError("descriptors that came with a message are lost, because this process has no more")
     if flags & socket.MSG_TRUNC:
-        raise MessageError(f"a message is longer than {MAX_SIZE} bytes")
+        raise MessageError(f"a message is longer than {MAX_MESSAGE} bytes")
     try:
         content = json.loads(packet)
     except (ValueError, RecursionError) as error:

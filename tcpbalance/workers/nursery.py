@@ -60,20 +60,20 @@ def answer(sock: socket.socket, request: Message, main: Main) -> None:
 
 
 def _fork_orphan(sock: socket.socket, request: Message, main: Main) -> int:
-    """Fork twice, so that the worker is nobody's child here.
+    """Fork twice, so that the worker is no child of the nursery.
 
     :returns: its process id.
     :raises OSError: the system has no more processes, memory or descriptors.
     """
     reader, writer = os.pipe()
-    with os.fdopen(reader, "rb") as told:
+    with os.fdopen(reader, "rb") as reports:
         try:
             between = os.fork()
             if not between:
                 _in_between(sock, request, main, writer)
         finally:
             os.close(writer)
-        answer = told.read()
+        answer = reports.read()
     os.waitpid(between, 0)
     number = int(answer or b"0")
     if number <= 0:

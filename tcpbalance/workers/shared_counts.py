@@ -7,7 +7,7 @@ sets them to 0 once the sockets of the process are closed.
 
 A maximum is kept by announcing first: a process stores one more in its own cell, and then reads the sum. Of
 two that announce at the same time at least one sees both. One that sees more than the maximum takes its own
-back, and both may. Whoever was refused is to try again when something is given back, and this counts as such.
+back, and both may. One that was refused is to try again when something is given back, and this is such a case.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CELL = 8
 BLOCK = 4096
 """Bytes to a multiple of which a column is rounded up, so that no cache line is written by two processes."""
 
-UNLIMITED = 2**63 - 1
+NO_MAXIMUM = 2**63 - 1
 """The maximum where there is none."""
 
 _ORDERED_BY_LOCKS = ("x86_64", "amd64")
@@ -54,7 +54,7 @@ class SharedCounts:
 
     def set_maximum(self, row: int, maximum: int | None) -> None:
         """Say how many there may be of a thing; None for any number. Those beyond it stay."""
-        self._cells[self._columns * self._stride + row] = UNLIMITED if maximum is None else maximum
+        self._cells[self._columns * self._stride + row] = NO_MAXIMUM if maximum is None else maximum
 
     def count(self, column: int, row: int) -> SharedCount:
         """Give the count of a thing as the process has it that the column belongs to."""
@@ -101,7 +101,7 @@ def _size(columns: int, rows: int) -> int:
 def make_barrier() -> Callable[[], object]:
     """Make what has a load behind it wait for the stores in front of it.
 
-    On x86, taking a lock is an instruction that does so, also where nobody else has the lock (Intel, Software
+    On x86, taking a lock is an instruction that does so, also where no other thread has the lock (Intel, Software
     Developer's Manual, volume 3A, section 9.2.2). Two plain ones do change places, even from Python.
     """
     lock = threading.Lock()

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from tcpbalance.workers import messages
 from tcpbalance.workers.channel import MAX_WAITING, MESSAGES_A_TURN, Channel
-from tcpbalance.workers.messages import MAX_SIZE, Message, MessageError
+from tcpbalance.workers.messages import MAX_MESSAGE, Message, MessageError
 
 
 class Watcher:
@@ -113,7 +113,7 @@ def test_after_it_is_closed_nothing_is_reported(ends: Ends) -> None:
     assert messages.receive(ends.theirs) is None
 
 
-@given(st.lists(st.integers(0, MAX_SIZE // 2), max_size=30), st.integers(1, 40))
+@given(st.lists(st.integers(0, MAX_MESSAGE // 2), max_size=30), st.integers(1, 40))
 def test_all_comes_in_order_however_slow_the_receiver(sizes: list[int], reads: int) -> None:
     ends = Ends()
     expected = [{"number": number, "fill": "x" * size} for number, size in enumerate(sizes)]
@@ -193,7 +193,7 @@ def test_a_message_that_cannot_be_dealt_with_is_one_alone(ends: Ends, lines: lis
 
 def test_one_that_is_too_long_is_the_sender_s_fault(ends: Ends) -> None:
     with pytest.raises(MessageError):
-        ends.channel.send({"fill": "x" * MAX_SIZE})
+        ends.channel.send({"fill": "x" * MAX_MESSAGE})
     ends.channel.send({"next": 1})
     assert [message.content for message in ends.arrived()] == [{"next": 1}]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from support.descriptors import no_descriptor_free, open_descriptors
 from tcpbalance.workers import messages
-from tcpbalance.workers.messages import MAX_DESCRIPTORS, MAX_SIZE, Message, MessageError
+from tcpbalance.workers.messages import MAX_PASSED, MAX_MESSAGE, Message, MessageError
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -65,10 +65,10 @@ def test_descriptors_come_with_their_message(ends: Pair) -> None:
 
 def test_as_many_descriptors_come_as_the_kernel_allows(ends: Pair) -> None:
     ours, theirs = ends
-    messages.send(ours, {}, [0] * MAX_DESCRIPTORS)
+    messages.send(ours, {}, [0] * MAX_PASSED)
     received = messages.receive(theirs)
     assert received is not None
-    assert len(received.descriptors) == MAX_DESCRIPTORS
+    assert len(received.descriptors) == MAX_PASSED
     received.close()
 
 
@@ -88,10 +88,10 @@ def test_what_finds_no_descriptor_free_is_refused_and_nothing_is_left_open(ends:
 
 def test_the_longest_goes_and_a_longer_one_does_not(ends: Pair) -> None:
     ours, theirs = ends
-    longest = {"a": "x" * (MAX_SIZE - len('{"a":""}'))}
+    longest = {"a": "x" * (MAX_MESSAGE - len('{"a":""}'))}
     messages.send(ours, longest)
     assert messages.receive(theirs) == Message(longest)
-    with pytest.raises(MessageError, match=f"at most {MAX_SIZE} may be sent"):
+    with pytest.raises(MessageError, match=f"at most {MAX_MESSAGE} may be sent"):
         messages.send(ours, {"a": longest["a"] + "x"})
     with pytest.raises(BlockingIOError):
         messages.receive(theirs)
@@ -100,7 +100,7 @@ def test_the_longest_goes_and_a_longer_one_does_not(ends: Pair) -> None:
 @pytest.mark.parametrize(
     ("packet", "what"),
     [
-        (b"x" * (MAX_SIZE + 1), "longer than"),
+        (b"x" * (MAX_MESSAGE + 1), "longer than"),
         (b"{", "is no message: b'{'"),
         (b"[]", "is no message"),
         (b"\xff", "is no message"),
