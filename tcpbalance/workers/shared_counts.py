@@ -7,7 +7,7 @@ sets them to 0 once the sockets of the process are closed.
 
 A maximum is kept by announcing first: a process stores one more in its own cell, and then reads the sum. Of
 two that announce at the same time at least one sees both. One that sees more than the maximum takes its own
-back, and both may. One that was refused is to try again when something is given back, and this is such a case.
+back, and both may. One that was refused is to try again when something is given back, as here.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ def _size(columns: int, rows: int) -> int:
 def make_barrier() -> Callable[[], object]:
     """Make what has a load behind it wait for the stores in front of it.
 
-    On x86, taking a lock is an instruction that does so, also where no other thread has the lock (Intel, Software
-    Developer's Manual, volume 3A, section 9.2.2). Two plain ones do change places, even from Python.
+    On x86, taking a lock is an instruction that does so, also where no other thread has the lock (Intel,
+    Software Developer's Manual, volume 3A, section 9.2.2). Two plain ones do change places, even from Python.
     """
     lock = threading.Lock()
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from support.descriptors import no_descriptor_free, open_descriptors
 from tcpbalance.workers import messages
-from tcpbalance.workers.messages import MAX_PASSED, MAX_MESSAGE, Message, MessageError
+from tcpbalance.workers.messages import MAX_MESSAGE, MAX_PASSED, Message, MessageError
 
 Pair = tuple[socket.socket, socket.socket]
 
