@@ -61,7 +61,7 @@ class PoolService(SteppedService):
         self._journal: AffinityJournal | None = None
         self._followed: list[str] = []
         self._unsubscribe: Callable[[], object] = lambda: None
-        self._given_up: Deferred[Any] = succeed(None)
+        self._given_up: set[Deferred[Any]] = set()
         self._rebalancer = Rebalancer(pool, lambda: sessions_of(pool), shared.reactor, shared.clock)
         self._reloader = Reloader(shared.reactor, self._files(), in_thread(shared.reactor))
 
@@ -107,7 +107,7 @@ class PoolService(SteppedService):
         self._shared.resolver.unfollow(self._followed)
         checks = succeed(None) if self.monitor is None else maybeDeferred(self.monitor.stopService)
         self._end_journal()
-        return DeferredList([checks, self._given_up]).addCallback(lambda _: None)
+        return DeferredList([checks, *self._given_up]).addCallback(lambda _: None)
 
     def _rebalance(self) -> None:
         if self.pool.rebalance is None:
@@ -140,8 +140,12 @@ class PoolService(SteppedService):
             self._journal = None
 
     def _give_up(self, ended: Deferred[Any]) -> None:
-        # The results are left out: each list would hold all those before it.
-        self._given_up = DeferredList([self._given_up, ended]).addCallback(lambda _: None)
+        def forget(result: object) -> object:
+            self._given_up.discard(ended)
+            return result
+
+        self._given_up.add(ended)
+        ended.addBoth(forget)
 
     def prepare_as(self, description: PoolDescription) -> Callable[[], None]:
         """Check whether the pool can become what a description says; nothing changes yet.
