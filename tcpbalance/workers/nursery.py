@@ -20,7 +20,7 @@ from tcpbalance.workers import messages
 from tcpbalance.workers.messages import Message
 
 Main = Callable[[Message], None]
-"""What a worker is: it gets the message by which it was asked for."""
+"""What a worker is: it gets the message by which it was asked for, with descriptors of its own."""
 
 _FAILED = 70
 """The status of a worker that an exception has ended: ``EX_SOFTWARE``, sysexits.h(3head)."""

@@ -1,4 +1,4 @@
-"""The sockets of an address for several workers: each client comes to its owner, and no other program does."""
+"""The sockets of an address for several workers: each client comes to its owner."""
 
 from __future__ import annotations
 

@@ -1,0 +1,107 @@
+"""The nursery as the supervisor has it: a process that is asked for workers."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from tcpbalance.errors import TcpbalanceError
+from tcpbalance.workers import messages, nursery
+from tcpbalance.workers.channel import Channel
+from tcpbalance.workers.messages import Message
+
+_SOCKET = 3
+"""The descriptor by which a nursery is asked."""
+
+
+class NoWorkerError(TcpbalanceError):
+    """A worker could not be forked; the text says why."""
+
+
+@frozen
+class Forked:
+    """A worker that was forked.
+
+    :param pid: its number.
+    :param descriptor: of the process; the receiver's.
+    """
+
+    pid: int
+    descriptor: int
+
+
+class NurseryProcess(ProcessProtocol):
+    """A nursery, from its start to its end.
+
+    :param reactor: starts it and is asked by it.
+    :param module: see ``nursery.run``.
+    :ivar ready: fires once it has imported what a worker needs; fails with `NoWorkerError` where it cannot.
+    :ivar ended: fires when the process has ended.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, module: str) -> None:
+        self.ready: Deferred[None] = Deferred()
+        self.ended: Deferred[None] = Deferred()
+        self._asked: deque[Deferred[Forked]] = deque()
+        ours, theirs = messages.pair()
+        self._channel = Channel(reactor, ours, self._on_message, self._give_up)
+        with theirs:
+            reactor.spawnProcess(
+                self,
+                sys.executable,
+                [sys.executable, "-m", nursery.__name__, str(_SOCKET), module],
+                os.environ,
+                childFDs={0: 0, 1: 1, 2: 2, _SOCKET: theirs.fileno()},
+            )
+
+    def fork(self, content: Mapping[str, Any], descriptors: Iterable[int]) -> Deferred[Forked]:
+        """Have a worker forked.
+
+        :param content: the first message that it gets.
+        :param descriptors: it gets copies of them.
+        :returns: fails with `NoWorkerError` where it cannot be.
+        """
+        if self.ended.called:
+            return fail(NoWorkerError("the process that forks workers has ended"))
+        asked: Deferred[Forked] = Deferred()
+        self._asked.append(asked)
+        self._channel.send(content, descriptors)
+        return asked
+
+    def close(self) -> None:
+        """Let it end; workers go on."""
+        self._channel.close()
+
+    def _on_message(self, message: Message) -> None:
+        match message.content:
+            case {"ready": True}:
+                self.ready.callback(None)
+            case {"pid": int(pid)}:
+                (descriptor,) = message.descriptors
+                self._asked.popleft().callback(Forked(pid, os.dup(descriptor)))
+            case {"error": str(error)}:
+                self._asked.popleft().errback(NoWorkerError(f"a worker cannot be forked: {error}"))
+
+    def _give_up(self) -> None:
+        error = NoWorkerError("the process that forks workers has ended")
+        if not self.ready.called:
+            self.ready.errback(error)
+        while self._asked:
+            self._asked.popleft().errback(error)
+
+    def processEnded(self, reason: Failure) -> None:
+        """Twisted's call: it has ended, and all that it has said has come."""
+        self._channel.close()
+        self._give_up()
+        self.ended.callback(None)

@@ -1,0 +1,161 @@
+"""Several workers behind one address: each client has its own, and one that ends is replaced."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from typing import Any
+
+import pytest
+from twisted.internet import reactor as global_reactor
+
+from support.apply_case import ApplyCase
+from support.sockets import until
+from tcpbalance import ListenError
+from tcpbalance.config.models import Config
+from tcpbalance.workers.owner import owner
+from tcpbalance.workers.shared_counts import can_count
+from tcpbalance.workers.supervisor import Supervisor
+
+reactor: Any = global_reactor
+
+WORKERS = 2
+
+
+@pytest.mark.skipif(not can_count(), reason="needs Linux on x86_64")
+class SupervisorTests(ApplyCase):
+    """A supervisor before servers that say which of them has answered."""
+
+    data_path_name = "auto"
+
+    async def supervised(self, config: Config) -> Supervisor:
+        supervisor = Supervisor(reactor, config, WORKERS)
+        supervisor.prepare()
+        self.addCleanup(supervisor.stopService)
+        supervisor.startService()
+        await supervisor.when_listening()
+        return supervisor
+
+    def connected(self, supervisor: Supervisor, source: str) -> socket.socket:
+        ((_, group),) = supervisor._groups
+        address = group.of_worker(0).getsockname()
+        client = socket.create_connection(address, source_address=(source, 0))
+        self.addCleanup(client.close)
+        client.setblocking(False)
+        return client
+
+    def sources(self) -> list[str]:
+        """A client of each worker."""
+        found: dict[int, str] = {}
+        for last in range(1, 255):
+            source = f"127.0.0.{last}"
+            found.setdefault(owner(socket.inet_aton(source), WORKERS), source)
+        return [found[number] for number in range(WORKERS)]
+
+    def pids(self, supervisor: Supervisor) -> list[int]:
+        return [place._child.pid if place._child else 0 for place in supervisor._places]
+
+    async def test_all_serve_and_each_client_has_its_own(self) -> None:
+        supervisor = await self.supervised(self.config())
+        assert len(set(self.pids(supervisor))) == WORKERS
+        clients = [self.connected(supervisor, source) for source in self.sources()]
+        assert [await self.answer(client) for client in clients] == ["a", "a"]
+        # The end of a worker ends its own sessions alone.
+        os.kill(self.pids(supervisor)[0], signal.SIGKILL)
+        assert await self.answer(clients[0]) == ""
+        assert await self.answer(clients[1]) == "a"
+
+    async def test_one_that_is_killed_is_replaced_and_clients_wait_for_it(self) -> None:
+        supervisor = await self.supervised(self.config())
+        before = self.pids(supervisor)
+        os.kill(before[1], signal.SIGSTOP)
+        waits = self.connected(supervisor, self.sources()[1])
+        os.kill(before[1], signal.SIGKILL)
+        assert await self.answer(waits) == "a"
+        after = self.pids(supervisor)
+        assert after[0] == before[0]
+        assert after[1] not in (0, before[1])
+        assert [await self.answer(self.connected(supervisor, source)) for source in self.sources()] == [
+            "a",
+            "a",
+        ]
+
+    async def test_workers_go_on_without_the_nursery_and_another_one_forks_the_next(self) -> None:
+        supervisor = await self.supervised(self.config())
+        first = supervisor._nursery
+        assert first is not None
+        before = self.pids(supervisor)
+        first.transport.signalProcess("KILL")
+        await until(reactor, lambda: supervisor._nursery is not first)
+        assert [await self.answer(self.connected(supervisor, source)) for source in self.sources()] == [
+            "a",
+            "a",
+        ]
+        os.kill(before[0], signal.SIGKILL)
+        assert await self.answer(self.connected(supervisor, self.sources()[0])) == "a"
+
+    async def test_it_ends_with_the_last_session(self) -> None:
+        supervisor = await self.supervised(self.config())
+        clients = [self.connected(supervisor, source) for source in self.sources()]
+        for client in clients:
+            assert await self.answer(client) == "a"
+        ((_, group),) = supervisor._groups
+        address = group.of_worker(0).getsockname()
+        ended: list[object] = []
+        supervisor.stopService().addCallback(ended.append)
+        assert await self.answer(clients[0]) == "a"
+        await until(reactor, lambda: refuses(address))
+        clients[0].close()
+        assert await self.answer(clients[1]) == "a"
+        assert not ended
+        clients[1].close()
+        await until(reactor, lambda: ended)
+        assert self.pids(supervisor) == [0, 0]
+
+    async def test_the_grace_can_be_cut_short(self) -> None:
+        supervisor = await self.supervised(self.config())
+        client = self.connected(supervisor, self.sources()[0])
+        assert await self.answer(client) == "a"
+        ended: list[object] = []
+        supervisor.stopService().addCallback(ended.append)
+        assert await self.answer(client) == "a"
+        supervisor.end_grace_now()
+        await until(reactor, lambda: is_closed(client))
+        await until(reactor, lambda: ended)
+
+    async def test_a_second_one_does_not_get_the_addresses(self) -> None:
+        supervisor = await self.supervised(self.config())
+        ((_, group),) = supervisor._groups
+        host, port = group.of_worker(0).getsockname()
+        second = Supervisor(reactor, self.config({"web": {"listen": f"{host}:{port}"}}), WORKERS)
+        with pytest.raises(ListenError, match="address already in use"):
+            second.prepare()
+
+    async def test_workers_of_a_supervisor_that_is_gone_drain(self) -> None:
+        supervisor = await self.supervised(self.config())
+        client = self.connected(supervisor, self.sources()[0])
+        assert await self.answer(client) == "a"
+        place = supervisor._places[0]
+        assert place._channel is not None
+        child = place._child
+        place._channel.close()
+        assert await self.answer(client) == "a"
+        client.close()
+        await until(reactor, lambda: place._child is not child)
+
+
+def is_closed(client: socket.socket) -> bool:
+    """Whether a client, whose socket does not block, has come to the end of its connection."""
+    try:
+        return client.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
+
+
+def refuses(address: Any) -> bool:
+    with contextlib.closing(socket.socket()) as client:
+        return client.connect_ex(address) != 0
