@@ -19,7 +19,7 @@ from tcpbalance.config.difference import Difference, difference, without
 from tcpbalance.config.errors import KeyPath, Mistake, Problem, Severity
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.loader import FileTable, Report, load
-from tcpbalance.config.loops import Inlet, Outlet, loops
+from tcpbalance.config.loops import Inlet, Outlet, loops, ports_of
 from tcpbalance.config.models import Config
 from tcpbalance.config.pieces import KnownTables
 from tcpbalance.config.pools import AffinityConfig, BackendConfig, PoolConfig
@@ -63,10 +63,12 @@ def refuse_loops(frontends: Sequence[Frontend], become: Mapping[Pool, PoolDescri
         )
         for frontend in frontends
     ]
+    ports = ports_of(inlets)
     outlets = [
         Outlet((pool.name, backend.name), number[pool], backend.address)
         for pool in pools
         for backend in ((become or {}).get(pool) or pool).backends
+        if backend.address.port in ports
     ]
     for mistake in loops(inlets, outlets):
         pool_name, backend_name = mistake.path

@@ -83,7 +83,7 @@ def _begins_drain(change: KeyChange) -> bool:
 
 def difference(old: Config, new: Config) -> Difference:
     """Compare two configurations."""
-    before, after = dict(_parts(old)), dict(_parts(new))
+    before, after = dict(_parts(old, new)), dict(_parts(new, old))
     listened, listens = Counter(_addresses(old)), Counter(_addresses(new))
     changed = [*_keys((), old, new)]
     for part, table in before.items():
@@ -118,11 +118,16 @@ def _with_value(table: Any, path: KeyPath, value: object) -> Any:
     return attrs.evolve(table, **{key: _with_value(getattr(table, key), rest, value)})
 
 
-def _parts(config: Config) -> Iterator[tuple[Part, NamedTable]]:
-    """Give all that has a name, with its table."""
+def _parts(config: Config, other: Config) -> Iterator[tuple[Part, NamedTable]]:
+    """Give all that has a name, with its table.
+
+    :param other: pools that are the same object there are left out with their backends.
+    """
     for name, frontend in config.frontends.items():
         yield ("frontends", name), frontend
     for name, pool in config.pools.items():
+        if other.pools.get(name) is pool:
+            continue
         yield ("pools", name), pool
         for backend in pool.backends:
             yield ("pools", name, "backends", backend.name), backend

@@ -82,12 +82,23 @@ def inlets(frontends: Mapping[str, FrontendConfig]) -> Iterator[Inlet]:
         )
 
 
-def outlets(pools: Mapping[str, PoolConfig]) -> Iterator[Outlet]:
-    """Give the backends of a configuration."""
+def ports_of(inlets: Iterable[Inlet]) -> frozenset[int | None]:
+    """Give the ports that are listened on, None for unix sockets: no other leads to a frontend."""
+    return frozenset(_by_port(inlets))
+
+
+def outlets(pools: Mapping[str, PoolConfig], ports: frozenset[int | None]) -> Iterator[Outlet]:
+    """Give the backends of a configuration.
+
+    :param ports: those with other ports are left out.
+    """
     for path, pool in tables("pools", pools):
-        for place, backend in readable((*path, "backends"), pool.backends):
-            if backend.address is not UNREAD:
-                yield Outlet(place, str(path[-1]), backend.address)
+        if pool.backends is UNREAD:
+            continue
+        for index, backend in enumerate(pool.backends):
+            # Most are left out here; there may be thousands.
+            if backend is not UNREAD and backend.address is not UNREAD and backend.address.port in ports:
+                yield Outlet((*path, "backends", index), str(path[-1]), backend.address)
 
 
 def loops(

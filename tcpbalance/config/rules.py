@@ -14,7 +14,7 @@ from tcpbalance.config.checks import is_given, mistake_in_name
 from tcpbalance.config.draft import UNREAD, CannotTell, readable, tables
 from tcpbalance.config.errors import KeyPath, Mistake, key_text
 from tcpbalance.config.frontends import FrontendConfig
-from tcpbalance.config.loops import WILDCARDS, inlets, loops, outlets
+from tcpbalance.config.loops import WILDCARDS, inlets, loops, outlets, ports_of
 from tcpbalance.config.messages import choices, guess, value_text
 from tcpbalance.config.paths import straight
 from tcpbalance.config.pools import BackendConfig, PoolConfig
@@ -50,10 +50,14 @@ def _rules(frontends: Frontends, pools: Pools) -> Iterator[Iterator[Mistake]]:
         yield _bans(path, frontend)
     for path, pool in tables("pools", pools):
         yield _doubles(path, pool)
-        for place, backend in readable((*path, "backends"), pool.backends):
-            yield _server_name(place, backend, path, pool)
+        yield from _server_names(path, pool)
     yield _state_files(pools)
-    yield loops(inlets(frontends), outlets(pools))
+    yield _loops(frontends, pools)
+
+
+def _loops(frontends: Frontends, pools: Pools) -> Iterator[Mistake]:
+    listeners = list(inlets(frontends))
+    yield from loops(listeners, outlets(pools, ports_of(listeners)))
 
 
 def _any_frontend(frontends: Frontends) -> Iterator[Mistake]:
@@ -150,6 +154,13 @@ def _family(address: Address) -> int:
     return int(":" in (address.host or ""))
 
 
+def _server_names(path: KeyPath, pool: PoolConfig) -> Iterator[Iterator[Mistake]]:
+    for place, backend in readable((*path, "backends"), pool.backends):
+        # In most pools no backend has any; there may be thousands.
+        if pool.tls is not None or backend.server_name is not None:
+            yield _server_name(place, backend, path, pool)
+
+
 def _server_name(
     path: KeyPath, backend: BackendConfig, pool_path: KeyPath, pool: PoolConfig
 ) -> Iterator[Mistake]:
@@ -185,6 +196,8 @@ def _state_files(pools: Pools) -> Iterator[Mistake]:
 
 
 def _doubles(path: KeyPath, pool: PoolConfig) -> Iterator[Mistake]:
+    if _are_distinct(pool):
+        return
     addresses: dict[Address, KeyPath] = {}
     names: dict[str, KeyPath] = {}
     for place, backend in readable((*path, "backends"), pool.backends):
@@ -196,3 +209,13 @@ def _doubles(path: KeyPath, pool: PoolConfig) -> Iterator[Mistake]:
                 place,
                 f"the name {value_text(name)} is already that of {key_text(names[name])}, choose another",
             )
+
+
+def _are_distinct(pool: PoolConfig) -> bool:
+    """Whether no two backends have a name or address in common, which is found quickly."""
+    try:
+        names = {backend.name for backend in pool.backends}
+        addresses = {backend.address for backend in pool.backends}
+        return len(names) == len(addresses) == len(pool.backends)
+    except CannotTell:
+        return False

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 from twisted.logger import Logger
 
 from tcpbalance.config.errors import Mistake, Severity, key_text
-from tcpbalance.config.loops import Machine, inlets, loops, outlets
+from tcpbalance.config.loops import Machine, inlets, loops, outlets, ports_of
 from tcpbalance.config.models import Config
 from tcpbalance.net.own_addresses import is_own
 
@@ -26,7 +26,7 @@ def loops_by_address(config: Config) -> Iterator[Mistake]:
 
     :param config: one that may have mistakes.
     """
-    return loops(inlets(config.frontends), outlets(config.pools), _here(_unknown))
+    return _loops(config, _unknown, Severity.FATAL)
 
 
 def loops_by_name(config: Config, look_up: LookUp) -> Iterator[Mistake]:
@@ -34,7 +34,12 @@ def loops_by_name(config: Config, look_up: LookUp) -> Iterator[Mistake]:
 
     :param config: one that has no other loops.
     """
-    return loops(inlets(config.frontends), outlets(config.pools), _here(look_up), Severity.ERROR)
+    return _loops(config, look_up, Severity.ERROR)
+
+
+def _loops(config: Config, look_up: LookUp, severity: Severity) -> Iterator[Mistake]:
+    listeners = list(inlets(config.frontends))
+    return loops(listeners, outlets(config.pools, ports_of(listeners)), _here(look_up), severity)
 
 
 def warn_of_loops_by_name(config: Config, look_up: LookUp) -> None:

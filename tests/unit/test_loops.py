@@ -13,7 +13,7 @@ from tcpbalance import Backend, Balancer, Frontend, Pool, SettingError
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.errors import BrokenRules, Severity
 from tcpbalance.config.frontends import FrontendConfig
-from tcpbalance.config.loops import Machine, inlets, loops, outlets
+from tcpbalance.config.loops import Inlet, Machine, Outlet, inlets, loops, outlets, ports_of
 from tcpbalance.config.models import Config
 from tcpbalance.config.pools import BackendConfig, PoolConfig
 from tcpbalance.net.own_addresses import is_own
@@ -25,6 +25,12 @@ pool = "web"
 [pools.web]
 backends = ["{backend}"]
 """
+
+
+def ways(made: Config) -> tuple[list[Inlet], list[Outlet]]:
+    """Give what `loops` takes of a configuration."""
+    listeners = list(inlets(made.frontends))
+    return listeners, list(outlets(made.pools, ports_of(listeners)))
 
 
 def direct(listen: str, backend: str) -> str:
@@ -181,8 +187,8 @@ def test_what_the_machine_shows(listen: str, backend: str, circles: bool) -> Non
         {"10.0.0.1", "fe80::1"}.__contains__, look_up, lambda path: path.replace("/var/run/", "/run/")
     )
     made = config(listen, backend)
-    assert not list(loops(inlets(made.frontends), outlets(made.pools)))
-    found = list(loops(inlets(made.frontends), outlets(made.pools), machine, Severity.ERROR))
+    assert not list(loops(*ways(made)))
+    found = list(loops(*ways(made), machine, Severity.ERROR))
     assert [(mistake.path, mistake.severity) for mistake in found] == (
         [(("pools", "web", "backends", 0), Severity.ERROR)] if circles else []
     )
@@ -196,7 +202,7 @@ def test_only_names_with_the_port_of_a_listener_are_looked_up() -> None:
         return ()
 
     made = config("0.0.0.0:80", "a.internal:80", "b.internal:81", "10.0.0.1:80")
-    assert not list(loops(inlets(made.frontends), outlets(made.pools), Machine(look_up=look_up)))
+    assert not list(loops(*ways(made), Machine(look_up=look_up)))
     assert set(asked) == {"a.internal"}
 
 
@@ -222,3 +228,10 @@ def test_parts_are_refused_likewise() -> None:
 def test_parts_before_parts_are_allowed() -> None:
     web, other = (Pool("web", [Backend(place)]) for place in ("127.0.0.1:81", "10.0.0.1:80"))
     Balancer(MemoryReactorClock(), [Frontend("a", "0.0.0.0:80", web), Frontend("b", "127.0.0.1:81", other)])
+
+
+@pytest.mark.parametrize(
+    ("backend", "count"), [("10.0.0.1:80", 1), ("10.0.0.1:81", 0), ("unix:/run/web.sock", 0)]
+)
+def test_only_backends_with_the_port_of_a_listener_are_looked_at(backend: str, count: int) -> None:
+    assert len(ways(config("192.0.2.1:80", backend))[1]) == count
