@@ -31,6 +31,7 @@ from tcpbalance import (
     OverloadConfig,
     Pool,
     PoolTlsConfig,
+    RebalanceConfig,
     ResolverConfig,
     SettingError,
     SocketConfig,
@@ -45,6 +46,8 @@ from tcpbalance.config.addresses import Network
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.pools import BackendConfig
 from tcpbalance.config.quantities import Rate
+from tcpbalance.pool.policies.peak_ewma import PeakEwmaPolicy
+from tcpbalance.pool.policies.source_hash import SourceHash
 
 NAN, INF = float("nan"), float("inf")
 
@@ -340,6 +343,16 @@ def test_a_mode_that_no_file_has(mode: object) -> None:
             pool,
             {"bounded_load": 1.25},
             'pool web: bounded_load has no effect without balance = "source_hash"',
+        ),
+        (
+            pool,
+            {"rebalance": RebalanceConfig(rate=5), "balance": PeakEwmaPolicy},
+            'pool web: rebalance has no effect with balance = "peak_ewma", leave out one of them',
+        ),
+        (
+            pool,
+            {"rebalance": RebalanceConfig(rate=5), "balance": SourceHash},
+            'pool web: rebalance has no effect with balance = "source_hash", leave out one of them',
         ),
         (pool, {"pass_tlvs": {2}}, 'pool web: pass_tlvs has no effect without send_proxy_protocol = "v2"'),
         (
