@@ -108,7 +108,8 @@ class MembersBuilder:
     ) -> tuple[Members, Mapping[Backend, BackendSettings]]:
         backends = [known.get(backend.key, backend) for backend, _ in wanted]
         settings = {backend: new for backend, (_, new) in zip(backends, wanted, strict=True)}
-        with _applied(settings):
+        different = {backend: new for backend, new in settings.items() if backend.settings != new}
+        with _applied(different):
             # The tables of policies are made of the weights to come.
             return self._build(backends), settings
 

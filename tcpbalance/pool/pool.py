@@ -434,7 +434,7 @@ class Pool:
         def commit() -> None:
             self._adopt_settings(description)
             members, settings = builder.updated(self._members, *prepared)
-            same = [(b, b.settings) for b in self.backends] == [(b, settings[b]) for b in members.backends]
+            same = self.backends == members.backends and all(b.settings == settings[b] for b in self.backends)
             # The tables of a policy stay as they are where nothing goes into them that has changed.
             if not (same and builder.makes_as(self._builder)):
                 self._builder = builder
@@ -524,7 +524,8 @@ class Pool:
         added = tuple(backend for backend in members.backends if backend not in before)
         removed = tuple(backend for backend in self.backends if backend not in after)
         changed = tuple(b for b, new in settings.items() if b in before and b.settings != new)
-        for backend, new in settings.items():
+        for backend in (*added, *changed):
+            new = settings[backend]
             if new.configured_state is not backend.configured_state:
                 backend.admin_state = new.configured_state
             backend.settings = new

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -17,7 +18,7 @@ from tcpbalance.build import build_pool, describe_pool
 from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.pools import AffinityConfig, HealthConfig, PoolConfig
 from tcpbalance.errors import SettingError
-from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.backend import Backend, BackendSettings
 from tcpbalance.pool.changes import PoolChange
 from tcpbalance.pool.description import PoolDescription
 from tcpbalance.pool.recorded_affinity import RecordedAffinity
@@ -57,6 +58,21 @@ def test_an_equal_one_publishes_no_change_and_keeps_its_tables() -> None:
     become(pool, (1, 2), connect_timeout=1.0)
     assert changes == []
     assert pool._members is members
+
+
+def test_only_backends_whose_settings_change_are_written_to() -> None:
+    pool = a_pool(some_backends(1, 1, 1))
+    written: list[str] = []
+    settings: Any = Backend.settings
+
+    def note(backend: Backend, new: BackendSettings) -> None:
+        written.append(backend.name)
+        settings.fset(backend, new)
+
+    with patch.object(Backend, "settings", settings.setter(note)):
+        become(pool, (1, 2, 1))
+    assert set(written) == {"b"}
+    assert [backend.weight for backend in pool.backends] == [1, 2, 1]
 
 
 def test_a_policy_that_cannot_be_made_leaves_all_as_it_was() -> None:
