@@ -28,7 +28,7 @@ from tcpbalance.proxy.preread_settings import PrereadSettings
 
 reactor: Any = global_reactor
 
-QUICK = RebalanceConfig(rate=50, idle_for=0.1)
+QUICK = RebalanceConfig(rate=50, idle_for=0.5)
 
 
 class RebalancingTests(DataPathCase):
@@ -39,24 +39,34 @@ class RebalancingTests(DataPathCase):
         self.addCleanup(port.stopListening)
         return f"127.0.0.1:{port.getHost().port}"
 
-    def config(self, *backends: str, rebalance: RebalanceConfig | None = None) -> Config:
+    def config(
+        self, *backends: str, rebalance: RebalanceConfig | None = None, frontends: tuple[str, ...] = ("web",)
+    ) -> Config:
         listed = tuple(BackendConfig(address=address) for address in backends)
         pool = PoolConfig(backends=listed, balance="least_connections", rebalance=rebalance)
         return Config(
             data_path=self.data_path_name,
-            shutdown_grace=1.0,
-            frontends={"web": FrontendConfig(listen="127.0.0.1:0", pool="web")},
+            shutdown_grace=0.1,
+            frontends={name: FrontendConfig(listen="127.0.0.1:0", pool="web") for name in frontends},
             pools={"web": pool},
         )
 
-    async def test_idle_ones_spread_and_busy_ones_stay(self) -> None:
-        one, two = self.server(), self.server()
-        balancer = Balancer.from_config(reactor, self.config(one))
+    async def running(self, config: Config) -> Balancer:
+        balancer = Balancer.from_config(reactor, config)
         self.addCleanup(balancer.stopService)
         balancer.startService()
         await balancer.when_listening()
-        clients = Reconnecting(port_of(balancer.listens_on("web")[0]), 8)
+        return balancer
+
+    def clients(self, balancer: Balancer, frontend: str, count: int) -> Reconnecting:
+        clients = Reconnecting(port_of(balancer.listens_on(frontend)[0]), count)
         self.addCleanup(clients.close)
+        return clients
+
+    async def test_idle_ones_spread_and_busy_ones_stay(self) -> None:
+        one, two = self.server(), self.server()
+        balancer = await self.running(self.config(one))
+        clients = self.clients(balancer, "web", 8)
         (pool,) = balancer._pools
         for client in clients.sockets[2:]:
             client.send(b"?")
@@ -82,6 +92,24 @@ class RebalancingTests(DataPathCase):
         assert service._rebalancer._loop._loop.running
         balancer.apply(self.config(one, two))
         assert not service._rebalancer._loop._loop.running
+
+    async def test_sessions_of_a_frontend_that_is_gone_stay(self) -> None:
+        """Their clients could not come back."""
+        one, two = self.server(), self.server()
+        balancer = await self.running(self.config(one, frontends=("web", "gone")))
+        left, gone = self.clients(balancer, "web", 2), self.clients(balancer, "gone", 4)
+        (pool,) = balancer._pools
+        await until(reactor, lambda: pool.backends[0].active == 6)
+        balancer.apply(self.config(one, two, rebalance=QUICK))
+
+        def has_moved() -> bool:
+            left.hear_all()
+            gone.hear_all()
+            return [backend.active for backend in pool.backends] == [4, 2]
+
+        await until(reactor, has_moved)
+        assert (left.closed, gone.closed) == (2, 0)
+        assert pool.surplus({}, 0).closable == 1
 
 
 class NativeRebalancingTests(RebalancingTests):

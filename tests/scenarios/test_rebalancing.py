@@ -34,7 +34,7 @@ backends = [{backends}]
 REBALANCE = """
 [pools.web.rebalance]
 rate = "20/s"
-idle_for = "200ms"
+idle_for = "500ms"
 """
 
 CLIENTS = 30

@@ -50,7 +50,11 @@ def state(balancer: Balancer) -> dict[str, Any]:
         for name, service in balancer._frontends.items()
     }
     pools = {
-        pool.name: facts(pool) | {"monitor": None if service.monitor is None else service.monitor.config}
+        pool.name: facts(pool)
+        | {
+            "monitor": None if service.monitor is None else service.monitor.config,
+            "rebalances": service._rebalancer._config,
+        }
         for pool, service in balancer._pools.items()
     }
     guard = [watch.resource for watch in balancer._guard._asked], balancer._guard.running
