@@ -50,7 +50,7 @@ class Rebalancer:
         self._config: RebalanceConfig | None = None
         self._idle_for = 0.0
         self._pace = Gcra(1.0)
-        self._next_look = clock()
+        self._next_look = self._next_close = clock()
         self._departures = Departures()
         self._since: dict[Backend, float] = {}
         self._unseen: list[OpenSession] = []
@@ -67,7 +67,7 @@ class Rebalancer:
         self._loop.stop()
         rate = config.rate.per_second
         self._config, self._idle_for, self._pace = config, config.idle_for, Gcra(rate)
-        self._next_look = self._clock()
+        self._next_look = self._next_close = self._clock()
         self._loop.start(min(MAX_INTERVAL, max(MIN_INTERVAL, 1 / rate)), now=False)
 
     def stop(self) -> None:
@@ -87,11 +87,13 @@ class Rebalancer:
         away = self._departures.count(now, attempts)
         found = self._pool.surplus(Counter(self._leaving.values()), away)
         lasting = self._lasting(found.by_backend, now)
-        if lasting and found.closable:
-            self._close_some(lasting, found.closable, now)
-        else:
+        if not lasting or not found.closable:
             self._unseen = []
             self._next_look = now + min(CALM, self._idle_for)
+        elif now >= self._next_close:
+            self._close_some(lasting, found.closable, now)
+        else:
+            self._unseen = []  # Until the next may be closed, many of them end.
 
     def _lasting(self, surplus: Mapping[Backend, int], now: float) -> dict[Backend, int]:
         """Give the surplus of the backends that have had some for as long as a session has to be idle.
@@ -116,8 +118,9 @@ class Rebalancer:
             if self._closes(self._unseen.pop(), surplus, now):
                 closable -= 1
                 wait = self._pace.spent(1, now)
+                self._next_close = now + wait
                 if wait or not closable:
-                    self._next_look = now + wait
+                    self._next_look = now + min(wait, CALM)
                     return
             if self._clock() >= until:
                 return

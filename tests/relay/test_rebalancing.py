@@ -115,6 +115,17 @@ def test_what_another_backend_would_be_given_is_under_way(make_scene: Any) -> No
     assert not only_session(scene).can_move(IDLE_FOR)
 
 
+def test_one_that_has_asked_for_nothing_yet_ends_in_order(make_scene: Any) -> None:
+    scene = make_scene({ONE: "accepts", TWO: "accepts"}, **RETRY_ON_RESET)
+    client = scene.connect()
+    scene.run()
+    only_session(scene).end(EndReason.REBALANCED)
+    scene.run()
+    (backend,) = scene.backends[ONE].connections
+    assert (client.saw, backend.saw, scene.ended) == ("fin", "fin", "rebalanced")
+    assert not scene.backends[TWO].connections
+
+
 def test_one_that_is_bound_by_affinity_is_not_moved(make_scene: Any) -> None:
     scene = make_scene(affinity=AffinityConfig())
     scene.joined()

@@ -284,6 +284,37 @@ def test_a_surplus_that_comes_and_goes_is_none() -> None:
     assert not stage.ended
 
 
+def test_it_looks_on_while_the_rate_allows_no_more() -> None:
+    """A surplus that has come again meanwhile has not lasted."""
+    stage = Stage(1, 1, rate="6/m")
+    stage.crowd(40, delay=0.0)
+    a, _ = stage.pool.backends
+    stage.rebalancer.start(stage.config)
+    short = [stage.pool.take(a, None) for _ in range(6)]
+    stage.advance(IDLE_FOR + 1)
+    assert len(stage.ended) == 1
+    for slot in short:
+        slot.release()
+    stage.advance(8)
+    for _ in range(6):
+        stage.pool.take(a, None)
+    stage.advance(IDLE_FOR - 1)
+    assert len(stage.ended) == 1
+    stage.advance(2)
+    assert len(stage.ended) == 2
+
+
+def test_shares_change_with_weights() -> None:
+    stage = Stage(1, 1)
+    stage.crowd(40)
+    stage.rebalancer.start(stage.config)
+    stage.advance(10)
+    assert stage.active == [20, 20]
+    stage.pool.replace(some_backends(1, 3))
+    stage.advance(20)
+    assert stage.active == [10, 30]
+
+
 def test_one_look_examines_a_bounded_number() -> None:
     stage = Stage(1)
     stage.crowd(CHECKED_A_LOOK * 3 + 10)
