@@ -254,6 +254,7 @@ class PreparedConfig:
         become: dict[Pool, PoolDescription] = {}
         pools: dict[str, Pool] = {}
         for name, table in usable.pools.items():
+            rest()
             old = before.pools.get(name)
             if old is None:
                 pools[name] = build_pool(name, table, timer, clock, rest)
@@ -262,7 +263,11 @@ class PreparedConfig:
             if table != old:
                 tls = pool.tls if table.tls == old.tls else _client_tls(table)
                 become[pool] = describe_pool(name, table, tls, rest)
-        frontends = {name: _frontend(name, table, present, pools) for name, table in usable.frontends.items()}
+        frontends: dict[str, Frontend] = {}
+        for name, frontend in usable.frontends.items():
+            rest()
+            frontends[name] = _frontend(name, frontend, present, pools)
+        rest()
         refuse_loops(list(frontends.values()), become)
         parts = Parts(usable, pools, frontends)
         tables = [description.make_tables(rest) for description in become.values()]

@@ -71,8 +71,10 @@ def load(
     config, found = _structured(document, config_converter(folder, policies, probes, rest, before.values()))
     if not found:
         known.keep(pieces, config)
+    rest()
     found += _others(found, examine_draft(config), document)
     for table_path, table in _file_tables(config):
+        rest()
         with contextlib.suppress(CannotTell):
             found += list(examine(table_path, table))
     fatal = any(mistake.severity is Severity.FATAL for mistake in found)

@@ -65,12 +65,16 @@ class KnownTables:
 
 
 def read_pieces(
-    text: str, known: Mapping[str, KnownTable], loads: Callable[[str], Table]
+    text: str,
+    known: Mapping[str, KnownTable],
+    loads: Callable[[str], Table],
+    rest: Callable[[], object] = lambda: None,
 ) -> tuple[Table, dict[str, KnownTable]] | None:
     """Read a document piece by piece.
 
     :param known: tables that have been read already, by their text.
     :param loads: reads TOML.
+    :param rest: called often.
     :returns: the document, and its frontends and pools by their text; None where it has to be read whole.
     """
     begin, *pieces = _pieces(text)
@@ -80,6 +84,7 @@ def read_pieces(
         if not document.keys().isdisjoint(_SECTIONS):
             return None
         for piece in pieces:
+            rest()
             # A piece starts with its header, so the same text is the same table of the same name.
             one = found[piece] = known.get(piece) or _read(loads(piece))
             section = document.setdefault(one.section, {})

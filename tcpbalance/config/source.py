@@ -79,13 +79,13 @@ def parse(
     :raises ConfigError: with the line of the first mistake in the syntax.
     """
 
-    def loads(piece: str) -> Table:
-        rest()
-        if _DEEP_KEY.search(piece):
-            raise RecursionError
-        return tomllib.loads(piece)
+    return read_pieces(text, known, _loads, rest) or (_parse_whole(file, text), NOTHING)
 
-    return read_pieces(text, known, loads) or (_parse_whole(file, text), NOTHING)
+
+def _loads(text: str) -> Table:
+    if _DEEP_KEY.search(text):
+        raise RecursionError
+    return tomllib.loads(text)
 
 
 def _parse_whole(file: str, text: str) -> Table:

@@ -38,19 +38,20 @@ def config_converter(
     converter.register_structure_hook(HealthConfig, _health_reader(converter, probes))
     read_pool = table_reader(PoolConfig, converter, balance=_policy_reader(converter, policies))
     models = {id(one.table): one.model for one in known if one.model is not None}
-    converter.register_structure_hook(PoolConfig, _unless_known(read_pool, models))
+    converter.register_structure_hook(PoolConfig, _unless_known(read_pool, models, rest))
     read_frontend = table_reader(FrontendConfig, converter)
-    converter.register_structure_hook(FrontendConfig, _unless_known(read_frontend, models))
+    converter.register_structure_hook(FrontendConfig, _unless_known(read_frontend, models, rest))
     return converter
 
 
-def _unless_known(read: Read, models: Mapping[int, Any]) -> Read:
+def _unless_known(read: Read, models: Mapping[int, Any], rest: Callable[[], object]) -> Read:
     """Make a hook that gives the model that was made of the same table before.
 
     :param models: by the identity of the tables; a table may equal another that has ``1`` for ``true``.
     """
 
     def read_unless_known(value: object, kind: Any) -> Any:
+        rest()
         model = models.get(id(value))
         return read(value, kind) if model is None else model
 

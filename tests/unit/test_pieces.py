@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from support.configs import SMALLEST
 from tcpbalance import Config, ConfigError, read_config
-from tcpbalance.config.pieces import KnownTable, KnownTables, Table, read_pieces
+from tcpbalance.config.pieces import KnownTable, KnownTables, read_pieces
 
 TWO = f"{SMALLEST}\n" + SMALLEST.replace("db", "web").replace("0.0.0.0:5432", "0.0.0.0:80")
 
@@ -169,7 +169,7 @@ def test_mistakes_are_what_they_are_at_the_first_read(again: Again) -> None:
 def test_one_read_may_end_during_another(again: Again, monkeypatch: pytest.MonkeyPatch) -> None:
     again.read(TWO)
 
-    def read(text: str, known: Mapping[str, KnownTable], loads: Callable[[str], Table]) -> Any:
+    def read(text: str, known: Mapping[str, KnownTable], loads: Any, rest: Any) -> Any:
         again.known.keep({}, None)
         return read_pieces(text, known, loads)
 
