@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 from tcpbalance.admission.access import Access
 from tcpbalance.build import Parts, PreparedConfig, read_config, refuse_loops
+from tcpbalance.config.addresses import Address
 from tcpbalance.config.difference import Difference
 from tcpbalance.config.draft import checked
 from tcpbalance.config.models import Config
@@ -177,14 +178,15 @@ class Balancer(MultiService):
         return None if self._parts is None else self._parts.config
 
     def prepare_config(self, config: Config, rest: Callable[[], object] = lambda: None) -> PreparedConfig:
-        """Make what can be made of another configuration before it is applied: its TLS contexts, access lists
-        and tables of policies, which may take long.
+        """Make what can be made of another configuration before it is applied, and may take long: its TLS
+        contexts, access lists, tables of policies, and the addresses of names to listen on.
 
         Nothing changes by that. It may be called in a thread, while the reactor's thread serves.
 
         :param rest: called often, so that a thread may let others go on.
         :returns: what `apply` takes in the place of the configuration.
         :raises SettingError: see `apply`.
+        :raises ListenError: a name to listen on cannot be looked up.
         :raises TcpbalanceError: a file cannot be used.
         """
         if self._parts is None:
@@ -219,7 +221,8 @@ class Balancer(MultiService):
                 if log is not None:
                     log.startService()
                     undo.callback(log.stopService)
-            self._apply(list(prepared.parts.frontends.values()), prepared.become, prepared.lists)
+            frontends = list(prepared.parts.frontends.values())
+            self._apply(frontends, prepared.become, prepared.lists, prepared.found)
             undo.pop_all()
         # Nothing below fails.
         self._parts = prepared.parts
@@ -244,6 +247,7 @@ class Balancer(MultiService):
         frontends: Sequence[Frontend],
         become: Mapping[Pool, PoolDescription] = {},
         lists: Mapping[str, Access] = {},
+        found: Mapping[Address, Sequence[Address]] = {},
     ) -> None:
         """Serve these frontends from now on.
 
@@ -253,6 +257,7 @@ class Balancer(MultiService):
 
         :param become: pools that become something else.
         :param lists: made for frontends, by their names.
+        :param found: addresses of names to listen on.
         :raises SettingError: the policy of a pool cannot be made; nothing has changed then.
         :raises ListenError: an address of a new one cannot be had; nothing has changed then.
         """
@@ -262,7 +267,7 @@ class Balancer(MultiService):
             or PoolService(self._shared, pool, self._reset_sessions_of, self._sessions_of)
             for pool in used
         }
-        spare = self._spare_sockets(frontends)
+        spare = self._spare_sockets(frontends, found)
         services = {it.name: self._frontend_service(it, pools, spare, lists) for it in frontends}
         new_pools = [pool for pool in pools.values() if pool.parent is None]
         new_frontends = [frontend for frontend in services.values() if frontend.parent is None]
@@ -343,11 +348,14 @@ class Balancer(MultiService):
             if times > 1:
                 raise SettingError(f"balancer: frontends must have different names, got {name} {times} times")
 
-    def _spare_sockets(self, frontends: Iterable[Frontend]) -> SpareSockets:
+    def _spare_sockets(
+        self, frontends: Iterable[Frontend], found: Mapping[Address, Sequence[Address]]
+    ) -> SpareSockets:
         """Give the sockets that close when these frontends are served instead of the present ones."""
         wanted = {frontend.name: frontend for frontend in frontends}
         present = self._frontends.items()
-        return SpareSockets(it for name, service in present for it in service.spare_sockets(wanted.get(name)))
+        spare = [it for name, service in present for it in service.spare_sockets(wanted.get(name))]
+        return SpareSockets(spare, found)
 
     def _frontend_service(
         self,

@@ -14,6 +14,7 @@ from tcpbalance.admission.access import Access
 from tcpbalance.admission.deny_file import mistakes_in_deny_file
 from tcpbalance.admission.lists import read_access
 from tcpbalance.admission.networks import NetworkSet
+from tcpbalance.config.addresses import Address
 from tcpbalance.config.admission import AccessConfig, LimitsConfig
 from tcpbalance.config.difference import Difference, difference, without
 from tcpbalance.config.errors import KeyPath, Mistake, Problem, Severity
@@ -26,6 +27,7 @@ from tcpbalance.config.pools import AffinityConfig, BackendConfig, PoolConfig
 from tcpbalance.errors import SettingError
 from tcpbalance.health.extensions import probes
 from tcpbalance.journal.examination import mistakes_in_state_file
+from tcpbalance.net.binding import ListenError, addresses_of
 from tcpbalance.net.own_listeners import loops_by_address, loops_by_name
 from tcpbalance.net.resolver.answer import Verdict
 from tcpbalance.net.resolver.blocking import look_up_all
@@ -220,6 +222,7 @@ class PreparedConfig:
         Keys that need a restart have their old values.
     :param become: the pools that have other settings, each with what it becomes.
     :param lists: the access lists of frontends, by the name of each whose lists are new.
+    :param found: the addresses of names that frontends listen on and have not listened on.
     :param tables: keeps the tables of policies until the policies are made.
     """
 
@@ -229,6 +232,7 @@ class PreparedConfig:
     parts: Parts
     become: Mapping[Pool, PoolDescription]
     lists: Mapping[str, Access]
+    found: Mapping[Address, Sequence[Address]]
     tables: object
 
     @classmethod
@@ -246,6 +250,7 @@ class PreparedConfig:
         :param timer: see ``Pool``.
         :param clock: see ``Pool``.
         :param rest: called often in the middle of long work.
+        :raises ListenError: a name to listen on cannot be looked up.
         :raises TcpbalanceError: something cannot be made, such as TLS of files that are not there any more.
         """
         before = present.config
@@ -271,7 +276,8 @@ class PreparedConfig:
         refuse_loops(list(frontends.values()), become)
         parts = Parts(usable, pools, frontends)
         tables = [description.make_tables(rest) for description in become.values()]
-        return cls(config, present, found, parts, become, _new_lists(before, usable, rest), tables)
+        lists = _new_lists(before, usable, rest)
+        return cls(config, present, found, parts, become, lists, _look_up(before, usable), tables)
 
 
 def _frontend(name: str, table: FrontendConfig, present: Parts, pools: Mapping[str, Pool]) -> Frontend:
@@ -292,6 +298,24 @@ def _new_lists(before: Config, after: Config, rest: Callable[[], object]) -> Map
         if frontend.access is not None and (present is None or present.access != frontend.access):
             lists[name] = read_access(frontend.access, rest)
     return lists
+
+
+def _look_up(before: Config, after: Config) -> Mapping[Address, Sequence[Address]]:
+    """Look the names up that frontends listen on and have not listened on.
+
+    :raises ListenError: one cannot be looked up.
+    """
+    found: dict[Address, Sequence[Address]] = {}
+    for name, frontend in after.frontends.items():
+        present = before.frontends.get(name)
+        kept = () if present is None else present.listen
+        for address in frontend.listen:
+            if address.is_name and address not in kept:
+                try:
+                    found[address] = addresses_of(address)
+                except ListenError as error:
+                    raise ListenError(f"frontend {name}: {error}") from error
+    return found
 
 
 def _client_tls(table: PoolConfig) -> ClientTls | None:

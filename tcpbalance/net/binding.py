@@ -8,7 +8,7 @@ import os
 import socket
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from twisted.logger import Logger
@@ -83,11 +83,14 @@ class _Closable(Protocol):
 Taken = TypeVar("Taken", bound=_Closable)
 
 
-def take_all(address: Address, take: Callable[[Address], Taken]) -> list[Taken]:
+def take_all(
+    address: Address, take: Callable[[Address], Taken], found: Sequence[Address] | None = None
+) -> list[Taken]:
     """Take an address; of a name, every address that it has and this machine has, too.
 
-    The name is looked up by the system, blocking. With port 0, each address gets a free port of its own.
+    With port 0, each address gets a free port of its own.
 
+    :param found: what `addresses_of` gave for the name; None to look it up.
     :param take: gives what listens on one address, as ``bind`` does, and raises what that raises.
     :returns: at least one.
     :raises ListenError: none of the addresses can be had, or one is taken; none is held then.
@@ -96,7 +99,7 @@ def take_all(address: Address, take: Callable[[Address], Taken]) -> list[Taken]:
         return [take(address)]
     socks: list[Taken] = []
     absent: list[ListenError] = []
-    for own in _addresses_of(address):
+    for own in addresses_of(address) if found is None else found:
         try:
             socks.append(take(own))
         except ListenError as error:
@@ -114,7 +117,11 @@ def take_all(address: Address, take: Callable[[Address], Taken]) -> list[Taken]:
     return socks
 
 
-def _addresses_of(name: Address) -> list[Address]:
+def addresses_of(name: Address) -> list[Address]:
+    """Look the addresses up that a name to listen on has, by the system, blocking.
+
+    :raises ListenError: it cannot be looked up.
+    """
     try:
         found = socket.getaddrinfo(name.host, name.port, 0, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)
     except (OSError, ValueError) as error:

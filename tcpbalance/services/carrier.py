@@ -158,7 +158,7 @@ class ListeningSockets:
 
         :raises SocketOptionError: the system refuses an option.
         """
-        self._taken = take_all(self._address, self._take)
+        self._taken = take_all(self._address, self._take, self._spare.found.get(self._address))
         self.listeners = [self._listener(taken) for taken in self._taken]
         with ExitStack() as undo:
             undo.callback(self.close)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from attrs import frozen
@@ -32,10 +32,14 @@ class SpareSockets:
     sockets listens before they are closed.
 
     :param spare: the sockets.
+    :param found: the addresses of names that are listened on from now on; others are still to be looked up.
     """
 
-    def __init__(self, spare: Iterable[SpareSocket] = ()) -> None:
+    def __init__(
+        self, spare: Iterable[SpareSocket] = (), found: Mapping[Address, Sequence[Address]] = {}
+    ) -> None:
         self._spare = list(spare)
+        self.found = found
         self._claimed: list[SpareSocket] = []
         self._calls: list[Callable[[], None]] = []
 

@@ -14,12 +14,13 @@ from attrs import evolve
 from twisted.internet.testing import MemoryReactorClock
 
 from support.pools import some_backends
-from tcpbalance import Balancer, Config, Frontend, Pool, SettingError, TcpbalanceError
+from tcpbalance import Balancer, Config, Frontend, ListenError, Pool, SettingError, TcpbalanceError, build
 from tcpbalance.admission import lists
 from tcpbalance.config.admission import AccessConfig
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.pools import BackendConfig, PoolConfig
 from tcpbalance.config.tls import PoolTlsConfig
+from tcpbalance.net import binding
 from tcpbalance.net.tls import client
 from tcpbalance.pool.policies import maglev
 
@@ -75,6 +76,8 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     record(maglev, "build")
     record(lists, "read_deny_file")
     record(client, "_read")
+    record(build, "addresses_of")
+    record(binding, "addresses_of")
     return made
 
 
@@ -134,6 +137,28 @@ def test_the_lists_of_a_frontend_are_read_in_the_thread_that_prepares(
         admission = balancer.factories[name].context.admission
         assert admission is not None
         assert admission.control.access.refusal(b"\xc0\0\2\1") is not None
+
+
+@pytest.mark.parametrize("name", ["web", "new"])
+def test_names_to_listen_on_are_looked_up_once_in_the_thread_that_prepares(
+    balancer: Balancer, threads: list[str], name: str
+) -> None:
+    one = config(1, 2)
+    frontend = evolve(one.frontends["web"], listen=("localhost:0", "127.0.0.1:0"))
+    other = evolve(one, frontends={**one.frontends, name: frontend})
+    balancer.apply(in_another_thread(partial(balancer.prepare_config, other)))
+    assert threads == ["addresses_of in another thread"]
+    assert len(balancer.listens_on(name)) >= 2
+    balancer.apply(evolve(other, shutdown_grace=7.0))
+    assert threads == ["addresses_of in another thread"]
+
+
+def test_a_name_to_listen_on_that_cannot_be_looked_up_changes_nothing(balancer: Balancer) -> None:
+    one = config(1, 3)
+    frontend = evolve(one.frontends["web"], listen=("nowhere.invalid:80",))
+    with pytest.raises(ListenError, match=r"^frontend web: cannot listen on nowhere.invalid:80: the name"):
+        balancer.prepare_config(evolve(one, frontends={"web": frontend}))
+    assert weights(balancer) == [1, 2]
 
 
 def test_a_new_pool_is_made_in_the_thread_that_prepares(balancer: Balancer, threads: list[str]) -> None:
