@@ -24,6 +24,18 @@ print(sys.getswitchinterval())
 """
 
 
+RELOAD = """
+import sys
+from twisted.internet import reactor
+from tcpbalance.config_reloader import ConfigReloader
+from tcpbalance.daemon import build_or_exit
+
+service = build_or_exit(reactor, sys.argv[1], {})
+(reloader,) = [part for part in service if isinstance(part, ConfigReloader)]
+print(reloader._read(sys.argv[1]).pools["a"] is reloader._balancer.config.pools["a"])
+"""
+
+
 def written(folder: Path, backends: int) -> Path:
     addresses = ", ".join(f'"127.0.0.1:{port}"' for port in range(1000, 1000 + backends))
     file = folder / "tcpbalance.toml"
@@ -37,6 +49,10 @@ def test_a_daemon_has_the_lock_taken_early(tmp_path: Path) -> None:
     file = written(tmp_path, 1)
     (interval,) = run([sys.executable, "-c", PROGRAM, f"{file}"]).split()
     assert float(interval) == pytest.approx(TAKE_AFTER)
+
+
+def test_the_first_reload_of_a_daemon_reads_only_what_has_changed_since_its_start(tmp_path: Path) -> None:
+    assert run([sys.executable, "-c", RELOAD, f"{written(tmp_path, 1)}"]).split() == ["True"]
 
 
 def test_reading_a_configuration_gives_way_at_each_backend_at_least(tmp_path: Path) -> None:
