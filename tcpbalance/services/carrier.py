@@ -99,9 +99,7 @@ class _Taken:
         return self.shared is None and self.passed is None
 
     def close(self) -> None:
-        """Give the address back; the clients that have come to it meanwhile are served as before."""
-        if self.rival is not None:
-            self.rival.accept_from(self.sock)
+        """Give the address back."""
         self.sock.close()
 
 
@@ -261,7 +259,7 @@ class ListeningSockets:
     def listen(self, hosts: Sequence[Listener]) -> None:
         """See ``Carrier``."""
         for taken, listener in zip(self._taken, self.listeners, strict=True):
-            if taken.is_own and not listener.is_listening:
+            if not listener.is_listening:
                 listener.listen()
                 host = next((it for it in hosts if it.family == taken.sock.family), None)
                 if host is not None:

@@ -16,6 +16,7 @@ from twisted.internet import reactor as global_reactor
 from support.apply_case import ApplyCase
 from support.ports import free_port
 from support.sockets import until
+from support.unfinished_probe import UnfinishedProbe
 from tcpbalance import Balancer, Config, HealthConfig, ListenError, TcpProbe
 from tcpbalance import balancer as balancer_module
 from tcpbalance.net import binding
@@ -118,6 +119,15 @@ class ApplyAddressesTests(ApplyCase):
                 other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 with pytest.raises(OSError, match="in use"):
                     other.bind((host, self.port))
+        assert not self.allows_others(balancer)
+
+    def allows_others(self, balancer: Balancer) -> bool:
+        """Whether other sockets of this user may be bound beside those of a balancer."""
+        found = []
+        for _, listener in balancer.listeners():
+            with listener.share_socket() as sock:
+                found.append(sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT))
+        return any(found)
 
     async def test_no_client_is_refused_or_reset_meanwhile(self) -> None:
         balancer = await self.running(self.tables(a="0.0.0.0"))
@@ -152,6 +162,21 @@ class ApplyAddressesTests(ApplyCase):
         """Ask whether there were some more visits, or one has failed."""
         before = len(visits)
         return lambda: bool(failures) or len(visits) > before + 3
+
+    async def test_before_the_frontend_is_open_clients_of_an_address_that_is_added_are_refused(self) -> None:
+        probe = UnfinishedProbe()
+        slow = self.pool("a", health=HealthConfig(check="unfinished", probe=probe, timeout=60))
+        first, second = f"127.0.0.1:{self.port}", f"127.0.0.2:{self.port}"
+        balancer = Balancer.from_config(reactor, self.config({"a": {"listen": first}}, web=slow))
+        self.addCleanup(balancer.stopService)
+        balancer.startService()
+        await until(reactor, lambda: probe.asked)
+        balancer.apply(self.config({"a": {"listen": [first, second]}}, web=slow))
+        assert self.is_refused("127.0.0.1")
+        assert self.is_refused("127.0.0.2")
+        balancer.apply(self.config({"a": {"listen": [first, second]}}))
+        await balancer.when_listening()
+        assert [await self.served_by("127.0.0.1"), await self.served_by("127.0.0.2")] == ["a", "a"]
 
     # An address that is lost
 
@@ -211,6 +236,17 @@ class ApplyAddressesTests(ApplyCase):
             clients = self.clients_of_a_reload_that_fails(balancer, config, "127.0.0.1", "127.0.0.2")
             assert [await self.answer(client) for client in clients] == ["a", "a"]
             assert await self.served_by("127.0.0.1") == "a"
+            assert not self.allows_others(balancer)
+
+    async def test_the_next_client_of_an_address_that_is_about_to_close_is_refused(self) -> None:
+        balancer = await self.running(self.tables(a="127.0.0.1"))
+        (listener,) = (it for _, it in balancer.listeners())
+        with socket.create_server(("127.0.0.2", self.port)) as sock:
+            sock.setblocking(False)
+            early = self.at("127.0.0.2")
+            listener.accept_from(sock)
+            assert self.is_refused("127.0.0.2")
+            assert await self.answer(early) == "a"
 
 
 class NativeApplyAddressesTests(ApplyAddressesTests):

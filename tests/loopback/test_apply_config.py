@@ -563,6 +563,7 @@ class NativeApplyConfigTests(ApplyConfigTests):
 
     data_path_name = "auto"
 
+    @pytest.mark.timeout(180)
     async def test_a_thousand_changes_take_no_memory_descriptors_or_timers(self) -> None:
         # Events of the log are kept until a test is over.
         self.patch(Logger, "emit", lambda *args, **keys: None)

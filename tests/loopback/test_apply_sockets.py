@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import stat
+import struct
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 from twisted.internet import reactor as global_reactor
+from twisted.logger import capturedLogs, formatEvent
 
 from support.apply_case import ApplyCase
 from support.sockets import port_of
@@ -119,6 +121,14 @@ class ApplySocketsTests(ApplyCase):
             assert await self.options(balancer) == usual, key
         assert balancer.listens_on("web") == [before]
 
+    async def test_one_of_two_buffers_goes(self) -> None:
+        balancer = await self.running(self.config())
+        for receive_buffer in (5000, None):
+            table = SocketConfig(receive_buffer=receive_buffer, send_buffer=30000)
+            balancer.apply(self.config({"web": {"socket": table}}))
+        accepted, _ = await self.options(balancer)
+        assert (accepted["locks"], accepted["send_buffer"]) == (1, 60000)
+
     async def test_the_handshake_follows_the_buffer(self) -> None:
         balancer = await self.running(self.config())
         scales = []
@@ -132,9 +142,25 @@ class ApplySocketsTests(ApplyCase):
         for length in (5, None):
             balancer.apply(self.config({"web": {"socket": SocketConfig(fast_open=length)}}))
             (listener,) = (it for _, it in balancer.listeners())
-            sock = listener.share_socket()
-            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN) == (length or 0)
-            sock.close()
+            with listener.share_socket() as sock:
+                assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN) == (length or 0)
+
+    async def test_the_queue_has_another_length(self) -> None:
+        balancer = await self.running(self.config())
+        for backlog in (7, 9):
+            balancer.apply(self.config({"web": {"backlog": backlog}}))
+            (listener,) = (it for _, it in balancer.listeners())
+            with listener.share_socket() as sock:
+                info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32)
+            # Of a listening socket, tcpi_sacked is the length of its queue.
+            assert struct.unpack_from("I", info, 28) == (backlog,)
+
+    async def test_a_buffer_that_the_system_makes_smaller_is_in_the_log(self) -> None:
+        balancer = await self.running(self.config())
+        with capturedLogs() as events:
+            balancer.apply(self.config({"web": {"socket": SocketConfig(receive_buffer=2**29)}}))
+        lines = [formatEvent(event) for event in events]
+        assert any("socket.receive_buffer is" in line and "rmem_max" in line for line in lines), lines
 
     async def test_clients_that_wait_and_sessions_that_are_open_go_on(self) -> None:
         balancer = await self.running(self.config())
@@ -153,6 +179,13 @@ class ApplySocketsTests(ApplyCase):
             balancer.apply(self.config({"web": wrong}))
         assert balancer.config is config
         assert await self.options(balancer) == usual
+
+    async def test_an_option_of_sockets_to_backends_alone_is_refused_as_well(self) -> None:
+        listen = f"unix:{self.folder}/socket"
+        balancer = await self.running(self.config({"web": {"listen": listen}}))
+        wrong = SocketConfig(congestion="missing")
+        with pytest.raises(ListenError, match=r"frontend web: socket\.congestion: the system has no"):
+            balancer.apply(self.config({"web": {"listen": listen, "socket": wrong}}))
 
     async def test_an_address_moves_to_a_frontend_with_other_options(self) -> None:
         balancer = await self.running(self.config({"web": {"listen": "127.0.0.2:0"}}))
@@ -205,6 +238,29 @@ class ApplySocketsTests(ApplyCase):
         balancer.apply(self.config({"web": self.unix()}))
         assert self.access() == usual
 
+    async def test_without_a_group_a_file_has_that_of_its_folder_where_new_files_have_it(self) -> None:
+        group = grp.getgrnam(self.other_group()).gr_gid
+        os.chown(self.folder, -1, group)
+        self.folder.chmod(0o2755)
+        own = GroupName(grp.getgrgid(os.getegid()).gr_name)
+        balancer = await self.running(self.config({"web": self.unix(listen_group=own)}))
+        assert self.access()[2] == os.getegid()
+        balancer.apply(self.config({"web": self.unix()}))
+        assert self.access()[2] == group
+
+    async def test_what_does_not_change_is_left_as_somebody_else_has_set_it(self) -> None:
+        group = grp.getgrnam(self.other_group()).gr_gid
+        balancer = await self.running(self.config({"web": self.unix()}))
+        user = os.geteuid() or 1
+        os.chown(self.folder / "socket", user, group)
+        balancer.apply(self.config({"web": self.unix(listen_mode=FileMode(0o600))}))
+        assert self.access() == (0o600, user, group)
+        balancer.apply(self.config({"web": self.unix()}))
+        (self.folder / "socket").chmod(0o640)
+        own = GroupName(grp.getgrgid(os.getegid()).gr_name)
+        balancer.apply(self.config({"web": self.unix(listen_group=own)}))
+        assert (self.access()[0], self.access()[2]) == (0o640, os.getegid())
+
     async def test_a_group_is_given_without_the_permissions_of_the_other(self) -> None:
         """At no moment may anybody connect who may neither before nor after."""
         group = self.other_group()
@@ -229,8 +285,8 @@ class ApplySocketsTests(ApplyCase):
             with pytest.raises(ListenError, match="frontend api: cannot listen on"):
                 balancer.apply(self.config(tables))
             assert self.access() == before
-            renamed = {"other": self.unix(listen_mode=FileMode(0o600)), "web": {"listen": taken}}
-            with pytest.raises(ListenError, match="frontend web: cannot listen on"):
+            renamed = {"other": self.unix(listen_mode=FileMode(0o600)), "third": {"listen": taken}}
+            with pytest.raises(ListenError, match="frontend third: cannot listen on"):
                 balancer.apply(self.config(renamed))
         assert self.access() == before
         nobody = UserName("no such user")
