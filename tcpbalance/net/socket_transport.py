@@ -165,7 +165,7 @@ class SocketTransport:
 
     def has_input(self) -> bool:
         """See ``Transport``."""
-        return self._tls.has_unread if self._tls is not None else unread(self.socket) > 0
+        return self._tls.has_input if self._tls is not None else unread(self.socket) > 0
 
     def confirm_end(self) -> bool:
         """See ``Transport``: what is reported as the end is the end."""

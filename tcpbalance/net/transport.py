@@ -57,7 +57,10 @@ class Transport(Protocol):
         ...
 
     def has_input(self) -> bool:
-        """Whether bytes have come that were not read; unlike a read, this takes no error of the socket."""
+        """Whether bytes have come that were not passed on; unlike a read, this takes no error of the socket.
+
+        The beginning of a TLS record counts where the socket is ours; in Twisted's TLS it cannot be seen.
+        """
         ...
 
     def confirm_end(self) -> bool:

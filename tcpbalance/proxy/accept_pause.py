@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import IAddress
+
+_ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
 
 
 class Acceptor(Protocol):
@@ -10,6 +15,7 @@ class Acceptor(Protocol):
 
     def pauseProducing(self) -> None: ...
     def resumeProducing(self) -> None: ...
+    def getHost(self) -> IAddress: ...
 
 
 class AcceptPause:
@@ -34,6 +40,13 @@ class AcceptPause:
         """Remove a listening port that has been closed."""
         self._acceptors.remove(acceptor)
 
+    def accepts_at(self, address: IAddress) -> bool:
+        """Whether a client that connects to an address is accepted at this time.
+
+        :param address: as a connection has it that was accepted there.
+        """
+        return not self._reasons and any(_is_at(acceptor.getHost(), address) for acceptor in self._acceptors)
+
     def pause(self, reason: str) -> None:
         """Pause until this reason is withdrawn, and all others are; adding it twice changes nothing."""
         if not self._reasons:
@@ -49,3 +62,10 @@ class AcceptPause:
         if not self._reasons:
             for acceptor in self._acceptors:
                 acceptor.resumeProducing()
+
+
+def _is_at(port: Any, address: Any) -> bool:
+    """Whether connections to an address come to a port, which may listen on all addresses of its family."""
+    if isinstance(port, IPv4Address | IPv6Address) and port.host in _ALL_ADDRESSES:
+        return type(address) is type(port) and bool(address.port == port.port)
+    return bool(port == address)

@@ -16,6 +16,7 @@ from collections.abc import Generator
 from socket import SHUT_WR, SocketType
 from typing import cast
 
+from twisted.internet.interfaces import IAddress
 from twisted.python.failure import Failure
 
 from tcpbalance.net.addresses import ClientAddress, peer_address
@@ -399,6 +400,7 @@ class BareSession(Session):
         return (
             self._phase is RELAYING
             and self._first_end is None
+            and (self._backend_bytes > 0 or not self._client_bytes)
             and self._wheel.now - self.active >= idle_for + RESOLUTION
             and held is not None
             and backend is not None
@@ -407,6 +409,14 @@ class BareSession(Session):
             and not has_input(client)
             and not has_input(backend)
         )
+
+    @property
+    def _host(self) -> IAddress:
+        """See ``Session``."""
+        if not self.is_bare:
+            return super()._host
+        sock = self._client_socket
+        return peer_address(sock.family, sock.getsockname())
 
     def end(self, reason: EndReason) -> None:
         """See ``Session``."""

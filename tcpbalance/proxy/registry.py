@@ -69,7 +69,11 @@ class OpenSession(Protocol):
 
     def can_move(self, idle_for: float) -> bool:
         """Whether its client may be sent to another backend: affinity does not bind it to this one, and
-        nothing has been under way for so many seconds."""
+        nothing has been under way for so many seconds: neither bytes nor a first answer."""
+        ...
+
+    def can_return(self) -> bool:
+        """Whether its client would be accepted now if it connected anew where it did before."""
         ...
 
     def end(self, reason: EndReason) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -184,6 +185,7 @@ class Session:
             backend is not None
             and self._phase in _JOINED
             and self._first_end is None
+            and (backend.received > 0 or not self.client.received)
             and self._wheel.now - self.quiet_since >= idle_for + RESOLUTION
             and self._dialler.slot is not None
             and not self._dialler.slot.is_bound
@@ -191,6 +193,16 @@ class Session:
             and not self.client.has_input()
             and not backend.has_input()
         )
+
+    def can_return(self) -> bool:
+        """See ``registry.OpenSession``."""
+        return self._context.registry.accept_pause.accepts_at(self._host)
+
+    @property
+    def _host(self) -> IAddress:
+        """The address that the client has connected to."""
+        host: IAddress = self.client.transport.getHost()
+        return host
 
     @property
     def buffered(self) -> int:

@@ -27,8 +27,10 @@ class PausableFactory(Factory):
     """Stands before a frontend's factory at the port of an endpoint, and refuses clients while it is paused.
 
     :param inner: serves the clients.
+    :ivar port: listens.
     """
 
+    port: IListeningPort
     noisy = False
 
     def __init__(self, inner: FrontendFactory) -> None:
@@ -42,6 +44,10 @@ class PausableFactory(Factory):
     def resumeProducing(self) -> None:
         """Serve clients again."""
         self._is_paused = False
+
+    def getHost(self) -> IAddress:
+        """The address that clients connect to."""
+        return self.port.getHost()
 
     def buildProtocol(self, addr: Any) -> Any:
         """Twisted's call: a client has come."""
@@ -123,7 +129,7 @@ class EndpointPort:
             # The frontend was closed while the endpoint took its time.
             self._stop(port)
             raise CancelledError
-        self._port = port
+        self._port = pausable.port = port
         if hasattr(port, "pauseProducing") and hasattr(port, "resumeProducing"):
             # From here on the port's own pauses count, in which clients wait instead of being refused.
             port.pauseProducing()

@@ -128,10 +128,13 @@ class Rebalancer:
     def _closes(self, session: OpenSession, surplus: dict[Backend, int], now: float) -> bool:
         """Close a session if it belongs to the surplus and its client may go to another backend."""
         backend = session.served_by
-        if backend is None or not surplus.get(backend) or not session.can_move(self._idle_for):
+        if backend is None or not surplus.get(backend) or not self._may_close(session):
             return False
         surplus[backend] -= 1
         self._departures.add(now)
         self._leaving[session] = backend
         session.end(EndReason.REBALANCED)
         return True
+
+    def _may_close(self, session: OpenSession) -> bool:
+        return session.can_move(self._idle_for) and session.can_return()

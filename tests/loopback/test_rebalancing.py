@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Callable
 from typing import Any
 
 from attrs import evolve
@@ -15,6 +16,7 @@ from twisted.internet.threads import deferToThread
 from support import peers
 from support.clients import connect, read
 from support.data_paths import DataPathCase
+from support.ports import free_port
 from support.reconnecting import Reconnecting
 from support.sockets import Echo, port_of, until
 from support.tls_case import NAME, TlsCase
@@ -23,6 +25,7 @@ from tcpbalance import Balancer, Config, EndReason, RebalanceConfig, ServerTls
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.pools import BackendConfig, PoolConfig
 from tcpbalance.net.data_path import DataPathName
+from tcpbalance.net.ends import unread
 from tcpbalance.net.wheel import Wheel
 from tcpbalance.proxy.preread_settings import PrereadSettings
 
@@ -111,11 +114,98 @@ class RebalancingTests(DataPathCase):
         assert (left.closed, gone.closed) == (2, 0)
         assert pool.surplus({}, 0).closable == 1
 
+    async def test_sessions_that_came_by_an_address_that_is_gone_stay(self) -> None:
+        """Their clients would be refused."""
+        one, two = self.server(), self.server()
+        config = self.config(one)
+
+        def listening(config: Config, *addresses: str) -> Config:
+            return evolve(config, frontends={"web": FrontendConfig(listen=addresses, pool="web")})
+
+        gone, kept = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+        balancer = await self.running(listening(config, gone, kept))
+        ports = [port_of(address) for address in balancer.listens_on("web")]
+        staying, moving = (Reconnecting(port, 4) for port in ports)
+        self.addCleanup(staying.close)
+        self.addCleanup(moving.close)
+        (pool,) = balancer._pools
+        await until(reactor, lambda: pool.backends[0].active == 8)
+        balancer.apply(listening(self.config(one, two, rebalance=QUICK), kept))
+
+        def has_moved() -> bool:
+            moving.hear_all()
+            staying.hear_all()
+            return [backend.active for backend in pool.backends] == [4, 4]
+
+        await until(reactor, has_moved)
+        assert (moving.closed, staying.closed) == (4, 0)
+
+    async def test_none_is_closed_while_its_frontend_accepts_no_clients(self) -> None:
+        one, two = self.server(), self.server()
+        balancer = await self.running(self.config(one, frontends=("web", "paused")))
+        moving, staying = self.clients(balancer, "web", 3), self.clients(balancer, "paused", 5)
+        (pool,) = balancer._pools
+        await until(reactor, lambda: pool.backends[0].active == 8)
+        pause = balancer.factories["paused"].registry.accept_pause
+        pause.pause("overload")
+        balancer.apply(self.config(one, two, rebalance=QUICK, frontends=("web", "paused")))
+
+        def has_moved(*active: int) -> bool:
+            moving.hear_all()
+            staying.hear_all()
+            return [backend.active for backend in pool.backends] == [*active]
+
+        await until(reactor, lambda: has_moved(5, 3))
+        assert (moving.closed, staying.closed) == (3, 0)
+        pause.resume("overload")
+        await until(reactor, lambda: has_moved(4, 4))
+        assert (moving.closed, staying.closed) == (3, 1)
+
 
 class NativeRebalancingTests(RebalancingTests):
     """On the native one."""
 
     data_path_name: DataPathName = "auto"
+
+
+class Speaker:
+    """A client of TLS that says how its records come to the socket.
+
+    :param context: verifies the server.
+    :param sock: connected.
+    """
+
+    def __init__(self, context: ssl.SSLContext, sock: socket.socket) -> None:
+        self._sock = sock
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._in, self._out, server_hostname=NAME)
+
+    def shake_hands(self) -> None:
+        self._until_done(self._tls.do_handshake)
+
+    def encrypt(self, data: bytes) -> bytes:
+        self._tls.write(data)
+        return self._out.read()
+
+    def receive(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            data += self._until_done(lambda: self._tls.read(size))
+        return data
+
+    def exchange(self, data: bytes) -> bytes:
+        self._sock.sendall(self.encrypt(data))
+        return self.receive(len(data))
+
+    def _until_done(self, call: Callable[[], Any]) -> Any:
+        while True:
+            try:
+                return call()
+            except ssl.SSLWantReadError:
+                self._sock.sendall(self._out.read())
+                self._in.write(self._sock.recv(1 << 16))
+            finally:
+                self._sock.sendall(self._out.read())
 
 
 class TlsRebalancingTests(TlsCase):
@@ -161,3 +251,40 @@ class NativeTlsRebalancingTests(TlsRebalancingTests):
     """On the native one."""
 
     data_path_name: DataPathName = "auto"
+
+    async def test_while_a_record_comes_in_it_is_busy(self) -> None:
+        clock = Clock()
+        tls = PrereadSettings(tls=ServerTls(frontend_tls(self.issue())))
+
+        def serve(sock: socket.socket) -> None:
+            while data := sock.recv(1 << 16):
+                sock.sendall(data)
+
+        with peers.peer(serve) as backend:
+            port = self.serve(backend.address, preread=tls)
+            self.frontend.context = evolve(
+                self.frontend.context, clock=clock.seconds, wheel=Wheel(clock, clock.seconds)
+            )
+            client = connect(port)
+            self.addCleanup(client.close)
+            speaker = Speaker(self.client_context(), client)
+            await deferToThread(speaker.shake_hands)
+            assert await deferToThread(speaker.exchange, b"question") == b"question"
+            session: Any
+            (session,) = self.frontend.registry.sessions
+            await until(reactor, lambda: not session.buffered)
+            clock.pump([1.0] * 8)
+            assert session.can_move(5.0)
+            record = speaker.encrypt(bytes(10_000))
+            for piece in (record[:3], record[3:5], record[5:9000]):
+                client.sendall(piece)
+                await until(reactor, lambda: unread(session.client.transport.socket) == 0)
+                clock.pump([1.0] * 8)
+                assert not session.can_move(5.0)
+            client.sendall(record[9000:])
+            assert await deferToThread(speaker.receive, 10_000) == bytes(10_000)
+            await until(reactor, lambda: not session.buffered)
+            clock.pump([1.0] * 8)
+            assert session.can_move(5.0)
+            client.close()
+            await self.ended()

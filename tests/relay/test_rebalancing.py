@@ -65,11 +65,35 @@ def test_one_byte_either_way_and_it_is_busy(make_scene: Any, who: str, messages:
     scene.advance(IDLE_FOR - 1)
     assert not session.can_move(IDLE_FOR)
     scene.advance(1 + 3)
-    assert session.can_move(IDLE_FOR)
+    assert session.can_move(IDLE_FOR) == (who == "backend" or messages > 0)
+
+
+@pytest.mark.parametrize("size", [1, 200_000])
+def test_while_the_first_request_has_no_answer_it_is_busy(make_scene: Any, size: int) -> None:
+    scene = make_scene()
+    client, backend = scene.joined()
+    client.send(bytes(size))
+    scene.run()
+    scene.advance(LONG)
+    assert len(backend.received) == size
+    assert not only_session(scene).can_move(IDLE_FOR)
+    backend.send(b"answer")
+    scene.run()
+    scene.advance(LONG)
+    assert only_session(scene).can_move(IDLE_FOR)
+
+
+def test_a_server_that_speaks_alone_may_be_left(make_scene: Any) -> None:
+    scene = make_scene()
+    _, backend = scene.joined()
+    backend.send(b"greeting")
+    scene.run()
+    scene.advance(LONG)
+    assert only_session(scene).can_move(IDLE_FOR)
 
 
 @pytest.mark.parametrize("who", ["client", "backend"])
-@pytest.mark.parametrize("messages", [0, 5])
+@pytest.mark.parametrize("messages", [1, 5])
 def test_while_a_peer_has_not_fetched_all_it_is_busy(make_scene: Any, who: str, messages: int) -> None:
     scene = make_scene()
     client, backend = scene.joined()

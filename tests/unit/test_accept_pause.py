@@ -5,15 +5,23 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.interfaces import IAddress
 
 from tcpbalance.proxy.accept_pause import AcceptPause
+
+HERE = IPv4Address("TCP", "10.0.0.1", 80)
 
 
 class Acceptor:
     """Notes how often it was shut and opened."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: IAddress = HERE) -> None:
         self.calls: list[str] = []
+        self._host = host
+
+    def getHost(self) -> IAddress:
+        return self._host
 
     def pauseProducing(self) -> None:
         self.calls.append("pause")
@@ -101,3 +109,37 @@ def test_it_is_shut_exactly_while_a_reason_stands(steps: list[tuple[bool, str]])
         (standing.add if given_now else standing.discard)(reason)
         assert door.shut is bool(standing)
     assert all(one != other for one, other in zip(door.calls, door.calls[1:], strict=False))
+
+
+@pytest.mark.parametrize(
+    ("port", "address", "expected"),
+    [
+        (HERE, HERE, True),
+        (HERE, IPv4Address("TCP", "10.0.0.1", 81), False),
+        (HERE, IPv4Address("TCP", "10.0.0.2", 80), False),
+        (IPv4Address("TCP", "0.0.0.0", 80), HERE, True),
+        (IPv4Address("TCP", "0.0.0.0", 81), HERE, False),
+        (IPv6Address("TCP", "::", 80), IPv6Address("TCP", "fd00::1", 80), True),
+        (IPv6Address("TCP", "::", 80), HERE, False),
+        (UNIXAddress("/run/a"), UNIXAddress("/run/a"), True),
+        (UNIXAddress("/run/a"), UNIXAddress("/run/b"), False),
+        (IPv4Address("TCP", "0.0.0.0", 80), UNIXAddress("/run/a"), False),
+    ],
+    ids=str,
+)
+def test_clients_are_accepted_where_a_port_listens(port: IAddress, address: IAddress, expected: bool) -> None:
+    assert (
+        latch_with(Acceptor(IPv4Address("TCP", "10.9.9.9", 1)), Acceptor(port)).accepts_at(address)
+        is expected
+    )
+
+
+def test_clients_are_not_accepted_in_a_pause_or_once_the_port_is_closed() -> None:
+    door = Acceptor()
+    accept_pause = latch_with(door)
+    accept_pause.pause("full")
+    assert not accept_pause.accepts_at(HERE)
+    accept_pause.resume("full")
+    assert accept_pause.accepts_at(HERE)
+    accept_pause.leave(door)
+    assert not accept_pause.accepts_at(HERE)

@@ -37,6 +37,9 @@ class Acceptor:
     def resumeProducing(self) -> None:
         self.shut = False
 
+    def getHost(self) -> Any:
+        raise NotImplementedError
+
 
 @define(eq=False)
 class Session:

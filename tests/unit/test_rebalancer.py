@@ -26,6 +26,7 @@ class FakeSession:
     """A session of which a test says how long it has been idle.
 
     :ivar idle: seconds.
+    :ivar refused: whether its client could not come back.
     :ivar lingers: whether its connection to the backend stays active after its end is decided.
     """
 
@@ -35,6 +36,7 @@ class FakeSession:
         self.delay = delay
         self.idle = 1000.0
         self.lingers = False
+        self.refused = False
         self.reason: EndReason | None = None
         self.over = False
         client = number.to_bytes(4, "big")
@@ -49,6 +51,9 @@ class FakeSession:
 
     def can_move(self, idle_for: float) -> bool:
         return self.reason is None and self.idle >= idle_for and not self._slot.is_bound
+
+    def can_return(self) -> bool:
+        return not self.refused
 
     def end(self, reason: EndReason) -> None:
         assert self.reason is None
@@ -182,6 +187,17 @@ def test_busy_sessions_stay() -> None:
         session.idle = IDLE_FOR
     stage.advance(60)
     assert stage.active == [20, 20]
+
+
+def test_sessions_whose_clients_could_not_come_back_stay() -> None:
+    stage = Stage(1)
+    stage.crowd(40)
+    for session in stage.sessions[:35]:
+        session.refused = True
+    stage.scale_out(1)
+    stage.rebalancer.start(stage.config)
+    stage.advance(60)
+    assert stage.active == [35, 5]
 
 
 def test_sessions_bound_by_affinity_stay() -> None:

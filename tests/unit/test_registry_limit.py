@@ -32,6 +32,9 @@ class Port:
     def resumeProducing(self) -> None:
         self.paused = False
 
+    def getHost(self) -> Any:
+        raise NotImplementedError
+
 
 @given(BOUNDS, st.lists(st.sampled_from(["open", "end"]) | st.tuples(BOUNDS), max_size=30))
 def test_it_is_full_exactly_while_as_many_are_open_as_may_be(bound: Any, deeds: list[Any]) -> None:

@@ -221,6 +221,11 @@ class TlsLayer:
         """Whether something has come that was not read."""
         return self.socket.has_unread
 
+    @property
+    def has_input(self) -> bool:
+        """Whether something has come that was not passed on, such as the beginning of a record."""
+        return self.socket.has_input
+
     def error(self) -> Exception:
         """What a broken connection is reported as: with the peer's alert, and whether anything is unread."""
         unheard = not self.handshaking and self.socket.has_unread

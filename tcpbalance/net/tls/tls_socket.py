@@ -436,6 +436,11 @@ class TlsSocket:
             return self._records.ready or unread(self._sock) > 0
         return False
 
+    @property
+    def has_input(self) -> bool:
+        """Whether something has come that was not given on; OpenSSL may have got it, as part of a record."""
+        return self._records.partial > 0 or self._records.left > 0 or self.has_unread
+
     def drain(self) -> None:
         """Take what has come and will not be used: a close with bytes unread would be a reset, and the peer
         would lose our last bytes."""
