@@ -11,30 +11,35 @@ COMES_BACK_WITHIN = 60.0
 class Departures:
     """Counts the clients that are expected to connect anew.
 
-    Each new connection to the pool takes the place of one that was closed, whichever client it is of.
+    One that has come back looks like any other. But short connections that come and go beside it leave as
+    many connections open as before. So only growth counts: clients have come back as far as the open
+    connections, and those that are away, are more than when the first of these was closed.
     """
 
-    __slots__ = ("_at", "_attempts")
+    __slots__ = ("_at", "_before")
 
     def __init__(self) -> None:
         self._at: deque[float] = deque()
-        self._attempts = 0
+        self._before = 0
 
     def add(self, now: float) -> None:
-        """Take note of a client whose connection is closed.
+        """Take note of a client whose connection is closed, right after a count.
 
         :param now: seconds on a clock that does not go back.
         """
         self._at.append(now)
 
-    def count(self, now: float, attempts: int) -> int:
+    def count(self, now: float, opened: int) -> int:
         """Count those that have not come back, and are still expected to.
 
-        :param attempts: connections that the pool's backends have had so far; fewer than before where a
-            backend was removed.
+        :param opened: connections that the pool's backends have, those that are being closed left out.
         """
-        returned, self._attempts = attempts - self._attempts, attempts
-        while self._at and (returned > 0 or self._at[0] + COMES_BACK_WITHIN <= now):
-            self._at.popleft()
-            returned -= 1
-        return len(self._at)
+        away = self._at
+        while away and away[0] + COMES_BACK_WITHIN <= now:
+            away.popleft()
+            self._before -= 1
+        while away and opened + len(away) > self._before:
+            away.popleft()
+        if not away:
+            self._before = opened
+        return len(away)

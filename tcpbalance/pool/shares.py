@@ -51,6 +51,7 @@ def surplus(tiers: Sequence[Sequence[Load]], away: int) -> Surplus:
     :param away: connections that are to come besides those that there are.
     """
     loads = list(chain(*tiers))
+    assert all(load.part > 0 for load in loads), "a backend that gets new clients takes some"
     total = away + sum(load.active for load in loads)
     to_keep = to_take = _shares(tiers, [[load.backend.weight for load in tier] for tier in tiers], total)
     if any(load.part < 1 for load in loads):

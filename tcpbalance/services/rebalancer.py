@@ -16,6 +16,10 @@ from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.registry import OpenSession
 from tcpbalance.steady_loop import SteadyLoop
 
+TOLERATED, TOLERATED_PART = 1, 0.05
+"""Connections above its share, and their part of it, up to which a backend keeps them: as clients come and
+go, the numbers come near the shares and do not stay there. Once there were more, all of them are closed."""
+
 MIN_INTERVAL, MAX_INTERVAL = 0.02, 0.2
 """Seconds from one look to the next: below the tolerance of ``Gcra``, so that the rate is kept."""
 
@@ -76,17 +80,18 @@ class Rebalancer:
         self._config = None
         self._since = {}
         self._unseen = []
-        self._leaving = {}
 
     def _look(self) -> None:
         now = self._clock()
         if now < self._next_look:
             return
         self._leaving = {session: b for session, b in self._leaving.items() if not session.over}
-        attempts = sum(backend.stats.connect_attempts for backend in self._pool.backends)
-        away = self._departures.count(now, attempts)
-        found = self._pool.surplus(Counter(self._leaving.values()), away)
-        lasting = self._lasting(found.by_backend, now)
+        leaving = Counter(self._leaving.values())
+        staying = {backend: backend.active - leaving[backend] for backend in self._pool.backends}
+        away = self._departures.count(now, sum(staying.values()))
+        found = self._pool.surplus(leaving, away)
+        begun = {b: n for b, n in found.by_backend.items() if b in self._since or _is_much(n, staying[b])}
+        lasting = self._lasting(begun, now)
         if not lasting or not found.closable:
             self._unseen = []
             self._next_look = now + min(CALM, self._idle_for)
@@ -138,3 +143,8 @@ class Rebalancer:
 
     def _may_close(self, session: OpenSession) -> bool:
         return session.can_move(self._idle_for) and session.can_return()
+
+
+def _is_much(surplus: int, active: int) -> bool:
+    """Whether a backend with so many connections has more above its share than is tolerated."""
+    return surplus > max(TOLERATED, TOLERATED_PART * (active - surplus))
