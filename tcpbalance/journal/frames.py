@@ -145,7 +145,9 @@ def decode(data: bytes, rest: Callable[[], None] = lambda: None) -> Journal:
     :param rest: called now and then.
     """
     if not data.startswith(JOURNAL_HEADER):
-        return Journal((), JournalEnd.OTHER_VERSION if data.startswith(MAGIC) else JournalEnd.FOREIGN)
+        # Of a header that is cut, the version is not known.
+        is_other = data.startswith(MAGIC) and not JOURNAL_HEADER.startswith(data)
+        return Journal((), JournalEnd.OTHER_VERSION if is_other else JournalEnd.FOREIGN)
     frames: list[Frame] = []
     backends: tuple[BackendKey, ...] = ()
     at = len(JOURNAL_HEADER)

@@ -54,17 +54,22 @@ class RecordedAffinity(Affinity):
         """Take note that a connection of the client to the backend was established; see `Affinity`."""
         # super() would double what recording costs here.
         sticky_entry = Affinity.opened(self, client, backend)
-        self._changed[sticky_entry.client] = None
-        if len(self._changed) > self.config.max_entries:
+        changed = self._changed
+        # In the order of use, as the clients themselves: that decides which are restored.
+        changed.pop(sticky_entry.client, None)
+        changed[sticky_entry.client] = None
+        if len(changed) > self.config.max_entries:
             # They were not taken for long, as where the disk does not answer.
-            self._changed.clear()
+            changed.clear()
             self._has_too_many_changes = True
         return sticky_entry
 
     def closed(self, sticky_entry: StickyEntry) -> None:
         """Take note that a connection ended; see `Affinity`."""
         Affinity.closed(self, sticky_entry)
-        self._changed[sticky_entry.client] = None
+        changed = self._changed
+        changed.pop(sticky_entry.client, None)
+        changed[sticky_entry.client] = None
 
     def _forget(self, clients: Iterable[bytes], backends: Collection[Backend]) -> bool:
         found = super()._forget(clients, backends)
@@ -73,7 +78,7 @@ class RecordedAffinity(Affinity):
         return found
 
     def take_changes(self) -> list[bytes] | None:
-        """Give the clients whose entries have changed since this was last called.
+        """Give the clients whose entries have changed since this was last called, the last one last.
 
         :returns: None where they were too many to be noted one by one, or some of them are known no longer.
         """

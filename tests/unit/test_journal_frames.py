@@ -89,6 +89,11 @@ def test_what_was_written_is_read(frames: list[Written]) -> None:
     assert read(b"".join(encoded(frames))) == (as_read(frames), JournalEnd.COMPLETE)
 
 
+@pytest.mark.parametrize("size", range(len(JOURNAL_HEADER)))
+def test_the_version_of_a_header_that_is_cut_is_not_known(size: int) -> None:
+    assert read(JOURNAL_HEADER[:size]) == ([], JournalEnd.FOREIGN)
+
+
 @given(journals.filter(bool), st.data())
 def test_a_journal_that_is_cut_has_what_stands_before_the_cut(
     frames: list[Written], data: st.DataObject
