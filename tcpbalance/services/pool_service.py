@@ -62,7 +62,9 @@ class PoolService(SteppedService):
         self._followed: list[str] = []
         self._unsubscribe: Callable[[], object] = lambda: None
         self._given_up: set[Deferred[Any]] = set()
-        self._rebalancer = Rebalancer(pool, lambda: sessions_of(pool), shared.reactor, shared.clock)
+        self._rebalancer = Rebalancer(
+            pool, lambda: sessions_of(pool), shared.reactor, shared.clock, shared.rng
+        )
         self._reloader = Reloader(shared.reactor, self._files(), in_thread(shared.reactor))
 
     def _make_monitor(self, health: HealthConfig) -> HealthMonitor:

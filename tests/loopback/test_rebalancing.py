@@ -92,9 +92,9 @@ class RebalancingTests(DataPathCase):
         assert answers > 1
         assert pool.surplus({}, 0).closable == 0
         (service,) = balancer._pools.values()
-        assert service._rebalancer._loop._loop.running
+        assert service._rebalancer._next_look is not None
         balancer.apply(self.config(one, two))
-        assert not service._rebalancer._loop._loop.running
+        assert service._rebalancer._next_look is None
 
     async def test_sessions_of_a_frontend_that_is_gone_stay(self) -> None:
         """Their clients could not come back."""

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from math import ceil
+from random import Random
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 
 from support.pools import a_pool, some_backends
 from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.config.rebalance import RebalanceConfig
 from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.proxy.reasons import EndReason
-from tcpbalance.services.rebalancer import CALM, CHECKED_A_LOOK, MAX_INTERVAL, Rebalancer
+from tcpbalance.services.rebalancer import AFTER_FAILURE, CALM, CHECKED_A_LOOK, LISTED_FOR, PAUSE, Rebalancer
 
 IDLE_FOR = 5.0
 
@@ -25,7 +26,7 @@ IDLE_FOR = 5.0
 class FakeSession:
     """A session of which a test says how long it has been idle.
 
-    :ivar idle: seconds.
+    :ivar busy: whether something is always under way.
     :ivar refused: whether its client could not come back.
     :ivar lingers: whether its connection to the backend stays active after its end is decided.
     """
@@ -34,7 +35,8 @@ class FakeSession:
         self._stage = stage
         self.number = number
         self.delay = delay
-        self.idle = 1000.0
+        self._quiet_since = stage.clock.seconds()
+        self.busy = False
         self.lingers = False
         self.refused = False
         self.reason: EndReason | None = None
@@ -48,6 +50,11 @@ class FakeSession:
     @property
     def served_by(self) -> Backend:
         return self._slot.backend
+
+    @property
+    def idle(self) -> float:
+        """Seconds for which nothing has been under way."""
+        return 0.0 if self.busy else self._stage.clock.seconds() - self._quiet_since
 
     def can_move(self, idle_for: float) -> bool:
         return self.reason is None and self.idle >= idle_for and not self._slot.is_bound
@@ -85,7 +92,7 @@ class Stage:
         self.snapshots = 0
         self.config = RebalanceConfig(rate=rate, idle_for=IDLE_FOR)
         clock: Any = self.clock
-        self.rebalancer = Rebalancer(self.pool, self._open_sessions, clock, self.clock.seconds)
+        self.rebalancer = Rebalancer(self.pool, self._open_sessions, clock, self.clock.seconds, Random(1))
 
     def _open_sessions(self) -> Any:
         self.snapshots += 1
@@ -193,13 +200,13 @@ def test_busy_sessions_stay() -> None:
     stage = Stage(1)
     stage.crowd(40)
     for session in stage.sessions[:35]:
-        session.idle = IDLE_FOR - 1
+        session.busy = True
     stage.scale_out(1)
     stage.rebalancer.start(stage.config)
     stage.advance(60)
     assert stage.active == [35, 5]
     for session in stage.sessions:
-        session.idle = IDLE_FOR
+        session.busy = False
     stage.advance(60)
     assert stage.active == [20, 20]
 
@@ -396,7 +403,7 @@ def test_one_look_examines_a_bounded_number() -> None:
     stage.crowd(CHECKED_A_LOOK * 3 + 10)
     asked: Counter[float] = Counter()
     for session in stage.sessions:
-        session.idle = 0
+        session.busy = True
 
     class Asked(FakeSession):
         def can_move(self, idle_for: float) -> bool:
@@ -408,13 +415,92 @@ def test_one_look_examines_a_bounded_number() -> None:
     stage.scale_out(1)
     stage.rebalancer.start(stage.config)
     while not asked:
-        stage.clock.advance(MAX_INTERVAL)
-    stage.clock.pump([MAX_INTERVAL] * 3)
+        stage.clock.advance(PAUSE)
+    stage.clock.pump([PAUSE] * 3)
     assert list(asked.values()) == [CHECKED_A_LOOK] * 3 + [10]
-    stage.clock.pump([MAX_INTERVAL] * (1 + round(CALM / MAX_INTERVAL)))
+    stage.clock.pump([PAUSE] * (1 + round(CALM / PAUSE)))
     times = list(asked)
-    assert times[4] - times[3] > CALM - MAX_INTERVAL / 2, "all were seen, so it waits before it begins anew"
+    assert times[4] - times[3] > CALM - PAUSE / 2, "all were seen, so it waits before it begins anew"
     assert stage.snapshots == 2
+
+
+@pytest.mark.parametrize("count", [CHECKED_A_LOOK, CHECKED_A_LOOK + 10])
+def test_it_wakes_up_seldom_while_there_is_nothing_to_do(count: int) -> None:
+    stage = Stage(1)
+    stage.crowd(count)
+    for session in stage.sessions:
+        session.busy = True
+    looks = 0
+    surplus = stage.pool.surplus
+
+    def counted(*args: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        return surplus(*args)
+
+    stage.pool.surplus = counted  # type: ignore[assignment,method-assign]
+    stage.rebalancer.start(stage.config)
+    stage.advance(10)
+    assert 9 <= looks <= 11
+    stage.scale_out(1)
+    stage.advance(IDLE_FOR + 10)
+    assert looks <= 11 + 2 * (IDLE_FOR + 11), "none of them is idle"
+
+
+def test_sessions_that_have_ended_are_not_held_for_long() -> None:
+    stage = Stage(1, rate="1/s")
+    stage.crowd(500)
+    stage.scale_out(1)
+    stage.rebalancer.start(stage.config)
+    stage.advance(IDLE_FOR + 2)
+    assert stage.ended
+    before = stage.snapshots
+    stage.advance(2 * LISTED_FOR)
+    assert before + 1 <= stage.snapshots <= before + 3
+    assert len(stage.rebalancer._unseen) < 500
+
+
+def test_all_have_their_turn_where_one_list_is_too_long() -> None:
+    stage = Stage(1)
+    stage.crowd(40)
+    firsts = set()
+    for _ in range(100):
+        stage.rebalancer._list_sessions(0.0)
+        assert len({*stage.rebalancer._unseen}) == 40
+        firsts.add(stage.rebalancer._unseen[-1])
+    assert len(firsts) > 20
+
+
+def test_it_is_in_the_log_when_it_begins_and_when_it_is_over() -> None:
+    stage = Stage(1)
+    stage.crowd(40)
+    stage.scale_out(1)
+    with capturedLogs() as logged:
+        stage.rebalancer.start(stage.config)
+        stage.advance(IDLE_FOR + 1)
+        stage.advance(100)
+    assert [formatEvent(event) for event in logged] == [
+        "pool web: 20 connections above the shares of their backends, idle ones are closed, 5/s at most",
+        "pool web: rebalancing is over, 20 connections were closed",
+    ]
+
+
+def test_it_can_be_stopped_by_what_hears_of_an_end() -> None:
+    stage = Stage(1)
+    stage.crowd(40)
+
+    class Last(FakeSession):
+        def end(self, reason: EndReason) -> None:
+            super().end(reason)
+            stage.rebalancer.stop()
+
+    for session in stage.sessions:
+        session.__class__ = Last
+    stage.scale_out(1)
+    stage.rebalancer.start(stage.config)
+    stage.advance(30)
+    assert len(stage.ended) == 1
+    assert not stage.clock.getDelayedCalls()
 
 
 def test_a_quick_rate_is_kept() -> None:
@@ -441,7 +527,7 @@ def test_a_session_that_cannot_be_closed_does_not_end_the_loop() -> None:
     stage.scale_out(1)
     stage.rebalancer.start(stage.config)
     with capturedLogs() as logged:
-        stage.advance(20)
+        stage.advance(AFTER_FAILURE + 20)
     assert stage.active in ([20, 20], [21, 19])
     assert sum(event["log_level"].name == "critical" for event in logged) == 1
 
@@ -481,7 +567,8 @@ def test_whatever_happens(data: st.DataObject) -> None:
     stage.connect = connect  # type: ignore[method-assign]
     for session in stage.sessions:
         session.__class__ = Watched
-        session.idle = data.draw(st.sampled_from([0.0, 4.9, 5.0, 100.0]))
+        session.busy = data.draw(st.booleans())
+        session._quiet_since -= data.draw(st.sampled_from([0.0, 4.9, 5.0, 100.0]))
     stage.scale_out(*data.draw(st.lists(st.integers(1, 3), max_size=3)))
     if len(stage.pool.backends) > 1 and data.draw(st.booleans()):
         stage.pool.set_admin_state(stage.pool.backends[0], AdminState.DRAIN)
