@@ -118,6 +118,17 @@ class ConfigReloader(Service):
         self._begin()
         return done
 
+    def finish(self) -> Deferred[None]:
+        """Wait for a reload that is under way.
+
+        :returns: fires when none is; what a read that hangs may find still is not used then.
+        """
+        done = succeed(None) if self._under_way is None else self._under_way.wait()
+        return done.addCallback(self._forget_read)
+
+    def _forget_read(self, _: None) -> None:
+        self._reading = None
+
     def _begin(self) -> None:
         self._hang_call = self._reactor.callLater(HANGS_AFTER, self._report_hang)
         reading = self._reading = self._in_thread(self._prepare)

@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 from twisted.application.service import MultiService, Service
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, succeed
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -230,6 +230,8 @@ class Signals(Service):
     with 0.
     """
 
+    _log = Logger()
+
     def __init__(
         self,
         reactor: Any,
@@ -274,10 +276,14 @@ class Signals(Service):
         self._reactor.callFromThread(self._reload)
 
     def _reload(self) -> None:
-        self._upgrader.note_signal(signal.SIGHUP)
         if self._notifier is not None:
             self._notifier.reloading()
-        if self._reloader is None:
+        if self._upgrader.note_signal(signal.SIGHUP, self._reload):
+            # The new program has sockets already, which a reload here would close or bind anew.
+            self._log.info("SIGHUP: the new program that starts reads the configuration, this one does not")
+            self._balancer.reload_files()
+            self._reloaded(None)
+        elif self._reloader is None:
             self._balancer.reload_files()
             self._reloaded(None)
         else:
@@ -288,7 +294,12 @@ class Signals(Service):
             self._notifier.reloaded()
 
     def _on_upgrade(self, number: int, frame: FrameType | None) -> None:
-        self._reactor.callFromThread(self._upgrader.upgrade)
+        self._reactor.callFromThread(self._upgrade)
+
+    def _upgrade(self) -> None:
+        """Start the new program, once a reload that is under way has closed and bound its sockets."""
+        done = succeed(None) if self._reloader is None else self._reloader.finish()
+        done.addCallback(lambda _: self._upgrader.upgrade())
 
     def _on_end(self, number: int, frame: FrameType | None) -> None:
         self._reactor.callFromThread(self._shutdown.begin, signal.Signals(number).name)

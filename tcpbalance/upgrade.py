@@ -248,7 +248,7 @@ class Upgrader(Service):
         self._is_under_way = False
         self._successor: Successor | None = None
         self._successor_ended: OneTimeEvent[None] = OneTimeEvent()
-        self._signals: set[signal.Signals] = set()
+        self._signals: dict[signal.Signals, Callable[[], object]] = {}
 
     def upgrade(self) -> None:
         """Start the new program, as soon as this one accepts clients itself."""
@@ -268,13 +268,17 @@ class Upgrader(Service):
             self._is_under_way = True
             self._balancer.when_listening().addCallbacks(self._start, lambda _: None)
 
-    def note_signal(self, number: signal.Signals) -> None:
+    def note_signal(self, number: signal.Signals, if_it_fails: Callable[[], object] = lambda: None) -> bool:
         """Pass a signal on to the new program when it takes over, where one is being started.
 
         It may have read or opened its files already, before they were changed and the signal was sent.
+
+        :param if_it_fails: called where the new program fails and this one goes on.
+        :returns: whether one is being started.
         """
         if self._is_under_way:
-            self._signals.add(number)
+            self._signals[number] = if_it_fails
+        return self._is_under_way
 
     def _refuse(self, why: str) -> None:
         self._log.error("SIGUSR2: no new program can take over, {why}", why=why)
@@ -331,11 +335,13 @@ class Upgrader(Service):
     def _fail(self, why: str) -> None:
         self._is_under_way = False
         self._successor = None
-        self._signals.clear()
+        signals, self._signals = self._signals, {}
         if not self.running:
             self._successor_ended.settle(None)
-        else:
-            self._log.error("SIGUSR2: the new program {why}; this one goes on", why=why)
+            return
+        self._log.error("SIGUSR2: the new program {why}; this one goes on", why=why)
+        for go_on in signals.values():
+            go_on()
 
     def stopService(self) -> Deferred[None]:
         """Have a new program end that is not ready: it was to take over from a program that runs.

@@ -98,7 +98,9 @@ class Listener:
         self.is_own = False
         self._inode: tuple[int, int] | None = None
         if is_own:
-            self.own_socket()
+            self.is_own = True
+            if self.family == socket.AF_UNIX:
+                self._inode = inode_of(sock.getsockname())
         self._spare = SpareDescriptor()
         self._cooldown: IDelayedCall | None = None
         self._started = False
@@ -175,10 +177,19 @@ class Listener:
         return self._inode in (None, found)
 
     def own_socket(self) -> None:
-        """Know that no other process or listener goes on with the socket when this one stops."""
+        """Know that no other process or listener goes on with the socket when this one stops.
+
+        Where the file of a unix socket is gone, none is removed then.
+        """
         self.is_own = True
         if self.family == socket.AF_UNIX:
-            self._inode = inode_of(self._socket.getsockname())
+            with contextlib.suppress(OSError):
+                self._inode = inode_of(self._socket.getsockname())
+
+    def own_as(self, other: Listener) -> None:
+        """Own the socket, and its file, as far as another listener does that has the same socket."""
+        self.is_own = other.is_own
+        self._inode = other._inode
 
     def leave_socket(self) -> None:
         """Leave the socket, and its file, to another process or listener, which has the socket, too."""

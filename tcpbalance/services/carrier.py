@@ -103,6 +103,17 @@ class _Taken:
         self.sock.close()
 
 
+def _check_file(sock: socket.socket, owner: Listener) -> None:
+    """Find out whether clients still find a unix socket.
+
+    :param owner: what accepts from it so far.
+    :raises ListenError: its file is gone, or another program's is there.
+    """
+    if sock.family == socket.AF_UNIX and not owner.has_file():
+        path = sock.getsockname()
+        raise ListenError(f"unix:{path} was removed or replaced by another program, restart")
+
+
 def _nothing() -> None:
     """What most changes give back."""
 
@@ -190,11 +201,11 @@ class ListeningSockets:
 
     def _prepare_shared(self, shared: SpareSocket, sock: socket.socket, listener: Listener) -> None:
         """Prepare a socket that another frontend has so far for the settings of this one."""
+        _check_file(sock, shared.listener)
         change = self._prepare_socket(sock, shared.listener, shared.settings, self._settings)
         self._on_abandon.callback(change.abandon)
         self._on_commit.append(change.commit)
-        if shared.listener.is_own:
-            self._on_commit.append(listener.own_socket)
+        self._on_commit.append(lambda: listener.own_as(shared.listener))
 
     def _take(self, address: Address) -> _Taken:
         try:
@@ -317,8 +328,7 @@ class ListeningSockets:
         abandon = _nothing
         if sock.family == socket.AF_UNIX and after.socket_file != before.socket_file:
             path = sock.getsockname()
-            if not owner.has_file():
-                raise ListenError(f"unix:{path} was removed or replaced by another program, restart")
+            _check_file(sock, owner)
             if owner.owns_file:
                 abandon = after.socket_file.change(path, before.socket_file)
             else:

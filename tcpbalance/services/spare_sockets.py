@@ -76,7 +76,8 @@ class SpareSockets:
 
     def commit(self) -> None:
         """Leave the sockets that were claimed to those that go on with them."""
-        for one in self._claimed:
-            one.listener.leave_socket()
+        # The new listeners own a socket as the old ones did.
         for call in self._calls:
             call()
+        for one in self._claimed:
+            one.listener.leave_socket()

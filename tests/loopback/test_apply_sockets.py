@@ -26,6 +26,7 @@ from tcpbalance import Balancer, ListenError, SocketConfig
 from tcpbalance.config.paths import FileMode, GroupName, UserName
 from tcpbalance.environment import PassedDescriptor
 from tcpbalance.net.inherited import InheritedSockets
+from tcpbalance.services.spare_sockets import SpareSockets
 
 reactor: Any = global_reactor
 
@@ -334,6 +335,43 @@ class ApplySocketsTests(ApplyCase):
         waiting.close()
         await balancer.stopService()
         assert not (self.folder / "socket").exists()
+
+    async def test_a_unix_socket_without_its_file_does_not_move(self) -> None:
+        balancer = await self.running(self.config({"web": self.unix(), "more": {}}))
+        path = self.folder / "socket"
+        path.unlink()
+        config, before = balancer.config, self.descriptors()
+        after = self.config({"other": self.unix(), "more": {"listen": ("127.0.0.1:0", "127.0.0.2:0")}})
+        for make in (lambda: None, lambda: path.write_bytes(b"")):
+            make()
+            for _ in range(2):
+                with pytest.raises(ListenError, match=r"other: unix:.* was removed or replaced by another"):
+                    balancer.apply(after)
+        assert balancer.config is config
+        assert self.descriptors() == before
+        assert await self.answer(self.client(balancer, "more")) == "a"
+        assert path.exists()
+
+    def descriptors(self) -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    async def test_a_file_that_goes_as_its_socket_moves_breaks_nothing(self) -> None:
+        balancer = await self.running(self.config({"web": self.unix()}))
+        path = self.folder / "socket"
+        commit = SpareSockets.commit
+
+        def remove_and_commit(spare: SpareSockets) -> None:
+            path.unlink()
+            commit(spare)
+
+        self.patch(SpareSockets, "commit", remove_and_commit)
+        after = self.config({"other": self.unix(), "more": {}})
+        balancer.apply(after)
+        assert balancer.config is after
+        assert await self.answer(self.client(balancer, "more")) == "a"
+        path.write_bytes(b"of another program")
+        await balancer.stopService()
+        assert path.exists()
 
     async def test_the_file_of_systemd_stays_when_its_socket_moves(self) -> None:
         path = self.folder / "socket"

@@ -227,16 +227,48 @@ def test_what_changes_while_the_new_program_starts_reaches_it(tmp_path: Path) ->
         more = f'[frontends.second]\nlisten = "127.0.0.1:{second}"\npool = "web"\n'
         daemon.config_file.write_text(config + more)
         daemon.send(signal.SIGHUP)
-        daemon.wait_for_log("frontend second listens on")
+        daemon.wait_for_log("SIGHUP: the new program that starts reads the configuration, this one does not")
         records.rename(tmp_path / "access.log.1")
         daemon.send(signal.SIGUSR1)
         until(records.exists, "a new access log")
         (tmp_path / "checked").touch()
         daemon.wait_for_log("SIGUSR1 is passed on to process")
         assert daemon.wait() == 0
-        until(lambda: daemon.log.count("frontend second listens on") == 2, lambda: daemon.log)
+        daemon.wait_for_log("frontend second listens on")
         assert ask(second, b"a") == b"a"
         daemon.wait_for_records(1)
+
+
+def test_a_reload_waits_for_the_new_program(tmp_path: Path) -> None:
+    """Sockets that the new program has already are neither closed here nor given to others."""
+    change = f"Path('tcpbalance.toml').open('a').write({WAITING!r})"
+    with running(tmp_path, Changing, change=change) as daemon:
+        config, file = daemon.config_file.read_text(), tmp_path / "web.sock"
+        daemon.send(signal.SIGUSR2)
+        until((tmp_path / "checking").exists, "the first check of the new program")
+        daemon.config_file.write_text(config.replace("[frontends.web]", "[frontends.other]"))
+        daemon.send(signal.SIGHUP)
+        daemon.config_file.write_text(config)
+        daemon.send(signal.SIGHUP)
+        until(lambda: daemon.log.count("this one does not") == 2, "two signals")
+        (tmp_path / "checked").touch()
+        assert daemon.wait() == 0
+        until(lambda: "reloaded " in daemon.log, "the reload of the new program")
+        assert ask(daemon.port, b"a") == b"a"
+        assert ask_unix(str(file), b"a") == b"a"
+
+
+def test_a_reload_that_has_waited_is_made_here_where_the_new_program_fails(tmp_path: Path) -> None:
+    change = "Path('failing').touch()\nwhile not Path('failed').exists(): pass\nsys.exit(1)"
+    with running(tmp_path, Changing, change=change) as daemon:
+        daemon.send(signal.SIGUSR2)
+        until((tmp_path / "failing").exists, "the new program")
+        more = '[frontends.second]\nlisten = "127.0.0.1:0"\npool = "web"\n'
+        daemon.config_file.write_text(daemon.config_file.read_text() + more)
+        daemon.send(signal.SIGHUP)
+        daemon.wait_for_log("this one does not")
+        (tmp_path / "failed").touch()
+        daemon.wait_for_log("frontend second listens on")
 
 
 FAILURES = {

@@ -160,6 +160,27 @@ def test_many_requests_are_joined_into_one_more(bench: Bench) -> None:
     assert (done, bench.backlog) == ([[None]] * 50, 8)
 
 
+def test_a_reload_that_is_under_way_can_be_waited_for(bench: Bench) -> None:
+    assert fired(bench.reloader.finish()) == [None]
+    bench.reloader.reload()
+    bench.reloader.reload()
+    done = fired(bench.reloader.finish())
+    bench.thread.finish()
+    assert done == []
+    bench.thread.finish()
+    assert done == [None]
+
+
+def test_a_read_that_hangs_is_not_used_once_nothing_waits_for_it(bench: Bench) -> None:
+    bench.write(7)
+    bench.reloader.reload()
+    done = fired(bench.reloader.finish())
+    bench.clock.advance(HANGS_AFTER)
+    assert done == [None]
+    bench.thread.finish()
+    assert bench.backlog == 4096
+
+
 def test_a_request_while_the_balancer_stops_does_nothing(bench: Bench) -> None:
     bench.write(7)
     done = fired(bench.reloader.reload())

@@ -295,6 +295,19 @@ def test_signals_that_come_before_it_is_ready_are_passed_on(
     assert stage.handed_over_to == [PID]
 
 
+def test_what_a_signal_asks_for_is_done_here_where_the_new_program_fails(stage: Stage) -> None:
+    done: list[str] = []
+    assert not stage.upgrader.note_signal(signal.SIGHUP, lambda: done.append("too early"))
+    successor = stage.begin()
+    for number in (1, 2):
+        assert stage.upgrader.note_signal(signal.SIGHUP, lambda number=number: done.append(str(number)))  # type: ignore[misc]
+    assert done == []
+    end(successor, ProcessDone(0))
+    assert done == ["2"]
+    end(stage.begin(), ProcessDone(0))
+    assert done == ["2"]
+
+
 def test_only_one_is_started_at_a_time(stage: Stage, lines: list[str]) -> None:
     successor = stage.begin()
     stage.upgrader.upgrade()
@@ -450,6 +463,15 @@ def test_the_files_are_its_own_when_the_predecessor_has_handed_over(tmp_path: Pa
     handover.end(handover.predecessor.doRead())
     assert handover.handed_over == [True]
     assert not handover.path.exists()
+
+
+def test_a_file_that_is_gone_does_not_keep_the_others_from_being_its_own(tmp_path: Path) -> None:
+    handover = Handover(tmp_path)
+    handover.take_over()
+    os.close(handover.reading)
+    handover.path.unlink()
+    handover.end(handover.predecessor.doRead())
+    assert handover.handed_over == [True]
 
 
 def test_the_files_stay_where_the_predecessor_had_given_this_program_up(tmp_path: Path) -> None:
