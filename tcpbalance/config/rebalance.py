@@ -27,6 +27,6 @@ class RebalanceConfig:
         validator=checks.longer_than_zero,
         metadata=doc(
             "How long no byte must have passed in either direction before a connection may be closed. "
-            "Longer than the longest wait for an answer."
+            "Longer than the longest wait for an answer, shorter than the `idle_timeout` of its frontends."
         ),
     )

@@ -18,6 +18,7 @@ from tcpbalance.config.loops import WILDCARDS, inlets, loops, outlets, ports_of
 from tcpbalance.config.messages import choices, guess, value_text
 from tcpbalance.config.paths import straight
 from tcpbalance.config.pools import BackendConfig, PoolConfig
+from tcpbalance.config.quantities import Duration
 
 _WILDCARDS = tuple(WILDCARDS)
 _ANYWHERE = "any address"
@@ -52,6 +53,7 @@ def _rules(frontends: Frontends, pools: Pools) -> Iterator[Iterator[Mistake]]:
         yield _doubles(path, pool)
         yield from _server_names(path, pool)
     yield _state_files(pools)
+    yield _idle_for(frontends, pools)
     yield _loops(frontends, pools)
 
 
@@ -193,6 +195,25 @@ def _state_files(pools: Pools) -> Iterator[Mistake]:
             file, path = straight(pool.affinity.state_file), (*table, "affinity", "state_file")
             if taken.setdefault(file, path) != path:
                 yield Mistake(path, f"{file} is already {key_text(taken[file])}, choose another file")
+
+
+def _idle_for(frontends: Frontends, pools: Pools) -> Iterator[Mistake]:
+    rebalanced = {
+        path[1]: ((*path, "rebalance", "idle_for"), pool.rebalance.idle_for)
+        for path, pool in tables("pools", pools)
+        if pool.rebalance is not None
+    }
+    longest: dict[str, Duration] = {}
+    for inlet in inlets(frontends) if rebalanced else ():
+        timeout = frontends[str(inlet.path[1])].idle_timeout
+        for name in inlet.pools & rebalanced.keys():
+            longest[name] = max(timeout, longest.get(name, timeout))
+    for name, timeout in longest.items():
+        path, idle_for = rebalanced[name]
+        if idle_for >= timeout:
+            yield Mistake(
+                path, f"must be shorter than the idle_timeout of its frontends, {timeout}, got {idle_for}"
+            )
 
 
 def _doubles(path: KeyPath, pool: PoolConfig) -> Iterator[Mistake]:

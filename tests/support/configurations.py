@@ -99,7 +99,7 @@ def _pool(rng: Random) -> PoolConfig:
         affinity=_maybe(rng, AffinityConfig(ttl=rng.choice((60, 1800)), max_entries=rng.choice((10, 100)))),
         health=_maybe(rng, HealthConfig(check=type(probe).__name__, probe=probe, **health)),
         outlier=_maybe(rng, outlier),
-        rebalance=_maybe(rng, RebalanceConfig(rate=5, idle_for=rng.choice((30, 60)))),
+        rebalance=_maybe(rng, RebalanceConfig(rate=5, idle_for=rng.choice((30, 50)))),
     )
 
 

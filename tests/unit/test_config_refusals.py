@@ -346,6 +346,20 @@ _NOT_A_MODE = '4: frontends.db.listen_mode: must be the mode of a file in octal,
             '7: pools.db.rebalance.rate: is required, such as rate = "5/s"',
         ),
         (
+            frontend('idle_timeout = "30s"') + '[pools.db.rebalance]\nrate = "5/s"\nidle_for = "30s"',
+            (
+                "10: pools.db.rebalance.idle_for: must be shorter than the idle_timeout of its frontends, "
+                "30s, got 30s"
+            ),
+        ),
+        (
+            frontend('idle_timeout = "20s"') + '[pools.db.rebalance]\nrate = "5/s"',
+            (
+                "8: pools.db.rebalance.idle_for: must be shorter than the idle_timeout of its frontends, "
+                "20s, got 30s"
+            ),
+        ),
+        (
             pool('[pools.db.rebalance]\nrate = "0/s"'),
             '8: pools.db.rebalance.rate: must be a rate such as "50/s", "600/m" or "1000/h", got "0/s"',
         ),
@@ -523,6 +537,16 @@ def test_two_pools_with_one_state_file(tmp_path: Path, other: str) -> None:
     assert found == (
         f"11: pools.api.affinity.state_file: {tmp_path}/web.affinity is already "
         "pools.db.affinity.state_file, choose another file"
+    )
+
+
+def test_one_frontend_with_a_longer_idle_timeout_is_enough_for_rebalancing(tmp_path: Path) -> None:
+    text = frontend('idle_timeout = "20s"') + '[pools.db.rebalance]\nrate = "5/s"\n'
+    other = '[frontends.other]\nlisten = "0.0.0.0:5433"\npool = "db"\n'
+    assert problems(tmp_path, text + other) == []
+    assert len(problems(tmp_path, text + other + 'idle_timeout = "30s"\n')) == 1
+    assert len(problems(tmp_path, text + other + "idle_timeout = true\n")) == 1, (
+        "another mistake, and no more"
     )
 
 

@@ -77,6 +77,12 @@ def test_in_slow_start_a_backend_takes_less_and_keeps_what_it_has() -> None:
     assert named(surplus([[Load(a, 11), Load(b, 11, part=0.1)]], 0)) == ({}, 0)
 
 
+def test_one_that_gets_new_clients_takes_some() -> None:
+    a, b = some_backends(1, 1)
+    with pytest.raises(AssertionError, match="takes some"):
+        surplus([[Load(a, 22), Load(b, 0, part=0.0)]], 0)
+
+
 def test_clients_that_are_to_come_count() -> None:
     assert named(surplus([loads(30, 0)], 10)) == ({"a": 10}, 10)
     assert named(surplus([loads(20, 0)], 20)) == ({}, 0)
