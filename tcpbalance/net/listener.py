@@ -96,6 +96,7 @@ class Listener:
         self._protocol = sock.proto
         self._host = peer_address(sock.family, sock.getsockname())
         self.is_own = False
+        self._is_left = False
         self._inode: tuple[int, int] | None = None
         if is_own:
             self.is_own = True
@@ -192,8 +193,10 @@ class Listener:
         self._inode = other._inode
 
     def leave_socket(self) -> None:
-        """Leave the socket, and its file, to another process or listener, which has the socket, too."""
+        """Leave the socket, with the clients that wait and its file, to another process or listener, which
+        has the socket, too."""
         self.is_own = False
+        self._is_left = True
         self._inode = None
 
     def listen(self) -> None:
@@ -228,8 +231,11 @@ class Listener:
     def accept_waiting(self) -> None:
         """Accept the clients that wait, before the socket is closed: closing it would reset them.
 
-        No new ones come to a socket that no other process or listener has.
+        No new ones come to a socket that no other process or listener has. Those of a socket that was left to
+        another one stay there.
         """
+        if self._is_left:
+            return
         if self.is_own:
             turn_new_clients_away(self._socket)
         for _ in range(self._backlog // ACCEPTS_A_TURN + 1):

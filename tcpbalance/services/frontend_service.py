@@ -23,6 +23,7 @@ from tcpbalance.net.binding import ListenError
 from tcpbalance.net.listener import Listener
 from tcpbalance.net.socket_options import SocketOptionError, SocketOptions
 from tcpbalance.pool.pool import Pool
+from tcpbalance.proxy.context import SessionContext
 from tcpbalance.proxy.factory import FrontendFactory
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.reload import Part, Reloader
@@ -121,6 +122,7 @@ class FrontendService(SteppedService):
             rng=shared.rng,
         )
         self._carriers = [self._make_carrier(frontend, place, spare) for place in frontend.listen]
+        self._unopened: list[Carrier] = []
         self._reloader = Reloader(shared.reactor, self._files(), in_thread(shared.reactor))
 
     def _make_carrier(self, frontend: Frontend, place: ListensOn, spare: SpareSockets | None) -> Carrier:
@@ -301,22 +303,23 @@ class FrontendService(SteppedService):
         carriers: _Carriers,
         changes: Iterable[PreparedChange],
     ) -> None:
+        for carrier in carriers.gone:
+            # Their clients came before the change.
+            carrier.accept_waiting()
         before, self.frontend, self._pools = self.frontend, frontend, pools
         if frontend.socket != before.socket:
             self._connector = self._shared.connector_with(SocketOptions.of(frontend.socket))
         if control is not self._admission:
             self._admit_by(control, frontend.limits)
+        self._carriers = carriers.all
+        self._unopened = [it for it in carriers.all if it in carriers.new or it in self._unopened]
         self.refresh()
         self._reloader.watch(self._files())
-        self._carriers = carriers.all
         for change in changes:
             change.commit()
         if not self.opened.called:
             self._wait_to_open(self.opened)
-        else:
-            self._open_now(carriers.new)
         for carrier in carriers.gone:
-            carrier.accept_waiting()
             carrier.close()
 
     def _admit_by(self, control: AdmissionControl | None, limits: LimitsConfig) -> None:
@@ -327,7 +330,7 @@ class FrontendService(SteppedService):
 
     def refresh(self) -> None:
         """Have the next sessions begin by what the description and its pools say now, once the pools are
-        known."""
+        known; addresses that are new accept their first clients then."""
         frontend, factory = self.frontend, self.factory
         context = factory.prepare_context(
             frontend.pool,
@@ -338,11 +341,14 @@ class FrontendService(SteppedService):
             self._connector,
         )
         factory.registry.limit(frontend.limits.connections, context.dry_run)
-        self._when_known(lambda: setattr(factory, "context", context))
+        self._when_known(lambda: self._serve_by(context))
 
-    def _open_now(self, carriers: Sequence[Carrier]) -> None:
-        for carrier in carriers:
-            maybeDeferred(carrier.open).addErrback(self._log_not_opened)
+    def _serve_by(self, context: SessionContext) -> None:
+        self.factory.context = context
+        if self.opened.called:
+            unopened, self._unopened = self._unopened, []
+            for carrier in unopened:
+                maybeDeferred(carrier.open).addErrback(self._log_not_opened)
 
     def _log_not_opened(self, failure: Failure) -> None:
         self._log.error("frontend {name}: {error}", name=self.frontend.name, error=str(failure.value))
@@ -394,6 +400,7 @@ class FrontendService(SteppedService):
         """Accept clients, unless the frontend was closed while it waited."""
         if opened.called:
             return
+        self._unopened = []
         opening = [maybeDeferred(carrier.open) for carrier in self._carriers]
         all_open = DeferredList(opening, fireOnOneErrback=True, consumeErrors=True)
         all_open.addCallbacks(lambda _: opened.callback(None), lambda failure: self._fail(opened, failure))
@@ -414,6 +421,7 @@ class FrontendService(SteppedService):
         """
         if not self.opened.called:
             self.opened.cancel()
+        self._unopened = []
         closed = DeferredList([carrier.close() for carrier in self._carriers])
         return closed.addCallback(lambda _: None)
 

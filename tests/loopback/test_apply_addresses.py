@@ -101,15 +101,63 @@ class ApplyAddressesTests(ApplyCase):
         for name, other in (("b", "a"), ("a", "b"), ("b", "a")):
             waiting = [self.at("127.0.0.1"), self.at("127.0.0.2")]
             balancer.apply(self.tables(**{name: "127.0.0.1", other: "127.0.0.2"}))
-            assert {await self.answer(client) for client in waiting} <= {"a", "b"}
+            assert [await self.answer(client) for client in waiting] == [name, other]
             assert [await self.served_by("127.0.0.1"), await self.served_by("127.0.0.2")] == [name, other]
 
     async def test_a_new_frontend_takes_the_address_that_another_leaves(self) -> None:
         balancer = await self.running(self.tables(a="127.0.0.1"))
         waiting = self.at("127.0.0.1")
         balancer.apply(self.tables(a="127.0.0.2", b="127.0.0.1"))
-        assert await self.answer(waiting) in "ab"
+        assert await self.answer(waiting) == "b"
         assert [await self.served_by("127.0.0.1"), await self.served_by("127.0.0.2")] == ["b", "a"]
+
+    async def test_clients_that_wait_are_served_by_the_frontend_that_gets_their_address(self) -> None:
+        """Whichever names the frontends have, the first address leads to pool ``web``, before and after."""
+        first, second = f"127.0.0.1:{self.port}", f"127.0.0.2:{self.port}"
+        web, other = {"listen": first, "pool": "web"}, {"listen": second, "pool": "other"}
+        pools = {"web": self.pool("a"), "other": self.pool("b")}
+        balancer = await self.running(self.config({"n": web}, web=pools["web"]))
+        for tables in ({"n": other, "m": web}, {"n": web, "m": other}, {"m": web}):
+            waiting = self.at("127.0.0.1")
+            balancer.apply(self.config(tables, **pools))
+            assert await self.answer(waiting) == "a"
+
+    async def test_clients_of_an_address_that_closes_are_served_by_the_pool_that_it_had(self) -> None:
+        balancer = await self.running(self.tables(a="127.0.0.1"))
+        pools = {"web": self.pool("a"), "other": self.pool("b")}
+        for host, pool, before in (("0.0.0.0", "other", "a"), ("127.0.0.1", "web", "b")):
+            waiting = self.at("127.0.0.1")
+            table = {"listen": f"{host}:{self.port}", "pool": pool}
+            balancer.apply(self.config({"a": table}, **pools))
+            assert await self.answer(waiting) == before
+            assert await self.served_by("127.0.0.1") != before
+
+    async def test_clients_of_a_new_address_wait_for_the_pool_that_comes_with_it(self) -> None:
+        balancer = await self.running(self.tables(a="127.0.0.1"))
+        probe = UnfinishedProbe()
+        slow = self.pool("b", health=HealthConfig(check="unfinished", probe=probe, timeout=60))
+        first, second, third = (f"127.0.0.{number}:{self.port}" for number in (1, 2, 3))
+        for listen in ([first, second], [first, second, third], [first, third]):
+            balancer.apply(self.config({"a": {"listen": listen, "pool": "other"}}, other=slow))
+        waiting = self.at("127.0.0.3")
+        # The address that it had goes on with the pool that it had.
+        assert await self.served_by("127.0.0.1") == "a"
+        assert self.is_refused("127.0.0.2")
+        with pytest.raises(BlockingIOError):
+            waiting.recv(1)
+        probe.asked[0].callback(None)
+        assert await self.answer(waiting) == "b"
+        assert await self.served_by("127.0.0.1") == "b"
+
+    async def test_a_frontend_that_goes_before_its_new_address_has_opened_opens_none(self) -> None:
+        balancer = await self.running(self.tables(a="127.0.0.1"))
+        probe = UnfinishedProbe()
+        slow = self.pool("b", health=HealthConfig(check="unfinished", probe=probe, timeout=60))
+        second = f"127.0.0.2:{self.port}"
+        balancer.apply(self.config({"a": {"listen": second, "pool": "other"}}, other=slow))
+        balancer.apply(self.config({"b": {}, "c": {"pool": "other"}}, web=self.pool("a"), other=slow))
+        probe.asked[0].callback(None)
+        assert self.is_refused("127.0.0.2")
 
     async def test_another_program_finds_the_address_in_use(self) -> None:
         balancer = await self.running(self.tables(a="0.0.0.0"))

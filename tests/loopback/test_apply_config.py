@@ -174,7 +174,7 @@ class ApplyConfigTests(ApplyCase):
         late = self.client(balancer, "renamed")
         assert list(balancer.factories) == ["renamed"]
         assert await self.answer(late) == "b"
-        assert await self.answer(waiting) == "a"
+        assert await self.answer(waiting) == "b"
         assert await self.answer(old) == "a"
 
     async def test_an_address_moves_from_one_frontend_to_another(self) -> None:
