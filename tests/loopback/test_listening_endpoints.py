@@ -128,6 +128,20 @@ class EndpointTests(DataPathCase):
     async def is_closed(self, port: Any) -> None:
         await until(reactor, lambda: not port.connected)
 
+    async def test_clients_can_come_back_to_them(self) -> None:
+        slow = Slow()
+        balancer = self.balancer([TCP, slow])
+        balancer.startService()
+        slow.go_on()
+        await balancer.when_listening()
+        clients = [self.client(balancer, place) for place in (0, 1)]
+        for client in clients:
+            assert await self.hears(client) == b"x"
+        sessions = balancer.factories["web"].registry.sessions
+        assert [session.can_return() for session in sessions] == [True, True]
+        balancer.factories["web"].registry.accept_pause.pause("overload")
+        assert [session.can_return() for session in sessions] == [False, False]
+
     async def test_the_description_of_one(self) -> None:
         with capturedLogs() as events:
             balancer = await self.started(TCP)

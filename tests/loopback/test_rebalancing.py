@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import ssl
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from attrs import evolve
 from twisted.internet import reactor as global_reactor
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
@@ -139,6 +143,32 @@ class RebalancingTests(DataPathCase):
 
         await until(reactor, has_moved)
         assert (moving.closed, staying.closed) == (4, 0)
+
+    async def test_clients_of_all_kinds_of_addresses_can_come_back(self) -> None:
+        folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, folder)
+        path = f"{folder}/web.sock"
+        config = self.config(self.server())
+        listen = [
+            "127.0.0.1:0",
+            f"0.0.0.0:{free_port()}",
+            f"[::]:{free_port()}",
+            f"unix:{path}",
+        ]
+        balancer = await self.running(
+            evolve(config, frontends={"web": FrontendConfig(listen=listen, pool="web")})
+        )
+        registry = balancer.factories["web"].registry
+        ports = [it.port for it in balancer.listens_on("web") if isinstance(it, IPv4Address | IPv6Address)]
+        clients = [
+            socket.create_connection(("::1" if port == ports[2] else "127.0.0.1", port)) for port in ports
+        ]
+        clients.append(socket.socket(socket.AF_UNIX))
+        clients[-1].connect(path)
+        for client in clients:
+            self.addCleanup(client.close)
+        await until(reactor, lambda: [b.active for b in next(iter(balancer._pools)).backends] == [4])
+        assert [session.can_return() for session in registry.sessions] == [True] * 4
 
     async def test_none_is_closed_while_its_frontend_accepts_no_clients(self) -> None:
         one, two = self.server(), self.server()
