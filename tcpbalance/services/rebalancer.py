@@ -95,6 +95,7 @@ class Rebalancer:
         self._config = None
         self._since = {}
         self._unseen = []
+        self._forget_ended()
         self._log_end()
 
     def _cancel(self) -> None:
@@ -122,7 +123,7 @@ class Rebalancer:
         :returns: seconds until there may be more.
         """
         now = self._clock()
-        self._leaving = {session: b for session, b in self._leaving.items() if not session.over}
+        self._forget_ended()
         leaving = Counter(self._leaving.values())
         staying = {backend: backend.active - leaving[backend] for backend in self._pool.backends}
         away = self._departures.count(now, sum(staying.values()))
@@ -139,6 +140,9 @@ class Rebalancer:
             self._unseen = []
             return self._next_close - now
         return self._close_some(lasting, found.closable, now)
+
+    def _forget_ended(self) -> None:
+        self._leaving = {session: b for session, b in self._leaving.items() if not session.over}
 
     def _lasting(self, surplus: Mapping[Backend, int], now: float) -> dict[Backend, int]:
         """Give the surplus of the backends that have had some for as long as a session has to be idle.

@@ -316,7 +316,9 @@ def test_sessions_that_take_time_to_close_count_as_gone_after_a_stop_too() -> No
     stage.rebalancer.start(stage.config)
     stage.advance(IDLE_FOR + 6)
     assert len(stage.ended) == 20
+    stage.ended[0][1].leave()
     stage.rebalancer.stop()
+    assert len(stage.rebalancer._leaving) == 19, "those that have ended are not held while it does nothing"
     stage.rebalancer.start(stage.config)
     stage.advance(30)
     assert len(stage.ended) == 20
