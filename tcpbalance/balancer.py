@@ -47,7 +47,7 @@ from tcpbalance.services.frontend_service import FrontendService
 from tcpbalance.services.pool_service import PoolService
 from tcpbalance.services.shared import Shared
 from tcpbalance.services.spare_sockets import SpareSockets
-from tcpbalance.services.stepped import SteppedService, prepare_all
+from tcpbalance.services.stepped import prepare_all
 from tcpbalance.systemd.notification import Summary
 
 _RELOAD_AGAIN = (
@@ -333,8 +333,11 @@ class Balancer(MultiService):
                 commits.append(service.refresh)
         return commits
 
-    def _add(self, services: Iterable[SteppedService]) -> None:
+    def _add(self, services: Iterable[FrontendService | PoolService]) -> None:
         for service in services:
+            if self.running:
+                # Its files were read when the configuration was prepared, which may be some time ago.
+                service.expect_changes()
             service.setServiceParent(self)  # type: ignore[no-untyped-call]  # Twisted's
 
     def _services(self) -> list[FrontendService | PoolService]:

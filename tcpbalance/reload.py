@@ -218,6 +218,11 @@ class Reloader(Service):
         for watched in present:
             watched.stop()
 
+    def expect_changes(self) -> None:
+        """Read all of them again soon: they may have changed since the parts were made of them."""
+        for watched in self._watched:
+            watched.expect_changes()
+
     def startService(self) -> None:
         """Report what is wrong with the files, and begin to watch them."""
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated

@@ -33,6 +33,8 @@ _ADVICE = {
     "a socket file needs a folder that may be written",
     errno.EADDRNOTAVAIL: "address not on this machine: use one that `ip address` shows, "
     "or 0.0.0.0 or [::] for all",
+    errno.EMFILE: "too many open files: raise LimitNOFILE or `ulimit -n`",
+    errno.ENFILE: "too many open files in the system: raise fs.file-max",
     errno.ENOENT: "no such folder: make it first",
     errno.EEXIST: "what is there is no socket: remove it or choose another path",
 }

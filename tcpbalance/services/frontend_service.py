@@ -19,7 +19,7 @@ from tcpbalance.admission.lists import DenyFile, make_admission
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.admission import LimitsConfig
 from tcpbalance.health.monitor import HealthMonitor
-from tcpbalance.net.binding import ListenError
+from tcpbalance.net.binding import ListenError, listen_error
 from tcpbalance.net.listener import Listener
 from tcpbalance.net.socket_options import SocketOptionError, SocketOptions
 from tcpbalance.pool.pool import Pool
@@ -169,12 +169,15 @@ class FrontendService(SteppedService):
     def _named(self) -> Iterator[None]:
         """Put the frontend's name in front of what cannot be had.
 
-        :raises ListenError: in the place of any error of listening or of a socket option.
+        :raises ListenError: in the place of any error of listening, of a socket option or of the system.
         """
         try:
             yield
         except (ListenError, SocketOptionError) as error:
             raise ListenError(f"frontend {self.frontend.name}: {error}") from error
+        except OSError as error:
+            listen = " ".join(map(str, self.frontend.listen))
+            raise ListenError(f"frontend {self.frontend.name}: {listen_error(listen, error)}") from error
 
     def give_back(self) -> Deferred[None]:
         """Give all addresses back.
@@ -495,3 +498,7 @@ class FrontendService(SteppedService):
     def reload_files(self) -> None:
         """Read the frontend's files again."""
         self._reloader.reload()
+
+    def expect_changes(self) -> None:
+        """Read the frontend's files again soon: they may have changed since they were read."""
+        self._reloader.expect_changes()

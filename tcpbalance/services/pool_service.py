@@ -186,6 +186,10 @@ class PoolService(SteppedService):
         """Read the pool's files again."""
         self._reloader.reload()
 
+    def expect_changes(self) -> None:
+        """Read the pool's files again soon: they may have changed since they were read."""
+        self._reloader.expect_changes()
+
     @property
     def delays_opening(self) -> bool:
         """Whether frontends wait for the first checks, which decide here which backends are up at first."""

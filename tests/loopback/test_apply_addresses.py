@@ -4,6 +4,9 @@ is refused or reset."""
 from __future__ import annotations
 
 import errno
+import os
+import re
+import resource
 import socket
 import threading
 from collections.abc import Callable
@@ -17,7 +20,7 @@ from support.apply_case import ApplyCase
 from support.ports import free_port
 from support.sockets import until
 from support.unfinished_probe import UnfinishedProbe
-from tcpbalance import Balancer, Config, HealthConfig, ListenError, TcpProbe
+from tcpbalance import Balancer, Config, HealthConfig, ListenError, SocketConfig, TcpProbe
 from tcpbalance import balancer as balancer_module
 from tcpbalance.net import binding
 from tcpbalance.services import carrier
@@ -240,6 +243,33 @@ class ApplyAddressesTests(ApplyCase):
             return sock
 
         return bind_both
+
+    async def test_a_process_without_descriptors_says_what_to_do_and_changes_nothing(self) -> None:
+        balancer = await self.running(self.tables(a="127.0.0.1"))
+        after = self.config(
+            {"a": {"listen": f"0.0.0.0:{self.port}", "socket": SocketConfig(max_segment=1000)}, "b": {}}
+        )
+        before, open_before = balancer.config, os.listdir("/proc/self/fd")
+        for more in (0, 1):
+            reason = self.refusal_with(more, balancer, after)
+            assert re.match(r"frontend [ab]: .*: too many open files: raise LimitNOFILE or", reason)
+            assert (balancer.config, os.listdir("/proc/self/fd")) == (before, open_before)
+        balancer.apply(after)
+        assert await self.served_by("127.0.0.1") == "a"
+
+    def refusal_with(self, number: int, balancer: Balancer, config: Config) -> str:
+        """Give the reason why a configuration cannot be applied with so many descriptors more."""
+        lowest = os.dup(0)
+        os.close(lowest)
+        bounds = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + number, bounds[1]))
+        try:
+            balancer.apply(config)
+        except ListenError as error:
+            return str(error)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, bounds)
+        return ""
 
     async def test_an_address_that_is_lost_before_it_listens_leaves_everything_as_it_was(self) -> None:
         balancer = await self.running(self.tables(a="127.0.0.1"))

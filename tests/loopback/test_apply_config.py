@@ -283,9 +283,19 @@ class ApplyConfigTests(ApplyCase):
         balancer.apply(self.config({"web": {"access": access, "limits": limits}}))
         await until(reactor, lambda: not self.denies(balancer))
 
-    def denies(self, balancer: Balancer) -> bool:
+    async def test_a_deny_file_of_a_new_frontend_that_changes_before_it_begins(self) -> None:
+        balancer = await self.running(self.config())
+        file = self.deny_file("192.0.2.0/24\n")
+        access = AccessConfig(deny_file=FilePath(file))
+        prepared = balancer.prepare_config(self.config({"web": {}, "api": {"access": access}}))
+        file.write_text("127.0.0.0/8\n")
+        balancer.reload_files()
+        balancer.apply(prepared)
+        await until(reactor, lambda: self.denies(balancer, "api"))
+
+    def denies(self, balancer: Balancer, name: str = "web") -> bool:
         """Whether this machine's own clients are refused."""
-        admission = balancer.factories["web"].context.admission
+        admission = balancer.factories[name].context.admission
         assert admission is not None
         return admission.control.access.refusal(bytes([127, 0, 0, 1])) is not None
 
