@@ -165,7 +165,8 @@ def overlaps(sock: socket.socket, address: Address) -> bool:
 def allow_beside(sock: socket.socket, allowed: bool) -> None:
     """Allow that sockets which overlap a socket, and allow the same, are bound and listen; or no longer.
 
-    It does not allow other users of this machine to do so: socket(7), ``SO_REUSEPORT``.
+    It does not allow other users of this machine to do so: socket(7), ``SO_REUSEPORT``. Another program of
+    the same user that sets the option itself can bind beside a socket that was allowed once, afterwards, too.
     """
     with contextlib.suppress(OSError, AttributeError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, allowed)

@@ -246,13 +246,13 @@ class Listener:
     def accept_from(self, sock: socket.socket) -> None:
         """Accept the clients that wait at another listening socket, before that is closed, as its own.
 
-        :param sock: of the same family; no new clients come to it.
+        :param sock: no new clients come to it.
         """
         turn_new_clients_away(sock)
         with contextlib.suppress(OSError):
             while self._watched and not self._paused:
                 number, peer = sock._accept()  # type: ignore[attr-defined]  # not in typeshed
-                self._serve(SocketType(self.family, STREAM, self._protocol, number), peer)
+                self._serve(SocketType(sock.family, STREAM, sock.proto, number), peer)
 
     def set_backlog(self, backlog: int) -> None:
         """Let the kernel hold another number of connections ready from now on; those that it holds stay."""
@@ -334,10 +334,10 @@ class Listener:
     def _serve(self, sock: SocketType, peer: Any) -> None:
         protocol = None
         try:
-            if self._serve_bare is not None and self._serve_bare(sock, ClientAddress(peer, self.family)):
+            if self._serve_bare is not None and self._serve_bare(sock, ClientAddress(peer, sock.family)):
                 return
             sock.setblocking(False)
-            address = peer_address(self.family, peer)
+            address = peer_address(sock.family, peer)
             protocol = self._factory.buildProtocol(address)
             if protocol is not None:
                 begin(self._data_path, sock, protocol, address)

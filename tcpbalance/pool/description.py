@@ -123,9 +123,17 @@ class PoolDescription:
 
         :param rest: called often meanwhile.
         :returns: to be kept until the policy is made, which has no other tables to make then.
+        :raises SettingError: they cannot be made.
         """
-        prepare = getattr(self.policy, "prepare", None)
-        return None if prepare is None else [prepare(rank, rest) for rank in by_rank(self.backends)]
+        prepare = getattr(self.policy, "prepare_tables", None)
+        if prepare is None:
+            return None
+        try:
+            return [prepare(rank, rest) for rank in by_rank(self.backends)]
+        except Exception as error:
+            raise SettingError(
+                f"{self.where}: policy {self.policy_name}: its tables cannot be made: {error!r}"
+            ) from error
 
 
 def _name_of(balance: str | PolicyFactory) -> str:

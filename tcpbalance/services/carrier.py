@@ -42,7 +42,7 @@ class Carrier(Protocol):
     def listen(self, hosts: Sequence[Listener]) -> None:
         """Have clients held ready from now on; an endpoint that is prepared does so already.
 
-        :param hosts: one of the same family accepts those that have come, if the change is abandoned.
+        :param hosts: one of them accepts the clients that have come, if the change is abandoned.
         :raises ListenError: another process was quicker.
         """
         ...
@@ -272,8 +272,7 @@ class ListeningSockets:
         for taken, listener in zip(self._taken, self.listeners, strict=True):
             if not listener.is_listening:
                 listener.listen()
-                host = next((it for it in hosts if it.family == taken.sock.family), None)
-                if host is not None:
+                for host in hosts[:1]:
                     self._on_abandon.callback(host.accept_from, taken.sock)
 
     def open(self) -> Deferred[None]:

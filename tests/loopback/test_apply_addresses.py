@@ -308,6 +308,18 @@ class ApplyAddressesTests(ApplyCase):
         assert [await self.answer(client) for client in clients] == ["a", "a"]
         assert self.is_refused("127.0.0.2")
 
+    async def test_clients_of_another_family_whose_reload_fails_are_served_as_before(self) -> None:
+        for before, after in (("127.0.0.1", "::1"), ("::1", "127.0.0.1")):
+            places = {
+                host: f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+                for host in (before, after)
+            }
+            balancer = await self.running(self.config({"a": {"listen": places[before]}}))
+            both = {"listen": [places[before], places[after]]}
+            clients = self.clients_of_a_reload_that_fails(balancer, self.config({"a": both}), before, after)
+            assert [await self.answer(client) for client in clients] == ["a", "a"]
+            await balancer.stopService()
+
     async def test_clients_of_a_part_whose_reload_fails_are_served_as_before(self) -> None:
         balancer = await self.running(self.tables(a="0.0.0.0"))
         for config in (self.tables(b="127.0.0.1"), self.tables(a="127.0.0.1")):

@@ -23,6 +23,9 @@ from tcpbalance.config.pools import AffinityConfig, BackendConfig, HealthConfig,
 from tcpbalance.config.quantities import Bandwidth, Duration, Fraction
 from tcpbalance.config.rebalance import RebalanceConfig
 from tcpbalance.config.tls import PoolTlsConfig
+from tcpbalance.errors import SettingError
+from tcpbalance.pool import extensions
+from tcpbalance.pool.policies.round_robin import RoundRobin
 from tcpbalance.pool.pool import Pool
 
 BACKENDS = (
@@ -45,6 +48,29 @@ class Waiting:
 
 def pool(**options: Any) -> Pool:
     return build_pool("web", PoolConfig(backends=BACKENDS, **options))
+
+
+def test_a_policy_may_have_methods_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Own(RoundRobin):
+        def prepare(self) -> None:
+            """Something else than the tables."""
+
+    monkeypatch.setattr(extensions, "policy", lambda name: Own)
+    assert len(pool().backends) == 2
+
+
+def test_tables_of_a_policy_that_cannot_be_made_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(RoundRobin):
+        @staticmethod
+        def prepare_tables(backends: object, rest: object) -> None:
+            raise ZeroDivisionError("no weights")
+
+    monkeypatch.setattr(extensions, "policy", lambda name: Broken)
+    with pytest.raises(SettingError) as refused:
+        pool(balance="round_robin")
+    assert str(refused.value) == (
+        "pool web: policy round_robin: its tables cannot be made: ZeroDivisionError('no weights')"
+    )
 
 
 def test_backends() -> None:

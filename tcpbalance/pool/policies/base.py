@@ -59,7 +59,7 @@ PolicyFactory: TypeAlias = Callable[[Sequence[Backend], PolicyTools], Policy]
 class PreparedPolicyFactory(Protocol):
     """Makes policies with tables that take long to make, and depend on names and weights alone."""
 
-    def prepare(self, backends: Sequence[Backend], rest: Callable[[], object], /) -> object:
+    def prepare_tables(self, backends: Sequence[Backend], rest: Callable[[], object], /) -> object:
         """Make the tables for some backends; called in a thread, where other backends of the same names and
         weights are about to serve.
 

@@ -27,7 +27,7 @@ class SourceHash:
         self._unaddressed = RoundRobin(backends, tools)
 
     @staticmethod
-    def prepare(backends: Sequence[Backend], rest: Callable[[], object]) -> object:
+    def prepare_tables(backends: Sequence[Backend], rest: Callable[[], object]) -> object:
         """See ``PreparedPolicyFactory``."""
         return table_of(_sorted(backends), rest)
 
