@@ -29,6 +29,10 @@ LINES = [
     "[[pools.b.list]]",
     "[pools]",
     "[other]",
+    "[other.more]",
+    "[[others]]",
+    "[ pools . b ]",
+    "\t[[ pools.a.list ]]",
     "[frontends.a]",
     "[frontends.'b']",
     " [frontends.c]",
@@ -65,7 +69,7 @@ def test_pieces_give_what_the_whole_document_gives(lines: list[str], end: str) -
         document, found = read
         assert document == whole
         assert list(document) == list(whole)
-        assert "".join(found) in text
+        assert all(piece in text for piece in found)
         known = read_pieces(text, found, tomllib.loads)
         assert known is not None
         assert known[0] == whole
@@ -82,8 +86,21 @@ def test_pieces_give_what_the_whole_document_gives(lines: list[str], end: str) -
         ("[pools.a.health]\n[pools.a]\n[frontends.a]\n", 2),
         ("[pools.'a b']\n[pools.\"c d\"]\r\n", 2),
         ("[pools.a]\ntext = '''\n[pools.a]\n'''\n", 1),
+        ("[one]\n[pools.a]\nx.y = 1\n[pools.b]\n[[other]]\n[other.more]\n[[other]]\n[pools.c]\n", 3),
+        ("  [pools.a]\n\t[[ pools . a . list ]]\n[ frontends.b ]\n", 2),
     ],
-    ids=["empty", "none", "one", "two", "tables within", "table within first", "quoted", "text"],
+    ids=[
+        "empty",
+        "none",
+        "one",
+        "two",
+        "tables within",
+        "table within first",
+        "quoted",
+        "text",
+        "others",
+        "blanks",
+    ],
 )
 def test_each_frontend_and_pool_is_a_piece(text: str, count: int) -> None:
     read = read_pieces(text, {}, tomllib.loads)
@@ -97,11 +114,12 @@ def test_each_frontend_and_pool_is_a_piece(text: str, count: int) -> None:
     [
         "[pools]\na = {}\n[pools.b]\n",
         "[pools.a]\n[pools.b]\n[pools.a.health]\n",
-        "[pools.a]\nx.y = 1\n[pools.b]\n[other]\n",
+        "[other]\n[pools.b]\n[other.more]\n",
+        '[pools.a]\nx.y = 1\n["pools".b]\n',
         "[pools.a]\ntext = '''\n[pools.b]\n'''\n",
         "[pools.a]\nlist = [\n[pools.b]\n]\n",
     ],
-    ids=["section", "twice", "another table", "in a text", "mistake"],
+    ids=["section", "twice", "another table twice", "quoted section", "in a text", "mistake"],
 )
 def test_what_cannot_be_told_apart_is_read_whole(text: str) -> None:
     assert read_pieces(text, {}, tomllib.loads) is None
