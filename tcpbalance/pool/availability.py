@@ -33,6 +33,7 @@ class Availability:
         self._pool = pool
         self._reported_panic = False
         self._reported_none_left = False
+        self._is_in_use = False
         self.adopt(members)
 
     def adopt(self, members: Members) -> None:
@@ -51,8 +52,15 @@ class Availability:
             backend.available = serves and backend.admin_state is AdminState.READY
             backend.available_to_sticky = serves and backend.admin_state is not AdminState.MAINTENANCE
 
+    def begin_to_report(self) -> None:
+        """Log from now on what there is to report: the pool is in use."""
+        self._is_in_use = True
+        self.report_none_left()
+
     def report_none_left(self) -> None:
         """Log once that no backend is available any more, or one is again; not before the first checks."""
+        if not self._is_in_use:
+            return
         backends = self._members.backends
         count = sum(backend.available for backend in backends)
         none_left = not count

@@ -151,6 +151,7 @@ class Pool:
             health=health,
         )
         self._begin(description, clock, rng or Random(), timer)
+        self.begin_to_report()
 
     @classmethod
     def of(
@@ -161,7 +162,10 @@ class Pool:
         rng: Random | None = None,
         timer: IReactorTime | None = None,
     ) -> Self:
-        """Make a pool of its description, whose backends belong to it from now on."""
+        """Make a pool of its description, whose backends belong to it from now on.
+
+        It may be given up again before it is in use; so `begin_to_report` is to be called then.
+        """
         pool = cls.__new__(cls)
         pool._begin(description, clock, rng or Random(), timer)
         return pool
@@ -203,6 +207,10 @@ class Pool:
     def backends(self) -> tuple[Backend, ...]:
         """The backends that it has now."""
         return self._members.backends
+
+    def begin_to_report(self) -> None:
+        """Log from now on, once, that no backend is available; calling it again does nothing."""
+        self._availability.begin_to_report()
 
     @property
     def checked(self) -> bool:

@@ -88,6 +88,7 @@ class PoolService(SteppedService):
     def begin(self) -> None:
         """Look names up, restore affinity and start checking."""
         self._reloader.startService()
+        self.pool.begin_to_report()
         self._drain_where_asked(self.pool.backends)
         self._warn_of_addresses_out_of_reach(self.pool.backends)
         if self.monitor is not None:

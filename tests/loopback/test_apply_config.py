@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 from twisted.internet import reactor as global_reactor
-from twisted.logger import Logger
+from twisted.logger import Logger, capturedLogs, formatEvent
 
 from support.apply_case import ApplyCase
 from support.sockets import port_of, until
@@ -282,6 +282,19 @@ class ApplyConfigTests(ApplyCase):
         limits = LimitsConfig(connections_per_client=9)
         balancer.apply(self.config({"web": {"access": access, "limits": limits}}))
         await until(reactor, lambda: not self.denies(balancer))
+
+    async def test_a_new_pool_without_a_backend_is_reported_when_it_is_applied(self) -> None:
+        balancer = await self.running(self.config())
+        gone = BackendConfig(address=self.servers["b"], state="maintenance")
+        after = self.config(
+            {"web": {}, "api": {"pool": "gone"}}, web=self.pool("a"), gone=PoolConfig(backends=(gone,))
+        )
+        with capturedLogs() as events:
+            prepared = balancer.prepare_config(after)
+            assert events == []
+            balancer.apply(prepared)
+        lines = [formatEvent(event) for event in events]
+        assert lines.count("pool gone: no backend left: 1 maintenance") == 1
 
     async def test_a_deny_file_of_a_new_frontend_that_changes_before_it_begins(self) -> None:
         balancer = await self.running(self.config())
