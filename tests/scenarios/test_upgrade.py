@@ -248,6 +248,7 @@ def test_a_reload_waits_for_the_new_program(tmp_path: Path) -> None:
         until((tmp_path / "checking").exists, "the first check of the new program")
         daemon.config_file.write_text(config.replace("[frontends.web]", "[frontends.other]"))
         daemon.send(signal.SIGHUP)
+        daemon.wait_for_log("this one does not")
         daemon.config_file.write_text(config)
         daemon.send(signal.SIGHUP)
         until(lambda: daemon.log.count("this one does not") == 2, "two signals")
