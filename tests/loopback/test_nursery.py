@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import select
 import signal
@@ -17,12 +16,11 @@ from typing import Any
 import pytest
 
 from support.descriptors import open_descriptors
+from support.orphans import adopting_orphans
 from tcpbalance.workers import messages, nursery
 from tcpbalance.workers.messages import Message
 
 WAIT = 20.0
-
-_PR_SET_CHILD_SUBREAPER = 36
 
 NURSERY = [sys.executable, "-m", "tcpbalance.workers.nursery"]
 
@@ -49,10 +47,8 @@ def main(request):
 @pytest.fixture(autouse=True)
 def _adopt_orphans() -> Iterator[None]:
     """As the supervisor does."""
-    libc = ctypes.CDLL(None)
-    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    yield
-    libc.prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+    with adopting_orphans():
+        yield
 
 
 @contextmanager

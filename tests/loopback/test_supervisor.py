@@ -12,6 +12,7 @@ import pytest
 from twisted.internet import reactor as global_reactor
 
 from support.apply_case import ApplyCase
+from support.orphans import adopt_no_orphans
 from support.sockets import until
 from tcpbalance import ListenError
 from tcpbalance.config.models import Config
@@ -33,6 +34,8 @@ class SupervisorTests(ApplyCase):
     async def supervised(self, config: Config) -> Supervisor:
         supervisor = Supervisor(reactor, config, WORKERS)
         supervisor.prepare()
+        # Other tests would find children of theirs that are none.
+        self.addCleanup(adopt_no_orphans)
         self.addCleanup(supervisor.stopService)
         supervisor.startService()
         await supervisor.when_listening()

@@ -1,0 +1,26 @@
+"""Orphans that descend from this process: whether it adopts them, as a supervisor does."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tcpbalance.workers.supervisor import adopt_orphans
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def adopt_no_orphans() -> None:
+    """Leave them to the first process again, as it was."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+@contextmanager
+def adopting_orphans() -> Iterator[None]:
+    """Adopt them for as long as this lasts."""
+    adopt_orphans()
+    try:
+        yield
+    finally:
+        adopt_no_orphans()
