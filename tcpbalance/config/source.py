@@ -78,7 +78,6 @@ def parse(
     :returns: the document, and its frontends and pools by their text; none where it was read as a whole.
     :raises ConfigError: with the line of the first mistake in the syntax.
     """
-
     return read_pieces(text, known, _loads, rest) or (_parse_whole(file, text), NOTHING)
 
 

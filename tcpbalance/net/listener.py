@@ -95,13 +95,9 @@ class Listener:
         self.family = sock.family
         self._protocol = sock.proto
         self._host = peer_address(sock.family, sock.getsockname())
-        self.is_own = False
+        self.is_own = is_own
         self._is_left = False
-        self._inode: tuple[int, int] | None = None
-        if is_own:
-            self.is_own = True
-            if self.family == socket.AF_UNIX:
-                self._inode = inode_of(sock.getsockname())
+        self._inode = inode_of(sock.getsockname()) if is_own and sock.family == socket.AF_UNIX else None
         self._spare = SpareDescriptor()
         self._cooldown: IDelayedCall | None = None
         self._started = False

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress
 
-_ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
+from tcpbalance.config.loops import WILDCARDS
 
 
 class Acceptor(Protocol):
@@ -66,6 +66,6 @@ class AcceptPause:
 
 def _is_at(port: Any, address: Any) -> bool:
     """Whether connections to an address come to a port, which may listen on all addresses of its family."""
-    if isinstance(port, IPv4Address | IPv6Address) and port.host in _ALL_ADDRESSES:
+    if isinstance(port, IPv4Address | IPv6Address) and port.host in WILDCARDS:
         return type(address) is type(port) and bool(address.port == port.port)
     return bool(port == address)

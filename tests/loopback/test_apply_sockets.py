@@ -217,13 +217,18 @@ class ApplySocketsTests(ApplyCase):
             self.skipTest("a group besides its own")
         return GroupName(grp.getgrgid(min(others)).gr_name)
 
+    def unix_client(self) -> socket.socket:
+        """Connect to the unix socket, without a wait for what comes."""
+        client = socket.socket(socket.AF_UNIX)
+        self.addCleanup(client.close)
+        client.connect(f"{self.folder}/socket")
+        client.setblocking(False)
+        return client
+
     async def test_the_mode_of_a_socket_that_stays_comes_and_goes(self) -> None:
         balancer = await self.running(self.config({"web": self.unix()}))
         usual = self.access()
-        waiting = socket.socket(socket.AF_UNIX)
-        self.addCleanup(waiting.close)
-        waiting.connect(f"{self.folder}/socket")
-        waiting.setblocking(False)
+        waiting = self.unix_client()
         for mode in (0o600, 0o622, None):
             table = self.unix(listen_mode=None if mode is None else FileMode(mode))
             assert not balancer.apply(self.config({"web": table})).needing_restart
@@ -323,10 +328,7 @@ class ApplySocketsTests(ApplyCase):
     async def test_a_unix_socket_moves_to_a_frontend_that_gives_it_another_mode(self) -> None:
         balancer = await self.running(self.config({"web": self.unix()}))
         usual = self.access()
-        waiting = socket.socket(socket.AF_UNIX)
-        self.addCleanup(waiting.close)
-        waiting.connect(f"{self.folder}/socket")
-        waiting.setblocking(False)
+        waiting = self.unix_client()
         balancer.apply(self.config({"other": self.unix(listen_mode=FileMode(0o600))}))
         assert self.access() == (0o600, *usual[1:])
         assert await self.answer(waiting) == "a"

@@ -43,9 +43,7 @@ class ApplyingTests(DataPathCase):
         options.setdefault("shutdown_grace", 5.0)
         balancer = Balancer(reactor, [self.first], data_path=self.data_path_name, **options)
         self.addCleanup(balancer.stopService)
-        balancer.startService()
-        await balancer.when_listening()
-        return balancer
+        return await self.started(balancer)
 
     def client(self, balancer: Balancer, name: str) -> socket.socket:
         client = socket.create_connection(("127.0.0.1", port_of(balancer.listens_on(name)[0])))

@@ -118,11 +118,6 @@ class BalancerCase(DataPathCase):
         listener.startListening()
         return int(listener.getHost().port)
 
-    async def started(self, balancer: Balancer) -> Balancer:
-        balancer.startService()
-        await balancer.when_listening()
-        return balancer
-
     def client(self, balancer: Balancer) -> socket.socket:
         (host,) = balancer.listens_on("front")
         return self.connect(("127.0.0.1", port_of(host)))

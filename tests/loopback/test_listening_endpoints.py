@@ -92,11 +92,8 @@ class EndpointTests(DataPathCase):
         self.addCleanup(balancer.stopService)
         return balancer
 
-    async def started(self, listen: Any, **options: Any) -> Balancer:
-        balancer = self.balancer(listen, **options)
-        balancer.startService()
-        await balancer.when_listening()
-        return balancer
+    async def running(self, listen: Any, **options: Any) -> Balancer:
+        return await self.started(self.balancer(listen, **options))
 
     def client(self, balancer: Balancer, place: int = 0) -> socket.socket:
         client = socket.create_connection(("127.0.0.1", port_of(balancer.listens_on("web")[place])))
@@ -144,7 +141,7 @@ class EndpointTests(DataPathCase):
 
     async def test_the_description_of_one(self) -> None:
         with capturedLogs() as events:
-            balancer = await self.started(TCP)
+            balancer = await self.running(TCP)
         (host,) = balancer.listens_on("web")
         listens = f"frontend web listens on 127.0.0.1:{port_of(host)} by the endpoint {TCP}"
         assert listens in map(formatEvent, events)
@@ -155,7 +152,7 @@ class EndpointTests(DataPathCase):
 
     async def test_all_kinds_in_one_frontend(self) -> None:
         endpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
-        balancer = await self.started(["127.0.0.1:0", endpoint, TCP])
+        balancer = await self.running(["127.0.0.1:0", endpoint, TCP])
         assert len(balancer.listens_on("web")) == 3
         for place in range(3):
             assert await self.hears(self.client(balancer, place)) == b"x"
@@ -188,7 +185,7 @@ class EndpointTests(DataPathCase):
         assert await self.hears(client) == b"x"
 
     async def test_stopped_and_started_again(self) -> None:
-        balancer = await self.started(TCP)
+        balancer = await self.running(TCP)
         assert await self.hears(self.client(balancer)) == b"x"
         await balancer.stopService()
         assert balancer.listens_on("web") == []
@@ -205,7 +202,7 @@ class EndpointTests(DataPathCase):
         assert await self.hears(self.client(balancer)) == b"x"
 
     async def test_beyond_max_sessions_clients_wait(self) -> None:
-        balancer = await self.started(TCP, max_sessions=1)
+        balancer = await self.running(TCP, max_sessions=1)
         first = self.client(balancer)
         assert await self.hears(first) == b"x"
         second = self.client(balancer)

@@ -80,11 +80,6 @@ class NamesTests(DataPathCase):
         self.addCleanup(balancer.stopService)
         return balancer
 
-    async def started(self, balancer: Balancer) -> Balancer:
-        balancer.startService()
-        await balancer.when_listening()
-        return balancer
-
     def connect(self, balancer: Balancer) -> socket.socket:
         (host,) = balancer.listens_on("front")
         client = socket.create_connection(("127.0.0.1", port_of(host)))

@@ -61,9 +61,7 @@ class RebalancingTests(DataPathCase):
     async def running(self, config: Config) -> Balancer:
         balancer = Balancer.from_config(reactor, config)
         self.addCleanup(balancer.stopService)
-        balancer.startService()
-        await balancer.when_listening()
-        return balancer
+        return await self.started(balancer)
 
     def clients(self, balancer: Balancer, frontend: str, count: int) -> Reconnecting:
         clients = Reconnecting(port_of(balancer.listens_on(frontend)[0]), count)

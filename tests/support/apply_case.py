@@ -61,9 +61,7 @@ class ApplyCase(DataPathCase):
     async def running(self, config: Config) -> Balancer:
         balancer = Balancer.from_config(reactor, config)
         self.addCleanup(balancer.stopService)
-        balancer.startService()
-        await balancer.when_listening()
-        return balancer
+        return await self.started(balancer)
 
     def client(self, balancer: Balancer, name: str = "web", place: int = 0) -> socket.socket:
         client = socket.create_connection(("127.0.0.1", port_of(balancer.listens_on(name)[place])))

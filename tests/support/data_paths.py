@@ -7,6 +7,7 @@ from typing import Any
 from twisted.internet import reactor as global_reactor
 from twisted.trial.unittest import TestCase
 
+from tcpbalance import Balancer
 from tcpbalance.net.data_path import DataPath, DataPathName, choose
 
 
@@ -26,3 +27,9 @@ class DataPathCase(TestCase):
         data_path.open()
         self.addCleanup(data_path.close)
         return data_path
+
+    async def started(self, balancer: Balancer) -> Balancer:
+        """Wait until a balancer accepts clients, which is to be stopped at the end of the test."""
+        balancer.startService()
+        await balancer.when_listening()
+        return balancer
