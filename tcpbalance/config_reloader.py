@@ -11,6 +11,7 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -157,10 +158,13 @@ class ConfigReloader(Service):
         )
         self._go_on(None)
 
-    def _apply(self, config: PreparedConfig) -> None:
-        if self._balancer.running:
-            self._report(self._balancer.apply(config))
-            self._look_for_loops_later()
+    def _apply(self, config: PreparedConfig) -> Deferred[None]:
+        if not self._balancer.running:
+            return succeed(None)
+        found = self._balancer.apply(config)
+        self._look_for_loops_later()
+        # Clients have waited for long enough: those that have come meanwhile go first.
+        return deferLater(self._reactor, 0, self._report, found)
 
     def _go_on(self, _: None) -> None:
         again, self._once_more = self._once_more, False

@@ -26,10 +26,12 @@ LOCAL = frontend("").replace("0.0.0.0:5432", "127.0.0.1:0")
 class LaterThread:
     """Calls what it is given when the test says so.
 
+    :param clock: has the turn of the reactor in which a reload is reported.
     :ivar waiting: what has not been called yet.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Any) -> None:
+        self._clock = clock
         self.waiting: list[tuple[Any, Deferred[Any]]] = []
         self.begun = 0
 
@@ -47,6 +49,7 @@ class LaterThread:
             done.errback()
         else:
             done.callback(result)
+        self._clock.advance(0)
 
 
 class Bench:
@@ -59,7 +62,7 @@ class Bench:
         config = load_text(folder, LOCAL)
         self.balancer = Balancer.from_config(self.clock, config, clock=self.clock.seconds)
         self.balancer.startService()
-        self.thread = LaterThread()
+        self.thread = LaterThread(self.clock)
         self.reloader = ConfigReloader(self.clock, str(self.file), self.balancer, self.thread, read_config)
         self.reloader.startService()
 
