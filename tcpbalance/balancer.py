@@ -47,7 +47,7 @@ from tcpbalance.services.frontend_service import FrontendService
 from tcpbalance.services.pool_service import PoolService
 from tcpbalance.services.shared import Shared
 from tcpbalance.services.spare_sockets import SpareSockets
-from tcpbalance.services.stepped import prepare_all
+from tcpbalance.services.stepped import PreparedChange, prepare_all
 from tcpbalance.systemd.notification import Summary
 
 _RELOAD_AGAIN = (
@@ -131,7 +131,7 @@ class Balancer(MultiService):
         self._stopping: OneTimeEvent[None] | None = None
         self._check_names(frontends)
         refuse_loops(frontends)
-        self._apply(frontends)
+        self._prepare(frontends).commit()
 
     @classmethod
     def from_config(
@@ -207,10 +207,26 @@ class Balancer(MultiService):
             owner of a unix socket.
         :raises TcpbalanceError: the balancer does not run, or a file cannot be used.
         """
-        prepared = config if isinstance(config, PreparedConfig) else self.prepare_config(config)
-        if prepared.present is not self._parts:
-            # Another configuration has been applied since it was prepared.
-            prepared = self.prepare_config(prepared.config)
+        prepared = self.as_prepared(config)
+        self.prepare_change(prepared).commit()
+        return prepared.difference
+
+    def as_prepared(self, config: Config | PreparedConfig) -> PreparedConfig:
+        """Give a configuration as `prepare_config` does; one that is prepared as it is, unless another one
+        has been applied since.
+
+        :raises TcpbalanceError: see `prepare_config`.
+        """
+        if isinstance(config, PreparedConfig) and config.present is self._parts:
+            return config
+        return self.prepare_config(config.config if isinstance(config, PreparedConfig) else config)
+
+    def prepare_change(self, prepared: PreparedConfig) -> PreparedChange:
+        """Take all that serving by another configuration may be refused; nothing changes before the commit.
+
+        :param prepared: see `as_prepared`.
+        :raises TcpbalanceError: see `apply`.
+        """
         if not self.running:
             raise TcpbalanceError("balancer: does not run, start it before applying another configuration")
         before, after = prepared.present.config, prepared.parts.config
@@ -222,15 +238,19 @@ class Balancer(MultiService):
                     log.startService()
                     undo.callback(log.stopService)
             frontends = list(prepared.parts.frontends.values())
-            self._apply(frontends, prepared.become, prepared.lists, prepared.found)
-            undo.pop_all()
-        # Nothing below fails.
-        self._parts = prepared.parts
-        self._shared.grace = after.shutdown_grace
-        self._log_records_to(log)
-        if after.overload != before.overload:
-            self._guard.watch(watches(after.overload) if after.overload else [])
-        return prepared.difference
+            change = self._prepare(frontends, prepared.become, prepared.lists, prepared.found)
+            undo.callback(change.abandon)
+            held = undo.pop_all()
+
+        def commit() -> None:
+            change.commit()
+            self._parts = prepared.parts
+            self._shared.grace = after.shutdown_grace
+            self._log_records_to(log)
+            if after.overload != before.overload:
+                self._guard.watch(watches(after.overload) if after.overload else [])
+
+        return PreparedChange(commit, held.close)
 
     def _log_records_to(self, log: AccessLog | None) -> None:
         before, self._access_log = self._access_log, log
@@ -242,14 +262,14 @@ class Balancer(MultiService):
         if before is not None:
             self._wait_for(before, before.stopService())
 
-    def _apply(
+    def _prepare(
         self,
         frontends: Sequence[Frontend],
         become: Mapping[Pool, PoolDescription] = {},
         lists: Mapping[str, Access] = {},
         found: Mapping[Address, Sequence[Address]] = {},
-    ) -> None:
-        """Serve these frontends from now on.
+    ) -> PreparedChange:
+        """Prepare to serve these frontends.
 
         Those that are served already stay as they are; others of their names take their places. Of a balancer
         that runs, what is new or changes is prepared, all of it or none, then committed; and those that are
@@ -269,8 +289,6 @@ class Balancer(MultiService):
         }
         spare = self._spare_sockets(frontends, found)
         services = {it.name: self._frontend_service(it, pools, spare, lists) for it in frontends}
-        new_pools = [pool for pool in pools.values() if pool.parent is None]
-        new_frontends = [frontend for frontend in services.values() if frontend.parent is None]
         kept = {*pools.values(), *services.values()}
         gone = [service for service in self._services() if service not in kept]
         with ExitStack() as undo:
@@ -279,24 +297,41 @@ class Balancer(MultiService):
                 frontends, services, pools, become, lists=lists, spare=spare, undo=undo
             )
             if self.running:
-                prepare_all([*new_pools, *new_frontends])
-            undo.pop_all()
-        # Nothing below fails.
-        spare.commit()
-        self._pools, self._frontends = pools, services
-        self.factories = {name: service.factory for name, service in services.items()}
-        for commit in pool_changes:
-            commit()
-        self._add(new_pools)
-        for commit in frontend_changes:
-            commit()
-        self._add(new_frontends)
+                new = [it for it in (*pools.values(), *services.values()) if it.parent is None]
+                prepare_all(new)
+                for service in new:
+                    undo.callback(service.abandon)
+            held = undo.pop_all()
+
+        def commit() -> None:
+            spare.commit()
+            self._adopt(pools, services, pool_changes, frontend_changes)
+            for service in gone:
+                self._retire(service)
+            self._note_registries()
+
+        return PreparedChange(commit, held.close)
+
+    def _adopt(
+        self,
+        pools: dict[Pool, PoolService],
+        frontends: dict[str, FrontendService],
+        pool_changes: Iterable[Callable[[], None]],
+        frontend_changes: Iterable[Callable[[], None]],
+    ) -> None:
+        """Go on with these services; those that are new begin, and the others change."""
+        self._pools, self._frontends = pools, frontends
+        self.factories = {name: service.factory for name, service in frontends.items()}
+        for change in pool_changes:
+            change()
+        self._add([pool for pool in pools.values() if pool.parent is None])
+        for change in frontend_changes:
+            change()
+        new = [frontend for frontend in frontends.values() if frontend.parent is None]
+        self._add(new)
         if self.running:
-            for begun in new_frontends:
+            for begun in new:
                 self._when_open([begun], _RELOAD_AGAIN).addErrback(lambda _: None)  # It is in the log.
-        for service in gone:
-            self._retire(service)
-        self._note_registries()
 
     def _prepare_pool(
         self, pool: Pool, description: PoolDescription, services: Mapping[Pool, PoolService]

@@ -119,11 +119,18 @@ class InheritedSockets:
         self.is_handed_over = is_handed_over
         self._unclaimed: list[InheritedSocket] = []
         self._files_left: list[tuple[str, tuple[int, int]]] = []
+        self.add(passed)
+
+    def add(self, passed: Iterable[PassedDescriptor]) -> None:
+        """Take over others that were passed since.
+
+        :raises ListenError: a descriptor cannot be used; all that are not claimed are closed then.
+        """
         try:
             for one in passed:
                 self._unclaimed.append(InheritedSocket.adopt(one))
         except ListenError:
-            self._close_all()
+            self.discard()
             raise
 
     def claim(self, frontend: str, address: Address) -> InheritedSocket | None:
@@ -174,7 +181,7 @@ class InheritedSockets:
                     socket=str(one),
                     name=one.passed.name,
                 )
-        self._close_all()
+        self.discard()
 
     def remove_files(self) -> None:
         """Remove the files of unix sockets that a predecessor had and no frontend has claimed.
@@ -192,7 +199,8 @@ class InheritedSockets:
                     reason=(error.strerror or "").lower(),
                 )
 
-    def _close_all(self) -> None:
+    def discard(self) -> None:
+        """Close what no frontend has claimed."""
         unclaimed, self._unclaimed = self._unclaimed, []
         for one in unclaimed:
             one.sock.close()

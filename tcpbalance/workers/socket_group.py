@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import attrs
 
 from tcpbalance.config.addresses import Address
-from tcpbalance.net.binding import bind, listen_error, take_all
+from tcpbalance.net.binding import (
+    bind,
+    inode_of,
+    listen_error,
+    overlaps,
+    take_all,
+    turn_new_clients_away,
+    unlink_own,
+)
+from tcpbalance.net.socket_file import SocketFile
 from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.workers.owner import attach
 
@@ -19,44 +28,76 @@ class SocketGroup:
     Each worker has a socket of its own, to which the kernel brings the clients that the worker owns. The
     sockets listen in the order of the workers, and none is closed before all are: the number that the kernel
     finds for a client counts them in that order. Of a unix socket, whose clients have no address, there is
-    one for all.
+    one for all; its file is removed with the group.
 
     :param sockets: in the order of the workers; one for all of them, or each its own.
     """
 
     def __init__(self, sockets: list[socket.socket]) -> None:
         self._sockets = sockets
+        first = sockets[0]
+        self._file: tuple[str, tuple[int, int]] | None = None
+        if first.family == socket.AF_UNIX:
+            path = first.getsockname()
+            self._file = path, inode_of(path)
 
     def of_worker(self, number: int) -> socket.socket:
         """Give the socket that a worker accepts from; it stays the group's."""
         return self._sockets[number % len(self._sockets)]
 
+    def overlaps(self, address: Address) -> bool:
+        """Whether one of its address and another one is all addresses with the port of both."""
+        return overlaps(self._sockets[0], address)
+
+    def turn_new_clients_away(self) -> None:
+        """Have new clients come to another group, or be refused; those that wait stay."""
+        for sock in self._sockets:
+            turn_new_clients_away(sock)
+
     def close(self) -> None:
         """Close all; clients that wait are reset where no worker has the socket, too."""
         for sock in self._sockets:
             sock.close()
+        if self._file is not None:
+            with suppress(OSError):
+                unlink_own(*self._file)
 
 
-def listen(address: Address, options: SocketOptions, backlog: int, workers: int) -> list[SocketGroup]:
+def listen(
+    address: Address,
+    options: SocketOptions,
+    socket_file: SocketFile,
+    backlog: int,
+    workers: int,
+    *,
+    beside: bool = False,
+) -> list[SocketGroup]:
     """Listen on an address for several workers.
 
     :param address: of a name, every address that it has on this machine.
+    :param socket_file: mode and owner of a unix socket.
     :param backlog: connections that the kernel may hold ready for each worker.
     :param workers: how many there are.
+    :param beside: whether a group that overlaps the address listens already.
     :raises ListenError: an address cannot be had, or an option was refused; nothing listens then.
     """
-    return take_all(address, lambda own: _listen(own, options, backlog, workers))
+
+    def take(own: Address) -> SocketGroup:
+        sock = bind(own, options, beside=beside)
+        if own.is_unix:
+            socket_file.give_to(sock)
+            sock.listen(backlog)
+            return SocketGroup([sock])
+        # Nothing else has the address. Of sockets that allow others beside them it would not be known: they
+        # join those of any program of the same user that do so, too.
+        port = sock.getsockname()[1]
+        sock.close()
+        return _listen(attrs.evolve(own, port=port), options, backlog, workers)
+
+    return take_all(address, take)
 
 
 def _listen(address: Address, options: SocketOptions, backlog: int, workers: int) -> SocketGroup:
-    probe = bind(address, options)
-    if address.is_unix:
-        probe.listen(backlog)
-        return SocketGroup([probe])
-    # Nothing else has the address. Of sockets that allow others beside them it would not be known: they join
-    # those of any program of the same user that do so, too.
-    address = attrs.evolve(address, port=probe.getsockname()[1])
-    probe.close()
     sockets: list[socket.socket] = []
     with ExitStack() as undo:
         for number in range(workers):

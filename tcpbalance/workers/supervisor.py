@@ -8,25 +8,33 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from random import Random
+from time import monotonic
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from tcpbalance.build import Parts, PreparedConfig
+from tcpbalance.config.difference import Difference
 from tcpbalance.config.models import Config
+from tcpbalance.errors import TcpbalanceError
 from tcpbalance.event import OneTimeEvent
-from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.proxy.backoff import backoff
+from tcpbalance.systemd.notification import Summary
 from tcpbalance.workers import worker
+from tcpbalance.workers.concern import Concern, word_of
+from tcpbalance.workers.config_changes import ConfigChanges
+from tcpbalance.workers.listening import Listening
+from tcpbalance.workers.messages import Message
 from tcpbalance.workers.nursery_process import NurseryProcess
 from tcpbalance.workers.place import Place
-from tcpbalance.workers.socket_group import SocketGroup, listen
+from tcpbalance.workers.worker_process import Nursery, WorkerProcess
 
 _PR_SET_CHILD_SUBREAPER = 36
 """prctl(2)."""
@@ -46,10 +54,13 @@ def adopt_orphans() -> None:
 class Supervisor(Service):
     """Workers, and what they have in common.
 
+    To the daemon it is what a ``Balancer`` is.
+
     :param reactor: runs them.
     :param config: what they serve by.
     :param workers: how many there are.
     :param rng: spreads pauses.
+    :param clock: seconds on a monotonic clock, which is that of the workers.
     :param make_nursery: starts what forks the workers.
     """
 
@@ -62,58 +73,57 @@ class Supervisor(Service):
         workers: int,
         *,
         rng: Random | None = None,
+        clock: Callable[[], float] = monotonic,
         make_nursery: Callable[[Any, str], NurseryProcess] = NurseryProcess,
     ) -> None:
         self._reactor = reactor
-        self._config = config
         self._workers = workers
         self._rng = (rng or Random()).random
+        self._clock = clock
         self._make_nursery = make_nursery
-        self._groups: list[tuple[str, SocketGroup]] = []
+        self._parts = Parts.of(config, reactor, clock)
+        self._listening: Listening | None = None
         self._memory = -1
-        self._places: list[Place] = []
+        self._places = [Place(reactor, number, self._start_worker, self._rng) for number in range(workers)]
+        self._changes = ConfigChanges()
+        self._concerns: Sequence[Concern] = [self._changes]
         self._nursery: NurseryProcess | None = None
         self._again: IDelayedCall | None = None
         self._times = 0
-        self._listening: OneTimeEvent[None] = OneTimeEvent()
+        self._serving: OneTimeEvent[bool] = OneTimeEvent()
         self._closes = False
         self._ended: OneTimeEvent[None] = OneTimeEvent()
 
+    @property
+    def config(self) -> Config:
+        """The configuration that is in use."""
+        return self._parts.config
+
+    # Starting
+
     def prepare(self) -> None:
-        """Take all addresses; clients wait from now on.
+        """Take all addresses; clients wait from now on. Calling it again does nothing.
 
         :raises ListenError: an address cannot be had; none is held then.
         """
-        with ExitStack() as undo:
-            for name, frontend in self._config.frontends.items():
-                options = SocketOptions.of(frontend.socket)
-                for address in frontend.listen:
-                    for group in listen(address, options, frontend.backlog, self._workers):
-                        undo.callback(group.close)
-                        self._groups.append((name, group))
-            self._memory = worker.write_config(self._config)
-            undo.pop_all()
-        names = [name for name, _ in self._groups]
-        self._places = [
-            Place(
-                self._reactor,
-                number,
-                names,
-                [group.of_worker(number).fileno() for _, group in self._groups],
-                self._rng,
-            )
-            for number in range(self._workers)
-        ]
+        if self._listening is None:
+            self._listening = Listening.of(self.config, self._workers)
+            self._memory = worker.write_config(self.config)
+
+    def privilegedStartService(self) -> None:
+        """Twisted's call while the process may still have rights that it is about to give up."""
+        self.prepare()
 
     def startService(self) -> None:
         """Start the workers."""
+        self.prepare()
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
         adopt_orphans()
         self._start_nursery()
 
-    def when_listening(self) -> Deferred[None]:
+    def when_listening(self) -> Deferred[bool]:
         """Fires when all workers accept clients; at once where they do."""
-        return self._listening.wait()
+        return self._serving.wait()
 
     def _start_nursery(self) -> None:
         self._again = None
@@ -124,7 +134,7 @@ class Supervisor(Service):
     def _begin(self, nursery: NurseryProcess) -> None:
         self._times = 0
         for place in self._places:
-            place.begin(nursery, self._memory, self._note_ready)
+            place.begin(nursery)
 
     def _log_failure(self, failure: Failure) -> None:
         self._log.error("{error}", error=str(failure.value))
@@ -136,9 +146,120 @@ class Supervisor(Service):
             self._times += 1
             self._again = self._reactor.callLater(delay, self._start_nursery)
 
-    def _note_ready(self) -> None:
+    # Workers
+
+    def _start_worker(
+        self, place: int, nursery: Nursery, on_end: Callable[[WorkerProcess], None]
+    ) -> WorkerProcess:
+        assert self._listening is not None
+
+        def has_ended(ended: WorkerProcess) -> None:
+            for concern in self._concerns:
+                concern.has_ended(ended)
+            on_end(ended)
+
+        process = WorkerProcess(self._reactor, place, nursery, self._note, has_ended)
+        process.send_sockets(self._listening.sockets(place))
+        process.send({"config": True}, [self._memory])
+        for concern in self._concerns:
+            concern.greet(process)
+        process.send({"begin": True})
+        self._changes.include(process)
+        return process
+
+    def _note(self, process: WorkerProcess, message: Message) -> None:
+        match message.content:
+            case {"ready": True}:
+                process.is_serving = True
+                self._look_whether_all_serve()
+            case {"failed": str(error)}:
+                self._log.error("worker {number}: {error}", number=process.place, error=error)
+            case _:
+                word = word_of(message)
+                for concern in self._concerns:
+                    if word in concern.words:
+                        concern.note(process, message)
+
+    def _look_whether_all_serve(self) -> None:
         if all(place.is_serving for place in self._places):
-            self._listening.settle(None)
+            self._serving.settle(True)
+
+    def _processes(self) -> Iterator[WorkerProcess]:
+        for place in self._places:
+            if place.process is not None:
+                yield place.process
+
+    # Changing
+
+    def prepare_config(self, config: Config, rest: Callable[[], object] = lambda: None) -> PreparedConfig:
+        """See ``Balancer``."""
+        return PreparedConfig.of(self._parts, config, self._reactor, self._clock, rest)
+
+    @inlineCallbacks
+    def apply(self, config: PreparedConfig) -> Any:
+        """Have all workers serve by another configuration, or none.
+
+        :returns: a Deferred of what is different, see ``Balancer``; it fails where an address cannot be had,
+            or a worker cannot serve by the configuration. Nothing has changed then.
+        """
+        assert self._listening is not None
+        before = self._listening
+        with ExitStack() as undo:
+            listening = Listening.of(config.parts.config, self._workers, before)
+            for group in listening.without(before):
+                undo.callback(group.close)
+            memory = worker.write_config(config.parts.config)
+            undo.callback(os.close, memory)
+            undo.callback(self._changes.abandon)
+
+            def ask(process: Any) -> None:
+                process.send_sockets(listening.sockets(process.place, before))
+                process.send({"config": True}, [memory])
+
+            yield self._changes.prepare(self._processes(), ask)
+            if self._closes:
+                raise TcpbalanceError("the program is about to end")
+            undo.pop_all()
+        # Nothing below fails.
+        gone = before.without(listening)
+        for group in gone:
+            group.turn_new_clients_away()
+        committed = self._changes.commit()
+        os.close(self._memory)
+        self._listening, self._memory, self._parts = listening, memory, config.parts
+        for group in gone:
+            group.close()
+        yield committed
+        difference: Difference = config.difference
+        return difference
+
+    def reload_files(self) -> None:
+        """Have all workers read their files again."""
+        self._send_all({"reload_files": True})
+
+    def reopen_logs(self) -> None:
+        """Have all workers open their logs anew."""
+        self._send_all({"reopen": True})
+
+    def _send_all(self, content: dict[str, Any]) -> None:
+        for process in self._processes():
+            process.send(content)
+
+    def addresses_of(self, host: str) -> Collection[str]:
+        """See ``Balancer``: the supervisor looks up no name itself."""
+        return ()
+
+    def summary(self) -> Summary:
+        """Count what there is, for people."""
+        backends = [backend for pool in self._parts.pools.values() for backend in pool.backends]
+        return Summary(
+            frontends=len(self.config.frontends),
+            backends_up=sum(backend.state == "up" for backend in backends),
+            backends=len(backends),
+            sessions=0,
+        )
+
+    # Ending
 
     def stopService(self) -> Deferred[None]:
         """Accept no more clients; calling it again does nothing more.
@@ -151,28 +272,22 @@ class Supervisor(Service):
         self._closes = True
         if self._again is not None:
             self._again.cancel()
-        for _, group in self._groups:
-            group.close()
+        if self._listening is not None:
+            self._listening.close()
         for place in self._places:
             place.close()
-        if self._nursery is not None:
-            self._nursery.close()
         ended: list[Deferred[Any]] = [place.closed for place in self._places]
         if self._nursery is not None:
+            self._nursery.close()
             ended.append(self._nursery.ended)
         DeferredList(ended).addCallback(self._finish)
         return self._ended.wait()
 
     def _finish(self, _: object) -> None:
-        os.close(self._memory)
+        if self._memory >= 0:
+            os.close(self._memory)
         self._ended.settle(None)
-
-    def reopen_logs(self) -> None:
-        """Have all workers open their logs anew."""
-        for place in self._places:
-            place.send({"reopen": True})
 
     def end_grace_now(self) -> None:
         """Have all workers end their sessions now."""
-        for place in self._places:
-            place.send({"end_grace_now": True})
+        self._send_all({"end_grace_now": True})

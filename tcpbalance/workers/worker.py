@@ -6,25 +6,31 @@ import os
 import pickle
 import signal
 import socket
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import CancelledError
 from twisted.internet.error import ReactorNotRunning
-from twisted.logger import Logger
+from twisted.logger import FilteringLogObserver, Logger, LogLevel, LogLevelFilterPredicate, globalLogBeginner
 from twisted.python.failure import Failure
 
 from tcpbalance import held_signals
 from tcpbalance.balancer import Balancer
 from tcpbalance.config.models import Config
 from tcpbalance.environment import PassedDescriptor
+from tcpbalance.errors import TcpbalanceError
 from tcpbalance.net.clock import make_monotonic
 from tcpbalance.net.inherited import InheritedSockets
+from tcpbalance.threads import in_thread, share_the_lock
 from tcpbalance.workers.channel import Channel
+from tcpbalance.workers.concern import WorkerConcern, word_of
+from tcpbalance.workers.log_pipe import LogSender
 from tcpbalance.workers.messages import Message
+from tcpbalance.workers.worker_change import WorkerChange
 
-CONTROL, CONFIG = 0, 1
-"""Which of the descriptors of the first message is the connection to the supervisor, and which the memory
-with the configuration. The sockets follow them."""
+CONTROL, LOG = 0, 1
+"""Which of the descriptors of the first message is the connection to the supervisor, and which the pipe for
+what is logged."""
 
 
 def write_config(config: Config) -> int:
@@ -61,7 +67,7 @@ class Worker:
     """Serves, and reports to the supervisor.
 
     :param reactor: runs it.
-    :param request: by which the worker was asked for; see ``Place``.
+    :param request: by which the worker was asked for; see ``WorkerProcess``.
     """
 
     _log = Logger()
@@ -70,50 +76,114 @@ class Worker:
         make_monotonic(reactor)
         self._reactor = reactor
         numbers = request.descriptors
-        config = read_config(numbers[CONFIG])
-        os.close(numbers[CONFIG])
-        passed = [
-            PassedDescriptor(number, name)
-            for number, name in zip(numbers[CONFIG + 1 :], request.content["frontends"], strict=True)
-        ]
-        inherited = InheritedSockets(passed, is_handed_over=True)
-        self._balancer = Balancer.from_config(reactor, config, inherited=inherited)
-        self._balancer.prepare()
-        inherited.close_unclaimed()
+        _log_to(LogSender(numbers[LOG]))
+        self.place: int = request.content["place"]
+        self._passed: list[PassedDescriptor] = []
+        self._config: Config | None = None
+        self._balancer: Balancer | None = None
+        self._inherited = InheritedSockets(is_handed_over=True)
+        self._change: WorkerChange | None = None
+        self._concerns: Sequence[WorkerConcern] = []
+        self._drains = False
         self._channel = Channel(
             reactor, socket.socket(fileno=numbers[CONTROL]), self._on_message, self._supervisor_is_gone
         )
-        self._drains = False
 
     def run(self) -> None:
         """Serve until the supervisor ends it and all sessions have ended."""
-        self._balancer.when_listening().addCallbacks(lambda _: self._say({"ready": True}), self._failed)
-        self._reactor.callWhenRunning(self._start)
-        self._reactor.addSystemEventTrigger("before", "shutdown", self._balancer.stopService)
+        share_the_lock()
+        signal.signal(signal.SIGTERM, lambda *_: self._reactor.callFromThread(self._drain))
+        self._reactor.callWhenRunning(held_signals.release)
+        self._reactor.addSystemEventTrigger("before", "shutdown", self._stop)
         self._reactor.run(installSignalHandlers=False)
 
-    def _start(self) -> None:
-        signal.signal(signal.SIGTERM, lambda *_: self._reactor.callFromThread(self._drain))
-        held_signals.release()
-        self._balancer.startService()
+    def _stop(self) -> Any:
+        return None if self._balancer is None else self._balancer.stopService()
 
     def _say(self, content: dict[str, Any]) -> None:
         self._channel.send(content)
 
+    def _on_message(self, message: Message) -> None:
+        word = word_of(message)
+        if word in _ORDERS:
+            _ORDERS[word](self, message)
+        for concern in self._concerns:
+            if word in concern.words:
+                concern.note(message)
+
+    # Orders
+
+    def _take_sockets(self, message: Message) -> None:
+        self._inherited.add(
+            PassedDescriptor(os.dup(number), name)
+            for number, name in zip(message.descriptors, message.content["sockets"], strict=True)
+        )
+
+    def _take_config(self, message: Message) -> None:
+        config = read_config(message.descriptors[0])
+        if self._balancer is not None:
+            self._config = config
+            return
+        try:
+            balancer = Balancer.from_config(self._reactor, config, inherited=self._inherited)
+            balancer.prepare()
+        except TcpbalanceError as error:
+            self._fail(str(error))
+            return
+        self._inherited.close_unclaimed()
+        self._balancer = balancer
+        self._concerns = self._make_concerns(balancer)
+
+    def _make_concerns(self, balancer: Balancer) -> Sequence[WorkerConcern]:
+        """Make what this worker has in common with the others."""
+        return []
+
+    def _begin(self, _: Message) -> None:
+        if self._balancer is not None:
+            self._balancer.when_listening().addCallbacks(lambda _: self._say({"ready": True}), self._failed)
+            self._balancer.startService()
+
+    def _prepare(self, message: Message) -> None:
+        """Prepare the configuration that has come before."""
+        assert self._balancer is not None
+        assert self._config is not None
+        self._change = WorkerChange(self._balancer, self._config, message.content["prepare"], self._say)
+        self._change.prepare(in_thread(self._reactor))
+
+    def _commit(self, message: Message) -> None:
+        change, self._change = self._change, None
+        if change is not None:
+            change.commit()
+            self._say({"committed": message.content["commit"]})
+
+    def _abandon(self, _: Message) -> None:
+        change, self._change = self._change, None
+        if change is not None:
+            change.abandon()
+        self._inherited.discard()
+
+    def _reload_files(self, _: Message) -> None:
+        if self._balancer is not None:
+            self._balancer.reload_files()
+
+    def _reopen(self, _: Message) -> None:
+        if self._balancer is not None:
+            self._balancer.reopen_logs()
+
+    def _end_grace_now(self, _: Message) -> None:
+        if self._balancer is not None:
+            # Behind the stop of the services, which may be about to begin.
+            self._reactor.callLater(0, self._balancer.end_grace_now)
+
+    # Ending
+
     def _failed(self, failure: Failure) -> None:
         if not failure.check(CancelledError):  # type: ignore[no-untyped-call]  # Twisted's
-            self._say({"failed": str(failure.value)})
-            self._drain()
+            self._fail(str(failure.value))
 
-    def _on_message(self, message: Message) -> None:
-        match message.content:
-            case {"reopen": True}:
-                self._balancer.reopen_logs()
-            case {"drain": True}:
-                self._drain()
-            case {"end_grace_now": True}:
-                # Behind the stop of the services, which may be about to begin.
-                self._reactor.callLater(0, self._balancer.end_grace_now)
+    def _fail(self, error: str) -> None:
+        self._say({"failed": error})
+        self._drain()
 
     def _supervisor_is_gone(self) -> None:
         self._log.error("the supervisor has ended: no new connections; open sessions may finish")
@@ -128,3 +198,26 @@ class Worker:
             self._reactor.stop()
         except ReactorNotRunning:
             self._log.debug("already stopping")
+
+
+_ORDERS: dict[str, Callable[[Worker, Message], None]] = {
+    "sockets": Worker._take_sockets,
+    "config": Worker._take_config,
+    "begin": Worker._begin,
+    "prepare": Worker._prepare,
+    "commit": Worker._commit,
+    "abandon": Worker._abandon,
+    "reload_files": Worker._reload_files,
+    "reopen": Worker._reopen,
+    "drain": lambda worker, _: worker._drain(),
+    "end_grace_now": Worker._end_grace_now,
+}
+"""What a worker does by the word of a message."""
+
+
+def _log_to(sender: LogSender) -> None:
+    """Have warnings and errors logged by the supervisor, which says itself what goes well."""
+    level = LogLevelFilterPredicate(defaultLogLevel=LogLevel.warn)
+    globalLogBeginner.beginLoggingTo(
+        [FilteringLogObserver(sender, [level])], redirectStandardIO=False, discardBuffer=True
+    )

@@ -13,6 +13,7 @@ import pytest
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.frontends import SocketConfig
 from tcpbalance.net.binding import ListenError, bind
+from tcpbalance.net.socket_file import SocketFile
 from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.workers.owner import owner
 from tcpbalance.workers.socket_group import SocketGroup, listen
@@ -24,7 +25,7 @@ WORKERS = 4
 
 @contextmanager
 def group(listening: str = "127.0.0.1:0", options: SocketOptions = OPTIONS) -> Iterator[SocketGroup]:
-    (made,) = listen(Address.parse(listening), options, 16, WORKERS)
+    (made,) = listen(Address.parse(listening), options, SocketFile(), 16, WORKERS)
     with closing(made):
         yield made
 
@@ -74,7 +75,7 @@ def test_it_is_not_joined() -> None:
 
 
 def test_a_name_has_a_group_for_each_address() -> None:
-    groups = listen(Address.parse("localhost:0"), OPTIONS, 16, WORKERS)
+    groups = listen(Address.parse("localhost:0"), OPTIONS, SocketFile(), 16, WORKERS)
     hosts = {made.of_worker(1).getsockname()[0] for made in groups}
     for made in groups:
         made.close()

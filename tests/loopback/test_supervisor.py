@@ -18,6 +18,7 @@ from tcpbalance import ListenError
 from tcpbalance.config.models import Config
 from tcpbalance.workers.owner import owner
 from tcpbalance.workers.shared_counts import can_count
+from tcpbalance.workers.socket_group import SocketGroup
 from tcpbalance.workers.supervisor import Supervisor
 
 reactor: Any = global_reactor
@@ -42,12 +43,17 @@ class SupervisorTests(ApplyCase):
         return supervisor
 
     def connected(self, supervisor: Supervisor, source: str) -> socket.socket:
-        ((_, group),) = supervisor._groups
+        group = self.group(supervisor)
         address = group.of_worker(0).getsockname()
         client = socket.create_connection(address, source_address=(source, 0))
         self.addCleanup(client.close)
         client.setblocking(False)
         return client
+
+    def group(self, supervisor: Supervisor) -> SocketGroup:
+        assert supervisor._listening is not None
+        ((group,),) = supervisor._listening.groups.values()
+        return group
 
     def sources(self) -> list[str]:
         """A client of each worker."""
@@ -58,7 +64,7 @@ class SupervisorTests(ApplyCase):
         return [found[number] for number in range(WORKERS)]
 
     def pids(self, supervisor: Supervisor) -> list[int]:
-        return [place._child.pid if place._child else 0 for place in supervisor._places]
+        return [place.process.pid if place.process else 0 for place in supervisor._places]
 
     async def test_all_serve_and_each_client_has_its_own(self) -> None:
         supervisor = await self.supervised(self.config())
@@ -104,7 +110,7 @@ class SupervisorTests(ApplyCase):
         clients = [self.connected(supervisor, source) for source in self.sources()]
         for client in clients:
             assert await self.answer(client) == "a"
-        ((_, group),) = supervisor._groups
+        group = self.group(supervisor)
         address = group.of_worker(0).getsockname()
         ended: list[object] = []
         supervisor.stopService().addCallback(ended.append)
@@ -130,7 +136,7 @@ class SupervisorTests(ApplyCase):
 
     async def test_a_second_one_does_not_get_the_addresses(self) -> None:
         supervisor = await self.supervised(self.config())
-        ((_, group),) = supervisor._groups
+        group = self.group(supervisor)
         host, port = group.of_worker(0).getsockname()
         second = Supervisor(reactor, self.config({"web": {"listen": f"{host}:{port}"}}), WORKERS)
         with pytest.raises(ListenError, match="address already in use"):
@@ -141,12 +147,12 @@ class SupervisorTests(ApplyCase):
         client = self.connected(supervisor, self.sources()[0])
         assert await self.answer(client) == "a"
         place = supervisor._places[0]
-        assert place._channel is not None
-        child = place._child
-        place._channel.close()
+        process = place.process
+        assert process is not None
+        process._channel.close()
         assert await self.answer(client) == "a"
         client.close()
-        await until(reactor, lambda: place._child is not child)
+        await until(reactor, lambda: place.process is not process)
 
 
 def is_closed(client: socket.socket) -> bool:
