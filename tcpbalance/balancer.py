@@ -124,6 +124,7 @@ class Balancer(MultiService):
         self._pools: dict[Pool, PoolService] = {}
         self._retiring: dict[Service, Deferred[None]] = {}
         self._parts: Parts | None = None
+        self._worker: int | None = None
         self._registries: list[SessionRegistry] = []
         self._guard = OverloadGuard(reactor, self._registries, watches(overload) if overload else [])
         self._is_prepared = False
@@ -141,11 +142,13 @@ class Balancer(MultiService):
         *,
         clock: Callable[[], float] = monotonic,
         inherited: InheritedSockets | None = None,
+        worker: int | None = None,
     ) -> Balancer:
         """Build a balancer from a configuration that was loaded or made by hand.
 
         :param clock: seconds on a monotonic clock, for the pools as well.
         :param inherited: see ``Balancer``.
+        :param worker: the number of this process among several that serve, for the access log.
         """
         parts = Parts.of(config, cast(IReactorTime, reactor), clock)
         balancer = cls(
@@ -153,13 +156,14 @@ class Balancer(MultiService):
             list(parts.frontends.values()),
             overload=config.overload,
             resolver=config.resolver,
-            access_log=_access_log(config, reactor),
+            access_log=_access_log(config, reactor, worker),
             shutdown_grace=config.shutdown_grace,
             data_path=config.data_path,
             clock=clock,
             inherited=inherited,
         )
         balancer._parts = parts
+        balancer._worker = worker
         return balancer
 
     @classmethod
@@ -233,7 +237,7 @@ class Balancer(MultiService):
         with ExitStack() as undo:
             log = self._access_log
             if after.access_log != before.access_log:
-                log = _access_log(after, self._shared.reactor)
+                log = _access_log(after, self._shared.reactor, self._worker)
                 if log is not None:
                     log.startService()
                     undo.callback(log.stopService)
@@ -633,9 +637,9 @@ class Balancer(MultiService):
                 service.end_grace_now()
 
 
-def _access_log(config: Config, reactor: Reactor) -> AccessLog | None:
+def _access_log(config: Config, reactor: Reactor, worker: int | None) -> AccessLog | None:
     log = config.access_log
-    return None if log is None else AccessLog(log.path, log.format, reactor)
+    return None if log is None else AccessLog(log.path, log.format, reactor, worker=worker)
 
 
 def _ignore_cancelled(failure: Failure) -> None:

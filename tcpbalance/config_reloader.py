@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
@@ -15,7 +15,6 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from tcpbalance.balancer import Balancer
 from tcpbalance.build import PreparedConfig, read_config
 from tcpbalance.config.difference import Difference
 from tcpbalance.config.errors import key_text
@@ -63,6 +62,24 @@ def _state(path: str) -> tuple[int, ...] | None:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
+class Configured(Protocol):
+    """What is needed of a ``Balancer``; a ``Supervisor`` has it, too."""
+
+    @property
+    def running(self) -> Any: ...
+
+    @property
+    def config(self) -> Config | None: ...
+
+    def reload_files(self) -> None: ...
+
+    def prepare_config(self, config: Config, rest: Callable[[], object]) -> PreparedConfig: ...
+
+    def apply(self, config: PreparedConfig) -> Difference | Deferred[Difference]: ...
+
+    def addresses_of(self, host: str) -> Collection[str]: ...
+
+
 class ConfigReloader(Service):
     """Has a balancer serve by its file again, on request.
 
@@ -86,7 +103,7 @@ class ConfigReloader(Service):
         self,
         reactor: Any,
         path: str,
-        balancer: Balancer,
+        balancer: Configured,
         in_thread: InThread,
         read: Callable[[str], Config] = read_settled,
     ) -> None:
@@ -161,7 +178,10 @@ class ConfigReloader(Service):
     def _apply(self, config: PreparedConfig) -> Deferred[None]:
         if not self._balancer.running:
             return succeed(None)
-        found = self._balancer.apply(config)
+        applied: Deferred[Any] = maybeDeferred(self._balancer.apply, config)
+        return applied.addCallback(self._report_later)
+
+    def _report_later(self, found: Difference) -> Deferred[None]:
         self._look_for_loops_later()
         # Clients have waited for long enough: those that have come meanwhile go first.
         return deferLater(self._reactor, 0, self._report, found)

@@ -1,26 +1,22 @@
-"""The daemon: a balancer and its signals, and how the process ends."""
+"""The daemon: a balancer, or a supervisor with workers, and what the process needs besides."""
 
 from __future__ import annotations
 
 import atexit
 import gc
 import os
-import signal
 import sys
 from collections.abc import Callable, Mapping
 from time import monotonic
-from types import FrameType
 from typing import Any
 
-from twisted.application.service import MultiService, Service
-from twisted.internet.defer import CancelledError, succeed
-from twisted.internet.error import ReactorNotRunning
-from twisted.logger import Logger
+from twisted.application.service import MultiService
+from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 
-from tcpbalance import held_signals
 from tcpbalance.balancer import Balancer
 from tcpbalance.build import read_config
+from tcpbalance.config.models import Config
 from tcpbalance.config.pieces import KnownTables
 from tcpbalance.config_reloader import ConfigReloader, read_settled
 from tcpbalance.environment import Environment
@@ -30,10 +26,15 @@ from tcpbalance.net.clock import make_monotonic
 from tcpbalance.net.inherited import InheritedSockets
 from tcpbalance.net.own_listeners import warn_of_loops_by_name
 from tcpbalance.orphans import FIRST_PROCESS, OrphanReaper
+from tcpbalance.privileges import Identity
+from tcpbalance.signals import Renewal, Shutdown, Signals
 from tcpbalance.systemd.notifier import Notifier
 from tcpbalance.systemd.notify_socket import NotifySocket
 from tcpbalance.threads import in_thread, share_the_lock
 from tcpbalance.upgrade import Predecessor, Upgrader
+from tcpbalance.workers.requirements import refuse_workers_without
+from tcpbalance.workers.restart import WorkersRestart
+from tcpbalance.workers.supervisor import Supervisor
 
 NOT_OURS = (
     "LISTEN_FDS: the sockets are for process {pid}, not for this one; a script that starts the program must "
@@ -77,6 +78,9 @@ def build_or_exit(reactor: Any, config_file: str | None, variables: Mapping[str,
 def _from_file(reactor: Any, path: str, environment: Environment) -> MultiService:
     known = KnownTables()
     config = read_config(path, known=known)
+    if config.workers > 1:
+        return _with_workers(reactor, path, known, config, environment)
+    identity = Identity.of(config)
     inherited = InheritedSockets(environment.passed, environment.has_predecessor)
     balancer = Balancer.from_config(reactor, config, inherited=inherited)
     balancer.prepare()
@@ -85,9 +89,27 @@ def _from_file(reactor: Any, path: str, environment: Environment) -> MultiServic
         reactor, path, balancer, in_thread(reactor), lambda again: read_settled(again, known)
     )
     service = daemon(reactor, balancer, environment, reloader, inherited.remove_files)
+    if identity is not None:
+        identity.become()
     balancer.when_listening().addCallbacks(
         lambda _: warn_of_loops_by_name(config, balancer.addresses_of), lambda _: None
     )
+    return service
+
+
+def _with_workers(
+    reactor: Any, path: str, known: KnownTables, config: Config, environment: Environment
+) -> MultiService:
+    refuse_workers_without(environment)
+    identity = Identity.of(config)
+    supervisor = Supervisor(reactor, config)
+    supervisor.prepare()
+    reloader = ConfigReloader(
+        reactor, path, supervisor, in_thread(reactor), lambda again: read_settled(again, known)
+    )
+    service = _daemon(reactor, supervisor, environment, lambda _: WorkersRestart(supervisor), reloader)
+    if identity is not None:
+        identity.become()
     return service
 
 
@@ -117,37 +139,56 @@ def daemon(
     :param reloader: reads the configuration file again; None where there is none.
     :param on_taken_over: called when a predecessor has handed over.
     """
+    service = _daemon(
+        reactor,
+        balancer,
+        environment,
+        lambda hand_over: Upgrader(reactor, balancer, environment, hand_over),
+        reloader,
+    )
+    if environment.ready_descriptor is not None:
+        predecessor = Predecessor(reactor, environment.ready_descriptor, environment.passed)
+        balancer.when_listening().addCallbacks(
+            lambda _: predecessor.take_over(balancer.listeners(), on_taken_over), lambda _: None
+        )
+    reactor.callWhenRunning(spare_the_collector)
+    share_the_lock()
+    return service
+
+
+def _daemon(
+    reactor: Any,
+    served: Balancer | Supervisor,
+    environment: Environment,
+    make_renewal: Callable[[Callable[[int], None]], Renewal],
+    reloader: ConfigReloader | None,
+) -> MultiService:
+    """Make the service of a process.
+
+    :param make_renewal: makes what SIGUSR2 begins; gets what is to be called with the process id of a program
+        that has taken over.
+    """
     service = Daemon(reactor)
     notifier = None
     if environment.notify_socket is not None:
         manager = NotifySocket(environment.notify_socket)
-        notifier = Notifier(reactor, manager, balancer, environment.watchdog, monotonic)
-    shutdown = Shutdown(reactor, balancer)
+        notifier = Notifier(reactor, manager, served, environment.watchdog, monotonic)
+    shutdown = Shutdown(reactor, served)
 
     def hand_over(pid: int) -> None:
         if notifier is not None:
             notifier.hand_over(pid)
         shutdown.begin("SIGUSR2")
 
-    upgrader = Upgrader(reactor, balancer, environment, hand_over)
-    signals = Signals(reactor, balancer, shutdown, notifier, upgrader, reloader)
-    signals.setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
-    upgrader.setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
-    if reloader is not None:
-        reloader.setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
-    if notifier is not None:
-        notifier.setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
+    renewal = make_renewal(hand_over)
+    signals = Signals(reactor, served, shutdown, notifier, renewal, reloader)
+    parts: list[Any] = [signals, renewal, reloader, notifier]
     if os.getpid() == FIRST_PROCESS:
-        OrphanReaper(reactor).setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
-    balancer.setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
-    if environment.ready_descriptor is not None:
-        predecessor = Predecessor(reactor, environment.ready_descriptor, environment.passed)
-        balancer.when_listening().addCallbacks(
-            lambda _: predecessor.take_over(balancer.listeners(), on_taken_over), lambda _: None
-        )
-    balancer.when_listening().addErrback(_fail, reactor)
-    reactor.callWhenRunning(spare_the_collector)
-    share_the_lock()
+        parts.append(OrphanReaper(reactor))
+    for part in (*parts, served):
+        if part is not None:
+            part.setServiceParent(service)
+    served.when_listening().addErrback(_fail, reactor)
     return service
 
 
@@ -189,117 +230,3 @@ class Daemon(MultiService):
     def startService(self) -> None:
         """Start when the reactor does."""
         self._reactor.callWhenRunning(super().startService)
-
-
-class Shutdown:
-    """Ends the daemon in order; at a second request, at once.
-
-    :param reactor: stops when the last session has ended.
-    :param balancer: serves them until then.
-    """
-
-    _log = Logger()
-
-    def __init__(self, reactor: Any, balancer: Balancer) -> None:
-        self._reactor = reactor
-        self._balancer = balancer
-        self._has_begun = False
-
-    def begin(self, name: str) -> None:
-        """Accept no more clients, and end when the open sessions have ended.
-
-        :param name: of the signal that asks for it.
-        """
-        if self._has_begun:
-            self._log.info("{name} again: ending open sessions now", name=name)
-            self._balancer.end_grace_now()
-            return
-        self._has_begun = True
-        self._log.info("{name}: no new connections; open sessions may finish", name=name)
-        try:
-            self._reactor.stop()
-        except ReactorNotRunning:
-            self._log.debug("already stopping")
-
-
-class Signals(Service):
-    """SIGTERM and SIGINT end in order, a second one at once; SIGUSR1 reopens the access log; SIGHUP reads
-    the configuration file, certificates and lists again; SIGUSR2 starts the program anew, which takes over.
-
-    Twisted's own handlers make ``twistd`` end by the signal it got; an orderly end is a success and exits
-    with 0.
-    """
-
-    _log = Logger()
-
-    def __init__(
-        self,
-        reactor: Any,
-        balancer: Balancer,
-        shutdown: Shutdown,
-        notifier: Notifier | None,
-        upgrader: Upgrader,
-        reloader: ConfigReloader | None,
-    ) -> None:
-        self._reactor = reactor
-        self._reloader = reloader
-        self._balancer = balancer
-        self._shutdown = shutdown
-        self._notifier = notifier
-        self._upgrader = upgrader
-
-    def startService(self) -> None:
-        """Take the signals over from the reactor, and release those that came since ``makeService``."""
-        super().startService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
-        self._install()
-        held_signals.release()
-
-    def _install(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_end)
-        before = signal.getsignal(signal.SIGUSR1)
-
-        def reopen(number: int, frame: FrameType | None) -> None:
-            self._reactor.callFromThread(self._reopen)
-            if callable(before):  # twistd's own, which rotates the file of --logfile
-                before(number, frame)
-
-        signal.signal(signal.SIGUSR1, reopen)
-        signal.signal(signal.SIGHUP, self._on_reload)
-        signal.signal(signal.SIGUSR2, self._on_upgrade)
-
-    def _reopen(self) -> None:
-        self._upgrader.note_signal(signal.SIGUSR1)
-        self._balancer.reopen_logs()
-
-    def _on_reload(self, number: int, frame: FrameType | None) -> None:
-        self._reactor.callFromThread(self._reload)
-
-    def _reload(self) -> None:
-        if self._notifier is not None:
-            self._notifier.reloading()
-        if self._upgrader.note_signal(signal.SIGHUP, self._reload):
-            # The new program has sockets already, which a reload here would close or bind anew.
-            self._log.info("SIGHUP: the new program that starts reads the configuration, this one does not")
-            self._balancer.reload_files()
-            self._reloaded(None)
-        elif self._reloader is None:
-            self._balancer.reload_files()
-            self._reloaded(None)
-        else:
-            self._reloader.reload().addCallback(self._reloaded)
-
-    def _reloaded(self, _: None) -> None:
-        if self._notifier is not None:
-            self._notifier.reloaded()
-
-    def _on_upgrade(self, number: int, frame: FrameType | None) -> None:
-        self._reactor.callFromThread(self._upgrade)
-
-    def _upgrade(self) -> None:
-        """Start the new program, once a reload that is under way has closed and bound its sockets."""
-        done = succeed(None) if self._reloader is None else self._reloader.finish()
-        done.addCallback(lambda _: self._upgrader.upgrade())
-
-    def _on_end(self, number: int, frame: FrameType | None) -> None:
-        self._reactor.callFromThread(self._shutdown.begin, signal.Signals(number).name)

@@ -35,6 +35,11 @@ _NEW_LISTENER, _RESTART = Effect.NEW_LISTENER, Effect.RESTART
 EFFECTS: Mapping[type, Mapping[str, Effect]] = {
     Config: {
         "data_path": _RESTART,
+        "workers": _RESTART,
+        "worker_timeout": _RESTART,
+        "cpu_affinity": _RESTART,
+        "user": _RESTART,
+        "group": _RESTART,
         "shutdown_grace": _IN_PLACE,
         "resolver": _RESTART,
         "overload": _IN_PLACE,

@@ -12,7 +12,7 @@ from typing import Literal
 
 from attrs import field, frozen
 
-from tcpbalance.config import plain, rules
+from tcpbalance.config import checks, plain, rules
 from tcpbalance.config.errors import BrokenRules
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.metadata import doc
@@ -22,6 +22,7 @@ from tcpbalance.config.pools import PoolConfig
 from tcpbalance.config.quantities import Duration
 from tcpbalance.config.resolver import ResolverConfig
 from tcpbalance.config.strict import strict
+from tcpbalance.config.workers import Workers
 
 
 @frozen(kw_only=True, field_transformer=strict)
@@ -52,6 +53,41 @@ class Config:
             'How bytes are moved. `"auto"` is the native data path where the system has epoll (Linux), '
             "and Twisted's own transports elsewhere. `\"portable\"` is always Twisted's transports. "
             "The log names the data path when a frontend opens."
+        ),
+    )
+    workers: Workers = field(
+        default=Workers(1),
+        converter=plain.workers,
+        metadata=doc(
+            'How many processes serve, 1 to 256. `"auto"` is one for each CPU that the program may use. With '
+            "1, there is a single process. With more, a supervisor that carries no traffic has that many "
+            "workers; limits, health and affinity hold for all of them together. Needs Linux on x86-64.",
+            example='"auto"',
+        ),
+    )
+    worker_timeout: Duration = field(
+        default=Duration(10),
+        converter=plain.duration,
+        validator=checks.longer_than_zero,
+        metadata=doc("A worker that does nothing for so long is killed and replaced."),
+    )
+    cpu_affinity: bool = field(
+        default=True,
+        metadata=doc("Whether each worker runs on one CPU only, of those that the program may use, in turn."),
+    )
+    user: str | None = field(
+        default=None,
+        metadata=doc(
+            "The user that the program runs as once it has its addresses and has read its files; needs root "
+            "at the start. Absent: the user that has started it.",
+            example='"tcpbalance"',
+        ),
+    )
+    group: str | None = field(
+        default=None,
+        metadata=doc(
+            "The group that the program runs as from then on. Absent: the group of `user`.",
+            example='"tcpbalance"',
         ),
     )
     shutdown_grace: Duration = field(

@@ -10,6 +10,7 @@ from tcpbalance.config.draft import UNREAD
 from tcpbalance.config.messages import value_text
 from tcpbalance.config.names import AlpnName, TlvType
 from tcpbalance.config.quantities import Bandwidth, Duration, Fraction, Hold, Rate, Size
+from tcpbalance.config.workers import Workers
 from tcpbalance.errors import SettingError
 
 
@@ -27,6 +28,14 @@ def duration(value: float | str) -> Duration:
     :raises SettingError: for anything else.
     """
     return Duration.parse(value)
+
+
+def workers(value: int | str) -> Workers:
+    """Read a number of processes, or ``"auto"``.
+
+    :raises SettingError: for anything else.
+    """
+    return Workers.parse(value)
 
 
 def hold(value: float | str) -> Hold:

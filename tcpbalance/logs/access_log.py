@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from tcpbalance.config.messages import must_be_one_of
 from tcpbalance.errors import SettingError
 from tcpbalance.logs.log_file import STANDARD_OUTPUT, AccessLogError, LogFile
-from tcpbalance.logs.log_format import FORMATS
+from tcpbalance.logs.log_format import FORMATS, with_worker
 from tcpbalance.logs.log_writer import LogWriter
 from tcpbalance.rate_limited_log import RateLimitedLog
 from tcpbalance.reactor import Reactor
@@ -38,16 +38,19 @@ class AccessLog(Service):
     :param form: "text" or "json".
     :param reactor: Reactor and IReactorFromThreads.
     :param bound: records that may wait to be written; more are dropped, counted and reported.
+    :param worker: the number of this process among several that write; it stands in each line then.
     :raises SettingError: for another form.
     """
 
     _log = Logger()
 
-    def __init__(self, path: str, form: str, reactor: Reactor, bound: int = 10_000) -> None:
+    def __init__(
+        self, path: str, form: str, reactor: Reactor, bound: int = 10_000, *, worker: int | None = None
+    ) -> None:
         if form not in FORMATS:
             raise SettingError(f"access log {path}: format {must_be_one_of(form, FORMATS)}")
         self._path = path
-        self._line = FORMATS[form]
+        self._line = FORMATS[form] if worker is None else with_worker(FORMATS[form], worker)
         self._reactor = reactor
         self._bound = bound
         self._pending: list[SessionRecord] = []

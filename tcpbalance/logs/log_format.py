@@ -65,6 +65,16 @@ def json_line(record: SessionRecord) -> str:
     )
 
 
+def with_worker(line: Callable[[SessionRecord], str], worker: int) -> Callable[[SessionRecord], str]:
+    """Give what makes the same lines with the number of the worker that had the session as their last key.
+
+    :param line: one of `FORMATS`.
+    """
+    if line is json_line:
+        return lambda record: f'{json_line(record)[:-1]},"worker":{worker}}}'
+    return lambda record: f"{line(record)} worker={worker}"
+
+
 FORMATS: Final[Mapping[str, Callable[[SessionRecord], str]]] = {"text": text_line, "json": json_line}
 
 

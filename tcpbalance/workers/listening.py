@@ -75,6 +75,12 @@ class Listening:
         """Give what another one has not."""
         return [group for key, of in self.groups.items() if key not in other.groups for group in of]
 
+    def places(self) -> list[tuple[str, str]]:
+        """Give the addresses, each with the name of its frontend."""
+        return [
+            (self.frontends[key], group.address) for key, groups in self.groups.items() for group in groups
+        ]
+
     def close(self) -> None:
         """Close all; what workers have of them stays open."""
         for groups in self.groups.values():

@@ -8,6 +8,7 @@ from contextlib import ExitStack, suppress
 import attrs
 
 from tcpbalance.config.addresses import Address
+from tcpbalance.net.addresses import address_text, peer_address
 from tcpbalance.net.binding import (
     bind,
     inode_of,
@@ -44,6 +45,12 @@ class SocketGroup:
     def of_worker(self, number: int) -> socket.socket:
         """Give the socket that a worker accepts from; it stays the group's."""
         return self._sockets[number % len(self._sockets)]
+
+    @property
+    def address(self) -> str:
+        """The address, as logs have it."""
+        first = self._sockets[0]
+        return address_text(peer_address(first.family, first.getsockname()))
 
     def overlaps(self, address: Address) -> bool:
         """Whether one of its address and another one is all addresses with the port of both."""

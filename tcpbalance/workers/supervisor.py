@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from random import Random
 from time import monotonic
@@ -18,7 +19,6 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from tcpbalance.build import Parts, PreparedConfig
 from tcpbalance.config.difference import Difference
@@ -57,8 +57,7 @@ class Supervisor(Service):
     To the daemon it is what a ``Balancer`` is.
 
     :param reactor: runs them.
-    :param config: what they serve by.
-    :param workers: how many there are.
+    :param config: what they serve by, and how many there are.
     :param rng: spreads pauses.
     :param clock: seconds on a monotonic clock, which is that of the workers.
     :param make_nursery: starts what forks the workers.
@@ -70,21 +69,22 @@ class Supervisor(Service):
         self,
         reactor: Any,
         config: Config,
-        workers: int,
         *,
         rng: Random | None = None,
         clock: Callable[[], float] = monotonic,
         make_nursery: Callable[[Any, str], NurseryProcess] = NurseryProcess,
     ) -> None:
         self._reactor = reactor
-        self._workers = workers
+        self._workers: int = config.workers
         self._rng = (rng or Random()).random
         self._clock = clock
         self._make_nursery = make_nursery
         self._parts = Parts.of(config, reactor, clock)
         self._listening: Listening | None = None
         self._memory = -1
-        self._places = [Place(reactor, number, self._start_worker, self._rng) for number in range(workers)]
+        self._places = [
+            Place(reactor, number, self._start_worker, self._rng) for number in range(config.workers)
+        ]
         self._changes = ConfigChanges()
         self._concerns: Sequence[Concern] = [self._changes]
         self._nursery: NurseryProcess | None = None
@@ -127,8 +127,13 @@ class Supervisor(Service):
 
     def _start_nursery(self) -> None:
         self._again = None
-        nursery = self._nursery = self._make_nursery(self._reactor, worker.__name__)
-        nursery.ready.addCallbacks(lambda _: self._begin(nursery), self._log_failure)
+        try:
+            nursery = self._nursery = self._make_nursery(self._reactor, worker.__name__)
+        except OSError as error:
+            self._report(f"workers: {sys.executable} cannot be run: {(error.strerror or str(error)).lower()}")
+            self._nursery_ended(None)
+            return
+        nursery.ready.addCallbacks(lambda _: self._begin(nursery), lambda why: self._report(str(why.value)))
         nursery.ended.addCallback(self._nursery_ended)
 
     def _begin(self, nursery: NurseryProcess) -> None:
@@ -136,8 +141,10 @@ class Supervisor(Service):
         for place in self._places:
             place.begin(nursery)
 
-    def _log_failure(self, failure: Failure) -> None:
-        self._log.error("{error}", error=str(failure.value))
+    def _report(self, error: str) -> None:
+        """Report why workers cannot serve; where none has served yet, the whole start has failed."""
+        self._log.error("{error}", error=error)
+        self._serving.fail(TcpbalanceError(error))
 
     def _nursery_ended(self, _: None) -> None:
         """Workers go on without it; start another one for those to come."""
@@ -173,7 +180,7 @@ class Supervisor(Service):
                 process.is_serving = True
                 self._look_whether_all_serve()
             case {"failed": str(error)}:
-                self._log.error("worker {number}: {error}", number=process.place, error=error)
+                self._report(f"worker {process.place}: {error}")
             case _:
                 word = word_of(message)
                 for concern in self._concerns:
@@ -181,8 +188,20 @@ class Supervisor(Service):
                         concern.note(process, message)
 
     def _look_whether_all_serve(self) -> None:
-        if all(place.is_serving for place in self._places):
-            self._serving.settle(True)
+        assert self._listening is not None
+        if self._serving.settled or not all(place.is_serving for place in self._places):
+            return
+        self._log_addresses(self._listening.places())
+        self._serving.settle(True)
+
+    def _log_addresses(self, places: Iterable[tuple[str, str]]) -> None:
+        for frontend, address in places:
+            self._log.info(
+                "frontend {name} listens on {address} by the workers 0 to {last}",
+                name=frontend,
+                address=address,
+                last=self._workers - 1,
+            )
 
     def _processes(self) -> Iterator[WorkerProcess]:
         for place in self._places:
@@ -227,11 +246,16 @@ class Supervisor(Service):
         committed = self._changes.commit()
         os.close(self._memory)
         self._listening, self._memory, self._parts = listening, memory, config.parts
+        self._log_addresses(place for place in listening.places() if place not in before.places())
         for group in gone:
             group.close()
         yield committed
         difference: Difference = config.difference
         return difference
+
+    def restart_workers(self) -> None:
+        """Have each worker replaced by one with the code that is installed now."""
+        self._log.error("SIGUSR2: workers cannot be replaced yet, restart the program")
 
     def reload_files(self) -> None:
         """Have all workers read their files again."""

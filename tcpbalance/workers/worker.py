@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import pickle
 import signal
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import CancelledError
@@ -46,9 +48,9 @@ def write_config(config: Config) -> int:
 
 def read_config(descriptor: int) -> Config:
     """Read what the supervisor has written; it is of the same program, which trusts itself."""
-    with os.fdopen(os.dup(descriptor), "rb") as file:
-        file.seek(0)
-        config: Config = pickle.load(file)  # noqa: S301 - see above
+    # Not as a file, whose position other workers move.
+    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as memory:
+        config: Config = pickle.loads(memory)  # noqa: S301 - see above
     return config
 
 
@@ -105,11 +107,16 @@ class Worker:
 
     def _on_message(self, message: Message) -> None:
         word = word_of(message)
-        if word in _ORDERS:
-            _ORDERS[word](self, message)
-        for concern in self._concerns:
-            if word in concern.words:
-                concern.note(message)
+        try:
+            if word in _ORDERS:
+                _ORDERS[word](self, message)
+            for concern in self._concerns:
+                if word in concern.words:
+                    concern.note(message)
+        except Exception as error:
+            # It does not know what the others know any more: another worker takes its place.
+            self._log.failure("{word}: could not be dealt with", word=word)
+            self._fail(f"{word}: {error!r}")
 
     # Orders
 
@@ -125,12 +132,16 @@ class Worker:
             self._config = config
             return
         try:
-            balancer = Balancer.from_config(self._reactor, config, inherited=self._inherited)
+            balancer = Balancer.from_config(
+                self._reactor, config, inherited=self._inherited, worker=self.place
+            )
             balancer.prepare()
         except TcpbalanceError as error:
             self._fail(str(error))
             return
         self._inherited.close_unclaimed()
+        if config.cpu_affinity:
+            _stay_on_one_cpu(self.place)
         self._balancer = balancer
         self._concerns = self._make_concerns(balancer)
 
@@ -186,8 +197,9 @@ class Worker:
         self._drain()
 
     def _supervisor_is_gone(self) -> None:
-        self._log.error("the supervisor has ended: no new connections; open sessions may finish")
-        self._drain()
+        if not self._drains:
+            self._log.error("the supervisor has ended: no new connections; open sessions may finish")
+            self._drain()
 
     def _drain(self) -> None:
         """Accept no more clients, and end when the open sessions have ended."""
@@ -213,6 +225,13 @@ _ORDERS: dict[str, Callable[[Worker, Message], None]] = {
     "end_grace_now": Worker._end_grace_now,
 }
 """What a worker does by the word of a message."""
+
+
+def _stay_on_one_cpu(place: int) -> None:
+    """Run on one of the CPUs that this process may use, which others by turns use, too."""
+    cpus = sorted(os.sched_getaffinity(0))
+    with suppress(OSError):  # It may have been taken away since.
+        os.sched_setaffinity(0, {cpus[place % len(cpus)]})
 
 
 def _log_to(sender: LogSender) -> None:

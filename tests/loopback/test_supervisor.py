@@ -8,6 +8,7 @@ import signal
 import socket
 from typing import Any
 
+import attrs
 import pytest
 from twisted.internet import reactor as global_reactor
 
@@ -33,7 +34,7 @@ class SupervisorTests(ApplyCase):
     data_path_name = "auto"
 
     async def supervised(self, config: Config) -> Supervisor:
-        supervisor = Supervisor(reactor, config, WORKERS)
+        supervisor = Supervisor(reactor, attrs.evolve(config, workers=WORKERS))
         supervisor.prepare()
         # Other tests would find children of theirs that are none.
         self.addCleanup(adopt_no_orphans)
@@ -138,7 +139,8 @@ class SupervisorTests(ApplyCase):
         supervisor = await self.supervised(self.config())
         group = self.group(supervisor)
         host, port = group.of_worker(0).getsockname()
-        second = Supervisor(reactor, self.config({"web": {"listen": f"{host}:{port}"}}), WORKERS)
+        config = self.config({"web": {"listen": f"{host}:{port}"}})
+        second = Supervisor(reactor, attrs.evolve(config, workers=WORKERS))
         with pytest.raises(ListenError, match="address already in use"):
             second.prepare()
 

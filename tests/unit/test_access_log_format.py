@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.records import record, tls
-from tcpbalance.logs.log_format import json_line, text_line
+from tcpbalance.logs.log_format import json_line, text_line, with_worker
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
 
@@ -150,6 +150,12 @@ def test_a_json_line_says_everything_in_order() -> None:
         '"tried":[{"backend":"b","cause":null}],"proxy":null,"server_name":null,"unique_id":null,'
         '"tls_version":null,"tls_cipher":null,"tls_client":null}'
     )
+
+
+def test_one_of_several_workers_says_which_it_is_at_the_end() -> None:
+    assert with_worker(text_line, 3)(record()) == f"{text_line(record())} worker=3"
+    fields = json.loads(with_worker(json_line, 0)(record()))
+    assert fields == {**json.loads(json_line(record())), "worker": 0}
 
 
 def test_what_there_is_not_is_a_dash_in_text_and_null_in_json() -> None:
