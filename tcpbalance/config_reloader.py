@@ -15,7 +15,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from tcpbalance.build import PreparedConfig, read_config
+from tcpbalance.build import read_config
 from tcpbalance.config.difference import Difference
 from tcpbalance.config.errors import key_text
 from tcpbalance.config.models import Config
@@ -73,9 +73,9 @@ class Configured(Protocol):
 
     def reload_files(self) -> None: ...
 
-    def prepare_config(self, config: Config, rest: Callable[[], object]) -> PreparedConfig: ...
+    def prepare_config(self, config: Config, rest: Callable[[], object]) -> Any: ...
 
-    def apply(self, config: PreparedConfig) -> Difference | Deferred[Difference]: ...
+    def apply(self, config: Any) -> Difference | Deferred[Difference]: ...
 
     def addresses_of(self, host: str) -> Collection[str]: ...
 
@@ -114,7 +114,7 @@ class ConfigReloader(Service):
         self._in_thread = in_thread
         self._read = read
         self._under_way: OneTimeEvent[None] | None = None
-        self._reading: Deferred[PreparedConfig] | None = None
+        self._reading: Deferred[Any] | None = None
         self._once_more = False
         self._loops_call: IDelayedCall | None = None
         self._hang_call: IDelayedCall | None = None
@@ -152,11 +152,11 @@ class ConfigReloader(Service):
         reading = self._reading = self._in_thread(self._prepare)
         reading.addBoth(self._has_ended, reading)
 
-    def _prepare(self) -> PreparedConfig:
+    def _prepare(self) -> Any:
         """Read the file, and make what it needs; called in a thread."""
         return self._balancer.prepare_config(self._read(self._path), give_way)
 
-    def _has_ended(self, outcome: PreparedConfig | Failure, reading: Deferred[PreparedConfig]) -> None:
+    def _has_ended(self, outcome: Any, reading: Deferred[Any]) -> None:
         if self._reading is not reading:
             return  # It hung, and another one has begun since.
         self._reading = None
@@ -175,7 +175,7 @@ class ConfigReloader(Service):
         )
         self._go_on(None)
 
-    def _apply(self, config: PreparedConfig) -> Deferred[None]:
+    def _apply(self, config: Any) -> Deferred[None]:
         if not self._balancer.running:
             return succeed(None)
         applied: Deferred[Any] = maybeDeferred(self._balancer.apply, config)

@@ -41,14 +41,17 @@ class Identity:
         if config.user is None and config.group is None:
             return None
         uid, gid = os.geteuid(), os.getegid()
-        groups: tuple[int, ...] = tuple(os.getgroups())
-        if config.user is not None:
-            entry = _user(config.user)
-            uid, gid = entry.pw_uid, entry.pw_gid
-            groups = tuple(os.getgrouplist(config.user, gid))
-        if config.group is not None:
-            gid = _group(config.group)
-            groups = (gid, *(other for other in groups if other != gid)) if config.user else (gid,)
+        groups: tuple[int, ...] = ()
+        try:
+            if config.user is not None:
+                entry = pwd.getpwnam(config.user)
+                uid, gid = entry.pw_uid, entry.pw_gid
+                groups = tuple(os.getgrouplist(config.user, gid))
+            if config.group is not None:
+                gid = grp.getgrnam(config.group).gr_gid
+        except KeyError as error:
+            raise IdentityError(f"user, group: {error.args[0]}") from error
+        groups = tuple(sorted({gid, *groups}))
         if (uid, gid) == (os.geteuid(), os.getegid()):
             return None
         if os.geteuid() != 0:
@@ -66,22 +69,3 @@ class Identity:
         os.setgroups(self.groups)
         os.setresgid(self.gid, self.gid, self.gid)
         os.setresuid(self.uid, self.uid, self.uid)
-
-
-def _user(name: str) -> pwd.struct_passwd:
-    try:
-        return pwd.getpwnam(name)
-    except KeyError:
-        raise IdentityError(
-            f"user: there is no user {name} on this machine: make it with useradd --system, or name another"
-        ) from None
-
-
-def _group(name: str) -> int:
-    try:
-        return grp.getgrnam(name).gr_gid
-    except KeyError:
-        raise IdentityError(
-            f"group: there is no group {name} on this machine: make it with groupadd --system, or name "
-            "another"
-        ) from None

@@ -42,8 +42,11 @@ class Part(Protocol):
     :ivar warnings: what is wrong with them and does not keep them from being used.
     """
 
-    files: tuple[str, ...]
-    warnings: tuple[str, ...]
+    @property
+    def files(self) -> tuple[str, ...]: ...
+
+    @property
+    def warnings(self) -> tuple[str, ...]: ...
 
     def is_outdated(self) -> bool:
         """Whether they have to be read again, changed or not, because of the time."""

@@ -17,7 +17,7 @@ from tcpbalance.config.errors import BrokenRules
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.metadata import doc
 from tcpbalance.config.overload import OverloadConfig
-from tcpbalance.config.paths import LogPath
+from tcpbalance.config.paths import GroupName, LogPath, UserName
 from tcpbalance.config.pools import PoolConfig
 from tcpbalance.config.quantities import Duration
 from tcpbalance.config.resolver import ResolverConfig
@@ -75,19 +75,17 @@ class Config:
         default=True,
         metadata=doc("Whether each worker runs on one CPU only, of those that the program may use, in turn."),
     )
-    user: str | None = field(
+    user: UserName | None = field(
         default=None,
         metadata=doc(
             "The user that the program runs as once it has its addresses and has read its files; needs root "
             "at the start. Absent: the user that has started it.",
-            example='"tcpbalance"',
         ),
     )
-    group: str | None = field(
+    group: GroupName | None = field(
         default=None,
         metadata=doc(
             "The group that the program runs as from then on. Absent: the group of `user`.",
-            example='"tcpbalance"',
         ),
     )
     shutdown_grace: Duration = field(

@@ -9,16 +9,18 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from random import Random
 from time import monotonic
 from typing import Any
 
+from attrs import frozen
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock, inlineCallbacks
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from tcpbalance.build import Parts, PreparedConfig
 from tcpbalance.config.difference import Difference
@@ -27,9 +29,12 @@ from tcpbalance.errors import TcpbalanceError
 from tcpbalance.event import OneTimeEvent
 from tcpbalance.proxy.backoff import backoff
 from tcpbalance.systemd.notification import Summary
+from tcpbalance.threads import in_thread
 from tcpbalance.workers import worker
 from tcpbalance.workers.concern import Concern, word_of
 from tcpbalance.workers.config_changes import ConfigChanges
+from tcpbalance.workers.file_watch import watch_files, watched
+from tcpbalance.workers.files import Files
 from tcpbalance.workers.listening import Listening
 from tcpbalance.workers.messages import Message
 from tcpbalance.workers.nursery_process import NurseryProcess
@@ -49,6 +54,21 @@ def adopt_orphans() -> None:
     if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+@frozen
+class _Prepared:
+    """A configuration that can be applied, and what was read of its files."""
+
+    prepared: PreparedConfig
+    files: Files
+
+
+def _read_files(config: Config, before: Files | None) -> Files:
+    try:
+        return Files.of(config, before)
+    except OSError as error:
+        raise TcpbalanceError(f"{error.filename}: cannot be read: {error.strerror}") from error
 
 
 class Supervisor(Service):
@@ -82,6 +102,10 @@ class Supervisor(Service):
         self._parts = Parts.of(config, reactor, clock)
         self._listening: Listening | None = None
         self._memory = -1
+        self._files: Files | None = None
+        self._watch = watch_files(reactor, self._parts, self._files_were_read)
+        self._sending: IDelayedCall | None = None
+        self._one_at_a_time = DeferredLock()
         self._places = [
             Place(reactor, number, self._start_worker, self._rng) for number in range(config.workers)
         ]
@@ -102,11 +126,13 @@ class Supervisor(Service):
     # Starting
 
     def prepare(self) -> None:
-        """Take all addresses; clients wait from now on. Calling it again does nothing.
+        """Take all addresses, and read all files; clients wait from now on. Calling it again does nothing.
 
         :raises ListenError: an address cannot be had; none is held then.
+        :raises TcpbalanceError: a file cannot be read.
         """
         if self._listening is None:
+            self._files = _read_files(self.config, None)
             self._listening = Listening.of(self.config, self._workers)
             self._memory = worker.write_config(self.config)
 
@@ -119,6 +145,7 @@ class Supervisor(Service):
         self.prepare()
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
         adopt_orphans()
+        self._watch.startService()
         self._start_nursery()
 
     def when_listening(self) -> Deferred[bool]:
@@ -167,6 +194,8 @@ class Supervisor(Service):
 
         process = WorkerProcess(self._reactor, place, nursery, self._note, has_ended)
         process.send_sockets(self._listening.sockets(place))
+        assert self._files is not None
+        process.send_files(self._files.new_since(None))
         process.send({"config": True}, [self._memory])
         for concern in self._concerns:
             concern.greet(process)
@@ -210,32 +239,40 @@ class Supervisor(Service):
 
     # Changing
 
-    def prepare_config(self, config: Config, rest: Callable[[], object] = lambda: None) -> PreparedConfig:
-        """See ``Balancer``."""
-        return PreparedConfig.of(self._parts, config, self._reactor, self._clock, rest)
+    def prepare_config(self, config: Config, rest: Callable[[], object] = lambda: None) -> _Prepared:
+        """See ``Balancer``; the files are read, too."""
+        prepared = PreparedConfig.of(self._parts, config, self._reactor, self._clock, rest)
+        return _Prepared(prepared, _read_files(prepared.parts.config, self._files))
 
-    @inlineCallbacks
-    def apply(self, config: PreparedConfig) -> Any:
+    def apply(self, config: _Prepared) -> Deferred[Difference]:
         """Have all workers serve by another configuration, or none.
 
-        :returns: a Deferred of what is different, see ``Balancer``; it fails where an address cannot be had,
-            or a worker cannot serve by the configuration. Nothing has changed then.
+        :returns: what is different, see ``Balancer``; it fails where an address cannot be had, or a worker
+            cannot serve by the configuration. Nothing has changed then.
         """
+        applied: Deferred[Difference] = self._one_at_a_time.run(self._apply, config)
+        return applied
+
+    @inlineCallbacks
+    def _apply(self, config: _Prepared) -> Generator[Deferred[Any], Any, Difference]:
         assert self._listening is not None
         before = self._listening
+        parts = config.prepared.parts
         with ExitStack() as undo:
-            listening = Listening.of(config.parts.config, self._workers, before)
+            listening = Listening.of(parts.config, self._workers, before)
             for group in listening.without(before):
                 undo.callback(group.close)
-            memory = worker.write_config(config.parts.config)
+            memory = worker.write_config(parts.config)
             undo.callback(os.close, memory)
             undo.callback(self._changes.abandon)
+            new_files = config.files.new_since(self._files)
 
             def ask(process: Any) -> None:
                 process.send_sockets(listening.sockets(process.place, before))
+                process.send_files(new_files)
                 process.send({"config": True}, [memory])
 
-            yield self._changes.prepare(self._processes(), ask)
+            yield self._changes.prepare(list(self._processes()), ask)
             if self._closes:
                 raise TcpbalanceError("the program is about to end")
             undo.pop_all()
@@ -245,21 +282,39 @@ class Supervisor(Service):
             group.turn_new_clients_away()
         committed = self._changes.commit()
         os.close(self._memory)
-        self._listening, self._memory, self._parts = listening, memory, config.parts
+        self._listening, self._memory = listening, memory
+        self._parts, self._files = parts, config.files
+        self._watch.watch(watched(parts, self._files_were_read))
         self._log_addresses(place for place in listening.places() if place not in before.places())
         for group in gone:
             group.close()
         yield committed
-        difference: Difference = config.difference
-        return difference
+        return config.prepared.difference
+
+    def reload_files(self) -> None:
+        """Read the files of the configuration again; workers get those that have changed and can be used."""
+        self._watch.reload()
+
+    def _files_were_read(self) -> None:
+        if self._sending is None:
+            # Others may be read in the same turn.
+            self._sending = self._reactor.callLater(0, self._send_files)
+
+    def _send_files(self) -> None:
+        self._sending = None
+        done = in_thread(self._reactor)(lambda: self.prepare_config(self.config))
+        done.addCallback(self.apply).addErrback(self._log_files_not_sent)
+
+    def _log_files_not_sent(self, failure: Failure) -> None:
+        if not self._closes:
+            self._log.error(
+                "files that have changed are not used, what was read before stays in use: {error}",
+                error=str(failure.value),
+            )
 
     def restart_workers(self) -> None:
         """Have each worker replaced by one with the code that is installed now."""
         self._log.error("SIGUSR2: workers cannot be replaced yet, restart the program")
-
-    def reload_files(self) -> None:
-        """Have all workers read their files again."""
-        self._send_all({"reload_files": True})
 
     def reopen_logs(self) -> None:
         """Have all workers open their logs anew."""
@@ -294,8 +349,10 @@ class Supervisor(Service):
             return self._ended.wait()
         super().stopService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
         self._closes = True
-        if self._again is not None:
-            self._again.cancel()
+        self._watch.stopService()
+        for call in (self._again, self._sending):
+            if call is not None:
+                call.cancel()
         if self._listening is not None:
             self._listening.close()
         for place in self._places:

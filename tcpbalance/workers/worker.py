@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 from tcpbalance import held_signals
 from tcpbalance.balancer import Balancer
+from tcpbalance.config.files import with_files
 from tcpbalance.config.models import Config
 from tcpbalance.environment import PassedDescriptor
 from tcpbalance.errors import TcpbalanceError
@@ -26,6 +27,7 @@ from tcpbalance.net.inherited import InheritedSockets
 from tcpbalance.threads import in_thread, share_the_lock
 from tcpbalance.workers.channel import Channel
 from tcpbalance.workers.concern import WorkerConcern, word_of
+from tcpbalance.workers.files import HandedFiles
 from tcpbalance.workers.log_pipe import LogSender
 from tcpbalance.workers.messages import Message
 from tcpbalance.workers.worker_change import WorkerChange
@@ -84,6 +86,7 @@ class Worker:
         self._config: Config | None = None
         self._balancer: Balancer | None = None
         self._inherited = InheritedSockets(is_handed_over=True)
+        self._files = HandedFiles()
         self._change: WorkerChange | None = None
         self._concerns: Sequence[WorkerConcern] = []
         self._drains = False
@@ -126,8 +129,11 @@ class Worker:
             for number, name in zip(message.descriptors, message.content["sockets"], strict=True)
         )
 
+    def _take_files(self, message: Message) -> None:
+        self._files.stage(message.content["files"], message.descriptors)
+
     def _take_config(self, message: Message) -> None:
-        config = read_config(message.descriptors[0])
+        config = with_files(read_config(message.descriptors[0]), self._files.place)
         if self._balancer is not None:
             self._config = config
             return
@@ -140,6 +146,7 @@ class Worker:
             self._fail(str(error))
             return
         self._inherited.close_unclaimed()
+        self._files.commit()
         if config.cpu_affinity:
             _stay_on_one_cpu(self.place)
         self._balancer = balancer
@@ -165,6 +172,8 @@ class Worker:
         change, self._change = self._change, None
         if change is not None:
             change.commit()
+            self._files.commit()
+            self._inherited.close_unclaimed()
             self._say({"committed": message.content["commit"]})
 
     def _abandon(self, _: Message) -> None:
@@ -172,10 +181,7 @@ class Worker:
         if change is not None:
             change.abandon()
         self._inherited.discard()
-
-    def _reload_files(self, _: Message) -> None:
-        if self._balancer is not None:
-            self._balancer.reload_files()
+        self._files.abandon()
 
     def _reopen(self, _: Message) -> None:
         if self._balancer is not None:
@@ -214,12 +220,12 @@ class Worker:
 
 _ORDERS: dict[str, Callable[[Worker, Message], None]] = {
     "sockets": Worker._take_sockets,
+    "files": Worker._take_files,
     "config": Worker._take_config,
     "begin": Worker._begin,
     "prepare": Worker._prepare,
     "commit": Worker._commit,
     "abandon": Worker._abandon,
-    "reload_files": Worker._reload_files,
     "reopen": Worker._reopen,
     "drain": lambda worker, _: worker._drain(),
     "end_grace_now": Worker._end_grace_now,
@@ -237,6 +243,8 @@ def _stay_on_one_cpu(place: int) -> None:
 def _log_to(sender: LogSender) -> None:
     """Have warnings and errors logged by the supervisor, which says itself what goes well."""
     level = LogLevelFilterPredicate(defaultLogLevel=LogLevel.warn)
+    # The supervisor watches the files, and calls them by their names.
+    level.setLogLevelForNamespace("tcpbalance.reload", LogLevel.critical)
     globalLogBeginner.beginLoggingTo(
         [FilteringLogObserver(sender, [level])], redirectStandardIO=False, discardBuffer=True
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -18,8 +18,8 @@ from tcpbalance.workers.log_pipe import LogReader
 from tcpbalance.workers.messages import Message
 from tcpbalance.workers.nursery_process import Forked
 
-SOCKETS_A_MESSAGE = 200
-"""Listening sockets that are handed over at once."""
+HANDED_AT_ONCE = 50
+"""Listening sockets, or files, that are handed over in one message."""
 
 
 class Nursery(Protocol):
@@ -104,9 +104,16 @@ class WorkerProcess:
 
         :param sockets: each the name of its frontend, and its descriptor.
         """
-        for start in range(0, len(sockets), SOCKETS_A_MESSAGE):
-            piece = sockets[start : start + SOCKETS_A_MESSAGE]
+        for piece in _pieces(sockets):
             self.send({"sockets": [name for name, _ in piece]}, [number for _, number in piece])
+
+    def send_files(self, files: Mapping[str, int]) -> None:
+        """Hand files over.
+
+        :param files: descriptors of their memory, by their paths in the configuration.
+        """
+        for piece in _pieces(list(files.items())):
+            self.send({"files": [path for path, _ in piece]}, [number for _, number in piece])
 
     def drain(self) -> None:
         """Have it accept no more clients, and end when its sessions have."""
@@ -117,3 +124,8 @@ class WorkerProcess:
         """End it now, and its sessions."""
         if self._child is not None:
             self._child.signal(signal.SIGKILL)
+
+
+def _pieces(pairs: Sequence[tuple[str, int]]) -> Iterator[Sequence[tuple[str, int]]]:
+    for start in range(0, len(pairs), HANDED_AT_ONCE):
+        yield pairs[start : start + HANDED_AT_ONCE]

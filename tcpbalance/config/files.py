@@ -1,0 +1,61 @@
+"""The files that a configuration names and that are read: certificates, keys, authorities, lists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar, cast
+
+import attrs
+
+from tcpbalance.config.paths import FilePath
+from tcpbalance.config.pools import AffinityConfig
+
+T = TypeVar("T")
+
+
+def read_files(table: Any) -> Iterator[FilePath]:
+    """Give the files that the parts of a table read, some of them more than once.
+
+    Files that are written, such as the state of affinity, are not among them.
+
+    :param table: a whole configuration, or a part of one.
+    """
+    if type(table) is FilePath:
+        yield table
+    elif isinstance(table, Mapping):
+        for value in table.values():
+            yield from read_files(value)
+    elif isinstance(table, tuple):
+        for value in table:
+            yield from read_files(value)
+    elif _reads(table):
+        for name in _keys(table):
+            yield from read_files(getattr(table, name))
+
+
+def with_files(table: T, place: Callable[[FilePath], str]) -> T:
+    """Give the same table with other places of the files that its parts read.
+
+    :param place: gives the other name of a file.
+    """
+    given: Any = table
+    changed: Any = given
+    if type(given) is FilePath:
+        changed = FilePath(place(given))
+    elif isinstance(given, Mapping):
+        changed = {name: with_files(value, place) for name, value in given.items()}
+    elif isinstance(given, tuple):
+        changed = tuple(with_files(value, place) for value in given)
+    elif _reads(given) and any(True for _ in read_files(given)):
+        values = {name: with_files(getattr(given, name), place) for name in _keys(given)}
+        changed = attrs.evolve(given, **values)
+    return cast(T, changed)
+
+
+def _reads(table: object) -> bool:
+    """Whether a value is a table of the configuration that may name files to read."""
+    return attrs.has(type(table)) and not isinstance(table, AffinityConfig)
+
+
+def _keys(table: Any) -> list[str]:
+    return [key.name for key in attrs.fields(type(table)) if key.init]
