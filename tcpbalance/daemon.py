@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import gc
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -16,6 +15,7 @@ from twisted.python.failure import Failure
 
 from tcpbalance.balancer import Balancer
 from tcpbalance.build import read_config
+from tcpbalance.collector import spare_the_collector
 from tcpbalance.config.models import Config
 from tcpbalance.config.pieces import KnownTables
 from tcpbalance.config_reloader import ConfigReloader, read_settled
@@ -42,16 +42,6 @@ NOT_OURS = (
 )
 """A hint, where an address is in use because systemd listens there. Without that, the variable may be left
 over from a program that started a shell."""
-
-COLLECT_AFTER = (3_000, 0, 20)
-"""When the garbage collector runs, as `gc.set_threshold` takes it. It examines the young objects when there
-are so many more of them than at its last run, as two hundred sessions make, which stops all traffic for a
-millisecond; every other time those that survived one run, too; and after so many of these runs the old ones,
-if their number has grown by a quarter.
-The incremental collector of CPython 3.14.0 to 3.14.4 takes the same first number, and examines with the young
-objects a part of the old ones each time.
-On the portable data path, Twisted's TLS leaves reference cycles behind; so a few thousand ended sessions are
-kept in memory at most."""
 
 
 def build_or_exit(reactor: Any, config_file: str | None, variables: Mapping[str, str]) -> MultiService:
@@ -190,17 +180,6 @@ def _daemon(
             part.setServiceParent(service)
     served.when_listening().addErrback(_fail, reactor)
     return service
-
-
-def spare_the_collector() -> None:
-    """Exempt from garbage collection what stays for good, and make collections rare.
-
-    A session leaves no reference cycle behind on the native data path, so there is little to be found; but
-    the objects of a thousand short sessions start full collections, which stop all traffic for milliseconds.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*COLLECT_AFTER)
 
 
 def _fail(failure: Failure, reactor: Any) -> None:

@@ -7,6 +7,7 @@ shares the memory of what was imported with all others. Its parent is the superv
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import random
@@ -102,6 +103,7 @@ def _be(main: Main, request: Message) -> None:
     try:
         # What the nursery has drawn, or would draw, is not to be the same in all workers.
         random.seed()
+        gc.enable()
         main(request)
         status = 0
     except SystemExit as ended:
@@ -125,9 +127,13 @@ def run(descriptor: int, module: str) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     with socket.socket(fileno=descriptor) as sock:
+        # Pages that the collector writes to are no longer shared with workers: gc.freeze of the manual.
+        gc.disable()
         main = importlib.import_module(module).main
-        messages.send(sock, {"ready": True})
-        serve(sock, main)
+        gc.freeze()
+        with suppress(BrokenPipeError):  # The supervisor has ended meanwhile.
+            messages.send(sock, {"ready": True})
+            serve(sock, main)
 
 
 if __name__ == "__main__":

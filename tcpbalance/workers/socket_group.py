@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import socket
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 
 import attrs
+from twisted.logger import Logger
 
 from tcpbalance.config.addresses import Address
 from tcpbalance.net.addresses import address_text, peer_address
@@ -21,6 +22,8 @@ from tcpbalance.net.binding import (
 from tcpbalance.net.socket_file import SocketFile
 from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.workers.owner import attach
+
+_log = Logger()
 
 
 class SocketGroup:
@@ -65,9 +68,17 @@ class SocketGroup:
         """Close all; clients that wait are reset where no worker has the socket, too."""
         for sock in self._sockets:
             sock.close()
-        if self._file is not None:
-            with suppress(OSError):
-                unlink_own(*self._file)
+        if self._file is None:
+            return
+        path, inode = self._file
+        try:
+            unlink_own(path, inode)
+        except OSError as error:
+            _log.warn(
+                "socket file {path} is left behind: {reason}; remove it",
+                path=path,
+                reason=(error.strerror or "").lower(),
+            )
 
 
 def listen(

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 from tcpbalance import held_signals
 from tcpbalance.balancer import Balancer
+from tcpbalance.collector import spare_the_collector
 from tcpbalance.config.files import with_files
 from tcpbalance.config.models import Config
 from tcpbalance.environment import PassedDescriptor
@@ -97,6 +98,7 @@ class Worker:
     def run(self) -> None:
         """Serve until the supervisor ends it and all sessions have ended."""
         share_the_lock()
+        self._reactor.callWhenRunning(spare_the_collector)
         signal.signal(signal.SIGTERM, lambda *_: self._reactor.callFromThread(self._drain))
         self._reactor.callWhenRunning(held_signals.release)
         self._reactor.addSystemEventTrigger("before", "shutdown", self._stop)

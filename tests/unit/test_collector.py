@@ -8,7 +8,7 @@ from support.process import run
 
 PROGRAM = """
 import collections, gc
-from tcpbalance.daemon import spare_the_collector
+from tcpbalance.collector import spare_the_collector
 
 alive = most = 0
 
