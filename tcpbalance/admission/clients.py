@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable, Iterator
 
 MAX_CLIENTS = 100_000
 """Without an open connection, that are remembered. They are 33 MiB, for which the process grows by 53."""
@@ -76,6 +77,28 @@ class Clients:
         """How many are known that have no connection."""
         return len(self._idle) + len(self._banned)
 
+    def open_counts(self) -> Iterator[tuple[bytes, int]]:
+        """Give the clients that have connections, each with their number."""
+        return ((key, client.open) for key, client in self._open.items())
+
+    def add(self, key: bytes, count: int) -> None:
+        """Count connections of a client that another process has admitted.
+
+        :param count: at least 1.
+        """
+        client = self.take(key)
+        client.open += count
+        self._open[key] = client
+
+    def remove(self, key: bytes, count: int, now: float) -> None:
+        """Count connections no more that were added and have ended.
+
+        :param count: at least 1.
+        :raises KeyError: the client has none.
+        """
+        for _ in range(count):
+            Clients.release(self, key, now)
+
     def take(self, key: bytes) -> Client:
         """Give what is known of a client; call `hold` or `rest` with it afterwards."""
         client = self._open.get(key)
@@ -127,6 +150,32 @@ class Clients:
             key=lambda cooling_down: next(iter(cooling_down.values())).seen,
         )
         oldest.popitem(last=False)
+
+
+class WatchedClients(Clients):
+    """The same clients, with a report of each connection that begins or ends.
+
+    :param clients: may not be used beside these.
+    :param on_change: called with what a client is known by, and 1 or -1; not for connections that are added
+        or removed.
+    """
+
+    __slots__ = ("_on_change",)
+
+    def __init__(self, clients: Clients, on_change: Callable[[bytes, int], None]) -> None:
+        super().__init__(clients._max_idle)
+        self._open, self._idle, self._banned = clients._open, clients._idle, clients._banned
+        self._on_change = on_change
+
+    def hold(self, key: bytes, client: Client) -> None:
+        """See ``Clients``."""
+        super().hold(key, client)
+        self._on_change(key, 1)
+
+    def release(self, key: bytes, now: float) -> None:
+        """See ``Clients``."""
+        super().release(key, now)
+        self._on_change(key, -1)
 
 
 def _drop_outlived(cooling_down: OrderedDict[bytes, Client], now: float) -> None:

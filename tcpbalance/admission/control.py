@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tcpbalance.admission.access import Access
-from tcpbalance.admission.clients import MAX_CLIENTS, NEVER, Client, Clients, group
+from tcpbalance.admission.clients import MAX_CLIENTS, NEVER, Client, Clients, WatchedClients, group
 from tcpbalance.admission.limits import interval, limits_clients, tolerance
 from tcpbalance.admission.refusal import Refusal
 from tcpbalance.config.admission import LimitsConfig
@@ -123,6 +123,24 @@ class AdmissionControl:
         """
         if client is not None and self._limited:
             self.clients.release(group(client), self._clock())
+
+    def count_elsewhere(self, key: bytes, change: int) -> None:
+        """Count connections of a client that another process has admitted, or that have ended there.
+
+        :param key: what the client is known by; see ``clients.group``.
+        :param change: so many more, or fewer where it is negative, of those that were counted by this.
+        """
+        if change > 0:
+            self.clients.add(key, change)
+        elif change < 0:
+            self.clients.remove(key, -change, self._clock())
+
+    def watch(self, on_change: Callable[[bytes, int], None]) -> None:
+        """Report each connection that is admitted or released from now on.
+
+        :param on_change: called with what its client is known by, and 1 or -1.
+        """
+        self.clients = WatchedClients(self.clients, on_change)
 
     def _judge(self, client: Client, listed: Refusal | None, now: float) -> Refusal | None:
         """Find the first rule that a client breaks, as if all were in force, and remember that it did.
