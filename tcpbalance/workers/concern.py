@@ -17,9 +17,12 @@ class ToWorker(Protocol):
 
     :ivar place: its number among the workers, from 0, which is that of the clients that it owns; the process
         that replaces it has the same.
+    :ivar column: of the shared counts, in which it alone counts, below ``COLUMNS_A_PLACE`` times the workers;
+        another one may have it once this one has ended.
     """
 
     place: int
+    column: int
 
     def send(self, content: Mapping[str, Any], descriptors: Iterable[int] = ()) -> None:
         """Send it a message; nothing once it has ended.

@@ -26,6 +26,9 @@ Main = Callable[[Message], None]
 _FAILED = 70
 """The status of a worker that an exception has ended: ``EX_SOFTWARE``, sysexits.h(3head)."""
 
+_MAX_REASON = 1000
+"""Characters of the reason why nothing can be forked."""
+
 
 def serve(sock: socket.socket, main: Main) -> None:
     """Fork a worker for each message until there will be no more.
@@ -126,12 +129,19 @@ def run(descriptor: int, module: str) -> None:
     # Signals to the whole group, such as Ctrl-C, are the supervisor's: the end of the socket is the end here.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    # In a session of their own, orphans among them are known as such: see ``orphans.OrphanReaper``.
+    with suppress(PermissionError):
+        os.setsid()
     with socket.socket(fileno=descriptor) as sock:
         # Pages that the collector writes to are no longer shared with workers: gc.freeze of the manual.
         gc.disable()
-        main = importlib.import_module(module).main
+        try:
+            main = importlib.import_module(module).main
+        except BaseException as error:
+            messages.send(sock, {"failed": f"{type(error).__name__}: {error}"[:_MAX_REASON]})
+            raise
         gc.freeze()
-        with suppress(BrokenPipeError):  # The supervisor has ended meanwhile.
+        with suppress(BrokenPipeError):  # The supervisor has ended, or needs it no more.
             messages.send(sock, {"ready": True})
             serve(sock, main)
 

@@ -6,10 +6,12 @@ import os
 import sys
 from collections import deque
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -17,6 +19,7 @@ from twisted.python.failure import Failure
 from tcpbalance.errors import TcpbalanceError
 from tcpbalance.workers import messages, nursery
 from tcpbalance.workers.channel import Channel
+from tcpbalance.workers.heartbeat import DEFAULT_WORKER_TIMEOUT, Pulse
 from tcpbalance.workers.messages import Message
 
 _SOCKET = 3
@@ -44,16 +47,20 @@ class NurseryProcess(ProcessProtocol):
 
     :param reactor: starts it and is asked by it.
     :param module: see ``nursery.run``.
+    :param timeout: seconds after which it is ended that it has taken for one worker.
     :ivar ready: fires once it has imported what a worker needs; fails with `NoWorkerError` where it cannot.
     :ivar ended: fires when the process has ended.
     """
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, module: str) -> None:
+    def __init__(self, reactor: Any, module: str, timeout: float = DEFAULT_WORKER_TIMEOUT) -> None:
         self.ready: Deferred[None] = Deferred()
         self.ended: Deferred[None] = Deferred()
+        self._pulse = Pulse(timeout)
+        self._is_closed = False
         self._asked: deque[Deferred[Forked]] = deque()
+        self._error = "the process that forks workers has ended"
         ours, theirs = messages.pair()
         self._channel = Channel(reactor, ours, self._on_message, self._give_up)
         with theirs:
@@ -73,7 +80,9 @@ class NurseryProcess(ProcessProtocol):
         :returns: fails with `NoWorkerError` where it cannot be.
         """
         if self.ended.called:
-            return fail(NoWorkerError("the process that forks workers has ended"))
+            return fail(NoWorkerError(self._error))
+        if not self._asked:
+            self._pulse.answered()
         asked: Deferred[Forked] = Deferred()
         self._asked.append(asked)
         self._channel.send(content, descriptors)
@@ -82,11 +91,34 @@ class NurseryProcess(ProcessProtocol):
     def close(self) -> None:
         """Let it end; workers go on."""
         self._channel.close()
+        self._is_closed = True
+        self._pulse.answered()
+
+    def beat(self) -> None:
+        """See ``heartbeat.Pulsed``: it does not answer before it is asked."""
+        owes_something = self._asked or self._is_closed or not self.ready.called
+        if owes_something and self._pulse.beat():
+            self.kill(f"has not answered for {self._pulse.silence:g} s")
+
+    def kill(self, why: str) -> None:
+        """End it now; workers go on.
+
+        :param why: for the log: what it does or does not do.
+        """
+        if not self.ended.called:
+            self._log.error("the process that forks workers {why}: it is ended", why=why)
+            self._error = f"the process that forks workers {why}"
+            assert self.transport is not None
+            with suppress(ProcessExitedAlready):
+                self.transport.signalProcess("KILL")
 
     def _on_message(self, message: Message) -> None:
+        self._pulse.answered()
         match message.content:
             case {"ready": True}:
                 self.ready.callback(None)
+            case {"failed": str(reason)}:
+                self._error = f"the program cannot be loaded: {reason}"
             case {"pid": int(pid)}:
                 (descriptor,) = message.descriptors
                 self._asked.popleft().callback(Forked(pid, os.dup(descriptor)))
@@ -94,7 +126,7 @@ class NurseryProcess(ProcessProtocol):
                 self._asked.popleft().errback(NoWorkerError(f"a worker cannot be forked: {error}"))
 
     def _give_up(self) -> None:
-        error = NoWorkerError("the process that forks workers has ended")
+        error = NoWorkerError(self._error)
         if not self.ready.called:
             self.ready.errback(error)
         while self._asked:

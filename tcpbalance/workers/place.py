@@ -1,52 +1,91 @@
-"""One place of the supervisor's: a worker, and another one when that has ended."""
+"""One place of the supervisor's: a worker, and another one when that has ended or is to be replaced."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall
 
+from tcpbalance.event import failure_of
 from tcpbalance.proxy.backoff import backoff
-from tcpbalance.workers.worker_process import Nursery, WorkerProcess
+from tcpbalance.workers.nursery_process import NoWorkerError
+from tcpbalance.workers.worker_process import Nursery, Stage, WorkerProcess
 
-PROVEN_AFTER = 10.0
-"""Seconds after which a worker is replaced at once when it ends; one that ends earlier after a pause, which
-grows each time."""
+PROVEN_AFTER = 1.0
+"""Seconds of serving after which a worker is replaced at once when it ends; one that ends earlier after a
+pause, which grows each time."""
 
-Start = Callable[[int, Nursery, Callable[[WorkerProcess], None]], WorkerProcess]
-"""Has a worker forked for a place, and greets it; the last is called with it when it has ended."""
+COLUMNS_A_PLACE = 4
+"""Processes that a place may have, each of which counts in a column of its own: one that serves, and others
+that drain or take over."""
+
+TAKES_OVER_WITHIN = 60.0
+"""Seconds that a worker which is to take over may take until it could accept clients."""
+
+Make = Callable[[int, int, Nursery], WorkerProcess]
+"""Makes the process of a place, with its column, and greets it; it is not forked yet."""
 
 
 class Place:
     """A worker, and after its end another one, until the place is closed.
 
+    A worker that is replaced reports the clients that it has, and accepts no more, before its successor
+    accepts any. Those that come in between wait in the sockets, which both have.
+
     :param reactor: for the pauses.
     :param number: of the place, which is that of the worker for `owner`.
-    :param start: has a worker forked.
+    :param make: makes a process.
     :param rng: gives numbers from 0 up to 1.
-    :ivar process: the present one; None in a pause.
-    :ivar closed: fires once the place is closed and its worker has ended.
+    :param on_serving: called each time that a worker begins to accept clients.
+    :ivar processes: in the order in which they were forked; the last is the present one, or takes over.
+    :ivar closed: fires once the place is closed and its processes have ended.
     """
 
-    def __init__(self, reactor: Any, number: int, start: Start, rng: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        number: int,
+        make: Make,
+        rng: Callable[[], float],
+        on_serving: Callable[[], None],
+    ) -> None:
         self.number = number
-        self.process: WorkerProcess | None = None
+        self.processes: list[WorkerProcess] = []
         self.closed: Deferred[None] = Deferred()
         self._reactor = reactor
-        self._start = start
+        self._make = make
         self._rng = rng
+        self._on_serving = on_serving
         self._nursery: Nursery | None = None
+        self._successor: WorkerProcess | None = None
+        self._replaced: Deferred[None] = Deferred()
         self._again: IDelayedCall | None = None
-        self._began = 0.0
+        self._too_late: IDelayedCall | None = None
+        self._served_from: float | None = None
         self._times = 0
         self._closes = False
 
     @property
+    def process(self) -> WorkerProcess | None:
+        """The one that serves, else the one that will; None in a pause."""
+        current = self.current()
+        return current[0] if current else None
+
+    @property
     def is_serving(self) -> bool:
         """Whether a worker accepts clients."""
-        return self.process is not None and self.process.is_serving
+        return any(process.stage is Stage.SERVING for process in self.processes)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no other process may be forked, because so many drain."""
+        return len(self.processes) >= COLUMNS_A_PLACE
+
+    def current(self) -> list[WorkerProcess]:
+        """Give those that do not drain: the one that serves, before the one that takes over."""
+        return [process for process in self.processes if not process.drains]
 
     def begin(self, nursery: Nursery) -> None:
         """Have a worker forked, and another one each time that one has ended.
@@ -54,38 +93,104 @@ class Place:
         Called again, have those to come forked by another nursery.
         """
         is_first = self._nursery is None
-        self._nursery = nursery
+        self._have_forked_by(nursery)
         if is_first and not self._closes:
             self._fork()
+
+    def _have_forked_by(self, nursery: Nursery) -> None:
+        self._nursery = nursery
 
     def _fork(self) -> None:
         self._again = None
         assert self._nursery is not None
-        self._began = self._reactor.seconds()
-        process = self._start(self.number, self._nursery, self._next)
-        if self._again is None:  # It has not ended already.
-            self.process = process
+        self._make_process(self._nursery).start()
 
-    def _next(self, _: WorkerProcess) -> None:
-        """Have the next worker forked, at once where the last one has served for a while."""
-        self.process = None
-        if self._closes:
-            self.closed.callback(None)
+    def _make_process(self, nursery: Nursery) -> WorkerProcess:
+        used = {process.column for process in self.processes}
+        first = self.number * COLUMNS_A_PLACE
+        column = next(column for column in range(first, first + COLUMNS_A_PLACE) if column not in used)
+        process = self._make(self.number, column, nursery)
+        self.processes.append(process)
+        return process
+
+    def replace(self, nursery: Nursery) -> Deferred[None]:
+        """Have the worker replaced by one of another nursery, which forks those to come, too.
+
+        :returns: fires when the other one accepts clients. Fails with `NoWorkerError` where it does not
+            become ready, or too many processes drain; the present one goes on then.
+        """
+        if self._successor is not None or self._closes or self.is_full:
+            return fail(NoWorkerError(f"worker {self.number} cannot be replaced now"))
+        self._pause_no_more()
+        replaced = self._replaced = Deferred()
+        self._successor = successor = self._make_process(nursery)
+        why = f"was not ready to accept clients within {TAKES_OVER_WITHIN:g} s"
+        self._too_late = self._reactor.callLater(TAKES_OVER_WITHIN, successor.kill, why)
+        successor.start()
+        return replaced.addCallback(lambda _: self._have_forked_by(nursery))
+
+    def _settle(self, outcome: NoWorkerError | None) -> None:
+        """The successor serves, or will not."""
+        self._successor = None
+        if self._too_late is not None and self._too_late.active():
+            self._too_late.cancel()
+        self._replaced.callback(outcome if outcome is None else failure_of(outcome))
+
+    def _pause_no_more(self) -> None:
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+
+    # What processes do
+
+    def has_changed(self, _: WorkerProcess) -> None:
+        """One is ready to accept clients, or has reported those that it has."""
+        self._look()
+
+    def _look(self) -> None:
+        """Let the last one that is ready accept clients, once those before it have reported theirs."""
+        ready = next((it for it in reversed(self.processes) if it.stage is Stage.READY), None)
+        if ready is None or self._closes:
             return
-        proven = self._reactor.seconds() - self._began >= PROVEN_AFTER
+        before = self.processes[: self.processes.index(ready)]
+        for process in before:
+            if not process.drains:
+                process.hand_over()
+        if all(process.stage is Stage.DRAINING for process in before):
+            self._served_from = self._reactor.seconds()
+            ready.accept()
+            if ready is self._successor:
+                self._settle(None)
+            self._on_serving()
+
+    def has_ended(self, ended: WorkerProcess) -> None:
+        """One has ended: have another one forked where none is left that serves or will."""
+        self.processes.remove(ended)
+        if ended is self._successor:
+            self._settle(NoWorkerError(f"worker {self.number}: {ended.why_ended}"))
+        if self._closes:
+            if not self.processes:
+                self.closed.callback(None)
+        elif not self.current():
+            self._fork_again()
+        else:
+            self._look()
+
+    def _fork_again(self) -> None:
+        """Fork another one, at once where the last one has served for a while."""
+        served_from, self._served_from = self._served_from, None
+        proven = served_from is not None and self._reactor.seconds() - served_from >= PROVEN_AFTER
         self._times = 0 if proven else self._times + 1
         delay = 0.0 if proven else backoff(self._times - 1, self._rng)
         self._again = self._reactor.callLater(delay, self._fork)
 
     def close(self) -> None:
-        """Let the worker end when its sessions have, and have none forked after it."""
+        """Let the workers end when their sessions have, and have none forked after them."""
         if self._closes:
             return
         self._closes = True
-        if self._again is not None:
-            self._again.cancel()
-            self._again = None
-        if self.process is None:
+        self._pause_no_more()
+        if not self.processes:
             self.closed.callback(None)
-        else:
-            self.process.drain()
+        for process in self.processes:
+            process.drain()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import ExitStack
 from random import Random
 from time import monotonic
@@ -27,18 +27,22 @@ from tcpbalance.config.difference import Difference
 from tcpbalance.config.models import Config
 from tcpbalance.errors import TcpbalanceError
 from tcpbalance.event import OneTimeEvent
+from tcpbalance.orphans import OrphanReaper
 from tcpbalance.proxy.backoff import backoff
 from tcpbalance.systemd.notification import Summary
 from tcpbalance.threads import in_thread
 from tcpbalance.workers import worker
+from tcpbalance.workers.client_counts import ClientCounts
 from tcpbalance.workers.concern import Concern, word_of
 from tcpbalance.workers.config_changes import ConfigChanges
 from tcpbalance.workers.file_watch import watch_files, watched
 from tcpbalance.workers.files import Files
+from tcpbalance.workers.heartbeat import Heartbeat, Pulsed
 from tcpbalance.workers.listening import Listening
 from tcpbalance.workers.messages import Message
-from tcpbalance.workers.nursery_process import NurseryProcess
+from tcpbalance.workers.nursery_process import NoWorkerError, NurseryProcess
 from tcpbalance.workers.place import Place
+from tcpbalance.workers.rolling_restart import RollingRestart
 from tcpbalance.workers.worker_process import Nursery, WorkerProcess
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -92,7 +96,7 @@ class Supervisor(Service):
         *,
         rng: Random | None = None,
         clock: Callable[[], float] = monotonic,
-        make_nursery: Callable[[Any, str], NurseryProcess] = NurseryProcess,
+        make_nursery: Callable[[Any, str, float], NurseryProcess] = NurseryProcess,
     ) -> None:
         self._reactor = reactor
         self._workers: int = config.workers
@@ -106,12 +110,18 @@ class Supervisor(Service):
         self._watch = watch_files(reactor, self._parts, self._files_were_read)
         self._sending: IDelayedCall | None = None
         self._one_at_a_time = DeferredLock()
+        self._timeout: float = config.worker_timeout
         self._places = [
-            Place(reactor, number, self._start_worker, self._rng) for number in range(config.workers)
+            Place(reactor, number, self._make_worker, self._rng, self._look_whether_all_serve)
+            for number in range(config.workers)
         ]
         self._changes = ConfigChanges()
-        self._concerns: Sequence[Concern] = [self._changes]
+        self._concerns: Sequence[Concern] = [self._changes, ClientCounts()]
+        self._heartbeat = Heartbeat(reactor, self._watched, config.worker_timeout)
+        self._orphans = OrphanReaper(reactor)
         self._nursery: NurseryProcess | None = None
+        self._nurseries: list[NurseryProcess] = []
+        self._is_restarting = False
         self._again: IDelayedCall | None = None
         self._times = 0
         self._serving: OneTimeEvent[bool] = OneTimeEvent()
@@ -146,6 +156,7 @@ class Supervisor(Service):
         super().startService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
         adopt_orphans()
         self._watch.startService()
+        self._heartbeat.start()
         self._start_nursery()
 
     def when_listening(self) -> Deferred[bool]:
@@ -155,13 +166,26 @@ class Supervisor(Service):
     def _start_nursery(self) -> None:
         self._again = None
         try:
-            nursery = self._nursery = self._make_nursery(self._reactor, worker.__name__)
-        except OSError as error:
-            self._report(f"workers: {sys.executable} cannot be run: {(error.strerror or str(error)).lower()}")
-            self._nursery_ended(None)
+            nursery = self._nursery = self._new_nursery()
+        except NoWorkerError as error:
+            self._report(str(error))
+            self._start_nursery_again()
             return
         nursery.ready.addCallbacks(lambda _: self._begin(nursery), lambda why: self._report(str(why.value)))
-        nursery.ended.addCallback(self._nursery_ended)
+
+    def _new_nursery(self) -> NurseryProcess:
+        """Start another nursery.
+
+        :raises NoWorkerError: it cannot be started.
+        """
+        try:
+            nursery = self._make_nursery(self._reactor, worker.__name__, self._timeout)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise NoWorkerError(f"workers: {sys.executable} cannot be run: {reason}") from error
+        self._nurseries.append(nursery)
+        nursery.ended.addCallback(lambda _: self._nursery_ended(nursery))
+        return nursery
 
     def _begin(self, nursery: NurseryProcess) -> None:
         self._times = 0
@@ -173,8 +197,13 @@ class Supervisor(Service):
         self._log.error("{error}", error=error)
         self._serving.fail(TcpbalanceError(error))
 
-    def _nursery_ended(self, _: None) -> None:
-        """Workers go on without it; start another one for those to come."""
+    def _nursery_ended(self, nursery: NurseryProcess) -> None:
+        self._nurseries.remove(nursery)
+        if nursery is self._nursery:
+            self._start_nursery_again()
+
+    def _start_nursery_again(self) -> None:
+        """Workers go on without a nursery; start another one for those to come."""
         if not self._closes:
             delay = backoff(self._times, self._rng)
             self._times += 1
@@ -182,17 +211,9 @@ class Supervisor(Service):
 
     # Workers
 
-    def _start_worker(
-        self, place: int, nursery: Nursery, on_end: Callable[[WorkerProcess], None]
-    ) -> WorkerProcess:
+    def _make_worker(self, place: int, column: int, nursery: Nursery) -> WorkerProcess:
         assert self._listening is not None
-
-        def has_ended(ended: WorkerProcess) -> None:
-            for concern in self._concerns:
-                concern.has_ended(ended)
-            on_end(ended)
-
-        process = WorkerProcess(self._reactor, place, nursery, self._note, has_ended)
+        process = WorkerProcess(self._reactor, place, column, nursery, self, timeout=self._timeout)
         process.send_sockets(self._listening.sockets(place))
         assert self._files is not None
         process.send_files(self._files.new_since(None))
@@ -203,18 +224,26 @@ class Supervisor(Service):
         self._changes.include(process)
         return process
 
-    def _note(self, process: WorkerProcess, message: Message) -> None:
-        match message.content:
-            case {"ready": True}:
-                process.is_serving = True
-                self._look_whether_all_serve()
-            case {"failed": str(error)}:
-                self._report(f"worker {process.place}: {error}")
-            case _:
-                word = word_of(message)
-                for concern in self._concerns:
-                    if word in concern.words:
-                        concern.note(process, message)
+    def has_sent(self, process: WorkerProcess, message: Message) -> None:
+        """See ``worker_process.Observer``."""
+        word = word_of(message)
+        for concern in self._concerns:
+            if word in concern.words:
+                concern.note(process, message)
+
+    def has_changed(self, process: WorkerProcess) -> None:
+        """See ``worker_process.Observer``."""
+        self._places[process.place].has_changed(process)
+
+    def has_failed(self, process: WorkerProcess, error: str) -> None:
+        """See ``worker_process.Observer``."""
+        self._report(f"worker {process.place}: {error}")
+
+    def has_ended(self, process: WorkerProcess) -> None:
+        """See ``worker_process.Observer``."""
+        for concern in self._concerns:
+            concern.has_ended(process)
+        self._places[process.place].has_ended(process)
 
     def _look_whether_all_serve(self) -> None:
         assert self._listening is not None
@@ -232,10 +261,60 @@ class Supervisor(Service):
                 last=self._workers - 1,
             )
 
-    def _processes(self) -> Iterator[WorkerProcess]:
-        for place in self._places:
-            if place.process is not None:
-                yield place.process
+    def _current(self) -> list[WorkerProcess]:
+        """Give the processes that serve, or will."""
+        return [process for place in self._places for process in place.current()]
+
+    def _processes(self) -> list[WorkerProcess]:
+        """Give all processes, those that drain among them."""
+        return [process for place in self._places for process in place.processes]
+
+    def _watched(self) -> list[Pulsed]:
+        self._orphans.look()
+        return [*self._processes(), *self._nurseries]
+
+    def restart_workers(self) -> None:
+        """Replace all workers by new ones of a new nursery, which has the program as it is on disk now.
+
+        No client is refused, and no session ends. Where the new ones cannot serve, all stays as it was.
+        """
+        if self._is_restarting:
+            self._log.warn("SIGUSR2: the workers are being replaced already")
+        elif self._nursery is None or not self._serving.settled or self._closes:
+            self._log.warn("SIGUSR2: the workers cannot be replaced before they serve, or when they end")
+        else:
+            self._log.info("SIGUSR2: the workers are replaced, one after the other")
+            self._replace_workers(self._nursery)
+
+    def _replace_workers(self, before: NurseryProcess) -> None:
+        try:
+            nursery = self._new_nursery()
+        except NoWorkerError as error:
+            self._log.error("the workers stay: {error}", error=str(error))
+            return
+        self._is_restarting = True
+        done = self._one_at_a_time.run(RollingRestart(self._places, before, nursery).run)
+        done.addCallbacks(lambda _: self._go_on_by(nursery), self._stay_as_before, errbackArgs=(nursery,))
+
+    def _go_on_by(self, nursery: NurseryProcess) -> None:
+        before, self._is_restarting = self._nursery, False
+        if self._again is not None and self._again.active():
+            self._again.cancel()
+        if before is not None:
+            before.close()
+        self._nursery = nursery
+        self._begin(nursery)
+        if nursery not in self._nurseries:
+            self._start_nursery_again()
+        self._log.info("the workers have been replaced")
+
+    def _stay_as_before(self, failure: Failure, nursery: NurseryProcess) -> None:
+        self._is_restarting = False
+        nursery.close()
+        if self._nursery is not None:
+            self._begin(self._nursery)
+        if not self._closes:
+            self._log.error("the workers stay: {error}", error=str(failure.value))
 
     # Changing
 
@@ -272,7 +351,7 @@ class Supervisor(Service):
                 process.send_files(new_files)
                 process.send({"config": True}, [memory])
 
-            yield self._changes.prepare(list(self._processes()), ask)
+            yield self._changes.prepare(self._current(), ask)
             if self._closes:
                 raise TcpbalanceError("the program is about to end")
             undo.pop_all()
@@ -312,10 +391,6 @@ class Supervisor(Service):
                 error=str(failure.value),
             )
 
-    def restart_workers(self) -> None:
-        """Have each worker replaced by one with the code that is installed now."""
-        self._log.error("SIGUSR2: workers cannot be replaced yet, restart the program")
-
     def reopen_logs(self) -> None:
         """Have all workers open their logs anew."""
         self._send_all({"reopen": True})
@@ -351,20 +426,21 @@ class Supervisor(Service):
         self._closes = True
         self._watch.stopService()
         for call in (self._again, self._sending):
-            if call is not None:
+            if call is not None and call.active():
                 call.cancel()
         if self._listening is not None:
             self._listening.close()
         for place in self._places:
             place.close()
         ended: list[Deferred[Any]] = [place.closed for place in self._places]
-        if self._nursery is not None:
-            self._nursery.close()
-            ended.append(self._nursery.ended)
+        for nursery in self._nurseries:
+            nursery.close()
+            ended.append(nursery.ended)
         DeferredList(ended).addCallback(self._finish)
         return self._ended.wait()
 
     def _finish(self, _: object) -> None:
+        self._heartbeat.stop()
         if self._memory >= 0:
             os.close(self._memory)
         self._ended.settle(None)

@@ -17,6 +17,8 @@ from twisted.logger import FilteringLogObserver, Logger, LogLevel, LogLevelFilte
 from twisted.python.failure import Failure
 
 from tcpbalance import held_signals
+from tcpbalance.admission.control import AdmissionControl
+from tcpbalance.admission.limits import limits_clients
 from tcpbalance.balancer import Balancer
 from tcpbalance.collector import spare_the_collector
 from tcpbalance.config.files import with_files
@@ -27,6 +29,7 @@ from tcpbalance.net.clock import make_monotonic
 from tcpbalance.net.inherited import InheritedSockets
 from tcpbalance.threads import in_thread, share_the_lock
 from tcpbalance.workers.channel import Channel
+from tcpbalance.workers.client_counts import ClientsOfPlace
 from tcpbalance.workers.concern import WorkerConcern, word_of
 from tcpbalance.workers.files import HandedFiles
 from tcpbalance.workers.log_pipe import LogSender
@@ -36,6 +39,9 @@ from tcpbalance.workers.worker_change import WorkerChange
 CONTROL, LOG = 0, 1
 """Which of the descriptors of the first message is the connection to the supervisor, and which the pipe for
 what is logged."""
+
+_NOT_OURS = "another process of the place accepts"
+"""Why clients are not accepted before this process is the one that does, and after that."""
 
 
 def write_config(config: Config) -> int:
@@ -90,6 +96,7 @@ class Worker:
         self._files = HandedFiles()
         self._change: WorkerChange | None = None
         self._concerns: Sequence[WorkerConcern] = []
+        self._clients: ClientsOfPlace | None = None
         self._drains = False
         self._channel = Channel(
             reactor, socket.socket(fileno=numbers[CONTROL]), self._on_message, self._supervisor_is_gone
@@ -152,16 +159,38 @@ class Worker:
         if config.cpu_affinity:
             _stay_on_one_cpu(self.place)
         self._balancer = balancer
+        self._pause()
         self._concerns = self._make_concerns(balancer)
 
     def _make_concerns(self, balancer: Balancer) -> Sequence[WorkerConcern]:
         """Make what this worker has in common with the others."""
-        return []
+        self._clients = ClientsOfPlace(lambda: limited_clients(balancer), self._say, self._reactor)
+        return [self._clients]
 
     def _begin(self, _: Message) -> None:
         if self._balancer is not None:
             self._balancer.when_listening().addCallbacks(lambda _: self._say({"ready": True}), self._failed)
             self._balancer.startService()
+
+    def _pause(self) -> None:
+        """Have all clients wait in the sockets."""
+        if self._balancer is not None:
+            for factory in self._balancer.factories.values():
+                factory.registry.accept_pause.pause(_NOT_OURS)
+
+    def _accept(self, _: Message) -> None:
+        """Accept clients, which the process before this one does no more."""
+        if self._balancer is not None:
+            for factory in self._balancer.factories.values():
+                factory.registry.accept_pause.resume(_NOT_OURS)
+
+    def _hand_over(self, _: Message) -> None:
+        """Accept no more clients, report those that there are, and drain."""
+        self._pause()
+        if self._clients is not None:
+            self._clients.report()
+        self._say({"handed_over": True})
+        self._drain()
 
     def _prepare(self, message: Message) -> None:
         """Prepare the configuration that has come before."""
@@ -225,6 +254,9 @@ _ORDERS: dict[str, Callable[[Worker, Message], None]] = {
     "files": Worker._take_files,
     "config": Worker._take_config,
     "begin": Worker._begin,
+    "accept": Worker._accept,
+    "hand_over": Worker._hand_over,
+    "ping": lambda worker, _: worker._say({"pong": True}),
     "prepare": Worker._prepare,
     "commit": Worker._commit,
     "abandon": Worker._abandon,
@@ -240,6 +272,16 @@ def _stay_on_one_cpu(place: int) -> None:
     cpus = sorted(os.sched_getaffinity(0))
     with suppress(OSError):  # It may have been taken away since.
         os.sched_setaffinity(0, {cpus[place % len(cpus)]})
+
+
+def limited_clients(balancer: Balancer) -> dict[str, AdmissionControl]:
+    """Give what counts the connections of clients, by frontend; none of frontends without limits for them."""
+    found: dict[str, AdmissionControl] = {}
+    for name, factory in balancer.factories.items():
+        context = factory.context
+        if context.admission is not None and limits_clients(context.limits):
+            found[name] = context.admission.control
+    return found
 
 
 def _log_to(sender: LogSender) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import enum
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -14,12 +15,32 @@ from twisted.python.failure import Failure
 from tcpbalance.workers import messages
 from tcpbalance.workers.channel import Channel
 from tcpbalance.workers.child import Child, describe_end
+from tcpbalance.workers.heartbeat import Pulse
 from tcpbalance.workers.log_pipe import LogReader
 from tcpbalance.workers.messages import Message
 from tcpbalance.workers.nursery_process import Forked
 
 HANDED_AT_ONCE = 50
 """Listening sockets, or files, that are handed over in one message."""
+
+
+class Stage(enum.IntEnum):
+    """What a worker does; it comes to a later stage only."""
+
+    STARTING = 0
+    """It reads what it needs, and accepts no client yet."""
+
+    READY = 1
+    """It waits until it may accept clients."""
+
+    SERVING = 2
+    """It accepts clients."""
+
+    HANDING_OVER = 3
+    """It accepts no more clients, and reports those that it has."""
+
+    DRAINING = 4
+    """Its sessions go on until they end, or their time is over."""
 
 
 class Nursery(Protocol):
@@ -30,40 +51,65 @@ class Nursery(Protocol):
         ...
 
 
+class Observer(Protocol):
+    """Takes note of what a worker process does."""
+
+    def has_sent(self, process: WorkerProcess, message: Message) -> None:
+        """A message has come, not one of those about its stages."""
+        ...
+
+    def has_changed(self, process: WorkerProcess) -> None:
+        """It has come to another stage by itself."""
+        ...
+
+    def has_failed(self, process: WorkerProcess, error: str) -> None:
+        """It cannot serve, and will end."""
+        ...
+
+    def has_ended(self, process: WorkerProcess) -> None:
+        """It has ended and its sockets are closed, or it could not be forked."""
+        ...
+
+
 class WorkerProcess:
-    """One worker. It is sent messages from the beginning, and reads them once it runs.
+    """One worker. What it is sent is kept until it is there.
 
     :param reactor: for its messages, its log and its end.
     :param place: see ``concern.ToWorker``.
+    :param column: see ``concern.ToWorker``.
     :param nursery: forks it.
-    :param on_message: called with this and each message of its.
-    :param on_end: called with this once it has ended and its sockets are closed, or could not be forked.
-    :ivar is_serving: whether it accepts clients.
-    :ivar drains: whether it was asked to end.
+    :param observer: takes note of what it does.
+    :param timeout: seconds without an answer after which it is ended.
+    :ivar stage: what it does.
+    :ivar why_ended: why it has ended, or is about to, before it was asked; empty where that is not so.
     """
 
     _log = Logger()
 
     def __init__(
-        self,
-        reactor: Any,
-        place: int,
-        nursery: Nursery,
-        on_message: Callable[[WorkerProcess, Message], None],
-        on_end: Callable[[WorkerProcess], None],
+        self, reactor: Any, place: int, column: int, nursery: Nursery, observer: Observer, *, timeout: float
     ) -> None:
         self.place = place
-        self.is_serving = False
-        self.drains = False
+        self.column = column
+        self.stage = Stage.STARTING
         self._reactor = reactor
-        self._on_end = on_end
+        self._nursery = nursery
+        self._observer = observer
+        self._pulse = Pulse(timeout)
+        self.why_ended = ""
+        self._is_killed = False
         self._child: Child | None = None
-        ours, theirs = messages.pair()
-        self._channel = Channel(reactor, ours, lambda message: on_message(self, message), lambda: None)
-        self._log_reader, log_writer = LogReader.of(reactor, f"worker {place}: ")
-        with theirs:
-            forked = nursery.fork({"place": place}, [theirs.fileno(), log_writer])
-        os.close(log_writer)
+        self._unsent: list[Message] | None = []
+        ours, self._theirs = messages.pair()
+        self._channel = Channel(reactor, ours, self._on_message, self._pulse.is_ending)
+        self._log_reader, self._log_writer = LogReader.of(reactor, f"worker {place}: ")
+
+    def start(self) -> None:
+        """Have it forked; to be called once."""
+        with self._theirs:
+            descriptors = [self._theirs.fileno(), self._log_writer]
+            forked = self._nursery.fork({"place": self.place, "column": self.column}, descriptors)
+        os.close(self._log_writer)
         forked.addCallbacks(self._forked, self._not_forked)
 
     @property
@@ -71,33 +117,66 @@ class WorkerProcess:
         """Its process id; 0 before it runs, and after its end."""
         return 0 if self._child is None else self._child.pid
 
+    @property
+    def drains(self) -> bool:
+        """Whether it accepts no more clients, because another one has taken its place or all end."""
+        return self.stage >= Stage.HANDING_OVER
+
     def _forked(self, forked: Forked) -> None:
         self._child = Child(self._reactor, forked.pid, forked.descriptor, self._ended)
+        # Not earlier: one whose number does not come, because the nursery has ended, is watched by nothing,
+        # and must not begin.
+        unsent, self._unsent = self._unsent or [], None
+        for message in unsent:
+            self._channel.send(message.content, message.descriptors)
+            message.close()
 
     def _not_forked(self, failure: Failure) -> None:
-        self._log.error("worker {number}: {error}", number=self.place, error=str(failure.value))
+        self.why_ended = str(failure.value)
+        self._log.error("worker {number}: {error}", number=self.place, error=self.why_ended)
         self._close()
+
+    def _on_message(self, message: Message) -> None:
+        self._pulse.answered()
+        match message.content:
+            case {"pong": _}:
+                pass
+            case {"ready": True} if self.stage is Stage.STARTING:
+                self.stage = Stage.READY
+                self._observer.has_changed(self)
+            case {"handed_over": True} if self.stage is Stage.HANDING_OVER:
+                self.stage = Stage.DRAINING
+                self._observer.has_changed(self)
+            case {"failed": str(error)}:
+                self.why_ended = error
+                self._observer.has_failed(self, error)
+            case _:
+                self._observer.has_sent(self, message)
 
     def _ended(self, status: int) -> None:
         if not self.drains or status:
-            self._log.error(
-                "worker {number} (process {pid}) {end}",
-                number=self.place,
-                pid=self.pid,
-                end=describe_end(status),
-            )
+            end = describe_end(status)
+            self.why_ended = self.why_ended or f"it {end}"
+            self._log.error("worker {number} (process {pid}) {end}", number=self.place, pid=self.pid, end=end)
         self._child = None
         self._close()
 
     def _close(self) -> None:
-        self.is_serving = False
         self._channel.close()
+        for message in self._unsent or ():
+            message.close()
+        self._unsent = None
         self._log_reader.close()
-        self._on_end(self)
+        self._observer.has_ended(self)
+
+    # What it is asked for
 
     def send(self, content: Mapping[str, Any], descriptors: Iterable[int] = ()) -> None:
         """See ``concern.ToWorker``."""
-        self._channel.send(content, descriptors)
+        if self._unsent is None:
+            self._channel.send(content, descriptors)
+        else:
+            self._unsent.append(Message(content, tuple(map(os.dup, descriptors))))
 
     def send_sockets(self, sockets: Sequence[tuple[str, int]]) -> None:
         """Hand listening sockets over.
@@ -115,14 +194,44 @@ class WorkerProcess:
         for piece in _pieces(list(files.items())):
             self.send({"files": [path for path, _ in piece]}, [number for _, number in piece])
 
+    def accept(self) -> None:
+        """Have one that is ready accept clients."""
+        self.stage = Stage.SERVING
+        self.send({"accept": True})
+
+    def hand_over(self) -> None:
+        """Have it accept no more clients, report those that it has, and then drain."""
+        self.stage = Stage.HANDING_OVER
+        self.send({"hand_over": True})
+
     def drain(self) -> None:
         """Have it accept no more clients, and end when its sessions have."""
-        self.drains = True
+        self.stage = Stage.DRAINING
         self.send({"drain": True})
 
-    def kill(self) -> None:
-        """End it now, and its sessions."""
-        if self._child is not None:
+    def beat(self) -> None:
+        """See ``heartbeat.Pulsed``."""
+        if self._child is None:
+            return
+        if self._pulse.beat():
+            self.kill(f"has not answered for {self._pulse.silence:g} s")
+        else:
+            self.send({"ping": True})
+
+    def kill(self, why: str) -> None:
+        """End it now, and its sessions.
+
+        :param why: for the log: what it does or does not do.
+        """
+        if self._child is not None and not self._is_killed:
+            self._is_killed = True
+            self.why_ended = f"it {why}"
+            self._log.error(
+                "worker {number} (process {pid}) {why}: it is ended",
+                number=self.place,
+                pid=self.pid,
+                why=why,
+            )
             self._child.signal(signal.SIGKILL)
 
 

@@ -23,7 +23,7 @@ class MemoryWorker:
     """
 
     def __init__(self, place: int, config: int) -> None:
-        self.place = place
+        self.place, self.column = place, 0
         self.config = config
         self.given = config
         self.prepared: tuple[int, int] | None = None

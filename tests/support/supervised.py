@@ -1,0 +1,93 @@
+"""A supervisor that runs in the tests' own reactor, with workers of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from typing import Any
+
+import attrs
+from twisted.internet import reactor as global_reactor
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from zope.interface import implementer
+
+from support.apply_case import ApplyCase
+from support.orphans import adopt_no_orphans
+from support.sockets import until
+from tcpbalance.config.models import Config
+from tcpbalance.workers.owner import owner
+from tcpbalance.workers.socket_group import SocketGroup
+from tcpbalance.workers.supervisor import Supervisor
+
+reactor: Any = global_reactor
+
+WORKERS = 2
+
+
+class SupervisedCase(ApplyCase):
+    """A supervisor before servers that say which of them has answered."""
+
+    data_path_name = "auto"
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.lines: list[str] = []
+
+        @implementer(ILogObserver)
+        def observe(event: LogEvent) -> None:
+            self.lines.append(formatEvent(event))
+
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+
+    async def supervised(self, config: Config, **settings: Any) -> Supervisor:
+        supervisor = Supervisor(reactor, attrs.evolve(config, workers=WORKERS), **settings)
+        supervisor.prepare()
+        # Other tests would find children of theirs that are none.
+        self.addCleanup(adopt_no_orphans)
+        self.addCleanup(supervisor.stopService)
+        supervisor.startService()
+        await supervisor.when_listening()
+        return supervisor
+
+    def connected(self, supervisor: Supervisor, source: str, frontend: str = "web") -> socket.socket:
+        group = self.group(supervisor, frontend)
+        address = group.of_worker(0).getsockname()
+        client = socket.create_connection(address, source_address=(source, 0))
+        self.addCleanup(client.close)
+        client.setblocking(False)
+        return client
+
+    def group(self, supervisor: Supervisor, frontend: str = "web") -> SocketGroup:
+        listening = supervisor._listening
+        assert listening is not None
+        (key,) = (key for key, name in listening.frontends.items() if name == frontend)
+        return listening.groups[key][0]
+
+    def sources(self) -> list[str]:
+        """A client of each worker."""
+        found: dict[int, str] = {}
+        for last in range(1, 255):
+            source = f"127.0.0.{last}"
+            found.setdefault(owner(socket.inet_aton(source), WORKERS), source)
+        return [found[number] for number in range(WORKERS)]
+
+    def pids(self, supervisor: Supervisor) -> list[int]:
+        """Those of the present workers."""
+        return [place.process.pid if place.process else 0 for place in supervisor._places]
+
+    def all_pids(self, supervisor: Supervisor) -> list[int]:
+        """Those of all workers, and of what drains."""
+        return [process.pid for process in supervisor._processes()]
+
+    def send_signal(self, supervisor: Supervisor, worker: int, number: signal.Signals) -> int:
+        """Send a present worker a signal; give its process id."""
+        pid = self.pids(supervisor)[worker]
+        assert pid, "the test's own process group would get it"
+        os.kill(pid, number)
+        return pid
+
+    async def restarted(self, supervisor: Supervisor) -> None:
+        """Wait until a rolling restart is over."""
+        await until(reactor, lambda: not supervisor._is_restarting, 30)
