@@ -1,0 +1,274 @@
+"""A place under any order of starts, ends, replacements and answers: one process accepts clients at most."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from tcpbalance.workers.nursery_process import NoWorkerError
+from tcpbalance.workers.place import COLUMNS_A_PLACE, PROVEN_AFTER, TAKES_OVER_WITHIN, Place
+from tcpbalance.workers.worker_process import Stage
+
+NUMBER = 3
+
+
+class MemoryProcess:
+    """A process that does what the test says."""
+
+    def __init__(self, column: int, nursery: MemoryNursery, on_end: Callable[[MemoryProcess], None]) -> None:
+        self.column = column
+        self.nursery = nursery
+        self.stage = Stage.STARTING
+        self.why_ended = ""
+        self.is_killed = False
+        self._on_end = on_end
+
+    @property
+    def drains(self) -> bool:
+        return self.stage >= Stage.HANDING_OVER
+
+    def start(self) -> None:
+        if not self.nursery.forks:
+            self.end("cannot be forked")
+
+    def end(self, why: str) -> None:
+        self.why_ended = why
+        self._on_end(self)
+
+    def accept(self) -> None:
+        assert self.stage is Stage.READY
+        self.stage = Stage.SERVING
+
+    def hand_over(self) -> None:
+        assert self.stage < Stage.HANDING_OVER
+        self.stage = Stage.HANDING_OVER
+
+    def drain(self) -> None:
+        self.stage = Stage.DRAINING
+
+    def kill(self, why: str) -> None:
+        self.is_killed = True
+
+
+class MemoryNursery:
+    """A nursery that forks, or not."""
+
+    def __init__(self, forks: bool = True) -> None:
+        self.forks = forks
+
+
+class Scene:
+    """A place on a clock."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.served = 0
+        self.place = Place(self.clock, NUMBER, cast(Any, self.make), lambda: 0.5, self.on_serving)
+
+    def make(self, number: int, column: int, nursery: MemoryNursery) -> MemoryProcess:
+        assert number == NUMBER
+        return MemoryProcess(column, nursery, lambda ended: self.place.has_ended(cast(Any, ended)))
+
+    def on_serving(self) -> None:
+        self.served += 1
+
+    @property
+    def processes(self) -> list[MemoryProcess]:
+        return cast(list[MemoryProcess], self.place.processes)
+
+    def stages(self) -> list[Stage]:
+        return [process.stage for process in self.processes]
+
+    def begin(self, nursery: MemoryNursery) -> None:
+        self.place.begin(cast(Any, nursery))
+
+    def replace(self, nursery: MemoryNursery) -> list[Any]:
+        """Have it replaced; give what comes of it."""
+        outcome: list[Any] = []
+        self.place.replace(cast(Any, nursery)).addBoth(outcome.append)
+        return outcome
+
+    def answer(self, process: MemoryProcess) -> None:
+        """Let a process do what comes next."""
+        following = {Stage.STARTING: Stage.READY, Stage.HANDING_OVER: Stage.DRAINING}
+        if process.stage in following:
+            process.stage = following[process.stage]
+            self.place.has_changed(cast(Any, process))
+
+
+class Machine(RuleBasedStateMachine):
+    """See the module."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.scene = Scene()
+        self.nurseries = [MemoryNursery()]
+        self.scene.begin(self.nurseries[0])
+        self.outcomes: list[list[Any]] = []
+
+    @rule(forks=st.booleans())
+    def another_nursery(self, forks: bool) -> None:
+        self.nurseries.append(MemoryNursery(forks))
+        self.scene.begin(self.nurseries[-1])
+
+    @rule(data=st.data())
+    def a_nursery_ends(self, data: st.DataObject) -> None:
+        data.draw(st.sampled_from(self.nurseries)).forks = False
+
+    @precondition(lambda self: self.scene.processes)
+    @rule(data=st.data())
+    def answer(self, data: st.DataObject) -> None:
+        self.scene.answer(data.draw(st.sampled_from(self.scene.processes)))
+
+    @precondition(lambda self: self.scene.processes)
+    @rule(data=st.data())
+    def end(self, data: st.DataObject) -> None:
+        data.draw(st.sampled_from(self.scene.processes)).end("was ended")
+
+    @rule(seconds=st.sampled_from([0.0, 0.1, PROVEN_AFTER, TAKES_OVER_WITHIN]))
+    def advance(self, seconds: float) -> None:
+        self.scene.clock.advance(seconds)
+        for process in list(self.scene.processes):
+            if process.is_killed:
+                process.end("was killed")
+
+    @rule(forks=st.booleans())
+    def replace(self, forks: bool) -> None:
+        self.nurseries.append(MemoryNursery(forks))
+        self.outcomes.append(self.scene.replace(self.nurseries[-1]))
+
+    @invariant()
+    def holds(self) -> None:
+        scene = self.scene
+        stages = scene.stages()
+        assert stages.count(Stage.SERVING) <= 1
+        assert len(stages) <= COLUMNS_A_PLACE
+        columns = [process.column for process in scene.processes]
+        assert len({*columns}) == len(columns)
+        assert {*columns} <= {*range(NUMBER * COLUMNS_A_PLACE, (NUMBER + 1) * COLUMNS_A_PLACE)}
+        current = scene.place.current()
+        assert len(current) <= 2
+        assert bool(current) != (scene.place._again is not None)
+        assert sum(not outcome for outcome in self.outcomes) <= 1
+        for outcome in self.outcomes:
+            for one in outcome:
+                assert one is None or one.check(NoWorkerError)
+
+    def teardown(self) -> None:
+        scene = self.scene
+        self.nurseries.append(MemoryNursery())
+        scene.begin(self.nurseries[-1])
+        for _ in range(10):
+            scene.clock.advance(5)
+            for process in list(scene.processes):
+                scene.answer(process)
+        assert scene.stages()[-1] is Stage.SERVING
+        assert scene.place.is_serving
+        assert all(self.outcomes)
+        scene.place.close()
+        for process in list(scene.processes):
+            process.end("")
+        assert scene.place.closed.called
+        assert scene.clock.getDelayedCalls() == []
+
+
+TestPlace = Machine.TestCase
+TestPlace.settings = settings(stateful_step_count=40)
+
+
+def serving() -> tuple[Scene, MemoryNursery]:
+    scene, nursery = Scene(), MemoryNursery()
+    scene.begin(nursery)
+    scene.answer(scene.processes[0])
+    assert scene.stages() == [Stage.SERVING]
+    return scene, nursery
+
+
+def test_the_next_one_waits_until_the_one_before_has_handed_over() -> None:
+    scene, _ = serving()
+    outcome = scene.replace(MemoryNursery())
+    assert scene.stages() == [Stage.SERVING, Stage.STARTING]
+    scene.answer(scene.processes[1])
+    assert scene.stages() == [Stage.HANDING_OVER, Stage.READY]
+    assert not outcome
+    scene.answer(scene.processes[0])
+    assert scene.stages() == [Stage.DRAINING, Stage.SERVING]
+    assert outcome == [None]
+    assert scene.served == 2
+
+
+def test_the_one_before_may_end_as_it_hands_over() -> None:
+    scene, _ = serving()
+    outcome = scene.replace(MemoryNursery())
+    scene.answer(scene.processes[1])
+    scene.processes[0].end("was killed")
+    assert scene.stages() == [Stage.SERVING]
+    assert outcome == [None]
+
+
+def test_one_that_does_not_become_ready_is_killed_and_the_one_before_goes_on() -> None:
+    scene, _ = serving()
+    outcome = scene.replace(MemoryNursery())
+    scene.clock.advance(TAKES_OVER_WITHIN)
+    assert scene.processes[1].is_killed
+    scene.processes[1].end("it hangs")
+    assert scene.stages() == [Stage.SERVING]
+    (failure,) = outcome
+    assert isinstance(failure, Failure)
+    assert str(failure.value) == f"worker {NUMBER}: it hangs"
+
+
+def test_what_follows_on_a_failed_replacement_is_of_the_nursery_before() -> None:
+    scene, nursery = serving()
+    scene.replace(MemoryNursery())
+    scene.processes[1].end("it is broken")
+    scene.clock.advance(PROVEN_AFTER)
+    scene.processes[0].end("was killed")
+    scene.clock.advance(0)
+    assert scene.processes[0].nursery is nursery
+
+
+def test_what_follows_on_a_replacement_is_of_the_other_nursery() -> None:
+    scene, _ = serving()
+    other = MemoryNursery()
+    scene.replace(other)
+    scene.answer(scene.processes[1])
+    scene.answer(scene.processes[0])
+    scene.processes[1].end("was killed")
+    scene.clock.advance(PROVEN_AFTER)
+    assert scene.processes[1].nursery is other
+
+
+def test_one_that_is_replaced_twice_at_once_is_replaced_once() -> None:
+    scene, _ = serving()
+    first, second = scene.replace(MemoryNursery()), scene.replace(MemoryNursery())
+    assert not first
+    (failure,) = second
+    assert "cannot be replaced now" in str(failure.value)
+
+
+def test_one_that_has_served_for_a_while_is_replaced_at_once() -> None:
+    scene, _ = serving()
+    scene.clock.advance(PROVEN_AFTER)
+    scene.processes[0].end("was killed")
+    scene.clock.advance(0)
+    assert scene.stages() == [Stage.STARTING]
+
+
+def test_pauses_between_those_that_end_early_become_longer() -> None:
+    scene, _ = serving()
+    pauses = []
+    for _ in range(8):
+        scene.processes[0].end("was killed")
+        (call,) = scene.clock.getDelayedCalls()
+        pauses.append(call.getTime() - scene.clock.seconds())
+        scene.clock.advance(pauses[-1])
+    assert pauses == sorted(pauses)
+    assert 0 < pauses[0] <= 0.1
+    assert 1 < pauses[-1] <= 2
