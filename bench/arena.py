@@ -72,15 +72,16 @@ class Arena:
             yield
 
     @contextmanager
-    def fresh(self, proxy: Proxy, *, limits: bool = False) -> Iterator[Running]:
-        """Run one more process of a proxy.
+    def fresh(self, proxy: Proxy, *, limits: bool = False, workers: int = 1) -> Iterator[Running]:
+        """Run a proxy once more.
 
         :param limits: whether it is to limit each client.
+        :param workers: how many threads or processes are to carry its traffic.
         :raises Failed: when it is not installed or does not answer.
         """
         folder = self.folder / f"proxy-{next(self._numbers)}"
         folder.mkdir()
-        place = Place(folder, free_port(), self.backends, self.certificate, limits)
+        place = Place(folder, free_port(), self.backends, self.certificate, limits, workers)
         with Child(proxy.command(place), folder / "output.log", folder) as child:
             wait_for_answer(place.port, child, tls=self.tls)
             yield Running(place.port, child.pid)

@@ -23,6 +23,9 @@ from bench.wrk import Load
 IDLE_FEW, IDLE_MANY = 200, 4000
 """Connections that are open before memory is looked at, for what is made once; and those opened then."""
 
+CONNECTIONS_EACH, REQUESTS_EACH = 400, 1500
+"""A second, that each worker gets: so many that clients and backends have time for on the same CPUs."""
+
 PLAIN = "plain"
 """The arena where everyone passes on what comes; the others are called after their certificates."""
 
@@ -216,6 +219,37 @@ def reloads(turn: Turn) -> Figures:
     }
 
 
+def workers(turn: Turn) -> Figures:
+    """Measure what a connection and a request cost two workers, and how much more that is than what they cost
+    one where each has as many of them.
+
+    The clients have many addresses, by which they are spread.
+    """
+    one, two = (_steady(turn, count) for count in (1, 2))
+    return {
+        "workers_connection_cpu": two[0],
+        "workers_connection_ratio": two[0] / one[0],
+        "workers_request_cpu": two[1],
+        "workers_request_ratio": two[1] / one[1],
+    }
+
+
+def _steady(turn: Turn, count: int) -> tuple[float, float]:
+    """Give the processor time of a connection and of a request, in microseconds.
+
+    :param count: of workers.
+    """
+    with turn.arena.fresh(PROXIES[turn.contestant], workers=count) as running:
+        costs = []
+        for kind, rate in (("connections", CONNECTIONS_EACH), ("requests", REQUESTS_EACH)):
+            client = [sys.executable, "-m", "bench.clients.steady", kind, f"{running.port}"]
+            run([*client, f"{rate * count}", "1"], _PATIENCE)  # What is made once is made now.
+            cpu = running.cpu()
+            done = run([*client, f"{rate * count}", f"{turn.seconds}"], _PATIENCE)
+            costs.append((running.cpu() - cpu) / 1e3 / int(done))
+        return costs[0], costs[1]
+
+
 def admission(_: Turn) -> Figures:
     """Measure how long admission control with all its rules takes to let a connection in, and out again."""
     known, new = run([sys.executable, "-m", "bench.admission"], _PATIENCE).split()
@@ -234,6 +268,7 @@ MEASURES: dict[str, Measure] = {
     "idle": Measure(idle, of_proxy=True),
     "beside": Measure(beside),
     "flood": Measure(flood, contestants=("tcpbalance", "portable", "haproxy")),
+    "workers": Measure(workers, contestants=("tcpbalance", "haproxy", "nginx")),
     "admission": Measure(admission, contestants=("tcpbalance",)),
     "reloads": Measure(reloads, contestants=("tcpbalance",)),
     "handshakes_ecdsa": Measure(handshakes_ecdsa, ECDSA),

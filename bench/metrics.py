@@ -52,6 +52,14 @@ METRICS = {
     "reload_time": Metric("reload of 1000 backends with one change", "ms", "lower"),
     "reload_ratio": Metric("p99 of visitors during such reloads, to p99 before", "times", "lower"),
     "reload_longest": Metric("the slowest visitor during such reloads", "ms", "lower"),
+    "workers_connection_cpu": Metric("CPU a connection, two workers", "µs", "lower", of_proxy=True),
+    "workers_connection_ratio": Metric(
+        "CPU a connection, two workers to one at the same rate each", "times", "lower", of_proxy=True
+    ),
+    "workers_request_cpu": Metric("CPU a request, two workers", "µs", "lower", of_proxy=True),
+    "workers_request_ratio": Metric(
+        "CPU a request, two workers to one at the same rate each", "times", "lower", of_proxy=True
+    ),
     "handshakes_ecdsa_rate": Metric("full TLS handshakes, ECDSA P-256", "1/s", "higher"),
     "handshakes_ecdsa_p50": Metric("answer after a full TLS handshake, ECDSA P-256, p50", "ms", "lower"),
     "handshakes_ecdsa_p99": Metric("answer after a full TLS handshake, ECDSA P-256, p99", "ms", "lower"),

@@ -76,11 +76,13 @@ class Visit:
 class Visitors:
     """All visitors of one port.
 
+    :param spacing: seconds from one to the next.
     :ivar taken: in how many milliseconds each had the answer, from when it was due.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, spacing: float = SPACING) -> None:
         self._port = port
+        self._spacing = spacing
         self._visits: dict[int, Visit] = {}
         self._events = select.epoll()
         self.taken: list[float] = []
@@ -95,7 +97,7 @@ class Visitors:
         while it_goes_on(number):
             self._serve(until=due)
             self._come(f"127.0.1.{number % ADDRESSES + 1}", due)
-            due += SPACING
+            due += self._spacing
             number += 1
         self._serve(until=time.monotonic() + _PATIENCE, to_the_last=True)
         if self._visits:

@@ -1,4 +1,4 @@
-"""HAProxy with one thread, in TCP mode, with splice where it finds that it pays; TLS as it comes."""
+"""HAProxy, with one thread unless asked for more, in TCP mode, with splice where it pays; TLS as it comes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bench.contestants.proxy import (
 # Standard output goes to a file: HAProxy opens no log files itself.
 _CONFIG = """
 global
-    nbthread 1
+    nbthread {workers}
     maxconn {connections}
     log stdout format raw local0
 
@@ -74,6 +74,7 @@ class HAProxy:
         config = place.write(
             "haproxy.cfg",
             _CONFIG.format(
+                workers=place.workers,
                 connections=CONNECTIONS,
                 port=place.port,
                 backlog=BACKLOG,

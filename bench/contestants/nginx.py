@@ -12,12 +12,13 @@ from bench import programs
 from bench.contestants.proxy import BACKLOG, CONNECTIONS, DESCRIPTORS, Place
 from bench.errors import Failed
 
-# Without a master process the worker's loop runs in the one process there is, which is ours to end.
+# Without a master process the worker's loop runs in the one process there is, which is ours to end. With
+# several workers, each has a listening socket of its own, as ours have.
 _CONFIG = """
 {load_module}
 daemon off;
-master_process off;
-worker_processes 1;
+master_process {master};
+worker_processes {workers};
 worker_rlimit_nofile {descriptors};
 pid {folder}/nginx.pid;
 error_log {folder}/error.log warn;
@@ -31,7 +32,7 @@ stream {{
 {backends}
     }}
     server {{
-        listen 127.0.0.1:{port} backlog={backlog}{ssl};
+        listen 127.0.0.1:{port} backlog={backlog}{ssl}{reuseport};
 {certificate}        proxy_connect_timeout 3s;
         proxy_timeout 1h;
         proxy_pass web;
@@ -53,7 +54,7 @@ _BUILT_IN = re.compile(r"--with-stream(\s|$)")
 
 @frozen
 class Nginx:
-    """One process of nginx."""
+    """nginx."""
 
     def version(self) -> str:
         """Give the version that is installed."""
@@ -76,6 +77,8 @@ class Nginx:
             "nginx.conf",
             _CONFIG.format(
                 load_module=_load_module(path),
+                master="on" if place.workers > 1 else "off",
+                workers=place.workers,
                 descriptors=DESCRIPTORS,
                 folder=place.folder,
                 # One for the client and one for the backend.
@@ -84,6 +87,7 @@ class Nginx:
                 backends="\n".join(backends),
                 port=place.port,
                 backlog=BACKLOG,
+                reuseport=" reuseport" if place.workers > 1 else "",
                 ssl=" ssl" if place.certificate else "",
                 certificate=_TLS.format(file=place.certificate) if place.certificate else "",
             ),

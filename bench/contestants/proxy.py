@@ -33,6 +33,7 @@ class Place:
     :param certificate: with what it is to terminate TLS, a PEM file that holds the key, too; None where it
         is to pass on what comes.
     :param limits: whether it is to limit each client.
+    :param workers: how many threads or processes are to carry its traffic.
     """
 
     folder: Path
@@ -40,6 +41,7 @@ class Place:
     backends: tuple[int, ...]
     certificate: Path | None = None
     limits: bool = False
+    workers: int = 1
 
     @property
     def access_log(self) -> Path:
@@ -63,7 +65,7 @@ class Proxy(Protocol):
         """
 
     def command(self, place: Place) -> list[str]:
-        """Write its configuration, and give the command that runs it as one process in the foreground."""
+        """Write its configuration, and give the command that runs it in the foreground."""
 
 
 class Terminator(Proxy, Protocol):

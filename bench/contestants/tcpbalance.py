@@ -21,6 +21,7 @@ from bench.contestants.proxy import (
 _CONFIG = """
 data_path = "{data_path}"
 shutdown_grace = "1s"
+workers = {workers}
 
 [access_log]
 path = "{access_log}"
@@ -79,6 +80,7 @@ class Tcpbalance:
             "tcpbalance.toml",
             _CONFIG.format(
                 data_path=self.data_path,
+                workers=place.workers,
                 access_log=place.access_log,
                 port=place.port,
                 backlog=BACKLOG,

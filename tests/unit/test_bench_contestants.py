@@ -1,4 +1,4 @@
-"""Contestants terminate TLS where they are given a certificate, and only there."""
+"""Contestants terminate TLS, and have several workers, where they are asked to, and only there."""
 
 from __future__ import annotations
 
@@ -56,3 +56,15 @@ LIMITS = {
 def test_clients_are_limited_where_it_is_asked_for(tmp_path: Path, who: str, limits: bool) -> None:
     text = configuration(who, Place(tmp_path, 20_001, (20_002,), limits=limits))
     assert [word in text for word in LIMITS[who]] == [limits] * 3
+
+
+SEVERAL = {"tcpbalance": "workers = {}\n", "haproxy": "nbthread {}\n", "nginx": "worker_processes {};"}
+
+
+@pytest.mark.parametrize("who", SEVERAL)
+def test_each_can_have_several_workers(who: str, tmp_path: Path) -> None:
+    for workers in (1, 2):
+        folder = tmp_path / str(workers)
+        folder.mkdir()
+        place = Place(folder, 20001, (20002,), workers=workers)
+        assert SEVERAL[who].format(workers) in configuration(who, place)
