@@ -88,8 +88,8 @@ def attach(sock: socket.socket, workers: int) -> None:
     Its number is the order in which they begin to listen. Until as many listen as there are workers, clients
     whose number is not there yet come to any of them.
 
-    :param sock: the first of them: bound, with ``SO_REUSEPORT``. It has to listen before another is bound,
-        which the kernel refuses to a socket that has the program, while others are bound that have not.
+    :param sock: the first of them, with ``SO_REUSEPORT``. It is to listen already: to one that has the program
+        the kernel refuses that while others are bound that have not, or listen on an address that overlaps.
     :raises OSError: the system has no such programs.
     """
     instructions = program(workers)

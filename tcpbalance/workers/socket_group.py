@@ -123,9 +123,10 @@ def _listen(address: Address, options: SocketOptions, backlog: int, workers: int
             undo.callback(sock.close)
             sockets.append(sock)
             try:
-                if number == 0:
-                    attach(sock, workers)
                 sock.listen(backlog)
+                if number == 0:
+                    # Not before: beside sockets that overlap, one with a program may not begin to listen.
+                    attach(sock, workers)
             except OSError as error:
                 raise listen_error(address, error) from error
         undo.pop_all()

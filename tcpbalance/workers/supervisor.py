@@ -335,6 +335,9 @@ class Supervisor(Service):
     @inlineCallbacks
     def _apply(self, config: _Prepared) -> Generator[Deferred[Any], Any, Difference]:
         assert self._listening is not None
+        if config.prepared.present is not self._parts:
+            # Another configuration, or other files, have come to the workers since it was prepared.
+            config = self.prepare_config(config.prepared.config)
         before = self._listening
         parts = config.prepared.parts
         with ExitStack() as undo:
