@@ -88,8 +88,8 @@ def attach(sock: socket.socket, workers: int) -> None:
     Its number is the order in which they begin to listen. Until as many listen as there are workers, clients
     whose number is not there yet come to any of them.
 
-    :param sock: the first of them, with ``SO_REUSEPORT``. It is to listen already: to one that has the program
-        the kernel refuses that while others are bound that have not, or listen on an address that overlaps.
+    :param sock: the first of them, with ``SO_REUSEPORT``. It is to listen already: the kernel refuses that to
+        one with a program while others are bound without it, or listen on an address that overlaps.
     :raises OSError: the system has no such programs.
     """
     instructions = program(workers)
