@@ -407,13 +407,13 @@ class Supervisor(Service):
         return ()
 
     def summary(self) -> Summary:
-        """Count what there is, for people."""
+        """Count what there is, for people; sessions as the workers last said."""
         backends = [backend for pool in self._parts.pools.values() for backend in pool.backends]
         return Summary(
             frontends=len(self.config.frontends),
             backends_up=sum(backend.state == "up" for backend in backends),
             backends=len(backends),
-            sessions=0,
+            sessions=sum(process.sessions for process in self._processes()),
         )
 
     # Ending

@@ -223,6 +223,10 @@ class Worker:
             # Behind the stop of the services, which may be about to begin.
             self._reactor.callLater(0, self._balancer.end_grace_now)
 
+    def _answer(self, _: Message) -> None:
+        """Say that it goes on, and how many sessions it has."""
+        self._say({"pong": 0 if self._balancer is None else self._balancer.summary().sessions})
+
     # Ending
 
     def _failed(self, failure: Failure) -> None:
@@ -256,7 +260,7 @@ _ORDERS: dict[str, Callable[[Worker, Message], None]] = {
     "begin": Worker._begin,
     "accept": Worker._accept,
     "hand_over": Worker._hand_over,
-    "ping": lambda worker, _: worker._say({"pong": True}),
+    "ping": Worker._answer,
     "prepare": Worker._prepare,
     "commit": Worker._commit,
     "abandon": Worker._abandon,

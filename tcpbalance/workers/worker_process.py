@@ -81,6 +81,7 @@ class WorkerProcess:
     :param observer: takes note of what it does.
     :param timeout: seconds without an answer after which it is ended.
     :ivar stage: what it does.
+    :ivar sessions: that it had open when it last answered.
     :ivar why_ended: why it has ended, or is about to, before it was asked; empty where that is not so.
     """
 
@@ -92,6 +93,7 @@ class WorkerProcess:
         self.place = place
         self.column = column
         self.stage = Stage.STARTING
+        self.sessions = 0
         self._reactor = reactor
         self._nursery = nursery
         self._observer = observer
@@ -139,8 +141,8 @@ class WorkerProcess:
     def _on_message(self, message: Message) -> None:
         self._pulse.answered()
         match message.content:
-            case {"pong": _}:
-                pass
+            case {"pong": int(sessions)}:
+                self.sessions = sessions
             case {"ready": True} if self.stage is Stage.STARTING:
                 self.stage = Stage.READY
                 self._observer.has_changed(self)

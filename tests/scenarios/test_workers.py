@@ -14,6 +14,7 @@ import pytest
 
 from support import clients
 from support.daemon import Daemon
+from support.notify import service_manager
 from support.peers import echo, peer
 from support.waiting import until
 from tcpbalance.workers.owner import owner
@@ -220,3 +221,17 @@ def test_workers_run_on_cpus_by_turns(backend: str, tmp_path: Path) -> None:
         pinned = [cpus for cpus in places if len(cpus) == 1]
         assert len(pinned) == WORKERS
         assert len(usable) == 1 or pinned[0] != pinned[1]
+
+
+def test_the_service_manager_learns_of_the_sessions_of_all_workers(backend: str, tmp_path: Path) -> None:
+    path = tmp_path / "notify"
+    with service_manager(path) as manager:
+        text = config(backend, 'worker_timeout = "2s"')
+        with Daemon(text, tmp_path, environment={"NOTIFY_SOCKET": f"{path}"}) as daemon:
+            open_ones = [connect(daemon, worker) for worker in (0, 1, 1)]
+            assert all(is_served(client) for client in open_ones)
+            status = "1 frontend, 1 of 1 backends up, 3 open sessions"
+            until(lambda: manager.messages and status in manager.statuses, lambda: f"{manager.statuses}")
+            for client in open_ones:
+                client.close()
+            assert daemon.stop() == 0
