@@ -18,6 +18,7 @@ from bench.errors import Failed
 from bench.flood import unleash
 from bench.process import TREE, Child, run
 from bench.reloads import reload_often
+from bench.replacements import kill_often
 from bench.wrk import Load
 
 IDLE_FEW, IDLE_MANY = 200, 4000
@@ -250,6 +251,13 @@ def _steady(turn: Turn, count: int) -> tuple[float, float]:
         return costs[0], costs[1]
 
 
+def replacements(turn: Turn) -> Figures:
+    """Measure how long the clients of a worker that is killed wait for the one that replaces it."""
+    with turn.arena.fresh(PROXIES[turn.contestant], workers=2) as running:
+        assert running.pid is not None
+        return {"replacement_time": kill_often(running.pid, running.port)}
+
+
 def admission(_: Turn) -> Figures:
     """Measure how long admission control with all its rules takes to let a connection in, and out again."""
     known, new = run([sys.executable, "-m", "bench.admission"], _PATIENCE).split()
@@ -269,6 +277,7 @@ MEASURES: dict[str, Measure] = {
     "beside": Measure(beside),
     "flood": Measure(flood, contestants=("tcpbalance", "portable", "haproxy")),
     "workers": Measure(workers, contestants=("tcpbalance", "haproxy", "nginx")),
+    "replacements": Measure(replacements, contestants=("tcpbalance",)),
     "admission": Measure(admission, contestants=("tcpbalance",)),
     "reloads": Measure(reloads, contestants=("tcpbalance",)),
     "handshakes_ecdsa": Measure(handshakes_ecdsa, ECDSA),

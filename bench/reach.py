@@ -57,6 +57,7 @@ TARGETS = (
     Target("reload_longest", 20.0),
     Target("workers_connection_ratio", 1.05),
     Target("workers_request_ratio", 1.05),
+    Target("replacement_time", 200.0),
     Target("handshakes_ecdsa_rate", 0.9, ("haproxy",)),
     Target("handshakes_rsa_rate", 0.9, ("haproxy",)),
     Target("tls_requests_rate", 0.6, ("haproxy",)),

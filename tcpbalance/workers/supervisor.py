@@ -446,6 +446,7 @@ class Supervisor(Service):
         self._heartbeat.stop()
         if self._memory >= 0:
             os.close(self._memory)
+        self._files = None
         self._ended.settle(None)
 
     def end_grace_now(self) -> None:
