@@ -38,6 +38,7 @@ from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.description import PoolDescription
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.factory import FrontendFactory
+from tcpbalance.proxy.hand_over import HandedOver, HandOver
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.registry import OpenSession, SessionRegistry
 from tcpbalance.reactor import Reactor
@@ -78,6 +79,8 @@ class Balancer(MultiService):
     :param connector: opens the connections to backends in the place of sockets: through a network of your
         own, or in memory for tests.
     :param inherited: listening sockets that were open when the program began; None for none.
+    :param hand_over: brings connections to other processes that their clients belong to; None where there are
+        none.
     :ivar factories: by the name of their frontend, what serves its clients.
     :raises SettingError: for a negative or endless grace, no frontend, two frontends of one name, an overload
         without bounds, another data path, or a pool whose connections come back to it.
@@ -100,6 +103,7 @@ class Balancer(MultiService):
         rng: Random | None = None,
         connector: Connector | None = None,
         inherited: InheritedSockets | None = None,
+        hand_over: HandOver | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
         grace = checked("balancer", Config, shutdown_grace=shutdown_grace).shutdown_grace
@@ -118,6 +122,7 @@ class Balancer(MultiService):
             inherited=inherited or InheritedSockets(),
             drains=Drains(self._timer, self._end_drained),
             grace=grace,
+            hand_over=hand_over,
         )
         self.factories: dict[str, FrontendFactory] = {}
         self._frontends: dict[str, FrontendService] = {}
@@ -143,12 +148,14 @@ class Balancer(MultiService):
         clock: Callable[[], float] = monotonic,
         inherited: InheritedSockets | None = None,
         worker: int | None = None,
+        hand_over: HandOver | None = None,
     ) -> Balancer:
         """Build a balancer from a configuration that was loaded or made by hand.
 
         :param clock: seconds on a monotonic clock, for the pools as well.
         :param inherited: see ``Balancer``.
         :param worker: the number of this process among several that serve, for the access log.
+        :param hand_over: see ``Balancer``.
         """
         parts = Parts.of(config, cast(IReactorTime, reactor), clock)
         balancer = cls(
@@ -161,6 +168,7 @@ class Balancer(MultiService):
             data_path=config.data_path,
             clock=clock,
             inherited=inherited,
+            hand_over=hand_over,
         )
         balancer._parts = parts
         balancer._worker = worker
@@ -574,6 +582,26 @@ class Balancer(MultiService):
     def addresses_of(self, host: str) -> list[str]:
         """The IP addresses that a host name is known to have now; none is asked for."""
         return self._shared.resolver.resolution(host).addresses
+
+    def serve_handed_over(self, connection: HandedOver) -> None:
+        """Serve a client that another process has accepted, and that belongs to this one.
+
+        It is reset where there is no frontend of that name any more, as closing a listening socket resets the
+        clients that wait.
+        """
+        service = self._frontends.get(connection.frontend)
+        if service is not None:
+            service.serve_handed_over(connection)
+            return
+        connection.sock.close()
+        self._log.warn(
+            "frontend {name}: a connection that another worker has handed over is reset: no such frontend",
+            name=connection.frontend,
+        )
+
+    def take_back_handed_over(self) -> list[HandedOver]:
+        """Give the clients to the caller that other processes have accepted, and that have to wait here."""
+        return [it for service in self._frontends.values() for it in service.take_back_handed_over()]
 
     def reload_files(self) -> None:
         """Read certificates, keys, authorities, revocation lists and deny files again; what cannot be used is

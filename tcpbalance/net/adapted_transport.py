@@ -217,6 +217,10 @@ class AdaptedTransport:
         else:
             transport.protocol = protocol
 
+    def give_up(self, unused: int) -> tuple[SocketType, int]:
+        """See ``Transport``: only a transport of our own, without wrappers, can do so."""
+        return cast(ReadsToTheEnd, self._transport).give_up(), unused
+
     def relay_with(self, other: Transport, wheel: Wheel) -> tuple[Pump, Pump] | None:
         """See ``Transport``: bytes go by the protocols."""
         return None

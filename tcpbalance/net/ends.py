@@ -21,6 +21,8 @@ ABORTED = Failure(ConnectionAborted())  # type: ignore[no-untyped-call]
 NO_LINGER = struct.pack("ii", 1, 0)
 """SO_LINGER set to this makes ``close`` a reset."""
 
+_LINGER_AS_USUAL = struct.pack("ii", 0, 0)
+
 # Where ioctl(2) writes. Given bytes, Python fails to write to them, formats an error, and then copies them.
 _counted = bytearray(4)
 
@@ -29,6 +31,12 @@ def reset_on_close(sock: SocketType) -> None:
     """Let the ``close`` of a socket be a reset, where the system allows it."""
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+
+
+def end_on_close(sock: SocketType) -> None:
+    """Let the ``close`` of a socket be an end in order again."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_AS_USUAL)
 
 
 def report_connection_error(protocol: Any) -> None:

@@ -51,7 +51,7 @@ class Preview:
         :param leave: how many of them.
         """
         self._over = True
-        self._take(self._shown - leave)
+        self._take(max(0, self._shown - leave))
 
     def _take(self, count: int) -> None:
         # It was there a moment ago; a break since then is reported later, and a close was the protocol's.

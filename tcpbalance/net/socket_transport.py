@@ -430,6 +430,18 @@ class SocketTransport:
         """See ``Transport``."""
         self.input.protocol = protocol
 
+    def give_up(self, unused: int) -> tuple[SocketType, int]:
+        """See ``Transport``: a preview leaves what was not used."""
+        sock, lost = self.socket, unused
+        if isinstance(self.input.reader, Preview):
+            self.input.reader.end(unused)
+            lost = 0
+        self._poller.unwatch(sock.fileno())
+        self.is_open = self.output.full = False
+        self.input.close()
+        self._producer = None
+        return sock, lost
+
     def relay_with(self, other: Transport, wheel: Wheel) -> tuple[Pump, Pump] | None:
         """See ``Transport``: both have to be of this class."""
         if not isinstance(other, SocketTransport):

@@ -7,6 +7,7 @@ transport of Twisted's.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from socket import SocketType
 from typing import Any, Protocol
 
 from OpenSSL import SSL
@@ -141,6 +142,16 @@ class Transport(Protocol):
 
     def hand_over(self, protocol: Any) -> None:
         """Report to another protocol from here on, which is not called for that."""
+        ...
+
+    def give_up(self, unused: int) -> tuple[SocketType, int]:
+        """Leave the socket to the caller, as it is, and report nothing more.
+
+        It speaks no TLS, and nothing was written to it.
+
+        :param unused: how many of the last bytes that the protocol was given are not the protocol's.
+        :returns: the socket, and how many of these bytes are not to be had from it any more.
+        """
         ...
 
     def relay_with(self, other: Transport, wheel: Wheel) -> tuple[Pump, Pump] | None:

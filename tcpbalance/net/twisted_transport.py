@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
+from socket import SocketType
 from typing import Any
 
 from OpenSSL import SSL
@@ -52,6 +53,7 @@ class ReadsToTheEnd(FileDescriptor):
     _loss_waits = False
     _write_error = 0
     _ended_in_order = False
+    _given_up = False
 
     def __init__(self, ends: EndQueue, *arguments: Any) -> None:
         self._ends = ends
@@ -95,6 +97,9 @@ class ReadsToTheEnd(FileDescriptor):
         """Twisted's call: the connection is no more. A break waits for its turn to be reported, unless the
         reactor has no more turns. An end in order does not wait, nor do a reset from this side and a fault of
         ours."""
+        if self._given_up:
+            # The reactor notices that the socket was closed since it was read from.
+            return
         error = reason.value
         if (isinstance(error, ConnectionDone) and not self._broken) or isinstance(error, ConnectionAborted):
             super().connectionLost(reason)  # type: ignore[no-untyped-call]  # Twisted's
@@ -153,6 +158,14 @@ class ReadsToTheEnd(FileDescriptor):
     def unacknowledged(self) -> int:
         """Bytes that the kernel holds for the peer; none once that is broken."""
         return 0 if self._broken or self.disconnected else unacknowledged(self.socket)
+
+    def give_up(self) -> SocketType:
+        """Leave the socket to the caller, and report nothing more."""
+        self.stopReading()  # type: ignore[no-untyped-call]  # Twisted's
+        self.stopWriting()  # type: ignore[no-untyped-call]
+        self._given_up = self.disconnected = True
+        sock: SocketType = self.socket
+        return sock
 
     def has_input(self) -> bool:
         """Whether bytes have come that were not read."""

@@ -39,6 +39,17 @@ class ClientConnection(Peer):
         context.registry.add(session)
         session.start(self)
 
+    def came_before(self, seconds: float, received: bytes) -> None:
+        """Take what has happened at the connection in another process, right after it was made here.
+
+        :param seconds: since it was accepted.
+        :param received: what was read from it.
+        """
+        if hasattr(self, "session") and not self.gone:
+            self.session.backdate(seconds)
+            if received:
+                self.session.client_sent(received)
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The transport is gone."""
         if hasattr(self, "session"):

@@ -18,7 +18,8 @@ from tcpbalance.config.admission import AccessConfig, LimitsConfig
 from tcpbalance.config.frontends import SocketConfig, TimeoutsConfig
 from tcpbalance.net.addresses import ClientAddress
 from tcpbalance.net.connecting import Connector, as_native
-from tcpbalance.net.ends import reset_on_close
+from tcpbalance.net.data_path import DataPath, begin
+from tcpbalance.net.ends import end_on_close, reset_on_close
 from tcpbalance.net.poller import READ_EDGES
 from tcpbalance.net.socket_connector import SocketConnector
 from tcpbalance.net.socket_options import SocketOptions
@@ -28,6 +29,7 @@ from tcpbalance.proxy.bare_session import BareSession
 from tcpbalance.proxy.client import ClientConnection
 from tcpbalance.proxy.context import SessionContext
 from tcpbalance.proxy.dry_run import DryRun
+from tcpbalance.proxy.hand_over import HandedOver
 from tcpbalance.proxy.logged_admission import LoggedAdmission
 from tcpbalance.proxy.preread_settings import PrereadSettings
 from tcpbalance.proxy.record import SessionRecord
@@ -114,6 +116,7 @@ class FrontendFactory(Factory):
             rng=rng or Random(),
             registry=self.registry,
         )
+        self._arriving: tuple[SessionContext, SessionContext] | None = None
 
     def prepare_context(
         self,
@@ -169,16 +172,38 @@ class FrontendFactory(Factory):
 
         :returns: its side of a session; None where it is refused.
         """
-        context = self.context
-        client = ClientAddress(addr)
-        # Where a PROXY header is to name the client, the decision waits for that.
-        if context.admission is None or (
-            context.preread is not None and context.preread.expects_header(client)
-        ):
-            return ClientConnection(context, client)
-        if context.admission.admit(client) is not None:
-            return None
-        return ClientConnection(context, client, client)
+        return _admitted(self.context, ClientAddress(addr))
+
+    def serve_handed_over(self, connection: HandedOver, data_path: DataPath) -> None:
+        """A client has come by another process, and is served as if it had come here.
+
+        :param connection: its socket is the session's from here on.
+        :param data_path: carries it.
+        :raises OSError: the system cannot watch one more socket, which is still the caller's.
+        """
+        context = self._context_of_handed_over()
+        protocol = _admitted(context, ClientAddress(connection.peer))
+        if protocol is None:
+            connection.sock.close()
+            return
+        end_on_close(connection.sock)
+        try:
+            begin(data_path, connection.sock, protocol, connection.peer)
+        except OSError:
+            reset_on_close(connection.sock)
+            protocol.connectionLost()
+            raise
+        protocol.came_before(context.clock() - connection.born, connection.received)
+
+    def _context_of_handed_over(self) -> SessionContext:
+        """Give what sessions begin with whose clients are not handed over again."""
+        preread = self.context.preread
+        if preread is None or preread.hand_over is None:
+            return self.context
+        if self._arriving is None or self._arriving[0] is not self.context:
+            here = attrs.evolve(self.context, preread=attrs.evolve(preread, hand_over=None))
+            self._arriving = self.context, here
+        return self._arriving[1]
 
     def serve_bare(self, sock: SocketType, client: ClientAddress) -> bool:
         """A client has come by a socket of the native data path.
@@ -206,3 +231,14 @@ class FrontendFactory(Factory):
         self.registry.add(session)
         session.begin()
         return True
+
+
+def _admitted(context: SessionContext, client: ClientAddress) -> ClientConnection | None:
+    """Give the client's side of a session; None where the client is refused."""
+    admission, preread = context.admission, context.preread
+    # Where a PROXY header is to name the client, or another process serves it, the decision waits for that.
+    if admission is None or (preread is not None and preread.decides_later(client)):
+        return ClientConnection(context, client)
+    if admission.admit(client) is not None:
+        return None
+    return ClientConnection(context, client, client)

@@ -43,6 +43,14 @@ class PrereadSession(typing.Protocol):
         """The preread is complete: a backend of this pool serves the client."""
         ...
 
+    def hand_over(self, received: bytes, unused: int) -> None:
+        """The client belongs to another process, which goes on with the connection.
+
+        :param received: all that has come.
+        :param unused: how many of its last bytes are not the preread's.
+        """
+        ...
+
     def turn_away(self, reason: EndReason, cause: str) -> None:
         """Decide the end, and note what was wrong with what the client sent."""
         ...
@@ -111,6 +119,9 @@ class Preread:
 
     def start(self) -> None:
         """Begin, with the client connected."""
+        if not self._needs_header and self._settings.belongs_elsewhere(self.peer):
+            self._session.hand_over(b"", 0)
+            return
         self._context.wheel.watch(self, self._settings.timeout)
         if not self._needs_header and self._hello is None:
             self._accept_tls()
@@ -144,10 +155,13 @@ class Preread:
             if found is None:
                 return False
             self.header, size = found
-            del self.kept[:size]
-            self._needs_header = False
             if self.header.source is not None:
                 self.client = ClientAddress(twisted_address(self.header.source))
+                if self._settings.belongs_elsewhere(self.client):
+                    self._session.hand_over(bytes(self.kept), len(self.kept) - size)
+                    return False
+            del self.kept[:size]
+            self._needs_header = False
             data = bytes(self.kept)
         return self._hello is None or self._look_for_name(self._hello, data)
 
@@ -185,6 +199,11 @@ class Preread:
         rest = bytes(self.kept)
         self.kept.clear()
         self._session.client.transport.accept_tls(self._settings.tls, rest)
+
+    def backdate(self, seconds: float) -> None:
+        """Take into account that the client was accepted some seconds ago."""
+        if self.slot is not None:
+            self._context.wheel.watch(self, max(0.0, self._settings.timeout - seconds))
 
     def tls_established(self) -> None:
         """The TLS handshake of the client is over."""

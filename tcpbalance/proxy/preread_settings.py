@@ -11,6 +11,7 @@ from tcpbalance.errors import SettingError
 from tcpbalance.net.addresses import ClientAddress
 from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.pool.pool import Pool
+from tcpbalance.proxy.hand_over import HandOver
 from tcpbalance.wire.server_names import NameMap
 
 
@@ -26,6 +27,8 @@ class PrereadSettings:
     :param routes: pools by the server name of a ClientHello; None to look for none.
     :param timeout: seconds from the accept within which all that has to be said.
     :param tls: what clients speak TLS with; None where it does not end here.
+    :param hand_over: brings connections to other processes that their clients belong to; None where there are
+        none.
     :raises SettingError: for a timeout that is not above 0 and finite, or both routes and TLS.
     """
 
@@ -33,6 +36,7 @@ class PrereadSettings:
     routes: NameMap[Pool] | None = None
     timeout: float = field(default=5.0, converter=_preread_timeout)
     tls: ServerTls | None = None
+    hand_over: HandOver | None = field(default=None, eq=False)
 
     def __attrs_post_init__(self) -> None:
         if self.routes is not None and self.tls is not None:
@@ -42,6 +46,15 @@ class PrereadSettings:
         """Whether a peer has to open with a PROXY header."""
         return peer.packed in self.proxies
 
+    def belongs_elsewhere(self, client: ClientAddress) -> bool:
+        """Whether another process serves a client; one without an address is served where it comes."""
+        hand_over, packed = self.hand_over, client.packed
+        return hand_over is not None and packed is not None and hand_over.belongs_elsewhere(packed)
+
+    def decides_later(self, peer: ClientAddress) -> bool:
+        """Whether a peer is admitted later: once a PROXY header has named the client, or elsewhere."""
+        return self.expects_header(peer) or self.belongs_elsewhere(peer)
+
     def asks(self, client: ClientAddress) -> bool:
-        """Whether a client has to send anything."""
-        return self.routes is not None or self.tls is not None or self.expects_header(client)
+        """Whether anything comes before a backend is chosen for a client."""
+        return self.routes is not None or self.tls is not None or self.decides_later(client)

@@ -201,6 +201,16 @@ class SessionRegistry:
         if not sessions and (self._idle is not None or self.closed):
             self._report_idle()
 
+    def forget(self, session: OpenSession) -> None:
+        """Take out a session that has not ended: another process goes on with it, and counts it."""
+        sessions = self.sessions
+        sessions.discard(session)
+        self.stats.connections_total -= 1
+        if len(sessions) == self._max_sessions - 1:
+            self.accept_pause.resume(_FULL)
+        if not sessions and (self._idle is not None or self.closed):
+            self._report_idle()
+
     def _report_idle(self) -> None:
         idle, self._idle = self._idle, None
         self._on_idle()

@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tcpbalance.net.addresses import ClientAddress
+from tcpbalance.net.ends import reset_on_close
 from tcpbalance.net.errnos import is_our_own
 from tcpbalance.net.tls.errors import broken_cause, tls_cause, was_unheard
 from tcpbalance.net.wheel import RESOLUTION
@@ -26,6 +27,7 @@ from tcpbalance.proxy.deadlines import Deadlines
 from tcpbalance.proxy.delivery import Delivery
 from tcpbalance.proxy.dialler import Dialler
 from tcpbalance.proxy.dry_run import DryRunLimit
+from tcpbalance.proxy.hand_over import HandedOver
 from tcpbalance.proxy.outgoing_proxy_header import OutgoingProxyHeader, outgoing_proxy_header
 from tcpbalance.proxy.peer import BROKEN_OFF, Peer
 from tcpbalance.proxy.phases import (
@@ -262,6 +264,32 @@ class Session:
             self._start_dial(pool, preread.client)
         except Exception:
             self._fail()
+
+    def hand_over(self, received: bytes, unused: int) -> None:
+        """See ``preread.PrereadSession``: here, this session has not been."""
+        client, context, preread = self.client, self._context, self._preread
+        assert preread is not None
+        settings, owned_by = context.preread, preread.client.packed
+        assert settings is not None
+        assert settings.hand_over is not None
+        assert owned_by is not None
+        preread.stop()
+        self._phase = OVER
+        sock, lost = client.transport.give_up(unused)
+        reset_on_close(sock)
+        context.registry.forget(self)
+        del client.session
+        read = received[: len(received) - unused + lost]
+        connection = HandedOver(context.name, self._peer.twisted, self._born, read, sock)
+        settings.hand_over.hand_over(owned_by, connection)
+
+    def backdate(self, seconds: float) -> None:
+        """Take into account that the client was accepted some seconds ago, by another process."""
+        self._born -= seconds
+        self._started -= seconds
+        self.aged_at -= seconds
+        if self._preread is not None:
+            self._preread.backdate(seconds)
 
     def turn_away(self, reason: EndReason, cause: str) -> None:
         """See ``preread.PrereadSession``."""

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from socket import socket
 from typing import Any
 
+import attrs
 from attrs import frozen
 from twisted.internet.defer import Deferred, DeferredList, FirstError, maybeDeferred, succeed
 from twisted.internet.interfaces import IAddress, IDelayedCall
@@ -25,6 +26,8 @@ from tcpbalance.net.socket_options import SocketOptionError, SocketOptions
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.context import SessionContext
 from tcpbalance.proxy.factory import FrontendFactory
+from tcpbalance.proxy.hand_over import HandedOver
+from tcpbalance.proxy.preread_settings import PrereadSettings
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.reload import Part, Reloader
 from tcpbalance.services import pool_service
@@ -32,6 +35,7 @@ from tcpbalance.services.carrier import Carrier, ListeningSockets
 from tcpbalance.services.drains import LOOK_AGAIN_AFTER
 from tcpbalance.services.endpoint_port import EndpointPort
 from tcpbalance.services.frontend import Frontend
+from tcpbalance.services.handed_over_clients import HandedOverClients
 from tcpbalance.services.listen import ListensOn
 from tcpbalance.services.listener_settings import ListenerSettings
 from tcpbalance.services.pool_service import PoolService
@@ -113,7 +117,7 @@ class FrontendService(SteppedService):
             name=frontend.name,
             timeouts=frontend.timeouts,
             limits=frontend.limits,
-            preread=frontend.preread,
+            preread=self._preread_of(frontend),
             admission=self._admission,
             on_record=shared.on_record,
             connector=self._connector,
@@ -121,9 +125,18 @@ class FrontendService(SteppedService):
             wall_clock=shared.wall_clock,
             rng=shared.rng,
         )
+        self._handed_over: HandedOverClients | None = None
         self._carriers = [self._make_carrier(frontend, place, spare) for place in frontend.listen]
         self._unopened: list[Carrier] = []
         self._reloader = Reloader(shared.reactor, self._files(), in_thread(shared.reactor))
+
+    def _preread_of(self, frontend: Frontend) -> PrereadSettings | None:
+        """Give what clients send first. Where PROXY headers name clients, their connections may come to
+        another process than the one that they belong to."""
+        preread, hand_over = frontend.preread, self._shared.hand_over
+        if preread is None or hand_over is None or not preread.proxies:
+            return preread
+        return attrs.evolve(preread, hand_over=hand_over)
 
     def _make_carrier(self, frontend: Frontend, place: ListensOn, spare: SpareSockets | None) -> Carrier:
         if not isinstance(place, Address):
@@ -190,6 +203,15 @@ class FrontendService(SteppedService):
         """Accept clients as soon as the backends are known."""
         self._reloader.startService()
         self.opened = Deferred()
+        if self._shared.hand_over is not None:
+            handed_over = self._handed_over = HandedOverClients(
+                self._shared.reactor,
+                self.frontend.name,
+                self.factory,
+                self._shared.data_path,
+                lambda: self.frontend.backlog,
+            )
+            self.opened.addCallback(lambda _: handed_over.open())
         self._wait_to_open(self.opened)
 
     def end(self) -> Deferred[None]:
@@ -201,8 +223,25 @@ class FrontendService(SteppedService):
         if self._leaves:
             for carrier in self._carriers:
                 carrier.accept_waiting()
+            if self._handed_over is not None:
+                self._handed_over.accept_waiting()
+        if self._handed_over is not None:
+            self._handed_over.close()
+            self._handed_over = None
         ended = DeferredList([self.close(), self._drain()])
         return ended.addCallback(lambda _: None)
+
+    def serve_handed_over(self, connection: HandedOver) -> None:
+        """Serve a client that another process has accepted; one that comes when the frontend has ended is
+        reset."""
+        if self._handed_over is None:
+            connection.sock.close()
+        else:
+            self._handed_over.serve(connection)
+
+    def take_back_handed_over(self) -> list[HandedOver]:
+        """Give the clients to the caller that other processes have accepted, and that have to wait here."""
+        return [] if self._handed_over is None else self._handed_over.take_back()
 
     def leave(self) -> Deferred[None]:
         """Retire because the frontend is gone: clients that wait are still accepted, and open sessions go on
@@ -339,7 +378,7 @@ class FrontendService(SteppedService):
             frontend.pool,
             frontend.timeouts,
             frontend.limits,
-            frontend.preread,
+            self._preread_of(frontend),
             self._admission,
             self._connector,
         )

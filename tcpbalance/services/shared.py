@@ -14,6 +14,7 @@ from tcpbalance.net.inherited import InheritedSockets
 from tcpbalance.net.resolver.resolver import Resolver
 from tcpbalance.net.socket_connector import SocketConnector
 from tcpbalance.net.socket_options import SocketOptions
+from tcpbalance.proxy.hand_over import HandOver
 from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.services.drains import Drains
 
@@ -34,6 +35,8 @@ class Shared:
     :param inherited: listening sockets that were open when the program began.
     :param drains: the backends that drain.
     :param grace: seconds that open sessions may go on when their frontend retires; may be changed.
+    :param hand_over: brings connections to other processes that their clients belong to; None where there are
+        none.
     """
 
     reactor: Any
@@ -47,6 +50,7 @@ class Shared:
     inherited: InheritedSockets
     drains: Drains
     grace: float
+    hand_over: HandOver | None = None
 
     def connector_with(self, options: SocketOptions) -> Connector:
         """Give what opens connections to backends.

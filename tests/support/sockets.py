@@ -105,3 +105,12 @@ def fired(deferred: Deferred[Any]) -> list[Any]:
     outcome: list[Any] = []
     deferred.addBoth(outcome.append)
     return outcome
+
+
+def was_reset(client: socket.socket) -> bool:
+    """Whether a client, whose socket blocks, comes to a reset and not to an end."""
+    try:
+        client.recv(1)
+    except ConnectionResetError:
+        return True
+    return False

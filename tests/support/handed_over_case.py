@@ -1,0 +1,167 @@
+"""Workers behind proxies: clients that PROXY headers name, and connections that go to their workers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import ssl
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve
+from twisted.internet import reactor as global_reactor
+
+from support.apply_case import ApplyCase
+from support.orphans import adopt_no_orphans
+from support.sockets import until
+from tcpbalance.config.models import Config
+from tcpbalance.wire.proxy_protocol import InetAddress, encode_v1, encode_v2
+from tcpbalance.workers.owner import owner
+from tcpbalance.workers.supervisor import Supervisor
+
+reactor: Any = global_reactor
+
+PROXY = "127.0.0.1"
+WORKERS = 4
+
+
+def header_of(client: str, port: int = 40000, version: int = 2) -> bytes:
+    """The header by which a proxy names a client."""
+    service = InetAddress("2001:db8::1" if ":" in client else "192.0.2.1", 443)
+    encode = encode_v1 if version == 1 else encode_v2
+    return encode(InetAddress(client, port), service)
+
+
+def client_of(place: int, workers: int = WORKERS) -> str:
+    """A client that belongs to a place."""
+    addresses = (f"203.0.113.{last}" for last in range(256))
+    return next(it for it in addresses if owner(socket.inet_aton(it), workers) == place)
+
+
+class HandedOverCase(ApplyCase):
+    """A supervisor with several workers before a server that answers."""
+
+    data_path_name = "auto"
+
+    def behind_proxies(self, **keys: Any) -> Config:
+        """A configuration whose one frontend takes PROXY headers from `PROXY`."""
+        return self.config({"web": {"accept_proxy_protocol": [PROXY], **keys}})
+
+    def config(self, *arguments: Any, **keys: Any) -> Config:
+        """See ``ApplyCase``; with several workers."""
+        return evolve(super().config(*arguments, **keys), workers=WORKERS)
+
+    async def supervised(self, config: Config) -> Supervisor:
+        supervisor = Supervisor(reactor, config)
+        supervisor.prepare()
+        self.addCleanup(adopt_no_orphans)
+        self.addCleanup(supervisor.stopService)
+        supervisor.startService()
+        await supervisor.when_listening()
+        return supervisor
+
+    def address(self, supervisor: Supervisor) -> Any:
+        assert supervisor._listening is not None
+        ((group,),) = supervisor._listening.groups.values()
+        return group.of_worker(0).getsockname()
+
+    def connected(self, supervisor: Supervisor, first: bytes = b"", source: str = PROXY) -> socket.socket:
+        """A connection, on which something is sent at once."""
+        client = socket.create_connection(self.address(supervisor), source_address=(source, 0))
+        self.addCleanup(client.close)
+        client.sendall(first)
+        client.setblocking(False)
+        return client
+
+    async def answers(self, clients: Iterable[socket.socket]) -> Counter[str]:
+        """What the clients hear first, each a word: an answer, ``end`` or ``reset``."""
+        silent, words = list(clients), Counter[str]()
+
+        def hear() -> bool:
+            for client in list(silent):
+                word = heard(client)
+                if word:
+                    words[word] += 1
+                    silent.remove(client)
+            return not silent
+
+        await until(reactor, hear, 20)
+        return words
+
+    async def pid(self, supervisor: Supervisor, place: int) -> int:
+        """The process of a place, once it serves."""
+        await until(reactor, lambda: supervisor._places[place].is_serving)
+        process = supervisor._places[place].process
+        assert process is not None
+        assert process.pid
+        return process.pid
+
+    async def kill(self, supervisor: Supervisor, place: int) -> int:
+        """End a worker."""
+        pid = await self.pid(supervisor, place)
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    async def stop(self, supervisor: Supervisor, place: int) -> int:
+        """Stop a worker until it is continued or killed."""
+        pid = await self.pid(supervisor, place)
+        os.kill(pid, signal.SIGSTOP)
+        self.addCleanup(_go_on, pid)
+        return pid
+
+
+def heard(client: socket.socket) -> str:
+    """What a client hears next: a character, ``end`` or ``reset``; empty where nothing has come."""
+    try:
+        return client.recv(1).decode() or "end"
+    except BlockingIOError:
+        return ""
+    except (ConnectionResetError, BrokenPipeError):
+        return "reset"
+
+
+def _go_on(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
+
+
+def is_open(client: socket.socket) -> bool:
+    """Whether nothing has come to a client, not even an end."""
+    return heard(client) == ""
+
+
+def ask_over_tls(address: Any, first: bytes, root: Path, kept: list[socket.socket]) -> bytes:
+    """Say something over TLS, and give the answer.
+
+    :param first: what comes before the ClientHello, in the same segment.
+    :param kept: gets the connection, which stays open.
+    :returns: empty where the connection is reset.
+    """
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = ssl.create_default_context(cafile=str(root))
+    client = context.wrap_bio(incoming, outgoing, server_hostname="web.example")
+    sock = socket.create_connection(address, timeout=20)
+    kept.append(sock)
+    outgoing.write(first)
+
+    def go_on(step: Callable[[], Any]) -> Any:
+        while True:
+            try:
+                return step()
+            except ssl.SSLWantReadError:
+                sock.sendall(outgoing.read())
+                incoming.write(sock.recv(1 << 16) or b"no TLS")
+            finally:
+                sock.sendall(outgoing.read())
+
+    try:
+        go_on(client.do_handshake)
+        go_on(lambda: client.write(b"?"))
+        answer: bytes = go_on(lambda: client.read(1))
+    except (ssl.SSLError, ConnectionError):
+        return b""
+    return answer
