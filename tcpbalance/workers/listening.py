@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 
 from attrs import frozen
@@ -26,10 +26,12 @@ class Listening:
 
     :param groups: by their keys; the name of an address may have several.
     :param frontends: the same keys, each with the name of its frontend.
+    :param of_proxies: those of them whose clients PROXY headers name.
     """
 
     groups: Mapping[Key, Sequence[SocketGroup]]
     frontends: Mapping[Key, str]
+    of_proxies: Collection[Key]
 
     @classmethod
     def of(cls, config: Config, workers: int, before: Listening | None = None) -> Listening:
@@ -43,11 +45,14 @@ class Listening:
         present = {} if before is None else before.groups
         groups: dict[Key, Sequence[SocketGroup]] = {}
         frontends: dict[Key, str] = {}
+        of_proxies: set[Key] = set()
         with ExitStack() as undo:
             for name, frontend in config.frontends.items():
                 for place, address in enumerate(frontend.listen):
                     key = ("", 0, address) if address.port != 0 else (name, place, address)
                     frontends[key] = name
+                    if frontend.accept_proxy_protocol:
+                        of_proxies.add(key)
                     if key in present:
                         groups[key] = present[key]
                         continue
@@ -56,7 +61,14 @@ class Listening:
                     for group in groups[key]:
                         undo.callback(group.close)
             undo.pop_all()
-        return cls(groups, frontends)
+        return cls(groups, frontends, of_proxies)
+
+    def spread(self) -> None:
+        """Have the kernel bring the clients of each address to their workers as this says, which may differ
+        from what was said of a socket that stays."""
+        for key, groups in self.groups.items():
+            for group in groups:
+                group.choose_by_owner(key not in self.of_proxies)
 
     def sockets(self, worker: int, before: Listening | None = None) -> list[tuple[str, int]]:
         """Give the sockets that a worker accepts from, each the name of its frontend and its descriptor.
@@ -93,7 +105,10 @@ def _listen(
 ) -> list[SocketGroup]:
     options = SocketOptions.of(frontend.socket)
     socket_file = SocketFile(frontend.listen_mode, frontend.listen_user, frontend.listen_group)
+    by_owner = not frontend.accept_proxy_protocol
     try:
-        return listen(address, options, socket_file, frontend.backlog, workers, beside=beside)
+        return listen(
+            address, options, socket_file, frontend.backlog, workers, beside=beside, by_owner=by_owner
+        )
     except ListenError as error:
         raise ListenError(f"frontend {name}: {error}") from error

@@ -17,6 +17,9 @@ import struct
 SO_ATTACH_REUSEPORT_CBPF = 51
 """Of ``asm-generic/socket.h``; the socket module does not name it."""
 
+SO_DETACH_REUSEPORT_BPF = 68
+"""The same."""
+
 MULTIPLIER = 0x9E3779B1
 """An odd number near 2**32 divided by the golden ratio, by which addresses are spread evenly that differ in a
 few bits (Knuth, The Art of Computer Programming, volume 3, section 6.4). The remainder of the address itself
@@ -96,3 +99,12 @@ def attach(sock: socket.socket, workers: int) -> None:
     kept = ctypes.create_string_buffer(instructions, len(instructions))
     sock_fprog = struct.pack("@HP", len(instructions) // 8, ctypes.addressof(kept))
     sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, sock_fprog)
+
+
+def detach(sock: socket.socket) -> None:
+    """Have the kernel choose among the sockets by a hash of the connection again.
+
+    :param sock: one of them.
+    :raises OSError: they have no program.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, 0)

@@ -21,7 +21,7 @@ from tcpbalance.net.binding import (
 )
 from tcpbalance.net.socket_file import SocketFile
 from tcpbalance.net.socket_options import SocketOptions
-from tcpbalance.workers.owner import attach
+from tcpbalance.workers.owner import attach, detach
 
 _log = Logger()
 
@@ -29,16 +29,19 @@ _log = Logger()
 class SocketGroup:
     """What the workers accept the clients of one address from.
 
-    Each worker has a socket of its own, to which the kernel brings the clients that the worker owns. The
-    sockets listen in the order of the workers, and none is closed before all are: the number that the kernel
-    finds for a client counts them in that order. Of a unix socket, whose clients have no address, there is
-    one for all; its file is removed with the group.
+    Each worker has a socket of its own, to which the kernel brings the clients that the worker owns; or where
+    PROXY headers name the clients, so that the kernel does not know them, an equal share of all connections.
+    The sockets listen in the order of the workers, and none is closed before all are: the number that the
+    kernel finds for a client counts them in that order. Of a unix socket, whose clients have no address,
+    there is one for all; its file is removed with the group.
 
     :param sockets: in the order of the workers; one for all of them, or each its own.
+    :param by_owner: whether the kernel chooses by `owner`.
     """
 
-    def __init__(self, sockets: list[socket.socket]) -> None:
+    def __init__(self, sockets: list[socket.socket], by_owner: bool = False) -> None:
         self._sockets = sockets
+        self._by_owner = by_owner
         first = sockets[0]
         self._file: tuple[str, tuple[int, int]] | None = None
         if first.family == socket.AF_UNIX:
@@ -54,6 +57,17 @@ class SocketGroup:
         """The address, as logs have it."""
         first = self._sockets[0]
         return address_text(peer_address(first.family, first.getsockname()))
+
+    def choose_by_owner(self, by_owner: bool) -> None:
+        """Have the kernel choose by `owner`, or by its own hash, from now on; clients that wait stay."""
+        first = self._sockets[0]
+        if by_owner is self._by_owner or first.family == socket.AF_UNIX:
+            return
+        self._by_owner = by_owner
+        if by_owner:
+            attach(first, len(self._sockets))
+        else:
+            detach(first)
 
     def overlaps(self, address: Address) -> bool:
         """Whether one of its address and another one is all addresses with the port of both."""
@@ -89,6 +103,7 @@ def listen(
     workers: int,
     *,
     beside: bool = False,
+    by_owner: bool = True,
 ) -> list[SocketGroup]:
     """Listen on an address for several workers.
 
@@ -97,6 +112,7 @@ def listen(
     :param backlog: connections that the kernel may hold ready for each worker.
     :param workers: how many there are.
     :param beside: whether a group that overlaps the address listens already.
+    :param by_owner: see ``SocketGroup``.
     :raises ListenError: an address cannot be had, or an option was refused; nothing listens then.
     """
 
@@ -110,12 +126,14 @@ def listen(
         # join those of any program of the same user that do so, too.
         port = sock.getsockname()[1]
         sock.close()
-        return _listen(attrs.evolve(own, port=port), options, backlog, workers)
+        return _listen(attrs.evolve(own, port=port), options, backlog, workers, by_owner)
 
     return take_all(address, take)
 
 
-def _listen(address: Address, options: SocketOptions, backlog: int, workers: int) -> SocketGroup:
+def _listen(
+    address: Address, options: SocketOptions, backlog: int, workers: int, by_owner: bool
+) -> SocketGroup:
     sockets: list[socket.socket] = []
     with ExitStack() as undo:
         for number in range(workers):
@@ -124,10 +142,10 @@ def _listen(address: Address, options: SocketOptions, backlog: int, workers: int
             sockets.append(sock)
             try:
                 sock.listen(backlog)
-                if number == 0:
+                if number == 0 and by_owner:
                     # Not before: beside sockets that overlap, one with a program may not begin to listen.
                     attach(sock, workers)
             except OSError as error:
                 raise listen_error(address, error) from error
         undo.pop_all()
-    return SocketGroup(sockets)
+    return SocketGroup(sockets, by_owner)

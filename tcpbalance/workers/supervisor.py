@@ -38,6 +38,7 @@ from tcpbalance.workers.config_changes import ConfigChanges
 from tcpbalance.workers.file_watch import watch_files, watched
 from tcpbalance.workers.files import Files
 from tcpbalance.workers.heartbeat import Heartbeat, Pulsed
+from tcpbalance.workers.inboxes import Inboxes
 from tcpbalance.workers.listening import Listening
 from tcpbalance.workers.messages import Message
 from tcpbalance.workers.nursery_process import NoWorkerError, NurseryProcess
@@ -116,7 +117,8 @@ class Supervisor(Service):
             for number in range(config.workers)
         ]
         self._changes = ConfigChanges()
-        self._concerns: Sequence[Concern] = [self._changes, ClientCounts()]
+        self._inboxes = Inboxes(config.workers)
+        self._concerns: Sequence[Concern] = [self._changes, ClientCounts(), self._inboxes]
         self._heartbeat = Heartbeat(reactor, self._watched, config.worker_timeout)
         self._orphans = OrphanReaper(reactor)
         self._nursery: NurseryProcess | None = None
@@ -145,6 +147,7 @@ class Supervisor(Service):
             self._files = _read_files(self.config, None)
             self._listening = Listening.of(self.config, self._workers)
             self._memory = worker.write_config(self.config)
+            self._inboxes.open()
 
     def privilegedStartService(self) -> None:
         """Twisted's call while the process may still have rights that it is about to give up."""
@@ -362,6 +365,7 @@ class Supervisor(Service):
         gone = before.without(listening)
         for group in gone:
             group.turn_new_clients_away()
+        listening.spread()
         committed = self._changes.commit()
         os.close(self._memory)
         self._listening, self._memory = listening, memory
@@ -447,6 +451,7 @@ class Supervisor(Service):
         if self._memory >= 0:
             os.close(self._memory)
         self._files = None
+        self._inboxes.close()
         self._ended.settle(None)
 
     def end_grace_now(self) -> None:

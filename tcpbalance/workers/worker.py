@@ -35,6 +35,7 @@ from tcpbalance.workers.files import HandedFiles
 from tcpbalance.workers.log_pipe import LogSender
 from tcpbalance.workers.messages import Message
 from tcpbalance.workers.worker_change import WorkerChange
+from tcpbalance.workers.worker_hand_over import WorkerHandOver
 
 CONTROL, LOG = 0, 1
 """Which of the descriptors of the first message is the connection to the supervisor, and which the pipe for
@@ -95,6 +96,7 @@ class Worker:
         self._inherited = InheritedSockets(is_handed_over=True)
         self._files = HandedFiles()
         self._change: WorkerChange | None = None
+        self._exchange = WorkerHandOver(reactor, self.place)
         self._concerns: Sequence[WorkerConcern] = []
         self._clients: ClientsOfPlace | None = None
         self._drains = False
@@ -112,7 +114,9 @@ class Worker:
         self._reactor.run(installSignalHandlers=False)
 
     def _stop(self) -> Any:
-        return None if self._balancer is None else self._balancer.stopService()
+        if self._balancer is None:
+            return None
+        return self._balancer.stopService().addCallback(lambda _: self._exchange.emptied())
 
     def _say(self, content: dict[str, Any]) -> None:
         self._channel.send(content)
@@ -148,7 +152,11 @@ class Worker:
             return
         try:
             balancer = Balancer.from_config(
-                self._reactor, config, inherited=self._inherited, worker=self.place
+                self._reactor,
+                config,
+                inherited=self._inherited,
+                worker=self.place,
+                hand_over=self._exchange,
             )
             balancer.prepare()
         except TcpbalanceError as error:
@@ -165,7 +173,7 @@ class Worker:
     def _make_concerns(self, balancer: Balancer) -> Sequence[WorkerConcern]:
         """Make what this worker has in common with the others."""
         self._clients = ClientsOfPlace(lambda: limited_clients(balancer), self._say, self._reactor)
-        return [self._clients]
+        return [self._clients, self._exchange]
 
     def _begin(self, _: Message) -> None:
         if self._balancer is not None:
@@ -183,14 +191,17 @@ class Worker:
         if self._balancer is not None:
             for factory in self._balancer.factories.values():
                 factory.registry.accept_pause.resume(_NOT_OURS)
+            self._exchange.begin(self._balancer.serve_handed_over)
 
     def _hand_over(self, _: Message) -> None:
         """Accept no more clients, report those that there are, and drain."""
+        if self._balancer is not None:
+            self._exchange.is_replaced(self._balancer.take_back_handed_over())
         self._pause()
         if self._clients is not None:
             self._clients.report()
         self._say({"handed_over": True})
-        self._drain()
+        self._stop_reactor()
 
     def _prepare(self, message: Message) -> None:
         """Prepare the configuration that has come before."""
@@ -244,6 +255,10 @@ class Worker:
 
     def _drain(self) -> None:
         """Accept no more clients, and end when the open sessions have ended."""
+        self._exchange.leave()
+        self._stop_reactor()
+
+    def _stop_reactor(self) -> None:
         if self._drains:
             return
         self._drains = True

@@ -1,0 +1,191 @@
+"""Several workers behind proxies: all connections of a client that PROXY headers name meet in one worker,
+none is lost on the way, and none is served twice."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import evolve
+from twisted.internet import reactor as global_reactor
+from twisted.internet.defer import DeferredList
+from twisted.internet.threads import deferToThread
+
+from support.certificates import Authority
+from support.handed_over_case import (
+    PROXY,
+    WORKERS,
+    HandedOverCase,
+    ask_over_tls,
+    client_of,
+    header_of,
+    is_open,
+)
+from support.sockets import some_turns, until
+from support.tls_lines import frontend_tls
+from tcpbalance.config.admission import LimitsConfig
+from tcpbalance.config.models import AccessLogConfig
+from tcpbalance.config.paths import LogPath
+from tcpbalance.net.ends import unacknowledged
+from tcpbalance.wire.proxy_protocol import encode_v2_local
+from tcpbalance.workers.owner import owner
+from tcpbalance.workers.shared_counts import can_count
+from tcpbalance.workers.supervisor import Supervisor
+
+reactor: Any = global_reactor
+
+LIMIT = 10
+CLIENTS = [(version, base) for version in (1, 2) for base in ("203.0.113.{}", "2001:db8:{}::8")]
+
+
+@pytest.mark.skipif(not can_count(), reason="needs Linux on x86_64")
+class HandedOverClientsTests(HandedOverCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder)
+
+    async def limited(self, **keys: Any) -> Supervisor:
+        limits = LimitsConfig(connections_per_client=LIMIT)
+        return await self.supervised(self.behind_proxies(limits=limits, **keys))
+
+    async def test_a_limit_on_each_client_is_exact(self) -> None:
+        supervisor = await self.limited()
+        for version, base in CLIENTS:
+            for number in range(3):
+                name = base.format(version * 16 + number)
+                first = [header_of(name, port, version) + b"?" for port in range(2 * LIMIT)]
+                clients = [self.connected(supervisor, it) for it in first]
+                assert await self.answers(clients) == {"a": LIMIT, "reset": LIMIT}, name
+
+    async def test_what_comes_in_a_later_segment_goes_to_the_same_worker(self) -> None:
+        supervisor = await self.limited()
+        for version, base in CLIENTS:
+            header = header_of(base.format(version), version=version)
+            half = len(header) // 2
+            clients = [self.connected(supervisor, header[:half]) for _ in range(2 * LIMIT)]
+            await some_turns(reactor)
+            for client in clients:
+                client.sendall(header[half:])
+            await some_turns(reactor)
+            for client in clients:
+                # Some are refused already.
+                with contextlib.suppress(ConnectionError):
+                    client.send(b"?")
+            assert await self.answers(clients) == {"a": LIMIT, "reset": LIMIT}, (version, base)
+
+    async def test_a_client_that_comes_without_a_proxy_has_its_worker_too(self) -> None:
+        supervisor = await self.limited()
+        for last in range(2, 5):
+            clients = [self.connected(supervisor, b"?", f"127.0.0.{last}") for _ in range(2 * LIMIT)]
+            assert await self.answers(clients) == {"a": LIMIT, "reset": LIMIT}
+
+    async def test_each_worker_serves_the_clients_that_belong_to_it(self) -> None:
+        supervisor = await self.supervised(self.behind_proxies())
+        clients = [
+            [self.connected(supervisor, header_of(client_of(place)) + b"?") for _ in range(8)]
+            for place in range(WORKERS)
+        ]
+        for of_place in clients:
+            assert await self.answers(of_place) == {"a": 8}
+        await self.kill(supervisor, 2)
+        assert await self.answers(clients[2]) == {"end": 8}
+        assert all(map(is_open, clients[0] + clients[1] + clients[3]))
+
+    async def test_a_proxy_that_speaks_for_itself_is_served_where_it_comes(self) -> None:
+        supervisor = await self.supervised(self.behind_proxies())
+        for header in (encode_v2_local(), b"PROXY UNKNOWN\r\n"):
+            clients = [self.connected(supervisor, header + b"?") for _ in range(20)]
+            assert await self.answers(clients) == {"a": 20}
+
+    async def test_what_waits_for_a_worker_that_is_killed_is_served_by_the_next_one(self) -> None:
+        supervisor = await self.supervised(self.behind_proxies())
+        for _ in range(3):
+            first = await self.stop(supervisor, 1)
+            # Most of them come to the other workers, which hand them over.
+            clients = [self.connected(supervisor, header_of(client_of(1)) + b"?") for _ in range(40)]
+            await until(reactor, lambda: unacknowledged(supervisor._inboxes._sending[1]))
+            os.kill(first, signal.SIGKILL)
+            assert await self.answers(clients) == {"a": 40}
+            assert await self.pid(supervisor, 1) != first
+
+    async def test_more_than_an_inbox_holds_wait_for_a_worker_that_is_stopped(self) -> None:
+        supervisor = await self.supervised(self.behind_proxies(backlog=1000))
+        stopped = await self.stop(supervisor, 3)
+        clients = [self.connected(supervisor, header_of(client_of(3)) + b"?") for _ in range(500)]
+        inbox = supervisor._inboxes._sending[3]
+        full = inbox.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        await until(reactor, lambda: unacknowledged(inbox) >= full)
+        os.kill(stopped, signal.SIGCONT)
+        assert await self.answers(clients) == {"a": 500}
+
+    async def test_a_client_that_a_replaced_worker_comes_to_know_goes_to_the_next_one(self) -> None:
+        supervisor = await self.limited()
+        header = header_of(client_of(1))
+        first = [self.connected(supervisor, header[:9]) for _ in range(2 * LIMIT)]
+        await some_turns(reactor)
+        supervisor.restart_workers()
+        await until(reactor, lambda: not supervisor._is_restarting, 40)
+        for client in first:
+            with contextlib.suppress(ConnectionError):
+                client.send(header[9:] + b"?")
+        assert await self.answers(first) == {"a": LIMIT, "reset": LIMIT}
+        served = [client for client in first if is_open(client)]
+        assert len(served) == LIMIT
+        await self.kill(supervisor, 1)
+        assert await self.answers(served) == {"end": LIMIT}
+
+    async def test_tls_behind_the_header(self) -> None:
+        authority = Authority.root()
+        tls = frontend_tls(authority.issue(self.folder, "web", "web.example"))
+        root = authority.write(self.folder / "root.pem")
+        supervisor = await self.limited(tls=tls)
+        address = self.address(supervisor)
+        for version, base in CLIENTS:
+            header = header_of(base.format(7), version=version)
+            kept: list[socket.socket] = []
+            asked = [deferToThread(ask_over_tls, address, header, root, kept) for _ in range(2 * LIMIT)]
+            found = [answer for success, answer in await DeferredList(asked) if success]
+            for client in kept:
+                client.close()
+            assert sorted(found) == [b""] * LIMIT + [b"a"] * LIMIT, (version, base)
+
+    async def test_each_connection_has_one_line_in_the_access_log(self) -> None:
+        log = self.folder / "access.log"
+        config = evolve(self.behind_proxies(), access_log=AccessLogConfig(path=LogPath(log)))
+        supervisor = await self.supervised(config)
+        names = [f"198.51.100.{last}" for last in range(40)]
+        clients = [self.connected(supervisor, header_of(name) + b"?") for name in names]
+        assert await self.answers(clients) == {"a": 40}
+        for client in clients:
+            client.close()
+        await until(reactor, lambda: len(log.read_text().splitlines()) >= 40)
+        await supervisor.stopService()
+        lines = log.read_text().splitlines()
+        assert len(lines) == 40
+        for name in names:
+            (line,) = (line for line in lines if f"client={name}:40000 " in line)
+            assert f"proxy={PROXY}:" in line
+            assert "reason=client_closed" in line
+
+    async def test_the_kernel_spreads_what_proxies_send_and_brings_others_to_their_worker(self) -> None:
+        supervisor = await self.supervised(self.config())
+        its_own = owner(socket.inet_aton(PROXY), WORKERS)
+        for is_behind in (False, True, False):
+            if is_behind != bool(supervisor.config.frontends["web"].accept_proxy_protocol):
+                config = self.behind_proxies() if is_behind else self.config()
+                await supervisor.apply(supervisor.prepare_config(config))
+            first = (encode_v2_local() if is_behind else b"") + b"?"
+            clients = [self.connected(supervisor, first) for _ in range(60)]
+            assert await self.answers(clients) == {"a": 60}
+            await self.kill(supervisor, its_own)
+            await until(reactor, lambda: not supervisor._places[its_own].is_serving)
+            ended = sum(not is_open(client) for client in clients)
+            assert 0 < ended < 60 if is_behind else ended == 60
