@@ -46,7 +46,7 @@ from tcpbalance.services.drains import Drains
 from tcpbalance.services.frontend import Frontend
 from tcpbalance.services.frontend_service import FrontendService
 from tcpbalance.services.pool_service import PoolService
-from tcpbalance.services.shared import Shared
+from tcpbalance.services.shared import Shared, SharedLoad
 from tcpbalance.services.spare_sockets import SpareSockets
 from tcpbalance.services.stepped import PreparedChange, prepare_all
 from tcpbalance.systemd.notification import Summary
@@ -81,6 +81,7 @@ class Balancer(MultiService):
     :param inherited: listening sockets that were open when the program began; None for none.
     :param hand_over: brings connections to other processes that their clients belong to; None where there are
         none.
+    :param load: what is counted together with other processes that serve the same; None where there are none.
     :ivar factories: by the name of their frontend, what serves its clients.
     :raises SettingError: for a negative or endless grace, no frontend, two frontends of one name, an overload
         without bounds, another data path, or a pool whose connections come back to it.
@@ -104,6 +105,7 @@ class Balancer(MultiService):
         connector: Connector | None = None,
         inherited: InheritedSockets | None = None,
         hand_over: HandOver | None = None,
+        load: SharedLoad | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
         grace = checked("balancer", Config, shutdown_grace=shutdown_grace).shutdown_grace
@@ -123,6 +125,7 @@ class Balancer(MultiService):
             drains=Drains(self._timer, self._end_drained),
             grace=grace,
             hand_over=hand_over,
+            load=load,
         )
         self.factories: dict[str, FrontendFactory] = {}
         self._frontends: dict[str, FrontendService] = {}
@@ -149,6 +152,7 @@ class Balancer(MultiService):
         inherited: InheritedSockets | None = None,
         worker: int | None = None,
         hand_over: HandOver | None = None,
+        load: SharedLoad | None = None,
     ) -> Balancer:
         """Build a balancer from a configuration that was loaded or made by hand.
 
@@ -156,8 +160,9 @@ class Balancer(MultiService):
         :param inherited: see ``Balancer``.
         :param worker: the number of this process among several that serve, for the access log.
         :param hand_over: see ``Balancer``.
+        :param load: see ``Balancer``.
         """
-        parts = Parts.of(config, cast(IReactorTime, reactor), clock)
+        parts = Parts.of(config, cast(IReactorTime, reactor), clock, load)
         balancer = cls(
             reactor,
             list(parts.frontends.values()),
@@ -169,6 +174,7 @@ class Balancer(MultiService):
             clock=clock,
             inherited=inherited,
             hand_over=hand_over,
+            load=load,
         )
         balancer._parts = parts
         balancer._worker = worker

@@ -43,6 +43,7 @@ from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.preread_settings import PrereadSettings
 from tcpbalance.services.frontend import Frontend
 from tcpbalance.services.pool_service import LOOKUP_TIMEOUT
+from tcpbalance.services.shared import SharedLoad
 from tcpbalance.wire.server_names import NameMap
 
 _log = Logger()
@@ -125,16 +126,19 @@ def build_pool(
     timer: IReactorTime | None = None,
     clock: Callable[[], float] = monotonic,
     rest: Callable[[], object] = lambda: None,
+    load: SharedLoad | None = None,
 ) -> Pool:
     """Make a pool of what its table in the configuration says.
 
     :param timer: see ``Pool``.
     :param clock: see ``Pool``.
     :param rest: called often in the middle of long work.
+    :param load: what is counted together with other processes; None where there are none.
     """
     description = describe_pool(name, config, _client_tls(config), rest)
     tables = description.make_tables(rest)
-    pool = Pool.of(description, timer=timer, clock=clock)
+    shared = None if load is None else load.pool(name)
+    pool = Pool.of(description, timer=timer, clock=clock, shared=shared)
     del tables  # The pool has them.
     return pool
 
@@ -191,22 +195,31 @@ class Parts:
     :ivar config: the configuration.
     :ivar pools: by name, those that no frontend uses among them.
     :ivar frontends: by name.
+    :ivar load: what is counted together with other processes; None where there are none.
     """
 
     config: Config
     pools: Mapping[str, Pool]
     frontends: Mapping[str, Frontend]
+    load: SharedLoad | None = None
 
     @classmethod
-    def of(cls, config: Config, timer: IReactorTime, clock: Callable[[], float]) -> Parts:
+    def of(
+        cls,
+        config: Config,
+        timer: IReactorTime,
+        clock: Callable[[], float],
+        load: SharedLoad | None = None,
+    ) -> Parts:
         """Make them.
 
         :param timer: see ``Pool``.
         :param clock: see ``Pool``.
+        :param load: see above.
         """
-        pools = {name: build_pool(name, pool, timer, clock) for name, pool in config.pools.items()}
+        pools = {name: build_pool(name, pool, timer, clock, load=load) for name, pool in config.pools.items()}
         frontends = {name: build_frontend(name, f, pools) for name, f in config.frontends.items()}
-        return cls(config, pools, frontends)
+        return cls(config, pools, frontends, load)
 
 
 @frozen(eq=False)
@@ -262,7 +275,7 @@ class PreparedConfig:
             rest()
             old = before.pools.get(name)
             if old is None:
-                pools[name] = build_pool(name, table, timer, clock, rest)
+                pools[name] = build_pool(name, table, timer, clock, rest, present.load)
                 continue
             pool = pools[name] = present.pools[name]
             if table != old:
@@ -274,7 +287,7 @@ class PreparedConfig:
             frontends[name] = _frontend(name, frontend, present, pools)
         rest()
         refuse_loops(list(frontends.values()), become)
-        parts = Parts(usable, pools, frontends)
+        parts = Parts(usable, pools, frontends, present.load)
         tables = [description.make_tables(rest) for description in become.values()]
         lists = _new_lists(before, usable, rest)
         return cls(config, present, found, parts, become, lists, _look_up(before, usable), tables)

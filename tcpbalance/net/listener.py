@@ -250,6 +250,11 @@ class Listener:
                 number, peer = sock._accept()  # type: ignore[attr-defined]  # not in typeshed
                 self._serve(SocketType(sock.family, STREAM, sock.proto, number), peer)
 
+    def accept_now(self) -> None:
+        """Accept the clients that wait, without waiting for an event."""
+        if self._watched and not self._paused:
+            self.doRead()
+
     def set_backlog(self, backlog: int) -> None:
         """Let the kernel hold another number of connections ready from now on; those that it holds stay."""
         self._backlog = backlog

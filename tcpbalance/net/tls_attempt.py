@@ -122,18 +122,24 @@ class TlsAttempt:
         as_transport(transport).hand_over(protocol)
         protocol.makeConnection(transport)
 
-    def failed(self, cause: str, fault: Fault) -> None:
-        """It is not, or has gone; what it was connected by is closed by now, or about to be."""
-        if not self._over:
-            self._end()
+    def failed(self, cause: str, fault: Fault, transport: Any = None) -> None:
+        """It is not, or has gone.
+
+        :param transport: what it is connected by, which is closed before that is reported: the backend may be
+            given another connection then; None where it is closed by now.
+        """
+        is_news = not self._over
+        self._end()
+        if transport is not None:
+            transport.abortConnection()
+        if is_news:
             reason = Failure(ConnectFailed(cause, fault))  # type: ignore[no-untyped-call]  # Twisted's
             self._factory.clientConnectionFailed(self, reason)
 
     def broke_down(self, transport: Any) -> None:
         """An exception of ours is under way: log it, and end what it has ended."""
         _log.failure("an exception has ended the TLS handshake with {address}", address=str(self._address))
-        self.failed("internal error", Fault.BALANCER)
-        transport.abortConnection()
+        self.failed("internal error", Fault.BALANCER, transport)
 
     # What may end it before
 
@@ -190,8 +196,8 @@ class _HandshakeProtocol(Protocol):
             if not transport.full:
                 transport.connect_tls(self._attempt.peer)
             elif not transport.cut_short:
-                self._attempt.failed("PROXY header larger than the send buffer", Fault.BALANCER)
-                self.transport.abortConnection()
+                cause = "PROXY header larger than the send buffer"
+                self._attempt.failed(cause, Fault.BALANCER, self.transport)
             # Else the write has failed, and connectionLost reports the reset next.
         except Exception:
             self._attempt.broke_down(self.transport)
@@ -201,8 +207,7 @@ class _HandshakeProtocol(Protocol):
         try:
             self._attempt.peer.approve(self.transport.getHandle())
         except HandshakeFailed as error:
-            self._attempt.failed(f"TLS: {error.cause}", fault_of_error(error))
-            self.transport.abortConnection()
+            self._attempt.failed(f"TLS: {error.cause}", fault_of_error(error), self.transport)
         except Exception:
             self._attempt.broke_down(self.transport)
         else:
@@ -210,8 +215,7 @@ class _HandshakeProtocol(Protocol):
 
     def readConnectionLost(self) -> None:
         """The backend has finished before it began."""
-        self._attempt.failed("TLS: closed", Fault.BACKEND)
-        self.transport.abortConnection()
+        self._attempt.failed("TLS: closed", Fault.BACKEND, self.transport)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The handshake has failed, or the connection, or something of ours."""

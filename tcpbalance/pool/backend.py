@@ -15,6 +15,7 @@ from tcpbalance.config.messages import one_line
 from tcpbalance.config.pools import BackendConfig
 from tcpbalance.pool.ewma import PeakEwma
 from tcpbalance.pool.host_stats import HostStats
+from tcpbalance.pool.shared_load import BackendLoad
 from tcpbalance.stats import BackendStats
 
 
@@ -55,7 +56,8 @@ class Backend:
     :ivar server_name: what it is asked for by TLS, None for the pool's or the host of its address.
     :ivar configured_state: what the operator has written; another one written in its place becomes the
         *admin_state*, which may have been changed since.
-    :ivar active: connections open or being opened.
+    :ivar active: connections open or being opened, of this process.
+    :ivar shared: what all processes have, where there are several and it is counted; None elsewhere.
     :ivar up: whether health lets it serve.
     :ivar ejected: whether real traffic has shown that it should not, for a while.
     :ivar admin_state: what the operator wants of it.
@@ -81,6 +83,7 @@ class Backend:
     configured_state: AdminState = AdminState.READY
 
     active: int = field(default=0, init=False)
+    shared: BackendLoad | None = field(default=None, init=False, repr=False)
     up: bool = field(default=True, init=False)
     cause: str = field(default="", init=False)
     awaits_check: bool = field(default=False, init=False)
@@ -131,8 +134,16 @@ class Backend:
 
     @property
     def full(self) -> bool:
-        """Whether it has as many connections as it may."""
-        return self.max_connections is not None and self.active >= self.max_connections
+        """Whether it has as many connections as it may, of all processes together."""
+        if self.max_connections is None:
+            return False
+        shared = self.shared
+        return self.active >= self.max_connections if shared is None else shared.full
+
+    @property
+    def load(self) -> int:
+        """Connections open or being opened, of all processes together."""
+        return self.active if self.shared is None else self.shared.total
 
     @property
     def described(self) -> str:

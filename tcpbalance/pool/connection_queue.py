@@ -7,6 +7,7 @@ from math import inf
 
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.fair_queue import FairQueue, Waiter
+from tcpbalance.pool.shared_load import PoolLoad
 from tcpbalance.stats import PoolStats
 
 LOOK_EVERY = 1.0
@@ -26,9 +27,11 @@ class ConnectionQueue:
     :param can_serve: whether one of them is for a client, by its packed address.
     :param has_backend_for: whether any backend would serve a client if it had capacity.
     :param stats: the pool's counters.
+    :param shared: learns how many clients wait; None where no other process gives anything back.
     """
 
     __slots__ = (
+        "__weakref__",
         "_can_serve",
         "_clock",
         "_find_capacity",
@@ -36,6 +39,7 @@ class ConnectionQueue:
         "_is_serving",
         "_next_look",
         "_queue",
+        "_shared",
         "_stats",
         "_useless",
     )
@@ -48,6 +52,8 @@ class ConnectionQueue:
         can_serve: Callable[[BackendsWithCapacity, bytes | None], bool],
         has_backend_for: Callable[[bytes | None], bool],
         stats: PoolStats,
+        *,
+        shared: PoolLoad | None = None,
     ) -> None:
         self._queue = FairQueue(max_waiters)
         self._clock = clock
@@ -55,6 +61,7 @@ class ConnectionQueue:
         self._can_serve = can_serve
         self._has_backend_for = has_backend_for
         self._stats = stats
+        self._shared = shared
         self._is_serving = False
         self._next_look = -inf
         # Backends with capacity of which it is known that no waiter can be served by them.
@@ -90,15 +97,21 @@ class ConnectionQueue:
         stats.queue_total += 1
         if was_full:
             stats.queue_displacements += 1  # Another has lost its place to it.
+        self._report_lines()
         return True
+
+    def _report_lines(self) -> None:
+        if self._shared is not None:
+            self._shared.lines_wait(self._queue.lines)
 
     def leave(self, waiter: Waiter) -> None:
         """Let a connection wait no longer."""
         self._queue.leave(waiter)
+        self._report_lines()
 
     def time_out(self, waiter: Waiter) -> None:
         """Let a connection wait no longer whose time is over."""
-        self._queue.leave(waiter)
+        self.leave(waiter)
         self._stats.queue_timeouts += 1
 
     def has_no_backend_for(self, waiter: Waiter) -> bool:
@@ -128,19 +141,55 @@ class ConnectionQueue:
 
     def serve(self) -> None:
         """Give their turn to waiters for which there is capacity."""
-        # One that is served may end at once, and give its slot back within this call.
-        if self._is_serving:
-            return
-        self._is_serving = True
+        # At most as many turns as there are waiters: one that is served may join again.
+        self._serve(len(self._queue))
+
+    def serve_one(self) -> bool:
+        """Give its turn to one waiter, if there is capacity for one.
+
+        :returns: whether there was.
+        """
+        return self._serve(1) > 0
+
+    def has_capacity(self) -> bool:
+        """Whether a backend has capacity, be it of use to those that wait here or not."""
+        was_ahead = self._go_ahead(True)
         try:
-            # At most as many turns as there are waiters: one that is served may join again.
-            for _ in range(len(self._queue)):
+            return bool(self._find_capacity())
+        finally:
+            self._go_ahead(was_ahead)
+
+    def _serve(self, turns: int) -> int:
+        """Give at most so many turns.
+
+        :returns: how many were given.
+        """
+        # One that is served may end at once, and give its slot back within this call.
+        if self._is_serving or not self._queue:
+            return 0
+        self._is_serving = True
+        self._go_ahead(True)
+        try:
+            for given in range(turns):
                 waiter = self._next()
                 if waiter is None:
-                    break
+                    return given
                 waiter.its_turn()
         finally:
             self._is_serving = False
+            self._go_ahead(False)
+        return turns
+
+    def _go_ahead(self, ahead: bool) -> bool:
+        """Have what waits here come before what comes anew, for which backends are full while others wait.
+
+        :returns: whether it did before.
+        """
+        shared = self._shared
+        if shared is None:
+            return False
+        before, shared.serving = shared.serving, ahead
+        return before
 
     def _next(self) -> Waiter | None:
         """Take out the next waiter to be served; None where none can be, as far as is known already."""
@@ -150,4 +199,6 @@ class ConnectionQueue:
         waiter = self._queue.take(lambda client: self._can_serve(capacity, client))
         if waiter is None:
             self._useless = capacity
+        else:
+            self._report_lines()
         return waiter

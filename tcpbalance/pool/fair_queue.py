@@ -67,6 +67,11 @@ class FairQueue:
         return itertools.chain.from_iterable(self._lines.values())
 
     @property
+    def lines(self) -> int:
+        """How many clients wait."""
+        return len(self._lines)
+
+    @property
     def full(self) -> bool:
         """Whether as many wait as may."""
         return self._count >= self.max_waiters

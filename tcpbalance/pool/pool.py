@@ -27,6 +27,7 @@ from tcpbalance.pool.outlier import OutlierDetection
 from tcpbalance.pool.policies.base import PolicyFactory, PolicyTools
 from tcpbalance.pool.recorded_affinity import adopted, make_affinity
 from tcpbalance.pool.retry_budget import RetryBudget
+from tcpbalance.pool.shared_load import NoCapacityError, PoolLoad
 from tcpbalance.pool.shares import Load, Surplus, surplus
 from tcpbalance.pool.shortage import Shortage
 from tcpbalance.pool.slot import Slot, SlotObservers
@@ -161,13 +162,17 @@ class Pool:
         clock: Callable[[], float] = monotonic,
         rng: Random | None = None,
         timer: IReactorTime | None = None,
+        shared: PoolLoad | None = None,
     ) -> Self:
         """Make a pool of its description, whose backends belong to it from now on.
 
         It may be given up again before it is in use; so `begin_to_report` is to be called then.
+
+        :param shared: what it has in common with the pools of its name in other processes; None where there
+            are none.
         """
         pool = cls.__new__(cls)
-        pool._begin(description, clock, rng or Random(), timer)
+        pool._begin(description, clock, rng or Random(), timer, shared)
         return pool
 
     def _begin(
@@ -176,12 +181,14 @@ class Pool:
         clock: Callable[[], float],
         rng: Random,
         timer: IReactorTime | None,
+        shared: PoolLoad | None = None,
     ) -> None:
         name = self.name = description.name
+        self._shared = shared
         self.clock = clock
         self.rng = rng.random
         self._timer = timer
-        self._tools = PolicyTools(clock, rng)
+        self._tools = PolicyTools(clock, rng, 0.0 if shared is None else shared.first_turn)
         self.stats = PoolStats()
         self._removed: dict[ref[Backend], BackendStats] = {}
         self._removed_counts: dict[str, int] = {}
@@ -195,6 +202,7 @@ class Pool:
         self.affinity: Affinity | None = None
         self._end_slow_start: Callable[[], None] = lambda: None
         self._slow_start: SlowStart | None = None
+        self._before_take: Callable[[Backend], None] | None = None if shared is None else self._announce
         self.ejections: Ejections | None = None
         self.queue: ConnectionQueue | None = None
         self._observers = SlotObservers(clock, 0.0, None, None, COOLDOWN, self.cooldowns, None)
@@ -202,6 +210,8 @@ class Pool:
         self.subscribe(self._serve_queue_anew)
         self._builder = self._make_builder(description)
         self.replace(description.backends)
+        if shared is not None:
+            shared.follow(self._load_may_be_another)
 
     @property
     def backends(self) -> tuple[Backend, ...]:
@@ -290,7 +300,8 @@ class Pool:
                         yield backend
             if slow_start is not None:
                 slow_start.count_connection(tier.backends)
-            max_load, total_weight = _UNBOUNDED if self._bounded_load is None else self._load_bound(tier)
+            bounded = self._bounded_load is not None
+            max_load, total_weight = self._load_bound(tier) if bounded else _UNBOUNDED
             deferred: list[Backend] = []
             for backend in tier.candidates(client, first if tier is tiers[0] else None):
                 # A policy that has failed, and round robin after it, may name a backend twice.
@@ -301,7 +312,7 @@ class Pool:
                     continue
                 if self._cools_down(backend):
                     cooling_down.append(backend)
-                elif backend.active * total_weight >= max_load * backend.weight or (
+                elif (bounded and backend.load * total_weight >= max_load * backend.weight) or (
                     slow_start is not None and slow_start.holds_back(backend)
                 ):
                     deferred.append(backend)
@@ -329,10 +340,35 @@ class Pool:
         """Count a connection to the backend, from dialling on.
 
         :param client: the client's packed address, None when it has none.
+        :raises NoCapacityError: another process was quicker; the next one may be tried, as with a full one.
         """
+        if self._before_take is not None:
+            self._before_take(backend)
+        return Slot(self._observers, backend, client)
+
+    def _announce(self, backend: Backend) -> None:
+        """Count a connection to the backend in all processes, if there may be another one."""
+        shared = backend.shared
+        if shared is not None and not shared.add():
+            raise NoCapacityError(f"backend {backend.name} has as many connections as it may")
         if self._slow_start is not None:
             self._slow_start.took(backend)
-        return Slot(self._observers, backend, client)
+
+    def _released(self, backend: Backend) -> None:
+        """A slot has been given back."""
+        if backend.shared is not None:
+            backend.shared.remove()
+        elif self.queue is not None:
+            self.queue.serve()
+
+    def _load_may_be_another(self) -> None:
+        self._count_with_others(self.backends)
+
+    def _count_with_others(self, backends: Iterable[Backend]) -> None:
+        """Count the connections of backends together with other processes from now on, where they do."""
+        if self._shared is not None:
+            for backend in backends:
+                backend.shared = self._shared.load_of(backend.name, str(backend.address), backend.active)
 
     def has_available(self) -> bool:
         """Whether any backend may have new connections, limits aside."""
@@ -373,7 +409,7 @@ class Pool:
             backend for backend in tier.backends if _has_capacity(backend) and not self._cools_down(backend)
         ]
         weight = sum(backend.weight for backend in open_to_all)
-        active = sum(backend.active for backend in open_to_all)
+        active = sum(backend.load for backend in open_to_all)
         return self._bounded_load * (active + 1), weight
 
     def surplus(self, leaving: Mapping[Backend, int], away: int) -> Surplus:
@@ -397,7 +433,7 @@ class Pool:
 
     def _load(self, backend: Backend, leaving: int) -> Load:
         part = 1.0 if self._slow_start is None else self._slow_start.part(backend)
-        return Load(backend, backend.active - leaving, part)
+        return Load(backend, backend.load - leaving, part)
 
     # The list of backends
 
@@ -490,6 +526,8 @@ class Pool:
         observers = self._observers
         observers.connect_timeout = self.connect_timeout
         observers.affinity, observers.ejections, observers.queue = self.affinity, self.ejections, self.queue
+        is_alone = self.queue is None and self._shared is None
+        observers.on_release = None if is_alone else self._released
         observers.cooldown = SHORT_COOLDOWN if self.checked else COOLDOWN
 
     def _note_settings(self) -> None:
@@ -505,6 +543,8 @@ class Pool:
         self._slow_start = None if duration is None else SlowStart(duration, self.clock)
         if self._slow_start is not None:
             self._end_slow_start = self.subscribe(self._slow_start.on_change)
+        if self._shared is None:
+            self._before_take = None if self._slow_start is None else self._slow_start.took
 
     def _adopt_queue(self, max_waiters: int) -> None:
         """Take over a queue's length; connections that wait in a queue that is given up wait on there."""
@@ -514,7 +554,9 @@ class Pool:
             self.queue.max_waiters = max_waiters
         else:
             may_serve = (self._backends_with_capacity, self._can_serve, self._has_backend_for)
-            self.queue = ConnectionQueue(max_waiters, self.clock, *may_serve, self.stats)
+            self.queue = ConnectionQueue(max_waiters, self.clock, *may_serve, self.stats, shared=self._shared)
+            if self._shared is not None:
+                self._shared.wait_here(self.queue)
 
     def _adopt_ejections(self, config: OutlierConfig | None) -> None:
         if config is None:
@@ -539,6 +581,7 @@ class Pool:
             backend.settings = new
         for backend in added:
             self._admit(backend)
+        self._count_with_others((*added, *changed))
         for backend in removed:
             # A dial that is under way may still be offered it, and must not take it.
             backend.removed, backend.available, backend.available_to_sticky = True, False, False

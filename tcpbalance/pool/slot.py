@@ -23,7 +23,8 @@ class SlotObservers:
     :ivar ejections: learns of failures and of first bytes; None where no backend is ejected.
     :ivar cooldown: seconds for which a backend is passed over after a failed dial, where none is ejected.
     :ivar cooldowns: takes note of each that begins.
-    :ivar queue: gets the slots that are given back; None where no connection may wait.
+    :ivar queue: where connections wait; None where none may.
+    :ivar on_release: called with the backend of each slot that is given back; None where none waits for one.
     """
 
     clock: Callable[[], float]
@@ -33,6 +34,7 @@ class SlotObservers:
     cooldown: float
     cooldowns: CooldownLog
     queue: ConnectionQueue | None
+    on_release: Callable[[Backend], None] | None = None
 
 
 class Slot:
@@ -115,7 +117,10 @@ class Slot:
                 observers.queue.ask_again()  # Clients that waited for this backend may go to another now.
 
     def release(self) -> None:
-        """Give the slot back, to the first in the queue; further calls do nothing."""
+        """Give the slot back, to the first in the queue; further calls do nothing.
+
+        The connection is closed by then: another one may be opened at once, here or by another process.
+        """
         if not self._held:
             return
         self._held = False
@@ -123,5 +128,5 @@ class Slot:
         observers = self._observers
         if self._sticky_entry is not None and observers.affinity is not None:
             observers.affinity.closed(self._sticky_entry)
-        if observers.queue:
-            observers.queue.serve()
+        if observers.on_release is not None:
+            observers.on_release(self.backend)

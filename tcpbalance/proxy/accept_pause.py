@@ -47,6 +47,17 @@ class AcceptPause:
         """
         return not self._reasons and any(_is_at(acceptor.getHost(), address) for acceptor in self._acceptors)
 
+    def stands(self, reason: str) -> bool:
+        """Whether this is one of the reasons for which clients are not accepted now."""
+        return reason in self._reasons
+
+    def accept_now(self) -> None:
+        """Accept the clients that wait, without waiting for the reactor to report them."""
+        for acceptor in tuple(self._acceptors):
+            accept_now = getattr(acceptor, "accept_now", None)
+            if accept_now is not None and not self._reasons:
+                accept_now()
+
     def pause(self, reason: str) -> None:
         """Pause until this reason is withdrawn, and all others are; adding it twice changes nothing."""
         if not self._reasons:

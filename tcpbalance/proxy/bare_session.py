@@ -30,6 +30,7 @@ from tcpbalance.net.socket_transport import SocketTransport
 from tcpbalance.net.tcp_info import connect_time
 from tcpbalance.net.wheel import RESOLUTION
 from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.shared_load import NoCapacityError
 from tcpbalance.pool.slot import Slot
 from tcpbalance.proxy.client import ClientConnection
 from tcpbalance.proxy.context import BareStart, SessionContext
@@ -136,7 +137,12 @@ class BareSession(Session):
                 self._equip()
                 self._dialler.go_on()
                 return
-            self._held = pool.take(backend, client)
+            try:
+                self._held = pool.take(backend, client)
+            except NoCapacityError:
+                self._equip()
+                self._dialler.go_on_refused(backend, self._choices)
+                return
             try:
                 sock = self._backend_socket = start.connector.open(backend.address)
                 start.poller.watch_new(sock.fileno(), self.on_backend_events)

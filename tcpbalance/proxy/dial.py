@@ -136,6 +136,16 @@ class Dial:
             return self._pause_for_next_round()
         return self._give_up()
 
+    def after_refusal(self) -> Decision:
+        """Decide what is next where another process was quicker with the backend that was to be tried: what
+        would be if that had been full."""
+        self.attempts -= 1
+        decision = self._choose()
+        if isinstance(decision, GiveUp) and self.pool.queue is not None:
+            self.retrying = False
+            return Queue()
+        return decision
+
     def after_queue(self) -> Decision:
         """Decide what is next for a session that has come to its turn in the queue."""
         self._begin_anew()

@@ -16,6 +16,7 @@ from tcpbalance.net.tcp_info import connect_time
 from tcpbalance.net.tls_attempt import dial_tls
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool, Slot
+from tcpbalance.pool.shared_load import NoCapacityError
 from tcpbalance.proxy.dial import Decision, Dial, GiveUp, Pause, Try
 from tcpbalance.proxy.peer import Peer, PeerOwner
 from tcpbalance.proxy.queue_entry import PauseTimer, QueueEntry
@@ -155,6 +156,15 @@ class Dialler:
         self.began = began
         self.dial.resume(None if slot is None else slot.backend, choices)
 
+    def go_on_refused(self, backend: Backend, choices: Generator[Backend, None, None] | None) -> None:
+        """Go on with the first attempt of a session that has begun bare, where another process was quicker.
+
+        :param backend: that was to be tried.
+        :param choices: what may be tried after it; None for what the pool yields after it.
+        """
+        self.dial.resume(backend, choices)
+        self._carry_out(self.dial.after_refusal())
+
     def go_on(self) -> None:
         """Do what is next; a session that has ended does nothing.
 
@@ -179,11 +189,15 @@ class Dialler:
 
     def _try(self, backend: Backend) -> None:
         pool = self.pool
+        try:
+            self.slot = pool.take(backend, self.dial.client)
+        except NoCapacityError:
+            self._carry_out(self.dial.after_refusal())
+            return
         if self.failures:
             last_failed, _ = self.failures[-1]
             backend.stats.retries += 1
             backend.stats.redispatches += backend.name != last_failed
-        self.slot = pool.take(backend, self.dial.client)
         self.began = self._clock()
         address, timeout, tls = backend.address, pool.connect_timeout, pool.tls
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from socket import SocketType
 from typing import cast
@@ -34,6 +35,7 @@ from tcpbalance.proxy.logged_admission import LoggedAdmission
 from tcpbalance.proxy.preread_settings import PrereadSettings
 from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.proxy.registry import SessionRegistry
+from tcpbalance.proxy.shared_limit import CountedRegistry, SharedLimit
 from tcpbalance.reactor import Reactor
 from tcpbalance.stats import FrontendStats
 
@@ -56,6 +58,7 @@ class FrontendFactory(Factory):
     :param wall_clock: seconds since the epoch, for when a session began and for what certificates say.
     :param rng: spreads the ages at which connections end.
     :param stats: where to go on counting; counters of its own by default.
+    :param shared_limit: the sessions of all processes that serve the frontend, where there are several.
     :ivar context: what the next sessions begin with; may be replaced.
     :ivar registry: the open sessions.
     :ivar stats: counters of what has happened to the clients.
@@ -82,13 +85,17 @@ class FrontendFactory(Factory):
         wall_clock: Callable[[], float] = time.time,
         rng: Random | None = None,
         stats: FrontendStats | None = None,
+        shared_limit: SharedLimit | None = None,
     ) -> None:
         self.stats = stats = stats or FrontendStats()
         self._timer = timer = cast(IReactorTime, reactor)
         limits = limits or LimitsConfig()
         dry_run = DryRun(name, clock, timer, stats) if limits.dry_run else None
         admission = admission or make_admission(access, limits, clock)
-        self.registry = SessionRegistry(
+        make_registry: Callable[..., SessionRegistry] = SessionRegistry
+        if shared_limit is not None:
+            make_registry = partial(CountedRegistry, shared_limit)
+        self.registry = make_registry(
             name,
             timer,
             clock,

@@ -21,7 +21,8 @@ from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.rate_limited_log import RateLimitedLog
 from tcpbalance.stats import FrontendStats, SessionStats
 
-_FULL = "max_sessions"
+FULL = "max_sessions"
+"""Why no clients are accepted while as many sessions are open as may be."""
 
 _WARNED_OF = (
     EndReason.NO_BACKEND,
@@ -145,9 +146,9 @@ class SessionRegistry:
         self._max_sessions = math.inf if max_sessions is None else max_sessions
         self._dry_run = dry_run
         if dry_run is None and len(self.sessions) >= self._max_sessions:
-            self.accept_pause.pause(_FULL)
+            self.accept_pause.pause(FULL)
         else:
-            self.accept_pause.resume(_FULL)
+            self.accept_pause.resume(FULL)
 
     def add(self, session: OpenSession) -> None:
         """Take in a session that begins."""
@@ -159,7 +160,7 @@ class SessionRegistry:
             return
         self.sessions.add(session)
         if len(self.sessions) >= self._max_sessions:
-            self.accept_pause.pause(_FULL)
+            self.accept_pause.pause(FULL)
 
     def remove(
         self,
@@ -189,7 +190,7 @@ class SessionRegistry:
             upstream.bytes_in += client_bytes
             upstream.bytes_out += backend_bytes
         if len(sessions) == self._max_sessions - 1:
-            self.accept_pause.resume(_FULL)
+            self.accept_pause.resume(FULL)
         if self.on_record is not None:
             # It may be foreign code; the end of the session must not depend on it.
             try:

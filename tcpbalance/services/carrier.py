@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, Protocol
 
 from attrs import frozen
@@ -16,11 +17,13 @@ from tcpbalance.config.addresses import Address
 from tcpbalance.environment import PassedDescriptor
 from tcpbalance.errors import TcpbalanceError
 from tcpbalance.net.binding import ListenError, allow_beside, bind, listen_error, take_all
+from tcpbalance.net.claiming_listener import ClaimingListener
 from tcpbalance.net.data_path import DataPath
 from tcpbalance.net.inherited import InheritedSockets
 from tcpbalance.net.listener import Listener
 from tcpbalance.net.socket_options import SocketOptionError, shrunk_buffers
 from tcpbalance.proxy.factory import FrontendFactory
+from tcpbalance.proxy.shared_limit import CountedRegistry
 from tcpbalance.services.listener_settings import ListenerSettings
 from tcpbalance.services.spare_sockets import SpareSocket, SpareSockets
 from tcpbalance.services.stepped import PreparedChange
@@ -187,7 +190,11 @@ class ListeningSockets:
             call()
 
     def _listener(self, taken: _Taken) -> Listener:
-        listener = Listener(
+        registry = self._factory.registry
+        make: Callable[..., Listener] = Listener
+        if isinstance(registry, CountedRegistry):
+            make = partial(ClaimingListener, registry)
+        listener = make(
             self._reactor,
             taken.sock,
             self._factory,
@@ -196,7 +203,7 @@ class ListeningSockets:
             self._factory.stats,
             is_own=taken.is_own,
         )
-        self._factory.registry.accept_pause.pause_on(listener)
+        registry.accept_pause.pause_on(listener)
         return listener
 
     def _prepare_shared(self, shared: SpareSocket, sock: socket.socket, listener: Listener) -> None:

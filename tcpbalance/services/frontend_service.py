@@ -124,6 +124,7 @@ class FrontendService(SteppedService):
             clock=shared.clock,
             wall_clock=shared.wall_clock,
             rng=shared.rng,
+            shared_limit=None if shared.load is None else shared.load.frontend(frontend.name),
         )
         self._handed_over: HandedOverClients | None = None
         self._carriers = [self._make_carrier(frontend, place, spare) for place in frontend.listen]

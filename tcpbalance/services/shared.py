@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
 from attrs import define
 
@@ -14,9 +14,23 @@ from tcpbalance.net.inherited import InheritedSockets
 from tcpbalance.net.resolver.resolver import Resolver
 from tcpbalance.net.socket_connector import SocketConnector
 from tcpbalance.net.socket_options import SocketOptions
+from tcpbalance.pool.shared_load import PoolLoad
 from tcpbalance.proxy.hand_over import HandOver
 from tcpbalance.proxy.record import SessionRecord
+from tcpbalance.proxy.shared_limit import SharedLimit
 from tcpbalance.services.drains import Drains
+
+
+class SharedLoad(Protocol):
+    """What several processes count together that serve by one configuration."""
+
+    def pool(self, name: str) -> PoolLoad:
+        """Give what a pool has in common with those of its name in other processes."""
+        ...
+
+    def frontend(self, name: str) -> SharedLimit:
+        """Give what a frontend has in common with those of its name in other processes."""
+        ...
 
 
 @define(kw_only=True)
@@ -37,6 +51,7 @@ class Shared:
     :param grace: seconds that open sessions may go on when their frontend retires; may be changed.
     :param hand_over: brings connections to other processes that their clients belong to; None where there are
         none.
+    :param load: what is counted together with other processes; None where there are none.
     """
 
     reactor: Any
@@ -51,6 +66,7 @@ class Shared:
     drains: Drains
     grace: float
     hand_over: HandOver | None = None
+    load: SharedLoad | None = None
 
     def connector_with(self, options: SocketOptions) -> Connector:
         """Give what opens connections to backends.

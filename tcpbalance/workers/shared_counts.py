@@ -15,9 +15,9 @@ from __future__ import annotations
 import mmap
 import os
 import platform
+import sys
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 
 CELL = 8
 """Bytes of a cell, which a machine of 64 bits stores and loads in one piece."""
@@ -51,22 +51,34 @@ class SharedCounts:
         self._stride = _column_size(rows) // CELL
         self._map = mmap.mmap(descriptor, _size(columns, rows))
         self._cells = memoryview(self._map).cast("q")
+        self._end = columns * self._stride
+
+    def use_columns(self, count: int) -> None:
+        """Say how many columns there are in use, from the first on: of these, and no others, sums are made.
+
+        A process may count from then on that has one of them. Of one that counts at this moment by the former
+        number, that process sees what it has announced: it begins after this.
+        """
+        self._cells[self._end] = count * self._stride
 
     def set_maximum(self, row: int, maximum: int | None) -> None:
         """Say how many there may be of a thing; None for any number. Those beyond it stay."""
-        self._cells[self._columns * self._stride + row] = NO_MAXIMUM if maximum is None else maximum
+        self._cells[self._end + 1 + row] = NO_MAXIMUM if maximum is None else maximum
 
     def count(self, column: int, row: int) -> SharedCount:
         """Give the count of a thing as the process has it that the column belongs to."""
-        of_all = range(row, self._columns * self._stride, self._stride)
-        maximum = row + self._columns * self._stride
-        return SharedCount(self._cells, of_all[column], of_all, maximum, make_barrier())
+        return SharedCount(self._cells, column, row, self._stride, self._end, make_barrier())
+
+    def is_clear(self, row: int) -> bool:
+        """Whether no process has any of a thing."""
+        return not any(self._cells[row : self._end : self._stride])
 
     def clear_column(self, column: int) -> None:
         """Count no more what a process had whose sockets are closed."""
-        first = column * self._stride
-        for index in range(first, first + self._rows):
-            self._cells[index] = 0
+        first = column * self._stride * CELL
+        size = self._rows * CELL
+        if any(self._map[first : first + size]):  # To write is to have the system find memory for it.
+            self._map[first : first + size] = bytes(size)
 
     def close(self) -> None:
         """Give the memory back. Counts that were made of it are of no use then."""
@@ -84,6 +96,8 @@ def make_memory(columns: int, rows: int) -> int:
     descriptor = os.memfd_create("tcpbalance counts")
     try:
         os.ftruncate(descriptor, _size(columns, rows))
+        end = columns * _column_size(rows)
+        os.pwrite(descriptor, (end // CELL).to_bytes(CELL, sys.byteorder), end)
     except BaseException:
         os.close(descriptor)
         raise
@@ -91,56 +105,73 @@ def make_memory(columns: int, rows: int) -> int:
 
 
 def _column_size(rows: int) -> int:
-    return -(-rows * CELL // BLOCK) * BLOCK
+    return -(-(rows + 1) * CELL // BLOCK) * BLOCK
 
 
 def _size(columns: int, rows: int) -> int:
-    return (columns + 1) * _column_size(rows)  # one more column, for the maxima
+    # One more column: for the number of columns in use, and the maxima.
+    return (columns + 1) * _column_size(rows)
 
 
-def make_barrier() -> Callable[[], object]:
-    """Make what has a load behind it wait for the stores in front of it.
+def make_barrier() -> AbstractContextManager[object]:
+    """Make what has a load behind it wait for the stores in front of it, when it is entered and left.
 
     On x86, taking a lock is an instruction that does so, also where no other thread has the lock (Intel,
     Software Developer's Manual, volume 3A, section 9.2.2). Two plain ones do change places, even from Python.
     """
-    lock = threading.Lock()
+    return threading.Lock()
 
-    def barrier() -> None:
-        with lock:
-            pass
 
-    return barrier
+def count_alone() -> SharedCount:
+    """Make the count of a thing that this process alone has, without a maximum."""
+    cells = memoryview(bytearray(4 * CELL)).cast("q")
+    cells[1], cells[2] = 1, NO_MAXIMUM
+    return SharedCount(cells, 0, 0, 1, 1, make_barrier())
 
 
 class SharedCount:
     """One thing's count, of which this process has a part.
 
     :param cells: of all counts.
-    :param mine: the index of the cell of this process.
-    :param of_all: those of all processes.
-    :param maximum: that of the maximum.
+    :param column: of this process.
+    :param row: of the thing.
+    :param stride: cells from one column to the next.
+    :param end: the index of the cell that says where the columns end that are in use; the maxima follow it.
     :param barrier: has what is loaded after it wait for what was stored before.
     :ivar own: the part of this process.
     """
 
-    __slots__ = ("_barrier", "_cells", "_maximum", "_mine", "_of_all", "own")
+    __slots__ = ("_cells", "_end", "_maximum", "_mine", "_row", "_stride", "barrier", "own")
 
     def __init__(
-        self, cells: memoryview, mine: int, of_all: range, maximum: int, barrier: Callable[[], object]
+        self,
+        cells: memoryview,
+        column: int,
+        row: int,
+        stride: int,
+        end: int,
+        barrier: AbstractContextManager[object],
     ) -> None:
         self.own = 0
+        self.barrier = barrier
         self._cells = cells
-        self._mine = mine
-        self._of_all = of_all
-        self._maximum = maximum
-        self._barrier = barrier
+        self._mine = column * stride + row
+        self._row = row
+        self._stride = stride
+        self._end = end
+        self._maximum = end + 1 + row
 
     @property
     def total(self) -> int:
         """The count of all processes."""
         cells = self._cells
-        return sum([cells[index] for index in self._of_all])
+        return sum(cells[self._row : cells[self._end] : self._stride])
+
+    @property
+    def parts(self) -> list[int]:
+        """What each process has, by their columns."""
+        cells = self._cells
+        return list(cells[self._row : cells[self._end] : self._stride])
 
     @property
     def full(self) -> bool:
@@ -155,8 +186,9 @@ class SharedCount:
         cells = self._cells
         # Stored as a whole: to add to what is in the cell would be a load and a store.
         cells[self._mine] = self.own = self.own + 1
-        self._barrier()
-        if self.total <= cells[self._maximum]:
+        with self.barrier:
+            pass
+        if sum(cells[self._row : cells[self._end] : self._stride]) <= cells[self._maximum]:
             return True
         self.remove()
         return False
@@ -164,3 +196,7 @@ class SharedCount:
     def remove(self) -> None:
         """Count one less, of those that this process has."""
         self._cells[self._mine] = self.own = self.own - 1
+
+    def store(self, count: int) -> None:
+        """Say how many this process has, however many there may be."""
+        self._cells[self._mine] = self.own = count

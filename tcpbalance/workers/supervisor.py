@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable
 from contextlib import ExitStack
 from random import Random
 from time import monotonic
@@ -35,6 +35,7 @@ from tcpbalance.workers import worker
 from tcpbalance.workers.client_counts import ClientCounts
 from tcpbalance.workers.concern import Concern, word_of
 from tcpbalance.workers.config_changes import ConfigChanges
+from tcpbalance.workers.counts_concern import SupervisorCounts
 from tcpbalance.workers.file_watch import watch_files, watched
 from tcpbalance.workers.files import Files
 from tcpbalance.workers.heartbeat import Heartbeat, Pulsed
@@ -44,6 +45,7 @@ from tcpbalance.workers.messages import Message
 from tcpbalance.workers.nursery_process import NoWorkerError, NurseryProcess
 from tcpbalance.workers.place import Place
 from tcpbalance.workers.rolling_restart import RollingRestart
+from tcpbalance.workers.shared_counts import can_count
 from tcpbalance.workers.worker_process import Nursery, WorkerProcess
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -118,7 +120,8 @@ class Supervisor(Service):
         ]
         self._changes = ConfigChanges()
         self._inboxes = Inboxes(config.workers)
-        self._concerns: Sequence[Concern] = [self._changes, ClientCounts(), self._inboxes]
+        self._concerns: list[Concern] = [self._changes, ClientCounts(), self._inboxes]
+        self._counts: SupervisorCounts | None = None
         self._heartbeat = Heartbeat(reactor, self._watched, config.worker_timeout)
         self._orphans = OrphanReaper(reactor)
         self._nursery: NurseryProcess | None = None
@@ -148,6 +151,11 @@ class Supervisor(Service):
             self._listening = Listening.of(self.config, self._workers)
             self._memory = worker.write_config(self.config)
             self._inboxes.open()
+            if can_count():
+                self._counts = SupervisorCounts(self._workers)
+                self._counts.prepare(self.config)
+                self._counts.commit(self.config)
+                self._concerns.append(self._counts)
 
     def privilegedStartService(self) -> None:
         """Twisted's call while the process may still have rights that it is about to give up."""
@@ -351,6 +359,7 @@ class Supervisor(Service):
             undo.callback(os.close, memory)
             undo.callback(self._changes.abandon)
             new_files = config.files.new_since(self._files)
+            self._count_for(parts.config, undo)
 
             def ask(process: Any) -> None:
                 process.send_sockets(listening.sockets(process.place, before))
@@ -367,6 +376,8 @@ class Supervisor(Service):
             group.turn_new_clients_away()
         listening.spread()
         committed = self._changes.commit()
+        if self._counts is not None:
+            self._counts.commit(parts.config)
         os.close(self._memory)
         self._listening, self._memory = listening, memory
         self._parts, self._files = parts, config.files
@@ -376,6 +387,12 @@ class Supervisor(Service):
             group.close()
         yield committed
         return config.prepared.difference
+
+    def _count_for(self, config: Config, undo: ExitStack) -> None:
+        """Have what another configuration limits counted by all workers."""
+        if self._counts is not None:
+            self._counts.prepare(config)
+            undo.callback(self._counts.abandon, self.config)
 
     def reload_files(self) -> None:
         """Read the files of the configuration again; workers get those that have changed and can be used."""
@@ -452,6 +469,8 @@ class Supervisor(Service):
             os.close(self._memory)
         self._files = None
         self._inboxes.close()
+        if self._counts is not None:
+            self._counts.close()
         self._ended.settle(None)
 
     def end_grace_now(self) -> None:

@@ -9,6 +9,7 @@ import signal
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from random import Random
 from typing import Any
 
 from twisted.internet.defer import CancelledError
@@ -31,11 +32,14 @@ from tcpbalance.threads import in_thread, share_the_lock
 from tcpbalance.workers.channel import Channel
 from tcpbalance.workers.client_counts import ClientsOfPlace
 from tcpbalance.workers.concern import WorkerConcern, word_of
+from tcpbalance.workers.counts_concern import WorkerCounts
 from tcpbalance.workers.files import HandedFiles
 from tcpbalance.workers.log_pipe import LogSender
 from tcpbalance.workers.messages import Message
+from tcpbalance.workers.shared_counts import can_count
 from tcpbalance.workers.worker_change import WorkerChange
 from tcpbalance.workers.worker_hand_over import WorkerHandOver
+from tcpbalance.workers.worker_load import WorkerLoad
 
 CONTROL, LOG = 0, 1
 """Which of the descriptors of the first message is the connection to the supervisor, and which the pipe for
@@ -97,6 +101,7 @@ class Worker:
         self._files = HandedFiles()
         self._change: WorkerChange | None = None
         self._exchange = WorkerHandOver(reactor, self.place)
+        self._load = WorkerLoad(self.place) if can_count() else None
         self._concerns: Sequence[WorkerConcern] = []
         self._clients: ClientsOfPlace | None = None
         self._drains = False
@@ -157,6 +162,7 @@ class Worker:
                 inherited=self._inherited,
                 worker=self.place,
                 hand_over=self._exchange,
+                load=self._load,
             )
             balancer.prepare()
         except TcpbalanceError as error:
@@ -173,7 +179,10 @@ class Worker:
     def _make_concerns(self, balancer: Balancer) -> Sequence[WorkerConcern]:
         """Make what this worker has in common with the others."""
         self._clients = ClientsOfPlace(lambda: limited_clients(balancer), self._say, self._reactor)
-        return [self._clients, self._exchange]
+        concerns: list[WorkerConcern] = [self._clients, self._exchange]
+        if self._load is not None:
+            concerns.append(WorkerCounts(self._reactor, self._load, Random().random))
+        return concerns
 
     def _begin(self, _: Message) -> None:
         if self._balancer is not None:

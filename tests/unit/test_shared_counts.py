@@ -72,6 +72,20 @@ def test_what_a_process_had_is_counted_no_more_once_its_column_is_cleared(counts
     assert [counts.count(2, row).add() for row in (0, ROWS - 1)] == [True, True]
 
 
+def test_of_columns_that_are_not_in_use_nothing_is_summed(counts: SharedCounts) -> None:
+    counts.set_maximum(0, 5)
+    first, last = counts.count(0, 0), counts.count(COLUMNS - 1, 0)
+    last.store(4)
+    assert (first.total, first.parts) == (4, [0, 0, 4])
+    counts.use_columns(1)
+    assert (first.total, first.parts) == (0, [0])
+    counts.use_columns(COLUMNS)
+    assert first.total == 4
+    assert not counts.is_clear(0)
+    counts.clear_column(COLUMNS - 1)
+    assert counts.is_clear(0)
+
+
 def test_another_process_sees_the_same_memory() -> None:
     descriptor = make_memory(2, 1)
     ours, theirs = SharedCounts(descriptor, 2, 1), SharedCounts(descriptor, 2, 1)
@@ -132,6 +146,8 @@ class Steps(list[int]):
             self.before.pop(number)()
 
     def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return (self[number] for number in range(*index.indices(len(self))))
         self.step("load")
         return super().__getitem__(index)
 
@@ -141,22 +157,27 @@ class Steps(list[int]):
 
 
 def two_processes(maximum: int) -> tuple[Steps, SharedCount, SharedCount]:
-    cells = Steps([0, 0, maximum])
-    first, second = (
-        SharedCount(cast(memoryview, cells), mine, range(2), 2, lambda: cells.step("barrier"))
-        for mine in (0, 1)
-    )
+    cells = Steps([0, 0, 2, maximum])
+
+    class Barrier:
+        def __enter__(self) -> None:
+            cells.step("barrier")
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    first, second = (SharedCount(cast(memoryview, cells), column, 0, 1, 2, Barrier()) for column in (0, 1))
     return cells, first, second
 
 
 def test_before_the_sum_is_read_all_is_stored() -> None:
     cells, first, _ = two_processes(1)
     assert first.add()
-    assert cells.taken == ["store", "barrier", "load", "load", "load"]
+    assert cells.taken == ["store", "barrier", "load", "load", "load", "load"]
 
 
 @pytest.mark.parametrize("maximum", [1, 2, 3])
-@pytest.mark.parametrize("step", range(6))
+@pytest.mark.parametrize("step", range(7))
 def test_another_process_may_do_the_same_between_any_two_steps(maximum: int, step: int) -> None:
     cells, first, second = two_processes(maximum)
     outcomes: list[bool] = []

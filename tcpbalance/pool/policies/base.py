@@ -17,10 +17,12 @@ class PolicyTools:
 
     :ivar clock: the clock; it only goes forward.
     :ivar rng: the source of randomness.
+    :ivar first_turn: the part of a round after which turns begin, from 0 up to 1; each process has its own.
     """
 
     clock: Callable[[], float]
     rng: Random
+    first_turn: float = 0.0
 
 
 class Policy(Protocol):

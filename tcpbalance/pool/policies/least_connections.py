@@ -33,4 +33,8 @@ class LeastConnections:
             yield from self._turns.among(list(equals))
 
     def _loads(self) -> list[float]:
-        return [backend.active / backend.weight for backend in self._backends]
+        # Not by `Backend.load`: with one process, the call for each backend would serve nothing.
+        return [
+            (backend.active if backend.shared is None else backend.shared.total) / backend.weight
+            for backend in self._backends
+        ]

@@ -35,7 +35,8 @@ class PeakEwmaPolicy:
         return cheaper_of_two(self._draw, self._cost)
 
     def _cost(self, backend: Backend) -> float:
-        active = backend.active
+        shared = backend.shared
+        active = backend.active if shared is None else shared.total
         if backend.connect_time.measured:
             needs = max(FASTEST, backend.connect_time.value(self._clock()))
         elif active:

@@ -26,4 +26,5 @@ class PowerOfTwoChoices:
 
 
 def _load(backend: Backend) -> float:
-    return backend.active / backend.weight
+    shared = backend.shared
+    return (backend.active if shared is None else shared.total) / backend.weight

@@ -13,7 +13,7 @@ class RoundRobin:
     """Smooth weighted round robin; see `SmoothTurns`."""
 
     def __init__(self, backends: Sequence[Backend], tools: PolicyTools) -> None:
-        self._turns = SmoothTurns(backends)
+        self._turns = SmoothTurns(backends, tools.first_turn)
         self._everyone = range(len(backends))
 
     def candidates(self, client: bytes | None) -> Iterator[Backend]:

@@ -16,15 +16,18 @@ class SmoothTurns:
     weight says. A pick only adds and subtracts, so it can be taken back although others were made since.
 
     :param backends: at least one; callers speak of them by index.
+    :param first_turn: the part of a round, of a turn for each backend, that is passed over; from 0 up to 1.
     """
 
     __slots__ = ("_backends", "_current", "_total", "_weights")
 
-    def __init__(self, backends: Sequence[Backend]) -> None:
+    def __init__(self, backends: Sequence[Backend], first_turn: float = 0.0) -> None:
         self._backends = backends
         self._weights = [backend.weight for backend in backends]
         self._total = sum(self._weights)
         self._current = [0] * len(backends)
+        for _ in range(int(first_turn * len(backends))):
+            self.first()
 
     def among(self, members: Sequence[int]) -> Iterator[Backend]:
         """Yield the member whose turn it is; each time that one is passed over, the next.

@@ -1,0 +1,255 @@
+"""Bells: how a worker learns that something was given back for which its clients wait.
+
+Each worker has an eventfd, which the others have, too, and says in shared memory how many clients wait in it
+for what. A worker that gives something back draws one of those clients by lot, and rings the bell of the
+worker where it waits, or serves it itself.
+
+A worker may be busy or stopped, and one that was killed has not rung. So one that has rung looks again a
+moment later, and rings another where what was given back has not been taken; and one in which clients wait
+looks now and then without a bell. What waits says so first and looks once more then, and what is given back
+is given back first and then it is looked at what waits: of the two, one sees the other.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from typing import Any
+
+from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from tcpbalance.pool.shared_load import WaitsHere
+from tcpbalance.workers.shared_counts import SharedCount
+
+ANSWERED_WITHIN = 0.005
+"""Seconds in which a worker takes what was given back, before its bell is passed over."""
+
+LOOK_WITHOUT_BELL_EVERY = 0.02
+"""Seconds between two looks of a worker in which something waits, whatever rings."""
+
+RING_ALL = 1000
+"""What is written to the bell of a worker that is to take as much as it can use."""
+
+
+def make_bells(count: int) -> list[int]:
+    """Make a bell for each column.
+
+    :returns: descriptors; the caller's.
+    :raises OSError: the system has no more.
+    """
+    bells: list[int] = []
+    with ExitStack() as undo:
+        for _ in range(count):
+            bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            undo.callback(os.close, bell)
+            bells.append(bell)
+        undo.pop_all()
+    return bells
+
+
+def ring(bell: int, times: int = 1) -> None:
+    """Ring a bell; one that has been rung very often without an answer is as it was."""
+    with suppress(BlockingIOError):
+        os.eventfd_write(bell, times)
+
+
+def draw(lines: Sequence[int], rng: Callable[[], float]) -> int:
+    """Draw one of those that wait, each with the same chance.
+
+    :param lines: how many wait in each column; some do.
+    :param rng: gives numbers from 0 up to 1.
+    :returns: the column.
+    """
+    lot = int(rng() * sum(lines))
+    for column, count in enumerate(lines):
+        lot -= count
+        if lot < 0:
+            return column
+    raise AssertionError("a lot is less than the sum")
+
+
+class WaitingHere:
+    """What waits in this worker for one thing, such as a slot of a pool.
+
+    :param bells: of the workers.
+    :param row: where it is counted how many clients wait.
+    :param lines: how many wait in each of the workers.
+    :param here: serves those that wait in this one.
+    """
+
+    __slots__ = ("_bells", "_lines", "here", "row")
+
+    def __init__(self, bells: Bells, row: int, lines: SharedCount, here: WaitsHere) -> None:
+        self._bells = bells
+        self._lines = lines
+        self.row = row
+        self.here = here
+
+    @property
+    def any_waits(self) -> bool:
+        """Whether a client waits in any worker."""
+        return self._lines.total > 0
+
+    def say(self, lines: int) -> None:
+        """Say how many clients wait in this worker; where there are more than before, look once more soon."""
+        before = self._lines.own
+        self._lines.store(lines)
+        if lines and not before:
+            self._bells.watch(self)
+        elif before and not lines:
+            self._bells.leave(self)
+        if lines > before:
+            self._bells.look_soon(self)
+
+    def look_soon(self) -> None:
+        """Look in the next turn of the reactor whether there is something for what waits."""
+        self._bells.look_soon(self)
+
+    def look(self) -> None:
+        """Have one that waits take what is free, if something is."""
+        with self._lines.barrier:
+            pass
+        if self.here.has_capacity():
+            self.give()
+
+    def give(self, passed_over: Sequence[int] = ()) -> None:
+        """Have one of those that wait take what was given back.
+
+        :param passed_over: columns that do not take part.
+        """
+        with self._lines.barrier:
+            pass
+        lines = self._lines.parts
+        if not any(lines):
+            return
+        for column in passed_over:
+            if column < len(lines):
+                lines[column] = 0
+        if any(lines):
+            self._bells.call(self, draw(lines, self._bells.rng))
+
+
+@implementer(IReadDescriptor)
+class Bells:
+    """The bells of all workers, as one of them has them.
+
+    :param reactor: watches its own, and times the looks.
+    :param bells: descriptors by column; they belong to this from now on.
+    :param column: of this worker.
+    :param rng: gives numbers from 0 up to 1.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, bells: Sequence[int], column: int, rng: Callable[[], float]) -> None:
+        self.rng = rng
+        self._reactor = reactor
+        self._bells = list(bells)
+        self._column = column
+        self._watched: dict[WaitingHere, None] = {}
+        self._soon: dict[WaitingHere, None] = {}
+        self._called: dict[WaitingHere, set[int]] = {}
+        self._next_look: IDelayedCall | None = None
+        self._soon_call: IDelayedCall | None = None
+        self._pass_over_call: IDelayedCall | None = None
+        reactor.addReader(self)
+
+    def close(self) -> None:
+        """Ring and look no more; calling it again does nothing."""
+        self._reactor.removeReader(self)
+        for call in (self._next_look, self._soon_call, self._pass_over_call):
+            if call is not None:
+                call.cancel()
+        self._next_look = self._soon_call = self._pass_over_call = None
+        for bell in self._bells:
+            os.close(bell)
+        self._bells = []
+        self._watched = {}
+
+    # For what waits
+
+    def watch(self, waiting: WaitingHere) -> None:
+        """Look now and then, as long as clients wait."""
+        self._watched[waiting] = None
+        if self._next_look is None:
+            self._next_look = self._reactor.callLater(LOOK_WITHOUT_BELL_EVERY, self._look_at_all)
+
+    def leave(self, waiting: WaitingHere) -> None:
+        """Do not look any more."""
+        self._watched.pop(waiting, None)
+
+    def look_soon(self, waiting: WaitingHere) -> None:
+        """Look in the next turn of the reactor."""
+        self._soon[waiting] = None
+        if self._soon_call is None:
+            self._soon_call = self._reactor.callLater(0, self._look_at_some)
+
+    def call(self, waiting: WaitingHere, column: int) -> None:
+        """Have a worker take what was given back; where it does not, another one a little later."""
+        if column == self._column:
+            self._safely(waiting.here.serve_one)
+        elif column < len(self._bells):
+            ring(self._bells[column])
+        self._called.setdefault(waiting, set()).add(column)
+        if self._pass_over_call is None and self._bells:
+            self._pass_over_call = self._reactor.callLater(ANSWERED_WITHIN, self._pass_over)
+
+    def _pass_over(self) -> None:
+        """Look whether those that were called have taken what there was."""
+        self._pass_over_call = None
+        called, self._called = self._called, {}
+        for waiting, columns in called.items():
+            if self._safely(waiting.here.has_capacity):
+                waiting.give(tuple(columns))
+
+    def _look_at_some(self) -> None:
+        self._soon_call = None
+        soon, self._soon = self._soon, {}
+        for waiting in soon:
+            self._safely(waiting.look)
+
+    def _look_at_all(self) -> None:
+        self._next_look = None
+        for waiting in list(self._watched):
+            self._serve(waiting, RING_ALL)
+        if self._watched:
+            self._next_look = self._reactor.callLater(LOOK_WITHOUT_BELL_EVERY, self._look_at_all)
+
+    def _serve(self, waiting: WaitingHere, times: int) -> None:
+        for _ in range(times):
+            if not self._safely(waiting.here.serve_one):
+                return
+
+    def _safely(self, call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except Exception:
+            self._log.failure("what waits could not be served")
+            return False
+
+    # For the reactor
+
+    def doRead(self) -> None:
+        """The reactor's call: another worker has rung."""
+        try:
+            times = os.eventfd_read(self._bells[self._column])
+        except BlockingIOError:
+            return
+        for waiting in list(self._watched):
+            self._serve(waiting, times)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor is being torn down."""
+        self.close()
+
+    def fileno(self) -> int:
+        """The descriptor to watch."""
+        return self._bells[self._column] if self._bells else -1
+
+    def logPrefix(self) -> str:
+        """See ``ILoggingContext``."""
+        return "bells"

@@ -1,0 +1,182 @@
+"""The counts that workers have in common, as the supervisor has them, and as a worker does."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from tcpbalance.config.models import Config
+from tcpbalance.workers.bells import RING_ALL, Bells, make_bells, ring
+from tcpbalance.workers.concern import ToWorker
+from tcpbalance.workers.messages import MAX_MESSAGE, MAX_PASSED, Message
+from tcpbalance.workers.place import COLUMNS_A_PLACE
+from tcpbalance.workers.rows import MAX_ROWS, Key, Rows, counted
+from tcpbalance.workers.shared_counts import SharedCounts, make_memory
+from tcpbalance.workers.worker_load import WorkerLoad, as_key
+
+
+class SupervisorCounts:
+    """Has the memory of the counts, and says what is where in it; see ``concern.Concern``.
+
+    :param workers: how many there are.
+    :raises OSError: the system has no more memory or descriptors.
+    """
+
+    words: Collection[str] = ()
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._columns = workers * COLUMNS_A_PLACE
+        with ExitStack() as undo:
+            self._memory = make_memory(self._columns, MAX_ROWS)
+            undo.callback(os.close, self._memory)
+            self._bells = make_bells(self._columns)
+            for bell in self._bells:
+                undo.callback(os.close, bell)
+            self._counts = SharedCounts(self._memory, self._columns, MAX_ROWS)
+            undo.pop_all()
+        self._counts.use_columns(0)
+        self._rows = Rows(MAX_ROWS, self._counts.is_clear)
+        self._processes: list[ToWorker] = []
+
+    def close(self) -> None:
+        """Give the memory and the bells back; workers that still run keep theirs."""
+        self._counts.close()
+        for descriptor in (self._memory, *self._bells):
+            os.close(descriptor)
+
+    # Processes
+
+    def _column(self, worker: ToWorker) -> int:
+        """Give the column of a process: the first ones of all places come before the second ones of any, so
+        that those that are in use are side by side, and few."""
+        place, number = divmod(worker.column, COLUMNS_A_PLACE)
+        return number * self._workers + place
+
+    def greet(self, worker: ToWorker) -> None:
+        """See ``Concern``."""
+        self._processes.append(worker)
+        self._use_columns()
+        column = self._column(worker)
+        worker.send(
+            {"counts": {"column": column, "columns": self._columns, "rows": MAX_ROWS}}, [self._memory]
+        )
+        for first in range(0, self._columns, MAX_PASSED):
+            worker.send({"bells": first}, self._bells[first : first + MAX_PASSED])
+        self._send_rows([worker], self._rows.known)
+
+    def _use_columns(self) -> None:
+        self._counts.use_columns(max(map(self._column, self._processes), default=-1) + 1)
+
+    def note(self, worker: ToWorker, message: Message) -> None:
+        """See ``Concern``: workers say nothing."""
+
+    def has_ended(self, worker: ToWorker) -> None:
+        """See ``Concern``: what the process had is free, and there may be clients that wait for it."""
+        self._processes.remove(worker)
+        self._counts.clear_column(self._column(worker))
+        self._use_columns()
+        self._ring_all()
+
+    def _ring_all(self) -> None:
+        for worker in self._processes:
+            ring(self._bells[self._column(worker)], RING_ALL)
+
+    # Configurations
+
+    def prepare(self, config: Config) -> None:
+        """Give rows to what is counted by another configuration, and have all workers count it, too.
+
+        Nothing has a maximum yet that had none.
+
+        :raises NoRowsError: there is too much of it.
+        """
+        added = self._rows.add(counted(config))
+        for row in added.values():
+            self._counts.set_maximum(row, None)
+        self._send_rows(self._processes, added)
+
+    def commit(self, config: Config) -> None:
+        """Set the maxima of a configuration, once all workers have the order to serve by it."""
+        maxima = counted(config)
+        for key, maximum in maxima.items():
+            self._counts.set_maximum(self._rows.known[key], maximum)
+        gone = self._rows.keep(maxima)
+        for row in gone.values():
+            self._counts.set_maximum(row, None)
+        for piece, follow in pieces(map(list, gone)):
+            for worker in self._processes:
+                worker.send({"uncounted": piece, "more": follow})
+        self._ring_all()  # A maximum may be higher.
+
+    def abandon(self, config: Config) -> None:
+        """Serve by the configuration that was served by before."""
+        self._rows.keep(counted(config))
+
+    def _send_rows(self, workers: Collection[ToWorker], rows: Mapping[Key, int]) -> None:
+        for piece, follow in pieces([list(key), row] for key, row in rows.items()):
+            for worker in workers:
+                worker.send({"counted": piece, "more": follow})
+
+
+class WorkerCounts:
+    """Counts in the memory that the supervisor has; see ``concern.WorkerConcern``.
+
+    :param reactor: for the bells.
+    :param load: learns what is counted.
+    :param rng: gives numbers from 0 up to 1.
+    """
+
+    words: Collection[str] = ("counts", "bells", "counted", "uncounted")
+
+    def __init__(self, reactor: Any, load: WorkerLoad, rng: Callable[[], float]) -> None:
+        self._reactor = reactor
+        self._load = load
+        self._rng = rng
+        self._counts: SharedCounts | None = None
+        self._column = 0
+        self._columns = 0
+        self._bells: list[int] = []
+
+    def note(self, message: Message) -> None:
+        """See ``WorkerConcern``."""
+        match message.content:
+            case {"counts": {"column": int(column), "columns": int(columns), "rows": int(rows)}}:
+                self._column, self._columns = column, columns
+                self._counts = SharedCounts(message.descriptors[0], columns, rows)
+            case {"bells": int()}:
+                self._bells += map(os.dup, message.descriptors)
+                self._begin_when_complete()
+            case {"counted": list(rows), "more": bool(more)}:
+                self._load.learn((as_key(key), row) for key, row in rows)
+                self._look_again(more)
+            case {"uncounted": list(keys), "more": bool(more)}:
+                self._load.forget(map(as_key, keys))
+                self._look_again(more)
+
+    def _look_again(self, more: bool) -> None:
+        if not more:
+            self._load.look_again()
+
+    def _begin_when_complete(self) -> None:
+        if len(self._bells) == self._columns and self._counts is not None:
+            bells = Bells(self._reactor, self._bells, self._column, self._rng)
+            self._load.begin(self._counts, self._column, bells)
+
+
+def pieces(items: Iterable[Any]) -> Iterator[tuple[Sequence[Any], bool]]:
+    """Give lists of items of which each has space in a message, and whether more follow."""
+    piece: list[Any] = []
+    size = 0
+    for item in items:
+        length = len(json.dumps(item)) + 1
+        if piece and size + length > MAX_MESSAGE // 2:
+            yield piece, True
+            piece, size = [], 0
+        piece.append(item)
+        size += length
+    if piece:
+        yield piece, False

@@ -1,0 +1,327 @@
+"""What a worker knows of the load of all: whatever is counted together, by the names of the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+from weakref import WeakMethod, ref
+
+from tcpbalance.pool.shared_load import WaitsHere
+from tcpbalance.workers.bells import Bells, WaitingHere
+from tcpbalance.workers.rows import Key, backend_key, frontend_key, paused_key, queue_key
+from tcpbalance.workers.shared_counts import SharedCount, SharedCounts, count_alone
+
+ATTEMPTS = 3
+"""How often a worker announces one more where there may be one: of two that do so at the same time, none may
+get it."""
+
+
+def first_turn(place: int) -> float:
+    """Give where in a round the turns of a worker begin: as far from those of the others as can be.
+
+    The radical inverse of van der Corput: 0, 1/2, 1/4, 3/4, 1/8 and so on, for any number of workers.
+
+    :param place: of the worker, from 0.
+    """
+    part, digit = 0.0, 0.5
+    while place:
+        part += digit * (place & 1)
+        place >>= 1
+        digit /= 2
+    return part
+
+
+class WorkerLoad:
+    """The counts of all workers; see ``shared.SharedLoad``.
+
+    Nothing is counted before it is known where: names come from the supervisor, each with a row.
+
+    :param place: of the worker.
+    """
+
+    def __init__(self, place: int) -> None:
+        self._first_turn = first_turn(place)
+        self._counts: SharedCounts | None = None
+        self._column = 0
+        self._bells: Bells | None = None
+        self._rows: dict[Key, int] = {}
+        self._pools: dict[str, WorkerPoolLoad] = {}
+        self._limits: dict[str, WorkerLimit] = {}
+
+    def begin(self, counts: SharedCounts, column: int, bells: Bells) -> None:
+        """Count in this memory.
+
+        :param column: of this process.
+        :param bells: of all workers.
+        """
+        self._counts, self._column, self._bells = counts, column, bells
+
+    def learn(self, rows: Iterable[tuple[Key, int]]) -> None:
+        """Know the rows of these from the next `look_again` on, too."""
+        self._rows.update(rows)
+
+    def forget(self, keys: Iterable[Key]) -> None:
+        """Count these no more, from the next `look_again` on."""
+        for key in keys:
+            self._rows.pop(key, None)
+
+    def look_again(self) -> None:
+        """Count what there are rows for, and nothing else."""
+        # Others may be added meanwhile: a configuration is prepared in a thread.
+        for name, pool in list(self._pools.items()):
+            if not pool.look_again():
+                del self._pools[name]
+        for name, limit in list(self._limits.items()):
+            if not limit.look_again():
+                del self._limits[name]
+
+    def pool(self, name: str) -> WorkerPoolLoad:
+        """Give what a pool has in common with those of its name in other workers."""
+        known = self._pools.get(name)
+        if known is None:
+            known = self._pools[name] = WorkerPoolLoad(self, name, self._first_turn)
+        return known
+
+    def frontend(self, name: str) -> WorkerLimit:
+        """Give what a frontend has in common with those of its name in other workers."""
+        known = self._limits.get(name)
+        if known is None:
+            known = self._limits[name] = WorkerLimit(self, name)
+        return known
+
+    def row(self, key: Key) -> int | None:
+        """Give the row of something; None where it is not counted."""
+        return None if self._counts is None else self._rows.get(key)
+
+    def count(self, row: int) -> SharedCount:
+        """Give a new count of what is in a row."""
+        assert self._counts is not None
+        return self._counts.count(self._column, row)
+
+    def waiting(self, key: Key, here: WaitsHere | None, known: WaitingHere | None) -> WaitingHere | None:
+        """Give what waits in this worker for something; None where nothing waits for it together.
+
+        :param known: what it was so far.
+        """
+        row = self.row(key)
+        if row is None or here is None or self._bells is None:
+            if known is not None:
+                known.say(0)
+            return None
+        if known is not None and known.row == row and known.here is here:
+            return known
+        if known is not None:
+            known.say(0)
+        return WaitingHere(self._bells, row, self.count(row), here)
+
+
+class WorkerBackendLoad:
+    """The connections of all workers to one backend; see ``shared_load.BackendLoad``."""
+
+    __slots__ = ("_count", "_pool", "row")
+
+    def __init__(self, pool: WorkerPoolLoad, row: int, count: SharedCount) -> None:
+        self._pool = pool
+        self._count = count
+        self.row = row
+
+    def detach(self) -> None:
+        """Count for this process alone from now on: another thing may come to have the row."""
+        own = self._count.own
+        self._count.store(0)
+        self._count = count_alone()
+        self._count.store(own)
+
+    @property
+    def total(self) -> int:
+        """See ``BackendLoad``."""
+        return self._count.total
+
+    @property
+    def full(self) -> bool:
+        """See ``BackendLoad``."""
+        return self._count.full or self._pool.others_come_first
+
+    def add(self) -> bool:
+        """See ``BackendLoad``."""
+        count = self._count
+        if count.add():
+            return True
+        for _ in range(ATTEMPTS - 1):
+            if count.full:
+                break
+            if count.add():
+                return True
+        # What was announced and taken back may have kept one from looking that waits.
+        self._pool.look_soon()
+        return False
+
+    def remove(self) -> None:
+        """See ``BackendLoad``."""
+        self._count.remove()
+        self._pool.give()
+
+
+class WorkerPoolLoad:
+    """What the pools of one name have in common; see ``shared_load.PoolLoad``."""
+
+    def __init__(self, load: WorkerLoad, name: str, first_turn: float) -> None:
+        self.first_turn = first_turn
+        self.serving = False
+        self._load = load
+        self._name = name
+        self._backends: dict[Key, WorkerBackendLoad] = {}
+        self._on_change: Callable[[], Callable[[], None] | None] = lambda: None
+        self._here: Callable[[], WaitsHere | None] = lambda: None
+        self._waiting: WaitingHere | None = None
+
+    def load_of(self, name: str, address: str, active: int) -> WorkerBackendLoad | None:
+        """See ``PoolLoad``."""
+        key = backend_key(self._name, name, address)
+        row, known = self._load.row(key), self._backends.get(key)
+        if row is None:
+            return None
+        if known is None or known.row != row:
+            count = self._load.count(row)
+            count.store(active)
+            known = self._backends[key] = WorkerBackendLoad(self, row, count)
+        return known
+
+    def follow(self, on_change: Callable[[], None]) -> None:
+        """See ``PoolLoad``."""
+        self._on_change = WeakMethod(on_change)
+
+    def wait_here(self, waits: WaitsHere) -> None:
+        """See ``PoolLoad``."""
+        self._here = ref(waits)
+        self._find_waiting()
+
+    def look_again(self) -> bool:
+        """Rows may be known that were not before, and others not any more.
+
+        :returns: whether the pool is still in use.
+        """
+        for key, backend in list(self._backends.items()):
+            if self._load.row(key) != backend.row:
+                backend.detach()
+                del self._backends[key]
+        self._find_waiting()
+        on_change = self._on_change()
+        if on_change is not None:
+            on_change()
+        return on_change is not None
+
+    def _find_waiting(self) -> None:
+        self._waiting = self._load.waiting(queue_key(self._name), self._here(), self._waiting)
+
+    def lines_wait(self, lines: int) -> None:
+        """See ``PoolLoad``."""
+        if self._waiting is not None:
+            self._waiting.say(lines)
+
+    @property
+    def others_come_first(self) -> bool:
+        """Whether clients wait in the queue of any worker, and none of them has its turn here."""
+        return not self.serving and self._waiting is not None and self._waiting.any_waits
+
+    def look_soon(self) -> None:
+        """Have those that wait look, but not within this call."""
+        if self._waiting is not None:
+            self._waiting.look_soon()
+
+    def give(self) -> None:
+        """Have one of those that wait take what was given back."""
+        if self._waiting is None:
+            return
+        if self.serving:
+            self._waiting.look_soon()
+        else:
+            self._waiting.give()
+
+
+class WorkerLimit:
+    """The sessions of one frontend in all workers; see ``shared_limit.SharedLimit``."""
+
+    def __init__(self, load: WorkerLoad, name: str) -> None:
+        self._load = load
+        self._name = name
+        self._sessions: Callable[[], Callable[[], int] | None] = lambda: None
+        self._here: Callable[[], WaitsHere | None] = lambda: None
+        self._row: int | None = None
+        self._count: SharedCount | None = None
+        self._waiting: WaitingHere | None = None
+
+    def follow(self, sessions: Callable[[], int], here: WaitsHere) -> None:
+        """See ``SharedLimit``."""
+        self._sessions, self._here = WeakMethod(sessions), ref(here)
+        self.look_again()
+
+    def look_again(self) -> bool:
+        """There may be a row that was not known before, or it is not any more.
+
+        :returns: whether the frontend is still in use.
+        """
+        row = self._load.row(frontend_key(self._name))
+        if self._count is not None and row != self._row:
+            self._count.store(0)
+            self._count = None
+        if row is not None and self._count is None:
+            self._row, self._count = row, self._load.count(row)
+            self._count.store(self._own)
+        self._waiting = self._load.waiting(paused_key(self._name), self._here(), self._waiting)
+        return self._sessions() is not None
+
+    @property
+    def _own(self) -> int:
+        sessions = self._sessions()
+        return 0 if sessions is None else sessions()
+
+    @property
+    def total(self) -> int:
+        """See ``SharedLimit``."""
+        return self._own if self._count is None else self._count.total
+
+    @property
+    def full(self) -> bool:
+        """See ``SharedLimit``."""
+        return self._count is not None and self._count.full
+
+    def add(self) -> bool:
+        """See ``SharedLimit``."""
+        count = self._count
+        if count is None or count.add():
+            return True
+        for _ in range(ATTEMPTS - 1):
+            if count.full:
+                break
+            if count.add():
+                return True
+        if self._waiting is not None:
+            self._waiting.look_soon()
+        return False
+
+    def add_beyond(self) -> None:
+        """See ``SharedLimit``."""
+        if self._count is not None:
+            self._count.store(self._count.own + 1)
+
+    def remove(self) -> None:
+        """See ``SharedLimit``."""
+        if self._count is not None:
+            self._count.remove()
+            self.offer()
+
+    def offer(self) -> None:
+        """See ``SharedLimit``."""
+        if self._waiting is not None:
+            self._waiting.give()
+
+    def wait(self, waits: bool) -> None:
+        """See ``SharedLimit``."""
+        if self._waiting is not None:
+            self._waiting.say(int(waits))
+
+
+def as_key(given: Any) -> Key:
+    """Give the name of something as a message has it."""
+    return tuple(map(str, given))

@@ -1,0 +1,179 @@
+"""Several workers keep one maximum: no more connections come to a backend than it may have, all of these do,
+and each client is served, while workers are killed, too."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from functools import partial
+from random import Random
+from typing import Any
+
+import attrs
+import pytest
+from twisted.internet import reactor as global_reactor
+from twisted.internet.protocol import ClientFactory, Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+
+from support.apply_case import ApplyCase
+from support.orphans import adopt_no_orphans
+from support.sockets import until
+from tcpbalance.config.admission import LimitsConfig
+from tcpbalance.config.models import Config
+from tcpbalance.config.pools import BackendConfig, PoolConfig
+from tcpbalance.workers.shared_counts import can_count
+from tcpbalance.workers.supervisor import Supervisor
+
+reactor: Any = global_reactor
+
+WORKERS = 4
+MAXIMUM = 10
+CLIENTS = 200
+HELD_FOR = 0.004
+"""Seconds that a client keeps its connection once it is served."""
+
+
+class Counted(Protocol):
+    """A connection to the backend, which greets."""
+
+    factory: Backend
+
+    def connectionMade(self) -> None:
+        self.factory.came(self)
+        self.transport.write(b"!")
+
+    def is_open(self) -> bool:
+        """Whether the balancer has not closed it, as far as the kernel knows."""
+        try:
+            return bool(self.transport.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.factory.connections.discard(self)
+
+
+class Backend(Factory):
+    """Counts the connections that are open at the same time."""
+
+    protocol: Any = Counted
+
+    def __init__(self) -> None:
+        self.connections: set[Counted] = set()
+        self.most = 0
+
+    def came(self, connection: Counted) -> None:
+        self.connections.add(connection)
+        self.most = max(self.most, sum(other.is_open() for other in self.connections))
+
+
+class Visit(Protocol):
+    """A connection of a client, which ends some time after it is served."""
+
+    served = False
+    factory: Client
+
+    def dataReceived(self, data: bytes) -> None:
+        self.served = True
+        reactor.callLater(HELD_FOR, self.transport.loseConnection)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.factory.left(self.served)
+
+
+class Client(ClientFactory):
+    """Connects again and again, from one address."""
+
+    noisy = False
+    protocol: Any = Visit
+
+    def __init__(self, address: tuple[str, int], source: str, visits: int) -> None:
+        self.address = address
+        self.source = source
+        self.visits = visits
+        self.failures = 0
+        self.connect()
+
+    def connect(self) -> None:
+        host, port = self.address
+        reactor.connectTCP(host, port, self, bindAddress=(self.source, 0))
+
+    def left(self, served: bool) -> None:
+        self.visits -= served
+        self.failures += not served
+        if self.visits > 0:
+            self.connect()
+
+    def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
+        self.left(False)
+
+
+def few_are_left(clients: list[Client], visits: int) -> bool:
+    """Whether no more visits than these are still to be made."""
+    return sum(client.visits for client in clients) <= visits
+
+
+@pytest.mark.skipif(not can_count(), reason="needs Linux on x86_64")
+class CountsOfWorkersTests(ApplyCase):
+    """Four workers and some hundred clients."""
+
+    data_path_name = "auto"
+    timeout = 120
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.backend = Backend()
+        port = reactor.listenTCP(0, self.backend, backlog=500, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        self.address = f"127.0.0.1:{port.getHost().port}"
+
+    def limited(self, **settings: Any) -> Config:
+        backend = BackendConfig(address=self.address, name="a", max_connections=MAXIMUM)
+        return self.config(web=PoolConfig(backends=(backend,), queue=1000, queue_timeout=60.0, **settings))
+
+    async def supervised(self, config: Config) -> Supervisor:
+        supervisor = Supervisor(reactor, attrs.evolve(config, workers=WORKERS))
+        supervisor.prepare()
+        self.addCleanup(adopt_no_orphans)
+        self.addCleanup(supervisor.stopService)
+        supervisor.startService()
+        await supervisor.when_listening()
+        return supervisor
+
+    def clients(self, supervisor: Supervisor, visits: int) -> list[Client]:
+        assert supervisor._listening is not None
+        ((group,),) = supervisor._listening.groups.values()
+        address = group.of_worker(0).getsockname()
+        return [Client(address, f"127.0.0.{1 + number}", visits) for number in range(CLIENTS)]
+
+    async def test_a_backend_never_has_more_and_always_as_many(self) -> None:
+        supervisor = await self.supervised(self.limited())
+        clients = self.clients(supervisor, 5)
+        await until(reactor, lambda: all(client.visits <= 0 for client in clients), 60.0)
+        assert self.backend.most == MAXIMUM
+        assert sum(client.failures for client in clients) == 0
+
+    async def test_a_frontend_never_has_more_sessions_and_always_as_many(self) -> None:
+        backend = BackendConfig(address=self.address, name="a")
+        limited = {"limits": LimitsConfig(connections=MAXIMUM)}
+        config = self.config({"web": limited}, web=PoolConfig(backends=(backend,)))
+        supervisor = await self.supervised(config)
+        clients = self.clients(supervisor, 3)
+        await until(reactor, lambda: all(client.visits <= 0 for client in clients), 60.0)
+        assert self.backend.most == MAXIMUM
+        assert sum(client.failures for client in clients) == 0
+
+    async def test_nor_while_workers_are_killed(self) -> None:
+        supervisor = await self.supervised(self.limited())
+        clients = self.clients(supervisor, 10)
+        rng = Random(5)
+        for left in range(10 * CLIENTS - 150, 500, -150):
+            await until(reactor, partial(few_are_left, clients, left), 60.0)
+            processes = [place.process for place in supervisor._places if place.process is not None]
+            victim = rng.choice([process for process in processes if process.pid])
+            os.kill(victim.pid, signal.SIGKILL)
+        await until(reactor, lambda: all(client.visits <= 0 for client in clients), 60.0)
+        assert self.backend.most == MAXIMUM

@@ -1,0 +1,187 @@
+"""Pools of several workers keep one maximum, whatever they do in which order, and none waits in vain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from support.pools import described
+from support.worker_loads import SharedWorkers
+from tcpbalance.config.pools import AffinityConfig
+from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.pool import Pool
+from tcpbalance.pool.shared_load import NoCapacityError
+from tcpbalance.pool.slot import Slot
+from tcpbalance.proxy.dial import Decision, Dial, GiveUp, Queue, Try
+from tcpbalance.workers.rows import backend_key, queue_key
+from tcpbalance.workers.shared_counts import can_count
+
+pytestmark = pytest.mark.skipif(not can_count(), reason="needs Linux on x86_64")
+
+WORKERS = 3
+ADDRESSES = {"a": "10.0.0.1:80", "b": "10.0.0.2:80"}
+anyone = st.integers(0, 10**6)
+
+
+def make_pool(shared: SharedWorkers, column: int, limits: dict[str, int], **keys: Any) -> Pool:
+    backends = [Backend(ADDRESSES[name], name, max_connections=most) for name, most in limits.items()]
+    worker = shared.workers[column]
+    return Pool.of(
+        described(backends, **{"queue": 50, **keys}),
+        clock=worker.reactor.seconds,
+        shared=worker.load.pool("web"),
+    )
+
+
+def keys_of(limits: dict[str, int]) -> dict[Any, int | None]:
+    maxima: dict[Any, int | None] = {
+        backend_key("web", name, ADDRESSES[name]): most for name, most in limits.items()
+    }
+    return {**maxima, queue_key("web"): None}
+
+
+class Session:
+    """What wants a slot, and dials as the pool says."""
+
+    def __init__(self, pool: Pool, client: bytes | None) -> None:
+        self.pool = pool
+        self.client = client
+        self.dial = Dial(pool, client)
+        self.slot: Slot | None = None
+        self.waits = False
+        self.turned_away = False
+
+    def go(self, decision: Decision | None = None) -> Session:
+        decision = decision or self.dial.decide()
+        if isinstance(decision, Try):
+            try:
+                self.slot = self.pool.take(decision.backend, self.client)
+            except NoCapacityError:
+                self.go(self.dial.after_refusal())
+            else:
+                self.slot.connected(0.001)
+        elif isinstance(decision, Queue):
+            assert self.pool.queue is not None
+            self.waits = self.pool.queue.join(self)
+            self.turned_away = not self.waits
+        else:
+            assert isinstance(decision, GiveUp)
+            self.turned_away = True
+        return self
+
+    def its_turn(self) -> None:
+        self.waits = False
+        self.go(self.dial.after_queue())
+
+    def displaced(self) -> None:
+        self.waits = False
+        self.turned_away = True
+
+    def look_soon(self) -> None:
+        pass
+
+    def release(self) -> None:
+        slot, self.slot = self.slot, None
+        assert slot is not None
+        slot.release()
+
+
+class LoadMachine(RuleBasedStateMachine):
+    """Sessions of several workers come, wait, go, and are killed with their worker."""
+
+    shared: SharedWorkers
+
+    @initialize(limits=st.lists(st.integers(1, 3), min_size=1, max_size=2), affine=st.booleans())
+    def build(self, limits: list[int], affine: bool) -> None:
+        self.limits = dict(zip(ADDRESSES, limits, strict=False))
+        self.settings = {"affinity": AffinityConfig(ttl=60.0) if affine else None}
+        self.shared = SharedWorkers(WORKERS, keys_of(self.limits))
+        self.pools = [make_pool(self.shared, n, self.limits, **self.settings) for n in range(WORKERS)]
+        self.sessions: list[list[Session]] = [[] for _ in range(WORKERS)]
+        self.stopped: set[int] = set()
+
+    def running(self) -> list[int]:
+        return [column for column in range(WORKERS) if column not in self.stopped]
+
+    @rule(comers=st.lists(st.tuples(anyone, st.integers(0, 3)), min_size=1, max_size=8))
+    def some_come(self, comers: list[tuple[int, int]]) -> None:
+        for number, client in comers:
+            if self.running():
+                column = self.running()[number % len(self.running())]
+                session = Session(self.pools[column], bytes((192, 0, 2, 4 * column + client)))
+                self.sessions[column].append(session.go())
+
+    @rule(number=anyone)
+    def ends(self, number: int) -> None:
+        held = [session for column in self.running() for session in self.sessions[column] if session.slot]
+        if held:
+            held[number % len(held)].release()
+
+    @rule(number=anyone)
+    def gives_up(self, number: int) -> None:
+        waiting = [session for column in self.running() for session in self.sessions[column] if session.waits]
+        if waiting:
+            session = waiting[number % len(waiting)]
+            session.waits = False
+            assert session.pool.queue is not None
+            session.pool.queue.leave(session)
+
+    @rule(column=st.integers(0, WORKERS - 1), what=st.sampled_from(["killed", "stopped", "goes on"]))
+    def a_worker_is(self, column: int, what: str) -> None:
+        if what == "stopped":
+            self.stopped.add(column)
+            return
+        self.stopped.discard(column)
+        if what == "killed":
+            self.sessions[column].clear()
+            self.shared.replace(column)
+            self.pools[column] = make_pool(self.shared, column, self.limits, **self.settings)
+
+    @rule(number=anyone, milliseconds=st.integers(0, 3))
+    def has_a_turn(self, number: int, milliseconds: int) -> None:
+        if self.running():
+            column = self.running()[number % len(self.running())]
+            self.shared.workers[column].reactor.turn(milliseconds / 1000)
+
+    @rule()
+    def a_moment_passes(self) -> None:
+        """After that none waits that could be served, and all that may be there is there."""
+        self.shared.turns(self.running(), 0.1)
+        for column in self.running():
+            waiting = [session for session in self.sessions[column] if session.waits]
+            pool = self.pools[column]
+            free = {b for b in pool.backends if self.held(b.name) < self.limits[b.name]}
+            for session in waiting:
+                sticky = pool.affinity.lookup(session.client) if pool.affinity and session.client else ()
+                assert not free.intersection(sticky or pool.backends)
+
+    def held(self, name: str) -> int:
+        sessions = [session for of_one in self.sessions for session in of_one]
+        return sum(session.slot is not None and session.slot.backend.name == name for session in sessions)
+
+    @invariant()
+    def no_backend_has_more_than_it_may(self) -> None:
+        for name, most in getattr(self, "limits", {}).items():
+            assert self.held(name) <= most
+
+    @invariant()
+    def what_is_counted_is_what_there_is(self) -> None:
+        for name in getattr(self, "limits", {}):
+            assert self.shared.total(backend_key("web", name, ADDRESSES[name])) == self.held(name)
+
+    @invariant()
+    def each_session_is_in_one_state(self) -> None:
+        for session in (session for of_one in getattr(self, "sessions", []) for session in of_one):
+            assert (session.slot is not None) + session.waits + session.turned_away <= 1
+
+    def teardown(self) -> None:
+        if hasattr(self, "shared"):
+            self.shared.close()
+
+
+TestLoad = LoadMachine.TestCase
+TestLoad.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
