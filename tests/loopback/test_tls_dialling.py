@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from support import peers
 from support.certificates import Authority, Issued
 from support.clients import connect, read, read_all
+from support.descriptors import sockets_to
 from support.names import OpenEngine
 from support.sockets import Recorder, until
 from support.tls_case import NAME, PLAIN, TlsCase
@@ -103,7 +104,9 @@ class PassedOverTests(TlsCase):
 class Outcome:
     """A factory that keeps what came of an attempt."""
 
-    def __init__(self) -> None:
+    def __init__(self, where: Address | None = None) -> None:
+        self.where = where
+        self.open_at_the_end = 0
         self.protocol: Recorder | None = None
         self.cause = ""
         self.fault: Fault | None = None
@@ -113,6 +116,8 @@ class Outcome:
         return self.protocol
 
     def clientConnectionFailed(self, connector: Any, reason: Failure = connectionDone) -> None:
+        if self.where is not None and self.where.port is not None:
+            self.open_at_the_end = sockets_to(str(self.where.host), self.where.port)
         failure = cast(ConnectFailed, reason.value)
         self.cause, self.fault = failure.cause, failure.fault
 
@@ -164,14 +169,16 @@ class FaultTests(TlsCase):
         timeout: float = 5.0,
     ) -> Outcome:
         """Dial somebody; gives what came of it."""
-        outcome = Outcome()
         with peers.peer(handler) as backend:
             where = Address.parse(backend.address)
+            outcome = Outcome(where)
             connector = SocketConnector(reactor, PLAIN, self.data_path)
             peer = peer or self.believing().peer(where, None)
             dial_tls(connector, where, outcome, timeout, peer, preamble)
             await until(reactor, lambda: outcome.protocol or outcome.cause)
             assert outcome.protocol is None
+            # Another connection may be opened as soon as the end of this one is reported.
+            assert outcome.open_at_the_end == 0 or self.data_path_name == "portable"
             await until(reactor, lambda: not backend.open_connections)
         return outcome
 

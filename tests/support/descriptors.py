@@ -7,6 +7,7 @@ import gc
 import os
 import re
 import resource
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +46,16 @@ def left_open(before: dict[int, str], within: float) -> dict[int, str]:
         time.sleep(0.01)
         leaked = _new(before)
     return leaked
+
+
+def sockets_to(host: str, port: int) -> int:
+    """How many sockets of this process are connected to an address."""
+    found = 0
+    for number, target in open_descriptors().items():
+        if target.startswith("socket:"):
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(number)) as sock:
+                found += sock.getpeername() == (host, port)
+    return found
 
 
 def room_in(status: str) -> int:
