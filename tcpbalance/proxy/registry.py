@@ -150,6 +150,16 @@ class SessionRegistry:
         else:
             self.accept_pause.resume(FULL)
 
+    def claim(self) -> bool:
+        """Claim a place for the next client, where several processes keep one limit.
+
+        :returns: False where there is none: no client is to be accepted then, until there is.
+        """
+        return True
+
+    def give_up_claim(self) -> None:
+        """Give back a place for which no client has come."""
+
     def add(self, session: OpenSession) -> None:
         """Take in a session that begins."""
         self.stats.connections_total += 1
@@ -208,7 +218,7 @@ class SessionRegistry:
         sessions.discard(session)
         self.stats.connections_total -= 1
         if len(sessions) == self._max_sessions - 1:
-            self.accept_pause.resume(_FULL)
+            self.accept_pause.resume(FULL)
         if not sessions and (self._idle is not None or self.closed):
             self._report_idle()
 

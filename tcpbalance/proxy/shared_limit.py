@@ -97,10 +97,7 @@ class CountedRegistry(SessionRegistry):
     # For what accepts clients
 
     def claim(self) -> bool:
-        """Claim a place for the next client.
-
-        :returns: False where there is none: no client is to be accepted then, until there is.
-        """
+        """See ``SessionRegistry``."""
         if self._has_claim or not self._is_enforced:
             return True
         self._has_claim = self._shared.add()
@@ -109,7 +106,7 @@ class CountedRegistry(SessionRegistry):
         return self._has_claim
 
     def give_up_claim(self) -> None:
-        """Give back a place for which no client has come."""
+        """See ``SessionRegistry``."""
         if self._has_claim:
             self._has_claim = False
             self._shared.remove()
@@ -141,6 +138,11 @@ class CountedRegistry(SessionRegistry):
     ) -> None:
         """See ``SessionRegistry``."""
         super().remove(session, reason, upstream, client_bytes, backend_bytes)
+        self._shared.remove()
+
+    def forget(self, session: OpenSession) -> None:
+        """See ``SessionRegistry``."""
+        super().forget(session)
         self._shared.remove()
 
     # While there are as many as there may be

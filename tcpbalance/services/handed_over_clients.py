@@ -56,7 +56,7 @@ class HandedOverClients:
 
     def serve(self, connection: HandedOver) -> None:
         """Serve a client, now or once clients are accepted; one too many is reset."""
-        if self._accepts and not self._waiting:
+        if self._accepts and not self._waiting and self._factory.registry.claim():
             self._serve(connection)
         elif len(self._waiting) < self._bound():
             self._waiting.append(connection)
@@ -71,6 +71,8 @@ class HandedOverClients:
         except Exception:
             self._log.failure("frontend {name}: a connection could not be served", name=self._name)
             connection.sock.close()
+        finally:
+            self._factory.registry.give_up_claim()
 
     def _write_shed(self, shed: Counter[None], last: None) -> None:
         self._log.warn(
@@ -93,7 +95,11 @@ class HandedOverClients:
 
     def _serve_waiting(self) -> None:
         self._turn = None
-        while self._waiting and self._accepts:
+        self.accept_now()
+
+    def accept_now(self) -> None:
+        """See ``Acceptor``: serve those that wait, as long as there is a place for them."""
+        while self._waiting and self._accepts and self._factory.registry.claim():
             self._serve(self._waiting.popleft())
 
     def getHost(self) -> Any:
