@@ -465,6 +465,7 @@ class Supervisor(Service):
 
     def _finish(self, _: object) -> None:
         self._heartbeat.stop()
+        self._files = None
         if self._memory >= 0:
             os.close(self._memory)
         self._files = None
