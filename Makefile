@@ -16,7 +16,7 @@ find_python = for python in python3 python3.11 python3.12 python3.13 python3.14;
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; python=; done; \
 	test -n "$$python" || { echo "tcpbalance needs Python 3.11 or newer, and none was found." >&2; exit 1; }
 
-.PHONY: help run test audit cost bench check lint types floors docs wheel news clean
+.PHONY: help run test audit cost bench soak check lint types floors docs wheel news clean
 
 help: ## show this list
 	@sed -n -E 's/^([a-z]+):.*## (.*)/\1 \2/p' $(MAKEFILE_LIST) | while read -r name what; do \
@@ -36,6 +36,9 @@ cost: $(VENV)/installed-test ## count byte codes and calls a connection, which a
 
 bench: $(VENV)/installed-bench ## measure against HAProxy, nginx and Envoy, about a quarter of an hour (ARGS="--turns 3 --only requests")
 	@$(BIN)/python -m bench $(ARGS)
+
+soak: $(VENV)/installed-test ## make faults at random while streams run, ten minutes (ARGS="--seconds 60 --seed 1")
+	@$(BIN)/python -m bench.soak $(ARGS)
 
 check: lint types floors news docs wheel ## everything that CI checks besides `make test`
 

@@ -1,0 +1,1 @@
+"""Faults at random, over streams whose every byte is checked: `make soak`."""
