@@ -38,14 +38,18 @@ def unpack(packet: bytes, sock: SocketType) -> HandedOver:
     """
     line, separator, received = packet.partition(b"\n")
     try:
-        content = json.loads(line) if separator else None
-    except (ValueError, RecursionError):
-        content = None
-    match content:
-        case [str(frontend), [str(), int(), *_] as peer, float(born)] if len(peer) == _SIZES.get(sock.family):
-            address = peer_address(sock.family, tuple(peer))
-        case [str(frontend), str() | None as name, float(born)] if sock.family == AF_UNIX:
-            address = peer_address(sock.family, name)
-        case _:
-            raise HandedOverMessageError(f"describes no connection: {line[:60]!r}")
-    return HandedOver(frontend, address, born, received, sock)
+        # What has no line, or another number of values, is refused as what is no JSON.
+        frontend, peer, born = json.loads(line.decode() if separator else "")
+    except (ValueError, TypeError, RecursionError):
+        frontend = peer = born = None
+    family = sock.family
+    if not (isinstance(frontend, str) and isinstance(born, float) and _is_address(family, peer)):
+        raise HandedOverMessageError(f"describes no connection: {line[:60]!r}")
+    return HandedOver(frontend, peer_address(family, peer), born, received, sock)
+
+
+def _is_address(family: int, peer: object) -> bool:
+    """Whether something is a peer's address as the socket module calls it, but that a list has its values."""
+    if isinstance(peer, list):
+        return len(peer) == _SIZES.get(family) and isinstance(peer[0], str)
+    return family == AF_UNIX and (peer is None or isinstance(peer, str))
