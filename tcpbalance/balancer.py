@@ -43,6 +43,7 @@ from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.registry import OpenSession, SessionRegistry
 from tcpbalance.reactor import Reactor
 from tcpbalance.services.drains import Drains
+from tcpbalance.services.following import Following
 from tcpbalance.services.frontend import Frontend
 from tcpbalance.services.frontend_service import FrontendService
 from tcpbalance.services.pool_service import PoolService
@@ -82,6 +83,7 @@ class Balancer(MultiService):
     :param hand_over: brings connections to other processes that their clients belong to; None where there are
         none.
     :param load: what is counted together with other processes that serve the same; None where there are none.
+    :param following: has the services follow those of another process; None where this one is alone.
     :ivar factories: by the name of their frontend, what serves its clients.
     :raises SettingError: for a negative or endless grace, no frontend, two frontends of one name, an overload
         without bounds, another data path, or a pool whose connections come back to it.
@@ -106,6 +108,7 @@ class Balancer(MultiService):
         inherited: InheritedSockets | None = None,
         hand_over: HandOver | None = None,
         load: SharedLoad | None = None,
+        following: Following | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
         grace = checked("balancer", Config, shutdown_grace=shutdown_grace).shutdown_grace
@@ -126,6 +129,7 @@ class Balancer(MultiService):
             grace=grace,
             hand_over=hand_over,
             load=load,
+            following=following,
         )
         self.factories: dict[str, FrontendFactory] = {}
         self._frontends: dict[str, FrontendService] = {}
@@ -153,6 +157,7 @@ class Balancer(MultiService):
         worker: int | None = None,
         hand_over: HandOver | None = None,
         load: SharedLoad | None = None,
+        following: Following | None = None,
     ) -> Balancer:
         """Build a balancer from a configuration that was loaded or made by hand.
 
@@ -161,6 +166,7 @@ class Balancer(MultiService):
         :param worker: the number of this process among several that serve, for the access log.
         :param hand_over: see ``Balancer``.
         :param load: see ``Balancer``.
+        :param following: see ``Balancer``.
         """
         parts = Parts.of(config, cast(IReactorTime, reactor), clock, load)
         balancer = cls(
@@ -175,6 +181,7 @@ class Balancer(MultiService):
             inherited=inherited,
             hand_over=hand_over,
             load=load,
+            following=following,
         )
         balancer._parts = parts
         balancer._worker = worker

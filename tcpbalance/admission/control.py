@@ -29,6 +29,8 @@ class AdmissionControl:
     :param clock: gives the time in seconds; it must not go back.
     :param max_clients: that are remembered without having a connection, at least 1.
     :ivar clients: what is known of them.
+    :ivar on_ban: called with what a client is known by and the end of its ban, when that begins; None for
+        nothing.
     :ivar last_would_refuse: why the client last given to ``admit`` was admitted only because of a dry run;
         None if it was not.
     :raises SettingError: for fewer clients to remember than one.
@@ -47,6 +49,7 @@ class AdmissionControl:
         "access",
         "clients",
         "last_would_refuse",
+        "on_ban",
     )
 
     def __init__(
@@ -62,6 +65,7 @@ class AdmissionControl:
         self.access = access
         self.clients = Clients(max_clients)
         self.last_would_refuse: Refusal | None = None
+        self.on_ban: Callable[[bytes, float], object] | None = None
         self._clock = clock
         self._limit_by(limits)
 
@@ -108,12 +112,29 @@ class AdmissionControl:
         # What a dry run of the lists would refuse must not count against a client for limits in force.
         lists_apart = self.access.dry_run and not self._limits_dry_run
         found = self._judge(known, None if lists_apart else listed, now)
-        refusal = None if found is None and listed is None else self._weigh(found, listed)
+        if found is None and listed is None:
+            refusal = None
+        else:
+            refusal = self._weigh(found, listed)
+            if known.banned_until > now and found is not Refusal.BANNED and self.on_ban is not None:
+                self.on_ban(key, known.banned_until)
         if refusal is None:
             self.clients.hold(key, known)
         else:
             self.clients.rest(key, known, now)
         return refusal
+
+    def ban(self, key: bytes, until: float) -> None:
+        """Take over a ban that another process has decided; the later end of two counts.
+
+        :param key: what the client is known by; see ``clients.group``.
+        :param until: the end of the ban, by the clock.
+        """
+        now = self._clock()
+        if self._limited and until > now:
+            client = self.clients.take(key)
+            client.banned_until = max(client.banned_until, until)
+            self.clients.rest(key, client, now)
 
     def release(self, client: bytes | None) -> None:
         """Take note that a connection that came in has ended.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from math import inf
 
 from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.pool.backend import Backend
@@ -139,6 +140,53 @@ class Affinity:
         if sticky_entry in self._entries.get(sticky_entry.client, ()):
             self._entries.move_to_end(sticky_entry.client)
 
+    def latest_clients(self) -> list[bytes]:
+        """Give all clients that are remembered, the most recently used first."""
+        return [*reversed(self._entries)]
+
+    def rows_of(
+        self, clients: Iterable[bytes], numbers: Mapping[Backend, int]
+    ) -> list[tuple[bytes, int, float]]:
+        """Give the entries of clients, as far as they are known: those of one together, the sticky one first.
+
+        :param clients: as they are remembered, without their host part.
+        :param numbers: what stands for each backend; an entry of any other is left out.
+        :returns: the client, the number, and when the entry expires; infinity while the client is connected.
+        """
+        get = self._entries.get
+        return [
+            (client, numbers[entry.backend], inf if entry.open else entry.expires)
+            for client in clients
+            for entry in get(client, ())
+            if entry.backend in numbers
+        ]
+
+    def put(self, client: bytes, entries: Sequence[tuple[Backend, float]]) -> None:
+        """Remember a client as another process has served it, in the place of what is known of it.
+
+        :param client: as it is remembered, without its host part.
+        :param entries: its sticky backend first, with when each entry expires: infinity while the client is
+            connected. None of them: the client is known no longer.
+        """
+        if not entries:
+            self._entries.pop(client, None)
+            return
+        entry = self._entries.get(client)
+        if entry is None:
+            entry = self._entry(client)
+        self._entries.move_to_end(client)
+        entry[:] = [_that_expires(client, *given) for given in entries[:MAX_ENTRIES]]
+
+    def lose(self, clients: Iterable[bytes]) -> None:
+        """Take note that clients which `put` has said are connected are so no longer: the ttl begins.
+
+        :param clients: as they are remembered, without their host part.
+        """
+        expires = self._clock() + self.config.ttl
+        for client in clients:
+            for entry in self._entries.get(client, ()):
+                entry.expires = min(entry.expires, expires)
+
     def forget(self, backends: Collection[Backend]) -> Iterator[None]:
         """Drop the entries of backends, piece by piece; a client that has no other is known no longer.
 
@@ -193,3 +241,9 @@ class Affinity:
 
     def _masked(self, client: bytes) -> bytes:
         return masked(client, self.config.ipv4_prefix, self.config.ipv6_prefix)
+
+
+def _that_expires(client: bytes, backend: Backend, expires: float) -> StickyEntry:
+    sticky_entry = StickyEntry(client, backend)
+    sticky_entry.expires = expires
+    return sticky_entry

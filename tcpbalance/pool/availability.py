@@ -46,7 +46,7 @@ class Availability:
         backends = self._members.backends
         self._eligible = sum(map(_is_eligible, backends))
         self._panics = self._eligible < self._members.panic_below
-        self.panic_is_news = self._panics != self._reported_panic
+        self.panic_is_news = self._is_in_use and self._panics != self._reported_panic
         for backend in backends:
             serves = self._panics or (backend.up and (not backend.ejected or not self._eligible))
             backend.available = serves and backend.admin_state is AdminState.READY
@@ -55,6 +55,7 @@ class Availability:
     def begin_to_report(self) -> None:
         """Log from now on what there is to report: the pool is in use."""
         self._is_in_use = True
+        self.panic_is_news = self._panics != self._reported_panic
         self.report_none_left()
 
     def report_none_left(self) -> None:

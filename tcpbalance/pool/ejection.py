@@ -78,10 +78,15 @@ class Ejections:
         :param noticeable: seconds up to which that says nothing about the backend.
         """
         if not backend.ejected and self._detection.connected(backend, seconds, noticeable):
-            median = self._detection.median_connect_time() or 0.0
-            self._eject(
-                backend, f"slow, {seconds * 1000:.1f} ms to connect, the median is {median * 1000:.1f} ms"
-            )
+            self._eject(backend, self._detection.why_slow(seconds))
+
+    def found_slow(self, backend: Backend, cause: str) -> None:
+        """Another process has found that a backend is slow.
+
+        :param cause: as `OutlierDetection.why_slow` gives it.
+        """
+        if not backend.ejected:
+            self._eject(backend, cause)
 
     def answered(self, backend: Backend) -> None:
         """The backend's first byte on a connection has come."""
@@ -99,6 +104,11 @@ class Ejections:
         for backend in self._detection.ejected():
             if backend.ejected and self._detection.ejection_expired(backend):
                 self._readmit(backend)
+
+    @property
+    def next_expiry(self) -> float:
+        """When time alone readmits a backend, by the pool's clock; infinite where it does not."""
+        return self._next_expiry
 
     def _eject(self, backend: Backend, cause: str) -> None:
         # At least one eligible backend stays; a removed one gets no new connections anyway.

@@ -87,6 +87,14 @@ class OutlierDetection:
         medians = [times.median for _, times in self._comparable()]
         return median_low(medians) if len(medians) > 1 else None
 
+    def why_slow(self, seconds: float) -> str:
+        """Give the cause of an ejection for being slow.
+
+        :param seconds: what the last connection took.
+        """
+        median = self.median_connect_time() or 0.0
+        return f"slow, {seconds * 1000:.1f} ms to connect, the median is {median * 1000:.1f} ms"
+
     def _comparable(self) -> list[tuple[Backend, ConnectTimes]]:
         """The backends that may serve and are known well enough, with their connect times."""
         return [

@@ -25,13 +25,15 @@ from tcpbalance.pool.ejection import Ejections
 from tcpbalance.pool.members import Health, Members, MembersBuilder
 from tcpbalance.pool.outlier import OutlierDetection
 from tcpbalance.pool.policies.base import PolicyFactory, PolicyTools
-from tcpbalance.pool.recorded_affinity import adopted, make_affinity
+from tcpbalance.pool.recorded_affinity import RecordedAffinity, adopted, make_affinity
+from tcpbalance.pool.reported_ejections import OutlierReports, ReportedEjections
 from tcpbalance.pool.retry_budget import RetryBudget
 from tcpbalance.pool.shared_load import NoCapacityError, PoolLoad
 from tcpbalance.pool.shares import Load, Surplus, surplus
 from tcpbalance.pool.shortage import Shortage
 from tcpbalance.pool.slot import Slot, SlotObservers
 from tcpbalance.pool.slow_start import SlowStart
+from tcpbalance.pool.standing import Standing
 from tcpbalance.pool.tier import PolicyFailureLog, Tier
 from tcpbalance.stats import BackendStats, PoolStats, add_up
 from tcpbalance.wire.proxy_protocol import ProxyVersion
@@ -203,7 +205,8 @@ class Pool:
         self._end_slow_start: Callable[[], None] = lambda: None
         self._slow_start: SlowStart | None = None
         self._before_take: Callable[[Backend], None] | None = None if shared is None else self._announce
-        self.ejections: Ejections | None = None
+        self.ejections: Ejections | ReportedEjections | None = None
+        self._reports: OutlierReports | None = None
         self.queue: ConnectionQueue | None = None
         self._observers = SlotObservers(clock, 0.0, None, None, COOLDOWN, self.cooldowns, None)
         self._adopt_settings(description)
@@ -221,6 +224,30 @@ class Pool:
     def begin_to_report(self) -> None:
         """Log from now on, once, that no backend is available; calling it again does nothing."""
         self._availability.begin_to_report()
+
+    def report_panic(self) -> None:
+        """Log, where that is new, that a panic has begun or ended, as the next connection would."""
+        self._availability.report_panic()
+
+    def follow(self, reports: OutlierReports) -> None:
+        """Leave it to another process to find out how backends stand: see `stand_as`.
+
+        What is known of clients is recorded from now on, for `RecordedAffinity.take_changes`.
+
+        :param reports: takes what connections show of backends, where outlier detection is configured.
+        """
+        self._reports = reports
+        if self.ejections is not None:
+            self.ejections = self._make_ejections(self.ejections.config)
+        self._record_affinity()
+        observers = self._observers
+        observers.affinity, observers.ejections = self.affinity, self.ejections
+
+    def _record_affinity(self) -> None:
+        present = self.affinity
+        if present is not None and not isinstance(present, RecordedAffinity):
+            self.affinity = RecordedAffinity(present.config, self.clock, None)
+            self.affinity.take_over(present)
 
     @property
     def checked(self) -> bool:
@@ -412,17 +439,12 @@ class Pool:
         active = sum(backend.load for backend in open_to_all)
         return self._bounded_load * (active + 1), weight
 
-    @property
-    def processes(self) -> int:
-        """How many processes serve by the pool, as far as they count together."""
-        return 1 if self._shared is None else self._shared.processes
-
     def surplus(self, leaving: Mapping[Backend, int], away: int) -> Surplus:
         """Work out which backends have more than their share of the connections.
 
         Only those count that are eligible, and get new clients as the policy says: in a panic, none.
 
-        :param leaving: connections of each backend that this process is closing, and are active nevertheless.
+        :param leaving: connections of each backend that are being closed, and are active nevertheless.
         :param away: clients that are expected to connect anew, those of *leaving* among them.
         """
         if self._availability.panics:
@@ -521,6 +543,8 @@ class Pool:
         self.judges_connect_times = outlier is not None and outlier.slow_factor is not None
         other = None if description.affinity is None else make_affinity(description.affinity, self.clock)
         self.affinity = adopted(self.affinity, other)
+        if self._reports is not None:
+            self._record_affinity()
         self._adopt_slow_start(values.slow_start)
         self._adopt_queue(description.queue)
         self._adopt_ejections(outlier)
@@ -718,6 +742,22 @@ class Pool:
             backend.admin_state = admin_state
             self._changed(backend)
 
+    def stand_as(self, standings: Mapping[Backend, Standing]) -> list[Backend]:
+        """Have backends stand as another process has found it, which counts and logs each change.
+
+        :returns: those that checks have taken down by that.
+        """
+        differ = {b: standing for b, standing in standings.items() if standing != Standing.of(b)}
+        changed = tuple(backend for backend in differ if not backend.removed)
+        if not changed:
+            return []
+        were_unavailable = [other for other in self.backends if not other.available]
+        were_up = [backend for backend in changed if backend.up]
+        for backend in changed:
+            differ[backend].apply_to(backend)
+        self._publish_changes(changed, were_unavailable)
+        return [backend for backend in were_up if not backend.up and not backend.awaits_check]
+
     def snapshot(self) -> dict[str, int]:
         """Give the counters by name: the sums over all backends that it has had, and its own; and what waits
         in the queue as ``queue_active``."""
@@ -739,13 +779,18 @@ class Pool:
             return
         # A panic, or the loss of the last eligible backend, makes others available as well.
         were_unavailable = [other for other in self.backends if not other.available]
+        self._publish_changes((backend,), were_unavailable)
+
+    def _publish_changes(self, changed: tuple[Backend, ...], were_unavailable: Iterable[Backend]) -> None:
         self._availability.update()
         self._availability.report_none_left()
         available = tuple(other for other in were_unavailable if other.available)
-        self._subscribers.publish(PoolChange(changed=(backend,), available=available))
+        self._subscribers.publish(PoolChange(changed=changed, available=available))
 
-    def _make_ejections(self, config: OutlierConfig) -> Ejections:
+    def _make_ejections(self, config: OutlierConfig) -> Ejections | ReportedEjections:
         detection = OutlierDetection(config, self._members, self.clock)
+        if self._reports is not None:
+            return ReportedEjections(detection, self._reports)
         return Ejections(self.name, detection, self._availability, self.checked, self._changed)
 
     # The queue

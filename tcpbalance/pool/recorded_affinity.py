@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from math import inf
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.pool.affinity import MAX_ENTRIES, Affinity, StickyEntry
@@ -36,10 +35,10 @@ class RecordedAffinity(Affinity):
 
     :param config: as of `Affinity`.
     :param clock: likewise.
-    :param state_file: where the entries are kept.
+    :param state_file: where the entries are kept; None for in another process alone.
     """
 
-    def __init__(self, config: AffinityConfig, clock: Callable[[], float], state_file: str) -> None:
+    def __init__(self, config: AffinityConfig, clock: Callable[[], float], state_file: str | None) -> None:
         super().__init__(config, clock)
         self.state_file = state_file
         self._changed: dict[bytes, None] = {}
@@ -59,9 +58,7 @@ class RecordedAffinity(Affinity):
         changed.pop(sticky_entry.client, None)
         changed[sticky_entry.client] = None
         if len(changed) > self.config.max_entries:
-            # They were not taken for long, as where the disk does not answer.
-            changed.clear()
-            self._has_too_many_changes = True
+            self._give_changes_up()
         return sticky_entry
 
     def closed(self, sticky_entry: StickyEntry) -> None:
@@ -70,6 +67,30 @@ class RecordedAffinity(Affinity):
         changed = self._changed
         changed.pop(sticky_entry.client, None)
         changed[sticky_entry.client] = None
+
+    def put(self, client: bytes, entries: Sequence[tuple[Backend, float]]) -> None:
+        """Remember a client as another process has served it; see `Affinity`."""
+        known = client in self._entries
+        Affinity.put(self, client, entries)
+        if entries:
+            self._changed.pop(client, None)
+            self._changed[client] = None
+            if len(self._changed) > self.config.max_entries:
+                self._give_changes_up()
+        else:
+            # As in `_forget`.
+            self._has_too_many_changes |= known
+
+    def lose(self, clients: Iterable[bytes]) -> None:
+        """Take note that clients are connected no longer; see `Affinity`."""
+        known = [client for client in clients if client in self._entries]
+        Affinity.lose(self, known)
+        self._changed.update(dict.fromkeys(known))
+
+    def _give_changes_up(self) -> None:
+        """They were not taken for long, as where the disk does not answer."""
+        self._changed.clear()
+        self._has_too_many_changes = True
 
     def _forget(self, clients: Iterable[bytes], backends: Collection[Backend]) -> bool:
         found = super()._forget(clients, backends)
@@ -92,23 +113,6 @@ class RecordedAffinity(Affinity):
         """Give all clients, the least recently used first; what has changed counts as taken."""
         self.take_changes()
         return [*self._entries]
-
-    def rows_of(
-        self, clients: Iterable[bytes], numbers: Mapping[Backend, int]
-    ) -> list[tuple[bytes, int, float]]:
-        """Give the entries of clients, as far as they are known: those of one together, the sticky one first.
-
-        :param clients: as `take_changes` and `clients` give them.
-        :param numbers: what stands for each backend; an entry of any other is left out.
-        :returns: the client, the number, and when the entry expires; infinity while the client is connected.
-        """
-        get = self._entries.get
-        return [
-            (client, numbers[entry.backend], inf if entry.open else entry.expires)
-            for client in clients
-            for entry in get(client, ())
-            if entry.backend in numbers
-        ]
 
     def restore(self, entries: Iterable[tuple[bytes, Backend, float]]) -> int:
         """Remember clients as ones that were last seen before all that are known; those that are known stay

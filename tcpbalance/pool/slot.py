@@ -11,6 +11,7 @@ from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.connection_queue import ConnectionQueue
 from tcpbalance.pool.cooldown import CooldownLog
 from tcpbalance.pool.ejection import Ejections
+from tcpbalance.pool.reported_ejections import ReportedEjections
 
 
 @define
@@ -30,7 +31,7 @@ class SlotObservers:
     clock: Callable[[], float]
     connect_timeout: float
     affinity: Affinity | None
-    ejections: Ejections | None
+    ejections: Ejections | ReportedEjections | None
     cooldown: float
     cooldowns: CooldownLog
     queue: ConnectionQueue | None

@@ -19,7 +19,6 @@ from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.admission.lists import DenyFile, make_admission
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.admission import LimitsConfig
-from tcpbalance.health.monitor import HealthMonitor
 from tcpbalance.net.binding import ListenError, listen_error
 from tcpbalance.net.listener import Listener
 from tcpbalance.net.socket_options import SocketOptionError, SocketOptions
@@ -34,6 +33,7 @@ from tcpbalance.services import pool_service
 from tcpbalance.services.carrier import Carrier, ListeningSockets
 from tcpbalance.services.drains import LOOK_AGAIN_AFTER
 from tcpbalance.services.endpoint_port import EndpointPort
+from tcpbalance.services.following import Monitor
 from tcpbalance.services.frontend import Frontend
 from tcpbalance.services.handed_over_clients import HandedOverClients
 from tcpbalance.services.listen import ListensOn
@@ -111,6 +111,7 @@ class FrontendService(SteppedService):
         self._admission = frontend.admission
         if self._admission is None:
             self._admission = make_admission(frontend.access, frontend.limits, shared.clock, lists)
+        self._share_bans()
         self.factory = FrontendFactory(
             shared.reactor,
             frontend.pool,
@@ -370,6 +371,11 @@ class FrontendService(SteppedService):
         present = self._admission
         if present is None or control is None or not present.go_on_by(control.access, limits):
             self._admission = control
+            self._share_bans()
+
+    def _share_bans(self) -> None:
+        if self._shared.following is not None and self._admission is not None:
+            self._shared.following.share_bans(self.frontend.name, self._admission)
 
     def refresh(self) -> None:
         """Have the next sessions begin by what the description and its pools say now, once the pools are
@@ -419,8 +425,9 @@ class FrontendService(SteppedService):
         # While it waits, the frontend may come to have other pools, for which it waits anew.
         DeferredList(awaited).addCallback(lambda _: self._open(opened) if self._pools is pools else None)
 
-    def _log_awaited_checks(self, awaited: Sequence[HealthMonitor]) -> None:
-        if awaited:
+    def _log_awaited_checks(self, awaited: Sequence[Monitor]) -> None:
+        # Another process that is followed says so itself.
+        if awaited and self._shared.following is None:
             self._log.info(
                 "frontend {name} waits for the first checks of {pools}, {seconds:g} s at most",
                 name=self.frontend.name,

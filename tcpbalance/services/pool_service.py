@@ -19,6 +19,7 @@ from tcpbalance.pool.pool import Pool
 from tcpbalance.pool.recorded_affinity import RecordedAffinity
 from tcpbalance.proxy.registry import OpenSession
 from tcpbalance.reload import Part, Reloader
+from tcpbalance.services.following import AffinityKeeper, Monitor
 from tcpbalance.services.rebalancer import Rebalancer
 from tcpbalance.services.shared import Shared
 from tcpbalance.services.stepped import SteppedService
@@ -36,7 +37,8 @@ class PoolService(SteppedService):
     :param on_down: called with a backend that has gone down and whose sessions are to be reset.
     :param sessions_of: gives the open sessions of the frontends that a pool serves, those that it does not
         serve among them.
-    :ivar monitor: makes the checks, None where there are none.
+    :param watches_files: whether the pool's files are read again when they change; else others see to that.
+    :ivar monitor: makes the checks, or stands for those of another process; None where there are none.
     :ivar unanswered: fires with the names that had no answer when there was time for one.
     :ivar restored: fires when affinity is as it was before the last restart, or cannot be.
     """
@@ -49,16 +51,20 @@ class PoolService(SteppedService):
         pool: Pool,
         on_down: Callable[[Backend], None],
         sessions_of: Callable[[Pool], list[OpenSession]],
+        *,
+        watches_files: bool = True,
     ) -> None:
         self.pool = pool
         self._shared = shared
         self._on_down = on_down
-        self.monitor: HealthMonitor | None = None
+        self._watches_files = watches_files
+        self._following = shared.following
+        self.monitor: Monitor | None = None
         if isinstance(pool.health, HealthConfig):
             self.monitor = self._make_monitor(pool.health)
         self.unanswered: Deferred[list[str]] = succeed([])
         self.restored: Deferred[None] = succeed(None)
-        self._journal: AffinityJournal | None = None
+        self._journal: AffinityKeeper | None = None
         self._followed: list[str] = []
         self._unsubscribe: Callable[[], object] = lambda: None
         self._given_up: set[Deferred[Any]] = set()
@@ -67,7 +73,9 @@ class PoolService(SteppedService):
         )
         self._reloader = Reloader(shared.reactor, self._files(), in_thread(shared.reactor))
 
-    def _make_monitor(self, health: HealthConfig) -> HealthMonitor:
+    def _make_monitor(self, health: HealthConfig) -> Monitor:
+        if self._following is not None:
+            return self._following.monitor(self.pool, health)
         return HealthMonitor(
             self.pool,
             health,
@@ -83,12 +91,17 @@ class PoolService(SteppedService):
             self._on_down(backend)
 
     def _files(self) -> list[tuple[str, Part]]:
-        return [] if self.pool.tls is None else [(f"pool {self.pool.name}", self.pool.tls)]
+        if self.pool.tls is None or not self._watches_files:
+            return []
+        return [(f"pool {self.pool.name}", self.pool.tls)]
 
     def begin(self) -> None:
         """Look names up, restore affinity and start checking."""
         self._reloader.startService()
-        self.pool.begin_to_report()
+        if self._following is None:
+            self.pool.begin_to_report()
+        else:
+            self._following.begin(self.pool, self._went_down)
         self._drain_where_asked(self.pool.backends)
         self._warn_of_addresses_out_of_reach(self.pool.backends)
         if self.monitor is not None:
@@ -107,6 +120,8 @@ class PoolService(SteppedService):
         self._reloader.stopService()
         self._rebalancer.stop()
         self._unsubscribe()
+        if self._following is not None:
+            self._following.end(self.pool)
         self._shared.resolver.unfollow(self._followed)
         checks = succeed(None) if self.monitor is None else maybeDeferred(self.monitor.stopService)
         self._end_journal()
@@ -125,17 +140,23 @@ class PoolService(SteppedService):
             return
         self._end_journal()
         if affinity is not None:
-            self._journal = AffinityJournal(
-                self.pool.name,
-                affinity.state_file,
-                affinity,
-                lambda: self.pool.backends,
-                clock=self.pool.clock,
-                reactor=self._shared.reactor,
-                in_thread=in_thread(self._shared.reactor),
-            )
+            self._journal = self._make_journal(affinity)
             self._journal.start()
             self.restored = self._journal.restored.wait()
+
+    def _make_journal(self, affinity: RecordedAffinity) -> AffinityKeeper:
+        if self._following is not None:
+            return self._following.journal(self.pool, affinity)
+        assert affinity.state_file is not None
+        return AffinityJournal(
+            self.pool.name,
+            affinity.state_file,
+            affinity,
+            lambda: self.pool.backends,
+            clock=self.pool.clock,
+            reactor=self._shared.reactor,
+            in_thread=in_thread(self._shared.reactor),
+        )
 
     def _end_journal(self) -> None:
         if self._journal is not None:
@@ -234,6 +255,8 @@ class PoolService(SteppedService):
         return list(dict.fromkeys(str(address.host) for address in addresses if address.is_name))
 
     def _warn_of_addresses_out_of_reach(self, backends: Iterable[Backend]) -> None:
+        if self._following is not None:
+            return  # The other process says so.
         if self._shared.connector is not None:
             return  # The routes of this machine say nothing about another way to connect.
         for backend in backends:

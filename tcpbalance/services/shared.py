@@ -19,6 +19,7 @@ from tcpbalance.proxy.hand_over import HandOver
 from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.proxy.shared_limit import SharedLimit
 from tcpbalance.services.drains import Drains
+from tcpbalance.services.following import Following
 
 
 class SharedLoad(Protocol):
@@ -52,6 +53,8 @@ class Shared:
     :param hand_over: brings connections to other processes that their clients belong to; None where there are
         none.
     :param load: what is counted together with other processes; None where there are none.
+    :param following: what has the services follow those of another process, which checks and ejects the
+        backends, keeps affinity, and logs all that; None where this one does.
     """
 
     reactor: Any
@@ -67,6 +70,7 @@ class Shared:
     grace: float
     hand_over: HandOver | None = None
     load: SharedLoad | None = None
+    following: Following | None = None
 
     def connector_with(self, options: SocketOptions) -> Connector:
         """Give what opens connections to backends.

@@ -33,6 +33,9 @@ from tcpbalance.systemd.notification import Summary
 from tcpbalance.threads import in_thread
 from tcpbalance.workers import worker
 from tcpbalance.workers.client_counts import ClientCounts
+from tcpbalance.workers.common_affinity import CommonAffinity
+from tcpbalance.workers.common_bans import CommonBans
+from tcpbalance.workers.common_pools import CommonPools
 from tcpbalance.workers.concern import Concern, word_of
 from tcpbalance.workers.config_changes import ConfigChanges
 from tcpbalance.workers.counts_concern import SupervisorCounts
@@ -46,6 +49,7 @@ from tcpbalance.workers.nursery_process import NoWorkerError, NurseryProcess
 from tcpbalance.workers.place import Place
 from tcpbalance.workers.rolling_restart import RollingRestart
 from tcpbalance.workers.shared_counts import can_count
+from tcpbalance.workers.standings import Standings
 from tcpbalance.workers.worker_process import Nursery, WorkerProcess
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -88,6 +92,7 @@ class Supervisor(Service):
     :param rng: spreads pauses.
     :param clock: seconds on a monotonic clock, which is that of the workers.
     :param make_nursery: starts what forks the workers.
+    :ivar pools: whose backends are checked here, for all workers.
     """
 
     _log = Logger()
@@ -103,7 +108,8 @@ class Supervisor(Service):
     ) -> None:
         self._reactor = reactor
         self._workers: int = config.workers
-        self._rng = (rng or Random()).random
+        rng = rng or Random()
+        self._rng = rng.random
         self._clock = clock
         self._make_nursery = make_nursery
         self._parts = Parts.of(config, reactor, clock)
@@ -120,7 +126,16 @@ class Supervisor(Service):
         ]
         self._changes = ConfigChanges()
         self._inboxes = Inboxes(config.workers)
-        self._concerns: list[Concern] = [self._changes, ClientCounts(), self._inboxes]
+        self.pools = CommonPools(reactor, self._parts, clock=clock, rng=rng)
+        self._standings = Standings(reactor, self.pools)
+        self._concerns: list[Concern] = [
+            self._changes,
+            ClientCounts(),
+            self._inboxes,
+            self._standings,
+            CommonBans(reactor, clock),
+            CommonAffinity(reactor, self.pools, config.workers),
+        ]
         self._counts: SupervisorCounts | None = None
         self._heartbeat = Heartbeat(reactor, self._watched, config.worker_timeout)
         self._orphans = OrphanReaper(reactor)
@@ -168,6 +183,7 @@ class Supervisor(Service):
         adopt_orphans()
         self._watch.startService()
         self._heartbeat.start()
+        self.pools.startService()
         self._start_nursery()
 
     def when_listening(self) -> Deferred[bool]:
@@ -352,6 +368,8 @@ class Supervisor(Service):
         before = self._listening
         parts = config.prepared.parts
         with ExitStack() as undo:
+            pools = self.pools.prepare(config.prepared)
+            undo.callback(pools.abandon)
             listening = Listening.of(parts.config, self._workers, before)
             for group in listening.without(before):
                 undo.callback(group.close)
@@ -375,6 +393,9 @@ class Supervisor(Service):
         for group in gone:
             group.turn_new_clients_away()
         listening.spread()
+        pools.commit()
+        # Before the workers have the backends that are new.
+        self._standings.send_all()
         committed = self._changes.commit()
         if self._counts is not None:
             self._counts.commit(parts.config)
@@ -460,7 +481,8 @@ class Supervisor(Service):
         for nursery in self._nurseries:
             nursery.close()
             ended.append(nursery.ended)
-        DeferredList(ended).addCallback(self._finish)
+        stopped = DeferredList(ended).addCallback(lambda _: self.pools.stopService())
+        stopped.addCallback(self._finish)
         return self._ended.wait()
 
     def _finish(self, _: object) -> None:

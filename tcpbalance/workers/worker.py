@@ -7,7 +7,7 @@ import os
 import pickle
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from random import Random
 from typing import Any
@@ -34,6 +34,7 @@ from tcpbalance.workers.client_counts import ClientsOfPlace
 from tcpbalance.workers.concern import WorkerConcern, word_of
 from tcpbalance.workers.counts_concern import WorkerCounts
 from tcpbalance.workers.files import HandedFiles
+from tcpbalance.workers.followed_pools import FollowedPools
 from tcpbalance.workers.log_pipe import LogSender
 from tcpbalance.workers.messages import Message
 from tcpbalance.workers.shared_counts import can_count
@@ -102,6 +103,7 @@ class Worker:
         self._change: WorkerChange | None = None
         self._exchange = WorkerHandOver(reactor, self.place)
         self._load = WorkerLoad(self.place) if can_count() else None
+        self._following = FollowedPools(reactor, self._say)
         self._concerns: Sequence[WorkerConcern] = []
         self._clients: ClientsOfPlace | None = None
         self._drains = False
@@ -123,7 +125,7 @@ class Worker:
             return None
         return self._balancer.stopService().addCallback(lambda _: self._exchange.emptied())
 
-    def _say(self, content: dict[str, Any]) -> None:
+    def _say(self, content: Mapping[str, Any]) -> None:
         self._channel.send(content)
 
     def _on_message(self, message: Message) -> None:
@@ -163,6 +165,7 @@ class Worker:
                 worker=self.place,
                 hand_over=self._exchange,
                 load=self._load,
+                following=self._following,
             )
             balancer.prepare()
         except TcpbalanceError as error:
@@ -179,7 +182,7 @@ class Worker:
     def _make_concerns(self, balancer: Balancer) -> Sequence[WorkerConcern]:
         """Make what this worker has in common with the others."""
         self._clients = ClientsOfPlace(lambda: limited_clients(balancer), self._say, self._reactor)
-        concerns: list[WorkerConcern] = [self._clients, self._exchange]
+        concerns: list[WorkerConcern] = [self._clients, self._exchange, self._following]
         if self._load is not None:
             concerns.append(WorkerCounts(self._reactor, self._load, Random().random))
         return concerns

@@ -1,0 +1,40 @@
+"""How a backend stands, as one process finds it out and others follow."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from tcpbalance.pool.backend import AdminState, Backend
+from tcpbalance.pool.host_stats import ConnectTimes
+
+
+@frozen
+class Standing:
+    """How a backend stands, apart from what each process has for itself: its connections and its cooldown.
+
+    :param up: see `Backend`, as of the four below.
+    :param awaits_check: likewise.
+    :param ejected: likewise.
+    :param admin_state: likewise.
+    :param cause: likewise.
+    """
+
+    up: bool = True
+    awaits_check: bool = False
+    ejected: bool = False
+    admin_state: AdminState = AdminState.READY
+    cause: str = ""
+
+    @classmethod
+    def of(cls, backend: Backend) -> Standing:
+        """Give how a backend stands now."""
+        return cls(backend.up, backend.awaits_check, backend.ejected, backend.admin_state, backend.cause)
+
+    def apply_to(self, backend: Backend) -> None:
+        """Let a backend stand so; of one that is ejected, what its connections have shown counts no more."""
+        if self.ejected and not backend.ejected:
+            stats = backend.host_stats
+            stats.failures = stats.slow = 0
+            stats.times = ConnectTimes()
+        backend.up, backend.awaits_check, backend.cause = self.up, self.awaits_check, self.cause
+        backend.ejected, backend.admin_state = self.ejected, self.admin_state

@@ -1,0 +1,266 @@
+"""The pools as the supervisor has them: it checks their backends, ejects them, and keeps affinity in files.
+
+No connection goes through these. How backends stand here is how they stand in all workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from math import inf
+from random import Random
+from time import time
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+
+from tcpbalance.build import Parts, PreparedConfig
+from tcpbalance.net.data_path import choose
+from tcpbalance.net.inherited import InheritedSockets
+from tcpbalance.net.resolver.resolver import Resolver
+from tcpbalance.pool.backend import AdminState, Backend
+from tcpbalance.pool.changes import PoolChange
+from tcpbalance.pool.ejection import Ejections
+from tcpbalance.pool.pool import Pool
+from tcpbalance.services.drains import Drains
+from tcpbalance.services.pool_service import PoolService
+from tcpbalance.services.shared import Shared
+from tcpbalance.services.stepped import PreparedChange, prepare_all
+from tcpbalance.workers.backend_table import BackendTable
+
+OnStanding = Callable[[Pool, Iterable[Backend]], object]
+"""Called with backends that stand differently now; with none where the first checks of the pool are over."""
+
+
+class CommonPools(Service):
+    """The pools of a configuration that frontends use, without the frontends.
+
+    :param reactor: runs their checks.
+    :param parts: what the configuration is made into.
+    :param clock: seconds on a monotonic clock, that of the pools.
+    :param rng: spreads checks.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, reactor: Any, parts: Parts, *, clock: Callable[[], float], rng: Random | None = None
+    ) -> None:
+        rng = rng or Random()
+        self._reactor = reactor
+        self._shared = Shared(
+            reactor=reactor,
+            data_path=choose("portable", reactor),
+            resolver=Resolver(reactor, parts.config.resolver, random=rng),
+            connector=None,
+            clock=clock,
+            wall_clock=time,
+            rng=rng,
+            on_record=None,
+            inherited=InheritedSockets(),
+            drains=Drains(reactor, lambda _: None),
+            grace=0.0,
+        )
+        self._watched = {pool: self._make(pool) for pool in _used_by(parts)}
+        self._leaving: set[Deferred[Any]] = set()
+        self._subscribers: list[OnStanding] = []
+
+    def _make(self, pool: Pool) -> _WatchedPool:
+        service = PoolService(self._shared, pool, lambda _: None, lambda _: [], watches_files=False)
+        return _WatchedPool(service, self._reactor, self._publish)
+
+    def _publish(self, pool: Pool, backends: Iterable[Backend]) -> None:
+        for on_standing in self._subscribers:
+            on_standing(pool, backends)
+
+    def subscribe(self, on_standing: OnStanding) -> None:
+        """Have a callable called with each change."""
+        self._subscribers.append(on_standing)
+
+    @property
+    def pools(self) -> Sequence[Pool]:
+        """Those that there are."""
+        return list(self._watched)
+
+    def find(self, name: object) -> Pool | None:
+        """Find a pool by its name."""
+        return next((pool for pool in self._watched if pool.name == name), None)
+
+    def table(self, pool: Pool) -> BackendTable:
+        """Give how messages name the backends of a pool."""
+        return self._watched[pool].table
+
+    def are_known(self, pool: Pool) -> bool:
+        """Whether clients need not wait any more for the first checks of a pool."""
+        return self._watched[pool].are_known
+
+    def when_restored(self, pool: Pool) -> Deferred[None]:
+        """Fires when affinity of a pool is as it was before the last restart, or cannot be."""
+        restored: Deferred[None] = Deferred()
+        self._watched[pool].service.restored.addCallback(lambda _: restored.callback(None))
+        return restored
+
+    def set_admin_state(self, pool: str, backend: str, admin_state: AdminState) -> bool:
+        """Let a backend serve, be drained, or be left alone, in all workers.
+
+        :returns: whether there is such a pool and such a backend.
+        """
+        found = self.find(pool)
+        for its in () if found is None else found.backends:
+            if its.name == backend:
+                assert found is not None
+                found.set_admin_state(its, admin_state)
+                return True
+        return False
+
+    # Steps
+
+    def startService(self) -> None:
+        """Start the checks, and read affinity."""
+        super().startService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+        for watched in self._watched.values():
+            watched.service.startService()
+            watched.begin()
+        self._log_awaited(self._watched.values())
+
+    def prepare(self, config: PreparedConfig) -> PreparedChange:
+        """Prepare another configuration; nothing changes yet.
+
+        :raises SettingError: the policy of a pool cannot be made.
+        """
+        watched = {pool: self._watched.get(pool) or self._make(pool) for pool in _used_by(config.parts)}
+        changes: list[Callable[[], None]] = []
+        for pool, description in config.become.items():
+            present = watched.get(pool) or self._watched.get(pool)
+            changes.append((present.service if present else pool).prepare_as(description))
+        new = [it for pool, it in watched.items() if pool not in self._watched]
+        prepare_all([it.service for it in new])
+
+        def abandon() -> None:
+            for it in new:
+                it.service.abandon()
+
+        return PreparedChange(partial(self._become, watched, changes), abandon)
+
+    def _become(self, watched: dict[Pool, _WatchedPool], changes: Iterable[Callable[[], None]]) -> None:
+        before, self._watched = self._watched, watched
+        for change in changes:
+            change()
+        for pool, it in before.items():
+            if pool in watched:
+                it.note_monitor()
+            else:
+                it.end()
+                self._wait_for(it.service.leave())
+        new = [it for pool, it in watched.items() if pool not in before]
+        for it in new:
+            it.service.commit()
+            it.begin()
+        self._log_awaited(new)
+
+    def _wait_for(self, ended: Deferred[Any]) -> None:
+        self._leaving.add(ended)
+        ended.addBoth(lambda _: self._leaving.discard(ended))
+
+    def stopService(self) -> Deferred[Any]:
+        """End the checks, and write affinity down.
+
+        :returns: fires when that is done.
+        """
+        super().stopService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+        self._shared.drains.stop()
+        for it in self._watched.values():
+            it.end()
+        ended = DeferredList([*(it.service.stopService() for it in self._watched.values()), *self._leaving])
+        return ended.addCallback(lambda _: self._shared.resolver.stop())
+
+    def _log_awaited(self, watched: Iterable[_WatchedPool]) -> None:
+        monitors = [it.service.monitor for it in watched if not it.are_known]
+        awaited = [monitor for monitor in monitors if monitor is not None]
+        if awaited:
+            self._log.info(
+                "frontends wait for the first checks of {pools}, {seconds:g} s at most",
+                pools=", ".join(f"pool {monitor.pool.name}" for monitor in awaited),
+                seconds=max(monitor.config.timeout for monitor in awaited),
+            )
+
+
+class _WatchedPool:
+    """One pool, and what has to be done as its backends come to stand differently.
+
+    :param service: of the pool.
+    :param reactor: IReactorTime.
+    :param publish: called with what has changed.
+    :ivar table: how messages name the backends.
+    """
+
+    def __init__(self, service: PoolService, reactor: Any, publish: OnStanding) -> None:
+        self.service = service
+        self.table = BackendTable(service.pool)
+        self._pool = service.pool
+        self._reactor = reactor
+        self._publish = publish
+        self._unsubscribe: Callable[[], object] = lambda: None
+        self._monitor: object = None
+        self._readmits: IDelayedCall | None = None
+
+    @property
+    def are_known(self) -> bool:
+        """Whether the first checks are over, where clients wait for them."""
+        monitor = self.service.monitor
+        return monitor is None or not self.service.delays_opening or monitor.first_round.called
+
+    def begin(self) -> None:
+        """Take note of all that changes from now on."""
+        self._unsubscribe = self._pool.subscribe(self._on_change)
+        self.note_monitor()
+        self._on_change(PoolChange(changed=self._pool.backends))
+
+    def note_monitor(self) -> None:
+        """Take note of the end of the first checks, where others may have begun."""
+        monitor = self.service.monitor
+        if monitor is self._monitor:
+            return
+        self._monitor = monitor
+        if monitor is not None:
+            monitor.first_round.addCallback(lambda _: self._publish(self._pool, ()))
+        self._publish(self._pool, self._pool.backends)
+
+    def end(self) -> None:
+        """Take note of nothing any more."""
+        self._unsubscribe()
+        self._cancel()
+
+    def _on_change(self, change: PoolChange) -> None:
+        if not any(backend.awaits_check for backend in self._pool.backends):
+            # No connection comes here that would have it logged.
+            self._pool.report_panic()
+        self._readmit_in_time()
+        self._publish(self._pool, [*change.added, *change.changed])
+
+    def _readmit_in_time(self) -> None:
+        """Have ejections end at their time, which in a process that serves the next connection sees to."""
+        self._cancel()
+        ejections = self._pool.ejections
+        expiry = ejections.next_expiry if isinstance(ejections, Ejections) else inf
+        if expiry < inf:
+            self._readmits = self._reactor.callLater(max(0.0, expiry - self._pool.clock()), self._readmit)
+
+    def _readmit(self) -> None:
+        self._readmits = None
+        if self._pool.ejections is not None:
+            self._pool.ejections.readmit_expired(self._pool.clock())
+        self._readmit_in_time()
+
+    def _cancel(self) -> None:
+        if self._readmits is not None:
+            self._readmits.cancel()
+            self._readmits = None
+
+
+def _used_by(parts: Parts) -> Iterable[Pool]:
+    """Give the pools that frontends use."""
+    return dict.fromkeys(pool for frontend in parts.frontends.values() for pool in frontend.pools)

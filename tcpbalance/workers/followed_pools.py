@@ -1,0 +1,205 @@
+"""The pools of a worker, which follow those of the supervisor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, succeed
+
+from tcpbalance.admission.control import AdmissionControl
+from tcpbalance.config.pools import HealthConfig
+from tcpbalance.pool.backend import AdminState, Backend
+from tcpbalance.pool.changes import PoolChange
+from tcpbalance.pool.pool import Pool
+from tcpbalance.pool.recorded_affinity import RecordedAffinity
+from tcpbalance.pool.reported_ejections import ReportedEjections
+from tcpbalance.pool.standing import Standing
+from tcpbalance.services.following import AffinityKeeper, Monitor, OnDown
+from tcpbalance.workers.backend_table import BackendTable
+from tcpbalance.workers.failure_reports import FailureReports
+from tcpbalance.workers.messages import Message
+from tcpbalance.workers.paced_messages import Content
+from tcpbalance.workers.sent_affinity import SentAffinities
+from tcpbalance.workers.sent_bans import SentBans
+
+_Part = tuple[list[str], tuple[bool, bool, bool, str, str], bool]
+
+
+@define
+class _Known:
+    """What the supervisor has sent of one pool.
+
+    :ivar standings: of its backends, by their names and addresses.
+    :ivar is_known: whether clients need not wait for its first checks.
+    """
+
+    standings: dict[tuple[str, ...], Standing] = field(factory=dict)
+    is_known: bool = False
+
+
+class _FollowedMonitor:
+    """Stands for the checks of a pool that the supervisor makes; see ``Monitor``."""
+
+    def __init__(self, pool: Pool, config: HealthConfig) -> None:
+        self.pool = pool
+        self.config = config
+        self.first_round: Deferred[None] = Deferred()
+
+    def startService(self) -> None:
+        """The supervisor says when the first round is over."""
+
+    def take_over(self) -> None:
+        """Likewise."""
+
+    def check_by(self, config: HealthConfig) -> None:
+        """Know the settings by which the supervisor checks."""
+        self.config = config
+
+    def stopService(self) -> Deferred[None]:
+        """There is nothing to be stopped."""
+        return succeed(None)
+
+    def give_up(self) -> Deferred[None]:
+        """Have nothing wait any longer."""
+        self.settle()
+        return succeed(None)
+
+    def settle(self) -> None:
+        """Take note that the first round is over."""
+        if not self.first_round.called:
+            self.first_round.callback(None)
+
+
+class _FollowedPool:
+    """A pool that serves, and follows.
+
+    :param pool: the pool.
+    :param known: what has come of it.
+    :param on_down: called with each backend that checks have taken down.
+    """
+
+    def __init__(self, pool: Pool, known: _Known, on_down: OnDown) -> None:
+        self._pool = pool
+        self._known = known
+        self._on_down = on_down
+        self._table = BackendTable(pool)
+        self.unfollow = pool.subscribe(self._on_change)
+        self.take([*known.standings])
+
+    def take(self, keys: Iterable[tuple[str, ...]]) -> None:
+        """Have backends stand as is known."""
+        standings: dict[Backend, Standing] = {}
+        for key in keys:
+            backend = self._table.get(key)
+            if backend is not None:
+                standings[backend] = self._known.standings[key]
+        for backend in self._pool.stand_as(standings):
+            self._on_down(backend)
+
+    def expect_answers(self, keys: Iterable[tuple[str, ...]]) -> None:
+        """Have the next first byte of each backend reported, because connections of others have failed."""
+        ejections = self._pool.ejections
+        for key in keys:
+            backend = self._table.get(key)
+            if backend is not None and isinstance(ejections, ReportedEjections):
+                ejections.expect_answer(backend)
+
+    def _on_change(self, change: PoolChange) -> None:
+        for backend in change.removed:
+            self._known.standings.pop(_key(backend), None)
+        if change.added:
+            self.take([key for b in change.added if (key := _key(b)) in self._known.standings])
+
+
+def _key(backend: Backend) -> tuple[str, ...]:
+    return backend.name, str(backend.address)
+
+
+class FollowedPools:
+    """What a worker has in common with the others of pools and clients; a ``Following`` for its services, and
+    a concern of the worker's.
+
+    :param reactor: IReactorTime.
+    :param say: sends the supervisor a message.
+    """
+
+    words: Collection[str] = (
+        "standings",
+        "failures_taken",
+        *SentAffinities.words,
+        *SentBans.words,
+    )
+
+    def __init__(self, reactor: Any, say: Callable[[Content], object]) -> None:
+        self._say = say
+        self._known: dict[str, _Known] = {}
+        self._pools: dict[Pool, _FollowedPool] = {}
+        self._monitors: dict[str, _FollowedMonitor] = {}
+        self._failures = FailureReports(reactor, say)
+        self._affinities = SentAffinities(reactor, say)
+        self._bans = SentBans(reactor, say)
+
+    # Following
+
+    def begin(self, pool: Pool, on_down: OnDown) -> None:
+        """See ``Following``."""
+        pool.follow(self._failures.of(pool))
+        self._pools[pool] = _FollowedPool(pool, self._of(pool.name), on_down)
+
+    def end(self, pool: Pool) -> None:
+        """See ``Following``."""
+        followed = self._pools.pop(pool, None)
+        if followed is not None:
+            followed.unfollow()
+            self._known.pop(pool.name, None)
+            self._monitors.pop(pool.name, None)
+
+    def monitor(self, pool: Pool, config: HealthConfig) -> Monitor:
+        """See ``Following``."""
+        made = self._monitors[pool.name] = _FollowedMonitor(pool, config)
+        if pool in self._pools and self._of(pool.name).is_known:
+            made.settle()
+        return made
+
+    def journal(self, pool: Pool, table: RecordedAffinity) -> AffinityKeeper:
+        """See ``Following``."""
+        return self._affinities.journal(pool, table)
+
+    def share_bans(self, frontend: str, control: AdmissionControl) -> None:
+        """See ``Following``."""
+        self._bans.share(frontend, control)
+
+    # Messages
+
+    def note(self, message: Message) -> None:
+        """See ``WorkerConcern``."""
+        match message.content:
+            case {"standings": str(pool), "known": bool(is_known), "backends": list(parts)}:
+                self._take_standings(pool, is_known, parts)
+                self._say({"standings_taken": True})
+            case {"failures_taken": _}:
+                self._failures.taken()
+            case _:
+                self._affinities.note(message)
+                self._bans.note(message)
+
+    def _take_standings(self, name: str, is_known: bool, parts: Iterable[_Part]) -> None:
+        known = self._of(name)
+        came = {tuple(key): _decode(*encoded) for key, encoded, _ in parts}
+        known.standings.update(came)
+        known.is_known = is_known
+        for pool, followed in self._pools.items():
+            if pool.name == name:
+                followed.take(came)
+                followed.expect_answers(tuple(key) for key, _, has_failed in parts if has_failed)
+        if is_known and name in self._monitors:
+            self._monitors[name].settle()
+
+    def _of(self, name: str) -> _Known:
+        return self._known.setdefault(name, _Known())
+
+
+def _decode(up: bool, awaits_check: bool, ejected: bool, admin_state: str, cause: str) -> Standing:
+    return Standing(up, awaits_check, ejected, AdminState(admin_state), cause)

@@ -1,0 +1,124 @@
+"""How backends stand, from the supervisor to the workers; and what their connections show, the other way."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.ejection import Ejections
+from tcpbalance.pool.pool import Pool
+from tcpbalance.pool.standing import Standing
+from tcpbalance.workers.backend_table import first_that_fit, key_of
+from tcpbalance.workers.common_pools import CommonPools
+from tcpbalance.workers.concern import ToWorker
+from tcpbalance.workers.messages import Message
+from tcpbalance.workers.outcomes import MAX_SENT_CAUSE, Outcomes
+from tcpbalance.workers.paced_messages import Content, PacedMessages
+
+
+class Standings:
+    """A concern of the supervisor's: all workers know how its backends stand, and report what fails.
+
+    :param reactor: IReactorTime.
+    :param pools: the supervisor's.
+    """
+
+    words: Collection[str] = ("standings_taken", "failures")
+
+    def __init__(self, reactor: Any, pools: CommonPools) -> None:
+        self._reactor = reactor
+        self._pools = pools
+        self._receivers: dict[ToWorker, _Receiver] = {}
+        pools.subscribe(self._note_change)
+
+    def greet(self, worker: ToWorker) -> None:
+        """Send how all backends stand."""
+        receiver = self._receivers[worker] = _Receiver(self._reactor, worker, self._pools)
+        for pool in self._pools.pools:
+            receiver.note(pool, pool.backends)
+        receiver.paced.send_all()
+
+    def send_all(self) -> None:
+        """Send what has changed at once, before whatever follows from it."""
+        for receiver in self._receivers.values():
+            receiver.paced.send_all()
+
+    def has_ended(self, worker: ToWorker) -> None:
+        """See ``Concern``."""
+        receiver = self._receivers.pop(worker, None)
+        if receiver is not None:
+            receiver.paced.close()
+
+    def note(self, worker: ToWorker, message: Message) -> None:
+        """See ``Concern``."""
+        match message.content:
+            case {"standings_taken": _} if worker in self._receivers:
+                self._receivers[worker].paced.taken()
+            case {"failures": pool, "backends": reports}:
+                self._note_failures(self._pools.find(pool), reports)
+                worker.send({"failures_taken": True})
+
+    def _note_change(self, pool: Pool, backends: Iterable[Backend]) -> None:
+        for receiver in self._receivers.values():
+            receiver.note(pool, backends)
+            receiver.paced.wake()
+
+    def _note_failures(self, pool: Pool | None, reports: Iterable[tuple[list[str], list[Any]]]) -> None:
+        if pool is None or not isinstance(pool.ejections, Ejections):
+            return
+        table = self._pools.table(pool)
+        for key, outcomes in reports:
+            backend = table.get(key)
+            if backend is not None:
+                before = backend.host_stats.failures
+                Outcomes(*outcomes).report_to(pool.ejections, backend)
+                if not before and backend.host_stats.failures:
+                    # The next first byte ends the row, whichever worker it comes to.
+                    self._note_change(pool, [backend])
+
+
+class _Receiver:
+    """What one worker has not been sent yet.
+
+    :ivar paced: sends it.
+    """
+
+    def __init__(self, reactor: Any, worker: ToWorker, pools: CommonPools) -> None:
+        self._pools = pools
+        self._changed: dict[Pool, dict[Backend, None]] = {}
+        self.paced = PacedMessages(reactor, worker.send, self._take)
+
+    def note(self, pool: Pool, backends: Iterable[Backend]) -> None:
+        """Take note of backends that stand differently; none where something about the pool is different."""
+        self._changed.setdefault(pool, {}).update(dict.fromkeys(backends))
+
+    def _take(self) -> Content | None:
+        for pool in list(self._changed):
+            changed = self._changed[pool]
+            for backend in [it for it in changed if it.removed]:
+                del changed[backend]
+            if pool in self._pools.pools:
+                return self._piece(pool, changed)
+            del self._changed[pool]
+        return None
+
+    def _piece(self, pool: Pool, changed: dict[Backend, None]) -> Content:
+        parts = first_that_fit(map(_encode, changed))
+        for backend in list(changed)[: len(parts)]:
+            del changed[backend]
+        if not changed:
+            del self._changed[pool]
+        # What waits for the first checks waits for all of this, too.
+        known = not changed and self._pools.are_known(pool)
+        return {"standings": pool.name, "known": known, "backends": parts}
+
+
+def _encode(backend: Backend) -> list[Any]:
+    return [key_of(backend), encode_standing(Standing.of(backend)), backend.host_stats.failures > 0]
+
+
+def encode_standing(standing: Standing) -> list[Any]:
+    """Give it as a part of a message."""
+    cause = standing.cause[:MAX_SENT_CAUSE]
+    return [standing.up, standing.awaits_check, standing.ejected, standing.admin_state.value, cause]

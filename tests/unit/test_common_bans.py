@@ -1,0 +1,164 @@
+"""A client that one worker has banned is banned in all, and in those to come, until the ban is over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.fleet import Fleet
+from tcpbalance import Config
+from tcpbalance.admission.control import AdmissionControl
+from tcpbalance.admission.refusal import Refusal
+from tcpbalance.config.admission import LimitsConfig
+from tcpbalance.config.frontends import FrontendConfig
+from tcpbalance.config.pools import BackendConfig, PoolConfig
+from tcpbalance.workers.sent_bans import BANS_A_MESSAGE, Bans
+
+ANNE, BOB = b"\xc0\0\2\1", bytes(range(16))
+
+
+def a_config(**limits: Any) -> Config:
+    table = LimitsConfig(
+        **{"connections_per_client": 1, "ban_after": 2, "ban_window": 60.0, "ban_for": 60.0, **limits}
+    )
+    return Config(
+        frontends={"web": FrontendConfig(listen="127.0.0.1:0", pool="web", limits=table)},
+        pools={"web": PoolConfig(backends=(BackendConfig(address="127.0.0.1:7001"),))},
+    )
+
+
+def control(fleet: Fleet, place: int) -> AdmissionControl:
+    admission = fleet.workers[place].balancer._frontends["web"]._admission
+    assert admission is not None
+    return admission
+
+
+def ban(fleet: Fleet, place: int, client: bytes) -> None:
+    """Have a worker decide that a client is banned."""
+    admission = control(fleet, place)
+    assert admission.admit(client) is None
+    assert [admission.admit(client) for _ in range(2)] == [Refusal.TOO_MANY_CONNECTIONS] * 2
+    admission.release(client)
+    fleet.run()
+
+
+def is_banned(fleet: Fleet, client: bytes) -> list[bool]:
+    found: list[bool] = []
+    for place in range(len(fleet.workers)):
+        refusal = control(fleet, place).admit(client)
+        if refusal is None:
+            control(fleet, place).release(client)
+        found.append(refusal is Refusal.BANNED)
+    return found
+
+
+def test_a_ban_holds_in_all_workers_and_to_its_end() -> None:
+    fleet = Fleet(a_config(), workers=3)
+    ban(fleet, 1, ANNE)
+    assert is_banned(fleet, ANNE) == [True] * 3
+    assert is_banned(fleet, BOB) == [False] * 3
+    fleet.run(59.9)
+    assert is_banned(fleet, ANNE) == [True] * 3
+    fleet.run(0.2)
+    assert is_banned(fleet, ANNE) == [False] * 3
+    fleet.stop()
+
+
+def test_it_outlives_the_worker() -> None:
+    fleet = Fleet(a_config())
+    ban(fleet, 1, ANNE)
+    ban(fleet, 1, BOB)
+    fleet.run(30.0)
+    fleet.kill(0)
+    fleet.kill(1)
+    assert is_banned(fleet, ANNE) == [True, True]
+    assert is_banned(fleet, BOB) == [True, True]
+    fleet.run(30.1)
+    assert is_banned(fleet, ANNE) == [False, False]
+    fleet.stop()
+
+
+def test_the_supervisor_forgets_what_is_over() -> None:
+    fleet = Fleet(a_config())
+    ban(fleet, 1, ANNE)
+    assert len(fleet.bans._bans) == 1
+    fleet.run(60.1)
+    fleet.kill(0)
+    assert len(fleet.bans._bans) == 0
+    fleet.stop()
+
+
+def test_other_limits_that_a_reload_brings_ban_likewise() -> None:
+    fleet = Fleet(a_config())
+    before = a_config()
+    table = evolve(before.frontends["web"], limits=None)
+    fleet.apply(evolve(before, frontends={"web": table}))
+    fleet.apply(a_config())
+    ban(fleet, 0, ANNE)
+    assert is_banned(fleet, ANNE) == [True, True]
+    fleet.stop()
+
+
+def test_many_bans_go_in_few_messages() -> None:
+    fleet = Fleet(a_config())
+    admission = control(fleet, 0)
+    for number in range(3 * BANS_A_MESSAGE):
+        assert admission.on_ban is not None
+        admission.on_ban(number.to_bytes(8), 1e6)
+    before = fleet.workers[1].count
+    fleet.run()
+    assert len(fleet.bans._bans) == 3 * BANS_A_MESSAGE
+    assert fleet.workers[1].count - before <= 5
+    fleet.stop()
+
+
+# The list
+
+
+clients = st.integers(0, 7).map(lambda number: number.to_bytes(4))
+frontends = st.sampled_from(("web", "api"))
+steps = st.lists(st.tuples(frontends, clients, st.integers(1, 20)), max_size=60)
+
+
+@given(steps, st.integers(1, 6))
+def test_it_is_bounded_and_has_the_later_end_of_the_latest(
+    given_steps: list[tuple[str, bytes, int]], max_bans: int
+) -> None:
+    bans = Bans(max_bans)
+    model: dict[str, dict[bytes, float]] = {}
+    for frontend, client, until in given_steps:
+        bans.add(frontend, client, until)
+        its = model.setdefault(frontend, {})
+        its[client] = max(until, its.pop(client, until))
+        if len(its) > max_bans:
+            del its[next(iter(its))]
+    assert as_dict(bans) == model
+
+
+@given(steps, st.integers(0, 20))
+def test_what_is_over_is_forgotten_and_the_rest_is_taken_once(
+    given_steps: list[tuple[str, bytes, int]], now: int
+) -> None:
+    bans = Bans()
+    for step in given_steps:
+        bans.add(*step)
+    bans.forget_outlived(now)
+    left = as_dict(bans)
+    assert all(until > now for its in left.values() for until in its.values())
+    taken: dict[str, dict[bytes, float]] = {}
+    while (content := bans.take()) is not None:
+        its = taken.setdefault(content["bans"], {})
+        its.update({bytes.fromhex(client): until for client, until in content["clients"]})
+    assert taken == left
+    assert len(bans) == 0
+
+
+def as_dict(bans: Bans) -> Mapping[str, Mapping[bytes, float]]:
+    found: dict[str, dict[bytes, float]] = {}
+    for frontend, client, until in bans:
+        found.setdefault(frontend, {})[client] = until
+    return found

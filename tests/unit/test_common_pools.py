@@ -1,0 +1,357 @@
+"""How backends stand is found out in the supervisor, and is so in all workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from twisted.logger import LogEvent, capturedLogs, formatEvent
+
+from support.fleet import Fleet, ScriptedProbe
+from tcpbalance import Config
+from tcpbalance.config.frontends import FrontendConfig
+from tcpbalance.config.outlier import OutlierConfig
+from tcpbalance.config.pools import BackendConfig, HealthConfig, PoolConfig
+from tcpbalance.pool.backend import AdminState
+
+FAILURES = 3
+
+
+def a_config(names: str = "ab", *, frontends: Sequence[str] = ("web",), **pool: Any) -> Config:
+    backends = tuple(BackendConfig(address=f"127.0.0.1:{7000 + ord(name)}", name=name) for name in names)
+    return Config(
+        frontends={name: FrontendConfig(listen="127.0.0.1:0", pool="web") for name in frontends},
+        pools={"web": PoolConfig(backends=backends, **pool)},
+    )
+
+
+def checks(probe: ScriptedProbe, **keys: Any) -> HealthConfig:
+    return HealthConfig(
+        **{"check": "scripted", "probe": probe, "interval": 10.0, "rise": 1, "fall": 1, **keys}
+    )
+
+
+@pytest.fixture(autouse=True)
+def logged() -> Iterator[Sequence[LogEvent]]:
+    with capturedLogs() as events:
+        yield events
+
+
+def lines(logged: Sequence[LogEvent]) -> list[str]:
+    return [str(formatEvent(event)) for event in logged]
+
+
+def test_checks_are_made_once_and_not_once_a_worker() -> None:
+    probe = ScriptedProbe()
+    fleet = Fleet(a_config(health=checks(probe)), workers=3)
+    assert probe.asked == ["a", "b"]
+    fleet.run(20.0)
+    assert probe.asked == ["a", "b"] * 3
+    assert fleet.stop()
+
+
+def test_one_that_goes_down_is_down_everywhere_and_is_logged_once(logged: Sequence[LogEvent]) -> None:
+    probe = ScriptedProbe()
+    fleet = Fleet(a_config(health=checks(probe)))
+    probe.down = {"a"}
+    fleet.run(10.0)
+    assert [worker.states for worker in fleet.workers] == [{"a": "down", "b": "up"}] * 2
+    assert fleet.workers[0].backend("a").cause == "refused"
+    probe.down = set()
+    fleet.run(10.0)
+    assert [worker.states for worker in fleet.workers] == [{"a": "up", "b": "up"}] * 2
+    assert len([line for line in lines(logged) if "backend a (127.0.0.1:7097) is down" in line]) == 1
+    assert len([line for line in lines(logged) if "backend a (127.0.0.1:7097) is up" in line]) == 2
+    fleet.stop()
+
+
+def test_that_none_is_left_is_logged_once(logged: Sequence[LogEvent]) -> None:
+    probe = ScriptedProbe()
+    fleet = Fleet(a_config(health=checks(probe)))
+    probe.down = {"a", "b"}
+    fleet.run(10.0)
+    assert lines(logged).count("pool web: no backend left: 2 down") == 1
+    fleet.stop()
+
+
+def test_frontends_open_when_the_first_checks_are_over(logged: Sequence[LogEvent]) -> None:
+    probe = ScriptedProbe(hangs=True)
+    fleet = Fleet(a_config(health=checks(probe)))
+    assert [worker.accepts for worker in fleet.workers] == [False, False]
+    waits = "frontends wait for the first checks of pool web, 1 s at most"
+    assert lines(logged).count(waits) == 1
+    probe.answer()
+    fleet.run()
+    assert [worker.accepts for worker in fleet.workers] == [True, True]
+    fleet.stop()
+
+
+def test_a_new_worker_knows_how_backends_stand_before_it_opens() -> None:
+    probe = ScriptedProbe(down={"a"})
+    fleet = Fleet(a_config(health=checks(probe)))
+    fleet.kill(1)
+    assert fleet.workers[1].accepts
+    assert fleet.workers[1].states == {"a": "down", "b": "up"}
+    fleet.stop()
+
+
+@pytest.mark.parametrize(("on_down", "reset"), [("keep", []), ("reset", ["a"])])
+def test_sessions_are_reset_in_all_workers_where_that_is_asked_for(on_down: Any, reset: list[str]) -> None:
+    probe = ScriptedProbe()
+    fleet = Fleet(a_config(health=checks(probe, on_down=on_down)))
+    ended: list[list[str]] = []
+    for worker in fleet.workers:
+        its: list[str] = []
+        ended.append(its)
+        (service,) = worker.balancer._pools.values()
+        service._on_down = lambda backend, its=its: its.append(backend.name)  # type: ignore[misc]
+    probe.down = {"a"}
+    fleet.run(10.0)
+    assert ended == [reset, reset]
+    fleet.stop()
+
+
+def test_a_pool_without_checks_needs_none() -> None:
+    fleet = Fleet(a_config())
+    assert [worker.accepts for worker in fleet.workers] == [True, True]
+    assert [worker.states for worker in fleet.workers] == [{"a": "up", "b": "up"}] * 2
+    fleet.stop()
+
+
+def test_admin_states_reach_all_workers_and_those_to_come() -> None:
+    fleet = Fleet(a_config())
+    assert fleet.pools.set_admin_state("web", "a", AdminState.DRAIN)
+    fleet.run()
+    assert [worker.states for worker in fleet.workers] == [{"a": "draining", "b": "up"}] * 2
+    fleet.kill(0)
+    assert fleet.workers[0].states == {"a": "draining", "b": "up"}
+    assert not fleet.pools.set_admin_state("web", "c", AdminState.DRAIN)
+    assert not fleet.pools.set_admin_state("api", "a", AdminState.DRAIN)
+    fleet.stop()
+
+
+def test_of_many_changes_at_once_no_worker_gets_a_message_each() -> None:
+    names = "".join(map(chr, range(0x4E00, 0x4E00 + 300)))
+    fleet = Fleet(a_config(names))
+    before = fleet.workers[0].count
+    for name in names:
+        fleet.pools.set_admin_state("web", name, AdminState.MAINTENANCE)
+    fleet.run()
+    assert set(fleet.workers[0].states.values()) == {"maintenance"}
+    assert fleet.workers[0].count - before < 5
+    fleet.stop()
+
+
+def test_a_worker_that_takes_nothing_has_one_message_waiting() -> None:
+    fleet = Fleet(a_config())
+    stopped = fleet.workers[1]
+    before = stopped.count
+    for _ in range(10):
+        for state in (AdminState.MAINTENANCE, AdminState.DRAIN):
+            fleet.pools.set_admin_state("web", "a", state)
+            fleet.reactor.advance(0.1)
+            fleet.deliver_to(fleet.workers[0])
+            fleet.deliver_from(fleet.workers[0])
+    assert stopped.count - before == 1
+    assert fleet.workers[0].states["a"] == "draining"
+    fleet.run()
+    assert stopped.states["a"] == "draining"
+    assert stopped.count - before == 2
+    fleet.stop()
+
+
+def test_a_panic_is_logged_once(logged: Sequence[LogEvent]) -> None:
+    probe = ScriptedProbe()
+    fleet = Fleet(a_config("abc", health=checks(probe), panic_threshold=0.5))
+    probe.down = {"a", "b"}
+    fleet.run(10.0)
+    assert len([line for line in lines(logged) if "below the panic threshold" in line]) == 1
+    for worker in fleet.workers:
+        assert worker.backend("a").available
+        list(worker.pool().choices(None))
+    probe.down = set()
+    fleet.run(10.0)
+    assert len([line for line in lines(logged) if "panic threshold" in line]) == 1
+    assert len([line for line in lines(logged) if "health is used again" in line]) == 1
+    fleet.stop()
+
+
+# Reload
+
+
+def test_backends_that_are_added_are_checked_once_and_known_everywhere() -> None:
+    probe = ScriptedProbe(down={"c"})
+    fleet = Fleet(a_config(health=checks(probe)))
+    fleet.apply(a_config("abcd", health=checks(probe)))
+    assert probe.asked == list("abcd")
+    assert [worker.states for worker in fleet.workers] == [{"a": "up", "b": "up", "c": "down", "d": "up"}] * 2
+    fleet.stop()
+
+
+def test_backends_that_take_the_place_of_all_others_serve_in_all_workers_at_once() -> None:
+    probe = ScriptedProbe()
+    fleet = Fleet(a_config(health=checks(probe)))
+    probe.hangs = True
+    fleet.apply(a_config("cd", health=checks(probe)))
+    for worker in fleet.workers:
+        assert worker.pool().has_available()
+    fleet.stop()
+
+
+def test_a_pool_comes_to_checks_and_from_them() -> None:
+    probe = ScriptedProbe(down={"a"})
+    fleet = Fleet(a_config())
+    fleet.apply(a_config(health=checks(probe)))
+    assert [worker.states for worker in fleet.workers] == [{"a": "down", "b": "up"}] * 2
+    fleet.apply(a_config())
+    assert [worker.states for worker in fleet.workers] == [{"a": "up", "b": "up"}] * 2
+    fleet.stop()
+
+
+def test_a_frontend_that_is_added_opens_when_its_pool_is_known() -> None:
+    probe = ScriptedProbe()
+    fleet = Fleet(a_config(health=checks(probe)))
+    fleet.apply(a_config(health=checks(probe), frontends=["web", "api"]))
+    assert [worker.accepts for worker in fleet.workers] == [True, True]
+    fleet.stop()
+
+
+def two_pools(probe: ScriptedProbe, used: str) -> Config:
+    pools = {
+        name: PoolConfig(
+            backends=(BackendConfig(address=f"127.0.0.1:{port}", name=name),), health=checks(probe)
+        )
+        for name, port in (("red", 7001), ("green", 7002))
+    }
+    return Config(frontends={"web": FrontendConfig(listen="127.0.0.1:0", pool=used)}, pools=pools)
+
+
+def test_a_pool_is_checked_while_a_frontend_uses_it() -> None:
+    probe = ScriptedProbe()
+    fleet = Fleet(two_pools(probe, "red"))
+    assert probe.asked == ["red"]
+    fleet.apply(two_pools(probe, "green"))
+    assert probe.asked == ["red", "green"]
+    fleet.run(10.0)
+    assert probe.asked == ["red", "green", "green"]
+    probe.hangs = True
+    fleet.apply(two_pools(probe, "red"))
+    red = fleet.workers[0].pool("red")
+    assert fleet.workers[0].balancer._pools[red].monitor is not None
+    probe.answer()
+    fleet.run()
+    assert fleet.workers[0].backend("red", "red").up
+    assert fleet.stop()
+
+
+# Ejection
+
+
+def outlier(**keys: Any) -> OutlierConfig:
+    return OutlierConfig(**{"consecutive_failures": FAILURES, "eject_for": 30.0, **keys})
+
+
+def fail(fleet: Fleet, *places: int, backend: str = "a") -> None:
+    """A connection of each of these workers fails, one after the other."""
+    for place in places:
+        worker = fleet.workers[place]
+        slot = worker.pool().take(worker.backend(backend), None)
+        slot.failed(0.1, "refused")
+        slot.release()
+        fleet.run()
+
+
+def answer(fleet: Fleet, *places: int, backend: str = "a") -> None:
+    for place in places:
+        worker = fleet.workers[place]
+        slot = worker.pool().take(worker.backend(backend), None)
+        slot.connected(0.01)
+        slot.answered()
+        slot.release()
+        fleet.run()
+
+
+def test_failures_of_all_workers_together_eject(logged: Sequence[LogEvent]) -> None:
+    fleet = Fleet(a_config(outlier=outlier()))
+    fail(fleet, 0, 1)
+    assert [worker.states["a"] for worker in fleet.workers] == ["up", "up"]
+    fail(fleet, 0)
+    assert [worker.states["a"] for worker in fleet.workers] == ["ejected", "ejected"]
+    ejected = (
+        "pool web: backend a (127.0.0.1:7097) is ejected for 30 s: consecutive failures, the last: refused"
+    )
+    assert lines(logged).count(ejected) == 1
+    fleet.run(29.9)
+    assert fleet.workers[1].states["a"] == "ejected"
+    fleet.run(0.2)
+    assert [worker.states["a"] for worker in fleet.workers] == ["up", "up"]
+    assert lines(logged).count("pool web: backend a (127.0.0.1:7097) is no longer ejected") == 1
+    fleet.stop()
+
+
+def test_a_first_byte_in_any_worker_ends_the_row() -> None:
+    fleet = Fleet(a_config(outlier=outlier()))
+    fail(fleet, 0, 0)
+    answer(fleet, 1)
+    fail(fleet, 0, 0)
+    assert fleet.workers[0].states["a"] == "up"
+    fail(fleet, 1)
+    assert fleet.workers[0].states["a"] == "ejected"
+    fleet.stop()
+
+
+def test_connections_that_succeed_send_nothing() -> None:
+    fleet = Fleet(a_config(outlier=outlier()))
+    sent: list[Any] = []
+    for worker in fleet.workers:
+        worker.following._failures._paced._send = sent.append
+    answer(fleet, 0, 1, 0, 1)
+    assert sent == []
+    fleet.stop()
+
+
+def test_where_checks_are_made_one_has_to_pass_before_it_comes_back() -> None:
+    probe = ScriptedProbe()
+    fleet = Fleet(a_config(outlier=outlier(), health=checks(probe, interval=100.0, timeout=99.0)))
+    fail(fleet, 0, 1, 0)
+    probe.hangs = True
+    fleet.run(40.0)
+    assert fleet.workers[0].states["a"] == "ejected"
+    probe.answer()
+    fleet.run(100.0)
+    assert fleet.workers[0].states["a"] == "up"
+    fleet.stop()
+
+
+def test_a_slow_one_is_found_by_one_worker_and_ejected_for_all(logged: Sequence[LogEvent]) -> None:
+    fleet = Fleet(a_config("abc", outlier=outlier(slow_factor=3.0)))
+    worker = fleet.workers[1]
+
+    def connect(name: str, seconds: float) -> None:
+        slot = worker.pool().take(worker.backend(name), None)
+        slot.connected(seconds)
+        slot.took(seconds, 0.001)
+        slot.release()
+        fleet.run()
+
+    for _ in range(10):
+        for name in "abc":
+            connect(name, 0.002)
+    for _ in range(FAILURES):
+        connect("a", 0.5)
+    assert [worker.states["a"] for worker in fleet.workers] == ["ejected", "ejected"]
+    (line,) = [line for line in lines(logged) if "ejected" in line]
+    assert line.endswith("is ejected for 30 s: slow, 500.0 ms to connect, the median is 2.0 ms")
+    fleet.stop()
+
+
+def test_outlier_detection_that_is_configured_later_is_reported_too() -> None:
+    fleet = Fleet(a_config())
+    fleet.apply(a_config(outlier=outlier()))
+    fail(fleet, 0, 1, 0)
+    assert [worker.states["a"] for worker in fleet.workers] == ["ejected", "ejected"]
+    fleet.apply(a_config())
+    assert [worker.states["a"] for worker in fleet.workers] == ["up", "up"]
+    fail(fleet, 0, 1, 0)
+    fleet.stop()
