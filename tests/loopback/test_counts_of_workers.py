@@ -16,9 +16,8 @@ from twisted.internet import reactor as global_reactor
 from twisted.internet.protocol import ClientFactory, Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from support.apply_case import ApplyCase
-from support.orphans import adopt_no_orphans
 from support.sockets import until
+from support.supervised import SupervisedCase
 from tcpbalance.config.admission import LimitsConfig
 from tcpbalance.config.models import Config
 from tcpbalance.config.pools import BackendConfig, PoolConfig
@@ -64,8 +63,10 @@ class Backend(Factory):
     def __init__(self) -> None:
         self.connections: set[Counted] = set()
         self.most = 0
+        self.count = 0
 
     def came(self, connection: Counted) -> None:
+        self.count += 1
         self.connections.add(connection)
         self.most = max(self.most, sum(other.is_open() for other in self.connections))
 
@@ -95,6 +96,7 @@ class Client(ClientFactory):
         self.source = source
         self.visits = visits
         self.failures = 0
+        self.gone = False
         self.connect()
 
     def connect(self) -> None:
@@ -104,7 +106,8 @@ class Client(ClientFactory):
     def left(self, served: bool) -> None:
         self.visits -= served
         self.failures += not served
-        if self.visits > 0:
+        self.gone = self.visits <= 0
+        if not self.gone:
             self.connect()
 
     def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
@@ -117,10 +120,10 @@ def few_are_left(clients: list[Client], visits: int) -> bool:
 
 
 @pytest.mark.skipif(not can_count(), reason="needs Linux on x86_64")
-class CountsOfWorkersTests(ApplyCase):
+class CountsOfWorkersTests(SupervisedCase):
     """Four workers and some hundred clients."""
 
-    data_path_name = "auto"
+    workers = WORKERS
     timeout = 120
 
     def setUp(self) -> None:
@@ -130,18 +133,9 @@ class CountsOfWorkersTests(ApplyCase):
         self.addCleanup(port.stopListening)
         self.address = f"127.0.0.1:{port.getHost().port}"
 
-    def limited(self, **settings: Any) -> Config:
-        backend = BackendConfig(address=self.address, name="a", max_connections=MAXIMUM)
+    def limited(self, most: int = MAXIMUM, **settings: Any) -> Config:
+        backend = BackendConfig(address=self.address, name="a", max_connections=most)
         return self.config(web=PoolConfig(backends=(backend,), queue=1000, queue_timeout=60.0, **settings))
-
-    async def supervised(self, config: Config) -> Supervisor:
-        supervisor = Supervisor(reactor, attrs.evolve(config, workers=WORKERS))
-        supervisor.prepare()
-        self.addCleanup(adopt_no_orphans)
-        self.addCleanup(supervisor.stopService)
-        supervisor.startService()
-        await supervisor.when_listening()
-        return supervisor
 
     def clients(self, supervisor: Supervisor, visits: int) -> list[Client]:
         assert supervisor._listening is not None
@@ -152,7 +146,7 @@ class CountsOfWorkersTests(ApplyCase):
     async def test_a_backend_never_has_more_and_always_as_many(self) -> None:
         supervisor = await self.supervised(self.limited())
         clients = self.clients(supervisor, 5)
-        await until(reactor, lambda: all(client.visits <= 0 for client in clients), 60.0)
+        await until(reactor, lambda: all(client.gone for client in clients), 60.0)
         assert self.backend.most == MAXIMUM
         assert sum(client.failures for client in clients) == 0
 
@@ -162,7 +156,7 @@ class CountsOfWorkersTests(ApplyCase):
         config = self.config({"web": limited}, web=PoolConfig(backends=(backend,)))
         supervisor = await self.supervised(config)
         clients = self.clients(supervisor, 3)
-        await until(reactor, lambda: all(client.visits <= 0 for client in clients), 60.0)
+        await until(reactor, lambda: all(client.gone for client in clients), 60.0)
         assert self.backend.most == MAXIMUM
         assert sum(client.failures for client in clients) == 0
 
@@ -175,5 +169,28 @@ class CountsOfWorkersTests(ApplyCase):
             processes = [place.process for place in supervisor._places if place.process is not None]
             victim = rng.choice([process for process in processes if process.pid])
             os.kill(victim.pid, signal.SIGKILL)
-        await until(reactor, lambda: all(client.visits <= 0 for client in clients), 60.0)
+        await until(reactor, lambda: all(client.gone for client in clients), 60.0)
         assert self.backend.most == MAXIMUM
+
+    async def test_nor_while_workers_are_replaced_and_the_limit_is_changed(self) -> None:
+        supervisor = await self.supervised(self.limited())
+        clients = self.clients(supervisor, 10**6)
+        await self.more_come(100)
+        supervisor.restart_workers()
+        await until(reactor, lambda: any("have been replaced" in line for line in self.lines), 60.0)
+        await self.more_come(100)
+        assert self.backend.most == MAXIMUM
+        lower = attrs.evolve(self.limited(most=MAXIMUM // 2), workers=WORKERS)
+        await supervisor.apply(supervisor.prepare_config(lower))
+        await self.more_come(100)
+        self.backend.most = 0
+        await self.more_come(300)
+        assert self.backend.most == MAXIMUM // 2
+        for client in clients:
+            client.visits = 0
+        await until(reactor, lambda: all(client.gone for client in clients), 60.0)
+        assert sum(client.failures for client in clients) == 0
+
+    async def more_come(self, count: int) -> None:
+        before = self.backend.count
+        await until(reactor, lambda: self.backend.count >= before + count, 60.0)

@@ -29,6 +29,7 @@ class SupervisedCase(ApplyCase):
     """A supervisor before servers that say which of them has answered."""
 
     data_path_name = "auto"
+    workers = WORKERS
 
     def setUp(self) -> None:
         super().setUp()
@@ -42,7 +43,7 @@ class SupervisedCase(ApplyCase):
         self.addCleanup(globalLogPublisher.removeObserver, observe)
 
     async def supervised(self, config: Config, **settings: Any) -> Supervisor:
-        supervisor = Supervisor(reactor, attrs.evolve(config, workers=WORKERS), **settings)
+        supervisor = Supervisor(reactor, attrs.evolve(config, workers=self.workers), **settings)
         supervisor.prepare()
         # Other tests would find children of theirs that are none.
         self.addCleanup(adopt_no_orphans)
