@@ -146,6 +146,12 @@ class Backend:
         return self.active if self.shared is None else self.shared.total
 
     @property
+    def part_here(self) -> float:
+        """Which part of its connections are of this process."""
+        load = self.load
+        return self.active / load if load else 0.0
+
+    @property
     def described(self) -> str:
         """Its name, and its address where that is another; for the log."""
         address = str(self.address)

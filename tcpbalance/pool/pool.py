@@ -439,12 +439,17 @@ class Pool:
         active = sum(backend.load for backend in open_to_all)
         return self._bounded_load * (active + 1), weight
 
+    @property
+    def processes(self) -> int:
+        """How many processes serve by the pool, as far as they count together."""
+        return 1 if self._shared is None else self._shared.processes
+
     def surplus(self, leaving: Mapping[Backend, int], away: int) -> Surplus:
         """Work out which backends have more than their share of the connections.
 
         Only those count that are eligible, and get new clients as the policy says: in a panic, none.
 
-        :param leaving: connections of each backend that are being closed, and are active nevertheless.
+        :param leaving: connections of each backend that this process is closing, and are active nevertheless.
         :param away: clients that are expected to connect anew, those of *leaving* among them.
         """
         if self._availability.panics:

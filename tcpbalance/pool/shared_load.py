@@ -64,6 +64,11 @@ class PoolLoad(Protocol):
     first_turn: float
     serving: bool
 
+    @property
+    def processes(self) -> int:
+        """How many processes there are, at least 1."""
+        ...
+
     def load_of(self, name: str, address: str, active: int) -> BackendLoad | None:
         """Give what is counted of a backend.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from math import ceil
 from random import Random
 from typing import Any
 
@@ -125,7 +126,7 @@ class Rebalancer:
         now = self._clock()
         self._forget_ended()
         leaving = Counter(self._leaving.values())
-        staying = {backend: backend.active - leaving[backend] for backend in self._pool.backends}
+        staying = {backend: backend.load - leaving[backend] for backend in self._pool.backends}
         away = self._departures.count(now, sum(staying.values()))
         found = self._pool.surplus(leaving, away)
         begun = {b: n for b, n in found.by_backend.items() if b in self._since or _is_much(n, staying[b])}
@@ -139,7 +140,9 @@ class Rebalancer:
         if now < self._next_close:
             self._unseen = []
             return self._next_close - now
-        return self._close_some(lasting, found.closable, now)
+        own = {backend: ceil(count * backend.part_here) for backend, count in lasting.items()}
+        closable = ceil(found.closable * sum(own.values()) / sum(lasting.values()))
+        return self._close_some(own, closable, now)
 
     def _forget_ended(self) -> None:
         self._leaving = {session: b for session, b in self._leaving.items() if not session.over}
@@ -155,7 +158,7 @@ class Rebalancer:
     def _close_some(self, surplus: dict[Backend, int], closable: int, now: float) -> float:
         """Close sessions, as many as the rate and the time of one look allow.
 
-        :param surplus: how many of each backend.
+        :param surplus: how many of each backend, of this process.
         :param closable: how many together.
         :returns: seconds until there may be more.
         """
@@ -167,7 +170,8 @@ class Rebalancer:
                 break
             if self._closes(self._unseen.pop(), surplus, now):
                 closable -= 1
-                wait = self._pace.spent(1, now)
+                # The rate is that of all processes together.
+                wait = self._pace.spent(self._pool.processes, now)
                 self._next_close = now + wait
                 if wait:
                     return wait

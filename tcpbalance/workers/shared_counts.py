@@ -61,6 +61,11 @@ class SharedCounts:
         """
         self._cells[self._end] = count * self._stride
 
+    @property
+    def columns_in_use(self) -> int:
+        """How many columns there are in use."""
+        return int(self._cells[self._end]) // self._stride
+
     def set_maximum(self, row: int, maximum: int | None) -> None:
         """Say how many there may be of a thing; None for any number. Those beyond it stay."""
         self._cells[self._end + 1 + row] = NO_MAXIMUM if maximum is None else maximum

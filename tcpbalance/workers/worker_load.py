@@ -89,6 +89,11 @@ class WorkerLoad:
             known = self._limits[name] = WorkerLimit(self, name)
         return known
 
+    @property
+    def processes(self) -> int:
+        """How many processes there are, at least 1."""
+        return 1 if self._counts is None else max(1, self._counts.columns_in_use)
+
     def row(self, key: Key) -> int | None:
         """Give the row of something; None where it is not counted."""
         return None if self._counts is None else self._rows.get(key)
@@ -174,6 +179,11 @@ class WorkerPoolLoad:
         self._on_change: Callable[[], Callable[[], None] | None] = lambda: None
         self._here: Callable[[], WaitsHere | None] = lambda: None
         self._waiting: WaitingHere | None = None
+
+    @property
+    def processes(self) -> int:
+        """See ``PoolLoad``."""
+        return self._load.processes
 
     def load_of(self, name: str, address: str, active: int) -> WorkerBackendLoad | None:
         """See ``PoolLoad``."""

@@ -58,6 +58,7 @@ class Load:
 
     first_turn = 0.0
     serving = False
+    processes = 1
 
     def __init__(self, address: str) -> None:
         self.watched = Watched(address)
