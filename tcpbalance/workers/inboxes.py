@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from socket import socket
+
+from twisted.logger import Logger
 
 from tcpbalance.workers import messages
 from tcpbalance.workers.concern import ToWorker
@@ -19,6 +21,8 @@ class Inboxes:
 
     :param places: how many there are.
     """
+
+    _log = Logger()
 
     words: Collection[str] = ()
 
@@ -58,7 +62,19 @@ class Inboxes:
         """See ``Concern``: what it has not taken is for the process that replaces it."""
 
     def close(self) -> None:
-        """Close all; connections that are in them are reset, unless a worker has the inbox still."""
+        """Close all when the workers have ended; connections that are in them are reset."""
+        left = sum(map(_count, self._receiving))
+        if left:
+            self._log.warn("{left} connections reset that workers had handed over while all ended", left=left)
         for sock in (*self._sending, *self._receiving):
             sock.close()
         self._sending, self._receiving = [], []
+
+
+def _count(receiving: socket) -> int:
+    """Count what is in an inbox; its connections are closed by that."""
+    count = 0
+    with suppress(BlockingIOError):
+        while receiving.recv(1):
+            count += 1
+    return count

@@ -26,7 +26,9 @@ from support.handed_over_case import (
     ask_over_tls,
     client_of,
     header_of,
+    heard,
     is_open,
+    refuses,
 )
 from support.sockets import some_turns, until
 from support.tls_lines import frontend_tls
@@ -141,6 +143,44 @@ class HandedOverClientsTests(HandedOverCase):
         assert len(served) == LIMIT
         await self.kill(supervisor, 1)
         assert await self.answers(served) == {"end": LIMIT}
+
+    async def test_a_client_that_becomes_known_while_all_end_is_served_where_it_is(self) -> None:
+        supervisor = await self.supervised(self.behind_proxies())
+        headers = [header_of(client_of(place)) for place in range(WORKERS)] * 5
+        clients = [self.connected(supervisor, header[:9]) for header in headers]
+        address = self.address(supervisor)
+        await until(reactor, lambda: not self.is_anything_unaccepted(supervisor))
+        ended: list[object] = []
+        supervisor.stopService().addCallback(ended.append)
+        await until(reactor, lambda: refuses(address))
+        for client, header in zip(clients, headers, strict=True):
+            client.send(header[9:] + b"?")
+        assert await self.answers(clients) == {"a": len(clients)}
+        for client in clients:
+            client.close()
+        await until(reactor, lambda: ended)
+
+    async def test_a_limit_on_all_connections_is_exact_and_those_beyond_it_wait(self) -> None:
+        limits = LimitsConfig(connections=LIMIT)
+        supervisor = await self.supervised(self.behind_proxies(limits=limits))
+        headers = [header_of(client_of(place)) for place in range(WORKERS)] * LIMIT
+        waiting = [self.connected(supervisor, header + b"?") for header in headers]
+        served: list[socket.socket] = []
+
+        def hears() -> list[socket.socket]:
+            found = [client for client in waiting if heard(client) == "a"]
+            served.extend(found)
+            return found
+
+        while waiting:
+            await until(reactor, hears, 20)
+            await some_turns(reactor)
+            hears()
+            assert len(served) <= LIMIT
+            for client in served:
+                waiting.remove(client)
+                client.close()
+            served.clear()
 
     async def test_tls_behind_the_header(self) -> None:
         authority = Authority.root()

@@ -191,7 +191,7 @@ def test_without_any_inbox_a_worker_serves_all(workers: Workers) -> None:
     assert first.served == [b"kept"]
 
 
-def test_what_is_left_at_the_end_is_reset() -> None:
+def test_what_is_left_at_the_end_is_reset(lines: list[str]) -> None:
     workers = Workers()
     workers.processes[0].hand_over.hand_over(OF_PLACE[1], workers.accepted(b"late"))
     workers.processes[1].hand_over._inbox.close()
@@ -200,4 +200,5 @@ def test_what_is_left_at_the_end_is_reset() -> None:
     workers.inboxes.close()
     (client,) = workers.clients
     assert was_reset(client)
+    assert lines == ["1 connections reset that workers had handed over while all ended"]
     client.close()

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import ssl
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -69,6 +70,12 @@ class HandedOverCase(ApplyCase):
         ((group,),) = supervisor._listening.groups.values()
         return group.of_worker(0).getsockname()
 
+    def is_anything_unaccepted(self, supervisor: Supervisor) -> bool:
+        """Whether a client waits in a listening socket."""
+        assert supervisor._listening is not None
+        ((group,),) = supervisor._listening.groups.values()
+        return any(map(_waiting_in, group._sockets))
+
     def connected(self, supervisor: Supervisor, first: bytes = b"", source: str = PROXY) -> socket.socket:
         """A connection, on which something is sent at once."""
         client = socket.create_connection(self.address(supervisor), source_address=(source, 0))
@@ -124,6 +131,12 @@ def heard(client: socket.socket) -> str:
         return "reset"
 
 
+def _waiting_in(listening: socket.socket) -> int:
+    # Of a socket that listens, ``tcpi_unacked`` is the length of its queue.
+    info = listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 28)
+    return int.from_bytes(info[24:28], sys.byteorder)
+
+
 def _go_on(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGCONT)
@@ -165,3 +178,9 @@ def ask_over_tls(address: Any, first: bytes, root: Path, kept: list[socket.socke
     except (ssl.SSLError, ConnectionError):
         return b""
     return answer
+
+
+def refuses(address: Any) -> bool:
+    """Whether nothing listens on an address."""
+    with contextlib.closing(socket.socket()) as client:
+        return client.connect_ex(address) != 0
