@@ -168,6 +168,32 @@ def test_a_limit_holds_exactly_as_workers_are_replaced(config: str, tmp_path: Pa
             client.close()
 
 
+def test_a_limit_holds_for_clients_whose_header_comes_to_a_worker_that_was_replaced(
+    config: str, tmp_path: Path
+) -> None:
+    text = config.replace('pool = "web"', 'pool = "web"\naccept_proxy_protocol = ["127.0.0.0/8"]', 1)
+    header = b"PROXY TCP4 192.0.2.7 192.0.2.1 1000 80\r\n"
+    with Daemon(text, tmp_path) as daemon:
+        # From both addresses, since the connection comes to any worker, and the client belongs to one.
+        early = [clients.connect(daemon.port, source_of(number % WORKERS)) for number in range(LIMIT)]
+        for client in early[:4]:
+            client.sendall(header)
+            assert is_served(client)
+        for client in early[4:]:
+            client.sendall(header[:10])
+        restart(daemon)
+        late = [clients.connect(daemon.port, source_of(number % WORKERS)) for number in range(LIMIT)]
+        for client in early[4:]:
+            client.sendall(header[10:])
+        for client in late:
+            client.sendall(header)
+        served = [client for client in (*early, *late) if is_served(client)]
+        assert len(served) == LIMIT
+        assert {*early[:4]} <= {*served}
+        for client in (*early, *late):
+            client.close()
+
+
 def test_unix_sockets_stay_as_workers_are_replaced(config: str, tmp_path: Path) -> None:
     path = str(tmp_path / "socket")
     with Daemon(config, tmp_path) as daemon:
