@@ -17,6 +17,7 @@ from attrs import frozen
 
 from bench.errors import Failed
 from bench.soak.balancer import LIMIT, Balancer
+from bench.soak.crowd import CROWD, MAX_CONNECTIONS, Crowd
 from bench.soak.faults import Faults
 from bench.soak.peers import Backend, Client, Holder, echo
 from bench.soak.verdict import Account
@@ -74,11 +75,14 @@ async def soak(options: Options, folder: Path) -> list[str]:
     for backend in backends:
         await backend.start()
     echoing = await asyncio.start_server(echo, "127.0.0.1", 0)
-    echo_port = echoing.sockets[0].getsockname()[1]
-    with Balancer(folder, options.workers, echo_port, [backend.port for backend in backends]) as balancer:
+    crowd = Crowd(options.workers, account)
+    crowded = await asyncio.start_server(crowd.serve, "127.0.0.1", 0)
+    echo_port, crowd_port = (it.sockets[0].getsockname()[1] for it in (echoing, crowded))
+    ports = [backend.port for backend in backends]
+    with Balancer(folder, options.workers, ports, echo=echo_port, crowd=crowd_port) as balancer:
         holder = Holder(await balancer.port("held"), LIMIT)
         faults = Faults(balancer, backends, account, Random(options.seed))
-        port = await balancer.port("streams")
+        port, busy = await balancer.port("streams"), await balancer.port("crowd")
         clients = [
             Client(port, options.workers, account, Random(options.seed + number))
             for number in range(1, options.clients + 1)
@@ -86,15 +90,24 @@ async def soak(options: Options, folder: Path) -> list[str]:
         over = asyncio.Event()
         running = [asyncio.ensure_future(client.come(over)) for client in clients]
         running.append(asyncio.ensure_future(holder.come(over, Random(options.seed))))
-        running.append(asyncio.ensure_future(faults.run(over)))
+        crowding = [
+            asyncio.ensure_future(crowd.come(busy, over, Random(options.seed + number)))
+            for number in range(CROWD)
+        ]
+        faulty = asyncio.Event()
+        running.append(asyncio.ensure_future(faults.run(faulty)))
+        running += crowding
         await _wait(options.seconds, running, account)
+        faulty.set()
+        mistakes = await _look_at_crowd(crowd)
         over.set()
         await asyncio.gather(*running)
-        mistakes = list(account.mistakes()) + holder.mistakes
+        mistakes += [*account.mistakes(), *holder.mistakes]
         mistakes += await _settle(balancer, clients[0], holder, options.workers)
     for backend in backends:
         await backend.stop()
     echoing.close()
+    crowded.close()
     _report(account, holder, faults)
     return mistakes
 
@@ -108,6 +121,17 @@ async def _wait(seconds: float, running: Sequence[asyncio.Future[None]], account
             one.result()
         if account.strange:
             return
+
+
+async def _look_at_crowd(crowd: Crowd) -> list[str]:
+    """Look whether a backend with a limit comes to have as many connections as it may."""
+    crowd.highest = 0
+    deadline = time.monotonic() + SETTLES_WITHIN
+    while crowd.highest < MAX_CONNECTIONS and time.monotonic() < deadline:
+        await asyncio.sleep(0.05)
+    if crowd.highest < MAX_CONNECTIONS:
+        return [f"a backend that may have {MAX_CONNECTIONS} connections comes to {crowd.highest}"]
+    return []
 
 
 async def _settle(balancer: Balancer, client: Client, holder: Holder, workers: int) -> list[str]:

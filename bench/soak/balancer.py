@@ -16,6 +16,7 @@ from typing import Self
 
 from bench.errors import Failed
 from bench.process import TREE
+from bench.soak.crowd import MAX_CONNECTIONS
 
 WORKER_TIMEOUT = 2.0
 """Seconds without an answer after which a worker is killed."""
@@ -53,6 +54,18 @@ interval = "1s"
 
 [pools.held]
 backends = ["127.0.0.1:{echo}"]
+
+[frontends.crowd]
+listen = "127.0.0.1:0"
+pool = "crowd"
+
+[pools.crowd]
+queue = 1000
+queue_timeout = "60s"
+
+[[pools.crowd.backends]]
+address = "127.0.0.1:{crowd}"
+max_connections = {max_connections}
 """
 
 
@@ -61,14 +74,16 @@ class Balancer:
 
     :param folder: for its files.
     :param workers: how many it has.
+    :param backends: the ports of those that may end.
     :param echo: the port of a backend that gives back what it gets.
-    :param backends: the ports of the others.
+    :param crowd: the port of one that may have few connections.
     """
 
-    def __init__(self, folder: Path, workers: int, echo: int, backends: Sequence[int]) -> None:
+    def __init__(self, folder: Path, workers: int, backends: Sequence[int], *, echo: int, crowd: int) -> None:
         self._folder = folder
         self._workers = workers
         self._echo = echo
+        self._crowd = crowd
         self._log = folder / "soak.log"
         self.configure(backends)
         with self._log.open("ab") as log:
@@ -104,6 +119,8 @@ class Balancer:
                 policy=policy,
                 backends=", ".join(f'"127.0.0.1:{port}"' for port in backends),
                 echo=self._echo,
+                crowd=self._crowd,
+                max_connections=MAX_CONNECTIONS,
             )
         )
 
