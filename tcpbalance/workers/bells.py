@@ -81,23 +81,18 @@ class WaitingHere:
     :param here: serves those that wait in this one.
     """
 
-    __slots__ = ("_bells", "_lines", "here", "row")
+    __slots__ = ("_bells", "here", "lines", "row")
 
     def __init__(self, bells: Bells, row: int, lines: SharedCount, here: WaitsHere) -> None:
         self._bells = bells
-        self._lines = lines
+        self.lines = lines
         self.row = row
         self.here = here
 
-    @property
-    def any_waits(self) -> bool:
-        """Whether a client waits in any worker."""
-        return self._lines.total > 0
-
     def say(self, lines: int) -> None:
         """Say how many clients wait in this worker; where there are more than before, look once more soon."""
-        before = self._lines.own
-        self._lines.store(lines)
+        before = self.lines.own
+        self.lines.store(lines)
         if lines and not before:
             self._bells.watch(self)
         elif before and not lines:
@@ -111,8 +106,9 @@ class WaitingHere:
 
     def look(self) -> None:
         """Have one that waits take what is free, if something is."""
-        with self._lines.barrier:
-            pass
+        lines = self.lines
+        lines.barrier.acquire()
+        lines.barrier.release()
         if self.here.has_capacity():
             self.give()
 
@@ -121,11 +117,12 @@ class WaitingHere:
 
         :param passed_over: columns that do not take part.
         """
-        with self._lines.barrier:
-            pass
-        lines = self._lines.parts
-        if not any(lines):
+        waiting = self.lines
+        waiting.barrier.acquire()
+        waiting.barrier.release()
+        if not waiting.total:
             return
+        lines = waiting.parts
         for column in passed_over:
             if column < len(lines):
                 lines[column] = 0

@@ -17,7 +17,8 @@ import os
 import platform
 import sys
 import threading
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
+from typing import Protocol
 
 CELL = 8
 """Bytes of a cell, which a machine of 64 bits stores and loads in one piece."""
@@ -118,8 +119,15 @@ def _size(columns: int, rows: int) -> int:
     return (columns + 1) * _column_size(rows)
 
 
-def make_barrier() -> AbstractContextManager[object]:
-    """Make what has a load behind it wait for the stores in front of it, when it is entered and left.
+class Barrier(Protocol):
+    """What has a load behind it wait for the stores in front of it, when it is acquired and released."""
+
+    def acquire(self) -> object: ...
+    def release(self) -> object: ...
+
+
+def make_barrier() -> Barrier:
+    """Make a barrier of this process's own.
 
     On x86, taking a lock is an instruction that does so, also where no other thread has the lock (Intel,
     Software Developer's Manual, volume 3A, section 9.2.2). Two plain ones do change places, even from Python.
@@ -146,7 +154,18 @@ class SharedCount:
     :ivar own: the part of this process.
     """
 
-    __slots__ = ("_cells", "_end", "_maximum", "_mine", "_row", "_stride", "barrier", "own")
+    __slots__ = (
+        "_cells",
+        "_end",
+        "_maximum",
+        "_mine",
+        "_of_all",
+        "_row",
+        "_stride",
+        "_until",
+        "barrier",
+        "own",
+    )
 
     def __init__(
         self,
@@ -155,7 +174,7 @@ class SharedCount:
         row: int,
         stride: int,
         end: int,
-        barrier: AbstractContextManager[object],
+        barrier: Barrier,
     ) -> None:
         self.own = 0
         self.barrier = barrier
@@ -165,23 +184,37 @@ class SharedCount:
         self._stride = stride
         self._end = end
         self._maximum = end + 1 + row
+        self._until = -1
+        self._of_all = cells[:0]
+
+    def _look_at_columns(self) -> None:
+        """Sum up the columns that are in use now."""
+        self._until = until = self._cells[self._end]
+        self._of_all = self._cells[self._row : until : self._stride]
+
+    # A call of a function takes as long as a sum: so it is written out wherever one is made.
 
     @property
     def total(self) -> int:
         """The count of all processes."""
-        cells = self._cells
-        return sum(cells[self._row : cells[self._end] : self._stride])
+        if self._cells[self._end] != self._until:
+            self._look_at_columns()
+        return sum(self._of_all)
 
     @property
     def parts(self) -> list[int]:
         """What each process has, by their columns."""
-        cells = self._cells
-        return list(cells[self._row : cells[self._end] : self._stride])
+        if self._cells[self._end] != self._until:
+            self._look_at_columns()
+        return list(self._of_all)
 
     @property
     def full(self) -> bool:
         """Whether there are as many as there may be."""
-        return self.total >= self._cells[self._maximum]
+        cells = self._cells
+        if cells[self._end] != self._until:
+            self._look_at_columns()
+        return sum(self._of_all) >= cells[self._maximum]
 
     def add(self) -> bool:
         """Count one more, unless there are as many as there may be.
@@ -191,9 +224,12 @@ class SharedCount:
         cells = self._cells
         # Stored as a whole: to add to what is in the cell would be a load and a store.
         cells[self._mine] = self.own = self.own + 1
-        with self.barrier:
-            pass
-        if sum(cells[self._row : cells[self._end] : self._stride]) <= cells[self._maximum]:
+        barrier = self.barrier
+        barrier.acquire()
+        barrier.release()
+        if cells[self._end] != self._until:
+            self._look_at_columns()
+        if sum(self._of_all) <= cells[self._maximum]:
             return True
         self.remove()
         return False

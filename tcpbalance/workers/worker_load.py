@@ -145,7 +145,11 @@ class WorkerBackendLoad:
     @property
     def full(self) -> bool:
         """See ``BackendLoad``."""
-        return self._count.full or self._pool.others_come_first
+        if self._count.full:
+            return True
+        pool = self._pool
+        waiting = pool.waiting
+        return waiting is not None and not pool.serving and waiting.lines.total > 0
 
     def add(self) -> bool:
         """See ``BackendLoad``."""
@@ -164,11 +168,15 @@ class WorkerBackendLoad:
     def remove(self) -> None:
         """See ``BackendLoad``."""
         self._count.remove()
-        self._pool.give()
+        if self._pool.waiting is not None:
+            self._pool.give()
 
 
 class WorkerPoolLoad:
-    """What the pools of one name have in common; see ``shared_load.PoolLoad``."""
+    """What the pools of one name have in common; see ``shared_load.PoolLoad``.
+
+    :ivar waiting: the clients that wait in their queues; None where none may.
+    """
 
     def __init__(self, load: WorkerLoad, name: str, first_turn: float) -> None:
         self.first_turn = first_turn
@@ -178,7 +186,7 @@ class WorkerPoolLoad:
         self._backends: dict[Key, WorkerBackendLoad] = {}
         self._on_change: Callable[[], Callable[[], None] | None] = lambda: None
         self._here: Callable[[], WaitsHere | None] = lambda: None
-        self._waiting: WaitingHere | None = None
+        self.waiting: WaitingHere | None = None
 
     @property
     def processes(self) -> int:
@@ -222,31 +230,26 @@ class WorkerPoolLoad:
         return on_change is not None
 
     def _find_waiting(self) -> None:
-        self._waiting = self._load.waiting(queue_key(self._name), self._here(), self._waiting)
+        self.waiting = self._load.waiting(queue_key(self._name), self._here(), self.waiting)
 
     def lines_wait(self, lines: int) -> None:
         """See ``PoolLoad``."""
-        if self._waiting is not None:
-            self._waiting.say(lines)
-
-    @property
-    def others_come_first(self) -> bool:
-        """Whether clients wait in the queue of any worker, and none of them has its turn here."""
-        return not self.serving and self._waiting is not None and self._waiting.any_waits
+        if self.waiting is not None:
+            self.waiting.say(lines)
 
     def look_soon(self) -> None:
         """Have those that wait look, but not within this call."""
-        if self._waiting is not None:
-            self._waiting.look_soon()
+        if self.waiting is not None:
+            self.waiting.look_soon()
 
     def give(self) -> None:
         """Have one of those that wait take what was given back."""
-        if self._waiting is None:
+        if self.waiting is None:
             return
         if self.serving:
-            self._waiting.look_soon()
+            self.waiting.look_soon()
         else:
-            self._waiting.give()
+            self.waiting.give()
 
 
 class WorkerLimit:

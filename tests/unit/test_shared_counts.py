@@ -147,7 +147,7 @@ class Steps(list[int]):
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return (self[number] for number in range(*index.indices(len(self))))
+            return OfAll(self, range(*index.indices(len(self))))
         self.step("load")
         return super().__getitem__(index)
 
@@ -156,14 +156,25 @@ class Steps(list[int]):
         super().__setitem__(index, value)
 
 
+class OfAll:
+    """Some of the cells, as they are when they are read."""
+
+    def __init__(self, cells: Steps, indices: range) -> None:
+        self.cells = cells
+        self.indices = indices
+
+    def __iter__(self) -> Iterator[int]:
+        return (self.cells[index] for index in self.indices)
+
+
 def two_processes(maximum: int) -> tuple[Steps, SharedCount, SharedCount]:
     cells = Steps([0, 0, 2, maximum])
 
     class Barrier:
-        def __enter__(self) -> None:
+        def acquire(self) -> None:
             cells.step("barrier")
 
-        def __exit__(self, *_: object) -> None:
+        def release(self) -> None:
             pass
 
     first, second = (SharedCount(cast(memoryview, cells), column, 0, 1, 2, Barrier()) for column in (0, 1))
