@@ -184,11 +184,12 @@ def two_processes(maximum: int) -> tuple[Steps, SharedCount, SharedCount]:
 def test_before_the_sum_is_read_all_is_stored() -> None:
     cells, first, _ = two_processes(1)
     assert first.add()
-    assert cells.taken == ["store", "barrier", "load", "load", "load", "load"]
+    assert cells.taken[:2] == ["store", "barrier"]
+    assert set(cells.taken[2:]) == {"load"}
 
 
 @pytest.mark.parametrize("maximum", [1, 2, 3])
-@pytest.mark.parametrize("step", range(7))
+@pytest.mark.parametrize("step", range(9))
 def test_another_process_may_do_the_same_between_any_two_steps(maximum: int, step: int) -> None:
     cells, first, second = two_processes(maximum)
     outcomes: list[bool] = []
