@@ -10,8 +10,8 @@ from tcpbalance.pool.affinity import Affinity
 from tcpbalance.pool.backend import Backend
 from tcpbalance.workers.backend_table import MAX_PART, BackendTable, encoded_size, key_of
 
-ENTRIES_A_MESSAGE = 250
-"""They are encoded, or decoded and remembered, in half a millisecond, and are 30,000 bytes at most."""
+ENTRIES_A_MESSAGE = 100
+"""Clients of one message, which is made, or taken, within a millisecond."""
 
 Entries = dict[bytes, list[tuple[Backend, float]]]
 """Those of each client, its sticky backend first, with when each expires: infinity while it is connected."""

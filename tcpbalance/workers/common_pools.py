@@ -103,6 +103,10 @@ class CommonPools(Service):
         self._watched[pool].service.restored.addCallback(lambda _: restored.callback(None))
         return restored
 
+    def addresses_of(self, host: str) -> list[str]:
+        """The IP addresses that a host name is known to have now; none is asked for."""
+        return self._shared.resolver.resolution(host).addresses
+
     def set_admin_state(self, pool: str, backend: str, admin_state: AdminState) -> bool:
         """Let a backend serve, be drained, or be left alone, in all workers.
 

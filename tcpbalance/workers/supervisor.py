@@ -445,12 +445,12 @@ class Supervisor(Service):
             process.send(content)
 
     def addresses_of(self, host: str) -> Collection[str]:
-        """See ``Balancer``: the supervisor looks up no name itself."""
-        return ()
+        """See ``Balancer``."""
+        return self.pools.addresses_of(host)
 
     def summary(self) -> Summary:
         """Count what there is, for people; sessions as the workers last said."""
-        backends = [backend for pool in self._parts.pools.values() for backend in pool.backends]
+        backends = [backend for pool in self.pools.pools for backend in pool.backends]
         return Summary(
             frontends=len(self.config.frontends),
             backends_up=sum(backend.state == "up" for backend in backends),

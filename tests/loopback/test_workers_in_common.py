@@ -157,3 +157,11 @@ class InCommonTests(SupervisedCase):
         assert supervisor.pools.set_admin_state("web", "a", AdminState.DRAIN)
         await self.taken_by_all(supervisor)
         assert await self.all_ask(supervisor) == {"b"}
+
+    async def test_the_supervisor_counts_what_is_in_use(self) -> None:
+        pools = {"web": self.pool("ab"), "spare": self.pool("c")}
+        supervisor = await self.supervised(self.config(**pools))
+        assert supervisor.pools.set_admin_state("web", "a", AdminState.MAINTENANCE)
+        summary = supervisor.summary()
+        assert (summary.frontends, summary.backends_up, summary.backends) == (1, 1, 2)
+        assert supervisor.addresses_of("localhost") == []
