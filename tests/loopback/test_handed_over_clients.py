@@ -9,13 +9,16 @@ import shutil
 import signal
 import socket
 import tempfile
+from collections import Counter
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 from attrs import evolve
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import DeferredList
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.threads import deferToThread
 
 from support.certificates import Authority
@@ -35,6 +38,7 @@ from support.tls_lines import frontend_tls
 from tcpbalance.config.admission import LimitsConfig
 from tcpbalance.config.models import AccessLogConfig
 from tcpbalance.config.paths import LogPath
+from tcpbalance.config.pools import BackendConfig, PoolConfig
 from tcpbalance.net.ends import unacknowledged
 from tcpbalance.wire.proxy_protocol import encode_v2_local
 from tcpbalance.workers.owner import owner
@@ -45,6 +49,14 @@ reactor: Any = global_reactor
 
 LIMIT = 10
 CLIENTS = [(version, base) for version in (1, 2) for base in ("203.0.113.{}", "2001:db8:{}::8")]
+
+
+class Noting(Protocol):
+    """Notes what it is asked, and answers."""
+
+    def dataReceived(self, data: bytes) -> None:
+        self.factory.noted[data] += 1
+        self.transport.write(b"a")
 
 
 @pytest.mark.skipif(not can_count(), reason="needs Linux on x86_64")
@@ -117,6 +129,27 @@ class HandedOverClientsTests(HandedOverCase):
             os.kill(first, signal.SIGKILL)
             assert await self.answers(clients) == {"a": 40}
             assert await self.pid(supervisor, 1) != first
+
+    async def test_while_workers_are_killed_each_is_served_once_or_hears_of_its_end(self) -> None:
+        factory: Any = Factory.forProtocol(Noting)
+        factory.noted = Counter[bytes]()
+        port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        backend = BackendConfig(address=f"127.0.0.1:{port.getHost().port}")
+        config = evolve(self.behind_proxies(), pools={"web": PoolConfig(backends=(backend,))})
+        supervisor = await self.supervised(config)
+        rng = Random(1)
+        for turn in range(6):
+            clients = []
+            for number in range(60):
+                header = header_of(client_of(rng.randrange(WORKERS)))
+                clients.append(self.connected(supervisor, header + b"%d %d\n" % (turn, number)))
+                if number == 30:
+                    await self.kill(supervisor, turn % WORKERS)
+            words = await self.answers(clients)
+            assert words["a"] >= 20
+            assert words.total() == 60
+        assert set(factory.noted.values()) == {1}
 
     async def test_more_than_an_inbox_holds_wait_for_a_worker_that_is_stopped(self) -> None:
         supervisor = await self.supervised(self.behind_proxies(backlog=1000))
