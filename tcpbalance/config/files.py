@@ -7,10 +7,26 @@ from typing import Any, TypeVar, cast
 
 import attrs
 
+from tcpbalance.config.admission import AccessConfig
+from tcpbalance.config.frontends import FrontendConfig
+from tcpbalance.config.models import Config
 from tcpbalance.config.paths import FilePath
-from tcpbalance.config.pools import AffinityConfig
+from tcpbalance.config.pools import PoolConfig
+from tcpbalance.config.tls import CertificateConfig, FrontendTlsConfig, PoolTlsConfig
 
 T = TypeVar("T")
+
+TABLES = (
+    Config,
+    FrontendConfig,
+    AccessConfig,
+    FrontendTlsConfig,
+    CertificateConfig,
+    PoolConfig,
+    PoolTlsConfig,
+)
+"""Those that name files to read, and those that these stand in. Others are not looked through: there may be
+thousands of backends."""
 
 
 def read_files(table: Any) -> Iterator[FilePath]:
@@ -53,8 +69,8 @@ def with_files(table: T, place: Callable[[FilePath], str]) -> T:
 
 
 def _reads(table: object) -> bool:
-    """Whether a value is a table of the configuration that may name files to read."""
-    return attrs.has(type(table)) and not isinstance(table, AffinityConfig)
+    """Whether a value is a table that may name files to read."""
+    return isinstance(table, TABLES)
 
 
 def _keys(table: Any) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from attrs import frozen
 
-from tcpbalance.config.files import read_files
+from tcpbalance.config.files import read_files, with_files
 from tcpbalance.config.models import Config
 
 MAX_HANDED_FILE = 32 * 1024 * 1024
@@ -97,22 +97,44 @@ class HandedFiles:
         for path, descriptor in zip(paths, descriptors, strict=True):
             self._staged[path] = os.dup(descriptor)
 
-    def place(self, path: str) -> str:
-        """Give the name under which a file of the configuration can be read here: proc(5)."""
+    def begin(self) -> FilesOfChange:
+        """Begin to use those that have come since this was last called."""
+        staged, self._staged = self._staged, {}
+        return FilesOfChange(self._known, staged)
+
+
+class FilesOfChange:
+    """The files of one configuration, in a worker.
+
+    :param known: descriptors by paths, of the configuration in use.
+    :param staged: of those that have come with this one.
+    """
+
+    def __init__(self, known: dict[str, int], staged: dict[str, int]) -> None:
+        self._known = known
+        self._staged = staged
+        self._paths: set[str] = set()
+
+    def put_into(self, config: Config) -> Config:
+        """Give a configuration with the names under which its files can be read here: proc(5).
+
+        It may be called in a thread.
+        """
+        self._paths = set(map(str, read_files(config)))
+        return with_files(config, self._place)
+
+    def _place(self, path: str) -> str:
         descriptor = self._staged.get(path, self._known.get(path))
         return path if descriptor is None else f"/proc/self/fd/{descriptor}"
 
     def commit(self) -> None:
-        """Have the files count that were staged."""
-        for path, descriptor in self._staged.items():
-            before = self._known.get(path)
-            self._known[path] = descriptor
-            if before is not None:
-                os.close(before)
-        self._staged = {}
+        """Keep the files of this configuration, and no others."""
+        gone = [path for path in self._known if path in self._staged or path not in self._paths]
+        for path in gone:
+            os.close(self._known.pop(path))
+        self._known.update(self._staged)
 
     def abandon(self) -> None:
-        """Forget the files that were staged."""
+        """Give back what has come with this configuration."""
         for descriptor in self._staged.values():
             os.close(descriptor)
-        self._staged = {}

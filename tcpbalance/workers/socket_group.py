@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from contextlib import ExitStack
+from typing import Any
 
 import attrs
 from twisted.logger import Logger
@@ -12,10 +14,10 @@ from tcpbalance.config.addresses import Address
 from tcpbalance.net.addresses import address_text, peer_address
 from tcpbalance.net.binding import (
     bind,
+    bind_target,
     inode_of,
     listen_error,
     overlaps,
-    take_all,
     turn_new_clients_away,
     unlink_own,
 )
@@ -24,6 +26,9 @@ from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.workers.owner import attach, detach
 
 _log = Logger()
+
+Target = tuple[int, Any]
+"""A family, and what ``getsockname`` gives of a socket that is bound."""
 
 
 class SocketGroup:
@@ -37,12 +42,21 @@ class SocketGroup:
 
     :param sockets: in the order of the workers; one for all of them, or each its own.
     :param by_owner: whether the kernel chooses by `owner`.
+    :param socket_file: mode and owner of a unix socket.
+    :ivar target: what the sockets are bound to.
     """
 
-    def __init__(self, sockets: list[socket.socket], by_owner: bool = False) -> None:
+    def __init__(
+        self,
+        sockets: list[socket.socket],
+        by_owner: bool = False,
+        socket_file: SocketFile = SocketFile(),
+    ) -> None:
         self._sockets = sockets
         self._by_owner = by_owner
+        self.socket_file = socket_file
         first = sockets[0]
+        self.target: Target = first.family, first.getsockname()
         self._file: tuple[str, tuple[int, int]] | None = None
         if first.family == socket.AF_UNIX:
             path = first.getsockname()
@@ -68,6 +82,21 @@ class SocketGroup:
             attach(first, len(self._sockets))
         else:
             detach(first)
+
+    def change_file(self, socket_file: SocketFile) -> Callable[[], None]:
+        """Give the file of a unix socket another mode and owner.
+
+        :returns: gives it back what it had.
+        :raises ListenError: they may not be set; the file is as it was then.
+        """
+        before = self.socket_file
+        if self._file is None or socket_file == before:
+            return lambda: None
+        return socket_file.change(self._file[0], before)
+
+    def has_port_of(self, address: Address) -> bool:
+        """Whether its address and another one have the same port."""
+        return self._file is None and self.target[1][1] == address.port
 
     def overlaps(self, address: Address) -> bool:
         """Whether one of its address and another one is all addresses with the port of both."""
@@ -95,6 +124,17 @@ class SocketGroup:
             )
 
 
+def target_of(address: Address) -> Target:
+    """Give what the sockets of an address are bound to.
+
+    :raises ListenError: this machine does not know it.
+    """
+    try:
+        return bind_target(address)
+    except OSError as error:
+        raise listen_error(address, error) from error
+
+
 def listen(
     address: Address,
     options: SocketOptions,
@@ -104,31 +144,27 @@ def listen(
     *,
     beside: bool = False,
     by_owner: bool = True,
-) -> list[SocketGroup]:
+) -> SocketGroup:
     """Listen on an address for several workers.
 
-    :param address: of a name, every address that it has on this machine.
+    :param address: no name.
     :param socket_file: mode and owner of a unix socket.
     :param backlog: connections that the kernel may hold ready for each worker.
     :param workers: how many there are.
     :param beside: whether a group that overlaps the address listens already.
     :param by_owner: see ``SocketGroup``.
-    :raises ListenError: an address cannot be had, or an option was refused; nothing listens then.
+    :raises ListenError: the address cannot be had, or an option was refused; nothing listens then.
     """
-
-    def take(own: Address) -> SocketGroup:
-        sock = bind(own, options, beside=beside)
-        if own.is_unix:
-            socket_file.give_to(sock)
-            sock.listen(backlog)
-            return SocketGroup([sock])
-        # Nothing else has the address. Of sockets that allow others beside them it would not be known: they
-        # join those of any program of the same user that do so, too.
-        port = sock.getsockname()[1]
-        sock.close()
-        return _listen(attrs.evolve(own, port=port), options, backlog, workers, by_owner)
-
-    return take_all(address, take)
+    sock = bind(address, options, beside=beside)
+    if address.is_unix:
+        socket_file.give_to(sock)
+        sock.listen(backlog)
+        return SocketGroup([sock], socket_file=socket_file)
+    # Nothing else has the address. Of sockets that allow others beside them it would not be known: they join
+    # those of any program of the same user that do so, too.
+    port = sock.getsockname()[1]
+    sock.close()
+    return _listen(attrs.evolve(address, port=port), options, backlog, workers, by_owner)
 
 
 def _listen(

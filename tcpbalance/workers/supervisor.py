@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Callable, Collection, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from contextlib import ExitStack
 from random import Random
 from time import monotonic
@@ -38,6 +38,7 @@ from tcpbalance.workers.common_bans import CommonBans
 from tcpbalance.workers.common_pools import CommonPools
 from tcpbalance.workers.concern import Concern, word_of
 from tcpbalance.workers.config_changes import ConfigChanges
+from tcpbalance.workers.config_memory import write_config
 from tcpbalance.workers.counts_concern import SupervisorCounts
 from tcpbalance.workers.file_watch import watch_files, watched
 from tcpbalance.workers.files import Files
@@ -67,19 +68,42 @@ def adopt_orphans() -> None:
         raise OSError(number, os.strerror(number))
 
 
-@frozen
-class _Prepared:
-    """A configuration that can be applied, and what was read of its files."""
+_IS_ENDING = "the program is about to end"
+"""Why a change of the configuration is not made any more."""
 
-    prepared: PreparedConfig
+
+@frozen
+class _Change:
+    """A change of the configuration that is prepared in the supervisor.
+
+    :param before: what is listened on so far.
+    :param listening: what is listened on then.
+    :param memory: the configuration, as workers get it.
+    :param files: all that it names.
+    :param new_files: those of them that workers have not.
+    :param commit_pools: has the supervisor's own pools changed.
+    """
+
+    before: Listening
+    listening: Listening
+    memory: int
     files: Files
+    new_files: Mapping[str, int]
+    commit_pools: Callable[[], object]
+
+    def ask(self, process: Any) -> None:
+        """Send a worker what it has to prepare."""
+        process.send_sockets(self.listening.sockets(process.place, self.before))
+        process.send_files(self.new_files)
+        process.send({"config": True}, [self.memory])
 
 
 def _read_files(config: Config, before: Files | None) -> Files:
     try:
         return Files.of(config, before)
     except OSError as error:
-        raise TcpbalanceError(f"{error.filename}: cannot be read: {error.strerror}") from error
+        what = "files" if error.filename is None else error.filename
+        raise TcpbalanceError(f"{what}: cannot be read: {(error.strerror or str(error)).lower()}") from error
 
 
 class Supervisor(Service):
@@ -163,8 +187,10 @@ class Supervisor(Service):
         """
         if self._listening is None:
             self._files = _read_files(self.config, None)
-            self._listening = Listening.of(self.config, self._workers)
-            self._memory = worker.write_config(self.config)
+            with ExitStack() as undo:
+                self._listening = Listening.of(self.config, self._workers, undo)
+                self._memory = write_config(self.config)
+                undo.pop_all()
             self._inboxes.open()
             if can_count():
                 self._counts = SupervisorCounts(self._workers)
@@ -198,7 +224,7 @@ class Supervisor(Service):
             self._report(str(error))
             self._start_nursery_again()
             return
-        nursery.ready.addCallbacks(lambda _: self._begin(nursery), lambda why: self._report(str(why.value)))
+        nursery.ready.addCallback(lambda _: self._begin(nursery)).addErrback(self._not_begun)
 
     def _new_nursery(self) -> NurseryProcess:
         """Start another nursery.
@@ -218,6 +244,13 @@ class Supervisor(Service):
         self._times = 0
         for place in self._places:
             place.begin(nursery)
+
+    def _not_begun(self, failure: Failure) -> None:
+        if self._closes:
+            return  # It was not needed any more.
+        if not isinstance(failure.value, TcpbalanceError):
+            self._log.failure("the workers could not be started", failure)
+        self._report(str(failure.value))
 
     def _report(self, error: str) -> None:
         """Report why workers cannot serve; where none has served yet, the whole start has failed."""
@@ -345,14 +378,14 @@ class Supervisor(Service):
 
     # Changing
 
-    def prepare_config(self, config: Config, rest: Callable[[], object] = lambda: None) -> _Prepared:
-        """See ``Balancer``; the files are read, too."""
-        prepared = PreparedConfig.of(self._parts, config, self._reactor, self._clock, rest)
-        return _Prepared(prepared, _read_files(prepared.parts.config, self._files))
+    def prepare_config(self, config: Config, rest: Callable[[], object] = lambda: None) -> PreparedConfig:
+        """See ``Balancer``."""
+        return PreparedConfig.of(self._parts, config, self._reactor, self._clock, rest)
 
-    def apply(self, config: _Prepared) -> Deferred[Difference]:
-        """Have all workers serve by another configuration, or none.
+    def apply(self, config: PreparedConfig | None) -> Deferred[Difference]:
+        """Have all workers serve by another configuration, or none; the files are read, too.
 
+        :param config: None for the present one, whose files may have changed.
         :returns: what is different, see ``Balancer``; it fails where an address cannot be had, or a worker
             cannot serve by the configuration. Nothing has changed then.
         """
@@ -360,54 +393,65 @@ class Supervisor(Service):
         return applied
 
     @inlineCallbacks
-    def _apply(self, config: _Prepared) -> Generator[Deferred[Any], Any, Difference]:
-        assert self._listening is not None
-        if config.prepared.present is not self._parts:
-            # Another configuration, or other files, have come to the workers since it was prepared.
-            config = self.prepare_config(config.prepared.config)
-        before = self._listening
-        parts = config.prepared.parts
+    def _apply(self, config: PreparedConfig | None) -> Generator[Deferred[Any], Any, Difference]:
+        if config is None or config.present is not self._parts:
+            # Another configuration has come to the workers since it was prepared.
+            config = self.prepare_config(self.config if config is None else config.config)
+        parts, present = config.parts, self._files
+        files: Files = yield in_thread(self._reactor)(lambda: _read_files(parts.config, present))
+        if self._closes:
+            raise TcpbalanceError(_IS_ENDING)
+        if not config.difference and not files.new_since(present):
+            return config.difference
         with ExitStack() as undo:
-            pools = self.pools.prepare(config.prepared)
-            undo.callback(pools.abandon)
-            listening = Listening.of(parts.config, self._workers, before)
-            for group in listening.without(before):
-                undo.callback(group.close)
-            memory = worker.write_config(parts.config)
-            undo.callback(os.close, memory)
-            undo.callback(self._changes.abandon)
-            new_files = config.files.new_since(self._files)
-            self._count_for(parts.config, undo)
-
-            def ask(process: Any) -> None:
-                process.send_sockets(listening.sockets(process.place, before))
-                process.send_files(new_files)
-                process.send({"config": True}, [memory])
-
-            yield self._changes.prepare(self._current(), ask)
+            change = self._prepare_change(config, files, undo)
+            yield self._changes.prepare(self._current(), change.ask)
             if self._closes:
-                raise TcpbalanceError("the program is about to end")
+                raise TcpbalanceError(_IS_ENDING)
             undo.pop_all()
-        # Nothing below fails.
-        gone = before.without(listening)
+        yield self._commit(change, config.parts)
+        return config.difference
+
+    def _prepare_change(self, config: PreparedConfig, files: Files, undo: ExitStack) -> _Change:
+        """Take all that may be refused here.
+
+        :param undo: gets what gives it back.
+        """
+        assert self._listening is not None
+        before, after = self._listening, config.parts.config
+        pools = self.pools.prepare(config)
+        undo.callback(pools.abandon)
+        listening = Listening.of(after, self._workers, undo, before, config.found)
+        memory = write_config(after)
+        undo.callback(os.close, memory)
+        undo.callback(self._changes.abandon)
+        self._count_for(after, undo)
+        return _Change(before, listening, memory, files, files.new_since(self._files), pools.commit)
+
+    def _commit(self, change: _Change, parts: Parts) -> Deferred[None]:
+        """Serve by what is prepared; cannot fail.
+
+        :returns: fires when all workers do.
+        """
+        gone = change.before.without(change.listening)
         for group in gone:
             group.turn_new_clients_away()
-        listening.spread()
-        pools.commit()
+        change.listening.adopt()
+        change.commit_pools()
         # Before the workers have the backends that are new.
         self._standings.send_all()
         committed = self._changes.commit()
         if self._counts is not None:
             self._counts.commit(parts.config)
         os.close(self._memory)
-        self._listening, self._memory = listening, memory
-        self._parts, self._files = parts, config.files
+        self._listening, self._memory = change.listening, change.memory
+        self._parts, self._files = parts, change.files
         self._watch.watch(watched(parts, self._files_were_read))
-        self._log_addresses(place for place in listening.places() if place not in before.places())
+        known = set(change.before.places())
+        self._log_addresses(place for place in change.listening.places() if place not in known)
         for group in gone:
             group.close()
-        yield committed
-        return config.prepared.difference
+        return committed
 
     def _count_for(self, config: Config, undo: ExitStack) -> None:
         """Have what another configuration limits counted by all workers."""
@@ -426,8 +470,7 @@ class Supervisor(Service):
 
     def _send_files(self) -> None:
         self._sending = None
-        done = in_thread(self._reactor)(lambda: self.prepare_config(self.config))
-        done.addCallback(self.apply).addErrback(self._log_files_not_sent)
+        self.apply(None).addErrback(self._log_files_not_sent)
 
     def _log_files_not_sent(self, failure: Failure) -> None:
         if not self._closes:

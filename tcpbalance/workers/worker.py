@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import mmap
 import os
-import pickle
 import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -22,8 +20,6 @@ from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.admission.limits import limits_clients
 from tcpbalance.balancer import Balancer
 from tcpbalance.collector import spare_the_collector
-from tcpbalance.config.files import with_files
-from tcpbalance.config.models import Config
 from tcpbalance.environment import PassedDescriptor
 from tcpbalance.errors import TcpbalanceError
 from tcpbalance.net.clock import make_monotonic
@@ -32,6 +28,7 @@ from tcpbalance.threads import in_thread, share_the_lock
 from tcpbalance.workers.channel import Channel
 from tcpbalance.workers.client_counts import ClientsOfPlace
 from tcpbalance.workers.concern import WorkerConcern, word_of
+from tcpbalance.workers.config_memory import read_config
 from tcpbalance.workers.counts_concern import WorkerCounts
 from tcpbalance.workers.files import HandedFiles
 from tcpbalance.workers.followed_pools import FollowedPools
@@ -48,25 +45,6 @@ what is logged."""
 
 _NOT_OURS = "another process of the place accepts"
 """Why clients are not accepted before this process is the one that does, and after that."""
-
-
-def write_config(config: Config) -> int:
-    """Put a configuration where a worker reads it.
-
-    :returns: a descriptor of memory.
-    """
-    descriptor = os.memfd_create("tcpbalance configuration")
-    with os.fdopen(os.dup(descriptor), "wb") as file:
-        pickle.dump(config, file)
-    return descriptor
-
-
-def read_config(descriptor: int) -> Config:
-    """Read what the supervisor has written; it is of the same program, which trusts itself."""
-    # Not as a file, whose position other workers move.
-    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as memory:
-        config: Config = pickle.loads(memory)  # noqa: S301 - see above
-    return config
 
 
 def main(request: Message) -> None:
@@ -96,7 +74,7 @@ class Worker:
         _log_to(LogSender(numbers[LOG]))
         self.place: int = request.content["place"]
         self._passed: list[PassedDescriptor] = []
-        self._config: Config | None = None
+        self._memory = -1
         self._balancer: Balancer | None = None
         self._inherited = InheritedSockets(is_handed_over=True)
         self._files = HandedFiles()
@@ -153,10 +131,11 @@ class Worker:
         self._files.stage(message.content["files"], message.descriptors)
 
     def _take_config(self, message: Message) -> None:
-        config = with_files(read_config(message.descriptors[0]), self._files.place)
         if self._balancer is not None:
-            self._config = config
+            self._memory = os.dup(message.descriptors[0])
             return
+        files = self._files.begin()
+        config = files.put_into(read_config(message.descriptors[0]))
         try:
             balancer = Balancer.from_config(
                 self._reactor,
@@ -172,7 +151,7 @@ class Worker:
             self._fail(str(error))
             return
         self._inherited.close_unclaimed()
-        self._files.commit()
+        files.commit()
         if config.cpu_affinity:
             _stay_on_one_cpu(self.place)
         self._balancer = balancer
@@ -218,15 +197,16 @@ class Worker:
     def _prepare(self, message: Message) -> None:
         """Prepare the configuration that has come before."""
         assert self._balancer is not None
-        assert self._config is not None
-        self._change = WorkerChange(self._balancer, self._config, message.content["prepare"], self._say)
+        memory, self._memory = self._memory, -1
+        self._change = WorkerChange(
+            self._balancer, memory, self._files.begin(), message.content["prepare"], self._say
+        )
         self._change.prepare(in_thread(self._reactor))
 
     def _commit(self, message: Message) -> None:
         change, self._change = self._change, None
         if change is not None:
             change.commit()
-            self._files.commit()
             self._inherited.close_unclaimed()
             self._say({"committed": message.content["commit"]})
 
@@ -235,7 +215,6 @@ class Worker:
         if change is not None:
             change.abandon()
         self._inherited.discard()
-        self._files.abandon()
 
     def _reopen(self, _: Message) -> None:
         if self._balancer is not None:

@@ -139,7 +139,7 @@ class CountsOfWorkersTests(SupervisedCase):
 
     def clients(self, supervisor: Supervisor, visits: int) -> list[Client]:
         assert supervisor._listening is not None
-        ((group,),) = supervisor._listening.groups.values()
+        (group,) = supervisor._listening.groups
         address = group.of_worker(0).getsockname()
         return [Client(address, f"127.0.0.{1 + number}", visits) for number in range(CLIENTS)]
 

@@ -53,7 +53,7 @@ class SupervisorTests(ApplyCase):
 
     def group(self, supervisor: Supervisor) -> SocketGroup:
         assert supervisor._listening is not None
-        ((group,),) = supervisor._listening.groups.values()
+        (group,) = supervisor._listening.groups
         return group
 
     def sources(self) -> list[str]:

@@ -60,8 +60,7 @@ class SupervisorReloadTests(SupervisedCase):
         for one in both:
             await one
         assert set(await self.answers(supervisor)) <= {"a", "c"}
-        found = supervisor.prepare_config(self.wanted(web=self.pool("ac"))).prepared.difference
-        assert not found
+        assert not supervisor.prepare_config(self.wanted(web=self.pool("ac"))).difference
 
     async def test_a_worker_that_is_killed_meanwhile_is_not_waited_for(self) -> None:
         supervisor = await self.supervised(self.config())
@@ -100,6 +99,49 @@ class SupervisorReloadTests(SupervisedCase):
                 self.addCleanup(client.close)
                 client.setblocking(False)
                 assert await self.answer(client) == "a"
+
+    async def test_other_words_for_an_address_go_on_with_its_sockets(self) -> None:
+        supervisor = await self.supervised(self.config({"web": {"listen": "127.0.0.1:0"}}))
+        group = self.group(supervisor)
+        port = group.of_worker(0).getsockname()[1]
+        for listen in (f"127.0.0.1:{port}", f"localhost:{port}", f"127.0.0.1:{port}"):
+            await self.changed(supervisor, self.wanted({"web": {"listen": listen}}, web=self.pool("a")))
+            assert group in [it for one in supervisor._listening.listeners for it in one.groups]
+            assert await self.answers(supervisor) == ["a", "a"]
+
+    async def test_two_names_of_one_address_are_refused(self) -> None:
+        supervisor = await self.supervised(self.config())
+        port = free_port()
+        frontends: dict[str, Any] = {
+            "web": {},
+            "more": {"listen": f"127.0.0.1:{port}"},
+            "again": {"listen": f"localhost:{port}"},
+        }
+        with pytest.raises(ListenError, match=r"frontend again: .* address already in use"):
+            await self.changed(supervisor, self.wanted(frontends, web=self.pool("a")))
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
+
+    async def test_a_zone_that_is_not_there_is_refused(self) -> None:
+        supervisor = await self.supervised(self.config())
+        frontends = {"web": {"listen": ["127.0.0.1:0", "[fe80::1%nosuch]:9"]}}
+        with pytest.raises(ListenError, match="frontend web: cannot listen on"):
+            await self.changed(supervisor, self.wanted(frontends, web=self.pool("a")))
+
+    async def test_the_mode_of_a_unix_socket_changes_in_place(self) -> None:
+        path = f"{self.mktemp()}.sock"
+        listen = ["127.0.0.1:0", f"unix:{path}"]
+        supervisor = await self.supervised(self.config({"web": {"listen": listen}}))
+        for mode in (0o600, 0o660):
+            frontends = {"web": {"listen": listen, "listen_mode": mode}}
+            await self.changed(supervisor, self.wanted(frontends, web=self.pool("a")))
+            assert os.stat(path).st_mode & 0o777 == mode
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            host, port = taken.getsockname()
+            frontends = {"web": {"listen": [*listen, f"{host}:{port}"], "listen_mode": 0o600}}
+            with pytest.raises(ListenError):
+                await self.changed(supervisor, self.wanted(frontends, web=self.pool("a")))
+        assert os.stat(path).st_mode & 0o777 == 0o660
 
     async def test_an_address_that_is_gone_refuses(self) -> None:
         port = free_port()

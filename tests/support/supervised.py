@@ -63,8 +63,7 @@ class SupervisedCase(ApplyCase):
     def group(self, supervisor: Supervisor, frontend: str = "web") -> SocketGroup:
         listening = supervisor._listening
         assert listening is not None
-        (key,) = (key for key, name in listening.frontends.items() if name == frontend)
-        return listening.groups[key][0]
+        return next(it.groups[0] for it in listening.listeners if it.frontend == frontend)
 
     def sources(self) -> list[str]:
         """A client of each worker."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_args
+
+import attrs
 
 from support.certificates import self_signed
 from support.configs import load_text
-from tcpbalance.config.files import read_files, with_files
+from tcpbalance.config.files import TABLES, read_files, with_files
 from tcpbalance.config.models import Config
+from tcpbalance.config.pools import AffinityConfig
 
 TEXT = """
 [access_log]
@@ -53,6 +58,36 @@ def config(folder: Path) -> Config:
 
 def test_files_that_are_read_are_found_and_those_that_are_written_are_not(tmp_path: Path) -> None:
     assert sorted(read_files(config(tmp_path))) == sorted(f"{tmp_path / name}" for name in READ)
+
+
+def test_every_table_that_names_a_file_is_looked_through() -> None:
+    named = {
+        kind
+        for kind in tables_of(Config)
+        if kind is not AffinityConfig
+        for key in attrs.fields(kind)
+        if "FilePath" in str(key.type)
+    }
+    assert named
+    assert named <= set(TABLES)
+
+
+def tables_of(kind: type[Any]) -> Iterator[type[Any]]:
+    """Give the classes of all tables that stand in one."""
+    yield kind
+    attrs.resolve_types(kind)
+    for key in attrs.fields(kind):
+        for part in parts_of(key.type):
+            if attrs.has(part):
+                yield from tables_of(part)
+
+
+def parts_of(kind: Any) -> Iterator[Any]:
+    parts = get_args(kind)
+    if not parts:
+        yield kind
+    for part in parts:
+        yield from parts_of(part)
 
 
 def test_files_get_other_places_and_nothing_else_changes(tmp_path: Path) -> None:
