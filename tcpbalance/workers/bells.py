@@ -5,15 +5,17 @@ for what. A worker that gives something back draws one of those clients by lot, 
 worker where it waits, or serves it itself.
 
 A worker may be busy or stopped, and one that was killed has not rung. So one that has rung looks again a
-moment later, and rings another where what was given back has not been taken; and one in which clients wait
-looks now and then without a bell. What waits says so first and looks once more then, and what is given back
-is given back first and then it is looked at what waits: of the two, one sees the other.
+moment later, and rings another where what was given back has not been taken; one that has not heard its bell
+by then is not rung again before it has. And one in which clients wait looks now and then without a bell.
+
+What waits says so first and looks once more then, and what is given back is given back first and then it is
+looked at what waits: of the two, one sees the other.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -123,7 +125,7 @@ class WaitingHere:
         if not waiting.total:
             return
         lines = waiting.parts
-        for column in passed_over:
+        for column in (*passed_over, *self._bells.silent()):
             if column < len(lines):
                 lines[column] = 0
         if any(lines):
@@ -137,13 +139,26 @@ class Bells:
     :param reactor: watches its own, and times the looks.
     :param bells: descriptors by column; they belong to this from now on.
     :param column: of this worker.
+    :param heard: how often each worker has heard its bell.
     :param rng: gives numbers from 0 up to 1.
     """
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, bells: Sequence[int], column: int, rng: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        bells: Sequence[int],
+        column: int,
+        heard: SharedCount,
+        rng: Callable[[], float],
+    ) -> None:
         self.rng = rng
+        self._heard = heard
+        # Not what the process before it began with.
+        heard.store(int(rng() * 2**31))
+        self._rung: dict[int, int] = {}
+        self._silent: dict[int, int] = {}
         self._reactor = reactor
         self._bells = list(bells)
         self._column = column
@@ -190,6 +205,7 @@ class Bells:
         if column == self._column:
             self._safely(waiting.here.serve_one)
         elif column < len(self._bells):
+            self._rung.setdefault(column, self._heard.part(column))
             ring(self._bells[column])
         self._called.setdefault(waiting, set()).add(column)
         if self._pass_over_call is None and self._bells:
@@ -199,9 +215,17 @@ class Bells:
         """Look whether those that were called have taken what there was."""
         self._pass_over_call = None
         called, self._called = self._called, {}
+        rung, self._rung = self._rung, {}
+        self._silent.update({c: heard for c, heard in rung.items() if self._heard.part(c) == heard})
         for waiting, columns in called.items():
             if self._safely(waiting.here.has_capacity):
                 waiting.give(tuple(columns))
+
+    def silent(self) -> Collection[int]:
+        """Give the columns of workers that have been rung and have not heard it in time."""
+        if self._silent:
+            self._silent = {c: heard for c, heard in self._silent.items() if self._heard.part(c) == heard}
+        return self._silent
 
     def _look_at_some(self) -> None:
         self._soon_call = None
@@ -236,6 +260,7 @@ class Bells:
             times = os.eventfd_read(self._bells[self._column])
         except BlockingIOError:
             return
+        self._heard.store(self._heard.own + 1)
         for waiting in list(self._watched):
             self._serve(waiting, times)
 

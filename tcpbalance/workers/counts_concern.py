@@ -17,6 +17,9 @@ from tcpbalance.workers.rows import MAX_ROWS, Key, Rows, counted
 from tcpbalance.workers.shared_counts import SharedCounts, make_memory
 from tcpbalance.workers.worker_load import WorkerLoad, as_key
 
+HEARD = MAX_ROWS - 1
+"""The row in which workers count the times that they have heard their bells."""
+
 
 class SupervisorCounts:
     """Has the memory of the counts, and says what is where in it; see ``concern.Concern``.
@@ -39,7 +42,7 @@ class SupervisorCounts:
             self._counts = SharedCounts(self._memory, self._columns, MAX_ROWS)
             undo.pop_all()
         self._counts.use_columns(0)
-        self._rows = Rows(MAX_ROWS, self._counts.is_clear)
+        self._rows = Rows(HEARD, self._counts.is_clear)
         self._processes: list[ToWorker] = []
 
     def close(self) -> None:
@@ -163,7 +166,8 @@ class WorkerCounts:
 
     def _begin_when_complete(self) -> None:
         if len(self._bells) == self._columns and self._counts is not None:
-            bells = Bells(self._reactor, self._bells, self._column, self._rng)
+            heard = self._counts.count(self._column, HEARD)
+            bells = Bells(self._reactor, self._bells, self._column, heard, self._rng)
             self._load.begin(self._counts, self._column, bells)
 
 

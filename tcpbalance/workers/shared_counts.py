@@ -208,6 +208,10 @@ class SharedCount:
             self._look_at_columns()
         return list(self._of_all)
 
+    def part(self, column: int) -> int:
+        """What one process has."""
+        return int(self._cells[column * self._stride + self._row])
+
     @property
     def full(self) -> bool:
         """Whether there are as many as there may be."""

@@ -191,6 +191,21 @@ class CountsOfWorkersTests(SupervisedCase):
         await until(reactor, lambda: all(client.gone for client in clients), 60.0)
         assert sum(client.failures for client in clients) == 0
 
+    async def test_the_others_go_on_while_one_is_stopped(self) -> None:
+        supervisor = await self.supervised(self.limited())
+        clients = self.clients(supervisor, 10**6)
+        await self.more_come(100)
+        (stopped, *_) = supervisor._current()
+        os.kill(stopped.pid, signal.SIGSTOP)
+        await self.more_come(500)
+        os.kill(stopped.pid, signal.SIGCONT)
+        await self.more_come(200)
+        for client in clients:
+            client.visits = 0
+        await until(reactor, lambda: all(client.gone for client in clients), 60.0)
+        assert self.backend.most == MAXIMUM
+        assert sum(client.failures for client in clients) == 0
+
     async def more_come(self, count: int) -> None:
         before = self.backend.count
         await until(reactor, lambda: self.backend.count >= before + count, 60.0)

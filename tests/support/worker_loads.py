@@ -50,7 +50,11 @@ class WorkerInMemory:
         self.reactor = ClockReactor()
         self.load = WorkerLoad(column)
         self.bells = Bells(
-            self.reactor, [os.dup(bell) for bell in shared.bells], column, Random(column).random
+            self.reactor,
+            [os.dup(bell) for bell in shared.bells],
+            column,
+            shared.counts.count(column, ROWS - 1),
+            shared.rng.random,
         )
         self.load.begin(shared.counts, column, self.bells)
         self.load.learn(shared.rows.items())
@@ -64,6 +68,7 @@ class SharedWorkers:
     """
 
     def __init__(self, columns: int, maxima: Mapping[Key, int | None]) -> None:
+        self.rng = Random(3)
         self.rows = {key: row for row, key in enumerate(maxima)}
         descriptor = make_memory(columns, ROWS)
         self.counts = SharedCounts(descriptor, columns, ROWS)

@@ -130,6 +130,27 @@ def test_a_worker_that_does_not_answer_is_passed_over(scene: Scene) -> None:
     assert scene.served == [0, 0, 1]
 
 
+def test_one_that_has_not_heard_its_bell_is_not_rung_again_before_it_has(scene: Scene) -> None:
+    scene.here[1].wait(5)
+    settle(scene)
+    scene.give(0)
+    scene.here[2].wait(5)
+    scene.turn(0, ANSWERED_WITHIN)
+    scene.turn(2)
+    for _ in range(3):
+        scene.give(0)
+        scene.turn(2)
+    assert scene.served == [0, 0, 4]
+    scene.turn(1)
+    scene.things.clear()
+    for _ in range(40):
+        scene.here[2].wait(5)
+        scene.here[1].wait(5)
+        scene.give(0)
+        settle(scene)
+    assert scene.served[1] > 5
+
+
 def test_what_was_taken_is_not_passed_on(scene: Scene) -> None:
     scene.here[1].wait(1)
     settle(scene)
