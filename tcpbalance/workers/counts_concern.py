@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from tcpbalance.config.models import Config
+from tcpbalance.errors import TcpbalanceError
 from tcpbalance.workers.bells import RING_ALL, Bells, make_bells, ring
 from tcpbalance.workers.concern import ToWorker
 from tcpbalance.workers.messages import MAX_MESSAGE, MAX_PASSED, Message
@@ -25,7 +26,7 @@ class SupervisorCounts:
     """Has the memory of the counts, and says what is where in it; see ``concern.Concern``.
 
     :param workers: how many there are.
-    :raises OSError: the system has no more memory or descriptors.
+    :raises TcpbalanceError: the system has no more memory or descriptors.
     """
 
     words: Collection[str] = ()
@@ -33,6 +34,19 @@ class SupervisorCounts:
     def __init__(self, workers: int) -> None:
         self._workers = workers
         self._columns = workers * COLUMNS_A_PLACE
+        try:
+            self._open()
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise TcpbalanceError(
+                f"workers: {workers} of them cannot count together: {reason}; raise LimitNOFILE or "
+                "`ulimit -n`, or have fewer"
+            ) from error
+        self._counts.use_columns(0)
+        self._rows = Rows(HEARD, self._counts.is_clear)
+        self._processes: list[ToWorker] = []
+
+    def _open(self) -> None:
         with ExitStack() as undo:
             self._memory = make_memory(self._columns, MAX_ROWS)
             undo.callback(os.close, self._memory)
@@ -41,9 +55,6 @@ class SupervisorCounts:
                 undo.callback(os.close, bell)
             self._counts = SharedCounts(self._memory, self._columns, MAX_ROWS)
             undo.pop_all()
-        self._counts.use_columns(0)
-        self._rows = Rows(HEARD, self._counts.is_clear)
-        self._processes: list[ToWorker] = []
 
     def close(self) -> None:
         """Give the memory and the bells back; workers that still run keep theirs."""

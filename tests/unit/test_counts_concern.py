@@ -12,11 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.descriptors import no_descriptor_free
 from support.worker_loads import ClockReactor
 from tcpbalance.build import build_pool
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.models import Config
 from tcpbalance.config.pools import BackendConfig, PoolConfig
+from tcpbalance.errors import TcpbalanceError
 from tcpbalance.pool.pool import Pool, Slot
 from tcpbalance.pool.shared_load import NoCapacityError
 from tcpbalance.workers.counts_concern import SupervisorCounts, WorkerCounts, pieces
@@ -210,6 +212,14 @@ def test_any_number_of_backends_is_made_known(make_scene: Any) -> None:
     assert first.largest < MAX_MESSAGE
     assert all(first.take(name) for name in list(limits)[::100])
     assert not any(second.take(name) for name in list(limits)[::100])
+
+
+def test_without_descriptors_the_start_fails_and_says_why() -> None:
+    with (
+        no_descriptor_free(),
+        pytest.raises(TcpbalanceError, match="3 of them cannot count together: too many"),
+    ):
+        SupervisorCounts(WORKERS)
 
 
 @given(st.lists(st.text(max_size=200), max_size=50))
