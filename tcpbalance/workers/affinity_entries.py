@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 from typing import Any
 
@@ -12,6 +12,9 @@ from tcpbalance.workers.backend_table import MAX_PART, BackendTable, encoded_siz
 
 ENTRIES_A_MESSAGE = 100
 """Clients of one message, which is made, or taken, within a millisecond."""
+
+_EMPTY_PART = 80
+"""Bytes of a part about no client and no backend."""
 
 Entries = dict[bytes, list[tuple[Backend, float]]]
 """Those of each client, its sticky backend first, with when each expires: infinity while it is connected."""
@@ -23,7 +26,7 @@ def encode_entries(affinity: Affinity, table: BackendTable, clients: Sequence[by
     :param affinity: knows them; one that it does not know is to be forgotten.
     :param table: the pool's backends.
     :param clients: at most `ENTRIES_A_MESSAGE`.
-    :returns: ``count`` is how many of the clients are in it.
+    :returns: a part of a message; ``count`` is how many of the clients are in it.
     """
     while True:
         rows = affinity.rows_of(clients, table.numbers)
@@ -36,7 +39,31 @@ def encode_entries(affinity: Affinity, table: BackendTable, clients: Sequence[by
     known = {client for client, _, _ in rows}
     encoded = [[c.hex(), places[number], None if at == inf else at] for c, number, at in rows]
     forgotten = [client.hex() for client in clients if client not in known]
-    return {"backends": keys, "rows": encoded, "forgotten": forgotten, "count": len(clients)}
+    return {
+        "pool": table.pool.name,
+        "backends": keys,
+        "rows": encoded,
+        "forgotten": forgotten,
+        "count": len(clients),
+    }
+
+
+def parts_that_fit(gives: Iterable[Callable[[int], Mapping[str, Any] | None]]) -> list[Mapping[str, Any]]:
+    """Give parts of one message.
+
+    :param gives: what gives a part each, of as many clients as it is called with at most; None for none.
+    """
+    parts: list[Mapping[str, Any]] = []
+    clients = size = 0
+    for give in gives:
+        if clients >= ENTRIES_A_MESSAGE or size >= MAX_PART:
+            break
+        part = give(ENTRIES_A_MESSAGE - clients)
+        if part is not None:
+            parts.append(part)
+            clients += part["count"]
+            size += encoded_size(part["backends"]) + encoded_size(part["pool"]) + _EMPTY_PART
+    return parts
 
 
 def decode_entries(table: BackendTable, content: Mapping[str, Any]) -> Entries:

@@ -11,7 +11,7 @@ from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.client import IPV4_PREFIX, IPV6_PREFIX
 from tcpbalance.pool.pool import Pool
-from tcpbalance.workers.affinity_entries import ENTRIES_A_MESSAGE, decode_entries, encode_entries
+from tcpbalance.workers.affinity_entries import decode_entries, encode_entries, parts_that_fit
 from tcpbalance.workers.backend_table import BackendTable
 from tcpbalance.workers.common_pools import CommonPools
 from tcpbalance.workers.concern import ToWorker
@@ -38,56 +38,57 @@ class CommonAffinity:
         self._reactor = reactor
         self._pools = pools
         self._workers = workers
-        self._connected: dict[ToWorker, dict[Pool, dict[bytes, None]]] = {}
-        self._sending: dict[ToWorker, dict[Pool, _Sending]] = {}
+        self._receivers: dict[ToWorker, _Learner] = {}
 
     def greet(self, worker: ToWorker) -> None:
         """Nothing is sent before the worker wants it."""
-        self._connected[worker] = {}
-        self._sending[worker] = {}
+        self._receivers[worker] = _Learner(self._reactor, worker)
 
     def has_ended(self, worker: ToWorker) -> None:
         """Take note that the clients of a worker are not connected any more."""
-        for sending in self._sending.pop(worker, {}).values():
-            sending.paced.close()
-        for pool, clients in self._connected.pop(worker, {}).items():
-            self._expire(pool, iter(clients))
+        receiver = self._receivers.pop(worker, None)
+        if receiver is not None:
+            receiver.paced.close()
+            for pool, clients in receiver.connected.items():
+                self._expire(pool, iter(clients))
 
     def note(self, worker: ToWorker, message: Message) -> None:
         """See ``Concern``."""
-        if worker not in self._connected:
-            return
+        receiver = self._receivers.get(worker)
         match message.content:
-            case {"entries_wanted": str(name)}:
-                self._send_entries(worker, name)
-            case {"entries_taken": str(name)}:
-                self._were_taken(worker, name)
-            case {"entries": str(name)}:
-                self._take(worker, self._pools.find(name), message.content)
-                worker.send({"entries_taken": name})
+            case {"entries_wanted": list(names)} if receiver is not None:
+                for name in names:
+                    self._send_entries(receiver, name)
+                worker.send({"entries_taken": True})
+            case {"entries": list(parts)} if receiver is not None:
+                for part in parts:
+                    self._take(receiver, self._pools.find(part["pool"]), part)
+                worker.send({"entries_taken": True})
+            case {"entries_taken": _} if receiver is not None:
+                receiver.paced.taken()
 
     # From a worker
 
-    def _take(self, worker: ToWorker, pool: Pool | None, content: Content) -> None:
+    def _take(self, receiver: _Learner, pool: Pool | None, part: Content) -> None:
         if pool is None or pool.affinity is None:
             return
-        connected = self._connected[worker].setdefault(pool, {})
-        for client, entries in decode_entries(self._pools.table(pool), content).items():
+        connected = receiver.connected.setdefault(pool, {})
+        for client, entries in decode_entries(self._pools.table(pool), part).items():
             if entries and _is_of_several(client, pool.affinity.config):
-                self._share(worker, pool, client, entries[0][0])
+                self._share(receiver, pool, client, entries[0][0])
             pool.affinity.put(client, entries)
             if any(expires == inf for _, expires in entries):
                 connected[client] = None
             else:
                 connected.pop(client, None)
 
-    def _share(self, origin: ToWorker, pool: Pool, client: bytes, backend: Backend) -> None:
+    def _share(self, origin: _Learner, pool: Pool, client: bytes, backend: Backend) -> None:
         """Let the other workers know, where a client that several of them have belongs to another backend."""
         assert pool.affinity is not None
         if backend not in pool.affinity.lookup(client):
-            for worker, sending in self._sending.items():
-                if worker is not origin and pool in sending:
-                    sending[pool].add(client)
+            for receiver in self._receivers.values():
+                if receiver is not origin:
+                    receiver.add(pool.name, client)
 
     def _expire(self, pool: Pool, clients: Iterator[bytes]) -> None:
         """Let the time begin for which clients are remembered that are connected no longer."""
@@ -98,78 +99,111 @@ class CommonAffinity:
 
     # To a worker
 
-    def _send_entries(self, worker: ToWorker, name: str) -> None:
+    def _send_entries(self, receiver: _Learner, name: str) -> None:
         pool = self._pools.find(name)
         if pool is None:
-            worker.send(_no_entries(name))
+            receiver.begin(_Nothing(name))
         else:
-            self._pools.when_restored(pool).addCallback(lambda _: self._begin_to_send(worker, pool))
+            self._pools.when_restored(pool).addCallback(lambda _: self._begin_to_send(receiver, pool))
 
-    def _begin_to_send(self, worker: ToWorker, pool: Pool) -> None:
-        sending = self._sending.get(worker)
-        if sending is None:
+    def _begin_to_send(self, receiver: _Learner, pool: Pool) -> None:
+        if pool.affinity is None or not self._pools.has(pool):
+            receiver.begin(_Nothing(pool.name))
             return
-        if pool.affinity is None or pool not in self._pools.pools:
-            worker.send(_no_entries(pool.name))
-            return
-        if pool in sending:
-            sending[pool].paced.close()
-        table = self._pools.table(pool)
         clients = (
             client
             for client in pool.affinity.latest_clients()
-            if _is_of_several(client, pool.affinity.config) or owner(client, self._workers) == worker.place
+            if _is_of_several(client, pool.affinity.config) or owner(client, self._workers) == receiver.place
         )
-        sending[pool] = _Sending(self._reactor, worker, table, clients)
+        receiver.begin(_Sending(self._pools.table(pool), clients))
 
-    def _were_taken(self, worker: ToWorker, name: str) -> None:
-        for pool, sending in self._sending[worker].items():
-            if pool.name == name:
-                sending.paced.taken()
+
+class _Learner:
+    """What one worker is to know of clients.
+
+    :ivar place: that of the worker.
+    :ivar paced: sends it.
+    :ivar connected: its own clients that are connected.
+    """
+
+    def __init__(self, reactor: Any, worker: ToWorker) -> None:
+        self.place = worker.place
+        self.connected: dict[Pool, dict[bytes, None]] = {}
+        self._of: dict[str, _Sending | _Nothing] = {}
+        self._unsent: dict[str, None] = {}
+        self.paced = PacedMessages(reactor, worker.send, self._take)
+
+    def begin(self, sending: _Sending | _Nothing) -> None:
+        """Begin to send what is known of the clients of a pool."""
+        self._of[sending.pool] = sending
+        self._unsent[sending.pool] = None
+        self.paced.wake()
+
+    def add(self, pool: str, client: bytes) -> None:
+        """Send what is known of one more client, where the worker knows the others."""
+        if pool in self._of:
+            self._of[pool].add(client)
+            self._unsent[pool] = None
+            self.paced.wake()
+
+    def _take(self) -> Content | None:
+        parts = parts_that_fit(self._of[pool].part for pool in list(self._unsent))
+        for part in parts:
+            if part["last"]:
+                del self._unsent[part["pool"]]
+        return {"entries": parts} if parts else None
 
 
 class _Sending:
     """What a worker is to know of the clients of one pool.
 
-    :param reactor: IReactorTime.
-    :param worker: gets it.
     :param table: the pool's backends.
     :param clients: the most recently used first.
+    :ivar pool: the name of the pool.
     """
 
-    def __init__(self, reactor: Any, worker: ToWorker, table: BackendTable, clients: Iterable[bytes]) -> None:
+    def __init__(self, table: BackendTable, clients: Iterable[bytes]) -> None:
+        self.pool = table.pool.name
         self._table = table
         self._unsent = iter(clients)
         self._next: dict[bytes, None] = {}
-        self._sends_first = True
-        self.paced = PacedMessages(reactor, worker.send, self._take)
-        self.paced.wake()
 
     def add(self, client: bytes) -> None:
         """Send what is known of one more client."""
         self._next[client] = None
-        self.paced.wake()
 
-    def _take(self) -> Content | None:
+    def part(self, max_clients: int) -> Content:
+        """Give the next of it, as a part of a message; ``last`` is whether that is all.
+
+        :param max_clients: of how many clients at most.
+        """
         affinity = self._table.pool.affinity
         if affinity is None:
-            return None
-        if self._sends_first:
-            some = list(islice(self._unsent, ENTRIES_A_MESSAGE))
-            self._sends_first = len(some) == ENTRIES_A_MESSAGE
-            self._next = {**dict.fromkeys(some), **self._next}
-        elif not self._next:
-            return None
-        clients = list(islice(self._next, ENTRIES_A_MESSAGE))
+            return _Nothing(self.pool).part(max_clients)
+        some = list(islice(self._unsent, max_clients))
+        self._next = {**dict.fromkeys(some), **self._next}
+        clients = list(islice(self._next, max_clients))
         content = encode_entries(affinity, self._table, clients)
         for client in clients[: content["count"]]:
             del self._next[client]
-        is_last = not (self._sends_first or self._next)
-        return {"entries": self._table.pool.name, **content, "last": is_last}
+        return {**content, "last": len(some) < max_clients and not self._next}
 
 
-def _no_entries(pool: str) -> Content:
-    return {"entries": pool, "backends": [], "rows": [], "forgotten": [], "last": True}
+class _Nothing:
+    """Nothing is known of the clients of a pool.
+
+    :param pool: its name.
+    """
+
+    def __init__(self, pool: str) -> None:
+        self.pool = pool
+
+    def add(self, client: bytes) -> None:
+        """Know no client."""
+
+    def part(self, max_clients: int) -> Content:
+        """See `_Sending`."""
+        return {"pool": self.pool, "backends": [], "rows": [], "forgotten": [], "count": 0, "last": True}
 
 
 def _is_of_several(client: bytes, config: AffinityConfig) -> bool:

@@ -64,7 +64,8 @@ class CommonPools(Service):
             drains=Drains(reactor, lambda _: None),
             grace=0.0,
         )
-        self._watched = {pool: self._make(pool) for pool in _used_by(parts)}
+        self._watched: dict[Pool, _WatchedPool] = {pool: self._make(pool) for pool in _used_by(parts)}
+        self._by_name = {pool.name: pool for pool in self._watched}
         self._leaving: set[Deferred[Any]] = set()
         self._subscribers: list[OnStanding] = []
 
@@ -87,7 +88,11 @@ class CommonPools(Service):
 
     def find(self, name: object) -> Pool | None:
         """Find a pool by its name."""
-        return next((pool for pool in self._watched if pool.name == name), None)
+        return self._by_name.get(name) if isinstance(name, str) else None
+
+    def has(self, pool: Pool) -> bool:
+        """Whether a pool is one of them."""
+        return pool in self._watched
 
     def table(self, pool: Pool) -> BackendTable:
         """Give how messages name the backends of a pool."""
@@ -151,6 +156,7 @@ class CommonPools(Service):
 
     def _become(self, watched: dict[Pool, _WatchedPool], changes: Iterable[Callable[[], None]]) -> None:
         before, self._watched = self._watched, watched
+        self._by_name = {pool.name: pool for pool in watched}
         for change in changes:
             change()
         for pool, it in before.items():

@@ -135,7 +135,7 @@ class FollowedPools:
     def __init__(self, reactor: Any, say: Callable[[Content], object]) -> None:
         self._say = say
         self._known: dict[str, _Known] = {}
-        self._pools: dict[Pool, _FollowedPool] = {}
+        self._pools: dict[str, _FollowedPool] = {}
         self._monitors: dict[str, _FollowedMonitor] = {}
         self._failures = FailureReports(reactor, say)
         self._affinities = SentAffinities(reactor, say)
@@ -146,20 +146,19 @@ class FollowedPools:
     def begin(self, pool: Pool, on_down: OnDown) -> None:
         """See ``Following``."""
         pool.follow(self._failures.of(pool))
-        self._pools[pool] = _FollowedPool(pool, self._of(pool.name), on_down)
+        self._pools[pool.name] = _FollowedPool(pool, self._of(pool.name), on_down)
 
     def end(self, pool: Pool) -> None:
         """See ``Following``."""
-        followed = self._pools.pop(pool, None)
-        if followed is not None:
-            followed.unfollow()
+        if pool.name in self._pools:
+            self._pools.pop(pool.name).unfollow()
             self._known.pop(pool.name, None)
             self._monitors.pop(pool.name, None)
 
     def monitor(self, pool: Pool, config: HealthConfig) -> Monitor:
         """See ``Following``."""
         made = self._monitors[pool.name] = _FollowedMonitor(pool, config)
-        if pool in self._pools and self._of(pool.name).is_known:
+        if pool.name in self._pools and self._of(pool.name).is_known:
             made.settle()
         return made
 
@@ -176,8 +175,9 @@ class FollowedPools:
     def note(self, message: Message) -> None:
         """See ``WorkerConcern``."""
         match message.content:
-            case {"standings": str(pool), "known": bool(is_known), "backends": list(parts)}:
-                self._take_standings(pool, is_known, parts)
+            case {"standings": list(pools)}:
+                for pool, is_known, parts in pools:
+                    self._take_standings(pool, is_known, parts)
                 self._say({"standings_taken": True})
             case {"failures_taken": _}:
                 self._failures.taken()
@@ -190,10 +190,9 @@ class FollowedPools:
         came = {tuple(key): _decode(*encoded) for key, encoded, _ in parts}
         known.standings.update(came)
         known.is_known = is_known
-        for pool, followed in self._pools.items():
-            if pool.name == name:
-                followed.take(came)
-                followed.expect_answers(tuple(key) for key, _, has_failed in parts if has_failed)
+        if name in self._pools:
+            self._pools[name].take(came)
+            self._pools[name].expect_answers(tuple(key) for key, _, has_failed in parts if has_failed)
         if is_known and name in self._monitors:
             self._monitors[name].settle()
 

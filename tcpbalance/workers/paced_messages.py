@@ -38,13 +38,20 @@ class PacedMessages:
     def wake(self) -> None:
         """Take note that there is something to be sent: it goes in the reactor's next turn."""
         if self.is_idle:
-            self._soon = self._reactor.callLater(0, self._send_next)
+            self._soon = self._reactor.callLater(0, self.send_now)
 
     def taken(self) -> None:
         """Take note that the other process has taken a message."""
         self._under_way = max(0, self._under_way - 1)
-        if self.is_idle:
-            self._send_next()
+        self.send_now()
+
+    def send_now(self) -> None:
+        """Send what there is, unless a message is under way: then it goes when that is taken."""
+        self._cancel()
+        content = None if self._under_way else self._take()
+        if content is not None:
+            self._under_way += 1
+            self._send(content)
 
     def send_all(self) -> None:
         """Send all that there is now, and not only one message of it."""
@@ -62,10 +69,3 @@ class PacedMessages:
             if self._soon.active():
                 self._soon.cancel()
             self._soon = None
-
-    def _send_next(self) -> None:
-        self._cancel()
-        content = self._take()
-        if content is not None:
-            self._under_way += 1
-            self._send(content)

@@ -9,7 +9,7 @@ from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.ejection import Ejections
 from tcpbalance.pool.pool import Pool
 from tcpbalance.pool.standing import Standing
-from tcpbalance.workers.backend_table import first_that_fit, key_of
+from tcpbalance.workers.backend_table import MAX_PART, encoded_size, first_that_fit, key_of
 from tcpbalance.workers.common_pools import CommonPools
 from tcpbalance.workers.concern import ToWorker
 from tcpbalance.workers.messages import Message
@@ -94,24 +94,27 @@ class _Receiver:
         self._changed.setdefault(pool, {}).update(dict.fromkeys(backends))
 
     def _take(self) -> Content | None:
-        for pool in list(self._changed):
-            changed = self._changed[pool]
-            for backend in [it for it in changed if it.removed]:
-                del changed[backend]
-            if pool in self._pools.pools:
-                return self._piece(pool, changed)
-            del self._changed[pool]
-        return None
+        pools: list[Any] = []
+        size = 0
+        while self._changed and size < MAX_PART:
+            pool = next(iter(self._changed))
+            if self._pools.has(pool):
+                pools.append(self._part(pool, MAX_PART - size))
+                size += encoded_size(pools[-1])
+            else:
+                del self._changed[pool]
+        return {"standings": pools} if pools else None
 
-    def _piece(self, pool: Pool, changed: dict[Backend, None]) -> Content:
-        parts = first_that_fit(map(_encode, changed))
+    def _part(self, pool: Pool, limit: int) -> list[Any]:
+        """Give as much of a pool as is short enough."""
+        changed = {backend: None for backend in self._changed.pop(pool) if not backend.removed}
+        parts = first_that_fit(map(_encode, changed), limit)
         for backend in list(changed)[: len(parts)]:
             del changed[backend]
-        if not changed:
-            del self._changed[pool]
+        if changed:
+            self._changed[pool] = changed
         # What waits for the first checks waits for all of this, too.
-        known = not changed and self._pools.are_known(pool)
-        return {"standings": pool.name, "known": known, "backends": parts}
+        return [pool.name, not changed and self._pools.are_known(pool), parts]
 
 
 def _encode(backend: Backend) -> list[Any]:

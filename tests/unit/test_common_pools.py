@@ -10,9 +10,10 @@ from twisted.logger import LogEvent, capturedLogs, formatEvent
 
 from support.fleet import Fleet, ScriptedProbe
 from tcpbalance import Config
-from tcpbalance.config.frontends import FrontendConfig
+from tcpbalance.config.frontends import FrontendConfig, RouteConfig
+from tcpbalance.config.names import NamePattern
 from tcpbalance.config.outlier import OutlierConfig
-from tcpbalance.config.pools import BackendConfig, HealthConfig, PoolConfig
+from tcpbalance.config.pools import AffinityConfig, BackendConfig, HealthConfig, PoolConfig
 from tcpbalance.pool.backend import AdminState
 
 FAILURES = 3
@@ -355,3 +356,27 @@ def test_outlier_detection_that_is_configured_later_is_reported_too() -> None:
     assert [worker.states["a"] for worker in fleet.workers] == ["up", "up"]
     fail(fleet, 0, 1, 0)
     fleet.stop()
+
+
+def test_many_pools_go_in_few_messages() -> None:
+    probe = ScriptedProbe()
+    pools = {
+        f"pool{number}": PoolConfig(
+            backends=(BackendConfig(address="127.0.0.1:7001", name="a" * 50),),
+            health=checks(probe),
+            affinity=AffinityConfig(),
+        )
+        for number in range(400)
+    }
+    routes = tuple(RouteConfig(names=(NamePattern.parse(f"{name}.example"),), pool=name) for name in pools)
+    frontend = FrontendConfig(listen="127.0.0.1:0", sni_routes=routes)
+    fleet = Fleet(Config(frontends={"web": frontend}, pools=pools), workers=1)
+    (worker,) = fleet.workers
+    assert worker.accepts
+    assert worker.count < 30
+    probe.down = {"a" * 50}
+    before = worker.count
+    fleet.run(10.0)
+    assert {backend.state for pool in worker.balancer._pools for backend in pool.backends} == {"down"}
+    assert fleet.stop()
+    assert worker.count - before < 500
