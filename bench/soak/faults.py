@@ -42,6 +42,7 @@ class Faults:
             self._kill_worker: 4,
             self._stop_worker_for_less: 3,
             self._stop_worker_for_good: 1,
+            self._end_worker: 1,
             self._kill_nursery: 1,
             self._reload: 3,
             self._restart: 3,
@@ -91,6 +92,11 @@ class Faults:
         await asyncio.sleep(self._rng.uniform(*STOPPED_FOR))
         signal_one(self._balancer.workers, worker, signal.SIGCONT)
         self.made["a worker that was stopped for a moment"] += 1
+
+    async def _end_worker(self) -> None:
+        worker = self._worker()
+        if worker is not None and signal_one(self._balancer.workers, worker, signal.SIGTERM):
+            self.made["a worker that got SIGTERM"] += 1
 
     async def _kill_nursery(self) -> None:
         nurseries = self._balancer.nurseries()

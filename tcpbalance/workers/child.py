@@ -46,6 +46,8 @@ class Child:
 
     def signal(self, number: int) -> None:
         """Send it a signal; nothing where it has ended."""
+        if self._descriptor < 0:
+            return
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._descriptor, number)
 
@@ -58,12 +60,16 @@ class Child:
 
     def doRead(self) -> None:
         """The reactor's call: it has ended."""
-        ended = os.waitid(os.P_PIDFD, self._descriptor, os.WEXITED | os.WNOHANG)
-        if ended is None:
-            return
+        status = 0
+        try:
+            ended = os.waitid(os.P_PIDFD, self._descriptor, os.WEXITED | os.WNOHANG)
+            if ended is None:
+                return
+            status = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+        except ChildProcessError:
+            pass  # Something else has asked for its status, which is lost.
         self.forget()
-        exited = ended.si_code == os.CLD_EXITED
-        self._on_end(ended.si_status if exited else -ended.si_status)
+        self._on_end(status)
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor is being torn down."""

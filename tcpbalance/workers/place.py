@@ -103,7 +103,8 @@ class Place:
     def _fork(self) -> None:
         self._again = None
         assert self._nursery is not None
-        self._make_process(self._nursery).start()
+        if not self.is_full:  # Else one of those that drain ends at some time.
+            self._make_process(self._nursery).start()
 
     def _make_process(self, nursery: Nursery) -> WorkerProcess:
         used = {process.column for process in self.processes}
@@ -143,8 +144,11 @@ class Place:
 
     # What processes do
 
-    def has_changed(self, _: WorkerProcess) -> None:
-        """One is ready to accept clients, or has reported those that it has."""
+    def has_changed(self, process: WorkerProcess) -> None:
+        """One is ready to accept clients, or drains."""
+        if process is self._successor and process.drains:
+            self._settle(NoWorkerError(f"worker {self.number}: it has got SIGTERM before it could serve"))
+        self._fork_if_none_is_left()
         self._look()
 
     def _look(self) -> None:
@@ -171,13 +175,14 @@ class Place:
         if self._closes:
             if not self.processes:
                 self.closed.callback(None)
-        elif not self.current():
-            self._fork_again()
         else:
+            self._fork_if_none_is_left()
             self._look()
 
-    def _fork_again(self) -> None:
-        """Fork another one, at once where the last one has served for a while."""
+    def _fork_if_none_is_left(self) -> None:
+        """Fork another one where none serves or will; at once where the last one has served for a while."""
+        if self._closes or self.current() or self._again is not None:
+            return
         served_from, self._served_from = self._served_from, None
         proven = served_from is not None and self._reactor.seconds() - served_from >= PROVEN_AFTER
         self._times = 0 if proven else self._times + 1

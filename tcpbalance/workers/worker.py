@@ -93,7 +93,7 @@ class Worker:
         """Serve until the supervisor ends it and all sessions have ended."""
         share_the_lock()
         self._reactor.callWhenRunning(spare_the_collector)
-        signal.signal(signal.SIGTERM, lambda *_: self._reactor.callFromThread(self._drain))
+        signal.signal(signal.SIGTERM, lambda *_: self._reactor.callFromThread(self._leave))
         self._reactor.callWhenRunning(held_signals.release)
         self._reactor.addSystemEventTrigger("before", "shutdown", self._stop)
         self._reactor.run(installSignalHandlers=False)
@@ -184,7 +184,12 @@ class Worker:
                 factory.registry.accept_pause.resume(_NOT_OURS)
             self._exchange.begin(self._balancer.serve_handed_over)
 
-    def _hand_over(self, _: Message) -> None:
+    def _leave(self) -> None:
+        """SIGTERM has come, to this process alone or to all: do what it would do if it was replaced."""
+        if not self._drains:
+            self._hand_over()
+
+    def _hand_over(self, _: Message | None = None) -> None:
         """Accept no more clients, report those that there are, and drain."""
         if self._balancer is not None:
             self._exchange.is_replaced(self._balancer.take_back_handed_over())

@@ -146,7 +146,13 @@ class WorkerProcess:
             case {"ready": True} if self.stage is Stage.STARTING:
                 self.stage = Stage.READY
                 self._observer.has_changed(self)
-            case {"handed_over": True} if self.stage is Stage.HANDING_OVER:
+            case {"handed_over": True} if self.stage <= Stage.HANDING_OVER:
+                if self.stage < Stage.HANDING_OVER:
+                    self._log.warn(
+                        "worker {number} (process {pid}) has got SIGTERM: it drains, and is replaced",
+                        number=self.place,
+                        pid=self.pid,
+                    )
                 self.stage = Stage.DRAINING
                 self._observer.has_changed(self)
             case {"failed": str(error)}:

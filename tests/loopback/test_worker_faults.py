@@ -169,6 +169,22 @@ class WorkerFaultTests(SupervisedCase):
         assert await self.answer_to(supervisor, 1) == "a"
         assert before[1] not in self.all_pids(supervisor)
 
+    async def test_one_that_gets_sigterm_drains_and_is_replaced(self) -> None:
+        limits = LimitsConfig(connections_per_client=2)
+        supervisor = await self.supervised(self.config({"web": {"limits": limits}}))
+        client = self.connected(supervisor, self.sources()[1])
+        assert await self.answer(client) == "a"
+        pid = self.send_signal(supervisor, 1, signal.SIGTERM)
+        await until(reactor, partial(self.is_replaced, supervisor, pid))
+        assert [line for line in self.lines if f"worker 1 (process {pid}) has got SIGTERM" in line]
+        assert await self.answer(client) == "a"
+        second = self.connected(supervisor, self.sources()[1])
+        assert await self.answer(second) == "a"
+        assert await self.answer_to(supervisor, 1) == ""
+        client.close()
+        await until(reactor, lambda: pid not in self.all_pids(supervisor))
+        assert await self.answer_to(supervisor, 1) == "a"
+
     # What forks
 
     async def test_a_nursery_that_does_not_answer_is_replaced(self) -> None:

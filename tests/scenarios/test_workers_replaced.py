@@ -240,6 +240,23 @@ def test_without_the_supervisor_open_sessions_go_on_and_all_processes_end(
         assert clients.ask_unix(str(tmp_path / "socket"), b"question") == b"question"
 
 
+def test_sigterm_to_all_processes_ends_all_of_them(config: str, tmp_path: Path) -> None:
+    """As service managers do it, in whatever order."""
+    with Daemon(config, tmp_path) as daemon:
+        children = daemon.children
+        open_ones = [clients.connect(daemon.port, source_of(worker)) for worker in range(WORKERS)]
+        assert all(is_served(client) for client in open_ones)
+        for pid in children:
+            os.kill(pid, signal.SIGTERM)
+        daemon.send(signal.SIGTERM)
+        daemon.wait_for_log("SIGTERM: no new connections; open sessions may finish")
+        assert all(is_served(client) for client in open_ones)
+        for client in open_ones:
+            client.close()
+        assert daemon.wait() == 0
+        assert all(map(has_ended, children))
+
+
 def test_a_second_instance_says_what_it_lacks(config: str, tmp_path: Path) -> None:
     with Daemon(config, tmp_path) as daemon:
         folder = tmp_path / "second"

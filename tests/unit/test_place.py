@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from hypothesis import settings
@@ -131,6 +131,15 @@ class Machine(RuleBasedStateMachine):
     def end(self, data: st.DataObject) -> None:
         data.draw(st.sampled_from(self.scene.processes)).end("was ended")
 
+    @precondition(lambda self: self.scene.processes)
+    @rule(data=st.data())
+    def leave(self, data: st.DataObject) -> None:
+        """One drains without being asked."""
+        process = data.draw(st.sampled_from(self.scene.processes))
+        if not process.drains:
+            process.stage = Stage.DRAINING
+            self.scene.place.has_changed(cast(Any, process))
+
     @rule(seconds=st.sampled_from([0.0, 0.1, PROVEN_AFTER, TAKES_OVER_WITHIN]))
     def advance(self, seconds: float) -> None:
         self.scene.clock.advance(seconds)
@@ -153,8 +162,11 @@ class Machine(RuleBasedStateMachine):
         assert len({*columns}) == len(columns)
         assert {*columns} <= {*range(NUMBER * COLUMNS_A_PLACE, (NUMBER + 1) * COLUMNS_A_PLACE)}
         current = scene.place.current()
-        assert len(current) <= 2
-        assert bool(current) != (scene.place._again is not None)
+        calls: Sequence[Any] = scene.clock.getDelayedCalls()
+        pauses = [call for call in calls if call.func == scene.place._fork]
+        assert len(pauses) <= 1
+        assert len(current) <= (1 if scene.place._successor is None else 2)
+        assert bool(current) != bool(pauses) or (not current and scene.place.is_full)
         assert sum(not outcome for outcome in self.outcomes) <= 1
         for outcome in self.outcomes:
             for one in outcome:
@@ -164,11 +176,12 @@ class Machine(RuleBasedStateMachine):
         scene = self.scene
         self.nurseries.append(MemoryNursery())
         scene.begin(self.nurseries[-1])
+        if scene.place.is_full:
+            scene.processes[0].end("its sessions have ended")
         for _ in range(10):
             scene.clock.advance(5)
             for process in list(scene.processes):
                 scene.answer(process)
-        assert scene.stages()[-1] is Stage.SERVING
         assert scene.place.is_serving
         assert all(self.outcomes)
         scene.place.close()
