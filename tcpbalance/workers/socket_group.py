@@ -77,11 +77,20 @@ class SocketGroup:
         first = self._sockets[0]
         if by_owner is self._by_owner or first.family == socket.AF_UNIX:
             return
+        try:
+            if by_owner:
+                attach(first, len(self._sockets))
+            else:
+                detach(first)
+        except OSError as error:
+            # It lacks memory. The reload is past the point where it could be given up.
+            _log.error(
+                "{address}: clients come to the workers as before the reload: {reason}; reload again",
+                address=self.address,
+                reason=(error.strerror or str(error)).lower(),
+            )
+            return
         self._by_owner = by_owner
-        if by_owner:
-            attach(first, len(self._sockets))
-        else:
-            detach(first)
 
     def change_file(self, socket_file: SocketFile) -> Callable[[], None]:
         """Give the file of a unix socket another mode and owner.

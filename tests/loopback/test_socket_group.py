@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from random import Random
 
@@ -15,6 +17,7 @@ from tcpbalance.config.frontends import SocketConfig
 from tcpbalance.net.binding import ListenError, bind
 from tcpbalance.net.socket_file import SocketFile
 from tcpbalance.net.socket_options import SocketOptions
+from tcpbalance.workers import socket_group
 from tcpbalance.workers.owner import owner
 from tcpbalance.workers.socket_group import SocketGroup, listen
 
@@ -25,7 +28,7 @@ WORKERS = 4
 
 @contextmanager
 def group(listening: str = "127.0.0.1:0", options: SocketOptions = OPTIONS) -> Iterator[SocketGroup]:
-    made = listen(Address.parse(listening), options, SocketFile(), 16, WORKERS)
+    made = listen(Address.parse(listening), options, SocketFile(), 64, WORKERS)
     with closing(made):
         yield made
 
@@ -54,6 +57,44 @@ def test_each_client_comes_to_its_owner() -> None:
             source = f"127.{rng.randrange(256)}.{rng.randrange(256)}.{rng.randrange(1, 255)}"
             with socket.create_connection(made.of_worker(0).getsockname(), 10, (source, 0)):
                 assert came_to(made) == [owner(socket.inet_aton(source), WORKERS)]
+
+
+def test_who_chooses_can_change_while_clients_come() -> None:
+    with group() as made, ExitStack() as clients:
+
+        def workers() -> set[int]:
+            for _ in range(60):
+                clients.enter_context(socket.create_connection(made.of_worker(0).getsockname(), 10))
+            found = set()
+            while came := came_to(made):
+                found |= {*came}
+            return found
+
+        its_own = {owner(socket.inet_aton("127.0.0.1"), WORKERS)}
+        for by_owner in (True, True, False, False, True):
+            made.choose_by_owner(by_owner)
+            if by_owner:
+                assert workers() == its_own
+            else:
+                # The ports of so many connections do not all have one hash.
+                assert len(workers()) > 1
+
+
+def test_a_choice_that_the_system_refuses_is_logged_and_can_be_made_later(
+    monkeypatch: pytest.MonkeyPatch, lines: list[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    with group() as made:
+        with monkeypatch.context() as patch:
+            patch.setattr(socket_group, "detach", refuse)
+            made.choose_by_owner(False)
+        (line,) = lines
+        assert line.endswith("as before the reload: cannot allocate memory; reload again")
+        made.choose_by_owner(False)
+        made.choose_by_owner(True)
+        assert len(lines) == 1
 
 
 def test_an_address_that_another_program_has_is_refused() -> None:
