@@ -61,9 +61,11 @@ class CommonAffinity:
                     self._send_entries(receiver, name)
                 worker.send({"entries_taken": True})
             case {"entries": list(parts)} if receiver is not None:
-                for part in parts:
-                    self._take(receiver, self._pools.find(part["pool"]), part)
-                worker.send({"entries_taken": True})
+                try:
+                    for part in parts:
+                        self._take(receiver, self._pools.find(part["pool"]), part)
+                finally:
+                    worker.send({"entries_taken": True})
             case {"entries_taken": _} if receiver is not None:
                 receiver.paced.taken()
 

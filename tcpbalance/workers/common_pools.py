@@ -5,7 +5,7 @@ No connection goes through these. How backends stand here is how they stand in a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from math import inf
 from random import Random
@@ -141,10 +141,10 @@ class CommonPools(Service):
         :raises SettingError: the policy of a pool cannot be made.
         """
         watched = {pool: self._watched.get(pool) or self._make(pool) for pool in _used_by(config.parts)}
-        changes: list[Callable[[], None]] = []
+        changes: dict[Pool, Callable[[], None]] = {}
         for pool, description in config.become.items():
             present = watched.get(pool) or self._watched.get(pool)
-            changes.append((present.service if present else pool).prepare_as(description))
+            changes[pool] = (present.service if present else pool).prepare_as(description)
         new = [it for pool, it in watched.items() if pool not in self._watched]
         prepare_all([it.service for it in new])
 
@@ -154,17 +154,17 @@ class CommonPools(Service):
 
         return PreparedChange(partial(self._become, watched, changes), abandon)
 
-    def _become(self, watched: dict[Pool, _WatchedPool], changes: Iterable[Callable[[], None]]) -> None:
+    def _become(self, watched: dict[Pool, _WatchedPool], changes: Mapping[Pool, Callable[[], None]]) -> None:
         before, self._watched = self._watched, watched
         self._by_name = {pool.name: pool for pool in watched}
-        for change in changes:
+        for change in changes.values():
             change()
         for pool, it in before.items():
-            if pool in watched:
-                it.note_monitor()
-            else:
+            if pool not in watched:
                 it.end()
                 self._wait_for(it.service.leave())
+            elif pool in changes:
+                it.note_reload()
         new = [it for pool, it in watched.items() if pool not in before]
         for it in new:
             it.service.commit()
@@ -226,18 +226,15 @@ class _WatchedPool:
     def begin(self) -> None:
         """Take note of all that changes from now on."""
         self._unsubscribe = self._pool.subscribe(self._on_change)
-        self.note_monitor()
-        self._on_change(PoolChange(changed=self._pool.backends))
+        self.note_reload()
 
-    def note_monitor(self) -> None:
-        """Take note of the end of the first checks, where others may have begun."""
-        monitor = self.service.monitor
-        if monitor is self._monitor:
-            return
+    def note_reload(self) -> None:
+        """Take note that the pool may have other settings, and other checks."""
+        monitor, before = self.service.monitor, self._monitor
         self._monitor = monitor
-        if monitor is not None:
+        if monitor is not None and monitor is not before:
             monitor.first_round.addCallback(lambda _: self._publish(self._pool, ()))
-        self._publish(self._pool, self._pool.backends)
+        self._on_change(PoolChange(changed=self._pool.backends))
 
     def end(self) -> None:
         """Take note of nothing any more."""

@@ -176,9 +176,12 @@ class FollowedPools:
         """See ``WorkerConcern``."""
         match message.content:
             case {"standings": list(pools)}:
-                for pool, is_known, parts in pools:
-                    self._take_standings(pool, is_known, parts)
-                self._say({"standings_taken": True})
+                try:
+                    for pool, is_known, parts in pools:
+                        self._take_standings(pool, is_known, parts)
+                finally:
+                    # Or no other message would come, whatever goes wrong with this one.
+                    self._say({"standings_taken": True})
             case {"failures_taken": _}:
                 self._failures.taken()
             case _:

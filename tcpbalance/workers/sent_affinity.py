@@ -83,10 +83,12 @@ class SentAffinities:
         """See ``WorkerConcern``."""
         match message.content:
             case {"entries": list(parts)}:
-                for part in parts:
-                    if part["pool"] in self._of:
-                        self._of[part["pool"]].take(part)
-                self._say({"entries_taken": True})
+                try:
+                    for part in parts:
+                        if part["pool"] in self._of:
+                            self._of[part["pool"]].take(part)
+                finally:
+                    self._say({"entries_taken": True})
             case {"entries_taken": _}:
                 self._paced.taken()
                 self._forget_ended()

@@ -56,8 +56,10 @@ class Standings:
             case {"standings_taken": _} if worker in self._receivers:
                 self._receivers[worker].paced.taken()
             case {"failures": pool, "backends": reports}:
-                self._note_failures(self._pools.find(pool), reports)
-                worker.send({"failures_taken": True})
+                try:
+                    self._note_failures(self._pools.find(pool), reports)
+                finally:
+                    worker.send({"failures_taken": True})
 
     def _note_change(self, pool: Pool, backends: Iterable[Backend]) -> None:
         for receiver in self._receivers.values():

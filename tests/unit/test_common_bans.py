@@ -116,6 +116,26 @@ def test_many_bans_go_in_few_messages() -> None:
     fleet.stop()
 
 
+def test_of_two_bans_the_later_end_counts_and_open_connections_go_on() -> None:
+    fleet = Fleet(a_config(connections_per_client=2))
+    first, second = control(fleet, 0), control(fleet, 1)
+    assert second.admit(ANNE) is None
+    assert first.on_ban is not None
+    first.on_ban(ANNE, 50.0)
+    fleet.run()
+    second.ban(ANNE, 20.0)
+    assert second.admit(ANNE) is Refusal.BANNED
+    fleet.run(30.0)
+    assert second.admit(ANNE) is Refusal.BANNED
+    fleet.run(21.0)
+    assert second.admit(ANNE) is None
+    second.release(ANNE)
+    second.release(ANNE)
+    second.ban(ANNE, 20.0)
+    assert second.admit(ANNE) is None, "a ban that is over is none"
+    fleet.stop()
+
+
 # The list
 
 
