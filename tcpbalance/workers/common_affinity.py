@@ -8,7 +8,6 @@ from math import inf
 from typing import Any
 
 from tcpbalance.config.pools import AffinityConfig
-from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.client import IPV4_PREFIX, IPV6_PREFIX
 from tcpbalance.pool.pool import Pool
 from tcpbalance.workers.affinity_entries import decode_entries, encode_entries, parts_that_fit
@@ -38,15 +37,15 @@ class CommonAffinity:
         self._reactor = reactor
         self._pools = pools
         self._workers = workers
-        self._receivers: dict[ToWorker, _Learner] = {}
+        self._learners: dict[ToWorker, _Learner] = {}
 
     def greet(self, worker: ToWorker) -> None:
         """Nothing is sent before the worker wants it."""
-        self._receivers[worker] = _Learner(self._reactor, worker)
+        self._learners[worker] = _Learner(self._reactor, worker)
 
     def has_ended(self, worker: ToWorker) -> None:
         """Take note that the clients of a worker are not connected any more."""
-        receiver = self._receivers.pop(worker, None)
+        receiver = self._learners.pop(worker, None)
         if receiver is not None:
             receiver.paced.close()
             for pool, clients in receiver.connected.items():
@@ -54,7 +53,7 @@ class CommonAffinity:
 
     def note(self, worker: ToWorker, message: Message) -> None:
         """See ``Concern``."""
-        receiver = self._receivers.get(worker)
+        receiver = self._learners.get(worker)
         match message.content:
             case {"entries_wanted": list(names)} if receiver is not None:
                 for name in names:
@@ -75,22 +74,19 @@ class CommonAffinity:
         if pool is None or pool.affinity is None:
             return
         connected = receiver.connected.setdefault(pool, {})
+        others = [it for it in self._learners.values() if it is not receiver]
+        # One that is to take the place of this one, or drains after it has been replaced.
+        of_its_place = [it for it in others if it.place == receiver.place]
         for client, entries in decode_entries(self._pools.table(pool), part).items():
-            if entries and _is_of_several(client, pool.affinity.config):
-                self._share(receiver, pool, client, entries[0][0])
+            learners = others if _is_of_several(client, pool.affinity.config) else of_its_place
+            if learners and entries and entries[0][0] not in pool.affinity.lookup(client):
+                for learner in learners:
+                    learner.add(pool.name, client)
             pool.affinity.put(client, entries)
             if any(expires == inf for _, expires in entries):
                 connected[client] = None
             else:
                 connected.pop(client, None)
-
-    def _share(self, origin: _Learner, pool: Pool, client: bytes, backend: Backend) -> None:
-        """Let the other workers know, where a client that several of them have belongs to another backend."""
-        assert pool.affinity is not None
-        if backend not in pool.affinity.lookup(client):
-            for receiver in self._receivers.values():
-                if receiver is not origin:
-                    receiver.add(pool.name, client)
 
     def _expire(self, pool: Pool, clients: Iterator[bytes]) -> None:
         """Let the time begin for which clients are remembered that are connected no longer."""

@@ -180,6 +180,22 @@ def test_where_a_network_is_one_client_all_workers_know_it() -> None:
     fleet.stop()
 
 
+def test_a_successor_knows_the_last_clients_of_its_predecessor() -> None:
+    fleet = Fleet(a_config())
+    (anne, bob) = clients_of(0)
+    before = fleet.workers[0]
+    visit(before, anne, "b")
+    fleet.workers.append(fleet.begin(0))
+    fleet.run()
+    assert where(fleet.workers[2], anne, bob) == ["", ""]
+    visit(before, bob, "c")
+    before.balancer.stopService()
+    fleet.run()
+    assert where(fleet.workers[2], anne, bob) == ["b", "c"]
+    assert where(fleet.workers[1], anne, bob) == ["", ""]
+    fleet.stop()
+
+
 def test_a_worker_opens_where_the_supervisor_does_not_answer() -> None:
     fleet = Fleet(a_config())
     fleet.concerns.remove(fleet.affinity)
