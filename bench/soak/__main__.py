@@ -9,9 +9,10 @@ import sys
 import tempfile
 import time
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from attrs import frozen
 
@@ -181,13 +182,22 @@ def _report(account: Account, holder: Holder, faults: Faults) -> None:
     print(f"a client with a limit of {LIMIT}: tried {holder.tries} times, had so many {holder.full} times")
 
 
+async def _quietly(soaking: Coroutine[Any, Any, list[str]]) -> list[str]:
+    """Where it fails, leave out what becomes of all connections by that."""
+    try:
+        return await soaking
+    except Failed:
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        raise
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, and give the exit status."""
     options = read_options(arguments)
     print(f"seed {options.seed}, {options.seconds:g} s, {options.workers} workers", flush=True)
     with tempfile.TemporaryDirectory(prefix="tcpbalance-soak-") as folder:
         try:
-            mistakes = asyncio.run(soak(options, Path(folder)))
+            mistakes = asyncio.run(_quietly(soak(options, Path(folder))))
         except Failed as error:
             mistakes = [str(error)]
         if mistakes:

@@ -160,9 +160,17 @@ class Balancer:
         """Those that serve, or drain, or start."""
         return [pid for pid in self.children if _session(pid) != pid]
 
-    async def death_of(self, worker: int, seconds: float = 20) -> int:
-        """Wait until the death of a worker was noticed; give its place."""
-        found = await self._found(rf"worker (\d+) \(process {worker}\) (?:was ended|ended)", seconds)
+    async def death_of(self, worker: int) -> int | None:
+        """Wait until the death of a worker was noticed.
+
+        :returns: its place; None where it has ended in order before the signal came.
+        """
+        while worker in self.children:
+            await asyncio.sleep(0.02)
+        try:
+            found = await self._found(rf"worker (\d+) \(process {worker}\) (?:was ended|ended)", 3)
+        except Failed:
+            return None
         return int(found[1])
 
     async def end(self, seconds: float = 30) -> int:

@@ -81,7 +81,9 @@ class Faults:
     async def _kill(self, worker: int, what: str, number: signal.Signals) -> None:
         began = time.monotonic()
         if signal_one(self._balancer.workers, worker, number):
-            place = await self._balancer.death_of(worker, 60)
+            place = await self._balancer.death_of(worker)
+            if place is None:
+                return
             self._account.faults.append(Fault(what, began, time.monotonic(), place=place))
             self.made[what] += 1
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -59,22 +58,37 @@ class Channel:
         :param descriptors: the receiver gets copies; they may be closed at once.
         :raises MessageError: it is too long.
         """
-        if self._closed:
+        if self._closed or (not self._waiting and self._is_sent(content, descriptors)):
             return
-        if not self._waiting:
-            try:
-                messages.send(self._socket, content, descriptors)
-            except BlockingIOError:
-                self._reactor.addWriter(self)
-            except OSError:
-                return  # The end is reported to the reader, with what has come before.
-            else:
-                return
         if len(self._waiting) >= MAX_WAITING:
             self._log.error("a process takes no messages, and is given up")
             self._end()
             return
-        self._waiting.append(Message(content, tuple(map(os.dup, descriptors))))
+        try:
+            self._waiting.append(Message(content, messages.copies(descriptors)))
+        except OSError as error:
+            self._lose(error)
+
+    def _is_sent(self, content: Mapping[str, Any], descriptors: Iterable[int]) -> bool:
+        """Send a message, or have it sent when there is space.
+
+        :returns: whether it is dealt with.
+        """
+        try:
+            messages.send(self._socket, content, descriptors)
+        except BlockingIOError:
+            self._reactor.addWriter(self)
+            return False
+        except ConnectionError:
+            pass  # The end is reported to the reader, with what has come before.
+        except OSError as error:
+            self._lose(error)
+        return True
+
+    def _lose(self, error: OSError) -> None:
+        """A message cannot be sent: what comes behind it must not be understood without it."""
+        self._log.error("a message was lost: {error}", error=(error.strerror or str(error)).lower())
+        self._end()
 
     def close(self) -> None:
         """Send and receive nothing any more."""
@@ -127,8 +141,11 @@ class Channel:
                 messages.send(self._socket, message.content, message.descriptors)
             except BlockingIOError:
                 return
-            except OSError:
+            except ConnectionError:
                 break
+            except OSError as error:
+                self._lose(error)
+                return
             self._waiting.popleft().close()
         self._reactor.removeWriter(self)
 

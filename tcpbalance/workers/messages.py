@@ -55,6 +55,21 @@ def pair() -> tuple[socket.socket, socket.socket]:
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
+def copies(descriptors: Iterable[int]) -> tuple[int, ...]:
+    """Make copies of descriptors.
+
+    :raises OSError: this process has no more; none is made then.
+    """
+    made: list[int] = []
+    try:
+        made.extend(map(os.dup, descriptors))
+    except OSError:
+        for number in made:
+            os.close(number)
+        raise
+    return tuple(made)
+
+
 def send(sock: socket.socket, content: Mapping[str, Any], descriptors: Iterable[int] = ()) -> None:
     """Send one message.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -48,6 +49,7 @@ class NurseryProcess(ProcessProtocol):
     :param reactor: starts it and is asked by it.
     :param module: see ``nursery.run``.
     :param timeout: seconds after which it is ended that it has taken for one worker.
+    :raises OSError: it cannot be started.
     :ivar ready: fires once it has imported what a worker needs; fails with `NoWorkerError` where it cannot.
     :ivar ended: fires when the process has ended.
     """
@@ -64,13 +66,17 @@ class NurseryProcess(ProcessProtocol):
         ours, theirs = messages.pair()
         self._channel = Channel(reactor, ours, self._on_message, self._give_up)
         with theirs:
-            reactor.spawnProcess(
-                self,
-                sys.executable,
-                [sys.executable, "-m", nursery.__name__, str(_SOCKET), module],
-                os.environ,
-                childFDs={0: 0, 1: 1, 2: 2, _SOCKET: theirs.fileno()},
-            )
+            try:
+                reactor.spawnProcess(
+                    self,
+                    sys.executable,
+                    [sys.executable, "-m", nursery.__name__, str(_SOCKET), module],
+                    os.environ,
+                    childFDs={0: 0, 1: 1, 2: 2, _SOCKET: theirs.fileno()},
+                )
+            except BaseException:
+                self._channel.close()
+                raise
 
     def fork(self, content: Mapping[str, Any], descriptors: Iterable[int]) -> Deferred[Forked]:
         """Have a worker forked.
@@ -120,10 +126,22 @@ class NurseryProcess(ProcessProtocol):
             case {"failed": str(reason)}:
                 self._error = f"the program cannot be loaded: {reason}"
             case {"pid": int(pid)}:
-                (descriptor,) = message.descriptors
-                self._asked.popleft().callback(Forked(pid, os.dup(descriptor)))
+                self._answer(pid, message)
             case {"error": str(error)}:
                 self._asked.popleft().errback(NoWorkerError(f"a worker cannot be forked: {error}"))
+
+    def _answer(self, pid: int, message: Message) -> None:
+        """A worker was forked."""
+        (descriptor,) = message.descriptors
+        asked = self._asked.popleft()
+        try:
+            forked = Forked(pid, os.dup(descriptor))
+        except OSError as error:
+            # It would not be watched.
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            asked.errback(NoWorkerError(f"a worker cannot be watched: {error.strerror}"))
+            return
+        asked.callback(forked)
 
     def _give_up(self) -> None:
         error = NoWorkerError(self._error)

@@ -7,6 +7,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
 
 from tcpbalance.event import failure_of
 from tcpbalance.proxy.backoff import backoff
@@ -25,7 +26,8 @@ TAKES_OVER_WITHIN = 60.0
 """Seconds that a worker which is to take over may take until it could accept clients."""
 
 Make = Callable[[int, int, Nursery], WorkerProcess]
-"""Makes the process of a place, with its column, and greets it; it is not forked yet."""
+"""Makes the process of a place, with its column, and greets it; it is not forked yet. Raises OSError where
+the system has no more descriptors."""
 
 
 class Place:
@@ -42,6 +44,8 @@ class Place:
     :ivar processes: in the order in which they were forked; the last is the present one, or takes over.
     :ivar closed: fires once the place is closed and its processes have ended.
     """
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -103,14 +107,25 @@ class Place:
     def _fork(self) -> None:
         self._again = None
         assert self._nursery is not None
-        if not self.is_full:  # Else one of those that drain ends at some time.
-            self._make_process(self._nursery).start()
+        if self.is_full:
+            return  # One of those that drain ends at some time.
+        try:
+            process = self._make_process(self._nursery)
+        except NoWorkerError as error:
+            self._log.error("{error}", error=str(error))
+            self._fork_if_none_is_left()
+        else:
+            process.start()
 
     def _make_process(self, nursery: Nursery) -> WorkerProcess:
         used = {process.column for process in self.processes}
         first = self.number * COLUMNS_A_PLACE
         column = next(column for column in range(first, first + COLUMNS_A_PLACE) if column not in used)
-        process = self._make(self.number, column, nursery)
+        try:
+            process = self._make(self.number, column, nursery)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise NoWorkerError(f"worker {self.number} cannot be started: {reason}") from error
         self.processes.append(process)
         return process
 
@@ -122,9 +137,13 @@ class Place:
         """
         if self._successor is not None or self._closes or self.is_full:
             return fail(NoWorkerError(f"worker {self.number} cannot be replaced now"))
+        try:
+            successor = self._make_process(nursery)
+        except NoWorkerError as error:
+            return fail(error)
         self._pause_no_more()
         replaced = self._replaced = Deferred()
-        self._successor = successor = self._make_process(nursery)
+        self._successor = successor
         why = f"was not ready to accept clients within {TAKES_OVER_WITHIN:g} s"
         self._too_late = self._reactor.callLater(TAKES_OVER_WITHIN, successor.kill, why)
         successor.start()

@@ -6,9 +6,10 @@ import enum
 import os
 import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -18,7 +19,7 @@ from tcpbalance.workers.child import Child, describe_end
 from tcpbalance.workers.heartbeat import Pulse
 from tcpbalance.workers.log_pipe import LogReader
 from tcpbalance.workers.messages import Message
-from tcpbalance.workers.nursery_process import Forked
+from tcpbalance.workers.nursery_process import Forked, NoWorkerError
 
 HANDED_AT_ONCE = 50
 """Listening sockets, or files, that are handed over in one message."""
@@ -80,6 +81,7 @@ class WorkerProcess:
     :param nursery: forks it.
     :param observer: takes note of what it does.
     :param timeout: seconds without an answer after which it is ended.
+    :raises OSError: the system has no more descriptors.
     :ivar stage: what it does.
     :ivar sessions: that it had open when it last answered.
     :ivar why_ended: why it has ended, or is about to, before it was asked; empty where that is not so.
@@ -102,15 +104,23 @@ class WorkerProcess:
         self._is_killed = False
         self._child: Child | None = None
         self._unsent: list[Message] | None = []
-        ours, self._theirs = messages.pair()
+        self._lacks: OSError | None = None
+        with ExitStack() as undo:
+            ours, self._theirs = messages.pair()
+            undo.callback(ours.close)
+            undo.callback(self._theirs.close)
+            self._log_reader, self._log_writer = LogReader.of(reactor, f"worker {place}: ")
+            undo.pop_all()
         self._channel = Channel(reactor, ours, self._on_message, self._pulse.is_ending)
-        self._log_reader, self._log_writer = LogReader.of(reactor, f"worker {place}: ")
 
     def start(self) -> None:
         """Have it forked; to be called once."""
         with self._theirs:
             descriptors = [self._theirs.fileno(), self._log_writer]
-            forked = self._nursery.fork({"place": self.place, "column": self.column}, descriptors)
+            if self._lacks is None:
+                forked = self._nursery.fork({"place": self.place, "column": self.column}, descriptors)
+            else:
+                forked = fail(NoWorkerError(f"a worker cannot be forked: {self._lacks.strerror}"))
         os.close(self._log_writer)
         forked.addCallbacks(self._forked, self._not_forked)
 
@@ -184,7 +194,10 @@ class WorkerProcess:
         if self._unsent is None:
             self._channel.send(content, descriptors)
         else:
-            self._unsent.append(Message(content, tuple(map(os.dup, descriptors))))
+            try:
+                self._unsent.append(Message(content, messages.copies(descriptors)))
+            except OSError as error:
+                self._lacks = error
 
     def send_sockets(self, sockets: Sequence[tuple[str, int]]) -> None:
         """Hand listening sockets over.

@@ -159,6 +159,23 @@ def test_a_receiver_that_takes_nothing_is_given_up(ends: Ends, lines: list[str])
     assert lines == ["a process takes no messages, and is given up"]
 
 
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_message_that_cannot_be_sent_ends_the_connection(
+    ends: Ends, lines: list[str], monkeypatch: pytest.MonkeyPatch, waits: bool
+) -> None:
+    """As others would follow that are not understood without it."""
+
+    def fail(*_: Any) -> None:
+        raise OSError(24, os.strerror(24))
+
+    while waits and not ends.reactor.writers:
+        ends.channel.send({"fill": "x" * 30_000})
+    monkeypatch.setattr(messages, "copies" if waits else "send", fail)
+    ends.channel.send({}, [0])
+    assert ends.ends == 1
+    assert lines == ["a message was lost: too many open files"]
+
+
 def test_the_other_side_may_be_gone_while_something_waits(ends: Ends) -> None:
     while not ends.reactor.writers:
         ends.channel.send({"fill": "x" * 30_000})

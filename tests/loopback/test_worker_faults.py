@@ -214,6 +214,33 @@ class WorkerFaultTests(SupervisedCase):
         assert len([line for line in self.lines if failed in line]) == 3
         assert [await self.answer_to(supervisor, number) for number in range(2)] == ["a", "a"]
 
+    async def without_descriptors(self, what: str) -> list[str]:
+        """Kill a worker while the supervisor has no descriptor left for something; give what is logged."""
+        supervisor = await self.supervised(self.config())
+        lines = len(self.lines)
+        call, failures = getattr(os if what == "dup" else socket, what), [None] * 3
+
+        def fail_at_first(*arguments: Any, **keys: Any) -> Any:
+            if failures:
+                failures.pop()
+                raise OSError(24, os.strerror(24))
+            return call(*arguments, **keys)
+
+        self.send_signal(supervisor, 1, signal.SIGKILL)
+        with mock.patch.object(os if what == "dup" else socket, what, fail_at_first):
+            await until(reactor, lambda: not failures)
+        assert await self.answer_to(supervisor, 1) == "a"
+        assert await self.answer_to(supervisor, 0) == "a"
+        return self.lines[lines:]
+
+    async def test_no_descriptor_for_the_messages_of_a_worker(self) -> None:
+        lines = await self.without_descriptors("socketpair")
+        assert "worker 1 cannot be started: too many open files" in lines
+
+    async def test_no_descriptor_for_what_a_worker_is_sent(self) -> None:
+        lines = await self.without_descriptors("dup")
+        assert "worker 1: a worker cannot be forked: Too many open files" in lines
+
     async def test_workers_whose_numbers_are_lost_with_the_nursery_do_not_begin(self) -> None:
         path = self.folder / "pids"
         make = self.first_nursery_of(DIES_AFTER_A_FORK.format(path=str(path)))

@@ -69,10 +69,13 @@ class Scene:
     def __init__(self) -> None:
         self.clock = Clock()
         self.served = 0
+        self.lacks_descriptors = False
         self.place = Place(self.clock, NUMBER, cast(Any, self.make), lambda: 0.5, self.on_serving)
 
     def make(self, number: int, column: int, nursery: MemoryNursery) -> MemoryProcess:
         assert number == NUMBER
+        if self.lacks_descriptors:
+            raise OSError(24, "Too many open files")
         return MemoryProcess(column, nursery, lambda ended: self.place.has_ended(cast(Any, ended)))
 
     def on_serving(self) -> None:
@@ -147,6 +150,10 @@ class Machine(RuleBasedStateMachine):
             if process.is_killed:
                 process.end("was killed")
 
+    @rule(lacks=st.booleans())
+    def descriptors(self, lacks: bool) -> None:
+        self.scene.lacks_descriptors = lacks
+
     @rule(forks=st.booleans())
     def replace(self, forks: bool) -> None:
         self.nurseries.append(MemoryNursery(forks))
@@ -175,6 +182,7 @@ class Machine(RuleBasedStateMachine):
     def teardown(self) -> None:
         scene = self.scene
         self.nurseries.append(MemoryNursery())
+        scene.lacks_descriptors = False
         scene.begin(self.nurseries[-1])
         if scene.place.is_full:
             scene.processes[0].end("its sessions have ended")
@@ -271,6 +279,21 @@ def test_one_that_has_served_for_a_while_is_replaced_at_once() -> None:
     scene.clock.advance(PROVEN_AFTER)
     scene.processes[0].end("was killed")
     scene.clock.advance(0)
+    assert scene.stages() == [Stage.STARTING]
+
+
+def test_descriptors_may_be_lacking_for_a_while(lines: list[str]) -> None:
+    scene, _ = serving()
+    scene.lacks_descriptors = True
+    (failure,) = scene.replace(MemoryNursery())
+    assert str(failure.value) == f"worker {NUMBER} cannot be started: too many open files"
+    assert scene.stages() == [Stage.SERVING]
+    scene.processes[0].end("was killed")
+    scene.clock.advance(5)
+    assert scene.stages() == []
+    assert set(lines) == {f"worker {NUMBER} cannot be started: too many open files"}
+    scene.lacks_descriptors = False
+    scene.clock.advance(5)
     assert scene.stages() == [Stage.STARTING]
 
 
