@@ -97,17 +97,18 @@ class ConnectionQueue:
         stats.queue_total += 1
         if was_full:
             stats.queue_displacements += 1  # Another has lost its place to it.
-        self._report_lines()
+        if self._shared is not None:
+            self._report_lines(self._shared)
         return True
 
-    def _report_lines(self) -> None:
-        if self._shared is not None:
-            self._shared.lines_wait(self._queue.lines)
+    def _report_lines(self, shared: PoolLoad, able: bool = True) -> None:
+        shared.lines_wait(self._queue.lines, able)
 
     def leave(self, waiter: Waiter) -> None:
         """Let a connection wait no longer."""
         self._queue.leave(waiter)
-        self._report_lines()
+        if self._shared is not None:
+            self._report_lines(self._shared)
 
     def time_out(self, waiter: Waiter) -> None:
         """Let a connection wait no longer whose time is over."""
@@ -133,6 +134,8 @@ class ConnectionQueue:
     def ask_again(self) -> None:
         """Let the next look consider all waiters, because capacity that was of no use to them may be now."""
         self._useless = frozenset()
+        if self._shared is not None:
+            self._report_lines(self._shared)
 
     def serve_anew(self) -> None:
         """Serve, now that more has changed than that a backend has more capacity."""
@@ -199,6 +202,8 @@ class ConnectionQueue:
         waiter = self._queue.take(lambda client: self._can_serve(capacity, client))
         if waiter is None:
             self._useless = capacity
-        else:
-            self._report_lines()
+            if self._shared is not None:
+                self._report_lines(self._shared, able=not capacity)
+        elif self._shared is not None:
+            self._report_lines(self._shared)
         return waiter

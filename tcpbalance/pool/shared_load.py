@@ -85,6 +85,10 @@ class PoolLoad(Protocol):
         """Look at this queue from now on when something is given back."""
         ...
 
-    def lines_wait(self, lines: int) -> None:
-        """Say how many clients wait in the queue of this process, after each change."""
+    def lines_wait(self, lines: int, able: bool) -> None:
+        """Say how many clients wait in the queue of this process, after each change.
+
+        :param able: whether one of them may be able to use what is free: not where all wait for certain
+            backends, which are full. Clients that have just come wait behind those that are.
+        """
         ...

@@ -80,21 +80,29 @@ class WaitingHere:
     :param bells: of the workers.
     :param row: where it is counted how many clients wait.
     :param lines: how many wait in each of the workers.
+    :param able: the same, of the workers in which one of them may be able to use what is free.
     :param here: serves those that wait in this one.
     """
 
-    __slots__ = ("_bells", "here", "lines", "row")
+    __slots__ = ("_bells", "able", "here", "lines", "row")
 
-    def __init__(self, bells: Bells, row: int, lines: SharedCount, here: WaitsHere) -> None:
+    def __init__(
+        self, bells: Bells, row: int, lines: SharedCount, able: SharedCount, here: WaitsHere
+    ) -> None:
         self._bells = bells
         self.lines = lines
+        self.able = able
         self.row = row
         self.here = here
 
-    def say(self, lines: int) -> None:
-        """Say how many clients wait in this worker; where there are more than before, look once more soon."""
+    def say(self, lines: int, able: bool = True) -> None:
+        """Say how many clients wait in this worker; where there are more than before, look once more soon.
+
+        :param able: whether one of them may be able to use what is free.
+        """
         before = self.lines.own
         self.lines.store(lines)
+        self.able.store(lines if able else 0)
         if lines and not before:
             self._bells.watch(self)
         elif before and not lines:
@@ -112,19 +120,24 @@ class WaitingHere:
         lines.barrier.acquire()
         lines.barrier.release()
         if self.here.has_capacity():
-            self.give()
+            self.give_to_able()
 
-    def give(self, passed_over: Sequence[int] = ()) -> None:
-        """Have one of those that wait take what was given back.
+    def give(self) -> None:
+        """Have one of those that wait take what was given back, maybe what none was able to use before."""
+        lines = self.lines
+        lines.barrier.acquire()
+        lines.barrier.release()
+        if lines.total:
+            self._draw((self.able if self.able.total else lines).parts, ())
+
+    def give_to_able(self, passed_over: Sequence[int] = ()) -> None:
+        """Have one of those take what is free that may be able to use it.
 
         :param passed_over: columns that do not take part.
         """
-        waiting = self.lines
-        waiting.barrier.acquire()
-        waiting.barrier.release()
-        if not waiting.total:
-            return
-        lines = waiting.parts
+        self._draw(self.able.parts, passed_over)
+
+    def _draw(self, lines: list[int], passed_over: Sequence[int]) -> None:
         for column in (*passed_over, *self._bells.silent()):
             if column < len(lines):
                 lines[column] = 0
@@ -219,7 +232,7 @@ class Bells:
         self._silent.update({c: heard for c, heard in rung.items() if self._heard.part(c) == heard})
         for waiting, columns in called.items():
             if self._safely(waiting.here.has_capacity):
-                waiting.give(tuple(columns))
+                waiting.give_to_able(tuple(columns))
 
     def silent(self) -> Collection[int]:
         """Give the columns of workers that have been rung and have not heard it in time."""

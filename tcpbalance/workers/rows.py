@@ -32,6 +32,11 @@ def queue_key(pool: str) -> Key:
     return "queue", pool
 
 
+def able_key(pool: str) -> Key:
+    """Give the name of those of them that may be able to use what is free."""
+    return "able", pool
+
+
 def frontend_key(name: str) -> Key:
     """Give the name of the sessions of a frontend."""
     return "frontend", name
@@ -55,7 +60,7 @@ def counted(config: Config) -> dict[Key, int | None]:
                 address = str(backend.address)
                 wanted[backend_key(name, backend.name or address, address)] = backend.max_connections
         if pool.queue:
-            wanted[queue_key(name)] = None
+            wanted[queue_key(name)] = wanted[able_key(name)] = None
     for name, frontend in config.frontends.items():
         limits = frontend.limits
         if limits is not None and limits.connections is not None:

@@ -8,7 +8,7 @@ from weakref import WeakMethod, ref
 
 from tcpbalance.pool.shared_load import WaitsHere
 from tcpbalance.workers.bells import Bells, WaitingHere
-from tcpbalance.workers.rows import Key, backend_key, frontend_key, paused_key, queue_key
+from tcpbalance.workers.rows import Key, able_key, backend_key, frontend_key, paused_key, queue_key
 from tcpbalance.workers.shared_counts import SharedCount, SharedCounts, count_alone
 
 ATTEMPTS = 3
@@ -103,9 +103,12 @@ class WorkerLoad:
         assert self._counts is not None
         return self._counts.count(self._column, row)
 
-    def waiting(self, key: Key, here: WaitsHere | None, known: WaitingHere | None) -> WaitingHere | None:
+    def waiting(
+        self, key: Key, able: Key | None, here: WaitsHere | None, known: WaitingHere | None
+    ) -> WaitingHere | None:
         """Give what waits in this worker for something; None where nothing waits for it together.
 
+        :param able: of those that may be able to use what is free; None where that is all.
         :param known: what it was so far.
         """
         row = self.row(key)
@@ -117,7 +120,9 @@ class WorkerLoad:
             return known
         if known is not None:
             known.say(0)
-        return WaitingHere(self._bells, row, self.count(row), here)
+        lines = self.count(row)
+        able_row = None if able is None else self.row(able)
+        return WaitingHere(self._bells, row, lines, lines if able_row is None else self.count(able_row), here)
 
 
 class WorkerBackendLoad:
@@ -149,7 +154,7 @@ class WorkerBackendLoad:
             return True
         pool = self._pool
         waiting = pool.waiting
-        return waiting is not None and not pool.serving and waiting.lines.total > 0
+        return waiting is not None and not pool.serving and waiting.able.total > 0
 
     def add(self) -> bool:
         """See ``BackendLoad``."""
@@ -230,12 +235,14 @@ class WorkerPoolLoad:
         return on_change is not None
 
     def _find_waiting(self) -> None:
-        self.waiting = self._load.waiting(queue_key(self._name), self._here(), self.waiting)
+        self.waiting = self._load.waiting(
+            queue_key(self._name), able_key(self._name), self._here(), self.waiting
+        )
 
-    def lines_wait(self, lines: int) -> None:
+    def lines_wait(self, lines: int, able: bool) -> None:
         """See ``PoolLoad``."""
         if self.waiting is not None:
-            self.waiting.say(lines)
+            self.waiting.say(lines, able)
 
     def look_soon(self) -> None:
         """Have those that wait look, but not within this call."""
@@ -281,7 +288,7 @@ class WorkerLimit:
         if row is not None and self._count is None:
             self._row, self._count = row, self._load.count(row)
             self._count.store(self._own)
-        self._waiting = self._load.waiting(paused_key(self._name), self._here(), self._waiting)
+        self._waiting = self._load.waiting(paused_key(self._name), None, self._here(), self._waiting)
         return self._sessions() is not None
 
     @property

@@ -68,7 +68,7 @@ class Scene:
         self.things: list[str] = []
         self.here = [Here(self.things) for _ in range(WORKERS)]
         for worker, here in zip(self.shared.workers, self.here, strict=True):
-            here.waiting = worker.load.waiting(QUEUE, here, None)
+            here.waiting = worker.load.waiting(QUEUE, None, here, None)
 
     def give(self, column: int) -> None:
         waiting = self.here[column].waiting

@@ -42,7 +42,7 @@ def test_the_others_where_the_policy_reads_their_load() -> None:
 
 
 def test_a_queue_where_something_may_be_waited_for() -> None:
-    assert counted(a_config(queue=5)) == {A: 3, ("queue", "web"): None}
+    assert counted(a_config(queue=5)) == {A: 3, ("queue", "web"): None, ("able", "web"): None}
     assert counted(a_config(backends=(UNLIMITED,))) == {}
 
 

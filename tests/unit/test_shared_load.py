@@ -17,7 +17,7 @@ from tcpbalance.pool.pool import Pool
 from tcpbalance.pool.shared_load import NoCapacityError
 from tcpbalance.pool.slot import Slot
 from tcpbalance.proxy.dial import Decision, Dial, GiveUp, Queue, Try
-from tcpbalance.workers.rows import backend_key, queue_key
+from tcpbalance.workers.rows import able_key, backend_key, queue_key
 from tcpbalance.workers.shared_counts import can_count
 
 pytestmark = pytest.mark.skipif(not can_count(), reason="needs Linux on x86_64")
@@ -41,7 +41,7 @@ def keys_of(limits: dict[str, int]) -> dict[Any, int | None]:
     maxima: dict[Any, int | None] = {
         backend_key("web", name, ADDRESSES[name]): most for name, most in limits.items()
     }
-    return {**maxima, queue_key("web"): None}
+    return {**maxima, queue_key("web"): None, able_key("web"): None}
 
 
 class Session:
@@ -88,6 +88,28 @@ class Session:
         slot, self.slot = self.slot, None
         assert slot is not None
         slot.release()
+
+
+def test_those_that_wait_for_another_backend_hold_none_up() -> None:
+    limits = {"a": 1, "b": 1}
+    shared = SharedWorkers(WORKERS, keys_of(limits))
+    keys = {"affinity": AffinityConfig(ttl=60.0)}
+    first, second, third = (make_pool(shared, column, limits, **keys) for column in range(WORKERS))
+    at_home, elsewhere = (Session(first, bytes((192, 0, 2, host))).go() for host in (1, 2))
+    waits = Session(first, at_home.client).go()
+    assert waits.waits
+    elsewhere.release()
+    shared.turns(range(WORKERS), 0.002)
+    assert waits.waits
+    comes = Session(second, bytes((192, 0, 2, 3))).go()
+    assert comes.slot is not None
+    # Nor are they forgotten.
+    other = Session(third, bytes((192, 0, 2, 4))).go()
+    assert other.waits
+    at_home.release()
+    shared.turns(range(WORKERS), 0.1)
+    assert (waits.slot is not None) != (other.slot is not None)
+    shared.close()
 
 
 class LoadMachine(RuleBasedStateMachine):
@@ -184,4 +206,4 @@ class LoadMachine(RuleBasedStateMachine):
 
 
 TestLoad = LoadMachine.TestCase
-TestLoad.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+TestLoad.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
