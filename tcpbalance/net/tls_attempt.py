@@ -54,6 +54,7 @@ class TlsAttempt:
         "_connector",
         "_factory",
         "_handshake",
+        "_outcome",
         "_over",
         "_pending",
         "_preamble",
@@ -78,6 +79,7 @@ class TlsAttempt:
         self._preamble = preamble
         self._pending: Pending | None = None
         self._handshake: _HandshakeProtocol | None = None
+        self._outcome: ConnectFailed | None = None
         self._over = False
         self.peer = peer
         self.slot: int | None = None
@@ -128,13 +130,16 @@ class TlsAttempt:
         :param transport: what it is connected by, which is closed before that is reported: the backend may be
             given another connection then; None where it is closed by now.
         """
-        is_news = not self._over
+        if not self._over:
+            self._outcome = ConnectFailed(cause, fault)
         self._end()
         if transport is not None:
+            # It reports its end here, now or in another turn.
             transport.abortConnection()
-        if is_news:
-            reason = Failure(ConnectFailed(cause, fault))  # type: ignore[no-untyped-call]  # Twisted's
-            self._factory.clientConnectionFailed(self, reason)
+            return
+        outcome, self._outcome = self._outcome, None
+        if outcome is not None:
+            self._factory.clientConnectionFailed(self, Failure(outcome))  # type: ignore[no-untyped-call]
 
     def broke_down(self, transport: Any) -> None:
         """An exception of ours is under way: log it, and end what it has ended."""
@@ -165,6 +170,7 @@ class TlsAttempt:
     def cancel(self) -> None:
         """See ``Pending``."""
         handshake, pending = self._handshake, self._pending
+        self._outcome = None
         self._end()
         if pending is not None:
             pending.cancel()

@@ -178,7 +178,7 @@ class FaultTests(TlsCase):
             await until(reactor, lambda: outcome.protocol or outcome.cause)
             assert outcome.protocol is None
             # Another connection may be opened as soon as the end of this one is reported.
-            assert outcome.open_at_the_end == 0 or self.data_path_name == "portable"
+            assert outcome.open_at_the_end == 0
             await until(reactor, lambda: not backend.open_connections)
         return outcome
 
