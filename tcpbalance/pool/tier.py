@@ -99,8 +99,8 @@ class Tier:
         """
         walk: Iterator[Backend] | None = None
         failed = False
-        if first not in self.members:
-            first = None  # The pool has another list by now.
+        if first not in self.members or self._policy_first is None:
+            first = None  # The pool has another list, or another policy, by now.
         try:
             if first is not None:
                 yield first

@@ -128,7 +128,9 @@ class Dial:
         if backend is not None:
             self.attempts += 1
             return Try(backend)
-        if pool.queue is not None and pool.is_full():
+        # Without any attempt, all that are available were full a moment ago, whatever other processes have
+        # given back since.
+        if pool.queue is not None and (pool.is_full() or (not self.attempts and pool.has_available())):
             # Slots are given back one by one, so that the budget is not asked about those that wait for them.
             self.retrying = False
             return Queue()

@@ -150,6 +150,14 @@ def test_where_all_are_full_it_queues() -> None:
     assert (dial.decide(), dial.attempts) == (Queue(), 0)
 
 
+def test_where_all_were_full_a_moment_ago_it_queues(monkeypatch: pytest.MonkeyPatch) -> None:
+    dial = a_dial(2, queue=5)
+    all_full(dial.pool)
+    # Another process gives a slot back, behind the choice.
+    monkeypatch.setattr(Pool, "is_full", lambda _: False)
+    assert (dial.decide(), dial.attempts) == (Queue(), 0)
+
+
 def test_where_all_are_full_without_a_queue_it_gives_up() -> None:
     dial = a_dial(2)
     all_full(dial.pool)

@@ -273,6 +273,13 @@ def test_round_robin_serves_when_the_others_are_wrong(others: Callable[[Sequence
     assert warnings(events)[0].startswith("pool web: policy odd failed; round robin serves instead")
 
 
+def test_a_first_that_another_policy_has_given_is_nothing_to_one_without() -> None:
+    plain = tier(policy_of(iter))
+    with capturedLogs() as events:
+        assert names(list(plain.candidates(None, plain.backends[2]))) == "abc"
+    assert events == []
+
+
 def test_a_first_of_another_list_is_not_yielded() -> None:
     odd = quick(lambda backends: backends[0], raise_error)
     with capturedLogs() as events:
