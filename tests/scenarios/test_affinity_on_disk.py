@@ -23,8 +23,11 @@ from support.programs import require
 from support.waiting import until
 from support.wall_clock import WallClock
 from tcpbalance.journal.frames import FRAME_CLIENTS, JOURNAL_HEADER, decode, encode
+from tcpbalance.workers.shared_counts import can_count
 
 CONFIG = """
+workers = {workers}
+
 [frontends.web]
 listen = "127.0.0.1:0"
 pool = "web"
@@ -37,15 +40,17 @@ backends = [{backends}]
 state_file = "{file}"
 """
 
+NEEDS_COUNTS = pytest.mark.skipif(not can_count(), reason="needs Linux on x86-64")
+
 SOURCES = [f"127.{number % 200 + 1}.{number % 13}.{number % 251 + 1}" for number in range(60)]
 
 
-def config(running: Sequence[Peer], file: str | Path = "web.affinity") -> str:
+def config(running: Sequence[Peer], file: str | Path = "web.affinity", workers: int = 1) -> str:
     backends = ", ".join(
         f'{{ name = "{name}", address = "{peer.address}" }}'
         for name, peer in zip("abcdefgh", running, strict=False)
     )
-    return CONFIG.format(backends=backends, file=file)
+    return CONFIG.format(backends=backends, file=file, workers=workers)
 
 
 def ask_all(daemon: Daemon, sources: Sequence[str] = SOURCES) -> dict[str, bytes]:
@@ -68,12 +73,13 @@ def three() -> Iterator[list[Peer]]:
         yield running
 
 
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=NEEDS_COUNTS)])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_clients_stay_at_their_backends_whatever_ends_the_process(
-    tmp_path: Path, number: signal.Signals
+    tmp_path: Path, number: signal.Signals, workers: int
 ) -> None:
     file = tmp_path / "web.affinity"
-    with three() as running, Daemon(config(running), tmp_path) as daemon:
+    with three() as running, Daemon(config(running, workers=workers), tmp_path) as daemon:
         before = ask_all(daemon)
         if number is signal.SIGKILL:
             wait_until_written(file)
