@@ -50,11 +50,13 @@ class HandedOverCase(ApplyCase):
 
     def behind_proxies(self, **keys: Any) -> Config:
         """A configuration whose one frontend takes PROXY headers from `PROXY`."""
-        return self.config({"web": {"accept_proxy_protocol": [PROXY], **keys}})
+        # On a busy machine, a rolling restart takes longer than a header may by default.
+        return self.config({"web": {"accept_proxy_protocol": [PROXY], "preread_timeout": 60.0, **keys}})
 
     def config(self, *arguments: Any, **keys: Any) -> Config:
         """See ``ApplyCase``; with several workers."""
-        return evolve(super().config(*arguments, **keys), workers=WORKERS)
+        # Workers that a test has stopped are not to be replaced.
+        return evolve(super().config(*arguments, **keys), workers=WORKERS, worker_timeout=120.0)
 
     async def supervised(self, config: Config) -> Supervisor:
         supervisor = Supervisor(reactor, config)
@@ -108,9 +110,10 @@ class HandedOverCase(ApplyCase):
         return process.pid
 
     async def kill(self, supervisor: Supervisor, place: int) -> int:
-        """End a worker."""
+        """End a worker, and wait until the supervisor has noticed it."""
         pid = await self.pid(supervisor, place)
         os.kill(pid, signal.SIGKILL)
+        await until(reactor, lambda: all(process.pid != pid for process in supervisor._processes()))
         return pid
 
     async def stop(self, supervisor: Supervisor, place: int) -> int:
