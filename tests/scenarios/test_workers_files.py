@@ -141,3 +141,23 @@ def test_a_reload_reads_the_files_at_once(edge: Edge) -> None:
     edge.daemon.send(signal.SIGHUP)
     edge.daemon.wait_for_log(r"reloaded ")
     until(lambda: edge.all_show(new), lambda: f"the new certificate\n{edge.daemon.log}")
+
+
+def test_a_session_of_tls_is_taken_up_again_by_the_worker_of_the_client(edge: Edge) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+
+    def visit(session: ssl.SSLSession | None) -> tuple[bool, ssl.SSLSession | None]:
+        with (
+            clients.connect(edge.daemon.port, source_of(1)) as sock,
+            context.wrap_socket(sock, session=session) as client,
+        ):
+            client.sendall(b"x")
+            assert client.recv(1) == b"x"
+            return bool(client.session_reused), client.session
+
+    reused, session = visit(None)
+    assert not reused
+    for _ in range(3):
+        reused, session = visit(session)
+        assert reused
