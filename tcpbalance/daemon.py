@@ -23,6 +23,7 @@ from tcpbalance.environment import Environment
 from tcpbalance.errors import TcpbalanceError
 from tcpbalance.net.binding import ListenError
 from tcpbalance.net.clock import make_monotonic
+from tcpbalance.net.descriptors import raise_limit
 from tcpbalance.net.inherited import InheritedSockets
 from tcpbalance.net.own_listeners import warn_of_loops_by_name
 from tcpbalance.orphans import FIRST_PROCESS, OrphanReaper
@@ -92,6 +93,8 @@ def _with_workers(
 ) -> MultiService:
     refuse_workers_without(environment)
     identity = Identity.of(config)
+    # It has a socket for each address and worker, and the content of each file.
+    raise_limit()
     supervisor = Supervisor(reactor, config)
     supervisor.prepare()
     reloader = ConfigReloader(

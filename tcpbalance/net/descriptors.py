@@ -24,6 +24,14 @@ def limit() -> int:
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
+def raise_limit() -> None:
+    """Raise the limit as far as the process may; nothing where the system refuses."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def prepare_table() -> None:
     """Make space for all descriptors that the process may open, up to `MAX_PREPARED`; it never shrinks.
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor, IWriteDescriptor
+from twisted.internet.interfaces import IDelayedCall, IReadDescriptor, IWriteDescriptor
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tcpbalance.workers import messages
 from tcpbalance.workers.messages import Message, MessageError
+from tcpbalance.workers.shortage import reason_of
 
 MESSAGES_A_TURN = 16
 """Messages taken in one turn of the reactor."""
@@ -21,33 +23,49 @@ MESSAGES_A_TURN = 16
 MAX_WAITING = 1000
 """Messages that may wait for a receiver that takes none, before the connection ends."""
 
+AGAIN_AFTER = 0.05
+"""Seconds until a message is tried again that the system had no memory for, or too many descriptors under
+way: unix(7), ``ETOOMANYREFS``."""
+
+MAX_ATTEMPTS = 1200
+"""Such attempts in a row before the connection ends: a minute. The receiver may have large files to read
+meanwhile."""
+
+_LATER = {errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS}
+
 
 @implementer(IReadDescriptor, IWriteDescriptor)
 class Channel:
     """Sends and receives messages until either side closes it.
 
-    :param reactor: watches the socket.
+    :param reactor: watches the socket, and times attempts.
     :param sock: one of ``messages.pair``; the channel's from here on.
     :param on_message: called with each message that comes; its descriptors are closed when that returns, so
         what is kept has to be duplicated.
     :param on_end: called once, when the other side has closed it or does not keep to what is agreed; not
         after `close`.
+    :param on_lost: called before that with the reason why a message was lost on this side; something may be
+        sent still.
     """
 
     _log = Logger()
 
     def __init__(
         self,
-        reactor: IReactorFDSet,
+        reactor: Any,
         sock: socket.socket,
         on_message: Callable[[Message], None],
         on_end: Callable[[], None],
+        on_lost: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self._reactor = reactor
         self._socket = sock
         self._on_message = on_message
         self._on_end = on_end
+        self._on_lost = on_lost
         self._waiting: deque[Message] = deque()
+        self._attempts = 0
+        self._again: IDelayedCall | None = None
         self._closed = False
         sock.setblocking(False)
         reactor.addReader(self)
@@ -55,39 +73,61 @@ class Channel:
     def send(self, content: Mapping[str, Any], descriptors: Iterable[int] = ()) -> None:
         """Send a message, behind those that wait; once it is closed, nothing.
 
-        :param descriptors: the receiver gets copies; they may be closed at once.
+        Where the system takes it neither now nor a little later, the connection ends.
+
+        :param descriptors: the receiver gets copies; apart from those that are `Kept`, they may be closed
+            at once.
         :raises MessageError: it is too long.
         """
-        if self._closed or (not self._waiting and self._is_sent(content, descriptors)):
+        if self._closed:
+            return
+        passed = list(descriptors)
+        if not self._waiting and self._is_over(content, passed):
             return
         if len(self._waiting) >= MAX_WAITING:
-            self._log.error("a process takes no messages, and is given up")
-            self._end()
+            self._give_up("a process takes no messages, and is given up")
             return
         try:
-            self._waiting.append(Message(content, messages.copies(descriptors)))
+            self._waiting.append(Message(content, messages.copies(passed)))
         except OSError as error:
-            self._lose(error)
+            self._give_up(f"a message to another process cannot wait: {reason_of(error)}")
 
-    def _is_sent(self, content: Mapping[str, Any], descriptors: Iterable[int]) -> bool:
-        """Send a message, or have it sent when there is space.
+    def _is_over(self, content: Mapping[str, Any], descriptors: Iterable[int]) -> bool:
+        """Send a message now.
 
-        :returns: whether it is dealt with.
+        :returns: False where it has to wait.
         """
         try:
             messages.send(self._socket, content, descriptors)
         except BlockingIOError:
             self._reactor.addWriter(self)
             return False
-        except ConnectionError:
-            pass  # The end is reported to the reader, with what has come before.
         except OSError as error:
-            self._lose(error)
+            return self._cannot_send(error)
+        self._attempts = 0
         return True
 
-    def _lose(self, error: OSError) -> None:
-        """A message cannot be sent: what comes behind it must not be understood without it."""
-        self._log.error("a message was lost: {error}", error=(error.strerror or str(error)).lower())
+    def _cannot_send(self, error: OSError) -> bool:
+        """Find out what becomes of a message that the system does not take.
+
+        :returns: False where it has to wait.
+        """
+        if isinstance(error, ConnectionError):
+            return True  # The end is reported to the reader, with what has come before.
+        self._attempts += 1
+        if error.errno not in _LATER or self._attempts > MAX_ATTEMPTS:
+            self._give_up(f"a message to another process cannot be sent: {reason_of(error)}")
+            return True
+        self._reactor.removeWriter(self)
+        self._again = self._reactor.callLater(AGAIN_AFTER, self._send_again)
+        return False
+
+    def _send_again(self) -> None:
+        self._again = None
+        self.doWrite()
+
+    def _give_up(self, why: str) -> None:
+        self._log.error("{why}", why=why)
         self._end()
 
     def close(self) -> None:
@@ -98,6 +138,9 @@ class Channel:
         self._reactor.removeReader(self)
         self._reactor.removeWriter(self)
         self._socket.close()
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
         for message in self._waiting:
             message.close()
         self._waiting.clear()
@@ -114,9 +157,7 @@ class Channel:
             except BlockingIOError:
                 return
             except (OSError, MessageError) as error:
-                if not isinstance(error, ConnectionError):
-                    self._log.error("a message was lost: {error}", error=str(error))
-                self._end()
+                self._lost(error)
                 return
             if message is None:
                 self._end()
@@ -124,6 +165,15 @@ class Channel:
             self._report(message)
             if self._closed:
                 return
+
+    def _lost(self, error: Exception) -> None:
+        """Nothing can be received any more."""
+        if not isinstance(error, ConnectionError):
+            reason = f"a message was lost: {error}"
+            self._log.error("{reason}", reason=reason)
+            self._on_lost(reason)
+        if not self._closed:
+            self._end()
 
     def _report(self, message: Message) -> None:
         try:
@@ -137,14 +187,7 @@ class Channel:
         """The reactor's call: there may be space again."""
         while self._waiting:
             message = self._waiting[0]
-            try:
-                messages.send(self._socket, message.content, message.descriptors)
-            except BlockingIOError:
-                return
-            except ConnectionError:
-                break
-            except OSError as error:
-                self._lose(error)
+            if not self._is_over(message.content, message.descriptors) or self._closed:
                 return
             self._waiting.popleft().close()
         self._reactor.removeWriter(self)

@@ -12,7 +12,7 @@ from tcpbalance.config.models import Config
 from tcpbalance.errors import TcpbalanceError
 from tcpbalance.workers.bells import RING_ALL, Bells, make_bells, ring
 from tcpbalance.workers.concern import ToWorker
-from tcpbalance.workers.messages import MAX_MESSAGE, MAX_PASSED, Message
+from tcpbalance.workers.messages import MAX_MESSAGE, MAX_PASSED, Kept, Message
 from tcpbalance.workers.place import COLUMNS_A_PLACE
 from tcpbalance.workers.rows import MAX_ROWS, Key, Rows, counted
 from tcpbalance.workers.shared_counts import SharedCounts, make_memory
@@ -76,10 +76,10 @@ class SupervisorCounts:
         self._use_columns()
         column = self._column(worker)
         worker.send(
-            {"counts": {"column": column, "columns": self._columns, "rows": MAX_ROWS}}, [self._memory]
+            {"counts": {"column": column, "columns": self._columns, "rows": MAX_ROWS}}, [Kept(self._memory)]
         )
         for first in range(0, self._columns, MAX_PASSED):
-            worker.send({"bells": first}, self._bells[first : first + MAX_PASSED])
+            worker.send({"bells": first}, map(Kept, self._bells[first : first + MAX_PASSED]))
         self._send_rows([worker], self._rows.known)
 
     def _use_columns(self) -> None:

@@ -13,6 +13,7 @@ from attrs import frozen
 
 from tcpbalance.config.files import read_files, with_files
 from tcpbalance.config.models import Config
+from tcpbalance.workers.messages import Kept
 
 MAX_HANDED_FILE = 32 * 1024 * 1024
 """Bytes of a file that are handed over; what reads it has a bound of its own below that."""
@@ -65,7 +66,11 @@ class Files:
     def new_since(self, before: Files | None) -> dict[str, int]:
         """Give the files that another reading had not, or not with this content: their descriptors."""
         present = {} if before is None else before.known
-        return {path: file.descriptor for path, file in self.known.items() if file is not present.get(path)}
+        return {
+            path: Kept.of(file.descriptor, file)
+            for path, file in self.known.items()
+            if file is not present.get(path)
+        }
 
 
 def _read(path: str, before: ReadFile | None) -> ReadFile:

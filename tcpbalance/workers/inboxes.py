@@ -10,7 +10,7 @@ from twisted.logger import Logger
 
 from tcpbalance.workers import messages
 from tcpbalance.workers.concern import ToWorker
-from tcpbalance.workers.messages import Message
+from tcpbalance.workers.messages import Kept, Message
 
 OUTBOXES_A_MESSAGE = 200
 """Sending ends that are handed over at once."""
@@ -50,10 +50,10 @@ class Inboxes:
 
     def greet(self, worker: ToWorker) -> None:
         """See ``Concern``."""
-        worker.send({"inbox": True}, [self._receiving[worker.place].fileno()])
+        worker.send({"inbox": True}, [Kept(self._receiving[worker.place].fileno())])
         for start in range(0, self._places, OUTBOXES_A_MESSAGE):
             piece = self._sending[start : start + OUTBOXES_A_MESSAGE]
-            worker.send({"outboxes": start}, [sending.fileno() for sending in piece])
+            worker.send({"outboxes": start}, [Kept(sending.fileno()) for sending in piece])
 
     def note(self, worker: ToWorker, message: Message) -> None:
         """See ``Concern``."""

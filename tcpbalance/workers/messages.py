@@ -22,12 +22,32 @@ MAX_MESSAGE = 64 * 1024
 MAX_PASSED = 253
 """With one message: ``SCM_MAX_FD`` of Linux."""
 
+MAX_TEXT = 4000
+"""Characters of a text in a message, such as a reason; JSON may make twelve bytes of one."""
 
 _DESCRIPTOR_SIZE = array("i").itemsize
 
 
 class MessageError(TcpbalanceError):
     """A message cannot be sent, or what has come is none."""
+
+
+class Kept(int):
+    """A descriptor that stays open for as long as this object is referred to, or its owner runs longer than
+    all connections: what has to wait needs no copy of it.
+
+    :param number: of the descriptor.
+    :ivar owner: closes it when nothing refers to that any more.
+    """
+
+    owner: object = None
+
+    @classmethod
+    def of(cls, number: int, owner: object) -> Kept:
+        """Refer to a descriptor and its owner."""
+        one = cls(number)
+        one.owner = owner
+        return one
 
 
 @frozen
@@ -42,9 +62,8 @@ class Message:
     descriptors: tuple[int, ...] = ()
 
     def close(self) -> None:
-        """Close the descriptors."""
-        for number in self.descriptors:
-            os.close(number)
+        """Close the descriptors, apart from those that others keep."""
+        _close(self.descriptors)
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -56,18 +75,24 @@ def pair() -> tuple[socket.socket, socket.socket]:
 
 
 def copies(descriptors: Iterable[int]) -> tuple[int, ...]:
-    """Make copies of descriptors.
+    """Make copies of descriptors, apart from those that others keep.
 
     :raises OSError: this process has no more; none is made then.
     """
     made: list[int] = []
     try:
-        made.extend(map(os.dup, descriptors))
+        # What was duplicated before one that fails is in it, too.
+        made.extend(number if isinstance(number, Kept) else os.dup(number) for number in descriptors)
     except OSError:
-        for number in made:
-            os.close(number)
+        _close(made)
         raise
     return tuple(made)
+
+
+def _close(descriptors: Iterable[int]) -> None:
+    for number in descriptors:
+        if not isinstance(number, Kept):
+            os.close(number)
 
 
 def send(sock: socket.socket, content: Mapping[str, Any], descriptors: Iterable[int] = ()) -> None:
@@ -119,7 +144,10 @@ def _receive(sock: socket.socket) -> tuple[bytes, list[tuple[int, int, bytes]], 
 
 def _content(packet: bytes, flags: int) -> dict[str, Any]:
     if flags & socket.MSG_CTRUNC:
-        raise MessageError("descriptors that came with a message are lost, because this process has no more")
+        raise MessageError(
+            "descriptors that came with a message are lost, because this process may have no more: raise "
+            "LimitNOFILE or `ulimit -n`"
+        )
     if flags & socket.MSG_TRUNC:
         raise MessageError(f"a message is longer than {MAX_MESSAGE} bytes")
     try:

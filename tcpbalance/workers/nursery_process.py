@@ -20,11 +20,15 @@ from twisted.python.failure import Failure
 from tcpbalance.errors import TcpbalanceError
 from tcpbalance.workers import messages, nursery
 from tcpbalance.workers.channel import Channel
+from tcpbalance.workers.child import describe_end
 from tcpbalance.workers.heartbeat import DEFAULT_WORKER_TIMEOUT, Pulse
 from tcpbalance.workers.messages import Message
+from tcpbalance.workers.shortage import reason_of
 
 _SOCKET = 3
 """The descriptor by which a nursery is asked."""
+
+_HAS_ENDED = "the process that forks workers has ended"
 
 
 class NoWorkerError(TcpbalanceError):
@@ -62,7 +66,7 @@ class NurseryProcess(ProcessProtocol):
         self._pulse = Pulse(timeout)
         self._is_closed = False
         self._asked: deque[Deferred[Forked]] = deque()
-        self._error = "the process that forks workers has ended"
+        self._error = _HAS_ENDED
         ours, theirs = messages.pair()
         self._channel = Channel(reactor, ours, self._on_message, self._give_up)
         with theirs:
@@ -139,7 +143,7 @@ class NurseryProcess(ProcessProtocol):
         except OSError as error:
             # It would not be watched.
             signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-            asked.errback(NoWorkerError(f"a worker cannot be watched: {error.strerror}"))
+            asked.errback(NoWorkerError(f"a worker cannot be watched: {reason_of(error)}"))
             return
         asked.callback(forked)
 
@@ -153,5 +157,13 @@ class NurseryProcess(ProcessProtocol):
     def processEnded(self, reason: Failure) -> None:
         """Twisted's call: it has ended, and all that it has said has come."""
         self._channel.close()
+        if self._error == _HAS_ENDED:
+            self._error = f"{_HAS_ENDED}: it {_end_of(reason)}"
         self._give_up()
         self.ended.callback(None)
+
+
+def _end_of(reason: Failure) -> str:
+    """Say how a process has ended, from what Twisted says of it."""
+    number = getattr(reason.value, "signal", None)
+    return describe_end(-number if number else getattr(reason.value, "exitCode", None) or 0)

@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from tcpbalance.event import failure_of
 from tcpbalance.proxy.backoff import backoff
 from tcpbalance.workers.nursery_process import NoWorkerError
+from tcpbalance.workers.shortage import reason_of
 from tcpbalance.workers.worker_process import Nursery, Stage, WorkerProcess
 
 PROVEN_AFTER = 1.0
@@ -26,8 +27,8 @@ TAKES_OVER_WITHIN = 60.0
 """Seconds that a worker which is to take over may take until it could accept clients."""
 
 Make = Callable[[int, int, Nursery], WorkerProcess]
-"""Makes the process of a place, with its column, and greets it; it is not forked yet. Raises OSError where
-the system has no more descriptors."""
+"""Makes the process of a place, with its column; it is not forked yet. Where the system has no more
+descriptors, it raises OSError."""
 
 
 class Place:
@@ -118,14 +119,17 @@ class Place:
             process.start()
 
     def _make_process(self, nursery: Nursery) -> WorkerProcess:
+        """Make another process.
+
+        :raises NoWorkerError: the system has no more descriptors.
+        """
         used = {process.column for process in self.processes}
         first = self.number * COLUMNS_A_PLACE
         column = next(column for column in range(first, first + COLUMNS_A_PLACE) if column not in used)
         try:
             process = self._make(self.number, column, nursery)
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise NoWorkerError(f"worker {self.number} cannot be started: {reason}") from error
+            raise NoWorkerError(f"worker {self.number} cannot be started: {reason_of(error)}") from error
         self.processes.append(process)
         return process
 
@@ -142,6 +146,10 @@ class Place:
         except NoWorkerError as error:
             return fail(error)
         self._pause_no_more()
+        for process in self.current():
+            if not process.is_greeted and process is not successor:
+                # It may come behind its successor, and is not needed any more.
+                process.drain()
         replaced = self._replaced = Deferred()
         self._successor = successor
         why = f"was not ready to accept clients within {TAKES_OVER_WITHIN:g} s"

@@ -252,6 +252,10 @@ class Supervisor(Service):
             self._log.failure("the workers could not be started", failure)
         self._report(str(failure.value))
 
+    def _cannot_begin(self, failure: Failure) -> None:
+        self._log.failure("the workers cannot be started", failure)
+        self._report(f"the workers cannot be started: {failure.value!r}")
+
     def _report(self, error: str) -> None:
         """Report why workers cannot serve; where none has served yet, the whole start has failed."""
         self._log.error("{error}", error=error)
@@ -272,9 +276,12 @@ class Supervisor(Service):
     # Workers
 
     def _make_worker(self, place: int, column: int, nursery: Nursery) -> WorkerProcess:
+        return WorkerProcess(self._reactor, place, column, nursery, self, timeout=self._timeout)
+
+    def has_forked(self, process: WorkerProcess) -> None:
+        """See ``worker_process.Observer``."""
         assert self._listening is not None
-        process = WorkerProcess(self._reactor, place, column, nursery, self, timeout=self._timeout)
-        process.send_sockets(self._listening.sockets(place))
+        process.send_sockets(self._listening.sockets(process.place))
         assert self._files is not None
         process.send_files(self._files.new_since(None))
         process.send({"config": True}, [self._memory])
@@ -282,7 +289,6 @@ class Supervisor(Service):
             concern.greet(process)
         process.send({"begin": True})
         self._changes.include(process)
-        return process
 
     def has_sent(self, process: WorkerProcess, message: Message) -> None:
         """See ``worker_process.Observer``."""
@@ -301,8 +307,9 @@ class Supervisor(Service):
 
     def has_ended(self, process: WorkerProcess) -> None:
         """See ``worker_process.Observer``."""
-        for concern in self._concerns:
-            concern.has_ended(process)
+        if process.is_greeted:
+            for concern in self._concerns:
+                concern.has_ended(process)
         self._places[process.place].has_ended(process)
 
     def _look_whether_all_serve(self) -> None:
@@ -322,8 +329,8 @@ class Supervisor(Service):
             )
 
     def _current(self) -> list[WorkerProcess]:
-        """Give the processes that serve, or will."""
-        return [process for place in self._places for process in place.current()]
+        """Give the processes that serve, or will, and are there."""
+        return [process for place in self._places for process in place.current() if process.is_greeted]
 
     def _processes(self) -> list[WorkerProcess]:
         """Give all processes, those that drain among them."""

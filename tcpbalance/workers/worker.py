@@ -33,7 +33,7 @@ from tcpbalance.workers.counts_concern import WorkerCounts
 from tcpbalance.workers.files import HandedFiles
 from tcpbalance.workers.followed_pools import FollowedPools
 from tcpbalance.workers.log_pipe import LogSender
-from tcpbalance.workers.messages import Message
+from tcpbalance.workers.messages import MAX_TEXT, Message
 from tcpbalance.workers.shared_counts import can_count
 from tcpbalance.workers.worker_change import WorkerChange
 from tcpbalance.workers.worker_hand_over import WorkerHandOver
@@ -86,7 +86,11 @@ class Worker:
         self._clients: ClientsOfPlace | None = None
         self._drains = False
         self._channel = Channel(
-            reactor, socket.socket(fileno=numbers[CONTROL]), self._on_message, self._supervisor_is_gone
+            reactor,
+            socket.socket(fileno=numbers[CONTROL]),
+            self._on_message,
+            self._supervisor_is_gone,
+            self._fail,
         )
 
     def run(self) -> None:
@@ -241,7 +245,7 @@ class Worker:
             self._fail(str(failure.value))
 
     def _fail(self, error: str) -> None:
-        self._say({"failed": error})
+        self._say({"failed": error[:MAX_TEXT]})
         self._drain()
 
     def _supervisor_is_gone(self) -> None:

@@ -16,6 +16,7 @@ from tcpbalance.services.stepped import PreparedChange
 from tcpbalance.threads import InThread, give_way
 from tcpbalance.workers.config_memory import read_config
 from tcpbalance.workers.files import FilesOfChange
+from tcpbalance.workers.messages import MAX_TEXT
 
 
 class WorkerChange:
@@ -73,7 +74,7 @@ class WorkerChange:
     def _refuse(self, failure: Failure) -> None:
         if not isinstance(failure.value, TcpbalanceError):
             self._log.failure("a configuration cannot be prepared", failure)
-        self._say({"refused": self._number, "error": str(failure.value)})
+        self._say({"refused": self._number, "error": str(failure.value)[:MAX_TEXT]})
 
     def commit(self) -> None:
         """Serve by it."""

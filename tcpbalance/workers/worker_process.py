@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import enum
+import json
 import os
 import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -18,8 +19,9 @@ from tcpbalance.workers.channel import Channel
 from tcpbalance.workers.child import Child, describe_end
 from tcpbalance.workers.heartbeat import Pulse
 from tcpbalance.workers.log_pipe import LogReader
-from tcpbalance.workers.messages import Message
-from tcpbalance.workers.nursery_process import Forked, NoWorkerError
+from tcpbalance.workers.messages import MAX_MESSAGE, Message, MessageError
+from tcpbalance.workers.nursery_process import Forked
+from tcpbalance.workers.shortage import reason_of
 
 HANDED_AT_ONCE = 50
 """Listening sockets, or files, that are handed over in one message."""
@@ -55,6 +57,10 @@ class Nursery(Protocol):
 class Observer(Protocol):
     """Takes note of what a worker process does."""
 
+    def has_forked(self, process: WorkerProcess) -> None:
+        """It is there, and to be sent what it has to know."""
+        ...
+
     def has_sent(self, process: WorkerProcess, message: Message) -> None:
         """A message has come, not one of those about its stages."""
         ...
@@ -73,7 +79,7 @@ class Observer(Protocol):
 
 
 class WorkerProcess:
-    """One worker. What it is sent is kept until it is there.
+    """One worker. Before it is there, it is sent nothing, and no descriptor is kept for it.
 
     :param reactor: for its messages, its log and its end.
     :param place: see ``concern.ToWorker``.
@@ -82,6 +88,7 @@ class WorkerProcess:
     :param observer: takes note of what it does.
     :param timeout: seconds without an answer after which it is ended.
     :raises OSError: the system has no more descriptors.
+    :ivar is_greeted: whether it is, or was, there to be sent what it has to know.
     :ivar stage: what it does.
     :ivar sessions: that it had open when it last answered.
     :ivar why_ended: why it has ended, or is about to, before it was asked; empty where that is not so.
@@ -103,12 +110,9 @@ class WorkerProcess:
         self.why_ended = ""
         self._is_killed = False
         self._child: Child | None = None
-        self._unsent: list[Message] | None = []
-        self._lacks: OSError | None = None
+        self.is_greeted = False
         with ExitStack() as undo:
-            ours, self._theirs = messages.pair()
-            undo.callback(ours.close)
-            undo.callback(self._theirs.close)
+            ours, self._theirs = map(undo.enter_context, messages.pair())
             self._log_reader, self._log_writer = LogReader.of(reactor, f"worker {place}: ")
             undo.pop_all()
         self._channel = Channel(reactor, ours, self._on_message, self._pulse.is_ending)
@@ -117,10 +121,7 @@ class WorkerProcess:
         """Have it forked; to be called once."""
         with self._theirs:
             descriptors = [self._theirs.fileno(), self._log_writer]
-            if self._lacks is None:
-                forked = self._nursery.fork({"place": self.place, "column": self.column}, descriptors)
-            else:
-                forked = fail(NoWorkerError(f"a worker cannot be forked: {self._lacks.strerror}"))
+            forked = self._nursery.fork({"place": self.place, "column": self.column}, descriptors)
         os.close(self._log_writer)
         forked.addCallbacks(self._forked, self._not_forked)
 
@@ -138,10 +139,21 @@ class WorkerProcess:
         self._child = Child(self._reactor, forked.pid, forked.descriptor, self._ended)
         # Not earlier: one whose number does not come, because the nursery has ended, is watched by nothing,
         # and must not begin.
-        unsent, self._unsent = self._unsent or [], None
-        for message in unsent:
-            self._channel.send(message.content, message.descriptors)
-            message.close()
+        if self.drains:
+            self.send({"drain": True})
+        else:
+            self._greet()
+
+    def _greet(self) -> None:
+        self.is_greeted = True
+        try:
+            self._observer.has_forked(self)
+        except (OSError, MessageError) as error:
+            reason = reason_of(error) if isinstance(error, OSError) else str(error)
+            self.kill(f"cannot be sent what it has to know: {reason}")
+        except Exception as error:
+            self._log.failure("worker {number}", number=self.place)
+            self.kill(f"cannot be sent what it has to know: {error!r}")
 
     def _not_forked(self, failure: Failure) -> None:
         self.why_ended = str(failure.value)
@@ -181,30 +193,22 @@ class WorkerProcess:
 
     def _close(self) -> None:
         self._channel.close()
-        for message in self._unsent or ():
-            message.close()
-        self._unsent = None
         self._log_reader.close()
         self._observer.has_ended(self)
 
     # What it is asked for
 
     def send(self, content: Mapping[str, Any], descriptors: Iterable[int] = ()) -> None:
-        """See ``concern.ToWorker``."""
-        if self._unsent is None:
+        """See ``concern.ToWorker``; nothing before it is there."""
+        if self._child is not None:
             self._channel.send(content, descriptors)
-        else:
-            try:
-                self._unsent.append(Message(content, messages.copies(descriptors)))
-            except OSError as error:
-                self._lacks = error
 
     def send_sockets(self, sockets: Sequence[tuple[str, int]]) -> None:
         """Hand listening sockets over.
 
         :param sockets: each the name of its frontend, and its descriptor.
         """
-        for piece in _pieces(sockets):
+        for piece in pieces_of(sockets):
             self.send({"sockets": [name for name, _ in piece]}, [number for _, number in piece])
 
     def send_files(self, files: Mapping[str, int]) -> None:
@@ -212,7 +216,7 @@ class WorkerProcess:
 
         :param files: descriptors of their memory, by their paths in the configuration.
         """
-        for piece in _pieces(list(files.items())):
+        for piece in pieces_of(list(files.items())):
             self.send({"files": [path for path, _ in piece]}, [number for _, number in piece])
 
     def accept(self) -> None:
@@ -256,6 +260,16 @@ class WorkerProcess:
             self._child.signal(signal.SIGKILL)
 
 
-def _pieces(pairs: Sequence[tuple[str, int]]) -> Iterator[Sequence[tuple[str, int]]]:
-    for start in range(0, len(pairs), HANDED_AT_ONCE):
-        yield pairs[start : start + HANDED_AT_ONCE]
+def pieces_of(pairs: Sequence[tuple[str, int]]) -> Iterator[Sequence[tuple[str, int]]]:
+    """Give pieces that have space in a message, of pairs of a text and a descriptor."""
+    piece: list[tuple[str, int]] = []
+    size = 0
+    for pair in pairs:
+        length = len(json.dumps(pair[0])) + 1
+        if piece and (len(piece) == HANDED_AT_ONCE or size + length > MAX_MESSAGE // 2):
+            yield piece
+            piece, size = [], 0
+        piece.append(pair)
+        size += length
+    if piece:
+        yield piece

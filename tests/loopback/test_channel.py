@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -11,17 +12,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.error import ConnectionLost
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from support.descriptors import no_descriptor_free, open_descriptors
 from tcpbalance.workers import messages
-from tcpbalance.workers.channel import MAX_WAITING, MESSAGES_A_TURN, Channel
-from tcpbalance.workers.messages import MAX_MESSAGE, Message, MessageError
+from tcpbalance.workers.channel import AGAIN_AFTER, MAX_ATTEMPTS, MAX_WAITING, MESSAGES_A_TURN, Channel
+from tcpbalance.workers.messages import MAX_MESSAGE, Kept, Message, MessageError
 
 
-class Watcher:
+class Watcher(Clock):
     """As much of a reactor as a channel needs; a turn is made by hand."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.readers: set[Any] = set()
         self.writers: set[Any] = set()
         self.addReader, self.removeReader = self.readers.add, self.readers.discard
@@ -43,8 +47,9 @@ class Ends:
         self.theirs.setblocking(False)
         self.received: list[Any] = []
         self.ends = 0
+        self.lost: list[str] = []
         self.on_message: Callable[[Message], None] = lambda message: self.received.append(message.content)
-        self.channel = Channel(cast(Any, self.reactor), ours, self._take, self._ended)
+        self.channel = Channel(cast(Any, self.reactor), ours, self._take, self._ended, self.lost.append)
 
     def _take(self, message: Message) -> None:
         self.on_message(message)
@@ -77,6 +82,7 @@ def ends() -> Iterator[Ends]:
     yield made
     made.close()
     assert not made.reactor.readers | made.reactor.writers
+    assert made.reactor.getDelayedCalls() == []
 
 
 def test_what_comes_is_reported_in_order_and_so_much_in_one_turn(ends: Ends) -> None:
@@ -173,7 +179,9 @@ def test_a_message_that_cannot_be_sent_ends_the_connection(
     monkeypatch.setattr(messages, "copies" if waits else "send", fail)
     ends.channel.send({}, [0])
     assert ends.ends == 1
-    assert lines == ["a message was lost: too many open files"]
+    (line,) = lines
+    assert line.startswith("a message to another process cannot ")
+    assert ": too many open files: raise the limit" in line
 
 
 def test_the_other_side_may_be_gone_while_something_waits(ends: Ends) -> None:
@@ -206,6 +214,122 @@ def test_a_message_that_cannot_be_dealt_with_is_one_alone(ends: Ends, lines: lis
     ends.turn()
     assert len(ends.received) == 2
     assert [line for line in lines if "could not be dealt with" in line]
+
+
+class Refusing:
+    """A system that refuses so many messages with an error, and then takes them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, code: int, times: int) -> None:
+        self.times = times
+        self._code = code
+        self._send = messages.send
+        monkeypatch.setattr(messages, "send", self.send)
+
+    def send(self, *arguments: Any) -> None:
+        if self.times > 0:
+            self.times -= 1
+            raise OSError(self._code, os.strerror(self._code))
+        self._send(*arguments)
+
+
+PASSING = [errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM]
+
+
+@pytest.mark.parametrize("code", PASSING)
+def test_what_the_system_has_no_means_for_is_sent_a_little_later(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    refusing = Refusing(monkeypatch, code, 3)
+    for number in range(3):
+        ends.channel.send({"number": number}, [0])
+    assert refusing.times == 2
+    for _ in range(3):
+        ends.reactor.advance(AGAIN_AFTER)
+    arrived = [*ends.arrived()]
+    assert [message.content["number"] for message in arrived] == [0, 1, 2]
+    assert ends.ends == 0
+    for message in arrived:
+        message.close()
+
+
+@pytest.mark.parametrize("code", PASSING)
+def test_such_an_error_does_not_end_what_waits(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    while not ends.reactor.writers:
+        ends.channel.send({"fill": "x" * 30_000})
+    ends.channel.send({"last": 1})
+    list(ends.arrived())
+    Refusing(monkeypatch, code, 1)
+    ends.turn()
+    # It would be called again at once.
+    assert not ends.reactor.writers
+    ends.reactor.advance(AGAIN_AFTER)
+    assert [*ends.arrived()][-1].content == {"last": 1}
+
+
+def test_a_system_that_never_has_the_means_ends_the_connection(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch, lines: list[str]
+) -> None:
+    Refusing(monkeypatch, errno.ETOOMANYREFS, MAX_ATTEMPTS + 1)
+    ends.channel.send({"number": 1})
+    ends.reactor.pump([AGAIN_AFTER] * MAX_ATTEMPTS)
+    assert ends.ends == 1
+    (line,) = lines
+    assert line.startswith("a message to another process cannot be sent: too many descriptors are on the way")
+
+
+def test_an_error_that_does_not_pass_ends_the_connection(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch, lines: list[str]
+) -> None:
+    Refusing(monkeypatch, errno.EBADF, 1)
+    ends.channel.send({"number": 1})
+    assert ends.ends == 1
+    assert lines == ["a message to another process cannot be sent: bad file descriptor"]
+
+
+def test_what_lasts_needs_no_descriptor_while_it_waits(ends: Ends) -> None:
+    while not ends.reactor.writers:
+        ends.channel.send({"fill": "x" * 30_000})
+    reader, writer = os.pipe()
+    before = open_descriptors()
+    with no_descriptor_free():
+        ends.channel.send({"with": 1}, [Kept(writer)])
+    assert open_descriptors() == before
+    last = Message({})
+    while not last.descriptors:
+        last = next(ends.arrived(), last)
+        ends.turn()
+    os.close(writer)
+    os.write(last.descriptors[0], b"there")
+    last.close()
+    assert (os.read(reader, 9), os.read(reader, 9)) == (b"there", b"")
+    os.close(reader)
+
+
+def test_what_cannot_wait_for_want_of_descriptors_ends_the_connection(ends: Ends, lines: list[str]) -> None:
+    while not ends.reactor.writers:
+        ends.channel.send({"fill": "x" * 30_000})
+    before = open_descriptors()
+    with no_descriptor_free():
+        ends.channel.send({"with": 1}, [Kept(0), 0])
+    assert ends.ends == 1
+    assert len(open_descriptors()) == len(before) - 1
+    (line,) = lines
+    assert line.startswith("a message to another process cannot wait: too many open files: raise the limit")
+
+
+def test_a_message_whose_descriptors_are_lost_is_reported_before_the_end(ends: Ends) -> None:
+    def answer(reason: str) -> None:
+        ends.lost.append(reason)
+        ends.channel.send({"failed": 1})
+
+    ends.channel._on_lost = answer
+    messages.send(ends.theirs, {"with": 1}, [0])
+    with no_descriptor_free():
+        ends.turn()
+    assert (ends.ends, [message.content for message in ends.arrived()]) == (1, [{"failed": 1}])
+    assert "descriptors that came with a message are lost" in ends.lost[0]
 
 
 def test_one_that_is_too_long_is_the_sender_s_fault(ends: Ends) -> None:

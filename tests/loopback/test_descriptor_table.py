@@ -43,3 +43,18 @@ def test_there_is_not_more_than_needed_at_once() -> None:
 
 def test_where_no_descriptor_is_free_all_goes_on() -> None:
     assert room(3) <= 256
+
+
+RAISE = """
+import resource
+from tcpbalance.net.descriptors import raise_limit
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+for _ in range(2):
+    raise_limit()
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+"""
+
+
+def test_the_limit_is_raised_as_far_as_it_may_be() -> None:
+    run([sys.executable, "-c", RAISE])

@@ -78,7 +78,7 @@ def test_what_finds_no_descriptor_free_is_refused_and_nothing_is_left_open(ends:
     before = open_descriptors()
     with (
         no_descriptor_free(),
-        pytest.raises(MessageError, match="are lost, because this process has no more"),
+        pytest.raises(MessageError, match="are lost, because this process may have no more"),
     ):
         messages.receive(theirs)
     assert open_descriptors() == before
