@@ -135,10 +135,11 @@ class Backend:
     @property
     def full(self) -> bool:
         """Whether it has as many connections as it may, of all processes together."""
-        if self.max_connections is None:
-            return False
         shared = self.shared
-        return self.active >= self.max_connections if shared is None else shared.full
+        if shared is not None:
+            # The maximum of all may be known here later than elsewhere, or never, where this process drains.
+            return shared.full
+        return self.max_connections is not None and self.active >= self.max_connections
 
     @property
     def load(self) -> int:

@@ -120,14 +120,18 @@ class Dial:
         return self._pause_for_next_round() if self._pauses else self._choose()
 
     def _choose(self) -> Decision:
-        pool = self.pool
         backend = next(self._choices, None)
         if backend is None and self._pauses:
             self._begin_anew()
             backend = next(self._choices, None)
-        if backend is not None:
-            self.attempts += 1
-            return Try(backend)
+        return self._without_choice() if backend is None else self._attempt(backend)
+
+    def _attempt(self, backend: Backend) -> Try:
+        self.attempts += 1
+        return Try(backend)
+
+    def _without_choice(self) -> Decision:
+        pool = self.pool
         # Without any attempt, all that are available were full a moment ago, whatever other processes have
         # given back since.
         if pool.queue is not None and (pool.is_full() or (not self.attempts and pool.has_available())):
@@ -140,13 +144,14 @@ class Dial:
 
     def after_refusal(self) -> Decision:
         """Decide what is next where another process was quicker with the backend that was to be tried: what
-        would be if that had been full."""
+        would be if that had been full.
+
+        It is not chosen again from all before something has been waited for: the same one might be refused
+        again and again within this call.
+        """
         self.attempts -= 1
-        decision = self._choose()
-        if isinstance(decision, GiveUp) and self.pool.queue is not None:
-            self.retrying = False
-            return Queue()
-        return decision
+        backend = next(self._choices, None)
+        return self._without_choice() if backend is None else self._attempt(backend)
 
     def after_queue(self) -> Decision:
         """Decide what is next for a session that has come to its turn in the queue."""
@@ -161,8 +166,7 @@ class Dial:
         self._begin_anew()
         backend = next(self._choices, None)
         if backend is not None:
-            self.attempts += 1
-            return Try(backend)
+            return self._attempt(backend)
         available = self.pool.has_available()
         return GiveUp(EndReason.QUEUE_TIMEOUT if available else EndReason.NO_BACKEND)
 

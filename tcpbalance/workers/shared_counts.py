@@ -213,6 +213,11 @@ class SharedCount:
         return int(self._cells[column * self._stride + self._row])
 
     @property
+    def has_maximum(self) -> bool:
+        """Whether there may not be any number."""
+        return bool(self._cells[self._maximum] != NO_MAXIMUM)
+
+    @property
     def full(self) -> bool:
         """Whether there are as many as there may be."""
         cells = self._cells

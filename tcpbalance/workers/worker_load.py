@@ -150,11 +150,12 @@ class WorkerBackendLoad:
     @property
     def full(self) -> bool:
         """See ``BackendLoad``."""
-        if self._count.full:
+        count = self._count
+        if count.full:
             return True
         pool = self._pool
         waiting = pool.waiting
-        return waiting is not None and not pool.serving and waiting.able.total > 0
+        return waiting is not None and not pool.serving and waiting.able.total > 0 and count.has_maximum
 
     def add(self) -> bool:
         """See ``BackendLoad``."""

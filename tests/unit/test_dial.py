@@ -158,6 +158,22 @@ def test_where_all_were_full_a_moment_ago_it_queues(monkeypatch: pytest.MonkeyPa
     assert (dial.decide(), dial.attempts) == (Queue(), 0)
 
 
+def test_one_that_is_refused_in_a_later_round_pauses_before_it_chooses_from_all_again() -> None:
+    dial = a_dial(1, retries=5)
+    dial.decide()
+    pause(after(dial))
+    assert tried(dial.decide()) == "a"
+    pause(dial.after_refusal())
+    assert tried(dial.decide()) == "a"
+
+
+def test_one_that_is_refused_while_the_last_backend_goes_down_is_not_queued() -> None:
+    dial = a_dial(1, queue=1)
+    dial.decide()
+    dial.pool.mark_down(dial.pool.backends[0], "refused")
+    assert dial.after_refusal() == GiveUp(EndReason.NO_BACKEND)
+
+
 def test_where_all_are_full_without_a_queue_it_gives_up() -> None:
     dial = a_dial(2)
     all_full(dial.pool)

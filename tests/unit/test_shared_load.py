@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -25,9 +26,10 @@ pytestmark = pytest.mark.skipif(not can_count(), reason="needs Linux on x86_64")
 WORKERS = 3
 ADDRESSES = {"a": "10.0.0.1:80", "b": "10.0.0.2:80"}
 anyone = st.integers(0, 10**6)
+Limits = Mapping[str, int | None]
 
 
-def make_pool(shared: SharedWorkers, column: int, limits: dict[str, int], **keys: Any) -> Pool:
+def make_pool(shared: SharedWorkers, column: int, limits: Limits, **keys: Any) -> Pool:
     backends = [Backend(ADDRESSES[name], name, max_connections=most) for name, most in limits.items()]
     worker = shared.workers[column]
     return Pool.of(
@@ -37,7 +39,7 @@ def make_pool(shared: SharedWorkers, column: int, limits: dict[str, int], **keys
     )
 
 
-def keys_of(limits: dict[str, int]) -> dict[Any, int | None]:
+def keys_of(limits: Limits) -> dict[Any, int | None]:
     maxima: dict[Any, int | None] = {
         backend_key("web", name, ADDRESSES[name]): most for name, most in limits.items()
     }
@@ -109,6 +111,32 @@ def test_those_that_wait_for_another_backend_hold_none_up() -> None:
     at_home.release()
     shared.turns(range(WORKERS), 0.1)
     assert (waits.slot is not None) != (other.slot is not None)
+    shared.close()
+
+
+def test_a_maximum_that_is_not_known_here_is_one_nevertheless() -> None:
+    limits = {"a": 1, "b": 1}
+    shared = SharedWorkers(2, keys_of(limits))
+    serving, draining = make_pool(shared, 0, limits), make_pool(shared, 1, {"a": None, "b": 1})
+    held = [serving.take(backend, None) for backend in serving.backends]
+    session = Session(draining, bytes((192, 0, 2, 1))).go()
+    assert session.waits
+    assert draining.queue is not None
+    assert not draining.queue.serve_one()
+    assert draining.stats.queue_total == 1
+    held[0].release()
+    shared.turns(range(2), 0.1)
+    assert session.slot is not None
+    shared.close()
+
+
+def test_a_backend_without_a_maximum_is_never_full() -> None:
+    limits = {"a": 1, "b": None}
+    shared = SharedWorkers(2, keys_of(limits))
+    first, second = (make_pool(shared, column, limits) for column in range(2))
+    assert first.queue is not None
+    first.queue.join(Session(first, None))
+    assert [backend.full for backend in second.backends] == [True, False]
     shared.close()
 
 
