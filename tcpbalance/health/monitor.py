@@ -108,12 +108,15 @@ class HealthMonitor(Service):
         round_.addCallback(lambda _: first_round.callback(None))
 
     def check_by(self, config: HealthConfig) -> None:
-        """Check in another way from now on; how backends stand stays until that shows otherwise."""
+        """Check in another way from now on; how backends stand stays until that shows otherwise, but those
+        that wait for a check that ``initial`` does not ask for any more serve now."""
         self.config = config
         before, self._loops = self._loops, {}
         for backend, loop in before.items():
             loop.stop()
             self._ending.append(loop)
+            if config.initial == "up" and backend.awaits_check:
+                self._mark_up(backend)
             new = self._loops[backend] = self._loop(backend, self.rng.random())
             new.first.wait().addCallback(loop.first.settle)
         for loop in list(self._loops.values()):

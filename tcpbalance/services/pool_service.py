@@ -186,9 +186,13 @@ class PoolService(SteppedService):
             # It would have backends that are added wait for a check.
             self._give_up(self.monitor.give_up())
             self.monitor = None
+        checked_before_by = None if self.monitor is None else self.monitor.config
+        if self.monitor is not None and isinstance(description.health, HealthConfig):
+            # Backends that are added begin as the settings say that come with them.
+            self.monitor.config = description.health
         commit()
         health = self.pool.health
-        if isinstance(health, HealthConfig):
+        if isinstance(health, HealthConfig) and health != checked_before_by:
             self._check_by(health)
         if self.running:
             self._follow_names()
@@ -201,7 +205,7 @@ class PoolService(SteppedService):
             self.monitor = self._make_monitor(health)
             if self.running:
                 self.monitor.take_over()
-        elif self.monitor.config != health:
+        else:
             self.monitor.check_by(health)
 
     def reload_files(self) -> None:

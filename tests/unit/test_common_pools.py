@@ -190,6 +190,40 @@ def test_backends_that_are_added_are_checked_once_and_known_everywhere() -> None
     fleet.stop()
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "stands"),
+    [("checked", "up", "up"), ("down", "up", "up"), ("up", "checked", "down"), ("up", "down", "down")],
+)
+def test_one_that_is_added_begins_as_the_settings_say_that_come_with_it(
+    before: Any, after: Any, stands: str
+) -> None:
+    probe = ScriptedProbe()
+    fleet = Fleet(a_config("a", health=checks(probe, initial=before)))
+    fleet.run(10.0)
+    probe.hangs = True
+    fleet.apply(a_config("ab", health=checks(probe, initial=after)))
+    assert [worker.states for worker in fleet.workers] == [{"a": "up", "b": stands}] * 2
+    assert fleet.backend("b").state == stands
+    probe.answer()
+    fleet.run(20.0)
+    assert [worker.states for worker in fleet.workers] == [{"a": "up", "b": "up"}] * 2
+    fleet.stop()
+
+
+def test_one_that_waits_for_a_check_serves_where_that_is_not_asked_for_any_more() -> None:
+    probe = ScriptedProbe()
+    fleet = Fleet(a_config("a", health=checks(probe)))
+    probe.hangs = True
+    fleet.apply(a_config("ab", health=checks(probe)))
+    fleet.apply(a_config("ab", health=checks(probe, initial="up", fall=2)))
+    assert [worker.states for worker in fleet.workers] == [{"a": "up", "b": "up"}] * 2
+    probe.answer()
+    probe.down = {"b"}
+    fleet.run(20.0)
+    assert [worker.states for worker in fleet.workers] == [{"a": "up", "b": "down"}] * 2
+    fleet.stop()
+
+
 def test_backends_that_take_the_place_of_all_others_serve_in_all_workers_at_once() -> None:
     probe = ScriptedProbe()
     fleet = Fleet(a_config(health=checks(probe)))
