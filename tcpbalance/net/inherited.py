@@ -7,6 +7,7 @@ import socket
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import Any
 
 from attrs import frozen
 from twisted.logger import Logger
@@ -50,18 +51,12 @@ class InheritedSocket:
         sock.setblocking(False)
         return cls(sock, passed)
 
-    def listens_on(self, address: Address) -> bool:
-        """Whether it is the socket of an address of this machine."""
-        family, target = bind_target(address)
-        if self.sock.family != family or self.sock.getsockname() != target:
-            return False
-        return address.path is None or _is_socket_file(address.path)
+    def listens_on_any_port(self, family: int, target: Any) -> bool:
+        """Whether it is the socket of an address whose port the kernel chose.
 
-    def listens_like(self, address: Address) -> bool:
-        """Whether it is the socket of an address, or of one whose port the kernel chose."""
-        if address.port != 0:
-            return self.listens_on(address)
-        family, target = bind_target(address)
+        :param family: of the address, as ``bind_target`` gives it, and likewise
+        :param target: what it is called.
+        """
         name = self.sock.getsockname()
         return self.sock.family == family and (name[0], *name[2:]) == (target[0], *target[2:])
 
@@ -117,7 +112,9 @@ class InheritedSockets:
 
     def __init__(self, passed: Iterable[PassedDescriptor] = (), is_handed_over: bool = False) -> None:
         self.is_handed_over = is_handed_over
-        self._unclaimed: list[InheritedSocket] = []
+        # In the order in which they were passed, and by what ``getsockname`` says of them.
+        self._unclaimed: dict[InheritedSocket, None] = {}
+        self._named: dict[tuple[int, Any], list[InheritedSocket]] = {}
         self._files_left: list[tuple[str, tuple[int, int]]] = []
         self.add(passed)
 
@@ -127,8 +124,9 @@ class InheritedSockets:
         :raises ListenError: a descriptor cannot be used; all that are not claimed are closed then.
         """
         try:
-            for one in passed:
-                self._unclaimed.append(InheritedSocket.adopt(one))
+            for one in map(InheritedSocket.adopt, passed):
+                self._unclaimed[one] = None
+                self._named.setdefault((one.sock.family, one.sock.getsockname()), []).append(one)
         except ListenError:
             self.discard()
             raise
@@ -141,18 +139,35 @@ class InheritedSockets:
         :returns: None where there is none, and the address has to be bound.
         :raises ListenError: systemd has passed it under another name.
         """
-        for one in self._unclaimed:
-            if one.passed.name == frontend and one.listens_like(address):
-                break
-        else:
-            found = [one for one in self._unclaimed if one.listens_on(address)]
+        if not self._unclaimed:
+            return None
+        found = self._found(frontend, address)
+        one = next((one for one in found if one.passed.name == frontend), None)
+        if one is None:
             if not found:
                 return None
             one = found[0]
             if not self.is_handed_over:
                 raise ListenError(f"{one}: use FileDescriptorName={frontend} in the socket unit")
-        self._unclaimed.remove(one)
+        self._take(one)
         return one
+
+    def _found(self, frontend: str, address: Address) -> list[InheritedSocket]:
+        """Find the sockets of an address."""
+        family, target = bind_target(address)
+        if address.port == 0:
+            return [
+                one
+                for one in self._unclaimed
+                if one.passed.name == frontend and one.listens_on_any_port(family, target)
+            ]
+        if address.path is not None and not _is_socket_file(address.path):
+            return []
+        return self._named.get((family, target), [])
+
+    def _take(self, one: InheritedSocket) -> None:
+        del self._unclaimed[one]
+        self._named[one.sock.family, one.sock.getsockname()].remove(one)
 
     def refuse_others(self, frontend: str) -> None:
         """Find the sockets of systemd that a frontend should have claimed.
@@ -201,6 +216,6 @@ class InheritedSockets:
 
     def discard(self) -> None:
         """Close what no frontend has claimed."""
-        unclaimed, self._unclaimed = self._unclaimed, []
+        unclaimed, self._unclaimed, self._named = self._unclaimed, {}, {}
         for one in unclaimed:
             one.sock.close()

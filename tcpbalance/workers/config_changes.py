@@ -10,6 +10,10 @@ from tcpbalance.errors import TcpbalanceError
 from tcpbalance.workers.concern import ToWorker
 from tcpbalance.workers.messages import Message
 
+MAX_ENDS = 2
+"""Ends of workers while they prepare a configuration, at which it is refused: it may be what
+has ended them. One worker may be killed for another reason."""
+
 
 class RefusedError(TcpbalanceError):
     """A worker cannot serve by another configuration; the text says why."""
@@ -24,6 +28,7 @@ class _Round:
     def __init__(self, asked: Iterable[ToWorker]) -> None:
         self.asked = list(asked)
         self.over: Deferred[None] = Deferred()
+        self._ends = 0
         self._look()
 
     def answered(self, worker: ToWorker) -> None:
@@ -34,8 +39,20 @@ class _Round:
 
     def refused(self, worker: ToWorker, error: str) -> None:
         """Take note that a worker cannot do what is asked."""
-        if worker in self.asked and not self.over.called:
-            self.over.errback(RefusedError(f"worker {worker.place}: {error}"))
+        if worker in self.asked:
+            self._refuse(f"worker {worker.place}: {error}")
+
+    def has_ended(self, worker: ToWorker) -> None:
+        """Take note that a worker has ended while it prepared; another one may be asked in its place."""
+        if worker in self.asked:
+            self._ends += 1
+            if self._ends >= MAX_ENDS:
+                self._refuse(f"worker {worker.place} has ended while it prepared the configuration")
+        self.answered(worker)
+
+    def _refuse(self, why: str) -> None:
+        if not self.over.called:
+            self.over.errback(RefusedError(why))
 
     def _look(self) -> None:
         if not self.asked and not self.over.called:
@@ -118,7 +135,20 @@ class ConfigChanges:
 
     def has_ended(self, worker: ToWorker) -> None:
         """See `Concern`: it is asked no more."""
-        if worker in self._workers:
-            self._workers.remove(worker)
+        self._forget(worker)
+        if self._round is None:
+            return
+        if self._ask is None:
+            self._round.answered(worker)
+        else:
+            self._round.has_ended(worker)
+
+    def leaves(self, worker: ToWorker) -> None:
+        """Take note that a worker drains: it stays with what it has, and is asked no more."""
+        self._forget(worker)
         if self._round is not None:
             self._round.answered(worker)
+
+    def _forget(self, worker: ToWorker) -> None:
+        if worker in self._workers:
+            self._workers.remove(worker)

@@ -7,12 +7,12 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall
-from twisted.logger import Logger
 
 from tcpbalance.event import failure_of
 from tcpbalance.proxy.backoff import backoff
 from tcpbalance.workers.nursery_process import NoWorkerError
 from tcpbalance.workers.shortage import reason_of
+from tcpbalance.workers.troubles import Troubles
 from tcpbalance.workers.worker_process import Nursery, Stage, WorkerProcess
 
 PROVEN_AFTER = 1.0
@@ -46,8 +46,6 @@ class Place:
     :ivar closed: fires once the place is closed and its processes have ended.
     """
 
-    _log = Logger()
-
     def __init__(
         self,
         reactor: Any,
@@ -71,6 +69,7 @@ class Place:
         self._served_from: float | None = None
         self._times = 0
         self._closes = False
+        self._troubles = Troubles(number, reactor.seconds)
 
     @property
     def process(self) -> WorkerProcess | None:
@@ -113,7 +112,7 @@ class Place:
         try:
             process = self._make_process(self._nursery)
         except NoWorkerError as error:
-            self._log.error("{error}", error=str(error))
+            self.report(str(error), str(error))
             self._fork_if_none_is_left()
         else:
             process.start()
@@ -174,7 +173,8 @@ class Place:
     def has_changed(self, process: WorkerProcess) -> None:
         """One is ready to accept clients, or drains."""
         if process is self._successor and process.drains:
-            self._settle(NoWorkerError(f"worker {self.number}: it has got SIGTERM before it could serve"))
+            why = process.why_ended or "it has got SIGTERM before it could serve"
+            self._settle(NoWorkerError(f"worker {self.number}: {why}"))
         self._fork_if_none_is_left()
         self._look()
 
@@ -197,6 +197,10 @@ class Place:
     def has_ended(self, ended: WorkerProcess) -> None:
         """One has ended: have another one forked where none is left that serves or will."""
         self.processes.remove(ended)
+        if self._is_proven():
+            self._troubles.are_over()
+        if ended.reported:
+            self.report(ended.reported, f"{ended.name} {ended.reported}")
         if ended is self._successor:
             self._settle(NoWorkerError(f"worker {self.number}: {ended.why_ended}"))
         if self._closes:
@@ -210,11 +214,18 @@ class Place:
         """Fork another one where none serves or will; at once where the last one has served for a while."""
         if self._closes or self.current() or self._again is not None:
             return
-        served_from, self._served_from = self._served_from, None
-        proven = served_from is not None and self._reactor.seconds() - served_from >= PROVEN_AFTER
+        proven, self._served_from = self._is_proven(), None
         self._times = 0 if proven else self._times + 1
         delay = 0.0 if proven else backoff(self._times - 1, self._rng)
         self._again = self._reactor.callLater(delay, self._fork)
+
+    def _is_proven(self) -> bool:
+        """Whether the last worker has served for a while."""
+        return self._served_from is not None and self._reactor.seconds() - self._served_from >= PROVEN_AFTER
+
+    def report(self, reason: str, text: str = "") -> None:
+        """See ``Troubles``."""
+        self._troubles.report(reason, text, serves=self.is_serving or self._closes)
 
     def close(self) -> None:
         """Let the workers end when their sessions have, and have none forked after them."""

@@ -299,11 +299,14 @@ class Supervisor(Service):
 
     def has_changed(self, process: WorkerProcess) -> None:
         """See ``worker_process.Observer``."""
+        if process.drains:
+            self._changes.leaves(process)
         self._places[process.place].has_changed(process)
 
     def has_failed(self, process: WorkerProcess, error: str) -> None:
         """See ``worker_process.Observer``."""
-        self._report(f"worker {process.place}: {error}")
+        self._places[process.place].report(error)
+        self._serving.fail(TcpbalanceError(f"worker {process.place}: {error}"))
 
     def has_ended(self, process: WorkerProcess) -> None:
         """See ``worker_process.Observer``."""

@@ -246,7 +246,11 @@ class Worker:
 
     def _fail(self, error: str) -> None:
         self._say({"failed": error[:MAX_TEXT]})
-        self._drain()
+        try:
+            self._leave()
+        except Exception:
+            self._log.failure("the clients cannot be handed over")
+            self._drain()
 
     def _supervisor_is_gone(self) -> None:
         if not self._drains:

@@ -91,6 +91,8 @@ class WorkerProcess:
     :ivar is_greeted: whether it is, or was, there to be sent what it has to know.
     :ivar stage: what it does.
     :ivar sessions: that it had open when it last answered.
+    :ivar reported: how it has ended, or why it could not be forked, for the log; empty where that is there.
+    :ivar name: stands before `reported` in the log.
     :ivar why_ended: why it has ended, or is about to, before it was asked; empty where that is not so.
     """
 
@@ -108,6 +110,8 @@ class WorkerProcess:
         self._observer = observer
         self._pulse = Pulse(timeout)
         self.why_ended = ""
+        self.reported = ""
+        self.name = f"worker {place}:"
         self._is_killed = False
         self._child: Child | None = None
         self.is_greeted = False
@@ -156,8 +160,7 @@ class WorkerProcess:
             self.kill(f"cannot be sent what it has to know: {error!r}")
 
     def _not_forked(self, failure: Failure) -> None:
-        self.why_ended = str(failure.value)
-        self._log.error("worker {number}: {error}", number=self.place, error=self.why_ended)
+        self.why_ended = self.reported = str(failure.value)
         self._close()
 
     def _on_message(self, message: Message) -> None:
@@ -169,7 +172,7 @@ class WorkerProcess:
                 self.stage = Stage.READY
                 self._observer.has_changed(self)
             case {"handed_over": True} if self.stage <= Stage.HANDING_OVER:
-                if self.stage < Stage.HANDING_OVER:
+                if self.stage < Stage.HANDING_OVER and not self.why_ended:
                     self._log.warn(
                         "worker {number} (process {pid}) has got SIGTERM: it drains, and is replaced",
                         number=self.place,
@@ -184,10 +187,10 @@ class WorkerProcess:
                 self._observer.has_sent(self, message)
 
     def _ended(self, status: int) -> None:
-        if not self.drains or status:
-            end = describe_end(status)
-            self.why_ended = self.why_ended or f"it {end}"
-            self._log.error("worker {number} (process {pid}) {end}", number=self.place, pid=self.pid, end=end)
+        if (not self.drains or status) and not self.why_ended:
+            self.reported = describe_end(status)
+            self.why_ended = f"it {self.reported}"
+        self.name = f"worker {self.place} (process {self.pid})"
         self._child = None
         self._close()
 

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,6 +85,29 @@ def test_a_frontend_gets_the_socket_of_its_name_and_address(
         assert not taken.getblocking()
         assert not taken.get_inheritable()
         assert inherited.claim("web", Address.parse(asked)) is None
+
+
+def test_an_address_is_looked_up_once_however_many_sockets_there_are(
+    passing: Passing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [passing.listening() for _ in range(10)]
+    inherited = InheritedSockets([passing(sock) for sock, _ in made], is_handed_over=True)
+    looked_up: list[Any] = []
+    getaddrinfo = socket.getaddrinfo
+
+    def count(*arguments: Any) -> Any:
+        looked_up.append(arguments)
+        return getaddrinfo(*arguments)
+
+    monkeypatch.setattr(socket, "getaddrinfo", count)
+    for sock, address in reversed(made):
+        claimed = inherited.claim("web", Address.parse(address))
+        assert claimed is not None
+        assert claimed.sock.getsockname() == sock.getsockname()
+        claimed.sock.close()
+    assert len(looked_up) == len(made)
+    assert inherited.claim("web", Address.parse("127.0.0.1:1")) is None
+    assert len(looked_up) == len(made)
 
 
 def test_a_frontend_of_two_addresses_gets_both(passing: Passing) -> None:

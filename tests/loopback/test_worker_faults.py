@@ -185,6 +185,23 @@ class WorkerFaultTests(SupervisedCase):
         await until(reactor, lambda: pid not in self.all_pids(supervisor))
         assert await self.answer_to(supervisor, 1) == "a"
 
+    async def test_one_that_cannot_do_what_it_is_asked_is_replaced_and_its_sessions_go_on(self) -> None:
+        limits = LimitsConfig(connections_per_client=2)
+        supervisor = await self.supervised(self.config({"web": {"limits": limits}}))
+        client = self.connected(supervisor, self.sources()[1])
+        assert await self.answer(client) == "a"
+        pid = self.pids(supervisor)[1]
+        process = supervisor._places[1].process
+        assert process is not None
+        process.send({"files": "not of one length", "descriptors": 0}, [0])
+        await until(reactor, partial(self.is_replaced, supervisor, pid))
+        assert [line for line in self.lines if line.startswith("worker 1: files: ")]
+        assert not [line for line in self.lines if "SIGTERM" in line or "ended with status" in line]
+        second = self.connected(supervisor, self.sources()[1])
+        assert await self.answer(second) == "a"
+        assert await self.answer_to(supervisor, 1) == ""
+        assert await self.answer(client) == "a"
+
     # What forks
 
     async def test_a_nursery_that_does_not_answer_is_replaced(self) -> None:

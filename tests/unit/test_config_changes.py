@@ -109,6 +109,52 @@ class Stage:
                     self.read(worker)
 
 
+def test_a_configuration_that_ends_workers_again_and_again_is_refused() -> None:
+    stage = Stage()
+    first, second = stage.workers
+    stage.begin()
+    for _ in range(2):
+        stage.read(second)
+    stage.end(first)
+    # One may have been killed: the other ones go on, and the next one may take part.
+    assert stage.outcome == []
+    stage = Stage()
+    first, _ = stage.workers
+    stage.begin()
+    stage.end(first)
+    stage.end(stage.workers[-1])
+    assert stage.outcome == ["worker 0 has ended while it prepared the configuration"]
+    stage.finish()
+    assert {worker.config for worker in stage.workers} == {0}
+
+
+def test_one_that_ends_while_it_commits_refuses_nothing() -> None:
+    stage = Stage(3)
+    stage.begin()
+    for worker in stage.workers:
+        for _ in range(2):
+            stage.read(worker)
+    assert not stage.is_preparing
+    for worker in list(stage.workers):
+        stage.end(worker)
+    stage.finish()
+    assert (stage.outcome, stage.committed) == ([], [None])
+    assert {worker.config for worker in stage.workers} == {1}
+
+
+def test_one_that_drains_is_asked_no_more() -> None:
+    stage = Stage()
+    first, second = stage.workers
+    stage.begin()
+    stage.changes.leaves(first)
+    stage.read(first, refuses=True)
+    stage.read(first, refuses=True)
+    for _ in range(2):
+        stage.read(second)
+    assert (stage.outcome, stage.is_preparing) == ([], False)
+    assert not first.inbox
+
+
 def test_all_prepare_before_one_commits() -> None:
     stage = Stage()
     first, second = stage.workers

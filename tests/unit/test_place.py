@@ -26,6 +26,8 @@ class MemoryProcess:
         self.nursery = nursery
         self.stage = Stage.STARTING
         self.why_ended = ""
+        self.reported = ""
+        self.name = f"worker {NUMBER}:"
         self.is_killed = False
         self.is_greeted = True
         self._on_end = on_end
@@ -39,7 +41,7 @@ class MemoryProcess:
             self.end("cannot be forked")
 
     def end(self, why: str) -> None:
-        self.why_ended = why
+        self.why_ended = self.reported = why
         self._on_end(self)
 
     def accept(self) -> None:
@@ -283,6 +285,35 @@ def test_one_that_has_served_for_a_while_is_replaced_at_once() -> None:
     assert scene.stages() == [Stage.STARTING]
 
 
+def test_the_same_reason_is_reported_once_and_then_once_a_minute(lines: list[str]) -> None:
+    scene, nursery = serving()
+    nursery.forks = False
+    scene.processes[0].end("was killed")
+    for _ in range(150):
+        scene.clock.advance(1)
+    waits = "its clients wait, and it is tried again"
+    assert lines == [
+        f"worker {NUMBER}: was killed; {waits}",
+        f"worker {NUMBER}: cannot be forked; {waits}",
+        f"worker {NUMBER} does not serve yet: cannot be forked; {waits}",
+        f"worker {NUMBER} does not serve yet: cannot be forked; {waits}",
+    ]
+    nursery.forks = True
+    scene.clock.advance(2)
+    scene.answer(scene.processes[0])
+    scene.clock.advance(PROVEN_AFTER)
+    nursery.forks = False
+    scene.processes[0].end("cannot be forked")
+    assert lines[4:] == [f"worker {NUMBER}: cannot be forked; {waits}"]
+
+
+def test_no_client_waits_for_one_that_another_one_serves_beside(lines: list[str]) -> None:
+    scene, _ = serving()
+    for _ in range(2):
+        scene.replace(MemoryNursery(forks=False))
+    assert lines == [f"worker {NUMBER}: cannot be forked"] * 2
+
+
 def test_descriptors_may_be_lacking_for_a_while(lines: list[str]) -> None:
     scene, _ = serving()
     scene.lacks_descriptors = True
@@ -292,7 +323,7 @@ def test_descriptors_may_be_lacking_for_a_while(lines: list[str]) -> None:
     scene.processes[0].end("was killed")
     scene.clock.advance(5)
     assert scene.stages() == []
-    (line,) = {*lines}
+    (line,) = lines[1:]
     assert line.startswith(f"worker {NUMBER} cannot be started: too many open files: raise the limit")
     scene.lacks_descriptors = False
     scene.clock.advance(5)
