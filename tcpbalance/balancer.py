@@ -596,6 +596,12 @@ class Balancer(MultiService):
         """The IP addresses that a host name is known to have now; none is asked for."""
         return self._shared.resolver.resolution(host).addresses
 
+    def can_serve_handed_over(self, connection: HandedOver) -> bool:
+        """Whether there is a frontend that reads what the client of a connection sends; while several
+        processes come to another configuration, it may be missing in one of them."""
+        service = self._frontends.get(connection.frontend)
+        return service is not None and service.reads(connection)
+
     def serve_handed_over(self, connection: HandedOver) -> None:
         """Serve a client that another process has accepted, and that belongs to this one.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
+from ipaddress import ip_network
 from random import Random
 from socket import SocketType
 from typing import cast
@@ -15,6 +16,7 @@ from twisted.internet.protocol import Factory
 
 from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.admission.lists import make_admission
+from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.config.admission import AccessConfig, LimitsConfig
 from tcpbalance.config.frontends import SocketConfig, TimeoutsConfig
 from tcpbalance.net.addresses import ClientAddress
@@ -38,6 +40,9 @@ from tcpbalance.proxy.registry import SessionRegistry
 from tcpbalance.proxy.shared_limit import CountedRegistry, SharedLimit
 from tcpbalance.reactor import Reactor
 from tcpbalance.stats import FrontendStats
+
+EVERYWHERE = NetworkSet(map(ip_network, ("0.0.0.0/0", "::/0")))
+"""Each peer that has an IP address."""
 
 
 class FrontendFactory(Factory):
@@ -123,7 +128,7 @@ class FrontendFactory(Factory):
             rng=rng or Random(),
             registry=self.registry,
         )
-        self._arriving: tuple[SessionContext, SessionContext] | None = None
+        self._arriving: tuple[SessionContext, dict[bool, SessionContext]] | None = None
 
     def prepare_context(
         self,
@@ -188,7 +193,7 @@ class FrontendFactory(Factory):
         :param data_path: carries it.
         :raises OSError: the system cannot watch one more socket, which is still the caller's.
         """
-        context = self._context_of_handed_over()
+        context = self._context_of_handed_over(connection)
         protocol = _admitted(context, ClientAddress(connection.peer))
         if protocol is None:
             connection.sock.close()
@@ -202,15 +207,24 @@ class FrontendFactory(Factory):
             raise
         protocol.came_before(context.clock() - connection.born, connection.received)
 
-    def _context_of_handed_over(self) -> SessionContext:
-        """Give what sessions begin with whose clients are not handed over again."""
-        preread = self.context.preread
-        if preread is None or preread.hand_over is None:
-            return self.context
-        if self._arriving is None or self._arriving[0] is not self.context:
-            here = attrs.evolve(self.context, preread=attrs.evolve(preread, hand_over=None))
-            self._arriving = self.context, here
-        return self._arriving[1]
+    def _context_of_handed_over(self, connection: HandedOver) -> SessionContext:
+        """Give what sessions begin with whose clients are not handed over again.
+
+        Whether a PROXY header comes first is what the process has said that knew, not what holds here by now.
+        """
+        context, has_header = self.context, connection.has_header
+        if context.preread is None and not has_header:
+            return context
+        if self._arriving is None or self._arriving[0] is not context:
+            self._arriving = context, {}
+        made = self._arriving[1]
+        if has_header not in made:
+            preread = context.preread or PrereadSettings()
+            proxies = EVERYWHERE if has_header else NetworkSet(())
+            made[has_header] = attrs.evolve(
+                context, preread=attrs.evolve(preread, proxies=proxies, hand_over=None)
+            )
+        return made[has_header]
 
     def serve_bare(self, sock: SocketType, client: ClientAddress) -> bool:
         """A client has come by a socket of the native data path.

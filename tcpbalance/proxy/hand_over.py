@@ -6,6 +6,7 @@ that a PROXY header names, that process is known only when the header has been r
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from socket import SocketType
 from typing import Protocol
 
@@ -25,6 +26,10 @@ class HandedOver:
     :param received: bytes that were read from it, and that its next session begins with.
     :param sock: connected, and not blocking. Until a session has it again, its last ``close`` is a reset: its
         client must not take that for an end.
+    :param has_header: whether a PROXY header names its client, which the bytes begin with then.
+    :param ends_tls: whether what follows is TLS that ends in the process that serves it.
+    :param came_from: the number of the process that goes on with it where the other one cannot; None where
+        that is to serve it in any case.
     """
 
     frontend: str
@@ -32,6 +37,9 @@ class HandedOver:
     born: float
     received: bytes
     sock: SocketType
+    has_header: bool = False
+    ends_tls: bool = False
+    came_from: int | None = None
 
 
 class HandOver(Protocol):
@@ -51,3 +59,23 @@ class HandOver(Protocol):
         :param connection: its socket is not the caller's any more.
         """
         ...
+
+
+class HandOverWhile:
+    """A ``HandOver`` for as long as other processes read what clients send as this one does.
+
+    :param hand_over: brings connections to other processes.
+    :param is_so: gives whether that holds; once it does not, all clients are served here.
+    """
+
+    def __init__(self, hand_over: HandOver, is_so: Callable[[], bool]) -> None:
+        self._hand_over = hand_over
+        self._is_so = is_so
+
+    def belongs_elsewhere(self, client: bytes) -> bool:
+        """See ``HandOver``."""
+        return self._is_so() and self._hand_over.belongs_elsewhere(client)
+
+    def hand_over(self, client: bytes, connection: HandedOver) -> None:
+        """See ``HandOver``."""
+        self._hand_over.hand_over(client, connection)

@@ -280,7 +280,15 @@ class Session:
         context.registry.forget(self)
         del client.session
         read = received[: len(received) - unused + lost]
-        connection = HandedOver(context.name, self._peer.twisted, self._born, read, sock)
+        connection = HandedOver(
+            context.name,
+            self._peer.twisted,
+            self._born,
+            read,
+            sock,
+            has_header=preread.header is not None,
+            ends_tls=settings.tls is not None,
+        )
         settings.hand_over.hand_over(owned_by, connection)
 
     def backdate(self, seconds: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from socket import socket
 from typing import Any
 
@@ -25,7 +26,7 @@ from tcpbalance.net.socket_options import SocketOptionError, SocketOptions
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.context import SessionContext
 from tcpbalance.proxy.factory import FrontendFactory
-from tcpbalance.proxy.hand_over import HandedOver
+from tcpbalance.proxy.hand_over import HandedOver, HandOverWhile
 from tcpbalance.proxy.preread_settings import PrereadSettings
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.reload import Part, Reloader
@@ -138,7 +139,12 @@ class FrontendService(SteppedService):
         preread, hand_over = frontend.preread, self._shared.hand_over
         if preread is None or hand_over is None or not preread.proxies:
             return preread
-        return attrs.evolve(preread, hand_over=hand_over)
+        return attrs.evolve(preread, hand_over=HandOverWhile(hand_over, partial(self._reads_by, preread)))
+
+    def _reads_by(self, preread: PrereadSettings) -> bool:
+        """Whether these are still the settings by which clients are read; others might misread what a client
+        has sent by them, and its session goes on by what it began with."""
+        return not self._leaves and self.frontend.preread == preread
 
     def _make_carrier(self, frontend: Frontend, place: ListensOn, spare: SpareSockets | None) -> Carrier:
         if not isinstance(place, Address):
@@ -240,6 +246,11 @@ class FrontendService(SteppedService):
             connection.sock.close()
         else:
             self._handed_over.serve(connection)
+
+    def reads(self, connection: HandedOver) -> bool:
+        """Whether the description says of a connection what the process that has accepted it has said."""
+        preread = self.frontend.preread
+        return connection.ends_tls is (preread is not None and preread.tls is not None)
 
     def take_back_handed_over(self) -> list[HandedOver]:
         """Give the clients to the caller that other processes have accepted, and that have to wait here."""

@@ -26,7 +26,9 @@ def pack(connection: HandedOver) -> bytes:
     peer = socket_address(connection.peer)
     if isinstance(peer, bytes):
         peer = os.fsdecode(peer)
-    line = json.dumps((connection.frontend, peer, connection.born)).encode()
+    one = connection
+    values = (one.frontend, peer, one.born, one.has_header, one.ends_tls, one.came_from)
+    line = json.dumps(values).encode()
     return b"%b\n%b" % (line, connection.received)
 
 
@@ -39,13 +41,23 @@ def unpack(packet: bytes, sock: SocketType) -> HandedOver:
     line, separator, received = packet.partition(b"\n")
     try:
         # What has no line, or another number of values, is refused as what is no JSON.
-        frontend, peer, born = json.loads(line.decode() if separator else "")
+        frontend, peer, born, *how = json.loads(line.decode() if separator else "")
+        has_header, ends_tls, came_from = how
     except (ValueError, TypeError, RecursionError):
-        frontend = peer = born = None
+        frontend = peer = born = has_header = ends_tls = came_from = None
     family = sock.family
-    if not (isinstance(frontend, str) and isinstance(born, float) and _is_address(family, peer)):
+    is_one = isinstance(frontend, str) and isinstance(born, float) and _is_address(family, peer)
+    if not (is_one and _is_how(has_header, ends_tls, came_from)):
         raise HandedOverMessageError(f"describes no connection: {line[:60]!r}")
-    return HandedOver(frontend, peer_address(family, peer), born, received, sock)
+    return HandedOver(
+        frontend, peer_address(family, peer), born, received, sock, has_header, ends_tls, came_from
+    )
+
+
+def _is_how(has_header: object, ends_tls: object, came_from: object) -> bool:
+    if not (isinstance(has_header, bool) and isinstance(ends_tls, bool)):
+        return False
+    return came_from is None or (isinstance(came_from, int) and came_from >= 0)
 
 
 def _is_address(family: int, peer: object) -> bool:

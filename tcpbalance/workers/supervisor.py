@@ -451,6 +451,9 @@ class Supervisor(Service):
         # Before the workers have the backends that are new.
         self._standings.send_all()
         committed = self._changes.commit()
+        for process in self._processes():
+            if process.drains:
+                process.send({"keep": True})
         if self._counts is not None:
             self._counts.commit(parts.config)
         os.close(self._memory)

@@ -186,7 +186,7 @@ class Worker:
         if self._balancer is not None:
             for factory in self._balancer.factories.values():
                 factory.registry.accept_pause.resume(_NOT_OURS)
-            self._exchange.begin(self._balancer.serve_handed_over)
+            self._exchange.begin(self._balancer.serve_handed_over, self._balancer.can_serve_handed_over)
 
     def _leave(self) -> None:
         """SIGTERM has come, to this process alone or to all: do what it would do if it was replaced."""
@@ -224,6 +224,10 @@ class Worker:
         if change is not None:
             change.abandon()
         self._inherited.discard()
+
+    def _keep(self, _: Message) -> None:
+        """The others have come to another configuration, this one drains: its clients stay with it."""
+        self._exchange.leave()
 
     def _reopen(self, _: Message) -> None:
         if self._balancer is not None:
@@ -283,6 +287,7 @@ _ORDERS: dict[str, Callable[[Worker, Message], None]] = {
     "prepare": Worker._prepare,
     "commit": Worker._commit,
     "abandon": Worker._abandon,
+    "keep": Worker._keep,
     "reopen": Worker._reopen,
     "drain": lambda worker, _: worker._drain(),
     "end_grace_now": Worker._end_grace_now,

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
@@ -39,6 +40,7 @@ class WorkerHandOver:
         self._inbox: Inbox | None = None
         self._outboxes: list[Outbox] = []
         self._serve: Callable[[HandedOver], None] | None = None
+        self._can_serve: Callable[[HandedOver], bool] = lambda _: True
         self._places = 0
         self._is_replaced = False
         self._emptied: OneTimeEvent[None] = OneTimeEvent()
@@ -63,15 +65,30 @@ class WorkerHandOver:
             self._look_at_outboxes,
         )
 
-    def begin(self, serve: Callable[[HandedOver], None]) -> None:
+    def begin(
+        self,
+        serve: Callable[[HandedOver], None],
+        can_serve: Callable[[HandedOver], bool] = lambda _: True,
+    ) -> None:
         """Hand connections over, and take those that others have handed over.
 
         :param serve: called with each connection that is to be served here.
+        :param can_serve: gives whether this process can; one that it cannot serve goes back.
         """
         self._serve = serve
+        self._can_serve = can_serve
         self._places = len(self._outboxes)
         if self._receiving is not None:
-            self._inbox = Inbox(self._reactor, self._receiving, serve)
+            self._inbox = Inbox(self._reactor, self._receiving, self._take)
+
+    def _take(self, connection: HandedOver) -> None:
+        """Serve what another worker has handed over, or give it back: that one goes on with it, whatever
+        its client belongs to."""
+        back = connection.came_from
+        if back is None or back >= len(self._outboxes) or self._can_serve(connection):
+            self._keep(connection)
+        else:
+            self._outboxes[back].send(evolve(connection, came_from=None))
 
     def belongs_elsewhere(self, client: bytes) -> bool:
         """See ``HandOver``."""
@@ -80,7 +97,9 @@ class WorkerHandOver:
 
     def hand_over(self, client: bytes, connection: HandedOver) -> None:
         """See ``HandOver``."""
-        self._outboxes[owner(client, self._places)].send(connection)
+        # What comes back to a place that has another process now would not come to this one.
+        came_from = None if self._is_replaced else self._place
+        self._outboxes[owner(client, self._places)].send(evolve(connection, came_from=came_from))
 
     def _keep(self, connection: HandedOver) -> None:
         """It can go nowhere else."""

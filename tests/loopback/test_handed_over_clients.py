@@ -177,6 +177,25 @@ class HandedOverClientsTests(HandedOverCase):
         await self.kill(supervisor, 1)
         assert await self.answers(served) == {"end": LIMIT}
 
+    async def test_a_reload_changes_nothing_for_those_whose_header_is_on_its_way(self) -> None:
+        for replaced in (False, True):
+            supervisor = await self.supervised(self.behind_proxies())
+            headers = [header_of(client_of(place)) for place in range(WORKERS)] * 5
+            clients = [self.connected(supervisor, header[:9]) for header in headers]
+            await until(reactor, lambda: not self.is_anything_unaccepted(supervisor))  # noqa: B023
+            if replaced:
+                supervisor.restart_workers()
+                await until(reactor, lambda: not supervisor._is_restarting, 40)  # noqa: B023
+            await supervisor.apply(supervisor.prepare_config(self.config()))
+            # The workers that drain have been asked before this.
+            await some_turns(reactor)
+            for client, header in zip(clients, headers, strict=True):
+                client.send(header[9:] + b"?")
+            assert await self.answers(clients) == {"a": len(clients)}
+            for client in clients:
+                client.close()
+            await supervisor.stopService()
+
     async def test_a_client_that_becomes_known_while_all_end_is_served_where_it_is(self) -> None:
         supervisor = await self.supervised(self.behind_proxies())
         headers = [header_of(client_of(place)) for place in range(WORKERS)] * 5

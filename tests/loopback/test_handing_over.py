@@ -274,7 +274,7 @@ class HandingOverTests(ApplyCase):
         client.close()
         await ended
 
-    def from_elsewhere(self, balancer: Balancer, frontend: str = "web") -> socket.socket:
+    def from_elsewhere(self, balancer: Balancer, frontend: str = "web", rest: bytes = b"") -> socket.socket:
         """A client that another process has accepted."""
         with socket.create_server(("127.0.0.1", 0)) as listening:
             client = socket.create_connection(listening.getsockname())
@@ -285,10 +285,12 @@ class HandingOverTests(ApplyCase):
         reset_on_close(sock)
         address: Any = balancer.listens_on("web")[0]
         peer = evolve(address, host=PROXY)
-        received = header_of(ELSEWHERE)
+        received = header_of(ELSEWHERE) + rest
         number = sock.detach()
         balancer.serve_handed_over(
-            HandedOver(frontend, peer, time.monotonic(), received, socket.SocketType(fileno=number))
+            HandedOver(
+                frontend, peer, time.monotonic(), received, socket.SocketType(fileno=number), has_header=True
+            )
         )
         return client
 
@@ -318,6 +320,54 @@ class HandingOverTests(ApplyCase):
         second = self.from_elsewhere(balancer)
         balancer.apply(self.config({"other": {"listen": config.frontends["other"].listen}}))
         assert await self.answer(second) == "a"
+
+    async def applied(self, balancer: Balancer, name: str = "web", **keys: Any) -> None:
+        """Have the frontend go on by other keys, on the same address."""
+        assert balancer.config is not None
+        listen = balancer.config.frontends["web"].listen
+        balancer.apply(self.config({name: {"listen": listen, **keys}}))
+        await some_turns(reactor)
+
+    async def test_one_whose_frontend_came_to_be_without_proxies_stays(self) -> None:
+        balancer = await self.behind_proxies()
+        header = header_of(ELSEWHERE)
+        client = self.connected(balancer, header[:9])
+        await until(reactor, lambda: balancer.factories["web"].registry.sessions)
+        await self.applied(balancer)
+        client.send(header[9:] + b"?")
+        assert await self.answer(client) == "a"
+        client.close()
+        await until(reactor, lambda: self.records)
+        assert self.records[0].client == f"{ELSEWHERE}:40000"
+        assert self.elsewhere.taken == []
+
+    async def test_one_whose_frontend_is_removed_stays(self) -> None:
+        balancer = await self.behind_proxies()
+        header = header_of(ELSEWHERE)
+        client = self.connected(balancer, header[:9])
+        await until(reactor, lambda: balancer.factories["web"].registry.sessions)
+        await self.applied(balancer, "other", accept_proxy_protocol=[PROXY])
+        client.send(header[9:] + b"?")
+        assert await self.answer(client) == "a"
+        assert self.elsewhere.taken == []
+
+    async def test_a_header_is_read_as_one_where_none_is_accepted_any_more(self) -> None:
+        balancer = await self.behind_proxies()
+        await self.applied(balancer)
+        client = self.from_elsewhere(balancer, rest=b"?")
+        assert await self.answer(client) == "a"
+        client.close()
+        await until(reactor, lambda: self.records)
+        assert self.records[0].client == f"{ELSEWHERE}:40000"
+
+    async def test_what_no_frontend_reads_is_to_be_given_back(self) -> None:
+        balancer = await self.behind_proxies()
+        self.connected(balancer, header_of(ELSEWHERE))
+        connection = await self.taken()
+        assert (connection.has_header, connection.ends_tls) == (True, False)
+        assert balancer.can_serve_handed_over(connection)
+        assert not balancer.can_serve_handed_over(evolve(connection, frontend="other"))
+        assert not balancer.can_serve_handed_over(evolve(connection, ends_tls=True))
 
 
 class NativeHandingOverTests(HandingOverTests):

@@ -32,6 +32,7 @@ class Process:
         self.place = self.column = place
         self.reactor = Watcher()
         self.served: list[bytes] = []
+        self.can_serve = True
         self.hand_over = WorkerHandOver(cast(Any, self.reactor), place)
 
     def send(self, content: Mapping[str, Any], descriptors: Iterable[int] = ()) -> None:
@@ -65,7 +66,7 @@ class Workers:
     def process(self, place: int) -> Process:
         made = Process(place)
         self.inboxes.greet(made)
-        made.hand_over.begin(made.serve)
+        made.hand_over.begin(made.serve, lambda _: made.can_serve)
         return made
 
     def accepted(self, received: bytes = b"") -> HandedOver:
@@ -169,6 +170,25 @@ def test_one_that_is_replaced_hands_over_to_its_successor(workers: Workers) -> N
         first.turn()
         second.turn()
     assert ended.called
+
+
+def test_what_a_worker_cannot_serve_goes_back_and_stays_there(workers: Workers) -> None:
+    first, second, _ = workers.processes
+    first.can_serve = second.can_serve = False
+    first.hand_over.hand_over(OF_PLACE[1], workers.accepted(b"its own"))
+    second.turn()
+    assert second.served == []
+    first.turn()
+    assert first.served == [b"its own"]
+
+
+def test_what_comes_from_one_that_is_replaced_does_not_go_back(workers: Workers) -> None:
+    first, second, _ = workers.processes
+    second.can_serve = False
+    first.hand_over.is_replaced([])
+    first.hand_over.hand_over(OF_PLACE[1], workers.accepted(b"late"))
+    second.turn()
+    assert second.served == [b"late"]
 
 
 def test_a_worker_that_takes_nothing_is_named_in_the_log(workers: Workers, lines: list[str]) -> None:

@@ -37,13 +37,18 @@ def sock(request: pytest.FixtureRequest) -> Iterator[socket.socket]:
         yield made
 
 
+HOW = st.tuples(st.booleans(), st.booleans(), st.none() | st.integers(0, 1000))
+
+
 @given(data=st.data(), name=st.text(), born=st.floats(0, 1e9), received=st.binary())
 def test_what_is_written_is_read(
     sock: socket.socket, data: st.DataObject, name: str, born: float, received: bytes
 ) -> None:
     peer: Any = data.draw(PEERS[socket.AddressFamily(sock.family)])
-    found = unpack(pack(HandedOver(name, peer, born, received, sock)), sock)
+    how = data.draw(HOW)
+    found = unpack(pack(HandedOver(name, peer, born, received, sock, *how)), sock)
     assert (found.frontend, found.peer, found.born, found.received) == (name, peer, born, received)
+    assert (found.has_header, found.ends_tls, found.came_from) == how
     assert found.sock is sock
 
 
@@ -60,7 +65,7 @@ JSON = st.recursive(
 )
 
 
-@given(st.lists(JSON, max_size=4))
+@given(st.lists(JSON, max_size=7))
 def test_a_line_of_other_values_is_refused(sock: socket.socket, values: list[object]) -> None:
     with pytest.raises(HandedOverMessageError):
         unpack(json.dumps(values).encode() + b"\n", sock)
