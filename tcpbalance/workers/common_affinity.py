@@ -18,6 +18,9 @@ from tcpbalance.workers.messages import Message
 from tcpbalance.workers.owner import owner
 from tcpbalance.workers.paced_messages import Content, PacedMessages
 
+SERVES_WITHOUT_ENTRIES = 0.05
+"""Seconds after which a worker serves although it does not know all clients yet, where no other one does."""
+
 EXPIRE_AT_ONCE = 500
 """Clients of a worker that has ended which, in one turn, become clients that are connected no longer."""
 
@@ -38,18 +41,28 @@ class CommonAffinity:
         self._pools = pools
         self._workers = workers
         self._learners: dict[ToWorker, _Learner] = {}
+        self._latest: dict[int, ToWorker] = {}
+        pools.call_after_reloads(self._drop_removed)
 
     def greet(self, worker: ToWorker) -> None:
         """Nothing is sent before the worker wants it."""
-        self._learners[worker] = _Learner(self._reactor, worker)
+        before = self._latest.get(worker.place)
+        hurries = before is not None and before not in self._learners
+        self._latest[worker.place] = worker
+        self._learners[worker] = _Learner(self._reactor, worker, hurries)
+
+    def _drop_removed(self) -> None:
+        """Forget about pools that a reload has removed."""
+        for learner in self._learners.values():
+            learner.drop_removed(self._pools)
 
     def has_ended(self, worker: ToWorker) -> None:
         """Take note that the clients of a worker are not connected any more."""
         receiver = self._learners.pop(worker, None)
         if receiver is not None:
             receiver.paced.close()
-            for pool, clients in receiver.connected.items():
-                self._expire(pool, iter(clients))
+            for name, clients in receiver.connected.items():
+                self._expire(name, iter(clients))
 
     def note(self, worker: ToWorker, message: Message) -> None:
         """See ``Concern``."""
@@ -73,27 +86,30 @@ class CommonAffinity:
     def _take(self, receiver: _Learner, pool: Pool | None, part: Content) -> None:
         if pool is None or pool.affinity is None:
             return
-        connected = receiver.connected.setdefault(pool, {})
         others = [it for it in self._learners.values() if it is not receiver]
         # One that is to take the place of this one, or drains after it has been replaced.
         of_its_place = [it for it in others if it.place == receiver.place]
+        if part["anew"]:
+            # It may have forgotten some that it has had connected.
+            self._expire(pool.name, iter(receiver.connected.pop(pool.name, {})))
         for client, entries in decode_entries(self._pools.table(pool), part).items():
             learners = others if _is_of_several(client, pool.affinity.config) else of_its_place
             if learners and entries and entries[0][0] not in pool.affinity.lookup(client):
                 for learner in learners:
                     learner.add(pool.name, client)
-            pool.affinity.put(client, entries)
-            if any(expires == inf for _, expires in entries):
-                connected[client] = None
-            else:
-                connected.pop(client, None)
+            is_connected = any(expires == inf for _, expires in entries)
+            receiver.note_connected(pool, client, is_connected)
+            if is_connected or not any(it.has_connected(pool.name, client) for it in learners):
+                pool.affinity.put(client, entries)
 
-    def _expire(self, pool: Pool, clients: Iterator[bytes]) -> None:
-        """Let the time begin for which clients are remembered that are connected no longer."""
+    def _expire(self, name: str, clients: Iterator[bytes]) -> None:
+        """Let the time begin for which clients are remembered that are connected no longer, to no process."""
+        pool = self._pools.find(name)
         some = list(islice(clients, EXPIRE_AT_ONCE))
-        if some and pool.affinity is not None:
-            pool.affinity.lose(some)
-            self._reactor.callLater(0, self._expire, pool, clients)
+        if some and pool is not None and pool.affinity is not None:
+            learners = self._learners.values()
+            pool.affinity.lose(c for c in some if not any(it.has_connected(name, c) for it in learners))
+            self._reactor.callLater(0, self._expire, name, clients)
 
     # To a worker
 
@@ -119,20 +135,47 @@ class CommonAffinity:
 class _Learner:
     """What one worker is to know of clients.
 
+    :param reactor: IReactorTime.
+    :param worker: the worker.
+    :param hurries: whether clients wait until it serves, because the one before it has ended.
     :ivar place: that of the worker.
     :ivar paced: sends it.
-    :ivar connected: its own clients that are connected.
+    :ivar connected: its own clients that are connected, by the names of pools, the latest last.
     """
 
-    def __init__(self, reactor: Any, worker: ToWorker) -> None:
+    def __init__(self, reactor: Any, worker: ToWorker, hurries: bool) -> None:
         self.place = worker.place
-        self.connected: dict[Pool, dict[bytes, None]] = {}
+        self.connected: dict[str, dict[bytes, None]] = {}
+        self._reactor = reactor
+        self._hurries = hurries
+        self._begun_at: float | None = None
         self._of: dict[str, _Sending | _Nothing] = {}
         self._unsent: dict[str, None] = {}
         self.paced = PacedMessages(reactor, worker.send, self._take)
 
+    def has_connected(self, pool: str, client: bytes) -> bool:
+        """Whether the worker has a client connected."""
+        return client in self.connected.get(pool, ())
+
+    def note_connected(self, pool: Pool, client: bytes, is_connected: bool) -> None:
+        """Take note whether the worker has a client connected; it knows no more of them than it may."""
+        connected = self.connected.setdefault(pool.name, {})
+        connected.pop(client, None)
+        if is_connected:
+            connected[client] = None
+            if pool.affinity is not None and len(connected) > pool.affinity.config.max_entries:
+                del connected[next(iter(connected))]
+
+    def drop_removed(self, pools: CommonPools) -> None:
+        """Forget about pools that there are no more."""
+        self.connected = {name: its for name, its in self.connected.items() if pools.find(name) is not None}
+        self._of = {name: its for name, its in self._of.items() if its.is_of(pools.find(name))}
+        self._unsent = {name: None for name in self._unsent if name in self._of}
+
     def begin(self, sending: _Sending | _Nothing) -> None:
         """Begin to send what is known of the clients of a pool."""
+        if self._begun_at is None:
+            self._begun_at = self._reactor.seconds()
         self._of[sending.pool] = sending
         self._unsent[sending.pool] = None
         self.paced.wake()
@@ -149,7 +192,13 @@ class _Learner:
         for part in parts:
             if part["last"]:
                 del self._unsent[part["pool"]]
-        return {"entries": parts} if parts else None
+        hurries = self._hurries and self._waits_for() >= SERVES_WITHOUT_ENTRIES
+        return {"entries": [{**it, "opens": hurries or it["last"]} for it in parts]} if parts else None
+
+    def _waits_for(self) -> float:
+        """For how many seconds the worker has got entries."""
+        now: float = self._reactor.seconds()
+        return 0.0 if self._begun_at is None else now - self._begun_at
 
 
 class _Sending:
@@ -165,6 +214,10 @@ class _Sending:
         self._table = table
         self._unsent = iter(clients)
         self._next: dict[bytes, None] = {}
+
+    def is_of(self, pool: Pool | None) -> bool:
+        """Whether it is about this pool."""
+        return pool is self._table.pool
 
     def add(self, client: bytes) -> None:
         """Send what is known of one more client."""
@@ -195,6 +248,10 @@ class _Nothing:
 
     def __init__(self, pool: str) -> None:
         self.pool = pool
+
+    def is_of(self, pool: Pool | None) -> bool:
+        """Whether there is such a pool."""
+        return pool is not None
 
     def add(self, client: bytes) -> None:
         """Know no client."""

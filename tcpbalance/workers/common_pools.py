@@ -68,6 +68,7 @@ class CommonPools(Service):
         self._by_name = {pool.name: pool for pool in self._watched}
         self._leaving: set[Deferred[Any]] = set()
         self._subscribers: list[OnStanding] = []
+        self._after_reloads: list[Callable[[], object]] = []
 
     def _make(self, pool: Pool) -> _WatchedPool:
         service = PoolService(self._shared, pool, lambda _: None, lambda _: [], watches_files=False)
@@ -80,6 +81,10 @@ class CommonPools(Service):
     def subscribe(self, on_standing: OnStanding) -> None:
         """Have a callable called with each change."""
         self._subscribers.append(on_standing)
+
+    def call_after_reloads(self, call: Callable[[], object]) -> None:
+        """Have a callable called when other pools may have become those that there are."""
+        self._after_reloads.append(call)
 
     @property
     def pools(self) -> Sequence[Pool]:
@@ -170,6 +175,8 @@ class CommonPools(Service):
             it.service.commit()
             it.begin()
         self._log_awaited(new)
+        for call in self._after_reloads:
+            call()
 
     def _wait_for(self, ended: Deferred[Any]) -> None:
         self._leaving.add(ended)

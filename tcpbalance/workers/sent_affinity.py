@@ -133,6 +133,7 @@ class SentAffinity:
         self._reactor = reactor
         self._affinities = affinities
         self._changed: list[bytes] = []
+        self._begins_anew = False
         self._ends = False
 
     def start(self) -> None:
@@ -158,10 +159,10 @@ class SentAffinity:
         event.wait().addCallback(lambda _: call.active() and call.cancel())
 
     def take(self, part: Content) -> None:
-        """Take what the supervisor knows, or a part of it."""
+        """Take what the supervisor knows, or a part of it; the rest may come while the pool serves."""
         entries = decode_entries(self._backends, part)
         self.table.restore(latest_first(entries, self.pool.clock()))
-        if part["last"]:
+        if part["opens"]:
             self.restored.settle(None)
 
     def part(self, max_clients: int) -> Content | None:
@@ -172,11 +173,13 @@ class SentAffinity:
         if not self._changed:
             changed = self.table.take_changes()
             # The latest are sent last, as they are remembered.
+            self._begins_anew = changed is None
             self._changed = self.table.clients() if changed is None else changed
             self._changed.reverse()
-        if not self._changed:
+        if not self._changed and not self._begins_anew:
             return None
         clients = self._changed[: -max_clients - 1 : -1]
         content = encode_entries(self.table, self._backends, clients)
-        del self._changed[-content["count"] :]
+        del self._changed[len(self._changed) - content["count"] :]
+        content["anew"], self._begins_anew = self._begins_anew, False
         return content

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +205,119 @@ def test_a_worker_opens_where_the_supervisor_does_not_answer() -> None:
     assert [worker.accepts for worker in fleet.workers] == [False, True]
     fleet.run(5.0)
     assert [worker.accepts for worker in fleet.workers] == [True, True]
+    fleet.stop()
+
+
+def open_slowly(fleet: Fleet, worker: Worker) -> None:
+    """Have a worker open, with messages that take a hundredth of a second each."""
+    while not (worker.balancer.running and worker.accepts):
+        fleet.deliver_to(worker)
+        fleet.deliver_from(worker)
+        fleet.reactor.advance(0.01)
+
+
+def test_where_no_other_serves_clients_do_not_wait_for_all_entries() -> None:
+    fleet = Fleet(a_config())
+    clients = clients_of(0, 20 * ENTRIES_A_MESSAGE)
+    for client in clients:
+        visit(fleet.workers[0], client, "b")
+    fleet.run(1.0)
+    before = fleet.workers[0]
+    for concern in fleet.concerns:
+        concern.has_ended(before)
+    after = fleet.workers[0] = fleet.begin(0)
+    open_slowly(fleet, after)
+    assert where(after, clients[-1], clients[0]) == ["b", ""]
+    began = fleet.reactor.seconds()
+    visit(after, clients[0], "c")
+    assert began < 1.0 + 0.1 + SEND_EVERY
+    fleet.run(1.0)
+    assert where(after, *clients[:3]) == ["c", "b", "b"]
+    before.balancer.stopService()
+    fleet.stop()
+
+
+def test_a_successor_knows_all_clients_before_it_takes_the_place_of_one_that_serves() -> None:
+    fleet = Fleet(a_config())
+    clients = clients_of(0, 20 * ENTRIES_A_MESSAGE)
+    for client in clients:
+        visit(fleet.workers[0], client, "b")
+    fleet.run(1.0)
+    after = fleet.begin(0)
+    open_slowly(fleet, after)
+    assert where(after, *clients) == ["b"] * len(clients)
+    after.balancer.stopService()
+    fleet.stop()
+
+
+def replaced(fleet: Fleet) -> tuple[Worker, Worker]:
+    """Have a worker drain that another one has replaced; give both."""
+    before = fleet.workers[0]
+    after = fleet.begin(0)
+    fleet.workers = [after, fleet.workers[1], before]
+    fleet.run(0.1)
+    before.balancer.stopService()
+    fleet.run(1.0)
+    return before, after
+
+
+@pytest.mark.parametrize("ends", ["session", "process"])
+def test_one_that_is_connected_to_the_successor_stays_known(ends: str) -> None:
+    fleet = Fleet(a_config())
+    (anne, _) = clients_of(0)
+    slot = connect(fleet.workers[0], anne, "b")
+    fleet.run(1.0)
+    before, after = replaced(fleet)
+    connect(after, anne, "b")
+    fleet.run(1.0)
+    if ends == "session":
+        slot.release()
+        fleet.run(1.0)
+    fleet.workers.remove(before)
+    for concern in fleet.concerns:
+        concern.has_ended(before)
+    fleet.run(2 * TTL)
+    fleet.kill(0)
+    assert where(fleet.workers[0], anne) == ["b"]
+    fleet.run(TTL + 1.0)
+    fleet.kill(0)
+    assert where(fleet.workers[0], anne) == [""]
+    fleet.stop()
+
+
+def test_of_connected_clients_no_more_are_noted_than_are_remembered() -> None:
+    fleet = Fleet(a_config(max_entries=10))
+    worker = fleet.workers[0]
+    for client in clients_of(0, 40):
+        slot = connect(worker, client, "a")
+        fleet.run(SEND_EVERY)
+        slot.release()
+        connect(worker, client, "b")
+    fleet.run(SEND_EVERY)
+    (noted,) = fleet.affinity._learners[worker].connected.values()
+    assert len(noted) == 10
+    fleet.apply(a_config(backends="ac", max_entries=10))
+    fleet.run(SEND_EVERY)
+    assert not fleet.affinity._learners[worker].connected["web"]
+    fleet.stop()
+
+
+def test_pools_that_reloads_have_removed_are_not_kept() -> None:
+    def named(name: str) -> Config:
+        pool = a_config().pools["web"]
+        return Config(frontends={"web": FrontendConfig(listen="127.0.0.1:0", pool=name)}, pools={name: pool})
+
+    fleet = Fleet(named("one"))
+    (anne, _) = clients_of(0)
+    worker = fleet.workers[0]
+    worker.pool("one").take(worker.backend("a", "one"), anne).connected(0.01)
+    fleet.run(1.0)
+    pool = weakref.ref(fleet.pools.pools[0])
+    fleet.apply(named("two"))
+    fleet.run(5.0)
+    gc.collect()
+    assert pool() is None
+    assert [learner.connected for learner in fleet.affinity._learners.values()] == [{}, {}]
     fleet.stop()
 
 
