@@ -266,7 +266,8 @@ class WorkerLimit:
     def __init__(self, load: WorkerLoad, name: str) -> None:
         self._load = load
         self._name = name
-        self._sessions: Callable[[], Callable[[], int] | None] = lambda: None
+        # Of a frontend that was removed and came back, the sessions of the former one may still go on.
+        self._sessions: list[Callable[[], Callable[[], int] | None]] = []
         self._here: Callable[[], WaitsHere | None] = lambda: None
         self._row: int | None = None
         self._count: SharedCount | None = None
@@ -274,7 +275,8 @@ class WorkerLimit:
 
     def follow(self, sessions: Callable[[], int], here: WaitsHere) -> None:
         """See ``SharedLimit``."""
-        self._sessions, self._here = WeakMethod(sessions), ref(here)
+        self._sessions.append(WeakMethod(sessions))
+        self._here = ref(here)
         self.look_again()
 
     def look_again(self) -> bool:
@@ -282,6 +284,7 @@ class WorkerLimit:
 
         :returns: whether the frontend is still in use.
         """
+        self._sessions = [sessions for sessions in self._sessions if sessions() is not None]
         row = self._load.row(frontend_key(self._name))
         if self._count is not None and row != self._row:
             self._count.store(0)
@@ -290,12 +293,12 @@ class WorkerLimit:
             self._row, self._count = row, self._load.count(row)
             self._count.store(self._own)
         self._waiting = self._load.waiting(paused_key(self._name), None, self._here(), self._waiting)
-        return self._sessions() is not None
+        return bool(self._sessions)
 
     @property
     def _own(self) -> int:
-        sessions = self._sessions()
-        return 0 if sessions is None else sessions()
+        known = [sessions() for sessions in self._sessions]
+        return sum(sessions() for sessions in known if sessions is not None)
 
     @property
     def total(self) -> int:

@@ -166,6 +166,32 @@ def test_a_dry_run_lets_all_in_and_counts_those_beyond_the_limit_of_all_workers(
     shared.close()
 
 
+def test_a_frontend_that_was_removed_and_comes_back_counts_what_is_open_of_the_former_one() -> None:
+    shared = shared_workers(2)
+    rows = dict(shared.rows)
+    load = shared.workers[0].load
+    load.forget(rows)
+    old = Worker(shared, 0, 0)
+    old.registry.limit(None, None)
+    load.look_again()
+    for _ in range(3):
+        old.comes()
+    new = Worker(shared, 0, 0)
+    load.learn(rows.items())
+    load.look_again()
+    new.registry.limit(2, None)
+    assert shared.total(frontend_key("web")) == 3
+    new.comes()
+    assert not new.registry.sessions
+    for _ in range(3):
+        old.ends()
+    shared.turns([0], 0.03)
+    new.comes()
+    new.comes()
+    assert len(new.registry.sessions) == shared.total(frontend_key("web")) == 2
+    shared.close()
+
+
 def test_a_frontend_that_comes_to_have_a_limit_counts_what_is_open() -> None:
     shared = shared_workers(2)
     rows = {key: shared.rows[key] for key in shared.rows}
