@@ -389,7 +389,8 @@ class Pool:
             self.queue.serve()
 
     def _load_may_be_another(self) -> None:
-        self._count_with_others(self.backends)
+        # One that was removed here may be in use elsewhere: in a worker that drains, nothing comes back.
+        self._count_with_others((*self.backends, *self._draining()))
 
     def _count_with_others(self, backends: Iterable[Backend]) -> None:
         """Count the connections of backends together with other processes from now on, where they do."""

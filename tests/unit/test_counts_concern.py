@@ -198,6 +198,25 @@ def test_what_drains_is_counted_and_what_has_ended_is_not(make_scene: Any) -> No
     assert scene.workers[0].take("a")
 
 
+def test_connections_to_a_backend_that_was_removed_count_where_it_comes_back(make_scene: Any) -> None:
+    both = a_config({"a": 2, "b": 1})
+    scene = make_scene(both)
+    old, second, _ = scene.workers
+    assert old.take("a")
+    assert old.take("a")
+    scene.reload(a_config({"b": 1}))
+    # It drains from now on, and gets no other configuration.
+    successor = scene.starts(0, 1)
+    scene.counts.prepare(both)
+    for worker in scene.workers[1:]:
+        worker.become(both)
+    scene.counts.commit(both)
+    assert not second.take("a")
+    old.give_back("a")
+    assert successor.take("a")
+    assert not second.take("a")
+
+
 def test_any_number_of_backends_is_made_known(make_scene: Any) -> None:
     limits = {f"backend-{'x' * 60}-{number}": 1 for number in range(2000)}
     backends = [
