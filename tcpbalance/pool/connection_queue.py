@@ -32,6 +32,7 @@ class ConnectionQueue:
 
     __slots__ = (
         "__weakref__",
+        "_able",
         "_can_serve",
         "_clock",
         "_find_capacity",
@@ -64,6 +65,8 @@ class ConnectionQueue:
         self._shared = shared
         self._is_serving = False
         self._next_look = -inf
+        # Whether one of those that wait may be able to use what is free, as far as is known.
+        self._able = True
         # Backends with capacity of which it is known that no waiter can be served by them.
         self._useless: BackendsWithCapacity = frozenset()
 
@@ -90,6 +93,9 @@ class ConnectionQueue:
         :returns: False when the queue is full.
         """
         self.ask_again()
+        if self._queue.full and self._shared is not None:
+            # What another process has given back goes to those that are in front of it.
+            self.serve()
         stats, was_full = self._stats, self._queue.full
         if not self._queue.join(waiter):
             stats.queue_overflows += 1
@@ -101,8 +107,8 @@ class ConnectionQueue:
             self._report_lines(self._shared)
         return True
 
-    def _report_lines(self, shared: PoolLoad, able: bool = True) -> None:
-        shared.lines_wait(self._queue.lines, able)
+    def _report_lines(self, shared: PoolLoad) -> None:
+        shared.lines_wait(self._queue.lines, self._able)
 
     def leave(self, waiter: Waiter) -> None:
         """Let a connection wait no longer."""
@@ -134,6 +140,7 @@ class ConnectionQueue:
     def ask_again(self) -> None:
         """Let the next look consider all waiters, because capacity that was of no use to them may be now."""
         self._useless = frozenset()
+        self._able = True
         if self._shared is not None:
             self._report_lines(self._shared)
 
@@ -202,8 +209,7 @@ class ConnectionQueue:
         waiter = self._queue.take(lambda client: self._can_serve(capacity, client))
         if waiter is None:
             self._useless = capacity
-            if self._shared is not None:
-                self._report_lines(self._shared, able=not capacity)
-        elif self._shared is not None:
+            self._able = not capacity
+        if self._shared is not None:
             self._report_lines(self._shared)
         return waiter

@@ -95,6 +95,14 @@ class WaitingHere:
         self.row = row
         self.here = here
 
+    @property
+    def comes_first(self) -> bool:
+        """Whether one that waits may take what is free: in a worker that does not hear its bell, none does."""
+        silent = self._bells.silent()
+        if not silent:
+            return self.able.total > 0
+        return any(lines for column, lines in enumerate(self.able.parts) if column not in silent)
+
     def say(self, lines: int, able: bool = True) -> None:
         """Say how many clients wait in this worker; where there are more than before, look once more soon.
 

@@ -155,7 +155,7 @@ class WorkerBackendLoad:
             return True
         pool = self._pool
         waiting = pool.waiting
-        return waiting is not None and not pool.serving and waiting.able.total > 0 and count.has_maximum
+        return waiting is not None and not pool.serving and waiting.comes_first and count.has_maximum
 
     def add(self) -> bool:
         """See ``BackendLoad``."""

@@ -140,6 +140,46 @@ def test_a_backend_without_a_maximum_is_never_full() -> None:
     shared.close()
 
 
+def test_those_that_wait_in_a_worker_that_is_stopped_hold_none_up() -> None:
+    limits = {"a": 10}
+    shared = SharedWorkers(2, keys_of(limits))
+    stopped, running = (make_pool(shared, column, limits, queue=5) for column in range(2))
+    held = [Session(running, None).go() for _ in range(10)]
+    assert Session(stopped, bytes((192, 0, 2, 1))).go().waits
+    for session in held:
+        session.release()
+    at_once = [Session(running, bytes((192, 0, 2, host))).go() for host in range(10, 18)]
+    assert not any(session.turned_away for session in at_once)
+    shared.turns([1], 0.1)
+    assert all(session.slot is not None for session in at_once)
+    later = [Session(running, bytes((192, 0, 2, host))).go() for host in range(20, 23)]
+    assert [session.slot is not None for session in later] == [True, True, False]
+    shared.close()
+
+
+def test_where_one_of_those_goes_that_cannot_use_what_is_free_the_others_still_cannot() -> None:
+    limits = {"a": 1, "b": 10}
+    shared = SharedWorkers(2, keys_of(limits))
+    first, second = (make_pool(shared, c, limits, affinity=AffinityConfig(ttl=60.0)) for c in range(2))
+    clients = [bytes((192, 0, 2, host)) for host in range(2)]
+    (a, _) = first.backends
+    for client in clients:
+        slot = first.take(a, client)
+        slot.connected(0.001)
+        slot.release()
+    first.take(a, None)
+    held = [Session(second, None).go() for _ in range(10)]
+    waiting = [Session(first, client).go() for client in clients]
+    for session in held:
+        session.release()
+    shared.turns(range(2), 0.1)
+    assert all(session.waits for session in waiting)
+    assert first.queue is not None
+    first.queue.leave(waiting[0])
+    assert Session(second, None).go().slot is not None
+    shared.close()
+
+
 class LoadMachine(RuleBasedStateMachine):
     """Sessions of several workers come, wait, go, and are killed with their worker."""
 
