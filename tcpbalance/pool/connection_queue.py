@@ -154,6 +154,11 @@ class ConnectionQueue:
         # At most as many turns as there are waiters: one that is served may join again.
         self._serve(len(self._queue))
 
+    def on_release(self, _: Backend) -> None:
+        """Serve, now that a slot has been given back."""
+        if self._queue:
+            self.serve()
+
     def serve_one(self) -> bool:
         """Give its turn to one waiter, if there is capacity for one.
 

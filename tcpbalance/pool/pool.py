@@ -561,8 +561,10 @@ class Pool:
         observers = self._observers
         observers.connect_timeout = self.connect_timeout
         observers.affinity, observers.ejections, observers.queue = self.affinity, self.ejections, self.queue
-        is_alone = self.queue is None and self._shared is None
-        observers.on_release = None if is_alone else self._released
+        if self._shared is not None:
+            observers.on_release = self._released
+        else:
+            observers.on_release = None if self.queue is None else self.queue.on_release
         observers.cooldown = SHORT_COOLDOWN if self.checked else COOLDOWN
 
     def _note_settings(self) -> None:

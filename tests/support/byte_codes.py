@@ -139,10 +139,11 @@ class Stage:
     """A frontend, a backend that accepts, and clients, one after the other.
 
     :param native: whether on the native data path.
+    :param queue: of the pool.
     :param frontend: further arguments of the frontend.
     """
 
-    def __init__(self, *, native: bool = True, **frontend: Any) -> None:
+    def __init__(self, *, native: bool = True, queue: int = 0, **frontend: Any) -> None:
         self.records: list[SessionRecord] = []
         # An equal address of another test would be compared with each time.
         socket_connector._known_target_of.cache_clear()
@@ -150,11 +151,12 @@ class Stage:
         seconds = kernel.clock.seconds
         pool = Pool(
             "pool",
-            [Backend("10.0.0.1:80")],
+            [Backend("10.0.0.1:80", max_connections=100 if queue else None)],
             clock=seconds,
             rng=Random(1),
             balance=RoundRobin,
             affinity=AffinityConfig(),
+            queue=queue,
         )
         kernel.serve(
             FrontendFactory(
@@ -216,9 +218,11 @@ def costs() -> dict[str, Cost]:
     """Count what is done for each connection and message."""
     native, portable, tls = Stage(), Stage(native=False), TlsStage()
     behind_proxy = Stage(preread=PrereadSettings(NetworkSet([ip_network(CLIENTS)])))
+    with_queue = Stage(queue=10)
     refusing = Stage(access=AccessConfig(deny=(CLIENTS,)))
     return {
         "native connection": _warm(native.connection),
+        "native connection, a queue": _warm(with_queue.connection),
         "native connection with a PROXY header": _warm(lambda: behind_proxy.connection(header=HEADER)),
         "native, ten further requests": _ten_further(native),
         "native connection over TLS": _warm(tls.connection),

@@ -11,6 +11,7 @@ from support.byte_codes import HAS_BYTE_CODES, Cost, Stage, cost, costs
 
 FIGURES = {
     "native connection": Cost(2234, 63),
+    "native connection, a queue": Cost(2294, 67),
     "native connection with a PROXY header": Cost(7183, 267),
     "native, ten further requests": Cost(4700, 120),
     "native connection over TLS": Cost(7788, 317),
