@@ -97,7 +97,7 @@ class WaitingHere:
 
     @property
     def comes_first(self) -> bool:
-        """Whether one that waits may take what is free: in a worker that does not hear its bell, none does."""
+        """Whether one that waits may take what is free: none does in a worker that does not hear its bell."""
         silent = self._bells.silent()
         if not silent:
             return self.able.total > 0
