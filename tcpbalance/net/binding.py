@@ -9,6 +9,7 @@ import socket
 import stat
 import sys
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
 from twisted.logger import Logger
@@ -17,6 +18,9 @@ from tcpbalance.config.addresses import Address
 from tcpbalance.config.loops import WILDCARDS
 from tcpbalance.errors import Fault, TcpbalanceError
 from tcpbalance.net.socket_options import SocketOptionError, SocketOptions
+
+MAX_TARGETS = 8192
+"""Addresses that are kept in the form of the system: a reload compares each that is new with each socket."""
 
 _log = Logger()
 
@@ -149,8 +153,16 @@ def bind_target(address: Address) -> tuple[int, Any]:
     """
     if address.path is not None:
         return socket.AF_UNIX, address.path
-    info = socket.getaddrinfo(address.host, address.port, 0, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)
+    look_up = _fixed_target if address.is_fixed else _target
+    return look_up(address.host, address.port)
+
+
+def _target(host: str | None, port: int | None) -> tuple[int, Any]:
+    info = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)
     return info[0][0], info[0][4]
+
+
+_fixed_target = lru_cache(MAX_TARGETS)(_target)
 
 
 def overlaps(sock: socket.socket, address: Address) -> bool:

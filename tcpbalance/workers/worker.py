@@ -23,6 +23,7 @@ from tcpbalance.collector import spare_the_collector
 from tcpbalance.environment import PassedDescriptor
 from tcpbalance.errors import TcpbalanceError
 from tcpbalance.net.clock import make_monotonic
+from tcpbalance.net.errnos import OUT_OF_DESCRIPTORS
 from tcpbalance.net.inherited import InheritedSockets
 from tcpbalance.threads import in_thread, share_the_lock
 from tcpbalance.workers.channel import Channel
@@ -35,6 +36,7 @@ from tcpbalance.workers.followed_pools import FollowedPools
 from tcpbalance.workers.log_pipe import LogSender
 from tcpbalance.workers.messages import MAX_TEXT, Message
 from tcpbalance.workers.shared_counts import can_count
+from tcpbalance.workers.shortage import reason_of
 from tcpbalance.workers.worker_change import WorkerChange
 from tcpbalance.workers.worker_hand_over import WorkerHandOver
 from tcpbalance.workers.worker_load import WorkerLoad
@@ -120,8 +122,14 @@ class Worker:
                     concern.note(message)
         except Exception as error:
             # It does not know what the others know any more: another worker takes its place.
-            self._log.failure("{word}: could not be dealt with", word=word)
-            self._fail(f"{word}: {error!r}")
+            self._fail(f"{word}: {self._reason(word, error)}")
+
+    def _reason(self, word: str, error: Exception) -> str:
+        """Say why a message could not be dealt with; with the way there, where it is a defect of ours."""
+        if isinstance(error, OSError) and error.errno in OUT_OF_DESCRIPTORS:
+            return reason_of(error)
+        self._log.failure("{word}: could not be dealt with", word=word)
+        return repr(error)
 
     # Orders
 
