@@ -17,6 +17,7 @@ from typing import Self
 from bench.errors import Failed
 from bench.process import TREE
 from bench.soak.crowd import MAX_CONNECTIONS
+from bench.soak.verdict import ANY_PLACE
 
 WORKER_TIMEOUT = 2.0
 """Seconds without an answer after which a worker is killed."""
@@ -160,17 +161,18 @@ class Balancer:
         """Those that serve, or drain, or start."""
         return [pid for pid in self.children if _session(pid) != pid]
 
-    async def death_of(self, worker: int) -> int | None:
+    async def death_of(self, worker: int) -> int:
         """Wait until the death of a worker was noticed.
 
-        :returns: its place; None where it has ended in order before the signal came.
+        :returns: its place; `ANY_PLACE` where the log does not name it: of several that end soon after each
+            other not each is logged, and one may have ended in order before the signal came.
         """
         while worker in self.children:
             await asyncio.sleep(0.02)
         try:
-            found = await self._found(rf"worker (\d+) \(process {worker}\) (?:was ended|ended)", 3)
+            found = await self._found(rf"worker (\d+) \(process {worker}\) (?:was ended|ended|has not)", 1)
         except Failed:
-            return None
+            return ANY_PLACE
         return int(found[1])
 
     async def end(self, seconds: float = 30) -> int:

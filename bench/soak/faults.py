@@ -82,8 +82,6 @@ class Faults:
         began = time.monotonic()
         if signal_one(self._balancer.workers, worker, number):
             place = await self._balancer.death_of(worker)
-            if place is None:
-                return
             self._account.faults.append(Fault(what, began, time.monotonic(), place=place))
             self.made[what] += 1
 

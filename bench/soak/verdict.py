@@ -11,6 +11,9 @@ from attrs import define, field, frozen
 LATE = 1.0
 """Seconds after a fault within which its effects are seen: the machine is busy."""
 
+ANY_PLACE = -1
+"""The place of a process of which it is not known."""
+
 
 @define
 class Side:
@@ -69,7 +72,7 @@ class Fault:
     :param what: in the report.
     :param first: seconds, when it began.
     :param last: when it was over.
-    :param place: the worker whose sessions it ends; None for those of a backend.
+    :param place: the worker whose sessions it ends, or `ANY_PLACE`; None for those of a backend.
     :param backend: that whose sessions it ends.
     """
 
@@ -85,7 +88,7 @@ class Fault:
         if session.began > self.last + LATE or session.ended < self.first:
             return False
         if self.place is not None:
-            return session.place == self.place
+            return self.place in {ANY_PLACE, session.place}
         return session.backend in (None, self.backend)
 
 

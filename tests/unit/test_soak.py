@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.soak.streams import PIECE, Plan, Stream
-from bench.soak.verdict import LATE, Account, Fault, Session, Side, explain
+from bench.soak.verdict import ANY_PLACE, LATE, Account, Fault, Session, Side, explain
 
 WHOLE = Side(received=10, has_all=True)
 
@@ -69,6 +69,7 @@ def session(**keys: object) -> Session:
     [
         (Fault("killed", 11, 11, place=0), True),
         (Fault("killed", 11, 11, place=1), False),
+        (Fault("killed", 11, 11, place=ANY_PLACE), True),
         (Fault("killed", 8, 9.5, place=0), True),
         (Fault("killed", 8, 9.9 - LATE, place=0), False),
         (Fault("killed", 12.1, 13, place=0), False),
