@@ -206,6 +206,11 @@ class Listener:
         except OSError as error:
             raise listen_error(self, error) from error
 
+    @property
+    def target(self) -> tuple[int, Any] | None:
+        """What it listens on, as ``bind_target`` gives it; None once it is closed."""
+        return None if self._closed else (self.family, self._socket.getsockname())
+
     def overlaps(self, address: Address) -> bool:
         """Whether it listens on all addresses, one of which is that address, or the other way round."""
         return not self._closed and overlaps(self._socket, address)

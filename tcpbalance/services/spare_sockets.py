@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from attrs import frozen
 
 from tcpbalance.config.addresses import Address
+from tcpbalance.config.loops import WILDCARDS
+from tcpbalance.net.binding import bind_target
 from tcpbalance.net.listener import Listener
 from tcpbalance.services.listener_settings import ListenerSettings
 
@@ -38,7 +41,15 @@ class SpareSockets:
     def __init__(
         self, spare: Iterable[SpareSocket] = (), found: Mapping[Address, Sequence[Address]] = {}
     ) -> None:
-        self._spare = list(spare)
+        self._spare = dict.fromkeys(spare)
+        # There may be many, and as many addresses that are new.
+        self._by_target: dict[Any, list[SpareSocket]] = {}
+        self._on_all_addresses: list[SpareSocket] = []
+        for one in self._spare:
+            target = one.listener.target
+            self._by_target.setdefault(target, []).append(one)
+            if target is not None and target[1][0] in WILDCARDS:
+                self._on_all_addresses.append(one)
         self.found = found
         self._claimed: list[SpareSocket] = []
         self._calls: list[Callable[[], None]] = []
@@ -48,9 +59,11 @@ class SpareSockets:
 
         :returns: None where there is none.
         """
-        for one in self._spare:
-            if address.port != 0 and one.listener.listens_on(address):
-                self._spare.remove(one)
+        if not self._spare or address.port == 0:
+            return None
+        for one in self._by_target.get(bind_target(address), ()):
+            if one in self._spare and one.listener.listens_on(address):
+                del self._spare[one]
                 self._claimed.append(one)
                 return one
         return None
@@ -61,7 +74,7 @@ class SpareSockets:
 
         :returns: one of them; None where there is none.
         """
-        overlapping = [one.listener for one in self._spare if one.listener.overlaps(address)]
+        overlapping = self._overlapping(address)
         for listener in overlapping:
             listener.allow_beside(True)
         try:
@@ -69,6 +82,13 @@ class SpareSockets:
         finally:
             for listener in overlapping:
                 listener.allow_beside(False)
+
+    def _overlapping(self, address: Address) -> list[Listener]:
+        if not self._spare or address.is_unix:
+            return []
+        is_on_all = bind_target(address)[1][0] in WILDCARDS
+        found = self._spare if is_on_all else self._on_all_addresses
+        return [one.listener for one in found if one in self._spare and one.listener.overlaps(address)]
 
     def on_commit(self, call: Callable[[], None]) -> None:
         """Have something called when the sockets change hands."""
