@@ -100,3 +100,7 @@ class Following(Protocol):
     def share_bans(self, frontend: str, control: AdmissionControl) -> None:
         """Report each ban of a frontend, and take over those that that process knows."""
         ...
+
+    def forget_bans(self, frontend: str, control: AdmissionControl) -> None:
+        """Share the bans of a frontend no longer, which has ended or goes on by another control."""
+        ...

@@ -112,7 +112,6 @@ class FrontendService(SteppedService):
         self._admission = frontend.admission
         if self._admission is None:
             self._admission = make_admission(frontend.access, frontend.limits, shared.clock, lists)
-        self._share_bans()
         self.factory = FrontendFactory(
             shared.reactor,
             frontend.pool,
@@ -180,6 +179,7 @@ class FrontendService(SteppedService):
             self._prepare_carriers(self._carriers, undo)
             self._shared.inherited.refuse_others(self.frontend.name)
             undo.pop_all()
+        self._share_bans()
 
     def _prepare_carriers(self, carriers: Iterable[Carrier], undo: ExitStack) -> None:
         for carrier in carriers:
@@ -205,6 +205,7 @@ class FrontendService(SteppedService):
 
         :returns: fires when they are given back.
         """
+        self._forget_bans()
         return self.close()
 
     def begin(self) -> None:
@@ -229,6 +230,7 @@ class FrontendService(SteppedService):
         """
         self._reloader.stopService()
         if self._leaves:
+            self._forget_bans()
             for carrier in self._carriers:
                 carrier.accept_waiting()
             if self._handed_over is not None:
@@ -381,12 +383,17 @@ class FrontendService(SteppedService):
         """Have clients admitted by other lists and limits, by what knows the clients where that can be."""
         present = self._admission
         if present is None or control is None or not present.go_on_by(control.access, limits):
+            self._forget_bans()
             self._admission = control
             self._share_bans()
 
     def _share_bans(self) -> None:
         if self._shared.following is not None and self._admission is not None:
             self._shared.following.share_bans(self.frontend.name, self._admission)
+
+    def _forget_bans(self) -> None:
+        if self._shared.following is not None and self._admission is not None:
+            self._shared.following.forget_bans(self.frontend.name, self._admission)
 
     def refresh(self) -> None:
         """Have the next sessions begin by what the description and its pools say now, once the pools are

@@ -46,6 +46,7 @@ class Channel:
         after `close`.
     :param on_lost: called before that with the reason why a message was lost on this side; something may be
         sent still.
+    :param name: the other side, for the log.
     """
 
     _log = Logger()
@@ -57,12 +58,15 @@ class Channel:
         on_message: Callable[[Message], None],
         on_end: Callable[[], None],
         on_lost: Callable[[str], None] = lambda reason: None,
+        *,
+        name: str = "a process",
     ) -> None:
         self._reactor = reactor
         self._socket = sock
         self._on_message = on_message
         self._on_end = on_end
         self._on_lost = on_lost
+        self._name = name
         self._waiting: deque[Message] = deque()
         self._attempts = 0
         self._again: IDelayedCall | None = None
@@ -85,7 +89,7 @@ class Channel:
         if not self._waiting and self._is_over(content, passed):
             return
         if len(self._waiting) >= MAX_WAITING:
-            self._give_up("a process takes no messages, and is given up")
+            self._give_up(f"{self._name} takes no messages, and is given up: {MAX_WAITING} wait for it")
             return
         try:
             self._waiting.append(Message(content, messages.copies(passed)))

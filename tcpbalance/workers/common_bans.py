@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from itertools import islice
 from typing import Any
 
+from tcpbalance.admission.limits import limits_clients
+from tcpbalance.config.models import Config
 from tcpbalance.workers.concern import ToWorker
 from tcpbalance.workers.messages import Message
-from tcpbalance.workers.paced_messages import PacedMessages
-from tcpbalance.workers.sent_bans import Bans
+from tcpbalance.workers.paced_messages import Content, PacedMessages
+from tcpbalance.workers.sent_bans import BANS_A_MESSAGE, Bans
 
 
 class CommonBans:
@@ -25,38 +28,72 @@ class CommonBans:
         self._reactor = reactor
         self._clock = clock
         self._bans = Bans()
-        self._receivers: dict[ToWorker, tuple[Bans, PacedMessages]] = {}
+        self._receivers: dict[ToWorker, _UnsentBans] = {}
+        self._limited: Collection[str] | None = None
+
+    def go_on_by(self, config: Config) -> None:
+        """Forget the bans of frontends that have no limits on clients any more, or are gone: the workers know
+        them no longer either, and have begun anew when the limits come back."""
+        tables = {name: frontend.limits for name, frontend in config.frontends.items()}
+        self._limited = {name for name, limits in tables.items() if limits and limits_clients(limits)}
+        for bans in (self._bans, *(receiver.bans for receiver in self._receivers.values())):
+            bans.keep_only(self._limited)
 
     def greet(self, worker: ToWorker) -> None:
-        """Send all bans."""
-        bans = Bans()
-        paced = PacedMessages(self._reactor, worker.send, bans.take)
-        self._receivers[worker] = bans, paced
-        self._bans.forget_outlived(self._clock())
-        for ban in self._bans:
-            bans.add(*ban)
-        paced.send_all()
+        """Send the bans: the first ones now, the others each time that some have been taken."""
+        receiver = self._receivers[worker] = _UnsentBans(self._reactor, worker, self._bans, self._clock)
+        receiver.paced.send_now()
 
     def has_ended(self, worker: ToWorker) -> None:
         """See ``Concern``."""
         if worker in self._receivers:
-            _, paced = self._receivers.pop(worker)
-            paced.close()
+            self._receivers.pop(worker).paced.close()
 
     def note(self, worker: ToWorker, message: Message) -> None:
         """See ``Concern``."""
         match message.content:
             case {"bans_taken": _} if worker in self._receivers:
-                self._receivers[worker][1].taken()
+                self._receivers[worker].paced.taken()
             case {"bans": str(frontend), "clients": list(clients)}:
-                for client, until in clients:
+                for client, until in clients if self._has(frontend) else ():
                     self._add(worker, frontend, bytes.fromhex(client), until)
                 worker.send({"bans_taken": True})
+
+    def _has(self, frontend: str) -> bool:
+        return self._limited is None or frontend in self._limited
 
     def _add(self, origin: ToWorker, frontend: str, client: bytes, until: float) -> None:
         self._bans.forget_first(frontend, self._clock())
         self._bans.add(frontend, client, until)
-        for worker, (bans, paced) in self._receivers.items():
+        for worker, receiver in self._receivers.items():
             if worker is not origin:
-                bans.add(frontend, client, until)
-                paced.wake()
+                receiver.bans.add(frontend, client, until)
+                receiver.paced.wake()
+
+
+class _UnsentBans:
+    """The bans that one worker has not been sent yet.
+
+    :param common: all that there are.
+    :param clock: seconds on a monotonic clock.
+    :ivar bans: that have come since the worker was greeted.
+    :ivar paced: sends them.
+    """
+
+    def __init__(self, reactor: Any, worker: ToWorker, common: Bans, clock: Callable[[], float]) -> None:
+        self.bans = Bans()
+        self.paced = PacedMessages(reactor, worker.send, self._take)
+        self._common = common
+        self._clock = clock
+        self._unsent = common.clients()
+
+    def _take(self) -> Content | None:
+        """Give the next ones as a message: those that are new first."""
+        content = self.bans.take()
+        while content is None and self._unsent:
+            frontend = next(iter(self._unsent))
+            clients = list(islice(self._unsent[frontend], BANS_A_MESSAGE))
+            if not clients:
+                del self._unsent[frontend]
+            content = self._common.of(frontend, clients, self._clock())
+        return content

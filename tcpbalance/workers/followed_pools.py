@@ -170,6 +170,10 @@ class FollowedPools:
         """See ``Following``."""
         self._bans.share(frontend, control)
 
+    def forget_bans(self, frontend: str, control: AdmissionControl) -> None:
+        """See ``Following``."""
+        self._bans.forget(frontend, control)
+
     # Messages
 
     def note(self, message: Message) -> None:

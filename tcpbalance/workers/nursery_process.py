@@ -68,7 +68,7 @@ class NurseryProcess(ProcessProtocol):
         self._asked: deque[Deferred[Forked]] = deque()
         self._error = _HAS_ENDED
         ours, theirs = messages.pair()
-        self._channel = Channel(reactor, ours, self._on_message, self._give_up)
+        self._channel = Channel(reactor, ours, self._on_message, self._give_up, name="the nursery")
         with theirs:
             try:
                 reactor.spawnProcess(

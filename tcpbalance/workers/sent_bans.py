@@ -37,6 +37,12 @@ class SentBans:
         self._controls[frontend] = control
         control.on_ban = partial(self._report, frontend)
 
+    def forget(self, frontend: str, control: AdmissionControl) -> None:
+        """See ``Following``."""
+        control.on_ban = None
+        if self._controls.get(frontend) is control:
+            del self._controls[frontend]
+
     def _report(self, frontend: str, client: bytes, until: float) -> None:
         self._bans.add(frontend, client, until)
         self._paced.wake()
@@ -85,13 +91,27 @@ class Bans:
             return _message(frontend, taken)
         return None
 
-    def forget_outlived(self, now: float) -> None:
-        """Forget those that are over."""
-        for frontend, bans in list(self._of.items()):
-            for client in [client for client, until in bans.items() if until <= now]:
+    def clients(self) -> dict[str, Iterator[bytes]]:
+        """Give the clients that are banned now, by frontend; those that were banned last come first."""
+        return {frontend: reversed(list(bans)) for frontend, bans in self._of.items()}
+
+    def of(self, frontend: str, clients: Iterable[bytes], now: float) -> Content | None:
+        """Give the bans of some clients as a message, and forget those that are over; None where there are
+        none."""
+        bans = self._of.get(frontend) or OrderedDict[bytes, float]()
+        found = [(client, bans[client]) for client in clients if client in bans]
+        for client, until in found:
+            if until <= now:
                 del bans[client]
-            if not bans:
-                del self._of[frontend]
+        if not bans:
+            self._of.pop(frontend, None)
+        lasting = [(client, until) for client, until in found if until > now]
+        return _message(frontend, lasting) if lasting else None
+
+    def keep_only(self, frontends: Collection[str]) -> None:
+        """Forget the bans of all other frontends."""
+        for frontend in [it for it in self._of if it not in frontends]:
+            del self._of[frontend]
 
     def forget_first(self, frontend: str, now: float) -> None:
         """Forget up to two of a frontend that are over; there comes never more than one at a time."""

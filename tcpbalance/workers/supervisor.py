@@ -152,12 +152,13 @@ class Supervisor(Service):
         self._inboxes = Inboxes(config.workers)
         self.pools = CommonPools(reactor, self._parts, clock=clock, rng=rng)
         self._standings = Standings(reactor, self.pools)
+        self._bans = CommonBans(reactor, clock)
         self._concerns: list[Concern] = [
             self._changes,
             ClientCounts(),
             self._inboxes,
             self._standings,
-            CommonBans(reactor, clock),
+            self._bans,
             CommonAffinity(reactor, self.pools, config.workers),
         ]
         self._counts: SupervisorCounts | None = None
@@ -450,6 +451,7 @@ class Supervisor(Service):
         change.commit_pools()
         # Before the workers have the backends that are new.
         self._standings.send_all()
+        self._bans.go_on_by(parts.config)
         committed = self._changes.commit()
         for process in self._processes():
             if process.drains:

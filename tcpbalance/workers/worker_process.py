@@ -119,7 +119,9 @@ class WorkerProcess:
             ours, self._theirs = map(undo.enter_context, messages.pair())
             self._log_reader, self._log_writer = LogReader.of(reactor, f"worker {place}: ")
             undo.pop_all()
-        self._channel = Channel(reactor, ours, self._on_message, self._pulse.is_ending)
+        self._channel = Channel(
+            reactor, ours, self._on_message, self._pulse.is_ending, name=f"worker {place}"
+        )
 
     def start(self) -> None:
         """Have it forked; to be called once."""

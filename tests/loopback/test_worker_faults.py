@@ -164,7 +164,7 @@ class WorkerFaultTests(SupervisedCase):
         self.send_signal(supervisor, 1, signal.SIGSTOP)
         for _ in range(2000):
             process.send({"nothing": "x" * 1000})
-        assert "a process takes no messages, and is given up" in self.lines
+        assert "worker 1 takes no messages, and is given up: 1000 wait for it" in self.lines
         assert await self.answer_to(supervisor, 0) == "a"
         assert await self.answer_to(supervisor, 1) == "a"
         assert before[1] not in self.all_pids(supervisor)

@@ -174,6 +174,7 @@ class Fleet:
         prepared = PreparedConfig.of(self.parts, config, self.reactor, self.reactor.seconds)
         self.pools.prepare(prepared).commit()
         self.standings.send_all()
+        self.bans.go_on_by(config)
         self.config, self.parts = config, prepared.parts
         for worker in self.workers:
             while worker.inbox:

@@ -103,6 +103,58 @@ def test_other_limits_that_a_reload_brings_ban_likewise() -> None:
     fleet.stop()
 
 
+def test_limits_that_are_removed_and_come_back_begin_without_bans() -> None:
+    fleet = Fleet(a_config())
+    ban(fleet, 0, ANNE)
+    before = a_config()
+    fleet.apply(evolve(before, frontends={"web": evolve(before.frontends["web"], limits=None)}))
+    fleet.apply(before)
+    assert is_banned(fleet, ANNE) == [False, False]
+    fleet.kill(0)
+    assert is_banned(fleet, ANNE) == [False, False]
+    ban(fleet, 0, ANNE)
+    assert is_banned(fleet, ANNE) == [True, True]
+    fleet.stop()
+
+
+def test_other_limits_keep_the_bans() -> None:
+    fleet = Fleet(a_config())
+    ban(fleet, 0, ANNE)
+    fleet.apply(a_config(ban_for=70.0))
+    fleet.kill(0)
+    assert is_banned(fleet, ANNE) == [True, True]
+    fleet.stop()
+
+
+def test_nothing_is_kept_of_frontends_that_are_removed() -> None:
+    table = a_config().frontends["web"]
+    fleet = Fleet(evolve(a_config(), frontends={"f0": table}))
+    for number in range(1, 5):
+        admission = fleet.workers[0].balancer._frontends[f"f{number - 1}"]._admission
+        assert admission is not None
+        assert admission.on_ban is not None
+        admission.on_ban(ANNE, 1e6)
+        fleet.run()
+        fleet.apply(evolve(a_config(), frontends={f"f{number}": table}))
+        assert admission.on_ban is None
+    assert [*fleet.workers[0].following._bans._controls] == ["f4"]
+    assert len(fleet.bans._bans) == 0
+    fleet.stop()
+
+
+def test_a_new_worker_gets_many_bans_one_message_after_the_other() -> None:
+    fleet = Fleet(a_config())
+    for number in range(3 * BANS_A_MESSAGE):
+        fleet.bans._bans.add("web", number.to_bytes(4), 1e6)
+    late = fleet.begin(1)
+    assert sum("bans" in message for message in late.inbox) == 1
+    fleet.workers.append(late)
+    fleet.run()
+    admission = control(fleet, 2)
+    assert all(admission.admit(number.to_bytes(4)) is Refusal.BANNED for number in range(3 * BANS_A_MESSAGE))
+    fleet.stop()
+
+
 def test_many_bans_go_in_few_messages() -> None:
     fleet = Fleet(a_config())
     admission = control(fleet, 0)
@@ -166,7 +218,9 @@ def test_what_is_over_is_forgotten_and_the_rest_is_taken_once(
     bans = Bans()
     for step in given_steps:
         bans.add(*step)
-    bans.forget_outlived(now)
+    banned = bans.clients()
+    for frontend, its_clients in banned.items():
+        bans.of(frontend, its_clients, now)
     left = as_dict(bans)
     assert all(until > now for its in left.values() for until in its.values())
     taken: dict[str, dict[bytes, float]] = {}
