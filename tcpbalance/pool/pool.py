@@ -363,6 +363,21 @@ class Pool:
             if _has_capacity_for_sticky(backend) if backend in sticky else _has_capacity(backend):
                 yield backend
 
+    def choose_ahead(self, choices: Iterator[Backend]) -> Backend | None:
+        """Give the next of these choices for a client that has waited: backends are not full for it because
+        others wait, here or in another process.
+
+        :param choices: of `choices`; None of them may have been asked for yet.
+        """
+        shared = self._shared
+        if shared is None:
+            return next(choices, None)
+        before, shared.serving = shared.serving, True
+        try:
+            return next(choices, None)
+        finally:
+            shared.serving = before
+
     def take(self, backend: Backend, client: bytes | None) -> Slot:
         """Count a connection to the backend, from dialling on.
 

@@ -164,7 +164,7 @@ class Dial:
         One that waited for the backend of its client may go elsewhere now.
         """
         self._begin_anew()
-        backend = next(self._choices, None)
+        backend = self.pool.choose_ahead(self._choices)
         if backend is not None:
             return self._attempt(backend)
         available = self.pool.has_available()

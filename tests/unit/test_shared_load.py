@@ -157,6 +157,26 @@ def test_those_that_wait_in_a_worker_that_is_stopped_hold_none_up() -> None:
     shared.close()
 
 
+def test_one_whose_time_is_over_goes_to_another_backend_although_others_wait() -> None:
+    limits = {"a": 1, "b": 1}
+    shared = SharedWorkers(2, keys_of(limits))
+    first, second = (make_pool(shared, c, limits, affinity=AffinityConfig(ttl=60.0)) for c in range(2))
+    client = bytes((192, 0, 2, 1))
+    a, b = first.backends
+    slot = first.take(a, client)
+    slot.connected(0.001)
+    slot.release()
+    first.take(a, None)
+    held = first.take(b, None)
+    waiting = Session(first, client).go()
+    assert Session(second, None).go().waits
+    held.release()
+    assert first.queue is not None
+    first.queue.time_out(waiting)
+    assert waiting.dial.after_queue_timeout() == Try(b)
+    shared.close()
+
+
 def test_where_one_of_those_goes_that_cannot_use_what_is_free_the_others_still_cannot() -> None:
     limits = {"a": 1, "b": 10}
     shared = SharedWorkers(2, keys_of(limits))
