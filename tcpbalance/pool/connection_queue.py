@@ -107,6 +107,12 @@ class ConnectionQueue:
             self._report_lines(self._shared)
         return True
 
+    def put_back(self, waiter: Waiter) -> None:
+        """Let a connection wait on where it was: it had its turn, and another process was quicker."""
+        self._queue.put_back(waiter)
+        if self._shared is not None:
+            self._report_lines(self._shared)
+
     def _report_lines(self, shared: PoolLoad) -> None:
         shared.lines_wait(self._queue.lines, self._able)
 

@@ -88,6 +88,13 @@ class FairQueue:
         self._count += 1
         return True
 
+    def put_back(self, waiter: Waiter) -> None:
+        """Have one that was just taken come next again, however many wait."""
+        key = _key(waiter.client)
+        self._lines[key] = {waiter: None, **self._lines.get(key, {})}
+        self._lines.move_to_end(key, last=False)
+        self._count += 1
+
     def leave(self, waiter: Waiter) -> None:
         """Leave the queue; nothing happens to one that is not in it."""
         if waiter not in self:

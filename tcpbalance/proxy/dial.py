@@ -42,7 +42,12 @@ class Pause:
 
 @define
 class Queue:
-    """Wait in the pool's queue until a backend has capacity."""
+    """Wait in the pool's queue until a backend has capacity.
+
+    :ivar put_back: whether that is where it was: it had its turn, and another process was quicker.
+    """
+
+    put_back: bool = False
 
 
 @define
@@ -68,6 +73,7 @@ class Dial:
 
     __slots__ = (
         "_choices",
+        "_has_turn",
         "_patience",
         "_paused",
         "_pauses",
@@ -86,6 +92,7 @@ class Dial:
         self._pauses = 0
         self._patience = PATIENCE
         self._paused = False
+        self._has_turn = False
         self.attempts = 0
         self.retrying = False
         self.reached = False
@@ -105,6 +112,7 @@ class Dial:
 
     def decide(self) -> Decision:
         """Decide what is next: at first, when an attempt has failed, and after a pause."""
+        self._has_turn = False
         if not self.attempts or self._paused:
             self._paused = False
             return self._choose()
@@ -151,10 +159,14 @@ class Dial:
         """
         self.attempts -= 1
         backend = next(self._choices, None)
-        return self._without_choice() if backend is None else self._attempt(backend)
+        if backend is not None:
+            return self._attempt(backend)
+        decision = self._without_choice()
+        return Queue(put_back=self._has_turn) if isinstance(decision, Queue) else decision
 
     def after_queue(self) -> Decision:
         """Decide what is next for a session that has come to its turn in the queue."""
+        self._has_turn = True
         self._begin_anew()
         return self._choose()
 
@@ -163,6 +175,7 @@ class Dial:
 
         One that waited for the backend of its client may go elsewhere now.
         """
+        self._has_turn = False
         self._begin_anew()
         backend = self.pool.choose_ahead(self._choices)
         if backend is not None:

@@ -185,7 +185,7 @@ class Dialler:
         elif isinstance(decision, GiveUp):
             self._end(decision.reason)
         else:
-            self._join_queue()
+            self._join_queue(decision.put_back)
 
     def _try(self, backend: Backend) -> None:
         pool = self.pool
@@ -230,8 +230,11 @@ class Dialler:
 
     # The queue
 
-    def _join_queue(self) -> None:
-        """All are full: wait for the first that is not, within one time for the whole dial."""
+    def _join_queue(self, put_back: bool) -> None:
+        """All are full: wait for the first that is not, within one time for the whole dial.
+
+        :param put_back: whether it waits on where it was.
+        """
         queue = self.pool.queue
         assert queue is not None
         now = self._queued_at = self._clock()
@@ -239,7 +242,9 @@ class Dialler:
             self._queued_until = now + self.pool.queue_timeout
         left = max(0.0, self._queued_until - now)
         entry = QueueEntry(queue, self._connector.wheel, self.dial.client, left, self)
-        if not entry.join():
+        if put_back:
+            entry.put_back()
+        elif not entry.join():
             self._end(EndReason.QUEUE_FULL)
             return
         self._pending = entry

@@ -102,10 +102,18 @@ class QueueEntry:
         """
         if not self._queue.join(self):
             return False
+        self._watch()
+        return True
+
+    def put_back(self) -> None:
+        """Wait on where another entry was, which has just had its turn for the same client."""
+        self._queue.put_back(self)
+        self._watch()
+
+    def _watch(self) -> None:
         self._until = self._wheel.watch(self, self._seconds)
         if self._seconds > LOOK_EVERY:
             self._wheel.watch(self, LOOK_EVERY)
-        return True
 
     def its_turn(self) -> None:
         """See ``queue.Waiter``."""

@@ -117,3 +117,13 @@ def test_nobody_gives_way_where_that_would_only_turn_the_tables() -> None:
     assert not queue.join(Waiting(BOB, "y"))
     queue = a_queue(2, *line(ANNE, "a"), *line(BOB, "x"))
     assert not queue.join(Waiting(CAROL, "1"))
+
+
+def test_one_that_is_put_back_is_the_next_again_however_many_wait() -> None:
+    queue = a_queue(4, *line(ANNE, "ab"), *line(BOB, "xy"))
+    first = queue.take(lambda _: True)
+    assert first is not None
+    assert queue.join(Waiting(CAROL, "1"))
+    queue.put_back(first)
+    assert len(queue) == 5
+    assert served(queue) == "ax1by"

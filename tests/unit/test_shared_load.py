@@ -20,6 +20,7 @@ from tcpbalance.pool.slot import Slot
 from tcpbalance.proxy.dial import Decision, Dial, GiveUp, Queue, Try
 from tcpbalance.workers.rows import able_key, backend_key, queue_key
 from tcpbalance.workers.shared_counts import can_count
+from tcpbalance.workers.worker_load import WorkerBackendLoad
 
 pytestmark = pytest.mark.skipif(not can_count(), reason="needs Linux on x86_64")
 
@@ -68,6 +69,10 @@ class Session:
                 self.slot.connected(0.001)
         elif isinstance(decision, Queue):
             assert self.pool.queue is not None
+            if decision.put_back:
+                self.pool.queue.put_back(self)
+                self.waits = True
+                return self
             self.waits = self.pool.queue.join(self)
             self.turned_away = not self.waits
         else:
@@ -174,6 +179,32 @@ def test_one_whose_time_is_over_goes_to_another_backend_although_others_wait() -
     assert first.queue is not None
     first.queue.time_out(waiting)
     assert waiting.dial.after_queue_timeout() == Try(b)
+    shared.close()
+
+
+def test_one_that_another_worker_outruns_stays_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = {"a": 1}
+    shared = SharedWorkers(2, keys_of(limits))
+    first, second = (make_pool(shared, column, limits) for column in range(2))
+    (backend,) = first.backends
+    held = second.take(second.backends[0], None)
+    waiting = [Session(first, bytes((192, 0, 2, host))).go() for host in range(3)]
+    shared.turns([0], 0.01)
+    load = backend.shared
+    assert isinstance(load, WorkerBackendLoad)
+
+    def outrun(of_all: WorkerBackendLoad) -> bool:
+        monkeypatch.undo()
+        second.take(second.backends[0], None)
+        return of_all.add()
+
+    monkeypatch.setattr(WorkerBackendLoad, "add", outrun)
+    held.release()
+    shared.turns([0], 0.002)
+    queue = first.queue
+    assert queue is not None
+    assert list(queue._queue) == waiting
+    assert first.stats.queue_total == 3
     shared.close()
 
 
