@@ -208,6 +208,7 @@ class Pool:
         self.ejections: Ejections | ReportedEjections | None = None
         self._reports: OutlierReports | None = None
         self.queue: ConnectionQueue | None = None
+        self._former_queue: Callable[[], ConnectionQueue | None] = lambda: None
         self._observers = SlotObservers(clock, 0.0, None, None, COOLDOWN, self.cooldowns, None)
         self._adopt_settings(description)
         self.subscribe(self._serve_queue_anew)
@@ -599,16 +600,19 @@ class Pool:
             self._before_take = None if self._slow_start is None else self._slow_start.took
 
     def _adopt_queue(self, max_waiters: int) -> None:
-        """Take over a queue's length; connections that wait in a queue that is given up wait on there."""
-        if not max_waiters:
-            self.queue = None
-        elif self.queue is not None:
+        """Take over a queue's length; connections that wait in a queue that is given up wait on there, and it
+        is the pool's again where that is to have one before they have left."""
+        if self.queue is not None:
+            self._former_queue = ref(self.queue)
+        self.queue = self._former_queue() if max_waiters else None
+        if self.queue is not None:
             self.queue.max_waiters = max_waiters
-        else:
+        elif max_waiters:
             may_serve = (self._backends_with_capacity, self._can_serve, self._has_backend_for)
             self.queue = ConnectionQueue(max_waiters, self.clock, *may_serve, self.stats, shared=self._shared)
-            if self._shared is not None:
-                self._shared.wait_here(self.queue)
+        if self._shared is not None and self.queue is not None:
+            self._shared.wait_here(self.queue)
+            self.queue.ask_again()
 
     def _adopt_ejections(self, config: OutlierConfig | None) -> None:
         if config is None:

@@ -208,6 +208,36 @@ def test_one_that_another_worker_outruns_stays_the_next(monkeypatch: pytest.Monk
     shared.close()
 
 
+def test_a_queue_that_two_reloads_take_away_and_give_back_is_the_one_that_it_was() -> None:
+    limits = {"a": 1}
+    shared = SharedWorkers(2, keys_of(limits))
+    first, second = (make_pool(shared, column, limits) for column in range(2))
+    held = Session(second, None).go()
+    early = Session(first, bytes((192, 0, 2, 1))).go()
+    rows = {key: shared.rows[key] for key in (queue_key("web"), able_key("web"))}
+    load = shared.workers[0].load
+
+    def becomes(queue: int) -> None:
+        first.prepare_as(described([Backend(ADDRESSES["a"], "a", max_connections=1)], queue=queue))()
+
+    becomes(0)
+    load.forget(rows)
+    load.look_again()
+    load.learn(rows.items())
+    load.look_again()
+    becomes(50)
+    late = Session(first, bytes((192, 0, 2, 2))).go()
+    assert early.waits
+    assert late.waits
+    assert first.queue is not None
+    first.queue.leave(early)
+    assert shared.total(queue_key("web")) == 1
+    held.release()
+    shared.turns(range(2), 0.1)
+    assert late.slot is not None
+    shared.close()
+
+
 def test_where_one_of_those_goes_that_cannot_use_what_is_free_the_others_still_cannot() -> None:
     limits = {"a": 1, "b": 10}
     shared = SharedWorkers(2, keys_of(limits))
