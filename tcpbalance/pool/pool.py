@@ -100,6 +100,8 @@ class Pool:
     :ivar judges_connect_times: whether `Slot.took` is to be called with how long connecting took.
     :ivar cooldowns: takes note of each that begins.
     :ivar shortage: takes note of dials and checks that fail for want of something on this machine.
+    :ivar on_standing: called with a backend that stands differently only in why, and in whether it waits for
+        a check; subscribers hear of all else.
     :ivar stats: counters of what has happened apart from the backends; see `snapshot`.
     :raises SettingError: for backends or values it cannot work with.
     """
@@ -196,6 +198,7 @@ class Pool:
         self._removed_counts: dict[str, int] = {}
         self._members = Members()
         self._subscribers = Subscribers(name)
+        self.on_standing: Callable[[Backend], object] = lambda _: None
         self._availability = Availability(name, self._members)
         self.cooldowns = CooldownLog(name, clock, timer)
         self.subscribe(self.cooldowns.on_change)
@@ -716,11 +719,12 @@ class Pool:
         """
         flipped = not backend.up
         backend.up = True
-        backend.awaits_check = False
-        backend.cause = ""
+        is_news = self._explain(backend, False, "")
         if flipped:
             backend.stats.up_transitions += 1
             self._changed(backend)
+        elif is_news:
+            self.on_standing(backend)
         return flipped
 
     def mark_down(self, backend: Backend, cause: str) -> bool:
@@ -731,13 +735,13 @@ class Pool:
         """
         flipped = backend.up
         backend.up = False
-        backend.awaits_check = False
-        backend.cause = cause
+        is_news = self._explain(backend, False, cause)
         if flipped:
             backend.stats.down_transitions += 1
             self._changed(backend)
-        else:
+        elif is_news:
             self._availability.report_none_left()
+            self.on_standing(backend)
         return flipped
 
     def await_check(self, backend: Backend, cause: str) -> None:
@@ -745,12 +749,22 @@ class Pool:
 
         :param cause: why it is down, for the operator.
         """
-        backend.awaits_check = True
-        backend.cause = cause
+        is_news = self._explain(backend, True, cause)
         if backend.up:
             backend.up = False
             backend.stats.down_transitions += 1
             self._changed(backend)
+        elif is_news:
+            self.on_standing(backend)
+
+    def _explain(self, backend: Backend, awaits_check: bool, cause: str) -> bool:
+        """Take note of why a backend stands as it does.
+
+        :returns: whether it is another reason than before.
+        """
+        before = backend.awaits_check, backend.cause
+        backend.awaits_check, backend.cause = awaits_check, cause
+        return before != (awaits_check, cause)
 
     def serve_unchecked(self, backend: Backend) -> None:
         """Let a backend serve that still waits for its first health check."""
@@ -775,14 +789,14 @@ class Pool:
         :returns: those that checks have taken down by that.
         """
         differ = {b: standing for b, standing in standings.items() if standing != Standing.of(b)}
-        changed = tuple(backend for backend in differ if not backend.removed)
-        if not changed:
-            return []
+        present = [backend for backend in differ if not backend.removed]
+        changed = tuple(backend for backend in present if differ[backend].serves_unlike(backend))
         were_unavailable = [other for other in self.backends if not other.available]
         were_up = [backend for backend in changed if backend.up]
-        for backend in changed:
+        for backend in present:
             differ[backend].apply_to(backend)
-        self._publish_changes(changed, were_unavailable)
+        if changed:
+            self._publish_changes(changed, were_unavailable)
         return [backend for backend in were_up if not backend.up and not backend.awaits_check]
 
     def snapshot(self) -> dict[str, int]:

@@ -30,6 +30,11 @@ class Standing:
         """Give how a backend stands now."""
         return cls(backend.up, backend.awaits_check, backend.ejected, backend.admin_state, backend.cause)
 
+    def serves_unlike(self, backend: Backend) -> bool:
+        """Whether more than the reason differs from how a backend stands now."""
+        now = backend.up, backend.ejected, backend.admin_state
+        return now != (self.up, self.ejected, self.admin_state)
+
     def apply_to(self, backend: Backend) -> None:
         """Let a backend stand so; of one that is ejected, what its connections have shown counts no more."""
         if self.ejected and not backend.ejected:

@@ -233,6 +233,7 @@ class _WatchedPool:
     def begin(self) -> None:
         """Take note of all that changes from now on."""
         self._unsubscribe = self._pool.subscribe(self._on_change)
+        self._pool.on_standing = self._on_standing
         self.note_reload()
 
     def note_reload(self) -> None:
@@ -240,18 +241,30 @@ class _WatchedPool:
         monitor, before = self.service.monitor, self._monitor
         self._monitor = monitor
         if monitor is not None and monitor is not before:
-            monitor.first_round.addCallback(lambda _: self._publish(self._pool, ()))
+            monitor.first_round.addCallback(lambda _: self._end_first_round())
         self._on_change(PoolChange(changed=self._pool.backends))
 
     def end(self) -> None:
         """Take note of nothing any more."""
         self._unsubscribe()
+        self._pool.on_standing = lambda _: None
         self._cancel()
 
-    def _on_change(self, change: PoolChange) -> None:
+    def _end_first_round(self) -> None:
+        self._report_panic()
+        self._publish(self._pool, ())
+
+    def _on_standing(self, backend: Backend) -> None:
+        self._report_panic()
+        self._publish(self._pool, [backend])
+
+    def _report_panic(self) -> None:
+        """Log it, as no connection comes here that would have it logged; not before the first checks."""
         if not any(backend.awaits_check for backend in self._pool.backends):
-            # No connection comes here that would have it logged.
             self._pool.report_panic()
+
+    def _on_change(self, change: PoolChange) -> None:
+        self._report_panic()
         self._readmit_in_time()
         self._publish(self._pool, [*change.added, *change.changed])
 

@@ -140,17 +140,26 @@ class FollowedPools:
         self._failures = FailureReports(reactor, say)
         self._affinities = SentAffinities(reactor, say)
         self._bans = SentBans(reactor, say)
+        self._follows_to_the_end = False
+
+    def follow_to_the_end(self) -> None:
+        """Have backends stand as the supervisor says while sessions go on, although the pools end."""
+        self._follows_to_the_end = True
 
     # Following
 
     def begin(self, pool: Pool, on_down: OnDown) -> None:
         """See ``Following``."""
         pool.follow(self._failures.of(pool))
-        self._pools[pool.name] = _FollowedPool(pool, self._of(pool.name), on_down)
+        known = self._of(pool.name)
+        self._pools[pool.name] = _FollowedPool(pool, known, on_down)
+        if known.is_known and pool.name in self._monitors:
+            # The supervisor may have been quicker, where a reload brings the pool into use.
+            self._monitors[pool.name].settle()
 
     def end(self, pool: Pool) -> None:
         """See ``Following``."""
-        if pool.name in self._pools:
+        if pool.name in self._pools and not self._follows_to_the_end:
             self._pools.pop(pool.name).unfollow()
             self._known.pop(pool.name, None)
             self._monitors.pop(pool.name, None)

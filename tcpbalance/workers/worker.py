@@ -205,6 +205,7 @@ class Worker:
         """Accept no more clients, report those that there are, and drain."""
         if self._balancer is not None:
             self._exchange.is_replaced(self._balancer.take_back_handed_over())
+        self._following.follow_to_the_end()
         self._pause()
         if self._clients is not None:
             self._clients.report()
@@ -322,9 +323,15 @@ def limited_clients(balancer: Balancer) -> dict[str, AdmissionControl]:
 
 def _log_to(sender: LogSender) -> None:
     """Have warnings and errors logged by the supervisor, which says itself what goes well."""
-    level = LogLevelFilterPredicate(defaultLogLevel=LogLevel.warn)
-    # The supervisor watches the files, and calls them by their names.
-    level.setLogLevelForNamespace("tcpbalance.reload", LogLevel.critical)
     globalLogBeginner.beginLoggingTo(
-        [FilteringLogObserver(sender, [level])], redirectStandardIO=False, discardBuffer=True
+        [FilteringLogObserver(sender, [levels()])], redirectStandardIO=False, discardBuffer=True
     )
+
+
+def levels() -> LogLevelFilterPredicate:
+    """Give what decides which lines of a worker are logged."""
+    level = LogLevelFilterPredicate(defaultLogLevel=LogLevel.warn)
+    # The supervisor watches the files, and calls them by their names; it looks up the same names, too.
+    for namespace in ("tcpbalance.reload", "tcpbalance.net.resolver"):
+        level.setLogLevelForNamespace(namespace, LogLevel.critical)
+    return level

@@ -14,7 +14,10 @@ from tcpbalance.config.frontends import FrontendConfig, RouteConfig
 from tcpbalance.config.names import NamePattern
 from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.pools import AffinityConfig, BackendConfig, HealthConfig, PoolConfig
+from tcpbalance.health.probes import ProbeFailed
 from tcpbalance.pool.backend import AdminState
+from tcpbalance.pool.changes import PoolChange
+from tcpbalance.pool.standing import Standing
 
 FAILURES = 3
 
@@ -129,6 +132,88 @@ def test_admin_states_reach_all_workers_and_those_to_come() -> None:
     assert fleet.workers[0].states == {"a": "draining", "b": "up"}
     assert not fleet.pools.set_admin_state("web", "c", AdminState.DRAIN)
     assert not fleet.pools.set_admin_state("api", "a", AdminState.DRAIN)
+    fleet.stop()
+
+
+def test_why_a_backend_is_down_is_known_everywhere() -> None:
+    probe = ScriptedProbe(hangs=True)
+    fleet = Fleet(a_config("abc", health=checks(probe, initial="down", rise=2)))
+    assert "no 2 checks in a row" in fleet.workers[0].backend("a").cause
+    waiting, probe.waiting, probe.hangs = probe.waiting, [], False
+    for name, answer in waiting:
+        answer.errback(ProbeFailed(f"refused by {name}"))
+    fleet.run()
+    its = [fleet.backend(name) for name in "abc"]
+    assert [(backend.awaits_check, backend.cause) for backend in its] == [
+        (False, f"refused by {name}") for name in "abc"
+    ]
+    for worker in fleet.workers:
+        assert [Standing.of(worker.backend(name)) for name in "abc"] == [*map(Standing.of, its)]
+    fleet.stop()
+
+
+def test_a_reason_alone_wakes_no_one_in_a_worker() -> None:
+    probe = ScriptedProbe(down={"a"})
+    fleet = Fleet(a_config("ab", health=checks(probe)))
+    changes: list[PoolChange] = []
+    fleet.workers[0].pool().subscribe(changes.append)
+    supervisors = fleet.pools.pools[0]
+    supervisors.mark_down(fleet.backend("a"), "too late")
+    fleet.run()
+    assert fleet.workers[0].backend("a").cause == "too late"
+    before = fleet.workers[0].count
+    supervisors.mark_down(fleet.backend("a"), "too late")
+    fleet.run()
+    assert fleet.workers[0].count == before
+    assert not changes
+    fleet.stop()
+
+
+def test_a_panic_that_the_first_checks_show_is_logged_once(logged: Sequence[LogEvent]) -> None:
+    probe = ScriptedProbe(hangs=True)
+    fleet = Fleet(a_config("ab", health=checks(probe), panic_threshold=0.5))
+    waiting, probe.waiting, probe.hangs = probe.waiting, [], False
+    probe.down = {"a", "b"}
+    for _, answer in waiting:
+        answer.errback(ProbeFailed("refused"))
+    fleet.run(30.0)
+    panic = "pool web: 0 of 2 backends available, below the panic threshold; health is ignored"
+    assert lines(logged).count(panic) == 1
+    fleet.stop()
+
+
+def test_a_worker_that_drains_after_it_was_replaced_follows_to_the_end() -> None:
+    probe = ScriptedProbe()
+    fleet = Fleet(a_config(health=checks(probe, on_down="reset")))
+    before = fleet.workers[0]
+    (service,) = before.balancer._pools.values()
+    reset: list[str] = []
+    service._on_down = lambda backend: reset.append(backend.name)
+    fleet.workers = [fleet.begin(0), fleet.workers[1], before]
+    fleet.run()
+    before.following.follow_to_the_end()
+    before.balancer.stopService()
+    probe.down = {"a"}
+    fleet.run(20.0)
+    assert [worker.states for worker in fleet.workers] == [{"a": "down", "b": "up"}] * 3
+    assert reset == ["a"]
+    fleet.stop()
+
+
+def test_a_frontend_opens_where_its_pool_was_known_before_it_was_prepared() -> None:
+    fleet = Fleet(a_config())
+    both = a_config(frontends=["web", "other"])
+    pool = a_config("c", health=checks(ScriptedProbe())).pools["web"]
+    fleet.apply(
+        Config(
+            frontends={
+                "web": both.frontends["web"],
+                "other": FrontendConfig(listen="127.0.0.1:0", pool="new"),
+            },
+            pools={**both.pools, "new": pool},
+        )
+    )
+    assert [worker.accepts for worker in fleet.workers] == [True, True]
     fleet.stop()
 
 
