@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any, Protocol
 
 from tcpbalance.net.listener import Listener
@@ -38,6 +39,18 @@ class ClaimingListener(Listener):
         if not self._places.claim():
             raise BlockingIOError
         return self._accept_unasked()
+
+    def _accept_at(self, sock: socket.socket) -> tuple[int, Any]:
+        if not self._places.claim():
+            raise BlockingIOError
+        return super()._accept_at(sock)
+
+    def accept_from(self, sock: socket.socket) -> None:
+        """See ``Listener``."""
+        try:
+            super().accept_from(sock)
+        finally:
+            self._places.give_up_claim()
 
     def doRead(self) -> None:
         """See ``Listener``."""

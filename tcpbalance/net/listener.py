@@ -252,8 +252,11 @@ class Listener:
         turn_new_clients_away(sock)
         with contextlib.suppress(OSError):
             while self._watched and not self._paused:
-                number, peer = sock._accept()  # type: ignore[attr-defined]  # not in typeshed
+                number, peer = self._accept_at(sock)
                 self._serve(SocketType(sock.family, STREAM, sock.proto, number), peer)
+
+    def _accept_at(self, sock: socket.socket) -> tuple[int, Any]:
+        return sock._accept()  # type: ignore[attr-defined, no-any-return]  # not in typeshed
 
     def accept_now(self) -> None:
         """Accept the clients that wait, without waiting for an event."""

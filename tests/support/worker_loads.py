@@ -29,7 +29,8 @@ class ClockReactor(Clock):
         self.readers.append(reader)
 
     def removeReader(self, reader: Any) -> None:
-        self.readers.remove(reader)
+        if reader in self.readers:
+            self.readers.remove(reader)
 
     def turn(self, seconds: float = 0.0) -> None:
         """Do what is due, and hear the bells."""
