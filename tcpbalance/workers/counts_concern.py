@@ -118,17 +118,21 @@ class SupervisorCounts:
         maxima = counted(config)
         for key, maximum in maxima.items():
             self._counts.set_maximum(self._rows.known[key], maximum)
-        gone = self._rows.keep(maxima)
+        self._keep(maxima)
+        self._ring_all()  # A maximum may be higher.
+
+    def abandon(self, config: Config) -> None:
+        """Serve by the configuration that was served by before."""
+        self._keep(counted(config))
+
+    def _keep(self, keys: Collection[Key]) -> None:
+        """Have nothing else counted any more: the rows of the rest are given to others later."""
+        gone = self._rows.keep(keys)
         for row in gone.values():
             self._counts.set_maximum(row, None)
         for piece, follow in pieces(map(list, gone)):
             for worker in self._processes:
                 worker.send({"uncounted": piece, "more": follow})
-        self._ring_all()  # A maximum may be higher.
-
-    def abandon(self, config: Config) -> None:
-        """Serve by the configuration that was served by before."""
-        self._rows.keep(counted(config))
 
     def _send_rows(self, workers: Collection[ToWorker], rows: Mapping[Key, int]) -> None:
         for piece, follow in pieces([list(key), row] for key, row in rows.items()):

@@ -21,6 +21,7 @@ from tcpbalance.config.pools import BackendConfig, PoolConfig
 from tcpbalance.errors import TcpbalanceError
 from tcpbalance.pool.pool import Pool, Slot
 from tcpbalance.pool.shared_load import NoCapacityError
+from tcpbalance.workers import counts_concern
 from tcpbalance.workers.counts_concern import SupervisorCounts, WorkerCounts, pieces
 from tcpbalance.workers.messages import MAX_MESSAGE, Message
 from tcpbalance.workers.place import COLUMNS_A_PLACE
@@ -215,6 +216,21 @@ def test_connections_to_a_backend_that_was_removed_count_where_it_comes_back(mak
     old.give_back("a")
     assert successor.take("a")
     assert not second.take("a")
+
+
+def test_rows_of_a_change_that_is_given_up_are_free_for_others(
+    monkeypatch: pytest.MonkeyPatch, make_scene: Any
+) -> None:
+    monkeypatch.setattr(counts_concern, "MAX_ROWS", 4)
+    monkeypatch.setattr(counts_concern, "HEARD", 3)
+    scene = make_scene(a_config({"a": 1, "b": None}))
+    first, second, _ = scene.workers
+    scene.counts.prepare(a_config({"a": 1, "b": 5}))
+    scene.counts.abandon(scene.config)
+    scene.reload(a_config({"a": 1, "b": None, "c": 1, "d": 1}))
+    assert all(first.take("b") for _ in range(3))
+    assert second.take("c")
+    assert second.take("d")
 
 
 def test_any_number_of_backends_is_made_known(make_scene: Any) -> None:
