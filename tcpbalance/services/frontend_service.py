@@ -237,13 +237,12 @@ class FrontendService(SteppedService):
                 self._handed_over.accept_waiting()
         if self._handed_over is not None:
             self._handed_over.close()
-            self._handed_over = None
         ended = DeferredList([self.close(), self._drain()])
         return ended.addCallback(lambda _: None)
 
     def serve_handed_over(self, connection: HandedOver) -> None:
-        """Serve a client that another process has accepted; one that comes when the frontend has ended is
-        reset."""
+        """Serve a client that another process has accepted, or that could not be handed over to one; where
+        the frontend has ended, it is reset."""
         if self._handed_over is None:
             connection.sock.close()
         else:

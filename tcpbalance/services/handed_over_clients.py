@@ -41,6 +41,7 @@ class HandedOverClients:
         self._waiting: deque[HandedOver] = deque()
         self._is_open = False
         self._paused = False
+        self._closed = False
         self._turn: IDelayedCall | None = None
         self._shed_log = RateLimitedLog(self._write_shed, reactor.seconds, reactor)
         factory.registry.accept_pause.pause_on(self)
@@ -56,7 +57,9 @@ class HandedOverClients:
 
     def serve(self, connection: HandedOver) -> None:
         """Serve a client, now or once clients are accepted; one too many is reset."""
-        if self._accepts and not self._waiting and self._factory.registry.claim():
+        if self._closed:
+            self._serve_at_the_end(connection)
+        elif self._accepts and not self._waiting and self._factory.registry.claim():
             self._serve(connection)
         elif len(self._waiting) < self._bound():
             self._waiting.append(connection)
@@ -64,6 +67,18 @@ class HandedOverClients:
             connection.sock.close()
             self._factory.stats.connections_shed += 1
             self._shed_log.note(None, None)
+
+    def _serve_at_the_end(self, connection: HandedOver) -> None:
+        """Serve a client that was accepted before the frontend was closed, and could not be handed over."""
+        if self._factory.registry.sessions:
+            self._serve(connection)
+            return
+        # With the last session, all that is needed has ended.
+        connection.sock.close()
+        self._log.warn(
+            "frontend {name}: a connection is reset: it could not be handed over, and all others have ended",
+            name=self._name,
+        )
 
     def _serve(self, connection: HandedOver) -> None:
         try:
@@ -118,7 +133,8 @@ class HandedOverClients:
         return waiting
 
     def close(self) -> None:
-        """Serve no more."""
+        """Let no more clients wait."""
+        self._closed = True
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None

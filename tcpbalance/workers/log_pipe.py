@@ -1,7 +1,8 @@
 """What a worker logs goes to the supervisor by a pipe, and from there where its own lines go.
 
 A worker never waits for the pipe: what finds no space is dropped, and how many lines that were is logged
-with the next one that does. The access log does not come this way.
+with the next one that does. Once the supervisor is gone, lines go to the standard error stream, where there
+is space. The access log does not come this way.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
+from select import select
+from time import time
 from typing import Any
 
 from twisted.internet.interfaces import IReadDescriptor
-from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent
+from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent, formatTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -20,6 +23,8 @@ MAX_LOG_LINE = 4096
 """Bytes of a line; a pipe takes that much whole or not at all (pipe(7)). Longer ones are cut."""
 
 _READ_AT_ONCE = 65536
+
+_ERRORS = 2
 
 
 @implementer(ILogObserver)
@@ -50,8 +55,18 @@ class LogSender:
             line = _line(level.name, namespace, text)
         try:
             return os.write(self._descriptor, line) == len(line)
+        except BrokenPipeError:
+            return _write_here(level.name, text)
         except OSError:
             return False
+
+
+def _write_here(level: str, text: str) -> bool:
+    line = f"{formatTime(time())} [{level}] worker (process {os.getpid()}): {text}\n".encode(errors="replace")
+    with suppress(OSError, ValueError):
+        _, writable, _ = select([], [_ERRORS], [], 0)
+        return bool(writable) and os.write(_ERRORS, line[:MAX_LOG_LINE]) > 0
+    return False
 
 
 def _line(level: str, namespace: str, text: str) -> bytes:

@@ -266,9 +266,9 @@ class Worker:
             self._drain()
 
     def _supervisor_is_gone(self) -> None:
-        if not self._drains:
-            self._log.error("the supervisor has ended: no new connections; open sessions may finish")
-            self._drain()
+        # One that drains has handed its clients over so far, to workers that end now, too.
+        self._log.error("the supervisor has ended: no new connections; open sessions may finish")
+        self._drain()
 
     def _drain(self) -> None:
         """Accept no more clients, and end when the open sessions have ended."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from attrs import evolve
 from twisted.internet import reactor as global_reactor
+from twisted.internet.address import IPv4Address
 from twisted.internet.threads import deferToThread
 from twisted.logger import capturedLogs, formatEvent
 
@@ -33,6 +34,7 @@ reactor: Any = global_reactor
 HERE, ELSEWHERE = "203.0.113.1", "203.0.113.2"
 ELSEWHERE6 = "2001:db8::2"
 DIRECT = "127.0.0.9"
+PEER = IPv4Address("TCP", PROXY, 40000)
 
 
 class Elsewhere:
@@ -269,12 +271,30 @@ class HandingOverTests(ApplyCase):
         await self.stopped(balancer, waiting[0])
         assert await self.answer(waiting[1]) == ""
 
+    async def test_one_that_cannot_be_handed_over_is_served_while_the_frontend_drains(self) -> None:
+        balancer = await self.behind_proxies()
+        served = [self.from_elsewhere(balancer, rest=b"?")]
+        assert await self.answer(served[0]) == "a"
+        ended = balancer.stopService()
+        served.append(self.from_elsewhere(balancer, rest=b"?", address=PEER))
+        assert await self.answer(served[1]) == "a"
+        for client in served:
+            client.close()
+        await ended
+        with capturedLogs() as events:
+            late = self.from_elsewhere(balancer, address=PEER)
+        assert await self.answer(late) == ""
+        (line,) = (formatEvent(event) for event in events)
+        assert line.endswith("it could not be handed over, and all others have ended")
+
     async def stopped(self, balancer: Balancer, client: socket.socket) -> None:
         ended = balancer.stopService()
         client.close()
         await ended
 
-    def from_elsewhere(self, balancer: Balancer, frontend: str = "web", rest: bytes = b"") -> socket.socket:
+    def from_elsewhere(
+        self, balancer: Balancer, frontend: str = "web", rest: bytes = b"", address: Any = None
+    ) -> socket.socket:
         """A client that another process has accepted."""
         with socket.create_server(("127.0.0.1", 0)) as listening:
             client = socket.create_connection(listening.getsockname())
@@ -283,8 +303,8 @@ class HandingOverTests(ApplyCase):
         client.setblocking(False)
         sock.setblocking(False)
         reset_on_close(sock)
-        address: Any = balancer.listens_on("web")[0]
-        peer = evolve(address, host=PROXY)
+        where: Any = address or balancer.listens_on("web")[0]
+        peer = evolve(where, host=PROXY)
         received = header_of(ELSEWHERE) + rest
         number = sock.detach()
         balancer.serve_handed_over(

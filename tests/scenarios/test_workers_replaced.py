@@ -240,6 +240,35 @@ def test_without_the_supervisor_open_sessions_go_on_and_all_processes_end(
         assert clients.ask_unix(str(tmp_path / "socket"), b"question") == b"question"
 
 
+def test_without_the_supervisor_clients_of_replaced_workers_are_served_whose_header_comes_then(
+    config: str, tmp_path: Path
+) -> None:
+    behind = 'accept_proxy_protocol = ["127.0.0.0/8"]\npreread_timeout = "50s"\npool = "web"\n'
+    with Daemon(config.replace('pool = "web"\n', behind), tmp_path, may_fail=True) as daemon:
+        port = daemon.port
+        open_ones = [clients.connect(port, f"127.0.1.{last}") for last in range(1, 7)]
+        headers = [f"PROXY TCP4 192.0.2.{last} 127.0.0.1 1 2\r\nx".encode() for last in range(6)]
+        for client, header in zip(open_ones, headers, strict=True):
+            client.sendall(header[:7])
+        first = clients.connect(port, "127.0.1.9")
+        first.sendall(b"PROXY UNKNOWN\r\n")
+        assert is_served(first)
+        restart(daemon)
+        children = daemon.children
+        daemon.send(signal.SIGKILL)
+        assert daemon.wait() == -signal.SIGKILL
+        until(lambda: refuses(port), lambda: "a port that nothing listens on")
+        # Those that drain say so, too.
+        said = "the supervisor has ended: no new connections; open sessions may finish"
+        until(lambda: daemon.log.count(said) > WORKERS, lambda: daemon.log)
+        for client, header in zip(open_ones, headers, strict=True):
+            client.sendall(header[7:])
+            assert client.recv(1) == b"x"
+        for client in (first, *open_ones):
+            client.close()
+        until(lambda: all(map(has_ended, children)), lambda: f"the end of {children}")
+
+
 def test_sigterm_to_all_processes_ends_all_of_them(config: str, tmp_path: Path) -> None:
     """As service managers do it, in whatever order."""
     with Daemon(config, tmp_path) as daemon:
