@@ -6,7 +6,8 @@ worker where it waits, or serves it itself.
 
 A worker may be busy or stopped, and one that was killed has not rung. So one that has rung looks again a
 moment later, and rings another where what was given back has not been taken; one that has not heard its bell
-by then is not rung again before it has. And one in which clients wait looks now and then without a bell.
+by then is not rung again before it has. And one in which clients wait looks without a bell, too, less
+and less often while it finds nothing.
 
 What waits says so first and looks once more then, and what is given back is given back first and then it is
 looked at what waits: of the two, one sees the other.
@@ -30,8 +31,12 @@ from tcpbalance.workers.shared_counts import SharedCount
 ANSWERED_WITHIN = 0.005
 """Seconds in which a worker takes what was given back, before its bell is passed over."""
 
-LOOK_WITHOUT_BELL_EVERY = 0.02
-"""Seconds between two looks of a worker in which something waits, whatever rings."""
+LOOK_WITHOUT_BELL_AFTER = 0.02
+"""Seconds after which a worker looks in which something waits, whatever rings; doubled after each look that
+finds nothing."""
+
+LOOK_WITHOUT_BELL_EVERY = 0.2
+"""Seconds between two of these looks at most."""
 
 RING_ALL = 1000
 """What is written to the bell of a worker that is to take as much as it can use."""
@@ -187,6 +192,7 @@ class Bells:
         self._soon: dict[WaitingHere, None] = {}
         self._called: dict[WaitingHere, set[int]] = {}
         self._next_look: IDelayedCall | None = None
+        self._until_look = LOOK_WITHOUT_BELL_AFTER
         self._soon_call: IDelayedCall | None = None
         self._pass_over_call: IDelayedCall | None = None
         reactor.addReader(self)
@@ -208,8 +214,11 @@ class Bells:
     def watch(self, waiting: WaitingHere) -> None:
         """Look now and then, as long as clients wait."""
         self._watched[waiting] = None
+        self._until_look = LOOK_WITHOUT_BELL_AFTER
         if self._next_look is None:
-            self._next_look = self._reactor.callLater(LOOK_WITHOUT_BELL_EVERY, self._look_at_all)
+            self._next_look = self._reactor.callLater(self._until_look, self._look_at_all)
+        elif self._next_look.getTime() > self._reactor.seconds() + self._until_look:
+            self._next_look.reset(self._until_look)
 
     def leave(self, waiting: WaitingHere) -> None:
         """Do not look any more."""
@@ -256,15 +265,18 @@ class Bells:
 
     def _look_at_all(self) -> None:
         self._next_look = None
-        for waiting in list(self._watched):
-            self._serve(waiting, RING_ALL)
-        if self._watched:
-            self._next_look = self._reactor.callLater(LOOK_WITHOUT_BELL_EVERY, self._look_at_all)
+        found = [self._serve(waiting, RING_ALL) for waiting in list(self._watched)]
+        if self._watched and self._next_look is None:
+            longer = min(2 * self._until_look, LOOK_WITHOUT_BELL_EVERY)
+            self._until_look = LOOK_WITHOUT_BELL_AFTER if any(found) else longer
+            self._next_look = self._reactor.callLater(self._until_look, self._look_at_all)
 
-    def _serve(self, waiting: WaitingHere, times: int) -> None:
-        for _ in range(times):
+    def _serve(self, waiting: WaitingHere, times: int) -> bool:
+        """Serve at most so many; give whether there was something for one."""
+        for served in range(times):
             if not self._safely(waiting.here.serve_one):
-                return
+                return served > 0
+        return True
 
     def _safely(self, call: Callable[[], Any]) -> Any:
         try:

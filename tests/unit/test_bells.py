@@ -11,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.worker_loads import SharedWorkers
-from tcpbalance.workers.bells import ANSWERED_WITHIN, LOOK_WITHOUT_BELL_EVERY, WaitingHere, draw
+from tcpbalance.workers.bells import (
+    ANSWERED_WITHIN,
+    LOOK_WITHOUT_BELL_AFTER,
+    LOOK_WITHOUT_BELL_EVERY,
+    WaitingHere,
+    draw,
+)
 from tcpbalance.workers.shared_counts import can_count
 
 pytestmark = pytest.mark.skipif(not can_count(), reason="needs Linux on x86_64")
@@ -172,6 +178,21 @@ def test_one_that_waits_looks_now_and_then_without_a_bell(scene: Scene) -> None:
     assert scene.served == [0, 1, 0]
     scene.turn(1, LOOK_WITHOUT_BELL_EVERY)
     assert not scene.shared.workers[1].reactor.getDelayedCalls()
+
+
+def test_one_that_looks_in_vain_looks_less_and_less_often_until_another_waits(scene: Scene) -> None:
+    here = scene.here[1]
+    here.wait(1)
+    settle(scene)
+    for _ in range(1000):
+        scene.turn(1, 0.01)
+    assert 50 <= here.looks <= 60
+    here.wait(0)
+    here.wait(1)
+    settle(scene)
+    here.looks = 0
+    scene.turn(1, LOOK_WITHOUT_BELL_AFTER)
+    assert here.looks == 1
 
 
 def test_one_that_begins_to_wait_looks_once_more(scene: Scene) -> None:

@@ -321,7 +321,7 @@ class LoadMachine(RuleBasedStateMachine):
     @rule()
     def a_moment_passes(self) -> None:
         """After that none waits that could be served, and all that may be there is there."""
-        self.shared.turns(self.running(), 0.1)
+        self.shared.turns(self.running(), 0.25)
         for column in self.running():
             waiting = [session for session in self.sessions[column] if session.waits]
             pool = self.pools[column]
