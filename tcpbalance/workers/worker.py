@@ -87,6 +87,7 @@ class Worker:
         self._concerns: Sequence[WorkerConcern] = []
         self._clients: ClientsOfPlace | None = None
         self._drains = False
+        self._is_over = False
         self._channel = Channel(
             reactor,
             socket.socket(fileno=numbers[CONTROL]),
@@ -106,8 +107,14 @@ class Worker:
 
     def _stop(self) -> Any:
         if self._balancer is None:
+            self._is_over = True
             return None
-        return self._balancer.stopService().addCallback(lambda _: self._exchange.emptied())
+        ended = self._balancer.stopService().addCallback(lambda _: self._exchange.emptied())
+        return ended.addBoth(self._end)
+
+    def _end(self, outcome: Any) -> Any:
+        self._is_over = True
+        return outcome
 
     def _say(self, content: Mapping[str, Any]) -> None:
         self._channel.send(content)
@@ -266,6 +273,8 @@ class Worker:
             self._drain()
 
     def _supervisor_is_gone(self) -> None:
+        if self._is_over:
+            return  # The reactor closes what is left.
         # One that drains has handed its clients over so far, to workers that end now, too.
         self._log.error("the supervisor has ended: no new connections; open sessions may finish")
         self._drain()
