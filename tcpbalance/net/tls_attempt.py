@@ -130,16 +130,19 @@ class TlsAttempt:
         :param transport: what it is connected by, which is closed before that is reported: the backend may be
             given another connection then; None where it is closed by now.
         """
+        self._fail(ConnectFailed(cause, fault), transport)
+
+    def _fail(self, outcome: ConnectFailed, transport: Any) -> None:
         if not self._over:
-            self._outcome = ConnectFailed(cause, fault)
+            self._outcome = outcome
         self._end()
         if transport is not None:
             # It reports its end here, now or in another turn.
             transport.abortConnection()
             return
-        outcome, self._outcome = self._outcome, None
-        if outcome is not None:
-            self._factory.clientConnectionFailed(self, Failure(outcome))  # type: ignore[no-untyped-call]
+        reported, self._outcome = self._outcome, None
+        if reported is not None:
+            self._factory.clientConnectionFailed(self, Failure(reported))  # type: ignore[no-untyped-call]
 
     def broke_down(self, transport: Any) -> None:
         """An exception of ours is under way: log it, and end what it has ended."""
@@ -156,16 +159,15 @@ class TlsAttempt:
         """
         if self._handshake is None:
             return 0.0
-        self.cancel()
-        reason = Failure(ConnectFailed(f"TLS: {timed_out(self._timeout)}"))  # type: ignore[no-untyped-call]
-        self._factory.clientConnectionFailed(self, reason)
+        self._fail(ConnectFailed(f"TLS: {timed_out(self._timeout)}"), self._handshake.transport)
         return None
 
     def on_failure(self, failure: Failure) -> None:
         """See ``wheel.Watched``."""
-        self.cancel()
-        reason = Failure(internal_error())  # type: ignore[no-untyped-call]
-        self._factory.clientConnectionFailed(self, reason)
+        pending, handshake = self._pending, self._handshake
+        if pending is not None:
+            pending.cancel()
+        self._fail(internal_error(), None if handshake is None else handshake.transport)
 
     def cancel(self) -> None:
         """See ``Pending``."""

@@ -289,10 +289,7 @@ class TestMessages:
                 '1: shutdown_grace: must be a duration such as "250ms", "2s", "5m", "1h" or a number of '
                 'seconds, got "5x"'
             ),
-            (
-                '2: worker: unknown key, known keys are "data_path", "shutdown_grace", "resolver", '
-                '"overload", "access_log", "frontends" and "pools"'
-            ),
+            '2: worker: unknown key, did you mean "workers"?',
             "4: pools.db.retries: must be at least 0, got -1",
             "5: pools.db.connect_timeout: must be longer than 0s, got 0s",
             '8: pools.db.backends[1].address: is required, such as address = "10.0.0.11:5432"',
