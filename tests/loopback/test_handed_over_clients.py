@@ -31,9 +31,9 @@ from support.handed_over_case import (
     header_of,
     heard,
     is_open,
-    refuses,
 )
 from support.sockets import some_turns, until
+from support.supervised import refuses
 from support.tls_lines import frontend_tls
 from tcpbalance.config.admission import LimitsConfig
 from tcpbalance.config.models import AccessLogConfig

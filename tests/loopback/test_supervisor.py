@@ -2,70 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import socket
 from typing import Any
 
 import attrs
 import pytest
 from twisted.internet import reactor as global_reactor
 
-from support.apply_case import ApplyCase
-from support.orphans import adopt_no_orphans
 from support.sockets import until
+from support.supervised import WORKERS, SupervisedCase, is_closed, refuses
 from tcpbalance import ListenError
-from tcpbalance.config.models import Config
-from tcpbalance.workers.owner import owner
 from tcpbalance.workers.shared_counts import can_count
-from tcpbalance.workers.socket_group import SocketGroup
 from tcpbalance.workers.supervisor import Supervisor
 
 reactor: Any = global_reactor
 
-WORKERS = 2
-
 
 @pytest.mark.skipif(not can_count(), reason="needs Linux on x86_64")
-class SupervisorTests(ApplyCase):
+class SupervisorTests(SupervisedCase):
     """A supervisor before servers that say which of them has answered."""
-
-    data_path_name = "auto"
-
-    async def supervised(self, config: Config) -> Supervisor:
-        supervisor = Supervisor(reactor, attrs.evolve(config, workers=WORKERS))
-        supervisor.prepare()
-        # Other tests would find children of theirs that are none.
-        self.addCleanup(adopt_no_orphans)
-        self.addCleanup(supervisor.stopService)
-        supervisor.startService()
-        await supervisor.when_listening()
-        return supervisor
-
-    def connected(self, supervisor: Supervisor, source: str) -> socket.socket:
-        group = self.group(supervisor)
-        address = group.of_worker(0).getsockname()
-        client = socket.create_connection(address, source_address=(source, 0))
-        self.addCleanup(client.close)
-        client.setblocking(False)
-        return client
-
-    def group(self, supervisor: Supervisor) -> SocketGroup:
-        assert supervisor._listening is not None
-        (group,) = supervisor._listening.groups
-        return group
-
-    def sources(self) -> list[str]:
-        """A client of each worker."""
-        found: dict[int, str] = {}
-        for last in range(1, 255):
-            source = f"127.0.0.{last}"
-            found.setdefault(owner(socket.inet_aton(source), WORKERS), source)
-        return [found[number] for number in range(WORKERS)]
-
-    def pids(self, supervisor: Supervisor) -> list[int]:
-        return [place.process.pid if place.process else 0 for place in supervisor._places]
 
     async def test_all_serve_and_each_client_has_its_own(self) -> None:
         supervisor = await self.supervised(self.config())
@@ -155,18 +111,3 @@ class SupervisorTests(ApplyCase):
         assert await self.answer(client) == "a"
         client.close()
         await until(reactor, lambda: place.process is not process)
-
-
-def is_closed(client: socket.socket) -> bool:
-    """Whether a client, whose socket does not block, has come to the end of its connection."""
-    try:
-        return client.recv(1) == b""
-    except BlockingIOError:
-        return False
-    except ConnectionResetError:
-        return True
-
-
-def refuses(address: Any) -> bool:
-    with contextlib.closing(socket.socket()) as client:
-        return client.connect_ex(address) != 0

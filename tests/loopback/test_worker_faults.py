@@ -21,7 +21,7 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from support.certificates import self_signed
 from support.sockets import until
-from support.supervised import SupervisedCase
+from support.supervised import SupervisedCase, is_closed
 from tcpbalance.config.admission import LimitsConfig
 from tcpbalance.config.models import Config
 from tcpbalance.config.pools import BackendConfig, PoolConfig
@@ -301,7 +301,7 @@ class WorkerFaultTests(SupervisedCase):
         before = self.pids(supervisor)
         self.send_signal(supervisor, 1, signal.SIGKILL)
         for client in clients:
-            await until(reactor, partial(ends, client))
+            await until(reactor, partial(is_closed, client))
         assert await self.answer(other) == "b"
         assert await self.answer_to(supervisor, 1, "plain") == "b"
         assert self.pids(supervisor)[0] == before[0]
@@ -348,16 +348,6 @@ class WorkerFaultTests(SupervisedCase):
         # One in an accept, or in a relay, for each of those that come at the same time.
         assert answers.count("") <= 5 * len(coming)
         assert {*answers} <= {"", "a"}
-
-
-def ends(client: socket.socket) -> bool:
-    """Whether a client, whose socket does not block, has come to the end of its connection."""
-    try:
-        return client.recv(1) == b""
-    except BlockingIOError:
-        return False
-    except ConnectionResetError:
-        return True
 
 
 def has_more(items: list[str], number: int) -> bool:

@@ -181,9 +181,3 @@ def ask_over_tls(address: Any, first: bytes, root: Path, kept: list[socket.socke
     except (ssl.SSLError, ConnectionError):
         return b""
     return answer
-
-
-def refuses(address: Any) -> bool:
-    """Whether nothing listens on an address."""
-    with contextlib.closing(socket.socket()) as client:
-        return client.connect_ex(address) != 0

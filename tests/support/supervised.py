@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -91,3 +92,19 @@ class SupervisedCase(ApplyCase):
     async def restarted(self, supervisor: Supervisor) -> None:
         """Wait until a rolling restart is over."""
         await until(reactor, lambda: not supervisor._is_restarting, 30)
+
+
+def is_closed(client: socket.socket) -> bool:
+    """Whether a client, whose socket does not block, has come to the end of its connection."""
+    try:
+        return client.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
+
+
+def refuses(address: Any) -> bool:
+    """Whether nothing listens on an address."""
+    with contextlib.closing(socket.socket()) as client:
+        return client.connect_ex(address) != 0
