@@ -139,6 +139,9 @@ def daemon(
         lambda hand_over: Upgrader(reactor, balancer, environment, hand_over),
         reloader,
     )
+    if os.getpid() == FIRST_PROCESS:
+        # A supervisor reaps orphans in any case, whose parent it is wherever it runs.
+        OrphanReaper(reactor).setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
     if environment.ready_descriptor is not None:
         predecessor = Predecessor(reactor, environment.ready_descriptor, environment.passed)
         balancer.when_listening().addCallbacks(
@@ -175,10 +178,8 @@ def _daemon(
 
     renewal = make_renewal(hand_over)
     signals = Signals(reactor, served, shutdown, notifier, renewal, reloader)
-    parts: list[Any] = [signals, renewal, reloader, notifier]
-    if os.getpid() == FIRST_PROCESS:
-        parts.append(OrphanReaper(reactor))
-    for part in (*parts, served):
+    parts: list[Any] = [signals, renewal, reloader, notifier, served]
+    for part in parts:
         if part is not None:
             part.setServiceParent(service)
     served.when_listening().addErrback(_fail, reactor)

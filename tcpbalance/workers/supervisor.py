@@ -210,6 +210,7 @@ class Supervisor(Service):
         adopt_orphans()
         self._watch.startService()
         self._heartbeat.start()
+        self._orphans.startService()
         self.pools.startService()
         self._start_nursery()
 
@@ -252,10 +253,6 @@ class Supervisor(Service):
         if not isinstance(failure.value, TcpbalanceError):
             self._log.failure("the workers could not be started", failure)
         self._report(str(failure.value))
-
-    def _cannot_begin(self, failure: Failure) -> None:
-        self._log.failure("the workers cannot be started", failure)
-        self._report(f"the workers cannot be started: {failure.value!r}")
 
     def _report(self, error: str) -> None:
         """Report why workers cannot serve; where none has served yet, the whole start has failed."""
@@ -341,7 +338,6 @@ class Supervisor(Service):
         return [process for place in self._places for process in place.processes]
 
     def _watched(self) -> list[Pulsed]:
-        self._orphans.look()
         return [*self._processes(), *self._nurseries]
 
     def restart_workers(self) -> None:
@@ -545,6 +541,7 @@ class Supervisor(Service):
 
     def _finish(self, _: object) -> None:
         self._heartbeat.stop()
+        self._orphans.stopService()
         self._files = None
         if self._memory >= 0:
             os.close(self._memory)

@@ -16,6 +16,16 @@ ATTEMPTS = 3
 get it."""
 
 
+def _announce(count: SharedCount) -> bool:
+    """Count one more, unless there are as many as there may be."""
+    for _ in range(ATTEMPTS):
+        if count.add():
+            return True
+        if count.full:
+            break
+    return False
+
+
 def first_turn(place: int) -> float:
     """Give where in a round the turns of a worker begin: as far from those of the others as can be.
 
@@ -159,14 +169,8 @@ class WorkerBackendLoad:
 
     def add(self) -> bool:
         """See ``BackendLoad``."""
-        count = self._count
-        if count.add():
+        if _announce(self._count):
             return True
-        for _ in range(ATTEMPTS - 1):
-            if count.full:
-                break
-            if count.add():
-                return True
         # What was announced and taken back may have kept one from looking that waits.
         self._pool.look_soon()
         return False
@@ -313,13 +317,8 @@ class WorkerLimit:
     def add(self) -> bool:
         """See ``SharedLimit``."""
         count = self._count
-        if count is None or count.add():
+        if count is None or _announce(count):
             return True
-        for _ in range(ATTEMPTS - 1):
-            if count.full:
-                break
-            if count.add():
-                return True
         if self._waiting is not None:
             self._waiting.look_soon()
         return False
