@@ -12,30 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.error import ConnectionLost
-from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from support.descriptors import no_descriptor_free, open_descriptors
+from support.watcher import Watcher
 from tcpbalance.workers import messages
 from tcpbalance.workers.channel import AGAIN_AFTER, MAX_ATTEMPTS, MAX_WAITING, MESSAGES_A_TURN, Channel
 from tcpbalance.workers.messages import MAX_MESSAGE, Kept, Message, MessageError
-
-
-class Watcher(Clock):
-    """As much of a reactor as a channel needs; a turn is made by hand."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.readers: set[Any] = set()
-        self.writers: set[Any] = set()
-        self.addReader, self.removeReader = self.readers.add, self.readers.discard
-        self.addWriter, self.removeWriter = self.writers.add, self.writers.discard
-
-    def turn(self) -> None:
-        for reader in list(self.readers):
-            reader.doRead()
-        for writer in list(self.writers):
-            writer.doWrite()
 
 
 class Ends:

@@ -15,7 +15,7 @@ from unittest import mock
 import attrs
 import pytest
 from twisted.internet import reactor as global_reactor
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import gatherResults
 
 from support.sockets import until
 from support.supervised import WORKERS, SupervisedCase
@@ -103,14 +103,7 @@ class RollingRestartTests(SupervisedCase):
         supervisor = await self.supervised(self.config())
         over: list[bool] = []
         answers: list[str] = []
-
-        async def come_and_go(source: str) -> None:
-            while not over:
-                client = self.connected(supervisor, source)
-                answers.append(await self.answer(client))
-                client.close()
-
-        coming = [Deferred.fromCoroutine(come_and_go(source)) for source in self.sources() for _ in range(4)]
+        coming = self.come_and_go(supervisor, answers, over)
         for _ in range(3):
             supervisor.restart_workers()
             await self.restarted(supervisor)

@@ -17,7 +17,7 @@ from unittest import mock
 import attrs
 import pytest
 from twisted.internet import reactor as global_reactor
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import gatherResults
 
 from support.certificates import self_signed
 from support.sockets import until
@@ -330,14 +330,7 @@ class WorkerFaultTests(SupervisedCase):
         supervisor = await self.supervised(self.config())
         over: list[bool] = []
         answers: list[str] = []
-
-        async def come_and_go(source: str) -> None:
-            while not over:
-                client = self.connected(supervisor, source)
-                answers.append(await self.answer(client))
-                client.close()
-
-        coming = [Deferred.fromCoroutine(come_and_go(source)) for source in self.sources() for _ in range(4)]
+        coming = self.come_and_go(supervisor, answers, over)
         for _ in range(5):
             served = len(answers)
             await until(reactor, partial(has_more, answers, served + 50))

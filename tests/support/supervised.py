@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 from twisted.internet import reactor as global_reactor
+from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
@@ -60,6 +61,24 @@ class SupervisedCase(ApplyCase):
         self.addCleanup(client.close)
         client.setblocking(False)
         return client
+
+    def come_and_go(
+        self, supervisor: Supervisor, answers: list[str], over: list[bool]
+    ) -> list[Deferred[None]]:
+        """Have clients of all workers come and go, four of each at a time.
+
+        :param answers: gets what they are answered.
+        :param over: has something in it when no more are to come.
+        :returns: each fires when one of them has gone for good.
+        """
+
+        async def come(source: str) -> None:
+            while not over:
+                client = self.connected(supervisor, source)
+                answers.append(await self.answer(client))
+                client.close()
+
+        return [Deferred.fromCoroutine(come(source)) for source in self.sources() for _ in range(4)]
 
     def group(self, supervisor: Supervisor, frontend: str = "web") -> SocketGroup:
         listening = supervisor._listening
