@@ -1,4 +1,4 @@
-"""One server behind the balancer: what the operator says of it, and how it stands now."""
+"""One server behind the balancer: what the operator says of it, and its status now."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class AdminState(enum.Enum):
 # Checks and conversions run when it is made, not on each `active += 1`.
 @define(eq=False, on_setattr=attrs.setters.NO_OP)
 class Backend:
-    """A server that takes connections; belongs to one pool, which alone changes how it stands.
+    """A server that takes connections; belongs to one pool, which alone changes its status.
 
     :ivar address: where it listens; a str is parsed.
     :ivar name: how logs, metrics and the source hash call it; unique in its pool.
@@ -160,7 +160,7 @@ class Backend:
 
     @property
     def state(self) -> str:
-        """One word for how it stands: the first that is true of ``removed``, ``maintenance``, ``draining``,
+        """One word for its status: the first that is true of ``removed``, ``maintenance``, ``draining``,
         ``down``, ``ejected`` and ``up``."""
         return self.state_if(self.up)
 

@@ -17,6 +17,7 @@ from tcpbalance.config.rebalance import RebalanceConfig
 from tcpbalance.pool.affinity import Affinity
 from tcpbalance.pool.availability import Availability
 from tcpbalance.pool.backend import AdminState, Backend, BackendLike, BackendSettings
+from tcpbalance.pool.backend_status import BackendStatus
 from tcpbalance.pool.changes import OnChange, PoolChange, Subscribers
 from tcpbalance.pool.connection_queue import BackendsWithCapacity, ConnectionQueue
 from tcpbalance.pool.cooldown import COOLDOWN, SHORT_COOLDOWN, CooldownLog
@@ -33,7 +34,6 @@ from tcpbalance.pool.shares import Load, Surplus, surplus
 from tcpbalance.pool.shortage import Shortage
 from tcpbalance.pool.slot import Slot, SlotObservers
 from tcpbalance.pool.slow_start import SlowStart
-from tcpbalance.pool.standing import Standing
 from tcpbalance.pool.tier import PolicyFailureLog, Tier
 from tcpbalance.stats import BackendStats, PoolStats, add_up
 from tcpbalance.wire.proxy_protocol import ProxyVersion
@@ -100,7 +100,7 @@ class Pool:
     :ivar judges_connect_times: whether `Slot.took` is to be called with how long connecting took.
     :ivar cooldowns: takes note of each that begins.
     :ivar shortage: takes note of dials and checks that fail for want of something on this machine.
-    :ivar on_standing: called with a backend that stands differently only in why, and in whether it waits for
+    :ivar on_status: called with a backend whose status differs only in the cause, and in whether it waits for
         a check; subscribers hear of all else.
     :ivar stats: counters of what has happened apart from the backends; see `snapshot`.
     :raises SettingError: for backends or values it cannot work with.
@@ -198,7 +198,7 @@ class Pool:
         self._removed_counts: dict[str, int] = {}
         self._members = Members()
         self._subscribers = Subscribers(name)
-        self.on_standing: Callable[[Backend], object] = lambda _: None
+        self.on_status: Callable[[Backend], object] = lambda _: None
         self._availability = Availability(name, self._members)
         self.cooldowns = CooldownLog(name, clock, timer)
         self.subscribe(self.cooldowns.on_change)
@@ -234,7 +234,7 @@ class Pool:
         self._availability.report_panic()
 
     def follow(self, reports: OutlierReports) -> None:
-        """Leave it to another process to find out how backends stand: see `stand_as`.
+        """Leave it to another process to find out the status of backends: see `apply_statuses`.
 
         What is known of clients is recorded from now on, for `RecordedAffinity.take_changes`.
 
@@ -710,7 +710,7 @@ class Pool:
         """
         return self._subscribers.add(on_change)
 
-    # How backends stand
+    # The status of backends
 
     def mark_up(self, backend: Backend) -> bool:
         """Let the backend serve.
@@ -724,7 +724,7 @@ class Pool:
             backend.stats.up_transitions += 1
             self._changed(backend)
         elif is_news:
-            self.on_standing(backend)
+            self.on_status(backend)
         return flipped
 
     def mark_down(self, backend: Backend, cause: str) -> bool:
@@ -741,7 +741,7 @@ class Pool:
             self._changed(backend)
         elif is_news:
             self._availability.report_none_left()
-            self.on_standing(backend)
+            self.on_status(backend)
         return flipped
 
     def await_check(self, backend: Backend, cause: str) -> None:
@@ -755,10 +755,10 @@ class Pool:
             backend.stats.down_transitions += 1
             self._changed(backend)
         elif is_news:
-            self.on_standing(backend)
+            self.on_status(backend)
 
     def _explain(self, backend: Backend, awaits_check: bool, cause: str) -> bool:
-        """Take note of why a backend stands as it does.
+        """Take note of the cause of a backend's status.
 
         :returns: whether it is another reason than before.
         """
@@ -783,12 +783,12 @@ class Pool:
             backend.admin_state = admin_state
             self._changed(backend)
 
-    def stand_as(self, standings: Mapping[Backend, Standing]) -> list[Backend]:
-        """Have backends stand as another process has found it, which counts and logs each change.
+    def apply_statuses(self, statuses: Mapping[Backend, BackendStatus]) -> list[Backend]:
+        """Give backends the status that another process has found, which counts and logs each change.
 
         :returns: those that checks have taken down by that.
         """
-        differ = {b: standing for b, standing in standings.items() if standing != Standing.of(b)}
+        differ = {b: status for b, status in statuses.items() if status != BackendStatus.of(b)}
         present = [backend for backend in differ if not backend.removed]
         changed = tuple(backend for backend in present if differ[backend].serves_unlike(backend))
         were_unavailable = [other for other in self.backends if not other.available]

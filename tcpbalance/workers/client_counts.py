@@ -14,13 +14,13 @@ from typing import Any
 from twisted.internet.interfaces import IReactorTime
 
 from tcpbalance.admission.control import AdmissionControl
-from tcpbalance.workers.concern import ToWorker
 from tcpbalance.workers.messages import Message
 from tcpbalance.workers.open_clients import OpenClients, in_messages
+from tcpbalance.workers.shared_state import ToWorker
 
 
 class ClientCounts:
-    """See ``concern.Concern``: what processes of one place report goes to those that came after them."""
+    """See ``SharedState``: what processes of one place report goes to those that came after them."""
 
     words: Collection[str] = ("clients",)
 
@@ -63,7 +63,7 @@ class ClientCounts:
 
 
 class ClientsOfPlace:
-    """See ``concern.WorkerConcern``: counts connections that older processes of the place have, and reports
+    """See ``WorkerSharedState``: counts connections that older processes of the place have, and reports
     its own once another one comes after it.
 
     :param controls: gives what admits the clients, by frontend; of those that have limits.

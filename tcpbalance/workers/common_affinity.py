@@ -13,10 +13,10 @@ from tcpbalance.pool.pool import Pool
 from tcpbalance.workers.affinity_entries import decode_entries, encode_entries, parts_that_fit
 from tcpbalance.workers.backend_table import BackendTable
 from tcpbalance.workers.common_pools import CommonPools
-from tcpbalance.workers.concern import ToWorker
 from tcpbalance.workers.messages import Message
 from tcpbalance.workers.owner import owner
 from tcpbalance.workers.paced_messages import Content, PacedMessages
+from tcpbalance.workers.shared_state import ToWorker
 
 SERVES_WITHOUT_ENTRIES = 0.05
 """Seconds after which a worker serves although it does not know all clients yet, where no other one does."""
@@ -26,7 +26,7 @@ EXPIRE_AT_ONCE = 500
 
 
 class CommonAffinity:
-    """A concern of the supervisor's: a worker that begins knows the clients that it owns, as the one before
+    """State that the supervisor shares: a worker that begins knows the clients that it owns as the one before
     it did, or as they were before a restart.
 
     :param reactor: IReactorTime.
@@ -65,7 +65,7 @@ class CommonAffinity:
                 self._expire(name, iter(clients))
 
     def note(self, worker: ToWorker, message: Message) -> None:
-        """See ``Concern``."""
+        """See ``SharedState``."""
         receiver = self._learners.get(worker)
         match message.content:
             case {"entries_wanted": list(names)} if receiver is not None:

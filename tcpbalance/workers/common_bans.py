@@ -8,14 +8,14 @@ from typing import Any
 
 from tcpbalance.admission.limits import limits_clients
 from tcpbalance.config.models import Config
-from tcpbalance.workers.concern import ToWorker
 from tcpbalance.workers.messages import Message
 from tcpbalance.workers.paced_messages import Content, PacedMessages
 from tcpbalance.workers.sent_bans import BANS_A_MESSAGE, Bans
+from tcpbalance.workers.shared_state import ToWorker
 
 
 class CommonBans:
-    """A concern of the supervisor's: a client that one worker has banned is banned in all, and in those to
+    """State that the supervisor shares: a client that one worker has banned is banned in all, and in those to
     come. Behind the PROXY protocol, another worker may meet it.
 
     :param reactor: IReactorTime.
@@ -45,12 +45,12 @@ class CommonBans:
         receiver.paced.send_now()
 
     def has_ended(self, worker: ToWorker) -> None:
-        """See ``Concern``."""
+        """See ``SharedState``."""
         if worker in self._receivers:
             self._receivers.pop(worker).paced.close()
 
     def note(self, worker: ToWorker, message: Message) -> None:
-        """See ``Concern``."""
+        """See ``SharedState``."""
         match message.content:
             case {"bans_taken": _} if worker in self._receivers:
                 self._receivers[worker].paced.taken()

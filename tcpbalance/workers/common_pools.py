@@ -1,6 +1,6 @@
 """The pools as the supervisor has them: it checks their backends, ejects them, and keeps affinity in files.
 
-No connection goes through these. How backends stand here is how they stand in all workers.
+No connection goes through these. The status of backends here is that in all workers.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from tcpbalance.services.shared import Shared
 from tcpbalance.services.stepped import PreparedChange, prepare_all
 from tcpbalance.workers.backend_table import BackendTable
 
-OnStanding = Callable[[Pool, Iterable[Backend]], object]
-"""Called with backends that stand differently now; with none where the first checks of the pool are over."""
+OnStatus = Callable[[Pool, Iterable[Backend]], object]
+"""Called with backends whose status is another now; with none where the first checks of the pool are over."""
 
 
 class CommonPools(Service):
@@ -67,7 +67,7 @@ class CommonPools(Service):
         self._watched: dict[Pool, _WatchedPool] = {pool: self._make(pool) for pool in _used_by(parts)}
         self._by_name = {pool.name: pool for pool in self._watched}
         self._leaving: set[Deferred[Any]] = set()
-        self._subscribers: list[OnStanding] = []
+        self._subscribers: list[OnStatus] = []
         self._after_reloads: list[Callable[[], object]] = []
 
     def _make(self, pool: Pool) -> _WatchedPool:
@@ -75,12 +75,12 @@ class CommonPools(Service):
         return _WatchedPool(service, self._reactor, self._publish)
 
     def _publish(self, pool: Pool, backends: Iterable[Backend]) -> None:
-        for on_standing in self._subscribers:
-            on_standing(pool, backends)
+        for on_status in self._subscribers:
+            on_status(pool, backends)
 
-    def subscribe(self, on_standing: OnStanding) -> None:
+    def subscribe(self, on_status: OnStatus) -> None:
         """Have a callable called with each change."""
-        self._subscribers.append(on_standing)
+        self._subscribers.append(on_status)
 
     def call_after_reloads(self, call: Callable[[], object]) -> None:
         """Have a callable called when other pools may have become those that there are."""
@@ -206,7 +206,7 @@ class CommonPools(Service):
 
 
 class _WatchedPool:
-    """One pool, and what has to be done as its backends come to stand differently.
+    """One pool, and what has to be done as the status of its backends changes.
 
     :param service: of the pool.
     :param reactor: IReactorTime.
@@ -214,7 +214,7 @@ class _WatchedPool:
     :ivar table: how messages name the backends.
     """
 
-    def __init__(self, service: PoolService, reactor: Any, publish: OnStanding) -> None:
+    def __init__(self, service: PoolService, reactor: Any, publish: OnStatus) -> None:
         self.service = service
         self.table = BackendTable(service.pool)
         self._pool = service.pool
@@ -233,7 +233,7 @@ class _WatchedPool:
     def begin(self) -> None:
         """Take note of all that changes from now on."""
         self._unsubscribe = self._pool.subscribe(self._on_change)
-        self._pool.on_standing = self._on_standing
+        self._pool.on_status = self._on_status
         self.note_reload()
 
     def note_reload(self) -> None:
@@ -247,14 +247,14 @@ class _WatchedPool:
     def end(self) -> None:
         """Take note of nothing any more."""
         self._unsubscribe()
-        self._pool.on_standing = lambda _: None
+        self._pool.on_status = lambda _: None
         self._cancel()
 
     def _end_first_round(self) -> None:
         self._report_panic()
         self._publish(self._pool, ())
 
-    def _on_standing(self, backend: Backend) -> None:
+    def _on_status(self, backend: Backend) -> None:
         self._report_panic()
         self._publish(self._pool, [backend])
 

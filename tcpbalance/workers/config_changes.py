@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Iterable
 from twisted.internet.defer import Deferred, succeed
 
 from tcpbalance.errors import TcpbalanceError
-from tcpbalance.workers.concern import ToWorker
 from tcpbalance.workers.messages import Message
+from tcpbalance.workers.shared_state import ToWorker
 
 MAX_ENDS = 2
 """Ends of workers while they prepare a configuration, at which it is refused: it may be what
@@ -60,7 +60,7 @@ class _Round:
 
 
 class ConfigChanges:
-    """The changes of the configuration, one at a time; see `Concern`."""
+    """The changes of the configuration, one at a time; see `SharedState`."""
 
     words: Collection[str] = ("prepared", "refused", "committed")
 
@@ -121,10 +121,10 @@ class ConfigChanges:
             worker.send({"abandon": self._number})
 
     def greet(self, worker: ToWorker) -> None:
-        """See `Concern`: the configuration comes before all else."""
+        """See `SharedState`: the configuration comes before all else."""
 
     def note(self, worker: ToWorker, message: Message) -> None:
-        """See `Concern`."""
+        """See `SharedState`."""
         if self._round is None:
             return
         match message.content:
@@ -134,7 +134,7 @@ class ConfigChanges:
                 self._round.refused(worker, error)
 
     def has_ended(self, worker: ToWorker) -> None:
-        """See `Concern`: it is asked no more."""
+        """See `SharedState`: it is asked no more."""
         self._forget(worker)
         if self._round is None:
             return

@@ -11,11 +11,11 @@ from twisted.internet.defer import Deferred, succeed
 from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.config.pools import HealthConfig
 from tcpbalance.pool.backend import AdminState, Backend
+from tcpbalance.pool.backend_status import BackendStatus
 from tcpbalance.pool.changes import PoolChange
 from tcpbalance.pool.pool import Pool
 from tcpbalance.pool.recorded_affinity import RecordedAffinity
 from tcpbalance.pool.reported_ejections import ReportedEjections
-from tcpbalance.pool.standing import Standing
 from tcpbalance.services.following import AffinityKeeper, Monitor, OnDown
 from tcpbalance.workers.backend_table import BackendTable
 from tcpbalance.workers.failure_reports import FailureReports
@@ -31,11 +31,11 @@ _Part = tuple[list[str], tuple[bool, bool, bool, str, str], bool]
 class _Known:
     """What the supervisor has sent of one pool.
 
-    :ivar standings: of its backends, by their names and addresses.
+    :ivar statuses: of its backends, by their names and addresses.
     :ivar is_known: whether clients need not wait for its first checks.
     """
 
-    standings: dict[tuple[str, ...], Standing] = field(factory=dict)
+    statuses: dict[tuple[str, ...], BackendStatus] = field(factory=dict)
     is_known: bool = False
 
 
@@ -86,16 +86,16 @@ class _FollowedPool:
         self._on_down = on_down
         self._table = BackendTable(pool)
         self.unfollow = pool.subscribe(self._on_change)
-        self.take([*known.standings])
+        self.take([*known.statuses])
 
     def take(self, keys: Iterable[tuple[str, ...]]) -> None:
-        """Have backends stand as is known."""
-        standings: dict[Backend, Standing] = {}
+        """Give backends the status that is known."""
+        statuses: dict[Backend, BackendStatus] = {}
         for key in keys:
             backend = self._table.get(key)
             if backend is not None:
-                standings[backend] = self._known.standings[key]
-        for backend in self._pool.stand_as(standings):
+                statuses[backend] = self._known.statuses[key]
+        for backend in self._pool.apply_statuses(statuses):
             self._on_down(backend)
 
     def expect_answers(self, keys: Iterable[tuple[str, ...]]) -> None:
@@ -108,9 +108,9 @@ class _FollowedPool:
 
     def _on_change(self, change: PoolChange) -> None:
         for backend in change.removed:
-            self._known.standings.pop(_key(backend), None)
+            self._known.statuses.pop(_key(backend), None)
         if change.added:
-            self.take([key for b in change.added if (key := _key(b)) in self._known.standings])
+            self.take([key for b in change.added if (key := _key(b)) in self._known.statuses])
 
 
 def _key(backend: Backend) -> tuple[str, ...]:
@@ -119,14 +119,14 @@ def _key(backend: Backend) -> tuple[str, ...]:
 
 class FollowedPools:
     """What a worker has in common with the others of pools and clients; a ``Following`` for its services, and
-    a concern of the worker's.
+    shared state of a worker.
 
     :param reactor: IReactorTime.
     :param say: sends the supervisor a message.
     """
 
     words: Collection[str] = (
-        "standings",
+        "statuses",
         "failures_taken",
         *SentAffinities.words,
         *SentBans.words,
@@ -143,7 +143,7 @@ class FollowedPools:
         self._follows_to_the_end = False
 
     def follow_to_the_end(self) -> None:
-        """Have backends stand as the supervisor says while sessions go on, although the pools end."""
+        """Give backends the status that the supervisor says while sessions go on, although the pools end."""
         self._follows_to_the_end = True
 
     # Following
@@ -186,25 +186,25 @@ class FollowedPools:
     # Messages
 
     def note(self, message: Message) -> None:
-        """See ``WorkerConcern``."""
+        """See ``WorkerSharedState``."""
         match message.content:
-            case {"standings": list(pools)}:
+            case {"statuses": list(pools)}:
                 try:
                     for pool, is_known, parts in pools:
-                        self._take_standings(pool, is_known, parts)
+                        self._take_statuses(pool, is_known, parts)
                 finally:
                     # Or no other message would come, whatever goes wrong with this one.
-                    self._say({"standings_taken": True})
+                    self._say({"statuses_taken": True})
             case {"failures_taken": _}:
                 self._failures.taken()
             case _:
                 self._affinities.note(message)
                 self._bans.note(message)
 
-    def _take_standings(self, name: str, is_known: bool, parts: Iterable[_Part]) -> None:
+    def _take_statuses(self, name: str, is_known: bool, parts: Iterable[_Part]) -> None:
         known = self._of(name)
         came = {tuple(key): _decode(*encoded) for key, encoded, _ in parts}
-        known.standings.update(came)
+        known.statuses.update(came)
         known.is_known = is_known
         if name in self._pools:
             self._pools[name].take(came)
@@ -216,5 +216,5 @@ class FollowedPools:
         return self._known.setdefault(name, _Known())
 
 
-def _decode(up: bool, awaits_check: bool, ejected: bool, admin_state: str, cause: str) -> Standing:
-    return Standing(up, awaits_check, ejected, AdminState(admin_state), cause)
+def _decode(up: bool, awaits_check: bool, ejected: bool, admin_state: str, cause: str) -> BackendStatus:
+    return BackendStatus(up, awaits_check, ejected, AdminState(admin_state), cause)

@@ -9,15 +9,15 @@ from socket import socket
 from twisted.logger import Logger
 
 from tcpbalance.workers import messages
-from tcpbalance.workers.concern import ToWorker
 from tcpbalance.workers.messages import Kept, Message
+from tcpbalance.workers.shared_state import ToWorker
 
 OUTBOXES_A_MESSAGE = 200
 """Sending ends that are handed over at once."""
 
 
 class Inboxes:
-    """A ``Concern``: each worker gets the receiving end of its place's inbox, and the sending ends of all.
+    """A ``SharedState``: a worker gets the receiving end of its place's inbox, and the sending ends of all.
 
     :param places: how many there are.
     """
@@ -49,17 +49,17 @@ class Inboxes:
             undo.pop_all()
 
     def greet(self, worker: ToWorker) -> None:
-        """See ``Concern``."""
+        """See ``SharedState``."""
         worker.send({"inbox": True}, [Kept(self._receiving[worker.place].fileno())])
         for start in range(0, self._places, OUTBOXES_A_MESSAGE):
             piece = self._sending[start : start + OUTBOXES_A_MESSAGE]
             worker.send({"outboxes": start}, [Kept(sending.fileno()) for sending in piece])
 
     def note(self, worker: ToWorker, message: Message) -> None:
-        """See ``Concern``."""
+        """See ``SharedState``."""
 
     def has_ended(self, worker: ToWorker) -> None:
-        """See ``Concern``: what it has not taken is for the process that replaces it."""
+        """See ``SharedState``: what it has not taken is for the process that replaces it."""
 
     def close(self) -> None:
         """Close all when the workers have ended; connections that are in them are reset."""

@@ -80,7 +80,7 @@ class SentAffinities:
             del self._of[affinity.pool.name]
 
     def note(self, message: Message) -> None:
-        """See ``WorkerConcern``."""
+        """See ``WorkerSharedState``."""
         match message.content:
             case {"entries": list(parts)}:
                 try:

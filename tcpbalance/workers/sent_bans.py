@@ -48,7 +48,7 @@ class SentBans:
         self._paced.wake()
 
     def note(self, message: Message) -> None:
-        """See ``WorkerConcern``."""
+        """See ``WorkerSharedState``."""
         match message.content:
             case {"bans": str(frontend), "clients": list(clients)}:
                 control = self._controls.get(frontend)

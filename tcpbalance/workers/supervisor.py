@@ -35,11 +35,11 @@ from tcpbalance.workers import worker
 from tcpbalance.workers.client_counts import ClientCounts
 from tcpbalance.workers.common_affinity import CommonAffinity
 from tcpbalance.workers.common_bans import CommonBans
+from tcpbalance.workers.common_counts import SupervisorCounts
 from tcpbalance.workers.common_pools import CommonPools
-from tcpbalance.workers.concern import Concern, word_of
+from tcpbalance.workers.common_status import CommonStatus
 from tcpbalance.workers.config_changes import ConfigChanges
 from tcpbalance.workers.config_memory import write_config
-from tcpbalance.workers.counts_concern import SupervisorCounts
 from tcpbalance.workers.file_watch import watch_files, watched
 from tcpbalance.workers.files import Files
 from tcpbalance.workers.heartbeat import Heartbeat, Pulsed
@@ -50,7 +50,7 @@ from tcpbalance.workers.nursery_process import NoWorkerError, NurseryProcess
 from tcpbalance.workers.place import Place
 from tcpbalance.workers.rolling_restart import RollingRestart
 from tcpbalance.workers.shared_counts import can_count
-from tcpbalance.workers.standings import Standings
+from tcpbalance.workers.shared_state import SharedState, word_of
 from tcpbalance.workers.worker_process import Nursery, WorkerProcess
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -151,13 +151,13 @@ class Supervisor(Service):
         self._changes = ConfigChanges()
         self._inboxes = Inboxes(config.workers)
         self.pools = CommonPools(reactor, self._parts, clock=clock, rng=rng)
-        self._standings = Standings(reactor, self.pools)
+        self._statuses = CommonStatus(reactor, self.pools)
         self._bans = CommonBans(reactor, clock)
-        self._concerns: list[Concern] = [
+        self._shared_states: list[SharedState] = [
             self._changes,
             ClientCounts(),
             self._inboxes,
-            self._standings,
+            self._statuses,
             self._bans,
             CommonAffinity(reactor, self.pools, config.workers),
         ]
@@ -197,7 +197,7 @@ class Supervisor(Service):
                 self._counts = SupervisorCounts(self._workers)
                 self._counts.prepare(self.config)
                 self._counts.commit(self.config)
-                self._concerns.append(self._counts)
+                self._shared_states.append(self._counts)
 
     def privilegedStartService(self) -> None:
         """Twisted's call while the process may still have rights that it is about to give up."""
@@ -283,17 +283,17 @@ class Supervisor(Service):
         assert self._files is not None
         process.send_files(self._files.new_since(None))
         process.send({"config": True}, [self._memory])
-        for concern in self._concerns:
-            concern.greet(process)
+        for state in self._shared_states:
+            state.greet(process)
         process.send({"begin": True})
         self._changes.include(process)
 
     def has_sent(self, process: WorkerProcess, message: Message) -> None:
         """See ``worker_process.Observer``."""
         word = word_of(message)
-        for concern in self._concerns:
-            if word in concern.words:
-                concern.note(process, message)
+        for state in self._shared_states:
+            if word in state.words:
+                state.note(process, message)
 
     def has_changed(self, process: WorkerProcess) -> None:
         """See ``worker_process.Observer``."""
@@ -309,8 +309,8 @@ class Supervisor(Service):
     def has_ended(self, process: WorkerProcess) -> None:
         """See ``worker_process.Observer``."""
         if process.is_greeted:
-            for concern in self._concerns:
-                concern.has_ended(process)
+            for state in self._shared_states:
+                state.has_ended(process)
         self._places[process.place].has_ended(process)
 
     def _look_whether_all_serve(self) -> None:
@@ -446,7 +446,7 @@ class Supervisor(Service):
         change.listening.adopt()
         change.commit_pools()
         # Before the workers have the backends that are new.
-        self._standings.send_all()
+        self._statuses.send_all()
         self._bans.go_on_by(parts.config)
         committed = self._changes.commit()
         for process in self._processes():

@@ -28,14 +28,14 @@ from tcpbalance.net.inherited import InheritedSockets
 from tcpbalance.threads import in_thread, share_the_lock
 from tcpbalance.workers.channel import Channel
 from tcpbalance.workers.client_counts import ClientsOfPlace
-from tcpbalance.workers.concern import WorkerConcern, word_of
+from tcpbalance.workers.common_counts import WorkerCounts
 from tcpbalance.workers.config_memory import read_config
-from tcpbalance.workers.counts_concern import WorkerCounts
 from tcpbalance.workers.files import HandedFiles
 from tcpbalance.workers.followed_pools import FollowedPools
 from tcpbalance.workers.log_pipe import LogSender
 from tcpbalance.workers.messages import MAX_TEXT, Message
 from tcpbalance.workers.shared_counts import can_count
+from tcpbalance.workers.shared_state import WorkerSharedState, word_of
 from tcpbalance.workers.shortage import reason_of
 from tcpbalance.workers.worker_change import WorkerChange
 from tcpbalance.workers.worker_hand_over import WorkerHandOver
@@ -84,7 +84,7 @@ class Worker:
         self._exchange = WorkerHandOver(reactor, self.place)
         self._load = WorkerLoad(self.place) if can_count() else None
         self._following = FollowedPools(reactor, self._say)
-        self._concerns: Sequence[WorkerConcern] = []
+        self._shared_states: Sequence[WorkerSharedState] = []
         self._clients: ClientsOfPlace | None = None
         self._drains = False
         self._is_over = False
@@ -124,9 +124,9 @@ class Worker:
         try:
             if word in _ORDERS:
                 _ORDERS[word](self, message)
-            for concern in self._concerns:
-                if word in concern.words:
-                    concern.note(message)
+            for state in self._shared_states:
+                if word in state.words:
+                    state.note(message)
         except Exception as error:
             # It does not know what the others know any more: another worker takes its place.
             self._fail(f"{word}: {self._reason(word, error)}")
@@ -175,15 +175,15 @@ class Worker:
             _stay_on_one_cpu(self.place)
         self._balancer = balancer
         self._pause()
-        self._concerns = self._make_concerns(balancer)
+        self._shared_states = self._make_shared_states(balancer)
 
-    def _make_concerns(self, balancer: Balancer) -> Sequence[WorkerConcern]:
+    def _make_shared_states(self, balancer: Balancer) -> Sequence[WorkerSharedState]:
         """Make what this worker has in common with the others."""
         self._clients = ClientsOfPlace(lambda: limited_clients(balancer), self._say, self._reactor)
-        concerns: list[WorkerConcern] = [self._clients, self._exchange, self._following]
+        shared_states: list[WorkerSharedState] = [self._clients, self._exchange, self._following]
         if self._load is not None:
-            concerns.append(WorkerCounts(self._reactor, self._load, Random().random))
-        return concerns
+            shared_states.append(WorkerCounts(self._reactor, self._load, Random().random))
+        return shared_states
 
     def _begin(self, _: Message) -> None:
         if self._balancer is not None:

@@ -15,15 +15,15 @@ from twisted.logger import Logger
 from tcpbalance.event import OneTimeEvent
 from tcpbalance.proxy.hand_over import HandedOver
 from tcpbalance.rate_limited_log import RateLimitedLog
-from tcpbalance.workers.concern import word_of
 from tcpbalance.workers.inbox import Inbox
 from tcpbalance.workers.messages import Message
 from tcpbalance.workers.outbox import Outbox
 from tcpbalance.workers.owner import owner
+from tcpbalance.workers.shared_state import word_of
 
 
 class WorkerHandOver:
-    """The ``HandOver`` of a worker, and a ``WorkerConcern``.
+    """The ``HandOver`` of a worker, and a ``WorkerSharedState``.
 
     :param reactor: watches the sockets.
     :param place: of this worker.
@@ -48,7 +48,7 @@ class WorkerHandOver:
         self._lost_log = RateLimitedLog(self._write_lost, reactor.seconds, reactor)
 
     def note(self, message: Message) -> None:
-        """See ``WorkerConcern``: the sockets come before the first client."""
+        """See ``WorkerSharedState``: the sockets come before the first client."""
         sockets = [socket.socket(fileno=os.dup(number)) for number in message.descriptors]
         if word_of(message) == "inbox":
             (self._receiving,) = sockets

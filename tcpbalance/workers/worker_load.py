@@ -7,9 +7,9 @@ from typing import Any
 from weakref import WeakMethod, ref
 
 from tcpbalance.pool.shared_load import WaitsHere
-from tcpbalance.workers.bells import Bells, WaitingHere
 from tcpbalance.workers.rows import Key, able_key, backend_key, frontend_key, paused_key, queue_key
 from tcpbalance.workers.shared_counts import SharedCount, SharedCounts, count_alone
+from tcpbalance.workers.wakeups import WaitingHere, Wakeups
 
 ATTEMPTS = 3
 """How often a worker announces one more where there may be one: of two that do so at the same time, none may
@@ -53,18 +53,18 @@ class WorkerLoad:
         self._first_turn = first_turn(place)
         self._counts: SharedCounts | None = None
         self._column = 0
-        self._bells: Bells | None = None
+        self._wakeups: Wakeups | None = None
         self._rows: dict[Key, int] = {}
         self._pools: dict[str, WorkerPoolLoad] = {}
         self._limits: dict[str, WorkerLimit] = {}
 
-    def begin(self, counts: SharedCounts, column: int, bells: Bells) -> None:
+    def begin(self, counts: SharedCounts, column: int, wakeups: Wakeups) -> None:
         """Count in this memory.
 
         :param column: of this process.
-        :param bells: of all workers.
+        :param wakeups: of all workers.
         """
-        self._counts, self._column, self._bells = counts, column, bells
+        self._counts, self._column, self._wakeups = counts, column, wakeups
 
     def learn(self, rows: Iterable[tuple[Key, int]]) -> None:
         """Know the rows of these from the next `look_again` on, too."""
@@ -122,7 +122,7 @@ class WorkerLoad:
         :param known: what it was so far.
         """
         row = self.row(key)
-        if row is None or here is None or self._bells is None:
+        if row is None or here is None or self._wakeups is None:
             if known is not None:
                 known.say(0)
             return None
@@ -132,7 +132,9 @@ class WorkerLoad:
             known.say(0)
         lines = self.count(row)
         able_row = None if able is None else self.row(able)
-        return WaitingHere(self._bells, row, lines, lines if able_row is None else self.count(able_row), here)
+        return WaitingHere(
+            self._wakeups, row, lines, lines if able_row is None else self.count(able_row), here
+        )
 
 
 class WorkerBackendLoad:

@@ -82,8 +82,8 @@ class WorkerProcess:
     """One worker. Before it is there, it is sent nothing, and no descriptor is kept for it.
 
     :param reactor: for its messages, its log and its end.
-    :param place: see ``concern.ToWorker``.
-    :param column: see ``concern.ToWorker``.
+    :param place: see ``shared_state.ToWorker``.
+    :param column: see ``shared_state.ToWorker``.
     :param nursery: forks it.
     :param observer: takes note of what it does.
     :param timeout: seconds without an answer after which it is ended.
@@ -204,7 +204,7 @@ class WorkerProcess:
     # What it is asked for
 
     def send(self, content: Mapping[str, Any], descriptors: Iterable[int] = ()) -> None:
-        """See ``concern.ToWorker``; nothing before it is there."""
+        """See ``shared_state.ToWorker``; nothing before it is there."""
         if self._child is not None:
             self._channel.send(content, descriptors)
 

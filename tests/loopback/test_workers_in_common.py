@@ -84,7 +84,7 @@ class InCommonTests(SupervisedCase):
 
     async def taken_by_all(self, supervisor: Supervisor) -> None:
         """Wait until all workers know how backends stand."""
-        receivers = supervisor._standings._receivers.values()
+        receivers = supervisor._statuses._receivers.values()
         await until(reactor, lambda: all(receiver.paced.is_idle for receiver in receivers))
 
     async def test_backends_are_checked_once_an_interval_and_are_down_in_all_workers(self) -> None:
@@ -129,7 +129,7 @@ class InCommonTests(SupervisedCase):
         first = self.connected(supervisor, source)
         assert await self.answer(first) == "a"
         assert await self.ask(supervisor, source) == ""
-        bans = next(it for it in supervisor._concerns if "bans" in it.words)
+        bans = next(it for it in supervisor._shared_states if "bans" in it.words)
         await until(reactor, lambda: len(bans._bans))  # type: ignore[attr-defined]
         await self.killed(supervisor, 0)
         assert await self.ask(supervisor, source) == ""

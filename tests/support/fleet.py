@@ -19,10 +19,10 @@ from tcpbalance.pool.pool import Pool
 from tcpbalance.workers.common_affinity import CommonAffinity
 from tcpbalance.workers.common_bans import CommonBans
 from tcpbalance.workers.common_pools import CommonPools
-from tcpbalance.workers.concern import Concern, word_of
+from tcpbalance.workers.common_status import CommonStatus
 from tcpbalance.workers.followed_pools import FollowedPools
 from tcpbalance.workers.messages import MAX_MESSAGE, Message
-from tcpbalance.workers.standings import Standings
+from tcpbalance.workers.shared_state import SharedState, word_of
 
 
 @define(eq=False)
@@ -103,10 +103,10 @@ class Fleet:
         self.config = config
         self.parts = Parts.of(config, self.reactor, self.reactor.seconds)
         self.pools = CommonPools(self.reactor, self.parts, clock=self.reactor.seconds)
-        self.standings = Standings(self.reactor, self.pools)
+        self.statuses = CommonStatus(self.reactor, self.pools)
         self.bans = CommonBans(self.reactor, self.reactor.seconds)
         self.affinity = CommonAffinity(self.reactor, self.pools, workers)
-        self.concerns: list[Concern] = [self.standings, self.bans, self.affinity]
+        self.shared_states: list[SharedState] = [self.statuses, self.bans, self.affinity]
         self.pools.startService()
         self.workers = [self.begin(place) for place in range(workers)]
         self.run()
@@ -114,8 +114,8 @@ class Fleet:
     def begin(self, place: int) -> Worker:
         """Begin a process as the supervisor does."""
         worker = Worker(place, self.config, self.reactor)
-        for concern in self.concerns:
-            concern.greet(worker)
+        for state in self.shared_states:
+            state.greet(worker)
         worker.send({"begin": True})
         return worker
 
@@ -125,8 +125,8 @@ class Fleet:
         # What it leaves in this process.
         before.sent = Lost()
         before.balancer.stopService()
-        for concern in self.concerns:
-            concern.has_ended(before)
+        for state in self.shared_states:
+            state.has_ended(before)
         if replaced:
             self.workers[place] = self.begin(place)
         self.run()
@@ -165,15 +165,15 @@ class Fleet:
         if not worker.sent:
             return
         message = Message(worker.sent.popleft())
-        for concern in self.concerns:
-            if word_of(message) in concern.words:
-                concern.note(worker, message)
+        for state in self.shared_states:
+            if word_of(message) in state.words:
+                state.note(worker, message)
 
     def apply(self, config: Config) -> None:
         """Reload, as the supervisor does."""
         prepared = PreparedConfig.of(self.parts, config, self.reactor, self.reactor.seconds)
         self.pools.prepare(prepared).commit()
-        self.standings.send_all()
+        self.statuses.send_all()
         self.bans.go_on_by(config)
         self.config, self.parts = config, prepared.parts
         for worker in self.workers:

@@ -10,16 +10,16 @@ from typing import Any
 
 from twisted.internet.task import Clock
 
-from tcpbalance.workers.bells import Bells, make_bells, ring
 from tcpbalance.workers.rows import Key
 from tcpbalance.workers.shared_counts import SharedCounts, make_memory
+from tcpbalance.workers.wakeups import Wakeups, make_wakeups, wake
 from tcpbalance.workers.worker_load import WorkerLoad
 
 ROWS = 64
 
 
 class ClockReactor(Clock):
-    """A clock that is asked to watch a bell, and does so in each turn."""
+    """A clock that is asked to watch a wakeup, and does so in each turn."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class ClockReactor(Clock):
             self.readers.remove(reader)
 
     def turn(self, seconds: float = 0.0) -> None:
-        """Do what is due, and hear the bells."""
+        """Do what is due, and handle the wakeups."""
         self.advance(seconds)
         for reader in list(self.readers):
             reader.doRead()
@@ -50,19 +50,19 @@ class WorkerInMemory:
         self.column = column
         self.reactor = ClockReactor()
         self.load = WorkerLoad(column)
-        self.bells = Bells(
+        self.wakeups = Wakeups(
             self.reactor,
-            [os.dup(bell) for bell in shared.bells],
+            [os.dup(wakeup) for wakeup in shared.wakeups],
             column,
             shared.counts.count(column, ROWS - 1),
             shared.rng.random,
         )
-        self.load.begin(shared.counts, column, self.bells)
+        self.load.begin(shared.counts, column, self.wakeups)
         self.load.learn(shared.rows.items())
 
 
 class SharedWorkers:
-    """The memory and the bells of several workers, as a supervisor has them.
+    """The memory and the wakeups of several workers, as a supervisor has them.
 
     :param columns: how many there are.
     :param maxima: of what is counted; None for none.
@@ -76,7 +76,7 @@ class SharedWorkers:
         os.close(descriptor)
         for key, maximum in maxima.items():
             self.counts.set_maximum(self.rows[key], maximum)
-        self.bells = make_bells(columns)
+        self.wakeups = make_wakeups(columns)
         self.workers = [WorkerInMemory(self, column) for column in range(columns)]
 
     def total(self, key: Key) -> int:
@@ -85,11 +85,11 @@ class SharedWorkers:
 
     def replace(self, column: int) -> WorkerInMemory:
         """Kill a worker, whose sockets close, and have another one in its place."""
-        self.workers[column].bells.close()
+        self.workers[column].wakeups.close()
         self.counts.clear_column(column)
-        for number, bell in enumerate(self.bells):
+        for number, wakeup in enumerate(self.wakeups):
             if number != column:
-                ring(bell, 1000)
+                wake(wakeup, 1000)
         made = self.workers[column] = WorkerInMemory(self, column)
         return made
 
@@ -105,7 +105,7 @@ class SharedWorkers:
     def close(self) -> None:
         """Give all back."""
         for worker in self.workers:
-            worker.bells.close()
+            worker.wakeups.close()
         self.counts.close()
-        for bell in self.bells:
-            os.close(bell)
+        for wakeup in self.wakeups:
+            os.close(wakeup)

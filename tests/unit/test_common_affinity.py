@@ -200,7 +200,7 @@ def test_a_successor_knows_the_last_clients_of_its_predecessor() -> None:
 
 def test_a_worker_opens_where_the_supervisor_does_not_answer() -> None:
     fleet = Fleet(a_config())
-    fleet.concerns.remove(fleet.affinity)
+    fleet.shared_states.remove(fleet.affinity)
     fleet.kill(0)
     assert [worker.accepts for worker in fleet.workers] == [False, True]
     fleet.run(5.0)
@@ -223,8 +223,8 @@ def test_where_no_other_serves_clients_do_not_wait_for_all_entries() -> None:
         visit(fleet.workers[0], client, "b")
     fleet.run(1.0)
     before = fleet.workers[0]
-    for concern in fleet.concerns:
-        concern.has_ended(before)
+    for state in fleet.shared_states:
+        state.has_ended(before)
     after = fleet.workers[0] = fleet.begin(0)
     open_slowly(fleet, after)
     assert where(after, clients[-1], clients[0]) == ["b", ""]
@@ -274,8 +274,8 @@ def test_one_that_is_connected_to_the_successor_stays_known(ends: str) -> None:
         slot.release()
         fleet.run(1.0)
     fleet.workers.remove(before)
-    for concern in fleet.concerns:
-        concern.has_ended(before)
+    for state in fleet.shared_states:
+        state.has_ended(before)
     fleet.run(2 * TTL)
     fleet.kill(0)
     assert where(fleet.workers[0], anne) == ["b"]

@@ -16,8 +16,8 @@ from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.pools import AffinityConfig, BackendConfig, HealthConfig, PoolConfig
 from tcpbalance.health.probes import ProbeFailed
 from tcpbalance.pool.backend import AdminState
+from tcpbalance.pool.backend_status import BackendStatus
 from tcpbalance.pool.changes import PoolChange
-from tcpbalance.pool.standing import Standing
 
 FAILURES = 3
 
@@ -148,7 +148,7 @@ def test_why_a_backend_is_down_is_known_everywhere() -> None:
         (False, f"refused by {name}") for name in "abc"
     ]
     for worker in fleet.workers:
-        assert [Standing.of(worker.backend(name)) for name in "abc"] == [*map(Standing.of, its)]
+        assert [BackendStatus.of(worker.backend(name)) for name in "abc"] == [*map(BackendStatus.of, its)]
     fleet.stop()
 
 

@@ -1,4 +1,4 @@
-"""Whatever happens in any order, in the end backends stand in all workers as in the supervisor."""
+"""Whatever happens in any order, in the end backends have one status in all workers and in the supervisor."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.pools import BackendConfig, HealthConfig, PoolConfig
 from tcpbalance.pool.backend import AdminState
-from tcpbalance.pool.standing import Standing
+from tcpbalance.pool.backend_status import BackendStatus
 
 
 class Story:
@@ -105,18 +105,18 @@ class Story:
     def check(self) -> None:
         self.fleet.run(1.0)
         (supervisor,) = self.fleet.pools.pools
-        wanted = {backend.name: stands(backend) for backend in supervisor.backends}
+        wanted = {backend.name: status_of(backend) for backend in supervisor.backends}
         for worker in self.fleet.workers:
             assert worker.accepts
             pool = worker.pool()
-            assert {backend.name: stands(backend) for backend in pool.backends} == wanted
+            assert {backend.name: status_of(backend) for backend in pool.backends} == wanted
             assert [b.available for b in pool.backends] == [b.available for b in supervisor.backends]
 
 
-def stands(backend: Any) -> Standing:
-    """How a backend stands; causes come with the next flip."""
-    found = Standing.of(backend)
-    return Standing(found.up, found.awaits_check, found.ejected, found.admin_state)
+def status_of(backend: Any) -> BackendStatus:
+    """The status of a backend; causes come with the next flip."""
+    found = BackendStatus.of(backend)
+    return BackendStatus(found.up, found.awaits_check, found.ejected, found.admin_state)
 
 
 @settings(deadline=None, max_examples=60)

@@ -10,20 +10,20 @@ from typing import Any
 
 from tcpbalance.config.models import Config
 from tcpbalance.errors import TcpbalanceError
-from tcpbalance.workers.bells import RING_ALL, Bells, make_bells, ring
-from tcpbalance.workers.concern import ToWorker
 from tcpbalance.workers.messages import MAX_MESSAGE, MAX_PASSED, Kept, Message
 from tcpbalance.workers.place import COLUMNS_A_PLACE
 from tcpbalance.workers.rows import MAX_ROWS, Key, Rows, counted
 from tcpbalance.workers.shared_counts import SharedCounts, make_memory
+from tcpbalance.workers.shared_state import ToWorker
+from tcpbalance.workers.wakeups import WAKE_ALL, Wakeups, make_wakeups, wake
 from tcpbalance.workers.worker_load import WorkerLoad, as_key
 
-HEARD = MAX_ROWS - 1
-"""The row in which workers count the times that they have heard their bells."""
+HANDLED = MAX_ROWS - 1
+"""The row in which workers count the times that they have handled their wakeups."""
 
 
 class SupervisorCounts:
-    """Has the memory of the counts, and says what is where in it; see ``concern.Concern``.
+    """Has the memory of the counts, and says what is where in it; see ``shared_state.SharedState``.
 
     :param workers: how many there are.
     :raises TcpbalanceError: the system has no more memory or descriptors.
@@ -43,23 +43,23 @@ class SupervisorCounts:
                 "`ulimit -n`, or have fewer"
             ) from error
         self._counts.use_columns(0)
-        self._rows = Rows(HEARD, self._counts.is_clear)
+        self._rows = Rows(HANDLED, self._counts.is_clear)
         self._processes: list[ToWorker] = []
 
     def _open(self) -> None:
         with ExitStack() as undo:
             self._memory = make_memory(self._columns, MAX_ROWS)
             undo.callback(os.close, self._memory)
-            self._bells = make_bells(self._columns)
-            for bell in self._bells:
-                undo.callback(os.close, bell)
+            self._wakeups = make_wakeups(self._columns)
+            for wakeup in self._wakeups:
+                undo.callback(os.close, wakeup)
             self._counts = SharedCounts(self._memory, self._columns, MAX_ROWS)
             undo.pop_all()
 
     def close(self) -> None:
-        """Give the memory and the bells back; workers that still run keep theirs."""
+        """Give the memory and the wakeups back; workers that still run keep theirs."""
         self._counts.close()
-        for descriptor in (self._memory, *self._bells):
+        for descriptor in (self._memory, *self._wakeups):
             os.close(descriptor)
 
     # Processes
@@ -71,7 +71,7 @@ class SupervisorCounts:
         return number * self._workers + place
 
     def greet(self, worker: ToWorker) -> None:
-        """See ``Concern``."""
+        """See ``SharedState``."""
         self._processes.append(worker)
         self._use_columns()
         column = self._column(worker)
@@ -79,25 +79,25 @@ class SupervisorCounts:
             {"counts": {"column": column, "columns": self._columns, "rows": MAX_ROWS}}, [Kept(self._memory)]
         )
         for first in range(0, self._columns, MAX_PASSED):
-            worker.send({"bells": first}, map(Kept, self._bells[first : first + MAX_PASSED]))
+            worker.send({"wakeups": first}, map(Kept, self._wakeups[first : first + MAX_PASSED]))
         self._send_rows([worker], self._rows.known)
 
     def _use_columns(self) -> None:
         self._counts.use_columns(max(map(self._column, self._processes), default=-1) + 1)
 
     def note(self, worker: ToWorker, message: Message) -> None:
-        """See ``Concern``: workers say nothing."""
+        """See ``SharedState``: workers say nothing."""
 
     def has_ended(self, worker: ToWorker) -> None:
-        """See ``Concern``: what the process had is free, and there may be clients that wait for it."""
+        """See ``SharedState``: what the process had is free, and there may be clients that wait for it."""
         self._processes.remove(worker)
         self._counts.clear_column(self._column(worker))
         self._use_columns()
-        self._ring_all()
+        self._wake_all()
 
-    def _ring_all(self) -> None:
+    def _wake_all(self) -> None:
         for worker in self._processes:
-            ring(self._bells[self._column(worker)], RING_ALL)
+            wake(self._wakeups[self._column(worker)], WAKE_ALL)
 
     # Configurations
 
@@ -119,7 +119,7 @@ class SupervisorCounts:
         for key, maximum in maxima.items():
             self._counts.set_maximum(self._rows.known[key], maximum)
         self._keep(maxima)
-        self._ring_all()  # A maximum may be higher.
+        self._wake_all()  # A maximum may be higher.
 
     def abandon(self, config: Config) -> None:
         """Serve by the configuration that was served by before."""
@@ -141,14 +141,14 @@ class SupervisorCounts:
 
 
 class WorkerCounts:
-    """Counts in the memory that the supervisor has; see ``concern.WorkerConcern``.
+    """Counts in the memory that the supervisor has; see ``shared_state.WorkerSharedState``.
 
-    :param reactor: for the bells.
+    :param reactor: for the wakeups.
     :param load: learns what is counted.
     :param rng: gives numbers from 0 up to 1.
     """
 
-    words: Collection[str] = ("counts", "bells", "counted", "uncounted")
+    words: Collection[str] = ("counts", "wakeups", "counted", "uncounted")
 
     def __init__(self, reactor: Any, load: WorkerLoad, rng: Callable[[], float]) -> None:
         self._reactor = reactor
@@ -157,16 +157,16 @@ class WorkerCounts:
         self._counts: SharedCounts | None = None
         self._column = 0
         self._columns = 0
-        self._bells: list[int] = []
+        self._wakeups: list[int] = []
 
     def note(self, message: Message) -> None:
-        """See ``WorkerConcern``."""
+        """See ``WorkerSharedState``."""
         match message.content:
             case {"counts": {"column": int(column), "columns": int(columns), "rows": int(rows)}}:
                 self._column, self._columns = column, columns
                 self._counts = SharedCounts(message.descriptors[0], columns, rows)
-            case {"bells": int()}:
-                self._bells += map(os.dup, message.descriptors)
+            case {"wakeups": int()}:
+                self._wakeups += map(os.dup, message.descriptors)
                 self._begin_when_complete()
             case {"counted": list(rows), "more": bool(more)}:
                 self._load.learn((as_key(key), row) for key, row in rows)
@@ -180,10 +180,10 @@ class WorkerCounts:
             self._load.look_again()
 
     def _begin_when_complete(self) -> None:
-        if len(self._bells) == self._columns and self._counts is not None:
-            heard = self._counts.count(self._column, HEARD)
-            bells = Bells(self._reactor, self._bells, self._column, heard, self._rng)
-            self._load.begin(self._counts, self._column, bells)
+        if len(self._wakeups) == self._columns and self._counts is not None:
+            handled = self._counts.count(self._column, HANDLED)
+            wakeups = Wakeups(self._reactor, self._wakeups, self._column, handled, self._rng)
+            self._load.begin(self._counts, self._column, wakeups)
 
 
 def pieces(items: Iterable[Any]) -> Iterator[tuple[Sequence[Any], bool]]:

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.worker_loads import SharedWorkers
-from tcpbalance.workers.bells import (
+from tcpbalance.workers.shared_counts import can_count
+from tcpbalance.workers.wakeups import (
     ANSWERED_WITHIN,
-    LOOK_WITHOUT_BELL_AFTER,
-    LOOK_WITHOUT_BELL_EVERY,
+    LOOK_WITHOUT_WAKEUP_AFTER,
+    LOOK_WITHOUT_WAKEUP_EVERY,
     WaitingHere,
     draw,
 )
-from tcpbalance.workers.shared_counts import can_count
 
 pytestmark = pytest.mark.skipif(not can_count(), reason="needs Linux on x86_64")
 
@@ -109,7 +109,7 @@ def test_one_that_waits_here_is_served_at_once(scene: Scene) -> None:
     assert scene.served == [1, 0, 0]
 
 
-def test_one_that_waits_in_another_worker_is_served_when_its_bell_is_heard(scene: Scene) -> None:
+def test_one_that_waits_in_another_worker_is_served_when_it_handles_its_wakeup(scene: Scene) -> None:
     scene.here[2].wait(1)
     settle(scene)
     scene.give(0)
@@ -119,7 +119,7 @@ def test_one_that_waits_in_another_worker_is_served_when_its_bell_is_heard(scene
     assert scene.served == [0, 0, 1]
 
 
-def test_nothing_is_rung_where_nothing_waits(scene: Scene) -> None:
+def test_no_worker_is_woken_where_nothing_waits(scene: Scene) -> None:
     scene.give(0)
     settle(scene)
     assert [here.looks for here in scene.here] == [0, 0, 0]
@@ -136,7 +136,7 @@ def test_a_worker_that_does_not_answer_is_passed_over(scene: Scene) -> None:
     assert scene.served == [0, 0, 1]
 
 
-def test_one_that_has_not_heard_its_bell_is_not_rung_again_before_it_has(scene: Scene) -> None:
+def test_one_that_has_not_handled_its_wakeup_is_not_woken_again_before_it_has(scene: Scene) -> None:
     scene.here[1].wait(5)
     settle(scene)
     scene.give(0)
@@ -170,13 +170,13 @@ def test_what_was_taken_is_not_passed_on(scene: Scene) -> None:
     assert scene.here[2].looks == looks
 
 
-def test_one_that_waits_looks_now_and_then_without_a_bell(scene: Scene) -> None:
+def test_one_that_waits_looks_now_and_then_without_a_wakeup(scene: Scene) -> None:
     scene.here[1].wait(1)
     settle(scene)
     scene.things.append("of a worker that was killed before it rang")
-    scene.turn(1, LOOK_WITHOUT_BELL_EVERY)
+    scene.turn(1, LOOK_WITHOUT_WAKEUP_EVERY)
     assert scene.served == [0, 1, 0]
-    scene.turn(1, LOOK_WITHOUT_BELL_EVERY)
+    scene.turn(1, LOOK_WITHOUT_WAKEUP_EVERY)
     assert not scene.shared.workers[1].reactor.getDelayedCalls()
 
 
@@ -191,7 +191,7 @@ def test_one_that_looks_in_vain_looks_less_and_less_often_until_another_waits(sc
     here.wait(1)
     settle(scene)
     here.looks = 0
-    scene.turn(1, LOOK_WITHOUT_BELL_AFTER)
+    scene.turn(1, LOOK_WITHOUT_WAKEUP_AFTER)
     assert here.looks == 1
 
 
@@ -203,7 +203,7 @@ def test_one_that_begins_to_wait_looks_once_more(scene: Scene) -> None:
     assert scene.served == [0, 1, 0]
 
 
-def test_as_many_are_served_as_bells_were_rung(scene: Scene) -> None:
+def test_as_many_are_served_as_wakeups_were_written(scene: Scene) -> None:
     scene.here[1].wait(3)
     settle(scene)
     scene.give(0)

@@ -1,4 +1,4 @@
-"""What workers have in common: each such thing is one object in the supervisor, and one in each worker.
+"""State that workers share: each kind is one object in the supervisor, and one in each worker.
 
 The two send each other messages whose first key is one of their words. A worker gets its messages in the
 order in which they were sent, and those that greet it before it accepts its first client.
@@ -33,8 +33,8 @@ class ToWorker(Protocol):
         ...
 
 
-class Concern(Protocol):
-    """One thing that workers have in common, in the supervisor.
+class SharedState(Protocol):
+    """One kind of state that workers share, in the supervisor.
 
     :ivar words: of the messages from workers that it takes.
     """
@@ -54,7 +54,7 @@ class Concern(Protocol):
         ...
 
 
-class WorkerConcern(Protocol):
+class WorkerSharedState(Protocol):
     """The same thing in a worker.
 
     :ivar words: of the messages from the supervisor that it takes.

@@ -21,8 +21,8 @@ from tcpbalance.config.pools import BackendConfig, PoolConfig
 from tcpbalance.errors import TcpbalanceError
 from tcpbalance.pool.pool import Pool, Slot
 from tcpbalance.pool.shared_load import NoCapacityError
-from tcpbalance.workers import counts_concern
-from tcpbalance.workers.counts_concern import SupervisorCounts, WorkerCounts, pieces
+from tcpbalance.workers import common_counts
+from tcpbalance.workers.common_counts import SupervisorCounts, WorkerCounts, pieces
 from tcpbalance.workers.messages import MAX_MESSAGE, Message
 from tcpbalance.workers.place import COLUMNS_A_PLACE
 from tcpbalance.workers.shared_counts import can_count
@@ -221,8 +221,8 @@ def test_connections_to_a_backend_that_was_removed_count_where_it_comes_back(mak
 def test_rows_of_a_change_that_is_given_up_are_free_for_others(
     monkeypatch: pytest.MonkeyPatch, make_scene: Any
 ) -> None:
-    monkeypatch.setattr(counts_concern, "MAX_ROWS", 4)
-    monkeypatch.setattr(counts_concern, "HEARD", 3)
+    monkeypatch.setattr(common_counts, "MAX_ROWS", 4)
+    monkeypatch.setattr(common_counts, "HANDLED", 3)
     scene = make_scene(a_config({"a": 1, "b": None}))
     first, second, _ = scene.workers
     scene.counts.prepare(a_config({"a": 1, "b": 5}))

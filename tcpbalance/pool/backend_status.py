@@ -1,4 +1,4 @@
-"""How a backend stands, as one process finds it out and others follow."""
+"""The status of a backend, as one process finds it out and others follow."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from tcpbalance.pool.host_stats import ConnectTimes
 
 
 @frozen
-class Standing:
-    """How a backend stands, apart from what each process has for itself: its connections and its cooldown.
+class BackendStatus:
+    """The status of a backend, apart from what each process has for itself: its connections and its cooldown.
 
     :param up: see `Backend`, as of the four below.
     :param awaits_check: likewise.
@@ -26,17 +26,17 @@ class Standing:
     cause: str = ""
 
     @classmethod
-    def of(cls, backend: Backend) -> Standing:
-        """Give how a backend stands now."""
+    def of(cls, backend: Backend) -> BackendStatus:
+        """Give the status of a backend now."""
         return cls(backend.up, backend.awaits_check, backend.ejected, backend.admin_state, backend.cause)
 
     def serves_unlike(self, backend: Backend) -> bool:
-        """Whether more than the reason differs from how a backend stands now."""
+        """Whether more than the reason differs from the status of a backend now."""
         now = backend.up, backend.ejected, backend.admin_state
         return now != (self.up, self.ejected, self.admin_state)
 
     def apply_to(self, backend: Backend) -> None:
-        """Let a backend stand so; of one that is ejected, what its connections have shown counts no more."""
+        """Give a backend this status; what the connections of an ejected one have shown counts no more."""
         if self.ejected and not backend.ejected:
             stats = backend.host_stats
             stats.failures = stats.slow = 0

@@ -1,13 +1,13 @@
-"""Bells: how a worker learns that something was given back for which its clients wait.
+"""Wakeups: how a worker learns that something was given back for which its clients wait.
 
-Each worker has an eventfd, which the others have, too, and says in shared memory how many clients wait in it
-for what. A worker that gives something back draws one of those clients by lot, and rings the bell of the
-worker where it waits, or serves it itself.
+The wakeup of a worker is an eventfd, which the others have, too. In shared memory each worker says how many
+clients wait in it for what. A worker that gives something back draws one of those clients by lot, and wakes
+the worker where it waits, or serves it itself.
 
-A worker may be busy or stopped, and one that was killed has not rung. So one that has rung looks again a
-moment later, and rings another where what was given back has not been taken; one that has not heard its bell
-by then is not rung again before it has. And one in which clients wait looks without a bell, too, less
-and less often while it finds nothing.
+A worker may be busy or stopped, and one that was killed wakes no other. So a worker that has woken another
+looks again a moment later, and wakes a third where what was given back has not been taken. One that has not
+handled its wakeup by then is not woken again before it has. And one in which clients wait looks without a
+wakeup, too, less and less often while it finds nothing.
 
 What waits says so first and looks once more then, and what is given back is given back first and then it is
 looked at what waits: of the two, one sees the other.
@@ -29,39 +29,39 @@ from tcpbalance.pool.shared_load import WaitsHere
 from tcpbalance.workers.shared_counts import SharedCount
 
 ANSWERED_WITHIN = 0.005
-"""Seconds in which a worker takes what was given back, before its bell is passed over."""
+"""Seconds in which a worker takes what was given back, before it is passed over."""
 
-LOOK_WITHOUT_BELL_AFTER = 0.02
-"""Seconds after which a worker looks in which something waits, whatever rings; doubled after each look that
+LOOK_WITHOUT_WAKEUP_AFTER = 0.02
+"""Seconds after which a worker in which something waits looks without a wakeup; doubled after each look that
 finds nothing."""
 
-LOOK_WITHOUT_BELL_EVERY = 0.2
+LOOK_WITHOUT_WAKEUP_EVERY = 0.2
 """Seconds between two of these looks at most."""
 
-RING_ALL = 1000
-"""What is written to the bell of a worker that is to take as much as it can use."""
+WAKE_ALL = 1000
+"""What is written to the wakeup of a worker that is to take as much as it can use."""
 
 
-def make_bells(count: int) -> list[int]:
-    """Make a bell for each column.
+def make_wakeups(count: int) -> list[int]:
+    """Make a wakeup for each column.
 
     :returns: descriptors; the caller's.
     :raises OSError: the system has no more.
     """
-    bells: list[int] = []
+    wakeups: list[int] = []
     with ExitStack() as undo:
         for _ in range(count):
-            bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-            undo.callback(os.close, bell)
-            bells.append(bell)
+            wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            undo.callback(os.close, wakeup)
+            wakeups.append(wakeup)
         undo.pop_all()
-    return bells
+    return wakeups
 
 
-def ring(bell: int, times: int = 1) -> None:
-    """Ring a bell; one that has been rung very often without an answer is as it was."""
+def wake(wakeup: int, times: int = 1) -> None:
+    """Wake a worker; where its wakeup is full, it stays as it is."""
     with suppress(BlockingIOError):
-        os.eventfd_write(bell, times)
+        os.eventfd_write(wakeup, times)
 
 
 def draw(lines: Sequence[int], rng: Callable[[], float]) -> int:
@@ -82,19 +82,19 @@ def draw(lines: Sequence[int], rng: Callable[[], float]) -> int:
 class WaitingHere:
     """What waits in this worker for one thing, such as a slot of a pool.
 
-    :param bells: of the workers.
+    :param wakeups: of the workers.
     :param row: where it is counted how many clients wait.
     :param lines: how many wait in each of the workers.
     :param able: the same, of the workers in which one of them may be able to use what is free.
     :param here: serves those that wait in this one.
     """
 
-    __slots__ = ("_bells", "able", "here", "lines", "row")
+    __slots__ = ("_wakeups", "able", "here", "lines", "row")
 
     def __init__(
-        self, bells: Bells, row: int, lines: SharedCount, able: SharedCount, here: WaitsHere
+        self, wakeups: Wakeups, row: int, lines: SharedCount, able: SharedCount, here: WaitsHere
     ) -> None:
-        self._bells = bells
+        self._wakeups = wakeups
         self.lines = lines
         self.able = able
         self.row = row
@@ -102,11 +102,11 @@ class WaitingHere:
 
     @property
     def comes_first(self) -> bool:
-        """Whether one that waits may take what is free: none does in a worker that does not hear its bell."""
-        silent = self._bells.silent()
-        if not silent:
+        """Whether one that waits may take what is free: none does in a worker that is unresponsive."""
+        unresponsive = self._wakeups.unresponsive()
+        if not unresponsive:
             return self.able.total > 0
-        return any(lines for column, lines in enumerate(self.able.parts) if column not in silent)
+        return any(lines for column, lines in enumerate(self.able.parts) if column not in unresponsive)
 
     def say(self, lines: int, able: bool = True) -> None:
         """Say how many clients wait in this worker; where there are more than before, look once more soon.
@@ -117,15 +117,15 @@ class WaitingHere:
         self.lines.store(lines)
         self.able.store(lines if able else 0)
         if lines and not before:
-            self._bells.watch(self)
+            self._wakeups.watch(self)
         elif before and not lines:
-            self._bells.leave(self)
+            self._wakeups.leave(self)
         if lines > before:
-            self._bells.look_soon(self)
+            self._wakeups.look_soon(self)
 
     def look_soon(self) -> None:
         """Look in the next turn of the reactor whether there is something for what waits."""
-        self._bells.look_soon(self)
+        self._wakeups.look_soon(self)
 
     def look(self) -> None:
         """Have one that waits take what is free, if something is."""
@@ -151,21 +151,21 @@ class WaitingHere:
         self._draw(self.able.parts, passed_over)
 
     def _draw(self, lines: list[int], passed_over: Sequence[int]) -> None:
-        for column in (*passed_over, *self._bells.silent()):
+        for column in (*passed_over, *self._wakeups.unresponsive()):
             if column < len(lines):
                 lines[column] = 0
         if any(lines):
-            self._bells.call(self, draw(lines, self._bells.rng))
+            self._wakeups.call(self, draw(lines, self._wakeups.rng))
 
 
 @implementer(IReadDescriptor)
-class Bells:
-    """The bells of all workers, as one of them has them.
+class Wakeups:
+    """The wakeups of all workers, as one of them has them.
 
     :param reactor: watches its own, and times the looks.
-    :param bells: descriptors by column; they belong to this from now on.
+    :param wakeups: descriptors by column; they belong to this from now on.
     :param column: of this worker.
-    :param heard: how often each worker has heard its bell.
+    :param handled: how often each worker has handled its wakeup.
     :param rng: gives numbers from 0 up to 1.
     """
 
@@ -174,39 +174,39 @@ class Bells:
     def __init__(
         self,
         reactor: Any,
-        bells: Sequence[int],
+        wakeups: Sequence[int],
         column: int,
-        heard: SharedCount,
+        handled: SharedCount,
         rng: Callable[[], float],
     ) -> None:
         self.rng = rng
-        self._heard = heard
+        self._handled = handled
         # Not what the process before it began with.
-        heard.store(int(rng() * 2**31))
-        self._rung: dict[int, int] = {}
-        self._silent: dict[int, int] = {}
+        handled.store(int(rng() * 2**31))
+        self._woken: dict[int, int] = {}
+        self._unresponsive: dict[int, int] = {}
         self._reactor = reactor
-        self._bells = list(bells)
+        self._wakeups = list(wakeups)
         self._column = column
         self._watched: dict[WaitingHere, None] = {}
         self._soon: dict[WaitingHere, None] = {}
         self._called: dict[WaitingHere, set[int]] = {}
         self._next_look: IDelayedCall | None = None
-        self._until_look = LOOK_WITHOUT_BELL_AFTER
+        self._until_look = LOOK_WITHOUT_WAKEUP_AFTER
         self._soon_call: IDelayedCall | None = None
         self._pass_over_call: IDelayedCall | None = None
         reactor.addReader(self)
 
     def close(self) -> None:
-        """Ring and look no more; calling it again does nothing."""
+        """Wake no other worker and look no more; calling it again does nothing."""
         self._reactor.removeReader(self)
         for call in (self._next_look, self._soon_call, self._pass_over_call):
             if call is not None:
                 call.cancel()
         self._next_look = self._soon_call = self._pass_over_call = None
-        for bell in self._bells:
-            os.close(bell)
-        self._bells = []
+        for wakeup in self._wakeups:
+            os.close(wakeup)
+        self._wakeups = []
         self._watched = {}
 
     # For what waits
@@ -214,7 +214,7 @@ class Bells:
     def watch(self, waiting: WaitingHere) -> None:
         """Look now and then, as long as clients wait."""
         self._watched[waiting] = None
-        self._until_look = LOOK_WITHOUT_BELL_AFTER
+        self._until_look = LOOK_WITHOUT_WAKEUP_AFTER
         if self._next_look is None:
             self._next_look = self._reactor.callLater(self._until_look, self._look_at_all)
         elif self._next_look.getTime() > self._reactor.seconds() + self._until_look:
@@ -234,28 +234,30 @@ class Bells:
         """Have a worker take what was given back; where it does not, another one a little later."""
         if column == self._column:
             self._safely(waiting.here.serve_one)
-        elif column < len(self._bells):
-            self._rung.setdefault(column, self._heard.part(column))
-            ring(self._bells[column])
+        elif column < len(self._wakeups):
+            self._woken.setdefault(column, self._handled.part(column))
+            wake(self._wakeups[column])
         self._called.setdefault(waiting, set()).add(column)
-        if self._pass_over_call is None and self._bells:
+        if self._pass_over_call is None and self._wakeups:
             self._pass_over_call = self._reactor.callLater(ANSWERED_WITHIN, self._pass_over)
 
     def _pass_over(self) -> None:
         """Look whether those that were called have taken what there was."""
         self._pass_over_call = None
         called, self._called = self._called, {}
-        rung, self._rung = self._rung, {}
-        self._silent.update({c: heard for c, heard in rung.items() if self._heard.part(c) == heard})
+        woken, self._woken = self._woken, {}
+        self._unresponsive.update({c: times for c, times in woken.items() if self._handled.part(c) == times})
         for waiting, columns in called.items():
             if self._safely(waiting.here.has_capacity):
                 waiting.give_to_able(tuple(columns))
 
-    def silent(self) -> Collection[int]:
-        """Give the columns of workers that have been rung and have not heard it in time."""
-        if self._silent:
-            self._silent = {c: heard for c, heard in self._silent.items() if self._heard.part(c) == heard}
-        return self._silent
+    def unresponsive(self) -> Collection[int]:
+        """Give the columns of workers that have not handled their wakeup in time."""
+        if self._unresponsive:
+            self._unresponsive = {
+                c: times for c, times in self._unresponsive.items() if self._handled.part(c) == times
+            }
+        return self._unresponsive
 
     def _look_at_some(self) -> None:
         self._soon_call = None
@@ -265,10 +267,10 @@ class Bells:
 
     def _look_at_all(self) -> None:
         self._next_look = None
-        found = [self._serve(waiting, RING_ALL) for waiting in list(self._watched)]
+        found = [self._serve(waiting, WAKE_ALL) for waiting in list(self._watched)]
         if self._watched and self._next_look is None:
-            longer = min(2 * self._until_look, LOOK_WITHOUT_BELL_EVERY)
-            self._until_look = LOOK_WITHOUT_BELL_AFTER if any(found) else longer
+            longer = min(2 * self._until_look, LOOK_WITHOUT_WAKEUP_EVERY)
+            self._until_look = LOOK_WITHOUT_WAKEUP_AFTER if any(found) else longer
             self._next_look = self._reactor.callLater(self._until_look, self._look_at_all)
 
     def _serve(self, waiting: WaitingHere, times: int) -> bool:
@@ -288,12 +290,12 @@ class Bells:
     # For the reactor
 
     def doRead(self) -> None:
-        """The reactor's call: another worker has rung."""
+        """The reactor's call: another worker has written to the wakeup of this one."""
         try:
-            times = os.eventfd_read(self._bells[self._column])
+            times = os.eventfd_read(self._wakeups[self._column])
         except BlockingIOError:
             return
-        self._heard.store(self._heard.own + 1)
+        self._handled.store(self._handled.own + 1)
         for waiting in list(self._watched):
             self._serve(waiting, times)
 
@@ -303,8 +305,8 @@ class Bells:
 
     def fileno(self) -> int:
         """The descriptor to watch."""
-        return self._bells[self._column] if self._bells else -1
+        return self._wakeups[self._column] if self._wakeups else -1
 
     def logPrefix(self) -> str:
         """See ``ILoggingContext``."""
-        return "bells"
+        return "wakeups"

@@ -1,4 +1,4 @@
-"""How backends stand, from the supervisor to the workers; and what their connections show, the other way."""
+"""The status of backends, for the workers; and what their connections show, for the supervisor."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.backend_status import BackendStatus
 from tcpbalance.pool.ejection import Ejections
 from tcpbalance.pool.pool import Pool
-from tcpbalance.pool.standing import Standing
 from tcpbalance.workers.backend_table import MAX_PART, encoded_size, first_that_fit, key_of
 from tcpbalance.workers.common_pools import CommonPools
-from tcpbalance.workers.concern import ToWorker
 from tcpbalance.workers.messages import Message
 from tcpbalance.workers.outcomes import MAX_SENT_CAUSE, Outcomes
 from tcpbalance.workers.paced_messages import Content, PacedMessages
+from tcpbalance.workers.shared_state import ToWorker
 
 
-class Standings:
-    """A concern of the supervisor's: all workers know how its backends stand, and report what fails.
+class CommonStatus:
+    """State that the supervisor shares: all workers know the status of its backends, and report what fails.
 
     :param reactor: IReactorTime.
     :param pools: the supervisor's.
     """
 
-    words: Collection[str] = ("standings_taken", "failures")
+    words: Collection[str] = ("statuses_taken", "failures")
 
     def __init__(self, reactor: Any, pools: CommonPools) -> None:
         self._reactor = reactor
@@ -33,7 +33,7 @@ class Standings:
         pools.subscribe(self._note_change)
 
     def greet(self, worker: ToWorker) -> None:
-        """Send how all backends stand."""
+        """Send the status of all backends."""
         receiver = self._receivers[worker] = _Receiver(self._reactor, worker, self._pools)
         for pool in self._pools.pools:
             receiver.note(pool, pool.backends)
@@ -45,15 +45,15 @@ class Standings:
             receiver.paced.send_all()
 
     def has_ended(self, worker: ToWorker) -> None:
-        """See ``Concern``."""
+        """See ``SharedState``."""
         receiver = self._receivers.pop(worker, None)
         if receiver is not None:
             receiver.paced.close()
 
     def note(self, worker: ToWorker, message: Message) -> None:
-        """See ``Concern``."""
+        """See ``SharedState``."""
         match message.content:
-            case {"standings_taken": _} if worker in self._receivers:
+            case {"statuses_taken": _} if worker in self._receivers:
                 self._receivers[worker].paced.taken()
             case {"failures": pool, "backends": reports}:
                 try:
@@ -92,7 +92,7 @@ class _Receiver:
         self.paced = PacedMessages(reactor, worker.send, self._take)
 
     def note(self, pool: Pool, backends: Iterable[Backend]) -> None:
-        """Take note of backends that stand differently; none where something about the pool is different."""
+        """Take note of backends whose status is another; none where something about the pool is different."""
         self._changed.setdefault(pool, {}).update(dict.fromkeys(backends))
 
     def _take(self) -> Content | None:
@@ -105,7 +105,7 @@ class _Receiver:
                 size += encoded_size(pools[-1])
             else:
                 del self._changed[pool]
-        return {"standings": pools} if pools else None
+        return {"statuses": pools} if pools else None
 
     def _part(self, pool: Pool, limit: int) -> list[Any]:
         """Give as much of a pool as is short enough."""
@@ -120,10 +120,10 @@ class _Receiver:
 
 
 def _encode(backend: Backend) -> list[Any]:
-    return [key_of(backend), encode_standing(Standing.of(backend)), backend.host_stats.failures > 0]
+    return [key_of(backend), encode_status(BackendStatus.of(backend)), backend.host_stats.failures > 0]
 
 
-def encode_standing(standing: Standing) -> list[Any]:
+def encode_status(status: BackendStatus) -> list[Any]:
     """Give it as a part of a message."""
-    cause = standing.cause[:MAX_SENT_CAUSE]
-    return [standing.up, standing.awaits_check, standing.ejected, standing.admin_state.value, cause]
+    cause = status.cause[:MAX_SENT_CAUSE]
+    return [status.up, status.awaits_check, status.ejected, status.admin_state.value, cause]
