@@ -1,8 +1,9 @@
-"""Reaps orphans that were given to us, as they are to the first process of a container."""
+"""Orphans: a process adopts those that descend from it, or is given them, and reaps them when they end."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,20 @@ FIRST_PROCESS = 1
 """The process that orphans of its PID namespace are given to: pid_namespaces(7)."""
 
 _PROC = Path("/proc")
+
+_PR_SET_CHILD_SUBREAPER = 36
+"""prctl(2)."""
+
+
+def adopt_orphans() -> None:
+    """Become the parent of processes whose own has ended, and which descend from this one: prctl(2).
+
+    :raises OSError: the system does not know of it.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 class OrphanReaper(Service):

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred, DeferredLock, inlineCallbacks
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
+from tcpbalance.workers.nurseries import Nurseries
 from tcpbalance.workers.nursery_process import NoWorkerError, NurseryProcess
 from tcpbalance.workers.worker_process import Nursery
 
@@ -23,29 +25,49 @@ class Replaceable(Protocol):
 
 
 class RollingRestart:
-    """Replaces the workers of all places.
+    """Replaces the workers of all places by those of a new nursery, which has the program as it is on disk.
+
+    No client is refused, and no session ends. Where the new ones cannot serve, all stays as it was.
 
     :param places: of the workers.
-    :param before: has forked the present ones.
-    :param nursery: forks the new ones, once it is ready.
+    :param nurseries: fork them.
+    :param one_at_a_time: held meanwhile, so that the configuration stays the same.
+    :ivar is_running: whether it has begun, and is not over.
     """
 
     _log = Logger()
 
-    def __init__(self, places: Iterable[Replaceable], before: Nursery, nursery: NurseryProcess) -> None:
+    def __init__(
+        self, places: Iterable[Replaceable], nurseries: Nurseries, one_at_a_time: DeferredLock
+    ) -> None:
+        self.is_running = False
         self._places = list(places)
-        self._before = before
-        self._nursery = nursery
+        self._nurseries = nurseries
+        self._one_at_a_time = one_at_a_time
+
+    def begin(self, before: Nursery) -> None:
+        """Begin; the log says how it ends.
+
+        :param before: has forked the present workers.
+        """
+        try:
+            nursery = self._nurseries.another()
+        except NoWorkerError as error:
+            self._log.error("the workers stay: {error}", error=str(error))
+            return
+        self.is_running = True
+        done = self._one_at_a_time.run(self._replace_all, before, nursery)
+        done.addCallbacks(lambda _: self._go_on_by(nursery), self._stay_as_before, errbackArgs=(nursery,))
 
     @inlineCallbacks
-    def run(self) -> Generator[Deferred[Any], Any, None]:
-        """Replace them.
+    def _replace_all(self, before: Nursery, nursery: NurseryProcess) -> Generator[Deferred[Any], Any, None]:
+        """Replace all workers.
 
         :returns: a Deferred that fires when all are replaced. It fails with `NoWorkerError` where the nursery
             does not become ready, or one of its workers does not; what has been replaced until then is
             replaced once more, by a worker of the nursery before.
         """
-        yield self._nursery.ready
+        yield nursery.ready
         full = [place.number for place in self._places if place.is_full]
         if full:
             raise NoWorkerError(
@@ -54,16 +76,27 @@ class RollingRestart:
         replaced: list[Replaceable] = []
         try:
             for place in self._places:
-                yield place.replace(self._nursery)
+                yield place.replace(nursery)
                 replaced.append(place)
         except NoWorkerError:
-            yield self._undo(replaced)
+            yield self._undo(replaced, before)
             raise
 
     @inlineCallbacks
-    def _undo(self, replaced: Iterable[Replaceable]) -> Generator[Deferred[Any], Any, None]:
+    def _undo(self, replaced: Iterable[Replaceable], before: Nursery) -> Generator[Deferred[Any], Any, None]:
         for place in replaced:
             try:
-                yield place.replace(self._before)
+                yield place.replace(before)
             except NoWorkerError as error:
                 self._log.error("{error}: it is the new one that stays", error=str(error))
+
+    def _go_on_by(self, nursery: NurseryProcess) -> None:
+        self.is_running = False
+        self._nurseries.take_over(nursery)
+        self._log.info("the workers have been replaced")
+
+    def _stay_as_before(self, failure: Failure, nursery: NurseryProcess) -> None:
+        self.is_running = False
+        self._nurseries.give_up(nursery)
+        if not self._nurseries.closes:
+            self._log.error("the workers stay: {error}", error=str(failure.value))

@@ -138,8 +138,7 @@ class CountsOfWorkersTests(SupervisedCase):
         return self.config(web=PoolConfig(backends=(backend,), queue=1000, queue_timeout=60.0, **settings))
 
     def clients(self, supervisor: Supervisor, visits: int) -> list[Client]:
-        assert supervisor._listening is not None
-        (group,) = supervisor._listening.groups
+        (group,) = supervisor._config.listening.groups
         address = group.of_worker(0).getsockname()
         return [Client(address, f"127.0.0.{1 + number}", visits) for number in range(CLIENTS)]
 
@@ -195,7 +194,7 @@ class CountsOfWorkersTests(SupervisedCase):
         supervisor = await self.supervised(self.limited())
         clients = self.clients(supervisor, 10**6)
         await self.more_come(100)
-        (stopped, *_) = supervisor._current()
+        (stopped, *_) = supervisor._places[0].current()
         os.kill(stopped.pid, signal.SIGSTOP)
         await self.more_come(500)
         os.kill(stopped.pid, signal.SIGCONT)

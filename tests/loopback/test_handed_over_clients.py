@@ -167,7 +167,7 @@ class HandedOverClientsTests(HandedOverCase):
         first = [self.connected(supervisor, header[:9]) for _ in range(2 * LIMIT)]
         await some_turns(reactor)
         supervisor.restart_workers()
-        await until(reactor, lambda: not supervisor._is_restarting, 40)
+        await until(reactor, lambda: not supervisor._restart.is_running, 40)
         for client in first:
             with contextlib.suppress(ConnectionError):
                 client.send(header[9:] + b"?")
@@ -185,7 +185,7 @@ class HandedOverClientsTests(HandedOverCase):
             await until(reactor, lambda: not self.is_anything_unaccepted(supervisor))  # noqa: B023
             if replaced:
                 supervisor.restart_workers()
-                await until(reactor, lambda: not supervisor._is_restarting, 40)  # noqa: B023
+                await until(reactor, lambda: not supervisor._restart.is_running, 40)  # noqa: B023
             await supervisor.apply(supervisor.prepare_config(self.config()))
             # The workers that drain have been asked before this.
             await some_turns(reactor)

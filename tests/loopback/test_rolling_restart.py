@@ -82,7 +82,7 @@ class RollingRestartTests(SupervisedCase):
 
     async def test_workers_are_replaced_and_sessions_go_on(self) -> None:
         supervisor = await self.supervised(self.config())
-        before, nursery = self.pids(supervisor), supervisor._nursery
+        before, nursery = self.pids(supervisor), supervisor._nurseries.present
         clients = [self.connected(supervisor, source) for source in self.sources()]
         for client in clients:
             assert await self.answer(client) == "a"
@@ -91,7 +91,7 @@ class RollingRestartTests(SupervisedCase):
         after = self.pids(supervisor)
         assert 0 not in after
         assert not {*before} & {*after}
-        assert supervisor._nursery is not nursery
+        assert supervisor._nurseries.present is not nursery
         assert await self.answers(supervisor) == ["a", "a"]
         assert {*self.all_pids(supervisor)} == {*before, *after}
         for client in clients:
@@ -250,7 +250,7 @@ class RollingRestartTests(SupervisedCase):
         supervisor = await self.supervised(self.config())
         before = self.pids(supervisor)
         supervisor.restart_workers()
-        supervisor._nurseries[-1].kill("is killed by a test")
+        supervisor._nurseries.processes[-1].kill("is killed by a test")
         await self.restarted(supervisor)
         assert self.pids(supervisor) == before
         supervisor.restart_workers()
@@ -261,9 +261,9 @@ class RollingRestartTests(SupervisedCase):
         supervisor = await self.supervised(self.config())
         before = self.pids(supervisor)
         supervisor.restart_workers()
-        supervisor._nurseries[0].kill("is killed by a test")
+        supervisor._nurseries.processes[0].kill("is killed by a test")
         await self.restarted(supervisor)
-        await until(reactor, lambda: len(supervisor._nurseries) == 1)
+        await until(reactor, lambda: len(supervisor._nurseries.processes) == 1)
         after = self.pids(supervisor)
         assert not {*before} & {*after}
         self.send_signal(supervisor, 0, signal.SIGKILL)

@@ -50,11 +50,11 @@ class SupervisorTests(SupervisedCase):
 
     async def test_workers_go_on_without_the_nursery_and_another_one_forks_the_next(self) -> None:
         supervisor = await self.supervised(self.config())
-        first = supervisor._nursery
+        first = supervisor._nurseries.present
         assert first is not None
         before = self.pids(supervisor)
         first.transport.signalProcess("KILL")
-        await until(reactor, lambda: supervisor._nursery is not first)
+        await until(reactor, lambda: supervisor._nurseries.present is not first)
         assert [await self.answer(self.connected(supervisor, source)) for source in self.sources()] == [
             "a",
             "a",

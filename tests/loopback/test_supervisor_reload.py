@@ -106,7 +106,7 @@ class SupervisorReloadTests(SupervisedCase):
         port = group.of_worker(0).getsockname()[1]
         for listen in (f"127.0.0.1:{port}", f"localhost:{port}", f"127.0.0.1:{port}"):
             await self.changed(supervisor, self.wanted({"web": {"listen": listen}}, web=self.pool("a")))
-            assert group in [it for one in supervisor._listening.listeners for it in one.groups]
+            assert group in [it for one in supervisor._config.listening.listeners for it in one.groups]
             assert await self.answers(supervisor) == ["a", "a"]
 
     async def test_two_names_of_one_address_are_refused(self) -> None:

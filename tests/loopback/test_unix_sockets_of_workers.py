@@ -99,7 +99,7 @@ class UnixSocketTests(HandedOverCase):
 
         def goes_on() -> bool:
             clients.append(self.client())
-            return not supervisor._is_restarting
+            return not supervisor._restart.is_running
 
         await until(reactor, goes_on, 40)
         assert await self.answers(clients) == {"a": len(clients)}

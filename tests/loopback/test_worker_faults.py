@@ -206,20 +206,20 @@ class WorkerFaultTests(SupervisedCase):
 
     async def test_a_nursery_that_does_not_answer_is_replaced(self) -> None:
         supervisor = await self.supervised(self.impatient(self.config()))
-        (nursery,) = supervisor._nurseries
+        (nursery,) = supervisor._nurseries.processes
         nursery.transport.signalProcess("STOP")
         self.send_signal(supervisor, 1, signal.SIGKILL)
         assert await self.answer_to(supervisor, 0) == "a"
         assert await self.answer_to(supervisor, 1) == "a"
         assert [line for line in self.lines if "the process that forks workers has not answered" in line]
         # One that is not asked needs not answer.
-        (nursery,) = supervisor._nurseries
+        (nursery,) = supervisor._nurseries.processes
         nursery.transport.signalProcess("STOP")
         assert await self.answer_to(supervisor, 1) == "a"
 
     async def test_a_nursery_that_is_stopped_ends_with_all_others(self) -> None:
         supervisor = await self.supervised(self.impatient(self.config()))
-        (nursery,) = supervisor._nurseries
+        (nursery,) = supervisor._nurseries.processes
         nursery.transport.signalProcess("STOP")
         await supervisor.stopService()
         assert nursery.ended.called

@@ -39,8 +39,8 @@ class OutOfDescriptorsTests(SupervisedCase):
         supervisor = await self.supervised(self.config())
         before = self.pids(supervisor)
         with no_descriptor_free():
-            assert supervisor._nursery is not None
-            failure = supervisor._places[0].replace(supervisor._nursery)
+            assert supervisor._nurseries.present is not None
+            failure = supervisor._places[0].replace(supervisor._nurseries.present)
             failed: list[Any] = []
             failure.addErrback(failed.append)
             assert "too many open files" in str(failed[0].value)

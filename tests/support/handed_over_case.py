@@ -68,14 +68,12 @@ class HandedOverCase(ApplyCase):
         return supervisor
 
     def address(self, supervisor: Supervisor) -> Any:
-        assert supervisor._listening is not None
-        (group,) = supervisor._listening.groups
+        (group,) = supervisor._config.listening.groups
         return group.of_worker(0).getsockname()
 
     def is_anything_unaccepted(self, supervisor: Supervisor) -> bool:
         """Whether a client waits in a listening socket."""
-        assert supervisor._listening is not None
-        (group,) = supervisor._listening.groups
+        (group,) = supervisor._config.listening.groups
         return any(map(_waiting_in, group._sockets))
 
     def connected(self, supervisor: Supervisor, first: bytes = b"", source: str = PROXY) -> socket.socket:

@@ -6,7 +6,7 @@ import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tcpbalance.workers.supervisor import adopt_orphans
+from tcpbalance.orphans import adopt_orphans
 
 _PR_SET_CHILD_SUBREAPER = 36
 

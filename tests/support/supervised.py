@@ -81,7 +81,7 @@ class SupervisedCase(ApplyCase):
         return [Deferred.fromCoroutine(come(source)) for source in self.sources() for _ in range(4)]
 
     def group(self, supervisor: Supervisor, frontend: str = "web") -> SocketGroup:
-        listening = supervisor._listening
+        listening = supervisor._config.listening
         assert listening is not None
         return next(it.groups[0] for it in listening.listeners if it.frontend == frontend)
 
@@ -110,7 +110,7 @@ class SupervisedCase(ApplyCase):
 
     async def restarted(self, supervisor: Supervisor) -> None:
         """Wait until a rolling restart is over."""
-        await until(reactor, lambda: not supervisor._is_restarting, 30)
+        await until(reactor, lambda: not supervisor._restart.is_running, 30)
 
 
 def is_closed(client: socket.socket) -> bool:
