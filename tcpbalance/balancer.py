@@ -572,6 +572,11 @@ class Balancer(MultiService):
         """
         return self._listening.wait()
 
+    @property
+    def pools(self) -> list[Pool]:
+        """Those that frontends use."""
+        return list(self._pools)
+
     def listens_on(self, name: str) -> list[IAddress]:
         """The addresses that a frontend listens on, as Twisted has them, in the order of ``listen``."""
         return self._frontends[name].addresses()

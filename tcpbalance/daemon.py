@@ -6,7 +6,8 @@ import atexit
 import os
 import sys
 from collections.abc import Callable, Mapping
-from time import monotonic
+from importlib.metadata import version
+from time import monotonic, time
 from typing import Any
 
 from twisted.application.service import MultiService
@@ -19,6 +20,8 @@ from tcpbalance.collector import spare_the_collector
 from tcpbalance.config.models import Config
 from tcpbalance.config.pieces import KnownTables
 from tcpbalance.config_reloader import ConfigReloader, read_settled
+from tcpbalance.control.controls import Controls
+from tcpbalance.control.process_controls import ProcessControls
 from tcpbalance.environment import Environment
 from tcpbalance.errors import TcpbalanceError
 from tcpbalance.net.binding import ListenError
@@ -33,6 +36,7 @@ from tcpbalance.systemd.notifier import Notifier
 from tcpbalance.systemd.notify_socket import NotifySocket
 from tcpbalance.threads import in_thread, share_the_lock
 from tcpbalance.upgrade import Predecessor, Upgrader
+from tcpbalance.workers.fleet_controls import FleetControls
 from tcpbalance.workers.requirements import refuse_workers_without
 from tcpbalance.workers.restart import WorkersRestart
 from tcpbalance.workers.supervisor import Supervisor
@@ -80,6 +84,7 @@ def _from_file(reactor: Any, path: str, environment: Environment) -> MultiServic
         reactor, path, balancer, in_thread(reactor), lambda again: read_settled(again, known)
     )
     service = daemon(reactor, balancer, environment, reloader, inherited.remove_files)
+    _add_admin(service, reactor, config, environment, lambda: ProcessControls(reactor, balancer))
     if identity is not None:
         identity.become()
     balancer.when_listening().addCallbacks(
@@ -101,9 +106,36 @@ def _with_workers(
         reactor, path, supervisor, in_thread(reactor), lambda again: read_settled(again, known)
     )
     service = _daemon(reactor, supervisor, environment, lambda _: WorkersRestart(supervisor), reloader)
+    _add_admin(service, reactor, config, environment, lambda: FleetControls(supervisor))
     if identity is not None:
         identity.become()
     return service
+
+
+def _add_admin(
+    service: MultiService,
+    reactor: Any,
+    config: Config,
+    environment: Environment,
+    make_controls: Callable[[], Controls],
+) -> None:
+    """Add the admin side, where there is to be one; it has its address then.
+
+    :raises TcpbalanceError: it cannot be had.
+    """
+    if config.admin is None:
+        return
+    # Only the admin side needs Twisted's HTTP server.
+    from tcpbalance.control.admin_service import AdminService
+    from tcpbalance.control.handlers import Handlers
+    from tcpbalance.control.routes import ApiRoutes
+
+    about = {"version": version("tcpbalance"), "started": time()}
+    routes = ApiRoutes(Handlers(make_controls(), about).routes())
+    has_predecessor = environment.has_predecessor
+    admin = AdminService(reactor, config.admin, routes, in_thread(reactor), has_predecessor=has_predecessor)
+    admin.prepare()
+    admin.setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
 
 
 def _demo(reactor: Any, environment: Environment) -> MultiService:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 
+from tcpbalance.config.admin import AdminConfig
 from tcpbalance.config.admission import AccessConfig, LimitsConfig
 from tcpbalance.config.frontends import FrontendConfig, RouteConfig, SocketConfig
 from tcpbalance.config.models import AccessLogConfig, Config
@@ -44,6 +45,7 @@ EFFECTS: Mapping[type, Mapping[str, Effect]] = {
         "resolver": _RESTART,
         "overload": _IN_PLACE,
         "access_log": _IN_PLACE,
+        "admin": _RESTART,
         "frontends": _NEW_LISTENER,
         "pools": _NEW_CONNECTIONS,
     },
@@ -63,6 +65,14 @@ EFFECTS: Mapping[type, Mapping[str, Effect]] = {
     AccessLogConfig: {
         "path": _IN_PLACE,
         "format": _IN_PLACE,
+    },
+    AdminConfig: {
+        "listen": _RESTART,
+        "mode": _RESTART,
+        "group": _RESTART,
+        "token_file": _RESTART,
+        "read_only_token_file": _RESTART,
+        "hosts": _RESTART,
     },
     FrontendConfig: {
         "listen": _NEW_LISTENER,

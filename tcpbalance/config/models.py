@@ -13,6 +13,7 @@ from typing import Literal
 from attrs import field, frozen
 
 from tcpbalance.config import checks, plain, rules
+from tcpbalance.config.admin import AdminConfig
 from tcpbalance.config.errors import BrokenRules
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.metadata import doc
@@ -102,6 +103,9 @@ class Config:
         default=None, metadata=doc("Bounds on the resources of the process. Absent: no bounds.")
     )
     access_log: AccessLogConfig | None = field(default=None, metadata=doc("One line for each session."))
+    admin: AdminConfig | None = field(
+        default=None, metadata=doc("Where the balancer can be looked at and steered. Absent: nowhere.")
+    )
     frontends: Mapping[str, FrontendConfig] = field(
         factory=dict,
         metadata=doc("The frontends, by name: where clients connect. At least one.", default="required"),

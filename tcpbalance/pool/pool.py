@@ -802,9 +802,13 @@ class Pool:
     def snapshot(self) -> dict[str, int]:
         """Give the counters by name: the sums over all backends that it has had, and its own; and what waits
         in the queue as ``queue_active``."""
+        return add_up([self.own_snapshot(), *(backend.snapshot() for backend in self.backends)])
+
+    def own_snapshot(self) -> dict[str, int]:
+        """Give those without the backends of its list: what has happened to sessions that reached none, and
+        to those of backends that it has had; and ``queue_active``."""
         removed = [(backend_ref() or stats).snapshot() for backend_ref, stats in self._removed.items()]
-        backends = [backend.snapshot() for backend in self.backends]
-        counts = add_up([self.stats.snapshot(), self._removed_counts, *removed, *backends])
+        counts = add_up([self.stats.snapshot(), self._removed_counts, *removed])
         counts["queue_active"] = len(self.queue) if self.queue is not None else 0
         return counts
 

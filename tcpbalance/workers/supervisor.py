@@ -36,6 +36,7 @@ from tcpbalance.workers.messages import Message
 from tcpbalance.workers.nurseries import Nurseries
 from tcpbalance.workers.nursery_process import NurseryProcess
 from tcpbalance.workers.place import Place
+from tcpbalance.workers.questions import Questions
 from tcpbalance.workers.rolling_restart import RollingRestart
 from tcpbalance.workers.shared_counts import can_count
 from tcpbalance.workers.shared_state import SharedState, word_of
@@ -53,6 +54,7 @@ class Supervisor(Service):
     :param clock: seconds on a monotonic clock, which is that of the workers.
     :param make_nursery: starts what forks the workers.
     :ivar pools: whose backends are checked here, for all workers.
+    :ivar questions: asks the workers what they know.
     """
 
     _log = Logger()
@@ -84,6 +86,7 @@ class Supervisor(Service):
         self._inboxes = Inboxes(config.workers)
         self._statuses = CommonStatus(reactor, self.pools)
         bans = CommonBans(reactor, clock)
+        self.questions = Questions(reactor)
         self._shared_states: list[SharedState] = [
             self._changes,
             ClientCounts(),
@@ -91,6 +94,7 @@ class Supervisor(Service):
             self._statuses,
             bans,
             CommonAffinity(reactor, self.pools, config.workers),
+            self.questions,
         ]
         self._counts: SupervisorCounts | None = None
         self._config = CommonConfig(

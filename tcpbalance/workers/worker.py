@@ -26,6 +26,7 @@ from tcpbalance.net.clock import make_monotonic
 from tcpbalance.net.errnos import OUT_OF_DESCRIPTORS
 from tcpbalance.net.inherited import InheritedSockets
 from tcpbalance.threads import in_thread, share_the_lock
+from tcpbalance.workers.answers import WorkerAnswers
 from tcpbalance.workers.channel import Channel
 from tcpbalance.workers.client_counts import ClientsOfPlace
 from tcpbalance.workers.common_counts import WorkerCounts
@@ -86,6 +87,7 @@ class Worker:
         self._following = FollowedPools(reactor, self._say)
         self._shared_states: Sequence[WorkerSharedState] = []
         self._clients: ClientsOfPlace | None = None
+        self._answers: WorkerAnswers | None = None
         self._drains = False
         self._is_over = False
         self._channel = Channel(
@@ -114,6 +116,8 @@ class Worker:
 
     def _end(self, outcome: Any) -> Any:
         self._is_over = True
+        if self._answers is not None:
+            self._answers.send_last_report()
         return outcome
 
     def _say(self, content: Mapping[str, Any]) -> None:
@@ -180,7 +184,13 @@ class Worker:
     def _make_shared_states(self, balancer: Balancer) -> Sequence[WorkerSharedState]:
         """Make what this worker has in common with the others."""
         self._clients = ClientsOfPlace(lambda: limited_clients(balancer), self._say, self._reactor)
-        shared_states: list[WorkerSharedState] = [self._clients, self._exchange, self._following]
+        self._answers = WorkerAnswers(self._reactor, balancer, self._channel.send)
+        shared_states: list[WorkerSharedState] = [
+            self._clients,
+            self._exchange,
+            self._following,
+            self._answers,
+        ]
         if self._load is not None:
             shared_states.append(WorkerCounts(self._reactor, self._load, Random().random))
         return shared_states

@@ -51,6 +51,7 @@ def test_every_table_is_found() -> None:
         "resolver",
         "overload",
         "access_log",
+        "admin",
         "frontends.NAME",
         "frontends.NAME.tls",
         "frontends.NAME.tls.certificates",

@@ -1,0 +1,275 @@
+"""The admin side's HTTP/1.1: Twisted's parser, with a bound on everything that a client could make long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from typing import Any
+from urllib.parse import parse_qsl
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IDelayedCall, IPushProducer
+from twisted.internet.protocol import ServerFactory, connectionDone
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel, Request
+from zope.interface import implementer
+
+from tcpbalance.control.api_request import ApiAnswer, ApiError, ApiRequest
+from tcpbalance.net.addresses import address_text
+
+MAX_CONNECTIONS = 100
+"""Connections to the admin side; one more is closed at once."""
+
+MAX_REQUEST_BODY = 1024 * 1024
+"""Bytes of a request's body."""
+
+MAX_PARAMETERS = 50
+"""In a query."""
+
+ASKED_WITHIN = 10.0
+"""Seconds from accepting a connection until its request is whole."""
+
+ANSWER_WITHIN = 60.0
+"""Seconds from then until the answer has gone out."""
+
+FIXED_HEADERS = {
+    "connection": "close",
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+}
+"""Of each answer, unless it has others of these names."""
+
+Serve = Callable[[ApiRequest], Deferred[ApiAnswer]]
+"""Serves a request; the answer may fail with ApiError, and with nothing else."""
+
+
+class AdminRequest(Request):
+    """One request, while it comes in; each calls its connection when it is whole or cannot be."""
+
+    channel: AdminConnection
+    _body: BytesIO
+
+    def gotLength(self, length: int | None) -> None:
+        """Twisted's call: the head is whole.
+
+        :param length: of the body in bytes; None where that is not known before.
+        """
+        self.content = self._body = BytesIO()
+        if length is not None and length > MAX_REQUEST_BODY:
+            self._refuse_body()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Twisted's call: a part of the body."""
+        self._body.write(data)
+        if len(self._body.getbuffer()) > MAX_REQUEST_BODY:
+            self._refuse_body()
+
+    def _refuse_body(self) -> None:
+        too_long = ApiError(413, "body_too_long", f"a body may have at most {MAX_REQUEST_BODY} bytes")
+        self.channel.refuse(self, too_long)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """Twisted's call: it is whole. Other than the original, this parses no forms."""
+        self.method, self.uri, self.clientproto = command, path, version
+        self.channel.serve(self)
+
+    def facts(self) -> ApiRequest:
+        """Give what is asked.
+
+        :raises ApiError: the query makes no sense.
+        """
+        path, _, query = self.uri.decode("latin-1").partition("?")
+        try:
+            pairs = parse_qsl(
+                query, keep_blank_values=True, strict_parsing=bool(query), max_num_fields=MAX_PARAMETERS
+            )
+        except ValueError as error:
+            raise ApiError(
+                400, "bad_query", f"the query must be NAME=VALUE pairs, at most {MAX_PARAMETERS}"
+            ) from error
+        headers = {
+            name.decode("latin-1").lower(): b", ".join(values).decode("latin-1")
+            for name, values in self.requestHeaders.getAllRawHeaders()
+        }
+        return ApiRequest(
+            method=self.method.decode("latin-1"),
+            path=path,
+            query=dict(pairs),
+            headers=headers,
+            body=self._body.getvalue(),
+            peer=address_text(self.client),
+        )
+
+
+class AdminConnection(HTTPChannel):
+    """A connection, which has one request and its answer, so that all of it is bounded together."""
+
+    requestFactory = AdminRequest
+    transport: Any
+    maxHeaders = 100
+    timeOut = None
+
+    _deadline: IDelayedCall | None = None
+    _is_refused = False
+    _is_lost = False
+
+    def connectionMade(self) -> None:
+        """Twisted's call: a client is there."""
+        self.callLater = self.factory.reactor.callLater  # type: ignore[method-assign]  # see TimeoutMixin
+        super().connectionMade()
+        self._have_it_end_within(ASKED_WITHIN)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Twisted's call: bytes have come; what follows on a request that was refused is thrown away."""
+        if not self._is_refused:
+            super().dataReceived(data)
+
+    def checkPersistence(self, request: Request, version: bytes) -> bool:
+        """Twisted's call: no further request is to come."""
+        return False
+
+    def serve(self, request: AdminRequest) -> None:
+        """Have a request that is whole served."""
+        if self._is_refused:
+            return
+        self._have_it_end_within(ANSWER_WITHIN)
+        try:
+            answer = self.factory.serve(request.facts())
+        except ApiError as error:
+            self._answer(answer_to_refused(error), request)
+            return
+        answer.addErrback(_as_answer).addCallback(self._answer, request)
+
+    def refuse(self, request: AdminRequest, error: ApiError) -> None:
+        """Answer a request that is not whole, and read no more of it."""
+        if not self._is_refused:
+            self._is_refused = True
+            self._have_it_end_within(ANSWER_WITHIN)
+            request.method, request.clientproto = b"POST", b"HTTP/1.1"
+            self._answer(answer_to_refused(error), request)
+
+    def _answer(self, answer: ApiAnswer, request: AdminRequest) -> None:
+        if not self._is_lost:
+            AnswerWriter(self.factory.reactor, request, answer).begin()
+
+    def _have_it_end_within(self, seconds: float) -> None:
+        self._cancel_deadline()
+        self._deadline = self.factory.reactor.callLater(seconds, self.abort)
+
+    def _cancel_deadline(self) -> None:
+        deadline, self._deadline = self._deadline, None
+        if deadline is not None and deadline.active():
+            deadline.cancel()
+
+    def abort(self) -> None:
+        """End the connection; an answer under way is cut short."""
+        self._cancel_deadline()
+        self.transport.abortConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Twisted's call: it has ended."""
+        self._is_lost = True
+        self._cancel_deadline()
+        self.factory.connections.discard(self)
+        super().connectionLost(reason)
+
+
+@implementer(IPushProducer)
+class AnswerWriter:
+    """Writes an answer piece by piece, as the client takes it, and lets others be served in between.
+
+    :param reactor: IReactorTime.
+    :param request: that is answered.
+    """
+
+    def __init__(self, reactor: Any, request: Request, answer: ApiAnswer) -> None:
+        self._reactor = reactor
+        self._request = request
+        self._answer = answer
+        self._pieces: Iterator[bytes] = iter(answer.body)
+        self._next: IDelayedCall | None = None
+
+    def begin(self) -> None:
+        """Write the head and the first piece."""
+        request, answer = self._request, self._answer
+        request.setResponseCode(answer.status)
+        headers = {"content-type": answer.content_type, **FIXED_HEADERS, **answer.headers}
+        for name, value in headers.items():
+            request.setHeader(name.encode(), value.encode("latin-1", "replace"))
+        request.registerProducer(self, True)
+        request.notifyFinish().addErrback(lambda _: self.stopProducing())
+        self._write()
+
+    def _write(self) -> None:
+        self._next = None
+        piece = next(self._pieces, None)
+        if piece is None:
+            self._request.unregisterProducer()
+            self._request.finish()
+            return
+        self._next = self._reactor.callLater(0, self._write)
+        self._request.write(piece)
+
+    def pauseProducing(self) -> None:
+        """Twisted's call: the client does not keep up."""
+        self._stop_writing()
+
+    def resumeProducing(self) -> None:
+        """Twisted's call: there is space for more."""
+        if self._next is None:
+            self._next = self._reactor.callLater(0, self._write)
+
+    def stopProducing(self) -> None:
+        """Twisted's call: the client is gone."""
+        self._stop_writing()
+        self._pieces = iter(())
+
+    def _stop_writing(self) -> None:
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+
+
+class AdminFactory(ServerFactory):
+    """Accepts connections to the admin side.
+
+    :param reactor: IReactorTime.
+    :param serve: see above.
+    :ivar connections: those that are open.
+    """
+
+    noisy = False
+
+    def __init__(self, reactor: Any, serve: Serve) -> None:
+        self.reactor = reactor
+        self.serve = serve
+        self.connections: set[AdminConnection] = set()
+
+    def buildProtocol(self, addr: IAddress | None) -> AdminConnection | None:
+        """Twisted's call: a client has come."""
+        if len(self.connections) >= MAX_CONNECTIONS:
+            return None
+        connection = AdminConnection()
+        connection.factory = self
+        self.connections.add(connection)
+        return connection
+
+    def abort_all(self) -> None:
+        """End all connections; answers under way are cut short."""
+        for connection in list(self.connections):
+            connection.abort()
+
+    def log(self, request: Request) -> None:
+        """Twisted's call: a request was answered; what it has changed was logged."""
+
+
+def answer_to_refused(error: ApiError) -> ApiAnswer:
+    """Say why a request is refused."""
+    return ApiAnswer.of(error.content, error.status, error.headers)
+
+
+def _as_answer(failure: Failure) -> ApiAnswer:
+    failure.trap(ApiError)
+    assert isinstance(failure.value, ApiError)
+    return answer_to_refused(failure.value)

@@ -1,0 +1,144 @@
+"""The admin side as a service: takes its address, listens, checks what may be served, and has it served."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from tcpbalance.config.admin import ADMIN_SOCKET_MODE, AdminConfig
+from tcpbalance.config.frontends import SocketConfig
+from tcpbalance.control.admin_http import AdminFactory
+from tcpbalance.control.api_request import ApiAnswer, ApiError, ApiRequest
+from tcpbalance.control.guard import Guard
+from tcpbalance.control.routes import ApiRoutes
+from tcpbalance.control.tokens import Tokens
+from tcpbalance.net.addresses import address_text
+from tcpbalance.net.binding import ListenError, bind
+from tcpbalance.net.listener import Listener
+from tcpbalance.net.socket_file import SocketFile
+from tcpbalance.net.socket_options import SocketOptions
+from tcpbalance.reload import Reloader
+from tcpbalance.threads import InThread
+
+BACKLOG_OF_ADMIN = 128
+"""Connections that the system holds until they are accepted."""
+
+AGAIN_EVERY = 0.2
+"""Seconds between attempts to take the address of a predecessor, which gives it back when it drains."""
+
+
+class AdminService(Service):
+    """Serves the admin side while it runs.
+
+    :param reactor: what it lives on.
+    :param config: the table.
+    :param routes: what there is to serve.
+    :param in_thread: calls what reads the files of tokens.
+    :param has_predecessor: whether another program has the address until this one serves.
+    :raises TcpbalanceError: a token cannot be read.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        config: AdminConfig,
+        routes: ApiRoutes,
+        in_thread: InThread,
+        *,
+        has_predecessor: bool = False,
+    ) -> None:
+        self._reactor = reactor
+        self._config = config
+        self._routes = routes
+        self._has_predecessor = has_predecessor
+        tokens = Tokens(config)
+        self._guard = Guard(tokens, config.hosts)
+        self._reloader = Reloader(reactor, [("admin", tokens)] if tokens.files else [], in_thread)
+        self._factory = AdminFactory(reactor, self.serve)
+        self._listener: Listener | None = None
+        self._again: IDelayedCall | None = None
+
+    def prepare(self) -> None:
+        """Take the address; calling it again does nothing.
+
+        :raises ListenError: it cannot be had.
+        """
+        if self._listener is None and not self._has_predecessor:
+            self._listener = self._bind()
+
+    def _bind(self) -> Listener:
+        sock = bind(self._config.listen, SocketOptions.of(SocketConfig()))
+        if self._config.listen.is_unix:
+            mode = ADMIN_SOCKET_MODE if self._config.mode is None else self._config.mode
+            SocketFile(mode=mode, group=self._config.group).give_to(sock)
+        listener = Listener(self._reactor, sock, self._factory, BACKLOG_OF_ADMIN)
+        try:
+            listener.listen()
+        except ListenError:
+            listener.stopListening()
+            raise
+        return listener
+
+    def privilegedStartService(self) -> None:
+        """Twisted's call while the process may still have rights that it is about to give up."""
+        self.prepare()
+
+    def startService(self) -> None:
+        """Listen."""
+        self.prepare()
+        super().startService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+        self._reloader.startService()
+        self._listen()
+
+    def _listen(self) -> None:
+        self._again = None
+        try:
+            listener = self._listener = self._listener or self._bind()
+            listener.startListening()
+        except ListenError as error:
+            self._log.debug("admin: {error}; trying again", error=error)
+            self._again = self._reactor.callLater(AGAIN_EVERY, self._listen)
+            return
+        self._log.info("admin listens on {address}", address=address_text(listener.getHost()))
+
+    def serve(self, request: ApiRequest) -> Deferred[ApiAnswer]:
+        """Serve a request.
+
+        :returns: fails with ApiError, and with nothing else.
+        """
+        served: Deferred[Any] = maybeDeferred(self._serve, request)
+        return served.addErrback(self._report)
+
+    def _serve(self, request: ApiRequest) -> Any:
+        if not self.running:
+            raise ApiError(503, "shutting_down", "the balancer is shutting down")
+        self._guard.check(request)
+        # What needs no token says nothing of the balancer, and neither does what there is to ask for.
+        route, named = self._routes.find(request)
+        if not route.open:
+            self._guard.check_token(request)
+        return route.handler(named)
+
+    def _report(self, failure: Failure) -> Failure:
+        if failure.check(ApiError):  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+            return failure
+        self._log.failure("admin: a request could not be served", failure)
+        raise ApiError(500, "internal_error", "the balancer has made a mistake; its log has the cause")
+
+    def stopService(self) -> None:
+        """Close the address and all connections; requests under way are not answered."""
+        super().stopService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+        self._reloader.stopService()
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+        if self._listener is not None:
+            self._listener.stopListening()
+        self._factory.abort_all()

@@ -1,0 +1,51 @@
+"""The controls of a supervisor with its workers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from tcpbalance.config.models import Config
+from tcpbalance.control.finding import find_backend
+from tcpbalance.control.in_pieces import at_once
+from tcpbalance.control.report import OF_STATUS, Report, report_of, sum_of, without
+from tcpbalance.control.view import View, view_of
+from tcpbalance.pool.backend import AdminState
+from tcpbalance.workers.questions import REPORT
+from tcpbalance.workers.shared_state import ToWorker
+from tcpbalance.workers.supervisor import Supervisor
+
+
+class FleetControls:
+    """See ``Controls``.
+
+    :param supervisor: has the workers.
+    """
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+
+    @property
+    def config(self) -> Config:
+        """See ``Controls``."""
+        return self._supervisor.config
+
+    def view(self) -> Deferred[View]:
+        """See ``Controls``."""
+        return self._supervisor.questions.ask(REPORT).addCallback(self._view)
+
+    def _view(self, answers: list[tuple[ToWorker, Any]]) -> View:
+        pools = self._supervisor.pools.pools
+        counted = sum_of([self._supervisor.questions.past, *(_of_worker(*answer) for answer in answers)])
+        own = {**at_once(report_of({}, pools)), "processes": []}
+        return view_of(self.config, pools, sum_of([without(counted, OF_STATUS), own]))
+
+    def set_admin_state(self, pool: str, backend: str, state: AdminState) -> None:
+        """See ``Controls``."""
+        its, found = find_backend(self._supervisor.pools.pools, pool, backend)
+        its.set_admin_state(found, state)
+
+
+def _of_worker(worker: ToWorker, report: Report) -> Report:
+    return {**report, "processes": [{"worker": worker.place, **it} for it in report["processes"]]}

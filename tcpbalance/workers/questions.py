@@ -1,0 +1,135 @@
+"""What the supervisor asks its workers, and what they have counted before they ended."""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+from collections.abc import Collection, Mapping
+from itertools import count
+from typing import Any
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.interfaces import IDelayedCall
+from twisted.python.failure import Failure
+
+from tcpbalance.control.api_request import ApiError
+from tcpbalance.control.report import NO_REPORT, Report, past_of, sum_of
+from tcpbalance.workers.messages import Message
+from tcpbalance.workers.shared_state import ToWorker
+
+WORKERS_ANSWER_WITHIN = 2.0
+"""Seconds."""
+
+REPORT = "report"
+"""What is asked for what a worker has counted; see ``report``."""
+
+
+def write_answer(content: object) -> int:
+    """Put an answer where the supervisor reads it: it may be longer than a message.
+
+    :returns: a descriptor of memory.
+    :raises OSError: the system has no more memory or descriptors.
+    """
+    descriptor = os.memfd_create("tcpbalance answer")
+    with os.fdopen(os.dup(descriptor), "wb") as file:
+        file.write(json.dumps(content, separators=(",", ":")).encode())
+    return descriptor
+
+
+def _read_answer(descriptor: int) -> Any:
+    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as memory:
+        return json.loads(memory[:])
+
+
+class _AskedWorker:
+    """One question to one worker."""
+
+    def __init__(self, worker: ToWorker) -> None:
+        self.worker = worker
+        self.answer: Deferred[Any] = Deferred()
+        self.timeout: IDelayedCall | None = None
+
+    def settle(self, answer: Any) -> None:
+        """Take the answer, or the failure that there is none."""
+        if self.timeout is not None and self.timeout.active():
+            self.timeout.cancel()
+        self.answer.callback(answer)
+
+
+class Questions:
+    """See ``SharedState``.
+
+    :param reactor: IReactorTime.
+    :ivar past: the sum of what processes have counted that have ended; of one that was killed, what it had
+        counted when it was asked last.
+    """
+
+    words: Collection[str] = ("answer", "last_report")
+
+    def __init__(self, reactor: Any) -> None:
+        self.past: Report = NO_REPORT
+        self._reactor = reactor
+        self._numbers = count()
+        self._asked: dict[int, _AskedWorker] = {}
+        self._latest: dict[ToWorker, Report | None] = {}
+
+    def greet(self, worker: ToWorker) -> None:
+        """See ``SharedState``: from now on it is asked, too."""
+        self._latest[worker] = None
+
+    def ask(self, about: str, more: Mapping[str, Any] = {}) -> Deferred[list[tuple[ToWorker, Any]]]:
+        """Ask all processes, those that drain among them.
+
+        :param about: what is asked.
+        :param more: about it.
+        :returns: each with its answer. Fails with ApiError where one does not answer in time, or ends.
+        """
+        answers = [self._ask(worker, about, more) for worker in self._latest]
+        all_of_them: Deferred[Any] = gatherResults(answers, consumeErrors=True)
+        return all_of_them.addErrback(_first_failure)
+
+    def _ask(self, worker: ToWorker, about: str, more: Mapping[str, Any]) -> Deferred[tuple[ToWorker, Any]]:
+        number = next(self._numbers)
+        question = self._asked[number] = _AskedWorker(worker)
+        question.timeout = self._reactor.callLater(WORKERS_ANSWER_WITHIN, self._give_up, number)
+        worker.send({"question": number, "about": about, **more})
+        return question.answer.addCallback(lambda answer: (worker, answer))
+
+    def _give_up(self, number: int) -> None:
+        worker = self._asked[number].worker
+        self._settle(number, _no_answer(worker, f"has not answered for {WORKERS_ANSWER_WITHIN:g} s"))
+
+    def _settle(self, number: int, answer: Any) -> None:
+        question = self._asked.pop(number, None)
+        if question is not None:
+            question.settle(answer)
+
+    def note(self, worker: ToWorker, message: Message) -> None:
+        """See ``SharedState``."""
+        match message.content:
+            case {"answer": int(number), "about": str(about)}:
+                answer = _read_answer(message.descriptors[0])
+                if about == REPORT:
+                    self._latest[worker] = answer
+                self._settle(number, answer)
+            case {"last_report": _}:
+                self._latest[worker] = _read_answer(message.descriptors[0])
+
+    def has_ended(self, worker: ToWorker) -> None:
+        """See ``SharedState``: what it has counted stays."""
+        latest = self._latest.pop(worker)
+        if latest is not None:
+            self.past = sum_of([self.past, past_of(latest)])
+        for number in [number for number, asked in self._asked.items() if asked.worker is worker]:
+            self._settle(number, _no_answer(worker, "has ended meanwhile"))
+
+
+def _first_failure(failure: Failure) -> Failure:
+    found: Failure = failure.value.subFailure  # type: ignore[union-attr]  # of a FirstError
+    return found
+
+
+def _no_answer(worker: ToWorker, why: str) -> Failure:
+    error = ApiError(503, "worker_silent", f"worker {worker.place} {why}: ask again")
+    return Failure(error)  # type: ignore[no-untyped-call]  # Twisted's is not annotated

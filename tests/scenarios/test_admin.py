@@ -1,0 +1,299 @@
+"""The admin side of a balancer that runs: looked at and steered by real clients, with and without workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+from collections.abc import Iterator, Mapping
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.clients import ask, connect
+from support.daemon import Daemon
+from support.peers import named
+from support.ports import free_port
+from support.waiting import until
+from tcpbalance.workers.shared_counts import can_count
+
+CONFIG = """
+workers = {workers}
+[admin]
+{admin}
+[access_log]
+path = "access.log"
+format = "json"
+[frontends.web]
+listen = "127.0.0.1:0"
+pool = "web"
+[pools.web]
+backends = [{{ name = "a", address = "{a}" }}, {{ name = "b", address = "{b}" }}]
+"""
+
+TOKEN, READ_ONLY = "0123456789abcdef-full", "0123456789abcdef-read"
+
+BACKEND_A = "/api/v1/pools/web/backends/a"
+
+
+class Admin:
+    """Asks the admin side.
+
+    :param daemon: says in its log where that listens.
+    :param token: that each request brings.
+    """
+
+    def __init__(self, daemon: Daemon, token: str | None = None) -> None:
+        host, _, port = daemon.wait_for_log(r"admin listens on (\S+)\n")[1].rpartition(":")
+        self.port = int(port)
+        self._host = host
+        self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+
+    def ask(
+        self, method: str, path: str, content: object = None, headers: Mapping[str, str] = {}
+    ) -> tuple[int, Any]:
+        """Ask, and give the status and what JSON was answered."""
+        connection = HTTPConnection(self._host, self.port, timeout=20)
+        body = None if content is None else json.dumps(content)
+        more = {} if content is None else {"Content-Type": "application/json"}
+        connection.request(method, path, body, {**self._headers, **more, **headers})
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+
+    def get(self, path: str) -> Any:
+        """Ask for something that there is."""
+        status, content = self.ask("GET", path)
+        assert status == 200, content
+        return content
+
+
+WORKERS = [1, pytest.param(2, marks=pytest.mark.skipif(not can_count(), reason="needs Linux on x86-64"))]
+
+
+@pytest.fixture(params=WORKERS)
+def workers(request: pytest.FixtureRequest) -> int:
+    number: int = request.param
+    return number
+
+
+class Stage:
+    """Two backends that answer with their names, and balancers in front of them."""
+
+    def __init__(self, folder: Path, workers: int, a: str, b: str) -> None:
+        self.folder = folder
+        self._workers, self._a, self._b = workers, a, b
+
+    def daemon(self, admin: str, **options: Any) -> Daemon:
+        config = CONFIG.format(workers=self._workers, admin=admin, a=self._a, b=self._b)
+        return Daemon(config, self.folder, **options)
+
+
+@pytest.fixture
+def stage(tmp_path: Path, workers: int) -> Iterator[Stage]:
+    with named("a", "b") as (a, b):
+        yield Stage(tmp_path, workers, a.address, b.address)
+
+
+LOOPBACK = 'listen = "127.0.0.1:0"'
+
+
+def records(folder: Path) -> list[Any]:
+    return [json.loads(line) for line in (folder / "access.log").read_text().splitlines()]
+
+
+def test_what_is_counted_agrees_with_the_access_log(stage: Stage) -> None:
+    with stage.daemon(LOOPBACK) as daemon:
+        admin = Admin(daemon)
+        for number in range(20):
+            ask(daemon.port, b"x" * number, source=f"127.0.0.{number + 1}")
+        until(lambda: len(records(stage.folder)) == 20, "20 records")
+        lines = records(stage.folder)
+
+        (web,) = admin.get("/api/v1/frontends")["frontends"]
+        counters = web["counters"]
+        assert counters["connections_total"] == 20
+        assert counters["connections_active"] == 0
+        assert counters["bytes_in"] == sum(line["client_bytes"] for line in lines)
+        assert counters["bytes_out"] == sum(line["backend_bytes"] for line in lines)
+        pool = admin.get("/api/v1/pools/web")
+        for backend in pool["backends"]:
+            of_it = [line for line in lines if line["backend"] == backend["name"]]
+            assert backend["counters"]["connections_total"] == len(of_it)
+            assert backend["counters"]["bytes_out"] == sum(line["backend_bytes"] for line in of_it)
+
+
+def test_open_sessions_are_seen(stage: Stage) -> None:
+    with stage.daemon(LOOPBACK) as daemon, connect(daemon.port) as client:
+        client.sendall(b"x")
+        admin = Admin(daemon)
+        until(
+            lambda: admin.get("/api/v1/frontends/web")["counters"]["connections_active"] == 1, "one session"
+        )
+
+
+def test_each_process_is_seen(stage: Stage, workers: int) -> None:
+    with stage.daemon(LOOPBACK) as daemon:
+        status = Admin(daemon).get("/api/v1/status")
+        processes = status["processes"]
+        assert len(processes) == workers
+        for process in processes:
+            assert os.path.exists(f"/proc/{process['pid']}")
+            assert process["memory"] > 1 << 20
+            assert 0 < process["descriptors"] < process["max_descriptors"]
+        if workers > 1:
+            assert [process["worker"] for process in processes] == [0, 1]
+
+
+def test_a_backend_is_drained_and_comes_back(stage: Stage) -> None:
+    with stage.daemon(LOOPBACK) as daemon:
+        admin = Admin(daemon)
+        status, backend = admin.ask("PATCH", BACKEND_A, {"state": "drain"})
+        assert (status, backend["state"], backend["lasts"]) == (200, "draining", "until the next restart")
+        daemon.wait_for_log(r"admin: 127\.0\.0\.1:\d+ has set backend a of pool web to drain")
+        until(lambda: {ask(daemon.port) for _ in range(4)} == {b"b"}, "all clients at b")
+
+        assert admin.ask("PATCH", BACKEND_A, {"state": "ready"})[1]["state"] == "up"
+        until(lambda: {ask(daemon.port) for _ in range(4)} == {b"a", b"b"}, "clients at both")
+
+
+NO_SENSE: list[tuple[str, str, object, int, str]] = [
+    ("GET", "/api/v1/pools/wep", None, 404, 'no pool is named "wep", did you mean "web"?'),
+    ("GET", "/api/v1/pools/web/backends/c", None, 404, 'no backend is named "c", the backends are'),
+    ("GET", "/api/v1/pool", None, 404, "did you mean /api/v1/pools?"),
+    ("DELETE", "/api/v1/pools", {}, 405, "takes GET, HEAD, not DELETE"),
+    ("PATCH", BACKEND_A, {"state": "off"}, 400, 'state must be one of "ready", "drain" or "maintenance"'),
+    ("PATCH", BACKEND_A, {"stat": "drain"}, 400, 'the body has "stat", it may have'),
+    ("PATCH", BACKEND_A, ["drain"], 400, "the body must be an object with"),
+    ("PATCH", "/api/v1/pools/web/backends/c", {"state": "drain"}, 404, 'no backend is named "c"'),
+]
+
+
+def test_what_makes_no_sense_is_refused_with_the_reason(stage: Stage) -> None:
+    with stage.daemon(LOOPBACK) as daemon:
+        admin = Admin(daemon)
+        for method, path, content, status, message in NO_SENSE:
+            found, answer = admin.ask(method, path, content)
+            assert (found, message in answer["error"]["message"]) == (status, True), answer
+
+
+def test_pages_of_other_sites_and_foreign_names_are_refused(stage: Stage) -> None:
+    with stage.daemon(LOOPBACK) as daemon:
+        admin = Admin(daemon)
+        status, answer = admin.ask("GET", "/api/v1/status", headers={"Host": "evil.example"})
+        assert (status, answer["error"]["code"]) == (421, "host_not_known")
+        change = {"state": "drain"}
+        status, answer = admin.ask("PATCH", BACKEND_A, change, {"Origin": "http://evil.example"})
+        assert (status, answer["error"]["code"]) == (403, "foreign_origin")
+        status, answer = admin.ask("PATCH", BACKEND_A, change, {"Content-Type": "text/plain"})
+        assert (status, answer["error"]["code"]) == (415, "not_json")
+        assert admin.get(BACKEND_A)["state"] == "up"
+
+
+def test_tokens_say_what_a_client_may_do_and_are_read_again(stage: Stage) -> None:
+    full, read_only = stage.folder / "full", stage.folder / "read-only"
+    full.write_text(TOKEN)
+    read_only.write_text(READ_ONLY)
+    for path in (full, read_only):
+        path.chmod(0o600)
+    with stage.daemon(f'{LOOPBACK}\ntoken_file = "full"\nread_only_token_file = "read-only"') as daemon:
+        assert Admin(daemon).ask("GET", "/api/v1/status")[0] == 401
+        assert Admin(daemon, "wrong").ask("GET", "/api/v1/status")[0] == 401
+        reader, operator = Admin(daemon, READ_ONLY), Admin(daemon, TOKEN)
+        assert reader.ask("GET", "/api/v1/status")[0] == 200
+        assert reader.ask("PATCH", BACKEND_A, {"state": "drain"})[0] == 403
+        assert operator.ask("PATCH", BACKEND_A, {"state": "drain"})[0] == 200
+        full.write_text(another := TOKEN[::-1])
+        until(lambda: Admin(daemon, another).ask("GET", "/api/v1/status")[0] == 200, "the other token")
+        assert operator.ask("GET", "/api/v1/status")[0] == 401
+        assert TOKEN not in daemon.log
+        assert another not in daemon.log
+
+
+def test_a_unix_socket_is_for_its_owner_and_goes_with_the_balancer(stage: Stage) -> None:
+    path = stage.folder / "admin.sock"
+    with stage.daemon('listen = "unix:admin.sock"') as daemon:
+        daemon.wait_for_log(r"admin listens on unix:")
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        answer = subprocess.run(
+            ["curl", "-sS", "--unix-socket", path, "http://localhost/api/v1/status"],
+            capture_output=True,
+            check=True,
+            timeout=20,
+        )
+        assert json.loads(answer.stdout)["version"]
+        assert daemon.stop() == 0
+    assert not path.exists()
+
+
+def test_an_address_that_is_taken_is_said_at_the_start(stage: Stage) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        where = f"127.0.0.1:{other.getsockname()[1]}"
+        daemon = stage.daemon(f'listen = "{where}"', may_fail=True)
+        process = daemon.launch()
+        assert process.wait() == 1
+        assert f"cannot listen on {where}: address already in use" in daemon.log
+
+
+def test_clients_that_are_slow_are_ended_and_others_served(stage: Stage) -> None:
+    with stage.daemon(LOOPBACK) as daemon:
+        admin = Admin(daemon)
+        slow = [connect(admin.port) for _ in range(99)]
+        try:
+            for client in slow:
+                client.sendall(b"GET /api/v1/status HTTP/1.1\r\nHost: lo")
+            assert admin.get("/api/v1/status")["version"]
+            slow += [connect(admin.port) for _ in range(2)]
+            # The hundredth has a place, the one after that has none.
+            with pytest.raises(ConnectionResetError):
+                slow[-1].recv(1)
+            assert ask(daemon.port) in (b"a", b"b")
+            with pytest.raises(ConnectionResetError):
+                slow[0].recv(1)
+            assert admin.get("/api/v1/status")["version"]
+        finally:
+            for client in slow:
+                client.close()
+
+
+def test_after_a_rolling_restart_nothing_counted_is_lost(stage: Stage, workers: int) -> None:
+    where = f"127.0.0.1:{free_port()}"
+    with stage.daemon(f'listen = "{where}"') as daemon:
+        for _ in range(8):
+            ask(daemon.port)
+        admin = Admin(daemon)
+        before = {process["pid"] for process in admin.get("/api/v1/status")["processes"]}
+        daemon.send(signal.SIGUSR2)
+
+        def others() -> bool:
+            try:
+                status, now = admin.ask("GET", "/api/v1/status")
+            except OSError:
+                return False  # One has closed the address, the other one has not taken it yet.
+            return status == 200 and before.isdisjoint(process["pid"] for process in now["processes"])
+
+        until(others, lambda: f"other processes\n{daemon.log}")
+        if workers > 1:
+            # One process that takes over from another begins to count anew.
+            assert admin.get("/api/v1/frontends/web")["counters"]["connections_total"] == 8
+
+
+@pytest.mark.skipif(not can_count(), reason="needs Linux on x86-64")
+@pytest.mark.parametrize("workers", [2], indirect=True)
+def test_a_worker_that_does_not_answer_is_named(stage: Stage) -> None:
+    with stage.daemon(LOOPBACK) as daemon:
+        admin = Admin(daemon)
+        stopped = admin.get("/api/v1/status")["processes"][1]["pid"]
+        os.kill(stopped, signal.SIGSTOP)
+        try:
+            status, answer = admin.ask("GET", "/api/v1/pools")
+        finally:
+            os.kill(stopped, signal.SIGCONT)
+        assert status == 503
+        assert re.search("worker 1 has not answered for 2 s: ask again", answer["error"]["message"])
+        until(lambda: admin.ask("GET", "/api/v1/pools")[0] == 200, "an answer again")

@@ -1,0 +1,233 @@
+"""The admin side's HTTP: what is bounded, and how answers go out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+
+from tcpbalance.control.admin_http import (
+    ANSWER_WITHIN,
+    ASKED_WITHIN,
+    MAX_CONNECTIONS,
+    MAX_REQUEST_BODY,
+    AdminConnection,
+    AdminFactory,
+)
+from tcpbalance.control.api_request import ApiAnswer, ApiError, ApiRequest
+
+
+class ClientTransport(StringTransport):
+    """A client's connection, in memory, which may be aborted."""
+
+    aborted = False
+
+    def abortConnection(self) -> None:
+        self.aborted = True
+        self.disconnecting = True
+
+
+class Scene:
+    """A factory, and what its handler was asked."""
+
+    def __init__(self, answer: Callable[[ApiRequest], Deferred[ApiAnswer]]) -> None:
+        self.clock = Clock()
+        self.asked: list[ApiRequest] = []
+        self.answer = answer
+        self.factory = AdminFactory(self.clock, self.serve)
+
+    def serve(self, request: ApiRequest) -> Deferred[ApiAnswer]:
+        self.asked.append(request)
+        return self.answer(request)
+
+    def connect(self) -> tuple[AdminConnection, ClientTransport]:
+        peer = IPv4Address("TCP", "127.0.0.1", 50000)
+        connection: Any = self.factory.buildProtocol(peer)
+        transport = ClientTransport(peerAddress=peer)
+        connection.makeConnection(transport)
+        return connection, transport
+
+    def send(self, data: bytes) -> ClientTransport:
+        connection, transport = self.connect()
+        connection.dataReceived(data)
+        self.clock.pump([0] * 10)
+        return transport
+
+
+def hello(request: ApiRequest) -> Deferred[ApiAnswer]:
+    return succeed(ApiAnswer.of({"hello": request.path}))
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene(hello)
+
+
+def status_of(transport: ClientTransport) -> int:
+    return int(transport.value().split(b" ", 2)[1])
+
+
+def body_of(transport: ClientTransport) -> bytes:
+    return bytes(transport.value().partition(b"\r\n\r\n")[2])
+
+
+def test_a_request_is_served_and_the_connection_closed(scene: Scene) -> None:
+    transport = scene.send(b"GET /a?b=c%20d&e= HTTP/1.1\r\nHost: localhost\r\nX-A: 1\r\nX-A: 2\r\n\r\n")
+    assert status_of(transport) == 200
+    assert json.loads(body_of(transport)) == {"hello": "/a"}
+    assert b"\r\nConnection: close\r\n" in transport.value()
+    assert transport.disconnecting
+    assert not transport.aborted
+    (request,) = scene.asked
+    assert (request.method, request.path, request.query) == ("GET", "/a", {"b": "c d", "e": ""})
+    assert (request.headers["host"], request.headers["x-a"]) == ("localhost", "1, 2")
+    assert request.peer == "127.0.0.1:50000"
+
+
+def test_a_body_comes_whole(scene: Scene) -> None:
+    scene.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody")
+    scene.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n")
+    assert [request.body for request in scene.asked] == [b"body", b"body"]
+
+
+def test_an_error_is_answered_with_its_reason(scene: Scene) -> None:
+    scene.answer = lambda _: fail(ApiError(404, "no_such_pool", "no pool is named x", {"x-more": "1"}))
+    transport = scene.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert status_of(transport) == 404
+    assert b"\r\nX-More: 1\r\n" in transport.value()
+    assert json.loads(body_of(transport)) == {
+        "error": {"code": "no_such_pool", "message": "no pool is named x"}
+    }
+
+
+def test_head_has_the_head_alone(scene: Scene) -> None:
+    transport = scene.send(b"HEAD /a HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert b"Content-Length: 15\r\n" in transport.value()
+    assert body_of(transport) == b""
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        f"Content-Length: {MAX_REQUEST_BODY + 1}\r\n\r\n".encode(),
+        b"Content-Length: 1073741824\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n100000\r\n" + b"x" * MAX_REQUEST_BODY + b"\r\n1\r\nx\r\n",
+    ],
+)
+def test_a_body_that_is_too_long_is_refused_before_it_is_whole(scene: Scene, head: bytes) -> None:
+    connection, transport = scene.connect()
+    connection.dataReceived(b"POST / HTTP/1.1\r\nHost: a\r\n" + head)
+    scene.clock.pump([0] * 10)
+    assert status_of(transport) == 413
+    assert json.loads(body_of(transport))["error"]["code"] == "body_too_long"
+    assert transport.disconnecting
+    answered = transport.value()
+    connection.dataReceived(b"x" * 1000)
+    assert transport.value() == answered
+    assert scene.asked == []
+
+
+def test_a_query_that_makes_no_sense_is_refused(scene: Scene) -> None:
+    assert status_of(scene.send(b"GET /?a HTTP/1.1\r\nHost: a\r\n\r\n")) == 400
+    many = b"&".join(b"a=1" for _ in range(51))
+    assert status_of(scene.send(b"GET /?" + many + b" HTTP/1.1\r\nHost: a\r\n\r\n")) == 400
+
+
+@pytest.mark.parametrize(
+    "data", [b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\nno colon\r\n\r\n"]
+)
+def test_what_is_no_http_is_refused(scene: Scene, data: bytes) -> None:
+    assert status_of(scene.send(data)) == 400
+    assert scene.asked == []
+
+
+def test_a_head_that_is_too_long_is_refused(scene: Scene) -> None:
+    line = b"X-A: " + b"a" * 8000 + b"\r\n"
+    assert status_of(scene.send(b"GET / HTTP/1.1\r\n" + line * 3 + b"\r\n")) == 400
+    many = b"".join(b"X-%d: 1\r\n" % number for number in range(200))
+    assert status_of(scene.send(b"GET / HTTP/1.1\r\n" + many + b"\r\n")) == 400
+
+
+def test_a_client_that_sends_byte_after_byte_is_ended(scene: Scene) -> None:
+    connection, transport = scene.connect()
+    for _ in range(int(ASKED_WITHIN) - 1):
+        connection.dataReceived(b"G")
+        scene.clock.advance(1)
+    assert not transport.aborted
+    scene.clock.advance(1)
+    assert transport.aborted
+
+
+def test_an_answer_that_does_not_come_ends_the_connection(scene: Scene) -> None:
+    scene.answer = lambda _: Deferred()
+    connection, transport = scene.connect()
+    connection.dataReceived(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    scene.clock.advance(ANSWER_WITHIN - 1)
+    assert not transport.aborted
+    scene.clock.advance(1)
+    assert transport.aborted
+
+
+def test_a_client_that_is_gone_gets_no_answer(scene: Scene) -> None:
+    waiting: Deferred[ApiAnswer] = Deferred()
+    scene.answer = lambda _: waiting
+    connection, transport = scene.connect()
+    connection.dataReceived(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    connection.connectionLost(Failure(ConnectionDone()))
+    waiting.callback(ApiAnswer.of({}))
+    assert transport.value() == b""
+    assert not scene.clock.getDelayedCalls()
+
+
+def test_one_client_more_than_there_may_be_is_closed(scene: Scene) -> None:
+    connections = [scene.connect()[0] for _ in range(MAX_CONNECTIONS)]
+    assert scene.factory.buildProtocol(None) is None
+    connections[0].connectionLost(Failure(ConnectionDone()))
+    assert scene.factory.buildProtocol(None) is not None
+
+
+def test_a_long_answer_goes_out_as_the_client_takes_it(scene: Scene) -> None:
+    made: list[int] = []
+
+    def pieces() -> Iterator[bytes]:
+        for number in range(5):
+            made.append(number)
+            yield b"%d" % number
+
+    scene.answer = lambda _: succeed(ApiAnswer(body=pieces(), headers={"content-length": "5"}))
+    connection, transport = scene.connect()
+    connection.dataReceived(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert made == [0]
+    producer: Any = transport.producer
+    producer.pauseProducing()
+    scene.clock.pump([0] * 10)
+    assert made == [0]
+    producer.resumeProducing()
+    scene.clock.pump([0] * 10)
+    assert body_of(transport) == b"01234"
+    assert transport.disconnecting
+
+
+def test_of_a_client_that_goes_away_in_the_middle_no_more_is_made(scene: Scene) -> None:
+    made: list[int] = []
+
+    def pieces() -> Iterator[bytes]:
+        for number in range(5):
+            made.append(number)
+            yield b"%d" % number
+
+    scene.answer = lambda _: succeed(ApiAnswer(body=pieces()))
+    connection, _ = scene.connect()
+    connection.dataReceived(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    connection.connectionLost(Failure(ConnectionDone()))
+    scene.clock.pump([0] * 10)
+    assert made == [0]
+    assert not scene.clock.getDelayedCalls()
