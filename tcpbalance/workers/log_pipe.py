@@ -62,10 +62,10 @@ class LogSender:
 
 
 def _write_here(level: str, text: str) -> bool:
-    line = f"{formatTime(time())} [{level}] worker (process {os.getpid()}): {text}\n".encode(errors="replace")
+    line = f"{formatTime(time())} [{level}] worker (process {os.getpid()}): {text}".encode(errors="replace")
     with suppress(OSError, ValueError):
         _, writable, _ = select([], [_ERRORS], [], 0)
-        return bool(writable) and os.write(_ERRORS, line[:MAX_LOG_LINE]) > 0
+        return bool(writable) and os.write(_ERRORS, line[: MAX_LOG_LINE - 1] + b"\n") > 0
     return False
 
 
