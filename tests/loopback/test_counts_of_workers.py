@@ -10,7 +10,6 @@ from functools import partial
 from random import Random
 from typing import Any
 
-import attrs
 import pytest
 from twisted.internet import reactor as global_reactor
 from twisted.internet.protocol import ClientFactory, Factory, Protocol, connectionDone
@@ -138,8 +137,7 @@ class CountsOfWorkersTests(SupervisedCase):
         return self.config(web=PoolConfig(backends=(backend,), queue=1000, queue_timeout=60.0, **settings))
 
     def clients(self, supervisor: Supervisor, visits: int) -> list[Client]:
-        (group,) = supervisor._config.listening.groups
-        address = group.of_worker(0).getsockname()
+        address = self.address_of(supervisor)
         return [Client(address, f"127.0.0.{1 + number}", visits) for number in range(CLIENTS)]
 
     async def test_a_backend_never_has_more_and_always_as_many(self) -> None:
@@ -179,7 +177,7 @@ class CountsOfWorkersTests(SupervisedCase):
         await until(reactor, lambda: any("have been replaced" in line for line in self.lines), 60.0)
         await self.more_come(100)
         assert self.backend.most == MAXIMUM
-        lower = attrs.evolve(self.limited(most=MAXIMUM // 2), workers=WORKERS)
+        lower = self.limited(most=MAXIMUM // 2)
         await supervisor.apply(supervisor.prepare_config(lower))
         await self.more_come(100)
         self.backend.most = 0

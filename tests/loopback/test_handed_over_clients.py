@@ -29,11 +29,8 @@ from support.handed_over_case import (
     ask_over_tls,
     client_of,
     header_of,
-    heard,
-    is_open,
 )
-from support.sockets import some_turns, until
-from support.supervised import refuses
+from support.sockets import heard, is_open, refuses, some_turns, until
 from support.tls_lines import frontend_tls
 from tcpbalance.config.admission import LimitsConfig
 from tcpbalance.config.models import AccessLogConfig
@@ -76,7 +73,7 @@ class HandedOverClientsTests(HandedOverCase):
             for number in range(3):
                 name = base.format(version * 16 + number)
                 first = [header_of(name, port, version) + b"?" for port in range(2 * LIMIT)]
-                clients = [self.connected(supervisor, it) for it in first]
+                clients = [self.proxied(supervisor, it) for it in first]
                 assert await self.answers(clients) == {"a": LIMIT, "reset": LIMIT}, name
 
     async def test_what_comes_in_a_later_segment_goes_to_the_same_worker(self) -> None:
@@ -84,7 +81,7 @@ class HandedOverClientsTests(HandedOverCase):
         for version, base in CLIENTS:
             header = header_of(base.format(version), version=version)
             half = len(header) // 2
-            clients = [self.connected(supervisor, header[:half]) for _ in range(2 * LIMIT)]
+            clients = [self.proxied(supervisor, header[:half]) for _ in range(2 * LIMIT)]
             await some_turns(reactor)
             for client in clients:
                 client.sendall(header[half:])
@@ -98,13 +95,13 @@ class HandedOverClientsTests(HandedOverCase):
     async def test_a_client_that_comes_without_a_proxy_has_its_worker_too(self) -> None:
         supervisor = await self.limited()
         for last in range(2, 5):
-            clients = [self.connected(supervisor, b"?", f"127.0.0.{last}") for _ in range(2 * LIMIT)]
+            clients = [self.connected(supervisor, f"127.0.0.{last}", first=b"?") for _ in range(2 * LIMIT)]
             assert await self.answers(clients) == {"a": LIMIT, "reset": LIMIT}
 
     async def test_each_worker_serves_the_clients_that_belong_to_it(self) -> None:
         supervisor = await self.supervised(self.behind_proxies())
         clients = [
-            [self.connected(supervisor, header_of(client_of(place)) + b"?") for _ in range(8)]
+            [self.proxied(supervisor, header_of(client_of(place)) + b"?") for _ in range(8)]
             for place in range(WORKERS)
         ]
         for of_place in clients:
@@ -116,7 +113,7 @@ class HandedOverClientsTests(HandedOverCase):
     async def test_a_proxy_that_speaks_for_itself_is_served_where_it_comes(self) -> None:
         supervisor = await self.supervised(self.behind_proxies())
         for header in (encode_v2_local(), b"PROXY UNKNOWN\r\n"):
-            clients = [self.connected(supervisor, header + b"?") for _ in range(20)]
+            clients = [self.proxied(supervisor, header + b"?") for _ in range(20)]
             assert await self.answers(clients) == {"a": 20}
 
     async def test_what_waits_for_a_worker_that_is_killed_is_served_by_the_next_one(self) -> None:
@@ -124,7 +121,7 @@ class HandedOverClientsTests(HandedOverCase):
         for _ in range(3):
             first = await self.stop(supervisor, 1)
             # Most of them come to the other workers, which hand them over.
-            clients = [self.connected(supervisor, header_of(client_of(1)) + b"?") for _ in range(40)]
+            clients = [self.proxied(supervisor, header_of(client_of(1)) + b"?") for _ in range(40)]
             await until(reactor, lambda: unacknowledged(supervisor._inboxes._sending[1]))
             os.kill(first, signal.SIGKILL)
             assert await self.answers(clients) == {"a": 40}
@@ -143,7 +140,7 @@ class HandedOverClientsTests(HandedOverCase):
             clients = []
             for number in range(60):
                 header = header_of(client_of(rng.randrange(WORKERS)))
-                clients.append(self.connected(supervisor, header + b"%d %d\n" % (turn, number)))
+                clients.append(self.proxied(supervisor, header + b"%d %d\n" % (turn, number)))
                 if number == 30:
                     await self.kill(supervisor, turn % WORKERS)
             words = await self.answers(clients)
@@ -154,7 +151,7 @@ class HandedOverClientsTests(HandedOverCase):
     async def test_more_than_an_inbox_holds_wait_for_a_worker_that_is_stopped(self) -> None:
         supervisor = await self.supervised(self.behind_proxies(backlog=1000))
         stopped = await self.stop(supervisor, 3)
-        clients = [self.connected(supervisor, header_of(client_of(3)) + b"?") for _ in range(500)]
+        clients = [self.proxied(supervisor, header_of(client_of(3)) + b"?") for _ in range(500)]
         inbox = supervisor._inboxes._sending[3]
         full = inbox.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
         await until(reactor, lambda: unacknowledged(inbox) >= full)
@@ -164,7 +161,7 @@ class HandedOverClientsTests(HandedOverCase):
     async def test_a_client_that_a_replaced_worker_comes_to_know_goes_to_the_next_one(self) -> None:
         supervisor = await self.limited()
         header = header_of(client_of(1))
-        first = [self.connected(supervisor, header[:9]) for _ in range(2 * LIMIT)]
+        first = [self.proxied(supervisor, header[:9]) for _ in range(2 * LIMIT)]
         await some_turns(reactor)
         supervisor.restart_workers()
         await until(reactor, lambda: not supervisor._restart.is_running, 40)
@@ -181,7 +178,7 @@ class HandedOverClientsTests(HandedOverCase):
         for replaced in (False, True):
             supervisor = await self.supervised(self.behind_proxies())
             headers = [header_of(client_of(place)) for place in range(WORKERS)] * 5
-            clients = [self.connected(supervisor, header[:9]) for header in headers]
+            clients = [self.proxied(supervisor, header[:9]) for header in headers]
             await until(reactor, lambda: not self.is_anything_unaccepted(supervisor))  # noqa: B023
             if replaced:
                 supervisor.restart_workers()
@@ -199,8 +196,8 @@ class HandedOverClientsTests(HandedOverCase):
     async def test_a_client_that_becomes_known_while_all_end_is_served_where_it_is(self) -> None:
         supervisor = await self.supervised(self.behind_proxies())
         headers = [header_of(client_of(place)) for place in range(WORKERS)] * 5
-        clients = [self.connected(supervisor, header[:9]) for header in headers]
-        address = self.address(supervisor)
+        clients = [self.proxied(supervisor, header[:9]) for header in headers]
+        address = self.address_of(supervisor)
         await until(reactor, lambda: not self.is_anything_unaccepted(supervisor))
         ended: list[object] = []
         supervisor.stopService().addCallback(ended.append)
@@ -216,7 +213,7 @@ class HandedOverClientsTests(HandedOverCase):
         limits = LimitsConfig(connections=LIMIT)
         supervisor = await self.supervised(self.behind_proxies(limits=limits))
         headers = [header_of(client_of(place)) for place in range(WORKERS)] * LIMIT
-        waiting = [self.connected(supervisor, header + b"?") for header in headers]
+        waiting = [self.proxied(supervisor, header + b"?") for header in headers]
         served: list[socket.socket] = []
 
         def hears() -> list[socket.socket]:
@@ -239,7 +236,7 @@ class HandedOverClientsTests(HandedOverCase):
         tls = frontend_tls(authority.issue(self.folder, "web", "web.example"))
         root = authority.write(self.folder / "root.pem")
         supervisor = await self.limited(tls=tls)
-        address = self.address(supervisor)
+        address = self.address_of(supervisor)
         for version, base in CLIENTS:
             header = header_of(base.format(7), version=version)
             kept: list[socket.socket] = []
@@ -254,7 +251,7 @@ class HandedOverClientsTests(HandedOverCase):
         config = evolve(self.behind_proxies(), access_log=AccessLogConfig(path=LogPath(log)))
         supervisor = await self.supervised(config)
         names = [f"198.51.100.{last}" for last in range(40)]
-        clients = [self.connected(supervisor, header_of(name) + b"?") for name in names]
+        clients = [self.proxied(supervisor, header_of(name) + b"?") for name in names]
         assert await self.answers(clients) == {"a": 40}
         for client in clients:
             client.close()
@@ -275,7 +272,7 @@ class HandedOverClientsTests(HandedOverCase):
                 config = self.behind_proxies() if is_behind else self.config()
                 await supervisor.apply(supervisor.prepare_config(config))
             first = (encode_v2_local() if is_behind else b"") + b"?"
-            clients = [self.connected(supervisor, first) for _ in range(60)]
+            clients = [self.proxied(supervisor, first) for _ in range(60)]
             assert await self.answers(clients) == {"a": 60}
             await self.kill(supervisor, its_own)
             ended = sum(not is_open(client) for client in clients)

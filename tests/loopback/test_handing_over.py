@@ -17,9 +17,9 @@ from twisted.logger import capturedLogs, formatEvent
 
 from support.apply_case import ApplyCase
 from support.certificates import Authority
-from support.handed_over_case import PROXY, ask_over_tls, header_of, heard, is_open
+from support.handed_over_case import PROXY, ask_over_tls, header_of
 from support.hellos import hello, server_name
-from support.sockets import some_turns, until
+from support.sockets import heard, is_open, some_turns, until
 from support.tls_lines import frontend_tls
 from tcpbalance import Balancer, SessionRecord
 from tcpbalance.config.admission import AccessConfig, LimitsConfig

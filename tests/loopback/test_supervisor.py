@@ -6,12 +6,11 @@ import os
 import signal
 from typing import Any
 
-import attrs
 import pytest
 from twisted.internet import reactor as global_reactor
 
-from support.sockets import until
-from support.supervised import WORKERS, SupervisedCase, is_closed, refuses
+from support.sockets import is_closed, refuses, until
+from support.supervised import WORKERS, SupervisedCase
 from tcpbalance import ListenError
 from tcpbalance.workers.shared_counts import can_count
 from tcpbalance.workers.supervisor import Supervisor
@@ -67,8 +66,7 @@ class SupervisorTests(SupervisedCase):
         clients = [self.connected(supervisor, source) for source in self.sources()]
         for client in clients:
             assert await self.answer(client) == "a"
-        group = self.group(supervisor)
-        address = group.of_worker(0).getsockname()
+        address = self.address_of(supervisor)
         ended: list[object] = []
         supervisor.stopService().addCallback(ended.append)
         assert await self.answer(clients[0]) == "a"
@@ -93,10 +91,9 @@ class SupervisorTests(SupervisedCase):
 
     async def test_a_second_one_does_not_get_the_addresses(self) -> None:
         supervisor = await self.supervised(self.config())
-        group = self.group(supervisor)
-        host, port = group.of_worker(0).getsockname()
+        host, port = self.address_of(supervisor)
         config = self.config({"web": {"listen": f"{host}:{port}"}})
-        second = Supervisor(reactor, attrs.evolve(config, workers=WORKERS))
+        second = Supervisor(reactor, config)
         with pytest.raises(ListenError, match="address already in use"):
             second.prepare()
 

@@ -8,13 +8,12 @@ import socket
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 from twisted.internet import reactor as global_reactor
 
 from support.ports import free_port
 from support.sockets import until
-from support.supervised import WORKERS, SupervisedCase
+from support.supervised import SupervisedCase
 from tcpbalance import Config, ListenError
 from tcpbalance.workers.shared_counts import can_count
 from tcpbalance.workers.supervisor import Supervisor
@@ -25,9 +24,6 @@ reactor: Any = global_reactor
 @pytest.mark.skipif(not can_count(), reason="needs Linux on x86_64")
 class SupervisorReloadTests(SupervisedCase):
     """A supervisor with two workers, before servers that say which of them has answered."""
-
-    def wanted(self, *given: Any, **pools: Any) -> Config:
-        return attrs.evolve(self.config(*given, **pools), workers=WORKERS)
 
     async def changed(self, supervisor: Supervisor, config: Config) -> None:
         await supervisor.apply(supervisor.prepare_config(config))
@@ -42,30 +38,30 @@ class SupervisorReloadTests(SupervisedCase):
 
     async def test_all_workers_serve_by_it(self) -> None:
         supervisor = await self.supervised(self.config())
-        await self.changed(supervisor, self.wanted(web=self.pool("b")))
+        await self.changed(supervisor, self.config(web=self.pool("b")))
         assert await self.answers(supervisor) == ["b", "b"]
         assert supervisor.config.pools["web"].backends[0].name == "b"
 
     async def test_one_that_is_replaced_later_serves_by_it_as_well(self) -> None:
         supervisor = await self.supervised(self.config())
-        await self.changed(supervisor, self.wanted(web=self.pool("b")))
+        await self.changed(supervisor, self.config(web=self.pool("b")))
         self.send_signal(supervisor, 0, signal.SIGKILL)
         assert await self.answers(supervisor) == ["b", "b"]
 
     async def test_two_that_were_prepared_at_once_come_one_after_the_other(self) -> None:
         supervisor = await self.supervised(self.config())
-        first = supervisor.prepare_config(self.wanted(web=self.pool("b")))
-        second = supervisor.prepare_config(self.wanted(web=self.pool("ac")))
+        first = supervisor.prepare_config(self.config(web=self.pool("b")))
+        second = supervisor.prepare_config(self.config(web=self.pool("ac")))
         both = [supervisor.apply(first), supervisor.apply(second)]
         for one in both:
             await one
         assert set(await self.answers(supervisor)) <= {"a", "c"}
-        assert not supervisor.prepare_config(self.wanted(web=self.pool("ac"))).difference
+        assert not supervisor.prepare_config(self.config(web=self.pool("ac"))).difference
 
     async def test_a_worker_that_is_killed_meanwhile_is_not_waited_for(self) -> None:
         supervisor = await self.supervised(self.config())
         pid = self.send_signal(supervisor, 1, signal.SIGSTOP)
-        change = supervisor.apply(supervisor.prepare_config(self.wanted(web=self.pool("b"))))
+        change = supervisor.apply(supervisor.prepare_config(self.config(web=self.pool("b"))))
         await until(reactor, lambda: supervisor._changes._workers)
         assert pid == self.send_signal(supervisor, 1, signal.SIGKILL)
         await change
@@ -76,7 +72,7 @@ class SupervisorReloadTests(SupervisedCase):
         with socket.create_server(("127.0.0.1", 0)) as taken:
             host, port = taken.getsockname()
             frontends = {"web": {}, "more": {"listen": f"{host}:{port}"}}
-            config = self.wanted(frontends, web=self.pool("b"))
+            config = self.config(frontends, web=self.pool("b"))
             with pytest.raises(ListenError, match="frontend more: cannot listen on"):
                 await self.changed(supervisor, config)
         assert await self.answers(supervisor) == ["a", "a"]
@@ -85,14 +81,14 @@ class SupervisorReloadTests(SupervisedCase):
         address = f"127.0.0.1:{free_port()}"
         supervisor = await self.supervised(self.config({"web": {"listen": address}}))
         frontends = {"other": {"listen": address}}
-        await self.changed(supervisor, self.wanted(frontends, web=self.pool("b")))
+        await self.changed(supervisor, self.config(frontends, web=self.pool("b")))
         assert await self.answers(supervisor, "other") == ["b", "b"]
 
     async def test_addresses_that_overlap_follow_each_other(self) -> None:
         port = free_port()
         supervisor = await self.supervised(self.config({"web": {"listen": f"127.0.0.1:{port}"}}))
         for host in ("0.0.0.0", "127.0.0.1"):
-            config = self.wanted({"web": {"listen": f"{host}:{port}"}}, web=self.pool("a"))
+            config = self.config({"web": {"listen": f"{host}:{port}"}}, web=self.pool("a"))
             await self.changed(supervisor, config)
             for source in self.sources():
                 client = socket.create_connection(("127.0.0.1", port), source_address=(source, 0))
@@ -105,7 +101,7 @@ class SupervisorReloadTests(SupervisedCase):
         group = self.group(supervisor)
         port = group.of_worker(0).getsockname()[1]
         for listen in (f"127.0.0.1:{port}", f"localhost:{port}", f"127.0.0.1:{port}"):
-            await self.changed(supervisor, self.wanted({"web": {"listen": listen}}, web=self.pool("a")))
+            await self.changed(supervisor, self.config({"web": {"listen": listen}}, web=self.pool("a")))
             assert group in [it for one in supervisor._config.listening.listeners for it in one.groups]
             assert await self.answers(supervisor) == ["a", "a"]
 
@@ -118,7 +114,7 @@ class SupervisorReloadTests(SupervisedCase):
             "again": {"listen": f"localhost:{port}"},
         }
         with pytest.raises(ListenError, match=r"frontend again: .* address already in use"):
-            await self.changed(supervisor, self.wanted(frontends, web=self.pool("a")))
+            await self.changed(supervisor, self.config(frontends, web=self.pool("a")))
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port))
 
@@ -126,7 +122,7 @@ class SupervisorReloadTests(SupervisedCase):
         supervisor = await self.supervised(self.config())
         frontends = {"web": {"listen": ["127.0.0.1:0", "[fe80::1%nosuch]:9"]}}
         with pytest.raises(ListenError, match="frontend web: cannot listen on"):
-            await self.changed(supervisor, self.wanted(frontends, web=self.pool("a")))
+            await self.changed(supervisor, self.config(frontends, web=self.pool("a")))
 
     async def test_the_mode_of_a_unix_socket_changes_in_place(self) -> None:
         path = f"{self.mktemp()}.sock"
@@ -134,20 +130,20 @@ class SupervisorReloadTests(SupervisedCase):
         supervisor = await self.supervised(self.config({"web": {"listen": listen}}))
         for mode in (0o600, 0o660):
             frontends = {"web": {"listen": listen, "listen_mode": mode}}
-            await self.changed(supervisor, self.wanted(frontends, web=self.pool("a")))
+            await self.changed(supervisor, self.config(frontends, web=self.pool("a")))
             assert os.stat(path).st_mode & 0o777 == mode
         with socket.create_server(("127.0.0.1", 0)) as taken:
             host, port = taken.getsockname()
             frontends = {"web": {"listen": [*listen, f"{host}:{port}"], "listen_mode": 0o600}}
             with pytest.raises(ListenError):
-                await self.changed(supervisor, self.wanted(frontends, web=self.pool("a")))
+                await self.changed(supervisor, self.config(frontends, web=self.pool("a")))
         assert os.stat(path).st_mode & 0o777 == 0o660
 
     async def test_an_address_that_is_gone_refuses(self) -> None:
         port = free_port()
         frontends: dict[str, Any] = {"web": {}, "more": {"listen": f"127.0.0.1:{port}"}}
         supervisor = await self.supervised(self.config(frontends))
-        await self.changed(supervisor, self.wanted())
+        await self.changed(supervisor, self.config())
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port))
 
@@ -159,12 +155,12 @@ class SupervisorReloadTests(SupervisedCase):
 
     async def test_nothing_is_left_of_changes(self) -> None:
         supervisor = await self.supervised(self.config())
-        await self.changed(supervisor, self.wanted(web=self.pool("b")))
+        await self.changed(supervisor, self.config(web=self.pool("b")))
         before = self.descriptors(supervisor)
         for names in "abab":
             frontends: dict[str, Any] = {"web": {}, "more": {"listen": f"127.0.0.1:{free_port()}"}}
-            await self.changed(supervisor, self.wanted(frontends, web=self.pool(names)))
-            await self.changed(supervisor, self.wanted(web=self.pool(names)))
+            await self.changed(supervisor, self.config(frontends, web=self.pool(names)))
+            await self.changed(supervisor, self.config(web=self.pool(names)))
         # A listener that has gone is closed in a later turn.
         await until(reactor, lambda: self.descriptors(supervisor) == before)
 

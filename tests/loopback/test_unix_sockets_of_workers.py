@@ -16,8 +16,8 @@ import pytest
 from attrs import evolve
 from twisted.internet import reactor as global_reactor
 
-from support.handed_over_case import WORKERS, HandedOverCase, is_open
-from support.sockets import until
+from support.handed_over_case import WORKERS, HandedOverCase
+from support.sockets import is_open, until
 from tcpbalance.config.models import AccessLogConfig
 from tcpbalance.config.paths import LogPath
 from tcpbalance.workers.shared_counts import can_count

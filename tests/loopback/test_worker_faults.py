@@ -20,8 +20,8 @@ from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import gatherResults
 
 from support.certificates import self_signed
-from support.sockets import until
-from support.supervised import SupervisedCase, is_closed
+from support.sockets import is_closed, until
+from support.supervised import SupervisedCase
 from tcpbalance.config.admission import LimitsConfig
 from tcpbalance.config.models import Config
 from tcpbalance.config.pools import BackendConfig, PoolConfig

@@ -16,10 +16,10 @@ from typing import Any
 from attrs import evolve
 from twisted.internet import reactor as global_reactor
 
-from support.apply_case import ApplyCase
-from support.orphans import adopt_no_orphans
-from support.sockets import until
+from support.sockets import heard, until
+from support.supervised import SupervisedCase
 from tcpbalance.config.models import Config
+from tcpbalance.config.pools import PoolConfig
 from tcpbalance.wire.proxy_protocol import InetAddress, encode_v1, encode_v2
 from tcpbalance.workers.owner import owner
 from tcpbalance.workers.supervisor import Supervisor
@@ -43,46 +43,28 @@ def client_of(place: int, workers: int = WORKERS) -> str:
     return next(it for it in addresses if owner(socket.inet_aton(it), workers) == place)
 
 
-class HandedOverCase(ApplyCase):
+class HandedOverCase(SupervisedCase):
     """A supervisor with several workers before a server that answers."""
 
-    data_path_name = "auto"
+    workers = WORKERS
 
     def behind_proxies(self, **keys: Any) -> Config:
         """A configuration whose one frontend takes PROXY headers from `PROXY`."""
         # On a busy machine, a rolling restart takes longer than a header may by default.
         return self.config({"web": {"accept_proxy_protocol": [PROXY], "preread_timeout": 60.0, **keys}})
 
-    def config(self, *arguments: Any, **keys: Any) -> Config:
-        """See ``ApplyCase``; with several workers."""
+    def config(self, frontends: dict[str, Any] | None = None, /, **pools: PoolConfig) -> Config:
+        """See ``SupervisedCase``."""
         # Workers that a test has stopped are not to be replaced.
-        return evolve(super().config(*arguments, **keys), workers=WORKERS, worker_timeout=120.0)
-
-    async def supervised(self, config: Config) -> Supervisor:
-        supervisor = Supervisor(reactor, config)
-        supervisor.prepare()
-        self.addCleanup(adopt_no_orphans)
-        self.addCleanup(supervisor.stopService)
-        supervisor.startService()
-        await supervisor.when_listening()
-        return supervisor
-
-    def address(self, supervisor: Supervisor) -> Any:
-        (group,) = supervisor._config.listening.groups
-        return group.of_worker(0).getsockname()
+        return evolve(super().config(frontends, **pools), worker_timeout=120.0)
 
     def is_anything_unaccepted(self, supervisor: Supervisor) -> bool:
         """Whether a client waits in a listening socket."""
-        (group,) = supervisor._config.listening.groups
-        return any(map(_waiting_in, group._sockets))
+        return any(map(_waiting_in, self.group(supervisor)._sockets))
 
-    def connected(self, supervisor: Supervisor, first: bytes = b"", source: str = PROXY) -> socket.socket:
-        """A connection, on which something is sent at once."""
-        client = socket.create_connection(self.address(supervisor), source_address=(source, 0))
-        self.addCleanup(client.close)
-        client.sendall(first)
-        client.setblocking(False)
-        return client
+    def proxied(self, supervisor: Supervisor, first: bytes) -> socket.socket:
+        """A connection from `PROXY`, on which something is sent at once."""
+        return self.connected(supervisor, PROXY, first=first)
 
     async def answers(self, clients: Iterable[socket.socket]) -> Counter[str]:
         """What the clients hear first, each a word: an answer, ``end`` or ``reset``."""
@@ -122,16 +104,6 @@ class HandedOverCase(ApplyCase):
         return pid
 
 
-def heard(client: socket.socket) -> str:
-    """What a client hears next: a character, ``end`` or ``reset``; empty where nothing has come."""
-    try:
-        return client.recv(1).decode() or "end"
-    except BlockingIOError:
-        return ""
-    except (ConnectionResetError, BrokenPipeError):
-        return "reset"
-
-
 def _waiting_in(listening: socket.socket) -> int:
     # Of a socket that listens, ``tcpi_unacked`` is the length of its queue.
     info = listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 28)
@@ -141,11 +113,6 @@ def _waiting_in(listening: socket.socket) -> int:
 def _go_on(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGCONT)
-
-
-def is_open(client: socket.socket) -> bool:
-    """Whether nothing has come to a client, not even an end."""
-    return heard(client) == ""
 
 
 def ask_over_tls(address: Any, first: bytes, root: Path, kept: list[socket.socket]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -114,3 +115,32 @@ def was_reset(client: socket.socket) -> bool:
     except ConnectionResetError:
         return True
     return False
+
+
+def heard(client: socket.socket) -> str:
+    """What a client, whose socket does not block, hears next.
+
+    :returns: a character, ``end`` or ``reset``; empty where nothing has come.
+    """
+    try:
+        return client.recv(1).decode() or "end"
+    except BlockingIOError:
+        return ""
+    except (ConnectionResetError, BrokenPipeError):
+        return "reset"
+
+
+def is_open(client: socket.socket) -> bool:
+    """Whether nothing has come to a client, not even an end."""
+    return heard(client) == ""
+
+
+def is_closed(client: socket.socket) -> bool:
+    """Whether a client has come to the end of its connection."""
+    return heard(client) in {"end", "reset"}
+
+
+def refuses(address: Any) -> bool:
+    """Whether nothing listens on an address."""
+    with contextlib.closing(socket.socket()) as client:
+        return client.connect_ex(address) != 0

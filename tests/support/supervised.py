@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import socket
@@ -18,6 +17,7 @@ from support.apply_case import ApplyCase
 from support.orphans import adopt_no_orphans
 from support.sockets import until
 from tcpbalance.config.models import Config
+from tcpbalance.config.pools import PoolConfig
 from tcpbalance.workers.owner import owner
 from tcpbalance.workers.socket_group import SocketGroup
 from tcpbalance.workers.supervisor import Supervisor
@@ -28,7 +28,10 @@ WORKERS = 2
 
 
 class SupervisedCase(ApplyCase):
-    """A supervisor before servers that say which of them has answered."""
+    """A supervisor before servers that say which of them has answered.
+
+    :cvar workers: how many it has.
+    """
 
     data_path_name = "auto"
     workers = WORKERS
@@ -44,8 +47,13 @@ class SupervisedCase(ApplyCase):
         globalLogPublisher.addObserver(observe)
         self.addCleanup(globalLogPublisher.removeObserver, observe)
 
+    def config(self, frontends: dict[str, Any] | None = None, /, **pools: PoolConfig) -> Config:
+        """See ``ApplyCase``; with several workers."""
+        return attrs.evolve(super().config(frontends, **pools), workers=self.workers)
+
     async def supervised(self, config: Config, **settings: Any) -> Supervisor:
-        supervisor = Supervisor(reactor, attrs.evolve(config, workers=self.workers), **settings)
+        """Start a supervisor, and wait until all its workers accept clients."""
+        supervisor = Supervisor(reactor, config, **settings)
         supervisor.prepare()
         # Other tests would find children of theirs that are none.
         self.addCleanup(adopt_no_orphans)
@@ -54,11 +62,18 @@ class SupervisedCase(ApplyCase):
         await supervisor.when_listening()
         return supervisor
 
-    def connected(self, supervisor: Supervisor, source: str, frontend: str = "web") -> socket.socket:
-        group = self.group(supervisor, frontend)
-        address = group.of_worker(0).getsockname()
+    def connected(
+        self, supervisor: Supervisor, source: str, frontend: str = "web", first: bytes = b""
+    ) -> socket.socket:
+        """Connect a client.
+
+        :param source: its address.
+        :param first: what it sends at once.
+        """
+        address = self.address_of(supervisor, frontend)
         client = socket.create_connection(address, source_address=(source, 0))
         self.addCleanup(client.close)
+        client.sendall(first)
         client.setblocking(False)
         return client
 
@@ -85,13 +100,16 @@ class SupervisedCase(ApplyCase):
         assert listening is not None
         return next(it.groups[0] for it in listening.listeners if it.frontend == frontend)
 
+    def address_of(self, supervisor: Supervisor, frontend: str = "web") -> Any:
+        return self.group(supervisor, frontend).of_worker(0).getsockname()
+
     def sources(self) -> list[str]:
         """A client of each worker."""
         found: dict[int, str] = {}
         for last in range(1, 255):
             source = f"127.0.0.{last}"
-            found.setdefault(owner(socket.inet_aton(source), WORKERS), source)
-        return [found[number] for number in range(WORKERS)]
+            found.setdefault(owner(socket.inet_aton(source), self.workers), source)
+        return [found[number] for number in range(self.workers)]
 
     def pids(self, supervisor: Supervisor) -> list[int]:
         """Those of the present workers."""
@@ -111,19 +129,3 @@ class SupervisedCase(ApplyCase):
     async def restarted(self, supervisor: Supervisor) -> None:
         """Wait until a rolling restart is over."""
         await until(reactor, lambda: not supervisor._restart.is_running, 30)
-
-
-def is_closed(client: socket.socket) -> bool:
-    """Whether a client, whose socket does not block, has come to the end of its connection."""
-    try:
-        return client.recv(1) == b""
-    except BlockingIOError:
-        return False
-    except ConnectionResetError:
-        return True
-
-
-def refuses(address: Any) -> bool:
-    """Whether nothing listens on an address."""
-    with contextlib.closing(socket.socket()) as client:
-        return client.connect_ex(address) != 0
