@@ -9,11 +9,15 @@ not depend on it, and the tests of peers alone run no balancer.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from support.admin import Stage
 from support.daemon import Daemon, Starter
+from support.peers import named
 from tcpbalance.net.data_path import DataPathName
+from tcpbalance.workers.shared_counts import can_count
 
 ON_BOTH_DATA_PATHS = {
     "test_addresses",
@@ -74,3 +78,20 @@ def starter(request: pytest.FixtureRequest) -> Iterator[Starter]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Daemon, "starter", chosen)
         yield chosen
+
+
+WORKERS = [1, pytest.param(2, marks=pytest.mark.skipif(not can_count(), reason="needs Linux on x86-64"))]
+
+
+@pytest.fixture(params=WORKERS)
+def workers(request: pytest.FixtureRequest) -> int:
+    """How many processes serve."""
+    number: int = request.param
+    return number
+
+
+@pytest.fixture
+def stage(tmp_path: Path, workers: int) -> Iterator[Stage]:
+    """Two backends that answer with their names, and balancers with an admin side in front of them."""
+    with named("a", "b") as (a, b):
+        yield Stage(tmp_path, workers, a.address, b.address)

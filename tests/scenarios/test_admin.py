@@ -9,98 +9,18 @@ import signal
 import socket
 import stat
 import subprocess
-from collections.abc import Iterator, Mapping
-from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from support.admin import BACKEND_A, LOOPBACK, Admin, Stage
 from support.clients import ask, connect
-from support.daemon import Daemon
-from support.peers import named
 from support.ports import free_port
 from support.waiting import until
 from tcpbalance.workers.shared_counts import can_count
 
-CONFIG = """
-workers = {workers}
-[admin]
-{admin}
-[access_log]
-path = "access.log"
-format = "json"
-[frontends.web]
-listen = "127.0.0.1:0"
-pool = "web"
-[pools.web]
-backends = [{{ name = "a", address = "{a}" }}, {{ name = "b", address = "{b}" }}]
-"""
-
 TOKEN, READ_ONLY = "0123456789abcdef-full", "0123456789abcdef-read"
-
-BACKEND_A = "/api/v1/pools/web/backends/a"
-
-
-class Admin:
-    """Asks the admin side.
-
-    :param daemon: says in its log where that listens.
-    :param token: that each request brings.
-    """
-
-    def __init__(self, daemon: Daemon, token: str | None = None) -> None:
-        host, _, port = daemon.wait_for_log(r"admin listens on (\S+)\n")[1].rpartition(":")
-        self.port = int(port)
-        self._host = host
-        self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-
-    def ask(
-        self, method: str, path: str, content: object = None, headers: Mapping[str, str] = {}
-    ) -> tuple[int, Any]:
-        """Ask, and give the status and what JSON was answered."""
-        connection = HTTPConnection(self._host, self.port, timeout=20)
-        body = None if content is None else json.dumps(content)
-        more = {} if content is None else {"Content-Type": "application/json"}
-        connection.request(method, path, body, {**self._headers, **more, **headers})
-        response = connection.getresponse()
-        return response.status, json.loads(response.read())
-
-    def get(self, path: str) -> Any:
-        """Ask for something that there is."""
-        status, content = self.ask("GET", path)
-        assert status == 200, content
-        return content
-
-
-WORKERS = [1, pytest.param(2, marks=pytest.mark.skipif(not can_count(), reason="needs Linux on x86-64"))]
-
-
-@pytest.fixture(params=WORKERS)
-def workers(request: pytest.FixtureRequest) -> int:
-    number: int = request.param
-    return number
-
-
-class Stage:
-    """Two backends that answer with their names, and balancers in front of them."""
-
-    def __init__(self, folder: Path, workers: int, a: str, b: str) -> None:
-        self.folder = folder
-        self._workers, self._a, self._b = workers, a, b
-
-    def daemon(self, admin: str, **options: Any) -> Daemon:
-        config = CONFIG.format(workers=self._workers, admin=admin, a=self._a, b=self._b)
-        return Daemon(config, self.folder, **options)
-
-
-@pytest.fixture
-def stage(tmp_path: Path, workers: int) -> Iterator[Stage]:
-    with named("a", "b") as (a, b):
-        yield Stage(tmp_path, workers, a.address, b.address)
-
-
-LOOPBACK = 'listen = "127.0.0.1:0"'
 
 
 def records(folder: Path) -> list[Any]:
