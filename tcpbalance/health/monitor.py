@@ -170,18 +170,18 @@ class HealthMonitor(Service):
 
         The first check decides.
         """
-        if self.config.initial != "checked" or self.pool.has_available():
+        if self.config.initial != "checked" or self.pool.selection.has_available():
             return
         for backend in backends:
             self._log_state(self._log.info, backend, "serves before its first check, no other is available")
-            self.pool.serve_unchecked(backend)
+            self.pool.status.serve_unchecked(backend)
 
     def _begin_with(self, backend: Backend) -> None:
         """Let a backend stand as it is to stand before its first check."""
         if self.config.initial == "up":
             self.pool.mark_up(backend)
         else:
-            self.pool.await_check(backend, self._first_cause())
+            self.pool.status.await_check(backend, self._first_cause())
 
     def _loop(self, backend: Backend, phase: float) -> CheckLoop:
         """Make the checks of one backend, from how it stands now.
@@ -235,7 +235,7 @@ class HealthMonitor(Service):
         if outcome.trouble is None:
             self.pool.shortage.note(outcome.cause, outcome.remedy)
         if backend.awaits_check and not backend.up:
-            self.pool.await_check(backend, f"{self._first_cause()}: {outcome.cause}")
+            self.pool.status.await_check(backend, f"{self._first_cause()}: {outcome.cause}")
 
     def _count(self, backend: Backend, counter: HealthCounter, passed: bool, cause: str) -> None:
         if passed:

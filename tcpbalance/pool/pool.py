@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from math import inf
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from random import Random
 from time import monotonic
 from typing import TYPE_CHECKING, Self
@@ -17,33 +16,32 @@ from tcpbalance.config.rebalance import RebalanceConfig
 from tcpbalance.pool.affinity import Affinity
 from tcpbalance.pool.availability import Availability
 from tcpbalance.pool.backend import AdminState, Backend, BackendLike, BackendSettings
-from tcpbalance.pool.backend_status import BackendStatus
 from tcpbalance.pool.changes import OnChange, PoolChange, Subscribers
-from tcpbalance.pool.connection_queue import BackendsWithCapacity, ConnectionQueue
+from tcpbalance.pool.connection_queue import ConnectionQueue
 from tcpbalance.pool.cooldown import COOLDOWN, SHORT_COOLDOWN, CooldownLog
 from tcpbalance.pool.description import PoolDescription, read_list
 from tcpbalance.pool.ejection import Ejections
+from tcpbalance.pool.former_backends import FormerBackends
 from tcpbalance.pool.members import Health, Members, MembersBuilder
 from tcpbalance.pool.outlier import OutlierDetection
 from tcpbalance.pool.policies.base import PolicyFactory, PolicyTools
 from tcpbalance.pool.recorded_affinity import RecordedAffinity, adopted, make_affinity
 from tcpbalance.pool.reported_ejections import OutlierReports, ReportedEjections
 from tcpbalance.pool.retry_budget import RetryBudget
+from tcpbalance.pool.selection import Selection
 from tcpbalance.pool.shared_load import NoCapacityError, PoolLoad
-from tcpbalance.pool.shares import Load, Surplus, surplus
 from tcpbalance.pool.shortage import Shortage
 from tcpbalance.pool.slot import Slot, SlotObservers
 from tcpbalance.pool.slow_start import SlowStart
-from tcpbalance.pool.tier import PolicyFailureLog, Tier
-from tcpbalance.stats import BackendStats, PoolStats, add_up
+from tcpbalance.pool.status_changes import StatusChanges
+from tcpbalance.pool.tier import PolicyFailureLog
+from tcpbalance.stats import PoolStats, add_up
 from tcpbalance.wire.proxy_protocol import ProxyVersion
 
 __all__ = ["Pool", "Slot"]
 
 if TYPE_CHECKING:
     from tcpbalance.net.tls.client import ClientTls  # handed through to what connects; see pyproject.toml
-
-_UNBOUNDED = (inf, 1)
 
 NOT_CHECKED = "not checked yet"
 """Why a backend is down before its first check has an outcome."""
@@ -100,8 +98,8 @@ class Pool:
     :ivar judges_connect_times: whether `Slot.took` is to be called with how long connecting took.
     :ivar cooldowns: takes note of each that begins.
     :ivar shortage: takes note of dials and checks that fail for want of something on this machine.
-    :ivar on_status: called with a backend whose status differs only in the cause, and in whether it waits for
-        a check; subscribers hear of all else.
+    :ivar selection: chooses among the backends.
+    :ivar status: changes the status of backends, and reports that.
     :ivar stats: counters of what has happened apart from the backends; see `snapshot`.
     :raises SettingError: for backends or values it cannot work with.
     """
@@ -194,19 +192,18 @@ class Pool:
         self._timer = timer
         self._tools = PolicyTools(clock, rng, 0.0 if shared is None else shared.first_turn)
         self.stats = PoolStats()
-        self._removed: dict[ref[Backend], BackendStats] = {}
-        self._removed_counts: dict[str, int] = {}
+        self._former_backends = FormerBackends()
         self._members = Members()
         self._subscribers = Subscribers(name)
-        self.on_status: Callable[[Backend], object] = lambda _: None
         self._availability = Availability(name, self._members)
+        self.status = StatusChanges(self._members, self._availability, self._subscribers)
+        self.selection = Selection(clock, self._availability, shared)
         self.cooldowns = CooldownLog(name, clock, timer)
         self.subscribe(self.cooldowns.on_change)
         self.shortage = Shortage(name, clock, timer)
         self.retry_budget = RetryBudget(self._count_active, clock)
         self.affinity: Affinity | None = None
         self._end_slow_start: Callable[[], None] = lambda: None
-        self._slow_start: SlowStart | None = None
         self._before_take: Callable[[Backend], None] | None = None if shared is None else self._announce
         self.ejections: Ejections | ReportedEjections | None = None
         self._reports: OutlierReports | None = None
@@ -234,7 +231,7 @@ class Pool:
         self._availability.report_panic()
 
     def follow(self, reports: OutlierReports) -> None:
-        """Leave it to another process to find out the status of backends: see `apply_statuses`.
+        """Leave it to another process to find out the status of backends, which `status` is given.
 
         What is known of clients is recorded from now on, for `RecordedAffinity.take_changes`.
 
@@ -244,8 +241,7 @@ class Pool:
         if self.ejections is not None:
             self.ejections = self._make_ejections(self.ejections.config)
         self._record_affinity()
-        observers = self._observers
-        observers.affinity, observers.ejections = self.affinity, self.ejections
+        self._use_parts()
 
     def _record_affinity(self) -> None:
         present = self.affinity
@@ -257,130 +253,6 @@ class Pool:
     def checked(self) -> bool:
         """Whether checks find out which backends are up, so that failed dials need not."""
         return self.health is not None
-
-    # Choosing
-
-    def choose(self, client: bytes | None) -> tuple[Backend | None, Generator[Backend, None, None] | None]:
-        """Give the backend that `choices` would yield first, and the generator of the others where that was
-        needed to find it.
-
-        :param client: the client's packed address, None when it has none.
-        :returns: None for a backend where none is free, and for a generator that `choices_after` would give.
-        """
-        if self.ejections is not None or self._availability.panic_is_news:
-            self._note_time()
-        affinity, tiers = self.affinity, self._members.tiers
-        sticky = () if affinity is None or client is None else affinity.lookup(client)
-        first = backend = None
-        if sticky and tiers:
-            belongs_to = sticky[0]
-            if belongs_to.available_to_sticky and belongs_to in tiers[0].members:
-                backend = belongs_to
-        elif tiers and self._slow_start is None and self._bounded_load is None:
-            first = tiers[0].first(client)
-            if first is not None and first.available:
-                backend = first
-        if (
-            backend is not None
-            and (backend.max_connections is None or not backend.full)
-            and (not backend.cooldown_until or not self._cools_down(backend))
-        ):
-            return backend, None
-        choices = self.choices(client, first)
-        return next(choices, None), choices
-
-    def choices_after(self, client: bytes | None, backend: Backend) -> Generator[Backend, None, None]:
-        """Yield what `choices` would after a backend that `choose` has given without it."""
-        sticky = self._sticky_backends(client)
-        return self.choices(client, None if backend in sticky else backend, tried=backend)
-
-    def choices(  # noqa: C901 - one decision in one place
-        self, client: bytes | None, first: Backend | None = None, tried: Backend | None = None
-    ) -> Generator[Backend, None, None]:
-        """Yield the backends that a connection may go to, best first, each at most once.
-
-        First the primaries: those the client has a sticky entry for, then all as the policy orders them. Then
-        the backups likewise, last those that cool down after a failed dial. Whether one can serve is decided
-        when it is asked for.
-
-        :param client: the client's packed address, None when it has none.
-        :param first: what the policy of the primaries was asked for already, None where it was not.
-        :param tried: not to be yielded again.
-        """
-        self._note_time()
-        sticky = self._sticky_backends(client)
-        slow_start = self._slow_start
-        seen: set[Backend] = set() if tried is None else {tried}
-        cooling_down: list[Backend] = []
-        tiers = (
-            self._members.tiers
-        )  # The list may be replaced, and even be empty, before the next is asked for.
-        for tier in tiers:
-            # Sticky backends come before the policy's: also while drained, and with more than their share.
-            for backend in sticky:
-                if (
-                    backend in tier.members
-                    and backend.available_to_sticky
-                    and not backend.full
-                    and backend is not tried
-                ):
-                    seen.add(backend)
-                    if self._cools_down(backend):
-                        cooling_down.append(backend)
-                    else:
-                        yield backend
-            if slow_start is not None:
-                slow_start.count_connection(tier.backends)
-            bounded = self._bounded_load is not None
-            max_load, total_weight = self._load_bound(tier) if bounded else _UNBOUNDED
-            deferred: list[Backend] = []
-            for backend in tier.candidates(client, first if tier is tiers[0] else None):
-                # A policy that has failed, and round robin after it, may name a backend twice.
-                if backend in seen:
-                    continue
-                seen.add(backend)
-                if not backend.available or backend.full:
-                    continue
-                if self._cools_down(backend):
-                    cooling_down.append(backend)
-                elif (bounded and backend.load * total_weight >= max_load * backend.weight) or (
-                    slow_start is not None and slow_start.holds_back(backend)
-                ):
-                    deferred.append(backend)
-                else:
-                    yield backend
-            # A backend above its share is better than one of the next tier.
-            yield from filter(_has_capacity, deferred)
-        yield from self._after_all_others(cooling_down, sticky)
-
-    def _after_all_others(
-        self, cooling_down: Sequence[Backend], sticky: Collection[Backend]
-    ) -> Iterator[Backend]:
-        """Yield the backends that were put aside because they cool down.
-
-        Where all that do not are full, none: a client waits then rather than try one that has just failed.
-        """
-        others = self._not_cooling_down()
-        if self.queue is not None and others and all(backend.full for backend in others):
-            return
-        for backend in cooling_down:
-            if _has_capacity_for_sticky(backend) if backend in sticky else _has_capacity(backend):
-                yield backend
-
-    def choose_ahead(self, choices: Iterator[Backend]) -> Backend | None:
-        """Give the next of these choices for a client that has waited: backends are not full for it because
-        others wait, here or in another process.
-
-        :param choices: of `choices`; None of them may have been asked for yet.
-        """
-        shared = self._shared
-        if shared is None:
-            return next(choices, None)
-        before, shared.serving = shared.serving, True
-        try:
-            return next(choices, None)
-        finally:
-            shared.serving = before
 
     def take(self, backend: Backend, client: bytes | None) -> Slot:
         """Count a connection to the backend, from dialling on.
@@ -397,8 +269,8 @@ class Pool:
         shared = backend.shared
         if shared is not None and not shared.add():
             raise NoCapacityError(f"backend {backend.name} has as many connections as it may")
-        if self._slow_start is not None:
-            self._slow_start.took(backend)
+        if self.selection.slow_start is not None:
+            self.selection.slow_start.took(backend)
 
     def _released(self, backend: Backend) -> None:
         """A slot has been given back."""
@@ -409,7 +281,7 @@ class Pool:
 
     def _load_may_be_another(self) -> None:
         # One that was removed here may be in use elsewhere: in a worker that drains, nothing comes back.
-        self._count_with_others((*self.backends, *self._draining()))
+        self._count_with_others((*self.backends, *self._former_backends.draining()))
 
     def _count_with_others(self, backends: Iterable[Backend]) -> None:
         """Count the connections of backends together with other processes from now on, where they do."""
@@ -417,75 +289,10 @@ class Pool:
             for backend in backends:
                 backend.shared = self._shared.load_of(backend.name, str(backend.address), backend.active)
 
-    def has_available(self) -> bool:
-        """Whether any backend may have new connections, limits aside."""
-        return any(backend.available for backend in self.backends)
-
-    def is_full(self) -> bool:
-        """Whether a backend is available, and all that are have as many connections as they may.
-
-        Those that cool down do not count, unless all do.
-        """
-        judged = self._not_cooling_down() or [backend for backend in self.backends if backend.available]
-        return bool(judged) and all(backend.full for backend in judged)
-
-    def _note_time(self) -> None:
-        """Take note of what time alone has changed."""
-        if self.ejections is not None:
-            self.ejections.readmit_expired(self.clock())
-        self._availability.report_panic()
-
-    def _sticky_backends(self, client: bytes | None) -> Sequence[Backend]:
-        return () if self.affinity is None or client is None else self.affinity.lookup(client)
-
-    def _cools_down(self, backend: Backend) -> bool:
-        return backend.cooldown_until > 0.0 and backend.cooldown_until > self.clock()
-
-    def _not_cooling_down(self) -> list[Backend]:
-        """Those that are available and do not cool down."""
-        return [backend for backend in self.backends if backend.available and not self._cools_down(backend)]
-
-    def _load_bound(self, tier: Tier) -> tuple[float, int]:
-        """Give how many connections those which can serve may have together, and what they weigh.
-
-        Mirrokni, Thorup and Zadimoghaddam, "Consistent hashing with bounded loads", 2016 (arXiv 1608.01350):
-        none has more than c times the mean, counting the connection to come, rounded up; here by weight.
-        """
-        assert self._bounded_load is not None
-        open_to_all = [
-            backend for backend in tier.backends if _has_capacity(backend) and not self._cools_down(backend)
-        ]
-        weight = sum(backend.weight for backend in open_to_all)
-        active = sum(backend.load for backend in open_to_all)
-        return self._bounded_load * (active + 1), weight
-
     @property
     def processes(self) -> int:
         """How many processes serve by the pool, as far as they count together."""
         return 1 if self._shared is None else self._shared.processes
-
-    def surplus(self, leaving: Mapping[Backend, int], away: int) -> Surplus:
-        """Work out which backends have more than their share of the connections.
-
-        Only those count that are eligible, and get new clients as the policy says: in a panic, none.
-
-        :param leaving: connections of each backend that this process is closing, and are active nevertheless.
-        :param away: clients that are expected to connect anew, those of *leaving* among them.
-        """
-        if self._availability.panics:
-            return Surplus()
-        tiers = [
-            [self._load(b, leaving.get(b, 0)) for b in tier.backends if self._gets_new_clients(b)]
-            for tier in self._members.tiers
-        ]
-        return surplus(tiers, away)
-
-    def _gets_new_clients(self, backend: Backend) -> bool:
-        return backend.available and not backend.ejected and not self._cools_down(backend)
-
-    def _load(self, backend: Backend, leaving: int) -> Load:
-        part = 1.0 if self._slow_start is None else self._slow_start.part(backend)
-        return Load(backend, backend.load - leaving, part)
 
     # The list of backends
 
@@ -509,7 +316,7 @@ class Pool:
         :raises SettingError: the pool cannot work with them.
         """
         members, settings = self._builder.prepare(
-            self._members, read_list(self.name, backends), self._draining()
+            self._members, read_list(self.name, backends), self._former_backends.draining()
         )
         return lambda: self._commit(*self._builder.updated(self._members, members, settings))
 
@@ -525,7 +332,7 @@ class Pool:
         :raises SettingError: the policy cannot be made of the backends.
         """
         builder = self._make_builder(description)
-        prepared = builder.prepare(self._members, description.backends, self._draining())
+        prepared = builder.prepare(self._members, description.backends, self._former_backends.draining())
 
         def commit() -> None:
             self._adopt_settings(description)
@@ -563,7 +370,7 @@ class Pool:
         self.tls = description.tls
         self.health = description.health
         self.queue_timeout: float = values.queue_timeout
-        self._bounded_load = description.bounded_load
+        self.selection.bounded_load = description.bounded_load
         outlier = description.outlier
         self.judges_connect_times = outlier is not None and outlier.slow_factor is not None
         other = None if description.affinity is None else make_affinity(description.affinity, self.clock)
@@ -577,14 +384,22 @@ class Pool:
             for backend in self.backends:
                 backend.up, backend.awaits_check, backend.cause = True, False, ""
         self._note_settings()
+        self._use_parts()
         observers = self._observers
         observers.connect_timeout = self.connect_timeout
-        observers.affinity, observers.ejections, observers.queue = self.affinity, self.ejections, self.queue
         if self._shared is not None:
             observers.on_release = self._released
         else:
             observers.on_release = None if self.queue is None else self.queue.on_release
         observers.cooldown = SHORT_COOLDOWN if self.checked else COOLDOWN
+
+    def _use_parts(self) -> None:
+        """Have what chooses backends, and what takes note of connections, go by the present parts."""
+        selection, observers = self.selection, self._observers
+        selection.affinity = observers.affinity = self.affinity
+        selection.ejections = observers.ejections = self.ejections
+        observers.queue = self.queue
+        selection.may_wait = self.queue is not None
 
     def _note_settings(self) -> None:
         """Work out what each connection asks for."""
@@ -592,15 +407,15 @@ class Pool:
         self.first_deadline = min(self.connect_timeout, self.dial_timeout)
 
     def _adopt_slow_start(self, duration: float | None) -> None:
-        if self._slow_start is not None and duration is not None:
-            self._slow_start.duration = duration
+        if self.selection.slow_start is not None and duration is not None:
+            self.selection.slow_start.duration = duration
             return
         self._end_slow_start()
-        self._slow_start = None if duration is None else SlowStart(duration, self.clock)
-        if self._slow_start is not None:
-            self._end_slow_start = self.subscribe(self._slow_start.on_change)
+        self.selection.slow_start = None if duration is None else SlowStart(duration, self.clock)
+        if self.selection.slow_start is not None:
+            self._end_slow_start = self.subscribe(self.selection.slow_start.on_change)
         if self._shared is None:
-            self._before_take = None if self._slow_start is None else self._slow_start.took
+            self._before_take = None if self.selection.slow_start is None else self.selection.slow_start.took
 
     def _adopt_queue(self, max_waiters: int) -> None:
         """Take over a queue's length; connections that wait in a queue that is given up wait on there, and it
@@ -611,7 +426,8 @@ class Pool:
         if self.queue is not None:
             self.queue.max_waiters = max_waiters
         elif max_waiters:
-            may_serve = (self._backends_with_capacity, self._can_serve, self._has_backend_for)
+            selection = self.selection
+            may_serve = (selection.with_capacity, selection.can_serve, selection.has_backend_for)
             self.queue = ConnectionQueue(max_waiters, self.clock, *may_serve, self.stats, shared=self._shared)
         if self._shared is not None and self.queue is not None:
             self._shared.wait_here(self.queue)
@@ -645,8 +461,10 @@ class Pool:
             # A dial that is under way may still be offered it, and must not take it.
             backend.removed, backend.available, backend.available_to_sticky = True, False, False
         self._members = members
+        self.selection.adopt(members)
+        self.status.adopt(members)
         self._note_settings()
-        self._keep_counts(removed)
+        self._former_backends.add(removed)
         self._availability.adopt(members)
         if self.ejections is not None:
             self.ejections.adopt(members)
@@ -654,23 +472,6 @@ class Pool:
         available = tuple(b for b in members.backends if b.available and b not in were_available)
         self._availability.report_none_left()
         self._subscribers.publish(PoolChange(added, removed, changed, available))
-
-    def _keep_counts(self, removed: Iterable[Backend]) -> None:
-        """Keep the counters of removed backends, but not the backends, once their connections have ended."""
-        known = {**self._removed, **{ref(backend): backend.stats for backend in removed}}
-        self._removed = {}
-        for backend_ref, stats in known.items():
-            backend = backend_ref()
-            if backend is None:
-                self._removed_counts = add_up([self._removed_counts, stats.snapshot()])
-            elif backend.removed:
-                self._removed[backend_ref] = stats
-            # Otherwise it has come back, and goes on counting as one of the list.
-
-    def _draining(self) -> list[Backend]:
-        """Give the removed backends that still have connections."""
-        known = [backend_ref() for backend_ref in self._removed]
-        return [backend for backend in known if backend is not None and backend.removed and backend.active]
 
     def _admit(self, backend: Backend) -> None:
         """Begin with a backend: where there are checks, it serves when one has found it up."""
@@ -717,15 +518,7 @@ class Pool:
 
         :returns: whether it was down.
         """
-        flipped = not backend.up
-        backend.up = True
-        is_news = self._explain(backend, False, "")
-        if flipped:
-            backend.stats.up_transitions += 1
-            self._changed(backend)
-        elif is_news:
-            self.on_status(backend)
-        return flipped
+        return self.status.mark_up(backend)
 
     def mark_down(self, backend: Backend, cause: str) -> bool:
         """Let the backend serve no new connections.
@@ -733,71 +526,16 @@ class Pool:
         :param cause: why, for the operator; the latest stands.
         :returns: whether it was up.
         """
-        flipped = backend.up
-        backend.up = False
-        is_news = self._explain(backend, False, cause)
-        if flipped:
-            backend.stats.down_transitions += 1
-            self._changed(backend)
-        elif is_news:
-            self._availability.report_none_left()
-            self.on_status(backend)
-        return flipped
+        return self.status.mark_down(backend, cause)
 
-    def await_check(self, backend: Backend, cause: str) -> None:
-        """Let the backend serve no new connections before a health check has had an outcome.
-
-        :param cause: why it is down, for the operator.
-        """
-        is_news = self._explain(backend, True, cause)
-        if backend.up:
-            backend.up = False
-            backend.stats.down_transitions += 1
-            self._changed(backend)
-        elif is_news:
-            self.on_status(backend)
-
-    def _explain(self, backend: Backend, awaits_check: bool, cause: str) -> bool:
-        """Take note of the cause of a backend's status.
-
-        :returns: whether it is another reason than before.
-        """
-        before = backend.awaits_check, backend.cause
-        backend.awaits_check, backend.cause = awaits_check, cause
-        return before != (awaits_check, cause)
-
-    def serve_unchecked(self, backend: Backend) -> None:
-        """Let a backend serve that still waits for its first health check."""
-        if not backend.up:
-            backend.up, backend.cause = True, ""
-            self._changed(backend)
+    def set_admin_state(self, backend: Backend, admin_state: AdminState) -> None:
+        """Let a backend serve, be drained, or be left alone, as its operator wants; what is open stays."""
+        self.status.set_admin_state(backend, admin_state)
 
     def passed_a_check(self, backend: Backend) -> None:
         """Take note that a health check has found nothing wrong with a backend."""
         if self.ejections is not None:
             self.ejections.passed_a_check(backend)
-
-    def set_admin_state(self, backend: Backend, admin_state: AdminState) -> None:
-        """Let a backend serve, be drained, or be left alone, as its operator wants; what is open stays."""
-        if admin_state is not backend.admin_state:
-            backend.admin_state = admin_state
-            self._changed(backend)
-
-    def apply_statuses(self, statuses: Mapping[Backend, BackendStatus]) -> list[Backend]:
-        """Give backends the status that another process has found, which counts and logs each change.
-
-        :returns: those that checks have taken down by that.
-        """
-        differ = {b: status for b, status in statuses.items() if status != BackendStatus.of(b)}
-        present = [backend for backend in differ if not backend.removed]
-        changed = tuple(backend for backend in present if differ[backend].serves_unlike(backend))
-        were_unavailable = [other for other in self.backends if not other.available]
-        were_up = [backend for backend in changed if backend.up]
-        for backend in present:
-            differ[backend].apply_to(backend)
-        if changed:
-            self._publish_changes(changed, were_unavailable)
-        return [backend for backend in were_up if not backend.up and not backend.awaits_check]
 
     def snapshot(self) -> dict[str, int]:
         """Give the counters by name: the sums over all backends that it has had, and its own; and what waits
@@ -807,8 +545,7 @@ class Pool:
     def own_snapshot(self) -> dict[str, int]:
         """Give those without the backends of its list: what has happened to sessions that reached none, and
         to those of backends that it has had; and ``queue_active``."""
-        removed = [(backend_ref() or stats).snapshot() for backend_ref, stats in self._removed.items()]
-        counts = add_up([self.stats.snapshot(), self._removed_counts, *removed])
+        counts = add_up([self.stats.snapshot(), self._former_backends.snapshot()])
         counts["queue_active"] = len(self.queue) if self.queue is not None else 0
         return counts
 
@@ -818,70 +555,19 @@ class Pool:
         self.shortage.flush_log()
         self.cooldowns.flush()
 
-    def _changed(self, backend: Backend) -> None:
-        """One of the facts has changed that decide whether a backend is available."""
-        if backend.removed:
-            return
-        # A panic, or the loss of the last eligible backend, makes others available as well.
-        were_unavailable = [other for other in self.backends if not other.available]
-        self._publish_changes((backend,), were_unavailable)
-
-    def _publish_changes(self, changed: tuple[Backend, ...], were_unavailable: Iterable[Backend]) -> None:
-        self._availability.update()
-        self._availability.report_none_left()
-        available = tuple(other for other in were_unavailable if other.available)
-        self._subscribers.publish(PoolChange(changed=changed, available=available))
-
     def _make_ejections(self, config: OutlierConfig) -> Ejections | ReportedEjections:
         detection = OutlierDetection(config, self._members, self.clock)
         if self._reports is not None:
             return ReportedEjections(detection, self._reports)
-        return Ejections(self.name, detection, self._availability, self.checked, self._changed)
+        return Ejections(self.name, detection, self._availability, self.checked, self.status.changed)
 
     # The queue
 
     def _serve_queue_anew(self, _: PoolChange) -> None:
         if self.queue:
             self.queue.serve_anew()
-            if not self.has_available():
+            if not self.selection.has_available():
                 self.queue.no_backend_left()
-
-    def _backends_with_capacity(self) -> BackendsWithCapacity:
-        self._note_time()
-        return frozenset(
-            backend
-            for backend in self.backends
-            if _has_capacity_for_sticky(backend) and not self._is_passed_over(backend)
-        )
-
-    def _is_passed_over(self, backend: Backend) -> bool:
-        """Whether a backend cools down after a failed dial, and another does not."""
-        return self._cools_down(backend) and bool(self._not_cooling_down())
-
-    def _can_serve(self, with_capacity: BackendsWithCapacity, client: bytes | None) -> bool:
-        """Whether one of these backends is for a client: a sticky one, while any of those is worth waiting
-        for."""
-        sticky = [
-            backend
-            for backend in self._sticky_backends(client)
-            if backend.available_to_sticky and not self._is_passed_over(backend)
-        ]
-        if sticky:
-            return not with_capacity.isdisjoint(sticky)
-        return any(backend.available for backend in with_capacity)
-
-    def _has_backend_for(self, client: bytes | None) -> bool:
-        """Whether some backend would serve a client if it had capacity: any that is available, or a sticky
-        one."""
-        return self.has_available() or any(b.available_to_sticky for b in self._sticky_backends(client))
 
     def _count_active(self) -> int:
         return sum(backend.active for backend in self.backends)
-
-
-def _has_capacity(backend: Backend) -> bool:
-    return backend.available and not backend.full
-
-
-def _has_capacity_for_sticky(backend: Backend) -> bool:
-    return backend.available_to_sticky and not backend.full

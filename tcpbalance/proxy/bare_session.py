@@ -132,7 +132,7 @@ class BareSession(Session):
         start, client = self._start, self._peer.packed
         pool = start.pool
         try:
-            backend, self._choices = pool.choose(client)
+            backend, self._choices = pool.selection.choose(client)
             if backend is None:
                 self._equip()
                 self._dialler.go_on()

@@ -88,7 +88,7 @@ class Dial:
     def __init__(self, pool: Pool, client: bytes | None) -> None:
         self.pool = pool
         self.client = client
-        self._choices = pool.choices(client)
+        self._choices = pool.selection.choices(client)
         self._pauses = 0
         self._patience = PATIENCE
         self._paused = False
@@ -99,7 +99,7 @@ class Dial:
         self.failure: ConnectFailed | None = None
 
     def resume(self, backend: Backend | None, choices: Generator[Backend, None, None] | None) -> None:
-        """Go on after the first choice, as `Pool.choose` has made it.
+        """Go on after the first choice, as `Selection.choose` has made it.
 
         :param backend: the choice; None where there was none.
         :param choices: the others; None for what the pool yields after it.
@@ -107,7 +107,7 @@ class Dial:
         if choices is not None:
             self._choices = choices
         elif backend is not None:
-            self._choices = self.pool.choices_after(self.client, backend)
+            self._choices = self.pool.selection.choices_after(self.client, backend)
         self.attempts = 0 if backend is None else 1
 
     def decide(self) -> Decision:
@@ -119,7 +119,7 @@ class Dial:
         pool, failure = self.pool, self.failure
         if failure is not None and failure.out_of_descriptors:
             return self._give_up()  # No other backend could do better.
-        if self.attempts > pool.retries or not pool.has_available():
+        if self.attempts > pool.retries or not pool.selection.has_available():
             return self._give_up()
         if not self.retrying and not pool.retry_budget.has_capacity:
             return self._wait_for_budget()
@@ -139,14 +139,16 @@ class Dial:
         return Try(backend)
 
     def _without_choice(self) -> Decision:
-        pool = self.pool
+        pool, selection = self.pool, self.pool.selection
         # Without any attempt, all that are available were full a moment ago, whatever other processes have
         # given back since.
-        if pool.queue is not None and (pool.is_full() or (not self.attempts and pool.has_available())):
+        if pool.queue is not None and (
+            selection.is_full() or (not self.attempts and selection.has_available())
+        ):
             # Slots are given back one by one, so that the budget is not asked about those that wait for them.
             self.retrying = False
             return Queue()
-        if self.attempts and pool.has_available():
+        if self.attempts and selection.has_available():
             return self._pause_for_next_round()
         return self._give_up()
 
@@ -177,10 +179,10 @@ class Dial:
         """
         self._has_turn = False
         self._begin_anew()
-        backend = self.pool.choose_ahead(self._choices)
+        backend = self.pool.selection.choose_ahead(self._choices)
         if backend is not None:
             return self._attempt(backend)
-        available = self.pool.has_available()
+        available = self.pool.selection.has_available()
         return GiveUp(EndReason.QUEUE_TIMEOUT if available else EndReason.NO_BACKEND)
 
     def settle(self) -> None:
@@ -205,7 +207,7 @@ class Dial:
     def _begin_anew(self) -> None:
         """Choose from all again, by how things stand now."""
         self._choices.close()
-        self._choices = self.pool.choices(self.client)
+        self._choices = self.pool.selection.choices(self.client)
 
     def _give_up(self) -> GiveUp:
         failure = self.failure

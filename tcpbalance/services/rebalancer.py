@@ -128,7 +128,7 @@ class Rebalancer:
         leaving = Counter(self._leaving.values())
         staying = {backend: backend.load - leaving[backend] for backend in self._pool.backends}
         away = self._departures.count(now, sum(staying.values()))
-        found = self._pool.surplus(leaving, away)
+        found = self._pool.selection.surplus(leaving, away)
         begun = {b: n for b, n in found.by_backend.items() if b in self._since or _is_much(n, staying[b])}
         lasting = self._lasting(begun, now)
         if not lasting or not found.closable:

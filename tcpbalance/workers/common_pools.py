@@ -233,7 +233,7 @@ class _WatchedPool:
     def begin(self) -> None:
         """Take note of all that changes from now on."""
         self._unsubscribe = self._pool.subscribe(self._on_change)
-        self._pool.on_status = self._on_status
+        self._pool.status.on_status = self._on_status
         self.note_reload()
 
     def note_reload(self) -> None:
@@ -247,7 +247,7 @@ class _WatchedPool:
     def end(self) -> None:
         """Take note of nothing any more."""
         self._unsubscribe()
-        self._pool.on_status = lambda _: None
+        self._pool.status.on_status = lambda _: None
         self._cancel()
 
     def _end_first_round(self) -> None:

@@ -95,7 +95,7 @@ class _FollowedPool:
             backend = self._table.get(key)
             if backend is not None:
                 statuses[backend] = self._known.statuses[key]
-        for backend in self._pool.apply_statuses(statuses):
+        for backend in self._pool.status.apply_statuses(statuses):
             self._on_down(backend)
 
     def expect_answers(self, keys: Iterable[tuple[str, ...]]) -> None:

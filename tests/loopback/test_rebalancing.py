@@ -92,7 +92,7 @@ class RebalancingTests(DataPathCase):
         assert pool.backends[0].stats.ended == {EndReason.REBALANCED: 4}
         assert clients.sockets[2] is busy
         assert answers > 1
-        assert pool.surplus({}, 0).closable == 0
+        assert pool.selection.surplus({}, 0).closable == 0
         (service,) = balancer._pools.values()
         assert service._rebalancer._next_look is not None
         balancer.apply(self.config(one, two))
@@ -114,7 +114,7 @@ class RebalancingTests(DataPathCase):
 
         await until(reactor, has_moved)
         assert (left.closed, gone.closed) == (2, 0)
-        assert pool.surplus({}, 0).closable == 1
+        assert pool.selection.surplus({}, 0).closable == 1
 
     async def test_sessions_that_came_by_an_address_that_is_gone_stay(self) -> None:
         """Their clients would be refused."""

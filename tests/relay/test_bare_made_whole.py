@@ -28,7 +28,7 @@ from tcpbalance.net.tcp_info import NOTICEABLE
 from tcpbalance.net.wheel import RESOLUTION
 from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.policies.base import PolicyTools
-from tcpbalance.pool.pool import Pool
+from tcpbalance.pool.selection import Selection
 from tcpbalance.pool.slot import Slot
 from tcpbalance.proxy.deadlines import Deadlines
 from tcpbalance.proxy.reasons import EndReason
@@ -83,7 +83,7 @@ def side(scene: Scene, of_client: bool) -> tuple[Any, Any]:
 def test_an_exception_at_the_beginning_ends_it() -> None:
     scene = BareScene()
     with (
-        patch.object(Pool, "choose", side_effect=LookupError("broken")),
+        patch.object(Selection, "choose", side_effect=LookupError("broken")),
         pytest.raises(AssertionError, match="a session could not go on"),
         no_logged_failure(),
     ):

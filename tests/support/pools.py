@@ -46,7 +46,7 @@ def names(backends: Sequence[Backend]) -> str:
 
 def choices(pool: Pool, client: bytes | None = None) -> str:
     """The names of a pool's choices for a client, in one word."""
-    return names(list(pool.choices(client)))
+    return names(list(pool.selection.choices(client)))
 
 
 def some_tools(clock: Clock | None = None, seed: int = 1) -> PolicyTools:
@@ -90,7 +90,7 @@ def facts(pool: Pool) -> dict[str, Any]:
     parts = {
         "affinity": None if pool.affinity is None else pool.affinity.config,
         "ejections": None if pool.ejections is None else pool.ejections.config,
-        "slow_start": None if pool._slow_start is None else pool._slow_start.duration,
+        "slow_start": None if pool.selection.slow_start is None else pool.selection.slow_start.duration,
         "queue": None if pool.queue is None else pool.queue.max_waiters,
         "panic_below": pool._members.panic_below,
         "max_ejected": pool._members.max_ejected,

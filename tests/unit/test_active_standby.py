@@ -30,11 +30,11 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
 def test_the_first_that_can_serve_gets_everything() -> None:
     pool = a_pool(some_backends(1, 5, 1), balance="active_standby")
-    assert {next(pool.choices(None)).name for _ in range(20)} == {"a"}
+    assert {next(pool.selection.choices(None)).name for _ in range(20)} == {"a"}
     pool.mark_down(pool.backends[0], "refused")
-    assert {next(pool.choices(None)).name for _ in range(20)} == {"b"}
+    assert {next(pool.selection.choices(None)).name for _ in range(20)} == {"b"}
     pool.mark_up(pool.backends[0])
-    assert names(list(pool.choices(None))) == "abc"
+    assert names(list(pool.selection.choices(None))) == "abc"
 
 
 def test_it_is_a_name_that_a_configuration_may_use() -> None:
@@ -45,4 +45,4 @@ def test_embedded_the_class_itself_will_do() -> None:
     from active_standby import ActiveStandby  # type: ignore[import-not-found] # on the path since `installed`
 
     pool = a_pool(some_backends(1, 1), balance=ActiveStandby)
-    assert names(list(pool.choices(None))) == "ab"
+    assert names(list(pool.selection.choices(None))) == "ab"

@@ -19,7 +19,7 @@ WANTED = b"\xc0\0\2\1"
 
 
 def open_one(pool: Pool) -> Backend:
-    backend = next(pool.choices(WANTED))
+    backend = next(pool.selection.choices(WANTED))
     pool.take(backend, WANTED)
     return backend
 
@@ -58,7 +58,7 @@ def test_one_hot_client_spills_over_to_the_others() -> None:
 def test_the_crowded_serve_when_nothing_else_is_left() -> None:
     pool = a_pool(some_backends(1, 1, 1), balance=AsWritten, bounded_load=1.0)
     pool.backends[0].active = 5
-    assert names(list(pool.choices(None))) == "bca"
+    assert names(list(pool.selection.choices(None))) == "bca"
 
 
 def test_one_that_rests_does_not_widen_the_share_of_the_others() -> None:
@@ -66,13 +66,13 @@ def test_one_that_rests_does_not_widen_the_share_of_the_others() -> None:
     pool.take(pool.backends[2], None).failed(0.001, "refused")
     pool.backends[2].active = 50
     pool.backends[0].active = 3
-    assert names(list(pool.choices(None))) == "bac"
+    assert names(list(pool.selection.choices(None))) == "bac"
 
 
 def test_the_crowded_too_must_be_up_when_they_are_asked_for() -> None:
     pool = a_pool(some_backends(1, 1), balance=AsWritten, bounded_load=1.0)
     pool.backends[0].active = 5
-    asked = pool.choices(None)
+    asked = pool.selection.choices(None)
     assert next(asked).name == "b"
     pool.mark_down(pool.backends[0], "refused")
     assert names(list(asked)) == ""
@@ -83,7 +83,7 @@ def test_the_crowded_serve_before_the_backups() -> None:
     backends[2].backup = True
     backends[0].active = 5
     pool = a_pool(backends, balance=AsWritten, bounded_load=1.0)
-    assert names(list(pool.choices(None))) == "bac"
+    assert names(list(pool.selection.choices(None))) == "bac"
 
 
 def test_the_share_is_that_of_those_which_can_serve() -> None:
@@ -93,6 +93,6 @@ def test_the_share_is_that_of_those_which_can_serve() -> None:
         backend.active = 50
     pool.backends[0].active = 3
     pool.backends[1].active = 4
-    assert names(list(pool.choices(None))) == "ab"
+    assert names(list(pool.selection.choices(None))) == "ab"
     pool.backends[1].active = 2
-    assert names(list(pool.choices(None))) == "ba"
+    assert names(list(pool.selection.choices(None))) == "ba"

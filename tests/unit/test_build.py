@@ -101,7 +101,7 @@ def test_panic_threshold() -> None:
     down, _ = made.backends
     made.mark_down(down, "refused")
     with capturedLogs():
-        assert down in set(made.choices(None))
+        assert down in set(made.selection.choices(None))
 
 
 def test_affinity() -> None:
@@ -140,8 +140,8 @@ def test_rebalance() -> None:
 
 
 def test_slow_start() -> None:
-    assert pool(slow_start=Duration(30))._slow_start is not None
-    assert pool()._slow_start is None
+    assert pool(slow_start=Duration(30)).selection.slow_start is not None
+    assert pool().selection.slow_start is None
 
 
 def test_frontend() -> None:

@@ -66,13 +66,13 @@ class Side:
         """Choose, pass over so many, and take what comes then; give all names."""
         pool = self.pool
         if self._apart:
-            backend, others = pool.choose(client)
+            backend, others = pool.selection.choose(client)
             chosen = [] if backend is None else [backend]
             if backend is not None and failures:
-                others = pool.choices_after(client, backend) if others is None else others
+                others = pool.selection.choices_after(client, backend) if others is None else others
                 chosen += islice(others, failures)
         else:
-            chosen = list(islice(pool.choices(client), 1 + failures))
+            chosen = list(islice(pool.selection.choices(client), 1 + failures))
         if chosen:
             slot = pool.take(chosen[-1], client)
             slot.connected(0.001)
@@ -138,11 +138,11 @@ def test_it_is_the_first_of_all(settings: str, events: list[tuple[Any, ...]]) ->
 
 def test_the_list_may_become_empty_between_two_choices() -> None:
     pool = Pool("pool", ["10.0.0.1:80", "10.0.0.2:80"])
-    choices = pool.choices(None)
+    choices = pool.selection.choices(None)
     next(choices)
     pool.replace([])
     assert list(choices) == []
-    assert pool.choose(None)[0] is None
+    assert pool.selection.choose(None)[0] is None
 
 
 @pytest.mark.parametrize("failures", [0, 1])
@@ -159,14 +159,14 @@ def test_a_backend_that_is_named_twice_is_given_once(failures: int) -> None:
 
     pool = Pool("pool", ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"], balance=Failing)
     with capturedLogs():
-        names = [backend.name for backend in pool.choices(None)]
+        names = [backend.name for backend in pool.selection.choices(None)]
     assert sorted(names) == ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]
 
 
 def test_what_is_chosen_after_the_list_was_replaced_is_of_the_new_one() -> None:
     pool = Pool("pool", ["10.0.0.1:80", "10.0.0.2:80"])
-    backend, _ = pool.choose(None)
+    backend, _ = pool.selection.choose(None)
     assert backend is not None
     pool.replace(["10.0.0.3:80", "10.0.0.4:80"])
-    names = [after.name for after in pool.choices_after(None, backend)]
+    names = [after.name for after in pool.selection.choices_after(None, backend)]
     assert names == ["10.0.0.3:80", "10.0.0.4:80"]

@@ -255,7 +255,7 @@ def test_a_panic_is_logged_once(logged: Sequence[LogEvent]) -> None:
     assert len([line for line in lines(logged) if "below the panic threshold" in line]) == 1
     for worker in fleet.workers:
         assert worker.backend("a").available
-        list(worker.pool().choices(None))
+        list(worker.pool().selection.choices(None))
     probe.down = set()
     fleet.run(10.0)
     assert len([line for line in lines(logged) if "panic threshold" in line]) == 1
@@ -315,7 +315,7 @@ def test_backends_that_take_the_place_of_all_others_serve_in_all_workers_at_once
     probe.hangs = True
     fleet.apply(a_config("cd", health=checks(probe)))
     for worker in fleet.workers:
-        assert worker.pool().has_available()
+        assert worker.pool().selection.has_available()
     fleet.stop()
 
 

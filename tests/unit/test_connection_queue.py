@@ -25,7 +25,7 @@ class Waiting:
         self.backend: Backend | None = None
 
     def its_turn(self) -> None:
-        self.backend = next(self.pool.choices(self.client))
+        self.backend = next(self.pool.selection.choices(self.client))
         self.pool.take(self.backend, self.client)
 
     def look_soon(self) -> None:

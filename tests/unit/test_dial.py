@@ -12,6 +12,7 @@ from tcpbalance.net.connect_errors import ConnectFailed
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
 from tcpbalance.pool.retry_budget import MIN_RETRIES
+from tcpbalance.pool.selection import Selection
 from tcpbalance.proxy.backoff import FIRST_BACKOFF, MAX_BACKOFF
 from tcpbalance.proxy.dial import PATIENCE, Decision, Dial, GiveUp, Pause, Queue, Try
 from tcpbalance.proxy.reasons import EndReason
@@ -154,7 +155,7 @@ def test_where_all_were_full_a_moment_ago_it_queues(monkeypatch: pytest.MonkeyPa
     dial = a_dial(2, queue=5)
     all_full(dial.pool)
     # Another process gives a slot back, behind the choice.
-    monkeypatch.setattr(Pool, "is_full", lambda _: False)
+    monkeypatch.setattr(Selection, "is_full", lambda _: False)
     assert (dial.decide(), dial.attempts) == (Queue(), 0)
 
 

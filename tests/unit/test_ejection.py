@@ -31,7 +31,7 @@ def fail(pool: Pool, backend: Backend, times: int = 2, cause: str = "refused") -
 
 
 def rotation(pool: Pool) -> str:
-    return "".join(sorted({next(pool.choices(None)).name for _ in range(20)}))
+    return "".join(sorted({next(pool.selection.choices(None)).name for _ in range(20)}))
 
 
 def test_it_is_out_of_rotation_for_its_time() -> None:
@@ -151,7 +151,7 @@ def test_one_that_comes_back_starts_slowly() -> None:
     clock.advance(31)
     first = []
     for _ in range(30):
-        slot = pool.take(next(pool.choices(None)), None)
+        slot = pool.take(next(pool.selection.choices(None)), None)
         first.append(slot.backend.name)
         slot.release()
     assert first.count("a") == 1
@@ -188,7 +188,7 @@ class Waiting:
         self.served = False
 
     def its_turn(self) -> None:
-        self.pool.take(next(self.pool.choices(None)), None)
+        self.pool.take(next(self.pool.selection.choices(None)), None)
         self.served = True
 
     def look_soon(self) -> None:

@@ -744,7 +744,7 @@ def test_a_backend_that_is_added_is_checked_at_once_and_serves_when_it_has_passe
 def test_one_that_waits_in_the_queue_is_not_given_to_a_backend_before_its_first_check() -> None:
     bench = Bench.of(FakeProbe({"b": hangs}), "a", initial="down")
     bench.start()
-    choices = bench.pool.choices(None)
+    choices = bench.pool.selection.choices(None)
     bench.pool.replace([Backend("10.0.0.2:80", "b")])
     assert list(choices) == []
 
@@ -981,7 +981,7 @@ def test_backends_that_take_the_place_of_all_others_serve_until_their_first_chec
     bench.probe.otherwise = later
     bench.pool.replace([Backend("10.0.1.1:80", "c"), Backend("10.0.1.2:80", "d")])
     assert bench.up == "cd"
-    assert bench.pool.has_available()
+    assert bench.pool.selection.has_available()
     answers[0].errback(connect_error(errno.ECONNREFUSED))
     answers[1].callback(None)
     assert bench.up == "d"
@@ -991,7 +991,7 @@ def test_backends_that_take_the_place_of_all_others_serve_until_their_first_chec
 def test_checks_that_begin_with_new_backends_alone_let_them_serve_until_they_decide() -> None:
     bench = Bench.of(FakeProbe(otherwise=hangs), "ab")
     for backend in bench.pool.backends:
-        bench.pool.await_check(backend, "not checked yet")
+        bench.pool.status.await_check(backend, "not checked yet")
     bench.monitor.take_over()
     assert bench.up == "ab"
     bench.run(1.0)

@@ -42,7 +42,7 @@ def a_pool(shared: SharedWorkers, column: int, balance: str, count: int = BACKEN
 
 
 def connect(pool: Pool, client: bytes | None = None) -> Slot:
-    backend, _ = pool.choose(client)
+    backend, _ = pool.selection.choose(client)
     assert backend is not None
     slot = pool.take(backend, client)
     slot.connected(0.001)

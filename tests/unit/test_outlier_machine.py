@@ -82,13 +82,13 @@ class OutlierMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1.0, EJECT_FOR, MAX_GROWTH * EJECT_FOR]))
     def time_passes(self, seconds: float) -> None:
         self.clock.advance(seconds)
-        next(self.pool.choices(None), None)
+        next(self.pool.selection.choices(None), None)
         self.note()
 
     @rule()
     def all_come_back_in_the_end(self) -> None:
         self.clock.advance(MAX_GROWTH * EJECT_FOR)
-        next(self.pool.choices(None), None)
+        next(self.pool.selection.choices(None), None)
         if self.checked:
             for backend in self.pool.backends:
                 self.pool.passed_a_check(backend)
@@ -103,7 +103,7 @@ class OutlierMachine(RuleBasedStateMachine):
     def somebody_stays(self) -> None:
         able = [b for b in self.pool.backends if b.up and b.admin_state is AdminState.READY]
         assert any(backend.available for backend in able) == bool(able)
-        offered = set(self.pool.choices(None))
+        offered = set(self.pool.selection.choices(None))
         assert offered == {backend for backend in self.pool.backends if backend.available}
 
 

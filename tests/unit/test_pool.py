@@ -38,7 +38,7 @@ def test_the_order_is_the_policys() -> None:
 
 def test_the_default_is_round_robin() -> None:
     pool = Pool("web", some_backends(1, 1), clock=Clock().seconds, rng=Random(1))
-    assert names([next(pool.choices(None)) for _ in range(4)]) == "abab"
+    assert names([next(pool.selection.choices(None)) for _ in range(4)]) == "abab"
 
 
 def test_one_that_is_down_is_passed_over() -> None:
@@ -68,7 +68,7 @@ def test_one_that_is_full_is_passed_over() -> None:
 
 def test_whether_one_can_serve_is_decided_when_it_is_asked_for() -> None:
     pool = pool_of()
-    asked = pool.choices(None)
+    asked = pool.selection.choices(None)
     assert next(asked).name == "a"
     pool.mark_down(pool.backends[1], "refused")
     assert names(list(asked)) == "c"
@@ -94,10 +94,10 @@ def test_backups_have_turns_of_their_own() -> None:
     backends = some_backends(1, 1, 1, 1)
     backends[0].backup = backends[2].backup = True
     pool = a_pool(backends)
-    assert names([next(pool.choices(None)) for _ in range(3)]) == "bdb"
+    assert names([next(pool.selection.choices(None)) for _ in range(3)]) == "bdb"
     for backend in (backends[1], backends[3]):
         pool.mark_down(backend, "refused")
-    assert names([next(pool.choices(None)) for _ in range(3)]) == "aca"
+    assert names([next(pool.selection.choices(None)) for _ in range(3)]) == "aca"
 
 
 def test_a_pool_may_be_all_backups() -> None:
@@ -194,7 +194,7 @@ def test_a_connection_ends_the_rest() -> None:
 def test_the_last_resort_too_must_have_room_when_it_is_asked_for() -> None:
     pool = pool_of()
     fail(pool, pool.backends[0])
-    asked = pool.choices(None)
+    asked = pool.selection.choices(None)
     assert names([next(asked), next(asked)]) == "bc"
     fill(pool.backends[0])
     assert names(list(asked)) == ""
@@ -214,10 +214,10 @@ def test_where_somebody_who_is_full_may_have_room_soon_the_last_resort_has_to_wa
     fail(pool, pool.backends[0])
     for backend in pool.backends[1:]:
         fill(backend)
-    assert (choices(pool), pool.is_full()) == ("", True)
+    assert (choices(pool), pool.selection.is_full()) == ("", True)
     fail(pool, pool.backends[1])
     fail(pool, pool.backends[2])
-    assert (choices(pool), pool.is_full()) == ("a", False)
+    assert (choices(pool), pool.selection.is_full()) == ("a", False)
 
 
 # Slots.

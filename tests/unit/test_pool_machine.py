@@ -131,7 +131,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     @rule(client=st.sampled_from(CLIENTS))
     def arrives(self, client: bytes | None) -> None:
-        self.try_next(Dialling(self.pool.choices(client), client))
+        self.try_next(Dialling(self.pool.selection.choices(client), client))
 
     @rule(which=anyone, seconds=st.sampled_from([0.0, 0.001, 2.0]))
     def connects(self, which: int, seconds: float) -> None:
@@ -181,7 +181,7 @@ class PoolMachine(RuleBasedStateMachine):
         able = {backend for backend in self.pool.backends if self.can_serve(backend)}
         now = self.clock.seconds()
         for client in CLIENTS:
-            offered = list(self.pool.choices(client))
+            offered = list(self.pool.selection.choices(client))
             assert len(offered) == len(set(offered))
             assert set(offered) == able
             backups = [backend.backup for backend in offered if backend.cooldown_until <= now]

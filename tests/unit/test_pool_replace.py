@@ -52,7 +52,7 @@ class Waiting:
         self.looks = 0
 
     def its_turn(self) -> None:
-        self.backend = next(self.pool.choices(self.client))
+        self.backend = next(self.pool.selection.choices(self.client))
         self.pool.take(self.backend, self.client)
 
     def displaced(self) -> None:
@@ -71,7 +71,7 @@ def test_addresses_are_backends() -> None:
         ("10.0.0.1:80", 1),
         ("10.0.0.2:80", 1),
     ]
-    assert {next(pool.choices(None)).name for _ in range(2)} == {"10.0.0.1:80", "10.0.0.2:80"}
+    assert {next(pool.selection.choices(None)).name for _ in range(2)} == {"10.0.0.1:80", "10.0.0.2:80"}
     pool.replace(["10.0.0.2:80", Backend("10.0.0.3:80", weight=2)])
     assert [backend.name for backend in pool.backends] == ["10.0.0.2:80", "10.0.0.3:80"]
 
@@ -125,7 +125,7 @@ def test_one_of_another_address_is_another_backend_although_it_has_the_name() ->
 def test_its_weight_and_limit_are_changed_at_once() -> None:
     pool = a_pool(listed("ab"))
     pool.replace([b("a", weight=3), b("b", max_connections=1)])
-    assert "".join(next(pool.choices(None)).name for _ in range(8)).count("a") == 6
+    assert "".join(next(pool.selection.choices(None)).name for _ in range(8)).count("a") == 6
     connect(pool, pool.backends[1])
     assert choices(pool) == "a"
 
@@ -134,7 +134,7 @@ def test_the_source_hash_follows_the_weight() -> None:
     pool = a_pool(listed("ab"), balance="source_hash")
     clients = [bytes((192, 0, 2, number)) for number in range(200)]
     pool.replace([b("a", weight=9), b("b")])
-    assert 160 < sum(next(pool.choices(client)).name == "a" for client in clients) < 195
+    assert 160 < sum(next(pool.selection.choices(client)).name == "a" for client in clients) < 195
 
 
 def test_a_primary_can_become_a_backup() -> None:
@@ -157,7 +157,7 @@ def test_one_that_is_removed_gets_no_new_connections_and_keeps_its_own() -> None
 
 def test_a_dial_that_is_under_way_is_not_offered_it() -> None:
     pool = a_pool(listed("abc"), balance=RoundRobin)
-    dial = pool.choices(None)
+    dial = pool.selection.choices(None)
     assert next(dial).name == "a"
     pool.replace(listed("ac"))
     assert names(list(dial)) == "c"
@@ -166,7 +166,7 @@ def test_a_dial_that_is_under_way_is_not_offered_it() -> None:
 def test_nothing_that_is_found_out_later_lets_it_serve_again() -> None:
     pool = a_pool(listed("ab"), affinity=AffinityConfig(ttl=60.0))
     gone = pool.backends[0]
-    dial = pool.choices(None)
+    dial = pool.selection.choices(None)
     pool.replace(listed("b"))
     changes: list[PoolChange] = []
     pool.subscribe(changes.append)
@@ -221,10 +221,12 @@ def test_one_that_comes_back_while_it_has_connections_is_the_one_it_was() -> Non
     pool.replace([b("a", max_connections=1), *listed("b")])
     assert pool.backends[0] is gone
     assert not gone.removed
-    assert [next(pool.choices(None)).name for _ in range(3)] == ["b", "b", "b"], "it has all it may have"
+    assert [next(pool.selection.choices(None)).name for _ in range(3)] == ["b", "b", "b"], (
+        "it has all it may have"
+    )
     assert pool.snapshot()["connections_active"] == 1
     slot.release()
-    assert "a" in {next(pool.choices(None)).name for _ in range(3)}
+    assert "a" in {next(pool.selection.choices(None)).name for _ in range(3)}
 
 
 def test_one_that_comes_back_is_not_kept_down_by_checks_that_there_are_no_more() -> None:
@@ -243,7 +245,7 @@ def test_nothing_is_kept_of_one_that_is_removed_when_its_last_connection_has_end
     pool = a_pool(
         listed("abc"), clock, timer=clock, slow_start=600.0, affinity=AffinityConfig(ttl=60.0), queue=5
     )
-    slots = [connect(pool, next(pool.choices(ANNE)), ANNE) for _ in range(20)]
+    slots = [connect(pool, next(pool.selection.choices(ANNE)), ANNE) for _ in range(20)]
     pool.take(pool.backends[0], ANNE).failed(0.1, "refused")
     gone = weakref.ref(pool.backends[0])
     pool.replace(listed("bc"))
@@ -258,7 +260,7 @@ def test_a_pool_may_be_left_without_any() -> None:
     with capturedLogs() as events:
         pool.replace([])
     assert [formatEvent(event) for event in events] == ["pool web: no backend left: it has none"]
-    assert (choices(pool), pool.has_available(), pool.is_full()) == ("", False, False)
+    assert (choices(pool), pool.selection.has_available(), pool.selection.is_full()) == ("", False, False)
     with capturedLogs() as events:
         pool.replace(listed("c"))
     assert [formatEvent(event) for event in events] == ["pool web: 1 of 1 backends available again"]
@@ -405,9 +407,9 @@ def test_a_newcomer_starts_slowly_and_the_others_do_not_begin_anew() -> None:
     clock.advance(31)
     pool.replace(listed("abcd"))
     clock.advance(1)
-    taken = "".join(next(pool.choices(None)).name for _ in range(1))
+    taken = "".join(next(pool.selection.choices(None)).name for _ in range(1))
     for _ in range(199):
-        backend = next(pool.choices(None))
+        backend = next(pool.selection.choices(None))
         pool.take(backend, None)
         taken += backend.name
     assert 0 < taken.count("d") < 15
@@ -458,10 +460,10 @@ def test_what_is_prepared_changes_nothing_before_it_is_committed() -> None:
     commit = pool.prepare([b("b", weight=3), b("c")])
     assert names(pool.backends) == "ab"
     assert pool.backends[1].weight == 1
-    assert "".join(next(pool.choices(None)).name for _ in range(4)) == "abab"
+    assert "".join(next(pool.selection.choices(None)).name for _ in range(4)) == "abab"
     commit()
     assert names(pool.backends) == "bc"
-    assert "".join(next(pool.choices(None)).name for _ in range(8)).count("b") == 6
+    assert "".join(next(pool.selection.choices(None)).name for _ in range(8)).count("b") == 6
 
 
 def test_a_change_in_between_does_not_spoil_what_is_prepared() -> None:
@@ -491,8 +493,8 @@ def test_a_backend_that_was_replaced_in_between_stays_the_one_it_is_now(between:
     assert names(pool.backends) == "ac"
     assert all(pool.backends["ac".index(name)] is backend for name, backend in present.items())
     assert (present["a"].removed, present["a"].weight, present["a"].active) == (False, 2, 1)
-    assert "".join(next(pool.choices(None)).name for _ in range(6)).count("a") == 4
-    assert next(pool.choices(ANNE)) is present["a"]
+    assert "".join(next(pool.selection.choices(None)).name for _ in range(6)).count("a") == 4
+    assert next(pool.selection.choices(ANNE)) is present["a"]
     slot.release()
 
 

@@ -285,7 +285,7 @@ def test_slow_start_that_is_given_up_holds_no_backend_back() -> None:
 
 def times_first(pool: Pool, name: str) -> int:
     """How often a backend is the first choice for ten connections."""
-    return [next(pool.choices(None)).name for _ in range(10)].count(name)
+    return [next(pool.selection.choices(None)).name for _ in range(10)].count(name)
 
 
 @given(st.lists(st.integers(0, 2**32), min_size=1, max_size=6))

@@ -78,7 +78,7 @@ class Story:
 
     def connect(self) -> None:
         pool = self.rng.choice(self.fleet.workers).pool()
-        backend = next(pool.choices(None), None)
+        backend = next(pool.selection.choices(None), None)
         if backend is None:
             return
         slot = pool.take(backend, None)

@@ -193,7 +193,7 @@ def test_a_backend_that_is_replaced_meanwhile_stays_the_object_that_it_is_by_the
     balancer.apply(prepared)
     assert weights(balancer) == [1, 3]
     assert all(backend not in before for backend in pool.backends)
-    assert next(pool.choices(b"\1\1\1\1")) in pool.backends
+    assert next(pool.selection.choices(b"\1\1\1\1")) in pool.backends
 
 
 def test_tables_are_kept_for_as_long_as_a_policy_uses_them() -> None:

@@ -37,12 +37,14 @@ class Session:
     def look(self) -> None:
         """Take a slot, or wait, or be turned away."""
         pool = self.machine.pool
-        backend = next(pool.choices(self.client), None)
+        backend = next(pool.selection.choices(self.client), None)
         if backend is not None:
             self.slot = pool.take(backend, self.client)
             self.slot.connected(0.001)
         else:
-            self.turned_away = not (pool.is_full() and pool.queue is not None and pool.queue.join(self))
+            self.turned_away = not (
+                pool.selection.is_full() and pool.queue is not None and pool.queue.join(self)
+            )
 
     def its_turn(self) -> None:
         self.look()
@@ -180,8 +182,8 @@ class QueueMachine(RuleBasedStateMachine):
                 queue.leave(session)
                 session.turned_away = True
         self.told.clear()
-        at_home = [s for s in self.sessions if s in queue and self.pool._sticky_backends(s.client)]
-        assert self.pool.has_available() or len(queue) <= len(at_home)
+        at_home = [s for s in self.sessions if s in queue and self.pool.selection.sticky_backends(s.client)]
+        assert self.pool.selection.has_available() or len(queue) <= len(at_home)
 
     @invariant()
     def slots_are_counted(self) -> None:
@@ -201,7 +203,7 @@ class QueueMachine(RuleBasedStateMachine):
     @invariant()
     def nobody_waits_who_could_be_served(self) -> None:
         for session in self.sessions:
-            if session.slot is None and next(self.pool.choices(session.client), None) is not None:
+            if session.slot is None and next(self.pool.selection.choices(session.client), None) is not None:
                 # There is room, but not at home, where a client waits for its own.
                 homes = (
                     self.pool.affinity.lookup(session.client) if self.pool.affinity and session.client else ()

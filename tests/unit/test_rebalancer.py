@@ -42,7 +42,7 @@ class FakeSession:
         self.reason: EndReason | None = None
         self.over = False
         client = number.to_bytes(4, "big")
-        backend, _ = stage.pool.choose(client)
+        backend, _ = stage.pool.selection.choose(client)
         assert backend is not None
         self._slot = stage.pool.take(backend, client)
         self._slot.connected(0.001)
@@ -173,7 +173,7 @@ def test_short_connections_are_not_taken_for_clients_that_have_come_back(delay: 
     stage.scale_out(1)
     stage.rebalancer.start(stage.config)
     for _ in range(600):
-        backend, _ = stage.pool.choose(None)
+        backend, _ = stage.pool.selection.choose(None)
         assert backend is not None
         stage.clock.callLater(0.35, stage.pool.take(backend, None).release)
         stage.advance(0.1)
@@ -433,14 +433,14 @@ def test_it_wakes_up_seldom_while_there_is_nothing_to_do(count: int) -> None:
     for session in stage.sessions:
         session.busy = True
     looks = 0
-    surplus = stage.pool.surplus
+    surplus = stage.pool.selection.surplus
 
     def counted(*args: Any) -> Any:
         nonlocal looks
         looks += 1
         return surplus(*args)
 
-    stage.pool.surplus = counted  # type: ignore[assignment,method-assign]
+    stage.pool.selection.surplus = counted  # type: ignore[assignment,method-assign]
     stage.rebalancer.start(stage.config)
     stage.advance(10)
     assert 9 <= looks <= 11

@@ -29,7 +29,7 @@ def shares(pool: Pool, connections: int = 2000) -> dict[str, float]:
     counts: Counter[str] = Counter()
     slots = []
     for _ in range(connections):
-        backend = next(pool.choices(None))
+        backend = next(pool.selection.choices(None))
         counts[backend.name] += 1
         slot = pool.take(backend, None)
         slot.connected(0.001)
@@ -104,7 +104,7 @@ def test_backups_and_those_that_are_full_do_not_count() -> None:
 
 def is_held_back(pool: Pool, backend: Backend) -> bool:
     """Whether a backend is held back; three others are there."""
-    return backend not in [next(pool.choices(None)) for _ in range(4)]
+    return backend not in [next(pool.selection.choices(None)) for _ in range(4)]
 
 
 def test_it_begins_for_one_that_is_ready_again() -> None:
@@ -135,7 +135,7 @@ def test_clients_at_home_come_all_the_same() -> None:
     pool.take(home, ANNE).connected(0.001)
     pool.mark_down(home, "refused")
     pool.mark_up(home)
-    assert all(next(pool.choices(ANNE)) is home for _ in range(50))
+    assert all(next(pool.selection.choices(ANNE)) is home for _ in range(50))
 
 
 @pytest.mark.parametrize("balance", ["source_hash", SourceHash])
