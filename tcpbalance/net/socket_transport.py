@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterable
 from socket import SocketType
 from typing import Any, cast
 
-from OpenSSL import SSL
 from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IConsumer, IPushProducer, ITransport
 from twisted.python.failure import Failure
@@ -410,19 +409,24 @@ class SocketTransport:
         """See ``Transport``."""
         if isinstance(self.input.reader, Preview):
             self.input.reader.end(len(rest))
-        self._speak_tls(tls.connection())
+        self.speak_tls(TlsSocket(tls.connection(), self.socket))
         self.input.read_again()
 
     def connect_tls(self, peer: TlsClient) -> None:
         """See ``Transport``."""
-        self._speak_tls(peer.connection()).begin()
+        self.speak_tls(TlsSocket(peer.connection(), self.socket)).begin()
 
-    def _speak_tls(self, connection: SSL.Connection) -> TlsLayer:
-        tls = TlsSocket(connection, self.socket)
+    def speak_tls(self, tls: TlsSocket) -> TlsLayer:
+        """Read and write through a TLS socket that has this transport's socket."""
         self.socket = self.input.socket = cast(SocketType, tls)  # the part of it that is used here
         self.output = TlsOutput(tls)
         layer = self._tls = self.input.reader = TlsLayer(self, self.input, tls)
         return layer
+
+    @property
+    def tls(self) -> TlsLayer | None:
+        """What speaks TLS here; None in the clear, and once it is closed."""
+        return self._tls
 
     # Changing hands
 

@@ -28,6 +28,7 @@ from tcpbalance.net.pump import CHUNK, MORE
 from tcpbalance.net.socket_options import set_no_delay
 from tcpbalance.net.socket_transport import SocketTransport
 from tcpbalance.net.tcp_info import connect_time
+from tcpbalance.net.tls.facts import TlsFacts
 from tcpbalance.net.wheel import RESOLUTION
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.shared_load import NoCapacityError
@@ -46,6 +47,7 @@ from tcpbalance.proxy.phases import (
     RELAYING,
     TABLE,
 )
+from tcpbalance.proxy.preread import Preread
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.proxy.relay import join
@@ -60,7 +62,8 @@ _UNIX = int(socket.AF_UNIX)
 _INPUT = READABLE | END
 _OUT_OF_THE_ORDINARY = ERROR | URGENT
 _NO_ACCEPT = _OUT_OF_THE_ORDINARY | HANG_UP
-_NO_CLIENT = _OUT_OF_THE_ORDINARY | END
+NO_CLIENT = _OUT_OF_THE_ORDINARY | END
+"""What is reported of a client that needs more than a bare session before it has a backend."""
 
 # What `_client_finished` and `_backend_finished` do.
 assert TABLE[RELAYING, CLIENT_FINISHED] is TABLE[RELAYING, BACKEND_FINISHED] is PASS_ON
@@ -83,12 +86,14 @@ class BareSession(Session):
         "_backend_bytes",
         "_backend_ended",
         "_backend_socket",
+        "_began",
         "_choices",
         "_client_bytes",
         "_client_ended",
         "_client_socket",
         "_client_waits",
         "_connect_time",
+        "_facts",
         "_held",
         "_start",
         "is_bare",
@@ -124,10 +129,16 @@ class BareSession(Session):
         self._choices: Generator[Backend, None, None] | None = None
         self._client_bytes = self._backend_bytes = 0
         self._client_waits = self._client_ended = self._backend_ended = False
+        self._began = born  # when it dials
         self._connect_time: float | None = None
+        self._facts: TlsFacts | None = None  # of the client's handshake
         self.slot: int | None = None
 
     def begin(self) -> None:
+        """Do what is first, with the client connected: dial."""
+        self._dial()
+
+    def _dial(self) -> None:
         """Dial the backend that comes first."""
         start, client = self._start, self._peer.packed
         pool = start.pool
@@ -150,7 +161,7 @@ class BareSession(Session):
                 self._dial_failed(error)
                 return
             after = pool.first_deadline
-            due = self._born + (after if after < start.look_every else start.look_every)
+            due = self._began + (after if after < start.look_every else start.look_every)
             start.wheel.watch_until(self, due if due < self.aged_at else self.aged_at)
         except Exception:
             self._fail()
@@ -171,7 +182,7 @@ class BareSession(Session):
         if self._phase is RELAYING and not events & _OUT_OF_THE_ORDINARY:
             if events & _INPUT and not self._client_ended:
                 self._read_client(events)
-        elif self._phase is DIALLING and not events & _NO_CLIENT:
+        elif self._phase is DIALLING and not events & NO_CLIENT:
             self._client_waits = self._client_waits or events & READABLE != 0
         else:
             self._go_on_with(True, events)
@@ -196,7 +207,7 @@ class BareSession(Session):
             assert self._attempt is not None
             self._attempt.on_events(events)
             return
-        self._connect_time = seconds = self._context.clock() - self._born
+        self._connect_time = seconds = self._context.clock() - self._began
         self._phase = RELAYING
         self._served_by = backend
         self.active = self._wheel.now
@@ -225,7 +236,7 @@ class BareSession(Session):
         """Send the PROXY header that the pool wants."""
         sock = self._client_socket
         host = peer_address(sock.family, sock.getsockname())
-        header = outgoing_proxy_header(self._start.pool, self._peer.twisted, host, None)
+        header = outgoing_proxy_header(self._start.pool, self._peer.twisted, host, self._make_preread())
         if header is None:
             return
         self._outgoing_header = header
@@ -401,8 +412,7 @@ class BareSession(Session):
         """See ``Session``."""
         if not self.is_bare:
             return super().can_move(idle_for)
-        client, backend, held = self._client_socket, self._backend_socket, self._held
-        has_input = self._start.connector.data_path.has_input
+        backend, held = self._backend_socket, self._held
         return (
             self._phase is RELAYING
             and self._first_end is None
@@ -412,9 +422,13 @@ class BareSession(Session):
             and backend is not None
             and not held.is_bound
             and not self.buffered
-            and not has_input(client)
-            and not has_input(backend)
+            and not self._client_has_input()
+            and not self._start.connector.data_path.has_input(backend)
         )
+
+    def _client_has_input(self) -> bool:
+        """Whether something has come from the client that was not read."""
+        return self._start.connector.data_path.has_input(self._client_socket)
 
     @property
     def _host(self) -> IAddress:
@@ -437,7 +451,7 @@ class BareSession(Session):
     def check(self, now: float) -> None:
         """The wheel's call: a deadline may have come."""
         self._equip()
-        if self._attempt is not None and now >= self._born + self._start.pool.connect_timeout:
+        if self._attempt is not None and now >= self._began + self._start.pool.connect_timeout:
             self._attempt.check(now)
 
     def on_failure(self, failure: Failure) -> None:
@@ -478,7 +492,7 @@ class BareSession(Session):
             return super().record(client_bytes, backend_bytes)
         assert self._reason is not None
         context, outgoing, connect = self._context, self._outgoing_header, self._connect_time
-        held = self._held
+        held, facts = self._held, self._facts
         total = context.clock() - self._born
         return SessionRecord(
             self._started,
@@ -486,7 +500,7 @@ class BareSession(Session):
             context.name,
             None if self._served_by is None else self._served_by.name,
             0 if held is None else 1,
-            total if connect is None else 0.0,
+            total if connect is None else self._began - self._born,
             connect,
             total,
             client_bytes,
@@ -494,9 +508,9 @@ class BareSession(Session):
             self._reason,
             "",
             None,
-            None,
+            None if facts is None else facts.server_name,
             None if outgoing is None else outgoing.unique_id,
-            None,
+            facts,
             ((held.backend.name, GIVEN_UP),) if connect is None and held is not None else (),
         )
 
@@ -507,25 +521,11 @@ class BareSession(Session):
 
         Nothing of that shows outside: bytes, ends, times and the attempt under way are taken along.
         """
-        context, start, sock = self._context, self._start, self._client_socket
-        pool = start.pool
-        self._attempt: Attempt | None = None
-        sock.setblocking(False)
-        self._wheel.forget(self)
-        self._wheel = context.wheel
-        self._complete()
-        client = self.client = ClientConnection(context, self._peer)
-        client.session = self
-        client.resume(
-            start.connector.data_path.transport(sock, client, self._peer.twisted),
-            self._client_bytes,
-            self._client_ended,
-            self._backend_ended,
-        )
-        start.poller.watch_writes(sock.fileno())
+        context, pool = self._context, self._start.pool
+        client = self._equip_client()
         self._dialler = dialler = Dialler(pool, context.connector, self._peer.packed, context.clock, self)
-        dialler.resume(self._held, self._choices, self._born)
-        self._deadlines = Deadlines(self, context, self._born + pool.dial_timeout)
+        dialler.resume(self._held, self._choices, self._began)
+        self._deadlines = Deadlines(self, context, self._began + pool.dial_timeout)
         # Until here, it could be closed as one that is bare.
         self.is_bare = False
         if self._phase is RELAYING:
@@ -535,6 +535,31 @@ class BareSession(Session):
         self._deadlines.look()
         if self._phase is DIALLING and self._client_waits:
             self._transport(of_client=True).on_events(READABLE)
+
+    def _equip_client(self) -> ClientConnection:
+        """Make the client's side, and what does not depend on the phase."""
+        context, start = self._context, self._start
+        self._attempt: Attempt | None = None
+        self._wheel.forget(self)
+        self._wheel = context.wheel
+        self._complete()
+        self._preread = self._make_preread()
+        client = self.client = ClientConnection(context, self._peer)
+        client.session = self
+        client.resume(
+            self._make_client_transport(client), self._client_bytes, self._client_ended, self._backend_ended
+        )
+        start.poller.watch_writes(self._client_socket.fileno())
+        return client
+
+    def _make_client_transport(self, client: ClientConnection) -> SocketTransport:
+        sock = self._client_socket
+        sock.setblocking(False)
+        return self._start.connector.data_path.transport(sock, client, self._peer.twisted)
+
+    def _make_preread(self) -> Preread | None:
+        """Give what is known of the client from what it has sent first; None where that was nothing."""
+        return None
 
     def _equip_backend(self, client: ClientConnection) -> None:
         held, sock = self._held, self._backend_socket
@@ -557,10 +582,10 @@ class BareSession(Session):
         held, pool, sock = self._held, self._start.pool, self._backend_socket
         if pool.send_proxy_protocol is not None:
             self._outgoing_header = outgoing_proxy_header(
-                pool, self._peer.twisted, client.transport.getHost(), None
+                pool, self._peer.twisted, client.transport.getHost(), self._preread
             )
         if sock is not None and held is not None:
-            left = max(0.0, self._born + pool.connect_timeout - self._context.clock())
+            left = max(0.0, self._began + pool.connect_timeout - self._context.clock())
             self._attempt = self._start.connector.take_over(
                 sock, held.backend.address, self._dialler, pool.connect_timeout, left
             )

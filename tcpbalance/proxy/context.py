@@ -119,7 +119,11 @@ class SessionContext:
     def begins_bare(self, client: ClientAddress) -> bool:
         """Whether the session of a client begins with ``bare``."""
         start, preread = self.bare, self.preread
-        return start is not None and start.pool.is_plain and (preread is None or not preread.asks(client))
+        return (
+            start is not None
+            and start.pool.is_plain
+            and (preread is None or not preread.asks_in_the_clear(client))
+        )
 
     def age_limit(self) -> float:
         """How old the next session may get, in seconds; infinite without a limit."""

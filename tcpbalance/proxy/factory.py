@@ -29,6 +29,7 @@ from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.net.wheel import Wheel
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.bare_session import BareSession
+from tcpbalance.proxy.bare_tls_session import BareTlsSession
 from tcpbalance.proxy.client import ClientConnection
 from tcpbalance.proxy.context import SessionContext
 from tcpbalance.proxy.dry_run import DryRun
@@ -234,7 +235,7 @@ class FrontendFactory(Factory):
         :raises OSError: the system cannot watch one more socket; *sock* is still the caller's.
         """
         context = self.context
-        start, admission = context.bare, context.admission
+        start, admission, preread = context.bare, context.admission, context.preread
         if start is None or not context.begins_bare(client):
             return False
         if admission is not None and admission.admit(client) is not None:
@@ -242,7 +243,8 @@ class FrontendFactory(Factory):
             sock.close()
             return True
         try:
-            session = BareSession(context, start, sock, client, None if admission is None else client)
+            kind = BareSession if preread is None or preread.tls is None else BareTlsSession
+            session = kind(context, start, sock, client, None if admission is None else client)
             start.poller.watch_new(sock.fileno(), session.on_client_events, READ_EDGES)
         except BaseException:
             self.stats.setup_failures += 1

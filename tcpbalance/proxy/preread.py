@@ -129,6 +129,13 @@ class Preread:
             # The handshake reads from the socket itself: what comes before it is only looked at.
             self._session.client.transport.look()
 
+    def resume(self, left: float) -> None:
+        """Go on in the place of a session that has begun bare, whose TLS handshake is under way.
+
+        :param left: seconds that it may still take.
+        """
+        self._context.wheel.watch(self, left)
+
     def feed(self, data: bytes) -> None:
         """Take what has come from the client."""
         try:

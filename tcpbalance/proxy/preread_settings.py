@@ -58,3 +58,7 @@ class PrereadSettings:
     def asks(self, client: ClientAddress) -> bool:
         """Whether anything comes before a backend is chosen for a client."""
         return self.routes is not None or self.tls is not None or self.decides_later(client)
+
+    def asks_in_the_clear(self, client: ClientAddress) -> bool:
+        """Whether anything but a TLS handshake comes before that."""
+        return self.routes is not None or self.decides_later(client)

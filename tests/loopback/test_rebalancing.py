@@ -18,6 +18,7 @@ from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 
 from support import peers
+from support.bare import whole
 from support.clients import connect, read
 from support.data_paths import DataPathCase
 from support.ports import free_port
@@ -298,8 +299,7 @@ class NativeTlsRebalancingTests(TlsRebalancingTests):
             speaker = Speaker(self.client_context(), client)
             await deferToThread(speaker.shake_hands)
             assert await deferToThread(speaker.exchange, b"question") == b"question"
-            session: Any
-            (session,) = self.frontend.registry.sessions
+            session = whole(next(iter(self.frontend.registry.sessions)))
             await until(reactor, lambda: not session.buffered)
             clock.pump([1.0] * 8)
             assert session.can_move(5.0)

@@ -16,6 +16,7 @@ from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 
 from support import peers
+from support.bare import whole
 from support.certificates import Authority
 from support.clients import connect, read
 from support.hellos import real_hello
@@ -28,7 +29,6 @@ from tcpbalance.config.paths import FilePath
 from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.net.wheel import Wheel
 from tcpbalance.proxy.preread_settings import PrereadSettings
-from tcpbalance.proxy.session import Session
 
 reactor: Any = global_reactor
 
@@ -158,8 +158,7 @@ class SlowReaderTests(ClientCase):
     async def fetch_late(self, clock: Clock, client: socket.socket) -> None:
         """Let one fetch a part of what waits for it, shortly before the limit."""
         await until(reactor, lambda: any(session.served_by for session in self.frontend.registry.sessions))
-        (session,) = self.frontend.registry.sessions
-        assert isinstance(session, Session)
+        session = whole(next(iter(self.frontend.registry.sessions)))
         await until(reactor, lambda: session.backend and session.backend.received == 40_000)
         await until_steady(reactor, session.client.in_flight)
         before = session.client.in_flight()

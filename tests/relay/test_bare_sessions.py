@@ -27,6 +27,7 @@ from support.bare import whole
 from support.memory_poller import MemoryPoller
 from support.network import no_logged_failure
 from support.scene import ONE, TWO, BareScene, Scene, WholeScene
+from support.tls_scene import TLS
 from tcpbalance.admission.access import Access
 from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.config.admission import LimitsConfig
@@ -173,6 +174,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "least connections": {"balance": "least_connections"},
     "slow start": {"slow_start": 5.0},
     "bounded load": {"bounded_load": 1.2},
+    "TLS": TLS,
+    "TLS, header": {**TLS, "send_proxy_protocol": "v1"},
+    "TLS, queue": {**TLS, "queue": 2, "queue_timeout": 5.0},
 }
 
 

@@ -17,6 +17,7 @@ from tcpbalance.net.data_path import NativeDataPath, begin
 from tcpbalance.net.end_queue import EndQueue
 from tcpbalance.net.poller import Poller
 from tcpbalance.net.splice import PipeStore
+from tcpbalance.net.tls.tls_socket import TlsSocket
 
 EPOLL = 999
 """The number of the poller's descriptor, below those of all sockets."""
@@ -88,15 +89,16 @@ class MemoryNativeDataPath(NativeDataPath):
 
     def transport(self, sock: Any, protocol: Any, peer: Any) -> MemorySocketTransport:
         transport = MemorySocketTransport(self.poller, sock, protocol, peer)
+        transport.kernel = _beneath(sock)
         self.poller.watch(sock.fileno(), transport.on_events)
         self.transports.append(transport)
         return transport
 
     def has_input(self, sock: Any) -> bool:
-        return bool(sock.incoming.unread)
+        return bool(_beneath(sock).incoming.unread)
 
     def in_flight(self, sock: Any) -> int:
-        return len(sock.outgoing.unsent)
+        return len(_beneath(sock).outgoing.unsent)
 
     def report(self, number: int, events: int) -> None:
         """Report an event at a descriptor in the place of what is to be reported of it."""
@@ -117,3 +119,8 @@ class MemoryNativeDataPath(NativeDataPath):
 
     def _watched(self) -> dict[int, Callable[[int], None]]:
         return {**self.poller._handlers, **self.poller._new_handlers}
+
+
+def _beneath(sock: Any) -> MemorySocket:
+    """Give the socket that TLS is spoken over, where it is."""
+    return cast(MemorySocket, sock._sock if isinstance(sock, TlsSocket) else sock)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+
+from OpenSSL import SSL
 
 from support.memory_socket import NO_LINGER, MemorySocket
 from support.memory_tls import CLOSE_NOTIFY, HELLO, Unframer, records
+from support.tls_lines import client_context, client_in_memory, to_send
 
 _PIECE = 64 * 1024
 
@@ -221,3 +225,62 @@ class TlsPeer(Peer):
         if self.complete:
             self.socket.close()
         return self.complete
+
+
+class OpenSslPeer(Peer):
+    """A program that speaks TLS by OpenSSL: ``finish`` says close_notify before the end of the stream.
+
+    :ivar established: whether its handshake is over.
+    """
+
+    context = client_context()
+
+    def __init__(self, sock: MemorySocket) -> None:
+        super().__init__(sock)
+        self.established = False
+        self._early = bytearray()
+        self._said_close_notify = False
+        self.tls = client_in_memory(self.context, "web.example")
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if not self.established:
+            with contextlib.suppress(SSL.WantReadError):
+                self.tls.do_handshake()
+                self.established = True
+                if self._early:
+                    self.tls.send(bytes(self._early))
+                    self._early.clear()
+        self._unsent += b"".join(to_send(self.tls))
+        self._push()
+
+    def _on_the_wire(self, data: bytes) -> bytes:
+        if not self.established:
+            self._early += data
+        elif data:
+            self.tls.send(data)
+        return b"".join(to_send(self.tls))
+
+    def _off_the_wire(self, data: bytes) -> None:
+        if data:
+            self.tls.bio_write(data)
+        with contextlib.suppress(SSL.Error):
+            self._go_on()
+            try:
+                while not self.complete:
+                    self._received += self.tls.recv(_PIECE)
+            except SSL.ZeroReturnError:
+                self.complete = True
+        self._unsent += b"".join(to_send(self.tls))
+
+    def _end_stream(self) -> bool:
+        if self._early:
+            return False
+        if self.established and not self._said_close_notify:
+            self._said_close_notify = True
+            self.tls.shutdown()
+            self._unsent += b"".join(to_send(self.tls))
+            self._push_bytes()
+            if self._unsent or self.socket.was_reset:
+                return True
+        return super()._end_stream()

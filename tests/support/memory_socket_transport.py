@@ -43,7 +43,8 @@ class MemorySocketTransport(SocketTransport):
         self.note()
 
     def has_input(self) -> bool:
-        return self.is_open and bool(self.kernel.incoming.unread)
+        kept = self._tls is not None and self._tls.has_input
+        return self.is_open and (kept or bool(self.kernel.incoming.unread))
 
     def in_flight(self) -> int:
         return self.kept + len(self.kernel.outgoing.unsent) if self.is_open and not self._broken else 0

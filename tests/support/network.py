@@ -19,7 +19,7 @@ import functools
 import itertools
 import random
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, cast
 
@@ -113,17 +113,24 @@ class Network:
         return backend
 
     def connect_client(
-        self, factory: Any, address: IAddress | None = None, *, tls: bool = False, early: bytes = b""
+        self,
+        factory: Any,
+        address: IAddress | None = None,
+        *,
+        tls: bool = False,
+        early: bytes = b"",
+        program: Callable[[MemorySocket], Peer] | None = None,
     ) -> Any:
         """Let a client connect to *factory*, as through a listener that has just accepted it.
 
         :param address: the client's; a new port of 198.51.100.7 when left out.
         :param tls: whether Twisted's TLS stands between.
         :param early: what the client had sent before it was accepted.
+        :param program: makes the client, of its socket; a ``Peer``, or one of (null) TLS, when left out.
         :returns: the client; it sees a reset when the factory refuses it.
         """
         address = address or IPv4Address("TCP", "198.51.100.7", next(self._ports))
-        client, ours = self._link(tls)
+        client, ours = self._link(program or (TlsPeer if tls else Peer))
         client.send(early)
         if self._begins_bare and not tls:
             # As a listener accepts it.
@@ -205,9 +212,9 @@ class Network:
         self.pipes.on_fill = data_path.note
         return data_path
 
-    def _link(self, tls: bool) -> tuple[Any, MemorySocket]:
+    def _link(self, program: Callable[[MemorySocket], Peer]) -> tuple[Any, MemorySocket]:
         theirs, ours = connected_pair(self._numbers, *self._buffers)
-        peer = TlsPeer(theirs) if tls else Peer(theirs)
+        peer = program(theirs)
         self._peers.append(peer)
         self._ours[ours.number] = ours
         self.reactor.know(ours.fileno(), ours.events)
@@ -227,7 +234,7 @@ class Network:
         backend.accepted(peer)
 
     def _connect_backend(self, backend: MemoryBackend, dial: MemoryDial) -> None:
-        peer, ours = self._link(backend.tls)
+        peer, ours = self._link(TlsPeer if backend.tls else Peer)
         backend.accepted(peer)
         host, _, port = backend.address.rpartition(":")
         address = IPv4Address("TCP", host, int(port))

@@ -40,6 +40,7 @@ class Scene:
     :param network: arguments of ``Network``: where it takes place.
     :param entrance: makes what clients have to say first, of the pool.
     :param gate: makes the gate, of a clock.
+    :param program: makes each client; see ``Network.connect_client``.
     :param has_default: whether the pool serves the frontend, or only whom a route leads to it.
     :param pool: further arguments of ``Pool``.
     """
@@ -63,9 +64,11 @@ class Scene:
         preread: Callable[[Pool], PrereadSettings] | None = None,
         admission: Callable[[Callable[[], float]], AdmissionControl] | None = None,
         has_default: bool = True,
+        program: Callable[[Any], Any] | None = None,
         **pool: Any,
     ) -> None:
         self.network = Network(data_path=self.data_path, **(network or {}))
+        self._how = {} if program is None else {"program": program}
         self.records: list[SessionRecord] = []
         self.clients: list[Any] = []
         outcomes = backends if isinstance(backends, Mapping) else dict.fromkeys(backends, "accepts")
@@ -102,7 +105,7 @@ class Scene:
 
     def connect(self, **how: Any) -> Any:
         """A client comes; see ``Network.connect_client``."""
-        client = self.network.connect_client(self.frontend, **how)
+        client = self.network.connect_client(self.frontend, **{**self._how, **how})
         self.clients.append(client)
         return client
 

@@ -135,7 +135,7 @@ class TlsLayer:
         self._source = source
         source.splices = False
         self.socket = tls
-        self.handshaking = True
+        self.handshaking = not tls.is_established
         self.inner: Reader = source
 
     def begin(self) -> None:
@@ -144,7 +144,7 @@ class TlsLayer:
             self.socket.begin()
         except SSL.Error as error:
             # Reported in a later turn: the caller does not expect to be called back from within.
-            self._transport.call_later(partial(self._fail, error))
+            self._transport.call_later(partial(self.fail, error))
         else:
             self._source.read_on()
 
@@ -182,7 +182,7 @@ class TlsLayer:
         try:
             more = self.socket.do_handshake(source.at_the_end)
         except SSL.Error as error:
-            self._fail(error)
+            self.fail(error)
             return False
         source.readable = bool(more)
         if more is None:
@@ -191,8 +191,8 @@ class TlsLayer:
         source.protocol.handshakeCompleted()
         return source.is_open
 
-    def _fail(self, error: SSL.Error) -> None:
-        """The handshake has failed."""
+    def fail(self, error: SSL.Error) -> None:
+        """The handshake has failed: close, and report why."""
         failure = _failure_of(error, self.socket.connection)
         forget_errors()
         self.socket.drain()

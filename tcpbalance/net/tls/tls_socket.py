@@ -79,6 +79,7 @@ class TlsSocket:
 
     :param connection: one that reads and writes memory.
     :param sock: connected, not blocking.
+    :ivar is_established: whether the handshake is over.
     :ivar error: why the peer, or OpenSSL, has ended the connection, once it has.
     :ivar pending: what the last read, or step of the handshake, has met: ``MORE_TO_READ``, there may be more
         to read, an end or an error among it; or ``WANTS_WRITE``, besides that OpenSSL has written something
@@ -102,12 +103,14 @@ class TlsSocket:
         "all_came",
         "connection",
         "error",
+        "is_established",
         "pending",
         "unsent",
     )
 
     def __init__(self, connection: SSL.Connection, sock: SocketType) -> None:
         self.connection = connection
+        self.is_established = False
         self.pending: str | None = None
         self.error: str | None = None
         self._handle, memory, self._memory = parts_of(connection)
@@ -160,6 +163,7 @@ class TlsSocket:
                 # client may have said what counts.
                 if self._is_client and self._lost is not None:
                     raise SSL.SysCallError(*self._lost)
+                self.is_established = True
                 records.without_data = 0
                 self._memory = shrink(self.connection)
                 self.all_came = not more
@@ -198,12 +202,13 @@ class TlsSocket:
 
     # Reading
 
-    def recv(self, size: int) -> bytes:
+    def recv(self, size: int, flags: int = 0) -> bytes:
         """Read what has come; less than *size*, with nothing ``pending``, is all that there is.
 
         It may be more by a record, since OpenSSL would keep what is left of one where no further read looks
         for it.
 
+        :param flags: of no use here.
         :returns: nothing at the end.
         """
         records = self._records

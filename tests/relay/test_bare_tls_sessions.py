@@ -1,0 +1,459 @@
+"""What a bare session does itself where its client speaks TLS, and each reason to have the rest made.
+
+Every script is played with sessions that begin bare and with sessions that have all made from the first byte,
+and comes out the same.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from typing import Any
+from unittest.mock import Mock, patch
+
+import pytest
+from twisted.logger import capturedLogs
+
+from support.memory_peers import Peer
+from support.memory_socket import MemorySocket
+from support.network import no_logged_failure
+from support.pools import described
+from support.scene import ONE, RETRY_ON_RESET, TWO, BareScene, Scene, WholeScene
+from support.tls_scene import TLS
+from tcpbalance.net.tls.errors import HandshakeFailed
+from tcpbalance.net.tls.server import ServerTls
+from tcpbalance.net.tls.tls_socket import TlsSocket
+from tcpbalance.net.wheel import RESOLUTION
+from tcpbalance.proxy.bare_tls_session import BareTlsSession
+from tcpbalance.proxy.reasons import EndReason
+
+Carrier = Callable[..., Scene]
+
+OVERHEAD = 22
+"""Bytes that a record of TLS 1.3 has besides its data: RFC 8446, section 5.2."""
+
+SMALL = {"send_buffer": 200, "receive_buffer": 200}
+"""Arguments of a network in which the steps of a handshake take several turns."""
+
+
+@pytest.fixture(params=[BareScene, WholeScene], ids=lambda carrier: carrier.__name__, scope="module")
+def carrier(request: pytest.FixtureRequest) -> Carrier:
+    """Makes a scene with sessions of one kind."""
+    made: Carrier = request.param
+    return made
+
+
+def only_session(scene: Scene) -> Any:
+    """Give the one session that is open."""
+    (session,) = scene.frontend.registry.sessions
+    return session
+
+
+def ours(peer: Any) -> Any:
+    """Give the balancer's end of a connection."""
+    return peer.socket.other
+
+
+def test_it_begins_bare() -> None:
+    scene = BareScene(**TLS)
+    client, backend = scene.joined(early=b"question")
+    session = only_session(scene)
+    assert isinstance(session, BareTlsSession)
+    assert (session.is_bare, client.established, backend.received) == (True, True, b"question")
+    backend.send(b"answer")
+    backend.finish()
+    scene.run()
+    client.finish()
+    scene.run()
+    assert (session.is_bare, client.received, client.saw) == (True, b"answer", "fin")
+
+
+def test_a_message_each_way(make_scene: Carrier) -> None:
+    scene = make_scene(**TLS)
+    client, backend = scene.joined(early=b"question")
+    backend.send(b"answer")
+    backend.finish()
+    scene.run()
+    client.finish()
+    scene.run()
+    assert (backend.received, backend.saw, client.received, client.saw) == (
+        b"question",
+        "fin",
+        b"answer",
+        "fin",
+    )
+    record = scene.record
+    assert (record.reason, record.client_bytes, record.backend_bytes) == (EndReason.BACKEND_CLOSED, 8, 6)
+    assert record.server_name == "web.example"
+    assert record.tls is not None
+    assert record.tls.version == "TLSv1.3"
+
+
+def test_a_client_that_ends_first(make_scene: Carrier) -> None:
+    scene = make_scene(**TLS)
+    client, backend = scene.joined(early=b"question")
+    client.finish()
+    scene.run()
+    assert backend.saw == "fin"
+    backend.send(b"answer")
+    backend.finish()
+    scene.run()
+    assert (scene.ended, client.received, client.saw) == ("client_closed", b"answer", "fin")
+
+
+def test_a_message_with_the_end_behind_it(make_scene: Carrier) -> None:
+    scene = make_scene(**TLS)
+    client, backend = scene.joined()
+    client.send(b"question")
+    client.finish()
+    client.step()
+    scene.run()
+    assert (backend.received, backend.saw, scene.records) == (b"question", "fin", [])
+    backend.finish()
+    scene.run()
+    assert (scene.ended, client.saw) == ("client_closed", "fin")
+
+
+@pytest.mark.parametrize("early", [b"", b"question"])
+def test_the_time_of_the_handshake_is_waited(make_scene: Carrier, early: bytes) -> None:
+    scene = make_scene({ONE: "hangs"}, **TLS)
+    scene.advance(100.0)
+    client = scene.connect(early=early)
+    client.stop_reading()
+    scene.advance(2.0)
+    client.start_reading()
+    scene.run()
+    scene.advance(1.0)
+    scene.backends[ONE].behaviour = "accepts"
+    scene.run()
+    client.finish()
+    scene.backends[ONE].connection.finish()
+    scene.run()
+    record = scene.record
+    assert (record.wait, record.connect, record.total) == (2.0, 1.0, 3.0)
+    assert (record.client_bytes, record.attempts) == (len(early), 1)
+
+
+def test_the_header_says_what_tls_has_agreed_on(make_scene: Carrier) -> None:
+    scene = make_scene(send_proxy_protocol="v2", **TLS)
+    _, backend = scene.joined()
+    assert b"web.example" in backend.received
+    assert b"TLSv1.3" in backend.received
+
+
+# The handshake
+
+
+def in_the_handshake(scene: Scene, **how: Any) -> Any:
+    """Let a client come that has said its first words, and hears nothing of the answer."""
+    client = scene.connect(**how)
+    client.stop_reading()
+    scene.run()
+    assert not client.established
+    return client
+
+
+def test_a_client_that_does_not_speak_tls(make_scene: Carrier) -> None:
+    scene = make_scene(preread=TLS["preread"])
+    client = scene.connect(early=b"GET / HTTP/1.1\r\n\r\n")
+    scene.run()
+    assert (scene.ended, scene.record.cause) == ("handshake_failed", "http request")
+    assert (client.saw, scene.record.client_bytes, scene.record.attempts) == ("fin", 0, 0)
+
+
+@pytest.mark.parametrize("how", ["reset", "finish"])
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_client_that_leaves(make_scene: Carrier, how: str, begun: bool) -> None:
+    scene = make_scene(**TLS) if begun else make_scene(preread=TLS["preread"])
+    client = in_the_handshake(scene) if begun else scene.connect()
+    scene.run()
+    getattr(client, how)()
+    scene.run()
+    assert scene.ended == ("client_reset" if how == "reset" else "client_closed")
+    assert (scene.record.tls, scene.record.backend) == (None, None)
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_client_that_takes_too_long(make_scene: Carrier, begun: bool) -> None:
+    scene = make_scene(**TLS) if begun else make_scene(preread=TLS["preread"])
+    scene.advance(100.0)
+    client = in_the_handshake(scene) if begun else scene.connect()
+    scene.advance(4.9)
+    assert scene.records == []
+    scene.advance(0.3 + RESOLUTION)
+    assert scene.ended == "preread_timeout"
+    client.start_reading()
+    client.step()
+    assert client.complete or begun
+
+
+def test_a_client_that_takes_little_at_a_time(make_scene: Carrier) -> None:
+    """The answer waits for space, and is finished once there is some."""
+    scene = make_scene(network=SMALL, **TLS)
+    client = scene.connect(early=b"question")
+    client.stop_reading()
+    scene.run()
+    client.start_reading()
+    scene.run()
+    backend = scene.backends[ONE].connection
+    backend.send(b"answer")
+    scene.run()
+    assert (backend.received, client.received) == (b"question", b"answer")
+
+
+@pytest.mark.parametrize("early", [b"", b"question"])
+def test_a_client_that_does_not_read_what_ends_the_handshake(make_scene: Carrier, early: bytes) -> None:
+    """The tickets wait for space, and so does what the backend says."""
+    scene = make_scene(network={"send_buffer": 1500, "receive_buffer": 1500}, **TLS)
+    client = scene.connect(early=early)
+    while not client.established:
+        scene.network.step()
+    client.stop_reading()
+    outgoing = ours(client).outgoing
+    outgoing.receive_limit = len(outgoing.unread)
+    outgoing.send_limit = 1
+    scene.run()
+    backend = scene.backends[ONE].connection
+    backend.send(b"answer")
+    scene.run()
+    outgoing.receive_limit = outgoing.send_limit = 1500
+    client.start_reading()
+    scene.run()
+    assert (backend.received, client.received) == (early, b"answer")
+
+
+def test_the_operator_ends_it(make_scene: Carrier) -> None:
+    scene = make_scene(**TLS)
+    in_the_handshake(scene)
+    scene.frontend.registry.end_sessions(EndReason.SHUTDOWN)
+    assert (scene.ended, scene.record.attempts) == ("shutdown", 0)
+
+
+def test_nothing_is_moved_or_served(make_scene: Carrier) -> None:
+    scene = make_scene(**TLS)
+    in_the_handshake(scene)
+    session = only_session(scene)
+    assert (session.can_move(0.0), session.served_by, session.cause) == (False, None, "")
+
+
+def test_a_reactor_that_is_torn_down(make_scene: Carrier) -> None:
+    scene = make_scene(**TLS)
+    client = in_the_handshake(scene)
+    scene.network.tear_down()
+    assert (client.saw, scene.ended) == ("reset", "client_reset")
+    assert (scene.record.tls, scene.record.failures) == (None, ())
+
+
+def test_what_has_expired_since(make_scene: Carrier) -> None:
+    scene = make_scene(**TLS)
+    error = HandshakeFailed("certificate expired")
+    with (
+        patch("tcpbalance.proxy.bare_tls_session.facts_of", side_effect=error),
+        patch("tcpbalance.proxy.preread.facts_of", side_effect=error),
+    ):
+        scene.connect(early=b"question")
+        scene.run()
+    assert (scene.ended, scene.record.cause) == ("handshake_failed", "certificate expired")
+    assert (scene.record.server_name, scene.record.attempts) == ("web.example", 0)
+
+
+def test_a_pool_that_needs_more_by_then(make_scene: Carrier) -> None:
+    """It is tried again elsewhere, with what the client has sent."""
+    scene = make_scene({ONE: "resets_at_once", TWO: "accepts"}, **TLS)
+    client = in_the_handshake(scene, early=b"question")
+    scene.pool.prepare_as(described([ONE, TWO], "pool", **RETRY_ON_RESET))()
+    client.start_reading()
+    scene.run()
+    backend = scene.backends[TWO].connection
+    backend.send(b"answer")
+    scene.run()
+    assert (backend.received, client.received) == (b"question", b"answer")
+
+
+def test_no_backend(make_scene: Carrier) -> None:
+    scene = make_scene({ONE: "refuses"}, retries=0, **TLS)
+    client = scene.connect(early=b"question")
+    scene.run()
+    assert (scene.ended, client.saw, scene.record.client_bytes) == ("connect_failed", "fin", 8)
+
+
+def test_one_that_cannot_begin(make_scene: Carrier) -> None:
+    scene = make_scene(**TLS)
+    with (
+        patch.object(ServerTls, "connection", side_effect=MemoryError),
+        pytest.raises(AssertionError, match="a session could not go on"),
+        no_logged_failure(),
+    ):
+        scene.connect(early=b"question")
+    scene.run()
+    assert (scene.ended, scene.clients[0].saw) == (EndReason.INTERNAL_ERROR.word, "reset")
+
+
+@pytest.mark.parametrize("what", ["ClientConnection", "Preread"])
+def test_one_that_cannot_make_what_a_session_has_leaves_nothing_behind(what: str) -> None:
+    scene = BareScene(**TLS)
+    client = in_the_handshake(scene)
+    module = "bare_session" if what == "ClientConnection" else "bare_tls_session"
+    with patch(f"tcpbalance.proxy.{module}.{what}", side_effect=MemoryError), capturedLogs():
+        client.finish()
+        scene.run()
+    assert (client.saw, scene.ended) == ("reset", "internal_error")
+    scene.leave()
+    assert scene.leftovers() == []
+
+
+# What does not fit
+
+
+def test_an_answer_that_waits_for_space(make_scene: Carrier) -> None:
+    scene = make_scene(network={"send_buffer": 4000, "receive_buffer": 4000}, **TLS)
+    client, backend = scene.joined(early=b"question")
+    client.stop_reading()
+    backend.send(bytes(15_000))
+    scene.run()
+    client.start_reading()
+    scene.run()
+    assert len(client.received) == 15_000
+    backend.finish()
+    scene.run()
+    client.finish()
+    scene.run()
+    assert scene.ended == "backend_closed"
+
+
+@pytest.mark.parametrize("size", [8000 - OVERHEAD, 15_000])
+def test_a_close_notify_that_waits_for_space(make_scene: Carrier, size: int) -> None:
+    scene = make_scene(network={"send_buffer": 4000, "receive_buffer": 4000}, **TLS)
+    client, backend = scene.joined(early=b"question")
+    client.stop_reading()
+    backend.send(bytes(size))
+    backend.finish()
+    backend.step()
+    scene.run()
+    assert client.saw == "open"
+    client.start_reading()
+    scene.run()
+    assert (len(client.received), client.saw) == (size, "fin")
+    client.finish()
+    scene.run()
+    assert scene.ended == "backend_closed"
+
+
+@pytest.mark.parametrize(
+    ("code", "ended", "saw"),
+    [(errno.ECONNRESET, "client_reset", "reset"), (errno.EPIPE, "backend_closed", "fin")],
+)
+def test_a_close_notify_that_fails(make_scene: Carrier, code: int, ended: str, saw: str) -> None:
+    """As to a client that has reset the connection, of which no event has come; see ``ended_in_order``."""
+    scene = make_scene(**TLS)
+    client, backend = scene.joined(early=b"question")
+    sock = ours(client)
+    sock.send = Mock(side_effect=OSError(code, os.strerror(code)))
+    backend.finish()
+    scene.run()
+    client.reset()
+    scene.run()
+    assert (scene.ended, backend.saw) == (ended, saw)
+
+
+def test_an_end_that_fails_behind_the_close_notify(make_scene: Carrier) -> None:
+    """The client has said its own, and has broken off then: it has everything."""
+    scene = make_scene(**TLS)
+    client, backend = scene.joined(early=b"question")
+    sock, shutdown = ours(client), MemorySocket.shutdown
+    client.finish()
+    client.step()
+
+    def fails(how: int) -> None:
+        client.reset()
+        shutdown(sock, how)
+
+    sock.shutdown = fails
+    backend.finish()
+    backend.step()
+    scene.run()
+    assert scene.ended in {"backend_closed", "client_closed"}
+
+
+def test_a_record_in_two_pieces(make_scene: Carrier) -> None:
+    scene = make_scene(**TLS)
+    client, backend = scene.joined()
+    client.tls.send(b"question")
+    record = client.tls.bio_read(1 << 16)
+    client.socket.send(record[:7])
+    scene.run()
+    assert backend.received == b""
+    session = only_session(scene)
+    scene.advance(5.0)
+    assert not session.can_move(1.0)
+    client.socket.send(record[7:])
+    scene.run()
+    assert backend.received == b"question"
+
+
+def test_one_that_is_idle_may_move(make_scene: Carrier) -> None:
+    scene = make_scene(**TLS)
+    client, backend = scene.joined(early=b"question")
+    backend.send(b"answer")
+    scene.run()
+    scene.advance(5.0)
+    session = only_session(scene)
+    assert session.can_move(1.0)
+    client.send(b"question")
+    client.step()
+    assert not session.can_move(1.0)
+
+
+def test_records_without_data_are_passed_over(make_scene: Carrier) -> None:
+    """More comes behind them in the same read."""
+    scene = make_scene(**TLS)
+    client, backend = scene.joined()
+    for word in (b"one", b"two", b"three"):
+        client.tls.send(word)
+    client.socket.send(client.tls.bio_read(1 << 16))
+    scene.run()
+    assert backend.received == b"onetwothree"
+
+
+def test_a_broken_record(make_scene: Carrier) -> None:
+    scene = make_scene(**TLS)
+    client, backend = scene.joined()
+    client.socket.send(b"\x17\x03\x03\x00\x20" + bytes(32))
+    scene.run()
+    assert (scene.ended, backend.saw) == ("client_reset", "reset")
+    assert scene.record.cause.startswith("TLS: ")
+
+
+def test_a_message_that_comes_during_the_dial(make_scene: Carrier) -> None:
+    scene = make_scene({ONE: "hangs"}, **TLS)
+    client = scene.connect(early=b"one")
+    scene.run()
+    client.send(b"two")
+    scene.run()
+    scene.backends[ONE].behaviour = "accepts"
+    scene.run()
+    assert scene.backends[ONE].connection.received == b"onetwo"
+
+
+def test_nothing_is_left_in_the_queue_of_openssl(make_scene: Carrier) -> None:
+    scene = make_scene(**TLS)
+    scene.connect(program=Peer, early=b"\x16\x03\x01\x00\x04no\0\0")
+    scene.run()
+    assert scene.ended == "handshake_failed"
+    client = scene.connect()
+    scene.run()
+    assert client.established
+
+
+def test_a_connection_that_does_not_matter_any_more_is_freed() -> None:
+    scene = BareScene(**TLS)
+    client, backend = scene.joined(early=b"question")
+    sock = only_session(scene)._tls
+    assert isinstance(sock, TlsSocket)
+    backend.finish()
+    scene.run()
+    client.finish()
+    scene.run()
+    assert scene.ended == "backend_closed"
+    assert (sock.has_said_all, sock.close_notify_received) == (True, True)
