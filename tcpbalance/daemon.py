@@ -127,11 +127,9 @@ def _add_admin(
         return
     # Only the admin side needs Twisted's HTTP server.
     from tcpbalance.control.admin_service import AdminService
-    from tcpbalance.control.handlers import Handlers
-    from tcpbalance.control.routes import ApiRoutes
+    from tcpbalance.control.operations import operations
 
-    about = {"version": version("tcpbalance"), "started": time()}
-    routes = ApiRoutes(Handlers(make_controls(), about).routes())
+    routes = operations(make_controls(), {"version": version("tcpbalance"), "started": time()})
     has_predecessor = environment.has_predecessor
     admin = AdminService(reactor, config.admin, routes, in_thread(reactor), has_predecessor=has_predecessor)
     admin.prepare()

@@ -17,7 +17,7 @@ PAGES = [
     *sorted((TREE / "docs").rglob("*.md")),
     *sorted(TREE.glob("newsfragments/*.md")),
     *sorted(file for file in (TREE / "examples").rglob("*.*") if file.suffix != ".pyc"),
-    *sorted((TREE / "deploy").iterdir()),
+    *sorted(path for path in (TREE / "deploy").rglob("*") if path.is_file()),
     TREE / "bench" / "results" / "results.md",
 ]
 

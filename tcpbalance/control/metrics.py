@@ -1,0 +1,174 @@
+"""The metrics of a balancer: names after Prometheus' conventions, values of the view."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+from attrs import frozen
+from twisted.internet.defer import Deferred
+
+from tcpbalance.control.api_request import ApiAnswer, ApiRequest
+from tcpbalance.control.controls import Controls
+from tcpbalance.control.exposition import (
+    OPENMETRICS_TEXT,
+    PROMETHEUS_TEXT,
+    Metric,
+    expose,
+    label_text,
+    wants_openmetrics,
+    with_label,
+)
+from tcpbalance.control.routes import ApiRoute
+from tcpbalance.control.view import View
+from tcpbalance.stats import BackendStats, FrontendStats, PoolStats, SessionStats
+
+BACKEND_STATES = ("up", "down", "ejected", "draining", "maintenance")
+"""As the `state` of a backend of a pool may be."""
+
+
+@frozen
+class _Named:
+    """How a counter is called here.
+
+    :param name: without a prefix and ``_total``.
+    :param label: of what divides it; empty where nothing does.
+    """
+
+    name: str
+    label: str = ""
+
+
+_NAMES = {
+    "ended": _Named("sessions_ended", "reason"),
+    "bytes_in": _Named("received_bytes"),
+    "bytes_out": _Named("sent_bytes"),
+    "connections_total": _Named("connections"),
+    "connections_shed": _Named("shed"),
+    "queue_total": _Named("queued"),
+    "refused": _Named("refused", "rule"),
+    "would_refuse": _Named("would_refuse", "rule"),
+    "would_limit": _Named("would_limit", "limit"),
+}
+"""The counters whose names differ from those of ``stats``, or that are divided."""
+
+
+class MetricsHandler:
+    """Serves ``/metrics``.
+
+    :param controls: what is asked.
+    :param about: see ``Handlers``.
+    """
+
+    def __init__(self, controls: Controls, about: Mapping[str, Any]) -> None:
+        self._controls = controls
+        self._about = about
+
+    def routes(self) -> list[ApiRoute]:
+        """Give the operation."""
+        return [ApiRoute("GET", "/metrics", self._metrics)]
+
+    def _metrics(self, request: ApiRequest) -> Deferred[ApiAnswer]:
+        openmetrics = wants_openmetrics(request.headers.get("accept", ""))
+        kind = OPENMETRICS_TEXT if openmetrics else PROMETHEUS_TEXT
+        return self._controls.view().addCallback(
+            lambda view: ApiAnswer(
+                content_type=kind, body=expose(metrics_of(view, self._about), openmetrics=openmetrics)
+            )
+        )
+
+
+def metrics_of(view: View, about: Mapping[str, Any]) -> Iterator[Metric]:
+    """Give all metrics.
+
+    :param about: see ``Handlers``.
+    """
+    version = label_text({"version": about["version"]})
+    yield Metric("tcpbalance_build_info", "gauge", "The version, which is 1.", [(version, 1)])
+    started = "When the program started, in seconds since the epoch."
+    yield Metric("tcpbalance_start_time_seconds", "gauge", started, [("", about["started"])])
+    yield from _processes(view)
+    yield from _frontends(view)
+    yield from _pools(view)
+    yield from _backends(view)
+
+
+def _processes(view: View) -> Iterator[Metric]:
+    labelled = [(label_text({"worker": str(it.get("worker", 0))}), it) for it in view["processes"]]
+    for key, name, text in (
+        ("memory", "resident_memory_bytes", "Resident memory of a process that serves."),
+        ("descriptors", "open_fds", "Open descriptors of a process that serves."),
+        ("max_descriptors", "max_fds", "Descriptors that a process may have."),
+    ):
+        samples = [(labels, process[key]) for labels, process in labelled]
+        yield Metric(f"tcpbalance_process_{name}", "gauge", text, samples)
+
+
+def _frontends(view: View) -> Iterator[Metric]:
+    labelled = [(label_text({"frontend": it["name"]}), it["counters"]) for it in view["frontends"]]
+    yield from _counters("tcpbalance_frontend", FrontendStats, labelled)
+    yield _gauge("tcpbalance_frontend_sessions", "Sessions that are open.", labelled, "connections_active")
+
+
+def _pools(view: View) -> Iterator[Metric]:
+    labelled = [(label_text({"pool": it["name"]}), it["counters"]) for it in view["pools"]]
+    yield from _counters("tcpbalance_pool", PoolStats, labelled)
+    yield _gauge("tcpbalance_pool_queue", "Connections that wait in the queue.", labelled, "queue_active")
+
+
+def _backends(view: View) -> Iterator[Metric]:
+    there = [
+        (label_text({"pool": pool["name"], "backend": it["name"]}), it)
+        for pool in view["pools"]
+        for it in pool["backends"]
+    ]
+    labelled = [(labels, it["counters"]) for labels, it in there]
+    yield from _counters("tcpbalance_backend", BackendStats, labelled)
+    yield _gauge(
+        "tcpbalance_backend_connections_open",
+        "Connections that are open or being opened.",
+        labelled,
+        "connections_active",
+    )
+    weights = [(labels, it["weight"]) for labels, it in there]
+    yield Metric("tcpbalance_backend_weight", "gauge", "Share against the other backends.", weights)
+    states = (
+        (with_label(labels, "state", state), int(it["state"] == state))
+        for labels, it in there
+        for state in BACKEND_STATES
+    )
+    yield Metric("tcpbalance_backend_state", "gauge", "1 for the state that it is in, 0 for others.", states)
+
+
+Labelled = Sequence[tuple[str, Mapping[str, int]]]
+"""Counters, with the labels of what they are about."""
+
+
+def _counters(prefix: str, kind: type[SessionStats], labelled: Labelled) -> Iterator[Metric]:
+    """Give a metric for each counter of a class of ``stats``."""
+    for key in attrs.fields(kind):
+        named = _NAMES.get(key.name, _Named(key.name))
+        samples = _divided(key.name, named.label, labelled) if named.label else _plain(key.name, labelled)
+        yield Metric(f"{prefix}_{named.name}", "counter", _sentence(key.metadata["doc"]), samples)
+
+
+def _plain(key: str, labelled: Labelled) -> Iterator[tuple[str, int]]:
+    for labels, counters in labelled:
+        yield labels, counters.get(key, 0)
+
+
+def _divided(key: str, label: str, labelled: Labelled) -> Iterator[tuple[str, int]]:
+    for labels, counters in labelled:
+        for name, count in counters.items():
+            if name.startswith(f"{key}."):
+                yield with_label(labels, label, name.partition(".")[2]), count
+
+
+def _gauge(name: str, text: str, labelled: Labelled, key: str) -> Metric:
+    return Metric(name, "gauge", text, _plain(key, labelled))
+
+
+def _sentence(doc: str) -> str:
+    """Make a sentence of the doc of a counter, which is written for the reference."""
+    return f"{doc[0].upper()}{doc[1:]}.".replace("`", "")

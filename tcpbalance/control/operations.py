@@ -1,0 +1,19 @@
+"""All operations of the admin side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tcpbalance.control.controls import Controls
+from tcpbalance.control.handlers import Handlers
+from tcpbalance.control.metrics import MetricsHandler
+from tcpbalance.control.routes import ApiRoutes
+
+
+def operations(controls: Controls, about: Mapping[str, Any]) -> ApiRoutes:
+    """Give what there is to ask for.
+
+    :param about: see ``Handlers``.
+    """
+    return ApiRoutes([*Handlers(controls, about).routes(), *MetricsHandler(controls, about).routes()])

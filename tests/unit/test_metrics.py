@@ -1,0 +1,81 @@
+"""The metrics of a balancer: which there are, and what they say."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import attrs
+from prometheus_client.parser import text_string_to_metric_families
+from twisted.internet.task import Clock
+
+from tcpbalance import Backend, FrontendFactory, Pool
+from tcpbalance.config.frontends import FrontendConfig
+from tcpbalance.config.models import Config
+from tcpbalance.config.pools import BackendConfig, PoolConfig
+from tcpbalance.control.exposition import expose
+from tcpbalance.control.in_pieces import at_once
+from tcpbalance.control.metrics import metrics_of
+from tcpbalance.control.report import report_of, sum_of
+from tcpbalance.control.view import view_of
+from tcpbalance.pool.backend import AdminState
+from tcpbalance.proxy.reasons import EndReason
+from tcpbalance.stats import BackendStats, FrontendStats, PoolStats
+
+ABOUT = {"version": "1.2", "started": 1e9}
+NAME = re.compile(r"tcpbalance_[a-z]+(_[a-z]+)*")
+
+
+def samples() -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """What a balancer with two backends shows, by name and labels."""
+    reactor: Any = Clock()
+    pool = Pool("web", [Backend("127.0.0.1:80", name="a"), Backend("127.0.0.1:81", name='"b"')])
+    factory = FrontendFactory(reactor, pool, name="front")
+    factory.stats.connections_total = 3
+    factory.stats.ended[EndReason.CLIENT_CLOSED] = 2
+    factory.stats.bytes_in = 17
+    pool.backends[0].stats.connect_attempts = 4
+    pool.backends[0].active = 1
+    pool.set_admin_state(pool.backends[1], AdminState.DRAIN)
+    config = Config(
+        frontends={"front": FrontendConfig(listen="127.0.0.1:0", pool="web")},
+        pools={"web": PoolConfig(backends=(BackendConfig(address="127.0.0.1:80"),))},
+    )
+    report = at_once(report_of({"front": factory}, [pool]))
+    text = b"".join(expose(metrics_of(view_of(config, [pool], sum_of([report])), ABOUT), openmetrics=False))
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text.decode())
+        for sample in family.samples
+    }
+
+
+def test_counters_and_states_are_shown() -> None:
+    found = samples()
+    front, a, b = ("frontend", "front"), ("backend", "a"), ("backend", '"b"')
+    web = ("pool", "web")
+    assert found["tcpbalance_build_info", (("version", "1.2"),)] == 1
+    assert found["tcpbalance_start_time_seconds", ()] == 1e9
+    assert found["tcpbalance_frontend_connections_total", (front,)] == 3
+    assert found["tcpbalance_frontend_sessions", (front,)] == 1
+    assert found["tcpbalance_frontend_sessions_ended_total", (front, ("reason", "client_closed"))] == 2
+    assert found["tcpbalance_frontend_received_bytes_total", (front,)] == 17
+    assert found["tcpbalance_backend_connect_attempts_total", (a, web)] == 4
+    assert found["tcpbalance_backend_connections_open", (a, web)] == 1
+    assert found["tcpbalance_backend_state", (a, web, ("state", "up"))] == 1
+    assert found["tcpbalance_backend_state", (b, web, ("state", "up"))] == 0
+    assert found["tcpbalance_backend_state", (b, web, ("state", "draining"))] == 1
+    assert found["tcpbalance_pool_queue", (web,)] == 0
+    assert found["tcpbalance_process_open_fds", (("worker", "0"),)] > 0
+
+
+def test_each_counter_has_its_metric() -> None:
+    view: Any = {"processes": [], "frontends": [], "pools": []}
+    metrics = list(metrics_of(view, ABOUT))
+    counters = [metric for metric in metrics if metric.kind == "counter"]
+    assert len(counters) == sum(len(attrs.fields(kind)) for kind in (FrontendStats, PoolStats, BackendStats))
+    assert len({metric.name for metric in metrics}) == len(metrics)
+    for metric in metrics:
+        assert NAME.fullmatch(metric.name), metric.name
+        assert not metric.name.endswith("_total")
+        assert re.fullmatch(r"[A-Z0-9][^`]*\.", metric.help), metric.help
