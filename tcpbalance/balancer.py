@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from random import Random
 from time import monotonic, time
 from typing import Any, cast
 
-from twisted.application.service import MultiService, Service
+from twisted.application.service import MultiService
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, FirstError, maybeDeferred, succeed
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from tcpbalance.admission.access import Access
 from tcpbalance.build import Parts, PreparedConfig, read_config, refuse_loops
-from tcpbalance.config.addresses import Address
 from tcpbalance.config.difference import Difference
 from tcpbalance.config.draft import checked
 from tcpbalance.config.models import Config
@@ -34,21 +32,17 @@ from tcpbalance.net.inherited import InheritedSockets
 from tcpbalance.net.listener import Listener
 from tcpbalance.net.resolver.resolver import Resolver
 from tcpbalance.overload.guard import OverloadGuard, watches
-from tcpbalance.pool.backend import Backend
-from tcpbalance.pool.description import PoolDescription
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.factory import FrontendFactory
 from tcpbalance.proxy.hand_over import HandedOver, HandOver
 from tcpbalance.proxy.reasons import EndReason
-from tcpbalance.proxy.registry import OpenSession, SessionRegistry
 from tcpbalance.reactor import Reactor
 from tcpbalance.services.drains import Drains
 from tcpbalance.services.following import Following
 from tcpbalance.services.frontend import Frontend
 from tcpbalance.services.frontend_service import FrontendService
-from tcpbalance.services.pool_service import PoolService
+from tcpbalance.services.service_set import ServiceSet
 from tcpbalance.services.shared import Shared, SharedLoad
-from tcpbalance.services.spare_sockets import SpareSockets
 from tcpbalance.services.stepped import PreparedChange, prepare_all
 from tcpbalance.systemd.notification import Summary
 
@@ -84,7 +78,6 @@ class Balancer(MultiService):
         none.
     :param load: what is counted together with other processes that serve the same; None where there are none.
     :param following: has the services follow those of another process; None where this one is alone.
-    :ivar factories: by the name of their frontend, what serves its clients.
     :raises SettingError: for a negative or endless grace, no frontend, two frontends of one name, an overload
         without bounds, another data path, or a pool whose connections come back to it.
     """
@@ -125,26 +118,22 @@ class Balancer(MultiService):
             rng=rng,
             on_record=None if access_log is None else access_log.log,
             inherited=inherited or InheritedSockets(),
-            drains=Drains(self._timer, self._end_drained),
+            drains=Drains(self._timer, lambda its: self._served.end_sessions(EndReason.DRAINED, its)),
             grace=grace,
             hand_over=hand_over,
             load=load,
             following=following,
         )
-        self.factories: dict[str, FrontendFactory] = {}
-        self._frontends: dict[str, FrontendService] = {}
-        self._pools: dict[Pool, PoolService] = {}
-        self._retiring: dict[Service, Deferred[None]] = {}
         self._parts: Parts | None = None
         self._worker: int | None = None
-        self._registries: list[SessionRegistry] = []
-        self._guard = OverloadGuard(reactor, self._registries, watches(overload) if overload else [])
+        self._guard = OverloadGuard(reactor, [], watches(overload) if overload else [])
+        self._served = ServiceSet(self._shared, self, self._report_when_open, self._guard.watch_over)
         self._is_prepared = False
         self._listening: OneTimeEvent[bool] = OneTimeEvent()
         self._stopping: OneTimeEvent[None] | None = None
-        self._check_names(frontends)
+        _check_names(frontends)
         refuse_loops(frontends)
-        self._prepare(frontends).commit()
+        self._served.prepare(frontends).commit()
 
     @classmethod
     def from_config(
@@ -263,7 +252,7 @@ class Balancer(MultiService):
                     log.startService()
                     undo.callback(log.stopService)
             frontends = list(prepared.parts.frontends.values())
-            change = self._prepare(frontends, prepared.become, prepared.lists, prepared.found)
+            change = self._served.prepare(frontends, prepared.become, prepared.lists, prepared.found)
             undo.callback(change.abandon)
             held = undo.pop_all()
 
@@ -282,197 +271,10 @@ class Balancer(MultiService):
         if log is before:
             return
         self._shared.on_record = None if log is None else log.log
-        for registry in self._registries:
+        for registry in self._served.registries:
             registry.on_record = self._shared.on_record
         if before is not None:
-            self._wait_for(before, before.stopService())
-
-    def _prepare(
-        self,
-        frontends: Sequence[Frontend],
-        become: Mapping[Pool, PoolDescription] = {},
-        lists: Mapping[str, Access] = {},
-        found: Mapping[Address, Sequence[Address]] = {},
-    ) -> PreparedChange:
-        """Prepare to serve these frontends.
-
-        Those that are served already stay as they are; others of their names take their places. Of a balancer
-        that runs, what is new or changes is prepared, all of it or none, then committed; and those that are
-        gone are retired.
-
-        :param become: pools that become something else.
-        :param lists: made for frontends, by their names.
-        :param found: addresses of names to listen on.
-        :raises SettingError: the policy of a pool cannot be made; nothing has changed then.
-        :raises ListenError: an address of a new one cannot be had; nothing has changed then.
-        """
-        used = dict.fromkeys(pool for frontend in frontends for pool in frontend.pools)
-        pools = {
-            pool: self._pools.get(pool)
-            or PoolService(self._shared, pool, self._reset_sessions_of, self._sessions_of)
-            for pool in used
-        }
-        spare = self._spare_sockets(frontends, found)
-        services = {it.name: self._frontend_service(it, pools, spare, lists) for it in frontends}
-        kept = {*pools.values(), *services.values()}
-        gone = [service for service in self._services() if service not in kept]
-        with ExitStack() as undo:
-            pool_changes = [self._prepare_pool(pool, other, pools) for pool, other in become.items()]
-            frontend_changes = self._prepare_frontends(
-                frontends, services, pools, become, lists=lists, spare=spare, undo=undo
-            )
-            if self.running:
-                new = [it for it in (*pools.values(), *services.values()) if it.parent is None]
-                prepare_all(new)
-                for service in new:
-                    undo.callback(service.abandon)
-            held = undo.pop_all()
-
-        def commit() -> None:
-            spare.commit()
-            self._adopt(pools, services, pool_changes, frontend_changes)
-            for service in gone:
-                self._retire(service)
-            self._note_registries()
-
-        return PreparedChange(commit, held.close)
-
-    def _adopt(
-        self,
-        pools: dict[Pool, PoolService],
-        frontends: dict[str, FrontendService],
-        pool_changes: Iterable[Callable[[], None]],
-        frontend_changes: Iterable[Callable[[], None]],
-    ) -> None:
-        """Go on with these services; those that are new begin, and the others change."""
-        self._pools, self._frontends = pools, frontends
-        self.factories = {name: service.factory for name, service in frontends.items()}
-        for change in pool_changes:
-            change()
-        self._add([pool for pool in pools.values() if pool.parent is None])
-        for change in frontend_changes:
-            change()
-        new = [frontend for frontend in frontends.values() if frontend.parent is None]
-        self._add(new)
-        if self.running:
-            for begun in new:
-                self._when_open([begun], _RELOAD_AGAIN).addErrback(lambda _: None)  # It is in the log.
-
-    def _prepare_pool(
-        self, pool: Pool, description: PoolDescription, services: Mapping[Pool, PoolService]
-    ) -> Callable[[], None]:
-        # A pool that no frontend uses has no service; it may have had one so far.
-        service = services.get(pool) or self._pools.get(pool)
-        return (service or pool).prepare_as(description)
-
-    def _prepare_frontends(
-        self,
-        frontends: Iterable[Frontend],
-        services: Mapping[str, FrontendService],
-        pools: Mapping[Pool, PoolService],
-        become: Mapping[Pool, PoolDescription],
-        *,
-        lists: Mapping[str, Access],
-        spare: SpareSockets,
-        undo: ExitStack,
-    ) -> list[Callable[[], None]]:
-        """Prepare the frontends that change, and those whose pools do.
-
-        :param undo: gets what gives back what is taken.
-        :returns: makes the changes.
-        """
-        commits: list[Callable[[], None]] = []
-        for frontend in frontends:
-            service = services[frontend.name]
-            if service.frontend is not frontend:
-                its_pools = [pools[pool] for pool in frontend.pools]
-                change = service.prepare_change(frontend, its_pools, spare, lists.get(frontend.name))
-                undo.callback(change.abandon)
-                commits.append(change.commit)
-            elif service.parent is not None and any(pool in become for pool in frontend.pools):
-                commits.append(service.refresh)
-        return commits
-
-    def _add(self, services: Iterable[FrontendService | PoolService]) -> None:
-        for service in services:
-            if self.running:
-                # Its files were read when the configuration was prepared, which may be some time ago.
-                service.expect_changes()
-            service.setServiceParent(self)  # type: ignore[no-untyped-call]  # Twisted's
-
-    def _services(self) -> list[FrontendService | PoolService]:
-        """Give its own services; an application may have added others to this ``MultiService``."""
-        return [*self._pools.values(), *self._frontends.values()]
-
-    def _check_names(self, frontends: Sequence[Frontend]) -> None:
-        if not frontends:
-            raise SettingError("balancer: must have at least one frontend")
-        for name, times in Counter(frontend.name for frontend in frontends).most_common(1):
-            if times > 1:
-                raise SettingError(f"balancer: frontends must have different names, got {name} {times} times")
-
-    def _spare_sockets(
-        self, frontends: Iterable[Frontend], found: Mapping[Address, Sequence[Address]]
-    ) -> SpareSockets:
-        """Give the sockets that close when these frontends are served instead of the present ones."""
-        wanted = {frontend.name: frontend for frontend in frontends}
-        present = self._frontends.items()
-        spare = [it for name, service in present for it in service.spare_sockets(wanted.get(name))]
-        return SpareSockets(spare, found)
-
-    def _frontend_service(
-        self,
-        frontend: Frontend,
-        pools: Mapping[Pool, PoolService],
-        spare: SpareSockets,
-        lists: Mapping[str, Access],
-    ) -> FrontendService:
-        """Give the service of a frontend, which one of its name has already."""
-        present = self._frontends.get(frontend.name)
-        if present is not None and not present.failed:
-            return present
-        awaited = [pools[pool] for pool in frontend.pools]
-        if self._shared.inherited.is_handed_over and not self.running:
-            # A predecessor serves until all frontends are open, and goes on where the last of them fails.
-            awaited = list(pools.values())
-        return FrontendService(self._shared, frontend, awaited, spare, lists.get(frontend.name))
-
-    def _reset_sessions_of(self, backend: Backend) -> None:
-        for registry in self._registries:
-            registry.end_sessions(EndReason.BACKEND_DOWN, served_by={backend})
-
-    def _sessions_of(self, pool: Pool) -> list[OpenSession]:
-        """Give the open sessions of the frontends that a pool serves."""
-        sessions: list[OpenSession] = []
-        for service in self._frontends.values():
-            if pool in service.frontend.pools:
-                sessions.extend(service.factory.registry.sessions)
-        return sessions
-
-    def _note_registries(self) -> None:
-        """Know the open sessions of all frontends, those that are gone among them."""
-        services = [*self._frontends.values(), *self._retiring]
-        self._registries = [it.factory.registry for it in services if isinstance(it, FrontendService)]
-        self._guard.watch_over(self._registries)
-
-    def _end_drained(self, backends: Collection[Backend]) -> None:
-        for registry in self._registries:
-            registry.end_sessions(EndReason.DRAINED, served_by=backends)
-
-    def _retire(self, service: FrontendService | PoolService) -> None:
-        """Retire a service that is gone; stopping the balancer waits for it, too."""
-        ended = service.leave()
-        service.disownServiceParent()  # type: ignore[no-untyped-call]  # Twisted's
-        self._wait_for(service, ended)
-
-    def _wait_for(self, service: Service, ended: Deferred[None]) -> None:
-        if not ended.called:
-            self._retiring[service] = ended
-            ended.addBoth(self._forget, service)
-
-    def _forget(self, _: object, service: Service) -> None:
-        del self._retiring[service]
-        self._note_registries()
+            self._served.wait_for(before, before.stopService())
 
     # Starting
 
@@ -488,7 +290,7 @@ class Balancer(MultiService):
         if self._stopping is not None:
             raise TcpbalanceError("still stopping: wait until stopService() is done before starting again")
         with ExitStack() as undo:
-            prepare_all(self._services())
+            prepare_all(self._served.all())
             undo.callback(self._abandon)
             if self._access_log is not None:
                 self._access_log.startService()
@@ -496,7 +298,7 @@ class Balancer(MultiService):
         self._is_prepared = True
 
     def _abandon(self) -> None:
-        for service in self._services():
+        for service in self._served.all():
             service.abandon()
 
     def privilegedStartService(self) -> None:
@@ -520,12 +322,12 @@ class Balancer(MultiService):
         except Exception:
             self._give_up(Failure())  # type: ignore[no-untyped-call]  # Twisted's is not annotated
             raise
-        self._when_open(list(self._frontends.values())).addBoth(self._report_start)
+        self._when_open(list(self._served.frontends.values())).addBoth(self._report_start)
 
     def _give_up(self, reason: Failure) -> None:
         """Stop what has started already, and report why."""
         self._listening.settle(reason)
-        for service in self._frontends.values():
+        for service in self._served.frontends.values():
             # Nothing else waits for those that were committed, and are closed now.
             service.opened.addErrback(lambda _: None)
         self.stopService()
@@ -575,26 +377,33 @@ class Balancer(MultiService):
     @property
     def pools(self) -> list[Pool]:
         """Those that frontends use."""
-        return list(self._pools)
+        return list(self._served.pools)
+
+    def _report_when_open(self, begun: FrontendService) -> None:
+        self._when_open([begun], _RELOAD_AGAIN).addErrback(lambda _: None)  # It is in the log.
+
+    @property
+    def factories(self) -> dict[str, FrontendFactory]:
+        """By the name of their frontend, what serves its clients."""
+        return {name: service.factory for name, service in self._served.frontends.items()}
 
     def listens_on(self, name: str) -> list[IAddress]:
         """The addresses that a frontend listens on, as Twisted has them, in the order of ``listen``."""
-        return self._frontends[name].addresses()
+        return self._served.frontends[name].listening.addresses()
 
     def listeners(self) -> list[tuple[str, Listener]]:
         """Give what accepts clients on addresses, each with the name of its frontend."""
-        return [
-            (name, listener) for name, service in self._frontends.items() for listener in service.listeners()
-        ]
+        frontends = self._served.frontends.items()
+        return [(name, listener) for name, it in frontends for listener in it.listening.listeners()]
 
     def summary(self) -> Summary:
         """Count what there is, for people."""
-        backends = [backend for pool in self._pools for backend in pool.backends]
+        backends = [backend for pool in self._served.pools for backend in pool.backends]
         return Summary(
-            frontends=len(self._frontends),
+            frontends=len(self._served.frontends),
             backends_up=sum(backend.state == "up" for backend in backends),
             backends=len(backends),
-            sessions=sum(len(registry.sessions) for registry in self._registries),
+            sessions=sum(len(registry.sessions) for registry in self._served.registries),
         )
 
     def addresses_of(self, host: str) -> list[str]:
@@ -604,7 +413,7 @@ class Balancer(MultiService):
     def can_serve_handed_over(self, connection: HandedOver) -> bool:
         """Whether there is a frontend that reads what the client of a connection sends; while several
         processes come to another configuration, it may be missing in one of them."""
-        service = self._frontends.get(connection.frontend)
+        service = self._served.frontends.get(connection.frontend)
         return service is not None and service.reads(connection)
 
     def serve_handed_over(self, connection: HandedOver) -> None:
@@ -613,7 +422,7 @@ class Balancer(MultiService):
         It is reset where there is no frontend of that name any more, as closing a listening socket resets the
         clients that wait.
         """
-        service = self._frontends.get(connection.frontend)
+        service = self._served.frontends.get(connection.frontend)
         if service is not None:
             service.serve_handed_over(connection)
             return
@@ -625,13 +434,12 @@ class Balancer(MultiService):
 
     def take_back_handed_over(self) -> list[HandedOver]:
         """Give the clients to the caller that other processes have accepted, and that have to wait here."""
-        return [it for service in self._frontends.values() for it in service.take_back_handed_over()]
+        return [it for service in self._served.frontends.values() for it in service.take_back_handed_over()]
 
     def reload_files(self) -> None:
         """Read certificates, keys, authorities, revocation lists and deny files again; what cannot be used is
         logged, and what was read before stays in use."""
-        services: list[FrontendService | PoolService] = [*self._frontends.values(), *self._pools.values()]
-        for service in services:
+        for service in self._served.all():
             service.reload_files()
 
     def reopen_logs(self) -> None:
@@ -653,9 +461,9 @@ class Balancer(MultiService):
         self._guard.stopService()
         self._shared.drains.stop()
         self._log_open_sessions()
-        for service in self._retiring:
+        for service in self._served.retiring:
             if isinstance(service, FrontendService):
-                service.begin_grace()
+                service.drain.begin_grace()
         ended = super().stopService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
         self._listening.fail(CancelledError())
         self._listening = OneTimeEvent()
@@ -664,7 +472,7 @@ class Balancer(MultiService):
         return stopped
 
     def _log_open_sessions(self) -> None:
-        count = sum(len(registry.sessions) for registry in self._registries)
+        count = sum(len(registry.sessions) for registry in self._served.registries)
         if count:
             self._log.info(
                 "{count} open sessions may finish within {grace:g} s", count=count, grace=self._shared.grace
@@ -672,7 +480,7 @@ class Balancer(MultiService):
 
     async def _finish(self, ended: Deferred[Any]) -> None:
         """Close what all services share, when the last of them has ended."""
-        await DeferredList([ended, *self._retiring.values()])
+        await DeferredList([ended, *self._served.retiring.values()])
         if self._access_log is not None:
             await maybeDeferred(self._access_log.stopService)
         self._shared.resolver.stop()
@@ -684,14 +492,22 @@ class Balancer(MultiService):
 
     def end_grace_now(self) -> None:
         """Cut the grace short: open sessions of what is being stopped are ended now."""
-        for service in (*self._frontends.values(), *self._retiring):
+        for service in (*self._served.frontends.values(), *self._served.retiring):
             if isinstance(service, FrontendService):
-                service.end_grace_now()
+                service.drain.end_grace_now()
 
 
 def _access_log(config: Config, reactor: Reactor, worker: int | None) -> AccessLog | None:
     log = config.access_log
     return None if log is None else AccessLog(log.path, log.format, reactor, worker=worker)
+
+
+def _check_names(frontends: Sequence[Frontend]) -> None:
+    if not frontends:
+        raise SettingError("balancer: must have at least one frontend")
+    for name, times in Counter(frontend.name for frontend in frontends).most_common(1):
+        if times > 1:
+            raise SettingError(f"balancer: frontends must have different names, got {name} {times} times")
 
 
 def _ignore_cancelled(failure: Failure) -> None:

@@ -21,9 +21,8 @@ from support.ports import free_port
 from support.sockets import until
 from support.unfinished_probe import UnfinishedProbe
 from tcpbalance import Balancer, Config, HealthConfig, ListenError, SocketConfig, TcpProbe
-from tcpbalance import balancer as balancer_module
 from tcpbalance.net import binding
-from tcpbalance.services import carrier
+from tcpbalance.services import carrier, service_set
 
 reactor: Any = global_reactor
 
@@ -293,7 +292,7 @@ class ApplyAddressesTests(ApplyCase):
             raise ListenError("something else")
 
         with (
-            mock.patch.object(balancer_module, "prepare_all", fail),
+            mock.patch.object(service_set, "prepare_all", fail),
             pytest.raises(ListenError, match="something else"),
         ):
             balancer.apply(config)

@@ -78,7 +78,7 @@ class ApplyConfigTests(ApplyCase):
     async def test_what_did_not_change_is_not_touched(self) -> None:
         tables: dict[str, Any] = {"web": {}, "api": {"pool": "api"}}
         balancer = await self.running(self.config(tables, web=self.pool("a"), api=self.pool("b")))
-        (service,) = (it for it in balancer._pools.values() if it.pool.name == "api")
+        (service,) = (it for it in balancer._served.pools.values() if it.pool.name == "api")
         before = balancer.factories["api"].context, balancer.listens_on("api"), service.pool._members
         tables["web"] = {"backlog": 7}
         balancer.apply(self.config(tables, web=self.pool("abc"), api=self.pool("b")))
@@ -94,7 +94,7 @@ class ApplyConfigTests(ApplyCase):
         balancer.apply(self.config({"web": {"pool": "other"}}, **pools))
         assert await self.answer(self.client(balancer)) == "b"
         assert await self.answer(old) == "a"
-        assert [pool.name for pool in balancer._pools] == ["other"]
+        assert [pool.name for pool in balancer._served.pools] == ["other"]
 
     async def test_a_frontend_waits_for_the_first_checks_of_the_pool_that_it_moves_to(self) -> None:
         checked = self.pool("b", health=HealthConfig(check="tcp", probe=TcpProbe()))
@@ -324,7 +324,7 @@ class ApplyConfigTests(ApplyCase):
     async def test_what_was_given_up_is_held_no_longer(self) -> None:
         health = HealthConfig(check="tcp", probe=TcpProbe())
         balancer = await self.running(self.config())
-        (service,) = balancer._pools.values()
+        (service,) = balancer._served.pools.values()
         for _ in range(3):
             balancer.apply(self.config(web=self.pool("a", health=health)))
             balancer.apply(self.config())
@@ -384,7 +384,7 @@ class ApplyConfigTests(ApplyCase):
         balancer = await self.running(self.config(web=self.pool("a", **limit)))
         client = self.client(balancer)
         assert await self.answer(client) == "a"
-        (pool,) = balancer._pools
+        (pool,) = balancer._served.pools
         (backend,) = pool.backends
         balancer.apply(self.config(web=self.pool("b", **limit)))
         assert list(balancer._shared.drains._due) == [backend]
@@ -396,7 +396,7 @@ class ApplyConfigTests(ApplyCase):
 
     async def test_a_state_that_was_changed_otherwise_stays_until_the_file_has_another(self) -> None:
         balancer = await self.running(self.config(web=self.pool("ab")))
-        (pool,) = balancer._pools
+        (pool,) = balancer._served.pools
         pool.set_admin_state(pool.backends[0], AdminState.MAINTENANCE)
         balancer.apply(self.config(web=self.pool("ab", retries=1)))
         assert [await self.answer(self.client(balancer)) for _ in range(3)] == ["b", "b", "b"]
@@ -436,7 +436,7 @@ class ApplyConfigTests(ApplyCase):
         clients = [self.client(balancer) for _ in range(100)]
         for client in clients:
             assert await self.answer(client) == "a"
-        (pool,) = balancer._pools
+        (pool,) = balancer._served.pools
         (drained,) = pool.backends
         balancer.apply(self.config(web=self.pool("b")))
         assert (drained.removed, drained.active) == (True, 100)
@@ -571,8 +571,8 @@ class ApplyConfigTests(ApplyCase):
         async def a_round() -> tuple[int, ...]:
             for config in [*configs[1:], configs[0]]:
                 balancer.apply(config)
-            await until(reactor, lambda: balancer.listens_on("api") and not balancer._retiring)
-            (pool,) = balancer._pools
+            await until(reactor, lambda: balancer.listens_on("api") and not balancer._served.retiring)
+            (pool,) = balancer._served.pools
             calls, readers = len(reactor.getDelayedCalls()), len(reactor.getReaders())
             return len(list(balancer)), len(pool._subscribers._subscribed), calls, readers
 
@@ -620,7 +620,7 @@ class NativeApplyConfigTests(ApplyConfigTests):
                         it.setblocking(False)
                         assert await self.answer(it) in "abc"
             registry = balancer.factories["web"].registry
-            await until(reactor, lambda: not balancer._retiring and not registry.sessions)
+            await until(reactor, lambda: not balancer._served.retiring and not registry.sessions)
             gc.collect()
             descriptors = len(list(Path("/proc/self/fd").iterdir()))
             return len(gc.get_objects()), descriptors, len(reactor.getDelayedCalls())

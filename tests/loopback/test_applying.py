@@ -16,7 +16,7 @@ from support.data_paths import DataPathCase
 from support.sockets import Echo, fired, port_of, until
 from support.unfinished_probe import UnfinishedProbe
 from tcpbalance import Backend, Balancer, EndReason, Frontend, HealthConfig, ListenError, Pool
-from tcpbalance.services import frontend_service
+from tcpbalance.services import session_drain
 
 reactor: Any = global_reactor
 
@@ -71,7 +71,7 @@ class ApplyingTests(DataPathCase):
         address = balancer.listens_on("first")
         client = self.client(balancer, "first")
         assert await self.is_served(client)
-        balancer._prepare([self.first, self.frontend("second")]).commit()
+        balancer._served.prepare([self.first, self.frontend("second")]).commit()
         assert await self.is_served(self.client(balancer, "second"))
         assert await self.is_served(client)
         assert balancer.factories["first"] is factory
@@ -85,19 +85,19 @@ class ApplyingTests(DataPathCase):
         with socket.create_server(("127.0.0.1", 0)) as holder:
             new = [self.frontend("good", free), self.frontend("bad", holder.getsockname()[1])]
             with pytest.raises(ListenError, match="frontend bad: cannot listen on"):
-                balancer._prepare(new).commit()
+                balancer._served.prepare(new).commit()
         socket.create_server(("127.0.0.1", free)).close()
         assert (list(balancer), dict(balancer.factories)) == before
         assert await self.is_served(self.client(balancer, "first"))
 
     async def test_sessions_of_one_that_is_removed_finish(self) -> None:
         balancer = await self.running()
-        balancer._prepare([self.first, self.frontend("second")]).commit()
+        balancer._served.prepare([self.first, self.frontend("second")]).commit()
         (host,) = balancer.listens_on("second")
         client = self.client(balancer, "second")
         assert await self.is_served(client)
         factory = balancer.factories["second"]
-        balancer._prepare([self.first]).commit()
+        balancer._served.prepare([self.first]).commit()
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port_of(host)))
         assert await self.is_served(client)
@@ -110,7 +110,7 @@ class ApplyingTests(DataPathCase):
         client = self.client(balancer, "first")
         assert await self.is_served(client)
         address = balancer.listens_on("first")
-        balancer._prepare([self.frontend("first")]).commit()
+        balancer._served.prepare([self.frontend("first")]).commit()
         factory = balancer.factories["first"]
         assert balancer.listens_on("first") == address
         assert await self.is_served(self.client(balancer, "first"))
@@ -121,11 +121,11 @@ class ApplyingTests(DataPathCase):
     async def test_the_time_that_the_pool_gives_them_ends_them_and_not_the_grace(self) -> None:
         balancer = await self.running(shutdown_grace=0.05)
         limited = Frontend("second", "127.0.0.1:0", self.pool(drain_timeout=0.2))
-        balancer._prepare([self.first, limited, self.frontend("third")]).commit()
+        balancer._served.prepare([self.first, limited, self.frontend("third")]).commit()
         clients = [self.client(balancer, name) for name in ("second", "third")]
         assert [await self.is_served(client) for client in clients] == [True, True]
         factories = [balancer.factories[name] for name in ("second", "third")]
-        balancer._prepare([self.first]).commit()
+        balancer._served.prepare([self.first]).commit()
         await until(reactor, lambda: factories[0].stats.ended == {EndReason.DRAINED: 1})
         assert factories[1].stats.ended == {}
         assert await self.is_served(clients[1])
@@ -133,13 +133,13 @@ class ApplyingTests(DataPathCase):
     async def test_a_client_that_was_queued_then_has_no_longer(self) -> None:
         pool = Pool("echo", [Backend(self.backend, max_connections=1)], queue=1, drain_timeout=0.1)
         balancer = await self.running()
-        balancer._prepare([self.first, Frontend("second", "127.0.0.1:0", pool)]).commit()
+        balancer._served.prepare([self.first, Frontend("second", "127.0.0.1:0", pool)]).commit()
         slot = pool.take(pool.backends[0], None)
         self.client(balancer, "second")
         await until(reactor, lambda: pool.queue)
         factory = balancer.factories["second"]
-        self.patch(frontend_service, "LOOK_AGAIN_AFTER", 0.1)
-        balancer._prepare([self.first, Frontend("third", "127.0.0.1:0", pool)]).commit()
+        self.patch(session_drain, "LOOK_AGAIN_AFTER", 0.1)
+        balancer._served.prepare([self.first, Frontend("third", "127.0.0.1:0", pool)]).commit()
         # Its place is free a good while after the time that the pool gives.
         later = Deferred[None]()
         reactor.callLater(0.3, later.callback, None)
@@ -149,10 +149,10 @@ class ApplyingTests(DataPathCase):
 
     async def test_stopping_waits_for_what_retires(self) -> None:
         balancer = await self.running(shutdown_grace=1000.0)
-        balancer._prepare([self.first, self.frontend("second")]).commit()
+        balancer._served.prepare([self.first, self.frontend("second")]).commit()
         client = self.client(balancer, "second")
         assert await self.is_served(client)
-        balancer._prepare([self.first]).commit()
+        balancer._served.prepare([self.first]).commit()
         stopped = fired(balancer.stopService())
         assert await self.is_served(client)
         assert stopped == []
@@ -172,14 +172,14 @@ class ApplyingTests(DataPathCase):
         self.addCleanup(balancer.stopService)
         balancer.startService()
         await until(reactor, lambda: probe.asked)
-        balancer._prepare([other]).commit()
+        balancer._served.prepare([other]).commit()
         assert probe.cancelled == 1
 
     async def test_committing_does_not_fail_where_an_address_was_lost_since(self) -> None:
         balancer = await self.running()
         probe = UnfinishedProbe()
         pool = self.pool(health=HealthConfig(check="unfinished", probe=probe))
-        balancer._prepare([self.first, Frontend("second", "127.0.0.1:0", pool)]).commit()
+        balancer._served.prepare([self.first, Frontend("second", "127.0.0.1:0", pool)]).commit()
         await until(reactor, lambda: probe.asked)
         with socket.socket() as quicker, capturedLogs() as events:
             quicker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -197,7 +197,7 @@ class ApplyingTests(DataPathCase):
         probe = UnfinishedProbe()
         pool = self.pool(health=HealthConfig(check="unfinished", probe=probe))
         frontends = [self.first, *(Frontend(name, "127.0.0.1:0", pool) for name in ("second", "third"))]
-        balancer._prepare(frontends).commit()
+        balancer._served.prepare(frontends).commit()
         await until(reactor, lambda: probe.asked)
         with socket.socket() as quicker, capturedLogs() as events:
             quicker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -207,17 +207,17 @@ class ApplyingTests(DataPathCase):
         assert any(str(formatEvent(event)).endswith("opens the frontend anew") for event in events)
         assert await self.is_served(self.client(balancer, "third"))
         third = balancer.factories["third"]
-        balancer._prepare(frontends).commit()
+        balancer._served.prepare(frontends).commit()
         assert await self.is_served(self.client(balancer, "second"))
         assert balancer.factories["third"] is third
 
     async def test_sessions_of_one_that_is_removed_are_still_counted(self) -> None:
         balancer = await self.running()
-        balancer._prepare([self.first, self.frontend("second")]).commit()
+        balancer._served.prepare([self.first, self.frontend("second")]).commit()
         client = self.client(balancer, "second")
         assert await self.is_served(client)
         registry = balancer.factories["second"].registry
-        balancer._prepare([self.first]).commit()
+        balancer._served.prepare([self.first]).commit()
         assert balancer.summary().sessions == 1
         assert registry in balancer._guard._registries
         client.close()
@@ -232,9 +232,9 @@ class ApplyingTests(DataPathCase):
         self.addCleanup(balancer.stopService)
         balancer.startService()
         listening = fired(balancer.when_listening())
-        balancer._prepare([self.first, slow, self.frontend("third")]).commit()
+        balancer._served.prepare([self.first, slow, self.frontend("third")]).commit()
         assert listening == [], "what is added later does not end it"
-        balancer._prepare([self.first]).commit()
+        balancer._served.prepare([self.first]).commit()
         assert listening == [True]
 
     async def test_frontends_are_changed_before_the_start(self) -> None:
@@ -243,7 +243,7 @@ class ApplyingTests(DataPathCase):
         self.addCleanup(balancer.stopService)
         balancer.prepare()
         (host,) = balancer.listens_on("first")
-        balancer._prepare([second]).commit()
+        balancer._served.prepare([second]).commit()
         socket.create_server(("127.0.0.1", port_of(host))).close()
         balancer.startService()
         await balancer.when_listening()

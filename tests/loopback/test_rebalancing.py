@@ -73,7 +73,7 @@ class RebalancingTests(DataPathCase):
         one, two = self.server(), self.server()
         balancer = await self.running(self.config(one))
         clients = self.clients(balancer, "web", 8)
-        (pool,) = balancer._pools
+        (pool,) = balancer._served.pools
         for client in clients.sockets[2:]:
             client.send(b"?")
         await until(reactor, lambda: clients.hear_all() == {b"?": 6, b"": 2})
@@ -94,7 +94,7 @@ class RebalancingTests(DataPathCase):
         assert clients.sockets[2] is busy
         assert answers > 1
         assert pool.selection.surplus({}, 0).closable == 0
-        (service,) = balancer._pools.values()
+        (service,) = balancer._served.pools.values()
         assert service._rebalancer._next_look is not None
         balancer.apply(self.config(one, two))
         assert service._rebalancer._next_look is None
@@ -104,7 +104,7 @@ class RebalancingTests(DataPathCase):
         one, two = self.server(), self.server()
         balancer = await self.running(self.config(one, frontends=("web", "gone")))
         left, gone = self.clients(balancer, "web", 2), self.clients(balancer, "gone", 4)
-        (pool,) = balancer._pools
+        (pool,) = balancer._served.pools
         await until(reactor, lambda: pool.backends[0].active == 6)
         balancer.apply(self.config(one, two, rebalance=QUICK))
 
@@ -131,7 +131,7 @@ class RebalancingTests(DataPathCase):
         staying, moving = (Reconnecting(port, 4) for port in ports)
         self.addCleanup(staying.close)
         self.addCleanup(moving.close)
-        (pool,) = balancer._pools
+        (pool,) = balancer._served.pools
         await until(reactor, lambda: pool.backends[0].active == 8)
         balancer.apply(listening(self.config(one, two, rebalance=QUICK), kept))
 
@@ -166,14 +166,14 @@ class RebalancingTests(DataPathCase):
         clients[-1].connect(path)
         for client in clients:
             self.addCleanup(client.close)
-        await until(reactor, lambda: [b.active for b in next(iter(balancer._pools)).backends] == [4])
+        await until(reactor, lambda: [b.active for b in next(iter(balancer._served.pools)).backends] == [4])
         assert [session.can_return() for session in registry.sessions] == [True] * 4
 
     async def test_none_is_closed_while_its_frontend_accepts_no_clients(self) -> None:
         one, two = self.server(), self.server()
         balancer = await self.running(self.config(one, frontends=("web", "paused")))
         moving, staying = self.clients(balancer, "web", 3), self.clients(balancer, "paused", 5)
-        (pool,) = balancer._pools
+        (pool,) = balancer._served.pools
         await until(reactor, lambda: pool.backends[0].active == 8)
         pause = balancer.factories["paused"].registry.accept_pause
         pause.pause("overload")

@@ -284,7 +284,7 @@ def test_a_service_that_an_application_adds_starts_and_stops_with_it() -> None:
     edge.balancer.privilegedStartService()
     started(edge)
     assert own.running
-    edge.balancer._prepare([Frontend("other", MemoryEndpoint(), edge.pool)]).commit()
+    edge.balancer._served.prepare([Frontend("other", MemoryEndpoint(), edge.pool)]).commit()
     assert own.running
     assert own in list(edge.balancer)
     stop(edge)
@@ -328,10 +328,10 @@ def test_a_frontend_that_is_added_and_cannot_be_prepared_leaves_no_endpoint_list
     good, bad = MemoryEndpoint(), MemoryEndpoint()
     monkey: Any = bad
     monkey.listen = lambda factory: fail(OSError("no tunnel"))
-    frontends = [service.frontend for service in edge.balancer._frontends.values()]
+    frontends = [service.frontend for service in edge.balancer._served.frontends.values()]
     before = list(edge.balancer)
     with pytest.raises(ListenError, match=r"frontend bad: cannot listen on .*: no tunnel"):
-        edge.balancer._prepare(
+        edge.balancer._served.prepare(
             [*frontends, Frontend("good", good, edge.pool), Frontend("bad", bad, edge.pool)]
         ).commit()
     assert good.factory is None

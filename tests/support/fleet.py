@@ -75,7 +75,7 @@ class Worker:
         self.inbox.append(packed(content))
 
     def pool(self, name: str = "web") -> Pool:
-        (found,) = [pool for pool in self.balancer._pools if pool.name == name]
+        (found,) = [pool for pool in self.balancer._served.pools if pool.name == name]
         return found
 
     def backend(self, name: str, pool: str = "web") -> Backend:
@@ -88,7 +88,7 @@ class Worker:
 
     @property
     def accepts(self) -> bool:
-        return all(service.opened.called for service in self.balancer._frontends.values())
+        return all(service.opened.called for service in self.balancer._served.frontends.values())
 
 
 class Fleet:

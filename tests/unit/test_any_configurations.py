@@ -40,14 +40,14 @@ def state(balancer: Balancer) -> dict[str, Any]:
     frontends = {
         name: {
             "hosts": [str(place).partition(":")[0] for place in service.frontend.listen],
-            "listeners": [listener_facts(carrier) for carrier in service._carriers],
+            "listeners": [listener_facts(carrier) for carrier in service.listening._carriers],
             "context": context_facts(service.factory.context),
             "limit": service.factory.registry._max_sessions,
             "dry_run": service.factory.registry._dry_run is not None,
             "closed": service.factory.registry.closed,
             "pools": [pool.pool.name for pool in service._pools],
         }
-        for name, service in balancer._frontends.items()
+        for name, service in balancer._served.frontends.items()
     }
     pools = {
         pool.name: facts(pool)
@@ -55,7 +55,7 @@ def state(balancer: Balancer) -> dict[str, Any]:
             "monitor": None if service.monitor is None else service.monitor.config,
             "rebalances": service._rebalancer._config,
         }
-        for pool, service in balancer._pools.items()
+        for pool, service in balancer._served.pools.items()
     }
     guard = [watch.resource for watch in balancer._guard._asked], balancer._guard.running
     return {"frontends": frontends, "pools": pools, "guard": guard, "grace": balancer._shared.grace}

@@ -32,7 +32,7 @@ def a_config(**limits: Any) -> Config:
 
 
 def control(fleet: Fleet, place: int) -> AdmissionControl:
-    admission = fleet.workers[place].balancer._frontends["web"]._admission
+    admission = fleet.workers[place].balancer._served.frontends["web"]._admission.control
     assert admission is not None
     return admission
 
@@ -130,7 +130,7 @@ def test_nothing_is_kept_of_frontends_that_are_removed() -> None:
     table = a_config().frontends["web"]
     fleet = Fleet(evolve(a_config(), frontends={"f0": table}))
     for number in range(1, 5):
-        admission = fleet.workers[0].balancer._frontends[f"f{number - 1}"]._admission
+        admission = fleet.workers[0].balancer._served.frontends[f"f{number - 1}"]._admission.control
         assert admission is not None
         assert admission.on_ban is not None
         admission.on_ban(ANNE, 1e6)

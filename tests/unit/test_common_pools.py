@@ -108,7 +108,7 @@ def test_sessions_are_reset_in_all_workers_where_that_is_asked_for(on_down: Any,
     for worker in fleet.workers:
         its: list[str] = []
         ended.append(its)
-        (service,) = worker.balancer._pools.values()
+        (service,) = worker.balancer._served.pools.values()
         service._on_down = lambda backend, its=its: its.append(backend.name)  # type: ignore[misc]
     probe.down = {"a"}
     fleet.run(10.0)
@@ -186,7 +186,7 @@ def test_a_worker_that_drains_after_it_was_replaced_follows_to_the_end() -> None
     probe = ScriptedProbe()
     fleet = Fleet(a_config(health=checks(probe, on_down="reset")))
     before = fleet.workers[0]
-    (service,) = before.balancer._pools.values()
+    (service,) = before.balancer._served.pools.values()
     reset: list[str] = []
     service._on_down = lambda backend: reset.append(backend.name)
     fleet.workers = [fleet.begin(0), fleet.workers[1], before]
@@ -358,7 +358,7 @@ def test_a_pool_is_checked_while_a_frontend_uses_it() -> None:
     probe.hangs = True
     fleet.apply(two_pools(probe, "red"))
     red = fleet.workers[0].pool("red")
-    assert fleet.workers[0].balancer._pools[red].monitor is not None
+    assert fleet.workers[0].balancer._served.pools[red].monitor is not None
     probe.answer()
     fleet.run()
     assert fleet.workers[0].backend("red", "red").up
@@ -496,6 +496,6 @@ def test_many_pools_go_in_few_messages() -> None:
     probe.down = {"a" * 50}
     before = worker.count
     fleet.run(10.0)
-    assert {backend.state for pool in worker.balancer._pools for backend in pool.backends} == {"down"}
+    assert {backend.state for pool in worker.balancer._served.pools for backend in pool.backends} == {"down"}
     assert fleet.stop()
     assert worker.count - before < 500

@@ -1,0 +1,78 @@
+"""What admits the clients of one frontend: made of its tables, and kept where only their values change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tcpbalance.admission.access import Access
+from tcpbalance.admission.control import AdmissionControl
+from tcpbalance.admission.lists import DenyFile, make_admission
+from tcpbalance.services.frontend import Frontend
+from tcpbalance.services.shared import Shared
+
+
+class FrontendAdmission:
+    """Has clients admitted by the lists and limits of a frontend.
+
+    :param shared: what all services of the balancer share.
+    :param frontend: has the tables.
+    :param lists: what has been made of its ``access`` already; None to make it.
+    :raises DenyFileError: the deny file has mistakes.
+    :ivar control: admits clients; None where all are admitted.
+    """
+
+    def __init__(self, shared: Shared, frontend: Frontend, lists: Access | None) -> None:
+        self._shared = shared
+        self._frontend = frontend
+        self.control = frontend.admission
+        if self.control is None:
+            self.control = make_admission(frontend.access, frontend.limits, shared.clock, lists)
+
+    def files(self) -> Iterator[DenyFile]:
+        """Give what is made of files."""
+        access = self._frontend.access
+        if self.control is not None and access is not None and access.deny_file is not None:
+            yield DenyFile(self.control, access)
+
+    def prepare_change(self, frontend: Frontend, lists: Access | None) -> AdmissionControl | None:
+        """Make what admits clients by other tables; what there is, where the tables are the same.
+
+        :param lists: see above.
+        :raises DenyFileError: the deny file has mistakes.
+        """
+        present = self._frontend
+        if (frontend.admission, frontend.access, frontend.limits) == (
+            present.admission,
+            present.access,
+            present.limits,
+        ):
+            return self.control
+        if frontend.admission is not None:
+            return frontend.admission
+        if frontend.access == present.access and present.admission is None and self.control is not None:
+            # Their file is read in a thread only: it may be large, or a pipe that nothing writes to.
+            lists = self.control.access
+        return make_admission(frontend.access, frontend.limits, self._shared.clock, lists)
+
+    def adopt(self, frontend: Frontend, control: AdmissionControl | None) -> None:
+        """Have clients admitted by other tables, by what knows the clients where that can be.
+
+        :param control: see `prepare_change`.
+        """
+        self._frontend, present = frontend, self.control
+        if control is present:
+            return
+        if present is None or control is None or not present.go_on_by(control.access, frontend.limits):
+            self.forget_bans()
+            self.control = control
+            self.share_bans()
+
+    def share_bans(self) -> None:
+        """Have the bans of other processes hold here, and those of this one there."""
+        if self._shared.following is not None and self.control is not None:
+            self._shared.following.share_bans(self._frontend.name, self.control)
+
+    def forget_bans(self) -> None:
+        """Have no more to do with the bans of other processes."""
+        if self._shared.following is not None and self.control is not None:
+            self._shared.following.forget_bans(self._frontend.name, self.control)
