@@ -8,8 +8,12 @@ SPHINX := $(BIN)/sphinx-build --fail-on-warning --keep-going --quiet
 PROJECT := setup.cfg pyproject.toml
 ARGS ?=
 
-# Most tests wait for others most of the time. What belongs to a module is made once for all its tests.
-SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=loadfile
+# Most tests wait for others most of the time, so there are more of them at once than processors. What belongs
+# to a module is made once for all its tests.
+SIDE_BY_SIDE := --numprocesses=4 --dist=loadfile
+
+# The tests start hundreds of processes, each of which would compile the package anew where this is set.
+unexport PYTHONDONTWRITEBYTECODE
 
 # The first that is new enough: plain `python3` may be older than 3.11, or missing.
 find_python = for python in python3 python3.11 python3.12 python3.13 python3.14; do \

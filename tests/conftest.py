@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,12 @@ CLOSED_WITHIN = 10.0
 hypothesis.settings.register_profile("ci", derandomize=True, max_examples=100, deadline=None, database=None)
 hypothesis.settings.register_profile("dev", max_examples=100, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if in_ci() else "dev"))
+
+
+def pytest_collection_finish() -> None:
+    """Leave some hundred thousand objects of collected tests out of what the garbage collector looks at."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

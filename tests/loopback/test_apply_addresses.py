@@ -317,6 +317,8 @@ class ApplyAddressesTests(ApplyCase):
             both = {"listen": [places[before], places[after]]}
             clients = self.clients_of_a_reload_that_fails(balancer, self.config({"a": both}), before, after)
             assert [await self.answer(client) for client in clients] == ["a", "a"]
+            for client in clients:
+                client.close()
             await balancer.stopService()
 
     async def test_clients_of_a_part_whose_reload_fails_are_served_as_before(self) -> None:

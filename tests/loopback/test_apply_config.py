@@ -461,14 +461,14 @@ class ApplyConfigTests(ApplyCase):
     async def test_affinity_is_kept_in_a_file_from_now_on_and_in_another_one_later(self) -> None:
         config = self.config(web=self.pool("abc", affinity=AffinityConfig()))
         balancer = await self.running(config)
-        served = await self.answer(self.client(balancer))
+        served = await self.visited(balancer)
         folder = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, folder)
         for name in ("one", "two"):
             affinity = AffinityConfig(state_file=folder / name)
             config = self.config(web=self.pool("abc", affinity=affinity))
             balancer.apply(config)
-            assert await self.answer(self.client(balancer)) == served
+            assert await self.visited(balancer) == served
         await until(reactor, (folder / "two").exists)
         await balancer.stopService()
         for name in ("one", "two"):
@@ -476,7 +476,7 @@ class ApplyConfigTests(ApplyCase):
             assert [backend for backend, _ in journal.backends] == [*"abc"]
         again = await self.running(config)
         for _ in range(4):
-            assert await self.answer(self.client(again)) == served
+            assert await self.visited(again) == served
 
     async def test_a_balancer_that_starts_again_goes_on_with_its_file(self) -> None:
         folder = Path(tempfile.mkdtemp())
@@ -484,13 +484,13 @@ class ApplyConfigTests(ApplyCase):
         file = folder / "sticky"
         affinity = AffinityConfig(state_file=file)
         balancer = await self.running(self.config(web=self.pool("ab", affinity=affinity)))
-        served = await self.answer(self.client(balancer))
+        served = await self.visited(balancer)
         for _ in range(2):
             await balancer.stopService()
             written = file.stat().st_ino
             balancer.startService()
             await balancer.when_listening()
-            assert await self.answer(self.client(balancer)) == served
+            assert await self.visited(balancer) == served
             await until(reactor, partial(self.is_another, file, written))
 
     def is_another(self, file: Path, written: int) -> bool:

@@ -27,8 +27,26 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Environment:
-    """An environment with every dependency of ours in it, but not ourselves."""
-    return Environment.make(tmp_path / "environment", Path(sysconfig.get_path("purelib")))
+    """An environment with every dependency of ours in it, but not ourselves; the test may change it."""
+    return _environment(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def without(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """The same for all tests that change nothing in it."""
+    return _environment(tmp_path_factory.mktemp("without"))
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Environment:
+    """One that the wheel is installed in, for all tests that change nothing in it."""
+    made = _environment(tmp_path_factory.mktemp("installed"))
+    made.install(wheel)
+    return made
+
+
+def _environment(folder: Path) -> Environment:
+    return Environment.make(folder / "environment", Path(sysconfig.get_path("purelib")))
 
 
 def _build(folder: Path) -> Path:

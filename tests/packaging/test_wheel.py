@@ -40,17 +40,15 @@ def test_it_holds_our_modules_the_plugin_and_nothing_else(wheel: Path) -> None:
     assert {name.partition("/")[2] for name in metadata} == METADATA
 
 
-def test_twistd_lists_the_command(environment: Environment, wheel: Path) -> None:
-    assert "load balancer" not in environment.twistd("--help").stdout
-    environment.install(wheel)
-    assert "tcpbalance " in environment.twistd("--help").stdout
+def test_twistd_lists_the_command(without: Environment, installed: Environment) -> None:
+    assert "load balancer" not in without.twistd("--help").stdout
+    assert "tcpbalance " in installed.twistd("--help").stdout
 
 
-def test_the_command_and_the_module_are_one(environment: Environment, wheel: Path) -> None:
-    environment.install(wheel)
-    shown = environment.run("tcpbalance", "--version").stdout
+def test_the_command_and_the_module_are_one(installed: Environment) -> None:
+    shown = installed.run("tcpbalance", "--version").stdout
     assert shown.startswith("tcpbalance ")
-    assert environment.run("python", "-m", "tcpbalance", "--version").stdout == shown
+    assert installed.run("python", "-m", "tcpbalance", "--version").stdout == shown
 
 
 def test_nothing_is_left_after_uninstall(environment: Environment, wheel: Path) -> None:
@@ -61,9 +59,8 @@ def test_nothing_is_left_after_uninstall(environment: Environment, wheel: Path) 
     assert environment.files() == before
 
 
-def test_the_plugin_loads_nothing_of_ours(environment: Environment, wheel: Path) -> None:
-    environment.install(wheel)
-    assert environment.run("python", "-c", LOAD_PLUGIN).stdout == "[]\n"
+def test_the_plugin_loads_nothing_of_ours(installed: Environment) -> None:
+    assert installed.run("python", "-c", LOAD_PLUGIN).stdout == "[]\n"
 
 
 def test_a_tcpbalance_that_cannot_be_imported_hurts_no_other_command(
@@ -79,15 +76,13 @@ def test_a_tcpbalance_that_cannot_be_imported_hurts_no_other_command(
 
 
 @pytest.mark.parametrize("description", ["tcpbalance-proxy:tcp:0", r"tcpbalance-proxy:tcp\:0:timeout=3"])
-def test_the_endpoint_is_known(environment: Environment, wheel: Path, description: str) -> None:
-    assert "Unknown endpoint type" in environment.run("python", "-c", MAKE_ENDPOINT, description).stderr
-    environment.install(wheel)
-    made = environment.run("python", "-c", MAKE_ENDPOINT, description)
+def test_the_endpoint_is_known(without: Environment, installed: Environment, description: str) -> None:
+    assert "Unknown endpoint type" in without.run("python", "-c", MAKE_ENDPOINT, description).stderr
+    made = installed.run("python", "-c", MAKE_ENDPOINT, description)
     assert (made.stdout, made.stderr) == ("ProxyProtocolEndpoint\n", "")
 
 
 @pytest.mark.parametrize("group", ["tcpbalance.policies", "tcpbalance.probes"])
-def test_every_extension_of_ours_can_be_loaded(environment: Environment, wheel: Path, group: str) -> None:
-    environment.install(wheel)
-    loaded = environment.run("python", "-W", "error", "-c", LOAD_ENTRY_POINTS, group)
+def test_every_extension_of_ours_can_be_loaded(installed: Environment, group: str) -> None:
+    loaded = installed.run("python", "-W", "error", "-c", LOAD_ENTRY_POINTS, group)
     assert (loaded.stderr, int(loaded.stdout or 0) > 0) == ("", True)

@@ -69,6 +69,13 @@ class ApplyCase(DataPathCase):
         client.setblocking(False)
         return client
 
+    async def visited(self, balancer: Balancer, name: str = "web") -> str:
+        """Be a client that asks once and leaves, so that an end has not to wait for it; see ``answer``."""
+        client = self.client(balancer, name)
+        heard = await self.answer(client)
+        client.close()
+        return heard
+
     async def answer(self, client: socket.socket) -> str:
         """Say something, and give the name of the server that answers; nothing where the client is closed."""
         heard: list[bytes] = []

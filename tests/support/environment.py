@@ -11,7 +11,7 @@ from pathlib import Path
 from attrs import frozen
 
 OURS = ("tcpbalance", "__editable__")
-NOT_IN_TWISTED = shutil.ignore_patterns("test", "__pycache__", "dropin.cache", "tcpbalance_plugin.py")
+NOT_IN_TWISTED = shutil.ignore_patterns("test", "dropin.cache", "tcpbalance_plugin.*")
 TWISTD = "from twisted.scripts.twistd import run; run()"
 
 
