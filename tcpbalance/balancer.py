@@ -36,6 +36,7 @@ from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.factory import FrontendFactory
 from tcpbalance.proxy.hand_over import HandedOver, HandOver
 from tcpbalance.proxy.reasons import EndReason
+from tcpbalance.proxy.registry import SessionRegistry
 from tcpbalance.reactor import Reactor
 from tcpbalance.services.drains import Drains
 from tcpbalance.services.following import Following
@@ -381,6 +382,11 @@ class Balancer(MultiService):
 
     def _report_when_open(self, begun: FrontendService) -> None:
         self._when_open([begun], _RELOAD_AGAIN).addErrback(lambda _: None)  # It is in the log.
+
+    @property
+    def registries(self) -> Sequence[SessionRegistry]:
+        """Those that know the open sessions of all frontends, of those that are gone, too."""
+        return self._served.registries
 
     @property
     def factories(self) -> dict[str, FrontendFactory]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
 from tcpbalance.config.models import Config
+from tcpbalance.control.session_id import SessionId
+from tcpbalance.control.sessions import SessionsPage
+from tcpbalance.control.sessions_query import SessionsQuery
 from tcpbalance.control.view import View
 from tcpbalance.pool.backend import AdminState
 
@@ -24,6 +27,27 @@ class Controls(Protocol):
         """Look at everything.
 
         :returns: fails with ApiError where a part of it cannot be had.
+        """
+        ...
+
+    def sessions(self, query: SessionsQuery) -> Deferred[SessionsPage]:
+        """List open sessions.
+
+        :returns: fails with ApiError where a part of them cannot be had.
+        """
+        ...
+
+    def session(self, session_id: SessionId) -> Deferred[dict[str, Any]]:
+        """Look at one open session.
+
+        :returns: fails with ApiError where there is none of this id.
+        """
+        ...
+
+    def end_session(self, session_id: SessionId) -> Deferred[dict[str, Any]]:
+        """End an open session.
+
+        :returns: what it was before; fails with ApiError where there is none of this id.
         """
         ...
 

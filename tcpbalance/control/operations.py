@@ -9,6 +9,7 @@ from tcpbalance.control.controls import Controls
 from tcpbalance.control.handlers import Handlers
 from tcpbalance.control.metrics import MetricsHandler
 from tcpbalance.control.routes import ApiRoutes
+from tcpbalance.control.session_handlers import SessionHandlers
 
 
 def operations(controls: Controls, about: Mapping[str, Any]) -> ApiRoutes:
@@ -16,4 +17,5 @@ def operations(controls: Controls, about: Mapping[str, Any]) -> ApiRoutes:
 
     :param about: see ``Handlers``.
     """
-    return ApiRoutes([*Handlers(controls, about).routes(), *MetricsHandler(controls, about).routes()])
+    handlers = (Handlers(controls, about), MetricsHandler(controls, about), SessionHandlers(controls))
+    return ApiRoutes([route for its in handlers for route in its.routes()])

@@ -11,8 +11,22 @@ from tcpbalance.config.models import Config
 from tcpbalance.control.finding import find_backend
 from tcpbalance.control.in_pieces import in_pieces
 from tcpbalance.control.report import report_of, sum_of
+from tcpbalance.control.session_id import SessionId
+from tcpbalance.control.sessions import (
+    ActOnSession,
+    SessionsPage,
+    end_session,
+    list_sessions,
+    look_at_session,
+    no_such_session,
+    the_session,
+)
+from tcpbalance.control.sessions_query import SessionsQuery
 from tcpbalance.control.view import View, view_of
 from tcpbalance.pool.backend import AdminState
+
+ONLY_PROCESS = 0
+"""The number of the process in ids of sessions, like that of the first worker."""
 
 
 class ProcessControls:
@@ -37,6 +51,25 @@ class ProcessControls:
         """See ``Controls``."""
         report = in_pieces(self._reactor, report_of(self._balancer.factories, self._balancer.pools))
         return report.addCallback(lambda own: view_of(self.config, self._balancer.pools, sum_of([own])))
+
+    def sessions(self, query: SessionsQuery) -> Deferred[SessionsPage]:
+        """See ``Controls``."""
+        listed = in_pieces(self._reactor, list_sessions(self._balancer.registries, query))
+        return listed.addCallback(lambda found: SessionsPage.of(query, [(ONLY_PROCESS, found)]))
+
+    def session(self, session_id: SessionId) -> Deferred[dict[str, Any]]:
+        """See ``Controls``."""
+        return self._about_session(session_id, look_at_session)
+
+    def end_session(self, session_id: SessionId) -> Deferred[dict[str, Any]]:
+        """See ``Controls``."""
+        return self._about_session(session_id, end_session)
+
+    def _about_session(self, session_id: SessionId, act: ActOnSession) -> Deferred[dict[str, Any]]:
+        if session_id.worker != ONLY_PROCESS:
+            raise no_such_session(session_id)
+        found = in_pieces(self._reactor, act(self._balancer.registries, session_id))
+        return found.addCallback(the_session, session_id)
 
     def set_admin_state(self, pool: str, backend: str, state: AdminState) -> None:
         """See ``Controls``."""

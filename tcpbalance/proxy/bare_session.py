@@ -37,6 +37,7 @@ from tcpbalance.proxy.client import ClientConnection
 from tcpbalance.proxy.context import BareStart, SessionContext
 from tcpbalance.proxy.deadlines import Deadlines
 from tcpbalance.proxy.dialler import GIVEN_UP, BackendConnection, Dialler
+from tcpbalance.proxy.facts import STATES, SessionFacts
 from tcpbalance.proxy.outgoing_proxy_header import outgoing_proxy_header
 from tcpbalance.proxy.phases import (
     BACKEND_FINISHED,
@@ -429,6 +430,28 @@ class BareSession(Session):
     def _client_has_input(self) -> bool:
         """Whether something has come from the client that was not read."""
         return self._start.connector.data_path.has_input(self._client_socket)
+
+    def facts(self) -> SessionFacts:
+        """See ``Session``."""
+        if not self.is_bare:
+            return super().facts()
+        context, served_by, pool, tls = self._context, self.served_by, self._pool, self._facts
+        now = context.clock()
+        return SessionFacts(
+            self._started,
+            self._peer,
+            None,
+            context.name,
+            None if pool is None else pool.name,
+            None if served_by is None else served_by.name,
+            STATES[self._phase],
+            now - self._born,
+            now - max(self.active, self._born),
+            self._client_bytes,
+            self._backend_bytes,
+            None if tls is None else tls.server_name,
+            tls,
+        )
 
     @property
     def _host(self) -> IAddress:

@@ -203,6 +203,7 @@ class Closable(Protocol):
 AT_ONCE = (
     EndReason.MAX_CONNECTION_AGE,
     EndReason.OVERLOAD,
+    EndReason.ENDED_BY_OPERATOR,
     EndReason.SHUTDOWN,
     EndReason.INTERNAL_ERROR,
 )

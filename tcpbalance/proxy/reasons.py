@@ -125,6 +125,12 @@ class EndReason(enum.Enum):
         _RST,
         "the process reached a bound of [overload], and this session buffered more than others",
     )
+    ENDED_BY_OPERATOR = (
+        "ended_by_operator",
+        "balancer",
+        _RST,
+        "an operator ended this session through the admin API",
+    )
     SHUTDOWN = "shutdown", "balancer", _RST, "the session was still open at the end of shutdown_grace"
     INTERNAL_ERROR = (
         "internal_error",

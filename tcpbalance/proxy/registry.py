@@ -16,6 +16,7 @@ from tcpbalance.pool.backend import Backend
 from tcpbalance.proxy.accept_pause import AcceptPause
 from tcpbalance.proxy.dry_run import DryRun, DryRunLimit
 from tcpbalance.proxy.ending import SessionEnder
+from tcpbalance.proxy.facts import SessionFacts
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.rate_limited_log import RateLimitedLog
@@ -42,6 +43,11 @@ class OpenSession(Protocol):
 
     dry_run_limits: tuple[DryRunLimit, ...]
     """Limits that would have acted on it, were they enforced."""
+
+    @property
+    def started(self) -> float:
+        """When the client was accepted, seconds since the epoch."""
+        ...
 
     @property
     def served_by(self) -> Backend | None:
@@ -71,6 +77,10 @@ class OpenSession(Protocol):
     def can_move(self, idle_for: float) -> bool:
         """Whether its client may be sent to another backend: affinity does not bind it to this one, and
         nothing has been under way for so many seconds: neither bytes nor a first answer."""
+        ...
+
+    def facts(self) -> SessionFacts:
+        """Give what is known of it now."""
         ...
 
     def can_return(self) -> bool:

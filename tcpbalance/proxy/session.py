@@ -27,6 +27,7 @@ from tcpbalance.proxy.deadlines import Deadlines
 from tcpbalance.proxy.delivery import Delivery
 from tcpbalance.proxy.dialler import Dialler
 from tcpbalance.proxy.dry_run import DryRunLimit
+from tcpbalance.proxy.facts import QUEUED, STATES, SessionFacts
 from tcpbalance.proxy.hand_over import HandedOver
 from tcpbalance.proxy.outgoing_proxy_header import OutgoingProxyHeader, outgoing_proxy_header
 from tcpbalance.proxy.peer import BROKEN_OFF, Peer
@@ -194,6 +195,32 @@ class Session:
             and not self.buffered
             and not self.client.has_input()
             and not backend.has_input()
+        )
+
+    @property
+    def started(self) -> float:
+        """When the client was accepted, seconds since the epoch."""
+        return self._started
+
+    def facts(self) -> SessionFacts:
+        """See ``registry.OpenSession``."""
+        context, preread, served_by, backend = self._context, self._preread, self.served_by, self.backend
+        now, queued = context.clock(), self._phase is DIALLING and self._dialler.queued
+        return SessionFacts(
+            self._started,
+            self._peer if preread is None else preread.client,
+            None if preread is None else preread.proxy,
+            context.name,
+            None if self._pool is None else self._pool.name,
+            None if served_by is None else served_by.name,
+            QUEUED if queued else STATES[self._phase],
+            now - self._born,
+            # The wheel's clock may be behind: no session is idle for longer than it is there.
+            now - max(self.quiet_since, self._born),
+            self.client.received,
+            0 if backend is None else backend.received,
+            None if preread is None else preread.server_name,
+            None if preread is None else preread.tls,
         )
 
     def can_return(self) -> bool:

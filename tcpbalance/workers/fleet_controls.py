@@ -10,9 +10,12 @@ from tcpbalance.config.models import Config
 from tcpbalance.control.finding import find_backend
 from tcpbalance.control.in_pieces import at_once
 from tcpbalance.control.report import OF_STATUS, Report, report_of, sum_of, without
+from tcpbalance.control.session_id import SessionId
+from tcpbalance.control.sessions import SessionsPage, the_session
+from tcpbalance.control.sessions_query import SessionsQuery
 from tcpbalance.control.view import View, view_of
 from tcpbalance.pool.backend import AdminState
-from tcpbalance.workers.questions import REPORT
+from tcpbalance.workers.questions import END_SESSION, LOOK_AT_SESSION, REPORT, SESSIONS
 from tcpbalance.workers.shared_state import ToWorker
 from tcpbalance.workers.supervisor import Supervisor
 
@@ -40,6 +43,27 @@ class FleetControls:
         counted = sum_of([self._supervisor.questions.past, *(_of_worker(*answer) for answer in answers)])
         own = {**at_once(report_of({}, pools)), "processes": []}
         return view_of(self.config, pools, sum_of([without(counted, OF_STATUS), own]))
+
+    def sessions(self, query: SessionsQuery) -> Deferred[SessionsPage]:
+        """See ``Controls``."""
+        answers = self._supervisor.questions.ask(SESSIONS, {"query": query.parameters})
+        return answers.addCallback(
+            lambda found: SessionsPage.of(query, [(worker.place, listed) for worker, listed in found])
+        )
+
+    def session(self, session_id: SessionId) -> Deferred[dict[str, Any]]:
+        """See ``Controls``."""
+        return self._about_session(session_id, LOOK_AT_SESSION)
+
+    def end_session(self, session_id: SessionId) -> Deferred[dict[str, Any]]:
+        """See ``Controls``."""
+        return self._about_session(session_id, END_SESSION)
+
+    def _about_session(self, session_id: SessionId, about: str) -> Deferred[dict[str, Any]]:
+        answers = self._supervisor.questions.ask(about, {"id": str(session_id)}, session_id.worker)
+        return answers.addCallback(
+            lambda found: the_session(next((it for _, it in found if it is not None), None), session_id)
+        )
 
     def set_admin_state(self, pool: str, backend: str, state: AdminState) -> None:
         """See ``Controls``."""

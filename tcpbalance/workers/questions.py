@@ -24,6 +24,13 @@ WORKERS_ANSWER_WITHIN = 2.0
 REPORT = "report"
 """What is asked for what a worker has counted; see ``report``."""
 
+SESSIONS = "sessions"
+"""What is asked for open sessions, with a ``query`` as ``read_sessions_query`` takes it."""
+
+LOOK_AT_SESSION = "session"
+END_SESSION = "end_session"
+"""What is asked about the session of an ``id``, and what ends it."""
+
 
 def write_answer(content: object) -> int:
     """Put an answer where the supervisor reads it: it may be longer than a message.
@@ -78,14 +85,17 @@ class Questions:
         """See ``SharedState``: from now on it is asked, too."""
         self._latest[worker] = None
 
-    def ask(self, about: str, more: Mapping[str, Any] = {}) -> Deferred[list[tuple[ToWorker, Any]]]:
+    def ask(
+        self, about: str, more: Mapping[str, Any] = {}, place: int | None = None
+    ) -> Deferred[list[tuple[ToWorker, Any]]]:
         """Ask all processes, those that drain among them.
 
         :param about: what is asked.
         :param more: about it.
+        :param place: asks only the processes that have, or had, this place; None for all.
         :returns: each with its answer. Fails with ApiError where one does not answer in time, or ends.
         """
-        answers = [self._ask(worker, about, more) for worker in self._latest]
+        answers = [self._ask(worker, about, more) for worker in self._latest if place in (None, worker.place)]
         all_of_them: Deferred[Any] = gatherResults(answers, consumeErrors=True)
         return all_of_them.addErrback(_first_failure)
 

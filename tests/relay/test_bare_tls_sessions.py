@@ -69,6 +69,25 @@ def test_it_begins_bare() -> None:
     assert (session.is_bare, client.received, client.saw) == (True, b"answer", "fin")
 
 
+def test_what_is_known_of_it_is_the_same_when_all_has_been_made() -> None:
+    scene = BareScene(**TLS)
+    scene.joined(early=b"question")
+    session = only_session(scene)
+    before = session.facts()
+    session._equip()
+    assert before == session.facts()
+    assert (before.pool, before.client_bytes, before.state) == (scene.pool.name, 8, "relaying")
+    assert before.tls is not None
+    assert before.tls.version.startswith("TLSv1.")
+
+
+def test_before_the_handshake_is_over_it_has_no_pool() -> None:
+    scene = BareScene(**TLS)
+    scene.connect()
+    facts = only_session(scene).facts()
+    assert (facts.pool, facts.state, facts.tls) == (None, "preread", None)
+
+
 def test_a_message_each_way(make_scene: Carrier) -> None:
     scene = make_scene(**TLS)
     client, backend = scene.joined(early=b"question")

@@ -1,0 +1,44 @@
+"""What the API calls a session: nothing is stored in it for that."""
+
+from __future__ import annotations
+
+import re
+
+from attrs import frozen
+
+from tcpbalance.control.timestamps import milliseconds
+from tcpbalance.proxy.registry import OpenSession
+
+_ID = re.compile(r"([0-9a-f]{1,4})\.([0-9a-f]{1,16})\.([0-9a-f]{1,12})")
+
+_ADDRESS_BITS = 64
+
+
+@frozen(order=True)
+class SessionId:
+    """Unique among the sessions that are open; the order is that of their beginnings.
+
+    :param key: when it began, and where it is in the memory of its process: unique in that.
+    :param worker: the number of its process.
+    """
+
+    key: int
+    worker: int
+
+    @classmethod
+    def parse(cls, text: str) -> SessionId | None:
+        """Read one; None where it is none."""
+        match = _ID.fullmatch(text)
+        if match is None:
+            return None
+        worker, address, start = (int(part, 16) for part in match.groups())
+        return cls(start << _ADDRESS_BITS | address, worker)
+
+    def __str__(self) -> str:
+        start, address = divmod(self.key, 1 << _ADDRESS_BITS)
+        return f"{self.worker:x}.{address:x}.{start:x}"
+
+
+def key_of(session: OpenSession) -> int:
+    """Give the ``key`` of a session."""
+    return milliseconds(session.started) << _ADDRESS_BITS | id(session)

@@ -1,0 +1,179 @@
+"""The open sessions: in pages, and one by its id.
+
+A page is put together from what each process gives: its first sessions behind the page before, as text that
+needs not be looked into any more. A process with many sessions works on it piece by piece.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator, Iterable, Iterator
+from heapq import heappush, heappushpop, nsmallest
+from typing import Any, TypeAlias
+
+from attrs import frozen
+
+from tcpbalance.config.messages import MAX_QUOTED, one_line
+from tcpbalance.control.api_request import ApiError
+from tcpbalance.control.session_id import SessionId, key_of
+from tcpbalance.control.sessions_query import SessionsQuery
+from tcpbalance.control.timestamps import timestamp
+from tcpbalance.proxy.facts import SessionFacts
+from tcpbalance.proxy.reasons import EndReason
+from tcpbalance.proxy.registry import OpenSession, SessionRegistry
+
+ListedSession: TypeAlias = tuple[int, str]
+"""The key of a session, and its facts as JSON."""
+
+ShownSession: TypeAlias = dict[str, Any]
+"""One, as the API shows it."""
+
+ActOnSession = Callable[[Iterable[SessionRegistry], SessionId], Generator[None, None, ShownSession | None]]
+"""See ``look_at_session``."""
+
+SESSIONS_A_PIECE = 100
+"""Entries that are written out before others are served."""
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def list_sessions(
+    registries: Iterable[SessionRegistry], query: SessionsQuery
+) -> Generator[None, None, list[ListedSession]]:
+    """Give the sessions of this process that a page may have, and at least one more where there are more.
+
+    :param registries: know the sessions.
+    """
+    # Another process may have one of the same key, which is before this one or behind it.
+    after, size = (-1, query.limit + 1) if query.after is None else (query.after.key, query.limit + 2)
+    first: list[tuple[int, OpenSession]] = []
+    """A heap: the last of those that were found comes first."""
+    for session in _all(registries):
+        yield
+        key = key_of(session)
+        if key < after or (query.selects and not query.matches(session.facts())):
+            continue
+        if len(first) < size:
+            heappush(first, (-key, session))
+        else:
+            heappushpop(first, (-key, session))
+    listed: list[ListedSession] = []
+    for negative, session in sorted(first, reverse=True):
+        listed.append((-negative, _encode(_shown_facts(session.facts()))))
+        yield
+    return listed
+
+
+def _find(
+    registries: Iterable[SessionRegistry], wanted: SessionId
+) -> Generator[None, None, OpenSession | None]:
+    for session in _all(registries):
+        if key_of(session) == wanted.key and not session.over:
+            return session
+        yield
+    return None
+
+
+def look_at_session(
+    registries: Iterable[SessionRegistry], wanted: SessionId
+) -> Generator[None, None, ShownSession | None]:
+    """Give what is known of a session of this process; None where it is not there, or is no more."""
+    session = yield from _find(registries, wanted)
+    return None if session is None else _shown(wanted, session)
+
+
+def end_session(
+    registries: Iterable[SessionRegistry], wanted: SessionId
+) -> Generator[None, None, ShownSession | None]:
+    """End a session of this process.
+
+    :returns: what it was before; None where it is not there, or is no more.
+    """
+    session = yield from _find(registries, wanted)
+    if session is None:
+        return None
+    before = _shown(wanted, session)
+    session.end(EndReason.ENDED_BY_OPERATOR)
+    return before
+
+
+def _all(registries: Iterable[SessionRegistry]) -> Iterator[OpenSession]:
+    for registry in list(registries):
+        yield from list(registry.sessions)
+
+
+@frozen
+class SessionsPage:
+    """A part of the open sessions.
+
+    :param entries: as JSON, in order.
+    :param next: where the next page begins; None where there is none.
+    """
+
+    entries: list[str]
+    next: SessionId | None
+
+    @classmethod
+    def of(cls, query: SessionsQuery, found: Iterable[tuple[int, Iterable[ListedSession]]]) -> SessionsPage:
+        """Put a page together.
+
+        :param found: the number of each process, with its sessions.
+        """
+        ids = [(SessionId(key, worker), text) for worker, listed in found for key, text in listed]
+        behind = [one for one in ids if query.after is None or one[0] > query.after]
+        first = nsmallest(query.limit + 1, behind)
+        page, is_last = first[: query.limit], len(first) <= query.limit
+        return cls([_named(*one) for one in page], None if is_last else page[-1][0])
+
+    def body(self) -> Iterator[bytes]:
+        """Give all of it as JSON, in pieces."""
+        yield b'{"sessions":['
+        for begin in range(0, len(self.entries), SESSIONS_A_PIECE):
+            comma = "," if begin else ""
+            yield (comma + ",".join(self.entries[begin : begin + SESSIONS_A_PIECE])).encode()
+        yield b'],"next":%s}\n' % _encode(self.next and str(self.next)).encode()
+
+
+def the_session(found: ShownSession | None, wanted: SessionId) -> ShownSession:
+    """Give what was found.
+
+    :raises ApiError: nothing was.
+    """
+    if found is None:
+        raise no_such_session(wanted)
+    return found
+
+
+def no_such_session(wanted: object) -> ApiError:
+    """Make the error for a session that is not there."""
+    text = one_line(str(wanted), MAX_QUOTED)
+    return ApiError(404, "no_such_session", f"no open session has the id {text}; it may have ended")
+
+
+def _named(session_id: SessionId, text: str) -> str:
+    return f'{{"id":"{session_id}","worker":{session_id.worker},{text[1:]}'
+
+
+def _shown(session_id: SessionId, session: OpenSession) -> ShownSession:
+    return {"id": str(session_id), "worker": session_id.worker, **_shown_facts(session.facts())}
+
+
+def _shown_facts(facts: SessionFacts) -> dict[str, Any]:
+    tls = facts.tls
+    return {
+        "frontend": facts.frontend,
+        "client": str(facts.client),
+        "proxy": None if facts.proxy is None else str(facts.proxy),
+        "pool": facts.pool,
+        "backend": facts.backend,
+        "state": facts.state,
+        "start": timestamp(facts.started),
+        "age": round(facts.age, 3),
+        "idle": round(facts.idle, 3),
+        "client_bytes": facts.client_bytes,
+        "backend_bytes": facts.backend_bytes,
+        "server_name": facts.server_name,
+        "tls_version": None if tls is None else tls.version,
+        "tls_cipher": None if tls is None else tls.cipher,
+        "tls_client": None if tls is None else tls.subject,
+    }
