@@ -24,6 +24,7 @@ from tcpbalance.config.overload import OverloadConfig
 from tcpbalance.config.resolver import ResolverConfig
 from tcpbalance.errors import SettingError, TcpbalanceError
 from tcpbalance.event import OneTimeEvent
+from tcpbalance.health.history import CheckHistory
 from tcpbalance.logs.access_log import AccessLog
 from tcpbalance.net import descriptors
 from tcpbalance.net.connecting import Connector
@@ -382,6 +383,10 @@ class Balancer(MultiService):
 
     def _report_when_open(self, begun: FrontendService) -> None:
         self._when_open([begun], _RELOAD_AGAIN).addErrback(lambda _: None)  # It is in the log.
+
+    def checks(self, pool: Pool) -> CheckHistory:
+        """Give the last results of the checks of a pool that is in use."""
+        return self._served.pools[pool].checks
 
     @property
     def registries(self) -> Sequence[SessionRegistry]:

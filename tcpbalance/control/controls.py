@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -11,6 +12,7 @@ from tcpbalance.control.session_id import SessionId
 from tcpbalance.control.sessions import SessionsPage
 from tcpbalance.control.sessions_query import SessionsQuery
 from tcpbalance.control.view import View
+from tcpbalance.health.history import CheckResult
 from tcpbalance.pool.backend import AdminState
 
 
@@ -48,6 +50,13 @@ class Controls(Protocol):
         """End an open session.
 
         :returns: what it was before; fails with ApiError where there is none of this id.
+        """
+        ...
+
+    def checks(self, pool: str, backend: str) -> Sequence[CheckResult]:
+        """Give the last results of the checks of a backend, the last one last.
+
+        :raises ApiError: there is no such pool, or it has no such backend.
         """
         ...
 

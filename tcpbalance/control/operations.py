@@ -7,6 +7,7 @@ from typing import Any
 
 from tcpbalance.control.controls import Controls
 from tcpbalance.control.handlers import Handlers
+from tcpbalance.control.health_handlers import HealthHandlers
 from tcpbalance.control.metrics import MetricsHandler
 from tcpbalance.control.routes import ApiRoutes
 from tcpbalance.control.session_handlers import SessionHandlers
@@ -17,5 +18,10 @@ def operations(controls: Controls, about: Mapping[str, Any]) -> ApiRoutes:
 
     :param about: see ``Handlers``.
     """
-    handlers = (Handlers(controls, about), MetricsHandler(controls, about), SessionHandlers(controls))
+    handlers = (
+        Handlers(controls, about),
+        HealthHandlers(controls),
+        MetricsHandler(controls, about),
+        SessionHandlers(controls),
+    )
     return ApiRoutes([route for its in handlers for route in its.routes()])

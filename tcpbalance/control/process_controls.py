@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -23,7 +24,9 @@ from tcpbalance.control.sessions import (
 )
 from tcpbalance.control.sessions_query import SessionsQuery
 from tcpbalance.control.view import View, view_of
-from tcpbalance.pool.backend import AdminState
+from tcpbalance.health.history import CheckResult
+from tcpbalance.pool.backend import AdminState, Backend
+from tcpbalance.pool.pool import Pool
 
 ONLY_PROCESS = 0
 """The number of the process in ids of sessions, like that of the first worker."""
@@ -50,7 +53,9 @@ class ProcessControls:
     def view(self) -> Deferred[View]:
         """See ``Controls``."""
         report = in_pieces(self._reactor, report_of(self._balancer.factories, self._balancer.pools))
-        return report.addCallback(lambda own: view_of(self.config, self._balancer.pools, sum_of([own])))
+        return report.addCallback(
+            lambda own: view_of(self.config, self._balancer.pools, sum_of([own]), self._last_check)
+        )
 
     def sessions(self, query: SessionsQuery) -> Deferred[SessionsPage]:
         """See ``Controls``."""
@@ -70,6 +75,14 @@ class ProcessControls:
             raise no_such_session(session_id)
         found = in_pieces(self._reactor, act(self._balancer.registries, session_id))
         return found.addCallback(the_session, session_id)
+
+    def checks(self, pool: str, backend: str) -> Sequence[CheckResult]:
+        """See ``Controls``."""
+        its, found = find_backend(self._balancer.pools, pool, backend)
+        return self._balancer.checks(its).of(found)
+
+    def _last_check(self, pool: Pool, backend: Backend) -> CheckResult | None:
+        return self._balancer.checks(pool).last(backend)
 
     def set_admin_state(self, pool: str, backend: str, state: AdminState) -> None:
         """See ``Controls``."""

@@ -3,11 +3,13 @@ all processes have counted."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from tcpbalance.config.models import Config
 from tcpbalance.control.report import Counters, Report, backend_key
+from tcpbalance.control.timestamps import timestamp
+from tcpbalance.health.history import CheckResult
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
 
@@ -15,18 +17,23 @@ View: TypeAlias = dict[str, Any]
 """``frontends`` and ``pools``, in the order of the configuration, and ``processes``."""
 
 
-def view_of(config: Config, pools: Iterable[Pool], total: Report) -> View:
+LastCheck = Callable[[Pool, Backend], CheckResult | None]
+"""Gives the result of the last check of a backend; None where there is none."""
+
+
+def view_of(config: Config, pools: Iterable[Pool], total: Report, last_check: LastCheck) -> View:
     """Put together what is known.
 
     :param pools: whose backends have the status that counts.
     :param total: see ``report.sum_of``.
+    :param last_check: see above.
     """
     known = {pool.name: pool for pool in pools}
     return {
         "processes": total["processes"],
         "frontends": [_frontend(config, name, total["frontends"].get(name, {})) for name in config.frontends],
         "pools": [
-            _pool(known[name], total["pools"].get(name, {"counters": {}, "backends": {}}))
+            _pool(known[name], total["pools"].get(name, {"counters": {}, "backends": {}}), last_check)
             for name in config.pools
             if name in known
         ],
@@ -45,11 +52,12 @@ def _frontend(config: Config, name: str, counters: Counters) -> dict[str, Any]:
     }
 
 
-def _pool(pool: Pool, counted: Mapping[str, Any]) -> dict[str, Any]:
+def _pool(pool: Pool, counted: Mapping[str, Any], last_check: LastCheck) -> dict[str, Any]:
     return {
         "name": pool.name,
         "backends": [
-            _backend(backend, counted["backends"].get(_key(backend), {})) for backend in pool.backends
+            _backend(backend, counted["backends"].get(_key(backend), {}), last_check(pool, backend))
+            for backend in pool.backends
         ],
         "counters": counted["counters"],
     }
@@ -59,7 +67,17 @@ def _key(backend: Backend) -> str:
     return backend_key(backend.name, str(backend.address))
 
 
-def _backend(backend: Backend, counters: Counters) -> dict[str, Any]:
+def shown_check(result: CheckResult) -> dict[str, Any]:
+    """Give the result of a check as the API shows it."""
+    return {
+        "time": timestamp(result.time),
+        "passed": result.passed,
+        "cause": result.cause,
+        "seconds": round(result.seconds, 6),
+    }
+
+
+def _backend(backend: Backend, counters: Counters, last_check: CheckResult | None) -> dict[str, Any]:
     return {
         "name": backend.name,
         "address": str(backend.address),
@@ -71,5 +89,6 @@ def _backend(backend: Backend, counters: Counters) -> dict[str, Any]:
         "weight": backend.weight,
         "max_connections": backend.max_connections,
         "backup": backend.backup,
+        "last_check": None if last_check is None else shown_check(last_check),
         "counters": counters,
     }

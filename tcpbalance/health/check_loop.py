@@ -24,7 +24,7 @@ class CheckLoop:
     :param interval: seconds between the starts of two checks, asked after each.
     :param phase: 0 to 1, the part of the interval after which the second check comes; it sets the loops of
         a pool apart, and they stay apart because all later checks come at the interval.
-    :param report: takes the outcome of each check.
+    :param report: takes the outcome of each check, and the seconds that it took.
     :ivar first: the first check has its outcome, or could not be made.
     """
 
@@ -36,7 +36,7 @@ class CheckLoop:
         new_run: Callable[[], ProbeRun],
         interval: Callable[[], float],
         phase: float,
-        report: Callable[[Outcome], None],
+        report: Callable[[Outcome, float], None],
     ) -> None:
         self._clock = clock
         self._new_run = new_run
@@ -92,7 +92,7 @@ class CheckLoop:
         if not self._loop.running:
             return
         try:
-            self._report(outcome)
+            self._report(outcome, max(0.0, self._clock.seconds() - self._began))
         except Exception as error:
             self._failures.note(None, error)
         self._set_pace()

@@ -47,6 +47,7 @@ class HealthMonitor(Service):
     :param reactor: IReactorTime, and whatever the probe needs.
     :param rng: gives the jitter.
     :param on_down: called with a backend that has just gone down.
+    :param on_result: called with each outcome, and the seconds that the check took.
     :param resolver: knows the addresses of names; the one of the reactor by default.
     :ivar first_round: fires when the first check of each backend that there was at the start has its outcome,
         or the backend is removed; not at all when the monitor is stopped before. A start that follows a stop
@@ -60,6 +61,7 @@ class HealthMonitor(Service):
     reactor: Any = field(kw_only=True)
     rng: Random = field(kw_only=True)
     on_down: Callable[[Backend], object] = field(default=lambda _: None, kw_only=True)
+    on_result: Callable[[Backend, Outcome, float], object] = field(default=lambda *_: None, kw_only=True)
     resolver: Resolver | None = field(default=None, kw_only=True)
 
     first_round: Deferred[None] = field(init=False, factory=Deferred)
@@ -196,7 +198,7 @@ class HealthMonitor(Service):
             lambda: ProbeRun(cast(Probe, config.probe), config.check, self._target(backend)),
             lambda: config.interval if counter.up else config.down_interval or config.interval,
             phase,
-            lambda outcome: self._on_outcome(backend, counter, outcome),
+            lambda outcome, seconds: self._on_outcome(backend, counter, outcome, seconds),
         )
 
     def _target(self, backend: Backend) -> Target:
@@ -224,8 +226,9 @@ class HealthMonitor(Service):
             return NOT_CHECKED
         return f'initial = "down", and no {self.config.rise} checks in a row have passed yet'
 
-    def _on_outcome(self, backend: Backend, counter: HealthCounter, outcome: Outcome) -> None:
+    def _on_outcome(self, backend: Backend, counter: HealthCounter, outcome: Outcome, seconds: float) -> None:
         """Do what follows from the outcome of a check."""
+        self.on_result(backend, outcome, seconds)
         if outcome.trouble is not None:
             self._errors.note(_STANDS if outcome.passed is None else _FAILED, outcome.trouble)
         if outcome.passed is not None:

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succee
 from twisted.logger import Logger
 
 from tcpbalance.config.pools import HealthConfig
+from tcpbalance.health.history import CheckHistory
 from tcpbalance.health.monitor import HealthMonitor
 from tcpbalance.journal.affinity_journal import AffinityJournal
 from tcpbalance.net.local_route import why_no_way_to
@@ -39,6 +40,7 @@ class PoolService(SteppedService):
         serve among them.
     :param watches_files: whether the pool's files are read again when they change; else others see to that.
     :ivar monitor: makes the checks, or stands for those of another process; None where there are none.
+    :ivar checks: the last results of the checks that are made here.
     :ivar unanswered: fires with the names that had no answer when there was time for one.
     :ivar restored: fires when affinity is as it was before the last restart, or cannot be.
     """
@@ -59,6 +61,7 @@ class PoolService(SteppedService):
         self._on_down = on_down
         self._watches_files = watches_files
         self._following = shared.following
+        self.checks = CheckHistory(shared.wall_clock)
         self.monitor: Monitor | None = None
         if isinstance(pool.health, HealthConfig):
             self.monitor = self._make_monitor(pool.health)
@@ -82,6 +85,7 @@ class PoolService(SteppedService):
             reactor=self._shared.reactor,
             rng=self._shared.rng,
             on_down=self._went_down,
+            on_result=self.checks.note,
             resolver=self._shared.resolver,
         )
 
@@ -228,6 +232,7 @@ class PoolService(SteppedService):
         if change.added or change.removed:
             self._follow_names()
         self._shared.drains.begin(self.pool, change.removed)
+        self.checks.forget(change.removed)
         self._drain_where_asked([*change.added, *change.changed])
 
     def _drain_where_asked(self, backends: Sequence[Backend]) -> None:

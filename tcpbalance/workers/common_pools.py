@@ -18,6 +18,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from tcpbalance.build import Parts, PreparedConfig
+from tcpbalance.health.history import CheckHistory
 from tcpbalance.net.data_path import choose
 from tcpbalance.net.inherited import InheritedSockets
 from tcpbalance.net.resolver.resolver import Resolver
@@ -102,6 +103,10 @@ class CommonPools(Service):
     def table(self, pool: Pool) -> BackendTable:
         """Give how messages name the backends of a pool."""
         return self._watched[pool].table
+
+    def checks(self, pool: Pool) -> CheckHistory:
+        """Give the last results of the checks of a pool."""
+        return self._watched[pool].service.checks
 
     def are_known(self, pool: Pool) -> bool:
         """Whether clients need not wait any more for the first checks of a pool."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -14,7 +15,9 @@ from tcpbalance.control.session_id import SessionId
 from tcpbalance.control.sessions import SessionsPage, the_session
 from tcpbalance.control.sessions_query import SessionsQuery
 from tcpbalance.control.view import View, view_of
-from tcpbalance.pool.backend import AdminState
+from tcpbalance.health.history import CheckResult
+from tcpbalance.pool.backend import AdminState, Backend
+from tcpbalance.pool.pool import Pool
 from tcpbalance.workers.questions import END_SESSION, LOOK_AT_SESSION, REPORT, SESSIONS
 from tcpbalance.workers.shared_state import ToWorker
 from tcpbalance.workers.supervisor import Supervisor
@@ -42,7 +45,7 @@ class FleetControls:
         pools = self._supervisor.pools.pools
         counted = sum_of([self._supervisor.questions.past, *(_of_worker(*answer) for answer in answers)])
         own = {**at_once(report_of({}, pools)), "processes": []}
-        return view_of(self.config, pools, sum_of([without(counted, OF_STATUS), own]))
+        return view_of(self.config, pools, sum_of([without(counted, OF_STATUS), own]), self._last_check)
 
     def sessions(self, query: SessionsQuery) -> Deferred[SessionsPage]:
         """See ``Controls``."""
@@ -64,6 +67,14 @@ class FleetControls:
         return answers.addCallback(
             lambda found: the_session(next((it for _, it in found if it is not None), None), session_id)
         )
+
+    def checks(self, pool: str, backend: str) -> Sequence[CheckResult]:
+        """See ``Controls``."""
+        its, found = find_backend(self._supervisor.pools.pools, pool, backend)
+        return self._supervisor.pools.checks(its).of(found)
+
+    def _last_check(self, pool: Pool, backend: Backend) -> CheckResult | None:
+        return self._supervisor.pools.checks(pool).last(backend)
 
     def set_admin_state(self, pool: str, backend: str, state: AdminState) -> None:
         """See ``Controls``."""

@@ -42,7 +42,11 @@ def samples() -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
         pools={"web": PoolConfig(backends=(BackendConfig(address="127.0.0.1:80"),))},
     )
     report = at_once(report_of({"front": factory}, [pool]))
-    text = b"".join(expose(metrics_of(view_of(config, [pool], sum_of([report])), ABOUT), openmetrics=False))
+    text = b"".join(
+        expose(
+            metrics_of(view_of(config, [pool], sum_of([report]), lambda *_: None), ABOUT), openmetrics=False
+        )
+    )
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text.decode())
