@@ -120,7 +120,7 @@ class Balancer(MultiService):
             rng=rng,
             on_record=None if access_log is None else access_log.log,
             inherited=inherited or InheritedSockets(),
-            drains=Drains(self._timer, lambda its: self._served.end_sessions(EndReason.DRAINED, its)),
+            drains=Drains(self._timer, lambda _, its: self._served.end_sessions(EndReason.DRAINED, its)),
             grace=grace,
             hand_over=hand_over,
             load=load,
@@ -470,7 +470,6 @@ class Balancer(MultiService):
         self._is_prepared = False
         stopping = self._stopping = OneTimeEvent[None]()
         self._guard.stopService()
-        self._shared.drains.stop()
         self._log_open_sessions()
         for service in self._served.retiring:
             if isinstance(service, FrontendService):
@@ -494,6 +493,7 @@ class Balancer(MultiService):
         await DeferredList([ended, *self._served.retiring.values()])
         if self._access_log is not None:
             await maybeDeferred(self._access_log.stopService)
+        self._shared.drains.stop()
         self._shared.resolver.stop()
         self._shared.data_path.close()
 

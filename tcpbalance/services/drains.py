@@ -30,11 +30,13 @@ class Drains:
     """The backends that drain, with a limit on their time.
 
     :param reactor: the reactor.
-    :param end_sessions: ends the sessions of backends; looks at all sessions, so it is called once for all
-        backends of a pool that are due together.
+    :param end_sessions: ends the sessions of backends of a pool; looks at all sessions, so it is called once
+        for all backends of a pool that are due together.
     """
 
-    def __init__(self, reactor: IReactorTime, end_sessions: Callable[[Collection[Backend]], None]) -> None:
+    def __init__(
+        self, reactor: IReactorTime, end_sessions: Callable[[Pool, Collection[Backend]], None]
+    ) -> None:
         self._reactor = reactor
         self._end_sessions = end_sessions
         self._due: dict[Backend, _DueTogether] = {}
@@ -46,6 +48,13 @@ class Drains:
         """
         if pool.drain_timeout is not None:
             self._wait(pool.drain_timeout, pool, {it for it in backends if it not in self._due})
+
+    def end_now(self, pool: Pool, backends: Iterable[Backend]) -> None:
+        """Take note that the time of backends is over, whenever it began."""
+        ended = set(backends)
+        for backend in ended:
+            self.cancel(backend)
+        self._wait(0.0, pool, ended)
 
     def cancel(self, backend: Backend) -> None:
         """Take note that a backend gets clients again."""
@@ -76,5 +85,5 @@ class Drains:
         for backend in backends:
             del self._due[backend]
         if backends:
-            self._end_sessions(backends)
+            self._end_sessions(pool, backends)
             self._wait(LOOK_AGAIN_AFTER, pool, {backend for backend in backends if backend.active})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -15,6 +15,8 @@ from tcpbalance.pool.pool import Pool
 from tcpbalance.pool.recorded_affinity import RecordedAffinity
 
 OnDown = Callable[[Backend], None]
+
+OnDrained = Callable[[Iterable[Backend]], None]
 
 
 class Monitor(Protocol):
@@ -78,10 +80,11 @@ class AffinityKeeper(Protocol):
 class Following(Protocol):
     """Has the services of this process follow those of another one."""
 
-    def begin(self, pool: Pool, on_down: OnDown) -> None:
+    def begin(self, pool: Pool, on_down: OnDown, on_drained: OnDrained) -> None:
         """Have the backends of a pool stand as that process says.
 
         :param on_down: called with each that its checks take down.
+        :param on_drained: called with those that drain, when the time of their sessions is over.
         """
         ...
 

@@ -105,7 +105,7 @@ class PoolService(SteppedService):
         if self._following is None:
             self.pool.begin_to_report()
         else:
-            self._following.begin(self.pool, self._went_down)
+            self._following.begin(self.pool, self._went_down, self._have_drained)
         self._drain_where_asked(self.pool.backends)
         self._warn_of_addresses_out_of_reach(self.pool.backends)
         if self.monitor is not None:
@@ -240,6 +240,9 @@ class PoolService(SteppedService):
             if backend.admin_state is AdminState.READY:
                 self._shared.drains.cancel(backend)
         self._shared.drains.begin(self.pool, [b for b in backends if b.admin_state is not AdminState.READY])
+
+    def _have_drained(self, backends: Iterable[Backend]) -> None:
+        self._shared.drains.end_now(self.pool, backends)
 
     def leave(self) -> Deferred[None]:
         """Retire because no frontend uses the pool any more: its sessions have a limited time from now on.

@@ -5,7 +5,7 @@ No connection goes through these. The status of backends here is that in all wor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from math import inf
 from random import Random
@@ -30,10 +30,13 @@ from tcpbalance.services.drains import Drains
 from tcpbalance.services.pool_service import PoolService
 from tcpbalance.services.shared import Shared
 from tcpbalance.services.stepped import PreparedChange, prepare_all
-from tcpbalance.workers.backend_table import BackendTable
+from tcpbalance.workers.backend_table import BackendTable, key_of
 
 OnStatus = Callable[[Pool, Iterable[Backend]], object]
 """Called with backends whose status is another now; with none where the first checks of the pool are over."""
+
+OnTimeOver = Callable[[Pool, Collection[Backend]], object]
+"""Called with backends that drain or are removed, when the time of their sessions is over."""
 
 
 class CommonPools(Service):
@@ -62,13 +65,14 @@ class CommonPools(Service):
             rng=rng,
             on_record=None,
             inherited=InheritedSockets(),
-            drains=Drains(reactor, lambda _: None),
+            drains=Drains(reactor, self._publish_time_over),
             grace=0.0,
         )
         self._watched: dict[Pool, _WatchedPool] = {pool: self._make(pool) for pool in _used_by(parts)}
         self._by_name = {pool.name: pool for pool in self._watched}
         self._leaving: set[Deferred[Any]] = set()
         self._subscribers: list[OnStatus] = []
+        self._time_over: list[OnTimeOver] = []
         self._after_reloads: list[Callable[[], object]] = []
 
     def _make(self, pool: Pool) -> _WatchedPool:
@@ -79,9 +83,21 @@ class CommonPools(Service):
         for on_status in self._subscribers:
             on_status(pool, backends)
 
-    def subscribe(self, on_status: OnStatus) -> None:
-        """Have a callable called with each change."""
+    def _publish_time_over(self, pool: Pool, backends: Collection[Backend]) -> None:
+        if self.has(pool):
+            # One that was removed may be back: no connection here has kept the object that it was.
+            table = self.table(pool)
+            present = {backend: table.get(key_of(backend)) for backend in backends}
+            backends = [
+                b for b, now in present.items() if now is None or now.admin_state is not AdminState.READY
+            ]
+        for on_time_over in self._time_over:
+            on_time_over(pool, backends)
+
+    def subscribe(self, on_status: OnStatus, on_time_over: OnTimeOver = lambda *_: None) -> None:
+        """Have callables called with each change."""
         self._subscribers.append(on_status)
+        self._time_over.append(on_time_over)
 
     def call_after_reloads(self, call: Callable[[], object]) -> None:
         """Have a callable called when other pools may have become those that there are."""

@@ -30,7 +30,7 @@ class CommonStatus:
         self._reactor = reactor
         self._pools = pools
         self._receivers: dict[ToWorker, _Receiver] = {}
-        pools.subscribe(self._note_change)
+        pools.subscribe(self._note_change, self._note_time_over)
 
     def greet(self, worker: ToWorker) -> None:
         """Send the status of all backends."""
@@ -66,6 +66,12 @@ class CommonStatus:
             receiver.note(pool, backends)
             receiver.paced.wake()
 
+    def _note_time_over(self, pool: Pool, backends: Iterable[Backend]) -> None:
+        """Have sessions ended: a worker that drains itself does not know when the backends began to."""
+        for receiver in self._receivers.values():
+            receiver.note_time_over(pool, backends)
+            receiver.paced.wake()
+
     def _note_failures(self, pool: Pool | None, reports: Iterable[tuple[list[str], list[Any]]]) -> None:
         if pool is None or not isinstance(pool.ejections, Ejections):
             return
@@ -89,13 +95,27 @@ class _Receiver:
     def __init__(self, reactor: Any, worker: ToWorker, pools: CommonPools) -> None:
         self._pools = pools
         self._changed: dict[Pool, dict[Backend, None]] = {}
+        self._time_over: dict[tuple[str, ...], None] = {}
         self.paced = PacedMessages(reactor, worker.send, self._take)
 
     def note(self, pool: Pool, backends: Iterable[Backend]) -> None:
         """Take note of backends whose status is another; none where something about the pool is different."""
         self._changed.setdefault(pool, {}).update(dict.fromkeys(backends))
 
+    def note_time_over(self, pool: Pool, backends: Iterable[Backend]) -> None:
+        """Take note of backends for whose sessions the time is over."""
+        self._time_over.update(dict.fromkeys((pool.name, *key_of(backend)) for backend in backends))
+
     def _take(self) -> Content | None:
+        return self._take_time_over() or self._take_statuses()
+
+    def _take_time_over(self) -> Content | None:
+        taken = first_that_fit(self._time_over)
+        for one in taken:
+            del self._time_over[one]
+        return {"drained": taken} if taken else None
+
+    def _take_statuses(self) -> Content | None:
         pools: list[Any] = []
         size = 0
         while self._changed and size < MAX_PART:

@@ -16,7 +16,7 @@ from tcpbalance.pool.changes import PoolChange
 from tcpbalance.pool.pool import Pool
 from tcpbalance.pool.recorded_affinity import RecordedAffinity
 from tcpbalance.pool.reported_ejections import ReportedEjections
-from tcpbalance.services.following import AffinityKeeper, Monitor, OnDown
+from tcpbalance.services.following import AffinityKeeper, Monitor, OnDown, OnDrained
 from tcpbalance.workers.backend_table import BackendTable
 from tcpbalance.workers.failure_reports import FailureReports
 from tcpbalance.workers.messages import Message
@@ -78,12 +78,14 @@ class _FollowedPool:
     :param pool: the pool.
     :param known: what has come of it.
     :param on_down: called with each backend that checks have taken down.
+    :param on_drained: called with backends when the time of their sessions is over.
     """
 
-    def __init__(self, pool: Pool, known: _Known, on_down: OnDown) -> None:
+    def __init__(self, pool: Pool, known: _Known, on_down: OnDown, on_drained: OnDrained) -> None:
         self._pool = pool
         self._known = known
         self._on_down = on_down
+        self._on_drained = on_drained
         self._table = BackendTable(pool)
         self.unfollow = pool.subscribe(self._on_change)
         self.take([*known.statuses])
@@ -106,6 +108,11 @@ class _FollowedPool:
             if backend is not None and isinstance(ejections, ReportedEjections):
                 ejections.expect_answer(backend)
 
+    def end_sessions(self, keys: Iterable[tuple[str, ...]], has_drained: Callable[[Backend], bool]) -> None:
+        """End the sessions of backends, those of which this is so."""
+        found = [backend for key in keys if (backend := self._table.get(key)) is not None]
+        self._on_drained(filter(has_drained, found))
+
     def _on_change(self, change: PoolChange) -> None:
         for backend in change.removed:
             self._known.statuses.pop(_key(backend), None)
@@ -127,6 +134,7 @@ class FollowedPools:
 
     words: Collection[str] = (
         "statuses",
+        "drained",
         "failures_taken",
         *SentAffinities.words,
         *SentBans.words,
@@ -148,11 +156,11 @@ class FollowedPools:
 
     # Following
 
-    def begin(self, pool: Pool, on_down: OnDown) -> None:
+    def begin(self, pool: Pool, on_down: OnDown, on_drained: OnDrained) -> None:
         """See ``Following``."""
         pool.follow(self._failures.of(pool))
         known = self._of(pool.name)
-        self._pools[pool.name] = _FollowedPool(pool, known, on_down)
+        self._pools[pool.name] = _FollowedPool(pool, known, on_down, on_drained)
         if known.is_known and pool.name in self._monitors:
             # The supervisor may have been quicker, where a reload brings the pool into use.
             self._monitors[pool.name].settle()
@@ -195,6 +203,11 @@ class FollowedPools:
                 finally:
                     # Or no other message would come, whatever goes wrong with this one.
                     self._say({"statuses_taken": True})
+            case {"drained": list(drained)}:
+                try:
+                    self._end_sessions(drained)
+                finally:
+                    self._say({"statuses_taken": True})
             case {"failures_taken": _}:
                 self._failures.taken()
             case _:
@@ -211,6 +224,18 @@ class FollowedPools:
             self._pools[name].expect_answers(tuple(key) for key, _, has_failed in parts if has_failed)
         if is_known and name in self._monitors:
             self._monitors[name].settle()
+
+    def _end_sessions(self, drained: Iterable[list[str]]) -> None:
+        keys: dict[str, list[tuple[str, ...]]] = {}
+        for pool, *key in drained:
+            keys.setdefault(pool, []).append(tuple(key))
+        for pool, its in keys.items():
+            if pool in self._pools:
+                self._pools[pool].end_sessions(its, self._has_drained)
+
+    def _has_drained(self, backend: Backend) -> bool:
+        # This process may have another backend of this name and address by now; one that drains has no other.
+        return self._follows_to_the_end or backend.admin_state is not AdminState.READY
 
     def _of(self, name: str) -> _Known:
         return self._known.setdefault(name, _Known())

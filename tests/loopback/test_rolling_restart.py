@@ -8,6 +8,7 @@ import signal
 import socket
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -17,7 +18,7 @@ import pytest
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import gatherResults
 
-from support.sockets import until
+from support.sockets import is_closed, until
 from support.supervised import WORKERS, SupervisedCase
 from tcpbalance.config.admission import LimitsConfig
 from tcpbalance.config.models import Config
@@ -111,6 +112,21 @@ class RollingRestartTests(SupervisedCase):
         await gatherResults(coming)
         assert {*answers} == {"a"}
         assert len(answers) > 100
+
+    async def test_sessions_of_the_old_one_end_with_the_time_of_a_backend_that_is_removed(self) -> None:
+        supervisor = await self.supervised(self.config(web=self.pool("ab", drain_timeout=0.2)))
+        clients = [self.connected(supervisor, source) for source in self.sources() for _ in range(2)]
+        answers = [await self.answer(client) for client in clients]
+        assert {*answers} == {"a", "b"}
+        supervisor.restart_workers()
+        await self.restarted(supervisor)
+        other = self.config(web=self.pool("b", drain_timeout=0.2))
+        await supervisor.apply(supervisor.prepare_config(other))
+        for client, answer in zip(clients, answers, strict=True):
+            if answer == "a":
+                await until(reactor, partial(is_closed, client))
+            else:
+                assert await self.answer(client) == "b"
 
     async def admitted(self, supervisor: Supervisor, source: str, times: int) -> list[socket.socket]:
         """Come so often; give the connections that were admitted."""

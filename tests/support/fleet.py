@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from attrs import define, field
+from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.testing import MemoryReactorClock
 
@@ -119,6 +120,21 @@ class Fleet:
         worker.send({"begin": True})
         return worker
 
+    def replace(self, place: int) -> Worker:
+        """Have a process replaced, as in a rolling restart.
+
+        :returns: the one that drains; its last, apart from what it takes.
+        """
+        before = self.workers[place]
+        self.workers[place] = self.begin(place)
+        self.workers.append(before)
+        self.run()
+        _Busy().setServiceParent(before.balancer)
+        before.following.follow_to_the_end()
+        before.balancer.stopService()
+        self.run()
+        return before
+
     def kill(self, place: int, *, replaced: bool = True) -> None:
         """End a process, with what it has not sent yet, and have another one take its place."""
         before = self.workers[place]
@@ -179,7 +195,8 @@ class Fleet:
         for worker in self.workers:
             while worker.inbox:
                 self.deliver_to(worker)
-            worker.balancer.apply(config)
+            if worker.balancer.running:  # Otherwise it drains.
+                worker.balancer.apply(config)
         self.run()
 
     def backend(self, name: str, pool: str = "web") -> Backend:
@@ -201,6 +218,13 @@ class Fleet:
         self.pools.stopService().addCallback(ended.append)
         self.run()
         return ended
+
+
+class _Busy(Service):
+    """Keeps a balancer from coming to its end, as open sessions do."""
+
+    def stopService(self) -> Deferred[None]:
+        return Deferred()
 
 
 class Lost(deque[dict[str, Any]]):

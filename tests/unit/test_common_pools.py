@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
+import attrs
 import pytest
 from twisted.logger import LogEvent, capturedLogs, formatEvent
 
-from support.fleet import Fleet, ScriptedProbe
+from support.fleet import Fleet, ScriptedProbe, Worker
 from tcpbalance import Config
 from tcpbalance.config.frontends import FrontendConfig, RouteConfig
 from tcpbalance.config.names import NamePattern
 from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.pools import AffinityConfig, BackendConfig, HealthConfig, PoolConfig
 from tcpbalance.health.probes import ProbeFailed
-from tcpbalance.pool.backend import AdminState
+from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.backend_status import BackendStatus
 from tcpbalance.pool.changes import PoolChange
+from tcpbalance.pool.pool import Pool
 
 FAILURES = 3
 
@@ -189,14 +191,84 @@ def test_a_worker_that_drains_after_it_was_replaced_follows_to_the_end() -> None
     (service,) = before.balancer._served.pools.values()
     reset: list[str] = []
     service._on_down = lambda backend: reset.append(backend.name)
-    fleet.workers = [fleet.begin(0), fleet.workers[1], before]
-    fleet.run()
-    before.following.follow_to_the_end()
-    before.balancer.stopService()
+    fleet.replace(0)
     probe.down = {"a"}
     fleet.run(20.0)
     assert [worker.states for worker in fleet.workers] == [{"a": "down", "b": "up"}] * 3
     assert reset == ["a"]
+    fleet.stop()
+
+
+class Ended:
+    """The backends of a worker whose sessions were ended because their time was over."""
+
+    def __init__(self, fleet: Fleet, worker: Worker) -> None:
+        self._fleet = fleet
+        self.at: dict[str, float] = {}
+        worker.balancer._shared.drains._end_sessions = self._end
+
+    def _end(self, _: Pool, backends: Collection[Backend]) -> None:
+        for backend in backends:
+            self.at.setdefault(backend.name, self._fleet.reactor.seconds())
+
+
+def in_state(state: Any, names: str = "ab") -> Config:
+    """A configuration whose first backend is in a state."""
+    config = a_config(names, drain_timeout=20.0)
+    first, *others = config.pools["web"].backends
+    pool = attrs.evolve(config.pools["web"], backends=(attrs.evolve(first, state=state), *others))
+    return attrs.evolve(config, pools={"web": pool})
+
+
+@pytest.mark.parametrize("other", [in_state("drain"), in_state("maintenance"), in_state("ready", "bc")])
+def test_sessions_of_a_worker_that_drains_end_with_the_time_of_the_backend(other: Config) -> None:
+    fleet = Fleet(in_state("ready"))
+    drains = fleet.replace(0)
+    ended = [Ended(fleet, worker) for worker in (drains, *fleet.workers[:2])]
+    fleet.apply(other)
+    fleet.run(30.0)
+    assert [it.at for it in ended] == [{"a": 20.0}] * 3
+    fleet.stop()
+
+
+def test_the_time_of_a_backend_goes_on_in_a_worker_that_is_replaced_meanwhile() -> None:
+    fleet = Fleet(in_state("ready", "abc"))
+    fleet.apply(in_state("drain"))
+    fleet.run(5.0)
+    drains = fleet.replace(0)
+    ended = [Ended(fleet, worker) for worker in (drains, *fleet.workers[:2])]
+    fleet.run(30.0)
+    # The new one has never had the backend that was removed.
+    assert [it.at for it in ended] == [{"a": 20.0, "c": 20.0}, {"a": 20.0}, {"a": 20.0, "c": 20.0}]
+    fleet.stop()
+
+
+def test_the_sessions_of_a_pool_that_is_removed_end_in_a_worker_that_drains() -> None:
+    probe = ScriptedProbe()
+    red, green = (two_pools(probe, name) for name in ("red", "green"))
+    fleet = Fleet(
+        attrs.evolve(red, pools={n: attrs.evolve(p, drain_timeout=20.0) for n, p in red.pools.items()})
+    )
+    drains = fleet.replace(0)
+    ended = [Ended(fleet, worker) for worker in (drains, *fleet.workers[:2])]
+    fleet.apply(attrs.evolve(fleet.config, frontends=green.frontends))
+    fleet.run(30.0)
+    assert [it.at for it in ended] == [{"red": 20.0}] * 3
+    fleet.stop()
+
+
+def test_a_backend_that_is_back_in_time_keeps_its_sessions_in_a_worker_that_drains() -> None:
+    fleet = Fleet(in_state("ready"))
+    drains = fleet.replace(0)
+    slots = [worker.pool().take(worker.backend("a"), None) for worker in fleet.workers[:2]]
+    ended = [Ended(fleet, worker) for worker in (drains, *fleet.workers[:2])]
+    fleet.apply(in_state("ready", "bc"))
+    fleet.run(5.0)
+    fleet.apply(in_state("ready"))
+    fleet.run(30.0)
+    assert [it.at for it in ended] == [{}, {"c": 25.0}, {"c": 25.0}]
+    for slot in slots:
+        slot.release()
     fleet.stop()
 
 

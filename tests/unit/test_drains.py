@@ -25,7 +25,7 @@ class Stage:
         self.ended: list[str] = []
         self.drains = Drains(self.clock, self.end)
 
-    def end(self, backends: Collection[Backend]) -> None:
+    def end(self, _: Pool, backends: Collection[Backend]) -> None:
         self.ended.append("".join(sorted(backend.name for backend in backends)))
 
 
@@ -57,6 +57,20 @@ def test_one_that_gets_clients_again_and_all_at_the_end() -> None:
     assert stage.ended == ["b"]
     stage.drains.begin(pool, pool.backends)
     stage.drains.stop()
+    assert not stage.clock.getDelayedCalls()
+
+
+def test_the_time_may_be_over_earlier() -> None:
+    stage, pool = Stage(), a_pool(some_backends(1, 1), drain_timeout=10.0)
+    a, b = pool.backends
+    slot = pool.take(b, None)
+    stage.drains.begin(pool, [a])
+    stage.drains.end_now(pool, [a, b])
+    stage.clock.advance(0)
+    assert stage.ended == ["ab"]
+    slot.release()
+    stage.clock.advance(10)
+    assert stage.ended == ["ab", "b"]
     assert not stage.clock.getDelayedCalls()
 
 
