@@ -66,6 +66,7 @@ class Backend:
     :ivar cooldown_until: by the pool's clock; until then it is passed over as long as others can serve.
     :ivar removed: whether its pool has it no longer; its open connections go on.
     :ivar available: whether it may have new connections, its limit aside; what these come to.
+    :ivar available_since: by the pool's clock, when it last became available.
     :ivar available_to_sticky: whether clients that have a sticky entry for it may come, its limit aside: also
         while it is drained.
     :ivar connect_time: what connecting to it cost lately.
@@ -94,6 +95,7 @@ class Backend:
     )
     removed: bool = field(default=False, init=False)
     available: bool = field(default=True, init=False)
+    available_since: float = field(default=0.0, init=False)
     available_to_sticky: bool = field(default=True, init=False)
     connect_time: PeakEwma = field(factory=PeakEwma, init=False, repr=False)
     host_stats: HostStats = field(factory=HostStats, init=False, repr=False)

@@ -12,11 +12,12 @@ from tcpbalance.pool.host_stats import ConnectTimes
 class BackendStatus:
     """The status of a backend, apart from what each process has for itself: its connections and its cooldown.
 
-    :param up: see `Backend`, as of the four below.
+    :param up: see `Backend`, as of the five below.
     :param awaits_check: likewise.
     :param ejected: likewise.
     :param admin_state: likewise.
     :param cause: likewise.
+    :param available_since: likewise; by the clock of all processes.
     """
 
     up: bool = True
@@ -24,14 +25,22 @@ class BackendStatus:
     ejected: bool = False
     admin_state: AdminState = AdminState.READY
     cause: str = ""
+    available_since: float = 0.0
 
     @classmethod
     def of(cls, backend: Backend) -> BackendStatus:
         """Give the status of a backend now."""
-        return cls(backend.up, backend.awaits_check, backend.ejected, backend.admin_state, backend.cause)
+        return cls(
+            backend.up,
+            backend.awaits_check,
+            backend.ejected,
+            backend.admin_state,
+            backend.cause,
+            backend.available_since,
+        )
 
     def serves_unlike(self, backend: Backend) -> bool:
-        """Whether more than the reason differs from the status of a backend now."""
+        """Whether more than the reason and the time differs from the status of a backend now."""
         now = backend.up, backend.ejected, backend.admin_state
         return now != (self.up, self.ejected, self.admin_state)
 
@@ -43,3 +52,4 @@ class BackendStatus:
             stats.times = ConnectTimes()
         backend.up, backend.awaits_check, backend.cause = self.up, self.awaits_check, self.cause
         backend.ejected, backend.admin_state = self.ejected, self.admin_state
+        backend.available_since = self.available_since

@@ -196,7 +196,7 @@ class Pool:
         self._members = Members()
         self._subscribers = Subscribers(name)
         self._availability = Availability(name, self._members)
-        self.status = StatusChanges(self._members, self._availability, self._subscribers)
+        self.status = StatusChanges(self._members, self._availability, self._subscribers, clock)
         self.selection = Selection(clock, self._availability, shared)
         self.cooldowns = CooldownLog(name, clock, timer)
         self.subscribe(self.cooldowns.on_change)
@@ -471,6 +471,7 @@ class Pool:
         self.forget_clients(set(removed))
         available = tuple(b for b in members.backends if b.available and b not in were_available)
         self._availability.report_none_left()
+        self.status.note_available(available)
         self._subscribers.publish(PoolChange(added, removed, changed, available))
 
     def _admit(self, backend: Backend) -> None:

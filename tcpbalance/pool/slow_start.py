@@ -30,20 +30,19 @@ class SlowStart:
     :param clock: the clock.
     """
 
-    __slots__ = ("_allowed", "_began", "_clock", "duration")
+    __slots__ = ("_allowed", "_clock", "_starting", "duration")
 
     def __init__(self, duration: float, clock: Callable[[], float]) -> None:
         self.duration = duration
         self._clock = clock
-        self._began: dict[Backend, float] = {}
+        self._starting: set[Backend] = set()
         self._allowed: dict[Backend, float] = {}
 
     def on_change(self, change: PoolChange) -> None:
         """Begin with backends that have become available, and forget those that are removed."""
-        now = self._clock()
-        self._began.update(dict.fromkeys(change.available, now))
+        self._starting.update(change.available)
         for backend in change.removed:
-            self._began.pop(backend, None)
+            self._starting.discard(backend)
             self._allowed.pop(backend, None)
 
     def count_connection(self, tier: Sequence[Backend]) -> None:
@@ -51,12 +50,10 @@ class SlowStart:
 
         :param tier: the backends of one rank; it may go to those that are available and not full.
         """
-        if not self._began:
+        if not self._starting:
             return
         now = self._clock()
-        self._began = {
-            backend: began for backend, began in self._began.items() if now - began < self.duration
-        }
+        self._starting = {b for b in self._starting if now - b.available_since < self.duration}
         serving = [backend for backend in tier if backend.available and not backend.full]
         parts = {backend: self._part(backend, now) for backend in serving}
         furthest = max(parts.values(), default=1.0)
@@ -67,7 +64,7 @@ class SlowStart:
                 self._allowed[backend] = min(MAX_SAVED, saved + backend.weight * part / whole)
             else:
                 self._allowed.pop(backend, None)
-        if not self._began:
+        if not self._starting:
             self._allowed.clear()
 
     def holds_back(self, backend: Backend) -> bool:
@@ -84,5 +81,6 @@ class SlowStart:
         return min(1.0, self._part(backend, self._clock()))
 
     def _part(self, backend: Backend, now: float) -> float:
-        began = self._began.get(backend)
-        return 1.0 if began is None else max(MIN_PART, (now - began) / self.duration)
+        if backend not in self._starting:
+            return 1.0
+        return max(MIN_PART, (now - backend.available_since) / self.duration)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from tcpbalance.pool.availability import Availability
 from tcpbalance.pool.backend import AdminState, Backend
@@ -17,15 +17,23 @@ class StatusChanges:
     :param members: the backends.
     :param availability: keeps which of them may have new connections.
     :param subscribers: hear of each change of that.
+    :param clock: gives the time in seconds; it only goes forward.
     :ivar on_status: called with a backend whose status differs only in the cause, and in whether it waits for
         a check; subscribers hear of all else.
     """
 
-    def __init__(self, members: Members, availability: Availability, subscribers: Subscribers) -> None:
+    def __init__(
+        self,
+        members: Members,
+        availability: Availability,
+        subscribers: Subscribers,
+        clock: Callable[[], float],
+    ) -> None:
         self.on_status: Callable[[Backend], object] = lambda _: None
         self._members = members
         self._availability = availability
         self._subscribers = subscribers
+        self._clock = clock
 
     def adopt(self, members: Members) -> None:
         """Follow other members of the pool from now on."""
@@ -94,14 +102,14 @@ class StatusChanges:
         :returns: those that checks have taken down by that.
         """
         differ = {b: status for b, status in statuses.items() if status != BackendStatus.of(b)}
-        present = [backend for backend in differ if not backend.removed]
+        present = {backend: None for backend in differ if not backend.removed}
         changed = tuple(backend for backend in present if differ[backend].serves_unlike(backend))
         were_unavailable = self._unavailable()
         were_up = [backend for backend in changed if backend.up]
         for backend in present:
             differ[backend].apply_to(backend)
         if changed:
-            self._publish(changed, were_unavailable)
+            self._publish(changed, were_unavailable, present)
         return [backend for backend in were_up if not backend.up and not backend.awaits_check]
 
     def changed(self, backend: Backend) -> None:
@@ -113,10 +121,26 @@ class StatusChanges:
         # A panic, or the loss of the last eligible backend, makes others available as well.
         return [backend for backend in self._members.backends if not backend.available]
 
-    def _publish(self, changed: tuple[Backend, ...], were_unavailable: Iterable[Backend]) -> None:
+    def note_available(self, backends: Iterable[Backend]) -> None:
+        """Take note of backends that have become available."""
+        now = self._clock()
+        for backend in backends:
+            backend.available_since = now
+
+    def _publish(
+        self,
+        changed: tuple[Backend, ...],
+        were_unavailable: Iterable[Backend],
+        followed: Collection[Backend] = (),
+    ) -> None:
+        """Find out which backends are available now, and have all of it known.
+
+        :param followed: those of which another process has said since when they are available.
+        """
         self._availability.update()
         self._availability.report_none_left()
         available = tuple(other for other in were_unavailable if other.available)
+        self.note_available(backend for backend in available if backend not in followed)
         self._subscribers.publish(PoolChange(changed=changed, available=available))
 
 

@@ -287,7 +287,7 @@ class _WatchedPool:
     def _on_change(self, change: PoolChange) -> None:
         self._report_panic()
         self._readmit_in_time()
-        self._publish(self._pool, [*change.added, *change.changed])
+        self._publish(self._pool, [*change.added, *change.changed, *change.available])
 
     def _readmit_in_time(self) -> None:
         """Have ejections end at their time, which in a process that serves the next connection sees to."""

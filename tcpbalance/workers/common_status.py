@@ -146,4 +146,5 @@ def _encode(backend: Backend) -> list[Any]:
 def encode_status(status: BackendStatus) -> list[Any]:
     """Give it as a part of a message."""
     cause = status.cause[:MAX_SENT_CAUSE]
-    return [status.up, status.awaits_check, status.ejected, status.admin_state.value, cause]
+    since = status.available_since
+    return [status.up, status.awaits_check, status.ejected, status.admin_state.value, cause, since]

@@ -24,7 +24,7 @@ from tcpbalance.workers.paced_messages import Content
 from tcpbalance.workers.sent_affinity import SentAffinities
 from tcpbalance.workers.sent_bans import SentBans
 
-_Part = tuple[list[str], tuple[bool, bool, bool, str, str], bool]
+_Part = tuple[list[str], tuple[bool, bool, bool, str, str, float], bool]
 
 
 @define
@@ -241,5 +241,7 @@ class FollowedPools:
         return self._known.setdefault(name, _Known())
 
 
-def _decode(up: bool, awaits_check: bool, ejected: bool, admin_state: str, cause: str) -> BackendStatus:
-    return BackendStatus(up, awaits_check, ejected, AdminState(admin_state), cause)
+def _decode(
+    up: bool, awaits_check: bool, ejected: bool, admin_state: str, cause: str, since: float
+) -> BackendStatus:
+    return BackendStatus(up, awaits_check, ejected, AdminState(admin_state), cause, since)

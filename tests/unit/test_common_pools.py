@@ -272,6 +272,32 @@ def test_a_backend_that_is_back_in_time_keeps_its_sessions_in_a_worker_that_drai
     fleet.stop()
 
 
+def parts(worker: Worker) -> dict[str, float]:
+    """The part of its weight that each backend has by slow start."""
+    slow_start = worker.pool().selection.slow_start
+    assert slow_start is not None
+    return {backend.name: slow_start.part(backend) for backend in worker.pool().backends}
+
+
+@pytest.mark.parametrize("is_checked", [True, False])
+def test_slow_start_goes_on_in_a_worker_that_is_new(is_checked: bool) -> None:
+    probe = ScriptedProbe(down={"b"})
+    health = checks(probe) if is_checked else None
+    fleet = Fleet(a_config(health=health, slow_start=40.0))
+    if not is_checked:
+        fleet.pools.set_admin_state("web", "b", AdminState.MAINTENANCE)
+    fleet.run(100.0)
+    probe.down.clear()
+    fleet.pools.set_admin_state("web", "b", AdminState.READY)
+    fleet.run(20.0)
+    fleet.kill(0)
+    fleet.run(10.0)
+    assert parts(fleet.workers[0]) == parts(fleet.workers[1])
+    assert parts(fleet.workers[0])["a"] == 1.0
+    assert 0.2 < parts(fleet.workers[0])["b"] < 0.8
+    fleet.stop()
+
+
 def test_a_frontend_opens_where_its_pool_was_known_before_it_was_prepared() -> None:
     fleet = Fleet(a_config())
     both = a_config(frontends=["web", "other"])
