@@ -282,6 +282,8 @@ class Pool:
     def _load_may_be_another(self) -> None:
         # One that was removed here may be in use elsewhere: in a worker that drains, nothing comes back.
         self._count_with_others((*self.backends, *self._former_backends.draining()))
+        if self.queue:
+            self.queue.ask_again()  # Others may not know that clients wait here.
 
     def _count_with_others(self, backends: Iterable[Backend]) -> None:
         """Count the connections of backends together with other processes from now on, where they do."""

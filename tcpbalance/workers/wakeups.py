@@ -89,12 +89,13 @@ class WaitingHere:
     :param here: serves those that wait in this one.
     """
 
-    __slots__ = ("_wakeups", "able", "here", "lines", "row")
+    __slots__ = ("_able_here", "_lines_here", "_wakeups", "able", "here", "lines", "row")
 
     def __init__(
         self, wakeups: Wakeups, row: int, lines: SharedCount, able: SharedCount, here: WaitsHere
     ) -> None:
         self._wakeups = wakeups
+        self._lines_here = self._able_here = 0
         self.lines = lines
         self.able = able
         self.row = row
@@ -113,9 +114,13 @@ class WaitingHere:
 
         :param able: whether one of them may be able to use what is free.
         """
-        before = self.lines.own
-        self.lines.store(lines)
-        self.able.store(lines if able else 0)
+        # Two queues of this worker may wait for the same thing: that of a pool which is gone, and of one that
+        # has come in its place.
+        before, able_before = self._lines_here, self._able_here
+        self._lines_here, self._able_here = lines, lines if able else 0
+        self.lines.store(self.lines.own + lines - before)
+        if self.able is not self.lines:
+            self.able.store(self.able.own + self._able_here - able_before)
         if lines and not before:
             self._wakeups.watch(self)
         elif before and not lines:

@@ -44,7 +44,8 @@ def first_turn(place: int) -> float:
 class WorkerLoad:
     """The counts of all workers; see ``shared.SharedLoad``.
 
-    Nothing is counted before it is known where: names come from the supervisor, each with a row.
+    Nothing is counted before it is known where: names come from the supervisor, each with a row. A reload may
+    bring a pool back while connections of the former one go on; so all of a name count in one cell.
 
     :param place: of the worker.
     """
@@ -55,7 +56,8 @@ class WorkerLoad:
         self._column = 0
         self._wakeups: Wakeups | None = None
         self._rows: dict[Key, int] = {}
-        self._pools: dict[str, WorkerPoolLoad] = {}
+        self._cells: dict[int, SharedCount] = {}
+        self._pools: dict[ref[WorkerPoolLoad], None] = {}
         self._limits: dict[str, WorkerLimit] = {}
 
     def begin(self, counts: SharedCounts, column: int, wakeups: Wakeups) -> None:
@@ -78,19 +80,23 @@ class WorkerLoad:
     def look_again(self) -> None:
         """Count what there are rows for, and nothing else."""
         # Others may be added meanwhile: a configuration is prepared in a thread.
-        for name, pool in list(self._pools.items()):
-            if not pool.look_again():
-                del self._pools[name]
+        for its in list(self._pools):
+            pool = its()
+            if pool is not None:
+                pool.look_again()
         for name, limit in list(self._limits.items()):
             if not limit.look_again():
                 del self._limits[name]
+        for row in self._cells.keys() - self._rows.values():
+            self._cells.pop(row).store(0)
 
     def pool(self, name: str) -> WorkerPoolLoad:
-        """Give what a pool has in common with those of its name in other workers."""
-        known = self._pools.get(name)
-        if known is None:
-            known = self._pools[name] = WorkerPoolLoad(self, name, self._first_turn)
-        return known
+        """Give what a pool has in common with those of its name, in this worker and in others."""
+        return WorkerPoolLoad(self, name, self._first_turn)
+
+    def follow(self, pool: WorkerPoolLoad) -> None:
+        """Have a pool look again when there may be other rows, for as long as it is in use."""
+        self._pools[ref(pool, self._pools.pop)] = None
 
     def frontend(self, name: str) -> WorkerLimit:
         """Give what a frontend has in common with those of its name in other workers."""
@@ -109,9 +115,11 @@ class WorkerLoad:
         return None if self._counts is None else self._rows.get(key)
 
     def count(self, row: int) -> SharedCount:
-        """Give a new count of what is in a row."""
+        """Give the count of what is in a row, of which all that this worker has is counted."""
         assert self._counts is not None
-        return self._counts.count(self._column, row)
+        known = self._cells.get(row)
+        # Pools are made in a thread, too.
+        return known or self._cells.setdefault(row, self._counts.count(self._column, row))
 
     def waiting(
         self, key: Key, able: Key | None, here: WaitsHere | None, known: WaitingHere | None
@@ -148,11 +156,8 @@ class WorkerBackendLoad:
         self.row = row
 
     def detach(self) -> None:
-        """Count for this process alone from now on: another thing may come to have the row."""
-        own = self._count.own
-        self._count.store(0)
+        """Count nothing any more: another thing may come to have the row."""
         self._count = count_alone()
-        self._count.store(own)
 
     @property
     def total(self) -> int:
@@ -213,24 +218,23 @@ class WorkerPoolLoad:
             return None
         if known is None or known.row != row:
             count = self._load.count(row)
-            count.store(active)
+            if active:
+                count.store(count.own + active)
             known = self._backends[key] = WorkerBackendLoad(self, row, count)
         return known
 
     def follow(self, on_change: Callable[[], None]) -> None:
         """See ``PoolLoad``."""
         self._on_change = WeakMethod(on_change)
+        self._load.follow(self)
 
     def wait_here(self, waits: WaitsHere) -> None:
         """See ``PoolLoad``."""
         self._here = ref(waits)
         self._find_waiting()
 
-    def look_again(self) -> bool:
-        """Rows may be known that were not before, and others not any more.
-
-        :returns: whether the pool is still in use.
-        """
+    def look_again(self) -> None:
+        """Rows may be known that were not before, and others not any more."""
         for key, backend in list(self._backends.items()):
             if self._load.row(key) != backend.row:
                 backend.detach()
@@ -239,7 +243,6 @@ class WorkerPoolLoad:
         on_change = self._on_change()
         if on_change is not None:
             on_change()
-        return on_change is not None
 
     def _find_waiting(self) -> None:
         self.waiting = self._load.waiting(

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from random import Random
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,6 +26,7 @@ from tcpbalance.workers import common_counts
 from tcpbalance.workers.common_counts import SupervisorCounts, WorkerCounts, pieces
 from tcpbalance.workers.messages import MAX_MESSAGE, Message
 from tcpbalance.workers.place import COLUMNS_A_PLACE
+from tcpbalance.workers.rows import queue_key
 from tcpbalance.workers.shared_counts import can_count
 from tcpbalance.workers.worker_load import WorkerLoad
 
@@ -71,6 +73,10 @@ class Worker:
                 type(b)(b.address, b.name, max_connections=b.max_connections) for b in pool.backends
             ]
         )()
+
+    def bring_pool(self, config: Config) -> None:
+        """Have another pool take the place of the one that is gone, whose connections go on."""
+        self.pool = build_pool("web", config.pools["web"], clock=self.reactor.seconds, load=self.load)
 
     def take(self, name: str) -> bool:
         backend = next(backend for backend in self.pool.backends if backend.name == name)
@@ -119,6 +125,31 @@ class Scene:
         for worker in self.workers:
             worker.become(config)
         self.counts.commit(config)
+
+    @property
+    def waiting(self) -> int:
+        """Clients that wait in all workers."""
+        return self.counts._counts.count(0, self.counts._rows.known[queue_key("web")]).total
+
+    def reload_without_pool(self) -> None:
+        other = PoolConfig(backends=(BackendConfig(address="10.0.0.1:80"),))
+        config = attrs.evolve(
+            self.config,
+            frontends={"other": FrontendConfig(listen="127.0.0.1:81", pool="other")},
+            pools={"other": other},
+        )
+        self.counts.prepare(config)
+        self.counts.commit(config)
+
+    def bring_pool(self, *, is_refused: bool = False) -> None:
+        """Reload once more, with the pool."""
+        self.counts.prepare(self.config)
+        for worker in self.workers:
+            worker.bring_pool(self.config)
+        if is_refused:
+            self.reload_without_pool()
+        else:
+            self.counts.commit(self.config)
 
     def close(self) -> None:
         for worker in self.workers:
@@ -186,6 +217,65 @@ def test_a_change_that_is_given_up_changes_nothing(make_scene: Any) -> None:
     scene.reload(other)
     assert second.take("a")
     assert not second.take("b")
+
+
+@pytest.mark.parametrize("is_refused_first", [False, True])
+def test_a_pool_that_comes_back_counts_with_the_one_that_drains(
+    make_scene: Any, is_refused_first: bool
+) -> None:
+    scene = make_scene(a_config({"a": 4}))
+    first, second, _ = scene.workers
+    for taking in (first, first, second):
+        assert taking.take("a")
+        scene.reload_without_pool()
+        if is_refused_first:
+            scene.bring_pool(is_refused=True)
+        scene.bring_pool()
+    assert second.take("a")
+    assert not any(worker.take("a") for worker in scene.workers)
+    for taken in range(3):
+        first.give_back("a") if first.slots else second.give_back("a")
+        assert second.take("a")
+        assert not first.take("a")
+        assert len(first.slots) + len(second.slots) == 4, taken
+    while second.slots:
+        second.give_back("a")
+    assert [second.take("a") for _ in range(5)] == [True] * 4 + [False]
+
+
+class Waits:
+    """A client that waits, and has no turn."""
+
+    def __init__(self, number: int) -> None:
+        self.client = bytes((10, 0, 0, number))
+
+    def its_turn(self) -> None:
+        raise AssertionError
+
+    def look_soon(self) -> None:
+        raise AssertionError
+
+    def displaced(self) -> None:
+        raise AssertionError
+
+
+def test_the_queues_of_a_pool_and_of_the_one_before_it_are_counted_together(make_scene: Any) -> None:
+    scene = make_scene(a_config({"a": 1}, queue=10))
+    first, second, _ = scene.workers
+    assert second.take("a")
+    queues = [first.pool.queue]
+    clients = [Waits(number) for number in range(3)]
+    assert queues[0].join(clients[0])
+    scene.reload_without_pool()
+    scene.bring_pool()
+    queues.append(first.pool.queue)
+    assert all(queues[1].join(client) for client in clients[1:])
+    assert scene.waiting == 3
+    queues[0].leave(clients[0])
+    assert scene.waiting == 2
+    for client in clients[1:]:
+        queues[1].leave(client)
+    assert scene.waiting == 0
 
 
 def test_what_drains_is_counted_and_what_has_ended_is_not(make_scene: Any) -> None:
@@ -269,6 +359,7 @@ DEEDS = st.one_of(
     st.tuples(st.just("give back"), st.integers(0, 5), st.sampled_from("ab")),
     st.tuples(st.just("reload"), st.sampled_from([None, 1, 2, 4]), st.sampled_from([None, 1, 3])),
     st.tuples(st.just("only"), st.sampled_from([None, 1, 3]), st.sampled_from("ab")),
+    st.tuples(st.just("gone and back"), st.booleans(), st.just("")),
     st.tuples(st.just("end"), st.integers(0, 5), st.just("")),
 )
 
@@ -284,6 +375,11 @@ def test_over_any_reloads_and_ends_no_limit_is_exceeded_and_none_is_lost(deeds: 
                 scene.reload(a_config({"a": number, "b": name}))
             elif deed == "only":
                 scene.reload(a_config({name: number}))
+            elif deed == "gone and back":
+                scene.reload_without_pool()
+                if number:
+                    scene.bring_pool(is_refused=True)
+                scene.bring_pool()
             elif deed == "end":
                 worker = scene.workers[number % len(scene.workers)]
                 scene.ends(worker)
