@@ -97,7 +97,9 @@ def _structured(document: Table, converter: cattrs.Converter) -> tuple[Config, l
     except Mistakes as error:
         draft = error.draft
         found = [_grounded(mistake, document) for mistake in error.mistakes]
-        return draft, found + _others(found, rules.broken(draft.frontends, draft.pools), document)
+        return draft, found + _others(
+            found, rules.broken(draft.frontends, draft.pools, draft.workers), document
+        )
 
 
 def _others(found: Iterable[Mistake], broken: Iterable[Mistake], document: Table) -> list[Mistake]:

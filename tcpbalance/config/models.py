@@ -115,6 +115,6 @@ class Config:
     )
 
     def __attrs_post_init__(self) -> None:
-        mistakes = tuple(rules.broken(self.frontends, self.pools))
+        mistakes = tuple(rules.broken(self.frontends, self.pools, self.workers))
         if mistakes:
             raise BrokenRules(mistakes)

@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.checks import is_given, mistake_in_name
+from tcpbalance.config.counted import MAX_COUNTED, counted
 from tcpbalance.config.draft import UNREAD, CannotTell, readable, tables
 from tcpbalance.config.errors import KeyPath, Mistake, key_text
 from tcpbalance.config.frontends import FrontendConfig
@@ -30,15 +31,15 @@ Frontends = Mapping[str, FrontendConfig]
 Pools = Mapping[str, PoolConfig]
 
 
-def broken(frontends: Frontends, pools: Pools) -> Iterator[Mistake]:
+def broken(frontends: Frontends, pools: Pools, workers: int) -> Iterator[Mistake]:
     """Yield each rule that is broken, at the key that breaks it."""
-    for rule in _rules(frontends, pools):
+    for rule in _rules(frontends, pools, workers):
         # What a rule needs may be wrong itself, which has been said.
         with contextlib.suppress(CannotTell):
             yield from rule
 
 
-def _rules(frontends: Frontends, pools: Pools) -> Iterator[Iterator[Mistake]]:
+def _rules(frontends: Frontends, pools: Pools, workers: int) -> Iterator[Iterator[Mistake]]:
     yield _any_frontend(frontends)
     yield _names("frontends", frontends)
     yield _names("pools", pools)
@@ -55,6 +56,16 @@ def _rules(frontends: Frontends, pools: Pools) -> Iterator[Iterator[Mistake]]:
     yield _state_files(pools)
     yield _idle_for(frontends, pools)
     yield _loops(frontends, pools)
+    yield _counted_together(frontends, pools, workers)
+
+
+def _counted_together(frontends: Frontends, pools: Pools, workers: int) -> Iterator[Mistake]:
+    if workers > 1 and (count := len(counted(frontends, pools))) > MAX_COUNTED:
+        yield Mistake(
+            ("workers",),
+            f"must be 1 where more than {MAX_COUNTED} backends, queues and frontends have a limit or a load "
+            f"that all workers count together, got {workers} with {count} of them",
+        )
 
 
 def _loops(frontends: Frontends, pools: Pools) -> Iterator[Mistake]:

@@ -8,17 +8,18 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import ExitStack
 from typing import Any
 
+from tcpbalance.config.counted import Key, counted
 from tcpbalance.config.models import Config
 from tcpbalance.errors import TcpbalanceError
 from tcpbalance.workers.messages import MAX_MESSAGE, MAX_PASSED, Kept, Message
 from tcpbalance.workers.place import COLUMNS_A_PLACE
-from tcpbalance.workers.rows import MAX_ROWS, Key, Rows, counted
+from tcpbalance.workers.rows import MAX_ROWS, Rows
 from tcpbalance.workers.shared_counts import SharedCounts, make_memory
 from tcpbalance.workers.shared_state import ToWorker
 from tcpbalance.workers.wakeups import WAKE_ALL, Wakeups, make_wakeups, wake
 from tcpbalance.workers.worker_load import WorkerLoad, as_key
 
-HANDLED = MAX_ROWS - 1
+HANDLED = 0
 """The row in which workers count the times that they have handled their wakeups."""
 
 
@@ -34,6 +35,7 @@ class SupervisorCounts:
     def __init__(self, workers: int) -> None:
         self._workers = workers
         self._columns = workers * COLUMNS_A_PLACE
+        self._size = MAX_ROWS + 1  # The first is for wakeups.
         try:
             self._open()
         except OSError as error:
@@ -43,17 +45,17 @@ class SupervisorCounts:
                 "`ulimit -n`, or have fewer"
             ) from error
         self._counts.use_columns(0)
-        self._rows = Rows(HANDLED, self._counts.is_clear)
+        self._rows = Rows(MAX_ROWS, self._counts.is_clear)
         self._processes: list[ToWorker] = []
 
     def _open(self) -> None:
         with ExitStack() as undo:
-            self._memory = make_memory(self._columns, MAX_ROWS)
+            self._memory = make_memory(self._columns, self._size)
             undo.callback(os.close, self._memory)
             self._wakeups = make_wakeups(self._columns)
             for wakeup in self._wakeups:
                 undo.callback(os.close, wakeup)
-            self._counts = SharedCounts(self._memory, self._columns, MAX_ROWS)
+            self._counts = SharedCounts(self._memory, self._columns, self._size)
             undo.pop_all()
 
     def close(self) -> None:
@@ -76,7 +78,7 @@ class SupervisorCounts:
         self._use_columns()
         column = self._column(worker)
         worker.send(
-            {"counts": {"column": column, "columns": self._columns, "rows": MAX_ROWS}}, [Kept(self._memory)]
+            {"counts": {"column": column, "columns": self._columns, "rows": self._size}}, [Kept(self._memory)]
         )
         for first in range(0, self._columns, MAX_PASSED):
             worker.send({"wakeups": first}, map(Kept, self._wakeups[first : first + MAX_PASSED]))
@@ -91,7 +93,7 @@ class SupervisorCounts:
     def has_ended(self, worker: ToWorker) -> None:
         """See ``SharedState``: what the process had is free, and there may be clients that wait for it."""
         self._processes.remove(worker)
-        self._counts.clear_column(self._column(worker))
+        self._counts.clear_column(self._column(worker), self._rows.end)
         self._use_columns()
         self._wake_all()
 
@@ -108,14 +110,14 @@ class SupervisorCounts:
 
         :raises NoRowsError: there is too much of it.
         """
-        added = self._rows.add(counted(config))
+        added = self._rows.add(counted(config.frontends, config.pools))
         for row in added.values():
             self._counts.set_maximum(row, None)
         self._send_rows(self._processes, added)
 
     def commit(self, config: Config) -> None:
         """Set the maxima of a configuration, once all workers have the order to serve by it."""
-        maxima = counted(config)
+        maxima = counted(config.frontends, config.pools)
         for key, maximum in maxima.items():
             self._counts.set_maximum(self._rows.known[key], maximum)
         self._keep(maxima)
@@ -123,7 +125,7 @@ class SupervisorCounts:
 
     def abandon(self, config: Config) -> None:
         """Serve by the configuration that was served by before."""
-        self._keep(counted(config))
+        self._keep(counted(config.frontends, config.pools))
 
     def _keep(self, keys: Collection[Key]) -> None:
         """Have nothing else counted any more: the rows of the rest are given to others later."""

@@ -47,8 +47,6 @@ class SharedCounts:
     """
 
     def __init__(self, descriptor: int, columns: int, rows: int) -> None:
-        self._columns = columns
-        self._rows = rows
         self._stride = _column_size(rows) // CELL
         self._map = mmap.mmap(descriptor, _size(columns, rows))
         self._cells = memoryview(self._map).cast("q")
@@ -77,14 +75,15 @@ class SharedCounts:
 
     def is_clear(self, row: int) -> bool:
         """Whether no process has any of a thing."""
-        return not any(self._cells[row : self._end : self._stride])
+        return not any(self._cells[row : self._cells[self._end] : self._stride])
 
-    def clear_column(self, column: int) -> None:
-        """Count no more what a process had whose sockets are closed."""
+    def clear_column(self, column: int, rows: int) -> None:
+        """Count no more what a process had whose sockets are closed.
+
+        :param rows: how many of the first are in use: to touch others is to have the system find memory.
+        """
         first = column * self._stride * CELL
-        size = self._rows * CELL
-        if any(self._map[first : first + size]):  # To write is to have the system find memory for it.
-            self._map[first : first + size] = bytes(size)
+        self._map[first : first + rows * CELL] = bytes(rows * CELL)
 
     def close(self) -> None:
         """Give the memory back. Counts that were made of it are of no use then."""

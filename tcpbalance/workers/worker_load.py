@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from weakref import WeakMethod, ref
 
+from tcpbalance.config.counted import Key, able_key, backend_key, frontend_key, paused_key, queue_key
 from tcpbalance.pool.shared_load import WaitsHere
-from tcpbalance.workers.rows import Key, able_key, backend_key, frontend_key, paused_key, queue_key
 from tcpbalance.workers.shared_counts import SharedCount, SharedCounts, count_alone
 from tcpbalance.workers.wakeups import WaitingHere, Wakeups
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.internet.task import Clock
 
-from tcpbalance.workers.rows import Key
+from tcpbalance.config.counted import Key
 from tcpbalance.workers.shared_counts import SharedCounts, make_memory
 from tcpbalance.workers.wakeups import Wakeups, make_wakeups, wake
 from tcpbalance.workers.worker_load import WorkerLoad
@@ -86,7 +86,7 @@ class SharedWorkers:
     def replace(self, column: int) -> WorkerInMemory:
         """Kill a worker, whose sockets close, and have another one in its place."""
         self.workers[column].wakeups.close()
-        self.counts.clear_column(column)
+        self.counts.clear_column(column, ROWS)
         for number, wakeup in enumerate(self.wakeups):
             if number != column:
                 wake(wakeup, 1000)

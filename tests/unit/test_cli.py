@@ -11,6 +11,7 @@ import pytest
 from support.configs import EVERYTHING, POLICIES, PROBES, SMALLEST
 from tcpbalance import build
 from tcpbalance.cli import main
+from tcpbalance.config import rules
 from tcpbalance.config.errors import Mistake, Severity
 
 
@@ -43,6 +44,17 @@ def test_check_says_that_a_file_is_sound(
     out, err = capsys.readouterr()
     assert out == f"{file}: ok, {counts}\n"
     assert err == ""
+
+
+def test_check_refuses_more_than_workers_can_count(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules, "MAX_COUNTED", 0)
+    backends = '["10.0.0.1:80", { address = "10.0.0.2:80", max_connections = 9 }]'
+    text = f'workers = 2\n[frontends.a]\nlisten = ":80"\npool = "a"\n[pools.a]\nbackends = {backends}\n'
+    (tmp_path / "a.toml").write_text(text)
+    assert main(["check", f"{tmp_path}/a.toml"]) == 1
+    assert f"{tmp_path}/a.toml:1: workers: must be 1 where more than 0 backends" in capsys.readouterr().err
 
 
 def test_check_prints_every_problem(

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from support.descriptors import no_descriptor_free
 from support.worker_loads import ClockReactor
 from tcpbalance.build import build_pool
+from tcpbalance.config.counted import queue_key
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.models import Config
 from tcpbalance.config.pools import BackendConfig, PoolConfig
@@ -26,7 +27,6 @@ from tcpbalance.workers import common_counts
 from tcpbalance.workers.common_counts import SupervisorCounts, WorkerCounts, pieces
 from tcpbalance.workers.messages import MAX_MESSAGE, Message
 from tcpbalance.workers.place import COLUMNS_A_PLACE
-from tcpbalance.workers.rows import queue_key
 from tcpbalance.workers.shared_counts import can_count
 from tcpbalance.workers.worker_load import WorkerLoad
 
@@ -151,6 +151,25 @@ class Scene:
         else:
             self.counts.commit(self.config)
 
+    def go_and_come_back(self, *, is_refused_first: bool) -> None:
+        """Reload without the pool, and with it again."""
+        self.reload_without_pool()
+        if is_refused_first:
+            self.bring_pool(is_refused=True)
+        self.bring_pool()
+
+    def kill(self, number: int) -> None:
+        """Have one of the workers replaced, without its connections."""
+        worker = self.workers[number % len(self.workers)]
+        self.ends(worker)
+        self.starts(worker.place)
+
+    def give_back(self, number: int, name: str) -> None:
+        """End a connection to a backend, of one of the workers that have some."""
+        having = [it for it in self.workers if any(slot.backend.name == name for slot in it.slots)]
+        if having:
+            having[number % len(having)].give_back(name)
+
     def close(self) -> None:
         for worker in self.workers:
             worker.end()
@@ -227,10 +246,7 @@ def test_a_pool_that_comes_back_counts_with_the_one_that_drains(
     first, second, _ = scene.workers
     for taking in (first, first, second):
         assert taking.take("a")
-        scene.reload_without_pool()
-        if is_refused_first:
-            scene.bring_pool(is_refused=True)
-        scene.bring_pool()
+        scene.go_and_come_back(is_refused_first=is_refused_first)
     assert second.take("a")
     assert not any(worker.take("a") for worker in scene.workers)
     for taken in range(3):
@@ -241,6 +257,20 @@ def test_a_pool_that_comes_back_counts_with_the_one_that_drains(
     while second.slots:
         second.give_back("a")
     assert [second.take("a") for _ in range(5)] == [True] * 4 + [False]
+
+
+def test_what_takes_the_place_of_all_that_is_counted_has_rows(
+    monkeypatch: pytest.MonkeyPatch, make_scene: Any
+) -> None:
+    monkeypatch.setattr(common_counts, "MAX_ROWS", 2 * 2)
+    scene = make_scene(a_config({"a": 1, "b": 1}))
+    first, second, _ = scene.workers
+    for names in ("cd", "ab", "cd", "ef"):
+        scene.reload(a_config(dict.fromkeys(names, 1)))
+        for name in names:
+            assert first.take(name)
+            assert not second.take(name)
+            first.give_back(name)
 
 
 class Waits:
@@ -311,8 +341,7 @@ def test_connections_to_a_backend_that_was_removed_count_where_it_comes_back(mak
 def test_rows_of_a_change_that_is_given_up_are_free_for_others(
     monkeypatch: pytest.MonkeyPatch, make_scene: Any
 ) -> None:
-    monkeypatch.setattr(common_counts, "MAX_ROWS", 4)
-    monkeypatch.setattr(common_counts, "HANDLED", 3)
+    monkeypatch.setattr(common_counts, "MAX_ROWS", 3)
     scene = make_scene(a_config({"a": 1, "b": None}))
     first, second, _ = scene.workers
     scene.counts.prepare(a_config({"a": 1, "b": 5}))
@@ -354,11 +383,13 @@ def test_pieces_have_space_in_a_message_and_nothing_is_left_out(items: list[str]
     assert [follow for _, follow in made] == [True] * (len(made) - 1) + [False] * bool(made)
 
 
+BOTH = st.fixed_dictionaries({"a": st.sampled_from([None, 1, 2, 4]), "b": st.sampled_from([None, 1, 3])})
+ONE = st.dictionaries(st.sampled_from("ab"), st.sampled_from([None, 1, 3]), min_size=1, max_size=1)
+
 DEEDS = st.one_of(
     st.tuples(st.just("take"), st.integers(0, 5), st.sampled_from("ab")),
     st.tuples(st.just("give back"), st.integers(0, 5), st.sampled_from("ab")),
-    st.tuples(st.just("reload"), st.sampled_from([None, 1, 2, 4]), st.sampled_from([None, 1, 3])),
-    st.tuples(st.just("only"), st.sampled_from([None, 1, 3]), st.sampled_from("ab")),
+    st.tuples(st.just("reload"), st.one_of(BOTH, ONE).map(a_config), st.just("")),
     st.tuples(st.just("gone and back"), st.booleans(), st.just("")),
     st.tuples(st.just("end"), st.integers(0, 5), st.just("")),
 )
@@ -372,26 +403,17 @@ def test_over_any_reloads_and_ends_no_limit_is_exceeded_and_none_is_lost(deeds: 
             backends = scene.config.pools["web"].backends
             limits = {backend.name: backend.max_connections for backend in backends}
             if deed == "reload":
-                scene.reload(a_config({"a": number, "b": name}))
-            elif deed == "only":
-                scene.reload(a_config({name: number}))
+                scene.reload(number)
             elif deed == "gone and back":
-                scene.reload_without_pool()
-                if number:
-                    scene.bring_pool(is_refused=True)
-                scene.bring_pool()
+                scene.go_and_come_back(is_refused_first=number)
             elif deed == "end":
-                worker = scene.workers[number % len(scene.workers)]
-                scene.ends(worker)
-                scene.starts(worker.place)
+                scene.kill(number)
             elif deed == "take" and name in limits:
                 before = sum(slot.backend.name == name for it in scene.workers for slot in it.slots)
                 limit = limits[name]
                 taken = scene.workers[number % len(scene.workers)].take(name)
                 assert taken == (limit is None or before < limit)
             elif deed == "give back":
-                having = [it for it in scene.workers if any(slot.backend.name == name for slot in it.slots)]
-                if having:
-                    having[number % len(having)].give_back(name)
+                scene.give_back(number, name)
     finally:
         scene.close()

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from support.worker_loads import SharedWorkers
+from tcpbalance.config.counted import frontend_key, paused_key
 from tcpbalance.proxy.dry_run import DryRun, DryRunLimit
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.shared_limit import CountedRegistry
 from tcpbalance.stats import FrontendStats
-from tcpbalance.workers.rows import frontend_key, paused_key
 from tcpbalance.workers.shared_counts import can_count
 
 pytestmark = pytest.mark.skipif(not can_count(), reason="needs Linux on x86_64")

@@ -10,12 +10,12 @@ import pytest
 
 from support.pools import described, some_backends
 from support.worker_loads import SharedWorkers
+from tcpbalance.config.counted import backend_key
 from tcpbalance.config.rebalance import RebalanceConfig
 from tcpbalance.pool.pool import Pool, Slot
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.registry import OpenSession
 from tcpbalance.services.rebalancer import Rebalancer
-from tcpbalance.workers.rows import backend_key
 from tcpbalance.workers.shared_counts import can_count
 from tcpbalance.workers.worker_load import first_turn
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcpbalance.workers.shared_counts import SharedCount, SharedCounts, can_count, make_memory
+from tcpbalance.workers.shared_counts import BLOCK, SharedCount, SharedCounts, can_count, make_memory
 
 pytestmark = pytest.mark.skipif(not can_count(), reason="needs Linux on x86_64")
 
@@ -68,8 +68,21 @@ def test_what_a_process_had_is_counted_no_more_once_its_column_is_cleared(counts
     for row in (0, ROWS - 1):
         counts.set_maximum(row, 1)
         assert counts.count(1, row).add()
-    counts.clear_column(1)
+    counts.clear_column(1, ROWS)
     assert [counts.count(2, row).add() for row in (0, ROWS - 1)] == [True, True]
+
+
+def test_no_memory_is_found_for_rows_that_are_not_in_use() -> None:
+    rows = 32_768
+    descriptor = make_memory(COLUMNS, rows)
+    counts = SharedCounts(descriptor, COLUMNS, rows)
+    before = os.fstat(descriptor).st_blocks
+    counts.clear_column(1, 10)
+    counts.use_columns(2)
+    assert all(counts.is_clear(row) for row in range(10))
+    assert os.fstat(descriptor).st_blocks <= before + 2 * BLOCK // 512
+    counts.close()
+    os.close(descriptor)
 
 
 def test_of_columns_that_are_not_in_use_nothing_is_summed(counts: SharedCounts) -> None:
@@ -82,7 +95,7 @@ def test_of_columns_that_are_not_in_use_nothing_is_summed(counts: SharedCounts) 
     counts.use_columns(COLUMNS)
     assert first.total == 4
     assert not counts.is_clear(0)
-    counts.clear_column(COLUMNS - 1)
+    counts.clear_column(COLUMNS - 1, ROWS)
     assert counts.is_clear(0)
 
 
@@ -123,7 +136,7 @@ def test_the_cells_are_those_of_a_table(deeds: list[tuple[str, tuple[int, int]]]
             count.remove()
             table[place] -= 1
         elif deed == "clear":
-            counts.clear_column(column)
+            counts.clear_column(column, ROWS)
             for known in [known for known in table if known[0] == column]:
                 del table[known], handles[known]
         assert counts.count(0, row).total == total(row)

@@ -12,13 +12,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from support.pools import described
 from support.worker_loads import SharedWorkers
+from tcpbalance.config.counted import able_key, backend_key, queue_key
 from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
 from tcpbalance.pool.shared_load import NoCapacityError
 from tcpbalance.pool.slot import Slot
 from tcpbalance.proxy.dial import Decision, Dial, GiveUp, Queue, Try
-from tcpbalance.workers.rows import able_key, backend_key, queue_key
 from tcpbalance.workers.shared_counts import can_count
 from tcpbalance.workers.worker_load import WorkerBackendLoad
 
