@@ -23,7 +23,7 @@ from tcpbalance.config.pools import PoolConfig
 from tcpbalance.config.quantities import Duration
 from tcpbalance.config.resolver import ResolverConfig
 from tcpbalance.config.strict import strict
-from tcpbalance.config.workers import Workers
+from tcpbalance.config.workers import MIN_WORKER_TIMEOUT, Workers
 
 
 @frozen(kw_only=True, field_transformer=strict)
@@ -69,7 +69,7 @@ class Config:
     worker_timeout: Duration = field(
         default=Duration(10),
         converter=plain.duration,
-        validator=checks.longer_than_zero,
+        validator=checks.at_least(MIN_WORKER_TIMEOUT),
         metadata=doc("A worker that does nothing for so long is killed and replaced."),
     )
     cpu_affinity: bool = field(

@@ -6,9 +6,13 @@ import os
 from typing import ClassVar, Self
 
 from tcpbalance.config.messages import value_text
+from tcpbalance.config.quantities import Duration
 from tcpbalance.errors import SettingError
 
 MAX_WORKERS = 256
+
+MIN_WORKER_TIMEOUT = Duration(1)
+"""A worker that is well may be busy for a part of this, as with a large configuration, or wait for a CPU."""
 
 
 class Workers(int):

@@ -130,6 +130,7 @@ _NOT_A_MODE = '4: frontends.db.listen_mode: must be the mode of a file in octal,
         ),
         ("[overload]\n" + SMALLEST, '1: overload: has no effect without "memory" or "descriptors"'),
         ("overload = 1\n" + SMALLEST, "1: overload: must be a table, got 1"),
+        ('worker_timeout = "0.9s"\n' + SMALLEST, "1: worker_timeout: must be at least 1s, got 900ms"),
         (
             "[overload]\nmemry = 1\n" + SMALLEST,
             '2: overload.memry: unknown key, did you mean "memory"?',
