@@ -424,18 +424,19 @@ class Balancer(MultiService):
     def can_serve_handed_over(self, connection: HandedOver) -> bool:
         """Whether there is a frontend that reads what the client of a connection sends; while several
         processes come to another configuration, it may be missing in one of them."""
-        service = self._served.frontends.get(connection.frontend)
-        return service is not None and service.reads(connection)
+        return any(service.reads(connection) for service in self._served.named(connection.frontend))
 
     def serve_handed_over(self, connection: HandedOver) -> None:
         """Serve a client that another process has accepted, and that belongs to this one.
 
-        It is reset where there is no frontend of that name any more, as closing a listening socket resets the
-        clients that wait.
+        One whose frontend is removed meanwhile is served as those that were accepted here. Where there is no
+        frontend of that name any more, it is reset, as closing a listening socket resets the clients that
+        wait.
         """
-        service = self._served.frontends.get(connection.frontend)
-        if service is not None:
-            service.serve_handed_over(connection)
+        services = self._served.named(connection.frontend)
+        if services:
+            reading = (service for service in services if service.reads(connection))
+            next(reading, services[0]).serve_handed_over(connection)
             return
         connection.sock.close()
         self._log.warn(
@@ -471,7 +472,7 @@ class Balancer(MultiService):
         stopping = self._stopping = OneTimeEvent[None]()
         self._guard.stopService()
         self._log_open_sessions()
-        for service in self._served.retiring:
+        for service in list(self._served.retiring):  # One that only expects clients ends by that.
             if isinstance(service, FrontendService):
                 service.drain.begin_grace()
         ended = super().stopService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated

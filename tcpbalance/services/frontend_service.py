@@ -174,10 +174,21 @@ class FrontendService(SteppedService):
             if self._handed_over is not None:
                 self._handed_over.accept_waiting()
         if self._handed_over is not None:
-            self._handed_over.close()
+            self._handed_over.close(lambda: self.drain.expects_clients)
         closed = self.close()
-        drained = self.drain.by_pools(self.frontend.pools) if self._leaves else self.drain.within_grace()
+        if self._leaves:
+            drained = self.drain.by_pools(self.frontend.pools, self._late_clients_within)
+        else:
+            drained = self.drain.within_grace()
         return DeferredList([closed, drained]).addCallback(lambda _: None)
+
+    @property
+    def _late_clients_within(self) -> float:
+        """Seconds in which clients may come that were accepted before the frontend was gone, and that other
+        processes have or send back: those in which they may say whose they are."""
+        preread = self.frontend.preread
+        is_shared = self._handed_over is not None and preread is not None and preread.proxies
+        return preread.timeout if is_shared and preread is not None else 0.0
 
     def serve_handed_over(self, connection: HandedOver) -> None:
         """Serve a client that another process has accepted, or that could not be handed over to one; where

@@ -42,6 +42,7 @@ class HandedOverClients:
         self._is_open = False
         self._paused = False
         self._closed = False
+        self._expects_more: Callable[[], bool] = lambda: False
         self._turn: IDelayedCall | None = None
         self._shed_log = RateLimitedLog(self._write_shed, reactor.seconds, reactor)
         factory.registry.accept_pause.pause_on(self)
@@ -70,7 +71,7 @@ class HandedOverClients:
 
     def _serve_at_the_end(self, connection: HandedOver) -> None:
         """Serve a client that was accepted before the frontend was closed, and could not be handed over."""
-        if self._factory.registry.sessions:
+        if self._factory.registry.sessions or self._expects_more():
             self._serve(connection)
             return
         # With the last session, all that is needed has ended.
@@ -132,9 +133,13 @@ class HandedOverClients:
         self._waiting.clear()
         return waiting
 
-    def close(self) -> None:
-        """Let no more clients wait."""
+    def close(self, expects_more: Callable[[], bool]) -> None:
+        """Let no more clients wait.
+
+        :param expects_more: whether those that come are served although no session is open.
+        """
         self._closed = True
+        self._expects_more = expects_more
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None

@@ -57,6 +57,12 @@ class ServiceSet:
         """Give the services; an application may have added others to the parent."""
         return [*self.pools.values(), *self.frontends.values()]
 
+    def named(self, name: str) -> list[FrontendService]:
+        """Give the frontend of a name, and those that had it before and have not ended, the latest first."""
+        retiring = [it for it in self.retiring if isinstance(it, FrontendService)]
+        services = [*self.frontends.values(), *reversed(retiring)]
+        return [service for service in services if service.frontend.name == name]
+
     # Changing
 
     def prepare(

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 
+from tcpbalance.event import OneTimeEvent
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.registry import SessionRegistry
@@ -26,6 +27,13 @@ class SessionDrain:
         self._registry = registry
         self._grace_call: IDelayedCall | None = None
         self._drain_calls: dict[Pool, IDelayedCall] = {}
+        self._late: OneTimeEvent[None] = OneTimeEvent()
+        self._late.settle(None)
+
+    @property
+    def expects_clients(self) -> bool:
+        """Whether clients may come still."""
+        return not self._late.settled
 
     def within_grace(self) -> Deferred[None]:
         """Let them go on for the grace, as the program ends.
@@ -37,26 +45,36 @@ class SessionDrain:
         self.begin_grace()
         return self._when_idle()
 
-    def by_pools(self, pools: Iterable[Pool]) -> Deferred[None]:
+    def by_pools(self, pools: Iterable[Pool], late: float) -> Deferred[None]:
         """Let them go on for as long as their pool lets a backend drain, as the frontend is gone.
 
+        :param late: seconds for which clients may come still.
         :returns: fires when the last one has ended.
         """
-        if not self._registry.sessions:
+        if late:
+            self._expect_clients(late)
+        elif not self._registry.sessions:
             return succeed(None)
         for pool in pools:
             if pool.drain_timeout is not None:
                 self._end_drained_after(pool.drain_timeout, pool)
         return self._when_idle()
 
+    def _expect_clients(self, seconds: float) -> None:
+        late = self._late = OneTimeEvent()
+        call = self._shared.reactor.callLater(seconds, late.settle, None)
+        late.wait().addCallback(lambda _: call.active() and call.cancel())
+
     def _when_idle(self) -> Deferred[None]:
-        return self._registry.when_idle().addCallback(self._cancel_calls)
+        idle = self._late.wait().addCallback(lambda _: self._registry.when_idle())
+        return idle.addCallback(self._cancel_calls)
 
     def begin_grace(self) -> None:
         """Let them go on for no longer than the grace from now on."""
         self._grace_call = self._shared.reactor.callLater(
             self._shared.grace, self._registry.end_sessions, EndReason.SHUTDOWN
         )
+        self._late.settle(None)
 
     def end_grace_now(self) -> None:
         """End them now, where the grace has begun."""
@@ -68,7 +86,7 @@ class SessionDrain:
 
     def _end_drained(self, pool: Pool) -> None:
         self._registry.end_sessions(EndReason.DRAINED, served_by=set(pool.backends))
-        if self._registry.sessions:
+        if self._registry.sessions or self.expects_clients:
             # A client may be queued, or a dial under way.
             self._end_drained_after(LOOK_AGAIN_AFTER, pool)
 

@@ -341,6 +341,36 @@ class HandingOverTests(ApplyCase):
         balancer.apply(self.config({"other": {"listen": config.frontends["other"].listen}}))
         assert await self.answer(second) == "a"
 
+    async def without_frontend(self, **keys: Any) -> Balancer:
+        """A balancer whose frontend was removed while it had no session."""
+        pools = {"web": self.pool("a", drain_timeout=0.2)}
+        frontends = {"web": {"accept_proxy_protocol": [PROXY], **keys}, "other": {}}
+        config = self.config(frontends, **pools)
+        balancer = Balancer.from_config(reactor, config, hand_over=self.elsewhere)
+        self.addCleanup(balancer.stopService)
+        await self.started(balancer)
+        balancer.apply(self.config({"other": {"listen": config.frontends["other"].listen}}, **pools))
+        return balancer
+
+    async def test_one_on_its_way_when_its_frontend_is_removed_is_served_as_it_said(self) -> None:
+        balancer = await self.without_frontend(preread_timeout=60.0)
+        await some_turns(reactor)
+        client = self.from_elsewhere(balancer, rest=b"?", address=PEER)
+        assert await self.answer(client) == "a"
+        # As sessions that were open before.
+        assert await self.end_of(client) in ("end", "reset")
+
+    async def test_none_is_expected_when_its_time_is_over(self) -> None:
+        balancer = await self.without_frontend(preread_timeout=0.2)
+        assert balancer._served.retiring
+        await until(reactor, lambda: not balancer._served.retiring)
+        client = self.from_elsewhere(balancer, address=PEER)
+        assert await self.answer(client) == ""
+
+    async def test_none_is_expected_when_all_ends(self) -> None:
+        balancer = await self.without_frontend(preread_timeout=60.0)
+        await balancer.stopService()
+
     async def applied(self, balancer: Balancer, name: str = "web", **keys: Any) -> None:
         """Have the frontend go on by other keys, on the same address."""
         assert balancer.config is not None
