@@ -144,7 +144,7 @@ def test_arguments_that_make_no_sense(arguments: list[str], capsys: pytest.Captu
     ("arguments", "hint"),
     [
         (["chek", "a.toml"], 'unknown command "chek", did you mean "check"?'),
-        (["start", "a.toml"], 'unknown command "start", commands are "run", "check" and "plan"'),
+        (["boot", "a.toml"], 'unknown command "boot", commands are "run", "check", "plan" and "status"'),
         (["-c", "a.toml"], "unknown option -c; a command comes first, such as: tcpbalance run FILE"),
         (["--verison"], "unknown option --verison; a command comes first, such as: tcpbalance run FILE"),
         (["a.toml"], "a command is missing, such as: tcpbalance run a.toml"),

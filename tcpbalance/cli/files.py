@@ -1,0 +1,72 @@
+"""``tcpbalance check`` and ``plan``: what configuration files have in them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sized
+
+from tcpbalance.cli.command_parser import Commands
+from tcpbalance.errors import TcpbalanceError
+
+
+def add_check(commands: Commands) -> None:
+    """Add the command to a parser."""
+    check = commands.add_parser("check", help="check a file and report its mistakes", allow_abbrev=False)
+    check.add_argument("file", metavar="FILE", help="the configuration file (TOML)")
+    check.set_defaults(run=_check)
+
+
+def add_plan(commands: Commands) -> None:
+    """Add the command to a parser."""
+    plan = commands.add_parser("plan", help="show what another file would change", allow_abbrev=False)
+    plan.add_argument("running", metavar="RUNNING", help="the file that is in use")
+    plan.add_argument("new", metavar="NEW", help="the file that is to replace it")
+    plan.add_argument("--json", action="store_true", help="show the changes as JSON")
+    plan.set_defaults(run=_plan)
+    plan.misuse = 1
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from tcpbalance.build import read_config
+    from tcpbalance.config.errors import Problem, Severity
+
+    problems: list[Problem] = []
+    try:
+        config = read_config(arguments.file, problems.append, thorough=True)
+    except TcpbalanceError as error:
+        print(error, file=sys.stderr)
+        return 1
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if any(problem.severity is Severity.ERROR for problem in problems):
+        return 1
+    counts = f"{_count(config.frontends, 'frontend')}, {_count(config.pools, 'pool')}"
+    print(f"{arguments.file}: ok, {counts}")
+    return 0
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from tcpbalance.build import read_config
+    from tcpbalance.config.difference import difference
+    from tcpbalance.config.plan import plan_document, plan_lines
+
+    def report(problem: object) -> None:
+        print(problem, file=sys.stderr)
+
+    try:
+        found = difference(read_config(arguments.running, report), read_config(arguments.new, report))
+    except TcpbalanceError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if arguments.json:
+        import json
+
+        print(json.dumps(plan_document(found), indent=2))
+    else:
+        print("\n".join(plan_lines(found)))
+    return 2 if found else 0
+
+
+def _count(things: Sized, word: str) -> str:
+    return f"{len(things)} {word}{'' if len(things) == 1 else 's'}"

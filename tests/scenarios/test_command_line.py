@@ -1,0 +1,182 @@
+"""`tcpbalance` steers a balancer that runs, with and without workers, from scripts and in a real terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.clients import ask
+from support.daemon import TCPBALANCE, Daemon
+from support.peers import named
+from support.process import finish
+from support.tmux import terminal
+from support.waiting import until
+from tcpbalance.workers.shared_counts import can_count
+
+CONFIG = """
+workers = {workers}
+[admin]
+listen = "unix:admin.sock"
+[access_log]
+path = "access.log"
+format = "json"
+[frontends.web]
+listen = "127.0.0.1:0"
+pool = "web"
+[pools.web]
+backends = [{{ name = "a", address = "{a}" }}, {{ name = "b", address = "{b}" }}]
+"""
+
+WORKERS = [1, pytest.param(2, marks=pytest.mark.skipif(not can_count(), reason="needs Linux on x86-64"))]
+
+
+class Steered:
+    """A balancer, and commands for it."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self.daemon = daemon
+        daemon.wait_for_log(r"admin listens on ")
+        self.socket = daemon.folder / "admin.sock"
+
+    def command(self, *words: str) -> list[str]:
+        """Give a command with where the admin side is."""
+        return [str(TCPBALANCE), words[0], f"--admin={self.socket}", *words[1:]]
+
+    def finish(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        return finish(self.command(*words))
+
+    def run(self, *words: str) -> str:
+        """Run a command that succeeds, and give its output."""
+        done = self.finish(*words)
+        assert (done.returncode, done.stderr) == (0, ""), done
+        return done.stdout
+
+    def status(self) -> Any:
+        """Give what `status --json` shows."""
+        return json.loads(self.run("status", "--json"))
+
+
+@pytest.fixture(params=WORKERS)
+def steered(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Steered]:
+    with named("a", "b") as (a, b):
+        config = CONFIG.format(workers=request.param, a=a.address, b=b.address)
+        with Daemon(config, tmp_path) as daemon:
+            yield Steered(daemon)
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[Steered]:
+    """Likewise, one process."""
+    with (
+        named("a", "b") as (a, b),
+        Daemon(CONFIG.format(workers=1, a=a.address, b=b.address), tmp_path) as daemon,
+    ):
+        yield Steered(daemon)
+
+
+def test_status_agrees_with_the_access_log(steered: Steered) -> None:
+    for number in range(10):
+        ask(steered.daemon.port, b"x" * 100, source=f"127.0.0.{number + 1}")
+    records = steered.daemon.wait_for_records(10)
+    received = sum(record["client_bytes"] for record in records)
+
+    def counted() -> bool:
+        counters = steered.status()["frontends"][0]["counters"]
+        return (counters["connections_total"], counters["bytes_in"]) == (10, received)
+
+    until(counted, lambda: f"10 connections and {received} bytes: {steered.status()}")
+    lines = steered.run("status").splitlines()
+    (web,) = [line for line in lines if line.startswith("web ") and "127.0.0.1" in line]
+    assert re.search(r"\b0 +10 ", web)
+    (pool,) = [line for line in lines if line.startswith("web ") and line is not web]
+    assert re.search(r"2 of 2 up +0 +10 ", pool)
+    assert "\x1b" not in "".join(lines)
+
+
+def test_it_finds_the_admin_side_by_the_configuration_and_by_the_environment(alone: Steered) -> None:
+    by_file = finish([TCPBALANCE, "status", f"--config={alone.daemon.config_file}"])
+    assert (by_file.returncode, by_file.stderr) == (0, "")
+    environment = {**os.environ, "TCPBALANCE_ADMIN": f"unix:{alone.socket}"}
+    by_variable = finish([TCPBALANCE, "status"], env=environment)
+    assert (by_variable.returncode, by_variable.stderr) == (0, "")
+
+
+def test_without_a_balancer(tmp_path: Path) -> None:
+    done = finish([TCPBALANCE, "status", f"--admin={tmp_path}/x.sock"])
+    assert done.returncode == 3
+    assert done.stdout == ""
+    assert done.stderr == (
+        f"tcpbalance status: cannot ask the admin side at unix:{tmp_path}/x.sock: no such file or directory\n"
+    )
+
+
+def test_ctrl_c_ends_a_watch_quietly(alone: Steered) -> None:
+    command = alone.command("status", "--watch", "0.2")
+    with subprocess.Popen(
+        ["env", "--default-signal=INT", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        # Two looks.
+        until(lambda: child.stdout.readline().startswith("tcpbalance "), "a look")
+        until(lambda: child.stdout.readline().startswith("tcpbalance "), "another look")
+        child.send_signal(signal.SIGINT)
+        _, errors = child.communicate(timeout=20)
+    assert (child.returncode, errors) == (130, "")
+
+
+def test_a_closed_pipe_ends_a_watch_quietly(alone: Steered) -> None:
+    command = alone.command("status", "--watch", "0.2")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline().startswith("tcpbalance ")
+        child.stdout.close()
+        assert child.stderr is not None
+        assert child.wait(20) == 141
+        assert child.stderr.read() == ""
+
+
+@pytest.mark.requires("tmux")
+def test_a_watch_in_a_terminal(alone: Steered, tmp_path: Path) -> None:
+    command = alone.command("status", "--watch", "0.2")
+    with terminal(command, tmp_path / "tmux", 80) as window:
+        lines = window.wait_for("2 of 2 up")
+        assert all(len(line) <= 80 for line in lines)
+        assert lines[0].startswith("tcpbalance ")
+        assert "CONN/S" in "\n".join(lines)
+        assert "WEIGHT" not in "\n".join(lines)
+        assert "\x1b[32mup" in "\n".join(window.screen(colours=True))
+        ask(alone.daemon.port, b"x")
+        until(lambda: re.search(r"2 of 2 up +0 +1 ", "\n".join(window.screen())), "a connection")
+        window.resize(140, 24)
+        assert len([line for line in window.wait_for("WEIGHT") if "POOL, BACKEND" in line]) == 1
+        window.resize(140, 6)
+        window.wait_for("… ")
+        window.press("C-c")
+        window.wait_for("ended with 130")
+
+
+@pytest.mark.requires("tmux")
+def test_a_watch_goes_on_over_a_restart_of_the_balancer(alone: Steered, tmp_path: Path) -> None:
+    with terminal(alone.command("status", "--watch", "0.2"), tmp_path / "tmux", 120) as window:
+        window.wait_for("2 of 2 up")
+        alone.daemon.stop()
+        window.wait_for("cannot ask the admin side")
+        alone.daemon.start()
+        lines = window.wait_for("2 of 2 up")
+        assert "cannot ask" not in "\n".join(lines)
+
+
+@pytest.mark.requires("tmux")
+def test_no_colour_where_none_is_wanted(alone: Steered, tmp_path: Path) -> None:
+    with terminal(alone.command("status"), tmp_path / "tmux", 80, env={"NO_COLOR": "1"}) as window:
+        window.wait_for("ended with 0")
+        assert "\x1b[32m" not in "\n".join(window.screen(colours=True))
