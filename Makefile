@@ -60,7 +60,8 @@ news: $(VENV)/installed-dev ## the news fragments can be read
 
 docs: $(VENV)/installed-dev ## the documentation, into docs/_build/html
 	@$(SPHINX) -b html docs docs/_build/html
-	@echo "docs/_build/html/index.html"
+	@$(BIN)/tcpbalance man >docs/_build/tcpbalance.1
+	@echo "docs/_build/html/index.html docs/_build/tcpbalance.1"
 
 # `build` holds what an earlier wheel was made of, and setuptools would put it into this one.
 wheel: $(VENV)/installed-dev ## build a wheel, install it elsewhere and test it as installed

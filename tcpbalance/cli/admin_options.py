@@ -10,6 +10,9 @@ from tcpbalance.cli.command_parser import CommandParser, Commands
 if TYPE_CHECKING:
     from tcpbalance.cli.admin_client import AdminClient
 
+ADMIN_GROUP = "admin side"
+"""The heading of the options."""
+
 
 def add_admin_command(commands: Commands, name: str, help: str) -> CommandParser:  # noqa: A002  # argparse's word
     """Add a command that asks the admin side.
@@ -17,7 +20,7 @@ def add_admin_command(commands: Commands, name: str, help: str) -> CommandParser
     :param help: one line.
     """
     command = commands.add_parser(name, help=help, description=f"{help.capitalize()}.", allow_abbrev=False)
-    where = command.add_argument_group("admin side")
+    where = command.add_argument_group(ADMIN_GROUP)
     where.add_argument(
         "--admin",
         metavar="URL|SOCKET",

@@ -14,6 +14,12 @@ COMMANDS = {
     "check": "files",
     "plan": "files",
     "status": "status",
+    "drain": "backends",
+    "ready": "backends",
+    "maintenance": "backends",
+    "init": "init",
+    "completion": "completion",
+    "man": "manual",
 }
 """The commands in the order of the help, and the module that has each: ``add_NAME(commands)``."""
 

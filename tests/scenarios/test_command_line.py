@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from support.clients import ask
+from support.clients import ask, connect
 from support.daemon import TCPBALANCE, Daemon
 from support.peers import named
 from support.process import finish
@@ -180,3 +180,98 @@ def test_no_colour_where_none_is_wanted(alone: Steered, tmp_path: Path) -> None:
     with terminal(alone.command("status"), tmp_path / "tmux", 80, env={"NO_COLOR": "1"}) as window:
         window.wait_for("ended with 0")
         assert "\x1b[32m" not in "\n".join(window.screen(colours=True))
+
+
+def test_a_backend_is_drained_and_comes_back(steered: Steered) -> None:
+    shown = steered.run("drain", "web/a")
+    assert shown == "web/a: draining, 0 sessions open (until the next restart)\n"
+    assert {ask(steered.daemon.port, b"x") for _ in range(4)} == {b"b"}
+    assert steered.run("ready", "a") == "web/a: up, 0 sessions open (until the next restart)\n"
+    assert steered.run("maintenance", "b").startswith("web/b: maintenance, ")
+    assert {ask(steered.daemon.port, b"x") for _ in range(4)} == {b"a"}
+
+
+def test_a_name_that_does_not_exist(alone: Steered) -> None:
+    done = alone.finish("drain", "web/c")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == ('tcpbalance drain: no backend is named "web/c", did you mean "web/b"?\n')
+
+
+def open_sessions(steered: Steered, backend: int) -> int:
+    found = steered.status()["pools"][0]["backends"][backend]["counters"]["connections_active"]
+    assert isinstance(found, int)
+    return found
+
+
+def test_a_drain_shows_how_the_sessions_end(steered: Steered) -> None:
+    steered.run("drain", "b")
+    with connect(steered.daemon.port) as first, connect(steered.daemon.port, "127.0.0.7") as second:
+        until(lambda: open_sessions(steered, 0) == 2, "two sessions")
+        command = steered.command("drain", "a", "--wait")
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "web/a: draining, 2 sessions open (until the next restart)\n"
+            assert child.stdout.readline() == "web/a: 2 sessions open\n"
+            first.close()
+            assert child.stdout.readline() == "web/a: 1 session open\n"
+            second.close()
+            assert child.communicate(timeout=20) == ("web/a: 0 sessions open\n", "")
+            assert child.returncode == 0
+
+
+def test_a_drain_that_is_called_off_ends_the_wait(alone: Steered) -> None:
+    alone.run("drain", "b")
+    with connect(alone.daemon.port):
+        until(lambda: open_sessions(alone, 0) == 1, "a session")
+        command = alone.command("drain", "a", "--wait")
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+            assert child.stdout is not None
+            child.stdout.readline()
+            alone.run("ready", "a")
+            _, errors = child.communicate(timeout=20)
+    assert errors == "tcpbalance drain: web/a does not drain any more: its state was set to ready\n"
+    assert child.returncode == 1
+
+
+@pytest.mark.requires("tmux")
+def test_a_drain_in_a_terminal_redraws_one_line(alone: Steered, tmp_path: Path) -> None:
+    alone.run("drain", "b")
+    with connect(alone.daemon.port) as client:
+        until(lambda: open_sessions(alone, 0) == 1, "a session")
+        with terminal(alone.command("drain", "a", "--wait"), tmp_path / "tmux", 80) as window:
+            window.wait_for("web/a: 1 session open")
+            client.close()
+            lines = window.wait_for("ended with 0")
+    assert lines == [
+        "web/a: draining, 1 session open (until the next restart)",
+        "web/a: 0 sessions open",
+        "ended with 0",
+    ]
+
+
+def test_what_a_read_only_token_may(tmp_path: Path) -> None:
+    full, read_only = tmp_path / "full", tmp_path / "read"
+    full.write_text("0123456789abcdef-full")
+    read_only.write_text("0123456789abcdef-read")
+    for file in (full, read_only):
+        file.chmod(0o600)
+    with named("a", "b") as (a, b):
+        config = CONFIG.format(workers=1, a=a.address, b=b.address).replace(
+            "[access_log]", 'token_file = "full"\nread_only_token_file = "read"\n[access_log]'
+        )
+        with Daemon(config, tmp_path) as daemon:
+            steered = Steered(daemon)
+            refused = steered.finish("status")
+            assert refused.returncode == 1
+            assert refused.stderr == (
+                "tcpbalance status: a token is needed: Authorization: Bearer TOKEN; see --token-file and "
+                "TCPBALANCE_TOKEN_FILE\n"
+            )
+            assert "2 of 2 up" in steered.run("status", f"--token-file={read_only}")
+            refused = steered.finish("drain", "a", f"--token-file={read_only}")
+            assert refused.returncode == 1
+            assert refused.stderr == "tcpbalance drain: this token may look and change nothing\n"
+            assert "draining" in steered.run("drain", "a", f"--token-file={full}")
+            # The configuration says where the admin side and its token are.
+            by_file = finish([TCPBALANCE, "ready", "a", f"--config={daemon.config_file}"])
+            assert by_file.stdout.startswith("web/a: up")

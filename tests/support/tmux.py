@@ -43,6 +43,10 @@ class Terminal:
         """Press keys, by their names in tmux."""
         run([*self._tmux, "send-keys", *keys])
 
+    def type(self, text: str) -> None:
+        """Type a text."""
+        run([*self._tmux, "send-keys", "-l", text])
+
     def resize(self, width: int, height: int) -> None:
         """Give the window another size."""
         run([*self._tmux, "resize-window", "-x", str(width), "-y", str(height)])

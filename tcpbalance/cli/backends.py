@@ -1,0 +1,115 @@
+"""``tcpbalance drain``, ``ready`` and ``maintenance``: which backends get clients."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from tcpbalance.cli.admin_options import add_admin_command, client_of
+from tcpbalance.cli.command_parser import CommandParser, Commands
+
+if TYPE_CHECKING:
+    from tcpbalance.cli.admin_client import AdminClient
+    from tcpbalance.cli.backend_names import NamedBackend
+
+PROGRESS_EVERY = 0.5
+"""Seconds between looks at a backend that drains."""
+
+
+def add_drain(commands: Commands) -> None:
+    """Add the command to a parser."""
+    drain = _add_command(commands, "drain", "give a backend no new clients; its open sessions go on")
+    drain.add_argument(
+        "--wait", action="store_true", help="wait until no session is open, and show how many there are"
+    )
+    drain.set_defaults(run=_drain)
+
+
+def add_ready(commands: Commands) -> None:
+    """Add the command to a parser."""
+    ready = _add_command(commands, "ready", "let a backend serve again")
+    ready.set_defaults(run=lambda arguments: _set_state(arguments, "ready"))
+
+
+def add_maintenance(commands: Commands) -> None:
+    """Add the command to a parser."""
+    maintenance = _add_command(
+        commands, "maintenance", "give a backend no clients, not even those that have affinity to it"
+    )
+    maintenance.set_defaults(run=lambda arguments: _set_state(arguments, "maintenance"))
+
+
+def _add_command(commands: Commands, name: str, help: str) -> CommandParser:  # noqa: A002  # argparse's word
+    command = add_admin_command(commands, name, help)
+    command.add_argument(
+        "backend", metavar="[POOL/]BACKEND", help="its name, with that of its pool where several have it"
+    )
+    return command
+
+
+def _drain(arguments: argparse.Namespace) -> int:
+    client = client_of(arguments)
+    found = _change(client, arguments.backend, "drain")
+    if arguments.wait:
+        _wait(client, found)
+    return 0
+
+
+def _set_state(arguments: argparse.Namespace, state: str) -> int:
+    _change(client_of(arguments), arguments.backend, state)
+    return 0
+
+
+def _change(client: AdminClient, name: str, state: str) -> NamedBackend:
+    """Set the state of a backend, and say what it is now."""
+    from tcpbalance.cli.backend_names import find_named
+
+    found = find_named(client.get("pools")["pools"], name)
+    answer = client.change("PATCH", "pools", found.pool, "backends", found.backend, content={"state": state})
+    print(f"{found}: {answer['state']}, {_sessions(answer)} ({answer['lasts']})", flush=True)
+    return found
+
+
+def _wait(client: AdminClient, named: NamedBackend) -> None:
+    """Show how the open sessions become fewer, until there is none.
+
+    :raises CommandError: it does not drain any more.
+    """
+    from tcpbalance.cli.command_error import CommandError
+
+    shown = None
+    while True:
+        backend = client.get("pools", named.pool, "backends", named.backend)
+        if backend["admin_state"] != "drain":
+            raise CommandError(
+                f"{named} does not drain any more: its state was set to {backend['admin_state']}"
+            )
+        text = f"{named}: {_sessions(backend)}"
+        if text != shown:
+            _show_progress(text)
+            shown = text
+        if not _open_sessions(backend):
+            break
+        time.sleep(PROGRESS_EVERY)
+    if sys.stdout.isatty():
+        print()
+
+
+def _show_progress(text: str) -> None:
+    if sys.stdout.isatty():
+        print(f"\r{text}\x1b[K", end="", flush=True)
+    else:
+        print(text, flush=True)
+
+
+def _sessions(backend: dict[str, object]) -> str:
+    count = _open_sessions(backend)
+    return f"{count} {'session' if count == 1 else 'sessions'} open"
+
+
+def _open_sessions(backend: dict[str, object]) -> int:
+    counters = backend["counters"]
+    assert isinstance(counters, dict)
+    return int(counters.get("connections_active", 0))
