@@ -33,7 +33,13 @@ def text_line(record: SessionRecord) -> str:
     """
     started, backend, connect, reason = f"{record.started:.3f}", record.backend, record.connect, record.reason
     name = "-" if backend is None else _bare_or_quoted_name(backend)
-    more = f" cause=- tried={name}{_NO_MORE_TEXT}" if _is_plain(record) else _more_text(record)
+    if not _is_usual(record):
+        more = _more_text(record)
+    elif (facts := record.tls) is None:
+        more = f" cause=- tried={name}{_NO_MORE_TEXT}"
+    else:
+        rest = _usual_tls_text(record.server_name, facts.version, facts.cipher)
+        more = f" cause=- tried={name}{rest}"
     return (
         f"start={_to_the_second(started[:-4])}{started[-4:]}Z client={_bare_or_quoted(record.client)}"
         f" frontend={_bare_or_quoted_name(record.frontend)} backend={name}"
@@ -53,7 +59,13 @@ def json_line(record: SessionRecord) -> str:
     started, backend, connect, reason = f"{record.started:.3f}", record.backend, record.connect, record.reason
     name = "null" if backend is None else _quoted_name(backend)
     tried = f'[{{"backend":{name},"cause":null}}]'
-    more = f',"cause":null,"tried":{tried}{_NO_MORE_JSON}' if _is_plain(record) else _more_json(record)
+    if not _is_usual(record):
+        more = _more_json(record)
+    elif (facts := record.tls) is None:
+        more = f',"cause":null,"tried":{tried}{_NO_MORE_JSON}'
+    else:
+        rest = _usual_tls_json(record.server_name, facts.version, facts.cipher)
+        more = f',"cause":null,"tried":{tried}{rest}'
     return (
         f'{{"start":"{_to_the_second(started[:-4])}{started[-4:]}Z","client":{_quoted(record.client)}'
         f',"frontend":{_quoted_name(record.frontend)},"backend":{name}'
@@ -85,17 +97,33 @@ _NO_MORE_JSON: Final = (
 )
 
 
-def _is_plain(record: SessionRecord) -> bool:
-    """Whether the rest of a line is the same as that of nearly all others: the first attempt reached the
-    backend, and the client was asked for nothing."""
+def _is_usual(record: SessionRecord) -> bool:
+    """Whether the rest of a line is the same as that of many others: the first attempt reached the backend,
+    and the client was asked for nothing, or for no more than TLS without a certificate of its own."""
+    facts = record.tls
     return (
         not (record.cause or record.failures)
         and record.backend is not None
         and record.attempts > 0
         and record.proxy is None
-        and record.server_name is None
         and record.unique_id is None
-        and record.tls is None
+        and (record.server_name is None if facts is None else facts.subject is None)
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def _usual_tls_text(server_name: str | None, version: str, cipher: str) -> str:
+    return (
+        f" proxy=- server_name={_optional(server_name, _bare_or_quoted, '-')} unique_id=-"
+        f" tls_version={version} tls_cipher={_bare_or_quoted(cipher)} tls_client=-"
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def _usual_tls_json(server_name: str | None, version: str, cipher: str) -> str:
+    return (
+        f',"proxy":null,"server_name":{_optional(server_name, _quoted, "null")},"unique_id":null'
+        f',"tls_version":"{version}","tls_cipher":{_quoted(cipher)},"tls_client":null}}'
     )
 
 

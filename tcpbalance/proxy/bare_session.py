@@ -136,10 +136,6 @@ class BareSession(Session):
         self.slot: int | None = None
 
     def begin(self) -> None:
-        """Do what is first, with the client connected: dial."""
-        self._dial()
-
-    def _dial(self) -> None:
         """Dial the backend that comes first."""
         start, client = self._start, self._peer.packed
         pool = start.pool

@@ -14,6 +14,7 @@ from typing import cast
 from OpenSSL import SSL
 
 from tcpbalance.net.poller import END, READABLE
+from tcpbalance.net.pump import MORE
 from tcpbalance.net.socket_transport import SocketTransport
 from tcpbalance.net.tls.errors import HandshakeFailed
 from tcpbalance.net.tls.facts import facts_of
@@ -57,7 +58,7 @@ class BareTlsSession(BareSession):
                 self._shake_hands()
             return
         self._tls.all_came = False
-        super().on_client_events(events)
+        BareSession.on_client_events(self, events)
 
     def _shake_hands(self) -> None:
         """Go on with the handshake."""
@@ -89,7 +90,7 @@ class BareTlsSession(BareSession):
                 self._phase = DIALLING
                 self._pool = pool
                 self._began = self.active = context.clock()
-                self._dial()
+                super().begin()
                 return
             self._facts = None
         self._equip()
@@ -111,7 +112,7 @@ class BareTlsSession(BareSession):
 
     def _read_client(self, events: int) -> None:
         """See ``BareSession``: an end of the stream is read, because a close_notify may be before it."""
-        super()._read_client(events & ~END)
+        BareSession._read_client(self, events & ~END)
         if self._tls.pending is not None:
             self._go_on_with_tls()
         if not events & END or self._client_ended:
@@ -123,7 +124,7 @@ class BareTlsSession(BareSession):
 
     def _read_backend(self, events: int) -> None:
         """See ``BareSession``: what the client's socket does not take, is encrypted and kept there."""
-        super()._read_backend(events)
+        BareSession._read_backend(self, events)
         if self._tls.unsent and self.is_bare:
             self._equip()
             self._transport(of_client=True).output.full = True
@@ -133,12 +134,12 @@ class BareTlsSession(BareSession):
         tls = self._tls
         if self._client_ended:
             with contextlib.suppress(OSError):
-                tls.send_close_notify()
+                tls.send_close_notify(MORE)
             self._backend_ended = True
             self._close_bare(EndReason.CLIENT_CLOSED)
             return
         try:
-            tls.send_close_notify()
+            tls.send_close_notify(MORE)
             tls.shutdown(SHUT_WR)
         except OSError as error:
             self._end_not_passed_on(error)

@@ -36,6 +36,7 @@ class BareStart:
     :ivar poller: watches its sockets.
     :ivar wheel: times it. It is that of the dials: the frontend's may stand still.
     :ivar look_every: as of `SessionContext`.
+    :ivar ends_tls: whether clients speak TLS that ends here.
     """
 
     pool: Pool
@@ -43,6 +44,7 @@ class BareStart:
     poller: Poller
     wheel: Wheel
     look_every: float
+    ends_tls: bool
 
 
 @frozen
@@ -100,7 +102,8 @@ class SessionContext:
         limited = limits.bandwidth_per_connection is not None or limits.min_rate is not None
         if native is None or pool is None or limited:
             return None
-        return BareStart(pool, native, native.data_path.poller, native.wheel, self.look_every)
+        ends_tls = self.preread is not None and self.preread.tls is not None
+        return BareStart(pool, native, native.data_path.poller, native.wheel, self.look_every, ends_tls)
 
     def __attrs_post_init__(self) -> None:
         if self.pool is None and (self.preread is None or self.preread.routes is None):

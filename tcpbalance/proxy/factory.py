@@ -235,7 +235,7 @@ class FrontendFactory(Factory):
         :raises OSError: the system cannot watch one more socket; *sock* is still the caller's.
         """
         context = self.context
-        start, admission, preread = context.bare, context.admission, context.preread
+        start, admission = context.bare, context.admission
         if start is None or not context.begins_bare(client):
             return False
         if admission is not None and admission.admit(client) is not None:
@@ -243,7 +243,7 @@ class FrontendFactory(Factory):
             sock.close()
             return True
         try:
-            kind = BareSession if preread is None or preread.tls is None else BareTlsSession
+            kind = BareTlsSession if start.ends_tls else BareSession
             session = kind(context, start, sock, client, None if admission is None else client)
             start.poller.watch_new(sock.fileno(), session.on_client_events, READ_EDGES)
         except BaseException:

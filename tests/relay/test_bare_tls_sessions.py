@@ -9,17 +9,20 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from socket import MSG_MORE
 from typing import Any
 from unittest.mock import Mock, patch
 
 import pytest
+from OpenSSL import SSL
 from twisted.logger import capturedLogs
 
-from support.memory_peers import Peer
+from support.memory_peers import OpenSslPeer, Peer
 from support.memory_socket import MemorySocket
 from support.network import no_logged_failure
 from support.pools import described
 from support.scene import ONE, RETRY_ON_RESET, TWO, BareScene, Scene, WholeScene
+from support.tls_lines import client_context
 from support.tls_scene import TLS
 from tcpbalance.net.tls.errors import HandshakeFailed
 from tcpbalance.net.tls.server import ServerTls
@@ -159,6 +162,76 @@ def test_the_header_says_what_tls_has_agreed_on(make_scene: Carrier) -> None:
     _, backend = scene.joined()
     assert b"web.example" in backend.received
     assert b"TLSv1.3" in backend.received
+
+
+# What travels together
+
+
+def more_flags(peer: Any) -> list[int]:
+    """Note for each send to a peer whether more is to come in the same segment."""
+    sock = ours(peer)
+    flags: list[int] = []
+    send = sock.send
+
+    def noting(data: bytes, how: int = 0) -> int:
+        flags.append(how & MSG_MORE)
+        return int(send(data, how))
+
+    sock.send = noting
+    return flags
+
+
+@pytest.mark.parametrize(("early", "expected"), [(b"question", [0, MSG_MORE]), (b"", [0, 0])])
+def test_tickets_travel_with_the_answer_to_a_request_that_is_here(
+    make_scene: Carrier, early: bytes, expected: list[int]
+) -> None:
+    scene = make_scene(**TLS)
+    client = scene.connect(early=early)
+    flags = more_flags(client)
+    scene.run()
+    assert flags == expected
+    scene.backends[ONE].connection.send(b"answer")
+    scene.run()
+    assert (client.received, flags) == (b"answer", [*expected, 0])
+
+
+def test_the_last_step_of_tls_1_2_is_not_held_back(make_scene: Carrier) -> None:
+    """It is more than tickets: a client waits for it."""
+
+    class Older(OpenSslPeer):
+        context = client_context(version=SSL.TLS1_2_VERSION)
+
+    scene = make_scene(**{**TLS, "program": Older})
+    client = scene.connect(early=b"question")
+    flags = more_flags(client)
+    scene.run()
+    assert (client.established, any(flags), scene.backends[ONE].connection.received) == (
+        True,
+        False,
+        b"question",
+    )
+
+
+def test_an_answer_and_the_ends_behind_it_go_in_one_segment(make_scene: Carrier) -> None:
+    scene = make_scene(**TLS)
+    client, backend = scene.joined(early=b"question")
+    flags = more_flags(client)
+    backend.send(b"answer")
+    backend.finish()
+    backend.step()
+    scene.run()
+    assert (client.received, client.saw, flags) == (b"answer", "fin", [MSG_MORE, MSG_MORE])
+
+
+def test_a_last_close_notify_goes_with_the_end_behind_it(make_scene: Carrier) -> None:
+    scene = make_scene(**TLS)
+    client, backend = scene.joined(early=b"question")
+    client.finish()
+    scene.run()
+    flags = more_flags(client)
+    backend.finish()
+    scene.run()
+    assert (client.saw, flags) == ("fin", [MSG_MORE])
 
 
 # The handshake

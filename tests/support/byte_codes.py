@@ -19,7 +19,7 @@ from OpenSSL import SSL
 import tcpbalance
 from support.certificates import Authority
 from support.memory_kernel import MemoryKernel
-from support.records import USUAL
+from support.records import HANDSHAKE, USUAL, record
 from support.tls_lines import client_context, client_in_memory, frontend_tls, to_send
 from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.config.admission import AccessConfig
@@ -50,6 +50,7 @@ WARM_UP = 3
 
 CLIENTS = "198.51.100.0/24"
 HEADER = encode_v2(InetAddress("203.0.113.9", 51111), InetAddress("192.0.2.1", 443))
+USUAL_TLS = record(server_name=HANDSHAKE.server_name, tls=HANDSHAKE)
 REQUEST, ANSWER = b"q" * 100, b"a" * 200
 
 
@@ -231,6 +232,7 @@ def costs() -> dict[str, Cost]:
         "portable, ten further requests": _ten_further(portable),
         "refusal": _warm(refusing.refusal),
         "text line of the access log": _warm(lambda: text_line(USUAL)),
+        "text line of the access log, TLS": _warm(lambda: text_line(USUAL_TLS)),
         "JSON line of the access log": _warm(lambda: json_line(USUAL)),
     }
 

@@ -26,7 +26,7 @@ class Encrypting:
         self._let_go()
         return len(data)
 
-    def send_message(self, data: bytes) -> int:
+    def send_message(self, data: bytes, flags: int = 0) -> int:
         size = self.send(data)
         return WAITS if self.unsent else size
 

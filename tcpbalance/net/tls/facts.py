@@ -7,7 +7,7 @@ from OpenSSL import SSL, crypto
 
 from tcpbalance.errors import Fault
 from tcpbalance.net.tls.errors import HandshakeFailed
-from tcpbalance.net.tls.openssl import agreed_protocol
+from tcpbalance.net.tls.openssl import agreement
 from tcpbalance.wire.certificate import Certificate, read_certificate
 
 MAX_SUBJECT = 1000
@@ -46,14 +46,8 @@ def facts_of(connection: SSL.Connection, now: float) -> TlsFacts:
         or cannot be read.
     """
     subject, common_name = _client(connection, now) if connection.get_verify_mode() else _NO_CERTIFICATE
-    return TlsFacts(
-        connection.get_protocol_version_name(),
-        connection.get_cipher_name() or "",
-        asked_name(connection),
-        agreed_protocol(connection),
-        subject,
-        common_name,
-    )
+    version, cipher, protocol = agreement(connection)
+    return TlsFacts(version, cipher, asked_name(connection), protocol, subject, common_name)
 
 
 def asked_name(connection: SSL.Connection) -> str | None:

@@ -13,6 +13,7 @@ attributes of pyOpenSSL's connections are slow.
 from __future__ import annotations
 
 import errno
+import functools
 from typing import Any
 
 from cryptography.hazmat.bindings.openssl.binding import Binding
@@ -42,6 +43,8 @@ INCOMING_SIZE = len(INCOMING)
 # A message is one record, for which sockets call these themselves.
 SSL_read, SSL_write, SSL_get_error = _lib.SSL_read, _lib.SSL_write, _lib.SSL_get_error
 BIO_read, BIO_write = _lib.BIO_read, _lib.BIO_write
+
+_VERSIONS = {SSL.TLS1_2_VERSION: "TLSv1.2", SSL.TLS1_3_VERSION: "TLSv1.3"}
 
 WANT_READ: int = _lib.SSL_ERROR_WANT_READ
 WANT_WRITE: int = _lib.SSL_ERROR_WANT_WRITE
@@ -150,10 +153,23 @@ def _read_from(connection: SSL.Connection, memory: Any) -> Any:
     return memory
 
 
-def agreed_protocol(connection: SSL.Connection) -> bytes | None:
-    """Give the protocol that was agreed on by ALPN, None for none: SSL_get0_alpn_selected(3)."""
-    _lib.SSL_get0_alpn_selected(connection._ssl, _agreed, _agreed_size)
-    return bytes(_ffi.buffer(_agreed[0], _agreed_size[0])) if _agreed_size[0] else None
+def agreement(connection: SSL.Connection) -> tuple[str, str, bytes | None]:
+    """Give what a handshake that is over has agreed on.
+
+    :returns: the version, such as ``"TLSv1.3"``; the name of the suite; and the protocol by ALPN, None for
+        none: SSL_get_version(3), SSL_get_current_cipher(3), SSL_get0_alpn_selected(3).
+    """
+    handle = connection._ssl
+    _lib.SSL_get0_alpn_selected(handle, _agreed, _agreed_size)
+    protocol = bytes(_ffi.buffer(_agreed[0], _agreed_size[0])) if _agreed_size[0] else None
+    version = _VERSIONS.get(_lib.SSL_version(handle)) or connection.get_protocol_version_name()
+    return version, _suite_name(_lib.SSL_get_current_cipher(handle)), protocol
+
+
+@functools.lru_cache(maxsize=64)
+def _suite_name(suite: Any) -> str:
+    """Name a suite; each is in one place for as long as the process runs."""
+    return _ffi.string(_lib.SSL_CIPHER_get_name(suite)).decode() if suite else ""
 
 
 def trouble(kind: int) -> tuple[int, str]:

@@ -131,6 +131,19 @@ class Records:
         size = sock.recv_into(INCOMING[left:])
         return left + size if size else 0
 
+    def put_back(self) -> int:
+        """Have what is kept wait in ``INCOMING`` once more, as if it had come by now.
+
+        :returns: how many bytes wait there; none where OpenSSL has not read all that it has got.
+        """
+        size = len(self.kept)
+        if self.partial or self._at or not self._copies:
+            return 0
+        INCOMING[:size] = self.kept
+        self.kept = b""
+        self.between = True
+        return size
+
     @property
     def next_type(self) -> int:
         """The type of the record that is given next of what is kept, if it has not begun."""
@@ -175,8 +188,10 @@ class Records:
 
     def end(self) -> None:
         """Give OpenSSL nothing any more, and forget what has come and it has not read."""
-        self.memory = lend_nothing(self._connection)
-        self.kept, self._at, self.partial, self._copies = b"", 0, 0, True
+        if not self._copies:
+            self.memory = lend_nothing(self._connection)
+            self._copies = True
+        self.kept, self._at, self.partial = b"", 0, 0
         self.between = False
 
     def are_worth_reading(self, complete: int, with_data: int) -> bool:

@@ -15,6 +15,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
 from tcpbalance.net.output import Output
+from tcpbalance.net.pump import MORE
 from tcpbalance.net.reading import Reader, Source
 from tcpbalance.net.tls.errors import HandshakeFailed, TlsBroken, openssl_words
 from tcpbalance.net.tls.openssl import forget_errors
@@ -72,7 +73,7 @@ class TlsOutput(Output):
     def send(self, data: bytes, flags: int = 0) -> bool:
         """See ``Output``."""
         try:
-            sent = self._tls.send_message(data)
+            sent = self._tls.send_message(data, flags)
         except BlockingIOError:
             sent = 0
         except OSError:
@@ -239,7 +240,7 @@ class TlsLayer:
     def shut_down(self) -> None:
         """End the writing, by a close_notify and the end of the stream behind it."""
         try:
-            self.socket.send_close_notify()
+            self.socket.send_close_notify(MORE)
         except BlockingIOError:
             self._transport.output.full = True
             return
@@ -262,7 +263,7 @@ class TlsLayer:
         if not self.socket.has_said_all:
             # During the handshake OpenSSL refuses it: SSL_shutdown(3).
             with contextlib.suppress(OSError):
-                self.socket.send_close_notify()
+                self.socket.send_close_notify(MORE)
 
 
 def _failure_of(error: SSL.Error, connection: SSL.Connection) -> Failure:

@@ -16,6 +16,7 @@ from typing import Any
 from OpenSSL import SSL
 
 from tcpbalance.net.ends import unread
+from tcpbalance.net.pump import MORE
 from tcpbalance.net.tls.openssl import (
     BUFFER_SIZE,
     ENDED,
@@ -195,10 +196,21 @@ class TlsSocket:
 
         :returns: whether the handshake is over.
         """
+        is_over = False
         try:
-            return handshake(self.connection, self._handle)
+            is_over = handshake(self.connection, self._handle)
         finally:
-            self._answer()
+            self._answer(MORE if is_over and self._has_request() else 0)
+        return is_over
+
+    def _has_request(self) -> bool:
+        """Whether what the client has sent behind its handshake is here: our tickets, which are all that is
+        to be sent, may travel with the answer then. Linux sends them after 200 ms without one: tcp(7)."""
+        return (
+            self._records.left > 0
+            and not self._is_client
+            and self.connection.get_protocol_version() == SSL.TLS1_3_VERSION
+        )
 
     # Reading
 
@@ -212,9 +224,11 @@ class TlsSocket:
         :returns: nothing at the end.
         """
         records = self._records
-        if not records.between:
+        if records.between:
+            end = self._sock.recv_into(INCOMING)
+        elif not self.all_came or not (end := records.put_back()):
+            # Other than behind a handshake, where most have sent one record with its last step.
             return self._recv(size, 0)
-        end = self._sock.recv_into(INCOMING)
         if end < WORTH_LENDING and (INCOMING[3] << 8 | INCOMING[4]) == end - HEADER:
             # One record alone, as most are: what `Records` and `read` do for it, without their calls.
             BIO_write(records.memory, IN, end)
@@ -303,22 +317,23 @@ class TlsSocket:
 
     # Writing
 
-    def send_message(self, data: bytes) -> int:
+    def send_message(self, data: bytes, flags: int = 0) -> int:
         """Do what `send` does, in one call for data of one record.
 
+        :param flags: as of `send`.
         :returns: the bytes that were encrypted; ``WAITS`` where that is all, and some of it is in ``unsent``.
         :raises BlockingIOError: none, since there is no space yet for what is kept.
         """
         size = len(data)
         if size > RECORD or self.unsent or self._grown:
-            taken = self.send(data)
+            taken = self.send(data, flags)
             return WAITS if taken == size and self.unsent else taken
         count = SSL_write(self._handle, data, size)
         if count <= 0:
             raise self._broken(SSL_get_error(self._handle, count))
         length = BIO_read(self._memory, OUT, BUFFER_SIZE)
         try:
-            sent = self._sock.send(OUTGOING[:length])
+            sent = self._sock.send(OUTGOING[:length], flags)
         except BlockingIOError:
             sent = 0
         if length > WORTH_FREEING:
@@ -331,7 +346,7 @@ class TlsSocket:
     def send(self, data: Any, flags: int = 0) -> int:
         """Encrypt *data* and send that; what the socket does not take is kept in ``unsent``, and goes first.
 
-        :param flags: of no use here.
+        :param flags: ``pump.MORE`` where the end follows at once.
         :returns: the bytes that were encrypted: all, or fewer once the socket is full.
         :raises BlockingIOError: none, since there is no space yet for what is kept.
         """
@@ -344,7 +359,7 @@ class TlsSocket:
         if isinstance(records, int):
             raise self._broken(records)
         try:
-            sent = self._sock.send(records)
+            sent = self._sock.send(records, flags)
         except BlockingIOError:
             sent = 0
         if sent < len(records):
@@ -362,13 +377,14 @@ class TlsSocket:
             sent += self.send(data[sent : sent + BATCH])
         return sent
 
-    def flush(self) -> None:
+    def flush(self, flags: int = 0) -> None:
         """Send what is kept.
 
+        :param flags: as of `send`.
         :raises BlockingIOError: no space for all of it yet.
         """
         if self.unsent:
-            sent = self._sock.send(self.unsent)
+            sent = self._sock.send(self.unsent, flags)
             if sent < len(self.unsent):
                 # What is left stays where it is: many answers may still be put behind it.
                 assert isinstance(self.unsent, bytearray)
@@ -376,21 +392,43 @@ class TlsSocket:
                 raise BlockingIOError
             self.unsent = b""
 
-    def _answer(self) -> bool:
+    def _answer(self, flags: int = 0) -> bool:
         """Send what OpenSSL has written of itself.
 
+        :param flags: as of `send`.
         :returns: whether what finds no space is within its limit.
         """
-        self._keep_written()
-        if self.unsent:
-            try:
-                self.flush()
-            except BlockingIOError:
-                self.pending = WANTS_WRITE
-            except OSError as error:  # for the reads that follow
-                self._lost = error.args
-                self.unsent = b""
+        try:
+            if self.unsent:
+                self._keep_written()
+                self.flush(flags)
+            else:
+                self._send_written(flags)
+        except BlockingIOError:
+            self.pending = WANTS_WRITE
+        except OSError as error:  # for the reads that follow
+            self._lost = error.args
+            self.unsent = b""
         return len(self.unsent) <= MAX_UNSENT
+
+    def _send_written(self, flags: int) -> None:
+        """Send what OpenSSL has written of itself, while nothing is kept.
+
+        :raises BlockingIOError: no space for all of it yet.
+        """
+        size = BIO_read(self._memory, OUT, BUFFER_SIZE)
+        if 0 < size < BUFFER_SIZE:
+            try:
+                sent = self._sock.send(OUTGOING[:size], flags)
+            except BlockingIOError:
+                sent = 0
+            if sent < size:
+                self.unsent = bytearray(OUTGOING[sent:size])
+                raise BlockingIOError
+        elif size > 0:
+            self.unsent = bytearray(OUTGOING[:size])
+            self._keep_written()
+            self.flush(flags)
 
     def _keep_written(self) -> None:
         """Put what OpenSSL has written of itself behind what is kept."""
@@ -403,9 +441,10 @@ class TlsSocket:
 
     # Ending
 
-    def send_close_notify(self) -> None:
+    def send_close_notify(self, flags: int = 0) -> None:
         """Send a close_notify, once: RFC 8446, section 6.1.
 
+        :param flags: ``pump.MORE`` where the end of the stream follows at once.
         :raises BlockingIOError: no space for it yet.
         """
         if not self._close_notify_sent:
@@ -417,7 +456,7 @@ class TlsSocket:
             self._close_notify_sent = True
             self._data_is_out = not self.unsent
             self._keep_written()
-        self.flush()
+        self.flush(flags)
 
     @property
     def has_said_all(self) -> bool:
