@@ -106,7 +106,7 @@ def _with_workers(
         reactor, path, supervisor, in_thread(reactor), lambda again: read_settled(again, known)
     )
     service = _daemon(reactor, supervisor, environment, lambda _: WorkersRestart(supervisor), reloader)
-    _add_admin(service, reactor, config, environment, lambda: FleetControls(supervisor))
+    _add_admin(service, reactor, config, environment, lambda: FleetControls(reactor, supervisor))
     if identity is not None:
         identity.become()
     return service

@@ -81,6 +81,14 @@ class Clients:
         """Give the clients that have connections, each with their number."""
         return ((key, client.open) for key, client in self._open.items())
 
+    def banned(self, now: float) -> Iterator[tuple[bytes, float]]:
+        """Give the clients that are banned, each with its end; others may come and go meanwhile."""
+        for known in (self._banned, self._open):
+            for key in list(known):
+                client = known.get(key)
+                if client is not None and client.banned_until > now:
+                    yield key, client.banned_until
+
     def add(self, key: bytes, count: int) -> None:
         """Count connections of a client that another process has admitted.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from tcpbalance.admission.access import Access
 from tcpbalance.admission.clients import MAX_CLIENTS, NEVER, Client, Clients, WatchedClients, group
@@ -135,6 +135,32 @@ class AdmissionControl:
             client = self.clients.take(key)
             client.banned_until = max(client.banned_until, until)
             self.clients.rest(key, client, now)
+
+    def ban_for(self, key: bytes, seconds: float) -> None:
+        """Ban a client from now on; of two bans, the later end counts.
+
+        :param key: what it is known by; see ``clients.group``.
+        """
+        self.ban(key, self._clock() + seconds)
+
+    def lift_ban(self, key: bytes) -> bool:
+        """Ban a client no longer, and count its refusals anew.
+
+        :param key: what it is known by; see ``clients.group``.
+        :returns: whether it was banned.
+        """
+        now = self._clock()
+        client = self.clients.take(key)
+        was_banned = client.banned_until > now
+        client.banned_until = client.window_ends = NEVER
+        client.refusals = 0
+        self.clients.rest(key, client, now)
+        return was_banned
+
+    def bans(self) -> Iterator[tuple[bytes, float]]:
+        """Give what each banned client is known by, and the seconds that are left of its ban."""
+        for key, until in self.clients.banned(self._clock()):
+            yield key, until - self._clock()
 
     def release(self, client: bytes | None) -> None:
         """Take note that a connection that came in has ended.

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 
 from tcpbalance.config.models import Config
+from tcpbalance.control.bans import BansQuery
 from tcpbalance.control.session_id import SessionId
 from tcpbalance.control.sessions import SessionsPage
 from tcpbalance.control.sessions_query import SessionsQuery
@@ -57,6 +58,27 @@ class Controls(Protocol):
         """Give the last results of the checks of a backend, the last one last.
 
         :raises ApiError: there is no such pool, or it has no such backend.
+        """
+        ...
+
+    def bans(self, query: BansQuery) -> Deferred[dict[str, Any]]:
+        """List the clients that are banned."""
+        ...
+
+    def ban(self, frontend: str, client: bytes, seconds: float) -> None:
+        """Ban a client in all processes; of two bans, the later end counts.
+
+        :param client: what it is known by; see ``clients.group``.
+        :raises ApiError: there is no such frontend, or it has no limits on clients.
+        """
+        ...
+
+    def lift_ban(self, frontend: str | None, client: bytes) -> Sequence[str]:
+        """Ban a client no longer, in all processes.
+
+        :param frontend: its name; None for all.
+        :returns: the names of the frontends where the client was banned.
+        :raises ApiError: there is no such frontend, or it has no limits on clients.
         """
         ...
 

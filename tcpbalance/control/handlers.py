@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from tcpbalance.config.messages import choices, must_be_one_of, value_text
+from tcpbalance.config.messages import must_be_one_of
 from tcpbalance.control.api_request import ApiAnswer, ApiError, ApiRequest
 from tcpbalance.control.controls import Controls
 from tcpbalance.control.finding import no_such
+from tcpbalance.control.request_body import read_object
 from tcpbalance.control.routes import ApiRoute
 from tcpbalance.control.view import View
 from tcpbalance.pool.backend import AdminState
@@ -70,7 +70,7 @@ class Handlers:
         return self._controls.view().addCallback(lambda view: ApiAnswer.of(_backend_of(view, request)))
 
     def _change_backend(self, request: ApiRequest) -> Deferred[ApiAnswer]:
-        wanted = _object(request, ("state",))
+        wanted = read_object(request, ("state",))
         state = _state(wanted.get("state"))
         names = request.names
         self._controls.set_admin_state(names["pool"], names["backend"], state)
@@ -97,26 +97,6 @@ def _named(kind: str, those: list[dict[str, Any]], request: ApiRequest) -> dict[
 
 def _backend_of(view: View, request: ApiRequest) -> dict[str, Any]:
     return _named("backend", _named("pool", view["pools"], request)["backends"], request)
-
-
-def _object(request: ApiRequest, keys: tuple[str, ...]) -> dict[str, Any]:
-    """Read the body of a request as a JSON object.
-
-    :param keys: that it may have, at least one of them.
-    :raises ApiError: it is none, or has other keys.
-    """
-    try:
-        content = json.loads(request.body)
-    except (ValueError, RecursionError) as error:
-        raise ApiError(400, "not_json", f"the body is not JSON: {error}") from error
-    if not isinstance(content, dict) or not content:
-        raise ApiError(400, "bad_body", f"the body must be an object with {choices(keys)}")
-    unknown = sorted(content.keys() - set(keys))
-    if unknown:
-        raise ApiError(
-            400, "unknown_key", f"the body has {value_text(unknown[0])}, it may have {choices(keys)}"
-        )
-    return content
 
 
 def _state(value: object) -> AdminState:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
+from tcpbalance.control.ban_handlers import BanHandlers
 from tcpbalance.control.controls import Controls
 from tcpbalance.control.handlers import Handlers
 from tcpbalance.control.health_handlers import HealthHandlers
 from tcpbalance.control.metrics import MetricsHandler
-from tcpbalance.control.routes import ApiRoutes
+from tcpbalance.control.routes import ApiRoute, ApiRoutes
 from tcpbalance.control.session_handlers import SessionHandlers
+
+
+class HasRoutes(Protocol):
+    """Serves some operations."""
+
+    def routes(self) -> list[ApiRoute]:
+        """Give them."""
+        ...
 
 
 def operations(controls: Controls, about: Mapping[str, Any]) -> ApiRoutes:
@@ -18,10 +27,11 @@ def operations(controls: Controls, about: Mapping[str, Any]) -> ApiRoutes:
 
     :param about: see ``Handlers``.
     """
-    handlers = (
+    handlers: list[HasRoutes] = [
         Handlers(controls, about),
+        BanHandlers(controls),
         HealthHandlers(controls),
         MetricsHandler(controls, about),
         SessionHandlers(controls),
-    )
-    return ApiRoutes([route for its in handlers for route in its.routes()])
+    ]
+    return ApiRoutes(route for its in handlers for route in its.routes())

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import time
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.balancer import Balancer
 from tcpbalance.config.models import Config
+from tcpbalance.control.bans import BansQuery, frontends_with_bans, list_bans
 from tcpbalance.control.finding import find_backend
 from tcpbalance.control.in_pieces import in_pieces
 from tcpbalance.control.report import report_of, sum_of
@@ -83,6 +86,30 @@ class ProcessControls:
 
     def _last_check(self, pool: Pool, backend: Backend) -> CheckResult | None:
         return self._balancer.checks(pool).last(backend)
+
+    def bans(self, query: BansQuery) -> Deferred[dict[str, Any]]:
+        """See ``Controls``."""
+        found = (
+            (name, client, left)
+            for name in frontends_with_bans(self.config, None)
+            for client, left in self._admission(name).bans()
+        )
+        return in_pieces(self._reactor, list_bans(found, query, time()))
+
+    def ban(self, frontend: str, client: bytes, seconds: float) -> None:
+        """See ``Controls``."""
+        for name in frontends_with_bans(self.config, frontend):
+            self._admission(name).ban_for(client, seconds)
+
+    def lift_ban(self, frontend: str | None, client: bytes) -> Sequence[str]:
+        """See ``Controls``."""
+        able = frontends_with_bans(self.config, frontend)
+        return [name for name in able if self._admission(name).lift_ban(client)]
+
+    def _admission(self, frontend: str) -> AdmissionControl:
+        admission = self._balancer.factories[frontend].context.admission
+        assert admission is not None
+        return admission.control
 
     def set_admin_state(self, pool: str, backend: str, state: AdminState) -> None:
         """See ``Controls``."""

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from typing import TypeVar
+from collections.abc import Mapping
 
 from attrs import field, frozen
 
 from tcpbalance.admission.networks import NetworkSet
-from tcpbalance.config.addresses import Network
-from tcpbalance.config.messages import choices, unknown_key, value_text
-from tcpbalance.config.quantities import Duration, Size
-from tcpbalance.control.api_request import ApiError
+from tcpbalance.config.messages import choices
+from tcpbalance.control.parameters import (
+    DEFAULT_LIMIT,
+    check_parameters,
+    read_duration,
+    read_limit,
+    read_networks,
+    read_parameter,
+    read_size,
+)
 from tcpbalance.control.session_id import SessionId
 from tcpbalance.errors import SettingError
 from tcpbalance.proxy.facts import SessionFacts
-
-DEFAULT_LIMIT = 100
-
-MAX_LIMIT = 1000
-"""Entries of one page."""
 
 _PARAMETERS = (
     "client",
@@ -32,8 +32,6 @@ _PARAMETERS = (
     "limit",
     "after",
 )
-
-T = TypeVar("T")
 
 
 @frozen(kw_only=True)
@@ -91,73 +89,17 @@ def read_sessions_query(query: Mapping[str, str]) -> SessionsQuery:
     """
     check_parameters(query, _PARAMETERS)
     return SessionsQuery(
-        client=read_parameter(query, "client", _networks, None),
+        client=read_parameter(query, "client", read_networks, None),
         frontend=query.get("frontend"),
         pool=query.get("pool"),
         backend=query.get("backend"),
-        min_age=read_parameter(query, "min_age", _duration, 0.0),
-        min_idle=read_parameter(query, "min_idle", _duration, 0.0),
-        min_bytes=read_parameter(query, "min_bytes", _size, 0),
+        min_age=read_parameter(query, "min_age", read_duration, 0.0),
+        min_idle=read_parameter(query, "min_idle", read_duration, 0.0),
+        min_bytes=read_parameter(query, "min_bytes", read_size, 0),
         limit=read_parameter(query, "limit", read_limit, DEFAULT_LIMIT),
         after=read_parameter(query, "after", _after, None),
         parameters=query,
     )
-
-
-def check_parameters(query: Mapping[str, str], known: Collection[str]) -> None:
-    """Refuse parameters that are not known.
-
-    :raises ApiError: there is one.
-    """
-    for name in query:
-        if name not in known:
-            raise ApiError(400, "unknown_parameter", f"{name[:60]}: {unknown_key(name, known)}")
-
-
-def read_parameter(query: Mapping[str, str], name: str, read: Callable[[str], T], otherwise: T) -> T:
-    """Read one parameter.
-
-    :param read: raises SettingError where the value makes no sense.
-    :param otherwise: the value where there is none.
-    :raises ApiError: it makes no sense.
-    """
-    try:
-        return read(query[name]) if name in query else otherwise
-    except SettingError as error:
-        raise ApiError(400, "bad_parameter", f"{name} {error}") from error
-
-
-def read_limit(text: str) -> int:
-    """Read how many entries a page may have.
-
-    :raises SettingError: it is no number from 1 to ``MAX_LIMIT``.
-    """
-    limit = int(text) if text.isdecimal() and len(text) < 10 else 0
-    if not 0 < limit <= MAX_LIMIT:
-        raise SettingError(f"must be a whole number from 1 to {MAX_LIMIT}, got {value_text(text)}")
-    return limit
-
-
-def _number(text: str) -> str | float | int:
-    """Give a bare number as one: a query has only text."""
-    if text.isdecimal() and len(text) < 20:
-        return int(text)
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
-def _duration(text: str) -> float:
-    return Duration.parse(_number(text))
-
-
-def _size(text: str) -> int:
-    return Size.parse(_number(text))
-
-
-def _networks(text: str) -> NetworkSet:
-    return NetworkSet([Network.parse(text).network])
 
 
 def _after(text: str) -> SessionId:

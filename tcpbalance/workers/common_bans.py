@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from itertools import islice
 from typing import Any
 
@@ -59,10 +59,34 @@ class CommonBans:
                     self._add(worker, frontend, bytes.fromhex(client), until)
                 worker.send({"bans_taken": True})
 
+    def ban_for(self, frontend: str, client: bytes, seconds: float) -> None:
+        """Ban a client in all workers, from now on; of two bans, the later end counts."""
+        self._add(None, frontend, client, self._clock() + seconds)
+
+    def lift_ban(self, frontend: str, client: bytes) -> bool:
+        """Ban a client no longer, in all workers.
+
+        :returns: whether it was banned.
+        """
+        until = self._bans.remove(frontend, client)
+        for worker, receiver in self._receivers.items():
+            receiver.bans.remove(frontend, client)
+            worker.send({"lift_ban": client.hex(), "frontend": frontend})
+        return until is not None and until > self._clock()
+
+    def bans(self) -> Iterator[tuple[str, bytes, float]]:
+        """Give all that last: the frontend, the client, and the seconds that are left; meanwhile, others may
+        come and go."""
+        for frontend, clients in self._bans.clients().items():
+            for client in clients:
+                left = self._bans.left(frontend, client, self._clock())
+                if left > 0:
+                    yield frontend, client, left
+
     def _has(self, frontend: str) -> bool:
         return self._limited is None or frontend in self._limited
 
-    def _add(self, origin: ToWorker, frontend: str, client: bytes, until: float) -> None:
+    def _add(self, origin: ToWorker | None, frontend: str, client: bytes, until: float) -> None:
         self._bans.forget_first(frontend, self._clock())
         self._bans.add(frontend, client, until)
         for worker, receiver in self._receivers.items():

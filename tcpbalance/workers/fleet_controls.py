@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import time
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
 from tcpbalance.config.models import Config
+from tcpbalance.control.bans import BansQuery, frontends_with_bans, list_bans
 from tcpbalance.control.finding import find_backend
-from tcpbalance.control.in_pieces import at_once
+from tcpbalance.control.in_pieces import at_once, in_pieces
 from tcpbalance.control.report import OF_STATUS, Report, report_of, sum_of, without
 from tcpbalance.control.session_id import SessionId
 from tcpbalance.control.sessions import SessionsPage, the_session
@@ -26,10 +28,12 @@ from tcpbalance.workers.supervisor import Supervisor
 class FleetControls:
     """See ``Controls``.
 
+    :param reactor: IReactorTime.
     :param supervisor: has the workers.
     """
 
-    def __init__(self, supervisor: Supervisor) -> None:
+    def __init__(self, reactor: Any, supervisor: Supervisor) -> None:
+        self._reactor = reactor
         self._supervisor = supervisor
 
     @property
@@ -75,6 +79,20 @@ class FleetControls:
 
     def _last_check(self, pool: Pool, backend: Backend) -> CheckResult | None:
         return self._supervisor.pools.checks(pool).last(backend)
+
+    def bans(self, query: BansQuery) -> Deferred[dict[str, Any]]:
+        """See ``Controls``."""
+        return in_pieces(self._reactor, list_bans(self._supervisor.bans.bans(), query, time()))
+
+    def ban(self, frontend: str, client: bytes, seconds: float) -> None:
+        """See ``Controls``."""
+        for name in frontends_with_bans(self.config, frontend):
+            self._supervisor.bans.ban_for(name, client, seconds)
+
+    def lift_ban(self, frontend: str | None, client: bytes) -> Sequence[str]:
+        """See ``Controls``."""
+        able = frontends_with_bans(self.config, frontend)
+        return [name for name in able if self._supervisor.bans.lift_ban(name, client)]
 
     def set_admin_state(self, pool: str, backend: str, state: AdminState) -> None:
         """See ``Controls``."""

@@ -24,7 +24,7 @@ class SentBans:
     :param say: sends the supervisor a message.
     """
 
-    words: Collection[str] = ("bans", "bans_taken")
+    words: Collection[str] = ("bans", "bans_taken", "lift_ban")
 
     def __init__(self, reactor: Any, say: Callable[[Content], object]) -> None:
         self._say = say
@@ -56,6 +56,10 @@ class SentBans:
                     for client, until in clients:
                         control.ban(bytes.fromhex(client), until)
                 self._say({"bans_taken": True})
+            case {"lift_ban": str(client), "frontend": str(frontend)}:
+                control = self._controls.get(frontend)
+                if control is not None:
+                    control.lift_ban(bytes.fromhex(client))
             case {"bans_taken": _}:
                 self._paced.taken()
 
@@ -81,6 +85,19 @@ class Bans:
         bans.move_to_end(client)
         if len(bans) > self._max_bans:
             bans.popitem(last=False)
+
+    def remove(self, frontend: str, client: bytes) -> float | None:
+        """Forget one.
+
+        :returns: its end; None where there is none.
+        """
+        bans = self._of.get(frontend)
+        return None if bans is None else bans.pop(client, None)
+
+    def left(self, frontend: str, client: bytes, now: float) -> float:
+        """Give the seconds that are left of one; 0.0 where there is none."""
+        bans = self._of.get(frontend)
+        return 0.0 if bans is None else max(0.0, bans.get(client, now) - now)
 
     def take(self) -> Content | None:
         """Give some of them as a message, and keep them no longer; None where there are none."""

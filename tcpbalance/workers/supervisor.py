@@ -54,6 +54,7 @@ class Supervisor(Service):
     :param clock: seconds on a monotonic clock, which is that of the workers.
     :param make_nursery: starts what forks the workers.
     :ivar pools: whose backends are checked here, for all workers.
+    :ivar bans: of clients, in all workers.
     :ivar questions: asks the workers what they know.
     """
 
@@ -85,14 +86,14 @@ class Supervisor(Service):
         self._changes = ConfigChanges()
         self._inboxes = Inboxes(config.workers)
         self._statuses = CommonStatus(reactor, self.pools)
-        bans = CommonBans(reactor, clock)
+        self.bans = CommonBans(reactor, clock)
         self.questions = Questions(reactor)
         self._shared_states: list[SharedState] = [
             self._changes,
             ClientCounts(),
             self._inboxes,
             self._statuses,
-            bans,
+            self.bans,
             CommonAffinity(reactor, self.pools, config.workers),
             self.questions,
         ]
@@ -106,7 +107,7 @@ class Supervisor(Service):
             changes=self._changes,
             pools=self.pools,
             statuses=self._statuses,
-            bans=bans,
+            bans=self.bans,
         )
         self._heartbeat = Heartbeat(reactor, self._watched, config.worker_timeout)
         self._orphans = OrphanReaper(reactor)

@@ -1,0 +1,92 @@
+"""Bans of a balancer that runs: seen, added and lifted by its admin side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from support.admin import Admin, Stage
+from support.clients import ask, connect
+from support.waiting import until
+
+BANS = "/api/v1/bans"
+WITH_LIMITS = """
+[frontends.strict]
+listen = "127.0.0.1:0"
+pool = "web"
+limits = { connections_per_client = 1, ban_after = 2, ban_window = "1m", ban_for = "1h" }
+"""
+CLIENT, OTHER = "127.0.0.7", "127.0.0.8"
+
+
+def is_refused(port: int, client: str) -> bool:
+    try:
+        return ask(port, source=client) == b""
+    except ConnectionResetError:
+        return True
+
+
+def test_a_client_is_banned_and_let_in_again(stage: Stage) -> None:
+    with stage.daemon(more=WITH_LIMITS) as daemon:
+        admin, strict = Admin(daemon), daemon.ports["strict"]
+        assert admin.get(BANS) == {"bans": [], "total": 0}
+        assert not is_refused(strict, CLIENT)
+
+        ban = {"frontend": "strict", "client": CLIENT, "for": "10m"}
+        status, answer = admin.ask("POST", BANS, ban)
+        assert (status, answer["client"], answer["seconds"]) == (200, CLIENT, 600.0)
+        daemon.wait_for_log(
+            rf"admin: 127\.0\.0\.1:\d+ has banned client {CLIENT} at frontend strict for 600 s"
+        )
+        until(lambda: is_refused(strict, CLIENT), "refused")
+        assert not is_refused(strict, OTHER)
+        assert not is_refused(daemon.ports["web"], CLIENT)
+        (listed,) = admin.get(f"{BANS}?frontend=strict&client=127.0.0.0/8")["bans"]
+        assert (listed["frontend"], listed["client"]) == ("strict", CLIENT)
+        assert 590 < listed["seconds"] <= 600
+
+        status, answer = admin.ask("DELETE", f"{BANS}/{CLIENT}", {})
+        assert (status, answer) == (200, {"client": CLIENT, "frontends": ["strict"]})
+        daemon.wait_for_log(rf"has lifted the ban of client {CLIENT} at frontend strict")
+        until(lambda: not is_refused(strict, CLIENT), "let in")
+        assert admin.get(BANS)["total"] == 0
+        assert admin.ask("DELETE", f"{BANS}/{CLIENT}?frontend=strict", {})[0] == 404
+
+
+def test_a_ban_that_the_limits_have_decided_is_seen_and_lifted(stage: Stage) -> None:
+    with stage.daemon(more=WITH_LIMITS) as daemon:
+        admin, strict = Admin(daemon), daemon.ports["strict"]
+        with connect(strict, CLIENT) as client:
+            assert client.recv(1) in (b"a", b"b")
+            for _ in range(2):
+                assert is_refused(strict, CLIENT)
+        until(lambda: admin.get(BANS)["total"] == 1, "a ban")
+        assert admin.get(BANS)["bans"][0]["client"] == CLIENT
+        assert is_refused(strict, CLIENT)
+        assert admin.ask("DELETE", f"{BANS}/{CLIENT}?frontend=strict", {})[0] == 200
+        until(lambda: not is_refused(strict, CLIENT), "let in")
+
+
+NO_SENSE: list[tuple[dict[str, Any], int, str]] = [
+    ({"frontend": "strikt", "client": CLIENT, "for": "1m"}, 404, 'did you mean "strict"?'),
+    ({"frontend": "web", "client": CLIENT, "for": "1m"}, 409, "has no limits on clients"),
+    ({"frontend": "strict", "client": "127.0.0.0/8", "for": "1m"}, 400, "client must be one client"),
+    ({"frontend": "strict", "client": CLIENT, "for": "long"}, 400, "for must be a duration"),
+    ({"frontend": "strict", "client": CLIENT, "for": 0}, 400, "for must be longer than 0 seconds"),
+    ({"frontend": "strict", "client": CLIENT}, 400, 'the body must have "for"'),
+    ({"frontend": ["strict"], "client": CLIENT, "for": 1}, 400, "frontend must be a name"),
+    ({"front": "strict"}, 400, "it may have"),
+]
+
+
+@pytest.mark.parametrize("workers", [1], indirect=True)
+def test_what_makes_no_sense_is_refused_with_the_reason(stage: Stage) -> None:
+    with stage.daemon(more=WITH_LIMITS) as daemon:
+        admin = Admin(daemon)
+        for content, status, message in NO_SENSE:
+            found, answer = admin.ask("POST", BANS, content)
+            assert (found, message in answer["error"]["message"]) == (status, True), answer
+        assert admin.ask("DELETE", f"{BANS}/127.0.0.0%2F8", {})[0] == 400
+        assert admin.ask("DELETE", f"{BANS}/{CLIENT}?front=strict", {})[0] == 400
+        assert admin.get(BANS)["total"] == 0

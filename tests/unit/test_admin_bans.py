@@ -1,0 +1,212 @@
+"""Bans that an operator sees, adds and lifts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock
+
+from support.fleet import Fleet
+from tcpbalance import Config
+from tcpbalance.admission.access import Access
+from tcpbalance.admission.control import AdmissionControl
+from tcpbalance.admission.refusal import Refusal
+from tcpbalance.config.admission import LimitsConfig
+from tcpbalance.config.frontends import FrontendConfig
+from tcpbalance.config.pools import BackendConfig, PoolConfig
+from tcpbalance.control.api_request import ApiError
+from tcpbalance.control.bans import (
+    client_text,
+    frontends_with_bans,
+    list_bans,
+    read_bans_query,
+    read_client,
+)
+from tcpbalance.control.in_pieces import at_once
+from tcpbalance.errors import SettingError
+
+ANNE, BOB = b"\xcb\0\x71\x07", b"\x20\x01\x0d\xb8" + bytes(4)
+WHOLE_BOB = BOB + bytes(8)
+LIMITS = LimitsConfig(connections_per_client=2, ban_after=5, ban_window=60.0, ban_for=60.0)
+
+
+def control(clock: Clock) -> AdmissionControl:
+    return AdmissionControl(Access(), LIMITS, clock.seconds)
+
+
+def test_a_client_is_banned_for_a_time() -> None:
+    clock = Clock()
+    admission = control(clock)
+    admission.ban_for(ANNE, 10.0)
+    assert admission.admit(ANNE) is Refusal.BANNED
+    assert admission.admit(WHOLE_BOB) is None
+    assert list(admission.bans()) == [(ANNE, 10.0)]
+    clock.advance(9.0)
+    assert list(admission.bans()) == [(ANNE, 1.0)]
+    clock.advance(1.0)
+    assert list(admission.bans()) == []
+    assert admission.admit(ANNE) is None
+
+
+def test_one_with_open_connections_can_be_banned_and_keeps_them() -> None:
+    clock = Clock()
+    admission = control(clock)
+    assert admission.admit(WHOLE_BOB) is None
+    admission.ban_for(BOB, 10.0)
+    assert list(admission.bans()) == [(BOB, 10.0)]
+    assert admission.admit(WHOLE_BOB) is Refusal.BANNED
+    admission.release(WHOLE_BOB)
+    assert list(admission.bans()) == [(BOB, 10.0)]
+
+
+def test_a_lifted_ban_is_no_more_and_refusals_count_anew() -> None:
+    admission = control(Clock())
+    for _ in range(2):
+        assert admission.admit(ANNE) is None
+    assert [admission.admit(ANNE) for _ in range(5)] == [Refusal.TOO_MANY_CONNECTIONS] * 5
+    assert admission.admit(ANNE) is Refusal.BANNED
+    assert admission.lift_ban(ANNE)
+    assert [admission.admit(ANNE) for _ in range(4)] == [Refusal.TOO_MANY_CONNECTIONS] * 4
+    assert not admission.lift_ban(ANNE)
+    assert [admission.admit(ANNE) for _ in range(5)] == [Refusal.TOO_MANY_CONNECTIONS] * 5
+
+
+def test_what_is_not_banned_is_not_remembered_by_lifting() -> None:
+    admission = control(Clock())
+    assert not admission.lift_ban(ANNE)
+    assert len(admission.clients) == 0
+
+
+def test_others_may_go_while_all_are_listed() -> None:
+    clock = Clock()
+    admission = control(clock)
+    for number in range(3):
+        admission.ban_for(bytes((203, 0, 113, number)), 10.0)
+    found = admission.bans()
+    first, _ = next(found)
+    for number in range(3):
+        admission.lift_ban(bytes((203, 0, 113, number)))
+    assert (first, list(found)) == (bytes((203, 0, 113, 0)), [])
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "shown"),
+    [
+        ("203.0.113.7", ANNE, "203.0.113.7"),
+        ("203.0.113.7/32", ANNE, "203.0.113.7"),
+        ("::ffff:203.0.113.7", ANNE, "203.0.113.7"),
+        ("2001:db8::17", BOB, "2001:db8::/64"),
+        ("2001:db8::/64", BOB, "2001:db8::/64"),
+        ("2001:db8::1:0:0:0/80", BOB, "2001:db8::/64"),
+    ],
+)
+def test_a_client_is_what_admission_knows(text: str, key: bytes, shown: str) -> None:
+    assert read_client(text) == key
+    assert client_text(key) == shown
+
+
+@pytest.mark.parametrize(
+    "value", ["203.0.113.0/24", "2001:db8::/48", "everyone.example", 7, None, ["203.0.113.7"]]
+)
+def test_what_is_no_client(value: Any) -> None:
+    with pytest.raises(SettingError, match="must be"):
+        read_client(value)
+
+
+def test_bans_are_listed_up_to_a_limit_and_all_are_counted() -> None:
+    bans = [("web", bytes((203, 0, 113, number)), 10.0) for number in range(5)] + [("api", BOB, 5.0)]
+
+    def listed(**query: str) -> Any:
+        return at_once(list_bans(iter(bans), read_bans_query(query), 1000.0))
+
+    assert listed(limit="2")["total"] == 6
+    assert [ban["client"] for ban in listed(limit="2")["bans"]] == ["203.0.113.0", "203.0.113.1"]
+    assert listed(frontend="api")["bans"] == [
+        {"frontend": "api", "client": "2001:db8::/64", "until": "1970-01-01T00:16:45.000Z", "seconds": 5.0}
+    ]
+    assert listed(client="203.0.113.2/31")["total"] == 2
+    assert listed(client="2001:db8::17")["total"] == 1
+    with pytest.raises(ApiError, match="unknown key"):
+        listed(clients="203.0.113.2")
+
+
+def config(limits: LimitsConfig | None = LIMITS) -> Config:
+    return Config(
+        frontends={"web": FrontendConfig(listen="127.0.0.1:0", pool="web", limits=limits)},
+        pools={"web": PoolConfig(backends=(BackendConfig(address="127.0.0.1:7001"),))},
+    )
+
+
+@pytest.mark.parametrize(
+    "limits", [None, LimitsConfig(connections=5), LimitsConfig(connections_per_client=1, dry_run=True)]
+)
+def test_a_frontend_whose_limits_cannot_ban_says_so(limits: LimitsConfig | None) -> None:
+    with pytest.raises(ApiError, match="frontend web cannot ban clients") as error:
+        frontends_with_bans(config(limits), "web")
+    assert error.value.status == 409
+    assert frontends_with_bans(config(limits), None) == []
+
+
+def test_a_frontend_that_there_is_not() -> None:
+    assert frontends_with_bans(config(), "web") == frontends_with_bans(config(), None) == ["web"]
+    with pytest.raises(ApiError, match="no frontend is named") as error:
+        frontends_with_bans(config(), "wep")
+    assert error.value.status == 404
+
+
+def refusals(fleet: Fleet, client: bytes) -> list[Refusal | None]:
+    """Have a client come to each worker, and leave."""
+    found: list[Refusal | None] = []
+    for worker in fleet.workers:
+        admission = worker.balancer.factories["web"].context.admission
+        assert admission is not None
+        refusal = admission.control.admit(client)
+        if refusal is None:
+            admission.control.release(client)
+        found.append(refusal)
+    return found
+
+
+def test_in_all_workers_a_client_is_banned_and_let_in_again() -> None:
+    fleet = Fleet(config(), workers=2)
+    fleet.bans.ban_for("web", ANNE, 60.0)
+    fleet.run()
+    assert refusals(fleet, ANNE) == [Refusal.BANNED] * 2
+    assert list(fleet.bans.bans()) == [("web", ANNE, 60.0)]
+    fleet.kill(1)
+    assert refusals(fleet, ANNE) == [Refusal.BANNED] * 2
+    assert fleet.bans.lift_ban("web", ANNE)
+    fleet.run()
+    assert refusals(fleet, ANNE) == [None] * 2
+    fleet.kill(0)
+    assert refusals(fleet, ANNE) == [None] * 2
+    assert list(fleet.bans.bans()) == []
+    assert not fleet.bans.lift_ban("web", ANNE)
+    fleet.stop()
+
+
+def test_a_ban_that_waits_to_be_sent_is_lifted_with_the_others() -> None:
+    fleet = Fleet(config(), workers=2)
+    for number in range(5):
+        fleet.bans.ban_for("web", bytes((203, 0, 113, number)), 60.0)
+    assert fleet.bans.lift_ban("web", bytes((203, 0, 113, 4)))
+    fleet.run()
+    assert refusals(fleet, bytes((203, 0, 113, 4))) == [None] * 2
+    assert refusals(fleet, bytes((203, 0, 113, 3))) == [Refusal.BANNED] * 2
+    fleet.stop()
+
+
+def test_a_ban_that_a_worker_has_decided_is_listed_and_lifted() -> None:
+    fleet = Fleet(config(), workers=2)
+    admission = fleet.workers[1].balancer.factories["web"].context.admission
+    assert admission is not None
+    for _ in range(7):
+        admission.control.admit(ANNE)
+    fleet.run()
+    assert list(fleet.bans.bans()) == [("web", ANNE, 60.0)]
+    assert fleet.bans.lift_ban("web", ANNE)
+    fleet.run()
+    assert admission.control.admit(ANNE) is Refusal.TOO_MANY_CONNECTIONS
+    assert refusals(fleet, ANNE)[0] is None
+    fleet.stop()
