@@ -25,6 +25,16 @@ Commands: TypeAlias = "argparse._SubParsersAction[CommandParser]"
 """Takes the parsers of the commands."""
 
 
+def positive_number(text: str) -> int:
+    """Read a number, for argparse.
+
+    :raises argparse.ArgumentTypeError: it is none.
+    """
+    if not (text.isascii() and text.isdigit() and 0 < len(text) < 10 and int(text)):
+        raise argparse.ArgumentTypeError(f"must be a number from 1 on, got {text!r}")
+    return int(text)
+
+
 def positive_seconds(text: str) -> float:
     """Read a time in seconds, for argparse.
 

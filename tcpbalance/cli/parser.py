@@ -14,6 +14,8 @@ COMMANDS = {
     "check": "files",
     "plan": "files",
     "status": "status",
+    "sessions": "sessions",
+    "health": "health",
     "drain": "backends",
     "ready": "backends",
     "maintenance": "backends",

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,9 @@ from support.peers import named
 from support.process import finish
 from support.tmux import terminal
 from support.waiting import until
+from tcpbalance.cli.admin_address import parse_admin
+from tcpbalance.cli.admin_client import AdminClient
+from tcpbalance.cli.sessions import listed
 from tcpbalance.workers.shared_counts import can_count
 
 CONFIG = """
@@ -275,3 +279,78 @@ def test_what_a_read_only_token_may(tmp_path: Path) -> None:
             # The configuration says where the admin side and its token are.
             by_file = finish([TCPBALANCE, "ready", "a", f"--config={daemon.config_file}"])
             assert by_file.stdout.startswith("web/a: up")
+
+
+def test_sessions_are_listed_and_ended(steered: Steered) -> None:
+    with (
+        connect(steered.daemon.port, "127.0.0.7") as first,
+        connect(steered.daemon.port, "127.0.0.8"),
+    ):
+        first.sendall(b"x" * 1024)
+        until(lambda: len(steered.run("sessions").splitlines()) == 3, "two sessions")
+        until(lambda: "1.00 KiB" in steered.run("sessions", "--client", "127.0.0.7"), "its bytes")
+        head, line = steered.run("sessions", "--client", "127.0.0.8/32").splitlines()
+        assert head.split()[:2] == ["ID", "CLIENT"]
+        found, client = line.split()[:2]
+        assert client.startswith("127.0.0.8:")
+        assert steered.run("sessions", "--end", found).startswith(
+            f"{found}: ended, client {client}, frontend web"
+        )
+        until(lambda: len(steered.run("sessions").splitlines()) == 2, "one session")
+        gone = steered.finish("sessions", "--end", found)
+        assert gone.returncode == 1
+        assert re.fullmatch(r"tcpbalance sessions: [^\n]*\n", gone.stderr)
+
+
+def test_pages_of_sessions_are_put_together(alone: Steered, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tcpbalance.cli.sessions.PAGE", 2)
+    clients = [connect(alone.daemon.port) for _ in range(5)]
+    try:
+        until(lambda: len(json.loads(alone.run("sessions", "--json"))["sessions"]) == 5, "5 sessions")
+        # Within this process, where pages are small.
+        admin = AdminClient(parse_admin(str(alone.socket), "--admin"))
+        found, more = listed(admin, {}, 100)
+        assert (len({session["id"] for session in found}), more) == (5, False)
+        found, more = listed(admin, {}, 3)
+        assert (len(found), more) == (3, True)
+    finally:
+        for client in clients:
+            client.close()
+    limited = alone.finish("sessions", "--limit", "0")
+    assert limited.returncode == 2
+    assert "must be a number from 1 on" in limited.stderr
+
+
+def test_a_filter_that_makes_no_sense(alone: Steered) -> None:
+    done = alone.finish("sessions", "--client", "x")
+    assert done.returncode == 1
+    assert done.stderr.startswith("tcpbalance sessions: client ")
+
+
+CHECKED = (
+    CONFIG
+    + """
+[pools.web.health]
+check = "tcp"
+interval = "100ms"
+"""
+)
+
+
+def test_health_shows_when_and_why(tmp_path: Path) -> None:
+    with named("a") as (a,), socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        down = f"127.0.0.1:{closed.getsockname()[1]}"
+        with Daemon(CHECKED.format(workers=1, a=a.address, b=down), tmp_path) as daemon:
+            steered = Steered(daemon)
+            until(lambda: "is down: refused" in steered.run("health", "b"), "b is down")
+            lines = steered.run("health", "web/b").splitlines()
+            assert lines[0] == f"web/b ({down}) is down: refused"
+            assert lines[2].split() == ["TIME", "RESULT", "TOOK", "CAUSE"]
+            assert re.fullmatch(r"\S+Z +failed +[0-9.]+ ms +refused", lines[3])
+            assert re.search(r"passed +[0-9.]+ ms$", steered.run("health", "a"), re.MULTILINE)
+            assert json.loads(steered.run("health", "a", "--json"))["checks"][0]["passed"] is True
+
+
+def test_health_without_checks(alone: Steered) -> None:
+    assert "It was not checked yet, or is not checked at all." in alone.run("health", "a")
