@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 
 from tcpbalance.config.models import Config
+from tcpbalance.control.affinity import AffinityQuery
 from tcpbalance.control.bans import BansQuery
 from tcpbalance.control.session_id import SessionId
 from tcpbalance.control.sessions import SessionsPage
@@ -79,6 +80,21 @@ class Controls(Protocol):
         :param frontend: its name; None for all.
         :returns: the names of the frontends where the client was banned.
         :raises ApiError: there is no such frontend, or it has no limits on clients.
+        """
+        ...
+
+    def affinity(self, query: AffinityQuery) -> Deferred[dict[str, Any]]:
+        """List the clients that are remembered.
+
+        :raises ApiError: there is no such pool, or it has no such backend.
+        """
+        ...
+
+    def forget_affinity(self, query: AffinityQuery) -> Deferred[int]:
+        """Forget clients in all processes.
+
+        :returns: of how many something was remembered; fails with ApiError where a process does not answer.
+        :raises ApiError: there is no such pool, or it has no such backend.
         """
         ...
 

@@ -25,6 +25,22 @@ def find_backend(pools: Iterable[Pool], pool: str, backend: str) -> tuple[Pool, 
     raise no_such("backend", backend, [its.name for its in found.backends])
 
 
+def check_names(pools: Iterable[Pool], pool: str | None, backend: str | None) -> None:
+    """Refuse names of what there is not.
+
+    :param pool: None for any.
+    :param backend: None for any.
+    :raises ApiError: there is no such pool, or it, or none, has such a backend.
+    """
+    by_name = {its.name: its for its in pools}
+    if pool is not None and pool not in by_name:
+        raise no_such("pool", pool, list(by_name))
+    meant = by_name.values() if pool is None else [by_name[pool]]
+    names = dict.fromkeys(its.name for one in meant for its in one.backends)
+    if backend is not None and backend not in names:
+        raise no_such("backend", backend, list(names))
+
+
 def no_such(kind: str, name: str, names: Sequence[str]) -> ApiError:
     """Make the error for a name that does not exist.
 

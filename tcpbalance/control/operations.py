@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from tcpbalance.control.affinity_handlers import AffinityHandlers
 from tcpbalance.control.ban_handlers import BanHandlers
 from tcpbalance.control.controls import Controls
 from tcpbalance.control.handlers import Handlers
@@ -29,6 +30,7 @@ def operations(controls: Controls, about: Mapping[str, Any]) -> ApiRoutes:
     """
     handlers: list[HasRoutes] = [
         Handlers(controls, about),
+        AffinityHandlers(controls),
         BanHandlers(controls),
         HealthHandlers(controls),
         MetricsHandler(controls, about),

@@ -11,8 +11,9 @@ from twisted.internet.defer import Deferred
 from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.balancer import Balancer
 from tcpbalance.config.models import Config
+from tcpbalance.control.affinity import AffinityQuery, forget_affinity, list_affinity
 from tcpbalance.control.bans import BansQuery, frontends_with_bans, list_bans
-from tcpbalance.control.finding import find_backend
+from tcpbalance.control.finding import check_names, find_backend
 from tcpbalance.control.in_pieces import in_pieces
 from tcpbalance.control.report import report_of, sum_of
 from tcpbalance.control.session_id import SessionId
@@ -110,6 +111,16 @@ class ProcessControls:
         admission = self._balancer.factories[frontend].context.admission
         assert admission is not None
         return admission.control
+
+    def affinity(self, query: AffinityQuery) -> Deferred[dict[str, Any]]:
+        """See ``Controls``."""
+        check_names(self._balancer.pools, query.pool, query.backend)
+        return in_pieces(self._reactor, list_affinity(self._balancer.pools, query))
+
+    def forget_affinity(self, query: AffinityQuery) -> Deferred[int]:
+        """See ``Controls``."""
+        check_names(self._balancer.pools, query.pool, query.backend)
+        return in_pieces(self._reactor, forget_affinity(self._balancer.pools, query))
 
     def set_admin_state(self, pool: str, backend: str, state: AdminState) -> None:
         """See ``Controls``."""

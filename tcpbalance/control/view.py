@@ -59,6 +59,7 @@ def _pool(pool: Pool, counted: Mapping[str, Any], last_check: LastCheck) -> dict
             _backend(backend, counted["backends"].get(_key(backend), {}), last_check(pool, backend))
             for backend in pool.backends
         ],
+        "affinity": None if pool.affinity is None else len(pool.affinity),
         "counters": counted["counters"],
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from math import inf
 
 from tcpbalance.config.pools import AffinityConfig
@@ -187,29 +187,47 @@ class Affinity:
             for entry in self._entries.get(client, ()):
                 entry.expires = min(entry.expires, expires)
 
-    def forget(self, backends: Collection[Backend]) -> Iterator[None]:
+    def clients_in_any_order(self) -> list[bytes]:
+        """Give all clients that are remembered."""
+        # A plain dict lists its keys in a fraction of the time that an ordered one takes for its order.
+        return list(dict.keys(self._entries))
+
+    def entries(self, client: bytes) -> Sequence[StickyEntry]:
+        """Give what is remembered of a client, the sticky entry first, what has expired among it.
+
+        :param client: as it is remembered, without its host part.
+        """
+        return self._entries.get(client, ())
+
+    def forget(
+        self, backends: Collection[Backend], is_meant: Callable[[bytes], bool] = lambda _: True
+    ) -> Generator[None, None, int]:
         """Drop the entries of backends, piece by piece; a client that has no other is known no longer.
 
         :param backends: quick to ask for one.
+        :param is_meant: whether a client is one of those whose entries are dropped.
         :returns: yields after each piece but the last: others may go on, and clients come and go, meanwhile.
+            In the end, gives the number of clients that had such entries.
         """
-        # A plain dict lists its keys in a fraction of the time that an ordered one takes for its order.
-        clients = list(dict.keys(self._entries))
+        clients = self.clients_in_any_order()
+        count = 0
         for start in range(0, len(clients), FORGOTTEN_AT_ONCE):
             if start:
                 yield
-            self._forget(clients[start : start + FORGOTTEN_AT_ONCE], backends)
+            piece = clients[start : start + FORGOTTEN_AT_ONCE]
+            count += self._forget(filter(is_meant, piece), backends)
+        return count
 
-    def _forget(self, clients: Iterable[bytes], backends: Collection[Backend]) -> bool:
+    def _forget(self, clients: Iterable[bytes], backends: Collection[Backend]) -> int:
         """Drop the entries of some clients.
 
-        :returns: whether there were any.
+        :returns: how many of them had any.
         """
-        found = False
+        found = 0
         for client in clients:
             entry = self._entries.get(client)
             if entry and (entry[0].backend in backends or entry[-1].backend in backends):
-                found = True
+                found += 1
                 entry[:] = [sticky_entry for sticky_entry in entry if sticky_entry.backend not in backends]
                 if not entry:
                     del self._entries[client]

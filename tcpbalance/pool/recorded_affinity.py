@@ -92,10 +92,10 @@ class RecordedAffinity(Affinity):
         self._changed.clear()
         self._has_too_many_changes = True
 
-    def _forget(self, clients: Iterable[bytes], backends: Collection[Backend]) -> bool:
+    def _forget(self, clients: Iterable[bytes], backends: Collection[Backend]) -> int:
         found = super()._forget(clients, backends)
         # A change can be written of a client that has entries, not of one that has none any more.
-        self._has_too_many_changes |= found
+        self._has_too_many_changes |= found > 0
         return found
 
     def take_changes(self) -> list[bytes] | None:

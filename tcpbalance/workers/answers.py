@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from twisted.logger import Logger
 
 from tcpbalance.balancer import Balancer
+from tcpbalance.control.affinity import forget_affinity, read_what_to_forget
 from tcpbalance.control.in_pieces import at_once, in_pieces
 from tcpbalance.control.report import Report, report_of
 from tcpbalance.control.session_id import SessionId
@@ -21,7 +22,14 @@ from tcpbalance.control.sessions import (
 )
 from tcpbalance.control.sessions_query import read_sessions_query
 from tcpbalance.workers.messages import Message
-from tcpbalance.workers.questions import END_SESSION, LOOK_AT_SESSION, REPORT, SESSIONS, write_answer
+from tcpbalance.workers.questions import (
+    END_SESSION,
+    FORGET_AFFINITY,
+    LOOK_AT_SESSION,
+    REPORT,
+    SESSIONS,
+    write_answer,
+)
 
 SayWith = Callable[[Mapping[str, Any], Iterable[int]], object]
 """Sends the supervisor a message, with descriptors."""
@@ -84,6 +92,10 @@ def _end_session(balancer: Balancer, question: Question) -> Generator[None, None
     return end_session(balancer.registries, _session_id(question))
 
 
+def _forget_affinity(balancer: Balancer, question: Question) -> Generator[None, None, int]:
+    return forget_affinity(balancer.pools, read_what_to_forget(question["query"]))
+
+
 def _session_id(question: Question) -> SessionId:
     found = SessionId.parse(question["id"])
     assert found is not None
@@ -95,5 +107,6 @@ _ANSWERS: dict[str, Callable[[Balancer, Question], Generator[None, None, Any]]] 
     SESSIONS: _sessions,
     LOOK_AT_SESSION: _look_at_session,
     END_SESSION: _end_session,
+    FORGET_AFFINITY: _forget_affinity,
 }
 """What is done for a question, by what it is about."""

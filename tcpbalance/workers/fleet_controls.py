@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from time import time
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, inlineCallbacks
 
 from tcpbalance.config.models import Config
+from tcpbalance.control.affinity import AffinityQuery, forget_affinity, list_affinity
 from tcpbalance.control.bans import BansQuery, frontends_with_bans, list_bans
-from tcpbalance.control.finding import find_backend
+from tcpbalance.control.finding import check_names, find_backend
 from tcpbalance.control.in_pieces import at_once, in_pieces
 from tcpbalance.control.report import OF_STATUS, Report, report_of, sum_of, without
 from tcpbalance.control.session_id import SessionId
@@ -20,7 +21,7 @@ from tcpbalance.control.view import View, view_of
 from tcpbalance.health.history import CheckResult
 from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.pool import Pool
-from tcpbalance.workers.questions import END_SESSION, LOOK_AT_SESSION, REPORT, SESSIONS
+from tcpbalance.workers.questions import END_SESSION, FORGET_AFFINITY, LOOK_AT_SESSION, REPORT, SESSIONS
 from tcpbalance.workers.shared_state import ToWorker
 from tcpbalance.workers.supervisor import Supervisor
 
@@ -93,6 +94,23 @@ class FleetControls:
         """See ``Controls``."""
         able = frontends_with_bans(self.config, frontend)
         return [name for name in able if self._supervisor.bans.lift_ban(name, client)]
+
+    def affinity(self, query: AffinityQuery) -> Deferred[dict[str, Any]]:
+        """See ``Controls``."""
+        pools = self._supervisor.pools.pools
+        check_names(pools, query.pool, query.backend)
+        return in_pieces(self._reactor, list_affinity(pools, query))
+
+    @inlineCallbacks
+    def forget_affinity(self, query: AffinityQuery) -> Generator[Deferred[Any], Any, int]:
+        """See ``Controls``."""
+        pools = self._supervisor.pools.pools
+        check_names(pools, query.pool, query.backend)
+        # First here, so that no worker is sent it any more; then there; and then what they had sent before.
+        count: int = yield in_pieces(self._reactor, forget_affinity(pools, query))
+        yield self._supervisor.questions.ask(FORGET_AFFINITY, {"query": query.parameters})
+        count += yield in_pieces(self._reactor, forget_affinity(pools, query))
+        return count
 
     def set_admin_state(self, pool: str, backend: str, state: AdminState) -> None:
         """See ``Controls``."""

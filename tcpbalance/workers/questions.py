@@ -31,6 +31,9 @@ LOOK_AT_SESSION = "session"
 END_SESSION = "end_session"
 """What is asked about the session of an ``id``, and what ends it."""
 
+FORGET_AFFINITY = "forget_affinity"
+"""Has a worker forget, by a ``query`` as ``read_what_to_forget`` takes it."""
+
 
 def write_answer(content: object) -> int:
     """Put an answer where the supervisor reads it: it may be longer than a message.
