@@ -16,6 +16,7 @@ COMMANDS = {
     "status": "status",
     "sessions": "sessions",
     "health": "health",
+    "bans": "bans",
     "drain": "backends",
     "ready": "backends",
     "maintenance": "backends",

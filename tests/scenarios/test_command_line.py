@@ -354,3 +354,50 @@ def test_health_shows_when_and_why(tmp_path: Path) -> None:
 
 def test_health_without_checks(alone: Steered) -> None:
     assert "It was not checked yet, or is not checked at all." in alone.run("health", "a")
+
+
+LIMITED = """
+[frontends.web.limits]
+connections_per_client = 100
+"""
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_bans_are_added_shown_and_lifted(tmp_path: Path, workers: int) -> None:
+    with named("a", "b") as (a, b):
+        config = CONFIG.format(workers=workers, a=a.address, b=b.address) + LIMITED
+        with Daemon(config, tmp_path) as daemon:
+            steered = Steered(daemon)
+            words = ["--add", "127.0.0.9", "--frontend", "web", "--for", "10m"]
+            assert steered.run("bans", *words).startswith("127.0.0.9: banned at frontend web until 2")
+            until(lambda: is_refused(daemon.port, "127.0.0.9"), "the client is refused")
+            assert ask(daemon.port, source="127.0.0.8") in (b"a", b"b")
+            head, line = steered.run("bans", "--client", "127.0.0.0/8").splitlines()
+            assert head.split() == ["CLIENT", "FRONTEND", "LEFT", "UNTIL"]
+            assert re.match(r"127.0.0.9 +web +(10|9) min", line)
+            assert steered.run("bans", "--lift", "127.0.0.9") == "127.0.0.9: no longer banned at web\n"
+            until(lambda: not is_refused(daemon.port, "127.0.0.9"), "the client is served")
+            assert json.loads(steered.run("bans", "--json")) == {"bans": [], "total": 0}
+            done = steered.finish("bans", "--lift", "127.0.0.9")
+            assert (done.returncode, done.stderr) == (1, "tcpbalance bans: client 127.0.0.9 is not banned\n")
+
+
+def is_refused(port: int, source: str) -> bool:
+    try:
+        return ask(port, source=source) == b""
+    except ConnectionError:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--add", "127.0.0.9"], "--add takes --frontend and --for, and no other option"),
+        (["--for", "1m"], "--for belongs to --add"),
+        (["--lift", "127.0.0.9", "--json"], "--lift takes --frontend, and no other option"),
+    ],
+)
+def test_options_of_bans_that_do_not_fit(options: list[str], message: str) -> None:
+    done = finish([TCPBALANCE, "bans", *options])
+    assert done.returncode == 2
+    assert done.stderr.endswith(f"tcpbalance bans: error: {message}\n")

@@ -1,0 +1,103 @@
+"""``tcpbalance bans``: the clients that are banned; further ones, and fewer."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tcpbalance.cli.admin_options import add_admin_command, client_of
+from tcpbalance.cli.command_parser import Commands, positive_number
+
+if TYPE_CHECKING:
+    from tcpbalance.cli.admin_client import AdminClient
+
+SHOWN_BANS = 100
+"""Unless more are asked for."""
+
+
+def add_bans(commands: Commands) -> None:
+    """Add the command to a parser."""
+    bans = add_admin_command(commands, "bans", "show the clients that are banned, ban one or lift a ban")
+    bans.add_argument("--frontend", metavar="NAME", help="only those of this frontend")
+    bans.add_argument("--client", metavar="NETWORK", help="only clients in this network")
+    bans.add_argument(
+        "--limit",
+        metavar="NUMBER",
+        type=positive_number,
+        help=f"show so many at most ({SHOWN_BANS} by default)",
+    )
+    bans.add_argument("--json", action="store_true", help="show them as JSON")
+    bans.add_argument("--add", metavar="CLIENT", help="ban this client; needs --frontend and --for")
+    bans.add_argument("--for", metavar="TIME", dest="time", help="for how long it is banned, such as 10m")
+    bans.add_argument("--lift", metavar="CLIENT", help="lift the ban of this client, at --frontend or at all")
+    bans.set_defaults(run=lambda arguments: _bans(arguments, bans))
+
+
+def _bans(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    if arguments.add is not None:
+        if not (arguments.frontend and arguments.time) or _selects(arguments) or arguments.lift:
+            parser.error("--add takes --frontend and --for, and no other option")
+        _add(client_of(arguments), arguments)
+    elif arguments.time is not None:
+        parser.error("--for belongs to --add")
+    elif arguments.lift is not None:
+        if _selects(arguments):
+            parser.error("--lift takes --frontend, and no other option")
+        _lift(client_of(arguments), arguments)
+    else:
+        _show(client_of(arguments), arguments)
+    return 0
+
+
+def _selects(arguments: argparse.Namespace) -> bool:
+    return arguments.client is not None or arguments.limit is not None or arguments.json
+
+
+def _add(client: AdminClient, arguments: argparse.Namespace) -> None:
+    ban = client.change(
+        "POST",
+        "bans",
+        content={"frontend": arguments.frontend, "client": arguments.add, "for": arguments.time},
+    )
+    print(f"{ban['client']}: banned at frontend {ban['frontend']} until {ban['until']}")
+
+
+def _lift(client: AdminClient, arguments: argparse.Namespace) -> None:
+    lifted = client.change("DELETE", "bans", arguments.lift, frontend=arguments.frontend)
+    print(f"{lifted['client']}: no longer banned at {', '.join(lifted['frontends'])}")
+
+
+def _show(client: AdminClient, arguments: argparse.Namespace) -> None:
+    import sys
+
+    from tcpbalance.cli.terminal import paint_of_output, show, table_width
+
+    limit = arguments.limit or SHOWN_BANS
+    answer = client.get("bans", frontend=arguments.frontend, client=arguments.client, limit=limit)
+    if arguments.json:
+        import json
+
+        print(json.dumps(answer))
+        return
+    show(ban_lines(answer["bans"], table_width(), paint_of_output()))
+    if answer["total"] > len(answer["bans"]):
+        print(f"{len(answer['bans'])} of {answer['total']}; --limit shows more.", file=sys.stderr)
+
+
+def ban_lines(bans: Sequence[Mapping[str, Any]], width: int | None, paint: Any) -> list[str]:
+    """Draw the table."""
+    from tcpbalance.cli.amounts import time_text
+    from tcpbalance.cli.table import Cell, Column, table_lines
+
+    columns = [
+        Column("CLIENT"),
+        Column("FRONTEND", shrinks_to=8),
+        Column("LEFT", right=True),
+        Column("UNTIL", optional=1),
+    ]
+    rows = [
+        [Cell(ban["client"]), Cell(ban["frontend"]), Cell(time_text(ban["seconds"])), Cell(ban["until"])]
+        for ban in bans
+    ]
+    return table_lines(columns, rows, width, paint)
