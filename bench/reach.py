@@ -44,7 +44,7 @@ TARGETS = (
     Target("connections_rate", 0.75, ("haproxy",)),
     Target("connections_rate", 1.1, ("envoy",)),
     Target("connections_rate", 1.8, ("portable",)),
-    Target("requests_rate", 0.75, ("haproxy",)),
+    Target("requests_rate", 0.95, ("haproxy",)),
     Target("requests_rate", 0.95, ("envoy",)),
     Target("download_cpu", 0.75, PEERS),
     Target("download_rate", 1.2, PEERS),
@@ -60,7 +60,7 @@ TARGETS = (
     Target("replacement_time", 200.0),
     Target("handshakes_ecdsa_rate", 0.9, ("haproxy",)),
     Target("handshakes_rsa_rate", 0.9, ("haproxy",)),
-    Target("tls_requests_rate", 0.6, ("haproxy",)),
+    Target("tls_requests_rate", 0.95, ("haproxy",)),
     Target("tls_download_cpu", 1.3, ("haproxy",)),
     Target("tls_idle_memory", 40 * 1024),
 )

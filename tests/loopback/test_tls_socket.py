@@ -395,6 +395,27 @@ def test_what_comes_behind_the_handshake_may_be_read(fresh: Line) -> None:
     assert fresh.tls.pending is None  # that was all, as a short read has shown
 
 
+@pytest.mark.parametrize("at", [1, 4, 5, 6, 8, 10, 11, 12, 40, -30, -29, -1, 1000])
+def test_the_last_step_and_a_request_in_any_two_pieces(fresh: Line, at: int) -> None:
+    """The step is two records, of which the first has one byte."""
+    fresh.peer.look()
+    until(lambda: is_readable(fresh.beneath), "the hello")
+    assert fresh.tls.do_handshake(False) is None
+    fresh.peer.tls.bio_write(fresh.peer.sock.recv(1 << 16))
+    fresh.peer.tls.do_handshake()
+    wire = fresh.peer.written(b"hello")
+    received = b""
+    for piece in filter(None, (wire[:at], wire[at:])):
+        fresh.come(piece)
+        if not fresh.tls.is_established:
+            fresh.tls.do_handshake(False)
+        if fresh.tls.is_established:
+            with contextlib.suppress(BlockingIOError):
+                received += fresh.tls.recv(CHUNK)
+            fresh.tls.all_came = False
+    assert (received, fresh.tls.is_established) == (b"hello", True)
+
+
 def test_openssl_may_write_more_than_is_taken_at_once(fresh: Line) -> None:
     with patch.object(openssl, "BUFFER_SIZE", 100), patch.object(tls_socket, "BUFFER_SIZE", 100):
         fresh.shake()

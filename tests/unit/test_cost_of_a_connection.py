@@ -14,7 +14,7 @@ FIGURES = {
     "native connection, a queue": Cost(2316, 67),
     "native connection with a PROXY header": Cost(7183, 267),
     "native, ten further requests": Cost(4700, 120),
-    "native connection over TLS": Cost(4287, 137),
+    "native connection over TLS": Cost(4150, 136),
     "native, ten further requests over TLS": Cost(5920, 140),
     "portable connection": Cost(4032, 181),
     "portable, ten further requests": Cost(1810, 100),

@@ -37,6 +37,9 @@ HEADER = 5
 """Bytes before each record, of which the last two are its length: RFC 8446, section 5.1."""
 
 
+_SECOND = HEADER + 1
+"""Where the second record begins then."""
+
 WORTH_LENDING = 4 * 1024
 """Bytes from which on OpenSSL reads them where they are. Fewer are cheaper to copy; and what they are copied
 to keeps as much memory as it ever had to hold."""
@@ -45,6 +48,19 @@ to keeps as much memory as it ever had to hold."""
 def is_alone(size: int) -> bool:
     """Whether the first bytes of ``INCOMING`` are one record, and short enough to be copied."""
     return HEADER < size < WORTH_LENDING and (INCOMING[3] << 8 | INCOMING[4]) == size - HEADER
+
+
+def end_of_two(size: int) -> int:
+    """Find where the second record ends of those that wait in ``INCOMING``, where the first has a single
+    byte, as change_cipher_spec has.
+
+    :param size: bytes that wait there.
+    :returns: 0 where that is not so, or not all of it has come, or is too long to be copied.
+    """
+    if size < _SECOND + HEADER or INCOMING[3] or INCOMING[4] != 1:
+        return 0
+    end = _SECOND + HEADER + (INCOMING[_SECOND + 3] << 8 | INCOMING[_SECOND + 4])
+    return end if end <= size and end < WORTH_LENDING else 0
 
 
 def cut(wire: Any, size: int, partial: int, max_records: int, enough: int) -> tuple[int, int, int]:
@@ -160,6 +176,12 @@ class Records:
         if self.between and is_alone(size):
             copy_in(self.memory, size)
             return 1
+        if max_records == 2 and self.between and (end := end_of_two(size)):
+            # The last step of most clients, with or without something behind it.
+            copy_in(self.memory, end)
+            self.kept, self._at = bytes(INCOMING[end:size]), 0
+            self.between = end == size
+            return 2
         if size:
             end, self.partial, complete = cut(INCOMING, size, self.partial, max_records, enough)
             self.kept = bytes(INCOMING[end:size]) if end < size else b""

@@ -350,14 +350,22 @@ class TlsSocket:
         :returns: the bytes that were encrypted: all, or fewer once the socket is full.
         :raises BlockingIOError: none, since there is no space yet for what is kept.
         """
+        size = len(data)
         if self.unsent:
             self.flush()
-        size = len(data)
+        elif size <= RECORD and type(data) is bytes and not self._grown:
+            self.send_message(data, flags)
+            return size
         if size > BATCH:
             return self._send_batches(memoryview(data))
         records = encrypt(self._handle, self._memory, data)
         if isinstance(records, int):
             raise self._broken(records)
+        self._send_records(records, size, flags)
+        return size
+
+    def _send_records(self, records: memoryview, size: int, flags: int) -> None:
+        """Send records, which have so many bytes of data, and keep what the socket does not take."""
         try:
             sent = self._sock.send(records, flags)
         except BlockingIOError:
@@ -369,7 +377,6 @@ class TlsSocket:
             self._grown = size > RECORD
             if not self._grown:
                 self._memory = shrink(self.connection)
-        return size
 
     def _send_batches(self, data: memoryview) -> int:
         sent = 0
