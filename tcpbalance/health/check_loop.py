@@ -45,6 +45,7 @@ class CheckLoop:
         self._report = report
         self._run: ProbeRun | None = None
         self._began = 0.0
+        self._is_stopped = False
         self._loop = LoopingCall(self._check)
         self._loop.clock = clock
         self._failures = RateLimitedLog(self._write_failures, clock.seconds, clock, FAILURES_EVERY)
@@ -56,14 +57,16 @@ class CheckLoop:
         return self._run is None or self._run.ended.settled
 
     def start(self) -> None:
-        """Make the first check at once."""
-        self._loop.start(self._interval())
+        """Make the first check at once; nothing where it was stopped before."""
+        if not self._is_stopped:
+            self._loop.start(self._interval())
 
     def stop(self) -> Deferred[None]:
         """Make no more checks, and cancel the one that runs.
 
         :returns: fires when it has ended.
         """
+        self._is_stopped = True
         if self._loop.running:
             self._loop.stop()
         self._failures.flush()

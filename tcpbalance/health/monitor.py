@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any, cast
@@ -10,6 +10,7 @@ from typing import Any, cast
 from attrs import define, field
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -27,6 +28,9 @@ from tcpbalance.wire.proxy_protocol import ProxyVersion
 
 STOP_GRACE = 1.0
 """Seconds that cancelled probes get to end, with their children and connections."""
+
+STARTED_A_TURN = 20
+"""First checks that begin in one turn of the reactor; each takes a tenth of a millisecond or more."""
 
 _STANDS, _FAILED = "backends keep their state", "which counts as failed"
 """What comes of an error in a probe."""
@@ -67,6 +71,8 @@ class HealthMonitor(Service):
     first_round: Deferred[None] = field(init=False, factory=Deferred)
     _loops: dict[Backend, CheckLoop] = field(init=False, factory=dict)
     _ending: list[CheckLoop] = field(init=False, factory=list)
+    _unstarted: deque[CheckLoop] = field(init=False, factory=deque)
+    _next_start: IDelayedCall | None = field(init=False, default=None)
     _unsubscribe: Callable[[], object] = field(init=False, default=lambda: None)
     _errors: RateLimitedLog[str, Failure] = field(init=False)
 
@@ -103,8 +109,7 @@ class HealthMonitor(Service):
         }
         self._unsubscribe = self.pool.subscribe(self._on_change)
         loops = list(self._loops.values())
-        for loop in loops:
-            loop.start()
+        self._start_loops(loops)
         first_round = self.first_round
         round_ = DeferredList([loop.first.wait() for loop in loops])
         round_.addCallback(lambda _: first_round.callback(None))
@@ -121,8 +126,7 @@ class HealthMonitor(Service):
                 self._mark_up(backend)
             new = self._loops[backend] = self._loop(backend, self.rng.random())
             new.first.wait().addCallback(loop.first.settle)
-        for loop in list(self._loops.values()):
-            loop.start()
+        self._start_loops(self._loops.values())
 
     def stopService(self) -> Deferred[None]:
         """Cancel the checks that run, and make no more.
@@ -132,6 +136,10 @@ class HealthMonitor(Service):
         """
         super().stopService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
         self._unsubscribe()
+        self._unstarted.clear()
+        if self._next_start is not None:
+            self._next_start.cancel()
+            self._next_start = None
         loops = [*self._loops.values(), *self._ending]
         self._loops, self._ending = {}, []
         self.first_round = Deferred()
@@ -164,8 +172,22 @@ class HealthMonitor(Service):
             self._loops[backend] = self._loop(backend, self.rng.random())
         if change.removed:
             self._serve_if_alone(change.added)
-        for backend in change.added:
-            self._loops[backend].start()
+        self._start_loops([self._loops[backend] for backend in change.added])
+
+    def _start_loops(self, loops: Iterable[CheckLoop]) -> None:
+        """Make the first check of each now, or of many in the next turns: all traffic waits meanwhile."""
+        has_begun = bool(self._unstarted)
+        self._unstarted.extend(loops)
+        if not has_begun:
+            self._start_some()
+
+    def _start_some(self) -> None:
+        self._next_start = None
+        for _ in range(STARTED_A_TURN):
+            if self._unstarted:  # A check may have an outcome at once, and end others.
+                self._unstarted.popleft().start()
+        if self._unstarted and self._next_start is None:
+            self._next_start = self.reactor.callLater(0, self._start_some)
 
     def _serve_if_alone(self, backends: Iterable[Backend]) -> None:
         """Let backends that take the place of all others serve at once: clients would be refused meanwhile.
@@ -174,9 +196,10 @@ class HealthMonitor(Service):
         """
         if self.config.initial != "checked" or self.pool.selection.has_available():
             return
+        backends = list(backends)
         for backend in backends:
             self._log_state(self._log.info, backend, "serves before its first check, no other is available")
-            self.pool.status.serve_unchecked(backend)
+        self.pool.status.serve_unchecked(backends)
 
     def _begin_with(self, backend: Backend) -> None:
         """Let a backend stand as it is to stand before its first check."""

@@ -84,11 +84,14 @@ class StatusChanges:
         elif is_news:
             self.on_status(backend)
 
-    def serve_unchecked(self, backend: Backend) -> None:
-        """Let a backend serve that still waits for its first health check."""
-        if not backend.up:
-            backend.up, backend.cause = True, ""
-            self.changed(backend)
+    def serve_unchecked(self, backends: Iterable[Backend]) -> None:
+        """Let backends serve that still wait for their first health check."""
+        down = tuple(backend for backend in backends if not backend.up and not backend.removed)
+        if down:
+            were_unavailable = self._unavailable()
+            for backend in down:
+                backend.up, backend.cause = True, ""
+            self._publish(down, were_unavailable)
 
     def set_admin_state(self, backend: Backend, admin_state: AdminState) -> None:
         """Let a backend serve, be drained, or be left alone, as its operator wants; what is open stays."""

@@ -198,7 +198,8 @@ class ServiceSet:
         if present is not None and not present.failed:
             return present
         awaited = [pools[pool] for pool in frontend.pools]
-        if self._shared.inherited.is_handed_over and not self._parent.running:
+        has_predecessor = self._shared.inherited.is_handed_over and self._shared.following is None
+        if has_predecessor and not self._parent.running:
             # A predecessor serves until all frontends are open, and goes on where the last of them fails.
             awaited = list(pools.values())
         return FrontendService(self._shared, frontend, awaited, spare, lists.get(frontend.name))

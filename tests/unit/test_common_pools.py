@@ -7,19 +7,22 @@ from typing import Any
 
 import attrs
 import pytest
+from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogEvent, capturedLogs, formatEvent
 
 from support.fleet import Fleet, ScriptedProbe, Worker
-from tcpbalance import Config
+from tcpbalance import Balancer, Config
 from tcpbalance.config.frontends import FrontendConfig, RouteConfig
 from tcpbalance.config.names import NamePattern
 from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.pools import AffinityConfig, BackendConfig, HealthConfig, PoolConfig
 from tcpbalance.health.probes import ProbeFailed
+from tcpbalance.net.inherited import InheritedSockets
 from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.backend_status import BackendStatus
 from tcpbalance.pool.changes import PoolChange
 from tcpbalance.pool.pool import Pool
+from tcpbalance.workers.followed_pools import FollowedPools
 
 FAILURES = 3
 
@@ -433,6 +436,21 @@ def test_a_frontend_that_is_added_opens_when_its_pool_is_known() -> None:
     fleet.apply(a_config(health=checks(probe), frontends=["web", "api"]))
     assert [worker.accepts for worker in fleet.workers] == [True, True]
     fleet.stop()
+
+
+def test_a_frontend_of_a_worker_waits_for_its_own_pools_alone() -> None:
+    probe = ScriptedProbe()
+    pools = two_pools(probe, "red").pools
+    frontends = {name: FrontendConfig(listen="127.0.0.1:0", pool=name) for name in pools}
+    reactor: Any = MemoryReactorClock()
+    balancer = Balancer.from_config(
+        reactor,
+        Config(frontends=frontends, pools=pools),
+        inherited=InheritedSockets(is_handed_over=True),
+        following=FollowedPools(reactor, lambda _: None),
+    )
+    for name, service in balancer._served.frontends.items():
+        assert [pool.pool.name for pool in service._pools] == [name]
 
 
 def two_pools(probe: ScriptedProbe, used: str) -> Config:

@@ -21,10 +21,11 @@ from support.sockets import fired
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.pools import BackendConfig, HealthConfig, PoolConfig
 from tcpbalance.errors import SettingError
-from tcpbalance.health.monitor import STOP_GRACE, HealthMonitor
+from tcpbalance.health.monitor import STARTED_A_TURN, STOP_GRACE, HealthMonitor
 from tcpbalance.health.probe_run import ProbeRun
 from tcpbalance.health.probes import NoVerdict, Probe, ProbeFailed, Target
 from tcpbalance.pool.backend import AdminState, Backend
+from tcpbalance.pool.changes import PoolChange
 from tcpbalance.pool.pool import Pool
 
 Answer = Callable[[], Any]
@@ -120,6 +121,35 @@ def test_the_first_round_begins_at_once_for_all() -> None:
     bench = Bench.of(FakeProbe(), "abc")
     bench.start()
     assert bench.probe.calls == [(0, "a"), (0, "b"), (0, "c")]
+
+
+MANY = "".join(map(chr, range(0x4E00, 0x4E00 + 2 * STARTED_A_TURN + 5)))
+
+
+def test_the_first_checks_of_many_begin_in_several_turns() -> None:
+    bench = Bench.of(FakeProbe(), MANY)
+    over = bench.start()
+    assert len(bench.probe.calls) == STARTED_A_TURN
+    bench.clock.advance(0)
+    assert over
+    assert [name for _, name in bench.probe.calls] == [*MANY]
+    assert bench.up == MANY
+
+
+def test_of_many_none_begins_once_it_is_removed_or_all_ends() -> None:
+    bench = Bench.of(FakeProbe(), MANY)
+    over = bench.start()
+    bench.pool.replace(bench.pool.backends[:-1])
+    bench.clock.advance(0)
+    bench.clock.advance(0)
+    assert over
+    assert MANY[-1] not in [name for _, name in bench.probe.calls]
+    bench.pool.replace([Backend(f"10.0.1.{number}:80", name) for number, name in enumerate(MANY, 1)])
+    before = len(bench.probe.calls)
+    bench.monitor.stopService()
+    bench.clock.advance(STOP_GRACE)
+    assert len(bench.probe.calls) == before
+    assert bench.clock.getDelayedCalls() == []
 
 
 def test_the_first_round_is_over_when_each_has_answered_or_timed_out() -> None:
@@ -979,8 +1009,11 @@ def test_backends_that_take_the_place_of_all_others_serve_until_their_first_chec
         return answers[-1]
 
     bench.probe.otherwise = later
+    changes: list[PoolChange] = []
+    bench.pool.subscribe(changes.append)
     bench.pool.replace([Backend("10.0.1.1:80", "c"), Backend("10.0.1.2:80", "d")])
     assert bench.up == "cd"
+    assert len(changes) == 2, "one for the list, one for all that serve"
     assert bench.pool.selection.has_available()
     answers[0].errback(connect_error(errno.ECONNREFUSED))
     answers[1].callback(None)
