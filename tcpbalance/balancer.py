@@ -23,7 +23,7 @@ from tcpbalance.config.models import Config
 from tcpbalance.config.overload import OverloadConfig
 from tcpbalance.config.resolver import ResolverConfig
 from tcpbalance.errors import SettingError, TcpbalanceError
-from tcpbalance.event import OneTimeEvent
+from tcpbalance.event import OneTimeEvent, OnEvent
 from tcpbalance.health.history import CheckHistory
 from tcpbalance.logs.access_log import AccessLog
 from tcpbalance.net import descriptors
@@ -33,6 +33,7 @@ from tcpbalance.net.inherited import InheritedSockets
 from tcpbalance.net.listener import Listener
 from tcpbalance.net.resolver.resolver import Resolver
 from tcpbalance.overload.guard import OverloadGuard, watches
+from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.factory import FrontendFactory
 from tcpbalance.proxy.hand_over import HandedOver, HandOver
@@ -447,6 +448,18 @@ class Balancer(MultiService):
     def take_back_handed_over(self) -> list[HandedOver]:
         """Give the clients to the caller that other processes have accepted, and that have to wait here."""
         return [it for service in self._served.frontends.values() for it in service.take_back_handed_over()]
+
+    def limit_drain(self, pool: Pool, backend: Backend, seconds: float) -> None:
+        """Have the sessions of a backend that drains ended after a time, in the place of ``drain_timeout`` of
+        its pool; it is as before once the backend is ready again."""
+        self._shared.drains.limit(pool, backend, seconds)
+
+    def report_events_to(self, on_event: OnEvent) -> None:
+        """Have what operators want to know reported from now on, the changes of pools aside.
+
+        :param on_event: called when a client is banned, and when an overload begins or ends.
+        """
+        self._shared.on_event = self._guard.on_event = on_event
 
     def reload_files(self) -> None:
         """Read certificates, keys, authorities, revocation lists and deny files again; what cannot be used is

@@ -16,11 +16,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tcpbalance.build import read_config
-from tcpbalance.config.difference import Difference
-from tcpbalance.config.errors import key_text
+from tcpbalance.config.difference import Difference, difference
+from tcpbalance.config.errors import ConfigError, key_text
 from tcpbalance.config.models import Config
 from tcpbalance.config.pieces import KnownTables
 from tcpbalance.config.plan import plan_lines
+from tcpbalance.control.reloading import ReloadOutcome
 from tcpbalance.errors import TcpbalanceError
 from tcpbalance.event import OneTimeEvent
 from tcpbalance.net.own_listeners import warn_of_loops_by_name
@@ -62,6 +63,9 @@ def _state(path: str) -> tuple[int, ...] | None:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
+_GIVES_WAY = "another program that takes over is starting; it reads the configuration, this one does not"
+
+
 class Configured(Protocol):
     """What is needed of a ``Balancer``; a ``Supervisor`` has it, too."""
 
@@ -95,6 +99,9 @@ class ConfigReloader(Service):
     :param balancer: made of it.
     :param in_thread: calls what reads it.
     :param read: reads it.
+    :ivar path: where the file is, absolute.
+    :ivar gives_way: whether another program is taking over, which reads the file itself.
+    :ivar on_outcome: called with what has come of each reload, before what waits for it goes on.
     """
 
     _log = Logger()
@@ -108,24 +115,30 @@ class ConfigReloader(Service):
         read: Callable[[str], Config] = read_settled,
     ) -> None:
         # The process may change its folder; the paths in the file are made in the same way.
-        self._path = str(Path(path).absolute())
+        self.path = Path(path).absolute()
+        self._path = str(self.path)
         self._reactor = reactor
         self._balancer = balancer
         self._in_thread = in_thread
         self._read = read
-        self._under_way: OneTimeEvent[None] | None = None
+        self.gives_way: Callable[[], bool] = lambda: False
+        self.on_outcome: Callable[[ReloadOutcome], object] = lambda _: None
+        self._under_way: OneTimeEvent[ReloadOutcome | None] | None = None
         self._reading: Deferred[Any] | None = None
         self._once_more = False
         self._loops_call: IDelayedCall | None = None
         self._hang_call: IDelayedCall | None = None
 
-    def reload(self) -> Deferred[None]:
+    def reload(self) -> Deferred[ReloadOutcome | None]:
         """Read the file again, and serve by it.
 
-        :returns: fires when that is done, whether or not the file could be used, or when reading it hangs.
+        :returns: what has come of it, also where the file could not be used, or reading it hangs; None where
+            the balancer does not run.
         """
         if not self._balancer.running:
             return succeed(None)  # It has not started, or it stops.
+        if self.gives_way():
+            return succeed(ReloadOutcome(error=_GIVES_WAY))
         self._balancer.reload_files()
         if self._under_way is not None:
             # What has been read of the file may be from before the change that is asked for.
@@ -136,15 +149,24 @@ class ConfigReloader(Service):
         self._begin()
         return done
 
+    def compare(self, running: Config) -> Deferred[Difference]:
+        """See what a reload would change; nothing changes by that.
+
+        :param running: the configuration that is in use.
+        :returns: fails with ConfigError where the file has mistakes.
+        """
+        compared: Deferred[Difference] = self._in_thread(lambda: difference(running, self._read(self._path)))
+        return compared
+
     def finish(self) -> Deferred[None]:
         """Wait for a reload that is under way.
 
         :returns: fires when none is; what a read that hangs may find still is not used then.
         """
-        done = succeed(None) if self._under_way is None else self._under_way.wait()
+        done: Deferred[Any] = succeed(None) if self._under_way is None else self._under_way.wait()
         return done.addCallback(self._forget_read)
 
-    def _forget_read(self, _: None) -> None:
+    def _forget_read(self, _: object) -> None:
         self._reading = None
 
     def _begin(self) -> None:
@@ -173,29 +195,32 @@ class ConfigReloader(Service):
             path=self._path,
             seconds=HANGS_AFTER,
         )
-        self._go_on(None)
+        hangs = f"{self._path}: reading it has not ended for {HANGS_AFTER:g} s, everything stays as it was"
+        self._go_on(ReloadOutcome(error=hangs))
 
-    def _apply(self, config: Any) -> Deferred[None]:
+    def _apply(self, config: Any) -> Deferred[ReloadOutcome | None]:
         if not self._balancer.running:
             return succeed(None)
         applied: Deferred[Any] = maybeDeferred(self._balancer.apply, config)
         return applied.addCallback(self._report_later)
 
-    def _report_later(self, found: Difference) -> Deferred[None]:
+    def _report_later(self, found: Difference) -> Deferred[ReloadOutcome | None]:
         self._look_for_loops_later()
         # Clients have waited for long enough: those that have come meanwhile go first.
         return deferLater(self._reactor, 0, self._report, found)
 
-    def _go_on(self, _: None) -> None:
+    def _go_on(self, outcome: ReloadOutcome | None) -> None:
+        if outcome is not None:
+            self.on_outcome(outcome)
         again, self._once_more = self._once_more, False
         if again and self._balancer.running:
             self._begin()
             return
         done, self._under_way = self._under_way, None
         if done is not None:  # A read that hung was not waited for.
-            done.settle(None)
+            done.settle(outcome)
 
-    def _report_failure(self, failure: Failure) -> None:
+    def _report_failure(self, failure: Failure) -> ReloadOutcome:
         if isinstance(failure.value, TcpbalanceError):
             self._log.error(
                 "{path} is not used, everything stays as it was:\n{error}",
@@ -204,8 +229,11 @@ class ConfigReloader(Service):
             )
         else:
             self._log.failure("{path} could not be reloaded", failure, path=self._path)
+            return ReloadOutcome(error="the balancer has made a mistake; its log has the cause")
+        problems = failure.value.problems if isinstance(failure.value, ConfigError) else ()
+        return ReloadOutcome(error=str(failure.value), problems=problems)
 
-    def _report(self, found: Difference) -> None:
+    def _report(self, found: Difference) -> ReloadOutcome | None:
         lines = list(plan_lines(found))
         for line in lines[:-1][:MAX_LISTED_CHANGES]:
             self._log.info("reload: {line}", line=line)
@@ -214,6 +242,7 @@ class ConfigReloader(Service):
                 "{key} keeps its value until the next restart, which it needs", key=key_text(change.path)
             )
         self._log.info("reloaded {path}: {summary}", path=self._path, summary=lines[-1])
+        return ReloadOutcome(found)
 
     def _look_for_loops_later(self) -> None:
         """See, once names have had time for an answer, whether a name leads back to a listener."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
@@ -84,7 +85,7 @@ def _from_file(reactor: Any, path: str, environment: Environment) -> MultiServic
         reactor, path, balancer, in_thread(reactor), lambda again: read_settled(again, known)
     )
     service = daemon(reactor, balancer, environment, reloader, inherited.remove_files)
-    _add_admin(service, reactor, config, environment, lambda: ProcessControls(reactor, balancer))
+    _add_admin(service, reactor, config, environment, lambda: ProcessControls(reactor, balancer, reloader))
     if identity is not None:
         identity.become()
     balancer.when_listening().addCallbacks(
@@ -106,7 +107,7 @@ def _with_workers(
         reactor, path, supervisor, in_thread(reactor), lambda again: read_settled(again, known)
     )
     service = _daemon(reactor, supervisor, environment, lambda _: WorkersRestart(supervisor), reloader)
-    _add_admin(service, reactor, config, environment, lambda: FleetControls(reactor, supervisor))
+    _add_admin(service, reactor, config, environment, lambda: FleetControls(reactor, supervisor, reloader))
     if identity is not None:
         identity.become()
     return service
@@ -207,6 +208,8 @@ def _daemon(
         shutdown.begin("SIGUSR2")
 
     renewal = make_renewal(hand_over)
+    if reloader is not None:
+        reloader.gives_way = lambda: renewal.note_signal(signal.SIGHUP, reloader.reload)
     signals = Signals(reactor, served, shutdown, notifier, renewal, reloader)
     parts: list[Any] = [signals, renewal, reloader, notifier, served]
     for part in parts:

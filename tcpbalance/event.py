@@ -1,14 +1,22 @@
-"""Something that happens once, and that several may wait for."""
+"""Something that happens once, and that several may wait for; and a report of what has happened."""
 
 from __future__ import annotations
 
 import enum
-from typing import Generic, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 T = TypeVar("T")
+
+OnEvent = Callable[[str, Mapping[str, Any]], object]
+"""Called with something that operators want to know: a word for what it is, and what JSON takes about it."""
+
+
+def no_report(kind: str, about: Mapping[str, Any]) -> None:
+    """Have an event reported nowhere."""
 
 
 def failure_of(error: BaseException) -> Failure:

@@ -141,7 +141,7 @@ class Signals(Service):
         else:
             self._reloader.reload().addCallback(self._reloaded)
 
-    def _reloaded(self, _: None) -> None:
+    def _reloaded(self, _: object) -> None:
         if self._notifier is not None:
             self._notifier.reloaded()
 

@@ -7,6 +7,7 @@ from io import BytesIO
 from typing import Any
 from urllib.parse import parse_qsl
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IPushProducer
 from twisted.internet.protocol import ServerFactory, connectionDone
@@ -14,7 +15,8 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, Request
 from zope.interface import implementer
 
-from tcpbalance.control.api_request import ApiAnswer, ApiError, ApiRequest
+from tcpbalance.control.api_request import ApiAnswer, ApiError, ApiRequest, BeginStream
+from tcpbalance.control.stream_writer import StreamWriter
 from tcpbalance.net.addresses import address_text
 
 MAX_CONNECTIONS = 100
@@ -31,6 +33,12 @@ ASKED_WITHIN = 10.0
 
 ANSWER_WITHIN = 60.0
 """Seconds from then until the answer has gone out."""
+
+MAX_STREAMS = 64
+"""Connections that may have a stream, which has no deadline."""
+
+STREAM_ENDS_WITHIN = 1.0
+"""Seconds that the end of a stream may take."""
 
 FIXED_HEADERS = {
     "connection": "close",
@@ -111,6 +119,7 @@ class AdminConnection(HTTPChannel):
     timeOut = None
 
     _deadline: IDelayedCall | None = None
+    _stream: StreamWriter | None = None
     _is_refused = False
     _is_lost = False
 
@@ -150,8 +159,32 @@ class AdminConnection(HTTPChannel):
             self._answer(answer_to_refused(error), request)
 
     def _answer(self, answer: ApiAnswer, request: AdminRequest) -> None:
-        if not self._is_lost:
+        if self._is_lost:
+            return
+        if answer.stream is None:
             AnswerWriter(self.factory.reactor, request, answer).begin()
+        elif len(self.factory.streaming) >= MAX_STREAMS:
+            too_many = ApiError(503, "too_many_streams", f"there are {MAX_STREAMS} streams already: end one")
+            self._answer(answer_to_refused(too_many), request)
+        elif request.method == b"HEAD":
+            self._answer(attrs.evolve(answer, stream=None), request)
+        else:
+            self._begin_stream(answer.stream, answer, request)
+
+    def _begin_stream(self, stream: BeginStream, answer: ApiAnswer, request: AdminRequest) -> None:
+        self._cancel_deadline()
+        self.factory.streaming.add(self)
+        write_head(request, answer)
+        self._stream = StreamWriter(request, self.abort)
+        self._stream.begin(stream)
+
+    def end(self) -> None:
+        """End the connection because the balancer ends: a stream as a whole one, an answer cut short."""
+        if self._stream is None:
+            self.abort()
+        else:
+            self._have_it_end_within(STREAM_ENDS_WITHIN)
+            self._stream.finish()
 
     def _have_it_end_within(self, seconds: float) -> None:
         self._cancel_deadline()
@@ -172,6 +205,7 @@ class AdminConnection(HTTPChannel):
         self._is_lost = True
         self._cancel_deadline()
         self.factory.connections.discard(self)
+        self.factory.streaming.discard(self)
         super().connectionLost(reason)
 
 
@@ -192,11 +226,8 @@ class AnswerWriter:
 
     def begin(self) -> None:
         """Write the head and the first piece."""
-        request, answer = self._request, self._answer
-        request.setResponseCode(answer.status)
-        headers = {"content-type": answer.content_type, **FIXED_HEADERS, **answer.headers}
-        for name, value in headers.items():
-            request.setHeader(name.encode(), value.encode("latin-1", "replace"))
+        request = self._request
+        write_head(request, self._answer)
         request.registerProducer(self, True)
         request.notifyFinish().addErrback(lambda _: self.stopProducing())
         self._write()
@@ -237,6 +268,7 @@ class AdminFactory(ServerFactory):
     :param reactor: IReactorTime.
     :param serve: see above.
     :ivar connections: those that are open.
+    :ivar streaming: those of them that have a stream.
     """
 
     noisy = False
@@ -245,6 +277,7 @@ class AdminFactory(ServerFactory):
         self.reactor = reactor
         self.serve = serve
         self.connections: set[AdminConnection] = set()
+        self.streaming: set[AdminConnection] = set()
 
     def buildProtocol(self, addr: IAddress | None) -> AdminConnection | None:
         """Twisted's call: a client has come."""
@@ -255,13 +288,21 @@ class AdminFactory(ServerFactory):
         self.connections.add(connection)
         return connection
 
-    def abort_all(self) -> None:
+    def end_all(self) -> None:
         """End all connections; answers under way are cut short."""
         for connection in list(self.connections):
-            connection.abort()
+            connection.end()
 
     def log(self, request: Request) -> None:
         """Twisted's call: a request was answered; what it has changed was logged."""
+
+
+def write_head(request: Request, answer: ApiAnswer) -> None:
+    """Have the head of an answer written, before the first piece of its body."""
+    request.setResponseCode(answer.status)
+    headers = {"content-type": answer.content_type, **FIXED_HEADERS, **answer.headers}
+    for name, value in headers.items():
+        request.setHeader(name.encode(), value.encode("latin-1", "replace"))
 
 
 def answer_to_refused(error: ApiError) -> ApiAnswer:

@@ -141,4 +141,4 @@ class AdminService(Service):
             self._again = None
         if self._listener is not None:
             self._listener.stopListening()
-        self._factory.abort_all()
+        self._factory.end_all()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
 
 from attrs import field, frozen
 
@@ -40,6 +40,18 @@ class ApiRequest:
         return self.method not in ("GET", "HEAD")
 
 
+class StreamSink(Protocol):
+    """Takes a stream to a client."""
+
+    def write(self, data: bytes) -> None:
+        """Write a part of it; nothing once the client is gone."""
+        ...
+
+
+BeginStream = Callable[[StreamSink], Callable[[], None]]
+"""Begins a stream; what it returns is called when the client is gone, or the stream is to end."""
+
+
 @frozen(kw_only=True)
 class ApiAnswer:
     """What is answered.
@@ -48,12 +60,14 @@ class ApiAnswer:
     :param content_type: of the body.
     :param body: in pieces, between which others are served.
     :param headers: further ones.
+    :param stream: in the place of a body, goes on until the client is gone; None where there is an end.
     """
 
     status: int = 200
     content_type: str = JSON
     body: Iterable[bytes] = ()
     headers: Mapping[str, str] = field(factory=dict)
+    stream: BeginStream | None = None
 
     @classmethod
     def of(cls, content: object, status: int = 200, headers: Mapping[str, str] = {}) -> ApiAnswer:
@@ -69,12 +83,21 @@ class ApiError(TcpbalanceError):
     :param code: a word by which a program knows the reason.
     :param message: for a person: what is wrong, and what to do.
     :param headers: that the answer must have.
+    :param more: about the reason, for programs.
     """
 
     fault = Fault.CLIENT
 
-    def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] = {}) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        headers: Mapping[str, str] = {},
+        more: Mapping[str, Any] = {},
+    ) -> None:
         super().__init__(message)
+        self._more = more
         self.status = status
         self.code = code
         self.headers: Mapping[str, str] = headers
@@ -82,4 +105,4 @@ class ApiError(TcpbalanceError):
     @property
     def content(self) -> dict[str, Any]:
         """The body of the answer, for JSON."""
-        return {"error": {"code": self.code, "message": str(self)}}
+        return {"error": {"code": self.code, "message": str(self), **self._more}}

@@ -8,10 +8,11 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from tcpbalance.admission.report import ban_facts, client_text
 from tcpbalance.config.messages import value_text
 from tcpbalance.config.quantities import Duration
 from tcpbalance.control.api_request import ApiAnswer, ApiError, ApiRequest
-from tcpbalance.control.bans import client_text, read_bans_query, read_client, shown_ban
+from tcpbalance.control.bans import read_bans_query, read_client, shown_ban
 from tcpbalance.control.controls import Controls
 from tcpbalance.control.parameters import check_parameters
 from tcpbalance.control.request_body import read_object
@@ -60,6 +61,8 @@ class BanHandlers:
             frontend=frontend,
             seconds=seconds,
         )
+        by = {"count": 1, "by": request.peer}
+        self._controls.events.add("ban", {**ban_facts(frontend, client, seconds), **by})
         return ApiAnswer.of(shown_ban((frontend, client, seconds), time()))
 
     def _lift(self, request: ApiRequest) -> ApiAnswer:
@@ -74,6 +77,9 @@ class BanHandlers:
             client=client_text(client),
             frontends=", ".join(frontends),
         )
+        for frontend in frontends:
+            lifted = {"frontend": frontend, "client": client_text(client), "by": request.peer}
+            self._controls.events.add("ban_lifted", lifted)
         return ApiAnswer.of({"client": client_text(client), "frontends": list(frontends)})
 
 

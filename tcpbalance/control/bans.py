@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
-from ipaddress import ip_address
 from typing import Any, TypeAlias
 
 from attrs import frozen
@@ -11,6 +10,7 @@ from attrs import frozen
 from tcpbalance.admission.clients import IPV6_NETWORK, group
 from tcpbalance.admission.limits import limits_clients
 from tcpbalance.admission.networks import NetworkSet
+from tcpbalance.admission.report import client_text
 from tcpbalance.config.addresses import IpNetwork, Network
 from tcpbalance.config.messages import value_text
 from tcpbalance.config.models import Config
@@ -107,12 +107,6 @@ def read_client(value: object) -> bytes:
             f"denied by the frontend's access.deny; got {value_text(value)}"
         )
     return group(first)
-
-
-def client_text(client: bytes) -> str:
-    """Word what a client is known by: an IPv4 address, or an IPv6 network of 64 bits."""
-    address = ip_address(_whole(client))
-    return str(address) if address.version == 4 else f"{address}/{8 * IPV6_NETWORK}"
 
 
 def frontends_with_bans(config: Config, name: str | None) -> list[str]:

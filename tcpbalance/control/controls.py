@@ -10,6 +10,9 @@ from twisted.internet.defer import Deferred
 from tcpbalance.config.models import Config
 from tcpbalance.control.affinity import AffinityQuery
 from tcpbalance.control.bans import BansQuery
+from tcpbalance.control.config_orders import ChangeConfig
+from tcpbalance.control.events import Events
+from tcpbalance.control.reloading import ConfigState
 from tcpbalance.control.session_id import SessionId
 from tcpbalance.control.sessions import SessionsPage
 from tcpbalance.control.sessions_query import SessionsQuery
@@ -22,7 +25,15 @@ class Controls(Protocol):
     """A balancer, or a supervisor with its workers.
 
     :ivar config: that is in use.
+    :ivar configured: what there is to know of its file.
+    :ivar events: what has happened lately.
     """
+
+    @property
+    def events(self) -> Events: ...
+
+    @property
+    def configured(self) -> ConfigState: ...
 
     @property
     def config(self) -> Config: ...
@@ -102,5 +113,36 @@ class Controls(Protocol):
         """Let a backend serve, be drained, or be left alone, in all processes.
 
         :raises ApiError: there is no such pool, or it has no such backend.
+        """
+        ...
+
+    def limit_drain(self, pool: str, backend: str, seconds: float) -> None:
+        """Have the sessions of a backend that drains ended after a time, in all processes, whatever its pool
+        says.
+
+        :raises ApiError: there is no such pool, or it has no such backend.
+        """
+        ...
+
+    def check_pool(self, pool: str) -> None:
+        """See whether there is a pool.
+
+        :raises ApiError: there is none.
+        """
+        ...
+
+    def check_backend(self, pool: str, backend: str) -> None:
+        """See whether there is a backend.
+
+        :raises ApiError: there is none.
+        """
+        ...
+
+    def change_config(self, change: ChangeConfig) -> Deferred[Any]:
+        """Have all processes serve by another configuration, until the file is read again.
+
+        :param change: gives it; called with the present one, perhaps more than once.
+        :returns: fires when they do; fails with TcpbalanceError where it makes no sense or cannot be used,
+            and all stays as it was.
         """
         ...

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from tcpbalance.config.messages import guess, value_text
 from tcpbalance.control.api_request import ApiError
+from tcpbalance.control.view import View
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
+
+
+def find_pool(pools: Iterable[Pool], name: str) -> Pool:
+    """Find a pool by its name.
+
+    :raises ApiError: there is none.
+    """
+    by_name = {its.name: its for its in pools}
+    if name not in by_name:
+        raise no_such("pool", name, list(by_name))
+    return by_name[name]
 
 
 def find_backend(pools: Iterable[Pool], pool: str, backend: str) -> tuple[Pool, Backend]:
@@ -15,10 +28,7 @@ def find_backend(pools: Iterable[Pool], pool: str, backend: str) -> tuple[Pool, 
 
     :raises ApiError: there is none.
     """
-    by_name = {its.name: its for its in pools}
-    if pool not in by_name:
-        raise no_such("pool", pool, list(by_name))
-    found = by_name[pool]
+    found = find_pool(pools, pool)
     for its in found.backends:
         if its.name == backend:
             return found, its
@@ -39,6 +49,25 @@ def check_names(pools: Iterable[Pool], pool: str | None, backend: str | None) ->
     names = dict.fromkeys(its.name for one in meant for its in one.backends)
     if backend is not None and backend not in names:
         raise no_such("backend", backend, list(names))
+
+
+def named(kind: str, those: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    """Find one by its name in a part of a view.
+
+    :raises ApiError: there is none.
+    """
+    for one in those:
+        if one["name"] == name:
+            return one
+    raise no_such(kind, name, [one["name"] for one in those])
+
+
+def backend_in(view: View, pool: str, backend: str) -> dict[str, Any]:
+    """Find a backend in a view.
+
+    :raises ApiError: there is none.
+    """
+    return named("backend", named("pool", view["pools"], pool)["backends"], backend)
 
 
 def no_such(kind: str, name: str, names: Sequence[str]) -> ApiError:

@@ -1,4 +1,4 @@
-"""The operations of the API: each takes a request, and asks the controls."""
+"""The operations of the API that show the state: each takes a request, and asks the controls."""
 
 from __future__ import annotations
 
@@ -6,18 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 
-from tcpbalance.config.messages import must_be_one_of
-from tcpbalance.control.api_request import ApiAnswer, ApiError, ApiRequest
+from tcpbalance.control.api_request import ApiAnswer, ApiRequest
 from tcpbalance.control.controls import Controls
-from tcpbalance.control.finding import no_such
-from tcpbalance.control.request_body import read_object
+from tcpbalance.control.finding import backend_in, named
 from tcpbalance.control.routes import ApiRoute
-from tcpbalance.control.view import View
-from tcpbalance.pool.backend import AdminState
-
-_STATES = [state.value for state in AdminState]
 
 
 class Handlers:
@@ -26,8 +19,6 @@ class Handlers:
     :param controls: what they ask.
     :param about: what never changes of this balancer, such as its version.
     """
-
-    _log = Logger()
 
     def __init__(self, controls: Controls, about: Mapping[str, Any]) -> None:
         self._controls = controls
@@ -42,12 +33,13 @@ class Handlers:
             ApiRoute("GET", "/api/v1/pools", self._pools),
             ApiRoute("GET", "/api/v1/pools/{pool}", self._pool),
             ApiRoute("GET", "/api/v1/pools/{pool}/backends/{backend}", self._backend),
-            ApiRoute("PATCH", "/api/v1/pools/{pool}/backends/{backend}", self._change_backend),
         ]
 
     def _status(self, request: ApiRequest) -> Deferred[ApiAnswer]:
         return self._controls.view().addCallback(
-            lambda view: ApiAnswer.of({**self._about, "processes": view["processes"]})
+            lambda view: ApiAnswer.of(
+                {**self._about, "config": self._controls.configured.shown(), "processes": view["processes"]}
+            )
         )
 
     def _frontends(self, request: ApiRequest) -> Deferred[ApiAnswer]:
@@ -55,7 +47,7 @@ class Handlers:
 
     def _frontend(self, request: ApiRequest) -> Deferred[ApiAnswer]:
         return self._controls.view().addCallback(
-            lambda view: ApiAnswer.of(_named("frontend", view["frontends"], request))
+            lambda view: ApiAnswer.of(named("frontend", view["frontends"], request.names["frontend"]))
         )
 
     def _pools(self, request: ApiRequest) -> Deferred[ApiAnswer]:
@@ -63,43 +55,11 @@ class Handlers:
 
     def _pool(self, request: ApiRequest) -> Deferred[ApiAnswer]:
         return self._controls.view().addCallback(
-            lambda view: ApiAnswer.of(_named("pool", view["pools"], request))
+            lambda view: ApiAnswer.of(named("pool", view["pools"], request.names["pool"]))
         )
 
     def _backend(self, request: ApiRequest) -> Deferred[ApiAnswer]:
-        return self._controls.view().addCallback(lambda view: ApiAnswer.of(_backend_of(view, request)))
-
-    def _change_backend(self, request: ApiRequest) -> Deferred[ApiAnswer]:
-        wanted = read_object(request, ("state",))
-        state = _state(wanted.get("state"))
         names = request.names
-        self._controls.set_admin_state(names["pool"], names["backend"], state)
-        self._log.info(
-            "admin: {peer} has set backend {backend} of pool {pool} to {state}",
-            peer=request.peer,
-            backend=names["backend"],
-            pool=names["pool"],
-            state=state.value,
-        )
         return self._controls.view().addCallback(
-            lambda view: ApiAnswer.of({**_backend_of(view, request), "lasts": "until the next restart"})
+            lambda view: ApiAnswer.of(backend_in(view, names["pool"], names["backend"]))
         )
-
-
-def _named(kind: str, those: list[dict[str, Any]], request: ApiRequest) -> dict[str, Any]:
-    """Find what the path of a request names."""
-    name = request.names[kind]
-    for one in those:
-        if one["name"] == name:
-            return one
-    raise no_such(kind, name, [one["name"] for one in those])
-
-
-def _backend_of(view: View, request: ApiRequest) -> dict[str, Any]:
-    return _named("backend", _named("pool", view["pools"], request)["backends"], request)
-
-
-def _state(value: object) -> AdminState:
-    if value not in _STATES:
-        raise ApiError(400, "bad_state", f"state {must_be_one_of(value, _STATES)}")
-    return AdminState(value)

@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from tcpbalance.control.affinity_handlers import AffinityHandlers
+from tcpbalance.control.backend_handlers import BackendHandlers
 from tcpbalance.control.ban_handlers import BanHandlers
+from tcpbalance.control.config_handlers import ConfigHandlers
 from tcpbalance.control.controls import Controls
+from tcpbalance.control.event_handlers import EventHandlers
 from tcpbalance.control.handlers import Handlers
 from tcpbalance.control.health_handlers import HealthHandlers
 from tcpbalance.control.metrics import MetricsHandler
@@ -32,6 +35,9 @@ def operations(controls: Controls, about: Mapping[str, Any]) -> ApiRoutes:
         Handlers(controls, about),
         AffinityHandlers(controls),
         BanHandlers(controls),
+        BackendHandlers(controls),
+        ConfigHandlers(controls),
+        EventHandlers(controls.events),
         HealthHandlers(controls),
         MetricsHandler(controls, about),
         SessionHandlers(controls),

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from time import time
+from collections.abc import Generator, Sequence
+from functools import partial
+from time import monotonic, time
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, inlineCallbacks
 
 from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.balancer import Balancer
+from tcpbalance.build import PreparedConfig
 from tcpbalance.config.models import Config
 from tcpbalance.control.affinity import AffinityQuery, forget_affinity, list_affinity
+from tcpbalance.control.ban_events import FewerBans
 from tcpbalance.control.bans import BansQuery, frontends_with_bans, list_bans
-from tcpbalance.control.finding import check_names, find_backend
+from tcpbalance.control.config_orders import ChangeConfig
+from tcpbalance.control.events import Events
+from tcpbalance.control.finding import check_names, find_backend, find_pool
 from tcpbalance.control.in_pieces import in_pieces
+from tcpbalance.control.pool_events import PoolEvents, SubscribedPools
+from tcpbalance.control.reloading import ConfigFile, ConfigState
 from tcpbalance.control.report import report_of, sum_of
 from tcpbalance.control.session_id import SessionId
 from tcpbalance.control.sessions import (
@@ -31,6 +38,7 @@ from tcpbalance.control.view import View, view_of
 from tcpbalance.health.history import CheckResult
 from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.pool import Pool
+from tcpbalance.threads import give_way, in_thread
 
 ONLY_PROCESS = 0
 """The number of the process in ids of sessions, like that of the first worker."""
@@ -41,11 +49,20 @@ class ProcessControls:
 
     :param reactor: IReactorTime.
     :param balancer: made of a configuration.
+    :param file: that the configuration is from.
     """
 
-    def __init__(self, reactor: Any, balancer: Balancer) -> None:
+    def __init__(self, reactor: Any, balancer: Balancer, file: ConfigFile) -> None:
+        self.events = Events(reactor)
+        self.configured = ConfigState(file, self.events, self._follow_pools)
         self._reactor = reactor
         self._balancer = balancer
+        self._event_pools = SubscribedPools(PoolEvents(self.events.add))
+        self._follow_pools()
+        balancer.report_events_to(FewerBans(self.events.add, monotonic, reactor).report)
+
+    def _follow_pools(self) -> None:
+        self._event_pools.follow(self._balancer.pools)
 
     @property
     def config(self) -> Config:
@@ -126,3 +143,31 @@ class ProcessControls:
         """See ``Controls``."""
         its, found = find_backend(self._balancer.pools, pool, backend)
         its.set_admin_state(found, state)
+
+    def limit_drain(self, pool: str, backend: str, seconds: float) -> None:
+        """See ``Controls``."""
+        self._balancer.limit_drain(*find_backend(self._balancer.pools, pool, backend), seconds)
+
+    def check_pool(self, pool: str) -> None:
+        """See ``Controls``."""
+        find_pool(self._balancer.pools, pool)
+
+    def check_backend(self, pool: str, backend: str) -> None:
+        """See ``Controls``."""
+        find_backend(self._balancer.pools, pool, backend)
+
+    @inlineCallbacks
+    def change_config(self, change: ChangeConfig) -> Generator[Deferred[Any], Any, None]:
+        """See ``Controls``."""
+        while True:
+            before = self.config
+            prepared = yield in_thread(self._reactor)(partial(self._prepare, change, before))
+            if self.config is before:
+                self._balancer.apply(prepared)
+                self.configured.note_change()
+                return
+            # It was reloaded meanwhile, or another change came first.
+
+    def _prepare(self, change: ChangeConfig, before: Config) -> PreparedConfig:
+        """Prepare another configuration; called in a thread."""
+        return self._balancer.prepare_config(change(before), give_way)

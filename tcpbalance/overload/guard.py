@@ -12,6 +12,7 @@ from twisted.application.service import Service
 from twisted.logger import Logger
 
 from tcpbalance.config.overload import OverloadConfig
+from tcpbalance.event import OnEvent, no_report
 from tcpbalance.net import descriptors
 from tcpbalance.net.errnos import OUT_OF_DESCRIPTORS
 from tcpbalance.overload import gauges
@@ -66,11 +67,13 @@ class OverloadGuard(Service):
     :param reactor: IReactorTime.
     :param registries: the open sessions of each frontend.
     :param watched: what is read, each second.
+    :ivar on_event: called when an overload begins and ends.
     """
 
     _log = Logger("tcpbalance.overload")
 
     def __init__(self, reactor: Any, registries: Sequence[SessionRegistry], watched: Sequence[Watch]) -> None:
+        self.on_event: OnEvent = no_report
         self._registries = registries
         self._asked = watched
         self._watched: list[Watch] = []
@@ -142,11 +145,13 @@ class OverloadGuard(Service):
         if step is Step.PAUSE:
             self._pause()
             self._log.warn("overload: {state}; accepting is paused", state=_worded(readings))
+            self.on_event("overload_begins", {"state": _worded(readings)})
         elif step is Step.END:
             self._end_some(readings, sessions)
         elif step is Step.RESUME:
             self._resume()
             self._log.info("overload: {state}; clients are accepted again", state=_worded(readings))
+            self.on_event("overload_ends", {"state": _worded(readings)})
 
     def _pause(self) -> None:
         # Garbage in reference cycles must not lead to the end of sessions.

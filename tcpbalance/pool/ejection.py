@@ -120,6 +120,7 @@ class Ejections:
             return
         backend.stats.ejections += 1
         seconds = self._detection.eject(backend)
+        backend.host_stats.cause = cause
         self._flip(backend, ejected=True)
         self._log.warn(
             "pool {pool}: backend {backend} is ejected for {seconds:g} s: {cause}",

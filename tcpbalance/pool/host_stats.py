@@ -50,9 +50,10 @@ class HostStats:
     :ivar growth: times ``eject_for`` that its next ejection lasts, as of *since*.
     :ivar since: when its last ejection ended.
     :ivar until: when the one under way ends; in the past when there is none.
+    :ivar cause: of its last ejection.
     """
 
-    __slots__ = ("failures", "growth", "since", "slow", "times", "until")
+    __slots__ = ("cause", "failures", "growth", "since", "slow", "times", "until")
 
     def __init__(self) -> None:
         self.failures = 0
@@ -60,4 +61,5 @@ class HostStats:
         self.growth = 1.0
         self.since = -inf
         self.until = -inf
+        self.cause = ""
         self.times = ConnectTimes()

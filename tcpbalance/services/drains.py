@@ -56,6 +56,11 @@ class Drains:
             self.cancel(backend)
         self._wait(0.0, pool, ended)
 
+    def limit(self, pool: Pool, backend: Backend, seconds: float) -> None:
+        """Have the sessions of a backend that drains ended after a time, whatever its pool says."""
+        self.cancel(backend)
+        self._wait(seconds, pool, {backend})
+
     def cancel(self, backend: Backend) -> None:
         """Take note that a backend gets clients again."""
         due = self._due.pop(backend, None)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from tcpbalance.admission.access import Access
 from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.admission.lists import DenyFile, make_admission
+from tcpbalance.admission.report import ban_facts
 from tcpbalance.services.frontend import Frontend
 from tcpbalance.services.shared import Shared
 
@@ -68,9 +69,17 @@ class FrontendAdmission:
             self.share_bans()
 
     def share_bans(self) -> None:
-        """Have the bans of other processes hold here, and those of this one there."""
-        if self._shared.following is not None and self.control is not None:
+        """Have the bans of other processes hold here, and those of this one there, which are reported."""
+        if self.control is None:
+            return
+        if self._shared.following is not None:
             self._shared.following.share_bans(self._frontend.name, self.control)
+        elif self.control.on_ban is None:  # An application may have put its own there.
+            self.control.on_ban = self._report_ban
+
+    def _report_ban(self, client: bytes, until: float) -> None:
+        seconds = until - self._shared.clock()
+        self._shared.on_event("ban", ban_facts(self._frontend.name, client, seconds))
 
     def forget_bans(self) -> None:
         """Have no more to do with the bans of other processes."""

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from attrs import define
 
+from tcpbalance.event import OnEvent, no_report
 from tcpbalance.net.connecting import Connector
 from tcpbalance.net.data_path import DataPath
 from tcpbalance.net.inherited import InheritedSockets
@@ -55,6 +56,7 @@ class Shared:
     :param load: what is counted together with other processes; None where there are none.
     :param following: what has the services follow those of another process, which checks and ejects the
         backends, keeps affinity, and logs all that; None where this one does.
+    :param on_event: called with what operators want to know; may be replaced.
     """
 
     reactor: Any
@@ -71,6 +73,7 @@ class Shared:
     hand_over: HandOver | None = None
     load: SharedLoad | None = None
     following: Following | None = None
+    on_event: OnEvent = no_report
 
     def connector_with(self, options: SocketOptions) -> Connector:
         """Give what opens connections to backends.

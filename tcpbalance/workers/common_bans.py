@@ -7,7 +7,9 @@ from itertools import islice
 from typing import Any
 
 from tcpbalance.admission.limits import limits_clients
+from tcpbalance.admission.report import ban_facts
 from tcpbalance.config.models import Config
+from tcpbalance.event import OnEvent, no_report
 from tcpbalance.workers.messages import Message
 from tcpbalance.workers.paced_messages import Content, PacedMessages
 from tcpbalance.workers.sent_bans import BANS_A_MESSAGE, Bans
@@ -20,11 +22,13 @@ class CommonBans:
 
     :param reactor: IReactorTime.
     :param clock: seconds on a monotonic clock, that of the workers.
+    :ivar on_event: called with each ban that a worker reports.
     """
 
     words: Collection[str] = ("bans", "bans_taken")
 
     def __init__(self, reactor: Any, clock: Callable[[], float]) -> None:
+        self.on_event: OnEvent = no_report
         self._reactor = reactor
         self._clock = clock
         self._bans = Bans()
@@ -57,6 +61,7 @@ class CommonBans:
             case {"bans": str(frontend), "clients": list(clients)}:
                 for client, until in clients if self._has(frontend) else ():
                     self._add(worker, frontend, bytes.fromhex(client), until)
+                    self.on_event("ban", ban_facts(frontend, bytes.fromhex(client), until - self._clock()))
                 worker.send({"bans_taken": True})
 
     def ban_for(self, frontend: str, client: bytes, seconds: float) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from attrs import frozen
@@ -20,8 +21,9 @@ from twisted.python.failure import Failure
 from tcpbalance.build import Parts, PreparedConfig
 from tcpbalance.config.difference import Difference
 from tcpbalance.config.models import Config
+from tcpbalance.control.config_orders import ChangeConfig
 from tcpbalance.errors import TcpbalanceError
-from tcpbalance.threads import in_thread
+from tcpbalance.threads import give_way, in_thread
 from tcpbalance.workers.common_bans import CommonBans
 from tcpbalance.workers.common_counts import SupervisorCounts
 from tcpbalance.workers.common_pools import CommonPools
@@ -189,6 +191,25 @@ class CommonConfig:
         """
         applied: Deferred[Difference] = self._one_at_a_time.run(self._apply, config)
         return applied
+
+    def change(self, change: ChangeConfig) -> Deferred[Difference]:
+        """Have all workers serve by another configuration, or none.
+
+        :param change: gives it; called with the one that is in use when its turn has come.
+        :returns: see `apply`.
+        """
+        changed: Deferred[Difference] = self._one_at_a_time.run(self._change, change)
+        return changed
+
+    @inlineCallbacks
+    def _change(self, change: ChangeConfig) -> Generator[Deferred[Any], Any, Difference]:
+        prepared = yield in_thread(self._reactor)(partial(self._prepare_changed, change))
+        difference: Difference = yield self._apply(prepared)
+        return difference
+
+    def _prepare_changed(self, change: ChangeConfig) -> PreparedConfig:
+        """Prepare another configuration; called in a thread."""
+        return self.prepare(change(self.config), give_way)
 
     @inlineCallbacks
     def _apply(self, config: PreparedConfig | None) -> Generator[Deferred[Any], Any, Difference]:

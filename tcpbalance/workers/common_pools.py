@@ -151,6 +151,10 @@ class CommonPools(Service):
                 return True
         return False
 
+    def limit_drain(self, pool: Pool, backend: Backend, seconds: float) -> None:
+        """Have clients leave a backend that drains after a time, see ``Balancer``."""
+        self._shared.drains.limit(pool, backend, seconds)
+
     # Steps
 
     def startService(self) -> None:

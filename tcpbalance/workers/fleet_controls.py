@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from time import time
+from time import monotonic, time
 from typing import Any
 
 from twisted.internet.defer import Deferred, inlineCallbacks
 
 from tcpbalance.config.models import Config
 from tcpbalance.control.affinity import AffinityQuery, forget_affinity, list_affinity
+from tcpbalance.control.ban_events import FewerBans
 from tcpbalance.control.bans import BansQuery, frontends_with_bans, list_bans
-from tcpbalance.control.finding import check_names, find_backend
+from tcpbalance.control.config_orders import ChangeConfig
+from tcpbalance.control.events import Events
+from tcpbalance.control.finding import check_names, find_backend, find_pool
 from tcpbalance.control.in_pieces import at_once, in_pieces
+from tcpbalance.control.pool_events import PoolEvents
+from tcpbalance.control.reloading import ConfigFile, ConfigState
 from tcpbalance.control.report import OF_STATUS, Report, report_of, sum_of, without
 from tcpbalance.control.session_id import SessionId
 from tcpbalance.control.sessions import SessionsPage, the_session
@@ -31,11 +36,19 @@ class FleetControls:
 
     :param reactor: IReactorTime.
     :param supervisor: has the workers.
+    :param file: that the configuration is from.
     """
 
-    def __init__(self, reactor: Any, supervisor: Supervisor) -> None:
+    def __init__(self, reactor: Any, supervisor: Supervisor, file: ConfigFile) -> None:
+        self.events = Events(reactor)
+        self.configured = ConfigState(file, self.events)
         self._reactor = reactor
         self._supervisor = supervisor
+        pools, events = supervisor.pools, PoolEvents(self.events.add)
+        events.follow(pools.pools)
+        pools.subscribe(events.note)
+        pools.call_after_reloads(lambda: events.follow(pools.pools))
+        supervisor.report_events_to(FewerBans(self.events.add, monotonic, reactor).report)
 
     @property
     def config(self) -> Config:
@@ -116,6 +129,22 @@ class FleetControls:
         """See ``Controls``."""
         its, found = find_backend(self._supervisor.pools.pools, pool, backend)
         its.set_admin_state(found, state)
+
+    def limit_drain(self, pool: str, backend: str, seconds: float) -> None:
+        """See ``Controls``."""
+        self._supervisor.limit_drain(*find_backend(self._supervisor.pools.pools, pool, backend), seconds)
+
+    def check_pool(self, pool: str) -> None:
+        """See ``Controls``."""
+        find_pool(self._supervisor.pools.pools, pool)
+
+    def check_backend(self, pool: str, backend: str) -> None:
+        """See ``Controls``."""
+        find_backend(self._supervisor.pools.pools, pool, backend)
+
+    def change_config(self, change: ChangeConfig) -> Deferred[Any]:
+        """See ``Controls``."""
+        return self._supervisor.change_config(change).addCallback(lambda _: self.configured.note_change())
 
 
 def _of_worker(worker: ToWorker, report: Report) -> Report:

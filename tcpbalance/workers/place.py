@@ -30,6 +30,8 @@ Make = Callable[[int, int, Nursery], WorkerProcess]
 """Makes the process of a place, with its column; it is not forked yet. Where the system has no more
 descriptors, it raises OSError."""
 
+OnServing = Callable[[WorkerProcess, WorkerProcess | None], None]
+
 
 class Place:
     """A worker, and after its end another one, until the place is closed.
@@ -41,7 +43,8 @@ class Place:
     :param number: of the place, which is that of the worker for `owner`.
     :param make: makes a process.
     :param rng: gives numbers from 0 up to 1.
-    :param on_serving: called each time that a worker begins to accept clients.
+    :param on_serving: called with each worker that begins to accept clients, and the one that has until then;
+        None where there is none.
     :ivar processes: in the order in which they were forked; the last is the present one, or takes over.
     :ivar closed: fires once the place is closed and its processes have ended.
     """
@@ -52,7 +55,7 @@ class Place:
         number: int,
         make: Make,
         rng: Callable[[], float],
-        on_serving: Callable[[], None],
+        on_serving: OnServing,
     ) -> None:
         self.number = number
         self.processes: list[WorkerProcess] = []
@@ -192,7 +195,7 @@ class Place:
             ready.accept()
             if ready is self._successor:
                 self._settle(None)
-            self._on_serving()
+            self._on_serving(ready, before[-1] if before else None)
 
     def has_ended(self, ended: WorkerProcess) -> None:
         """One has ended: have another one forked where none is left that serves or will."""

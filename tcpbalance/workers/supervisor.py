@@ -18,15 +18,20 @@ from twisted.logger import Logger
 from tcpbalance.build import Parts, PreparedConfig
 from tcpbalance.config.difference import Difference
 from tcpbalance.config.models import Config
+from tcpbalance.control.config_orders import ChangeConfig
 from tcpbalance.errors import TcpbalanceError
-from tcpbalance.event import OneTimeEvent
+from tcpbalance.event import OneTimeEvent, OnEvent
 from tcpbalance.orphans import OrphanReaper, adopt_orphans
+from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.pool import Pool
 from tcpbalance.systemd.notification import Summary
 from tcpbalance.workers.client_counts import ClientCounts
 from tcpbalance.workers.common_affinity import CommonAffinity
 from tcpbalance.workers.common_bans import CommonBans
 from tcpbalance.workers.common_config import CommonConfig
 from tcpbalance.workers.common_counts import SupervisorCounts
+from tcpbalance.workers.common_drains import CommonDrains
+from tcpbalance.workers.common_events import CommonEvents
 from tcpbalance.workers.common_pools import CommonPools
 from tcpbalance.workers.common_status import CommonStatus
 from tcpbalance.workers.config_changes import ConfigChanges
@@ -75,7 +80,7 @@ class Supervisor(Service):
         self._reactor = reactor
         self._timeout: float = config.worker_timeout
         self._places = [
-            Place(reactor, number, self._make_worker, rng.random, self._look_whether_all_serve)
+            Place(reactor, number, self._make_worker, rng.random, self._note_serving)
             for number in range(config.workers)
         ]
         self._nurseries = Nurseries(
@@ -87,13 +92,17 @@ class Supervisor(Service):
         self._inboxes = Inboxes(config.workers)
         self._statuses = CommonStatus(reactor, self.pools)
         self.bans = CommonBans(reactor, clock)
+        self._drains = CommonDrains(clock)
+        self._events = CommonEvents()
         self.questions = Questions(reactor)
         self._shared_states: list[SharedState] = [
             self._changes,
             ClientCounts(),
             self._inboxes,
             self._statuses,
+            self._drains,
             self.bans,
+            self._events,
             CommonAffinity(reactor, self.pools, config.workers),
             self.questions,
         ]
@@ -159,6 +168,14 @@ class Supervisor(Service):
         self._log.error("{error}", error=error)
         self._serving.fail(TcpbalanceError(error))
 
+    def _note_serving(self, process: WorkerProcess, before: WorkerProcess | None) -> None:
+        about = {"worker": process.place, "pid": process.pid}
+        if before is None:
+            self._events.on_event("worker_started", about)
+        else:
+            self._events.on_event("worker_replaced", {**about, "before": before.pid})
+        self._look_whether_all_serve()
+
     def _look_whether_all_serve(self) -> None:
         if self._serving.settled or not all(place.is_serving for place in self._places):
             return
@@ -201,6 +218,8 @@ class Supervisor(Service):
         if process.is_greeted:
             for state in self._shared_states:
                 state.has_ended(process)
+            about = {"worker": process.place, "pid": process.ended_pid, "cause": process.why_ended}
+            self._events.on_event("worker_ended", about)
         self._places[process.place].has_ended(process)
 
     def _processes(self) -> list[WorkerProcess]:
@@ -228,6 +247,24 @@ class Supervisor(Service):
     def apply(self, config: PreparedConfig) -> Deferred[Difference]:
         """See ``CommonConfig``."""
         return self._config.apply(config)
+
+    def change_config(self, change: ChangeConfig) -> Deferred[Difference]:
+        """See ``CommonConfig``."""
+        return self._config.change(change)
+
+    def limit_drain(self, pool: Pool, backend: Backend, seconds: float) -> None:
+        """See ``Balancer``; in all workers."""
+        self.pools.limit_drain(pool, backend, seconds)
+        # They have to know before that it drains.
+        self._statuses.send_all()
+        self._drains.limit(pool, backend, seconds)
+
+    def report_events_to(self, on_event: OnEvent) -> None:
+        """Have what operators want to know reported from now on, the changes of pools aside.
+
+        :param on_event: called when a worker begins to serve, or ends, and with what workers report.
+        """
+        self._events.on_event = self.bans.on_event = on_event
 
     def reload_files(self) -> None:
         """Read the files of the configuration again; workers get those that have changed and can be used."""

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from random import Random
+from time import monotonic
 from typing import Any
 
 from twisted.internet.defer import CancelledError
@@ -30,6 +31,7 @@ from tcpbalance.workers.answers import WorkerAnswers
 from tcpbalance.workers.channel import Channel
 from tcpbalance.workers.client_counts import ClientsOfPlace
 from tcpbalance.workers.common_counts import WorkerCounts
+from tcpbalance.workers.common_drains import FollowedDrains
 from tcpbalance.workers.config_memory import read_config
 from tcpbalance.workers.files import HandedFiles
 from tcpbalance.workers.followed_pools import FollowedPools
@@ -178,6 +180,7 @@ class Worker:
         if config.cpu_affinity:
             _stay_on_one_cpu(self.place)
         self._balancer = balancer
+        balancer.report_events_to(lambda kind, about: self._say({"event": kind, "about": about}))
         self._pause()
         self._shared_states = self._make_shared_states(balancer)
 
@@ -189,6 +192,7 @@ class Worker:
             self._clients,
             self._exchange,
             self._following,
+            FollowedDrains(balancer, monotonic),
             self._answers,
         ]
         if self._load is not None:

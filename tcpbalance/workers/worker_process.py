@@ -89,6 +89,7 @@ class WorkerProcess:
     :param timeout: seconds without an answer after which it is ended.
     :raises OSError: the system has no more descriptors.
     :ivar is_greeted: whether it is, or was, there to be sent what it has to know.
+    :ivar ended_pid: its process id, once it has ended.
     :ivar stage: what it does.
     :ivar sessions: that it had open when it last answered.
     :ivar reported: how it has ended, or why it could not be forked, for the log; empty where that is there.
@@ -115,6 +116,7 @@ class WorkerProcess:
         self._is_killed = False
         self._child: Child | None = None
         self.is_greeted = False
+        self.ended_pid = 0
         with ExitStack() as undo:
             ours, self._theirs = map(undo.enter_context, messages.pair())
             self._log_reader, self._log_writer = LogReader.of(reactor, f"worker {place}: ")
@@ -193,6 +195,7 @@ class WorkerProcess:
             self.reported = describe_end(status)
             self.why_ended = f"it {self.reported}"
         self.name = f"worker {self.place} (process {self.pid})"
+        self.ended_pid = self.pid
         self._child = None
         self._close()
 

@@ -94,4 +94,4 @@ def workers(request: pytest.FixtureRequest) -> int:
 def stage(tmp_path: Path, workers: int) -> Iterator[Stage]:
     """Two backends that answer with their names, and balancers with an admin side in front of them."""
     with named("a", "b") as (a, b):
-        yield Stage(tmp_path, workers, a.address, b.address)
+        yield Stage(tmp_path, workers, a, b)

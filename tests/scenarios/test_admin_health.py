@@ -27,7 +27,7 @@ def peers() -> Iterator[list[Peer]]:
 @pytest.fixture
 def stage(tmp_path: Path, workers: int, peers: list[Peer]) -> Stage:
     a, b = peers
-    return Stage(tmp_path, workers, a.address, b.address)
+    return Stage(tmp_path, workers, a, b)
 
 
 def test_without_checks_there_are_no_results(stage: Stage) -> None:

@@ -25,7 +25,7 @@ OPEN = 12
 def stage(tmp_path: Path, workers: int) -> Iterator[Stage]:
     """Backends that say their names and stay."""
     with peer(holds(b"a")) as a, peer(holds(b"b")) as b:
-        yield Stage(tmp_path, workers, a.address, b.address)
+        yield Stage(tmp_path, workers, a, b)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from support.daemon import Daemon
+from support.peers import Peer
 
 CONFIG_WITH_ADMIN = """
 workers = {workers}
@@ -48,12 +49,16 @@ class Admin:
         self, method: str, path: str, content: object = None, headers: Mapping[str, str] = {}
     ) -> tuple[int, Any]:
         """Ask, and give the status and what JSON was answered."""
-        connection = HTTPConnection(self._host, self.port, timeout=20)
+        connection = self.connection()
         body = None if content is None else json.dumps(content)
         more = {} if content is None else {"Content-Type": "application/json"}
         connection.request(method, path, body, {**self._headers, **more, **headers})
         response = connection.getresponse()
         return response.status, json.loads(response.read())
+
+    def connection(self) -> HTTPConnection:
+        """Give a connection that is not open yet."""
+        return HTTPConnection(self._host, self.port, timeout=20)
 
     def get(self, path: str) -> Any:
         """Ask for something that there is."""
@@ -63,11 +68,15 @@ class Admin:
 
 
 class Stage:
-    """Two backends that answer with their names, and balancers in front of them."""
+    """Two backends that answer with their names, and balancers in front of them.
 
-    def __init__(self, folder: Path, workers: int, a: str, b: str) -> None:
+    :ivar a: one backend, `b` the other one.
+    """
+
+    def __init__(self, folder: Path, workers: int, a: Peer, b: Peer) -> None:
         self.folder = folder
-        self._workers, self._a, self._b = workers, a, b
+        self.a, self.b = a, b
+        self._workers = workers
 
     def daemon(self, admin: str = LOOPBACK, more: str = "", **options: Any) -> Daemon:
         """Make a balancer.
@@ -79,4 +88,5 @@ class Stage:
 
     def config(self, admin: str = LOOPBACK, more: str = "") -> str:
         """Give the configuration of such a balancer."""
-        return CONFIG_WITH_ADMIN.format(workers=self._workers, admin=admin, a=self._a, b=self._b, more=more)
+        addresses = {"a": self.a.address, "b": self.b.address}
+        return CONFIG_WITH_ADMIN.format(workers=self._workers, admin=admin, more=more, **addresses)

@@ -12,12 +12,12 @@ from tcpbalance import Config
 from tcpbalance.admission.access import Access
 from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.admission.refusal import Refusal
+from tcpbalance.admission.report import client_text
 from tcpbalance.config.admission import LimitsConfig
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.pools import BackendConfig, PoolConfig
 from tcpbalance.control.api_request import ApiError
 from tcpbalance.control.bans import (
-    client_text,
     frontends_with_bans,
     list_bans,
     read_bans_query,

@@ -19,10 +19,13 @@ from tcpbalance.control.admin_http import (
     ASKED_WITHIN,
     MAX_CONNECTIONS,
     MAX_REQUEST_BODY,
+    MAX_STREAMS,
+    STREAM_ENDS_WITHIN,
     AdminConnection,
     AdminFactory,
 )
-from tcpbalance.control.api_request import ApiAnswer, ApiError, ApiRequest
+from tcpbalance.control.api_request import ApiAnswer, ApiError, ApiRequest, StreamSink
+from tcpbalance.control.stream_writer import MAX_UNREAD
 
 
 class ClientTransport(StringTransport):
@@ -231,3 +234,91 @@ def test_of_a_client_that_goes_away_in_the_middle_no_more_is_made(scene: Scene) 
     scene.clock.pump([0] * 10)
     assert made == [0]
     assert not scene.clock.getDelayedCalls()
+
+
+class Streams:
+    """Answers each request with a stream.
+
+    :ivar sinks: of those that are open.
+    """
+
+    def __init__(self, scene: Scene) -> None:
+        self.sinks: list[StreamSink] = []
+        scene.answer = lambda _: succeed(ApiAnswer(content_type="text/event-stream", stream=self._begin))
+
+    def _begin(self, sink: StreamSink) -> Callable[[], None]:
+        self.sinks.append(sink)
+        sink.write(b"begins")
+        return lambda: self.sinks.remove(sink)
+
+
+ASK = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+def test_a_stream_has_no_deadline_and_goes_out_as_it_comes(scene: Scene) -> None:
+    streams = Streams(scene)
+    transport = scene.send(ASK)
+    assert status_of(transport) == 200
+    assert b"\r\nContent-Type: text/event-stream\r\n" in transport.value()
+    assert not scene.clock.getDelayedCalls()
+    streams.sinks[0].write(b"goes on")
+    assert body_of(transport) == b"6\r\nbegins\r\n7\r\ngoes on\r\n"
+
+
+def test_a_stream_ends_with_its_client(scene: Scene) -> None:
+    streams = Streams(scene)
+    connection, transport = scene.connect()
+    connection.dataReceived(ASK)
+    (sink,) = streams.sinks
+    connection.connectionLost(Failure(ConnectionDone()))
+    assert streams.sinks == []
+    sink.write(b"late")
+    assert b"late" not in transport.value()
+
+
+def test_a_stream_that_is_not_read_is_dropped(scene: Scene) -> None:
+    streams = Streams(scene)
+    transport = scene.send(ASK)
+    producer: Any = transport.producer
+    (sink,) = streams.sinks
+    piece = b"x" * (MAX_UNREAD // 4)
+    for _ in range(2):
+        producer.pauseProducing()
+        for _ in range(4):
+            sink.write(piece)
+        assert not transport.aborted
+        producer.resumeProducing()
+    producer.pauseProducing()
+    for _ in range(5):
+        sink.write(piece)
+    assert transport.aborted
+
+
+def test_there_is_a_bound_on_streams(scene: Scene) -> None:
+    streams = Streams(scene)
+    connections = [scene.connect()[0] for _ in range(MAX_STREAMS)]
+    for connection in connections:
+        connection.dataReceived(ASK)
+    transport = scene.send(ASK)
+    assert status_of(transport) == 503
+    assert json.loads(body_of(transport))["error"]["code"] == "too_many_streams"
+    connections[0].connectionLost(Failure(ConnectionDone()))
+    assert status_of(scene.send(ASK)) == 200
+    assert len(streams.sinks) == MAX_STREAMS
+
+
+def test_streams_end_as_a_whole_when_the_balancer_does(scene: Scene) -> None:
+    streams = Streams(scene)
+    stream, (_, other) = scene.send(ASK), scene.connect()
+    scene.factory.end_all()
+    assert streams.sinks == []
+    assert body_of(stream).endswith(b"\r\n0\r\n\r\n")
+    assert (stream.disconnecting, stream.aborted, other.aborted) == (True, False, True)
+    scene.clock.advance(STREAM_ENDS_WITHIN)
+    assert stream.aborted
+
+
+def test_the_head_of_a_stream_can_be_had_alone(scene: Scene) -> None:
+    streams = Streams(scene)
+    transport = scene.send(ASK.replace(b"GET", b"HEAD"))
+    assert (status_of(transport), body_of(transport), streams.sinks) == (200, b"", [])

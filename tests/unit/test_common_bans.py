@@ -68,6 +68,16 @@ def test_a_ban_holds_in_all_workers_and_to_its_end() -> None:
     fleet.stop()
 
 
+def test_it_is_an_event_once() -> None:
+    fleet = Fleet(a_config(), workers=3)
+    events: list[Any] = []
+    fleet.bans.on_event = lambda kind, about: events.append((kind, about["client"], about["frontend"]))
+    ban(fleet, 1, ANNE)
+    ban(fleet, 2, bytes.fromhex("20010db8") + b"\1" * 12)
+    assert events == [("ban", "192.0.2.1", "web"), ("ban", "2001:db8:101:101::/64", "web")]
+    fleet.stop()
+
+
 def test_it_outlives_the_worker() -> None:
     fleet = Fleet(a_config())
     ban(fleet, 1, ANNE)

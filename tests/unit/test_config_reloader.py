@@ -16,6 +16,7 @@ from support.sockets import fired
 from tcpbalance import Balancer, Config
 from tcpbalance.build import read_config
 from tcpbalance.config_reloader import MAX_LOOKS, ConfigReloader, read_settled
+from tcpbalance.control.reloading import ReloadOutcome
 from tcpbalance.net.binding import ListenError
 from tcpbalance.reload import HANGS_AFTER
 from tcpbalance.services.pool_service import LOOKUP_TIMEOUT
@@ -89,13 +90,20 @@ def logged(events: Any) -> str:
     return "\n".join(str(formatEvent(event)) for event in events)
 
 
+HANGS = "has not ended for 10 s, everything stays as it was"
+
+
+def errors_of(done: list[ReloadOutcome]) -> list[str]:
+    return [outcome.error for outcome in done]
+
+
 def test_the_balancer_serves_by_what_the_file_says_now(bench: Bench) -> None:
     bench.write(7)
     with capturedLogs() as events:
         done = fired(bench.reloader.reload())
         assert (done, bench.backlog) == ([], 4096)
         bench.thread.finish()
-    assert (done, bench.backlog) == ([None], 7)
+    assert (errors_of(done), bench.backlog) == ([""], 7)
     assert "reload: ~ frontends.db.backlog: 4096 -> 7 (in place)" in logged(events)
     assert f"reloaded {bench.file}: changes: 1 key" in logged(events)
 
@@ -106,7 +114,8 @@ def test_a_file_with_a_mistake_leaves_everything_as_it_was(bench: Bench, text: s
     with capturedLogs() as events:
         done = fired(bench.reloader.reload())
         bench.thread.finish()
-    assert (done, bench.backlog) == ([None], 4096)
+    (error,) = errors_of(done)
+    assert (error.startswith(f"{bench.file}:"), bench.backlog) == (True, 4096)
     assert f"{bench.file} is not used, everything stays as it was:\n{bench.file}:" in logged(events)
     bench.write(7)
     bench.reloader.reload()
@@ -133,7 +142,7 @@ def test_an_address_that_cannot_be_had_leaves_everything_as_it_was(
     with capturedLogs() as events:
         done = fired(bench.reloader.reload())
         bench.thread.finish()
-    assert done == [None]
+    assert errors_of(done) == ["frontend db: cannot listen on 127.0.0.1:1"]
     assert "everything stays as it was:\nfrontend db: cannot listen on 127.0.0.1:1" in logged(events)
 
 
@@ -147,7 +156,7 @@ def test_what_nothing_foresees_is_logged_with_its_place(
     with capturedLogs() as events:
         done = fired(bench.reloader.reload())
         bench.thread.finish()
-    assert done == [None]
+    assert errors_of(done) == ["the balancer has made a mistake; its log has the cause"]
     (failure,) = [event["log_failure"] for event in events if "log_failure" in event]
     assert failure.check(ZeroDivisionError)
 
@@ -160,7 +169,7 @@ def test_many_requests_are_joined_into_one_more(bench: Bench) -> None:
     assert done == [[]] * 50
     bench.thread.finish()
     assert bench.thread.begun == 2
-    assert (done, bench.backlog) == ([[None]] * 50, 8)
+    assert ([*map(errors_of, done)], bench.backlog) == ([[""]] * 50, 8)
 
 
 def test_a_reload_that_is_under_way_can_be_waited_for(bench: Bench) -> None:
@@ -227,12 +236,12 @@ def test_a_read_that_hangs_is_reported(bench: Bench) -> None:
 def test_a_request_after_a_read_that_hangs_reads_anew(bench: Bench) -> None:
     done = fired(bench.reloader.reload())
     bench.clock.advance(HANGS_AFTER)
-    assert done == [None]
+    assert HANGS in errors_of(done)[0]
     hanging = bench.thread.waiting.pop()
     bench.write(7)
     again = fired(bench.reloader.reload())
     bench.thread.finish()
-    assert (again, bench.backlog) == ([None], 7)
+    assert (errors_of(again), bench.backlog) == ([""], 7)
     bench.write(8)
     bench.thread.waiting.append(hanging)
     bench.thread.finish()
@@ -246,7 +255,7 @@ def test_a_request_during_a_read_that_hangs_reads_anew_when_it_is_given_up(bench
     hanging = bench.thread.waiting.pop(0)
     bench.write(7)
     bench.thread.finish()
-    assert (done, bench.backlog) == ([[None]] * 2, 7)
+    assert ([*map(errors_of, done)], bench.backlog) == ([[""]] * 2, 7)
     hanging[1].errback(ZeroDivisionError("too late to be of interest"))
     bench.clock.advance(HANGS_AFTER)
     assert bench.thread.waiting == []
@@ -257,7 +266,7 @@ def test_each_read_that_hangs_is_reported_and_the_next_one_is_not_kept_from_it(b
         for _ in range(3):
             done = fired(bench.reloader.reload())
             bench.clock.advance(HANGS_AFTER)
-            assert done == [None]
+            assert HANGS in errors_of(done)[0]
     assert logged(events).count("has not ended") == 3
 
 

@@ -42,6 +42,22 @@ def test_sessions_are_ended_when_the_time_is_over() -> None:
     assert not stage.clock.getDelayedCalls()
 
 
+def test_one_backend_has_a_time_of_its_own() -> None:
+    stage, pool = Stage(), a_pool(some_backends(1, 1), drain_timeout=10.0)
+    a, b = pool.backends
+    stage.drains.begin(pool, [a, b])
+    stage.drains.limit(pool, a, 20.0)
+    stage.drains.begin(pool, [a])
+    stage.clock.advance(10)
+    assert stage.ended == ["b"]
+    stage.drains.limit(pool, a, 1.0)
+    stage.clock.advance(1)
+    assert stage.ended == ["b", "a"]
+    stage.drains.limit(pool, a, 1.0)
+    stage.drains.cancel(a)
+    assert not stage.clock.getDelayedCalls()
+
+
 def test_without_a_limit_nothing_is_waited_for() -> None:
     stage, pool = Stage(), a_pool(some_backends(1))
     stage.drains.begin(pool, pool.backends)

@@ -233,6 +233,19 @@ def test_told_again_once_it_had_changed(guarded: Guarded, logged: Sequence[LogEv
     assert len(logged) == 2
 
 
+def test_its_begin_and_its_end_are_events(guarded: Guarded) -> None:
+    events: list[Any] = []
+    guarded.guard.on_event = lambda kind, about: events.append((kind, about))
+    guarded.frontends[0].open(1)
+    for descriptors in (100, 100, 10, 10):
+        guarded.descriptors = descriptors
+        guarded.look()
+    assert events == [
+        ("overload_begins", {"state": "memory 10.0 MiB of 100.0 MiB, descriptors 100 of 100"}),
+        ("overload_ends", {"state": "memory 10.0 MiB of 100.0 MiB, descriptors 10 of 100"}),
+    ]
+
+
 def test_a_gap_ends_after_a_while(guarded: Guarded) -> None:
     guarded.frontends[0].open(1)
     guarded.descriptors = 100

@@ -81,7 +81,7 @@ class Scene:
             raise OSError(24, "Too many open files")
         return MemoryProcess(column, nursery, lambda ended: self.place.has_ended(cast(Any, ended)))
 
-    def on_serving(self) -> None:
+    def on_serving(self, process: object, before: object) -> None:
         self.served += 1
 
     @property

@@ -1,0 +1,189 @@
+"""The operations of the API that change backends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from tcpbalance.config.draft import Mistakes
+from tcpbalance.config.errors import BrokenRules, Mistake, key_text
+from tcpbalance.config.messages import must_be_one_of
+from tcpbalance.config.plain import duration
+from tcpbalance.config.pools import MAX_WEIGHT
+from tcpbalance.control.api_request import ApiAnswer, ApiError, ApiRequest
+from tcpbalance.control.config_orders import (
+    ChangeConfig,
+    read_backend,
+    with_backend,
+    with_weight,
+    without_backend,
+)
+from tcpbalance.control.controls import Controls
+from tcpbalance.control.finding import backend_in
+from tcpbalance.control.request_body import read_object
+from tcpbalance.control.routes import ApiRoute
+from tcpbalance.errors import SettingError, TcpbalanceError
+from tcpbalance.pool.backend import AdminState
+
+_STATES = [state.value for state in AdminState]
+
+_KEYS_OF_CHANGE = ("state", "deadline", "weight")
+_KEYS_OF_BACKEND = ("address", "name", "weight", "max_connections", "backup", "server_name", "state")
+
+UNTIL_RESTART = {"lasts": "until the next restart"}
+UNTIL_RELOAD = {"lasts": "until the next reload"}
+"""The file is the truth: a reload goes back to what it says."""
+
+
+@frozen
+class _BackendChange:
+    """What a request changes of a backend; None for what stays.
+
+    :param deadline: seconds that its open sessions may go on.
+    """
+
+    state: AdminState | None
+    deadline: float | None
+    weight: int | None
+
+    @classmethod
+    def of(cls, request: ApiRequest) -> _BackendChange:
+        """Read it.
+
+        :raises ApiError: it makes no sense.
+        """
+        wanted = read_object(request, _KEYS_OF_CHANGE)
+        state = _state(wanted["state"]) if "state" in wanted else None
+        deadline = _deadline(wanted["deadline"], state) if "deadline" in wanted else None
+        weight = _weight(wanted["weight"]) if "weight" in wanted else None
+        return cls(state, deadline, weight)
+
+    def __str__(self) -> str:
+        state = [] if self.state is None else [f"state {self.state.value}"]
+        deadline = [] if self.deadline is None else [f"deadline {self.deadline:g} s"]
+        weight = [] if self.weight is None else [f"weight {self.weight}"]
+        return ", ".join([*state, *deadline, *weight])
+
+
+class BackendHandlers:
+    """Serves the requests.
+
+    :param controls: what they ask.
+    """
+
+    _log = Logger()
+
+    def __init__(self, controls: Controls) -> None:
+        self._controls = controls
+
+    def routes(self) -> list[ApiRoute]:
+        """Give the operations."""
+        return [
+            ApiRoute("PATCH", "/api/v1/pools/{pool}/backends/{backend}", self._change),
+            ApiRoute("POST", "/api/v1/pools/{pool}/backends", self._add),
+            ApiRoute("DELETE", "/api/v1/pools/{pool}/backends/{backend}", self._remove),
+        ]
+
+    def _change(self, request: ApiRequest) -> Deferred[ApiAnswer]:
+        pool, name = request.names["pool"], request.names["backend"]
+        change = _BackendChange.of(request)
+        self._controls.check_backend(pool, name)
+        changed: Deferred[Any] = succeed(None)
+        if change.weight is not None:
+            changed = self._change_config(request, [name], with_weight(pool, name, change.weight))
+        changed.addCallback(lambda _: self._set_state(request, change))
+        changed.addCallback(lambda _: self._log_change(request, f"has set backend {name} to {change}"))
+        lasts = UNTIL_RESTART if change.weight is None else UNTIL_RELOAD
+        return changed.addCallback(lambda _: self._show(request, name, lasts))
+
+    def _set_state(self, request: ApiRequest, change: _BackendChange) -> None:
+        pool, name = request.names["pool"], request.names["backend"]
+        with self._controls.events.ordered_by(request.peer, pool, [name]):
+            if change.state is not None:
+                self._controls.set_admin_state(pool, name, change.state)
+            if change.deadline is not None:
+                self._controls.limit_drain(pool, name, change.deadline)
+
+    def _add(self, request: ApiRequest) -> Deferred[ApiAnswer]:
+        pool = request.names["pool"]
+        content = read_object(request, _KEYS_OF_BACKEND)
+        self._controls.check_pool(pool)
+        try:
+            backend = read_backend(content, self._controls.configured.file.path.parent)
+        except Mistakes as error:
+            raise ApiError(400, "bad_backend", _text(error.mistakes)) from error
+        changed = self._change_config(request, [backend.name], with_backend(pool, backend))
+        changed.addCallback(lambda _: self._log_change(request, f"has added backend {backend.name}"))
+        return changed.addCallback(lambda _: self._show(request, backend.name, UNTIL_RELOAD, 201))
+
+    def _remove(self, request: ApiRequest) -> Deferred[ApiAnswer]:
+        pool, name = request.names["pool"], request.names["backend"]
+        self._controls.check_backend(pool, name)
+        changed = self._change_config(request, [name], without_backend(pool, name))
+        changed.addCallback(lambda _: self._log_change(request, f"has removed backend {name}"))
+        return changed.addCallback(lambda _: ApiAnswer.of(UNTIL_RELOAD))
+
+    def _change_config(
+        self, request: ApiRequest, backends: Iterable[str], change: ChangeConfig
+    ) -> Deferred[Any]:
+        order = self._controls.events.ordered_by(request.peer, request.names["pool"], backends)
+
+        def end(outcome: Any) -> Any:
+            order.close()
+            return outcome
+
+        return self._controls.change_config(change).addBoth(end).addErrback(_refused)
+
+    def _log_change(self, request: ApiRequest, what: str) -> None:
+        self._log.info(
+            "admin: {peer} {what} of pool {pool}", peer=request.peer, what=what, pool=request.names["pool"]
+        )
+
+    def _show(
+        self, request: ApiRequest, backend: str, lasts: dict[str, str], status: int = 200
+    ) -> Deferred[ApiAnswer]:
+        return self._controls.view().addCallback(
+            lambda view: ApiAnswer.of({**backend_in(view, request.names["pool"], backend), **lasts}, status)
+        )
+
+
+def _refused(failure: Failure) -> None:
+    """Say why a configuration is refused."""
+    failure.trap(TcpbalanceError)  # type: ignore[no-untyped-call]  # Twisted's
+    error = failure.value
+    assert isinstance(error, TcpbalanceError)
+    if isinstance(error, ApiError):
+        raise error
+    text = _text(error.mistakes) if isinstance(error, Mistakes | BrokenRules) else str(error)
+    raise ApiError(409, "refused", text) from error
+
+
+def _text(mistakes: Iterable[Mistake]) -> str:
+    """Word mistakes, one a line, as those of the file."""
+    return "\n".join(f"{key_text(m.path)} {m.message}".strip() for m in mistakes)
+
+
+def _state(value: object) -> AdminState:
+    if value not in _STATES:
+        raise ApiError(400, "bad_state", f"state {must_be_one_of(value, _STATES)}")
+    return AdminState(value)
+
+
+def _deadline(value: Any, state: AdminState | None) -> float:
+    if state is not AdminState.DRAIN:
+        raise ApiError(400, "bad_deadline", 'deadline goes with state "drain"')
+    try:
+        return float(duration(value))
+    except SettingError as error:
+        raise ApiError(400, "bad_deadline", f"deadline {error}") from error
+
+
+def _weight(value: object) -> int:
+    if type(value) is not int or not 1 <= value <= MAX_WEIGHT:
+        raise ApiError(400, "bad_weight", f"weight must be a whole number from 1 to {MAX_WEIGHT}")
+    return value

@@ -1,0 +1,83 @@
+"""The operations of the API that are about the configuration file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from tcpbalance.config.difference import Difference
+from tcpbalance.config.errors import ConfigError, Problem, key_text
+from tcpbalance.config.plan import plan_document, plan_lines
+from tcpbalance.control.api_request import ApiAnswer, ApiError, ApiRequest
+from tcpbalance.control.controls import Controls
+from tcpbalance.control.reloading import ReloadOutcome
+from tcpbalance.control.routes import ApiRoute
+
+
+class ConfigHandlers:
+    """Serves the requests.
+
+    :param controls: what they ask.
+    """
+
+    _log = Logger()
+
+    def __init__(self, controls: Controls) -> None:
+        self._controls = controls
+        self._is_comparing = False
+
+    def routes(self) -> list[ApiRoute]:
+        """Give the operations."""
+        return [
+            ApiRoute("POST", "/api/v1/reload", self._reload),
+            ApiRoute("GET", "/api/v1/plan", self._plan),
+        ]
+
+    def _reload(self, request: ApiRequest) -> Deferred[ApiAnswer]:
+        self._log.info("admin: {peer} has the configuration file read again", peer=request.peer)
+        return self._controls.configured.file.reload().addCallback(self._answer)
+
+    def _answer(self, outcome: ReloadOutcome | None) -> ApiAnswer:
+        if outcome is None:
+            raise ApiError(503, "shutting_down", "the balancer is shutting down")
+        if outcome.problems:
+            raise _mistakes(outcome.error, outcome.problems)
+        if outcome.difference is None:
+            raise ApiError(409, "refused", outcome.error)
+        return ApiAnswer.of({**_shown(outcome.difference), "config": self._controls.configured.shown()})
+
+    def _plan(self, request: ApiRequest) -> Deferred[ApiAnswer]:
+        if self._is_comparing:
+            # One that hangs takes a thread, as a pipe does that nothing writes to.
+            raise ApiError(503, "busy", "the configuration file is being read already: ask again")
+        self._is_comparing = True
+        compared = self._controls.configured.file.compare(self._controls.config)
+        compared.addBoth(self._has_compared)
+        return compared.addCallbacks(lambda found: ApiAnswer.of(_shown(found)), _refuse)
+
+    def _has_compared(self, outcome: Any) -> Any:
+        self._is_comparing = False
+        return outcome
+
+
+def _shown(found: Difference) -> dict[str, Any]:
+    *_, summary = plan_lines(found)
+    return {"summary": summary, "plan": plan_document(found)}
+
+
+def _refuse(failure: Failure) -> NoReturn:
+    failure.trap(ConfigError)  # type: ignore[no-untyped-call]  # Twisted's
+    assert isinstance(failure.value, ConfigError)
+    raise _mistakes(str(failure.value), failure.value.problems)
+
+
+def _mistakes(text: str, problems: Iterable[Problem]) -> ApiError:
+    """Make the error for a file with mistakes, which has all of them."""
+    listed = [
+        {"file": it.file, "line": it.line, "key": key_text(it.path), "message": it.message} for it in problems
+    ]
+    return ApiError(422, "config_mistakes", text, more={"mistakes": listed})

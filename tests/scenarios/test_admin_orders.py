@@ -1,0 +1,121 @@
+"""Weights, deadlines of drains, and backends that come and go, at the request of an operator."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+
+import pytest
+
+from support.admin import BACKEND_A, Admin, Stage
+from support.clients import ask, connect
+from support.peers import holds, named, peer
+from support.streams import Stream
+from support.waiting import until
+
+BACKENDS = "/api/v1/pools/web/backends"
+
+
+def shares(port: int, count: int = 40) -> Counter[bytes]:
+    """Say how many of some connections each backend has had."""
+    return Counter(ask(port, source=f"127.0.1.{number + 1}") for number in range(count))
+
+
+def test_a_backend_gets_another_weight_until_the_next_reload(stage: Stage) -> None:
+    with stage.daemon() as daemon, Stream(Admin(daemon)) as stream:
+        admin = Admin(daemon)
+        status, backend = admin.ask("PATCH", BACKEND_A, {"weight": 3})
+        assert (status, backend["weight"], backend["lasts"]) == (200, 3, "until the next reload")
+        event = stream.wait_for("backend_weight")
+        assert (event["weight"], event["before"], event["by"].partition(":")[0]) == (3, 1, "127.0.0.1")
+        # Each worker begins its cycle somewhere else.
+        assert 28 <= shares(daemon.port)[b"a"] <= 32
+        daemon.wait_for_log(r"admin: 127\.0\.0\.1:\d+ has set backend a to weight 3 of pool web")
+        daemon.send(signal.SIGHUP)
+        assert stream.wait_for("backend_weight")["weight"] == 1
+        assert admin.get(BACKEND_A)["weight"] == 1
+
+
+def test_a_backend_is_added_and_removed(stage: Stage) -> None:
+    with stage.daemon() as daemon, named("c") as (c,), Stream(Admin(daemon)) as stream:
+        admin = Admin(daemon)
+        status, backend = admin.ask("POST", BACKENDS, {"address": c.address, "name": "c", "weight": 2})
+        assert (status, backend["name"], backend["weight"]) == (201, "c", 2)
+        assert backend["lasts"] == "until the next reload"
+        assert stream.wait_for("backend_added")["by"].startswith("127.0.0.1:")
+        assert shares(daemon.port).keys() == {b"a", b"b", b"c"}
+        status, answer = admin.ask("DELETE", f"{BACKENDS}/a", {})
+        assert (status, answer) == (200, {"lasts": "until the next reload"})
+        assert stream.wait_for("backend_removed")["backend"] == "a"
+        assert shares(daemon.port).keys() == {b"b", b"c"}
+        assert [its["name"] for its in admin.get("/api/v1/pools/web")["backends"]] == ["b", "c"]
+        daemon.send(signal.SIGHUP)
+        assert stream.wait_for("reloaded")["summary"].startswith("begins: 1 backend; ends: 1 backend")
+        assert shares(daemon.port).keys() == {b"a", b"b"}
+
+
+def test_a_drain_ends_the_sessions_at_its_deadline(stage: Stage) -> None:
+    with peer(holds(b"held")) as held, stage.daemon() as daemon:
+        admin = Admin(daemon)
+        admin.ask("POST", BACKENDS, {"address": held.address, "name": "held"})
+        for name in "ab":
+            admin.ask("PATCH", f"{BACKENDS}/{name}", {"state": "maintenance"})
+        clients = [connect(daemon.port, source=f"127.0.1.{number + 1}") for number in range(8)]
+        try:
+            assert {client.recv(4) for client in clients} == {b"held"}
+            order = {"state": "drain", "deadline": "0s", "weight": 2}
+            status, backend = admin.ask("PATCH", f"{BACKENDS}/held", order)
+            assert (status, backend["state"], backend["weight"]) == (200, "draining", 2)
+            for client in clients:
+                with pytest.raises(ConnectionResetError):
+                    client.recv(1)
+        finally:
+            for client in clients:
+                client.close()
+        until(lambda: not admin.get(f"{BACKENDS}/held")["counters"]["connections_active"], "no session left")
+
+
+REFUSED: list[tuple[str, str, object, int, str]] = [
+    ("PATCH", "/a", {"weight": 0}, 400, "weight must be a whole number from 1 to 256"),
+    ("PATCH", "/a", {"weight": True}, 400, "weight must be a whole number from 1 to 256"),
+    ("PATCH", "/a", {"weight": 2, "state": "off"}, 400, "state must be one of"),
+    ("PATCH", "/a", {"deadline": "1s"}, 400, 'deadline goes with state "drain"'),
+    ("PATCH", "/a", {"state": "drain", "deadline": "soon"}, 400, "deadline must be a duration"),
+    ("PATCH", "/x", {"weight": 2}, 404, 'no backend is named "x", the backends are "a" and "b"'),
+    ("POST", "", {"name": "c"}, 400, "address"),
+    ("POST", "", {"address": "nowhere"}, 400, "address must"),
+    ("POST", "", {"address": "127.0.0.1:1", "weight": "2"}, 400, "weight must be a whole number"),
+    ("POST", "", {"address": "127.0.0.1:1", "wait": 2}, 400, 'the body has "wait"'),
+    ("POST", "", {"address": "127.0.0.1:1", "name": "a"}, 409, 'the name "a" is already that of'),
+    ("POST", "", {"address": "127.0.0.1:1", "server_name": "x"}, 409, "has no effect without TLS"),
+    ("DELETE", "/x", {}, 404, 'no backend is named "x"'),
+]
+
+
+def test_what_makes_no_sense_is_refused_as_in_the_file_and_nothing_changes(stage: Stage) -> None:
+    with stage.daemon() as daemon:
+        admin = Admin(daemon)
+        before = admin.get("/api/v1/pools/web")["backends"]
+        for method, path, content, status, message in REFUSED:
+            found, answer = admin.ask(method, BACKENDS + path, content)
+            assert (found, message in answer["error"]["message"]) == (status, True), (path, content, answer)
+        status, answer = admin.ask("POST", "/api/v1/pools/wep/backends", {"address": "127.0.0.1:1"})
+        assert (status, answer["error"]["code"]) == (404, "no_such_pool")
+        assert admin.get("/api/v1/pools/web")["backends"] == before
+        assert admin.ask("DELETE", f"{BACKENDS}/b", {})[0] == 200
+        status, answer = admin.ask("DELETE", f"{BACKENDS}/a", {})
+        assert (status, answer["error"]["message"]) == (409, "backends must have at least one backend")
+
+
+def test_many_changes_at_once_are_all_made(stage: Stage) -> None:
+    with stage.daemon() as daemon:
+        admin = Admin(daemon)
+        connections = []
+        for number in range(8):
+            connection = admin.connection()
+            body = f'{{"address": "127.0.0.1:{number + 1}", "name": "x{number}", "backup": true}}'
+            connection.request("POST", BACKENDS, body, {"Content-Type": "application/json"})
+            connections.append(connection)
+        assert [connection.getresponse().status for connection in connections] == [201] * 8
+        names = {its["name"] for its in admin.get("/api/v1/pools/web")["backends"]}
+        assert names == {"a", "b", *(f"x{number}" for number in range(8))}
