@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from tcpbalance.cli.admin_options import add_admin_command, client_of
 from tcpbalance.cli.command_parser import Commands, positive_number
+from tcpbalance.cli.pages import SHOWN
 
 if TYPE_CHECKING:
     from tcpbalance.cli.admin_client import AdminClient
-
-SHOWN_BANS = 100
-"""Unless more are asked for."""
 
 
 def add_bans(commands: Commands) -> None:
@@ -25,7 +23,7 @@ def add_bans(commands: Commands) -> None:
         "--limit",
         metavar="NUMBER",
         type=positive_number,
-        help=f"show so many at most ({SHOWN_BANS} by default)",
+        help=f"show so many at most ({SHOWN} by default)",
     )
     bans.add_argument("--json", action="store_true", help="show them as JSON")
     bans.add_argument("--add", metavar="CLIENT", help="ban this client; needs --frontend and --for")
@@ -73,7 +71,7 @@ def _show(client: AdminClient, arguments: argparse.Namespace) -> None:
 
     from tcpbalance.cli.terminal import paint_of_output, show, table_width
 
-    limit = arguments.limit or SHOWN_BANS
+    limit = arguments.limit or SHOWN
     answer = client.get("bans", frontend=arguments.frontend, client=arguments.client, limit=limit)
     if arguments.json:
         import json

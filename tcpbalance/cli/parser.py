@@ -17,6 +17,7 @@ COMMANDS = {
     "sessions": "sessions",
     "health": "health",
     "bans": "bans",
+    "affinity": "affinity",
     "drain": "backends",
     "ready": "backends",
     "maintenance": "backends",

@@ -9,16 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from tcpbalance.cli.admin_options import add_admin_command, client_of
 from tcpbalance.cli.command_parser import Commands, positive_number
+from tcpbalance.cli.pages import SHOWN, listed
 
 if TYPE_CHECKING:
     from tcpbalance.cli.admin_client import AdminClient
     from tcpbalance.cli.table import Cell
-
-SHOWN = 100
-"""Sessions, unless more are asked for."""
-
-PAGE = 1000
-"""Sessions that are asked for at once; the admin side gives no more."""
 
 _FILTERS = {
     "client": ("NETWORK", "those of clients in this network, such as 203.0.113.0/24"),
@@ -55,7 +50,7 @@ def _sessions(arguments: argparse.Namespace, parser: argparse.ArgumentParser) ->
             parser.error("--end takes one session, and no other option")
         _end(client_of(arguments), arguments.end)
         return 0
-    found, has_more = listed(client_of(arguments), filters, arguments.limit)
+    found, has_more = listed(client_of(arguments), "sessions", filters, arguments.limit)
     if arguments.json:
         import json
 
@@ -67,23 +62,6 @@ def _sessions(arguments: argparse.Namespace, parser: argparse.ArgumentParser) ->
     if has_more:
         print(f"There are more than {len(found)}; --limit shows more.", file=sys.stderr)
     return 0
-
-
-def listed(
-    client: AdminClient, filters: Mapping[str, str], limit: int
-) -> tuple[list[Mapping[str, Any]], bool]:
-    """Get page after page.
-
-    :returns: the sessions, and whether there are more.
-    """
-    found: list[Mapping[str, Any]] = []
-    after = None
-    while True:
-        page = client.get("sessions", limit=min(PAGE, limit - len(found)), after=after, **filters)
-        found += page["sessions"]
-        after = page["next"]
-        if after is None or len(found) >= limit:
-            return found, after is not None
 
 
 def _end(client: AdminClient, session: str) -> None:

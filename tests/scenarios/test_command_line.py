@@ -22,7 +22,7 @@ from support.tmux import terminal
 from support.waiting import until
 from tcpbalance.cli.admin_address import parse_admin
 from tcpbalance.cli.admin_client import AdminClient
-from tcpbalance.cli.sessions import listed
+from tcpbalance.cli.pages import listed
 from tcpbalance.workers.shared_counts import can_count
 
 CONFIG = """
@@ -303,15 +303,15 @@ def test_sessions_are_listed_and_ended(steered: Steered) -> None:
 
 
 def test_pages_of_sessions_are_put_together(alone: Steered, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tcpbalance.cli.sessions.PAGE", 2)
+    monkeypatch.setattr("tcpbalance.cli.pages.PAGE", 2)
     clients = [connect(alone.daemon.port) for _ in range(5)]
     try:
         until(lambda: len(json.loads(alone.run("sessions", "--json"))["sessions"]) == 5, "5 sessions")
         # Within this process, where pages are small.
         admin = AdminClient(parse_admin(str(alone.socket), "--admin"))
-        found, more = listed(admin, {}, 100)
+        found, more = listed(admin, "sessions", {}, 100)
         assert (len({session["id"] for session in found}), more) == (5, False)
-        found, more = listed(admin, {}, 3)
+        found, more = listed(admin, "sessions", {}, 3)
         assert (len(found), more) == (3, True)
     finally:
         for client in clients:
@@ -401,3 +401,28 @@ def test_options_of_bans_that_do_not_fit(options: list[str], message: str) -> No
     done = finish([TCPBALANCE, "bans", *options])
     assert done.returncode == 2
     assert done.stderr.endswith(f"tcpbalance bans: error: {message}\n")
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_affinity_is_shown_and_forgotten(tmp_path: Path, workers: int) -> None:
+    with named("a", "b") as (a, b):
+        config = CONFIG.format(workers=workers, a=a.address, b=b.address) + "affinity = {}\n"
+        with Daemon(config, tmp_path) as daemon:
+            steered = Steered(daemon)
+            served = {
+                source: ask(daemon.port, source=source).decode() for source in ("127.0.0.7", "127.0.0.8")
+            }
+            until(lambda: len(steered.run("affinity").splitlines()) == 3, "two clients")
+            head, line = steered.run("affinity", "--client", "127.0.0.7").splitlines()
+            assert head.split() == ["CLIENT", "POOL", "BACKEND", "NOW", "AT", "REMEMBERED", "FOR"]
+            assert line.split()[:3] == ["127.0.0.7", "web", served["127.0.0.7"]]
+            assert steered.run("affinity", "--forget", "--client", "127.0.0.7") == "1 client is forgotten\n"
+            until(lambda: len(steered.run("affinity").splitlines()) == 2, "one client")
+            assert json.loads(steered.run("affinity", "--json"))["affinity"][0]["client"] == "127.0.0.8"
+
+
+@pytest.mark.parametrize("options", [[], ["--json", "--pool", "web"], ["--limit", "5", "--pool", "web"]])
+def test_what_is_forgotten_must_be_selected(options: list[str]) -> None:
+    done = finish([TCPBALANCE, "affinity", "--forget", *options])
+    assert done.returncode == 2
+    assert "--forget takes --pool, --client and --backend, at least one, and no other option" in done.stderr
