@@ -6,7 +6,7 @@ import http.client
 import json
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from http.client import (
     HTTPConnection,
@@ -57,7 +57,7 @@ class AdminClient:
 
     def __init__(self, address: AdminAddress) -> None:
         self.address = address
-        self._headers = {"Accept": "application/json", **_authorization(address.token_file)}
+        self._authorization = _authorization(address.token_file)
 
     def get(self, *path: str, **query: object) -> Any:
         """Ask for something.
@@ -74,37 +74,52 @@ class AdminClient:
         """
         return self._ask(method, path, query, json.dumps(content))
 
+    def stream(self, *path: str, **query: object) -> Iterator[tuple[str, Any]]:
+        """Ask for server-sent events, and give the name and the data of each as it comes.
+
+        :raises CommandError: the stream has ended, too.
+        """
+        with self._answer("GET", path, query, None, "text/event-stream") as response:
+            yield from _server_sent(response)
+        raise self._unreachable("the stream has ended")
+
     def _ask(
         self, method: str, path: tuple[str, ...], query: Mapping[str, object], body: str | None = None
     ) -> Any:
         with self._answer(method, path, query, body) as response:
-            content = response.read()
-        try:
-            return json.loads(content) if content else None
-        except ValueError as error:
-            raise self._unreachable("what answers there is not a balancer's admin side") from error
+            return json.loads(response.read() or "null")
 
     @contextmanager
     def _answer(
-        self, method: str, path: tuple[str, ...], query: Mapping[str, object], body: str | None
+        self,
+        method: str,
+        path: tuple[str, ...],
+        query: Mapping[str, object],
+        body: str | None,
+        accept: str = "application/json",
     ) -> Iterator[HTTPResponse]:
         """Ask, and give an answer that is no error."""
         with closing(self._connection()) as connection:
             try:
-                response = self._begin(connection, method, _target(path, query), body)
+                response = self._begin(connection, method, _target(path, query), body, accept)
                 if response.status >= 400:
                     raise CommandError(_reason(response, response.read()))
                 yield response
             except (OSError, HTTPException) as error:
                 raise self._unreachable(_cause(error)) from error
+            except ValueError as error:
+                raise self._unreachable("what answers there is not a balancer's admin side") from error
 
-    def _begin(self, connection: HTTPConnection, method: str, target: str, body: str | None) -> HTTPResponse:
+    def _begin(
+        self, connection: HTTPConnection, method: str, target: str, body: str | None, accept: str
+    ) -> HTTPResponse:
         connection.connect()
         connection.sock.settimeout(SILENT_FOR)
-        json_type = {} if body is None else {"Content-Type": "application/json"}
+        of_body = {} if body is None else {"Content-Type": "application/json"}
+        headers = {"Accept": accept, **of_body, **self._authorization}
         # It may have answered before it had read everything.
         with suppress(BrokenPipeError, ConnectionResetError):
-            connection.request(method, target, body, {**self._headers, **json_type})
+            connection.request(method, target, body, headers)
         return connection.getresponse()
 
     def _connection(self) -> HTTPConnection:
@@ -124,6 +139,21 @@ def _target(path: tuple[str, ...], query: Mapping[str, object]) -> str:
     given = {name: value for name, value in query.items() if value is not None}
     target = "/".join([API, *(quote(part, safe="") for part in path)])
     return f"{target}?{urlencode(given)}" if given else target
+
+
+def _server_sent(lines: Iterable[bytes]) -> Iterator[tuple[str, Any]]:
+    """Read server-sent events, each with data in one line of JSON: the HTML standard, section 9.2."""
+    name = data = ""
+    for line in lines:
+        field, _, value = line.decode().rstrip("\r\n").partition(":")
+        if field == "event":
+            name = value.strip()
+        elif field == "data":
+            data = value
+        elif not line.strip():
+            if data:
+                yield name, json.loads(data)
+            name = data = ""
 
 
 def _authorization(file: Path | None) -> dict[str, str]:

@@ -1,14 +1,15 @@
-"""``tcpbalance drain``, ``ready`` and ``maintenance``: which backends get clients."""
+"""``tcpbalance drain``, ``ready``, ``maintenance`` and ``weight``: which backends get how many clients."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from tcpbalance.cli.admin_options import add_admin_command, client_of
-from tcpbalance.cli.command_parser import CommandParser, Commands
+from tcpbalance.cli.command_parser import CommandParser, Commands, positive_number
 
 if TYPE_CHECKING:
     from tcpbalance.cli.admin_client import AdminClient
@@ -23,6 +24,9 @@ def add_drain(commands: Commands) -> None:
     drain = _add_command(commands, "drain", "give a backend no new clients; its open sessions go on")
     drain.add_argument(
         "--wait", action="store_true", help="wait until no session is open, and show how many there are"
+    )
+    drain.add_argument(
+        "--deadline", metavar="TIME", help="end the sessions that are open after this time, such as 5m"
     )
     drain.set_defaults(run=_drain)
 
@@ -41,6 +45,13 @@ def add_maintenance(commands: Commands) -> None:
     maintenance.set_defaults(run=lambda arguments: _set_state(arguments, "maintenance"))
 
 
+def add_weight(commands: Commands) -> None:
+    """Add the command to a parser."""
+    weight = _add_command(commands, "weight", "set the weight of a backend: its share against the others")
+    weight.add_argument("weight", metavar="NUMBER", type=positive_number, help="1 to 256")
+    weight.set_defaults(run=_weight)
+
+
 def _add_command(commands: Commands, name: str, help: str) -> CommandParser:  # noqa: A002  # argparse's word
     command = add_admin_command(commands, name, help)
     command.add_argument(
@@ -51,25 +62,38 @@ def _add_command(commands: Commands, name: str, help: str) -> CommandParser:  # 
 
 def _drain(arguments: argparse.Namespace) -> int:
     client = client_of(arguments)
-    found = _change(client, arguments.backend, "drain")
+    deadline = {} if arguments.deadline is None else {"deadline": arguments.deadline}
+    found = _set(client, arguments.backend, {"state": "drain", **deadline})
     if arguments.wait:
         _wait(client, found)
     return 0
 
 
 def _set_state(arguments: argparse.Namespace, state: str) -> int:
-    _change(client_of(arguments), arguments.backend, state)
+    _set(client_of(arguments), arguments.backend, {"state": state})
     return 0
 
 
-def _change(client: AdminClient, name: str, state: str) -> NamedBackend:
+def _set(client: AdminClient, name: str, wanted: Mapping[str, object]) -> NamedBackend:
     """Set the state of a backend, and say what it is now."""
+    named, answer = _change(client, name, wanted)
+    print(f"{named}: {answer['state']}, {_sessions(answer)} ({answer['lasts']})", flush=True)
+    return named
+
+
+def _weight(arguments: argparse.Namespace) -> int:
+    named, answer = _change(client_of(arguments), arguments.backend, {"weight": arguments.weight})
+    print(f"{named}: weight {answer['weight']} ({answer['lasts']})")
+    return 0
+
+
+def _change(
+    client: AdminClient, name: str, wanted: Mapping[str, object]
+) -> tuple[NamedBackend, Mapping[str, Any]]:
     from tcpbalance.cli.backend_names import find_named
 
-    found = find_named(client.get("pools")["pools"], name)
-    answer = client.change("PATCH", "pools", found.pool, "backends", found.backend, content={"state": state})
-    print(f"{found}: {answer['state']}, {_sessions(answer)} ({answer['lasts']})", flush=True)
-    return found
+    named = find_named(client.get("pools")["pools"], name)
+    return named, client.change("PATCH", "pools", named.pool, "backends", named.backend, content=wanted)
 
 
 def _wait(client: AdminClient, named: NamedBackend) -> None:
@@ -104,12 +128,10 @@ def _show_progress(text: str) -> None:
         print(text, flush=True)
 
 
-def _sessions(backend: dict[str, object]) -> str:
+def _sessions(backend: Mapping[str, Any]) -> str:
     count = _open_sessions(backend)
     return f"{count} {'session' if count == 1 else 'sessions'} open"
 
 
-def _open_sessions(backend: dict[str, object]) -> int:
-    counters = backend["counters"]
-    assert isinstance(counters, dict)
-    return int(counters.get("connections_active", 0))
+def _open_sessions(backend: Mapping[str, Any]) -> int:
+    return int(backend["counters"].get("connections_active", 0))

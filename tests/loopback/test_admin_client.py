@@ -118,3 +118,25 @@ def test_a_token_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("a\nb")
     with pytest.raises(CommandError, match=r"must be one line of ASCII$"):
         client("127.0.0.1:1", tmp_path / "a")
+
+
+def test_server_sent_events_are_read() -> None:
+    text = b'retry: 1000\n\n:\n\nid: 1\ndata: {"a": 1}\n\nevent: missed\ndata: {}\n\ndata: {"a": 2}\n\n'
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+    found: list[tuple[str, object]] = []
+    with http_answers(head + text) as server:
+        with pytest.raises(CommandError, match=r"the stream has ended$") as caught:
+            found.extend(client(server.address).stream("events", since=5))
+        assert caught.value.status == UNREACHABLE
+        (asked,) = server.asked
+    assert asked.startswith("GET /api/v1/events?since=5 HTTP/1.1\r\n")
+    assert "Accept: text/event-stream\r\n" in asked
+    assert found == [("", {"a": 1}), ("missed", {}), ("", {"a": 2})]
+
+
+def test_events_that_are_none() -> None:
+    with (
+        http_answers(b"HTTP/1.1 200 OK\r\n\r\ndata: x\n\n") as server,
+        pytest.raises(CommandError, match=r"is not a balancer's admin side$"),
+    ):
+        next(client(server.address).stream("events"))

@@ -10,7 +10,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -426,3 +426,62 @@ def test_what_is_forgotten_must_be_selected(options: list[str]) -> None:
     done = finish([TCPBALANCE, "affinity", "--forget", *options])
     assert done.returncode == 2
     assert "--forget takes --pool, --client and --backend, at least one, and no other option" in done.stderr
+
+
+def test_events_are_shown_and_followed(steered: Steered) -> None:
+    steered.run("drain", "a")
+    command = ["env", "--default-signal=INT", *steered.command("events", "--follow")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        line = line_with(child.stdout, "backend state")
+        assert re.fullmatch(r"\S+Z  backend state  pool web, backend a, .*state drain.*\n", line)
+        steered.run("weight", "b", "7")
+        assert "pool web, backend b" in line_with(child.stdout, "backend weight")
+        child.send_signal(signal.SIGINT)
+        assert child.communicate(timeout=20) == ("", "")
+        assert child.returncode == 130
+    events = [json.loads(line) for line in steered.run("events", "--json").splitlines()]
+    assert [event["kind"] for event in events if event.get("backend") == "b"] == ["backend_weight"]
+
+
+def test_events_that_are_followed_end_with_the_balancer(alone: Steered) -> None:
+    command = alone.command("events", "--follow")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        alone.run("drain", "a")
+        line_with(child.stdout, "backend state")
+        alone.daemon.stop()
+        _, errors = child.communicate(timeout=20)
+    assert child.returncode == 3
+    assert (
+        errors
+        == f"tcpbalance events: cannot ask the admin side at unix:{alone.socket}: the stream has ended\n"
+    )
+
+
+def line_with(output: IO[str], text: str) -> str:
+    """Read on until there is a line with a text."""
+    for line in output:
+        if text in line:
+            return line
+    raise AssertionError(f"the output has ended without {text!r}")
+
+
+def test_a_weight_is_set(steered: Steered) -> None:
+    assert steered.run("weight", "web/a", "3") == "web/a: weight 3 (until the next reload)\n"
+    assert steered.status()["pools"][0]["backends"][0]["weight"] == 3
+    refused = steered.finish("weight", "web/a", "1000")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("tcpbalance weight: ")
+    assert refused.stderr.count("\n") == 1
+
+
+def test_a_drain_ends_sessions_at_its_deadline(steered: Steered) -> None:
+    steered.run("drain", "b")
+    with connect(steered.daemon.port):
+        until(lambda: open_sessions(steered, 0) == 1, "a session")
+        lines = steered.run("drain", "a", "--deadline", "1s", "--wait").splitlines()
+        assert lines[0] == "web/a: draining, 1 session open (until the next restart)"
+        assert lines[-1] == "web/a: 0 sessions open"
+    done = steered.finish("drain", "a", "--deadline", "soon")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
