@@ -171,7 +171,8 @@ def _authorization(file: Path | None) -> dict[str, str]:
 def _reason(response: HTTPResponse, content: bytes) -> str:
     """Give the message of an error, and what to do about a token."""
     try:
-        message = one_line(str(json.loads(content)["error"]["message"]), 2000)
+        lines = str(json.loads(content)["error"]["message"]).splitlines()
+        message = "; ".join(one_line(line) for line in lines)
     except (ValueError, LookupError, TypeError):
         message = f"it answered {response.status} {one_line(response.reason)}"
     hint = f"; see --token-file and {TOKEN_VARIABLE}" if response.status == http.client.UNAUTHORIZED else ""

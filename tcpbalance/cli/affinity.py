@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tcpbalance.cli.admin_options import add_admin_command, client_of
 from tcpbalance.cli.command_parser import Commands, positive_number
 from tcpbalance.cli.pages import SHOWN, listed
+
+if TYPE_CHECKING:
+    from tcpbalance.cli.table import Paint
 
 _SELECTS = ("pool", "client", "backend")
 
@@ -56,7 +59,7 @@ def _affinity(arguments: argparse.Namespace, parser: argparse.ArgumentParser) ->
     return 0
 
 
-def affinity_lines(found: Sequence[Mapping[str, Any]], width: int | None, paint: Any) -> list[str]:
+def affinity_lines(found: Sequence[Mapping[str, Any]], width: int | None, paint: Paint) -> list[str]:
     """Draw the table."""
     from tcpbalance.cli.amounts import time_text
     from tcpbalance.cli.table import Cell, Column, table_lines

@@ -12,6 +12,7 @@ from tcpbalance.cli.pages import SHOWN
 
 if TYPE_CHECKING:
     from tcpbalance.cli.admin_client import AdminClient
+    from tcpbalance.cli.table import Paint
 
 
 def add_bans(commands: Commands) -> None:
@@ -83,7 +84,7 @@ def _show(client: AdminClient, arguments: argparse.Namespace) -> None:
         print(f"{len(answer['bans'])} of {answer['total']}; --limit shows more.", file=sys.stderr)
 
 
-def ban_lines(bans: Sequence[Mapping[str, Any]], width: int | None, paint: Any) -> list[str]:
+def ban_lines(bans: Sequence[Mapping[str, Any]], width: int | None, paint: Paint) -> list[str]:
     """Draw the table."""
     from tcpbalance.cli.amounts import time_text
     from tcpbalance.cli.table import Cell, Column, table_lines

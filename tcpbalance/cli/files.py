@@ -1,4 +1,4 @@
-"""``tcpbalance check`` and ``plan``: what configuration files have in them."""
+"""``tcpbalance check`` and ``plan``: mistakes in configuration files, and what they change."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sized
 
+from tcpbalance.cli.admin_options import add_admin_command, client_of
 from tcpbalance.cli.command_parser import Commands
 from tcpbalance.errors import TcpbalanceError
 
@@ -19,11 +20,13 @@ def add_check(commands: Commands) -> None:
 
 def add_plan(commands: Commands) -> None:
     """Add the command to a parser."""
-    plan = commands.add_parser("plan", help="show what another file would change", allow_abbrev=False)
-    plan.add_argument("running", metavar="RUNNING", help="the file that is in use")
-    plan.add_argument("new", metavar="NEW", help="the file that is to replace it")
+    plan = add_admin_command(
+        commands, "plan", "show what another file would change, or a reload of the balancer that runs"
+    )
+    plan.add_argument("running", metavar="RUNNING", nargs="?", help="the file that is in use")
+    plan.add_argument("new", metavar="NEW", nargs="?", help="the file that is to replace it")
     plan.add_argument("--json", action="store_true", help="show the changes as JSON")
-    plan.set_defaults(run=_plan)
+    plan.set_defaults(run=lambda arguments: _plan(arguments, plan))
     plan.misuse = 1
 
 
@@ -46,7 +49,23 @@ def _check(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _plan(arguments: argparse.Namespace) -> int:
+def _plan(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    if arguments.running is None:
+        return _plan_of_reload(arguments)
+    if arguments.new is None:
+        parser.error("two files are compared, RUNNING and NEW; without both, the balancer that runs is asked")
+    return _plan_of_files(arguments)
+
+
+def _plan_of_reload(arguments: argparse.Namespace) -> int:
+    from tcpbalance.cli.shown_plan import show_plan
+
+    answer = client_of(arguments).get("plan")
+    show_plan(answer, as_json=arguments.json)
+    return 2 if any(answer["plan"].values()) else 0
+
+
+def _plan_of_files(arguments: argparse.Namespace) -> int:
     from tcpbalance.build import read_config
     from tcpbalance.config.difference import difference
     from tcpbalance.config.plan import plan_document, plan_lines

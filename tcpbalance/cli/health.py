@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tcpbalance.cli.admin_options import add_admin_command, client_of
 from tcpbalance.cli.command_parser import Commands
+
+if TYPE_CHECKING:
+    from tcpbalance.cli.table import Paint
 
 
 def add_health(commands: Commands) -> None:
@@ -44,7 +47,7 @@ def _health(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def check_lines(checks: Sequence[Mapping[str, Any]], width: int | None, paint: Any) -> list[str]:
+def check_lines(checks: Sequence[Mapping[str, Any]], width: int | None, paint: Paint) -> list[str]:
     """Draw the table."""
     from tcpbalance.cli.table import BAD, GOOD, WARNING, Cell, Column, table_lines
 

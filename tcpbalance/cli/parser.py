@@ -19,6 +19,7 @@ COMMANDS = {
     "bans": "bans",
     "affinity": "affinity",
     "events": "events",
+    "reload": "reload",
     "drain": "backends",
     "ready": "backends",
     "maintenance": "backends",

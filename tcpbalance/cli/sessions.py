@@ -13,7 +13,7 @@ from tcpbalance.cli.pages import SHOWN, listed
 
 if TYPE_CHECKING:
     from tcpbalance.cli.admin_client import AdminClient
-    from tcpbalance.cli.table import Cell
+    from tcpbalance.cli.table import Cell, Paint
 
 _FILTERS = {
     "client": ("NETWORK", "those of clients in this network, such as 203.0.113.0/24"),
@@ -72,7 +72,7 @@ def _end(client: AdminClient, session: str) -> None:
     print(one_line(f"{ended['id']}: ended, client {ended['client']}, frontend {ended['frontend']}{backend}"))
 
 
-def session_lines(found: Sequence[Mapping[str, Any]], width: int | None, paint: Any) -> list[str]:
+def session_lines(found: Sequence[Mapping[str, Any]], width: int | None, paint: Paint) -> list[str]:
     """Draw the table."""
     from tcpbalance.cli.table import Column, table_lines
 

@@ -48,7 +48,7 @@ def test_a_change_has_a_body_of_json_and_the_token(tmp_path: Path) -> None:
         (
             http_answer("404 Not Found", {"error": {"code": "x", "message": "no pool is named\nx"}}),
             REFUSED,
-            r"no pool is named\nx",
+            "no pool is named; x",
         ),
         (
             http_answer("401 Unauthorized", {"error": {"code": "x", "message": "a token is needed"}}),

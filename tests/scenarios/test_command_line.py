@@ -485,3 +485,37 @@ def test_a_drain_ends_sessions_at_its_deadline(steered: Steered) -> None:
         assert lines[-1] == "web/a: 0 sessions open"
     done = steered.finish("drain", "a", "--deadline", "soon")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+
+
+def test_a_reload_shows_what_has_changed(steered: Steered) -> None:
+    assert steered.run("plan") == "no change\n"
+    file = steered.daemon.config_file
+    good = file.read_text()
+    file.write_text(good.replace("[pools.web]\n", "[pools.web]\nretries = 7\n"))
+    planned = steered.finish("plan")
+    assert (planned.returncode, planned.stderr) == (2, "")
+    assert re.fullmatch(
+        r"~ pools.web.retries: \d -> 7 \(for new connections\)\nchanges: 1 key\n", planned.stdout
+    )
+    assert json.loads(steered.finish("plan", "--json").stdout)["changed"][0]["new"] == 7
+    assert steered.run("reload") == planned.stdout
+    assert steered.run("reload") == "no change\n"
+    file.write_text(good.replace("[pools.web]\n", "[pools.web]\nretrys = 7\nbalanc = 1\n"))
+    for command in ("plan", "reload"):
+        refused = steered.finish(command)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert re.fullmatch(
+            rf"tcpbalance {command}: {file}:\d+: [^\n]*retries[^\n]*; {file}:\d+: [^\n]*balance[^\n]*\n",
+            refused.stderr,
+        )
+
+
+def test_a_backend_that_goes_is_planned_as_between_two_files(alone: Steered) -> None:
+    file = alone.daemon.config_file
+    before = alone.daemon.folder / "before.toml"
+    before.write_text(file.read_text())
+    file.write_text(re.sub(r", {{ name = .b.*?}}|, \{ name = \"b\"[^}]*\}", "", file.read_text()))
+    by_file = finish([TCPBALANCE, "plan", before, file])
+    by_balancer = alone.finish("plan")
+    assert "web.backends.b" in by_file.stdout
+    assert (by_balancer.returncode, by_balancer.stdout) == (2, by_file.stdout)
