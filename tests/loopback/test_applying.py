@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import Factory
 from twisted.logger import capturedLogs, formatEvent
 
 from support.data_paths import DataPathCase
-from support.sockets import Echo, fired, port_of, until
+from support.sockets import fired, port_of, until
 from support.unfinished_probe import UnfinishedProbe
 from tcpbalance import Backend, Balancer, EndReason, Frontend, HealthConfig, ListenError, Pool
 from tcpbalance.services import session_drain
@@ -28,9 +27,7 @@ class ApplyingTests(DataPathCase):
 
     def setUp(self) -> None:
         super().setUp()
-        server = reactor.listenTCP(0, Factory.forProtocol(Echo), interface="127.0.0.1")
-        self.addCleanup(server.stopListening)
-        self.backend = f"127.0.0.1:{server.getHost().port}"
+        self.backend = self.echo_server()
         self.first = self.frontend("first")
 
     def pool(self, **options: Any) -> Pool:

@@ -13,26 +13,19 @@ import pytest
 from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 
+from support.watcher import Watcher
 from tcpbalance.workers.child import Child, describe_end
 
 
-class Readers:
-    """As much of a reactor as a child needs."""
-
-    def __init__(self) -> None:
-        self.watched: set[Any] = set()
-        self.addReader, self.removeReader = self.watched.add, self.watched.discard
-
-
 @contextmanager
-def child(status: int | None) -> Iterator[tuple[Child, Readers, list[int]]]:
+def child(status: int | None) -> Iterator[tuple[Child, Watcher, list[int]]]:
     """Fork a process that ends with a status, or waits for a signal."""
     pid = os.fork()
     if not pid:
         if status is None:
             signal.pause()
         os._exit(status or 0)
-    reactor, ends = Readers(), list[int]()
+    reactor, ends = Watcher(), list[int]()
     made = Child(cast(Any, reactor), pid, os.pidfd_open(pid), ends.append)
     try:
         yield made, reactor, ends
@@ -47,11 +40,11 @@ def await_end(made: Child) -> None:
 @pytest.mark.parametrize("status", [0, 3])
 def test_its_status_is_reported_once(status: int) -> None:
     with child(status) as (made, reactor, ends):
-        assert made in reactor.watched
+        assert made in reactor.readers
         await_end(made)
         made.doRead()
         assert ends == [status]
-        assert not reactor.watched
+        assert not reactor.readers
 
 
 def test_a_signal_is_reported_as_a_negative_number() -> None:
@@ -72,13 +65,13 @@ def test_its_end_is_reported_where_something_else_has_asked_for_its_status() -> 
         made.signal(signal.SIGTERM)
         made.doRead()
         assert ends == [0]
-        assert not reactor.watched
+        assert not reactor.readers
 
 
 def test_the_end_of_the_reactor_is_none_of_the_process() -> None:
     with child(0) as (made, reactor, ends):
         made.connectionLost(Failure(ConnectionLost()))
-        assert not reactor.watched
+        assert not reactor.readers
         assert ends == []
         os.waitpid(made.pid, 0)
     assert made.logPrefix() == "child"

@@ -11,12 +11,11 @@ from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
-from twisted.internet.protocol import Factory
 from twisted.logger import capturedLogs, formatEvent
 from zope.interface import implementer
 
 from support.data_paths import DataPathCase
-from support.sockets import Echo, fired, port_of, some_turns, until
+from support.sockets import fired, port_of, some_turns, until
 from support.unfinished_probe import UnfinishedProbe
 from tcpbalance import (
     Backend,
@@ -79,9 +78,7 @@ class EndpointTests(DataPathCase):
 
     def setUp(self) -> None:
         super().setUp()
-        server = reactor.listenTCP(0, Factory.forProtocol(Echo), interface="127.0.0.1")
-        self.addCleanup(server.stopListening)
-        self.backend = f"127.0.0.1:{server.getHost().port}"
+        self.backend = self.echo_server()
 
     def balancer(
         self, listen: Any, health: HealthConfig | None = None, max_sessions: int | None = None

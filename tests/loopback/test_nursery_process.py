@@ -10,21 +10,18 @@ import pytest
 from twisted.internet.error import ProcessDone, ProcessTerminated
 
 from support.descriptors import no_descriptor_free, open_descriptors
+from support.watcher import Watcher
 from tcpbalance.event import failure_of
 from tcpbalance.workers.messages import Message
 from tcpbalance.workers.nursery_process import NoWorkerError, NurseryProcess
 
 
-class Reactor:
+class Reactor(Watcher):
     """Starts nothing."""
 
     def __init__(self, error: OSError | None = None) -> None:
+        super().__init__()
         self._error = error
-        self.readers: set[Any] = set()
-        self.addReader, self.removeReader = self.readers.add, self.readers.discard
-
-    def removeWriter(self, _: object) -> None:
-        """Nothing is written to."""
 
     def spawnProcess(self, *_: Any, **__: Any) -> None:
         if self._error is not None:

@@ -13,7 +13,6 @@ from typing import Any
 from attrs import evolve
 from twisted.internet import reactor as global_reactor
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 
@@ -22,7 +21,7 @@ from support.clients import connect, read
 from support.data_paths import DataPathCase
 from support.ports import free_port
 from support.reconnecting import Reconnecting
-from support.sockets import Echo, port_of, until
+from support.sockets import port_of, until
 from support.tls_case import NAME, TlsCase
 from support.tls_lines import frontend_tls
 from tcpbalance import Balancer, Config, EndReason, RebalanceConfig, ServerTls
@@ -40,11 +39,6 @@ QUICK = RebalanceConfig(rate=50, idle_for=0.5)
 
 class RebalancingTests(DataPathCase):
     """On the portable data path."""
-
-    def server(self) -> str:
-        port = reactor.listenTCP(0, Factory.forProtocol(Echo), interface="127.0.0.1")
-        self.addCleanup(port.stopListening)
-        return f"127.0.0.1:{port.getHost().port}"
 
     def config(
         self, *backends: str, rebalance: RebalanceConfig | None = None, frontends: tuple[str, ...] = ("web",)
@@ -69,7 +63,7 @@ class RebalancingTests(DataPathCase):
         return clients
 
     async def test_idle_ones_spread_and_busy_ones_stay(self) -> None:
-        one, two = self.server(), self.server()
+        one, two = self.echo_server(), self.echo_server()
         balancer = await self.running(self.config(one))
         clients = self.clients(balancer, "web", 8)
         (pool,) = balancer._served.pools
@@ -100,7 +94,7 @@ class RebalancingTests(DataPathCase):
 
     async def test_sessions_of_a_frontend_that_is_gone_stay(self) -> None:
         """Their clients could not come back."""
-        one, two = self.server(), self.server()
+        one, two = self.echo_server(), self.echo_server()
         balancer = await self.running(self.config(one, frontends=("web", "gone")))
         left, gone = self.clients(balancer, "web", 2), self.clients(balancer, "gone", 4)
         (pool,) = balancer._served.pools
@@ -118,7 +112,7 @@ class RebalancingTests(DataPathCase):
 
     async def test_sessions_that_came_by_an_address_that_is_gone_stay(self) -> None:
         """Their clients would be refused."""
-        one, two = self.server(), self.server()
+        one, two = self.echo_server(), self.echo_server()
         config = self.config(one)
 
         def listening(config: Config, *addresses: str) -> Config:
@@ -146,7 +140,7 @@ class RebalancingTests(DataPathCase):
         folder = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, folder)
         path = f"{folder}/web.sock"
-        config = self.config(self.server())
+        config = self.config(self.echo_server())
         listen = [
             "127.0.0.1:0",
             f"0.0.0.0:{free_port()}",
@@ -169,7 +163,7 @@ class RebalancingTests(DataPathCase):
         assert [session.can_return() for session in registry.sessions] == [True] * 4
 
     async def test_none_is_closed_while_its_frontend_accepts_no_clients(self) -> None:
-        one, two = self.server(), self.server()
+        one, two = self.echo_server(), self.echo_server()
         balancer = await self.running(self.config(one, frontends=("web", "paused")))
         moving, staying = self.clients(balancer, "web", 3), self.clients(balancer, "paused", 5)
         (pool,) = balancer._served.pools

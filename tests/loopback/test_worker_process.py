@@ -10,25 +10,13 @@ from typing import Any, cast
 
 import pytest
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
 
 from support.descriptors import no_descriptor_free, open_descriptors
+from support.watcher import Watcher
 from tcpbalance.workers import messages
 from tcpbalance.workers.messages import MessageError
 from tcpbalance.workers.nursery_process import Forked, NoWorkerError
 from tcpbalance.workers.worker_process import WorkerProcess
-
-
-class Watcher(Clock):
-    """As much of a reactor as a worker needs; it reads when the test says so."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.readers: set[Any] = set()
-        self.addReader, self.removeReader = self.readers.add, self.readers.discard
-
-    def removeWriter(self, _: object) -> None:
-        """Nothing waits here."""
 
 
 class Nursery:

@@ -10,7 +10,7 @@ from twisted.internet import reactor as global_reactor
 from twisted.internet.protocol import Factory, Protocol
 
 from support.data_paths import DataPathCase
-from support.sockets import port_of, until
+from support.sockets import heard, port_of, until
 from tcpbalance import Balancer, Config
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.pools import BackendConfig, PoolConfig
@@ -78,18 +78,13 @@ class ApplyCase(DataPathCase):
 
     async def answer(self, client: socket.socket) -> str:
         """Say something, and give the name of the server that answers; nothing where the client is closed."""
-        heard: list[bytes] = []
         with contextlib.suppress(ConnectionResetError):
             client.send(b"?")
+        words: list[str] = []
 
-        def hear() -> bool:
-            try:
-                heard.append(client.recv(1))
-            except BlockingIOError:
-                return False
-            except (ConnectionResetError, BrokenPipeError):
-                heard.append(b"")
-            return True
+        def hear() -> str:
+            words.append(heard(client))
+            return words[-1]
 
         await until(reactor, hear)
-        return heard[0].decode()
+        return "" if words[-1] in {"end", "reset"} else words[-1]

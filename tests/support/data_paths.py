@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet import reactor as global_reactor
+from twisted.internet.protocol import Factory
 from twisted.trial.unittest import TestCase
 
+from support.sockets import Echo
 from tcpbalance import Balancer
 from tcpbalance.net.data_path import DataPath, DataPathName, choose
 
@@ -27,6 +29,13 @@ class DataPathCase(TestCase):
         data_path.open()
         self.addCleanup(data_path.close)
         return data_path
+
+    def echo_server(self) -> str:
+        """Start a server that sends back what it gets, and give its address."""
+        reactor: Any = global_reactor
+        server = reactor.listenTCP(0, Factory.forProtocol(Echo), interface="127.0.0.1")
+        self.addCleanup(server.stopListening)
+        return f"127.0.0.1:{server.getHost().port}"
 
     async def started(self, balancer: Balancer) -> Balancer:
         """Wait until a balancer accepts clients, which is to be stopped at the end of the test."""
