@@ -7,11 +7,12 @@ the object that they are about, which is known by name: a reload keeps them. The
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import attrs
-from attrs import define, field
+from attrs import define, field, frozen
 
 
 class Label(Protocol):
@@ -37,6 +38,54 @@ class Counts(dict[Label, int]):
         return sum(self.values())
 
 
+CONNECT_BOUNDS = (0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0)
+"""Seconds, of what connecting to a backend takes, and waiting for one."""
+
+SESSION_BOUNDS = (0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3600.0)
+"""Seconds, of what sessions take."""
+
+ABOVE = "inf"
+"""How snapshots call the durations above the last bound."""
+
+
+class Durations:
+    """How many durations there were up to each of some bounds, and their sum.
+
+    :param bounds: seconds, in their order.
+    :ivar counts: those up to each bound and above the one before it, and at the end those above all.
+    :ivar seconds: the sum.
+    """
+
+    __slots__ = ("bounds", "counts", "seconds")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.seconds = 0.0
+
+    def note(self, seconds: float) -> None:
+        """Take one up."""
+        self.counts[bisect_left(self.bounds, seconds)] += 1
+        self.seconds += seconds
+
+    def snapshot(self, name: str) -> dict[str, int]:
+        """Give the counts as ``name.bound``, and the sum in microseconds as ``name_us``."""
+        bounds = (*(f"{bound:g}" for bound in self.bounds), ABOVE)
+        counts = {f"{name}.{bound}": count for bound, count in zip(bounds, self.counts, strict=True)}
+        return {**counts, f"{name}_us": round(self.seconds * 1e6)}
+
+
+@frozen
+class TlsVersion:
+    """A version of TLS, as the label of a counter."""
+
+    word: str
+
+
+TLS_VERSIONS = {"TLSv1.2": TlsVersion("1.2"), "TLSv1.3": TlsVersion("1.3")}
+"""Those that clients may use, by OpenSSL's names."""
+
+
 def _number(doc: str, like: str = "") -> int:
     """Make the field of a counter.
 
@@ -49,6 +98,11 @@ def _number(doc: str, like: str = "") -> int:
 def _by_label(doc: str, like: str = "") -> Counts:
     """Make the field of a counter for each label, which come when they are first counted."""
     return field(factory=Counts, metadata={"doc": doc, "like": like})
+
+
+def _durations(bounds: Sequence[float], doc: str, like: str = "") -> Durations:
+    """Make the field of durations."""
+    return field(factory=lambda: Durations(bounds), metadata={"doc": doc, "like": like})
 
 
 @define(eq=False)
@@ -64,7 +118,9 @@ class SessionStats:
         counts: dict[str, int] = {}
         for name in attrs.fields_dict(type(self)):
             value = getattr(self, name)
-            if isinstance(value, Mapping):
+            if isinstance(value, Durations):
+                counts.update(value.snapshot(name))
+            elif isinstance(value, Mapping):
                 counts.update((f"{name}.{label.word}", count) for label, count in value.items())
             else:
                 counts[name] = value
@@ -99,6 +155,23 @@ class FrontendStats(SessionStats):
     setup_failures: int = _number(
         "clients that were reset because their transport or session could not be made; the log has the cause",
     )
+
+    session_time: Durations = _durations(
+        SESSION_BOUNDS, "how long sessions took, from accepting the client to the end", "HAProxy `ttime`"
+    )
+    tls_handshakes: Counts = _by_label("TLS handshakes with clients that have succeeded, by the version")
+    tls_resumptions: int = _number(
+        "of `tls_handshakes`, those that resumed an earlier TLS session", "HAProxy `ssl_reused_sess`"
+    )
+
+    def note_handshake(self, version: str, is_resumed: bool) -> None:
+        """Count a TLS handshake that has succeeded.
+
+        :param version: as OpenSSL calls it.
+        :param is_resumed: whether it resumed an earlier session.
+        """
+        self.tls_handshakes[TLS_VERSIONS.get(version) or TlsVersion(version)] += 1
+        self.tls_resumptions += is_resumed
 
     @property
     def connections_active(self) -> int:
@@ -145,6 +218,9 @@ class BackendStats(SessionStats):
     )
     down_transitions: int = _number("times that it went down", "HAProxy `chkdown`")
     up_transitions: int = _number("times that it came up after it was down")
+    connect_time: Durations = _durations(
+        CONNECT_BOUNDS, "how long connections took that the backend has accepted", "HAProxy `ctime`"
+    )
 
 
 @define(eq=False)
@@ -163,6 +239,9 @@ class PoolStats(SessionStats):
         "connections that lost their place in the full queue to another client's",
     )
     queue_timeouts: int = _number("times that a connection has waited in the queue for `queue_timeout`")
+    queue_time: Durations = _durations(
+        CONNECT_BOUNDS, "how long connections waited in the queue until it was their turn", "HAProxy `qtime`"
+    )
 
 
 def add_up(snapshots: Iterable[Mapping[str, int]]) -> dict[str, int]:

@@ -13,6 +13,8 @@ from sphinx.util.typing import ExtensionMetadata, OptionSpec
 
 from tcpbalance import stats
 
+_LABELS = {"int": "", "Counts": ".*label*", "Durations": ".*bound*"}
+
 HEADER = ("| counter | counts | known as |", "|---|---|---|")
 
 
@@ -32,7 +34,7 @@ class CountersDirective(SphinxDirective):
 
 
 def _row(field: attrs.Attribute[int]) -> str:
-    label = "" if field.type == "int" else ".*label*"
+    label = _LABELS[str(field.type)]
     name = f"`{field.name}`" + label
     return f"| {name} | {field.metadata['doc']} | {field.metadata['like']} |"
 

@@ -30,11 +30,12 @@ class Metric:
     :param name: without the suffix ``_total`` of a counter.
     :param kind: its type.
     :param help: what it is, in a sentence.
-    :param samples: labels as `label_text` gives them, and the value.
+    :param samples: each what follows the name, and the value: labels as `label_text` gives them, of a
+        histogram behind ``_bucket``, ``_sum`` or ``_count``.
     """
 
     name: str
-    kind: Literal["counter", "gauge"]
+    kind: Literal["counter", "gauge", "histogram"]
     help: str
     samples: Iterable[tuple[str, float]]
 

@@ -22,7 +22,7 @@ from tcpbalance.control.exposition import (
 )
 from tcpbalance.control.routes import ApiRoute
 from tcpbalance.control.view import View
-from tcpbalance.stats import BackendStats, FrontendStats, PoolStats, SessionStats
+from tcpbalance.stats import ABOVE, BackendStats, FrontendStats, PoolStats, SessionStats
 
 BACKEND_STATES = ("up", "down", "ejected", "draining", "maintenance")
 """As the `state` of a backend of a pool may be."""
@@ -50,6 +50,7 @@ _NAMES = {
     "refused": _Named("refused", "rule"),
     "would_refuse": _Named("would_refuse", "rule"),
     "would_limit": _Named("would_limit", "limit"),
+    "tls_handshakes": _Named("tls_handshakes", "version"),
 }
 """The counters whose names differ from those of ``stats``, or that are divided."""
 
@@ -148,9 +149,29 @@ Labelled = Sequence[tuple[str, Mapping[str, int]]]
 def _counters(prefix: str, kind: type[SessionStats], labelled: Labelled) -> Iterator[Metric]:
     """Give a metric for each counter of a class of ``stats``."""
     for key in attrs.fields(kind):
+        if key.type == "Durations":
+            yield _histogram(prefix, key, labelled)
+            continue
         named = _NAMES.get(key.name, _Named(key.name))
         samples = _divided(key.name, named.label, labelled) if named.label else _plain(key.name, labelled)
         yield Metric(f"{prefix}_{named.name}", "counter", _sentence(key.metadata["doc"]), samples)
+
+
+def _histogram(prefix: str, key: attrs.Attribute[Any], labelled: Labelled) -> Metric:
+    samples = _cumulative(key.name, labelled)
+    return Metric(f"{prefix}_{key.name}_seconds", "histogram", _sentence(key.metadata["doc"]), samples)
+
+
+def _cumulative(key: str, labelled: Labelled) -> Iterator[tuple[str, float]]:
+    for labels, counters in labelled:
+        total = 0
+        for name, count in counters.items():
+            if name.startswith(f"{key}."):
+                total += count
+                bound = name.partition(".")[2]
+                yield f"_bucket{with_label(labels, 'le', '+Inf' if bound == ABOVE else bound)}", total
+        yield f"_sum{labels}", counters.get(f"{key}_us", 0) / 1e6
+        yield f"_count{labels}", total
 
 
 def _plain(key: str, labelled: Labelled) -> Iterator[tuple[str, int]]:

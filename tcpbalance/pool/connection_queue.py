@@ -107,6 +107,17 @@ class ConnectionQueue:
             self._report_lines(self._shared)
         return True
 
+    def now(self) -> float:
+        """The time by which `note_wait` counts."""
+        return self._clock()
+
+    def note_wait(self, joined: float) -> None:
+        """Count how long a connection has waited whose turn it is.
+
+        :param joined: when it joined.
+        """
+        self._stats.queue_time.note(self._clock() - joined)
+
     def put_back(self, waiter: Waiter) -> None:
         """Let a connection wait on where it was: it had its turn, and another process was quicker."""
         self._queue.put_back(waiter)

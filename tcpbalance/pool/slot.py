@@ -67,7 +67,9 @@ class Slot:
         :param seconds: what connecting took.
         """
         observers, backend = self._observers, self.backend
-        backend.stats.connections_total += 1
+        stats = backend.stats
+        stats.connections_total += 1
+        stats.connect_time.note(seconds)
         backend.connect_time.observe(seconds, observers.clock())
         backend.cooldown_until = 0.0
         if (

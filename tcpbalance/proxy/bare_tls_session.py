@@ -18,6 +18,7 @@ from tcpbalance.net.pump import MORE
 from tcpbalance.net.socket_transport import SocketTransport
 from tcpbalance.net.tls.errors import HandshakeFailed
 from tcpbalance.net.tls.facts import facts_of
+from tcpbalance.net.tls.openssl import was_resumed
 from tcpbalance.net.tls.tls_socket import TlsSocket
 from tcpbalance.proxy.bare_session import NO_CLIENT, BareSession
 from tcpbalance.proxy.client import ClientConnection
@@ -86,6 +87,8 @@ class BareTlsSession(BareSession):
             pass
         else:
             if pool.is_plain:
+                resumed = was_resumed(self._tls.connection)
+                context.registry.stats.note_handshake(self._facts.version, resumed)
                 self._wheel.forget(self)
                 self._phase = DIALLING
                 self._pool = pool

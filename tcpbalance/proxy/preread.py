@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from tcpbalance.net.addresses import ClientAddress, twisted_address
 from tcpbalance.net.tls.errors import HandshakeFailed, handshake_cause
 from tcpbalance.net.tls.facts import TlsFacts, asked_name, facts_of
+from tcpbalance.net.tls.openssl import was_resumed
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.context import SessionContext
 from tcpbalance.proxy.peer import BROKEN_OFF, Peer
@@ -225,6 +226,8 @@ class Preread:
             self._server_name = asked_name(connection)
             session.turn_away(EndReason.HANDSHAKE_FAILED, error.cause)
         else:
+            stats = self._context.registry.stats
+            stats.note_handshake(self.tls.version, was_resumed(connection))
             self._choose_pool()
 
     def _choose_pool(self) -> None:

@@ -82,7 +82,7 @@ class QueueEntry:
 
     _log = Logger()
 
-    __slots__ = ("_queue", "_seconds", "_until", "_waiting", "_wheel", "client", "slot")
+    __slots__ = ("_joined", "_queue", "_seconds", "_until", "_waiting", "_wheel", "client", "slot")
 
     def __init__(
         self, queue: ConnectionQueue, wheel: Wheel, client: bytes | None, seconds: float, waiting: Queued
@@ -91,6 +91,7 @@ class QueueEntry:
         self._wheel = wheel
         self._seconds = seconds
         self._until = math.inf
+        self._joined = 0.0
         self._waiting = waiting
         self.client = client
         self.slot: int | None = None
@@ -111,6 +112,7 @@ class QueueEntry:
         self._watch()
 
     def _watch(self) -> None:
+        self._joined = self._queue.now()
         self._until = self._wheel.watch(self, self._seconds)
         if self._seconds > LOOK_EVERY:
             self._wheel.watch(self, LOOK_EVERY)
@@ -118,6 +120,7 @@ class QueueEntry:
     def its_turn(self) -> None:
         """See ``queue.Waiter``."""
         self._wheel.forget(self)
+        self._queue.note_wait(self._joined)
         self._report(self._waiting.its_turn)
 
     def displaced(self) -> None:

@@ -189,6 +189,7 @@ class SessionRegistry:
         upstream: SessionStats | None,
         client_bytes: int,
         backend_bytes: int,
+        lasted: float,
     ) -> None:
         """Take out a session that has ended; count, record and report it.
 
@@ -196,6 +197,7 @@ class SessionRegistry:
             no backend was looked for.
         :param client_bytes: received from the client.
         :param backend_bytes: received from the backend.
+        :param lasted: seconds since the client was accepted.
         """
         sessions, stats = self.sessions, self.stats
         sessions.discard(session)
@@ -204,6 +206,7 @@ class SessionRegistry:
         stats.ended[reason] += 1
         stats.bytes_in += client_bytes
         stats.bytes_out += backend_bytes
+        stats.session_time.note(lasted)
         if upstream is not None:
             # Not in a loop over both: CPython makes the access to an attribute fast for one class.
             upstream.ended[reason] += 1

@@ -750,7 +750,8 @@ class Session:
         if self.admitted is not None and context.admission is not None:
             context.admission.release(self.admitted)
         stats = None if upstream is None else upstream.stats
-        context.registry.remove(self, reason, stats, client_bytes, backend_bytes)
+        lasted = context.clock() - self._born
+        context.registry.remove(self, reason, stats, client_bytes, backend_bytes, lasted)
 
     def record(self, client_bytes: int, backend_bytes: int) -> SessionRecord:
         """See ``registry.OpenSession``."""

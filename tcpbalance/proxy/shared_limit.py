@@ -135,9 +135,10 @@ class CountedRegistry(SessionRegistry):
         upstream: SessionStats | None,
         client_bytes: int,
         backend_bytes: int,
+        lasted: float,
     ) -> None:
         """See ``SessionRegistry``."""
-        super().remove(session, reason, upstream, client_bytes, backend_bytes)
+        super().remove(session, reason, upstream, client_bytes, backend_bytes, lasted)
         self._shared.remove()
 
     def forget(self, session: OpenSession) -> None:

@@ -10,13 +10,13 @@ import pytest
 from support.byte_codes import HAS_BYTE_CODES, Cost, Stage, cost, costs
 
 FIGURES = {
-    "native connection": Cost(2258, 63),
-    "native connection, a queue": Cost(2316, 67),
-    "native connection with a PROXY header": Cost(7183, 267),
+    "native connection": Cost(2333, 65),
+    "native connection, a queue": Cost(2391, 69),
+    "native connection with a PROXY header": Cost(7312, 274),
     "native, ten further requests": Cost(4700, 120),
-    "native connection over TLS": Cost(4150, 136),
+    "native connection over TLS": Cost(4294, 142),
     "native, ten further requests over TLS": Cost(5920, 140),
-    "portable connection": Cost(4032, 181),
+    "portable connection": Cost(4136, 185),
     "portable, ten further requests": Cost(1810, 100),
     "refusal": Cost(337, 13),
     "text line of the access log": Cost(171, 3),

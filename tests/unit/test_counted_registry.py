@@ -84,7 +84,7 @@ class Worker:
         self.port.accept_now()
 
     def ends(self) -> None:
-        self.registry.remove(next(iter(self.registry.sessions)), EndReason.CLIENT_CLOSED, None, 0, 0)
+        self.registry.remove(next(iter(self.registry.sessions)), EndReason.CLIENT_CLOSED, None, 0, 0, 0.0)
 
 
 def shared_workers(limit: int | None) -> SharedWorkers:

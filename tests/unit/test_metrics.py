@@ -36,6 +36,8 @@ def samples() -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     factory.stats.bytes_in = 17
     pool.backends[0].stats.connect_attempts = 4
     pool.backends[0].active = 1
+    for seconds in (0.001, 0.002, 60.0):
+        pool.backends[0].stats.connect_time.note(seconds)
     pool.set_admin_state(pool.backends[1], AdminState.DRAIN)
     config = Config(
         frontends={"front": FrontendConfig(listen="127.0.0.1:0", pool="web")},
@@ -69,6 +71,12 @@ def test_counters_and_states_are_shown() -> None:
     assert found["tcpbalance_backend_state", (a, web, ("state", "up"))] == 1
     assert found["tcpbalance_backend_state", (b, web, ("state", "up"))] == 0
     assert found["tcpbalance_backend_state", (b, web, ("state", "draining"))] == 1
+    times = "tcpbalance_backend_connect_time_seconds"
+    assert found[f"{times}_bucket", (a, ("le", "0.001"), web)] == 1
+    assert found[f"{times}_bucket", (a, ("le", "0.005"), web)] == 2
+    assert found[f"{times}_bucket", (a, ("le", "5"), web)] == 2
+    assert found[f"{times}_bucket", (a, ("le", "+Inf"), web)] == found[f"{times}_count", (a, web)] == 3
+    assert found[f"{times}_sum", (a, web)] == 60.003
     assert found["tcpbalance_pool_queue", (web,)] == 0
     assert found["tcpbalance_process_open_fds", (("worker", "0"),)] > 0
 
@@ -76,7 +84,7 @@ def test_counters_and_states_are_shown() -> None:
 def test_each_counter_has_its_metric() -> None:
     view: Any = {"processes": [], "frontends": [], "pools": []}
     metrics = list(metrics_of(view, ABOUT))
-    counters = [metric for metric in metrics if metric.kind == "counter"]
+    counters = [metric for metric in metrics if metric.kind != "gauge"]
     assert len(counters) == sum(len(attrs.fields(kind)) for kind in (FrontendStats, PoolStats, BackendStats))
     assert len({metric.name for metric in metrics}) == len(metrics)
     for metric in metrics:

@@ -47,7 +47,7 @@ def test_it_is_full_exactly_while_as_many_are_open_as_may_be(bound: Any, deeds: 
         if deed == "open" and not port.paused:
             registry.add(cast(Any, Open()))
         elif deed == "end" and registry.sessions:
-            registry.remove(next(iter(registry.sessions)), EndReason.CLIENT_CLOSED, None, 0, 0)
+            registry.remove(next(iter(registry.sessions)), EndReason.CLIENT_CLOSED, None, 0, 0, 0.0)
         elif isinstance(deed, tuple):
             (bound,) = deed
             registry.limit(bound, None)

@@ -7,11 +7,22 @@ from pathlib import Path
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tcpbalance.admission.refusal import Refusal
 from tcpbalance.proxy.dry_run import DryRunLimit
 from tcpbalance.proxy.reasons import EndReason
-from tcpbalance.stats import BackendStats, Counts, FrontendStats, PoolStats, SessionStats, add_up
+from tcpbalance.stats import (
+    SESSION_BOUNDS,
+    BackendStats,
+    Counts,
+    Durations,
+    FrontendStats,
+    PoolStats,
+    SessionStats,
+    add_up,
+)
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "counters.md").read_text()
 
@@ -30,7 +41,13 @@ def test_a_snapshot_has_every_counter_and_stays_as_it_was(kind: type[SessionStat
     expected = dict(before)
     for number, field in enumerate(attrs.fields(kind), 1):
         counts = getattr(stats, field.name)
-        if isinstance(counts, Counts):
+        if isinstance(counts, Durations):
+            for _ in range(number):
+                counts.note(0.25)
+            bound = next(bound for bound in counts.bounds if bound >= 0.25)
+            expected[f"{field.name}.{bound:g}"] = number
+            expected[f"{field.name}_us"] = 250_000 * number
+        elif isinstance(counts, Counts):
             counts[EndReason.SHUTDOWN] += number
             expected[f"{field.name}.shutdown"] = number
         else:
@@ -72,3 +89,26 @@ def test_the_reference_has_the_labels() -> None:
     refusals, limits = re.findall(r"labels of `(?:refused|would_limit)`(.*?)(?:;|\.\n)", PAGE, re.DOTALL)
     assert {refusal.word for refusal in Refusal} <= set(re.findall(r"`(\w+)`", refusals))
     assert {limit.word for limit in DryRunLimit} == set(re.findall(r"`(\w+)`", limits))
+
+
+@given(st.lists(st.floats(0, 1e5)))
+def test_each_duration_counts_up_to_its_bound(seconds: list[float]) -> None:
+    durations = Durations(SESSION_BOUNDS)
+    for each in seconds:
+        durations.note(each)
+    found = durations.snapshot("t")
+    total = 0
+    for bound in SESSION_BOUNDS:
+        total += found[f"t.{bound:g}"]
+        assert total == sum(each <= bound for each in seconds)
+    assert total + found["t.inf"] == len(seconds)
+    assert found["t_us"] == round(sum(seconds) * 1e6)
+
+
+def test_handshakes_count_by_their_version() -> None:
+    stats = FrontendStats()
+    for version, resumed in (("TLSv1.3", True), ("TLSv1.3", False), ("TLSv1.2", False)):
+        stats.note_handshake(version, resumed)
+    found = stats.snapshot()
+    assert (found["tls_handshakes.1.3"], found["tls_handshakes.1.2"]) == (2, 1)
+    assert found["tls_resumptions"] == 1

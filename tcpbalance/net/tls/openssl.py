@@ -172,6 +172,11 @@ def _suite_name(suite: Any) -> str:
     return _ffi.string(_lib.SSL_CIPHER_get_name(suite)).decode() if suite else ""
 
 
+def was_resumed(connection: SSL.Connection) -> bool:
+    """Whether the handshake of a connection resumed an earlier session: SSL_session_reused(3)."""
+    return bool(_lib.SSL_session_reused(connection._ssl))
+
+
 def trouble(kind: int) -> tuple[int, str]:
     """Say what has happened, and forget it.
 
