@@ -36,6 +36,9 @@ from tcpbalance.net.wheel import Wheel
 HEADERS = 40
 """Bytes of IP and TCP before each segment, without options."""
 
+IN_A_SEGMENT = 65_535 - HEADERS
+"""Bytes that a segment can hold: the length of a packet of IP has 16 bits."""
+
 MAX_SEGMENTS = 200
 """Segments of a stream that are sent; the rest of it is not."""
 
@@ -197,9 +200,11 @@ class Line:
                     self._turns(1)
             self._turns(MANY)
 
-    def _count(self, segment: bytes) -> None:
-        self.cost.segments += 1
-        self.cost.wire += len(segment) + HEADERS
+    def _count(self, arrived: bytes) -> None:
+        # More bytes than one can hold have come in several, and are read in several reads.
+        segments = max(1, -(-len(arrived) // IN_A_SEGMENT))
+        self.cost.segments += segments
+        self.cost.wire += len(arrived) + segments * HEADERS
 
     def _turns(self, limit: int) -> None:
         cost, lib = self.cost, self._lib
