@@ -42,7 +42,7 @@ bench: $(VENV)/installed-bench ## measure against HAProxy, nginx and Envoy, abou
 	@$(BIN)/python -m bench $(ARGS)
 
 soak: $(VENV)/installed-test ## make faults at random while streams run, ten minutes (ARGS="--seconds 60 --seed 1")
-	@$(BIN)/python -m bench.soak $(ARGS)
+	@$(BIN)/pytest -m soak && $(BIN)/python -m bench.soak $(ARGS)
 
 check: lint types floors news docs wheel ## everything that CI checks besides `make test`
 

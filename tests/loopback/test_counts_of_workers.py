@@ -6,13 +6,16 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from collections import Counter
 from functools import partial
 from random import Random
 from typing import Any
 
 import pytest
+from attrs import evolve
 from twisted.internet import reactor as global_reactor
 from twisted.internet.protocol import ClientFactory, Factory, Protocol, connectionDone
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from support.sockets import until
@@ -20,6 +23,7 @@ from support.supervised import SupervisedCase
 from tcpbalance.config.admission import LimitsConfig
 from tcpbalance.config.models import Config
 from tcpbalance.config.pools import BackendConfig, PoolConfig
+from tcpbalance.workers.owner import owner
 from tcpbalance.workers.shared_counts import can_count
 from tcpbalance.workers.supervisor import Supervisor
 
@@ -27,7 +31,10 @@ reactor: Any = global_reactor
 
 WORKERS = 4
 MAXIMUM = 10
-CLIENTS = 200
+CLIENTS = 500
+SOURCES = 250
+"""Addresses that the clients come from."""
+
 HELD_FOR = 0.004
 """Seconds that a client keeps its connection once it is served."""
 
@@ -118,6 +125,12 @@ def few_are_left(clients: list[Client], visits: int) -> bool:
     return sum(client.visits for client in clients) <= visits
 
 
+def assert_only_their_sessions_are_lost(clients: list[Client], kills: Counter[int]) -> None:
+    """See that each client, which has one connection at once, has failed no more often than its worker."""
+    for client in clients:
+        assert client.failures <= kills[owner(socket.inet_aton(client.source), WORKERS)]
+
+
 @pytest.mark.skipif(not can_count(), reason="needs Linux on x86_64")
 class CountsOfWorkersTests(SupervisedCase):
     """Four workers and some hundred clients."""
@@ -134,15 +147,17 @@ class CountsOfWorkersTests(SupervisedCase):
 
     def limited(self, most: int = MAXIMUM, **settings: Any) -> Config:
         backend = BackendConfig(address=self.address, name="a", max_connections=most)
-        return self.config(web=PoolConfig(backends=(backend,), queue=1000, queue_timeout=60.0, **settings))
+        pool = PoolConfig(backends=(backend,), queue=1000, queue_timeout=60.0, **settings)
+        # In this time all clients are to be served that wait in a worker when it is replaced.
+        return evolve(self.config(web=pool), shutdown_grace=60.0)
 
     def clients(self, supervisor: Supervisor, visits: int) -> list[Client]:
         address = self.address_of(supervisor)
-        return [Client(address, f"127.0.0.{1 + number}", visits) for number in range(CLIENTS)]
+        return [Client(address, f"127.0.0.{1 + number % SOURCES}", visits) for number in range(CLIENTS)]
 
     async def test_a_backend_never_has_more_and_always_as_many(self) -> None:
         supervisor = await self.supervised(self.limited())
-        clients = self.clients(supervisor, 5)
+        clients = self.clients(supervisor, 2)
         await until(reactor, lambda: all(client.gone for client in clients), 60.0)
         assert self.backend.most == MAXIMUM
         assert sum(client.failures for client in clients) == 0
@@ -152,20 +167,50 @@ class CountsOfWorkersTests(SupervisedCase):
         limited = {"limits": LimitsConfig(connections=MAXIMUM)}
         config = self.config({"web": limited}, web=PoolConfig(backends=(backend,)))
         supervisor = await self.supervised(config)
-        clients = self.clients(supervisor, 3)
+        clients = self.clients(supervisor, 2)
         await until(reactor, lambda: all(client.gone for client in clients), 60.0)
         assert self.backend.most == MAXIMUM
         assert sum(client.failures for client in clients) == 0
 
     async def test_nor_while_workers_are_killed(self) -> None:
         supervisor = await self.supervised(self.limited())
-        clients = self.clients(supervisor, 10)
+        clients = self.clients(supervisor, 4)
+        kills: Counter[int] = Counter()
         rng = Random(5)
-        for left in range(10 * CLIENTS - 150, 500, -150):
+        for left in range(4 * CLIENTS - 150, 500, -150):
             await until(reactor, partial(few_are_left, clients, left), 60.0)
-            processes = [place.process for place in supervisor._places if place.process is not None]
-            victim = rng.choice([process for process in processes if process.pid])
-            os.kill(victim.pid, signal.SIGKILL)
+            kills[self.kill_one(supervisor, rng)] += 1
+        await self.come_to_the_maximum_and_go(clients)
+        assert_only_their_sessions_are_lost(clients, kills)
+
+    @pytest.mark.soak
+    @pytest.mark.timeout(180)
+    async def test_nor_while_a_worker_is_killed_every_second_for_a_minute(self) -> None:
+        supervisor = await self.supervised(self.limited())
+        clients = self.clients(supervisor, 10**6)
+        kills: Counter[int] = Counter()
+        rng = Random(5)
+        for _ in range(60):
+            await deferLater(reactor, 1.0, lambda: None)
+            kills[self.kill_one(supervisor, rng)] += 1
+            assert self.backend.most <= MAXIMUM
+        await self.come_to_the_maximum_and_go(clients)
+        assert_only_their_sessions_are_lost(clients, kills)
+
+    def kill_one(self, supervisor: Supervisor, rng: Random) -> int:
+        """Kill a worker that runs, and give its place."""
+        pids = {place: pid for place, pid in enumerate(self.pids(supervisor)) if pid}
+        place = rng.choice([*pids])
+        os.kill(pids[place], signal.SIGKILL)
+        return place
+
+    async def come_to_the_maximum_and_go(self, clients: list[Client]) -> None:
+        """See that as many connections as there may be come from now on, too, and let the clients end."""
+        assert self.backend.most == MAXIMUM
+        self.backend.most = 0
+        await until(reactor, lambda: self.backend.most == MAXIMUM, 60.0)
+        for client in clients:
+            client.visits = min(client.visits, 1)
         await until(reactor, lambda: all(client.gone for client in clients), 60.0)
         assert self.backend.most == MAXIMUM
 
