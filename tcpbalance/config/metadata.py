@@ -10,3 +10,12 @@ def doc(doc: str, **more: str) -> dict[str, str]:
     :param more: ``example``, a value as written in TOML; ``default``, the default in words where it depends.
     """
     return {"doc": doc, **more}
+
+
+HIDDEN = "(hidden)"
+"""What is shown in the place of a value that may be secret; see ``shown``."""
+
+
+def hidden(_: object) -> str:
+    """Show nothing of a value, as the ``shown`` of a field's metadata."""
+    return HIDDEN

@@ -109,6 +109,10 @@ class Controls(Protocol):
         """
         ...
 
+    def shown_config(self) -> Deferred[dict[str, Any]]:
+        """Give the configuration that is in use as the file would write it, without what may be secret."""
+        ...
+
     def set_admin_state(self, pool: str, backend: str, state: AdminState) -> None:
         """Let a backend serve, be drained, or be left alone, in all processes.
 

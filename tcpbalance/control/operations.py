@@ -15,6 +15,7 @@ from tcpbalance.control.handlers import Handlers
 from tcpbalance.control.health_handlers import HealthHandlers
 from tcpbalance.control.metrics import MetricsHandler
 from tcpbalance.control.routes import ApiRoute, ApiRoutes
+from tcpbalance.control.running_config import RunningConfigHandler
 from tcpbalance.control.session_handlers import SessionHandlers
 
 
@@ -40,6 +41,7 @@ def operations(controls: Controls, about: Mapping[str, Any]) -> ApiRoutes:
         EventHandlers(controls.events),
         HealthHandlers(controls),
         MetricsHandler(controls, about),
+        RunningConfigHandler(controls),
         SessionHandlers(controls),
     ]
     return ApiRoutes(route for its in handlers for route in its.routes())

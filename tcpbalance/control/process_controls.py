@@ -13,6 +13,7 @@ from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.balancer import Balancer
 from tcpbalance.build import PreparedConfig
 from tcpbalance.config.models import Config
+from tcpbalance.config.shown import shown_config
 from tcpbalance.control.affinity import AffinityQuery, forget_affinity, list_affinity
 from tcpbalance.control.ban_events import FewerBans
 from tcpbalance.control.bans import BansQuery, frontends_with_bans, list_bans
@@ -138,6 +139,10 @@ class ProcessControls:
         """See ``Controls``."""
         check_names(self._balancer.pools, query.pool, query.backend)
         return in_pieces(self._reactor, forget_affinity(self._balancer.pools, query))
+
+    def shown_config(self) -> Deferred[dict[str, Any]]:
+        """See ``Controls``."""
+        return in_pieces(self._reactor, shown_config(self.config))
 
     def set_admin_state(self, pool: str, backend: str, state: AdminState) -> None:
         """See ``Controls``."""

@@ -9,6 +9,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, inlineCallbacks
 
 from tcpbalance.config.models import Config
+from tcpbalance.config.shown import shown_config
 from tcpbalance.control.affinity import AffinityQuery, forget_affinity, list_affinity
 from tcpbalance.control.ban_events import FewerBans
 from tcpbalance.control.bans import BansQuery, frontends_with_bans, list_bans
@@ -124,6 +125,10 @@ class FleetControls:
         yield self._supervisor.questions.ask(FORGET_AFFINITY, {"query": query.parameters})
         count += yield in_pieces(self._reactor, forget_affinity(pools, query))
         return count
+
+    def shown_config(self) -> Deferred[dict[str, Any]]:
+        """See ``Controls``."""
+        return in_pieces(self._reactor, shown_config(self.config))
 
     def set_admin_state(self, pool: str, backend: str, state: AdminState) -> None:
         """See ``Controls``."""

@@ -20,6 +20,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from tcpbalance.config.addresses import Address
+from tcpbalance.config.metadata import HIDDEN
 from tcpbalance.config.strict import strict
 from tcpbalance.event import OneTimeEvent
 from tcpbalance.health.probes.argv import EXAMPLE, Argv
@@ -58,6 +59,7 @@ class CommandProbe:
             "`{name}` are replaced by the backend's; other braces stay as they are. A program without "
             "a slash is searched in `PATH`.",
             "example": EXAMPLE,
+            "shown": lambda argv: [argv[0], *(HIDDEN for _ in argv[1:])],
         },
     )
 

@@ -7,6 +7,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
+from tcpbalance.config.metadata import hidden
 from tcpbalance.config.strict import strict
 from tcpbalance.health.probes.base import Target
 from tcpbalance.health.probes.causes import named_causes
@@ -26,7 +27,10 @@ class ExpectProbe:
     )
     send: str | None = field(
         default=None,
-        metadata={"doc": "Text that is sent first, as UTF-8. Absent: the backend speaks first."},
+        metadata={
+            "doc": "Text that is sent first, as UTF-8. Absent: the backend speaks first.",
+            "shown": hidden,
+        },
     )
 
     async def check(self, target: Target) -> None:

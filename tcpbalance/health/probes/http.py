@@ -21,6 +21,7 @@ from twisted.web.iweb import IAgentEndpointFactory, IResponse
 from zope.interface import implementer
 
 from tcpbalance.config.addresses import Address
+from tcpbalance.config.metadata import HIDDEN
 from tcpbalance.config.strict import strict
 from tcpbalance.health.probes.base import ProbeFailed, Target
 from tcpbalance.health.probes.causes import named_causes, verdict_on
@@ -43,6 +44,12 @@ def _status(value: StatusSet | int | str) -> StatusSet:
     return value if isinstance(value, StatusSet) else StatusSet.parse(value)
 
 
+def _without_query(path: str) -> str:
+    """Give what may be shown of a path: a query may have a password."""
+    before, mark, _ = path.partition("?")
+    return f"{before}?{HIDDEN}" if mark else path
+
+
 @frozen(field_transformer=strict)
 class HttpProbe:
     """Passes when the answer to a GET request has an accepted status, and `contains` in its body if set.
@@ -53,7 +60,7 @@ class HttpProbe:
     path: str = field(
         default="/",
         validator=_path,
-        metadata={"doc": "Path of the request; a query may follow."},
+        metadata={"doc": "Path of the request; a query may follow.", "shown": _without_query},
     )
     host: str | None = field(
         default=None,

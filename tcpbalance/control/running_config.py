@@ -1,0 +1,26 @@
+"""The operation of the API that shows the configuration as it runs."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+
+from tcpbalance.control.api_request import ApiAnswer, ApiRequest
+from tcpbalance.control.controls import Controls
+from tcpbalance.control.routes import ApiRoute
+
+
+class RunningConfigHandler:
+    """Serves the requests.
+
+    :param controls: have the configuration.
+    """
+
+    def __init__(self, controls: Controls) -> None:
+        self._controls = controls
+
+    def routes(self) -> list[ApiRoute]:
+        """Give the operations."""
+        return [ApiRoute("GET", "/api/v1/config", self._config)]
+
+    def _config(self, request: ApiRequest) -> Deferred[ApiAnswer]:
+        return self._controls.shown_config().addCallback(ApiAnswer.of)
