@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator, Iterable, Iterator
-from heapq import heappush, heappushpop, nsmallest
+from heapq import heappush, heappushpop
 from typing import Any, TypeAlias
 
 from attrs import frozen
@@ -34,6 +34,9 @@ ActOnSession = Callable[[Iterable[SessionRegistry], SessionId], Generator[None, 
 SESSIONS_A_PIECE = 100
 """Entries that are written out before others are served."""
 
+LOOKED_AT_AT_ONCE = 20
+"""Sessions that are looked at while others wait: some 20 microseconds, or 200 with a selection."""
+
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -48,8 +51,9 @@ def list_sessions(
     after, size = (-1, query.limit + 1) if query.after is None else (query.after.key, query.limit + 2)
     first: list[tuple[int, OpenSession]] = []
     """A heap: the last of those that were found comes first."""
-    for session in _all(registries):
-        yield
+    for count, session in enumerate(_all(registries), start=1):
+        if count % LOOKED_AT_AT_ONCE == 0:
+            yield
         key = key_of(session)
         if key < after or (query.selects and not query.matches(session.facts())):
             continue
@@ -67,10 +71,11 @@ def list_sessions(
 def _find(
     registries: Iterable[SessionRegistry], wanted: SessionId
 ) -> Generator[None, None, OpenSession | None]:
-    for session in _all(registries):
+    for count, session in enumerate(_all(registries), start=1):
         if key_of(session) == wanted.key and not session.over:
             return session
-        yield
+        if count % LOOKED_AT_AT_ONCE == 0:
+            yield
     return None
 
 
@@ -106,11 +111,11 @@ def _all(registries: Iterable[SessionRegistry]) -> Iterator[OpenSession]:
 class SessionsPage:
     """A part of the open sessions.
 
-    :param entries: as JSON, in order.
+    :param entries: in order, each with the number of its process between the two.
     :param next: where the next page begins; None where there is none.
     """
 
-    entries: list[str]
+    entries: list[tuple[int, int, str]]
     next: SessionId | None
 
     @classmethod
@@ -119,18 +124,20 @@ class SessionsPage:
 
         :param found: the number of each process, with its sessions.
         """
-        ids = [(SessionId(key, worker), text) for worker, listed in found for key, text in listed]
-        behind = [one for one in ids if query.after is None or one[0] > query.after]
-        first = nsmallest(query.limit + 1, behind)
-        page, is_last = first[: query.limit], len(first) <= query.limit
-        return cls([_named(*one) for one in page], None if is_last else page[-1][0])
+        after = (-1, 0) if query.after is None else (query.after.key, query.after.worker)
+        entries = [(key, worker, text) for worker, listed in found for key, text in listed]
+        # In the order of ``SessionId``.
+        entries = sorted(entry for entry in entries if entry[:2] > after)
+        page = entries[: query.limit]
+        return cls(page, SessionId(*page[-1][:2]) if len(entries) > query.limit else None)
 
     def body(self) -> Iterator[bytes]:
         """Give all of it as JSON, in pieces."""
         yield b'{"sessions":['
         for begin in range(0, len(self.entries), SESSIONS_A_PIECE):
             comma = "," if begin else ""
-            yield (comma + ",".join(self.entries[begin : begin + SESSIONS_A_PIECE])).encode()
+            some = self.entries[begin : begin + SESSIONS_A_PIECE]
+            yield (comma + ",".join(_named(*entry) for entry in some)).encode()
         yield b'],"next":%s}\n' % _encode(self.next and str(self.next)).encode()
 
 
@@ -150,8 +157,8 @@ def no_such_session(wanted: object) -> ApiError:
     return ApiError(404, "no_such_session", f"no open session has the id {text}; it may have ended")
 
 
-def _named(session_id: SessionId, text: str) -> str:
-    return f'{{"id":"{session_id}","worker":{session_id.worker},{text[1:]}'
+def _named(key: int, worker: int, text: str) -> str:
+    return f'{{"id":"{SessionId(key, worker)}","worker":{worker},{text[1:]}'
 
 
 def _shown(session_id: SessionId, session: OpenSession) -> ShownSession:
