@@ -128,13 +128,16 @@ class BareTlsSession(BareSession):
     def _read_backend(self, events: int) -> None:
         """See ``BareSession``: what the client's socket does not take, is encrypted and kept there."""
         BareSession._read_backend(self, events)
-        if self._tls.unsent and self.is_bare:
+        if self._tls.unsent and self.is_bare and self._phase is not OVER:
             self._equip()
-            self._transport(of_client=True).output.full = True
 
     def _backend_finished(self) -> None:
         """See ``BareSession``: a close_notify comes before the end."""
         tls = self._tls
+        if tls.unsent:
+            # The answer before it waits for space.
+            self._end_not_passed_on(BlockingIOError())
+            return
         if self._client_ended:
             with contextlib.suppress(OSError):
                 tls.send_close_notify(MORE)

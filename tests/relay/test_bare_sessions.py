@@ -52,7 +52,7 @@ DEEDS: st.SearchStrategy[Deed] = st.one_of(
     st.tuples(st.sampled_from(["finish", "finish", "reset", "stop_reading", "start_reading"]), SIDES),
     st.tuples(st.just("pass_time"), st.sampled_from([0.3, 2.0, 3.5, 200.0])),
     st.tuples(st.just("connect"), EARLY),
-    st.tuples(st.sampled_from(["equip", "accept", "drain", "end_all"])),
+    st.tuples(st.sampled_from(["equip", "accept", "drain", "end_all", "narrow"])),
 )
 
 
@@ -128,6 +128,13 @@ class Play:
         for session in list(self._scene.frontend.registry.sessions):
             if isinstance(session, BareSession) and session.is_bare:
                 session._equip()
+
+    def _narrow(self) -> None:
+        """Leave little space towards the client, and less than a backend has."""
+        for client in self._scene.clients[-1:]:
+            outgoing = client.socket.other.outgoing
+            if not (outgoing.unsent or outgoing.unread):
+                outgoing.send_limit = outgoing.receive_limit = 500
 
     def _accept(self) -> None:
         for backend in self._scene.backends.values():

@@ -414,11 +414,33 @@ def test_an_answer_that_waits_for_space(make_scene: Carrier) -> None:
     assert scene.ended == "backend_closed"
 
 
-@pytest.mark.parametrize("size", [8000 - OVERHEAD, 15_000])
+@pytest.mark.parametrize("size", [1000 - OVERHEAD - 10, 1000 - OVERHEAD, 3000])
+def test_a_last_answer_that_waits_for_space_to_a_client_that_has_finished(
+    make_scene: Carrier, size: int
+) -> None:
+    scene = make_scene(**TLS)
+    client, backend = scene.joined(early=b"question")
+    client.finish()
+    scene.run()
+    client.stop_reading()
+    outgoing = ours(client).outgoing
+    outgoing.send_limit = outgoing.receive_limit = 500
+    backend.send(bytes(size))
+    backend.finish()
+    backend.step()
+    scene.run()
+    client.start_reading()
+    scene.run()
+    assert (len(client.received), scene.ended) == (size, "client_closed")
+
+
+@pytest.mark.parametrize("size", [1000 - OVERHEAD - 10, 1000 - OVERHEAD, 3000])
 def test_a_close_notify_that_waits_for_space(make_scene: Carrier, size: int) -> None:
-    scene = make_scene(network={"send_buffer": 4000, "receive_buffer": 4000}, **TLS)
+    scene = make_scene(**TLS)
     client, backend = scene.joined(early=b"question")
     client.stop_reading()
+    outgoing = ours(client).outgoing
+    outgoing.send_limit = outgoing.receive_limit = 500
     backend.send(bytes(size))
     backend.finish()
     backend.step()

@@ -68,6 +68,7 @@ class TlsOutput(Output):
     def __init__(self, tls: TlsSocket) -> None:
         super().__init__(tls)
         self.splices = False
+        self.full = bool(tls.unsent)
         self._tls = tls
 
     def send(self, data: bytes, flags: int = 0) -> bool:
