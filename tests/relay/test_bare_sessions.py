@@ -43,6 +43,9 @@ from tcpbalance.proxy.record import SessionRecord
 
 Deed = tuple[Any, ...]
 
+DURATIONS = ("session_time", "connect_time", "queue_time.", "queue_time_us")
+"""How counters of durations begin."""
+
 SIDES = st.sampled_from(["client", "backend"])
 EARLY = st.sampled_from([0, 1, 1000, 65_535, 65_536, 200_000])
 """Bytes that a client has sent by the time that it is accepted: fewer than a read takes, as many, more."""
@@ -164,6 +167,8 @@ class Play:
         times = [(record.wait, record.connect or 0.0, record.total) for record in ended]
         records = [evolve(_without_unread(record), wait=0.0, connect=None, total=0.0) for record in ended]
         del counts["bytes_in"]  # The sum over the records: see ``leftovers``.
+        for name in [name for name in counts if name.startswith(DURATIONS)]:
+            del counts[name]  # These are of the times.
         return Outcome(received, records, counts, [time for three in times for time in three])
 
 
