@@ -7,7 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from tcpbalance.cli.amounts import byte_rate_text, bytes_text, rate_text, time_text
-from tcpbalance.cli.table import BAD, GOOD, STRONG, WARNING, Cell, Column, Paint, plain_text, table_lines
+from tcpbalance.cli.table import (
+    BAD,
+    GOOD,
+    STRONG,
+    WARNING,
+    Cell,
+    Column,
+    Paint,
+    plain_text,
+    shortened,
+    table_lines,
+)
 from tcpbalance.config.messages import one_line
 
 Described: TypeAlias = Mapping[str, Any]
@@ -104,6 +115,7 @@ def status_lines(
     pools = [row for pool in now.pools for row in _pool_rows(pool, rates)]
     return [
         *_head(now.status, where, wall_clock(), width),
+        *_refused_file(now.status["config"]["error"], width, paint),
         "",
         *_table(_FRONTENDS, frontends, without, width, paint),
         "",
@@ -146,6 +158,15 @@ def _head(status: Mapping[str, Any], where: str, now: float, width: int | None) 
         else:
             lines[-1] = longer
     return lines
+
+
+def _refused_file(error: Mapping[str, Any] | None, width: int | None, paint: Paint) -> list[str]:
+    """Say that the configuration file has changed and cannot be used."""
+    if error is None:
+        return []
+    first, *_ = error["message"].splitlines()
+    line = one_line(f"the configuration file was changed and cannot be used: {first}")
+    return [paint(line if width is None else shortened(line, width), BAD)]
 
 
 def _frontend_row(frontend: Described, rates: _Rates) -> list[Cell]:

@@ -501,6 +501,7 @@ def test_a_reload_shows_what_has_changed(steered: Steered) -> None:
     assert steered.run("reload") == planned.stdout
     assert steered.run("reload") == "no change\n"
     file.write_text(good.replace("[pools.web]\n", "[pools.web]\nretrys = 7\nbalanc = 1\n"))
+    assert "cannot be used" not in steered.run("status")
     for command in ("plan", "reload"):
         refused = steered.finish(command)
         assert (refused.returncode, refused.stdout) == (1, "")
@@ -508,6 +509,7 @@ def test_a_reload_shows_what_has_changed(steered: Steered) -> None:
             rf"tcpbalance {command}: {file}:\d+: [^\n]*retries[^\n]*; {file}:\d+: [^\n]*balance[^\n]*\n",
             refused.stderr,
         )
+    assert "cannot be used: " in steered.run("status").splitlines()[1]
 
 
 def test_a_backend_that_goes_is_planned_as_between_two_files(alone: Steered) -> None:

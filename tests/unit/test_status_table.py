@@ -29,7 +29,12 @@ def backend(name: str, address: str, **more: Any) -> dict[str, Any]:
 
 
 SNAPSHOT = Snapshot(
-    {"version": "1.2", "started": 1000.0, "processes": [{**PROCESS, "worker": 0}, {**PROCESS, "worker": 1}]},
+    {
+        "version": "1.2",
+        "started": 1000.0,
+        "config": {"error": None},
+        "processes": [{**PROCESS, "worker": 0}, {**PROCESS, "worker": 1}],
+    },
     [
         {
             "name": "web",
@@ -123,6 +128,14 @@ def test_the_state_has_its_colour() -> None:
     lines = status_lines(SNAPSHOT, None, "unix:a", None, coloured)
     assert "\x1b[32mup\x1b[0m" in lines[-2]
     assert "\x1b[31mdown: connection refused\x1b[0m" in lines[-1]
+
+
+def test_a_file_that_cannot_be_used_is_reported() -> None:
+    error = {"time": "2026-11-30T20:14:10.531Z", "message": "a.toml:1: one\na.toml:2: two"}
+    broken = SNAPSHOT._replace(status={**SNAPSHOT.status, "config": {"error": error}})
+    lines = status_lines(broken, None, "unix:a", None)
+    assert lines[1:3] == ["the configuration file was changed and cannot be used: a.toml:1: one", ""]
+    assert all(text_width(line) <= 40 for line in status_lines(broken, None, "unix:a", 40))
 
 
 def test_one_process() -> None:
