@@ -14,6 +14,7 @@ from tcpbalance.control.event_handlers import EventHandlers
 from tcpbalance.control.handlers import Handlers
 from tcpbalance.control.health_handlers import HealthHandlers
 from tcpbalance.control.metrics import MetricsHandler
+from tcpbalance.control.openapi import DescriptionHandler
 from tcpbalance.control.routes import ApiRoute, ApiRoutes
 from tcpbalance.control.running_config import RunningConfigHandler
 from tcpbalance.control.session_handlers import SessionHandlers
@@ -38,6 +39,7 @@ def operations(controls: Controls, about: Mapping[str, Any]) -> ApiRoutes:
         BanHandlers(controls),
         BackendHandlers(controls),
         ConfigHandlers(controls),
+        DescriptionHandler(about),
         EventHandlers(controls.events),
         HealthHandlers(controls),
         MetricsHandler(controls, about),

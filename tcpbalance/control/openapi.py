@@ -1,0 +1,230 @@
+"""The description of the API, as OpenAPI 3.1 has it; a test holds it against the routes and their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tcpbalance.control.api_request import JSON, ApiAnswer, ApiRequest
+from tcpbalance.control.openapi_schemas import (
+    COUNT,
+    LASTS,
+    LENGTH_OF_TIME,
+    SCHEMAS,
+    TEXT,
+    TEXT_OR_NULL,
+    TRUTH,
+    Schema,
+    array,
+    ref,
+    table,
+)
+from tcpbalance.control.routes import ApiRoute
+
+
+class DescriptionHandler:
+    """Serves the description.
+
+    :param about: see ``Handlers``.
+    """
+
+    def __init__(self, about: Mapping[str, Any]) -> None:
+        self._about = about
+
+    def routes(self) -> list[ApiRoute]:
+        """Give the operation."""
+        return [ApiRoute("GET", "/api/v1/openapi.json", self._describe, open=True)]
+
+    def _describe(self, request: ApiRequest) -> ApiAnswer:
+        return ApiAnswer.of(description(self._about["version"]))
+
+
+def description(version: str) -> dict[str, Any]:
+    """Give the whole description.
+
+    :param version: of the program.
+    """
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "tcpbalance admin API",
+            "version": version,
+            "description": "Looks at a balancer, and steers it. Counters are the sums over all workers.",
+        },
+        "paths": _PATHS,
+        "components": {
+            "schemas": SCHEMAS,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        # A token is needed where `token_file` of [admin] is set.
+        "security": [{}, {"token": []}],
+    }
+
+
+_ERROR = {"description": "It is refused, with the reason.", "content": {JSON: {"schema": ref("Error")}}}
+
+
+def _operation(
+    summary: str,
+    answer: Schema | None = None,
+    *,
+    status: int = 200,
+    query: Mapping[str, Schema] = {},
+    body: Schema | None = None,
+    answers: Mapping[str, Schema] = {},
+) -> dict[str, Any]:
+    """Describe an operation.
+
+    :param answer: in JSON; None where there is none.
+    :param query: its parameters.
+    :param body: that it needs; None for none.
+    :param answers: in other content types.
+    """
+    kinds = answers if answer is None else {JSON: answer, **answers}
+    content = {kind: {"schema": schema} for kind, schema in kinds.items()}
+    described: dict[str, Any] = {
+        "summary": summary,
+        "responses": {str(status): {"description": "It is done.", "content": content}, "default": _ERROR},
+    }
+    if query:
+        described["parameters"] = [{"name": k, "in": "query", "schema": v} for k, v in query.items()]
+    if body is not None:
+        described["requestBody"] = {"required": True, "content": {JSON: {"schema": body}}}
+    return described
+
+
+def _path(*names: str, **operations: dict[str, Any]) -> dict[str, Any]:
+    """Describe the operations of a path.
+
+    :param names: that stand in it.
+    """
+    parameters = [{"name": name, "in": "path", "required": True, "schema": TEXT} for name in names]
+    return {**({"parameters": parameters} if names else {}), **operations}
+
+
+_LIMIT: Schema = {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}
+
+_SESSIONS_QUERY: Mapping[str, Schema] = {
+    "client": {**TEXT, "description": "A network that the client is in."},
+    "frontend": TEXT,
+    "pool": TEXT,
+    "backend": TEXT,
+    "min_age": LENGTH_OF_TIME,
+    "min_idle": LENGTH_OF_TIME,
+    "min_bytes": {"type": ["string", "integer"], "description": "Such as 1MiB, or a number."},
+    "limit": _LIMIT,
+    "after": {**TEXT, "description": "The `next` of the page before."},
+}
+
+_AFFINITY_QUERY: Mapping[str, Schema] = {"pool": TEXT, "client": TEXT, "backend": TEXT}
+
+_RELOADED = {"summary": TEXT, "plan": ref("Plan")}
+
+_PATHS: dict[str, Any] = {
+    "/api/v1/status": _path(get=_operation("Show the program and its processes.", ref("Status"))),
+    "/api/v1/frontends": _path(
+        get=_operation("List the frontends.", table(frontends=array(ref("Frontend"))))
+    ),
+    "/api/v1/frontends/{frontend}": _path("frontend", get=_operation("Show a frontend.", ref("Frontend"))),
+    "/api/v1/pools": _path(get=_operation("List the pools.", table(pools=array(ref("Pool"))))),
+    "/api/v1/pools/{pool}": _path("pool", get=_operation("Show a pool.", ref("Pool"))),
+    "/api/v1/pools/{pool}/backends": _path(
+        "pool",
+        post=_operation(
+            "Add a backend, until the next reload.",
+            ref("ChangedBackend"),
+            status=201,
+            body=ref("NewBackend"),
+        ),
+    ),
+    "/api/v1/pools/{pool}/backends/{backend}": _path(
+        "pool",
+        "backend",
+        get=_operation("Show a backend.", ref("Backend")),
+        patch=_operation(
+            "Change a backend: all that is asked for, or nothing.",
+            ref("ChangedBackend"),
+            body=ref("BackendChange"),
+        ),
+        delete=_operation("Remove a backend, until the next reload.", table(lasts=LASTS)),
+    ),
+    "/api/v1/pools/{pool}/backends/{backend}/health": _path(
+        "pool",
+        "backend",
+        get=_operation(
+            "Show the last health checks of a backend, the latest first.",
+            table(pool=TEXT, backend=TEXT, checks=array(ref("Check"))),
+        ),
+    ),
+    "/api/v1/sessions": _path(
+        get=_operation(
+            "List open sessions, the oldest first.",
+            table(sessions=array(ref("Session")), next=TEXT_OR_NULL),
+            query=_SESSIONS_QUERY,
+        )
+    ),
+    "/api/v1/sessions/{session}": _path(
+        "session",
+        get=_operation("Show an open session.", ref("Session")),
+        delete=_operation("End a session; the answer is what it was before.", ref("Session")),
+    ),
+    "/api/v1/bans": _path(
+        get=_operation(
+            "List the clients that are banned.",
+            table(bans=array(ref("Ban")), total=COUNT),
+            query={"frontend": TEXT, "client": TEXT, "limit": _LIMIT},
+        ),
+        post=_operation("Ban a client at a frontend.", ref("Ban"), body=ref("NewBan")),
+    ),
+    "/api/v1/bans/{client}": _path(
+        "client",
+        delete=_operation(
+            "Lift the bans of a client.",
+            table(client=TEXT, frontends=array(TEXT)),
+            query={"frontend": TEXT},
+        ),
+    ),
+    "/api/v1/affinity": _path(
+        get=_operation(
+            "List the clients that are remembered.",
+            table(affinity=array(ref("RememberedClient")), next=TEXT_OR_NULL),
+            query={**_AFFINITY_QUERY, "limit": _LIMIT, "after": TEXT},
+        ),
+        delete=_operation(
+            "Forget clients; one parameter at least is needed.",
+            table(forgotten=COUNT),
+            query=_AFFINITY_QUERY,
+        ),
+    ),
+    "/api/v1/config": _path(
+        get=_operation(
+            "Show the configuration as it runs, without what may be secret.",
+            {"type": "object", "additionalProperties": True},
+        )
+    ),
+    "/api/v1/reload": _path(
+        post=_operation(
+            "Read the configuration file again, and wait until that is done.",
+            table(**_RELOADED, config=ref("ConfigState")),
+        )
+    ),
+    "/api/v1/plan": _path(get=_operation("Show what a reload would change.", table(**_RELOADED))),
+    "/api/v1/events": _path(
+        get=_operation(
+            "Show what has happened lately, or follow it as server-sent events.",
+            table(events=array(ref("Event")), newest=COUNT, missed=TRUTH),
+            query={"since": {**COUNT, "description": "The number of the last event that is known already."}},
+            answers={"text/event-stream": TEXT},
+        )
+    ),
+    "/metrics": _path(
+        get=_operation(
+            "Show all counters for Prometheus.",
+            answers={"text/plain": TEXT, "application/openmetrics-text": TEXT},
+        )
+    ),
+    "/api/v1/openapi.json": _path(
+        get=_operation("Give this description.", {"type": "object", "additionalProperties": True})
+    ),
+}
+"""Described as OpenAPI has it, by path."""

@@ -1,0 +1,165 @@
+"""What requests and answers of the API are made of, as JSON Schema (draft 2020-12), for its description."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+Schema: TypeAlias = dict[str, Any]
+
+TEXT: Schema = {"type": "string"}
+TRUTH: Schema = {"type": "boolean"}
+NUMBER: Schema = {"type": "number"}
+COUNT: Schema = {"type": "integer", "minimum": 0}
+TIME: Schema = {"type": "string", "format": "date-time"}
+TEXT_OR_NULL: Schema = {"type": ["string", "null"]}
+COUNTERS: Schema = {"type": "object", "additionalProperties": COUNT}
+ADMIN_STATE: Schema = {"enum": ["ready", "drain", "maintenance"]}
+WEIGHT: Schema = {"type": "integer", "minimum": 1, "maximum": 256}
+LENGTH_OF_TIME: Schema = {
+    "type": ["string", "number"],
+    "description": 'Such as "250ms", "2s", "5m", "1h", or a number of seconds.',
+}
+LASTS: Schema = {"enum": ["until the next restart", "until the next reload"]}
+
+
+def table(optional: tuple[str, ...] = (), /, **properties: Schema) -> Schema:
+    """Give an object with these keys.
+
+    :param optional: those of them that it may lack.
+    """
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "required": required, "properties": properties}
+
+
+def array(items: Schema) -> Schema:
+    """Give an array of these."""
+    return {"type": "array", "items": items}
+
+
+def ref(name: str) -> Schema:
+    """Give a schema by its name."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _or_null(schema: Schema) -> Schema:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+_BACKEND = {
+    "name": TEXT,
+    "address": TEXT,
+    "state": {"enum": ["maintenance", "draining", "down", "ejected", "up", "removed"]},
+    "admin_state": ADMIN_STATE,
+    "up": TRUTH,
+    "ejected": TRUTH,
+    "cause": {**TEXT, "description": "Why it is down; empty while it is up."},
+    "weight": WEIGHT,
+    "max_connections": {"type": ["integer", "null"], "minimum": 1},
+    "backup": TRUTH,
+    "last_check": _or_null(ref("Check")),
+    "counters": COUNTERS,
+}
+
+_REMEMBERED = {
+    "backend": TEXT,
+    "connected": TRUTH,
+    "seconds": {
+        "type": ["number", "null"],
+        "description": "Until it is forgotten; null while it is connected.",
+    },
+}
+
+_SESSION = {
+    "id": TEXT,
+    "worker": COUNT,
+    "frontend": TEXT,
+    "client": TEXT,
+    "proxy": TEXT_OR_NULL,
+    "pool": TEXT_OR_NULL,
+    "backend": TEXT_OR_NULL,
+    "state": {"enum": ["preread", "queued", "dialling", "unanswered", "relaying", "ending"]},
+    "start": TIME,
+    "age": NUMBER,
+    "idle": NUMBER,
+    "client_bytes": COUNT,
+    "backend_bytes": COUNT,
+    "server_name": TEXT_OR_NULL,
+    "tls_version": TEXT_OR_NULL,
+    "tls_cipher": TEXT_OR_NULL,
+    "tls_client": TEXT_OR_NULL,
+}
+
+SCHEMAS: dict[str, Schema] = {
+    "Error": table(
+        error=table(
+            ("mistakes",),
+            code={**TEXT, "description": "A word by which a program knows the reason."},
+            message={**TEXT, "description": "What is wrong, and what to do."},
+            mistakes=array(table(file=TEXT, line=COUNT, key=TEXT, message=TEXT)),
+        )
+    ),
+    "Process": table(
+        ("worker",), worker=COUNT, pid=COUNT, memory=COUNT, descriptors=COUNT, max_descriptors=COUNT
+    ),
+    "ConfigState": table(
+        revision={**COUNT, "description": "Grows with each change of the configuration in use."},
+        path=TEXT,
+        loaded={**TIME, "description": "When the file was read as it is in use."},
+        error=_or_null(table(time=TIME, message=TEXT)),
+    ),
+    "Status": table(
+        version=TEXT,
+        started={**NUMBER, "description": "Seconds since the epoch."},
+        config=ref("ConfigState"),
+        processes=array(ref("Process")),
+    ),
+    "Frontend": table(name=TEXT, listen=array(TEXT), pools=array(TEXT), tls=TRUTH, counters=COUNTERS),
+    "Check": table(time=TIME, passed={"type": ["boolean", "null"]}, cause=TEXT, seconds=NUMBER),
+    "Backend": table(**_BACKEND),
+    "ChangedBackend": table(**_BACKEND, lasts=LASTS),
+    "NewBackend": table(
+        ("name", "weight", "max_connections", "backup", "server_name", "state"),
+        address={**TEXT, "description": "Such as 10.0.0.11:80 or unix:/run/app.sock."},
+        name=TEXT,
+        weight=WEIGHT,
+        max_connections={"type": ["integer", "null"], "minimum": 1},
+        backup=TRUTH,
+        server_name=TEXT_OR_NULL,
+        state=ADMIN_STATE,
+    ),
+    "BackendChange": {
+        **table(("state", "deadline", "weight"), state=ADMIN_STATE, deadline=LENGTH_OF_TIME, weight=WEIGHT),
+        "minProperties": 1,
+    },
+    "Pool": table(
+        name=TEXT,
+        backends=array(ref("Backend")),
+        affinity={"type": ["integer", "null"], "description": "Clients that are remembered."},
+        counters=COUNTERS,
+    ),
+    "Session": table(**_SESSION),
+    "RememberedClient": table(pool=TEXT, client=TEXT, **_REMEMBERED, fallback=_or_null(table(**_REMEMBERED))),
+    "Ban": table(frontend=TEXT, client=TEXT, until=TIME, seconds=NUMBER),
+    "NewBan": {
+        "type": "object",
+        "required": ["frontend", "client", "for"],
+        "properties": {"frontend": TEXT, "client": TEXT, "for": LENGTH_OF_TIME},
+    },
+    "Event": {
+        "type": "object",
+        "description": "What there is beside these keys depends on the kind.",
+        "required": ["number", "time", "kind"],
+        "properties": {"number": COUNT, "time": TIME, "kind": TEXT},
+        "additionalProperties": True,
+    },
+    "Plan": table(
+        added={"type": "object", "additionalProperties": True},
+        removed={"type": "object", "additionalProperties": True},
+        changed=array(table(key=TEXT, old={}, new={}, effect=TEXT)),
+        draining=array(TEXT),
+        listeners_opened=array(TEXT),
+        listeners_closed=array(TEXT),
+        needs_restart=array(TEXT),
+    ),
+}
+"""By their names."""
