@@ -17,6 +17,9 @@ from tcpbalance.config.plan import plan_lines
 from tcpbalance.control.events import Events
 from tcpbalance.control.timestamps import timestamp
 
+MAX_KEPT_CAUSE = 4000
+"""Characters that are kept of why a file is not used: it may have thousands of mistakes."""
+
 
 @frozen
 class ReloadOutcome:
@@ -82,8 +85,9 @@ class ConfigState:
         about = {"path": str(self.file.path)}
         now = timestamp(self._wall_clock())
         if outcome.difference is None:
-            self._error = {"time": now, "message": outcome.error}
-            self._events.add("reload_refused", {**about, "cause": outcome.error})
+            cause = outcome.error[:MAX_KEPT_CAUSE]
+            self._error = {"time": now, "message": cause}
+            self._events.add("reload_refused", {**about, "cause": cause})
             return
         self._loaded, self._error = now, None
         if outcome.difference:
