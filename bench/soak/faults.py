@@ -38,6 +38,8 @@ class Faults:
         self._account = account
         self._rng = rng
         self.made: Counter[str] = Counter()
+        # One that is to be ended for not answering must not be continued by another fault.
+        self._doomed: set[int] = set()
         self._kinds: dict[Callable[[], Awaitable[None]], int] = {
             self._kill_worker: 4,
             self._stop_worker_for_less: 3,
@@ -65,7 +67,7 @@ class Faults:
         await asyncio.gather(*under_way)
 
     def _worker(self) -> int | None:
-        workers = self._balancer.workers()
+        workers = [pid for pid in self._balancer.workers() if pid not in self._doomed]
         return self._rng.choice(workers) if workers else None
 
     async def _kill_worker(self) -> None:
@@ -81,7 +83,9 @@ class Faults:
     async def _kill(self, worker: int, what: str, number: signal.Signals) -> None:
         began = time.monotonic()
         if signal_one(self._balancer.workers, worker, number):
+            self._doomed.add(worker)
             place = await self._balancer.death_of(worker)
+            self._doomed.remove(worker)
             self._account.faults.append(Fault(what, began, time.monotonic(), place=place))
             self.made[what] += 1
 
@@ -90,8 +94,9 @@ class Faults:
         if worker is None or not signal_one(self._balancer.workers, worker, signal.SIGSTOP):
             return
         await asyncio.sleep(self._rng.uniform(*STOPPED_FOR))
-        signal_one(self._balancer.workers, worker, signal.SIGCONT)
-        self.made["a worker that was stopped for a moment"] += 1
+        if worker not in self._doomed:
+            signal_one(self._balancer.workers, worker, signal.SIGCONT)
+            self.made["a worker that was stopped for a moment"] += 1
 
     async def _end_worker(self) -> None:
         worker = self._worker()
