@@ -16,7 +16,6 @@ from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 
 from support import peers
-from support.bare import whole
 from support.certificates import Authority
 from support.clients import connect, read
 from support.hellos import real_hello
@@ -144,8 +143,9 @@ class SlowReaderTests(ClientCase):
         clock = Clock()
         with peers.peer(peers.holds(bytes(40_000))) as self.echo:
             port = self.serve_tls(TimeoutsConfig(idle_timeout=IDLE))
+            # One that begins bare has the dials' wheel, which is not of this clock.
             self.frontend.context = evolve(
-                self.frontend.context, clock=clock.seconds, wheel=Wheel(clock, clock.seconds)
+                self.frontend.context, clock=clock.seconds, wheel=Wheel(clock, clock.seconds), native=None
             )
             with connect(port, receive_buffer=8192) as sock:
                 tls = self.client_context().wrap_socket(
@@ -158,7 +158,7 @@ class SlowReaderTests(ClientCase):
     async def fetch_late(self, clock: Clock, client: socket.socket) -> None:
         """Let one fetch a part of what waits for it, shortly before the limit."""
         await until(reactor, lambda: any(session.served_by for session in self.frontend.registry.sessions))
-        session = whole(next(iter(self.frontend.registry.sessions)))
+        session: Any = next(iter(self.frontend.registry.sessions))
         await until(reactor, lambda: session.backend and session.backend.received == 40_000)
         await until_steady(reactor, session.client.in_flight)
         before = session.client.in_flight()

@@ -552,7 +552,7 @@ def test_one_frontend_with_a_longer_idle_timeout_is_enough_for_rebalancing(tmp_p
 
 
 LATER = {
-    "": ["[admin]\n"],
+    "": ["[discovery]\n"],
     "[pools.db]": ['source_address = "10.0.0.5"'],
 }
 
