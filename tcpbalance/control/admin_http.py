@@ -20,7 +20,7 @@ from tcpbalance.control.stream_writer import StreamWriter
 from tcpbalance.net.addresses import address_text
 
 MAX_CONNECTIONS = 100
-"""Connections to the admin side; one more is closed at once."""
+"""Connections to the admin side; one more takes the place of the oldest whose request is not whole."""
 
 MAX_REQUEST_BODY = 1024 * 1024
 """Bytes of a request's body."""
@@ -48,6 +48,9 @@ FIXED_HEADERS = {
 }
 """Of each answer, unless it has others of these names."""
 
+CheckHead = Callable[[ApiRequest], object]
+"""Raises ApiError where a request may not be served, by its head alone."""
+
 Serve = Callable[[ApiRequest], Deferred[ApiAnswer]]
 """Serves a request; the answer may fail with ApiError, and with nothing else."""
 
@@ -66,6 +69,10 @@ class AdminRequest(Request):
         self.content = self._body = BytesIO()
         if length is not None and length > MAX_REQUEST_BODY:
             self._refuse_body()
+        elif length != 0:
+            # What may not be served is refused before a body is kept.
+            self.method, self.uri = self.channel._command, self.channel._path
+            self.channel.check_head(self)
 
     def handleContentChunk(self, data: bytes) -> None:
         """Twisted's call: a part of the body."""
@@ -120,8 +127,11 @@ class AdminConnection(HTTPChannel):
 
     _deadline: IDelayedCall | None = None
     _stream: StreamWriter | None = None
+    is_served = False
     _is_refused = False
     _is_lost = False
+    _command: bytes
+    _path: bytes
 
     def connectionMade(self) -> None:
         """Twisted's call: a client is there."""
@@ -138,10 +148,21 @@ class AdminConnection(HTTPChannel):
         """Twisted's call: no further request is to come."""
         return False
 
+    def check_head(self, request: AdminRequest) -> None:
+        """Refuse a request whose body is still to come, where its head is reason enough."""
+        try:
+            head = request.facts()
+            if not head.changes:
+                raise ApiError(400, "unexpected_body", f"{head.method} takes no body")
+            self.factory.check_head(head)
+        except ApiError as error:
+            self.refuse(request, error)
+
     def serve(self, request: AdminRequest) -> None:
         """Have a request that is whole served."""
         if self._is_refused:
             return
+        self.is_served = True
         self._have_it_end_within(ANSWER_WITHIN)
         try:
             answer = self.factory.serve(request.facts())
@@ -156,6 +177,7 @@ class AdminConnection(HTTPChannel):
             self._is_refused = True
             self._have_it_end_within(ANSWER_WITHIN)
             request.method, request.clientproto = b"POST", b"HTTP/1.1"
+            request.requestHeaders.removeHeader(b"expect")
             self._answer(answer_to_refused(error), request)
 
     def _answer(self, answer: ApiAnswer, request: AdminRequest) -> None:
@@ -204,7 +226,7 @@ class AdminConnection(HTTPChannel):
         """Twisted's call: it has ended."""
         self._is_lost = True
         self._cancel_deadline()
-        self.factory.connections.discard(self)
+        self.factory.connections.pop(self, None)
         self.factory.streaming.discard(self)
         super().connectionLost(reason)
 
@@ -266,27 +288,38 @@ class AdminFactory(ServerFactory):
     """Accepts connections to the admin side.
 
     :param reactor: IReactorTime.
+    :param check_head: see above.
     :param serve: see above.
-    :ivar connections: those that are open.
+    :ivar connections: those that are open, the oldest first.
     :ivar streaming: those of them that have a stream.
     """
 
     noisy = False
 
-    def __init__(self, reactor: Any, serve: Serve) -> None:
+    def __init__(self, reactor: Any, check_head: CheckHead, serve: Serve) -> None:
         self.reactor = reactor
+        self.check_head = check_head
         self.serve = serve
-        self.connections: set[AdminConnection] = set()
+        self.connections: dict[AdminConnection, None] = {}
         self.streaming: set[AdminConnection] = set()
 
     def buildProtocol(self, addr: IAddress | None) -> AdminConnection | None:
         """Twisted's call: a client has come."""
-        if len(self.connections) >= MAX_CONNECTIONS:
+        if len(self.connections) >= MAX_CONNECTIONS and not self._end_one_that_asks():
             return None
         connection = AdminConnection()
         connection.factory = self
-        self.connections.add(connection)
+        self.connections[connection] = None
         return connection
+
+    def _end_one_that_asks(self) -> bool:
+        """End the oldest connection whose request is not whole; say whether there is one."""
+        oldest = next((it for it in self.connections if not it.is_served), None)
+        if oldest is None:
+            return False
+        del self.connections[oldest]
+        oldest.abort()
+        return True
 
     def end_all(self) -> None:
         """End all connections; answers under way are cut short."""

@@ -15,7 +15,7 @@ from tcpbalance.config.frontends import SocketConfig
 from tcpbalance.control.admin_http import AdminFactory
 from tcpbalance.control.api_request import ApiAnswer, ApiError, ApiRequest
 from tcpbalance.control.guard import Guard
-from tcpbalance.control.routes import ApiRoutes
+from tcpbalance.control.routes import ApiRoute, ApiRoutes
 from tcpbalance.control.tokens import Tokens
 from tcpbalance.net.addresses import address_text
 from tcpbalance.net.binding import ListenError, bind
@@ -61,7 +61,7 @@ class AdminService(Service):
         tokens = Tokens(config)
         self._guard = Guard(tokens, config.hosts)
         self._reloader = Reloader(reactor, [("admin", tokens)] if tokens.files else [], in_thread)
-        self._factory = AdminFactory(reactor, self.serve)
+        self._factory = AdminFactory(reactor, self._route, self.serve)
         self._listener: Listener | None = None
         self._again: IDelayedCall | None = None
 
@@ -119,12 +119,20 @@ class AdminService(Service):
     def _serve(self, request: ApiRequest) -> Any:
         if not self.running:
             raise ApiError(503, "shutting_down", "the balancer is shutting down")
+        route, named = self._route(request)
+        return route.handler(named)
+
+    def _route(self, request: ApiRequest) -> tuple[ApiRoute, ApiRequest]:
+        """Give what serves a request, if it may be served.
+
+        :raises ApiError: it may not.
+        """
         self._guard.check(request)
         # What needs no token says nothing of the balancer, and neither does what there is to ask for.
         route, named = self._routes.find(request)
         if not route.open:
             self._guard.check_token(request)
-        return route.handler(named)
+        return route, named
 
     def _report(self, failure: Failure) -> Failure:
         if failure.check(ApiError):  # type: ignore[no-untyped-call]  # Twisted's is not annotated

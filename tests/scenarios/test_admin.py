@@ -9,6 +9,7 @@ import signal
 import socket
 import stat
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from support.admin import BACKEND_A, LOOPBACK, Admin, Stage
 from support.clients import ask, connect
 from support.ports import free_port
 from support.waiting import until
+from tcpbalance.control.admin_http import MAX_CONNECTIONS
 from tcpbalance.workers.shared_counts import can_count
 
 TOKEN, READ_ONLY = "0123456789abcdef-full", "0123456789abcdef-read"
@@ -133,6 +135,23 @@ def test_tokens_say_what_a_client_may_do_and_are_read_again(stage: Stage) -> Non
         assert operator.ask("GET", "/api/v1/status")[0] == 401
         assert TOKEN not in daemon.log
         assert another not in daemon.log
+
+
+def test_clients_without_a_token_keep_nothing_of_the_admin_side(stage: Stage) -> None:
+    token = stage.folder / "full"
+    token.write_text(TOKEN)
+    token.chmod(0o600)
+    with stage.daemon(f'{LOOPBACK}\ntoken_file = "full"') as daemon, ExitStack() as held:
+        operator = Admin(daemon, TOKEN)
+        for _ in range(MAX_CONNECTIONS + 1):
+            held.enter_context(connect(operator.port))
+        assert operator.ask("GET", "/api/v1/status")[0] == 200
+        client = held.enter_context(connect(operator.port))
+        client.sendall(
+            b"PATCH " + BACKEND_A.encode() + b" HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Type: application/json\r\nContent-Length: 1000000\r\n\r\n"
+        )
+        assert client.recv(100).startswith(b"HTTP/1.1 401 ")
 
 
 def test_a_unix_socket_is_for_its_owner_and_goes_with_the_balancer(stage: Stage) -> None:

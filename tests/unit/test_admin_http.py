@@ -45,7 +45,14 @@ class Scene:
         self.clock = Clock()
         self.asked: list[ApiRequest] = []
         self.answer = answer
-        self.factory = AdminFactory(self.clock, self.serve)
+        self.checked: list[ApiRequest] = []
+        self.refusal: ApiError | None = None
+        self.factory = AdminFactory(self.clock, self.check_head, self.serve)
+
+    def check_head(self, request: ApiRequest) -> None:
+        self.checked.append(request)
+        if self.refusal is not None:
+            raise self.refusal
 
     def serve(self, request: ApiRequest) -> Deferred[ApiAnswer]:
         self.asked.append(request)
@@ -190,8 +197,43 @@ def test_a_client_that_is_gone_gets_no_answer(scene: Scene) -> None:
     assert not scene.clock.getDelayedCalls()
 
 
-def test_one_client_more_than_there_may_be_is_closed(scene: Scene) -> None:
+@pytest.mark.parametrize("length", [b"Content-Length: 1000", b"Transfer-Encoding: chunked"])
+def test_what_may_not_be_served_is_refused_before_its_body_comes(scene: Scene, length: bytes) -> None:
+    scene.refusal = ApiError(401, "token_missing", "a token is needed")
+    connection, transport = scene.connect()
+    connection.dataReceived(
+        b"PUT /a?b=c HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n" + length + b"\r\n\r\n"
+    )
+    scene.clock.pump([0] * 10)
+    assert (status_of(transport), transport.disconnecting) == (401, True)
+    assert b"100 Continue" not in transport.value()
+    connection.dataReceived(b"x" * 1000)
+    (head,) = scene.checked
+    assert (head.method, head.path, head.query, head.headers["host"]) == ("PUT", "/a", {"b": "c"}, "a")
+    assert scene.asked == []
+
+
+def test_a_request_to_look_has_no_body(scene: Scene) -> None:
+    transport = scene.send(b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n")
+    assert status_of(transport) == 400
+    assert json.loads(body_of(transport))["error"]["code"] == "unexpected_body"
+
+
+def test_a_client_takes_the_place_of_the_oldest_that_has_not_asked(scene: Scene) -> None:
+    scene.answer = lambda _: Deferred()
+    connections = [scene.connect() for _ in range(MAX_CONNECTIONS)]
+    connections[0][0].dataReceived(ASK)
+    connections[1][0].dataReceived(b"POST / HTTP/1.1\r\n")
+    _, new = scene.connect()
+    aborted = [number for number, (_, transport) in enumerate(connections) if transport.aborted]
+    assert (aborted, new.aborted, len(scene.factory.connections)) == ([1], False, MAX_CONNECTIONS)
+
+
+def test_one_client_more_than_can_be_served_is_closed(scene: Scene) -> None:
+    scene.answer = lambda _: Deferred()
     connections = [scene.connect()[0] for _ in range(MAX_CONNECTIONS)]
+    for connection in connections:
+        connection.dataReceived(ASK)
     assert scene.factory.buildProtocol(None) is None
     connections[0].connectionLost(Failure(ConnectionDone()))
     assert scene.factory.buildProtocol(None) is not None
