@@ -152,8 +152,7 @@ class AdminConnection(HTTPChannel):
         """Refuse a request whose body is still to come, where its head is reason enough."""
         try:
             head = request.facts()
-            if not head.changes:
-                raise ApiError(400, "unexpected_body", f"{head.method} takes no body")
+            _check_takes_body(head)
             self.factory.check_head(head)
         except ApiError as error:
             self.refuse(request, error)
@@ -341,6 +340,11 @@ def write_head(request: Request, answer: ApiAnswer) -> None:
 def answer_to_refused(error: ApiError) -> ApiAnswer:
     """Say why a request is refused."""
     return ApiAnswer.of(error.content, error.status, error.headers)
+
+
+def _check_takes_body(head: ApiRequest) -> None:
+    if not head.changes:
+        raise ApiError(400, "unexpected_body", f"{head.method[:20]} takes no body")
 
 
 def _as_answer(failure: Failure) -> ApiAnswer:
