@@ -17,6 +17,7 @@ from tcpbalance.config.shown import shown_config
 from tcpbalance.control.affinity import AffinityQuery, forget_affinity, list_affinity
 from tcpbalance.control.ban_events import FewerBans
 from tcpbalance.control.bans import BansQuery, frontends_with_bans, list_bans
+from tcpbalance.control.change_queue import ChangeQueue
 from tcpbalance.control.config_orders import ChangeConfig
 from tcpbalance.control.events import Events
 from tcpbalance.control.finding import check_names, find_backend, find_pool
@@ -56,6 +57,7 @@ class ProcessControls:
     def __init__(self, reactor: Any, balancer: Balancer, file: ConfigFile) -> None:
         self.events = Events(reactor)
         self.configured = ConfigState(file, self.events, self._follow_pools)
+        self._changes = ChangeQueue()
         self._reactor = reactor
         self._balancer = balancer
         self._event_pools = SubscribedPools(PoolEvents(self.events.add))
@@ -161,9 +163,12 @@ class ProcessControls:
         """See ``Controls``."""
         find_backend(self._balancer.pools, pool, backend)
 
-    @inlineCallbacks
-    def change_config(self, change: ChangeConfig) -> Generator[Deferred[Any], Any, None]:
+    def change_config(self, change: ChangeConfig) -> Deferred[Any]:
         """See ``Controls``."""
+        return self._changes.run(self._change_config, change)
+
+    @inlineCallbacks
+    def _change_config(self, change: ChangeConfig) -> Generator[Deferred[Any], Any, None]:
         while True:
             before = self.config
             prepared = yield in_thread(self._reactor)(partial(self._prepare, change, before))
@@ -171,7 +176,7 @@ class ProcessControls:
                 self._balancer.apply(prepared)
                 self.configured.note_change()
                 return
-            # It was reloaded meanwhile, or another change came first.
+            # It was reloaded meanwhile.
 
     def _prepare(self, change: ChangeConfig, before: Config) -> PreparedConfig:
         """Prepare another configuration; called in a thread."""

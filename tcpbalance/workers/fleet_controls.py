@@ -13,6 +13,7 @@ from tcpbalance.config.shown import shown_config
 from tcpbalance.control.affinity import AffinityQuery, forget_affinity, list_affinity
 from tcpbalance.control.ban_events import FewerBans
 from tcpbalance.control.bans import BansQuery, frontends_with_bans, list_bans
+from tcpbalance.control.change_queue import ChangeQueue
 from tcpbalance.control.config_orders import ChangeConfig
 from tcpbalance.control.events import Events
 from tcpbalance.control.finding import check_names, find_backend, find_pool
@@ -43,6 +44,7 @@ class FleetControls:
     def __init__(self, reactor: Any, supervisor: Supervisor, file: ConfigFile) -> None:
         self.events = Events(reactor)
         self.configured = ConfigState(file, self.events)
+        self._changes = ChangeQueue()
         self._reactor = reactor
         self._supervisor = supervisor
         pools, events = supervisor.pools, PoolEvents(self.events.add)
@@ -149,7 +151,8 @@ class FleetControls:
 
     def change_config(self, change: ChangeConfig) -> Deferred[Any]:
         """See ``Controls``."""
-        return self._supervisor.change_config(change).addCallback(lambda _: self.configured.note_change())
+        changed = self._changes.run(self._supervisor.change_config, change)
+        return changed.addCallback(lambda _: self.configured.note_change())
 
 
 def _of_worker(worker: ToWorker, report: Report) -> Report:
