@@ -96,13 +96,19 @@ def metrics_of(view: View, about: Mapping[str, Any]) -> Iterator[Metric]:
 
 
 def _processes(view: View) -> Iterator[Metric]:
-    labelled = [(label_text({"worker": str(it.get("worker", 0))}), it) for it in view["processes"]]
-    for key, name, text in (
-        ("memory", "resident_memory_bytes", "Resident memory of a process that serves."),
-        ("descriptors", "open_fds", "Open descriptors of a process that serves."),
-        ("max_descriptors", "max_fds", "Descriptors that a process may have."),
+    # A worker has several processes while those drain that were replaced.
+    by_worker: dict[int, list[Mapping[str, int]]] = {}
+    for process in view["processes"]:
+        by_worker.setdefault(process.get("worker", 0), []).append(process)
+    for key, name, together, text in (
+        ("memory", "resident_memory_bytes", sum, "Resident memory of the processes of a worker."),
+        ("descriptors", "open_fds", sum, "Open descriptors of the processes of a worker."),
+        ("max_descriptors", "max_fds", max, "Descriptors that one process may have."),
     ):
-        samples = [(labels, process[key]) for labels, process in labelled]
+        samples = [
+            (label_text({"worker": str(worker)}), together(process[key] for process in processes))
+            for worker, processes in by_worker.items()
+        ]
         yield Metric(f"tcpbalance_process_{name}", "gauge", text, samples)
 
 

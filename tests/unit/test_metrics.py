@@ -81,6 +81,19 @@ def test_counters_and_states_are_shown() -> None:
     assert found["tcpbalance_process_open_fds", (("worker", "0"),)] > 0
 
 
+def test_the_processes_of_a_worker_are_one_series() -> None:
+    processes = [
+        {"worker": worker, "pid": 1, "memory": 10, "descriptors": 5, "max_descriptors": limit}
+        for worker, limit in ((0, 100), (1, 100), (0, 200))
+    ]
+    view: Any = {"processes": processes, "frontends": [], "pools": []}
+    found = {metric.name: list(metric.samples) for metric in metrics_of(view, ABOUT)}
+    first, second = '{worker="0"}', '{worker="1"}'
+    assert found["tcpbalance_process_resident_memory_bytes"] == [(first, 20), (second, 10)]
+    assert found["tcpbalance_process_open_fds"] == [(first, 10), (second, 5)]
+    assert found["tcpbalance_process_max_fds"] == [(first, 200), (second, 100)]
+
+
 def test_each_counter_has_its_metric() -> None:
     view: Any = {"processes": [], "frontends": [], "pools": []}
     metrics = list(metrics_of(view, ABOUT))
