@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from typing import Any
+from weakref import WeakSet
 
 from tcpbalance.balancer import Balancer
 from tcpbalance.pool.backend import AdminState, Backend
+from tcpbalance.pool.changes import PoolChange
 from tcpbalance.pool.pool import Pool
 from tcpbalance.workers.backend_table import key_of
 from tcpbalance.workers.messages import Message
@@ -26,25 +28,28 @@ class CommonDrains:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._until: dict[Backend, tuple[Pool, float]] = {}
+        self._watched: WeakSet[Pool] = WeakSet()
         self._workers: dict[ToWorker, None] = {}
 
     def limit(self, pool: Pool, backend: Backend, seconds: float) -> None:
         """Have the sessions of a backend that drains ended after a time."""
-        self._forget_others()
+        if pool not in self._watched:
+            self._watched.add(pool)
+            pool.subscribe(self._forget_others)
         until = self._clock() + seconds
         self._until[backend] = pool, until
         for worker in self._workers:
             worker.send(_message(pool, backend, until))
 
-    def _forget_others(self) -> None:
-        """Forget the backends that do not drain any more."""
-        for backend in [b for b in self._until if b.removed or b.admin_state is not AdminState.DRAIN]:
-            del self._until[backend]
+    def _forget_others(self, change: PoolChange) -> None:
+        """Forget the backends that do not drain any more: they may drain again, without a limit."""
+        for backend in (*change.removed, *change.changed):
+            if backend.removed or backend.admin_state is not AdminState.DRAIN:
+                self._until.pop(backend, None)
 
     def greet(self, worker: ToWorker) -> None:
         """See ``SharedState``."""
         self._workers[worker] = None
-        self._forget_others()
         for backend, (pool, until) in self._until.items():
             worker.send(_message(pool, backend, until))
 

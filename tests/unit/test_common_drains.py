@@ -65,6 +65,19 @@ def test_one_that_is_ready_again_is_forgotten(clock: Clock) -> None:
     assert worker.limited == []
 
 
+def test_the_deadline_of_an_earlier_drain_is_not_that_of_a_later_one(clock: Clock) -> None:
+    pool, drains = a_pool(), CommonDrains(clock.seconds)
+    a = pool.backends[0]
+    for state in (AdminState.DRAIN, AdminState.READY, AdminState.DRAIN):
+        pool.set_admin_state(a, state)
+        if not clock.seconds():
+            drains.limit(pool, a, 60.0)
+        clock.advance(1)
+    worker = MemoryWorker(0, clock)
+    drains.greet(worker)
+    assert worker.limited == []
+
+
 def test_one_that_has_ended_is_sent_nothing(clock: Clock) -> None:
     pool, drains = a_pool(), CommonDrains(clock.seconds)
     worker = MemoryWorker(0, clock)
