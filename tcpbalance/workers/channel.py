@@ -67,7 +67,7 @@ class Channel:
         self._on_end = on_end
         self._on_lost = on_lost
         self._name = name
-        self._waiting: deque[Message] = deque()
+        self._waiting: deque[tuple[bytes, tuple[int, ...]]] = deque()
         self._attempts = 0
         self._again: IDelayedCall | None = None
         self._closed = False
@@ -85,24 +85,25 @@ class Channel:
         """
         if self._closed:
             return
+        packet = messages.encode(content)
         passed = list(descriptors)
-        if not self._waiting and self._is_over(content, passed):
+        if not self._waiting and self._is_over(packet, passed):
             return
         if len(self._waiting) >= MAX_WAITING:
             self._give_up(f"{self._name} takes no messages, and is given up: {MAX_WAITING} wait for it")
             return
         try:
-            self._waiting.append(Message(content, messages.copies(passed)))
+            self._waiting.append((packet, messages.copies(passed)))
         except OSError as error:
             self._give_up(f"a message to another process cannot wait: {reason_of(error)}")
 
-    def _is_over(self, content: Mapping[str, Any], descriptors: Iterable[int]) -> bool:
+    def _is_over(self, packet: bytes, descriptors: Iterable[int]) -> bool:
         """Send a message now.
 
         :returns: False where it has to wait.
         """
         try:
-            messages.send(self._socket, content, descriptors)
+            messages.send_encoded(self._socket, packet, descriptors)
         except BlockingIOError:
             self._reactor.addWriter(self)
             return False
@@ -145,8 +146,8 @@ class Channel:
         if self._again is not None:
             self._again.cancel()
             self._again = None
-        for message in self._waiting:
-            message.close()
+        for _, descriptors in self._waiting:
+            messages.close_copies(descriptors)
         self._waiting.clear()
 
     def _end(self) -> None:
@@ -190,10 +191,11 @@ class Channel:
     def doWrite(self) -> None:
         """The reactor's call: there may be space again."""
         while self._waiting:
-            message = self._waiting[0]
-            if not self._is_over(message.content, message.descriptors) or self._closed:
+            packet, descriptors = self._waiting[0]
+            if not self._is_over(packet, descriptors) or self._closed:
                 return
-            self._waiting.popleft().close()
+            self._waiting.popleft()
+            messages.close_copies(descriptors)
         self._reactor.removeWriter(self)
 
     def connectionLost(self, reason: Failure) -> None:

@@ -63,7 +63,7 @@ class Message:
 
     def close(self) -> None:
         """Close the descriptors, apart from those that others keep."""
-        _close(self.descriptors)
+        close_copies(self.descriptors)
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -84,12 +84,13 @@ def copies(descriptors: Iterable[int]) -> tuple[int, ...]:
         # What was duplicated before one that fails is in it, too.
         made.extend(number if isinstance(number, Kept) else os.dup(number) for number in descriptors)
     except OSError:
-        _close(made)
+        close_copies(made)
         raise
     return tuple(made)
 
 
-def _close(descriptors: Iterable[int]) -> None:
+def close_copies(descriptors: Iterable[int]) -> None:
+    """Close descriptors, apart from those that others keep."""
     for number in descriptors:
         if not isinstance(number, Kept):
             os.close(number)
@@ -103,9 +104,22 @@ def send(sock: socket.socket, content: Mapping[str, Any], descriptors: Iterable[
     :raises OSError: the receiver is gone, or another error of the socket.
     :raises MessageError: it is too long.
     """
+    send_encoded(sock, encode(content), descriptors)
+
+
+def encode(content: Mapping[str, Any]) -> bytes:
+    """Make the packet of a message.
+
+    :raises MessageError: it is too long.
+    """
     packet = json.dumps(content, separators=(",", ":")).encode()
     if len(packet) > MAX_MESSAGE:
         raise MessageError(f"a message of {len(packet)} bytes is too long, at most {MAX_MESSAGE} may be sent")
+    return packet
+
+
+def send_encoded(sock: socket.socket, packet: bytes, descriptors: Iterable[int]) -> None:
+    """Send one packet of `encode`; see `send`."""
     socket.send_fds(sock, [packet], list(descriptors), socket.MSG_NOSIGNAL)
 
 

@@ -9,13 +9,13 @@ from collections.abc import Collection, Mapping
 from itertools import count
 from typing import Any
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, fail, gatherResults
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from tcpbalance.control.api_request import ApiError
 from tcpbalance.control.report import NO_REPORT, Report, past_of, sum_of
-from tcpbalance.workers.messages import Message
+from tcpbalance.workers.messages import Message, MessageError
 from tcpbalance.workers.shared_state import ToWorker
 
 WORKERS_ANSWER_WITHIN = 2.0
@@ -96,7 +96,8 @@ class Questions:
         :param about: what is asked.
         :param more: about it.
         :param place: asks only the processes that have, or had, this place; None for all.
-        :returns: each with its answer. Fails with ApiError where one does not answer in time, or ends.
+        :returns: each with its answer. Fails with ApiError where one does not answer in time, or ends, or the
+            question is too long for a message.
         """
         answers = [self._ask(worker, about, more) for worker in self._latest if place in (None, worker.place)]
         all_of_them: Deferred[Any] = gatherResults(answers, consumeErrors=True)
@@ -104,9 +105,12 @@ class Questions:
 
     def _ask(self, worker: ToWorker, about: str, more: Mapping[str, Any]) -> Deferred[tuple[ToWorker, Any]]:
         number = next(self._numbers)
+        try:
+            worker.send({"question": number, "about": about, **more})
+        except MessageError:
+            return fail(ApiError(400, "too_long", "the parameters are too long"))
         question = self._asked[number] = _AskedWorker(worker)
         question.timeout = self._reactor.callLater(WORKERS_ANSWER_WITHIN, self._give_up, number)
-        worker.send({"question": number, "about": about, **more})
         return question.answer.addCallback(lambda answer: (worker, answer))
 
     def _give_up(self, number: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 import pytest
@@ -159,7 +159,7 @@ def test_a_message_that_cannot_be_sent_ends_the_connection(
 
     while waits and not ends.reactor.writers:
         ends.channel.send({"fill": "x" * 30_000})
-    monkeypatch.setattr(messages, "copies" if waits else "send", fail)
+    monkeypatch.setattr(messages, "copies" if waits else "send_encoded", fail)
     ends.channel.send({}, [0])
     assert ends.ends == 1
     (line,) = lines
@@ -205,8 +205,8 @@ class Refusing:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, code: int, times: int) -> None:
         self.times = times
         self._code = code
-        self._send = messages.send
-        monkeypatch.setattr(messages, "send", self.send)
+        self._send = messages.send_encoded
+        monkeypatch.setattr(messages, "send_encoded", self.send)
 
     def send(self, *arguments: Any) -> None:
         if self.times > 0:
@@ -320,6 +320,19 @@ def test_one_that_is_too_long_is_the_sender_s_fault(ends: Ends) -> None:
         ends.channel.send({"fill": "x" * MAX_MESSAGE})
     ends.channel.send({"next": 1})
     assert [message.content for message in ends.arrived()] == [{"next": 1}]
+
+
+def test_one_that_is_too_long_does_not_wait_either(ends: Ends) -> None:
+    while not ends.reactor.writers:
+        ends.channel.send({"fill": "x" * 30_000})
+    with pytest.raises(MessageError):
+        ends.channel.send({"fill": "x" * MAX_MESSAGE})
+    ends.channel.send({"next": 1})
+    arrived: list[Mapping[str, Any]] = []
+    while {"next": 1} not in arrived:
+        arrived += [message.content for message in ends.arrived()]
+        ends.turn()
+    assert ends.ends == 0
 
 
 def test_the_end_of_the_reactor_is_an_end(ends: Ends) -> None:

@@ -20,6 +20,9 @@ from support.waiting import until
 SESSIONS = "/api/v1/sessions"
 OPEN = 12
 
+LONG_NAME = b"\xa1" * 15_000
+"""Of which JSON makes six times as many bytes, more than a message to a worker may have."""
+
 
 @pytest.fixture
 def stage(tmp_path: Path, workers: int) -> Iterator[Stage]:
@@ -52,6 +55,19 @@ def all_relay(admin: Admin, number: int = OPEN) -> list[Any]:
 
     until(lambda: len(relaying()) == number, lambda: f"{number} sessions, not {listed(admin)}")
     return relaying()
+
+
+def test_a_name_that_is_too_long_for_workers_is_refused_and_they_go_on(stage: Stage, workers: int) -> None:
+    with stage.daemon() as daemon, clients(daemon, 1):
+        admin = Admin(daemon)
+        before = all_relay(admin, 1)
+        with socket.create_connection(("127.0.0.1", admin.port)) as sock:
+            sock.sendall(
+                b"GET %b?pool=%b HTTP/1.1\r\nHost: localhost\r\n\r\n" % (SESSIONS.encode(), LONG_NAME)
+            )
+            status = sock.makefile("rb").readline().split()[1]
+        assert status == (b"200" if workers == 1 else b"400")
+        assert [session["id"] for session in all_relay(admin, 1)] == [session["id"] for session in before]
 
 
 def test_all_are_listed_in_pages_with_what_is_known_of_them(stage: Stage, workers: int) -> None:

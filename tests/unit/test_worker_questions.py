@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from tcpbalance.control.api_request import ApiError
-from tcpbalance.workers.messages import Message
+from tcpbalance.workers.messages import MAX_MESSAGE, Message, encode
 from tcpbalance.workers.questions import REPORT, WORKERS_ANSWER_WITHIN, Questions, write_answer
 
 FRONT = {"connections_total": 3, "connections_active": 1}
@@ -28,6 +28,7 @@ class Worker:
         questions.greet(self)
 
     def send(self, content: Mapping[str, Any], descriptors: Iterable[int] = ()) -> None:
+        encode(content)
         self.asked.append(content)
 
     def say(self, content: Mapping[str, Any], answer: object) -> None:
@@ -97,6 +98,16 @@ def test_one_that_ends_meanwhile_is_named(clock: Clock, questions: Questions) ->
     assert str(failure_of(asked)) == "worker 3 has ended meanwhile: ask again"
     assert not clock.getDelayedCalls()
     assert questions.ask("anything").result == []
+
+
+def test_a_question_that_is_too_long_is_refused_and_leaves_nothing(
+    clock: Clock, questions: Questions
+) -> None:
+    workers = [Worker(place, questions) for place in (0, 1)]
+    error = failure_of(questions.ask("anything", {"more": "x" * MAX_MESSAGE}))
+    assert (error.status, error.code, str(error)) == (400, "too_long", "the parameters are too long")
+    assert not clock.getDelayedCalls()
+    assert [worker.asked for worker in workers] == [[], []]
 
 
 def test_what_a_worker_has_counted_stays_after_its_end(questions: Questions) -> None:
