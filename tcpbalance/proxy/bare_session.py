@@ -553,7 +553,8 @@ class BareSession(Session):
             self._equip_dial(client)
         self._deadlines.look()
         if self._phase is DIALLING and self._client_waits:
-            self._transport(of_client=True).on_events(READABLE)
+            # In the next turn: what comes may end the session, and the caller is to go on with it first.
+            self._transport(of_client=True).input.read_on()
 
     def _equip_client(self) -> ClientConnection:
         """Make the client's side, and what does not depend on the phase."""

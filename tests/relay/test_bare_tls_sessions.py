@@ -28,6 +28,8 @@ from tcpbalance.net.tls.errors import HandshakeFailed
 from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.net.tls.tls_socket import TlsSocket
 from tcpbalance.net.wheel import RESOLUTION
+from tcpbalance.pool.pool import Pool
+from tcpbalance.pool.shared_load import NoCapacityError
 from tcpbalance.proxy.bare_tls_session import BareTlsSession
 from tcpbalance.proxy.reasons import EndReason
 
@@ -571,3 +573,53 @@ def test_a_connection_that_does_not_matter_any_more_is_freed() -> None:
     scene.run()
     assert scene.ended == "backend_closed"
     assert (sock.has_said_all, sock.close_notify_received) == (True, True)
+
+
+# What comes behind the handshake and is no request
+
+BROKEN = b"\x17\x03\x03\x00\x20" + bytes(32)
+"""A record that OpenSSL cannot decrypt."""
+
+
+class BreakingPeer(OpenSslPeer):
+    """Sends a broken record with the last step of its handshake."""
+
+    def _last_step(self) -> None:
+        super()._last_step()
+        self._unsent += BROKEN
+
+
+BREAKING: dict[str, Any] = {**TLS, "program": BreakingPeer}
+
+
+@pytest.mark.parametrize("behaviour", ["refuses", "lacks_buffers", "accepts"])
+def test_a_broken_record_behind_the_handshake(make_scene: Carrier, behaviour: str) -> None:
+    """The dial that is under way, or has failed by then, is dealt with in its own turn."""
+    scene = make_scene({ONE: behaviour, TWO: "accepts"}, **BREAKING)
+    with no_logged_failure():
+        scene.connect()
+        scene.run()
+    assert (scene.ended, scene.record.client_bytes) == ("client_reset", 0)
+    assert scene.record.cause.startswith("TLS: ")
+    scene.leave()
+    assert scene.leftovers() == []
+
+
+@pytest.mark.parametrize(("backends", "settings"), [((ONE, TWO), {}), ((ONE,), {"queue": 2})])
+def test_a_broken_record_where_another_process_was_quicker(
+    make_scene: Carrier, backends: tuple[str, ...], settings: dict[str, Any]
+) -> None:
+    scene = make_scene(backends, **BREAKING, **settings)
+    take, refused = Pool.take, iter([True])
+
+    def refuses_once(pool: Pool, *args: Any) -> Any:
+        if next(refused, False):
+            raise NoCapacityError("full")
+        return take(pool, *args)
+
+    with patch.object(Pool, "take", refuses_once), no_logged_failure():
+        scene.connect()
+        scene.run()
+    assert scene.ended == "client_reset"
+    scene.leave()
+    assert scene.leftovers() == []

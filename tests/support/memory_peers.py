@@ -248,11 +248,16 @@ class OpenSslPeer(Peer):
             with contextlib.suppress(SSL.WantReadError):
                 self.tls.do_handshake()
                 self.established = True
-                if self._early:
-                    self.tls.send(bytes(self._early))
-                    self._early.clear()
+                self._last_step()
         self._unsent += b"".join(to_send(self.tls))
         self._push()
+
+    def _last_step(self) -> None:
+        """The handshake is over: send its end, with what is to follow at once."""
+        if self._early:
+            self.tls.send(bytes(self._early))
+            self._early.clear()
+        self._unsent += b"".join(to_send(self.tls))
 
     def _on_the_wire(self, data: bytes) -> bytes:
         if not self.established:
