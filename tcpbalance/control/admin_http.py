@@ -325,6 +325,11 @@ class AdminFactory(ServerFactory):
         for connection in list(self.connections):
             connection.end()
 
+    def end_streams(self) -> None:
+        """End all streams; a client may ask for another one."""
+        for connection in list(self.streaming):
+            connection.end()
+
     def log(self, request: Request) -> None:
         """Twisted's call: a request was answered; what it has changed was logged."""
 

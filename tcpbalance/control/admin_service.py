@@ -31,6 +31,12 @@ BACKLOG_OF_ADMIN = 128
 AGAIN_EVERY = 0.2
 """Seconds between attempts to take the address of a predecessor, which gives it back when it drains."""
 
+WARN_AFTER = 10.0
+"""Seconds after which it is reported that the address cannot be had, and tried more rarely."""
+
+RARELY_AGAIN_EVERY = 5.0
+"""Seconds between attempts from then on."""
+
 
 class AdminService(Service):
     """Serves the admin side while it runs.
@@ -58,12 +64,15 @@ class AdminService(Service):
         self._config = config
         self._routes = routes
         self._has_predecessor = has_predecessor
-        tokens = Tokens(config)
+        self._tokens = tokens = Tokens(config)
         self._guard = Guard(tokens, config.hosts)
         self._reloader = Reloader(reactor, [("admin", tokens)] if tokens.files else [], in_thread)
         self._factory = AdminFactory(reactor, self._route, self.serve)
+        # A stream goes on for as long as it likes, so its token is looked at no more.
+        tokens.on_change = self._factory.end_streams
         self._listener: Listener | None = None
         self._again: IDelayedCall | None = None
+        self._waited = 0.0
 
     def prepare(self) -> None:
         """Take the address; calling it again does nothing.
@@ -103,10 +112,17 @@ class AdminService(Service):
             listener = self._listener = self._listener or self._bind()
             listener.startListening()
         except ListenError as error:
-            self._log.debug("admin: {error}; trying again", error=error)
-            self._again = self._reactor.callLater(AGAIN_EVERY, self._listen)
+            self._listen_later(error)
             return
         self._log.info("admin listens on {address}", address=address_text(listener.getHost()))
+
+    def _listen_later(self, error: ListenError) -> None:
+        is_reported = self._waited >= WARN_AFTER
+        pause = RARELY_AGAIN_EVERY if is_reported else AGAIN_EVERY
+        self._again = self._reactor.callLater(pause, self._listen)
+        self._waited += pause
+        if not is_reported and self._waited >= WARN_AFTER:
+            self._log.warn("admin: {error}; it does not listen yet, and goes on trying", error=error)
 
     def serve(self, request: ApiRequest) -> Deferred[ApiAnswer]:
         """Serve a request.

@@ -28,6 +28,7 @@ class Tokens:
     """What a ``Reloader`` keeps up to date with the files; see ``guard.TokensInUse``.
 
     :param config: names the files.
+    :ivar on_change: called when the tokens are others.
     :raises TokenFileError: a file cannot be used.
     """
 
@@ -35,6 +36,7 @@ class Tokens:
         self._files = (config.token_file, config.read_only_token_file)
         self.full: bytes | None = None
         self.read_only: bytes | None = None
+        self.on_change: Callable[[], object] = lambda: None
         self.prepare()()
 
     @property
@@ -62,7 +64,10 @@ class Tokens:
             raise TokenFileError(f"{self._files[1]}: must have another token than {self._files[0]}")
 
         def commit() -> None:
+            before = self.full, self.read_only
             self.full, self.read_only = full, read_only
+            if before != (full, read_only):
+                self.on_change()
 
         return commit
 
