@@ -117,7 +117,7 @@ def admin_of_config(file: Path) -> AdminAddress:
         raise CommandError(f"{file}: has no [admin] with listen: this balancer has no admin side")
     address = parse_admin(_absolute(listen, file.parent), f"{file}: admin.listen")
     host = REACHED_AT.get(address.host, address.host)
-    return address._replace(host=host, token_file=_token_file(table, file.parent))
+    return address._replace(host=host, token_file=_token_file(table, file))
 
 
 def _admin_table(file: Path) -> Mapping[str, Any]:
@@ -136,8 +136,12 @@ def _absolute(listen: str, folder: Path) -> str:
     return f"unix:{folder / listen.removeprefix('unix:')}" if listen.startswith("unix:") else listen
 
 
-def _token_file(table: Mapping[str, Any], folder: Path) -> Path | None:
+def _token_file(table: Mapping[str, Any], file: Path) -> Path | None:
     """Choose the token for everything, and where this user may not read it, the other one."""
-    files = [folder / table[key] for key in ("token_file", "read_only_token_file") if key in table]
-    readable = [file for file in files if os.access(file, os.R_OK)]
+    keys = [key for key in ("token_file", "read_only_token_file") if key in table]
+    for key in keys:
+        if not isinstance(table[key], str):
+            raise CommandError(f"{file}: admin.{key}: must be a string, got {table[key]!r}")
+    files = [file.parent / table[key] for key in keys]
+    readable = [path for path in files if os.access(path, os.R_OK)]
     return next(iter([*readable, *files]), None)

@@ -32,6 +32,8 @@ SILENT_FOR = 65.0
 
 API = "/api/v1"
 
+NOT_AN_ADMIN_SIDE = "what answers there is not a balancer's admin side"
+
 
 class _UnixConnection(HTTPConnection):
     """HTTP over a unix socket."""
@@ -45,6 +47,21 @@ class _UnixConnection(HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
+
+
+class AnswerObject(dict[str, Any]):
+    """An object of an answer; looking for a key that it lacks says that no admin side has made it.
+
+    :param error: that is raised then.
+    """
+
+    def __init__(self, content: Mapping[str, Any], error: CommandError) -> None:
+        super().__init__(content)
+        self._error = error
+
+    def __missing__(self, key: str) -> Any:
+        """Python's call: there is no such key."""
+        raise self._error
 
 
 class AdminClient:
@@ -87,7 +104,13 @@ class AdminClient:
         self, method: str, path: tuple[str, ...], query: Mapping[str, object], body: str | None = None
     ) -> Any:
         with self._answer(method, path, query, body) as response:
-            return json.loads(response.read() or "null")
+            no_admin_side = self._unreachable(NOT_AN_ADMIN_SIDE)
+            answer = json.loads(
+                response.read() or "{}", object_hook=lambda content: AnswerObject(content, no_admin_side)
+            )
+        if not isinstance(answer, AnswerObject):
+            raise no_admin_side
+        return answer
 
     @contextmanager
     def _answer(
@@ -108,7 +131,7 @@ class AdminClient:
             except (OSError, HTTPException) as error:
                 raise self._unreachable(_cause(error)) from error
             except ValueError as error:
-                raise self._unreachable("what answers there is not a balancer's admin side") from error
+                raise self._unreachable(NOT_AN_ADMIN_SIDE) from error
 
     def _begin(
         self, connection: HTTPConnection, method: str, target: str, body: str | None, accept: str

@@ -87,6 +87,16 @@ def test_an_answer_that_is_none(answer: bytes, status: int, message: str) -> Non
         assert caught.value.status == status
 
 
+@pytest.mark.parametrize("answer", [{}, [], 5, {"pools": {}}])
+def test_an_answer_without_what_is_asked_for(answer: object) -> None:
+    with http_answers(http_answer("200 OK", answer)) as server:
+        with pytest.raises(CommandError) as caught:
+            client(server.address).get("pools")["pools"]["web"]
+        cause = "what answers there is not a balancer's admin side"
+        assert str(caught.value) == f"cannot ask the admin side at {server.address}: {cause}"
+        assert caught.value.status == UNREACHABLE
+
+
 def test_an_admin_side_that_is_not_there(tmp_path: Path) -> None:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))

@@ -71,6 +71,13 @@ def test_each_place_in_its_turn(usual_places: Path) -> None:
     assert find_admin("127.0.0.1:4", f"{usual_places}/other.toml", None, environment).text == "127.0.0.1:4"
 
 
+def test_a_token_file_that_is_no_path_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text('[admin]\nlisten = "127.0.0.1:1"\ntoken_file = 5\n')
+    with pytest.raises(CommandError, match=r"a\.toml: admin\.token_file: must be a string, got 5$"):
+        find_admin(None, str(file), None, {})
+
+
 def test_a_variable_that_is_no_address_is_named() -> None:
     with pytest.raises(CommandError, match=r"^TCPBALANCE_ADMIN: must be like"):
         find_admin(None, None, None, {"TCPBALANCE_ADMIN": "x"})
