@@ -110,11 +110,9 @@ class ProcessControls:
 
     def bans(self, query: BansQuery) -> Deferred[dict[str, Any]]:
         """See ``Controls``."""
-        found = (
-            (name, client, left)
-            for name in frontends_with_bans(self.config, None)
-            for client, left in self._admission(name).bans()
-        )
+        # All at once: a reload may remove a frontend before its turn comes.
+        able = [(name, self._admission(name)) for name in frontends_with_bans(self.config, None)]
+        found = ((name, client, left) for name, admission in able for client, left in admission.bans())
         return in_pieces(self._reactor, list_bans(found, query, time()))
 
     def ban(self, frontend: str, client: bytes, seconds: float) -> None:
