@@ -92,6 +92,8 @@ class SupervisorCounts:
 
     def has_ended(self, worker: ToWorker) -> None:
         """See ``SharedState``: what the process had is free, and there may be clients that wait for it."""
+        if worker not in self._processes:
+            return  # Its greeting has failed before.
         self._processes.remove(worker)
         self._counts.clear_column(self._column(worker), self._rows.end)
         self._use_columns()

@@ -135,7 +135,7 @@ class Questions:
 
     def has_ended(self, worker: ToWorker) -> None:
         """See ``SharedState``: what it has counted stays."""
-        latest = self._latest.pop(worker)
+        latest = self._latest.pop(worker, None)
         if latest is not None:
             self.past = sum_of([self.past, past_of(latest)])
         for number in [number for number, asked in self._asked.items() if asked.worker is worker]:

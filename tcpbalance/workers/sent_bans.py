@@ -57,6 +57,7 @@ class SentBans:
                         control.ban(bytes.fromhex(client), until)
                 self._say({"bans_taken": True})
             case {"lift_ban": str(client), "frontend": str(frontend)}:
+                self._bans.remove(frontend, bytes.fromhex(client))
                 control = self._controls.get(frontend)
                 if control is not None:
                     control.lift_ban(bytes.fromhex(client))
@@ -91,8 +92,11 @@ class Bans:
 
         :returns: its end; None where there is none.
         """
-        bans = self._of.get(frontend)
-        return None if bans is None else bans.pop(client, None)
+        bans = self._of.get(frontend) or OrderedDict[bytes, float]()
+        until = bans.pop(client, None)
+        if not bans:
+            self._of.pop(frontend, None)
+        return until
 
     def left(self, frontend: str, client: bytes, now: float) -> float:
         """Give the seconds that are left of one; 0.0 where there is none."""

@@ -38,12 +38,16 @@ def control(fleet: Fleet, place: int) -> AdmissionControl:
 
 
 def ban(fleet: Fleet, place: int, client: bytes) -> None:
-    """Have a worker decide that a client is banned."""
+    decide_ban(fleet, place, client)
+    fleet.run()
+
+
+def decide_ban(fleet: Fleet, place: int, client: bytes) -> None:
+    """Have a worker decide that a client is banned, and not report it yet."""
     admission = control(fleet, place)
     assert admission.admit(client) is None
     assert [admission.admit(client) for _ in range(2)] == [Refusal.TOO_MANY_CONNECTIONS] * 2
     admission.release(client)
-    fleet.run()
 
 
 def is_banned(fleet: Fleet, client: bytes) -> list[bool]:
@@ -75,6 +79,17 @@ def test_it_is_an_event_once() -> None:
     ban(fleet, 1, ANNE)
     ban(fleet, 2, bytes.fromhex("20010db8") + b"\1" * 12)
     assert events == [("ban", "192.0.2.1", "web"), ("ban", "2001:db8:101:101::/64", "web")]
+    fleet.stop()
+
+
+def test_one_that_is_lifted_before_its_worker_has_reported_it_is_not_reported() -> None:
+    fleet = Fleet(a_config())
+    decide_ban(fleet, 0, ANNE)
+    fleet.bans.lift_ban("web", ANNE)
+    fleet.deliver_to(fleet.workers[0])
+    fleet.run()
+    assert is_banned(fleet, ANNE) == [False] * 2
+    assert list(fleet.bans.bans()) == []
     fleet.stop()
 
 

@@ -368,6 +368,14 @@ def test_any_number_of_backends_is_made_known(make_scene: Any) -> None:
     assert not any(second.take(name) for name in list(limits)[::100])
 
 
+def test_a_process_that_ends_before_it_was_greeted_changes_nothing(make_scene: Any) -> None:
+    config = a_config({"a": 1})
+    scene = make_scene(config)
+    scene.counts.has_ended(Worker(config, 0, number=1))
+    assert scene.workers[0].take("a")
+    assert not scene.workers[1].take("a")
+
+
 def test_without_descriptors_the_start_fails_and_says_why() -> None:
     with (
         no_descriptor_free(),

@@ -134,6 +134,13 @@ def test_one_that_was_never_asked_leaves_nothing(questions: Questions) -> None:
     assert questions.past["frontends"] == {}
 
 
+def test_one_that_ends_before_it_was_greeted_leaves_nothing(questions: Questions) -> None:
+    worker = Worker(0, questions)
+    questions.has_ended(worker)
+    questions.has_ended(worker)
+    assert questions.past["frontends"] == {}
+
+
 def test_no_descriptor_is_left(questions: Questions) -> None:
     before = set(os.listdir("/proc/self/fd"))
     worker = Worker(0, questions)
