@@ -8,7 +8,7 @@ handshake that fails, or an answer that the client's socket does not take.
 from __future__ import annotations
 
 import contextlib
-from socket import SHUT_WR, SocketType
+from socket import AF_UNIX, SHUT_WR, SocketType
 from typing import cast
 
 from OpenSSL import SSL
@@ -59,13 +59,17 @@ class BareTlsSession(BareSession):
                 self._shake_hands()
             return
         self._tls.all_came = False
+        if self._phase is DIALLING and events & READABLE:
+            # It may be an alert, which only OpenSSL can see.
+            self._go_on_with(True, events)
+            return
         BareSession.on_client_events(self, events)
 
     def _shake_hands(self) -> None:
         """Go on with the handshake."""
         tls = self._tls
         try:
-            more = tls.do_handshake(at_the_end=False)
+            more = tls.do_handshake(at_the_end=tls.family == AF_UNIX)
         except SSL.Error as error:
             self._equip()
             layer = self._transport(of_client=True).tls
@@ -80,20 +84,22 @@ class BareTlsSession(BareSession):
 
     def _established(self) -> None:
         """The handshake is over: dial, or have what makes that more than it is here dealt with."""
-        context, pool = self._context, self._start.pool
+        context, pool, tls = self._context, self._start.pool, self._tls
         try:
-            self._facts = facts_of(self._tls.connection, context.wall_clock())
+            self._facts = facts_of(tls.connection, context.wall_clock())
         except HandshakeFailed:
             pass
         else:
             if pool.is_plain:
-                resumed = was_resumed(self._tls.connection)
+                resumed = was_resumed(tls.connection)
                 context.registry.stats.note_handshake(self._facts.version, resumed)
                 self._wheel.forget(self)
                 self._phase = DIALLING
                 self._pool = pool
                 self._began = self.active = context.clock()
                 super().begin()
+                if self._client_waits and not tls.has_request and self.is_bare and self._phase is DIALLING:
+                    self._equip()
                 return
             self._facts = None
         self._equip()
@@ -167,6 +173,11 @@ class BareTlsSession(BareSession):
         self._equip()
         self.client.write_closed = False
         self._transport(of_client=True).break_later(error)
+
+    @property
+    def buffered(self) -> int:
+        """See ``Session``; while it is bare, what has come with the end of the handshake may be held, too."""
+        return super().buffered + (self._tls.kept if self.is_bare else 0)
 
     def _client_has_input(self) -> bool:
         """See ``BareSession``."""

@@ -211,6 +211,13 @@ def test_an_error_is_made_anew_each_time_it_is_told(line: Line) -> None:
     assert second.value.args == first.args
 
 
+def test_where_nothing_is_kept_nothing_is_put_back(line: Line) -> None:
+    """Behind the last that is read, OpenSSL is given nothing any more."""
+    records = line.ours._records
+    records.end()
+    assert (records.put_back(), records.between) == (0, False)
+
+
 def test_a_part_of_a_record_is_none_of_those(line: Line) -> None:
     record = line.make.record(bytes(200))
     for byte in record[:-1]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from socket import MSG_MORE
+from socket import AF_UNIX, MSG_MORE
 from typing import Any
 from unittest.mock import Mock, patch
 
@@ -22,7 +22,7 @@ from support.memory_socket import MemorySocket
 from support.network import no_logged_failure
 from support.pools import described
 from support.scene import ONE, RETRY_ON_RESET, TWO, BareScene, Scene, WholeScene
-from support.tls_lines import client_context
+from support.tls_lines import client_context, to_send
 from support.tls_scene import TLS
 from tcpbalance.net.tls.errors import HandshakeFailed
 from tcpbalance.net.tls.server import ServerTls
@@ -294,6 +294,20 @@ def test_a_client_that_takes_little_at_a_time(make_scene: Carrier) -> None:
     backend.send(b"answer")
     scene.run()
     assert (backend.received, client.received) == (b"question", b"answer")
+
+
+def test_reads_of_a_unix_client_that_stop_short() -> None:
+    """As where a message with descriptors ends, of which no event comes: unix(7)."""
+    scene = BareScene(**TLS)
+    receive = MemorySocket.recv_into
+
+    def receive_some(sock: MemorySocket, buffer: memoryview) -> int:
+        return receive(sock, buffer[:200])
+
+    with patch.object(TlsSocket, "family", AF_UNIX), patch.object(MemorySocket, "recv_into", receive_some):
+        client = scene.connect(early=b"question")
+        scene.run()
+    assert (client.established, scene.backends[ONE].connection.received) == (True, b"question")
 
 
 @pytest.mark.parametrize("early", [b"", b"question"])
@@ -623,3 +637,75 @@ def test_a_broken_record_where_another_process_was_quicker(
     assert scene.ended == "client_reset"
     scene.leave()
     assert scene.leftovers() == []
+
+
+class ClosingPeer(OpenSslPeer):
+    """Says close_notify with the last step of its handshake, and does not end the stream behind it."""
+
+    def _last_step(self) -> None:
+        super()._last_step()
+        self.tls.shutdown()
+
+
+class HalvingPeer(OpenSslPeer):
+    """Sends the first half of a record with the last step of its handshake.
+
+    :ivar rest: the second.
+    """
+
+    def _last_step(self) -> None:
+        super()._last_step()
+        self.tls.send(b"question")
+        record = b"".join(to_send(self.tls))
+        self._unsent += record[:20]
+        self.rest = record[20:]
+
+
+@pytest.mark.parametrize("what", ["close_notify", "broken record", "fatal alert"])
+def test_a_client_that_ends_tls_during_the_dial(make_scene: Carrier, what: str) -> None:
+    """That is noticed at once, and is not the backend's fault."""
+    scene = make_scene({ONE: "hangs"}, **TLS)
+    client = scene.connect()
+    scene.run()
+    if what == "close_notify":
+        client.tls.shutdown()
+        client.socket.send(b"".join(to_send(client.tls)))
+    elif what == "broken record":
+        client.socket.send(BROKEN)
+    else:
+        client.tls.bio_write(BROKEN)
+        with pytest.raises(SSL.Error):
+            client.tls.recv(1)
+        client.socket.send(b"".join(to_send(client.tls)))
+    scene.advance(2.0)
+    assert scene.ended == ("client_closed" if what == "close_notify" else "client_reset")
+    assert scene.record.failures == ((ONE, "given up"),)
+
+
+def test_a_client_that_ends_tls_with_its_handshake(make_scene: Carrier) -> None:
+    scene = make_scene({ONE: "hangs"}, **{**TLS, "program": ClosingPeer})
+    scene.connect()
+    scene.advance(2.0)
+    assert (scene.ended, scene.record.failures) == ("client_closed", ((ONE, "given up"),))
+
+
+def test_half_a_request_holds_nothing_back(make_scene: Carrier) -> None:
+    """Neither the tickets nor the PROXY header wait for the rest."""
+    scene = make_scene(send_proxy_protocol="v1", **{**TLS, "program": HalvingPeer})
+    client = scene.connect()
+    flags = more_flags(client)
+    scene.run()
+    backend = scene.backends[ONE].connection
+    assert (flags, backend.received[:5], backend.received[-2:]) == ([0, 0], b"PROXY", b"\r\n")
+    client.socket.send(client.rest)
+    scene.run()
+    assert backend.received.endswith(b"question")
+
+
+def test_what_has_come_behind_the_handshake_is_counted_while_it_dials() -> None:
+    scene = BareScene({ONE: "hangs"}, **TLS)
+    scene.connect(early=bytes(1000))
+    scene.run()
+    session = only_session(scene)
+    assert session.is_bare
+    assert session.buffered >= 1000 + OVERHEAD

@@ -33,6 +33,12 @@ puts one byte in each would fill a read after a third of a second, and all other
 CHANGE_CIPHER_SPEC = 20
 """The type of a record; RFC 8446, section 5.1."""
 
+APPLICATION_DATA = 23
+"""The same."""
+
+ALERT_SIZE = 19
+"""Bytes of an alert of TLS 1.3 behind its header; it goes as application data: RFC 8446, section 5.2."""
+
 HEADER = 5
 """Bytes before each record, of which the last two are its length: RFC 8446, section 5.1."""
 
@@ -134,6 +140,15 @@ class Records:
         left = len(self.kept) - self._at
         return left >= HEADER or bool(self.partial and left)
 
+    @property
+    def has_data(self) -> bool:
+        """Whether what is kept begins with a whole record of data; one as short as an alert may be one."""
+        kept, at = self.kept, self._at
+        left = len(kept) - at - HEADER
+        if self.partial or left <= ALERT_SIZE:
+            return False
+        return kept[at] == APPLICATION_DATA and ALERT_SIZE < (kept[at + 3] << 8 | kept[at + 4]) <= left
+
     def fetch(self, sock: SocketType) -> int:
         """Read the socket, once nothing that is kept can be given.
 
@@ -150,10 +165,11 @@ class Records:
     def put_back(self) -> int:
         """Have what is kept wait in ``INCOMING`` once more, as if it had come by now.
 
-        :returns: how many bytes wait there; none where OpenSSL has not read all that it has got.
+        :returns: how many bytes wait there; none where nothing is kept, or OpenSSL has not read all that it
+            has got.
         """
         size = len(self.kept)
-        if self.partial or self._at or not self._copies:
+        if not size or self.partial or self._at or not self._copies:
             return 0
         INCOMING[:size] = self.kept
         self.kept = b""

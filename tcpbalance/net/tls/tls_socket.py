@@ -81,6 +81,7 @@ class TlsSocket:
     :param connection: one that reads and writes memory.
     :param sock: connected, not blocking.
     :ivar is_established: whether the handshake is over.
+    :ivar has_request: whether a whole record of data had come with the end of the handshake.
     :ivar error: why the peer, or OpenSSL, has ended the connection, once it has.
     :ivar pending: what the last read, or step of the handshake, has met: ``MORE_TO_READ``, there may be more
         to read, an end or an error among it; or ``WANTS_WRITE``, besides that OpenSSL has written something
@@ -104,6 +105,7 @@ class TlsSocket:
         "all_came",
         "connection",
         "error",
+        "has_request",
         "is_established",
         "pending",
         "unsent",
@@ -111,7 +113,7 @@ class TlsSocket:
 
     def __init__(self, connection: SSL.Connection, sock: SocketType) -> None:
         self.connection = connection
-        self.is_established = False
+        self.is_established = self.has_request = False
         self.pending: str | None = None
         self.error: str | None = None
         self._handle, memory, self._memory = parts_of(connection)
@@ -199,18 +201,15 @@ class TlsSocket:
         is_over = False
         try:
             is_over = handshake(self.connection, self._handle)
+            self.has_request = is_over and self._records.has_data
         finally:
-            self._answer(MORE if is_over and self._has_request() else 0)
+            self._answer(MORE if self.has_request and self._may_hold_tickets() else 0)
         return is_over
 
-    def _has_request(self) -> bool:
-        """Whether what the client has sent behind its handshake is here: our tickets, which are all that is
-        to be sent, may travel with the answer then. Linux sends them after 200 ms without one: tcp(7)."""
-        return (
-            self._records.left > 0
-            and not self._is_client
-            and self.connection.get_protocol_version() == SSL.TLS1_3_VERSION
-        )
+    def _may_hold_tickets(self) -> bool:
+        """Whether our tickets, which are all that is to be sent, may travel with the answer to the client's
+        request. Linux sends them after 200 ms without one: tcp(7)."""
+        return not self._is_client and self.connection.get_protocol_version() == SSL.TLS1_3_VERSION
 
     # Reading
 
@@ -479,6 +478,11 @@ class TlsSocket:
     def close_notify_received(self) -> bool:
         """Whether the peer's close_notify has come, and all before it is read."""
         return self._last == b""
+
+    @property
+    def kept(self) -> int:
+        """Bytes that have come and that OpenSSL has not got yet."""
+        return self._records.left
 
     @property
     def has_unread(self) -> bool:
