@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from attrs import frozen
@@ -39,6 +40,8 @@ UNTIL_RESTART = {"lasts": "until the next restart"}
 UNTIL_RELOAD = {"lasts": "until the next reload"}
 """The file is the truth: a reload goes back to what it says."""
 
+UNTIL_EITHER = {"lasts": "the state until the next restart, the weight until the next reload"}
+
 
 @frozen
 class _BackendChange:
@@ -62,6 +65,13 @@ class _BackendChange:
         deadline = _deadline(wanted["deadline"], state) if "deadline" in wanted else None
         weight = _weight(wanted["weight"]) if "weight" in wanted else None
         return cls(state, deadline, weight)
+
+    @property
+    def lasts(self) -> dict[str, str]:
+        """Say how long it holds."""
+        if self.weight is None:
+            return UNTIL_RESTART
+        return UNTIL_RELOAD if self.state is None else UNTIL_EITHER
 
     def __str__(self) -> str:
         state = [] if self.state is None else [f"state {self.state.value}"]
@@ -95,15 +105,14 @@ class BackendHandlers:
         self._controls.check_backend(pool, name)
         changed: Deferred[Any] = succeed(None)
         if change.weight is not None:
-            changed = self._change_config(request, [name], with_weight(pool, name, change.weight))
+            changed = self._change_config(request, name, with_weight(pool, name, change.weight))
         changed.addCallback(lambda _: self._set_state(request, change))
         changed.addCallback(lambda _: self._log_change(request, f"has set backend {name} to {change}"))
-        lasts = UNTIL_RESTART if change.weight is None else UNTIL_RELOAD
-        return changed.addCallback(lambda _: self._show(request, name, lasts))
+        return changed.addCallback(lambda _: self._show(request, name, change.lasts))
 
     def _set_state(self, request: ApiRequest, change: _BackendChange) -> None:
         pool, name = request.names["pool"], request.names["backend"]
-        with self._controls.events.ordered_by(request.peer, pool, [name]):
+        with self._controls.events.ordered_by(request.peer, pool, name):
             if change.state is not None:
                 self._controls.set_admin_state(pool, name, change.state)
             if change.deadline is not None:
@@ -117,27 +126,20 @@ class BackendHandlers:
             backend = read_backend(content, self._controls.configured.file.path.parent)
         except Mistakes as error:
             raise ApiError(400, "bad_backend", _text(error.mistakes)) from error
-        changed = self._change_config(request, [backend.name], with_backend(pool, backend))
+        changed = self._change_config(request, backend.name, with_backend(pool, backend))
         changed.addCallback(lambda _: self._log_change(request, f"has added backend {backend.name}"))
         return changed.addCallback(lambda _: self._show(request, backend.name, UNTIL_RELOAD, 201))
 
     def _remove(self, request: ApiRequest) -> Deferred[ApiAnswer]:
         pool, name = request.names["pool"], request.names["backend"]
         self._controls.check_backend(pool, name)
-        changed = self._change_config(request, [name], without_backend(pool, name))
+        changed = self._change_config(request, name, without_backend(pool, name))
         changed.addCallback(lambda _: self._log_change(request, f"has removed backend {name}"))
         return changed.addCallback(lambda _: ApiAnswer.of(UNTIL_RELOAD))
 
-    def _change_config(
-        self, request: ApiRequest, backends: Iterable[str], change: ChangeConfig
-    ) -> Deferred[Any]:
-        order = self._controls.events.ordered_by(request.peer, request.names["pool"], backends)
-
-        def end(outcome: Any) -> Any:
-            order.close()
-            return outcome
-
-        return self._controls.change_config(change).addBoth(end).addErrback(_refused)
+    def _change_config(self, request: ApiRequest, backend: str, change: ChangeConfig) -> Deferred[Any]:
+        order = partial(self._controls.events.ordered_by, request.peer, request.names["pool"], backend)
+        return self._controls.change_config(change, order).addErrback(_refused)
 
     def _log_change(self, request: ApiRequest, what: str) -> None:
         self._log.info(

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from tcpbalance.config.models import Config
 from tcpbalance.control.affinity import AffinityQuery
 from tcpbalance.control.bans import BansQuery
+from tcpbalance.control.change_queue import Order
 from tcpbalance.control.config_orders import ChangeConfig
 from tcpbalance.control.events import Events
 from tcpbalance.control.reloading import ConfigState
@@ -142,10 +143,11 @@ class Controls(Protocol):
         """
         ...
 
-    def change_config(self, change: ChangeConfig) -> Deferred[Any]:
+    def change_config(self, change: ChangeConfig, order: Order) -> Deferred[Any]:
         """Have all processes serve by another configuration, until the file is read again.
 
         :param change: gives it; called with the present one, perhaps more than once.
+        :param order: holds while it is made.
         :returns: fires when they do; fails with TcpbalanceError where it makes no sense or cannot be used,
             and all stays as it was.
         """

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from time import time
 from typing import Any
@@ -17,6 +17,10 @@ from tcpbalance.control.timestamps import timestamp
 
 MAX_EVENTS = 1000
 """Events that are kept."""
+
+
+ORDERED_KINDS = frozenset({"backend_state", "backend_weight", "backend_added", "backend_removed"})
+"""Events that a client of the admin side may have ordered; others are found out."""
 
 
 @frozen
@@ -54,9 +58,10 @@ class Events:
         """Take note of an event.
 
         :param about: what JSON takes; where it has ``pool`` and ``backend``, and that backend is under an
-            order, it gets ``by``.
+            order that the kind may come of, it gets ``by``.
         """
-        by = self._ordered.get((about.get("pool", ""), about.get("backend", "")))
+        key = about.get("pool", ""), about.get("backend", "")
+        by = self._ordered.get(key) if kind in ORDERED_KINDS else None
         self.newest += 1
         content = {"number": self.newest, "time": timestamp(self._wall_clock()), "kind": kind, **about}
         if by is not None:
@@ -93,14 +98,19 @@ class Events:
         self._followers[key] = on_news
         return lambda: self._followers.pop(key, None)
 
-    def ordered_by(self, peer: str, pool: str, backends: Iterable[str]) -> ExitStack:
-        """Have the events of backends say by which client of the admin side they were ordered.
+    @contextmanager
+    def ordered_by(self, peer: str, pool: str, backend: str) -> Iterator[None]:
+        """Have the events of a backend say by which client of the admin side they were ordered.
 
-        :returns: ends that.
+        One order may be given amid another, and ends before it.
         """
-        keys = [(pool, backend) for backend in backends]
-        self._ordered.update(dict.fromkeys(keys, peer))
-        undo = ExitStack()
-        for key in keys:
-            undo.callback(self._ordered.pop, key, None)
-        return undo
+        key = pool, backend
+        before = self._ordered.get(key)
+        self._ordered[key] = peer
+        try:
+            yield
+        finally:
+            if before is None:
+                del self._ordered[key]
+            else:
+                self._ordered[key] = before

@@ -19,7 +19,13 @@ LENGTH_OF_TIME: Schema = {
     "type": ["string", "number"],
     "description": 'Such as "250ms", "2s", "5m", "1h", or a number of seconds.',
 }
-LASTS: Schema = {"enum": ["until the next restart", "until the next reload"]}
+LASTS: Schema = {
+    "enum": [
+        "until the next restart",
+        "until the next reload",
+        "the state until the next restart, the weight until the next reload",
+    ]
+}
 
 
 def table(optional: tuple[str, ...] = (), /, **properties: Schema) -> Schema:

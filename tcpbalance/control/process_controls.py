@@ -17,7 +17,7 @@ from tcpbalance.config.shown import shown_config
 from tcpbalance.control.affinity import AffinityQuery, forget_affinity, list_affinity
 from tcpbalance.control.ban_events import FewerBans
 from tcpbalance.control.bans import BansQuery, frontends_with_bans, list_bans
-from tcpbalance.control.change_queue import ChangeQueue
+from tcpbalance.control.change_queue import ChangeQueue, Order
 from tcpbalance.control.config_orders import ChangeConfig
 from tcpbalance.control.events import Events
 from tcpbalance.control.finding import check_names, find_backend, find_pool
@@ -161,9 +161,9 @@ class ProcessControls:
         """See ``Controls``."""
         find_backend(self._balancer.pools, pool, backend)
 
-    def change_config(self, change: ChangeConfig) -> Deferred[Any]:
+    def change_config(self, change: ChangeConfig, order: Order) -> Deferred[Any]:
         """See ``Controls``."""
-        return self._changes.run(self._change_config, change)
+        return self._changes.run(order, self._change_config, change)
 
     @inlineCallbacks
     def _change_config(self, change: ChangeConfig) -> Generator[Deferred[Any], Any, None]:

@@ -13,7 +13,7 @@ from tcpbalance.config.shown import shown_config
 from tcpbalance.control.affinity import AffinityQuery, forget_affinity, list_affinity
 from tcpbalance.control.ban_events import FewerBans
 from tcpbalance.control.bans import BansQuery, frontends_with_bans, list_bans
-from tcpbalance.control.change_queue import ChangeQueue
+from tcpbalance.control.change_queue import ChangeQueue, Order
 from tcpbalance.control.config_orders import ChangeConfig
 from tcpbalance.control.events import Events
 from tcpbalance.control.finding import check_names, find_backend, find_pool
@@ -149,9 +149,9 @@ class FleetControls:
         """See ``Controls``."""
         find_backend(self._supervisor.pools.pools, pool, backend)
 
-    def change_config(self, change: ChangeConfig) -> Deferred[Any]:
+    def change_config(self, change: ChangeConfig, order: Order) -> Deferred[Any]:
         """See ``Controls``."""
-        changed = self._changes.run(self._supervisor.change_config, change)
+        changed = self._changes.run(order, self._supervisor.change_config, change)
         return changed.addCallback(lambda _: self.configured.note_change())
 
 

@@ -36,6 +36,13 @@ def test_a_backend_gets_another_weight_until_the_next_reload(stage: Stage) -> No
         assert admin.get(BACKEND_A)["weight"] == 1
 
 
+def test_how_long_each_part_of_a_change_holds(stage: Stage) -> None:
+    with stage.daemon() as daemon:
+        status, backend = Admin(daemon).ask("PATCH", BACKEND_A, {"weight": 3, "state": "drain"})
+        assert (status, backend["weight"], backend["state"]) == (200, 3, "draining")
+        assert backend["lasts"] == "the state until the next restart, the weight until the next reload"
+
+
 def test_a_backend_is_added_and_removed(stage: Stage) -> None:
     with stage.daemon() as daemon, named("c") as (c,), Stream(Admin(daemon)) as stream:
         admin = Admin(daemon)

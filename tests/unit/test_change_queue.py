@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -59,7 +61,7 @@ def adding(number: int) -> Any:
 def test_each_is_prepared_once(monkeypatch: Any) -> None:
     balancer = MemoryBalancer()
     controls = controls_of(balancer, monkeypatch)
-    made = [controls.change_config(adding(number)) for number in range(5)]
+    made = [controls.change_config(adding(number), nullcontext) for number in range(5)]
     at_once = []
     while balancer.threads:
         at_once.append(len(balancer.threads))
@@ -68,10 +70,33 @@ def test_each_is_prepared_once(monkeypatch: Any) -> None:
     assert all(one.called for one in made)
 
 
+def test_each_is_under_order_in_its_turn_alone(monkeypatch: Any) -> None:
+    balancer = MemoryBalancer()
+    controls = controls_of(balancer, monkeypatch)
+    held: list[int] = []
+
+    def order_of(number: int) -> Any:
+        @contextmanager
+        def order() -> Iterator[None]:
+            held.append(number)
+            yield
+            held.remove(number)
+
+        return order
+
+    for number in range(3):
+        controls.change_config(adding(number), order_of(number))
+    seen = []
+    while balancer.threads:
+        seen.append(list(held))
+        balancer.work()
+    assert (seen, held) == ([[0], [1], [2]], [])
+
+
 def test_one_that_a_reload_overtakes_changes_what_was_loaded(monkeypatch: Any) -> None:
     balancer = MemoryBalancer()
     controls = controls_of(balancer, monkeypatch)
-    controls.change_config(adding(1))
+    controls.change_config(adding(1), nullcontext)
     balancer.config = [7]
     while balancer.threads:
         balancer.work()
@@ -82,9 +107,9 @@ def test_one_more_than_may_wait_is_refused(monkeypatch: Any) -> None:
     balancer = MemoryBalancer()
     controls = controls_of(balancer, monkeypatch)
     for number in range(1 + MAX_WAITING_CHANGES):
-        controls.change_config(adding(number))
+        controls.change_config(adding(number), nullcontext)
     refused: list[Any] = []
-    controls.change_config(adding(100)).addErrback(refused.append)
+    controls.change_config(adding(100), nullcontext).addErrback(refused.append)
     assert [(one.value.status, one.value.code) for one in refused] == [(503, "too_many_changes")]
     assert isinstance(refused[0].value, ApiError)
     while balancer.threads:
