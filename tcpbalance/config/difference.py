@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import attrs
-from attrs import frozen
+from attrs import field, frozen
 
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.effects import EFFECTS, Effect
@@ -15,6 +15,7 @@ from tcpbalance.config.errors import KeyPath
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.models import Config
 from tcpbalance.config.pools import BackendConfig, HealthConfig, PoolConfig
+from tcpbalance.config.shown import keys_without_secrets
 
 Part: TypeAlias = tuple[str, ...]
 """The way to a frontend, a pool or a backend by names, such as ``("pools", "web", "backends", "b")``."""
@@ -32,12 +33,18 @@ class KeyChange:
     :param old: the value before, None where the key was absent.
     :param new: the value after, None where the key is absent.
     :param effect: when the new value counts.
+    :param shown: the old value and the new one, without what may be secret.
     """
 
     path: KeyPath
     old: object
     new: object
     effect: Effect
+    shown: tuple[object, object] = field(eq=False)
+
+    @shown.default
+    def _all_of_both(self) -> tuple[object, object]:
+        return self.old, self.new
 
 
 @frozen
@@ -167,9 +174,12 @@ def _common_order(
 def _probe_keys(path: KeyPath, before: object, after: object, effect: Effect) -> Iterator[KeyChange]:
     """Compare two probes, which may be of different classes: their keys stand in the table of the check."""
     old, new = _values(before), _values(after)
+    shown_old, shown_new = keys_without_secrets(before), keys_without_secrets(after)
     for key in dict.fromkeys((*old, *new)):
         if old.get(key) != new.get(key):
-            yield KeyChange((*path, key), old.get(key), new.get(key), effect)
+            yield KeyChange(
+                (*path, key), old.get(key), new.get(key), effect, (shown_old.get(key), shown_new.get(key))
+            )
 
 
 def _values(probe: object) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from tcpbalance.config.errors import key_text
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.messages import value_text
 from tcpbalance.config.pools import BackendConfig, PoolConfig
+from tcpbalance.config.shown import keys_without_secrets
 
 MAX_LISTED = 5
 """Elements of a list that a line shows; the others are counted."""
@@ -25,7 +26,8 @@ def plan_lines(difference: Difference) -> Iterator[str]:
     for part, table in difference.removed.items():
         yield f"- {key_text(part)}{_where(table)}{_end(table)}"
     for change in difference.changed:
-        yield f"~ {key_text(change.path)}: {_text(change.old)} -> {_text(change.new)} ({_meaning(change)})"
+        old, new = change.shown
+        yield f"~ {key_text(change.path)}: {_text(old)} -> {_text(new)} ({_meaning(change)})"
     yield "; ".join(_summary(difference)) or "no change"
 
 
@@ -50,7 +52,7 @@ def _text(value: object) -> str:
     """Word a value as the operator writes it, within a bound."""
     if value is None:
         return "absent"
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         shown = [_text(element) for element in value[:MAX_LISTED]]
         more = [f"{len(value) - MAX_LISTED} more"] if len(value) > MAX_LISTED else []
         return f"[{', '.join(shown + more)}]"
@@ -83,16 +85,16 @@ def _count(count: int, word: str) -> str:
 
 
 def as_plain(value: object) -> Any:
-    """Give what JSON has for a value: as the operator writes it, a table as an object of its keys."""
+    """Give what JSON has for a value: as the operator writes it, a table as an object of its keys; what may
+    be secret is left out."""
     if value is None or type(value) in (bool, int, float, str):
         return value
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return [as_plain(element) for element in value]
     kind = type(value)
     # A value type may be an attrs class, too, and is written as one word.
     if attrs.has(kind) and not hasattr(kind, "parse"):
-        keys = {key.name: getattr(value, key.name) for key in attrs.fields(kind) if key.init}
-        return {name: as_plain(key) for name, key in keys.items() if key is not None}
+        return {name: as_plain(key) for name, key in keys_without_secrets(value).items()}
     return str(value)
 
 
@@ -104,8 +106,8 @@ def plan_document(difference: Difference) -> dict[str, Any]:
         "changed": [
             {
                 "key": key_text(change.path),
-                "old": as_plain(change.old),
-                "new": as_plain(change.new),
+                "old": as_plain(change.shown[0]),
+                "new": as_plain(change.shown[1]),
                 "effect": change.effect.value,
             }
             for change in difference.changed

@@ -31,7 +31,7 @@ def _shown(value: object) -> Generator[None, None, Any]:
         for name, table in value.items():
             tables[str(name)] = yield from _shown(table)
         return tables
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         elements: list[Any] = []
         for element in value:
             elements += [(yield from _shown(element))]
@@ -57,19 +57,29 @@ def _table(table: Any) -> Generator[None, None, dict[str, Any]]:
 
 
 def _probe(probe: Any) -> Generator[None, None, dict[str, Any]]:
-    """Give the keys of a probe; of one from elsewhere, only what is no text: it may have a password."""
-    is_foreign = not type(probe).__module__.startswith("tcpbalance.")
     shown: dict[str, Any] = {}
-    for key in attrs.fields(type(probe)) if attrs.has(type(probe)) else ():
-        value = getattr(probe, key.name)
+    for name, value in keys_without_secrets(probe).items():
+        shown[name] = yield from _shown(value)
+    return shown
+
+
+def keys_without_secrets(table: Any) -> dict[str, Any]:
+    """Give the keys of a table that are there, with what may be shown of the value of each.
+
+    :param table: of the configuration, or a probe; of a class from elsewhere, only what is no text is shown.
+    """
+    kind = type(table)
+    is_foreign = not kind.__module__.startswith("tcpbalance.")
+    shown: dict[str, Any] = {}
+    for key in attrs.fields(kind) if attrs.has(kind) else ():
+        value = getattr(table, key.name)
         if not key.init or value is None:
             continue
         if "shown" in key.metadata:
-            shown[key.name] = key.metadata["shown"](value)
+            value = key.metadata["shown"](value)
         elif is_foreign and type(value) not in (bool, int, float):
-            shown[key.name] = HIDDEN
-        else:
-            shown[key.name] = yield from _shown(value)
+            value = HIDDEN
+        shown[key.name] = value
     return shown
 
 

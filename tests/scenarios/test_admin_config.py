@@ -32,7 +32,15 @@ def test_it_is_that_which_runs_without_secrets(stage: Stage, workers: int) -> No
         assert "hunter2" not in json.dumps(config)
         assert TOKEN not in json.dumps(config)
 
-        daemon.config_file.write_text(stage.config(access, more=CHECKS.replace("retries = 1", "retries = 2")))
+        other = CHECKS.replace("retries = 1", "retries = 2").replace("hunter2", "hunter3")
+        daemon.config_file.write_text(stage.config(access, more=other))
         assert admin.get("/api/v1/config") == config
+        plan = admin.get("/api/v1/plan")
+        assert {change["key"] for change in plan["plan"]["changed"]} == {
+            "pools.web.retries",
+            "pools.web.health.send",
+        }
         daemon.send(signal.SIGHUP)
         until(lambda: admin.get("/api/v1/config")["pools"]["web"]["retries"] == 2, "another configuration")
+        daemon.wait_for_log(r"pools\.web\.health\.send: ")
+        assert "hunter" not in json.dumps(plan) + daemon.log

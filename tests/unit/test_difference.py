@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 
 from support.configs import SMALLEST, backends, frontend, load_text, pool
 from support.configurations import configs
+from tcpbalance import read_config
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.difference import Difference, KeyChange, difference
 from tcpbalance.config.effects import EFFECTS, Effect
@@ -142,6 +144,37 @@ def test_keys_of_a_probe_stand_in_the_table_of_the_check(tmp_path: Path) -> None
     changed = {change.path[-1]: (change.old, change.new) for change in other.changed}
     assert changed["check"] == ("tcp", "full")
     assert changed["text"] == (None, "a")
+
+
+SECRET_CHECKS = [
+    'check = "expect"\nsend = "AUTH hunter{}"\ncontains = "ok"\n',
+    'check = "http"\npath = "/?token=hunter{}"\n',
+    'check = "command"\nargv = ["/bin/true", "hunter{}"]\n',
+]
+
+
+@pytest.mark.parametrize("check", SECRET_CHECKS)
+def test_what_may_be_secret_is_in_no_plan(tmp_path: Path, check: str) -> None:
+    def read(text: str) -> Config:
+        file = tmp_path / "tcpbalance.toml"
+        file.write_text(text)
+        return read_config(file)
+
+    one, other = (read(pool(f"[pools.db.health]\n{check.format(number)}")) for number in (1, 2))
+    without, connects = read(SMALLEST), read(pool('[pools.db.health]\ncheck = "tcp"\n'))
+    renamed = read(pool(f"[pools.db.health]\n{check.format(3)}").replace("db", "other"))
+    for old, new in ((one, other), (without, other), (one, without), (connects, one), (one, renamed)):
+        found = difference(old, new)
+        assert found.changed or found.added
+        text = "\n".join([json.dumps(plan_document(found)), *plan_lines(found)])
+        assert "hunter" not in text
+
+
+def test_of_probes_from_elsewhere_no_text_is_in_a_plan(tmp_path: Path) -> None:
+    table = '[pools.db.health]\ncheck = "full"\ntext = "{}"\n'
+    found = between(tmp_path, pool(table.format("hunter1")), pool(table.format("hunter2")))
+    (line, _) = plan_lines(found)
+    assert line.startswith('~ pools.db.health.text: "(hidden)" -> "(hidden)" (')
 
 
 def test_a_long_list_is_cut(tmp_path: Path) -> None:
