@@ -24,6 +24,7 @@ from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
 from support.bare import whole
+from support.memory_peers import OpenSslPeer
 from support.memory_poller import MemoryPoller
 from support.network import no_logged_failure
 from support.scene import ONE, TWO, BareScene, Scene, WholeScene
@@ -56,6 +57,7 @@ DEEDS: st.SearchStrategy[Deed] = st.one_of(
     st.tuples(st.just("pass_time"), st.sampled_from([0.3, 2.0, 3.5, 200.0])),
     st.tuples(st.just("connect"), EARLY),
     st.tuples(st.sampled_from(["equip", "accept", "drain", "end_all", "narrow"])),
+    st.tuples(st.sampled_from(["say_close_notify", "break_record"])),
 )
 
 
@@ -132,6 +134,24 @@ class Play:
             if isinstance(session, BareSession) and session.is_bare:
                 session._equip()
 
+    def _say_close_notify(self) -> None:
+        for client in self._tls_clients():
+            client.say_close_notify()
+
+    def _break_record(self) -> None:
+        for client in self._tls_clients():
+            client.break_record()
+
+    def _tls_clients(self) -> list[OpenSslPeer]:
+        """Give the last client, if it speaks TLS and may say more."""
+        return [
+            client
+            for client in self._scene.clients[-1:]
+            if isinstance(client, OpenSslPeer)
+            and client.established
+            and not (client.finished or client.socket.closed)
+        ]
+
     def _narrow(self) -> None:
         """Leave little space towards the client, and less than a backend has."""
         for client in self._scene.clients[-1:]:
@@ -195,22 +215,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 @given(
     variant=st.sampled_from(list(VARIANTS)),
     size=st.sampled_from([4_000, 32_000, 200_000]),
-    behaviours=st.tuples(
-        *[
-            st.sampled_from(
-                [
-                    "accepts",
-                    "accepts",
-                    "speaks_at_once",
-                    "speaks_at_once",
-                    "refuses",
-                    "hangs",
-                    "resets_at_once",
-                ]
-            )
-        ]
-        * 2
-    ),
+    behaviours=st.tuples(BEHAVIOURS, BEHAVIOURS),
     early=EARLY,
     deeds=st.lists(DEEDS, max_size=15),
 )

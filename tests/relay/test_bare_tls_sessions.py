@@ -17,7 +17,7 @@ import pytest
 from OpenSSL import SSL
 from twisted.logger import capturedLogs
 
-from support.memory_peers import OpenSslPeer, Peer
+from support.memory_peers import BROKEN, OpenSslPeer, Peer
 from support.memory_socket import MemorySocket
 from support.network import no_logged_failure
 from support.pools import described
@@ -591,9 +591,6 @@ def test_a_connection_that_does_not_matter_any_more_is_freed() -> None:
 
 # What comes behind the handshake and is no request
 
-BROKEN = b"\x17\x03\x03\x00\x20" + bytes(32)
-"""A record that OpenSSL cannot decrypt."""
-
 
 class BreakingPeer(OpenSslPeer):
     """Sends a broken record with the last step of its handshake."""
@@ -668,10 +665,9 @@ def test_a_client_that_ends_tls_during_the_dial(make_scene: Carrier, what: str) 
     client = scene.connect()
     scene.run()
     if what == "close_notify":
-        client.tls.shutdown()
-        client.socket.send(b"".join(to_send(client.tls)))
+        client.say_close_notify()
     elif what == "broken record":
-        client.socket.send(BROKEN)
+        client.break_record()
     else:
         client.tls.bio_write(BROKEN)
         with pytest.raises(SSL.Error):

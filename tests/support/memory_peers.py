@@ -11,6 +11,9 @@ from support.memory_socket import NO_LINGER, MemorySocket
 from support.memory_tls import CLOSE_NOTIFY, HELLO, Unframer, records
 from support.tls_lines import client_context, client_in_memory, to_send
 
+BROKEN = b"\x17\x03\x03\x00\x20" + bytes(32)
+"""A record of TLS that cannot be decrypted."""
+
 _PIECE = 64 * 1024
 
 
@@ -239,7 +242,7 @@ class OpenSslPeer(Peer):
         super().__init__(sock)
         self.established = False
         self._early = bytearray()
-        self._said_close_notify = False
+        self._says_no_more = False
         self.tls = client_in_memory(self.context, "web.example")
         self._go_on()
 
@@ -251,6 +254,24 @@ class OpenSslPeer(Peer):
                 self._last_step()
         self._unsent += b"".join(to_send(self.tls))
         self._push()
+
+    def say_close_notify(self) -> None:
+        """Say it alone: the end of the stream does not follow."""
+        self._says_no_more = True
+        self.tls.shutdown()
+        self._unsent += b"".join(to_send(self.tls))
+        self._push()
+
+    def break_record(self) -> None:
+        """Send a record that cannot be decrypted."""
+        self._says_no_more = True
+        self._unsent += BROKEN
+        self._push()
+
+    @property
+    def finished(self) -> bool:
+        """Whether it says no more."""
+        return self._says_no_more or super().finished
 
     def _last_step(self) -> None:
         """The handshake is over: send its end, with what is to follow at once."""
@@ -281,8 +302,8 @@ class OpenSslPeer(Peer):
     def _end_stream(self) -> bool:
         if self._early:
             return False
-        if self.established and not self._said_close_notify:
-            self._said_close_notify = True
+        if self.established and not self._says_no_more:
+            self._says_no_more = True
             self.tls.shutdown()
             self._unsent += b"".join(to_send(self.tls))
             self._push_bytes()
