@@ -73,7 +73,9 @@ class SupervisedCase(ApplyCase):
         address = self.address_of(supervisor, frontend)
         client = socket.create_connection(address, source_address=(source, 0))
         self.addCleanup(client.close)
-        client.sendall(first)
+        if first:
+            # To send nothing raises, too, where the client was reset meanwhile.
+            client.sendall(first)
         client.setblocking(False)
         return client
 
