@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -35,6 +36,8 @@ class Scene:
     """A worker, and what it reports."""
 
     def __init__(self) -> None:
+        # Memory that another test has mapped is closed with the last cycle that refers to it.
+        gc.collect()
         self.before = open_descriptors()
         self.reactor, self.nursery = Watcher(), Nursery()
         self.ended: list[WorkerProcess] = []

@@ -73,4 +73,5 @@ def test_without_affinity_there_is_nothing(stage: Stage) -> None:
             ("DELETE", "", 400),
             ("GET", "client=x", 400),
         ]:
-            assert admin.ask(method, f"{AFFINITY}?{query}", {})[0] == status
+            content: object = None if method == "GET" else {}
+            assert admin.ask(method, f"{AFFINITY}?{query}", content)[0] == status
