@@ -123,6 +123,17 @@ def says(text: bytes) -> Handler:
     return handle
 
 
+def answers(text: bytes) -> Handler:
+    """Wait for the client's first bytes, and do as `says`."""
+    say = says(text)
+
+    def handle(sock: socket.socket) -> None:
+        sock.recv(1 << 16)
+        say(sock)
+
+    return handle
+
+
 def holds(text: bytes) -> Handler:
     """Send a text, and stay until the client has finished sending."""
 
