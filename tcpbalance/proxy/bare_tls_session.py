@@ -19,7 +19,7 @@ from tcpbalance.net.socket_transport import SocketTransport
 from tcpbalance.net.tls.errors import HandshakeFailed
 from tcpbalance.net.tls.facts import facts_of
 from tcpbalance.net.tls.openssl import was_resumed
-from tcpbalance.net.tls.tls_socket import TlsSocket
+from tcpbalance.net.tls.tls_socket import MORE_TO_READ, TlsSocket
 from tcpbalance.proxy.bare_session import NO_CLIENT, BareSession
 from tcpbalance.proxy.client import ClientConnection
 from tcpbalance.proxy.phases import DIALLING, OVER, PREREAD
@@ -59,11 +59,22 @@ class BareTlsSession(BareSession):
                 self._shake_hands()
             return
         self._tls.all_came = False
-        if self._phase is DIALLING and events & READABLE:
+        if self._phase is DIALLING and events & READABLE and not events & NO_CLIENT:
             # It may be an alert, which only OpenSSL can see.
-            self._go_on_with(True, events)
+            self._read_ahead()
             return
         BareSession.on_client_events(self, events)
+
+    def _read_ahead(self) -> None:
+        """Read the client's request before there is a backend; all else is more than it is here."""
+        tls = self._tls
+        if not self._client_waits and tls.read_ahead():
+            self._client_waits = True
+            return
+        if self._client_waits:
+            # Behind the request, which is read first.
+            tls.pending = tls.pending or MORE_TO_READ
+        self._go_on_with(True, READABLE)
 
     def _shake_hands(self) -> None:
         """Go on with the handshake."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from itertools import chain, repeat
 from socket import AF_UNIX, MSG_MORE
 from typing import Any
 from unittest.mock import Mock, patch
@@ -566,6 +567,35 @@ def test_a_message_that_comes_during_the_dial(make_scene: Carrier) -> None:
     assert scene.backends[ONE].connection.received == b"onetwo"
 
 
+def test_a_request_that_comes_during_the_dial_leaves_it_bare() -> None:
+    scene = BareScene({ONE: "hangs"}, **TLS)
+    client = scene.connect()
+    scene.run()
+    client.send(b"question")
+    scene.run()
+    session = only_session(scene)
+    assert (session.is_bare, session.buffered) == (True, len(b"question"))
+    scene.backends[ONE].behaviour = "accepts"
+    scene.run()
+    backend = scene.backends[ONE].connection
+    assert (session.is_bare, backend.received) == (True, b"question")
+    backend.send(b"answer")
+    scene.run()
+    assert (session.is_bare, client.received) == (True, b"answer")
+
+
+def test_a_reset_that_is_read_during_the_dial(make_scene: Carrier) -> None:
+    """The kernel reports it to one read, and shows an end to those that follow."""
+    scene = make_scene({ONE: "hangs"}, **TLS)
+    client = scene.connect()
+    scene.run()
+    client.send(b"question")
+    reset = OSError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+    with patch.object(MemorySocket, "recv_into", side_effect=chain([reset], repeat(0))):
+        scene.advance(2.0)
+    assert scene.ended == "client_reset"
+
+
 def test_nothing_is_left_in_the_queue_of_openssl(make_scene: Carrier) -> None:
     scene = make_scene(**TLS)
     scene.connect(program=Peer, early=b"\x16\x03\x01\x00\x04no\0\0")
@@ -658,12 +688,24 @@ class HalvingPeer(OpenSslPeer):
         self.rest = record[20:]
 
 
-@pytest.mark.parametrize("what", ["close_notify", "broken record", "fatal alert"])
-def test_a_client_that_ends_tls_during_the_dial(make_scene: Carrier, what: str) -> None:
+@pytest.mark.parametrize(
+    ("question", "what"),
+    [
+        (b"", "close_notify"),
+        (b"", "broken record"),
+        (b"", "fatal alert"),
+        (b"question", "broken record"),
+        (b"question", "fatal alert"),
+    ],
+)
+def test_a_client_that_ends_tls_during_the_dial(make_scene: Carrier, question: bytes, what: str) -> None:
     """That is noticed at once, and is not the backend's fault."""
     scene = make_scene({ONE: "hangs"}, **TLS)
     client = scene.connect()
     scene.run()
+    if question:
+        client.send(question)
+        scene.run()
     if what == "close_notify":
         client.say_close_notify()
     elif what == "broken record":
@@ -676,6 +718,26 @@ def test_a_client_that_ends_tls_during_the_dial(make_scene: Carrier, what: str) 
     scene.advance(2.0)
     assert scene.ended == ("client_closed" if what == "close_notify" else "client_reset")
     assert scene.record.failures == ((ONE, "given up"),)
+
+
+def test_a_client_that_has_asked_and_says_close_notify_during_the_dial_gets_an_answer(
+    make_scene: Carrier,
+) -> None:
+    scene = make_scene({ONE: "hangs"}, **TLS)
+    client = scene.connect()
+    scene.run()
+    client.send(b"question")
+    scene.run()
+    client.say_close_notify()
+    scene.run()
+    scene.backends[ONE].behaviour = "accepts"
+    scene.run()
+    backend = scene.backends[ONE].connection
+    assert (backend.received, backend.saw) == (b"question", "fin")
+    backend.send(b"answer")
+    backend.finish()
+    scene.run()
+    assert (client.received, scene.ended) == (b"answer", "client_closed")
 
 
 def test_a_client_that_ends_tls_with_its_handshake(make_scene: Carrier) -> None:

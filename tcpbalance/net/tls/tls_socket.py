@@ -92,6 +92,7 @@ class TlsSocket:
     """
 
     __slots__ = (
+        "_ahead",
         "_close_notify_sent",
         "_data_is_out",
         "_grown",
@@ -124,6 +125,7 @@ class TlsSocket:
         self._last: bytes | tuple[Any, ...] | None = None
         self._lost: tuple[Any, ...] | None = None
         self.unsent: bytes | bytearray = b""  # changed in place where it is not empty
+        self._ahead = b""  # what `read_ahead` keeps for the next read
         self._grown = False  # whether OpenSSL writes to much memory
         self._is_client = False
         self._close_notify_sent = False
@@ -222,6 +224,9 @@ class TlsSocket:
         :param flags: of no use here.
         :returns: nothing at the end.
         """
+        if self._ahead:
+            data, self._ahead = self._ahead, b""
+            return data
         records = self._records
         if records.between:
             end = self._sock.recv_into(INCOMING)
@@ -238,6 +243,23 @@ class TlsSocket:
             self._nothing_more(SSL_get_error(self._handle, count), 1, 0)
             return self._recv(size, 0)
         return self._recv(size, end) if end else self._end_of_stream()
+
+    def read_ahead(self) -> bool:
+        """Read what has come, and keep it for the next `recv`, which also meets whatever this has met.
+
+        :returns: whether that is data, and all that there is.
+        """
+        try:
+            self._ahead = self.recv(RECORD)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if self._last is None:
+                # The kernel reports it once.
+                self._last = error.args
+                self._records.end()
+            return False
+        return bool(self._ahead) and self.pending is None
 
     def _recv(self, size: int, end: int) -> bytes:
         """Do what ``recv`` does.
@@ -477,18 +499,18 @@ class TlsSocket:
     @property
     def close_notify_received(self) -> bool:
         """Whether the peer's close_notify has come, and all before it is read."""
-        return self._last == b""
+        return self._last == b"" and not self._ahead
 
     @property
     def kept(self) -> int:
-        """Bytes that have come and that OpenSSL has not got yet."""
-        return self._records.left
+        """Bytes that have come and were not given on: those read ahead, and what OpenSSL has not got yet."""
+        return len(self._ahead) + self._records.left
 
     @property
     def has_unread(self) -> bool:
         """Whether something has come that is not read yet."""
         with contextlib.suppress(OSError, ValueError):
-            return self._records.ready or unread(self._sock) > 0
+            return bool(self._ahead) or self._records.ready or unread(self._sock) > 0
         return False
 
     @property
