@@ -399,6 +399,12 @@ class Balancer(MultiService):
         """By the name of their frontend, what serves its clients."""
         return {name: service.factory for name, service in self._served.frontends.items()}
 
+    def waits_for(self, name: str) -> list[str]:
+        """Give the reasons for which the clients of a frontend have to wait until they are accepted."""
+        service = self._served.frontends[name]
+        is_open = service.opened.called and not service.failed
+        return [*service.factory.registry.accept_pause.reasons, *([] if is_open else ["opening"])]
+
     def listens_on(self, name: str) -> list[IAddress]:
         """The addresses that a frontend listens on, as Twisted has them, in the order of ``listen``."""
         return self._served.frontends[name].listening.addresses()

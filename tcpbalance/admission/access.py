@@ -19,7 +19,7 @@ class Access:
     :param dry_run: whether clients that the lists would refuse are only counted, and admitted.
     """
 
-    __slots__ = ("_allow", "_deny", "dry_run")
+    __slots__ = ("_allow", "_deny", "_listed", "dry_run")
 
     def __init__(
         self,
@@ -32,6 +32,7 @@ class Access:
         self.dry_run = dry_run
         self._allow = allow or None
         self._deny = tuple(networks for networks in (deny, listed) if networks)
+        self._listed = listed
 
     def refusal(self, client: bytes | None) -> Refusal | None:
         """Give the reason why a client is refused, None if it is admitted.
@@ -47,3 +48,15 @@ class Access:
         if self._allow is not None and client not in self._allow:
             return Refusal.NOT_ALLOWED
         return None
+
+    def decisive_list(self, client: bytes | None) -> str | None:
+        """Give the key of the list that decides about a client; None where none does.
+
+        :param client: see `refusal`.
+        """
+        match self.refusal(client):
+            case Refusal.DENIED:
+                return "deny_file" if client in self._listed else "deny"
+            case None if self._allow is None or client is None:
+                return None
+        return "allow"

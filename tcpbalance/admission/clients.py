@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from copy import copy
 
 MAX_CLIENTS = 100_000
 """Without an open connection, that are remembered. They are 33 MiB, for which the process grows by 53."""
@@ -118,6 +119,13 @@ class Clients:
                     client = Client()
         return client
 
+    def look(self, key: bytes) -> Client:
+        """Give a copy of what is known of a client, which stays as it is."""
+        for known in (self._open, self._idle, self._banned):
+            if key in known:
+                return copy(known[key])
+        return Client()
+
     def hold(self, key: bytes, client: Client) -> None:
         """Take note that a connection of a client that was taken is open."""
         client.open += 1
@@ -184,6 +192,29 @@ class WatchedClients(Clients):
         """See ``Clients``."""
         super().release(key, now)
         self._on_change(key, -1)
+
+
+class AskedClient(Clients):
+    """The one client that a question is about; nothing is kept.
+
+    :param client: what is known of it; what becomes of it shows there.
+    """
+
+    __slots__ = ("_client",)
+
+    def __init__(self, client: Client) -> None:
+        super().__init__()
+        self._client = client
+
+    def take(self, key: bytes) -> Client:
+        """See ``Clients``."""
+        return self._client
+
+    def hold(self, key: bytes, client: Client) -> None:
+        """See ``Clients``."""
+
+    def rest(self, key: bytes, client: Client, now: float) -> None:
+        """See ``Clients``."""
 
 
 def _drop_outlived(cooling_down: OrderedDict[bytes, Client], now: float) -> None:

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import copy
+
+import attrs
 
 from tcpbalance.admission.access import Access
-from tcpbalance.admission.clients import MAX_CLIENTS, NEVER, Client, Clients, WatchedClients, group
+from tcpbalance.admission.answer import AdmissionAnswer, Allowance
+from tcpbalance.admission.clients import (
+    MAX_CLIENTS,
+    NEVER,
+    AskedClient,
+    Client,
+    Clients,
+    WatchedClients,
+    group,
+)
 from tcpbalance.admission.limits import interval, limits_clients, tolerance
 from tcpbalance.admission.refusal import Refusal
 from tcpbalance.config.admission import LimitsConfig
@@ -123,6 +135,40 @@ class AdmissionControl:
         else:
             self.clients.rest(key, known, now)
         return refusal
+
+    def ask(self, client: bytes | None) -> AdmissionAnswer:
+        """Say what `admit` would do now; nothing changes by that.
+
+        :param client: see `admit`.
+        """
+        now, known = self._clock(), Client() if client is None else self.clients.look(group(client))
+        # The decision is that of `admit`, made by a control of its own about a copy of what is known.
+        asked = copy(self)
+        asked.clients, asked.on_ban = AskedClient(copy(known)), None
+        refusal = asked.admit(client)
+        answer = AdmissionAnswer(
+            refusal=refusal,
+            would_refuse=asked.last_would_refuse,
+            decisive_list=self.access.decisive_list(client),
+        )
+        return answer if client is None else self._with_what_is_left(answer, known, now)
+
+    def _with_what_is_left(self, answer: AdmissionAnswer, known: Client, now: float) -> AdmissionAnswer:
+        refusals = known.refusals if now < known.window_ends else 0
+        late = max(known.due, now) - now - self._tolerance
+        rate = None
+        if self._interval is not None:
+            burst = 1 + int(self._tolerance / self._interval)
+            may = 0 if late > 0 else min(burst, 1 + int(-late / self._interval))
+            rate = Allowance(burst - may, burst)
+        return attrs.evolve(
+            answer,
+            banned_for=max(0.0, known.banned_until - now),
+            connections=None if self._max_open is None else Allowance(known.open, self._max_open),
+            rate=rate,
+            next_in=0.0 if rate is None else max(0.0, late),
+            refusals=None if self._ban_after is None else Allowance(refusals, self._ban_after),
+        )
 
     def ban(self, key: bytes, until: float) -> None:
         """Take over a ban that another process has decided; the later end of two counts.

@@ -16,6 +16,7 @@ COMMANDS = {
     "status": "status",
     "sessions": "sessions",
     "health": "health",
+    "explain": "explain",
     "bans": "bans",
     "affinity": "affinity",
     "events": "events",

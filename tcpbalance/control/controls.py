@@ -13,6 +13,7 @@ from tcpbalance.control.bans import BansQuery
 from tcpbalance.control.change_queue import Order
 from tcpbalance.control.config_orders import ChangeConfig
 from tcpbalance.control.events import Events
+from tcpbalance.control.explain import ExplainQuery
 from tcpbalance.control.reloading import ConfigState
 from tcpbalance.control.session_id import SessionId
 from tcpbalance.control.sessions import SessionsPage
@@ -107,6 +108,14 @@ class Controls(Protocol):
 
         :returns: of how many something was remembered; fails with ApiError where a process does not answer.
         :raises ApiError: there is no such pool, or it has no such backend.
+        """
+        ...
+
+    def explain(self, query: ExplainQuery) -> Deferred[dict[str, Any]]:
+        """Explain what would become of a connection, without changing anything.
+
+        :returns: fails with ApiError where the process that would serve it does not answer.
+        :raises ApiError: there is no such frontend.
         """
         ...
 

@@ -51,6 +51,16 @@ def check_names(pools: Iterable[Pool], pool: str | None, backend: str | None) ->
         raise no_such("backend", backend, list(names))
 
 
+def check_frontend(names: Sequence[str], name: str) -> None:
+    """Refuse the name of a frontend that there is not.
+
+    :param names: of those that there are.
+    :raises ApiError: it is none of them.
+    """
+    if name not in names:
+        raise no_such("frontend", name, names)
+
+
 def named(kind: str, those: list[dict[str, Any]], name: str) -> dict[str, Any]:
     """Find one by its name in a part of a view.
 

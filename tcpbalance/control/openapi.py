@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from tcpbalance.control.api_request import JSON, ApiAnswer, ApiRequest
@@ -70,6 +70,7 @@ def _operation(
     *,
     status: int = 200,
     query: Mapping[str, Schema] = {},
+    needed: Collection[str] = (),
     body: Schema | None = None,
     answers: Mapping[str, Schema] = {},
 ) -> dict[str, Any]:
@@ -77,6 +78,7 @@ def _operation(
 
     :param answer: in JSON; None where there is none.
     :param query: its parameters.
+    :param needed: those of them that must be there.
     :param body: that it needs; None for none.
     :param answers: in other content types.
     """
@@ -87,7 +89,10 @@ def _operation(
         "responses": {str(status): {"description": "It is done.", "content": content}, "default": _ERROR},
     }
     if query:
-        described["parameters"] = [{"name": k, "in": "query", "schema": v} for k, v in query.items()]
+        described["parameters"] = [
+            {"name": k, "in": "query", "schema": v, **({"required": True} if k in needed else {})}
+            for k, v in query.items()
+        ]
     if body is not None:
         described["requestBody"] = {"required": True, "content": {JSON: {"schema": body}}}
     return described
@@ -195,6 +200,18 @@ _PATHS: dict[str, Any] = {
             table(forgotten=COUNT),
             query=_AFFINITY_QUERY,
         ),
+    ),
+    "/api/v1/explain": _path(
+        get=_operation(
+            "Explain what would become of the next connection of a client; nothing changes by that.",
+            ref("Explanation"),
+            query={
+                "frontend": TEXT,
+                "client": {**TEXT, "description": "An IP address."},
+                "server_name": {**TEXT, "description": "What the client asks for by TLS."},
+            },
+            needed=("frontend", "client"),
+        )
     ),
     "/api/v1/config": _path(
         get=_operation(

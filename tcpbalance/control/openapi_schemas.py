@@ -75,6 +75,83 @@ _REMEMBERED = {
     },
 }
 
+_COUNT_OR_NULL: Schema = {"type": ["integer", "null"], "minimum": 0}
+
+_ALLOWANCE = _or_null(table(used=COUNT, limit=COUNT, left=COUNT))
+
+_EXPLAINED_BACKEND = table(
+    backend=TEXT,
+    address=TEXT,
+    why={
+        "enum": [
+            "sticky",
+            "fallback",
+            "policy",
+            "above_share",
+            "slow_start",
+            "cooling_down",
+            "full",
+            "maintenance",
+            "draining",
+            "down",
+            "ejected",
+        ]
+    },
+    meaning=TEXT,
+    backup=TRUTH,
+    weight=WEIGHT,
+    connections=COUNT,
+    max_connections=_COUNT_OR_NULL,
+)
+
+_REACHES = {"enum": ["connects", "queued", "queue_full", "no_backend"]}
+
+_EXPLANATION = {
+    "frontend": TEXT,
+    "client": TEXT,
+    "server_name": TEXT_OR_NULL,
+    "worker": COUNT,
+    "any_worker_accepts": {
+        **TRUTH,
+        "description": "Whether any worker accepts the connection, and hands it over to this one.",
+    },
+    "outcome": {"enum": ["waits", "refused", "no_route", *_REACHES["enum"]]},
+    "waits_for": {**array(TEXT), "description": "Why the client is not accepted at once."},
+    "connections": {
+        **table(open=COUNT, limit=_COUNT_OR_NULL),
+        "description": "Those of all clients of the frontend.",
+    },
+    "proxy_header": {
+        **TRUTH,
+        "description": "Whether a connection from this address must begin with a PROXY header.",
+    },
+    "admission": _or_null(
+        table(
+            refused=TEXT_OR_NULL,
+            would_refuse=TEXT_OR_NULL,
+            meaning=TEXT_OR_NULL,
+            list={"enum": ["allow", "deny", "deny_file", None]},
+            banned_for={**NUMBER, "description": "Seconds that are left of a ban."},
+            connections=_ALLOWANCE,
+            rate=_ALLOWANCE,
+            next_in={**NUMBER, "description": "Seconds until the next connection may come by the rate."},
+            refusals=_ALLOWANCE,
+        )
+    ),
+    "route": TEXT_OR_NULL,
+    "pool": _or_null(
+        table(
+            name=TEXT,
+            outcome=_REACHES,
+            exact={**TRUTH, "description": "Whether the next connection is tried in this order."},
+            by={**TEXT, "description": "What the order goes by."},
+            attempts={**COUNT, "description": "How many connections are tried at most."},
+            candidates=array(_EXPLAINED_BACKEND),
+            skipped=array(_EXPLAINED_BACKEND),
+        )
+    ),
+}
+
 _SESSION = {
     "id": TEXT,
     "worker": COUNT,
@@ -144,6 +221,7 @@ SCHEMAS: dict[str, Schema] = {
         counters=COUNTERS,
     ),
     "Session": table(**_SESSION),
+    "Explanation": table(**_EXPLANATION),
     "RememberedClient": table(pool=TEXT, client=TEXT, **_REMEMBERED, fallback=_or_null(table(**_REMEMBERED))),
     "Ban": table(frontend=TEXT, client=TEXT, until=TIME, seconds=NUMBER),
     "NewBan": {

@@ -11,6 +11,7 @@ from tcpbalance.control.ban_handlers import BanHandlers
 from tcpbalance.control.config_handlers import ConfigHandlers
 from tcpbalance.control.controls import Controls
 from tcpbalance.control.event_handlers import EventHandlers
+from tcpbalance.control.explain_handlers import ExplainHandlers
 from tcpbalance.control.handlers import Handlers
 from tcpbalance.control.health_handlers import HealthHandlers
 from tcpbalance.control.metrics import MetricsHandler
@@ -41,6 +42,7 @@ def operations(controls: Controls, about: Mapping[str, Any]) -> ApiRoutes:
         ConfigHandlers(controls),
         DescriptionHandler(about),
         EventHandlers(controls.events),
+        ExplainHandlers(controls),
         HealthHandlers(controls),
         MetricsHandler(controls, about),
         RunningConfigHandler(controls),

@@ -7,7 +7,7 @@ from functools import partial
 from time import monotonic, time
 from typing import Any
 
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred, inlineCallbacks, succeed
 
 from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.balancer import Balancer
@@ -20,7 +20,8 @@ from tcpbalance.control.bans import BansQuery, frontends_with_bans, list_bans
 from tcpbalance.control.change_queue import ChangeQueue, Order
 from tcpbalance.control.config_orders import ChangeConfig
 from tcpbalance.control.events import Events
-from tcpbalance.control.finding import check_names, find_backend, find_pool
+from tcpbalance.control.explain import ExplainQuery, explain
+from tcpbalance.control.finding import check_frontend, check_names, find_backend, find_pool
 from tcpbalance.control.in_pieces import in_pieces
 from tcpbalance.control.pool_events import PoolEvents, SubscribedPools
 from tcpbalance.control.reloading import ConfigFile, ConfigState
@@ -139,6 +140,13 @@ class ProcessControls:
         """See ``Controls``."""
         check_names(self._balancer.pools, query.pool, query.backend)
         return in_pieces(self._reactor, forget_affinity(self._balancer.pools, query))
+
+    def explain(self, query: ExplainQuery) -> Deferred[dict[str, Any]]:
+        """See ``Controls``."""
+        factories, name = self._balancer.factories, query.frontend
+        check_frontend(list(factories), name)
+        found = explain(factories[name], query, self._balancer.waits_for(name))
+        return succeed({**found, "worker": ONLY_PROCESS})
 
     def shown_config(self) -> Deferred[dict[str, Any]]:
         """See ``Controls``."""

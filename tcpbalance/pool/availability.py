@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from twisted.logger import Logger
 
@@ -51,6 +53,22 @@ class Availability:
             serves = self._panics or (backend.up and (not backend.ejected or not self._eligible))
             backend.available = serves and backend.admin_state is AdminState.READY
             backend.available_to_sticky = serves and backend.admin_state is not AdminState.MAINTENANCE
+
+    @contextmanager
+    def as_if_readmitted(self, ejected: Sequence[Backend]) -> Iterator[None]:
+        """Have backends be as they would be if some were no longer ejected, for the time of the block, which
+        does nothing but ask, within one turn."""
+        try:
+            self._readmit_for_now(ejected, True)
+            yield
+        finally:
+            self._readmit_for_now(ejected, False)
+
+    def _readmit_for_now(self, ejected: Sequence[Backend], readmitted: bool) -> None:
+        for backend in ejected:
+            backend.ejected = not readmitted
+        if ejected:
+            self.update()
 
     def begin_to_report(self) -> None:
         """Log from now on what there is to report: the pool is in use."""

@@ -87,6 +87,10 @@ class ConnectionQueue:
         """Whether a certain one waits."""
         return waiter in self._queue
 
+    def has_place_for(self, client: bytes | None) -> bool:
+        """Whether a client may wait that comes now, before others give way in other processes."""
+        return self._queue.has_place_for(client)
+
     def join(self, waiter: Waiter) -> bool:
         """Let a connection wait.
 

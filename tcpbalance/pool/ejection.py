@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 
 from twisted.logger import Logger
@@ -99,11 +99,15 @@ class Ejections:
 
     def readmit_expired(self, now: float) -> None:
         """Readmit backends whose time is over, where no check has to pass before."""
-        if now < self._next_expiry:
-            return
-        for backend in self._detection.ejected():
-            if backend.ejected and self._detection.ejection_expired(backend):
+        for backend in self.expired(now):
+            if backend.ejected:
                 self._readmit(backend)
+
+    def expired(self, now: float) -> Sequence[Backend]:
+        """Give those whose time is over, where no check has to pass before."""
+        if now < self._next_expiry:
+            return ()
+        return [backend for backend in self._detection.ejected() if self._detection.ejection_expired(backend)]
 
     @property
     def next_expiry(self) -> float:

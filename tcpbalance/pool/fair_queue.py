@@ -123,15 +123,23 @@ class FairQueue:
 
     def _make_way(self, key: Key) -> bool:
         """Displace the last of the longest line, for a client whose own line stays shorter."""
-        if self._count == len(self._lines):
-            return False  # one in each line
-        longest = max(self._lines.values(), key=len)
-        if len(longest) <= len(self._lines.get(key, ())) + 1:
+        longest = self._line_that_gives_way(key)
+        if longest is None:
             return False
         last = next(reversed(longest))
         self.leave(last)
         last.displaced()
         return True
+
+    def _line_that_gives_way(self, key: Key) -> dict[Waiter, None] | None:
+        if self._count == len(self._lines):
+            return None  # one in each line
+        longest = max(self._lines.values(), key=len)
+        return longest if len(longest) > len(self._lines.get(key, ())) + 1 else None
+
+    def has_place_for(self, client: bytes | None) -> bool:
+        """Whether `join` would let a client wait."""
+        return not self.full or self._line_that_gives_way(_key(client)) is not None
 
 
 def _key(client: bytes | None) -> Key:

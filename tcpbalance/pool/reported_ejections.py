@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from tcpbalance.config.outlier import OutlierConfig
@@ -84,3 +85,7 @@ class ReportedEjections:
 
     def readmit_expired(self, now: float) -> None:
         """The process that ejects backends readmits them."""
+
+    def expired(self, now: float) -> Sequence[Backend]:
+        """As `readmit_expired`: none."""
+        return ()

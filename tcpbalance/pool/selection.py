@@ -27,6 +27,7 @@ class Selection:
     :param availability: of the backends.
     :param shared: what the pool has in common with those of its name in other processes; None where there are
         none.
+    :ivar availability: see above.
     :ivar affinity: how clients are remembered; None for no affinity.
     :ivar ejections: readmits backends whose time is over; None where none is ejected.
     :ivar slow_start: holds back backends that have become available lately; None for none.
@@ -41,7 +42,7 @@ class Selection:
         self, clock: Callable[[], float], availability: Availability, shared: PoolLoad | None
     ) -> None:
         self._clock = clock
-        self._availability = availability
+        self.availability = availability
         self._shared = shared
         self.affinity: Affinity | None = None
         self.ejections: Ejections | ReportedEjections | None = None
@@ -62,7 +63,7 @@ class Selection:
         :param client: the client's packed address, None when it has none.
         :returns: None for a backend where none is free, and for a generator that `choices_after` would give.
         """
-        if self.ejections is not None or self._availability.panic_is_news:
+        if self.ejections is not None or self.availability.panic_is_news:
             self.note_time()
         affinity, tiers = self.affinity, self.tiers
         sticky = () if affinity is None or client is None else affinity.lookup(client)
@@ -136,7 +137,7 @@ class Selection:
                     continue
                 if self._cools_down(backend):
                     cooling_down.append(backend)
-                elif (bounded and backend.load * total_weight >= max_load * backend.weight) or (
+                elif (bounded and is_above_share(backend, max_load, total_weight)) or (
                     slow_start is not None and slow_start.holds_back(backend)
                 ):
                     deferred.append(backend)
@@ -191,7 +192,7 @@ class Selection:
         """Take note of what time alone has changed."""
         if self.ejections is not None:
             self.ejections.readmit_expired(self._clock())
-        self._availability.report_panic()
+        self.availability.report_panic()
 
     def sticky_backends(self, client: bytes | None) -> Sequence[Backend]:
         """Give the backends that affinity binds a client to, the best first."""
@@ -226,7 +227,7 @@ class Selection:
         :param leaving: connections of each backend that this process is closing, and are active nevertheless.
         :param away: clients that are expected to connect anew, those of *leaving* among them.
         """
-        if self._availability.panics:
+        if self.availability.panics:
             return Surplus()
         tiers = [
             [self._load(b, leaving.get(b, 0)) for b in tier.backends if self._gets_new_clients(b)]
@@ -272,6 +273,11 @@ class Selection:
         """Whether some backend would serve a client if it had capacity: any that is available, or a sticky
         one."""
         return self.has_available() or any(b.available_to_sticky for b in self.sticky_backends(client))
+
+
+def is_above_share(backend: Backend, max_load: float, total_weight: int) -> bool:
+    """Whether a backend has its share of so many connections, by weight, or more."""
+    return backend.load * total_weight >= max_load * backend.weight
 
 
 def _has_capacity(backend: Backend) -> bool:

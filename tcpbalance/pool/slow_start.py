@@ -38,6 +38,12 @@ class SlowStart:
         self._starting: set[Backend] = set()
         self._allowed: dict[Backend, float] = {}
 
+    def copy(self) -> SlowStart:
+        """Give one that goes on from here, apart from this one."""
+        made = SlowStart(self.duration, self._clock)
+        made._starting, made._allowed = set(self._starting), dict(self._allowed)
+        return made
+
     def on_change(self, change: PoolChange) -> None:
         """Begin with backends that have become available, and forget those that are removed."""
         self._starting.update(change.available)

@@ -11,7 +11,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tcpbalance.pool.backend import Backend
-from tcpbalance.pool.policies.base import PolicyFactory, PolicyTools, QuickPolicy
+from tcpbalance.pool.policies.base import (
+    OrderPreview,
+    PolicyFactory,
+    PolicyTools,
+    PreviewablePolicy,
+    QuickPolicy,
+)
 from tcpbalance.pool.policies.round_robin import RoundRobin
 from tcpbalance.rate_limited_log import FAILURES_EVERY, RateLimitedLog
 
@@ -87,6 +93,18 @@ class Tier:
             self._failures.note(error)
             return None
         return first
+
+    def preview(self, client: bytes | None) -> OrderPreview:
+        """Say what the policy would yield; nothing changes by that.
+
+        :param client: the client's packed address, None when it has none.
+        """
+        if callable(getattr(self._policy, "preview", None)):
+            policy: PreviewablePolicy = self._policy  # type: ignore[assignment]  # it has that
+            return policy.preview(client)
+        return OrderPreview(
+            self.backends, len(self.backends) == 1, "a policy that does not say what it will do"
+        )
 
     def candidates(
         self, client: bytes | None, first: Backend | None = None

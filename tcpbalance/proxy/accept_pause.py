@@ -47,6 +47,11 @@ class AcceptPause:
         """
         return not self._reasons and any(_is_at(acceptor.getHost(), address) for acceptor in self._acceptors)
 
+    @property
+    def reasons(self) -> list[str]:
+        """Those for which clients are not accepted now."""
+        return sorted(self._reasons)
+
     def stands(self, reason: str) -> bool:
         """Whether this is one of the reasons for which clients are not accepted now."""
         return reason in self._reasons

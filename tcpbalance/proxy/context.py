@@ -119,6 +119,14 @@ class SessionContext:
         if self.preread is not None and self.preread.routes is not None:
             yield from self.preread.routes.values()
 
+    def pool_for(self, server_name: str | None) -> Pool | None:
+        """Give the pool of the route for a server name, or the frontend's for names without a route.
+
+        :param server_name: of a ClientHello; None without one.
+        """
+        routes = None if self.preread is None else self.preread.routes
+        return self.pool if routes is None else routes.lookup(server_name) or self.pool
+
     def begins_bare(self, client: ClientAddress) -> bool:
         """Whether the session of a client begins with ``bare``."""
         start, preread = self.bare, self.preread

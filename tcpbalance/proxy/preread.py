@@ -232,9 +232,7 @@ class Preread:
 
     def _choose_pool(self) -> None:
         """All is known: the pool is the route's, or the frontend's for names without a route."""
-        routes, pool = self._settings.routes, self._context.pool
-        if routes is not None:
-            pool = routes.lookup(self.server_name) or pool
+        pool = self._context.pool_for(self.server_name)
         if pool is None:
             self._session.end(EndReason.NO_ROUTE)
         else:

@@ -160,6 +160,17 @@ class SessionRegistry:
         else:
             self.accept_pause.resume(FULL)
 
+    @property
+    def count(self) -> int:
+        """How many sessions are open, in all processes that keep the limit."""
+        return len(self.sessions)
+
+    @property
+    def max_sessions(self) -> int | None:
+        """How many may be open before no more clients are accepted; None without a limit in force."""
+        is_enforced = self._dry_run is None and not math.isinf(self._max_sessions)
+        return int(self._max_sessions) if is_enforced else None
+
     def claim(self) -> bool:
         """Claim a place for the next client, where several processes keep one limit.
 

@@ -89,6 +89,16 @@ class CountedRegistry(SessionRegistry):
     def _is_enforced(self) -> bool:
         return self._max_shared is not None and self._shared_dry_run is None
 
+    @property
+    def count(self) -> int:
+        """See ``SessionRegistry``."""
+        return self._shared.total if self._is_enforced else len(self.sessions)
+
+    @property
+    def max_sessions(self) -> int | None:
+        """See ``SessionRegistry``."""
+        return self._max_shared if self._is_enforced else None
+
     def limit(self, max_sessions: int | None, dry_run: DryRun | None) -> None:
         """See ``SessionRegistry``."""
         self._max_shared, self._shared_dry_run = max_sessions, dry_run

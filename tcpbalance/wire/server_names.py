@@ -44,16 +44,21 @@ class NameMap(Generic[T]):
         :param name: a host name in any case, with or without a final dot; None for a client that sent none.
         :returns: None when no pattern fits.
         """
+        found = self.match(name)
+        return None if found is None else found[1]
+
+    def match(self, name: str | None) -> tuple[str, T] | None:
+        """Find the pattern that fits best, and what stands under it; see `lookup`."""
         name = (name or "").lower().removesuffix(".")
         if name in self._exact:
-            return self._exact[name]
+            return name, self._exact[name]
         labels = name.split(".")
         if "" in labels:
             return None
         for first in range(1, len(labels) if self._deep else 2):
             behind = ".".join(labels[first:])
             if behind in self._wild:
-                return self._wild[behind]
+                return _WILDCARD + behind, self._wild[behind]
         return None
 
     def values(self) -> tuple[T, ...]:

@@ -10,6 +10,7 @@ from twisted.logger import Logger
 
 from tcpbalance.balancer import Balancer
 from tcpbalance.control.affinity import forget_affinity, read_what_to_forget
+from tcpbalance.control.explain import explain, read_explain_query
 from tcpbalance.control.in_pieces import at_once, in_pieces
 from tcpbalance.control.report import Report, report_of
 from tcpbalance.control.session_id import SessionId
@@ -24,6 +25,7 @@ from tcpbalance.control.sessions_query import read_sessions_query
 from tcpbalance.workers.messages import Message
 from tcpbalance.workers.questions import (
     END_SESSION,
+    EXPLAIN,
     FORGET_AFFINITY,
     LOOK_AT_SESSION,
     REPORT,
@@ -96,6 +98,13 @@ def _forget_affinity(balancer: Balancer, question: Question) -> Generator[None, 
     return forget_affinity(balancer.pools, read_what_to_forget(question["query"]))
 
 
+def _explain(balancer: Balancer, question: Question) -> Generator[None, None, dict[str, Any] | None]:
+    query = read_explain_query(question["query"])
+    factory = balancer.factories.get(query.frontend)
+    yield from ()
+    return None if factory is None else explain(factory, query, balancer.waits_for(query.frontend))
+
+
 def _session_id(question: Question) -> SessionId:
     found = SessionId.parse(question["id"])
     assert found is not None
@@ -108,5 +117,6 @@ _ANSWERS: dict[str, Callable[[Balancer, Question], Generator[None, None, Any]]] 
     LOOK_AT_SESSION: _look_at_session,
     END_SESSION: _end_session,
     FORGET_AFFINITY: _forget_affinity,
+    EXPLAIN: _explain,
 }
 """What is done for a question, by what it is about."""

@@ -11,12 +11,14 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from tcpbalance.config.models import Config
 from tcpbalance.config.shown import shown_config
 from tcpbalance.control.affinity import AffinityQuery, forget_affinity, list_affinity
+from tcpbalance.control.api_request import ApiError
 from tcpbalance.control.ban_events import FewerBans
 from tcpbalance.control.bans import BansQuery, frontends_with_bans, list_bans
 from tcpbalance.control.change_queue import ChangeQueue, Order
 from tcpbalance.control.config_orders import ChangeConfig
 from tcpbalance.control.events import Events
-from tcpbalance.control.finding import check_names, find_backend, find_pool
+from tcpbalance.control.explain import ExplainQuery
+from tcpbalance.control.finding import check_frontend, check_names, find_backend, find_pool
 from tcpbalance.control.in_pieces import at_once, in_pieces
 from tcpbalance.control.pool_events import PoolEvents
 from tcpbalance.control.reloading import ConfigFile, ConfigState
@@ -28,7 +30,15 @@ from tcpbalance.control.view import View, view_of
 from tcpbalance.health.history import CheckResult
 from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.pool import Pool
-from tcpbalance.workers.questions import END_SESSION, FORGET_AFFINITY, LOOK_AT_SESSION, REPORT, SESSIONS
+from tcpbalance.workers.owner import owner
+from tcpbalance.workers.questions import (
+    END_SESSION,
+    EXPLAIN,
+    FORGET_AFFINITY,
+    LOOK_AT_SESSION,
+    REPORT,
+    SESSIONS,
+)
 from tcpbalance.workers.shared_state import ToWorker
 from tcpbalance.workers.supervisor import Supervisor
 
@@ -127,6 +137,17 @@ class FleetControls:
         yield self._supervisor.questions.ask(FORGET_AFFINITY, {"query": query.parameters})
         count += yield in_pieces(self._reactor, forget_affinity(pools, query))
         return count
+
+    @inlineCallbacks
+    def explain(self, query: ExplainQuery) -> Generator[Deferred[Any], Any, dict[str, Any]]:
+        """See ``Controls``: asks the worker that the client belongs to."""
+        check_frontend(list(self.config.frontends), query.frontend)
+        place = owner(query.packed, self.config.workers)
+        answers = yield self._supervisor.questions.ask(EXPLAIN, {"query": query.parameters}, place)
+        for worker, found in answers:
+            if found is not None and self._supervisor.serves(worker):
+                return {**found, "worker": place}
+        raise ApiError(503, "not_serving", f"worker {place} does not serve {query.frontend} now: ask again")
 
     def shown_config(self) -> Deferred[dict[str, Any]]:
         """See ``Controls``."""

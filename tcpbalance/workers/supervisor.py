@@ -44,8 +44,8 @@ from tcpbalance.workers.place import Place
 from tcpbalance.workers.questions import Questions
 from tcpbalance.workers.rolling_restart import RollingRestart
 from tcpbalance.workers.shared_counts import can_count
-from tcpbalance.workers.shared_state import SharedState, word_of
-from tcpbalance.workers.worker_process import Nursery, WorkerProcess
+from tcpbalance.workers.shared_state import SharedState, ToWorker, word_of
+from tcpbalance.workers.worker_process import Nursery, Stage, WorkerProcess
 
 
 class Supervisor(Service):
@@ -251,6 +251,10 @@ class Supervisor(Service):
     def change_config(self, change: ChangeConfig) -> Deferred[Difference]:
         """See ``CommonConfig``."""
         return self._config.change(change)
+
+    def serves(self, worker: ToWorker) -> bool:
+        """Whether a process is one of those that accept clients now."""
+        return any(it is worker and it.stage is Stage.SERVING for it in self._processes())
 
     def limit_drain(self, pool: Pool, backend: Backend, seconds: float) -> None:
         """See ``Balancer``; in all workers."""

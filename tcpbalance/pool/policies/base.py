@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from random import Random
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from attrs import frozen
 
@@ -39,6 +39,27 @@ class Policy(Protocol):
 
         :param client: the client's packed address, None when it has none (a unix socket).
         """
+        ...
+
+
+class OrderPreview(NamedTuple):
+    """What a policy would yield.
+
+    :ivar backends: best first; where that is drawn at random, those which are more likely first.
+    :ivar exact: whether the next connection is offered them in this order, if all others stay as they are.
+    :ivar by: what decides, for people.
+    """
+
+    backends: Sequence[Backend]
+    exact: bool
+    by: str
+
+
+class PreviewablePolicy(Policy, Protocol):
+    """A policy that can say what it would yield."""
+
+    def preview(self, client: bytes | None) -> OrderPreview:
+        """Give what ``candidates`` would yield if it was asked now for all; nothing changes by that."""
         ...
 
 

@@ -63,6 +63,11 @@ class WeightedDraw:
         return bisect_right(self._ends, lot)
 
 
+def likeliest_first(backends: Iterable[Backend], cost: Callable[[Backend], float]) -> Sequence[Backend]:
+    """Give backends with the cheaper ones first, and of those that cost the same, the heavier ones."""
+    return sorted(backends, key=lambda backend: (cost(backend), -backend.weight))
+
+
 def cheaper_of_two(draw: WeightedDraw, cost: Callable[[Backend], float]) -> Iterator[Backend]:
     """Yield the cheaper of two drawn, then the other, then the others at random.
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from tcpbalance.pool.backend import Backend
-from tcpbalance.pool.policies.base import PolicyTools
+from tcpbalance.pool.policies.base import OrderPreview, PolicyTools
 from tcpbalance.pool.policies.turns import SmoothTurns
 
 
@@ -23,14 +23,22 @@ class LeastConnections:
 
     def candidates(self, client: bytes | None) -> Iterator[Backend]:
         """Yield the least loaded, then the next less loaded."""
+        return self._by_load(self._turns)
+
+    def preview(self, client: bytes | None) -> OrderPreview:
+        """See ``PreviewablePolicy``."""
+        by = "fewest connections for the weight, equals by turns"
+        return OrderPreview(list(self._by_load(self._turns.copy())), True, by)
+
+    def _by_load(self, turns: SmoothTurns) -> Iterator[Backend]:
         loads = self._loads()
         least = min(loads)
-        yield from self._turns.among([index for index, load in enumerate(loads) if load == least])
+        yield from turns.among([index for index, load in enumerate(loads) if load == least])
         waiting = [index for index, load in enumerate(loads) if load > least]
         loads = self._loads()
         waiting.sort(key=loads.__getitem__)
         for _, equals in groupby(waiting, key=loads.__getitem__):
-            yield from self._turns.among(list(equals))
+            yield from turns.among(list(equals))
 
     def _loads(self) -> list[float]:
         # Not by `Backend.load`: with one process, the call for each backend would serve nothing.

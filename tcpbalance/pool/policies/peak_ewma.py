@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tcpbalance.pool.backend import Backend
-from tcpbalance.pool.policies.base import PolicyTools
-from tcpbalance.pool.policies.draw import WeightedDraw, cheaper_of_two
+from tcpbalance.pool.policies.base import OrderPreview, PolicyTools
+from tcpbalance.pool.policies.draw import WeightedDraw, cheaper_of_two, likeliest_first
 
 FASTEST = 0.0001
 """Seconds. Differences below it say more of our own event loop than of the backend. And since the average of
@@ -26,6 +26,7 @@ class PeakEwmaPolicy:
     """
 
     def __init__(self, backends: Sequence[Backend], tools: PolicyTools) -> None:
+        self._backends = backends
         self._draw = WeightedDraw(backends, tools.rng)
         self._clock = tools.clock
         self._mean_weight = sum(backend.weight for backend in backends) / len(backends)
@@ -33,6 +34,11 @@ class PeakEwmaPolicy:
     def candidates(self, client: bytes | None) -> Iterator[Backend]:
         """Yield the cheaper of two, then the other, then the others at random."""
         return cheaper_of_two(self._draw, self._cost)
+
+    def preview(self, client: bytes | None) -> OrderPreview:
+        """See ``PreviewablePolicy``."""
+        by = "of two drawn at random by weight, the one that connects sooner for the connections that it has"
+        return OrderPreview(likeliest_first(self._backends, self._cost), len(self._backends) == 1, by)
 
     def _cost(self, backend: Backend) -> float:
         shared = backend.shared

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tcpbalance.pool.backend import Backend
-from tcpbalance.pool.policies.base import PolicyTools
-from tcpbalance.pool.policies.draw import WeightedDraw, cheaper_of_two
+from tcpbalance.pool.policies.base import OrderPreview, PolicyTools
+from tcpbalance.pool.policies.draw import WeightedDraw, cheaper_of_two, likeliest_first
 
 
 class PowerOfTwoChoices:
@@ -18,11 +18,17 @@ class PowerOfTwoChoices:
     """
 
     def __init__(self, backends: Sequence[Backend], tools: PolicyTools) -> None:
+        self._backends = backends
         self._draw = WeightedDraw(backends, tools.rng)
 
     def candidates(self, client: bytes | None) -> Iterator[Backend]:
         """Yield the less loaded of two, then the other, then the others at random."""
         return cheaper_of_two(self._draw, _load)
+
+    def preview(self, client: bytes | None) -> OrderPreview:
+        """See ``PreviewablePolicy``."""
+        by = "of two drawn at random by weight, the one with fewer connections for its weight"
+        return OrderPreview(likeliest_first(self._backends, _load), len(self._backends) == 1, by)
 
 
 def _load(backend: Backend) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tcpbalance.pool.backend import Backend
-from tcpbalance.pool.policies.base import PolicyTools
+from tcpbalance.pool.policies.base import OrderPreview, PolicyTools
 from tcpbalance.pool.policies.turns import SmoothTurns
 
 
@@ -19,6 +19,10 @@ class RoundRobin:
     def candidates(self, client: bytes | None) -> Iterator[Backend]:
         """Yield the backend whose turn it is, then those that come next."""
         return self._turns.among(self._everyone)
+
+    def preview(self, client: bytes | None) -> OrderPreview:
+        """See ``PreviewablePolicy``."""
+        return OrderPreview(list(self._turns.copy().among(self._everyone)), True, "turns by weight")
 
     def first(self, client: bytes | None) -> Backend:
         """See ``QuickPolicy``."""

@@ -7,7 +7,7 @@ from hashlib import blake2b
 
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.client import IPV4_PREFIX, IPV6_PREFIX, masked
-from tcpbalance.pool.policies.base import PolicyTools
+from tcpbalance.pool.policies.base import OrderPreview, PolicyTools
 from tcpbalance.pool.policies.maglev import SIZE, table_of
 from tcpbalance.pool.policies.round_robin import RoundRobin
 
@@ -40,6 +40,12 @@ class SourceHash:
         if client is None:
             return self._unaddressed.candidates(None)
         return self._walk(_entry(client))
+
+    def preview(self, client: bytes | None) -> OrderPreview:
+        """See ``PreviewablePolicy``."""
+        if client is None:
+            return self._unaddressed.preview(None)
+        return OrderPreview(list(self.candidates(client)), True, "a hash of the client's address")
 
     def _walk(self, entry: int) -> Iterator[Backend]:
         table, backends = self._table, self._backends

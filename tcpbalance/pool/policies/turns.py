@@ -43,6 +43,13 @@ class SmoothTurns:
         yield self._backends[pick]
         yield from self._following(members, pick, total)
 
+    def copy(self) -> SmoothTurns:
+        """Give turns that go on from here, apart from these."""
+        made = SmoothTurns.__new__(SmoothTurns)
+        made._backends, made._weights, made._total = self._backends, self._weights, self._total
+        made._current = list(self._current)
+        return made
+
     def first(self) -> Backend:
         """Give the backend whose turn it is among all."""
         current = self._current

@@ -1,0 +1,139 @@
+"""``tcpbalance explain``: what would become of a client's next connection, and why."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tcpbalance.cli.admin_options import add_admin_command, client_of
+from tcpbalance.cli.command_parser import Commands
+
+if TYPE_CHECKING:
+    from tcpbalance.cli.table import Paint
+
+_OUTCOMES = {
+    "connects": "is served",
+    "waits": "waits until it is accepted",
+    "refused": "is refused",
+    "no_route": "is closed, no_route: no route is for its server name, and there is no default pool",
+    "no_backend": "is closed, no_backend: no backend is available",
+    "queued": "waits in the queue of the pool",
+    "queue_full": "is closed, queue_full: each backend that is available is full, and the queue, too",
+}
+
+
+def add_explain(commands: Commands) -> None:
+    """Add the command to a parser."""
+    explain = add_admin_command(
+        commands, "explain", "show what would become of the next connection of a client, and why"
+    )
+    explain.add_argument("frontend", metavar="FRONTEND", help="the name of the frontend that it comes to")
+    explain.add_argument("client", metavar="CLIENT", help="the IP address of the client")
+    explain.add_argument("--server-name", metavar="NAME", help="what the client asks for by TLS")
+    explain.add_argument("--json", action="store_true", help="show it as JSON")
+    explain.set_defaults(run=_explain)
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from tcpbalance.cli.terminal import paint_of_output, show, table_width
+
+    answer = client_of(arguments).get(
+        "explain",
+        frontend=arguments.frontend,
+        client=arguments.client,
+        server_name=arguments.server_name,
+    )
+    if arguments.json:
+        import json
+
+        print(json.dumps(answer))
+        return 0
+    show(explain_lines(answer, table_width(), paint_of_output()))
+    return 0
+
+
+def explain_lines(answer: Mapping[str, Any], width: int | None, paint: Paint) -> list[str]:
+    """Word an answer, with a table of the backends."""
+    by = "any worker, and handed over to worker" if answer["any_worker_accepts"] else "worker"
+    lines = [
+        f"{answer['client']} at frontend {answer['frontend']} {_OUTCOMES[answer['outcome']]}",
+        f"accepted by {by} {answer['worker']}{_waits_for(answer)}",
+    ]
+    if answer["proxy_header"]:
+        lines.append("a connection from this address must begin with a PROXY header, which names the client")
+    lines += _admission_lines(answer["admission"])
+    pool = answer["pool"]
+    if pool is None:
+        return lines
+    route = f", by the route {answer['route']}" if answer["route"] else ""
+    lines.append(f"pool {pool['name']}{route}: {pool['by'] or 'it has no backends'}")
+    if not pool["exact"]:
+        lines.append("the order of the backends is not known beforehand; these are possible")
+    return [*lines, "", *_backend_lines(pool, width, paint)]
+
+
+def _waits_for(answer: Mapping[str, Any]) -> str:
+    open_now, limit = answer["connections"]["open"], answer["connections"]["limit"]
+    of_all = "" if limit is None else f"; {open_now} of {limit} connections of all clients are open"
+    reasons = ", ".join(answer["waits_for"])
+    return f"{of_all}; waits because of {reasons}" if reasons else of_all
+
+
+def _admission_lines(admission: Mapping[str, Any] | None) -> Iterator[str]:
+    if admission is None:
+        yield "admitted: there are no lists and no limits on clients"
+        return
+    if admission["refused"]:
+        yield f"refused, {admission['refused']}: {admission['meaning']}"
+    else:
+        yield "admitted"
+    if admission["would_refuse"]:
+        yield f"without dry_run, it would be refused: {admission['would_refuse']}"
+    if admission["list"]:
+        yield f"the list {admission['list']} decides"
+    yield from _limit_lines(admission)
+
+
+def _limit_lines(admission: Mapping[str, Any]) -> Iterator[str]:
+    from tcpbalance.cli.amounts import time_text
+
+    if admission["banned_for"]:
+        yield f"banned for {time_text(admission['banned_for'])} more"
+    connections, rate, refusals = (admission[key] for key in ("connections", "rate", "refusals"))
+    if connections:
+        yield f"{connections['used']} of {connections['limit']} connections of the client are open"
+    if rate:
+        wait = f", the next in {admission['next_in']:.3g} s" if admission["next_in"] else ""
+        yield f"{rate['left']} of {rate['limit']} connections may come at once by the rate{wait}"
+    if refusals:
+        yield f"{refusals['used']} of {refusals['limit']} refusals that lead to a ban"
+
+
+def _backend_lines(pool: Mapping[str, Any], width: int | None, paint: Paint) -> Sequence[str]:
+    from tcpbalance.cli.table import FAINT, GOOD, Cell, Column, table_lines
+
+    columns = [
+        Column("TRY", right=True),
+        Column("BACKEND", shrinks_to=8),
+        Column("ADDRESS", optional=2, shrinks_to=12),
+        Column("OPEN", right=True, optional=1),
+        Column("WHY", shrinks_to=10),
+    ]
+    numbered = [(str(number), GOOD, it) for number, it in enumerate(pool["candidates"], start=1)]
+    skipped = [("-", FAINT, it) for it in pool["skipped"]]
+    rows = [
+        [
+            Cell(number, style),
+            Cell(it["backend"]),
+            Cell(it["address"]),
+            Cell(_of(it["connections"], it["max_connections"])),
+            Cell(f"{'backup, ' if it['backup'] else ''}{it['meaning']}"),
+        ]
+        for number, style, it in (*numbered, *skipped)
+    ]
+    return table_lines(columns, rows, width, paint)
+
+
+def _of(count: int, limit: int | None) -> str:
+    return str(count) if limit is None else f"{count}/{limit}"

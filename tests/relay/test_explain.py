@@ -1,0 +1,332 @@
+"""What explain says of a connection is what the next connection does, and nothing changes by asking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from twisted.internet.address import IPv4Address
+from twisted.logger import capturedLogs
+
+from support.network import no_logged_failure
+from support.scene import ONE, THREE, TWO, BareScene, Scene
+from support.whole_state import state_of
+from tcpbalance.admission.access import Access
+from tcpbalance.admission.control import AdmissionControl
+from tcpbalance.admission.networks import NetworkSet
+from tcpbalance.config.admission import LimitsConfig
+from tcpbalance.config.outlier import OutlierConfig
+from tcpbalance.config.pools import AffinityConfig
+from tcpbalance.config.quantities import Rate
+from tcpbalance.control.explain import explain, read_explain_query
+from tcpbalance.pool.backend import AdminState, Backend
+from tcpbalance.pool.policies.base import PolicyFactory
+from tcpbalance.pool.policies.least_connections import LeastConnections
+from tcpbalance.pool.policies.peak_ewma import PeakEwmaPolicy
+from tcpbalance.pool.policies.power_of_two_choices import PowerOfTwoChoices
+from tcpbalance.pool.policies.round_robin import RoundRobin
+from tcpbalance.pool.policies.source_hash import SourceHash
+from tcpbalance.pool.policies.weighted_random import WeightedRandom
+
+EXACT: list[PolicyFactory] = [RoundRobin, LeastConnections, SourceHash]
+DRAWN: list[PolicyFactory] = [PowerOfTwoChoices, PeakEwmaPolicy, WeightedRandom]
+CLIENTS = [f"198.51.100.{host}" for host in range(1, 6)]
+DENIED = CLIENTS[-1]
+IN_ORDER = {"sticky", "fallback"}
+"""Reasons of backends that come in the order in which they are listed, also where the policy draws."""
+
+anyone = st.integers(0, 10**6)
+
+
+def asked(scene: Scene, client: str, **more: str) -> dict[str, Any]:
+    """Ask, and see that nothing changes by that."""
+    query = read_explain_query({"frontend": "frontend", "client": client, **more})
+    frontend = scene.frontend
+    whole = (scene.pool, frontend.context, frontend.stats, scene.network.clock.getDelayedCalls())
+    before = state_of(*whole)
+    with capturedLogs() as logged:
+        answer = explain(frontend, query, frontend.registry.accept_pause.reasons)
+    assert (state_of(*whole), logged) == (before, [])
+    return answer
+
+
+def names(explained: list[dict[str, Any]]) -> list[str]:
+    return [each["backend"] for each in explained]
+
+
+def limited(**limits: Any) -> Callable[[Callable[[], float]], AdmissionControl]:
+    """Give what makes an admission with a list and limits."""
+    deny = NetworkSet([ip_network(DENIED)])
+    return lambda clock: AdmissionControl(Access(deny=deny), LimitsConfig(**limits), clock)
+
+
+class Explained(RuleBasedStateMachine):
+    """Connections that are explained before they come, while all that decides about them changes."""
+
+    scene_kind: type[Scene] = Scene
+
+    @initialize(
+        policy=st.sampled_from(EXACT + DRAWN),
+        members=st.lists(
+            st.tuples(st.integers(1, 5), st.none() | st.integers(1, 2), st.booleans()), min_size=1, max_size=5
+        ),
+        affine=st.booleans(),
+        bounded_load=st.none() | st.just(1.25),
+        panic_threshold=st.sampled_from([0.0, 0.5]),
+        slow_start=st.none() | st.just(10.0),
+        queue=st.sampled_from([0, 2]),
+        outlier=st.booleans(),
+        limits=st.fixed_dictionaries(
+            {"connections_per_client": st.integers(1, 3)},
+            optional={
+                "connect_rate_per_client": st.just(Rate.parse("1/s")),
+                "ban_after": st.just(3),
+                "dry_run": st.just(True),
+            },
+        ),
+    )
+    def build(
+        self,
+        policy: PolicyFactory,
+        members: list[tuple[int, int | None, bool]],
+        affine: bool,
+        bounded_load: float | None,
+        panic_threshold: float,
+        slow_start: float | None,
+        queue: int,
+        outlier: bool,
+        limits: dict[str, Any],
+    ) -> None:
+        addresses = [f"10.0.0.{number}:80" for number in range(1, len(members) + 1)]
+        self.logged = no_logged_failure()
+        self.logged.__enter__()
+        self.scene = self.scene_kind(
+            addresses,
+            members=[
+                Backend(address, weight=weight, max_connections=limit, backup=backup)
+                for address, (weight, limit, backup) in zip(addresses, members, strict=True)
+            ],
+            admission=limited(**limits),
+            balance=policy,
+            affinity=AffinityConfig(ttl=20.0, max_entries=3) if affine else None,
+            bounded_load=None if policy is PeakEwmaPolicy else bounded_load,
+            panic_threshold=panic_threshold,
+            slow_start=None if policy is SourceHash else slow_start,
+            queue=queue,
+            outlier=OutlierConfig(consecutive_failures=1, eject_for=5.0) if outlier else None,
+            retries=1,
+        )
+        self.ports = iter(range(1000, 60_000))
+        self.open: list[Any] = []
+
+    @rule(host=st.sampled_from(CLIENTS))
+    def comes(self, host: str) -> None:
+        scene = self.scene
+        said = asked(scene, host)
+        before = scene.frontend.stats.snapshot()
+        tried = {backend: backend.stats.connect_attempts for backend in scene.pool.backends}
+        waiting = scene.pool.snapshot()["queue_total"]
+        address = IPv4Address("TCP", host, next(self.ports))
+        if said["outcome"] == "refused":
+            scene.turned_away(address=address)
+            word = f"refused.{said['admission']['refused']}"
+            assert scene.frontend.stats.snapshot()[word] == before.get(word, 0) + 1
+            return
+        records = len(scene.records)
+        client = scene.connect(address=address)
+        now = {backend: backend.stats.connect_attempts for backend in scene.pool.backends}
+        first = [it.name for it in scene.pool.backends for _ in range(now[it] - tried[it])]
+        queued = scene.pool.snapshot()["queue_total"] - waiting
+        assert said["pool"]["outcome"] == said["outcome"]
+        if said["outcome"] == "connects":
+            self.is_tried(first, said["pool"])
+            self.open.append(client)
+        elif said["outcome"] == "queued":
+            assert (first, queued) == ([], 1)
+            self.open.append(client)
+        else:
+            assert (first, queued) == ([], 0)
+            scene.run()
+            # One that was displaced in a full queue ends before it.
+            assert said["outcome"] in [record.reason.word for record in scene.records[records:]]
+        scene.run()
+
+    def is_tried(self, first: list[str], pool: dict[str, Any]) -> None:
+        candidates = pool["candidates"]
+        if pool["exact"] or candidates[0]["why"] in IN_ORDER:
+            assert first == names(candidates)[:1]
+        else:
+            # One of those that the draw is among: of the first rank, and for the reason of the first.
+            rank, why = candidates[0]["backup"], candidates[0]["why"]
+            assert len(first) == 1
+            assert first[0] in [c["backend"] for c in candidates if (c["backup"], c["why"]) == (rank, why)]
+
+    @precondition(lambda self: self.open)
+    @rule(which=anyone)
+    def ends(self, which: int) -> None:
+        self.open.pop(which % len(self.open)).reset()
+        self.scene.run()
+
+    @rule(which=anyone, behaviour=st.sampled_from(["accepts", "refuses", "hangs"]))
+    def behaves(self, which: int, behaviour: Any) -> None:
+        backends = list(self.scene.backends.values())
+        backends[which % len(backends)].behaviour = behaviour
+        self.scene.run()
+
+    @rule(which=anyone, state=st.sampled_from(AdminState))
+    def is_set(self, which: int, state: AdminState) -> None:
+        backends = self.scene.pool.backends
+        self.scene.pool.set_admin_state(backends[which % len(backends)], state)
+        self.scene.run()
+
+    @rule(which=anyone, up=st.booleans())
+    def is_checked(self, which: int, up: bool) -> None:
+        pool = self.scene.pool
+        backend = pool.backends[which % len(pool.backends)]
+        if up:
+            pool.mark_up(backend)
+        else:
+            pool.mark_down(backend, "refused")
+        self.scene.run()
+
+    @rule(seconds=st.sampled_from([0.1, 0.5, 1.0, 5.0, 30.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.scene.advance(seconds)
+
+    @rule(host=st.sampled_from(CLIENTS), seconds=st.sampled_from([1.0, 10.0]))
+    def is_banned(self, host: str, seconds: float) -> None:
+        address = IPv4Address("TCP", host, 1)
+        assert self.scene.admission is not None
+        self.scene.admission.ban_for(bytes(map(int, address.host.split("."))), seconds)
+
+    def teardown(self) -> None:
+        if hasattr(self, "scene"):
+            self.scene.leave()
+            self.logged.__exit__(None, None, None)
+
+
+class ExplainedBare(Explained):
+    """The same with sessions that begin bare."""
+
+    scene_kind = BareScene
+
+
+TestExplained = Explained.TestCase
+TestExplained.settings = settings(max_examples=30, stateful_step_count=25)
+TestExplainedBare = ExplainedBare.TestCase
+TestExplainedBare.settings = TestExplained.settings
+
+
+@pytest.mark.parametrize("policy", EXACT)
+@pytest.mark.parametrize("before", range(5))
+def test_all_backends_are_tried_in_the_order(make_scene: Any, policy: Any, before: int) -> None:
+    members = [
+        Backend(ONE, weight=3),
+        Backend(TWO),
+        Backend(THREE, weight=2),
+        Backend("10.0.0.4:80", backup=True),
+    ]
+    addresses = dict.fromkeys([str(backend.address) for backend in members], "accepts")
+    scene = make_scene(addresses, members=members, balance=policy, retries=3)
+    for _ in range(before):
+        scene.connect()
+        scene.run()
+    for backend in scene.backends.values():
+        backend.behaviour = "refuses"
+    said = asked(scene, "198.51.100.7")
+    assert said["pool"]["attempts"] == 4
+    scene.connect()
+    scene.advance(1)
+    assert [name for name, _ in scene.record.failures] == names(said["pool"]["candidates"])
+
+
+def test_it_says_why_a_backend_is_skipped(make_scene: Any) -> None:
+    addresses = [f"10.0.0.{number}:80" for number in range(1, 8)]
+    members = [Backend(address, max_connections=1) for address in addresses]
+    scene = make_scene(
+        addresses, members=members, outlier=OutlierConfig(consecutive_failures=1, eject_for=60)
+    )
+    full, down, draining, maintenance, ejected, *others = members
+    scene.slots_by_hand = 2
+    held = scene.pool.take(full, None)
+    scene.pool.mark_down(down, "connection refused")
+    scene.pool.set_admin_state(draining, AdminState.DRAIN)
+    scene.pool.set_admin_state(maintenance, AdminState.MAINTENANCE)
+    slot = scene.pool.take(ejected, None)
+    slot.failed(0.1, "refused")
+    slot.release()
+    pool = asked(scene, "198.51.100.7")["pool"]
+    assert names(pool["candidates"]) == [backend.name for backend in others]
+    assert [each["why"] for each in pool["skipped"]] == ["full", "down", "draining", "maintenance", "ejected"]
+    assert pool["skipped"][1]["meaning"] == "it is down: connection refused"
+    held.release()
+
+
+def test_an_ejection_whose_time_is_over_is_not_taken_for_one(make_scene: Any) -> None:
+    outlier = OutlierConfig(consecutive_failures=1, eject_for=5)
+    scene = make_scene([ONE, TWO], outlier=outlier, retries=0)
+    scene.backends[ONE].behaviour = "refuses"
+    scene.connect()
+    scene.run()
+    scene.backends[ONE].behaviour = "accepts"
+    assert names(asked(scene, "198.51.100.7")["pool"]["candidates"]) == [TWO]
+    scene.advance(6)
+    assert scene.pool.backends[0].state == "ejected"
+    said = asked(scene, "198.51.100.7")
+    assert sorted(names(said["pool"]["candidates"])) == [ONE, TWO]
+    assert scene.pool.backends[0].state == "ejected"
+
+
+def test_it_says_which_rule_decides_and_what_is_left(make_scene: Any) -> None:
+    rate = Rate.parse("1/s")
+    limits = {
+        "connections_per_client": 2,
+        "connect_rate_per_client": rate,
+        "burst_per_client": 3,
+        "ban_after": 2,
+    }
+    scene = make_scene(admission=limited(**limits))
+    assert asked(scene, CLIENTS[0])["admission"] == {
+        "refused": None,
+        "would_refuse": None,
+        "meaning": None,
+        "list": None,
+        "banned_for": 0,
+        "connections": {"used": 0, "limit": 2, "left": 2},
+        "rate": {"used": 0, "limit": 3, "left": 3},
+        "next_in": 0,
+        "refusals": {"used": 0, "limit": 2, "left": 2},
+    }
+    address = IPv4Address("TCP", CLIENTS[0], 1)
+    for _ in range(2):
+        scene.connect(address=address)
+    scene.turned_away(address=address)
+    said = asked(scene, CLIENTS[0])["admission"]
+    assert (said["refused"], said["connections"]["left"], said["rate"]["left"]) == (
+        "too_many_connections",
+        0,
+        1,
+    )
+    assert said["refusals"] == {"used": 1, "limit": 2, "left": 1}
+    scene.turned_away(address=address)
+    said = asked(scene, CLIENTS[0])["admission"]
+    assert said["refused"] == "banned"
+    assert said["banned_for"] > 0
+    said = asked(scene, DENIED)["admission"]
+    assert (said["refused"], said["list"]) == ("denied", "deny")
+
+
+def test_a_frontend_that_is_full_has_its_clients_wait(make_scene: Any) -> None:
+    scene = make_scene(settings={"connections": 1})
+    assert asked(scene, CLIENTS[0])["connections"] == {"open": 0, "limit": 1}
+    scene.connect()
+    scene.run()
+    said = asked(scene, CLIENTS[0])
+    assert (said["outcome"], said["waits_for"]) == ("waits", ["max_sessions"])
+    assert said["connections"] == {"open": 1, "limit": 1}
+    assert said["pool"]["outcome"] == "connects"

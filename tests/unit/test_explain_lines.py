@@ -1,0 +1,110 @@
+"""How `tcpbalance explain` words an answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tcpbalance.cli.explain import explain_lines
+from tcpbalance.cli.table import plain_text
+
+A = {
+    "backend": "a",
+    "address": "10.0.0.11:80",
+    "why": "policy",
+    "meaning": "as the policy orders them",
+    "backup": False,
+    "weight": 1,
+    "connections": 4,
+    "max_connections": 10,
+}
+B = {**A, "backend": "b", "why": "down", "meaning": "it is down: refused\x1b[2J", "max_connections": None}
+
+ADMITTED: dict[str, Any] = {
+    "refused": None,
+    "would_refuse": None,
+    "meaning": None,
+    "list": "allow",
+    "banned_for": 0.0,
+    "connections": {"used": 3, "limit": 100, "left": 97},
+    "rate": {"used": 5, "limit": 5, "left": 0},
+    "next_in": 0.25,
+    "refusals": {"used": 1, "limit": 20, "left": 19},
+}
+
+ANSWER: dict[str, Any] = {
+    "frontend": "web",
+    "client": "203.0.113.7",
+    "server_name": None,
+    "worker": 1,
+    "any_worker_accepts": False,
+    "outcome": "connects",
+    "waits_for": [],
+    "connections": {"open": 12, "limit": None},
+    "proxy_header": False,
+    "admission": ADMITTED,
+    "route": None,
+    "pool": {
+        "name": "web",
+        "outcome": "connects",
+        "exact": True,
+        "by": "turns by weight",
+        "attempts": 3,
+        "candidates": [A],
+        "skipped": [B],
+    },
+}
+
+
+def lines(**changes: Any) -> list[str]:
+    return explain_lines({**ANSWER, **changes}, None, plain_text)
+
+
+def test_one_that_is_served() -> None:
+    assert lines() == [
+        "203.0.113.7 at frontend web is served",
+        "accepted by worker 1",
+        "admitted",
+        "the list allow decides",
+        "3 of 100 connections of the client are open",
+        "0 of 5 connections may come at once by the rate, the next in 0.25 s",
+        "1 of 20 refusals that lead to a ban",
+        "pool web: turns by weight",
+        "",
+        "TRY  BACKEND  ADDRESS       OPEN  WHY",
+        "  1  a        10.0.0.11:80  4/10  as the policy orders them",
+        "  -  b        10.0.0.11:80     4  it is down: refused\\x1b[2J",
+    ]
+
+
+def test_one_that_is_refused() -> None:
+    refused = {**ADMITTED, "refused": "banned", "meaning": "it was refused too often", "banned_for": 61.2}
+    found = lines(outcome="refused", admission=refused)
+    assert found[0] == "203.0.113.7 at frontend web is refused"
+    assert "refused, banned: it was refused too often" in found
+    assert "banned for 1 min 1 s more" in found
+
+
+def test_one_that_has_to_wait() -> None:
+    found = lines(outcome="waits", waits_for=["max_sessions"], connections={"open": 5, "limit": 5})
+    assert found[:2] == [
+        "203.0.113.7 at frontend web waits until it is accepted",
+        "accepted by worker 1; 5 of 5 connections of all clients are open; waits because of max_sessions",
+    ]
+
+
+def test_one_behind_a_proxy_and_by_a_route() -> None:
+    pool = {**ANSWER["pool"], "exact": False, "by": "drawn at random by weight"}
+    found = lines(
+        any_worker_accepts=True, admission=None, route="*.example.com", pool=pool, proxy_header=True
+    )
+    assert found[1:6] == [
+        "accepted by any worker, and handed over to worker 1",
+        "a connection from this address must begin with a PROXY header, which names the client",
+        "admitted: there are no lists and no limits on clients",
+        "pool web, by the route *.example.com: drawn at random by weight",
+        "the order of the backends is not known beforehand; these are possible",
+    ]
+
+
+def test_one_without_a_pool() -> None:
+    assert "no_route" in lines(outcome="no_route", pool=None)[0]
