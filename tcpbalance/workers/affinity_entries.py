@@ -13,6 +13,9 @@ from tcpbalance.workers.backend_table import MAX_PART, BackendTable, encoded_siz
 ENTRIES_A_MESSAGE = 100
 """Clients of one message, which is made, or taken, within a millisecond."""
 
+MAX_ENTRIES_A_MESSAGE = 250
+"""Clients of one message to a process that does not serve yet; more might not fit."""
+
 _EMPTY_PART = 80
 """Bytes of a part about no client and no backend."""
 
@@ -25,7 +28,7 @@ def encode_entries(affinity: Affinity, table: BackendTable, clients: Sequence[by
 
     :param affinity: knows them; one that it does not know is to be forgotten.
     :param table: the pool's backends.
-    :param clients: at most `ENTRIES_A_MESSAGE`.
+    :param clients: at most `MAX_ENTRIES_A_MESSAGE`.
     :returns: a part of a message; ``count`` is how many of the clients are in it.
     """
     while True:
@@ -48,17 +51,20 @@ def encode_entries(affinity: Affinity, table: BackendTable, clients: Sequence[by
     }
 
 
-def parts_that_fit(gives: Iterable[Callable[[int], Mapping[str, Any] | None]]) -> list[Mapping[str, Any]]:
+def parts_that_fit(
+    gives: Iterable[Callable[[int], Mapping[str, Any] | None]], max_clients: int = ENTRIES_A_MESSAGE
+) -> list[Mapping[str, Any]]:
     """Give parts of one message.
 
     :param gives: what gives a part each, of as many clients as it is called with at most; None for none.
+    :param max_clients: of how many clients at most, together.
     """
     parts: list[Mapping[str, Any]] = []
     clients = size = 0
     for give in gives:
-        if clients >= ENTRIES_A_MESSAGE or size >= MAX_PART:
+        if clients >= max_clients or size >= MAX_PART:
             break
-        part = give(ENTRIES_A_MESSAGE - clients)
+        part = give(max_clients - clients)
         if part is not None:
             parts.append(part)
             clients += part["count"]

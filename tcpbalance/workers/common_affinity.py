@@ -10,7 +10,13 @@ from typing import Any
 from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.pool.client import IPV4_PREFIX, IPV6_PREFIX
 from tcpbalance.pool.pool import Pool
-from tcpbalance.workers.affinity_entries import decode_entries, encode_entries, parts_that_fit
+from tcpbalance.workers.affinity_entries import (
+    ENTRIES_A_MESSAGE,
+    MAX_ENTRIES_A_MESSAGE,
+    decode_entries,
+    encode_entries,
+    parts_that_fit,
+)
 from tcpbalance.workers.backend_table import BackendTable
 from tcpbalance.workers.common_pools import CommonPools
 from tcpbalance.workers.messages import Message
@@ -151,6 +157,7 @@ class _Learner:
         self._begun_at: float | None = None
         self._of: dict[str, _Sending | _Nothing] = {}
         self._unsent: dict[str, None] = {}
+        self._serves = False  # as far as that depends on entries
         self.paced = PacedMessages(reactor, worker.send, self._take)
 
     def has_connected(self, pool: str, client: bytes) -> bool:
@@ -188,11 +195,13 @@ class _Learner:
             self.paced.wake()
 
     def _take(self) -> Content | None:
-        parts = parts_that_fit(self._of[pool].part for pool in list(self._unsent))
+        hurries = self._hurries and self._waits_for() >= SERVES_WITHOUT_ENTRIES
+        at_most = ENTRIES_A_MESSAGE if hurries or self._serves else MAX_ENTRIES_A_MESSAGE
+        parts = parts_that_fit((self._of[pool].part for pool in list(self._unsent)), at_most)
         for part in parts:
             if part["last"]:
                 del self._unsent[part["pool"]]
-        hurries = self._hurries and self._waits_for() >= SERVES_WITHOUT_ENTRIES
+        self._serves = self._serves or not self._unsent
         return {"entries": [{**it, "opens": hurries or it["last"]} for it in parts]} if parts else None
 
     def _waits_for(self) -> float:

@@ -20,7 +20,7 @@ from tcpbalance.config.paths import FilePath
 from tcpbalance.config.pools import AffinityConfig, BackendConfig, PoolConfig
 from tcpbalance.pool.slot import Slot
 from tcpbalance.services import pool_service
-from tcpbalance.workers.affinity_entries import ENTRIES_A_MESSAGE
+from tcpbalance.workers.affinity_entries import ENTRIES_A_MESSAGE, MAX_ENTRIES_A_MESSAGE
 from tcpbalance.workers.owner import owner
 from tcpbalance.workers.sent_affinity import SEND_EVERY
 
@@ -135,6 +135,24 @@ def test_many_clients_go_in_pieces_both_ways() -> None:
     fleet.kill(0)
     assert where(fleet.workers[0], *clients) == ["b"] * len(clients)
     assert fleet.workers[0].accepts
+    fleet.stop()
+
+
+def test_a_worker_that_does_not_serve_yet_gets_longer_messages() -> None:
+    fleet = Fleet(a_config())
+    for client in clients_of(0, MAX_ENTRIES_A_MESSAGE + 1):
+        visit(fleet.workers[0], client, "b")
+    fleet.run(1.0)
+    after = fleet.begin(0)
+    counts: list[int] = []
+    while not (after.balancer.running and after.accepts):
+        if after.inbox:
+            counts += [part["count"] for part in after.inbox[0].get("entries", [])]
+        fleet.deliver_to(after)
+        fleet.deliver_from(after)
+        fleet.reactor.advance(0.01)
+    assert counts == [MAX_ENTRIES_A_MESSAGE, 1]
+    after.balancer.stopService()
     fleet.stop()
 
 
