@@ -129,6 +129,7 @@ class Balancer(MultiService):
         )
         self._parts: Parts | None = None
         self._worker: int | None = None
+        self._on_config: Callable[[Config], object] = lambda _: None
         self._guard = OverloadGuard(reactor, [], watches(overload) if overload else [])
         self._served = ServiceSet(self._shared, self, self._report_when_open, self._guard.watch_over)
         self._is_prepared = False
@@ -266,6 +267,7 @@ class Balancer(MultiService):
             self._log_records_to(log)
             if after.overload != before.overload:
                 self._guard.watch(watches(after.overload) if after.overload else [])
+            self._on_config(after)
 
         return PreparedChange(commit, held.close)
 
@@ -466,6 +468,10 @@ class Balancer(MultiService):
         :param on_event: called when a client is banned, and when an overload begins or ends.
         """
         self._shared.on_event = self._guard.on_event = on_event
+
+    def report_config_to(self, on_config: Callable[[Config], object]) -> None:
+        """Have each configuration reported that it serves by from then on, for what is not its own."""
+        self._on_config = on_config
 
     def reload_files(self) -> None:
         """Read certificates, keys, authorities, revocation lists and deny files again; what cannot be used is

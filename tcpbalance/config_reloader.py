@@ -35,8 +35,8 @@ SETTLED_AFTER = 0.05
 MAX_LOOKS = 40
 """Looks at a file that changes all the time; it is read after the last of them, whatever is in it then."""
 
-MAX_LISTED_CHANGES = 50
-"""Changes that the log lists of one reload."""
+MAX_LOGGED = 50
+"""Changes, or mistakes, that the log lists of one reload."""
 
 
 def read_settled(
@@ -222,11 +222,13 @@ class ConfigReloader(Service):
 
     def _report_failure(self, failure: Failure) -> ReloadOutcome:
         if isinstance(failure.value, TcpbalanceError):
-            self._log.error(
-                "{path} is not used, everything stays as it was:\n{error}",
-                path=self._path,
-                error=str(failure.value),
-            )
+            self._log.error("{path} is not used, everything stays as it was:", path=self._path)
+            mistakes = str(failure.value).splitlines()
+            for mistake in mistakes[:MAX_LOGGED]:
+                self._log.error("{mistake}", mistake=mistake)
+            if len(mistakes) > MAX_LOGGED:
+                more = len(mistakes) - MAX_LOGGED
+                self._log.error("and {count} more, `tcpbalance check` shows all", count=more)
         else:
             self._log.failure("{path} could not be reloaded", failure, path=self._path)
             return ReloadOutcome(error="the balancer has made a mistake; its log has the cause")
@@ -235,7 +237,7 @@ class ConfigReloader(Service):
 
     def _report(self, found: Difference) -> ReloadOutcome | None:
         lines = list(plan_lines(found))
-        for line in lines[:-1][:MAX_LISTED_CHANGES]:
+        for line in lines[:-1][:MAX_LOGGED]:
             self._log.info("reload: {line}", line=line)
         for change in found.needing_restart:
             self._log.warn(

@@ -13,6 +13,8 @@ from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import CancelledError
+from twisted.logger import ILogObserver
+from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
 from tcpbalance.balancer import Balancer
@@ -25,6 +27,7 @@ from tcpbalance.control.controls import Controls
 from tcpbalance.control.process_controls import ProcessControls
 from tcpbalance.environment import Environment
 from tcpbalance.errors import TcpbalanceError
+from tcpbalance.logs.daemon_log import DaemonLog
 from tcpbalance.net.binding import ListenError
 from tcpbalance.net.clock import make_monotonic
 from tcpbalance.net.descriptors import raise_limit
@@ -50,11 +53,14 @@ NOT_OURS = (
 over from a program that started a shell."""
 
 
-def build_or_exit(reactor: Any, config_file: str | None, variables: Mapping[str, str]) -> MultiService:
+def build_or_exit(
+    reactor: Any, config_file: str | None, variables: Mapping[str, str], log: DaemonLog | None = None
+) -> Daemon:
     """Make what ``twistd tcpbalance`` and ``tcpbalance run`` run. It has its addresses and log file then.
 
     :param config_file: None for the demo.
     :param variables: of the environment, as ``take_variables`` took them.
+    :param log: follows the configuration from then on.
     :raises SystemExit: with status 1, when it cannot start; standard error has one line for each reason.
     """
     make_monotonic(reactor)
@@ -63,7 +69,7 @@ def build_or_exit(reactor: Any, config_file: str | None, variables: Mapping[str,
         environment = Environment.read(variables, os.getpid())
         if config_file is None:
             return _demo(reactor, environment)
-        return _from_file(reactor, config_file, environment)
+        return _from_file(reactor, config_file, environment, log or DaemonLog())
     except TcpbalanceError as error:
         print(error, file=sys.stderr)
         if environment.other_pid is not None and isinstance(error, ListenError):
@@ -71,15 +77,19 @@ def build_or_exit(reactor: Any, config_file: str | None, variables: Mapping[str,
         raise SystemExit(1) from None
 
 
-def _from_file(reactor: Any, path: str, environment: Environment) -> MultiService:
+def _from_file(reactor: Any, path: str, environment: Environment, log: DaemonLog) -> Daemon:
     known = KnownTables()
     config = read_config(path, known=known)
+    log.follow(config.log)
     if config.workers > 1:
-        return _with_workers(reactor, path, known, config, environment)
+        service, supervisor = _with_workers(reactor, path, known, config, environment)
+        supervisor.report_config_to(lambda config: log.follow(config.log))
+        return service
     identity = Identity.of(config)
     inherited = InheritedSockets(environment.passed, environment.has_predecessor)
     balancer = Balancer.from_config(reactor, config, inherited=inherited)
     balancer.prepare()
+    balancer.report_config_to(lambda config: log.follow(config.log))
     inherited.close_unclaimed()
     reloader = ConfigReloader(
         reactor, path, balancer, in_thread(reactor), lambda again: read_settled(again, known)
@@ -96,7 +106,7 @@ def _from_file(reactor: Any, path: str, environment: Environment) -> MultiServic
 
 def _with_workers(
     reactor: Any, path: str, known: KnownTables, config: Config, environment: Environment
-) -> MultiService:
+) -> tuple[Daemon, Supervisor]:
     refuse_workers_without(environment)
     identity = Identity.of(config)
     # It has a socket for each address and worker, and the content of each file.
@@ -110,7 +120,7 @@ def _with_workers(
     _add_admin(service, reactor, config, environment, lambda: FleetControls(reactor, supervisor, reloader))
     if identity is not None:
         identity.become()
-    return service
+    return service, supervisor
 
 
 def _add_admin(
@@ -137,7 +147,7 @@ def _add_admin(
     admin.setServiceParent(service)  # type: ignore[no-untyped-call]  # Twisted's
 
 
-def _demo(reactor: Any, environment: Environment) -> MultiService:
+def _demo(reactor: Any, environment: Environment) -> Daemon:
     # Only the demo needs Twisted's HTTP server.
     from tcpbalance.demo import Demo
 
@@ -154,7 +164,7 @@ def daemon(
     environment: Environment,
     reloader: ConfigReloader | None = None,
     on_taken_over: Callable[[], object] = lambda: None,
-) -> MultiService:
+) -> Daemon:
     """Make one service of a balancer and what the process needs besides: signal handling, reports to the
     service manager, and the reaping of orphans where it is the first process of its container.
 
@@ -189,7 +199,7 @@ def _daemon(
     environment: Environment,
     make_renewal: Callable[[Callable[[int], None]], Renewal],
     reloader: ConfigReloader | None,
-) -> MultiService:
+) -> Daemon:
     """Make the service of a process.
 
     :param make_renewal: makes what SIGUSR2 begins; gets what is to be called with the process id of a program
@@ -237,11 +247,20 @@ class Daemon(MultiService):
 
     So signal handling starts first, and no thread and no program of a health check starts while signals are
     blocked, which it would inherit.
+
+    :ivar log: what the application is to log by that it becomes a part of; None for that one's own choice.
     """
 
     def __init__(self, reactor: Any) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
         self._reactor = reactor
+        self.log: DaemonLog | None = None
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Twisted's call: it becomes a part of an application, whose log ``twistd`` begins afterwards."""
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]  # Twisted's
+        if self.log is not None and isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self.log)  # type: ignore[no-untyped-call]  # Twisted's
 
     def startService(self) -> None:
         """Start when the reactor does."""

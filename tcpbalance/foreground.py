@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import platform
-from typing import IO
 
 from twisted.application.service import Service
 from twisted.internet.interfaces import IReactorCore
-from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
+from twisted.logger import ILogObserver, Logger, globalLogBeginner
 
 import twisted
 
 
-def run(reactor: IReactorCore, service: Service, version: str, log_file: IO[str]) -> None:
-    """Run a service until the reactor stops, and log to a file meanwhile.
+def run(reactor: IReactorCore, service: Service, version: str, observer: ILogObserver) -> None:
+    """Run a service until the reactor stops, and log meanwhile.
 
     What was logged before comes behind the first line. What is printed becomes a part of the log, as it does
     under ``twistd``.
 
     :param service: starts before the reactor runs, and stops before the reactor does.
     :param version: of tcpbalance, for the first line.
+    :param observer: gets what is logged.
     """
-    observer = textFileLogObserver(log_file)
     log = Logger("tcpbalance", observer=observer)
     log.info(
         "tcpbalance {version} starts (Twisted {twisted}, {reactor}, {python} {python_version})",

@@ -69,7 +69,7 @@ class _Watched:
     time: a request during a read causes one more read after it.
     """
 
-    _log = Logger("tcpbalance.reload")
+    _log = Logger()
 
     def __init__(self, name: str, part: Part, clock: IReactorTime, in_thread: InThread) -> None:
         self.name = name

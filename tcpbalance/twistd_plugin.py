@@ -58,8 +58,16 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     from tcpbalance.daemon import build_or_exit
+    from tcpbalance.logs.daemon_log import DaemonLog
+    from tcpbalance.twistd_log import target_of
 
-    return build_or_exit(reactor, None if options["demo"] else options["config"], variables)
+    log = DaemonLog()
+    service = build_or_exit(reactor, None if options["demo"] else options["config"], variables, log)
+    target = None if options.parent is None else target_of(options.parent, reactor)
+    if target is not None:
+        log.write_to(target)
+        service.log = log
+    return service
 
 
 def _set_umask(runner: usage.Options) -> None:

@@ -25,11 +25,13 @@ COMMANDS = {
     "ready": "backends",
     "maintenance": "backends",
     "weight": "backends",
+    "log-level": "log_level",
     "init": "init",
     "completion": "completion",
     "man": "manual",
 }
-"""The commands in the order of the help, and the module that has each: ``add_NAME(commands)``."""
+"""The commands in the order of the help, and the module that has each: ``add_NAME(commands)``, with ``_`` in
+the place of ``-``."""
 
 
 def parser_of(commands: Iterable[str] = COMMANDS) -> argparse.ArgumentParser:
@@ -47,7 +49,7 @@ def parser_of(commands: Iterable[str] = COMMANDS) -> argparse.ArgumentParser:
     added = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name in commands:
         module = import_module(f"tcpbalance.cli.{COMMANDS[name]}")
-        getattr(module, f"add_{name}")(added)
+        getattr(module, f"add_{name.replace('-', '_')}")(added)
     return parser
 
 

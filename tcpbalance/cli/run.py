@@ -31,9 +31,13 @@ def _run(arguments: argparse.Namespace) -> int:
 
     from tcpbalance.daemon import build_or_exit
     from tcpbalance.foreground import run
+    from tcpbalance.logs.daemon_log import DaemonLog
+    from tcpbalance.logs.log_stream import LogStream
 
-    service = build_or_exit(reactor, arguments.file, variables)
-    run(reactor, service, installed_version(), sys.stderr)
+    log = DaemonLog()
+    service = build_or_exit(reactor, arguments.file, variables, log)
+    log.write_to(LogStream(sys.stderr))
+    run(reactor, service, installed_version(), log)
     return 0
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from tcpbalance.config.admin import AdminConfig
 from tcpbalance.config.admission import AccessConfig, LimitsConfig
 from tcpbalance.config.frontends import FrontendConfig, RouteConfig, SocketConfig
+from tcpbalance.config.log import LogConfig
 from tcpbalance.config.models import AccessLogConfig, Config
 from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.overload import OverloadConfig
@@ -44,6 +45,7 @@ EFFECTS: Mapping[type, Mapping[str, Effect]] = {
         "shutdown_grace": _IN_PLACE,
         "resolver": _RESTART,
         "overload": _IN_PLACE,
+        "log": _IN_PLACE,
         "access_log": _IN_PLACE,
         "admin": _RESTART,
         "frontends": _NEW_LISTENER,
@@ -61,6 +63,10 @@ EFFECTS: Mapping[type, Mapping[str, Effect]] = {
     OverloadConfig: {
         "memory": _IN_PLACE,
         "descriptors": _IN_PLACE,
+    },
+    LogConfig: {
+        "level": _IN_PLACE,
+        "format": _IN_PLACE,
     },
     AccessLogConfig: {
         "path": _IN_PLACE,

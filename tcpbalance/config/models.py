@@ -16,6 +16,7 @@ from tcpbalance.config import checks, plain, rules
 from tcpbalance.config.admin import AdminConfig
 from tcpbalance.config.errors import BrokenRules
 from tcpbalance.config.frontends import FrontendConfig
+from tcpbalance.config.log import LogConfig
 from tcpbalance.config.metadata import doc
 from tcpbalance.config.overload import OverloadConfig
 from tcpbalance.config.paths import GroupName, LogPath, UserName
@@ -101,6 +102,10 @@ class Config:
     )
     overload: OverloadConfig | None = field(
         default=None, metadata=doc("Bounds on the resources of the process. Absent: no bounds.")
+    )
+    log: LogConfig = field(
+        default=LogConfig(),
+        metadata=doc("What the balancer logs about itself, and how.", default="as its keys say"),
     )
     access_log: AccessLogConfig | None = field(default=None, metadata=doc("One line for each session."))
     admin: AdminConfig | None = field(

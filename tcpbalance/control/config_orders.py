@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 
 from tcpbalance.config.converter import strict_converter
+from tcpbalance.config.log import LevelName
 from tcpbalance.config.messages import guess, value_text
 from tcpbalance.config.models import Config
 from tcpbalance.config.pools import BackendConfig, PoolConfig
@@ -55,6 +56,11 @@ def with_weight(pool: str, name: str, weight: int) -> ChangeConfig:
         return tuple(attrs.evolve(its, weight=weight) if its is found else its for its in present)
 
     return lambda config: _with_backends(config, pool, changed)
+
+
+def with_log_level(level: LevelName) -> ChangeConfig:
+    """Log lines of this level and of those behind it."""
+    return lambda config: attrs.evolve(config, log=attrs.evolve(config.log, level=level))
 
 
 def _with_backends(

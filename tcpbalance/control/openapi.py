@@ -10,6 +10,8 @@ from tcpbalance.control.openapi_schemas import (
     COUNT,
     LASTS,
     LENGTH_OF_TIME,
+    LOG,
+    LOG_LEVEL,
     SCHEMAS,
     TEXT,
     TEXT_OR_NULL,
@@ -218,6 +220,14 @@ _PATHS: dict[str, Any] = {
             "Show the configuration as it runs, without what may be secret.",
             {"type": "object", "additionalProperties": True},
         )
+    ),
+    "/api/v1/log": _path(
+        get=_operation("Show how the balancer logs about itself.", table(**LOG)),
+        patch=_operation(
+            "Set the level of the log, until the next reload.",
+            table(**LOG, lasts=LASTS),
+            body=table(level=LOG_LEVEL),
+        ),
     ),
     "/api/v1/reload": _path(
         post=_operation(

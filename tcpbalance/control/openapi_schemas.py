@@ -19,6 +19,8 @@ LENGTH_OF_TIME: Schema = {
     "type": ["string", "number"],
     "description": 'Such as "250ms", "2s", "5m", "1h", or a number of seconds.',
 }
+LOG_LEVEL: Schema = {"enum": ["debug", "info", "warn", "error", "critical"]}
+LOG: dict[str, Schema] = {"level": LOG_LEVEL, "format": {"enum": ["text", "json", "journal"]}}
 LASTS: Schema = {
     "enum": [
         "until the next restart",

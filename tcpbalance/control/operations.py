@@ -14,6 +14,7 @@ from tcpbalance.control.event_handlers import EventHandlers
 from tcpbalance.control.explain_handlers import ExplainHandlers
 from tcpbalance.control.handlers import Handlers
 from tcpbalance.control.health_handlers import HealthHandlers
+from tcpbalance.control.log_handlers import LogHandlers
 from tcpbalance.control.metrics import MetricsHandler
 from tcpbalance.control.openapi import DescriptionHandler
 from tcpbalance.control.routes import ApiRoute, ApiRoutes
@@ -44,6 +45,7 @@ def operations(controls: Controls, about: Mapping[str, Any]) -> ApiRoutes:
         EventHandlers(controls.events),
         ExplainHandlers(controls),
         HealthHandlers(controls),
+        LogHandlers(controls),
         MetricsHandler(controls, about),
         RunningConfigHandler(controls),
         SessionHandlers(controls),

@@ -70,7 +70,7 @@ class OverloadGuard(Service):
     :ivar on_event: called when an overload begins and ends.
     """
 
-    _log = Logger("tcpbalance.overload")
+    _log = Logger()
 
     def __init__(self, reactor: Any, registries: Sequence[SessionRegistry], watched: Sequence[Watch]) -> None:
         self.on_event: OnEvent = no_report

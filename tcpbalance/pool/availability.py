@@ -29,7 +29,7 @@ class Availability:
     :ivar panic_is_news: whether `report_panic` has something to log.
     """
 
-    _log = Logger("tcpbalance.pool.pool")
+    _log = Logger()
 
     def __init__(self, pool: str, members: Members) -> None:
         self._pool = pool

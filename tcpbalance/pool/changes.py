@@ -36,7 +36,7 @@ class Subscribers:
     :param pool: the pool's name.
     """
 
-    _log = Logger("tcpbalance.pool.pool")
+    _log = Logger()
 
     def __init__(self, pool: str) -> None:
         self._pool = pool

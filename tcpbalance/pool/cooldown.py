@@ -36,7 +36,7 @@ class CooldownLog:
     :param timer: for lines that are written later; see `RateLimitedLog`.
     """
 
-    _log = Logger("tcpbalance.pool.pool")
+    _log = Logger()
 
     def __init__(self, pool: str, clock: Callable[[], float], timer: IReactorTime | None) -> None:
         self._pool = pool

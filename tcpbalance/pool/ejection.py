@@ -27,7 +27,7 @@ class Ejections:
     :param changed: called with a backend that was ejected or has come back.
     """
 
-    _log = Logger("tcpbalance.pool.pool")
+    _log = Logger()
 
     def __init__(
         self,

@@ -48,7 +48,7 @@ class DryRun:
     :param stats: the frontend's counters.
     """
 
-    _log = Logger("tcpbalance.admission")
+    _log = Logger()
 
     def __init__(
         self, name: str, clock: Callable[[], float], timer: IReactorTime, stats: FrontendStats

@@ -26,7 +26,7 @@ class LoggedAdmission:
     :ivar control: what decides.
     """
 
-    _log = Logger("tcpbalance.admission")
+    _log = Logger()
 
     def __init__(
         self,

@@ -84,6 +84,7 @@ class CommonConfig:
     :param one_at_a_time: held by each change.
     :param changes: has the workers change.
     :param pools: change with it, as do `statuses` and `bans`.
+    :ivar on_config: called with each configuration that is served by from then on.
     """
 
     _log = Logger()
@@ -117,6 +118,7 @@ class CommonConfig:
         self._watch = watch_files(reactor, parts, self._files_were_read)
         self._sending: IDelayedCall | None = None
         self._closes = False
+        self.on_config: Callable[[Config], object] = lambda _: None
 
     @property
     def config(self) -> Config:
@@ -272,6 +274,7 @@ class CommonConfig:
         os.close(self._memory)
         self._listening, self._memory = change.listening, change.memory
         self._parts, self._files = parts, change.files
+        self.on_config(parts.config)
         self._watch.watch(watched(parts, self._files_were_read))
         known = set(change.before.places())
         self._log_addresses(place for place in change.listening.places() if place not in known)

@@ -1,30 +1,29 @@
 """What a worker logs goes to the supervisor by a pipe, and from there where its own lines go.
 
 A worker never waits for the pipe: what finds no space is dropped, and how many lines that were is logged
-with the next one that does. Once the supervisor is gone, lines go to the standard error stream, where there
-is space. The access log does not come this way.
+with the next one that does. The access log does not come this way.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from contextlib import suppress
-from select import select
 from time import time
 from typing import Any
 
 from twisted.internet.interfaces import IReadDescriptor
-from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent, formatTime
+from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from tcpbalance.logs.daemon_log_format import FIELDS, TRACEBACK, fields_of, traceback_of
 
 MAX_LOG_LINE = 4096
 """Bytes of a line; a pipe takes that much whole or not at all (pipe(7)). Longer ones are cut."""
 
 _READ_AT_ONCE = 65536
-
-_ERRORS = 2
 
 
 @implementer(ILogObserver)
@@ -32,51 +31,88 @@ class LogSender:
     """Sends what is logged; what cannot be sent is dropped.
 
     :param descriptor: where it is written; the sender's from here on.
+    :param without_supervisor: gets it once the supervisor is gone.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, without_supervisor: ILogObserver) -> None:
         os.set_blocking(descriptor, False)
         self._descriptor = descriptor
+        self._without_supervisor = without_supervisor
         self._dropped = 0
 
     def __call__(self, event: LogEvent) -> None:
         """Twisted's call: send an event."""
-        if self._dropped and self._send(LogLevel.warn, "", f"{self._dropped} lines of the log were dropped"):
+        if self._dropped and self._send(_dropped_lines(self._dropped)):
             self._dropped = 0
-        level = event.get("log_level", LogLevel.info)
-        if not self._send(level, str(event.get("log_namespace", "")), _text(event)):
+        if not self._send(event):
             self._dropped += 1
 
-    def _send(self, level: Any, namespace: str, text: str) -> bool:
-        line = _line(level.name, namespace, text)
-        while len(line) > MAX_LOG_LINE:
-            # What JSON escapes may have taken more bytes than it had.
-            text = text[: len(text) * MAX_LOG_LINE // len(line) - 8] + "..."
-            line = _line(level.name, namespace, text)
+    def _send(self, event: LogEvent) -> bool:
+        line = _line(event)
         try:
             return os.write(self._descriptor, line) == len(line)
         except BrokenPipeError:
-            return _write_here(level.name, text)
+            alone = event_of(line, "worker (process {process}): ", {"process": os.getpid()})
+            self._without_supervisor({**alone, "log_time": time()})
+            return True
         except OSError:
             return False
 
 
-def _write_here(level: str, text: str) -> bool:
-    line = f"{formatTime(time())} [{level}] worker (process {os.getpid()}): {text}".encode(errors="replace")
-    with suppress(OSError, ValueError):
-        _, writable, _ = select([], [_ERRORS], [], 0)
-        return bool(writable) and os.write(_ERRORS, line[: MAX_LOG_LINE - 1] + b"\n") > 0
-    return False
+def _dropped_lines(count: int) -> LogEvent:
+    return {
+        "log_format": "{count} lines of the log were dropped",
+        "count": count,
+        "log_level": LogLevel.warn,
+        "log_namespace": __name__,
+    }
 
 
-def _line(level: str, namespace: str, text: str) -> bytes:
-    return json.dumps([level, namespace[:100], text]).encode() + b"\n"
+def _line(event: LogEvent) -> bytes:
+    """Write an event down, in as many bytes as a pipe takes."""
+    level = event.get("log_level") or LogLevel.info
+    namespace = str(event.get("log_namespace", ""))[:100]
+    text, fields, traceback = formatEvent(event), fields_of(event), traceback_of(event)
+    line = _encoded(level.name, namespace, text, fields, traceback)
+    if len(line) > MAX_LOG_LINE:
+        fields = {}
+    while len(line) > MAX_LOG_LINE:
+        # What JSON escapes may have taken more bytes than it had.
+        if len(traceback) > len(text):
+            # Its end says what has failed.
+            traceback = "..." + traceback[len(traceback) - _part(traceback, line) :]
+        else:
+            text = text[: _part(text, line)] + "..."
+        line = _encoded(level.name, namespace, text, fields, traceback)
+    return line
 
 
-def _text(event: LogEvent) -> str:
-    failure = event.get("log_failure")
-    text = formatEvent(event)
-    return f"{text}\n{failure.getTraceback().rstrip()}" if isinstance(failure, Failure) else text
+def _part(text: str, line: bytes) -> int:
+    """Give how many characters of a text that is too long are tried next."""
+    return max(len(text) * MAX_LOG_LINE // len(line) - 8, 0)
+
+
+def _encoded(*parts: object) -> bytes:
+    return json.dumps(parts).encode() + b"\n"
+
+
+def event_of(line: bytes, prefix: str, about: Mapping[str, Any]) -> LogEvent:
+    """Make an event of one that was sent.
+
+    :param prefix: stands before its text; a format.
+    :param about: fills the prefix.
+    :raises Exception: it cannot be read.
+    """
+    level, namespace, text, fields, traceback = json.loads(line)
+    event: LogEvent = {
+        "log_level": LogLevel.lookupByName(level),
+        "log_namespace": str(namespace) or __name__,
+        "log_format": f"{prefix}{{text}}",
+        "text": str(text),
+        **about,
+        FIELDS: {**fields, **about},
+    }
+    return {**event, TRACEBACK: str(traceback)} if traceback else event
 
 
 @implementer(IReadDescriptor)
@@ -85,26 +121,26 @@ class LogReader:
 
     :param reactor: watches the pipe.
     :param descriptor: its end for reading; the reader's from here on.
-    :param prefix: stands before each line.
+    :param worker: its number.
     """
 
-    def __init__(self, reactor: Any, descriptor: int, prefix: str) -> None:
+    def __init__(self, reactor: Any, descriptor: int, worker: int) -> None:
         os.set_blocking(descriptor, False)
         self._reactor = reactor
         self._descriptor = descriptor
-        self._prefix = prefix
+        self._about: dict[str, Any] = {"worker": worker}
         self._rest = b""
         reactor.addReader(self)
 
     @classmethod
-    def of(cls, reactor: Any, prefix: str) -> tuple[LogReader, int]:
+    def of(cls, reactor: Any, worker: int) -> tuple[LogReader, int]:
         """Make a pipe, and what reads from it.
 
         :returns: with the end for writing, which is the caller's.
         :raises OSError: the system has no more descriptors.
         """
         reader, writer = os.pipe()
-        return cls(reactor, reader, prefix), writer
+        return cls(reactor, reader, worker), writer
 
     def doRead(self) -> None:
         """The reactor's call: something was sent, or the last process that had the pipe has ended."""
@@ -123,11 +159,11 @@ class LogReader:
 
     def _log(self, line: bytes) -> None:
         try:
-            level, namespace, text = json.loads(line)
-            emit = Logger(str(namespace) or __name__).emit
-            emit(LogLevel.lookupByName(level), "{prefix}{text}", prefix=self._prefix, text=str(text))
+            event = event_of(line, "worker {worker}: ", self._about)
+            level, form = event.pop("log_level"), event.pop("log_format")
+            Logger(event.pop("log_namespace")).emit(level, form, **event)
         except Exception:
-            Logger().failure("{prefix}a line of the log cannot be read", prefix=self._prefix)
+            Logger().failure("worker {worker}: a line of the log cannot be read", **self._about)
 
     def close(self) -> None:
         """Log what has come, and read no more."""

@@ -270,6 +270,10 @@ class Supervisor(Service):
         """
         self._events.on_event = self.bans.on_event = on_event
 
+    def report_config_to(self, on_config: Callable[[Config], object]) -> None:
+        """See ``Balancer``."""
+        self._config.on_config = on_config
+
     def reload_files(self) -> None:
         """Read the files of the configuration again; workers get those that have changed and can be used."""
         self._config.reload_files()

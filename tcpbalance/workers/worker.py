@@ -13,7 +13,7 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError
 from twisted.internet.error import ReactorNotRunning
-from twisted.logger import FilteringLogObserver, Logger, LogLevel, LogLevelFilterPredicate, globalLogBeginner
+from twisted.logger import Logger, globalLogBeginner
 from twisted.python.failure import Failure
 
 from tcpbalance import held_signals
@@ -35,7 +35,6 @@ from tcpbalance.workers.common_drains import FollowedDrains
 from tcpbalance.workers.config_memory import read_config
 from tcpbalance.workers.files import HandedFiles
 from tcpbalance.workers.followed_pools import FollowedPools
-from tcpbalance.workers.log_pipe import LogSender
 from tcpbalance.workers.messages import MAX_TEXT, Message
 from tcpbalance.workers.shared_counts import can_count
 from tcpbalance.workers.shared_state import WorkerSharedState, word_of
@@ -43,6 +42,7 @@ from tcpbalance.workers.shortage import reason_of
 from tcpbalance.workers.worker_change import WorkerChange
 from tcpbalance.workers.worker_hand_over import WorkerHandOver
 from tcpbalance.workers.worker_load import WorkerLoad
+from tcpbalance.workers.worker_log import WorkerLog
 
 CONTROL, LOG = 0, 1
 """Which of the descriptors of the first message is the connection to the supervisor, and which the pipe for
@@ -76,7 +76,8 @@ class Worker:
         make_monotonic(reactor)
         self._reactor = reactor
         numbers = request.descriptors
-        _log_to(LogSender(numbers[LOG]))
+        self._own_log = WorkerLog(numbers[LOG])
+        globalLogBeginner.beginLoggingTo([self._own_log], redirectStandardIO=False, discardBuffer=True)
         self.place: int = request.content["place"]
         self._passed: list[PassedDescriptor] = []
         self._memory = -1
@@ -175,6 +176,8 @@ class Worker:
         except TcpbalanceError as error:
             self._fail(str(error))
             return
+        self._own_log.follow(config.log)
+        balancer.report_config_to(lambda config: self._own_log.follow(config.log))
         self._inherited.close_unclaimed()
         files.commit()
         if config.cpu_affinity:
@@ -342,19 +345,3 @@ def limited_clients(balancer: Balancer) -> dict[str, AdmissionControl]:
         if context.admission is not None and limits_clients(context.limits):
             found[name] = context.admission.control
     return found
-
-
-def _log_to(sender: LogSender) -> None:
-    """Have warnings and errors logged by the supervisor, which says itself what goes well."""
-    globalLogBeginner.beginLoggingTo(
-        [FilteringLogObserver(sender, [levels()])], redirectStandardIO=False, discardBuffer=True
-    )
-
-
-def levels() -> LogLevelFilterPredicate:
-    """Give what decides which lines of a worker are logged."""
-    level = LogLevelFilterPredicate(defaultLogLevel=LogLevel.warn)
-    # The supervisor watches the files, and calls them by their names; it looks up the same names, too.
-    for namespace in ("tcpbalance.reload", "tcpbalance.net.resolver"):
-        level.setLogLevelForNamespace(namespace, LogLevel.critical)
-    return level

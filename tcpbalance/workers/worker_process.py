@@ -119,7 +119,7 @@ class WorkerProcess:
         self.ended_pid = 0
         with ExitStack() as undo:
             ours, self._theirs = map(undo.enter_context, messages.pair())
-            self._log_reader, self._log_writer = LogReader.of(reactor, f"worker {place}: ")
+            self._log_reader, self._log_writer = LogReader.of(reactor, place)
             undo.pop_all()
         self._channel = Channel(
             reactor, ours, self._on_message, self._pulse.is_ending, name=f"worker {place}"

@@ -14,10 +14,15 @@ from zope.interface import implementer
 
 from support.watcher import Watcher
 from tcpbalance.event import failure_of
+from tcpbalance.logs.daemon_log import DaemonLog
+from tcpbalance.logs.daemon_log_format import FIELDS, TRACEBACK
+from tcpbalance.logs.log_stream import LogStream
 from tcpbalance.workers import log_pipe
 from tcpbalance.workers.log_pipe import MAX_LOG_LINE, LogReader, LogSender
 
+WORKER = 3
 PREFIX = "worker 3: "
+STANDARD_ERROR = open(2, "w", closefd=False)  # noqa: SIM115 - for its number alone
 NOT_UTF_8 = os.fsdecode(b"caf\xe9")
 
 
@@ -29,8 +34,10 @@ class Log:
 
     def __init__(self) -> None:
         self.reactor = Watcher()
-        self.reader, self.writer = LogReader.of(self.reactor, PREFIX)
-        self.send = LogSender(self.writer)
+        self.reader, self.writer = LogReader.of(self.reactor, WORKER)
+        self.alone = DaemonLog()
+        self.alone.write_to(LogStream(STANDARD_ERROR))
+        self.send = LogSender(self.writer, self.alone)
         self.events: list[LogEvent] = []
 
     def say(self, text: str, **keys: Any) -> None:
@@ -46,7 +53,7 @@ class Log:
         assert all(text.startswith(PREFIX) for text in texts)
         return [text.removeprefix(PREFIX) for text in texts]
 
-    def raw(self) -> bytes:
+    def raw_line(self) -> bytes:
         """Read what has come, in the place of the supervisor."""
         return os.read(self.reader.fileno(), 1 << 20)
 
@@ -95,10 +102,25 @@ def test_a_failure_comes_with_its_traceback(log: Log) -> None:
         raise ZeroDivisionError("in a worker")
     except ZeroDivisionError as error:
         log.say("what failed", log_level=LogLevel.critical, log_failure=failure_of(error))
-    (text,) = log.received()
-    first, *_, last = text.splitlines()
-    assert first == "what failed"
-    assert last.endswith("ZeroDivisionError: in a worker")
+    assert log.received() == ["what failed"]
+    traceback = log.events[-1][TRACEBACK]
+    assert traceback.startswith("Traceback (most recent call last):")
+    assert traceback.endswith("ZeroDivisionError: in a worker")
+
+
+def test_values_come_with_the_text(log: Log) -> None:
+    log.send({"log_format": "{name} {count} {it}", "name": "a\nb", "count": 2, "it": object(), "more": "x"})
+    log.received()
+    assert log.events[-1][FIELDS] == {"name": "a\nb", "count": 2, "worker": WORKER}
+
+
+def test_the_end_of_a_long_traceback_is_kept(log: Log) -> None:
+    log.say("what failed", **{TRACEBACK: "x" * 10 * MAX_LOG_LINE + "the cause"})
+    assert len(log.raw_line()) <= MAX_LOG_LINE
+    log.say("what failed", **{TRACEBACK: "x" * 10 * MAX_LOG_LINE + "the cause"})
+    assert log.received() == ["what failed"]
+    assert log.events[-1][TRACEBACK].startswith("...xxx")
+    assert log.events[-1][TRACEBACK].endswith("xthe cause")
 
 
 def test_what_finds_the_pipe_full_is_dropped_and_counted(log: Log) -> None:
@@ -130,7 +152,7 @@ def test_no_line_is_torn_where_the_pipe_is_nearly_full(log: Log) -> None:
 @pytest.mark.parametrize("length", [MAX_LOG_LINE // 12, MAX_LOG_LINE - 20, MAX_LOG_LINE, 10 * MAX_LOG_LINE])
 def test_a_long_line_is_cut_so_that_a_pipe_takes_it_whole(log: Log, character: str, length: int) -> None:
     log.say(character * length, log_namespace="\U0001f600" * 1000)
-    line = log.raw()
+    line = log.raw_line()
     assert MAX_LOG_LINE // 3 < len(line) <= MAX_LOG_LINE
     assert line.endswith(b"\n")
     text = json.loads(line)[2]
@@ -151,7 +173,7 @@ def test_a_line_that_cannot_be_read_is_reported_and_the_next_one_is_read(log: Lo
 
 
 def test_half_a_line_waits_for_the_other_half_but_not_where_it_is_too_long(log: Log) -> None:
-    line = b'["info", "", "in two halves"]\n'
+    line = b'["info", "", "in two halves", {}, ""]\n'
     os.write(log.writer, line[:9])
     assert log.received() == []
     os.write(log.writer, line[9:] + b"x" * (MAX_LOG_LINE + 1))
@@ -169,25 +191,28 @@ def test_lines_go_to_standard_error_when_the_supervisor_is_gone(
     log.say("x" * 2 * MAX_LOG_LINE)
     log.say("last")
     first, second, third, fourth = capfd.readouterr().err.splitlines()
-    assert first.endswith(f" [error] worker (process {os.getpid()}): first")
-    assert second.endswith(": caf?")
-    assert MAX_LOG_LINE // 2 < len(third) < MAX_LOG_LINE
+    assert first.endswith(f" [tcpbalance.workers#error] worker (process {os.getpid()}): first")
+    assert second.endswith(": caf\\udce9")
+    assert MAX_LOG_LINE // 2 < len(third) < 2 * MAX_LOG_LINE
     assert fourth.endswith(": last")
 
 
-def test_standard_error_is_not_waited_for_either(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_standard_error_is_not_waited_for_either(log: Log) -> None:
     log.reader.close()
     reader, writer = os.pipe()
-    with full_pipe() as full:
-        monkeypatch.setattr(log_pipe, "_ERRORS", full)
+    with full_pipe() as full, open(full, "w", closefd=False) as stream:
+        log.alone.write_to(LogStream(stream))
         log.say("dropped")
         log.say("dropped as well")
-    monkeypatch.setattr(log_pipe, "_ERRORS", writer)
-    log.say("after them")
-    os.close(writer)
+    with os.fdopen(writer, "w") as stream:
+        log.alone.write_to(LogStream(stream))
+        log.say("after them")
     with os.fdopen(reader) as lines:
-        texts = [line.partition("): ")[2] for line in lines]
-    assert texts == ["2 lines of the log were dropped\n", "after them\n"]
+        texts = [line.partition("] ")[2] for line in lines]
+    assert texts == [
+        "2 lines of the log were dropped\n",
+        f"worker (process {os.getpid()}): after them\n",
+    ]
 
 
 def test_the_end_of_a_worker_is_the_end_of_its_log() -> None:

@@ -40,7 +40,7 @@ backends = ["{backend}"]
 EVERYTHING = """\
 data_path = "auto"
 shutdown_grace = "30s"
-
+log = { level = "warn", format = "json" }
 [access_log]
 path = "-"
 format = "text"

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from tcpbalance.config.admission import AccessConfig, LimitsConfig
 from tcpbalance.config.frontends import FrontendConfig, SocketConfig
+from tcpbalance.config.log import LogConfig
 from tcpbalance.config.models import AccessLogConfig, Config
 from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.overload import OverloadConfig
@@ -59,6 +60,7 @@ def random_config(rng: Random) -> Config:
         shutdown_grace=rng.choice((10, 30)),
         resolver=ResolverConfig(min_ttl=rng.choice((1, 2))),
         overload=_maybe(rng, OverloadConfig(memory=rng.choice((1 << 20, 1 << 30)))),
+        log=LogConfig(level=rng.choice(("info", "error"))),
         access_log=_maybe(rng, AccessLogConfig(format=rng.choice(("text", "json")))),
         frontends={name: _frontend(rng) for name in served},
         pools={name: _pool(rng) for name in POOLS},

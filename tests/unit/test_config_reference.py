@@ -50,6 +50,7 @@ def test_every_table_is_found() -> None:
         "top",
         "resolver",
         "overload",
+        "log",
         "access_log",
         "admin",
         "frontends.NAME",

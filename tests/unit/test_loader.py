@@ -32,6 +32,7 @@ from tcpbalance.config.errors import (
 )
 from tcpbalance.config.frontends import FrontendConfig, RouteConfig, SocketConfig
 from tcpbalance.config.loader import FileTable, load
+from tcpbalance.config.log import LogConfig
 from tcpbalance.config.models import AccessLogConfig, Config
 from tcpbalance.config.names import AlpnName, NamePattern, TlvType
 from tcpbalance.config.overload import OverloadConfig
@@ -70,6 +71,7 @@ class TestModels:
         assert load_text(tmp_path, EVERYTHING) == Config(
             shutdown_grace=Duration(30),
             overload=OverloadConfig(memory=Size(512 << 20), descriptors=Fraction(0.9)),
+            log=LogConfig(level="warn", format="json"),
             access_log=AccessLogConfig(path=LogPath("-"), format="text"),
             frontends={
                 "web": FrontendConfig(

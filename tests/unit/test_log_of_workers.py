@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from twisted.logger import LogLevel, PredicateResult
 
-from tcpbalance.workers.worker import levels
+from tcpbalance.config.log import LevelName
+from tcpbalance.workers.worker_log import levels
 
 
 @pytest.mark.parametrize(
@@ -23,5 +24,15 @@ from tcpbalance.workers.worker import levels
 def test_what_the_supervisor_logs_is_not_logged_by_each_worker(
     namespace: str, level: Any, is_logged: bool
 ) -> None:
-    verdict = levels()({"log_namespace": namespace, "log_level": level})
-    assert (verdict is not PredicateResult.no) is is_logged
+    assert is_sent("info", namespace, level) is is_logged
+
+
+def is_sent(wanted: LevelName, namespace: str, level: Any) -> bool:
+    verdict = levels(wanted)({"log_namespace": namespace, "log_level": level})
+    return verdict is not PredicateResult.no
+
+
+def test_a_worker_logs_more_where_all_is_wanted_and_less_where_less_is() -> None:
+    assert is_sent("debug", "tcpbalance.proxy.session", LogLevel.debug)
+    assert not is_sent("error", "tcpbalance.proxy.session", LogLevel.warn)
+    assert not is_sent("debug", "tcpbalance.reload.Reloader", LogLevel.error)

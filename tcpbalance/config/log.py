@@ -1,0 +1,34 @@
+"""`[log]`: what an operator can write about the daemon's own log."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from attrs import field, frozen
+
+from tcpbalance.config.metadata import doc
+from tcpbalance.config.strict import strict
+
+LevelName: TypeAlias = Literal["debug", "info", "warn", "error", "critical"]
+"""Of the levels, the least first."""
+
+
+@frozen(kw_only=True, field_transformer=strict)
+class LogConfig:
+    """`[log]`: what the balancer logs about itself, and how."""
+
+    level: LevelName = field(
+        default="info",
+        metadata=doc(
+            "What is logged: lines of this level and of those behind it. `tcpbalance log-level` changes it "
+            "until the next reload.",
+        ),
+    )
+    format: Literal["text", "json", "journal"] = field(
+        default="text",
+        metadata=doc(
+            '`"text"`: for people; `"json"`: one object a line; `"journal"`: text without a time and with a '
+            "priority before each line, for journald. Where the log goes to the journal anyway, lines have "
+            "their priority with `text` and `json`, too.",
+        ),
+    )

@@ -1,0 +1,81 @@
+"""The daemon's own log: what Twisted's log has, by level and in the form that the operator wants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from time import time
+from typing import Final
+
+from twisted.logger import ILogObserver, LogEvent, LogLevel
+from zope.interface import implementer
+
+from tcpbalance.config.log import LogConfig
+from tcpbalance.logs.daemon_log_format import (
+    PRIORITIES,
+    json_line,
+    priority_of,
+    text_line,
+    untimed_line,
+    with_priority,
+)
+from tcpbalance.logs.log_stream import LogTarget
+
+_FORMS: Final[Mapping[str, Callable[[LogEvent], str | None]]] = {
+    "text": text_line,
+    "json": json_line,
+    "journal": untimed_line,
+}
+
+
+@implementer(ILogObserver)
+class DaemonLog:
+    """Writes what is logged; what cannot be written is dropped and counted.
+
+    Nothing is written before `write_to`.
+    """
+
+    def __init__(self) -> None:
+        self._target: LogTarget | None = None
+        self._dropped = 0
+        self.follow(LogConfig())
+
+    def write_to(self, target: LogTarget) -> None:
+        """Write to this from now on."""
+        self._target = target
+        self.follow(self._settings)
+
+    def follow(self, settings: LogConfig) -> None:
+        """Log as these say from now on."""
+        to_journal = self._target is not None and self._target.is_journal
+        self._settings = settings
+        self._max_priority = PRIORITIES[LogLevel.lookupByName(settings.level)]
+        self._has_priorities = to_journal or settings.format == "journal"
+        self._form = _FORMS["journal" if to_journal and settings.format == "text" else settings.format]
+
+    def __call__(self, event: LogEvent) -> None:
+        """Twisted's call: log an event."""
+        priority = priority_of(event)
+        if priority > self._max_priority or self._target is None:
+            return
+        if self._dropped and self._write(_dropped(self._dropped), PRIORITIES[LogLevel.warn]):
+            self._dropped = 0
+        if not self._write(event, priority):
+            self._dropped += 1
+
+    def _write(self, event: LogEvent, priority: int) -> bool:
+        line = self._form(event)
+        if line is None:
+            return True
+        assert self._target is not None
+        lines = with_priority(line, priority) if self._has_priorities else line
+        return self._target.write(lines.encode(errors="backslashreplace") + b"\n")
+
+
+def _dropped(count: int) -> LogEvent:
+    return {
+        "log_format": "{count} lines of the log were dropped",
+        "count": count,
+        "log_level": LogLevel.warn,
+        "log_namespace": __name__,
+        "log_time": time(),
+    }
