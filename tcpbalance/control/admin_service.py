@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall
@@ -147,7 +148,7 @@ class AdminService(Service):
         # What needs no token says nothing of the balancer, and neither does what there is to ask for.
         route, named = self._routes.find(request)
         if not route.open:
-            self._guard.check_token(request)
+            named = attrs.evolve(named, reads_only=self._guard.check_token(request))
         return route, named
 
     def _report(self, failure: Failure) -> Failure:

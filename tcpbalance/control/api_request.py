@@ -24,6 +24,7 @@ class ApiRequest:
     :param body: the whole.
     :param peer: the address that it comes from, for the log.
     :param names: the parts of the path that stand for something, by the route's names for them.
+    :param reads_only: whether its token may change nothing.
     """
 
     method: str
@@ -33,6 +34,7 @@ class ApiRequest:
     body: bytes = b""
     peer: str = ""
     names: Mapping[str, str] = field(factory=dict)
+    reads_only: bool = False
 
     @property
     def changes(self) -> bool:

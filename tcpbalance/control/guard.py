@@ -58,13 +58,14 @@ class Guard:
             _check_origin(request)
             _check_content_type(request)
 
-    def check_token(self, request: ApiRequest) -> None:
+    def check_token(self, request: ApiRequest) -> bool:
         """Refuse what lacks the token that it needs.
 
+        :returns: whether the token may change nothing.
         :raises ApiError: see above.
         """
         if self._tokens.full is None:
-            return
+            return False
         given = _bearer(request.headers.get("authorization", ""))
         if not given:
             raise ApiError(401, "token_missing", "a token is needed: Authorization: Bearer TOKEN", _CHALLENGE)
@@ -75,6 +76,7 @@ class Guard:
             raise ApiError(401, "token_wrong", "the token is not one of this balancer's", _CHALLENGE)
         if request.changes and not is_full:
             raise ApiError(403, "token_reads_only", "this token may look and change nothing")
+        return not is_full
 
     def _check_host(self, host: str) -> None:
         found = _HOST.fullmatch(host)

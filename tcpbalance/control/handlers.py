@@ -28,6 +28,7 @@ class Handlers:
         """Give the operations."""
         return [
             ApiRoute("GET", "/api/v1/status", self._status),
+            ApiRoute("GET", "/api/v1/view", self._view),
             ApiRoute("GET", "/api/v1/frontends", self._frontends),
             ApiRoute("GET", "/api/v1/frontends/{frontend}", self._frontend),
             ApiRoute("GET", "/api/v1/pools", self._pools),
@@ -38,9 +39,17 @@ class Handlers:
     def _status(self, request: ApiRequest) -> Deferred[ApiAnswer]:
         return self._controls.view().addCallback(
             lambda view: ApiAnswer.of(
-                {**self._about, "config": self._controls.configured.shown(), "processes": view["processes"]}
+                {
+                    **self._about,
+                    "access": "read_only" if request.reads_only else "full",
+                    "config": self._controls.configured.shown(),
+                    "processes": view["processes"],
+                }
             )
         )
+
+    def _view(self, request: ApiRequest) -> Deferred[ApiAnswer]:
+        return self._controls.view().addCallback(ApiAnswer.of)
 
     def _frontends(self, request: ApiRequest) -> Deferred[ApiAnswer]:
         return self._controls.view().addCallback(lambda view: ApiAnswer.of({"frontends": view["frontends"]}))

@@ -129,6 +129,16 @@ _RELOADED = {"summary": TEXT, "plan": ref("Plan")}
 
 _PATHS: dict[str, Any] = {
     "/api/v1/status": _path(get=_operation("Show the program and its processes.", ref("Status"))),
+    "/api/v1/view": _path(
+        get=_operation(
+            "Show the frontends, the pools and the processes at one moment.",
+            table(
+                frontends=array(ref("Frontend")),
+                pools=array(ref("Pool")),
+                processes=array(ref("Process")),
+            ),
+        )
+    ),
     "/api/v1/frontends": _path(
         get=_operation("List the frontends.", table(frontends=array(ref("Frontend"))))
     ),

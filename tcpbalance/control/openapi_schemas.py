@@ -195,6 +195,7 @@ SCHEMAS: dict[str, Schema] = {
     "Status": table(
         version=TEXT,
         started={**NUMBER, "description": "Seconds since the epoch."},
+        access={"enum": ["full", "read_only"], "description": "What the token of the request may do."},
         config=ref("ConfigState"),
         processes=array(ref("Process")),
     ),

@@ -10,6 +10,7 @@ from tcpbalance.control.backend_handlers import BackendHandlers
 from tcpbalance.control.ban_handlers import BanHandlers
 from tcpbalance.control.config_handlers import ConfigHandlers
 from tcpbalance.control.controls import Controls
+from tcpbalance.control.dashboard_files import DashboardHandler
 from tcpbalance.control.event_handlers import EventHandlers
 from tcpbalance.control.explain_handlers import ExplainHandlers
 from tcpbalance.control.handlers import Handlers
@@ -41,6 +42,7 @@ def operations(controls: Controls, about: Mapping[str, Any]) -> ApiRoutes:
         BanHandlers(controls),
         BackendHandlers(controls),
         ConfigHandlers(controls),
+        DashboardHandler(),
         DescriptionHandler(about),
         EventHandlers(controls.events),
         ExplainHandlers(controls),

@@ -30,7 +30,9 @@ print(len([entry.load() for entry in importlib.metadata.entry_points(group=sys.a
 
 
 def of_the_tree() -> set[str]:
-    return {str(module.relative_to(TREE)) for module in (TREE / "tcpbalance").rglob("*.py")}
+    package = TREE / "tcpbalance"
+    files = [*package.rglob("*.py"), *(package / "control" / "dashboard").iterdir()]
+    return {str(file.relative_to(TREE)) for file in files}
 
 
 def test_it_holds_our_modules_the_plugin_and_nothing_else(wheel: Path) -> None:

@@ -127,7 +127,8 @@ def test_tokens_say_what_a_client_may_do_and_are_read_again(stage: Stage) -> Non
         assert Admin(daemon).ask("GET", "/api/v1/status")[0] == 401
         assert Admin(daemon, "wrong").ask("GET", "/api/v1/status")[0] == 401
         reader, operator = Admin(daemon, READ_ONLY), Admin(daemon, TOKEN)
-        assert reader.ask("GET", "/api/v1/status")[0] == 200
+        assert reader.get("/api/v1/status")["access"] == "read_only"
+        assert operator.get("/api/v1/status")["access"] == "full"
         assert reader.ask("PATCH", BACKEND_A, {"state": "drain"})[0] == 403
         assert operator.ask("PATCH", BACKEND_A, {"state": "drain"})[0] == 200
         full.write_text(another := TOKEN[::-1])

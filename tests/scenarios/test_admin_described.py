@@ -111,6 +111,7 @@ def test_each_operation_answers_as_it_is_described(stage: Stage) -> None:
         until(lambda: admin.get(SESSIONS)["sessions"], "a session")
         for path in (
             "status",
+            "view",
             "frontends",
             "frontends/web",
             "pools",

@@ -117,6 +117,9 @@ def test_the_full_token_may_do_everything_and_the_other_one_may_look() -> None:
     assert refused(asked(authorization=read_only), CLOSED) == ""
     assert refused(asked("HEAD", authorization=read_only), CLOSED) == ""
     assert refused(change(authorization=read_only), CLOSED) == "token_reads_only"
+    assert not CLOSED.check_token(asked(authorization=full))
+    assert CLOSED.check_token(asked(authorization=read_only))
+    assert not OPEN.check_token(asked())
 
 
 def test_an_empty_token_is_none_where_there_is_no_read_only_one() -> None:

@@ -1,0 +1,218 @@
+// What an operator can do: each asks first, does it, and says how it is undone.
+
+import { ApiError, change, get, pathOf } from "./api.js";
+import { counted } from "./amounts.js";
+import { ask } from "./ask.js";
+import { sessionsOf } from "./counts.js";
+import { addResult } from "./results.js";
+
+const DEFAULT_BAN = "10m";
+
+const MAX_BANS = 1_000; // That the API gives.
+
+const STATES = {
+  ready: {
+    title: (name) => `Let ${name} serve again?`,
+    what: (name) => `${name} gets new connections while it is healthy.`,
+    confirmed: "Ready",
+    done: "is ready",
+  },
+  drain: {
+    title: (name) => `Drain ${name}?`,
+    what: (name) => `${name} gets no new clients; those with affinity to it still come.`,
+    confirmed: "Drain",
+    done: "drains",
+  },
+  maintenance: {
+    title: (name) => `Put ${name} in maintenance?`,
+    what: (name) => `${name} gets no clients at all, also not those with affinity to it.`,
+    confirmed: "Maintenance",
+    done: "is in maintenance",
+  },
+};
+
+const DEADLINE = {
+  name: "deadline",
+  label: "End the sessions that are open after (optional)",
+  hint: "Such as 30s, 5m or 1h. Empty: after drain_timeout of the pool.",
+  autocomplete: "off",
+  spellcheck: "false",
+};
+
+export class Acts {
+  #onChange;
+  #frontends = [];
+
+  /** `onChange` is called when something has been changed. */
+  constructor(onChange) {
+    this.#onChange = onChange;
+  }
+
+  /** Names the frontends, which a ban may be for. */
+  update(frontends) {
+    this.#frontends = frontends.map(({ name }) => name);
+  }
+
+  changeState(pool, backend, state) {
+    const { title, what, confirmed, done } = STATES[state];
+    const name = `${backend.name} of pool ${pool.name}`;
+    const others = pool.backends.filter((other) => other !== backend && other.state === "up");
+    const open = sessionsOf(backend);
+    ask({
+      title: title(backend.name),
+      lines: [
+        what(name),
+        state !== "ready" && open > 0 && `Its open sessions go on: ${counted(open, "session")} now.`,
+        "It holds until the next restart.",
+      ],
+      warning: state === "ready" || others.length > 0 ? "" : "No other backend of this pool is up.",
+      inputs: state === "drain" ? [DEADLINE] : [],
+      confirmed,
+      act: async ({ deadline }) => {
+        const path = backendPath(pool, backend);
+        await change("PATCH", path, { state, ...(deadline && { deadline }) });
+        this.#onChange();
+        const before = backend.admin_state;
+        return () => addResult(`${name} ${done}.`, () => this.#stateBack(path, name, before, state));
+      },
+    });
+  }
+
+  async #stateBack(path, name, before, state) {
+    const { admin_state: now } = await get(path);
+    if (now !== state) {
+      throw new ApiError(0, `${name} has been changed since, to ${now}`);
+    }
+    await change("PATCH", path, { state: before });
+    this.#onChange();
+    return `Undone: ${name} ${STATES[before].done} again.`;
+  }
+
+  changeWeight(pool, backend) {
+    const name = `${backend.name} of pool ${pool.name}`;
+    ask({
+      title: `Change the weight of ${backend.name}?`,
+      lines: [`${name} gets new connections in proportion to its weight.`, "It holds until the next reload."],
+      inputs: [
+        { name: "weight", label: "Weight", type: "number", min: 1, max: 256, required: "", value: backend.weight },
+      ],
+      confirmed: "Change weight",
+      act: async ({ weight }) => {
+        const path = backendPath(pool, backend);
+        const before = backend.weight;
+        await change("PATCH", path, { weight: Number(weight) });
+        this.#onChange();
+        const text = `The weight of ${name} is ${weight} instead of ${before}.`;
+        return () => addResult(text, () => this.#weightBack(path, name, before, Number(weight)));
+      },
+    });
+  }
+
+  async #weightBack(path, name, before, given) {
+    const { weight: now } = await get(path);
+    if (now !== given) {
+      throw new ApiError(0, `the weight of ${name} has been changed since, to ${now}`);
+    }
+    await change("PATCH", path, { weight: before });
+    this.#onChange();
+    return `Undone: the weight of ${name} is ${before} again.`;
+  }
+
+  endSession(session) {
+    ask({
+      title: `End the session of ${session.client}?`,
+      lines: [
+        `Client and backend see a reset: ${session.client} at frontend ${session.frontend}.`,
+        "This cannot be undone. The client may connect again.",
+      ],
+      confirmed: "End session",
+      isGrave: true,
+      act: async () => {
+        await change("DELETE", pathOf(["sessions", session.id]));
+        this.#onChange();
+        return () => addResult(`The session of ${session.client} has ended.`);
+      },
+    });
+  }
+
+  ban(client = "", frontend = this.#frontends[0]) {
+    ask({
+      title: client ? `Ban ${client}?` : "Ban a client?",
+      lines: [
+        "Its new connections are refused at the frontend. Its open sessions go on.",
+        "It holds in all workers and over reloads, and no restart.",
+      ],
+      inputs: [
+        {
+          name: "client",
+          label: "Client",
+          value: client,
+          required: "",
+          autocomplete: "off",
+          spellcheck: "false",
+          hint: "An IPv4 address, or an IPv6 network of 64 bits.",
+        },
+        { name: "frontend", label: "Frontend", options: this.#frontends, value: frontend },
+        { name: "for", label: "For", value: DEFAULT_BAN, required: "", hint: "Such as 30s, 10m or 1h." },
+      ],
+      confirmed: "Ban",
+      isGrave: true,
+      act: async (wanted) => {
+        const { bans } = await get(pathOf(["bans"], { frontend: wanted.frontend, limit: MAX_BANS }));
+        const ban = await change("POST", "bans", wanted);
+        const before = bans.find(({ client: banned }) => banned === ban.client);
+        this.#onChange();
+        const text = `Client ${ban.client} is banned at ${ban.frontend} for ${wanted.for}.`;
+        return () => addResult(text, () => this.#banBack(ban, before));
+      },
+    });
+  }
+
+  /** Lifts a ban; where there was one before, bans for what is left of that. */
+  async #banBack(ban, before) {
+    await change("DELETE", banPath(ban));
+    const left = before ? (new Date(before.until) - Date.now()) / 1_000 : 0;
+    if (left > 0) {
+      await banFor(ban, left);
+    }
+    this.#onChange();
+    const end = left > 0 ? "is banned as before" : "is banned no longer";
+    return `Undone: client ${ban.client} ${end} at ${ban.frontend}.`;
+  }
+
+  liftBan(ban) {
+    ask({
+      title: `Lift the ban of ${ban.client}?`,
+      lines: [`Client ${ban.client} may connect to frontend ${ban.frontend} again.`],
+      confirmed: "Lift ban",
+      act: async () => {
+        await change("DELETE", banPath(ban));
+        this.#onChange();
+        const text = `The ban of client ${ban.client} at ${ban.frontend} is lifted.`;
+        return () => addResult(text, () => this.#liftBack(ban));
+      },
+    });
+  }
+
+  async #liftBack(ban) {
+    const left = (new Date(ban.until) - Date.now()) / 1_000;
+    if (left <= 0) {
+      return `The ban of client ${ban.client} would have ended meanwhile.`;
+    }
+    await banFor(ban, left);
+    this.#onChange();
+    return `Undone: client ${ban.client} is banned again at ${ban.frontend}.`;
+  }
+}
+
+function backendPath(pool, backend) {
+  return pathOf(["pools", pool.name, "backends", backend.name]);
+}
+
+function banPath({ client, frontend }) {
+  return pathOf(["bans", client], { frontend });
+}
+
+function banFor({ client, frontend }, seconds) {
+  return change("POST", "bans", { client, frontend, for: seconds });
+}
