@@ -12,6 +12,7 @@ from tcpbalance.cli.command_parser import Commands, positive_number
 from tcpbalance.cli.pages import SHOWN, listed
 
 if TYPE_CHECKING:
+    from tcpbalance.cli.admin_client import AdminClient
     from tcpbalance.cli.table import Paint
 
 _SELECTS = ("pool", "client", "backend")
@@ -42,8 +43,7 @@ def _affinity(arguments: argparse.Namespace, parser: argparse.ArgumentParser) ->
     if arguments.forget:
         if not filters or arguments.json or arguments.limit is not None:
             parser.error("--forget takes --pool, --client and --backend, at least one, and no other option")
-        count = client_of(arguments).change("DELETE", "affinity", **filters)["forgotten"]
-        print(f"{count} {'client is' if count == 1 else 'clients are'} forgotten")
+        _forget(client_of(arguments), filters)
         return 0
     found, has_more = listed(client_of(arguments), "affinity", filters, arguments.limit or SHOWN)
     if arguments.json:
@@ -57,6 +57,14 @@ def _affinity(arguments: argparse.Namespace, parser: argparse.ArgumentParser) ->
     if has_more:
         print(f"There are more than {len(found)}; --limit shows more.", file=sys.stderr)
     return 0
+
+
+def _forget(client: AdminClient, filters: Mapping[str, str]) -> None:
+    answer = client.change("DELETE", "affinity", **filters)
+    count = answer["forgotten"]
+    print(f"{count} {'client is' if count == 1 else 'clients are'} forgotten")
+    for place in answer["unanswered"]:
+        print(f"Worker {place} has not answered: it forgets when it goes on.", file=sys.stderr)
 
 
 def affinity_lines(found: Sequence[Mapping[str, Any]], width: int | None, paint: Paint) -> list[str]:
@@ -76,9 +84,15 @@ def affinity_lines(found: Sequence[Mapping[str, Any]], width: int | None, paint:
             Cell(entry["client"]),
             Cell(entry["pool"]),
             Cell(entry["backend"]),
-            Cell(entry["fallback"] or (entry["backend"] if entry["connected"] else "")),
+            Cell(_now_at(entry)),
             Cell("connected" if entry["seconds"] is None else time_text(entry["seconds"])),
         ]
         for entry in found
     ]
     return table_lines(columns, rows, width, paint)
+
+
+def _now_at(entry: Mapping[str, Any]) -> str:
+    """Give the backend that serves a client now; empty where none does."""
+    serving = [its["backend"] for its in (entry, entry["fallback"]) if its is not None and its["connected"]]
+    return ", ".join(serving)

@@ -77,8 +77,18 @@ def _set_state(arguments: argparse.Namespace, state: str) -> int:
 def _set(client: AdminClient, name: str, wanted: Mapping[str, object]) -> NamedBackend:
     """Set the state of a backend, and say what it is now."""
     named, answer = _change(client, name, wanted)
-    print(f"{named}: {answer['state']}, {_sessions(answer)} ({answer['lasts']})", flush=True)
+    print(f"{named}: {answer['state']}, {_sessions_now(client, named)} ({answer['lasts']})", flush=True)
     return named
+
+
+def _sessions_now(client: AdminClient, named: NamedBackend) -> str:
+    """Say how many sessions are open. Its state is set, also where workers do not answer how many."""
+    from tcpbalance.cli.command_error import CommandError
+
+    try:
+        return _sessions(client.get("pools", named.pool, "backends", named.backend))
+    except CommandError as error:
+        return f"open sessions are not known: {error}"
 
 
 def _weight(arguments: argparse.Namespace) -> int:

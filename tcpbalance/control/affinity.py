@@ -45,6 +45,18 @@ class AffinityQuery:
     parameters: Mapping[str, str] = field(factory=dict)
 
 
+@frozen
+class Forgotten:
+    """What has come of having clients forgotten.
+
+    :param count: of how many clients something was remembered.
+    :param unanswered: the workers that have not answered; those forget as soon as they go on.
+    """
+
+    count: int
+    unanswered: tuple[int, ...] = ()
+
+
 def read_affinity_query(query: Mapping[str, str]) -> AffinityQuery:
     """Read the parameters of a request to list.
 

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred
-from twisted.logger import Logger
+from functools import partial
 
-from tcpbalance.config.messages import one_line
-from tcpbalance.control.affinity import read_affinity_query, read_what_to_forget
+from attrs import frozen
+from twisted.internet.defer import Deferred
+
+from tcpbalance.control.affinity import Forgotten, read_affinity_query, read_what_to_forget
 from tcpbalance.control.api_request import ApiAnswer, ApiRequest
+from tcpbalance.control.changes_log import log_change
 from tcpbalance.control.controls import Controls
 from tcpbalance.control.routes import ApiRoute
 
 
+@frozen
 class AffinityHandlers:
     """Serves the requests.
 
     :param controls: what they ask.
     """
 
-    _log = Logger()
-
-    def __init__(self, controls: Controls) -> None:
-        self._controls = controls
+    _controls: Controls
 
     def routes(self) -> list[ApiRoute]:
         """Give the operations."""
@@ -34,15 +34,19 @@ class AffinityHandlers:
         return self._controls.affinity(read_affinity_query(request.query)).addCallback(ApiAnswer.of)
 
     def _forget(self, request: ApiRequest) -> Deferred[ApiAnswer]:
-        forgotten = self._controls.forget_affinity(read_what_to_forget(request.query))
-        return forgotten.addCallback(self._has_forgotten, request)
-
-    def _has_forgotten(self, count: int, request: ApiRequest) -> ApiAnswer:
+        query = read_what_to_forget(request.query)
         what = ", ".join(f"{name} {value}" for name, value in request.query.items())
-        self._log.info(
-            "admin: {peer} has had the affinity of {count} clients forgotten: {what}",
-            peer=request.peer,
-            count=count,
-            what=one_line(what),
+        forgotten = log_change(
+            request, f"forgets the affinity of {what}", partial(self._controls.forget_affinity, query), _outcome
         )
-        return ApiAnswer.of({"forgotten": count})
+        return forgotten.addCallback(
+            lambda its: ApiAnswer.of({"forgotten": its.count, "unanswered": list(its.unanswered)})
+        )
+
+
+def _outcome(forgotten: Forgotten) -> str:
+    clients = f"{forgotten.count} {'client' if forgotten.count == 1 else 'clients'}"
+    if not forgotten.unanswered:
+        return f"done, {clients}"
+    silent = ", ".join(f"worker {place} has not answered" for place in forgotten.unanswered)
+    return f"done in part, {clients}: {silent}"

@@ -86,9 +86,11 @@ class ApiError(TcpbalanceError):
     :param message: for a person: what is wrong, and what to do.
     :param headers: that the answer must have.
     :param more: about the reason, for programs.
+    :ivar may_be_done: whether what was asked for may be done all the same.
     """
 
     fault = Fault.CLIENT
+    may_be_done = False
 
     def __init__(
         self,

@@ -8,7 +8,6 @@ from typing import Any
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, succeed
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tcpbalance.config.draft import Mistakes
@@ -17,6 +16,7 @@ from tcpbalance.config.messages import must_be_one_of
 from tcpbalance.config.plain import duration
 from tcpbalance.config.pools import MAX_WEIGHT
 from tcpbalance.control.api_request import ApiAnswer, ApiError, ApiRequest
+from tcpbalance.control.changes_log import log_change
 from tcpbalance.control.config_orders import (
     ChangeConfig,
     read_backend,
@@ -25,7 +25,6 @@ from tcpbalance.control.config_orders import (
     without_backend,
 )
 from tcpbalance.control.controls import Controls
-from tcpbalance.control.finding import backend_in
 from tcpbalance.control.request_body import read_object
 from tcpbalance.control.routes import ApiRoute
 from tcpbalance.errors import SettingError, TcpbalanceError
@@ -80,16 +79,15 @@ class _BackendChange:
         return ", ".join([*state, *deadline, *weight])
 
 
+@frozen
 class BackendHandlers:
-    """Serves the requests.
+    """Serves the requests. The answer to a change has what is known without asking workers, which might be
+    silent: the change is made.
 
     :param controls: what they ask.
     """
 
-    _log = Logger()
-
-    def __init__(self, controls: Controls) -> None:
-        self._controls = controls
+    _controls: Controls
 
     def routes(self) -> list[ApiRoute]:
         """Give the operations."""
@@ -102,12 +100,15 @@ class BackendHandlers:
     def _change(self, request: ApiRequest) -> Deferred[ApiAnswer]:
         pool, name = request.names["pool"], request.names["backend"]
         change = _BackendChange.of(request)
-        self._controls.check_backend(pool, name)
-        changed: Deferred[Any] = succeed(None)
-        if change.weight is not None:
-            changed = self._change_config(request, name, with_weight(pool, name, change.weight))
-        changed.addCallback(lambda _: self._set_state(request, change))
-        changed.addCallback(lambda _: self._log_change(request, f"has set backend {name} to {change}"))
+
+        def make() -> Deferred[Any]:
+            self._controls.backend(pool, name)
+            changed: Deferred[Any] = succeed(None)
+            if change.weight is not None:
+                changed = self._change_config(request, name, with_weight(pool, name, change.weight))
+            return changed.addCallback(lambda _: self._set_state(request, change))
+
+        changed = log_change(request, f"sets backend {name} of pool {pool} to {change}", make)
         return changed.addCallback(lambda _: self._show(request, name, change.lasts))
 
     def _set_state(self, request: ApiRequest, change: _BackendChange) -> None:
@@ -126,32 +127,32 @@ class BackendHandlers:
             backend = read_backend(content, self._controls.configured.file.path.parent)
         except Mistakes as error:
             raise ApiError(400, "bad_backend", _text(error.mistakes)) from error
-        changed = self._change_config(request, backend.name, with_backend(pool, backend))
-        changed.addCallback(lambda _: self._log_change(request, f"has added backend {backend.name}"))
-        return changed.addCallback(lambda _: self._show(request, backend.name, UNTIL_RELOAD, 201))
+        change = with_backend(pool, backend)
+        added = log_change(
+            request,
+            f"adds backend {backend.name} to pool {pool}",
+            partial(self._change_config, request, backend.name, change),
+        )
+        return added.addCallback(lambda _: self._show(request, backend.name, UNTIL_RELOAD, 201))
 
     def _remove(self, request: ApiRequest) -> Deferred[ApiAnswer]:
         pool, name = request.names["pool"], request.names["backend"]
-        self._controls.check_backend(pool, name)
-        changed = self._change_config(request, name, without_backend(pool, name))
-        changed.addCallback(lambda _: self._log_change(request, f"has removed backend {name}"))
-        return changed.addCallback(lambda _: ApiAnswer.of(UNTIL_RELOAD))
+
+        def make() -> Deferred[Any]:
+            self._controls.backend(pool, name)
+            return self._change_config(request, name, without_backend(pool, name))
+
+        removed = log_change(request, f"removes backend {name} of pool {pool}", make)
+        return removed.addCallback(lambda _: ApiAnswer.of(UNTIL_RELOAD))
 
     def _change_config(self, request: ApiRequest, backend: str, change: ChangeConfig) -> Deferred[Any]:
         order = partial(self._controls.events.ordered_by, request.peer, request.names["pool"], backend)
         return self._controls.change_config(change, order).addErrback(_refused)
 
-    def _log_change(self, request: ApiRequest, what: str) -> None:
-        self._log.info(
-            "admin: {peer} {what} of pool {pool}", peer=request.peer, what=what, pool=request.names["pool"]
-        )
-
     def _show(
         self, request: ApiRequest, backend: str, lasts: dict[str, str], status: int = 200
-    ) -> Deferred[ApiAnswer]:
-        return self._controls.view().addCallback(
-            lambda view: ApiAnswer.of({**backend_in(view, request.names["pool"], backend), **lasts}, status)
-        )
+    ) -> ApiAnswer:
+        return ApiAnswer.of({**self._controls.backend(request.names["pool"], backend), **lasts}, status)
 
 
 def _refused(failure: Failure) -> None:

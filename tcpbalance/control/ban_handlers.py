@@ -5,14 +5,15 @@ from __future__ import annotations
 from time import time
 from typing import Any
 
+from attrs import frozen
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 
 from tcpbalance.admission.report import ban_facts, client_text
 from tcpbalance.config.messages import value_text
 from tcpbalance.config.quantities import Duration
 from tcpbalance.control.api_request import ApiAnswer, ApiError, ApiRequest
 from tcpbalance.control.bans import read_bans_query, read_client, shown_ban
+from tcpbalance.control.changes_log import log_change
 from tcpbalance.control.controls import Controls
 from tcpbalance.control.parameters import check_parameters
 from tcpbalance.control.request_body import read_object
@@ -22,16 +23,14 @@ from tcpbalance.errors import SettingError
 _KEYS = ("frontend", "client", "for")
 
 
+@frozen
 class BanHandlers:
     """Serves the requests.
 
     :param controls: what they ask.
     """
 
-    _log = Logger()
-
-    def __init__(self, controls: Controls) -> None:
-        self._controls = controls
+    _controls: Controls
 
     def routes(self) -> list[ApiRoute]:
         """Give the operations."""
@@ -44,7 +43,7 @@ class BanHandlers:
     def _bans(self, request: ApiRequest) -> Deferred[ApiAnswer]:
         return self._controls.bans(read_bans_query(request.query)).addCallback(ApiAnswer.of)
 
-    def _ban(self, request: ApiRequest) -> ApiAnswer:
+    def _ban(self, request: ApiRequest) -> Deferred[ApiAnswer]:
         wanted = read_object(request, _KEYS)
         missing = [key for key in _KEYS if key not in wanted]
         if missing:
@@ -53,34 +52,32 @@ class BanHandlers:
         if not isinstance(frontend, str):
             raise ApiError(400, "bad_value", f"frontend must be a name, got {value_text(frontend)}")
         client, seconds = _client(wanted["client"]), _seconds(wanted["for"])
-        self._controls.ban(frontend, client, seconds)
-        self._log.info(
-            "admin: {peer} has banned client {client} at frontend {frontend} for {seconds:g} s",
-            peer=request.peer,
-            client=client_text(client),
-            frontend=frontend,
-            seconds=seconds,
-        )
-        by = {"count": 1, "by": request.peer}
-        self._controls.events.add("ban", {**ban_facts(frontend, client, seconds), **by})
-        return ApiAnswer.of(shown_ban((frontend, client, seconds), time()))
 
-    def _lift(self, request: ApiRequest) -> ApiAnswer:
+        def ban() -> ApiAnswer:
+            self._controls.ban(frontend, client, seconds)
+            by = {"count": 1, "by": request.peer}
+            self._controls.events.add("ban", {**ban_facts(frontend, client, seconds), **by})
+            return ApiAnswer.of(shown_ban((frontend, client, seconds), time()))
+
+        what = f"bans client {client_text(client)} at frontend {frontend} for {seconds:g} s"
+        return log_change(request, what, ban)
+
+    def _lift(self, request: ApiRequest) -> Deferred[ApiAnswer]:
         check_parameters(request.query, ("frontend",))
         client = _client(request.names["client"])
-        frontends = self._controls.lift_ban(request.query.get("frontend"), client)
-        if not frontends:
-            raise ApiError(404, "no_such_ban", f"client {client_text(client)} is not banned")
-        self._log.info(
-            "admin: {peer} has lifted the ban of client {client} at frontend {frontends}",
-            peer=request.peer,
-            client=client_text(client),
-            frontends=", ".join(frontends),
-        )
-        for frontend in frontends:
-            lifted = {"frontend": frontend, "client": client_text(client), "by": request.peer}
-            self._controls.events.add("ban_lifted", lifted)
-        return ApiAnswer.of({"client": client_text(client), "frontends": list(frontends)})
+        where = request.query.get("frontend")
+
+        def lift() -> ApiAnswer:
+            frontends = self._controls.lift_ban(where, client)
+            if not frontends:
+                raise ApiError(404, "no_such_ban", f"client {client_text(client)} is not banned")
+            for frontend in frontends:
+                lifted = {"frontend": frontend, "client": client_text(client), "by": request.peer}
+                self._controls.events.add("ban_lifted", lifted)
+            return ApiAnswer.of({"client": client_text(client), "frontends": list(frontends)})
+
+        at = "all frontends" if where is None else f"frontend {where}"
+        return log_change(request, f"lifts the ban of client {client_text(client)} at {at}", lift)
 
 
 def _client(value: Any) -> bytes:

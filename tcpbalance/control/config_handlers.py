@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tcpbalance.config.difference import Difference
 from tcpbalance.config.errors import ConfigError, Problem, key_text
 from tcpbalance.config.plan import plan_document, plan_lines
 from tcpbalance.control.api_request import ApiAnswer, ApiError, ApiRequest
+from tcpbalance.control.changes_log import log_change
 from tcpbalance.control.controls import Controls
 from tcpbalance.control.reloading import ReloadOutcome
 from tcpbalance.control.routes import ApiRoute
@@ -23,8 +23,6 @@ class ConfigHandlers:
 
     :param controls: what they ask.
     """
-
-    _log = Logger()
 
     def __init__(self, controls: Controls) -> None:
         self._controls = controls
@@ -38,7 +36,9 @@ class ConfigHandlers:
         ]
 
     def _reload(self, request: ApiRequest) -> Deferred[ApiAnswer]:
-        self._log.info("admin: {peer} has the configuration file read again", peer=request.peer)
+        return log_change(request, "has the configuration file read again", self._have_reloaded)
+
+    def _have_reloaded(self) -> Deferred[ApiAnswer]:
         return self._controls.configured.file.reload().addCallback(self._answer)
 
     def _answer(self, outcome: ReloadOutcome | None) -> ApiAnswer:

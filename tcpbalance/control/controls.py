@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 
 from tcpbalance.config.models import Config
-from tcpbalance.control.affinity import AffinityQuery
+from tcpbalance.control.affinity import AffinityQuery, Forgotten
 from tcpbalance.control.bans import BansQuery
 from tcpbalance.control.change_queue import Order
 from tcpbalance.control.config_orders import ChangeConfig
@@ -64,7 +64,8 @@ class Controls(Protocol):
     def end_session(self, session_id: SessionId) -> Deferred[dict[str, Any]]:
         """End an open session.
 
-        :returns: what it was before; fails with ApiError where there is none of this id.
+        :returns: what it was before; fails with ApiError where there is none of this id, or it is not known
+            whether there is, because a process does not answer.
         """
         ...
 
@@ -103,10 +104,9 @@ class Controls(Protocol):
         """
         ...
 
-    def forget_affinity(self, query: AffinityQuery) -> Deferred[int]:
+    def forget_affinity(self, query: AffinityQuery) -> Deferred[Forgotten]:
         """Forget clients in all processes.
 
-        :returns: of how many something was remembered; fails with ApiError where a process does not answer.
         :raises ApiError: there is no such pool, or it has no such backend.
         """
         ...
@@ -145,10 +145,10 @@ class Controls(Protocol):
         """
         ...
 
-    def check_backend(self, pool: str, backend: str) -> None:
-        """See whether there is a backend.
+    def backend(self, pool: str, backend: str) -> dict[str, Any]:
+        """Look at a backend: all that is known without its counters, which other processes have.
 
-        :raises ApiError: there is none.
+        :raises ApiError: there is no such pool, or it has no such backend.
         """
         ...
 

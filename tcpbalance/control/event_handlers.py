@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from attrs import frozen
+
 from tcpbalance.config.messages import value_text
 from tcpbalance.control.api_request import ApiAnswer, ApiError, ApiRequest
 from tcpbalance.control.event_stream import EventStream
@@ -13,14 +15,14 @@ EVENT_STREAM = "text/event-stream"
 _MAX_DIGITS = 18
 
 
+@frozen
 class EventHandlers:
     """Serves the requests.
 
     :param events: that are shown.
     """
 
-    def __init__(self, events: Events) -> None:
-        self._events = events
+    _events: Events
 
     def routes(self) -> list[ApiRoute]:
         """Give the operations."""

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from attrs import frozen
+
 from tcpbalance.control.api_request import ApiAnswer, ApiRequest
 from tcpbalance.control.controls import Controls
 from tcpbalance.control.routes import ApiRoute
 from tcpbalance.control.view import shown_check
 
 
+@frozen
 class HealthHandlers:
     """Serves the requests.
 
     :param controls: what they ask.
     """
 
-    def __init__(self, controls: Controls) -> None:
-        self._controls = controls
+    _controls: Controls
 
     def routes(self) -> list[ApiRoute]:
         """Give the operations."""

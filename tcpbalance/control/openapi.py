@@ -209,7 +209,13 @@ _PATHS: dict[str, Any] = {
         ),
         delete=_operation(
             "Forget clients; one parameter at least is needed.",
-            table(forgotten=COUNT),
+            table(
+                forgotten=COUNT,
+                unanswered={
+                    **array(COUNT),
+                    "description": "Workers that have not answered; they forget as soon as they go on.",
+                },
+            ),
             query=_AFFINITY_QUERY,
         ),
     ),

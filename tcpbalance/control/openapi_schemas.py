@@ -65,7 +65,6 @@ _BACKEND = {
     "max_connections": {"type": ["integer", "null"], "minimum": 1},
     "backup": TRUTH,
     "last_check": _or_null(ref("Check")),
-    "counters": COUNTERS,
 }
 
 _REMEMBERED = {
@@ -201,7 +200,7 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "Frontend": table(name=TEXT, listen=array(TEXT), pools=array(TEXT), tls=TRUTH, counters=COUNTERS),
     "Check": table(time=TIME, passed={"type": ["boolean", "null"]}, cause=TEXT, seconds=NUMBER),
-    "Backend": table(**_BACKEND),
+    "Backend": table(**_BACKEND, counters=COUNTERS),
     "ChangedBackend": table(**_BACKEND, lasts=LASTS),
     "NewBackend": table(
         ("name", "weight", "max_connections", "backup", "server_name", "state"),

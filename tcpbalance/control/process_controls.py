@@ -14,7 +14,7 @@ from tcpbalance.balancer import Balancer
 from tcpbalance.build import PreparedConfig
 from tcpbalance.config.models import Config
 from tcpbalance.config.shown import shown_config
-from tcpbalance.control.affinity import AffinityQuery, forget_affinity, list_affinity
+from tcpbalance.control.affinity import AffinityQuery, Forgotten, forget_affinity, list_affinity
 from tcpbalance.control.ban_events import FewerBans
 from tcpbalance.control.bans import BansQuery, frontends_with_bans, list_bans
 from tcpbalance.control.change_queue import ChangeQueue, Order
@@ -37,7 +37,7 @@ from tcpbalance.control.sessions import (
     the_session,
 )
 from tcpbalance.control.sessions_query import SessionsQuery
-from tcpbalance.control.view import View, view_of
+from tcpbalance.control.view import View, shown_backend, view_of
 from tcpbalance.health.history import CheckResult
 from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.pool import Pool
@@ -136,10 +136,10 @@ class ProcessControls:
         check_names(self._balancer.pools, query.pool, query.backend)
         return in_pieces(self._reactor, list_affinity(self._balancer.pools, query))
 
-    def forget_affinity(self, query: AffinityQuery) -> Deferred[int]:
+    def forget_affinity(self, query: AffinityQuery) -> Deferred[Forgotten]:
         """See ``Controls``."""
         check_names(self._balancer.pools, query.pool, query.backend)
-        return in_pieces(self._reactor, forget_affinity(self._balancer.pools, query))
+        return in_pieces(self._reactor, forget_affinity(self._balancer.pools, query)).addCallback(Forgotten)
 
     def explain(self, query: ExplainQuery) -> Deferred[dict[str, Any]]:
         """See ``Controls``."""
@@ -165,9 +165,10 @@ class ProcessControls:
         """See ``Controls``."""
         find_pool(self._balancer.pools, pool)
 
-    def check_backend(self, pool: str, backend: str) -> None:
+    def backend(self, pool: str, backend: str) -> dict[str, Any]:
         """See ``Controls``."""
-        find_backend(self._balancer.pools, pool, backend)
+        its, found = find_backend(self._balancer.pools, pool, backend)
+        return shown_backend(found, self._last_check(its, found))
 
     def change_config(self, change: ChangeConfig, order: Order) -> Deferred[Any]:
         """See ``Controls``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from attrs import frozen
 from twisted.internet.defer import Deferred
 
 from tcpbalance.control.api_request import ApiAnswer, ApiRequest
@@ -9,14 +10,14 @@ from tcpbalance.control.controls import Controls
 from tcpbalance.control.routes import ApiRoute
 
 
+@frozen
 class RunningConfigHandler:
     """Serves the requests.
 
     :param controls: have the configuration.
     """
 
-    def __init__(self, controls: Controls) -> None:
-        self._controls = controls
+    _controls: Controls
 
     def routes(self) -> list[ApiRoute]:
         """Give the operations."""

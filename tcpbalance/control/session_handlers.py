@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
+from attrs import frozen
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 
 from tcpbalance.control.api_request import ApiAnswer, ApiRequest
+from tcpbalance.control.changes_log import log_change
 from tcpbalance.control.controls import Controls
 from tcpbalance.control.routes import ApiRoute
 from tcpbalance.control.session_id import SessionId
@@ -15,16 +16,14 @@ from tcpbalance.control.sessions import no_such_session
 from tcpbalance.control.sessions_query import read_sessions_query
 
 
+@frozen
 class SessionHandlers:
     """Serves the requests.
 
     :param controls: what they ask.
     """
 
-    _log = Logger()
-
-    def __init__(self, controls: Controls) -> None:
-        self._controls = controls
+    _controls: Controls
 
     def routes(self) -> list[ApiRoute]:
         """Give the operations."""
@@ -42,15 +41,14 @@ class SessionHandlers:
         return self._controls.session(_id(request)).addCallback(ApiAnswer.of)
 
     def _end_session(self, request: ApiRequest) -> Deferred[ApiAnswer]:
-        return self._controls.end_session(_id(request)).addCallback(self._has_ended, request)
-
-    def _has_ended(self, session: dict[str, Any], request: ApiRequest) -> ApiAnswer:
-        self._log.info(
-            "admin: {peer} has ended session {id} of frontend {frontend}, client {client}",
-            peer=request.peer,
-            **{key: session[key] for key in ("id", "frontend", "client")},
+        session_id = _id(request)
+        ended = log_change(
+            request,
+            f"ends session {session_id}",
+            partial(self._controls.end_session, session_id),
+            lambda before: f"done, frontend {before['frontend']}, client {before['client']}",
         )
-        return ApiAnswer.of(session)
+        return ended.addCallback(ApiAnswer.of)
 
 
 def _id(request: ApiRequest) -> SessionId:

@@ -56,7 +56,10 @@ def _pool(pool: Pool, counted: Mapping[str, Any], last_check: LastCheck) -> dict
     return {
         "name": pool.name,
         "backends": [
-            _backend(backend, counted["backends"].get(_key(backend), {}), last_check(pool, backend))
+            {
+                **shown_backend(backend, last_check(pool, backend)),
+                "counters": counted["backends"].get(_key(backend), {}),
+            }
             for backend in pool.backends
         ],
         "affinity": None if pool.affinity is None else len(pool.affinity),
@@ -78,7 +81,8 @@ def shown_check(result: CheckResult) -> dict[str, Any]:
     }
 
 
-def _backend(backend: Backend, counters: Counters, last_check: CheckResult | None) -> dict[str, Any]:
+def shown_backend(backend: Backend, last_check: CheckResult | None) -> dict[str, Any]:
+    """Give a backend as the API shows it, its counters aside."""
     return {
         "name": backend.name,
         "address": str(backend.address),
@@ -91,5 +95,4 @@ def _backend(backend: Backend, counters: Counters, last_check: CheckResult | Non
         "max_connections": backend.max_connections,
         "backup": backend.backup,
         "last_check": None if last_check is None else shown_check(last_check),
-        "counters": counters,
     }

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 
 from tcpbalance.config.models import Config
 from tcpbalance.config.shown import shown_config
-from tcpbalance.control.affinity import AffinityQuery, forget_affinity, list_affinity
+from tcpbalance.control.affinity import AffinityQuery, Forgotten, forget_affinity, list_affinity
 from tcpbalance.control.api_request import ApiError
 from tcpbalance.control.ban_events import FewerBans
 from tcpbalance.control.bans import BansQuery, frontends_with_bans, list_bans
@@ -26,7 +26,7 @@ from tcpbalance.control.report import OF_STATUS, Report, report_of, sum_of, with
 from tcpbalance.control.session_id import SessionId
 from tcpbalance.control.sessions import SessionsPage, the_session
 from tcpbalance.control.sessions_query import SessionsQuery
-from tcpbalance.control.view import View, view_of
+from tcpbalance.control.view import View, shown_backend, view_of
 from tcpbalance.health.history import CheckResult
 from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.pool import Pool
@@ -38,6 +38,7 @@ from tcpbalance.workers.questions import (
     LOOK_AT_SESSION,
     REPORT,
     SESSIONS,
+    Answers,
 )
 from tcpbalance.workers.shared_state import ToWorker
 from tcpbalance.workers.supervisor import Supervisor
@@ -72,9 +73,10 @@ class FleetControls:
         """See ``Controls``."""
         return self._supervisor.questions.ask(REPORT).addCallback(self._view)
 
-    def _view(self, answers: list[tuple[ToWorker, Any]]) -> View:
+    def _view(self, answers: Answers) -> View:
         pools = self._supervisor.pools.pools
-        counted = sum_of([self._supervisor.questions.past, *(_of_worker(*answer) for answer in answers)])
+        past, of_workers = self._supervisor.questions.past, answers.complete()
+        counted = sum_of([past, *(_of_worker(*answer) for answer in of_workers)])
         own = {**at_once(report_of({}, pools)), "processes": []}
         return view_of(self.config, pools, sum_of([without(counted, OF_STATUS), own]), self._last_check)
 
@@ -82,7 +84,9 @@ class FleetControls:
         """See ``Controls``."""
         answers = self._supervisor.questions.ask(SESSIONS, {"query": query.parameters})
         return answers.addCallback(
-            lambda found: SessionsPage.of(query, [(worker.place, listed) for worker, listed in found])
+            lambda found: SessionsPage.of(
+                query, [(worker.place, listed) for worker, listed in found.complete()]
+            )
         )
 
     def session(self, session_id: SessionId) -> Deferred[dict[str, Any]]:
@@ -94,10 +98,8 @@ class FleetControls:
         return self._about_session(session_id, END_SESSION)
 
     def _about_session(self, session_id: SessionId, about: str) -> Deferred[dict[str, Any]]:
-        answers = self._supervisor.questions.ask(about, {"id": str(session_id)}, session_id.worker)
-        return answers.addCallback(
-            lambda found: the_session(next((it for _, it in found if it is not None), None), session_id)
-        )
+        found = self._supervisor.questions.find(about, {"id": str(session_id)}, session_id.worker)
+        return found.addCallback(the_session, session_id)
 
     def checks(self, pool: str, backend: str) -> Sequence[CheckResult]:
         """See ``Controls``."""
@@ -128,25 +130,26 @@ class FleetControls:
         return in_pieces(self._reactor, list_affinity(pools, query))
 
     @inlineCallbacks
-    def forget_affinity(self, query: AffinityQuery) -> Generator[Deferred[Any], Any, int]:
+    def forget_affinity(self, query: AffinityQuery) -> Generator[Deferred[Any], Any, Forgotten]:
         """See ``Controls``."""
         pools = self._supervisor.pools.pools
         check_names(pools, query.pool, query.backend)
         # First here, so that no worker is sent it any more; then there; and then what they had sent before.
         count: int = yield in_pieces(self._reactor, forget_affinity(pools, query))
-        yield self._supervisor.questions.ask(FORGET_AFFINITY, {"query": query.parameters})
+        answers: Answers = yield self._supervisor.questions.ask(FORGET_AFFINITY, {"query": query.parameters})
         count += yield in_pieces(self._reactor, forget_affinity(pools, query))
-        return count
+        return Forgotten(count, tuple(sorted({silent.place for silent in answers.missing})))
 
     @inlineCallbacks
     def explain(self, query: ExplainQuery) -> Generator[Deferred[Any], Any, dict[str, Any]]:
         """See ``Controls``: asks the worker that the client belongs to."""
         check_frontend(list(self.config.frontends), query.frontend)
         place = owner(query.packed, self.config.workers)
-        answers = yield self._supervisor.questions.ask(EXPLAIN, {"query": query.parameters}, place)
-        for worker, found in answers:
+        answers: Answers = yield self._supervisor.questions.ask(EXPLAIN, {"query": query.parameters}, place)
+        for worker, found in answers.given:
             if found is not None and self._supervisor.serves(worker):
                 return {**found, "worker": place}
+        answers.complete()
         raise ApiError(503, "not_serving", f"worker {place} does not serve {query.frontend} now: ask again")
 
     def shown_config(self) -> Deferred[dict[str, Any]]:
@@ -166,9 +169,10 @@ class FleetControls:
         """See ``Controls``."""
         find_pool(self._supervisor.pools.pools, pool)
 
-    def check_backend(self, pool: str, backend: str) -> None:
+    def backend(self, pool: str, backend: str) -> dict[str, Any]:
         """See ``Controls``."""
-        find_backend(self._supervisor.pools.pools, pool, backend)
+        its, found = find_backend(self._supervisor.pools.pools, pool, backend)
+        return shown_backend(found, self._last_check(its, found))
 
     def change_config(self, change: ChangeConfig, order: Order) -> Deferred[Any]:
         """See ``Controls``."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import mmap
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import count
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail, gatherResults
+from attrs import frozen
+from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
@@ -56,6 +57,41 @@ def _read_answer(descriptor: int) -> Any:
         return json.loads(memory[:])
 
 
+class WorkerSilent(ApiError):
+    """A worker has not answered. What it was asked to do it does as soon as it goes on.
+
+    :param place: its number.
+    :param why: it has not, such as ``has ended meanwhile``.
+    """
+
+    may_be_done = True
+
+    def __init__(self, place: int, why: str) -> None:
+        super().__init__(503, "worker_silent", f"worker {place} {why}: ask again")
+        self.place = place
+
+
+@frozen
+class Answers:
+    """What has come of a question.
+
+    :ivar given: each worker that has answered, with its answer.
+    :ivar missing: the others.
+    """
+
+    given: list[tuple[ToWorker, Any]]
+    missing: list[WorkerSilent]
+
+    def complete(self) -> list[tuple[ToWorker, Any]]:
+        """Give the answers.
+
+        :raises WorkerSilent: one is missing.
+        """
+        for silent in self.missing:
+            raise silent
+        return self.given
+
+
 class _AskedWorker:
     """One question to one worker."""
 
@@ -92,20 +128,45 @@ class Questions:
         """See ``SharedState``: from now on it is asked, too."""
         self._latest[worker] = None
 
-    def ask(
-        self, about: str, more: Mapping[str, Any] = {}, place: int | None = None
-    ) -> Deferred[list[tuple[ToWorker, Any]]]:
+    def ask(self, about: str, more: Mapping[str, Any] = {}, place: int | None = None) -> Deferred[Answers]:
         """Ask all processes, those that drain among them.
 
         :param about: what is asked.
         :param more: about it.
         :param place: asks only the processes that have, or had, this place; None for all.
-        :returns: each with its answer. Fails with ApiError where one does not answer in time, or ends, or the
-            question is too long for a message.
+        :returns: fires when each has answered, has ended, or has been silent for too long; fails with
+            ApiError where the question is too long for a message.
         """
-        answers = [self._ask(worker, about, more) for worker in self._latest if place in (None, worker.place)]
-        all_of_them: Deferred[Any] = gatherResults(answers, consumeErrors=True)
-        return all_of_them.addErrback(_first_failure)
+        asked = [self._ask(worker, about, more) for worker in self._latest if place in (None, worker.place)]
+        return DeferredList(asked, consumeErrors=True).addCallback(_answers)
+
+    def find(self, about: str, more: Mapping[str, Any], place: int) -> Deferred[Any]:
+        """Ask the processes that have, or had, a place for what one of them has.
+
+        :returns: fires with the first answer that is not None, or with None where each has said so; fails
+            with WorkerSilent where it may be at one that has not answered, and see `ask`.
+        """
+        found: Deferred[Any] = Deferred()
+
+        def look(answer: tuple[ToWorker, Any]) -> tuple[ToWorker, Any]:
+            if answer[1] is not None and not found.called:
+                found.callback(answer[1])
+            return answer
+
+        def conclude(results: Any) -> None:
+            if not found.called:
+                try:
+                    _answers(results).complete()
+                except ApiError:
+                    found.errback()
+                else:
+                    found.callback(None)
+
+        asked = [self._ask(worker, about, more) for worker in self._latest if worker.place == place]
+        for answer in asked:
+            answer.addCallback(look)
+        DeferredList(asked, consumeErrors=True).addCallback(conclude)
+        return found
 
     def _ask(self, worker: ToWorker, about: str, more: Mapping[str, Any]) -> Deferred[tuple[ToWorker, Any]]:
         number = next(self._numbers)
@@ -146,11 +207,19 @@ class Questions:
             self._settle(number, _no_answer(worker, "has ended meanwhile"))
 
 
-def _first_failure(failure: Failure) -> Failure:
-    found: Failure = failure.value.subFailure  # type: ignore[union-attr]  # of a FirstError
-    return found
+def _answers(results: Iterable[tuple[bool, Any]]) -> Answers:
+    """Sort what has come of the questions to each worker."""
+    given, missing = [], []
+    for is_answer, result in results:
+        if is_answer:
+            given.append(result)
+        elif isinstance(result.value, WorkerSilent):
+            missing.append(result.value)
+        else:
+            result.raiseException()
+    return Answers(given, missing)
 
 
 def _no_answer(worker: ToWorker, why: str) -> Failure:
-    error = ApiError(503, "worker_silent", f"worker {worker.place} {why}: ask again")
+    error = WorkerSilent(worker.place, why)
     return Failure(error)  # type: ignore[no-untyped-call]  # Twisted's is not annotated

@@ -37,7 +37,7 @@ def test_a_client_is_banned_and_let_in_again(stage: Stage) -> None:
         status, answer = admin.ask("POST", BANS, ban)
         assert (status, answer["client"], answer["seconds"]) == (200, CLIENT, 600.0)
         daemon.wait_for_log(
-            rf"admin: 127\.0\.0\.1:\d+ has banned client {CLIENT} at frontend strict for 600 s"
+            rf"admin: 127\.0\.0\.1:\d+ bans client {CLIENT} at frontend strict for 600 s: done"
         )
         until(lambda: is_refused(strict, CLIENT), "refused")
         assert not is_refused(strict, OTHER)
@@ -48,7 +48,7 @@ def test_a_client_is_banned_and_let_in_again(stage: Stage) -> None:
 
         status, answer = admin.ask("DELETE", f"{BANS}/{CLIENT}", {})
         assert (status, answer) == (200, {"client": CLIENT, "frontends": ["strict"]})
-        daemon.wait_for_log(rf"has lifted the ban of client {CLIENT} at frontend strict")
+        daemon.wait_for_log(rf"lifts the ban of client {CLIENT} at all frontends: done")
         until(lambda: not is_refused(strict, CLIENT), "let in")
         assert admin.get(BANS)["total"] == 0
         assert admin.ask("DELETE", f"{BANS}/{CLIENT}?frontend=strict", {})[0] == 404

@@ -30,7 +30,7 @@ def test_a_backend_gets_another_weight_until_the_next_reload(stage: Stage) -> No
         assert (event["weight"], event["before"], event["by"].partition(":")[0]) == (3, 1, "127.0.0.1")
         # Each worker begins its cycle somewhere else.
         assert 28 <= shares(daemon.port)[b"a"] <= 32
-        daemon.wait_for_log(r"admin: 127\.0\.0\.1:\d+ has set backend a to weight 3 of pool web")
+        daemon.wait_for_log(r"admin: 127\.0\.0\.1:\d+ sets backend a of pool web to weight 3: done")
         daemon.send(signal.SIGHUP)
         assert stream.wait_for("backend_weight")["weight"] == 1
         assert admin.get(BACKEND_A)["weight"] == 1
@@ -112,6 +112,7 @@ def test_what_makes_no_sense_is_refused_as_in_the_file_and_nothing_changes(stage
         assert admin.ask("DELETE", f"{BACKENDS}/b", {})[0] == 200
         status, answer = admin.ask("DELETE", f"{BACKENDS}/a", {})
         assert (status, answer["error"]["message"]) == (409, "backends must have at least one backend")
+        daemon.wait_for_log("removes backend a of pool web: refused: .* must have at least one backend")
 
 
 def test_many_changes_at_once_are_all_made(stage: Stage) -> None:

@@ -45,7 +45,7 @@ def test_a_reload_says_what_it_has_changed(stage: Stage) -> None:
         assert admin.get("/api/v1/plan")["summary"] == "no change"
         status, answer = admin.ask("POST", "/api/v1/reload", {})
         assert (status, answer["summary"], answer["config"]["revision"]) == (200, "no change", 2)
-        daemon.wait_for_log(r"admin: 127\.0\.0\.1:\d+ has the configuration file read again")
+        daemon.wait_for_log(r"admin: 127\.0\.0\.1:\d+ has the configuration file read again: done")
 
 
 def test_a_file_with_mistakes_is_refused_with_all_of_them(stage: Stage) -> None:

@@ -112,7 +112,7 @@ def test_one_is_ended_and_the_others_go_on(stage: Stage) -> None:
         status, answer = admin.ask("DELETE", f"{SESSIONS}/{ended['id']}", {})
         assert (status, answer["error"]["code"]) == (404, "no_such_session")
         assert admin.ask("GET", f"{SESSIONS}/{ended['id']}")[0] == 404
-        daemon.wait_for_log(rf"admin: 127\.0\.0\.1:\d+ has ended session {ended['id']} of frontend web")
+        daemon.wait_for_log(rf"admin: 127\.0\.0\.1:\d+ ends session {ended['id']}: done, frontend web, client ")
         log = stage.folder / "access.log"
         until(lambda: log.read_text().endswith("\n"), "a record")
         record = json.loads(log.read_text())

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 
 from tcpbalance.control.api_request import ApiError
 from tcpbalance.workers.messages import MAX_MESSAGE, Message, encode
-from tcpbalance.workers.questions import REPORT, WORKERS_ANSWER_WITHIN, Questions, write_answer
+from tcpbalance.workers.questions import REPORT, WORKERS_ANSWER_WITHIN, Answers, Questions, write_answer
 
 FRONT = {"connections_total": 3, "connections_active": 1}
 
@@ -72,12 +72,13 @@ def test_all_are_asked_and_each_answer_comes_with_its_worker(clock: Clock, quest
     workers[1].answer("b")
     assert not asked.called
     workers[0].answer("a" * 100_000)
-    assert asked.result == [(workers[0], "a" * 100_000), (workers[1], "b")]
+    assert asked.result == Answers([(workers[0], "a" * 100_000), (workers[1], "b")], [])
     assert not clock.getDelayedCalls()
 
 
 def test_without_workers_there_is_nothing_to_wait_for(questions: Questions) -> None:
-    assert questions.ask("anything").result == []
+    assert questions.ask("anything").result == Answers([], [])
+    assert questions.find("anything", {}, 0).result is None
 
 
 def test_one_that_does_not_answer_in_time_is_named(clock: Clock, questions: Questions) -> None:
@@ -85,8 +86,10 @@ def test_one_that_does_not_answer_in_time_is_named(clock: Clock, questions: Ques
     asked = questions.ask("anything")
     workers[0].answer("a")
     clock.advance(WORKERS_ANSWER_WITHIN)
-    error = failure_of(asked)
+    assert asked.result.given == [(workers[0], "a")]
+    error = failure_of(asked.addCallback(Answers.complete))
     assert (error.status, str(error)) == (503, "worker 1 has not answered for 2 s: ask again")
+    assert error.may_be_done
     workers[1].answer("late")
     assert questions.ask("anything").called is False
 
@@ -95,9 +98,50 @@ def test_one_that_ends_meanwhile_is_named(clock: Clock, questions: Questions) ->
     worker = Worker(3, questions)
     asked = questions.ask("anything")
     questions.has_ended(worker)
-    assert str(failure_of(asked)) == "worker 3 has ended meanwhile: ask again"
+    (missing,) = asked.result.missing
+    assert str(missing) == "worker 3 has ended meanwhile: ask again"
     assert not clock.getDelayedCalls()
-    assert questions.ask("anything").result == []
+    assert questions.ask("anything").result == Answers([], [])
+
+
+def test_the_first_that_has_it_answers_for_all(clock: Clock, questions: Questions) -> None:
+    draining, present, _ = (Worker(place, questions) for place in (1, 1, 0))
+    found = questions.find("anything", {}, 1)
+    draining.answer(None)
+    assert not found.called
+    present.answer("a")
+    assert found.result == "a"
+    assert not clock.getDelayedCalls()
+
+
+def test_what_one_has_is_known_before_another_one_answers(clock: Clock, questions: Questions) -> None:
+    _, present = (Worker(1, questions) for _ in range(2))
+    found = questions.find("anything", {}, 1)
+    present.answer("a")
+    assert found.result == "a"
+    clock.advance(WORKERS_ANSWER_WITHIN)
+    assert found.result == "a"
+
+
+def test_what_none_has_is_not_there(questions: Questions) -> None:
+    workers = [Worker(1, questions) for _ in range(2)]
+    found = questions.find("anything", {}, 1)
+    for worker in workers:
+        worker.answer(None)
+    assert found.result is None
+
+
+def test_where_one_is_silent_that_may_have_it_nothing_is_said(clock: Clock, questions: Questions) -> None:
+    workers = [Worker(1, questions) for _ in range(2)]
+    found = questions.find("anything", {}, 1)
+    workers[0].answer(None)
+    clock.advance(WORKERS_ANSWER_WITHIN)
+    assert str(failure_of(found)) == "worker 1 has not answered for 2 s: ask again"
+
+
+def test_one_that_is_too_long_to_be_found_is_refused(questions: Questions) -> None:
+    Worker(1, questions)
+    assert failure_of(questions.find("anything", {"id": "x" * MAX_MESSAGE}, 1)).code == "too_long"
 
 
 def test_a_question_that_is_too_long_is_refused_and_leaves_nothing(
