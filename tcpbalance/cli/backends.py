@@ -102,7 +102,7 @@ def _change(
 ) -> tuple[NamedBackend, Mapping[str, Any]]:
     from tcpbalance.cli.backend_names import find_named
 
-    named = find_named(client.get("pools")["pools"], name)
+    named = find_named(client.get("pools", counters="false")["pools"], name)
     return named, client.change("PATCH", "pools", named.pool, "backends", named.backend, content=wanted)
 
 

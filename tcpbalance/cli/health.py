@@ -30,7 +30,7 @@ def _health(arguments: argparse.Namespace) -> int:
     from tcpbalance.cli.terminal import paint_of_output, show, table_width
 
     client = client_of(arguments)
-    named = find_named(client.get("pools")["pools"], arguments.backend)
+    named = find_named(client.get("pools", counters="false")["pools"], arguments.backend)
     answer = client.get("pools", named.pool, "backends", named.backend, "health")
     if arguments.json:
         import json

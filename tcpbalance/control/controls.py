@@ -15,6 +15,7 @@ from tcpbalance.control.config_orders import ChangeConfig
 from tcpbalance.control.events import Events
 from tcpbalance.control.explain import ExplainQuery
 from tcpbalance.control.reloading import ConfigState
+from tcpbalance.control.report import EVERYTHING, Scope
 from tcpbalance.control.session_id import SessionId
 from tcpbalance.control.sessions import SessionsPage
 from tcpbalance.control.sessions_query import SessionsQuery
@@ -40,9 +41,10 @@ class Controls(Protocol):
     @property
     def config(self) -> Config: ...
 
-    def view(self) -> Deferred[View]:
-        """Look at everything.
+    def view(self, scope: Scope = EVERYTHING) -> Deferred[View]:
+        """Look at the state.
 
+        :param scope: the part of it that is asked for.
         :returns: fails with ApiError where a part of it cannot be had.
         """
         ...

@@ -7,7 +7,6 @@ from typing import Any
 
 from tcpbalance.config.messages import guess, value_text
 from tcpbalance.control.api_request import ApiError
-from tcpbalance.control.view import View
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
 
@@ -70,14 +69,6 @@ def named(kind: str, those: list[dict[str, Any]], name: str) -> dict[str, Any]:
         if one["name"] == name:
             return one
     raise no_such(kind, name, [one["name"] for one in those])
-
-
-def backend_in(view: View, pool: str, backend: str) -> dict[str, Any]:
-    """Find a backend in a view.
-
-    :raises ApiError: there is none.
-    """
-    return named("backend", named("pool", view["pools"], pool)["backends"], backend)
 
 
 def no_such(kind: str, name: str, names: Sequence[str]) -> ApiError:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from attrs import frozen
 from twisted.internet.defer import Deferred
 
 from tcpbalance.control.api_request import ApiAnswer, ApiRequest
 from tcpbalance.control.controls import Controls
-from tcpbalance.control.finding import backend_in, named
+from tcpbalance.control.finding import check_frontend, named
+from tcpbalance.control.json_pieces import json_pieces
+from tcpbalance.control.parameters import check_parameters, read_parameter, read_truth
+from tcpbalance.control.report import EVERYTHING, Scope
 from tcpbalance.control.routes import ApiRoute
+from tcpbalance.control.view import View
 
 
+@frozen
 class Handlers:
     """Serves the requests.
 
@@ -20,9 +26,8 @@ class Handlers:
     :param about: what never changes of this balancer, such as its version.
     """
 
-    def __init__(self, controls: Controls, about: Mapping[str, Any]) -> None:
-        self._controls = controls
-        self._about = about
+    _controls: Controls
+    _about: Mapping[str, Any]
 
     def routes(self) -> list[ApiRoute]:
         """Give the operations."""
@@ -36,39 +41,63 @@ class Handlers:
             ApiRoute("GET", "/api/v1/pools/{pool}/backends/{backend}", self._backend),
         ]
 
+    def _show(self, scope: Scope, part: Callable[[View], object]) -> Deferred[ApiAnswer]:
+        """Answer with a part of the view."""
+        view = self._controls.view(scope)
+        return view.addCallback(lambda its: ApiAnswer(body=json_pieces(part(its))))
+
     def _status(self, request: ApiRequest) -> Deferred[ApiAnswer]:
-        return self._controls.view().addCallback(
-            lambda view: ApiAnswer.of(
-                {
-                    **self._about,
-                    "access": "read_only" if request.reads_only else "full",
-                    "config": self._controls.configured.shown(),
-                    "processes": view["processes"],
-                }
-            )
+        return self._show(
+            Scope(frontends=(), pools=()),
+            lambda view: {
+                **self._about,
+                "access": "read_only" if request.reads_only else "full",
+                "config": self._controls.configured.shown(),
+                "processes": view["processes"],
+            },
         )
 
     def _view(self, request: ApiRequest) -> Deferred[ApiAnswer]:
-        return self._controls.view().addCallback(ApiAnswer.of)
+        return self._show(EVERYTHING, lambda view: view)
 
     def _frontends(self, request: ApiRequest) -> Deferred[ApiAnswer]:
-        return self._controls.view().addCallback(lambda view: ApiAnswer.of({"frontends": view["frontends"]}))
+        return self._show(
+            Scope(pools=(), processes=False, counters=_counters(request)),
+            lambda view: {"frontends": view["frontends"]},
+        )
 
     def _frontend(self, request: ApiRequest) -> Deferred[ApiAnswer]:
-        return self._controls.view().addCallback(
-            lambda view: ApiAnswer.of(named("frontend", view["frontends"], request.names["frontend"]))
+        name = request.names["frontend"]
+        check_frontend(list(self._controls.config.frontends), name)
+        return self._show(
+            Scope(frontends=(name,), pools=(), processes=False, counters=_counters(request)),
+            lambda view: named("frontend", view["frontends"], name),
         )
 
     def _pools(self, request: ApiRequest) -> Deferred[ApiAnswer]:
-        return self._controls.view().addCallback(lambda view: ApiAnswer.of({"pools": view["pools"]}))
+        return self._show(
+            Scope(frontends=(), processes=False, counters=_counters(request)),
+            lambda view: {"pools": view["pools"]},
+        )
 
     def _pool(self, request: ApiRequest) -> Deferred[ApiAnswer]:
-        return self._controls.view().addCallback(
-            lambda view: ApiAnswer.of(named("pool", view["pools"], request.names["pool"]))
+        name = request.names["pool"]
+        self._controls.check_pool(name)
+        return self._show(
+            Scope(frontends=(), pools=(name,), processes=False, counters=_counters(request)),
+            lambda view: named("pool", view["pools"], name),
         )
 
     def _backend(self, request: ApiRequest) -> Deferred[ApiAnswer]:
-        names = request.names
-        return self._controls.view().addCallback(
-            lambda view: ApiAnswer.of(backend_in(view, names["pool"], names["backend"]))
+        pool, name = request.names["pool"], request.names["backend"]
+        self._controls.backend(pool, name)
+        return self._show(
+            Scope((), (pool,), name, processes=False, counters=_counters(request)),
+            lambda view: named("backend", named("pool", view["pools"], pool)["backends"], name),
         )
+
+
+def _counters(request: ApiRequest) -> bool:
+    """Whether counters are asked for, for which workers are."""
+    check_parameters(request.query, ("counters",))
+    return read_parameter(request.query, "counters", read_truth, True)

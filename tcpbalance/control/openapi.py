@@ -127,6 +127,20 @@ _AFFINITY_QUERY: Mapping[str, Schema] = {"pool": TEXT, "client": TEXT, "backend"
 
 _RELOADED = {"summary": TEXT, "plan": ref("Plan")}
 
+_VIEW_QUERY: Mapping[str, Schema] = {
+    "counters": {
+        "type": "boolean",
+        "default": True,
+        "description": "Whether there are counters in the answer, for which workers are asked.",
+    }
+}
+
+
+def _shown(summary: str, answer: Schema) -> dict[str, Any]:
+    """Describe an operation that shows a part of the state."""
+    return _operation(summary, answer, query=_VIEW_QUERY)
+
+
 _PATHS: dict[str, Any] = {
     "/api/v1/status": _path(get=_operation("Show the program and its processes.", ref("Status"))),
     "/api/v1/view": _path(
@@ -139,12 +153,10 @@ _PATHS: dict[str, Any] = {
             ),
         )
     ),
-    "/api/v1/frontends": _path(
-        get=_operation("List the frontends.", table(frontends=array(ref("Frontend"))))
-    ),
-    "/api/v1/frontends/{frontend}": _path("frontend", get=_operation("Show a frontend.", ref("Frontend"))),
-    "/api/v1/pools": _path(get=_operation("List the pools.", table(pools=array(ref("Pool"))))),
-    "/api/v1/pools/{pool}": _path("pool", get=_operation("Show a pool.", ref("Pool"))),
+    "/api/v1/frontends": _path(get=_shown("List the frontends.", table(frontends=array(ref("Frontend"))))),
+    "/api/v1/frontends/{frontend}": _path("frontend", get=_shown("Show a frontend.", ref("Frontend"))),
+    "/api/v1/pools": _path(get=_shown("List the pools.", table(pools=array(ref("Pool"))))),
+    "/api/v1/pools/{pool}": _path("pool", get=_shown("Show a pool.", ref("Pool"))),
     "/api/v1/pools/{pool}/backends": _path(
         "pool",
         post=_operation(
@@ -157,7 +169,7 @@ _PATHS: dict[str, Any] = {
     "/api/v1/pools/{pool}/backends/{backend}": _path(
         "pool",
         "backend",
-        get=_operation("Show a backend.", ref("Backend")),
+        get=_shown("Show a backend.", ref("Backend")),
         patch=_operation(
             "Change a backend: all that is asked for, or nothing.",
             ref("ChangedBackend"),

@@ -198,9 +198,11 @@ SCHEMAS: dict[str, Schema] = {
         config=ref("ConfigState"),
         processes=array(ref("Process")),
     ),
-    "Frontend": table(name=TEXT, listen=array(TEXT), pools=array(TEXT), tls=TRUTH, counters=COUNTERS),
+    "Frontend": table(
+        ("counters",), name=TEXT, listen=array(TEXT), pools=array(TEXT), tls=TRUTH, counters=COUNTERS
+    ),
     "Check": table(time=TIME, passed={"type": ["boolean", "null"]}, cause=TEXT, seconds=NUMBER),
-    "Backend": table(**_BACKEND, counters=COUNTERS),
+    "Backend": table(("counters",), **_BACKEND, counters=COUNTERS),
     "ChangedBackend": table(**_BACKEND, lasts=LASTS),
     "NewBackend": table(
         ("name", "weight", "max_connections", "backup", "server_name", "state"),
@@ -217,6 +219,7 @@ SCHEMAS: dict[str, Schema] = {
         "minProperties": 1,
     },
     "Pool": table(
+        ("counters",),
         name=TEXT,
         backends=array(ref("Backend")),
         affinity={"type": ["integer", "null"], "description": "Clients that are remembered."},

@@ -54,6 +54,16 @@ def read_limit(text: str) -> int:
     return limit
 
 
+def read_truth(text: str) -> bool:
+    """Read whether something is so.
+
+    :raises SettingError: it is neither ``true`` nor ``false``.
+    """
+    if text not in ("true", "false"):
+        raise SettingError(f"must be true or false, got {value_text(text)}")
+    return text == "true"
+
+
 def _number(text: str) -> str | float | int:
     """Give a bare number as one: a query has only text."""
     if text.isdecimal() and len(text) < 20:

@@ -25,7 +25,7 @@ from tcpbalance.control.finding import check_frontend, check_names, find_backend
 from tcpbalance.control.in_pieces import in_pieces
 from tcpbalance.control.pool_events import PoolEvents, SubscribedPools
 from tcpbalance.control.reloading import ConfigFile, ConfigState
-from tcpbalance.control.report import report_of, sum_of
+from tcpbalance.control.report import EVERYTHING, Scope, report_of
 from tcpbalance.control.session_id import SessionId
 from tcpbalance.control.sessions import (
     ActOnSession,
@@ -75,12 +75,14 @@ class ProcessControls:
         assert config is not None
         return config
 
-    def view(self) -> Deferred[View]:
+    def view(self, scope: Scope = EVERYTHING) -> Deferred[View]:
         """See ``Controls``."""
-        report = in_pieces(self._reactor, report_of(self._balancer.factories, self._balancer.pools))
-        return report.addCallback(
-            lambda own: view_of(self.config, self._balancer.pools, sum_of([own]), self._last_check)
-        )
+        return in_pieces(self._reactor, self._view(scope))
+
+    def _view(self, scope: Scope) -> Generator[None, None, View]:
+        entries = yield from report_of(scope, self._balancer.factories, self._balancer.pools)
+        view = yield from view_of(self.config, self._balancer.pools, dict(entries), scope, self._last_check)
+        return view
 
     def sessions(self, query: SessionsQuery) -> Deferred[SessionsPage]:
         """See ``Controls``."""

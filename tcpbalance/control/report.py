@@ -1,13 +1,20 @@
-"""What one process knows of its own sessions, as JSON takes it, so that those of several can be added up."""
+"""What one process knows of its own sessions, as JSON takes it, so that those of several can be added up.
+
+A process may have thousands of backends, so all work on reports comes in pieces.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Collection, Generator, Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
+
+import attrs
+from attrs import frozen
 
 from tcpbalance.net import descriptors
 from tcpbalance.overload.gauges import open_descriptors, resident_memory
+from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.factory import FrontendFactory
 from tcpbalance.stats import add_up
@@ -15,104 +22,133 @@ from tcpbalance.stats import add_up
 Counters: TypeAlias = dict[str, int]
 """By their names; see ``stats``."""
 
-Report: TypeAlias = dict[str, Any]
-"""``processes``: what each takes; ``frontends``: counters by name; ``pools``: by name, the counters of the
-pool without its backends, and those of its backends by their keys."""
+CountersKey: TypeAlias = tuple[str, ...]
+"""What counters are about: one of these words, and its names."""
+
+PROCESS = "process"
+"""What a process takes; its name is its id."""
+
+FRONTEND, POOL, BACKEND = "frontend", "pool", "backend"
+"""A pool has the counters of its queue alone. A backend has the name of its pool, its own and its address: one
+of the same name at another address is another backend."""
+
+Entry: TypeAlias = tuple[CountersKey, Counters]
+
+Report: TypeAlias = dict[CountersKey, Counters]
 
 STATE_NOW = frozenset({"connections_active", "queue_active"})
 """Counters that are the state now, which ends with the process."""
 
-OF_STATUS = frozenset({"ejections", "up_transitions", "down_transitions"})
+OF_STATUS = ("ejections", "up_transitions", "down_transitions")
 """Counters of changes of the status of backends, which follows that of the supervisor in each worker."""
 
-NO_REPORT: Report = {"processes": [], "frontends": {}, "pools": {}}
-"""The report of no process."""
+
+@frozen
+class Scope:
+    """Which part of the state is asked for.
+
+    :param frontends: the names of some; None for all.
+    :param pools: likewise.
+    :param backend: the name of the only backend of these pools; None for all.
+    :param processes: whether what each process takes is asked for.
+    :param counters: whether counters are asked for, which other processes may have.
+    """
+
+    frontends: Collection[str] | None = None
+    pools: Collection[str] | None = None
+    backend: str | None = None
+    processes: bool = True
+    counters: bool = True
+
+    @classmethod
+    def read(cls, content: Mapping[str, Any]) -> Self:
+        """Make it of what `content` has given."""
+        return cls(**content)
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        return attrs.asdict(self)
+
+    def has(self, key: CountersKey) -> bool:
+        """Whether counters of a frontend, pool or backend are asked for."""
+        kind, name, *more = key
+        if kind == FRONTEND:
+            return self.has_frontend(name)
+        return self.has_pool(name) and (self.backend is None or self.backend in more[:1])
+
+    def has_frontend(self, name: str) -> bool:
+        """Whether a frontend is asked for."""
+        return self.frontends is None or name in self.frontends
+
+    def has_pool(self, name: str) -> bool:
+        """Whether a pool is asked for."""
+        return self.pools is None or name in self.pools
+
+    def backends_of(self, pool: Pool) -> Iterable[Backend]:
+        """Give the backends of a pool that are asked for."""
+        if self.backend is None:
+            return pool.backends
+        return [backend for backend in pool.backends if backend.name == self.backend]
+
+
+EVERYTHING = Scope()
 
 
 def report_of(
-    factories: Mapping[str, FrontendFactory], pools: Iterable[Pool]
-) -> Generator[None, None, Report]:
+    scope: Scope, factories: Mapping[str, FrontendFactory], pools: Iterable[Pool]
+) -> Generator[None, None, list[Entry]]:
     """Make the report of this process, in pieces.
 
+    :param scope: what it has.
     :param factories: of the frontends, by name.
     :param pools: that they use.
     """
-    frontends: dict[str, Counters] = {}
+    entries: list[Entry] = [_process()] if scope.processes else []
     for name, factory in list(factories.items()):
-        frontends[name] = factory.stats.snapshot()
-        yield
-    by_pool: dict[str, Any] = {}
-    for pool in list(pools):
-        backends: dict[str, Counters] = {}
-        for backend in pool.backends:
-            backends[backend_key(backend.name, str(backend.address))] = backend.snapshot()
+        if scope.has_frontend(name):
+            entries.append(((FRONTEND, name), factory.stats.snapshot()))
             yield
-        by_pool[pool.name] = {"counters": pool.own_snapshot(), "backends": backends}
-    return {"processes": [_process()], "frontends": frontends, "pools": by_pool}
+    for pool in [pool for pool in pools if scope.has_pool(pool.name)]:
+        if scope.backend is None:
+            entries.append(((POOL, pool.name), pool.own_snapshot()))
+        for backend in scope.backends_of(pool):
+            entries.append((backend_key(pool, backend), backend.snapshot()))
+            yield
+    return entries
 
 
-def backend_key(name: str, address: str) -> str:
-    """Give the key of a backend in reports: one of the same name at another address is another backend."""
-    return f"{name}\n{address}"
+def backend_key(pool: Pool, backend: Backend) -> CountersKey:
+    """Give the key of the counters of a backend."""
+    return BACKEND, pool.name, backend.name, str(backend.address)
 
 
-def _process() -> dict[str, int]:
-    return {
-        "pid": os.getpid(),
+def _process() -> Entry:
+    pid = os.getpid()
+    takes = {
+        "pid": pid,
         "memory": resident_memory(),
         "descriptors": open_descriptors(),
         "max_descriptors": descriptors.limit(),
     }
+    return (PROCESS, str(pid)), takes
 
 
-def sum_of(reports: Iterable[Report]) -> Report:
-    """Add up what several processes have counted."""
-    processes: list[dict[str, int]] = []
-    frontends: dict[str, list[Counters]] = {}
-    pools: dict[str, list[Counters]] = {}
-    backends: dict[str, dict[str, list[Counters]]] = {}
-    for report in reports:
-        processes += report["processes"]
-        for name, counters in report["frontends"].items():
-            frontends.setdefault(name, []).append(counters)
-        for name, pool in report["pools"].items():
-            pools.setdefault(name, []).append(pool["counters"])
-            of_pool = backends.setdefault(name, {})
-            for key, counters in pool["backends"].items():
-                of_pool.setdefault(key, []).append(counters)
-    return {
-        "processes": processes,
-        "frontends": _added(frontends),
-        "pools": {
-            name: {"counters": add_up(parts), "backends": _added(backends[name])}
-            for name, parts in pools.items()
-        },
-    }
+def sum_of(parts: Iterable[Iterable[Entry]]) -> Generator[None, None, Report]:
+    """Add up what several processes have counted, in pieces."""
+    total: Report = {}
+    for part in parts:
+        for key, counters in part:
+            before = total.get(key)
+            total[key] = counters if before is None else add_up((before, counters))
+            yield
+    return total
 
 
-def _added(parts: Mapping[str, Iterable[Counters]]) -> dict[str, Counters]:
-    return {name: add_up(counters) for name, counters in parts.items()}
-
-
-def past_of(report: Report) -> Report:
+def past_of(report: Report) -> list[Entry]:
     """Give what stays of a report when its process has ended."""
-    return {**without(report, STATE_NOW), "processes": []}
-
-
-def without(report: Report, names: Collection[str]) -> Report:
-    """Give a report without some counters."""
-
-    def others(counters: Counters) -> Counters:
-        return {name: count for name, count in counters.items() if name not in names}
-
-    return {
-        **report,
-        "frontends": {name: others(counters) for name, counters in report["frontends"].items()},
-        "pools": {
-            name: {
-                "counters": others(pool["counters"]),
-                "backends": {key: others(counters) for key, counters in pool["backends"].items()},
-            }
-            for name, pool in report["pools"].items()
-        },
-    }
+    return [
+        (key, {name: count for name, count in counters.items() if name not in STATE_NOW})
+        for key, counters in report.items()
+        if key[0] != PROCESS
+    ]

@@ -3,44 +3,49 @@ all processes have counted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, TypeAlias
 
 from tcpbalance.config.models import Config
-from tcpbalance.control.report import Counters, Report, backend_key
+from tcpbalance.control.report import FRONTEND, POOL, PROCESS, Report, Scope, backend_key
 from tcpbalance.control.timestamps import timestamp
 from tcpbalance.health.history import CheckResult
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
 
 View: TypeAlias = dict[str, Any]
-"""``frontends`` and ``pools``, in the order of the configuration, and ``processes``."""
-
+"""``frontends`` and ``pools``, in the order of the configuration, and ``processes``, as far as they are asked
+for."""
 
 LastCheck = Callable[[Pool, Backend], CheckResult | None]
 """Gives the result of the last check of a backend; None where there is none."""
 
 
-def view_of(config: Config, pools: Iterable[Pool], total: Report, last_check: LastCheck) -> View:
-    """Put together what is known.
+def view_of(
+    config: Config, pools: Iterable[Pool], total: Report, scope: Scope, last_check: LastCheck
+) -> Generator[None, None, View]:
+    """Put together what is known, in pieces.
 
     :param pools: whose backends have the status that counts.
     :param total: see ``report.sum_of``.
+    :param scope: what is asked for.
     :param last_check: see above.
     """
+    frontends: list[dict[str, Any]] = []
+    for name in config.frontends:
+        if scope.has_frontend(name):
+            frontends.append({**_frontend(config, name), **_counters(scope, total.get((FRONTEND, name), {}))})
+            yield
+    shown_pools: list[dict[str, Any]] = []
     known = {pool.name: pool for pool in pools}
-    return {
-        "processes": total["processes"],
-        "frontends": [_frontend(config, name, total["frontends"].get(name, {})) for name in config.frontends],
-        "pools": [
-            _pool(known[name], total["pools"].get(name, {"counters": {}, "backends": {}}), last_check)
-            for name in config.pools
-            if name in known
-        ],
-    }
+    for name in config.pools:
+        if name in known and scope.has_pool(name):
+            shown_pools.append((yield from _pool(known[name], total, scope, last_check)))
+    processes = [takes for key, takes in total.items() if key[0] == PROCESS]
+    return {"processes": processes, "frontends": frontends, "pools": shown_pools}
 
 
-def _frontend(config: Config, name: str, counters: Counters) -> dict[str, Any]:
+def _frontend(config: Config, name: str) -> dict[str, Any]:
     frontend = config.frontends[name]
     routes = [route.pool for route in frontend.sni_routes]
     return {
@@ -48,27 +53,27 @@ def _frontend(config: Config, name: str, counters: Counters) -> dict[str, Any]:
         "listen": [str(address) for address in frontend.listen],
         "pools": list(dict.fromkeys([*([frontend.pool] if frontend.pool else []), *routes])),
         "tls": frontend.tls is not None,
-        "counters": counters,
     }
 
 
-def _pool(pool: Pool, counted: Mapping[str, Any], last_check: LastCheck) -> dict[str, Any]:
+def _pool(
+    pool: Pool, total: Report, scope: Scope, last_check: LastCheck
+) -> Generator[None, None, dict[str, Any]]:
+    backends: list[dict[str, Any]] = []
+    for backend in scope.backends_of(pool):
+        counters = _counters(scope, total.get(backend_key(pool, backend), {}))
+        backends.append({**shown_backend(backend, last_check(pool, backend)), **counters})
+        yield
     return {
         "name": pool.name,
-        "backends": [
-            {
-                **shown_backend(backend, last_check(pool, backend)),
-                "counters": counted["backends"].get(_key(backend), {}),
-            }
-            for backend in pool.backends
-        ],
+        "backends": backends,
         "affinity": None if pool.affinity is None else len(pool.affinity),
-        "counters": counted["counters"],
+        **_counters(scope, total.get((POOL, pool.name), {})),
     }
 
 
-def _key(backend: Backend) -> str:
-    return backend_key(backend.name, str(backend.address))
+def _counters(scope: Scope, counters: dict[str, int]) -> dict[str, Any]:
+    return {"counters": counters} if scope.counters else {}
 
 
 def shown_check(result: CheckResult) -> dict[str, Any]:

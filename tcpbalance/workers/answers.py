@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Generator, Iterable, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from twisted.logger import Logger
@@ -12,7 +12,7 @@ from tcpbalance.balancer import Balancer
 from tcpbalance.control.affinity import forget_affinity, read_what_to_forget
 from tcpbalance.control.explain import explain, read_explain_query
 from tcpbalance.control.in_pieces import at_once, in_pieces
-from tcpbalance.control.report import Report, report_of
+from tcpbalance.control.report import EVERYTHING, OF_STATUS, Entry, Scope, report_of
 from tcpbalance.control.session_id import SessionId
 from tcpbalance.control.sessions import (
     ListedSession,
@@ -61,48 +61,61 @@ class WorkerAnswers:
         """See ``WorkerSharedState``."""
         match message.content:
             case {"question": int(number), "about": str(about)}:
-                pieces = _ANSWERS[about](self._balancer, message.content)
-                answer = in_pieces(self._reactor, pieces)
-                answer.addCallback(lambda content: self._send({"answer": number, "about": about}, content))
+                answer = in_pieces(self._reactor, self._answer(about, message.content))
+                answer.addCallback(self._send, {"answer": number})
                 answer.addErrback(lambda failure: self._log.failure("a question has no answer", failure))
 
     def send_last_report(self) -> None:
         """Report once more, at the end."""
-        self._send({"last_report": True}, at_once(_report(self._balancer, {})))
+        question = {"scope": EVERYTHING.content}
+        self._send(at_once(self._answer(REPORT, question)), {"last_report": True})
 
-    def _send(self, content: Mapping[str, Any], answer: object) -> None:
-        descriptor = write_answer(answer)
+    def _answer(self, about: str, question: Question) -> Generator[None, None, int]:
+        """Write an answer; gives its descriptor."""
+        items = yield from _ANSWERS[about](self._balancer, question)
+        descriptor = yield from write_answer(items)
+        return descriptor
+
+    def _send(self, descriptor: int, content: Mapping[str, Any]) -> None:
         try:
             self._say(content, [descriptor])
         finally:
             os.close(descriptor)
 
 
-def _report(balancer: Balancer, _: Question) -> Generator[None, None, Report]:
-    return report_of(balancer.factories, balancer.pools)
+def _report(balancer: Balancer, question: Question) -> Generator[None, None, list[Entry]]:
+    scope = Scope.read(question["scope"])
+    entries = yield from report_of(scope, balancer.factories, balancer.pools)
+    for _, counters in entries:
+        for name in OF_STATUS:
+            counters.pop(name, None)
+    return entries
 
 
 def _sessions(balancer: Balancer, question: Question) -> Generator[None, None, list[ListedSession]]:
     return list_sessions(balancer.registries, read_sessions_query(question["query"]))
 
 
-def _look_at_session(balancer: Balancer, question: Question) -> Generator[None, None, ShownSession | None]:
-    return look_at_session(balancer.registries, _session_id(question))
+def _look_at_session(balancer: Balancer, question: Question) -> Generator[None, None, list[ShownSession]]:
+    found = yield from look_at_session(balancer.registries, _session_id(question))
+    return [] if found is None else [found]
 
 
-def _end_session(balancer: Balancer, question: Question) -> Generator[None, None, ShownSession | None]:
-    return end_session(balancer.registries, _session_id(question))
+def _end_session(balancer: Balancer, question: Question) -> Generator[None, None, list[ShownSession]]:
+    ended = yield from end_session(balancer.registries, _session_id(question))
+    return [] if ended is None else [ended]
 
 
-def _forget_affinity(balancer: Balancer, question: Question) -> Generator[None, None, int]:
-    return forget_affinity(balancer.pools, read_what_to_forget(question["query"]))
+def _forget_affinity(balancer: Balancer, question: Question) -> Generator[None, None, list[int]]:
+    count = yield from forget_affinity(balancer.pools, read_what_to_forget(question["query"]))
+    return [count]
 
 
-def _explain(balancer: Balancer, question: Question) -> Generator[None, None, dict[str, Any] | None]:
+def _explain(balancer: Balancer, question: Question) -> Generator[None, None, list[dict[str, Any]]]:
     query = read_explain_query(question["query"])
     factory = balancer.factories.get(query.frontend)
     yield from ()
-    return None if factory is None else explain(factory, query, balancer.waits_for(query.frontend))
+    return [] if factory is None else [explain(factory, query, balancer.waits_for(query.frontend))]
 
 
 def _session_id(question: Question) -> SessionId:
@@ -111,7 +124,7 @@ def _session_id(question: Question) -> SessionId:
     return found
 
 
-_ANSWERS: dict[str, Callable[[Balancer, Question], Generator[None, None, Any]]] = {
+_ANSWERS: dict[str, Callable[[Balancer, Question], Generator[None, None, Sequence[object]]]] = {
     REPORT: _report,
     SESSIONS: _sessions,
     LOOK_AT_SESSION: _look_at_session,
@@ -119,4 +132,4 @@ _ANSWERS: dict[str, Callable[[Balancer, Question], Generator[None, None, Any]]] 
     FORGET_AFFINITY: _forget_affinity,
     EXPLAIN: _explain,
 }
-"""What is done for a question, by what it is about."""
+"""What gives the items of the answer to a question, by what it is about."""

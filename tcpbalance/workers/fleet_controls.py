@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from time import monotonic, time
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.defer import Deferred, inlineCallbacks
 
 from tcpbalance.config.models import Config
@@ -19,10 +20,10 @@ from tcpbalance.control.config_orders import ChangeConfig
 from tcpbalance.control.events import Events
 from tcpbalance.control.explain import ExplainQuery
 from tcpbalance.control.finding import check_frontend, check_names, find_backend, find_pool
-from tcpbalance.control.in_pieces import at_once, in_pieces
+from tcpbalance.control.in_pieces import in_pieces
 from tcpbalance.control.pool_events import PoolEvents
 from tcpbalance.control.reloading import ConfigFile, ConfigState
-from tcpbalance.control.report import OF_STATUS, Report, report_of, sum_of, without
+from tcpbalance.control.report import EVERYTHING, PROCESS, Entry, Report, Scope, report_of, sum_of
 from tcpbalance.control.session_id import SessionId
 from tcpbalance.control.sessions import SessionsPage, the_session
 from tcpbalance.control.sessions_query import SessionsQuery
@@ -69,16 +70,25 @@ class FleetControls:
         """See ``Controls``."""
         return self._supervisor.config
 
-    def view(self) -> Deferred[View]:
+    def view(self, scope: Scope = EVERYTHING) -> Deferred[View]:
         """See ``Controls``."""
-        return self._supervisor.questions.ask(REPORT).addCallback(self._view)
+        if not scope.counters:
+            return in_pieces(self._reactor, self._view(scope, {}))
+        asked = self._supervisor.questions.ask(REPORT, {"scope": scope.content})
+        return asked.addCallback(
+            lambda answers: in_pieces(self._reactor, self._sum(scope, answers.complete()))
+        )
 
-    def _view(self, answers: Answers) -> View:
-        pools = self._supervisor.pools.pools
-        past, of_workers = self._supervisor.questions.past, answers.complete()
-        counted = sum_of([past, *(_of_worker(*answer) for answer in of_workers)])
-        own = {**at_once(report_of({}, pools)), "processes": []}
-        return view_of(self.config, pools, sum_of([without(counted, OF_STATUS), own]), self._last_check)
+    def _sum(self, scope: Scope, answers: list[tuple[ToWorker, Any]]) -> Generator[None, None, View]:
+        counted = self._supervisor.questions.past.items()
+        past = ((key, counters) for key, counters in counted if scope.has(key))
+        own = yield from report_of(evolve(scope, processes=False), {}, self._supervisor.pools.pools)
+        total = yield from sum_of([past, own, *(_of_worker(*answer) for answer in answers)])
+        view = yield from self._view(scope, total)
+        return view
+
+    def _view(self, scope: Scope, total: Report) -> Generator[None, None, View]:
+        return view_of(self.config, self._supervisor.pools.pools, total, scope, self._last_check)
 
     def sessions(self, query: SessionsQuery) -> Deferred[SessionsPage]:
         """See ``Controls``."""
@@ -147,8 +157,8 @@ class FleetControls:
         place = owner(query.packed, self.config.workers)
         answers: Answers = yield self._supervisor.questions.ask(EXPLAIN, {"query": query.parameters}, place)
         for worker, found in answers.given:
-            if found is not None and self._supervisor.serves(worker):
-                return {**found, "worker": place}
+            if found and self._supervisor.serves(worker):
+                return {**found[0], "worker": place}
         answers.complete()
         raise ApiError(503, "not_serving", f"worker {place} does not serve {query.frontend} now: ask again")
 
@@ -180,5 +190,6 @@ class FleetControls:
         return changed.addCallback(lambda _: self.configured.note_change())
 
 
-def _of_worker(worker: ToWorker, report: Report) -> Report:
-    return {**report, "processes": [{"worker": worker.place, **it} for it in report["processes"]]}
+def _of_worker(worker: ToWorker, entries: Iterable[Entry]) -> Iterator[Entry]:
+    for key, counters in entries:
+        yield key, {"worker": worker.place, **counters} if key[0] == PROCESS else counters

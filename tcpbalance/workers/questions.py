@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import mmap
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Generator, Iterable, Mapping
 from itertools import count
 from typing import Any
 
@@ -15,7 +14,8 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from tcpbalance.control.api_request import ApiError
-from tcpbalance.control.report import NO_REPORT, Report, past_of, sum_of
+from tcpbalance.control.in_pieces import at_once, in_pieces
+from tcpbalance.control.report import EVERYTHING, PROCESS, Entry, Report, Scope, past_of, sum_of
 from tcpbalance.workers.messages import Message, MessageError
 from tcpbalance.workers.shared_state import ToWorker
 
@@ -23,7 +23,7 @@ WORKERS_ANSWER_WITHIN = 2.0
 """Seconds."""
 
 REPORT = "report"
-"""What is asked for what a worker has counted; see ``report``."""
+"""What is asked for what a worker has counted, with the ``scope``; see ``report``."""
 
 SESSIONS = "sessions"
 """What is asked for open sessions, with a ``query`` as ``read_sessions_query`` takes it."""
@@ -39,22 +39,34 @@ worker has no such frontend at the time."""
 FORGET_AFFINITY = "forget_affinity"
 """Has a worker forget, by a ``query`` as ``read_what_to_forget`` takes it."""
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
-def write_answer(content: object) -> int:
-    """Put an answer where the supervisor reads it: it may be longer than a message.
 
+def write_answer(items: Iterable[object]) -> Generator[None, None, int]:
+    """Put an answer where the supervisor reads it: it may be longer than a message. Works in pieces.
+
+    :param items: that it consists of; each is a line of JSON.
     :returns: a descriptor of memory.
     :raises OSError: the system has no more memory or descriptors.
     """
     descriptor = os.memfd_create("tcpbalance answer")
     with os.fdopen(os.dup(descriptor), "wb") as file:
-        file.write(json.dumps(content, separators=(",", ":")).encode())
+        for item in items:
+            file.write(_encode(item).encode() + b"\n")
+            yield
     return descriptor
 
 
-def _read_answer(descriptor: int) -> Any:
-    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as memory:
-        return json.loads(memory[:])
+def _read_answer(written: bytes) -> Generator[None, None, list[Any]]:
+    items: list[Any] = []
+    for line in written.splitlines():
+        items.append(json.loads(line))
+        yield
+    return items
+
+
+def _written(descriptor: int) -> bytes:
+    return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
 
 
 class WorkerSilent(ApiError):
@@ -75,7 +87,7 @@ class WorkerSilent(ApiError):
 class Answers:
     """What has come of a question.
 
-    :ivar given: each worker that has answered, with its answer.
+    :ivar given: each worker that has answered, with the items of its answer.
     :ivar missing: the others.
     """
 
@@ -93,10 +105,14 @@ class Answers:
 
 
 class _AskedWorker:
-    """One question to one worker."""
+    """One question to one worker.
 
-    def __init__(self, worker: ToWorker) -> None:
+    :param scope: of the report that is asked for; None where another thing is.
+    """
+
+    def __init__(self, worker: ToWorker, scope: Scope | None) -> None:
         self.worker = worker
+        self.scope = scope
         self.answer: Deferred[Any] = Deferred()
         self.timeout: IDelayedCall | None = None
 
@@ -118,15 +134,15 @@ class Questions:
     words: Collection[str] = ("answer", "last_report")
 
     def __init__(self, reactor: Any) -> None:
-        self.past: Report = NO_REPORT
+        self.past: Report = {}
         self._reactor = reactor
         self._numbers = count()
         self._asked: dict[int, _AskedWorker] = {}
-        self._latest: dict[ToWorker, Report | None] = {}
+        self._latest: dict[ToWorker, Report] = {}
 
     def greet(self, worker: ToWorker) -> None:
         """See ``SharedState``: from now on it is asked, too."""
-        self._latest[worker] = None
+        self._latest[worker] = {}
 
     def ask(self, about: str, more: Mapping[str, Any] = {}, place: int | None = None) -> Deferred[Answers]:
         """Ask all processes, those that drain among them.
@@ -143,14 +159,14 @@ class Questions:
     def find(self, about: str, more: Mapping[str, Any], place: int) -> Deferred[Any]:
         """Ask the processes that have, or had, a place for what one of them has.
 
-        :returns: fires with the first answer that is not None, or with None where each has said so; fails
-            with WorkerSilent where it may be at one that has not answered, and see `ask`.
+        :returns: fires with the item of the first answer that has one, or with None where none has; fails
+            with WorkerSilent where one that has not answered may have it, and see `ask`.
         """
         found: Deferred[Any] = Deferred()
 
         def look(answer: tuple[ToWorker, Any]) -> tuple[ToWorker, Any]:
-            if answer[1] is not None and not found.called:
-                found.callback(answer[1])
+            if answer[1] and not found.called:
+                found.callback(answer[1][0])
             return answer
 
         def conclude(results: Any) -> None:
@@ -174,7 +190,9 @@ class Questions:
             worker.send({"question": number, "about": about, **more})
         except MessageError:
             return fail(ApiError(400, "too_long", "the parameters are too long"))
-        question = self._asked[number] = _AskedWorker(worker)
+        question = self._asked[number] = _AskedWorker(
+            worker, Scope.read(more["scope"]) if about == REPORT else None
+        )
         question.timeout = self._reactor.callLater(WORKERS_ANSWER_WITHIN, self._give_up, number)
         return question.answer.addCallback(lambda answer: (worker, answer))
 
@@ -190,19 +208,31 @@ class Questions:
     def note(self, worker: ToWorker, message: Message) -> None:
         """See ``SharedState``."""
         match message.content:
-            case {"answer": int(number), "about": str(about)}:
-                answer = _read_answer(message.descriptors[0])
-                if about == REPORT:
-                    self._latest[worker] = answer
-                self._settle(number, answer)
-            case {"last_report": _}:
-                self._latest[worker] = _read_answer(message.descriptors[0])
+            case {"answer": int(number)}:
+                # Its descriptors are closed when this returns.
+                items = in_pieces(self._reactor, _read_answer(_written(message.descriptors[0])))
+                items.addCallback(self._take, worker, number)
+            case {"last_report": _} if worker in self._latest:
+                self._keep(worker, EVERYTHING, at_once(_read_answer(_written(message.descriptors[0]))))
+
+    def _take(self, items: list[Any], worker: ToWorker, number: int) -> None:
+        question = self._asked.get(number)
+        if question is not None and question.scope is not None and worker in self._latest:
+            items = self._keep(worker, question.scope, items)
+        self._settle(number, items)
+
+    def _keep(self, worker: ToWorker, scope: Scope, items: list[Any]) -> list[Entry]:
+        """Keep what a worker has counted in the place of what it had counted before."""
+        entries = [(tuple(key), counters) for key, counters in items]
+        others = {key: it for key, it in self._latest[worker].items() if not scope.has(key)}
+        self._latest[worker] = {**others, **{key: it for key, it in entries if key[0] != PROCESS}}
+        return entries
 
     def has_ended(self, worker: ToWorker) -> None:
         """See ``SharedState``: what it has counted stays."""
         latest = self._latest.pop(worker, None)
-        if latest is not None:
-            self.past = sum_of([self.past, past_of(latest)])
+        if latest:
+            self.past = at_once(sum_of([self.past.items(), past_of(latest)]))
         for number in [number for number, asked in self._asked.items() if asked.worker is worker]:
             self._settle(number, _no_answer(worker, "has ended meanwhile"))
 

@@ -13,7 +13,9 @@ import pytest
 
 from support.admin import BACKEND_A, Admin, Stage
 from support.clients import connect, read_all
+from support.daemon import TCPBALANCE
 from support.peers import holds, peer
+from support.process import finish
 from support.waiting import until
 from tcpbalance.workers.shared_counts import can_count
 
@@ -55,6 +57,19 @@ def test_a_state_is_set_and_said_to_be(stage: Stage) -> None:
             status, backend = admin.ask("PATCH", BACKEND_A, {"state": "drain"})
         assert (status, backend["state"], "counters" in backend) == (200, "draining", False)
         daemon.wait_for_log(r"admin: \S+ sets backend a of pool web to state drain: done")
+
+
+def test_a_command_says_what_it_has_set(stage: Stage) -> None:
+    with stage.daemon() as daemon:
+        admin = Admin(daemon)
+        command = [TCPBALANCE, "drain", f"--admin=127.0.0.1:{admin.port}", "web/a"]
+        with stopped(admin, 1):
+            done = finish(command)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == (
+            "web/a: draining, open sessions are not known: worker 1 has not answered for 2 s: ask again "
+            "(until the next restart)\n"
+        )
 
 
 def test_a_session_is_ended_by_the_worker_that_has_it(stage: Stage) -> None:

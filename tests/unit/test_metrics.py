@@ -16,7 +16,7 @@ from tcpbalance.config.pools import BackendConfig, PoolConfig
 from tcpbalance.control.exposition import expose
 from tcpbalance.control.in_pieces import at_once
 from tcpbalance.control.metrics import metrics_of
-from tcpbalance.control.report import report_of, sum_of
+from tcpbalance.control.report import EVERYTHING, report_of
 from tcpbalance.control.view import view_of
 from tcpbalance.pool.backend import AdminState
 from tcpbalance.proxy.reasons import EndReason
@@ -43,12 +43,9 @@ def samples() -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
         frontends={"front": FrontendConfig(listen="127.0.0.1:0", pool="web")},
         pools={"web": PoolConfig(backends=(BackendConfig(address="127.0.0.1:80"),))},
     )
-    report = at_once(report_of({"front": factory}, [pool]))
-    text = b"".join(
-        expose(
-            metrics_of(view_of(config, [pool], sum_of([report]), lambda *_: None), ABOUT), openmetrics=False
-        )
-    )
+    entries = at_once(report_of(EVERYTHING, {"front": factory}, [pool]))
+    view = at_once(view_of(config, [pool], dict(entries), EVERYTHING, lambda *_: None))
+    text = b"".join(expose(metrics_of(view, ABOUT), openmetrics=False))
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text.decode())

@@ -12,6 +12,8 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from tcpbalance.control.api_request import ApiError
+from tcpbalance.control.in_pieces import at_once
+from tcpbalance.control.report import EVERYTHING, CountersKey, Scope
 from tcpbalance.workers.messages import MAX_MESSAGE, Message, encode
 from tcpbalance.workers.questions import REPORT, WORKERS_ANSWER_WITHIN, Answers, Questions, write_answer
 
@@ -31,20 +33,28 @@ class Worker:
         encode(content)
         self.asked.append(content)
 
-    def say(self, content: Mapping[str, Any], answer: object) -> None:
-        message = Message(content, (write_answer(answer),))
+    def say(self, content: Mapping[str, Any], *items: object) -> None:
+        message = Message(content, (at_once(write_answer(items)),))
         try:
             self._questions.note(self, message)
         finally:
             message.close()
 
-    def answer(self, answer: object) -> None:
+    def answer(self, *items: object) -> None:
         question = self.asked.pop(0)
-        self.say({"answer": question["question"], "about": question["about"]}, answer)
+        self.say({"answer": question["question"]}, *items)
 
 
-def report(**counters: int) -> dict[str, Any]:
-    return {"processes": [{"pid": 1}], "frontends": {"web": counters}, "pools": {}}
+WEB = ("frontend", "web")
+API = ("pool", "api")
+
+
+def report(key: CountersKey = WEB, **counters: int) -> list[Any]:
+    return [[("process", "1"), {"pid": 1}], [key, counters]]
+
+
+def ask_for_report(questions: Questions, scope: Scope = EVERYTHING) -> Deferred[Answers]:
+    return questions.ask(REPORT, {"scope": scope.content})
 
 
 @pytest.fixture
@@ -72,7 +82,7 @@ def test_all_are_asked_and_each_answer_comes_with_its_worker(clock: Clock, quest
     workers[1].answer("b")
     assert not asked.called
     workers[0].answer("a" * 100_000)
-    assert asked.result == Answers([(workers[0], "a" * 100_000), (workers[1], "b")], [])
+    assert asked.result == Answers([(workers[0], ["a" * 100_000]), (workers[1], ["b"])], [])
     assert not clock.getDelayedCalls()
 
 
@@ -86,7 +96,7 @@ def test_one_that_does_not_answer_in_time_is_named(clock: Clock, questions: Ques
     asked = questions.ask("anything")
     workers[0].answer("a")
     clock.advance(WORKERS_ANSWER_WITHIN)
-    assert asked.result.given == [(workers[0], "a")]
+    assert asked.result.given == [(workers[0], ["a"])]
     error = failure_of(asked.addCallback(Answers.complete))
     assert (error.status, str(error)) == (503, "worker 1 has not answered for 2 s: ask again")
     assert error.may_be_done
@@ -107,7 +117,7 @@ def test_one_that_ends_meanwhile_is_named(clock: Clock, questions: Questions) ->
 def test_the_first_that_has_it_answers_for_all(clock: Clock, questions: Questions) -> None:
     draining, present, _ = (Worker(place, questions) for place in (1, 1, 0))
     found = questions.find("anything", {}, 1)
-    draining.answer(None)
+    draining.answer()
     assert not found.called
     present.answer("a")
     assert found.result == "a"
@@ -127,14 +137,14 @@ def test_what_none_has_is_not_there(questions: Questions) -> None:
     workers = [Worker(1, questions) for _ in range(2)]
     found = questions.find("anything", {}, 1)
     for worker in workers:
-        worker.answer(None)
+        worker.answer()
     assert found.result is None
 
 
 def test_where_one_is_silent_that_may_have_it_nothing_is_said(clock: Clock, questions: Questions) -> None:
     workers = [Worker(1, questions) for _ in range(2)]
     found = questions.find("anything", {}, 1)
-    workers[0].answer(None)
+    workers[0].answer()
     clock.advance(WORKERS_ANSWER_WITHIN)
     assert str(failure_of(found)) == "worker 1 has not answered for 2 s: ask again"
 
@@ -156,33 +166,73 @@ def test_a_question_that_is_too_long_is_refused_and_leaves_nothing(
 
 def test_what_a_worker_has_counted_stays_after_its_end(questions: Questions) -> None:
     worker = Worker(0, questions)
-    questions.ask(REPORT)
-    worker.answer(report(connections_total=1, connections_active=1))
-    worker.say({"last_report": True}, report(connections_total=3, connections_active=0))
+    ask_for_report(questions)
+    worker.answer(*report(connections_total=1, connections_active=1))
+    worker.say({"last_report": True}, *report(connections_total=3, connections_active=0))
     questions.has_ended(worker)
-    assert questions.past["frontends"] == {"web": {"connections_total": 3}}
+    assert questions.past == {WEB: {"connections_total": 3}}
 
 
 def test_of_a_worker_that_was_killed_the_latest_answer_stays(questions: Questions) -> None:
     for _ in range(2):
         worker = Worker(0, questions)
-        questions.ask(REPORT)
-        worker.answer(report(**FRONT))
+        ask_for_report(questions)
+        worker.answer(*report(**FRONT))
         questions.has_ended(worker)
-    assert questions.past["frontends"] == {"web": {"connections_total": 6}}
-    assert questions.past["processes"] == []
+    assert questions.past == {WEB: {"connections_total": 6}}
+
+
+def test_what_was_asked_for_in_parts_stays_together(questions: Questions) -> None:
+    worker = Worker(0, questions)
+    ask_for_report(questions)
+    worker.answer(*report(connections_total=1), *report(API, queue_total=2))
+    ask_for_report(questions, Scope(frontends=(), pools=("api",)))
+    worker.answer(*report(API, queue_total=3))
+    ask_for_report(questions, Scope(frontends=("web",), pools=()))
+    worker.answer(*report(connections_total=4))
+    questions.has_ended(worker)
+    assert questions.past == {WEB: {"connections_total": 4}, API: {"queue_total": 3}}
+
+
+def test_what_a_worker_has_no_more_is_forgotten(questions: Questions) -> None:
+    worker = Worker(0, questions)
+    ask_for_report(questions)
+    worker.answer(*report(connections_total=1), *report(API, queue_total=2))
+    ask_for_report(questions, Scope(frontends=()))
+    worker.answer()
+    questions.has_ended(worker)
+    assert questions.past == {WEB: {"connections_total": 1}}
+
+
+def test_a_long_answer_is_read_in_pieces(clock: Clock, questions: Questions) -> None:
+    worker = Worker(0, questions)
+    asked = questions.ask("anything")
+    worker.answer(*(["x" * 100] * 20_000))
+    assert not asked.called
+    clock.pump([0] * 1000)
+    assert len(asked.result.given[0][1]) == 20_000
+
+
+def test_one_that_ends_while_its_answer_is_read_is_named(clock: Clock, questions: Questions) -> None:
+    worker = Worker(0, questions)
+    asked = ask_for_report(questions)
+    worker.answer(*([[WEB, {"bytes_in": 1}]] * 20_000))
+    questions.has_ended(worker)
+    clock.pump([0] * 1000)
+    assert [str(it) for it in asked.result.missing] == ["worker 0 has ended meanwhile: ask again"]
+    assert questions.past == {}
 
 
 def test_one_that_was_never_asked_leaves_nothing(questions: Questions) -> None:
     questions.has_ended(Worker(0, questions))
-    assert questions.past["frontends"] == {}
+    assert questions.past == {}
 
 
 def test_one_that_ends_before_it_was_greeted_leaves_nothing(questions: Questions) -> None:
     worker = Worker(0, questions)
     questions.has_ended(worker)
     questions.has_ended(worker)
-    assert questions.past["frontends"] == {}
+    assert questions.past == {}
 
 
 def test_no_descriptor_is_left(questions: Questions) -> None:
@@ -190,4 +240,5 @@ def test_no_descriptor_is_left(questions: Questions) -> None:
     worker = Worker(0, questions)
     questions.ask("anything")
     worker.answer({})
+    worker.say({"last_report": True})
     assert set(os.listdir("/proc/self/fd")) == before
