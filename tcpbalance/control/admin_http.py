@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IAddress, IDelayedCall, IPushProducer
 from twisted.internet.protocol import ServerFactory, connectionDone
 from twisted.python.failure import Failure
@@ -17,6 +17,7 @@ from zope.interface import implementer
 
 from tcpbalance.control.api_request import ApiAnswer, ApiError, ApiRequest, BeginStream
 from tcpbalance.control.stream_writer import StreamWriter
+from tcpbalance.event import OneTimeEvent
 from tcpbalance.net.addresses import address_text
 
 MAX_CONNECTIONS = 100
@@ -37,8 +38,8 @@ ANSWER_WITHIN = 60.0
 MAX_STREAMS = 64
 """Connections that may have a stream, which has no deadline."""
 
-STREAM_ENDS_WITHIN = 1.0
-"""Seconds that the end of a stream may take."""
+ENDS_WITHIN = 1.0
+"""Seconds that connections may take to their end when the balancer ends, and a stream when it is to end."""
 
 FIXED_HEADERS = {
     "connection": "close",
@@ -129,6 +130,7 @@ class AdminConnection(HTTPChannel):
     _stream: StreamWriter | None = None
     is_served = False
     _is_refused = False
+    _is_answered = False
     _is_lost = False
     _command: bytes
     _path: bytes
@@ -136,6 +138,7 @@ class AdminConnection(HTTPChannel):
     def connectionMade(self) -> None:
         """Twisted's call: a client is there."""
         self.callLater = self.factory.reactor.callLater  # type: ignore[method-assign]  # see TimeoutMixin
+        self.ended: OneTimeEvent[None] = OneTimeEvent()
         super().connectionMade()
         self._have_it_end_within(ASKED_WITHIN)
 
@@ -180,15 +183,16 @@ class AdminConnection(HTTPChannel):
             self._answer(answer_to_refused(error), request)
 
     def _answer(self, answer: ApiAnswer, request: AdminRequest) -> None:
-        if self._is_lost:
+        if self._is_lost or self._is_answered:
             return
+        if answer.stream is not None and len(self.factory.streaming) >= MAX_STREAMS:
+            too_many = ApiError(503, "too_many_streams", f"there are {MAX_STREAMS} streams already: end one")
+            answer = answer_to_refused(too_many)
+        elif request.method == b"HEAD":
+            answer = attrs.evolve(answer, stream=None)
+        self._is_answered = True
         if answer.stream is None:
             AnswerWriter(self.factory.reactor, request, answer).begin()
-        elif len(self.factory.streaming) >= MAX_STREAMS:
-            too_many = ApiError(503, "too_many_streams", f"there are {MAX_STREAMS} streams already: end one")
-            self._answer(answer_to_refused(too_many), request)
-        elif request.method == b"HEAD":
-            self._answer(attrs.evolve(answer, stream=None), request)
         else:
             self._begin_stream(answer.stream, answer, request)
 
@@ -200,11 +204,29 @@ class AdminConnection(HTTPChannel):
         self._stream.begin(stream)
 
     def end(self) -> None:
-        """End the connection because the balancer ends: a stream as a whole one, an answer cut short."""
-        if self._stream is None:
+        """End the connection because the balancer ends: a stream, and an answer under way, as a whole one; a
+        request that has none yet gets the reason."""
+        if self._stream is not None:
+            self.end_stream()
+        elif self._is_answered:
+            self._have_it_end_within(ENDS_WITHIN)
+        elif not self.requests:
             self.abort()
         else:
-            self._have_it_end_within(STREAM_ENDS_WITHIN)
+            self._end_request(self.requests[0])
+
+    def _end_request(self, request: AdminRequest) -> None:
+        error = ApiError(503, "shutting_down", "the balancer is shutting down")
+        if self.is_served:
+            self._answer(answer_to_refused(error), request)
+        else:
+            self.refuse(request, error)
+        self._have_it_end_within(ENDS_WITHIN)
+
+    def end_stream(self) -> None:
+        """End a stream; nothing where there is none."""
+        if self._stream is not None:
+            self._have_it_end_within(ENDS_WITHIN)
             self._stream.finish()
 
     def _have_it_end_within(self, seconds: float) -> None:
@@ -228,6 +250,7 @@ class AdminConnection(HTTPChannel):
         self.factory.connections.pop(self, None)
         self.factory.streaming.discard(self)
         super().connectionLost(reason)
+        self.ended.settle(None)
 
 
 @implementer(IPushProducer)
@@ -320,15 +343,21 @@ class AdminFactory(ServerFactory):
         oldest.abort()
         return True
 
-    def end_all(self) -> None:
-        """End all connections; answers under way are cut short."""
-        for connection in list(self.connections):
+    def end_all(self) -> Deferred[None]:
+        """End all connections, those with a request or an answer under way within `ENDS_WITHIN`.
+
+        :returns: fires when the last one has ended.
+        """
+        connections = list(self.connections)
+        ended = DeferredList([connection.ended.wait() for connection in connections])
+        for connection in connections:
             connection.end()
+        return ended.addCallback(lambda _: None)
 
     def end_streams(self) -> None:
         """End all streams; a client may ask for another one."""
         for connection in list(self.streaming):
-            connection.end()
+            connection.end_stream()
 
     def log(self, request: Request) -> None:
         """Twisted's call: a request was answered; what it has changed was logged."""

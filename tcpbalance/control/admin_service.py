@@ -134,8 +134,6 @@ class AdminService(Service):
         return served.addErrback(self._report)
 
     def _serve(self, request: ApiRequest) -> Any:
-        if not self.running:
-            raise ApiError(503, "shutting_down", "the balancer is shutting down")
         route, named = self._route(request)
         return route.handler(named)
 
@@ -157,8 +155,11 @@ class AdminService(Service):
         self._log.failure("admin: a request could not be served", failure)
         raise ApiError(500, "internal_error", "the balancer has made a mistake; its log has the cause")
 
-    def stopService(self) -> None:
-        """Close the address and all connections; requests under way are not answered."""
+    def stopService(self) -> Deferred[None]:
+        """Close the address, and end all connections; requests under way are answered with the reason.
+
+        :returns: fires when the last connection has ended, which is soon.
+        """
         super().stopService()  # type: ignore[no-untyped-call]  # Twisted's is not annotated
         self._reloader.stopService()
         if self._again is not None:
@@ -166,4 +167,4 @@ class AdminService(Service):
             self._again = None
         if self._listener is not None:
             self._listener.stopListening()
-        self._factory.end_all()
+        return self._factory.end_all()

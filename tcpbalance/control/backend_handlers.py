@@ -105,7 +105,7 @@ class BackendHandlers:
             self._controls.backend(pool, name)
             changed: Deferred[Any] = succeed(None)
             if change.weight is not None:
-                changed = self._change_config(request, name, with_weight(pool, name, change.weight))
+                changed = self._change_config(request, with_weight(pool, name, change.weight))
             return changed.addCallback(lambda _: self._set_state(request, change))
 
         changed = log_change(request, f"sets backend {name} of pool {pool} to {change}", make)
@@ -113,7 +113,7 @@ class BackendHandlers:
 
     def _set_state(self, request: ApiRequest, change: _BackendChange) -> None:
         pool, name = request.names["pool"], request.names["backend"]
-        with self._controls.events.ordered_by(request.peer, pool, name):
+        with self._controls.events.ordered_by(request.peer):
             if change.state is not None:
                 self._controls.set_admin_state(pool, name, change.state)
             if change.deadline is not None:
@@ -131,7 +131,7 @@ class BackendHandlers:
         added = log_change(
             request,
             f"adds backend {backend.name} to pool {pool}",
-            partial(self._change_config, request, backend.name, change),
+            partial(self._change_config, request, change),
         )
         return added.addCallback(lambda _: self._show(request, backend.name, UNTIL_RELOAD, 201))
 
@@ -140,13 +140,13 @@ class BackendHandlers:
 
         def make() -> Deferred[Any]:
             self._controls.backend(pool, name)
-            return self._change_config(request, name, without_backend(pool, name))
+            return self._change_config(request, without_backend(pool, name))
 
         removed = log_change(request, f"removes backend {name} of pool {pool}", make)
         return removed.addCallback(lambda _: ApiAnswer.of(UNTIL_RELOAD))
 
-    def _change_config(self, request: ApiRequest, backend: str, change: ChangeConfig) -> Deferred[Any]:
-        order = partial(self._controls.events.ordered_by, request.peer, request.names["pool"], backend)
+    def _change_config(self, request: ApiRequest, change: ChangeConfig) -> Deferred[Any]:
+        order = partial(self._controls.events.ordered_by, request.peer)
         return self._controls.change_config(change, order).addErrback(_refused)
 
     def _show(

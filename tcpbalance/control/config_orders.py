@@ -6,6 +6,7 @@ They take what the file may have, and refuse what it may not have, in the same w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from tcpbalance.errors import SettingError
 
 ChangeConfig = Callable[[Config], Config]
 """Gives another configuration; raises SettingError where that would make no sense."""
+
+Order = Callable[[], AbstractContextManager[None]]
+"""Holds in the turn in which a change is committed, see ``Events.ordered_by``."""
 
 
 def read_backend(content: Mapping[str, Any], folder: Path) -> BackendConfig:

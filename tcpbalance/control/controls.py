@@ -10,8 +10,7 @@ from twisted.internet.defer import Deferred
 from tcpbalance.config.models import Config
 from tcpbalance.control.affinity import AffinityQuery, Forgotten
 from tcpbalance.control.bans import BansQuery
-from tcpbalance.control.change_queue import Order
-from tcpbalance.control.config_orders import ChangeConfig
+from tcpbalance.control.config_orders import ChangeConfig, Order
 from tcpbalance.control.events import Events
 from tcpbalance.control.explain import ExplainQuery
 from tcpbalance.control.reloading import ConfigState
@@ -158,7 +157,7 @@ class Controls(Protocol):
         """Have all processes serve by another configuration, until the file is read again.
 
         :param change: gives it; called with the present one, perhaps more than once.
-        :param order: holds while it is made.
+        :param order: see above.
         :returns: fires when they do; fails with TcpbalanceError where it makes no sense or cannot be used,
             and all stays as it was.
         """

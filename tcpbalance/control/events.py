@@ -52,20 +52,17 @@ class Events:
         # Those that come after a restart have greater numbers, while there are fewer than 1000 a second.
         self.newest = self._forgotten = int(wall_clock() * 1000)
         self._followers: dict[object, Callable[[], object]] = {}
-        self._ordered: dict[tuple[str, str], str] = {}
+        self._by: str | None = None
 
     def add(self, kind: str, about: Mapping[str, Any]) -> None:
         """Take note of an event.
 
-        :param about: what JSON takes; where it has ``pool`` and ``backend``, and that backend is under an
-            order that the kind may come of, it gets ``by``.
+        :param about: what JSON takes; an event that comes of an order gets ``by``.
         """
-        key = about.get("pool", ""), about.get("backend", "")
-        by = self._ordered.get(key) if kind in ORDERED_KINDS else None
         self.newest += 1
         content = {"number": self.newest, "time": timestamp(self._wall_clock()), "kind": kind, **about}
-        if by is not None:
-            content["by"] = by
+        if self._by is not None and kind in ORDERED_KINDS:
+            content["by"] = self._by
         if len(self._events) == MAX_EVENTS:
             self._forgotten = self._events[0].number
         self._events.append(
@@ -99,18 +96,11 @@ class Events:
         return lambda: self._followers.pop(key, None)
 
     @contextmanager
-    def ordered_by(self, peer: str, pool: str, backend: str) -> Iterator[None]:
-        """Have the events of a backend say by which client of the admin side they were ordered.
-
-        One order may be given amid another, and ends before it.
-        """
-        key = pool, backend
-        before = self._ordered.get(key)
-        self._ordered[key] = peer
+    def ordered_by(self, peer: str) -> Iterator[None]:
+        """Have events say by which client of the admin side they were ordered; for no longer than a turn, as
+        other things happen in the next one."""
+        self._by = peer
         try:
             yield
         finally:
-            if before is None:
-                del self._ordered[key]
-            else:
-                self._ordered[key] = before
+            self._by = None

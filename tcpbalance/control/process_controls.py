@@ -17,8 +17,8 @@ from tcpbalance.config.shown import shown_config
 from tcpbalance.control.affinity import AffinityQuery, Forgotten, forget_affinity, list_affinity
 from tcpbalance.control.ban_events import FewerBans
 from tcpbalance.control.bans import BansQuery, frontends_with_bans, list_bans
-from tcpbalance.control.change_queue import ChangeQueue, Order
-from tcpbalance.control.config_orders import ChangeConfig
+from tcpbalance.control.change_queue import ChangeQueue
+from tcpbalance.control.config_orders import ChangeConfig, Order
 from tcpbalance.control.events import Events
 from tcpbalance.control.explain import ExplainQuery, explain
 from tcpbalance.control.finding import check_frontend, check_names, find_backend, find_pool
@@ -174,15 +174,16 @@ class ProcessControls:
 
     def change_config(self, change: ChangeConfig, order: Order) -> Deferred[Any]:
         """See ``Controls``."""
-        return self._changes.run(order, self._change_config, change)
+        return self._changes.run(partial(self._change_config, change, order))
 
     @inlineCallbacks
-    def _change_config(self, change: ChangeConfig) -> Generator[Deferred[Any], Any, None]:
+    def _change_config(self, change: ChangeConfig, order: Order) -> Generator[Deferred[Any], Any, None]:
         while True:
             before = self.config
             prepared = yield in_thread(self._reactor)(partial(self._prepare, change, before))
             if self.config is before:
-                self._balancer.apply(prepared)
+                with order():
+                    self._balancer.apply(prepared)
                 self.configured.note_change()
                 return
             # It was reloaded meanwhile.

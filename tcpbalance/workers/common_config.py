@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from typing import Any
 
@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from tcpbalance.build import Parts, PreparedConfig
 from tcpbalance.config.difference import Difference
 from tcpbalance.config.models import Config
-from tcpbalance.control.config_orders import ChangeConfig
+from tcpbalance.control.config_orders import ChangeConfig, Order
 from tcpbalance.errors import TcpbalanceError
 from tcpbalance.threads import give_way, in_thread
 from tcpbalance.workers.common_bans import CommonBans
@@ -194,19 +194,20 @@ class CommonConfig:
         applied: Deferred[Difference] = self._one_at_a_time.run(self._apply, config)
         return applied
 
-    def change(self, change: ChangeConfig) -> Deferred[Difference]:
+    def change(self, change: ChangeConfig, order: Order) -> Deferred[Difference]:
         """Have all workers serve by another configuration, or none.
 
         :param change: gives it; called with the one that is in use when its turn has come.
+        :param order: holds while the change comes to the supervisor's own pools.
         :returns: see `apply`.
         """
-        changed: Deferred[Difference] = self._one_at_a_time.run(self._change, change)
+        changed: Deferred[Difference] = self._one_at_a_time.run(self._change, change, order)
         return changed
 
     @inlineCallbacks
-    def _change(self, change: ChangeConfig) -> Generator[Deferred[Any], Any, Difference]:
+    def _change(self, change: ChangeConfig, order: Order) -> Generator[Deferred[Any], Any, Difference]:
         prepared = yield in_thread(self._reactor)(partial(self._prepare_changed, change))
-        difference: Difference = yield self._apply(prepared)
+        difference: Difference = yield self._apply(prepared, order)
         return difference
 
     def _prepare_changed(self, change: ChangeConfig) -> PreparedConfig:
@@ -214,7 +215,9 @@ class CommonConfig:
         return self.prepare(change(self.config), give_way)
 
     @inlineCallbacks
-    def _apply(self, config: PreparedConfig | None) -> Generator[Deferred[Any], Any, Difference]:
+    def _apply(
+        self, config: PreparedConfig | None, order: Order = nullcontext
+    ) -> Generator[Deferred[Any], Any, Difference]:
         if config is None or config.present is not self._parts:
             # Another configuration has come to the workers since it was prepared.
             config = self.prepare(self.config if config is None else config.config, lambda: None)
@@ -230,7 +233,7 @@ class CommonConfig:
             if self._closes:
                 raise TcpbalanceError(_IS_ENDING)
             undo.pop_all()
-        yield self._commit(change, config.parts)
+        yield self._commit(change, config.parts, order)
         return config.difference
 
     def _serving(self) -> list[WorkerProcess]:
@@ -254,7 +257,7 @@ class CommonConfig:
             undo.callback(self._counts.abandon, self.config)
         return _Change(before, listening, memory, files, files.new_since(self._files), pools.commit)
 
-    def _commit(self, change: _Change, parts: Parts) -> Deferred[None]:
+    def _commit(self, change: _Change, parts: Parts, order: Order) -> Deferred[None]:
         """Serve by what is prepared; cannot fail.
 
         :returns: fires when all workers do.
@@ -263,7 +266,8 @@ class CommonConfig:
         for group in gone:
             group.turn_new_clients_away()
         change.listening.adopt()
-        change.commit_pools()
+        with order():
+            change.commit_pools()
         # Before the workers have the backends that are new.
         self._statuses.send_all()
         self._bans.go_on_by(parts.config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from functools import partial
 from time import monotonic, time
 from typing import Any
 
@@ -15,8 +16,8 @@ from tcpbalance.control.affinity import AffinityQuery, Forgotten, forget_affinit
 from tcpbalance.control.api_request import ApiError
 from tcpbalance.control.ban_events import FewerBans
 from tcpbalance.control.bans import BansQuery, frontends_with_bans, list_bans
-from tcpbalance.control.change_queue import ChangeQueue, Order
-from tcpbalance.control.config_orders import ChangeConfig
+from tcpbalance.control.change_queue import ChangeQueue
+from tcpbalance.control.config_orders import ChangeConfig, Order
 from tcpbalance.control.events import Events
 from tcpbalance.control.explain import ExplainQuery
 from tcpbalance.control.finding import check_frontend, check_names, find_backend, find_pool
@@ -186,7 +187,7 @@ class FleetControls:
 
     def change_config(self, change: ChangeConfig, order: Order) -> Deferred[Any]:
         """See ``Controls``."""
-        changed = self._changes.run(order, self._supervisor.change_config, change)
+        changed = self._changes.run(partial(self._supervisor.change_config, change, order))
         return changed.addCallback(lambda _: self.configured.note_change())
 
 

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from tcpbalance.build import Parts, PreparedConfig
 from tcpbalance.config.difference import Difference
 from tcpbalance.config.models import Config
-from tcpbalance.control.config_orders import ChangeConfig
+from tcpbalance.control.config_orders import ChangeConfig, Order
 from tcpbalance.errors import TcpbalanceError
 from tcpbalance.event import OneTimeEvent, OnEvent
 from tcpbalance.orphans import OrphanReaper, adopt_orphans
@@ -248,9 +248,9 @@ class Supervisor(Service):
         """See ``CommonConfig``."""
         return self._config.apply(config)
 
-    def change_config(self, change: ChangeConfig) -> Deferred[Difference]:
+    def change_config(self, change: ChangeConfig, order: Order) -> Deferred[Difference]:
         """See ``CommonConfig``."""
-        return self._config.change(change)
+        return self._config.change(change, order)
 
     def serves(self, worker: ToWorker) -> bool:
         """Whether a process is one of those that accept clients now."""

@@ -17,10 +17,10 @@ from twisted.python.failure import Failure
 from tcpbalance.control.admin_http import (
     ANSWER_WITHIN,
     ASKED_WITHIN,
+    ENDS_WITHIN,
     MAX_CONNECTIONS,
     MAX_REQUEST_BODY,
     MAX_STREAMS,
-    STREAM_ENDS_WITHIN,
     AdminConnection,
     AdminFactory,
 )
@@ -356,8 +356,66 @@ def test_streams_end_as_a_whole_when_the_balancer_does(scene: Scene) -> None:
     assert streams.sinks == []
     assert body_of(stream).endswith(b"\r\n0\r\n\r\n")
     assert (stream.disconnecting, stream.aborted, other.aborted) == (True, False, True)
-    scene.clock.advance(STREAM_ENDS_WITHIN)
+    scene.clock.advance(ENDS_WITHIN)
     assert stream.aborted
+
+
+def lose(connection: AdminConnection) -> None:
+    connection.connectionLost(Failure(ConnectionDone()))
+
+
+def test_requests_under_way_are_answered_when_the_balancer_ends(scene: Scene) -> None:
+    answer: Deferred[ApiAnswer] = Deferred()
+    scene.answer = lambda _: answer
+    asked, transport = scene.connect()
+    asked.dataReceived(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    ended = scene.factory.end_all()
+    scene.clock.pump([0] * 5)
+    assert status_of(transport) == 503
+    assert json.loads(body_of(transport))["error"]["code"] == "shutting_down"
+    assert (transport.disconnecting, transport.aborted) == (True, False)
+    written = transport.value()
+    answer.callback(ApiAnswer.of({}))
+    scene.clock.pump([0] * 5)
+    assert transport.value() == written
+    assert not ended.called
+    lose(asked)
+    assert ended.called
+    assert not scene.clock.getDelayedCalls()
+
+
+@pytest.mark.parametrize(
+    "begun", [b"GET /", b"GET / HTTP/1.1\r\nHost", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nbo"]
+)
+def test_a_request_that_is_not_whole_gets_what_its_head_allows(scene: Scene, begun: bytes) -> None:
+    _, transport = scene.connect()
+    connection, transport = scene.connect()
+    connection.dataReceived(begun)
+    scene.factory.end_all()
+    scene.clock.pump([0] * 5)
+    if b"\r\n" in begun:
+        assert status_of(transport) == 503
+    else:
+        assert (transport.aborted, transport.value()) == (True, b"")
+
+
+def test_an_answer_under_way_comes_to_its_end(scene: Scene) -> None:
+    scene.answer = lambda _: succeed(ApiAnswer(body=[b"a", b"b", b"c"]))
+    connection, transport = scene.connect()
+    connection.dataReceived(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    ended = scene.factory.end_all()
+    scene.clock.pump([0] * 9)
+    assert body_of(transport).endswith(b"1\r\nc\r\n0\r\n\r\n")
+    lose(connection)
+    assert ended.called
+
+
+def test_a_client_that_does_not_take_its_answer_holds_the_end_up_for_a_moment(scene: Scene) -> None:
+    connection, transport = scene.connect()
+    connection.dataReceived(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    scene.factory.end_all()
+    scene.clock.advance(ENDS_WITHIN)
+    assert transport.aborted
 
 
 def test_the_head_of_a_stream_can_be_had_alone(scene: Scene) -> None:

@@ -70,27 +70,23 @@ def test_each_is_prepared_once(monkeypatch: Any) -> None:
     assert all(one.called for one in made)
 
 
-def test_each_is_under_order_in_its_turn_alone(monkeypatch: Any) -> None:
+def test_each_is_under_order_while_it_is_committed_alone(monkeypatch: Any) -> None:
     balancer = MemoryBalancer()
     controls = controls_of(balancer, monkeypatch)
     held: list[int] = []
+    committed: list[tuple[Any, list[int]]] = []
+    monkeypatch.setattr(balancer, "apply", lambda config: committed.append((config, list(held))))
 
-    def order_of(number: int) -> Any:
-        @contextmanager
-        def order() -> Iterator[None]:
-            held.append(number)
-            yield
-            held.remove(number)
+    @contextmanager
+    def order() -> Iterator[None]:
+        held.append(7)
+        yield
+        held.remove(7)
 
-        return order
-
-    for number in range(3):
-        controls.change_config(adding(number), order_of(number))
-    seen = []
-    while balancer.threads:
-        seen.append(list(held))
-        balancer.work()
-    assert (seen, held) == ([[0], [1], [2]], [])
+    controls.change_config(adding(1), order)
+    assert not held
+    balancer.work()
+    assert (committed, held) == ([([1], [7])], [])
 
 
 def test_one_that_a_reload_overtakes_changes_what_was_loaded(monkeypatch: Any) -> None:
