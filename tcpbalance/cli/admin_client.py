@@ -21,8 +21,10 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from tcpbalance.cli.admin_address import TOKEN_VARIABLE, AdminAddress
+from tcpbalance.cli.answer_shape import answer_schema, has_shape
 from tcpbalance.cli.command_error import UNREACHABLE, CommandError
 from tcpbalance.config.messages import one_line
+from tcpbalance.control.openapi_schemas import SCHEMAS, Schema
 
 CONNECTED_WITHIN = 5.0
 """Seconds."""
@@ -96,19 +98,28 @@ class AdminClient:
 
         :raises CommandError: the stream has ended, too.
         """
+        schema = SCHEMAS["Event"]
         with self._answer("GET", path, query, None, "text/event-stream") as response:
-            yield from _server_sent(response)
+            for name, data in _server_sent(response):
+                yield name, self._read(data, schema)
         raise self._unreachable("the stream has ended")
 
     def _ask(
         self, method: str, path: tuple[str, ...], query: Mapping[str, object], body: str | None = None
     ) -> Any:
+        schema = answer_schema(method, [*API.strip("/").split("/"), *path])
         with self._answer(method, path, query, body) as response:
-            no_admin_side = self._unreachable(NOT_AN_ADMIN_SIDE)
-            answer = json.loads(
-                response.read() or "{}", object_hook=lambda content: AnswerObject(content, no_admin_side)
-            )
-        if not isinstance(answer, AnswerObject):
+            return self._read(response.read() or "{}", schema)
+
+    def _read(self, text: str | bytes, schema: Schema) -> Any:
+        """Read an object of an answer.
+
+        :raises ValueError: it is not JSON.
+        :raises CommandError: it is not what an admin side answers.
+        """
+        no_admin_side = self._unreachable(NOT_AN_ADMIN_SIDE)
+        answer = json.loads(text, object_hook=lambda content: AnswerObject(content, no_admin_side))
+        if not (isinstance(answer, AnswerObject) and has_shape(answer, schema)):
             raise no_admin_side
         return answer
 
@@ -130,7 +141,7 @@ class AdminClient:
                 yield response
             except (OSError, HTTPException) as error:
                 raise self._unreachable(_cause(error)) from error
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise self._unreachable(NOT_AN_ADMIN_SIDE) from error
 
     def _begin(
@@ -164,8 +175,8 @@ def _target(path: tuple[str, ...], query: Mapping[str, object]) -> str:
     return f"{target}?{urlencode(given)}" if given else target
 
 
-def _server_sent(lines: Iterable[bytes]) -> Iterator[tuple[str, Any]]:
-    """Read server-sent events, each with data in one line of JSON: the HTML standard, section 9.2."""
+def _server_sent(lines: Iterable[bytes]) -> Iterator[tuple[str, str]]:
+    """Read server-sent events, each with data in one line: the HTML standard, section 9.2."""
     name = data = ""
     for line in lines:
         field, _, value = line.decode().rstrip("\r\n").partition(":")
@@ -175,7 +186,7 @@ def _server_sent(lines: Iterable[bytes]) -> Iterator[tuple[str, Any]]:
             data = value
         elif not line.strip():
             if data:
-                yield name, json.loads(data)
+                yield name, data
             name = data = ""
 
 
@@ -196,7 +207,7 @@ def _reason(response: HTTPResponse, content: bytes) -> str:
     try:
         lines = str(json.loads(content)["error"]["message"]).splitlines()
         message = "; ".join(one_line(line) for line in lines)
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         message = f"it answered {response.status} {one_line(response.reason)}"
     hint = f"; see --token-file and {TOKEN_VARIABLE}" if response.status == http.client.UNAUTHORIZED else ""
     return f"{message}{hint}"

@@ -1,11 +1,14 @@
-"""The description of the API, as OpenAPI 3.1 has it; a test holds it against the routes and their answers."""
+"""The description of the API, as OpenAPI 3.1 has it; a test holds it against the routes and their answers.
+
+The command line holds answers against it, and imports no more than it needs: Twisted is not among that.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from tcpbalance.control.api_request import JSON, ApiAnswer, ApiRequest
+from tcpbalance.control.api_request import JSON
 from tcpbalance.control.openapi_schemas import (
     COUNT,
     LASTS,
@@ -21,24 +24,6 @@ from tcpbalance.control.openapi_schemas import (
     ref,
     table,
 )
-from tcpbalance.control.routes import ApiRoute
-
-
-class DescriptionHandler:
-    """Serves the description.
-
-    :param about: see ``Handlers``.
-    """
-
-    def __init__(self, about: Mapping[str, Any]) -> None:
-        self._about = about
-
-    def routes(self) -> list[ApiRoute]:
-        """Give the operation."""
-        return [ApiRoute("GET", "/api/v1/openapi.json", self._describe, open=True)]
-
-    def _describe(self, request: ApiRequest) -> ApiAnswer:
-        return ApiAnswer.of(description(self._about["version"]))
 
 
 def description(version: str) -> dict[str, Any]:
@@ -53,7 +38,7 @@ def description(version: str) -> dict[str, Any]:
             "version": version,
             "description": "Looks at a balancer, and steers it. Counters are the sums over all workers.",
         },
-        "paths": _PATHS,
+        "paths": DESCRIBED_PATHS,
         "components": {
             "schemas": SCHEMAS,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
@@ -141,7 +126,7 @@ def _shown(summary: str, answer: Schema) -> dict[str, Any]:
     return _operation(summary, answer, query=_VIEW_QUERY)
 
 
-_PATHS: dict[str, Any] = {
+DESCRIBED_PATHS: dict[str, Any] = {
     "/api/v1/status": _path(get=_operation("Show the program and its processes.", ref("Status"))),
     "/api/v1/view": _path(
         get=_operation(
@@ -282,4 +267,4 @@ _PATHS: dict[str, Any] = {
         get=_operation("Give this description.", {"type": "object", "additionalProperties": True})
     ),
 }
-"""Described as OpenAPI has it, by path."""
+"""Operations as OpenAPI describes them, by path and method."""

@@ -173,6 +173,16 @@ _SESSION = {
     "tls_client": TEXT_OR_NULL,
 }
 
+_PARTS_OF_FILE = {
+    "type": "object",
+    "description": "Frontends, pools and backends by their path, as the file has them.",
+    "additionalProperties": {
+        "type": "object",
+        "properties": {"listen": array(TEXT), "address": TEXT},
+        "additionalProperties": True,
+    },
+}
+
 SCHEMAS: dict[str, Schema] = {
     "Error": table(
         error=table(
@@ -242,8 +252,8 @@ SCHEMAS: dict[str, Schema] = {
         "additionalProperties": True,
     },
     "Plan": table(
-        added={"type": "object", "additionalProperties": True},
-        removed={"type": "object", "additionalProperties": True},
+        added=_PARTS_OF_FILE,
+        removed=_PARTS_OF_FILE,
         changed=array(table(key=TEXT, old={}, new={}, effect=TEXT)),
         draining=array(TEXT),
         listeners_opened=array(TEXT),

@@ -11,13 +11,13 @@ from tcpbalance.control.ban_handlers import BanHandlers
 from tcpbalance.control.config_handlers import ConfigHandlers
 from tcpbalance.control.controls import Controls
 from tcpbalance.control.dashboard_files import DashboardHandler
+from tcpbalance.control.description_handler import DescriptionHandler
 from tcpbalance.control.event_handlers import EventHandlers
 from tcpbalance.control.explain_handlers import ExplainHandlers
 from tcpbalance.control.handlers import Handlers
 from tcpbalance.control.health_handlers import HealthHandlers
 from tcpbalance.control.log_handlers import LogHandlers
 from tcpbalance.control.metrics import MetricsHandler
-from tcpbalance.control.openapi import DescriptionHandler
 from tcpbalance.control.routes import ApiRoute, ApiRoutes
 from tcpbalance.control.running_config import RunningConfigHandler
 from tcpbalance.control.session_handlers import SessionHandlers

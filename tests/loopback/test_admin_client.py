@@ -87,7 +87,9 @@ def test_an_answer_that_is_none(answer: bytes, status: int, message: str) -> Non
         assert caught.value.status == status
 
 
-@pytest.mark.parametrize("answer", [{}, [], 5, {"pools": {}}])
+@pytest.mark.parametrize(
+    "answer", [{}, [], 5, {"pools": {}}, {"pools": 5}, {"pools": [5]}, {"pools": [{"backends": [{"name": 5}]}]}]
+)
 def test_an_answer_without_what_is_asked_for(answer: object) -> None:
     with http_answers(http_answer("200 OK", answer)) as server:
         with pytest.raises(CommandError) as caught:
@@ -144,9 +146,19 @@ def test_server_sent_events_are_read() -> None:
     assert found == [("", {"a": 1}), ("missed", {}), ("", {"a": 2})]
 
 
-def test_events_that_are_none() -> None:
+def test_an_answer_that_is_too_deep() -> None:
+    deep = b"[" * 100_000
     with (
-        http_answers(b"HTTP/1.1 200 OK\r\n\r\ndata: x\n\n") as server,
+        http_answers(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(deep), deep)) as server,
+        pytest.raises(CommandError, match=r"is not a balancer's admin side$"),
+    ):
+        client(server.address).get("pools")
+
+
+@pytest.mark.parametrize("data", [b"x", b"5", b'{"kind": 5}', b"[" * 100_000])
+def test_events_that_are_none(data: bytes) -> None:
+    with (
+        http_answers(b"HTTP/1.1 200 OK\r\n\r\ndata: %b\n\n" % data) as server,
         pytest.raises(CommandError, match=r"is not a balancer's admin side$"),
     ):
         next(client(server.address).stream("events"))
