@@ -86,6 +86,31 @@ TLS_VERSIONS = {"TLSv1.2": TlsVersion("1.2"), "TLSv1.3": TlsVersion("1.3")}
 """Those that clients may use, by OpenSSL's names."""
 
 
+@frozen
+class TlsFailure:
+    """Why a TLS handshake has failed, as the label of a counter."""
+
+    word: str
+
+
+MAX_CAUSES = 30
+"""Causes that are counted apart, for each frontend and backend: peers have a part in how many there are."""
+
+OTHER_CAUSES = TlsFailure("other")
+
+
+def count_cause(failures: Counts, cause: str) -> None:
+    """Count a TLS handshake that has failed.
+
+    :param failures: the counter.
+    :param cause: why, as the access log has it; with too many others, it is counted with the rest.
+    """
+    label: Label = TlsFailure(cause)
+    if label not in failures and len(failures) >= MAX_CAUSES:
+        label = OTHER_CAUSES
+    failures[label] += 1
+
+
 def _number(doc: str, like: str = "") -> int:
     """Make the field of a counter.
 
@@ -164,6 +189,11 @@ class FrontendStats(SessionStats):
         "of `tls_handshakes`, those that resumed an earlier TLS session", "HAProxy `ssl_reused_sess`"
     )
 
+    tls_handshake_failures: Counts = _by_label(
+        "sessions that have ended with `handshake_failed`, by the cause that the access log has",
+        "Envoy `ssl.connection_error`",
+    )
+
     def note_handshake(self, version: str, is_resumed: bool) -> None:
         """Count a TLS handshake that has succeeded.
 
@@ -210,6 +240,11 @@ class BackendStats(SessionStats):
     redispatches: int = _number(
         "of `retries`, those whose last failure was at another backend",
         "HAProxy `wredis`",
+    )
+    tls_handshake_failures: Counts = _by_label(
+        "of `connect_failures` and `local_failures`, those of TLS handshakes, by the cause that the access "
+        "log has behind `TLS:`",
+        "Envoy `ssl.connection_error`",
     )
     cooldowns: int = _number("times that the backend was passed over for a while after a failed connection")
     ejections: int = _number(

@@ -135,10 +135,10 @@ class AdminClient:
         """Ask, and give an answer that is no error."""
         with closing(self._connection()) as connection:
             try:
-                response = self._begin(connection, method, _target(path, query), body, accept)
-                if response.status >= 400:
-                    raise CommandError(_reason(response, response.read()))
-                yield response
+                with self._begin(connection, method, _target(path, query), body, accept) as response:
+                    if response.status >= 400:
+                        raise CommandError(_reason(response, response.read()))
+                    yield response
             except (OSError, HTTPException) as error:
                 raise self._unreachable(_cause(error)) from error
             except (ValueError, RecursionError) as error:

@@ -59,7 +59,7 @@ def _affinity(arguments: argparse.Namespace, parser: argparse.ArgumentParser) ->
     return 0
 
 
-def _forget(client: AdminClient, filters: Mapping[str, str]) -> None:
+def _forget(client: AdminClient, filters: Mapping[str, Any]) -> None:
     answer = client.change("DELETE", "affinity", **filters)
     count = answer["forgotten"]
     print(f"{count} {'client is' if count == 1 else 'clients are'} forgotten")

@@ -32,7 +32,7 @@ def answer_schema(method: str, parts: Sequence[str]) -> Schema:
     for path, operations in DESCRIBED_PATHS.items():
         if method.lower() in operations and _matches(path, parts):
             responses = operations[method.lower()]["responses"]
-            contents = [response.get("content", {}) for response in responses.values()]
+            contents = [response["content"] for status, response in responses.items() if status.isdigit()]
             return next((content[JSON]["schema"] for content in contents if JSON in content), {})
     return {}
 

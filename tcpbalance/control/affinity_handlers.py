@@ -36,9 +36,8 @@ class AffinityHandlers:
     def _forget(self, request: ApiRequest) -> Deferred[ApiAnswer]:
         query = read_what_to_forget(request.query)
         what = ", ".join(f"{name} {value}" for name, value in request.query.items())
-        forgotten = log_change(
-            request, f"forgets the affinity of {what}", partial(self._controls.forget_affinity, query), _outcome
-        )
+        forget = partial(self._controls.forget_affinity, query)
+        forgotten = log_change(request, f"forgets the affinity of {what}", forget, _outcome)
         return forgotten.addCallback(
             lambda its: ApiAnswer.of({"forgotten": its.count, "unanswered": list(its.unanswered)})
         )

@@ -23,14 +23,14 @@ _log = Logger()
 def log_change(
     request: ApiRequest,
     what: str,
-    make: Callable[[], Deferred[T] | T],
+    make: Callable[[], Deferred[T]],
     outcome_of: Callable[[T], str] = lambda _: "done",
 ) -> Deferred[T]:
     """Have a change made, and log it when its outcome is known.
 
     :param request: that asks for it.
     :param what: it is, as ``bans client 203.0.113.7``.
-    :param make: makes it.
+    :param make: makes it; it may raise an exception.
     :param outcome_of: words what has come of it, from what *make* gives.
     :returns: what *make* gives.
     """

@@ -20,9 +20,10 @@ from tcpbalance.control.exposition import (
     wants_openmetrics,
     with_label,
 )
+from tcpbalance.control.report import LOOP_LAG
 from tcpbalance.control.routes import ApiRoute
 from tcpbalance.control.view import View
-from tcpbalance.stats import ABOVE, BackendStats, FrontendStats, PoolStats, SessionStats
+from tcpbalance.stats import ABOVE, BackendStats, FrontendStats, PoolStats, SessionStats, add_up
 
 BACKEND_STATES = ("up", "down", "ejected", "draining", "maintenance")
 """As the `state` of a backend of a pool may be."""
@@ -51,6 +52,7 @@ _NAMES = {
     "would_refuse": _Named("would_refuse", "rule"),
     "would_limit": _Named("would_limit", "limit"),
     "tls_handshakes": _Named("tls_handshakes", "version"),
+    "tls_handshake_failures": _Named("tls_handshake_failures", "cause"),
 }
 """The counters whose names differ from those of ``stats``, or that are divided."""
 
@@ -97,7 +99,7 @@ def metrics_of(view: View, about: Mapping[str, Any]) -> Iterator[Metric]:
 
 def _processes(view: View) -> Iterator[Metric]:
     # A worker has several processes while those drain that were replaced.
-    by_worker: dict[int, list[Mapping[str, int]]] = {}
+    by_worker: dict[int, list[Mapping[str, Any]]] = {}
     for process in view["processes"]:
         by_worker.setdefault(process.get("worker", 0), []).append(process)
     for key, name, together, text in (
@@ -110,6 +112,12 @@ def _processes(view: View) -> Iterator[Metric]:
             for worker, processes in by_worker.items()
         ]
         yield Metric(f"tcpbalance_process_{name}", "gauge", text, samples)
+    late = [
+        (label_text({"worker": str(worker)}), add_up(process["counters"] for process in processes))
+        for worker, processes in by_worker.items()
+    ]
+    text = "How late the event loops of a worker come to what is due, four times a second."
+    yield Metric("tcpbalance_process_loop_lag_seconds", "histogram", text, _cumulative(LOOP_LAG, late))
 
 
 def _frontends(view: View) -> Iterator[Metric]:

@@ -193,7 +193,14 @@ SCHEMAS: dict[str, Schema] = {
         )
     ),
     "Process": table(
-        ("worker",), worker=COUNT, pid=COUNT, memory=COUNT, descriptors=COUNT, max_descriptors=COUNT
+        ("worker",),
+        worker=COUNT,
+        pid=COUNT,
+        memory=COUNT,
+        descriptors=COUNT,
+        max_descriptors=COUNT,
+        worst_loop_lag={**NUMBER, "description": "Seconds, within the last minute."},
+        counters=COUNTERS,
     ),
     "ConfigState": table(
         revision={**COUNT, "description": "Grows with each change of the configuration in use."},

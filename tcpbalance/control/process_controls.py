@@ -25,7 +25,7 @@ from tcpbalance.control.finding import check_frontend, check_names, find_backend
 from tcpbalance.control.in_pieces import in_pieces
 from tcpbalance.control.pool_events import PoolEvents, SubscribedPools
 from tcpbalance.control.reloading import ConfigFile, ConfigState
-from tcpbalance.control.report import EVERYTHING, Scope, report_of
+from tcpbalance.control.report import EVERYTHING, Scope, process_entry, report_of
 from tcpbalance.control.session_id import SessionId
 from tcpbalance.control.sessions import (
     ActOnSession,
@@ -39,6 +39,7 @@ from tcpbalance.control.sessions import (
 from tcpbalance.control.sessions_query import SessionsQuery
 from tcpbalance.control.view import View, shown_backend, view_of
 from tcpbalance.health.history import CheckResult
+from tcpbalance.overload.loop_lag import LoopLag
 from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.pool import Pool
 from tcpbalance.threads import give_way, in_thread
@@ -61,6 +62,8 @@ class ProcessControls:
         self._changes = ChangeQueue()
         self._reactor = reactor
         self._balancer = balancer
+        self._lag = LoopLag(reactor)
+        self._lag.start()
         self._event_pools = SubscribedPools(PoolEvents(self.events.add))
         self._follow_pools()
         balancer.report_events_to(FewerBans(self.events.add, monotonic, reactor).report)
@@ -81,6 +84,8 @@ class ProcessControls:
 
     def _view(self, scope: Scope) -> Generator[None, None, View]:
         entries = yield from report_of(scope, self._balancer.factories, self._balancer.pools)
+        if scope.processes:
+            entries.append(process_entry(self._lag))
         view = yield from view_of(self.config, self._balancer.pools, dict(entries), scope, self._last_check)
         return view
 

@@ -14,6 +14,7 @@ from attrs import frozen
 
 from tcpbalance.net import descriptors
 from tcpbalance.overload.gauges import open_descriptors, resident_memory
+from tcpbalance.overload.loop_lag import LoopLag
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.factory import FrontendFactory
@@ -28,9 +29,12 @@ CountersKey: TypeAlias = tuple[str, ...]
 PROCESS = "process"
 """What a process takes; its name is its id."""
 
+LOOP_LAG = "loop_lag"
+"""The name of the durations of a process; see ``LoopLag``."""
+
 FRONTEND, POOL, BACKEND = "frontend", "pool", "backend"
-"""A pool has the counters of its queue alone. A backend has the name of its pool, its own and its address: one
-of the same name at another address is another backend."""
+"""A pool has the counters of its queue alone. A backend has the name of its pool, its own and its address:
+one of the same name at another address is another backend."""
 
 Entry: TypeAlias = tuple[CountersKey, Counters]
 
@@ -98,13 +102,13 @@ EVERYTHING = Scope()
 def report_of(
     scope: Scope, factories: Mapping[str, FrontendFactory], pools: Iterable[Pool]
 ) -> Generator[None, None, list[Entry]]:
-    """Make the report of this process, in pieces.
+    """Make the report of this process, in pieces; what it takes aside.
 
     :param scope: what it has.
     :param factories: of the frontends, by name.
     :param pools: that they use.
     """
-    entries: list[Entry] = [_process()] if scope.processes else []
+    entries: list[Entry] = []
     for name, factory in list(factories.items()):
         if scope.has_frontend(name):
             entries.append(((FRONTEND, name), factory.stats.snapshot()))
@@ -123,13 +127,19 @@ def backend_key(pool: Pool, backend: Backend) -> CountersKey:
     return BACKEND, pool.name, backend.name, str(backend.address)
 
 
-def _process() -> Entry:
+def process_entry(lag: LoopLag) -> Entry:
+    """Say what this process takes.
+
+    :param lag: how late its loop is.
+    """
     pid = os.getpid()
     takes = {
         "pid": pid,
         "memory": resident_memory(),
         "descriptors": open_descriptors(),
         "max_descriptors": descriptors.limit(),
+        "worst_loop_lag_us": round(lag.worst * 1e6),
+        **lag.times.snapshot(LOOP_LAG),
     }
     return (PROCESS, str(pid)), takes
 

@@ -7,7 +7,16 @@ from collections.abc import Callable, Generator, Iterable
 from typing import Any, TypeAlias
 
 from tcpbalance.config.models import Config
-from tcpbalance.control.report import FRONTEND, POOL, PROCESS, Report, Scope, backend_key
+from tcpbalance.control.report import (
+    FRONTEND,
+    LOOP_LAG,
+    POOL,
+    PROCESS,
+    Counters,
+    Report,
+    Scope,
+    backend_key,
+)
 from tcpbalance.control.timestamps import timestamp
 from tcpbalance.health.history import CheckResult
 from tcpbalance.pool.backend import Backend
@@ -36,13 +45,25 @@ def view_of(
         if scope.has_frontend(name):
             frontends.append({**_frontend(config, name), **_counters(scope, total.get((FRONTEND, name), {}))})
             yield
-    shown_pools: list[dict[str, Any]] = []
     known = {pool.name: pool for pool in pools}
-    for name in config.pools:
-        if name in known and scope.has_pool(name):
-            shown_pools.append((yield from _pool(known[name], total, scope, last_check)))
-    processes = [takes for key, takes in total.items() if key[0] == PROCESS]
+    wanted = [known[name] for name in config.pools if name in known and scope.has_pool(name)]
+    shown_pools: list[dict[str, Any]] = []
+    for pool in wanted:
+        shown = yield from _pool(pool, total, scope, last_check)
+        shown_pools.append(shown)
+    processes = [_process(takes) for key, takes in total.items() if key[0] == PROCESS]
     return {"processes": processes, "frontends": frontends, "pools": shown_pools}
+
+
+def _process(takes: Counters) -> dict[str, Any]:
+    durations = {name: count for name, count in takes.items() if name.startswith(LOOP_LAG)}
+    worst = takes["worst_loop_lag_us"] / 1e6
+    names = ("worker", "pid", "memory", "descriptors", "max_descriptors")
+    return {
+        **{name: takes[name] for name in names if name in takes},
+        "worst_loop_lag": worst,
+        "counters": durations,
+    }
 
 
 def _frontend(config: Config, name: str) -> dict[str, Any]:
@@ -72,7 +93,7 @@ def _pool(
     }
 
 
-def _counters(scope: Scope, counters: dict[str, int]) -> dict[str, Any]:
+def _counters(scope: Scope, counters: Counters) -> dict[str, Any]:
     return {"counters": counters} if scope.counters else {}
 
 

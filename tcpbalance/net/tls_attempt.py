@@ -25,6 +25,9 @@ Preamble = Callable[[Any], bytes]
 
 _log = Logger()
 
+TLS_CAUSE = "TLS: "
+"""What the cause of a failed handshake begins with, unlike that of a failed connection."""
+
 
 def dial_tls(
     connector: Connector,
@@ -159,7 +162,7 @@ class TlsAttempt:
         """
         if self._handshake is None:
             return 0.0
-        self._fail(ConnectFailed(f"TLS: {timed_out(self._timeout)}"), self._handshake.transport)
+        self._fail(ConnectFailed(f"{TLS_CAUSE}{timed_out(self._timeout)}"), self._handshake.transport)
         return None
 
     def on_failure(self, failure: Failure) -> None:
@@ -215,7 +218,7 @@ class _HandshakeProtocol(Protocol):
         try:
             self._attempt.peer.approve(self.transport.getHandle())
         except HandshakeFailed as error:
-            self._attempt.failed(f"TLS: {error.cause}", fault_of_error(error), self.transport)
+            self._attempt.failed(f"{TLS_CAUSE}{error.cause}", fault_of_error(error), self.transport)
         except Exception:
             self._attempt.broke_down(self.transport)
         else:
@@ -223,7 +226,7 @@ class _HandshakeProtocol(Protocol):
 
     def readConnectionLost(self) -> None:
         """The backend has finished before it began."""
-        self._attempt.failed("TLS: closed", Fault.BACKEND, self.transport)
+        self._attempt.failed(f"{TLS_CAUSE}closed", Fault.BACKEND, self.transport)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The handshake has failed, or the connection, or something of ours."""
@@ -233,4 +236,4 @@ class _HandshakeProtocol(Protocol):
             self._attempt.failed("internal error", Fault.BALANCER)
             return
         cause = cause or ("closed" if isinstance(error, ConnectionDone) else "reset")
-        self._attempt.failed(f"TLS: {cause}", fault_of_handshake(error, cause))
+        self._attempt.failed(f"{TLS_CAUSE}{cause}", fault_of_handshake(error, cause))

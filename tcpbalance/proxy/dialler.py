@@ -13,7 +13,7 @@ from tcpbalance.errors import Fault
 from tcpbalance.net.connect_errors import ConnectFailed, internal_error
 from tcpbalance.net.connecting import Connector, Pending
 from tcpbalance.net.tcp_info import connect_time
-from tcpbalance.net.tls_attempt import dial_tls
+from tcpbalance.net.tls_attempt import TLS_CAUSE, dial_tls
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool, Slot
 from tcpbalance.pool.shared_load import NoCapacityError
@@ -21,6 +21,7 @@ from tcpbalance.proxy.dial import Decision, Dial, GiveUp, Pause, Try
 from tcpbalance.proxy.peer import Peer, PeerOwner
 from tcpbalance.proxy.queue_entry import PauseTimer, QueueEntry
 from tcpbalance.proxy.reasons import EndReason
+from tcpbalance.stats import count_cause
 
 GIVEN_UP = "given up"
 """What is noted of an attempt that was under way when the session ended."""
@@ -319,6 +320,9 @@ class Dialler:
         self._pending = None
         self.dial.failure = failure
         self._note_failure(failure.cause)
+        if failure.cause.startswith(TLS_CAUSE):
+            failures = slot.backend.stats.tls_handshake_failures
+            count_cause(failures, failure.cause.removeprefix(TLS_CAUSE))
         if failure.fault is Fault.BACKEND:
             slot.backend.stats.connect_failures += 1
             self._count_failure(failure.cause)

@@ -22,6 +22,7 @@ from tcpbalance.proxy.context import SessionContext
 from tcpbalance.proxy.peer import BROKEN_OFF, Peer
 from tcpbalance.proxy.preread_settings import PrereadSettings
 from tcpbalance.proxy.reasons import EndReason
+from tcpbalance.stats import count_cause
 from tcpbalance.wire.client_hello import HelloError, HelloReader
 from tcpbalance.wire.proxy_protocol import ProxyHeader, ProxyHeaderError, UnixAddress, read_header
 
@@ -224,6 +225,7 @@ class Preread:
             self.tls = facts_of(connection, self._context.wall_clock())
         except HandshakeFailed as error:
             self._server_name = asked_name(connection)
+            self._count_failure(error.cause)
             session.turn_away(EndReason.HANDSHAKE_FAILED, error.cause)
         else:
             stats = self._context.registry.stats
@@ -239,16 +241,20 @@ class Preread:
             self._session.client_known(pool)
 
     def reason_of(self, failure: Failure) -> tuple[EndReason, str]:
-        """Find out why the client is gone, and what was wrong with what it sent."""
+        """Find out why the client is gone, and what was wrong with what it sent; count a failed handshake."""
         transport = self._session.client.transport
         cause = handshake_cause(failure, transport)
         if cause is not None:
             self._server_name = asked_name(transport.getHandle())
+            self._count_failure(cause)
             return EndReason.HANDSHAKE_FAILED, cause
         if isinstance(failure.value, ConnectionDone):
             return EndReason.CLIENT_CLOSED, ""
         broken = isinstance(failure.value, BROKEN_OFF)
         return EndReason.CLIENT_RESET if broken else EndReason.INTERNAL_ERROR, ""
+
+    def _count_failure(self, cause: str) -> None:
+        count_cause(self._context.registry.stats.tls_handshake_failures, cause)
 
     def check(self, now: float) -> float | None:
         """The wheel's call: the time is over, for the preread or for the close that followed it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 from twisted.logger import Logger
@@ -12,7 +13,7 @@ from tcpbalance.balancer import Balancer
 from tcpbalance.control.affinity import forget_affinity, read_what_to_forget
 from tcpbalance.control.explain import explain, read_explain_query
 from tcpbalance.control.in_pieces import at_once, in_pieces
-from tcpbalance.control.report import EVERYTHING, OF_STATUS, Entry, Scope, report_of
+from tcpbalance.control.report import EVERYTHING, OF_STATUS, Entry, Scope, process_entry, report_of
 from tcpbalance.control.session_id import SessionId
 from tcpbalance.control.sessions import (
     ListedSession,
@@ -22,6 +23,7 @@ from tcpbalance.control.sessions import (
     look_at_session,
 )
 from tcpbalance.control.sessions_query import read_sessions_query
+from tcpbalance.overload.loop_lag import LoopLag
 from tcpbalance.workers.messages import Message
 from tcpbalance.workers.questions import (
     END_SESSION,
@@ -56,6 +58,12 @@ class WorkerAnswers:
         self._reactor = reactor
         self._balancer = balancer
         self._say = say
+        self._lag = LoopLag(reactor)
+        self._lag.start()
+        self._answers: dict[str, Callable[[Question], Generator[None, None, Sequence[object]]]] = {
+            REPORT: self._report,
+            **{about: partial(answer, balancer) for about, answer in _ANSWERS.items()},
+        }
 
     def note(self, message: Message) -> None:
         """See ``WorkerSharedState``."""
@@ -72,24 +80,23 @@ class WorkerAnswers:
 
     def _answer(self, about: str, question: Question) -> Generator[None, None, int]:
         """Write an answer; gives its descriptor."""
-        items = yield from _ANSWERS[about](self._balancer, question)
+        items = yield from self._answers[about](question)
         descriptor = yield from write_answer(items)
         return descriptor
+
+    def _report(self, question: Question) -> Generator[None, None, list[Entry]]:
+        scope = Scope.read(question["scope"])
+        entries = yield from report_of(scope, self._balancer.factories, self._balancer.pools)
+        for _, counters in entries:
+            for name in OF_STATUS:
+                counters.pop(name, None)
+        return [process_entry(self._lag), *entries] if scope.processes else entries
 
     def _send(self, descriptor: int, content: Mapping[str, Any]) -> None:
         try:
             self._say(content, [descriptor])
         finally:
             os.close(descriptor)
-
-
-def _report(balancer: Balancer, question: Question) -> Generator[None, None, list[Entry]]:
-    scope = Scope.read(question["scope"])
-    entries = yield from report_of(scope, balancer.factories, balancer.pools)
-    for _, counters in entries:
-        for name in OF_STATUS:
-            counters.pop(name, None)
-    return entries
 
 
 def _sessions(balancer: Balancer, question: Question) -> Generator[None, None, list[ListedSession]]:
@@ -125,11 +132,10 @@ def _session_id(question: Question) -> SessionId:
 
 
 _ANSWERS: dict[str, Callable[[Balancer, Question], Generator[None, None, Sequence[object]]]] = {
-    REPORT: _report,
     SESSIONS: _sessions,
     LOOK_AT_SESSION: _look_at_session,
     END_SESSION: _end_session,
     FORGET_AFFINITY: _forget_affinity,
     EXPLAIN: _explain,
 }
-"""What gives the items of the answer to a question, by what it is about."""
+"""What gives the items of the answers to all other questions, by what they are about."""

@@ -7,7 +7,6 @@ from functools import partial
 from time import monotonic, time
 from typing import Any
 
-from attrs import evolve
 from twisted.internet.defer import Deferred, inlineCallbacks
 
 from tcpbalance.config.models import Config
@@ -83,7 +82,7 @@ class FleetControls:
     def _sum(self, scope: Scope, answers: list[tuple[ToWorker, Any]]) -> Generator[None, None, View]:
         counted = self._supervisor.questions.past.items()
         past = ((key, counters) for key, counters in counted if scope.has(key))
-        own = yield from report_of(evolve(scope, processes=False), {}, self._supervisor.pools.pools)
+        own = yield from report_of(scope, {}, self._supervisor.pools.pools)
         total = yield from sum_of([past, own, *(_of_worker(*answer) for answer in answers)])
         view = yield from self._view(scope, total)
         return view

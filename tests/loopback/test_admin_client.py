@@ -88,7 +88,8 @@ def test_an_answer_that_is_none(answer: bytes, status: int, message: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "answer", [{}, [], 5, {"pools": {}}, {"pools": 5}, {"pools": [5]}, {"pools": [{"backends": [{"name": 5}]}]}]
+    "answer",
+    [{}, [], 5, {"pools": {}}, {"pools": 5}, {"pools": [5]}, {"pools": [{"backends": [{"name": 5}]}]}],
 )
 def test_an_answer_without_what_is_asked_for(answer: object) -> None:
     with http_answers(http_answer("200 OK", answer)) as server:

@@ -62,7 +62,7 @@ def test_a_state_is_set_and_said_to_be(stage: Stage) -> None:
 def test_a_command_says_what_it_has_set(stage: Stage) -> None:
     with stage.daemon() as daemon:
         admin = Admin(daemon)
-        command = [TCPBALANCE, "drain", f"--admin=127.0.0.1:{admin.port}", "web/a"]
+        command = [str(TCPBALANCE), "drain", f"--admin=127.0.0.1:{admin.port}", "web/a"]
         with stopped(admin, 1):
             done = finish(command)
         assert (done.returncode, done.stderr) == (0, "")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from tcpbalance import Backend, FrontendFactory, Pool
-from tcpbalance.control.in_pieces import at_once, in_pieces
+from tcpbalance.control.in_pieces import at_once
 from tcpbalance.control.report import (
     EVERYTHING,
     PROCESS,
@@ -22,15 +22,23 @@ from tcpbalance.control.report import (
     Scope,
     backend_key,
     past_of,
+    process_entry,
     report_of,
     sum_of,
 )
+from tcpbalance.overload.loop_lag import SAMPLED_EVERY, LoopLag
 
 COUNTERS = st.dictionaries(
     st.sampled_from(["connections_total", "bytes_in", *STATE_NOW]), st.integers(0, 1 << 40)
 )
 KEYS = st.sampled_from(
-    [("frontend", "a"), ("pool", "x"), ("pool", "y"), ("backend", "x", "a", "u:1"), ("backend", "x", "b", "u:2")]
+    [
+        ("frontend", "a"),
+        ("pool", "x"),
+        ("pool", "y"),
+        ("backend", "x", "a", "u:1"),
+        ("backend", "x", "b", "u:2"),
+    ]
 )
 REPORTS = st.dictionaries(KEYS, COUNTERS).map(lambda report: list(report.items()))
 
@@ -71,19 +79,25 @@ def test_a_report_has_all_counters_of_a_process(stage: Stage) -> None:
     assert found["pool", "web"]["queue_total"] == 4
     assert found[backend_key(pool, pool.backends[1])]["connect_attempts"] == 2
     assert found["backend", "web", "a", "127.0.0.1:80"]["connect_attempts"] == 0
-    (process,) = [takes for key, takes in found.items() if key[0] == PROCESS]
-    assert process["pid"] > 0
-    assert 0 < process["descriptors"] <= process["max_descriptors"]
+
+
+def test_a_process_says_what_it_takes() -> None:
+    clock = Clock()
+    lag = LoopLag(clock, clock.seconds)
+    lag.start()
+    clock.advance(SAMPLED_EVERY + 0.003)
+    (kind, name), takes = process_entry(lag)
+    assert (kind, name) == (PROCESS, str(takes["pid"]))
+    assert 0 < takes["descriptors"] <= takes["max_descriptors"]
+    assert (takes["worst_loop_lag_us"], takes["loop_lag.0.005"], takes["loop_lag_us"]) == (3000, 1, 3000)
 
 
 def test_a_report_has_what_is_asked_for(stage: Stage) -> None:
-    nothing = Scope(frontends=(), pools=(), processes=False)
-    assert stage.keys(nothing) == set()
-    assert [key[0] for key in stage.keys(Scope(frontends=(), pools=()))] == [PROCESS]
-    assert stage.keys(Scope(frontends=("front",), pools=(), processes=False)) == {FRONT}
+    assert stage.keys(Scope(frontends=(), pools=())) == set()
+    assert stage.keys(Scope(frontends=("front",), pools=())) == {FRONT}
     web = {("pool", "web"), ("backend", "web", "a", "127.0.0.1:80"), ("backend", "web", "b", "127.0.0.1:81")}
-    assert stage.keys(Scope(frontends=(), pools=("web",), processes=False)) == web
-    one = Scope(frontends=(), pools=("web",), backend="b", processes=False)
+    assert stage.keys(Scope(frontends=(), pools=("web",))) == web
+    one = Scope(frontends=(), pools=("web",), backend="b")
     assert stage.keys(one) == {("backend", "web", "b", "127.0.0.1:81")}
 
 
@@ -97,9 +111,7 @@ def test_a_report_has_what_is_asked_for(stage: Stage) -> None:
     ],
 )
 def test_a_scope_knows_what_reports_of_it_have(stage: Stage, scope: Scope) -> None:
-    everything = {key for key in stage.keys(EVERYTHING) if key[0] != PROCESS}
-    there = {key for key in stage.keys(scope) if key[0] != PROCESS}
-    assert {key for key in everything if scope.has(key)} == there
+    assert {key for key in stage.keys(EVERYTHING) if scope.has(key)} == stage.keys(scope)
     sent = Scope.read(json.loads(json.dumps(scope.content)))
     assert stage.keys(sent) == stage.keys(scope)
 
@@ -129,16 +141,3 @@ def test_what_a_process_has_counted_stays_and_its_state_does_not(found: list[Ent
         key: {name: count for name, count in counters.items() if name not in STATE_NOW}
         for key, counters in found
     }
-
-
-def test_long_work_lets_the_reactor_go_on() -> None:
-    clock = Clock()
-
-    def pieces() -> Any:
-        for _ in range(3):
-            yield
-        return 2
-
-    done = in_pieces(clock, pieces())
-    clock.pump([0] * 5)
-    assert done.result == 2

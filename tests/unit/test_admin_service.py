@@ -45,7 +45,7 @@ class MemoryStream:
 
     ended = False
 
-    def end(self) -> None:
+    def end_stream(self) -> None:
         self.ended = True
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 
 from tcpbalance.control.api_request import ApiError
 from tcpbalance.control.change_queue import MAX_WAITING_CHANGES
@@ -51,7 +52,7 @@ def controls_of(balancer: MemoryBalancer, monkeypatch: Any) -> ProcessControls:
     monkeypatch.setattr("tcpbalance.control.process_controls.in_thread", lambda _: balancer.in_thread)
     any_of: Any = balancer
     file: Any = type("File", (), {})()
-    return ProcessControls(None, any_of, file)
+    return ProcessControls(Clock(), any_of, file)
 
 
 def adding(number: int) -> Any:

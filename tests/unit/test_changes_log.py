@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import LogEvent, capturedLogs, formatEvent
 
 from tcpbalance.control.api_request import ApiError, ApiRequest
@@ -35,7 +35,7 @@ def test_a_change_is_logged_when_it_is_done(logged: Sequence[LogEvent]) -> None:
 
 
 def test_its_outcome_may_be_worded(logged: Sequence[LogEvent]) -> None:
-    log_change(REQUEST, "forgets client a", lambda: 3, lambda count: f"done, {count} clients")
+    log_change(REQUEST, "forgets client a", lambda: succeed(3), lambda count: f"done, {count} clients")
     assert texts(logged) == ["admin: 127.0.0.1:4711 forgets client a: done, 3 clients"]
 
 
@@ -67,5 +67,5 @@ def test_why_it_is_not_made(logged: Sequence[LogEvent], error: Exception, outcom
 
 
 def test_names_from_the_request_stay_in_the_line(logged: Sequence[LogEvent]) -> None:
-    log_change(REQUEST, "bans client a at frontend {x}\n", lambda: None)
+    log_change(REQUEST, "bans client a at frontend {x}\n", lambda: succeed(None))
     assert texts(logged) == [r"admin: 127.0.0.1:4711 bans client a at frontend {x}\n: done"]

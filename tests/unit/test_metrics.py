@@ -16,11 +16,12 @@ from tcpbalance.config.pools import BackendConfig, PoolConfig
 from tcpbalance.control.exposition import expose
 from tcpbalance.control.in_pieces import at_once
 from tcpbalance.control.metrics import metrics_of
-from tcpbalance.control.report import EVERYTHING, report_of
+from tcpbalance.control.report import EVERYTHING, process_entry, report_of
 from tcpbalance.control.view import view_of
+from tcpbalance.overload.loop_lag import SAMPLED_EVERY, LoopLag
 from tcpbalance.pool.backend import AdminState
 from tcpbalance.proxy.reasons import EndReason
-from tcpbalance.stats import BackendStats, FrontendStats, PoolStats
+from tcpbalance.stats import BackendStats, FrontendStats, PoolStats, count_cause
 
 ABOUT = {"version": "1.2", "started": 1e9}
 NAME = re.compile(r"tcpbalance_[a-z]+(_[a-z]+)*")
@@ -34,6 +35,7 @@ def samples() -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     factory.stats.connections_total = 3
     factory.stats.ended[EndReason.CLIENT_CLOSED] = 2
     factory.stats.bytes_in = 17
+    count_cause(factory.stats.tls_handshake_failures, "no shared cipher")
     pool.backends[0].stats.connect_attempts = 4
     pool.backends[0].active = 1
     for seconds in (0.001, 0.002, 60.0):
@@ -43,7 +45,10 @@ def samples() -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
         frontends={"front": FrontendConfig(listen="127.0.0.1:0", pool="web")},
         pools={"web": PoolConfig(backends=(BackendConfig(address="127.0.0.1:80"),))},
     )
-    entries = at_once(report_of(EVERYTHING, {"front": factory}, [pool]))
+    lag = LoopLag(reactor, reactor.seconds)
+    lag.start()
+    reactor.advance(SAMPLED_EVERY + 0.004)
+    entries = [process_entry(lag), *at_once(report_of(EVERYTHING, {"front": factory}, [pool]))]
     view = at_once(view_of(config, [pool], dict(entries), EVERYTHING, lambda *_: None))
     text = b"".join(expose(metrics_of(view, ABOUT), openmetrics=False))
     return {
@@ -75,12 +80,26 @@ def test_counters_and_states_are_shown() -> None:
     assert found[f"{times}_bucket", (a, ("le", "+Inf"), web)] == found[f"{times}_count", (a, web)] == 3
     assert found[f"{times}_sum", (a, web)] == 60.003
     assert found["tcpbalance_pool_queue", (web,)] == 0
-    assert found["tcpbalance_process_open_fds", (("worker", "0"),)] > 0
+    worker = ("worker", "0")
+    assert found["tcpbalance_process_open_fds", (worker,)] > 0
+    lag = "tcpbalance_process_loop_lag_seconds"
+    assert found[f"{lag}_bucket", (("le", "0.001"), worker)] == 0
+    assert found[f"{lag}_bucket", (("le", "0.005"), worker)] == found[f"{lag}_count", (worker,)] == 1
+    assert found[f"{lag}_sum", (worker,)] == 0.004
+    failures = "tcpbalance_frontend_tls_handshake_failures_total"
+    assert found[failures, (("cause", "no shared cipher"), front)] == 1
 
 
 def test_the_processes_of_a_worker_are_one_series() -> None:
     processes = [
-        {"worker": worker, "pid": 1, "memory": 10, "descriptors": 5, "max_descriptors": limit}
+        {
+            "worker": worker,
+            "pid": 1,
+            "memory": 10,
+            "descriptors": 5,
+            "max_descriptors": limit,
+            "counters": {"loop_lag.0.005": 3, "loop_lag.inf": 1, "loop_lag_us": 6_000_000},
+        }
         for worker, limit in ((0, 100), (1, 100), (0, 200))
     ]
     view: Any = {"processes": processes, "frontends": [], "pools": []}
@@ -89,12 +108,16 @@ def test_the_processes_of_a_worker_are_one_series() -> None:
     assert found["tcpbalance_process_resident_memory_bytes"] == [(first, 20), (second, 10)]
     assert found["tcpbalance_process_open_fds"] == [(first, 10), (second, 5)]
     assert found["tcpbalance_process_max_fds"] == [(first, 200), (second, 100)]
+    lag = dict(found["tcpbalance_process_loop_lag_seconds"])
+    assert (lag[f"_count{first}"], lag[f"_count{second}"]) == (8, 4)
+    assert (lag[f"_sum{first}"], lag[f"_sum{second}"]) == (12.0, 6.0)
 
 
 def test_each_counter_has_its_metric() -> None:
     view: Any = {"processes": [], "frontends": [], "pools": []}
     metrics = list(metrics_of(view, ABOUT))
-    counters = [metric for metric in metrics if metric.kind != "gauge"]
+    of_processes = "tcpbalance_process_"
+    counters = [it for it in metrics if it.kind != "gauge" and not it.name.startswith(of_processes)]
     assert len(counters) == sum(len(attrs.fields(kind)) for kind in (FrontendStats, PoolStats, BackendStats))
     assert len({metric.name for metric in metrics}) == len(metrics)
     for metric in metrics:

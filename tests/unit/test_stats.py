@@ -14,6 +14,7 @@ from tcpbalance.admission.refusal import Refusal
 from tcpbalance.proxy.dry_run import DryRunLimit
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.stats import (
+    MAX_CAUSES,
     SESSION_BOUNDS,
     BackendStats,
     Counts,
@@ -22,6 +23,7 @@ from tcpbalance.stats import (
     PoolStats,
     SessionStats,
     add_up,
+    count_cause,
 )
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "counters.md").read_text()
@@ -112,3 +114,16 @@ def test_handshakes_count_by_their_version() -> None:
     found = stats.snapshot()
     assert (found["tls_handshakes.1.3"], found["tls_handshakes.1.2"]) == (2, 1)
     assert found["tls_resumptions"] == 1
+
+
+def test_causes_of_failed_handshakes_are_bounded() -> None:
+    stats = FrontendStats()
+    failures = stats.tls_handshake_failures
+    for number in range(MAX_CAUSES + 5):
+        count_cause(failures, f"cause {number}")
+    count_cause(failures, "cause 0")
+    counted = {k: n for k, n in stats.snapshot().items() if k.startswith("tls_handshake_failures.")}
+    assert len(counted) == MAX_CAUSES + 1
+    assert counted["tls_handshake_failures.cause 0"] == 2
+    assert counted["tls_handshake_failures.other"] == 5
+    assert failures.total() == MAX_CAUSES + 6
