@@ -9,6 +9,7 @@ import attrs
 
 from tcpbalance.admission.access import Access
 from tcpbalance.admission.answer import AdmissionAnswer, Allowance
+from tcpbalance.admission.banned_networks import BannedNetworks, is_network
 from tcpbalance.admission.clients import (
     MAX_CLIENTS,
     NEVER,
@@ -27,7 +28,7 @@ from tcpbalance.errors import SettingError
 class AdmissionControl:
     """Decides for each client whether it is admitted; each frontend has its own.
 
-    1. A banned client is refused, which does not extend its ban.
+    1. A banned client, or one of a banned network, is refused, which does not extend its ban.
     2. The lists are checked next, then the limits: the number of connections, then the rate. A refused
        connection does not use up the rate.
     3. Each refusal by these counts towards a ban. The last of them keeps its own name.
@@ -57,6 +58,7 @@ class AdmissionControl:
         "_limited",
         "_limits_dry_run",
         "_max_open",
+        "_networks",
         "_tolerance",
         "access",
         "clients",
@@ -79,6 +81,7 @@ class AdmissionControl:
         self.last_would_refuse: Refusal | None = None
         self.on_ban: Callable[[bytes, float], object] | None = None
         self._clock = clock
+        self._networks: BannedNetworks | None = None
         self._limit_by(limits)
 
     def go_on_by(self, access: Access, limits: LimitsConfig) -> bool:
@@ -118,8 +121,10 @@ class AdmissionControl:
         listed = self.access.refusal(client)
         if not self._limited:
             return None if listed is None else self._weigh(listed, listed)
-        key = group(client)
         now = self._clock()
+        if self._networks is not None and self._is_in_banned_network(client, now):
+            return Refusal.BANNED
+        key = group(client)
         known = self.clients.take(key)
         # What a dry run of the lists would refuse must not count against a client for limits in force.
         lists_apart = self.access.dry_run and not self._limits_dry_run
@@ -151,7 +156,12 @@ class AdmissionControl:
             would_refuse=asked.last_would_refuse,
             decisive_list=self.access.decisive_list(client),
         )
-        return answer if client is None else self._with_what_is_left(answer, known, now)
+        if client is None:
+            return answer
+        ends = known.banned_until
+        if self._networks is not None:
+            ends = max(ends, self._networks.end_for(client))
+        return self._with_what_is_left(attrs.evolve(answer, banned_for=max(0.0, ends - now)), known, now)
 
     def _with_what_is_left(self, answer: AdmissionAnswer, known: Client, now: float) -> AdmissionAnswer:
         refusals = known.refusals if now < known.window_ends else 0
@@ -163,39 +173,53 @@ class AdmissionControl:
             rate = Allowance(burst - may, burst)
         return attrs.evolve(
             answer,
-            banned_for=max(0.0, known.banned_until - now),
             connections=None if self._max_open is None else Allowance(known.open, self._max_open),
             rate=rate,
             next_in=0.0 if rate is None else max(0.0, late),
             refusals=None if self._ban_after is None else Allowance(refusals, self._ban_after),
         )
 
+    def _is_in_banned_network(self, client: bytes, now: float) -> bool:
+        assert self._networks is not None
+        if self._networks.last_end <= now:
+            self._networks = None
+            return False
+        return self._networks.end_for(client) > now
+
     def ban(self, key: bytes, until: float) -> None:
         """Take over a ban that another process has decided; the later end of two counts.
 
-        :param key: what the client is known by; see ``clients.group``.
+        :param key: what the client is known by, see ``clients.group``; or a network, see
+            ``banned_networks.network_key``.
         :param until: the end of the ban, by the clock.
         """
         now = self._clock()
-        if self._limited and until > now:
-            client = self.clients.take(key)
-            client.banned_until = max(client.banned_until, until)
-            self.clients.rest(key, client, now)
+        if not self._limited or until <= now:
+            return
+        if is_network(key):
+            networks = self._networks = self._networks or BannedNetworks()
+            networks.add(key, until, now)
+            return
+        client = self.clients.take(key)
+        client.banned_until = max(client.banned_until, until)
+        self.clients.rest(key, client, now)
 
     def ban_for(self, key: bytes, seconds: float) -> None:
-        """Ban a client from now on; of two bans, the later end counts.
+        """Ban a client or a network from now on; of two bans, the later end counts.
 
-        :param key: what it is known by; see ``clients.group``.
+        :param key: see `ban`.
         """
         self.ban(key, self._clock() + seconds)
 
     def lift_ban(self, key: bytes) -> bool:
-        """Ban a client no longer, and count its refusals anew.
+        """Ban a client or a network no longer, and count the refusals of a client anew.
 
-        :param key: what it is known by; see ``clients.group``.
+        :param key: see `ban`.
         :returns: whether it was banned.
         """
         now = self._clock()
+        if is_network(key):
+            return self._networks is not None and self._networks.remove(key, now)
         client = self.clients.take(key)
         was_banned = client.banned_until > now
         client.banned_until = client.window_ends = NEVER
@@ -204,9 +228,19 @@ class AdmissionControl:
         return was_banned
 
     def bans(self) -> Iterator[tuple[bytes, float]]:
-        """Give what each banned client is known by, and the seconds that are left of its ban."""
-        for key, until in self.clients.banned(self._clock()):
+        """Give what each banned network and client is known by, and the seconds that are left of its ban."""
+        now = self._clock()
+        for key, until in () if self._networks is None else self._networks.ends():
+            if until > now:
+                yield key, until - now
+        for key, until in self.clients.banned(now):
             yield key, until - self._clock()
+
+    @property
+    def banned_networks(self) -> int:
+        """How many networks are banned."""
+        now = self._clock()
+        return 0 if self._networks is None else sum(until > now for _, until in self._networks.ends())
 
     def release(self, client: bytes | None) -> None:
         """Take note that a connection that came in has ended.

@@ -12,7 +12,10 @@ class Refusal(enum.Enum):
     :ivar meaning: one sentence for people.
     """
 
-    BANNED = "banned", "the client was refused ban_after times within ban_window, less than ban_for ago"
+    BANNED = (
+        "banned",
+        "refused ban_after times within ban_window, less than ban_for ago, or banned by an operator",
+    )
     DENIED = "denied", "its address lies in a network of deny or deny_file"
     NOT_ALLOWED = "not_allowed", "its address lies in no network of allow"
     TOO_MANY_CONNECTIONS = "too_many_connections", "the client has connections_per_client open already"

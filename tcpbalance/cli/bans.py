@@ -1,4 +1,4 @@
-"""``tcpbalance bans``: the clients that are banned; further ones, and fewer."""
+"""``tcpbalance bans``: the clients and networks that are banned; further ones, and fewer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 def add_bans(commands: Commands) -> None:
     """Add the command to a parser."""
-    bans = add_admin_command(commands, "bans", "show the clients that are banned, ban one or lift a ban")
+    bans = add_admin_command(
+        commands, "bans", "show what clients and networks are banned, ban one or lift a ban"
+    )
     bans.add_argument("--frontend", metavar="NAME", help="only those of this frontend")
     bans.add_argument("--client", metavar="NETWORK", help="only clients in this network")
     bans.add_argument(
@@ -27,16 +29,18 @@ def add_bans(commands: Commands) -> None:
         help=f"show so many at most ({SHOWN} by default)",
     )
     bans.add_argument("--json", action="store_true", help="show them as JSON")
-    bans.add_argument("--add", metavar="CLIENT", help="ban this client; needs --frontend and --for")
+    bans.add_argument(
+        "--add", metavar="CLIENT", help="ban this client or network, at --frontend or at all; needs --for"
+    )
     bans.add_argument("--for", metavar="TIME", dest="time", help="for how long it is banned, such as 10m")
-    bans.add_argument("--lift", metavar="CLIENT", help="lift the ban of this client, at --frontend or at all")
+    bans.add_argument("--lift", metavar="CLIENT", help="lift this ban, at --frontend or at all")
     bans.set_defaults(run=lambda arguments: _bans(arguments, bans))
 
 
 def _bans(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if arguments.add is not None:
-        if not (arguments.frontend and arguments.time) or _selects(arguments) or arguments.lift:
-            parser.error("--add takes --frontend and --for, and no other option")
+        if not arguments.time or _selects(arguments) or arguments.lift:
+            parser.error("--add needs --for and takes --frontend, and no other option")
         _add(client_of(arguments), arguments)
     elif arguments.time is not None:
         parser.error("--for belongs to --add")
@@ -59,7 +63,7 @@ def _add(client: AdminClient, arguments: argparse.Namespace) -> None:
         "bans",
         content={"frontend": arguments.frontend, "client": arguments.add, "for": arguments.time},
     )
-    print(f"{ban['client']}: banned at frontend {ban['frontend']} until {ban['until']}")
+    print(f"{ban['client']}: banned at {', '.join(ban['frontends'])} until {ban['until']}")
 
 
 def _lift(client: AdminClient, arguments: argparse.Namespace) -> None:

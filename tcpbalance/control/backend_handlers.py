@@ -149,9 +149,7 @@ class BackendHandlers:
         order = partial(self._controls.events.ordered_by, request.peer)
         return self._controls.change_config(change, order).addErrback(_refused)
 
-    def _show(
-        self, request: ApiRequest, backend: str, lasts: dict[str, str], status: int = 200
-    ) -> ApiAnswer:
+    def _show(self, request: ApiRequest, backend: str, lasts: dict[str, str], status: int = 200) -> ApiAnswer:
         return ApiAnswer.of({**self._controls.backend(request.names["pool"], backend), **lasts}, status)
 
 

@@ -6,13 +6,13 @@ from time import time
 from typing import Any
 
 from attrs import frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 from tcpbalance.admission.report import ban_facts, client_text
 from tcpbalance.config.messages import value_text
 from tcpbalance.config.quantities import Duration
 from tcpbalance.control.api_request import ApiAnswer, ApiError, ApiRequest
-from tcpbalance.control.bans import read_bans_query, read_client, shown_ban
+from tcpbalance.control.bans import read_banned, read_bans_query, shown_end
 from tcpbalance.control.changes_log import log_change
 from tcpbalance.control.controls import Controls
 from tcpbalance.control.parameters import check_parameters
@@ -45,44 +45,51 @@ class BanHandlers:
 
     def _ban(self, request: ApiRequest) -> Deferred[ApiAnswer]:
         wanted = read_object(request, _KEYS)
-        missing = [key for key in _KEYS if key not in wanted]
+        missing = [key for key in ("client", "for") if key not in wanted]
         if missing:
             raise ApiError(400, "missing_key", f"the body must have {value_text(missing[0])}")
-        frontend = wanted["frontend"]
-        if not isinstance(frontend, str):
+        frontend = wanted.get("frontend")
+        if not isinstance(frontend, str | None):
             raise ApiError(400, "bad_value", f"frontend must be a name, got {value_text(frontend)}")
-        client, seconds = _client(wanted["client"]), _seconds(wanted["for"])
+        banned, seconds = _banned(wanted["client"]), _seconds(wanted["for"])
 
-        def ban() -> ApiAnswer:
-            self._controls.ban(frontend, client, seconds)
-            by = {"count": 1, "by": request.peer}
-            self._controls.events.add("ban", {**ban_facts(frontend, client, seconds), **by})
-            return ApiAnswer.of(shown_ban((frontend, client, seconds), time()))
+        def ban() -> Deferred[ApiAnswer]:
+            frontends = self._controls.ban(frontend, banned, seconds)
+            if not frontends:
+                raise ApiError(409, "no_limits", "no frontend can ban: none has limits on clients in force")
+            for name in frontends:
+                by = {"count": 1, "by": request.peer}
+                self._controls.events.add("ban", {**ban_facts(name, banned, seconds), **by})
+            answer = {**shown_end(banned, seconds, time()), "frontends": list(frontends)}
+            return succeed(ApiAnswer.of(answer))
 
-        what = f"bans client {client_text(client)} at frontend {frontend} for {seconds:g} s"
+        what = f"bans client {client_text(banned)} at {_where(frontend)} for {seconds:g} s"
         return log_change(request, what, ban)
 
     def _lift(self, request: ApiRequest) -> Deferred[ApiAnswer]:
         check_parameters(request.query, ("frontend",))
-        client = _client(request.names["client"])
-        where = request.query.get("frontend")
+        banned, frontend = _banned(request.names["client"]), request.query.get("frontend")
+        text = client_text(banned)
 
-        def lift() -> ApiAnswer:
-            frontends = self._controls.lift_ban(where, client)
+        def lift() -> Deferred[ApiAnswer]:
+            frontends = self._controls.lift_ban(frontend, banned)
             if not frontends:
-                raise ApiError(404, "no_such_ban", f"client {client_text(client)} is not banned")
-            for frontend in frontends:
-                lifted = {"frontend": frontend, "client": client_text(client), "by": request.peer}
+                raise ApiError(404, "no_such_ban", f"client {text} is not banned")
+            for name in frontends:
+                lifted = {"frontend": name, "client": text, "by": request.peer}
                 self._controls.events.add("ban_lifted", lifted)
-            return ApiAnswer.of({"client": client_text(client), "frontends": list(frontends)})
+            return succeed(ApiAnswer.of({"client": text, "frontends": list(frontends)}))
 
-        at = "all frontends" if where is None else f"frontend {where}"
-        return log_change(request, f"lifts the ban of client {client_text(client)} at {at}", lift)
+        return log_change(request, f"lifts the ban of client {text} at {_where(frontend)}", lift)
 
 
-def _client(value: Any) -> bytes:
+def _where(frontend: str | None) -> str:
+    return "all frontends" if frontend is None else f"frontend {frontend}"
+
+
+def _banned(value: Any) -> bytes:
     try:
-        return read_client(value)
+        return read_banned(value)
     except SettingError as error:
         raise ApiError(400, "bad_value", f"client {error}") from error
 

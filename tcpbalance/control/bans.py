@@ -5,24 +5,23 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping
 from typing import Any, TypeAlias
 
-from attrs import frozen
+from attrs import field, frozen
 
+from tcpbalance.admission.banned_networks import MAX_BANNED_NETWORKS, is_network, network_key
 from tcpbalance.admission.clients import IPV6_NETWORK, group
 from tcpbalance.admission.limits import limits_clients
 from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.admission.report import client_text
 from tcpbalance.config.addresses import IpNetwork, Network
-from tcpbalance.config.messages import value_text
 from tcpbalance.config.models import Config
 from tcpbalance.control.api_request import ApiError
 from tcpbalance.control.finding import no_such
 from tcpbalance.control.parameters import DEFAULT_LIMIT, check_parameters, read_limit, read_parameter
 from tcpbalance.control.timestamps import timestamp
-from tcpbalance.errors import SettingError
 from tcpbalance.net.addresses import packed
 
 Ban: TypeAlias = tuple[str, bytes, float]
-"""The frontend, what the client is known by there, and the seconds that are left."""
+"""The frontend, what the client or network is known by there, and the seconds that are left."""
 
 
 @frozen(kw_only=True)
@@ -30,21 +29,32 @@ class BansQuery:
     """All that is given must be so of a ban.
 
     :param frontend: its name.
-    :param client: networks that the client is in.
+    :param client: a network that the client is in, or that has something in common with a network that is
+        banned.
     :param limit: how many are given at most.
     """
 
     frontend: str | None = None
-    client: NetworkSet | None = None
+    client: IpNetwork | None = None
     limit: int = DEFAULT_LIMIT
+    _clients: NetworkSet = field(init=False)
+
+    @_clients.default
+    def _make_clients(self) -> NetworkSet:
+        return NetworkSet([] if self.client is None else [self.client])
 
     def matches(self, ban: Ban) -> bool:
         """Whether a ban is one of those that are asked for."""
         frontend, client, left = ban
-        return (
-            left > 0
-            and self.frontend in (None, frontend)
-            and (self.client is None or _whole(client) in self.client)
+        return left > 0 and self.frontend in (None, frontend) and (self.client is None or self._has(client))
+
+    def _has(self, key: bytes) -> bool:
+        if not is_network(key):
+            return _whole(key) in self._clients
+        assert self.client is not None
+        first = packed(str(self.client.network_address))
+        return key[:-1] in self._clients or (
+            first is not None and len(first) == len(key) - 1 and _begin(first, key[-1]) == key[:-1]
         )
 
 
@@ -56,7 +66,7 @@ def read_bans_query(query: Mapping[str, str]) -> BansQuery:
     check_parameters(query, ("frontend", "client", "limit"))
     return BansQuery(
         frontend=query.get("frontend"),
-        client=read_parameter(query, "client", _networks, None),
+        client=read_parameter(query, "client", _network, None),
         limit=read_parameter(query, "limit", read_limit, DEFAULT_LIMIT),
     )
 
@@ -83,30 +93,51 @@ def shown_ban(ban: Ban, now: float) -> dict[str, Any]:
 
     :param now: seconds since the epoch.
     """
-    frontend, client, left = ban
+    frontend, banned, left = ban
+    return {"frontend": frontend, **shown_end(banned, left, now)}
+
+
+def shown_end(banned: bytes, left: float, now: float) -> dict[str, Any]:
+    """Give what is banned, and the end of that, as the API shows it.
+
+    :param left: seconds until then.
+    :param now: seconds since the epoch.
+    """
     return {
-        "frontend": frontend,
-        "client": client_text(client),
+        "client": client_text(banned),
         "until": timestamp(now + left),
         "seconds": round(left, 3),
     }
 
 
-def read_client(value: object) -> bytes:
-    """Read which client is meant.
+def read_banned(value: object) -> bytes:
+    """Read which client or network is meant.
 
-    :returns: what it is known by; see ``clients.group``.
-    :raises SettingError: it is no client.
+    :returns: what it is known by; see ``clients.group`` and ``banned_networks.network_key``.
+    :raises SettingError: it is neither.
     """
     network = Network.parse(value).network
     first = packed(str(network.network_address))
     assert first is not None
-    if network.prefixlen < (network.max_prefixlen if len(first) == 4 else 8 * IPV6_NETWORK):
-        raise SettingError(
-            "must be one client: an IPv4 address, or an IPv6 address, which stands for its /64; a network is "
-            f"denied by the frontend's access.deny; got {value_text(value)}"
+    # IPv4 in the form of IPv6 is IPv4.
+    bits = network.prefixlen - (network.max_prefixlen - 8 * len(first))
+    is_client = bits >= (32 if len(first) == 4 else 8 * IPV6_NETWORK)
+    return group(first) if is_client else network_key(first, bits)
+
+
+def check_space(key: bytes, frontend: str, networks: int) -> None:
+    """See whether a network may be banned beside those that are.
+
+    :param key: of what is to be banned.
+    :param networks: how many are banned at the frontend.
+    :raises ApiError: it may not.
+    """
+    if is_network(key) and networks >= MAX_BANNED_NETWORKS:
+        raise ApiError(
+            409,
+            "too_many_networks",
+            f"frontend {frontend} has {networks} banned networks: lift some, or use access.deny_file",
         )
-    return group(first)
 
 
 def frontends_with_bans(config: Config, name: str | None) -> list[str]:
@@ -120,8 +151,10 @@ def frontends_with_bans(config: Config, name: str | None) -> list[str]:
         for known, its in config.frontends.items()
         if its.limits is not None and limits_clients(its.limits) and not its.limits.dry_run
     ]
-    if name is None or name in able:
-        return able if name is None else [name]
+    if name is None:
+        return able
+    if name in able:
+        return [name]
     if name not in config.frontends:
         raise no_such("frontend", name, list(config.frontends))
     raise ApiError(
@@ -137,8 +170,14 @@ def _whole(client: bytes) -> bytes:
     return client if len(client) == 4 else client + bytes(16 - len(client))
 
 
-def _networks(text: str) -> NetworkSet:
-    return NetworkSet([_no_smaller_than_a_client(Network.parse(text).network)])
+def _begin(first: bytes, bits: int) -> bytes:
+    """Give the first address of the network of an address."""
+    shift = 8 * len(first) - bits
+    return (int.from_bytes(first) >> shift << shift).to_bytes(len(first))
+
+
+def _network(text: str) -> IpNetwork:
+    return _no_smaller_than_a_client(Network.parse(text).network)
 
 
 def _no_smaller_than_a_client(network: IpNetwork) -> IpNetwork:

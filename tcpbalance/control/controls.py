@@ -81,19 +81,22 @@ class Controls(Protocol):
         """List the clients that are banned."""
         ...
 
-    def ban(self, frontend: str, client: bytes, seconds: float) -> None:
-        """Ban a client in all processes; of two bans, the later end counts.
+    def ban(self, frontend: str | None, banned: bytes, seconds: float) -> Sequence[str]:
+        """Ban a client or a network in all processes; of two bans, the later end counts.
 
-        :param client: what it is known by; see ``clients.group``.
-        :raises ApiError: there is no such frontend, or it has no limits on clients.
+        :param frontend: its name; None for all that can.
+        :param banned: what it is known by; see ``bans.read_banned``.
+        :returns: the names of the frontends.
+        :raises ApiError: there is no such frontend, it has no limits on clients, or too many networks are
+            banned there.
         """
         ...
 
-    def lift_ban(self, frontend: str | None, client: bytes) -> Sequence[str]:
-        """Ban a client no longer, in all processes.
+    def lift_ban(self, frontend: str | None, banned: bytes) -> Sequence[str]:
+        """Ban a client or a network no longer, in all processes.
 
         :param frontend: its name; None for all.
-        :returns: the names of the frontends where the client was banned.
+        :returns: the names of the frontends where it was banned.
         :raises ApiError: there is no such frontend, or it has no limits on clients.
         """
         ...

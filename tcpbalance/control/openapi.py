@@ -15,9 +15,11 @@ from tcpbalance.control.openapi_schemas import (
     LENGTH_OF_TIME,
     LOG,
     LOG_LEVEL,
+    NUMBER,
     SCHEMAS,
     TEXT,
     TEXT_OR_NULL,
+    TIME,
     TRUTH,
     Schema,
     array,
@@ -104,7 +106,7 @@ _SESSIONS_QUERY: Mapping[str, Schema] = {
     "min_age": LENGTH_OF_TIME,
     "min_idle": LENGTH_OF_TIME,
     "min_bytes": {"type": ["string", "integer"], "description": "Such as 1MiB, or a number."},
-    "limit": _LIMIT,
+    "limit": {**_LIMIT, "maximum": 5000},
     "after": {**TEXT, "description": "The `next` of the page before."},
 }
 
@@ -184,16 +186,20 @@ DESCRIBED_PATHS: dict[str, Any] = {
     ),
     "/api/v1/bans": _path(
         get=_operation(
-            "List the clients that are banned.",
+            "List the clients and networks that are banned.",
             table(bans=array(ref("Ban")), total=COUNT),
             query={"frontend": TEXT, "client": TEXT, "limit": _LIMIT},
         ),
-        post=_operation("Ban a client at a frontend.", ref("Ban"), body=ref("NewBan")),
+        post=_operation(
+            "Ban a client or a network.",
+            table(client=TEXT, until=TIME, seconds=NUMBER, frontends=array(TEXT)),
+            body=ref("NewBan"),
+        ),
     ),
     "/api/v1/bans/{client}": _path(
         "client",
         delete=_operation(
-            "Lift the bans of a client.",
+            "Lift the bans of a client, or of a network.",
             table(client=TEXT, frontends=array(TEXT)),
             query={"frontend": TEXT},
         ),

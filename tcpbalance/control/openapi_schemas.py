@@ -248,8 +248,12 @@ SCHEMAS: dict[str, Schema] = {
     "Ban": table(frontend=TEXT, client=TEXT, until=TIME, seconds=NUMBER),
     "NewBan": {
         "type": "object",
-        "required": ["frontend", "client", "for"],
-        "properties": {"frontend": TEXT, "client": TEXT, "for": LENGTH_OF_TIME},
+        "required": ["client", "for"],
+        "properties": {
+            "frontend": {**TEXT_OR_NULL, "description": "Absent: all frontends with limits on clients."},
+            "client": {**TEXT, "description": "An address, or a network such as 203.0.113.0/24."},
+            "for": LENGTH_OF_TIME,
+        },
     },
     "Event": {
         "type": "object",

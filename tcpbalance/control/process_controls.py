@@ -16,7 +16,7 @@ from tcpbalance.config.models import Config
 from tcpbalance.config.shown import shown_config
 from tcpbalance.control.affinity import AffinityQuery, Forgotten, forget_affinity, list_affinity
 from tcpbalance.control.ban_events import FewerBans
-from tcpbalance.control.bans import BansQuery, frontends_with_bans, list_bans
+from tcpbalance.control.bans import BansQuery, check_space, frontends_with_bans, list_bans
 from tcpbalance.control.change_queue import ChangeQueue
 from tcpbalance.control.config_orders import ChangeConfig, Order
 from tcpbalance.control.events import Events
@@ -123,15 +123,19 @@ class ProcessControls:
         found = ((name, client, left) for name, admission in able for client, left in admission.bans())
         return in_pieces(self._reactor, list_bans(found, query, time()))
 
-    def ban(self, frontend: str, client: bytes, seconds: float) -> None:
-        """See ``Controls``."""
-        for name in frontends_with_bans(self.config, frontend):
-            self._admission(name).ban_for(client, seconds)
-
-    def lift_ban(self, frontend: str | None, client: bytes) -> Sequence[str]:
+    def ban(self, frontend: str | None, banned: bytes, seconds: float) -> Sequence[str]:
         """See ``Controls``."""
         able = frontends_with_bans(self.config, frontend)
-        return [name for name in able if self._admission(name).lift_ban(client)]
+        for name in able:
+            check_space(banned, name, self._admission(name).banned_networks)
+        for name in able:
+            self._admission(name).ban_for(banned, seconds)
+        return able
+
+    def lift_ban(self, frontend: str | None, banned: bytes) -> Sequence[str]:
+        """See ``Controls``."""
+        able = frontends_with_bans(self.config, frontend)
+        return [name for name in able if self._admission(name).lift_ban(banned)]
 
     def _admission(self, frontend: str) -> AdmissionControl:
         admission = self._balancer.factories[frontend].context.admission

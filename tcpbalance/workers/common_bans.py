@@ -64,8 +64,12 @@ class CommonBans:
                     self.on_event("ban", ban_facts(frontend, bytes.fromhex(client), until - self._clock()))
                 worker.send({"bans_taken": True})
 
+    def banned_networks(self, frontend: str) -> int:
+        """How many networks are banned at a frontend."""
+        return self._bans.networks(frontend, self._clock())
+
     def ban_for(self, frontend: str, client: bytes, seconds: float) -> None:
-        """Ban a client in all workers, from now on; of two bans, the later end counts."""
+        """Ban a client or a network in all workers, from now on; of two bans, the later end counts."""
         self._add(None, frontend, client, self._clock() + seconds)
 
     def lift_ban(self, frontend: str, client: bytes) -> bool:

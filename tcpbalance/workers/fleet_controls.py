@@ -14,7 +14,7 @@ from tcpbalance.config.shown import shown_config
 from tcpbalance.control.affinity import AffinityQuery, Forgotten, forget_affinity, list_affinity
 from tcpbalance.control.api_request import ApiError
 from tcpbalance.control.ban_events import FewerBans
-from tcpbalance.control.bans import BansQuery, frontends_with_bans, list_bans
+from tcpbalance.control.bans import BansQuery, check_space, frontends_with_bans, list_bans
 from tcpbalance.control.change_queue import ChangeQueue
 from tcpbalance.control.config_orders import ChangeConfig, Order
 from tcpbalance.control.events import Events
@@ -123,15 +123,19 @@ class FleetControls:
         """See ``Controls``."""
         return in_pieces(self._reactor, list_bans(self._supervisor.bans.bans(), query, time()))
 
-    def ban(self, frontend: str, client: bytes, seconds: float) -> None:
-        """See ``Controls``."""
-        for name in frontends_with_bans(self.config, frontend):
-            self._supervisor.bans.ban_for(name, client, seconds)
-
-    def lift_ban(self, frontend: str | None, client: bytes) -> Sequence[str]:
+    def ban(self, frontend: str | None, banned: bytes, seconds: float) -> Sequence[str]:
         """See ``Controls``."""
         able = frontends_with_bans(self.config, frontend)
-        return [name for name in able if self._supervisor.bans.lift_ban(name, client)]
+        for name in able:
+            check_space(banned, name, self._supervisor.bans.banned_networks(name))
+        for name in able:
+            self._supervisor.bans.ban_for(name, banned, seconds)
+        return able
+
+    def lift_ban(self, frontend: str | None, banned: bytes) -> Sequence[str]:
+        """See ``Controls``."""
+        able = frontends_with_bans(self.config, frontend)
+        return [name for name in able if self._supervisor.bans.lift_ban(name, banned)]
 
     def affinity(self, query: AffinityQuery) -> Deferred[dict[str, Any]]:
         """See ``Controls``."""

@@ -8,6 +8,7 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
+from tcpbalance.admission.banned_networks import is_network
 from tcpbalance.admission.clients import MAX_CLIENTS
 from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.workers.messages import Message
@@ -66,7 +67,8 @@ class SentBans:
 
 
 class Bans:
-    """Bans of some frontends, in the order in which they came; of too many, the first are forgotten.
+    """Bans of some frontends, of clients and of networks, in the order in which they came; of too many, the
+    first are forgotten.
 
     :param max_bans: of one frontend.
     """
@@ -102,6 +104,11 @@ class Bans:
         """Give the seconds that are left of one; 0.0 where there is none."""
         bans = self._of.get(frontend)
         return 0.0 if bans is None else max(0.0, bans.get(client, now) - now)
+
+    def networks(self, frontend: str, now: float) -> int:
+        """Count the networks that are banned."""
+        bans = self._of.get(frontend) or OrderedDict[bytes, float]()
+        return sum(is_network(key) and until > now for key, until in bans.items())
 
     def take(self) -> Content | None:
         """Give some of them as a message, and keep them no longer; None where there are none."""

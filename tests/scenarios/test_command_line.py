@@ -22,7 +22,7 @@ from support.tmux import terminal
 from support.waiting import until
 from tcpbalance.cli.admin_address import parse_admin
 from tcpbalance.cli.admin_client import AdminClient
-from tcpbalance.cli.pages import listed
+from tcpbalance.cli.pages import PAGES, listed
 from tcpbalance.workers.shared_counts import can_count
 
 CONFIG = """
@@ -303,7 +303,7 @@ def test_sessions_are_listed_and_ended(steered: Steered) -> None:
 
 
 def test_pages_of_sessions_are_put_together(alone: Steered, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tcpbalance.cli.pages.PAGE", 2)
+    monkeypatch.setitem(PAGES, "sessions", 2)
     clients = [connect(alone.daemon.port) for _ in range(5)]
     try:
         until(lambda: len(json.loads(alone.run("sessions", "--json"))["sessions"]) == 5, "5 sessions")
@@ -369,7 +369,7 @@ def test_bans_are_added_shown_and_lifted(tmp_path: Path, workers: int) -> None:
         with Daemon(config, tmp_path) as daemon:
             steered = Steered(daemon)
             words = ["--add", "127.0.0.9", "--frontend", "web", "--for", "10m"]
-            assert steered.run("bans", *words).startswith("127.0.0.9: banned at frontend web until 2")
+            assert steered.run("bans", *words).startswith("127.0.0.9: banned at web until 2")
             until(lambda: is_refused(daemon.port, "127.0.0.9"), "the client is refused")
             assert ask(daemon.port, source="127.0.0.8") in (b"a", b"b")
             head, line = steered.run("bans", "--client", "127.0.0.0/8").splitlines()
@@ -378,6 +378,10 @@ def test_bans_are_added_shown_and_lifted(tmp_path: Path, workers: int) -> None:
             assert steered.run("bans", "--lift", "127.0.0.9") == "127.0.0.9: no longer banned at web\n"
             until(lambda: not is_refused(daemon.port, "127.0.0.9"), "the client is served")
             assert json.loads(steered.run("bans", "--json")) == {"bans": [], "total": 0}
+            network = steered.run("bans", "--add", "127.0.0.8/30", "--for", "10m")
+            assert network.startswith("127.0.0.8/30: banned at web until 2")
+            until(lambda: is_refused(daemon.port, "127.0.0.9"), "the client is refused by its network")
+            assert steered.run("bans", "--lift", "127.0.0.8/30") == "127.0.0.8/30: no longer banned at web\n"
             done = steered.finish("bans", "--lift", "127.0.0.9")
             assert (done.returncode, done.stderr) == (1, "tcpbalance bans: client 127.0.0.9 is not banned\n")
 
@@ -392,7 +396,7 @@ def is_refused(port: int, source: str) -> bool:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--add", "127.0.0.9"], "--add takes --frontend and --for, and no other option"),
+        (["--add", "127.0.0.9"], "--add needs --for and takes --frontend, and no other option"),
         (["--for", "1m"], "--for belongs to --add"),
         (["--lift", "127.0.0.9", "--json"], "--lift takes --frontend, and no other option"),
     ],

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from support.fleet import Fleet
 from tcpbalance import Config
 from tcpbalance.admission.access import Access
+from tcpbalance.admission.banned_networks import MAX_BANNED_NETWORKS, network_key
 from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.admission.refusal import Refusal
 from tcpbalance.admission.report import client_text
@@ -18,10 +22,11 @@ from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.pools import BackendConfig, PoolConfig
 from tcpbalance.control.api_request import ApiError
 from tcpbalance.control.bans import (
+    check_space,
     frontends_with_bans,
     list_bans,
+    read_banned,
     read_bans_query,
-    read_client,
 )
 from tcpbalance.control.in_pieces import at_once
 from tcpbalance.errors import SettingError
@@ -93,6 +98,10 @@ def test_others_may_go_while_all_are_listed() -> None:
 @pytest.mark.parametrize(
     ("text", "key", "shown"),
     [
+        ("203.0.113.0/24", b"\xcb\0\x71\0\x18", "203.0.113.0/24"),
+        ("::ffff:203.0.113.0/120", b"\xcb\0\x71\0\x18", "203.0.113.0/24"),
+        ("0.0.0.0/0", bytes(5), "0.0.0.0/0"),
+        ("2001:db8::/32", b"\x20\x01\x0d\xb8" + bytes(12) + b"\x20", "2001:db8::/32"),
         ("203.0.113.7", ANNE, "203.0.113.7"),
         ("203.0.113.7/32", ANNE, "203.0.113.7"),
         ("::ffff:203.0.113.7", ANNE, "203.0.113.7"),
@@ -101,17 +110,15 @@ def test_others_may_go_while_all_are_listed() -> None:
         ("2001:db8::1:0:0:0/80", BOB, "2001:db8::/64"),
     ],
 )
-def test_a_client_is_what_admission_knows(text: str, key: bytes, shown: str) -> None:
-    assert read_client(text) == key
+def test_what_is_banned_is_what_admission_knows(text: str, key: bytes, shown: str) -> None:
+    assert read_banned(text) == key
     assert client_text(key) == shown
 
 
-@pytest.mark.parametrize(
-    "value", ["203.0.113.0/24", "2001:db8::/48", "everyone.example", 7, None, ["203.0.113.7"]]
-)
+@pytest.mark.parametrize("value", ["203.0.113.7/24", "everyone.example", 7, None, ["203.0.113.7"]])
 def test_what_is_no_client(value: Any) -> None:
     with pytest.raises(SettingError, match="must be"):
-        read_client(value)
+        read_banned(value)
 
 
 def test_bans_are_listed_up_to_a_limit_and_all_are_counted() -> None:
@@ -129,6 +136,98 @@ def test_bans_are_listed_up_to_a_limit_and_all_are_counted() -> None:
     assert listed(client="2001:db8::17")["total"] == 1
     with pytest.raises(ApiError, match="unknown key"):
         listed(clients="203.0.113.2")
+
+
+NETWORK = read_banned("203.0.112.0/23")
+"""That Anne is in."""
+
+
+def test_a_network_is_banned_for_a_time() -> None:
+    clock = Clock()
+    admission = control(clock)
+    admission.ban_for(NETWORK, 10.0)
+    assert admission.admit(ANNE) is Refusal.BANNED
+    assert admission.admit(bytes((203, 0, 114, 7))) is None
+    assert admission.admit(WHOLE_BOB) is None
+    assert list(admission.bans()) == [(NETWORK, 10.0)]
+    asked = admission.ask(ANNE)
+    assert (asked.refusal, asked.banned_for) == (Refusal.BANNED, 10.0)
+    assert (admission.banned_networks, len(admission.clients)) == (1, 2)
+    clock.advance(10.0)
+    assert admission.admit(ANNE) is None
+    assert (list(admission.bans()), admission.banned_networks) == ([], 0)
+
+
+def test_a_network_is_let_in_again() -> None:
+    admission = control(Clock())
+    assert not admission.lift_ban(NETWORK)
+    admission.ban_for(NETWORK, 10.0)
+    assert not admission.lift_ban(read_banned("203.0.113.0/24"))
+    assert admission.lift_ban(NETWORK)
+    assert not admission.lift_ban(NETWORK)
+    assert admission.admit(ANNE) is None
+
+
+def test_a_client_of_a_banned_network_with_open_connections_keeps_them() -> None:
+    admission = control(Clock())
+    assert admission.admit(ANNE) is None
+    admission.ban_for(NETWORK, 10.0)
+    assert admission.admit(ANNE) is Refusal.BANNED
+    admission.release(ANNE)
+    assert admission.lift_ban(NETWORK)
+    assert [admission.admit(ANNE) for _ in range(3)] == [None, None, Refusal.TOO_MANY_CONNECTIONS]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 15), st.integers(24, 32), st.floats(1.0, 9.0)), max_size=12),
+    st.integers(0, 15),
+    st.floats(0.0, 10.0),
+)
+def test_a_client_is_banned_while_one_of_its_networks_is(
+    bans: list[tuple[int, int, float]], host: int, after: float
+) -> None:
+    clock = Clock()
+    admission = control(clock)
+    client = ip_address(f"203.0.113.{host * 16}")
+    until = 0.0
+    for place, bits, seconds in bans:
+        network = ip_network(f"203.0.113.{place * 16}/{bits}", strict=False)
+        admission.ban_for(read_banned(str(network)), seconds)
+        until = max(until, seconds) if client in network else until
+    clock.advance(after)
+    assert (admission.admit(client.packed) is Refusal.BANNED) == (after < until)
+
+
+def test_too_many_networks_are_refused_and_a_process_keeps_a_bounded_number() -> None:
+    clock = Clock()
+    admission = control(clock)
+    firsts = [bytes((10, number // 256, number % 256, 0)) for number in range(MAX_BANNED_NETWORKS)]
+    keys = [network_key(first, 24) for first in firsts]
+    for key in keys:
+        check_space(key, "web", admission.banned_networks)
+        admission.ban_for(key, 20.0)
+    with pytest.raises(ApiError, match="frontend web has 1000 banned networks") as error:
+        check_space(NETWORK, "web", admission.banned_networks)
+    assert error.value.status == 409
+    check_space(ANNE, "web", admission.banned_networks)
+    admission.ban_for(NETWORK, 30.0)
+    assert admission.banned_networks == MAX_BANNED_NETWORKS
+    assert admission.admit(ANNE) is Refusal.BANNED
+
+
+def test_networks_are_found_by_what_they_have_in_common_with_another() -> None:
+    bans = [("web", NETWORK, 5.0), ("web", read_banned("2001:db8::/32"), 5.0), ("web", ANNE, 5.0)]
+
+    def found(client: str) -> list[str]:
+        query = read_bans_query({"client": client})
+        return [ban["client"] for ban in at_once(list_bans(iter(bans), query, 0.0))["bans"]]
+
+    assert found("203.0.113.7") == ["203.0.112.0/23", "203.0.113.7"]
+    assert found("203.0.112.0/24") == ["203.0.112.0/23"]
+    assert found("203.0.0.0/16") == ["203.0.112.0/23", "203.0.113.7"]
+    assert found("203.0.114.0/24") == []
+    assert found("2001:db8:1::/48") == ["2001:db8::/32"]
+    assert found("2001::/16") == ["2001:db8::/32"]
 
 
 def config(limits: LimitsConfig | None = LIMITS) -> Config:
@@ -183,6 +282,22 @@ def test_in_all_workers_a_client_is_banned_and_let_in_again() -> None:
     assert refusals(fleet, ANNE) == [None] * 2
     assert list(fleet.bans.bans()) == []
     assert not fleet.bans.lift_ban("web", ANNE)
+    fleet.stop()
+
+
+def test_in_all_workers_a_network_is_banned_and_let_in_again() -> None:
+    fleet = Fleet(config(), workers=2)
+    fleet.bans.ban_for("web", NETWORK, 60.0)
+    fleet.run()
+    assert refusals(fleet, ANNE) == [Refusal.BANNED] * 2
+    assert list(fleet.bans.bans()) == [("web", NETWORK, 60.0)]
+    assert fleet.bans.banned_networks("web") == 1
+    fleet.kill(1)
+    assert refusals(fleet, ANNE) == [Refusal.BANNED] * 2
+    assert fleet.bans.lift_ban("web", NETWORK)
+    fleet.run()
+    assert refusals(fleet, ANNE) == [None] * 2
+    assert fleet.bans.banned_networks("web") == 0
     fleet.stop()
 
 
