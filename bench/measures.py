@@ -19,6 +19,7 @@ from bench.flood import unleash
 from bench.process import TREE, Child, run
 from bench.reloads import reload_often
 from bench.replacements import kill_often
+from bench.session_lists import list_often
 from bench.wrk import Load
 
 IDLE_FEW, IDLE_MANY = 200, 4000
@@ -220,6 +221,17 @@ def reloads(turn: Turn) -> Figures:
     }
 
 
+def sessions(turn: Turn) -> Figures:
+    """Measure how long the admin side takes to list thousands of live sessions, and how long visitors wait
+    meanwhile; of one process, and of two workers."""
+    figures: Figures = {}
+    for count, name in ((1, "sessions"), (2, "workers_sessions")):
+        folder = Path(tempfile.mkdtemp(dir=turn.arena.folder))
+        found = list_often(folder, turn.arena.backends, count, _PATIENCE)
+        figures |= {f"{name}_time": found.taken, f"{name}_ratio": found.listing / found.calm}
+    return figures
+
+
 def workers(turn: Turn) -> Figures:
     """Measure what a connection and a request cost two workers, and how much more that is than what they cost
     one where each has as many of them.
@@ -280,6 +292,7 @@ MEASURES: dict[str, Measure] = {
     "replacements": Measure(replacements, contestants=("tcpbalance",)),
     "admission": Measure(admission, contestants=("tcpbalance",)),
     "reloads": Measure(reloads, contestants=("tcpbalance",)),
+    "sessions": Measure(sessions, contestants=("tcpbalance",)),
     "handshakes_ecdsa": Measure(handshakes_ecdsa, ECDSA),
     "handshakes_rsa": Measure(handshakes_rsa, RSA),
     "tls_requests": Measure(tls_requests, ECDSA),

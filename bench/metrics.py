@@ -52,6 +52,12 @@ METRICS = {
     "reload_time": Metric("reload of 1000 backends with one change", "ms", "lower"),
     "reload_ratio": Metric("p99 of visitors during such reloads, to p99 before", "times", "lower"),
     "reload_longest": Metric("the slowest visitor during such reloads", "ms", "lower"),
+    "sessions_time": Metric("list of 5000 live sessions", "ms", "lower"),
+    "sessions_ratio": Metric("p99 of visitors during such lists, to p99 before", "times", "lower"),
+    "workers_sessions_time": Metric("list of 5000 live sessions of two workers", "ms", "lower"),
+    "workers_sessions_ratio": Metric(
+        "p99 of visitors during such lists, two workers, to p99 before", "times", "lower"
+    ),
     "workers_connection_cpu": Metric("CPU a connection, two workers", "µs", "lower", of_proxy=True),
     "workers_connection_ratio": Metric(
         "CPU a connection, two workers to one at the same rate each", "times", "lower", of_proxy=True

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 SHOWN = 100
 """Entries, unless more are asked for."""
 
-PAGE = 1000
-"""Entries that are asked for at once; the admin side gives no more."""
+PAGES = {"sessions": 5000, "affinity": 1000}
+"""How many entries are asked for at once; the admin side gives no more."""
 
 
 def listed(
@@ -27,7 +27,7 @@ def listed(
     found: list[Mapping[str, Any]] = []
     after = None
     while True:
-        page = client.get(what, limit=min(PAGE, limit - len(found)), after=after, **filters)
+        page = client.get(what, limit=min(PAGES[what], limit - len(found)), after=after, **filters)
         found += page[what]
         after = page["next"]
         if after is None or len(found) >= limit:

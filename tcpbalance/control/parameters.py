@@ -43,14 +43,14 @@ def read_parameter(query: Mapping[str, str], name: str, read: Callable[[str], T]
         raise ApiError(400, "bad_parameter", f"{name} {error}") from error
 
 
-def read_limit(text: str) -> int:
+def read_limit(text: str, max_limit: int = MAX_LIMIT) -> int:
     """Read how many entries a page may have.
 
-    :raises SettingError: it is no number from 1 to ``MAX_LIMIT``.
+    :raises SettingError: it is no number from 1 to *max_limit*.
     """
     limit = int(text) if text.isdecimal() and len(text) < 10 else 0
-    if not 0 < limit <= MAX_LIMIT:
-        raise SettingError(f"must be a whole number from 1 to {MAX_LIMIT}, got {value_text(text)}")
+    if not 0 < limit <= max_limit:
+        raise SettingError(f"must be a whole number from 1 to {max_limit}, got {value_text(text)}")
     return limit
 
 

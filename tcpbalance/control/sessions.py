@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator, Iterable, Iterator
+from functools import lru_cache
 from heapq import heappush, heappushpop
 from typing import Any, TypeAlias
 
@@ -31,8 +32,8 @@ ShownSession: TypeAlias = dict[str, Any]
 ActOnSession = Callable[[Iterable[SessionRegistry], SessionId], Generator[None, None, ShownSession | None]]
 """See ``look_at_session``."""
 
-SESSIONS_A_PIECE = 100
-"""Entries that are written out before others are served."""
+SESSIONS_A_PIECE = 250
+"""Entries that are written out before others are served: half a millisecond's work."""
 
 LOOKED_AT_AT_ONCE = 20
 """Sessions that are looked at while others wait: some 20 microseconds, or 200 with a selection."""
@@ -63,7 +64,7 @@ def list_sessions(
             heappushpop(first, (-key, session))
     listed: list[ListedSession] = []
     for negative, session in sorted(first, reverse=True):
-        listed.append((-negative, _encode(_shown_facts(session.facts()))))
+        listed.append((-negative, _facts_text(session.facts())))
         yield
     return listed
 
@@ -162,25 +163,26 @@ def _named(key: int, worker: int, text: str) -> str:
 
 
 def _shown(session_id: SessionId, session: OpenSession) -> ShownSession:
-    return {"id": str(session_id), "worker": session_id.worker, **_shown_facts(session.facts())}
+    shown: ShownSession = json.loads(_named(session_id.key, session_id.worker, _facts_text(session.facts())))
+    return shown
 
 
-def _shown_facts(facts: SessionFacts) -> dict[str, Any]:
-    tls = facts.tls
-    return {
-        "frontend": facts.frontend,
-        "client": str(facts.client),
-        "proxy": None if facts.proxy is None else str(facts.proxy),
-        "pool": facts.pool,
-        "backend": facts.backend,
-        "state": facts.state,
-        "start": timestamp(facts.started),
-        "age": round(facts.age, 3),
-        "idle": round(facts.idle, 3),
-        "client_bytes": facts.client_bytes,
-        "backend_bytes": facts.backend_bytes,
-        "server_name": facts.server_name,
-        "tls_version": None if tls is None else tls.version,
-        "tls_cipher": None if tls is None else tls.cipher,
-        "tls_client": None if tls is None else tls.subject,
-    }
+@lru_cache(maxsize=4096)
+def _text(value: str | None) -> str:
+    """Write a text as JSON; the names of few frontends and backends are in thousands of sessions."""
+    return _encode(value)
+
+
+def _facts_text(facts: SessionFacts) -> str:
+    """Write facts as JSON: in half the time of what the library takes, of which there are thousands."""
+    tls, proxy = facts.tls, facts.proxy
+    version, cipher, subject = (None,) * 3 if tls is None else (tls.version, tls.cipher, tls.subject)
+    return (
+        f'{{"frontend":{_text(facts.frontend)},"client":{_encode(str(facts.client))},'
+        f'"proxy":{"null" if proxy is None else _encode(str(proxy))},'
+        f'"pool":{_text(facts.pool)},"backend":{_text(facts.backend)},"state":"{facts.state}",'
+        f'"start":"{timestamp(facts.started)}","age":{facts.age:.3f},"idle":{facts.idle:.3f},'
+        f'"client_bytes":{facts.client_bytes},"backend_bytes":{facts.backend_bytes},'
+        f'"server_name":{_text(facts.server_name)},"tls_version":{_text(version)},'
+        f'"tls_cipher":{_text(cipher)},"tls_client":{_text(subject)}}}'
+    )

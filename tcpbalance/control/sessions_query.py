@@ -21,6 +21,9 @@ from tcpbalance.control.session_id import SessionId
 from tcpbalance.errors import SettingError
 from tcpbalance.proxy.facts import SessionFacts
 
+MAX_SESSIONS = 5000
+"""Of one answer: each takes some 350 bytes until the client has read it."""
+
 _PARAMETERS = (
     "client",
     "frontend",
@@ -96,10 +99,14 @@ def read_sessions_query(query: Mapping[str, str]) -> SessionsQuery:
         min_age=read_parameter(query, "min_age", read_duration, 0.0),
         min_idle=read_parameter(query, "min_idle", read_duration, 0.0),
         min_bytes=read_parameter(query, "min_bytes", read_size, 0),
-        limit=read_parameter(query, "limit", read_limit, DEFAULT_LIMIT),
+        limit=read_parameter(query, "limit", _limit, DEFAULT_LIMIT),
         after=read_parameter(query, "after", _after, None),
         parameters=query,
     )
+
+
+def _limit(text: str) -> int:
+    return read_limit(text, MAX_SESSIONS)
 
 
 def _after(text: str) -> SessionId:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 
 def milliseconds(seconds: float) -> int:
@@ -19,4 +20,10 @@ def timestamp(seconds: float) -> str:
     :param seconds: since the epoch.
     """
     whole, fraction = divmod(milliseconds(seconds), 1000)
-    return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{fraction:03d}Z"
+    return f"{_second(whole)}.{fraction:03d}Z"
+
+
+@lru_cache(maxsize=1024)
+def _second(seconds: int) -> str:
+    """Word a second: in a list, many points in time are in the same one."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"

@@ -16,7 +16,7 @@ def test_without_a_word_all_is_measured_for_all_in_five_turns() -> None:
     assert options.turns == 5
     assert options.contestants == ("tcpbalance", "portable", "haproxy", "nginx", "envoy", "direct")
     plain = ("connections", "requests", "download", "downloads", "idle", "beside", "flood")
-    assert options.only == (*plain, "workers", "replacements", "admission", "reloads", *OVER_TLS)
+    assert options.only == (*plain, "workers", "replacements", "admission", "reloads", "sessions", *OVER_TLS)
 
 
 def test_contestants_keep_their_order_however_they_are_asked_for() -> None:

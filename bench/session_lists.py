@@ -1,0 +1,110 @@
+"""Lists of thousands of live sessions by the admin side, and visitors before them and during them."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from http.client import HTTPConnection
+from pathlib import Path
+from statistics import median
+
+from attrs import frozen
+
+from bench.errors import Failed
+from bench.ports import free_port
+from bench.process import TREE, Child
+from bench.web import HOST, wait_for_answer
+
+SESSIONS = 5000
+"""That are open and quiet while they are listed."""
+
+LISTS = 20
+
+_FIRST = 200
+"""Of the sessions, that the client opens first."""
+
+_PAUSE = 0.1
+"""Seconds between two lists, so that visitors meet the balancer with and without one."""
+
+_CONFIG = """
+workers = {workers}
+shutdown_grace = "1s"
+[admin]
+listen = "{host}:{admin}"
+[frontends.web]
+listen = "{host}:{port}"
+pool = "web"
+[pools.web]
+balance = "round_robin"
+backends = [{backends}]
+"""
+
+
+@frozen
+class SessionLists:
+    """What came of some.
+
+    :param calm: milliseconds in which 99 of 100 visitors had their answer before them.
+    :param listing: the same during them.
+    :param taken: milliseconds of the median one, from the connect to the last byte.
+    """
+
+    calm: float
+    listing: float
+    taken: float
+
+
+def list_often(folder: Path, backends: tuple[int, ...], workers: int, patience: float) -> SessionLists:
+    """List the sessions of a balancer again and again.
+
+    :param folder: for its files and those of the clients.
+    :param backends: the ports of the backends.
+    :param workers: how many processes serve.
+    :param patience: how long each step may take, in seconds.
+    :raises Failed: when a list is not whole, or a visitor gets no answer.
+    """
+    port, admin = free_port(), free_port()
+    file = folder / "tcpbalance.toml"
+    addresses = ", ".join(f'"{HOST}:{backend}"' for backend in backends)
+    file.write_text(_CONFIG.format(workers=workers, host=HOST, admin=admin, port=port, backends=addresses))
+    command = [sys.executable, "-m", "tcpbalance", "run", f"{file}"]
+    holds = [sys.executable, "-m", "bench.clients.idle", f"{port}", f"{_FIRST}", f"{SESSIONS - _FIRST}"]
+    visits = [sys.executable, "-m", "bench.clients.visitors", f"{port}"]
+    with Child(command, folder / "output.log", folder) as child:
+        wait_for_answer(port, child)
+        with Child(holds, folder / "idle.log", TREE) as holder:
+            holder.wait_for("few", patience)
+            holder.tell("go on")
+            holder.wait_for("many", patience)
+            with Child(visits, folder / "visitors.log", TREE) as visitors:
+                (calm,) = visitors.wait_for("calm", patience)
+                visitors.tell("go on")
+                taken = [_list(admin) for _ in range(LISTS)]
+                visitors.tell("enough")
+                listing, _ = visitors.wait_for("crowded", patience)
+    return SessionLists(float(calm), float(listing), median(taken))
+
+
+def _list(port: int) -> float:
+    """List all sessions; give the milliseconds that it took.
+
+    :raises Failed: when they are not all there.
+    """
+    time.sleep(_PAUSE)
+    began = time.monotonic()
+    body = _fetch(port, f"/api/v1/sessions?limit={SESSIONS}&min_age=1")
+    taken = (time.monotonic() - began) * 1e3
+    found = len(json.loads(body)["sessions"])
+    if found != SESSIONS:
+        raise Failed(f"{found} of {SESSIONS} sessions are listed")
+    return taken
+
+
+def _fetch(port: int, path: str) -> bytes:
+    connection = HTTPConnection(HOST, port, timeout=60)
+    connection.request("GET", path)
+    response = connection.getresponse()
+    if response.status != 200:
+        raise Failed(f"the admin side has answered {response.status}: {response.read(200)!r}")
+    return response.read()
