@@ -284,7 +284,8 @@ class AnswerWriter:
             self._request.finish()
             return
         self._next = self._reactor.callLater(0, self._write)
-        self._request.write(piece)
+        if piece:
+            self._request.write(piece)
 
     def pauseProducing(self) -> None:
         """Twisted's call: the client does not keep up."""

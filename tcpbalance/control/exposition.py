@@ -31,13 +31,14 @@ class Metric:
     :param kind: its type.
     :param help: what it is, in a sentence.
     :param samples: each what follows the name, and the value: labels as `label_text` gives them, of a
-        histogram behind ``_bucket``, ``_sum`` or ``_count``.
+        histogram behind ``_bucket``, ``_sum`` or ``_count``; None where there was something to look at, and
+        there is no sample of it.
     """
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
     help: str
-    samples: Iterable[tuple[str, float]]
+    samples: Iterable[tuple[str, float] | None]
 
 
 def label_text(labels: Mapping[str, str]) -> str:
@@ -76,15 +77,23 @@ def _quality(accept: str, kind: str) -> float:
     return 0.0
 
 
-def expose(metrics: Iterable[Metric], *, openmetrics: bool) -> Iterator[bytes]:
-    """Write metrics, up to `LINES_A_PIECE` in each piece."""
+def expose(metrics: Iterable[Metric | None], *, openmetrics: bool) -> Iterator[bytes]:
+    """Write metrics, up to `LINES_A_PIECE` in each piece.
+
+    :param metrics: None where others may be served before the next one; a piece is empty then.
+    """
     for metric in metrics:
+        if metric is None:
+            yield b""
+            continue
         sample_name = f"{metric.name}_total" if metric.kind == "counter" else metric.name
         name = metric.name if openmetrics else sample_name
         lines = [f"# HELP {name} {_help(metric.help, openmetrics)}", f"# TYPE {name} {metric.kind}"]
-        for labels, value in metric.samples:
-            lines.append(f"{sample_name}{labels} {value}")
-            if len(lines) >= LINES_A_PIECE:
+        for count, sample in enumerate(metric.samples, start=3):
+            if sample is not None:
+                labels, value = sample
+                lines.append(f"{sample_name}{labels} {value}")
+            if count % LINES_A_PIECE == 0:
                 yield _text(lines)
                 lines = []
         yield _text(lines)

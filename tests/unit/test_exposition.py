@@ -59,6 +59,18 @@ def test_a_long_metric_comes_in_pieces() -> None:
     metric = Metric("a", "gauge", "A.", (("", number) for number in range(2 * LINES_A_PIECE)))
     pieces = list(expose([metric], openmetrics=False))
     assert max(piece.count(b"\n") for piece in pieces) == LINES_A_PIECE
+
+
+def test_what_has_no_sample_is_a_part_of_a_piece_all_the_same() -> None:
+    metric = Metric("a", "counter", "A.", (None for _ in range(3 * LINES_A_PIECE)))
+    pieces = list(expose([None, metric, None], openmetrics=False))
+    assert len(pieces) == 6
+    assert b"".join(pieces) == b"# HELP a_total A.\n# TYPE a_total counter\n"
+
+
+def test_all_of_a_long_metric_comes() -> None:
+    metric = Metric("a", "gauge", "A.", (("", number) for number in range(2 * LINES_A_PIECE)))
+    pieces = list(expose([metric], openmetrics=False))
     assert b"".join(pieces).count(b"\n") == 2 * LINES_A_PIECE + 2
 
 
