@@ -58,8 +58,7 @@ class BannedNetworks:
         number, end = _number(client), NEVER
         for shift, networks in family.items():
             until = networks.get(number >> shift, NEVER)
-            if until > end:
-                end = until
+            end = max(end, until)
         return end
 
     def add(self, key: bytes, until: float, now: float) -> None:

@@ -121,14 +121,15 @@ class AdmissionControl:
         listed = self.access.refusal(client)
         if not self._limited:
             return None if listed is None else self._weigh(listed, listed)
-        now = self._clock()
-        if self._networks is not None and self._is_in_banned_network(client, now):
-            return Refusal.BANNED
         key = group(client)
+        now = self._clock()
         known = self.clients.take(key)
         # What a dry run of the lists would refuse must not count against a client for limits in force.
         lists_apart = self.access.dry_run and not self._limits_dry_run
-        found = self._judge(known, None if lists_apart else listed, now)
+        if self._networks is not None and self._is_in_banned_network(client, now):
+            found: Refusal | None = Refusal.BANNED
+        else:
+            found = self._judge(known, None if lists_apart else listed, now)
         if found is None and listed is None:
             refusal = None
         else:

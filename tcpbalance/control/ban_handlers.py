@@ -60,8 +60,8 @@ class BanHandlers:
             for name in frontends:
                 by = {"count": 1, "by": request.peer}
                 self._controls.events.add("ban", {**ban_facts(name, banned, seconds), **by})
-            answer = {**shown_end(banned, seconds, time()), "frontends": list(frontends)}
-            return succeed(ApiAnswer.of(answer))
+            end = shown_end(banned, seconds, time())
+            return succeed(ApiAnswer.of({"frontend": frontend, **end, "frontends": list(frontends)}))
 
         what = f"bans client {client_text(banned)} at {_where(frontend)} for {seconds:g} s"
         return log_change(request, what, ban)

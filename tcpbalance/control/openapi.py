@@ -192,7 +192,7 @@ DESCRIBED_PATHS: dict[str, Any] = {
         ),
         post=_operation(
             "Ban a client or a network.",
-            table(client=TEXT, until=TIME, seconds=NUMBER, frontends=array(TEXT)),
+            table(frontend=TEXT_OR_NULL, client=TEXT, until=TIME, seconds=NUMBER, frontends=array(TEXT)),
             body=ref("NewBan"),
         ),
     ),

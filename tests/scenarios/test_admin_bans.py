@@ -36,7 +36,7 @@ def test_a_client_is_banned_and_let_in_again(stage: Stage) -> None:
         ban = {"frontend": "strict", "client": CLIENT, "for": "10m"}
         status, answer = admin.ask("POST", BANS, ban)
         assert (status, answer["client"], answer["seconds"]) == (200, CLIENT, 600.0)
-        assert answer["frontends"] == ["strict"]
+        assert (answer["frontend"], answer["frontends"]) == ("strict", ["strict"])
         daemon.wait_for_log(
             rf"admin: 127\.0\.0\.1:\d+ bans client {CLIENT} at frontend strict for 600 s: done"
         )
@@ -75,7 +75,7 @@ def test_a_network_is_banned_and_let_in_again(stage: Stage) -> None:
         ban = {"client": "127.0.0.0/29", "for": 600}
         status, answer = admin.ask("POST", BANS, ban)
         assert (status, answer["client"], answer["seconds"]) == (200, "127.0.0.0/29", 600.0)
-        assert answer["frontends"] == ["strict"]
+        assert (answer["frontend"], answer["frontends"]) == (None, ["strict"])
         daemon.wait_for_log(r"admin: \S+ bans client 127\.0\.0\.0/29 at all frontends for 600 s: done")
         until(lambda: is_refused(strict, CLIENT), "refused")
         assert not is_refused(strict, OTHER)

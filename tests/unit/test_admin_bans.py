@@ -6,6 +6,7 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
@@ -166,6 +167,15 @@ def test_a_network_is_let_in_again() -> None:
     assert admission.lift_ban(NETWORK)
     assert not admission.lift_ban(NETWORK)
     assert admission.admit(ANNE) is None
+
+
+def test_where_limits_are_only_tried_a_banned_network_is_let_in() -> None:
+    admission = control(Clock())
+    admission.ban_for(NETWORK, 10.0)
+    assert admission.go_on_by(Access(), evolve(LIMITS, dry_run=True))
+    assert admission.admit(ANNE) is None
+    assert admission.last_would_refuse is Refusal.BANNED
+    admission.release(ANNE)
 
 
 def test_a_client_of_a_banned_network_with_open_connections_keeps_them() -> None:
