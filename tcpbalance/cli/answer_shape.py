@@ -13,7 +13,7 @@ from tcpbalance.control.api_request import JSON
 from tcpbalance.control.openapi import DESCRIBED_PATHS
 from tcpbalance.control.openapi_schemas import SCHEMAS, Schema
 
-_TYPES: dict[str, tuple[type, ...]] = {
+_JSON_TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
     "boolean": (bool,),
     "integer": (int,),
@@ -60,7 +60,7 @@ def has_shape(value: Any, schema: Schema) -> bool:
 
 def _has_type(value: Any, name: str | list[str]) -> bool:
     names = [name] if isinstance(name, str) else name
-    allowed = tuple(each for one in names for each in _TYPES[one])
+    allowed = tuple(each for one in names for each in _JSON_TYPES[one])
     # A truth value is a number to Python.
     return isinstance(value, allowed) and (bool in allowed or not isinstance(value, bool))
 

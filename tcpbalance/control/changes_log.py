@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from tcpbalance.config.messages import one_line
 from tcpbalance.control.api_request import ApiError, ApiRequest
 
-MAX_LOGGED = 1000
+MAX_LOGGED_CHANGE = 1000
 """Characters of what is changed, and of why it is not: a refusal may have many lines."""
 
 T = TypeVar("T")
@@ -51,8 +51,8 @@ def _write(request: ApiRequest, what: str, outcome: str) -> None:
     _log.info(
         "admin: {peer} {what}: {outcome}",
         peer=request.peer,
-        what=one_line(what, MAX_LOGGED),
-        outcome=one_line(outcome, MAX_LOGGED),
+        what=one_line(what, MAX_LOGGED_CHANGE),
+        outcome=one_line(outcome, MAX_LOGGED_CHANGE),
     )
 
 

@@ -16,8 +16,8 @@ MIN_WORK_IN_A_TURN = 0.001
 one work goes on before another one's turn comes."""
 
 MAX_WORK_IN_A_TURN = 0.004
-"""Seconds for which that is done where others have taken as long in their turn: who looks at a busy balancer
-would wait for minutes otherwise, and the others wait for no more than twice as long."""
+"""Seconds for which that is done where others have taken as long in their turn. An operator of a busy
+balancer would wait too long for an answer otherwise; and the others wait no more than twice as long."""
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import LogEvent, capturedLogs, formatEvent
 
 from tcpbalance.control.api_request import ApiError, ApiRequest
-from tcpbalance.control.changes_log import MAX_LOGGED, log_change
+from tcpbalance.control.changes_log import MAX_LOGGED_CHANGE, log_change
 
 REQUEST = ApiRequest(method="DELETE", path="/", peer="127.0.0.1:4711")
 
@@ -56,7 +56,7 @@ class MayBeDoneError(ApiError):
         (ApiError(409, "refused", "a\nb"), r"refused: a\nb"),
         (MayBeDoneError(503, "silent", "worker 1 is silent"), "unconfirmed: worker 1 is silent"),
         (ZeroDivisionError("0"), "failed"),
-        (ApiError(422, "mistakes", "x" * 5000), f"refused: {'x' * (MAX_LOGGED - 9)}..."),
+        (ApiError(422, "mistakes", "x" * 5000), f"refused: {'x' * (MAX_LOGGED_CHANGE - 9)}..."),
     ],
 )
 def test_why_it_is_not_made(logged: Sequence[LogEvent], error: Exception, outcome: str) -> None:
