@@ -177,6 +177,7 @@ class Balancer(MultiService):
             following=following,
         )
         balancer._parts = parts
+        balancer._debug(config)
         balancer._worker = worker
         return balancer
 
@@ -264,12 +265,17 @@ class Balancer(MultiService):
             change.commit()
             self._parts = prepared.parts
             self._shared.grace = after.shutdown_grace
+            self._debug(after)
             self._log_records_to(log)
             if after.overload != before.overload:
                 self._guard.watch(watches(after.overload) if after.overload else [])
             self._on_config(after)
 
         return PreparedChange(commit, held.close)
+
+    def _debug(self, config: Config) -> None:
+        """Have the sessions of certain clients logged step by step, from the next ones on."""
+        self._shared.debug.replace(network.network for network in config.debug_clients)
 
     def _log_records_to(self, log: AccessLog | None) -> None:
         before, self._access_log = self._access_log, log

@@ -19,6 +19,7 @@ COMMANDS = {
     "explain": "explain",
     "bans": "bans",
     "affinity": "affinity",
+    "debug-clients": "debug_clients",
     "events": "events",
     "reload": "reload",
     "drain": "backends",

@@ -147,6 +147,16 @@ def _says(key: attrs.Attribute[Any], value: object) -> bool:
     return value is not False and value not in ((), key.default)
 
 
+def at_most_elements(count: int) -> Validator[Any]:
+    """Refuse a list of more than so many."""
+
+    def check(_: object, key: attrs.Attribute[Sized], value: Sized) -> None:
+        if len(value) > count:
+            raise InvalidValue(key.name, f"must have at most {count} elements, got {len(value)}")
+
+    return check
+
+
 def not_empty(thing: str) -> Validator[Sized]:
     """Refuse a list of nothing.
 

@@ -47,6 +47,7 @@ EFFECTS: Mapping[type, Mapping[str, Effect]] = {
         "overload": _IN_PLACE,
         "log": _IN_PLACE,
         "access_log": _IN_PLACE,
+        "debug_clients": _NEW_CONNECTIONS,
         "admin": _RESTART,
         "frontends": _NEW_LISTENER,
         "pools": _NEW_CONNECTIONS,

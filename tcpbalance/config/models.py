@@ -13,6 +13,7 @@ from typing import Literal
 from attrs import field, frozen
 
 from tcpbalance.config import checks, plain, rules
+from tcpbalance.config.addresses import Network
 from tcpbalance.config.admin import AdminConfig
 from tcpbalance.config.errors import BrokenRules
 from tcpbalance.config.frontends import FrontendConfig
@@ -25,6 +26,9 @@ from tcpbalance.config.quantities import Duration
 from tcpbalance.config.resolver import ResolverConfig
 from tcpbalance.config.strict import strict
 from tcpbalance.config.workers import MIN_WORKER_TIMEOUT, Workers
+
+MAX_DEBUG_NETWORKS = 64
+"""Each connection is compared with all of them, in logarithmic time, and a person reads what is logged."""
 
 
 @frozen(kw_only=True, field_transformer=strict)
@@ -95,6 +99,16 @@ class Config:
         converter=plain.duration,
         metadata=doc(
             "How long open sessions may continue after SIGTERM or SIGINT before the balancer ends them."
+        ),
+    )
+    debug_clients: tuple[Network, ...] = field(
+        default=(),
+        converter=plain.networks,
+        validator=checks.at_most_elements(MAX_DEBUG_NETWORKS),
+        metadata=doc(
+            "Networks of clients whose connections are logged step by step, with times and without their "
+            f"bytes; at most {MAX_DEBUG_NETWORKS} networks.",
+            default="none",
         ),
     )
     resolver: ResolverConfig = field(

@@ -147,14 +147,17 @@ class BackendHandlers:
 
     def _change_config(self, request: ApiRequest, change: ChangeConfig) -> Deferred[Any]:
         order = partial(self._controls.events.ordered_by, request.peer)
-        return self._controls.change_config(change, order).addErrback(_refused)
+        return self._controls.change_config(change, order).addErrback(change_refused)
 
     def _show(self, request: ApiRequest, backend: str, lasts: dict[str, str], status: int = 200) -> ApiAnswer:
         return ApiAnswer.of({**self._controls.backend(request.names["pool"], backend), **lasts}, status)
 
 
-def _refused(failure: Failure) -> None:
-    """Say why a configuration is refused."""
+def change_refused(failure: Failure) -> None:
+    """Say why a configuration is refused; an errback.
+
+    :raises ApiError: always.
+    """
     failure.trap(TcpbalanceError)  # type: ignore[no-untyped-call]  # Twisted's
     error = failure.value
     assert isinstance(error, TcpbalanceError)

@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 
+from tcpbalance.config.addresses import Network
 from tcpbalance.config.converter import strict_converter
 from tcpbalance.config.log import LevelName
 from tcpbalance.config.messages import guess, value_text
@@ -65,6 +66,11 @@ def with_weight(pool: str, name: str, weight: int) -> ChangeConfig:
 def with_log_level(level: LevelName) -> ChangeConfig:
     """Log lines of this level and of those behind it."""
     return lambda config: attrs.evolve(config, log=attrs.evolve(config.log, level=level))
+
+
+def with_debug_clients(networks: tuple[Network, ...]) -> ChangeConfig:
+    """Have the connections of other clients logged step by step."""
+    return lambda config: attrs.evolve(config, debug_clients=networks)
 
 
 def _with_backends(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from tcpbalance.config.models import MAX_DEBUG_NETWORKS
 from tcpbalance.control.api_request import JSON
 from tcpbalance.control.openapi_schemas import (
     COUNT,
@@ -233,6 +234,17 @@ DESCRIBED_PATHS: dict[str, Any] = {
             },
             needed=("frontend", "client"),
         )
+    ),
+    "/api/v1/debug_clients": _path(
+        get=_operation(
+            "List the networks of clients whose connections are logged step by step.",
+            table(debug_clients=array(TEXT)),
+        ),
+        put=_operation(
+            "Set these networks, until the next reload.",
+            table(debug_clients=array(TEXT), lasts=LASTS),
+            body=table(debug_clients={**array(TEXT), "maxItems": MAX_DEBUG_NETWORKS}),
+        ),
     ),
     "/api/v1/config": _path(
         get=_operation(

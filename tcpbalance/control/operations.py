@@ -11,6 +11,7 @@ from tcpbalance.control.ban_handlers import BanHandlers
 from tcpbalance.control.config_handlers import ConfigHandlers
 from tcpbalance.control.controls import Controls
 from tcpbalance.control.dashboard_files import DashboardHandler
+from tcpbalance.control.debug_handlers import DebugHandlers
 from tcpbalance.control.description_handler import DescriptionHandler
 from tcpbalance.control.event_handlers import EventHandlers
 from tcpbalance.control.explain_handlers import ExplainHandlers
@@ -43,6 +44,7 @@ def operations(controls: Controls, about: Mapping[str, Any]) -> ApiRoutes:
         BackendHandlers(controls),
         ConfigHandlers(controls),
         DashboardHandler(),
+        DebugHandlers(controls),
         DescriptionHandler(about),
         EventHandlers(controls.events),
         ExplainHandlers(controls),

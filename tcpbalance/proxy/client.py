@@ -23,6 +23,7 @@ class ClientConnection(Peer):
     """
 
     session: Session
+    session_kind: type[Session] = Session
 
     def __init__(
         self, context: SessionContext, address: ClientAddress, admitted: ClientAddress | None = None
@@ -34,7 +35,7 @@ class ClientConnection(Peer):
     def connectionMade(self) -> None:
         """The client is connected: begin its session."""
         context = self._context
-        self.session = session = Session(context, self._address, self._admitted)
+        self.session = session = self.session_kind(context, self._address, self._admitted)
         self._admitted = None  # The session gives it back.
         context.registry.add(session)
         session.start(self)

@@ -17,6 +17,7 @@ from tcpbalance.net.connecting import Connector, NativeConnector
 from tcpbalance.net.poller import Poller
 from tcpbalance.net.wheel import Wheel
 from tcpbalance.pool.pool import Pool
+from tcpbalance.proxy.debug_clients import DebugClients
 from tcpbalance.proxy.dry_run import DryRun
 from tcpbalance.proxy.logged_admission import LoggedAdmission
 from tcpbalance.proxy.preread_settings import PrereadSettings
@@ -67,6 +68,7 @@ class SessionContext:
     :param wall_clock: seconds since the epoch, for when a session began and for what certificates say.
     :param rng: spreads the ages at which connections end.
     :param registry: keeps the open sessions.
+    :param debug: the clients whose sessions are logged step by step.
     :ivar bare: what sessions begin with that need no more in the beginning than two sockets; None where none
         begins so.
     :ivar look_every: seconds that a session may go without being looked at: half the shorter of the two
@@ -88,6 +90,7 @@ class SessionContext:
     wall_clock: Callable[[], float]
     rng: Random
     registry: SessionRegistry
+    debug: DebugClients
     look_every: float = field(init=False)
     bare: BareStart | None = field(init=False)
 

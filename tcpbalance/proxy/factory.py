@@ -32,6 +32,7 @@ from tcpbalance.proxy.bare_session import BareSession
 from tcpbalance.proxy.bare_tls_session import BareTlsSession
 from tcpbalance.proxy.client import ClientConnection
 from tcpbalance.proxy.context import SessionContext
+from tcpbalance.proxy.debug_clients import DebugClients
 from tcpbalance.proxy.dry_run import DryRun
 from tcpbalance.proxy.hand_over import HandedOver
 from tcpbalance.proxy.logged_admission import LoggedAdmission
@@ -39,6 +40,7 @@ from tcpbalance.proxy.preread_settings import PrereadSettings
 from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.proxy.registry import SessionRegistry
 from tcpbalance.proxy.shared_limit import CountedRegistry, SharedLimit
+from tcpbalance.proxy.traced_session import TracedConnection, log_refused
 from tcpbalance.reactor import Reactor
 from tcpbalance.stats import FrontendStats
 
@@ -65,6 +67,7 @@ class FrontendFactory(Factory):
     :param rng: spreads the ages at which connections end.
     :param stats: where to go on counting; counters of its own by default.
     :param shared_limit: the sessions of all processes that serve the frontend, where there are several.
+    :param debug: the clients whose sessions are logged step by step; None for none.
     :ivar context: what the next sessions begin with; may be replaced.
     :ivar registry: the open sessions.
     :ivar stats: counters of what has happened to the clients.
@@ -92,6 +95,7 @@ class FrontendFactory(Factory):
         rng: Random | None = None,
         stats: FrontendStats | None = None,
         shared_limit: SharedLimit | None = None,
+        debug: DebugClients | None = None,
     ) -> None:
         self.stats = stats = stats or FrontendStats()
         self._timer = timer = cast(IReactorTime, reactor)
@@ -128,6 +132,7 @@ class FrontendFactory(Factory):
             wall_clock=wall_clock,
             rng=rng or Random(),
             registry=self.registry,
+            debug=debug or DebugClients(),
         )
         self._arriving: tuple[SessionContext, dict[bool, SessionContext]] | None = None
 
@@ -238,6 +243,8 @@ class FrontendFactory(Factory):
         start, admission = context.bare, context.admission
         if start is None or not context.begins_bare(client):
             return False
+        if context.debug.networks is not None and context.debug.has(client):
+            return False
         if admission is not None and admission.admit(client) is not None:
             reset_on_close(sock)
             sock.close()
@@ -259,9 +266,19 @@ class FrontendFactory(Factory):
 def _admitted(context: SessionContext, client: ClientAddress) -> ClientConnection | None:
     """Give the client's side of a session; None where the client is refused."""
     admission, preread = context.admission, context.preread
+    kind = ClientConnection if context.debug.networks is None else _kind(context, client)
     # Where a PROXY header is to name the client, or another process serves it, the decision waits for that.
     if admission is None or (preread is not None and preread.decides_later(client)):
-        return ClientConnection(context, client)
-    if admission.admit(client) is not None:
-        return None
-    return ClientConnection(context, client, client)
+        return kind(context, client)
+    refusal = admission.admit(client)
+    if refusal is None:
+        return kind(context, client, client)
+    if context.debug.networks is not None and context.debug.has(client):
+        log_refused(context, client, refusal)
+    return None
+
+
+def _kind(context: SessionContext, client: ClientAddress) -> type[ClientConnection]:
+    """Give what kind of session a client gets; one that a proxy will name may be one to be logged."""
+    is_behind_a_proxy = context.preread is not None and context.preread.expects_header(client)
+    return TracedConnection if is_behind_a_proxy or context.debug.has(client) else ClientConnection

@@ -119,6 +119,7 @@ class Session:
     )
 
     client: Peer
+    dialler_kind: type[Dialler] = Dialler
 
     def __init__(
         self, context: SessionContext, address: ClientAddress, admitted: ClientAddress | None
@@ -335,7 +336,9 @@ class Session:
 
     def _start_dial(self, pool: Pool, client: ClientAddress) -> None:
         context, preread = self._context, self._preread
-        self._dialler = dialler = Dialler(pool, context.connector, client.packed, context.clock, self)
+        self._dialler = dialler = self.dialler_kind(
+            pool, context.connector, client.packed, context.clock, self
+        )
         self._deadlines = Deadlines(self, context, self.active + pool.dial_timeout)
         self._pool = pool
         self._phase = DIALLING

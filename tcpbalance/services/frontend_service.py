@@ -100,6 +100,7 @@ class FrontendService(SteppedService):
             wall_clock=shared.wall_clock,
             rng=shared.rng,
             shared_limit=None if shared.load is None else shared.load.frontend(frontend.name),
+            debug=shared.debug,
         )
         self._handed_over: HandedOverClients | None = None
         self.listening = FrontendListeners(shared, frontend, self.factory, spare)

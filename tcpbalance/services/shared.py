@@ -6,7 +6,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, Protocol
 
-from attrs import define
+from attrs import define, field
 
 from tcpbalance.event import OnEvent, no_report
 from tcpbalance.net.connecting import Connector
@@ -16,6 +16,7 @@ from tcpbalance.net.resolver.resolver import Resolver
 from tcpbalance.net.socket_connector import SocketConnector
 from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.pool.shared_load import PoolLoad
+from tcpbalance.proxy.debug_clients import DebugClients
 from tcpbalance.proxy.hand_over import HandOver
 from tcpbalance.proxy.record import SessionRecord
 from tcpbalance.proxy.shared_limit import SharedLimit
@@ -57,6 +58,7 @@ class Shared:
     :param following: what has the services follow those of another process, which checks and ejects the
         backends, keeps affinity, and logs all that; None where this one does.
     :param on_event: called with what operators want to know; may be replaced.
+    :param debug: the clients whose sessions are logged step by step.
     """
 
     reactor: Any
@@ -74,6 +76,7 @@ class Shared:
     load: SharedLoad | None = None
     following: Following | None = None
     on_event: OnEvent = no_report
+    debug: DebugClients = field(factory=DebugClients)
 
     def connector_with(self, options: SocketOptions) -> Connector:
         """Give what opens connections to backends.

@@ -135,6 +135,8 @@ def test_each_operation_answers_as_it_is_described(stage: Stage) -> None:
         ask("DELETE", "/api/v1/bans/192.0.2.1", {})
         assert ask("GET", "/api/v1/affinity?pool=web")["affinity"]
         assert ask("DELETE", "/api/v1/affinity?client=127.0.0.1", {})["forgotten"] == 1
+        ask("PUT", "/api/v1/debug_clients", {"debug_clients": ["192.0.2.1"]})
+        assert ask("GET", "/api/v1/debug_clients")["debug_clients"] == ["192.0.2.1/32"]
         assert ask("GET", "/api/v1/explain?frontend=web&client=127.0.0.1")["pool"]["candidates"]
         assert ask("GET", "/api/v1/log")["level"] == "info"
         ask("PATCH", "/api/v1/log", {"level": "warn"})
