@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from support.admin import BACKEND_A, LOOPBACK, Admin, Stage
 from support.browser import Dashboard, chromium
@@ -227,13 +227,17 @@ def test_a_client_is_banned_and_the_ban_is_lifted(stage: Stage, browser: Browser
         def banned() -> list[Any]:
             return [ban["client"] for ban in admin.get("/api/v1/bans")["bans"]]
 
+        def row_of(client: str) -> Locator:
+            table = shown.page.get_by_role("table", name="Bans")
+            return table.get_by_role("row").filter(has_text=client)
+
         shown.page.get_by_role("heading", name="Bans").click()
         shown.button("Ban a client…").click()
         shown.question.get_by_label("Client").fill("192.0.2.7")
         shown.confirm("Ban")
         expect(shown.results).to_contain_text("Client 192.0.2.7 is banned at web for 10m.")
         assert banned() == ["192.0.2.7"]
-        row = shown.page.get_by_role("table", name="Bans").get_by_role("row").filter(has_text="192.0.2.7")
+        row = row_of("192.0.2.7")
         expect(row).to_contain_text("9 min")
 
         shown.button("Undo").click()
@@ -249,6 +253,17 @@ def test_a_client_is_banned_and_the_ban_is_lifted(stage: Stage, browser: Browser
         assert banned() == []
         shown.button("Undo").click()
         expect(shown.results).to_contain_text("is banned again at web")
+        assert banned() == ["192.0.2.8"]
+
+        # A second ban that is undone leaves the first one.
+        shown.button("Ban a client…").click()
+        shown.question.get_by_label("Client").fill("192.0.2.8")
+        shown.question.get_by_label("For").fill("2h")
+        shown.confirm("Ban")
+        expect(row_of("192.0.2.8")).to_contain_text("1 h 59 min")
+        shown.button("Undo").click()
+        expect(shown.results).to_contain_text("is banned as before at web")
+        expect(row_of("192.0.2.8")).to_contain_text(re.compile(r"5\d min"))
         assert banned() == ["192.0.2.8"]
 
 

@@ -158,20 +158,18 @@ export class Acts {
       confirmed: "Ban",
       isGrave: true,
       act: async (wanted) => {
-        const { bans } = await get(pathOf(["bans"], { frontend: wanted.frontend, limit: MAX_BANS }));
+        const leftOf = await bansOf({ frontend: wanted.frontend });
         const ban = await change("POST", "bans", wanted);
-        const before = bans.find(({ client: banned }) => banned === ban.client);
         this.#onChange();
         const text = `Client ${ban.client} is banned at ${ban.frontend} for ${wanted.for}.`;
-        return () => addResult(text, () => this.#banBack(ban, before));
+        return () => addResult(text, () => this.#banBack(ban, leftOf(ban.client)));
       },
     });
   }
 
   /** Lifts a ban; where there was one before, bans for what is left of that. */
-  async #banBack(ban, before) {
+  async #banBack(ban, left) {
     await change("DELETE", banPath(ban));
-    const left = before ? (new Date(before.until) - Date.now()) / 1_000 : 0;
     if (left > 0) {
       await banFor(ban, left);
     }
@@ -186,16 +184,16 @@ export class Acts {
       lines: [`Client ${ban.client} may connect to frontend ${ban.frontend} again.`],
       confirmed: "Lift ban",
       act: async () => {
+        const leftOf = await bansOf({ frontend: ban.frontend, client: ban.client });
         await change("DELETE", banPath(ban));
         this.#onChange();
         const text = `The ban of client ${ban.client} at ${ban.frontend} is lifted.`;
-        return () => addResult(text, () => this.#liftBack(ban));
+        return () => addResult(text, () => this.#liftBack(ban, leftOf(ban.client)));
       },
     });
   }
 
-  async #liftBack(ban) {
-    const left = (new Date(ban.until) - Date.now()) / 1_000;
+  async #liftBack(ban, left) {
     if (left <= 0) {
       return `The ban of client ${ban.client} would have ended meanwhile.`;
     }
@@ -211,6 +209,14 @@ function backendPath(pool, backend) {
 
 function banPath({ client, frontend }) {
   return pathOf(["bans", client], { frontend });
+}
+
+/** Gives what is left then, in seconds, of the bans that there are now; not by this machine's wall clock. */
+async function bansOf(those) {
+  const { bans } = await get(pathOf(["bans"], { ...those, limit: MAX_BANS }));
+  const asked = performance.now();
+  const seconds = new Map(bans.map((ban) => [ban.client, ban.seconds]));
+  return (client) => (seconds.get(client) ?? 0) - (performance.now() - asked) / 1_000;
 }
 
 function banFor({ client, frontend }, seconds) {

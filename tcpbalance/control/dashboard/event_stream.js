@@ -43,7 +43,7 @@ export class EventStream {
         return;
       }
       this.#on.lost(reason);
-      await pause(PAUSES[Math.min(failures, PAUSES.length - 1)], wanted);
+      await pause(PAUSES[Math.min(failures, PAUSES.length - 1)]);
       failures += 1;
     }
   }
@@ -89,12 +89,7 @@ export class EventStream {
   }
 }
 
-function pause(milliseconds, wanted) {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, milliseconds);
-    wanted.addEventListener("abort", () => {
-      clearTimeout(timer);
-      resolve();
-    });
-  });
+/** Waits; what is not wanted any more ends after that. */
+function pause(milliseconds) {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }

@@ -29,7 +29,14 @@ export function addResult(text, undo = null) {
   } else {
     parts.undo.addEventListener("click", () => undone(parts, undo));
   }
-  element.addEventListener("keydown", ({ key }) => key === "Escape" && dismiss());
+  element.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") {
+      dismiss();
+    } else if (event.key === "Enter" && event.repeat) {
+      // Enter that is held down has confirmed a question, and undoes nothing.
+      event.preventDefault();
+    }
+  });
   list.append(element);
   [...list.querySelectorAll(".result")].slice(0, -MAX_RESULTS).forEach((old) => old.remove());
   setTimeout(function leave() {

@@ -12,12 +12,13 @@ const EVERY = 2_000; // Milliseconds.
 const form = byId("sessions-form");
 const fold = byId("sessions-fold");
 const count = byId("sessions-count");
+const failure = byId("sessions-error");
 
 export class Sessions {
   #rows;
   #poll = new Poll(EVERY, () => get(this.#path()), {
     answer: (page) => this.#update(page),
-    failure: (error) => show(count, error.message),
+    failure: (error) => show(failure, error.message),
   });
   #isSeen = false;
 
@@ -69,6 +70,7 @@ export class Sessions {
   }
 
   #update({ sessions, next }) {
+    show(failure, "");
     show(
       count,
       next === null ? counted(sessions.length, "session") : `the oldest ${sessions.length}; there are more`,
