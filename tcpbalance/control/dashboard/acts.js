@@ -140,7 +140,7 @@ export class Acts {
       title: client ? `Ban ${client}?` : "Ban a client?",
       lines: [
         "Its new connections are refused at the frontend. Its open sessions go on.",
-        "It holds in all workers and over reloads, and no restart.",
+        "It holds in all workers and over reloads, until the next restart.",
       ],
       inputs: [
         {

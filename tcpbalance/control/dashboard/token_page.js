@@ -15,7 +15,7 @@ export function askForToken(refusal) {
   hide(byId("jumps"), true);
   hide(byId("token-page"), false);
   show(byId("live"), "Token needed");
-  show(error, hasToken() ? `${refusal.message}.` : "");
+  show(error, hasToken() ? `This token is refused: ${refusal.message}.` : "");
   field.focus();
 }
 
