@@ -1,6 +1,6 @@
 // Which balancer this is, and what it takes.
 
-import { bytes, counted, moment, span } from "./amounts.js";
+import { bytes, counted, milliseconds, moment, span } from "./amounts.js";
 import { byId, hide, show } from "./elements.js";
 
 const error = byId("config-error");
@@ -11,6 +11,7 @@ export function showAbout({ version, started, config, processes }) {
     `version ${version}`,
     `up for ${span(Date.now() / 1_000 - started)}`,
     `${counted(processes.length, "process", "processes")}, ${bytes(memory)}`,
+    `event loop at most ${milliseconds(Math.max(0, ...processes.map((process) => process.worst_loop_lag)))} late`,
     `configuration of ${moment(config.loaded)}`,
   ];
   show(byId("about"), facts.join(" · "));

@@ -150,7 +150,7 @@ export class Acts {
           required: "",
           autocomplete: "off",
           spellcheck: "false",
-          hint: "An IPv4 address, or an IPv6 network of 64 bits.",
+          hint: "An address, or a network such as 203.0.113.0/24.",
         },
         { name: "frontend", label: "Frontend", options: this.#frontends, value: frontend },
         { name: "for", label: "For", value: DEFAULT_BAN, required: "", hint: "Such as 30s, 10m or 1h." },

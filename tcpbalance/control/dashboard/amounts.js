@@ -56,6 +56,10 @@ export function span(seconds) {
   return parts.slice(0, 2).join(" ") || "0 s";
 }
 
+export function milliseconds(seconds) {
+  return `${whole(1_000 * seconds)} ms`;
+}
+
 /** The time of day here. */
 export function timeOfDay(time) {
   return new Date(time).toLocaleTimeString("en-GB");
