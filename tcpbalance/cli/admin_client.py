@@ -30,7 +30,7 @@ CONNECTED_WITHIN = 5.0
 """Seconds."""
 
 SILENT_FOR = 65.0
-"""Seconds without a byte of an answer after which there will be none; the admin side gives up after 60."""
+"""Seconds; the admin side gives up after 60."""
 
 API = "/api/v1"
 
@@ -70,12 +70,14 @@ class AdminClient:
     """See above.
 
     :param address: where the admin side is.
+    :param silent_for: seconds without a byte of an answer after which there will be none.
     :raises CommandError: the token cannot be read; likewise from every method, where the admin side cannot
         be reached or refuses.
     """
 
-    def __init__(self, address: AdminAddress) -> None:
+    def __init__(self, address: AdminAddress, silent_for: float = SILENT_FOR) -> None:
         self.address = address
+        self._silent_for = silent_for
         self._authorization = _authorization(address.token_file)
 
     def get(self, *path: str, **query: object) -> Any:
@@ -148,7 +150,7 @@ class AdminClient:
         self, connection: HTTPConnection, method: str, target: str, body: str | None, accept: str
     ) -> HTTPResponse:
         connection.connect()
-        connection.sock.settimeout(SILENT_FOR)
+        connection.sock.settimeout(self._silent_for)
         of_body = {} if body is None else {"Content-Type": "application/json"}
         headers = {"Accept": accept, **of_body, **self._authorization}
         # It may have answered before it had read everything.

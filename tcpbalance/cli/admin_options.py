@@ -31,12 +31,14 @@ def add_admin_command(commands: Commands, name: str, help: str) -> CommandParser
     return command
 
 
-def client_of(arguments: argparse.Namespace) -> AdminClient:
+def client_of(arguments: argparse.Namespace, silent_for: float | None = None) -> AdminClient:
     """Make the client.
 
+    :param silent_for: see ``AdminClient``; None for its own choice.
     :raises CommandError: it is not known where the admin side is, or the token cannot be read.
     """
     from tcpbalance.cli.admin_address import find_admin
-    from tcpbalance.cli.admin_client import AdminClient
+    from tcpbalance.cli.admin_client import SILENT_FOR, AdminClient
 
-    return AdminClient(find_admin(arguments.admin, arguments.config, arguments.token_file))
+    address = find_admin(arguments.admin, arguments.config, arguments.token_file)
+    return AdminClient(address, SILENT_FOR if silent_for is None else silent_for)

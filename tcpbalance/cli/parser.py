@@ -14,6 +14,7 @@ COMMANDS = {
     "check": "files",
     "plan": "files",
     "status": "status",
+    "top": "top",
     "sessions": "sessions",
     "health": "health",
     "explain": "explain",

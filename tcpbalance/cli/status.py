@@ -10,7 +10,7 @@ from tcpbalance.cli.command_parser import Commands, positive_seconds
 
 if TYPE_CHECKING:
     from tcpbalance.cli.admin_client import AdminClient
-    from tcpbalance.cli.status_table import Snapshot
+    from tcpbalance.cli.snapshots import Snapshot
 
 WATCH_EVERY = 2.0
 """Seconds."""
@@ -66,7 +66,7 @@ def _watch(client: AdminClient, arguments: argparse.Namespace) -> None:
 def _look(client: AdminClient) -> Snapshot:
     import time
 
-    from tcpbalance.cli.status_table import Snapshot
+    from tcpbalance.cli.snapshots import Snapshot
 
     return Snapshot(
         client.get("status"),

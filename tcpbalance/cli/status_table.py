@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
 from tcpbalance.cli.amounts import byte_rate_text, bytes_text, rate_text, time_text
+from tcpbalance.cli.snapshots import Described, Rates, Snapshot, with_backends
 from tcpbalance.cli.table import (
     BAD,
     GOOD,
@@ -20,9 +21,6 @@ from tcpbalance.cli.table import (
     table_lines,
 )
 from tcpbalance.config.messages import one_line
-
-Described: TypeAlias = Mapping[str, Any]
-"""A frontend, pool or backend as the admin side describes it."""
 
 STYLES = {"up": GOOD, "draining": WARNING, "maintenance": WARNING, "ejected": BAD, "down": BAD}
 """Of the states of a backend."""
@@ -56,42 +54,6 @@ _BACKENDS = [
 ]
 
 
-class Snapshot(NamedTuple):
-    """What the admin side has answered.
-
-    :ivar at: by the monotonic clock.
-    """
-
-    status: Mapping[str, Any]
-    frontends: Sequence[Described]
-    pools: Sequence[Described]
-    at: float
-
-
-class _Rates:
-    """How fast counters have grown since the snapshot before.
-
-    :param before: None where there is none.
-    """
-
-    def __init__(self, now: Snapshot, before: Snapshot | None) -> None:
-        self._seconds = now.at - before.at if before is not None else 0.0
-        self._before: dict[tuple[str, ...], Mapping[str, int]] = {}
-        if before is not None:
-            for frontend in before.frontends:
-                self._before["frontend", frontend["name"]] = frontend["counters"]
-            for pool in before.pools:
-                self._before["pool", pool["name"]] = _with_backends(pool)
-                for backend in pool["backends"]:
-                    self._before["backend", pool["name"], backend["name"]] = backend["counters"]
-
-    def of(self, key: tuple[str, ...], counters: Mapping[str, int], name: str) -> float | None:
-        """Give how much a counter has grown a second; None where that is not known."""
-        before = self._before.get(key)
-        grown = counters.get(name, 0) - before.get(name, 0) if before is not None else -1
-        return None if grown < 0 or self._seconds <= 0 else grown / self._seconds
-
-
 def status_lines(
     now: Snapshot,
     before: Snapshot | None,
@@ -109,7 +71,7 @@ def status_lines(
     :param width: of the tables; None for any.
     :param with_rates: whether rates are shown, and no bytes in all.
     """
-    rates = _Rates(now, before)
+    rates = Rates(now, before)
     without = _ALL_BYTES if with_rates else _RATES
     frontends = [_frontend_row(frontend, rates) for frontend in now.frontends]
     pools = [row for pool in now.pools for row in _pool_rows(pool, rates)]
@@ -169,7 +131,7 @@ def _refused_file(error: Mapping[str, Any] | None, width: int | None, paint: Pai
     return [paint(line if width is None else shortened(line, width), BAD)]
 
 
-def _frontend_row(frontend: Described, rates: _Rates) -> list[Cell]:
+def _frontend_row(frontend: Described, rates: Rates) -> list[Cell]:
     counters = frontend["counters"]
     refused = sum(count for name, count in counters.items() if name.startswith("refused."))
     return [
@@ -181,9 +143,9 @@ def _frontend_row(frontend: Described, rates: _Rates) -> list[Cell]:
     ]
 
 
-def _pool_rows(pool: Described, rates: _Rates) -> list[list[Cell]]:
+def _pool_rows(pool: Described, rates: Rates) -> list[list[Cell]]:
     backends = pool["backends"]
-    counters = _with_backends(pool)
+    counters = with_backends(pool)
     rows = [
         [
             Cell(pool["name"], STRONG),
@@ -198,15 +160,6 @@ def _pool_rows(pool: Described, rates: _Rates) -> list[list[Cell]]:
     return rows
 
 
-def _with_backends(pool: Described) -> dict[str, int]:
-    """Add up the counters of a pool and its backends."""
-    total: dict[str, int] = {}
-    for counters in (pool["counters"], *(backend["counters"] for backend in pool["backends"])):
-        for name, count in counters.items():
-            total[name] = total.get(name, 0) + count
-    return total
-
-
 def _pool_state(pool: Described) -> Cell:
     states = [backend["state"] for backend in pool["backends"]]
     up = states.count("up")
@@ -215,7 +168,7 @@ def _pool_state(pool: Described) -> Cell:
     return Cell(text, "" if up == len(states) else WARNING if up else BAD)
 
 
-def _backend_row(pool: str, backend: Described, rates: _Rates) -> list[Cell]:
+def _backend_row(pool: str, backend: Described, rates: Rates) -> list[Cell]:
     counters, name, address = backend["counters"], backend["name"], backend["address"]
     limit = backend["max_connections"]
     state = backend["state"] + (f": {backend['cause']}" if backend["state"] == "down" else "")
@@ -230,7 +183,7 @@ def _backend_row(pool: str, backend: Described, rates: _Rates) -> list[Cell]:
 
 
 def _counts(
-    key: tuple[str, ...], counters: Mapping[str, int], rates: _Rates, limit: int | None = None
+    key: tuple[str, ...], counters: Mapping[str, int], rates: Rates, limit: int | None = None
 ) -> list[Cell]:
     """Fill the columns of ``_COUNTS``."""
     active = str(counters.get("connections_active", 0))

@@ -69,12 +69,26 @@ def table_lines(
     cells = [[Cell(one_line(cell.text, MAX_CELL), cell.style) for cell in row] for row in rows]
     titles = [Cell(column.title, FAINT) for column in columns]
     lines = [titles, *cells]
+    widths = fitting_widths(columns, lines, width)
+    return [
+        _line([(columns[place], line[place], its) for place, its in widths.items()], paint) for line in lines
+    ]
+
+
+def fitting_widths(
+    columns: Sequence[Column], lines: Sequence[Sequence[Cell]], width: int | None
+) -> dict[int, int]:
+    """Choose the columns that are shown, and how wide each is, by their places.
+
+    :param lines: with the titles.
+    :param width: of all together; None for any.
+    """
     widths = [max(text_width(line[place].text) for line in lines) for place in range(len(columns))]
     kept = list(range(len(columns)))
     if width is not None:
         kept = _kept(columns, widths, width)
         _shrink(columns, widths, kept, width)
-    return [_line([(columns[place], line[place], widths[place]) for place in kept], paint) for line in lines]
+    return {place: widths[place] for place in kept}
 
 
 def _whole(widths: Sequence[int], kept: Sequence[int]) -> int:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tcpbalance.cli.status_table import Snapshot, status_lines
+from tcpbalance.cli.snapshots import Snapshot
+from tcpbalance.cli.status_table import status_lines
 from tcpbalance.cli.table import coloured, text_width
 
 PROCESS = {"pid": 1, "memory": 40 << 20, "descriptors": 30, "max_descriptors": 1024}
