@@ -139,9 +139,9 @@ def _one_line(event: LogEvent) -> str:
     if not _has_controls(text):
         return text
     quoted = {
-        key: _escape(_control, value)
+        key: _escape(_control, str(value))
         for key, value in event.items()
-        if isinstance(value, str) and not key.startswith("log_")
+        if isinstance(value, str | BaseException) and not key.startswith("log_")
     }
     return formatEvent({**event, **quoted})
 

@@ -129,6 +129,11 @@ def test_what_a_peer_has_sent_stays_in_its_line(form: Any, text: str) -> None:
         assert line.endswith(f"cause a{text.encode('unicode_escape').decode()}b, 2 times")
 
 
+def test_an_error_that_quotes_a_peer_is_one_line() -> None:
+    (line,) = logged(LogConfig(), event("{error}", error=ValueError("a\nb")))
+    assert line.endswith("] a\\nb")
+
+
 def test_a_traceback_goes_on_in_lines_that_no_event_begins_with() -> None:
     it = event("a bug", LogLevel.critical, log_failure=failure())
     first, *more = logged(LogConfig(), it)
