@@ -10,6 +10,7 @@ from copy import copy
 from attrs import frozen
 
 from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.policies.base import OrderPreview
 from tcpbalance.pool.pool import Pool
 from tcpbalance.pool.selection import Selection, is_above_share
 from tcpbalance.pool.tier import Tier
@@ -127,6 +128,13 @@ class _AskedTier(Tier):
 
     def __init__(self, tier: Tier) -> None:
         vars(self).update(vars(tier))
+        self._known: OrderPreview | None = None
+
+    def preview(self, client: bytes | None) -> OrderPreview:
+        """See ``Tier``; all questions are about one client."""
+        if self._known is None:
+            self._known = super().preview(client)
+        return self._known
 
     def candidates(
         self, client: bytes | None, first: Backend | None = None
