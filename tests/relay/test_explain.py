@@ -18,6 +18,7 @@ from support.network import no_logged_failure
 from support.scene import ONE, THREE, TWO, BareScene, Scene
 from support.whole_state import state_of
 from tcpbalance.admission.access import Access
+from tcpbalance.admission.banned_networks import network_key
 from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.config.admission import LimitsConfig
@@ -206,6 +207,11 @@ class Explained(RuleBasedStateMachine):
         address = IPv4Address("TCP", host, 1)
         assert self.scene.admission is not None
         self.scene.admission.ban_for(bytes(map(int, address.host.split("."))), seconds)
+
+    @rule(seconds=st.sampled_from([1.0, 10.0]))
+    def networks_are_banned(self, seconds: float) -> None:
+        assert self.scene.admission is not None
+        self.scene.admission.ban_for(network_key(bytes((198, 51, 100, 2)), 31), seconds)
 
     def teardown(self) -> None:
         if hasattr(self, "scene"):

@@ -51,3 +51,20 @@ def test_without_lists_everybody_may() -> None:
 def test_each_refusal_has_a_word_of_its_own() -> None:
     assert len({refusal.word for refusal in Refusal}) == len(Refusal)
     assert all(refusal.meaning for refusal in Refusal)
+
+
+@pytest.mark.parametrize(
+    ("allow", "deny", "listed", "host", "decisive"),
+    [
+        ("", "", "", "10.0.0.1", None),
+        ("", "10.0.0.0/8", "", "11.0.0.1", None),
+        ("10.0.0.0/8", "", "", "10.0.0.1", "allow"),
+        ("10.0.0.0/8", "", "", "11.0.0.1", "allow"),
+        ("10.0.0.0/8", "10.0.0.1", "", "10.0.0.1", "deny"),
+        ("10.0.0.0/8", "10.0.0.1", "10.0.0.2", "10.0.0.2", "deny_file"),
+        ("10.0.0.0/8", "", "", "/run/app.sock", None),
+    ],
+)
+def test_which_list_decides(allow: str, deny: str, listed: str, host: str, decisive: str | None) -> None:
+    access = Access(networks(allow), networks(deny), networks(listed))
+    assert access.decisive_list(packed(host)) == decisive
