@@ -359,12 +359,23 @@ def many(stage: Stage, number: int) -> str:
     )
 
 
-LONG_TASKS = """
-window.longTasks = [];
-new PerformanceObserver((list) => window.longTasks.push(...list.getEntries().map((task) => task.duration)))
-  .observe({ type: "longtask" });
-"""
-"""Notes the milliseconds of what keeps the page busy for more than 50 of them."""
+VIEWS = 8
+
+BUSY_FOR = 0.1
+"""Seconds of processor time that the page may take to show a view, whatever else the machine does."""
+
+
+class ProcessorTime:
+    """The processor time that a page has taken, without what the browser does in other threads."""
+
+    def __init__(self, page: Page) -> None:
+        self._session = page.context.new_cdp_session(page)
+        self._session.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def seconds(self) -> float:
+        metrics = self._session.send("Performance.getMetrics")["metrics"]
+        (found,) = [metric["value"] for metric in metrics if metric["name"] == "TaskDuration"]
+        return float(found)
 
 
 @ONE_PROCESS
@@ -374,25 +385,14 @@ def test_it_keeps_up_with_200_backends(stage: Stage, browser: Browser) -> None:
         with Dashboard(browser, admin.port) as shown:
             table = shown.page.get_by_role("table", name="Backends of pool many")
             expect(table.get_by_role("row")).to_have_count(201)
-            views: list[object] = []
-            shown.page.on(
-                "response", lambda it: views.append(it) if it.url.endswith("/api/v1/view") else None
-            )
-            shown.page.evaluate(LONG_TASKS)
-
-            def seen(number: int) -> None:
+            processor_time = ProcessorTime(shown.page)
+            before = processor_time.seconds()
+            for _ in range(VIEWS):
                 with shown.page.expect_response(lambda it: it.url.endswith("/api/v1/view")):
                     ask(daemon.ports["many"])
-                until(lambda: len(views) >= number, "a view")
-
-            for number in range(1, 9):
-                seen(number)
-            # None takes long enough to be felt, or to delay the next one.
-            assert max(shown.page.evaluate("window.longTasks"), default=0) < 250
-            path = "/api/v1/pools/many/backends/app-199"
-            admin.ask("PATCH", path, {"state": "drain"})
-            row = table.get_by_role("row").filter(has_text="app-199")
-            expect(row).to_contain_text("draining", timeout=2_000)
+            assert processor_time.seconds() - before < VIEWS * BUSY_FOR
+            admin.ask("PATCH", "/api/v1/pools/many/backends/app-199", {"state": "drain"})
+            expect(table.get_by_role("row").filter(has_text="app-199")).to_contain_text("draining")
             shown.page.get_by_label("Filter").fill("draining")
             expect(shown.page.get_by_text("1 of 202 backends")).to_be_visible()
             expect(table.get_by_role("row")).to_have_count(2)

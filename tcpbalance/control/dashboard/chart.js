@@ -32,7 +32,7 @@ export class Chart {
     show(parts.first, this.#word(first.rate));
     show(parts.second, this.#word(second.rate));
     show(parts.top, this.#word(top));
-    const now_ = `${this.#word(first.rate)} ${first.name}, ${this.#word(second.rate)} ${second.name}`;
-    set(this.#svg, "aria-label", `${this.#title}: now ${now_}; at most ${this.#word(max)} in the last minute`);
+    const rates = [first, second].map(({ name, rate }) => `${this.#word(rate)} ${name}`).join(", ");
+    set(this.#svg, "aria-label", `${this.#title}: now ${rates}; at most ${this.#word(max)} in the last minute`);
   }
 }
