@@ -1,0 +1,202 @@
+"""The scripts of the dashboard, each alone in a browser, without a balancer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, Route
+
+from support.browser import chromium
+from tcpbalance.control.dashboard_files import FOLDER_OF_DASHBOARD
+
+pytestmark = [pytest.mark.requires("chromium")]
+
+ORIGIN = "http://dashboard.invalid/"
+
+
+def serve(route: Route) -> None:
+    """Answer with a file of the dashboard, or with a page that has nothing."""
+    name = route.request.url.removeprefix(ORIGIN)
+    if name:
+        route.fulfill(path=FOLDER_OF_DASHBOARD / name, content_type="text/javascript")
+    else:
+        route.fulfill(body="<!doctype html>", content_type="text/html")
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    with chromium() as browser:
+        opened = browser.new_page()
+        opened.route(f"{ORIGIN}**", serve)
+        opened.goto(ORIGIN)
+        yield opened
+
+
+def run(page: Page, script: str, names: str, body: str, **arguments: Any) -> Any:
+    """Give what the body of a function returns that knows some names of a script."""
+    return page.evaluate(
+        f"async (given) => {{ const {{ {names} }} = await import('{ORIGIN}{script}'); {body} }}", arguments
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        ("rate(null)", "\N{EN DASH}"),
+        ("rate(0)", "0"),
+        ("rate(0.04)", "0.0"),
+        ("rate(9.94)", "9.9"),
+        ("rate(9.96)", "10"),
+        ("rate(3)", "3"),
+        ("rate(1234567.8)", "1,234,568"),
+        ("byteRate(null)", "\N{EN DASH}"),
+        ("byteRate(0)", "0 B/s"),
+        ("bytes(999)", "999 B"),
+        ("bytes(999.6)", "1.0 kB"),
+        ("bytes(1500)", "1.5 kB"),
+        ("bytes(999600)", "1.0 MB"),
+        ("bytes(12e9)", "12 GB"),
+        ("bytes(5e18)", "5000 PB"),
+        ("span(0)", "0 s"),
+        ("span(-3)", "0 s"),
+        ("span(59.9)", "59 s"),
+        ("span(3600)", "1 h"),
+        ("span(3725)", "1 h 2 min"),
+        ("span(86405)", "1 d"),
+        ("span(200000)", "2 d 7 h"),
+        ("counted(1, 'process', 'processes')", "1 process"),
+        ("counted(2, 'process', 'processes')", "2 processes"),
+        ("counted(1000, 'session')", "1,000 sessions"),
+    ],
+)
+def test_amounts_are_short(page: Page, call: str, text: str) -> None:
+    names = "rate, bytes, byteRate, span, counted"
+    assert run(page, "amounts.js", names, f"return {call};") == text
+
+
+NOTES = """
+const meter = new Meter(["n"]);
+return given.counts.map(([at, n]) => {
+  meter.note({ n }, at);
+  return [meter.rates.n, meter.history.n.since(at).map((point) => point.value)];
+});
+"""
+
+
+def notes(page: Page, *counts: tuple[float, int]) -> list[Any]:
+    """Give the rate, and those of the last minute, after each time (milliseconds) and count."""
+    noted: list[Any] = run(page, "meter.js", "Meter", NOTES, counts=[list(pair) for pair in counts])
+    return noted
+
+
+def test_a_rate_is_that_since_the_last_one(page: Page) -> None:
+    assert notes(page, (0, 100), (1000, 105), (3000, 105)) == [[None, []], [5, [5]], [0, [5, 0]]]
+
+
+def test_a_short_interval_makes_no_rate(page: Page) -> None:
+    assert notes(page, (0, 0), (10, 1), (500, 2), (1000, 4))[1:] == [[None, []], [None, []], [4, [4]]]
+
+
+def test_a_balancer_that_counts_anew_has_no_rate_at_first(page: Page) -> None:
+    assert notes(page, (0, 50), (1000, 60), (2000, 3), (3000, 4))[2:] == [[None, []], [1, [1]]]
+
+
+def test_what_was_before_a_long_gap_is_not_shown(page: Page) -> None:
+    assert notes(page, (0, 0), (1000, 5), (60_000, 900), (61_000, 902))[2:] == [[None, []], [2, [2]]]
+
+
+def test_a_minute_is_kept(page: Page) -> None:
+    rates = notes(page, *((1000 * second, second) for second in range(200)))[-1][1]
+    assert rates == [1] * 60
+    rates = notes(page, *((4000 * number, 0) for number in range(50)))[-1][1]
+    assert len(rates) == 16
+
+
+def test_a_line_goes_from_a_minute_ago_to_now(page: Page) -> None:
+    body = """
+        const history = new History();
+        given.points.forEach(([at, value]) => history.add(at, value));
+        const { line, areaUnder, ticks, roundedUp } = await import(given.drawing);
+        const drawn = line(history, 60000, 10, 60, 22);
+        return [drawn, areaUnder(drawn, 22), ticks(history, 60000, 60, 22), areaUnder("", 22), roundedUp(0),
+          roundedUp(7), roundedUp(11), roundedUp(2000)];
+    """
+    given = {"points": [[0, 0], [30_000, 10], [60_000, 5]], "drawing": f"{ORIGIN}drawing.js"}
+    drawn, area, ticks, *others = run(page, "meter.js", "History", body, **given)
+    assert drawn == "M0.0 21.0L30.0 1.0L60.0 11.0"
+    assert area == f"{drawn}L60.0 22L0.0 22Z"
+    assert ticks == "M30.0 22V11M60.0 22V11"
+    assert others == ["", 1, 10, 20, 2000]
+
+
+POLL = """
+const asked = [];
+const poll = new Poll(given.interval, () => { asked.push(performance.now()); return given.fails
+  ? Promise.reject(new Error()) : Promise.resolve(1); }, { answer: () => {}, failure: () => {} });
+window.poll = poll; window.asked = asked;
+"""
+
+
+@pytest.fixture
+def paused(page: Page) -> Iterator[Page]:
+    """The page, whose time goes on as the test says."""
+    with page.context.browser.new_context() as context:  # type: ignore[union-attr]
+        opened = context.new_page()
+        opened.route(f"{ORIGIN}**", serve)
+        opened.clock.install(time=0)
+        opened.goto(ORIGIN)
+        opened.clock.pause_at(1_000)
+        yield opened
+
+
+def asked_after(page: Page, milliseconds: int) -> int:
+    """How often something was asked for by then."""
+    # In steps, because each answer comes a little later than its question.
+    for _ in range(milliseconds // 50):
+        page.clock.run_for(50)
+    return int(page.evaluate("window.asked.length"))
+
+
+def test_it_is_asked_in_intervals_and_at_once_where_something_has_happened(paused: Page) -> None:
+    run(paused, "poll.js", "Poll", POLL, interval=10_000, fails=False)
+    paused.evaluate("poll.start()")
+    assert asked_after(paused, 9_900) == 1
+    assert asked_after(paused, 200) == 2
+    assert asked_after(paused, 1_000) == 2
+    paused.evaluate("poll.now()")
+    assert asked_after(paused, 50) == 3
+    # Often, but not each time.
+    paused.evaluate("for (let count = 0; count < 1000; count++) poll.now()")
+    assert asked_after(paused, 1_000) <= 5
+
+
+def test_nothing_is_asked_for_that_is_not_wanted(paused: Page) -> None:
+    run(paused, "poll.js", "Poll", POLL, interval=1_000, fails=False)
+    paused.evaluate("poll.now()")
+    assert asked_after(paused, 5_000) == 0
+    paused.evaluate("poll.start(); poll.stop()")
+    assert asked_after(paused, 5_000) == 1
+    paused.evaluate("poll.start(); poll.start()")
+    assert asked_after(paused, 500) == 2
+
+
+def test_after_a_failure_it_is_asked_again_a_little_later(paused: Page) -> None:
+    run(paused, "poll.js", "Poll", POLL, interval=100, fails=True)
+    paused.evaluate("poll.start()")
+    assert asked_after(paused, 1_900) == 1
+    assert asked_after(paused, 200) == 2
+
+
+def test_an_event_of_a_kind_that_is_not_known_is_worded(page: Page) -> None:
+    event = {"number": 7, "time": "", "kind": "new_kind", "worker": 1, "speed": 3, "none": None}
+    assert run(page, "event_words.js", "wordOf", "return wordOf(given);", **event) == "worker 1, speed 3"
+    ban = {"kind": "ban", "frontend": "web", "client": "192.0.2.1", "seconds": 600.0, "count": 5}
+    text = "frontend web, client 192.0.2.1, for 10 min, with 4 more"
+    assert run(page, "event_words.js", "wordOf", "return wordOf(given);", **ban) == text
+
+
+def test_names_in_paths_are_escaped(page: Page) -> None:
+    body = 'return pathOf(["pools", "a/b", "x y"], { client: "", limit: 5, frontend: "f&g" });'
+    assert run(page, "api.js", "pathOf", body) == "pools/a%2Fb/x%20y?limit=5&frontend=f%26g"
