@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,6 +20,7 @@ from support.daemon import Daemon
 from support.peers import holds, peer
 from support.ports import free_port
 from support.waiting import until
+from tcpbalance.workers.shared_counts import can_count
 
 pytestmark = [pytest.mark.requires("chromium")]
 
@@ -346,6 +349,27 @@ def test_a_stream_that_is_lost_is_said_and_comes_back(stage: Stage, browser: Bro
             expect(
                 shown.page.get_by_role("listitem").filter(has_text="backend state").filter(has_text="web/a")
             ).to_have_count(1)
+
+
+@pytest.mark.skipif(not can_count(), reason="needs Linux on x86-64")
+@pytest.mark.parametrize("workers", [2], indirect=True)
+def test_a_worker_that_does_not_answer_is_named(stage: Stage, browser: Browser) -> None:
+    with stage.daemon() as daemon:
+        admin = Admin(daemon)
+        with Dashboard(browser, admin.port, may_fail=True) as shown:
+            live = shown.page.get_by_text("Live", exact=True)
+            expect(live).to_be_visible()
+            stopped = admin.get("/api/v1/status")["processes"][1]["pid"]
+            os.kill(stopped, signal.SIGSTOP)
+            try:
+                alert = shown.page.get_by_role("alert").filter(has_text="Figures lost since")
+                expect(alert).to_contain_text("worker 1 has not answered for 2 s")
+                # What was seen last stays, and the stream goes on.
+                expect(shown.backend("a")).to_contain_text("up")
+                expect(alert).not_to_contain_text("Event stream")
+            finally:
+                os.kill(stopped, signal.SIGCONT)
+            expect(live).to_be_visible()
 
 
 def many(stage: Stage, number: int) -> str:

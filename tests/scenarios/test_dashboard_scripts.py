@@ -142,7 +142,7 @@ window.poll = poll; window.asked = asked;
 @pytest.fixture
 def paused(page: Page) -> Iterator[Page]:
     """The page, whose time goes on as the test says."""
-    with page.context.browser.new_context() as context:  # type: ignore[union-attr]
+    with page.context.browser.new_context() as context:
         opened = context.new_page()
         opened.route(f"{ORIGIN}**", serve)
         opened.clock.install(time=0)
