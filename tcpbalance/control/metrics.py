@@ -115,10 +115,10 @@ def _processes(view: View) -> Iterator[Metric]:
             for worker, processes in by_worker.items()
         ]
         yield Metric(f"tcpbalance_process_{name}", "gauge", text, samples)
-    late = [
-        (label_text({"worker": str(worker)}), add_up(process["counters"] for process in processes))
-        for worker, processes in by_worker.items()
-    ]
+    lags: dict[int, list[Mapping[str, int]]] = {}
+    for process in [*view["processes"], *view["ended_processes"]]:
+        lags.setdefault(process.get("worker", 0), []).append(process["counters"])
+    late = [(label_text({"worker": str(worker)}), add_up(counters)) for worker, counters in lags.items()]
     text = "How late the event loops of a worker come to what is due, four times a second."
     yield Metric("tcpbalance_process_loop_lag_seconds", "histogram", text, _cumulative(LOOP_LAG, late))
 

@@ -12,6 +12,7 @@ from tcpbalance.config.models import MAX_DEBUG_NETWORKS
 from tcpbalance.control.api_request import JSON
 from tcpbalance.control.openapi_schemas import (
     COUNT,
+    COUNTERS,
     LASTS,
     LENGTH_OF_TIME,
     LOG,
@@ -138,6 +139,10 @@ DESCRIBED_PATHS: dict[str, Any] = {
                 frontends=array(ref("Frontend")),
                 pools=array(ref("Pool")),
                 processes=array(ref("Process")),
+                ended_processes={
+                    **array(table(worker=COUNT, counters=COUNTERS)),
+                    "description": "What processes of workers have counted of their own that have ended.",
+                },
             ),
         )
     ),

@@ -30,7 +30,8 @@ PROCESS = "process"
 """What a process takes; its name is its id."""
 
 LOOP_LAG = "loop_lag"
-"""The name of the durations of a process; see ``LoopLag``."""
+"""The name of the durations of a process; see ``LoopLag``. As a key with the number of a worker: those of its
+processes that have ended."""
 
 FRONTEND, POOL, BACKEND = "frontend", "pool", "backend"
 """A pool has the counters of its queue alone. A backend has the name of its pool, its own and its address:
@@ -75,8 +76,10 @@ class Scope:
         return attrs.asdict(self)
 
     def has(self, key: CountersKey) -> bool:
-        """Whether counters of a frontend, pool or backend are asked for."""
+        """Whether these counters are asked for."""
         kind, name, *more = key
+        if kind in (PROCESS, LOOP_LAG):
+            return self.processes
         if kind == FRONTEND:
             return self.has_frontend(name)
         return self.has_pool(name) and (self.backend is None or self.backend in more[:1])
@@ -156,9 +159,13 @@ def sum_of(parts: Iterable[Iterable[Entry]]) -> Generator[None, None, Report]:
 
 
 def past_of(report: Report) -> list[Entry]:
-    """Give what stays of a report when its process has ended."""
+    """Give what stays of a report, the process aside, when that has ended."""
     return [
         (key, {name: count for name, count in counters.items() if name not in STATE_NOW})
         for key, counters in report.items()
-        if key[0] != PROCESS
     ]
+
+
+def loop_lag_of(takes: Counters) -> Counters:
+    """Give the durations of what a process takes."""
+    return {name: count for name, count in takes.items() if name.startswith(LOOP_LAG)}

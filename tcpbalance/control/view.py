@@ -16,6 +16,7 @@ from tcpbalance.control.report import (
     Report,
     Scope,
     backend_key,
+    loop_lag_of,
 )
 from tcpbalance.control.timestamps import timestamp
 from tcpbalance.health.history import CheckResult
@@ -23,8 +24,8 @@ from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
 
 View: TypeAlias = dict[str, Any]
-"""``frontends`` and ``pools``, in the order of the configuration, and ``processes``, as far as they are asked
-for."""
+"""``frontends`` and ``pools``, in the order of the configuration, ``processes``, and ``ended_processes`` of
+each worker, as far as they are asked for."""
 
 LastCheck = Callable[[Pool, Backend], CheckResult | None]
 """Gives the result of the last check of a backend; None where there is none."""
@@ -52,17 +53,24 @@ def view_of(
         shown = yield from _pool(pool, total, scope, last_check)
         shown_pools.append(shown)
     processes = [_process(takes) for key, takes in total.items() if key[0] == PROCESS]
-    return {"processes": processes, "frontends": frontends, "pools": shown_pools}
+    ended = [
+        {"worker": int(key[1]), "counters": counters} for key, counters in total.items() if key[0] == LOOP_LAG
+    ]
+    return {
+        "processes": processes,
+        "ended_processes": ended,
+        "frontends": frontends,
+        "pools": shown_pools,
+    }
 
 
 def _process(takes: Counters) -> dict[str, Any]:
-    durations = {name: count for name, count in takes.items() if name.startswith(LOOP_LAG)}
     worst = takes["worst_loop_lag_us"] / 1e6
     names = ("worker", "pid", "memory", "descriptors", "max_descriptors")
     return {
         **{name: takes[name] for name in names if name in takes},
         "worst_loop_lag": worst,
-        "counters": durations,
+        "counters": loop_lag_of(takes),
     }
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from tcpbalance.balancer import Balancer
 from tcpbalance.control.affinity import forget_affinity, read_what_to_forget
@@ -71,7 +72,11 @@ class WorkerAnswers:
             case {"question": int(number), "about": str(about)}:
                 answer = in_pieces(self._reactor, self._answer(about, message.content))
                 answer.addCallback(self._send, {"answer": number})
-                answer.addErrback(lambda failure: self._log.failure("a question has no answer", failure))
+                answer.addErrback(self._has_failed, number)
+
+    def _has_failed(self, failure: Failure, number: int) -> None:
+        self._log.failure("a question has no answer", failure)
+        self._say({"no_answer": number}, ())
 
     def send_last_report(self) -> None:
         """Report once more, at the end."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from functools import partial
 from time import monotonic, time
 from typing import Any
@@ -23,7 +23,7 @@ from tcpbalance.control.finding import check_frontend, check_names, find_backend
 from tcpbalance.control.in_pieces import in_pieces
 from tcpbalance.control.pool_events import PoolEvents
 from tcpbalance.control.reloading import ConfigFile, ConfigState
-from tcpbalance.control.report import EVERYTHING, PROCESS, Entry, Report, Scope, report_of, sum_of
+from tcpbalance.control.report import EVERYTHING, Entry, Report, Scope, report_of, sum_of
 from tcpbalance.control.session_id import SessionId
 from tcpbalance.control.sessions import SessionsPage, the_session
 from tcpbalance.control.sessions_query import SessionsQuery
@@ -41,7 +41,6 @@ from tcpbalance.workers.questions import (
     SESSIONS,
     Answers,
 )
-from tcpbalance.workers.shared_state import ToWorker
 from tcpbalance.workers.supervisor import Supervisor
 
 
@@ -76,14 +75,14 @@ class FleetControls:
             return in_pieces(self._reactor, self._view(scope, {}))
         asked = self._supervisor.questions.ask(REPORT, {"scope": scope.content})
         return asked.addCallback(
-            lambda answers: in_pieces(self._reactor, self._sum(scope, answers.complete()))
+            lambda answers: in_pieces(
+                self._reactor, self._sum(scope, self._supervisor.questions.counted(scope, answers))
+            )
         )
 
-    def _sum(self, scope: Scope, answers: list[tuple[ToWorker, Any]]) -> Generator[None, None, View]:
-        counted = self._supervisor.questions.past.items()
-        past = ((key, counters) for key, counters in counted if scope.has(key))
+    def _sum(self, scope: Scope, counted: list[Iterable[Entry]]) -> Generator[None, None, View]:
         own = yield from report_of(scope, {}, self._supervisor.pools.pools)
-        total = yield from sum_of([past, own, *(_of_worker(*answer) for answer in answers)])
+        total = yield from sum_of([own, *counted])
         view = yield from self._view(scope, total)
         return view
 
@@ -152,7 +151,7 @@ class FleetControls:
         count: int = yield in_pieces(self._reactor, forget_affinity(pools, query))
         answers: Answers = yield self._supervisor.questions.ask(FORGET_AFFINITY, {"query": query.parameters})
         count += yield in_pieces(self._reactor, forget_affinity(pools, query))
-        return Forgotten(count, tuple(sorted({silent.place for silent in answers.missing})))
+        return Forgotten(count, tuple(sorted({missing.place for missing in answers.missing})))
 
     @inlineCallbacks
     def explain(self, query: ExplainQuery) -> Generator[Deferred[Any], Any, dict[str, Any]]:
@@ -192,8 +191,3 @@ class FleetControls:
         """See ``Controls``."""
         changed = self._changes.run(partial(self._supervisor.change_config, change, order))
         return changed.addCallback(lambda _: self.configured.note_change())
-
-
-def _of_worker(worker: ToWorker, entries: Iterable[Entry]) -> Iterator[Entry]:
-    for key, counters in entries:
-        yield key, {"worker": worker.place, **counters} if key[0] == PROCESS else counters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Generator, Iterable, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from itertools import count
 from typing import Any
 
@@ -15,7 +15,19 @@ from twisted.python.failure import Failure
 
 from tcpbalance.control.api_request import ApiError
 from tcpbalance.control.in_pieces import at_once, in_pieces
-from tcpbalance.control.report import EVERYTHING, PROCESS, Entry, Report, Scope, past_of, sum_of
+from tcpbalance.control.report import (
+    EVERYTHING,
+    LOOP_LAG,
+    PROCESS,
+    Counters,
+    CountersKey,
+    Entry,
+    Report,
+    Scope,
+    loop_lag_of,
+    past_of,
+    sum_of,
+)
 from tcpbalance.workers.messages import Message, MessageError
 from tcpbalance.workers.shared_state import ToWorker
 
@@ -69,38 +81,46 @@ def _written(descriptor: int) -> bytes:
     return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
 
 
-class WorkerSilent(ApiError):
-    """A worker has not answered. What it was asked to do it does as soon as it goes on.
+class NoAnswer(ApiError):
+    """A worker has not given what it was asked for. What it was asked to do may be done, or be done later.
 
     :param place: its number.
-    :param why: it has not, such as ``has ended meanwhile``.
     """
 
     may_be_done = True
 
-    def __init__(self, place: int, why: str) -> None:
-        super().__init__(503, "worker_silent", f"worker {place} {why}: ask again")
+    def __init__(self, place: int, status: int, code: str, message: str) -> None:
+        super().__init__(status, code, f"worker {place} {message}")
         self.place = place
+
+
+def _silent(place: int) -> NoAnswer:
+    within = f"{WORKERS_ANSWER_WITHIN:g} s"
+    return NoAnswer(place, 503, "worker_silent", f"has not answered for {within}: ask again")
+
+
+def _failed(place: int) -> NoAnswer:
+    return NoAnswer(place, 500, "worker_failed", "has failed to answer: the reason is in the log")
 
 
 @frozen
 class Answers:
     """What has come of a question.
 
-    :ivar given: each worker that has answered, with the items of its answer.
+    :ivar given: each worker that has answered, with the items of its answer: none where it has ended.
     :ivar missing: the others.
     """
 
     given: list[tuple[ToWorker, Any]]
-    missing: list[WorkerSilent]
+    missing: list[NoAnswer]
 
     def complete(self) -> list[tuple[ToWorker, Any]]:
         """Give the answers.
 
-        :raises WorkerSilent: one is missing.
+        :raises NoAnswer: one is missing.
         """
-        for silent in self.missing:
-            raise silent
+        for missing in self.missing:
+            raise missing
         return self.given
 
 
@@ -128,17 +148,18 @@ class Questions:
 
     :param reactor: IReactorTime.
     :ivar past: the sum of what processes have counted that have ended; of one that was killed, what it had
-        counted when it was asked last.
+        counted when it was asked last. The lag of their loops is under `LOOP_LAG` and their place.
     """
 
-    words: Collection[str] = ("answer", "last_report")
+    words: Collection[str] = ("answer", "no_answer", "last_report")
 
     def __init__(self, reactor: Any) -> None:
         self.past: Report = {}
         self._reactor = reactor
         self._numbers = count()
         self._asked: dict[int, _AskedWorker] = {}
-        self._latest: dict[ToWorker, Report] = {}
+        # What each worker has counted, each with the number of the question by which that is known.
+        self._latest: dict[ToWorker, dict[CountersKey, tuple[int, Counters]]] = {}
 
     def greet(self, worker: ToWorker) -> None:
         """See ``SharedState``: from now on it is asked, too."""
@@ -150,8 +171,8 @@ class Questions:
         :param about: what is asked.
         :param more: about it.
         :param place: asks only the processes that have, or had, this place; None for all.
-        :returns: fires when each has answered, has ended, or has been silent for too long; fails with
-            ApiError where the question is too long for a message.
+        :returns: fires when each has answered or failed to, has ended, or has been silent for too long; fails
+            with ApiError where the question is too long for a message.
         """
         asked = [self._ask(worker, about, more) for worker in self._latest if place in (None, worker.place)]
         return DeferredList(asked, consumeErrors=True).addCallback(_answers)
@@ -160,7 +181,7 @@ class Questions:
         """Ask the processes that have, or had, a place for what one of them has.
 
         :returns: fires with the item of the first answer that has one, or with None where none has; fails
-            with WorkerSilent where one that has not answered may have it, and see `ask`.
+            with NoAnswer where one that has not answered may have it, and see `ask`.
         """
         found: Deferred[Any] = Deferred()
 
@@ -197,8 +218,7 @@ class Questions:
         return question.answer.addCallback(lambda answer: (worker, answer))
 
     def _give_up(self, number: int) -> None:
-        worker = self._asked[number].worker
-        self._settle(number, _no_answer(worker, f"has not answered for {WORKERS_ANSWER_WITHIN:g} s"))
+        self._settle(number, _failure(_silent(self._asked[number].worker.place)))
 
     def _settle(self, number: int, answer: Any) -> None:
         question = self._asked.pop(number, None)
@@ -212,29 +232,49 @@ class Questions:
                 # Its descriptors are closed when this returns.
                 items = in_pieces(self._reactor, _read_answer(_written(message.descriptors[0])))
                 items.addCallback(self._take, worker, number)
+            case {"no_answer": int(number)}:
+                self._settle(number, _failure(_failed(worker.place)))
             case {"last_report": _} if worker in self._latest:
-                self._keep(worker, EVERYTHING, at_once(_read_answer(_written(message.descriptors[0]))))
+                items_of_all = at_once(_read_answer(_written(message.descriptors[0])))
+                self._keep(worker, EVERYTHING, next(self._numbers), items_of_all)
 
     def _take(self, items: list[Any], worker: ToWorker, number: int) -> None:
         question = self._asked.get(number)
         if question is not None and question.scope is not None and worker in self._latest:
-            items = self._keep(worker, question.scope, items)
+            items = self._keep(worker, question.scope, number, items)
         self._settle(number, items)
 
-    def _keep(self, worker: ToWorker, scope: Scope, items: list[Any]) -> list[Entry]:
-        """Keep what a worker has counted in the place of what it had counted before."""
+    def _keep(self, worker: ToWorker, scope: Scope, number: int, items: list[Any]) -> list[Entry]:
+        """Keep what a worker has counted in the place of what it had counted before.
+
+        :param number: of the question; answers to later ones may have been read before, and stay.
+        """
         entries = [(tuple(key), counters) for key, counters in items]
-        others = {key: it for key, it in self._latest[worker].items() if not scope.has(key)}
-        self._latest[worker] = {**others, **{key: it for key, it in entries if key[0] != PROCESS}}
+        counted = {key: (number, it) for key, it in (_that_stays(worker, entry) for entry in entries)}
+        stay = {key: it for key, it in self._latest[worker].items() if it[0] > number or not scope.has(key)}
+        self._latest[worker] = {**counted, **stay}
         return entries
 
+    def counted(self, scope: Scope, answers: Answers) -> list[Iterable[Entry]]:
+        """Give what all processes have counted by the answers to a question for that: those that answered,
+        and those that have ended, each once.
+
+        :raises NoAnswer: one is missing.
+        """
+        past = self.past.items()
+        return [
+            ((key, counters) for key, counters in past if scope.has(key)),
+            *(_of_worker(*answer) for answer in answers.complete() if answer[0] in self._latest),
+        ]
+
     def has_ended(self, worker: ToWorker) -> None:
-        """See ``SharedState``: what it has counted stays."""
+        """See ``SharedState``: what it has counted stays. What it is asked for is not there any more."""
         latest = self._latest.pop(worker, None)
         if latest:
-            self.past = at_once(sum_of([self.past.items(), past_of(latest)]))
+            report = {key: counters for key, (_, counters) in latest.items()}
+            self.past = at_once(sum_of([self.past.items(), past_of(report)]))
         for number in [number for number, asked in self._asked.items() if asked.worker is worker]:
-            self._settle(number, _no_answer(worker, "has ended meanwhile"))
+            self._settle(number, [])
 
 
 def _answers(results: Iterable[tuple[bool, Any]]) -> Answers:
@@ -243,13 +283,23 @@ def _answers(results: Iterable[tuple[bool, Any]]) -> Answers:
     for is_answer, result in results:
         if is_answer:
             given.append(result)
-        elif isinstance(result.value, WorkerSilent):
+        elif isinstance(result.value, NoAnswer):
             missing.append(result.value)
         else:
             result.raiseException()
     return Answers(given, missing)
 
 
-def _no_answer(worker: ToWorker, why: str) -> Failure:
-    error = WorkerSilent(worker.place, why)
+def _failure(error: NoAnswer) -> Failure:
     return Failure(error)  # type: ignore[no-untyped-call]  # Twisted's is not annotated
+
+
+def _that_stays(worker: ToWorker, entry: Entry) -> Entry:
+    """Give what stays of an entry after the end of the worker: of what its process takes, the lag."""
+    key, counters = entry
+    return entry if key[0] != PROCESS else ((LOOP_LAG, str(worker.place)), loop_lag_of(counters))
+
+
+def _of_worker(worker: ToWorker, entries: Iterable[Entry]) -> Iterator[Entry]:
+    for key, counters in entries:
+        yield key, {"worker": worker.place, **counters} if key[0] == PROCESS else counters

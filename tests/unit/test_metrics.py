@@ -102,19 +102,20 @@ def test_the_processes_of_a_worker_are_one_series() -> None:
         }
         for worker, limit in ((0, 100), (1, 100), (0, 200))
     ]
-    view: Any = {"processes": processes, "frontends": [], "pools": []}
+    ended = [{"worker": 1, "counters": {"loop_lag.0.005": 10, "loop_lag_us": 1_000_000}}]
+    view: Any = {"processes": processes, "ended_processes": ended, "frontends": [], "pools": []}
     found = {metric.name: list(metric.samples) for metric in metrics_of(view, ABOUT) if metric is not None}
     first, second = '{worker="0"}', '{worker="1"}'
     assert found["tcpbalance_process_resident_memory_bytes"] == [(first, 20), (second, 10)]
     assert found["tcpbalance_process_open_fds"] == [(first, 10), (second, 5)]
     assert found["tcpbalance_process_max_fds"] == [(first, 200), (second, 100)]
     lag = dict(filter(None, found["tcpbalance_process_loop_lag_seconds"]))
-    assert (lag[f"_count{first}"], lag[f"_count{second}"]) == (8, 4)
-    assert (lag[f"_sum{first}"], lag[f"_sum{second}"]) == (12.0, 6.0)
+    assert (lag[f"_count{first}"], lag[f"_count{second}"]) == (8, 14)
+    assert (lag[f"_sum{first}"], lag[f"_sum{second}"]) == (12.0, 7.0)
 
 
 def test_each_counter_has_its_metric() -> None:
-    view: Any = {"processes": [], "frontends": [], "pools": []}
+    view: Any = {"processes": [], "ended_processes": [], "frontends": [], "pools": []}
     metrics = [metric for metric in metrics_of(view, ABOUT) if metric is not None]
     of_processes = "tcpbalance_process_"
     counters = [it for it in metrics if it.kind != "gauge" and not it.name.startswith(of_processes)]

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 
 from tcpbalance.control.api_request import ApiError
 from tcpbalance.control.in_pieces import at_once
-from tcpbalance.control.report import EVERYTHING, CountersKey, Scope
+from tcpbalance.control.report import EVERYTHING, CountersKey, Report, Scope, sum_of
 from tcpbalance.workers.messages import MAX_MESSAGE, Message, encode
 from tcpbalance.workers.questions import REPORT, WORKERS_ANSWER_WITHIN, Answers, Questions, write_answer
 
@@ -49,16 +49,24 @@ class Worker:
             clock.pump([0] * 1000)
 
     def answer(self, *items: object) -> None:
-        question = self.asked.pop(0)
-        self.say({"answer": question["question"]}, *items)
+        self.say({"answer": self.next_question()}, *items)
+
+    def next_question(self) -> int:
+        number = self.asked.pop(0)["question"]
+        assert isinstance(number, int)
+        return number
+
+    def fail(self) -> None:
+        self._questions.note(self, Message({"no_answer": self.next_question()}, ()))
 
 
 WEB = ("frontend", "web")
 API = ("pool", "api")
+LAG_OF_0 = ("loop_lag", "0")
 
 
-def report(key: CountersKey = WEB, **counters: int) -> list[Any]:
-    return [[("process", "1"), {"pid": 1}], [key, counters]]
+def report(key: CountersKey = WEB, lag: int = 0, **counters: int) -> list[Any]:
+    return [[("process", "1"), {"pid": 1, "loop_lag_us": lag}], [key, counters]]
 
 
 def ask_for_report(questions: Questions, scope: Scope = EVERYTHING) -> Deferred[Answers]:
@@ -80,9 +88,9 @@ def given(asked: Deferred[Answers]) -> list[Any]:
     return asked.result.given
 
 
-def missing(asked: Deferred[Answers]) -> list[ApiError]:
+def counted(questions: Questions, asked: Deferred[Answers]) -> Report:
     assert isinstance(asked.result, Answers)
-    return [*asked.result.missing]
+    return at_once(sum_of(questions.counted(EVERYTHING, asked.result)))
 
 
 def failure_of(asked: Deferred[Any]) -> ApiError:
@@ -122,12 +130,25 @@ def test_one_that_does_not_answer_in_time_is_named(clock: Clock, questions: Ques
     assert questions.ask("anything").called is False
 
 
-def test_one_that_ends_meanwhile_is_named(clock: Clock, questions: Questions) -> None:
-    worker = Worker(3, questions)
+def test_one_that_fails_to_answer_is_named_at_once(clock: Clock, questions: Questions) -> None:
+    workers = [Worker(place, questions) for place in (0, 1)]
     asked = questions.ask("anything")
+    workers[0].answer("a")
+    workers[1].fail()
+    assert given(asked) == [(workers[0], ["a"])]
+    error = failure_of(asked.addCallback(Answers.complete))
+    assert (error.status, error.code) == (500, "worker_failed")
+    assert str(error) == "worker 1 has failed to answer: the reason is in the log"
+    assert error.may_be_done
+    assert not clock.getDelayedCalls()
+
+
+def test_one_that_ends_meanwhile_has_nothing(clock: Clock, questions: Questions) -> None:
+    worker = Worker(3, questions)
+    asked, found = questions.ask("anything"), questions.find("anything", {}, 3)
     questions.has_ended(worker)
-    (silent,) = missing(asked)
-    assert str(silent) == "worker 3 has ended meanwhile: ask again"
+    assert asked.result == Answers([(worker, [])], [])
+    assert found.result is None
     assert not clock.getDelayedCalls()
     assert questions.ask("anything").result == Answers([], [])
 
@@ -188,7 +209,7 @@ def test_what_a_worker_has_counted_stays_after_its_end(questions: Questions) -> 
     worker.answer(*report(connections_total=1, connections_active=1))
     worker.say({"last_report": True}, *report(connections_total=3, connections_active=0))
     questions.has_ended(worker)
-    assert questions.past == {WEB: {"connections_total": 3}}
+    assert questions.past == {WEB: {"connections_total": 3}, LAG_OF_0: {"loop_lag_us": 0}}
 
 
 def test_of_a_worker_that_was_killed_the_latest_answer_stays(questions: Questions) -> None:
@@ -197,7 +218,7 @@ def test_of_a_worker_that_was_killed_the_latest_answer_stays(questions: Question
         ask_for_report(questions)
         worker.answer(*report(WEB, **FRONT))
         questions.has_ended(worker)
-    assert questions.past == {WEB: {"connections_total": 6}}
+    assert questions.past == {WEB: {"connections_total": 6}, LAG_OF_0: {"loop_lag_us": 0}}
 
 
 def test_what_was_asked_for_in_parts_stays_together(questions: Questions) -> None:
@@ -209,17 +230,69 @@ def test_what_was_asked_for_in_parts_stays_together(questions: Questions) -> Non
     ask_for_report(questions, Scope(frontends=("web",), pools=()))
     worker.answer(*report(connections_total=4))
     questions.has_ended(worker)
-    assert questions.past == {WEB: {"connections_total": 4}, API: {"queue_total": 3}}
+    assert questions.past == {
+        WEB: {"connections_total": 4},
+        API: {"queue_total": 3},
+        LAG_OF_0: {"loop_lag_us": 0},
+    }
 
 
 def test_what_a_worker_has_no_more_is_forgotten(questions: Questions) -> None:
     worker = Worker(0, questions)
     ask_for_report(questions)
     worker.answer(*report(connections_total=1), *report(API, queue_total=2))
-    ask_for_report(questions, Scope(frontends=()))
+    ask_for_report(questions, Scope(frontends=(), processes=False))
     worker.answer()
     questions.has_ended(worker)
-    assert questions.past == {WEB: {"connections_total": 1}}
+    assert questions.past == {WEB: {"connections_total": 1}, LAG_OF_0: {"loop_lag_us": 0}}
+
+
+def test_one_that_ends_after_it_answered_is_counted_once(questions: Questions) -> None:
+    ending, other = Worker(0, questions), Worker(1, questions)
+    asked = ask_for_report(questions)
+    ending.answer(*report(connections_total=100))
+    ending.say({"last_report": True}, *report(connections_total=101))
+    questions.has_ended(ending)
+    other.answer(*report(connections_total=10))
+    assert counted(questions, asked)[WEB] == {"connections_total": 111}
+
+
+def test_nothing_that_a_worker_said_before_follows_its_last_report(
+    clock: Clock, questions: Questions
+) -> None:
+    worker = Worker(0, questions)
+    worker.is_read_whole = False
+    ask_for_report(questions)
+    keys = [("frontend", f"f{number}") for number in range(10_000)]
+    worker.answer(*([key, {"bytes_in": 100}] for key in keys))
+    worker.say({"last_report": True}, *([key, {"bytes_in": 105}] for key in keys))
+    clock.pump([0] * 1000)
+    questions.has_ended(worker)
+    assert {it["bytes_in"] for it in questions.past.values()} == {105}
+
+
+def test_an_answer_that_is_read_late_is_not_taken_for_a_later_one(clock: Clock, questions: Questions) -> None:
+    worker = Worker(0, questions)
+    worker.is_read_whole = False
+    asked = [ask_for_report(questions), ask_for_report(questions, Scope(frontends=("web",), pools=()))]
+    worker.answer(*report(connections_total=1), *([API, {"queue_total": 2}] for _ in range(10_000)))
+    worker.answer(*report(connections_total=3))
+    clock.pump([0] * 1000)
+    assert all(question.called for question in asked)
+    questions.has_ended(worker)
+    assert (questions.past[WEB], questions.past[API]) == ({"connections_total": 3}, {"queue_total": 2})
+
+
+def test_the_lag_of_processes_that_have_ended_stays_with_their_place(questions: Questions) -> None:
+    for lag in (5, 6):
+        worker = Worker(0, questions)
+        ask_for_report(questions)
+        worker.answer(*report(lag=lag))
+        questions.has_ended(worker)
+    assert questions.past[LAG_OF_0] == {"loop_lag_us": 11}
+    asked = ask_for_report(questions, Scope(processes=False))
+    assert isinstance(asked.result, Answers)
+    assert LAG_OF_0 not in at_once(sum_of(questions.counted(Scope(processes=False), asked.result)))
 
 
 def test_a_long_answer_is_read_in_pieces(clock: Clock, questions: Questions) -> None:
@@ -232,14 +305,14 @@ def test_a_long_answer_is_read_in_pieces(clock: Clock, questions: Questions) -> 
     assert len(given(asked)[0][1]) == 20_000
 
 
-def test_one_that_ends_while_its_answer_is_read_is_named(clock: Clock, questions: Questions) -> None:
+def test_one_that_ends_while_its_answer_is_read_has_nothing(clock: Clock, questions: Questions) -> None:
     worker = Worker(0, questions)
     worker.is_read_whole = False
     asked = ask_for_report(questions)
     worker.answer(*([[WEB, {"bytes_in": 1}]] * 20_000))
     questions.has_ended(worker)
     clock.pump([0] * 1000)
-    assert [str(it) for it in missing(asked)] == ["worker 0 has ended meanwhile: ask again"]
+    assert given(asked) == [(worker, [])]
     assert questions.past == {}
 
 
