@@ -3,7 +3,7 @@
 import { get, pathOf } from "./api.js";
 import { counted, moment, span, whole } from "./amounts.js";
 import { byId, made, partsOf, Rows, set, show } from "./elements.js";
-import { Poll } from "./poll.js";
+import { FoldedPoll } from "./folded_poll.js";
 
 const MAX_BANS = 100;
 
@@ -14,11 +14,10 @@ const count = byId("bans-count");
 
 export class Bans {
   #rows;
-  #poll = new Poll(EVERY, () => get(pathOf(["bans"], { limit: MAX_BANS })), {
+  poll = new FoldedPoll(fold, EVERY, () => get(pathOf(["bans"], { limit: MAX_BANS })), {
     answer: (page) => this.#update(page),
     failure: (error) => show(count, error.message),
   });
-  #isSeen = false;
 
   /** `acts` change bans; null where nothing may be changed. */
   constructor(acts) {
@@ -32,30 +31,6 @@ export class Bans {
       button.textContent = "Ban a client…";
       button.addEventListener("click", () => acts.ban());
       byId("bans-head").prepend(button);
-    }
-    fold.addEventListener("toggle", () => this.#run());
-  }
-
-  start() {
-    this.#isSeen = true;
-    this.#run();
-  }
-
-  stop() {
-    this.#isSeen = false;
-    this.#run();
-  }
-
-  /** Looks again, because something has been changed. */
-  now() {
-    this.#poll.now();
-  }
-
-  #run() {
-    if (this.#isSeen && fold.open) {
-      this.#poll.start();
-    } else {
-      this.#poll.stop();
     }
   }
 

@@ -76,7 +76,7 @@ function begin(status) {
       // What has flipped is seen at once.
       views.now();
       if (event.kind.startsWith("ban")) {
-        bans.now();
+        bans.poll.now();
       } else if (!event.kind.startsWith("backend")) {
         statuses.now();
       }
@@ -85,9 +85,9 @@ function begin(status) {
     live: () => liveness.back(STREAM),
     lost: (error) => failed(STREAM, error),
   });
-  const changed = () => [views, sessions, bans].forEach((each) => each.now());
+  const changed = () => [views, sessions.poll, bans.poll].forEach((each) => each.now());
 
-  running = [views, statuses, stream, sessions, bans];
+  running = [views, statuses, stream, sessions.poll, bans.poll];
   hide(byId("page"), false);
   hide(byId("jumps"), false);
   hide(byId("access"), acts !== null);

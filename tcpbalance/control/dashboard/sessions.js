@@ -3,7 +3,7 @@
 import { get, pathOf } from "./api.js";
 import { bytes, counted, span } from "./amounts.js";
 import { byId, hide, made, partsOf, Rows, set, show } from "./elements.js";
-import { Poll } from "./poll.js";
+import { FoldedPoll } from "./folded_poll.js";
 
 const MAX_SESSIONS = 50;
 
@@ -16,11 +16,10 @@ const failure = byId("sessions-error");
 
 export class Sessions {
   #rows;
-  #poll = new Poll(EVERY, () => get(this.#path()), {
+  poll = new FoldedPoll(fold, EVERY, () => get(this.#path()), {
     answer: (page) => this.#update(page),
     failure: (error) => show(failure, error.message),
   });
-  #isSeen = false;
 
   /** `acts` change sessions; null where nothing may be changed. */
   constructor(acts) {
@@ -28,24 +27,8 @@ export class Sessions {
     if (acts === null) {
       fold.querySelector("[data-part=acts]").remove();
     }
-    fold.addEventListener("toggle", () => this.#run());
     form.addEventListener("submit", (event) => event.preventDefault());
-    form.addEventListener("input", () => this.#poll.now());
-  }
-
-  start() {
-    this.#isSeen = true;
-    this.#run();
-  }
-
-  stop() {
-    this.#isSeen = false;
-    this.#run();
-  }
-
-  /** Looks again, because something has been changed. */
-  now() {
-    this.#poll.now();
+    form.addEventListener("input", () => this.poll.now());
   }
 
   /** Unfolds those of one backend. */
@@ -54,15 +37,7 @@ export class Sessions {
     form.elements.pool.value = pool;
     form.elements.backend.value = backend;
     fold.open = true;
-    this.#poll.now();
-  }
-
-  #run() {
-    if (this.#isSeen && fold.open) {
-      this.#poll.start();
-    } else {
-      this.#poll.stop();
-    }
+    this.poll.now();
   }
 
   #path() {
