@@ -262,7 +262,7 @@ class TopApp(App[None]):
         self._show_head()
         selected = self._selected()
         self._shown = self._table.rows()
-        cells = [[self._table.titles()[place] for place in range(len(COLUMNS))]]
+        cells = [self._table.titles()]
         cells += [
             [Cell(one_line(cell.text, MAX_CELL), cell.style) for cell in row.cells()] for row in self._shown
         ]
