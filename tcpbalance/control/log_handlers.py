@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from tcpbalance.config.log import LevelName
 from tcpbalance.config.messages import must_be_one_of
 from tcpbalance.control.api_request import ApiAnswer, ApiError, ApiRequest
-from tcpbalance.control.backend_handlers import UNTIL_RELOAD
+from tcpbalance.control.backend_handlers import UNTIL_RELOAD, change_refused
 from tcpbalance.control.config_orders import with_log_level
 from tcpbalance.control.controls import Controls
 from tcpbalance.control.request_body import read_object
@@ -46,7 +46,8 @@ class LogHandlers:
         level = read_object(request, ("level",))["level"]
         if level not in _LEVELS:
             raise ApiError(400, "bad_level", f"level {must_be_one_of(level, _LEVELS)}")
-        # A level that leaves this line out begins behind it.
+        # Not with the outcome, as other changes are: a level that leaves this line out applies by then.
         self._log.info("admin: {peer} sets the level of the log to {wanted}", peer=request.peer, wanted=level)
         changed = self._controls.change_config(with_log_level(level), nullcontext)
+        changed.addErrback(change_refused)
         return changed.addCallback(lambda _: ApiAnswer.of({**self._shown(), **UNTIL_RELOAD}))

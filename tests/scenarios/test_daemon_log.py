@@ -91,7 +91,7 @@ def test_the_level_is_set_until_the_next_reload(stage: Stage) -> None:
         daemon.send(signal.SIGHUP)
         daemon.wait_for_log(r"reload: ~ log.level: .error. -> .info. \(in place\)")
         set_state(admin, "ready")
-        daemon.wait_for_log(r"has set backend a to state ready")
+        daemon.wait_for_log(r"sets backend a of pool web to state ready")
         status, refused = admin.ask("PATCH", LOG, {"level": "loud"})
         assert (status, refused["error"]["code"]) == (400, "bad_level")
 
