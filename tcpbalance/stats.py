@@ -8,7 +8,8 @@ the object that they are about, which is known by name: a reload keeps them. The
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Protocol
 
 import attrs
@@ -58,7 +59,7 @@ class Durations:
 
     __slots__ = ("bounds", "counts", "seconds")
 
-    def __init__(self, bounds: Sequence[float]) -> None:
+    def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.seconds = 0.0
@@ -70,9 +71,15 @@ class Durations:
 
     def snapshot(self, name: str) -> dict[str, int]:
         """Give the counts as ``name.bound``, and the sum in microseconds as ``name_us``."""
-        bounds = (*(f"{bound:g}" for bound in self.bounds), ABOVE)
-        counts = {f"{name}.{bound}": count for bound, count in zip(bounds, self.counts, strict=True)}
-        return {**counts, f"{name}_us": round(self.seconds * 1e6)}
+        counts = dict(zip(_names_of_durations(name, self.bounds), self.counts, strict=True))
+        counts[f"{name}_us"] = round(self.seconds * 1e6)
+        return counts
+
+
+@lru_cache
+def _names_of_durations(name: str, bounds: tuple[float, ...]) -> tuple[str, ...]:
+    """Give the names in a snapshot: of thousands of backends, they are the same."""
+    return tuple(f"{name}.{bound}" for bound in (*(f"{bound:g}" for bound in bounds), ABOVE))
 
 
 @frozen
@@ -125,7 +132,7 @@ def _by_label(doc: str, like: str = "") -> Counts:
     return field(factory=Counts, metadata={"doc": doc, "like": like})
 
 
-def _durations(bounds: Sequence[float], doc: str, like: str = "") -> Durations:
+def _durations(bounds: tuple[float, ...], doc: str, like: str = "") -> Durations:
     """Make the field of durations."""
     return field(factory=lambda: Durations(bounds), metadata={"doc": doc, "like": like})
 
@@ -141,14 +148,15 @@ class SessionStats:
     def snapshot(self) -> dict[str, int]:
         """Give all counters by name; those of a label are ``name.label``, and left out while they are 0."""
         counts: dict[str, int] = {}
-        for name in attrs.fields_dict(type(self)):
-            value = getattr(self, name)
-            if isinstance(value, Durations):
-                counts.update(value.snapshot(name))
-            elif isinstance(value, Mapping):
-                counts.update((f"{name}.{label.word}", count) for label, count in value.items())
-            else:
+        for key in attrs.fields(type(self)):
+            name, value = key.name, getattr(self, key.name)
+            if isinstance(value, int):
                 counts[name] = value
+            elif isinstance(value, Durations):
+                counts.update(value.snapshot(name))
+            else:
+                for label, count in value.items():
+                    counts[f"{name}.{label.word}"] = count
         return counts
 
 

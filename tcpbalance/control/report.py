@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Generator, Iterable, Mapping
+from operator import add
 from typing import Any, Self, TypeAlias
 
 import attrs
@@ -125,6 +126,18 @@ def report_of(
     return entries
 
 
+def status_report(scope: Scope, pools: Iterable[Pool]) -> Generator[None, None, list[Entry]]:
+    """Say how often the status of backends has changed: what a supervisor knows, whose pools have no
+    connections."""
+    entries: list[Entry] = []
+    for pool in [pool for pool in pools if scope.has_pool(pool.name)]:
+        for backend in scope.backends_of(pool):
+            changes = {name: getattr(backend.stats, name) for name in OF_STATUS}
+            entries.append((backend_key(pool, backend), changes))
+            yield
+    return entries
+
+
 def backend_key(pool: Pool, backend: Backend) -> CountersKey:
     """Give the key of the counters of a backend."""
     return BACKEND, pool.name, backend.name, str(backend.address)
@@ -153,9 +166,16 @@ def sum_of(parts: Iterable[Iterable[Entry]]) -> Generator[None, None, Report]:
     for part in parts:
         for key, counters in part:
             before = total.get(key)
-            total[key] = counters if before is None else add_up((before, counters))
+            total[key] = counters if before is None else _sum(before, counters)
             yield
     return total
+
+
+def _sum(one: Counters, other: Counters) -> Counters:
+    # As nearly always; in half the time of the other way.
+    if list(one) == list(other):
+        return dict(zip(one, map(add, one.values(), other.values()), strict=True))
+    return add_up((one, other))
 
 
 def past_of(report: Report) -> list[Entry]:

@@ -34,6 +34,9 @@ from tcpbalance.workers.shared_state import ToWorker
 WORKERS_ANSWER_WITHIN = 2.0
 """Seconds."""
 
+LINES_AT_ONCE = 20
+"""Lines of an answer that are read together, in a fifth of a millisecond."""
+
 REPORT = "report"
 """What is asked for what a worker has counted, with the ``scope``; see ``report``."""
 
@@ -71,8 +74,9 @@ def write_answer(items: Iterable[object]) -> Generator[None, None, int]:
 
 def _read_answer(written: bytes) -> Generator[None, None, list[Any]]:
     items: list[Any] = []
-    for line in written.splitlines():
-        items.append(json.loads(line))
+    lines = written.splitlines()
+    for begin in range(0, len(lines), LINES_AT_ONCE):
+        items += json.loads(b"[%b]" % b",".join(lines[begin : begin + LINES_AT_ONCE]))
         yield
     return items
 

@@ -14,6 +14,7 @@ from tcpbalance import Backend, FrontendFactory, Pool
 from tcpbalance.control.in_pieces import at_once
 from tcpbalance.control.report import (
     EVERYTHING,
+    OF_STATUS,
     PROCESS,
     STATE_NOW,
     CountersKey,
@@ -24,6 +25,7 @@ from tcpbalance.control.report import (
     past_of,
     process_entry,
     report_of,
+    status_report,
     sum_of,
 )
 from tcpbalance.overload.loop_lag import SAMPLED_EVERY, LoopLag
@@ -126,6 +128,15 @@ def test_it_does_not_matter_in_which_parts_reports_are_added_up(
 ) -> None:
     parts = [at_once(sum_of(some)).items(), at_once(sum_of(others)).items()]
     assert at_once(sum_of(parts)) == at_once(sum_of([*some, *others]))
+
+
+def test_the_changes_of_status_are_those_that_reports_of_workers_lack(stage: Stage) -> None:
+    stage.pools[1].backends[0].stats.ejections = 3
+    found = dict(at_once(status_report(Scope(pools=("api",)), stage.pools)))
+    assert found == {
+        ("backend", "api", "a", "127.0.0.1:80"): {"ejections": 3, "up_transitions": 0, "down_transitions": 0},
+        ("backend", "api", "b", "127.0.0.1:81"): dict.fromkeys(OF_STATUS, 0),
+    }
 
 
 def test_adding_up_changes_no_report() -> None:
