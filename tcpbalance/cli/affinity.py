@@ -61,9 +61,9 @@ def _affinity(arguments: argparse.Namespace, parser: argparse.ArgumentParser) ->
 
 def _forget(client: AdminClient, filters: Mapping[str, Any]) -> None:
     answer = client.change("DELETE", "affinity", **filters)
-    count = answer["forgotten"]
+    count, unanswered = answer["forgotten"], answer["unanswered"]
     print(f"{count} {'client is' if count == 1 else 'clients are'} forgotten")
-    for place in answer["unanswered"]:
+    for place in unanswered:
         print(f"Worker {place} has not answered: it forgets when it goes on.", file=sys.stderr)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -109,3 +110,17 @@ def test_affinity_is_forgotten_in_part_and_wholly_later(stage: Stage) -> None:
         assert (status, answer) == (200, {"forgotten": 1, "unanswered": [1]})
         line = "forgets the affinity of pool web: done in part, 1 client: worker 1 has not answered"
         daemon.wait_for_log(line)
+
+
+def test_a_request_that_waits_for_it_gets_the_reason_when_the_balancer_ends(stage: Stage) -> None:
+    with stage.daemon() as daemon:
+        admin = Admin(daemon)
+        waiting = admin.connection()
+        with stopped(admin, 1):
+            waiting.request("GET", "/api/v1/pools")
+            # That one is under way when this one is answered.
+            admin.get("/api/v1/pools?counters=false")
+            daemon.send(signal.SIGTERM)
+            response = waiting.getresponse()
+            answer = json.loads(response.read())
+        assert (response.status, answer["error"]["code"]) == (503, "shutting_down")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from support.memory_dial import Behaviour, MemoryBackend
@@ -13,11 +13,13 @@ from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.config.admission import LimitsConfig
 from tcpbalance.config.converter import key_names
 from tcpbalance.config.frontends import TimeoutsConfig
+from tcpbalance.net.tls_attempt import TLS_CAUSE
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.policies.round_robin import RoundRobin
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.factory import FrontendFactory
 from tcpbalance.proxy.preread_settings import PrereadSettings
+from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.record import SessionRecord
 
 ONE, TWO, THREE, FOUR = (f"10.0.0.{number}:80" for number in (1, 2, 3, 4))
@@ -25,6 +27,9 @@ ONE, TWO, THREE, FOUR = (f"10.0.0.{number}:80" for number in (1, 2, 3, 4))
 
 RETRY_ON_RESET: dict[str, Any] = {"retry_on": ("connect_failed", "reset_before_answer")}
 """Argument of a pool that tries another backend when one breaks off before its first byte."""
+
+FAILURES = "tls_handshake_failures"
+"""The counter of them, by their cause."""
 
 HALF_CLOSE_TIMEOUT = 30.0
 """Seconds; the default of ``TimeoutsConfig``."""
@@ -202,6 +207,9 @@ class Scene:
             "bytes_out": sum(record.backend_bytes for record in self.records),
             **reasons,
             **{name: reasons[name] for name in frontend if name.startswith("ended.")},
+            **_failures(
+                frontend, (it.cause for it in self.records if it.reason is EndReason.HANDSHAKE_FAILED)
+            ),
         }
         found = [_compare("frontend", frontend, expected)]
         if self.frontend.context.preread is None:
@@ -218,6 +226,8 @@ class Scene:
             failed = pool["connect_failures"] + pool["local_failures"] + pool["resets_before_answer"]
             noted = sum(cause not in {"given up", "internal error"} for cause in failures)
             found.append([f"pool: {failed} failures, in records {noted}"] * (failed != noted))
+            of_tls = (cause.removeprefix(TLS_CAUSE) for cause in failures if cause.startswith(TLS_CAUSE))
+            found.append(_compare("pool", pool, _failures(pool, of_tls)))
         return [line for lines in found for line in lines]
 
     @property
@@ -248,6 +258,12 @@ class WholeScene(Scene):
     """The same, with sessions that have all made from the first byte."""
 
     data_path = "whole"
+
+
+def _failures(snapshot: Mapping[str, int], causes: Iterable[str]) -> dict[str, int]:
+    """Give what a snapshot should have of failed TLS handshakes."""
+    counted = Counter(f"{FAILURES}.{cause}" for cause in causes)
+    return {**counted, **{name: counted[name] for name in snapshot if name.startswith(FAILURES)}}
 
 
 def _compare(where: str, counts: Mapping[str, int], expected: Mapping[str, int]) -> list[str]:
