@@ -113,13 +113,12 @@ def test_an_admin_side_that_is_not_there(tmp_path: Path) -> None:
     assert caught.value.status == UNREACHABLE
 
 
-def test_one_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tcpbalance.cli.admin_client.SILENT_FOR", 0.1)
-    with (
-        socket.create_server(("127.0.0.1", 0)) as sock,
-        pytest.raises(CommandError, match=r"no answer in time$"),
-    ):
-        client(f"127.0.0.1:{sock.getsockname()[1]}").get("pools")
+def test_one_that_does_not_answer() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        address = parse_admin(f"127.0.0.1:{sock.getsockname()[1]}", "--admin")
+        silent = AdminClient(address, silent_for=0.1)
+        with pytest.raises(CommandError, match=r"no answer in time$"):
+            silent.get("pools")
 
 
 def test_a_token_that_cannot_be_read(tmp_path: Path) -> None:
