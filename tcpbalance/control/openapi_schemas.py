@@ -120,7 +120,7 @@ _EXPLANATION = {
     "waits_for": {**array(TEXT), "description": "Why the client is not accepted at once."},
     "connections": {
         **table(open=COUNT, limit=_COUNT_OR_NULL),
-        "description": "Those of all clients of the frontend.",
+        "description": "Those of all clients of the frontend; without a limit, in this worker.",
     },
     "proxy_header": {
         **TRUTH,
