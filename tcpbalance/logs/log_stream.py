@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import select
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from time import monotonic
 from typing import IO, Final, Protocol
 
-STALLED_AFTER: Final = 0.1
-"""Seconds for which a reader that is slow is waited for; after that, lines are dropped until it reads."""
+MAX_LOG_WAIT: Final = 0.1
+"""Seconds for which a slow reader is waited for, in all, before lines are dropped."""
+
+WAITS_ANEW_AFTER: Final = 10.0
+"""Seconds without a wait after which a reader is waited for again."""
 
 _MAX_WRITE: Final = min(select.PIPE_BUF, 4096)
 """What fits where poll says that a pipe is writable: pipe(7)."""
@@ -32,15 +36,40 @@ class LogTarget(Protocol):
         ...
 
 
+def is_writable(descriptor: int, milliseconds: int) -> bool:
+    """Wait until a line can be written, at most for some time.
+
+    :raises ValueError: there is no such descriptor.
+    """
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return bool(poll.poll(milliseconds))
+
+
 class LogStream:
     """A stream that is open already, such as standard error.
 
+    The process waits while a line is written. So all waits in any ten seconds share one small budget, however
+    often the reader makes a little space; and a reader that has stalled is not waited for before it reads.
+
     :param stream: None where the process has none.
     :param variables: of the environment; see `is_journal`.
+    :param clock: seconds on a monotonic clock.
+    :param wait: see `is_writable`.
     """
 
-    def __init__(self, stream: IO[str] | None, variables: Mapping[str, str] = os.environ) -> None:
+    def __init__(
+        self,
+        stream: IO[str] | None,
+        variables: Mapping[str, str] = os.environ,
+        clock: Callable[[], float] = monotonic,
+        wait: Callable[[int, int], bool] = is_writable,
+    ) -> None:
         self._descriptor = -1 if stream is None else stream.fileno()
+        self._clock = clock
+        self._wait = wait
+        self._may_wait = MAX_LOG_WAIT
+        self._waited_at = -WAITS_ANEW_AFTER
         self._stalls = False
         self._is_torn = False
         self._is_regular = False
@@ -69,9 +98,22 @@ class LogStream:
         return True
 
     def _is_writable(self) -> bool:
-        if self._is_regular:
+        if self._is_regular or self._wait(self._descriptor, 0):
+            self._stalls = False
             return True
-        poll = select.poll()
-        poll.register(self._descriptor, select.POLLOUT)
-        self._stalls = not poll.poll(0 if self._stalls else STALLED_AFTER * 1000)
+        if self._stalls:
+            return False
+        self._stalls = not self._wait_for_reader()
         return not self._stalls
+
+    def _wait_for_reader(self) -> bool:
+        begun = self._clock()
+        if begun - self._waited_at >= WAITS_ANEW_AFTER:
+            self._may_wait = MAX_LOG_WAIT
+        milliseconds = int(self._may_wait * 1000)
+        if milliseconds <= 0:
+            return False
+        found = self._wait(self._descriptor, milliseconds)
+        self._waited_at = self._clock()
+        self._may_wait -= self._waited_at - begun
+        return found

@@ -262,7 +262,7 @@ def test_a_reader_that_is_gone_is_no_error(pipe: tuple[int, IO[str]]) -> None:
 def test_a_reader_that_stalls_is_waited_for_once(
     pipe: tuple[int, IO[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_stream, "STALLED_AFTER", 0.05)
+    monkeypatch.setattr(log_stream, "MAX_LOG_WAIT", 0.05)
     reader, stream = pipe
     target = LogStream(stream)
     line = b"x" * 1000 + b"\n"
@@ -271,16 +271,72 @@ def test_a_reader_that_stalls_is_waited_for_once(
     while target.write(line):
         sent += 1
     assert time.monotonic() - begun >= 0.05
-    monkeypatch.setattr(log_stream, "STALLED_AFTER", 3600)
+    monkeypatch.setattr(log_stream, "MAX_LOG_WAIT", 3600)
+    monkeypatch.setattr(log_stream, "WAITS_ANEW_AFTER", 0)
     assert sum(target.write(line) for _ in range(100)) == 0
     assert os.read(reader, 1 << 20) == line * sent
     assert target.write(line)
 
 
+class SlowReader:
+    """Reads a little at fixed times of a clock that only waiting and the test move.
+
+    :ivar waits: when each wait began, and how long it took.
+    """
+
+    def __init__(self, descriptor: int, every: float) -> None:
+        self._descriptor = descriptor
+        self._every = every
+        self._next = every
+        self.now = 0.0
+        self.read = b""
+        self.waits: list[tuple[float, float]] = []
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+        while self.now >= self._next:
+            self._next += self._every
+            self.read += os.read(self._descriptor, 4096)
+
+    def wait(self, descriptor: int, milliseconds: int) -> bool:
+        begun = self.now
+        end = begun + milliseconds / 1000
+        while not (found := log_stream.is_writable(descriptor, 0)) and self.now < end:
+            self.advance(min(self._next, end) - self.now)
+        if milliseconds:
+            self.waits.append((begun, self.now - begun))
+        return found
+
+
+@pytest.mark.parametrize("every", [0.04, 0.09, 0.25, 11.0])
+def test_a_slow_reader_costs_little_time_and_all_that_is_dropped_is_counted(
+    pipe: tuple[int, IO[str]], every: float
+) -> None:
+    reader, stream = pipe
+    slow, log = SlowReader(reader, every), DaemonLog()
+    log.write_to(LogStream(stream, {}, lambda: slow.now, slow.wait))
+    count = 6000
+    for number in range(count):
+        log(event("line {number} {more}", number=number, more="x" * 500))
+        slow.advance(0.005)
+    assert slow.waits
+    for begun, _ in slow.waits:
+        waited = sum(its for at, its in slow.waits if begun <= at < begun + log_stream.WAITS_ANEW_AFTER)
+        assert waited <= log_stream.MAX_LOG_WAIT + 1e-6
+    slow.read += os.read(reader, 1 << 20)
+    log(event("the last"))
+    slow.read += os.read(reader, 1 << 20)
+    texts = [line.partition("] ")[2] for line in slow.read.decode().splitlines()]
+    assert texts[-1] == "the last"
+    reports = [int(text.split()[0]) for text in texts if text.endswith(" lines of the log were dropped")]
+    assert len([text for text in texts if text.startswith("line ")]) == count - sum(reports)
+    assert sum(reports) > 0
+
+
 def test_a_long_line_that_is_cut_short_is_ended_before_the_next(
     pipe: tuple[int, IO[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_stream, "STALLED_AFTER", 0)
+    monkeypatch.setattr(log_stream, "MAX_LOG_WAIT", 0)
     reader, stream = pipe
     target = LogStream(stream)
     assert not target.write(b"x" * (1 << 20) + b"\n")
