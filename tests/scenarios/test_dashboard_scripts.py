@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, Route
+from playwright.sync_api import Page, Route, expect
 
 from support.browser import chromium
 from tcpbalance.control.dashboard_files import FOLDER_OF_DASHBOARD
@@ -200,3 +200,131 @@ def test_an_event_of_a_kind_that_is_not_known_is_worded(page: Page) -> None:
 def test_names_in_paths_are_escaped(page: Page) -> None:
     body = 'return pathOf(["pools", "a/b", "x y"], { client: "", limit: 5, frontend: "f&g" });'
     assert run(page, "api.js", "pathOf", body) == "pools/a%2Fb/x%20y?limit=5&frontend=f%26g"
+
+
+API = """
+window.requests = [];
+window.fetch = async (path, { method = "GET", body }) => {
+  const key = `${method} ${path.replace("api/v1/", "").split("?")[0]}`;
+  window.requests.push(body ? [key, JSON.parse(body)] : [key]);
+  const [status, answer] = await window.answers[key];
+  return new Response(JSON.stringify(answer), { status });
+};
+null;
+"""
+"""Answers as the balancer would, by what is asked for."""
+
+
+@pytest.fixture
+def whole(page: Page) -> Iterator[Page]:
+    """The whole page with an API of the test, without the script that asks for the figures."""
+    markup = (FOLDER_OF_DASHBOARD / "index.html").read_text().replace("dashboard/main.js", "")
+    with page.context.browser.new_context() as context:
+        opened = context.new_page()
+        opened.route(f"{ORIGIN}**", serve)
+        opened.route(f"{ORIGIN}whole", lambda route: route.fulfill(body=markup, content_type="text/html"))
+        opened.route("**/dashboard/**", lambda route: route.abort())
+        opened.goto(f"{ORIGIN}whole")
+        opened.evaluate(API)
+        yield opened
+
+
+def answers(page: Page, **those: Any) -> None:
+    """Have the API answer; each name is a method and words of a path, such as `GET_bans`."""
+    page.evaluate(
+        "(those) => { window.answers = those; }",
+        {name.replace("_", " ", 1).replace("_", "/"): [200, answer] for name, answer in those.items()},
+    )
+
+
+def start(page: Page, call: str) -> None:
+    """Ask what an operator would have asked for by a button."""
+    body = "const acts = new Acts(() => {}); acts.update([{ name: 'web' }]); eval(given.call);"
+    run(page, "acts.js", "Acts", body, call=call)
+
+
+def requests(page: Page) -> list[Any]:
+    made: list[Any] = page.evaluate("window.requests")
+    return made
+
+
+def confirm(page: Page, name: str) -> None:
+    page.get_by_role("dialog").get_by_role("button", name=name, exact=True).click()
+
+
+ROW = "{ name: 'a', state: 'up', admin_state: 'ready', weight: 1, counters: {} }"
+
+POOL = "{ name: 'web', backends: [] }"
+
+
+@pytest.mark.parametrize(
+    ("before", "state", "confirmed", "can_undo"),
+    [
+        ("ready", "maintenance", "Maintenance", True),
+        ("maintenance", "ready", "Ready", True),
+        # The time of the drain would begin anew.
+        ("drain", "ready", "Ready", False),
+        ("drain", "drain", "Drain", False),
+    ],
+)
+def test_undo_goes_back_to_the_state_that_was_there_at_the_change(
+    whole: Page, before: str, state: str, confirmed: str, can_undo: bool
+) -> None:
+    answers(whole, GET_pools_web_backends_a={"admin_state": before}, PATCH_pools_web_backends_a={})
+    # What the row shows may be older.
+    start(whole, f"acts.changeState({POOL}, {ROW}, '{state}')")
+    confirm(whole, confirmed)
+    expect(whole.get_by_role("button", name="Dismiss")).to_be_visible()
+    undo = whole.get_by_role("button", name="Undo")
+    expect(undo).to_have_count(1 if can_undo else 0)
+    if can_undo:
+        answers(whole, GET_pools_web_backends_a={"admin_state": state}, PATCH_pools_web_backends_a={})
+        undo.click()
+        expect(whole.get_by_role("region", name="What was done")).to_contain_text("Undone")
+        assert requests(whole)[-1] == ["PATCH pools/web/backends/a", {"state": before}]
+
+
+def test_undo_goes_back_to_the_weight_that_was_there_at_the_change(whole: Page) -> None:
+    answers(whole, GET_pools_web_backends_a={"weight": 5}, PATCH_pools_web_backends_a={})
+    start(whole, f"acts.changeWeight({POOL}, {ROW})")
+    whole.get_by_role("spinbutton", name="Weight").fill("9")
+    confirm(whole, "Change weight")
+    answers(whole, GET_pools_web_backends_a={"weight": 9}, PATCH_pools_web_backends_a={})
+    whole.get_by_role("button", name="Undo").click()
+    expect(whole.get_by_role("region", name="What was done")).to_contain_text("is 5 again")
+    assert requests(whole)[-1] == ["PATCH pools/web/backends/a", {"weight": 5}]
+
+
+CLIENT = "192.0.2.7"
+
+BAN = {"client": CLIENT, "frontend": "web", "until": "2026-01-01T00:10:00.001Z", "seconds": 600}
+
+
+@pytest.mark.parametrize(
+    ("now", "is_lifted"),
+    [
+        ([{**BAN, "client": "192.0.2.0/24"}, {**BAN, "until": "2026-01-01T00:10:00.002Z"}], True),
+        # Another operator has banned it for longer, or has lifted the ban.
+        ([{**BAN, "until": "2026-01-01T01:00:00.000Z"}], False),
+        ([{**BAN, "client": "192.0.2.0/24"}], False),
+    ],
+)
+def test_undo_lifts_no_ban_of_another(whole: Page, now: list[Any], is_lifted: bool) -> None:
+    answers(whole, GET_bans={"bans": [], "total": 0}, POST_bans=BAN)
+    start(whole, f"acts.ban('{CLIENT}')")
+    confirm(whole, "Ban")
+    undo = whole.get_by_role("button", name="Undo")
+    expect(undo).to_be_visible()
+    answers(whole, GET_bans={"bans": now, "total": len(now)}, **{f"DELETE_bans_{CLIENT}": {}})
+    undo.click()
+    said = "is banned no longer" if is_lifted else "could not be undone"
+    expect(whole.get_by_role("region", name="What was done")).to_contain_text(said)
+    assert ([f"DELETE bans/{CLIENT}"] in [each[:1] for each in requests(whole)]) == is_lifted
+
+
+def test_a_ban_of_a_client_that_was_banned_cannot_be_undone(whole: Page) -> None:
+    answers(whole, GET_bans={"bans": [BAN], "total": 1}, POST_bans=BAN)
+    start(whole, f"acts.ban('{CLIENT}')")
+    confirm(whole, "Ban")
+    expect(whole.get_by_role("region", name="What was done")).to_contain_text("was banned at web already")
+    expect(whole.get_by_role("button", name="Undo")).to_have_count(0)

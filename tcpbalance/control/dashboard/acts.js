@@ -10,6 +10,8 @@ const DEFAULT_BAN = "10m";
 
 const MAX_BANS = 1_000; // That the API gives.
 
+const SAME_END = 1_000; // Milliseconds between two ends of a ban that are the same: the API rounds them.
+
 const STATES = {
   ready: {
     title: (name) => `Let ${name} serve again?`,
@@ -70,10 +72,13 @@ export class Acts {
       confirmed,
       act: async ({ deadline }) => {
         const path = backendPath(pool, backend);
+        const { admin_state: before } = await get(path);
         await change("PATCH", path, { state, ...(deadline && { deadline }) });
         this.#onChange();
-        const before = backend.admin_state;
-        return () => addResult(`${name} ${done}.`, () => this.#stateBack(path, name, before, state));
+        // A drain that is begun again would have its whole time again.
+        const canUndo = before !== state && before !== "drain";
+        const undo = canUndo ? () => this.#stateBack(path, name, before, state) : null;
+        return () => addResult(`${name} ${done}.`, undo);
       },
     });
   }
@@ -99,7 +104,7 @@ export class Acts {
       confirmed: "Change weight",
       act: async ({ weight }) => {
         const path = backendPath(pool, backend);
-        const before = backend.weight;
+        const { weight: before } = await get(path);
         await change("PATCH", path, { weight: Number(weight) });
         this.#onChange();
         const text = `The weight of ${name} is ${weight} instead of ${before}.`;
@@ -158,24 +163,29 @@ export class Acts {
       confirmed: "Ban",
       isGrave: true,
       act: async (wanted) => {
-        const leftOf = await bansOf({ frontend: wanted.frontend });
+        const { bans, total } = await bansOf(wanted);
         const ban = await change("POST", "bans", wanted);
         this.#onChange();
+        if (bans.some(({ client }) => client === ban.client)) {
+          const text = `Client ${ban.client} was banned at ${ban.frontend} already; the later end counts.`;
+          return () => addResult(text);
+        }
         const text = `Client ${ban.client} is banned at ${ban.frontend} for ${wanted.for}.`;
-        return () => addResult(text, () => this.#banBack(ban, leftOf(ban.client)));
+        // Where not all were seen, there may have been one.
+        return () => addResult(text, total > bans.length ? null : () => this.#banBack(ban));
       },
     });
   }
 
-  /** Lifts a ban; where there was one before, bans for what is left of that. */
-  async #banBack(ban, left) {
-    await change("DELETE", banPath(ban));
-    if (left > 0) {
-      await banFor(ban, left);
+  async #banBack(ban) {
+    const { bans } = await bansOf(ban);
+    const now = bans.find(({ client }) => client === ban.client);
+    if (now === undefined || Math.abs(Date.parse(now.until) - Date.parse(ban.until)) > SAME_END) {
+      throw new ApiError(0, `the ban of client ${ban.client} has been changed since`);
     }
+    await change("DELETE", banPath(ban));
     this.#onChange();
-    const end = left > 0 ? "is banned as before" : "is banned no longer";
-    return `Undone: client ${ban.client} ${end} at ${ban.frontend}.`;
+    return `Undone: client ${ban.client} is banned no longer at ${ban.frontend}.`;
   }
 
   liftBan(ban) {
@@ -184,11 +194,15 @@ export class Acts {
       lines: [`Client ${ban.client} may connect to frontend ${ban.frontend} again.`],
       confirmed: "Lift ban",
       act: async () => {
-        const leftOf = await bansOf({ frontend: ban.frontend, client: ban.client });
+        const { bans } = await bansOf(ban);
+        const asked = performance.now();
+        const { seconds } = bans.find(({ client }) => client === ban.client) ?? { seconds: 0 };
         await change("DELETE", banPath(ban));
         this.#onChange();
         const text = `The ban of client ${ban.client} at ${ban.frontend} is lifted.`;
-        return () => addResult(text, () => this.#liftBack(ban, leftOf(ban.client)));
+        // Not by this machine's wall clock.
+        const left = () => seconds - (performance.now() - asked) / 1_000;
+        return () => addResult(text, () => this.#liftBack(ban, left()));
       },
     });
   }
@@ -211,12 +225,9 @@ function banPath({ client, frontend }) {
   return pathOf(["bans", client], { frontend });
 }
 
-/** Gives what is left then, in seconds, of the bans that there are now; not by this machine's wall clock. */
-async function bansOf(those) {
-  const { bans } = await get(pathOf(["bans"], { ...those, limit: MAX_BANS }));
-  const asked = performance.now();
-  const seconds = new Map(bans.map((ban) => [ban.client, ban.seconds]));
-  return (client) => (seconds.get(client) ?? 0) - (performance.now() - asked) / 1_000;
+/** Gives the bans of a client, and of networks that it has something in common with. */
+function bansOf({ frontend, client }) {
+  return get(pathOf(["bans"], { frontend, client, limit: MAX_BANS }));
 }
 
 function banFor({ client, frontend }, seconds) {
