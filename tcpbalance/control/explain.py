@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from attrs import field, frozen
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -30,6 +30,9 @@ CONNECTS = "connects"
 
 WAITS_FOR_ACCEPT = "waits"
 """The client waits until it is accepted."""
+
+Reasons: TypeAlias = Sequence[tuple[Backend, Why]]
+"""Backends, and why each of them is where it is."""
 
 
 @frozen(kw_only=True)
@@ -91,11 +94,14 @@ def _server_name(text: str) -> str:
     return name
 
 
-def explain(factory: FrontendFactory, query: ExplainQuery, waits_for: list[str]) -> dict[str, Any]:
-    """Explain what would become of a connection that came now.
+def explain(
+    factory: FrontendFactory, query: ExplainQuery, waits_for: list[str]
+) -> Generator[None, None, list[Any]]:
+    """Explain what would become of a connection that came now; it is decided in the first piece.
 
     :param factory: of the frontend.
     :param waits_for: reasons for which it is not accepted at once, beside the limit of connections.
+    :returns: the parts of the answer; see `put_together`.
     """
     context, registry, client = factory.context, factory.registry, query.address
     pool, preread = context.pool_for(query.server_name), context.preread
@@ -103,14 +109,14 @@ def explain(factory: FrontendFactory, query: ExplainQuery, waits_for: list[str])
     is_full = limit is not None and count >= limit
     waits_for = sorted({*waits_for, FULL} if is_full else {*waits_for})
     admission = _admission(context, client)
-    choice = None if pool is None else _choice(pool, client.packed)
+    choice, candidates, skipped = (None, (), ()) if pool is None else _choice(pool, client.packed)
     if waits_for:
         outcome = WAITS_FOR_ACCEPT
     elif admission is not None and admission["refused"] is not None:
         outcome = EndReason.REFUSED.word
     else:
         outcome = EndReason.NO_ROUTE.word if choice is None else choice["outcome"]
-    return {
+    answer = {
         "frontend": context.name,
         "client": query.client,
         "server_name": query.server_name,
@@ -123,6 +129,20 @@ def explain(factory: FrontendFactory, query: ExplainQuery, waits_for: list[str])
         "route": _route(context, query.server_name),
         "pool": choice,
     }
+    parts: list[Any] = [answer]
+    for part, backends in (("candidates", candidates), ("skipped", skipped)):
+        for backend, why in backends:
+            parts.append((part, _shown(backend, why)))
+            yield
+    return parts
+
+
+def put_together(parts: Sequence[Any]) -> dict[str, Any]:
+    """Make the answer of its parts: the first has all of it but the backends of the pool."""
+    answer: dict[str, Any] = parts[0]
+    for part, backend in parts[1:]:
+        answer["pool"][part].append(backend)
+    return answer
 
 
 def _route(context: SessionContext, server_name: str | None) -> str | None:
@@ -157,19 +177,23 @@ def _allowance(allowance: Allowance | None) -> dict[str, int] | None:
     return {"used": allowance.used, "limit": allowance.limit, "left": allowance.left}
 
 
-def _choice(its_pool: Pool, client: bytes | None) -> dict[str, Any]:
-    """Say which backends a pool would have tried."""
+def _choice(its_pool: Pool, client: bytes | None) -> tuple[dict[str, Any], Reasons, Reasons]:
+    """Say what a pool would do.
+
+    :returns: all but the backends; those that would be tried, and the others.
+    """
     with asked(its_pool) as (pool, selection):
         choice = selection.explain(client)
-        return {
+        shown = {
             "outcome": CONNECTS if choice.candidates else _without_candidates(pool, client),
             "name": pool.name,
             "exact": choice.exact,
             "by": choice.by,
             "attempts": 1 + pool.retries,
-            "candidates": [_shown(*given) for given in choice.candidates],
-            "skipped": [_shown(*given) for given in choice.skipped],
+            "candidates": [],
+            "skipped": [],
         }
+    return shown, choice.candidates, choice.skipped
 
 
 def _without_candidates(pool: Pool, client: bytes | None) -> str:

@@ -7,6 +7,7 @@ from twisted.internet.defer import Deferred
 from tcpbalance.control.api_request import ApiAnswer, ApiRequest
 from tcpbalance.control.controls import Controls
 from tcpbalance.control.explain import read_explain_query
+from tcpbalance.control.json_pieces import json_pieces
 from tcpbalance.control.routes import ApiRoute
 
 
@@ -24,4 +25,5 @@ class ExplainHandlers:
         return [ApiRoute("GET", "/api/v1/explain", self._explain)]
 
     def _explain(self, request: ApiRequest) -> Deferred[ApiAnswer]:
-        return self._controls.explain(read_explain_query(request.query)).addCallback(ApiAnswer.of)
+        explained = self._controls.explain(read_explain_query(request.query))
+        return explained.addCallback(lambda its: ApiAnswer(body=json_pieces(its)))

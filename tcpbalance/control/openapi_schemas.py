@@ -91,6 +91,7 @@ _EXPLAINED_BACKEND = table(
             "above_share",
             "slow_start",
             "cooling_down",
+            "left_out",
             "full",
             "maintenance",
             "draining",

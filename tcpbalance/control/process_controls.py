@@ -7,7 +7,7 @@ from functools import partial
 from time import monotonic, time
 from typing import Any
 
-from twisted.internet.defer import Deferred, inlineCallbacks, succeed
+from twisted.internet.defer import Deferred, inlineCallbacks
 
 from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.balancer import Balancer
@@ -20,7 +20,7 @@ from tcpbalance.control.bans import BansQuery, check_space, frontends_with_bans,
 from tcpbalance.control.change_queue import ChangeQueue
 from tcpbalance.control.config_orders import ChangeConfig, Order
 from tcpbalance.control.events import Events
-from tcpbalance.control.explain import ExplainQuery, explain
+from tcpbalance.control.explain import ExplainQuery, explain, put_together
 from tcpbalance.control.finding import check_frontend, check_names, find_backend, find_pool
 from tcpbalance.control.in_pieces import in_pieces
 from tcpbalance.control.pool_events import PoolEvents, SubscribedPools
@@ -156,8 +156,8 @@ class ProcessControls:
         """See ``Controls``."""
         factories, name = self._balancer.factories, query.frontend
         check_frontend(list(factories), name)
-        found = explain(factories[name], query, self._balancer.waits_for(name))
-        return succeed({**found, "worker": ONLY_PROCESS})
+        parts = in_pieces(self._reactor, explain(factories[name], query, self._balancer.waits_for(name)))
+        return parts.addCallback(lambda found: {**put_together(found), "worker": ONLY_PROCESS})
 
     def shown_config(self) -> Deferred[dict[str, Any]]:
         """See ``Controls``."""

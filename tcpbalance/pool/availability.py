@@ -55,14 +55,35 @@ class Availability:
             backend.available_to_sticky = serves and backend.admin_state is not AdminState.MAINTENANCE
 
     @contextmanager
-    def as_if_readmitted(self, ejected: Sequence[Backend]) -> Iterator[None]:
+    def as_if_readmitted(self, ejected: Sequence[Backend], now: float) -> Iterator[Sequence[Backend]]:
         """Have backends be as they would be if some were no longer ejected, for the time of the block, which
-        does nothing but ask, within one turn."""
+        does nothing but ask, within one turn.
+
+        :param now: by the pool's clock.
+        :returns: those that become available by that.
+        """
+        available = self._made_available(ejected)
+        since = [backend.available_since for backend in available]
         try:
             self._readmit_for_now(ejected, True)
-            yield
+            for backend in available:
+                backend.available_since = now
+            yield available
         finally:
+            for backend, time in zip(available, since, strict=True):
+                backend.available_since = time
             self._readmit_for_now(ejected, False)
+
+    def _made_available(self, ejected: Sequence[Backend]) -> list[Backend]:
+        """Give the backends that become available as these are readmitted, one after the other: none while
+        so few are eligible that those which are ejected are available, too."""
+        available, eligible = [], self._eligible
+        for backend in ejected:
+            if _would_be_eligible(backend):
+                if eligible >= max(1, self._members.panic_below):
+                    available.append(backend)
+                eligible += 1
+        return available
 
     def _readmit_for_now(self, ejected: Sequence[Backend], readmitted: bool) -> None:
         for backend in ejected:
@@ -113,4 +134,9 @@ class Availability:
 
 
 def _is_eligible(backend: Backend) -> bool:
-    return backend.up and not backend.ejected and backend.admin_state is AdminState.READY
+    return not backend.ejected and _would_be_eligible(backend)
+
+
+def _would_be_eligible(backend: Backend) -> bool:
+    """Whether a backend is eligible, ejection aside."""
+    return backend.up and backend.admin_state is AdminState.READY

@@ -29,6 +29,7 @@ class Why(enum.Enum):
     ABOVE_SHARE = "above_share", "it has its share of the connections, see bounded_load: after the others"
     SLOW_START = "slow_start", "it has become available lately, see slow_start: after the others"
     COOLING_DOWN = "cooling_down", "connecting to it has just failed: after all others that are not full"
+    LEFT_OUT = "left_out", "the policy leaves it out"
     FULL = "full", "it has as many connections as it may"
     MAINTENANCE = "maintenance", "an operator has put it into maintenance"
     DRAINING = "draining", "an operator drains it"
@@ -66,9 +67,10 @@ def asked(pool: Pool) -> Iterator[tuple[Pool, AskedSelection]]:
 
     :returns: a pool whose selection changes nothing as it chooses; and that selection.
     """
-    ejections, status = pool.ejections, pool.selection.availability
-    with status.as_if_readmitted(() if ejections is None else ejections.expired(pool.clock())):
-        selection = AskedSelection(pool.selection)
+    ejections, status, now = pool.ejections, pool.selection.availability, pool.clock()
+    expired = () if ejections is None else ejections.expired(now)
+    with status.as_if_readmitted(expired, now) as available:
+        selection = AskedSelection(pool.selection, available)
         other = copy(pool)
         other.selection = selection
         yield other, selection
@@ -78,12 +80,13 @@ class AskedSelection(Selection):
     """Chooses as another one would, from copies of all that choosing changes.
 
     :param selection: the other one.
+    :param available: backends that become available by the connection that is asked about.
     """
 
-    def __init__(self, selection: Selection) -> None:
+    def __init__(self, selection: Selection, available: Sequence[Backend]) -> None:
         vars(self).update(vars(selection))
         self.tiers = tuple(map(_AskedTier, selection.tiers))
-        self.slow_start = None if selection.slow_start is None else selection.slow_start.copy()
+        self.slow_start = None if selection.slow_start is None else selection.slow_start.copy(available)
 
     def note_time(self) -> None:
         """See ``Selection``: here, ``asked`` has taken account of it."""
@@ -97,20 +100,26 @@ class AskedSelection(Selection):
         sticky, tried = self.sticky_backends(client), set(candidates)
         skipped = [backend for backend in self.backends if backend not in tried]
         previews = [tier.preview(client) for tier in self.tiers]
+        above_share = self._above_share()
         return ExplainedChoice(
-            [(backend, self._why_tried(backend, sticky)) for backend in candidates],
+            [(backend, self._why_tried(backend, sticky, above_share)) for backend in candidates],
             [(backend, self._why_skipped(backend, sticky)) for backend in skipped],
             all(preview.exact for preview in previews),
             previews[0].by if previews else "",
         )
 
-    def _why_tried(self, backend: Backend, sticky: Sequence[Backend]) -> Why:
-        tier = next(tier for tier in self.tiers if backend in tier.members)
+    def _above_share(self) -> set[Backend]:
+        if self.bounded_load is None:
+            return set()
+        bounds = [(tier, *self._load_bound(tier)) for tier in self.tiers]
+        return {b for tier, load, weight in bounds for b in tier.backends if is_above_share(b, load, weight)}
+
+    def _why_tried(self, backend: Backend, sticky: Sequence[Backend], above_share: set[Backend]) -> Why:
         if self._cools_down(backend):
             return Why.COOLING_DOWN
         if backend in sticky:
             return Why.STICKY if backend is sticky[0] else Why.FALLBACK
-        if self.bounded_load is not None and is_above_share(backend, *self._load_bound(tier)):
+        if backend in above_share:
             return Why.ABOVE_SHARE
         if self.slow_start is not None and self.slow_start.holds_back(backend):
             return Why.SLOW_START
@@ -120,7 +129,9 @@ class AskedSelection(Selection):
         may_serve = backend.available or (backend in sticky and backend.available_to_sticky)
         if not may_serve:
             return _BY_STATE[backend.state]
-        return Why.FULL if backend.full else Why.COOLING_DOWN
+        if backend.full:
+            return Why.FULL
+        return Why.COOLING_DOWN if self._cools_down(backend) else Why.LEFT_OUT
 
 
 class _AskedTier(Tier):

@@ -38,10 +38,13 @@ class SlowStart:
         self._starting: set[Backend] = set()
         self._allowed: dict[Backend, float] = {}
 
-    def copy(self) -> SlowStart:
-        """Give one that goes on from here, apart from this one."""
+    def copy(self, available: Sequence[Backend] = ()) -> SlowStart:
+        """Give one that goes on from here, apart from this one.
+
+        :param available: those that it is to begin with, too.
+        """
         made = SlowStart(self.duration, self._clock)
-        made._starting, made._allowed = set(self._starting), dict(self._allowed)
+        made._starting, made._allowed = {*self._starting, *available}, dict(self._allowed)
         return made
 
     def on_change(self, change: PoolChange) -> None:

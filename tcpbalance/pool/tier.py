@@ -23,7 +23,7 @@ from tcpbalance.rate_limited_log import FAILURES_EVERY, RateLimitedLog
 
 
 class PolicyFailureLog:
-    """Logs the exceptions of one pool's policy, a line a minute.
+    """Logs the failures of one pool's policy, a line a minute.
 
     :param policy: which pool and policy this is, for the log.
     :param clock: the clock.
@@ -34,21 +34,27 @@ class PolicyFailureLog:
 
     def __init__(self, policy: str, clock: Callable[[], float], timer: IReactorTime | None) -> None:
         self.policy = policy
-        self._lines = RateLimitedLog(self._write, clock, timer, FAILURES_EVERY)
+        self._lines: RateLimitedLog[str, Exception] = RateLimitedLog(
+            self._write, clock, timer, FAILURES_EVERY
+        )
 
-    def note(self, error: Exception) -> None:
-        """Take note of one."""
-        self._lines.note(None, error)
+    def note(self, error: Exception, instead: str = "round robin serves instead") -> None:
+        """Take note of one.
+
+        :param instead: what becomes of it.
+        """
+        self._lines.note(instead, error)
 
     def flush(self) -> None:
         """Write what is held back now."""
         self._lines.flush()
 
-    def _write(self, failures: Counter[None], last: Exception) -> None:
+    def _write(self, failures: Counter[str], last: Exception) -> None:
         self._log.failure(
-            "{policy} failed; round robin serves instead (failures since last reported: {times})",
+            "{policy} failed; {instead} (failures since last reported: {times})",
             Failure(last),  # type: ignore[no-untyped-call]  # Twisted's is not annotated
             policy=self.policy,
+            instead=", ".join(failures),
             times=failures.total(),
         )
 
@@ -97,14 +103,31 @@ class Tier:
     def preview(self, client: bytes | None) -> OrderPreview:
         """Say what the policy would yield; nothing changes by that.
 
+        Where that goes wrong, or names a backend twice or one of others, its order is not known.
+
         :param client: the client's packed address, None when it has none.
         """
-        if callable(getattr(self._policy, "preview", None)):
-            policy: PreviewablePolicy = self._policy  # type: ignore[assignment]  # it has that
-            return policy.preview(client)
-        return OrderPreview(
-            self.backends, len(self.backends) == 1, "a policy that does not say what it will do"
-        )
+        if not callable(getattr(self._policy, "preview", None)):
+            return self._unknown_order("a policy that does not say what it will do")
+        try:
+            return self._ask_for_preview(client)
+        except Exception as error:
+            self._failures.note(error, "explain does not know its order")
+            return self._unknown_order("a policy that has failed to say what it will do")
+
+    def _ask_for_preview(self, client: bytes | None) -> OrderPreview:
+        policy: PreviewablePolicy = self._policy  # type: ignore[assignment]  # it has that
+        backends, exact, by = policy.preview(client)
+        known = dict.fromkeys(backends)
+        for backend in known:
+            if backend not in self.members:
+                _refuse(backend)
+        if len(known) < len(backends):
+            raise LookupError("its preview must have each backend at most once")
+        return OrderPreview(backends, bool(exact), str(by))
+
+    def _unknown_order(self, by: str) -> OrderPreview:
+        return OrderPreview(self.backends, len(self.backends) == 1, by)
 
     def candidates(
         self, client: bytes | None, first: Backend | None = None

@@ -123,11 +123,13 @@ def _forget_affinity(balancer: Balancer, question: Question) -> Generator[None, 
     return [count]
 
 
-def _explain(balancer: Balancer, question: Question) -> Generator[None, None, list[dict[str, Any]]]:
+def _explain(balancer: Balancer, question: Question) -> Generator[None, None, list[Any]]:
     query = read_explain_query(question["query"])
     factory = balancer.factories.get(query.frontend)
-    yield from ()
-    return [] if factory is None else [explain(factory, query, balancer.waits_for(query.frontend))]
+    if factory is None:
+        return []
+    parts = yield from explain(factory, query, balancer.waits_for(query.frontend))
+    return parts
 
 
 def _session_id(question: Question) -> SessionId:

@@ -18,7 +18,7 @@ from tcpbalance.control.bans import BansQuery, check_space, frontends_with_bans,
 from tcpbalance.control.change_queue import ChangeQueue
 from tcpbalance.control.config_orders import ChangeConfig, Order
 from tcpbalance.control.events import Events
-from tcpbalance.control.explain import ExplainQuery
+from tcpbalance.control.explain import ExplainQuery, put_together
 from tcpbalance.control.finding import check_frontend, check_names, find_backend, find_pool
 from tcpbalance.control.in_pieces import in_pieces
 from tcpbalance.control.pool_events import PoolEvents
@@ -161,7 +161,7 @@ class FleetControls:
         answers: Answers = yield self._supervisor.questions.ask(EXPLAIN, {"query": query.parameters}, place)
         for worker, found in answers.given:
             if found and self._supervisor.serves(worker):
-                return {**found[0], "worker": place}
+                return {**put_together(found), "worker": place}
         answers.complete()
         raise ApiError(503, "not_serving", f"worker {place} does not serve {query.frontend} now: ask again")
 

@@ -48,8 +48,8 @@ END_SESSION = "end_session"
 """What is asked about the session of an ``id``, and what ends it."""
 
 EXPLAIN = "explain"
-"""Asks what would become of a connection, by a ``query`` as ``read_explain_query`` takes it; None where the
-worker has no such frontend at the time."""
+"""Asks what would become of a connection, by a ``query`` as ``read_explain_query`` takes it; nothing where
+the worker has no such frontend at the time."""
 
 FORGET_AFFINITY = "forget_affinity"
 """Has a worker forget, by a ``query`` as ``read_what_to_forget`` takes it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from ipaddress import ip_network
 from itertools import zip_longest
 from typing import Any
@@ -25,15 +25,18 @@ from tcpbalance.config.admission import LimitsConfig
 from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.config.quantities import Rate
-from tcpbalance.control.explain import explain, read_explain_query
+from tcpbalance.control.explain import explain, put_together, read_explain_query
+from tcpbalance.control.in_pieces import at_once
+from tcpbalance.pool import explanation
 from tcpbalance.pool.backend import AdminState, Backend
-from tcpbalance.pool.policies.base import PolicyFactory
+from tcpbalance.pool.policies.base import OrderPreview, PolicyFactory, PolicyTools
 from tcpbalance.pool.policies.least_connections import LeastConnections
 from tcpbalance.pool.policies.peak_ewma import PeakEwmaPolicy
 from tcpbalance.pool.policies.power_of_two_choices import PowerOfTwoChoices
 from tcpbalance.pool.policies.round_robin import RoundRobin
 from tcpbalance.pool.policies.source_hash import SourceHash
 from tcpbalance.pool.policies.weighted_random import WeightedRandom
+from tcpbalance.pool.pool import Pool
 
 EXACT: list[PolicyFactory] = [RoundRobin, LeastConnections, SourceHash]
 DRAWN: list[PolicyFactory] = [PowerOfTwoChoices, PeakEwmaPolicy, WeightedRandom]
@@ -52,7 +55,7 @@ def asked(scene: Scene, client: str, **more: str) -> dict[str, Any]:
     whole = (scene.pool, frontend.context, frontend.stats, scene.network.clock.getDelayedCalls())
     before = state_of(*whole)
     with capturedLogs() as logged:
-        answer = explain(frontend, query, frontend.registry.accept_pause.reasons)
+        answer = put_together(at_once(explain(frontend, query, frontend.registry.accept_pause.reasons)))
     # Not all of it, which would be long to show.
     assert [pair for pair in zip_longest(before, state_of(*whole)) if pair[0] != pair[1]] == []
     assert logged == []
@@ -289,6 +292,63 @@ def test_an_ejection_whose_time_is_over_is_not_taken_for_one(make_scene: Any) ->
     said = asked(scene, "198.51.100.7")
     assert sorted(names(said["pool"]["candidates"])) == [ONE, TWO]
     assert scene.pool.backends[0].state == "ejected"
+
+
+def test_a_backend_whose_ejection_is_over_begins_with_slow_start(make_scene: Any) -> None:
+    outlier = OutlierConfig(consecutive_failures=1, eject_for=5)
+    scene = make_scene([ONE, TWO], outlier=outlier, slow_start=10.0, retries=0)
+    scene.advance(100)
+    scene.backends[ONE].behaviour = "refuses"
+    while scene.pool.backends[0].state != "ejected":
+        scene.connect()
+        scene.run()
+    scene.backends[ONE].behaviour = "accepts"
+    scene.advance(6)
+    said = asked(scene, "198.51.100.7")["pool"]
+    assert said["exact"]
+    assert [(it["backend"], it["why"]) for it in said["candidates"]] == [(TWO, "policy"), (ONE, "slow_start")]
+    before = scene.pool.backends[1].stats.connect_attempts
+    scene.connect()
+    scene.run()
+    assert scene.pool.backends[1].stats.connect_attempts == before + 1
+
+
+def test_a_preview_that_leaves_a_backend_out_is_shown_as_that(make_scene: Any) -> None:
+    class FirstAlone:
+        def __init__(self, backends: Sequence[Backend], tools: PolicyTools) -> None:
+            self.backends = backends
+
+        def candidates(self, client: bytes | None) -> Iterator[Backend]:
+            yield self.backends[0]
+
+        def preview(self, client: bytes | None) -> OrderPreview:
+            return OrderPreview(self.backends[:1], True, "the first one")
+
+    scene = make_scene([ONE, TWO], balance=FirstAlone)
+    pool = asked(scene, "198.51.100.7")["pool"]
+    assert (names(pool["candidates"]), pool["exact"]) == ([ONE], True)
+    assert [(each["backend"], each["why"]) for each in pool["skipped"]] == [(TWO, "left_out")]
+
+
+class CountedBackend(Backend):
+    """One that counts how often it is looked at."""
+
+    looks = 0
+
+    @property
+    def load(self) -> int:
+        CountedBackend.looks += 1
+        return super().load
+
+
+def test_the_work_grows_no_faster_than_the_backends() -> None:
+    for count in (10, 100):
+        CountedBackend.looks = 0
+        backends = [CountedBackend(f"10.0.0.{number}:80") for number in range(1, count + 1)]
+        pool = Pool("web", backends, balance=SourceHash, bounded_load=1.25)
+        with explanation.asked(pool) as (_, selection):
+            selection.explain(b"\1\2\3\4")
+        assert CountedBackend.looks <= 8 * count
 
 
 def test_it_says_which_rule_decides_and_what_is_left(make_scene: Any) -> None:

@@ -12,7 +12,7 @@ from twisted.logger import LogEvent, capturedLogs, formatEvent
 
 from support.pools import names, some_backends, some_tools
 from tcpbalance.pool.backend import Backend
-from tcpbalance.pool.policies.base import Policy, PolicyFactory, PolicyTools
+from tcpbalance.pool.policies.base import OrderPreview, Policy, PolicyFactory, PolicyTools
 from tcpbalance.pool.policies.round_robin import RoundRobin
 from tcpbalance.pool.tier import PolicyFailureLog, Tier
 
@@ -47,6 +47,46 @@ def tier(balance: PolicyFactory, clock: Clock | None = None) -> Tier:
 
 def warnings(events: Iterable[LogEvent]) -> list[str]:
     return [text for text in map(formatEvent, events) if text]
+
+
+def previewing(preview: Callable[[Sequence[Backend]], Any]) -> PolicyFactory:
+    """A policy whose ``preview`` is *preview* of the backends, whatever that gives."""
+
+    class Some(RoundRobin):
+        def __init__(self, backends: Sequence[Backend], tools: PolicyTools) -> None:
+            super().__init__(backends, tools)
+            self.backends = backends
+
+        def preview(self, client: bytes | None) -> Any:
+            return preview(self.backends)
+
+    return Some
+
+
+def failing(backends: Sequence[Backend]) -> Any:
+    raise RuntimeError("out of ideas")
+
+
+@pytest.mark.parametrize(
+    "preview",
+    [
+        failing,
+        lambda _: None,
+        lambda backends: OrderPreview([*some_backends(1), *backends], True, "x"),
+        lambda backends: OrderPreview([*backends, backends[0]], True, "x"),
+        lambda _: OrderPreview([Weird()], True, "x"),  # type: ignore[list-item]  # such as it may be
+    ],
+)
+def test_a_preview_that_goes_wrong_says_nothing_of_the_order(preview: Any) -> None:
+    its = tier(previewing(preview))
+    with capturedLogs() as events:
+        found = [its.preview(None) for _ in range(2)]
+    assert found == 2 * [OrderPreview(its.backends, False, "a policy that has failed to say what it will do")]
+    (line,) = warnings(events)
+    assert line.startswith(f"{POLICY} failed; explain does not know its order")
+    with capturedLogs() as events:
+        assert set(its.candidates(None)) == its.members
+    assert warnings(events) == []
 
 
 class Weird:
