@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from io import BytesIO
 from typing import Any
 from urllib.parse import parse_qsl
@@ -11,11 +11,13 @@ import attrs
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IAddress, IDelayedCall, IPushProducer
 from twisted.internet.protocol import ServerFactory, connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, Request
 from zope.interface import implementer
 
 from tcpbalance.control.api_request import ApiAnswer, ApiError, ApiRequest, BeginStream
+from tcpbalance.control.in_pieces import in_pieces
 from tcpbalance.control.stream_writer import StreamWriter
 from tcpbalance.event import OneTimeEvent
 from tcpbalance.net.addresses import address_text
@@ -192,7 +194,8 @@ class AdminConnection(HTTPChannel):
             answer = attrs.evolve(answer, stream=None)
         self._is_answered = True
         if answer.stream is None:
-            AnswerWriter(self.factory.reactor, request, answer).begin()
+            write_head(request, answer)
+            AnswerWriter(self.factory.reactor, request, answer.body).begin()
         else:
             self._begin_stream(answer.stream, answer, request)
 
@@ -259,52 +262,63 @@ class AnswerWriter:
 
     :param reactor: IReactorTime.
     :param request: that is answered.
+    :param pieces: of the body.
     """
 
-    def __init__(self, reactor: Any, request: Request, answer: ApiAnswer) -> None:
+    _log = Logger()
+
+    def __init__(self, reactor: Any, request: Request, pieces: Iterable[bytes]) -> None:
         self._reactor = reactor
         self._request = request
-        self._answer = answer
-        self._pieces: Iterator[bytes] = iter(answer.body)
-        self._next: IDelayedCall | None = None
+        self._pieces: Iterator[bytes] = iter(pieces)
+        self._is_paused = False
+        self._is_writing = False
 
     def begin(self) -> None:
-        """Write the head and the first piece."""
-        request = self._request
-        write_head(request, self._answer)
-        request.registerProducer(self, True)
-        request.notifyFinish().addErrback(lambda _: self.stopProducing())
-        self._write()
+        """Write what follows the head."""
+        self._request.registerProducer(self, True)
+        self._request.notifyFinish().addErrback(lambda _: self.stopProducing())
+        self._go_on()
 
-    def _write(self) -> None:
-        self._next = None
-        piece = next(self._pieces, None)
-        if piece is None:
+    def _go_on(self) -> None:
+        self._is_writing = True
+        written = in_pieces(self._reactor, self._write())
+        written.addErrback(self._has_failed)
+
+    def _write(self) -> Generator[None, None, None]:
+        """Write until the client does not keep up, or all is written."""
+        for piece in self._pieces:
+            if piece:
+                self._request.write(piece)
+            yield
+            if self._is_paused:
+                self._is_writing = False
+                return
+        self._is_writing = False
+        if not self._is_paused:
             self._request.unregisterProducer()
             self._request.finish()
-            return
-        self._next = self._reactor.callLater(0, self._write)
-        if piece:
-            self._request.write(piece)
+
+    def _has_failed(self, failure: Failure) -> None:
+        """Cut the answer short, so that it is not taken for the whole."""
+        self._log.failure("an answer of the admin side could not be made", failure)
+        self.stopProducing()
+        self._request.loseConnection()
 
     def pauseProducing(self) -> None:
         """Twisted's call: the client does not keep up."""
-        self._stop_writing()
+        self._is_paused = True
 
     def resumeProducing(self) -> None:
         """Twisted's call: there is space for more."""
-        if self._next is None:
-            self._next = self._reactor.callLater(0, self._write)
+        self._is_paused = False
+        if not self._is_writing:
+            self._go_on()
 
     def stopProducing(self) -> None:
         """Twisted's call: the client is gone."""
-        self._stop_writing()
+        self._is_paused = True
         self._pieces = iter(())
-
-    def _stop_writing(self) -> None:
-        if self._next is not None:
-            self._next.cancel()
-            self._next = None
 
 
 class AdminFactory(ServerFactory):

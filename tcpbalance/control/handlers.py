@@ -8,13 +8,14 @@ from typing import Any
 from attrs import frozen
 from twisted.internet.defer import Deferred
 
-from tcpbalance.control.api_request import ApiAnswer, ApiRequest
+from tcpbalance.control.api_request import JSON, ApiAnswer, ApiRequest
 from tcpbalance.control.controls import Controls
 from tcpbalance.control.finding import check_frontend, named
 from tcpbalance.control.json_pieces import json_pieces
 from tcpbalance.control.parameters import check_parameters, read_parameter, read_truth
 from tcpbalance.control.report import EVERYTHING, Scope
 from tcpbalance.control.routes import ApiRoute
+from tcpbalance.control.shared_views import SharedViews
 from tcpbalance.control.view import View
 
 
@@ -23,10 +24,12 @@ class Handlers:
     """Serves the requests.
 
     :param controls: what they ask.
+    :param views: of the state.
     :param about: what never changes of this balancer, such as its version.
     """
 
     _controls: Controls
+    _views: SharedViews
     _about: Mapping[str, Any]
 
     def routes(self) -> list[ApiRoute]:
@@ -43,8 +46,7 @@ class Handlers:
 
     def _show(self, scope: Scope, part: Callable[[View], object]) -> Deferred[ApiAnswer]:
         """Answer with a part of the view."""
-        view = self._controls.view(scope)
-        return view.addCallback(lambda its: ApiAnswer(body=json_pieces(part(its))))
+        return self._views.answer(scope, lambda view: json_pieces(part(view)), JSON)
 
     def _status(self, request: ApiRequest) -> Deferred[ApiAnswer]:
         return self._show(

@@ -10,7 +10,6 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 
 from tcpbalance.control.api_request import ApiAnswer, ApiRequest
-from tcpbalance.control.controls import Controls
 from tcpbalance.control.exposition import (
     OPENMETRICS_TEXT,
     PROMETHEUS_TEXT,
@@ -20,8 +19,9 @@ from tcpbalance.control.exposition import (
     wants_openmetrics,
     with_label,
 )
-from tcpbalance.control.report import LOOP_LAG
+from tcpbalance.control.report import EVERYTHING, LOOP_LAG
 from tcpbalance.control.routes import ApiRoute
+from tcpbalance.control.shared_views import SharedViews
 from tcpbalance.control.view import View
 from tcpbalance.stats import ABOVE, BackendStats, FrontendStats, PoolStats, SessionStats, add_up
 
@@ -63,12 +63,12 @@ _NAMES = {
 class MetricsHandler:
     """Serves ``/metrics``.
 
-    :param controls: what is asked.
+    :param views: of the state.
     :param about: see ``Handlers``.
     """
 
-    def __init__(self, controls: Controls, about: Mapping[str, Any]) -> None:
-        self._controls = controls
+    def __init__(self, views: SharedViews, about: Mapping[str, Any]) -> None:
+        self._views = views
         self._about = about
 
     def routes(self) -> list[ApiRoute]:
@@ -78,10 +78,8 @@ class MetricsHandler:
     def _metrics(self, request: ApiRequest) -> Deferred[ApiAnswer]:
         openmetrics = wants_openmetrics(request.headers.get("accept", ""))
         kind = OPENMETRICS_TEXT if openmetrics else PROMETHEUS_TEXT
-        return self._controls.view().addCallback(
-            lambda view: ApiAnswer(
-                content_type=kind, body=expose(metrics_of(view, self._about), openmetrics=openmetrics)
-            )
+        return self._views.answer(
+            EVERYTHING, lambda view: expose(metrics_of(view, self._about), openmetrics=openmetrics), kind
         )
 
 

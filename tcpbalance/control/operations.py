@@ -22,6 +22,7 @@ from tcpbalance.control.metrics import MetricsHandler
 from tcpbalance.control.routes import ApiRoute, ApiRoutes
 from tcpbalance.control.running_config import RunningConfigHandler
 from tcpbalance.control.session_handlers import SessionHandlers
+from tcpbalance.control.shared_views import SharedViews
 
 
 class HasRoutes(Protocol):
@@ -37,8 +38,9 @@ def operations(controls: Controls, about: Mapping[str, Any]) -> ApiRoutes:
 
     :param about: see ``Handlers``.
     """
+    views = SharedViews(controls)
     handlers: list[HasRoutes] = [
-        Handlers(controls, about),
+        Handlers(controls, views, about),
         AffinityHandlers(controls),
         BanHandlers(controls),
         BackendHandlers(controls),
@@ -50,7 +52,7 @@ def operations(controls: Controls, about: Mapping[str, Any]) -> ApiRoutes:
         ExplainHandlers(controls),
         HealthHandlers(controls),
         LogHandlers(controls),
-        MetricsHandler(controls, about),
+        MetricsHandler(views, about),
         RunningConfigHandler(controls),
         SessionHandlers(controls),
     ]

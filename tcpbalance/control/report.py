@@ -76,6 +76,13 @@ class Scope:
         """All of it, for JSON."""
         return attrs.asdict(self)
 
+    @property
+    def has_many(self) -> bool:
+        """Whether more than a frontend or a backend is asked for, and what processes take."""
+        if self.backend is not None:
+            return False
+        return self.pools is None or len(self.pools) > 0 or self.frontends is None or len(self.frontends) > 1
+
     def has(self, key: CountersKey) -> bool:
         """Whether these counters are asked for."""
         kind, name, *more = key

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
 from tcpbalance.control.admin_http import (
@@ -25,6 +26,7 @@ from tcpbalance.control.admin_http import (
     AdminFactory,
 )
 from tcpbalance.control.api_request import ApiAnswer, ApiError, ApiRequest, StreamSink
+from tcpbalance.control.in_pieces import MAX_WORK_IN_A_TURN
 from tcpbalance.control.stream_writer import MAX_UNREAD
 
 
@@ -70,6 +72,14 @@ class Scene:
         connection.dataReceived(data)
         self.clock.pump([0] * 10)
         return transport
+
+    def have_one_turn(self) -> None:
+        """Do what is due, which is one thing, and not what follows from it."""
+        due: list[Any] = [it for it in self.clock.getDelayedCalls() if it.getTime() <= self.clock.seconds()]
+        (call,) = due
+        work, arguments = call.func, call.args
+        call.cancel()
+        work(*arguments)
 
 
 def hello(request: ApiRequest) -> Deferred[ApiAnswer]:
@@ -239,15 +249,33 @@ def test_one_client_more_than_can_be_served_is_closed(scene: Scene) -> None:
     assert scene.factory.buildProtocol(None) is not None
 
 
-def test_a_long_answer_goes_out_as_the_client_takes_it(scene: Scene) -> None:
-    made: list[int] = []
+class SlowPieces:
+    """The body of an answer, each piece of which is the work of a turn.
 
-    def pieces() -> Iterator[bytes]:
-        for number in range(5):
-            made.append(number)
+    :ivar made: the numbers of those that are made.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, count: int = 5) -> None:
+        self.now = 0.0
+        self.made: list[int] = []
+        self._count = count
+        monkeypatch.setattr("time.perf_counter", lambda: self.now)
+
+    def __iter__(self) -> Iterator[bytes]:
+        for number in range(self._count):
+            self.made.append(number)
+            self.now += MAX_WORK_IN_A_TURN
             yield b"%d" % number
 
-    scene.answer = lambda _: succeed(ApiAnswer(body=pieces(), headers={"content-length": "5"}))
+
+@pytest.fixture
+def pieces(monkeypatch: pytest.MonkeyPatch) -> SlowPieces:
+    return SlowPieces(monkeypatch)
+
+
+def test_a_long_answer_goes_out_as_the_client_takes_it(scene: Scene, pieces: SlowPieces) -> None:
+    made = pieces.made
+    scene.answer = lambda _: succeed(ApiAnswer(body=pieces, headers={"content-length": "5"}))
     connection, transport = scene.connect()
     connection.dataReceived(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     assert made == [0]
@@ -261,15 +289,38 @@ def test_a_long_answer_goes_out_as_the_client_takes_it(scene: Scene) -> None:
     assert transport.disconnecting
 
 
-def test_of_a_client_that_goes_away_in_the_middle_no_more_is_made(scene: Scene) -> None:
-    made: list[int] = []
+def test_all_answers_together_have_the_work_of_a_turn(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces = SlowPieces(monkeypatch)
+    scene.answer = lambda _: succeed(ApiAnswer(body=pieces))
+    transports = []
+    for _ in range(3):
+        connection, transport = scene.connect()
+        connection.dataReceived(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        transports.append(transport)
+    assert pieces.made == [0]
+    for turn in range(2, 16):
+        scene.have_one_turn()
+        assert len(pieces.made) == turn
+    scene.clock.pump([0] * 10)
+    assert [body_of(transport)[-5:] for transport in transports] == 3 * [b"0\r\n\r\n"]
 
-    def pieces() -> Iterator[bytes]:
-        for number in range(5):
-            made.append(number)
-            yield b"%d" % number
 
-    scene.answer = lambda _: succeed(ApiAnswer(body=pieces()))
+def test_an_answer_that_cannot_be_made_is_cut_short(scene: Scene) -> None:
+    def body() -> Iterator[bytes]:
+        yield b"a"
+        raise RuntimeError("broken")
+
+    scene.answer = lambda _: succeed(ApiAnswer(body=body()))
+    with capturedLogs() as logged:
+        transport = scene.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert [str(event["log_failure"].value) for event in logged] == ["broken"]
+    assert transport.disconnecting
+    assert body_of(transport) == b"1\r\na\r\n"
+
+
+def test_of_a_client_that_goes_away_in_the_middle_no_more_is_made(scene: Scene, pieces: SlowPieces) -> None:
+    made = pieces.made
+    scene.answer = lambda _: succeed(ApiAnswer(body=pieces))
     connection, _ = scene.connect()
     connection.dataReceived(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     connection.connectionLost(Failure(ConnectionDone()))

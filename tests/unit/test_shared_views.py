@@ -1,0 +1,143 @@
+"""Views that requests share, and how many there may be at a time."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred, fail, succeed
+
+from tcpbalance.control.api_request import ApiAnswer, ApiError
+from tcpbalance.control.report import EVERYTHING, Scope
+from tcpbalance.control.shared_views import MAX_VIEWS, SharedViews
+
+FEW = [
+    Scope(frontends=(), pools=()),
+    Scope(frontends=("web",), pools=()),
+    Scope(frontends=(), pools=("web",), backend="a"),
+]
+MANY = [EVERYTHING, Scope(frontends=()), Scope(pools=()), Scope(frontends=(), pools=("web",))]
+
+
+class Looks:
+    """What looks at the state, which comes when a test has it come."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Scope, Deferred[Any]]] = []
+
+    def view(self, scope: Scope) -> Deferred[Any]:
+        view: Deferred[Any] = Deferred()
+        self.asked.append((scope, view))
+        return view
+
+    def come(self, view: Any) -> None:
+        self.asked.pop(0)[1].callback(view)
+
+
+@pytest.fixture
+def looks() -> Looks:
+    return Looks()
+
+
+@pytest.fixture
+def views(looks: Looks) -> SharedViews:
+    controls: Any = looks
+    return SharedViews(controls)
+
+
+def at_once(error: ApiError | None = None) -> SharedViews:
+    """Give those of one that looks at once, or cannot."""
+    controls: Any = SimpleNamespace(view=lambda _: succeed({"of": 1}) if error is None else fail(error))
+    return SharedViews(controls)
+
+
+def made(view: Any) -> Iterator[bytes]:
+    yield str(view["of"]).encode()
+    yield b"end"
+
+
+def ask(views: SharedViews, scope: Scope = EVERYTHING) -> Deferred[ApiAnswer]:
+    return views.answer(scope, made, "text/plain")
+
+
+def body(asked: Deferred[ApiAnswer]) -> list[bytes]:
+    assert isinstance(asked.result, ApiAnswer)
+    return list(asked.result.body)
+
+
+def test_those_that_come_meanwhile_share_the_next_view(looks: Looks, views: SharedViews) -> None:
+    first, second, third = (ask(views) for _ in range(3))
+    other = ask(views, Scope(pools=()))
+    assert [scope for scope, _ in looks.asked] == [EVERYTHING, Scope(pools=())]
+    looks.come({"of": 1})
+    assert (second.called, third.called) == (False, False)
+    assert [scope for scope, _ in looks.asked] == [Scope(pools=()), EVERYTHING]
+    looks.come({"of": "frontends"})
+    looks.come({"of": 2})
+    assert [body(each)[0] for each in (first, second, third, other)] == [b"1", b"2", b"2", b"frontends"]
+    ask(views)
+    assert len(looks.asked) == 1
+
+
+def test_all_that_wait_for_a_view_get_the_reason_why_there_is_none(looks: Looks, views: SharedViews) -> None:
+    asked = [ask(views) for _ in range(3)]
+    for _ in range(2):
+        looks.asked.pop(0)[1].errback(ApiError(503, "worker_silent", "ask again"))
+    found: list[Any] = []
+    for each in asked:
+        each.addErrback(found.append)
+    assert [str(failure.value) for failure in found] == 3 * ["ask again"]
+
+
+def test_what_cannot_be_made_of_a_view_is_the_answer(looks: Looks, views: SharedViews) -> None:
+    def refuse(view: Any) -> Any:
+        raise ApiError(404, "no_such_pool", "there is no such pool")
+
+    found: list[Any] = []
+    views.answer(EVERYTHING, refuse, "text/plain").addErrback(found.append)
+    looks.come({})
+    assert found[0].value.status == 404
+
+
+@pytest.mark.parametrize("scope", MANY)
+def test_a_view_that_is_not_read_keeps_its_place(scope: Scope) -> None:
+    views = at_once()
+    unread: list[Any] = []
+    for _ in range(MAX_VIEWS):
+        ask(views, scope).addCallback(unread.append)
+    with pytest.raises(ApiError, match="8 views are being read: ask again") as refused:
+        ask(views, scope)
+    assert (refused.value.status, refused.value.code) == (503, "too_many_unread")
+    for few in FEW:
+        assert ask(views, few).called
+    gc.disable()
+    try:
+        list(unread.pop().body)  # is read
+        assert ask(views, scope).addCallback(unread.append).called
+        with pytest.raises(ApiError):
+            ask(views, scope)
+        begun = iter(unread.pop().body)
+        next(begun)
+        with pytest.raises(ApiError):
+            ask(views, scope)
+        del begun  # is given up
+        assert ask(views, scope).called
+    finally:
+        gc.enable()
+
+
+def test_small_views_are_not_counted() -> None:
+    views = at_once()
+    unread: list[Any] = []
+    for scope in FEW * MAX_VIEWS:
+        ask(views, scope).addCallback(unread.append)
+    assert ask(views).called
+
+
+def test_one_that_cannot_be_looked_at_at_all_leaves_nothing() -> None:
+    views = at_once(ApiError(503, "x", "x"))
+    for _ in range(2 * MAX_VIEWS):
+        ask(views).addErrback(lambda _: None)
