@@ -61,18 +61,20 @@ class BannedNetworks:
             end = max(end, until)
         return end
 
-    def add(self, key: bytes, until: float, now: float) -> None:
+    def add(self, key: bytes, until: float, now: float) -> float:
         """Ban one; of two bans, the later end counts. Of too many, the one that ends first is banned no more.
 
         :param key: see `network_key`.
+        :returns: the end that counts.
         """
         family, shift, number = self._place(key)
         networks = family.setdefault(shift, {})
-        networks[number] = max(until, networks.get(number, until))
+        counts = networks[number] = max(until, networks.get(number, until))
         self.last_end = max(self.last_end, until)
         if len(self) > MAX_BANNED_NETWORKS:
             first, _ = min(self.ends(), key=lambda ban: ban[1])
             self.remove(first, now)
+        return counts
 
     def remove(self, key: bytes, now: float) -> bool:
         """Ban one no more.

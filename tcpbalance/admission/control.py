@@ -187,30 +187,33 @@ class AdmissionControl:
             return False
         return self._networks.end_for(client) > now
 
-    def ban(self, key: bytes, until: float) -> None:
+    def ban(self, key: bytes, until: float) -> float:
         """Take over a ban that another process has decided; the later end of two counts.
 
         :param key: what the client is known by, see ``clients.group``; or a network, see
             ``banned_networks.network_key``.
         :param until: the end of the ban, by the clock.
+        :returns: the end that counts.
         """
         now = self._clock()
         if not self._limited or until <= now:
-            return
+            return until
         if is_network(key):
-            networks = self._networks = self._networks or BannedNetworks()
-            networks.add(key, until, now)
-            return
+            networks = self._networks = BannedNetworks() if self._networks is None else self._networks
+            return networks.add(key, until, now)
         client = self.clients.take(key)
-        client.banned_until = max(client.banned_until, until)
+        counts = client.banned_until = max(client.banned_until, until)
         self.clients.rest(key, client, now)
+        return counts
 
-    def ban_for(self, key: bytes, seconds: float) -> None:
+    def ban_for(self, key: bytes, seconds: float) -> float:
         """Ban a client or a network from now on; of two bans, the later end counts.
 
         :param key: see `ban`.
+        :returns: the seconds until the end that counts.
         """
-        self.ban(key, self._clock() + seconds)
+        now = self._clock()
+        return self.ban(key, now + seconds) - now
 
     def lift_ban(self, key: bytes) -> bool:
         """Ban a client or a network no longer, and count the refusals of a client anew.
@@ -220,12 +223,18 @@ class AdmissionControl:
         """
         now = self._clock()
         if is_network(key):
-            return self._networks is not None and self._networks.remove(key, now)
+            return self._networks is not None and self._lift_network(self._networks, key, now)
         client = self.clients.take(key)
         was_banned = client.banned_until > now
         client.banned_until = client.window_ends = NEVER
         client.refusals = 0
         self.clients.rest(key, client, now)
+        return was_banned
+
+    def _lift_network(self, networks: BannedNetworks, key: bytes, now: float) -> bool:
+        was_banned = networks.remove(key, now)
+        if not len(networks):
+            self._networks = None
         return was_banned
 
     def bans(self) -> Iterator[tuple[bytes, float]]:
@@ -237,11 +246,11 @@ class AdmissionControl:
         for key, until in self.clients.banned(now):
             yield key, until - self._clock()
 
-    @property
-    def banned_networks(self) -> int:
-        """How many networks are banned."""
+    def banned_networks(self, beside: bytes) -> int:
+        """Count the networks that are banned beside one."""
         now = self._clock()
-        return 0 if self._networks is None else sum(until > now for _, until in self._networks.ends())
+        ends = () if self._networks is None else self._networks.ends()
+        return sum(until > now and key != beside for key, until in ends)
 
     def release(self, client: bytes | None) -> None:
         """Take note that a connection that came in has ended.

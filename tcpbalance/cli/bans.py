@@ -63,7 +63,11 @@ def _add(client: AdminClient, arguments: argparse.Namespace) -> None:
         "bans",
         content={"frontend": arguments.frontend, "client": arguments.add, "for": arguments.time},
     )
-    print(f"{ban['client']}: banned at {', '.join(ban['frontends'])} until {ban['until']}")
+    ends: dict[str, list[str]] = {}
+    for its in ban["bans"]:
+        ends.setdefault(its["until"], []).append(its["frontend"])
+    for until, frontends in ends.items():
+        print(f"{ban['client']}: banned at {', '.join(frontends)} until {until}")
 
 
 def _lift(client: AdminClient, arguments: argparse.Namespace) -> None:

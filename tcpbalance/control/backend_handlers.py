@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, succeed
-from twisted.python.failure import Failure
 
 from tcpbalance.config.draft import Mistakes
-from tcpbalance.config.errors import BrokenRules, Mistake, key_text
 from tcpbalance.config.messages import must_be_one_of
 from tcpbalance.config.plain import duration
 from tcpbalance.config.pools import MAX_WEIGHT
@@ -24,10 +21,11 @@ from tcpbalance.control.config_orders import (
     with_weight,
     without_backend,
 )
+from tcpbalance.control.config_refusals import change_refused, mistakes_text
 from tcpbalance.control.controls import Controls
 from tcpbalance.control.request_body import read_object
 from tcpbalance.control.routes import ApiRoute
-from tcpbalance.errors import SettingError, TcpbalanceError
+from tcpbalance.errors import SettingError
 from tcpbalance.pool.backend import AdminState
 
 _STATES = [state.value for state in AdminState]
@@ -126,7 +124,7 @@ class BackendHandlers:
         try:
             backend = read_backend(content, self._controls.configured.file.path.parent)
         except Mistakes as error:
-            raise ApiError(400, "bad_backend", _text(error.mistakes)) from error
+            raise ApiError(400, "bad_backend", mistakes_text(error.mistakes)) from error
         change = with_backend(pool, backend)
         added = log_change(
             request,
@@ -151,25 +149,6 @@ class BackendHandlers:
 
     def _show(self, request: ApiRequest, backend: str, lasts: dict[str, str], status: int = 200) -> ApiAnswer:
         return ApiAnswer.of({**self._controls.backend(request.names["pool"], backend), **lasts}, status)
-
-
-def change_refused(failure: Failure) -> None:
-    """Say why a configuration is refused; an errback.
-
-    :raises ApiError: always.
-    """
-    failure.trap(TcpbalanceError)  # type: ignore[no-untyped-call]  # Twisted's
-    error = failure.value
-    assert isinstance(error, TcpbalanceError)
-    if isinstance(error, ApiError):
-        raise error
-    text = _text(error.mistakes) if isinstance(error, Mistakes | BrokenRules) else str(error)
-    raise ApiError(409, "refused", text) from error
-
-
-def _text(mistakes: Iterable[Mistake]) -> str:
-    """Word mistakes, one a line, as those of the file."""
-    return "\n".join(f"{key_text(m.path)} {m.message}".strip() for m in mistakes)
 
 
 def _state(value: object) -> AdminState:

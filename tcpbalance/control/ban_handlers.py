@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from time import time
 from typing import Any
 
@@ -12,7 +14,7 @@ from tcpbalance.admission.report import ban_facts, client_text
 from tcpbalance.config.messages import value_text
 from tcpbalance.config.quantities import Duration
 from tcpbalance.control.api_request import ApiAnswer, ApiError, ApiRequest
-from tcpbalance.control.bans import read_banned, read_bans_query, shown_end
+from tcpbalance.control.bans import read_banned, read_bans_query, shown_ban, shown_end
 from tcpbalance.control.changes_log import log_change
 from tcpbalance.control.controls import Controls
 from tcpbalance.control.parameters import check_parameters
@@ -53,18 +55,19 @@ class BanHandlers:
             raise ApiError(400, "bad_value", f"frontend must be a name, got {value_text(frontend)}")
         banned, seconds = _banned(wanted["client"]), _seconds(wanted["for"])
 
-        def ban() -> Deferred[ApiAnswer]:
-            frontends = self._controls.ban(frontend, banned, seconds)
-            if not frontends:
+        def ban() -> Deferred[dict[str, float]]:
+            ends = self._controls.ban(frontend, banned, seconds)
+            if not ends:
                 raise ApiError(409, "no_limits", "no frontend can ban: none has limits on clients in force")
-            for name in frontends:
+            lasting = {name: left if left > seconds + 0.001 else seconds for name, left in ends.items()}
+            for name, left in lasting.items():
                 by = {"count": 1, "by": request.peer}
-                self._controls.events.add("ban", {**ban_facts(name, banned, seconds), **by})
-            end = shown_end(banned, seconds, time())
-            return succeed(ApiAnswer.of({"frontend": frontend, **end, "frontends": list(frontends)}))
+                self._controls.events.add("ban", {**ban_facts(name, banned, left), **by})
+            return succeed(lasting)
 
         what = f"bans client {client_text(banned)} at {_where(frontend)} for {seconds:g} s"
-        return log_change(request, what, ban)
+        banned_for = log_change(request, what, ban, partial(_outcome, seconds))
+        return banned_for.addCallback(lambda lasting: _answer(frontend, banned, lasting))
 
     def _lift(self, request: ApiRequest) -> Deferred[ApiAnswer]:
         check_parameters(request.query, ("frontend",))
@@ -81,6 +84,20 @@ class BanHandlers:
             return succeed(ApiAnswer.of({"client": text, "frontends": list(frontends)}))
 
         return log_change(request, f"lifts the ban of client {text} at {_where(frontend)}", lift)
+
+
+def _outcome(seconds: float, lasting: Mapping[str, float]) -> str:
+    """Say where a ban that there was before lasts longer than one of so many seconds."""
+    longer = [f"{left:.0f} s at frontend {name}" for name, left in lasting.items() if left != seconds]
+    return f"done, it was banned for longer before: {', '.join(longer)}" if longer else "done"
+
+
+def _answer(frontend: str | None, banned: bytes, lasting: Mapping[str, float]) -> ApiAnswer:
+    """Show what counts at each frontend, and the first of these ends."""
+    now = time()
+    first = shown_end(banned, min(lasting.values()), now)
+    bans = [shown_ban((name, banned, left), now) for name, left in lasting.items()]
+    return ApiAnswer.of({"frontend": frontend, **first, "frontends": list(lasting), "bans": bans})
 
 
 def _where(frontend: str | None) -> str:

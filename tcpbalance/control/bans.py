@@ -129,7 +129,7 @@ def check_space(key: bytes, frontend: str, networks: int) -> None:
     """See whether a network may be banned beside those that are.
 
     :param key: of what is to be banned.
-    :param networks: how many are banned at the frontend.
+    :param networks: how many others are banned at the frontend.
     :raises ApiError: it may not.
     """
     if is_network(key) and networks >= MAX_BANNED_NETWORKS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -81,12 +81,12 @@ class Controls(Protocol):
         """List the clients that are banned."""
         ...
 
-    def ban(self, frontend: str | None, banned: bytes, seconds: float) -> Sequence[str]:
+    def ban(self, frontend: str | None, banned: bytes, seconds: float) -> Mapping[str, float]:
         """Ban a client or a network in all processes; of two bans, the later end counts.
 
         :param frontend: its name; None for all that can.
         :param banned: what it is known by; see ``bans.read_banned``.
-        :returns: the names of the frontends.
+        :returns: the seconds until the end that counts, by the names of the frontends.
         :raises ApiError: there is no such frontend, it has no limits on clients, or too many networks are
             banned there.
         """

@@ -11,9 +11,10 @@ from tcpbalance.config import plain
 from tcpbalance.config.addresses import Network
 from tcpbalance.config.models import MAX_DEBUG_NETWORKS
 from tcpbalance.control.api_request import ApiAnswer, ApiError, ApiRequest
-from tcpbalance.control.backend_handlers import UNTIL_RELOAD, change_refused
+from tcpbalance.control.backend_handlers import UNTIL_RELOAD
 from tcpbalance.control.changes_log import log_change
 from tcpbalance.control.config_orders import with_debug_clients
+from tcpbalance.control.config_refusals import change_refused
 from tcpbalance.control.controls import Controls
 from tcpbalance.control.request_body import read_object
 from tcpbalance.control.routes import ApiRoute

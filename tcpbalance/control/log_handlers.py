@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, get_args
 
 from twisted.internet.defer import Deferred
@@ -11,13 +12,17 @@ from twisted.logger import Logger
 from tcpbalance.config.log import LevelName
 from tcpbalance.config.messages import must_be_one_of
 from tcpbalance.control.api_request import ApiAnswer, ApiError, ApiRequest
-from tcpbalance.control.backend_handlers import UNTIL_RELOAD, change_refused
+from tcpbalance.control.backend_handlers import UNTIL_RELOAD
+from tcpbalance.control.changes_log import log_change
 from tcpbalance.control.config_orders import with_log_level
+from tcpbalance.control.config_refusals import change_refused
 from tcpbalance.control.controls import Controls
 from tcpbalance.control.request_body import read_object
 from tcpbalance.control.routes import ApiRoute
 
 _LEVELS = get_args(LevelName)
+_WITH_CHANGES = ("debug", "info")
+"""Levels with which the line of a change is in the log."""
 
 
 class LogHandlers:
@@ -46,8 +51,13 @@ class LogHandlers:
         level = read_object(request, ("level",))["level"]
         if level not in _LEVELS:
             raise ApiError(400, "bad_level", f"level {must_be_one_of(level, _LEVELS)}")
-        # Not with the outcome, as other changes are: a level that leaves this line out applies by then.
-        self._log.info("admin: {peer} sets the level of the log to {wanted}", peer=request.peer, wanted=level)
-        changed = self._controls.change_config(with_log_level(level), nullcontext)
-        changed.addErrback(change_refused)
+        what = f"sets the level of the log to {level}"
+        if level not in _WITH_CHANGES:
+            # What has come of it is not in the log then.
+            self._log.info("admin: {peer} {what}", peer=request.peer, what=what)
+        changed = log_change(request, what, partial(self._set_level, level))
         return changed.addCallback(lambda _: ApiAnswer.of({**self._shown(), **UNTIL_RELOAD}))
+
+    def _set_level(self, level: LevelName) -> Deferred[Any]:
+        changed = self._controls.change_config(with_log_level(level), nullcontext)
+        return changed.addErrback(change_refused)

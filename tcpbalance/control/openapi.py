@@ -198,7 +198,14 @@ DESCRIBED_PATHS: dict[str, Any] = {
         ),
         post=_operation(
             "Ban a client or a network.",
-            table(frontend=TEXT_OR_NULL, client=TEXT, until=TIME, seconds=NUMBER, frontends=array(TEXT)),
+            table(
+                frontend=TEXT_OR_NULL,
+                client=TEXT,
+                until={**TIME, "description": "The first of the ends that count."},
+                seconds=NUMBER,
+                frontends=array(TEXT),
+                bans=array(ref("Ban")),
+            ),
             body=ref("NewBan"),
         ),
     ),

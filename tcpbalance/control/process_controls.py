@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from functools import partial
 from time import monotonic, time
 from typing import Any
@@ -123,14 +123,12 @@ class ProcessControls:
         found = ((name, client, left) for name, admission in able for client, left in admission.bans())
         return in_pieces(self._reactor, list_bans(found, query, time()))
 
-    def ban(self, frontend: str | None, banned: bytes, seconds: float) -> Sequence[str]:
+    def ban(self, frontend: str | None, banned: bytes, seconds: float) -> Mapping[str, float]:
         """See ``Controls``."""
         able = frontends_with_bans(self.config, frontend)
         for name in able:
-            check_space(banned, name, self._admission(name).banned_networks)
-        for name in able:
-            self._admission(name).ban_for(banned, seconds)
-        return able
+            check_space(banned, name, self._admission(name).banned_networks(banned))
+        return {name: self._admission(name).ban_for(banned, seconds) for name in able}
 
     def lift_ban(self, frontend: str | None, banned: bytes) -> Sequence[str]:
         """See ``Controls``."""

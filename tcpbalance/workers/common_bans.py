@@ -64,13 +64,17 @@ class CommonBans:
                     self.on_event("ban", ban_facts(frontend, bytes.fromhex(client), until - self._clock()))
                 worker.send({"bans_taken": True})
 
-    def banned_networks(self, frontend: str) -> int:
-        """How many networks are banned at a frontend."""
-        return self._bans.networks(frontend, self._clock())
+    def banned_networks(self, frontend: str, beside: bytes) -> int:
+        """Count the networks that are banned at a frontend beside one."""
+        return self._bans.networks(frontend, beside, self._clock())
 
-    def ban_for(self, frontend: str, client: bytes, seconds: float) -> None:
-        """Ban a client or a network in all workers, from now on; of two bans, the later end counts."""
-        self._add(None, frontend, client, self._clock() + seconds)
+    def ban_for(self, frontend: str, client: bytes, seconds: float) -> float:
+        """Ban a client or a network in all workers, from now on; of two bans, the later end counts.
+
+        :returns: the seconds until the end that counts.
+        """
+        now = self._clock()
+        return self._add(None, frontend, client, now + seconds) - now
 
     def lift_ban(self, frontend: str, client: bytes) -> bool:
         """Ban a client no longer, in all workers.
@@ -95,13 +99,14 @@ class CommonBans:
     def _has(self, frontend: str) -> bool:
         return self._limited is None or frontend in self._limited
 
-    def _add(self, origin: ToWorker | None, frontend: str, client: bytes, until: float) -> None:
+    def _add(self, origin: ToWorker | None, frontend: str, client: bytes, until: float) -> float:
         self._bans.forget_first(frontend, self._clock())
-        self._bans.add(frontend, client, until)
+        counts = self._bans.add(frontend, client, until)
         for worker, receiver in self._receivers.items():
             if worker is not origin:
                 receiver.bans.add(frontend, client, until)
                 receiver.paced.wake()
+        return counts
 
 
 class _UnsentBans:

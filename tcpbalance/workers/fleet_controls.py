@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from functools import partial
 from time import monotonic, time
 from typing import Any
@@ -122,14 +122,12 @@ class FleetControls:
         """See ``Controls``."""
         return in_pieces(self._reactor, list_bans(self._supervisor.bans.bans(), query, time()))
 
-    def ban(self, frontend: str | None, banned: bytes, seconds: float) -> Sequence[str]:
+    def ban(self, frontend: str | None, banned: bytes, seconds: float) -> Mapping[str, float]:
         """See ``Controls``."""
         able = frontends_with_bans(self.config, frontend)
         for name in able:
-            check_space(banned, name, self._supervisor.bans.banned_networks(name))
-        for name in able:
-            self._supervisor.bans.ban_for(name, banned, seconds)
-        return able
+            check_space(banned, name, self._supervisor.bans.banned_networks(name, banned))
+        return {name: self._supervisor.bans.ban_for(name, banned, seconds) for name in able}
 
     def lift_ban(self, frontend: str | None, banned: bytes) -> Sequence[str]:
         """See ``Controls``."""

@@ -81,13 +81,14 @@ class Bans:
         """How many there are."""
         return sum(map(len, self._of.values()))
 
-    def add(self, frontend: str, client: bytes, until: float) -> None:
-        """Take one up; the later end of two counts."""
+    def add(self, frontend: str, client: bytes, until: float) -> float:
+        """Take one up; the later end of two counts, and is given."""
         bans = self._of.setdefault(frontend, OrderedDict())
-        bans[client] = max(until, bans.get(client, until))
+        counts = bans[client] = max(until, bans.get(client, until))
         bans.move_to_end(client)
         if len(bans) > self._max_bans:
             bans.popitem(last=False)
+        return counts
 
     def remove(self, frontend: str, client: bytes) -> float | None:
         """Forget one.
@@ -105,10 +106,10 @@ class Bans:
         bans = self._of.get(frontend)
         return 0.0 if bans is None else max(0.0, bans.get(client, now) - now)
 
-    def networks(self, frontend: str, now: float) -> int:
-        """Count the networks that are banned."""
+    def networks(self, frontend: str, beside: bytes, now: float) -> int:
+        """Count the networks that are banned beside one."""
         bans = self._of.get(frontend) or OrderedDict[bytes, float]()
-        return sum(is_network(key) and until > now for key, until in bans.items())
+        return sum(is_network(key) and until > now and key != beside for key, until in bans.items())
 
     def take(self) -> Content | None:
         """Give some of them as a message, and keep them no longer; None where there are none."""

@@ -46,6 +46,11 @@ def test_a_client_is_banned_and_let_in_again(stage: Stage) -> None:
         (listed,) = admin.get(f"{BANS}?frontend=strict&client=127.0.0.0/8")["bans"]
         assert (listed["frontend"], listed["client"]) == ("strict", CLIENT)
         assert 590 < listed["seconds"] <= 600
+        status, again = admin.ask("POST", BANS, {**ban, "for": "1m"})
+        (counts,) = again["bans"]
+        assert 590 < counts["seconds"] <= 600
+        assert (again["seconds"], again["until"]) == (counts["seconds"], counts["until"])
+        daemon.wait_for_log(r"for 60 s: done, it was banned for longer before: \d+ s at frontend strict")
 
         status, answer = admin.ask("DELETE", f"{BANS}/{CLIENT}", {})
         assert (status, answer) == (200, {"client": CLIENT, "frontends": ["strict"]})

@@ -83,6 +83,8 @@ def test_bans_are_events(stage: Stage) -> None:
         admin.ask("POST", "/api/v1/bans", {"frontend": "web", "client": "192.0.2.1", "for": "5m"})
         event = stream.wait_for("ban")
         assert (event["client"], event["seconds"]) == ("192.0.2.1", 300)
+        admin.ask("POST", "/api/v1/bans", {"frontend": "web", "client": "192.0.2.1", "for": "1s"})
+        assert 290 < stream.wait_for("ban")["seconds"] <= 300
         assert event["by"].startswith("127.0.0.1:")
 
 

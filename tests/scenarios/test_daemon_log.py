@@ -94,6 +94,8 @@ def test_the_level_is_set_until_the_next_reload(stage: Stage) -> None:
         daemon.wait_for_log(r"sets backend a of pool web to state ready")
         status, refused = admin.ask("PATCH", LOG, {"level": "loud"})
         assert (status, refused["error"]["code"]) == (400, "bad_level")
+        assert admin.ask("PATCH", LOG, {"level": "debug"})[0] == 200
+        daemon.wait_for_log(r"admin: 127\.0\.0\.1:\d+ sets the level of the log to debug: done")
 
 
 def test_workers_log_by_the_level_too(stage: Stage) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -153,10 +154,32 @@ def test_a_network_is_banned_for_a_time() -> None:
     assert list(admission.bans()) == [(NETWORK, 10.0)]
     asked = admission.ask(ANNE)
     assert (asked.refusal, asked.banned_for) == (Refusal.BANNED, 10.0)
-    assert (admission.banned_networks, len(admission.clients)) == (1, 2)
+    assert (admission.banned_networks(ANNE), len(admission.clients)) == (1, 2)
     clock.advance(10.0)
     assert admission.admit(ANNE) is None
-    assert (list(admission.bans()), admission.banned_networks) == ([], 0)
+    assert (list(admission.bans()), admission.banned_networks(ANNE)) == ([], 0)
+
+
+@pytest.mark.parametrize("key", [ANNE, NETWORK])
+def test_the_end_that_counts_is_given(key: bytes) -> None:
+    clock = Clock()
+    fleet = Fleet(config(), workers=2)
+    for ban_for in (control(clock).ban_for, partial(fleet.bans.ban_for, "web")):
+        assert [ban_for(key, seconds) for seconds in (10.0, 5.0, 20.0)] == [10.0, 10.0, 20.0]
+    fleet.stop()
+
+
+def test_once_no_network_is_banned_no_connection_is_looked_up_for_that() -> None:
+    admission = control(Clock())
+    other = read_banned("10.0.0.0/8")
+    admission.ban_for(NETWORK, 10.0)
+    admission.ban_for(other, 10.0)
+    are_looked_up = []
+    for key in (NETWORK, other):
+        admission.lift_ban(key)
+        are_looked_up.append(admission._networks is not None)
+    assert are_looked_up == [True, False]
+    assert not admission.lift_ban(other)
 
 
 def test_a_network_is_let_in_again() -> None:
@@ -214,14 +237,22 @@ def test_too_many_networks_are_refused_and_a_process_keeps_a_bounded_number() ->
     firsts = [bytes((10, number // 256, number % 256, 0)) for number in range(MAX_BANNED_NETWORKS)]
     keys = [network_key(first, 24) for first in firsts]
     for key in keys:
-        check_space(key, "web", admission.banned_networks)
+        check_space(key, "web", admission.banned_networks(key))
         admission.ban_for(key, 20.0)
+    fleet = Fleet(config(), workers=1)
+    for key in keys:
+        fleet.bans.ban_for("web", key, 20.0)
+    assert fleet.bans.banned_networks("web", NETWORK) == MAX_BANNED_NETWORKS
+    assert fleet.bans.banned_networks("web", keys[0]) == MAX_BANNED_NETWORKS - 1
+    fleet.stop()
     with pytest.raises(ApiError, match="frontend web has 1000 banned networks") as error:
-        check_space(NETWORK, "web", admission.banned_networks)
+        check_space(NETWORK, "web", admission.banned_networks(NETWORK))
     assert error.value.status == 409
-    check_space(ANNE, "web", admission.banned_networks)
+    check_space(ANNE, "web", admission.banned_networks(ANNE))
+    check_space(keys[0], "web", admission.banned_networks(keys[0]))
+    assert admission.ban_for(keys[0], 40.0) == 40.0
     admission.ban_for(NETWORK, 30.0)
-    assert admission.banned_networks == MAX_BANNED_NETWORKS
+    assert admission.banned_networks(ANNE) == MAX_BANNED_NETWORKS
     assert admission.admit(ANNE) is Refusal.BANNED
 
 
@@ -301,13 +332,13 @@ def test_in_all_workers_a_network_is_banned_and_let_in_again() -> None:
     fleet.run()
     assert refusals(fleet, ANNE) == [Refusal.BANNED] * 2
     assert list(fleet.bans.bans()) == [("web", NETWORK, 60.0)]
-    assert fleet.bans.banned_networks("web") == 1
+    assert fleet.bans.banned_networks("web", ANNE) == 1
     fleet.kill(1)
     assert refusals(fleet, ANNE) == [Refusal.BANNED] * 2
     assert fleet.bans.lift_ban("web", NETWORK)
     fleet.run()
     assert refusals(fleet, ANNE) == [None] * 2
-    assert fleet.bans.banned_networks("web") == 0
+    assert fleet.bans.banned_networks("web", ANNE) == 0
     fleet.stop()
 
 
