@@ -29,7 +29,7 @@ def add_explain(commands: Commands) -> None:
         commands, "explain", "show what would become of the next connection of a client, and why"
     )
     explain.add_argument("frontend", metavar="FRONTEND", help="the name of the frontend that it comes to")
-    explain.add_argument("client", metavar="CLIENT", help="the IP address of the client")
+    explain.add_argument("client", metavar="CLIENT", help="the IP address of the client, or unix")
     explain.add_argument("--server-name", metavar="NAME", help="what the client asks for by TLS")
     explain.add_argument("--json", action="store_true", help="show it as JSON")
     explain.set_defaults(run=_explain)
@@ -55,10 +55,9 @@ def _explain(arguments: argparse.Namespace) -> int:
 
 def explain_lines(answer: Mapping[str, Any], width: int | None, paint: Paint) -> list[str]:
     """Word an answer, with a table of the backends."""
-    by = "any worker, and handed over to worker" if answer["any_worker_accepts"] else "worker"
     lines = [
         f"{answer['client']} at frontend {answer['frontend']} {_OUTCOMES[answer['outcome']]}",
-        f"accepted by {by} {answer['worker']}{_waits_for(answer)}",
+        f"accepted by {_by(answer)}{_waits_for(answer)}",
     ]
     if answer["proxy_header"]:
         lines.append("a connection from this address must begin with a PROXY header, which names the client")
@@ -71,6 +70,13 @@ def explain_lines(answer: Mapping[str, Any], width: int | None, paint: Paint) ->
     if not pool["exact"]:
         lines.append("the order of the backends is not known beforehand; these are possible")
     return [*lines, "", *_backend_lines(pool, width, paint)]
+
+
+def _by(answer: Mapping[str, Any]) -> str:
+    if answer["worker"] is None:
+        return "any worker"
+    handed_over = "any worker, and handed over to " if answer["any_worker_accepts"] else ""
+    return f"{handed_over}worker {answer['worker']}"
 
 
 def _waits_for(answer: Mapping[str, Any]) -> str:

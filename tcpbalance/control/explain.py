@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from attrs import field, frozen
-from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
 from tcpbalance.admission.answer import Allowance
+from tcpbalance.config.addresses import Address
 from tcpbalance.config.messages import value_text
 from tcpbalance.control.api_request import ApiError
 from tcpbalance.control.parameters import check_parameters, read_parameter
@@ -28,6 +29,9 @@ from tcpbalance.wire.server_names import check_pattern
 CONNECTS = "connects"
 """A backend is tried."""
 
+AT_UNIX = "unix"
+"""In the place of an address: the client is at a unix socket."""
+
 WAITS_FOR_ACCEPT = "waits"
 """The client waits until it is accepted."""
 
@@ -40,7 +44,7 @@ class ExplainQuery:
     """Which connection is meant.
 
     :param frontend: the name of the frontend that it comes to.
-    :param client: the address that it comes from, or that a PROXY header names.
+    :param client: the address that it comes from, or that a PROXY header names; `AT_UNIX` for none.
     :param server_name: what it asks for by TLS; None for nothing.
     :param parameters: that say all this.
     """
@@ -51,15 +55,15 @@ class ExplainQuery:
     parameters: Mapping[str, str] = field(factory=dict)
 
     @property
-    def packed(self) -> bytes:
-        """The client's address, as lists and limits know it."""
-        found = packed(self.client)
-        assert found is not None
-        return found
+    def packed(self) -> bytes | None:
+        """The client's address, as lists and limits know it; None at a unix socket."""
+        return packed(self.client)
 
     @property
     def address(self) -> ClientAddress:
         """The same as a session has it."""
+        if self.client == AT_UNIX:
+            return ClientAddress(UNIXAddress(None))
         kind = IPv6Address if ":" in self.client else IPv4Address
         return ClientAddress(kind("TCP", self.client, 0))
 
@@ -82,9 +86,28 @@ def read_explain_query(query: Mapping[str, str]) -> ExplainQuery:
 
 
 def _client(text: str) -> str:
-    if packed(text) is None or "%" in text:
-        raise SettingError(f'must be an IP address such as "203.0.113.7", got {value_text(text)}')
+    if text != AT_UNIX and (packed(text) is None or "%" in text):
+        raise SettingError(
+            f'must be an IP address such as "203.0.113.7", or "{AT_UNIX}", got {value_text(text)}'
+        )
     return text
+
+
+def check_listeners(listen: Iterable[Address], query: ExplainQuery) -> None:
+    """See whether such a client can come to a frontend at all.
+
+    :param listen: where it listens.
+    :raises ApiError: it cannot.
+    """
+    at_unix = query.client == AT_UNIX
+    if any(address.is_unix is at_unix for address in listen):
+        return
+    why = (
+        "has no unix socket: give the IP address of a client"
+        if at_unix
+        else f"has unix sockets alone, whose clients have no IP address: give client={AT_UNIX}"
+    )
+    raise ApiError(400, "no_such_listener", f"frontend {query.frontend} {why}")
 
 
 def _server_name(text: str) -> str:
@@ -105,8 +128,8 @@ def explain(
     """
     context, registry, client = factory.context, factory.registry, query.address
     pool, preread = context.pool_for(query.server_name), context.preread
-    limit, count = registry.max_sessions, registry.count
-    is_full = limit is not None and count >= limit
+    limit = registry.max_sessions
+    is_full = limit is not None and registry.count >= limit
     waits_for = sorted({*waits_for, FULL} if is_full else {*waits_for})
     admission = _admission(context, client)
     choice, candidates, skipped = (None, (), ()) if pool is None else _choice(pool, client.packed)
@@ -122,9 +145,11 @@ def explain(
         "server_name": query.server_name,
         "outcome": outcome,
         "waits_for": waits_for,
-        "connections": {"open": count, "limit": limit},
+        "connections": {"open": registry.total, "limit": limit},
         "proxy_header": preread is not None and preread.expects_header(client),
-        "any_worker_accepts": preread is not None and preread.hand_over is not None,
+        "any_worker_accepts": client.packed is not None
+        and preread is not None
+        and preread.hand_over is not None,
         "admission": admission,
         "route": _route(context, query.server_name),
         "pool": choice,

@@ -112,7 +112,7 @@ _EXPLANATION = {
     "frontend": TEXT,
     "client": TEXT,
     "server_name": TEXT_OR_NULL,
-    "worker": COUNT,
+    "worker": {**_COUNT_OR_NULL, "description": "Null where it may be any."},
     "any_worker_accepts": {
         **TRUTH,
         "description": "Whether any worker accepts the connection, and hands it over to this one.",
@@ -120,8 +120,9 @@ _EXPLANATION = {
     "outcome": {"enum": ["waits", "refused", "no_route", *_REACHES["enum"]]},
     "waits_for": {**array(TEXT), "description": "Why the client is not accepted at once."},
     "connections": {
-        **table(open=COUNT, limit=_COUNT_OR_NULL),
-        "description": "Those of all clients of the frontend; without a limit, in this worker.",
+        **table(open=_COUNT_OR_NULL, limit=_COUNT_OR_NULL),
+        "description": "Those of all clients of the frontend; open is null where several workers "
+        "serve it without limits.connections.",
     },
     "proxy_header": {
         **TRUTH,

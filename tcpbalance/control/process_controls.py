@@ -20,7 +20,7 @@ from tcpbalance.control.bans import BansQuery, check_space, frontends_with_bans,
 from tcpbalance.control.change_queue import ChangeQueue
 from tcpbalance.control.config_orders import ChangeConfig, Order
 from tcpbalance.control.events import Events
-from tcpbalance.control.explain import ExplainQuery, explain, put_together
+from tcpbalance.control.explain import ExplainQuery, check_listeners, explain, put_together
 from tcpbalance.control.finding import check_frontend, check_names, find_backend, find_pool
 from tcpbalance.control.in_pieces import in_pieces
 from tcpbalance.control.pool_events import PoolEvents, SubscribedPools
@@ -154,6 +154,7 @@ class ProcessControls:
         """See ``Controls``."""
         factories, name = self._balancer.factories, query.frontend
         check_frontend(list(factories), name)
+        check_listeners(self.config.frontends[name].listen, query)
         parts = in_pieces(self._reactor, explain(factories[name], query, self._balancer.waits_for(name)))
         return parts.addCallback(lambda found: {**put_together(found), "worker": ONLY_PROCESS})
 

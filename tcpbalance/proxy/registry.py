@@ -166,6 +166,11 @@ class SessionRegistry:
         return len(self.sessions)
 
     @property
+    def total(self) -> int | None:
+        """How many sessions are open in all processes; None where this one does not know of the others."""
+        return len(self.sessions)
+
+    @property
     def max_sessions(self) -> int | None:
         """How many may be open before no more clients are accepted; None without a limit in force."""
         is_enforced = self._dry_run is None and not math.isinf(self._max_sessions)

@@ -95,6 +95,11 @@ class CountedRegistry(SessionRegistry):
         return self._shared.total if self._is_enforced else len(self.sessions)
 
     @property
+    def total(self) -> int | None:
+        """See ``SessionRegistry``."""
+        return None if self._max_shared is None else self._shared.total
+
+    @property
     def max_sessions(self) -> int | None:
         """See ``SessionRegistry``."""
         return self._max_shared if self._is_enforced else None

@@ -18,7 +18,7 @@ from tcpbalance.control.bans import BansQuery, check_space, frontends_with_bans,
 from tcpbalance.control.change_queue import ChangeQueue
 from tcpbalance.control.config_orders import ChangeConfig, Order
 from tcpbalance.control.events import Events
-from tcpbalance.control.explain import ExplainQuery, put_together
+from tcpbalance.control.explain import ExplainQuery, check_listeners, put_together
 from tcpbalance.control.finding import check_frontend, check_names, find_backend, find_pool
 from tcpbalance.control.in_pieces import in_pieces
 from tcpbalance.control.pool_events import PoolEvents
@@ -153,15 +153,18 @@ class FleetControls:
 
     @inlineCallbacks
     def explain(self, query: ExplainQuery) -> Generator[Deferred[Any], Any, dict[str, Any]]:
-        """See ``Controls``: asks the worker that the client belongs to."""
+        """See ``Controls``: asks the worker that the client belongs to, or all where it belongs to none."""
         check_frontend(list(self.config.frontends), query.frontend)
-        place = owner(query.packed, self.config.workers)
+        check_listeners(self.config.frontends[query.frontend].listen, query)
+        client = query.packed
+        place = None if client is None else owner(client, self.config.workers)
         answers: Answers = yield self._supervisor.questions.ask(EXPLAIN, {"query": query.parameters}, place)
         for worker, found in answers.given:
             if found and self._supervisor.serves(worker):
-                return {**put_together(found), "worker": place}
+                return _explained(put_together(found), place)
         answers.complete()
-        raise ApiError(503, "not_serving", f"worker {place} does not serve {query.frontend} now: ask again")
+        which = "no worker serves" if place is None else f"worker {place} does not serve"
+        raise ApiError(503, "not_serving", f"{which} {query.frontend} now: ask again")
 
     def shown_config(self) -> Deferred[dict[str, Any]]:
         """See ``Controls``."""
@@ -189,3 +192,10 @@ class FleetControls:
         """See ``Controls``."""
         changed = self._changes.run(partial(self._supervisor.change_config, change, order))
         return changed.addCallback(lambda _: self.configured.note_change())
+
+
+def _explained(answer: dict[str, Any], place: int | None) -> dict[str, Any]:
+    """Say which worker serves the client; where it may be any, the order of one is not that of the next."""
+    if place is None and answer["pool"] is not None:
+        answer["pool"]["exact"] = False
+    return {**answer, "worker": place}

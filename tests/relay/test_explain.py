@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from twisted.internet.address import IPv4Address
+from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.logger import capturedLogs
 
 from support.network import no_logged_failure
@@ -21,11 +21,13 @@ from tcpbalance.admission.access import Access
 from tcpbalance.admission.banned_networks import network_key
 from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.admission.networks import NetworkSet
+from tcpbalance.config.addresses import Address
 from tcpbalance.config.admission import LimitsConfig
 from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.config.quantities import Rate
-from tcpbalance.control.explain import explain, put_together, read_explain_query
+from tcpbalance.control.api_request import ApiError
+from tcpbalance.control.explain import check_listeners, explain, put_together, read_explain_query
 from tcpbalance.control.in_pieces import at_once
 from tcpbalance.pool import explanation
 from tcpbalance.pool.backend import AdminState, Backend
@@ -399,3 +401,35 @@ def test_a_frontend_that_is_full_has_its_clients_wait(make_scene: Any) -> None:
     assert (said["outcome"], said["waits_for"]) == ("waits", ["max_sessions"])
     assert said["connections"] == {"open": 1, "limit": 1}
     assert said["pool"]["outcome"] == "connects"
+
+
+def test_a_client_at_a_unix_socket_is_never_refused_and_has_no_affinity(make_scene: Any) -> None:
+    affinity = AffinityConfig(ttl=20.0)
+    scene = make_scene([ONE, TWO], admission=limited(connections_per_client=1), affinity=affinity)
+    said = asked(scene, "unix")
+    assert (said["client"], said["outcome"], said["any_worker_accepts"]) == ("unix", "connects", False)
+    assert (said["admission"]["refused"], said["admission"]["connections"]) == (None, None)
+    first = names(said["pool"]["candidates"])[0]
+    scene.connect(address=UNIXAddress(None))
+    scene.run()
+    assert scene.pool.backends[[ONE, TWO].index(first)].stats.connect_attempts == 1
+
+
+@pytest.mark.parametrize(
+    ("listen", "client", "why"),
+    [
+        (["127.0.0.1:80"], "unix", "frontend web has no unix socket: give the IP address of a client"),
+        (["unix:/a", "unix:/b"], "192.0.2.1", "frontend web has unix sockets alone, .*: give client=unix"),
+        (["unix:/a", "[::1]:80"], "unix", None),
+        (["unix:/a", "[::1]:80"], "192.0.2.1", None),
+    ],
+)
+def test_a_client_that_cannot_come_to_the_frontend(listen: list[str], client: str, why: str | None) -> None:
+    query = read_explain_query({"frontend": "web", "client": client})
+    addresses = [Address.parse(it) for it in listen]
+    if why is None:
+        check_listeners(addresses, query)
+    else:
+        with pytest.raises(ApiError, match=why) as error:
+            check_listeners(addresses, query)
+        assert error.value.status == 400

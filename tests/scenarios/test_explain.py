@@ -166,3 +166,21 @@ def test_the_command(stage: Stage) -> None:
         done = finish([TCPBALANCE, "explain", where, "web", "nonsense"])
         assert done.returncode == 1
         assert done.stderr.count("\n") == 1
+
+
+def test_a_client_at_a_unix_socket(stage: Stage, workers: int) -> None:
+    path = stage.folder / "local.sock"
+    with stage.daemon(more=f'[frontends.local]\nlisten = "unix:{path}"\npool = "web"\n') as daemon:
+        admin = Admin(daemon)
+        said = explained(admin, "local", "unix")
+        is_known = workers == 1
+        assert (said["outcome"], said["worker"]) == ("connects", 0 if is_known else None)
+        assert said["pool"]["exact"] is is_known
+        assert said["connections"]["open"] == (0 if is_known else None)
+        status, refused = admin.ask("GET", "/api/v1/explain?frontend=local&client=192.0.2.1")
+        assert (status, refused["error"]["code"]) == (400, "no_such_listener")
+        status, refused = admin.ask("GET", "/api/v1/explain?frontend=web&client=unix")
+        assert (status, refused["error"]["code"]) == (400, "no_such_listener")
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(str(path))
+            assert sock.recv(1) in (b"a", b"b")

@@ -216,3 +216,19 @@ def test_a_frontend_that_comes_to_have_a_limit_counts_what_is_open() -> None:
     shared.turns(range(2), 0.03)
     assert len(second.registry.sessions) == 1
     shared.close()
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_all_are_counted_where_there_is_a_limit(dry_run: bool) -> None:
+    shared = shared_workers(5)
+    workers = [Worker(shared, column, 5, dry_run) for column in range(2)]
+    for worker in workers:
+        worker.comes()
+    assert [worker.registry.total for worker in workers] == [2, 2]
+
+
+def test_without_a_limit_none_knows_of_the_others() -> None:
+    worker = Worker(shared_workers(None), 0, 5)
+    worker.registry.limit(None, None)
+    worker.comes()
+    assert worker.registry.total is None

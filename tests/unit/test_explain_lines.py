@@ -55,6 +55,13 @@ ANSWER: dict[str, Any] = {
 }
 
 
+def test_a_client_that_any_worker_may_serve() -> None:
+    assert lines(client="unix", worker=None)[:2] == [
+        "unix at frontend web is served",
+        "accepted by any worker",
+    ]
+
+
 def lines(**changes: Any) -> list[str]:
     return explain_lines({**ANSWER, **changes}, None, plain_text)
 
