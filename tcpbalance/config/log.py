@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from attrs import field, frozen
 
@@ -12,6 +12,9 @@ from tcpbalance.config.strict import strict
 LevelName: TypeAlias = Literal["debug", "info", "warn", "error", "critical"]
 """Of the levels, the least first."""
 
+TRACE: Final = "tcpbalance.trace"
+"""The logger of the steps of `debug_clients`: they were asked for, and are logged whatever the level."""
+
 
 @frozen(kw_only=True, field_transformer=strict)
 class LogConfig:
@@ -20,8 +23,8 @@ class LogConfig:
     level: LevelName = field(
         default="info",
         metadata=doc(
-            "What is logged: lines of this level and of those behind it. `tcpbalance log-level` changes it "
-            "until the next reload.",
+            "What is logged: lines of this level and of those behind it, and the traces of `debug_clients`. "
+            "`tcpbalance log-level` changes it until the next reload.",
         ),
     )
     format: Literal["text", "json", "journal"] = field(

@@ -9,7 +9,7 @@ from typing import Final
 from twisted.logger import ILogObserver, LogEvent, LogLevel
 from zope.interface import implementer
 
-from tcpbalance.config.log import LogConfig
+from tcpbalance.config.log import TRACE, LogConfig
 from tcpbalance.logs.daemon_log_format import (
     PRIORITIES,
     json_line,
@@ -55,7 +55,8 @@ class DaemonLog:
     def __call__(self, event: LogEvent) -> None:
         """Twisted's call: log an event."""
         priority = priority_of(event)
-        if priority > self._max_priority or self._target is None:
+        is_wanted = priority <= self._max_priority or event.get("log_namespace") == TRACE
+        if not is_wanted or self._target is None:
             return
         if self._dropped and self._write(_dropped(self._dropped), PRIORITIES[LogLevel.warn]):
             self._dropped = 0

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tcpbalance.admission.refusal import Refusal
+from tcpbalance.config.log import TRACE
 from tcpbalance.config.messages import one_line
 from tcpbalance.net.addresses import ClientAddress, address_text
 from tcpbalance.net.tls.openssl import agreement
@@ -26,9 +27,6 @@ from tcpbalance.proxy.phases import PREREAD
 from tcpbalance.proxy.preread_settings import PrereadSettings
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.proxy.session import Session
-
-TRACE = "tcpbalance.trace"
-"""The name of the logger."""
 
 # As the attribute of a class it would have the name of that.
 _log = Logger(TRACE)

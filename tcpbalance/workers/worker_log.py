@@ -13,10 +13,9 @@ from twisted.logger import (
 )
 from zope.interface import implementer
 
-from tcpbalance.config.log import LevelName, LogConfig
+from tcpbalance.config.log import TRACE, LevelName, LogConfig
 from tcpbalance.logs.daemon_log import DaemonLog
 from tcpbalance.logs.log_stream import LogStream
-from tcpbalance.proxy.traced_session import TRACE
 from tcpbalance.workers.log_pipe import LogSender
 
 
@@ -54,5 +53,5 @@ def levels(wanted: LevelName) -> LogLevelFilterPredicate:
     # The supervisor watches the files, and calls them by their names; it looks up the same names, too.
     for namespace in ("tcpbalance.reload", "tcpbalance.net.resolver"):
         level.setLogLevelForNamespace(namespace, LogLevel.critical)
-    level.setLogLevelForNamespace(TRACE, LogLevel.lookupByName(wanted))
+    level.setLogLevelForNamespace(TRACE, LogLevel.info)
     return level

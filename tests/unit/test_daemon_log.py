@@ -16,7 +16,7 @@ from twisted.logger import LogEvent, Logger, LogLevel, LogPublisher
 from twisted.python.failure import Failure
 
 from tcpbalance.cli.log_level import LEVELS
-from tcpbalance.config.log import LevelName, LogConfig
+from tcpbalance.config.log import TRACE, LevelName, LogConfig
 from tcpbalance.control.openapi_schemas import LOG, LOG_LEVEL
 from tcpbalance.logs import log_stream
 from tcpbalance.logs.daemon_log import DaemonLog
@@ -178,6 +178,12 @@ def test_levels(level: LevelName, shown: list[str]) -> None:
     events = [event("{what}", LogLevel.lookupByName(name), what=name) for name in LEVELS]
     lines = logged(LogConfig(level=level), *events)
     assert [line.rpartition(" ")[2] for line in lines] == shown
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_traces_are_logged_whatever_the_level(level: LevelName) -> None:
+    (line,) = logged(LogConfig(level=level), event("accepted", log_namespace=TRACE))
+    assert line.endswith("[tcpbalance.trace#info] accepted")
 
 
 def test_the_names_of_the_levels_are_the_same_everywhere() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from twisted.logger import LogLevel, PredicateResult
 
-from tcpbalance.config.log import LevelName
+from tcpbalance.config.log import TRACE, LevelName
 from tcpbalance.workers.worker_log import levels
 
 
@@ -36,3 +36,8 @@ def test_a_worker_logs_more_where_all_is_wanted_and_less_where_less_is() -> None
     assert is_sent("debug", "tcpbalance.proxy.session", LogLevel.debug)
     assert not is_sent("error", "tcpbalance.proxy.session", LogLevel.warn)
     assert not is_sent("debug", "tcpbalance.reload.Reloader", LogLevel.error)
+
+
+@pytest.mark.parametrize("wanted", ["debug", "info", "warn", "error", "critical"])
+def test_a_worker_logs_traces_whatever_the_level(wanted: LevelName) -> None:
+    assert is_sent(wanted, TRACE, LogLevel.info)
