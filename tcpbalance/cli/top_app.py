@@ -17,7 +17,7 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.coordinate import Coordinate
-from textual.events import Resize
+from textual.events import Click, Resize
 from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import DataTable, Footer, Input, Static
@@ -45,6 +45,8 @@ LOST_AFTER: Final = 3.0
 """Seconds without an answer after which the screen says so."""
 
 READ_ONLY: Final = "read-only: this token may look and change nothing"
+
+NOT_CHOSEN: Final = "no backend is chosen: an arrow key or a click chooses one"
 
 MAX_WEIGHT_DIGITS: Final = 3
 
@@ -114,7 +116,7 @@ class ConfirmScreen(ModalScreen[bool]):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y,enter", "dismiss(True)", "Yes"),
+        Binding("y", "dismiss(True)", "Yes"),
         Binding("n,escape,q", "dismiss(False)", "No"),
     ]
 
@@ -151,6 +153,37 @@ class WeightScreen(ModalScreen[int | None]):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Textual's call: Enter."""
         self.dismiss(int(event.value) if event.value.isdigit() else None)
+
+
+class _Backends(DataTable[Text]):
+    """The table. Without a cursor no row is chosen; a key that moves it or a click brings it back."""
+
+    def action_cursor_down(self) -> None:
+        """Textual's call: the arrow key."""
+        if self.show_cursor:
+            super().action_cursor_down()
+        self.show_cursor = True
+
+    def action_cursor_up(self) -> None:
+        """Textual's call: the arrow key."""
+        if self.show_cursor:
+            super().action_cursor_up()
+        self.show_cursor = True
+
+    def action_scroll_top(self) -> None:
+        """Textual's call: ctrl+home."""
+        self.show_cursor = True
+        super().action_scroll_top()
+
+    def action_scroll_bottom(self) -> None:
+        """Textual's call: ctrl+end."""
+        self.show_cursor = True
+        super().action_scroll_bottom()
+
+    def on_click(self, event: Click) -> None:
+        """Textual's call, before the table's own: a click on a row chooses it, one on a title does not."""
+        if event.style.meta.get("row", -1) >= 0:
+            self.show_cursor = True
 
 
 class TopApp(App[None]):
@@ -201,6 +234,7 @@ class TopApp(App[None]):
         self._clock = clock
         self._table = TopTable()
         self._shown: list[TopRow] = []
+        self._chosen: tuple[str, str] | None = None
         self._cells: list[list[Cell]] = []
         self._layout: object = None
         self._asked_at: float | None = None
@@ -212,7 +246,7 @@ class TopApp(App[None]):
         yield Static(id="head", markup=False)
         yield Static(id="said", markup=False)
         yield Input(placeholder="part of a name or state; Enter keeps it, Escape shows all", id="filter")
-        yield DataTable(cursor_type="row")
+        yield _Backends(cursor_type="row")
         yield Footer()
 
     def on_mount(self) -> None:
@@ -260,7 +294,7 @@ class TopApp(App[None]):
 
     def _show(self) -> None:
         self._show_head()
-        selected = self._selected()
+        self._note_chosen()
         self._shown = self._table.rows()
         cells = [self._table.titles()]
         cells += [
@@ -276,7 +310,7 @@ class TopApp(App[None]):
         else:
             self._update(rows, [*widths.items()])
         self._cells = rows
-        self._select(selected)
+        self._select_chosen()
 
     def _rebuild(self, titles: list[Cell], rows: list[list[Cell]], widths: Mapping[int, int]) -> None:
         table = self.query_one(DataTable)
@@ -309,17 +343,25 @@ class TopApp(App[None]):
     # The chosen backend
 
     def _selected(self) -> TopRow | None:
-        place = self.query_one(DataTable).cursor_row
-        return self._shown[place] if 0 <= place < len(self._shown) else None
-
-    def _select(self, row: TopRow | None) -> None:
-        """Keep the cursor on a backend, wherever its row is now."""
         table = self.query_one(DataTable)
-        names = [(its.pool, its.name) for its in self._shown]
-        if row is not None and (row.pool, row.name) in names:
-            place = names.index((row.pool, row.name))
+        is_chosen = table.show_cursor and 0 <= table.cursor_row < len(self._shown)
+        return self._shown[table.cursor_row] if is_chosen else None
+
+    def _note_chosen(self) -> None:
+        """Remember where the operator has put the cursor; without a cursor, where it was."""
+        row = self._selected()
+        if row is not None:
+            self._chosen = (row.pool, row.name)
+
+    def _select_chosen(self) -> None:
+        """Put the cursor on the chosen backend, wherever its row is now; while it is not shown, on none."""
+        table = self.query_one(DataTable)
+        chosen, names = self._chosen, [(its.pool, its.name) for its in self._shown]
+        if chosen in names:
+            place = names.index(chosen)
             if place != table.cursor_row:
                 table.move_cursor(row=place, animate=False)
+        table.show_cursor = chosen is None or chosen in names
 
     # Keys
 
@@ -328,7 +370,10 @@ class TopApp(App[None]):
         if self._table.is_read_only:
             self._say(READ_ONLY, "red")
             return None
-        return self._selected()
+        row = self._selected()
+        if row is None:
+            self._say(NOT_CHOSEN, "red")
+        return row
 
     def action_set_state(self, state: str) -> None:
         """Set the state of the chosen backend, once that is confirmed."""
@@ -407,7 +452,9 @@ class TopApp(App[None]):
         """Textual's call: Enter."""
         if event.input.id == "filter":
             event.input.display = bool(event.value)
-            self.query_one(DataTable).focus()
+            table = self.query_one(DataTable)
+            table.focus()
+            table.show_cursor = True
 
 
 def _text(cell: Cell, place: int, width: int) -> Text:

@@ -15,7 +15,7 @@ from unit.test_top_table import THREE, backend, look
 from tcpbalance.cli import top_app
 from tcpbalance.cli.command_error import UNREACHABLE, CommandError
 from tcpbalance.cli.snapshots import Snapshot
-from tcpbalance.cli.top_app import LOST_AFTER, READ_ONLY, ConfirmScreen, TopApp, WeightScreen
+from tcpbalance.cli.top_app import LOST_AFTER, NOT_CHOSEN, READ_ONLY, ConfirmScreen, TopApp, WeightScreen
 from tcpbalance.cli.top_table import TopRow
 
 Script = Callable[["Stage", Pilot[None]], Awaitable[None]]
@@ -133,6 +133,61 @@ def test_what_changes_is_shown_and_the_cursor_stays_on_its_backend() -> None:
         assert stage.column(2) == ["up", "up", "draining"]
         await see(stage, pilot)
         await pilot.press("d")
+        assert stage.changes == []
+        assert stage.line("#said") == NOT_CHOSEN
+
+    run(script)
+
+
+def test_while_the_chosen_backend_is_not_shown_no_other_is_chosen() -> None:
+    async def script(stage: Stage, pilot: Pilot[None]) -> None:
+        up = [backend(name) for name in "abc"]
+        await see(stage, pilot, *up)
+        await pilot.press("down", "down", "slash", "u", "p", "enter")
+        await see(stage, pilot, *up[:2], backend("c", state="down"))
+        assert stage.column(1) == ["a", "b"]
+        for key in "dmrw":
+            stage.app._say("")
+            await pilot.press(key)
+            assert len(stage.app.screen_stack) == 1
+            assert stage.line("#said") == NOT_CHOSEN
+        assert not stage.table.show_cursor
+        await see(stage, pilot, *up[::-1])
+        assert (stage.table.show_cursor, stage.table.cursor_row) == (True, 0)
+        await pilot.press("d", "y")
+        await pilot.pause()
+        assert stage.changes == [("web/c", {"state": "drain"})]
+
+    run(script)
+
+
+@pytest.mark.parametrize("way", ["up", "down", "click"])
+def test_another_backend_is_chosen_by_an_arrow_key_or_a_click(way: str) -> None:
+    async def script(stage: Stage, pilot: Pilot[None]) -> None:
+        await pilot.press("down")
+        await see(stage, pilot, backend("c"))
+        await pilot.click(DataTable, offset=(2, 0))
+        await pilot.pause()
+        assert not stage.table.show_cursor
+        if way == "click":
+            await pilot.click(DataTable, offset=(2, 1))
+        else:
+            await pilot.press(way)
+        await pilot.pause()
+        await see(stage, pilot, *THREE)
+        await pilot.press("d", "y")
+        await pilot.pause()
+        assert stage.changes == [("web/c", {"state": "drain"})]
+
+    run(script)
+
+
+def test_enter_is_no_answer_to_a_question() -> None:
+    async def script(stage: Stage, pilot: Pilot[None]) -> None:
+        for key in "dmr":
+            await pilot.press(key, "enter")
+            assert isinstance(stage.app.screen, ConfirmScreen)
+            await pilot.press("n")
         assert stage.changes == []
 
     run(script)
