@@ -125,9 +125,10 @@ def test_a_backend_is_drained_by_keyboard_alone(stage: Stage, browser: Browser) 
         shown.page.keyboard.type("1h")
         go_to(shown.page, "Drain")
         press("Enter")
-        undo = shown.button("Undo")
-        expect(undo).to_be_focused()
+        expect(shown.results).to_contain_text("a of pool web drains.")
         assert admin.get(BACKEND_A)["admin_state"] == "drain"
+        expect(shown.button("Ready: a of pool web")).to_be_focused()
+        go_to(shown.page, "Undo", "Shift+Tab")
         press("Enter")
         expect(shown.button("Dismiss")).to_be_focused()
         assert admin.get(BACKEND_A)["admin_state"] == "ready"
@@ -136,12 +137,12 @@ def test_a_backend_is_drained_by_keyboard_alone(stage: Stage, browser: Browser) 
         expect(drain).to_be_focused()
 
 
-def go_to(page: Page, name: str | None) -> None:
-    """Press Tab until an element of this name has the focus."""
+def go_to(page: Page, name: str | None, key: str = "Tab") -> None:
+    """Press a key until an element of this name has the focus."""
     for _ in range(60):
         if page.evaluate("document.activeElement.ariaLabel ?? document.activeElement.textContent") == name:
             return
-        page.keyboard.press("Tab")
+        page.keyboard.press(key)
     raise AssertionError(f"{name} is not reached by keyboard")
 
 

@@ -328,3 +328,50 @@ def test_a_ban_of_a_client_that_was_banned_cannot_be_undone(whole: Page) -> None
     confirm(whole, "Ban")
     expect(whole.get_by_role("region", name="What was done")).to_contain_text("was banned at web already")
     expect(whole.get_by_role("button", name="Undo")).to_have_count(0)
+
+
+PATCH = "PATCH pools/web/backends/a"
+
+
+def hold(page: Page) -> None:
+    """Have the change of a backend not answered yet."""
+    promise = "new Promise((resolve) => { window.release = resolve; })"
+    page.evaluate(f"window.answers['{PATCH}'] = {promise}; null")
+
+
+def test_a_question_stays_until_its_change_is_answered(whole: Page) -> None:
+    answers(whole, GET_pools_web_backends_a={"admin_state": "ready"})
+    hold(whole)
+    start(whole, f"acts.changeState({POOL}, {ROW}, 'maintenance')")
+    dialog = whole.get_by_role("dialog")
+    confirm(whole, "Maintenance")
+    whole.wait_for_function("window.requests.length === 2")
+    for _ in range(3):
+        whole.keyboard.press("Escape")
+    # Also where the browser closes it.
+    whole.evaluate("document.getElementById('question').close()")
+    cancel = dialog.get_by_role("button", name="Cancel")
+    expect(cancel).to_be_disabled()
+    whole.evaluate("window.release([503, { error: { message: 'worker 2 does not answer' } }])")
+    expect(dialog.get_by_role("alert")).to_have_text("worker 2 does not answer")
+    cancel.click()
+    expect(dialog).to_be_hidden()
+
+
+def test_a_second_enter_undoes_nothing(whole: Page) -> None:
+    answers(whole, GET_pools_web_backends_a={"admin_state": "ready"}, PATCH_pools_web_backends_a={})
+    act = f"acts.changeState({POOL}, {ROW}, 'maintenance')"
+    made = "const row = document.createElement('button'); row.id = 'row'; document.body.prepend(row);"
+    start(whole, f"{made} row.focus(); row.addEventListener('click', () => {act})")
+    whole.keyboard.press("Enter")
+    expect(whole.get_by_role("dialog")).to_be_visible()
+    whole.keyboard.press("Enter")
+    expect(whole.get_by_role("button", name="Undo")).to_be_visible()
+    expect(whole.locator("#row")).to_be_focused()
+    # Held down, it does not even ask again.
+    whole.keyboard.down("Enter")
+    expect(whole.get_by_role("dialog")).to_be_visible()
+    whole.keyboard.down("Enter")
+    whole.keyboard.up("Enter")
+    expect(whole.get_by_role("dialog")).to_be_visible()
+    assert [made[0] for made in requests(whole)].count(PATCH) == 1

@@ -11,6 +11,7 @@ const confirm = byId("question-confirm");
 const cancel = byId("question-cancel");
 
 let act = null;
+let isBusy = false; // While it is done; nothing closes the question then, because it may fail.
 
 /**
  * Asks; where it is confirmed, does it.
@@ -63,37 +64,50 @@ function inputOf({ name, label, hint, options, ...attributes }) {
   return [title, input, more];
 }
 
-function setBusy(isBusy) {
-  confirm.disabled = isBusy;
+function setBusy(busy) {
+  isBusy = busy;
+  confirm.disabled = cancel.disabled = busy;
   form.setAttribute("aria-busy", String(isBusy));
 }
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
-  const current = act;
   error.textContent = "";
   setBusy(true);
   try {
-    const done = await current(Object.fromEntries(new FormData(form)));
-    if (act === current && dialog.open) {
-      dialog.close();
-    }
+    const done = await act(Object.fromEntries(new FormData(form)));
+    setBusy(false);
+    dialog.close();
     // Only now, because a dialog that closes gives the focus back to where it was.
     done?.();
   } catch (failure) {
+    setBusy(false);
     if (!(failure instanceof ApiError)) {
       throw failure;
     }
     error.textContent = failure.message;
-    setBusy(false);
     confirm.focus();
   }
 });
 
-// Enter that is held down has opened the dialog, and confirms nothing.
-dialog.addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && event.repeat) {
+document.addEventListener("keydown", (event) => {
+  const isHeld = event.key === "Enter" && event.repeat;
+  // Enter that is held down has opened a question or confirmed one, and does no more.
+  if (isHeld || (isBusy && event.key === "Escape")) {
     event.preventDefault();
+  }
+});
+
+dialog.addEventListener("cancel", (event) => {
+  if (isBusy) {
+    event.preventDefault();
+  }
+});
+
+// A browser closes it all the same where it is asked to several times.
+dialog.addEventListener("close", () => {
+  if (isBusy) {
+    dialog.showModal();
   }
 });
 

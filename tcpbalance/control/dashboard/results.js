@@ -10,7 +10,11 @@ const SHOWN_FOR = 60_000; // Milliseconds.
 const list = byId("results");
 const said = byId("said");
 
-/** Shows a result; `undo` does it back and gives what to say of that. It is null where nothing can be undone. */
+/**
+ * Shows a result; `undo` does it back and gives what to say of that. It is null where nothing can be undone.
+ *
+ * The focus stays where it is: a second Enter would undo what the first one has confirmed.
+ */
 export function addResult(text, undo = null) {
   const element = made("result-template");
   const parts = partsOf(element);
@@ -32,9 +36,6 @@ export function addResult(text, undo = null) {
   element.addEventListener("keydown", (event) => {
     if (event.key === "Escape") {
       dismiss();
-    } else if (event.key === "Enter" && event.repeat) {
-      // Enter that is held down has confirmed a question, and undoes nothing.
-      event.preventDefault();
     }
   });
   list.append(element);
@@ -46,10 +47,10 @@ export function addResult(text, undo = null) {
       element.remove();
     }
   }, SHOWN_FOR);
-  (undo === null ? parts.dismiss : parts.undo).focus();
 }
 
 async function undone(parts, undo) {
+  const hadFocus = document.activeElement === parts.undo;
   parts.undo.disabled = true;
   try {
     say(parts, await undo());
@@ -59,7 +60,9 @@ async function undone(parts, undo) {
     }
     say(parts, `This could not be undone: ${failure.message}`);
   }
-  parts.dismiss.focus();
+  if (hadFocus && [parts.undo, document.body].includes(document.activeElement)) {
+    parts.dismiss.focus();
+  }
   parts.undo.remove();
 }
 
