@@ -9,7 +9,8 @@ from support.records import record
 from tcpbalance.logs.log_format import json_line, text_line, with_worker
 from tcpbalance.proxy.reasons import EndReason
 
-PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "log-format.md").read_text()
+WHOLE = (Path(__file__).parents[2] / "docs" / "reference" / "log-format.md").read_text()
+PAGE, _, _ = WHOLE.partition("\n## Daemon log\n")
 SHOWN = [
     record(),
     record(
