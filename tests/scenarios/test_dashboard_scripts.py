@@ -375,3 +375,28 @@ def test_a_second_enter_undoes_nothing(whole: Page) -> None:
     whole.keyboard.up("Enter")
     expect(whole.get_by_role("dialog")).to_be_visible()
     assert [made[0] for made in requests(whole)].count(PATCH) == 1
+
+
+def test_it_is_live_for_as_long_as_the_last_figures_are_fresh(whole: Page) -> None:
+    whole.clock.install(time=0)
+    whole.clock.pause_at(1_000)
+    body = "window.liveness = new Liveness();"
+    run(whole, "liveness.js", "Liveness", body)
+    live, lost = whole.locator("#live"), whole.locator("#lost")
+    expect(live).to_have_text("Connecting")
+    whole.evaluate("liveness.answered()")
+    expect(live).to_have_text("Live")
+    whole.clock.run_for(3_000)
+    expect(live).to_have_text("Live")
+    whole.clock.run_for(1_000)
+    expect(live).to_have_text("4 s old")
+    expect(whole.locator("body")).to_have_attribute("data-live", "no")
+    whole.evaluate("liveness.answered()")
+    expect(live).to_have_text("Live")
+    whole.evaluate("liveness.lost('Status', { message: 'no answer' }); liveness.answered()")
+    expect(live).to_have_text("Lost")
+    expect(lost).to_contain_text("Status lost since")
+    whole.evaluate("liveness.connecting()")
+    whole.clock.run_for(10_000)
+    expect(live).to_have_text("Connecting")
+    expect(lost).to_be_hidden()

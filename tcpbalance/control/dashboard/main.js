@@ -19,6 +19,7 @@ const VIEW_EVERY = 1_000; // Milliseconds, as the others.
 const STATUS_EVERY = 10_000;
 
 const FIGURES = "Figures";
+const STATUS = "Status";
 const STREAM = "Event stream";
 
 const liveness = new Liveness();
@@ -28,10 +29,10 @@ let running = [];
 const first = new Poll(VIEW_EVERY, () => get("status"), {
   answer: (status) => {
     first.stop();
-    liveness.back(FIGURES);
+    liveness.back(STATUS);
     begin(status);
   },
-  failure: (error) => failed(FIGURES, error),
+  failure: (error) => failed(STATUS, error),
 });
 
 function failed(what, error) {
@@ -41,6 +42,7 @@ function failed(what, error) {
   } else if (error.needsToken) {
     running.forEach((each) => each.stop());
     running = [];
+    liveness.connecting();
     askForToken(error);
   } else {
     liveness.lost(what, error);
@@ -59,6 +61,7 @@ function begin(status) {
   const views = new Poll(VIEW_EVERY, () => get("view"), {
     answer: (view, at) => {
       liveness.back(FIGURES);
+      liveness.answered();
       overview.update(view, at);
       frontends.update(view.frontends, at);
       pools.update(view.pools, at);
@@ -67,8 +70,11 @@ function begin(status) {
     failure: (error) => failed(FIGURES, error),
   });
   const statuses = new Poll(STATUS_EVERY, () => get("status"), {
-    answer: showAbout,
-    failure: (error) => failed(FIGURES, error),
+    answer: (status) => {
+      liveness.back(STATUS);
+      showAbout(status);
+    },
+    failure: (error) => failed(STATUS, error),
   });
   const stream = new EventStream({
     event: (event) => {
@@ -97,6 +103,9 @@ function begin(status) {
 
 /** Asks for nothing while the page is not to be seen. */
 function runWhileSeen() {
+  if (document.hidden) {
+    liveness.connecting();
+  }
   running.forEach((each) => (document.hidden ? each.stop() : each.start()));
 }
 
