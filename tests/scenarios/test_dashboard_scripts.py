@@ -133,8 +133,10 @@ def test_a_line_goes_from_a_minute_ago_to_now(page: Page) -> None:
 
 POLL = """
 const asked = [];
-const poll = new Poll(given.interval, () => { asked.push(performance.now()); return given.fails
-  ? Promise.reject(new Error()) : Promise.resolve(1); }, { answer: () => {}, failure: () => {} });
+const poll = new Poll(given.interval, () => { asked.push(performance.now());
+  return given.fails ? Promise.reject(new Error())
+    : new Promise((resolve) => setTimeout(resolve, given.takes ?? 0));
+}, { answer: () => {}, failure: () => {} });
 window.poll = poll; window.asked = asked;
 """
 
@@ -172,6 +174,20 @@ def test_it_is_asked_in_intervals_and_at_once_where_something_has_happened(pause
     assert asked_after(paused, 1_000) <= 5
 
 
+def test_what_is_wanted_at_once_all_the_time_is_asked_for_once_a_second(paused: Page) -> None:
+    run(paused, "poll.js", "Poll", POLL, interval=10_000, fails=False)
+    paused.evaluate("poll.start(); setInterval(() => poll.now(), 50)")
+    # At the start, at the first wish, and then once a second.
+    assert 8 <= asked_after(paused, 8_000) <= 10
+
+
+def test_what_is_wanted_at_once_waits_where_answers_take_long(paused: Page) -> None:
+    run(paused, "poll.js", "Poll", POLL, interval=1_000, fails=False, takes=1_000)
+    paused.evaluate("poll.start(); setInterval(() => poll.now(), 50)")
+    # A second for each, and another between them.
+    assert 7 <= asked_after(paused, 16_000) <= 9
+
+
 def test_nothing_is_asked_for_that_is_not_wanted(paused: Page) -> None:
     run(paused, "poll.js", "Poll", POLL, interval=1_000, fails=False)
     paused.evaluate("poll.now()")
@@ -184,6 +200,13 @@ def test_nothing_is_asked_for_that_is_not_wanted(paused: Page) -> None:
 
 def test_after_a_failure_it_is_asked_again_a_little_later(paused: Page) -> None:
     run(paused, "poll.js", "Poll", POLL, interval=100, fails=True)
+    paused.evaluate("poll.start()")
+    assert asked_after(paused, 1_900) == 1
+    assert asked_after(paused, 200) == 2
+
+
+def test_what_is_asked_for_rarely_is_asked_for_again_as_soon_after_a_failure(paused: Page) -> None:
+    run(paused, "poll.js", "Poll", POLL, interval=10_000, fails=True)
     paused.evaluate("poll.start()")
     assert asked_after(paused, 1_900) == 1
     assert asked_after(paused, 200) == 2
