@@ -333,7 +333,7 @@ def test_a_stream_that_is_lost_is_said_and_comes_back(stage: Stage, browser: Bro
     where = f"127.0.0.1:{free_port()}"
     with stage.daemon(f'listen = "{where}"') as daemon:
         admin = Admin(daemon)
-        with Dashboard(browser, admin.port, may_fail=True) as shown:
+        with Dashboard(browser, admin.port, NARROW, may_fail=True) as shown:
             live = shown.page.get_by_text("Live", exact=True)
             lost = shown.page.get_by_role("alert").filter(has_text="Event stream lost since")
             expect(live).to_be_visible()
@@ -341,6 +341,10 @@ def test_a_stream_that_is_lost_is_said_and_comes_back(stage: Stage, browser: Bro
             assert daemon.stop() == 0
             expect(lost).to_be_visible()
             expect(live).to_be_hidden()
+            # Wherever the page is scrolled to.
+            shown.page.evaluate("scrollTo(0, document.body.scrollHeight)")
+            assert shown.page.evaluate("scrollY") > 0
+            expect(lost).to_be_in_viewport()
             daemon.start()
             expect(live).to_be_visible()
             expect(lost).to_be_hidden()

@@ -423,3 +423,29 @@ def test_it_is_live_for_as_long_as_the_last_figures_are_fresh(whole: Page) -> No
     whole.clock.run_for(10_000)
     expect(live).to_have_text("Connecting")
     expect(lost).to_be_hidden()
+
+
+def test_backends_that_are_not_up_come_first(page: Page) -> None:
+    backends = [
+        {"name": name, "state": state}
+        for name, state in [("a", "up"), ("b", "down"), ("c", "up"), ("d", "draining"), ("e", "up")]
+    ]
+    body = "return urgentFirst(given.backends).map(({ name }) => name).join('');"
+    assert run(page, "states.js", "urgentFirst", body, backends=backends) == "bdace"
+
+
+def test_a_row_that_moves_keeps_the_focus(whole: Page) -> None:
+    body = """
+      const make = () => {
+        const element = document.createElement("button");
+        return { element, update: (name) => { element.textContent = name; } };
+      };
+      const list = document.createElement("div");
+      document.body.append(list);
+      const rows = new Rows(list, (name) => name, make);
+      rows.update(["a", "b", "c"]);
+      list.lastChild.focus();
+      rows.update(["c", "a", "b"]);
+      return [list.textContent, document.activeElement.textContent];
+    """
+    assert run(whole, "elements.js", "Rows", body) == ["cab", "c"]

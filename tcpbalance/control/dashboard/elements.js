@@ -62,6 +62,7 @@ export class Rows {
         this.#rows.delete(key);
       }
     }
+    const focused = document.activeElement;
     let place = this.#parent.firstElementChild;
     for (const [key, item] of wanted) {
       if (!this.#rows.has(key)) {
@@ -74,6 +75,10 @@ export class Rows {
         this.#parent.insertBefore(row.element, place);
       }
       row.update(item, ...more);
+    }
+    // A row that moves loses the focus.
+    if (document.activeElement !== focused && this.#parent.contains(focused)) {
+      focused.focus({ preventScroll: true });
     }
   }
 }

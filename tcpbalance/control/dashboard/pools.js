@@ -4,7 +4,7 @@ import { whole } from "./amounts.js";
 import { BackendRow } from "./backend_row.js";
 import { queueOf, sessionsOf } from "./counts.js";
 import { byId, hide, made, partsOf, Rows, set, show } from "./elements.js";
-import { statesOf } from "./states.js";
+import { statesOf, urgentFirst } from "./states.js";
 
 export class Pools {
   #rows;
@@ -61,7 +61,7 @@ class PoolCard {
     show(parts.queue, whole(queueOf(pool)));
     hide(parts["affinity-fact"], pool.affinity === null);
     show(parts.affinity, whole(pool.affinity ?? 0));
-    this.#rows.update(pool.backends, pool, at);
+    this.#rows.update(urgentFirst(pool.backends), pool, at);
     const rows = [...this.#rows];
     // One scale for all, so that an uneven distribution is seen.
     const max = Math.max(1, ...rows.map((row) => row.meter.history.connections.max(at)));

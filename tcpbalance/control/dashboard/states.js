@@ -16,3 +16,8 @@ export function statesOf(backends) {
 export function upOf(backends) {
   return backends.filter((backend) => backend.state === "up").length;
 }
+
+/** Puts those that are not up before the others, and leaves the order as it is otherwise. */
+export function urgentFirst(backends) {
+  return backends.toSorted((one, other) => (one.state === "up") - (other.state === "up"));
+}
