@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from time import monotonic
 from typing import Any
 
 from attrs import frozen
@@ -60,7 +61,7 @@ class Handlers:
         )
 
     def _view(self, request: ApiRequest) -> Deferred[ApiAnswer]:
-        return self._show(EVERYTHING, lambda view: view)
+        return self._show(EVERYTHING, lambda view: {"clock": round(monotonic(), 3), **view})
 
     def _frontends(self, request: ApiRequest) -> Deferred[ApiAnswer]:
         return self._show(

@@ -136,6 +136,10 @@ DESCRIBED_PATHS: dict[str, Any] = {
         get=_operation(
             "Show the frontends, the pools and the processes at one moment.",
             table(
+                clock={
+                    "type": "number",
+                    "description": "Seconds of a clock that is never set, for rates between two answers.",
+                },
                 frontends=array(ref("Frontend")),
                 pools=array(ref("Pool")),
                 processes=array(ref("Process")),

@@ -103,6 +103,10 @@ def test_a_balancer_that_counts_anew_has_no_rate_at_first(page: Page) -> None:
     assert notes(page, (0, 50), (1000, 60), (2000, 3), (3000, 4))[2:] == [[None, []], [1, [1]]]
 
 
+def test_a_machine_that_has_begun_anew_has_no_rate_at_first(page: Page) -> None:
+    assert notes(page, (50_000, 50), (51_000, 60), (2000, 70), (3000, 71))[2:] == [[None, []], [1, [1]]]
+
+
 def test_what_was_before_a_long_gap_is_not_shown(page: Page) -> None:
     assert notes(page, (0, 0), (1000, 5), (60_000, 900), (61_000, 902))[2:] == [[None, []], [2, [2]]]
 

@@ -46,10 +46,10 @@ export class Meter {
     }
   }
 
-  /** Takes what has been counted until a time, by name. */
+  /** Takes what has been counted until a time of the balancer, by name. */
   note(counts, at) {
     const before = this.#before;
-    if (before === null || at - before.at > GAP || shrinks(before.counts, counts)) {
+    if (before === null || at < before.at || at - before.at > GAP || shrinks(before.counts, counts)) {
       this.#begin(counts, at);
     } else if (at - before.at >= LEAST_INTERVAL) {
       const seconds = (at - before.at) / 1_000;

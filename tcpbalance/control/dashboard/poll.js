@@ -21,9 +21,7 @@ export class Poll {
   #isBusy = false;
   #isWantedSoon = false;
 
-  /**
-   * Milliseconds; what asks; and `on.answer`, called with what came and when it was asked for, and `on.failure`.
-   */
+  /** Milliseconds; what asks; and `on.answer`, called with what came, and `on.failure`. */
   constructor(interval, ask, on) {
     this.#interval = interval;
     this.#ask = ask;
@@ -77,7 +75,7 @@ export class Poll {
       if (round !== this.#round) {
         return;
       }
-      this.#on.answer(answer, (began + performance.now()) / 2);
+      this.#on.answer(answer);
     } catch (error) {
       if (round !== this.#round) {
         return;
