@@ -9,6 +9,7 @@ import pytest
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
+from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.control.api_request import ApiError
 from tcpbalance.control.explain import read_explain_query
 from tcpbalance.workers.fleet_controls import FleetControls
@@ -35,7 +36,9 @@ class Questions:
 def controls(questions: Questions, serving: Any) -> FleetControls:
     made = FleetControls.__new__(FleetControls)
     supervisor: Any = SimpleNamespace(
-        config=SimpleNamespace(frontends={"web": None}, workers=4),
+        config=SimpleNamespace(
+            frontends={"web": FrontendConfig(listen="127.0.0.1:80", pool="web")}, workers=4
+        ),
         questions=questions,
         serves=lambda worker: worker is serving,
     )
