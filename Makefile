@@ -10,7 +10,7 @@ ARGS ?=
 
 # Most tests wait for others most of the time, so there are more of them at once than processors. What belongs
 # to a module is made once for all its tests.
-SIDE_BY_SIDE := --numprocesses=auto --maxprocesses=4 --dist=loadfile
+SIDE_BY_SIDE := --numprocesses=4 --dist=loadfile
 
 # The tests start hundreds of processes, each of which would compile the package anew where this is set.
 unexport PYTHONDONTWRITEBYTECODE
