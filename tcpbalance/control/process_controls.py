@@ -83,7 +83,8 @@ class ProcessControls:
         return in_pieces(self._reactor, self._view(scope))
 
     def _view(self, scope: Scope) -> Generator[None, None, View]:
-        entries = yield from report_of(scope, self._balancer.factories, self._balancer.pools)
+        balancer = self._balancer
+        entries = yield from report_of(scope, balancer.factories, balancer.pools, balancer.registries)
         if scope.processes:
             entries.append(process_entry(self._lag))
         view = yield from view_of(self.config, self._balancer.pools, dict(entries), scope, self._last_check)

@@ -6,19 +6,21 @@ A process may have thousands of backends, so all work on reports comes in pieces
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Generator, Iterable, Mapping
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from operator import add
 from typing import Any, Self, TypeAlias
 
 import attrs
 from attrs import frozen
 
+from tcpbalance.control.open_bytes import add_open, by_backend, of_backend
 from tcpbalance.net import descriptors
 from tcpbalance.overload.gauges import open_descriptors, resident_memory
 from tcpbalance.overload.loop_lag import LoopLag
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.factory import FrontendFactory
+from tcpbalance.proxy.registry import SessionRegistry
 from tcpbalance.stats import add_up
 
 Counters: TypeAlias = dict[str, int]
@@ -111,24 +113,37 @@ EVERYTHING = Scope()
 
 
 def report_of(
-    scope: Scope, factories: Mapping[str, FrontendFactory], pools: Iterable[Pool]
+    scope: Scope,
+    factories: Mapping[str, FrontendFactory],
+    pools: Iterable[Pool],
+    registries: Sequence[SessionRegistry],
 ) -> Generator[None, None, list[Entry]]:
     """Make the report of this process, in pieces; what it takes aside.
 
     :param scope: what it has.
     :param factories: of the frontends, by name.
     :param pools: that they use.
+    :param registries: of the open sessions, those of frontends that are gone among them.
     """
     entries: list[Entry] = []
     for name, factory in list(factories.items()):
         if scope.has_frontend(name):
-            entries.append(((FRONTEND, name), factory.stats.snapshot()))
+            stats = factory.stats
+            counters = stats.snapshot()
+            # A reload may have left sessions of the frontend to an earlier registry.
+            sessions = [each for it in registries if it.stats is stats for each in it.sessions]
+            yield from add_open(counters, sessions)
+            entries.append(((FRONTEND, name), counters))
             yield
-    for pool in [pool for pool in pools if scope.has_pool(pool.name)]:
+    wanted = [pool for pool in pools if scope.has_pool(pool.name)]
+    sessions_of = (yield from by_backend(registries)) if wanted else {}
+    for pool in wanted:
         if scope.backend is None:
             entries.append(((POOL, pool.name), pool.own_snapshot()))
         for backend in scope.backends_of(pool):
-            entries.append((backend_key(pool, backend), backend.snapshot()))
+            counters = backend.snapshot()
+            yield from add_open(counters, of_backend(backend, sessions_of))
+            entries.append((backend_key(pool, backend), counters))
             yield
     return entries
 

@@ -427,6 +427,11 @@ class BareSession(Session):
         """Whether something has come from the client that was not read."""
         return self._start.connector.data_path.has_input(self._client_socket)
 
+    @property
+    def carried(self) -> tuple[int, int]:
+        """See ``Session``."""
+        return (self._client_bytes, self._backend_bytes) if self.is_bare else super().carried
+
     def facts(self) -> SessionFacts:
         """See ``Session``."""
         if not self.is_bare:

@@ -79,6 +79,12 @@ class OpenSession(Protocol):
         nothing has been under way for so many seconds: neither bytes nor a first answer."""
         ...
 
+    @property
+    def carried(self) -> tuple[int, int]:
+        """Bytes received from the client, and from the backend, which its end adds to the counters; none
+        while its pool is not known."""
+        ...
+
     def facts(self) -> SessionFacts:
         """Give what is known of it now."""
         ...

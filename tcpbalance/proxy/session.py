@@ -203,6 +203,13 @@ class Session:
         """When the client was accepted, seconds since the epoch."""
         return self._started
 
+    @property
+    def carried(self) -> tuple[int, int]:
+        """See ``registry.OpenSession``."""
+        if self._pool is None:
+            return 0, 0
+        return self.client.received, 0 if self.backend is None else self.backend.received
+
     def facts(self) -> SessionFacts:
         """See ``registry.OpenSession``."""
         context, preread, served_by, backend = self._context, self._preread, self.served_by, self.backend

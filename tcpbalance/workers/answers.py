@@ -91,7 +91,8 @@ class WorkerAnswers:
 
     def _report(self, question: Question) -> Generator[None, None, list[Entry]]:
         scope = Scope.read(question["scope"])
-        entries = yield from report_of(scope, self._balancer.factories, self._balancer.pools)
+        balancer = self._balancer
+        entries = yield from report_of(scope, balancer.factories, balancer.pools, balancer.registries)
         for _, counters in entries:
             for name in OF_STATUS:
                 counters.pop(name, None)

@@ -52,11 +52,16 @@ def test_what_is_counted_agrees_with_the_access_log(stage: Stage) -> None:
 
 def test_open_sessions_are_seen(stage: Stage) -> None:
     with stage.daemon(LOOPBACK) as daemon, connect(daemon.port) as client:
-        client.sendall(b"x")
+        client.sendall(b"question")
         admin = Admin(daemon)
-        until(
-            lambda: admin.get("/api/v1/frontends/web")["counters"]["connections_active"] == 1, "one session"
-        )
+
+        def counted() -> list[int]:
+            counters = admin.get("/api/v1/frontends/web")["counters"]
+            return [counters[name] for name in ("connections_active", "bytes_in", "bytes_out")]
+
+        until(lambda: counted() == [1, 8, 1], lambda: f"one session: {counted()}")
+        backends = admin.get("/api/v1/pools/web")["backends"]
+        assert sorted(backend["counters"]["bytes_in"] for backend in backends) == [0, 8]
 
 
 def test_each_process_is_seen(stage: Stage, workers: int) -> None:

@@ -54,13 +54,14 @@ class Stage:
         reactor: Any = Clock()
         self.pools = [self._pool(name) for name in ("web", "api")]
         self.factories = {"front": FrontendFactory(reactor, self.pools[0], name="front")}
+        self.registries = [factory.registry for factory in self.factories.values()]
 
     @staticmethod
     def _pool(name: str) -> Pool:
         return Pool(name, [Backend("127.0.0.1:80", name="a"), Backend("127.0.0.1:81", name="b")])
 
     def report(self, scope: Scope = EVERYTHING) -> Report:
-        return dict(at_once(report_of(scope, self.factories, self.pools)))
+        return dict(at_once(report_of(scope, self.factories, self.pools, self.registries)))
 
     def keys(self, scope: Scope) -> set[CountersKey]:
         return set(self.report(scope))

@@ -37,7 +37,7 @@ def pool() -> Pool:
 
 @pytest.fixture(scope="module")
 def entries(pool: Pool) -> list[Entry]:
-    return at_once(report_of(EVERYTHING, {}, [pool]))
+    return at_once(report_of(EVERYTHING, {}, [pool], []))
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def count(pieces: Generator[None, None, Any]) -> int:
 
 
 def test_each_backend_is_a_piece_of_each_step(pool: Pool, entries: list[Entry]) -> None:
-    assert count(report_of(EVERYTHING, {}, [pool])) >= BACKENDS
+    assert count(report_of(EVERYTHING, {}, [pool], [])) >= BACKENDS
     assert count(sum_of([entries, entries])) >= 2 * BACKENDS
     assert count(view_of(CONFIG, [pool], dict(entries), EVERYTHING, lambda *_: None)) >= BACKENDS
     assert count(write_answer(entries)) >= BACKENDS

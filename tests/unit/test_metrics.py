@@ -48,7 +48,10 @@ def samples() -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     lag = LoopLag(reactor, reactor.seconds)
     lag.start()
     reactor.advance(SAMPLED_EVERY + 0.004)
-    entries = [process_entry(lag), *at_once(report_of(EVERYTHING, {"front": factory}, [pool]))]
+    entries = [
+        process_entry(lag),
+        *at_once(report_of(EVERYTHING, {"front": factory}, [pool], [factory.registry])),
+    ]
     view = at_once(view_of(config, [pool], dict(entries), EVERYTHING, lambda *_: None))
     text = b"".join(expose(metrics_of(view, ABOUT), openmetrics=False))
     return {

@@ -1,0 +1,49 @@
+"""Bytes of open sessions, which the counters of frontends and backends get only when a session ends.
+
+A report has both together, so that a long transfer shows while it goes on. Such a sum never goes down: what
+is counted and which sessions are open is found out in one turn; their bytes are read in later ones, even
+where a session has ended by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Mapping, Sequence
+
+from tcpbalance.pool.backend import Backend
+from tcpbalance.proxy.registry import OpenSession, SessionRegistry
+
+SESSIONS_AT_ONCE = 50
+"""Sessions that are looked at while others wait: some 20 microseconds."""
+
+ByBackend = Mapping[Backend, Sequence[OpenSession]]
+
+
+def by_backend(registries: Iterable[SessionRegistry]) -> Generator[None, None, ByBackend]:
+    """Give the sessions that have a backend, in pieces."""
+    found: dict[Backend, list[OpenSession]] = {}
+    for registry in list(registries):
+        for count, session in enumerate(list(registry.sessions), start=1):
+            if session.served_by is not None:
+                found.setdefault(session.served_by, []).append(session)
+            if count % SESSIONS_AT_ONCE == 0:
+                yield
+    return found
+
+
+def of_backend(backend: Backend, sessions: ByBackend) -> list[OpenSession]:
+    """Give the sessions that a backend has answered, so that they stay with it, and that are not over."""
+    its = sessions.get(backend, ())
+    return [each for each in its if not each.over and each.served_by is backend and each.carried[1]]
+
+
+def add_open(counters: dict[str, int], sessions: Iterable[OpenSession]) -> Generator[None, None, None]:
+    """Add the bytes of sessions to counters, in pieces.
+
+    :param counters: made in the turn in which this begins, without these sessions.
+    """
+    for count, session in enumerate(sessions, start=1):
+        from_client, from_backend = session.carried
+        counters["bytes_in"] += from_client
+        counters["bytes_out"] += from_backend
+        if count % SESSIONS_AT_ONCE == 0:
+            yield
