@@ -11,11 +11,11 @@ from weakref import WeakKeyDictionary
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-MIN_WORK_IN_A_TURN = 0.001
+MIN_WORK_IN_A_TURN = 0.0003
 """Seconds for which pieces are worked off in one turn of the reactor, all such work together; and for which
 one work goes on before another one's turn comes."""
 
-MAX_WORK_IN_A_TURN = 0.004
+MAX_WORK_IN_A_TURN = 0.001
 """Seconds for which that is done where others have taken as long in their turn. An operator of a busy
 balancer would wait too long for an answer otherwise; and the others wait no more than twice as long."""
 

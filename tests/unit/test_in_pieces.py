@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from tcpbalance.control.in_pieces import MAX_WORK_IN_A_TURN, MIN_WORK_IN_A_TURN, in_pieces
 
-PIECE = 0.0002
+PIECE = MIN_WORK_IN_A_TURN / 5
 
 
 def about(seconds: float) -> Any:
@@ -73,7 +73,7 @@ def test_long_work_lets_others_go_on(scene: Scene) -> None:
 
 def test_where_others_take_long_it_takes_as_long_up_to_a_bound(scene: Scene) -> None:
     scene.begin("a", 100)
-    assert scene.turn(0.002) == about(0.002)
+    assert scene.turn(0.5 * MAX_WORK_IN_A_TURN) == about(0.5 * MAX_WORK_IN_A_TURN)
     assert scene.turn(0.050) == about(MAX_WORK_IN_A_TURN)
     assert scene.turn(0.0) == about(MIN_WORK_IN_A_TURN)
 
