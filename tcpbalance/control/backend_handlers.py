@@ -21,7 +21,7 @@ from tcpbalance.control.config_orders import (
     with_weight,
     without_backend,
 )
-from tcpbalance.control.config_refusals import change_refused, mistakes_text
+from tcpbalance.control.config_refusals import change_config, mistakes_text
 from tcpbalance.control.controls import Controls
 from tcpbalance.control.request_body import read_object
 from tcpbalance.control.routes import ApiRoute
@@ -145,7 +145,7 @@ class BackendHandlers:
 
     def _change_config(self, request: ApiRequest, change: ChangeConfig) -> Deferred[Any]:
         order = partial(self._controls.events.ordered_by, request.peer)
-        return self._controls.change_config(change, order).addErrback(change_refused)
+        return change_config(self._controls, change, order)
 
     def _show(self, request: ApiRequest, backend: str, lasts: dict[str, str], status: int = 200) -> ApiAnswer:
         return ApiAnswer.of({**self._controls.backend(request.names["pool"], backend), **lasts}, status)

@@ -1,18 +1,33 @@
-"""Says why a configuration that a client of the admin side asks for is refused."""
+"""Has the configuration changed as a client of the admin side asks for, and says why that is refused."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
+from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from tcpbalance.config.draft import Mistakes
 from tcpbalance.config.errors import BrokenRules, Mistake, key_text
 from tcpbalance.control.api_request import ApiError
+from tcpbalance.control.config_orders import ChangeConfig, Order
+from tcpbalance.control.controls import Controls
 from tcpbalance.errors import TcpbalanceError
 
 
-def change_refused(failure: Failure) -> None:
+def change_config(controls: Controls, change: ChangeConfig, order: Order = nullcontext) -> Deferred[Any]:
+    """Have the configuration changed.
+
+    :param change: see ``Controls.change_config``.
+    :param order: likewise.
+    :returns: fails with `ApiError` where it is refused.
+    """
+    return controls.change_config(change, order).addErrback(_refuse)
+
+
+def _refuse(failure: Failure) -> None:
     """Say why a configuration is refused; an errback.
 
     :raises ApiError: always.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -14,7 +13,7 @@ from tcpbalance.control.api_request import ApiAnswer, ApiError, ApiRequest
 from tcpbalance.control.backend_handlers import UNTIL_RELOAD
 from tcpbalance.control.changes_log import log_change
 from tcpbalance.control.config_orders import with_debug_clients
-from tcpbalance.control.config_refusals import change_refused
+from tcpbalance.control.config_refusals import change_config
 from tcpbalance.control.controls import Controls
 from tcpbalance.control.request_body import read_object
 from tcpbalance.control.routes import ApiRoute
@@ -53,8 +52,7 @@ class DebugHandlers:
         return changed.addCallback(lambda _: ApiAnswer.of({_DEBUG_CLIENTS: self._networks, **UNTIL_RELOAD}))
 
     def _change(self, networks: tuple[Network, ...]) -> Deferred[Any]:
-        changed = self._controls.change_config(with_debug_clients(networks), nullcontext)
-        return changed.addErrback(change_refused)
+        return change_config(self._controls, with_debug_clients(networks))
 
 
 def _read_networks(value: Any) -> tuple[Network, ...]:

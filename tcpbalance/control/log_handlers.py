@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from functools import partial
 from typing import Any, get_args
 
@@ -15,7 +14,7 @@ from tcpbalance.control.api_request import ApiAnswer, ApiError, ApiRequest
 from tcpbalance.control.backend_handlers import UNTIL_RELOAD
 from tcpbalance.control.changes_log import log_change
 from tcpbalance.control.config_orders import with_log_level
-from tcpbalance.control.config_refusals import change_refused
+from tcpbalance.control.config_refusals import change_config
 from tcpbalance.control.controls import Controls
 from tcpbalance.control.request_body import read_object
 from tcpbalance.control.routes import ApiRoute
@@ -59,5 +58,4 @@ class LogHandlers:
         return changed.addCallback(lambda _: ApiAnswer.of({**self._shown(), **UNTIL_RELOAD}))
 
     def _set_level(self, level: LevelName) -> Deferred[Any]:
-        changed = self._controls.change_config(with_log_level(level), nullcontext)
-        return changed.addErrback(change_refused)
+        return change_config(self._controls, with_log_level(level))
