@@ -41,9 +41,11 @@ class Target:
 
 
 TARGETS = (
-    Target("connections_rate", 0.75, ("haproxy",)),
-    Target("connections_rate", 1.1, ("envoy",)),
+    Target("connections_rate", 0.92, ("haproxy",)),
+    Target("connections_rate", 1.4, ("envoy",)),
     Target("connections_rate", 1.8, ("portable",)),
+    Target("connections_cpu", 1.1, ("haproxy",)),
+    Target("connections_p50", 1.0, ("haproxy",)),
     Target("requests_rate", 0.95, ("haproxy",)),
     Target("requests_rate", 0.95, ("envoy",)),
     Target("download_cpu", 0.75, PEERS),
@@ -55,6 +57,10 @@ TARGETS = (
     Target("reload_time", 200.0),
     Target("reload_ratio", 2.0),
     Target("reload_longest", 20.0),
+    Target("sessions_time", 200.0),
+    Target("sessions_ratio", 2.0),
+    Target("workers_sessions_time", 200.0),
+    Target("workers_sessions_ratio", 2.0),
     Target("workers_connection_ratio", 1.05),
     Target("workers_request_ratio", 1.05),
     Target("replacement_time", 200.0),

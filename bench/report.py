@@ -88,8 +88,10 @@ def _mark(turns: int, asked: int) -> str:
 
 
 def _reach(results: Results) -> list[str]:
-    """Make the table of targets."""
-    verdicts = judge(medians(results.outcomes))
+    """Make the table of targets; those of measures that were not asked for are left out."""
+    found = medians(results.outcomes)
+    has_failures = any(outcome.failed for outcome in results.outcomes)
+    verdicts = [verdict for verdict in judge(found) if has_failures or verdict.target.metric in found]
     rows = (_reach_row(verdict, results.turns) for verdict in verdicts)
     return _table(["reach", "target", "value", "met"], rows, left=1)
 

