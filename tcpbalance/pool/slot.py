@@ -53,7 +53,6 @@ class Slot:
         self._sticky_entry: StickyEntry | None = None
         self._held = True
         backend.active += 1
-        backend.stats.connect_attempts += 1
 
     @property
     def is_bound(self) -> bool:

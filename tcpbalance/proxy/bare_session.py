@@ -152,6 +152,7 @@ class BareSession(Session):
                 self._dialler.go_on_refused(backend, self._choices)
                 return
             try:
+                backend.stats.connect_attempts += 1
                 sock = self._backend_socket = start.connector.open(backend.address)
                 start.poller.watch_new(sock.fileno(), self.on_backend_events)
             except (ConnectFailed, OSError) as error:

@@ -189,9 +189,8 @@ class Dialler:
             self._join_queue(decision.put_back)
 
     def _try(self, backend: Backend) -> None:
-        pool = self.pool
         try:
-            self.slot = pool.take(backend, self.dial.client)
+            self.slot = self.pool.take(backend, self.dial.client)
         except NoCapacityError:
             self._carry_out(self.dial.after_refusal())
             return
@@ -199,8 +198,14 @@ class Dialler:
             last_failed, _ = self.failures[-1]
             backend.stats.retries += 1
             backend.stats.redispatches += backend.name != last_failed
+        self._begin_attempt(backend)
+
+    def _begin_attempt(self, backend: Backend) -> None:
+        """Have a connection opened to a backend whose slot is held."""
+        pool, address = self.pool, backend.address
+        timeout, tls = pool.connect_timeout, pool.tls
         self.began = self._clock()
-        address, timeout, tls = backend.address, pool.connect_timeout, pool.tls
+        backend.stats.connect_attempts += 1
         try:
             assert self._caller is not None
             self._caller.attempt_begins()
@@ -287,8 +292,12 @@ class Dialler:
 
     # Attempts and connections
 
-    def buildProtocol(self, addr: Any) -> BackendConnection:
+    def buildProtocol(self, addr: Any) -> Peer:
         """The backend has accepted: its slot is the session's until ``end``."""
+        return BackendConnection(self._accepted())
+
+    def _accepted(self) -> Caller:
+        """The attempt has succeeded: take note, and give what it was made for."""
         assert self.slot is not None
         assert self._caller is not None
         self._pending = None
@@ -298,7 +307,7 @@ class Dialler:
         seconds = self._clock() - self.began
         self.slot.connected(seconds)
         self.connected(seconds)
-        return BackendConnection(self._caller)
+        return self._caller
 
     def connected(self, seconds: float) -> None:
         """The attempt has taken so long and has succeeded."""

@@ -8,7 +8,7 @@ from functools import partial
 from ipaddress import ip_network
 from random import Random
 from socket import SocketType
-from typing import cast
+from typing import Any, cast
 
 import attrs
 from twisted.internet.interfaces import IAddress, IReactorTime
@@ -68,6 +68,7 @@ class FrontendFactory(Factory):
     :param stats: where to go on counting; counters of its own by default.
     :param shared_limit: the sessions of all processes that serve the frontend, where there are several.
     :param debug: the clients whose sessions are logged step by step; None for none.
+    :cvar connection_kind: the side of a client.
     :ivar context: what the next sessions begin with; may be replaced.
     :ivar registry: the open sessions.
     :ivar stats: counters of what has happened to the clients.
@@ -75,6 +76,7 @@ class FrontendFactory(Factory):
     """
 
     noisy = False
+    connection_kind = ClientConnection
 
     def __init__(  # noqa: PLR0913 - all but two are given by name
         self,
@@ -113,11 +115,11 @@ class FrontendFactory(Factory):
             max_sessions=limits.connections,
             dry_run=dry_run,
             on_record=on_record,
-            on_idle=self._flush_logs,
+            on_idle=self._on_idle,
         )
         if connector is None:
             connector = SocketConnector(reactor, SocketOptions.of(socket or SocketConfig()))
-        self.context = SessionContext(
+        self.context = self._make_context(
             name=name,
             timeouts=timeouts or TimeoutsConfig(),
             limits=limits,
@@ -135,6 +137,10 @@ class FrontendFactory(Factory):
             debug=debug or DebugClients(),
         )
         self._arriving: tuple[SessionContext, dict[bool, SessionContext]] | None = None
+
+    def _make_context(self, **fields: Any) -> SessionContext:
+        """Make what the first sessions begin with."""
+        return SessionContext(**fields)
 
     def prepare_context(
         self,
@@ -181,6 +187,10 @@ class FrontendFactory(Factory):
         self.registry.closed = True
         self._flush_logs()
 
+    def _on_idle(self) -> None:
+        """The last session has ended, and no more clients are accepted or it was waited for."""
+        self._flush_logs()
+
     def _flush_logs(self) -> None:
         self.context.flush_logs()
         self.registry.flush_logs()
@@ -190,7 +200,7 @@ class FrontendFactory(Factory):
 
         :returns: its side of a session; None where it is refused.
         """
-        return _admitted(self.context, ClientAddress(addr))
+        return self._admitted(self.context, ClientAddress(addr))
 
     def serve_handed_over(self, connection: HandedOver, data_path: DataPath) -> None:
         """A client has come by another process, and is served as if it had come here.
@@ -200,7 +210,7 @@ class FrontendFactory(Factory):
         :raises OSError: the system cannot watch one more socket, which is still the caller's.
         """
         context = self._context_of_handed_over(connection)
-        protocol = _admitted(context, ClientAddress(connection.peer))
+        protocol = self._admitted(context, ClientAddress(connection.peer))
         if protocol is None:
             connection.sock.close()
             return
@@ -262,23 +272,22 @@ class FrontendFactory(Factory):
         session.begin()
         return True
 
+    def _admitted(self, context: SessionContext, client: ClientAddress) -> ClientConnection | None:
+        """Give the client's side of a session; None where the client is refused."""
+        admission, preread = context.admission, context.preread
+        kind = self.connection_kind if context.debug.networks is None else self._kind(context, client)
+        # Where a PROXY header is to name the client, or another process serves it, the decision waits for
+        # that.
+        if admission is None or (preread is not None and preread.decides_later(client)):
+            return kind(context, client)
+        refusal = admission.admit(client)
+        if refusal is None:
+            return kind(context, client, client)
+        if context.debug.networks is not None and context.debug.has(client):
+            log_refused(context, client, refusal)
+        return None
 
-def _admitted(context: SessionContext, client: ClientAddress) -> ClientConnection | None:
-    """Give the client's side of a session; None where the client is refused."""
-    admission, preread = context.admission, context.preread
-    kind = ClientConnection if context.debug.networks is None else _kind(context, client)
-    # Where a PROXY header is to name the client, or another process serves it, the decision waits for that.
-    if admission is None or (preread is not None and preread.decides_later(client)):
-        return kind(context, client)
-    refusal = admission.admit(client)
-    if refusal is None:
-        return kind(context, client, client)
-    if context.debug.networks is not None and context.debug.has(client):
-        log_refused(context, client, refusal)
-    return None
-
-
-def _kind(context: SessionContext, client: ClientAddress) -> type[ClientConnection]:
-    """Give what kind of session a client gets; one that a proxy will name may be one to be logged."""
-    is_behind_a_proxy = context.preread is not None and context.preread.expects_header(client)
-    return TracedConnection if is_behind_a_proxy or context.debug.has(client) else ClientConnection
+    def _kind(self, context: SessionContext, client: ClientAddress) -> type[ClientConnection]:
+        """Give what kind of session a client gets; one that a proxy will name may be one to be logged."""
+        is_behind_a_proxy = context.preread is not None and context.preread.expects_header(client)
+        return TracedConnection if is_behind_a_proxy or context.debug.has(client) else ClientConnection

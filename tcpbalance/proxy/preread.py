@@ -14,11 +14,12 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from tcpbalance.net.addresses import ClientAddress, twisted_address
+from tcpbalance.net.ends import reset_on_close
 from tcpbalance.net.tls.errors import HandshakeFailed, handshake_cause
 from tcpbalance.net.tls.facts import TlsFacts, asked_name, facts_of
 from tcpbalance.net.tls.openssl import was_resumed
-from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.context import SessionContext
+from tcpbalance.proxy.hand_over import HandedOver
 from tcpbalance.proxy.peer import BROKEN_OFF, Peer
 from tcpbalance.proxy.preread_settings import PrereadSettings
 from tcpbalance.proxy.reasons import EndReason
@@ -41,8 +42,8 @@ class PrereadSession(typing.Protocol):
         """Whether its end has been decided."""
         ...
 
-    def client_known(self, pool: Pool) -> None:
-        """The preread is complete: a backend of this pool serves the client."""
+    def client_known(self) -> None:
+        """The preread is complete."""
         ...
 
     def hand_over(self, received: bytes, unused: int) -> None:
@@ -150,7 +151,7 @@ class Preread:
             if self._settings.tls is not None:
                 self._accept_tls()
             else:
-                self._choose_pool()
+                self._session.client_known()
 
     def _read(self, data: bytes) -> bool:
         """Read on in what has come.
@@ -230,15 +231,31 @@ class Preread:
         else:
             stats = self._context.registry.stats
             stats.note_handshake(self.tls.version, was_resumed(connection))
-            self._choose_pool()
+            session.client_known()
 
-    def _choose_pool(self) -> None:
-        """All is known: the pool is the route's, or the frontend's for names without a route."""
-        pool = self._context.pool_for(self.server_name)
-        if pool is None:
-            self._session.end(EndReason.NO_ROUTE)
-        else:
-            self._session.client_known(pool)
+    def hand_over_client(self, born: float, received: bytes, unused: int) -> None:
+        """Give the client's connection to the process that it belongs to, and stop.
+
+        :param born: when it was accepted.
+        :param received: all that has come.
+        :param unused: how many of its last bytes are not the preread's.
+        """
+        client, settings, owned_by = self._session.client, self._settings, self.client.packed
+        assert settings.hand_over is not None
+        assert owned_by is not None
+        self.stop()
+        sock, lost = client.transport.give_up(unused)
+        reset_on_close(sock)
+        connection = HandedOver(
+            self._context.name,
+            self.peer.twisted,
+            born,
+            received[: len(received) - unused + lost],
+            sock,
+            has_header=self.header is not None,
+            ends_tls=settings.tls is not None,
+        )
+        settings.hand_over.hand_over(owned_by, connection)
 
     def reason_of(self, failure: Failure) -> tuple[EndReason, str]:
         """Find out why the client is gone, and what was wrong with what it sent; count a failed handshake."""

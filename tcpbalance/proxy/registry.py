@@ -97,12 +97,25 @@ class OpenSession(Protocol):
         """Decide its end."""
         ...
 
-    def record(self, client_bytes: int, backend_bytes: int) -> SessionRecord:
-        """Give the record of it, once it has ended.
+    def record(self, client_bytes: int, backend_bytes: int) -> SessionRecord | None:
+        """Give the record of it, once it has ended; None where all that it has done is recorded.
 
         :param client_bytes: received from the client.
         :param backend_bytes: received from the backend.
         """
+        ...
+
+
+class EndedRequest(Protocol):
+    """One of several requests of a session, once it has ended."""
+
+    @property
+    def cause(self) -> str:
+        """What was wrong, in a few words; empty when nothing was."""
+        ...
+
+    def record(self) -> SessionRecord:
+        """Give the record of it."""
         ...
 
 
@@ -204,7 +217,7 @@ class SessionRegistry:
         if len(self.sessions) >= self._max_sessions:
             self.accept_pause.pause(FULL)
 
-    def remove(
+    def remove(  # noqa: C901 - each connection passes here once
         self,
         session: OpenSession,
         reason: EndReason,
@@ -239,13 +252,25 @@ class SessionRegistry:
         if self.on_record is not None:
             # It may be foreign code; the end of the session must not depend on it.
             try:
-                self.on_record(session.record(client_bytes, backend_bytes))
+                record = session.record(client_bytes, backend_bytes)
+                if record is not None:
+                    self.on_record(record)
             except Exception:
                 self._log.failure("frontend {name}: the record of a session was not taken", name=self._name)
         if reason in self._warnings:
             self._warnings[reason].note(reason, session.cause)
         if not sessions and (self._idle is not None or self.closed):
             self._report_idle()
+
+    def request_ended(self, request: EndedRequest, reason: EndReason) -> None:
+        """Record and report a request that has ended; its session may go on."""
+        if self.on_record is not None:
+            try:
+                self.on_record(request.record())
+            except Exception:
+                self._log.failure("frontend {name}: the record of a request was not taken", name=self._name)
+        if reason in self._warnings:
+            self._warnings[reason].note(reason, request.cause)
 
     def forget(self, session: OpenSession) -> None:
         """Take out a session that has not ended: another process goes on with it, and counts it."""

@@ -15,7 +15,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tcpbalance.net.addresses import ClientAddress
-from tcpbalance.net.ends import reset_on_close
 from tcpbalance.net.errnos import is_our_own
 from tcpbalance.net.tls.errors import broken_cause, tls_cause, was_unheard
 from tcpbalance.net.wheel import RESOLUTION
@@ -28,7 +27,6 @@ from tcpbalance.proxy.delivery import Delivery
 from tcpbalance.proxy.dialler import Dialler
 from tcpbalance.proxy.dry_run import DryRunLimit
 from tcpbalance.proxy.facts import QUEUED, STATES, SessionFacts
-from tcpbalance.proxy.hand_over import HandedOver
 from tcpbalance.proxy.outgoing_proxy_header import OutgoingProxyHeader, outgoing_proxy_header
 from tcpbalance.proxy.peer import BROKEN_OFF, Peer
 from tcpbalance.proxy.phases import (
@@ -289,10 +287,14 @@ class Session:
         if self._phase is PREREAD and self._preread is not None:
             self._preread.tls_established()
 
-    def client_known(self, pool: Pool) -> None:
-        """See ``preread.PrereadSession``."""
+    def client_known(self) -> None:
+        """See ``preread.PrereadSession``: the pool is that of the route, or of the frontend without one."""
         preread = self._preread
         assert preread is not None
+        pool = self._context.pool_for(preread.server_name)
+        if pool is None:
+            self.end(EndReason.NO_ROUTE)
+            return
         self.active = self._context.clock()
         preread.stop()
         try:
@@ -302,29 +304,12 @@ class Session:
 
     def hand_over(self, received: bytes, unused: int) -> None:
         """See ``preread.PrereadSession``: here, this session has not been."""
-        client, context, preread = self.client, self._context, self._preread
+        preread = self._preread
         assert preread is not None
-        settings, owned_by = context.preread, preread.client.packed
-        assert settings is not None
-        assert settings.hand_over is not None
-        assert owned_by is not None
-        preread.stop()
         self._phase = OVER
-        sock, lost = client.transport.give_up(unused)
-        reset_on_close(sock)
-        context.registry.forget(self)
-        del client.session
-        read = received[: len(received) - unused + lost]
-        connection = HandedOver(
-            context.name,
-            self._peer.twisted,
-            self._born,
-            read,
-            sock,
-            has_header=preread.header is not None,
-            ends_tls=settings.tls is not None,
-        )
-        settings.hand_over.hand_over(owned_by, connection)
+        self._context.registry.forget(self)
+        preread.hand_over_client(self._born, received, unused)
+        del self.client.session
 
     def backdate(self, seconds: float) -> None:
         """Take into account that the client was accepted some seconds ago, by another process."""

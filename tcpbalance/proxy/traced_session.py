@@ -143,10 +143,10 @@ class TracedSession(Session):
         self.trace.backdate(seconds)
         self.trace.note("taken over from the worker that has accepted it")
 
-    def client_known(self, pool: Pool) -> None:
+    def client_known(self) -> None:
         """See ``Session``."""
         self._note_preread()
-        super().client_known(pool)
+        super().client_known()
 
     def _note_preread(self) -> None:
         """Note what the client has sent first, and which it is by that."""

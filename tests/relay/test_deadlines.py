@@ -477,7 +477,6 @@ def test_the_time_in_the_queue_is_not_that_of_the_dial(make_scene: Any) -> None:
     first = scene.connect()
     scene.run()
     slot = scene.pool.take(scene.pool.backends[1], None)
-    scene.slots_by_hand = 1
     waiting = scene.connect(early=b"question")
     scene.advance(50)
     assert (waiting.saw, len(scene.pool.queue)) == ("open", 1)

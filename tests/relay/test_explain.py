@@ -266,7 +266,6 @@ def test_it_says_why_a_backend_is_skipped(make_scene: Any) -> None:
         addresses, members=members, outlier=OutlierConfig(consecutive_failures=1, eject_for=60)
     )
     full, down, draining, maintenance, ejected, *others = members
-    scene.slots_by_hand = 2
     held = scene.pool.take(full, None)
     scene.pool.mark_down(down, "connection refused")
     scene.pool.set_admin_state(draining, AdminState.DRAIN)

@@ -259,7 +259,6 @@ def test_time_alone_can_make_room(make_scene: Any) -> None:
     )
     ill = scene.pool.backends[0]
     slot = scene.pool.take(ill, None)
-    scene.slots_by_hand = 1
     slot.failed(0.001, "refused")
     slot.release()
     scene.connect()

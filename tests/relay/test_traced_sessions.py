@@ -100,7 +100,6 @@ def test_why_attempts_fail_and_that_it_waits(make_scene: Any) -> None:
     )
     scene.backends[ONE].behaviour = "refuses"
     held = scene.pool.take(scene.pool.backends[1], None)
-    scene.slots_by_hand = 1
     with steps(scene, CLIENT) as found:
         scene.connect()
         scene.run()

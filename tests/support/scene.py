@@ -50,9 +50,6 @@ class Scene:
     :param pool: further arguments of ``Pool``.
     """
 
-    slots_by_hand = 0
-    """Slots that the test took from the pool, apart from any session."""
-
     data_path: ClassVar[MemoryDataPathName] = "portable"
 
     begins_bare: ClassVar[bool] = False
@@ -218,7 +215,7 @@ class Scene:
         if not open_now and self.frontend.context.preread is None:
             failures = [cause for record in self.records for _, cause in record.failures]
             tried = {
-                "connect_attempts": self.slots_by_hand + sum(record.attempts for record in self.records),
+                "connect_attempts": sum(record.attempts for record in self.records),
                 "connections_active": 0,
                 "retries": sum(max(0, record.attempts - 1) for record in self.records),
             }
