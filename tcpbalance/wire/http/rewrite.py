@@ -1,0 +1,225 @@
+"""Heads written anew: for a backend, and for a client (RFC 9110, section 7.6; RFC 9112, section 6).
+
+What frames a message, names its host or is for one connection is written from facts, never copied. All other
+lines go on as they came.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from tcpbalance.errors import SettingError
+from tcpbalance.wire.http.fields import takes_trailers
+from tcpbalance.wire.http.forwarded import X_FORWARDED, ForwardedClient, ForwardedWriter
+from tcpbalance.wire.http.framing import Body, Framing
+from tcpbalance.wire.http.grammar import is_field_value, is_token
+from tcpbalance.wire.http.head import Options, RequestHead, ResponseHead
+from tcpbalance.wire.http.target import RequestTarget
+
+Field = tuple[bytes, bytes]
+"""A name and a value."""
+
+FIXED_FIELDS: Final = frozenset(
+    (
+        b"connection",
+        b"content-length",
+        b"host",
+        b"keep-alive",
+        b"proxy-connection",
+        b"te",
+        b"transfer-encoding",
+        b"upgrade",
+    )
+)
+"""What can be neither set nor removed by configuration: it is written from facts."""
+
+_OWN_OPTIONS = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings"))
+
+
+class FieldEdits:
+    """Fields that are set and removed in all heads that take one route.
+
+    :raises SettingError: for a name that is no token or one of ``FIXED_FIELDS``, or a value with control
+        bytes.
+    """
+
+    __slots__ = ("_added", "_drop")
+
+    def __init__(self, set_fields: Sequence[Field] = (), remove: Iterable[bytes] = ()) -> None:
+        names = [name for name, _ in set_fields] + [*remove]
+        for name in names:
+            if not is_token(name) or name.lower() in FIXED_FIELDS:
+                raise SettingError(f"{name!r} cannot be set or removed")
+        for _, value in set_fields:
+            if not is_field_value(value):
+                raise SettingError(f"{value!r} is no value for a field")
+        self._added = b"".join(map(field_line, *zip(*set_fields, strict=True))) if set_fields else b""
+        self._drop = _dropper(names).sub if names else None
+
+    def apply(self, lines: bytes) -> bytes:
+        """Edit lines that begin and end with CR LF."""
+        if self._drop is not None:
+            lines = self._drop(b"", lines)
+        return lines + self._added
+
+
+def _dropper(names: Iterable[bytes]) -> re.Pattern[bytes]:
+    return re.compile(rb"\n(?i:" + b"|".join(map(re.escape, names)) + rb"):[^\n]*+")
+
+
+def field_line(name: bytes, value: bytes) -> bytes:
+    """Write a field."""
+    return b"%b: %b\r\n" % (name, value)
+
+
+def framing_line(framing: Framing) -> bytes:
+    """Write the one field that says how long a body is, if there is one."""
+    if framing.body is Body.CHUNKED:
+        return b"Transfer-Encoding: chunked\r\n"
+    return b"" if framing.length is None else b"Content-Length: %d\r\n" % framing.length
+
+
+NO_EDITS: Final = FieldEdits()
+
+
+class RequestRewriter:
+    """Writes the heads of requests that take one route, for a backend.
+
+    :param forwarded: what backends get of clients.
+    """
+
+    __slots__ = ("_edit", "_forwarded")
+
+    def __init__(self, forwarded: ForwardedWriter, edits: FieldEdits = NO_EDITS) -> None:
+        self._forwarded = forwarded
+        self._edit = edits.apply
+
+    def write(
+        self,
+        head: RequestHead,
+        target: RequestTarget,
+        framing: Framing,
+        client: ForwardedClient,
+        *,
+        host: bytes | None = None,
+        upstream: bytes | None = None,
+        upgrade: bytes = b"",
+        close: bool = False,
+    ) -> bytes:
+        """Write a head.
+
+        :param framing: of the body that is sent.
+        :param host: instead of the one that the client asks for.
+        :param upstream: instead of the target without scheme and host.
+        :param upgrade: protocols that the backend may change to.
+        :param close: whether the backend is to close the connection after its response.
+        """
+        asked_for = target.authority.text if target.authority else b""
+        lines = _without(head.rest, head.options) + self._forwarded.lines(client, asked_for, head.version)
+        if head.special:
+            lines += _kept_of_request(head, passed=client.trusted and self._forwarded.x_forwarded)
+        options = [b"close"] if close else []
+        if upgrade:
+            options.append(b"upgrade")
+        if takes_trailers(head):
+            options.append(b"te")
+        return b"".join(
+            (
+                head.method,
+                b" ",
+                target.upstream if upstream is None else upstream,
+                b" HTTP/1.1\r\nHost: ",
+                asked_for if host is None else host,
+                self._edit(lines),
+                framing_line(framing),
+                _connection_lines(options, upgrade),
+                b"\r\n",
+            )
+        )
+
+
+class ResponseRewriter:
+    """Writes the heads of responses that take one route, for a client."""
+
+    __slots__ = ("_edit",)
+
+    def __init__(self, edits: FieldEdits = NO_EDITS) -> None:
+        self._edit = edits.apply
+
+    def write(
+        self,
+        head: ResponseHead,
+        framing: Framing,
+        *,
+        version: bytes,
+        keep_alive: bool,
+        date: bytes,
+        upgrade: bytes = b"",
+        extra: bytes = b"",
+    ) -> bytes:
+        """Write a head.
+
+        :param framing: of the body that is sent.
+        :param version: of the request.
+        :param keep_alive: whether the connection stays open after this.
+        :param date: for a response without one (RFC 9110, section 6.6.1).
+        :param upgrade: the protocol that the connection changes to.
+        :param extra: more lines, each with CR LF.
+        """
+        lines = _without(head.rest, head.options) + extra
+        if head.status >= 200:
+            lines += b"Date: %b\r\n" % head.special.get(b"date", (date,))[0]
+        return b"".join(
+            (
+                b"HTTP/1.1 %d " % head.status,
+                head.reason,
+                self._edit(lines),
+                framing_line(framing),
+                _connection_lines(_response_options(head, version, keep_alive, upgrade), upgrade),
+                b"\r\n",
+            )
+        )
+
+
+def _response_options(head: ResponseHead, version: bytes, keep_alive: bool, upgrade: bytes) -> list[bytes]:
+    if upgrade:
+        return [b"upgrade"]
+    if head.status < 200:
+        return []
+    if not keep_alive:
+        return [b"close"]
+    return [b"keep-alive"] if version == b"1.0" else []
+
+
+def _without(lines: bytes, options: Options) -> bytes:
+    """Remove the fields that Connection lists."""
+    names = options - _OWN_OPTIONS
+    if not names:
+        return lines
+    return b"\r\n".join(line for line in lines.split(b"\r\n") if line.partition(b":")[0].lower() not in names)
+
+
+def _kept_of_request(head: RequestHead, *, passed: bool) -> bytes:
+    """Write those of the special fields that a backend gets.
+
+    :param passed: whether those of a proxy in front that say something else of its client are among them.
+    """
+    lines = b""
+    if b"expect" in head.special and head.version == b"1.1":
+        lines = b"Expect: 100-continue\r\n"
+    if passed:
+        for name, values in head.special.items():
+            if name.startswith(b"x-forwarded-") and name not in X_FORWARDED:
+                lines += b"".join(field_line(name, value) for value in values)
+    return lines
+
+
+def _connection_lines(options: list[bytes], upgrade: bytes) -> bytes:
+    if not options:
+        return b""
+    lines = field_line(b"Connection", b", ".join(options))
+    if b"te" in options:
+        lines += b"TE: trailers\r\n"
+    return lines + field_line(b"Upgrade", upgrade) if upgrade else lines

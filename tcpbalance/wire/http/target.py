@@ -1,0 +1,216 @@
+"""What a request is for: forms of the target, the host, and the path that routes look at.
+
+Sources: RFC 9112, section 3.2 (forms of the target, Host); RFC 3986, sections 3.2.2 (hosts), 5.2.4 (dot
+segments) and 6.2.2 (what an escape and its character have in common).
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import ipaddress
+import re
+from typing import NamedTuple
+
+from attrs import frozen
+
+from tcpbalance.wire.http.errors import BadRequest, Cause
+from tcpbalance.wire.http.head import RequestHead
+
+
+class TargetForm(enum.Enum):
+    """Forms of a target: RFC 9112, section 3.2."""
+
+    ORIGIN = "origin"
+    ABSOLUTE = "absolute"
+    AUTHORITY = "authority"
+    ASTERISK = "asterisk"
+
+
+@frozen
+class Authority:
+    """A host, perhaps with a port.
+
+    :ivar text: what a Host field carries.
+    :ivar host: in lower case, without a dot at its end; an IPv6 address is in brackets.
+    :ivar port: None where there is none.
+    """
+
+    text: bytes
+    host: bytes
+    port: int | None
+
+
+class RequestTarget:
+    """What a request is for. It is not changed.
+
+    :ivar form: how it was written.
+    :ivar authority: from the target if that has one, else from Host; None where HTTP/1.0 has neither.
+    :ivar upstream: the target that a backend gets: as written, but without scheme and host.
+    :ivar path: that without its query; empty for CONNECT, ``*`` for the server as a whole.
+    """
+
+    __slots__ = ("authority", "form", "path", "upstream")
+
+    def __init__(self, form: TargetForm, authority: Authority | None, upstream: bytes, path: bytes) -> None:
+        self.form = form
+        self.authority = authority
+        self.upstream = upstream
+        self.path = path
+
+
+MAX_AUTHORITY = 262
+"""Bytes: a name of 253 with a dot at its end (RFC 1035), a colon and a port, and some to spare."""
+
+# RFC 3986 has escapes and commas in names, too. Names in use have neither, and a comma is what a recipient
+# makes of two Host fields.
+_match_authority = re.compile(
+    rb"([0-9A-Za-z\-._~!$&'()*+;=]++|\[[0-9A-Fa-f:.]++\])(?::([0-9]{0,5}+))?+"
+).fullmatch
+
+_match_absolute = re.compile(rb"https?+://([^/?]*+)(/[^?]*+)?+(\?.*+)?+", re.IGNORECASE).fullmatch
+
+
+def read_target(head: RequestHead) -> RequestTarget:
+    """Find what a request is for.
+
+    :raises BadRequest: when Host is missing, comes twice or is malformed, or the target has none of the forms
+        that its method allows.
+    """
+    authority = _host(head)
+    target = head.target
+    if head.method == b"CONNECT":
+        return RequestTarget(TargetForm.AUTHORITY, _tunnel_end(target), target, b"")
+    if target.startswith(b"/"):
+        return RequestTarget(TargetForm.ORIGIN, authority, target, target.partition(b"?")[0])
+    if target == b"*" and head.method == b"OPTIONS":
+        return RequestTarget(TargetForm.ASTERISK, authority, target, target)
+    return _absolute(head)
+
+
+def read_authority(text: bytes) -> Authority:
+    """Read a host with or without a port, such as a Host field has.
+
+    :raises BadRequest: when it is malformed.
+    """
+    # The bound keeps what is cached small.
+    if len(text) > MAX_AUTHORITY:
+        raise _bad_target(f"a host takes more than {MAX_AUTHORITY} bytes")
+    return _authority(text)
+
+
+@functools.lru_cache(maxsize=512)
+def _authority(text: bytes) -> Authority:
+    found = _match_authority(text)
+    if found is None:
+        raise _bad_target(f"{text[:80]!r} is no host with or without a port")
+    name, digits = found.groups()
+    port = int(digits) if digits else None
+    if port is not None and port > 65535:
+        raise _bad_target(f"{digits!r} is no port")
+    host = _ipv6(name) if name.startswith(b"[") else name.lower().removesuffix(b".")
+    if not host:
+        raise _bad_target("a host is empty")
+    return Authority(name if port is None else text, host, port)
+
+
+def _ipv6(literal: bytes) -> bytes:
+    try:
+        return b"[%b]" % ipaddress.IPv6Address(literal[1:-1].decode("ascii")).compressed.encode("ascii")
+    except ValueError:
+        raise _bad_target(f"{literal[:80]!r} is no IPv6 address") from None
+
+
+def _host(head: RequestHead) -> Authority | None:
+    values = head.special.get(b"host")
+    if values is None:
+        if head.version == b"1.0":
+            return None
+        raise _bad_target("Host is missing")
+    if len(values) > 1:
+        raise _bad_target("Host comes more than once")
+    return read_authority(values[0])
+
+
+def _tunnel_end(target: bytes) -> Authority:
+    authority = read_authority(target)
+    if not authority.port:
+        raise _bad_target("CONNECT is for a host and a port")
+    return authority
+
+
+def _absolute(head: RequestHead) -> RequestTarget:
+    found = _match_absolute(head.target)
+    if found is None:
+        raise _bad_target(f"{head.target[:80]!r} is no target for {head.method[:20].decode('ascii')}")
+    text, path, query = found.groups()
+    authority = read_authority(text)
+    if path is None and query is None and head.method == b"OPTIONS":
+        return RequestTarget(TargetForm.ABSOLUTE, authority, b"*", b"*")  # RFC 9112, section 3.2.4
+    path = path or b"/"
+    return RequestTarget(TargetForm.ABSOLUTE, authority, path + (query or b""), path)
+
+
+def _bad_target(message: str) -> BadRequest:
+    return BadRequest(400, Cause.BAD_TARGET, message)
+
+
+class RoutingPath(NamedTuple):
+    """The copy of a path that routes look at.
+
+    :ivar path: without escapes of characters that need none, dot segments and empty segments.
+    :ivar ambiguous: whether a backend may take the path for another than this.
+    """
+
+    path: bytes
+    ambiguous: bool
+
+
+_is_odd = re.compile(rb"%|//|/\.|\\").search
+_escape = re.compile(rb"%([0-9A-Fa-f]{2})")
+_is_ambiguous = re.compile(rb"%00|%2F|%5C|%(?![0-9A-F]{2})|//|\\|/\.\.?(?:[/;]|\Z)").search
+_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+
+
+def routing_path(path: bytes) -> RoutingPath:
+    """Clean a path for routes to look at; what a backend gets stays as written.
+
+    :param path: without its query.
+    """
+    if not _is_odd(path):
+        return RoutingPath(path, False)
+    path = _escape.sub(_normal_escape, path)
+    ambiguous = _is_ambiguous(path) is not None
+    if ambiguous and path.startswith(b"/"):
+        path = _without_dots(path)
+    return RoutingPath(path, ambiguous)
+
+
+def _normal_escape(found: re.Match[bytes]) -> bytes:
+    byte = int(found[1], 16)
+    return bytes((byte,)) if byte in _UNRESERVED else b"%%%02X" % byte
+
+
+def _without_dots(path: bytes) -> bytes:
+    """Remove empty and dot segments: RFC 3986, section 5.2.4."""
+    kept: list[bytes] = []
+    segments = path.split(b"/")[1:]
+    for segment in segments:
+        if segment == b"..":
+            del kept[-1:]
+        elif segment not in {b"", b"."}:
+            kept.append(segment)
+    slash = b"/" if kept and segments[-1] in {b"", b".", b".."} else b""
+    return b"/" + b"/".join(kept) + slash
+
+
+def without_prefix(target: RequestTarget, prefix: bytes) -> bytes:
+    """Give the target for a backend without the beginning of its path.
+
+    :param prefix: whole segments, without a slash at the end; the routing path begins with it.
+    """
+    path, query = target.path, target.upstream[len(target.path) :]
+    # Where it is written in another way, what is left is written as routes see it.
+    if not (path + b"/").startswith(prefix + b"/"):
+        path = routing_path(path).path
+    return (path.removeprefix(prefix) or b"/") + query
