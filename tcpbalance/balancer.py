@@ -465,8 +465,16 @@ class Balancer(MultiService):
 
     def limit_drain(self, pool: Pool, backend: Backend, seconds: float) -> None:
         """Have the sessions of a backend that drains ended after a time, in the place of ``drain_timeout`` of
-        its pool; it is as before once the backend is ready again."""
+        its pool; it is as before once the backend is ready again.
+
+        :param seconds: infinite for no limit.
+        """
         self._shared.drains.limit(pool, backend, seconds)
+
+    def drain_left(self, backend: Backend) -> float | None:
+        """Give the seconds until the sessions of a backend are ended that drains; None where they have no
+        limit."""
+        return self._shared.drains.left(backend)
 
     def report_events_to(self, on_event: OnEvent) -> None:
         """Have what operators want to know reported from now on, the changes of pools aside.

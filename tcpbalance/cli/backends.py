@@ -76,8 +76,10 @@ def _set_state(arguments: argparse.Namespace, state: str) -> int:
 
 def _set(client: AdminClient, name: str, wanted: Mapping[str, object]) -> NamedBackend:
     """Set the state of a backend, and say what it is now."""
+    from tcpbalance.cli.status_table import state_text
+
     named, answer = _change(client, name, wanted)
-    print(f"{named}: {answer['state']}, {_sessions_now(client, named)} ({answer['lasts']})", flush=True)
+    print(f"{named}: {state_text(answer)}, {_sessions_now(client, named)} ({answer['lasts']})", flush=True)
     return named
 
 

@@ -171,15 +171,22 @@ def _pool_state(pool: Described) -> Cell:
 def _backend_row(pool: str, backend: Described, rates: Rates) -> list[Cell]:
     counters, name, address = backend["counters"], backend["name"], backend["address"]
     limit = backend["max_connections"]
-    state = backend["state"] + (f": {backend['cause']}" if backend["state"] == "down" else "")
     return [
         Cell(f"  {name}"),
         Cell("" if name == address else address),
-        Cell(state, STYLES.get(backend["state"], "")),
+        Cell(state_text(backend), STYLES.get(backend["state"], "")),
         Cell(f"{backend['weight']}{' backup' if backend['backup'] else ''}"),
         *_counts(("backend", pool, name), counters, rates, limit),
         Cell(str(counters.get("connect_failures", 0))),
     ]
+
+
+def state_text(backend: Described) -> str:
+    """Word the state of a backend: why it is down, or how long the sessions may go on of one that drains."""
+    state, left = str(backend["state"]), backend.get("drain_deadline")
+    if state == "down":
+        return f"{state}: {backend['cause']}"
+    return state if left is None else f"{state}, {time_text(left)} left"
 
 
 def _counts(

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from tcpbalance.cli.amounts import rate_text
 from tcpbalance.cli.snapshots import Described, Rates, Snapshot
-from tcpbalance.cli.status_table import STYLES
+from tcpbalance.cli.status_table import STYLES, state_text
 from tcpbalance.cli.table import BAD, Cell, Column
 from tcpbalance.stats import CONNECT_BOUNDS
 
@@ -37,6 +37,7 @@ _PREFIX = "connect_time."
 class TopRow(NamedTuple):
     """One backend.
 
+    :ivar state_text: with what more there is to say of it.
     :ivar limit: of the open connections; None for none.
     :ivar rate: connections a second; None where that is not known yet.
     :ivar errors: connections that have failed.
@@ -47,7 +48,7 @@ class TopRow(NamedTuple):
     pool: str
     name: str
     state: str
-    cause: str
+    state_text: str
     weight: int
     backup: bool
     open: int
@@ -68,7 +69,7 @@ class TopRow(NamedTuple):
         return [
             Cell(self.pool),
             Cell(self.name),
-            Cell(f"{self.state}: {self.cause}" if self.state == "down" else self.state, style),
+            Cell(self.state_text, style),
             Cell(f"{self.weight}{' backup' if self.backup else ''}"),
             Cell(str(self.open) if self.limit is None else f"{self.open}/{self.limit}"),
             Cell(rate_text(self.rate)),
@@ -197,7 +198,7 @@ def _row(pool: Described, backend: Described, rates: Rates) -> TopRow:
         pool=pool["name"],
         name=backend["name"],
         state=backend["state"],
-        cause=backend["cause"],
+        state_text=state_text(backend),
         weight=backend["weight"],
         backup=backend["backup"],
         open=counters.get("connections_active", 0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from math import inf
 from typing import Any
 
 from attrs import frozen
@@ -44,7 +45,7 @@ UNTIL_EITHER = {"lasts": "the state until the next restart, the weight until the
 class _BackendChange:
     """What a request changes of a backend; None for what stays.
 
-    :param deadline: seconds that its open sessions may go on.
+    :param deadline: seconds that its open sessions may go on, infinite for no limit.
     """
 
     state: AdminState | None
@@ -72,7 +73,7 @@ class _BackendChange:
 
     def __str__(self) -> str:
         state = [] if self.state is None else [f"state {self.state.value}"]
-        deadline = [] if self.deadline is None else [f"deadline {self.deadline:g} s"]
+        deadline = [] if self.deadline is None else [_deadline_text(self.deadline)]
         weight = [] if self.weight is None else [f"weight {self.weight}"]
         return ", ".join([*state, *deadline, *weight])
 
@@ -158,12 +159,18 @@ def _state(value: object) -> AdminState:
 
 
 def _deadline(value: Any, state: AdminState | None) -> float:
-    if state is not AdminState.DRAIN:
-        raise ApiError(400, "bad_deadline", 'deadline goes with state "drain"')
+    if state in (None, AdminState.READY):
+        raise ApiError(400, "bad_deadline", 'deadline goes with state "drain" or "maintenance"')
+    if value is None:
+        return inf
     try:
         return float(duration(value))
     except SettingError as error:
         raise ApiError(400, "bad_deadline", f"deadline {error}") from error
+
+
+def _deadline_text(deadline: float) -> str:
+    return "no deadline" if deadline == inf else f"deadline {deadline:g} s"
 
 
 def _weight(value: object) -> int:

@@ -138,6 +138,7 @@ class Controls(Protocol):
         """Have the sessions of a backend that drains ended after a time, in all processes, whatever its pool
         says.
 
+        :param seconds: infinite for no limit.
         :raises ApiError: there is no such pool, or it has no such backend.
         """
         ...

@@ -64,6 +64,11 @@ _BACKEND = {
     "weight": WEIGHT,
     "max_connections": {"type": ["integer", "null"], "minimum": 1},
     "backup": TRUTH,
+    "drain_deadline": {
+        "type": ["number", "null"],
+        "description": "Seconds until the sessions of a backend that drains or is in maintenance are ended; "
+        "0 when they have been, null for no limit.",
+    },
     "last_check": _or_null(ref("Check")),
 }
 
@@ -234,7 +239,15 @@ SCHEMAS: dict[str, Schema] = {
         state=ADMIN_STATE,
     ),
     "BackendChange": {
-        **table(("state", "deadline", "weight"), state=ADMIN_STATE, deadline=LENGTH_OF_TIME, weight=WEIGHT),
+        **table(
+            ("state", "deadline", "weight"),
+            state=ADMIN_STATE,
+            deadline={
+                "type": ["string", "number", "null"],
+                "description": 'Such as "5m", or a number of seconds; null for no limit.',
+            },
+            weight=WEIGHT,
+        ),
         "minProperties": 1,
     },
     "Pool": table(

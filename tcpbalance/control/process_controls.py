@@ -87,7 +87,7 @@ class ProcessControls:
         entries = yield from report_of(scope, balancer.factories, balancer.pools, balancer.registries)
         if scope.processes:
             entries.append(process_entry(self._lag))
-        view = yield from view_of(self.config, self._balancer.pools, dict(entries), scope, self._last_check)
+        view = yield from view_of(self.config, self._balancer.pools, dict(entries), scope, self._shown)
         return view
 
     def sessions(self, query: SessionsQuery) -> Deferred[SessionsPage]:
@@ -114,8 +114,9 @@ class ProcessControls:
         its, found = find_backend(self._balancer.pools, pool, backend)
         return self._balancer.checks(its).of(found)
 
-    def _last_check(self, pool: Pool, backend: Backend) -> CheckResult | None:
-        return self._balancer.checks(pool).last(backend)
+    def _shown(self, pool: Pool, backend: Backend) -> dict[str, Any]:
+        balancer = self._balancer
+        return shown_backend(backend, balancer.checks(pool).last(backend), balancer.drain_left(backend))
 
     def bans(self, query: BansQuery) -> Deferred[dict[str, Any]]:
         """See ``Controls``."""
@@ -179,7 +180,7 @@ class ProcessControls:
     def backend(self, pool: str, backend: str) -> dict[str, Any]:
         """See ``Controls``."""
         its, found = find_backend(self._balancer.pools, pool, backend)
-        return shown_backend(found, self._last_check(its, found))
+        return self._shown(its, found)
 
     def change_config(self, change: ChangeConfig, order: Order) -> Deferred[Any]:
         """See ``Controls``."""

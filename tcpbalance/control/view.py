@@ -27,19 +27,19 @@ View: TypeAlias = dict[str, Any]
 """``frontends`` and ``pools``, in the order of the configuration, ``processes``, and ``ended_processes`` of
 each worker, as far as they are asked for."""
 
-LastCheck = Callable[[Pool, Backend], CheckResult | None]
-"""Gives the result of the last check of a backend; None where there is none."""
+ShowBackend = Callable[[Pool, Backend], dict[str, Any]]
+"""Gives a backend of a pool as the API shows it, its counters aside."""
 
 
 def view_of(
-    config: Config, pools: Iterable[Pool], total: Report, scope: Scope, last_check: LastCheck
+    config: Config, pools: Iterable[Pool], total: Report, scope: Scope, show: ShowBackend
 ) -> Generator[None, None, View]:
     """Put together what is known, in pieces.
 
     :param pools: whose backends have the status that counts.
     :param total: see ``report.sum_of``.
     :param scope: what is asked for.
-    :param last_check: see above.
+    :param show: see above.
     """
     frontends: list[dict[str, Any]] = []
     for name in config.frontends:
@@ -50,7 +50,7 @@ def view_of(
     wanted = [known[name] for name in config.pools if name in known and scope.has_pool(name)]
     shown_pools: list[dict[str, Any]] = []
     for pool in wanted:
-        shown = yield from _pool(pool, total, scope, last_check)
+        shown = yield from _pool(pool, total, scope, show)
         shown_pools.append(shown)
     processes = [_process(takes) for key, takes in total.items() if key[0] == PROCESS]
     ended = [
@@ -86,12 +86,12 @@ def _frontend(config: Config, name: str) -> dict[str, Any]:
 
 
 def _pool(
-    pool: Pool, total: Report, scope: Scope, last_check: LastCheck
+    pool: Pool, total: Report, scope: Scope, show: ShowBackend
 ) -> Generator[None, None, dict[str, Any]]:
     backends: list[dict[str, Any]] = []
     for backend in scope.backends_of(pool):
         counters = _counters(scope, total.get(backend_key(pool, backend), {}))
-        backends.append({**shown_backend(backend, last_check(pool, backend)), **counters})
+        backends.append({**show(pool, backend), **counters})
         yield
     return {
         "name": pool.name,
@@ -115,8 +115,14 @@ def shown_check(result: CheckResult) -> dict[str, Any]:
     }
 
 
-def shown_backend(backend: Backend, last_check: CheckResult | None) -> dict[str, Any]:
-    """Give a backend as the API shows it, its counters aside."""
+def shown_backend(
+    backend: Backend, last_check: CheckResult | None, drain_left: float | None
+) -> dict[str, Any]:
+    """See ``ShowBackend``.
+
+    :param last_check: its result; None where there is none.
+    :param drain_left: seconds until its sessions are ended; None for no limit.
+    """
     return {
         "name": backend.name,
         "address": str(backend.address),
@@ -128,5 +134,6 @@ def shown_backend(backend: Backend, last_check: CheckResult | None) -> dict[str,
         "weight": backend.weight,
         "max_connections": backend.max_connections,
         "backup": backend.backup,
+        "drain_deadline": None if drain_left is None else round(drain_left, 3),
         "last_check": None if last_check is None else shown_check(last_check),
     }

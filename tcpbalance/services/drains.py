@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from math import inf
+from weakref import WeakKeyDictionary
 
 from attrs import define
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -40,6 +42,8 @@ class Drains:
         self._reactor = reactor
         self._end_sessions = end_sessions
         self._due: dict[Backend, _DueTogether] = {}
+        # By the reactor's clock, in the past once the time is over; infinite where an operator sets no limit.
+        self._ends: WeakKeyDictionary[Backend, float] = WeakKeyDictionary()
 
     def begin(self, pool: Pool, backends: Iterable[Backend]) -> None:
         """Take note that backends get no new clients any more; nothing changes for those that drain already.
@@ -47,22 +51,32 @@ class Drains:
         :param pool: says how long their sessions may go on.
         """
         if pool.drain_timeout is not None:
-            self._wait(pool.drain_timeout, pool, {it for it in backends if it not in self._due})
+            self._end_in(pool.drain_timeout, pool, {it for it in backends if it not in self._ends})
 
     def end_now(self, pool: Pool, backends: Iterable[Backend]) -> None:
         """Take note that the time of backends is over, whenever it began."""
         ended = set(backends)
         for backend in ended:
             self.cancel(backend)
-        self._wait(0.0, pool, ended)
+        self._end_in(0.0, pool, ended)
 
     def limit(self, pool: Pool, backend: Backend, seconds: float) -> None:
-        """Have the sessions of a backend that drains ended after a time, whatever its pool says."""
+        """Have the sessions of a backend that drains ended after a time, whatever its pool says.
+
+        :param seconds: infinite for no limit.
+        """
         self.cancel(backend)
-        self._wait(seconds, pool, {backend})
+        self._end_in(seconds, pool, {backend})
+
+    def left(self, backend: Backend) -> float | None:
+        """Give the seconds until the sessions of a backend are ended, 0.0 where they have been; None where
+        they have no limit."""
+        ends = self._ends.get(backend, inf)
+        return None if ends == inf else max(0.0, ends - self._reactor.seconds())
 
     def cancel(self, backend: Backend) -> None:
         """Take note that a backend gets clients again."""
+        self._ends.pop(backend, None)
         due = self._due.pop(backend, None)
         if due is not None:
             due.backends.remove(backend)
@@ -73,6 +87,13 @@ class Drains:
         """Let all of them be."""
         for backend in list(self._due):
             self.cancel(backend)
+        self._ends.clear()
+
+    def _end_in(self, seconds: float, pool: Pool, backends: set[Backend]) -> None:
+        ends = self._reactor.seconds() + seconds
+        self._ends.update(dict.fromkeys(backends, ends))
+        if ends < inf:
+            self._wait(seconds, pool, backends)
 
     def _wait(self, seconds: float, pool: Pool, backends: set[Backend]) -> None:
         if backends:

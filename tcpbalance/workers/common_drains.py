@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from math import inf
 from typing import Any
 from weakref import WeakSet
 
@@ -32,7 +33,7 @@ class CommonDrains:
         self._workers: dict[ToWorker, None] = {}
 
     def limit(self, pool: Pool, backend: Backend, seconds: float) -> None:
-        """Have the sessions of a backend that drains ended after a time."""
+        """Have the sessions of a backend that drains ended after a time, which may be infinite."""
         if pool not in self._watched:
             self._watched.add(pool)
             pool.subscribe(self._forget_others)
@@ -44,7 +45,7 @@ class CommonDrains:
     def _forget_others(self, change: PoolChange) -> None:
         """Forget the backends that do not drain any more: they may drain again, without a limit."""
         for backend in (*change.removed, *change.changed):
-            if backend.removed or backend.admin_state is not AdminState.DRAIN:
+            if backend.removed or backend.admin_state is AdminState.READY:
                 self._until.pop(backend, None)
 
     def greet(self, worker: ToWorker) -> None:
@@ -62,7 +63,8 @@ class CommonDrains:
 
 
 def _message(pool: Pool, backend: Backend, until: float) -> dict[str, Any]:
-    return {_WORD: until, "pool": pool.name, "backend": key_of(backend)}
+    # JSON has no infinity.
+    return {_WORD: None if until == inf else until, "pool": pool.name, "backend": key_of(backend)}
 
 
 class FollowedDrains:
@@ -81,8 +83,9 @@ class FollowedDrains:
     def note(self, message: Message) -> None:
         """See ``WorkerSharedState``."""
         match message.content:
-            case {"drain_until": float(until), "pool": str(name), "backend": list(key)}:
+            case {"drain_until": float() | None as until, "pool": str(name), "backend": list(key)}:
+                seconds = inf if until is None else max(0.0, until - self._clock())
                 for pool in self._balancer.pools:
                     for backend in pool.backends if pool.name == name else ():
                         if key_of(backend) == key:
-                            self._balancer.limit_drain(pool, backend, max(0.0, until - self._clock()))
+                            self._balancer.limit_drain(pool, backend, seconds)

@@ -155,6 +155,10 @@ class CommonPools(Service):
         """Have clients leave a backend that drains after a time, see ``Balancer``."""
         self._shared.drains.limit(pool, backend, seconds)
 
+    def drain_left(self, backend: Backend) -> float | None:
+        """Give what is left of that time, see ``Balancer``."""
+        return self._shared.drains.left(backend)
+
     # Steps
 
     def startService(self) -> None:

@@ -87,7 +87,7 @@ class FleetControls:
         return view
 
     def _view(self, scope: Scope, total: Report) -> Generator[None, None, View]:
-        return view_of(self.config, self._supervisor.pools.pools, total, scope, self._last_check)
+        return view_of(self.config, self._supervisor.pools.pools, total, scope, self._shown)
 
     def sessions(self, query: SessionsQuery) -> Deferred[SessionsPage]:
         """See ``Controls``."""
@@ -115,8 +115,9 @@ class FleetControls:
         its, found = find_backend(self._supervisor.pools.pools, pool, backend)
         return self._supervisor.pools.checks(its).of(found)
 
-    def _last_check(self, pool: Pool, backend: Backend) -> CheckResult | None:
-        return self._supervisor.pools.checks(pool).last(backend)
+    def _shown(self, pool: Pool, backend: Backend) -> dict[str, Any]:
+        pools = self._supervisor.pools
+        return shown_backend(backend, pools.checks(pool).last(backend), pools.drain_left(backend))
 
     def bans(self, query: BansQuery) -> Deferred[dict[str, Any]]:
         """See ``Controls``."""
@@ -186,7 +187,7 @@ class FleetControls:
     def backend(self, pool: str, backend: str) -> dict[str, Any]:
         """See ``Controls``."""
         its, found = find_backend(self._supervisor.pools.pools, pool, backend)
-        return shown_backend(found, self._last_check(its, found))
+        return self._shown(its, found)
 
     def change_config(self, change: ChangeConfig, order: Order) -> Deferred[Any]:
         """See ``Controls``."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from socket import socket
 
 import pytest
 
@@ -61,32 +64,72 @@ def test_a_backend_is_added_and_removed(stage: Stage) -> None:
         assert shares(daemon.port).keys() == {b"a", b"b"}
 
 
+class Clients(ExitStack):
+    """Some that are connected, to be closed together."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__()
+        self._clients = [
+            self.enter_context(connect(port, source=f"127.0.1.{number + 1}")) for number in range(8)
+        ]
+
+    def __iter__(self) -> Iterator[socket]:
+        return iter(self._clients)
+
+
+def eight_held(port: int) -> Clients | None:
+    """Connect from addresses that belong to different workers; None where another backend serves one."""
+    clients = Clients(port)
+    if {client.recv(4) for client in clients} == {b"held"}:
+        return clients
+    clients.close()
+    return None
+
+
 def test_a_drain_ends_the_sessions_at_its_deadline(stage: Stage) -> None:
     with peer(holds(b"held")) as held, stage.daemon() as daemon:
         admin = Admin(daemon)
         admin.ask("POST", BACKENDS, {"address": held.address, "name": "held"})
         for name in "ab":
             admin.ask("PATCH", f"{BACKENDS}/{name}", {"state": "maintenance"})
-        clients = [connect(daemon.port, source=f"127.0.1.{number + 1}") for number in range(8)]
-        try:
-            assert {client.recv(4) for client in clients} == {b"held"}
+        # Each worker learns of it in its own time.
+        with until(lambda: eight_held(daemon.port), "eight clients at the third backend") as clients:
             order = {"state": "drain", "deadline": "0s", "weight": 2}
             status, backend = admin.ask("PATCH", f"{BACKENDS}/held", order)
             assert (status, backend["state"], backend["weight"]) == (200, "draining", 2)
             for client in clients:
                 with pytest.raises(ConnectionResetError):
                     client.recv(1)
-        finally:
-            for client in clients:
-                client.close()
         until(lambda: not admin.get(f"{BACKENDS}/held")["counters"]["connections_active"], "no session left")
+
+
+def test_a_deadline_is_shown_changed_and_taken_away(stage: Stage) -> None:
+    with stage.daemon() as daemon:
+        admin = Admin(daemon)
+
+        def deadline(**order: object) -> float | None:
+            status, backend = admin.ask("PATCH", BACKEND_A, order)
+            assert status == 200
+            left: float | None = backend["drain_deadline"]
+            return left
+
+        assert admin.get(BACKEND_A)["drain_deadline"] is None
+        assert deadline(state="drain", deadline="1h") == pytest.approx(3600, abs=5)
+        assert 3500 < admin.get("/api/v1/view")["pools"][0]["backends"][0]["drain_deadline"] <= 3600
+        assert deadline(state="maintenance") == pytest.approx(3600, abs=20)
+        assert deadline(state="maintenance", deadline=600.5) == pytest.approx(600, abs=5)
+        assert deadline(state="drain", deadline=None) is None
+        daemon.wait_for_log("sets backend a of pool web to state drain, no deadline: done")
+        assert deadline(state="drain", deadline=0) == 0.0
+        assert deadline(state="ready") is None
 
 
 REFUSED: list[tuple[str, str, object, int, str]] = [
     ("PATCH", "/a", {"weight": 0}, 400, "weight must be a whole number from 1 to 256"),
     ("PATCH", "/a", {"weight": True}, 400, "weight must be a whole number from 1 to 256"),
     ("PATCH", "/a", {"weight": 2, "state": "off"}, 400, "state must be one of"),
-    ("PATCH", "/a", {"deadline": "1s"}, 400, 'deadline goes with state "drain"'),
+    ("PATCH", "/a", {"deadline": "1s"}, 400, 'deadline goes with state "drain" or "maintenance"'),
+    ("PATCH", "/a", {"state": "ready", "deadline": None}, 400, "deadline goes with state"),
     ("PATCH", "/a", {"state": "drain", "deadline": "soon"}, 400, "deadline must be a duration"),
     ("PATCH", "/x", {"weight": 2}, 404, 'no backend is named "x", the backends are "a" and "b"'),
     ("POST", "", {"name": "c"}, 400, "address"),

@@ -485,7 +485,8 @@ def test_a_drain_ends_sessions_at_its_deadline(steered: Steered) -> None:
     with connect(steered.daemon.port):
         until(lambda: open_sessions(steered, 0) == 1, "a session")
         lines = steered.run("drain", "a", "--deadline", "1s", "--wait").splitlines()
-        assert lines[0] == "web/a: draining, 1 session open (until the next restart)"
+        expected = r"web/a: draining, [01] s left, 1 session open \(until the next restart\)"
+        assert re.fullmatch(expected, lines[0])
         assert lines[-1] == "web/a: 0 sessions open"
     done = steered.finish("drain", "a", "--deadline", "soon")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)

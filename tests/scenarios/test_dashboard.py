@@ -101,6 +101,55 @@ def test_a_backend_is_drained_by_a_click_and_undone(stage: Stage, browser: Brows
         assert admin.get(BACKEND_A)["admin_state"] == "ready"
 
 
+@ONE_PROCESS
+def test_the_undo_of_a_change_restores_a_drain_with_what_is_left_of_its_deadline(
+    stage: Stage, browser: Browser
+) -> None:
+    with stage.daemon() as daemon, Dashboard(browser, Admin(daemon).port) as shown:
+        admin = Admin(daemon)
+
+        def state() -> tuple[str, float | None]:
+            its = admin.get(BACKEND_A)
+            left = its["drain_deadline"]
+            return its["admin_state"], left and round(left, -2)
+
+        admin.ask("PATCH", BACKEND_A, {"state": "drain", "deadline": "1h"})
+        expect(shown.backend("a")).to_contain_text("sessions are ended in 59 min")
+        for name in ("Ready", "Maintenance"):
+            shown.button(f"{name}: a of pool web").click()
+            shown.confirm(name)
+            shown.button("Undo").click()
+            expect(shown.results).to_contain_text(
+                "a of pool web drains again; its sessions are ended in 59 min"
+            )
+            assert state() == ("drain", 3600)
+            shown.button("Dismiss").click()
+
+        # A deadline that another operator has set since stays.
+        shown.button("Maintenance: a of pool web").click()
+        shown.confirm("Maintenance")
+        expect(shown.button("Undo")).to_be_visible()
+        admin.ask("PATCH", BACKEND_A, {"state": "maintenance", "deadline": "2h"})
+        shown.button("Undo").click()
+        expect(shown.results).to_contain_text("has been changed since, with another deadline")
+        assert state() == ("maintenance", 7200)
+
+
+@ONE_PROCESS
+def test_the_undo_of_a_deadline_takes_it_away(stage: Stage, browser: Browser) -> None:
+    with stage.daemon() as daemon, Dashboard(browser, Admin(daemon).port) as shown:
+        admin = Admin(daemon)
+        shown.button("Drain: a of pool web").click()
+        # Meanwhile, another operator drains it.
+        admin.ask("PATCH", BACKEND_A, {"state": "drain"})
+        shown.question.get_by_label("End the sessions that are open after (optional)").fill("1h")
+        shown.confirm("Drain")
+        shown.button("Undo").click()
+        expect(shown.results).to_contain_text("Undone: a of pool web drains again.")
+        its = admin.get(BACKEND_A)
+        assert (its["admin_state"], its["drain_deadline"]) == ("drain", None)
+
+
 def first_byte(daemon: Daemon) -> bytes:
     with connect(daemon.port) as client:
         return client.recv(1)

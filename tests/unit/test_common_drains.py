@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
+from math import inf
 from typing import Any
 
 import pytest
@@ -25,7 +27,7 @@ class MemoryWorker:
         self._followed = FollowedDrains(balancer, clock.seconds)
 
     def send(self, content: Mapping[str, Any], descriptors: Iterable[int] = ()) -> None:
-        self._followed.note(Message(dict(content)))
+        self._followed.note(Message(json.loads(json.dumps(content, allow_nan=False))))
 
     def limit_drain(self, pool: Pool, backend: Backend, seconds: float) -> None:
         assert backend in pool.backends
@@ -50,6 +52,27 @@ def test_each_worker_gets_what_is_left_of_the_time(clock: Clock) -> None:
     clock.advance(20)
     drains.greet(late)
     assert (early.limited, late.limited) == ([("web", "b", 60.0)], [("web", "b", 40.0)])
+
+
+def test_one_that_comes_to_maintenance_keeps_its_time(clock: Clock) -> None:
+    pool, drains = a_pool(), CommonDrains(clock.seconds)
+    b = pool.backends[1]
+    pool.set_admin_state(b, AdminState.DRAIN)
+    drains.limit(pool, b, 60.0)
+    pool.set_admin_state(b, AdminState.MAINTENANCE)
+    worker = MemoryWorker(0, clock)
+    drains.greet(worker)
+    assert worker.limited == [("web", "b", 60.0)]
+
+
+def test_a_limit_that_is_taken_away_is_none_in_all_workers(clock: Clock) -> None:
+    pool, drains = a_pool(), CommonDrains(clock.seconds)
+    early, late = (MemoryWorker(place, clock) for place in (0, 1))
+    drains.greet(early)
+    pool.set_admin_state(pool.backends[1], AdminState.DRAIN)
+    drains.limit(pool, pool.backends[1], inf)
+    drains.greet(late)
+    assert early.limited == late.limited == [("web", "b", inf)]
 
 
 def test_one_that_is_ready_again_is_forgotten(clock: Clock) -> None:

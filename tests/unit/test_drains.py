@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from math import inf
 
 import pytest
 
@@ -56,6 +57,39 @@ def test_one_backend_has_a_time_of_its_own() -> None:
     stage.drains.limit(pool, a, 1.0)
     stage.drains.cancel(a)
     assert not stage.clock.getDelayedCalls()
+
+
+def test_what_is_left_of_the_time_is_known_also_when_it_is_over() -> None:
+    stage, pool = Stage(), a_pool(some_backends(1, 1), drain_timeout=10.0)
+    a, b = pool.backends
+    slot = pool.take(a, None)
+    assert stage.drains.left(a) is None
+    stage.drains.begin(pool, [a])
+    stage.drains.limit(pool, b, 20.0)
+    stage.clock.advance(4)
+    assert (stage.drains.left(a), stage.drains.left(b)) == (6.0, 16.0)
+    stage.clock.advance(6)
+    stage.clock.advance(LOOK_AGAIN_AFTER / 2)
+    assert stage.drains.left(a) == 0.0
+    slot.release()
+    stage.clock.advance(LOOK_AGAIN_AFTER)
+    stage.drains.begin(pool, [a])
+    assert stage.drains.left(a) == 0.0, "a change of its weight gives it no further time"
+    stage.drains.cancel(a)
+    assert stage.drains.left(a) is None
+
+
+def test_an_operator_may_take_the_limit_away() -> None:
+    stage, pool = Stage(), a_pool(some_backends(1), drain_timeout=10.0)
+    backend = pool.backends[0]
+    stage.drains.begin(pool, [backend])
+    stage.drains.limit(pool, backend, inf)
+    stage.drains.begin(pool, [backend])
+    assert stage.drains.left(backend) is None
+    assert not stage.clock.getDelayedCalls()
+    stage.drains.cancel(backend)
+    stage.drains.begin(pool, [backend])
+    assert stage.drains.left(backend) == 10.0
 
 
 def test_without_a_limit_nothing_is_waited_for() -> None:

@@ -17,7 +17,7 @@ from tcpbalance.control.exposition import expose
 from tcpbalance.control.in_pieces import at_once
 from tcpbalance.control.metrics import metrics_of
 from tcpbalance.control.report import EVERYTHING, process_entry, report_of
-from tcpbalance.control.view import view_of
+from tcpbalance.control.view import shown_backend, view_of
 from tcpbalance.overload.loop_lag import SAMPLED_EVERY, LoopLag
 from tcpbalance.pool.backend import AdminState
 from tcpbalance.proxy.reasons import EndReason
@@ -52,7 +52,9 @@ def samples() -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
         process_entry(lag),
         *at_once(report_of(EVERYTHING, {"front": factory}, [pool], [factory.registry])),
     ]
-    view = at_once(view_of(config, [pool], dict(entries), EVERYTHING, lambda *_: None))
+    view = at_once(
+        view_of(config, [pool], dict(entries), EVERYTHING, lambda _, it: shown_backend(it, None, None))
+    )
     text = b"".join(expose(metrics_of(view, ABOUT), openmetrics=False))
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tcpbalance.cli.snapshots import Snapshot
-from tcpbalance.cli.status_table import status_lines
+from tcpbalance.cli.status_table import state_text, status_lines
 from tcpbalance.cli.table import coloured, text_width
 
 PROCESS = {"pid": 1, "memory": 40 << 20, "descriptors": 30, "max_descriptors": 1024}
@@ -123,6 +123,20 @@ def test_rates_are_what_has_happened_since_the_look_before() -> None:
 
 def test_without_a_look_before_no_rate_is_known() -> None:
     assert drawn(None, None, with_rates=True)[-1].split().count("-") == 3
+
+
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        ({"state": "draining"}, "draining"),
+        ({"state": "draining", "drain_deadline": None}, "draining"),
+        ({"state": "draining", "drain_deadline": 299.9}, "draining, 4 min 59 s left"),
+        ({"state": "maintenance", "drain_deadline": 0.0}, "maintenance, 0 s left"),
+        ({"state": "down", "cause": "refused", "drain_deadline": None}, "down: refused"),
+    ],
+)
+def test_the_state_says_why_or_for_how_long(more: dict[str, Any], text: str) -> None:
+    assert state_text(backend("a", "a", **more)) == text
 
 
 def test_the_state_has_its_colour() -> None:

@@ -1,7 +1,8 @@
 // What an operator can do: each asks first, does it, and says how it is undone.
 
+import { AdminState } from "./admin_state.js";
 import { ApiError, change, get, pathOf } from "./api.js";
-import { counted } from "./amounts.js";
+import { counted, span } from "./amounts.js";
 import { ask } from "./ask.js";
 import { sessionsOf } from "./counts.js";
 import { addResult } from "./results.js";
@@ -72,25 +73,25 @@ export class Acts {
       confirmed,
       act: async ({ deadline }) => {
         const path = backendPath(pool, backend);
-        const { admin_state: before } = await get(path);
-        await change("PATCH", path, { state, ...(deadline && { deadline }) });
+        const before = await adminState(path);
+        const given = new AdminState(await change("PATCH", path, { state, ...(deadline && { deadline }) }));
         this.#onChange();
-        // A drain that is begun again would have its whole time again.
-        const canUndo = before !== state && before !== "drain";
-        const undo = canUndo ? () => this.#stateBack(path, name, before, state) : null;
+        const undo = given.isSameAs(before) ? null : () => this.#stateBack(path, name, before, given);
         return () => addResult(`${name} ${done}.`, undo);
       },
     });
   }
 
-  async #stateBack(path, name, before, state) {
-    const { admin_state: now } = await get(path);
-    if (now !== state) {
-      throw new ApiError(0, `${name} has been changed since, to ${now}`);
+  async #stateBack(path, name, before, given) {
+    const now = await adminState(path);
+    if (!now.isSameAs(given)) {
+      const what = now.name === given.name ? "with another deadline" : `to ${now.name}`;
+      throw new ApiError(0, `${name} has been changed since, ${what}`);
     }
-    await change("PATCH", path, { state: before });
+    await change("PATCH", path, before.change);
     this.#onChange();
-    return `Undone: ${name} ${STATES[before].done} again.`;
+    const deadline = before.left === null ? "" : `; its sessions are ended in ${span(before.left)}`;
+    return `Undone: ${name} ${STATES[before.name].done} again${deadline}.`;
   }
 
   changeWeight(pool, backend) {
@@ -219,6 +220,11 @@ export class Acts {
 
 function backendPath(pool, backend) {
   return pathOf(["pools", pool.name, "backends", backend.name]);
+}
+
+/** Looks at the state of a backend: without its counters, for which workers would be asked. */
+async function adminState(path) {
+  return new AdminState(await get(`${path}?counters=false`));
 }
 
 function banPath({ client, frontend }) {

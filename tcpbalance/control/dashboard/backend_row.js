@@ -1,6 +1,6 @@
 // One backend: its figures, and what can be changed of it.
 
-import { byteRate, rate, whole } from "./amounts.js";
+import { byteRate, rate, span, whole } from "./amounts.js";
 import { BACKEND_COUNTS, countsOfBackend, sessionsOf } from "./counts.js";
 import { hide, made, partsOf, set, show } from "./elements.js";
 import { Meter } from "./meter.js";
@@ -65,7 +65,8 @@ export class BackendRow {
     if (!backend.up && backend.state !== "down") {
       notes.unshift("down");
     }
-    show(parts.cause, notes.filter(Boolean).join(": "));
+    const ends = backend.drain_deadline === null ? "" : `sessions are ended in ${span(backend.drain_deadline)}`;
+    show(parts.cause, [notes.filter(Boolean).join(": "), ends].filter(Boolean).join("; "));
     set(this.element, "data-state", backend.state);
   }
 
