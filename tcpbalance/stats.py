@@ -1,4 +1,4 @@
-"""Counters of what has happened to the connections of each frontend, pool and backend.
+"""Counters of what has happened to the connections and requests of each frontend, pool and backend.
 
 They are plain integers that only grow, and each is changed in one place of the code. They live as long as
 the object that they are about, which is known by name: a reload keeps them. They are read as a
@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import attrs
 from attrs import define, field, frozen
@@ -118,6 +118,21 @@ def count_cause(failures: Counts, cause: str) -> None:
     failures[label] += 1
 
 
+ResponseCounts: TypeAlias = list[int]
+"""Counters of responses by the class of their status, its first digit: ``counts[status // 100] += 1``. In
+place 0 are the requests that got no response, which no snapshot shows."""
+
+
+def _by_class(doc: str, like: str = "") -> ResponseCounts:
+    """Make the field of a counter for each class of statuses."""
+    return field(factory=lambda: [0] * 10, metadata={"doc": doc, "like": like})
+
+
+REQUEST_COUNTERS = frozenset({"requests_total", "requests_ended", "responses", "reused_connections"})
+"""The counters of requests: frontends without ``mode = "http"`` and their backends have none. A snapshot has
+none of them before the first request."""
+
+
 def _number(doc: str, like: str = "") -> int:
     """Make the field of a counter.
 
@@ -151,7 +166,10 @@ class SessionStats:
         for key in attrs.fields(type(self)):
             name, value = key.name, getattr(self, key.name)
             if isinstance(value, int):
-                counts[name] = value
+                if value or name not in REQUEST_COUNTERS:
+                    counts[name] = value
+            elif isinstance(value, list):
+                counts.update((f"{name}.{digit}xx", n) for digit, n in enumerate(value) if digit and n)
             elif isinstance(value, Durations):
                 counts.update(value.snapshot(name))
             else:
@@ -201,6 +219,13 @@ class FrontendStats(SessionStats):
         "sessions that have ended with `handshake_failed`, by the cause that the access log has",
         "Envoy `ssl.connection_error`",
     )
+    requests_total: int = _number("requests that have come", "HAProxy `req_tot`, Envoy `downstream_rq_total`")
+    requests_ended: Counts = _by_label("requests that have ended, by their end reason")
+    responses: ResponseCounts = _by_class(
+        "requests that got a response, by the class of its status, such as `2xx`; those of `1xx` became "
+        "another protocol",
+        "HAProxy `hrsp_2xx`, Envoy `downstream_rq_2xx`",
+    )
 
     def note_handshake(self, version: str, is_resumed: bool) -> None:
         """Count a TLS handshake that has succeeded.
@@ -216,9 +241,18 @@ class FrontendStats(SessionStats):
         """sessions that are open now: those of `connections_total` that have not ended"""
         return self.connections_total - self.ended.total()
 
+    @property
+    def requests_active(self) -> int:
+        """requests that are under way now: those of `requests_total` that have not ended"""
+        return self.requests_total - self.requests_ended.total()
+
     def snapshot(self) -> dict[str, int]:
-        """Give all counters by name, and the open sessions as ``connections_active``."""
-        return {**super().snapshot(), "connections_active": self.connections_active}
+        """Give all counters by name, and the open sessions as ``connections_active``; where there have been
+        requests, those under way as ``requests_active``."""
+        counts = {**super().snapshot(), "connections_active": self.connections_active}
+        if self.requests_total:
+            counts["requests_active"] = self.requests_active
+        return counts
 
 
 @define(eq=False)
@@ -253,6 +287,16 @@ class BackendStats(SessionStats):
         "of `connect_failures` and `local_failures`, those of TLS handshakes, by the cause that the access "
         "log has behind `TLS:`",
         "Envoy `ssl.connection_error`",
+    )
+    requests_total: int = _number(
+        "requests that were sent to it; each is a session in `ended`, too", "Envoy `upstream_rq_total`"
+    )
+    responses: ResponseCounts = _by_class(
+        "responses by the class of their status, such as `2xx`",
+        "HAProxy `hrsp_2xx`, Envoy `upstream_rq_2xx`",
+    )
+    reused_connections: int = _number(
+        "of `requests_total`, those on a connection that had served a request before", "HAProxy `reuse`"
     )
     cooldowns: int = _number("times that the backend was passed over for a while after a failed connection")
     ejections: int = _number(

@@ -13,7 +13,7 @@ from sphinx.util.typing import ExtensionMetadata, OptionSpec
 
 from tcpbalance import stats
 
-_LABELS = {"int": "", "Counts": ".*label*", "Durations": ".*bound*"}
+_LABELS = {"int": "", "Counts": ".*label*", "Durations": ".*bound*", "ResponseCounts": ".*class*"}
 
 HEADER = ("| counter | counts | known as |", "|---|---|---|")
 

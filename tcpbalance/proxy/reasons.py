@@ -1,4 +1,4 @@
-"""Why sessions end: the one list that logs, counters and the documentation share."""
+"""Why sessions and HTTP requests end: the one list that logs, counters and the documentation share."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ _FIN, _RST = True, False
 
 
 class EndReason(enum.Enum):
-    """Why a session ended, which party ended it, and what that means.
+    """Why a session or a request ended, which party ended it, and what that means.
 
     The balancer passes an end of stream (FIN) on and does not invent one: where it ends a session that
     neither side has finished, both see a reset (RST), so that no peer takes a broken transfer for a complete
     one. Only a client that has not been given a single byte is closed in order, and a session in which
-    nothing is under way that is moved to another backend.
+    nothing is under way that is moved to another backend. A request is different: while nothing of a response
+    was passed on, the balancer answers it, and the client's connection may go on.
 
     :ivar word: the name in logs and counters.
     :ivar closer: ``client``, ``backend`` or ``balancer``.
@@ -58,7 +59,7 @@ class EndReason(enum.Enum):
         "no_route",
         "balancer",
         _FIN,
-        "no route matches the client's server name, and the frontend has no default pool",
+        "no route matches the client's server name, or the request, and the frontend has no default pool",
     )
     NO_BACKEND = "no_backend", "balancer", _FIN, "no backend of the pool was available"
     QUEUE_FULL = (
@@ -130,6 +131,55 @@ class EndReason(enum.Enum):
         "balancer",
         _RST,
         "an operator ended this session through the admin API",
+    )
+    ANSWERED = "answered", "backend", _FIN, "the backend's response was passed on whole"
+    ANSWERED_HERE = (
+        "answered_here",
+        "balancer",
+        _FIN,
+        "the balancer answered the request itself, as its route says: by a redirect or a fixed answer",
+    )
+    BAD_REQUEST = (
+        "bad_request",
+        "balancer",
+        _FIN,
+        "the request was not valid HTTP, larger than allowed, or of a kind that the balancer does not serve",
+    )
+    HEAD_TIMEOUT = (
+        "head_timeout",
+        "balancer",
+        _FIN,
+        "the head of the request was not complete within head_timeout",
+    )
+    BODY_TIMEOUT = (
+        "body_timeout",
+        "balancer",
+        _FIN,
+        "no byte of the request's body came for body_timeout, or fewer than body_min_rate allows",
+    )
+    KEEPALIVE_TIMEOUT = (
+        "keepalive_timeout",
+        "balancer",
+        _FIN,
+        "no further request came on the client's connection for keepalive_timeout",
+    )
+    BAD_RESPONSE = (
+        "bad_response",
+        "balancer",
+        _FIN,
+        "the backend's response was not valid HTTP, or its head was larger than response_head_size",
+    )
+    RESPONSE_TIMEOUT = (
+        "response_timeout",
+        "balancer",
+        _FIN,
+        "the head of the backend's response was not complete within response_timeout",
+    )
+    STALL_TIMEOUT = (
+        "stall_timeout",
+        "balancer",
+        _RST,
+        "no byte of the response's body moved for stall_timeout",
     )
     SHUTDOWN = "shutdown", "balancer", _RST, "the session was still open at the end of shutdown_grace"
     INTERNAL_ERROR = (

@@ -15,6 +15,7 @@ from tcpbalance.proxy.dry_run import DryRunLimit
 from tcpbalance.proxy.reasons import EndReason
 from tcpbalance.stats import (
     MAX_CAUSES,
+    REQUEST_COUNTERS,
     SESSION_BOUNDS,
     BackendStats,
     Counts,
@@ -43,7 +44,10 @@ def test_a_snapshot_has_every_counter_and_stays_as_it_was(kind: type[SessionStat
     expected = dict(before)
     for number, field in enumerate(attrs.fields(kind), 1):
         counts = getattr(stats, field.name)
-        if isinstance(counts, Durations):
+        if isinstance(counts, list):
+            counts[2] += number
+            expected[f"{field.name}.2xx"] = number
+        elif isinstance(counts, Durations):
             for _ in range(number):
                 counts.note(0.25)
             bound = next(bound for bound in counts.bounds if bound >= 0.25)
@@ -57,6 +61,7 @@ def test_a_snapshot_has_every_counter_and_stays_as_it_was(kind: type[SessionStat
             expected[field.name] = number
     if isinstance(stats, FrontendStats):
         expected["connections_active"] = stats.connections_total - 1
+        expected["requests_active"] = stats.requests_total - stats.requests_ended.total()
     assert stats.snapshot() == expected
     assert set(before.values()) == {0}
 
@@ -73,6 +78,42 @@ def test_what_was_never_counted_is_0_and_stays_out() -> None:
     counts = Counts()
     assert counts[EndReason.SHUTDOWN] == counts.total() == 0
     assert counts == {}
+
+
+def test_responses_count_by_the_class_of_their_status() -> None:
+    stats = FrontendStats()
+    for status in (200, 204, 404, 101, 503, 999, 0):
+        stats.responses[status // 100] += 1
+    found = {name: count for name, count in stats.snapshot().items() if name.startswith("responses")}
+    assert found == {
+        "responses.1xx": 1,
+        "responses.2xx": 2,
+        "responses.4xx": 1,
+        "responses.5xx": 1,
+        "responses.9xx": 1,
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_there_is_nothing_of_requests_before_the_first(kind: type[SessionStats]) -> None:
+    stats = kind()
+    found = {name.partition(".")[0] for name in stats.snapshot()}
+    assert found.isdisjoint({*REQUEST_COUNTERS, "requests_active"})
+    for name in {field.name for field in attrs.fields(kind)} & REQUEST_COUNTERS:
+        if isinstance(getattr(stats, name), int):
+            setattr(stats, name, 1)
+            assert stats.snapshot()[name] == 1
+
+
+def test_requests_that_have_not_ended_are_under_way() -> None:
+    stats = FrontendStats()
+    stats.requests_total = 3
+    stats.requests_ended[EndReason.ANSWERED] += 2
+    assert stats.snapshot()["requests_active"] == stats.requests_active == 1
+
+
+def test_each_counter_of_requests_is_one() -> None:
+    assert {field.name for kind in KINDS for field in attrs.fields(kind)} >= REQUEST_COUNTERS
 
 
 def test_counters_of_one_name_are_added() -> None:
