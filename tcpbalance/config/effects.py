@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from tcpbalance.config.admin import AdminConfig
 from tcpbalance.config.admission import AccessConfig, LimitsConfig
 from tcpbalance.config.frontends import FrontendConfig, RouteConfig, SocketConfig
-from tcpbalance.config.log import LogConfig
-from tcpbalance.config.models import AccessLogConfig, Config
+from tcpbalance.config.log import AccessLogConfig, LogConfig
+from tcpbalance.config.models import Config
 from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.overload import OverloadConfig
 from tcpbalance.config.pools import AffinityConfig, BackendConfig, HealthConfig, PoolConfig

@@ -98,7 +98,7 @@ def _structured(document: Table, converter: cattrs.Converter) -> tuple[Config, l
         draft = error.draft
         found = [_grounded(mistake, document) for mistake in error.mistakes]
         return draft, found + _others(
-            found, rules.broken(draft.frontends, draft.pools, draft.workers), document
+            found, rules.broken(draft.frontends, draft.pools, draft.workers, draft.access_log), document
         )
 
 

@@ -1,4 +1,4 @@
-"""`[log]`: what an operator can write about the daemon's own log."""
+"""`[log]` and `[access_log]`: what an operator can write about the logs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Final, Literal, TypeAlias
 from attrs import field, frozen
 
 from tcpbalance.config.metadata import doc
+from tcpbalance.config.paths import LogPath
 from tcpbalance.config.strict import strict
 
 LevelName: TypeAlias = Literal["debug", "info", "warn", "error", "critical"]
@@ -33,5 +34,23 @@ class LogConfig:
             '`"text"`: for people; `"json"`: one object a line; `"journal"`: text without a time and with a '
             "priority before each line, for journald. Where the log goes to the journal anyway, lines have "
             "their priority with `text` and `json`, too.",
+        ),
+    )
+
+
+@frozen(kw_only=True, field_transformer=strict)
+class AccessLogConfig:
+    """`[access_log]`: one line for each session or request; without this table there is none."""
+
+    path: LogPath = field(
+        default=LogPath("-"),
+        converter=LogPath,
+        metadata=doc('The file to write to. SIGUSR1 makes the balancer reopen it. `"-"` is standard output.'),
+    )
+    format: Literal["text", "json", "combined"] = field(
+        default="text",
+        metadata=doc(
+            '`"text"`: `key=value` pairs; `"json"`: one object a line; `"combined"`: the combined format of '
+            'Apache, which has lines for the requests of frontends with `mode = "http"` alone.'
         ),
     )

@@ -1,4 +1,4 @@
-"""What an operator can write, one frozen class for each table of the file; here the whole, and the log.
+"""What an operator can write, one frozen class for each table of the file; here the whole.
 
 Each field says what it does, in Markdown, in its metadata: the configuration reference is made from these
 classes. A field's validator looks at its own value; what has to hold between tables stands in
@@ -17,10 +17,10 @@ from tcpbalance.config.addresses import Network
 from tcpbalance.config.admin import AdminConfig
 from tcpbalance.config.errors import BrokenRules
 from tcpbalance.config.frontends import FrontendConfig
-from tcpbalance.config.log import LogConfig
+from tcpbalance.config.log import AccessLogConfig, LogConfig
 from tcpbalance.config.metadata import doc
 from tcpbalance.config.overload import OverloadConfig
-from tcpbalance.config.paths import GroupName, LogPath, UserName
+from tcpbalance.config.paths import GroupName, UserName
 from tcpbalance.config.pools import PoolConfig
 from tcpbalance.config.quantities import Duration
 from tcpbalance.config.resolver import ResolverConfig
@@ -29,20 +29,6 @@ from tcpbalance.config.workers import MIN_WORKER_TIMEOUT, Workers
 
 MAX_DEBUG_NETWORKS = 64
 """Each connection is compared with all of them, in logarithmic time, and a person reads what is logged."""
-
-
-@frozen(kw_only=True, field_transformer=strict)
-class AccessLogConfig:
-    """`[access_log]`: one line for each session; without this table there is none."""
-
-    path: LogPath = field(
-        default=LogPath("-"),
-        converter=LogPath,
-        metadata=doc('The file to write to. SIGUSR1 makes the balancer reopen it. `"-"` is standard output.'),
-    )
-    format: Literal["text", "json"] = field(
-        default="text", metadata=doc('`"text"`: `key=value` pairs; `"json"`: one object a line.')
-    )
 
 
 @frozen(kw_only=True, field_transformer=strict)
@@ -121,7 +107,9 @@ class Config:
         default=LogConfig(),
         metadata=doc("What the balancer logs about itself, and how.", default="as its keys say"),
     )
-    access_log: AccessLogConfig | None = field(default=None, metadata=doc("One line for each session."))
+    access_log: AccessLogConfig | None = field(
+        default=None, metadata=doc("One line for each session or request.")
+    )
     admin: AdminConfig | None = field(
         default=None, metadata=doc("Where the balancer can be looked at and steered. Absent: nowhere.")
     )
@@ -134,6 +122,6 @@ class Config:
     )
 
     def __attrs_post_init__(self) -> None:
-        mistakes = tuple(rules.broken(self.frontends, self.pools, self.workers))
+        mistakes = tuple(rules.broken(self.frontends, self.pools, self.workers, self.access_log))
         if mistakes:
             raise BrokenRules(mistakes)

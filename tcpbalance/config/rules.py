@@ -15,6 +15,7 @@ from tcpbalance.config.counted import MAX_COUNTED, counted
 from tcpbalance.config.draft import UNREAD, CannotTell, readable, tables
 from tcpbalance.config.errors import KeyPath, Mistake, key_text
 from tcpbalance.config.frontends import FrontendConfig
+from tcpbalance.config.log import AccessLogConfig
 from tcpbalance.config.loops import WILDCARDS, inlets, loops, outlets, ports_of
 from tcpbalance.config.messages import choices, guess, value_text
 from tcpbalance.config.paths import straight
@@ -31,15 +32,19 @@ Frontends = Mapping[str, FrontendConfig]
 Pools = Mapping[str, PoolConfig]
 
 
-def broken(frontends: Frontends, pools: Pools, workers: int) -> Iterator[Mistake]:
+def broken(
+    frontends: Frontends, pools: Pools, workers: int, access_log: AccessLogConfig | None
+) -> Iterator[Mistake]:
     """Yield each rule that is broken, at the key that breaks it."""
-    for rule in _rules(frontends, pools, workers):
+    for rule in _rules(frontends, pools, workers, access_log):
         # What a rule needs may be wrong itself, which has been said.
         with contextlib.suppress(CannotTell):
             yield from rule
 
 
-def _rules(frontends: Frontends, pools: Pools, workers: int) -> Iterator[Iterator[Mistake]]:
+def _rules(
+    frontends: Frontends, pools: Pools, workers: int, access_log: AccessLogConfig | None
+) -> Iterator[Iterator[Mistake]]:
     yield _any_frontend(frontends)
     yield _names("frontends", frontends)
     yield _names("pools", pools)
@@ -57,6 +62,18 @@ def _rules(frontends: Frontends, pools: Pools, workers: int) -> Iterator[Iterato
     yield _idle_for(frontends, pools)
     yield _loops(frontends, pools)
     yield _counted_together(frontends, pools, workers)
+    yield _log_of_requests(frontends, access_log)
+
+
+def _log_of_requests(frontends: Frontends, access_log: AccessLogConfig | None) -> Iterator[Mistake]:
+    if access_log is None or access_log.format != "combined":
+        return
+    if all(frontend.mode == "tcp" for _, frontend in tables("frontends", frontends)):
+        yield Mistake(
+            ("access_log", "format"),
+            'must be "text" or "json" where no frontend has mode = "http": "combined" has lines for requests '
+            "alone",
+        )
 
 
 def _counted_together(frontends: Frontends, pools: Pools, workers: int) -> Iterator[Mistake]:

@@ -1,4 +1,4 @@
-"""The access log: a service that takes a record for each session and never makes the reactor wait."""
+"""The access log: a service that takes records and never makes the reactor wait."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _BEHIND: Final = "lines arrive faster than they can be written"
 
 
 class AccessLog(Service):
-    """Writes one line a session, in a thread of its own.
+    """Writes one line a session or request, in a thread of its own.
 
     A record that comes before `startService` or after `stopService` is not written.
 
     :param path: a file, or "-" for standard output.
-    :param form: "text" or "json".
+    :param form: "text", "json" or "combined".
     :param reactor: Reactor and IReactorFromThreads.
     :param bound: records that may wait to be written; more are dropped, counted and reported.
     :param worker: the number of this process among several that write; it stands in each line then.

@@ -24,7 +24,7 @@ class LogWriter:
     not outlive a fork.
 
     :param file: where lines go; closed by `close`.
-    :param line: what makes a line of a record.
+    :param line: what makes a line of a record, an empty one where it has none.
     :param bound: records that may wait; more are refused.
     :param on_trouble: called in the thread, with what went wrong and how many records were lost.
     :param on_end: called, in the thread, as its last act.
@@ -112,7 +112,8 @@ class LogWriter:
         if self._file.vanished():
             self._file.reopen()
             self._on_trouble("it was deleted and has been created anew", 0)
-        self._file.write("".join([self._line(record) + "\n" for record in batch]).encode("ascii"))
+        lines = [self._line(record) for record in batch]
+        self._file.write("".join([f"{line}\n" for line in lines if line]).encode("ascii"))
 
     def _try(self, work: Callable[[], None], records: int = 0) -> None:
         """Do something, and report what goes wrong.

@@ -36,7 +36,7 @@ from tcpbalance import (
     TcpbalanceError,
     TcpProbe,
 )
-from tcpbalance.config.models import AccessLogConfig
+from tcpbalance.config.log import AccessLogConfig
 from tcpbalance.config.paths import FileMode, FilePath
 from tcpbalance.config.pools import BackendConfig, BackendState, PoolConfig
 from tcpbalance.journal.frames import decode

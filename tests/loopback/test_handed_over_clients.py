@@ -33,7 +33,7 @@ from support.handed_over_case import (
 from support.sockets import heard, is_open, refuses, some_turns, until
 from support.tls_lines import frontend_tls
 from tcpbalance.config.admission import LimitsConfig
-from tcpbalance.config.models import AccessLogConfig
+from tcpbalance.config.log import AccessLogConfig
 from tcpbalance.config.paths import LogPath
 from tcpbalance.config.pools import BackendConfig, PoolConfig
 from tcpbalance.net.ends import unacknowledged

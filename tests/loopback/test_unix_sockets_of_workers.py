@@ -18,7 +18,7 @@ from twisted.internet import reactor as global_reactor
 
 from support.handed_over_case import WORKERS, HandedOverCase
 from support.sockets import is_open, until
-from tcpbalance.config.models import AccessLogConfig
+from tcpbalance.config.log import AccessLogConfig
 from tcpbalance.config.paths import LogPath
 from tcpbalance.workers.shared_counts import can_count
 from tcpbalance.workers.supervisor import Supervisor

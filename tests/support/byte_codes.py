@@ -20,11 +20,12 @@ from OpenSSL import SSL
 import tcpbalance
 from support.certificates import Authority
 from support.memory_kernel import MemoryKernel
-from support.records import HANDSHAKE, USUAL, record
+from support.records import HANDSHAKE, USUAL, USUAL_REQUEST, record
 from support.tls_lines import client_context, client_in_memory, frontend_tls, to_send
 from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.config.admission import AccessConfig
 from tcpbalance.config.pools import AffinityConfig
+from tcpbalance.logs.combined import combined_line
 from tcpbalance.logs.log_format import json_line, text_line
 from tcpbalance.net import socket_connector
 from tcpbalance.net.tls.server import ServerTls
@@ -240,6 +241,9 @@ def costs() -> dict[str, Cost]:
         "text line of the access log": _warm(lambda: text_line(USUAL)),
         "text line of the access log, TLS": _warm(lambda: text_line(USUAL_TLS)),
         "JSON line of the access log": _warm(lambda: json_line(USUAL)),
+        "text line of a request": _warm(lambda: text_line(USUAL_REQUEST)),
+        "JSON line of a request": _warm(lambda: json_line(USUAL_REQUEST)),
+        "combined line of a request": _warm(lambda: combined_line(USUAL_REQUEST)),
     }
 
 

@@ -11,8 +11,8 @@ from twisted.internet.defer import Deferred, succeed
 
 from tcpbalance.config.admission import AccessConfig, LimitsConfig
 from tcpbalance.config.frontends import FrontendConfig, SocketConfig
-from tcpbalance.config.log import LogConfig
-from tcpbalance.config.models import AccessLogConfig, Config
+from tcpbalance.config.log import AccessLogConfig, LogConfig
+from tcpbalance.config.models import Config
 from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.overload import OverloadConfig
 from tcpbalance.config.pools import AffinityConfig, BackendConfig, HealthConfig, PoolConfig

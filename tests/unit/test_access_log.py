@@ -17,9 +17,10 @@ from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
-from support.records import record
+from support.records import record, request
 from tcpbalance.logs import log_format
 from tcpbalance.logs.access_log import AccessLog, AccessLogError
+from tcpbalance.logs.combined import combined_line
 from tcpbalance.logs.log_file import LogFile
 from tcpbalance.proxy.record import SessionRecord
 
@@ -115,9 +116,17 @@ def test_the_form_is_the_one_asked_for(
     start: Starter, tmp_path: Path, form: str, line: Callable[[SessionRecord], str]
 ) -> None:
     log = start(tmp_path / "access.log", form)
-    log.log("a")
+    log.service.log(request(client="a"))
     log.stop()
-    assert (tmp_path / "access.log").read_text() == line(record(client="a")) + "\n"
+    assert (tmp_path / "access.log").read_text() == line(request(client="a")) + "\n"
+
+
+def test_a_record_without_a_line_leaves_no_trace(start: Starter, tmp_path: Path) -> None:
+    log = start(tmp_path / "access.log", "combined")
+    log.service.log(record())
+    log.service.log(request())
+    log.stop()
+    assert (tmp_path / "access.log").read_text() == combined_line(request()) + "\n"
 
 
 def test_many_records_share_one_delayed_call(start: Starter, tmp_path: Path) -> None:

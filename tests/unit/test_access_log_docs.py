@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from support.records import record
+from support.log_lines import REQUEST_KEYS
+from support.records import record, request
+from tcpbalance.logs.combined import combined_line
 from tcpbalance.logs.log_format import json_line, text_line, with_worker
 from tcpbalance.proxy.reasons import EndReason
 
@@ -42,6 +44,7 @@ SHOWN = [
         cause="refused",
         failures=[("a", "refused"), ("b", "refused"), ("a", "refused")],
     ),
+    request(),
 ]
 
 
@@ -53,6 +56,12 @@ def test_the_json_lines_are_real() -> None:
     assert re.findall(r'^\{"start":.*$', PAGE, re.MULTILINE) == [json_line(shown) for shown in SHOWN]
 
 
-def test_the_table_has_every_key_in_the_order_of_the_line() -> None:
-    in_a_line = re.findall(r"([a-z_]+)=", with_worker(text_line, 3)(record()))
-    assert re.findall(r"^\| `([a-z_]+)` \|", PAGE, re.MULTILINE) == in_a_line
+def test_the_combined_line_is_real() -> None:
+    assert re.findall(r"^[0-9.]+ - - .*$", PAGE, re.MULTILINE) == [combined_line(request())]
+
+
+def test_the_tables_have_every_key_in_the_order_of_the_line() -> None:
+    of_sessions, _, of_requests = PAGE.partition("\n## Requests\n")
+    key = re.compile(r"^\| `([a-z_]+)` \|", re.MULTILINE)
+    assert key.findall(of_sessions) == re.findall(r"([a-z_]+)=", with_worker(text_line, 3)(record()))
+    assert key.findall(of_requests) == REQUEST_KEYS

@@ -454,7 +454,17 @@ _NOT_A_MODE = '4: frontends.db.listen_mode: must be the mode of a file in octal,
         ),
         (
             pool('[access_log]\nformat = "jso"'),
-            ('8: access_log.format: must be one of "text" or "json", got "jso", did you mean "json"?'),
+            (
+                '8: access_log.format: must be one of "text", "json" or "combined", got "jso", '
+                'did you mean "json"?'
+            ),
+        ),
+        (
+            pool('[access_log]\nformat = "combined"'),
+            (
+                '8: access_log.format: must be "text" or "json" where no frontend has mode = "http": '
+                '"combined" has lines for requests alone'
+            ),
         ),
         (
             pool('[frontends."\\u0007"]\nlisten = "[::1]:1"\npool = "db"'),

@@ -19,9 +19,12 @@ FIGURES = {
     "portable connection": Cost(4136, 185),
     "portable, ten further requests": Cost(1810, 100),
     "refusal": Cost(337, 13),
-    "text line of the access log": Cost(171, 3),
-    "text line of the access log, TLS": Cost(179, 3),
-    "JSON line of the access log": Cost(176, 3),
+    "text line of the access log": Cost(179, 3),
+    "text line of the access log, TLS": Cost(187, 3),
+    "JSON line of the access log": Cost(184, 3),
+    "text line of a request": Cost(315, 7),
+    "JSON line of a request": Cost(313, 6),
+    "combined line of a request": Cost(119, 3),
 }
 
 SLACK = 1.02

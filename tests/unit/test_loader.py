@@ -32,8 +32,8 @@ from tcpbalance.config.errors import (
 )
 from tcpbalance.config.frontends import FrontendConfig, RouteConfig, SocketConfig
 from tcpbalance.config.loader import FileTable, load
-from tcpbalance.config.log import LogConfig
-from tcpbalance.config.models import AccessLogConfig, Config
+from tcpbalance.config.log import AccessLogConfig, LogConfig
+from tcpbalance.config.models import Config
 from tcpbalance.config.names import AlpnName, NamePattern, TlvType
 from tcpbalance.config.overload import OverloadConfig
 from tcpbalance.config.paths import FilePath, LogPath
@@ -440,7 +440,7 @@ class TestMessages:
         huge = "got a whole number of more than 64 bits"
         assert problems(tmp_path, text) == [
             f"7: pools.db.retries: must be a whole number, {huge}",
-            f'9: access_log.format: must be one of "text" or "json", {huge}',
+            f'9: access_log.format: must be one of "text", "json" or "combined", {huge}',
         ]
 
     def test_keys_that_need_quotes(self, tmp_path: Path) -> None:
