@@ -29,13 +29,17 @@ _COUNTS = [
     Column("OPEN", right=True),
     Column("TOTAL", right=True, optional=5),
     Column("CONN/S", right=True, optional=3),
+    Column("REQUESTS", right=True, optional=5),
+    Column("REQ/S", right=True, optional=3),
+    Column("5XX", right=True, optional=6),
     Column("IN/S", right=True, optional=2),
     Column("OUT/S", right=True, optional=1),
     Column("IN", right=True, optional=6),
     Column("OUT", right=True, optional=7),
 ]
-_RATES = ("CONN/S", "IN/S", "OUT/S")
+_RATES = ("CONN/S", "REQ/S", "IN/S", "OUT/S")
 _ALL_BYTES = ("IN", "OUT")
+_OF_REQUESTS = ("REQUESTS", "REQ/S", "5XX")
 
 _FRONTENDS = [
     Column("FRONTEND", shrinks_to=8),
@@ -72,7 +76,8 @@ def status_lines(
     :param with_rates: whether rates are shown, and no bytes in all.
     """
     rates = Rates(now, before)
-    without = _ALL_BYTES if with_rates else _RATES
+    has_requests = any(frontend.get("mode") == "http" for frontend in now.frontends)
+    without = [*(_ALL_BYTES if with_rates else _RATES), *(() if has_requests else _OF_REQUESTS)]
     frontends = [_frontend_row(frontend, rates) for frontend in now.frontends]
     pools = [row for pool in now.pools for row in _pool_rows(pool, rates)]
     return [
@@ -198,6 +203,9 @@ def _counts(
         Cell(active if limit is None else f"{active}/{limit}"),
         Cell(str(counters.get("connections_total", 0))),
         Cell(rate_text(rates.of(key, counters, "connections_total"))),
+        Cell(str(counters.get("requests_total", 0))),
+        Cell(rate_text(rates.of(key, counters, "requests_total"))),
+        Cell(str(counters.get("responses.5xx", 0))),
         Cell(byte_rate_text(rates.of(key, counters, "bytes_in"))),
         Cell(byte_rate_text(rates.of(key, counters, "bytes_out"))),
         Cell(bytes_text(counters.get("bytes_in", 0))),

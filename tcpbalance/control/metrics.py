@@ -23,7 +23,15 @@ from tcpbalance.control.report import EVERYTHING, LOOP_LAG
 from tcpbalance.control.routes import ApiRoute
 from tcpbalance.control.shared_views import SharedViews
 from tcpbalance.control.view import View
-from tcpbalance.stats import ABOVE, BackendStats, FrontendStats, PoolStats, SessionStats, add_up
+from tcpbalance.stats import (
+    ABOVE,
+    REQUEST_COUNTERS,
+    BackendStats,
+    FrontendStats,
+    PoolStats,
+    SessionStats,
+    add_up,
+)
 
 LABELS_A_PIECE = 200
 """Backends whose labels are written before others are served: half a millisecond's work."""
@@ -54,6 +62,9 @@ _NAMES = {
     "refused": _Named("refused", "rule"),
     "would_refuse": _Named("would_refuse", "rule"),
     "would_limit": _Named("would_limit", "limit"),
+    "requests_total": _Named("requests"),
+    "requests_ended": _Named("requests_ended", "reason"),
+    "responses": _Named("responses", "code"),
     "tls_handshakes": _Named("tls_handshakes", "version"),
     "tls_handshake_failures": _Named("tls_handshake_failures", "cause"),
 }
@@ -123,25 +134,33 @@ def _processes(view: View) -> Iterator[Metric]:
 
 def _frontends(view: View) -> Iterator[Metric]:
     labelled = [(label_text({"frontend": it["name"]}), it["counters"]) for it in view["frontends"]]
-    yield from _counters("tcpbalance_frontend", FrontendStats, labelled)
+    http = [
+        it for it, frontend in zip(labelled, view["frontends"], strict=True) if frontend["mode"] == "http"
+    ]
+    yield from _counters("tcpbalance_frontend", FrontendStats, labelled, http)
+    yield _gauge("tcpbalance_frontend_requests_open", "Requests that are under way.", http, "requests_active")
     yield _gauge("tcpbalance_frontend_sessions", "Sessions that are open.", labelled, "connections_active")
 
 
 def _pools(view: View) -> Iterator[Metric]:
     labelled = [(label_text({"pool": it["name"]}), it["counters"]) for it in view["pools"]]
-    yield from _counters("tcpbalance_pool", PoolStats, labelled)
+    yield from _counters("tcpbalance_pool", PoolStats, labelled, ())
     yield _gauge("tcpbalance_pool_queue", "Connections that wait in the queue.", labelled, "queue_active")
 
 
 def _backends(view: View) -> Iterator[Metric | None]:
     there: list[tuple[str, Mapping[str, Any]]] = []
+    http: list[tuple[str, Mapping[str, int]]] = []
+    of_http = {name for it in view["frontends"] if it["mode"] == "http" for name in it["pools"]}
     for pool in view["pools"]:
         for backend in pool["backends"]:
             there.append((label_text({"pool": pool["name"], "backend": backend["name"]}), backend))
             if len(there) % LABELS_A_PIECE == 0:
                 yield None
+            if pool["name"] in of_http:
+                http.append((there[-1][0], backend["counters"]))
     labelled = [(labels, it["counters"]) for labels, it in there]
-    yield from _counters("tcpbalance_backend", BackendStats, labelled)
+    yield from _counters("tcpbalance_backend", BackendStats, labelled, http)
     yield _gauge(
         "tcpbalance_backend_connections_open",
         "Connections that are open or being opened.",
@@ -162,9 +181,15 @@ Labelled = Sequence[tuple[str, Mapping[str, int]]]
 """Counters, with the labels of what they are about."""
 
 
-def _counters(prefix: str, kind: type[SessionStats], labelled: Labelled) -> Iterator[Metric]:
-    """Give a metric for each counter of a class of ``stats``."""
+def _counters(
+    prefix: str, kind: type[SessionStats], everything: Labelled, http: Labelled
+) -> Iterator[Metric]:
+    """Give a metric for each counter of a class of ``stats``.
+
+    :param http: those of them that have counters of requests: others would have zeros alone.
+    """
     for key in attrs.fields(kind):
+        labelled = http if key.name in REQUEST_COUNTERS else everything
         if key.type == "Durations":
             yield _histogram(prefix, key, labelled)
             continue

@@ -223,7 +223,13 @@ SCHEMAS: dict[str, Schema] = {
         processes=array(ref("Process")),
     ),
     "Frontend": table(
-        ("counters",), name=TEXT, listen=array(TEXT), pools=array(TEXT), tls=TRUTH, counters=COUNTERS
+        ("counters",),
+        name=TEXT,
+        mode={"enum": ["tcp", "http"]},
+        listen=array(TEXT),
+        pools=array(TEXT),
+        tls=TRUTH,
+        counters=COUNTERS,
     ),
     "Check": table(time=TIME, passed={"type": ["boolean", "null"]}, cause=TEXT, seconds=NUMBER),
     "Backend": table(("counters",), **_BACKEND, counters=COUNTERS),

@@ -44,7 +44,7 @@ Entry: TypeAlias = tuple[CountersKey, Counters]
 
 Report: TypeAlias = dict[CountersKey, Counters]
 
-STATE_NOW = frozenset({"connections_active", "queue_active"})
+STATE_NOW = frozenset({"connections_active", "requests_active", "queue_active"})
 """Counters that are the state now, which ends with the process."""
 
 OF_STATUS = ("ejections", "up_transitions", "down_transitions")

@@ -79,6 +79,7 @@ def _frontend(config: Config, name: str) -> dict[str, Any]:
     routes = [route.pool for route in frontend.sni_routes]
     return {
         "name": name,
+        "mode": frontend.mode,
         "listen": [str(address) for address in frontend.listen],
         "pools": list(dict.fromkeys([*([frontend.pool] if frontend.pool else []), *routes])),
         "tls": frontend.tls is not None,

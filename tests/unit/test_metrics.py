@@ -27,14 +27,24 @@ ABOUT = {"version": "1.2", "started": 1e9}
 NAME = re.compile(r"tcpbalance_[a-z]+(_[a-z]+)*")
 
 
-def samples() -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    """What a balancer with two backends shows, by name and labels."""
+def samples(mode: str = "tcp") -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """What a balancer with two backends shows, by name and labels.
+
+    :param mode: of its frontend.
+    """
     reactor: Any = Clock()
     pool = Pool("web", [Backend("127.0.0.1:80", name="a"), Backend("127.0.0.1:81", name='"b"')])
     factory = FrontendFactory(reactor, pool, name="front")
     factory.stats.connections_total = 3
     factory.stats.ended[EndReason.CLIENT_CLOSED] = 2
     factory.stats.bytes_in = 17
+    if mode == "http":
+        factory.stats.requests_total = 5
+        factory.stats.requests_ended[EndReason.ANSWERED] = 4
+        factory.stats.responses[2] = 4
+        pool.backends[0].stats.requests_total = 3
+        pool.backends[0].stats.reused_connections = 2
+        pool.backends[0].stats.responses[5] = 3
     count_cause(factory.stats.tls_handshake_failures, "no shared cipher")
     pool.backends[0].stats.connect_attempts = 4
     pool.backends[0].active = 1
@@ -55,6 +65,7 @@ def samples() -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     view = at_once(
         view_of(config, [pool], dict(entries), EVERYTHING, lambda _, it: shown_backend(it, None, None))
     )
+    view["frontends"][0]["mode"] = mode
     text = b"".join(expose(metrics_of(view, ABOUT), openmetrics=False))
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
@@ -93,6 +104,26 @@ def test_counters_and_states_are_shown() -> None:
     assert found[f"{lag}_sum", (worker,)] == 0.004
     failures = "tcpbalance_frontend_tls_handshake_failures_total"
     assert found[failures, (("cause", "no shared cipher"), front)] == 1
+
+
+OF_REQUESTS = re.compile(r"tcpbalance_(frontend|backend)_(requests|responses|reused)")
+
+
+def test_requests_are_shown_where_there_may_be_any() -> None:
+    front, a, b, web = ("frontend", "front"), ("backend", "a"), ("backend", '"b"'), ("pool", "web")
+    found = {key: value for key, value in samples("http").items() if OF_REQUESTS.match(key[0])}
+    assert found == {
+        ("tcpbalance_frontend_requests_total", (front,)): 5,
+        ("tcpbalance_frontend_requests_ended_total", (front, ("reason", "answered"))): 4,
+        ("tcpbalance_frontend_requests_open", (front,)): 1,
+        ("tcpbalance_frontend_responses_total", (("code", "2xx"), front)): 4,
+        ("tcpbalance_backend_requests_total", (a, web)): 3,
+        ("tcpbalance_backend_requests_total", (b, web)): 0,
+        ("tcpbalance_backend_reused_connections_total", (a, web)): 2,
+        ("tcpbalance_backend_reused_connections_total", (b, web)): 0,
+        ("tcpbalance_backend_responses_total", (a, ("code", "5xx"), web)): 3,
+    }
+    assert not [key for key in samples("tcp") if OF_REQUESTS.match(key[0])]
 
 
 def test_the_processes_of_a_worker_are_one_series() -> None:

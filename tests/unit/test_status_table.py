@@ -86,6 +86,24 @@ def test_wide() -> None:
     ]
 
 
+def test_requests_are_shown_where_a_frontend_has_any() -> None:
+    snapshot = copy.deepcopy(SNAPSHOT)
+    frontends: Any = snapshot.frontends
+    frontends[0].update(mode="http")
+    frontends[0]["counters"].update({"requests_total": 50, "responses.5xx": 3})
+    backends: Any = snapshot.pools[0]["backends"]
+    backends[0]["counters"].update({"requests_total": 40})
+    before = copy.deepcopy(snapshot)._replace(at=48.0)
+    before.frontends[0]["counters"].update(requests_total=40)
+    _, _, titles, web, *_, of_pool, a, _ = status_lines(snapshot, None, "unix:a", None)
+    assert re.split(r" {2,}", titles)[4:7] == ["TOTAL", "REQUESTS", "5XX"]
+    assert web.split()[4:7] == ["20", "50", "3"]
+    assert (of_pool.split()[8:11], a.split()[4:7]) == (["20", "40", "0"], ["10", "40", "0"])
+    _, _, titles, web, *_ = status_lines(snapshot, before, "unix:a", None, with_rates=True)
+    assert titles.split()[5:10] == ["TOTAL", "CONN/S", "REQUESTS", "REQ/S", "5XX"]
+    assert web.split()[5:8] == ["0", "50", "5.00"]
+
+
 def test_in_80_columns() -> None:
     assert drawn(80) == [
         "tcpbalance 1.2, up 1 min 40 s, 2 workers, 80.0 MiB of memory, 60 descriptors,",

@@ -6,7 +6,7 @@ export const BACKEND_COUNTS = ["connections", "errors", "in", "out"];
 export const FRONTEND_COUNTS = ["connections", "refused", "unserved", "in", "out"];
 export const TOTAL_COUNTS = [...FRONTEND_COUNTS, "errors", "unqueued"];
 
-/** End reasons of sessions that the balancer could not serve. */
+/** End reasons of sessions and requests that the balancer could not serve. */
 const UNSERVED = [
   "no_route",
   "no_backend",
@@ -18,7 +18,7 @@ const UNSERVED = [
   "out_of_descriptors",
   "overload",
   "internal_error",
-].map((reason) => `ended.${reason}`);
+].flatMap((reason) => [`ended.${reason}`, `requests_ended.${reason}`]);
 
 /** Counters that a balancer leaves out are 0. */
 function of(counters, ...names) {
