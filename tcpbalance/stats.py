@@ -122,10 +122,12 @@ ResponseCounts: TypeAlias = list[int]
 """Counters of responses by the class of their status, its first digit: ``counts[status // 100] += 1``. In
 place 0 are the requests that got no response, which no snapshot shows."""
 
+NO_RESPONSES: ResponseCounts = [0] * 10
+
 
 def _by_class(doc: str, like: str = "") -> ResponseCounts:
     """Make the field of a counter for each class of statuses."""
-    return field(factory=lambda: [0] * 10, metadata={"doc": doc, "like": like})
+    return field(factory=NO_RESPONSES.copy, metadata={"doc": doc, "like": like})
 
 
 REQUEST_COUNTERS = frozenset({"requests_total", "requests_ended", "responses", "reused_connections"})
@@ -152,6 +154,11 @@ def _durations(bounds: tuple[float, ...], doc: str, like: str = "") -> Durations
     return field(factory=lambda: Durations(bounds), metadata={"doc": doc, "like": like})
 
 
+@lru_cache
+def _names_of_counters(kind: type[SessionStats]) -> tuple[str, ...]:
+    return tuple(key.name for key in attrs.fields(kind))
+
+
 @define(eq=False)
 class SessionStats:
     """How sessions have ended; written by ``SessionRegistry.remove``."""
@@ -163,18 +170,18 @@ class SessionStats:
     def snapshot(self) -> dict[str, int]:
         """Give all counters by name; those of a label are ``name.label``, and left out while they are 0."""
         counts: dict[str, int] = {}
-        for key in attrs.fields(type(self)):
-            name, value = key.name, getattr(self, key.name)
+        for name in _names_of_counters(type(self)):  # type: ignore[arg-type]  # a class can be hashed
+            value = getattr(self, name)
             if isinstance(value, int):
                 if value or name not in REQUEST_COUNTERS:
                     counts[name] = value
-            elif isinstance(value, list):
-                counts.update((f"{name}.{digit}xx", n) for digit, n in enumerate(value) if digit and n)
-            elif isinstance(value, Durations):
-                counts.update(value.snapshot(name))
-            else:
+            elif isinstance(value, Counts):
                 for label, count in value.items():
                     counts[f"{name}.{label.word}"] = count
+            elif isinstance(value, Durations):
+                counts.update(value.snapshot(name))
+            elif value != NO_RESPONSES:
+                counts.update((f"{name}.{digit}xx", n) for digit, n in enumerate(value) if digit and n)
         return counts
 
 
