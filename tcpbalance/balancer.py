@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.build import Parts, PreparedConfig, read_config, refuse_loops
 from tcpbalance.config.difference import Difference
 from tcpbalance.config.draft import checked
@@ -406,6 +407,11 @@ class Balancer(MultiService):
     def factories(self) -> dict[str, FrontendFactory]:
         """By the name of their frontend, what serves its clients."""
         return {name: service.factory for name, service in self._served.frontends.items()}
+
+    @property
+    def admissions(self) -> dict[str, AdmissionControl]:
+        """By the name of their frontend, what knows the clients that are banned."""
+        return {name: service.admission for name, service in self._served.frontends.items()}
 
     def waits_for(self, name: str) -> list[str]:
         """Give the reasons for which the clients of a frontend have to wait until they are accepted."""

@@ -1,14 +1,14 @@
-"""Networks that an operator has banned for a time."""
+"""Networks and clients that an operator has banned for a time."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TypeAlias
 
-from tcpbalance.admission.clients import NEVER
+from tcpbalance.admission.clients import IPV6_NETWORK, NEVER
 
-MAX_BANNED_NETWORKS = 1000
-"""Of one frontend."""
+MAX_BANNED_NETWORKS = 10_000
+"""Of one frontend, single clients among them."""
 
 _IPV6_BYTES = 16
 
@@ -19,16 +19,28 @@ _number = int.from_bytes
 
 
 def network_key(first: bytes, bits: int) -> bytes:
-    """Give what a banned network is known by, beside clients: its first address, and its prefix' length.
+    """Give what a network is known by that an operator has banned, beside the clients that limits have: its
+    first address, and its prefix' length.
 
     :param first: packed, 4 or 16 bytes; a client has 4 or 8.
+    :param bits: of one client, 32 or 64.
     """
     return first + bytes((bits,))
 
 
 def is_network(key: bytes) -> bool:
-    """Whether it is a network that is known by this, and no client."""
+    """Whether this is a network that an operator has banned, and no client that limits have."""
     return len(key) in (5, 17)
+
+
+def client_of(key: bytes) -> bytes | None:
+    """Give what a network that is one client is known by to limits; None for a larger one.
+
+    :param key: see `network_key`.
+    """
+    first, bits = key[:-1], key[-1]
+    size = 4 if len(first) == 4 else IPV6_NETWORK
+    return first[:size] if bits == 8 * size else None
 
 
 class BannedNetworks:
@@ -61,20 +73,25 @@ class BannedNetworks:
             end = max(end, until)
         return end
 
-    def add(self, key: bytes, until: float, now: float) -> float:
-        """Ban one; of two bans, the later end counts. Of too many, the one that ends first is banned no more.
+    def end_of(self, key: bytes) -> float:
+        """Give the end of the ban of one itself; ``NEVER`` where there is none.
 
         :param key: see `network_key`.
-        :returns: the end that counts.
         """
         family, shift, number = self._place(key)
-        networks = family.setdefault(shift, {})
-        counts = networks[number] = max(until, networks.get(number, until))
+        return family.get(shift, {}).get(number, NEVER)
+
+    def put(self, key: bytes, until: float, now: float) -> None:
+        """Ban one, in the place of an earlier ban. Of too many, the one that ends first is banned no more.
+
+        :param key: see `network_key`.
+        """
+        family, shift, number = self._place(key)
+        family.setdefault(shift, {})[number] = until
         self.last_end = max(self.last_end, until)
         if len(self) > MAX_BANNED_NETWORKS:
             first, _ = min(self.ends(), key=lambda ban: ban[1])
             self.remove(first, now)
-        return counts
 
     def remove(self, key: bytes, now: float) -> bool:
         """Ban one no more.

@@ -9,7 +9,7 @@ import attrs
 
 from tcpbalance.admission.access import Access
 from tcpbalance.admission.answer import AdmissionAnswer, Allowance
-from tcpbalance.admission.banned_networks import BannedNetworks, is_network
+from tcpbalance.admission.banned_networks import BannedNetworks, client_of, is_network
 from tcpbalance.admission.clients import (
     MAX_CLIENTS,
     NEVER,
@@ -28,22 +28,25 @@ from tcpbalance.errors import SettingError
 class AdmissionControl:
     """Decides for each client whether it is admitted; each frontend has its own.
 
-    1. A banned client, or one of a banned network, is refused, which does not extend its ban.
-    2. The lists are checked next, then the limits: the number of connections, then the rate. A refused
+    1. A client that an operator has banned, or one of a network that an operator has banned, is refused.
+    2. Of the others, one that the limits have banned is refused, which does not extend its ban.
+    3. The lists are checked next, then the limits: the number of connections, then the rate. A refused
        connection does not use up the rate.
-    3. Each refusal by these counts towards a ban. The last of them keeps its own name.
+    4. Each refusal by these counts towards a ban. The last of them keeps its own name.
 
-    Lists and limits, which bans belong to, each have a dry run: what they would refuse is admitted. A client
-    then has connections that it would not have had, until they end; all else is as if they had been refused.
-    Refusals of a dry run of the lists do not lead to a real ban.
+    Lists and limits, with the bans that they lead to, each have a dry run: what they would refuse is
+    admitted. A client then has connections that it would not have had, until they end; all else is as if they
+    had been refused. Refusals of a dry run of the lists do not lead to a real ban.
 
     :param access: the lists; another one may be put in its place at any time.
     :param limits: what holds for each client, and whether it is only tried.
     :param clock: gives the time in seconds; it must not go back.
     :param max_clients: that are remembered without having a connection, at least 1.
     :ivar clients: what is known of them.
-    :ivar on_ban: called with what a client is known by and the end of its ban, when that begins; None for
-        nothing.
+    :ivar on_ban: called with what a client is known by and the end of its ban, when limits begin one; None
+        for nothing.
+    :ivar on_networks: called when the first network is banned by an operator, and when none is any more; None
+        for nothing.
     :ivar last_would_refuse: why the client last given to ``admit`` was admitted only because of a dry run;
         None if it was not.
     :raises SettingError: for fewer clients to remember than one.
@@ -55,6 +58,7 @@ class AdmissionControl:
         "_ban_window",
         "_clock",
         "_interval",
+        "_knows_clients",
         "_limited",
         "_limits_dry_run",
         "_max_open",
@@ -64,6 +68,7 @@ class AdmissionControl:
         "clients",
         "last_would_refuse",
         "on_ban",
+        "on_networks",
     )
 
     def __init__(
@@ -80,6 +85,7 @@ class AdmissionControl:
         self.clients = Clients(max_clients)
         self.last_would_refuse: Refusal | None = None
         self.on_ban: Callable[[bytes, float], object] | None = None
+        self.on_networks: Callable[[], object] | None = None
         self._clock = clock
         self._networks: BannedNetworks | None = None
         self._limit_by(limits)
@@ -100,6 +106,7 @@ class AdmissionControl:
     def _limit_by(self, limits: LimitsConfig) -> None:
         self._limits_dry_run = limits.dry_run
         self._limited = limits_clients(limits)
+        self._knows_clients = self._limited or self._networks is not None
         self._max_open = limits.connections_per_client
         self._interval = interval(limits)
         self._tolerance = tolerance(limits)
@@ -119,17 +126,18 @@ class AdmissionControl:
         if client is None:
             return None
         listed = self.access.refusal(client)
+        if not self._knows_clients:
+            return None if listed is None else self._weigh(listed, listed)
+        now = self._clock()
+        if self._networks is not None and self._is_in_banned_network(client, now):
+            return Refusal.BANNED
         if not self._limited:
             return None if listed is None else self._weigh(listed, listed)
         key = group(client)
-        now = self._clock()
         known = self.clients.take(key)
         # What a dry run of the lists would refuse must not count against a client for limits in force.
         lists_apart = self.access.dry_run and not self._limits_dry_run
-        if self._networks is not None and self._is_in_banned_network(client, now):
-            found: Refusal | None = Refusal.BANNED
-        else:
-            found = self._judge(known, None if lists_apart else listed, now)
+        found = self._judge(known, None if lists_apart else listed, now)
         if found is None and listed is None:
             refusal = None
         else:
@@ -150,7 +158,7 @@ class AdmissionControl:
         now, known = self._clock(), Client() if client is None else self.clients.look(group(client))
         # The decision is that of `admit`, made by a control of its own about a copy of what is known.
         asked = copy(self)
-        asked.clients, asked.on_ban = AskedClient(copy(known)), None
+        asked.clients, asked.on_ban, asked.on_networks = AskedClient(copy(known)), None, None
         refusal = asked.admit(client)
         answer = AdmissionAnswer(
             refusal=refusal,
@@ -183,40 +191,68 @@ class AdmissionControl:
     def _is_in_banned_network(self, client: bytes, now: float) -> bool:
         assert self._networks is not None
         if self._networks.last_end <= now:
-            self._networks = None
+            self._know_networks(None)
             return False
         return self._networks.end_for(client) > now
 
-    def ban(self, key: bytes, until: float) -> float:
-        """Take over a ban that another process has decided; the later end of two counts.
+    def _know_networks(self, networks: BannedNetworks | None) -> None:
+        """Ban these from now on; None for none."""
+        is_news = (networks is None) is not (self._networks is None)
+        self._networks = networks
+        self._knows_clients = self._limited or networks is not None
+        if is_news and self.on_networks is not None:
+            self.on_networks()
 
-        :param key: what the client is known by, see ``clients.group``; or a network, see
+    @property
+    def has_banned_networks(self) -> bool:
+        """Whether an operator has banned any client or network; those whose time is over may count until the
+        next client comes."""
+        return self._networks is not None
+
+    def take_over_networks(self, before: AdmissionControl) -> None:
+        """Go on with the networks that an operator has banned before at the same frontend."""
+        self._know_networks(before._networks)
+
+    def ban(self, key: bytes, until: float) -> None:
+        """Take over a ban that another process has decided: of a client by its limits, where the later end of
+        two counts; or of a network by an operator, where the latest order does.
+
+        :param key: what the client is known by, see ``clients.group``; or the network, see
             ``banned_networks.network_key``.
         :param until: the end of the ban, by the clock.
-        :returns: the end that counts.
         """
         now = self._clock()
-        if not self._limited or until <= now:
-            return until
+        if until <= now:
+            return
         if is_network(key):
-            networks = self._networks = BannedNetworks() if self._networks is None else self._networks
-            return networks.add(key, until, now)
-        client = self.clients.take(key)
-        counts = client.banned_until = max(client.banned_until, until)
-        self.clients.rest(key, client, now)
-        return counts
+            networks = self._networks or BannedNetworks()
+            networks.put(key, until, now)
+            self._know_networks(networks)
+        elif self._limited:
+            client = self.clients.take(key)
+            client.banned_until = max(client.banned_until, until)
+            self.clients.rest(key, client, now)
 
-    def ban_for(self, key: bytes, seconds: float) -> float:
-        """Ban a client or a network from now on; of two bans, the later end counts.
+    def ban_for(self, key: bytes, seconds: float, *, replace: bool = False) -> tuple[bytes, float]:
+        """Ban a client or a network from now on, by order of an operator.
 
-        :param key: see `ban`.
-        :returns: the seconds until the end that counts.
+        :param key: see ``banned_networks.network_key``.
+        :param replace: whether the end of an earlier order does not count any more; else the later one does.
+        :returns: the ban that ends last, this one or one by limits: see `bans`.
         """
         now = self._clock()
-        return self.ban(key, now + seconds) - now
+        until = now + seconds
+        if self._networks is not None and not replace:
+            until = max(until, self._networks.end_of(key))
+        self.ban(key, until)
+        client = client_of(key)
+        by_limits = (
+            NEVER if client is None or self._limits_dry_run else self.clients.look(client).banned_until
+        )
+        return (key, until - now) if client is None or by_limits <= until else (client, by_limits - now)
 
     def lift_ban(self, key: bytes) -> bool:
-        """Ban a client or a network no longer, and count the refusals of a client anew.
+        """Ban a client no longer, and count its refusals anew; or a network, where an operator has banned it.
 
         :param key: see `ban`.
         :returns: whether it was banned.
@@ -234,16 +270,17 @@ class AdmissionControl:
     def _lift_network(self, networks: BannedNetworks, key: bytes, now: float) -> bool:
         was_banned = networks.remove(key, now)
         if not len(networks):
-            self._networks = None
+            self._know_networks(None)
         return was_banned
 
     def bans(self) -> Iterator[tuple[bytes, float]]:
-        """Give what each banned network and client is known by, and the seconds that are left of its ban."""
+        """Give what each banned network and client is known by, and the seconds that are left of its ban;
+        those that limits would ban, were it not for their dry run, are left out."""
         now = self._clock()
         for key, until in () if self._networks is None else self._networks.ends():
             if until > now:
                 yield key, until - now
-        for key, until in self.clients.banned(now):
+        for key, until in () if self._limits_dry_run else self.clients.banned(now):
             yield key, until - self._clock()
 
     def banned_networks(self, beside: bytes) -> int:

@@ -15,21 +15,23 @@ from tcpbalance.config.admission import AccessConfig, LimitsConfig
 from tcpbalance.threads import give_way
 
 
+def admits_all(access: AccessConfig | None, limits: LimitsConfig) -> bool:
+    """Whether there is neither a list nor a limit by which a client could be refused."""
+    return access is None and not limits_clients(limits)
+
+
 def make_admission(
     access: AccessConfig | None,
     limits: LimitsConfig,
     clock: Callable[[], float],
     lists: Access | None = None,
-) -> AdmissionControl | None:
+) -> AdmissionControl:
     """Make what admits clients by lists and limits.
 
     :param clock: seconds on a monotonic clock.
     :param lists: what has been made of *access* already; None to make it, which reads its file.
-    :returns: None where all are admitted.
     :raises DenyFileError: the deny file has mistakes.
     """
-    if access is None and not limits_clients(limits):
-        return None
     return AdmissionControl(lists or read_access(access or AccessConfig()), limits, clock)
 
 

@@ -23,6 +23,9 @@ def add_bans(commands: Commands) -> None:
     bans.add_argument("--frontend", metavar="NAME", help="only those of this frontend")
     bans.add_argument("--client", metavar="NETWORK", help="only clients in this network")
     bans.add_argument(
+        "--by", choices=("operator", "limits"), help="only those by operators, or by the limits of frontends"
+    )
+    bans.add_argument(
         "--limit",
         metavar="NUMBER",
         type=positive_number,
@@ -33,20 +36,25 @@ def add_bans(commands: Commands) -> None:
         "--add", metavar="CLIENT", help="ban this client or network, at --frontend or at all; needs --for"
     )
     bans.add_argument("--for", metavar="TIME", dest="time", help="for how long it is banned, such as 10m")
+    bans.add_argument(
+        "--replace",
+        action="store_true",
+        help="with --add, in the place of an earlier ban by an operator; else the later end counts",
+    )
     bans.add_argument("--lift", metavar="CLIENT", help="lift this ban, at --frontend or at all")
     bans.set_defaults(run=lambda arguments: _bans(arguments, bans))
 
 
 def _bans(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if arguments.add is not None:
-        if not arguments.time or _selects(arguments) or arguments.lift:
-            parser.error("--add needs --for and takes --frontend, and no other option")
+        if not arguments.time or _selects(arguments) or arguments.lift or arguments.by:
+            parser.error("--add needs --for and takes --frontend and --replace, and no other option")
         _add(client_of(arguments), arguments)
-    elif arguments.time is not None:
-        parser.error("--for belongs to --add")
+    elif arguments.time is not None or arguments.replace:
+        parser.error("--for and --replace belong to --add")
     elif arguments.lift is not None:
         if _selects(arguments):
-            parser.error("--lift takes --frontend, and no other option")
+            parser.error("--lift takes --frontend and --by, and no other option")
         _lift(client_of(arguments), arguments)
     else:
         _show(client_of(arguments), arguments)
@@ -58,11 +66,13 @@ def _selects(arguments: argparse.Namespace) -> bool:
 
 
 def _add(client: AdminClient, arguments: argparse.Namespace) -> None:
-    ban = client.change(
-        "POST",
-        "bans",
-        content={"frontend": arguments.frontend, "client": arguments.add, "for": arguments.time},
-    )
+    wanted = {
+        "frontend": arguments.frontend,
+        "client": arguments.add,
+        "for": arguments.time,
+        "replace": arguments.replace,
+    }
+    ban = client.change("POST", "bans", content=wanted)
     ends: dict[str, list[str]] = {}
     for its in ban["bans"]:
         ends.setdefault(its["until"], []).append(its["frontend"])
@@ -71,7 +81,7 @@ def _add(client: AdminClient, arguments: argparse.Namespace) -> None:
 
 
 def _lift(client: AdminClient, arguments: argparse.Namespace) -> None:
-    lifted = client.change("DELETE", "bans", arguments.lift, frontend=arguments.frontend)
+    lifted = client.change("DELETE", "bans", arguments.lift, frontend=arguments.frontend, by=arguments.by)
     print(f"{lifted['client']}: no longer banned at {', '.join(lifted['frontends'])}")
 
 
@@ -81,7 +91,9 @@ def _show(client: AdminClient, arguments: argparse.Namespace) -> None:
     from tcpbalance.cli.terminal import paint_of_output, show, table_width
 
     limit = arguments.limit or SHOWN
-    answer = client.get("bans", frontend=arguments.frontend, client=arguments.client, limit=limit)
+    answer = client.get(
+        "bans", frontend=arguments.frontend, client=arguments.client, by=arguments.by, limit=limit
+    )
     if arguments.json:
         import json
 
@@ -100,11 +112,18 @@ def ban_lines(bans: Sequence[Mapping[str, Any]], width: int | None, paint: Paint
     columns = [
         Column("CLIENT"),
         Column("FRONTEND", shrinks_to=8),
+        Column("BY", optional=2),
         Column("LEFT", right=True),
         Column("UNTIL", optional=1),
     ]
     rows = [
-        [Cell(ban["client"]), Cell(ban["frontend"]), Cell(time_text(ban["seconds"])), Cell(ban["until"])]
+        [
+            Cell(ban["client"]),
+            Cell(ban["frontend"]),
+            Cell(ban.get("by", "")),
+            Cell(time_text(ban["seconds"])),
+            Cell(ban["until"]),
+        ]
         for ban in bans
     ]
     return table_lines(columns, rows, width, paint)

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from attrs import field, frozen
 
-from tcpbalance.admission.banned_networks import MAX_BANNED_NETWORKS, is_network, network_key
-from tcpbalance.admission.clients import IPV6_NETWORK, group
-from tcpbalance.admission.limits import limits_clients
+from tcpbalance.admission.banned_networks import MAX_BANNED_NETWORKS, client_of, is_network, network_key
+from tcpbalance.admission.clients import IPV6_NETWORK
 from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.admission.report import client_text
 from tcpbalance.config.addresses import IpNetwork, Network
-from tcpbalance.config.models import Config
+from tcpbalance.config.messages import must_be_one_of
 from tcpbalance.control.api_request import ApiError
-from tcpbalance.control.finding import no_such
+from tcpbalance.control.finding import check_frontend
 from tcpbalance.control.parameters import DEFAULT_LIMIT, check_parameters, read_limit, read_parameter
 from tcpbalance.control.timestamps import timestamp
+from tcpbalance.errors import SettingError
 from tcpbalance.net.addresses import packed
 
 Ban: TypeAlias = tuple[str, bytes, float]
 """The frontend, what the client or network is known by there, and the seconds that are left."""
+
+BY_OPERATOR, BY_LIMITS = "operator", "limits"
+"""By what something is banned. A client may be banned by both; each ban has its own end."""
 
 
 @frozen(kw_only=True)
@@ -31,11 +34,13 @@ class BansQuery:
     :param frontend: its name.
     :param client: a network that the client is in, or that has something in common with a network that is
         banned.
+    :param by: by what it is banned; None for both.
     :param limit: how many are given at most.
     """
 
     frontend: str | None = None
     client: IpNetwork | None = None
+    by: str | None = None
     limit: int = DEFAULT_LIMIT
     _clients: NetworkSet = field(init=False)
 
@@ -46,7 +51,12 @@ class BansQuery:
     def matches(self, ban: Ban) -> bool:
         """Whether a ban is one of those that are asked for."""
         frontend, client, left = ban
-        return left > 0 and self.frontend in (None, frontend) and (self.client is None or self._has(client))
+        return (
+            left > 0
+            and self.frontend in (None, frontend)
+            and self.by in (None, by_of(client))
+            and (self.client is None or self._has(client))
+        )
 
     def _has(self, key: bytes) -> bool:
         if not is_network(key):
@@ -63,12 +73,35 @@ def read_bans_query(query: Mapping[str, str]) -> BansQuery:
 
     :raises ApiError: one is not known, or makes no sense.
     """
-    check_parameters(query, ("frontend", "client", "limit"))
+    check_parameters(query, ("frontend", "client", "by", "limit"))
     return BansQuery(
         frontend=query.get("frontend"),
         client=read_parameter(query, "client", _network, None),
+        by=read_by(query),
         limit=read_parameter(query, "limit", read_limit, DEFAULT_LIMIT),
     )
+
+
+def read_by(query: Mapping[str, str]) -> str | None:
+    """Read by what something is banned that a request is about; None for anything.
+
+    :raises ApiError: it makes no sense.
+    """
+    return read_parameter(query, "by", _by, None)
+
+
+def _by(text: str) -> str:
+    if text not in (BY_OPERATOR, BY_LIMITS):
+        raise SettingError(must_be_one_of(text, (BY_OPERATOR, BY_LIMITS)))
+    return text
+
+
+def by_of(key: bytes) -> str:
+    """Say by what something is banned.
+
+    :param key: see `Ban`.
+    """
+    return BY_OPERATOR if is_network(key) else BY_LIMITS
 
 
 def list_bans(bans: Iterator[Ban], query: BansQuery, now: float) -> Generator[None, None, dict[str, Any]]:
@@ -94,7 +127,7 @@ def shown_ban(ban: Ban, now: float) -> dict[str, Any]:
     :param now: seconds since the epoch.
     """
     frontend, banned, left = ban
-    return {"frontend": frontend, **shown_end(banned, left, now)}
+    return {"frontend": frontend, "by": by_of(banned), **shown_end(banned, left, now)}
 
 
 def shown_end(banned: bytes, left: float, now: float) -> dict[str, Any]:
@@ -113,7 +146,7 @@ def shown_end(banned: bytes, left: float, now: float) -> dict[str, Any]:
 def read_banned(value: object) -> bytes:
     """Read which client or network is meant.
 
-    :returns: what it is known by; see ``clients.group`` and ``banned_networks.network_key``.
+    :returns: what it is known by; see ``banned_networks.network_key``.
     :raises SettingError: it is neither.
     """
     network = Network.parse(value).network
@@ -121,48 +154,49 @@ def read_banned(value: object) -> bytes:
     assert first is not None
     # IPv4 in the form of IPv6 is IPv4.
     bits = network.prefixlen - (network.max_prefixlen - 8 * len(first))
-    is_client = bits >= (32 if len(first) == 4 else 8 * IPV6_NETWORK)
-    return group(first) if is_client else network_key(first, bits)
+    if len(first) == 4:
+        return network_key(first, bits)
+    bits = min(bits, 8 * IPV6_NETWORK)
+    return network_key(_begin(first, bits), bits)
 
 
-def check_space(key: bytes, frontend: str, networks: int) -> None:
-    """See whether a network may be banned beside those that are.
+def check_space(frontend: str, networks: int) -> None:
+    """See whether an operator may ban one more.
 
-    :param key: of what is to be banned.
-    :param networks: how many others are banned at the frontend.
-    :raises ApiError: it may not.
+    :param networks: how many others are banned by operators at the frontend.
+    :raises ApiError: that is too many.
     """
-    if is_network(key) and networks >= MAX_BANNED_NETWORKS:
+    if networks >= MAX_BANNED_NETWORKS:
         raise ApiError(
             409,
-            "too_many_networks",
-            f"frontend {frontend} has {networks} banned networks: lift some, or use access.deny_file",
+            "too_many_bans",
+            f"frontend {frontend} has {networks} bans by operators: lift some, or use access.deny_file",
         )
 
 
-def frontends_with_bans(config: Config, name: str | None) -> list[str]:
-    """Give the frontends that can ban clients: those with limits on clients, with which bans come.
+def frontends_meant(frontends: Iterable[str], name: str | None) -> list[str]:
+    """Give the frontends that a request is about.
 
+    :param frontends: all that there are.
     :param name: of one of them; None for all.
-    :raises ApiError: there is no such frontend, or it cannot.
+    :raises ApiError: there is no such frontend.
     """
-    able = [
-        known
-        for known, its in config.frontends.items()
-        if its.limits is not None and limits_clients(its.limits) and not its.limits.dry_run
-    ]
+    known = list(frontends)
     if name is None:
-        return able
-    if name in able:
-        return [name]
-    if name not in config.frontends:
-        raise no_such("frontend", name, list(config.frontends))
-    raise ApiError(
-        409,
-        "no_limits",
-        f"frontend {name} cannot ban clients: it has no limits on clients that are in force; set "
-        "connections_per_client, connect_rate_per_client or ban_after, or use access.deny",
-    )
+        return known
+    check_frontend(known, name)
+    return [name]
+
+
+def keys_meant(banned: bytes, by: str | None) -> list[bytes]:
+    """Give all that may be banned that a request is about.
+
+    :param banned: see `read_banned`.
+    :param by: by what it is banned; None for anything.
+    """
+    client = client_of(banned)
+    by_limits = [] if client is None or by == BY_OPERATOR else [client]
+    return by_limits if by == BY_LIMITS else [banned, *by_limits]
 
 
 def _whole(client: bytes) -> bytes:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
 from tcpbalance.config.models import Config
 from tcpbalance.control.affinity import AffinityQuery, Forgotten
-from tcpbalance.control.bans import BansQuery
+from tcpbalance.control.bans import Ban, BansQuery
 from tcpbalance.control.config_orders import ChangeConfig, Order
 from tcpbalance.control.events import Events
 from tcpbalance.control.explain import ExplainQuery
@@ -81,23 +81,25 @@ class Controls(Protocol):
         """List the clients that are banned."""
         ...
 
-    def ban(self, frontend: str | None, banned: bytes, seconds: float) -> Mapping[str, float]:
-        """Ban a client or a network in all processes; of two bans, the later end counts.
+    def ban(self, frontend: str | None, banned: bytes, seconds: float, *, replace: bool) -> Sequence[Ban]:
+        """Ban a client or a network in all processes.
 
-        :param frontend: its name; None for all that can.
+        :param frontend: its name; None for all.
         :param banned: what it is known by; see ``bans.read_banned``.
-        :returns: the seconds until the end that counts, by the names of the frontends.
-        :raises ApiError: there is no such frontend, it has no limits on clients, or too many networks are
-            banned there.
+        :param replace: whether the end of an earlier ban by an operator does not count any more; else the
+            later one does.
+        :returns: the ban that ends last at each of the frontends, this one or one by its limits.
+        :raises ApiError: there is no such frontend, or too much is banned there.
         """
         ...
 
-    def lift_ban(self, frontend: str | None, banned: bytes) -> Sequence[str]:
+    def lift_ban(self, frontend: str | None, banned: bytes, by: str | None) -> Sequence[str]:
         """Ban a client or a network no longer, in all processes.
 
         :param frontend: its name; None for all.
+        :param by: by what it is banned, see ``bans.BY_OPERATOR``; None for anything.
         :returns: the names of the frontends where it was banned.
-        :raises ApiError: there is no such frontend, or it has no limits on clients.
+        :raises ApiError: there is no such frontend.
         """
         ...
 

@@ -11,6 +11,7 @@ from typing import Any
 from tcpbalance.config.models import MAX_DEBUG_NETWORKS
 from tcpbalance.control.api_request import JSON
 from tcpbalance.control.openapi_schemas import (
+    BANNED_BY,
     COUNT,
     COUNTERS,
     LASTS,
@@ -198,7 +199,7 @@ DESCRIBED_PATHS: dict[str, Any] = {
         get=_operation(
             "List the clients and networks that are banned.",
             table(bans=array(ref("Ban")), total=COUNT),
-            query={"frontend": TEXT, "client": TEXT, "limit": _LIMIT},
+            query={"frontend": TEXT, "client": TEXT, "by": BANNED_BY, "limit": _LIMIT},
         ),
         post=_operation(
             "Ban a client or a network.",
@@ -218,7 +219,7 @@ DESCRIBED_PATHS: dict[str, Any] = {
         delete=_operation(
             "Lift the bans of a client, or of a network.",
             table(client=TEXT, frontends=array(TEXT)),
-            query={"frontend": TEXT},
+            query={"frontend": TEXT, "by": BANNED_BY},
         ),
     ),
     "/api/v1/affinity": _path(

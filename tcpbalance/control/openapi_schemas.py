@@ -21,6 +21,7 @@ LENGTH_OF_TIME: Schema = {
 }
 LOG_LEVEL: Schema = {"enum": ["debug", "info", "warn", "error", "critical"]}
 LOG: dict[str, Schema] = {"level": LOG_LEVEL, "format": {"enum": ["text", "json", "journal"]}}
+BANNED_BY: Schema = {"enum": ["operator", "limits"]}
 LASTS: Schema = {
     "enum": [
         "until the next restart",
@@ -266,14 +267,19 @@ SCHEMAS: dict[str, Schema] = {
     "Session": table(**_SESSION),
     "Explanation": table(**_EXPLANATION),
     "RememberedClient": table(pool=TEXT, client=TEXT, **_REMEMBERED, fallback=_or_null(table(**_REMEMBERED))),
-    "Ban": table(frontend=TEXT, client=TEXT, until=TIME, seconds=NUMBER),
+    "Ban": table(frontend=TEXT, by=BANNED_BY, client=TEXT, until=TIME, seconds=NUMBER),
     "NewBan": {
         "type": "object",
         "required": ["client", "for"],
         "properties": {
-            "frontend": {**TEXT_OR_NULL, "description": "Absent: all frontends with limits on clients."},
+            "frontend": {**TEXT_OR_NULL, "description": "Absent: all frontends."},
             "client": {**TEXT, "description": "An address, or a network such as 203.0.113.0/24."},
             "for": LENGTH_OF_TIME,
+            "replace": {
+                **TRUTH,
+                "description": "Whether the end of an earlier ban by an operator does not count any more; "
+                "else the later one does.",
+            },
         },
     },
     "Event": {

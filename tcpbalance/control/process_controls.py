@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from functools import partial
 from time import monotonic, time
 from typing import Any
 
 from twisted.internet.defer import Deferred, inlineCallbacks
 
-from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.balancer import Balancer
 from tcpbalance.build import PreparedConfig
 from tcpbalance.config.models import Config
 from tcpbalance.config.shown import shown_config
 from tcpbalance.control.affinity import AffinityQuery, Forgotten, forget_affinity, list_affinity
 from tcpbalance.control.ban_events import FewerBans
-from tcpbalance.control.bans import BansQuery, check_space, frontends_with_bans, list_bans
+from tcpbalance.control.bans import Ban, BansQuery, check_space, frontends_meant, keys_meant, list_bans
 from tcpbalance.control.change_queue import ChangeQueue
 from tcpbalance.control.config_orders import ChangeConfig, Order
 from tcpbalance.control.events import Events
@@ -121,26 +120,24 @@ class ProcessControls:
     def bans(self, query: BansQuery) -> Deferred[dict[str, Any]]:
         """See ``Controls``."""
         # All at once: a reload may remove a frontend before its turn comes.
-        able = [(name, self._admission(name)) for name in frontends_with_bans(self.config, None)]
-        found = ((name, client, left) for name, admission in able for client, left in admission.bans())
+        admissions = self._balancer.admissions
+        found = ((name, key, left) for name, its in admissions.items() for key, left in its.bans())
         return in_pieces(self._reactor, list_bans(found, query, time()))
 
-    def ban(self, frontend: str | None, banned: bytes, seconds: float) -> Mapping[str, float]:
+    def ban(self, frontend: str | None, banned: bytes, seconds: float, *, replace: bool) -> Sequence[Ban]:
         """See ``Controls``."""
-        able = frontends_with_bans(self.config, frontend)
-        for name in able:
-            check_space(banned, name, self._admission(name).banned_networks(banned))
-        return {name: self._admission(name).ban_for(banned, seconds) for name in able}
+        admissions = self._balancer.admissions
+        meant = frontends_meant(admissions, frontend)
+        for name in meant:
+            check_space(name, admissions[name].banned_networks(banned))
+        return [(name, *admissions[name].ban_for(banned, seconds, replace=replace)) for name in meant]
 
-    def lift_ban(self, frontend: str | None, banned: bytes) -> Sequence[str]:
+    def lift_ban(self, frontend: str | None, banned: bytes, by: str | None) -> Sequence[str]:
         """See ``Controls``."""
-        able = frontends_with_bans(self.config, frontend)
-        return [name for name in able if self._admission(name).lift_ban(banned)]
-
-    def _admission(self, frontend: str) -> AdmissionControl:
-        admission = self._balancer.factories[frontend].context.admission
-        assert admission is not None
-        return admission.control
+        admissions, keys = self._balancer.admissions, keys_meant(banned, by)
+        meant = frontends_meant(admissions, frontend)
+        # All of them, not only up to the first.
+        return [name for name in meant if sum(admissions[name].lift_ban(key) for key in keys)]
 
     def affinity(self, query: AffinityQuery) -> Deferred[dict[str, Any]]:
         """See ``Controls``."""

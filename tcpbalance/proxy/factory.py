@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Factory
 
 from tcpbalance.admission.control import AdmissionControl
-from tcpbalance.admission.lists import make_admission
+from tcpbalance.admission.lists import admits_all, make_admission
 from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.config.admission import AccessConfig, LimitsConfig
 from tcpbalance.config.frontends import SocketConfig, TimeoutsConfig
@@ -103,7 +103,8 @@ class FrontendFactory(Factory):
         self._timer = timer = cast(IReactorTime, reactor)
         limits = limits or LimitsConfig()
         dry_run = DryRun(name, clock, timer, stats) if limits.dry_run else None
-        admission = admission or make_admission(access, limits, clock)
+        if admission is None and not admits_all(access, limits):
+            admission = make_admission(access, limits, clock)
         make_registry: Callable[..., SessionRegistry] = SessionRegistry
         if shared_limit is not None:
             make_registry = partial(CountedRegistry, shared_limit)
@@ -158,11 +159,7 @@ class FrontendFactory(Factory):
         :raises SettingError: for neither a pool nor routes to one.
         """
         present = self.context
-        logged, dry_run = present.admission, None
-        if admission is None:
-            logged = None
-        elif logged is None or logged.control is not admission:
-            logged = LoggedAdmission(present.name, admission, present.clock, self._timer, self.stats)
+        dry_run = None
         if limits.dry_run:
             dry_run = present.dry_run or DryRun(present.name, present.clock, self._timer, self.stats)
         return attrs.evolve(
@@ -171,11 +168,27 @@ class FrontendFactory(Factory):
             timeouts=timeouts,
             limits=limits,
             preread=preread,
-            admission=logged,
+            admission=self._logged(admission),
             dry_run=dry_run,
             connector=connector,
             native=as_native(connector),
         )
+
+    def _logged(self, admission: AdmissionControl | None) -> LoggedAdmission | None:
+        present = self.context
+        if admission is None:
+            return None
+        if present.admission is not None and present.admission.control is admission:
+            return present.admission
+        return LoggedAdmission(present.name, admission, present.clock, self._timer, self.stats)
+
+    def admit_by(self, admission: AdmissionControl | None) -> None:
+        """Have the next clients admitted by this from now on; None for all of them."""
+        before, logged = self.context.admission, self._logged(admission)
+        if logged is not before:
+            self.context = attrs.evolve(self.context, admission=logged)
+            if before is not None:
+                before.flush_logs()
 
     def startFactory(self) -> None:
         """Twisted's call: clients are accepted."""

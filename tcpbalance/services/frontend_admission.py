@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from tcpbalance.admission.access import Access
 from tcpbalance.admission.control import AdmissionControl
-from tcpbalance.admission.lists import DenyFile, make_admission
+from tcpbalance.admission.lists import DenyFile, admits_all, make_admission
 from tcpbalance.admission.report import ban_facts
 from tcpbalance.services.frontend import Frontend
 from tcpbalance.services.shared import Shared
@@ -18,24 +18,36 @@ class FrontendAdmission:
     :param shared: what all services of the balancer share.
     :param frontend: has the tables.
     :param lists: what has been made of its ``access`` already; None to make it.
+    :param on_change: called when `in_force` is another, because an operator has banned the first client, or
+        none is banned any more.
     :raises DenyFileError: the deny file has mistakes.
-    :ivar control: admits clients; None where all are admitted.
+    :ivar control: knows the clients, and those that are banned; decides nothing where all are admitted.
     """
 
-    def __init__(self, shared: Shared, frontend: Frontend, lists: Access | None) -> None:
+    def __init__(
+        self, shared: Shared, frontend: Frontend, lists: Access | None, on_change: Callable[[], object]
+    ) -> None:
         self._shared = shared
         self._frontend = frontend
-        self.control = frontend.admission
-        if self.control is None:
-            self.control = make_admission(frontend.access, frontend.limits, shared.clock, lists)
+        self._on_change = on_change
+        self.control = frontend.admission or make_admission(
+            frontend.access, frontend.limits, shared.clock, lists
+        )
+
+    @property
+    def in_force(self) -> AdmissionControl | None:
+        """What admits clients; None where all are admitted, so that it costs them nothing."""
+        frontend = self._frontend
+        is_idle = frontend.admission is None and admits_all(frontend.access, frontend.limits)
+        return None if is_idle and not self.control.has_banned_networks else self.control
 
     def files(self) -> Iterator[DenyFile]:
         """Give what is made of files."""
         access = self._frontend.access
-        if self.control is not None and access is not None and access.deny_file is not None:
+        if access is not None and access.deny_file is not None:
             yield DenyFile(self.control, access)
 
-    def prepare_change(self, frontend: Frontend, lists: Access | None) -> AdmissionControl | None:
+    def prepare_change(self, frontend: Frontend, lists: Access | None) -> AdmissionControl:
         """Make what admits clients by other tables; what there is, where the tables are the same.
 
         :param lists: see above.
@@ -50,28 +62,29 @@ class FrontendAdmission:
             return self.control
         if frontend.admission is not None:
             return frontend.admission
-        if frontend.access == present.access and present.admission is None and self.control is not None:
+        if frontend.access == present.access and present.admission is None:
             # Their file is read in a thread only: it may be large, or a pipe that nothing writes to.
             lists = self.control.access
         return make_admission(frontend.access, frontend.limits, self._shared.clock, lists)
 
-    def adopt(self, frontend: Frontend, control: AdmissionControl | None) -> None:
+    def adopt(self, frontend: Frontend, control: AdmissionControl) -> None:
         """Have clients admitted by other tables, by what knows the clients where that can be.
 
         :param control: see `prepare_change`.
         """
-        self._frontend, present = frontend, self.control
-        if control is present:
+        before, self._frontend, present = self._frontend, frontend, self.control
+        is_of_tables = before.admission is None and frontend.admission is None
+        if control is present or (is_of_tables and present.go_on_by(control.access, frontend.limits)):
             return
-        if present is None or control is None or not present.go_on_by(control.access, frontend.limits):
-            self.forget_bans()
-            self.control = control
-            self.share_bans()
+        self.forget_bans()
+        if present.has_banned_networks:
+            control.take_over_networks(present)
+        self.control = control
+        self.share_bans()
 
     def share_bans(self) -> None:
         """Have the bans of other processes hold here, and those of this one there, which are reported."""
-        if self.control is None:
-            return
+        self.control.on_networks = self._on_change
         if self._shared.following is not None:
             self._shared.following.share_bans(self._frontend.name, self.control)
         elif self.control.on_ban is None:  # An application may have put its own there.
@@ -83,5 +96,6 @@ class FrontendAdmission:
 
     def forget_bans(self) -> None:
         """Have no more to do with the bans of other processes."""
-        if self._shared.following is not None and self.control is not None:
+        self.control.on_networks = None
+        if self._shared.following is not None:
             self._shared.following.forget_bans(self._frontend.name, self.control)

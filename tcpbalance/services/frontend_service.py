@@ -85,7 +85,7 @@ class FrontendService(SteppedService):
         self._awaited: object = None
         self._connector = shared.connector_with(SocketOptions.of(frontend.socket))
         self.opened: Deferred[None] = succeed(None)
-        self._admission = FrontendAdmission(shared, frontend, lists)
+        self._admission = FrontendAdmission(shared, frontend, lists, self._admit)
         self.factory = FrontendFactory(
             shared.reactor,
             frontend.pool,
@@ -93,7 +93,7 @@ class FrontendService(SteppedService):
             timeouts=frontend.timeouts,
             limits=frontend.limits,
             preread=self._preread_of(frontend),
-            admission=self._admission.control,
+            admission=self._admission.in_force,
             on_record=shared.on_record,
             connector=self._connector,
             clock=shared.clock,
@@ -251,7 +251,7 @@ class FrontendService(SteppedService):
         self,
         frontend: Frontend,
         pools: Sequence[PoolService],
-        control: AdmissionControl | None,
+        control: AdmissionControl,
         listening: ListenersChange,
     ) -> None:
         listening.accept_waiting()
@@ -276,7 +276,7 @@ class FrontendService(SteppedService):
             frontend.timeouts,
             frontend.limits,
             self._preread_of(frontend),
-            self._admission.control,
+            self._admission.in_force,
             self._connector,
         )
         factory.registry.limit(frontend.limits.connections, context.dry_run)
@@ -284,8 +284,17 @@ class FrontendService(SteppedService):
 
     def _serve_by(self, context: SessionContext) -> None:
         self.factory.context = context
+        self._admit()  # Bans may have come, or ended, while the pools were waited for.
         if self.opened.called:
             self.listening.open_new()
+
+    def _admit(self) -> None:
+        self.factory.admit_by(self._admission.in_force)
+
+    @property
+    def admission(self) -> AdmissionControl:
+        """What knows the clients that are banned."""
+        return self._admission.control
 
     # Opening and closing
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from functools import partial
 from time import monotonic, time
 from typing import Any
@@ -14,7 +14,7 @@ from tcpbalance.config.shown import shown_config
 from tcpbalance.control.affinity import AffinityQuery, Forgotten, forget_affinity, list_affinity
 from tcpbalance.control.api_request import ApiError
 from tcpbalance.control.ban_events import FewerBans
-from tcpbalance.control.bans import BansQuery, check_space, frontends_with_bans, list_bans
+from tcpbalance.control.bans import Ban, BansQuery, check_space, frontends_meant, keys_meant, list_bans
 from tcpbalance.control.change_queue import ChangeQueue
 from tcpbalance.control.config_orders import ChangeConfig, Order
 from tcpbalance.control.events import Events
@@ -123,17 +123,19 @@ class FleetControls:
         """See ``Controls``."""
         return in_pieces(self._reactor, list_bans(self._supervisor.bans.bans(), query, time()))
 
-    def ban(self, frontend: str | None, banned: bytes, seconds: float) -> Mapping[str, float]:
+    def ban(self, frontend: str | None, banned: bytes, seconds: float, *, replace: bool) -> Sequence[Ban]:
         """See ``Controls``."""
-        able = frontends_with_bans(self.config, frontend)
-        for name in able:
-            check_space(banned, name, self._supervisor.bans.banned_networks(name, banned))
-        return {name: self._supervisor.bans.ban_for(name, banned, seconds) for name in able}
+        bans, meant = self._supervisor.bans, frontends_meant(self.config.frontends, frontend)
+        for name in meant:
+            check_space(name, bans.banned_networks(name, banned))
+        return [(name, *bans.ban_for(name, banned, seconds, replace=replace)) for name in meant]
 
-    def lift_ban(self, frontend: str | None, banned: bytes) -> Sequence[str]:
+    def lift_ban(self, frontend: str | None, banned: bytes, by: str | None) -> Sequence[str]:
         """See ``Controls``."""
-        able = frontends_with_bans(self.config, frontend)
-        return [name for name in able if self._supervisor.bans.lift_ban(name, banned)]
+        bans, keys = self._supervisor.bans, keys_meant(banned, by)
+        meant = frontends_meant(self.config.frontends, frontend)
+        # All of them, not only up to the first.
+        return [name for name in meant if sum(bans.lift_ban(name, key) for key in keys)]
 
     def affinity(self, query: AffinityQuery) -> Deferred[dict[str, Any]]:
         """See ``Controls``."""

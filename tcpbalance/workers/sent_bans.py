@@ -6,16 +6,20 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, TypeAlias
 
 from tcpbalance.admission.banned_networks import is_network
-from tcpbalance.admission.clients import MAX_CLIENTS
+from tcpbalance.admission.clients import MAX_CLIENTS, NEVER
 from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.workers.messages import Message
 from tcpbalance.workers.paced_messages import Content, PacedMessages
 
 BANS_A_MESSAGE = 500
 """At most 50 bytes each, and taken within a millisecond."""
+
+
+_Group: TypeAlias = tuple[str, bool]
+"""A frontend, and whether these are networks that operators have banned, or clients that its limits have."""
 
 
 class SentBans:
@@ -67,15 +71,15 @@ class SentBans:
 
 
 class Bans:
-    """Bans of some frontends, of clients and of networks, in the order in which they came; of too many, the
-    first are forgotten.
+    """Bans of some frontends, by operators and by limits, in the order in which they came; of too many of one
+    kind, the first are forgotten: a flood makes none of an operator forgotten.
 
-    :param max_bans: of one frontend.
+    :param max_bans: of one frontend and kind.
     """
 
     def __init__(self, max_bans: int = MAX_CLIENTS) -> None:
         self._max_bans = max_bans
-        self._of: dict[str, OrderedDict[bytes, float]] = {}
+        self._of: dict[_Group, OrderedDict[bytes, float]] = {}
 
     def __len__(self) -> int:
         """How many there are."""
@@ -83,7 +87,7 @@ class Bans:
 
     def add(self, frontend: str, client: bytes, until: float) -> float:
         """Take one up; the later end of two counts, and is given."""
-        bans = self._of.setdefault(frontend, OrderedDict())
+        bans = self._of.setdefault((frontend, is_network(client)), OrderedDict())
         counts = bans[client] = max(until, bans.get(client, until))
         bans.move_to_end(client)
         if len(bans) > self._max_bans:
@@ -95,66 +99,70 @@ class Bans:
 
         :returns: its end; None where there is none.
         """
-        bans = self._of.get(frontend) or OrderedDict[bytes, float]()
+        group = frontend, is_network(client)
+        bans = self._of.get(group, OrderedDict[bytes, float]())
         until = bans.pop(client, None)
         if not bans:
-            self._of.pop(frontend, None)
+            self._of.pop(group, None)
         return until
 
-    def left(self, frontend: str, client: bytes, now: float) -> float:
-        """Give the seconds that are left of one; 0.0 where there is none."""
-        bans = self._of.get(frontend)
-        return 0.0 if bans is None else max(0.0, bans.get(client, now) - now)
+    def end_of(self, frontend: str, client: bytes) -> float:
+        """Give the end of one; ``NEVER`` where there is none."""
+        bans = self._of.get((frontend, is_network(client)), OrderedDict[bytes, float]())
+        return bans.get(client, NEVER)
 
     def networks(self, frontend: str, beside: bytes, now: float) -> int:
-        """Count the networks that are banned beside one."""
-        bans = self._of.get(frontend) or OrderedDict[bytes, float]()
-        return sum(is_network(key) and until > now and key != beside for key, until in bans.items())
+        """Count the networks that are banned beside one, and forget those whose time is over."""
+        bans = self._of.get((frontend, True), OrderedDict[bytes, float]())
+        for key in [key for key, until in bans.items() if until <= now]:
+            del bans[key]
+        return len(bans) - (beside in bans)
 
     def take(self) -> Content | None:
         """Give some of them as a message, and keep them no longer; None where there are none."""
-        for frontend, bans in self._of.items():
+        for group, bans in self._of.items():
             taken = [bans.popitem(last=False) for _ in range(min(len(bans), BANS_A_MESSAGE))]
             if not bans:
-                del self._of[frontend]
-            return _message(frontend, taken)
+                del self._of[group]
+            return _message(group, taken)
         return None
 
-    def clients(self) -> dict[str, Iterator[bytes]]:
-        """Give the clients that are banned now, by frontend; those that were banned last come first."""
-        return {frontend: reversed(list(bans)) for frontend, bans in self._of.items()}
+    def keys(self) -> dict[_Group, Iterator[bytes]]:
+        """Give what is banned now, by frontend and kind; what was banned last comes first."""
+        return {group: reversed(list(bans)) for group, bans in self._of.items()}
 
-    def of(self, frontend: str, clients: Iterable[bytes], now: float) -> Content | None:
-        """Give the bans of some clients as a message, and forget those that are over; None where there are
-        none."""
-        bans = self._of.get(frontend) or OrderedDict[bytes, float]()
-        found = [(client, bans[client]) for client in clients if client in bans]
-        for client, until in found:
+    def of(self, group: _Group, keys: Iterable[bytes], now: float) -> Content | None:
+        """Give some bans of a frontend and kind as a message, and forget those that are over; None where
+        there are none."""
+        bans = self._of.get(group, OrderedDict[bytes, float]())
+        found = [(key, bans[key]) for key in keys if key in bans]
+        for key, until in found:
             if until <= now:
-                del bans[client]
+                del bans[key]
         if not bans:
-            self._of.pop(frontend, None)
-        lasting = [(client, until) for client, until in found if until > now]
-        return _message(frontend, lasting) if lasting else None
+            self._of.pop(group, None)
+        lasting = [(key, until) for key, until in found if until > now]
+        return _message(group, lasting) if lasting else None
 
-    def keep_only(self, frontends: Collection[str]) -> None:
-        """Forget the bans of all other frontends."""
-        for frontend in [it for it in self._of if it not in frontends]:
-            del self._of[frontend]
+    def keep_only(self, frontends: Collection[str], limited: Collection[str]) -> None:
+        """Forget the bans of other frontends, and those by limits of frontends that are not limited."""
+        for frontend, are_networks in list(self._of):
+            if frontend not in (frontends if are_networks else limited):
+                del self._of[frontend, are_networks]
 
-    def forget_first(self, frontend: str, now: float) -> None:
-        """Forget up to two of a frontend that are over; there comes never more than one at a time."""
-        bans = self._of.get(frontend) or OrderedDict[bytes, float]()
-        for client in list(islice(bans, 2)):
-            if bans[client] <= now:
-                del bans[client]
+    def forget_first(self, frontend: str, client: bytes, now: float) -> None:
+        """Forget up to two of the kind of one that are over; there comes never more than one at a time."""
+        bans = self._of.get((frontend, is_network(client)), OrderedDict[bytes, float]())
+        for key in list(islice(bans, 2)):
+            if bans[key] <= now:
+                del bans[key]
 
     def __iter__(self) -> Iterator[tuple[str, bytes, float]]:
-        """Give each: its frontend, the client, and its end."""
-        for frontend, bans in self._of.items():
-            for client, until in bans.items():
-                yield frontend, client, until
+        """Give each: its frontend, the client or network, and its end."""
+        for (frontend, _), bans in self._of.items():
+            for key, until in bans.items():
+                yield frontend, key, until
 
 
-def _message(frontend: str, bans: Iterable[tuple[bytes, float]]) -> Content:
-    return {"bans": frontend, "clients": [[client.hex(), until] for client, until in bans]}
+def _message(group: _Group, bans: Iterable[tuple[bytes, float]]) -> Content:
+    return {"bans": group[0], "clients": [[client.hex(), until] for client, until in bans]}

@@ -91,7 +91,7 @@ class Supervisor(Service):
         self._changes = ConfigChanges()
         self._inboxes = Inboxes(config.workers)
         self._statuses = CommonStatus(reactor, self.pools)
-        self.bans = CommonBans(reactor, clock)
+        self.bans = CommonBans(reactor, clock, config)
         self._drains = CommonDrains(clock)
         self._events = CommonEvents()
         self.questions = Questions(reactor)

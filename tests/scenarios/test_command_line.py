@@ -373,8 +373,12 @@ def test_bans_are_added_shown_and_lifted(tmp_path: Path, workers: int) -> None:
             until(lambda: is_refused(daemon.port, "127.0.0.9"), "the client is refused")
             assert ask(daemon.port, source="127.0.0.8") in (b"a", b"b")
             head, line = steered.run("bans", "--client", "127.0.0.0/8").splitlines()
-            assert head.split() == ["CLIENT", "FRONTEND", "LEFT", "UNTIL"]
-            assert re.match(r"127.0.0.9 +web +(10|9) min", line)
+            assert head.split() == ["CLIENT", "FRONTEND", "BY", "LEFT", "UNTIL"]
+            assert re.match(r"127.0.0.9 +web +operator +(10|9) min", line)
+            assert steered.run("bans", *words[:-1], "5m", "--replace").startswith("127.0.0.9: banned at web")
+            (line,) = steered.run("bans", "--by", "operator").splitlines()[1:]
+            assert re.match(r"127.0.0.9 +web +operator +[45] min", line)
+            assert len(steered.run("bans", "--by", "limits").splitlines()) == 1
             assert steered.run("bans", "--lift", "127.0.0.9") == "127.0.0.9: no longer banned at web\n"
             until(lambda: not is_refused(daemon.port, "127.0.0.9"), "the client is served")
             assert json.loads(steered.run("bans", "--json")) == {"bans": [], "total": 0}
@@ -396,9 +400,10 @@ def is_refused(port: int, source: str) -> bool:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--add", "127.0.0.9"], "--add needs --for and takes --frontend, and no other option"),
-        (["--for", "1m"], "--for belongs to --add"),
-        (["--lift", "127.0.0.9", "--json"], "--lift takes --frontend, and no other option"),
+        (["--add", "127.0.0.9"], "--add needs --for and takes --frontend and --replace, and no other option"),
+        (["--for", "1m"], "--for and --replace belong to --add"),
+        (["--replace"], "--for and --replace belong to --add"),
+        (["--lift", "127.0.0.9", "--json"], "--lift takes --frontend and --by, and no other option"),
     ],
 )
 def test_options_of_bans_that_do_not_fit(options: list[str], message: str) -> None:

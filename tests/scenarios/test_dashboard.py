@@ -274,7 +274,7 @@ def test_a_session_is_ended(stage: Stage, browser: Browser) -> None:
 
 
 def test_a_client_is_banned_and_the_ban_is_lifted(stage: Stage, browser: Browser) -> None:
-    with stage.daemon(more=WITH_LIMITS) as daemon, Dashboard(browser, Admin(daemon).port) as shown:
+    with stage.daemon() as daemon, Dashboard(browser, Admin(daemon).port) as shown:
         admin = Admin(daemon)
 
         def banned() -> list[Any]:
@@ -300,7 +300,7 @@ def test_a_client_is_banned_and_the_ban_is_lifted(stage: Stage, browser: Browser
 
         shown.button("Dismiss").click()
         admin.ask("POST", "/api/v1/bans", {"frontend": "web", "client": "192.0.2.8", "for": "1h"})
-        shown.button("Lift: ban of 192.0.2.8 at web").click()
+        shown.button("Lift: ban of 192.0.2.8 at web, by an operator").click()
         shown.confirm("Lift ban")
         expect(shown.results).to_contain_text("The ban of client 192.0.2.8 at web is lifted.")
         assert banned() == []
@@ -308,15 +308,44 @@ def test_a_client_is_banned_and_the_ban_is_lifted(stage: Stage, browser: Browser
         expect(shown.results).to_contain_text("is banned again at web")
         assert banned() == ["192.0.2.8"]
 
-        # Of two bans the later end counts, so a second one cannot be undone.
+
+@ONE_PROCESS
+def test_the_undo_of_a_ban_goes_back_to_an_earlier_one(stage: Stage, browser: Browser) -> None:
+    with stage.daemon() as daemon, Dashboard(browser, Admin(daemon).port) as shown:
+        admin = Admin(daemon)
+
+        def ban(time: str) -> None:
+            shown.button("Ban a client…").click()
+            shown.question.get_by_label("Client").fill("192.0.2.8")
+            shown.question.get_by_label("For").fill(time)
+            shown.confirm("Ban")
+
+        def seconds() -> float:
+            (found,) = admin.get("/api/v1/bans")["bans"]
+            return float(found["seconds"])
+
+        admin.ask("POST", "/api/v1/bans", {"client": "192.0.2.8", "for": "1h"})
+        shown.page.get_by_role("heading", name="Bans").click()
+        ban("2h")
+        expect(shown.results).to_contain_text("Client 192.0.2.8 is banned at web for 2h.")
+        assert seconds() > 3600
+        shown.button("Undo").click()
+        expect(shown.results).to_contain_text("Undone: client 192.0.2.8 is banned for 59 min")
+        assert 3500 < seconds() < 3600
         shown.button("Dismiss").click()
-        shown.button("Ban a client…").click()
-        shown.question.get_by_label("Client").fill("192.0.2.8")
-        shown.question.get_by_label("For").fill("2h")
-        shown.confirm("Ban")
-        expect(row_of("192.0.2.8")).to_contain_text("1 h 59 min")
-        expect(shown.results).to_contain_text("was banned at web already; the later end counts")
+
+        # The later end counts, so that there is nothing to undo.
+        ban("5m")
+        expect(shown.results).to_contain_text("was banned at web already, and not for a shorter time")
         expect(shown.button("Undo")).to_have_count(0)
+        shown.button("Dismiss").click()
+
+        ban("2h")
+        expect(shown.button("Undo")).to_be_visible()
+        admin.ask("POST", "/api/v1/bans", {"client": "192.0.2.8", "for": "3h"})
+        shown.button("Undo").click()
+        expect(shown.results).to_contain_text("the ban of client 192.0.2.8 has been changed since")
+        assert seconds() > 7200
 
 
 def with_tokens(stage: Stage) -> str:

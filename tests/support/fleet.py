@@ -105,7 +105,7 @@ class Fleet:
         self.parts = Parts.of(config, self.reactor, self.reactor.seconds)
         self.pools = CommonPools(self.reactor, self.parts, clock=self.reactor.seconds)
         self.statuses = CommonStatus(self.reactor, self.pools)
-        self.bans = CommonBans(self.reactor, self.reactor.seconds)
+        self.bans = CommonBans(self.reactor, self.reactor.seconds, config)
         self.affinity = CommonAffinity(self.reactor, self.pools, workers)
         self.shared_states: list[SharedState] = [self.statuses, self.bans, self.affinity]
         self.pools.startService()

@@ -243,9 +243,9 @@ def test_what_is_over_is_forgotten_and_the_rest_is_taken_once(
     bans = Bans()
     for step in given_steps:
         bans.add(*step)
-    banned = bans.clients()
-    for frontend, its_clients in banned.items():
-        bans.of(frontend, its_clients, now)
+    banned = bans.keys()
+    for group, its_clients in banned.items():
+        bans.of(group, its_clients, now)
     left = as_dict(bans)
     assert all(until > now for its in left.values() for until in its.values())
     taken: dict[str, dict[bytes, float]] = {}

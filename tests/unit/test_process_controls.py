@@ -6,33 +6,45 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
 from twisted.internet.task import Clock
 
-from tcpbalance.control import process_controls
 from tcpbalance.control.bans import BansQuery
 from tcpbalance.control.process_controls import ProcessControls
 
 
-def test_bans_are_listed_while_a_reload_removes_a_frontend(monkeypatch: pytest.MonkeyPatch) -> None:
-    factories: dict[str, Any] = {}
+class Reloaded:
+    """A balancer whose frontends come and go; each look gives those that there are."""
+
+    config: Any = None
+    pools: tuple[Any, ...] = ()
+
+    def __init__(self, admissions: dict[str, Any]) -> None:
+        self._admissions = admissions
+
+    @property
+    def admissions(self) -> dict[str, Any]:
+        return dict(self._admissions)
+
+    def report_events_to(self, report: Any) -> None:
+        """Report nothing."""
+
+
+def test_bans_are_listed_while_a_reload_removes_a_frontend() -> None:
+    admissions: dict[str, Any] = {}
 
     def frontend(name: str, after: Any) -> None:
         def bans() -> Iterator[tuple[bytes, float]]:
             yield name.encode() * 4, 60.0
             after()
 
-        control = SimpleNamespace(bans=bans)
-        factories[name] = SimpleNamespace(context=SimpleNamespace(admission=SimpleNamespace(control=control)))
+        admissions[name] = SimpleNamespace(bans=bans)
 
-    frontend("a", lambda: factories.pop("b"))
+    frontend("a", lambda: admissions.pop("b"))
     frontend("b", lambda: None)
-    monkeypatch.setattr(process_controls, "frontends_with_bans", lambda config, name: ["a", "b"])
-    balancer: Any = SimpleNamespace(
-        config={}, pools=[], factories=factories, report_events_to=lambda report: None
-    )
+    balancer = Reloaded(admissions)
     file: Any = SimpleNamespace()
-    controls = ProcessControls(clock := Clock(), balancer, file)
+    made: Any = balancer
+    controls = ProcessControls(clock := Clock(), made, file)
     found: list[Any] = []
     controls.bans(BansQuery()).addBoth(found.append)
     clock.pump([0] * 10)

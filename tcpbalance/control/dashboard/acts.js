@@ -164,29 +164,36 @@ export class Acts {
       confirmed: "Ban",
       isGrave: true,
       act: async (wanted) => {
-        const { bans, total } = await bansOf(wanted);
-        const ban = await change("POST", "bans", wanted);
+        const { bans, total } = await bansByOperator(wanted);
+        const asked = performance.now(); // Not by this machine's wall clock.
+        const { client, frontend } = await change("POST", "bans", wanted);
+        const before = bans.find((ban) => ban.client === client);
+        const given = await banByOperator({ client, frontend });
         this.#onChange();
-        if (bans.some(({ client }) => client === ban.client)) {
-          const text = `Client ${ban.client} was banned at ${ban.frontend} already; the later end counts.`;
-          return () => addResult(text);
+        if (haveSameEnd(before, given)) {
+          return () => addResult(`Client ${client} was banned at ${frontend} already, and not for a shorter time.`);
         }
-        const text = `Client ${ban.client} is banned at ${ban.frontend} for ${wanted.for}.`;
+        const left = () => (before ? before.seconds - (performance.now() - asked) / 1_000 : 0);
+        const text = `Client ${client} is banned at ${frontend} for ${wanted.for}.`;
         // Where not all were seen, there may have been one.
-        return () => addResult(text, total > bans.length ? null : () => this.#banBack(ban));
+        return () => addResult(text, total > bans.length ? null : () => this.#banBack(given, left()));
       },
     });
   }
 
-  async #banBack(ban) {
-    const { bans } = await bansOf(ban);
-    const now = bans.find(({ client }) => client === ban.client);
-    if (now === undefined || Math.abs(Date.parse(now.until) - Date.parse(ban.until)) > SAME_END) {
+  /** Goes back to an earlier ban, as long as it would last. */
+  async #banBack(ban, left) {
+    if (!haveSameEnd(await banByOperator(ban), ban)) {
       throw new ApiError(0, `the ban of client ${ban.client} has been changed since`);
     }
-    await change("DELETE", banPath(ban));
+    if (left > 0) {
+      await banFor(ban, left, { replace: true });
+    } else {
+      await change("DELETE", banPath(ban));
+    }
     this.#onChange();
-    return `Undone: client ${ban.client} is banned no longer at ${ban.frontend}.`;
+    const now = left > 0 ? `is banned for ${span(left)} again` : "is banned no longer";
+    return `Undone: client ${ban.client} ${now} at ${ban.frontend}.`;
   }
 
   liftBan(ban) {
@@ -195,13 +202,11 @@ export class Acts {
       lines: [`Client ${ban.client} may connect to frontend ${ban.frontend} again.`],
       confirmed: "Lift ban",
       act: async () => {
-        const { bans } = await bansOf(ban);
-        const asked = performance.now();
-        const { seconds } = bans.find(({ client }) => client === ban.client) ?? { seconds: 0 };
+        const { seconds } = (await theBan(ban)) ?? { seconds: 0 };
+        const asked = performance.now(); // Not by this machine's wall clock.
         await change("DELETE", banPath(ban));
         this.#onChange();
         const text = `The ban of client ${ban.client} at ${ban.frontend} is lifted.`;
-        // Not by this machine's wall clock.
         const left = () => seconds - (performance.now() - asked) / 1_000;
         return () => addResult(text, () => this.#liftBack(ban, left()));
       },
@@ -227,15 +232,33 @@ async function adminState(path) {
   return new AdminState(await get(`${path}?counters=false`));
 }
 
-function banPath({ client, frontend }) {
-  return pathOf(["bans", client], { frontend });
+function banPath({ client, frontend, by }) {
+  return pathOf(["bans", client], { frontend, by });
 }
 
 /** Gives the bans of a client, and of networks that it has something in common with. */
-function bansOf({ frontend, client }) {
-  return get(pathOf(["bans"], { frontend, client, limit: MAX_BANS }));
+function bansOf({ frontend, client, by }) {
+  return get(pathOf(["bans"], { frontend, client, by, limit: MAX_BANS }));
 }
 
-function banFor({ client, frontend }, seconds) {
-  return change("POST", "bans", { client, frontend, for: seconds });
+function bansByOperator(ban) {
+  return bansOf({ ...ban, by: "operator" });
+}
+
+/** Gives a ban as it is now; undefined where there is none. */
+async function theBan(ban) {
+  return (await bansOf(ban)).bans.find(({ client }) => client === ban.client);
+}
+
+function banByOperator(ban) {
+  return theBan({ ...ban, by: "operator" });
+}
+
+/** Whether two bans end at one time; one that is not there does not. */
+function haveSameEnd(one, other) {
+  return one && other ? Math.abs(Date.parse(one.until) - Date.parse(other.until)) <= SAME_END : one === other;
+}
+
+function banFor({ client, frontend }, seconds, more = {}) {
+  return change("POST", "bans", { client, frontend, for: seconds, ...more });
 }

@@ -7,6 +7,8 @@ import { FoldedPoll } from "./folded_poll.js";
 
 const MAX_BANS = 100;
 
+const BY = { operator: "by an operator", limits: "by limits" };
+
 const EVERY = 5_000; // Milliseconds.
 
 const fold = byId("bans-fold");
@@ -21,7 +23,7 @@ export class Bans {
 
   /** `acts` change bans; null where nothing may be changed. */
   constructor(acts) {
-    const keyOf = ({ frontend, client }) => `${frontend}\n${client}`;
+    const keyOf = ({ frontend, client, by }) => `${frontend}\n${client}\n${by}`;
     this.#rows = new Rows(byId("ban-rows"), keyOf, () => new BanRow(acts));
     if (acts === null) {
       fold.querySelector("[data-part=acts]").remove();
@@ -57,10 +59,12 @@ class BanRow {
   update(ban) {
     this.#ban = ban;
     const parts = this.#parts;
+    const by = BY[ban.by];
     show(parts.client, ban.client);
+    show(parts.by, by);
     show(parts.frontend, ban.frontend);
     show(parts.until, moment(ban.until));
     show(parts.left, span(ban.seconds));
-    set(parts.lift, "aria-label", `Lift: ban of ${ban.client} at ${ban.frontend}`);
+    set(parts.lift, "aria-label", `Lift: ban of ${ban.client} at ${ban.frontend}, ${by}`);
   }
 }
