@@ -51,7 +51,7 @@ def request_json(record: RequestRecord) -> str:
     )
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=512)
 def _usual_text(
     method: str, host: str | None, version: str, status: int, route: str | None, reused: bool
 ) -> str:
@@ -64,7 +64,7 @@ def _usual_text(
     )
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=512)
 def _usual_json(
     method: str, host: str | None, version: str, status: int, route: str | None, reused: bool
 ) -> str:
