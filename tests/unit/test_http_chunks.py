@@ -54,6 +54,18 @@ def test_whose_fault_it_is(data: bytes, fault: Fault, error: type[BadMessage]) -
     assert (caught.value.status, caught.value.cause) == expected
 
 
+@pytest.mark.parametrize(
+    "body", [b"x", b"1;\x00", b"0\r\n x", b"1\r\nab", b"1" * 17, b"0\r\nHost: a\r\n\r\n"]
+)
+def test_a_buffer_can_be_cut_while_its_error_is_handled(body: bytes) -> None:
+    data = bytearray(body)
+    try:
+        ChunkWalker().feed(data)
+    except BadRequest:
+        data.clear()
+    assert not data
+
+
 def test_what_is_written() -> None:
     assert chunk_head(255) == b"ff\r\n"
     assert one_chunk(b"-ab-cde-", [(1, 3), (4, 7)]) == b"5\r\nabcde\r\n"

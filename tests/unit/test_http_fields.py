@@ -56,6 +56,11 @@ def test_upgrades(version: bytes, lines: list[bytes], protocols: list[bytes]) ->
     assert upgrade(request(*lines, version=version)) == protocols
 
 
+def test_long_lists_are_looked_at_in_part() -> None:
+    head = request(b"Connection: " + b"a, " * 99 + b"b, c")
+    assert head.options == {b"a", b"b"}
+
+
 def test_expectations() -> None:
     assert not expects_continue(request())
     assert expects_continue(request(b"Expect: 100-CONTINUE"))
@@ -89,7 +94,14 @@ def test_trailers() -> None:
     ],
 )
 def test_one_cookie_is_found(values: list[bytes], found: bytes | None) -> None:
-    assert CookieReader(b"a").read(values) == found
+    head = request(
+        b"X: y",
+        *(b"cOOkie:" + value for value in values),
+        b"Set-Cookie: a=5",
+        b"Not-Cookie: a=6",
+        b"X-Last: a=7",
+    )
+    assert CookieReader(b"a").read(head) == found
 
 
 def test_a_cookie_is_written() -> None:

@@ -54,6 +54,11 @@ def test_hops_are_bounded() -> None:
     ) * MAX_HOPS + ("10.0.0.1",)
 
 
+def test_elements_are_bounded() -> None:
+    special = {b"forwarded": [b", ".join([b"for=192.0.2.1"] * 500)]}
+    assert through_forwarded(special, PEER, trusted).hops == ("10.0.0.1",)
+
+
 @pytest.mark.parametrize(
     ("chain", "proto", "host", "port", "expected"),
     [

@@ -109,6 +109,25 @@ def test_the_message_names_what_is_wrong(data: bytes, message: str) -> None:
         RequestReader(LIMITS).read(data)
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET  / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost : a",
+        b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 101 + b"\r\n",
+        b"GET /" + b"a" * 20000 + b" HTTP/1.1\r\n\r\n",
+        b"GET /" + b"a" * 40000,
+    ],
+)
+def test_a_buffer_can_be_cut_while_its_error_is_handled(head: bytes) -> None:
+    data = bytearray(head)
+    try:
+        RequestReader(LIMITS).read(data)
+    except BadRequest:
+        data.clear()
+    assert not data
+
+
 def test_limits_of_a_request() -> None:
     line = b"GET /abc HTTP/1.1\r\n"
     head = line + b"A: b\r\n" * 3 + b"\r\n"

@@ -13,8 +13,15 @@ from hypothesis import strategies as st
 from support.http_corpus import AMBIGUOUS, TAKEN
 from support.http_heads import spoiled
 from support.http_receiver import Receiver
+from tcpbalance.wire.http.chunks import last_chunk, one_chunk
 from tcpbalance.wire.http.diagnose import HeadLimits
+from tcpbalance.wire.http.forwarded import FORWARDED_FIELDS, ForwardedClient, ForwardedWriter
+from tcpbalance.wire.http.framing import NO_BODY, Body, request_framing
 from tcpbalance.wire.http.head import RequestReader
+from tcpbalance.wire.http.rewrite import RequestRewriter
+from tcpbalance.wire.http.target import read_target
+
+REWRITER = RequestRewriter(ForwardedWriter(FORWARDED_FIELDS))
 
 Taken = tuple[bytes, bytes, list[tuple[bytes, bytes]], bytes]
 """Method, target, fields with names in lower case, body."""
@@ -105,6 +112,27 @@ BODIES = st.sampled_from(
         b"3 \r\nabc\r\n0\r\n\r\n",
     ]
 )
+
+
+@settings(max_examples=500)
+@given(spoiled(), BODIES)
+def test_it_takes_what_we_write(head: bytes, body: bytes) -> None:
+    taken = we_take(head + body)
+    if taken is None or taken[0] == b"CONNECT":
+        return
+    request = RequestReader(HeadLimits()).read(head + body)
+    assert request is not None
+    target, framing = read_target(request), request_framing(request)
+    client = ForwardedClient(b"https", 443, ("2001:db8::1", "192.0.2.1"))
+    written = REWRITER.write(request, target, framing, client)
+    chunked = one_chunk(taken[3], [(0, len(taken[3]))]) if taken[3] else b""
+    theirs = h11_takes(written + (chunked + last_chunk() if framing.body is Body.CHUNKED else taken[3]))
+    assert theirs is not None
+    assert (theirs[0], theirs[1], theirs[3]) == (request.method, target.upstream, taken[3])
+    names = [name for name, _ in theirs[2]]
+    assert names.count(b"host") == 1
+    assert names.count(b"content-length") + names.count(b"transfer-encoding") == (framing is not NO_BODY)
+    assert b"connection" not in names
 
 
 @settings(max_examples=500)

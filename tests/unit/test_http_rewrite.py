@@ -188,6 +188,13 @@ def test_interim_responses_and_upgrades() -> None:
     )
 
 
+def test_426_asks_for_a_protocol() -> None:
+    found = answered(
+        b"HTTP/1.1 426 x\r\nUpgrade: a\r\nContent-Length: 0\r\n\r\n", upgrade=b"a", keep_alive=False
+    )
+    assert found.endswith(b"Content-Length: 0\r\nConnection: upgrade, close\r\nUpgrade: a\r\n\r\n")
+
+
 @pytest.mark.parametrize(
     ("framing", "line"),
     [

@@ -21,6 +21,19 @@ from support.work import work
 from tcpbalance.wire.certificate import read_certificate
 from tcpbalance.wire.client_hello import MAX_HELLO, MAX_RECORDS, ClientHelloError, HelloReader
 from tcpbalance.wire.hello_message import MAX_EXTENSIONS
+from tcpbalance.wire.http.diagnose import HeadLimits
+from tcpbalance.wire.http.fields import expects_continue, upgrade
+from tcpbalance.wire.http.forwarded import (
+    FORWARDED_FIELDS,
+    ForwardedClient,
+    ForwardedWriter,
+    through_forwarded,
+    through_x_forwarded,
+)
+from tcpbalance.wire.http.framing import request_framing
+from tcpbalance.wire.http.head import RequestReader
+from tcpbalance.wire.http.rewrite import FieldEdits, RequestRewriter
+from tcpbalance.wire.http.target import read_target, routing_path
 from tcpbalance.wire.proxy_protocol import SslFacts, Tlv, encode_v1, encode_v2, read_header, ssl_tlv
 from tcpbalance.wire.ssl_facts import MAX_FIELDS, ssl_facts
 from tcpbalance.wire.tlv import SSL, UNIQUE_ID
@@ -147,6 +160,73 @@ def test_the_facts_of_tls(fields: int, kind: int) -> None:
     target(lines)
     assert lines / len(value) <= TIMES * work(lambda: ssl_facts(Tlv(SSL, plain))) / len(plain)
     assert lines <= work(lambda: ssl_facts(Tlv(SSL, bytes(5) + tlv(kind, b"") * MAX_FIELDS))) + 5
+
+
+# Heads of HTTP/1.1
+
+PLAIN_HEAD = (
+    b"GET /static/main.js?v=3 HTTP/1.1\r\nHost: www.example.com\r\nConnection: keep-alive\r\n"
+    b"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0\r\n"
+    b"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8\r\n"
+    b"Accept-Encoding: gzip, deflate, br, zstd\r\nCookie: session=0123456789abcdef; theme=dark\r\n\r\n"
+)
+
+_PEER = ForwardedClient(b"http", 80, ("10.0.0.1",))
+_HTTP_WRITER = RequestRewriter(
+    ForwardedWriter(FORWARDED_FIELDS), FieldEdits([(b"X-Env", b"prod")], [b"Cookie"])
+)
+
+
+def serve_head(data: bytes) -> object:
+    """Do with a head all that is done before a backend gets it."""
+    head = RequestReader(HeadLimits()).read(data)
+    if head is None:
+        return None
+    target, framing = read_target(head), request_framing(head)
+    routing_path(target.path)
+    upgrade(head)
+    expects_continue(head)
+    client = through_forwarded(head.special, _PEER, lambda _: True)
+    client = through_x_forwarded(head.special, client, lambda _: True)
+    return _HTTP_WRITER.write(head, target, framing, client)
+
+
+def field_of(text: bytes) -> bytes:
+    """Make a head as large as it may be, with one field."""
+    name, _, rest = text.partition(b":")
+    start = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\n" + name + b": "
+    return start + rest * ((HeadLimits().size - len(start) - 4) // len(rest)) + b"\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *map(
+            field_of,
+            [
+                b"A:x",
+                b"A: ",
+                b"Connection:a,",
+                b"Connection:,",
+                b"Upgrade:a,",
+                b"TE:a,",
+                b"Cookie:;",
+                b"X-Forwarded-For:10.0.0.1,",
+                b"X-Forwarded-Proto:a,",
+                b"Forwarded:for=10.0.0.1,",
+                b"Forwarded:a=b;",
+                b"Forwarded:,",
+            ],
+        ),
+        b"GET " + b"/%61" * 4000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET " + b"/.." * 5000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X-Forwarded-A:\r\n" * 99 + b"\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\n" + b"a:\r\n" * 98,
+    ],
+    ids=lambda data: repr(data[:90]),
+)
+def test_http_head(data: bytes) -> None:
+    assert a_byte(serve_head, data) <= TIMES * a_byte(serve_head, PLAIN_HEAD)
 
 
 # Certificates

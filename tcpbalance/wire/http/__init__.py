@@ -39,7 +39,7 @@ What other packages use, by module:
     client, ...)`` and ``ResponseRewriter(FieldEdits(...)).write(head, framing, version=, keep_alive=, date=,
     ...)`` give the bytes of a head. One object serves all requests of a route.
 ``cookie``
-    ``CookieReader(name).read(head.values(b"cookie"))`` and ``set_cookie(name, value, ...)``.
+    ``CookieReader(name).read(head)`` and ``set_cookie(name, value, ...)``.
 ``status``, ``dates``
     ``reason(status)``, ``http_date(seconds)``.
 """

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from tcpbalance.errors import Fault
-from tcpbalance.wire.http.diagnose import FIELD_STATES, HeadLimits, Walk, found_instead
+from tcpbalance.wire.http.diagnose import FIELD_STATES, HeadLimits, Walk, found_instead, run_end
 from tcpbalance.wire.http.errors import BadMessage, BadRequest, BadResponse, Cause
 from tcpbalance.wire.http.framing import MAX_LENGTH
 from tcpbalance.wire.http.grammar import FIELD_BYTE
@@ -130,12 +130,11 @@ class ChunkWalker:
         if whole is not None:
             self._begin_chunk(int(whole[1], 16))
             return whole.end()
-        digits = _run(_hexadecimal, data, at)
-        end = at + len(digits)
-        self._digits += len(digits)
+        end = run_end(_hexadecimal, data, at, len(data))
+        self._digits += end - at
         if self._digits > 16:
             raise self._wrong("the size of a chunk has more than 16 digits")
-        self._size = self._size << 4 * len(digits) | int(digits or b"0", 16)
+        self._size = self._size << 4 * (end - at) | int(data[at:end] or b"0", 16)
         if end == len(data):
             return end
         following = _AFTER_SIZE.get(data[end]) if self._digits else None
@@ -147,12 +146,11 @@ class ChunkWalker:
         return end + 1
 
     def _read_extension(self, data: bytes | bytearray, at: int) -> int:
-        length = len(_run(_extension_bytes, data, at))
-        self._extension += length
-        self._extensions += length
+        end = run_end(_extension_bytes, data, at, len(data))
+        self._extension += end - at
+        self._extensions += end - at
         if self._extension > MAX_EXTENSION or self._extensions > MAX_EXTENSIONS_IN_BODY:
             raise self._wrong("the extensions of chunks are too long")
-        end = at + length
         if end == len(data):
             return end
         if not self._extension:
@@ -227,12 +225,6 @@ class TrailerWalk(Walk):
 
 def _bad_chunk(fault: Fault, message: str) -> BadMessage:
     return BadRequest(400, Cause.BAD_CHUNK, message) if fault is Fault.CLIENT else BadResponse(message)
-
-
-def _run(pattern: re.Pattern[bytes], data: bytes | bytearray, at: int) -> bytes:
-    found = pattern.match(data, at)
-    assert found is not None, "an expression that can be empty matches"
-    return found[0]
 
 
 _SIZE, _EXTENSION, _SIZE_END, _CHUNK_END, _CHUNK_LF, _TRAILERS = range(6)

@@ -7,6 +7,7 @@ from typing import Final
 
 from tcpbalance.errors import SettingError
 from tcpbalance.wire.http.grammar import is_token
+from tcpbalance.wire.http.head import RequestHead
 
 SAME_SITE: Final = {"lax": b"Lax", "strict": b"Strict", "none": b"None"}
 
@@ -22,18 +23,14 @@ class CookieReader:
     def __init__(self, name: bytes) -> None:
         if not is_token(name):
             raise SettingError(f"{name!r} is no name for a cookie")
-        self._find = re.compile(rb"(?:\A|;)[ \t]*+" + re.escape(name) + rb"[ \t]*+=[ \t]*+([^;]*+)").search
+        self._find = re.compile(
+            rb"\n(?i:cookie):(?:[^\r]*?;)??[ \t]*+" + re.escape(name) + rb"[ \t]*+=[ \t]*+([^;\r]*+)"
+        ).search
 
-    def read(self, values: list[bytes]) -> bytes | None:
-        """Give the value of the cookie; of several, that of the first.
-
-        :param values: those of the fields ``Cookie``.
-        """
-        for value in values:
-            found = self._find(value)
-            if found is not None:
-                return found[1].rstrip(b" \t").removeprefix(b'"').removesuffix(b'"')
-        return None
+    def read(self, head: RequestHead) -> bytes | None:
+        """Give the value of the cookie without quotes; of several, that of the first."""
+        found = self._find(head.rest)
+        return None if found is None else found[1].rstrip(b" \t").removeprefix(b'"').removesuffix(b'"')
 
 
 def set_cookie(

@@ -16,7 +16,7 @@ from typing import Final
 from attrs import field, frozen
 
 from tcpbalance.wire.http.errors import BadMessage, BadRequest, BadResponse, Cause
-from tcpbalance.wire.http.grammar import FIELD_BYTE, TARGET_BYTE, TOKEN_BYTE
+from tcpbalance.wire.http.grammar import FIELD_BYTE, FIELD_LINE, TARGET_BYTE, TOKEN_BYTE
 
 MAX_HEAD_SIZE: Final = 32 * 1024
 """Bytes: a few cookies and tokens of 8 KiB have space in it."""
@@ -51,7 +51,7 @@ class _State:
 def _state(wanted: str, goes_on: bytes = b"", **leads_to: bytes) -> _State:
     """Make a state.
 
-    :param goes_on: an expression for one byte.
+    :param goes_on: an expression for a byte, or for more.
     :param leads_to: names of states, each with an expression for the byte that leads there.
     """
     places = {
@@ -67,7 +67,8 @@ _END = "end"
 
 FIELD_STATES = {
     "line_end": _state("a line ends with CR LF", line=rb"\n"),
-    "line": _state("a line begins with the name of a field", name=TOKEN_BYTE, head_end=rb"\r"),
+    # Whole lines are passed at once; what is left is a part of one.
+    "line": _state("a line begins with the name of a field", FIELD_LINE, name=TOKEN_BYTE, head_end=rb"\r"),
     "name": _state("the name of a field is a token with a colon behind it", TOKEN_BYTE, value=b":"),
     "value": _state(
         "the value of a field has no control bytes, and its line ends with CR LF", FIELD_BYTE, line_end=rb"\r"
@@ -160,9 +161,9 @@ class Walk:
     def _step(self, data: bytes | bytearray, stop: int) -> None:
         self.steps += 1
         state = self._states[self._name]
-        found = state.goes_on.match(data, self.at, stop)
-        assert found is not None, "an expression that can be empty matches"
-        at = found.end()
+        at = run_end(state.goes_on, data, self.at, stop)
+        if self._name == "line":
+            self._count_lines(data.count(b"\n", self.at, at))
         self._check_run(at - self._mark)
         if at < stop:
             following = state.leads_to.get(data[at])
@@ -174,11 +175,14 @@ class Walk:
 
     def _enter(self, name: str, at: int) -> None:
         if name == "name":
-            self._lines += 1
-            if self._lines > self._limits.lines:
-                raise self._too_large(f"the head has more than {self._limits.lines} fields")
+            self._count_lines(1)
         self._name = name
         self._mark = at
+
+    def _count_lines(self, count: int) -> None:
+        self._lines += count
+        if self._lines > self._limits.lines:
+            raise self._too_large(f"there are more than {self._limits.lines} fields")
 
     def _check_run(self, length: int) -> None:
         """Look at how many bytes stand in one place so far."""
@@ -193,6 +197,17 @@ class Walk:
 def found_instead(byte: int, at: int, wanted: str) -> str:
     """Say what stands where something else is wanted."""
     return f"{wanted}; byte {at} is {bytes((byte,))!r}"
+
+
+def run_end(pattern: re.Pattern[bytes], data: bytes | bytearray, at: int, stop: int) -> int:
+    """Find where a run of bytes ends.
+
+    The match is gone before an error is raised: as long as it lives, a bytearray cannot be cut.
+
+    :param pattern: one that can be empty.
+    """
+    found = pattern.match(data, at, stop)
+    return at if found is None else found.end()
 
 
 class RequestWalk(Walk):

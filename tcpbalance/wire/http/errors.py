@@ -32,9 +32,6 @@ class BadMessage(TcpbalanceError):
         self.status = status
         self.cause = cause
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.status, self.cause, str(self))
-
 
 class BadRequest(BadMessage):
     """A client's request is refused."""
@@ -49,6 +46,3 @@ class BadResponse(BadMessage):
 
     def __init__(self, message: str) -> None:
         super().__init__(502, Cause.BAD_RESPONSE, message)
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (str(self),)

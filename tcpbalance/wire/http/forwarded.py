@@ -16,7 +16,7 @@ from typing import Final
 
 from attrs import field, frozen
 
-from tcpbalance.wire.http.grammar import TOKEN_BYTE, members
+from tcpbalance.wire.http.grammar import MAX_MEMBERS, TOKEN_BYTE, last_members
 from tcpbalance.wire.http.head import Special
 
 MAX_HOPS: Final = 64
@@ -65,12 +65,12 @@ def through_x_forwarded(special: Special, peer: ForwardedClient, trusted: Truste
 
     :param peer: what the connection shows. It is trusted.
     """
-    chain = members(special.get(b"x-forwarded-for", []))
+    chain = last_members(special.get(b"x-forwarded-for", []))
     hops = _look_back(chain, peer.address, trusted)
     steps = len(hops) - 1
 
     def reported(name: bytes) -> bytes:
-        values = members(special.get(name, []))
+        values = last_members(special.get(name, []))
         if steps and len(values) == len(chain):
             return values[-steps]
         return values[-1] if values else b""
@@ -154,14 +154,15 @@ _quoted_pair = re.compile(rb"\\(.)")
 def read_forwarded(text: bytes) -> list[dict[bytes, bytes]]:
     """Read the elements of Forwarded: RFC 7239, section 4.
 
-    :returns: parameters by their names in lower case; nothing at all when it is malformed.
+    :returns: parameters by their names in lower case; nothing at all when it is malformed or has too many.
     """
     elements: list[dict[bytes, bytes]] = [{}]
-    at = 0
+    at = count = 0
     while at < len(text):
+        count += 1
         pair = _match_pair(text, at)
         found = pair or (None if elements[-1] else _match_comma(text, at))
-        if found is None:
+        if found is None or count > 4 * MAX_MEMBERS:
             return []
         if pair is not None:
             name, token, quoted, end = pair.groups()

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Final, NoReturn
+from typing import Final
 
 from tcpbalance.wire.http.diagnose import HeadLimits, RequestWalk, ResponseWalk, Walk
-from tcpbalance.wire.http.grammar import FIELD_BYTE, TARGET_BYTE, TOKEN_BYTE, is_token, members
+from tcpbalance.wire.http.grammar import FIELD_BYTE, FIELD_LINE, TARGET_BYTE, TOKEN_BYTE, is_token, members
 
 Special = dict[bytes, list[bytes]]
 """Values of the fields that a proxy acts on, by their names in lower case."""
@@ -23,7 +23,7 @@ Options = frozenset[bytes]
 _NO_OPTIONS: Final[Options] = frozenset()
 _USUAL_OPTIONS = {text: frozenset((text,)) for text in (b"keep-alive", b"close", b"upgrade")}
 
-_LINES = rb"(\r\n(?:" + TOKEN_BYTE + rb"++:" + FIELD_BYTE + rb"*+\r\n)*+)\r\n"
+_LINES = rb"(\r\n(?:" + FIELD_LINE + rb")*+)\r\n"
 
 _match_request = re.compile(
     rb"(?:\r\n)?+(" + TOKEN_BYTE + rb"++) (" + TARGET_BYTE + rb"++) HTTP/(1\.[01])" + _LINES
@@ -86,11 +86,12 @@ class Head:
     def __init__(self, version: bytes, lines: bytes, pieces: list[bytes], size: int) -> None:
         self.version = version
         self.size = size
-        self.special: Special = {}
-        self.rest = pieces[0] if len(pieces) == 1 else b"".join(pieces[::3])
+        special: Special = {}
         for name, value in zip(pieces[1::3], pieces[2::3], strict=True):
-            self.special.setdefault(name.lower(), []).append(value.rstrip(b" \t"))
-        self.options = _options(self.special.get(b"connection"))
+            special.setdefault(name.lower(), []).append(value.rstrip(b" \t"))
+        self.special = special
+        self.rest = b"".join(pieces[::3])
+        self.options = _options(special.get(b"connection"))
         self._lines = lines
         self._fields: list[tuple[bytes, bytes, bytes]] | None = None
 
@@ -152,28 +153,20 @@ class HeadReader:
         self._looked = 0
         self._walk: Walk | None = None
 
-    def _end(self, data: bytes | bytearray) -> int:
-        """Find where the head ends, 0 while it has not come whole."""
-        end = data.find(b"\r\n\r\n", self._looked, self._limits.size)
-        if end >= 0:
-            self._looked = 0
-            self._walk = None
-            return end + 4
-        if data:
-            self._go_on(data)
-        return 0
+    def _may_be_whole(self, data: bytes | bytearray) -> bool:
+        """Whether to match: at the first look, and when the end has come since."""
+        return not self._looked or data.find(b"\r\n\r\n", self._looked, self._limits.size) >= 0
 
     def _go_on(self, data: bytes | bytearray) -> None:
+        """Refuse what is no head and can never become one."""
         walk = self._walk = self._walk or self._begin()
-        walk.walk(data)
+        if data and walk.walk(data):
+            raise AssertionError("a walk accepts what the expression does not match")
         self._looked = max(0, len(data) - 3)
 
-    def _fits(self, lines: bytes) -> bool:
-        return lines.count(b"\n") - 1 <= self._limits.lines
-
-    def _refuse(self, data: bytes | bytearray) -> NoReturn:
-        self._begin().walk(data)
-        raise AssertionError("a walk accepts what the expression does not match")
+    def _reset(self) -> None:
+        self._looked = 0
+        self._walk = None
 
     def _begin(self) -> Walk:
         raise NotImplementedError
@@ -190,16 +183,19 @@ class RequestReader(HeadReader):
         :returns: None while more bytes are needed.
         :raises BadRequest: when no further byte makes it a head.
         """
-        end = self._end(data)
-        if not end:
-            return None
-        found = _match_request(data, 0, end)
+        limits = self._limits
+        found = _match_request(data, 0, limits.size) if self._may_be_whole(data) else None
         if found is None:
-            self._refuse(data)
+            self._go_on(data)
+            return None
         method, target, version, lines = found.groups()
-        if len(target) > self._limits.size // 2 or not self._fits(lines):
-            self._refuse(data)
-        return RequestHead(method, target, version, lines, end)
+        size = found.end()
+        del found  # as long as it lives, a bytearray cannot be cut
+        if len(target) > limits.size // 2 or lines.count(b"\n") > limits.lines + 1:
+            self._go_on(data)
+        if self._walk is not None:
+            self._reset()
+        return RequestHead(method, target, version, lines, size)
 
     def _begin(self) -> Walk:
         return RequestWalk(self._limits)
@@ -216,16 +212,18 @@ class ResponseReader(HeadReader):
         :returns: None while more bytes are needed.
         :raises BadResponse: when no further byte makes it a head.
         """
-        end = self._end(data)
-        if not end:
-            return None
-        found = _match_response(data, 0, end)
+        found = _match_response(data, 0, self._limits.size) if self._may_be_whole(data) else None
         if found is None:
-            self._refuse(data)
+            self._go_on(data)
+            return None
         version, status, reason, lines = found.groups(b"")
-        if not self._fits(lines):
-            self._refuse(data)
-        return ResponseHead(int(status), reason, version, lines, end)
+        size = found.end()
+        del found
+        if lines.count(b"\n") > self._limits.lines + 1:
+            self._go_on(data)
+        if self._walk is not None:
+            self._reset()
+        return ResponseHead(int(status), reason, version, lines, size)
 
     def _begin(self) -> Walk:
         return ResponseWalk(self._limits)

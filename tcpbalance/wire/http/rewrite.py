@@ -165,7 +165,7 @@ class ResponseRewriter:
         :param version: of the request.
         :param keep_alive: whether the connection stays open after this.
         :param date: for a response without one (RFC 9110, section 6.6.1).
-        :param upgrade: the protocol that the connection changes to.
+        :param upgrade: the protocol that the connection changes to with 101, or that 426 asks for.
         :param extra: more lines, each with CR LF.
         """
         lines = _without(head.rest, head.options) + extra
@@ -184,20 +184,19 @@ class ResponseRewriter:
 
 
 def _response_options(head: ResponseHead, version: bytes, keep_alive: bool, upgrade: bytes) -> list[bytes]:
-    if upgrade:
-        return [b"upgrade"]
-    if head.status < 200:
-        return []
-    if not keep_alive:
-        return [b"close"]
-    return [b"keep-alive"] if version == b"1.0" else []
+    options = [b"upgrade"] if upgrade else []
+    if head.status >= 200 and not keep_alive:
+        options.append(b"close")
+    elif head.status >= 200 and version == b"1.0":
+        options.append(b"keep-alive")
+    return options
 
 
 def _without(lines: bytes, options: Options) -> bytes:
     """Remove the fields that Connection lists."""
-    names = options - _OWN_OPTIONS
-    if not names:
+    if options <= _OWN_OPTIONS:
         return lines
+    names = options - _OWN_OPTIONS
     return b"\r\n".join(line for line in lines.split(b"\r\n") if line.partition(b":")[0].lower() not in names)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import functools
 import ipaddress
+import itertools
 import re
 from typing import NamedTuple
 
@@ -167,9 +168,16 @@ class RoutingPath(NamedTuple):
 
 
 _is_odd = re.compile(rb"%|//|/\.|\\").search
-_escape = re.compile(rb"%([0-9A-Fa-f]{2})")
+_escape = re.compile(rb"%[0-9A-Fa-f]{2}")
 _is_ambiguous = re.compile(rb"%00|%2F|%5C|%(?![0-9A-F]{2})|//|\\|/\.\.?(?:[/;]|\Z)").search
+
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_NORMAL_ESCAPES = {
+    b"%" + bytes(digits): bytes((byte,)) if byte in _UNRESERVED else b"%%%02X" % byte
+    for digits in itertools.product(b"0123456789ABCDEFabcdef", repeat=2)
+    for byte in (int(bytes(digits), 16),)
+}
+"""Each escape as it is compared: its character if that needs none, else in upper case."""
 
 
 def routing_path(path: bytes) -> RoutingPath:
@@ -187,8 +195,7 @@ def routing_path(path: bytes) -> RoutingPath:
 
 
 def _normal_escape(found: re.Match[bytes]) -> bytes:
-    byte = int(found[1], 16)
-    return bytes((byte,)) if byte in _UNRESERVED else b"%%%02X" % byte
+    return _NORMAL_ESCAPES[found[0]]
 
 
 def _without_dots(path: bytes) -> bytes:
