@@ -28,6 +28,7 @@ from tcpbalance.control.process_controls import ProcessControls
 from tcpbalance.environment import Environment
 from tcpbalance.errors import TcpbalanceError
 from tcpbalance.logs.daemon_log import DaemonLog
+from tcpbalance.logs.dropped_lines import DropReporter
 from tcpbalance.net.binding import ListenError
 from tcpbalance.net.clock import make_monotonic
 from tcpbalance.net.descriptors import raise_limit
@@ -84,7 +85,15 @@ def _from_file(reactor: Any, path: str, environment: Environment, log: DaemonLog
     if config.workers > 1:
         service, supervisor = _with_workers(reactor, path, known, config, environment)
         supervisor.report_config_to(lambda config: log.follow(config.log))
-        return service
+    else:
+        service = _alone(reactor, path, known, config, environment, log)
+    DropReporter(reactor, log.report_dropped).setServiceParent(service)  # type: ignore[no-untyped-call]
+    return service
+
+
+def _alone(
+    reactor: Any, path: str, known: KnownTables, config: Config, environment: Environment, log: DaemonLog
+) -> Daemon:
     identity = Identity.of(config)
     inherited = InheritedSockets(environment.passed, environment.has_predecessor)
     balancer = Balancer.from_config(reactor, config, inherited=inherited)

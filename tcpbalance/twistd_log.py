@@ -35,6 +35,10 @@ class RotatedLog:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._reactor.callFromThread(self._file.rotate)
 
+    def is_ready(self) -> bool:
+        """See ``LogTarget``: whether a disk has space is known when it is written to."""
+        return True
+
     def write(self, lines: bytes) -> bool:
         """See ``LogTarget``."""
         try:

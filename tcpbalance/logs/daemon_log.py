@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from time import time
 from typing import Final
 
 from twisted.logger import ILogObserver, LogEvent, LogLevel
@@ -18,6 +17,7 @@ from tcpbalance.logs.daemon_log_format import (
     untimed_line,
     with_priority,
 )
+from tcpbalance.logs.dropped_lines import DroppedLines
 from tcpbalance.logs.log_stream import LogTarget
 
 _FORMS: Final[Mapping[str, Callable[[LogEvent], str | None]]] = {
@@ -29,14 +29,14 @@ _FORMS: Final[Mapping[str, Callable[[LogEvent], str | None]]] = {
 
 @implementer(ILogObserver)
 class DaemonLog:
-    """Writes what is logged; what cannot be written is dropped and counted.
+    """Writes what is logged; what cannot be written is dropped and counted, and not formatted before.
 
     Nothing is written before `write_to`.
     """
 
     def __init__(self) -> None:
         self._target: LogTarget | None = None
-        self._dropped = 0
+        self._lines = DroppedLines(self._write)
         self.follow(LogConfig())
 
     def write_to(self, target: LogTarget) -> None:
@@ -54,29 +54,21 @@ class DaemonLog:
 
     def __call__(self, event: LogEvent) -> None:
         """Twisted's call: log an event."""
-        priority = priority_of(event)
-        is_wanted = priority <= self._max_priority or event.get("log_namespace") == TRACE
-        if not is_wanted or self._target is None:
-            return
-        if self._dropped and self._write(_dropped(self._dropped), PRIORITIES[LogLevel.warn]):
-            self._dropped = 0
-        if not self._write(event, priority):
-            self._dropped += 1
+        is_wanted = priority_of(event) <= self._max_priority or event.get("log_namespace") == TRACE
+        if is_wanted and self._target is not None:
+            self._lines.write(event)
 
-    def _write(self, event: LogEvent, priority: int) -> bool:
+    def report_dropped(self) -> None:
+        """Say how many lines were dropped, where that is not said yet and can be."""
+        self._lines.report()
+
+    def _write(self, event: LogEvent) -> bool:
+        target = self._target
+        assert target is not None
+        if not target.is_ready():
+            return False
         line = self._form(event)
         if line is None:
             return True
-        assert self._target is not None
-        lines = with_priority(line, priority) if self._has_priorities else line
-        return self._target.write(lines.encode(errors="backslashreplace") + b"\n")
-
-
-def _dropped(count: int) -> LogEvent:
-    return {
-        "log_format": "{count} lines of the log were dropped",
-        "count": count,
-        "log_level": LogLevel.warn,
-        "log_namespace": __name__,
-        "log_time": time(),
-    }
+        lines = with_priority(line, priority_of(event)) if self._has_priorities else line
+        return target.write(lines.encode(errors="backslashreplace") + b"\n")

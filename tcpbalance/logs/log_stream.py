@@ -28,8 +28,12 @@ class LogTarget(Protocol):
     @property
     def is_journal(self) -> bool: ...
 
+    def is_ready(self) -> bool:
+        """Whether lines may be written now, as far as that is known before; without an exception."""
+        ...
+
     def write(self, lines: bytes) -> bool:
-        """Write whole lines, without an exception.
+        """Write whole lines where it is ready, without an exception.
 
         :returns: whether they are written.
         """
@@ -37,13 +41,13 @@ class LogTarget(Protocol):
 
 
 def is_writable(descriptor: int, milliseconds: int) -> bool:
-    """Wait until a line can be written, at most for some time.
+    """Wait until a line can be written, at most for some time; none can where the reader is gone.
 
     :raises ValueError: there is no such descriptor.
     """
     poll = select.poll()
     poll.register(descriptor, select.POLLOUT)
-    return bool(poll.poll(milliseconds))
+    return poll.poll(milliseconds) == [(descriptor, select.POLLOUT)]
 
 
 class LogStream:
@@ -82,20 +86,28 @@ class LogStream:
         # systemd.exec(5): the device and the inode of what it has connected to the journal.
         self.is_journal = variables.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
+    def is_ready(self) -> bool:
+        """See ``LogTarget``."""
+        try:
+            return self._is_writable()
+        except (OSError, ValueError):  # the latter where there is no stream
+            return False
+
     def write(self, lines: bytes) -> bool:
         """See ``LogTarget``."""
         left = b"\n" + lines if self._is_torn else lines
         try:
-            while left:
-                if not self._is_writable():
-                    return False
+            while True:
                 sent = os.write(self._descriptor, left if self._is_regular else left[:_MAX_WRITE])
                 # A line that a full disk cuts short is ended before the next, and spoils only itself.
                 self._is_torn = not left[:sent].endswith(b"\n")
                 left = left[sent:]
-        except (OSError, ValueError):  # the latter of poll, where there is no stream
+                if not left:
+                    return True
+                if not self._is_writable():
+                    return False
+        except OSError:
             return False
-        return True
 
     def _is_writable(self) -> bool:
         if self._is_regular or self._wait(self._descriptor, 0):

@@ -1,13 +1,14 @@
 """What a worker logs goes to the supervisor by a pipe, and from there where its own lines go.
 
-A worker never waits for the pipe: what finds no space is dropped, and how many lines that were is logged
-with the next one that does. The access log does not come this way.
+A worker never waits for the pipe: what finds no space is dropped, and how many lines that were is logged once
+there is some. The access log does not come this way.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import select
 from collections.abc import Mapping
 from contextlib import suppress
 from time import time
@@ -19,6 +20,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tcpbalance.logs.daemon_log_format import FIELDS, TRACEBACK, fields_of, traceback_of
+from tcpbalance.logs.dropped_lines import DroppedLines
 
 MAX_LOG_LINE = 4096
 """Bytes of a line; a pipe takes that much whole or not at all (pipe(7)). Longer ones are cut."""
@@ -28,7 +30,7 @@ _READ_AT_ONCE = 65536
 
 @implementer(ILogObserver)
 class LogSender:
-    """Sends what is logged; what cannot be sent is dropped.
+    """Sends what is logged; what cannot be sent is dropped, and not formatted.
 
     :param descriptor: where it is written; the sender's from here on.
     :param without_supervisor: gets it once the supervisor is gone.
@@ -38,16 +40,22 @@ class LogSender:
         os.set_blocking(descriptor, False)
         self._descriptor = descriptor
         self._without_supervisor = without_supervisor
-        self._dropped = 0
+        self._poll = select.poll()
+        self._poll.register(descriptor, select.POLLOUT)
+        self._lines = DroppedLines(self._send)
 
     def __call__(self, event: LogEvent) -> None:
         """Twisted's call: send an event."""
-        if self._dropped and self._send(_dropped_lines(self._dropped)):
-            self._dropped = 0
-        if not self._send(event):
-            self._dropped += 1
+        self._lines.write(event)
+
+    def report_dropped(self) -> None:
+        """Say how many lines were dropped, where that is not said yet and can be."""
+        self._lines.report()
 
     def _send(self, event: LogEvent) -> bool:
+        # Where the supervisor is gone, writing says so.
+        if not self._poll.poll(0):
+            return False
         line = _line(event)
         try:
             return os.write(self._descriptor, line) == len(line)
@@ -57,15 +65,6 @@ class LogSender:
             return True
         except OSError:
             return False
-
-
-def _dropped_lines(count: int) -> LogEvent:
-    return {
-        "log_format": "{count} lines of the log were dropped",
-        "count": count,
-        "log_level": LogLevel.warn,
-        "log_namespace": __name__,
-    }
 
 
 def _line(event: LogEvent) -> bytes:

@@ -23,6 +23,7 @@ from tcpbalance.balancer import Balancer
 from tcpbalance.collector import spare_the_collector
 from tcpbalance.environment import PassedDescriptor
 from tcpbalance.errors import TcpbalanceError
+from tcpbalance.logs.dropped_lines import DropReporter
 from tcpbalance.net.clock import make_monotonic
 from tcpbalance.net.errnos import OUT_OF_DESCRIPTORS
 from tcpbalance.net.inherited import InheritedSockets
@@ -107,6 +108,7 @@ class Worker:
         self._reactor.callWhenRunning(spare_the_collector)
         signal.signal(signal.SIGTERM, lambda *_: self._reactor.callFromThread(self._leave))
         self._reactor.callWhenRunning(held_signals.release)
+        self._reactor.callWhenRunning(DropReporter(self._reactor, self._own_log.report_dropped).startService)
         self._reactor.addSystemEventTrigger("before", "shutdown", self._stop)
         self._reactor.run(installSignalHandlers=False)
 

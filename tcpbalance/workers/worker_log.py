@@ -41,6 +41,11 @@ class WorkerLog:
         """Twisted's call: log an event."""
         self._filtered(event)
 
+    def report_dropped(self) -> None:
+        """Say how many lines were dropped, where that is not said yet and can be."""
+        self._sender.report_dropped()
+        self._own.report_dropped()
+
 
 def levels(wanted: LevelName) -> LogLevelFilterPredicate:
     """Give what decides which lines of a worker are logged.

@@ -125,7 +125,7 @@ def test_the_end_of_a_long_traceback_is_kept(log: Log) -> None:
 
 def test_what_finds_the_pipe_full_is_dropped_and_counted(log: Log) -> None:
     text, sent = "x" * 1000, 0
-    while not log.send._dropped:
+    while not log.send._lines.count:
         log.say(text)
         sent += 1
     log.say(text)
@@ -136,16 +136,32 @@ def test_what_finds_the_pipe_full_is_dropped_and_counted(log: Log) -> None:
     assert log.received() == ["3 lines of the log were dropped", "after them", "and after that"]
 
 
-def test_no_line_is_torn_where_the_pipe_is_nearly_full(log: Log) -> None:
-    while not log.send._dropped:
-        log.say("x" * 3000)
-    for length in range(2 * MAX_LOG_LINE, 0, -97):
+class Unshown:
+    """Must not be formatted."""
+
+    def __str__(self) -> str:
+        raise AssertionError("formatted")
+
+
+def test_what_is_dropped_is_not_formatted_and_reported_without_a_further_line(log: Log) -> None:
+    while not log.send._lines.count:
+        log.say("x" * 1000)
+    log.send({"log_format": "{it}", "it": Unshown()})
+    log.send.report_dropped()
+    assert set("".join(log.received())) == {"x"}
+    log.send.report_dropped()
+    log.send.report_dropped()
+    assert log.received() == ["2 lines of the log were dropped"]
+
+
+@pytest.mark.parametrize("step", [1, 97, 1009, 2999])
+def test_no_line_is_torn_where_the_pipe_is_nearly_full(log: Log, step: int) -> None:
+    length = 0
+    while not log.send._lines.count:
+        length = length % (2 * MAX_LOG_LINE) + step
         log.say("x" * length)
-    texts = log.received()
-    # A short one has still found space.
-    assert len(texts[-1]) < 3000
-    for text in texts:
-        assert set(text.removesuffix("...")) == {"x"} or text.endswith(" lines of the log were dropped")
+    for text in log.received():
+        assert set(text.removesuffix("...")) == {"x"}
 
 
 @pytest.mark.parametrize("character", ["x", "\u00e9", "\U0001f600", '"', "\0", NOT_UTF_8[-1]])

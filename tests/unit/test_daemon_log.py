@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any, get_args
 
 import pytest
+from twisted.internet.task import Clock
 from twisted.logger import LogEvent, Logger, LogLevel, LogPublisher
 from twisted.python.failure import Failure
 
@@ -21,6 +22,7 @@ from tcpbalance.control.openapi_schemas import LOG, LOG_LEVEL
 from tcpbalance.logs import log_stream
 from tcpbalance.logs.daemon_log import DaemonLog
 from tcpbalance.logs.daemon_log_format import json_line, logger_name, text_line, untimed_line
+from tcpbalance.logs.dropped_lines import REPORTED_EVERY, DropReporter
 from tcpbalance.logs.log_stream import LogStream
 
 NOON = 1_780_000_000.25
@@ -34,10 +36,13 @@ class Target:
         self.works = True
         self.text = ""
 
-    def write(self, lines: bytes) -> bool:
-        if self.works:
-            self.text += lines.decode()
+    def is_ready(self) -> bool:
         return self.works
+
+    def write(self, lines: bytes) -> bool:
+        assert self.works, "it was not ready"
+        self.text += lines.decode()
+        return True
 
     @property
     def lines(self) -> list[str]:
@@ -247,7 +252,42 @@ def test_what_is_dropped_is_counted() -> None:
     assert texts == ["2 lines of the log were dropped", "after them", "and after that"]
 
 
+def test_what_is_dropped_is_not_formatted() -> None:
+    target, log = Target(), DaemonLog()
+    log.write_to(target)
+    target.works = False
+    for _ in range(2):
+        log(event("{what}", what=Unshown()))
+    target.works = True
+    log(event("after them"))
+    assert target.lines[0].endswith("2 lines of the log were dropped")
+
+
+def test_what_is_dropped_is_reported_also_where_no_further_line_comes() -> None:
+    target, log, clock = Target(), DaemonLog(), Clock()
+    log.write_to(target)
+    reporter = DropReporter(clock, log.report_dropped)
+    reporter.startService()
+    clock.advance(REPORTED_EVERY)
+    target.works = False
+    log(event("lost"))
+    clock.advance(REPORTED_EVERY)
+    target.works = True
+    assert target.lines == []
+    clock.advance(REPORTED_EVERY)
+    clock.advance(REPORTED_EVERY)
+    (line,) = target.lines
+    assert line.endswith("[tcpbalance.logs#warn] 1 lines of the log were dropped")
+    reporter.stopService()
+    assert not clock.getDelayedCalls()
+
+
 # Streams
+
+
+def write(target: LogStream, lines: bytes) -> bool:
+    """Write as the log does."""
+    return target.is_ready() and target.write(lines)
 
 
 @pytest.fixture
@@ -262,7 +302,7 @@ def pipe() -> Iterator[tuple[int, IO[str]]]:
 def test_a_reader_that_is_gone_is_no_error(pipe: tuple[int, IO[str]]) -> None:
     reader, stream = pipe
     os.close(reader)
-    assert not LogStream(stream).write(b"lost\n")
+    assert not write(LogStream(stream), b"lost\n")
 
 
 def test_a_reader_that_stalls_is_waited_for_once(
@@ -274,14 +314,14 @@ def test_a_reader_that_stalls_is_waited_for_once(
     line = b"x" * 1000 + b"\n"
     begun = time.monotonic()
     sent = 0
-    while target.write(line):
+    while write(target, line):
         sent += 1
     assert time.monotonic() - begun >= 0.05
     monkeypatch.setattr(log_stream, "MAX_LOG_WAIT", 3600)
     monkeypatch.setattr(log_stream, "WAITS_ANEW_AFTER", 0)
-    assert sum(target.write(line) for _ in range(100)) == 0
+    assert sum(write(target, line) for _ in range(100)) == 0
     assert os.read(reader, 1 << 20) == line * sent
-    assert target.write(line)
+    assert write(target, line)
 
 
 class SlowReader:
@@ -345,23 +385,23 @@ def test_a_long_line_that_is_cut_short_is_ended_before_the_next(
     monkeypatch.setattr(log_stream, "MAX_LOG_WAIT", 0)
     reader, stream = pipe
     target = LogStream(stream)
-    assert not target.write(b"x" * (1 << 20) + b"\n")
+    assert not write(target, b"x" * (1 << 20) + b"\n")
     assert set(os.read(reader, 1 << 20)) == set(b"x")
-    assert target.write(b"next\n")
+    assert write(target, b"next\n")
     assert os.read(reader, 1 << 20) == b"\nnext\n"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_no_error() -> None:
     with open("/dev/full", "w") as stream:
-        assert not LogStream(stream).write(b"lost\n")
+        assert not write(LogStream(stream), b"lost\n")
 
 
 def test_a_process_without_standard_error_logs_nothing() -> None:
-    assert not LogStream(None).write(b"lost\n")
+    assert not write(LogStream(None), b"lost\n")
     with open(os.devnull, "w") as stream:
         target = LogStream(stream)
-    assert not target.write(b"lost\n")
+    assert not write(target, b"lost\n")
 
 
 def test_the_journal_is_known_by_its_inode(pipe: tuple[int, IO[str]]) -> None:
@@ -381,4 +421,4 @@ def test_a_log_that_fails_takes_nothing_down(pipe: tuple[int, IO[str]]) -> None:
     publisher = LogPublisher(log)
     for _ in range(3):
         Logger("tcpbalance.x", observer=publisher).error("lost")
-    assert log._dropped == 3
+    assert log._lines.count == 3

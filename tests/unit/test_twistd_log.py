@@ -50,6 +50,7 @@ def test_a_file_is_rotated_between_two_lines(tmp_path: Path) -> None:
     found = target_of(options, reactor)
     assert isinstance(found, RotatedLog)
     assert not found.is_journal
+    assert found.is_ready()
     assert found.write(b"first\n")
     found._file.rotate()
     assert found.write(b"second\n")
