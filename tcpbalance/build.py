@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from time import monotonic
 
+import attrs
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -22,10 +23,14 @@ from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.loader import FileTable, Report, load
 from tcpbalance.config.loops import Inlet, Outlet, loops, ports_of
 from tcpbalance.config.models import Config
+from tcpbalance.config.names import AlpnName
 from tcpbalance.config.pieces import KnownTables
 from tcpbalance.config.pools import AffinityConfig, BackendConfig, PoolConfig
+from tcpbalance.config.tls import FrontendTlsConfig
 from tcpbalance.errors import SettingError
 from tcpbalance.health.extensions import probes
+from tcpbalance.http.pages import mistakes_in_pages
+from tcpbalance.http.settings import HttpParts
 from tcpbalance.journal.examination import mistakes_in_state_file
 from tcpbalance.net.binding import ListenError, addresses_of
 from tcpbalance.net.own_listeners import loops_by_address, loops_by_name
@@ -45,6 +50,8 @@ from tcpbalance.services.frontend import Frontend
 from tcpbalance.services.pool_service import LOOKUP_TIMEOUT
 from tcpbalance.services.shared import SharedLoad
 from tcpbalance.wire.server_names import NameMap
+
+HTTP_1_1 = AlpnName("http/1.1")
 
 _log = Logger()
 
@@ -86,6 +93,7 @@ def build_frontend(
     :param pools: by name.
     :param tls: what has been made of its ``tls`` already; None to make it.
     """
+    http = HttpParts.of(config, pools) if config.mode == "http" else None
     return Frontend(
         name,
         config.listen,
@@ -97,6 +105,8 @@ def build_frontend(
         socket=config.socket,
         preread=_preread_settings(config, pools, tls),
         socket_file=SocketFile(config.listen_mode, config.listen_user, config.listen_group),
+        http=None if http is None else http.settings,
+        routes=None if http is None else http.routes,
     )
 
 
@@ -116,8 +126,14 @@ def _preread_settings(
         NetworkSet(network.network for network in config.accept_proxy_protocol),
         NameMap(routes, deep=True) if routes else None,
         config.preread_timeout,
-        tls or (None if config.tls is None else ServerTls(config.tls)),
+        tls or (None if config.tls is None else _server_tls(config, config.tls)),
     )
+
+
+def _server_tls(frontend: FrontendConfig, config: FrontendTlsConfig) -> ServerTls:
+    """Make what clients speak TLS with; those that offer HTTP/2 as well are to choose what is spoken here."""
+    is_silent = frontend.mode == "http" and not config.alpn
+    return ServerTls(attrs.evolve(config, alpn=(HTTP_1_1,)) if is_silent else config)
 
 
 def build_pool(
@@ -172,6 +188,7 @@ def describe_pool(
         pass_tlvs=frozenset(config.pass_tlvs),
         tls=tls,
         health=config.health,
+        http=config.http,
     )
 
 
@@ -299,9 +316,21 @@ def _frontend(name: str, table: FrontendConfig, present: Parts, pools: Mapping[s
     if frontend is None or before is None:
         return build_frontend(name, table, pools)
     if table == before and all(pool in pools.values() for pool in frontend.pools):
-        return frontend
-    tls = frontend.preread.tls if frontend.preread and table.tls == before.tls else None
+        return _with_pages(frontend, table, pools)
+    speaks_as_before = (table.tls, table.mode) == (before.tls, before.mode)
+    tls = frontend.preread.tls if frontend.preread and speaks_as_before else None
     return build_frontend(name, table, pools, tls)
+
+
+def _with_pages(frontend: Frontend, table: FrontendConfig, pools: Mapping[str, Pool]) -> Frontend:
+    """Give a frontend with what is in its files of answers now; the same one where nothing has changed."""
+    present, routes = frontend.http, frontend.routes
+    if present is None or routes is None or not (present.pages or any(routes.pages)):
+        return frontend
+    http = HttpParts.of(table, pools)
+    if (http.settings.pages, http.routes.pages) == (present.pages, routes.pages):
+        return frontend
+    return attrs.evolve(frontend, http=http.settings, routes=http.routes)
 
 
 def _new_lists(before: Config, after: Config, rest: Callable[[], object]) -> Mapping[str, Access]:
@@ -397,4 +426,6 @@ def _examine(path: KeyPath, table: FileTable) -> Iterator[Mistake]:
         return mistakes_in_deny_file(path, table)
     if isinstance(table, AffinityConfig):
         return mistakes_in_state_file(path, table)
+    if isinstance(table, FrontendConfig):
+        return mistakes_in_pages(path, table)
     return mistakes_in_files(path, table)

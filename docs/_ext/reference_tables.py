@@ -121,7 +121,7 @@ def value_words(kind: Any) -> str:
     if origin is tuple:
         return _list_words(args[0])
     if origin is Mapping:
-        return "tables"
+        return "tables" if _is_table(args[1]) else f"table of {_plural(value_words(args[1]))}"
     return "table" if _is_table(kind) else _PLAIN.get(kind) or getattr(kind, "words", kind.__name__)
 
 
@@ -129,9 +129,13 @@ def _list_words(element: Any) -> str:
     word = value_words(element)
     if _is_table(element):
         return "list of addresses and tables" if "address" in attrs.fields_dict(element) else "list of tables"
-    plural = f"list of {word}{'es' if word.endswith('s') else 's'}"
+    plural = f"list of {_plural(word)}"
     # Where addresses are listed, the reader takes a single one as well.
     return f"{word} or {plural}" if word == "address" else plural
+
+
+def _plural(word: str) -> str:
+    return f"{word}{'es' if word.endswith('s') else 's'}"
 
 
 def _code_choices(names: Sequence[str]) -> str:

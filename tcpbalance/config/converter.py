@@ -153,16 +153,38 @@ def _list_reader(kind: Any, converter: cattrs.Converter) -> Read:
 
 
 def _mapping_reader(kind: Any, converter: cattrs.Converter) -> Read:
-    element = get_args(kind)[1]
+    key, element = get_args(kind)
 
     def read_mapping(value: object, _: Any) -> dict[str, Any]:
         table = require_table(value)
-        read: dict[str, Any] = _each(
-            table.items(), element, converter, lambda read: dict(zip(table, read, strict=True))
-        )
+        names, mistakes = _names(table, key)
+        # What stands under a key that cannot be read is looked at all the same.
+        together = _unread if mistakes else lambda read: dict(zip(names, read, strict=True))
+        try:
+            read: dict[str, Any] = _each(table.items(), element, converter, together)
+        except Mistakes as error:
+            raise Mistakes([*mistakes, *error.mistakes], error.draft) from None
+        if mistakes:
+            raise Mistakes(mistakes, UNREAD)
         return read
 
     return read_mapping
+
+
+def _parsed(value: object, kind: Any) -> Any:
+    return kind.parse(value)
+
+
+def _unread(_: object) -> Any:
+    return UNREAD
+
+
+def _names(table: Mapping[str, Any], kind: Any) -> tuple[list[str], list[Mistake]]:
+    """Read the keys of a table that are no names of ours; note what is wrong."""
+    if not hasattr(kind, "parse"):
+        return list(table), []
+    mistakes: list[Mistake] = []
+    return [_read_at(name, _parsed, name, kind, mistakes) for name in table], mistakes
 
 
 def _each(

@@ -15,6 +15,7 @@ from tcpbalance.config.errors import KeyPath
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.models import Config
 from tcpbalance.config.pools import BackendConfig, HealthConfig, PoolConfig
+from tcpbalance.config.routes import HttpRouteConfig
 from tcpbalance.config.shown import keys_without_secrets
 
 Part: TypeAlias = tuple[str, ...]
@@ -156,10 +157,53 @@ def _keys(path: KeyPath, old: Any, new: Any) -> Iterator[KeyChange]:
             before, after = _common_order(before, after)
         if isinstance(old, HealthConfig) and key.name == _PROBE:
             yield from _probe_keys(path, before, after, effect)
-        elif before is not None and after is not None and type(before) in EFFECTS:
-            yield from _keys(place, before, after)
-        elif before != after:
-            yield KeyChange(place, before, after, effect)
+        elif isinstance(old, FrontendConfig) and key.name == "routes":
+            yield from _routes(place, before, after, effect)
+        elif isinstance(before, Mapping):
+            show = key.metadata.get("shown", lambda value: value)
+            yield from _named_values(place, (before, after), (show(before), show(after)), effect)
+        else:
+            yield from _key(place, before, after, effect)
+
+
+def _key(place: KeyPath, before: object, after: object, effect: Effect) -> Iterator[KeyChange]:
+    """Compare one key, or those of the table that is its value."""
+    if before is not None and after is not None and type(before) in EFFECTS:
+        yield from _keys(place, before, after)
+    elif before != after:
+        yield KeyChange(place, before, after, effect)
+
+
+def _named_values(
+    path: KeyPath,
+    values: tuple[Mapping[str, object], Mapping[str, object]],
+    shown: tuple[Mapping[str, object], Mapping[str, object]],
+    effect: Effect,
+) -> Iterator[KeyChange]:
+    """Compare values under names of the operator's, such as headers.
+
+    :param values: before and after.
+    :param shown: the same without what may be secret.
+    """
+    old, new = values
+    for name in dict.fromkeys((*old, *new)):
+        if old.get(name) != new.get(name):
+            both = shown[0].get(name), shown[1].get(name)
+            yield KeyChange((*path, str(name)), old.get(name), new.get(name), effect, both)
+
+
+def _routes(
+    path: KeyPath, old: Iterable[HttpRouteConfig], new: Iterable[HttpRouteConfig], effect: Effect
+) -> Iterator[KeyChange]:
+    """Compare routes by their names, or by the requests that they take; their order does not matter."""
+    before, after = ({route.identity: route for route in routes} for routes in (old, new))
+    for identity in dict.fromkeys((*before, *after)):
+        one, other = before.get(identity), after.get(identity)
+        if one is not None and other is not None:
+            yield from _keys((*path, one.label), one, other)
+        else:
+            label = next(route.label for route in (one, other) if route is not None)
+            yield KeyChange((*path, label), one, other, effect)
 
 
 def _common_order(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from tcpbalance.config.admin import AdminConfig
 from tcpbalance.config.admission import AccessConfig, LimitsConfig
 from tcpbalance.config.frontends import FrontendConfig, RouteConfig, SocketConfig
+from tcpbalance.config.http import ForwardedConfig, HttpConfig, PoolHttpConfig
 from tcpbalance.config.log import AccessLogConfig, LogConfig
 from tcpbalance.config.models import Config
 from tcpbalance.config.outlier import OutlierConfig
@@ -15,6 +16,13 @@ from tcpbalance.config.overload import OverloadConfig
 from tcpbalance.config.pools import AffinityConfig, BackendConfig, HealthConfig, PoolConfig
 from tcpbalance.config.rebalance import RebalanceConfig
 from tcpbalance.config.resolver import ResolverConfig
+from tcpbalance.config.routes import (
+    AnswerConfig,
+    HttpRouteConfig,
+    RedirectConfig,
+    RequestHeadersConfig,
+    ResponseHeadersConfig,
+)
 from tcpbalance.config.tls import CertificateConfig, FrontendTlsConfig, PoolTlsConfig
 
 
@@ -25,13 +33,15 @@ class Effect(enum.Enum):
     """At once, for the sessions that are open as well where it concerns them."""
     NEW_CONNECTIONS = "for new connections"
     """For connections that begin after the change; those that are open keep the value they began with."""
+    NEW_REQUESTS = "for new requests"
+    """For requests that begin after the change, on open connections as well."""
     NEW_LISTENER = "new listener"
     """A new listening socket is opened before the old one closes."""
     RESTART = "needs a restart"
     """When the process starts again."""
 
 
-_IN_PLACE, _NEW_CONNECTIONS = Effect.IN_PLACE, Effect.NEW_CONNECTIONS
+_IN_PLACE, _NEW_CONNECTIONS, _NEW_REQUESTS = Effect.IN_PLACE, Effect.NEW_CONNECTIONS, Effect.NEW_REQUESTS
 _NEW_LISTENER, _RESTART = Effect.NEW_LISTENER, Effect.RESTART
 
 EFFECTS: Mapping[type, Mapping[str, Effect]] = {
@@ -92,6 +102,10 @@ EFFECTS: Mapping[type, Mapping[str, Effect]] = {
         "preread_timeout": _NEW_CONNECTIONS,
         "tls": _NEW_CONNECTIONS,
         "sni_routes": _NEW_CONNECTIONS,
+        "http": _NEW_REQUESTS,
+        "forwarded": _NEW_REQUESTS,
+        "routes": _NEW_REQUESTS,
+        "error_pages": _NEW_REQUESTS,
         "backlog": _IN_PLACE,
         "access": _NEW_CONNECTIONS,
         "limits": _NEW_CONNECTIONS,
@@ -124,6 +138,54 @@ EFFECTS: Mapping[type, Mapping[str, Effect]] = {
     RouteConfig: {
         "names": _NEW_CONNECTIONS,
         "pool": _NEW_CONNECTIONS,
+    },
+    HttpConfig: {
+        "head_timeout": _NEW_REQUESTS,
+        "body_timeout": _NEW_REQUESTS,
+        "body_min_rate": _NEW_REQUESTS,
+        "keepalive_timeout": _NEW_REQUESTS,
+        "keepalive_requests": _NEW_REQUESTS,
+        "head_size": _NEW_REQUESTS,
+        "head_lines": _NEW_REQUESTS,
+        "body_size": _NEW_REQUESTS,
+        "ambiguous_path": _NEW_REQUESTS,
+        "server_header": _NEW_REQUESTS,
+    },
+    ForwardedConfig: {
+        "trust": _NEW_REQUESTS,
+        "send": _NEW_REQUESTS,
+    },
+    HttpRouteConfig: {
+        "name": _NEW_REQUESTS,
+        "hosts": _NEW_REQUESTS,
+        "paths": _NEW_REQUESTS,
+        "methods": _NEW_REQUESTS,
+        "headers": _NEW_REQUESTS,
+        "pool": _NEW_REQUESTS,
+        "redirect": _NEW_REQUESTS,
+        "answer": _NEW_REQUESTS,
+        "strip_prefix": _NEW_REQUESTS,
+        "request_headers": _NEW_REQUESTS,
+        "response_headers": _NEW_REQUESTS,
+        "response_timeout": _NEW_REQUESTS,
+        "body_size": _NEW_REQUESTS,
+        "upgrade": _NEW_REQUESTS,
+    },
+    RedirectConfig: {
+        "to": _NEW_REQUESTS,
+        "status": _NEW_REQUESTS,
+    },
+    AnswerConfig: {
+        "status": _NEW_REQUESTS,
+        "file": _NEW_REQUESTS,
+    },
+    RequestHeadersConfig: {
+        "set": _NEW_REQUESTS,
+        "remove": _NEW_REQUESTS,
+    },
+    ResponseHeadersConfig: {
+        "set": _NEW_REQUESTS,
+        "remove": _NEW_REQUESTS,
     },
     AccessConfig: {
         "allow": _NEW_CONNECTIONS,
@@ -159,6 +221,7 @@ EFFECTS: Mapping[type, Mapping[str, Effect]] = {
         "send_proxy_protocol": _NEW_CONNECTIONS,
         "pass_tlvs": _NEW_CONNECTIONS,
         "tls": _NEW_CONNECTIONS,
+        "http": _NEW_REQUESTS,
         "affinity": _IN_PLACE,
         "health": _IN_PLACE,
         "outlier": _IN_PLACE,
@@ -179,6 +242,15 @@ EFFECTS: Mapping[type, Mapping[str, Effect]] = {
         "crl": _NEW_CONNECTIONS,
         "server_name": _NEW_CONNECTIONS,
         "certificate": _NEW_CONNECTIONS,
+    },
+    PoolHttpConfig: {
+        "host": _NEW_REQUESTS,
+        "idle": _NEW_REQUESTS,
+        "idle_connections": _NEW_REQUESTS,
+        "response_timeout": _NEW_REQUESTS,
+        "stall_timeout": _NEW_REQUESTS,
+        "response_head_size": _NEW_REQUESTS,
+        "retry_on": _NEW_REQUESTS,
     },
     AffinityConfig: {
         "by": _IN_PLACE,

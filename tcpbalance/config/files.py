@@ -9,9 +9,11 @@ import attrs
 
 from tcpbalance.config.admission import AccessConfig
 from tcpbalance.config.frontends import FrontendConfig
+from tcpbalance.config.http_values import PagePath
 from tcpbalance.config.models import Config
 from tcpbalance.config.paths import FilePath
 from tcpbalance.config.pools import PoolConfig
+from tcpbalance.config.routes import AnswerConfig, HttpRouteConfig
 from tcpbalance.config.tls import CertificateConfig, FrontendTlsConfig, PoolTlsConfig
 
 T = TypeVar("T")
@@ -19,6 +21,8 @@ T = TypeVar("T")
 TABLES = (
     Config,
     FrontendConfig,
+    HttpRouteConfig,
+    AnswerConfig,
     AccessConfig,
     FrontendTlsConfig,
     CertificateConfig,
@@ -28,6 +32,8 @@ TABLES = (
 """Those that name files to read, and those that these stand in. Others are not looked through: there may be
 thousands of backends."""
 
+_READ_KINDS = (FilePath, PagePath)
+
 
 def read_files(table: Any) -> Iterator[FilePath]:
     """Give the files that the parts of a table read, some of them more than once.
@@ -36,7 +42,7 @@ def read_files(table: Any) -> Iterator[FilePath]:
 
     :param table: a whole configuration, or a part of one.
     """
-    if type(table) is FilePath:
+    if type(table) in _READ_KINDS:
         yield table
     elif isinstance(table, Mapping):
         for value in table.values():
@@ -56,8 +62,8 @@ def with_files(table: T, place: Callable[[FilePath], str]) -> T:
     """
     given: Any = table
     changed: Any = given
-    if type(given) is FilePath:
-        changed = FilePath(place(given))
+    if type(given) in _READ_KINDS:
+        changed = given.at(place(given))
     elif isinstance(given, Mapping):
         changed = {name: with_files(value, place) for name, value in given.items()}
     elif isinstance(given, tuple):

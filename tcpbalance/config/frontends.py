@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import attrs
@@ -11,11 +12,15 @@ from attrs.validators import optional
 from tcpbalance.config import checks, plain
 from tcpbalance.config.addresses import Address, Network
 from tcpbalance.config.admission import AccessConfig, LimitsConfig
+from tcpbalance.config.draft import readable
 from tcpbalance.config.errors import InvalidValue
+from tcpbalance.config.http import ForwardedConfig, HttpConfig
+from tcpbalance.config.http_values import PagePath, StatusRange
 from tcpbalance.config.metadata import doc
 from tcpbalance.config.names import NamePattern
 from tcpbalance.config.paths import FileMode, GroupName, UserName
 from tcpbalance.config.quantities import Duration, Size
+from tcpbalance.config.routes import HttpRouteConfig
 from tcpbalance.config.strict import strict
 from tcpbalance.config.tls import FrontendTlsConfig
 
@@ -26,6 +31,11 @@ _KEEPALIVE = (Duration(1), Duration(32767))
 _USER_TIMEOUT = (Duration(0.001), Duration(2147483))
 _BUFFER = (Size(1), Size(2**30 - 1))
 _QUEUE = (1, 65535)
+
+HTTP_IS_SERVED = False
+"""Whether ``mode = "http"`` may be used."""
+
+NO_PAGES: Mapping[StatusRange, PagePath] = {}
 
 BACKLOG = 4096
 """Connections that the system queues by default until they are accepted."""
@@ -112,12 +122,19 @@ class RouteConfig:
     pool: str = field(metadata=doc("Name of the pool that serves these names.", example='"web"'))
 
 
+def _is_served(_: object, key: attrs.Attribute[Any], mode: str) -> None:
+    if mode == "http" and not HTTP_IS_SERVED:
+        raise InvalidValue(key.name, f'must be "tcp", got "{mode}"')
+
+
 def _served(frontend: Any, key: attrs.Attribute[Any], pool: str | None) -> None:
-    if pool is None and not frontend.sni_routes:
+    if pool is None and not frontend.sni_routes and not frontend.routes:
         raise InvalidValue(key.name, 'is required, such as pool = "db"')
 
 
 def _passed_through(frontend: Any, key: attrs.Attribute[Any], routes: tuple[RouteConfig, ...]) -> None:
+    if routes and frontend.mode == "http":
+        raise InvalidValue(key.name, 'has no effect with mode = "http", use routes with hosts')
     if routes and frontend.tls is not None:
         raise InvalidValue(
             key.name,
@@ -195,16 +212,22 @@ class FrontendConfig(TimeoutsConfig):
             "any group if the balancer starts as root."
         ),
     )
-    mode: Literal["tcp"] = field(
-        default="tcp", metadata=doc("How connections are handled: as streams of bytes.")
+    mode: Literal["tcp", "http"] = field(
+        default="tcp",
+        validator=_is_served,
+        metadata=doc(
+            'How connections are handled: `"tcp"`, as streams of bytes; `"http"`, as requests of HTTP/1.1, '
+            "each of which may go to another backend."
+        ),
     )
     pool: str | None = field(
         default=None,
         validator=_served,
         metadata=doc(
             "Name of the pool that serves this frontend. With `sni_routes`, it serves the clients that "
-            "match no route; without it, these clients are closed.",
-            default="required without `sni_routes`",
+            "match no route; without it, these clients are closed. With `routes`, it serves the requests "
+            "that match no route; without it, these are answered with 404.",
+            default="required without `sni_routes` or `routes`",
         ),
     )
     accept_proxy_protocol: tuple[Network, ...] = field(
@@ -234,6 +257,32 @@ class FrontendConfig(TimeoutsConfig):
         validator=_passed_through,
         metadata=doc("Pools by the server name (SNI) in the ClientHello of a TLS client.", default="none"),
     )
+    http: HttpConfig | None = field(
+        default=None,
+        validator=checks.needs_value("mode", "http"),
+        metadata=doc("Bounds on requests.", default="as its keys say"),
+    )
+    forwarded: ForwardedConfig | None = field(
+        default=None,
+        validator=checks.needs_value("mode", "http"),
+        metadata=doc("What backends learn about clients.", default="as its keys say"),
+    )
+    routes: tuple[HttpRouteConfig, ...] = field(
+        default=(),
+        validator=checks.needs_value("mode", "http"),
+        metadata=doc("Pools, redirects and answers by host, path, method and headers.", default="none"),
+    )
+    error_pages: Mapping[StatusRange, PagePath] = field(
+        default=NO_PAGES,
+        converter=plain.pages,
+        validator=checks.needs_value("mode", "http"),
+        metadata=doc(
+            'Files of our own answers to errors, by status: `"404"`, or `"502-504"` for all from the one to '
+            "the other. A file has at most 1 MiB; the ending of its name says what is in it. They are read "
+            "again on reload. Errors that backends answer with are passed on as they are.",
+            default="a line of text",
+        ),
+    )
     backlog: int = field(
         default=BACKLOG,
         validator=checks.between(*_QUEUE),
@@ -251,3 +300,12 @@ class FrontendConfig(TimeoutsConfig):
     socket: SocketConfig = field(
         factory=SocketConfig, metadata=doc("Socket options, for the sockets of both sides.")
     )
+
+
+def pools_of(frontend: FrontendConfig) -> Iterator[str]:
+    """Give the names of the pools that a frontend leads to, as far as they can be read."""
+    sni = [route.pool for _, route in readable((), frontend.sni_routes)]
+    http = [route.pool for _, route in readable((), frontend.routes)]
+    for name in (frontend.pool, *sni, *http):
+        if isinstance(name, str):
+            yield name

@@ -15,6 +15,7 @@ from tcpbalance.config import rules
 from tcpbalance.config.admission import AccessConfig
 from tcpbalance.config.draft import CannotTell, Mistakes, tables
 from tcpbalance.config.errors import ConfigError, KeyPath, Mistake, Problem, Severity
+from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.models import Config
 from tcpbalance.config.pieces import KnownTables, Table
 from tcpbalance.config.pools import AffinityConfig
@@ -23,7 +24,7 @@ from tcpbalance.config.source import parse, positions, read_text
 from tcpbalance.config.tables import config_converter
 from tcpbalance.config.tls import TlsConfig
 
-FileTable: TypeAlias = TlsConfig | AccessConfig | AffinityConfig
+FileTable: TypeAlias = TlsConfig | AccessConfig | AffinityConfig | FrontendConfig
 """A table that names files."""
 
 Examine: TypeAlias = Callable[[KeyPath, FileTable], Iterable[Mistake]]
@@ -114,6 +115,9 @@ def _file_tables(config: Config) -> Iterator[tuple[KeyPath, FileTable]]:
     named: list[tuple[KeyPath, FileTable | None]] = []
     for path, frontend in tables("frontends", config.frontends):
         named += [((*path, "tls"), frontend.tls), ((*path, "access"), frontend.access)]
+        with contextlib.suppress(CannotTell):
+            # The files of its answers stand in several tables.
+            named += [(path, frontend)] if frontend.mode == "http" else []
     for path, pool in tables("pools", config.pools):
         named += [((*path, "tls"), pool.tls), ((*path, "affinity"), pool.affinity)]
     yield from ((path, table) for path, table in named if table is not None)

@@ -15,7 +15,7 @@ from attrs import frozen
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.draft import UNREAD, readable, tables
 from tcpbalance.config.errors import KeyPath, Mistake, Severity, key_text
-from tcpbalance.config.frontends import FrontendConfig
+from tcpbalance.config.frontends import FrontendConfig, pools_of
 from tcpbalance.config.pools import PoolConfig
 
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # recognised here, not listened on
@@ -74,11 +74,10 @@ class Outlet:
 def inlets(frontends: Mapping[str, FrontendConfig]) -> Iterator[Inlet]:
     """Give the frontends of a configuration."""
     for path, frontend in tables("frontends", frontends):
-        routed = [route.pool for _, route in readable(path, frontend.sni_routes)]
         yield Inlet(
             path,
             tuple(address for _, address in readable(path, frontend.listen)),
-            frozenset(pool for pool in (frontend.pool, *routed) if isinstance(pool, str)),
+            frozenset(pools_of(frontend)),
         )
 
 

@@ -96,9 +96,13 @@ class FilePath(str):
             raise SettingError(f"must be {cls.wanted}, got {value_text(value)}")
         return cls(value)
 
+    def at(self, place: str) -> Self:
+        """Give the same file where it can be read at another place."""
+        return type(self)(place)
+
     def under(self, folder: Path) -> Self:
         """Take a relative name as one in this folder."""
-        return type(self)(folder / self)
+        return self.at(str(folder / self))
 
 
 class LogPath(FilePath):

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol, Self, TypeVar
 
 from tcpbalance.config.addresses import Address, HostName, IpNetwork, NameServer, Network
 from tcpbalance.config.draft import UNREAD
+from tcpbalance.config.http_values import (
+    FieldName,
+    FieldValue,
+    MethodName,
+    PagePath,
+    StatusRange,
+    UpgradeName,
+)
 from tcpbalance.config.messages import value_text
 from tcpbalance.config.names import AlpnName, TlvType
 from tcpbalance.config.quantities import Bandwidth, Duration, Fraction, Hold, Rate, Size
+from tcpbalance.config.route_values import HostPattern, PathPattern, RedirectTarget, SentHost
 from tcpbalance.config.workers import Workers
 from tcpbalance.errors import SettingError
 
@@ -19,6 +28,7 @@ class _Parsed(Protocol):
     def parse(cls, value: object, /) -> Self: ...
 
 
+K = TypeVar("K", bound=_Parsed)
 V = TypeVar("V", bound=_Parsed)
 
 
@@ -138,6 +148,101 @@ def tlv_types(values: Iterable[TlvType | int | str]) -> tuple[TlvType, ...]:
     :raises SettingError: for anything else.
     """
     return _each(TlvType, values, "names or numbers of TLVs")
+
+
+def hosts(values: Iterable[HostPattern | str]) -> tuple[HostPattern, ...]:
+    """Read hosts, such as ``"www.example.com"``.
+
+    :raises SettingError: for anything else.
+    """
+    return _each(HostPattern, values, "hosts")
+
+
+def sent_host(value: str) -> SentHost:
+    """Read ``"client"``, ``"backend"`` or a host.
+
+    :raises SettingError: for anything else.
+    """
+    return SentHost.parse(value)
+
+
+def path(value: PathPattern | str) -> PathPattern:
+    """Read a path, such as ``"/api"``.
+
+    :raises SettingError: for anything else.
+    """
+    return value if isinstance(value, PathPattern) else PathPattern.parse(value)
+
+
+def paths(values: Iterable[PathPattern | str]) -> tuple[PathPattern, ...]:
+    """Read paths, such as ``"/api/*"``.
+
+    :raises SettingError: for anything else.
+    """
+    return _each(PathPattern, values, "paths")
+
+
+def methods(values: Iterable[MethodName | str]) -> tuple[MethodName, ...]:
+    """Read methods, such as ``"GET"``.
+
+    :raises SettingError: for anything else.
+    """
+    return _each(MethodName, values, "methods")
+
+
+def upgrades(values: Iterable[UpgradeName | str]) -> tuple[UpgradeName, ...]:
+    """Read the names of protocols for upgrades.
+
+    :raises SettingError: for anything else.
+    """
+    return _each(UpgradeName, values, "protocols")
+
+
+def header_names(values: Iterable[FieldName | str]) -> tuple[FieldName, ...]:
+    """Read the names of headers.
+
+    :raises SettingError: for anything else.
+    """
+    return _each(FieldName, values, "names of headers")
+
+
+def header_fields(values: Mapping[FieldName | str, FieldValue | str]) -> Mapping[FieldName, FieldValue]:
+    """Read the names of headers with their values.
+
+    :raises SettingError: for anything else.
+    """
+    return _mapping(FieldName, FieldValue, values, "names of headers and values")
+
+
+def redirect_target(value: RedirectTarget | str) -> RedirectTarget:
+    """Read where a redirect leads.
+
+    :raises SettingError: for anything else.
+    """
+    return value if isinstance(value, RedirectTarget) else RedirectTarget.parse(value)
+
+
+def page(value: PagePath | str) -> PagePath:
+    """Read the name of the file of an answer.
+
+    :raises SettingError: for anything else.
+    """
+    return value if isinstance(value, PagePath) else PagePath.parse(value)
+
+
+def pages(values: Mapping[StatusRange | str, PagePath | str]) -> Mapping[StatusRange, PagePath]:
+    """Read status codes, each with the name of a file.
+
+    :raises SettingError: for anything else.
+    """
+    return _mapping(StatusRange, PagePath, values, "status codes and files")
+
+
+def _mapping(keys: type[K], kind: type[V], values: object, things: str) -> Mapping[K, V]:
+    if not isinstance(values, Mapping):
+        raise SettingError(f"must be a table of {things}, got {value_text(values)}")
+    read = zip(_each(keys, list(values), things), _each(kind, list(values.values()), things), strict=True)
+    return dict(read)
 
 
 def _each(kind: type[V], values: object, things: str) -> tuple[V, ...]:

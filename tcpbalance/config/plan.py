@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -91,6 +91,8 @@ def as_plain(value: object) -> Any:
         return value
     if isinstance(value, tuple | list):
         return [as_plain(element) for element in value]
+    if isinstance(value, Mapping):
+        return {str(name): as_plain(element) for name, element in value.items()}
     kind = type(value)
     # A value type may be an attrs class, too, and is written as one word.
     if attrs.has(kind) and not hasattr(kind, "parse"):

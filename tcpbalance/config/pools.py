@@ -11,6 +11,7 @@ from attrs.validators import optional
 from tcpbalance.config import checks, plain
 from tcpbalance.config.addresses import MAX_PORT, Address, HostName
 from tcpbalance.config.errors import InvalidValue
+from tcpbalance.config.http import PoolHttpConfig
 from tcpbalance.config.messages import choices, value_text
 from tcpbalance.config.metadata import doc
 from tcpbalance.config.names import TlvType
@@ -385,6 +386,10 @@ class PoolConfig:
         ),
     )
     tls: PoolTlsConfig | None = field(default=None, metadata=doc("TLS to the backends."))
+    http: PoolHttpConfig | None = field(
+        default=None,
+        metadata=doc('HTTP to the backends, for frontends with `mode = "http"`.', default="as its keys say"),
+    )
     affinity: AffinityConfig | None = field(
         default=None, metadata=doc("Affinity: the same client address gets the same backend.")
     )

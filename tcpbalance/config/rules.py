@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address
 
+from tcpbalance.config import http_rules
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.checks import is_given, mistake_in_name
 from tcpbalance.config.counted import MAX_COUNTED, counted
@@ -53,11 +54,14 @@ def _rules(
         yield _pool_is_there(path, frontend.pool, pools)
         for place, route in readable((*path, "sni_routes"), frontend.sni_routes):
             yield _pool_is_there(place, route.pool, pools)
+        for place, http_route in readable((*path, "routes"), frontend.routes):
+            yield _pool_is_there(place, http_route.pool, pools)
         yield _routed_twice(path, frontend)
         yield _bans(path, frontend)
     for path, pool in tables("pools", pools):
         yield _doubles(path, pool)
         yield from _server_names(path, pool)
+    yield from http_rules.broken_for_http(frontends, pools)
     yield _state_files(pools)
     yield _idle_for(frontends, pools)
     yield _loops(frontends, pools)

@@ -52,7 +52,8 @@ def _table(table: Any) -> Generator[None, None, dict[str, Any]]:
             # A key that the probe has itself is the probe's.
             shown.update((yield from _probe(value)))
         elif key.name not in shown:
-            shown[key.name] = yield from _shown(value)
+            show = key.metadata.get("shown", lambda value: value)
+            shown[key.name] = yield from _shown(show(value))
     return shown
 
 

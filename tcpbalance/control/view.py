@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable
 from typing import Any, TypeAlias
 
+from tcpbalance.config.frontends import pools_of
 from tcpbalance.config.models import Config
 from tcpbalance.control.report import (
     FRONTEND,
@@ -76,12 +77,11 @@ def _process(takes: Counters) -> dict[str, Any]:
 
 def _frontend(config: Config, name: str) -> dict[str, Any]:
     frontend = config.frontends[name]
-    routes = [route.pool for route in frontend.sni_routes]
     return {
         "name": name,
         "mode": frontend.mode,
         "listen": [str(address) for address in frontend.listen],
-        "pools": list(dict.fromkeys([*([frontend.pool] if frontend.pool else []), *routes])),
+        "pools": list(dict.fromkeys(pools_of(frontend))),
         "tls": frontend.tls is not None,
     }
 

@@ -16,7 +16,7 @@ from tcpbalance.http.record import RequestRecord
 if TYPE_CHECKING:
     from tcpbalance.proxy.record import SessionRecord
 
-NO_RESPONSE: Final = 499
+CLIENT_GONE: Final = 499
 """The status where the client was sent none; as nginx has it, because readers refuse lines without one."""
 
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -37,7 +37,7 @@ def combined_line(record: SessionRecord) -> str:
     return (
         f"{_host(record.client)} - - [{_time(int(record.started))}]"
         f' "{request if _needs_escape(request) is None else _escaped(request)}"'
-        f" {record.status or NO_RESPONSE} {record.response_body}"
+        f" {record.status or CLIENT_GONE} {record.response_body}"
         f' "{"-" if referer is None else referer if _needs_escape(referer) is None else _escaped(referer)}"'
         f' "{"-" if user_agent is None else _escaped_name(user_agent)}"'
     )

@@ -9,6 +9,7 @@ from attrs import field, frozen
 
 from tcpbalance.config.checks import refuse_name, refuse_others
 from tcpbalance.config.draft import UNREAD, checked
+from tcpbalance.config.http import PoolHttpConfig
 from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.pools import PEAK_EWMA, SOURCE_HASH, AffinityConfig, HealthConfig, PoolConfig
 from tcpbalance.config.rebalance import RebalanceConfig
@@ -58,6 +59,7 @@ class PoolDescription:
     pass_tlvs: Iterable[int | str]
     tls: ClientTls | None
     health: Health
+    http: PoolHttpConfig | None
     values: PoolConfig = field(init=False)
     backends: tuple[Backend, ...] = field(init=False)
     policy: PolicyFactory = field(init=False)
@@ -67,6 +69,7 @@ class PoolDescription:
         refuse_name("pool", self.name)
         refuse_others(self.where, "affinity", self.affinity, AffinityConfig, optional=True)
         refuse_others(self.where, "outlier", self.outlier, OutlierConfig, optional=True)
+        refuse_others(self.where, "http", self.http, PoolHttpConfig, optional=True)
         refuse_others(self.where, "rebalance", self.rebalance, RebalanceConfig, optional=True)
         return checked(
             self.where,

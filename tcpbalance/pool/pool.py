@@ -10,6 +10,7 @@ from weakref import ref
 
 from twisted.internet.interfaces import IReactorTime
 
+from tcpbalance.config.http import PoolHttpConfig
 from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.pools import RESET_BEFORE_ANSWER, AffinityConfig, HealthConfig
 from tcpbalance.config.rebalance import RebalanceConfig
@@ -87,6 +88,7 @@ class Pool:
     :param health: the checks that a `Balancer` makes of the backends: until the first has an outcome, a
         backend is down unless ``initial`` is ``"up"``. ``"external"`` where the application calls `mark_up`
         and `mark_down` by what it finds out itself; None where failed dials alone show.
+    :param http: how HTTP is spoken with the backends, by frontends that do; None for the defaults.
     :ivar is_plain: whether a connection to any backend begins with nothing but a socket: no address has to
         be looked up, no TLS is spoken, and nothing is kept for another attempt after the first byte.
     :ivar first_deadline: seconds until a dial may have taken too long.
@@ -130,6 +132,7 @@ class Pool:
         pass_tlvs: Iterable[int | str] = (),
         tls: ClientTls | None = None,
         health: Health = None,
+        http: PoolHttpConfig | None = None,
     ) -> None:
         description = PoolDescription(
             name=name,
@@ -152,6 +155,7 @@ class Pool:
             pass_tlvs=pass_tlvs,
             tls=tls,
             health=health,
+            http=http,
         )
         self._begin(description, clock, rng or Random(), timer)
         self.begin_to_report()
@@ -371,6 +375,7 @@ class Pool:
         self.pass_tlvs: frozenset[int] = frozenset(values.pass_tlvs)
         self.tls = description.tls
         self.health = description.health
+        self.http = description.http or PoolHttpConfig()
         self.queue_timeout: float = values.queue_timeout
         self.selection.bounded_load = description.bounded_load
         outlier = description.outlier

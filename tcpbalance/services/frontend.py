@@ -15,6 +15,8 @@ from tcpbalance.config.checks import refuse_name, refuse_others
 from tcpbalance.config.draft import checked
 from tcpbalance.config.frontends import BACKLOG, FrontendConfig, SocketConfig, TimeoutsConfig
 from tcpbalance.errors import SettingError
+from tcpbalance.http.routes import Routes
+from tcpbalance.http.settings import HttpSettings
 from tcpbalance.net.socket_file import SocketFile
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.preread_settings import PrereadSettings
@@ -55,6 +57,8 @@ class Frontend:
     :param admission: decides which clients are admitted in the place of *access*, which is left out then, and
         of the limits on each client.
     :param socket_file: mode and owner of its unix sockets.
+    :param http: what holds for requests of HTTP; None where connections are served as streams of bytes.
+    :param routes: where requests go, those that belong to no route among them.
     :raises SettingError: for no address, one that cannot be listened on, a backlog of nothing or without an
         address, a socket file without a unix socket, *admission* together with *access* or no pool at all.
     """
@@ -70,6 +74,8 @@ class Frontend:
     preread: PrereadSettings | None = None
     socket_file: SocketFile = SocketFile()
     admission: AdmissionControl | None = None
+    http: HttpSettings | None = None
+    routes: Routes | None = None
 
     def __attrs_post_init__(self) -> None:
         checked(f"frontend {self.name}", FrontendConfig, backlog=self.backlog)
@@ -86,7 +92,16 @@ class Frontend:
             return "socket_file has no effect without a unix socket in listen"
         if self.admission is not None and self.access is not None:
             return "access has no effect with admission, leave out one of them"
+        if self.http is not None or self.routes is not None:
+            return self._mistake_for_http()
         return None if self.pools else "must have a pool, or preread with routes to pools"
+
+    def _mistake_for_http(self) -> str | None:
+        if self.http is None:
+            return "routes have no effect without http"
+        if self.preread is not None and self.preread.routes is not None:
+            return "preread with routes to pools has no effect with http, give routes with hosts"
+        return None if self.routes is not None and self.routes.routes else "must have routes with http"
 
     @property
     def addresses(self) -> tuple[Address, ...]:
@@ -97,4 +112,5 @@ class Frontend:
     def pools(self) -> tuple[Pool, ...]:
         """All pools that its clients can come to."""
         routed = () if self.preread is None or self.preread.routes is None else self.preread.routes.values()
-        return tuple(dict.fromkeys(pool for pool in (self.pool, *routed) if pool is not None))
+        requested = () if self.routes is None else self.routes.pools
+        return tuple(dict.fromkeys(pool for pool in (self.pool, *routed, *requested) if pool is not None))

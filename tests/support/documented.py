@@ -26,7 +26,11 @@ def write_files(config: str, folder: Path) -> None:
     :param folder: the configuration's.
     """
     authority = Authority.root("documented")
-    for key, value in _values(tomllib.loads(config)):
+    document = tomllib.loads(config)
+    for page in _pages(document):
+        (folder / page).parent.mkdir(parents=True, exist_ok=True)
+        (folder / page).write_text("a page")
+    for key, value in _values(document):
         if key == "deny_file":
             (folder / value).write_text("192.0.2.0/24\n")
         elif key in {"certificates", "certificate"}:
@@ -38,6 +42,15 @@ def write_files(config: str, folder: Path) -> None:
             authority.write(folder / value)
         elif key in {"client_crl", "crl"}:
             authority.revoke(folder / value)
+
+
+def _pages(document: dict[str, Any]) -> Iterator[str]:
+    """The files of answers."""
+    for frontend in document.get("frontends", {}).values():
+        yield from frontend.get("error_pages", {}).values()
+        for route in frontend.get("routes", ()):
+            if file := route.get("answer", {}).get("file"):
+                yield file
 
 
 def _values(document: dict[str, Any]) -> Iterator[tuple[str, Any]]:

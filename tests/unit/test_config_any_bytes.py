@@ -52,7 +52,9 @@ NAMES = """
     name weight backup balance bounded_load affinity health check text argv port nested path format 0
     accept_proxy_protocol preread_timeout sni_routes names send_proxy_protocol pass_tlvs access
     allow deny deny_file dry_run limits connections connect_rate_per_client burst_per_client ban_after ban_for
-    bandwidth_per_connection min_rate
+    bandwidth_per_connection min_rate mode http head_size forwarded trust send routes hosts paths methods
+    headers redirect to status answer file strip_prefix request_headers set remove response_timeout upgrade
+    error_pages 404 502-504 idle retry_on
 """
 KEYS = st.sampled_from(NAMES.split())
 SCALARS = st.one_of(
@@ -75,6 +77,13 @@ SCALARS = st.one_of(
             "ssl",
             "5/m",
             "5KiB/s",
+            "http",
+            "/api/*",
+            "GET",
+            "X-Env",
+            "https://{host}{target}",
+            "a.html",
+            "x-forwarded",
         ]
     ),
     st.sampled_from(["10.0.0.0/8", "*.a.b", "v2", "ssl"]),

@@ -13,6 +13,7 @@ import pytest
 from attrs import field, frozen
 
 from support.configs import POLICIES, PROBES, FullProbe, Port, TcpProbe
+from tcpbalance.config import frontends
 from tcpbalance.config.addresses import Address, Network
 from tcpbalance.config.admission import AccessConfig, LimitsConfig
 from tcpbalance.config.converter import key_names
@@ -57,6 +58,13 @@ def test_every_table_is_found() -> None:
         "frontends.NAME.tls",
         "frontends.NAME.tls.certificates",
         "frontends.NAME.sni_routes",
+        "frontends.NAME.http",
+        "frontends.NAME.forwarded",
+        "frontends.NAME.routes",
+        "frontends.NAME.routes.redirect",
+        "frontends.NAME.routes.answer",
+        "frontends.NAME.routes.request_headers",
+        "frontends.NAME.routes.response_headers",
         "frontends.NAME.access",
         "frontends.NAME.limits",
         "frontends.NAME.socket",
@@ -64,6 +72,7 @@ def test_every_table_is_found() -> None:
         "pools.NAME.backends",
         "pools.NAME.tls",
         "pools.NAME.tls.certificate",
+        "pools.NAME.http",
         "pools.NAME.affinity",
         "pools.NAME.health",
         "pools.NAME.outlier",
@@ -108,7 +117,8 @@ def test_the_bounds_of_a_key_are_those_that_are_checked(kind: type, key: str, va
     assert row.value == value
 
 
-def test_the_example_has_every_key_and_no_mistake(tmp_path: Path) -> None:
+def test_the_example_has_every_key_and_no_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frontends, "HTTP_IS_SERVED", True)
     (text,) = re.findall(r"^## Everything$.*?^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     (tmp_path / "example.toml").write_text(text)
     config = load(tmp_path / "example.toml", policies=POLICIES, probes={"http": HttpProbe})

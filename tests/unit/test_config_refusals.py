@@ -25,7 +25,7 @@ _NOT_A_MODE = '4: frontends.db.listen_mode: must be the mode of a file in octal,
     [
         (frontend("listen_ = 1"), '4: frontends.db.listen_: unknown key, did you mean "listen"?'),
         (frontend('mode = "http"'), '4: frontends.db.mode: must be "tcp", got "http"'),
-        (frontend("mode = 1"), '4: frontends.db.mode: must be "tcp", got 1'),
+        (frontend("mode = 1"), '4: frontends.db.mode: must be one of "tcp" or "http", got 1'),
         (
             frontend('listen_mode = "0660"'),
             "4: frontends.db.listen_mode: has no effect without a unix socket in listen",

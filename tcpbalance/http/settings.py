@@ -1,0 +1,122 @@
+"""What the tables of a frontend say about HTTP, as its requests need it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Self
+
+import attrs
+from attrs import field, frozen
+
+from tcpbalance.admission.networks import NetworkSet
+from tcpbalance.config.frontends import FrontendConfig
+from tcpbalance.config.http import ForwardedConfig, ForwardedField, HttpConfig
+from tcpbalance.config.routes import ANY_VALUE, HttpRouteConfig, RequestHeadersConfig, ResponseHeadersConfig
+from tcpbalance.http.pages import Page, PageReader
+from tcpbalance.http.routes import FixedAnswer, Redirect, Route, Routes
+from tcpbalance.pool.pool import Pool
+from tcpbalance.wire.http.diagnose import HeadLimits
+from tcpbalance.wire.http.rewrite import NO_EDITS, FieldEdits
+
+
+@frozen(kw_only=True)
+class HttpSettings(HttpConfig):
+    """The keys of ``[frontends.NAME.http]``, and what comes of other tables; each request looks at them.
+
+    :param trust: proxies in front whose forwarded fields count.
+    :param send: which of those fields backends get.
+    :param pages: bodies of our own answers, by status.
+    :ivar limits: of the head of a request.
+    """
+
+    trust: NetworkSet = field(factory=lambda: NetworkSet(()))
+    send: tuple[ForwardedField, ...] = ("x-forwarded",)
+    pages: Mapping[int, Page] = field(factory=dict, hash=False)
+    limits: HeadLimits = field(init=False)
+
+    @limits.default
+    def _limits_of_heads(self) -> HeadLimits:
+        return HeadLimits(self.head_size, self.head_lines)
+
+
+@frozen(eq=False)
+class HttpParts:
+    """What the tables of one frontend become.
+
+    :param settings: what holds for all requests.
+    :param routes: which of them go where.
+    """
+
+    settings: HttpSettings
+    routes: Routes
+
+    @classmethod
+    def of(cls, config: FrontendConfig, pools: Mapping[str, Pool]) -> Self:
+        """Make them, and read the files of answers.
+
+        :param pools: by name.
+        :raises PageError: a file cannot be used.
+        """
+        reader = PageReader()
+        http, forwarded = config.http or HttpConfig(), config.forwarded or ForwardedConfig()
+        pages = reader.by_status(config.error_pages)
+        routes = _routes(config, pools, reader, http.body_size)
+        is_strict = http.ambiguous_path == "reject" or (http.ambiguous_path is None and routes.looks_at_paths)
+        settings = HttpSettings(
+            **attrs.asdict(http, recurse=False) | {"ambiguous_path": "reject" if is_strict else "keep"},
+            trust=NetworkSet(network.network for network in forwarded.trust),
+            send=forwarded.send,
+            pages=pages,
+        )
+        return cls(settings, routes)
+
+
+def _routes(
+    config: FrontendConfig, pools: Mapping[str, Pool], reader: PageReader, body_size: int | None
+) -> Routes:
+    pool = None if config.pool is None else pools[config.pool]
+    otherwise = None if pool is None else Route(pool=pool, body_size=body_size)
+    routes = [
+        (table, _route(table, f"routes[{index}]", otherwise, pools, reader, body_size))
+        for index, table in enumerate(config.routes)
+    ]
+    return Routes(routes, otherwise)
+
+
+def _route(
+    table: HttpRouteConfig,
+    place: str,
+    otherwise: Route | None,
+    pools: Mapping[str, Pool],
+    reader: PageReader,
+    body_size: int | None,
+) -> Route:
+    redirect, answer = table.redirect, table.answer
+    pool = None
+    if redirect is None and answer is None:
+        pool = otherwise.pool if table.pool is None and otherwise is not None else pools[str(table.pool)]
+    page = None if answer is None or answer.file is None else reader.read(answer.file)
+    return Route(
+        name=table.name or place,
+        pool=pool,
+        redirect=None if redirect is None else Redirect(redirect.status, redirect.to),
+        answer=None if answer is None else FixedAnswer(answer.status, page),
+        strip_prefix=(table.strip_prefix or "").encode("ascii"),
+        request_headers=_edits(table.request_headers),
+        response_headers=_edits(table.response_headers),
+        response_timeout=table.response_timeout,
+        body_size=body_size if table.body_size is None else table.body_size,
+        upgrade=frozenset(table.upgrade),
+        methods=frozenset(table.methods),
+        headers=tuple(
+            (name.lower(), None if value == ANY_VALUE else str(value))
+            for name, value in table.headers.items()
+        ),
+    )
+
+
+def _edits(rules: RequestHeadersConfig | ResponseHeadersConfig | None) -> FieldEdits:
+    if rules is None:
+        return NO_EDITS
+    fields = [(name.encode("ascii"), value.encode("ascii")) for name, value in rules.set.items()]
+    return FieldEdits(fields, [name.encode("ascii") for name in rules.remove])
