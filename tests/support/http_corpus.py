@@ -329,7 +329,7 @@ AMBIGUOUS: list[BadCase] = [
     ),
     *_each(
         "version",
-        Cause.BAD_HEAD,
+        Cause.VERSION,
         b"GET / HTTP/2.0\r\nHost: a.example\r\n\r\n",
         b"GET / HTTP/3.0\r\nHost: a.example\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
@@ -424,7 +424,7 @@ AMBIGUOUS: list[BadCase] = [
     # Expectations, and limits
     *_each(
         "expectation",
-        Cause.BAD_EXPECT,
+        Cause.EXPECTATION,
         _fields(b"Expect: 200-ok"),
         _fields(b"Expect:"),
         _fields(b"Expect: 100-continue, x"),
@@ -440,7 +440,10 @@ AMBIGUOUS: list[BadCase] = [
         status=431,
     ),
     *_each(
-        "too long", Cause.HEAD_TOO_LARGE, b"GET /" + b"a" * 2048 + b" HTTP/1.1\r\nHost: a\r\n\r\n", status=414
+        "too long",
+        Cause.TARGET_TOO_LONG,
+        b"GET /" + b"a" * 2048 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+        status=414,
     ),
 ]
 

@@ -138,7 +138,7 @@ def test_limits_of_a_request() -> None:
         assert (caught.value.status, caught.value.cause) == (431, Cause.HEAD_TOO_LARGE)
     with pytest.raises(BadRequest) as caught:
         read(b"GET /" + b"a" * 20 + b" HTTP/1.1\r\n\r\n", HeadLimits(40))
-    assert (caught.value.status, caught.value.cause) == (414, Cause.HEAD_TOO_LARGE)
+    assert (caught.value.status, caught.value.cause) == (414, Cause.TARGET_TOO_LONG)
 
 
 def test_limits_of_a_response() -> None:

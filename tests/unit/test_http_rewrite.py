@@ -155,8 +155,8 @@ def test_a_response_is_written_from_facts() -> None:
         b"TE: x\r\n\r\n",
         extra=b"Via: 1.0 tcpbalance\r\n",
     ) == (
-        b"HTTP/1.1 200 Fine\r\nContent-Type: a/b\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nVia: 1.0 tcpbalance\r\n"
-        b"Date: then\r\nContent-Length: 3\r\n\r\n"
+        b"HTTP/1.1 200 Fine\r\nContent-Type: a/b\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nDate: then\r\n"
+        b"Via: 1.0 tcpbalance\r\nContent-Length: 3\r\n\r\n"
     )
 
 
@@ -172,6 +172,18 @@ def test_a_response_is_written_from_facts() -> None:
 def test_whether_the_connection_stays_open(version: bytes, keep_alive: bool, line: bytes) -> None:
     found = answered(b"HTTP/1.1 200\r\n\r\n", version=version, keep_alive=keep_alive)
     assert found == b"HTTP/1.1 200 \r\nDate: now\r\n" + line + b"\r\n"
+
+
+def test_more_lines_are_not_edited() -> None:
+    edits = FieldEdits([(b"A", b"1")], [b"X-Debug"])
+    more = edits.removing(b"X-Request-Id", b"Set-Cookie")
+    assert (more.set_fields, more.remove) == (edits.set_fields, (b"X-Debug", b"X-Request-Id", b"Set-Cookie"))
+    data = b"GET / HTTP/1.1\r\nHost: a\r\nX-Debug: 1\r\nx-request-id: theirs\r\n\r\n"
+    found = written(data, RequestRewriter(ForwardedWriter(()), more), extra=b"X-Request-Id: ours\r\n")
+    assert found == b"GET / HTTP/1.1\r\nHost: a\r\nA: 1\r\nX-Request-Id: ours\r\n\r\n"
+    data = b"HTTP/1.1 204 x\r\nSet-Cookie: a\r\nDate: now\r\n\r\n"
+    found = answered(data, ResponseRewriter(more), extra=b"Set-Cookie: b\r\n")
+    assert found == b"HTTP/1.1 204 x\r\nDate: now\r\nA: 1\r\nSet-Cookie: b\r\n\r\n"
 
 
 def test_interim_responses_and_upgrades() -> None:

@@ -37,7 +37,8 @@ What other packages use, by module:
 ``rewrite``
     ``RequestRewriter(ForwardedWriter(...), FieldEdits(set_fields, remove)).write(head, target, framing,
     client, ...)`` and ``ResponseRewriter(FieldEdits(...)).write(head, framing, version=, keep_alive=, date=,
-    ...)`` give the bytes of a head. One object serves all requests of a route.
+    ...)`` give the bytes of a head. One object serves all requests of a route. ``extra=`` takes more lines,
+    such as ``X-Request-Id``; ``edits.removing(b"X-Request-Id")`` gives edits that remove more.
 ``cookie``
     ``CookieReader(name).read(head)`` and ``set_cookie(name, value, ...)``.
 ``status``, ``dates``

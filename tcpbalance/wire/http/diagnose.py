@@ -222,7 +222,7 @@ class RequestWalk(Walk):
         # The first byte of the target stands before the mark.
         if self._name == "target" and length >= self._limits.size // 2:
             raise BadRequest(
-                414, Cause.HEAD_TOO_LARGE, f"the target takes more than {self._limits.size // 2} bytes"
+                414, Cause.TARGET_TOO_LONG, f"the target takes more than {self._limits.size // 2} bytes"
             )
 
     def _too_large(self, message: str) -> BadMessage:
@@ -232,7 +232,7 @@ class RequestWalk(Walk):
         if at == 0 and byte == 0x16:  # a handshake record: RFC 8446, section 5.1
             return BadRequest(400, Cause.TLS_ON_PLAIN, "a TLS client came to a port for plain HTTP")
         if self._name == "version5" and byte in b"23456789":
-            return BadRequest(505, Cause.BAD_HEAD, f"{_VERSION}, got HTTP/{byte - 0x30}")
+            return BadRequest(505, Cause.VERSION, f"{_VERSION}, got HTTP/{byte - 0x30}")
         return BadRequest(400, Cause.BAD_HEAD, found_instead(byte, at, wanted))
 
 

@@ -13,10 +13,12 @@ class Cause(enum.StrEnum):
     TLS_ON_PLAIN = "tls_on_plain"
     BAD_HEAD = "bad_head"
     HEAD_TOO_LARGE = "head_too_large"
+    TARGET_TOO_LONG = "target_too_long"
+    VERSION = "version"
     BAD_FRAMING = "bad_framing"
     BAD_TARGET = "bad_target"
     BAD_CHUNK = "bad_chunk"
-    BAD_EXPECT = "bad_expect"
+    EXPECTATION = "expectation"
     BAD_RESPONSE = "bad_response"
 
 

@@ -38,7 +38,7 @@ def expects_continue(head: RequestHead) -> bool:
     if values is None or head.version == b"1.0":
         return False
     if {member.lower() for member in members(values)} != {b"100-continue"}:
-        raise BadRequest(417, Cause.BAD_EXPECT, f"Expect is 100-continue, got {values[0][:40]!r}")
+        raise BadRequest(417, Cause.EXPECTATION, f"Expect is 100-continue, got {values[0][:40]!r}")
     return True
 
 

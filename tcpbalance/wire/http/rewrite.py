@@ -39,16 +39,20 @@ _OWN_OPTIONS = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b"http2-se
 
 
 class FieldEdits:
-    """Fields that are set and removed in all heads that take one route.
+    """Fields that are set and removed in all heads that take one route. It is not changed.
 
+    :param set_fields: names and values; those that a message comes with are replaced.
+    :param remove: names.
     :raises SettingError: for a name that is no token or one of ``FIXED_FIELDS``, or a value with control
         bytes.
     """
 
-    __slots__ = ("_added", "_drop")
+    __slots__ = ("_added", "_drop", "remove", "set_fields")
 
     def __init__(self, set_fields: Sequence[Field] = (), remove: Iterable[bytes] = ()) -> None:
-        names = [name for name, _ in set_fields] + [*remove]
+        self.set_fields = (*set_fields,)
+        self.remove = (*remove,)
+        names = [*(name for name, _ in set_fields), *self.remove]
         for name in names:
             if not is_token(name) or name.lower() in FIXED_FIELDS:
                 raise SettingError(f"{name!r} cannot be set or removed")
@@ -57,6 +61,10 @@ class FieldEdits:
                 raise SettingError(f"{value!r} is no value for a field")
         self._added = b"".join(map(field_line, *zip(*set_fields, strict=True))) if set_fields else b""
         self._drop = _dropper(names).sub if names else None
+
+    def removing(self, *names: bytes) -> FieldEdits:
+        """Give edits that remove more."""
+        return FieldEdits(self.set_fields, (*self.remove, *names))
 
     def apply(self, lines: bytes) -> bytes:
         """Edit lines that begin and end with CR LF."""
@@ -107,6 +115,7 @@ class RequestRewriter:
         upstream: bytes | None = None,
         upgrade: bytes = b"",
         close: bool = False,
+        extra: bytes = b"",
     ) -> bytes:
         """Write a head.
 
@@ -115,6 +124,7 @@ class RequestRewriter:
         :param upstream: instead of the target without scheme and host.
         :param upgrade: protocols that the backend may change to.
         :param close: whether the backend is to close the connection after its response.
+        :param extra: more lines, each with CR LF, which no edit removes.
         """
         asked_for = target.authority.text if target.authority else b""
         lines = _without(head.rest, head.options) + self._forwarded.lines(client, asked_for, head.version)
@@ -133,6 +143,7 @@ class RequestRewriter:
                 b" HTTP/1.1\r\nHost: ",
                 asked_for if host is None else host,
                 self._edit(lines),
+                extra,
                 framing_line(framing),
                 _connection_lines(options, upgrade),
                 b"\r\n",
@@ -166,9 +177,9 @@ class ResponseRewriter:
         :param keep_alive: whether the connection stays open after this.
         :param date: for a response without one (RFC 9110, section 6.6.1).
         :param upgrade: the protocol that the connection changes to with 101, or that 426 asks for.
-        :param extra: more lines, each with CR LF.
+        :param extra: more lines, each with CR LF, which no edit removes.
         """
-        lines = _without(head.rest, head.options) + extra
+        lines = _without(head.rest, head.options)
         if head.status >= 200:
             lines += b"Date: %b\r\n" % head.special.get(b"date", (date,))[0]
         return b"".join(
@@ -176,6 +187,7 @@ class ResponseRewriter:
                 b"HTTP/1.1 %d " % head.status,
                 head.reason,
                 self._edit(lines),
+                extra,
                 framing_line(framing),
                 _connection_lines(_response_options(head, version, keep_alive, upgrade), upgrade),
                 b"\r\n",
