@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tcpbalance.admission.control import AdmissionControl
-from tcpbalance.build import Parts, PreparedConfig, read_config, refuse_loops
+from tcpbalance.build import Parts, PreparedConfig, refuse_loops
 from tcpbalance.config.difference import Difference
 from tcpbalance.config.draft import checked
 from tcpbalance.config.models import Config
@@ -188,6 +188,9 @@ class Balancer(MultiService):
 
         :raises ConfigError: the file has mistakes; the text lists them all.
         """
+        # A worker, whose configuration was read by its supervisor, does without what reads files.
+        from tcpbalance.config_reader import read_config
+
         return cls.from_config(reactor, read_config(path))
 
     # Changing

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 
 import attrs
@@ -12,42 +11,28 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from tcpbalance.admission.access import Access
-from tcpbalance.admission.deny_file import mistakes_in_deny_file
 from tcpbalance.admission.lists import read_access
 from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.config.addresses import Address
-from tcpbalance.config.admission import AccessConfig, LimitsConfig
+from tcpbalance.config.admission import LimitsConfig
 from tcpbalance.config.difference import Difference, difference, without
-from tcpbalance.config.errors import KeyPath, Mistake, Problem, Severity
 from tcpbalance.config.frontends import FrontendConfig
-from tcpbalance.config.loader import FileTable, Report, load
 from tcpbalance.config.loops import Inlet, Outlet, loops, ports_of
 from tcpbalance.config.models import Config
 from tcpbalance.config.names import AlpnName
-from tcpbalance.config.pieces import KnownTables
-from tcpbalance.config.pools import AffinityConfig, BackendConfig, PoolConfig
+from tcpbalance.config.pools import BackendConfig, PoolConfig
 from tcpbalance.config.tls import FrontendTlsConfig
 from tcpbalance.errors import SettingError
-from tcpbalance.health.extensions import probes
-from tcpbalance.http.pages import mistakes_in_pages
 from tcpbalance.http.settings import HttpParts
-from tcpbalance.journal.examination import mistakes_in_state_file
 from tcpbalance.net.binding import ListenError, addresses_of
-from tcpbalance.net.own_listeners import loops_by_address, loops_by_name
-from tcpbalance.net.resolver.answer import Verdict
-from tcpbalance.net.resolver.blocking import look_up_all
-from tcpbalance.net.resolver.knowledge import verdict_of
 from tcpbalance.net.socket_file import SocketFile
 from tcpbalance.net.tls.client import ClientTls
-from tcpbalance.net.tls.examination import mistakes_in_files
 from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.description import PoolDescription
-from tcpbalance.pool.extensions import policies
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.preread_settings import PrereadSettings
 from tcpbalance.services.frontend import Frontend
-from tcpbalance.services.pool_service import LOOKUP_TIMEOUT
 from tcpbalance.services.shared import SharedLoad
 from tcpbalance.wire.server_names import NameMap
 
@@ -362,70 +347,3 @@ def _look_up(before: Config, after: Config) -> Mapping[Address, Sequence[Address
 
 def _client_tls(table: PoolConfig) -> ClientTls | None:
     return None if table.tls is None else ClientTls(table.tls)
-
-
-def _log_problem(problem: Problem) -> None:
-    _log.warn("{problem}", problem=str(problem))
-
-
-def read_config(
-    path: str | os.PathLike[str],
-    report: Report = _log_problem,
-    *,
-    thorough: bool = False,
-    rest: Callable[[], object] = lambda: None,
-    known: KnownTables | None = None,
-) -> Config:
-    """Load a configuration file, with the policies and probes that are installed.
-
-    :param report: called with each mistake that does not stop the start; writes it to the log by default.
-    :param thorough: whether to find all that can be found beforehand, as ``tcpbalance check`` does: names are
-        looked up, and what is wrong with a file that a part reads, and can do without, is reported. At the
-        start, and at each reload, that part says so itself.
-    :param rest: called often in the middle of long work.
-    :param known: what was read of the file before; see ``load``.
-    :raises ConfigError: the file has mistakes that stop the start; the text lists all of them.
-    """
-    return load(
-        path,
-        policies=policies(),
-        probes=probes(),
-        examine=_examine if thorough else _examine_for_start,
-        examine_draft=loops_by_address,
-        examine_all=_examine_names if thorough else lambda config: (),
-        report=report,
-        rest=rest,
-        known=known,
-    )
-
-
-def _examine_names(config: Config) -> Iterator[Mistake]:
-    """Find the backends whose names have no address at the moment, or lead to a listener of our own."""
-    places: dict[str, list[KeyPath]] = {}
-    for name, pool in config.pools.items():
-        for index, backend in enumerate(pool.backends):
-            if backend.address.is_name:
-                places.setdefault(str(backend.address.host), []).append(("pools", name, "backends", index))
-    replies = look_up_all(places, config.resolver, LOOKUP_TIMEOUT)
-    for host, reply in replies.items():
-        verdict = verdict_of(reply)
-        if verdict is not Verdict.FOUND:
-            for place in places[host]:
-                yield Mistake(place, f"{host}: {verdict.value}", Severity.WARNING)
-    known = {host: reply.addresses for host, reply in replies.items()}
-    yield from loops_by_name(config, lambda host: known.get(host, ()))
-
-
-def _examine_for_start(path: KeyPath, table: FileTable) -> Iterator[Mistake]:
-    return (mistake for mistake in _examine(path, table) if mistake.severity is Severity.FATAL)
-
-
-def _examine(path: KeyPath, table: FileTable) -> Iterator[Mistake]:
-    """Find what is wrong in the files that a table names."""
-    if isinstance(table, AccessConfig):
-        return mistakes_in_deny_file(path, table)
-    if isinstance(table, AffinityConfig):
-        return mistakes_in_state_file(path, table)
-    if isinstance(table, FrontendConfig):
-        return mistakes_in_pages(path, table)
-    return mistakes_in_files(path, table)

@@ -15,12 +15,12 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from tcpbalance.build import read_config
 from tcpbalance.config.difference import Difference, difference
 from tcpbalance.config.errors import ConfigError, key_text
 from tcpbalance.config.models import Config
 from tcpbalance.config.pieces import KnownTables
 from tcpbalance.config.plan import plan_lines
+from tcpbalance.config_reader import read_config
 from tcpbalance.control.reloading import ReloadOutcome
 from tcpbalance.errors import TcpbalanceError
 from tcpbalance.event import OneTimeEvent

@@ -18,10 +18,10 @@ from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
 from tcpbalance.balancer import Balancer
-from tcpbalance.build import read_config
 from tcpbalance.collector import spare_the_collector
 from tcpbalance.config.models import Config
 from tcpbalance.config.pieces import KnownTables
+from tcpbalance.config_reader import read_config
 from tcpbalance.config_reloader import ConfigReloader, read_settled
 from tcpbalance.control.controls import Controls
 from tcpbalance.control.process_controls import ProcessControls

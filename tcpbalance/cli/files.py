@@ -31,8 +31,8 @@ def add_plan(commands: Commands) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from tcpbalance.build import read_config
     from tcpbalance.config.errors import Problem, Severity
+    from tcpbalance.config_reader import read_config
 
     problems: list[Problem] = []
     try:
@@ -66,9 +66,9 @@ def _plan_of_reload(arguments: argparse.Namespace) -> int:
 
 
 def _plan_of_files(arguments: argparse.Namespace) -> int:
-    from tcpbalance.build import read_config
     from tcpbalance.config.difference import difference
     from tcpbalance.config.plan import plan_document, plan_lines
+    from tcpbalance.config_reader import read_config
 
     def report(problem: object) -> None:
         print(problem, file=sys.stderr)

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tcpbalance.build import read_config
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.errors import ConfigError, Problem
+from tcpbalance.config_reader import read_config
 from tcpbalance.errors import SettingError
 
 _ADMIN_PORT = 9000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable
 
 MAX_QUOTED = 60
@@ -74,6 +73,9 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     # What is longer than this resembles no key, and comparing it would only take time.
     if len(name) > MAX_QUOTED:
         return None
+    # Only mistakes need it.
+    import difflib
+
     return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from decimal import Decimal
 from typing import ClassVar, Self
 
 from attrs import frozen
@@ -53,6 +52,9 @@ class Duration(float):
             count = round(float(self) / seconds)
             if count * seconds == self and (count or unit == "s"):
                 return f"{count}{unit}"
+        # Few durations are shown, and hardly one of them is no whole number of milliseconds.
+        from decimal import Decimal
+
         return format(Decimal(float.__repr__(self)), "f") + "s"
 
     def __repr__(self) -> str:

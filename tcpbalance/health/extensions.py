@@ -1,25 +1,32 @@
-"""Probes by name, from the entry points of every installed distribution; ours are among them."""
+"""Probes by name: ours, and those of third parties."""
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint
 from typing import Any
 
 import attrs
 
-from tcpbalance.pool.extensions import installed
+from tcpbalance.pool.extensions import Extensions
 
 PROBES = "tcpbalance.probes"
 
+_OUR_PROBES = {
+    "tcp": "tcpbalance.health.probes.tcp:TcpProbe",
+    "tls": "tcpbalance.health.probes.tls:TlsProbe",
+    "http": "tcpbalance.health.probes.http:HttpProbe",
+    "expect": "tcpbalance.health.probes.expect:ExpectProbe",
+    "command": "tcpbalance.health.probes.command:CommandProbe",
+}
 
-def probes() -> dict[str, type]:
-    """Load every health probe there is, by the name that `check` gives it.
 
-    One that cannot be loaded, or is no attrs class, from which its keys are read, is logged and left out.
+def probes() -> Extensions[type]:
+    """Give every health probe there is, by the name that `check` gives it.
+
+    Each is an attrs class, from which its keys are read.
     """
-    return dict(installed(PROBES, _require_attrs))
+    return Extensions(PROBES, _OUR_PROBES, _require_attrs)
 
 
-def _require_attrs(entry: EntryPoint, thing: Any) -> None:
+def _require_attrs(value: str, thing: Any) -> None:
     if not attrs.has(thing):
-        raise TypeError(f"{entry.value} must be an attrs class, got {thing!r}")
+        raise TypeError(f"{value} must be an attrs class, got {thing!r}")

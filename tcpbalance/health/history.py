@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from attrs import define
 
-from tcpbalance.health.probe_run import Outcome
 from tcpbalance.pool.backend import Backend
+
+if TYPE_CHECKING:
+    from tcpbalance.health.probe_run import Outcome
 
 MAX_RESULTS = 100
 """That are kept of a backend."""

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import deque
+from collections.abc import Sequence
 from math import inf
 
 SAMPLES = 16
 """Connect times by which a backend is known: its median is not moved by a few that are odd."""
+
+
+def lower_median(ordered: Sequence[float]) -> float:
+    """Give the median, the lower one of two.
+
+    :param ordered: at least one, the least first.
+    """
+    return ordered[(len(ordered) - 1) // 2]
 
 
 class ConnectTimes:
@@ -39,7 +48,7 @@ class ConnectTimes:
     @property
     def median(self) -> float:
         """The lower median; there has to be one time at least."""
-        return self._sorted[(len(self._sorted) - 1) // 2]
+        return lower_median(self._sorted)
 
 
 class HostStats:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from statistics import median_low
 
 from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.pool.backend import Backend
-from tcpbalance.pool.host_stats import ConnectTimes
+from tcpbalance.pool.host_stats import ConnectTimes, lower_median
 from tcpbalance.pool.members import Members
 
 MAX_GROWTH = 10.0
@@ -73,7 +72,7 @@ class OutlierDetection:
         if median is None:
             return False
         latest = [times.latest for other, times in self._comparable() if other is not backend]
-        return seconds > factor * max(median, median_low(latest))
+        return seconds > factor * max(median, lower_median(sorted(latest)))
 
     def answered(self, backend: Backend) -> None:
         """Take note of a backend's first byte on a connection: whatever it is, it does not fail."""
@@ -85,7 +84,7 @@ class OutlierDetection:
         :returns: None unless at least two backends that may serve are known well enough.
         """
         medians = [times.median for _, times in self._comparable()]
-        return median_low(medians) if len(medians) > 1 else None
+        return lower_median(sorted(medians)) if len(medians) > 1 else None
 
     def why_slow(self, seconds: float) -> str:
         """Give the cause of an ejection for being slow.

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from attrs import frozen
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint, IStreamServerEndpointStringParser
 from twisted.plugin import getPlugins
 
@@ -33,6 +32,9 @@ class EndpointString:
 
         :raises SettingError: Twisted does not take the description.
         """
+        # Only a frontend that listens on an endpoint needs all kinds of them.
+        from twisted.internet.endpoints import serverFromString
+
         try:
             endpoint: IStreamServerEndpoint = serverFromString(reactor, self.text)  # type: ignore[no-untyped-call]  # Twisted's
         except Exception as error:

@@ -10,8 +10,6 @@ from twisted.logger import Logger
 
 from tcpbalance.config.pools import HealthConfig
 from tcpbalance.health.history import CheckHistory
-from tcpbalance.health.monitor import HealthMonitor
-from tcpbalance.journal.affinity_journal import AffinityJournal
 from tcpbalance.net.local_route import why_no_way_to
 from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.changes import PoolChange
@@ -79,6 +77,9 @@ class PoolService(SteppedService):
     def _make_monitor(self, health: HealthConfig) -> Monitor:
         if self._following is not None:
             return self._following.monitor(self.pool, health)
+        # A process that follows makes no checks.
+        from tcpbalance.health.monitor import HealthMonitor
+
         return HealthMonitor(
             self.pool,
             health,
@@ -151,6 +152,9 @@ class PoolService(SteppedService):
     def _make_journal(self, affinity: RecordedAffinity) -> AffinityKeeper:
         if self._following is not None:
             return self._following.journal(self.pool, affinity)
+        # It writes no journals either.
+        from tcpbalance.journal.affinity_journal import AffinityJournal
+
         assert affinity.state_file is not None
         return AffinityJournal(
             self.pool.name,

@@ -1,10 +1,10 @@
-"""The counts that workers have in common, as the supervisor has them, and as a worker does."""
+"""The counts that workers have in common, as the supervisor has them."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -16,11 +16,7 @@ from tcpbalance.workers.place import COLUMNS_A_PLACE
 from tcpbalance.workers.rows import MAX_ROWS, Rows
 from tcpbalance.workers.shared_counts import SharedCounts, make_memory
 from tcpbalance.workers.shared_state import ToWorker
-from tcpbalance.workers.wakeups import WAKE_ALL, Wakeups, make_wakeups, wake
-from tcpbalance.workers.worker_load import WorkerLoad, as_key
-
-HANDLED = 0
-"""The row in which workers count the times that they have handled their wakeups."""
+from tcpbalance.workers.wakeups import WAKE_ALL, make_wakeups, wake
 
 
 class SupervisorCounts:
@@ -35,7 +31,7 @@ class SupervisorCounts:
     def __init__(self, workers: int) -> None:
         self._workers = workers
         self._columns = workers * COLUMNS_A_PLACE
-        self._size = MAX_ROWS + 1  # The first is for wakeups.
+        self._size = MAX_ROWS + 1  # The first is for wakeups: worker_counts.HANDLED.
         try:
             self._open()
         except OSError as error:
@@ -142,52 +138,6 @@ class SupervisorCounts:
         for piece, follow in pieces([list(key), row] for key, row in rows.items()):
             for worker in workers:
                 worker.send({"counted": piece, "more": follow})
-
-
-class WorkerCounts:
-    """Counts in the memory that the supervisor has; see ``shared_state.WorkerSharedState``.
-
-    :param reactor: for the wakeups.
-    :param load: learns what is counted.
-    :param rng: gives numbers from 0 up to 1.
-    """
-
-    words: Collection[str] = ("counts", "wakeups", "counted", "uncounted")
-
-    def __init__(self, reactor: Any, load: WorkerLoad, rng: Callable[[], float]) -> None:
-        self._reactor = reactor
-        self._load = load
-        self._rng = rng
-        self._counts: SharedCounts | None = None
-        self._column = 0
-        self._columns = 0
-        self._wakeups: list[int] = []
-
-    def note(self, message: Message) -> None:
-        """See ``WorkerSharedState``."""
-        match message.content:
-            case {"counts": {"column": int(column), "columns": int(columns), "rows": int(rows)}}:
-                self._column, self._columns = column, columns
-                self._counts = SharedCounts(message.descriptors[0], columns, rows)
-            case {"wakeups": int()}:
-                self._wakeups += map(os.dup, message.descriptors)
-                self._begin_when_complete()
-            case {"counted": list(rows), "more": bool(more)}:
-                self._load.learn((as_key(key), row) for key, row in rows)
-                self._look_again(more)
-            case {"uncounted": list(keys), "more": bool(more)}:
-                self._load.forget(map(as_key, keys))
-                self._look_again(more)
-
-    def _look_again(self, more: bool) -> None:
-        if not more:
-            self._load.look_again()
-
-    def _begin_when_complete(self) -> None:
-        if len(self._wakeups) == self._columns and self._counts is not None:
-            handled = self._counts.count(self._column, HANDLED)
-            wakeups = Wakeups(self._reactor, self._wakeups, self._column, handled, self._rng)
-            self._load.begin(self._counts, self._column, wakeups)
 
 
 def pieces(items: Iterable[Any]) -> Iterator[tuple[Sequence[Any], bool]]:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import copyreg
 import mmap
 import os
 import pickle
+from typing import Any
 
 import attrs
 
 from tcpbalance.config.models import Config
+from tcpbalance.config.pools import HealthConfig
+
+
+def _without_probe(health: HealthConfig) -> tuple[Any, ...]:
+    """Leave out what the supervisor alone checks with: each worker would import it, and all that it needs."""
+    return _checked_elsewhere, ({**attrs.asdict(health, recurse=False), "probe": None},)
+
+
+def _checked_elsewhere(settings: dict[str, Any]) -> HealthConfig:
+    return HealthConfig(**settings)
 
 
 def write_config(config: Config) -> int:
@@ -23,7 +35,9 @@ def write_config(config: Config) -> int:
         for name, frontend in config.frontends.items()
     }
     with os.fdopen(os.dup(descriptor), "wb") as file:
-        pickle.dump(attrs.evolve(config, frontends=frontends), file)
+        pickler = pickle.Pickler(file)
+        pickler.dispatch_table = {**copyreg.dispatch_table, HealthConfig: _without_probe}
+        pickler.dump(attrs.evolve(config, frontends=frontends))
     return descriptor
 
 

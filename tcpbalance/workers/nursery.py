@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 
+from tcpbalance.overload.gauges import trim_memory
 from tcpbalance.workers import messages
 from tcpbalance.workers.messages import Message
 
@@ -120,6 +121,18 @@ def _be(main: Main, request: Message) -> None:
         os._exit(status)
 
 
+def _share_memory() -> None:
+    """Have workers share as many pages as possible, and as few as are needed.
+
+    Pages that the collector writes to are no longer shared: gc.freeze of the manual. Imports leave cycles
+    behind, such as each class that attrs has replaced.
+    """
+    gc.collect()
+    gc.disable()
+    gc.freeze()
+    trim_memory()
+
+
 def run(descriptor: int, module: str) -> None:
     """Be a nursery.
 
@@ -133,14 +146,12 @@ def run(descriptor: int, module: str) -> None:
     with suppress(PermissionError):
         os.setsid()
     with socket.socket(fileno=descriptor) as sock:
-        # Pages that the collector writes to are no longer shared with workers: gc.freeze of the manual.
-        gc.disable()
         try:
             main = importlib.import_module(module).main
         except BaseException as error:
             messages.send(sock, {"failed": f"{type(error).__name__}: {error}"[:_MAX_REASON]})
             raise
-        gc.freeze()
+        _share_memory()
         with suppress(BrokenPipeError):  # The supervisor has ended, or needs it no more.
             messages.send(sock, {"ready": True})
             serve(sock, main)

@@ -28,6 +28,9 @@ from tcpbalance.workers.shortage import reason_of
 _SOCKET = 3
 """The descriptor by which a nursery is asked."""
 
+_WITHOUT_COLUMNS = ("-X", "no_debug_ranges")
+"""Of Python: without columns of the code, which only marks in tracebacks need, a worker takes less memory."""
+
 _HAS_ENDED = "the process that forks workers has ended"
 
 
@@ -74,7 +77,7 @@ class NurseryProcess(ProcessProtocol):
                 reactor.spawnProcess(
                     self,
                     sys.executable,
-                    [sys.executable, "-m", nursery.__name__, str(_SOCKET), module],
+                    [sys.executable, *_WITHOUT_COLUMNS, "-m", nursery.__name__, str(_SOCKET), module],
                     os.environ,
                     childFDs={0: 0, 1: 1, 2: 2, _SOCKET: theirs.fileno()},
                 )

@@ -11,6 +11,7 @@ from random import Random
 from time import monotonic
 from typing import Any
 
+import twisted.internet.epollreactor  # noqa: F401 - what the reactor is made of, before the fork
 from twisted.internet.defer import CancelledError
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger, globalLogBeginner
@@ -31,7 +32,6 @@ from tcpbalance.threads import in_thread, share_the_lock
 from tcpbalance.workers.answers import WorkerAnswers
 from tcpbalance.workers.channel import Channel
 from tcpbalance.workers.client_counts import ClientsOfPlace
-from tcpbalance.workers.common_counts import WorkerCounts
 from tcpbalance.workers.common_drains import FollowedDrains
 from tcpbalance.workers.config_memory import read_config
 from tcpbalance.workers.files import HandedFiles
@@ -41,6 +41,7 @@ from tcpbalance.workers.shared_counts import can_count
 from tcpbalance.workers.shared_state import WorkerSharedState, word_of
 from tcpbalance.workers.shortage import reason_of
 from tcpbalance.workers.worker_change import WorkerChange
+from tcpbalance.workers.worker_counts import WorkerCounts
 from tcpbalance.workers.worker_hand_over import WorkerHandOver
 from tcpbalance.workers.worker_load import WorkerLoad
 from tcpbalance.workers.worker_log import WorkerLog

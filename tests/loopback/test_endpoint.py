@@ -17,8 +17,8 @@ from support.descriptors import open_descriptors, opened_since
 from support.peers import unanswering
 from support.probe_peers import Server
 from support.sockets import Recorder, until
+from tcpbalance import Target, endpoint_for
 from tcpbalance.config.addresses import Address
-from tcpbalance.health.probes import Target, endpoint_for
 from tcpbalance.net.connect_errors import ConnectFailed
 from tcpbalance.wire.proxy_protocol import ProxyVersion, encode_v2_local
 

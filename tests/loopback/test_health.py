@@ -16,9 +16,8 @@ from twisted.trial.unittest import TestCase
 from support.descriptors import open_descriptors, opened_since
 from support.probe_peers import Server, http
 from support.sockets import until
-from tcpbalance import Backend, HealthConfig, Pool, Probe
+from tcpbalance import Backend, CommandProbe, HealthConfig, HttpProbe, Pool, Probe, TcpProbe
 from tcpbalance.health.monitor import HealthMonitor
-from tcpbalance.health.probes import CommandProbe, HttpProbe, TcpProbe
 
 REACTOR: Any = reactor
 

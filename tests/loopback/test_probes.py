@@ -29,9 +29,7 @@ from support.peers import peer, unanswering
 from support.probe_peers import Certificate, Server, close, go_deaf, http, repeat, reset, stay
 from support.sockets import until
 from support.tls_lines import CLOSE_NOTIFY_IN_THE_CLEAR
-from tcpbalance.config.addresses import Address
-from tcpbalance.health.probe_run import Outcome, ProbeRun
-from tcpbalance.health.probes import (
+from tcpbalance import (
     CommandProbe,
     ExpectProbe,
     HttpProbe,
@@ -42,6 +40,8 @@ from tcpbalance.health.probes import (
     TcpProbe,
     TlsProbe,
 )
+from tcpbalance.config.addresses import Address
+from tcpbalance.health.probe_run import Outcome, ProbeRun
 from tcpbalance.net.resolver.answer import Reply, Verdict
 from tcpbalance.net.resolver.resolver import Resolver
 

@@ -23,9 +23,10 @@ from twisted.internet import reactor
 from twisted.internet.endpoints import serverFromString
 print(type(serverFromString(reactor, sys.argv[1])).__name__)
 """
-LOAD_ENTRY_POINTS = """
-import importlib.metadata, sys
-print(len([entry.load() for entry in importlib.metadata.entry_points(group=sys.argv[1])]))
+LOAD_EXTENSIONS = """
+from tcpbalance.health.extensions import probes
+from tcpbalance.pool.extensions import policies
+print(*map(len, map(dict, (policies(), probes()))))
 """
 
 
@@ -84,7 +85,6 @@ def test_the_endpoint_is_known(without: Environment, installed: Environment, des
     assert (made.stdout, made.stderr) == ("ProxyProtocolEndpoint\n", "")
 
 
-@pytest.mark.parametrize("group", ["tcpbalance.policies", "tcpbalance.probes"])
-def test_every_extension_of_ours_can_be_loaded(installed: Environment, group: str) -> None:
-    loaded = installed.run("python", "-W", "error", "-c", LOAD_ENTRY_POINTS, group)
-    assert (loaded.stderr, int(loaded.stdout or 0) > 0) == ("", True)
+def test_every_extension_of_ours_can_be_loaded(installed: Environment) -> None:
+    loaded = installed.run("python", "-W", "error", "-c", LOAD_EXTENSIONS)
+    assert (loaded.stdout, loaded.stderr) == ("6 5\n", "")

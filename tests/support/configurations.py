@@ -9,6 +9,7 @@ from attrs import frozen
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, succeed
 
+from tcpbalance import Target
 from tcpbalance.config.admission import AccessConfig, LimitsConfig
 from tcpbalance.config.frontends import FrontendConfig, SocketConfig
 from tcpbalance.config.log import AccessLogConfig, LogConfig
@@ -18,7 +19,6 @@ from tcpbalance.config.overload import OverloadConfig
 from tcpbalance.config.pools import AffinityConfig, BackendConfig, HealthConfig, PoolConfig
 from tcpbalance.config.rebalance import RebalanceConfig
 from tcpbalance.config.resolver import ResolverConfig
-from tcpbalance.health.probes import Target
 
 T = TypeVar("T")
 

@@ -12,9 +12,8 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.testing import MemoryReactorClock
 
-from tcpbalance import Balancer, Config
+from tcpbalance import Balancer, Config, ProbeFailed, Target
 from tcpbalance.build import Parts, PreparedConfig
-from tcpbalance.health.probes import ProbeFailed, Target
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
 from tcpbalance.workers.common_affinity import CommonAffinity

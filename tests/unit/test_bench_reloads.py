@@ -9,9 +9,9 @@ pytest.importorskip("bench", reason="bench/ is in the tree, not in the wheel")
 from pathlib import Path
 
 from bench.reloads import BACKENDS, FRONTENDS, Place
-from tcpbalance.build import read_config
 from tcpbalance.config.difference import difference
 from tcpbalance.config.models import Config
+from tcpbalance.config_reader import read_config
 
 
 def written(folder: Path, weight: int) -> Config:

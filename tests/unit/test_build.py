@@ -11,7 +11,7 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from support.configs import SMALLEST
 from tcpbalance.balancer import Balancer
-from tcpbalance.build import build_frontend, build_pool, read_config
+from tcpbalance.build import build_frontend, build_pool
 from tcpbalance.config import rules
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.admission import LimitsConfig
@@ -23,6 +23,7 @@ from tcpbalance.config.pools import AffinityConfig, BackendConfig, HealthConfig,
 from tcpbalance.config.quantities import Bandwidth, Duration, Fraction
 from tcpbalance.config.rebalance import RebalanceConfig
 from tcpbalance.config.tls import PoolTlsConfig
+from tcpbalance.config_reader import read_config
 from tcpbalance.errors import SettingError
 from tcpbalance.pool import extensions
 from tcpbalance.pool.policies.round_robin import RoundRobin

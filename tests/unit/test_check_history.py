@@ -8,12 +8,12 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from tcpbalance import NoVerdict, ProbeFailed, Target
 from tcpbalance.config.pools import HealthConfig
 from tcpbalance.control.view import shown_check
 from tcpbalance.health.history import MAX_RESULTS, CheckHistory, CheckResult
 from tcpbalance.health.monitor import HealthMonitor
 from tcpbalance.health.probe_run import Outcome
-from tcpbalance.health.probes import NoVerdict, ProbeFailed, Target
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
 

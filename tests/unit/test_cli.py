@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from support.configs import EVERYTHING, POLICIES, PROBES, SMALLEST
-from tcpbalance import build
+from tcpbalance import config_reader
 from tcpbalance.cli import main
 from tcpbalance.config import rules
 from tcpbalance.config.errors import Mistake, Severity
@@ -18,8 +18,8 @@ from tcpbalance.config.errors import Mistake, Severity
 @pytest.fixture(autouse=True)
 def known_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the known policies and probes independent of what is installed."""
-    monkeypatch.setattr(build, "policies", lambda: dict.fromkeys(POLICIES, object))
-    monkeypatch.setattr(build, "probes", lambda: PROBES)
+    monkeypatch.setattr(config_reader, "policies", lambda: dict.fromkeys(POLICIES, object))
+    monkeypatch.setattr(config_reader, "probes", lambda: PROBES)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_check_prints_what_does_not_stop_the_start(
     mark: str,
 ) -> None:
     mistake = Mistake(("pools", "db", "tls", "ca"), "is odd", severity)
-    monkeypatch.setattr(build, "mistakes_in_files", lambda path, table: iter([mistake]))
+    monkeypatch.setattr(config_reader, "mistakes_in_files", lambda path, table: iter([mistake]))
     text = SMALLEST + "[pools.db.tls]\nca = 'ca.pem'\n"
     file = tmp_path / "a.toml"
     file.write_text(text)

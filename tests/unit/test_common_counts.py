@@ -24,10 +24,11 @@ from tcpbalance.errors import TcpbalanceError
 from tcpbalance.pool.pool import Pool, Slot
 from tcpbalance.pool.shared_load import NoCapacityError
 from tcpbalance.workers import common_counts
-from tcpbalance.workers.common_counts import SupervisorCounts, WorkerCounts, pieces
+from tcpbalance.workers.common_counts import SupervisorCounts, pieces
 from tcpbalance.workers.messages import MAX_MESSAGE, Message
 from tcpbalance.workers.place import COLUMNS_A_PLACE
 from tcpbalance.workers.shared_counts import can_count
+from tcpbalance.workers.worker_counts import WorkerCounts
 from tcpbalance.workers.worker_load import WorkerLoad
 
 pytestmark = pytest.mark.skipif(not can_count(), reason="needs Linux on x86_64")

@@ -11,12 +11,11 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogEvent, capturedLogs, formatEvent
 
 from support.fleet import Fleet, ScriptedProbe, Worker
-from tcpbalance import Balancer, Config
+from tcpbalance import Balancer, Config, ProbeFailed
 from tcpbalance.config.frontends import FrontendConfig, RouteConfig
 from tcpbalance.config.names import NamePattern
 from tcpbalance.config.outlier import OutlierConfig
 from tcpbalance.config.pools import AffinityConfig, BackendConfig, HealthConfig, PoolConfig
-from tcpbalance.health.probes import ProbeFailed
 from tcpbalance.net.inherited import InheritedSockets
 from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.backend_status import BackendStatus

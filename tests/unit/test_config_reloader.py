@@ -14,7 +14,7 @@ from twisted.logger import capturedLogs, formatEvent
 from support.configs import frontend, load_text
 from support.sockets import fired
 from tcpbalance import Balancer, Config
-from tcpbalance.build import read_config
+from tcpbalance.config_reader import read_config
 from tcpbalance.config_reloader import MAX_LOOKS, ConfigReloader, read_settled
 from tcpbalance.control.reloading import ReloadOutcome
 from tcpbalance.net.binding import ListenError

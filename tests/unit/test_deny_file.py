@@ -24,11 +24,11 @@ from tcpbalance.admission.errors import DenyFileError
 from tcpbalance.admission.lists import DenyFile, read_access
 from tcpbalance.admission.networks import PIECE, NetworkSet
 from tcpbalance.admission.refusal import Refusal
-from tcpbalance.build import read_config
 from tcpbalance.config.addresses import Network
 from tcpbalance.config.admission import AccessConfig, LimitsConfig
 from tcpbalance.config.errors import ConfigError, Mistake
 from tcpbalance.config.paths import FilePath
+from tcpbalance.config_reader import read_config
 from tcpbalance.errors import Fault, SettingError
 from tcpbalance.net.addresses import packed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +12,11 @@ from twisted.logger import capturedLogs, formatEvent
 
 from support.configs import pool
 from support.distributions import pretend_installed
-from tcpbalance.build import read_config
 from tcpbalance.config.errors import ConfigError
+from tcpbalance.config_reader import read_config
 from tcpbalance.errors import SettingError
 from tcpbalance.health.extensions import PROBES, probes
+from tcpbalance.health.probes.tcp import TcpProbe
 from tcpbalance.pool import extensions
 from tcpbalance.pool.policies.least_connections import LeastConnections
 from tcpbalance.pool.policies.peak_ewma import PeakEwmaPolicy
@@ -59,11 +61,21 @@ def test_our_probes_are_there() -> None:
     assert set(probes()) == {"tcp", "tls", "http", "expect", "command"}
 
 
-def test_what_is_installed_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each pool would take some 10 ms longer otherwise."""
-    extensions.policy("round_robin")
-    monkeypatch.setattr(extensions, "entry_points", lambda **_: pytest.fail("looked up again"))
+def test_for_ours_nothing_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each start would take some 20 ms longer otherwise."""
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: pytest.fail("looked up"))
     assert extensions.policy("random") is WeightedRandom
+    assert "tcp" in probes()
+    assert probes()["tcp"] is TcpProbe
+
+
+def test_what_is_installed_is_looked_up_once(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each pool would take some 10 ms longer otherwise."""
+    (site / "theirs.py").write_text("class Theirs: pass\n")
+    install_policies(site, theirs="theirs:Theirs")
+    extensions.policy("theirs")
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: pytest.fail("looked up again"))
+    assert extensions.policy("theirs").__qualname__ == "Theirs"
 
 
 def test_a_third_partys_is_found(site: Path) -> None:

@@ -6,8 +6,8 @@ import errno
 
 import pytest
 
+from tcpbalance import NoVerdict, ProbeFailed
 from tcpbalance.errors import Fault
-from tcpbalance.health.probes import NoVerdict, ProbeFailed
 from tcpbalance.health.probes.causes import verdict_on
 from tcpbalance.net.connect_errors import ConnectFailed
 from tcpbalance.net.faults import fault_of_errno, remedy_of_errno

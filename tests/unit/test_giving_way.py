@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 
 from support.process import run
 from tcpbalance import threads
-from tcpbalance.build import read_config
+from tcpbalance.config_reader import read_config
 from tcpbalance.threads import GIVE_WAY_FOR, TAKE_AFTER, WORK_FOR, give_way
 
 PROGRAM = """

@@ -18,12 +18,12 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from support.sockets import fired
+from tcpbalance import NoVerdict, Probe, ProbeFailed, Target
 from tcpbalance.config.addresses import Address
 from tcpbalance.config.pools import BackendConfig, HealthConfig, PoolConfig
 from tcpbalance.errors import SettingError
 from tcpbalance.health.monitor import STARTED_A_TURN, STOP_GRACE, HealthMonitor
 from tcpbalance.health.probe_run import ProbeRun
-from tcpbalance.health.probes import NoVerdict, Probe, ProbeFailed, Target
 from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.changes import PoolChange
 from tcpbalance.pool.pool import Pool

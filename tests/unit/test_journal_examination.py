@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.configs import pool
-from tcpbalance.build import read_config
+from tcpbalance.config_reader import read_config
 from tcpbalance.journal import examination
 from tcpbalance.journal.file import JournalFile
 from tcpbalance.journal.frames import JOURNAL_HEADER

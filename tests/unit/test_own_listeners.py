@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from twisted.logger import capturedLogs, formatEvent
 
-from tcpbalance import build
-from tcpbalance.build import read_config
+from tcpbalance import config_reader
 from tcpbalance.cli import main
 from tcpbalance.config.errors import ConfigError, Problem
+from tcpbalance.config_reader import read_config
 from tcpbalance.net import own_listeners
 from tcpbalance.net.own_listeners import warn_of_loops_by_name
 from tcpbalance.net.resolver.answer import Answer, Host, Reply, Verdict
@@ -55,7 +55,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     def look_up_all(hosts: Iterable[str], *_: object) -> dict[str, Reply]:
         return {host: found(ips[host]) if host in ips else UNANSWERED for host in hosts}
 
-    monkeypatch.setattr(build, "look_up_all", look_up_all)
+    monkeypatch.setattr(config_reader, "look_up_all", look_up_all)
     return ips
 
 

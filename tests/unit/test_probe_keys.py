@@ -6,8 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from tcpbalance import ConfigError, Probe, read_config
-from tcpbalance.health.probes import CommandProbe, ExpectProbe, HttpProbe, StatusSet, TcpProbe, TlsProbe
+from tcpbalance import (
+    CommandProbe,
+    ConfigError,
+    ExpectProbe,
+    HttpProbe,
+    Probe,
+    StatusSet,
+    TcpProbe,
+    TlsProbe,
+    read_config,
+)
 
 BEFORE = """
 [frontends.web]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.python.failure import Failure
 
-from tcpbalance.health.probes import ProbeFailed
+from tcpbalance import ProbeFailed
 from tcpbalance.health.probes.search import ANSWER_LIMIT, Search
 
 

@@ -11,7 +11,6 @@ from twisted.logger import Logger
 
 from tcpbalance.config.resolver import ResolverConfig
 from tcpbalance.net.resolver.answer import Reply
-from tcpbalance.net.resolver.cares import CaresEngine
 from tcpbalance.net.resolver.knowledge import Notice
 from tcpbalance.net.resolver.resolution import Resolution
 from tcpbalance.net.resolver.system import SystemEngine
@@ -48,7 +47,11 @@ def engine_for(reactor: Any, config: ResolverConfig) -> Engine:
     :param reactor: IReactorTime and IReactorFromThreads; of an engine alone, ``seconds`` and
         ``callFromThread`` are used.
     """
-    return CaresEngine(reactor, config) if config.engine == "dns" else SystemEngine(reactor)
+    if config.engine == "dns":
+        from tcpbalance.net.resolver.cares import CaresEngine
+
+        return CaresEngine(reactor, config)
+    return SystemEngine(reactor)
 
 
 class Resolver:
@@ -71,7 +74,7 @@ class Resolver:
     ) -> None:
         self._reactor = reactor
         self._config = config
-        self._engine = engine or engine_for(reactor, config)
+        self._engine = engine
         self._random = random or Random()
         self._names: dict[str, Resolution] = {}
         self._is_following = False
@@ -84,9 +87,15 @@ class Resolver:
         if known is None:
             self._drop_idle()
             known = self._names[host] = Resolution(
-                host, self._reactor, self._engine.ask, self._config, self._random, self._report
+                host, self._reactor, self._ask, self._config, self._random, self._report
             )
         return known
+
+    def _ask(self, host: str) -> Deferred[Reply]:
+        # Many have no names to look up.
+        if self._engine is None:
+            self._engine = engine_for(self._reactor, self._config)
+        return self._engine.ask(host)
 
     def follow(self, hosts: Iterable[str], timeout: float) -> Deferred[list[str]]:
         """Keep names up to date until ``unfollow`` or ``stop``.
@@ -125,7 +134,8 @@ class Resolver:
         names, self._names = self._names, {}
         for known in names.values():
             known.stop()
-        self._engine.stop()
+        if self._engine is not None:
+            self._engine.stop()
         self._is_following = False
         self._notices.flush()
 
