@@ -15,6 +15,7 @@ listen = "0.0.0.0:80"
 mode = "http"
 pool = "web"
 """
+COMBINED = '[access_log]\nformat = "combined"\n'
 POOL = """
 [pools.web]
 backends = ["10.0.0.11:80"]
@@ -555,6 +556,16 @@ _ENDINGS = (
             f"6: {_ROUTE}answer.file: has no effect with status = 204, which has no body",
         ),
         (route('answer = { status = 410, file = "gone" }'), f'6: {_ROUTE}answer.file: {_ENDINGS}"gone"'),
+        # The log of requests
+        (f"{site('')}{COMBINED}", None),
+        (f'{site("")}[frontends.db]\nlisten = "0.0.0.0:5432"\npool = "web"\n{COMBINED}', None),
+        (
+            f"{site('').replace('http', 'tcp')}{COMBINED}",
+            (
+                '10: access_log.format: must be "text" or "json" where no frontend has mode = "http": '
+                '"combined" has lines for requests alone'
+            ),
+        ),
         # Ties
         (
             routes('paths = ["/a"]', 'paths = ["/b", "/a"]'),
