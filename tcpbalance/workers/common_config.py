@@ -24,7 +24,6 @@ from tcpbalance.config.models import Config
 from tcpbalance.control.config_orders import ChangeConfig, Order
 from tcpbalance.errors import TcpbalanceError
 from tcpbalance.threads import give_way, in_thread
-from tcpbalance.workers.common_bans import CommonBans
 from tcpbalance.workers.common_counts import SupervisorCounts
 from tcpbalance.workers.common_pools import CommonPools
 from tcpbalance.workers.common_status import CommonStatus
@@ -83,7 +82,8 @@ class CommonConfig:
     :param places: of the workers.
     :param one_at_a_time: held by each change.
     :param changes: has the workers change.
-    :param pools: change with it, as do `statuses` and `bans`.
+    :param pools: change with it, as do `statuses`.
+    :param followed_by: called with each further configuration, before the workers serve by it.
     :ivar on_config: called with each configuration that is served by from then on.
     """
 
@@ -100,7 +100,7 @@ class CommonConfig:
         changes: ConfigChanges,
         pools: CommonPools,
         statuses: CommonStatus,
-        bans: CommonBans,
+        followed_by: Sequence[Callable[[Config], object]],
     ) -> None:
         self._reactor = reactor
         self._parts = parts
@@ -110,7 +110,7 @@ class CommonConfig:
         self._changes = changes
         self._pools = pools
         self._statuses = statuses
-        self._bans = bans
+        self._followed_by = followed_by
         self._counts: SupervisorCounts | None = None
         self._listening: Listening | None = None
         self._memory = -1
@@ -270,7 +270,8 @@ class CommonConfig:
             change.commit_pools()
         # Before the workers have the backends that are new.
         self._statuses.send_all()
-        self._bans.go_on_by(parts.config)
+        for follow in self._followed_by:
+            follow(parts.config)
         committed = self._changes.commit()
         self._have_draining_ones_keep_theirs()
         if self._counts is not None:

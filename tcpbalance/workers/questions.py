@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Generator, Iterable, Iterator, Mapping
 from itertools import count
 from typing import Any
 
@@ -13,11 +13,15 @@ from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
+from tcpbalance.config.models import Config
 from tcpbalance.control.api_request import ApiError
 from tcpbalance.control.in_pieces import at_once, in_pieces
 from tcpbalance.control.report import (
+    BACKEND,
     EVERYTHING,
+    FRONTEND,
     LOOP_LAG,
+    POOL,
     PROCESS,
     Counters,
     CountersKey,
@@ -151,19 +155,36 @@ class Questions:
     """See ``SharedState``.
 
     :param reactor: IReactorTime.
+    :param known: the keys of what there is; see `keys_of`.
     :ivar past: the sum of what processes have counted that have ended; of one that was killed, what it had
-        counted when it was asked last. The lag of their loops is under `LOOP_LAG` and their place.
+        counted when it was asked last. The lag of their loops is under `LOOP_LAG` and their place. What
+        backends have counted that are removed is with their pool, as in each process; what was counted of
+        frontends and pools that are gone is forgotten.
     """
 
     words: Collection[str] = ("answer", "no_answer", "last_report")
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, known: Container[CountersKey]) -> None:
         self.past: Report = {}
+        self._known = known
         self._reactor = reactor
         self._numbers = count()
         self._asked: dict[int, _AskedWorker] = {}
         # What each worker has counted, each with the number of the question by which that is known.
         self._latest: dict[ToWorker, dict[CountersKey, tuple[int, Counters]]] = {}
+
+    def go_on_by(self, config: Config) -> None:
+        """Take note what there is now."""
+        self._known = keys_of(config)
+        self.past = at_once(sum_of([self._as_now(self.past.items())]))
+
+    def _as_now(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+        """Have counters under the keys of what there is now."""
+        for key, counters in entries:
+            if key[0] in (PROCESS, LOOP_LAG) or key in self._known:
+                yield key, counters
+            elif key[0] == BACKEND and (POOL, key[1]) in self._known:
+                yield (POOL, key[1]), counters
 
     def greet(self, worker: ToWorker) -> None:
         """See ``SharedState``: from now on it is asked, too."""
@@ -268,7 +289,11 @@ class Questions:
         past = self.past.items()
         return [
             ((key, counters) for key, counters in past if scope.has(key)),
-            *(_of_worker(*answer) for answer in answers.complete() if answer[0] in self._latest),
+            *(
+                self._as_now(_of_worker(*answer))
+                for answer in answers.complete()
+                if answer[0] in self._latest
+            ),
         ]
 
     def has_ended(self, worker: ToWorker) -> None:
@@ -276,9 +301,18 @@ class Questions:
         latest = self._latest.pop(worker, None)
         if latest:
             report = {key: counters for key, (_, counters) in latest.items()}
-            self.past = at_once(sum_of([self.past.items(), past_of(report)]))
+            self.past = at_once(sum_of([self.past.items(), self._as_now(past_of(report))]))
         for number in [number for number, asked in self._asked.items() if asked.worker is worker]:
             self._settle(number, [])
+
+
+def keys_of(config: Config) -> set[CountersKey]:
+    """Give the keys of the counters of all that a configuration has."""
+    keys: set[CountersKey] = {(FRONTEND, name) for name in config.frontends}
+    for name, pool in config.pools.items():
+        keys.add((POOL, name))
+        keys.update((BACKEND, name, backend.name, str(backend.address)) for backend in pool.backends)
+    return keys
 
 
 def _answers(results: Iterable[tuple[bool, Any]]) -> Answers:

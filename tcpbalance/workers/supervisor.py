@@ -41,7 +41,7 @@ from tcpbalance.workers.messages import Message
 from tcpbalance.workers.nurseries import Nurseries
 from tcpbalance.workers.nursery_process import NurseryProcess
 from tcpbalance.workers.place import Place
-from tcpbalance.workers.questions import Questions
+from tcpbalance.workers.questions import Questions, keys_of
 from tcpbalance.workers.rolling_restart import RollingRestart
 from tcpbalance.workers.shared_counts import can_count
 from tcpbalance.workers.shared_state import SharedState, ToWorker, word_of
@@ -94,7 +94,7 @@ class Supervisor(Service):
         self.bans = CommonBans(reactor, clock, config)
         self._drains = CommonDrains(clock)
         self._events = CommonEvents()
-        self.questions = Questions(reactor)
+        self.questions = Questions(reactor, keys_of(config))
         self._shared_states: list[SharedState] = [
             self._changes,
             ClientCounts(),
@@ -116,7 +116,7 @@ class Supervisor(Service):
             changes=self._changes,
             pools=self.pools,
             statuses=self._statuses,
-            bans=self.bans,
+            followed_by=(self.bans.go_on_by, self.questions.go_on_by),
         )
         self._heartbeat = Heartbeat(reactor, self._watched, config.worker_timeout)
         self._orphans = OrphanReaper(reactor)

@@ -11,11 +11,21 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from tcpbalance.config.frontends import FrontendConfig
+from tcpbalance.config.models import Config
+from tcpbalance.config.pools import BackendConfig, PoolConfig
 from tcpbalance.control.api_request import ApiError
 from tcpbalance.control.in_pieces import at_once
 from tcpbalance.control.report import EVERYTHING, CountersKey, Report, Scope, sum_of
 from tcpbalance.workers.messages import MAX_MESSAGE, Message, encode
-from tcpbalance.workers.questions import REPORT, WORKERS_ANSWER_WITHIN, Answers, Questions, write_answer
+from tcpbalance.workers.questions import (
+    REPORT,
+    WORKERS_ANSWER_WITHIN,
+    Answers,
+    Questions,
+    keys_of,
+    write_answer,
+)
 
 FRONT = {"connections_total": 3, "connections_active": 1}
 
@@ -73,6 +83,13 @@ def ask_for_report(questions: Questions, scope: Scope = EVERYTHING) -> Deferred[
     return questions.ask(REPORT, {"scope": scope.content})
 
 
+class Everything:
+    """The keys of all that there can be."""
+
+    def __contains__(self, key: object) -> bool:
+        return True
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
@@ -80,7 +97,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def questions(clock: Clock) -> Questions:
-    return Questions(clock)
+    return Questions(clock, Everything())
 
 
 def given(asked: Deferred[Answers]) -> list[Any]:
@@ -245,6 +262,43 @@ def test_what_a_worker_has_no_more_is_forgotten(questions: Questions) -> None:
     worker.answer()
     questions.has_ended(worker)
     assert questions.past == {WEB: {"connections_total": 1}, LAG_OF_0: {"loop_lag_us": 0}}
+
+
+def config_of(**pools: tuple[str, ...]) -> Config:
+    made = {
+        name: PoolConfig(backends=tuple(BackendConfig(address=f"{it}:80", name=it) for it in backends))
+        for name, backends in pools.items()
+    }
+    return Config(frontends={"web": FrontendConfig(listen="127.0.0.1:0", pool="api")}, pools=made)
+
+
+def test_the_past_of_removed_backends_is_that_of_their_pool_and_what_is_gone_is_forgotten(
+    clock: Clock,
+) -> None:
+    both = config_of(api=("10.0.0.1", "10.0.0.2"), other=("10.0.0.3",))
+    questions = Questions(clock, keys_of(both))
+    worker, draining = (Worker(0, questions) for _ in range(2))
+
+    def counts(key: CountersKey) -> list[Any]:
+        return [key, {"bytes_in": 1, "connections_active": 1}]
+
+    keys = [WEB, API, ("pool", "other"), *sorted(key for key in keys_of(both) if key[0] == "backend")]
+    for each in (worker, draining):
+        each.say({"last_report": True}, *(counts(key) for key in keys))
+    questions.has_ended(worker)
+    assert {key: it["bytes_in"] for key, it in questions.past.items()} == dict.fromkeys(keys, 1)
+
+    questions.go_on_by(config_of(api=("10.0.0.1",)))
+    kept = ("backend", "api", "10.0.0.1", "10.0.0.1:80")
+    assert {key: it["bytes_in"] for key, it in questions.past.items()} == {WEB: 1, API: 2, kept: 1}
+
+    # One that serves by what was before has them still.
+    asked = ask_for_report(questions)
+    draining.answer(*(counts(key) for key in keys))
+    total = counted(questions, asked)
+    assert {key: it["bytes_in"] for key, it in total.items()} == {WEB: 2, API: 4, kept: 2}
+    questions.has_ended(draining)
+    assert {key: it["bytes_in"] for key, it in questions.past.items()} == {WEB: 2, API: 4, kept: 2}
 
 
 def test_one_that_ends_after_it_answered_is_counted_once(questions: Questions) -> None:
