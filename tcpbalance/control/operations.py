@@ -18,6 +18,7 @@ from tcpbalance.control.explain_handlers import ExplainHandlers
 from tcpbalance.control.handlers import Handlers
 from tcpbalance.control.health_handlers import HealthHandlers
 from tcpbalance.control.log_handlers import LogHandlers
+from tcpbalance.control.long_answers import LongAnswers
 from tcpbalance.control.metrics import MetricsHandler
 from tcpbalance.control.routes import ApiRoute, ApiRoutes
 from tcpbalance.control.running_config import RunningConfigHandler
@@ -38,7 +39,8 @@ def operations(controls: Controls, about: Mapping[str, Any]) -> ApiRoutes:
 
     :param about: see ``Handlers``.
     """
-    views = SharedViews(controls)
+    long_answers = LongAnswers()
+    views = SharedViews(controls, long_answers)
     handlers: list[HasRoutes] = [
         Handlers(controls, views, about),
         AffinityHandlers(controls),
@@ -49,11 +51,11 @@ def operations(controls: Controls, about: Mapping[str, Any]) -> ApiRoutes:
         DebugHandlers(controls),
         DescriptionHandler(about),
         EventHandlers(controls.events),
-        ExplainHandlers(controls),
+        ExplainHandlers(controls, long_answers),
         HealthHandlers(controls),
         LogHandlers(controls),
         MetricsHandler(views, about),
         RunningConfigHandler(controls),
-        SessionHandlers(controls),
+        SessionHandlers(controls, long_answers),
     ]
     return ApiRoutes(route for its in handlers for route in its.routes())

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from tcpbalance.control.api_request import ApiAnswer, ApiRequest
 from tcpbalance.control.changes_log import log_change
 from tcpbalance.control.controls import Controls
+from tcpbalance.control.long_answers import LongAnswers
 from tcpbalance.control.routes import ApiRoute
 from tcpbalance.control.session_id import SessionId
 from tcpbalance.control.sessions import no_such_session
@@ -21,9 +22,11 @@ class SessionHandlers:
     """Serves the requests.
 
     :param controls: what they ask.
+    :param long_answers: bounds how many pages there are at a time.
     """
 
     _controls: Controls
+    _long_answers: LongAnswers
 
     def routes(self) -> list[ApiRoute]:
         """Give the operations."""
@@ -34,8 +37,8 @@ class SessionHandlers:
         ]
 
     def _sessions(self, request: ApiRequest) -> Deferred[ApiAnswer]:
-        page = self._controls.sessions(read_sessions_query(request.query))
-        return page.addCallback(lambda its: ApiAnswer(body=its.body()))
+        query = read_sessions_query(request.query)
+        return self._long_answers.answer(lambda: self._controls.sessions(query), lambda page: page.body())
 
     def _session(self, request: ApiRequest) -> Deferred[ApiAnswer]:
         return self._controls.session(_id(request)).addCallback(ApiAnswer.of)

@@ -11,8 +11,9 @@ import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 
 from tcpbalance.control.api_request import ApiAnswer, ApiError
+from tcpbalance.control.long_answers import MAX_LONG_ANSWERS, LongAnswers
 from tcpbalance.control.report import EVERYTHING, Scope
-from tcpbalance.control.shared_views import MAX_VIEWS, SharedViews
+from tcpbalance.control.shared_views import SharedViews
 
 FEW = [
     Scope(frontends=(), pools=()),
@@ -45,13 +46,13 @@ def looks() -> Looks:
 @pytest.fixture
 def views(looks: Looks) -> SharedViews:
     controls: Any = looks
-    return SharedViews(controls)
+    return SharedViews(controls, LongAnswers())
 
 
 def at_once(error: ApiError | None = None) -> SharedViews:
     """Give those of one that looks at once, or cannot."""
     controls: Any = SimpleNamespace(view=lambda _: succeed({"of": 1}) if error is None else fail(error))
-    return SharedViews(controls)
+    return SharedViews(controls, LongAnswers())
 
 
 def made(view: Any) -> Iterator[bytes]:
@@ -106,9 +107,9 @@ def test_what_cannot_be_made_of_a_view_is_the_answer(looks: Looks, views: Shared
 def test_a_view_that_is_not_read_keeps_its_place(scope: Scope) -> None:
     views = at_once()
     unread: list[Any] = []
-    for _ in range(MAX_VIEWS):
+    for _ in range(MAX_LONG_ANSWERS):
         ask(views, scope).addCallback(unread.append)
-    with pytest.raises(ApiError, match="8 views are being read: ask again") as refused:
+    with pytest.raises(ApiError, match="8 long answers are being read: ask again, or") as refused:
         ask(views, scope)
     assert (refused.value.status, refused.value.code) == (503, "too_many_unread")
     for few in FEW:
@@ -132,12 +133,49 @@ def test_a_view_that_is_not_read_keeps_its_place(scope: Scope) -> None:
 def test_small_views_are_not_counted() -> None:
     views = at_once()
     unread: list[Any] = []
-    for scope in FEW * MAX_VIEWS:
+    for scope in FEW * MAX_LONG_ANSWERS:
         ask(views, scope).addCallback(unread.append)
     assert ask(views).called
 
 
 def test_one_that_cannot_be_looked_at_at_all_leaves_nothing() -> None:
     views = at_once(ApiError(503, "x", "x"))
-    for _ in range(2 * MAX_VIEWS):
+    for _ in range(2 * MAX_LONG_ANSWERS):
         ask(views).addErrback(lambda _: None)
+
+
+def test_long_answers_that_are_not_shared_are_counted_from_when_they_are_asked_for() -> None:
+    answers = LongAnswers()
+    asked: list[Deferred[str]] = []
+
+    def ask_for() -> Deferred[str]:
+        asked.append(Deferred())
+        return asked[-1]
+
+    def make(text: str) -> Iterator[bytes]:
+        yield text.encode()
+
+    given = [answers.answer(ask_for, make) for _ in range(MAX_LONG_ANSWERS)]
+    with pytest.raises(ApiError, match="8 long answers"):
+        answers.answer(ask_for, make)
+    gc.disable()
+    try:
+        asked.pop().errback(ApiError(503, "worker_silent", "ask again"))
+        given.pop().addErrback(lambda _: None)
+        given.append(answers.answer(ask_for, make))
+        asked.pop(0).callback("read")
+        assert body(given.pop(0)) == [b"read"]
+        answers.check()
+    finally:
+        gc.enable()
+
+
+def test_what_is_asked_wrongly_is_not_counted() -> None:
+    answers = LongAnswers()
+
+    def refuse() -> Deferred[str]:
+        raise ApiError(404, "no_such_frontend", "there is no such frontend")
+
+    for _ in range(2 * MAX_LONG_ANSWERS):
+        with pytest.raises(ApiError, match="no such frontend"):
+            answers.answer(refuse, lambda _: [])
