@@ -133,6 +133,8 @@ def test_each_operation_answers_as_it_is_described(stage: Stage) -> None:
         ask("POST", "/api/v1/bans", {"frontend": "web", "client": "192.0.2.1", "for": "5m"})
         assert ask("GET", "/api/v1/bans?frontend=web")["bans"]
         ask("DELETE", "/api/v1/bans/192.0.2.1", {})
+        # A worker sends the supervisor what it remembers four times a second.
+        until(lambda: admin.get("/api/v1/affinity")["affinity"], "a client that is remembered")
         assert ask("GET", "/api/v1/affinity?pool=web")["affinity"]
         assert ask("DELETE", "/api/v1/affinity?client=127.0.0.1", {})["forgotten"] == 1
         ask("PUT", "/api/v1/debug_clients", {"debug_clients": ["192.0.2.1"]})

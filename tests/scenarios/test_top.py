@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -87,33 +89,37 @@ def test_a_narrow_terminal(stage: Stage) -> None:
             window.wait_for("QUEUE")
 
 
-def test_a_balancer_that_ends_is_lost_and_comes_back(stage: Stage) -> None:
+@contextmanager
+def shown_by_top(stage: Stage) -> Iterator[tuple[Daemon, Terminal]]:
+    """A balancer, and its table in a terminal."""
     with stage.daemon(UNIX) as daemon:
         started(daemon)
         with terminal(top(stage), stage.folder / "tmux", 120) as window:
             window.wait_for("2 of 2 up")
-            daemon.stop()
-            window.wait_for("LOST: cannot ask the admin side")
-            daemon.start()
-            window.wait_for("2 of 2 up")
+            yield daemon, window
+
+
+def test_a_balancer_that_ends_is_lost_and_comes_back(stage: Stage) -> None:
+    with shown_by_top(stage) as (daemon, window):
+        daemon.stop()
+        window.wait_for("LOST: cannot ask the admin side")
+        daemon.start()
+        window.wait_for("2 of 2 up")
 
 
 def test_a_balancer_that_hangs_stops_neither_the_screen_nor_its_end(stage: Stage) -> None:
-    with stage.daemon(UNIX) as daemon:
-        started(daemon)
-        with terminal(top(stage), stage.folder / "tmux", 120) as window:
-            window.wait_for("2 of 2 up")
-            daemon.send(signal.SIGSTOP)
-            try:
-                window.wait_for("LOST: no answer for ")
-                window.press("s")
-                window.wait_for("POOL▲")
-                begun = time.monotonic()
-                window.press("q")
-                window.wait_for("ended with 0")
-                assert time.monotonic() - begun < 5
-            finally:
-                daemon.send(signal.SIGCONT)
+    with shown_by_top(stage) as (daemon, window):
+        daemon.send(signal.SIGSTOP)
+        try:
+            window.wait_for("LOST: no answer for ")
+            window.press("s")
+            window.wait_for("POOL▲")
+            begun = time.monotonic()
+            window.press("q")
+            window.wait_for("ended with 0")
+            assert time.monotonic() - begun < 5
+        finally:
+            daemon.send(signal.SIGCONT)
 
 
 def test_a_token_that_may_only_look(stage: Stage) -> None:
