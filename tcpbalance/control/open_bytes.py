@@ -7,7 +7,7 @@ where a session has ended by then.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 
 from tcpbalance.pool.backend import Backend
 from tcpbalance.proxy.registry import OpenSession, SessionRegistry
@@ -18,13 +18,16 @@ SESSIONS_AT_ONCE = 50
 ByBackend = Mapping[Backend, Sequence[OpenSession]]
 
 
-def by_backend(registries: Iterable[SessionRegistry]) -> Generator[None, None, ByBackend]:
-    """Give the sessions that have a backend, in pieces."""
+def by_backend(
+    registries: Iterable[SessionRegistry], backends: Collection[Backend]
+) -> Generator[None, None, ByBackend]:
+    """Give the sessions that have one of these backends, in pieces."""
     found: dict[Backend, list[OpenSession]] = {}
     for registry in list(registries):
         for count, session in enumerate(list(registry.sessions), start=1):
-            if session.served_by is not None:
-                found.setdefault(session.served_by, []).append(session)
+            backend = session.served_by
+            if backend is not None and backend in backends:
+                found.setdefault(backend, []).append(session)
             if count % SESSIONS_AT_ONCE == 0:
                 yield
     return found

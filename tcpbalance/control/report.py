@@ -136,7 +136,8 @@ def report_of(
             entries.append(((FRONTEND, name), counters))
             yield
     wanted = [pool for pool in pools if scope.has_pool(pool.name)]
-    sessions_of = (yield from by_backend(registries)) if wanted else {}
+    backends = {backend for pool in wanted for backend in scope.backends_of(pool)}
+    sessions_of = (yield from by_backend(registries, backends)) if backends else {}
     for pool in wanted:
         if scope.backend is None:
             entries.append(((POOL, pool.name), pool.own_snapshot()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from twisted.internet.task import Clock
 
 from tcpbalance import Backend, FrontendFactory, Pool
 from tcpbalance.control.in_pieces import at_once
+from tcpbalance.control.open_bytes import by_backend
 from tcpbalance.control.report import (
     EVERYTHING,
     OF_STATUS,
@@ -102,6 +104,14 @@ def test_a_report_has_what_is_asked_for(stage: Stage) -> None:
     assert stage.keys(Scope(frontends=(), pools=("web",))) == web
     one = Scope(frontends=(), pools=("web",), backend="b")
     assert stage.keys(one) == {("backend", "web", "b", "127.0.0.1:81")}
+
+
+def test_only_sessions_of_the_backends_that_are_asked_for_are_kept(stage: Stage) -> None:
+    (a, b), other = stage.pools[0].backends, stage.pools[1].backends[0]
+    sessions = [SimpleNamespace(served_by=served_by) for served_by in (a, b, other, None, a)]
+    registry: Any = SimpleNamespace(sessions=sessions)
+    found = at_once(by_backend([registry], {a, other}))
+    assert {backend: len(its) for backend, its in found.items()} == {a: 2, other: 1}
 
 
 @pytest.mark.parametrize(

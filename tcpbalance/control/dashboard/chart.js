@@ -1,26 +1,31 @@
 // A chart of two values over the last minute.
 
 import { areaUnder, line, roundedUp } from "./drawing.js";
-import { partsOf, set, show } from "./elements.js";
+import { made, partsOf, set, show } from "./elements.js";
 
 const WIDTH = 600;
 const HEIGHT = 120;
 
 export class Chart {
-  #parts;
-  #svg;
-  #word;
+  element = made("chart-template");
+  #parts = partsOf(this.element);
   #title;
+  #names;
+  #word;
 
-  /** `word` writes a value. */
-  constructor(figure, word) {
-    this.#parts = partsOf(figure);
-    this.#svg = figure.querySelector("svg");
-    this.#title = figure.querySelector("h3").textContent;
+  /** `names` are those of the two values, and `word` writes a value. */
+  constructor(title, names, word) {
+    this.#title = title;
+    this.#names = names;
     this.#word = word;
+    const parts = this.#parts;
+    show(parts.title, title);
+    show(parts["first-name"], names[0]);
+    show(parts["second-name"], names[1]);
+    [parts.first, parts.second].forEach((part) => show(part, word(null)));
   }
 
-  /** Each value has a name, its rate now and its history. */
+  /** Each value has its rate now and its history. */
   show(first, second, now) {
     const parts = this.#parts;
     const max = Math.max(first.history.max(now), second.history.max(now));
@@ -32,7 +37,7 @@ export class Chart {
     show(parts.first, this.#word(first.rate));
     show(parts.second, this.#word(second.rate));
     show(parts.top, this.#word(top));
-    const rates = [first, second].map(({ name, rate }) => `${this.#word(rate)} ${name}`).join(", ");
-    set(this.#svg, "aria-label", `${this.#title}: now ${rates}; at most ${this.#word(max)} in the last minute`);
+    const rates = [first, second].map(({ rate }, place) => `${this.#word(rate)} ${this.#names[place]}`).join(", ");
+    set(parts.plot, "aria-label", `${this.#title}: now ${rates}; at most ${this.#word(max)} in the last minute`);
   }
 }

@@ -9,16 +9,20 @@ import { statesOf, upOf } from "./states.js";
 
 export class Overview {
   #meter = new Meter([...TOTAL_COUNTS, "away"]);
-  #connections = new Chart(byId("connections-chart"), rate);
-  #throughput = new Chart(byId("throughput-chart"), byteRate);
+  #connections = new Chart("Connections per second", ["accepted", "turned away"], rate);
+  #throughput = new Chart("Throughput", ["from backends", "from clients"], byteRate);
+
+  constructor() {
+    byId("events-card").before(this.#connections.element, this.#throughput.element);
+  }
 
   update(view, at) {
     const counts = totalCounts(view);
     this.#meter.note({ ...counts, away: counts.refused + counts.unserved }, at);
     this.#showFigures(view, counts);
-    const value = (key, name) => ({ name, rate: this.#meter.rates[key], history: this.#meter.history[key] });
-    this.#connections.show(value("connections", "accepted"), value("away", "turned away"), at);
-    this.#throughput.show(value("out", "from backends"), value("in", "from clients"), at);
+    const value = (key) => ({ rate: this.#meter.rates[key], history: this.#meter.history[key] });
+    this.#connections.show(value("connections"), value("away"), at);
+    this.#throughput.show(value("out"), value("in"), at);
   }
 
   #showFigures({ frontends, pools }, counts) {
