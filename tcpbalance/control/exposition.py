@@ -9,16 +9,13 @@ which this takes 10 ms, and the balancer's clients would have to wait for it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal
 
 from attrs import frozen
 
 PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS_TEXT = "application/openmetrics-text; version=1.0.0; charset=utf-8"
-
-LINES_A_PIECE = 500
-"""Half a millisecond's work."""
 
 _QUALITY = re.compile(r";\s*q=([01](\.[0-9]*)?)")
 
@@ -30,15 +27,19 @@ class Metric:
     :param name: without the suffix ``_total`` of a counter.
     :param kind: its type.
     :param help: what it is, in a sentence.
-    :param samples: each what follows the name, and the value: labels as `label_text` gives them, of a
-        histogram behind ``_bucket``, ``_sum`` or ``_count``; None where there was something to look at, and
-        there is no sample of it.
+    :param samples: gives their lines, by the name that each begins with; several lines in each text, which
+        is empty where others may be served and there is no sample.
     """
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
     help: str
-    samples: Iterable[tuple[str, float] | None]
+    samples: Callable[[str], Iterable[str]]
+
+    @property
+    def sample_name(self) -> str:
+        """What the lines of its samples begin with."""
+        return f"{self.name}_total" if self.kind == "counter" else self.name
 
 
 def label_text(labels: Mapping[str, str]) -> str:
@@ -47,12 +48,9 @@ def label_text(labels: Mapping[str, str]) -> str:
     return f"{{{pairs}}}" if pairs else ""
 
 
-def with_label(labels: str, name: str, value: str) -> str:
-    """Add a label to others.
-
-    :param labels: at least one, as `label_text` gives them.
-    """
-    return f'{labels[:-1]},{name}="{_escaped(value)}"}}'
+def label_end(name: str, value: str) -> str:
+    """Write the last of several labels, which takes the place of the last character of the others."""
+    return f',{name}="{_escaped(value)}"}}'
 
 
 def _escaped(value: str) -> str:
@@ -78,7 +76,7 @@ def _quality(accept: str, kind: str) -> float:
 
 
 def expose(metrics: Iterable[Metric | None], *, openmetrics: bool) -> Iterator[bytes]:
-    """Write metrics, up to `LINES_A_PIECE` in each piece.
+    """Write metrics in pieces.
 
     :param metrics: None where others may be served before the next one; a piece is empty then.
     """
@@ -86,23 +84,12 @@ def expose(metrics: Iterable[Metric | None], *, openmetrics: bool) -> Iterator[b
         if metric is None:
             yield b""
             continue
-        sample_name = f"{metric.name}_total" if metric.kind == "counter" else metric.name
-        name = metric.name if openmetrics else sample_name
-        lines = [f"# HELP {name} {_help(metric.help, openmetrics)}", f"# TYPE {name} {metric.kind}"]
-        for count, sample in enumerate(metric.samples, start=3):
-            if sample is not None:
-                labels, value = sample
-                lines.append(f"{sample_name}{labels} {value}")
-            if count % LINES_A_PIECE == 0:
-                yield _text(lines)
-                lines = []
-        yield _text(lines)
+        name = metric.name if openmetrics else metric.sample_name
+        yield f"# HELP {name} {_help(metric.help, openmetrics)}\n# TYPE {name} {metric.kind}\n".encode()
+        for lines in metric.samples(metric.sample_name):
+            yield lines.encode()
     if openmetrics:
         yield b"# EOF\n"
-
-
-def _text(lines: list[str]) -> bytes:
-    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def _help(text: str, openmetrics: bool) -> str:

@@ -66,6 +66,11 @@ def samples(mode: str = "tcp") -> dict[tuple[str, tuple[tuple[str, str], ...]], 
         view_of(config, [pool], dict(entries), EVERYTHING, lambda _, it: shown_backend(it, None, None))
     )
     view["frontends"][0]["mode"] = mode
+    return read(view)
+
+
+def read(view: Any) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """Give what Prometheus reads of a view, by name and labels."""
     text = b"".join(expose(metrics_of(view, ABOUT), openmetrics=False))
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
@@ -140,14 +145,14 @@ def test_the_processes_of_a_worker_are_one_series() -> None:
     ]
     ended = [{"worker": 1, "counters": {"loop_lag.0.005": 10, "loop_lag_us": 1_000_000}}]
     view: Any = {"processes": processes, "ended_processes": ended, "frontends": [], "pools": []}
-    found = {metric.name: list(metric.samples) for metric in metrics_of(view, ABOUT) if metric is not None}
-    first, second = '{worker="0"}', '{worker="1"}'
-    assert found["tcpbalance_process_resident_memory_bytes"] == [(first, 20), (second, 10)]
-    assert found["tcpbalance_process_open_fds"] == [(first, 10), (second, 5)]
-    assert found["tcpbalance_process_max_fds"] == [(first, 200), (second, 100)]
-    lag = dict(filter(None, found["tcpbalance_process_loop_lag_seconds"]))
-    assert (lag[f"_count{first}"], lag[f"_count{second}"]) == (8, 14)
-    assert (lag[f"_sum{first}"], lag[f"_sum{second}"]) == (12.0, 7.0)
+    found = read(view)
+    first, second = (("worker", "0"),), (("worker", "1"),)
+    process = "tcpbalance_process"
+    for name, values in (("resident_memory_bytes", (20, 10)), ("open_fds", (10, 5)), ("max_fds", (200, 100))):
+        assert (found[f"{process}_{name}", first], found[f"{process}_{name}", second]) == values
+    lag = f"{process}_loop_lag_seconds"
+    assert (found[f"{lag}_count", first], found[f"{lag}_count", second]) == (8, 14)
+    assert (found[f"{lag}_sum", first], found[f"{lag}_sum", second]) == (12.0, 7.0)
 
 
 def test_each_counter_has_its_metric() -> None:
