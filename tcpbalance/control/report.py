@@ -6,7 +6,7 @@ A process may have thousands of backends, so all work on reports comes in pieces
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from operator import add
 from typing import Any, Self, TypeAlias
 
@@ -21,7 +21,6 @@ from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.factory import FrontendFactory
 from tcpbalance.proxy.registry import SessionRegistry
-from tcpbalance.stats import add_up
 
 Counters: TypeAlias = dict[str, int]
 """By their names; see ``stats``."""
@@ -183,6 +182,31 @@ def process_entry(lag: LoopLag) -> Entry:
     return (PROCESS, str(pid)), takes
 
 
+def report_items(entries: Iterable[Entry]) -> Iterator[object]:
+    """Write a report in items that JSON makes little of: the names of counters once for all entries that
+    follow and have the same."""
+    names: list[str] | None = None
+    for key, counters in entries:
+        its = list(counters)
+        if its != names:
+            names = its
+            yield {"names": names}
+        yield [key, list(counters.values())]
+
+
+def entries_of(items: Iterable[Any]) -> list[Entry]:
+    """Read what `report_items` has written."""
+    names: list[str] = []
+    entries: list[Entry] = []
+    for item in items:
+        match item:
+            case {"names": its}:
+                names = its
+            case [key, counts]:
+                entries.append((tuple(key), dict(zip(names, counts, strict=True))))
+    return entries
+
+
 def sum_of(parts: Iterable[Iterable[Entry]]) -> Generator[None, None, Report]:
     """Add up what several processes have counted, in pieces."""
     total: Report = {}
@@ -198,7 +222,10 @@ def _sum(one: Counters, other: Counters) -> Counters:
     # As nearly always; in half the time of the other way.
     if list(one) == list(other):
         return dict(zip(one, map(add, one.values(), other.values()), strict=True))
-    return add_up((one, other))
+    total = dict(one)
+    for name, count in other.items():
+        total[name] = total.get(name, 0) + count
+    return total
 
 
 def past_of(report: Report) -> list[Entry]:

@@ -132,7 +132,9 @@ class Backend:
 
     def snapshot(self) -> dict[str, int]:
         """Give its counters by name, and ``active`` as ``connections_active``."""
-        return {**self.stats.snapshot(), "connections_active": self.active}
+        counts = self.stats.snapshot()
+        counts["connections_active"] = self.active
+        return counts
 
     @property
     def full(self) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from functools import partial
+from itertools import chain
 from typing import Any, TypeAlias
 
 from twisted.logger import Logger
@@ -14,7 +15,7 @@ from tcpbalance.balancer import Balancer
 from tcpbalance.control.affinity import forget_affinity, read_what_to_forget
 from tcpbalance.control.explain import explain, read_explain_query
 from tcpbalance.control.in_pieces import at_once, in_pieces
-from tcpbalance.control.report import EVERYTHING, OF_STATUS, Entry, Scope, process_entry, report_of
+from tcpbalance.control.report import EVERYTHING, OF_STATUS, Entry, Scope, process_entry, report_items, report_of
 from tcpbalance.control.session_id import SessionId
 from tcpbalance.control.sessions import (
     ListedSession,
@@ -61,7 +62,7 @@ class WorkerAnswers:
         self._say = say
         self._lag = LoopLag(reactor)
         self._lag.start()
-        self._answers: dict[str, Callable[[Question], Generator[None, None, Sequence[object]]]] = {
+        self._answers: dict[str, Callable[[Question], Generator[None, None, Iterable[object]]]] = {
             REPORT: self._report,
             **{about: partial(answer, balancer) for about, answer in _ANSWERS.items()},
         }
@@ -89,20 +90,26 @@ class WorkerAnswers:
         descriptor = yield from write_answer(items)
         return descriptor
 
-    def _report(self, question: Question) -> Generator[None, None, list[Entry]]:
+    def _report(self, question: Question) -> Generator[None, None, Iterable[object]]:
         scope = Scope.read(question["scope"])
         balancer = self._balancer
         entries = yield from report_of(scope, balancer.factories, balancer.pools, balancer.registries)
-        for _, counters in entries:
-            for name in OF_STATUS:
-                counters.pop(name, None)
-        return [process_entry(self._lag), *entries] if scope.processes else entries
+        own = [process_entry(self._lag)] if scope.processes else []
+        return report_items(chain(own, _without_status(entries)))
 
     def _send(self, descriptor: int, content: Mapping[str, Any]) -> None:
         try:
             self._say(content, [descriptor])
         finally:
             os.close(descriptor)
+
+
+def _without_status(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """Leave out what follows the supervisor here."""
+    for key, counters in entries:
+        for name in OF_STATUS:
+            counters.pop(name, None)
+        yield key, counters
 
 
 def _sessions(balancer: Balancer, question: Question) -> Generator[None, None, list[ListedSession]]:
@@ -139,7 +146,7 @@ def _session_id(question: Question) -> SessionId:
     return found
 
 
-_ANSWERS: dict[str, Callable[[Balancer, Question], Generator[None, None, Sequence[object]]]] = {
+_ANSWERS: dict[str, Callable[[Balancer, Question], Generator[None, None, Iterable[object]]]] = {
     SESSIONS: _sessions,
     LOOK_AT_SESSION: _look_at_session,
     END_SESSION: _end_session,

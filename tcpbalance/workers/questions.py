@@ -28,6 +28,7 @@ from tcpbalance.control.report import (
     Entry,
     Report,
     Scope,
+    entries_of,
     loop_lag_of,
     past_of,
     sum_of,
@@ -274,7 +275,7 @@ class Questions:
 
         :param number: of the question; answers to later ones may have been read before, and stay.
         """
-        entries = [(tuple(key), counters) for key, counters in items]
+        entries = entries_of(items)
         counted = {key: (number, it) for key, it in (_that_stays(worker, entry) for entry in entries)}
         stay = {key: it for key, it in self._latest[worker].items() if it[0] > number or not scope.has(key)}
         self._latest[worker] = {**counted, **stay}

@@ -24,8 +24,10 @@ from tcpbalance.control.report import (
     Report,
     Scope,
     backend_key,
+    entries_of,
     past_of,
     process_entry,
+    report_items,
     report_of,
     status_report,
     sum_of,
@@ -139,6 +141,18 @@ def test_it_does_not_matter_in_which_parts_reports_are_added_up(
 ) -> None:
     parts = [at_once(sum_of(some)).items(), at_once(sum_of(others)).items()]
     assert at_once(sum_of(parts)) == at_once(sum_of([*some, *others]))
+
+
+@given(REPORTS)
+def test_entries_are_read_as_they_are_written(found: list[Entry]) -> None:
+    items = json.loads(json.dumps([*report_items(found)]))
+    assert entries_of(items) == found
+    assert [list(counters) for _, counters in entries_of(items)] == [list(counters) for _, counters in found]
+
+
+def test_names_are_written_once_for_all_that_have_them() -> None:
+    entries: list[Entry] = [(("frontend", str(number)), {"bytes_in": number}) for number in range(3)]
+    assert json.dumps([*report_items(entries)]).count("bytes_in") == 1
 
 
 def test_the_changes_of_status_are_those_that_reports_of_workers_lack(stage: Stage) -> None:

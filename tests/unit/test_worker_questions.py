@@ -16,7 +16,7 @@ from tcpbalance.config.models import Config
 from tcpbalance.config.pools import BackendConfig, PoolConfig
 from tcpbalance.control.api_request import ApiError
 from tcpbalance.control.in_pieces import at_once
-from tcpbalance.control.report import EVERYTHING, CountersKey, Report, Scope, sum_of
+from tcpbalance.control.report import EVERYTHING, CountersKey, Report, Scope, report_items, sum_of
 from tcpbalance.workers.messages import MAX_MESSAGE, Message, encode
 from tcpbalance.workers.questions import (
     REPORT,
@@ -76,7 +76,7 @@ LAG_OF_0 = ("loop_lag", "0")
 
 
 def report(key: CountersKey = WEB, lag: int = 0, **counters: int) -> list[Any]:
-    return [[("process", "1"), {"pid": 1, "loop_lag_us": lag}], [key, counters]]
+    return [*report_items([(("process", "1"), {"pid": 1, "loop_lag_us": lag}), (key, counters)])]
 
 
 def ask_for_report(questions: Questions, scope: Scope = EVERYTHING) -> Deferred[Answers]:
@@ -279,12 +279,10 @@ def test_the_past_of_removed_backends_is_that_of_their_pool_and_what_is_gone_is_
     questions = Questions(clock, keys_of(both))
     worker, draining = (Worker(0, questions) for _ in range(2))
 
-    def counts(key: CountersKey) -> list[Any]:
-        return [key, {"bytes_in": 1, "connections_active": 1}]
-
     keys = [WEB, API, ("pool", "other"), *sorted(key for key in keys_of(both) if key[0] == "backend")]
+    items = [*report_items((key, {"bytes_in": 1, "connections_active": 1}) for key in keys)]
     for each in (worker, draining):
-        each.say({"last_report": True}, *(counts(key) for key in keys))
+        each.say({"last_report": True}, *items)
     questions.has_ended(worker)
     assert {key: it["bytes_in"] for key, it in questions.past.items()} == dict.fromkeys(keys, 1)
 
@@ -294,7 +292,7 @@ def test_the_past_of_removed_backends_is_that_of_their_pool_and_what_is_gone_is_
 
     # One that serves by what was before has them still.
     asked = ask_for_report(questions)
-    draining.answer(*(counts(key) for key in keys))
+    draining.answer(*items)
     total = counted(questions, asked)
     assert {key: it["bytes_in"] for key, it in total.items()} == {WEB: 2, API: 4, kept: 2}
     questions.has_ended(draining)
@@ -318,8 +316,8 @@ def test_nothing_that_a_worker_said_before_follows_its_last_report(
     worker.is_read_whole = False
     ask_for_report(questions)
     keys = [("frontend", f"f{number}") for number in range(10_000)]
-    worker.answer(*([key, {"bytes_in": 100}] for key in keys))
-    worker.say({"last_report": True}, *([key, {"bytes_in": 105}] for key in keys))
+    worker.answer(*report_items((key, {"bytes_in": 100}) for key in keys))
+    worker.say({"last_report": True}, *report_items((key, {"bytes_in": 105}) for key in keys))
     clock.pump([0] * 1000)
     questions.has_ended(worker)
     assert {it["bytes_in"] for it in questions.past.values()} == {105}
@@ -329,7 +327,7 @@ def test_an_answer_that_is_read_late_is_not_taken_for_a_later_one(clock: Clock, 
     worker = Worker(0, questions)
     worker.is_read_whole = False
     asked = [ask_for_report(questions), ask_for_report(questions, Scope(frontends=("web",), pools=()))]
-    worker.answer(*report(connections_total=1), *([API, {"queue_total": 2}] for _ in range(10_000)))
+    worker.answer(*report(connections_total=1), *report_items(10_000 * [(API, {"queue_total": 2})]))
     worker.answer(*report(connections_total=3))
     clock.pump([0] * 1000)
     assert all(question.called for question in asked)
@@ -363,7 +361,7 @@ def test_one_that_ends_while_its_answer_is_read_has_nothing(clock: Clock, questi
     worker = Worker(0, questions)
     worker.is_read_whole = False
     asked = ask_for_report(questions)
-    worker.answer(*([[WEB, {"bytes_in": 1}]] * 20_000))
+    worker.answer(*report_items(20_000 * [(WEB, {"bytes_in": 1})]))
     questions.has_ended(worker)
     clock.pump([0] * 1000)
     assert given(asked) == [(worker, [])]
