@@ -43,6 +43,9 @@ MAX_STREAMS = 64
 ENDS_WITHIN = 1.0
 """Seconds that connections may take to their end when the balancer ends, and a stream when it is to end."""
 
+BYTES_AT_ONCE = 32 * 1024
+"""Of an answer, that are written together: a piece of it is much less, and each write takes a system call."""
+
 FIXED_HEADERS = {
     "connection": "close",
     "cache-control": "no-store",
@@ -271,6 +274,7 @@ class AnswerWriter:
         self._reactor = reactor
         self._request = request
         self._pieces: Iterator[bytes] = iter(pieces)
+        self._gathered = bytearray()
         self._is_paused = False
         self._is_writing = False
 
@@ -288,20 +292,26 @@ class AnswerWriter:
     def _write(self) -> Generator[None, None, None]:
         """Write until the client does not keep up, or all is written."""
         for piece in self._pieces:
-            if piece:
-                self._request.write(piece)
+            self._gathered += piece
+            if len(self._gathered) >= BYTES_AT_ONCE:
+                self._write_gathered()
             yield
             if self._is_paused:
-                self._is_writing = False
-                return
+                break
         self._is_writing = False
         if not self._is_paused:
+            self._write_gathered()
             self._request.unregisterProducer()
             self._request.finish()
+
+    def _write_gathered(self) -> None:
+        gathered, self._gathered = bytes(self._gathered), bytearray()
+        self._request.write(gathered)
 
     def _has_failed(self, failure: Failure) -> None:
         """Cut the answer short, so that it is not taken for the whole."""
         self._log.failure("an answer of the admin side could not be made", failure)
+        self._write_gathered()
         self.stopProducing()
         self._request.loseConnection()
 

@@ -12,6 +12,7 @@ from tcpbalance.proxy.registry import OpenSession
 _ID = re.compile(r"([0-9a-f]{1,4})\.([0-9a-f]{1,16})\.([0-9a-f]{1,12})")
 
 _ADDRESS_BITS = 64
+_ADDRESS = (1 << _ADDRESS_BITS) - 1
 
 
 @frozen(order=True)
@@ -35,8 +36,12 @@ class SessionId:
         return cls(start << _ADDRESS_BITS | address, worker)
 
     def __str__(self) -> str:
-        start, address = divmod(self.key, 1 << _ADDRESS_BITS)
-        return f"{self.worker:x}.{address:x}.{start:x}"
+        return id_text(self.key, self.worker)
+
+
+def id_text(key: int, worker: int) -> str:
+    """Write a session id; a list has thousands of them."""
+    return f"{worker:x}.{key & _ADDRESS:x}.{key >> _ADDRESS_BITS:x}"
 
 
 def key_of(session: OpenSession) -> int:

@@ -51,7 +51,6 @@ class SessionsQuery:
     :param limit: how many are given at most.
     :param after: the last one of the page before; None for the first page.
     :param parameters: that say all this.
-    :ivar selects: whether not all sessions are asked for.
     """
 
     client: NetworkSet | None = None
@@ -64,13 +63,6 @@ class SessionsQuery:
     limit: int = DEFAULT_LIMIT
     after: SessionId | None = None
     parameters: Mapping[str, str] = field(factory=dict)
-    selects: bool = field(init=False)
-
-    @selects.default
-    def _whether_not_all_are_asked_for(self) -> bool:
-        names = (self.client, self.frontend, self.pool, self.backend)
-        least = (self.min_age, self.min_idle, self.min_bytes)
-        return any(name is not None for name in names) or any(least)
 
     def matches(self, facts: SessionFacts) -> bool:
         """Whether a session is one of those that are asked for."""

@@ -112,7 +112,7 @@ def _without_status(entries: Iterable[Entry]) -> Iterator[Entry]:
         yield key, counters
 
 
-def _sessions(balancer: Balancer, question: Question) -> Generator[None, None, list[ListedSession]]:
+def _sessions(balancer: Balancer, question: Question) -> Generator[None, None, Iterator[ListedSession]]:
     return list_sessions(balancer.registries, read_sessions_query(question["query"]))
 
 
