@@ -416,6 +416,11 @@ class Balancer(MultiService):
         """By the name of their frontend, what knows the clients that are banned."""
         return {name: service.admission for name, service in self._served.frontends.items()}
 
+    def others_wait(self) -> bool | None:
+        """Whether a connection has something to do in the reactor's next turn; None where that is not
+        known."""
+        return self._shared.data_path.others_wait()
+
     def waits_for(self, name: str) -> list[str]:
         """Give the reasons for which the clients of a frontend have to wait until they are accepted."""
         service = self._served.frontends[name]

@@ -24,6 +24,7 @@ from tcpbalance.config.pieces import KnownTables
 from tcpbalance.config_reader import read_config
 from tcpbalance.config_reloader import ConfigReloader, read_settled
 from tcpbalance.control.controls import Controls
+from tcpbalance.control.in_pieces import give_way_to
 from tcpbalance.control.process_controls import ProcessControls
 from tcpbalance.environment import Environment
 from tcpbalance.errors import TcpbalanceError
@@ -104,6 +105,7 @@ def _alone(
         reactor, path, balancer, in_thread(reactor), lambda again: read_settled(again, known)
     )
     service = daemon(reactor, balancer, environment, reloader, inherited.remove_files)
+    give_way_to(reactor, balancer.others_wait)
     _add_admin(service, reactor, config, environment, lambda: ProcessControls(reactor, balancer, reloader))
     if identity is not None:
         identity.become()

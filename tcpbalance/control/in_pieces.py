@@ -1,25 +1,45 @@
-"""Work of the admin side in pieces, between which the reactor serves others."""
+"""Work of the admin side in pieces, between which the reactor serves others.
+
+Where it is known whether others wait, as on the native data path, such work gives way as soon as they do, and
+leaves the processor to them for a while. Where it is not known, it goes on for some time in each turn.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakMethod
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-MIN_WORK_IN_A_TURN = 0.0003
-"""Seconds for which pieces are worked off in one turn of the reactor, all such work together; and for which
-one work goes on before another one's turn comes."""
+LOOKS_EVERY = 0.00005
+"""Seconds for which one work goes on before another one's turn comes, and it is looked whether others wait:
+so long they wait for it at most."""
+
+PAUSES_FOR = 0.001
+"""Seconds for which work pauses where others wait: a short connection has several events in that time."""
+
+GIVES_WAY_FOR = 0.002
+"""Seconds for which work gives way to others that wait all the time."""
+
+SHARE = 0.25
+"""Of the time since it has last worked, for which work goes on after that, even though others wait."""
+
+WORK_IN_A_TURN = 0.0003
+"""Seconds for which work goes on in one turn of the reactor where it is not known whether others wait."""
 
 MAX_WORK_IN_A_TURN = 0.001
-"""Seconds for which that is done where others have taken as long in their turn. An operator of a busy
-balancer would wait too long for an answer otherwise; and the others wait no more than twice as long."""
+"""Seconds for which it goes on in any case: where it is not known, as long as others have taken in their
+turn. An operator of a busy balancer would wait too long for an answer otherwise; and the others wait no more
+than twice as long."""
 
 T = TypeVar("T")
+
+OthersWait = Callable[[], bool | None]
+"""Whether others wait for their turn; None where that is not known."""
 
 
 class _Work:
@@ -48,42 +68,72 @@ class _Work:
 
 
 class _WorkInTurns:
-    """All such work of one reactor."""
+    """All such work of one reactor.
+
+    :ivar look: gives what says whether others wait, or None.
+    """
 
     def __init__(self) -> None:
+        self.look: Callable[[], OthersWait | None] = lambda: None
         self._waiting: deque[_Work] = deque()
         self._is_working = False
         self._ended = 0.0
 
     def add(self, reactor: Any, work: _Work) -> None:
-        """Begin with a work at once, where there is no other one."""
+        """Begin with a work at once, where there is no other one, and others do not wait."""
         self._waiting.append(work)
         if len(self._waiting) == 1 and not self._is_working:
-            self._go_on(reactor, MIN_WORK_IN_A_TURN)
+            self._ended = time.perf_counter()
+            self._take_turn(reactor)
 
     def _take_turn(self, reactor: Any) -> None:
-        others = time.perf_counter() - self._ended
-        self._go_on(reactor, min(max(others, MIN_WORK_IN_A_TURN), MAX_WORK_IN_A_TURN))
-
-    def _go_on(self, reactor: Any, seconds: float) -> None:
-        self._is_working = True
         now = time.perf_counter()
-        until = now + seconds
-        while self._waiting and now < until:
+        paused = now - self._ended
+        others_wait = self._others_wait()
+        if others_wait is None:
+            self._work(now + min(max(paused, WORK_IN_A_TURN), MAX_WORK_IN_A_TURN))
+        elif not others_wait:
+            others_wait = self._work_until_others_wait(now + MAX_WORK_IN_A_TURN)
+        elif paused >= GIVES_WAY_FOR:
+            self._work(now + min(paused * SHARE, MAX_WORK_IN_A_TURN))
+        if self._waiting:
+            reactor.callLater(PAUSES_FOR if others_wait else 0, self._take_turn, reactor)
+
+    def _others_wait(self) -> bool | None:
+        others_wait = self.look()
+        return None if others_wait is None else others_wait()
+
+    def _work_until_others_wait(self, until: float) -> bool | None:
+        """Work for some time at most; give whether others wait."""
+        others_wait: bool | None = False
+        while not others_wait and self._waiting and (now := time.perf_counter()) < until:
+            self._work(min(until, now + LOOKS_EVERY))
+            others_wait = self._others_wait()
+        return others_wait
+
+    def _work(self, until: float) -> None:
+        """Work for some time, on each in its turn."""
+        self._is_working = True
+        while self._waiting and (now := time.perf_counter()) < until:
             work = self._waiting.popleft()
-            outcome = work.go_on(min(until, now + MIN_WORK_IN_A_TURN))
+            outcome = work.go_on(min(until, now + LOOKS_EVERY))
             if outcome is None:
                 self._waiting.append(work)
             else:
                 work.done.callback(outcome[0] if isinstance(outcome, tuple) else outcome)
-            now = time.perf_counter()
         self._is_working = False
-        self._ended = now
-        if self._waiting:
-            reactor.callLater(0, self._take_turn, reactor)
+        self._ended = time.perf_counter()
 
 
 _of_reactors: WeakKeyDictionary[Any, _WorkInTurns] = WeakKeyDictionary()
+
+
+def give_way_to(reactor: Any, others_wait: OthersWait) -> None:
+    """Have all such work of a reactor give way.
+
+    :param others_wait: a method, whose object is not kept for this; see above.
+    """
+    _of_reactors.setdefault(reactor, _WorkInTurns()).look = WeakMethod(others_wait)
 
 
 def in_pieces(reactor: Any, pieces: Generator[None, None, T]) -> Deferred[T]:

@@ -89,6 +89,10 @@ class DataPath(Protocol):
         it."""
         ...
 
+    def others_wait(self) -> bool | None:
+        """Whether a socket has something to do in the next turn; None where that is not known."""
+        ...
+
 
 class TwistedDataPath:
     """Twisted's own transports.
@@ -138,6 +142,10 @@ class TwistedDataPath:
         """See ``DataPath``."""
         transport.connectionLost(failure)
 
+    def others_wait(self) -> bool | None:
+        """See ``DataPath``."""
+        return None
+
 
 class NativeDataPath:
     """Socket transports on a poller.
@@ -184,6 +192,10 @@ class NativeDataPath:
     def fail(self, transport: SocketTransport, failure: Failure) -> None:
         """See ``DataPath``."""
         transport.on_failure(failure)
+
+    def others_wait(self) -> bool | None:
+        """See ``DataPath``."""
+        return self.poller.others_wait
 
     def in_flight(self, sock: SocketType) -> int:
         """Count the bytes that wait in the kernel for the peer of a socket to acknowledge them."""

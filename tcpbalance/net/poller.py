@@ -140,11 +140,14 @@ class Poller:
         # constant time once others before that have been removed.
         self._ends: OrderedDict[int, int] = OrderedDict()
         self._next_turn: IDelayedCall | None = None
+        self._look: select.poll | None = None
 
     def open(self) -> None:
         """Begin; calling it again does nothing. Not before a daemon has forked: an epoll is shared then."""
         if self._poller is None:
             self._poller = self._make_poller()
+            self._look = select.poll()
+            self._look.register(self._poller.fileno(), select.POLLIN)
             self._reactor.addReader(self)
 
     def close(self) -> None:
@@ -153,7 +156,7 @@ class Poller:
             return
         self._reactor.removeReader(self)
         self._poller.close()
-        self._poller = None
+        self._poller = self._look = None
         self._handlers.clear()
         self._new_handlers.clear()
         self._again.clear()
@@ -212,6 +215,14 @@ class Poller:
             return
         self._again.append((handler, call))
         self._come_back()
+
+    @property
+    def others_wait(self) -> bool:
+        """Whether a handler has something to do: it is called in the next turn."""
+        if self._again or self._ends:
+            return True
+        # The epoll itself can be polled, which collects nothing.
+        return self._look is not None and bool(self._look.poll(0))
 
     def doRead(self) -> None:
         """The reactor's call: one turn, in rounds of events, with the call of one handler that had work left

@@ -15,7 +15,15 @@ from tcpbalance.balancer import Balancer
 from tcpbalance.control.affinity import forget_affinity, read_what_to_forget
 from tcpbalance.control.explain import explain, read_explain_query
 from tcpbalance.control.in_pieces import at_once, in_pieces
-from tcpbalance.control.report import EVERYTHING, OF_STATUS, Entry, Scope, process_entry, report_items, report_of
+from tcpbalance.control.report import (
+    EVERYTHING,
+    OF_STATUS,
+    Entry,
+    Scope,
+    process_entry,
+    report_items,
+    report_of,
+)
 from tcpbalance.control.session_id import SessionId
 from tcpbalance.control.sessions import (
     ListedSession,

@@ -22,6 +22,7 @@ from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.admission.limits import limits_clients
 from tcpbalance.balancer import Balancer
 from tcpbalance.collector import spare_the_collector
+from tcpbalance.control.in_pieces import give_way_to
 from tcpbalance.environment import PassedDescriptor
 from tcpbalance.errors import TcpbalanceError
 from tcpbalance.logs.dropped_lines import DropReporter
@@ -193,6 +194,7 @@ class Worker:
     def _make_shared_states(self, balancer: Balancer) -> Sequence[WorkerSharedState]:
         """Make what this worker has in common with the others."""
         self._clients = ClientsOfPlace(lambda: limited_clients(balancer), self._say, self._reactor)
+        give_way_to(self._reactor, balancer.others_wait)
         self._answers = WorkerAnswers(self._reactor, balancer, self._channel.send)
         shared_states: list[WorkerSharedState] = [
             self._clients,
