@@ -81,6 +81,8 @@ _CODINGS = [
     b"\xa0chunked",
     b"chunk\xe4d",
     b"chunked gzip",
+    b"g zip, chunked",
+    b"gzip;q=1, chunked",
 ]
 
 _TWO_CODINGS = [b"gzip, chunked", b"deflate,chunked", b"identity, chunked", b"gzip, br, chunked"]
@@ -314,6 +316,7 @@ AMBIGUOUS: list[BadCase] = [
                 b"GET / HTTP/1.1 HTTP/1.1",
                 b"G=T / HTTP/1.1",
                 b"G\x00T / HTTP/1.1",
+                b"G\x16T / HTTP/1.1",
                 b"G\xe4T / HTTP/1.1",
                 b"GET /\x00 HTTP/1.1",
                 b"GET /\x7f HTTP/1.1",
@@ -467,7 +470,7 @@ TAKEN: list[tuple[bytes, bytes, bytes]] = [
     (CHUNKED + b"00000003\r\nabc\r\n0000\r\n\r\n", b"/", b"abc"),
     (CHUNKED + b'3;a="b;c"\r\nabc\r\nB;x\r\n0123456789a\r\n0;y\r\n\r\n', b"/", b"abc0123456789a"),
     (CHUNKED + b"3\r\n\r\n0\r\n0\r\nX: y\r\nZ:\r\n\r\n", b"/", b"\r\n0"),
-    (CHUNKED + b"3;" + b"a" * 1024 + b"\r\nabc\r\n0\r\n\r\n", b"/", b"abc"),
+    (CHUNKED + (b"3;" + b"a" * 1024 + b"\r\nabc\r\n") * 2 + b"0\r\n\r\n", b"/", b"abcabc"),
     (_fields(b"Expect: 100-Continue", b"Content-Length: 3", end=b"abc"), b"/", b"abc"),
     (_fields(b"X-Content-Length: 9", b"Content-Length-X: 9", end=b""), b"/", b""),
     (_fields(*[b"X: y"] * 99, end=b""), b"/", b""),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tcpbalance.errors import SettingError
 from tcpbalance.wire.http.cookie import CookieReader, set_cookie
@@ -119,6 +121,21 @@ def test_a_cookie_is_written() -> None:
 def test_what_is_no_cookie(name: bytes, value: bytes, path: bytes) -> None:
     with pytest.raises(SettingError):
         set_cookie(name, value, path=path)
+
+
+NAMES = st.text("!#$%&'*+-.^_`|~09azAZ", min_size=1, max_size=8).map(str.encode)
+COOKIES = st.lists(st.tuples(NAMES, st.text("!#+-.:<=>@[]^_~09azAZ", max_size=8).map(str.encode)), max_size=5)
+
+
+@given(COOKIES, COOKIES, NAMES)
+def test_any_cookie(one: list[tuple[bytes, bytes]], other: list[tuple[bytes, bytes]], name: bytes) -> None:
+    lines = [b"Cookie: " + b"; ".join(b"%b=%b" % cookie for cookie in cookies) for cookies in (one, other)]
+    cookies = dict(reversed(one + other))
+    for sought in {name, *cookies}:
+        assert CookieReader(sought).read(request(*lines)) == cookies.get(sought)
+    for sought, value in cookies.items():
+        line = set_cookie(sought, value, secure=True)
+        assert line.split(b"; ")[0] == b"Set-Cookie: %b=%b" % (sought, value)
 
 
 def test_what_is_no_name_of_a_cookie() -> None:

@@ -14,6 +14,7 @@ from tcpbalance.wire.http.forwarded import (
     through_forwarded,
     through_x_forwarded,
 )
+from tcpbalance.wire.http.grammar import last_members
 
 PEER = ForwardedClient(b"http", 80, ("10.0.0.1",))
 
@@ -52,6 +53,12 @@ def test_hops_are_bounded() -> None:
     assert through_x_forwarded({b"x-forwarded-for": [chain]}, PEER, trusted).hops == (
         "10.0.0.2",
     ) * MAX_HOPS + ("10.0.0.1",)
+
+
+def test_of_a_long_list_the_last_members_count() -> None:
+    assert last_members([b",".join(b"%d" % number for number in range(150))]) == [
+        b"%d" % n for n in range(50, 150)
+    ]
 
 
 def test_elements_are_bounded() -> None:

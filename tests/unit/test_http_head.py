@@ -9,7 +9,7 @@ import pytest
 from support.work import work
 from tcpbalance.wire.http.diagnose import HeadLimits
 from tcpbalance.wire.http.errors import BadRequest, BadResponse, Cause
-from tcpbalance.wire.http.head import RequestHead, RequestReader, ResponseReader
+from tcpbalance.wire.http.head import RequestHead, RequestReader, ResponseReader, _match_request
 
 HEAD = (
     b"GET /a?b HTTP/1.1\r\nHost: a.example\r\nAccept:*/*  \r\nconnection: Close, X-Hop, b a d\r\n"
@@ -136,6 +136,10 @@ def test_limits_of_a_request() -> None:
         with pytest.raises(BadRequest) as caught:
             read(head, limits)
         assert (caught.value.status, caught.value.cause) == (431, Cause.HEAD_TOO_LARGE)
+    endless = RequestReader(HeadLimits(len(head)))
+    assert endless.read(head[:-2] + b"x") is None
+    with pytest.raises(BadRequest, match="does not end within 39 bytes"):
+        endless.read(head[:-2] + b"xy")
     with pytest.raises(BadRequest) as caught:
         read(b"GET /" + b"a" * 20 + b" HTTP/1.1\r\n\r\n", HeadLimits(40))
     assert (caught.value.status, caught.value.cause) == (414, Cause.TARGET_TOO_LONG)
@@ -181,8 +185,19 @@ def long_target(size: int) -> bytes:
 
 
 @pytest.mark.parametrize("make", [many_fields, one_field, long_target])
-def test_a_head_byte_by_byte_costs_the_same_for_each_byte(make: Callable[[int], bytes]) -> None:
+def test_a_head_byte_by_byte_costs_the_same_for_each_byte(
+    make: Callable[[int], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    matched: list[int] = []
+
+    def match(data: bytes, start: int, stop: int) -> object:
+        matched.append(len(data))
+        return _match_request(data, start, stop)
+
+    monkeypatch.setattr("tcpbalance.wire.http.head._match_request", match)
     short, long = make(1024), make(8192)
     assert drip(long) <= 4 * len(long)
+    # The expression is tried on the first bytes, and would be once more on the whole head.
+    assert sum(matched) <= 20
     cost = [work(lambda data=data: drip(data)) / len(data) for data in (short, long)]  # type: ignore[misc]
     assert cost[1] <= 1.1 * cost[0]
