@@ -120,7 +120,8 @@ class Bans:
 
     def take(self) -> Content | None:
         """Give some of them as a message, and keep them no longer; None where there are none."""
-        for group, bans in self._of.items():
+        for group in self._groups():
+            bans = self._of[group]
             taken = [bans.popitem(last=False) for _ in range(min(len(bans), BANS_A_MESSAGE))]
             if not bans:
                 del self._of[group]
@@ -129,7 +130,11 @@ class Bans:
 
     def keys(self) -> dict[_Group, Iterator[bytes]]:
         """Give what is banned now, by frontend and kind; what was banned last comes first."""
-        return {group: reversed(list(bans)) for group, bans in self._of.items()}
+        return {group: reversed(list(self._of[group])) for group in self._groups()}
+
+    def _groups(self) -> list[_Group]:
+        """Give the frontends and kinds that there are; bans by operators do not wait for a flood."""
+        return sorted(self._of, key=lambda group: not group[1])
 
     def of(self, group: _Group, keys: Iterable[bytes], now: float) -> Content | None:
         """Give some bans of a frontend and kind as a message, and forget those that are over; None where

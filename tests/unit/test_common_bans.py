@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from support.fleet import Fleet
 from tcpbalance import Config
+from tcpbalance.admission.banned_networks import network_key
 from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.admission.refusal import Refusal
 from tcpbalance.config.admission import LimitsConfig
@@ -177,6 +178,21 @@ def test_a_new_worker_gets_many_bans_one_message_after_the_other() -> None:
     fleet.run()
     admission = control(fleet, 2)
     assert all(admission.admit(number.to_bytes(4)) is Refusal.BANNED for number in range(3 * BANS_A_MESSAGE))
+    fleet.stop()
+
+
+def test_bans_by_operators_are_sent_first() -> None:
+    fleet = Fleet(a_config())
+    for number in range(2 * BANS_A_MESSAGE):
+        fleet.bans._bans.add("web", number.to_bytes(4), 1e6)
+    banned = network_key(ANNE, 32)
+    fleet.bans.ban_for("web", banned, 60.0)
+    late = fleet.begin(1)
+    (first,) = [message for message in late.inbox if "bans" in message]
+    assert [client for client, _ in first["clients"]] == [banned.hex()]
+    fleet.workers.append(late)
+    fleet.run()
+    assert is_banned(fleet, ANNE) == [True] * 3
     fleet.stop()
 
 
