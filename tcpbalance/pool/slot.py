@@ -80,6 +80,13 @@ class Slot:
         ):
             self._sticky_entry = observers.affinity.opened(self._client, backend)
 
+    def reused(self) -> None:
+        """A connection that was open already serves the client, which belongs to this backend from now on."""
+        affinity, backend, client = self._observers.affinity, self.backend, self._client
+        backend.stats.reused_connections += 1
+        if affinity is not None and client is not None and not backend.removed:
+            self._sticky_entry = affinity.opened(client, backend)
+
     def took(self, seconds: float, noticeable: float) -> None:
         """Learn how long the network and the backend took to connect, our own loop aside.
 

@@ -28,7 +28,7 @@ GIVEN_UP = "given up"
 
 
 class Caller(PeerOwner, typing.Protocol):
-    """The session that a backend is dialled for."""
+    """What a backend is dialled for."""
 
     def attempt_begins(self) -> None:
         """A backend is about to be tried, by the settings that the pool has now."""
@@ -36,10 +36,6 @@ class Caller(PeerOwner, typing.Protocol):
 
     def backend_connected(self, side: Peer) -> None:
         """The backend has accepted."""
-        ...
-
-    def backend_sent(self, data: bytes) -> None:
-        """Bytes came from the backend."""
         ...
 
     def queued(self) -> None:
@@ -51,12 +47,20 @@ class Caller(PeerOwner, typing.Protocol):
         ...
 
 
+class StreamCaller(Caller, typing.Protocol):
+    """The session that a backend is dialled for."""
+
+    def backend_sent(self, data: bytes) -> None:
+        """Bytes came from the backend."""
+        ...
+
+
 class BackendConnection(Peer):
     """The backend's side of a session."""
 
-    session: Caller
+    session: StreamCaller
 
-    def __init__(self, session: Caller) -> None:
+    def __init__(self, session: StreamCaller) -> None:
         self.session = session
 
     def connectionMade(self) -> None:
@@ -294,7 +298,7 @@ class Dialler:
 
     def buildProtocol(self, addr: Any) -> Peer:
         """The backend has accepted: its slot is the session's until ``end``."""
-        return BackendConnection(self._accepted())
+        return BackendConnection(self._accepted())  # type: ignore[arg-type]  # a session, where not overridden
 
     def _accepted(self) -> Caller:
         """The attempt has succeeded: take note, and give what it was made for."""

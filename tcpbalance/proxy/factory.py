@@ -69,7 +69,7 @@ class FrontendFactory(Factory):
     :param shared_limit: the sessions of all processes that serve the frontend, where there are several.
     :param debug: the clients whose sessions are logged step by step; None for none.
     :cvar connection_kind: the side of a client.
-    :ivar context: what the next sessions begin with; may be replaced.
+    :ivar context: what the next sessions begin with; may be replaced, see ``serve_by``.
     :ivar registry: the open sessions.
     :ivar stats: counters of what has happened to the clients.
     :raises SettingError: for neither a pool nor routes to one, or a deny file with mistakes.
@@ -152,7 +152,7 @@ class FrontendFactory(Factory):
         admission: AdmissionControl | None,
         connector: Connector,
     ) -> SessionContext:
-        """Make what sessions begin with that serve by other settings; to be put into ``context``.
+        """Make what sessions begin with that serve by other settings; see ``serve_by``.
 
         For the parameters see above. What is not given, and what still holds, stays as it is.
 
@@ -189,6 +189,10 @@ class FrontendFactory(Factory):
             self.context = attrs.evolve(self.context, admission=logged)
             if before is not None:
                 before.flush_logs()
+
+    def serve_by(self, context: SessionContext) -> None:
+        """Have the next sessions begin by what was prepared."""
+        self.context = context
 
     def startFactory(self) -> None:
         """Twisted's call: clients are accepted."""

@@ -34,8 +34,12 @@ class PrereadSession(typing.Protocol):
     :ivar admitted: the address that admission control has admitted; None before that, and without one.
     """
 
-    client: Peer
     admitted: ClientAddress | None
+
+    @property
+    def client(self) -> Peer:
+        """Its side, connected."""
+        ...
 
     @property
     def ending(self) -> bool:

@@ -272,6 +272,11 @@ class SessionRegistry:
         if reason in self._warnings:
             self._warnings[reason].note(reason, request.cause)
 
+    def replace(self, session: OpenSession, successor: OpenSession) -> None:
+        """Have another session go on with the connection of one."""
+        self.sessions.discard(session)
+        self.sessions.add(successor)
+
     def forget(self, session: OpenSession) -> None:
         """Take out a session that has not ended: another process goes on with it, and counts it."""
         sessions = self.sessions

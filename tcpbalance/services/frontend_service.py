@@ -15,6 +15,8 @@ from twisted.python.failure import Failure
 
 from tcpbalance.admission.access import Access
 from tcpbalance.admission.control import AdmissionControl
+from tcpbalance.errors import SettingError
+from tcpbalance.http.factory import HttpFrontendFactory
 from tcpbalance.net.binding import ListenError
 from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.proxy.context import SessionContext
@@ -43,6 +45,13 @@ def _try_dial_options(frontend: Frontend) -> None:
     """
     with socket() as scratch:
         SocketOptions.of(frontend.socket).prepare_dial(scratch, scratch.family)
+
+
+def _factory_of(frontend: Frontend) -> Callable[..., FrontendFactory]:
+    """Give what makes the factory of a frontend."""
+    if frontend.http is None or frontend.routes is None:
+        return FrontendFactory
+    return partial(HttpFrontendFactory, http=frontend.http, routes=frontend.routes)
 
 
 class FrontendService(SteppedService):
@@ -86,7 +95,7 @@ class FrontendService(SteppedService):
         self._connector = shared.connector_with(SocketOptions.of(frontend.socket))
         self.opened: Deferred[None] = succeed(None)
         self._admission = FrontendAdmission(shared, frontend, lists, self._admit)
-        self.factory = FrontendFactory(
+        self.factory = _factory_of(frontend)(
             shared.reactor,
             frontend.pool,
             name=frontend.name,
@@ -235,10 +244,13 @@ class FrontendService(SteppedService):
         :param pools: the services of its pools.
         :param spare: sockets that frontends are about to close.
         :param lists: what has been made of its ``access`` already, where that is another; None to make it.
+        :raises SettingError: it serves requests, and did not before, or the other way round.
         :raises ListenError: a new address cannot be had, or the system refuses a socket option, or the mode
             or owner of a unix socket; nothing has changed then.
         :raises DenyFileError: the deny file has mistakes.
         """
+        if (frontend.http is None) is not (self.frontend.http is None):
+            raise SettingError(f"frontend {frontend.name}: http needs a restart")
         control = self._admission.prepare_change(frontend, lists)
         with naming(self.frontend), ExitStack() as undo:
             if frontend.socket != self.frontend.socket:
@@ -279,11 +291,13 @@ class FrontendService(SteppedService):
             self._admission.in_force,
             self._connector,
         )
+        if isinstance(factory, HttpFrontendFactory):
+            context = factory.prepare_http(context, frontend.http, frontend.routes)
         factory.registry.limit(frontend.limits.connections, context.dry_run)
         self._when_known(lambda: self._serve_by(context))
 
     def _serve_by(self, context: SessionContext) -> None:
-        self.factory.context = context
+        self.factory.serve_by(context)
         self._admit()  # Bans may have come, or ended, while the pools were waited for.
         if self.opened.called:
             self.listening.open_new()

@@ -1,0 +1,83 @@
+"""Reaches a backend for a request: by a connection that waits for one, or by dialling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+from tcpbalance.http.idle import IdleConnections
+from tcpbalance.http.upstream import BackendHttpConnection, RequestCaller
+from tcpbalance.net.connecting import Connector
+from tcpbalance.pool.backend import Backend
+from tcpbalance.pool.pool import Pool
+from tcpbalance.pool.slot import Slot
+from tcpbalance.proxy.dialler import Dialler
+from tcpbalance.proxy.peer import Peer
+
+
+class HttpDialler(Dialler):
+    """A ``Dialler`` that takes an idle connection of the chosen backend before it dials one.
+
+    For the parameters not named here see there.
+
+    :param idle: connections that wait.
+    :param max_idle: seconds that one may have waited.
+    """
+
+    __slots__ = ("_idle", "_max_idle")
+
+    def __init__(
+        self,
+        pool: Pool,
+        connector: Connector,
+        client: bytes | None,
+        clock: Callable[[], float],
+        caller: RequestCaller,
+        *,
+        idle: IdleConnections,
+        max_idle: float,
+    ) -> None:
+        super().__init__(pool, connector, client, clock, caller)
+        self._idle: IdleConnections | None = idle
+        self._max_idle = max_idle
+
+    def begin(self, slot: Slot | None, choices: Generator[Backend, None, None] | None) -> None:
+        """Begin with what ``Selection.choose`` has given.
+
+        :param slot: of the choice, for which no connection waits; None where there was none.
+        :param choices: what may be tried after it; None for what the pool yields after it.
+        """
+        self.resume(slot, choices, self._clock())
+        if slot is None:
+            self.go_on()
+        else:
+            self._begin_attempt(slot.backend)
+
+    def dial_anew(self, slot: Slot) -> None:
+        """Open a connection to the backend of a slot, because one that was open has turned out not to be.
+
+        From now on none is taken that waits: it may be as old.
+        """
+        self._idle = self.connect_time = None
+        if self.slot is None:
+            self.resume(slot, None, self._clock())
+        self._begin_attempt(slot.backend)
+
+    def _begin_attempt(self, backend: Backend) -> None:
+        """See ``Dialler``."""
+        connection = None if self._idle is None else self._idle.take(backend, self._max_idle)
+        if connection is None:
+            super()._begin_attempt(backend)
+            return
+        assert self.slot is not None
+        assert self._caller is not None
+        self.slot.reused()
+        self.connected(0.0)
+        self._caller.backend_connected(connection)
+
+    def buildProtocol(self, addr: Any) -> Peer:
+        """See ``Dialler``."""
+        caller: Any = self._accepted()
+        assert self.slot is not None
+        pool = self.pool
+        return BackendHttpConnection(caller, self.slot.backend, pool.tls, pool.http.response_head_size)

@@ -1,0 +1,108 @@
+"""The factory of the client's side in mode "http"."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, cast
+
+import attrs
+
+from tcpbalance.http.answers import DateClock
+from tcpbalance.http.client import HttpClientConnection
+from tcpbalance.http.context import HttpContext
+from tcpbalance.http.idle import IdleConnections
+from tcpbalance.http.routes import Routes
+from tcpbalance.http.session import HttpSession
+from tcpbalance.http.settings import HttpSettings
+from tcpbalance.net.addresses import ClientAddress
+from tcpbalance.pool.pool import Pool
+from tcpbalance.proxy.client import ClientConnection
+from tcpbalance.proxy.context import SessionContext
+from tcpbalance.proxy.factory import FrontendFactory
+from tcpbalance.proxy.reasons import EndReason
+from tcpbalance.reactor import Reactor
+
+
+class HttpFrontendFactory(FrontendFactory):
+    """Serves the requests of clients, each from a pool.
+
+    For the parameters not named here see ``FrontendFactory``.
+
+    :param pool: for requests that no route takes; None where there is no answer for them.
+    :param http: what holds for requests.
+    :param routes: which of them go where.
+    """
+
+    connection_kind = HttpClientConnection
+    context: HttpContext
+
+    def __init__(
+        self, reactor: Reactor, pool: Pool | None, *, http: HttpSettings, routes: Routes, **others: Any
+    ) -> None:
+        self._http, self._routes = http, routes
+        self._idle: dict[Pool, IdleConnections] = {}
+        super().__init__(reactor, pool, **others)
+
+    def _make_context(self, **fields: Any) -> SessionContext:
+        """See ``FrontendFactory``."""
+        return HttpContext(
+            **fields,
+            http=self._http,
+            routes=self._routes,
+            current=lambda: self.context,
+            idle_connections=self._idle_connections,
+            next_turn=partial(self._timer.callLater, 0),
+            date=DateClock(fields["wall_clock"]),
+        )
+
+    def prepare_http(
+        self, context: SessionContext, http: HttpSettings | None, routes: Routes | None
+    ) -> SessionContext:
+        """Make what requests begin by that are served by other settings.
+
+        :param context: of ``prepare_context``.
+        """
+        assert http is not None
+        assert routes is not None
+        return attrs.evolve(cast(HttpContext, context), http=http, routes=routes)
+
+    def serve_by(self, context: SessionContext) -> None:
+        """See ``FrontendFactory``."""
+        before = self.context
+        super().serve_by(context)
+        pools = set(context.pools)
+        is_same = context.connector is before.connector
+        for pool in [pool for pool in self._idle if not (is_same and pool in pools)]:
+            self._idle.pop(pool).close()
+
+    def _kind(self, context: SessionContext, client: ClientAddress) -> type[ClientConnection]:
+        """See ``FrontendFactory``."""
+        return HttpClientConnection
+
+    def _idle_connections(self, pool: Pool) -> IdleConnections:
+        """Give the connections to the backends of a pool that wait for requests."""
+        idle = self._idle.get(pool)
+        if idle is None:
+            context = self.context
+            idle = self._idle[pool] = IdleConnections(pool, context.wheel, context.clock)
+        return idle
+
+    def stopFactory(self) -> None:
+        """Twisted's call: no more clients are accepted. Those that wait between two requests are closed, the
+        others with their next answer."""
+        super().stopFactory()
+        sessions = cast(set[HttpSession], self.registry.sessions)
+        self.registry.end([session for session in sessions if session.is_idle], EndReason.SHUTDOWN)
+        if not sessions:
+            self._close_idle_connections()
+
+    def _on_idle(self) -> None:
+        """See ``FrontendFactory``."""
+        super()._on_idle()
+        if self.registry.closed:
+            self._close_idle_connections()
+
+    def _close_idle_connections(self) -> None:
+        while self._idle:
+            _, idle = self._idle.popitem()
+            idle.close()

@@ -1,0 +1,112 @@
+"""Heads as they go on to backends and clients, by what a route and its frontend say of fields."""
+
+from __future__ import annotations
+
+import re
+
+from tcpbalance.http.responses import passed_framing
+from tcpbalance.http.routes import Route
+from tcpbalance.http.settings import HttpSettings
+from tcpbalance.pool.backend import Backend
+from tcpbalance.wire.http.forwarded import ForwardedClient, ForwardedWriter
+from tcpbalance.wire.http.framing import NO_BODY, Framing
+from tcpbalance.wire.http.head import RequestHead, ResponseHead
+from tcpbalance.wire.http.rewrite import FieldEdits, RequestRewriter, ResponseRewriter
+from tcpbalance.wire.http.target import RequestTarget, without_prefix
+
+_server_lines = re.compile(rb"\n(?i:server):[^\n]*+").sub
+_request_id_lines = re.compile(rb"\n(?i:x-request-id):[^\n]*+").sub
+
+
+class _EditsWithoutServer(FieldEdits):
+    """The edits of a route, for a frontend that does not show what the backends run."""
+
+    __slots__ = ("_edits",)
+
+    def __init__(self, edits: FieldEdits) -> None:
+        super().__init__()
+        self._edits = edits
+
+    def apply(self, lines: bytes) -> bytes:
+        """See ``FieldEdits``."""
+        return self._edits.apply(_server_lines(b"", lines))
+
+
+class RouteHeads:
+    """Writes the heads of all requests and responses that take one route.
+
+    :param route: the route.
+    :param settings: of its frontend.
+    """
+
+    __slots__ = ("_prefix", "_request", "_response")
+
+    def __init__(self, route: Route, settings: HttpSettings) -> None:
+        self._prefix = route.strip_prefix
+        edits = route.response_headers
+        if settings.server_header == "remove":
+            edits = _EditsWithoutServer(edits)
+        send = [field for field in settings.send if field != "x-request-id"]
+        self._request = RequestRewriter(ForwardedWriter(send), route.request_headers)
+        self._response = ResponseRewriter(edits)
+
+    def request(
+        self,
+        head: RequestHead,
+        target: RequestTarget,
+        framing: Framing,
+        client: ForwardedClient,
+        backend: Backend,
+        *,
+        host: str,
+        request_id: bytes | None,
+        upgrade: bytes,
+    ) -> bytes:
+        """Write the head that a backend gets.
+
+        :param host: ``"client"``, ``"backend"``, or the host that is asked for.
+        :param request_id: to be sent in the place of what the client calls it; None for what there is.
+        :param upgrade: protocols that the backend may change to.
+        """
+        sent_host: bytes | None = None
+        if host != "client":
+            sent_host = (str(backend.address) if host == "backend" else host).encode("ascii")
+        elif target.authority is None:
+            # HTTP/1.0 has no host, and HTTP/1.1 always one.
+            sent_host = str(backend.address).encode("ascii")
+        data = self._request.write(
+            head,
+            target,
+            framing,
+            client,
+            host=sent_host,
+            upstream=without_prefix(target, self._prefix) if self._prefix else None,
+            upgrade=upgrade,
+        )
+        if request_id is None:
+            return data
+        return b"%bX-Request-Id: %b\r\n\r\n" % (_request_id_lines(b"", data[:-2]), request_id)
+
+    def response(
+        self, head: ResponseHead, framing: Framing, version: bytes, keep_alive: bool, date: bytes
+    ) -> bytes:
+        """Write the head that a client gets.
+
+        :param framing: of what the backend sends.
+        :param version: of the request.
+        :param keep_alive: whether the client's connection stays open after this.
+        :param date: for a response without one.
+        """
+        return self._response.write(
+            head, passed_framing(framing, version), version=version, keep_alive=keep_alive, date=date
+        )
+
+    def switch(self, head: ResponseHead, protocol: bytes) -> bytes:
+        """Write the head of a response with which the connection changes to another protocol."""
+        return self._response.write(
+            head, NO_BODY, version=b"1.1", keep_alive=True, date=b"", upgrade=protocol
+        )
+
+    def interim(self, head: ResponseHead) -> bytes:
+        """Write the head of a 1xx response."""
+        return self._response.write(head, NO_BODY, version=b"1.1", keep_alive=True, date=b"")

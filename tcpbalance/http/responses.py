@@ -1,0 +1,37 @@
+"""The body of a response, as it goes on to a client."""
+
+from __future__ import annotations
+
+from tcpbalance.errors import Fault
+from tcpbalance.http.bodies import ChunkedBody, EndlessBody, LengthBody, PassedBody
+from tcpbalance.wire.http.framing import CHUNKED, UNTIL_CLOSE, Body, Framing
+from tcpbalance.wire.http.head import ResponseHead
+
+
+def passed_framing(framing: Framing, version: bytes) -> Framing:
+    """Give how a body is framed for a client: where its length is not known, in chunks, which HTTP/1.0 lacks.
+
+    :param framing: of the response.
+    :param version: of the request.
+    """
+    if framing is CHUNKED or framing is UNTIL_CLOSE:
+        return UNTIL_CLOSE if version == b"1.0" else CHUNKED
+    return framing
+
+
+def is_event_stream(head: ResponseHead) -> bool:
+    """Whether a response is a stream of events, in which pauses of any length are usual."""
+    values = head.values(b"content-type")
+    return bool(values) and values[0].lower().startswith(b"text/event-stream")
+
+
+def passed_body(framing: Framing, version: bytes) -> PassedBody | None:
+    """Give the body of a response; None for none.
+
+    For the parameters see above.
+    """
+    if framing.body is Body.LENGTH:
+        return LengthBody(framing.length) if framing.length else None
+    if framing.body is Body.CHUNKED:
+        return ChunkedBody(Fault.BACKEND, version != b"1.0")
+    return EndlessBody(version != b"1.0") if framing.body is Body.UNTIL_CLOSE else None

@@ -1,0 +1,82 @@
+"""What becomes of a request by its head: a route, an answer of the route's own, or a refusal."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from tcpbalance.http.context import HttpContext
+from tcpbalance.http.pages import Page
+from tcpbalance.http.refusals import RequestRefused, too_large
+from tcpbalance.http.routes import Route
+from tcpbalance.http.upload import Upload
+from tcpbalance.wire.http.framing import Framing
+from tcpbalance.wire.http.head import RequestHead
+from tcpbalance.wire.http.target import RequestTarget, routing_path
+
+_NOT_SERVED = frozenset((b"CONNECT", b"TRACE"))
+_ALLOW = b"Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n"
+
+
+@frozen
+class RouteAnswer:
+    """What a route answers without a backend.
+
+    :ivar page: the body; None where the answer has none of its own.
+    :ivar extra: more lines, each with CR LF.
+    """
+
+    status: int
+    page: Page | None = None
+    extra: bytes = b""
+
+
+def find_route(context: HttpContext, head: RequestHead, target: RequestTarget) -> Route | None:
+    """Give the route of a request; None where there is none.
+
+    :raises RequestRefused: servers may take its path for several, or its method is none that is served.
+    """
+    if head.method in _NOT_SERVED:
+        raise RequestRefused(405, "method", _ALLOW)
+    routes, authority = context.routes, target.authority
+    path = target.path
+    if routes.looks_at_paths or context.http.ambiguous_path == "reject":
+        path, is_ambiguous = routing_path(path)
+        if is_ambiguous and context.http.ambiguous_path == "reject":
+            raise RequestRefused(400, "bad_target")
+    host = "" if authority is None else authority.host.decode("latin-1")
+    return routes.match(
+        host, path.decode("latin-1"), head.method.decode("latin-1"), lambda name: _field(head, name)
+    )
+
+
+def _field(head: RequestHead, name: str) -> str | None:
+    values = head.values(name.encode("latin-1"))
+    return b", ".join(values).decode("latin-1") if values else None
+
+
+def fixed_answer(route: Route, target: RequestTarget) -> RouteAnswer:
+    """Give what a route without a pool answers.
+
+    :raises RequestRefused: it needs the host, and the request has none.
+    """
+    if route.answer is not None:
+        return RouteAnswer(route.answer.status, route.answer.page)
+    assert route.redirect is not None
+    host = None if target.authority is None else target.authority.host.decode("latin-1")
+    location = route.redirect.location(host, target.upstream.decode("latin-1"))
+    if location is None:
+        raise RequestRefused(400, "bad_target")
+    return RouteAnswer(route.redirect.status, None, b"Location: %b\r\n" % location.encode("latin-1"))
+
+
+def check_size(route: Route, framing: Framing, upload: Upload | None) -> None:
+    """Refuse a body that is, or will be, larger than it may be.
+
+    :raises RequestRefused: see above.
+    """
+    limit = route.body_size
+    if upload is None or limit is None:
+        return
+    if framing.length is not None and framing.length > limit:
+        raise too_large()
+    upload.check_size(limit)
