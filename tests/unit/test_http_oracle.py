@@ -85,7 +85,9 @@ STRICTER = {
     "white space behind the size of a chunk": found(rb"[0-9a-f][ \t]+[\r;]"),
     "a long size of a chunk": found(rb"\n0{16}|[0-9a-f]{16}"),
     "extensions without limits": found(rb"\n[0-9a-f]+;([^\n]{1000}|\r)"),
-    "a trailer that frames": found(rb"0\r\n(?s:.)*(Content-Length|Transfer-Encoding|Host)"),
+    "a trailer that frames": found(
+        rb"0\r\n(?s:.)*(Content-Length|Transfer[-_]Encoding|Host|Forwarded|Authorization)"
+    ),
     "limits of a head or of trailers": lambda data: len(data) > 4096 or data.count(b"\n") > 32,
 }
 """What h11 allows, and two recipients could understand in two ways, or is not bounded."""

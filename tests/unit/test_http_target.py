@@ -161,6 +161,10 @@ def test_any_bytes_are_a_host_or_not(text: bytes) -> None:
         (b"GET /%61pi/b?x", b"/b?x"),
         (b"GET //api/b", b"/b"),
         (b"GET http://h/api/b", b"/b"),
+        (b"GET /api/../api/b", b"/b"),
+        (b"GET /api/./b/../c", b"/./b/../c"),
+        (b"GET /x/../api//b", b"/b"),
+        (b"GET /api/..;/api", b"/..;/api"),
     ],
 )
 def test_a_prefix_is_taken_away(line: bytes, upstream: bytes) -> None:

@@ -26,22 +26,16 @@ MAX_EXTENSIONS_IN_BODY: Final = 16 * 1024
 
 TRAILER_LIMITS: Final = HeadLimits(8 * 1024, 32)
 
-_FORBIDDEN_TRAILERS = frozenset(
-    (
-        b"connection",
-        b"content-encoding",
-        b"content-length",
-        b"content_length",
-        b"host",
-        b"keep-alive",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"transfer_encoding",
-        b"upgrade",
-    )
-)
-"""Fields that say where a message ends or goes: RFC 9110, section 6.5.1."""
+_is_forbidden_trailer = re.compile(
+    rb"connection|content[-_](?:encoding|length|range|type)|host|keep-alive|te|trailer|transfer[-_]encoding|upgrade"
+    rb"|authorization|cookie|proxy-authorization|set-cookie"
+    rb"|expect|forwarded|via|x[-_]forwarded[-_].*+|x[-_]real[-_]ip",
+    re.IGNORECASE,
+).fullmatch
+"""Fields that frame or route a message, say what its body is, or whose it is: RFC 9110, section 6.5.1.
+
+Some recipients take them as if they stood in the head, where we would have removed or replaced them.
+"""
 
 _whole_line = re.compile(rb"([0-9A-Fa-f]{1,15}+)\r\n").match
 _next_line = re.compile(rb"\r\n([0-9A-Fa-f]{1,15}+)\r\n").match
@@ -194,7 +188,7 @@ class ChunkWalker:
     def _end_trailers(self, length: int) -> None:
         self.trailers = bytes(self._section[:length])
         for name in _trailer_names(self.trailers):
-            if name.lower() in _FORBIDDEN_TRAILERS:
+            if _is_forbidden_trailer(name):
                 raise self._wrong(f"a trailer cannot be {name[:40]!r}")
         self._section.clear()
 

@@ -76,6 +76,8 @@ def request_framing(head: RequestHead) -> Framing:
 def response_framing(head: ResponseHead, method: bytes) -> Framing:
     """Find what follows the head of a response.
 
+    A 101 is the beginning of a tunnel, also where no upgrade was asked for: that is for the caller to refuse.
+
     :param method: of the request.
     :raises BadResponse: when it is in doubt.
     """

@@ -217,7 +217,9 @@ def without_prefix(target: RequestTarget, prefix: bytes) -> bytes:
     :param prefix: whole segments, without a slash at the end; the routing path begins with it.
     """
     path, query = target.path, target.upstream[len(target.path) :]
-    # Where it is written in another way, what is left is written as routes see it.
-    if not (path + b"/").startswith(prefix + b"/"):
-        path = routing_path(path).path
-    return (path.removeprefix(prefix) or b"/") + query
+    cleaned = routing_path(path).path.removeprefix(prefix)
+    # Where what is left would lead elsewhere, as in /api/../api/x, it is written as routes see it.
+    left = path.removeprefix(prefix)
+    if routing_path(left).path != cleaned:
+        left = cleaned
+    return (left or b"/") + query
