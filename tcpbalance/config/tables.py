@@ -16,6 +16,7 @@ from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.messages import choices, must_be_one_of, unknown_key, value_text
 from tcpbalance.config.pieces import KnownTable
 from tcpbalance.config.pools import BackendConfig, HealthConfig, PoolConfig
+from tcpbalance.config.routes import HttpRouteConfig
 
 
 def config_converter(
@@ -35,6 +36,9 @@ def config_converter(
     """
     converter = strict_converter(folder)
     converter.register_structure_hook(BackendConfig, _backend_reader(converter, rest))
+    converter.register_structure_hook(
+        HttpRouteConfig, _with_rest(table_reader(HttpRouteConfig, converter), rest)
+    )
     converter.register_structure_hook(HealthConfig, _health_reader(converter, probes))
     read_pool = table_reader(PoolConfig, converter, balance=_policy_reader(converter, policies))
     models = {id(one.table): one.model for one in known if one.model is not None}
@@ -42,6 +46,16 @@ def config_converter(
     read_frontend = table_reader(FrontendConfig, converter)
     converter.register_structure_hook(FrontendConfig, _unless_known(read_frontend, models, rest))
     return converter
+
+
+def _with_rest(read: Read, rest: Callable[[], object]) -> Read:
+    """Make a hook for what there may be thousands of."""
+
+    def read_then_rest(value: object, kind: Any) -> Any:
+        rest()
+        return read(value, kind)
+
+    return read_then_rest
 
 
 def _unless_known(read: Read, models: Mapping[int, Any], rest: Callable[[], object]) -> Read:

@@ -470,6 +470,18 @@ def test_files_of_one_frontend_are_bounded_together(tmp_path: Path) -> None:
     assert str(caught.value) == "the files of answers are larger than 32 MiB together"
 
 
+def test_the_others_are_served_while_thousands_of_routes_are_read(tmp_path: Path) -> None:
+    routes = "".join(f'[[frontends.web.routes]]\npaths = ["/{number}"]\n' for number in range(500))
+    file = tmp_path / "tcpbalance.toml"
+    file.write_text(
+        f'[frontends.web]\nlisten = "127.0.0.1:0"\nmode = "http"\npool = "web"\n{routes}'
+        '[pools.web]\nbackends = ["10.0.0.1:80"]\n'
+    )
+    rests: list[None] = []
+    read_config(file, rest=lambda: rests.append(None))
+    assert len(rests) > 500
+
+
 def test_a_file_is_read_once(folder: Path) -> None:
     page = str(folder / "404.html")
     made = parts(site(pool="web", error_pages={"404": page, "500-599": page}), web=a_pool())
