@@ -195,15 +195,20 @@ def _named_values(
 def _routes(
     path: KeyPath, old: Iterable[HttpRouteConfig], new: Iterable[HttpRouteConfig], effect: Effect
 ) -> Iterator[KeyChange]:
-    """Compare routes by their names, or by the requests that they take; their order does not matter."""
+    """Compare routes by their names, or by the requests that they take."""
     before, after = ({route.identity: route for route in routes} for routes in (old, new))
+    order, other_order = [it for it in before if it in after], [it for it in after if it in before]
+    if order != other_order:
+        # Those without a name are called by their places.
+        one, other = (tuple(after[it].label for it in kept) for kept in (order, other_order))
+        yield KeyChange(path, one, other, effect)
     for identity in dict.fromkeys((*before, *after)):
-        one, other = before.get(identity), after.get(identity)
-        if one is not None and other is not None:
-            yield from _keys((*path, one.label), one, other)
+        was, becomes = before.get(identity), after.get(identity)
+        if was is not None and becomes is not None:
+            yield from _keys((*path, was.label), was, becomes)
         else:
-            label = next(route.label for route in (one, other) if route is not None)
-            yield KeyChange((*path, label), one, other, effect)
+            label = next(route.label for route in (was, becomes) if route is not None)
+            yield KeyChange((*path, label), was, becomes, effect)
 
 
 def _common_order(

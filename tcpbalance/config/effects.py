@@ -153,6 +153,7 @@ EFFECTS: Mapping[type, Mapping[str, Effect]] = {
     },
     ForwardedConfig: {
         "trust": _NEW_REQUESTS,
+        "read": _NEW_REQUESTS,
         "send": _NEW_REQUESTS,
     },
     HttpRouteConfig: {

@@ -32,9 +32,6 @@ _USER_TIMEOUT = (Duration(0.001), Duration(2147483))
 _BUFFER = (Size(1), Size(2**30 - 1))
 _QUEUE = (1, 65535)
 
-HTTP_IS_SERVED = False
-"""Whether ``mode = "http"`` may be used."""
-
 NO_PAGES: Mapping[StatusRange, PagePath] = {}
 
 BACKLOG = 4096
@@ -120,11 +117,6 @@ class RouteConfig:
         ),
     )
     pool: str = field(metadata=doc("Name of the pool that serves these names.", example='"web"'))
-
-
-def _is_served(_: object, key: attrs.Attribute[Any], mode: str) -> None:
-    if mode == "http" and not HTTP_IS_SERVED:
-        raise InvalidValue(key.name, f'must be "tcp", got "{mode}"')
 
 
 def _served(frontend: Any, key: attrs.Attribute[Any], pool: str | None) -> None:
@@ -214,7 +206,6 @@ class FrontendConfig(TimeoutsConfig):
     )
     mode: Literal["tcp", "http"] = field(
         default="tcp",
-        validator=_is_served,
         metadata=doc(
             'How connections are handled: `"tcp"`, as streams of bytes; `"http"`, as requests of HTTP/1.1, '
             "each of which may go to another backend."
@@ -274,6 +265,7 @@ class FrontendConfig(TimeoutsConfig):
     )
     error_pages: Mapping[StatusRange, PagePath] = field(
         default=NO_PAGES,
+        hash=False,
         converter=plain.pages,
         validator=checks.needs_value("mode", "http"),
         metadata=doc(

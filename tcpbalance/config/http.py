@@ -18,6 +18,7 @@ from tcpbalance.config.strict import strict
 
 AmbiguousPath: TypeAlias = Literal["reject", "keep"]
 ServerHeader: TypeAlias = Literal["pass", "remove"]
+ForwardedFamily: TypeAlias = Literal["x-forwarded", "forwarded"]
 ForwardedField: TypeAlias = Literal["x-forwarded", "forwarded", "via", "x-real-ip", "x-request-id"]
 HttpRetryOn: TypeAlias = Literal["no_response"]
 NO_RESPONSE: Final = "no_response"
@@ -121,10 +122,17 @@ class ForwardedConfig:
         default=(),
         converter=plain.networks,
         metadata=doc(
-            "Networks of the proxies in front whose `X-Forwarded-For`, `X-Forwarded-Proto`, "
-            "`X-Forwarded-Host`, `Forwarded` and `X-Request-Id` count. Those of other clients are removed. "
-            "List only proxies that you trust.",
+            "Networks of the proxies in front whose `X-Forwarded-For` and its like (see `read`) and "
+            "`X-Request-Id` count. Those of other clients are removed. List only proxies that you trust.",
             default="none",
+        ),
+    )
+    read: ForwardedFamily = field(
+        default="x-forwarded",
+        validator=checks.needs("trust"),
+        metadata=doc(
+            "The headers that count of these proxies. The others are removed: a proxy may pass on what its "
+            "client has written into them."
         ),
     )
     send: tuple[ForwardedField, ...] = field(
@@ -195,7 +203,8 @@ class PoolHttpConfig:
         default=("no_response",),
         validator=_each_once(get_args(HttpRetryOn)),
         metadata=doc(
-            "When a request is sent once more, if its method is idempotent and its body is at hand: "
-            '`"no_response"`, the connection ended before a byte of the response.'
+            "When a request is sent to another backend that the first one has received, if its method is "
+            'idempotent and its body is at hand: `"no_response"`, the connection ended before a byte of the '
+            "response. Apart from that, it is always sent again if a connection that was kept ends so."
         ),
     )

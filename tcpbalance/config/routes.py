@@ -106,6 +106,7 @@ class RequestHeadersConfig:
 
     set: Mapping[FieldName, FieldValue] = field(
         default=NO_FIELDS,
+        hash=False,
         converter=plain.header_fields,
         validator=_settable(_FIXED_IN_REQUESTS),
         metadata=doc(
@@ -130,6 +131,7 @@ class ResponseHeadersConfig:
 
     set: Mapping[FieldName, FieldValue] = field(
         default=NO_FIELDS,
+        hash=False,
         converter=plain.header_fields,
         validator=_settable(_FIXED_IN_RESPONSES),
         metadata=doc(
@@ -300,6 +302,7 @@ class HttpRouteConfig:
     )
     headers: Mapping[FieldName, FieldValue] = field(
         default=NO_FIELDS,
+        hash=False,
         converter=plain.header_fields,
         validator=_conditions,
         metadata=doc(

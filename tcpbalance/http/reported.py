@@ -6,6 +6,7 @@ from os import urandom
 from typing import Any
 
 from tcpbalance.admission.networks import NetworkSet
+from tcpbalance.config.http import ForwardedFamily
 from tcpbalance.net.addresses import ClientAddress, packed
 from tcpbalance.net.transport import Transport
 from tcpbalance.proxy.preread import Preread
@@ -36,15 +37,16 @@ def own_report(client: ClientAddress, transport: Transport, preread: Preread | N
     return ForwardedClient(b"https" if is_tls else b"http", getattr(host, "port", 0), (address,))
 
 
-def reported(head: RequestHead, peer: ForwardedClient, trust: NetworkSet) -> ForwardedClient:
+def reported(
+    head: RequestHead, peer: ForwardedClient, trust: NetworkSet, read: ForwardedFamily = "x-forwarded"
+) -> ForwardedClient:
     """Give what a trusted proxy in front reports of the client of one request.
 
     :param peer: what the connection shows, which is that proxy.
     :param trust: proxies whose reports count.
+    :param read: which fields they report by; a client may have written the others.
     """
-    through = through_x_forwarded
-    if b"forwarded" in head.special and b"x-forwarded-for" not in head.special:
-        through = through_forwarded
+    through = through_forwarded if read == "forwarded" else through_x_forwarded
     return through(head.special, peer, trust.__contains__)
 
 

@@ -360,7 +360,9 @@ class HttpSession:
         report, trust = self._report, context.http.trust
         if report is None:
             report = self._report = own_report(self._address, self.client.transport, self.preread)
-        return reported(head, report, trust) if trust and self.packed in trust else report
+        if not trust or self.packed not in trust:
+            return report
+        return reported(head, report, trust, context.http.read)
 
     def limit_bandwidth(self, side: Peer) -> None:
         """See ``exchange.ExchangeOwner``."""

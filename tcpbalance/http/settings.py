@@ -10,7 +10,7 @@ from attrs import field, frozen
 
 from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.config.frontends import FrontendConfig
-from tcpbalance.config.http import ForwardedConfig, ForwardedField, HttpConfig
+from tcpbalance.config.http import ForwardedConfig, ForwardedFamily, ForwardedField, HttpConfig
 from tcpbalance.config.routes import ANY_VALUE, HttpRouteConfig, RequestHeadersConfig, ResponseHeadersConfig
 from tcpbalance.http.pages import Page, PageReader
 from tcpbalance.http.routes import FixedAnswer, Redirect, Route, Routes
@@ -24,12 +24,14 @@ class HttpSettings(HttpConfig):
     """The keys of ``[frontends.NAME.http]``, and what comes of other tables; each request looks at them.
 
     :param trust: proxies in front whose forwarded fields count.
+    :param read: which of those that they send.
     :param send: which of those fields backends get.
     :param pages: bodies of our own answers, by status.
     :ivar limits: of the head of a request.
     """
 
     trust: NetworkSet = field(factory=lambda: NetworkSet(()))
+    read: ForwardedFamily = "x-forwarded"
     send: tuple[ForwardedField, ...] = ("x-forwarded",)
     pages: Mapping[int, Page] = field(factory=dict, hash=False)
     limits: HeadLimits = field(init=False)
@@ -65,6 +67,7 @@ class HttpParts:
         settings = HttpSettings(
             **attrs.asdict(http, recurse=False) | {"ambiguous_path": "reject" if is_strict else "keep"},
             trust=NetworkSet(network.network for network in forwarded.trust),
+            read=forwarded.read,
             send=forwarded.send,
             pages=pages,
         )

@@ -15,7 +15,6 @@ from twisted.python.failure import Failure
 
 from tcpbalance.admission.access import Access
 from tcpbalance.admission.control import AdmissionControl
-from tcpbalance.errors import SettingError
 from tcpbalance.http.factory import HttpFrontendFactory
 from tcpbalance.net.binding import ListenError
 from tcpbalance.net.socket_options import SocketOptions
@@ -228,6 +227,10 @@ class FrontendService(SteppedService):
 
     # Changing
 
+    def can_become(self, frontend: Frontend) -> bool:
+        """Whether it can serve by another description: it goes on to serve connections, or requests."""
+        return (frontend.http is None) is (self.frontend.http is None)
+
     def prepare_change(
         self,
         frontend: Frontend,
@@ -240,17 +243,14 @@ class FrontendService(SteppedService):
         Addresses that both have stay open, sessions go on by what they began with, and what is known of
         clients stays. Clients are served by the new description once its pools are known.
 
-        :param frontend: under the same name.
+        :param frontend: under the same name; see `can_become`.
         :param pools: the services of its pools.
         :param spare: sockets that frontends are about to close.
         :param lists: what has been made of its ``access`` already, where that is another; None to make it.
-        :raises SettingError: it serves requests, and did not before, or the other way round.
         :raises ListenError: a new address cannot be had, or the system refuses a socket option, or the mode
             or owner of a unix socket; nothing has changed then.
         :raises DenyFileError: the deny file has mistakes.
         """
-        if (frontend.http is None) is not (self.frontend.http is None):
-            raise SettingError(f"frontend {frontend.name}: http needs a restart")
         control = self._admission.prepare_change(frontend, lists)
         with naming(self.frontend), ExitStack() as undo:
             if frontend.socket != self.frontend.socket:

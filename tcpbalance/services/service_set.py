@@ -182,8 +182,11 @@ class ServiceSet:
     ) -> SpareSockets:
         """Give the sockets that close when these frontends are served instead of the present ones."""
         wanted = {frontend.name: frontend for frontend in frontends}
-        present = self.frontends.items()
-        spare = [it for name, service in present for it in service.listening.spare_sockets(wanted.get(name))]
+        spare = []
+        for name, service in self.frontends.items():
+            other = wanted.get(name)
+            stays = other is not None and service.can_become(other)
+            spare += service.listening.spare_sockets(other if stays else None)
         return SpareSockets(spare, found)
 
     def _frontend_service(
@@ -195,7 +198,7 @@ class ServiceSet:
     ) -> FrontendService:
         """Give the service of a frontend, which one of its name has already."""
         present = self.frontends.get(frontend.name)
-        if present is not None and not present.failed:
+        if present is not None and not present.failed and present.can_become(frontend):
             return present
         awaited = [pools[pool] for pool in frontend.pools]
         has_predecessor = self._shared.inherited.is_handed_over and self._shared.following is None

@@ -164,6 +164,37 @@ def test_what_trusted_proxies_say_of_clients_counts(make_scene: MakeScene) -> No
     assert client.saw == "open"
 
 
+FAMILIES = (
+    b"\r\nX-Forwarded-For: 192.0.2.9\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Prefix: /a"
+    b"\r\nForwarded: for=192.0.2.8\r\n\r\n"
+)
+
+
+def test_of_two_families_of_fields_only_one_counts_and_the_other_is_dropped(make_scene: MakeScene) -> None:
+    scene = make_scene(http={"trust": PROXIES})
+    scene.connect(GET.replace(b"\r\n\r\n", FAMILIES))
+    received = scene.connection.received
+    assert b"X-Forwarded-For: 192.0.2.9, 198.51.100.7\r\n" in received
+    assert b"x-forwarded-prefix: /a\r\n" in received
+    assert b"192.0.2.8" not in received
+
+
+def test_the_other_family_counts_where_proxies_send_that(make_scene: MakeScene) -> None:
+    scene = make_scene(http={"trust": PROXIES, "read": "forwarded"})
+    scene.connect(GET.replace(b"\r\n\r\n", FAMILIES))
+    received = scene.connection.received
+    assert b"X-Forwarded-For: 192.0.2.8, 198.51.100.7\r\n" in received
+    assert b"X-Forwarded-Proto: http\r\n" in received
+    assert b"x-forwarded-prefix" not in received.lower()
+    assert b"192.0.2.9" not in received
+
+
+def test_a_client_behind_a_proxy_that_says_nothing_is_that_proxy(make_scene: MakeScene) -> None:
+    scene = make_scene(http={"trust": PROXIES})
+    scene.connect(GET.replace(b"\r\n\r\n", b"\r\nForwarded: for=192.0.2.8\r\n\r\n"))
+    assert b"X-Forwarded-For: 198.51.100.7\r\n" in scene.connection.received
+
+
 def test_a_proxy_header_names_the_client(make_scene: MakeScene) -> None:
     scene = make_scene(preread=PrereadSettings(PROXIES))
     client = scene.connect(b"PROXY TCP4 192.0.2.9 192.0.2.1 5000 80\r\n" + GET)

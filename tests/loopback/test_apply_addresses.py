@@ -3,6 +3,7 @@ is refused or reset."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -21,6 +22,7 @@ from support.ports import free_port
 from support.sockets import until
 from support.unfinished_probe import UnfinishedProbe
 from tcpbalance import Balancer, Config, HealthConfig, ListenError, SocketConfig, TcpProbe
+from tcpbalance.config.routes import AnswerConfig, HttpRouteConfig
 from tcpbalance.net import binding
 from tcpbalance.services import carrier, service_set
 
@@ -112,6 +114,35 @@ class ApplyAddressesTests(ApplyCase):
         balancer.apply(self.tables(a="127.0.0.2", b="127.0.0.1"))
         assert await self.answer(waiting) == "b"
         assert [await self.served_by("127.0.0.1"), await self.served_by("127.0.0.2")] == ["b", "a"]
+
+    async def test_a_frontend_comes_to_read_requests_and_its_open_sessions_go_on(self) -> None:
+        place = f"127.0.0.1:{self.port}"
+        answers = (HttpRouteConfig(answer=AnswerConfig(status=204)),)
+        connections = self.config({"a": {"listen": place}})
+        requests = self.config({"a": {"listen": place, "mode": "http", "pool": None, "routes": answers}})
+        balancer = await self.running(connections)
+        open_client = self.at("127.0.0.1")
+        assert await self.answer(open_client) == "a"
+        for _ in range(2):
+            balancer.apply(requests)
+            assert await self.status_at("127.0.0.1") == "204"
+            assert await self.answer(open_client) == "a"
+            balancer.apply(connections)
+            assert await self.served_by("127.0.0.1") == "a"
+        open_client.close()
+
+    async def status_at(self, host: str) -> str:
+        """Send a request, and give the status of the response."""
+        client, words = self.at(host), [""]
+
+        def has_come() -> bool:
+            with contextlib.suppress(BlockingIOError):
+                words[0] += client.recv(1000).decode()
+            return "\r\n" in words[0]
+
+        client.send(b"GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n")
+        await until(reactor, has_come)
+        return words[0].split(" ")[1]
 
     async def test_clients_that_wait_are_served_by_the_frontend_that_gets_their_address(self) -> None:
         """Whichever names the frontends have, the first address leads to pool ``web``, before and after."""

@@ -161,3 +161,24 @@ def test_a_session_of_tls_is_taken_up_again_by_the_worker_of_the_client(edge: Ed
     for _ in range(3):
         reused, session = visit(session)
         assert reused
+
+
+def test_the_files_of_answers_come_to_all_workers_with_each_reload(tmp_path: Path) -> None:
+    page = tmp_path / "about.json"
+    page.write_text('{"version": 1}')
+    route = '{ paths = ["/about"], answer = { status = 200, file = "about.json" } }'
+    text = f'workers = 2\n[frontends.web]\nlisten = "127.0.0.1:0"\nmode = "http"\nroutes = [{route}]\n'
+    request = b"GET /about HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n"
+    with Daemon(text, tmp_path) as daemon:
+
+        def all_answer(body: bytes) -> bool:
+            sources = [source_of(worker) for worker in range(WORKERS)]
+            answers = [clients.ask(daemon.port, request, source, finish=False) for source in sources]
+            assert all(b"Content-Type: application/json\r\n" in answer for answer in answers)
+            return all(answer.endswith(b"\r\n\r\n" + body) for answer in answers)
+
+        assert all_answer(b'{"version": 1}')
+        page.write_text('{"version": 2}')
+        assert all_answer(b'{"version": 1}')
+        daemon.send(signal.SIGHUP)
+        until(lambda: all_answer(b'{"version": 2}'), "the other page from all workers")

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, succeed
 from tcpbalance import Target
 from tcpbalance.config.admission import AccessConfig, LimitsConfig
 from tcpbalance.config.frontends import FrontendConfig, SocketConfig
+from tcpbalance.config.http import ForwardedConfig, HttpConfig
 from tcpbalance.config.log import AccessLogConfig, LogConfig
 from tcpbalance.config.models import Config
 from tcpbalance.config.outlier import OutlierConfig
@@ -19,6 +20,7 @@ from tcpbalance.config.overload import OverloadConfig
 from tcpbalance.config.pools import AffinityConfig, BackendConfig, HealthConfig, PoolConfig
 from tcpbalance.config.rebalance import RebalanceConfig
 from tcpbalance.config.resolver import ResolverConfig
+from tcpbalance.config.routes import AnswerConfig, HttpRouteConfig, RedirectConfig
 
 T = TypeVar("T")
 
@@ -55,6 +57,9 @@ def configs() -> st.SearchStrategy[Config]:
 def random_config(rng: Random) -> Config:
     """Make one configuration."""
     served = rng.sample(FRONTENDS, rng.randint(1, len(FRONTENDS)))
+    pools = {name: _pool(rng) for name in POOLS}
+    # Nothing is rebalanced where requests are served.
+    may_read_requests = all(pool.rebalance is None for pool in pools.values())
     return Config(
         data_path=rng.choice(("auto", "portable")),
         shutdown_grace=rng.choice((10, 30)),
@@ -62,8 +67,8 @@ def random_config(rng: Random) -> Config:
         overload=_maybe(rng, OverloadConfig(memory=rng.choice((1 << 20, 1 << 30)))),
         log=LogConfig(level=rng.choice(("info", "error"))),
         access_log=_maybe(rng, AccessLogConfig(format=rng.choice(("text", "json")))),
-        frontends={name: _frontend(rng) for name in served},
-        pools={name: _pool(rng) for name in POOLS},
+        frontends={name: _frontend(rng, may_read_requests) for name in served},
+        pools=pools,
     )
 
 
@@ -71,7 +76,7 @@ def _maybe(rng: Random, table: T) -> T | None:
     return rng.choice((None, table))
 
 
-def _frontend(rng: Random) -> FrontendConfig:
+def _frontend(rng: Random, may_read_requests: bool) -> FrontendConfig:
     hosts = rng.sample(("127.0.0.1", "127.0.0.2", "127.0.0.3"), rng.randint(1, 3))
     limits = LimitsConfig(connections=rng.choice((None, 5)), connections_per_client=rng.choice((None, 2, 3)))
     return FrontendConfig(
@@ -84,7 +89,24 @@ def _frontend(rng: Random) -> FrontendConfig:
         access=_maybe(rng, AccessConfig(deny=rng.choice(((), ("10.9.9.0/24",))))),
         limits=_maybe(rng, limits),
         socket=SocketConfig(keepalive=rng.choice((None, 60))),
+        **(_http(rng) if may_read_requests and rng.choice((False, True)) else {}),
     )
+
+
+def _http(rng: Random) -> dict[str, Any]:
+    routes = [
+        HttpRouteConfig(
+            name="api", paths=rng.choice((["/api/*"], ["/v1/*"])), pool=rng.choice((None, *POOLS))
+        ),
+        HttpRouteConfig(hosts=["a.example"], redirect=RedirectConfig(to="https://{host}{target}")),
+        HttpRouteConfig(paths=["/gone"], answer=AnswerConfig(status=rng.choice((404, 410)))),
+    ]
+    return {
+        "mode": "http",
+        "routes": tuple(rng.sample(routes, rng.randint(0, 3))),
+        "http": _maybe(rng, HttpConfig(head_lines=rng.choice((50, 100)))),
+        "forwarded": _maybe(rng, ForwardedConfig(trust=rng.choice(((), ("10.0.0.0/8",))))),
+    }
 
 
 def _pool(rng: Random) -> PoolConfig:

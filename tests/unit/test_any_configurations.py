@@ -16,6 +16,7 @@ from support.configurations import configs
 from support.pools import facts
 from tcpbalance import Balancer, Config
 from tcpbalance.config.difference import difference
+from tcpbalance.http.context import HttpContext
 
 
 def without_log(config: Config) -> Config:
@@ -78,6 +79,19 @@ def context_facts(context: Any) -> dict[str, Any]:
         and (control._limited, control._max_open, control.access.refusal(bytes([10, 9, 9, 1]))),
         "bare": None if context.bare is None else context.bare.pool.name,
         "look_every": context.look_every,
+        "http": http_facts(context) if isinstance(context, HttpContext) else None,
+    }
+
+
+def http_facts(context: HttpContext) -> dict[str, Any]:
+    asked = [(host, path) for host in ("", "a.example") for path in ("/", "/api/x", "/v1/x", "/gone")]
+    taken = [context.routes.match(host, path, "GET", lambda _: None) for host, path in asked]
+    return {
+        "routes": [route and (route.name, route.pool and route.pool.name) for route in taken],
+        "answers": [route and route.answer and route.answer.status for route in taken],
+        "lines": context.http.limits.lines,
+        "path": context.http.ambiguous_path,
+        "trusts": bytes([10, 0, 0, 1]) in context.http.trust,
     }
 
 

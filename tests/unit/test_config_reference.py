@@ -13,7 +13,6 @@ import pytest
 from attrs import field, frozen
 
 from support.configs import POLICIES, PROBES, FullProbe, Port, TcpProbe
-from tcpbalance.config import frontends
 from tcpbalance.config.addresses import Address, Network
 from tcpbalance.config.admission import AccessConfig, LimitsConfig
 from tcpbalance.config.converter import key_names
@@ -117,8 +116,7 @@ def test_the_bounds_of_a_key_are_those_that_are_checked(kind: type, key: str, va
     assert row.value == value
 
 
-def test_the_example_has_every_key_and_no_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frontends, "HTTP_IS_SERVED", True)
+def test_the_example_has_every_key_and_no_mistake(tmp_path: Path) -> None:
     (text,) = re.findall(r"^## Everything$.*?^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     (tmp_path / "example.toml").write_text(text)
     config = load(tmp_path / "example.toml", policies=POLICIES, probes={"http": HttpProbe})

@@ -24,7 +24,6 @@ _NOT_A_MODE = '4: frontends.db.listen_mode: must be the mode of a file in octal,
     ("text", "problem"),
     [
         (frontend("listen_ = 1"), '4: frontends.db.listen_: unknown key, did you mean "listen"?'),
-        (frontend('mode = "http"'), '4: frontends.db.mode: must be "tcp", got "http"'),
         (frontend("mode = 1"), '4: frontends.db.mode: must be one of "tcp" or "http", got 1'),
         (
             frontend('listen_mode = "0660"'),

@@ -20,6 +20,7 @@ from tcpbalance.config.effects import EFFECTS, Effect
 from tcpbalance.config.models import Config
 from tcpbalance.config.plan import plan_document, plan_lines
 from tcpbalance.config.pools import BackendConfig
+from tcpbalance.config.routes import HttpRouteConfig
 
 
 def between(folder: Path, old: str, new: str) -> Difference:
@@ -256,7 +257,7 @@ def test_what_it_names_makes_one_configuration_of_the_other(old: Config, new: Co
     for part, table in found.added.items():
         values.update(flat(table, part))
     for change in found.changed:
-        if change.path[-1] == "backends":
+        if change.path[-1] in ("backends", "routes"):
             continue  # their order
         values = {path: value for path, value in values.items() if path[: len(change.path)] != change.path}
         values.update(flat(change.new, change.path))
@@ -264,16 +265,18 @@ def test_what_it_names_makes_one_configuration_of_the_other(old: Config, new: Co
 
 
 def flat(value: Any, path: tuple[Any, ...] = ()) -> dict[tuple[Any, ...], Any]:
-    """Give the values of a configuration by their paths, backends by their names, without their order."""
+    """Give the values of a configuration by their paths, backends and routes by their names."""
     if isinstance(value, dict):
         items = list(value.items())
     elif isinstance(value, tuple) and any(isinstance(it, BackendConfig) for it in value):
         items = [(it.name, it) for it in value]
+    elif isinstance(value, tuple) and any(isinstance(it, HttpRouteConfig) for it in value):
+        items = [(it.label, it) for it in value]
     elif type(value) in EFFECTS:
         items = [(key.name, getattr(value, key.name)) for key in attrs.fields(type(value))]
     elif path[-1:] == ("probe",):
         items, path = list(attrs.asdict(value).items()), path[:-1]
-    elif path[-1:] == ("backends",) or value is None:
+    elif path[-1:] in (("backends",), ("routes",)) or value is None:
         return {}
     else:
         return {path: value}

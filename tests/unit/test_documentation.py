@@ -9,7 +9,6 @@ import pytest
 
 from support.documented import TREE, blocks, write_files
 from tcpbalance import read_config
-from tcpbalance.config import frontends
 
 PAGES = [TREE / "README.md", *sorted((TREE / "docs").rglob("*.md"))]
 STAND_INS = {
@@ -34,8 +33,7 @@ def shown(language: str, mark: str) -> Iterator[object]:
 
 
 @pytest.mark.parametrize("text", [*shown("toml", "[frontends.")])
-def test_a_configuration_has_no_mistake(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frontends, "HTTP_IS_SERVED", True)
+def test_a_configuration_has_no_mistake(text: str, tmp_path: Path) -> None:
     file = tmp_path / "tcpbalance.toml"
     file.write_text(text)
     write_files(text, tmp_path)

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from support.configs import frontend, pool, problems
-from tcpbalance.config import frontends
 
 SITE = """\
 [frontends.web]
@@ -20,11 +19,6 @@ POOL = """
 [pools.web]
 backends = ["10.0.0.11:80"]
 """
-
-
-@pytest.fixture(autouse=True)
-def http_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frontends, "HTTP_IS_SERVED", True)
 
 
 def site(keys: str) -> str:
@@ -144,6 +138,10 @@ _ENDINGS = (
                 f'5: {_WEB}forwarded.send[0]: must be one of "x-forwarded", "forwarded", "via", '
                 '"x-real-ip" or "x-request-id", got "x-forwarded-for", did you mean "x-forwarded"?'
             ),
+        ),
+        (
+            site('forwarded.read = "forwarded"'),
+            f'5: {_WEB}forwarded.read: has no effect without "trust"',
         ),
         (site('forwarded.send = ["via", "via"]'), f'5: {_WEB}forwarded.send: has "via" twice'),
         (

@@ -112,7 +112,7 @@ def test_forwarded_fields() -> None:
     )
     rewriter = RequestRewriter(ForwardedWriter())
     assert written(data, rewriter) == b"GET / HTTP/1.1\r\nHost: a:1\r\n" + ours + b"\r\n"
-    behind = ForwardedClient(b"https", 443, ("192.0.2.1",), trusted=True)
+    behind = ForwardedClient(b"https", 443, ("192.0.2.1",), trusted=True, by_x_forwarded=True)
     passed = b"x-forwarded-prefix: /a\r\nx-forwarded-prefix: /b\r\n"
     assert written(data, rewriter, behind) == b"GET / HTTP/1.1\r\nHost: a:1\r\n" + ours + passed + b"\r\n"
     assert b"orwarded" not in written(data, client=behind)

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tcpbalance.config import frontends
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.http_rules import broken_for_http
 from tcpbalance.config.route_values import RedirectTarget
@@ -49,11 +48,6 @@ ASKED_PATHS = (
 NOWHERE = RedirectConfig(to="https://elsewhere.example/")
 
 Asked = tuple[str, str, str, dict[str, str]]
-
-
-@pytest.fixture(autouse=True)
-def http_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frontends, "HTTP_IS_SERVED", True)
 
 
 def random_route(rng: Random) -> HttpRouteConfig:

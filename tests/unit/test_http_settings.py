@@ -14,11 +14,10 @@ import pytest
 from twisted.internet.testing import MemoryReactorClock
 
 from support.certificates import self_signed
-from support.configs import SMALLEST, load_text, pool, problems
+from support.configs import load_text, pool, problems
 from support.toml_writer import TomlWriter
 from tcpbalance import Balancer, Config, Frontend, SettingError, read_config
 from tcpbalance.build import Parts, build_frontend, build_pool
-from tcpbalance.config import frontends
 from tcpbalance.config.difference import difference
 from tcpbalance.config.errors import ConfigError
 from tcpbalance.config.files import read_files, with_files
@@ -67,6 +66,7 @@ server_header = "remove"
 
 [frontends.web.forwarded]
 trust = ["10.0.0.0/8"]
+read = "forwarded"
 send = ["x-forwarded", "x-request-id"]
 
 [[frontends.web.routes]]
@@ -109,11 +109,6 @@ retry_on = []
 [pools.api]
 backends = ["10.0.0.12:80"]
 """
-
-
-@pytest.fixture(autouse=True)
-def http_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frontends, "HTTP_IS_SERVED", True)
 
 
 @pytest.fixture
@@ -165,7 +160,9 @@ def test_everything(everything: Config, folder: Path) -> None:
                     ambiguous_path="keep",
                     server_header="remove",
                 ),
-                forwarded=ForwardedConfig(trust=["10.0.0.0/8"], send=("x-forwarded", "x-request-id")),
+                forwarded=ForwardedConfig(
+                    trust=["10.0.0.0/8"], read="forwarded", send=("x-forwarded", "x-request-id")
+                ),
                 routes=(
                     HttpRouteConfig(
                         name="api",
@@ -240,12 +237,6 @@ def test_defaults() -> None:
 )
 def test_the_host_that_backends_get(written: str, sent: str) -> None:
     assert PoolHttpConfig(host=written).host == sent
-
-
-def test_the_mode_is_refused_while_nothing_serves_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frontends, "HTTP_IS_SERVED", False)
-    text = SMALLEST.replace("[pools", 'mode = "http"\nhttp.head_lines = 50\n\n[pools')
-    assert problems(tmp_path, text) == ['5: frontends.db.mode: must be "tcp", got "http"']
 
 
 def test_a_site_without_a_pool_may_send_all_elsewhere(tmp_path: Path) -> None:
@@ -340,6 +331,7 @@ def test_settings(everything: Config) -> None:
     assert settings.server_header == "remove"
     assert settings.limits == HeadLimits(16384, 50)
     assert bytes([10, 0, 0, 1]) in settings.trust
+    assert (settings.read, settings.send) == ("forwarded", ("x-forwarded", "x-request-id"))
     assert settings.pages == {
         404: Page(b"<p>not here", "text/html; charset=utf-8"),
         **dict.fromkeys((502, 503, 504), Page(b"{}", "application/json")),
@@ -452,7 +444,7 @@ def test_a_file_that_cannot_be_read_is_a_mistake_at_its_key(folder: Path) -> Non
         read_config(folder / "tcpbalance.toml")
     assert [str(problem).removeprefix(f"{folder}/tcpbalance.toml:") for problem in caught.value.problems] == [
         f"5: frontends.web.error_pages.404: {page} is larger than 1 MiB, leave large files to a backend",
-        f"42: frontends.web.routes[2].answer.file: cannot read {folder}/gone.txt: no such file or directory",
+        f"43: frontends.web.routes[2].answer.file: cannot read {folder}/gone.txt: no such file or directory",
     ]
 
 
@@ -557,10 +549,15 @@ def test_a_change_of_a_route_is_one_line(everything: Config, folder: Path) -> No
     assert "hunter2" not in json.dumps(plan_document(found))
 
 
-def test_another_order_of_routes_is_no_change(everything: Config) -> None:
+def test_another_order_of_routes_is_one_change(everything: Config) -> None:
     frontend = everything.frontends["web"]
     turned = attrs.evolve(frontend, routes=tuple(reversed(frontend.routes)))
-    assert not difference(everything, attrs.evolve(everything, frontends={"web": turned}))
+    found = difference(everything, attrs.evolve(everything, frontends={"web": turned}))
+    assert next(plan_lines(found)) == (
+        '~ frontends.web.routes: ["api", "/old/*", "/gone", "/v1/* /v1/x"] -> '
+        '["/v1/* /v1/x", "/gone", "/old/*", "api"] (for new requests)'
+    )
+    assert len(found.changed) == 1
 
 
 def test_what_may_be_secret_is_not_shown(everything: Config, folder: Path) -> None:

@@ -37,6 +37,7 @@ class ForwardedClient:
     :ivar hops: addresses in text, from the client to the peer of the connection: one, if these are the same.
     :ivar host: what the client asked for, if a proxy has reported it; else it is in the request.
     :ivar trusted: whether the peer is a proxy whose reports count.
+    :ivar by_x_forwarded: whether it reports by ``X-Forwarded-*``; if not, its client may have written those.
     """
 
     scheme: bytes
@@ -44,6 +45,7 @@ class ForwardedClient:
     hops: tuple[str, ...]
     host: bytes = b""
     trusted: bool = False
+    by_x_forwarded: bool = False
     listed: bytes = field(init=False, repr=False)
     """The hops as X-Forwarded-For lists them."""
 
@@ -81,6 +83,7 @@ def through_x_forwarded(special: Special, peer: ForwardedClient, trusted: Truste
         reported(b"x-forwarded-proto"),
         reported(b"x-forwarded-host"),
         reported(b"x-forwarded-port"),
+        by_x_forwarded=True,
     )
 
 
@@ -93,11 +96,12 @@ def through_forwarded(special: Special, peer: ForwardedClient, trusted: Trusted)
     hops = _look_back([element.get(b"for", b"") for element in elements], peer.address, trusted)
     steps = len(hops) - 1
     element = elements[-steps] if steps else {}
-    return _behind(peer, hops, element.get(b"proto", b""), element.get(b"host", b""), b"")
+    proto, host = element.get(b"proto", b""), element.get(b"host", b"")
+    return _behind(peer, hops, proto, host, b"", by_x_forwarded=False)
 
 
 def _behind(
-    peer: ForwardedClient, hops: list[str], scheme: bytes, host: bytes, port: bytes
+    peer: ForwardedClient, hops: list[str], scheme: bytes, host: bytes, port: bytes, *, by_x_forwarded: bool
 ) -> ForwardedClient:
     """Take what proxies report, as far as it is well-formed."""
     scheme = scheme.lower()
@@ -107,6 +111,7 @@ def _behind(
         tuple(reversed(hops)),
         host if _is_host(host) else b"",
         trusted=True,
+        by_x_forwarded=by_x_forwarded,
     )
 
 

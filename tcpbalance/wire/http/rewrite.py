@@ -129,7 +129,7 @@ class RequestRewriter:
         asked_for = target.authority.text if target.authority else b""
         lines = _without(head.rest, head.options) + self._forwarded.lines(client, asked_for, head.version)
         if head.special:
-            lines += _kept_of_request(head, passed=client.trusted and self._forwarded.x_forwarded)
+            lines += _kept_of_request(head, passed=client.by_x_forwarded and self._forwarded.x_forwarded)
         options = [b"close"] if close else []
         if upgrade:
             options.append(b"upgrade")
