@@ -155,7 +155,7 @@ def test_a_response_is_written_from_facts() -> None:
         b"TE: x\r\n\r\n",
         extra=b"Via: 1.0 tcpbalance\r\n",
     ) == (
-        b"HTTP/1.1 200 Fine\r\nContent-Type: a/b\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nDate: then\r\n"
+        b"HTTP/1.1 200 Fine\r\nContent-Type: a/b\r\nDATE: then\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n"
         b"Via: 1.0 tcpbalance\r\nContent-Length: 3\r\n\r\n"
     )
 

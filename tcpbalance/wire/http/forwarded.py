@@ -46,12 +46,16 @@ class ForwardedClient:
     host: bytes = b""
     trusted: bool = False
     by_x_forwarded: bool = False
-    listed: bytes = field(init=False, repr=False)
-    """The hops as X-Forwarded-For lists them."""
+    x_forwarded: bytes = field(init=False, repr=False)
+    """The lines of that family but the one for the host: the same for all requests on a connection."""
 
-    @listed.default
-    def _list(self) -> bytes:
-        return ", ".join(self.hops).encode("ascii")
+    @x_forwarded.default
+    def _write_x_forwarded(self) -> bytes:
+        return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Port: %d\r\n" % (
+            ", ".join(self.hops).encode("ascii"),
+            self.scheme,
+            self.port,
+        )
 
     @property
     def address(self) -> str:
@@ -214,13 +218,7 @@ class ForwardedWriter:
         host = client.host or host
         lines = b""
         if self.x_forwarded:
-            lines = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Port: %d\r\n" % (
-                client.listed,
-                client.scheme,
-                client.port,
-            )
-            if host:
-                lines += b"X-Forwarded-Host: %b\r\n" % host
+            lines = client.x_forwarded + (b"X-Forwarded-Host: %b\r\n" % host if host else b"")
         if self._forwarded:
             lines += b"Forwarded: %b\r\n" % b", ".join(_elements(client, host))
         if self._real_ip:

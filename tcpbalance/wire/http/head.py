@@ -68,7 +68,7 @@ _split_request = _splitter(
     )
 ).split
 
-_split_response = _splitter((*_FRAMING, *_CONNECTION, b"date")).split
+_split_response = _splitter((*_FRAMING, *_CONNECTION)).split
 
 
 class Head:

@@ -73,6 +73,9 @@ class FieldEdits:
         return lines + self._added
 
 
+_has_date = re.compile(rb"\n(?i:date):").search
+
+
 def _dropper(names: Iterable[bytes]) -> re.Pattern[bytes]:
     return re.compile(rb"\n(?i:" + b"|".join(map(re.escape, names)) + rb"):[^\n]*+")
 
@@ -128,12 +131,12 @@ class RequestRewriter:
         """
         asked_for = target.authority.text if target.authority else b""
         lines = _without(head.rest, head.options) + self._forwarded.lines(client, asked_for, head.version)
-        if head.special:
+        if client.by_x_forwarded or b"expect" in head.special:
             lines += _kept_of_request(head, passed=client.by_x_forwarded and self._forwarded.x_forwarded)
         options = [b"close"] if close else []
         if upgrade:
             options.append(b"upgrade")
-        if takes_trailers(head):
+        if b"te" in head.special and takes_trailers(head):
             options.append(b"te")
         return b"".join(
             (
@@ -180,8 +183,8 @@ class ResponseRewriter:
         :param extra: more lines, each with CR LF, which no edit removes.
         """
         lines = _without(head.rest, head.options)
-        if head.status >= 200:
-            lines += b"Date: %b\r\n" % head.special.get(b"date", (date,))[0]
+        if head.status >= 200 and not _has_date(lines):
+            lines += b"Date: %b\r\n" % date
         return b"".join(
             (
                 b"HTTP/1.1 %d " % head.status,
