@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 PROGRESS_EVERY = 0.5
 """Seconds between looks at a backend that drains."""
 
+NO_DEADLINE = "none"
+"""In the place of a time: sessions may go on without a limit."""
+
 
 def add_drain(commands: Commands) -> None:
     """Add the command to a parser."""
@@ -25,16 +28,14 @@ def add_drain(commands: Commands) -> None:
     drain.add_argument(
         "--wait", action="store_true", help="wait until no session is open, and show how many there are"
     )
-    drain.add_argument(
-        "--deadline", metavar="TIME", help="end the sessions that are open after this time, such as 5m"
-    )
+    _add_deadline(drain)
     drain.set_defaults(run=_drain)
 
 
 def add_ready(commands: Commands) -> None:
     """Add the command to a parser."""
     ready = _add_command(commands, "ready", "let a backend serve again")
-    ready.set_defaults(run=lambda arguments: _set_state(arguments, "ready"))
+    ready.set_defaults(run=_ready)
 
 
 def add_maintenance(commands: Commands) -> None:
@@ -42,7 +43,8 @@ def add_maintenance(commands: Commands) -> None:
     maintenance = _add_command(
         commands, "maintenance", "give a backend no clients, not even those that have affinity to it"
     )
-    maintenance.set_defaults(run=lambda arguments: _set_state(arguments, "maintenance"))
+    _add_deadline(maintenance)
+    maintenance.set_defaults(run=_maintenance)
 
 
 def add_weight(commands: Commands) -> None:
@@ -60,17 +62,35 @@ def _add_command(commands: Commands, name: str, help: str) -> CommandParser:  # 
     return command
 
 
+def _add_deadline(command: CommandParser) -> None:
+    command.add_argument(
+        "--deadline",
+        metavar="TIME",
+        help=f"end the sessions that are open after this time, such as 5m; {NO_DEADLINE}: let them go on",
+    )
+
+
+def _deadline(arguments: argparse.Namespace) -> dict[str, str | None]:
+    if arguments.deadline is None:
+        return {}
+    return {"deadline": None if arguments.deadline == NO_DEADLINE else arguments.deadline}
+
+
+def _maintenance(arguments: argparse.Namespace) -> int:
+    _set(client_of(arguments), arguments.backend, {"state": "maintenance", **_deadline(arguments)})
+    return 0
+
+
 def _drain(arguments: argparse.Namespace) -> int:
     client = client_of(arguments)
-    deadline = {} if arguments.deadline is None else {"deadline": arguments.deadline}
-    found = _set(client, arguments.backend, {"state": "drain", **deadline})
+    found = _set(client, arguments.backend, {"state": "drain", **_deadline(arguments)})
     if arguments.wait:
         _wait(client, found)
     return 0
 
 
-def _set_state(arguments: argparse.Namespace, state: str) -> int:
-    _set(client_of(arguments), arguments.backend, {"state": state})
+def _ready(arguments: argparse.Namespace) -> int:
+    _set(client_of(arguments), arguments.backend, {"state": "ready"})
     return 0
 
 

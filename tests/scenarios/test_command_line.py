@@ -493,6 +493,13 @@ def test_a_drain_ends_sessions_at_its_deadline(steered: Steered) -> None:
         expected = r"web/a: draining, [01] s left, 1 session open \(until the next restart\)"
         assert re.fullmatch(expected, lines[0])
         assert lines[-1] == "web/a: 0 sessions open"
+    for state, time, shown in (
+        ("drain", "1h", r"draining, (1 h|59 min 59 s) left, "),
+        ("maintenance", "2h", r"maintenance, (2 h|1 h 59 min) left, "),
+        ("drain", "none", "draining, "),
+    ):
+        line = steered.run(state, "a", "--deadline", time)
+        assert re.match(rf"web/a: {shown}0 sessions open ", line), line
     done = steered.finish("drain", "a", "--deadline", "soon")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
 
