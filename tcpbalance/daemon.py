@@ -124,6 +124,8 @@ def _with_workers(
     raise_limit()
     supervisor = Supervisor(reactor, config)
     supervisor.prepare()
+    give_way_to(reactor, supervisor.others_wait)
+    reactor.callWhenRunning(spare_the_collector)
     reloader = ConfigReloader(
         reactor, path, supervisor, in_thread(reactor), lambda again: read_settled(again, known)
     )

@@ -57,9 +57,10 @@ class _Work:
 
         :returns: what has come of it; None where it is not at its end.
         """
+        clock, pieces = time.perf_counter, self._pieces
         try:
-            while time.perf_counter() < until:
-                next(self._pieces)
+            while clock() < until:
+                next(pieces)
         except StopIteration as end:
             return (end.value,)
         except Exception:
@@ -89,26 +90,23 @@ class _WorkInTurns:
     def _take_turn(self, reactor: Any) -> None:
         now = time.perf_counter()
         paused = now - self._ended
-        others_wait = self._others_wait()
-        if others_wait is None:
+        look = self.look()
+        others_wait = None if look is None else look()
+        if look is None or others_wait is None:
             self._work(now + min(max(paused, WORK_IN_A_TURN), MAX_WORK_IN_A_TURN))
         elif not others_wait:
-            others_wait = self._work_until_others_wait(now + MAX_WORK_IN_A_TURN)
+            others_wait = self._work_until_others_wait(now + MAX_WORK_IN_A_TURN, look)
         elif paused >= GIVES_WAY_FOR:
             self._work(now + min(paused * SHARE, MAX_WORK_IN_A_TURN))
         if self._waiting:
             reactor.callLater(PAUSES_FOR if others_wait else 0, self._take_turn, reactor)
 
-    def _others_wait(self) -> bool | None:
-        others_wait = self.look()
-        return None if others_wait is None else others_wait()
-
-    def _work_until_others_wait(self, until: float) -> bool | None:
+    def _work_until_others_wait(self, until: float, look: OthersWait) -> bool | None:
         """Work for some time at most; give whether others wait."""
         others_wait: bool | None = False
         while not others_wait and self._waiting and (now := time.perf_counter()) < until:
             self._work(min(until, now + LOOKS_EVERY))
-            others_wait = self._others_wait()
+            others_wait = look()
         return others_wait
 
     def _work(self, until: float) -> None:

@@ -256,6 +256,11 @@ class Supervisor(Service):
         """Whether a process is one of those that accept clients now."""
         return any(it is worker and it.stage is Stage.SERVING for it in self._processes())
 
+    def others_wait(self) -> bool:
+        """See ``Balancer``: no connections of clients are here, for which work of the admin side would have to
+        end its turn early."""
+        return False
+
     def limit_drain(self, pool: Pool, backend: Backend, seconds: float) -> None:
         """See ``Balancer``; in all workers."""
         self.pools.limit_drain(pool, backend, seconds)
