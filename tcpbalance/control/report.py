@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from operator import add
+from sys import intern
 from typing import Any, Self, TypeAlias
 
 import attrs
@@ -201,9 +202,10 @@ def entries_of(items: Iterable[Any]) -> list[Entry]:
     for item in items:
         match item:
             case {"names": its}:
-                names = its
+                # So those of several processes are the same objects, by which they are compared and found.
+                names = list(map(intern, its))
             case [key, counts]:
-                entries.append((tuple(key), dict(zip(names, counts, strict=True))))
+                entries.append((tuple(key), dict(zip(names, counts, strict=False))))
     return entries
 
 
@@ -221,7 +223,7 @@ def sum_of(parts: Iterable[Iterable[Entry]]) -> Generator[None, None, Report]:
 def _sum(one: Counters, other: Counters) -> Counters:
     # As nearly always; in half the time of the other way.
     if list(one) == list(other):
-        return dict(zip(one, map(add, one.values(), other.values()), strict=True))
+        return dict(zip(one, map(add, one.values(), other.values()), strict=False))
     total = dict(one)
     for name, count in other.items():
         total[name] = total.get(name, 0) + count

@@ -277,7 +277,11 @@ class Questions:
         """
         entries = entries_of(items)
         counted = {key: (number, it) for key, it in (_that_stays(worker, entry) for entry in entries)}
-        stay = {key: it for key, it in self._latest[worker].items() if it[0] > number or not scope.has(key)}
+        stay = {
+            key: it
+            for key, it in self._latest[worker].items()
+            if it[0] > number or not (key in counted or scope.has(key))
+        }
         self._latest[worker] = {**counted, **stay}
         return entries
 
