@@ -228,7 +228,7 @@ def sessions(turn: Turn) -> Figures:
     for count, name in ((1, "sessions"), (2, "workers_sessions")):
         folder = Path(tempfile.mkdtemp(dir=turn.arena.folder))
         found = list_often(folder, turn.arena.backends, count, _PATIENCE)
-        figures |= {f"{name}_time": found.taken, f"{name}_ratio": found.listing / found.calm}
+        figures |= {f"{name}_time": found.taken, f"{name}_ratio": found.ratio}
     return figures
 
 

@@ -257,8 +257,8 @@ class Supervisor(Service):
         return any(it is worker and it.stage is Stage.SERVING for it in self._processes())
 
     def others_wait(self) -> bool:
-        """See ``Balancer``: no connections of clients are here, for which work of the admin side would have to
-        end its turn early."""
+        """See ``Balancer``: no connections of clients are here, to which work of the admin side would give
+        way."""
         return False
 
     def limit_drain(self, pool: Pool, backend: Backend, seconds: float) -> None:
