@@ -14,10 +14,10 @@ from pathlib import Path
 from bench import certificates, facts, picture, report
 from bench.arena import Arena, Running
 from bench.backends import backends
-from bench.contestants import DIRECT, PROXIES, TERMINATORS, TITLES
+from bench.contestants import DIRECT, HTTP_PROXIES, PROXIES, TERMINATORS, TITLES
 from bench.contestants.proxy import DESCRIPTORS, Proxy
 from bench.errors import Failed
-from bench.measures import PLAIN, arenas_of
+from bench.measures import HTTP, PLAIN, arenas_of
 from bench.metrics import METRICS
 from bench.options import Options, read_options
 from bench.results import Outcome, Results
@@ -57,11 +57,13 @@ def measure(chosen: Options, folder: Path) -> Results:
 def _arena(name: str, folder: Path, ports: tuple[int, ...]) -> Arena:
     place = folder / name
     place.mkdir()
-    return Arena(place, ports, None if name == PLAIN else certificates.make(name, place))
+    if name in {PLAIN, HTTP}:
+        return Arena(place, ports, http=name == HTTP)
+    return Arena(place, ports, certificates.make(name, place))
 
 
 def _wanted(arena: Arena, contestants: Sequence[str]) -> dict[str, Proxy]:
-    able: Mapping[str, Proxy] = TERMINATORS if arena.tls else PROXIES
+    able: Mapping[str, Proxy] = TERMINATORS if arena.tls else HTTP_PROXIES if arena.http else PROXIES
     return {key: able[key] for key in contestants if key in able}
 
 

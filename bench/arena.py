@@ -43,14 +43,23 @@ class Arena:
     :param folder: for the files of all.
     :param backends: the ports of the backends.
     :param certificate: with what everyone terminates TLS, with its key; None where they pass on what comes.
+    :param http: whether they serve requests, and not connections.
     :ivar running: those that answer, by key.
     :ivar absent: why others do not, by key.
     """
 
-    def __init__(self, folder: Path, backends: tuple[int, ...], certificate: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        backends: tuple[int, ...],
+        certificate: Path | None = None,
+        *,
+        http: bool = False,
+    ) -> None:
         self.folder = folder
         self.backends = backends
         self.certificate = certificate
+        self.http = http
         self.running: dict[str, Running] = {}
         self.absent: dict[str, str] = {}
         self._numbers = count(1)
@@ -81,7 +90,7 @@ class Arena:
         """
         folder = self.folder / f"proxy-{next(self._numbers)}"
         folder.mkdir()
-        place = Place(folder, free_port(), self.backends, self.certificate, limits, workers)
+        place = Place(folder, free_port(), self.backends, self.certificate, limits, workers, self.http)
         with Child(proxy.command(place), folder / "output.log", folder) as child:
             wait_for_answer(place.port, child, tls=self.tls)
             yield Running(place.port, child.pid)

@@ -1,8 +1,10 @@
 """The servers behind every contestant: one nginx that listens on several ports, so that none of them gains by
-spreading its connections."""
+spreading its connections. Behind it is a program that takes uploads whole: nginx answers before it has read
+them."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,12 +12,14 @@ from pathlib import Path
 from bench import programs
 from bench.contestants.proxy import BACKLOG, DESCRIPTORS
 from bench.ports import free_port
-from bench.process import Child
+from bench.process import TREE, Child
 from bench.web import connect, get, wait_for_answer
 
 COUNT = 3
 GIB = 1 << 30
 """Size of `/gib`, which is what a download fetches."""
+
+_PATIENCE = 20.0
 
 _CONFIG = """
 daemon off;
@@ -40,6 +44,12 @@ http {{
         root {folder}/files;
         location = / {{ return 200 "hello\\n"; }}
         location = /health {{ return 200 "ok\\n"; }}
+        location = /upload {{
+            client_max_body_size 0;
+            proxy_http_version 1.1;
+            proxy_request_buffering off;
+            proxy_pass http://unix:{folder}/sink:/;
+        }}
     }}
 }}
 """
@@ -59,8 +69,13 @@ def backends(folder: Path) -> Iterator[tuple[int, ...]]:
     config = folder / "nginx.conf"
     listen = "\n".join(f"        listen 127.0.0.1:{port} backlog={BACKLOG};" for port in ports)
     config.write_text(_CONFIG.format(descriptors=DESCRIPTORS, folder=folder, listen=listen))
+    sink = [sys.executable, "-m", "bench.sink", f"{folder}/sink"]
     command = [path, "-p", f"{folder}", "-c", f"{config}", "-e", f"{folder}/error.log"]
-    with Child(command, folder / "output.log", folder) as child:
+    with (
+        Child(sink, folder / "sink.log", TREE) as sinking,
+        Child(command, folder / "output.log", folder) as child,
+    ):
+        sinking.wait_for("ready", _PATIENCE)
         for port in ports:
             wait_for_answer(port, child)
         _read_once(ports[0])

@@ -29,7 +29,10 @@ CONNECTIONS_EACH, REQUESTS_EACH = 400, 1500
 """A second, that each worker gets: so many that clients and backends have time for on the same CPUs."""
 
 PLAIN = "plain"
-"""The arena where everyone passes on what comes; the others are called after their certificates."""
+"""The arena where everyone passes on what comes; others are called after their certificates."""
+
+HTTP = "http"
+"""The arena where everyone serves requests."""
 
 _PATIENCE = 120.0
 """How long a client of ours may take, in seconds."""
@@ -98,9 +101,20 @@ def tls_requests(turn: Turn) -> Figures:
     return _under_wrk("tls_requests", turn, close=False)
 
 
-def _under_wrk(name: str, turn: Turn, *, close: bool) -> Figures:
+def http_requests(turn: Turn) -> Figures:
+    """Measure small requests that are routed, balanced, counted and logged one by one."""
+    return _under_wrk("http_requests", turn, close=False)
+
+
+def http_browser(turn: Turn) -> Figures:
+    """Measure the same with the fields that a browser sends."""
+    return _under_wrk("http_browser", turn, close=False, fields=wrk.BROWSER)
+
+
+def _under_wrk(name: str, turn: Turn, *, close: bool, fields: Iterable[str] = ()) -> Figures:
     cpu = turn.running.cpu()
-    load = wrk.load(turn.running.port, turn.seconds, close=close, environment=turn.environment)
+    port, environment = turn.running.port, turn.environment
+    load = wrk.load(port, turn.seconds, close=close, fields=fields, environment=environment)
     return _of_load(name, load, turn.running.cpu() - cpu)
 
 
@@ -140,6 +154,19 @@ def download(turn: Turn) -> Figures:
 def downloads(turn: Turn) -> Figures:
     """Measure four of them at once."""
     return _downloads("downloads", turn, 4)
+
+
+def http_download(turn: Turn) -> Figures:
+    """Measure a download of a GiB as the body of an answer."""
+    return _downloads("http_download", turn, 1)
+
+
+def http_upload(turn: Turn) -> Figures:
+    """Measure an upload of a GiB as the body of a request."""
+    cpu = turn.running.cpu()
+    size, seconds = run(turn.client("upload", turn.running.port), _PATIENCE).split()
+    milliseconds = (turn.running.cpu() - cpu) / 1e6
+    return {"http_upload_rate": _gigabits(size, seconds), "http_upload_cpu": milliseconds}
 
 
 def tls_download(turn: Turn) -> Figures:
@@ -183,6 +210,15 @@ def _idle(turn: Turn) -> float:
 
 def beside(turn: Turn) -> Figures:
     """Measure requests on open connections, first alone and then with a bulk download beside them."""
+    return _beside("beside", turn)
+
+
+def http_beside(turn: Turn) -> Figures:
+    """Measure the same where requests are served, and the download is the body of an answer."""
+    return _beside("http_beside", turn)
+
+
+def _beside(name: str, turn: Turn) -> Figures:
     port = turn.running.port
     alone = wrk.load(port, turn.seconds)
     with Child(turn.client("bulk", port), turn.arena.folder / "bulk.log", TREE) as child:
@@ -192,10 +228,10 @@ def beside(turn: Turn) -> Figures:
         child.tell("enough")
         size, seconds = child.wait_for("counted", _PATIENCE)
     return {
-        "beside_p99": crowded.p99,
-        "beside_ratio": crowded.p99 / alone.p99,
-        "beside_rate": crowded.rate,
-        "beside_bulk": _gigabits(size, seconds),
+        f"{name}_p99": crowded.p99,
+        f"{name}_ratio": crowded.p99 / alone.p99,
+        f"{name}_rate": crowded.rate,
+        f"{name}_bulk": _gigabits(size, seconds),
     }
 
 
@@ -298,6 +334,11 @@ MEASURES: dict[str, Measure] = {
     "tls_requests": Measure(tls_requests, ECDSA),
     "tls_download": Measure(tls_download, ECDSA),
     "tls_idle": Measure(tls_idle, ECDSA),
+    "http_requests": Measure(http_requests, HTTP),
+    "http_browser": Measure(http_browser, HTTP),
+    "http_download": Measure(http_download, HTTP),
+    "http_upload": Measure(http_upload, HTTP),
+    "http_beside": Measure(http_beside, HTTP),
 }
 
 

@@ -82,4 +82,22 @@ METRICS = {
     "tls_download_rate": Metric("download of 1 GiB over TLS", "Gbit/s", "higher"),
     "tls_download_cpu": Metric("CPU a GiB over TLS", "ms", "lower", of_proxy=True),
     "tls_idle_memory": Metric("memory an idle TLS connection", "bytes", "lower", of_proxy=True),
+    "http_requests_rate": Metric("HTTP requests", "1/s", "higher"),
+    "http_requests_p50": Metric("answer to an HTTP request, p50", "ms", "lower"),
+    "http_requests_p99": Metric("answer to an HTTP request, p99", "ms", "lower"),
+    "http_requests_cpu": Metric("CPU an HTTP request", "µs", "lower", of_proxy=True),
+    "http_browser_rate": Metric("HTTP requests with a browser's fields", "1/s", "higher"),
+    "http_browser_p50": Metric("answer to an HTTP request with a browser's fields, p50", "ms", "lower"),
+    "http_browser_p99": Metric("answer to an HTTP request with a browser's fields, p99", "ms", "lower"),
+    "http_browser_cpu": Metric("CPU an HTTP request with a browser's fields", "µs", "lower", of_proxy=True),
+    "http_download_rate": Metric("HTTP download of 1 GiB", "Gbit/s", "higher"),
+    "http_download_cpu": Metric("CPU a GiB, HTTP download", "ms", "lower", of_proxy=True),
+    "http_upload_rate": Metric("HTTP upload of 1 GiB", "Gbit/s", "higher"),
+    "http_upload_cpu": Metric("CPU a GiB, HTTP upload", "ms", "lower", of_proxy=True),
+    "http_beside_p99": Metric("p99 of HTTP requests with a bulk download beside", "ms", "lower"),
+    "http_beside_ratio": Metric(
+        "p99 of HTTP requests with a bulk download beside, to p99 without", "times", "lower"
+    ),
+    "http_beside_rate": Metric("HTTP requests with a bulk download beside", "1/s", "higher"),
+    "http_beside_bulk": Metric("the bulk HTTP download meanwhile", "Gbit/s", "higher"),
 }

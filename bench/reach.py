@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from attrs import frozen
 
-from bench.contestants import PEERS, TITLES
+from bench.contestants import HTTP_PEERS, PEERS, TITLES
 from bench.metrics import METRICS
 from bench.results import Median, Medians
 
@@ -69,6 +69,13 @@ TARGETS = (
     Target("tls_requests_rate", 0.95, ("haproxy",)),
     Target("tls_download_cpu", 1.3, ("haproxy",)),
     Target("tls_idle_memory", 40 * 1024),
+    Target("http_requests_cpu", 2.0, ("haproxy",)),
+    Target("http_browser_cpu", 2.0, ("haproxy",)),
+    Target("http_requests_rate", 0.6, HTTP_PEERS),
+    Target("http_browser_rate", 0.6, HTTP_PEERS),
+    Target("http_download_cpu", 0.5, HTTP_PEERS),
+    Target("http_upload_cpu", 0.5, HTTP_PEERS),
+    Target("http_beside_ratio", 4.0),
 )
 
 

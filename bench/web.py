@@ -57,6 +57,14 @@ def pieces(sock: socket.socket, path: str) -> Iterator[int]:
     yield from _discard(sock, length - len(start))
 
 
+def read_answer(sock: socket.socket) -> None:
+    """Take an answer without a body.
+
+    :raises Failed: when it is not 200.
+    """
+    length_of(_read_head(sock).partition(b"\r\n\r\n")[0])
+
+
 def length_of(head: bytes) -> int:
     """Give the size of the body that follows the head of an answer, in bytes.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from attrs import frozen
 
@@ -36,16 +36,43 @@ class Load:
     p99: float
 
 
+BROWSER = (
+    'sec-ch-ua: "Chromium";v="130", "Not?A_Brand";v="99"',
+    "sec-ch-ua-mobile: ?0",
+    'sec-ch-ua-platform: "Linux"',
+    "Upgrade-Insecure-Requests: 1",
+    "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/130.0.0.0 Safari/537.36",
+    "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
+    "Sec-Fetch-Site: same-origin",
+    "Sec-Fetch-Mode: navigate",
+    "Sec-Fetch-User: ?1",
+    "Sec-Fetch-Dest: document",
+    "Referer: http://127.0.0.1/articles/2026/11/how-a-proxy-works?page=2",
+    "Accept-Encoding: gzip, deflate, br, zstd",
+    "Accept-Language: en-GB,en;q=0.9,de;q=0.8",
+    "Cookie: session=0123456789abcdef0123456789abcdef; theme=dark; consent=yes.2026-11-30",
+    'If-None-Match: "0123456789abcdef"',
+    "Cache-Control: max-age=0",
+)
+"""Fields as a browser sends them with a request for a page."""
+
+
 def load(
-    port: int, seconds: int, *, close: bool = False, environment: Mapping[str, str] | None = None
+    port: int,
+    seconds: int,
+    *,
+    close: bool = False,
+    fields: Iterable[str] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> Load:
     """Send as many requests as are answered for some seconds.
 
     :param close: whether each request gets a connection of its own.
+    :param fields: of each request, besides Host.
     :param environment: with what wrk speaks TLS; None for plain HTTP.
     :raises Failed: when anything but good answers came.
     """
-    header = ["-H", "Connection: close"] if close else []
+    header = [word for line in (*fields, *(["Connection: close"] if close else [])) for word in ("-H", line)]
     command = [
         programs.path_of("wrk"),
         "-t1",

@@ -26,6 +26,12 @@ TERMINATORS: dict[str, Terminator] = {
 }
 """Those that are measured when they terminate TLS, too."""
 
+HTTP_PROXIES: dict[str, Proxy] = dict(TERMINATORS)
+"""Those that are measured when they serve requests, too."""
+
+HTTP_PEERS = ("haproxy", "nginx")
+"""The others of them, that the targets speak of."""
+
 PEERS = ("haproxy", "nginx", "envoy")
 """The others, that the targets speak of."""
 

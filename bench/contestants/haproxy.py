@@ -1,4 +1,4 @@
-"""HAProxy, with one thread unless asked for more, in TCP mode, with splice where it pays; TLS as it comes."""
+"""HAProxy, with one thread unless asked for more, with splice where it pays; TLS as it comes."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ global
     log stdout format raw local0
 
 defaults
-    mode tcp
+    mode {mode}
     log global
-    option tcplog
+    option {mode}log
     option splice-auto
     timeout connect 3s
     timeout client 1h
@@ -74,6 +74,7 @@ class HAProxy:
         config = place.write(
             "haproxy.cfg",
             _CONFIG.format(
+                mode="http" if place.http else "tcp",
                 workers=place.workers,
                 connections=CONNECTIONS,
                 port=place.port,

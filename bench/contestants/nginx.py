@@ -1,4 +1,4 @@
-"""nginx's stream proxy with one worker; the free version learns of a backend's health from traffic alone."""
+"""nginx's proxies with one worker; the free version learns of a backend's health from traffic alone."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ worker_rlimit_nofile {descriptors};
 pid {folder}/nginx.pid;
 error_log {folder}/error.log warn;
 events {{ worker_connections {connections}; }}
+{serving}
+"""
+
+_STREAM = """\
 stream {{
     log_format session '$time_iso8601 $remote_addr:$remote_port $upstream_addr $status '
                        '$bytes_received $bytes_sent $upstream_connect_time $session_time';
@@ -36,6 +40,39 @@ stream {{
 {certificate}        proxy_connect_timeout 3s;
         proxy_timeout 1h;
         proxy_pass web;
+    }}
+}}
+"""
+
+# Neither bodies nor answers go by a file, and connections to the backends stay open: the best of its settings
+# for this.
+_HTTP = """\
+http {{
+    access_log {access_log} combined buffer=64k flush=1s;
+    keepalive_requests 1000000000;
+    client_max_body_size 0;
+    client_body_temp_path {folder};
+    proxy_temp_path {folder};
+    fastcgi_temp_path {folder};
+    uwsgi_temp_path {folder};
+    scgi_temp_path {folder};
+    upstream web {{
+        random two least_conn;
+{backends}
+        keepalive 64;
+        keepalive_requests 1000000000;
+    }}
+    server {{
+        listen 127.0.0.1:{port} backlog={backlog};
+        location / {{
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header Host $http_host;
+            proxy_set_header X-Forwarded-For $remote_addr;
+            proxy_request_buffering off;
+            proxy_max_temp_file_size 0;
+            proxy_pass http://web;
+        }}
     }}
 }}
 """
@@ -73,23 +110,27 @@ class Nginx:
         backends = [
             f"        server 127.0.0.1:{port} max_fails=3 fail_timeout=5s;" for port in place.backends
         ]
+        serving = (_HTTP if place.http else _STREAM).format(
+            access_log=place.access_log,
+            folder=place.folder,
+            backends="\n".join(backends),
+            port=place.port,
+            backlog=BACKLOG,
+            reuseport=" reuseport" if place.workers > 1 else "",
+            ssl=" ssl" if place.certificate else "",
+            certificate=_TLS.format(file=place.certificate) if place.certificate else "",
+        )
         config = place.write(
             "nginx.conf",
             _CONFIG.format(
-                load_module=_load_module(path),
+                load_module="" if place.http else _load_module(path),
                 master="on" if place.workers > 1 else "off",
                 workers=place.workers,
                 descriptors=DESCRIPTORS,
                 folder=place.folder,
                 # One for the client and one for the backend.
                 connections=2 * CONNECTIONS,
-                access_log=place.access_log,
-                backends="\n".join(backends),
-                port=place.port,
-                backlog=BACKLOG,
-                reuseport=" reuseport" if place.workers > 1 else "",
-                ssl=" ssl" if place.certificate else "",
-                certificate=_TLS.format(file=place.certificate) if place.certificate else "",
+                serving=serving,
             ),
         )
         return [path, "-p", f"{place.folder}", "-c", f"{config}", "-e", f"{place.folder}/error.log"]

@@ -34,6 +34,7 @@ class Place:
         is to pass on what comes.
     :param limits: whether it is to limit each client.
     :param workers: how many threads or processes are to carry its traffic.
+    :param http: whether it is to serve requests, and not connections.
     """
 
     folder: Path
@@ -42,6 +43,7 @@ class Place:
     certificate: Path | None = None
     limits: bool = False
     workers: int = 1
+    http: bool = False
 
     @property
     def access_log(self) -> Path:

@@ -28,6 +28,7 @@ path = "{access_log}"
 
 [frontends.web]
 listen = "127.0.0.1:{port}"
+mode = "{mode}"
 pool = "web"
 backlog = {backlog}
 {tls}{limits}
@@ -80,6 +81,7 @@ class Tcpbalance:
             "tcpbalance.toml",
             _CONFIG.format(
                 data_path=self.data_path,
+                mode="http" if place.http else "tcp",
                 workers=place.workers,
                 access_log=place.access_log,
                 port=place.port,

@@ -8,6 +8,7 @@ pytest.importorskip("bench", reason="bench/ is in the tree, not in the wheel")
 
 from bench.options import read_options
 
+OF_REQUESTS = ("http_requests", "http_browser", "http_download", "http_upload", "http_beside")
 OVER_TLS = ("handshakes_ecdsa", "handshakes_rsa", "tls_requests", "tls_download", "tls_idle")
 
 
@@ -16,7 +17,8 @@ def test_without_a_word_all_is_measured_for_all_in_five_turns() -> None:
     assert options.turns == 5
     assert options.contestants == ("tcpbalance", "portable", "haproxy", "nginx", "envoy", "direct")
     plain = ("connections", "requests", "download", "downloads", "idle", "beside", "flood")
-    assert options.only == (*plain, "workers", "replacements", "admission", "reloads", "sessions", *OVER_TLS)
+    alone = ("workers", "replacements", "admission", "reloads", "sessions")
+    assert options.only == (*plain, *alone, *OVER_TLS, *OF_REQUESTS)
 
 
 def test_contestants_keep_their_order_however_they_are_asked_for() -> None:
