@@ -23,12 +23,12 @@ from tcpbalance.health.extensions import probes
 from tcpbalance.http.pages import mistakes_in_pages
 from tcpbalance.journal.examination import mistakes_in_state_file
 from tcpbalance.net.own_listeners import loops_by_address, loops_by_name
+from tcpbalance.net.resolver import LOOKUP_TIMEOUT
 from tcpbalance.net.resolver.answer import Verdict
 from tcpbalance.net.resolver.blocking import look_up_all
 from tcpbalance.net.resolver.knowledge import verdict_of
 from tcpbalance.net.tls.examination import mistakes_in_files
 from tcpbalance.pool.extensions import policies
-from tcpbalance.services.pool_service import LOOKUP_TIMEOUT
 
 _log = Logger()
 

@@ -25,8 +25,8 @@ from tcpbalance.control.reloading import ReloadOutcome
 from tcpbalance.errors import TcpbalanceError
 from tcpbalance.event import OneTimeEvent
 from tcpbalance.net.own_listeners import warn_of_loops_by_name
+from tcpbalance.net.resolver import LOOKUP_TIMEOUT
 from tcpbalance.reload import HANGS_AFTER
-from tcpbalance.services.pool_service import LOOKUP_TIMEOUT
 from tcpbalance.threads import InThread, give_way
 
 SETTLED_AFTER = 0.05

@@ -7,9 +7,8 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
 from time import monotonic, time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import CancelledError
@@ -23,9 +22,7 @@ from tcpbalance.config.models import Config
 from tcpbalance.config.pieces import KnownTables
 from tcpbalance.config_reader import read_config
 from tcpbalance.config_reloader import ConfigReloader, read_settled
-from tcpbalance.control.controls import Controls
 from tcpbalance.control.in_pieces import give_way_to
-from tcpbalance.control.process_controls import ProcessControls
 from tcpbalance.environment import Environment
 from tcpbalance.errors import TcpbalanceError
 from tcpbalance.logs.daemon_log import DaemonLog
@@ -42,10 +39,10 @@ from tcpbalance.systemd.notifier import Notifier
 from tcpbalance.systemd.notify_socket import NotifySocket
 from tcpbalance.threads import in_thread, share_the_lock
 from tcpbalance.upgrade import Predecessor, Upgrader
-from tcpbalance.workers.fleet_controls import FleetControls
-from tcpbalance.workers.requirements import refuse_workers_without
-from tcpbalance.workers.restart import WorkersRestart
-from tcpbalance.workers.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from tcpbalance.control.controls import Controls
+    from tcpbalance.workers.supervisor import Supervisor
 
 NOT_OURS = (
     "LISTEN_FDS: the sockets are for process {pid}, not for this one; a script that starts the program must "
@@ -106,7 +103,13 @@ def _alone(
     )
     service = daemon(reactor, balancer, environment, reloader, inherited.remove_files)
     give_way_to(reactor, balancer.others_wait)
-    _add_admin(service, reactor, config, environment, lambda: ProcessControls(reactor, balancer, reloader))
+
+    def make_controls() -> Controls:
+        from tcpbalance.control.process_controls import ProcessControls
+
+        return ProcessControls(reactor, balancer, reloader)
+
+    _add_admin(service, reactor, config, environment, make_controls)
     if identity is not None:
         identity.become()
     balancer.when_listening().addCallbacks(
@@ -118,6 +121,11 @@ def _alone(
 def _with_workers(
     reactor: Any, path: str, known: KnownTables, config: Config, environment: Environment
 ) -> tuple[Daemon, Supervisor]:
+    # A process that serves itself does without all that.
+    from tcpbalance.workers.requirements import refuse_workers_without
+    from tcpbalance.workers.restart import WorkersRestart
+    from tcpbalance.workers.supervisor import Supervisor
+
     refuse_workers_without(environment)
     identity = Identity.of(config)
     # It has a socket for each address and worker, and the content of each file.
@@ -130,7 +138,13 @@ def _with_workers(
         reactor, path, supervisor, in_thread(reactor), lambda again: read_settled(again, known)
     )
     service = _daemon(reactor, supervisor, environment, lambda _: WorkersRestart(supervisor), reloader)
-    _add_admin(service, reactor, config, environment, lambda: FleetControls(reactor, supervisor, reloader))
+
+    def make_controls() -> Controls:
+        from tcpbalance.workers.fleet_controls import FleetControls
+
+        return FleetControls(reactor, supervisor, reloader)
+
+    _add_admin(service, reactor, config, environment, make_controls)
     if identity is not None:
         identity.become()
     return service, supervisor
@@ -150,6 +164,8 @@ def _add_admin(
     if config.admin is None:
         return
     # Only the admin side needs Twisted's HTTP server.
+    from importlib.metadata import version
+
     from tcpbalance.control.admin_service import AdminService
     from tcpbalance.control.operations import operations
 

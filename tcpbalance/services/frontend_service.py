@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from tcpbalance.admission.access import Access
 from tcpbalance.admission.control import AdmissionControl
 from tcpbalance.http.factory import HttpFrontendFactory
+from tcpbalance.net import resolver
 from tcpbalance.net.binding import ListenError
 from tcpbalance.net.socket_options import SocketOptions
 from tcpbalance.proxy.context import SessionContext
@@ -23,7 +24,6 @@ from tcpbalance.proxy.factory import FrontendFactory
 from tcpbalance.proxy.hand_over import HandedOver, HandOverWhile
 from tcpbalance.proxy.preread_settings import PrereadSettings
 from tcpbalance.reload import Part, Reloader
-from tcpbalance.services import pool_service
 from tcpbalance.services.following import Monitor
 from tcpbalance.services.frontend import Frontend
 from tcpbalance.services.frontend_admission import FrontendAdmission
@@ -351,7 +351,7 @@ class FrontendService(SteppedService):
                 "frontend {name} opens without the addresses of {names}: no answer within {seconds:g} s",
                 name=self.frontend.name,
                 names=", ".join(names),
-                seconds=pool_service.LOOKUP_TIMEOUT,
+                seconds=resolver.LOOKUP_TIMEOUT,
             )
 
     def _open(self, opened: Deferred[None]) -> None:

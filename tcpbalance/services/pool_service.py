@@ -10,6 +10,7 @@ from twisted.logger import Logger
 
 from tcpbalance.config.pools import HealthConfig
 from tcpbalance.health.history import CheckHistory
+from tcpbalance.net import resolver
 from tcpbalance.net.local_route import why_no_way_to
 from tcpbalance.pool.backend import AdminState, Backend
 from tcpbalance.pool.changes import PoolChange
@@ -23,9 +24,6 @@ from tcpbalance.services.rebalancer import Rebalancer
 from tcpbalance.services.shared import Shared
 from tcpbalance.services.stepped import SteppedService
 from tcpbalance.threads import in_thread
-
-LOOKUP_TIMEOUT = 5.0
-"""Seconds that looking names up beforehand may take."""
 
 
 class PoolService(SteppedService):
@@ -112,7 +110,7 @@ class PoolService(SteppedService):
         if self.monitor is not None:
             self.monitor.startService()
         self._followed = self._names(self.pool.backends)
-        self.unanswered = self._shared.resolver.follow(self._followed, LOOKUP_TIMEOUT)
+        self.unanswered = self._shared.resolver.follow(self._followed, resolver.LOOKUP_TIMEOUT)
         self._unsubscribe = self.pool.subscribe(self._on_change)
         self._keep_affinity()
         self._rebalance()
@@ -260,7 +258,7 @@ class PoolService(SteppedService):
     def _follow_names(self) -> None:
         before, self._followed = self._followed, self._names(self.pool.backends)
         added = [name for name in self._followed if name not in before]
-        self._shared.resolver.follow(added, LOOKUP_TIMEOUT)
+        self._shared.resolver.follow(added, resolver.LOOKUP_TIMEOUT)
         self._shared.resolver.unfollow(set(before).difference(self._followed))
 
     def _names(self, backends: Iterable[Backend]) -> list[str]:

@@ -18,10 +18,10 @@ from tcpbalance.balancer import Balancer
 from tcpbalance.config.pools import HealthConfig
 from tcpbalance.config.resolver import ResolverConfig
 from tcpbalance.health.probes.tcp import TcpProbe
+from tcpbalance.net import resolver
 from tcpbalance.net.resolver import knowledge
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.pool import Pool
-from tcpbalance.services import pool_service
 from tcpbalance.services.frontend import Frontend
 
 reactor: Any = global_reactor
@@ -203,7 +203,7 @@ class NamesTests(DataPathCase):
 
     async def test_a_name_server_that_is_silent_at_the_start(self) -> None:
         self.ask_often()
-        self.patch(pool_service, "LOOKUP_TIMEOUT", 0.1)
+        self.patch(resolver, "LOOKUP_TIMEOUT", 0.1)
         self.server.is_mute = True
         with capturedLogs() as events:
             balancer = await self.started(self.balancer(checked=True))

@@ -14,10 +14,10 @@ PROGRAM = """
 import socket, sys, threading
 from twisted.scripts.twistd import run
 
-from tcpbalance.services import pool_service
+from tcpbalance.net import resolver
 
 # Nobody has to wait at the start for names that hang anyway.
-pool_service.LOOKUP_TIMEOUT = 0.2
+resolver.LOOKUP_TIMEOUT = 0.2
 
 ask = socket.getaddrinfo
 

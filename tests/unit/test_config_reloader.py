@@ -18,8 +18,8 @@ from tcpbalance.config_reader import read_config
 from tcpbalance.config_reloader import MAX_LOOKS, ConfigReloader, read_settled
 from tcpbalance.control.reloading import ReloadOutcome
 from tcpbalance.net.binding import ListenError
+from tcpbalance.net.resolver import LOOKUP_TIMEOUT
 from tcpbalance.reload import HANGS_AFTER
-from tcpbalance.services.pool_service import LOOKUP_TIMEOUT
 
 LOCAL = frontend("").replace("0.0.0.0:5432", "127.0.0.1:0")
 
