@@ -9,8 +9,9 @@ PROJECT := setup.cfg pyproject.toml
 ARGS ?=
 
 # Most tests wait for others most of the time, so there are more of them at once than processors. What belongs
-# to a module is made once for all its tests.
-SIDE_BY_SIDE := --numprocesses=4 --dist=loadfile
+# to a module is made once for all its tests. In their own order, the last are those of tests/unit, which are
+# short; by the number of tests, as it would be, the slow ones are, and processors wait for the longest.
+SIDE_BY_SIDE := --numprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 # The tests start hundreds of processes, each of which would compile the package anew where this is set.
 unexport PYTHONDONTWRITEBYTECODE

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any
 
-from tcpbalance.control.api_request import JSON
 from tcpbalance.control.openapi import DESCRIBED_PATHS
-from tcpbalance.control.openapi_schemas import SCHEMAS, Schema
+from tcpbalance.control.openapi_schemas import JSON, SCHEMAS, Schema
 
 _JSON_TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),

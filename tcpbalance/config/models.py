@@ -15,6 +15,7 @@ from attrs import field, frozen
 from tcpbalance.config import checks, plain, rules
 from tcpbalance.config.addresses import Network
 from tcpbalance.config.admin import AdminConfig
+from tcpbalance.config.bounds import MAX_DEBUG_NETWORKS
 from tcpbalance.config.errors import BrokenRules
 from tcpbalance.config.frontends import FrontendConfig
 from tcpbalance.config.log import AccessLogConfig, LogConfig
@@ -26,9 +27,6 @@ from tcpbalance.config.quantities import Duration
 from tcpbalance.config.resolver import ResolverConfig
 from tcpbalance.config.strict import strict
 from tcpbalance.config.workers import MIN_WORKER_TIMEOUT, Workers
-
-MAX_DEBUG_NETWORKS = 64
-"""Each connection is compared with all of them, in logarithmic time, and a person reads what is logged."""
 
 
 @frozen(kw_only=True, field_transformer=strict)

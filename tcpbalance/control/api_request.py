@@ -8,9 +8,8 @@ from typing import Any, Protocol
 
 from attrs import field, frozen
 
+from tcpbalance.control.openapi_schemas import JSON
 from tcpbalance.errors import Fault, TcpbalanceError
-
-JSON = "application/json"
 
 
 @frozen(kw_only=True)

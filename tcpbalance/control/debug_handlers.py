@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 
 from tcpbalance.config import plain
 from tcpbalance.config.addresses import Network
-from tcpbalance.config.models import MAX_DEBUG_NETWORKS
+from tcpbalance.config.bounds import MAX_DEBUG_NETWORKS
 from tcpbalance.control.api_request import ApiAnswer, ApiError, ApiRequest
 from tcpbalance.control.backend_handlers import UNTIL_RELOAD
 from tcpbalance.control.changes_log import log_change

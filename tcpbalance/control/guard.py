@@ -13,7 +13,8 @@ from collections.abc import Collection
 from ipaddress import ip_address
 from typing import Protocol
 
-from tcpbalance.control.api_request import JSON, ApiError, ApiRequest
+from tcpbalance.control.api_request import ApiError, ApiRequest
+from tcpbalance.control.openapi_schemas import JSON
 
 _HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 

@@ -9,10 +9,11 @@ from typing import Any
 from attrs import frozen
 from twisted.internet.defer import Deferred
 
-from tcpbalance.control.api_request import JSON, ApiAnswer, ApiRequest
+from tcpbalance.control.api_request import ApiAnswer, ApiRequest
 from tcpbalance.control.controls import Controls
 from tcpbalance.control.finding import check_frontend, named
 from tcpbalance.control.json_pieces import json_pieces
+from tcpbalance.control.openapi_schemas import JSON
 from tcpbalance.control.parameters import check_parameters, read_parameter, read_truth
 from tcpbalance.control.report import EVERYTHING, Scope
 from tcpbalance.control.routes import ApiRoute

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from tcpbalance.config.models import MAX_DEBUG_NETWORKS
-from tcpbalance.control.api_request import JSON
+from tcpbalance.config.bounds import MAX_DEBUG_NETWORKS
 from tcpbalance.control.openapi_schemas import (
     BANNED_BY,
     COUNT,
     COUNTERS,
+    JSON,
     LASTS,
     LENGTH_OF_TIME,
     LOG,

@@ -10,8 +10,8 @@ import pytest
 from support.admin import Admin, Stage
 from support.certificates import Authority
 from support.clients import ask, connect, read_all
-from support.daemon import TCPBALANCE, Daemon
-from support.process import finish
+from support.command import command
+from support.daemon import Daemon
 from support.tls_clients import curl
 from support.tls_peers import page
 from support.waiting import until
@@ -85,7 +85,7 @@ def test_the_command(stage: Stage) -> None:
         where = f"--admin=http://127.0.0.1:{Admin(daemon).port}"
 
         def run(*words: str) -> str:
-            done = finish([TCPBALANCE, "debug-clients", where, *words])
+            done = command("debug-clients", where, *words)
             assert (done.returncode, done.stderr) == (0, "")
             return str(done.stdout)
 
@@ -94,8 +94,8 @@ def test_the_command(stage: Stage) -> None:
         assert run() == f"{CLIENT}/32, 2001:db8::/32\n"
         until(lambda: is_traced(daemon, CLIENT), "logged")
         assert run("--none") == "no clients (until the next reload)\n"
-        assert finish([TCPBALANCE, "debug-clients", where, "--none", CLIENT]).returncode == 2
-        assert finish([TCPBALANCE, "debug-clients", where, "nonsense"]).returncode == 1
+        assert command("debug-clients", where, "--none", CLIENT).returncode == 2
+        assert command("debug-clients", where, "nonsense").returncode == 1
 
 
 BEHIND = """

@@ -15,6 +15,7 @@ from typing import IO, Any
 import pytest
 
 from support.clients import ask, connect
+from support.command import command
 from support.daemon import TCPBALANCE, Daemon
 from support.peers import named
 from support.process import finish
@@ -52,11 +53,14 @@ class Steered:
 
     def command(self, *words: str) -> list[str]:
         """Give a command with where the admin side is."""
-        return [str(TCPBALANCE), words[0], f"--admin={self.socket}", *words[1:]]
+        return [str(TCPBALANCE), *self._with_admin(*words)]
+
+    def _with_admin(self, *words: str) -> list[str]:
+        return [words[0], f"--admin={self.socket}", *words[1:]]
 
     def finish(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end."""
-        return finish(self.command(*words))
+        """Run a command to its end, in this process."""
+        return command(*self._with_admin(*words))
 
     def run(self, *words: str) -> str:
         """Run a command that succeeds, and give its output."""
@@ -107,7 +111,7 @@ def test_status_agrees_with_the_access_log(steered: Steered) -> None:
 
 
 def test_it_finds_the_admin_side_by_the_configuration_and_by_the_environment(alone: Steered) -> None:
-    by_file = finish([TCPBALANCE, "status", f"--config={alone.daemon.config_file}"])
+    by_file = command("status", f"--config={alone.daemon.config_file}")
     assert (by_file.returncode, by_file.stderr) == (0, "")
     environment = {**os.environ, "TCPBALANCE_ADMIN": f"unix:{alone.socket}"}
     by_variable = finish([TCPBALANCE, "status"], env=environment)
@@ -124,9 +128,9 @@ def test_without_a_balancer(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_a_watch_quietly(alone: Steered) -> None:
-    command = alone.command("status", "--watch", "0.2")
+    words = alone.command("status", "--watch", "0.2")
     with subprocess.Popen(
-        ["env", "--default-signal=INT", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ["env", "--default-signal=INT", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as child:
         assert child.stdout is not None
         # Two looks.
@@ -138,8 +142,8 @@ def test_ctrl_c_ends_a_watch_quietly(alone: Steered) -> None:
 
 
 def test_a_closed_pipe_ends_a_watch_quietly(alone: Steered) -> None:
-    command = alone.command("status", "--watch", "0.2")
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+    words = alone.command("status", "--watch", "0.2")
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         assert child.stdout.readline().startswith("tcpbalance ")
         child.stdout.close()
@@ -150,8 +154,8 @@ def test_a_closed_pipe_ends_a_watch_quietly(alone: Steered) -> None:
 
 @pytest.mark.requires("tmux")
 def test_a_watch_in_a_terminal(alone: Steered, tmp_path: Path) -> None:
-    command = alone.command("status", "--watch", "0.2")
-    with terminal(command, tmp_path / "tmux", 80) as window:
+    words = alone.command("status", "--watch", "0.2")
+    with terminal(words, tmp_path / "tmux", 80) as window:
         lines = window.wait_for("2 of 2 up")
         assert all(len(line) <= 80 for line in lines)
         assert lines[0].startswith("tcpbalance ")
@@ -211,8 +215,8 @@ def test_a_drain_shows_how_the_sessions_end(steered: Steered) -> None:
     steered.run("drain", "b")
     with connect(steered.daemon.port) as first, connect(steered.daemon.port, "127.0.0.7") as second:
         until(lambda: open_sessions(steered, 0) == 2, "two sessions")
-        command = steered.command("drain", "a", "--wait")
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        words = steered.command("drain", "a", "--wait")
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
             assert child.stdout is not None
             assert child.stdout.readline() == "web/a: draining, 2 sessions open (until the next restart)\n"
             assert child.stdout.readline() == "web/a: 2 sessions open\n"
@@ -227,8 +231,8 @@ def test_a_drain_that_is_called_off_ends_the_wait(alone: Steered) -> None:
     alone.run("drain", "b")
     with connect(alone.daemon.port):
         until(lambda: open_sessions(alone, 0) == 1, "a session")
-        command = alone.command("drain", "a", "--wait")
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        words = alone.command("drain", "a", "--wait")
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
             assert child.stdout is not None
             child.stdout.readline()
             alone.run("ready", "a")
@@ -277,7 +281,7 @@ def test_what_a_read_only_token_may(tmp_path: Path) -> None:
             assert refused.stderr == "tcpbalance drain: this token may look and change nothing\n"
             assert "draining" in steered.run("drain", "a", f"--token-file={full}")
             # The configuration says where the admin side and its token are.
-            by_file = finish([TCPBALANCE, "ready", "a", f"--config={daemon.config_file}"])
+            by_file = command("ready", "a", f"--config={daemon.config_file}")
             assert by_file.stdout.startswith("web/a: up")
 
 
@@ -407,7 +411,7 @@ def is_refused(port: int, source: str) -> bool:
     ],
 )
 def test_options_of_bans_that_do_not_fit(options: list[str], message: str) -> None:
-    done = finish([TCPBALANCE, "bans", *options])
+    done = command("bans", *options)
     assert done.returncode == 2
     assert done.stderr.endswith(f"tcpbalance bans: error: {message}\n")
 
@@ -432,15 +436,15 @@ def test_affinity_is_shown_and_forgotten(tmp_path: Path, workers: int) -> None:
 
 @pytest.mark.parametrize("options", [[], ["--json", "--pool", "web"], ["--limit", "5", "--pool", "web"]])
 def test_what_is_forgotten_must_be_selected(options: list[str]) -> None:
-    done = finish([TCPBALANCE, "affinity", "--forget", *options])
+    done = command("affinity", "--forget", *options)
     assert done.returncode == 2
     assert "--forget takes --pool, --client and --backend, at least one, and no other option" in done.stderr
 
 
 def test_events_are_shown_and_followed(steered: Steered) -> None:
     steered.run("drain", "a")
-    command = ["env", "--default-signal=INT", *steered.command("events", "--follow")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+    words = ["env", "--default-signal=INT", *steered.command("events", "--follow")]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         line = line_with(child.stdout, "backend state")
         assert re.fullmatch(r"\S+Z  backend state  pool web, backend a, .*state drain.*\n", line)
@@ -454,11 +458,14 @@ def test_events_are_shown_and_followed(steered: Steered) -> None:
 
 
 def test_events_that_are_followed_end_with_the_balancer(alone: Steered) -> None:
-    command = alone.command("events", "--follow")
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+    words = alone.command("events", "--follow")
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         alone.run("drain", "a")
-        line_with(child.stdout, "backend state")
+        line_with(child.stdout, "state drain")
+        # What comes after the first lines comes by the stream.
+        alone.run("ready", "a")
+        line_with(child.stdout, "state ready")
         alone.daemon.stop()
         _, errors = child.communicate(timeout=20)
     assert child.returncode == 3
@@ -519,11 +526,11 @@ def test_a_reload_shows_what_has_changed(steered: Steered) -> None:
     assert steered.run("reload") == "no change\n"
     file.write_text(good.replace("[pools.web]\n", "[pools.web]\nretrys = 7\nbalanc = 1\n"))
     assert "cannot be used" not in steered.run("status")
-    for command in ("plan", "reload"):
-        refused = steered.finish(command)
+    for word in ("plan", "reload"):
+        refused = steered.finish(word)
         assert (refused.returncode, refused.stdout) == (1, "")
         assert re.fullmatch(
-            rf"tcpbalance {command}: {file}:\d+: [^\n]*retries[^\n]*; {file}:\d+: [^\n]*balance[^\n]*\n",
+            rf"tcpbalance {word}: {file}:\d+: [^\n]*retries[^\n]*; {file}:\d+: [^\n]*balance[^\n]*\n",
             refused.stderr,
         )
     assert "cannot be used: " in steered.run("status").splitlines()[1]
@@ -534,7 +541,7 @@ def test_a_backend_that_goes_is_planned_as_between_two_files(alone: Steered) -> 
     before = alone.daemon.folder / "before.toml"
     before.write_text(file.read_text())
     file.write_text(re.sub(r", {{ name = .b.*?}}|, \{ name = \"b\"[^}]*\}", "", file.read_text()))
-    by_file = finish([TCPBALANCE, "plan", before, file])
+    by_file = command("plan", before, file)
     by_balancer = alone.finish("plan")
     assert "web.backends.b" in by_file.stdout
     assert (by_balancer.returncode, by_balancer.stdout) == (2, by_file.stdout)

@@ -14,9 +14,10 @@ import pytest
 
 from support.admin import BACKEND_A, Admin, Stage
 from support.clients import ask_unix, connect
+from support.command import command
 from support.daemon import TCPBALANCE, Daemon
 from support.peers import named
-from support.process import Process, finish
+from support.process import Process
 from support.waiting import until
 
 LOG = "/api/v1/log"
@@ -124,11 +125,11 @@ def test_the_command_shows_and_sets_the_level(stage: Stage) -> None:
     with stage.daemon('listen = "unix:admin.sock"') as daemon:
         daemon.wait_for_log("admin listens on")
         where = f"--admin={stage.folder}/admin.sock"
-        assert finish([TCPBALANCE, "log-level", where]).stdout == "info\n"
-        done = finish([TCPBALANCE, "log-level", where, "debug"])
+        assert command("log-level", where).stdout == "info\n"
+        done = command("log-level", where, "debug")
         assert (done.returncode, done.stdout) == (0, "debug (until the next reload)\n")
-        assert finish([TCPBALANCE, "log-level", where]).stdout == "debug\n"
-        refused = finish([TCPBALANCE, "log-level", where, "loud"])
+        assert command("log-level", where).stdout == "debug\n"
+        refused = command("log-level", where, "loud")
         assert refused.returncode == 2
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from support.admin import BACKEND_A, Admin, Stage
 from support.clients import ask, connect, read_all
-from support.daemon import TCPBALANCE, Daemon
+from support.command import command
+from support.daemon import Daemon
 from support.hellos import real_hello
-from support.process import finish
 from support.waiting import until
 
 CLIENTS = [f"127.0.0.{host}" for host in range(2, 12)]
@@ -158,12 +158,12 @@ def test_questions_that_make_no_sense(stage: Stage) -> None:
 def test_the_command(stage: Stage) -> None:
     with stage.daemon(more=TABLES) as daemon:
         where = f"--admin=http://127.0.0.1:{Admin(daemon).port}"
-        done = finish([TCPBALANCE, "explain", where, "strict", DENIED])
+        done = command("explain", where, "strict", DENIED)
         assert (done.returncode, done.stderr) == (0, "")
         assert f"{DENIED} at frontend strict is refused" in done.stdout
-        done = finish([TCPBALANCE, "explain", where, "--json", "named", "192.0.2.1", "--server-name", "a.b"])
+        done = command("explain", where, "--json", "named", "192.0.2.1", "--server-name", "a.b")
         assert json.loads(done.stdout)["outcome"] == "no_route"
-        done = finish([TCPBALANCE, "explain", where, "web", "nonsense"])
+        done = command("explain", where, "web", "nonsense")
         assert done.returncode == 1
         assert done.stderr.count("\n") == 1
 

@@ -11,11 +11,12 @@ import pytest
 
 from support import peers
 from support.clients import ask
-from support.daemon import TCPBALANCE, TWISTD, Daemon
+from support.command import command
+from support.daemon import TWISTD, Daemon
 from support.name_server import FakeNameServer
 from support.nginx import nginx
 from support.nsd import nsd
-from support.process import Process, finish
+from support.process import Process
 from support.programs import require
 from support.waiting import until
 from tcpbalance.config.resolver import ResolverConfig
@@ -174,7 +175,7 @@ def test_check_warns_of_an_unknown_name(tmp_path: Path) -> None:
         names.addresses["known.test"] = ["127.0.0.1"]
         config = WEB.format(name_server=names.port, port=80, more="")
         file.write_text(config.replace("backends = [", 'backends = ["known.test:80", '))
-        done = finish([TCPBALANCE, "check", file])
+        done = command("check", file)
         line = next(n for n, text in enumerate(file.read_text().splitlines(), 1) if "web.test" in text)
         assert done.stderr == f"{file}:{line}: warning: pools.web.backends[1]: web.test: no such name\n"
         assert (done.returncode, done.stdout) == (0, f"{file}: ok, 1 frontend, 1 pool\n")

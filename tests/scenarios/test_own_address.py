@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from support.command import command
 from support.daemon import TCPBALANCE, Daemon
 from support.name_server import FakeNameServer
 from support.ports import free_port
@@ -54,7 +55,7 @@ def test_a_name_that_leads_back_is_told_of(tmp_path: Path) -> None:
     with FakeNameServer() as server:
         server.addresses |= {"own.test": ["127.0.0.1"], "far.test": ["127.0.0.2"]}
         daemon = Daemon(BY_NAME.format(server=server.address, port=port), tmp_path)
-        checked = finish([TCPBALANCE, "check", daemon.config_file])
+        checked = command("check", daemon.config_file)
         message = f"pools.web.backends[0]: own.test:{port} is where frontends.web listens, "
         assert (checked.returncode, checked.stdout) == (1, "")
         assert checked.stderr.startswith(f"{daemon.config_file}:8: {message}")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from support.daemon import TCPBALANCE, Daemon
+from support.command import command
+from support.daemon import Daemon
 from support.ports import accepts, free_port
-from support.process import finish
 
 GOOD = """
 [frontends.web]
@@ -63,7 +63,10 @@ def test_every_mistake_is_said_with_its_line_and_no_port_is_opened(tmp_path: Pat
     port = free_port()
     with socket.create_server(("127.0.0.1", port)):
         # Were it to open the port before it has read everything, it would say that it is in use.
-        said = refused(Daemon(BAD.format(port=port), tmp_path))
+        daemon = Daemon(BAD.format(port=port), tmp_path)
+        said = refused(daemon)
+        checked = command("check", daemon.config_file)
+    assert (checked.returncode, checked.stdout + checked.stderr) == (1, said)
     lines = said.splitlines()
     for number, key, mend in MISTAKES:
         start = f"{tmp_path}/tcpbalance.toml:{number}: {key}: "
@@ -84,39 +87,36 @@ def test_one_address_under_two_names(tmp_path: Path) -> None:
     assert not accepts(port)
 
 
-def test_check_says_the_same_and_opens_nothing(tmp_path: Path) -> None:
-    port = free_port()
-    daemon = Daemon(BAD.format(port=port), tmp_path)
-    said = refused(daemon)
-    checked = finish([TCPBALANCE, "check", daemon.config_file])
-    assert checked.returncode == 1
-    assert (checked.stdout + checked.stderr).splitlines() == said.splitlines()
-
-
 def test_check_of_a_good_file_exits_with_0_and_opens_nothing(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         text = GOOD.format(port=taken.getsockname()[1])
         (tmp_path / "good.toml").write_text(text)
-        checked = finish([TCPBALANCE, "check", tmp_path / "good.toml"])
+        checked = command("check", tmp_path / "good.toml")
     assert checked.returncode == 0, checked.stderr
     assert checked.stderr == ""
 
 
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (b"", "frontends"),
-        (b"[frontends.web\n", ":1:"),
-        (b"\x89PNG\r\n\x1a\n\x00\x00", "tcpbalance.toml:1: "),
-        (b"\xff\xfe", "tcpbalance.toml:1: "),
-    ],
-    ids=["empty", "not TOML", "a picture", "not UTF-8"],
-)
-def test_a_file_that_is_no_configuration(tmp_path: Path, content: bytes, said: str) -> None:
+NO_CONFIGURATION = {
+    "empty": (b"", "frontends"),
+    "not TOML": (b"[frontends.web\n", ":1:"),
+    "a picture": (b"\x89PNG\r\n\x1a\n\x00\x00", "tcpbalance.toml:1: "),
+    "not UTF-8": (b"\xff\xfe", "tcpbalance.toml:1: "),
+}
+
+
+def test_a_file_that_is_no_configuration(tmp_path: Path) -> None:
+    content, said = NO_CONFIGURATION["not UTF-8"]
     daemon = Daemon("", tmp_path)
     daemon.config_file.write_bytes(content)
     assert said in refused(daemon)
-    checked = finish([TCPBALANCE, "check", daemon.config_file])
+
+
+@pytest.mark.parametrize("kind", NO_CONFIGURATION)
+def test_check_of_a_file_that_is_no_configuration(tmp_path: Path, kind: str) -> None:
+    content, said = NO_CONFIGURATION[kind]
+    file = tmp_path / "tcpbalance.toml"
+    file.write_bytes(content)
+    checked = command("check", file)
     assert (checked.returncode, said in checked.stdout + checked.stderr) == (1, True)
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from support.certificates import AN_HOUR_AGO, Authority, new_key, write_key
-from support.daemon import TCPBALANCE, Daemon
+from support.command import command
+from support.daemon import Daemon
 from support.ports import free_port
-from support.process import finish
 
 FRONTEND = """
 [frontends.{name}]
@@ -149,7 +149,7 @@ def check(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
     file = folder / "tcpbalance.toml"
     file.write_text(text)
     # Whoever asks for a passphrase would wait for it.
-    return finish([TCPBALANCE, "check", file], stdin=subprocess.DEVNULL)
+    return command("check", file)
 
 
 @pytest.fixture(scope="module")

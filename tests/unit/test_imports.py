@@ -1,4 +1,4 @@
-"""What a worker imports, which each of them has in memory: nothing that the supervisor does for all."""
+"""What processes import: a worker, of which each has it in memory, and a command, whose user waits for it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from support.configs import pool
 from tcpbalance.config_reader import read_config
 from tcpbalance.workers.config_memory import write_config
 
-IMPORT = """
-import os, sys
+WORKER = """
+import sys
 import tcpbalance.workers.worker
 from tcpbalance.workers.config_memory import read_config
 if len(sys.argv) > 1:
@@ -52,9 +52,28 @@ NOT_IN_A_WORKER = [
 ]
 
 
-def imported(*arguments: str, descriptors: tuple[int, ...] = ()) -> list[str]:
+COMMAND = """
+import sys
+import tcpbalance.cli.admin_client, tcpbalance.cli.status, tcpbalance.cli.status_table
+print(*sorted(sys.modules))
+"""
+
+CHECK = """
+import sys
+import tcpbalance.config_reader
+print(*sorted(sys.modules))
+"""
+
+DAEMON = """
+import sys
+import tcpbalance.daemon
+print(*sorted(sys.modules))
+"""
+
+
+def imported(program: str, *arguments: str, descriptors: tuple[int, ...] = ()) -> list[str]:
     done = subprocess.run(
-        [sys.executable, "-c", IMPORT, *arguments],
+        [sys.executable, "-c", program, *arguments],
         capture_output=True,
         text=True,
         check=True,
@@ -64,14 +83,14 @@ def imported(*arguments: str, descriptors: tuple[int, ...] = ()) -> list[str]:
     return done.stdout.split()
 
 
-def are_not_among(modules: list[str]) -> None:
-    found = [name for name in modules for one in NOT_IN_A_WORKER if f"{name}.".startswith(f"{one}.")]
+def are_not_among(modules: list[str], names: list[str]) -> None:
+    found = [module for module in modules for name in names if f"{module}.".startswith(f"{name}.")]
     assert found == []
 
 
 def test_a_worker_imports_nothing_of_what_the_supervisor_does() -> None:
-    modules = imported()
-    are_not_among(modules)
+    modules = imported(WORKER)
+    are_not_among(modules, NOT_IN_A_WORKER)
     # No reactor before the fork; what it is made of, however, workers share.
     assert "twisted.internet.reactor" not in modules
     assert "twisted.internet.epollreactor" in modules
@@ -82,6 +101,20 @@ def test_nor_does_its_configuration_make_it(tmp_path: Path) -> None:
     file.write_text(pool('health = { check = "http", path = "/up" }'))
     memory = write_config(read_config(file))
     try:
-        are_not_among(imported(str(memory), descriptors=(memory,)))
+        are_not_among(imported(WORKER, str(memory), descriptors=(memory,)), NOT_IN_A_WORKER)
     finally:
         os.close(memory)
+
+
+def test_a_command_that_asks_the_admin_side_imports_neither_twisted_nor_models() -> None:
+    are_not_among(imported(COMMAND), ["twisted", "attr", "tcpbalance.config.models", "tcpbalance.net"])
+
+
+def test_reading_a_configuration_imports_nothing_that_serves() -> None:
+    serves = ["tcpbalance.services", "tcpbalance.proxy", "tcpbalance.workers", "twisted.internet.reactor"]
+    are_not_among(imported(CHECK), serves)
+
+
+def test_a_process_that_serves_itself_has_no_supervisor_and_no_admin_side() -> None:
+    rest = ["tcpbalance.workers", "tcpbalance.control.operations", "twisted.web", "pycares"]
+    are_not_among(imported(DAEMON), rest)
