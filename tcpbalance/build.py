@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
+from typing import TYPE_CHECKING
 
 import attrs
 from attrs import frozen
@@ -23,7 +24,6 @@ from tcpbalance.config.names import AlpnName
 from tcpbalance.config.pools import BackendConfig, PoolConfig
 from tcpbalance.config.tls import FrontendTlsConfig
 from tcpbalance.errors import SettingError
-from tcpbalance.http.settings import HttpParts
 from tcpbalance.net.binding import ListenError, addresses_of
 from tcpbalance.net.socket_file import SocketFile
 from tcpbalance.net.tls.client import ClientTls
@@ -37,6 +37,9 @@ from tcpbalance.services.shared import SharedLoad
 from tcpbalance.wire.server_names import NameMap
 
 HTTP_1_1 = AlpnName("http/1.1")
+
+if TYPE_CHECKING:
+    from tcpbalance.http.settings import HttpParts
 
 _log = Logger()
 
@@ -70,6 +73,13 @@ def refuse_loops(frontends: Sequence[Frontend], become: Mapping[Pool, PoolDescri
         raise SettingError(f"pool {pool_name}: backend {backend_name}: {mistake.message}")
 
 
+def _http_parts(config: FrontendConfig, pools: Mapping[str, Pool]) -> HttpParts:
+    # A process without a frontend that has mode = "http" does without its modules.
+    from tcpbalance.http.settings import HttpParts
+
+    return HttpParts.of(config, pools)
+
+
 def build_frontend(
     name: str, config: FrontendConfig, pools: Mapping[str, Pool], tls: ServerTls | None = None
 ) -> Frontend:
@@ -78,7 +88,7 @@ def build_frontend(
     :param pools: by name.
     :param tls: what has been made of its ``tls`` already; None to make it.
     """
-    http = HttpParts.of(config, pools) if config.mode == "http" else None
+    http = _http_parts(config, pools) if config.mode == "http" else None
     return Frontend(
         name,
         config.listen,
@@ -312,7 +322,7 @@ def _with_pages(frontend: Frontend, table: FrontendConfig, pools: Mapping[str, P
     present, routes = frontend.http, frontend.routes
     if present is None or routes is None or not (present.pages or any(routes.pages)):
         return frontend
-    http = HttpParts.of(table, pools)
+    http = _http_parts(table, pools)
     if (http.settings.pages, http.routes.pages) == (present.pages, routes.pages):
         return frontend
     return attrs.evolve(frontend, http=http.settings, routes=http.routes)

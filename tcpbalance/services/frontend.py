@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from attrs import field, frozen
@@ -15,12 +15,14 @@ from tcpbalance.config.checks import refuse_name, refuse_others
 from tcpbalance.config.draft import checked
 from tcpbalance.config.frontends import BACKLOG, FrontendConfig, SocketConfig, TimeoutsConfig
 from tcpbalance.errors import SettingError
-from tcpbalance.http.routes import Routes
-from tcpbalance.http.settings import HttpSettings
 from tcpbalance.net.socket_file import SocketFile
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.preread_settings import PrereadSettings
 from tcpbalance.services.listen import ListensOn, listens_on
+
+if TYPE_CHECKING:
+    from tcpbalance.http.routes import Routes
+    from tcpbalance.http.settings import HttpSettings
 
 
 def _name(_: Frontend, key: attrs.Attribute[Any], name: object) -> None:

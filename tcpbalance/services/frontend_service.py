@@ -15,7 +15,6 @@ from twisted.python.failure import Failure
 
 from tcpbalance.admission.access import Access
 from tcpbalance.admission.control import AdmissionControl
-from tcpbalance.http.factory import HttpFrontendFactory
 from tcpbalance.net import resolver
 from tcpbalance.net.binding import ListenError
 from tcpbalance.net.socket_options import SocketOptions
@@ -50,6 +49,9 @@ def _factory_of(frontend: Frontend) -> Callable[..., FrontendFactory]:
     """Give what makes the factory of a frontend."""
     if frontend.http is None or frontend.routes is None:
         return FrontendFactory
+    # Only mode = "http" needs its modules.
+    from tcpbalance.http.factory import HttpFrontendFactory
+
     return partial(HttpFrontendFactory, http=frontend.http, routes=frontend.routes)
 
 
@@ -291,7 +293,10 @@ class FrontendService(SteppedService):
             self._admission.in_force,
             self._connector,
         )
-        if isinstance(factory, HttpFrontendFactory):
+        if frontend.http is not None:
+            from tcpbalance.http.factory import HttpFrontendFactory
+
+            assert isinstance(factory, HttpFrontendFactory)
             context = factory.prepare_http(context, frontend.http, frontend.routes)
         factory.registry.limit(frontend.limits.connections, context.dry_run)
         self._when_known(lambda: self._serve_by(context))

@@ -41,6 +41,11 @@ NOT_IN_A_WORKER = [
     "tcpbalance.cli",
     "tcpbalance.daemon",
     "argparse",
+    # Only mode = "http" needs what serves requests.
+    "tcpbalance.http.factory",
+    "tcpbalance.http.routes",
+    "tcpbalance.http.settings",
+    "tcpbalance.http.session",
     # These are for what few have: names of hosts, endpoints, third parties' policies.
     "pycares",
     "twisted.internet.endpoints",
