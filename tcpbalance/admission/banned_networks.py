@@ -87,8 +87,12 @@ class BannedNetworks:
         :param key: see `network_key`.
         """
         family, shift, number = self._place(key)
-        family.setdefault(shift, {})[number] = until
-        self.last_end = max(self.last_end, until)
+        is_shortened = family.setdefault(shift, {}).get(number, NEVER) > until
+        family[shift][number] = until
+        if is_shortened:
+            self._find_last_end()
+        else:
+            self.last_end = max(self.last_end, until)
         if len(self) > MAX_BANNED_NETWORKS:
             first, _ = min(self.ends(), key=lambda ban: ban[1])
             self.remove(first, now)
@@ -103,7 +107,12 @@ class BannedNetworks:
         until = networks.pop(number, now)
         if not networks:
             family.pop(shift, None)
+        if until >= self.last_end:
+            self._find_last_end()
         return until > now
+
+    def _find_last_end(self) -> None:
+        self.last_end = max((until for _, until in self.ends()), default=NEVER)
 
     def ends(self) -> Iterator[tuple[bytes, float]]:
         """Give each with the end of its ban; meanwhile, others may come and go."""

@@ -90,6 +90,23 @@ def test_what_there_is_to_be_known_is_reported_when_it_begins_and_ends() -> None
     assert known == [True, False, True, False]
 
 
+@pytest.mark.parametrize("shorten", ["replace", "lift"])
+def test_once_the_longest_ban_is_shorter_connections_cost_nothing_sooner(shorten: str) -> None:
+    clock = Clock()
+    admission = control(clock, NO_LIMITS)
+    admission.ban_for(BAN_OF_BOB, 10.0)
+    admission.ban_for(BAN_OF_ANNE, 3600.0)
+    if shorten == "replace":
+        admission.ban_for(BAN_OF_ANNE, 5.0, replace=True)
+    else:
+        admission.lift_ban(BAN_OF_ANNE)
+    clock.advance(9.0)
+    assert admission.admit(WHOLE_BOB) is Refusal.BANNED
+    clock.advance(1.0)
+    assert admission.admit(WHOLE_BOB) is None
+    assert not admission.has_banned_networks
+
+
 def test_a_ban_replaces_an_earlier_one_where_that_is_asked_for() -> None:
     clock = Clock()
     fleet = Fleet(config(), workers=2)
