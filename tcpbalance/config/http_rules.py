@@ -185,26 +185,29 @@ def _redirects(path: KeyPath, frontend: FrontendConfig) -> Iterator[Mistake]:
     """Find redirects to where they come from, which browsers give up after twenty rounds."""
     index: Mapping[str, set[int]] | None = None
     for number, (place, route) in enumerate(readable(path, frontend.routes)):
-        # With headers, the next request may be another one.
-        if route.redirect is None or route.headers:
+        # With methods or headers, the next request may be another one.
+        if route.redirect is None or route.methods or route.headers:
             continue
         target = str(route.redirect.to)
-        if other := _own_origin(target, frontend):
-            yield Mistake(
-                (*place, "redirect", "to"), f"leads back to this frontend, did you mean {value_text(other)}?"
-            )
-        elif target.startswith("/"):
+        if target.startswith("/"):
             index = index or _index(frontend)
             if _best_for(target, index) == {number}:
                 yield Mistake((*place, "redirect", "to"), "leads back to this route, name another path")
+        elif mistake := _same_url(target, route, frontend):
+            yield Mistake((*place, "redirect", "to"), mistake)
 
 
-def _own_origin(target: str, frontend: FrontendConfig) -> str | None:
-    """Give what was meant by a target that is the same URL as that of the request."""
+def _same_url(target: str, route: HttpRouteConfig, frontend: FrontendConfig) -> str | None:
+    """Say what is wrong with a URL that is that of the request; None where it is another."""
     scheme, port, other = ("http", 80, "https") if frontend.tls is None else ("https", 443, "http")
-    same = [f"{scheme}://{{host}}{rest}" for rest in ("{target}", "{path}{query}")]
+    origin = target.removesuffix("{path}{query}").removesuffix("{target}")
     listens = any(address.port == port for _, address in readable((), frontend.listen))
-    return f"{other}{target.removeprefix(scheme)}" if target in same and listens else None
+    if origin == target or not listens:
+        return None
+    if origin == f"{scheme}://{{host}}":
+        return f"leads back to this frontend, did you mean {value_text(other + target.removeprefix(scheme))}?"
+    back = any(origin == f"{scheme}://{host}" for _, host in readable((), route.hosts))
+    return "leads back to this route, which takes the same host" if back else None
 
 
 def _index(frontend: FrontendConfig) -> Mapping[str, set[int]]:

@@ -35,6 +35,7 @@ FRAMING = frozenset(
     {
         "connection",
         "content-length",
+        "http2-settings",
         "keep-alive",
         "proxy-connection",
         "te",
@@ -60,9 +61,14 @@ def _hide_values(fields: Mapping[str, str]) -> Mapping[str, str]:
     return dict.fromkeys(fields, HIDDEN)
 
 
+def _is_framing(name: str) -> bool:
+    """Whether a field belongs to one connection; with underscores, backends may take it for the same."""
+    return name.lower().replace("_", "-") in FRAMING
+
+
 def _refuse_field(key: attrs.Attribute[Any], name: str, others: Mapping[str, str]) -> None:
     """Refuse a field whose value follows from something else."""
-    if name.lower() in FRAMING:
+    if _is_framing(name):
         raise InvalidValue(
             key.name, f"cannot have {name}, which belongs to one connection and is written anew"
         )
@@ -235,7 +241,7 @@ def _conditions(_: object, key: attrs.Attribute[Any], fields: Mapping[FieldName,
     for name in fields:
         if name.lower() == "host":
             raise InvalidValue(key.name, "cannot have Host, for which hosts is")
-        if name.lower() in FRAMING:
+        if _is_framing(name):
             raise InvalidValue(key.name, f"cannot have {name}, which belongs to one connection")
 
 

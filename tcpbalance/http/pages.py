@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterator, Mapping
 
 from attrs import frozen
@@ -71,6 +73,9 @@ def read_page(path: PagePath) -> Page:
     :raises PageError: it cannot be read, or is too large.
     """
     try:
+        # Opening a pipe would wait for something that writes to it.
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise PageError(f"{path} is no file with a content")
         with open(path, "rb") as file:
             body = file.read(MAX_PAGE + 1)
     except OSError as error:

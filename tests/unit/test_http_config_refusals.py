@@ -437,6 +437,20 @@ _ENDINGS = (
         ),
         # Redirects
         (
+            route('request_headers.set = { Content_Length = "5" }'),
+            (
+                f"6: {_ROUTE}request_headers.set: cannot have Content_Length, which belongs to one "
+                "connection and is written anew"
+            ),
+        ),
+        (
+            route(
+                'hosts = ["www.example.com", "example.com"]\n'
+                'redirect = { to = "http://www.example.com{target}" }'
+            ),
+            f"7: {_ROUTE}redirect.to: leads back to this route, which takes the same host",
+        ),
+        (
             route("redirect = {}"),
             f'6: {_ROUTE}redirect.to: is required, such as to = "https://{{host}}{{target}}"',
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import random
 from collections.abc import Iterator
@@ -281,8 +282,21 @@ backends = ["127.0.0.1:8080"]
         EVERYTHING + "[frontends.tcp]\nlisten = '0.0.0.0:1'\npool = 'web'\n",
         EVERYTHING.replace('"/old/*"', '"/*"').replace("https://{host}/new", "/api/new"),
         EVERYTHING.replace("https://{host}/new", "/new"),
+        EVERYTHING.replace(':8080"', ':80"').replace("https://{host}/new{query}", "http://{host}{target}:1"),
+        EVERYTHING.replace(':8080"', ':80"').replace("https://{host}/new", "http://other.example{path}"),
+        EVERYTHING.replace('["/old/*"]', '["/form"]\nmethods = ["POST"]').replace(
+            "https://{host}/new", "/form"
+        ),
     ],
-    ids=["a pool without a frontend", "a pool of both modes", "a redirect to another route", "a path"],
+    ids=[
+        "a pool without a frontend",
+        "a pool of both modes",
+        "a redirect to another route",
+        "a path",
+        "another path",
+        "another host",
+        "another method",
+    ],
 )
 def test_allowed(folder: Path, text: str) -> None:
     assert problems(folder, text) == []
@@ -446,6 +460,13 @@ def test_a_file_that_cannot_be_read_is_a_mistake_at_its_key(folder: Path) -> Non
         f"5: frontends.web.error_pages.404: {page} is larger than 1 MiB, leave large files to a backend",
         f"43: frontends.web.routes[2].answer.file: cannot read {folder}/gone.txt: no such file or directory",
     ]
+
+
+def test_a_pipe_is_no_page(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "page.html")
+    with pytest.raises(PageError) as caught:
+        parts(site(pool="web", error_pages={"404": f"{tmp_path}/page.html"}), web=a_pool())
+    assert str(caught.value) == f"{tmp_path}/page.html is no file with a content"
 
 
 def test_files_of_one_frontend_are_bounded_together(tmp_path: Path) -> None:
