@@ -10,10 +10,12 @@ from twisted.web.server import Request, Site
 
 from tcpbalance.balancer import Balancer
 from tcpbalance.config.addresses import Address
-from tcpbalance.config.frontends import SocketConfig
+from tcpbalance.config.frontends import FrontendConfig, SocketConfig
 from tcpbalance.config.pools import HealthConfig
 from tcpbalance.config.quantities import Duration
+from tcpbalance.config.routes import HttpRouteConfig, RedirectConfig
 from tcpbalance.health.probes.http import HttpProbe
+from tcpbalance.http.settings import HttpParts
 from tcpbalance.logs.access_log import AccessLog
 from tcpbalance.net.binding import bind
 from tcpbalance.net.listener import Listener
@@ -26,8 +28,19 @@ from tcpbalance.services.frontend import Frontend
 LISTEN = "127.0.0.1:8080"
 NAMES = ("one", "two", "three")
 
+FRONTEND = FrontendConfig(
+    listen=LISTEN,
+    mode="http",
+    pool="demo",
+    routes=(
+        HttpRouteConfig(name="two", paths=["/two/*"], pool="two", strip_prefix="/two"),
+        HttpRouteConfig(name="old", paths=["/old"], redirect=RedirectConfig(to="/{query}")),
+    ),
+)
+
 WELCOME = """
 Balancing over three backends; ask a few times:  curl http://{listen}/
+A route that leads to one of them, a redirect:   curl http://{listen}/two/    curl -L http://{listen}/old
 Take backend two down, and up again:             curl -X POST {two}/down    curl -X POST {two}/up
 Read on in README.md and docs/index.md; Ctrl-C ends the demo.
 
@@ -93,10 +106,14 @@ class Demo(Service):
         check = HealthConfig(
             check="http", probe=HttpProbe(path="/health"), interval=Duration(1), rise=1, fall=1
         )
-        pool = Pool("demo", backends, health=check)
+        pools = {
+            "demo": Pool("demo", backends, health=check),
+            "two": Pool("two", [Backend(backends[1].address, "two")]),
+        }
+        http = HttpParts.of(FRONTEND, pools)
         self.balancer = Balancer(
             reactor,
-            [Frontend("demo", LISTEN, pool)],
+            [Frontend("demo", LISTEN, pools["demo"], http=http.settings, routes=http.routes)],
             access_log=AccessLog("-", "text", reactor),
             shutdown_grace=2.0,
         )

@@ -53,8 +53,10 @@ def rotation(ask: str) -> set[str]:
 
 
 def test_what_it_says_can_be_tried(tmp_path: Path) -> None:
-    with running(tmp_path) as (_, (ask, down, up)):
+    with running(tmp_path) as (_, (ask, routed, redirected, down, up)):
         assert rotation(ask) == {"one", "two", "three"}
+        assert rotation(routed) == {"two"}
+        assert rotation(redirected) == {"one", "two", "three"}
         assert curl(down) == "backend two says it is down from now on\n"
         until(lambda: rotation(ask) == {"one", "three"}, "two out of rotation")
         assert curl(up) == "backend two says it is up from now on\n"
