@@ -18,7 +18,7 @@ from bench.errors import Failed
 from bench.flood import unleash
 from bench.process import TREE, Child, run
 from bench.reloads import reload_often
-from bench.replacements import kill_often
+from bench.replacements import kill_often, weigh
 from bench.session_lists import list_often
 from bench.wrk import Load
 
@@ -300,10 +300,15 @@ def _steady(turn: Turn, count: int) -> tuple[float, float]:
 
 
 def replacements(turn: Turn) -> Figures:
-    """Measure how long the clients of a worker that is killed wait for the one that replaces it."""
+    """Measure what a worker takes, and how long clients of one that is killed wait for the next."""
     with turn.arena.fresh(PROXIES[turn.contestant], workers=2) as running:
         assert running.pid is not None
-        return {"replacement_time": kill_often(running.pid, running.port)}
+        resident, own = weigh(running.pid, running.port)
+        return {
+            "worker_memory": resident,
+            "worker_own_memory": own,
+            "replacement_time": kill_often(running.pid, running.port),
+        }
 
 
 def admission(_: Turn) -> Figures:

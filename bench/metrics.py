@@ -66,6 +66,8 @@ METRICS = {
     "workers_request_ratio": Metric(
         "CPU a request, two workers to one at the same rate each", "times", "lower", of_proxy=True
     ),
+    "worker_memory": Metric("resident memory of a further worker", "MiB", "lower"),
+    "worker_own_memory": Metric("memory of a further worker that it shares with no other", "MiB", "lower"),
     "replacement_time": Metric("a killed worker's clients are served again", "ms", "lower"),
     "handshakes_ecdsa_rate": Metric("full TLS handshakes, ECDSA P-256", "1/s", "higher"),
     "handshakes_ecdsa_p50": Metric("answer after a full TLS handshake, ECDSA P-256, p50", "ms", "lower"),

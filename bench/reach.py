@@ -63,6 +63,8 @@ TARGETS = (
     Target("workers_sessions_ratio", 2.0),
     Target("workers_connection_ratio", 1.05),
     Target("workers_request_ratio", 1.05),
+    Target("worker_memory", 40.0),
+    Target("worker_own_memory", 15.0),
     Target("replacement_time", 200.0),
     Target("handshakes_ecdsa_rate", 0.95, ("haproxy",)),
     Target("handshakes_rsa_rate", 0.95, ("haproxy",)),

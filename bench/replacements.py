@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 
 from bench.errors import Failed
+from bench.usage import memory_alone
 from bench.web import HOST
 
 KILLS = 7
@@ -19,6 +20,8 @@ APART = 2.0
 
 SOURCES = 8
 """Addresses of clients, by which they are spread over the workers."""
+
+MIB = 1 << 20
 
 _PATIENCE = 20.0
 _REQUEST = b"GET / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n"
@@ -41,6 +44,17 @@ def kill_often(supervisor: int, port: int) -> float:
         _serve_all(port)
         taken.append((time.monotonic() - began) * 1e3)
     return median(taken)
+
+
+def weigh(supervisor: int, port: int) -> tuple[float, float]:
+    """Give what a worker that has served a few clients takes, in MiB: resident, and not shared with others.
+
+    :returns: of the worker that has most.
+    :raises Failed: see ``kill_often``.
+    """
+    _serve_all(port)
+    resident, own = zip(*map(memory_alone, _workers(supervisor)), strict=True)
+    return max(resident) / MIB, max(own) / MIB
 
 
 def _workers(supervisor: int) -> list[int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.errors import Failed
 
 _PROC = Path("/proc")
-_RSS = re.compile(r"^Rss:\s+(\d+) kB$", re.MULTILINE)
+_SIZES = re.compile(r"^(\w+):\s+(\d+) kB$", re.MULTILINE)
 
 
 def cpu(pid: int) -> int:
@@ -27,6 +27,18 @@ def memory(pid: int) -> int:
     :raises Failed: when it is gone.
     """
     return _sum(_resident, pid)
+
+
+def memory_alone(pid: int) -> tuple[int, int]:
+    """Give the resident memory of one process, without its children, and the part that is its own, in bytes.
+
+    :raises Failed: when it is gone.
+    """
+    try:
+        sizes = _sizes(pid)
+    except (FileNotFoundError, ProcessLookupError):
+        raise Failed("the process is gone") from None
+    return sizes["Rss"], sizes["Private_Clean"] + sizes["Private_Dirty"]
 
 
 def _sum(read: Callable[[int], int], pid: int) -> int:
@@ -60,6 +72,9 @@ def _thread_cpu(task: Path) -> int:
 
 
 def _resident(pid: int) -> int:
-    found = _RSS.search((_PROC / str(pid) / "smaps_rollup").read_text())
-    assert found is not None
-    return int(found[1]) * 1024
+    return _sizes(pid)["Rss"]
+
+
+def _sizes(pid: int) -> dict[str, int]:
+    text = (_PROC / str(pid) / "smaps_rollup").read_text()
+    return {name: int(size) * 1024 for name, size in _SIZES.findall(text)}
