@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
@@ -12,6 +13,8 @@ from typing import Any
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.testing import MemoryReactorClock
 
 from support.certificates import self_signed
@@ -44,6 +47,7 @@ from tcpbalance.http.settings import HttpParts, HttpSettings
 from tcpbalance.pool.pool import Pool
 from tcpbalance.proxy.preread_settings import PrereadSettings
 from tcpbalance.wire.http.diagnose import HeadLimits
+from tcpbalance.wire.http.rewrite import FIXED_FIELDS
 from tcpbalance.wire.server_names import NameMap
 
 EVERYTHING = """\
@@ -604,3 +608,26 @@ def test_what_is_shown_of_pages_can_be_loaded(everything: Config, folder: Path) 
     writer.document(table)
     loaded = load_text(folder, f"{writer.text}\n[pools.web]\nbackends = ['10.0.0.1:80']\n")
     assert loaded.frontends["web"].error_pages == everything.frontends["web"].error_pages
+
+
+@pytest.mark.parametrize("name", sorted(FIXED_FIELDS))
+@pytest.mark.parametrize("kind", [RequestHeadersConfig, ResponseHeadersConfig])
+def test_what_is_written_from_facts_cannot_be_edited(kind: Any, name: bytes) -> None:
+    for keys in ({"set": {name.decode(): "a"}}, {"remove": [name.decode().title()]}):
+        with pytest.raises(SettingError, match="cannot have"):
+            kind(**keys)
+
+
+@given(st.from_regex(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,20}", fullmatch=True), st.text(max_size=20))
+def test_all_rules_that_are_accepted_can_be_applied(name: str, value: str) -> None:
+    for kind in (RequestHeadersConfig, ResponseHeadersConfig):
+        with contextlib.suppress(SettingError):
+            rules: Any = kind(set={name: value}, remove=["X-Other"])
+            config = site(pool="web", routes=(HttpRouteConfig(**{_KEYS[kind]: rules}),))
+            route = parts(config, web=a_pool()).routes.routes[1]
+            edits = route.request_headers if kind is RequestHeadersConfig else route.response_headers
+            line = f"{name}: {value}\r\n".encode()
+            assert edits.apply(b"\r\nx-other: 1\r\n") == b"\r\n" + line
+
+
+_KEYS = {RequestHeadersConfig: "request_headers", ResponseHeadersConfig: "response_headers"}
