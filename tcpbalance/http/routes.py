@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from typing import TypeAlias
+from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 from attrs import frozen
 
@@ -20,14 +20,17 @@ from tcpbalance.http.pages import Page
 from tcpbalance.pool.pool import Pool
 from tcpbalance.wire.http.rewrite import NO_EDITS, FieldEdits
 
-FieldOf: TypeAlias = Callable[[str], "str | None"]
-"""Gives the value of a header by its name in lower case: of several lines, all with a comma between them, or
-None where there is none."""
-
-
 _EVERYTHING = PathPattern("/*")
 # What clients send in a target and RFC 3986 has in no URL.
 _not_in_urls = re.compile(r"[^A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]")
+
+
+class HasFields(Protocol):
+    """What is asked of the head of a request."""
+
+    def values(self, name: bytes, /) -> list[bytes]:
+        """Give the values of a field by its name in lower case."""
+        ...
 
 
 def _escaped(found: re.Match[str]) -> str:
@@ -98,21 +101,22 @@ class Route:
     response_timeout: float | None = None
     body_size: int | None = None
     upgrade: frozenset[str] = frozenset({WEBSOCKET})
-    methods: frozenset[str] = frozenset()
-    headers: tuple[tuple[str, str | None], ...] = ()
+    methods: frozenset[bytes] = frozenset()
+    headers: tuple[tuple[bytes, bytes | None], ...] = ()
 
     @property
     def asks_more(self) -> bool:
         """Whether host and path are not enough."""
         return bool(self.methods or self.headers)
 
-    def fits(self, method: str, field_of: FieldOf) -> bool:
+    def fits(self, method: bytes, head: HasFields) -> bool:
         """Whether a request has a method and the headers that this is for."""
         if self.methods and method not in self.methods:
             return False
         for name, wanted in self.headers:
-            value = field_of(name)
-            if value is None or wanted not in (None, value):
+            values = head.values(name)
+            # Several lines are one value: RFC 9110, section 5.3.
+            if not values or wanted not in (None, b", ".join(values)):
                 return False
         return True
 
@@ -129,32 +133,32 @@ class _Paths:
     only: Route | None
 
     def __init__(self, routes: Iterable[tuple[PathPattern, Route, Rank]]) -> None:
-        exact: defaultdict[str, list[tuple[Rank, Route]]] = defaultdict(list)
-        below: defaultdict[str, list[tuple[Rank, Route]]] = defaultdict(list)
+        exact: defaultdict[bytes, list[tuple[Rank, Route]]] = defaultdict(list)
+        below: defaultdict[bytes, list[tuple[Rank, Route]]] = defaultdict(list)
         for path, route, rank in routes:
-            (below if path.is_prefix else exact)[path.base].append((rank, route))
+            (below if path.is_prefix else exact)[path.base.encode("ascii")].append((rank, route))
         self._exact = {path: _by_rank(there) for path, there in exact.items()}
-        self._everything = _by_rank(below.pop("", []))
+        self._everything = _by_rank(below.pop(b"", []))
         self._below = {path: _by_rank(there) for path, there in below.items()}
-        self._depth = max((path.count("/") for path in below), default=0)
+        self._depth = max((path.count(b"/") for path in below), default=0)
         self.looks_at_paths = bool(exact or below)
         self.only = None
         if not self.looks_at_paths and self._everything and not self._everything[0].asks_more:
             self.only = self._everything[0]
 
-    def find(self, path: str, method: str, field_of: FieldOf) -> Route | None:
+    def find(self, path: bytes, method: bytes, head: HasFields) -> Route | None:
         """Give the route that fits best."""
         for route in self._exact.get(path, ()):
-            if route.fits(method, field_of):
+            if route.fits(method, head):
                 return route
         # Deeper than any route leads, nothing is looked at, however many slashes a path has.
-        parts = path.split("/", self._depth + 1)
+        parts = path.split(b"/", self._depth + 1)
         for count in range(min(len(parts), self._depth + 1), 1, -1):
-            for route in self._below.get("/".join(parts[:count]), ()):
-                if route.fits(method, field_of):
+            for route in self._below.get(b"/".join(parts[:count]), ()):
+                if route.fits(method, head):
                     return route
         for route in self._everything:
-            if route.fits(method, field_of):
+            if route.fits(method, head):
                 return route
         return None
 
@@ -187,8 +191,11 @@ class Routes:
                 by_host[host] += [(path, route, config.rank) for path in config.paths or (_EVERYTHING,)]
         tables = {host: _Paths(there) for host, there in by_host.items()}
         self._any = tables.pop("", None)
-        self._wild = {h.removeprefix("*"): there for h, there in tables.items() if h.startswith("*.")}
-        self._exact = {host: there for host, there in tables.items() if not host.startswith("*.")}
+        self._wild: dict[bytes, _Paths] = {}
+        self._exact: dict[bytes, _Paths] = {}
+        for host, there in tables.items():
+            names = self._wild if host.startswith("*") else self._exact
+            names[host.removeprefix("*").encode("ascii")] = there
         self._otherwise = otherwise
         self.looks_at_paths = any(there.looks_at_paths for there in self._all())
         self.routes = tuple(all_routes)
@@ -200,34 +207,34 @@ class Routes:
         if self._any is not None:
             yield self._any
 
-    def match(self, host: str, path: str, method: str, field_of: FieldOf) -> Route | None:
+    def match(self, host: bytes, path: bytes, method: bytes, head: HasFields) -> Route | None:
         """Give the route of a request.
 
         :param host: without a port, in lower case, an IPv6 address in brackets; empty for none.
         :param path: cleaned, beginning with a slash; ``*`` for that of all.
-        :param field_of: called only where the headers decide.
+        :param head: asked only where headers decide.
         :returns: None where no route takes it.
         """
         there = self._exact.get(host)
         if there is not None:
             # Most requests end here.
-            found = there.only or there.find(path, method, field_of)
+            found = there.only or there.find(path, method, head)
             if found is not None:
                 return found
         for there in self._less_exact(host):
-            found = there.only or there.find(path, method, field_of)
+            found = there.only or there.find(path, method, head)
             if found is not None:
                 return found
         return self._otherwise
 
-    def _less_exact(self, host: str) -> Iterator[_Paths]:
+    def _less_exact(self, host: bytes) -> Iterator[_Paths]:
         """Give the routes of the wildcards that a host fits, the longest first, then those of any host."""
         if self._wild:
-            dot = host.find(".", 1)
+            dot = host.find(b".", 1)
             while dot >= 0:
                 there = self._wild.get(host[dot:])
                 if there is not None:
                     yield there
-                dot = host.find(".", dot + 1)
+                dot = host.find(b".", dot + 1)
         if self._any is not None:
             yield self._any

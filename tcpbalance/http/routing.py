@@ -43,15 +43,7 @@ def find_route(context: HttpContext, head: RequestHead, target: RequestTarget) -
         path, is_ambiguous = routing_path(path)
         if is_ambiguous and context.http.ambiguous_path == "reject":
             raise RequestRefused(400, "bad_target")
-    host = "" if authority is None else authority.host.decode("latin-1")
-    return routes.match(
-        host, path.decode("latin-1"), head.method.decode("latin-1"), lambda name: _field(head, name)
-    )
-
-
-def _field(head: RequestHead, name: str) -> str | None:
-    values = head.values(name.encode("latin-1"))
-    return b", ".join(values).decode("latin-1") if values else None
+    return routes.match(b"" if authority is None else authority.host, path, head.method, head)
 
 
 def fixed_answer(route: Route, target: RequestTarget) -> RouteAnswer:

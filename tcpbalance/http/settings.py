@@ -110,12 +110,13 @@ def _route(
         response_timeout=table.response_timeout,
         body_size=body_size if table.body_size is None else table.body_size,
         upgrade=frozenset(table.upgrade),
-        methods=frozenset(table.methods),
-        headers=tuple(
-            (name.lower(), None if value == ANY_VALUE else str(value))
-            for name, value in table.headers.items()
-        ),
+        methods=frozenset(method.encode("ascii") for method in table.methods),
+        headers=tuple(_condition(name, value) for name, value in table.headers.items()),
     )
+
+
+def _condition(name: str, value: str) -> tuple[bytes, bytes | None]:
+    return name.lower().encode("ascii"), None if value == ANY_VALUE else value.encode("ascii")
 
 
 def _edits(rules: RequestHeadersConfig | ResponseHeadersConfig | None) -> FieldEdits:

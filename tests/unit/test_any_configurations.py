@@ -83,9 +83,19 @@ def context_facts(context: Any) -> dict[str, Any]:
     }
 
 
+class NoFields:
+    """The head of a request without any field."""
+
+    def values(self, name: bytes, /) -> list[bytes]:
+        return []
+
+
+NO_FIELDS = NoFields()
+
+
 def http_facts(context: HttpContext) -> dict[str, Any]:
-    asked = [(host, path) for host in ("", "a.example") for path in ("/", "/api/x", "/v1/x", "/gone")]
-    taken = [context.routes.match(host, path, "GET", lambda _: None) for host, path in asked]
+    asked = [(host, path) for host in (b"", b"a.example") for path in (b"/", b"/api/x", b"/v1/x", b"/gone")]
+    taken = [context.routes.match(host, path, b"GET", NO_FIELDS) for host, path in asked]
     return {
         "routes": [route and (route.name, route.pool and route.pool.name) for route in taken],
         "answers": [route and route.answer and route.answer.status for route in taken],
