@@ -145,7 +145,10 @@ class EndlessBody:
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """See ``PassedBody``."""
         self.size += len(data)
-        return (one_chunk(data, ((0, len(data)),)) if self._in_chunks else data), b""
+        if not self._in_chunks or not data:
+            # A chunk without bytes would end the body.
+            return data, b""
+        return one_chunk(data, ((0, len(data)),)), b""
 
     def at_end_of_connection(self) -> bytes:
         """See ``PassedBody``."""

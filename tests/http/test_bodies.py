@@ -165,6 +165,19 @@ def test_a_response_until_the_end_comes_in_chunks(make_scene: MakeScene) -> None
     assert client.received.endswith(b"\r\n\r\nhello")
 
 
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n\r\n", CHUNKED_ANSWER])
+def test_no_part_of_a_response_ends_it_before_its_body(make_scene: MakeScene, head: bytes) -> None:
+    scene = make_scene()
+    client = scene.connect(GET)
+    scene.send(scene.connection, head)
+    assert body_of(client.received) == b""
+    scene.send(scene.connection, b"3\r\nabc\r\n0\r\n\r\n" if head is CHUNKED_ANSWER else b"abc")
+    if head is not CHUNKED_ANSWER:
+        scene.connection.finish()
+        scene.run()
+    assert (body_of(client.received), client.saw) == (b"3\r\nabc\r\n0\r\n\r\n", "open")
+
+
 def test_a_response_until_the_end_goes_on_so_for_http_1_0(make_scene: MakeScene) -> None:
     scene = make_scene()
     client = scene.connect(b"GET / HTTP/1.0\r\n\r\n")

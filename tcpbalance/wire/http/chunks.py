@@ -247,6 +247,7 @@ def one_chunk(data: bytes | bytearray, spans: Sequence[Span]) -> bytes:
     """
     view = memoryview(data)
     size = sum(end - start for start, end in spans)
+    assert size, "a chunk without bytes is the end of a body"
     return b"".join((chunk_head(size), *(view[start:end] for start, end in spans), b"\r\n"))
 
 
