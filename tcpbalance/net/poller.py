@@ -43,6 +43,8 @@ ROUNDS_A_TURN = 8
 """Rounds before the reactor has its turn: a look at what came in meanwhile is far cheaper than a turn of the
 reactor. With bulk waiting, eight rounds are 3 ms and what events they find."""
 
+_ROUNDS = range(ROUNDS_A_TURN)
+
 TIME_A_TURN = 0.005
 """Seconds after which no further round begins before the reactor has its turn."""
 
@@ -78,6 +80,9 @@ END = PEER_ENDED | HANG_UP
 """The peer has finished sending, or the connection is over both ways."""
 
 _ENDS = END | ERROR
+
+_LOWEST_END = ERROR
+"""Of what is reported, ends are the highest bits: an event without one is less."""
 
 
 class Handler(Protocol):
@@ -232,7 +237,7 @@ class Poller:
         """
         waiting = len(self._again)
         until = self._reactor.seconds() + TIME_A_TURN
-        for _ in range(ROUNDS_A_TURN):
+        for _ in _ROUNDS:
             happened = self._report()
             if self._ends:
                 self._report_ends()
@@ -256,7 +261,7 @@ class Poller:
         self._next_turn = None
         self.doRead()
 
-    def _report(self) -> bool:
+    def _report(self) -> bool:  # noqa: C901 - all events pass here, without a further call
         """Report what has happened to the handlers, except for too many ends.
 
         :returns: whether there was anything.
@@ -268,16 +273,23 @@ class Poller:
         ready = self._poller.poll(0, EVENTS_A_ROUND)
         if not ready:
             return False
-        if len(ready) > ENDS_A_ROUND and self._report_many_ends(ready):
-            return True
-        handler_of = self._handlers.get
+        handlers = self._handlers
+        max_ends = ENDS_A_ROUND
         for number, events in ready:
-            call = handler_of(number)
-            if call is not None:
-                try:
-                    call(events)
-                except Exception:
-                    self._raised(_handler_of(call))
+            if events >= _LOWEST_END:
+                if not max_ends:
+                    self._report_many_ends(ready, ready[ready.index((number, events)) :])
+                    break
+                max_ends -= 1
+            try:
+                call = handlers[number]
+            except KeyError:
+                # Forgotten meanwhile.
+                continue
+            try:
+                call(events)
+            except Exception:
+                self._raised(_handler_of(call))
         return True
 
     def _take_in_new_handlers(self) -> None:
@@ -285,18 +297,17 @@ class Poller:
         self._handlers.update(self._new_handlers)
         self._new_handlers.clear()
 
-    def _report_many_ends(self, ready: list[tuple[int, int]]) -> bool:
-        """Report events if there are too many ends among them, of which some wait then.
+    def _report_many_ends(self, ready: list[tuple[int, int]], left: list[tuple[int, int]]) -> None:
+        """Report the rest of a round that has more ends than are always reported in order: as many of these
+        as its other events allow.
 
-        :returns: whether there are; else nothing has been reported.
+        :param ready: the events of the round.
+        :param left: those of them that are not reported yet.
         """
         others = sum([not events & _ENDS for _, events in ready])
-        max_ends = max(ENDS_A_ROUND, ENDS_A_MESSAGE * others)
-        if len(ready) - others <= max_ends:
-            return False
-        if not self._report_all(ready, max_ends) and len(ready) == EVENTS_A_ROUND:
+        self._report_all(left, max(0, ENDS_A_MESSAGE * others - ENDS_A_ROUND))
+        if not others and len(ready) == EVENTS_A_ROUND:
             self._look_past_ends()
-        return True
 
     def _look_past_ends(self) -> None:
         """Collect events until there is one that is no end."""

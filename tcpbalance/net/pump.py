@@ -154,12 +154,13 @@ class Pump:
             source.on_connection_error()
         else:
             size = len(data)
-            if 0 < size < CHUNK:
+            if size and size < CHUNK:
                 self.carried += size
                 self.active = self._wheel.now
                 self._streak = 0
+                send = self._send
                 try:
-                    sent = self._send(data)
+                    sent = send(data)
                 except OSError as error:
                     self._not_sent(data, error)
                 else:

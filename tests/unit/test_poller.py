@@ -17,9 +17,15 @@ from support.turning_clock import TurningClock
 from tcpbalance.net.poller import (
     ENDS_A_MESSAGE,
     ENDS_A_ROUND,
+    ERROR,
     EVENTS_A_ROUND,
+    HANG_UP,
+    PEER_ENDED,
+    READABLE,
     ROUNDS_A_TURN,
     TIME_A_TURN,
+    URGENT,
+    WRITABLE,
     Poller,
 )
 
@@ -410,6 +416,28 @@ def test_messages_among_many_ends_give_those_no_more_than_their_share(stage: Sta
     ]
     stage.poller._report()
     assert len(stage.diary) == 10 + 10 * ENDS_A_MESSAGE
+    assert stage.events.polls == 1
+
+
+@pytest.mark.parametrize("events", range((READABLE | WRITABLE | URGENT) + 1))
+@pytest.mark.parametrize("end", [ERROR, HANG_UP, PEER_ENDED, PEER_ENDED | HANG_UP | ERROR])
+def test_an_event_is_an_end_whatever_else_it_reports(stage: Stage, events: int, end: int) -> None:
+    numbers = range(100, 100 + EVENTS_A_ROUND)
+    for number in numbers:
+        stage.handler(number)
+    stage.events.batch(events | end, numbers)
+    stage.poller._report()
+    assert len(stage.diary) == ENDS_A_ROUND
+
+
+@pytest.mark.parametrize("events", range(1, (READABLE | WRITABLE | URGENT) + 1))
+def test_what_has_no_end_does_not_wait(stage: Stage, events: int) -> None:
+    numbers = range(100, 100 + EVENTS_A_ROUND)
+    for number in numbers:
+        stage.handler(number)
+    stage.events.batch(events, numbers)
+    stage.poller._report()
+    assert len(stage.diary) == EVENTS_A_ROUND
 
 
 def test_where_ends_come_faster_than_they_are_told_the_first_and_the_last_have_the_same_share(
