@@ -150,7 +150,10 @@ class TimeoutsConfig:
         default=Duration(3600),
         converter=plain.duration,
         validator=checks.longer_than_zero,
-        metadata=doc("A session ends when no byte has moved in either direction for this long."),
+        metadata=doc(
+            "A session ends when no byte has moved in either direction for this long. With "
+            '`mode = "http"`: of upgraded connections and event streams.'
+        ),
     )
     half_close_timeout: Duration = field(
         default=Duration(30),
@@ -158,7 +161,7 @@ class TimeoutsConfig:
         validator=checks.longer_than_zero,
         metadata=doc(
             "A session ends when one side has finished sending and no byte has moved in the other "
-            "direction for this long."
+            'direction for this long. With `mode = "http"`: of upgraded connections.'
         ),
     )
     max_connection_age: Duration | None = field(

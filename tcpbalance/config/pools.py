@@ -72,7 +72,10 @@ class BackendConfig:
     max_connections: int | None = field(
         default=None,
         validator=optional(checks.at_least(1)),
-        metadata=doc("Maximum number of open connections to the backend. Absent: no limit."),
+        metadata=doc(
+            'Maximum number of open connections to the backend; with `mode = "http"`, of requests in '
+            "progress. Absent: no limit."
+        ),
     )
     backup: bool = field(
         default=False, metadata=doc("Whether the backend serves only when none of the others can.")
@@ -338,8 +341,8 @@ class PoolConfig:
         default=None,
         validator=[optional(checks.at_least(1)), _something_to_wait_for],
         metadata=doc(
-            "How many connections may wait while each available backend has `max_connections`. Absent: "
-            "they are closed instead."
+            "How many connections, or requests, may wait while each available backend has `max_connections`. "
+            "Absent: they are closed, or get 503, instead."
         ),
     )
     queue_timeout: Duration = field(

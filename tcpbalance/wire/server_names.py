@@ -20,6 +20,10 @@ _WILDCARD = "*."
 LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
 
+# UTS 46, section 7: browsers keep these, and the codec below turns them into other letters or drops them.
+_DEVIATIONS = frozenset("\u00df\u03c2\u200c\u200d")
+
+
 class NameMap(Generic[T]):
     """What is found under host names; each lookup costs one step a label.
 
@@ -93,6 +97,8 @@ def _in_ascii(label: str, text: str) -> str:
     # Only where it has to be: the codec would refuse an empty label in words of its own.
     if label.isascii():
         return label
+    if not _DEVIATIONS.isdisjoint(label):
+        _refuse(text, "the two versions of IDNA differ in it, write the form that is meant, with xn-- or ss")
     try:
         return label.encode("idna").decode("ascii")
     except UnicodeError:

@@ -173,6 +173,8 @@ def test_a_pattern_has_one_spelling(text: str, pattern: str) -> None:
         ("a" + LONGEST, "longer than 253 characters"),
         (".".join(["ü" * 40] * 6), "in ASCII (IDNA) it is longer than 253 characters"),
         ("ü" * 63 + ".example", "write its form that begins with xn--"),
+        ("stra\u00dfe.example", "the two versions of IDNA differ in it"),
+        ("*.\u200d.example", "the two versions of IDNA differ in it"),
         ("\ud800.example", "write its form that begins with xn--"),
         ("192.0.2.1", "no client sends an IP address"),
         ("*.0.2.1", "no client sends an IP address"),
