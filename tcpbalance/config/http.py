@@ -172,7 +172,7 @@ class PoolHttpConfig:
         validator=checks.between(0, 10_000),
         metadata=doc(
             "Maximum number of connections that are kept, for each backend and worker. 0: each request has a "
-            "connection of its own."
+            "connection of its own, as with `send_proxy_protocol`, whose header names one client."
         ),
     )
     response_timeout: Duration = field(

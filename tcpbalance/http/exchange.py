@@ -56,6 +56,7 @@ from tcpbalance.http.routes import Route
 from tcpbalance.http.routing import check_size, find_route, fixed_answer
 from tcpbalance.http.upload import KEPT, Upload
 from tcpbalance.http.upstream import NOT_IN_USE, BackendHttpConnection
+from tcpbalance.net.pump import CHUNK
 from tcpbalance.net.tls.errors import broken_cause
 from tcpbalance.net.wheel import RESOLUTION
 from tcpbalance.pool.backend import Backend
@@ -375,7 +376,7 @@ class Exchange:
         dialler = self.dialler = HttpDialler(
             pool,
             context.connector,
-            self._session.packed,
+            self.packed,
             context.clock,
             self,
             idle=self._idle,
@@ -419,7 +420,10 @@ class Exchange:
         dialler = self.dialler
         assert dialler is not None
         self._slot = dialler.slot
-        if not side.served and self._pool.judges_connect_times:
+        if side.served:
+            # It was made for an attempt before this one.
+            self._outgoing_header = None
+        elif self._pool.judges_connect_times:
             dialler.judge(side.transport)
         self._send(side)
 
@@ -554,7 +558,8 @@ class Exchange:
             and keeps_alive(request)
             and session.may_keep(context)
         )
-        self._reuses_backend = not closes and keeps_alive(head)
+        # A PROXY header names one client: other requests may not come behind it.
+        self._reuses_backend = not closes and self._outgoing_header is None and keeps_alive(head)
         self.status = head.status
         self.phase = ANSWERING
         data = self._heads.response(head, framing, version, keeps, context.date())
@@ -866,8 +871,11 @@ class Exchange:
             return
         self.backend = None
         backend.served += 1
-        backend.release_limiter()
-        if backend.stopped:
+        waits = backend.stopped or backend.held_back
+        if backend.limiter is not None:
+            backend.release_limiter()
+            backend.transport.read_at_most(CHUNK)
+        if waits:
             backend.resumeProducing()
         self._idle.put(backend)
 

@@ -24,6 +24,8 @@ idle connections after some seconds, and the request and that end may cross; non
 class IdleConnections:
     """Keeps open connections for the next requests to their backends, of one frontend and one pool.
 
+    None of them was opened with a PROXY header, and none is taken once the pool wants one.
+
     Of one backend, the connection that was used last is used next, so that those beyond need grow old. Each
     stays watched: an end, a byte or an error drops it at once.
 
@@ -54,16 +56,24 @@ class IdleConnections:
             return None
         connection, pool = waiting[-1], self._pool
         waited = self._clock() - connection.idle_since
-        if waited >= pool.http.idle or connection.tls is not pool.tls:
+        # A PROXY header names one client, in front of all that a connection carries.
+        is_other = connection.tls is not pool.tls or pool.send_proxy_protocol is not None
+        if waited >= pool.http.idle or is_other:
             self._drop(tuple(waiting))
             return None
         if waited > max_idle:
+            return None
+        if connection.has_input():
+            # Bytes that no request has asked for have come since the last was answered, in the same turn.
+            self._drop((connection,))
             return None
         return waiting.pop()
 
     def put(self, connection: BackendHttpConnection) -> None:
         """Keep a connection whose request and response are complete, or close it."""
         backend, http = connection.backend, self._pool.http
+        # Its end, too, is no concern of the request any more.
+        connection.session = self
         if (
             self._closed
             or not backend.available_to_sticky
@@ -73,7 +83,6 @@ class IdleConnections:
         ):
             connection.close(orderly=True)
             return
-        connection.session = self
         connection.idle_since = self._clock()
         waiting = self._of.get(backend)
         if waiting is None:

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from support.http_scene import GET, HELLO, ONE, HttpScene, only_for
+from support.http_scene import GET, HELLO, ONE, TWO, HttpScene, only_for
 from tcpbalance.admission.networks import NetworkSet
+from tcpbalance.config.pools import AffinityConfig
 from tcpbalance.config.route_values import RedirectTarget
 from tcpbalance.http.pages import Page
 from tcpbalance.http.routes import FixedAnswer, Redirect, Route
+from tcpbalance.net.addresses import packed
 from tcpbalance.proxy.preread_settings import PrereadSettings
 from tcpbalance.wire.http.rewrite import FieldEdits
 
@@ -208,6 +210,17 @@ def test_a_bad_proxy_header_is_reset(make_scene: MakeScene) -> None:
     client = scene.connect(GET)
     (record,) = scene.records
     assert (record.reason.word, client.saw, scene.requests) == ("bad_proxy_header", "reset", [])
+
+
+def test_a_backend_is_chosen_by_the_client_that_is_reported_at_each_attempt(make_scene: MakeScene) -> None:
+    scene = make_scene(
+        {ONE: "refuses", TWO: "accepts"}, http={"trust": PROXIES}, affinity=AffinityConfig(ttl=60.0)
+    )
+    scene.connect(GET.replace(b"\r\n\r\n", b"\r\nX-Forwarded-For: 192.0.2.9\r\n\r\n"))
+    scene.send(scene.connection, HELLO)
+    assert scene.request.attempts == 2
+    assert scene.pool.affinity is not None
+    assert scene.pool.affinity.latest_clients() == [packed("192.0.2.9")]
 
 
 def test_each_connection_keeps_to_its_rate(make_scene: MakeScene) -> None:

@@ -1,0 +1,100 @@
+"""Which connections to backends serve a further request, and which must not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from twisted.internet.address import IPv4Address
+
+from support.http_scene import GET, HELLO, ONE, HttpScene
+from tcpbalance.pool.backend import Backend
+
+MakeScene = Callable[..., HttpScene]
+
+READ = 65536
+"""Bytes of a response that one read takes, and no more: what follows stays in the kernel."""
+
+
+def test_a_connection_that_has_named_one_client_serves_no_other(make_scene: MakeScene) -> None:
+    scene = make_scene(send_proxy_protocol="v1")
+    for number in range(3):
+        scene.connect(GET, address=IPv4Address("TCP", f"198.51.100.{number}", 4711))
+        scene.send(scene.connections[number], HELLO)
+    for number, connection in enumerate(scene.connections):
+        assert connection.received.startswith(b"PROXY TCP4 198.51.100.%d " % number)
+        assert (connection.received.count(b"GET / "), connection.saw) == (1, "fin")
+    assert scene.ends == ["answered 200"] * 3
+
+
+def test_one_that_was_opened_without_a_name_is_not_given_one(make_scene: MakeScene) -> None:
+    scene = make_scene()
+    client = scene.connect(GET)
+    scene.send(scene.connection, HELLO)
+    scene.pool.send_proxy_protocol = "v1"
+    scene.send(client, GET)
+    old, new = scene.connections
+    assert (old.received.count(b"GET / "), old.saw) == (1, "fin")
+    assert new.received.startswith(b"PROXY TCP4 ")
+    scene.pool.send_proxy_protocol = None
+    scene.send(new, HELLO)
+    scene.send(client, GET)
+    assert (new.received.count(b"GET / "), new.saw) == (1, "fin")
+    assert scene.connections[2].received.startswith(b"GET / ")
+
+
+@pytest.mark.parametrize("surplus", [HELLO.replace(b"hello", b"WRONG"), b"x"])
+def test_one_with_bytes_that_answer_no_request_is_not_taken(make_scene: MakeScene, surplus: bytes) -> None:
+    scene = make_scene()
+    client = scene.connect(GET + GET)
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
+    size = READ - len(head % READ)
+    scene.send(scene.connection, head % size + b"a" * size + surplus)
+    assert len(scene.connections) == 2
+    assert scene.connections[0].received.count(b"GET / ") == 1
+    scene.send(scene.connections[1], HELLO)
+    assert client.received.endswith(b"hello")
+    assert b"WRONG" not in client.received
+
+
+def test_without_idle_connections_each_request_has_one_of_its_own(make_scene: MakeScene) -> None:
+    scene = make_scene(members=[Backend(ONE, max_connections=1)], pool_http={"idle_connections": 0})
+    client = scene.connect()
+    for number in range(3):
+        scene.send(client, GET)
+        scene.send(scene.connections[number], HELLO)
+        assert (scene.connections[number].saw, scene.active) == ("fin", [0])
+    assert (scene.ends, client.saw) == (["answered 200"] * 3, "open")
+
+
+def test_the_connection_to_a_backend_that_goes_down_meanwhile_is_not_kept(make_scene: MakeScene) -> None:
+    scene = make_scene()
+    client = scene.connect(GET)
+    scene.pool.mark_down(scene.pool.backends[0], "gone")
+    scene.send(scene.connection, HELLO)
+    assert (scene.connection.saw, scene.ends, scene.active) == ("fin", ["answered 200"], [0])
+    scene.send(client, GET)
+    assert scene.ends == ["answered 200", "no_backend 503"]
+
+
+def test_a_connection_that_was_held_back_is_read_again(make_scene: MakeScene) -> None:
+    scene = make_scene(limits={"bandwidth_per_connection": 10_000})
+    client = scene.connect(GET)
+    scene.send(scene.connection, b"HTTP/1.1 200 OK\r\nContent-Length: 4959\r\n\r\n" + b"a" * 4959)
+    while not scene.ends:
+        scene.advance(0.1)
+    scene.send(client, GET)
+    scene.send(scene.connection, HELLO)
+    scene.advance(2.0)
+    assert client.received.endswith(b"hello")
+
+
+def test_a_connection_that_was_held_back_is_dropped_at_its_end(make_scene: MakeScene) -> None:
+    scene = make_scene(limits={"bandwidth_per_connection": 10_000})
+    scene.connect(GET)
+    scene.send(scene.connection, b"HTTP/1.1 200 OK\r\nContent-Length: 4959\r\n\r\n" + b"a" * 4959)
+    while not scene.ends:
+        scene.advance(0.1)
+    scene.connection.finish()
+    scene.run()
+    assert scene.connection.saw == "fin"
