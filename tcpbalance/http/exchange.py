@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from tcpbalance.config.http import NO_RESPONSE
 from tcpbalance.http.answers import RETRY_AFTER, STATUS_OF, own_answer
-from tcpbalance.http.bodies import PassedBody, request_body
+from tcpbalance.http.bodies import LengthBody, PassedBody, request_body
 from tcpbalance.http.context import HttpContext
 from tcpbalance.http.dialling import HttpDialler
 from tcpbalance.http.heads import RouteHeads
@@ -56,6 +56,7 @@ from tcpbalance.http.routes import Route
 from tcpbalance.http.routing import check_size, find_route, fixed_answer
 from tcpbalance.http.upload import KEPT, Upload
 from tcpbalance.http.upstream import NOT_IN_USE, BackendHttpConnection
+from tcpbalance.net.bounded_pump import BoundedPump
 from tcpbalance.net.pump import CHUNK
 from tcpbalance.net.tls.errors import broken_cause
 from tcpbalance.net.wheel import RESOLUTION
@@ -88,6 +89,9 @@ from tcpbalance.wire.http.target import RequestTarget, read_target
 
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
 """Methods whose requests may be sent again: RFC 9110, section 9.2.2."""
+
+LONG = 256 * 1024
+"""Bytes of a body still to come from which on it pays to let the kernel carry them."""
 
 CONTINUE, UNAVAILABLE = 100, 503
 
@@ -177,8 +181,6 @@ class ExchangeOwner(typing.Protocol):
 class Exchange:
     """Owns one request, and everything taken for it.
 
-    What most requests do not come to has its value here, in the class.
-
     :param session: its session.
     :param context: what it begins by.
     :param began: when its first byte came, by the frontend's clock.
@@ -198,46 +200,98 @@ class Exchange:
     :ivar packed: the packed address of that, by which a backend is chosen; None where it has none.
     """
 
-    head: RequestHead | None = None
-    target: RequestTarget | None = None
-    route: Route | None = None
-    client: ForwardedClient | None = None
-    packed: bytes | None = None
-    upload: Upload | None = None
-    head_time: float | None = None
-    first_byte: float | None = None
-    served_by: Backend | None = None
-    reason: EndReason | None = None
-    cause = ""
-    status = 0
-    client_bytes = backend_bytes = response_size = 0
-    reused = False
-    request_id: bytes | None = None
-    dialler: HttpDialler | None = None
+    __slots__ = (
+        "_dial_until",
+        "_dialled_anew",
+        "_framing",
+        "_heads",
+        "_idle",
+        "_in_flight",
+        "_interim",
+        "_is_event_stream",
+        "_is_failing",
+        "_keeps_client",
+        "_looked",
+        "_outgoing_header",
+        "_pool",
+        "_pump",
+        "_pumped",
+        "_response",
+        "_response_active",
+        "_reuses_backend",
+        "_sent_at",
+        "_session",
+        "_slot",
+        "_unread",
+        "_upgrade",
+        "backend",
+        "backend_bytes",
+        "began",
+        "cause",
+        "client",
+        "client_bytes",
+        "context",
+        "dialler",
+        "first_byte",
+        "head",
+        "head_time",
+        "packed",
+        "phase",
+        "reason",
+        "request_id",
+        "response_size",
+        "reused",
+        "route",
+        "served_by",
+        "started",
+        "status",
+        "target",
+        "upload",
+    )
+
+    head: RequestHead | None
+    target: RequestTarget | None
+    route: Route | None
+    client: ForwardedClient | None
+    packed: bytes | None
+    upload: Upload | None
+    head_time: float | None
+    first_byte: float | None
+    served_by: Backend | None
+    backend: BackendHttpConnection | None
+    dialler: HttpDialler | None
+    reason: EndReason | None
+    request_id: bytes | None
+    phase: RequestPhase
 
     _heads: RouteHeads
     _pool: Pool
     _idle: IdleConnections
-    _framing: Framing = NO_BODY
-    _outgoing_header: OutgoingProxyHeader | None = None
-    _upgrade: bytes = b""
-    _dial_until = math.inf
-    _slot: Slot | None = None
-    _sent_at = 0.0
-    _response: PassedBody | None = None
-    _response_active = 0.0
-    _unread: bytes = b""
-    _interim = 0
-    _reuses_backend = _keeps_client = _is_event_stream = _dialled_anew = False
-    _in_flight = -1
+    _slot: Slot | None
+    _outgoing_header: OutgoingProxyHeader | None
+    _response: PassedBody | None
+    _pump: BoundedPump | None
 
     def __init__(self, session: ExchangeOwner, context: HttpContext, began: float, started: float) -> None:
         self._session = session
         self.context = context
         self.began = began
         self.started = started
-        self.phase: RequestPhase = REACHING
-        self.backend: BackendHttpConnection | None = None
+        self.phase = REACHING
+        self.head = self.target = self.route = self.client = self.packed = self.upload = None
+        self.head_time = self.first_byte = self.request_id = self.reason = None
+        self.served_by = self.backend = self.dialler = self._slot = self._outgoing_header = None
+        self._response = self._pump = None
+        self.cause = ""
+        self.status = self.client_bytes = self.backend_bytes = self.response_size = 0
+        self._framing = NO_BODY
+        self._upgrade = self._unread = b""
+        self._dial_until = math.inf
+        self._sent_at = self._response_active = 0.0
+        self._interim = self._pumped = 0
+        self.reused = self._reuses_backend = self._keeps_client = self._dialled_anew = False
+        self._is_event_stream = self._is_failing = False
+        self._in_flight, self._looked = -1, -math.inf
         context.registry.stats.requests_total += 1
 
     # The request
@@ -329,7 +383,41 @@ class Exchange:
             backend.transport.write(passed)
             if upload.whole:
                 self._request_whole(backend)
+            elif upload.body_left >= LONG:
+                self._pump_upload(upload, backend)
         return rest
+
+    def _pump_upload(self, upload: Upload, backend: BackendHttpConnection) -> None:
+        """Let the kernel carry what is left of the body, where it can."""
+        client = self._session.client
+        if upload.keeps or client.stopped or client.limiter is not None or self._pump is not None:
+            return
+
+        def on_done() -> None:
+            self._note_pumped()
+            self._pump = None
+            self._request_whole(backend)
+
+        self._pumped = 0
+        self._pump = client.transport.pump_to(
+            backend.transport, upload.body_left, self.context.wheel, on_done
+        )
+
+    def _note_pumped(self) -> None:
+        """Take note of what has been carried past us."""
+        pump = self._pump
+        if pump is None:
+            return
+        count, self._pumped = pump.carried - self._pumped, pump.carried
+        if not count:
+            return
+        if isinstance(self._response, LengthBody):
+            self._response.passed(count)
+            self.backend_bytes += count
+            self._response_active = pump.active
+        elif self.upload is not None:
+            self.upload.passed(count, pump.active)
+            self.client_bytes += count
 
     def _request_whole(self, backend: BackendHttpConnection) -> None:
         backend.transport.unregisterProducer()
@@ -568,6 +656,8 @@ class Exchange:
             self._response_whole()
             return
         self._response = body
+        if isinstance(body, LengthBody) and body.left >= LONG:
+            self._pump_response(body)
         self._is_event_stream = is_event_stream(head)
         if upload is not None:
             upload.keep_no_more()
@@ -629,10 +719,30 @@ class Exchange:
             return
         if passed:
             self._session.client.transport.write(passed)
+        if isinstance(body, LengthBody) and body.left >= LONG:
+            self._pump_response(body)
         if body.whole:
             # The client has all of it: what came too much ends the connection to the backend only.
             self._reuses_backend = self._reuses_backend and not surplus
             self._response_whole()
+
+    def _pump_response(self, body: LengthBody) -> None:
+        """Let the kernel carry what is left of the body, where it can."""
+        session, backend = self._session, self.backend
+        assert backend is not None
+        is_uploading = self.upload is not None and not self.upload.whole
+        if is_uploading or session.is_full or backend.limiter is not None or self._pump is not None:
+            return
+
+        def on_done() -> None:
+            self._note_pumped()
+            self._pump = None
+            self._response_whole()
+
+        self._pumped = 0
+        self._pump = backend.transport.pump_to(
+            session.client.transport, body.left, self.context.wheel, on_done
+        )
 
     def _response_whole(self) -> None:
         if self._keeps_client:
@@ -652,7 +762,9 @@ class Exchange:
         """See ``PeerOwner``."""
 
     def connection_error(self, side: Peer) -> None:
-        """See ``PeerOwner``: what came before it is still read, and ``lost`` follows."""
+        """See ``PeerOwner``: what came before it is still passed on, and ``lost`` follows."""
+        self._is_failing = True
+        self._session.expect(self.due)
 
     def lost(self, side: Peer, failure: Failure) -> None:
         """See ``PeerOwner``."""
@@ -810,6 +922,7 @@ class Exchange:
         The wheel's times may be one turn old.
         """
         http, upload, client = self.context.http, self.upload, self._session.client
+        self._note_pumped()
         if self.phase is REACHING:
             queued = self.dialler is None or self.dialler.queued
             return math.inf if queued else self._dial_until, UNREACHED, EndReason.DIAL_TIMEOUT
@@ -819,9 +932,12 @@ class Exchange:
             return min(pause, upload.rate_due), REQUEST_LATE, EndReason.BODY_TIMEOUT
         if self.phase is AWAITING:
             return since + self._response_timeout, RESPONSE_LATE, EndReason.RESPONSE_TIMEOUT
-        idle_timeout, active = self.context.timeouts.idle_timeout, self._response_active + RESOLUTION
-        if self._session.is_full:
-            return active + idle_timeout, STOPPED, EndReason.IDLE_TIMEOUT
+        timeouts, active = self.context.timeouts, self._response_active + RESOLUTION
+        # What came before a reset has less time to be passed on.
+        idle_timeout = timeouts.half_close_timeout if self._is_failing else timeouts.idle_timeout
+        if self._session.is_full or (self._pump is not None and client.transport.full):
+            reason = EndReason.BACKEND_RESET if self._is_failing else EndReason.IDLE_TIMEOUT
+            return active + idle_timeout, STOPPED, reason
         stall_timeout = idle_timeout if self._is_event_stream else self._pool.http.stall_timeout
         return active + stall_timeout, RESPONSE_LATE, EndReason.STALL_TIMEOUT
 
@@ -834,16 +950,19 @@ class Exchange:
         if now < due:
             return
         if event is STOPPED and self._client_reads():
-            self._response_active = now
+            self._response_active = self._looked = now
         elif event is REQUEST_LATE and not self._upload_is_late(now):
             pass
         else:
             self._happened(event, reason)
 
     def _client_reads(self) -> bool:
-        """Whether the client has fetched something since the last look, though no byte could be passed on."""
+        """Whether the client has fetched something since the last look, though no byte could be passed on.
+
+        The first look since a byte was passed on only notes what there is to compare with.
+        """
         before, self._in_flight = self._in_flight, self._session.client.in_flight()
-        return self._in_flight != before
+        return self._looked < self._response_active or self._in_flight != before
 
     def _upload_is_late(self, now: float) -> bool:
         upload, http = self.upload, self.context.http
@@ -859,10 +978,17 @@ class Exchange:
 
         :param orderly: whether the backend has nothing to do any more.
         """
+        self._stop_pump()
         backend, self.backend = self.backend, None
         if backend is not None:
             backend.session = NOT_IN_USE
             backend.close(orderly)
+
+    def _stop_pump(self) -> None:
+        if self._pump is not None:
+            self._note_pumped()
+            pump, self._pump = self._pump, None
+            pump.stop()
 
     def _give_back(self, backend: BackendHttpConnection) -> None:
         """Keep a connection for the next request, if both messages are whole."""

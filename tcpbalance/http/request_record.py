@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from tcpbalance.http.exchange import Exchange
 from tcpbalance.http.record import RequestRecord, bounded
 from tcpbalance.proxy.preread import Preread
+from tcpbalance.wire.http.head import RequestHead
+
+_find_origin = re.compile(rb"\n(?=[RUru])(?i:(referer)|user-agent):[ \t]*+([^\r]*+)").findall
 
 
 def request_record(exchange: Exchange, client: str, preread: Preread | None) -> RequestRecord:
@@ -28,6 +32,7 @@ def request_record(exchange: Exchange, client: str, preread: Preread | None) -> 
         wait = total if dialler.connect_time is None else dialler.began - exchange.began
     elif served_by is None:
         attempts, wait = 0, total
+    referer, user_agent = (None, None) if head is None else _origin(head)
     report = exchange.client
     proxy = None if preread is None or preread.proxy is None else str(preread.proxy)
     if report is not None and report.trusted and len(report.hops) > 1:
@@ -64,12 +69,23 @@ def request_record(exchange: Exchange, client: str, preread: Preread | None) -> 
         exchange.request_size,
         exchange.response_size,
         exchange.reused,
-        _text(exchange, b"referer"),
-        _text(exchange, b"user-agent"),
+        referer,
+        user_agent,
     )
 
 
-def _text(exchange: Exchange, name: bytes) -> str | None:
-    """Give the value of a field of the request."""
-    values = [] if exchange.head is None else exchange.head.values(name)
-    return bounded(values[0].decode("latin-1")) if values else None
+def _origin(head: RequestHead) -> tuple[str | None, str | None]:
+    """Give the values of Referer and User-Agent, of several the first; None for one that is not there.
+
+    They are looked for by one expression: to take the lines of a browser's head to pieces costs more than to
+    serve it.
+    """
+    referer: str | None = None
+    user_agent: str | None = None
+    for is_referer, value in _find_origin(head.rest):
+        text = bounded(value.rstrip(b" \t").decode("latin-1"))
+        if is_referer:
+            referer = text if referer is None else referer
+        else:
+            user_agent = text if user_agent is None else user_agent
+    return referer, user_agent

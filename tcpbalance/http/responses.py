@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from tcpbalance.errors import Fault
 from tcpbalance.http.bodies import ChunkedBody, EndlessBody, LengthBody, PassedBody
 from tcpbalance.wire.http.framing import CHUNKED, UNTIL_CLOSE, Body, Framing
 from tcpbalance.wire.http.head import ResponseHead
+
+_find_event_stream = re.compile(rb"\n(?i:content-type:[ \t]*+text/event-stream)(?![^\s;])").search
 
 
 def passed_framing(framing: Framing, version: bytes) -> Framing:
@@ -21,8 +25,7 @@ def passed_framing(framing: Framing, version: bytes) -> Framing:
 
 def is_event_stream(head: ResponseHead) -> bool:
     """Whether a response is a stream of events, in which pauses of any length are usual."""
-    values = head.values(b"content-type")
-    return bool(values) and values[0].lower().startswith(b"text/event-stream")
+    return _find_event_stream(head.rest) is not None
 
 
 def passed_body(framing: Framing, version: bytes) -> PassedBody | None:

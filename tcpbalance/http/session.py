@@ -98,6 +98,40 @@ class HttpSession:
 
     _log = Logger()
 
+    __slots__ = (
+        "_active",
+        "_address",
+        "_admission",
+        "_aged_at",
+        "_born",
+        "_cause",
+        "_context",
+        "_delivery",
+        "_due",
+        "_exchange",
+        "_head_began",
+        "_is_reading",
+        "_peer",
+        "_phase",
+        "_reader",
+        "_reason",
+        "_report",
+        "_requests",
+        "_started",
+        "_successor",
+        "_text",
+        "_until",
+        "_waiting",
+        "_wheel",
+        "admitted",
+        "client",
+        "dry_run_limits",
+        "is_full",
+        "packed",
+        "preread",
+        "slot",
+    )
+
     client: HttpClient
 
     def __init__(self, context: HttpContext, address: ClientAddress, admitted: ClientAddress | None) -> None:

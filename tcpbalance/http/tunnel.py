@@ -92,6 +92,7 @@ class Tunnel(Session):
         exchange.reason, exchange.cause = self._reason, self.cause
         exchange.count_response(self._reason)
         super()._leave(client_bytes, backend_bytes)
+        del self._exchange  # No reference cycle is left behind for the garbage collector to find.
 
     def record(self, client_bytes: int, backend_bytes: int) -> RequestRecord:
         """See ``Session``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tcpbalance.http.bodies import PassedBody
+from tcpbalance.http.bodies import LengthBody, PassedBody
 from tcpbalance.http.refusals import too_large
 
 KEPT = 64 * 1024
@@ -50,6 +50,17 @@ class Upload:
     def size(self) -> int:
         """Bytes of the body so far."""
         return self._body.size
+
+    @property
+    def body_left(self) -> int:
+        """Bytes still to come, where that is known; else 0."""
+        return self._body.left if isinstance(self._body, LengthBody) else 0
+
+    def passed(self, count: int, now: float) -> None:
+        """Count bytes that the kernel has carried."""
+        assert isinstance(self._body, LengthBody)
+        self._body.passed(count)
+        self.active = now
 
     @property
     def whole(self) -> bool:

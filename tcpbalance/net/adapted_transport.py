@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from socket import MSG_PEEK, SocketType
 from typing import Any, cast
 
@@ -13,6 +13,7 @@ from twisted.protocols.policies import ProtocolWrapper
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
+from tcpbalance.net.bounded_pump import BoundedPump
 from tcpbalance.net.ends import unacknowledged, unread
 from tcpbalance.net.pump import Pump
 from tcpbalance.net.socket_transport import SocketTransport
@@ -223,6 +224,12 @@ class AdaptedTransport:
 
     def relay_with(self, other: Transport, wheel: Wheel) -> tuple[Pump, Pump] | None:
         """See ``Transport``: bytes go by the protocols."""
+        return None
+
+    def pump_to(
+        self, other: Transport, size: int, wheel: Wheel, on_done: Callable[[], None]
+    ) -> BoundedPump | None:
+        """See ``Transport``: bytes go by the protocol."""
         return None
 
     # Its ends

@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tcpbalance.net.addresses import PeerAddress, address_text, peer_address
+from tcpbalance.net.bounded_pump import BoundedPump
 from tcpbalance.net.ends import ABORTED, DONE, LOST, reset_on_close, unacknowledged, unread
 from tcpbalance.net.errnos import is_our_own
 from tcpbalance.net.input import Input
@@ -456,6 +457,30 @@ class SocketTransport:
         self._relay(there, back)
         other._relay(back, there)
         return there, back
+
+    def pump_to(
+        self, other: Transport, size: int, wheel: Wheel, on_done: Callable[[], None]
+    ) -> BoundedPump | None:
+        """See ``Transport``: both have to be of this class, and in the clear."""
+        if not isinstance(other, SocketTransport) or self._tls is not None or other._tls is not None:
+            return None
+        source = self.input
+
+        def undo() -> None:
+            if source.reader is pump:
+                source.reader = source
+                source.relayed = False
+                source.read_again()
+            if other._incoming is pump:
+                other._incoming = None
+
+        pipes = self._poller.pipes
+        pump = BoundedPump(self, source, other, pipes, wheel, size=size, on_done=on_done, undo=undo)
+        source.reader = other._incoming = pump
+        source.relayed = True
+        source.paused = False
+        source.read_again()
+        return pump
 
     def _relay(self, outgoing: Pump, incoming: Pump) -> None:
         if self._tls is None:

@@ -44,9 +44,10 @@ class Pipe(Protocol):
     held: int
     """How many there are."""
 
-    def fill(self, source: SocketType) -> int:
+    def fill(self, source: SocketType, size: int = FILL) -> int:
         """Take what *source* has, as much as the empty pipe holds.
 
+        :param size: bytes to take at most.
         :returns: how many bytes; 0 at the end of the stream.
         :raises BlockingIOError: it has nothing now.
         :raises OSError: the connection is broken, or splice(2) does not work on it (``UNSUPPORTED``).
@@ -92,9 +93,10 @@ class KernelPipe:
             self.close()
             raise
 
-    def fill(self, source: SocketType) -> int:
+    def fill(self, source: SocketType, size: int = FILL) -> int:
         """See ``Pipe``."""
-        taken = os.splice(source.fileno(), self._writer, FILL, flags=_SPLICE_FLAGS)
+        size = size if size < FILL else FILL
+        taken = os.splice(source.fileno(), self._writer, size, flags=_SPLICE_FLAGS)
         self.held += taken
         return taken
 

@@ -6,12 +6,13 @@ transport of Twisted's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from socket import SocketType
 from typing import Any, Protocol
 
 from OpenSSL import SSL
 
+from tcpbalance.net.bounded_pump import BoundedPump
 from tcpbalance.net.pump import Pump
 from tcpbalance.net.wheel import Wheel
 
@@ -159,6 +160,18 @@ class Transport(Protocol):
 
         :param wheel: has the time of the last byte.
         :returns: the pump from here and the pump to here; None where bytes have to go by the protocols.
+        """
+        ...
+
+    def pump_to(
+        self, other: Transport, size: int, wheel: Wheel, on_done: Callable[[], None]
+    ) -> BoundedPump | None:
+        """Carry the next bytes that come here to another transport, past the protocol.
+
+        :param size: how many.
+        :param wheel: has the time of the last byte.
+        :param on_done: called once they are out.
+        :returns: what carries them; None where bytes have to go by the protocol.
         """
         ...
 

@@ -14,6 +14,7 @@ from random import Random
 from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 from OpenSSL import SSL
 
@@ -25,9 +26,12 @@ from support.tls_lines import client_context, client_in_memory, frontend_tls, to
 from tcpbalance.admission.networks import NetworkSet
 from tcpbalance.config.admission import AccessConfig
 from tcpbalance.config.pools import AffinityConfig
+from tcpbalance.http.factory import HttpFrontendFactory
+from tcpbalance.http.routes import Route, Routes
+from tcpbalance.http.settings import HttpSettings
 from tcpbalance.logs.combined import combined_line
 from tcpbalance.logs.log_format import json_line, text_line
-from tcpbalance.net import socket_connector
+from tcpbalance.net import socket_connector, socket_transport
 from tcpbalance.net.tls.server import ServerTls
 from tcpbalance.pool.backend import Backend
 from tcpbalance.pool.policies.round_robin import RoundRobin
@@ -53,6 +57,13 @@ WARM_UP = 3
 CLIENTS = "198.51.100.0/24"
 HEADER = encode_v2(InetAddress("203.0.113.9", 51111), InetAddress("192.0.2.1", 443))
 USUAL_TLS = record(server_name=HANDSHAKE.server_name, tls=HANDSHAKE)
+HTTP_REQUEST = (
+    b"GET /index.html HTTP/1.1\r\nHost: www.example.com\r\nUser-Agent: curl/8.0\r\nAccept: */*\r\n\r\n"
+)
+HTTP_ANSWER = (
+    b"HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: Tue, 01 Dec 2026 03:49:46 GMT\r\nContent-Type: text/html\r\n"
+    b"Content-Length: 5\r\n\r\nhello"
+)
 REQUEST, ANSWER = b"q" * 100, b"a" * 200
 
 
@@ -210,6 +221,51 @@ class Stage:
         assert self._kernel.connect(b"").saw == "reset"
 
 
+class HttpStage:
+    """A frontend of mode "http", one client and one connection to a backend, which are kept."""
+
+    def __init__(self) -> None:
+        self.records: list[SessionRecord] = []
+        socket_connector._known_target_of.cache_clear()
+        self._kernel = kernel = MemoryKernel(native=True)
+        seconds = kernel.clock.seconds
+        pool = Pool(
+            "pool",
+            [Backend("10.0.0.1:80")],
+            clock=seconds,
+            rng=Random(1),
+            balance=RoundRobin,
+            affinity=AffinityConfig(),
+        )
+        kernel.serve(
+            HttpFrontendFactory(
+                kernel.reactor,
+                pool,
+                http=HttpSettings(),
+                routes=Routes((), Route(pool=pool)),
+                on_record=self.records.append,
+                connector=kernel.connector,
+                clock=seconds,
+                wall_clock=seconds,
+            )
+        )
+        self._client = kernel.connect(HTTP_REQUEST)
+        kernel.run()
+        (self._backend,) = kernel.dialled
+        self._backend.send(HTTP_ANSWER)
+        kernel.run()
+
+    def request(self) -> None:
+        """Play one request, and its answer."""
+        # No kernel could be asked of a socket in memory.
+        with patch.object(socket_transport, "unread", lambda _: 0):
+            self._client.send(HTTP_REQUEST)
+            self._kernel.run()
+            self._backend.send(HTTP_ANSWER)
+            self._kernel.run()
+        assert self.records.pop().reason.word == "answered"
+
+
 class TlsStage(Stage):
     """The same with clients that speak TLS."""
 
@@ -237,6 +293,7 @@ def costs() -> dict[str, Cost]:
         "native, ten further requests over TLS": _ten_further(tls),
         "portable connection": _warm(portable.connection),
         "portable, ten further requests": _ten_further(portable),
+        "HTTP request": _warm(HttpStage().request),
         "refusal": _warm(refusing.refusal),
         "text line of the access log": _warm(lambda: text_line(USUAL)),
         "text line of the access log, TLS": _warm(lambda: text_line(USUAL_TLS)),

@@ -33,10 +33,10 @@ class MemoryPipe:
     def held(self, _: int) -> None:
         raise AssertionError("only a pipe itself knows what it holds")
 
-    def fill(self, source: SocketType) -> int:
+    def fill(self, source: SocketType, size: int = PIPE_SIZE) -> int:
         assert not self.content, "filled before it was empty"
         self._check("source")
-        self.content += source.recv(self.maker.size)
+        self.content += source.recv(min(size, self.maker.size))
         self.maker.on_fill()
         return self.held
 
